@@ -1,0 +1,73 @@
+//! Every wait has a deadline, a poll interval and a sentence that says what it waits for.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// A point in time by which something must have happened, and what that is.
+#[derive(Debug, Clone)]
+pub struct Deadline {
+    at: Instant,
+    limit: Duration,
+    awaited: String,
+}
+
+/// The deadline passed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("waited {limit:?} for {awaited}")]
+pub struct Expired {
+    /// How long was waited.
+    pub limit: Duration,
+    /// What was waited for, for example `` `sshd` to answer``.
+    pub awaited: String,
+}
+
+impl Deadline {
+    /// `limit` from now, waiting for `awaited` (a fragment that completes "waited 5s for").
+    pub fn after(limit: Duration, awaited: impl Into<String>) -> Self {
+        Self { at: Instant::now() + limit, limit, awaited: awaited.into() }
+    }
+
+    /// What is left; zero once it has passed.
+    pub fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    /// The error to report once it has passed.
+    pub fn expired(&self) -> Expired {
+        Expired { limit: self.limit, awaited: self.awaited.clone() }
+    }
+
+    /// Runs `future` until it ends or the deadline passes; a future that is cut off is dropped.
+    pub async fn bound<T>(&self, future: impl Future<Output = T>) -> Result<T, Expired> {
+        tokio::time::timeout(self.left(), future).await.map_err(|_| self.expired())
+    }
+
+    /// Asks `probe` every `interval` until it answers `Some`.
+    pub async fn poll<T, F, Fut>(&self, interval: Duration, mut probe: F) -> Result<T, Expired>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Option<T>>,
+    {
+        self.bound(async {
+            loop {
+                if let Some(found) = probe().await {
+                    return found;
+                }
+                tokio::time::sleep(interval).await;
+            }
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn says_what_it_waited_for() {
+        let deadline = Deadline::after(Duration::from_millis(20), "the machine to answer");
+        let error = deadline.poll(Duration::from_millis(5), || async { None::<()> }).await.unwrap_err();
+        assert_eq!(error.to_string(), "waited 20ms for the machine to answer");
+    }
+}

@@ -1,0 +1,115 @@
+//! Words for people: the nearest known name, sizes, spans of time.
+
+use std::time::Duration;
+
+/// The member of `known` that `given` most likely meant, when one is near enough to be worth naming.
+///
+/// Near means a Damerau-Levenshtein distance of at most a third of the longer word, and never more than 4.
+pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(given, name), name))
+        .filter(|(distance, name)| *distance <= (given.len().max(name.len()) / 3).clamp(1, 4))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// `seconds` as `0.3s`, `12.4s`, `3m 05s` or `1h 02m`.
+pub fn seconds(duration: Duration) -> String {
+    let total = duration.as_secs_f64();
+    let whole = total.round() as u64;
+    match whole {
+        0..60 => format!("{total:.1}s"),
+        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
+        _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// `bytes` in binary units with one decimal: `512 B`, `1.5 MiB`.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// Reads a span of time such as `90s`, `2h`, `1h30m`; a bare number is seconds. Zero and negative spans are refused.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let seconds = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => text
+            .parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|span| Duration::try_from(span).ok())
+            .ok_or_else(|| format!("`{text}` is not a span of time such as `90s`, `20m` or `2h`"))?,
+    };
+    if seconds.is_zero() { Err("the span of time must be longer than zero".to_owned()) } else { Ok(seconds) }
+}
+
+/// Reads how long a machine may live without a sign of its driver: a second to a day. Less is over before the next sign
+/// can come, more is no protection.
+pub fn parse_grace(text: &str) -> Result<Duration, String> {
+    let grace = parse_duration(text)?;
+    let day = Duration::from_secs(24 * 3600);
+    if (Duration::from_secs(1)..=day).contains(&grace) {
+        return Ok(grace);
+    }
+    Err(format!("`{text}` is not between `1s` and `24h`"))
+}
+
+/// Reads how long a machine may be kept: a second to thirty days, so that it does have an end.
+pub fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = parse_duration(text)?;
+    if (Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600)).contains(&ttl) {
+        return Ok(ttl);
+    }
+    Err(format!("`{text}` is not between `1s` and `720h`, thirty days"))
+}
+
+/// Reads a size in bytes such as `512M`, `2G`, `1048576`; units are binary.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let error = || format!("`{text}` is not a size such as `512M` or `2G`");
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match &lower[digits.len()..] {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        _ => return Err(error()),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| error())?;
+    number.checked_mul(factor).filter(|size| *size > 0).ok_or_else(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_names_a_typo_but_not_a_stranger() {
+        let known = ["debian12", "debian13", "ubuntu22.04"];
+        assert_eq!(nearest("debian21", known), Some("debian12"));
+        assert_eq!(nearest("debain13", known), Some("debian13"));
+        assert_eq!(nearest("windows", known), None);
+    }
+
+    #[test]
+    fn spans_and_sizes_read_back() {
+        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        assert!(parse_duration("0").is_err() && parse_duration("-5s").is_err() && parse_duration("soon").is_err());
+        assert_eq!(parse_bytes("2G"), Ok(2 << 30));
+        assert!(parse_bytes("0").is_err() && parse_bytes("x").is_err() && parse_bytes("99999999999T").is_err());
+        assert_eq!(seconds(Duration::from_secs(185)), "3m 05s");
+        assert_eq!(bytes(1_572_864), "1.5 MiB");
+    }
+}

@@ -1,0 +1,4 @@
+//! Ephemeral machines for builds and tests.
+
+pub mod base;
+pub mod model;

@@ -1,0 +1,189 @@
+//! A live way to run commands and move files on a machine.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+
+use crate::model::fault::{Fault, FaultKind};
+use crate::model::outcome::Exit;
+use crate::model::task::{Command, WindowSize};
+
+/// How a connection fails. Each variant is a different thing for the user to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// Nothing listens at the address.
+    #[error("connection to {address} refused")]
+    Refused {
+        /// The address.
+        address: String,
+        /// The cause.
+        #[source]
+        source: Option<std::io::Error>,
+    },
+    /// Nothing answered in time, or the answer never ended (`what` says which wait ran out).
+    #[error("no answer from {address}: {what}")]
+    TimedOut {
+        /// The address.
+        address: String,
+        /// What was waited for and how long.
+        what: String,
+    },
+    /// The machine shows another host key than the one made for it.
+    #[error("host key mismatch at {address}: expected {expected}, was shown {shown}")]
+    HostKeyMismatch {
+        /// The address.
+        address: String,
+        /// SHA-256 fingerprint of the key that was expected.
+        expected: String,
+        /// SHA-256 fingerprint of the key that was shown.
+        shown: String,
+    },
+    /// The machine does not accept the key for the user.
+    #[error("authentication refused: {address} does not accept the key {identity} for user `{user}`")]
+    AuthenticationRefused {
+        /// The address.
+        address: String,
+        /// The user.
+        user: String,
+        /// The private key's file.
+        identity: String,
+    },
+    /// The connection was there and broke.
+    #[error("connection to {address} lost: {reason}")]
+    Lost {
+        /// The address.
+        address: String,
+        /// How it broke.
+        reason: String,
+    },
+    /// The other side is no SSH server, or speaks no algorithm that we do.
+    #[error("{address} does not speak SSH as expected: {reason}")]
+    Protocol {
+        /// The address.
+        address: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A file operation failed; the connection is well.
+    #[error("cannot {doing}: {reason}")]
+    File {
+        /// What was being done, with which path.
+        doing: String,
+        /// Why it failed.
+        reason: String,
+    },
+    /// The request itself is wrong (a NUL byte, an unreadable identity).
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl From<ConnectionError> for Fault {
+    fn from(error: ConnectionError) -> Self {
+        let (kind, hint) = match &error {
+            ConnectionError::AuthenticationRefused { .. } => (
+                FaultKind::Outside,
+                Some("Name the right user and key (`--identity FILE`), or add the public key on the machine."),
+            ),
+            ConnectionError::HostKeyMismatch { .. } => (
+                FaultKind::Outside,
+                Some("Nothing was sent. Another machine answers at this address, or its key was changed."),
+            ),
+            ConnectionError::Invalid(_) => (FaultKind::Usage, None),
+            ConnectionError::File { .. } => (FaultKind::Outside, None),
+            _ => (FaultKind::Infrastructure, None),
+        };
+        let mut fault = Self::new(kind, error.to_string());
+        fault.hint = hint.map(str::to_owned);
+        if let ConnectionError::Refused { source: Some(source), .. } = error {
+            fault = fault.because(source);
+        }
+        fault
+    }
+}
+
+/// A piece of a command's output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chunk {
+    /// From standard output.
+    Stdout(Vec<u8>),
+    /// From standard error.
+    Stderr(Vec<u8>),
+}
+
+/// A command that runs on a machine.
+#[async_trait]
+pub trait Process: Send {
+    /// The next piece of output, in order of arrival; `None` once the command's channel is closed. Cancel safe.
+    async fn next(&mut self) -> Option<Chunk>;
+
+    /// The way to its standard input; `None` when it was taken already or the command came with its input.
+    fn take_stdin(&mut self) -> Option<Box<dyn Stdin>>;
+
+    /// Tells its terminal that the window has another size.
+    async fn resize(&self, size: WindowSize) -> Result<(), ConnectionError>;
+
+    /// How it ended; to be asked after [`Process::next`] gave `None`. A channel that closed without a status is
+    /// [`Exit::Lost`].
+    fn exit(&self) -> Exit;
+}
+
+/// Standard input of a remote command.
+#[async_trait]
+pub trait Stdin: Send {
+    /// Sends bytes; waits while the other side takes no more.
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), ConnectionError>;
+
+    /// Sends end of file.
+    async fn close(&mut self) -> Result<(), ConnectionError>;
+}
+
+/// What a copy moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Totals {
+    /// Regular files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Told of the bytes that a copy moves, as it moves them.
+pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
+
+/// A live connection. One connection carries any number of commands and copies side by side.
+#[async_trait]
+pub trait Connection: Send + Sync {
+    /// Starts a command.
+    async fn start(&self, command: &Command) -> Result<Box<dyn Process>, ConnectionError>;
+
+    /// Writes a small file with permission bits `mode`, replacing what was there.
+    async fn write_file(&self, remote: &str, bytes: &[u8], mode: u32) -> Result<(), ConnectionError>;
+
+    /// Reads a file of at most `cap` bytes; a longer one is an error.
+    async fn read_file(&self, remote: &str, cap: u64) -> Result<Vec<u8>, ConnectionError>;
+
+    /// Copies a file or a folder (with all below it) to `remote`, which is replaced when it is a file.
+    ///
+    /// Keeps permission bits, symbolic links and empty folders. A file appears under its name only when it is whole.
+    async fn upload(&self, local: &Path, remote: &str, progress: Progress<'_>) -> Result<Totals, ConnectionError>;
+
+    /// Copies a file or a folder to `local`, in the same manner.
+    async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError>;
+
+    /// Says goodbye. A connection that is dropped instead is closed without ceremony.
+    async fn close(&self);
+}
+
+/// Opens connections: the seam between flows and the `connection` adapter.
+#[async_trait]
+pub trait Connector: Send + Sync {
+    /// Connects and authenticates as the machine's user within `limit`, or fails with the last reason.
+    ///
+    /// `patient` keeps trying while nothing answers yet (a machine that boots); otherwise the first refusal counts.
+    async fn connect(
+        &self,
+        machine: &crate::model::machine::Machine,
+        user: &str,
+        limit: std::time::Duration,
+        patient: bool,
+    ) -> Result<Box<dyn Connection>, ConnectionError>;
+}

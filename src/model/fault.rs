@@ -1,0 +1,126 @@
+//! What went wrong, in the words of the layer where it did.
+
+use std::error::Error;
+use std::fmt;
+
+/// Whose turn it is to act; decides the exit code (`docs/errors.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The command line or a value in it is wrong (exit code 2).
+    Usage,
+    /// A cause outside the tool: settings, credentials, the host, a machine's contract (exit code 3).
+    Outside,
+    /// A machine or connection was lost or never came up; the verdict is incomplete (exit code 4).
+    Infrastructure,
+    /// Something was, or may have been, left behind (exit code 5).
+    LeftBehind,
+    /// The user or the system asked to stop (exit code 130).
+    Interrupted,
+}
+
+/// What a failed step left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Left {
+    /// Nothing: the step undid itself or never began.
+    #[default]
+    Nothing,
+    /// These, by name; the journal holds them too.
+    These(Vec<String>),
+    /// Unknown: the call may or may not have created something.
+    Unknown(String),
+}
+
+/// An error: what was being done and why it failed, what is left behind, what to do next.
+///
+/// The message is a lowercase fragment without a final period, with literals in backticks. Causes hang below it by
+/// [`Error::source`]. The hint is a whole sentence, most often the next command to type.
+pub struct Fault {
+    /// Decides the exit code.
+    pub kind: FaultKind,
+    /// What was being done with what, and how it failed.
+    pub message: String,
+    /// The cause below, if any.
+    pub source: Option<Box<dyn Error + Send + Sync>>,
+    /// What is left behind.
+    pub left: Left,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl Fault {
+    /// A fault of `kind` that leaves nothing behind.
+    pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None, left: Left::Nothing, hint: None }
+    }
+
+    /// A [`FaultKind::Usage`] fault.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(FaultKind::Usage, message)
+    }
+
+    /// A [`FaultKind::Outside`] fault.
+    pub fn outside(message: impl Into<String>) -> Self {
+        Self::new(FaultKind::Outside, message)
+    }
+
+    /// A [`FaultKind::Infrastructure`] fault.
+    pub fn infrastructure(message: impl Into<String>) -> Self {
+        Self::new(FaultKind::Infrastructure, message)
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Adds the next step, a whole sentence.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says what is left behind.
+    #[must_use]
+    pub fn leaving(mut self, left: Left) -> Self {
+        self.left = left;
+        self
+    }
+
+    /// The message and every cause below it, outermost first.
+    pub fn chain(&self) -> Vec<String> {
+        let mut lines = vec![self.message.clone()];
+        let mut next = self.source.as_deref().map(|e| e as &dyn Error);
+        while let Some(error) = next {
+            lines.push(error.to_string());
+            next = error.source();
+        }
+        lines
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.chain().join(": "))
+    }
+}
+
+impl Error for Fault {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn Error + 'static))
+    }
+}
+
+impl From<crate::base::deadline::Expired> for Fault {
+    fn from(expired: crate::base::deadline::Expired) -> Self {
+        Self::infrastructure(expired.to_string())
+    }
+}

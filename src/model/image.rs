@@ -1,0 +1,128 @@
+//! Images: the prepared states from which machines boot, as plans of layers with a fingerprint each.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A SHA-256 over everything that shapes a layer and all below it: 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(pub String);
+
+impl Fingerprint {
+    /// The first twelve digits, enough for people.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Part of every base's fingerprint: raise it when `provider/local/images/bootstrap.rs` changes what a base holds.
+pub const BASE_REVISION: u32 = 2;
+
+/// What the lowest layer is made of: a distribution's userland.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseSpec {
+    /// `debian` or `ubuntu`.
+    pub family: String,
+    /// The release's code name, for example `bookworm`.
+    pub suite: String,
+    /// Suites to draw packages from, the release's own first.
+    pub suites: Vec<String>,
+    /// The security archive's suite, for example `bookworm-security`; none where it is one of `suites`.
+    pub security_suite: Option<String>,
+    /// Archive components, for example `main`.
+    pub components: Vec<String>,
+    /// Packages beyond the minimal system.
+    pub packages: Vec<String>,
+}
+
+/// How one layer is made from the one below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LayerRecipe {
+    /// By bootstrapping a userland.
+    Base(BaseSpec),
+    /// By running a script as root.
+    Script {
+        /// Its text.
+        text: String,
+        /// Its environment.
+        env: Vec<(String, String)>,
+        /// How long it may take.
+        limit: Duration,
+    },
+}
+
+/// One layer of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerPlan {
+    /// Its step's name, for example `packages`.
+    pub name: String,
+    /// What the step does, for people.
+    pub description: String,
+    /// How it is made.
+    pub recipe: LayerRecipe,
+    /// Covers this step and all below it.
+    pub fingerprint: Fingerprint,
+}
+
+/// An image to be, lowest layer first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImagePlan {
+    /// For example `linux-dev-debian12` or `linux-dev-debian12-pypy3`.
+    pub name: String,
+    /// The distribution, for example `debian12`.
+    pub distro: String,
+    /// The Python that it carries for the task: `system3` or the name of another. The system's own version is `system3`.
+    pub python: String,
+    /// The layers; never empty.
+    pub layers: Vec<LayerPlan>,
+}
+
+impl ImagePlan {
+    /// The image's fingerprint: that of its topmost layer.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.layers.last().map_or_else(|| Fingerprint(String::new()), |layer| layer.fingerprint.clone())
+    }
+
+    /// The fingerprints of the lowest `count` layers, lowest first.
+    pub fn chain(&self, count: usize) -> Vec<Fingerprint> {
+        self.layers.iter().take(count).map(|layer| layer.fingerprint.clone()).collect()
+    }
+}
+
+/// What is recorded of a finished image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// The image's name; several records of one name differ in fingerprint.
+    pub name: String,
+    /// The distribution.
+    pub distro: String,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Its layers, lowest first.
+    pub layers: Vec<LayerRecord>,
+    /// When it was finished.
+    pub created_at: Timestamp,
+}
+
+/// What is recorded of a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerRecord {
+    /// Its step's name.
+    pub name: String,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// How long the making took, wall clock seconds.
+    pub seconds: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+}

@@ -1,0 +1,70 @@
+//! The durable record of resources: written before the call that may create one, closed after it was seen gone.
+
+use jiff::Timestamp;
+
+use crate::base::id::{MachineId, ResourceId, RunId};
+use crate::model::fault::Fault;
+use crate::model::machine::{Machine, ProviderKind};
+use crate::model::resource::{PlannedResource, Resource, ResourceState};
+use crate::model::run::RunRecord;
+
+/// Which rows to read.
+#[derive(Debug, Clone, Default)]
+pub struct ResourceFilter {
+    /// Only rows of this run.
+    pub run: Option<RunId>,
+    /// Only rows of this machine.
+    pub machine: Option<MachineId>,
+    /// Only rows that are not gone.
+    pub open: bool,
+}
+
+/// The record. Every method is durable when it returns; two processes may use one journal at the same time.
+pub trait Journal: Send + Sync {
+    /// Writes rows down, all or none, before anything is made; the ids come back in the same order.
+    fn plan(
+        &self,
+        run: &RunId,
+        provider: ProviderKind,
+        resources: &[PlannedResource],
+        now: Timestamp,
+    ) -> Result<Vec<ResourceId>, Fault>;
+
+    /// A resource was seen to exist and is called `locator`.
+    fn present(&self, id: &ResourceId, locator: &str) -> Result<(), Fault>;
+
+    /// A resource was seen gone. Saying it again changes nothing: the first time counts.
+    fn gone(&self, id: &ResourceId, at: Timestamp) -> Result<(), Fault>;
+
+    /// Something went wrong with a resource that is still open.
+    fn note(&self, id: &ResourceId, note: &str) -> Result<(), Fault>;
+
+    /// Rows, oldest first.
+    fn resources(&self, filter: &ResourceFilter) -> Result<Vec<Resource>, Fault>;
+
+    /// Stores a machine so that it can be opened again by id.
+    fn store_machine(&self, machine: &Machine) -> Result<(), Fault>;
+
+    /// Forgets a machine whose resources are all gone.
+    fn forget_machine(&self, id: &MachineId) -> Result<(), Fault>;
+
+    /// The stored machines, newest first.
+    fn machines(&self) -> Result<Vec<Machine>, Fault>;
+
+    /// Stores a new run.
+    fn store_run(&self, run: &RunRecord) -> Result<(), Fault>;
+
+    /// Replaces what is stored of a run.
+    fn update_run(&self, run: &RunRecord) -> Result<(), Fault>;
+
+    /// The runs, newest first, at most `limit`.
+    fn runs(&self, limit: usize) -> Result<Vec<RunRecord>, Fault>;
+
+    /// One run by its id.
+    fn run(&self, id: &RunId) -> Result<Option<RunRecord>, Fault>;
+}
+
+/// Whether every row is closed.
+pub fn all_gone(resources: &[Resource]) -> bool {
+    resources.iter().all(|resource| resource.state == ResourceState::Gone)
+}

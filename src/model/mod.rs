@@ -1,0 +1,16 @@
+//! Plain data, pure rules, and the traits that adapters implement. No I/O, no clock, no randomness.
+
+pub mod check;
+pub mod connection;
+pub mod event;
+pub mod fault;
+pub mod image;
+pub mod journal;
+pub mod machine;
+pub mod outcome;
+pub mod provider;
+pub mod resource;
+pub mod run;
+pub mod setting;
+pub mod suite;
+pub mod task;

@@ -1,0 +1,238 @@
+//! What a command, a test and a whole run came to.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+/// How a command on a machine ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "value", rename_all = "lowercase")]
+pub enum Exit {
+    /// It ended with this status, 0 to 255. 255 is a status like any other.
+    Code(u32),
+    /// A signal ended it; the name is without `SIG`, for example `KILL`.
+    Signal(String),
+    /// Nobody knows: the connection or the machine went away before a status came. Never success, never a failure
+    /// of the command.
+    Lost(String),
+}
+
+impl Exit {
+    /// Whether the command ended with status 0.
+    pub fn success(&self) -> bool {
+        *self == Self::Code(0)
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit status {code}"),
+            Self::Signal(name) => write!(f, "signal {name}"),
+            Self::Lost(reason) => write!(f, "lost: {reason}"),
+        }
+    }
+}
+
+/// What one test came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TestOutcome {
+    /// It ran and passed.
+    Passed,
+    /// It ran and failed, or ran out of its own time.
+    Failed,
+    /// It was not run, for a reason that the runner names.
+    Skipped,
+    /// It was expected and there is no word of it.
+    Lost,
+}
+
+/// One test of a run; each test appears exactly once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TestResult {
+    /// The test's name as the runner gives it, for example `test-add.t` or `test-clone.t#stream-bundle2-v2`.
+    pub name: String,
+    /// What it came to.
+    pub outcome: TestOutcome,
+    /// How long it ran, wall clock seconds; none when it did not run.
+    pub seconds: Option<f64>,
+    /// Why it was skipped, failed or lost.
+    pub reason: Option<String>,
+    /// The difference between the expected and the actual output, where it failed, capped.
+    pub detail: Option<String>,
+}
+
+/// How many tests came to what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// All of them.
+    pub total: usize,
+    /// Ran and passed.
+    pub passed: usize,
+    /// Ran and failed.
+    pub failed: usize,
+    /// Not run, with a reason.
+    pub skipped: usize,
+    /// Expected, and no word of them.
+    pub lost: usize,
+}
+
+/// The verdict on a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Every expected test was accounted for, at least one ran, none failed (exit code 0).
+    Passed,
+    /// Every expected test was accounted for and some failed (exit code 1).
+    Failed,
+    /// Some expected test is lost, or nothing ran at all (exit code 4). Stronger than `failed`: what is not known may
+    /// be worse than what is.
+    Incomplete,
+}
+
+impl Verdict {
+    /// The exit code of a run with this verdict that left nothing behind.
+    pub fn exit_code(self) -> i32 {
+        match self {
+            Self::Passed => 0,
+            Self::Failed => 1,
+            Self::Incomplete => 4,
+        }
+    }
+}
+
+/// Where the time of a run went, wall clock seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct TimeSplit {
+    /// From the start of the command to the verdict.
+    pub total: f64,
+    /// Making images, where they were not there yet.
+    pub image: f64,
+    /// From asking for a machine to the start of the tests.
+    pub setup: f64,
+    /// The tests.
+    pub tests: f64,
+}
+
+/// The results of one run, the content of `results.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// The run's id.
+    pub id: crate::base::id::RunId,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// How many tests came to what.
+    pub counts: Counts,
+    /// Where the time went.
+    pub time: TimeSplit,
+    /// The image that was booted, with its fingerprint.
+    pub image: String,
+    /// What was tested, for example `baked 6.3.2 (a1b2c3)` or `revision 0123… of /home/me/hg`.
+    pub source: String,
+    /// How the runner's process ended.
+    pub runner: Exit,
+    /// Every test, by name.
+    pub tests: Vec<TestResult>,
+}
+
+/// Counts `tests` by outcome.
+pub fn count(tests: &[TestResult]) -> Counts {
+    let of = |outcome| tests.iter().filter(|test| test.outcome == outcome).count();
+    Counts {
+        total: tests.len(),
+        passed: of(TestOutcome::Passed),
+        failed: of(TestOutcome::Failed),
+        skipped: of(TestOutcome::Skipped),
+        lost: of(TestOutcome::Lost),
+    }
+}
+
+/// Holds what was reported against what was expected: one result a test, sorted by name, tests without a report lost.
+///
+/// `expected` are the names that the runner itself listed for the same arguments. A name reported twice keeps its worst
+/// outcome (lost, failed, passed, skipped). Reported names that were not expected are kept: they did run.
+pub fn reconcile(expected: &[String], reported: Vec<TestResult>, why_lost: &str) -> Vec<TestResult> {
+    let rank = |outcome| match outcome {
+        TestOutcome::Lost => 3,
+        TestOutcome::Failed => 2,
+        TestOutcome::Passed => 1,
+        TestOutcome::Skipped => 0,
+    };
+    let mut by_name = std::collections::BTreeMap::<String, TestResult>::new();
+    for result in reported {
+        match by_name.get(&result.name) {
+            Some(known) if rank(known.outcome) >= rank(result.outcome) => {}
+            _ => {
+                by_name.insert(result.name.clone(), result);
+            }
+        }
+    }
+    let names: BTreeSet<&String> = expected.iter().collect();
+    for name in names {
+        by_name.entry(name.clone()).or_insert_with(|| TestResult {
+            name: name.clone(),
+            outcome: TestOutcome::Lost,
+            seconds: None,
+            reason: Some(why_lost.to_owned()),
+            detail: None,
+        });
+    }
+    by_name.into_values().collect()
+}
+
+/// The verdict on `tests` whose runner ended by `runner` with `expected` tests asked for.
+///
+/// A runner that ended without a status leaves the verdict incomplete even when its report looks whole. So does a run in
+/// which nothing passed and nothing failed while something was asked for: all skipped is not green by itself, because
+/// nothing was tried.
+pub fn verdict(tests: &[TestResult], runner: &Exit) -> Verdict {
+    let counts = count(tests);
+    if counts.lost > 0 || counts.total == 0 || counts.passed + counts.failed == 0 {
+        return Verdict::Incomplete;
+    }
+    match (counts.failed, runner) {
+        (_, Exit::Lost(_) | Exit::Signal(_)) => Verdict::Incomplete,
+        (0, Exit::Code(0)) => Verdict::Passed,
+        // The runner says that something failed and its report names nothing: the report is not whole.
+        (0, Exit::Code(_)) => Verdict::Incomplete,
+        (_, Exit::Code(_)) => Verdict::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn test(name: &str, outcome: TestOutcome) -> TestResult {
+        TestResult { name: name.into(), outcome, seconds: Some(1.0), reason: None, detail: None }
+    }
+
+    #[test]
+    fn an_expected_test_without_a_report_is_lost_and_never_green() {
+        let expected = ["test-a.t".to_owned(), "test-b.t".to_owned()];
+        let tests = reconcile(&expected, vec![test("test-a.t", TestOutcome::Passed)], "no report");
+        assert_eq!(tests[1].outcome, TestOutcome::Lost);
+        assert_eq!(verdict(&tests, &Exit::Code(0)), Verdict::Incomplete);
+    }
+
+    #[test]
+    fn a_test_appears_once_with_its_worst_outcome() {
+        let reported =
+            vec![test("t", TestOutcome::Passed), test("t", TestOutcome::Failed), test("t", TestOutcome::Passed)];
+        let tests = reconcile(&["t".to_owned()], reported, "");
+        assert_eq!((tests.len(), tests[0].outcome), (1, TestOutcome::Failed));
+    }
+
+    #[test]
+    fn green_takes_a_test_that_ran_and_a_runner_that_said_so() {
+        let passed = [test("a", TestOutcome::Passed), test("b", TestOutcome::Skipped)];
+        assert_eq!(verdict(&passed, &Exit::Code(0)), Verdict::Passed);
+        assert_eq!(verdict(&passed, &Exit::Code(1)), Verdict::Incomplete);
+        assert_eq!(verdict(&passed, &Exit::Lost("gone".into())), Verdict::Incomplete);
+        assert_eq!(verdict(&passed, &Exit::Signal("KILL".into())), Verdict::Incomplete);
+        assert_eq!(verdict(&[test("b", TestOutcome::Skipped)], &Exit::Code(0)), Verdict::Incomplete);
+        assert_eq!(verdict(&[], &Exit::Code(0)), Verdict::Incomplete);
+        assert_eq!(verdict(&[test("a", TestOutcome::Failed)], &Exit::Code(1)), Verdict::Failed);
+    }
+}

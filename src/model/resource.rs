@@ -1,0 +1,118 @@
+//! Anything created outside this process, and where it stands between planned and gone.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::base::id::{MachineId, ResourceId, RunId};
+use crate::model::machine::ProviderKind;
+
+/// What kind of thing a resource is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResourceKind {
+    /// A folder that holds a machine's files: overlay upper and work folders, or a layer being made.
+    Rootfs,
+    /// The overlay mount that is the machine's root. Lives in the machine's mount namespace and dies with it.
+    Mount,
+    /// The set of namespaces of a machine (PID, mount, UTS, IPC, network, and user where there is one).
+    Namespace,
+    /// A process on this computer.
+    Process,
+    /// A loop device behind a machine's second volume.
+    LoopDevice,
+    /// A control group that caps a machine.
+    Cgroup,
+    /// Files of ours on a machine that somebody else made.
+    RemoteFiles,
+}
+
+impl ResourceKind {
+    /// The name in JSON and on the screen.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rootfs => "rootfs",
+            Self::Mount => "mount",
+            Self::Namespace => "namespace",
+            Self::Process => "process",
+            Self::LoopDevice => "loop_device",
+            Self::Cgroup => "cgroup",
+            Self::RemoteFiles => "remote_files",
+        }
+    }
+
+    /// Every kind, in the order in which they are made; release goes the other way round.
+    pub const ALL: [Self; 7] =
+        [Self::Rootfs, Self::LoopDevice, Self::Cgroup, Self::Process, Self::Namespace, Self::Mount, Self::RemoteFiles];
+}
+
+/// Where a resource stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResourceState {
+    /// Written down; the call that makes it may or may not have happened.
+    Planned,
+    /// Seen to exist.
+    Present,
+    /// Seen gone, or seen never to have been made.
+    Gone,
+}
+
+/// What to write down before a resource is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedResource {
+    /// The machine that it belongs to.
+    pub machine: MachineId,
+    /// What it is.
+    pub kind: ResourceKind,
+    /// Its name, known before it is made: enough to find it again after a crash.
+    pub name: String,
+}
+
+/// A row of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// The row's id.
+    pub id: ResourceId,
+    /// The run that made it.
+    pub run: RunId,
+    /// The machine that it belongs to.
+    pub machine: MachineId,
+    /// Who made it.
+    pub provider: ProviderKind,
+    /// What it is.
+    pub kind: ResourceKind,
+    /// Its name, known before it was made.
+    pub name: String,
+    /// What the system calls it (`pid 4711 started 99`, `/dev/loop3`), known after it was made.
+    pub locator: Option<String>,
+    /// Where it stands.
+    pub state: ResourceState,
+    /// When the row was written.
+    pub planned_at: Timestamp,
+    /// When it was seen gone.
+    pub gone_at: Option<Timestamp>,
+    /// The last thing that went wrong with it.
+    pub note: Option<String>,
+}
+
+/// What an attempt to remove a resource came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It was looked for and is not there.
+    Gone,
+    /// It is still there, for this reason.
+    Stays(String),
+}
+
+/// A resource that a provider found by looking, whatever the journal says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// What it is.
+    pub kind: ResourceKind,
+    /// The machine that its name says it belongs to.
+    pub machine: MachineId,
+    /// Its name, comparable with [`Resource::name`].
+    pub name: String,
+    /// What the system calls it.
+    pub locator: String,
+}

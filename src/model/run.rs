@@ -1,0 +1,52 @@
+//! One invocation by a user.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::base::id::RunId;
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Its driver is (or was, when killed) at work.
+    Running,
+    /// It ended and said so.
+    Ended,
+}
+
+/// The process that drives a run. A process id alone can be another process's tomorrow; with its start time it cannot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Driver {
+    /// Process id.
+    pub pid: u32,
+    /// Start time in clock ticks since boot (field 22 of `/proc/PID/stat`).
+    pub started: u64,
+    /// Boot id of the kernel (`/proc/sys/kernel/random/boot_id`).
+    pub boot: String,
+}
+
+/// What is kept of a run in the journal; its log and results are files in its folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The run's id.
+    pub id: RunId,
+    /// The subcommand, for example `run-tests-linux`.
+    pub command: String,
+    /// The arguments as given.
+    pub arguments: Vec<String>,
+    /// Who started it.
+    pub owner: String,
+    /// The process that drives it.
+    pub driver: Driver,
+    /// Where it stands.
+    pub state: RunState,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// The exit code it ended with.
+    pub exit_code: Option<i32>,
+    /// One line on how it ended.
+    pub summary: Option<String>,
+}

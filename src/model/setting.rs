@@ -1,0 +1,102 @@
+//! What the settings file may hold, as data: a project or provider says which keys are its own, and the reader of the
+//! file needs to know neither.
+
+use std::time::Duration;
+
+/// A table of the settings file.
+#[derive(Debug, Clone, Copy)]
+pub struct Section {
+    /// Its name in brackets; empty for the keys above all tables.
+    pub name: &'static str,
+    /// The keys it may hold.
+    pub keys: &'static [Key],
+}
+
+/// One key of a section.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+}
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A span of time between two limits; a bare number is seconds.
+    Duration {
+        /// The shortest.
+        min: Duration,
+        /// The longest.
+        max: Duration,
+    },
+    /// Text that passes a check.
+    Text {
+        /// What is allowed, completes "takes", for example ``a URL such as `http://deb.debian.org/debian` ``.
+        allowed: &'static str,
+        /// Whether a text is allowed.
+        check: fn(&str) -> bool,
+    },
+}
+
+impl Kind {
+    /// A web or file address.
+    pub const fn url(allowed: &'static str) -> Self {
+        Self::Text { allowed, check: is_url }
+    }
+
+    /// What the key takes, completes "takes".
+    pub fn allowed(&self) -> String {
+        match self {
+            Self::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
+            Self::Duration { min, max } => {
+                let span = |duration: &Duration| format!("{}s", duration.as_secs());
+                format!("a span of time from `{}` to `{}`, such as `90s` or `5m`", span(min), span(max))
+            }
+            Self::Text { allowed, .. } => (*allowed).to_owned(),
+        }
+    }
+
+    /// Whether `text` is allowed.
+    pub fn accepts(&self, text: &str) -> bool {
+        match self {
+            Self::OneOf(words) => words.contains(&text),
+            Self::Duration { min, max } => {
+                crate::base::text::parse_duration(text).is_ok_and(|span| span >= *min && span <= *max)
+            }
+            Self::Text { check, .. } => check(text),
+        }
+    }
+}
+
+/// Whether `text` has the shape `scheme://rest` (or `file:/path`) without blanks or control characters.
+fn is_url(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let plain = !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    let rooted = if scheme == "file" { rest.starts_with('/') } else { rest.len() > 2 && rest.starts_with("//") };
+    plain && rooted && !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_lowercase() || b == b'+')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_scheme_and_no_blanks() {
+        for good in ["http://deb.debian.org/debian", "file:///srv/mirror", "file:/srv", "ssh://me@host/x"] {
+            assert!(is_url(good), "{good}");
+        }
+        for bad in ["deb.debian.org", "http://", "://x", "http://a b", "-o x://y", ""] {
+            assert!(!is_url(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_span_has_two_limits() {
+        let kind = Kind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(60) };
+        assert!(kind.accepts("1s") && kind.accepts("60") && !kind.accepts("61") && !kind.accepts("0"));
+    }
+}

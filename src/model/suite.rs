@@ -1,0 +1,95 @@
+//! A test suite that runs on a machine: the seam between flows and a project.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::model::check::Check;
+use crate::model::event::Sink;
+use crate::model::fault::Fault;
+use crate::model::machine::Machine;
+use crate::model::outcome::{Exit, TestResult};
+use crate::model::task::Command;
+
+/// A file that the suite needs beside its scripts on the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Its name in the task's folder.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+/// What the suite's own report says so far.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Reported {
+    /// The tests that the runner said it would run; empty when it did not come so far.
+    pub expected: Vec<String>,
+    /// What it said of them.
+    pub tests: Vec<TestResult>,
+    /// Whether the runner came to its own end.
+    pub complete: bool,
+}
+
+/// One command of a suite, with its limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stepped {
+    /// What it does, for people.
+    pub text: String,
+    /// The command; paths of parts are made with the folder that the flow gives.
+    pub command: Command,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
+/// What a suite does on a machine, as data; the flow does it. Paths of parts are `folder/NAME`.
+#[async_trait]
+pub trait Suite: Send + Sync {
+    /// The files it needs on the machine.
+    fn parts(&self) -> Vec<Part>;
+
+    /// Makes the work folder.
+    fn prepare(&self, folder: &str, machine: &Machine) -> Stepped;
+
+    /// What it means that preparing ended like this.
+    fn refused(&self, exit: &Exit, stderr: &str) -> Fault;
+
+    /// A file on the machine that says what the image was baked with; none is no error.
+    fn baked_file(&self) -> &'static str;
+
+    /// Brings the source to the machine: by a process on this computer through `machine` (written to `target` for the
+    /// tool's own `ssh`), then by the commands it gives back, in order. Nothing to do gives none.
+    async fn synchronise(&self, folder: &str, target: &Path, sink: &dyn Sink) -> Result<Vec<Stepped>, Fault>;
+
+    /// What is tested, in words; `baked` is the content of [`Suite::baked_file`].
+    fn source(&self, baked: Option<&[u8]>) -> String;
+
+    /// Says why the tests asked for cannot be run, given what the machine's tree holds; `listed` is what
+    /// [`Suite::list`] printed.
+    fn judge_listing(&self, exit: &Exit, listed: &[u8], stderr: &str) -> Result<Vec<String>, Fault>;
+
+    /// Prints the tests that would run.
+    fn list(&self, folder: &str, baked: Option<&[u8]>) -> Stepped;
+
+    /// Runs the tests.
+    fn run(&self, folder: &str, baked: Option<&[u8]>) -> Stepped;
+
+    /// The file on the machine in which the runner reports while it runs.
+    fn report_file(&self) -> &'static str;
+
+    /// Reads a report, also one that breaks off in the middle of a line.
+    fn read_report(&self, report: &[u8]) -> Reported;
+
+    /// The file on the machine that holds the output of a failed test.
+    fn detail_file(&self, test: &str) -> Option<String>;
+
+    /// Removes what the suite left on a machine that stays.
+    fn clean(&self, folder: &str) -> Stepped;
+
+    /// Prints one line a clause of the machine contract.
+    fn check(&self, folder: &str) -> Stepped;
+
+    /// Reads what [`Suite::check`] printed.
+    fn read_checks(&self, printed: &[u8]) -> Result<Vec<Check>, Fault>;
+}

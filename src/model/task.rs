@@ -1,0 +1,107 @@
+//! A program to run on a machine.
+
+use std::time::Duration;
+
+/// A command on a machine; mirrors [`std::process::Command`]. Words and variables travel quoted, never substituted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Command {
+    /// The program.
+    pub program: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Variables to set for it.
+    pub env: Vec<(String, String)>,
+    /// What it reads on standard input; `None` leaves standard input to the caller.
+    pub stdin: Option<Vec<u8>>,
+    /// A terminal to give it, for interactive use.
+    pub terminal: Option<Terminal>,
+}
+
+/// A terminal for a remote command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terminal {
+    /// The terminal's type, the value of `TERM`.
+    pub kind: String,
+    /// Its size.
+    pub size: WindowSize,
+}
+
+/// The size of a terminal in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowSize {
+    /// Columns.
+    pub columns: u32,
+    /// Rows.
+    pub rows: u32,
+}
+
+impl Command {
+    /// A command that runs `program` without arguments; an empty program is the login shell.
+    pub fn new(program: impl Into<String>) -> Self {
+        Self { program: program.into(), ..Self::default() }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Gives it bytes to read.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Gives it a terminal.
+    #[must_use]
+    pub fn terminal(mut self, terminal: Terminal) -> Self {
+        self.terminal = Some(terminal);
+        self
+    }
+
+    /// The one line that a POSIX shell splits back into this command; variables go before it by `env`.
+    pub fn to_shell(&self) -> Result<String, crate::base::quote::NulByte> {
+        let mut words: Vec<String> = Vec::new();
+        if !self.env.is_empty() {
+            words.push("env".to_owned());
+            words.extend(self.env.iter().map(|(name, value)| format!("{name}={value}")));
+        }
+        if !self.program.is_empty() {
+            words.push(self.program.clone());
+        }
+        words.extend(self.args.iter().cloned());
+        crate::base::quote::join(&words)
+    }
+}
+
+/// A script of ours to run on a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// Its name, for messages, for example `linux/prepare-work.sh`.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// Arguments.
+    pub args: Vec<String>,
+    /// Variables.
+    pub env: Vec<(String, String)>,
+    /// How long it may take.
+    pub limit: Duration,
+}

@@ -1,0 +1,1 @@
+//! The tests of the whole; one binary, so that it links once.

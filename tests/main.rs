@@ -1,1 +1,6 @@
 //! The tests of the whole; one binary, so that it links once.
+
+// `clippy.toml` allows these in test functions; helpers of tests are tests too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod state;

@@ -1,0 +1,144 @@
+//! `junit.xml`: the results of a run, for the systems that show test results.
+
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
+
+use crate::model::fault::Fault;
+use crate::model::outcome::{Results, TestOutcome, TestResult};
+
+/// The content of `junit.xml`. `suite` names the test suite, most often the subcommand (`run-tests-linux`).
+///
+/// A lost test is an `error`, so that no reader of the file takes it for passed. Without a single test the suite holds
+/// one error in the run's name, for the same reason.
+pub fn render(suite: &str, results: &Results) -> Result<String, Fault> {
+    let mut cases = TestSuite::new(plain(suite));
+    for (name, value) in [("run", results.id.as_str()), ("image", &results.image), ("source", &results.source)] {
+        cases.add_property(Property::new(name, plain(value)));
+    }
+    cases.set_time(duration(results.time.tests));
+    cases.add_test_cases(results.tests.iter().map(|test| case(suite, test)));
+    if results.tests.is_empty() {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_message(plain(&format!("no test ran: {}", results.runner)));
+        cases.add_test_case(TestCase::new(plain(results.id.as_str()), status));
+    }
+    let mut report = Report::new(plain(suite));
+    report.set_time(duration(results.time.total));
+    report.add_test_suite(cases);
+    report.to_string().map_err(|error| Fault::infrastructure("cannot write the results as XML").because(error))
+}
+
+fn case(suite: &str, test: &TestResult) -> TestCase {
+    let mut status = match test.outcome {
+        TestOutcome::Passed => TestCaseStatus::success(),
+        TestOutcome::Skipped => TestCaseStatus::skipped(),
+        TestOutcome::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        TestOutcome::Lost => TestCaseStatus::non_success(NonSuccessKind::Error),
+    };
+    if test.outcome != TestOutcome::Passed {
+        let default = if test.outcome == TestOutcome::Lost { "lost" } else { "" };
+        let message = test.reason.as_deref().unwrap_or(default);
+        if !message.is_empty() {
+            status.set_message(plain(message));
+        }
+        if let Some(detail) = &test.detail {
+            status.set_description(plain(detail));
+        }
+    }
+    if test.outcome == TestOutcome::Lost {
+        status.set_type("lost");
+    }
+    let mut case = TestCase::new(plain(&test.name), status);
+    case.set_classname(plain(suite));
+    if let Some(seconds) = test.seconds {
+        case.set_time(duration(seconds));
+    }
+    case
+}
+
+/// `text` with what XML cannot hold, or what the writer would drop, made visible: control characters as `\x1b`, the two
+/// non-characters as `\u{fffe}`, a tab as blanks.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => out.push(c),
+            '\t' => out.push_str("        "),
+            c if c.is_control() => out.push_str(&format!("\\x{:02x}", c as u32)),
+            '\u{fffe}' | '\u{ffff}' => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::json::tests::{results, test};
+
+    #[test]
+    fn every_test_appears_once_with_what_it_came_to() {
+        let mut failed = test("test-b.t#case<1>", TestOutcome::Failed, Some("output changed"));
+        failed.detail = Some("--- a\n+++ b\n-\told & \"x\" ]]>\n+\u{1b}[1mnew\u{0}\u{ffff}\n".into());
+        let results = results(vec![
+            test("test-a.t", TestOutcome::Passed, None),
+            failed,
+            test("test-c.t", TestOutcome::Skipped, Some("missing feature: svn")),
+            test("test-d.t", TestOutcome::Lost, Some("the machine went away")),
+            test("test-e.t", TestOutcome::Lost, None),
+        ]);
+        insta::assert_snapshot!(render("run-tests-linux", &results).unwrap(), @r#"
+        <?xml version="1.0" encoding="UTF-8"?>
+        <testsuites name="run-tests-linux" tests="5" skipped="1" failures="1" errors="2" time="10.000">
+            <testsuite name="run-tests-linux" tests="5" skipped="1" errors="2" failures="1" time="7.500">
+                <properties>
+                    <property name="run" value="20261120-105301-abcdef"/>
+                    <property name="image" value="linux-dev-debian12 (0123456789ab)"/>
+                    <property name="source" value="baked 6.3.2 (a1b2c3)"/>
+                </properties>
+                <testcase name="test-a.t" classname="run-tests-linux" time="1.235"/>
+                <testcase name="test-b.t#case&lt;1&gt;" classname="run-tests-linux" time="1.235">
+                    <failure message="output changed">--- a
+        +++ b
+        -        old &amp; &quot;x&quot; ]]&gt;
+        +\x1b[1mnew\x00\u{ffff}
+        </failure>
+                </testcase>
+                <testcase name="test-c.t" classname="run-tests-linux">
+                    <skipped message="missing feature: svn"/>
+                </testcase>
+                <testcase name="test-d.t" classname="run-tests-linux">
+                    <error message="the machine went away" type="lost"/>
+                </testcase>
+                <testcase name="test-e.t" classname="run-tests-linux">
+                    <error message="lost" type="lost"/>
+                </testcase>
+            </testsuite>
+        </testsuites>
+        "#);
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let all: String = (0..0x3000).chain(0xfff0..0x1_0010).filter_map(char::from_u32).collect();
+        let mut failed = test(&format!("test {all}"), TestOutcome::Failed, Some(&all));
+        failed.detail = Some(all.clone());
+        let text = render("s", &results(vec![failed])).unwrap();
+        let report = Report::deserialize_from_str(&text).unwrap();
+        assert_eq!((report.tests, report.failures, report.errors), (1, 1, 0));
+        assert!(report.test_suites[0].test_cases[0].name.as_str().starts_with("test "));
+    }
+
+    #[test]
+    fn a_run_without_tests_is_an_error_and_not_an_empty_success() {
+        let text = render("s", &results(vec![])).unwrap();
+        let report = Report::deserialize_from_str(&text).unwrap();
+        assert_eq!((report.tests, report.errors), (1, 1));
+    }
+}

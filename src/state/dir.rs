@@ -1,0 +1,252 @@
+//! The state directory: where it is, whether it can be used, what lies where in it.
+
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::base::id::RunId;
+use crate::model::fault::Fault;
+use crate::model::setting::Section;
+use crate::state::file::{self, Lock};
+use crate::state::journal::SqliteJournal;
+use crate::state::keys::{self, Identity};
+use crate::state::runs::RunDir;
+use crate::state::settings::Settings;
+
+/// The layout that this build reads and writes; a higher one is refused.
+const LAYOUT: u32 = 1;
+
+/// What must fit on the disk before any work starts: what SQLite needs to open the journal, and some more.
+const ROOM: usize = 64 * 1024;
+
+/// How long to wait for another process that sets up the directory at this moment.
+const LOCK_LIMIT: Duration = Duration::from_secs(10);
+
+/// A state directory that was found fit for use.
+#[derive(Debug, Clone)]
+pub struct StateDir {
+    root: PathBuf,
+}
+
+impl StateDir {
+    /// Opens the directory at `path`, making it (mode 0700, with the folders above it) when it is missing.
+    ///
+    /// Refused with a [`Fault`] of kind outside when it is no directory, not writable, on a read-only or full disk,
+    /// somebody else's, writable by others, or laid out by a newer build.
+    pub fn open(path: &Path) -> Result<Self, Fault> {
+        Self::open_with(path, true)
+    }
+
+    /// The same without asking for free space: for commands that make room on a full disk.
+    pub fn open_for_cleanup(path: &Path) -> Result<Self, Fault> {
+        Self::open_with(path, false)
+    }
+
+    fn open_with(path: &Path, needs_room: bool) -> Result<Self, Fault> {
+        let root = std::path::absolute(path).map_err(|error| file::fault("find", path, error))?;
+        make_private(&root, "state directory")?;
+        let state = Self { root };
+        state.check_layout()?;
+        if needs_room {
+            probe(&state.root).map_err(|error| file::fault("write in the state directory", &state.root, error))?;
+        }
+        for folder in [state.keys(), state.images(), state.machines(), state.runs()] {
+            make_private(&folder, "folder")?;
+        }
+        Ok(state)
+    }
+
+    /// The directory itself, an absolute path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where keys are kept.
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// Where image layers are kept.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    /// Where the files of machines are while they live.
+    pub fn machines(&self) -> PathBuf {
+        self.root.join("machines")
+    }
+
+    /// Where the folders of runs are.
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    /// The settings file, which need not exist.
+    pub fn settings_file(&self) -> PathBuf {
+        self.root.join("config.toml")
+    }
+
+    /// Reads the settings; `extra` are the sections of projects.
+    pub fn settings(&self, extra: &[Section]) -> Result<Settings, Fault> {
+        Settings::load(&self.settings_file(), extra)
+    }
+
+    /// Opens the journal, making it when it is missing.
+    pub fn journal(&self) -> Result<SqliteJournal, Fault> {
+        let _setup = Lock::acquire(&self.root.join(".lock"), LOCK_LIMIT)?;
+        SqliteJournal::open(&self.root.join("journal.db"))
+    }
+
+    /// The key pair that machines are met with, made by `make` (private and public half) when there is none.
+    pub fn identity(&self, make: keys::Make<'_>, matches: keys::Matches<'_>) -> Result<Identity, Fault> {
+        let folder = self.keys();
+        let _lock = Lock::acquire(&folder.join(".lock"), LOCK_LIMIT)?;
+        keys::load_or_create(&folder, make, matches)
+    }
+
+    /// Makes the folder of a new run.
+    pub fn create_run(&self, id: &RunId) -> Result<RunDir, Fault> {
+        RunDir::create(&self.runs(), id)
+    }
+
+    /// Opens the folder of a run.
+    pub fn run(&self, id: &RunId) -> Result<RunDir, Fault> {
+        RunDir::open(&self.runs(), id)
+    }
+
+    /// Reads the layout's number, writing it down when there is none yet.
+    fn check_layout(&self) -> Result<(), Fault> {
+        let path = self.root.join("layout");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return file::write_atomic(&path, format!("{LAYOUT}\n").as_bytes());
+            }
+            Err(error) => return Err(file::fault("read", &path, error)),
+        };
+        match text.trim().parse::<u32>() {
+            Ok(found) if found <= LAYOUT => Ok(()),
+            Ok(found) => Err(Fault::outside(format!(
+                "state directory `{}` has layout {found}, and this build knows layouts up to {LAYOUT}",
+                self.root.display()
+            ))
+            .hint("Use the newer build that wrote it, or name another directory with `--state-path`.")),
+            Err(_) => Err(Fault::outside(format!("`{}` is damaged: it holds no layout number", path.display()))
+                .hint(format!("Restore it, or write `{LAYOUT}` into it if this build made the directory."))),
+        }
+    }
+}
+
+/// Makes a folder of mode 0700 unless it is there, and refuses one that is not fit to keep secrets in.
+///
+/// Permissions are only ever set on what this call made.
+fn make_private(path: &Path, what: &str) -> Result<(), Fault> {
+    let found = match std::fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+            made.and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o700)))
+                .and_then(|()| std::fs::metadata(path))
+                .map_err(|error| file::fault(&format!("make the {what}"), path, error))?
+        }
+        found => found.map_err(|error| file::fault(&format!("open the {what}"), path, error))?,
+    };
+    let name = path.display();
+    if !found.is_dir() {
+        return Err(Fault::outside(format!("{what} `{name}` is not a directory"))
+            .hint("Move the file away, or name another directory with `--state-path`."));
+    }
+    let me = rustix::process::geteuid().as_raw();
+    if found.uid() != me {
+        return Err(Fault::outside(format!("{what} `{name}` belongs to user {}, not to you (user {me})", found.uid()))
+            .hint(
+                "Name a directory of your own with `--state-path`; under `sudo` the home may still be another user's.",
+            ));
+    }
+    let mode = found.mode() & 0o777;
+    if mode & 0o022 != 0 {
+        return Err(Fault::outside(format!("{what} `{name}` can be written by others (mode {mode:04o})"))
+            .hint(format!("Run `chmod 700 {}`.", crate::base::quote::word(&name.to_string()).unwrap_or_default())));
+    }
+    Ok(())
+}
+
+/// Writes as much as [`ROOM`] to a file without a name, so that nothing stays even after a kill.
+fn probe(folder: &Path) -> io::Result<()> {
+    let nameless = OpenOptions::new().write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(folder);
+    match nameless {
+        Ok(mut file) => file.write_all(&[0; ROOM]),
+        // Some file systems (network ones, older overlays) know no nameless files.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOENT)) => {
+            let path = folder.join(format!(".probe-{}", std::process::id()));
+            let written = std::fs::write(&path, [0; ROOM]);
+            std::fs::remove_file(&path).and(written)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn a_missing_directory_is_made_private_with_all_its_folders() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&home.path().join("deep/er/state")).unwrap();
+        for path in [state.root().to_owned(), state.keys(), state.images(), state.machines(), state.runs()] {
+            assert_eq!(mode(&path), 0o700, "{}", path.display());
+        }
+        assert_eq!(std::fs::read_to_string(state.root().join("layout")).unwrap(), "1\n");
+        StateDir::open(state.root()).unwrap();
+    }
+
+    #[test]
+    fn permissions_of_what_was_there_stay() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("state");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        StateDir::open(&path).unwrap();
+        assert_eq!(mode(&path), 0o755);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_refused_and_stays_as_it_was() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("state");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o775)).unwrap();
+        let error = StateDir::open(&path).unwrap_err();
+        assert!(error.message.ends_with("can be written by others (mode 0775)"), "{error}");
+        assert_eq!(error.hint.unwrap(), format!("Run `chmod 700 {}`.", path.display()));
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+        assert_eq!(mode(&path), 0o775);
+    }
+
+    #[test]
+    fn a_file_in_its_place_is_refused_and_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("state");
+        std::fs::write(&path, "mine").unwrap();
+        let error = StateDir::open(&path).unwrap_err();
+        assert!(error.message.ends_with("is not a directory"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_newer_layout_is_refused_and_a_damaged_one_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&home.path().join("state")).unwrap();
+        std::fs::write(state.root().join("layout"), "2\n").unwrap();
+        let error = StateDir::open(state.root()).unwrap_err();
+        assert!(error.message.ends_with("has layout 2, and this build knows layouts up to 1"), "{error}");
+        std::fs::write(state.root().join("layout"), "\0\0").unwrap();
+        assert!(StateDir::open(state.root()).unwrap_err().message.contains("is damaged"));
+    }
+}

@@ -1,0 +1,127 @@
+//! Whole-or-not-at-all writes, a lock between processes, and errors of the file system in words.
+
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::model::fault::Fault;
+
+/// How often a lock that another process holds is asked for again.
+const LOCK_POLL: Duration = Duration::from_millis(5);
+
+/// A [`Fault`] of kind outside: `cannot DOING `PATH``, with what to do about it where that is known.
+pub fn fault(doing: &str, path: &Path, error: io::Error) -> Fault {
+    let hint = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
+            "Free space on this disk (`automation image gc` removes unused images), or name another directory with `--state-path`.",
+        ),
+        ErrorKind::ReadOnlyFilesystem => {
+            Some("The file system is read-only. Name a directory on a writable one with `--state-path`.")
+        }
+        ErrorKind::PermissionDenied => Some("Name a directory of your own with `--state-path`."),
+        _ => None,
+    };
+    let mut fault = Fault::outside(format!("cannot {doing} `{}`", path.display())).because(error);
+    fault.hint = hint.map(str::to_owned);
+    fault
+}
+
+/// Writes `bytes` to `path` so that a reader sees the old content or the new one, and a crash leaves one of them.
+///
+/// The file is readable by its owner only.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    let temporary = temporary_beside(path);
+    let written = write_private(&temporary, bytes)
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .and_then(|()| sync_parent(path));
+    written.map_err(|error| {
+        // Made by this call a moment ago; after a rename it is not there any more.
+        let _ = std::fs::remove_file(&temporary);
+        fault("write", path, error)
+    })
+}
+
+/// Writes a new file of mode 0600 and puts it on the disk. Replaces what an earlier attempt left under that name.
+pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // The mode above counts for a new file only.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Puts the names in the folder of `path` on the disk.
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// A name in the same folder that no other process or thread uses now.
+fn temporary_beside(path: &Path) -> std::path::PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!(".{name}.{}-{number}.tmp", std::process::id()))
+}
+
+/// A lock between processes. The kernel lets go of it when its holder ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock `path`, waiting at most `limit` for another process that holds it.
+    pub fn acquire(path: &Path, limit: Duration) -> Result<Self, Fault> {
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        let file = opened.map_err(|error| fault("open the lock", path, error))?;
+        let end = Instant::now() + limit;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(LOCK_POLL),
+                Err(TryLockError::WouldBlock) => {
+                    let waited = crate::base::text::seconds(limit);
+                    return Err(Fault::outside(format!(
+                        "waited {waited} for another process that holds `{}`",
+                        path.display()
+                    ))
+                    .hint("Another `automation` is stopped or stuck while it opens the state directory; end it and try again."));
+                }
+                Err(TryLockError::Error(error)) => return Err(fault("lock", path, error)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_replaces_the_whole_file_and_leaves_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.json");
+        write_atomic(&path, b"a longer first content").unwrap();
+        write_atomic(&path, b"second").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one_and_its_wait_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".lock");
+        let held = Lock::acquire(&path, Duration::ZERO).unwrap();
+        let error = Lock::acquire(&path, Duration::from_millis(20)).unwrap_err();
+        assert!(error.message.contains("waited 0.0s for another process"), "{error}");
+        drop(held);
+        Lock::acquire(&path, Duration::ZERO).unwrap();
+    }
+}

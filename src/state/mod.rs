@@ -1,0 +1,20 @@
+//! The state directory and everything kept in it. Nothing here reads the environment: paths come in as arguments.
+//!
+//! * [`dir`]: the directory itself, its layout and its checks; the way in to everything else.
+//! * [`settings`], that is `config.toml`.
+//! * [`keys`]: the key pair that machines are met with.
+//! * [`journal`]: the record of resources, in SQLite.
+//! * [`runs`] and [`log`]: a folder per run, and the log in it.
+//! * [`process`]: whether the driver of a run still lives.
+//! * [`file`]: whole-or-not-at-all writes, and a lock between processes.
+//!
+//! What is damaged is named and left where it is: nothing here deletes a file that it did not make a moment before.
+
+pub mod dir;
+pub mod file;
+pub mod journal;
+pub mod keys;
+pub mod log;
+pub mod process;
+pub mod runs;
+pub mod settings;

@@ -1,0 +1,168 @@
+//! A folder per run: its log, its results, and how a run is found by what the user types.
+
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::base::id::RunId;
+use crate::base::text;
+use crate::model::fault::Fault;
+use crate::state::file;
+
+/// How many candidates an error about an ambiguous id names.
+const NAMED: usize = 5;
+
+/// What lies in the folder of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunFile {
+    /// The task's output, byte for byte.
+    Output,
+    /// The steps of the run, a line each, with UTC times.
+    Events,
+    /// The results, as JSON.
+    Results,
+    /// The results, as JUnit XML.
+    Junit,
+}
+
+impl RunFile {
+    /// The file's name in the folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Output => "output.log",
+            Self::Events => "events.log",
+            Self::Results => "results.json",
+            Self::Junit => "junit.xml",
+        }
+    }
+}
+
+/// The folder of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir {
+    id: RunId,
+    path: PathBuf,
+}
+
+impl RunDir {
+    pub(super) fn create(runs: &Path, id: &RunId) -> Result<Self, Fault> {
+        let path = runs.join(id.as_str());
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| file::fault("make the folder of the run", &path, error))?;
+        Ok(Self { id: id.clone(), path })
+    }
+
+    pub(super) fn open(runs: &Path, id: &RunId) -> Result<Self, Fault> {
+        let path = runs.join(id.as_str());
+        if !path.is_dir() {
+            return Err(Fault::usage(format!("run `{id}` has no folder in `{}`", runs.display()))
+                .hint("`automation runs list` shows the runs there are."));
+        }
+        Ok(Self { id: id.clone(), path })
+    }
+
+    /// The run's id.
+    pub fn id(&self) -> &RunId {
+        &self.id
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where one of its files is, or would be.
+    pub fn file(&self, file: RunFile) -> PathBuf {
+        self.path.join(file.name())
+    }
+
+    /// Replaces a file whole.
+    pub fn write(&self, file: RunFile, bytes: &[u8]) -> Result<(), Fault> {
+        file::write_atomic(&self.file(file), bytes)
+    }
+
+    /// The content of a file; none when it was not written (the run was killed, or is still at work).
+    pub fn read(&self, file: RunFile) -> Result<Option<Vec<u8>>, Fault> {
+        let path = self.file(file);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(file::fault("read", &path, error)),
+        }
+    }
+}
+
+/// The run that `wanted` means among `known` (newest first): `latest`, an id, or the beginning of exactly one.
+pub fn resolve(known: &[RunId], wanted: &str) -> Result<RunId, Fault> {
+    let list = "`automation runs list` shows the runs there are.";
+    if wanted == "latest" {
+        return known.first().cloned().ok_or_else(|| Fault::usage("there are no runs yet"));
+    }
+    if let Some(id) = known.iter().find(|id| id.as_str() == wanted) {
+        return Ok(id.clone());
+    }
+    let found: Vec<&RunId> = known.iter().filter(|id| !wanted.is_empty() && id.as_str().starts_with(wanted)).collect();
+    match found.as_slice() {
+        [id] => Ok((*id).clone()),
+        [] => {
+            let near = text::nearest(wanted, known.iter().map(RunId::as_str).chain(["latest"]));
+            let hint = near.map_or_else(|| list.to_owned(), |id| format!("Did you mean `{id}`?"));
+            Err(Fault::usage(format!("there is no run `{wanted}`")).hint(hint))
+        }
+        many => {
+            let mut names: Vec<String> = many.iter().take(NAMED).map(|id| format!("`{id}`")).collect();
+            if many.len() > NAMED {
+                names.push(format!("and {} more", many.len() - NAMED));
+            }
+            Err(Fault::usage(format!("`{wanted}` begins the ids of {} runs", many.len()))
+                .hint(format!("It may be {}.", names.join(", "))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(names: &[&str]) -> Vec<RunId> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_run_is_found_by_latest_by_id_and_by_its_beginning() {
+        let known = ids(&["20261120-110000-bbbbbb", "20261120-100000-aaaaaa", "20261119-100000-cccccc"]);
+        assert_eq!(resolve(&known, "latest").unwrap(), known[0]);
+        assert_eq!(resolve(&known, "20261119").unwrap(), known[2]);
+        assert_eq!(resolve(&known, "20261120-100000-aaaaaa").unwrap(), known[1]);
+        let ambiguous = resolve(&known, "20261120").unwrap_err();
+        insta::assert_snapshot!(format!("{ambiguous}\n{}", ambiguous.hint.as_deref().unwrap()), @r"
+        `20261120` begins the ids of 2 runs
+        It may be `20261120-110000-bbbbbb`, `20261120-100000-aaaaaa`.
+        ");
+        let near = resolve(&known, "latets").unwrap_err();
+        assert_eq!(near.hint.as_deref(), Some("Did you mean `latest`?"));
+        assert!(resolve(&known, "").is_err() && resolve(&[], "latest").is_err());
+    }
+
+    #[test]
+    fn an_id_is_used_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let id: RunId = "20261120-110000-bbbbbb".parse().unwrap();
+        RunDir::create(dir.path(), &id).unwrap();
+        assert!(RunDir::create(dir.path(), &id).is_err());
+    }
+
+    #[test]
+    fn a_file_that_was_never_written_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let id: RunId = "r-1".parse().unwrap();
+        assert!(RunDir::open(dir.path(), &id).is_err());
+        let run = RunDir::create(dir.path(), &id).unwrap();
+        assert_eq!(run.read(RunFile::Results).unwrap(), None);
+        run.write(RunFile::Results, b"{}").unwrap();
+        assert_eq!(run.read(RunFile::Results).unwrap().as_deref(), Some(b"{}".as_slice()));
+    }
+}

@@ -1,0 +1,481 @@
+//! `config.toml`: read strictly, so that a typo is an error with its line and not a setting that does nothing.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::base::text;
+use crate::model::fault::Fault;
+use crate::model::machine::{Network, ProviderKind};
+use crate::model::setting::{Key, Kind, Section};
+use crate::state::file;
+
+/// A settings file longer than this is none.
+const CAP: u64 = 1 << 20;
+
+/// The shortest and longest time that a machine may live without a sign of its driver.
+const GRACE: Kind = Kind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(24 * 3600) };
+
+const MIRROR: Kind = Kind::url("a URL such as `http://deb.debian.org/debian`");
+
+/// The sections that belong to the tool itself.
+const OWN: [Section; 3] = [
+    Section {
+        name: "",
+        keys: &[Key { name: "provider", kind: Kind::OneOf(&["local", "host"]) }, Key { name: "grace", kind: GRACE }],
+    },
+    Section {
+        name: "local",
+        keys: &[
+            Key { name: "debian-mirror", kind: MIRROR },
+            Key { name: "debian-security-mirror", kind: MIRROR },
+            Key { name: "ubuntu-mirror", kind: MIRROR },
+            Key { name: "keyring", kind: Kind::Text { allowed: "the absolute path of a file", check: is_absolute } },
+        ],
+    },
+    Section {
+        name: "defaults",
+        keys: &[
+            Key {
+                name: "distro",
+                kind: Kind::Text { allowed: "a distribution's name such as `debian12`", check: is_name },
+            },
+            Key { name: "filesystem", kind: Kind::OneOf(&["default", "btrfs", "ext3", "ext4", "jfs", "tmpfs", "xfs"]) },
+            Key {
+                name: "python-version",
+                kind: Kind::Text { allowed: "`system3`, `pypy3` or a version such as `3.12`", check: is_python },
+            },
+            Key { name: "network", kind: Kind::OneOf(&["loopback", "host"]) },
+        ],
+    },
+];
+
+/// The settings, with defaults for what the file does not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where machines come from.
+    pub provider: ProviderKind,
+    /// How long a machine lives without a sign of its driver.
+    pub grace: Duration,
+    /// The local provider's.
+    pub local: Local,
+    /// What a command takes that says nothing else.
+    pub defaults: Defaults,
+    /// The file they were looked for in; empty where there is none.
+    file: PathBuf,
+    /// Every value that the file holds, by `section.key`, with its line.
+    given: BTreeMap<String, (String, usize)>,
+}
+
+/// `[local]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Local {
+    /// Mirror of Debian's archive; the host's own when not given.
+    pub debian_mirror: Option<String>,
+    /// Mirror of Debian's security archive; the host's own when not given.
+    pub debian_security_mirror: Option<String>,
+    /// Mirror of Ubuntu's archive; the host's own when not given.
+    pub ubuntu_mirror: Option<String>,
+    /// Keyring that the mirrors' signatures are checked with.
+    pub keyring: Option<PathBuf>,
+}
+
+/// `[defaults]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    /// The distribution; whether there is an image for it is known where images are.
+    pub distro: String,
+    /// The file system of the work folder.
+    pub filesystem: String,
+    /// The Python.
+    pub python_version: String,
+    /// The machine's network.
+    pub network: Network,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            provider: ProviderKind::Local,
+            grace: Duration::from_secs(60),
+            local: Local::default(),
+            defaults: Defaults {
+                distro: "debian12".to_owned(),
+                filesystem: "default".to_owned(),
+                python_version: "system3".to_owned(),
+                network: Network::Loopback,
+            },
+            file: PathBuf::new(),
+            given: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads `path`; a missing file is the defaults. `extra` are the sections of projects.
+    ///
+    /// Any key or value that is not known is a [`Fault`] of kind outside that names the file and the line.
+    pub fn load(path: &Path, extra: &[Section]) -> Result<Self, Fault> {
+        let bytes = match std::fs::metadata(path).and_then(|meta| {
+            let fits = meta.is_file() && meta.len() <= CAP;
+            if fits { std::fs::read(path).map(Some) } else { Ok(None) }
+        }) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Err(Fault::outside(format!("`{}` is not a settings file", path.display()))),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(file::fault("read", path, error)),
+        };
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::parse(path, &text, extra),
+            Err(_) => Err(Fault::outside(format!("`{}` is not UTF-8 text", path.display()))),
+        }
+    }
+
+    fn parse(path: &Path, text: &str, extra: &[Section]) -> Result<Self, Fault> {
+        let reader = Reader { path, text, sections: OWN.iter().chain(extra).copied().collect() };
+        let table = DeTable::parse(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            reader.fault(at, error.message().trim().replace('\n', "; "))
+        })?;
+        let mut settings = Self { file: path.to_owned(), given: reader.read(table.get_ref())?, ..Self::default() };
+        settings.resolve();
+        Ok(settings)
+    }
+
+    /// Sets the fields from what was given, which was checked before.
+    fn resolve(&mut self) {
+        let get = |key: &str| self.given.get(key).map(|(value, _)| value.clone());
+        if get("provider").as_deref() == Some("host") {
+            self.provider = ProviderKind::Host;
+        }
+        if let Some(grace) = get("grace").and_then(|value| text::parse_duration(&value).ok()) {
+            self.grace = grace;
+        }
+        self.local = Local {
+            debian_mirror: get("local.debian-mirror"),
+            debian_security_mirror: get("local.debian-security-mirror"),
+            ubuntu_mirror: get("local.ubuntu-mirror"),
+            keyring: get("local.keyring").map(PathBuf::from),
+        };
+        let built_in = Self::default().defaults;
+        self.defaults = Defaults {
+            distro: get("defaults.distro").unwrap_or(built_in.distro),
+            filesystem: get("defaults.filesystem").unwrap_or(built_in.filesystem),
+            python_version: get("defaults.python-version").unwrap_or(built_in.python_version),
+            network: match get("defaults.network").as_deref() {
+                Some("host") => Network::Host,
+                _ => built_in.network,
+            },
+        };
+    }
+
+    /// The value of a project's key, where the file gives one.
+    pub fn extra(&self, section: &str, key: &str) -> Option<&str> {
+        self.given.get(&format!("{section}.{key}")).map(|(value, _)| value.as_str())
+    }
+
+    /// Where a value comes from, `FILE:LINE`, for the message about a value that only later proves wrong; none when it
+    /// is a default. `key` is written as `defaults.distro`.
+    pub fn origin(&self, key: &str) -> Option<String> {
+        self.given.get(key).map(|(_, line)| format!("{}:{line}", self.file.display()))
+    }
+}
+
+/// Reads a parsed file against what it may hold.
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+    sections: Vec<Section>,
+}
+
+type Given = BTreeMap<String, (String, usize)>;
+type Problem = (usize, Fault);
+
+impl Reader<'_> {
+    /// Every value by `section.key`, or the problem that comes first in the file.
+    fn read(&self, table: &DeTable<'_>) -> Result<Given, Fault> {
+        let mut given = Given::new();
+        let mut problems = Vec::new();
+        for (key, value) in table {
+            let at = key.span().start;
+            let name: &str = key.get_ref();
+            let section = self.sections.iter().find(|section| !section.name.is_empty() && section.name == name);
+            match (section, value.get_ref()) {
+                (Some(section), DeValue::Table(inner)) => {
+                    for (key, value) in inner {
+                        self.take(section, key.get_ref(), key.span().start, value, &mut given, &mut problems);
+                    }
+                }
+                (Some(_), _) => problems.push((at, self.fault(at, format!("`{name}` is a section: write `[{name}]`")))),
+                (None, DeValue::Table(_)) if self.top().is_none_or(|top| !holds(top, name)) => {
+                    problems.push((at, self.unknown_section(at, name)));
+                }
+                (None, _) => {
+                    if let Some(top) = self.top() {
+                        self.take(top, name, at, value, &mut given, &mut problems);
+                    }
+                }
+            }
+        }
+        match problems.into_iter().min_by_key(|(at, _)| *at) {
+            Some((_, fault)) => Err(fault),
+            None => Ok(given),
+        }
+    }
+
+    fn top(&self) -> Option<&Section> {
+        self.sections.iter().find(|section| section.name.is_empty())
+    }
+
+    fn take(
+        &self,
+        section: &Section,
+        name: &str,
+        at: usize,
+        value: &Spanned<DeValue<'_>>,
+        given: &mut Given,
+        problems: &mut Vec<Problem>,
+    ) {
+        let full = full_name(section, name);
+        let Some(key) = section.keys.iter().find(|key| key.name == name) else {
+            problems.push((at, self.unknown_key(section, name, at)));
+            return;
+        };
+        match plain(&key.kind, value.get_ref()) {
+            Ok(text) if key.kind.accepts(&text) => {
+                given.insert(full, (text, self.line(at)));
+            }
+            Ok(text) => {
+                let hint = match key.kind {
+                    Kind::OneOf(words) => text::nearest(&text, words.iter().copied()),
+                    _ => None,
+                };
+                let mut fault = self.fault(at, format!("`{full}` takes {}, not `{text}`", key.kind.allowed()));
+                fault.hint = hint.map(|word| format!("Did you mean `{word}`?"));
+                problems.push((at, fault));
+            }
+            Err(found) => {
+                let message = format!("`{full}` takes {}, in quotes, not {found}", key.kind.allowed());
+                problems.push((at, self.fault(at, message)));
+            }
+        }
+    }
+
+    fn unknown_key(&self, section: &Section, name: &str, at: usize) -> Fault {
+        let fault = self.fault(at, format!("unknown key `{}`", full_name(section, name)));
+        let known = || section.keys.iter().map(|key| key.name);
+        if let Some(near) = text::nearest(name, known()) {
+            return fault.hint(format!("Did you mean `{}`?", full_name(section, near)));
+        }
+        let home = self.sections.iter().find(|section| holds(section, name));
+        match home.map(|section| section.name) {
+            Some("") => fault.hint(format!("`{name}` belongs at the top of the file, above all sections.")),
+            Some(home) => fault.hint(format!("`{name}` belongs below `[{home}]`.")),
+            None => {
+                let mut names: Vec<String> = known().map(|key| format!("`{}`", full_name(section, key))).collect();
+                if section.name.is_empty() {
+                    names.extend(self.section_names().map(|name| format!("`[{name}]`")));
+                }
+                fault.hint(format!("Known here: {}.", names.join(", ")))
+            }
+        }
+    }
+
+    fn unknown_section(&self, at: usize, name: &str) -> Fault {
+        let fault = self.fault(at, format!("unknown section `[{name}]`"));
+        match text::nearest(name, self.section_names()) {
+            Some(near) => fault.hint(format!("Did you mean `[{near}]`?")),
+            None => {
+                let names: Vec<String> = self.section_names().map(|name| format!("`[{name}]`")).collect();
+                fault.hint(format!("Known sections: {}.", names.join(", ")))
+            }
+        }
+    }
+
+    fn section_names(&self) -> impl Iterator<Item = &'static str> {
+        self.sections.iter().map(|section| section.name).filter(|name| !name.is_empty())
+    }
+
+    fn fault(&self, at: usize, message: String) -> Fault {
+        Fault::outside(format!("{}:{}: {message}", self.path.display(), self.line(at)))
+    }
+
+    /// The line of a byte, counted from 1.
+    fn line(&self, at: usize) -> usize {
+        self.text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+    }
+}
+
+fn holds(section: &Section, key: &str) -> bool {
+    section.keys.iter().any(|known| known.name == key)
+}
+
+fn full_name(section: &Section, key: &str) -> String {
+    if section.name.is_empty() { key.to_owned() } else { format!("{}.{key}", section.name) }
+}
+
+/// A value as text, or what it is when its key takes no such thing.
+fn plain(kind: &Kind, value: &DeValue<'_>) -> Result<String, String> {
+    match (kind, value) {
+        (_, DeValue::String(text)) => Ok(text.to_string()),
+        (Kind::Duration { .. }, DeValue::Integer(number)) if number.radix() == 10 => Ok(number.as_str().to_owned()),
+        (_, DeValue::Integer(number)) => Err(format!("the number {number}")),
+        (_, DeValue::Float(number)) => Err(format!("the number {number}")),
+        (_, other) => Err(match other.type_str() {
+            "array" => "an array".to_owned(),
+            other => format!("a {other}"),
+        }),
+    }
+}
+
+fn is_absolute(text: &str) -> bool {
+    text.starts_with('/') && !text.contains('\0')
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+fn is_python(text: &str) -> bool {
+    let minor = text.strip_prefix("3.");
+    matches!(text, "system3" | "pypy3") || minor.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: Section = Section {
+        name: "sample",
+        keys: &[
+            Key { name: "source", kind: Kind::OneOf(&["distribution", "upstream"]) },
+            Key { name: "upstream-url", kind: Kind::url("a URL") },
+        ],
+    };
+
+    fn parse(text: &str) -> Result<Settings, Fault> {
+        Settings::parse(Path::new("/s/config.toml"), text, &[SAMPLE])
+    }
+
+    /// Message and hint of the error.
+    fn refused(text: &str) -> String {
+        let fault = parse(text).unwrap_err();
+        assert_eq!(fault.kind, crate::model::fault::FaultKind::Outside);
+        format!("{}\n{}", fault.message, fault.hint.unwrap_or_default())
+    }
+
+    #[test]
+    fn a_missing_or_empty_file_is_the_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Settings::load(&dir.path().join("config.toml"), &[]).unwrap(), Settings::default());
+        let empty = parse("# nothing\n").unwrap();
+        assert_eq!((empty.provider, empty.grace), (ProviderKind::Local, Duration::from_secs(60)));
+        assert_eq!(empty.defaults.distro, "debian12");
+    }
+
+    #[test]
+    fn every_key_is_taken() {
+        let text = r#"
+provider = "host"
+grace = "2m"
+[local]
+debian-mirror = "http://mirror/debian"
+debian-security-mirror = "http://mirror/security"
+ubuntu-mirror = "file:///srv/ubuntu"
+keyring = "/etc/keys.gpg"
+[defaults]
+distro = "ubuntu24.04"
+filesystem = "ext4"
+python-version = "3.12"
+network = "host"
+[sample]
+source = "upstream"
+"#;
+        let settings = parse(text).unwrap();
+        assert_eq!((settings.provider, settings.grace.as_secs()), (ProviderKind::Host, 120));
+        assert_eq!(settings.local.debian_mirror.as_deref(), Some("http://mirror/debian"));
+        assert_eq!(settings.local.debian_security_mirror.as_deref(), Some("http://mirror/security"));
+        assert_eq!(settings.local.ubuntu_mirror.as_deref(), Some("file:///srv/ubuntu"));
+        assert_eq!(settings.local.keyring.as_deref(), Some(Path::new("/etc/keys.gpg")));
+        let defaults = &settings.defaults;
+        assert_eq!((defaults.distro.as_str(), defaults.filesystem.as_str()), ("ubuntu24.04", "ext4"));
+        assert_eq!((defaults.python_version.as_str(), defaults.network), ("3.12", Network::Host));
+        assert_eq!(settings.extra("sample", "source"), Some("upstream"));
+        assert_eq!(settings.extra("sample", "upstream-url"), None);
+        assert_eq!(settings.origin("defaults.distro").as_deref(), Some("/s/config.toml:10"));
+        assert_eq!(settings.origin("local.keyring.x"), None);
+        assert_eq!(parse("grace = 90").unwrap().grace.as_secs(), 90);
+    }
+
+    #[test]
+    fn an_unknown_key_names_its_line_and_the_nearest_one() {
+        insta::assert_snapshot!(refused("\nprovder = \"local\""), @r"
+        /s/config.toml:2: unknown key `provder`
+        Did you mean `provider`?
+        ");
+        insta::assert_snapshot!(refused("[local]\ndebian-miror = \"x\""), @r"
+        /s/config.toml:2: unknown key `local.debian-miror`
+        Did you mean `local.debian-mirror`?
+        ");
+        insta::assert_snapshot!(refused("[sample]\nurl = 3"), @r"
+        /s/config.toml:2: unknown key `sample.url`
+        Known here: `sample.source`, `sample.upstream-url`.
+        ");
+        insta::assert_snapshot!(refused("frobnicate = 1"), @r"
+        /s/config.toml:1: unknown key `frobnicate`
+        Known here: `provider`, `grace`, `[local]`, `[defaults]`, `[sample]`.
+        ");
+        insta::assert_snapshot!(refused("distro = \"debian12\""), @r"
+        /s/config.toml:1: unknown key `distro`
+        `distro` belongs below `[defaults]`.
+        ");
+        insta::assert_snapshot!(refused("[defaults]\ngrace = 5"), @r"
+        /s/config.toml:2: unknown key `defaults.grace`
+        `grace` belongs at the top of the file, above all sections.
+        ");
+    }
+
+    #[test]
+    fn an_unknown_section_is_told_from_a_key() {
+        insta::assert_snapshot!(refused("[locale]\nx = 1"), @r"
+        /s/config.toml:1: unknown section `[locale]`
+        Did you mean `[local]`?
+        ");
+        insta::assert_snapshot!(refused("[windows]"), @r"
+        /s/config.toml:1: unknown section `[windows]`
+        Known sections: `[local]`, `[defaults]`, `[sample]`.
+        ");
+        insta::assert_snapshot!(refused("local = 3"), @"/s/config.toml:1: `local` is a section: write `[local]`");
+        insta::assert_snapshot!(refused("[provider]"), @"/s/config.toml:1: `provider` takes `local` or `host`, in quotes, not a table");
+    }
+
+    #[test]
+    fn a_wrong_value_names_what_is_allowed() {
+        insta::assert_snapshot!(refused("provider = \"locla\""), @r"
+        /s/config.toml:1: `provider` takes `local` or `host`, not `locla`
+        Did you mean `local`?
+        ");
+        insta::assert_snapshot!(refused("grace = \"soon\""), @"/s/config.toml:1: `grace` takes a span of time from `1s` to `86400s`, such as `90s` or `5m`, not `soon`");
+        insta::assert_snapshot!(refused("[defaults]\npython-version = 3.12"), @"/s/config.toml:2: `defaults.python-version` takes `system3`, `pypy3` or a version such as `3.12`, in quotes, not the number 3.12");
+        insta::assert_snapshot!(refused("[local]\nkeyring = \"~/keys\""), @"/s/config.toml:2: `local.keyring` takes the absolute path of a file, not `~/keys`");
+    }
+
+    #[test]
+    fn of_several_problems_the_first_in_the_file_is_told() {
+        assert!(refused("zzz = 1\naaa = 2").contains(":1: unknown key `zzz`"));
+    }
+
+    #[test]
+    fn what_is_no_toml_names_its_line() {
+        assert!(refused("provider = \"local\"\nprovider = \"host\"").starts_with("/s/config.toml:2: duplicate key"));
+        assert!(refused("grace = \"60s\"\n[local\n").starts_with("/s/config.toml:2: "));
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Settings::load(dir.path(), &[]).unwrap_err().message.contains("is not a settings file"));
+        std::fs::write(dir.path().join("x"), [0xff, 0xfe]).unwrap();
+        assert!(Settings::load(&dir.path().join("x"), &[]).unwrap_err().message.contains("is not UTF-8 text"));
+    }
+}

@@ -1,6 +1,7 @@
 //! Ephemeral machines for builds and tests.
 
 pub mod base;
+pub mod connection;
 pub mod model;
 pub mod report;
 pub mod state;

@@ -3,4 +3,6 @@
 // `clippy.toml` allows these in test functions; helpers of tests are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod connection;
 mod state;
+mod support;

@@ -1,0 +1,111 @@
+//! From an address to a connected socket.
+
+use std::io::{ErrorKind, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use tokio::io::{AsyncReadExt, Interest};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::model::connection::ConnectionError;
+use crate::model::machine::{Address, ENDED};
+
+/// The longest path that fits a Unix socket's address (108 bytes with the final NUL).
+const SOCKET_PATH_MAX: usize = 107;
+
+/// The most that is kept of the reason why a socket is not handed over, bytes.
+const REASON_CAP: u64 = 4096;
+
+/// Dials once. Waits as long as the system does; the caller bounds it. [`ConnectionError::Lost`] says that the machine has
+/// ended, so that it never gets better.
+pub(super) async fn dial(address: &Address) -> Result<TcpStream, ConnectionError> {
+    let refused = |source| ConnectionError::Refused { address: address.to_string(), source: Some(source) };
+    match address {
+        Address::Tcp { host, port } => match TcpStream::connect((host.as_str(), *port)).await {
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(ConnectionError::TimedOut {
+                address: address.to_string(),
+                what: "the system gave up on the TCP connection".to_owned(),
+            }),
+            result => result.map_err(refused),
+        },
+        Address::Handover { socket } => {
+            let ended = || ConnectionError::Lost { address: address.to_string(), reason: ENDED.to_owned() };
+            let guard = connect_unix(socket).await.map_err(|error| match error.kind() {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => ended(),
+                _ => refused(error),
+            })?;
+            match receive(guard).await.map_err(refused)? {
+                Handed::Socket(fd) => adopt(fd).map_err(refused),
+                Handed::Refusal(reason) if reason == ENDED => Err(ended()),
+                Handed::Refusal(reason) => Err(refused(std::io::Error::other(reason))),
+                Handed::Nonsense(reason) => {
+                    Err(ConnectionError::Protocol { address: address.to_string(), reason: reason.to_owned() })
+                }
+            }
+        }
+    }
+}
+
+/// Connects to a Unix socket whose path may be longer than an address holds.
+async fn connect_unix(socket: &Path) -> std::io::Result<UnixStream> {
+    if socket.as_os_str().len() <= SOCKET_PATH_MAX {
+        return UnixStream::connect(socket).await;
+    }
+    let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+    UnixStream::connect(Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name)).await
+}
+
+enum Handed {
+    Socket(OwnedFd),
+    Refusal(String),
+    Nonsense(&'static str),
+}
+
+/// Reads the guard's one byte and what comes with it.
+async fn receive(mut guard: UnixStream) -> std::io::Result<Handed> {
+    let (byte, mut fds) = guard.async_io(Interest::READABLE, || receive_now(&guard)).await?;
+    match (byte, fds.pop()) {
+        (Some(b'+'), Some(fd)) if fds.is_empty() => Ok(Handed::Socket(fd)),
+        (Some(b'+'), _) => Ok(Handed::Nonsense("the machine's guard did not hand over exactly one socket")),
+        (Some(b'-'), _) => {
+            let mut reason = Vec::new();
+            (&mut guard).take(REASON_CAP).read_to_end(&mut reason).await?;
+            Ok(Handed::Refusal(String::from_utf8_lossy(&reason).trim().to_owned()))
+        }
+        (Some(_), _) => Ok(Handed::Nonsense("the machine's guard sent something that is no hand-over")),
+        (None, _) => Ok(Handed::Refusal("the machine's guard closed the connection".to_owned())),
+    }
+}
+
+/// One byte (none at end of file) and the descriptors beside it.
+fn receive_now(guard: &UnixStream) -> std::io::Result<(Option<u8>, Vec<OwnedFd>)> {
+    // Room for a few more than the one that is due: the surplus is closed here instead of being cut off by the kernel.
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0_u8];
+    let got = recvmsg(guard, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received);
+        }
+    }
+    Ok(((got.bytes == 1).then_some(byte[0]), fds))
+}
+
+/// The handed descriptor as a socket of this runtime.
+fn adopt(fd: OwnedFd) -> std::io::Result<TcpStream> {
+    if rustix::net::sockopt::socket_type(&fd)? != rustix::net::SocketType::STREAM {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
+    let stream = std::net::TcpStream::from(fd);
+    stream.set_nonblocking(true)?;
+    TcpStream::from_std(stream)
+}

@@ -1,0 +1,458 @@
+//! A machine in memory, for tests of flows and for dry runs.
+//!
+//! It is strict: a command that nobody told it to expect is an error, a file below a folder that is not there cannot be
+//! written. It fails on order: [`Dummy::fail`] makes the next call of a kind fail, [`Dummy::lose`] breaks everything.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::connection::{Chunk, Connection, ConnectionError, Connector, Process, Progress, Stdin, Totals};
+use crate::model::machine::Machine;
+use crate::model::outcome::Exit;
+use crate::model::task::{Command, WindowSize};
+
+/// The address that errors of the dummy name.
+const ADDRESS: &str = "dummy";
+
+/// What a command is to do.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    chunks: Vec<Chunk>,
+    exit: Exit,
+    hangs: bool,
+    files: Vec<(String, Vec<u8>)>,
+    folders: Vec<String>,
+}
+
+impl Reply {
+    /// Ends like this.
+    pub fn exit(exit: Exit) -> Self {
+        Self { chunks: Vec::new(), exit, hangs: false, files: Vec::new(), folders: Vec::new() }
+    }
+
+    /// Ends with status 0.
+    pub fn ok() -> Self {
+        Self::exit(Exit::Code(0))
+    }
+
+    /// Writes to standard output.
+    #[must_use]
+    pub fn stdout(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.chunks.push(Chunk::Stdout(bytes.into()));
+        self
+    }
+
+    /// Writes to standard error.
+    #[must_use]
+    pub fn stderr(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.chunks.push(Chunk::Stderr(bytes.into()));
+        self
+    }
+
+    /// Never ends after its output, until the machine is lost.
+    #[must_use]
+    pub fn hang(mut self) -> Self {
+        self.hangs = true;
+        self
+    }
+
+    /// Leaves a file with mode 0644, and the folders above it.
+    #[must_use]
+    pub fn file(mut self, path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        self.files.push((path.into(), bytes.into()));
+        self
+    }
+
+    /// Leaves a folder, and those above it.
+    #[must_use]
+    pub fn folder(mut self, path: impl Into<String>) -> Self {
+        self.folders.push(path.into());
+        self
+    }
+}
+
+/// A kind of call that can be made to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Call {
+    Connect,
+    Start,
+    WriteFile,
+    ReadFile,
+    Upload,
+    Download,
+}
+
+#[derive(Debug, Clone)]
+enum Node {
+    Folder(u32),
+    File(Vec<u8>, u32),
+    Link(String),
+}
+
+type Answer = Arc<dyn Fn(&Command) -> Option<Reply> + Send + Sync>;
+
+#[derive(Default)]
+struct State {
+    replies: HashMap<String, VecDeque<Reply>>,
+    answers: Vec<Answer>,
+    failures: HashMap<Call, VecDeque<ConnectionError>>,
+    nodes: BTreeMap<String, Node>,
+    calls: Vec<String>,
+    inputs: Vec<(String, Vec<u8>)>,
+    lost: Option<String>,
+}
+
+/// A machine in memory; clones are the same machine.
+#[derive(Clone)]
+pub struct Dummy {
+    state: Arc<Mutex<State>>,
+    gone: CancellationToken,
+}
+
+impl Default for Dummy {
+    fn default() -> Self {
+        let dummy = Self { state: Arc::default(), gone: CancellationToken::new() };
+        dummy.add_folder("/tmp");
+        dummy
+    }
+}
+
+impl Dummy {
+    /// A machine that knows no command and has the folders `/` and `/tmp`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers `line` (as [`Command::to_shell`] gives it) with `reply`. Several replies to one line are used in the order
+    /// in which they were given; the last one stays.
+    pub fn on(&self, line: impl Into<String>, reply: Reply) -> &Self {
+        self.lock().replies.entry(line.into()).or_default().push_back(reply);
+        self
+    }
+
+    /// Asks `answer` about each command that no line matches.
+    pub fn answer(&self, answer: impl Fn(&Command) -> Option<Reply> + Send + Sync + 'static) -> &Self {
+        self.lock().answers.push(Arc::new(answer));
+        self
+    }
+
+    /// Makes the next call of this kind fail; several orders are taken one after another.
+    pub fn fail(&self, call: Call, error: ConnectionError) -> &Self {
+        self.lock().failures.entry(call).or_default().push_back(error);
+        self
+    }
+
+    /// Breaks every connection: running commands are lost, later calls fail.
+    pub fn lose(&self, reason: &str) {
+        self.lock().lost.get_or_insert_with(|| reason.to_owned());
+        self.gone.cancel();
+    }
+
+    /// Everything that was asked of it, in order: `start LINE`, `upload REMOTE` and so on.
+    pub fn calls(&self) -> Vec<String> {
+        self.lock().calls.clone()
+    }
+
+    /// What commands were given on standard input, each with its line.
+    pub fn inputs(&self) -> Vec<(String, Vec<u8>)> {
+        self.lock().inputs.clone()
+    }
+
+    /// Makes a folder and those above it.
+    pub fn add_folder(&self, path: &str) -> &Self {
+        self.lock().add_folder(path);
+        self
+    }
+
+    /// Makes a file and the folders above it.
+    pub fn add_file(&self, path: &str, bytes: impl Into<Vec<u8>>, mode: u32) -> &Self {
+        let mut state = self.lock();
+        state.add_folder(parent(path));
+        state.nodes.insert(path.to_owned(), Node::File(bytes.into(), mode));
+        drop(state);
+        self
+    }
+
+    /// The bytes and mode of a file.
+    pub fn file(&self, path: &str) -> Option<(Vec<u8>, u32)> {
+        match self.lock().nodes.get(path) {
+            Some(Node::File(bytes, mode)) => Some((bytes.clone(), *mode)),
+            _ => None,
+        }
+    }
+
+    /// Notes the call, and fails it where that was ordered.
+    fn enter(&self, call: Call, what: String) -> Result<MutexGuard<'_, State>, ConnectionError> {
+        let mut state = self.lock();
+        state.calls.push(what);
+        if let Some(reason) = &state.lost {
+            return Err(ConnectionError::Lost { address: ADDRESS.to_owned(), reason: reason.clone() });
+        }
+        match state.failures.get_mut(&call).and_then(VecDeque::pop_front) {
+            Some(error) => Err(error),
+            None => Ok(state),
+        }
+    }
+}
+
+impl State {
+    fn add_folder(&mut self, path: &str) {
+        let mut path = path.trim_end_matches('/');
+        while !path.is_empty() {
+            self.nodes.entry(path.to_owned()).or_insert(Node::Folder(0o755));
+            path = path.rsplit_once('/').map_or("", |(above, _)| above);
+        }
+    }
+
+    fn reply(&mut self, line: &str, command: &Command) -> Option<Reply> {
+        if let Some(replies) = self.replies.get_mut(line) {
+            return if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() };
+        }
+        self.answers.iter().find_map(|answer| answer(command))
+    }
+
+    /// Puts a node where its folder is there and no folder has its name.
+    fn put(&mut self, path: &str, node: Node) -> Result<(), ConnectionError> {
+        let above = parent(path);
+        if !above.is_empty() && !matches!(self.nodes.get(above), Some(Node::Folder(_))) {
+            return Err(failure(format!("write `{path}`"), "no such file or folder"));
+        }
+        match (self.nodes.get(path), &node) {
+            (Some(Node::Folder(_)), Node::Folder(_)) => return Ok(()),
+            (Some(Node::Folder(_)), _) => return Err(failure(format!("write `{path}`"), "a folder has that name")),
+            _ => {}
+        }
+        self.nodes.insert(path.to_owned(), node);
+        Ok(())
+    }
+
+    fn upload(&mut self, local: &Path, remote: &str, totals: &mut Totals) -> Result<(), ConnectionError> {
+        let failed = |error: std::io::Error| failure(format!("read `{}`", local.display()), error.to_string());
+        let found = std::fs::symlink_metadata(local).map_err(failed)?;
+        if found.is_symlink() {
+            let target = std::fs::read_link(local).map_err(failed)?;
+            return self.put(remote, Node::Link(target.to_string_lossy().into_owned()));
+        }
+        if found.is_file() {
+            let bytes = std::fs::read(local).map_err(failed)?;
+            totals.files += 1;
+            totals.bytes += bytes.len() as u64;
+            return self.put(remote, Node::File(bytes, found.mode() & 0o7777));
+        }
+        self.put(remote, Node::Folder(found.mode() & 0o7777))?;
+        for entry in std::fs::read_dir(local).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().into_string().map_err(|_| failure("copy a file", "its name is not UTF-8"))?;
+            self.upload(&entry.path(), &format!("{remote}/{name}"), totals)?;
+        }
+        Ok(())
+    }
+
+    fn download(&self, remote: &str, local: &Path, totals: &mut Totals) -> Result<(), ConnectionError> {
+        let failed = |error: std::io::Error| failure(format!("write `{}`", local.display()), error.to_string());
+        match self.nodes.get(remote) {
+            None => Err(failure(format!("read `{remote}`"), "no such file or folder")),
+            Some(Node::Link(target)) => std::os::unix::fs::symlink(target, local).map_err(failed),
+            Some(Node::File(bytes, mode)) => {
+                use std::io::Write;
+                totals.files += 1;
+                totals.bytes += bytes.len() as u64;
+                let mut options = std::fs::OpenOptions::new();
+                let mut file =
+                    options.write(true).create(true).truncate(true).mode(*mode).open(local).map_err(failed)?;
+                file.write_all(bytes).map_err(failed)?;
+                file.set_permissions(std::fs::Permissions::from_mode(*mode)).map_err(failed)
+            }
+            Some(Node::Folder(mode)) => {
+                if !local.is_dir() {
+                    std::fs::create_dir(local).map_err(failed)?;
+                }
+                let below = format!("{remote}/");
+                let children = self.nodes.range(below.clone()..).take_while(|(path, _)| path.starts_with(&below));
+                for (path, _) in children {
+                    let name = &path[below.len()..];
+                    if !name.contains('/') {
+                        self.download(path, &local.join(name), totals)?;
+                    }
+                }
+                std::fs::set_permissions(local, std::fs::Permissions::from_mode(*mode)).map_err(failed)
+            }
+        }
+    }
+}
+
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(above, _)| above)
+}
+
+fn failure(doing: impl Into<String>, reason: impl Into<String>) -> ConnectionError {
+    ConnectionError::File { doing: doing.into(), reason: reason.into() }
+}
+
+#[async_trait]
+impl Connection for Dummy {
+    async fn start(&self, command: &Command) -> Result<Box<dyn Process>, ConnectionError> {
+        let line = command.to_shell().map_err(|error| ConnectionError::Invalid(error.to_string()))?;
+        let mut state = self.enter(Call::Start, format!("start {line}"))?;
+        let Some(reply) = state.reply(&line, command) else {
+            return Err(ConnectionError::Invalid(format!("the dummy machine was not told to expect `{line}`")));
+        };
+        for path in &reply.folders {
+            state.add_folder(path);
+        }
+        for (path, bytes) in &reply.files {
+            state.add_folder(parent(path));
+            state.nodes.insert(path.clone(), Node::File(bytes.clone(), 0o644));
+        }
+        let input = state.inputs.len();
+        state.inputs.push((line, command.stdin.clone().unwrap_or_default()));
+        drop(state);
+        let stdin_open = command.stdin.is_none();
+        Ok(Box::new(DummyProcess { dummy: self.clone(), reply, chunk: 0, stdin_open, input, lost: false }))
+    }
+
+    async fn write_file(&self, remote: &str, bytes: &[u8], mode: u32) -> Result<(), ConnectionError> {
+        let mut state = self.enter(Call::WriteFile, format!("write_file {remote}"))?;
+        state.put(remote, Node::File(bytes.to_vec(), mode & 0o7777))
+    }
+
+    async fn read_file(&self, remote: &str, cap: u64) -> Result<Vec<u8>, ConnectionError> {
+        let state = self.enter(Call::ReadFile, format!("read_file {remote}"))?;
+        match state.nodes.get(remote) {
+            Some(Node::File(bytes, _)) if bytes.len() as u64 > cap => {
+                let reason = format!("it is longer than {}", crate::base::text::bytes(cap));
+                Err(failure(format!("read `{remote}`"), reason))
+            }
+            Some(Node::File(bytes, _)) => Ok(bytes.clone()),
+            Some(_) => Err(failure(format!("read `{remote}`"), "it is no file")),
+            None => Err(failure(format!("read `{remote}`"), "no such file or folder")),
+        }
+    }
+
+    async fn upload(&self, local: &Path, remote: &str, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
+        let mut state = self.enter(Call::Upload, format!("upload {remote}"))?;
+        let mut totals = Totals::default();
+        state.upload(local, remote, &mut totals)?;
+        progress(totals.bytes);
+        Ok(totals)
+    }
+
+    async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
+        let state = self.enter(Call::Download, format!("download {remote}"))?;
+        let mut totals = Totals::default();
+        state.download(remote, local, &mut totals)?;
+        progress(totals.bytes);
+        Ok(totals)
+    }
+
+    async fn close(&self) {
+        self.lock().calls.push("close".to_owned());
+    }
+}
+
+struct DummyProcess {
+    dummy: Dummy,
+    reply: Reply,
+    chunk: usize,
+    stdin_open: bool,
+    input: usize,
+    lost: bool,
+}
+
+#[async_trait]
+impl Process for DummyProcess {
+    async fn next(&mut self) -> Option<Chunk> {
+        self.stdin_open = false;
+        if self.dummy.gone.is_cancelled() && (self.reply.hangs || self.chunk < self.reply.chunks.len()) {
+            self.lost = true;
+            return None;
+        }
+        if let Some(chunk) = self.reply.chunks.get(self.chunk) {
+            self.chunk += 1;
+            return Some(chunk.clone());
+        }
+        if self.reply.hangs {
+            self.dummy.gone.cancelled().await;
+            self.lost = true;
+        }
+        None
+    }
+
+    fn take_stdin(&mut self) -> Option<Box<dyn Stdin>> {
+        std::mem::take(&mut self.stdin_open)
+            .then(|| Box::new(DummyStdin { dummy: self.dummy.clone(), input: self.input }) as Box<dyn Stdin>)
+    }
+
+    async fn resize(&self, _size: WindowSize) -> Result<(), ConnectionError> {
+        Ok(())
+    }
+
+    fn exit(&self) -> Exit {
+        match self.lost {
+            true => Exit::Lost(self.dummy.lock().lost.clone().unwrap_or_default()),
+            false => self.reply.exit.clone(),
+        }
+    }
+}
+
+struct DummyStdin {
+    dummy: Dummy,
+    input: usize,
+}
+
+#[async_trait]
+impl Stdin for DummyStdin {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
+        if let Some((_, input)) = self.dummy.lock().inputs.get_mut(self.input) {
+            input.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), ConnectionError> {
+        Ok(())
+    }
+}
+
+/// Connects every machine to one [`Dummy`].
+#[derive(Clone)]
+pub struct DummyConnector {
+    dummy: Dummy,
+}
+
+impl DummyConnector {
+    /// A connector to this machine.
+    pub fn new(dummy: Dummy) -> Self {
+        Self { dummy }
+    }
+}
+
+#[async_trait]
+impl Connector for DummyConnector {
+    async fn connect(
+        &self,
+        machine: &Machine,
+        user: &str,
+        _limit: Duration,
+        patient: bool,
+    ) -> Result<Box<dyn Connection>, ConnectionError> {
+        loop {
+            match self.dummy.enter(Call::Connect, format!("connect {user}@{}", machine.id)) {
+                Ok(_) => return Ok(Box::new(self.dummy.clone())),
+                Err(ConnectionError::Refused { .. }) if patient => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

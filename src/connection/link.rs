@@ -1,0 +1,63 @@
+//! What is known about one transport: whether it is alive, and how it broke.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::connection::ConnectionError;
+
+/// Shared by everything that uses one transport.
+///
+/// `russh` tells of the end of a session in three ways (a callback, a dropped handler, a closed queue), and waits on a
+/// full window are told in none of them; so the handler's own drop is the one signal that everything races with.
+pub(super) struct Link {
+    address: String,
+    gone: CancellationToken,
+    reason: Mutex<Option<String>>,
+}
+
+impl Link {
+    pub(super) fn new(address: String) -> Self {
+        Self { address, gone: CancellationToken::new(), reason: Mutex::new(None) }
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<String>> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the first reason: later ones are consequences.
+    pub(super) fn blame(&self, reason: String) {
+        self.slot().get_or_insert(reason);
+    }
+
+    /// Declares the transport dead.
+    pub(super) fn end(&self) {
+        self.gone.cancel();
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.is_cancelled()
+    }
+
+    /// Ends when the transport is dead.
+    pub(super) async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+
+    /// Why it broke, as far as anybody said.
+    pub(super) fn reason(&self) -> String {
+        self.slot().clone().unwrap_or_else(|| "the other side closed the connection".to_owned())
+    }
+
+    pub(super) fn lost(&self) -> ConnectionError {
+        ConnectionError::Lost { address: self.address.clone(), reason: self.reason() }
+    }
+
+    pub(super) fn protocol(&self, reason: impl Into<String>) -> ConnectionError {
+        ConnectionError::Protocol { address: self.address.clone(), reason: reason.into() }
+    }
+}

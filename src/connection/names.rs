@@ -1,0 +1,41 @@
+//! Names, kinds and modes of files, as SFTP and Unix have them.
+
+use russh_sftp::protocol::FileAttributes;
+
+use crate::connection::keys::suffix;
+
+/// The bits of a mode that say what kind of file it is.
+pub(super) const KIND: u32 = 0o170_000;
+pub(super) const FOLDER: u32 = 0o040_000;
+pub(super) const REGULAR: u32 = 0o100_000;
+pub(super) const SYMLINK: u32 = 0o120_000;
+
+pub(super) fn folder_of(path: &str) -> &str {
+    match path.rsplit_once('/') {
+        Some(("", _)) => "/",
+        Some((folder, _)) => folder,
+        None => ".",
+    }
+}
+
+pub(super) fn permissions(mode: u32) -> FileAttributes {
+    FileAttributes { permissions: Some(mode & 0o7777), ..FileAttributes::empty() }
+}
+
+/// The kind bits of what the server says; zero where it says nothing.
+pub(super) fn kind(attrs: &FileAttributes) -> u32 {
+    attrs.permissions.unwrap_or(0) & KIND
+}
+
+pub(super) fn quoted(path: &str) -> String {
+    format!("`{}`", path.escape_debug())
+}
+
+/// `.NAME.hg-partial-RANDOM`, within the 255 bytes that a name may have.
+pub(super) fn partial_name(name: &str) -> String {
+    let mut end = name.len().min(200);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!(".{}.hg-partial-{}", &name[..end], suffix())
+}

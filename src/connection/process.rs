@@ -1,0 +1,194 @@
+//! A command on a machine, over one session channel.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use russh::client::Msg;
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::link::Link;
+use crate::model::connection::{Chunk, ConnectionError, Process, Stdin};
+use crate::model::outcome::Exit;
+use crate::model::task::WindowSize;
+
+type Writer = Arc<ChannelWriteHalf<Msg>>;
+
+pub(super) struct SshProcess {
+    reader: ChannelReadHalf,
+    writer: Writer,
+    link: Arc<Link>,
+    /// Ends whoever still writes: `russh` lets a write wait for a window that a closed channel never opens.
+    closed: CancellationToken,
+    stdin_open: bool,
+    refused: bool,
+    done: bool,
+    exit: Option<Exit>,
+    /// Its place among the sessions of the transport.
+    slot: Option<OwnedSemaphorePermit>,
+}
+
+impl SshProcess {
+    pub(super) fn new(
+        channel: russh::Channel<Msg>,
+        link: Arc<Link>,
+        slot: OwnedSemaphorePermit,
+        stdin: Option<Vec<u8>>,
+    ) -> Self {
+        let (reader, writer) = channel.split();
+        let writer = Arc::new(writer);
+        let closed = CancellationToken::new();
+        let stdin_open = stdin.is_none();
+        if let Some(bytes) = stdin {
+            let mut input =
+                SshStdin { writer: Arc::clone(&writer), link: Arc::clone(&link), closed: closed.clone(), open: true };
+            tokio::spawn(async move {
+                // A command that ends without reading all of its input is no error.
+                if input.write(&bytes).await.is_ok() {
+                    let _ = input.close().await;
+                }
+            });
+        }
+        Self { reader, writer, link, closed, stdin_open, refused: false, done: false, exit: None, slot: Some(slot) }
+    }
+
+    fn finish(&mut self) {
+        self.done = true;
+        self.closed.cancel();
+        self.slot = None;
+    }
+}
+
+#[async_trait]
+impl Process for SshProcess {
+    async fn next(&mut self) -> Option<Chunk> {
+        if self.stdin_open && !self.done {
+            let _ = self.writer.eof().await;
+            self.stdin_open = false;
+        }
+        while !self.done {
+            match self.reader.wait().await {
+                Some(ChannelMsg::Data { data }) => return Some(Chunk::Stdout(data.into())),
+                Some(ChannelMsg::ExtendedData { data, .. }) => return Some(Chunk::Stderr(data.into())),
+                Some(ChannelMsg::ExitStatus { exit_status }) => self.exit = Some(Exit::Code(exit_status)),
+                Some(ChannelMsg::ExitSignal { signal_name, .. }) => self.exit = Some(Exit::Signal(name(signal_name))),
+                // The only request that asked for an answer and was not answered yet is the command itself.
+                Some(ChannelMsg::Failure) => {
+                    self.refused = true;
+                    let _ = self.writer.close().await;
+                }
+                Some(ChannelMsg::Close) | None => self.finish(),
+                Some(_) => {}
+            }
+        }
+        None
+    }
+
+    fn take_stdin(&mut self) -> Option<Box<dyn Stdin>> {
+        if !std::mem::take(&mut self.stdin_open) {
+            return None;
+        }
+        Some(Box::new(SshStdin {
+            writer: Arc::clone(&self.writer),
+            link: Arc::clone(&self.link),
+            closed: self.closed.clone(),
+            open: true,
+        }))
+    }
+
+    async fn resize(&self, size: WindowSize) -> Result<(), ConnectionError> {
+        self.writer.window_change(size.columns, size.rows, 0, 0).await.map_err(|_| self.link.lost())
+    }
+
+    fn exit(&self) -> Exit {
+        match &self.exit {
+            Some(exit) => exit.clone(),
+            None if !self.done => Exit::Lost("its output was not read to the end".to_owned()),
+            None if self.refused => Exit::Lost("the machine refused to run the command".to_owned()),
+            None if self.link.is_gone() => Exit::Lost(self.link.reason()),
+            None => Exit::Lost("its channel closed without an exit status".to_owned()),
+        }
+    }
+}
+
+impl Drop for SshProcess {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        self.closed.cancel();
+        let (writer, slot) = (Arc::clone(&self.writer), self.slot.take());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = writer.close().await;
+                drop(slot);
+            });
+        }
+    }
+}
+
+/// The name without `SIG`.
+fn name(signal: Sig) -> String {
+    match signal {
+        Sig::Custom(name) => name.trim_start_matches("SIG").to_owned(),
+        plain => format!("{plain:?}"),
+    }
+}
+
+struct SshStdin {
+    writer: Writer,
+    link: Arc<Link>,
+    closed: CancellationToken,
+    open: bool,
+}
+
+impl SshStdin {
+    fn ended(&self) -> ConnectionError {
+        ConnectionError::Lost {
+            address: self.link.address().to_owned(),
+            reason: "the command ended before it read all of its input".to_owned(),
+        }
+    }
+}
+
+#[async_trait]
+impl Stdin for SshStdin {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
+        if !self.open {
+            return Err(ConnectionError::Invalid("standard input was closed already".to_owned()));
+        }
+        tokio::select! {
+            biased;
+            () = self.link.gone() => Err(self.link.lost()),
+            () = self.closed.cancelled() => Err(self.ended()),
+            sent = self.writer.data_bytes(bytes.to_vec()) => sent.map_err(|_| self.link.lost()),
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), ConnectionError> {
+        if !std::mem::replace(&mut self.open, false) {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            () = self.link.gone() => Err(self.link.lost()),
+            () = self.closed.cancelled() => Ok(()),
+            sent = self.writer.eof() => sent.map_err(|_| self.link.lost()),
+        }
+    }
+}
+
+impl Drop for SshStdin {
+    fn drop(&mut self) {
+        if !self.open || self.closed.is_cancelled() || self.link.is_gone() {
+            return;
+        }
+        let writer = Arc::clone(&self.writer);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = writer.eof().await;
+            });
+        }
+    }
+}

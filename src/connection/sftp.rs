@@ -1,0 +1,497 @@
+//! One SFTP session: single files both ways, and the small requests that trees are made of.
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt, TryStreamExt};
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg};
+use russh_sftp::client::error::Error as SftpError;
+use russh_sftp::client::rawsession::Limits;
+use russh_sftp::client::{Config, RawSftpSession};
+use russh_sftp::extensions::{HardlinkExtension, LIMITS};
+use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, StatusCode};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::base::deadline::{Deadline, Expired};
+use crate::connection::link::Link;
+use crate::connection::names::{FOLDER, folder_of, kind, permissions, quoted};
+use crate::connection::partial::{Handle, LocalPartial, Partial, flat, local_failure};
+use crate::model::connection::{ConnectionError, Progress};
+
+/// Bytes of one read or write request, where the server allows as many.
+const CHUNK: u32 = 128 << 10;
+
+/// A write to a local file that is not worth another thread, bytes: it ends in the page cache.
+const INLINE: usize = 32 << 10;
+
+/// How long the server may take to answer one request, seconds; it counts the wait behind the requests before it.
+const REQUEST_LIMIT: u64 = 120;
+
+/// How long the file session may take to come up.
+const OPEN_LIMIT: Duration = Duration::from_secs(30);
+
+/// The largest packet that is accepted: OpenSSH never sends more.
+const PACKET_CAP: u32 = 256 << 10;
+
+const POSIX_RENAME: &str = "posix-rename@openssh.com";
+
+/// A live SFTP session.
+pub(super) struct Sftp {
+    raw: Arc<RawSftpSession>,
+    link: Arc<Link>,
+    chunk: u32,
+    posix_rename: bool,
+    broken: AtomicBool,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Sftp {
+    pub(super) async fn open(
+        mut channel: Channel<Msg>,
+        link: Arc<Link>,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Self, ConnectionError> {
+        let deadline = Deadline::after(OPEN_LIMIT, "a file session");
+        let timed_out = |expired: Expired| expired_at(&link, &expired);
+        channel.request_subsystem(true, "sftp").await.map_err(|_| link.lost())?;
+        loop {
+            match deadline.bound(channel.wait()).await.map_err(timed_out)? {
+                Some(ChannelMsg::Success) => break,
+                Some(ChannelMsg::Failure) => return Err(none("the machine's SSH server offers no SFTP")),
+                Some(_) => {}
+                None => return Err(link.lost()),
+            }
+        }
+        Self::over(channel.into_stream(), link, slot).await
+    }
+
+    /// Starts a session on a stream that a server reads.
+    pub(super) async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        link: Arc<Link>,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Self, ConnectionError> {
+        let deadline = Deadline::after(OPEN_LIMIT, "the file server to start");
+        let timed_out = |expired: Expired| expired_at(&link, &expired);
+        let config = Config { max_packet_len: PACKET_CAP, request_timeout_secs: REQUEST_LIMIT, ..Config::default() };
+        let mut raw = RawSftpSession::new_with_config(stream, config);
+        let failed = |error: SftpError| match link.is_gone() {
+            true => link.lost(),
+            false => none(&format!("the machine's SFTP server does not start ({error})")),
+        };
+        let version = deadline.bound(raw.init()).await.map_err(timed_out)?.map_err(failed)?;
+        let mut chunk = CHUNK.min(32 << 10);
+        if version.extensions.contains_key(LIMITS) {
+            let limits = Limits::from(deadline.bound(raw.limits()).await.map_err(timed_out)?.map_err(failed)?);
+            let most = limits.read_len.unwrap_or(u64::MAX).min(limits.write_len.unwrap_or(u64::MAX));
+            chunk = u32::try_from(most).unwrap_or(u32::MAX).clamp(1, CHUNK);
+            raw.set_limits(limits);
+        }
+        let posix_rename = version.extensions.contains_key(POSIX_RENAME);
+        Ok(Self { raw: Arc::new(raw), link, chunk, posix_rename, broken: AtomicBool::new(false), _slot: slot })
+    }
+
+    /// Whether it may still be used.
+    pub(super) fn alive(&self) -> bool {
+        !self.link.is_gone() && !self.broken.load(Ordering::Relaxed)
+    }
+
+    /// What a failed request means.
+    pub(super) fn failure(&self, doing: impl Into<String>, error: SftpError) -> ConnectionError {
+        let doing = doing.into();
+        let reason = match error {
+            SftpError::Status(status) => match status.status_code {
+                StatusCode::NoSuchFile => "no such file or folder".to_owned(),
+                StatusCode::PermissionDenied => "permission denied".to_owned(),
+                StatusCode::OpUnsupported => "the server cannot do that".to_owned(),
+                // SFTP has one code for everything else, from a full disk to a folder in the way.
+                _ => format!("the server only says `{}`", status.error_message.escape_debug()),
+            },
+            SftpError::Limited(reason) => reason,
+            SftpError::Timeout => {
+                self.broken.store(true, Ordering::Relaxed);
+                let what = format!("waited {REQUEST_LIMIT}s to {doing}");
+                return ConnectionError::TimedOut { address: self.link.address().to_owned(), what };
+            }
+            _ if self.link.is_gone() => return self.link.lost(),
+            other => {
+                self.broken.store(true, Ordering::Relaxed);
+                let reason = format!("the file session ended while it was to {doing} ({other})");
+                return ConnectionError::Lost { address: self.link.address().to_owned(), reason };
+            }
+        };
+        ConnectionError::File { doing, reason }
+    }
+
+    /// What `path` is, following symbolic links; `None` where there is nothing.
+    pub(super) async fn stat(&self, path: &str) -> Result<Option<FileAttributes>, ConnectionError> {
+        match self.raw.stat(path).await {
+            Ok(attrs) => Ok(Some(attrs.attrs)),
+            Err(SftpError::Status(status)) if status.status_code == StatusCode::NoSuchFile => Ok(None),
+            Err(error) => Err(self.failure(format!("look at {}", quoted(path)), error)),
+        }
+    }
+
+    /// Makes the folder; whether it was not there before.
+    pub(super) async fn make_folder(&self, path: &str) -> Result<bool, ConnectionError> {
+        // Open to nobody else until its files are there and its mode is set.
+        match self.raw.mkdir(path, permissions(0o700)).await {
+            Ok(_) => Ok(true),
+            Err(error) => match self.stat(path).await {
+                Ok(Some(found)) if kind(&found) == FOLDER => Ok(false),
+                _ => Err(self.failure(format!("make the folder {}", quoted(path)), error)),
+            },
+        }
+    }
+
+    pub(super) async fn set_mode(&self, path: &str, mode: u32) -> Result<(), ConnectionError> {
+        let set = self.raw.setstat(path, permissions(mode)).await;
+        set.map(drop).map_err(|error| self.failure(format!("set the mode of {}", quoted(path)), error))
+    }
+
+    /// Makes a symbolic link, replacing a file or link that was there.
+    pub(super) async fn make_link(&self, target: &str, path: &str) -> Result<(), ConnectionError> {
+        let partial = Partial::new(&self.raw, path);
+        // OpenSSH takes the target first, against the draft, and everybody follows it.
+        let made = self.raw.symlink(target, partial.path.as_str()).await;
+        made.map_err(|error| self.failure(format!("make the link {}", quoted(path)), error))?;
+        self.put_in_place(partial, path).await
+    }
+
+    pub(super) async fn read_link(&self, path: &str) -> Result<String, ConnectionError> {
+        let doing = || format!("read the link {}", quoted(path));
+        let read = self.raw.readlink(path).await.map_err(|error| self.failure(doing(), error))?;
+        match read.files.into_iter().next() {
+            Some(file) if file.filename.contains(char::REPLACEMENT_CHARACTER) => {
+                Err(ConnectionError::File { doing: doing(), reason: "its target is not UTF-8".to_owned() })
+            }
+            Some(file) => Ok(file.filename),
+            None => Err(ConnectionError::File { doing: doing(), reason: "the server named no target".to_owned() }),
+        }
+    }
+
+    /// The entries of a folder, as the server names them: nothing is checked, `.` and `..` are among them.
+    pub(super) async fn list(&self, path: &str, cap: usize) -> Result<Vec<(String, FileAttributes)>, ConnectionError> {
+        let doing = || format!("list the folder {}", quoted(path));
+        let handle = self.raw.opendir(path).await.map_err(|error| self.failure(doing(), error))?.handle;
+        let mut entries = Vec::new();
+        let ended = loop {
+            match self.raw.readdir(handle.as_str()).await {
+                Ok(name) => entries.extend(name.files.into_iter().map(|file| (file.filename, file.attrs))),
+                Err(SftpError::Status(status)) if status.status_code == StatusCode::Eof => break Ok(()),
+                Err(error) => break Err(self.failure(doing(), error)),
+            }
+            if entries.len() > cap {
+                let reason = format!("it has more than {cap} entries");
+                break Err(ConnectionError::File { doing: doing(), reason });
+            }
+        };
+        let _ = self.raw.close(handle).await;
+        ended.map(|()| entries)
+    }
+
+    /// Writes a small file.
+    pub(super) async fn write_file(&self, remote: &str, bytes: &[u8], mode: u32) -> Result<(), ConnectionError> {
+        self.put(remote, mode, 1, &|_| (), Source::Bytes(bytes)).await.map(drop)
+    }
+
+    /// Sends a local file with at most `depth` requests in flight; the number of its bytes.
+    pub(super) async fn upload(
+        &self,
+        local: &Path,
+        remote: &str,
+        mode: u32,
+        depth: usize,
+        progress: Progress<'_>,
+    ) -> Result<u64, ConnectionError> {
+        let mut file = tokio::fs::File::open(local).await.map_err(|error| local_failure("read", local, &error))?;
+        file.set_max_buf_size(CHUNK as usize);
+        self.put(remote, mode, depth, progress, Source::File(file, local)).await
+    }
+
+    /// Writes all that `source` has to a file beside `remote`, then puts it in place.
+    async fn put(
+        &self,
+        remote: &str,
+        mode: u32,
+        depth: usize,
+        progress: Progress<'_>,
+        mut source: Source<'_>,
+    ) -> Result<u64, ConnectionError> {
+        let partial = Partial::new(&self.raw, remote);
+        match self.fill(&partial.path, remote, mode, depth, progress, &mut source).await {
+            Ok(length) => self.put_in_place(partial, remote).await.map(|()| length),
+            Err(error) => {
+                partial.remove().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes all that `source` has to the new file `partial`, on the way to `remote`.
+    async fn fill(
+        &self,
+        partial: &str,
+        remote: &str,
+        mode: u32,
+        depth: usize,
+        progress: Progress<'_>,
+        source: &mut Source<'_>,
+    ) -> Result<u64, ConnectionError> {
+        let failed = |error| self.failure(format!("write {}", quoted(remote)), error);
+        let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
+        let opened = self.raw.open(partial, flags, permissions(0o600)).await;
+        let handle = Handle::new(&self.raw, opened.map_err(failed)?.handle);
+        let name = handle.name.clone();
+        let mut in_flight = FuturesUnordered::new();
+        let mut offset = 0_u64;
+        loop {
+            let bytes = source.take(self.chunk as usize).await?;
+            let ended = bytes.len() < self.chunk as usize;
+            let (at, length) = (offset, bytes.len() as u64);
+            offset += length;
+            if length > 0 {
+                let write = self.raw.write(name.as_str(), at, bytes);
+                in_flight.push(async move { write.await.map(|_| length) });
+            }
+            if ended {
+                break;
+            }
+            // A request is sent when it is first asked for its answer, so each is asked at once.
+            while let Some(written) = match in_flight.len() >= depth {
+                true => in_flight.next().await,
+                false => in_flight.next().now_or_never().flatten(),
+            } {
+                match written {
+                    Ok(length) => progress(length),
+                    Err(error) => return Err(self.full_or(failed(error), remote).await),
+                }
+            }
+        }
+        let draining = async {
+            while let Some(length) = in_flight.try_next().await? {
+                progress(length);
+            }
+            Ok(())
+        };
+        // Sent behind the last writes without waiting for their answers: the server works in order.
+        let closing = handle.close();
+        let (written, set, closed) =
+            tokio::join!(biased; draining, self.raw.fsetstat(name.as_str(), permissions(mode)), closing);
+        if let Err(error) = written {
+            return Err(self.full_or(failed(error), remote).await);
+        }
+        set.map_err(failed)?;
+        closed.map_err(failed)?;
+        Ok(offset)
+    }
+
+    /// Names a full disk, which SFTP has no code for.
+    async fn full_or(&self, error: ConnectionError, path: &str) -> ConnectionError {
+        let ConnectionError::File { doing, .. } = &error else { return error };
+        match self.raw.statvfs(folder_of(path)).await {
+            Ok(space) if space.blocks_avail == 0 => {
+                ConnectionError::File { doing: doing.clone(), reason: "no space left on the machine".to_owned() }
+            }
+            _ => error,
+        }
+    }
+
+    /// Gives a partial file its name, replacing what has it unless that is a folder.
+    async fn put_in_place(&self, partial: Partial, remote: &str) -> Result<(), ConnectionError> {
+        let renamed = match self.posix_rename {
+            true => self.posix_rename(&partial.path, remote).await,
+            false => match self.raw.rename(partial.path.as_str(), remote).await {
+                Ok(_) => Ok(()),
+                // Plain SFTP does not replace; there is a moment without the file, which the extension has not.
+                Err(_) => match self.raw.remove(remote).await {
+                    Ok(_) => self.raw.rename(partial.path.as_str(), remote).await.map(drop),
+                    Err(error) => Err(error),
+                },
+            },
+        };
+        let Err(error) = renamed else {
+            partial.keep();
+            return Ok(());
+        };
+        partial.remove().await;
+        let doing = format!("write {}", quoted(remote));
+        match self.raw.lstat(remote).await {
+            Ok(found) if kind(&found.attrs) == FOLDER => {
+                Err(ConnectionError::File { doing, reason: "a folder has that name".to_owned() })
+            }
+            _ => Err(self.failure(doing, error)),
+        }
+    }
+
+    async fn posix_rename(&self, from: &str, to: &str) -> Result<(), SftpError> {
+        // The same two strings on the wire as for a hard link.
+        let names = HardlinkExtension { oldpath: from.to_owned(), newpath: to.to_owned() };
+        let data: Vec<u8> = names.try_into()?;
+        match self.raw.extended(POSIX_RENAME, data).await? {
+            Packet::Status(status) if status.status_code == StatusCode::Ok => Ok(()),
+            Packet::Status(status) => Err(status.into()),
+            _ => Err(SftpError::UnexpectedPacket),
+        }
+    }
+
+    /// Reads a file of at most `cap` bytes.
+    pub(super) async fn read_file(&self, remote: &str, cap: u64) -> Result<Vec<u8>, ConnectionError> {
+        let doing = || format!("read {}", quoted(remote));
+        let opened = self.raw.open(remote, OpenFlags::READ, FileAttributes::empty()).await;
+        let handle = Handle::new(&self.raw, opened.map_err(|error| self.failure(doing(), error))?.handle);
+        let mut bytes = Vec::new();
+        loop {
+            let room = (cap + 1).saturating_sub(bytes.len() as u64);
+            let length = u32::try_from(room).unwrap_or(u32::MAX).min(self.chunk);
+            match self.read_at(&handle.name, bytes.len() as u64, length).await {
+                Ok(None) => break,
+                Ok(Some(more)) => bytes.extend(more),
+                Err(error) => return Err(self.failure(doing(), error)),
+            }
+            if bytes.len() as u64 > cap {
+                let reason = format!("it is longer than {}", crate::base::text::bytes(cap));
+                return Err(ConnectionError::File { doing: doing(), reason });
+            }
+        }
+        let _ = handle.close().await;
+        Ok(bytes)
+    }
+
+    /// At least one byte and at most `length` of them; `None` at the end of the file.
+    async fn read_at(&self, handle: &str, offset: u64, length: u32) -> Result<Option<Vec<u8>>, SftpError> {
+        match self.raw.read(handle, offset, length).await {
+            Ok(data) if data.data.is_empty() || data.data.len() > length as usize => {
+                Err(SftpError::UnexpectedBehavior("a read of another length than asked for".to_owned()))
+            }
+            Ok(data) => Ok(Some(data.data)),
+            Err(SftpError::Status(status)) if status.status_code == StatusCode::Eof => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fetches a remote file with at most `depth` requests in flight; the number of its bytes. `found` is what the server says of it.
+    pub(super) async fn download(
+        &self,
+        remote: &str,
+        found: &FileAttributes,
+        local: &Path,
+        depth: usize,
+        progress: Progress<'_>,
+    ) -> Result<u64, ConnectionError> {
+        let opened = self.raw.open(remote, OpenFlags::READ, FileAttributes::empty()).await;
+        let opened = opened.map_err(|error| self.failure(format!("read {}", quoted(remote)), error))?;
+        let handle = Handle::new(&self.raw, opened.handle);
+        let (partial, file) = LocalPartial::create(local)?;
+        let (file, size, total) = (Arc::new(file), found.size.unwrap_or(0), AtomicU64::new(0));
+        let fetch = async |offset: u64, length: Option<u64>| -> Result<(), ConnectionError> {
+            let got = self.fetch(&handle.name, remote, &file, local, (offset, length), progress).await?;
+            total.fetch_add(got, Ordering::Relaxed);
+            Ok(())
+        };
+        // The first asks for what lies behind the end that was announced, if anything does: a file that grows is taken as
+        // long as it is, and those of `/proc` announce nothing.
+        let mut in_flight = FuturesUnordered::new();
+        in_flight.push(fetch(size, None));
+        let mut offset = 0;
+        loop {
+            while offset < size && in_flight.len() <= depth {
+                let length = (size - offset).min(u64::from(self.chunk));
+                in_flight.push(fetch(offset, Some(length)));
+                offset += length;
+            }
+            match in_flight.next().await {
+                Some(fetched) => fetched?,
+                None => break,
+            }
+        }
+        drop(in_flight);
+        let mode = found.permissions.map_or(0o644, |mode| mode & 0o777);
+        let (closed, placed) = tokio::join!(handle.close(), partial.put_in_place(file, local, mode));
+        // Nothing was written through the handle: a failing close loses nothing.
+        drop(closed);
+        placed?;
+        Ok(total.into_inner())
+    }
+
+    /// Copies one span, or everything from its start where it has no length; the bytes copied.
+    async fn fetch(
+        &self,
+        handle: &str,
+        remote: &str,
+        file: &Arc<std::fs::File>,
+        local: &Path,
+        (start, length): (u64, Option<u64>),
+        progress: Progress<'_>,
+    ) -> Result<u64, ConnectionError> {
+        let end = length.map_or(u64::MAX, |length| start + length);
+        let mut offset = start;
+        while offset < end {
+            let want = u32::try_from(end - offset).unwrap_or(u32::MAX).min(self.chunk);
+            let read = self.read_at(handle, offset, want).await;
+            let bytes = match read.map_err(|error| self.failure(format!("read {}", quoted(remote)), error))? {
+                Some(bytes) => bytes,
+                None if length.is_none() => break,
+                None => {
+                    let reason = "it became shorter while it was read".to_owned();
+                    return Err(ConnectionError::File { doing: format!("read {}", quoted(remote)), reason });
+                }
+            };
+            let got = bytes.len() as u64;
+            let written = if bytes.len() <= INLINE {
+                file.write_all_at(&bytes, offset)
+            } else {
+                let (at, to) = (offset, Arc::clone(file));
+                flat(tokio::task::spawn_blocking(move || to.write_all_at(&bytes, at)).await)
+            };
+            written.map_err(|error| local_failure("write", local, &error))?;
+            offset += got;
+            progress(got);
+        }
+        Ok(offset - start)
+    }
+}
+
+/// What a file is written from.
+enum Source<'a> {
+    Bytes(&'a [u8]),
+    File(tokio::fs::File, &'a Path),
+}
+
+impl Source<'_> {
+    /// The next `room` bytes; fewer only at the end.
+    async fn take(&mut self, room: usize) -> Result<Vec<u8>, ConnectionError> {
+        let (file, path) = match self {
+            Self::Bytes(rest) => {
+                let (now, later) = rest.split_at(rest.len().min(room));
+                *rest = later;
+                return Ok(now.to_vec());
+            }
+            Self::File(file, path) => (file, path),
+        };
+        let mut bytes = vec![0; room];
+        let mut filled = 0;
+        while filled < room {
+            match file.read(&mut bytes[filled..]).await.map_err(|error| local_failure("read", path, &error))? {
+                0 => break,
+                got => filled += got,
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+}
+
+fn none(reason: &str) -> ConnectionError {
+    ConnectionError::File { doing: "open a file session".to_owned(), reason: reason.to_owned() }
+}
+
+fn expired_at(link: &Link, expired: &Expired) -> ConnectionError {
+    ConnectionError::TimedOut { address: link.address().to_owned(), what: expired.to_string() }
+}

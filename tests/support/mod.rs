@@ -1,0 +1,3 @@
+//! Fixtures that several parts use.
+
+pub mod sshd;

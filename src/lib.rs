@@ -3,5 +3,6 @@
 pub mod base;
 pub mod connection;
 pub mod model;
+pub mod provider;
 pub mod report;
 pub mod state;

@@ -1,0 +1,92 @@
+//! Work on files of machines and layers, as root of the machines' user namespace: an ordinary user's machine has files of
+//! subordinate ids, which the user may neither remove nor even look at.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::provider::local::images::layers;
+use crate::provider::local::spec::IdMap;
+use crate::provider::local::{computer, guard, remove};
+
+/// The hidden subcommand: `automation internal-files remove|seal STATE PATH MAP`, where `MAP` is JSON.
+pub const FILES_COMMAND: &str = "internal-files";
+
+/// What to do with a folder of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Remove it and all below it.
+    Remove,
+    /// Strip the layer in its folder `fs` of what must not be kept, and tell its size.
+    Seal,
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Remove => "remove",
+            Self::Seal => "seal",
+        }
+    }
+
+    /// Does it, with the rights of this process; gives the bytes on disk of a sealed layer.
+    fn apply(self, state: &Path, path: &Path) -> io::Result<u64> {
+        if !remove::is_ours(state, path) {
+            return Err(io::Error::other(format!("`{}` is no folder of ours", path.display())));
+        }
+        match self {
+            Self::Remove => remove::tree(path).map(|()| 0),
+            Self::Seal => {
+                let root = path.join("fs");
+                layers::strip(&root)?;
+                layers::measure(&root)
+            }
+        }
+    }
+}
+
+/// Works on files of one state directory, for the driver.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// The state directory.
+    pub state: PathBuf,
+    /// Our own executable.
+    pub executable: PathBuf,
+}
+
+impl Files {
+    /// Does `action` on `path`; gives the bytes on disk of a sealed layer. Blocks.
+    pub fn apply(&self, action: Action, path: &Path) -> io::Result<u64> {
+        // A machine that never came up has files of the user's own only, and may have failed for want of the map.
+        if action == Action::Remove && action.apply(&self.state, path).is_ok() {
+            return Ok(0);
+        }
+        let Ok(Some(map)) = computer::id_map() else { return action.apply(&self.state, path) };
+        let output = Command::new(&self.executable)
+            .args([FILES_COMMAND, action.name()])
+            .args([&self.state, path])
+            .arg(serde_json::to_string(&map)?)
+            .stdin(Stdio::null())
+            .output()?;
+        if output.status.success() {
+            return String::from_utf8_lossy(&output.stdout).trim().parse().map_err(io::Error::other);
+        }
+        Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    }
+}
+
+/// The body of the hidden subcommand: the result goes to standard output, the reason of a failure to standard error.
+/// Gives the exit code. Must be called before the process starts a thread.
+pub fn main(action: &str, state: &Path, path: &Path, map: &str) -> i32 {
+    let action = [Action::Remove, Action::Seal].into_iter().find(|known| known.name() == action);
+    let done = action.ok_or_else(|| "no such action".to_owned()).and_then(|action| {
+        let map: IdMap = serde_json::from_str(map).map_err(|error| error.to_string())?;
+        guard::enter_user_namespace(&map).map_err(|trouble| trouble.message)?;
+        action.apply(state, path).map_err(|error| error.to_string())
+    });
+    let told = match &done {
+        Ok(bytes) => writeln!(io::stdout(), "{bytes}"),
+        Err(reason) => writeln!(io::stderr(), "{reason}"),
+    };
+    i32::from(done.is_err() || told.is_err())
+}

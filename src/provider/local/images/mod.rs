@@ -1,0 +1,245 @@
+//! Images of local machines: stacks of layers in `images/` of the state directory.
+
+mod bootstrap;
+pub(super) mod layers;
+mod lock;
+pub mod mirrors;
+mod tools;
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::base::id::MachineId;
+use crate::model::event::{Event, Sink};
+use crate::model::fault::Fault;
+use crate::model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe, LayerRecord};
+use crate::model::provider::{Confirm, ImageStore};
+use crate::model::resource::{PlannedResource, ResourceKind};
+use crate::provider::local::files::{Action, Files};
+use crate::provider::local::folders::{Folders, entries};
+use crate::provider::local::spec::{read_json, write_json, write_whole};
+use crate::provider::local::trouble::{Doing, Trouble};
+use crate::provider::local::{LocalConfig, blocking, computer, launch, make_folder, names, proc, release};
+use bootstrap::Bootstrap;
+
+/// Keeps layers and images of local machines.
+pub struct LocalImages {
+    config: LocalConfig,
+    folders: Folders,
+    files: Files,
+}
+
+impl LocalImages {
+    /// The images in `config.state`. Makes nothing yet.
+    pub fn new(config: LocalConfig) -> Self {
+        let folders = Folders::new(&config.state);
+        let files = Files { state: folders.state().to_owned(), executable: config.executable.clone() };
+        Self { folders, files, config }
+    }
+
+    /// Brings a machine's files into the place of a layer; each step but the last leaves them where `release` looks.
+    fn keep(&self, layer: &LayerPlan, machine: &MachineId, took: Duration) -> Result<LayerRecord, Trouble> {
+        layers::check(&layer.fingerprint)?;
+        let (folders, folder) = (&self.folders, self.folders.machine(machine));
+        if !proc::guards_of(&folder.spec())?.is_empty() {
+            return Err(Trouble::new(format!("machine `{machine}` still runs; its files cannot become a layer yet")));
+        }
+        let place = folders.layer(&layer.fingerprint);
+        if layers::is_present(folders, &layer.fingerprint) {
+            return read_json(&place.join(layers::RECORD));
+        }
+        let passage = folders.passage().join(machine.as_str());
+        computer::private_folder(&passage)?;
+        computer::private_folder(&folders.layers())?;
+        let root = passage.join("fs");
+        std::fs::rename(folder.upper(), &root).doing(|| format!("move `{}`", folder.upper().display()))?;
+        let bytes =
+            self.files.apply(Action::Seal, &passage).doing(|| format!("seal the layer in `{}`", passage.display()))?;
+        let record = LayerRecord {
+            name: layer.name.clone(),
+            fingerprint: layer.fingerprint.clone(),
+            created_at: Timestamp::now(),
+            seconds: took.as_secs(),
+            bytes,
+        };
+        write_json(&passage.join(layers::RECORD), &record)?;
+        layers::sync(&passage)?;
+        std::fs::rename(&passage, &place).doing(|| format!("make the layer `{}`", place.display()))?;
+        layers::sync(&folders.layers())?;
+        Ok(record)
+    }
+
+    /// Takes a layer out of its place at once, and then removes its files at leisure.
+    fn discard(&self, fingerprint: &Fingerprint) -> Result<(), Trouble> {
+        layers::check(fingerprint)?;
+        let _lock = lock::attempt(&self.folders.locks(), &fingerprint.0)?.ok_or_else(|| {
+            Trouble::new(format!("the layer `{}` is being made", fingerprint.short()))
+                .hint("Wait until the bake is over, then try again.")
+        })?;
+        if let Some(machine) = layers::user_of(&self.folders, fingerprint)? {
+            return Err(Trouble::new(format!("the layer `{}` is in use by machine `{machine}`", fingerprint.short()))
+                .hint(format!("End the machine first: `automation machine down {machine}`.")));
+        }
+        let passage = self.folders.passage();
+        computer::private_folder(&passage)?;
+        let place = self.folders.layer(fingerprint);
+        if place.exists() {
+            let out = passage.join(format!("{fingerprint}.removed"));
+            // An earlier removal of a layer of this fingerprint may have been cut off.
+            self.remove_taken_out(&out)?;
+            std::fs::rename(&place, &out).doing(|| format!("remove the layer `{}`", place.display()))?;
+        }
+        self.sweep_passage(false).map(drop)
+    }
+
+    /// Removes every layer that was taken out of its place; nobody uses such a one, so several processes may do it.
+    fn sweep_passage(&self, dry_run: bool) -> Result<usize, Trouble> {
+        let mut count = 0;
+        for entry in entries(&self.folders.passage())? {
+            if entry.file_name().to_string_lossy().ends_with(".removed") {
+                count += 1;
+                if !dry_run {
+                    self.remove_taken_out(&entry.path())?;
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    fn remove_taken_out(&self, path: &Path) -> Result<(), Trouble> {
+        self.files.apply(Action::Remove, path).doing(|| format!("remove `{}`", path.display())).map(drop)
+    }
+
+    fn record_path(&self, fingerprint: &Fingerprint) -> Result<std::path::PathBuf, Trouble> {
+        layers::check(fingerprint)?;
+        Ok(self.folders.records().join(format!("{fingerprint}.json")))
+    }
+
+    fn records(&self) -> Result<Vec<ImageRecord>, Trouble> {
+        let mut records = Vec::new();
+        for entry in entries(&self.folders.records())? {
+            if entry.path().extension().is_some_and(|name| name == "json") {
+                records.push(read_json::<ImageRecord>(&entry.path())?);
+            }
+        }
+        records.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.name.cmp(&b.name)));
+        Ok(records)
+    }
+
+    fn same(&self) -> Self {
+        Self::new(self.config.clone())
+    }
+}
+
+#[async_trait]
+impl ImageStore for LocalImages {
+    async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
+        let there = |layer: &&LayerPlan| layers::is_present(&self.folders, &layer.fingerprint);
+        Ok(plan.layers.iter().take_while(there).count())
+    }
+
+    async fn lock(&self, layer: &Fingerprint, sink: &dyn Sink) -> Result<Box<dyn Send + Sync>, Fault> {
+        layers::check(layer)?;
+        let awaited = format!("makes the layer `{}`", layer.short());
+        Ok(Box::new(lock::lock(&self.folders.locks(), &layer.0, &awaited, sink).await?))
+    }
+
+    fn plan_base(&self, machine: &MachineId) -> Vec<PlannedResource> {
+        use ResourceKind::{Mount, Namespace, Process, Rootfs};
+        names::plan(&self.folders, machine, &[Rootfs, Process, Namespace, Mount])
+    }
+
+    async fn make_base(
+        &self,
+        layer: &LayerPlan,
+        machine: &MachineId,
+        grace: Duration,
+        confirm: Confirm<'_>,
+        sink: &dyn Sink,
+    ) -> Result<(), Fault> {
+        let LayerRecipe::Base(base) = &layer.recipe else {
+            return Err(Fault::infrastructure(format!("the step `{}` makes no base", layer.name)));
+        };
+        let ids = computer::id_map()?;
+        let tools = tools::provide(&self.folders, &base.family, self.config.keyring.as_deref(), sink).await?;
+        let chosen = mirrors::choose(base, &self.config.mirrors);
+        let environment = self.config.environment.clone();
+        let proxies = blocking(move || mirrors::proxies(&environment)).await?;
+        let bootstrap = Bootstrap { base, mirrors: &chosen, tools: &tools };
+        let folder = make_folder(&self.folders, machine)?;
+        confirm(ResourceKind::Rootfs, &folder.path().display().to_string())?;
+        let options = bootstrap::apt_options(&proxies);
+        write_whole(&folder.apt_conf(), options.as_bytes()).doing(|| "write the configuration of `apt`")?;
+        let sandbox = bootstrap.sandbox(&folder);
+        let spec = bootstrap::specify(self.folders.state(), machine, sandbox, ids, grace);
+        sink.event(Event::Detail(format!("packages come from {}", mirrors::without_userinfo(&chosen.main))));
+        let mut launched = launch::launch(&self.config, &spec)?;
+        launched.ready(confirm).await?;
+        bootstrap.watch(&mut launched, &folder, grace, sink).await?;
+        let ended = folder.clone();
+        if let Some(reason) = blocking(move || release::end_machine(&ended)).await? {
+            return Err(Fault::infrastructure(reason));
+        }
+        bootstrap.furnish(&folder.upper())?;
+        Ok(())
+    }
+
+    async fn commit(&self, layer: &LayerPlan, machine: &MachineId, took: Duration) -> Result<LayerRecord, Fault> {
+        let (store, layer, machine) = (self.same(), layer.clone(), machine.clone());
+        Ok(blocking(move || store.keep(&layer, &machine, took)).await??)
+    }
+
+    async fn finish(&self, plan: &ImagePlan, now: Timestamp) -> Result<ImageRecord, Fault> {
+        let path = self.record_path(&plan.fingerprint())?;
+        let read = |layer: &LayerPlan| {
+            layers::check(&layer.fingerprint)?;
+            read_json::<LayerRecord>(&self.folders.layer(&layer.fingerprint).join(layers::RECORD))
+        };
+        let record = ImageRecord {
+            name: plan.name.clone(),
+            distro: plan.distro.clone(),
+            fingerprint: plan.fingerprint(),
+            layers: plan.layers.iter().map(read).collect::<Result<_, Trouble>>()?,
+            created_at: now,
+        };
+        computer::private_folder(&self.folders.records())?;
+        write_json(&path, &record)?;
+        Ok(record)
+    }
+
+    async fn list(&self) -> Result<Vec<ImageRecord>, Fault> {
+        Ok(self.records()?)
+    }
+
+    async fn layers(&self) -> Result<Vec<LayerRecord>, Fault> {
+        Ok(layers::all(&self.folders)?)
+    }
+
+    async fn remove_image(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
+        remove_file(&self.record_path(fingerprint)?)?;
+        Ok(())
+    }
+
+    async fn remove_layer(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
+        let (store, fingerprint) = (self.same(), fingerprint.clone());
+        Ok(blocking(move || store.discard(&fingerprint)).await??)
+    }
+
+    async fn sweep(&self, dry_run: bool) -> Result<usize, Fault> {
+        let store = self.same();
+        Ok(blocking(move || store.sweep_passage(dry_run)).await??)
+    }
+}
+
+/// Removes a file; well when it is not there.
+fn remove_file(path: &Path) -> Result<(), Trouble> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Trouble::new(format!("cannot remove `{}`: {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}

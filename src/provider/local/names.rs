@@ -1,0 +1,26 @@
+//! The names of a machine's resources, known before they are made.
+
+use crate::base::id::MachineId;
+use crate::model::resource::{PlannedResource, ResourceKind};
+use crate::provider::local::folders::Folders;
+
+/// The name of a machine's resource of `kind`; a machine has one of each at most.
+pub fn of(folders: &Folders, machine: &MachineId, kind: ResourceKind) -> String {
+    let folder = folders.machine(machine);
+    match kind {
+        ResourceKind::Rootfs | ResourceKind::RemoteFiles => folder.path().display().to_string(),
+        ResourceKind::Mount => folder.root().display().to_string(),
+        ResourceKind::Process => folder.spec().display().to_string(),
+        ResourceKind::LoopDevice => folder.volume().display().to_string(),
+        ResourceKind::Namespace | ResourceKind::Cgroup => machine.to_string(),
+    }
+}
+
+/// Rows for `kinds`, in the order of making.
+pub fn plan(folders: &Folders, machine: &MachineId, kinds: &[ResourceKind]) -> Vec<PlannedResource> {
+    ResourceKind::ALL
+        .into_iter()
+        .filter(|kind| kinds.contains(kind))
+        .map(|kind| PlannedResource { machine: machine.clone(), kind, name: of(folders, machine, kind) })
+        .collect()
+}

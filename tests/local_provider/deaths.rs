@@ -1,0 +1,178 @@
+//! How machines end, and what is left when a driver, a guard or a first process dies.
+
+use super::*;
+use std::io::{BufRead, BufReader};
+
+/// Waits until nothing of the world is left.
+async fn gone_within(world: &World, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = world.provider.observe().await.unwrap();
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{left:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn pids(world: &World, machine: &Machine) -> (i32, i32) {
+    let facts = world.state().join("machines").join(machine.id.as_str()).join("guard.json");
+    let facts: serde_json::Value = serde_json::from_slice(&std::fs::read(facts).unwrap()).unwrap();
+    let pid = |who: &str| i32::try_from(facts[who]["pid"].as_i64().unwrap()).unwrap();
+    (pid("guard"), pid("init"))
+}
+
+fn kill(pid: i32) {
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn a_machine_ends_with_its_lease_and_takes_its_files_along() {
+    let world = World::new(&base().await);
+    let request = MachineRequest { grace: Duration::from_secs(2), ..world.request() };
+    let machine = world.create(&request).await.unwrap();
+    world.run(&machine, "mkdir -m 0 /root/closed; chown 1000 /root/closed; nohup sleep 1000 >/dev/null 2>&1 &");
+    gone_within(&world, Duration::from_secs(8)).await;
+    let error = world.provider.renew(&machine, Timestamp::now()).await.unwrap_err();
+    assert!(error.chain().contains(&"the machine has ended".to_owned()), "{error:?}");
+    world.release_all().await;
+}
+
+#[tokio::test]
+async fn a_renewed_machine_lives_but_never_beyond_its_expiry() {
+    let world = World::new(&base().await);
+    let now = Timestamp::now();
+    let request =
+        MachineRequest { grace: Duration::from_secs(2), expires_at: now + Duration::from_secs(6), ..world.request() };
+    let machine = world.create(&request).await.unwrap();
+    world.provider.renew(&machine, now + Duration::from_secs(3600)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    world.run(&machine, "true");
+    gone_within(&world, Duration::from_secs(8)).await;
+}
+
+#[tokio::test]
+async fn a_machine_dies_with_its_guard() {
+    let world = World::new(&base().await);
+    let machine = world.create(&world.request()).await.unwrap();
+    let (guard, init) = pids(&world, &machine);
+    kill(guard);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while Path::new(&format!("/proc/{init}/ns/pid")).exists() && world.provider.observe().await.unwrap().len() > 1 {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.release_all().await;
+}
+
+#[tokio::test]
+async fn a_machine_whose_first_process_died_says_so() {
+    let world = World::new(&base().await);
+    let machine = world.create(&world.request()).await.unwrap();
+    kill(pids(&world, &machine).1);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let refused = world.ssh(&machine, "true");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("the machine has ended"), "{said}");
+    let console = world.provider.console(&machine.id).await.unwrap();
+    assert!(console.contains("first process has ended"), "{console}");
+    world.release_all().await;
+}
+
+#[tokio::test]
+async fn what_was_planned_but_never_made_is_gone() {
+    let world = World::new(&base().await);
+    let request = MachineRequest { volume: Some(1 << 20), ..world.request() };
+    world.rows.write_down(world.provider.plan(&request));
+    world.release_all().await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_a_machines_is_never_removed() {
+    let world = World::new(&base().await);
+    let other = world.state().join("keys");
+    std::fs::create_dir(&other).unwrap();
+    world.rows.write_down(world.provider.plan(&world.request()));
+    let mut row = world.rows.0.lock().unwrap()[0].clone();
+    row.name = other.display().to_string();
+    assert!(matches!(world.provider.release(&row).await.unwrap(), Fate::Stays(_)));
+    assert!(other.exists());
+}
+
+#[tokio::test]
+async fn an_image_without_ssh_server_is_named_and_nothing_stays() {
+    let empty = tempfile::tempdir().unwrap();
+    let world = World::new(empty.path());
+    let error = world.create(&world.request()).await.unwrap_err();
+    assert!(error.message.contains("/usr/sbin/sshd"), "{error:?}");
+    world.release_all().await;
+}
+
+/// A driver to be killed; not a test.
+#[tokio::test]
+#[ignore = "is started by `a_driver_may_be_killed_at_any_moment`"]
+async fn driver_to_be_killed() {
+    let Some(state) = std::env::var_os("AUTOMATION_TEST_STATE") else { return };
+    let world = World::at(Path::new(&state));
+    let request = MachineRequest { grace: Duration::from_secs(2), ..world.request() };
+    for plan in world.provider.plan(&request) {
+        eprintln!("plan {}", serde_json::json!({"machine": plan.machine, "kind": plan.kind, "name": plan.name}));
+    }
+    eprintln!("begin");
+    world.create(&request).await.unwrap();
+    eprintln!("made");
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+/// Starts a driver, kills it this long after it began to create, and gives its rows.
+fn killed_driver(world: &World, after: Duration) -> Vec<PlannedResource> {
+    let mut driver = Command::new(std::env::current_exe().unwrap())
+        .args(["local_provider::deaths::driver_to_be_killed", "--exact", "--ignored", "--nocapture"])
+        .env("AUTOMATION_TEST_STATE", world.folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut planned = Vec::new();
+    for line in BufReader::new(driver.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if let Some(plan) = line.strip_prefix("plan ") {
+            let plan: serde_json::Value = serde_json::from_str(plan).unwrap();
+            planned.push(PlannedResource {
+                machine: serde_json::from_value(plan["machine"].clone()).unwrap(),
+                kind: serde_json::from_value(plan["kind"].clone()).unwrap(),
+                name: plan["name"].as_str().unwrap().to_owned(),
+            });
+        }
+        if line == "begin" {
+            break;
+        }
+    }
+    std::thread::sleep(after);
+    driver.kill().unwrap();
+    driver.wait().unwrap();
+    planned
+}
+
+#[tokio::test]
+async fn a_driver_may_be_killed_at_any_moment() {
+    let world = World::new(&base().await);
+    for milliseconds in [0, 2, 4, 6, 8, 10, 12, 15, 20, 30, 50, 100] {
+        let planned = killed_driver(&world, Duration::from_millis(milliseconds));
+        assert_eq!(planned.len(), 4);
+        world.rows.write_down(planned);
+        world.release_all().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_driver_left_ends_by_itself() {
+    let world = World::new(&base().await);
+    let planned = killed_driver(&world, Duration::from_millis(400));
+    assert_eq!(world.provider.observe().await.unwrap().len(), 4);
+    world.rows.write_down(planned);
+    gone_within(&world, Duration::from_secs(8)).await;
+    world.release_all().await;
+}

@@ -3,7 +3,10 @@
 // `clippy.toml` allows these in test functions; helpers of tests are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod cli;
 mod connection;
+mod flow;
+mod layering;
 mod local_provider;
 mod state;
 mod support;

@@ -1,3 +1,7 @@
 //! Fixtures that several parts use.
 
+pub mod images;
+pub mod leftovers;
+pub mod mercurial;
 pub mod sshd;
+pub mod tool;

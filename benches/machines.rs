@@ -1,0 +1,259 @@
+//! How fast machines are: boot, setup of a second run, the help, memory. Prints a table with each bar and each peer.
+//!
+//! `cargo bench` runs it. The state directory is `target/bench-state` (or `AUTOMATION_BENCH_STATE`); the image is baked
+//! there on first use. Peers that are not installed are named and left out; nothing is installed. Figures are medians of
+//! whole operations; compare ratios of one run, since computers drift.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use automation::base::id::{MachineId, RunId};
+use automation::cli::Globals;
+use automation::command::context::Context;
+use automation::flow::collect::{SMALL, collect};
+use automation::flow::{later, lease};
+use automation::model::event::NoSink;
+use automation::model::image::Fingerprint;
+use automation::model::machine::{Caps, Network};
+use automation::model::provider::MachineRequest;
+use automation::model::run::{RunRecord, RunState};
+use automation::model::task;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_automation");
+
+fn main() {
+    // The bench is its own guard, as the tool is.
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
+    if let Some(code) = automation::provider::local::internal(&arguments) {
+        std::process::exit(code);
+    }
+    let state = std::env::var_os("AUTOMATION_BENCH_STATE")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-state"), PathBuf::from);
+    bake(&state);
+    let mut table = Table::default();
+    boots(&state, &mut table);
+    help(&mut table);
+    main_job(&state, &mut table);
+    table.print();
+}
+
+/// Rows of the result: what, ours, the bar, beside it.
+#[derive(Default)]
+struct Table {
+    rows: Vec<[String; 4]>,
+}
+
+impl Table {
+    fn add(&mut self, what: &str, ours: String, bar: &str, beside: String) {
+        self.rows.push([what.to_owned(), ours, bar.to_owned(), beside]);
+    }
+
+    fn print(&self) {
+        println!("| work | median | bar | beside it, in the same run |\n|---|---|---|---|");
+        for [what, ours, bar, beside] in &self.rows {
+            println!("| {what} | {ours} | {bar} | {beside} |");
+        }
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+fn automation(state: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    command.arg("--state-path").arg(state).current_dir("/").stdin(Stdio::null());
+    command
+}
+
+fn bake(state: &Path) {
+    eprintln!("image (baked on first use) ...");
+    let baked = automation(state).args(["image", "build"]).stdout(Stdio::null()).status().unwrap();
+    assert!(baked.success(), "the image cannot be baked");
+}
+
+fn layers(state: &Path) -> Vec<Fingerprint> {
+    let output = automation(state).args(["image", "show", "linux-dev-debian12", "--json"]).output().unwrap();
+    let image: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let layers = image["layers"].as_array().unwrap();
+    layers.iter().map(|layer| Fingerprint(layer["fingerprint"].as_str().unwrap().to_owned())).collect()
+}
+
+/// From a cached image to a finished remote `true`, by the very flow that runs tests.
+fn boots(state: &Path, table: &mut Table) {
+    let layers = layers(state);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let globals = Globals {
+        state_path: Some(state.to_owned()),
+        provider: Some("local".to_owned()),
+        host: None,
+        identity: None,
+        images: None,
+        grace: None,
+    };
+    let context = Context::open(&globals, vec!["bench".to_owned()]).unwrap();
+    let run = RunId::new(context.now());
+    context.journal.store_run(&record(&context, &run)).unwrap();
+    let stage = context.stage(run.clone(), Arc::new(NoSink)).unwrap();
+    let (mut boots, mut wholes) = (Vec::new(), Vec::new());
+    for _ in 0..21 {
+        let request = request(&stage, &layers);
+        let began = Instant::now();
+        let ended = runtime.block_on(lease::with_machine(&stage, &request, None, async |_, connection| {
+            let done = collect(connection, &task::Command::new("true"), SMALL).await?;
+            assert!(done.exit.success());
+            Ok(began.elapsed())
+        }));
+        boots.push(ended.result.unwrap());
+        wholes.push(began.elapsed());
+        assert!(ended.left.is_empty());
+    }
+    let ended = RunRecord { state: RunState::Ended, exit_code: Some(0), ..record(&context, &run) };
+    context.journal.update_run(&ended).unwrap();
+    let (boot, whole) = (median(boots), median(wholes));
+    let beside = peers(state, &layers, boot);
+    table.add("boot to a finished remote `true`", milliseconds(boot), "at most 300 ms", beside);
+    table.add("the same, until all is seen gone", milliseconds(whole), "", String::new());
+}
+
+fn record(context: &Context, run: &RunId) -> RunRecord {
+    RunRecord {
+        id: run.clone(),
+        command: "bench".to_owned(),
+        arguments: Vec::new(),
+        owner: context.owner.clone(),
+        driver: automation::state::process::current().unwrap(),
+        state: RunState::Running,
+        started_at: context.now(),
+        ended_at: None,
+        exit_code: None,
+        summary: None,
+    }
+}
+
+fn request(stage: &automation::flow::Stage, layers: &[Fingerprint]) -> MachineRequest {
+    let now = stage.now();
+    MachineRequest {
+        id: MachineId::random(),
+        run: stage.run.clone(),
+        owner: stage.owner.clone(),
+        image: "linux-dev-debian12".to_owned(),
+        layers: layers.to_vec(),
+        user: "hg".to_owned(),
+        network: Network::Loopback,
+        caps: Caps::default(),
+        volume: None,
+        now,
+        expires_at: later(now, Duration::from_secs(600)),
+        grace: stage.grace,
+    }
+}
+
+/// The same root run by others, without SSH and without a host key: they do less.
+fn peers(state: &Path, layers: &[Fingerprint], ours: Duration) -> String {
+    let lower: Vec<String> =
+        layers.iter().rev().map(|l| state.join("images/layers").join(&l.0).join("fs").display().to_string()).collect();
+    let lower = lower.join(":");
+    let mount = format!(
+        "mkdir -p /run/bench-root && mount -t overlay -o lowerdir={lower},upperdir=$1/u,workdir=$1/w x /run/bench-root"
+    );
+    let nspawn = "systemd-nspawn --quiet --register=no --keep-unit --private-network -D /run/bench-root /bin/true";
+    let podman = "podman run --rm --network none --rootfs /run/bench-root /bin/true";
+    let peers = [("systemd-nspawn", nspawn), ("podman", podman)];
+    let said = peers.map(|(name, command)| {
+        let found = Command::new("sh").args(["-c", &format!("command -v {name}")]).output().unwrap().status.success();
+        if !found {
+            return format!("{name}: not installed");
+        }
+        let mut times = Vec::new();
+        for _ in 0..7 {
+            let scratch = tempfile::tempdir_in(state).unwrap();
+            std::fs::create_dir(scratch.path().join("u")).unwrap();
+            std::fs::create_dir(scratch.path().join("w")).unwrap();
+            let script = format!("mount -t tmpfs x /run && {mount} && exec {command}");
+            let began = Instant::now();
+            // In a mount namespace of its own, so that nothing is left mounted.
+            let done = Command::new("unshare")
+                .args(["--mount", "sh", "-c", &script, "sh"])
+                .arg(scratch.path())
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            if !done.status.success() {
+                return format!("{name}: fails here ({})", String::from_utf8_lossy(&done.stderr).trim());
+            }
+            times.push(began.elapsed());
+        }
+        let theirs = median(times);
+        let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
+        format!("{name} `true` without SSH {} ({ratio:.2} times ours)", milliseconds(theirs))
+    });
+    said.join("; ")
+}
+
+fn help(table: &mut Table) {
+    let time = |program: &str| {
+        let once = || {
+            let began = Instant::now();
+            assert!(Command::new(program).arg("--help").stdout(Stdio::null()).status().unwrap().success());
+            began.elapsed()
+        };
+        median((0..41).map(|_| once()).collect())
+    };
+    let (ours, floor) = (time(BINARY), time("/bin/true"));
+    table.add(
+        "`automation --help`",
+        milliseconds(ours),
+        "at most 10 ms",
+        format!("`true --help` {}", milliseconds(floor)),
+    );
+}
+
+/// The second main job, image there: setup, and the driver's peak memory.
+fn main_job(state: &Path, table: &mut Table) {
+    let (mut setups, mut memory) = (Vec::new(), 0);
+    for _ in 0..3 {
+        let child = automation(state)
+            .args(["run-tests-linux", "--json", "test-add.t", "test-commit.t", "test-merge1.t"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (output, peak) = finish(child);
+        let results: serde_json::Value = serde_json::from_slice(&output).unwrap();
+        assert_eq!(results["verdict"], "passed");
+        setups.push(Duration::from_secs_f64(results["time"]["setup"].as_f64().unwrap()));
+        memory = memory.max(peak);
+    }
+    let setup = format!("{:.2} s", median(setups).as_secs_f64());
+    table.add("setup of the second main job", setup, "at most 3 s", String::new());
+    table.add("peak memory of the driver", format!("{:.1} MB", memory as f64 / 1e3), "at most 60 MB", String::new());
+}
+
+/// The output of `child` and its peak resident memory in kB, as the kernel counted it.
+fn finish(mut child: std::process::Child) -> (Vec<u8>, i64) {
+    let mut output = Vec::new();
+    std::io::Read::read_to_end(child.stdout.as_mut().unwrap(), &mut output).unwrap();
+    // SAFETY: `rusage` is plain numbers, for which all zero bits are a value.
+    let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
+    // SAFETY: both pointers are to live values of the right types, and the child is ours and not waited for yet.
+    let waited = unsafe { libc::wait4(child.id() as libc::pid_t, &mut status, 0, &mut usage) };
+    assert!(waited > 0 && status == 0, "the main job failed");
+    (output, usage.ru_maxrss)
+}

@@ -1,0 +1,34 @@
+#!/bin/bash
+# Applies uncommitted changes to the working copy of /hgwork/src and leaves them uncommitted: content, additions, removals,
+# renames, copies, modes, binary files. Prints the status that results, as `hg status` does.
+#
+#   apply-working-copy.sh < PATCH
+#
+# PATCH   what `hg diff --git` printed (HGPLAIN=1) against the changeset that is checked out; may be empty
+#
+# Exit codes: 0 applied; 1 something failed, and nothing is applied; 2 wrong arguments.
+set -euo pipefail
+export LC_ALL=C.UTF-8 HGPLAIN=1 HGRCPATH=
+
+die() { printf '%s\n' "apply-working-copy: $*" >&2; exit 1; }
+hg() { /hgdev/venv-bootstrap/bin/hg --cwd /hgwork/src "$@"; }
+
+if (($# != 0)); then
+    printf '%s\n' "usage: apply-working-copy.sh < PATCH" >&2
+    exit 2
+fi
+[[ -d /hgwork/src/.hg ]] || die "/hgwork/src is not a Mercurial repository; was it prepared?"
+[[ -z $(hg status --modified --added --removed --deleted) ]] || die "/hgwork/src has changes already"
+
+patch=$(mktemp /hgwork/tmp/working-copy.XXXXXX)
+trap 'rm -f "$patch"' EXIT
+cat >"$patch"
+[[ -s $patch ]] || exit 0
+
+rm -f /hgwork/baked.json
+# The patch was made against exactly this changeset: an imprecise match would be a mistake, not a service.
+if ! hg --config patch.fuzz=0 --config patch.eol=strict import --quiet --no-commit "$patch" >&2; then
+    hg update --quiet --clean --rev . || true
+    die "the patch does not fit the changeset that is checked out"
+fi
+hg status --modified --added --removed

@@ -1,0 +1,109 @@
+#!/bin/bash
+# Checks the machine it runs on against the machine contract (docs/remote-machine.md) and prints one JSON object a line:
+#
+#   {"clause": NAME, "ok": true|false, "found": STRING, "remedy": STRING}
+#
+# `found` is what is there, `remedy` is how to mend it, empty where nothing is to be mended. Changes nothing: what needs a
+# trial is tried in a mount namespace that ends with the trial. What shows only from outside (that port 22 and SFTP answer)
+# is for the caller to see.
+#
+#   check-contract.sh
+#
+# Runs as the login user. Exit code: 0 checked, whatever the verdict; else the check itself failed.
+set -euo pipefail
+export LC_ALL=C.UTF-8
+PATH=$PATH:/usr/sbin:/sbin
+
+quote() {
+    local text=$1
+    text=${text//\\/\\\\}
+    text=${text//\"/\\\"}
+    text=$(tr -s '[:cntrl:]' ' ' <<<"$text")
+    printf '"%s"' "${text% }"
+}
+# report CLAUSE FOUND REMEDY: a clause without a remedy is kept.
+report() {
+    local ok=true
+    [[ -z $3 ]] || ok=false
+    printf '{"clause": %s, "ok": %s, "found": %s, "remedy": %s}\n' "$(quote "$1")" "$ok" "$(quote "$2")" "$(quote "$3")"
+}
+# check CLAUSE FOUND WANTED REMEDY: kept when FOUND is WANTED.
+check() {
+    local remedy=
+    [[ $2 == "$3" ]] || remedy=$4
+    report "$1" "$2" "$remedy"
+}
+# Runs a command and prints what it says, or why it failed.
+answer() { "$@" 2>&1 || true; }
+yes_if() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
+
+check "login user" "$(id -un)" hg "run 'sudo useradd --create-home --shell /bin/bash hg' and log in as hg"
+check "group" "$(id -gn)" hg "run 'sudo groupadd -f hg && sudo usermod --gid hg hg'"
+check "login shell" "$(getent passwd "$(id -u)" | cut -d : -f 7)" /bin/bash "run 'sudo usermod --shell /bin/bash hg'"
+check "bash" "$(yes_if test -x /bin/bash)" yes "install the package bash"
+check "sudo without a password" "$(yes_if sudo -n true)" yes \
+    "write the line 'hg ALL=(ALL:ALL) NOPASSWD:ALL' to /etc/sudoers.d/90-hg, mode 0440"
+
+sftp=none
+for candidate in /usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-server /usr/lib/ssh/sftp-server; do
+    if [[ -x $candidate ]]; then
+        sftp=$candidate
+        break
+    fi
+done
+remedy=
+[[ $sftp != none ]] || remedy="install the package openssh-sftp-server"
+report "SFTP server" "$sftp" "$remedy"
+
+# Any port will do where the caller reached it; the images of the tool listen on 22.
+read -r _ _ _ port <<<"${SSH_CONNECTION:-- - - none}"
+report "SSH port" "${port/none/not an SSH session}" ""
+
+check "/hgdev belongs to hg:hg" "$(answer stat -c %U:%G /hgdev)" hg:hg \
+    "run 'sudo install -d -o hg -g hg /hgdev' and 'sudo chown -R hg:hg /hgdev'"
+
+broken=
+pythons=
+for python in /hgdev/pyenv/versions/*/bin/python; do
+    [[ -e $python || -L $python ]] || continue
+    name=${python#/hgdev/pyenv/versions/}
+    name=${name%/bin/python}
+    if "$python" -c '' 2>/dev/null; then pythons+="$name "; else broken+="$name "; fi
+done
+remedy=
+[[ -z $broken ]] || remedy="mend or remove under /hgdev/pyenv/versions: ${broken% }"
+report "Pythons under /hgdev/pyenv run" "${pythons:-none beyond the one of the system}" "$remedy"
+check "python3" "$(yes_if python3 -c '')" yes "install the package python3"
+
+version=$(answer /hgdev/venv-bootstrap/bin/hg --cwd / version --quiet)
+remedy=
+[[ $version == Mercurial* ]] ||
+    remedy="run 'python3 -m venv /hgdev/venv-bootstrap' and '/hgdev/venv-bootstrap/bin/pip install mercurial' as hg"
+report "/hgdev/venv-bootstrap/bin/hg runs" "$version" "$remedy"
+
+hg() { HGPLAIN=1 HGRCPATH='' /hgdev/venv-bootstrap/bin/hg --cwd /hgdev/src "$@"; }
+node=$(answer hg log --rev . --template '{node}')
+remedy=
+[[ $node =~ ^[0-9a-f]{40}$ ]] || remedy="run '/hgdev/venv-bootstrap/bin/hg clone URL /hgdev/src' as hg"
+report "/hgdev/src is a Mercurial repository" "$node" "$remedy"
+check "/hgdev/src does not publish" "$(answer hg config phases.publish)" False \
+    "append the lines '[phases]' and 'publish = False' to /hgdev/src/.hg/hgrc"
+check "/hgdev/src holds the test runner" "$(yes_if test -f /hgdev/src/tests/run-tests.py)" yes \
+    "check out a changeset of Mercurial in /hgdev/src"
+
+tried=$(answer sudo -n unshare --mount sh -c 'mount -t tmpfs probe /mnt && echo yes')
+check "mount works" "$tried" yes "give the machine the right to mount (CAP_SYS_ADMIN); without it only --filesystem default works"
+lacking=
+for tool in mkfs.btrfs:btrfs-progs mkfs.ext3:e2fsprogs mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs; do
+    command -v "${tool%:*}" >/dev/null || lacking+="${tool#*:} "
+done
+remedy=
+[[ -z $lacking ]] || remedy="install the packages ${lacking% }, or use other file systems"
+report "mkfs for btrfs, ext3, ext4, xfs" "${lacking:+lacking: }${lacking:-all}" "$remedy"
+
+work=absent
+[[ ! -e /hgwork ]] || work="there, of another owner"
+[[ ! -e /hgwork/.made-by-automation ]] || work="there, of an earlier run"
+remedy=
+[[ $work != *owner ]] || remedy="move /hgwork away: it was not made by this tool, which will not touch it"
+report "/hgwork may be made" "$work" "$remedy"

@@ -1,0 +1,110 @@
+#!/bin/bash
+# Makes /hgwork, where a run happens: on the asked file system, with /hgwork/tmp and a copy of /hgdev/src in /hgwork/src.
+#
+#   prepare-work.sh FILESYSTEM [DEVICE]
+#
+# FILESYSTEM   default (a plain folder), tmpfs, or btrfs, ext3, ext4, jfs, xfs, which need DEVICE
+# DEVICE       a block device that this script may overwrite: a loop device, or the second volume of the machine
+#
+# Environment:
+#   HG_TMPFS_SIZE   cap for tmpfs, default 2g. Memory is taken only as it is used. The copied source takes 0.1 GB, with
+#                   upstream's whole history about 0.7 GB, and a run of the whole suite up to 0.5 GB of temporary files
+#
+# Runs as hg. A /hgwork of an earlier run is replaced; one that this script did not make is left alone and refused.
+#
+# Exit codes: 0 ready; 1 something failed; 2 wrong arguments; 3 this kernel, this user or this machine cannot make the asked
+# file system, with one sentence on standard error that says why.
+set -euo pipefail
+export LC_ALL=C.UTF-8
+
+readonly work=/hgwork source=/hgdev/src marker=/hgwork/.made-by-automation
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "prepare-work: $*"; exit 1; }
+usage() { say "prepare-work: $*"; say "usage: prepare-work.sh default|btrfs|ext3|ext4|jfs|tmpfs|xfs [DEVICE]"; exit 2; }
+refuse() { say "cannot make $work on $filesystem: $*"; exit 3; }
+
+# Runs a command and keeps what it says, for the one sentence that a refusal has room for.
+reason=
+attempt() {
+    if ! reason=$("$@" 2>&1); then
+        reason=$(tr -s '\n' ' ' <<<"$reason")
+        return 1
+    fi
+}
+
+clear_earlier() {
+    if mountpoint -q "$work"; then
+        [[ -e $marker ]] || die "something that is not ours is mounted on $work"
+        attempt sudo -n umount "$work" || die "cannot unmount the $work of an earlier run: $reason"
+    elif [[ -e $work ]]; then
+        if [[ ! -e $marker && -n $(sudo -n ls -A "$work") ]]; then
+            die "$work is there, is not empty and was not made by this tool"
+        fi
+    fi
+    # Only an empty mount point, or a folder that carries our marker, is left to remove here.
+    attempt sudo -n rm -rf --one-file-system "$work" || die "cannot remove the $work of an earlier run: $reason"
+    attempt sudo -n install -d -m 0755 -o "$(id -u)" -g "$(id -g)" "$work" || die "cannot make $work: $reason"
+}
+
+kernel_knows() {
+    grep -qw "$1" /proc/filesystems && return
+    if command -v modprobe >/dev/null || [[ -x /sbin/modprobe ]]; then
+        sudo -n modprobe "$1" 2>/dev/null && grep -qw "$1" /proc/filesystems && return
+    fi
+    return 1
+}
+
+mount_tmpfs() {
+    attempt sudo -n mount -t tmpfs -o "size=${HG_TMPFS_SIZE:-2g},mode=0755,uid=$(id -u),gid=$(id -g)" hgwork "$work" ||
+        refuse "mount failed: $reason"
+}
+
+mount_disk() {
+    local make
+    # The journal and the inode tables of ext3 and ext4 are initialised later, while the run is already under way. No
+    # discard: what is under the device is either sparse or does not support it.
+    case $filesystem in
+        btrfs) make=(mkfs.btrfs --quiet --force --nodiscard) ;;
+        ext3 | ext4) make=("mkfs.$filesystem" -q -F -E "lazy_itable_init=1,lazy_journal_init=1,nodiscard") ;;
+        jfs) make=(mkfs.jfs -q) ;;
+        xfs) make=(mkfs.xfs -q -f -K) ;;
+    esac
+    [[ -n $device ]] || refuse "it needs a block device of its own, and this machine offers none"
+    [[ -b $device ]] || refuse "$device is not a block device"
+    kernel_knows "$filesystem" || refuse "the kernel $(uname -r) does not know $filesystem"
+    sudo -n sh -c 'PATH=$PATH:/usr/sbin:/sbin command -v "$1"' sh "${make[0]}" >/dev/null || refuse "${make[0]} is not installed"
+    if findmnt --source "$device" >/dev/null; then
+        refuse "$device is mounted already"
+    fi
+    attempt sudo -n env PATH="$PATH:/usr/sbin:/sbin" "${make[@]}" "$device" || refuse "${make[0]} failed: $reason"
+    attempt sudo -n mount -t "$filesystem" "$device" "$work" || refuse "mount failed: $reason"
+    attempt sudo -n chown "$(id -u):$(id -g)" "$work" || die "cannot give $work to $(id -un): $reason"
+}
+
+(($# == 1 || $# == 2)) || usage "expected one or two arguments, got $#"
+filesystem=$1 device=${2:-}
+case $filesystem in
+    default | tmpfs | btrfs | ext3 | ext4 | jfs | xfs) ;;
+    *) usage "unknown file system '$filesystem'" ;;
+esac
+[[ -d $source/.hg ]] || die "$source is not a Mercurial repository, so there is nothing to copy"
+
+clear_earlier
+case $filesystem in
+    default) ;;
+    tmpfs) mount_tmpfs ;;
+    *) mount_disk ;;
+esac
+touch "$marker"
+
+# A real copy: hard links would let a run write into the baked tree. Where the file system can share blocks, it does. Times are
+# kept, so that the compiled files stay valid and Mercurial need not read every file to see that nothing changed.
+mkdir "$work/tmp" "$work/results"
+cp -a --reflink=auto "$source" "$work/src" || die "cannot copy $source to $work/src"
+
+# Says that /hgwork/src is still the baked tree with its build. Whatever changes the tree removes it.
+if [[ -f /hgdev/baked.json ]]; then
+    cp /hgdev/baked.json "$work/baked.json"
+fi
+say "$work is ready on $(stat -f -c %T "$work")"

@@ -1,0 +1,133 @@
+#!/bin/bash
+# Runs Mercurial's test runner in /hgwork/src/tests.
+#
+#   run-tests.sh [--list] PYTHON -- ARGUMENT...
+#
+# --list     print the names of the tests that the same arguments would run, one on a line, and run none
+# PYTHON     the interpreter: an absolute path
+# ARGUMENT   goes to run-tests.py as it is
+#
+# Results land in /hgwork/results, which is emptied first:
+#   events.jsonl   written while the tests run, one object on a line; run_tests_events.py, which must lie beside this script,
+#                  describes it. It is complete up to the moment at which the machine was lost
+#   report.json    the runner's own report, and xunit.xml, its other one, with the reasons of skipped tests; written by the
+#                  runner at its end, so that an interrupted run has none
+#   TEST.err       the output of each failed test
+#
+# Where /hgwork/src is still the tree that the image was baked with, and PYTHON is the one that built it, the build that was
+# baked in is used (`--local`), unless ARGUMENT says otherwise; standard error tells which it is.
+#
+# The first SIGTERM or SIGINT stops the runner in its own way and, ten seconds later, by force. Exit code: that of
+# run-tests.py (0 none failed, 1 some failed, 2 its arguments were wrong; 128 + N if signal N ended it, 130 or 143 when
+# this script was told to stop), or 64 for wrong arguments of this script. With --list, 66 says that a named test does not
+# exist: `unknown test: NAME` is on standard error and the names of those that do on standard output.
+set -euo pipefail
+
+readonly work=/hgwork results=/hgwork/results
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+say() { printf '%s\n' "run-tests: $*" >&2; }
+usage() { say "$*"; say "usage: run-tests.sh [--list] PYTHON -- ARGUMENT..."; exit 64; }
+
+list=
+if [[ ${1:-} == --list ]]; then
+    list=yes
+    shift
+fi
+[[ ${2:-} == -- ]] || usage "expected an interpreter and --"
+python=$1
+shift 2
+arguments=("$@")
+[[ $python == /* && -x $python ]] || usage "'$python' is not an interpreter"
+[[ -f $work/src/tests/run-tests.py ]] || usage "$work/src/tests/run-tests.py is not there; was $work prepared?"
+
+# A tree that is not the baked one, another interpreter, or an argument that chooses the Mercurial under test: the runner
+# installs Mercurial for itself.
+baked_build_fits() {
+    local argument
+    [[ -f $work/baked.json ]] || return 1
+    [[ $(baked_value python) == "$python" ]] || return 1
+    for argument in "${arguments[@]}"; do
+        case $argument in
+            -l | --local | --with-* | --chg* | --rhg | --rust | --no-rust | --pure | --pyoxidized | --compiler*) return 1 ;;
+            -c | -C | -H | --cover | --annotate | --htmlcov) return 1 ;;
+        esac
+    done
+}
+baked_value() {
+    "$python" -c 'import json, sys; print(json.load(open("/hgwork/baked.json"))[sys.argv[1]])' "$1"
+}
+
+cd "$work/src/tests"
+export TMPDIR=$work/tmp
+# What describes the caller's session is not for tests. The bootstrap's hg is last on the PATH: it reads /hgwork/src where a
+# test asks the hg of the system about the repository, and stands behind the Mercurial under test otherwise.
+unset HGRCPATH HGPLAIN HGENCODING SSH_CONNECTION SSH_CLIENT SSH_TTY
+export PATH=$PATH:/hgdev/venv-bootstrap/bin
+# Since Mercurial 6.9 the runner installs with pip, which would fetch build tools from the Internet. The machine has them as
+# packages. (pip reads 0 as "no isolation" here.) Who wants pip's own way sets these differently.
+export PIP_NO_BUILD_ISOLATION=${PIP_NO_BUILD_ISOLATION-0} PIP_NO_INDEX=${PIP_NO_INDEX-1} PIP_DISABLE_PIP_VERSION_CHECK=1
+
+if [[ -n $list ]]; then
+    names=$("$python" run-tests.py "${arguments[@]}" --list-tests)
+    # The runner lists a test that does not exist like any other.
+    while read -r name; do
+        if [[ -n $name && ! -f ${name%%#*} ]]; then
+            say "the tests that exist are on standard output"
+            printf 'unknown test: %s\n' "${name%%#*}" >&2
+            compgen -G 'test-*.t' || true
+            compgen -G 'test-*.py' || true
+            exit 66
+        fi
+    done <<<"$names"
+    printf '%s\n' "$names"
+    exit 0
+fi
+
+rm -rf "$results"
+mkdir -p "$results"
+if baked_build_fits; then
+    say "using the build that was baked into the image (--local), of changeset $(baked_value node)"
+    arguments=(--local "${arguments[@]}")
+elif [[ " ${arguments[*]} " == *" --with-hg"* || " ${arguments[*]} " == *" --local "* ]]; then
+    say "using the Mercurial that the arguments name"
+else
+    say "run-tests.py builds and installs Mercurial first, which takes about a minute"
+fi
+if [[ -f $here/run_tests_events.py ]]; then
+    export CUSTOM_TEST_RESULT=run_tests_events HG_TEST_EVENTS=$results/events.jsonl
+    export PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH}
+else
+    say "run_tests_events.py does not lie beside this script, so no events are written"
+fi
+
+# A process group of its own, so that all of it can be stopped; a shell starts a background command with SIGINT ignored, and a
+# Python that ignores it could not be stopped in an orderly way.
+set -m
+env --default-signal=INT,QUIT "$python" run-tests.py --outputdir "$results" --json --xunit "$results/xunit.xml" \
+    "${arguments[@]}" </dev/null &
+runner=$!
+set +m
+
+# shellcheck disable=SC2317 # the traps call it
+stop() {
+    trap '' INT TERM
+    say "stopping the runner"
+    kill -INT "$runner" 2>/dev/null || true
+    local tries
+    for ((tries = 0; tries < 100; tries++)); do
+        kill -0 "$runner" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -KILL -- "-$runner" 2>/dev/null || true
+    wait "$runner" 2>/dev/null || true
+    exit "$1"
+}
+trap 'stop 130' INT
+trap 'stop 143' TERM HUP
+
+status=0
+wait "$runner" || status=$?
+# What a test forgot to stop would otherwise hold the connection open.
+kill -KILL -- "-$runner" 2>/dev/null || true
+exit "$status"

@@ -1,0 +1,145 @@
+"""Writes what Mercurial's test runner learns, as it learns it, to the file that HG_TEST_EVENTS names.
+
+run-tests.py loads this module by name from CUSTOM_TEST_RESULT, its own hook for reports. Its two other reports are
+written at the end only, leave out tests that errored, and give no reasons (report.json) or no times (xunit.xml).
+
+One JSON object on a line:
+
+    {"event": "expected", "tests": [NAME, ...]}   once, before the first test: everything that was selected
+    {"event": "start", "test": NAME}
+    {"event": "finish", "test": NAME, "outcome": OUTCOME, "seconds": NUMBER, "reason": STRING or null}
+    {"event": "end"}                              once, when the runner came to its own end
+
+OUTCOME is "passed", "failed", "errored" (the runner could not run the test), "skipped", "ignored" (it was selected, but a
+filter like --keywords took it out) or "interrupted". A test that never finishes was lost. With --runs-per-test and
+--loop a test finishes more than once.
+"""
+
+import __main__
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+_here = os.path.dirname(os.path.abspath(__file__))
+_path = os.environ["HG_TEST_EVENTS"]
+
+# Some tests run the runner, and all inherit its environment: they shall see the one they would have without this module.
+for _environ in (os.environ, getattr(__main__, "origenviron", {})):
+    _environ.pop("CUSTOM_TEST_RESULT", None)
+    _environ.pop("HG_TEST_EVENTS", None)
+    _parts = [p for p in _environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != _here]
+    if _parts:
+        _environ["PYTHONPATH"] = os.pathsep.join(_parts)
+    else:
+        _environ.pop("PYTHONPATH", None)
+sys.path[:] = [p for p in sys.path if p != _here]
+
+
+def _with_descendants(pids):
+    """The processes PIDS, those that they started, and those that these started, parents first."""
+    children = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open("/proc/%s/stat" % name, "rb") as stat:
+                    # The name of the program, in parentheses, may hold anything; what follows it is plain.
+                    parent = int(stat.read().rpartition(b")")[2].split()[1])
+            except (OSError, IndexError, ValueError):
+                continue
+            children.setdefault(parent, []).append(int(name))
+    found = list(pids)
+    for process in found:
+        found.extend(child for child in children.get(process, []) if child not in found)
+    return found
+
+
+def _terminate_tree(process, terminate=__main__.terminate):
+    """Ends a test that took too long with all that it started.
+
+    The runner ends the shell of the test only, and then waits until the command that the shell was waiting for closes the
+    output: a test that hangs in `sleep 1000` would hang for 1000 seconds, whatever --timeout says.
+    """
+    family = _with_descendants([process.pid])[1:]
+    for pid in family:
+        _signal(pid, signal.SIGTERM)
+    terminate(process)
+    time.sleep(0.5)
+    for pid in _with_descendants(family):
+        _signal(pid, signal.SIGKILL)
+
+
+def _signal(pid, number):
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass  # It has ended by itself.
+
+
+__main__.terminate = _terminate_tree
+
+
+class TestResult(__main__.TestResult):
+    """The runner's own result, which also writes events."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._events = open(_path, "a", encoding="utf-8")
+        self._events_lock = threading.Lock()
+        self._begun = {}
+        self._verdicts = {}
+
+    def _event(self, **fields):
+        with self._events_lock:
+            self._events.write(json.dumps(fields) + "\n")
+            self._events.flush()
+
+    def _verdict(self, test, outcome, reason=None):
+        if reason is not None:
+            reason = str(reason)
+        if id(test) not in self._begun:
+            # Taken out before it was started: it does not exist, is blacklisted, does not match the keywords.
+            self._event(event="finish", test=test.name, outcome=outcome, seconds=0, reason=reason)
+        elif self._verdicts.get(id(test), ("", None))[0] != "errored":
+            self._verdicts[id(test)] = (outcome, reason)
+
+    def onStart(self, test):
+        self._event(event="expected", tests=sorted({t.name for t in test}))
+        super().onStart(test)
+
+    def onEnd(self):
+        super().onEnd()
+        self._event(event="end")
+
+    def startTest(self, test):
+        self._begun[id(test)] = time.monotonic()
+        self._event(event="start", test=test.name)
+        super().startTest(test)
+
+    def stopTest(self, test, interrupted=False):
+        super().stopTest(test, interrupted)
+        seconds = round(time.monotonic() - self._begun.pop(id(test)), 3)
+        outcome, reason = self._verdicts.pop(id(test), ("interrupted", None))
+        self._event(event="finish", test=test.name, outcome=outcome, seconds=seconds, reason=reason)
+
+    def addSuccess(self, test):
+        self._verdict(test, "passed")
+        super().addSuccess(test)
+
+    def addFailure(self, test, reason):
+        self._verdict(test, "failed", reason)
+        super().addFailure(test, reason)
+
+    def addError(self, test, err):
+        self._verdict(test, "errored", "%s: %s" % (err[0].__name__, err[1]))
+        super().addError(test, err)
+
+    def addSkip(self, test, reason):
+        self._verdict(test, "skipped", reason)
+        super().addSkip(test, reason)
+
+    def addIgnore(self, test, reason):
+        self._verdict(test, "ignored", reason)
+        super().addIgnore(test, reason)

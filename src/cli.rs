@@ -1,0 +1,126 @@
+//! The tree of subcommands: parse, run, exit code.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::command::context::Context;
+use crate::command::{self, error};
+use crate::model::fault::Fault;
+use crate::ui;
+
+/// Ephemeral machines for builds and tests.
+///
+/// Gives a team throw-away machines, bakes their images, runs Mercurial's test suite on them over SSH, brings the
+/// results home and proves that nothing was left behind. Machines are made on this computer; no account and no daemon
+/// are needed.
+#[derive(Debug, Parser)]
+#[command(name = "automation", version, propagate_version = false, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every subcommand takes.
+#[derive(Debug, Clone, Args)]
+pub struct Globals {
+    /// The folder for everything the tool keeps: keys, settings, journal, images, machines, runs
+    #[arg(long, global = true, value_name = "DIR", env = "AUTOMATION_STATE_PATH", help_heading = "Global options")]
+    pub state_path: Option<PathBuf>,
+    /// Where machines come from [default: local, or the settings' `provider`]
+    #[arg(long, global = true, value_name = "NAME", env = "AUTOMATION_PROVIDER", help_heading = "Global options")]
+    pub provider: Option<String>,
+    /// The machine of provider `host`
+    #[arg(long, global = true, value_name = "USER@HOST[:PORT]", help_heading = "Global options")]
+    pub host: Option<String>,
+    /// The private key to log in with on the machine of provider `host`
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub identity: Option<PathBuf>,
+    /// A folder of image definitions to use instead of the built-in ones
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub images: Option<PathBuf>,
+    /// How long a machine lives without a sign of its driver [default: 60s, or the settings' `grace`]
+    #[arg(long, global = true, value_name = "SPAN", value_parser = crate::base::text::parse_grace,
+          help_heading = "Global options")]
+    pub grace: Option<std::time::Duration>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run Mercurial's test suite on an ephemeral Linux machine
+    RunTestsLinux(command::run_tests_linux::Args),
+    /// Bake the images for Linux development machines
+    BootstrapLinuxDev(command::bootstrap_linux_dev::Args),
+    /// Keep machines by hand: make, list, enter, copy, end, check
+    #[command(subcommand)]
+    Machine(command::machine::Command),
+    /// List, build, show and collect images
+    #[command(subcommand)]
+    Image(command::image::Command),
+    /// List and show past runs and their logs
+    #[command(subcommand)]
+    Runs(command::runs::Command),
+    /// Say exactly what remains of all that was ever made, and remove what nobody uses
+    Audit(command::audit::Args),
+    /// Check what this computer can do, with a remedy for what it cannot
+    Doctor(command::doctor::Args),
+    /// Print the completions for a shell
+    Completions(command::completions::Args),
+    #[command(flatten)]
+    Internal(command::internal::Command),
+}
+
+/// The clap tree, for completions: without what is hidden, which some shells would offer all the same.
+pub fn tree() -> clap::Command {
+    let whole = <Cli as clap::CommandFactory>::command();
+    let shown = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let tree = clap::Command::new("automation").version(env!("CARGO_PKG_VERSION"));
+    Globals::augment_args(tree).subcommands(shown)
+}
+
+/// Parses `arguments`, runs the command, gives the exit code.
+pub fn run(arguments: Vec<std::ffi::OsString>) -> i32 {
+    // The guard of a machine must not have threads, for it forks; nor does it need any of what follows.
+    if let Some(code) = crate::provider::local::internal(arguments.get(1..).unwrap_or_default()) {
+        return code;
+    }
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { error::exit::USAGE } else { error::exit::OK };
+        }
+    };
+    let words = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            ui::complain(&format!("error: cannot start the runtime: {error}"));
+            return error::exit::OUTSIDE;
+        }
+    };
+    let result = runtime.block_on(dispatch(&cli.globals, cli.command, words));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result.unwrap_or_else(|fault| {
+        ui::complain(&error::render(&fault));
+        error::exit_code(fault.kind)
+    })
+}
+
+async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Result<i32, Fault> {
+    let cleans = matches!(command, Command::Audit(_) | Command::Image(command::image::Command::Gc(_)));
+    let open = || if cleans { Context::open_for_cleanup(globals, words) } else { Context::open(globals, words) };
+    match command {
+        Command::Completions(args) => command::completions::run(args),
+        Command::Internal(internal) => internal.run().await,
+        Command::Doctor(args) => command::doctor::run(open()?, args).await,
+        Command::RunTestsLinux(args) => command::run_tests_linux::run(open()?, args).await,
+        Command::BootstrapLinuxDev(args) => command::bootstrap_linux_dev::run(open()?, args).await,
+        Command::Machine(command) => command.run(open()?).await,
+        Command::Image(command) => command.run(open()?).await,
+        Command::Runs(command) => command.run(open()?).await,
+        Command::Audit(args) => command::audit::run(open()?, args).await,
+    }
+}

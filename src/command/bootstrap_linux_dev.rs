@@ -1,0 +1,29 @@
+//! `automation bootstrap-linux-dev`.
+
+use crate::command::context::Context;
+use crate::command::image::{BakeArgs, bake_all};
+use crate::model::fault::Fault;
+
+/// Bake the images for Linux development machines.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The distributions to bake, separated by commas [default: all]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    distros: Vec<String>,
+    /// Bake all of them at the same time
+    #[arg(long)]
+    parallel: bool,
+    #[command(flatten)]
+    bake: BakeArgs,
+}
+
+/// Bakes what is missing.
+pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
+    let definition = context.definition("linux-dev")?;
+    let distros = if args.distros.is_empty() { definition.distros() } else { args.distros };
+    let plans = distros
+        .iter()
+        .map(|distro| definition.plan(&context.choice(distro, None)?))
+        .collect::<Result<Vec<_>, Fault>>()?;
+    bake_all(context, "bootstrap-linux-dev", plans, args.parallel, args.bake).await
+}

@@ -1,0 +1,351 @@
+//! The only place that constructs adapters, reads the environment and knows a home directory.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::id::{MachineId, RunId};
+use crate::base::text;
+use crate::cli::Globals;
+use crate::connection::{self, ssh::SshConnector};
+use crate::flow::{Stage, later};
+use crate::image::{Choice, Definition};
+use crate::model::check::Check;
+use crate::model::connection::Connector;
+use crate::model::event::Sink;
+use crate::model::fault::Fault;
+use crate::model::image::Fingerprint;
+use crate::model::journal::Journal;
+use crate::model::machine::{Address, HostKey, Machine, ProviderKind};
+use crate::model::provider::{ImageStore, Provider};
+use crate::model::resource::Observed;
+use crate::project::mercurial;
+use crate::provider::host::HostProvider;
+use crate::provider::local::images::{LocalImages, mirrors::Mirrors};
+use crate::provider::local::{KeyPair, LocalConfig, LocalProvider};
+use crate::state::dir::StateDir;
+use crate::state::settings::Settings;
+use crate::ui::{OutputTo, Screen};
+
+/// The state directory's name below the home directory.
+const STATE_FOLDER: &str = ".hgautomation";
+
+/// What a command runs with: resolved values, no raw flags.
+pub struct Context {
+    /// The arguments as given, for the run's record.
+    pub words: Vec<String>,
+    /// The settings.
+    pub settings: Settings,
+    /// The state directory.
+    pub state: StateDir,
+    /// The record of resources.
+    pub journal: Arc<dyn Journal>,
+    /// Where everything is shown.
+    pub screen: Arc<Screen>,
+    /// Who runs it.
+    pub owner: String,
+    globals: Globals,
+    home: PathBuf,
+}
+
+fn home() -> Result<PathBuf, Fault> {
+    std::env::home_dir()
+        .filter(|home| home.is_absolute())
+        .ok_or_else(|| Fault::outside("cannot tell the home directory").hint("Set `HOME`, or give `--state-path DIR`."))
+}
+
+fn state_path(globals: &Globals) -> Result<PathBuf, Fault> {
+    match &globals.state_path {
+        Some(path) if path.as_os_str().is_empty() => Err(Fault::usage("the state path is empty")),
+        Some(path) => {
+            std::path::absolute(path).map_err(|e| Fault::usage(format!("`{}` is no path", path.display())).because(e))
+        }
+        None => Ok(home()?.join(STATE_FOLDER)),
+    }
+}
+
+/// `user@host`, as far as the system tells.
+fn owner() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let user = ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    let user = user.or_else(|| name_of(rustix::process::getuid().as_raw())).unwrap_or_else(|| "unknown".to_owned());
+    format!("{user}@{host}")
+}
+
+/// The name of a user id by the system's list of users; a user who is in a directory service only has none there.
+fn name_of(uid: u32) -> Option<String> {
+    let list = std::fs::read_to_string("/etc/passwd").ok()?;
+    let line = list.lines().find(|line| line.split(':').nth(2) == Some(uid.to_string().as_str()))?;
+    line.split(':').next().map(str::to_owned)
+}
+
+fn executable() -> Result<PathBuf, Fault> {
+    std::env::current_exe().map_err(|e| Fault::outside("cannot tell where our own program is").because(e))
+}
+
+impl Context {
+    /// Opens the state directory and reads the settings.
+    pub fn open(globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
+        Self::with(StateDir::open(&state_path(globals)?)?, globals, words)
+    }
+
+    /// The same for a command that makes room: a full disk is no reason to refuse.
+    pub fn open_for_cleanup(globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
+        Self::with(StateDir::open_for_cleanup(&state_path(globals)?)?, globals, words)
+    }
+
+    fn with(state: StateDir, globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
+        let settings = state.settings(&[mercurial::SETTINGS])?;
+        let journal = Arc::new(state.journal()?);
+        // `--json` anywhere before `--` leaves standard output to JSON.
+        let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+        let output = if json { OutputTo::Stderr } else { OutputTo::Stdout };
+        Ok(Self {
+            words,
+            settings,
+            state,
+            journal,
+            screen: Arc::new(Screen::new(output, false)),
+            owner: owner(),
+            globals: globals.clone(),
+            home: home().unwrap_or_default(),
+        })
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// A command line of ours to type, for a hint: with the state path where it was given on this one's.
+    pub fn to_type(&self, words: &str) -> String {
+        match &self.globals.state_path {
+            Some(_) => format!("automation --state-path {} {words}", self.state.root().display()),
+            None => format!("automation {words}"),
+        }
+    }
+
+    /// How long a machine lives without a sign of its driver.
+    pub fn grace(&self) -> Duration {
+        self.globals.grace.unwrap_or(self.settings.grace)
+    }
+
+    /// The provider that was asked for: by flag or variable, else by the settings.
+    pub fn default_provider(&self) -> Result<ProviderKind, Fault> {
+        let known = ["local", "host"];
+        match self.globals.provider.as_deref() {
+            _ if self.globals.host.is_some() && self.globals.provider.is_none() => Ok(ProviderKind::Host),
+            Some("local") if self.globals.host.is_some() => {
+                Err(Fault::usage("`--host` has no meaning with `--provider local`"))
+            }
+            None => Ok(self.settings.provider),
+            Some("local") => Ok(ProviderKind::Local),
+            Some("host") => Ok(ProviderKind::Host),
+            Some(other) => {
+                let fault = Fault::usage(format!("there is no provider `{other}` (there are: {})", known.join(", ")));
+                Err(match text::nearest(other, known) {
+                    Some(near) => fault.hint(format!("Did you mean `{near}`?")),
+                    None => fault,
+                })
+            }
+        }
+    }
+
+    /// The run that `text` names: an id, its beginning, or `latest`.
+    pub fn resolve_run(&self, text: &str) -> Result<RunId, Fault> {
+        let known: Vec<RunId> = self.journal.runs(usize::MAX)?.into_iter().map(|record| record.id).collect();
+        crate::state::runs::resolve(&known, text)
+    }
+
+    /// An image definition by name.
+    pub fn definition(&self, name: &str) -> Result<Definition, Fault> {
+        crate::image::load(self.globals.images.as_deref(), name)
+    }
+
+    /// What shapes an image beside its definition.
+    pub fn choice(&self, distro: &str, python_version: Option<&str>) -> Result<Choice, Fault> {
+        let setting = |key| self.settings.extra(mercurial::SETTINGS.name, key);
+        Ok(Choice {
+            distro: distro.to_owned(),
+            python_version: python_version.unwrap_or("system3").to_owned(),
+            source: setting("source").unwrap_or("distribution").to_owned(),
+            source_url: setting("upstream-url").unwrap_or(mercurial::UPSTREAM_URL).to_owned(),
+            source_revision: setting("upstream-revision").unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// The fingerprints of all layers that today's definitions and settings give, over every distribution and Python.
+    pub fn current_layers(&self) -> Result<BTreeSet<Fingerprint>, Fault> {
+        let mut current = BTreeSet::new();
+        for name in crate::image::names(self.globals.images.as_deref())? {
+            let definition = self.definition(&name)?;
+            for distro in definition.distros() {
+                for python in definition.pythons(&distro) {
+                    let plan = definition.plan(&self.choice(&distro, Some(&python))?)?;
+                    current.extend(plan.chain(plan.layers.len()));
+                }
+            }
+        }
+        Ok(current)
+    }
+
+    fn local_config(&self) -> Result<LocalConfig, Fault> {
+        let make =
+            || connection::keys::generate("hg-automation").map(|pair| (pair.private_openssh, pair.public_openssh));
+        let identity = self.state.identity(&make, &connection::keys::matches)?;
+        Ok(LocalConfig {
+            state: self.state.root().to_owned(),
+            executable: executable()?,
+            identity: identity.path,
+            public_key: identity.public,
+            host_keys: Arc::new(|| {
+                let pair = connection::keys::generate("hg-automation-host")?;
+                Ok(KeyPair { private: pair.private_openssh, public: pair.public_openssh })
+            }),
+            mirrors: Mirrors {
+                debian: self.settings.local.debian_mirror.clone(),
+                debian_security: self.settings.local.debian_security_mirror.clone(),
+                ubuntu: self.settings.local.ubuntu_mirror.clone(),
+            },
+            keyring: self.settings.local.keyring.clone(),
+            environment: std::env::vars_os().collect(),
+        })
+    }
+
+    /// A provider.
+    pub fn provider(&self, kind: ProviderKind) -> Result<Arc<dyn Provider>, Fault> {
+        match kind {
+            ProviderKind::Local => Ok(Arc::new(LocalProvider::new(self.local_config()?))),
+            ProviderKind::Host => {
+                let target = self.globals.host.as_deref();
+                let machine = target.map(|target| self.host_machine(target)).transpose()?;
+                Ok(Arc::new(HostProvider::new(machine)))
+            }
+            ProviderKind::Dummy => Err(Fault::usage("provider `dummy` is for tests")),
+        }
+    }
+
+    /// The local images.
+    pub fn images(&self) -> Result<Arc<dyn ImageStore>, Fault> {
+        Ok(Arc::new(LocalImages::new(self.local_config()?)))
+    }
+
+    /// What is there, by looking at every provider that can be looked at.
+    pub async fn observe(&self) -> Result<Vec<Observed>, Fault> {
+        self.provider(ProviderKind::Local)?.observe().await
+    }
+
+    /// What this computer can do.
+    pub async fn doctor(&self) -> Result<Vec<Check>, Fault> {
+        Ok(crate::provider::local::doctor::checks(&self.local_config()?).await)
+    }
+
+    /// Opens connections.
+    pub fn connector(&self) -> Result<Arc<dyn Connector>, Fault> {
+        Ok(Arc::new(SshConnector::default()))
+    }
+
+    /// How `hg` is to reach machines: by this very program.
+    pub fn ssh(&self) -> Result<mercurial::Ssh, Fault> {
+        let args = vec!["internal-ssh".to_owned(), "--target".to_owned()];
+        Ok(mercurial::Ssh { program: executable()?, args })
+    }
+
+    /// What flows need, for one run.
+    pub fn stage(&self, run: RunId, sink: Arc<dyn Sink>) -> Result<Stage, Fault> {
+        Ok(Stage {
+            provider: self.provider(self.default_provider()?)?,
+            connector: self.connector()?,
+            journal: Arc::clone(&self.journal),
+            sink,
+            clock: Arc::new(Timestamp::now),
+            stop: CancellationToken::new(),
+            run,
+            owner: self.owner.clone(),
+            grace: self.grace(),
+        })
+    }
+
+    /// The machine that `USER@HOST[:PORT]` means. Its host key is the one that the user's `known_hosts` names, which is
+    /// read and never written.
+    pub fn host_machine(&self, target: &str) -> Result<Machine, Fault> {
+        let (user, host, port) = parse_target(target)?;
+        let ssh = self.home.join(".ssh");
+        let identity = match &self.globals.identity {
+            Some(file) if !file.is_file() => {
+                return Err(Fault::usage(format!("there is no private key `{}`", file.display())));
+            }
+            Some(file) => file.clone(),
+            None => default_identity(&ssh)?,
+        };
+        let now = self.now();
+        Ok(Machine {
+            id: MachineId::random(),
+            provider: ProviderKind::Host,
+            run: RunId::new(now),
+            owner: self.owner.clone(),
+            image: "somebody else's machine".to_owned(),
+            address: Address::Tcp { host, port },
+            user,
+            identity,
+            host_key: HostKey::KnownHosts { file: ssh.join("known_hosts") },
+            volume: None,
+            created_at: now,
+            expires_at: later(now, Duration::from_secs(24 * 3600)),
+            kept: false,
+        })
+    }
+}
+
+fn default_identity(ssh: &Path) -> Result<PathBuf, Fault> {
+    let names = ["id_ed25519", "id_ecdsa", "id_rsa"];
+    names
+        .iter()
+        .map(|name| ssh.join(name))
+        .find(|path| path.is_file())
+        .ok_or_else(|| Fault::usage("no private key to log in with").hint("Name one with `--identity FILE`."))
+}
+
+fn parse_target(target: &str) -> Result<(String, String, u16), Fault> {
+    let fault = || Fault::usage(format!("`{target}` is not USER@HOST or USER@HOST:PORT"));
+    let (user, rest) = target.rsplit_once('@').ok_or_else(fault)?;
+    let (host, port) = match rest.strip_prefix('[') {
+        Some(v6) => {
+            let (host, port) = v6.split_once(']').ok_or_else(fault)?;
+            (host, port.strip_prefix(':'))
+        }
+        // Two colons without brackets are an IPv6 address without a port.
+        None if rest.matches(':').count() > 1 => (rest, None),
+        None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
+    };
+    let port = match port {
+        None => 22,
+        Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(fault)?,
+    };
+    if user.is_empty() || host.is_empty() {
+        return Err(fault());
+    }
+    Ok((user.to_owned(), host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_read_as_people_write_them() {
+        let of = |text: &str| parse_target(text).ok();
+        let some = |user: &str, host: &str, port| Some((user.to_owned(), host.to_owned(), port));
+        assert_eq!(of("hg@example.org"), some("hg", "example.org", 22));
+        assert_eq!(of("hg@example.org:2222"), some("hg", "example.org", 2222));
+        assert_eq!(of("hg@[::1]:2222"), some("hg", "::1", 2222));
+        assert_eq!(of("hg@::1"), some("hg", "::1", 22));
+        for bad in ["example.org", "@h", "hg@", "hg@h:0", "hg@h:x", "hg@h:70000", "hg@[::1"] {
+            assert!(of(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `automation machine up|list|ssh|exec|cp|down|check`.
+
+mod check;
+mod copy;
+mod down;
+mod exec;
+mod list;
+mod up;
+
+use crate::command::context::Context;
+use crate::model::connection::Connection;
+use crate::model::fault::Fault;
+use crate::model::machine::Machine;
+
+/// Subcommands of `machine`. A machine is named by its id or the beginning of it.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make a machine and keep it until its expiry
+    Up(up::Args),
+    /// List the machines that are there, newest first
+    List(list::Args),
+    /// Log in, or run one command with a terminal
+    Ssh(exec::SshArgs),
+    /// Run a command; its output and exit status come through apart
+    Exec(exec::ExecArgs),
+    /// Copy files and folders to or from a machine
+    Cp(copy::Args),
+    /// End machines and remove all that belongs to them
+    Down(down::Args),
+    /// Verify that a machine keeps the contract of `docs/remote-machine.md`
+    Check(check::Args),
+}
+
+impl Command {
+    /// Runs it.
+    pub async fn run(self, context: Context) -> Result<i32, Fault> {
+        match self {
+            Self::Up(args) => up::run(context, args).await,
+            Self::List(args) => list::run(&context, &args).await,
+            Self::Ssh(args) => exec::ssh(&context, args).await,
+            Self::Exec(args) => exec::exec(&context, args).await,
+            Self::Cp(args) => copy::run(&context, &args).await,
+            Self::Down(args) => down::run(&context, &args).await,
+            Self::Check(args) => check::run(context, args).await,
+        }
+    }
+}
+
+/// The stored machine that `text` names.
+fn find(context: &Context, text: &str) -> Result<Machine, Fault> {
+    let machines = context.journal.machines()?;
+    if let Some(exact) = machines.iter().find(|machine| machine.id.as_str() == text) {
+        return Ok(exact.clone());
+    }
+    let mut matching = machines.iter().filter(|machine| !text.is_empty() && machine.id.as_str().starts_with(text));
+    match (matching.next(), matching.next()) {
+        (Some(machine), None) => Ok(machine.clone()),
+        (Some(_), Some(_)) => Err(Fault::usage(format!("`{text}` names more than one machine"))),
+        _ => {
+            let known: Vec<&str> = machines.iter().map(|machine| machine.id.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            Err(Fault::usage(format!("no machine `{text}` (there are: {known})"))
+                .hint("`automation machine up` makes one."))
+        }
+    }
+}
+
+/// A connection to a machine that is up: the first refusal counts.
+async fn connect(context: &Context, machine: &Machine) -> Result<Box<dyn Connection>, Fault> {
+    let limit = std::time::Duration::from_secs(30);
+    context.connector()?.connect(machine, &machine.user, limit, false).await.map_err(|error| {
+        let fault = Fault::from(error);
+        if machine.expires_at < context.now() && fault.hint.is_none() {
+            return fault.hint(format!("The machine expired at {}.", machine.expires_at));
+        }
+        fault
+    })
+}

@@ -1,0 +1,103 @@
+//! `automation machine ssh` and `automation machine exec`.
+
+use crate::command::context::Context;
+use crate::command::error::exit;
+use crate::connection::interactive;
+use crate::model::connection::Connection;
+use crate::model::fault::Fault;
+use crate::model::outcome::Exit;
+use crate::model::task::Command;
+
+/// Log in, or run one command with a terminal.
+#[derive(Debug, clap::Args)]
+pub struct SshArgs {
+    /// The machine's id
+    machine: String,
+    /// A command to run instead of the login shell, given to the machine's shell as it is
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Run a command; its output and exit status come through apart.
+#[derive(Debug, clap::Args)]
+pub struct ExecArgs {
+    /// The machine's id
+    machine: String,
+    /// The command and its arguments; no shell comes in between
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Logs in.
+pub async fn ssh(context: &Context, args: SshArgs) -> Result<i32, Fault> {
+    let machine = super::find(context, &args.machine)?;
+    let connection = super::connect(context, &machine).await?;
+    let mut command = match args.command.is_empty() {
+        true => Command::new(""),
+        // As `ssh` does: the words are joined and the machine's own shell splits them.
+        false => Command::new("bash").arg("-lc").arg(args.command.join(" ")),
+    };
+    let kind = std::env::var("TERM").ok().filter(|kind| !kind.is_empty()).unwrap_or_else(|| "dumb".to_owned());
+    command.terminal = interactive::terminal(&kind);
+    let exit = join(connection.as_ref(), &command).await?;
+    connection.close().await;
+    status(context, &exit)
+}
+
+/// Runs the command.
+pub async fn exec(context: &Context, args: ExecArgs) -> Result<i32, Fault> {
+    let machine = super::find(context, &args.machine)?;
+    let connection = super::connect(context, &machine).await?;
+    let mut words = args.command.into_iter();
+    let command = Command::new(words.next().unwrap_or_default()).args(words);
+    let exit = join(connection.as_ref(), &command).await?;
+    connection.close().await;
+    status(context, &exit)
+}
+
+/// Joins the command with our own streams until it ends.
+async fn join(connection: &dyn Connection, command: &Command) -> Result<Exit, Fault> {
+    let streams = interactive::Streams::own()
+        .map_err(|error| Fault::outside("standard input, output or error is closed").because(error))?;
+    let process = connection.start(command).await?;
+    Ok(interactive::interact(process, streams, command.terminal.is_some()).await)
+}
+
+/// The command's own status is ours; a signal is 128 and its number, as a shell has it; lost is infrastructure.
+fn status(context: &Context, ended: &Exit) -> Result<i32, Fault> {
+    match ended {
+        Exit::Code(code) => Ok(i32::try_from(*code).unwrap_or(exit::FAILED)),
+        Exit::Signal(name) => {
+            context.screen.message(&format!("ended by signal {name}"));
+            Ok(128 + number(name).unwrap_or(0))
+        }
+        Exit::Lost(reason) => Err(Fault::infrastructure(format!("the command's end is not known: {reason}"))),
+    }
+}
+
+/// The number of a signal by its name in the SSH protocol (RFC 4254, 6.10), as Linux has it. Signals beyond that list come
+/// as `NAME@DOMAIN`.
+fn number(name: &str) -> Option<i32> {
+    let number = match name.split('@').next().unwrap_or(name) {
+        "HUP" => libc::SIGHUP,
+        "INT" => libc::SIGINT,
+        "QUIT" => libc::SIGQUIT,
+        "ILL" => libc::SIGILL,
+        "ABRT" => libc::SIGABRT,
+        "FPE" => libc::SIGFPE,
+        "KILL" => libc::SIGKILL,
+        "SEGV" => libc::SIGSEGV,
+        "PIPE" => libc::SIGPIPE,
+        "ALRM" => libc::SIGALRM,
+        "USR1" => libc::SIGUSR1,
+        "USR2" => libc::SIGUSR2,
+        "TERM" => libc::SIGTERM,
+        "BUS" => libc::SIGBUS,
+        "TRAP" => libc::SIGTRAP,
+        "SYS" => libc::SIGSYS,
+        "XCPU" => libc::SIGXCPU,
+        "XFSZ" => libc::SIGXFSZ,
+        _ => return None,
+    };
+    Some(number)
+}

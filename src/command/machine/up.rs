@@ -1,0 +1,94 @@
+//! `automation machine up`.
+
+use std::time::Duration;
+
+use crate::base::id::MachineId;
+use crate::command::context::Context;
+use crate::command::image::BAKE_EXPIRY;
+use crate::command::run_tests_linux::MachineArgs;
+use crate::command::session::{Ending, Session};
+use crate::flow::bake::{Options, bake};
+use crate::flow::later;
+use crate::flow::lease::{Lease, undo};
+use crate::model::fault::Fault;
+use crate::model::machine::{Machine, ProviderKind};
+use crate::model::provider::MachineRequest;
+
+/// Make a machine and keep it until its expiry.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// How long it lives
+    #[arg(long, value_name = "SPAN", default_value = "2h", value_parser = crate::base::text::parse_ttl)]
+    ttl: Duration,
+    /// Give it a second block device of this size, as `/dev/hg-volume`
+    #[arg(long, value_name = "SIZE", value_parser = crate::base::text::parse_bytes)]
+    volume: Option<u64>,
+    /// Print the machine as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes the machine.
+pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
+    let kind = context.default_provider()?;
+    if kind != ProviderKind::Local {
+        return Err(Fault::usage(format!("provider `{}` makes no machines", kind.name())));
+    }
+    let definition = context.definition("linux-dev")?;
+    let distro = args.machine.distro(&context);
+    let plan = definition.plan(&context.choice(&distro, Some(&args.machine.python(&context)))?)?;
+    let store = context.images()?;
+    let session = Session::begin(context, "machine up")?;
+    let now = session.context.now();
+    let request = MachineRequest {
+        id: MachineId::random(),
+        run: session.id().clone(),
+        owner: session.stage.owner.clone(),
+        image: plan.name.clone(),
+        layers: plan.chain(plan.layers.len()),
+        user: definition.login_user().to_owned(),
+        network: args.machine.network(&session.context),
+        caps: args.machine.caps()?,
+        volume: args.volume,
+        now,
+        expires_at: later(now, args.ttl),
+        grace: session.stage.grace,
+    };
+    let making = async {
+        let options = Options { keep_failed: false, expiry: BAKE_EXPIRY };
+        bake(&session.stage, store.as_ref(), &plan, &options).await?;
+        // Baking takes minutes: a lease from before it would be over.
+        let now = session.context.now();
+        make(&session, MachineRequest { now, expires_at: later(now, args.ttl), ..request.clone() }).await
+    };
+    let result = making.await.map(|machine| {
+        if args.json {
+            session.context.screen.json(&machine);
+        } else {
+            session.context.screen.data(&format!("{}\n", machine.id));
+        }
+        let summary = format!("{} until {}", machine.id, machine.expires_at);
+        Ending { code: 0, summary }
+    });
+    session.end(result).await
+}
+
+async fn make(session: &Session, request: MachineRequest) -> Result<Machine, Fault> {
+    let step = session.stage.step(format!("Booting {} from {}", request.id, request.image));
+    let lease = Lease::acquire(&session.stage, &request).await?;
+    // A machine is handed over only when somebody can log in.
+    match lease.connect(&request.user).await {
+        Ok(connection) => {
+            connection.close().await;
+            let machine = lease.leave().await?;
+            step.done(&session.stage);
+            Ok(machine)
+        }
+        Err(fault) => {
+            lease.give_up().await;
+            Err(undo(&session.stage, &request.id, fault).await)
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Holding the journal against what is really there, both ways.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::base::id::{MachineId, RunId};
+use crate::model::machine::Machine;
+use crate::model::resource::{Observed, Resource, ResourceKind, ResourceState};
+use crate::model::run::{RunRecord, RunState};
+
+/// Why something is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// A living run is using it.
+    InUse,
+    /// It was kept on purpose and its expiry is ahead.
+    Kept,
+    /// Its driver is dead or has ended: nobody will release it.
+    Orphaned,
+    /// It was kept on purpose and its expiry has passed.
+    Expired,
+    /// It is there and the journal does not know it.
+    Unrecorded,
+    /// The journal has it open, and it is not there.
+    Vanished,
+}
+
+impl Standing {
+    /// Whether `audit --fix` deals with it.
+    pub fn fixable(self) -> bool {
+        !matches!(self, Self::InUse | Self::Kept)
+    }
+}
+
+/// One thing that remains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The row's id, or `KIND:NAME` of a thing that has no row.
+    pub id: String,
+    /// What it is.
+    pub kind: ResourceKind,
+    /// Its name.
+    pub name: String,
+    /// What the system calls it.
+    pub locator: Option<String>,
+    /// The machine that it belongs to.
+    pub machine: MachineId,
+    /// The run that made it, when known.
+    pub run: Option<RunId>,
+    /// Why it is still there.
+    pub standing: Standing,
+    /// What went wrong with it last.
+    pub note: Option<String>,
+}
+
+/// What is known of the world: rows, runs, machines and what a look at the system showed.
+pub struct World<'a> {
+    /// The open rows.
+    pub open: &'a [Resource],
+    /// What was seen.
+    pub observed: &'a [Observed],
+    /// The runs that the rows name.
+    pub runs: &'a [RunRecord],
+    /// The stored machines.
+    pub machines: &'a [Machine],
+    /// The runs whose driver is alive.
+    pub alive: &'a BTreeSet<RunId>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Decides what remains and why; no I/O.
+pub fn findings(world: &World<'_>) -> Vec<Finding> {
+    let rows = world.open.iter().map(|row| of_row(world, row));
+    let known: BTreeSet<(&str, &str)> = world.open.iter().map(|row| (row.kind.name(), row.name.as_str())).collect();
+    let strangers = world.observed.iter().filter(|seen| !known.contains(&(seen.kind.name(), seen.name.as_str())));
+    rows.chain(strangers.map(of_stranger)).collect()
+}
+
+fn of_row(world: &World<'_>, row: &Resource) -> Finding {
+    let seen = world.observed.iter().find(|seen| seen.kind == row.kind && seen.name == row.name);
+    Finding {
+        id: row.id.to_string(),
+        kind: row.kind,
+        name: row.name.clone(),
+        locator: seen.map(|s| s.locator.clone()).or_else(|| row.locator.clone()),
+        machine: row.machine.clone(),
+        run: Some(row.run.clone()),
+        standing: standing(world, row, seen.is_some()),
+        note: row.note.clone(),
+    }
+}
+
+fn standing(world: &World<'_>, row: &Resource, seen: bool) -> Standing {
+    if world.alive.contains(&row.run) {
+        return Standing::InUse;
+    }
+    // Mounts and namespaces live inside the machine: they stand and fall with its process, which is looked for. Files on
+    // a machine of somebody else's cannot be seen from here.
+    let visible = !matches!(row.kind, ResourceKind::Mount | ResourceKind::Namespace | ResourceKind::RemoteFiles);
+    let machine_seen = world.observed.iter().any(|o| o.machine == row.machine && o.kind == ResourceKind::Process);
+    if (visible && !seen) || (!visible && row.kind != ResourceKind::RemoteFiles && !machine_seen) {
+        return Standing::Vanished;
+    }
+    // A machine whose release failed is stored as well: only the one that was left on purpose counts.
+    let kept = world.machines.iter().find(|machine| machine.id == row.machine && machine.kept);
+    let ended = world.runs.iter().any(|run| run.id == row.run && run.state == RunState::Ended);
+    match kept {
+        Some(machine) if ended && machine.expires_at > world.now => Standing::Kept,
+        Some(_) if ended => Standing::Expired,
+        _ => Standing::Orphaned,
+    }
+}
+
+fn of_stranger(seen: &Observed) -> Finding {
+    Finding {
+        id: format!("{}:{}", seen.kind.name(), seen.name),
+        kind: seen.kind,
+        name: seen.name.clone(),
+        locator: Some(seen.locator.clone()),
+        machine: seen.machine.clone(),
+        run: None,
+        standing: Standing::Unrecorded,
+        note: None,
+    }
+}
+
+/// Parts `found` into rows to close, for nothing of their machine is there any more, and the rest.
+///
+/// While anything of a machine is there, something may still be making or ending it: then a row that was not met stays open.
+pub fn seen_gone(found: Vec<Finding>, observed: &[Observed]) -> (Vec<Finding>, Vec<Finding>) {
+    let there = |machine: &MachineId| observed.iter().any(|seen| seen.machine == *machine);
+    found.into_iter().partition(|finding| finding.standing == Standing::Vanished && !there(&finding.machine))
+}
+
+/// Whether a thing that no open row names was released between the look at the system, which began at `looked`, and the
+/// reading of the journal; `rows` are all rows of its machine.
+pub fn went_meanwhile(finding: &Finding, rows: &[Resource], looked: Timestamp) -> bool {
+    let same = |row: &&Resource| row.kind == finding.kind && row.name == finding.name;
+    finding.standing == Standing::Unrecorded
+        && rows.iter().filter(same).any(|row| row.gone_at.is_some_and(|gone| gone >= looked))
+}
+
+/// The row that a thing without a row would have, so that the ordinary release can remove it.
+pub fn as_row(
+    finding: &Finding,
+    run: &RunId,
+    provider: crate::model::machine::ProviderKind,
+    now: Timestamp,
+) -> Resource {
+    Resource {
+        id: crate::base::id::ResourceId::random(),
+        run: run.clone(),
+        machine: finding.machine.clone(),
+        provider,
+        kind: finding.kind,
+        name: finding.name.clone(),
+        locator: finding.locator.clone(),
+        state: ResourceState::Present,
+        planned_at: now,
+        gone_at: None,
+        note: None,
+    }
+}

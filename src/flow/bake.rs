@@ -1,0 +1,233 @@
+//! Making an image: layer by layer, each kept as soon as it is whole.
+
+use std::time::{Duration, Instant};
+
+use crate::base::id::MachineId;
+use crate::flow::lease::{Lease, release_machine, these, undo, until_stopped, write_down};
+use crate::flow::release::Part;
+use crate::flow::{Stage, later, script};
+use crate::model::connection::Chunk;
+use crate::model::event::Event;
+use crate::model::fault::{Fault, Left};
+use crate::model::image::{ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
+use crate::model::machine::{Caps, Machine, Network};
+use crate::model::outcome::Exit;
+use crate::model::provider::{ImageStore, MachineRequest};
+use crate::model::task::Script;
+
+/// How many last lines of a failed step its error shows; all of them are in the run's log.
+const TAIL_LINES: usize = 20;
+
+/// The folder on the machine from which steps run: memory on every machine that boots, so no layer ever holds it.
+const STEP_FOLDER: &str = "/run/hg-bake";
+
+/// How to bake.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Leave the machine of a failed step for a look.
+    pub keep_failed: bool,
+    /// How long such a machine stays, and how long a step's machine may live at all.
+    pub expiry: Duration,
+}
+
+/// Makes what is missing of `plan` and records the image; says at once when nothing is missing.
+pub async fn bake(
+    stage: &Stage,
+    store: &dyn ImageStore,
+    plan: &ImagePlan,
+    options: &Options,
+) -> Result<ImageRecord, Fault> {
+    loop {
+        let present = store.present(plan).await?;
+        let Some(layer) = plan.layers.get(present) else { break };
+        let _lock = until_stopped(stage, store.lock(&layer.fingerprint, stage.sink.as_ref())).await?;
+        if store.present(plan).await? > present {
+            continue; // Another process made it while this one waited.
+        }
+        let text = format!("{}: {} ({}/{})", plan.name, layer.description, present + 1, plan.layers.len());
+        let step = stage.step(text);
+        match &layer.recipe {
+            LayerRecipe::Base(_) => base(stage, store, layer).await?,
+            LayerRecipe::Script { .. } => on_machine(stage, store, plan, present, layer, options).await?,
+        }
+        if store.present(plan).await? <= present {
+            let fault = Fault::infrastructure(format!("the layer `{}` was made and is not there", layer.name));
+            return Err(fault.hint("`automation image list` shows what there is."));
+        }
+        step.done(stage);
+    }
+    let known = store.list().await?.into_iter().find(|record| record.fingerprint == plan.fingerprint());
+    match known {
+        Some(record) if record.name == plan.name => Ok(record),
+        _ => store.finish(plan, stage.now()).await,
+    }
+}
+
+async fn base(stage: &Stage, store: &dyn ImageStore, layer: &LayerPlan) -> Result<(), Fault> {
+    let machine = MachineId::random();
+    let confirm = write_down(stage, &store.plan_base(&machine))?;
+    let began = Instant::now();
+    let making = store.make_base(layer, &machine, stage.grace, &confirm, stage.sink.as_ref());
+    let made = match until_stopped(stage, making).await {
+        Ok(()) => match release_machine(stage, &machine, Part::Running).await {
+            Ok(left) if left.is_empty() => store.commit(layer, &machine, began.elapsed()).await.map(|_| ()),
+            Ok(left) => Err(stays(&left)),
+            Err(fault) => Err(fault),
+        },
+        Err(fault) => Err(fault),
+    };
+    finish(stage, &machine, made).await
+}
+
+fn stays(left: &[crate::model::resource::Resource]) -> Fault {
+    Fault::infrastructure("the machine of a bake step does not end").leaving(these(left))
+}
+
+/// Releases what is left of a step's machine; a fault of the release never hides the fault of the step.
+async fn finish(stage: &Stage, machine: &MachineId, made: Result<(), Fault>) -> Result<(), Fault> {
+    if let Err(fault) = made {
+        return Err(undo(stage, machine, fault).await);
+    }
+    let left = release_machine(stage, machine, Part::All).await?;
+    if !left.is_empty() {
+        return Err(stays(&left));
+    }
+    stage.journal.forget_machine(machine)
+}
+
+fn request(stage: &Stage, plan: &ImagePlan, below: usize, options: &Options) -> MachineRequest {
+    let now = stage.now();
+    MachineRequest {
+        id: MachineId::random(),
+        run: stage.run.clone(),
+        owner: stage.owner.clone(),
+        image: plan.name.clone(),
+        layers: plan.chain(below),
+        user: "root".to_owned(),
+        network: Network::Host,
+        caps: Caps::default(),
+        volume: None,
+        now,
+        expires_at: later(now, options.expiry),
+        grace: stage.grace,
+    }
+}
+
+async fn on_machine(
+    stage: &Stage,
+    store: &dyn ImageStore,
+    plan: &ImagePlan,
+    below: usize,
+    layer: &LayerPlan,
+    options: &Options,
+) -> Result<(), Fault> {
+    let request = request(stage, plan, below, options);
+    let began = Instant::now();
+    let lease = Lease::acquire(stage, &request).await?;
+    let ran = run_step(stage, &lease, layer).await;
+    match ran {
+        Ok(()) => {
+            let made = match lease.stop().await {
+                Ok(left) if left.is_empty() => store.commit(layer, &request.id, began.elapsed()).await.map(|_| ()),
+                Ok(left) => Err(stays(&left)),
+                Err(fault) => Err(fault),
+            };
+            finish(stage, &request.id, made).await
+        }
+        Err(fault) if options.keep_failed && !stage.stop.is_cancelled() => Err(keep(lease, fault).await),
+        Err(fault) => {
+            lease.give_up().await;
+            finish(stage, &request.id, Err(fault)).await
+        }
+    }
+}
+
+async fn keep(lease: Lease, fault: Fault) -> Fault {
+    match lease.leave().await {
+        Ok(Machine { id, expires_at, .. }) => {
+            let names = vec![format!("machine {id}, kept until {expires_at}")];
+            let hint = format!("Look with `automation machine ssh {id}`, end it with `automation machine down {id}`.");
+            fault.leaving(Left::These(names)).hint(hint)
+        }
+        // It could not be left, so it was released, as far as that went.
+        Err(second) => {
+            let why = second.chain().join(": ");
+            Fault { left: second.left, ..fault }.hint(format!("The machine could not be kept: {why}"))
+        }
+    }
+}
+
+async fn run_step(stage: &Stage, lease: &Lease, layer: &LayerPlan) -> Result<(), Fault> {
+    let LayerRecipe::Script { text, env, limit } = &layer.recipe else {
+        return Err(Fault::infrastructure(format!("bake step `{}` is no script", layer.name)));
+    };
+    let connection = lease.connect("root").await?;
+    let script = Script {
+        name: format!("{}.sh", layer.name),
+        text: text.clone(),
+        args: Vec::new(),
+        env: env.clone(),
+        limit: *limit,
+    };
+    let mut lines = Lines::new(stage);
+    let mut output = |chunk| lines.take(&chunk);
+    let exit = until_stopped(stage, script::run(connection.as_ref(), STEP_FOLDER, &script, &mut output)).await;
+    connection.close().await;
+    match exit? {
+        Exit::Code(0) => Ok(()),
+        exit => {
+            let kind = match exit {
+                Exit::Lost(_) => crate::model::fault::FaultKind::Infrastructure,
+                _ => crate::model::fault::FaultKind::Outside,
+            };
+            let hint = "The layers below it are kept: the next try goes on from here. `--keep-failed` leaves the machine \
+                        for a look.";
+            let fault = Fault::new(kind, format!("bake step `{}` failed with {exit}", layer.name));
+            let fault = if lines.tail.is_empty() { fault } else { fault.because(lines.tail()) };
+            Err(fault.hint(hint))
+        }
+    }
+}
+
+/// Turns a step's output into lines for the log and keeps the last of them.
+struct Lines<'a> {
+    stage: &'a Stage,
+    partial: Vec<u8>,
+    tail: std::collections::VecDeque<String>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(stage: &'a Stage) -> Self {
+        Self { stage, partial: Vec::new(), tail: std::collections::VecDeque::new() }
+    }
+
+    fn take(&mut self, chunk: &Chunk) {
+        let (Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = chunk;
+        for byte in bytes {
+            match byte {
+                b'\n' | b'\r' => self.line(),
+                // A line without an end is cut rather than kept whole in memory.
+                _ if self.partial.len() < 4096 => self.partial.push(*byte),
+                _ => {}
+            }
+        }
+    }
+
+    fn line(&mut self) {
+        let line = String::from_utf8_lossy(&self.partial).trim_end().to_owned();
+        self.partial.clear();
+        if line.is_empty() {
+            return;
+        }
+        if self.tail.len() == TAIL_LINES {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.clone());
+        self.stage.tell(Event::Detail(line));
+    }
+
+    fn tail(mut self) -> String {
+        self.line();
+        self.tail.into_iter().collect::<Vec<_>>().join("\n")
+    }
+}

@@ -1,0 +1,52 @@
+//! Running a short command on a machine and keeping what it says.
+
+use std::time::Duration;
+
+use crate::base::deadline::Deadline;
+use crate::flow::script::follow;
+use crate::model::connection::{Chunk, Connection};
+use crate::model::fault::Fault;
+use crate::model::outcome::Exit;
+use crate::model::task::Command;
+
+/// What a command said and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collected {
+    /// Standard output, up to the cap.
+    pub stdout: Vec<u8>,
+    /// Standard error, up to the cap.
+    pub stderr: Vec<u8>,
+    /// Whether anything beyond the cap was left out.
+    pub capped: bool,
+    /// How it ended.
+    pub exit: Exit,
+}
+
+/// Limits on a collected command.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most bytes kept of each stream; the rest is read and left out.
+    pub bytes: usize,
+    /// How long it may take.
+    pub time: Duration,
+}
+
+/// For commands that say a few lines at once.
+pub const SMALL: Limits = Limits { bytes: 1 << 20, time: Duration::from_secs(60) };
+
+/// Runs `command` and keeps its output within `limits`.
+pub async fn collect(connection: &dyn Connection, command: &Command, limits: Limits) -> Result<Collected, Fault> {
+    let (mut stdout, mut stderr, mut capped) = (Vec::new(), Vec::new(), false);
+    let mut keep = |chunk| {
+        let (kept, bytes) = match chunk {
+            Chunk::Stdout(bytes) => (&mut stdout, bytes),
+            Chunk::Stderr(bytes) => (&mut stderr, bytes),
+        };
+        let room = limits.bytes.saturating_sub(kept.len()).min(bytes.len());
+        capped |= room < bytes.len();
+        kept.extend_from_slice(&bytes[..room]);
+    };
+    let deadline = Deadline::after(limits.time, format!("`{}` to end", command.program));
+    let exit = follow(connection, command, &deadline, &mut keep).await?;
+    Ok(Collected { stdout, stderr, capped, exit })
+}

@@ -1,0 +1,307 @@
+//! A machine for as long as a piece of work takes, and not a moment longer.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::base::id::{MachineId, ResourceId};
+use crate::flow::collect::{Limits, collect};
+use crate::flow::release::{self, Part};
+use crate::flow::{Stage, later};
+use crate::model::connection::Connection;
+use crate::model::event::Event;
+use crate::model::fault::{Fault, FaultKind, Left};
+use crate::model::journal::ResourceFilter;
+use crate::model::machine::Machine;
+use crate::model::provider::MachineRequest;
+use crate::model::resource::{PlannedResource, Resource, ResourceKind};
+use crate::model::suite::Stepped;
+
+/// How long a machine may take from its making to its first answer. A local machine takes a third of a second on an
+/// idle computer; the rest is room for a busy one.
+const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+
+/// A live machine whose end is pushed out for as long as this value lives.
+pub struct Lease {
+    stage: Stage,
+    /// The machine.
+    pub machine: Machine,
+    heartbeat: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.heartbeat.abort();
+    }
+}
+
+/// What became of a piece of work and of the machine it was done on.
+pub struct Ended<T> {
+    /// What the work came to.
+    pub result: Result<T, Fault>,
+    /// The resources that could not be released; normally none.
+    pub left: Vec<Resource>,
+}
+
+/// Writes `planned` down for the provider of `stage`; gives a `confirm` that finds the row of a kind by itself.
+///
+/// Of several rows of one kind the one planned first is confirmed first.
+pub fn write_down(
+    stage: &Stage,
+    planned: &[PlannedResource],
+) -> Result<impl Fn(ResourceKind, &str) -> Result<(), Fault> + Send + Sync + use<>, Fault> {
+    let ids = stage.journal.plan(&stage.run, stage.provider.kind(), planned, stage.now())?;
+    let open: Vec<(ResourceKind, ResourceId)> = planned.iter().map(|p| p.kind).zip(ids).collect();
+    let open = Mutex::new(open);
+    let journal = Arc::clone(&stage.journal);
+    Ok(move |kind: ResourceKind, locator: &str| {
+        let mut open = open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match open.iter().position(|(k, _)| *k == kind) {
+            Some(at) => journal.present(&open.remove(at).1, locator),
+            None => Err(Fault::infrastructure(format!("a {} was made that was never planned", kind.name()))),
+        }
+    })
+}
+
+fn interrupted() -> Fault {
+    Fault::new(FaultKind::Interrupted, "interrupted")
+}
+
+/// Runs `work` until it ends or the stage is asked to stop.
+pub async fn until_stopped<T>(stage: &Stage, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::select! {
+        biased;
+        () = stage.stop.cancelled() => Err(interrupted()),
+        result = work => result,
+    }
+}
+
+/// How long work that was asked to stop may take to say what it knows.
+const LAST_WORDS: Duration = Duration::from_secs(20);
+
+/// Runs `work`, which watches the stage's stop itself, until it ends, or until it was asked to stop and has not for a while.
+async fn until_given_up<T>(stage: &Stage, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    let given_up = async {
+        stage.stop.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        biased;
+        result = work => result,
+        () = given_up => Err(interrupted()),
+    }
+}
+
+fn heartbeat(stage: &Stage, machine: &Machine) -> tokio::task::JoinHandle<()> {
+    let (stage, machine) = (stage.clone(), machine.clone());
+    tokio::spawn(async move {
+        let mut warned = false;
+        loop {
+            // A quarter of the grace: three renewals may fail or come late before the machine ends.
+            tokio::time::sleep(stage.grace / 4).await;
+            let until = later(stage.now(), stage.grace);
+            if let Err(fault) = stage.provider.renew(&machine, until).await
+                && !std::mem::replace(&mut warned, true)
+            {
+                stage.tell(Event::Warning(format!(
+                    "cannot renew the lease of {}, it will end by itself: {}",
+                    machine.id,
+                    fault.chain().join(": ")
+                )));
+            }
+        }
+    })
+}
+
+impl Lease {
+    /// Plans, records and makes a machine. On an error nothing is left but what the error names.
+    pub async fn acquire(stage: &Stage, request: &MachineRequest) -> Result<Self, Fault> {
+        let confirm = write_down(stage, &stage.provider.plan(request))?;
+        let made = until_stopped(stage, stage.provider.create(request, &confirm)).await;
+        let stored = made.and_then(|machine| stage.journal.store_machine(&machine).map(|()| machine));
+        match stored {
+            Ok(machine) => Ok(Self { heartbeat: heartbeat(stage, &machine), stage: stage.clone(), machine }),
+            Err(fault) => Err(undo(stage, &request.id, fault).await),
+        }
+    }
+
+    /// Stops renewing, and waits for a renewal that is under way, so that none comes after what follows.
+    async fn still(&mut self) {
+        self.heartbeat.abort();
+        let _ = (&mut self.heartbeat).await;
+    }
+
+    /// Stops renewing; the machine's rows are for the caller to release.
+    pub async fn give_up(mut self) {
+        self.still().await;
+    }
+
+    /// Opens a connection as `user`; waits while the machine boots.
+    pub async fn connect(&self, user: &str) -> Result<Box<dyn Connection>, Fault> {
+        let connecting =
+            async { self.stage.connector.connect(&self.machine, user, CONNECT_LIMIT, true).await.map_err(Fault::from) };
+        let error = match until_stopped(&self.stage, connecting).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        match self.stage.provider.console(&self.machine.id).await {
+            Some(console) if error.kind != FaultKind::Interrupted && !console.trim().is_empty() => {
+                let hint = error.hint.as_ref().map(|hint| format!("{hint}\n")).unwrap_or_default();
+                Err(error.hint(format!("{hint}The machine's own last words:\n{console}")))
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Ends the machine and leaves its files; gives what would not end.
+    pub async fn stop(mut self) -> Result<Vec<Resource>, Fault> {
+        self.still().await;
+        release_machine(&self.stage, &self.machine.id, Part::Running).await
+    }
+
+    /// Ends the machine, removes all that belongs to it and looks that it is gone; gives what stays.
+    pub async fn release(mut self) -> Result<Vec<Resource>, Fault> {
+        self.still().await;
+        let left = release_machine(&self.stage, &self.machine.id, Part::All).await?;
+        if left.is_empty() {
+            self.stage.journal.forget_machine(&self.machine.id)?;
+        }
+        Ok(left)
+    }
+
+    /// Lets the machine live on without this driver until its expiry. One that cannot be left is released.
+    pub async fn leave(mut self) -> Result<Machine, Fault> {
+        self.still().await;
+        let machine = Machine { kept: true, ..self.machine.clone() };
+        let left = match self.stage.provider.renew(&machine, machine.expires_at).await {
+            Ok(()) => self.stage.journal.store_machine(&machine),
+            Err(fault) => Err(fault),
+        };
+        match left {
+            Ok(()) => Ok(machine),
+            Err(fault) => Err(undo(&self.stage, &machine.id, fault).await),
+        }
+    }
+}
+
+/// Releases all of a machine after `fault`, which is given back with what would not go.
+pub async fn undo(stage: &Stage, machine: &MachineId, fault: Fault) -> Fault {
+    // Files of ours get onto a machine over a connection alone, and there never was one.
+    close_files(stage, machine, None);
+    let released = match release_machine(stage, machine, Part::All).await {
+        Ok(left) if left.is_empty() => stage.journal.forget_machine(machine).map(|()| left),
+        released => released,
+    };
+    match released {
+        Ok(left) if left.is_empty() => fault,
+        Ok(left) => fault.leaving(these(&left)),
+        Err(second) => fault.leaving(Left::Unknown(second.chain().join(": "))),
+    }
+}
+
+/// `left` by name, for a fault.
+pub fn these(left: &[Resource]) -> Left {
+    Left::These(left.iter().map(|row| format!("{} {}", row.kind.name(), row.name)).collect())
+}
+
+/// Releases the open rows of one machine.
+pub async fn release_machine(stage: &Stage, machine: &MachineId, part: Part) -> Result<Vec<Resource>, Fault> {
+    let filter = ResourceFilter { machine: Some(machine.clone()), open: true, ..ResourceFilter::default() };
+    let rows = stage.journal.resources(&filter)?;
+    release::release(stage.provider.as_ref(), stage.journal.as_ref(), rows, part, &|| stage.now()).await
+}
+
+/// Makes a machine, does `work` on it, and releases it on success, error, deadline and interruption alike.
+///
+/// `work` ends soon after the stage is asked to stop, with what it knows; it is given up when it does not.
+/// The work's own result and what could not be released are told side by side: neither hides the other.
+pub async fn with_machine<T>(
+    stage: &Stage,
+    request: &MachineRequest,
+    clean: Option<&Stepped>,
+    work: impl AsyncFnOnce(&Machine, &dyn Connection) -> Result<T, Fault>,
+) -> Ended<T> {
+    let step = stage.step(format!("Booting {} from {}", request.id, request.image));
+    let lease = match Lease::acquire(stage, request).await {
+        Ok(lease) => lease,
+        Err(fault) => return Ended { result: Err(fault), left: open_rows(stage, &request.id) },
+    };
+    // Of a machine that is not made for this request, the user is its own.
+    let result = match lease.connect(&lease.machine.user).await {
+        Ok(connection) => {
+            step.done(stage);
+            let result = until_given_up(stage, work(&lease.machine, connection.as_ref())).await;
+            if let Some(clean) = clean.filter(|_| stage.provider.machines_stay()) {
+                clean_host(stage, &lease.machine, connection.as_ref(), clean).await;
+            }
+            // A machine that is about to end needs no long goodbye.
+            let _ = tokio::time::timeout(Duration::from_secs(1), connection.close()).await;
+            result
+        }
+        Err(fault) => {
+            // Files get there over the connection alone: there never was one.
+            close_files(stage, &request.id, None);
+            Err(fault)
+        }
+    };
+    let step = stage.step(format!("Releasing {}", request.id));
+    match lease.release().await {
+        Ok(left) => {
+            if left.is_empty() {
+                step.done(stage);
+            }
+            Ended { result, left }
+        }
+        Err(fault) => {
+            stage.tell(Event::Warning(format!("cannot release {}: {}", request.id, fault.chain().join(": "))));
+            Ended { result, left: open_rows(stage, &request.id) }
+        }
+    }
+}
+
+/// Removes our files from a machine that stays, over a new connection where the first was lost, and closes their row.
+async fn clean_host(stage: &Stage, machine: &Machine, connection: &dyn Connection, clean: &Stepped) {
+    let step = stage.step(clean.text.clone());
+    let mut why = remove_files(connection, clean).await;
+    if why.is_some()
+        && let Ok(second) = stage.connector.connect(machine, &machine.user, CONNECT_LIMIT, true).await
+    {
+        why = remove_files(second.as_ref(), clean).await;
+    }
+    close_files(stage, &machine.id, why.as_deref());
+    if why.is_none() {
+        step.done(stage);
+    }
+}
+
+/// Removes our files from a machine; gives why they are still there, if they are.
+pub async fn remove_files(connection: &dyn Connection, clean: &Stepped) -> Option<String> {
+    let limits = Limits { bytes: 1 << 16, time: clean.limit };
+    match collect(connection, &clean.command, limits).await {
+        Ok(collected) if collected.exit.success() => None,
+        Ok(collected) => Some(format!("{}: {}", collected.exit, String::from_utf8_lossy(&collected.stderr).trim())),
+        Err(fault) => Some(fault.chain().join(": ")),
+    }
+}
+
+/// Closes the rows of our files on a machine that stays, or notes why they are still there.
+fn close_files(stage: &Stage, machine: &MachineId, why: Option<&str>) {
+    let rows = open_rows(stage, machine);
+    for row in rows.iter().filter(|row| row.kind == ResourceKind::RemoteFiles) {
+        let told = match why {
+            None => stage.journal.gone(&row.id, stage.now()),
+            Some(why) => stage.journal.note(&row.id, why),
+        };
+        if let Err(fault) = told {
+            stage.tell(Event::Warning(fault.chain().join(": ")));
+        }
+    }
+}
+
+/// The open rows of a machine. Where the journal cannot be read there are none to tell of, and that is said.
+fn open_rows(stage: &Stage, machine: &MachineId) -> Vec<Resource> {
+    let filter = ResourceFilter { machine: Some(machine.clone()), open: true, ..ResourceFilter::default() };
+    stage.journal.resources(&filter).unwrap_or_else(|fault| {
+        stage.tell(Event::Warning(format!("cannot tell what is left of {machine}: {}", fault.chain().join(": "))));
+        Vec::new()
+    })
+}

@@ -1,0 +1,116 @@
+//! Removing resources: reverse order of making, every one tried, every one looked after.
+//!
+//! The same path serves the end of a run, an interrupted run and the cleanup after a crash: it takes rows of the
+//! journal, never the memory of who made them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::base::deadline::Deadline;
+use crate::model::fault::Fault;
+use crate::model::journal::Journal;
+use crate::model::provider::Provider;
+use crate::model::resource::{Fate, Resource, ResourceKind, ResourceState};
+
+/// How long one resource may take to go away. Ending a machine is a signal and a wait for the kernel, and removing its
+/// files took 2 s for 300,000 of them; the rest is room for a slow disk.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Which part of a machine to release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// What runs: processes, namespaces and the mounts that die with them. Files stay.
+    Running,
+    /// Everything.
+    All,
+}
+
+fn belongs(part: Part, kind: ResourceKind) -> bool {
+    match part {
+        Part::All => true,
+        Part::Running => matches!(kind, ResourceKind::Process | ResourceKind::Namespace | ResourceKind::Mount),
+    }
+}
+
+/// `open` rows, oldest first as the journal gives them, in the order of their release: the latest planned first.
+pub fn order(mut open: Vec<Resource>, part: Part) -> Vec<Resource> {
+    open.retain(|row| row.state != ResourceState::Gone && belongs(part, row.kind));
+    // Ids do not tell the order: those of one call are made in the same millisecond, and are random within it.
+    open.reverse();
+    // A process ends its namespaces and mounts with it: it goes first, whatever the order of making.
+    open.sort_by_key(|row| row.kind != ResourceKind::Process);
+    open
+}
+
+/// Releases `rows` and closes those that were seen gone; gives those that stay, each with its reason as a note.
+///
+/// A journal that cannot be written keeps nothing from being removed: every row is tried before that fault is given. On a
+/// full disk the files that go away make room, so what could not be written down is tried once more at the end.
+pub async fn release(
+    provider: &dyn Provider,
+    journal: &dyn Journal,
+    rows: Vec<Resource>,
+    part: Part,
+    now: &(dyn Fn() -> Timestamp + Send + Sync),
+) -> Result<Vec<Resource>, Fault> {
+    let (mut stays, mut unwritten, mut trouble) = (Vec::new(), Vec::new(), None);
+    for mut row in order(rows, part) {
+        let deadline = Deadline::after(LIMIT, format!("{} `{}` to go away", row.kind.name(), row.name));
+        let reason = match deadline.bound(provider.release(&row)).await {
+            Ok(Ok(Fate::Gone)) => {
+                if journal.gone(&row.id, now()).is_err() {
+                    unwritten.push(row.id);
+                }
+                continue;
+            }
+            Ok(Ok(Fate::Stays(reason))) => reason,
+            Ok(Err(fault)) => fault.chain().join(": "),
+            Err(expired) => expired.to_string(),
+        };
+        trouble = trouble.or(journal.note(&row.id, &reason).err());
+        row.note = Some(reason);
+        stays.push(row);
+    }
+    for id in unwritten {
+        trouble = trouble.or(journal.gone(&id, now()).err());
+    }
+    trouble.map_or(Ok(stays), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::{MachineId, ResourceId, RunId};
+    use crate::model::machine::ProviderKind;
+
+    fn row(id: &str, kind: ResourceKind) -> Resource {
+        let now = Timestamp::UNIX_EPOCH;
+        Resource {
+            id: id.parse::<ResourceId>().unwrap(),
+            run: RunId::new(now),
+            machine: "hg-1".parse::<MachineId>().unwrap(),
+            provider: ProviderKind::Dummy,
+            kind,
+            name: id.into(),
+            locator: None,
+            state: ResourceState::Planned,
+            planned_at: now,
+            gone_at: None,
+            note: None,
+        }
+    }
+
+    #[test]
+    fn the_latest_goes_first_and_processes_before_all() {
+        let rows = vec![
+            row("9", ResourceKind::Rootfs),
+            row("2", ResourceKind::Process),
+            row("7", ResourceKind::Namespace),
+            row("4", ResourceKind::Mount),
+        ];
+        let names = |part| order(rows.clone(), part).into_iter().map(|r| r.name).collect::<Vec<_>>();
+        assert_eq!(names(Part::All), ["2", "4", "7", "9"]);
+        assert_eq!(names(Part::Running), ["2", "4", "7"]);
+    }
+}

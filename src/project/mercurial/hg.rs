@@ -1,0 +1,47 @@
+//! Calling the `hg` of this computer.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::base::deadline::Deadline;
+use crate::model::fault::Fault;
+
+/// What `hg` printed and its exit status.
+pub struct Said {
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+    pub code: Option<i32>,
+}
+
+/// Runs `hg` in `root` with plain output in UTF-8. The user's own configuration takes part: a repository may need its
+/// extensions to be read.
+pub async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<Said, Fault> {
+    let mut command = Command::new("hg");
+    command
+        .arg("--cwd")
+        .arg(root)
+        .args(["--noninteractive"])
+        .args(args)
+        .env("HGPLAIN", "1")
+        .env("HGENCODING", "utf-8")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let verb = args.iter().find(|arg| !arg.starts_with('-')).copied().unwrap_or("hg");
+    let deadline = Deadline::after(limit, format!("`hg {verb}` to end"));
+    let output = deadline.bound(command.output()).await?.map_err(|error| {
+        let fault = Fault::outside("cannot run `hg`, which reads the checkout");
+        let fault = match error.kind() {
+            std::io::ErrorKind::NotFound => fault.hint("Install Mercurial (`apt install mercurial`)."),
+            _ => fault,
+        };
+        fault.because(error)
+    })?;
+    Ok(Said {
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        code: output.status.code(),
+    })
+}

@@ -1,0 +1,304 @@
+//! Mercurial's test suite on a Linux machine.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use crate::base::text;
+use crate::model::check::Check;
+use crate::model::event::{Event, Sink};
+use crate::model::fault::{Fault, FaultKind};
+use crate::model::machine::Machine;
+use crate::model::outcome::Exit;
+use crate::model::suite::{Part, Reported, Stepped, Suite};
+use crate::model::task::Command;
+use crate::project::mercurial::checkout::Checkout;
+use crate::project::mercurial::hg::hg;
+use crate::project::mercurial::report;
+
+const PARTS: [Part; 7] = [
+    Part { name: "prepare-work.sh", text: include_str!("../../../remote/linux/prepare-work.sh") },
+    Part { name: "run-tests.sh", text: include_str!("../../../remote/linux/run-tests.sh") },
+    Part { name: "run_tests_events.py", text: include_str!("../../../remote/linux/run_tests_events.py") },
+    Part { name: "sync-finish.sh", text: include_str!("../../../remote/linux/sync-finish.sh") },
+    Part { name: "apply-working-copy.sh", text: include_str!("../../../remote/linux/apply-working-copy.sh") },
+    Part { name: "check-contract.sh", text: include_str!("../../../remote/linux/check-contract.sh") },
+    Part { name: "cleanup.sh", text: include_str!("../../../remote/linux/cleanup.sh") },
+];
+
+/// The exit code of `prepare-work.sh` for "this machine cannot make that file system".
+const REFUSED: Exit = Exit::Code(3);
+
+/// The exit code of `run-tests.sh --list` for a test that does not exist.
+const UNKNOWN_TEST: Exit = Exit::Code(66);
+
+/// Longest run where no limit is given. The whole suite takes about 20 minutes on 36 cores and 8 hours on 2.
+const RUN_LIMIT: Duration = Duration::from_secs(12 * 3600);
+
+/// Longest push: the whole history of Mercurial, 0.5 GB, over a slow line.
+const PUSH_LIMIT: Duration = Duration::from_secs(3600);
+
+/// Preparing copies a few hundred MiB at the most.
+const PREPARE_LIMIT: Duration = Duration::from_secs(600);
+
+/// Short commands.
+const SHORT: Duration = Duration::from_secs(120);
+
+/// Removes all that is ours, and the folder `$1` of the scripts last.
+const CLEAN: &str = r#"[ ! -e "$1/cleanup.sh" ] || bash "$1/cleanup.sh" || exit; rm -rf -- "$1""#;
+
+/// How `hg` is to reach the machine: a program of ours with its first arguments, in place of `ssh`.
+#[derive(Debug, Clone)]
+pub struct Ssh {
+    /// The program.
+    pub program: PathBuf,
+    /// The arguments before the file that describes the machine.
+    pub args: Vec<String>,
+}
+
+/// What to test and how.
+#[derive(Debug, Clone)]
+pub struct LinuxTests {
+    /// Test names, as given.
+    pub tests: Vec<String>,
+    /// Flags for the runner, as given.
+    pub flags: Vec<String>,
+    /// The file system of the work folder.
+    pub filesystem: String,
+    /// The Python, `system3`, `pypy3` or `3.N`.
+    pub python_version: String,
+    /// The user's checkout; none tests the image's own source.
+    pub checkout: Option<Checkout>,
+    /// How `hg` is to reach the machine.
+    pub ssh: Ssh,
+}
+
+/// What the image says of its own source.
+#[derive(Debug, Deserialize)]
+struct Baked {
+    node: String,
+    python: String,
+    python_version: String,
+    #[serde(default)]
+    version: Option<String>,
+}
+
+fn baked(bytes: Option<&[u8]>) -> Option<Baked> {
+    serde_json::from_slice(bytes?).ok()
+}
+
+impl LinuxTests {
+    /// For checking a machine's contract, which depends on no test.
+    pub fn for_checks(ssh: Ssh) -> Self {
+        Self {
+            tests: Vec::new(),
+            flags: Vec::new(),
+            filesystem: "default".to_owned(),
+            python_version: "system3".to_owned(),
+            checkout: None,
+            ssh,
+        }
+    }
+
+    fn python(&self, baked_bytes: Option<&[u8]>) -> String {
+        match baked(baked_bytes) {
+            Some(baked) if baked.python_version == self.python_version => baked.python,
+            _ if self.python_version == "system3" => "/usr/bin/python3".to_owned(),
+            _ => format!("/hgdev/pyenv/versions/{}/bin/python", self.python_version),
+        }
+    }
+
+    fn runner(&self, folder: &str, options: &[&str], baked: Option<&[u8]>) -> Command {
+        Command::new("bash")
+            .arg(format!("{folder}/run-tests.sh"))
+            .args(options.iter().copied())
+            .arg(self.python(baked))
+            .arg("--")
+            .args(self.flags.iter().cloned())
+            .args(self.tests.iter().cloned())
+            .stdin(Vec::new())
+    }
+
+    async fn push(&self, checkout: &Checkout, target: &Path, sink: &dyn Sink) -> Result<(), Fault> {
+        let mut ssh = vec![self.ssh.program.display().to_string()];
+        ssh.extend(self.ssh.args.iter().cloned());
+        ssh.push(target.display().to_string());
+        let ssh = crate::base::quote::join(&ssh).map_err(|e| Fault::usage("cannot name our own program").because(e))?;
+        let (ssh, rev) = (format!("ui.ssh={ssh}"), format!("--rev={}", checkout.node));
+        let args = [
+            "push",
+            "--force",
+            &rev,
+            "--config",
+            &ssh,
+            "--remotecmd",
+            "/hgdev/venv-bootstrap/bin/hg",
+            "ssh://hg@machine//hgwork/src",
+        ];
+        let said = hg(&checkout.root, &args, PUSH_LIMIT).await?;
+        for line in String::from_utf8_lossy(&said.stdout).lines() {
+            sink.event(Event::Detail(line.to_owned()));
+        }
+        // 1 says that there was nothing to push: the machine has it all.
+        match said.code {
+            Some(0 | 1) => Ok(()),
+            _ => {
+                Err(Fault::infrastructure(format!("cannot push {} to the machine", checkout.node)).because(said.stderr))
+            }
+        }
+    }
+}
+
+fn script(folder: &str, name: &str) -> Command {
+    Command::new("bash").arg(format!("{folder}/{name}")).stdin(Vec::new())
+}
+
+#[async_trait]
+impl Suite for LinuxTests {
+    fn parts(&self) -> Vec<Part> {
+        PARTS.to_vec()
+    }
+
+    fn prepare(&self, folder: &str, machine: &Machine) -> Stepped {
+        let command = script(folder, "prepare-work.sh").arg(&self.filesystem).args(machine.volume.clone());
+        let text = format!("Preparing /hgwork (file system: {})", self.filesystem);
+        Stepped { text, command, limit: PREPARE_LIMIT }
+    }
+
+    fn refused(&self, exit: &Exit, stderr: &str) -> Fault {
+        if *exit == REFUSED {
+            return Fault::outside(format!("the machine refuses file system `{}`", self.filesystem))
+                .because(stderr.trim().to_owned())
+                .hint("`--filesystem default` and `--filesystem tmpfs` work everywhere.");
+        }
+        let kind = if matches!(exit, Exit::Lost(_)) { FaultKind::Infrastructure } else { FaultKind::Outside };
+        Fault::new(kind, format!("cannot prepare /hgwork on the machine: {exit}"))
+            .because(stderr.trim().to_owned())
+            .hint("`automation machine check` says what a machine must have.")
+    }
+
+    fn baked_file(&self) -> &'static str {
+        "/hgwork/baked.json"
+    }
+
+    async fn synchronise(&self, folder: &str, target: &Path, sink: &dyn Sink) -> Result<Vec<Stepped>, Fault> {
+        let Some(checkout) = &self.checkout else { return Ok(Vec::new()) };
+        let short = checkout.node.get(..12).unwrap_or(&checkout.node);
+        let text = format!("Pushing {short} from {}", checkout.root.display());
+        let began = std::time::Instant::now();
+        sink.event(Event::Step(text.clone()));
+        self.push(checkout, target, sink).await?;
+        sink.event(Event::StepDone { text, seconds: began.elapsed().as_secs_f64() });
+        let mut steps = vec![Stepped {
+            text: format!("Checking out {short}"),
+            command: script(folder, "sync-finish.sh").arg(&checkout.node),
+            limit: PREPARE_LIMIT,
+        }];
+        if let Some(patch) = &checkout.patch {
+            steps.push(Stepped {
+                text: "Applying uncommitted changes".to_owned(),
+                command: script(folder, "apply-working-copy.sh").stdin(patch.clone()),
+                limit: PREPARE_LIMIT,
+            });
+        }
+        Ok(steps)
+    }
+
+    fn source(&self, baked_bytes: Option<&[u8]>) -> String {
+        match (&self.checkout, baked(baked_bytes)) {
+            (Some(checkout), _) => {
+                let changes = if checkout.patch.is_some() { " with uncommitted changes" } else { "" };
+                format!("revision {} of {}{changes}", checkout.node, checkout.root.display())
+            }
+            (None, Some(Baked { node, version, .. })) => {
+                let version = version.map(|v| format!(" {v}")).unwrap_or_default();
+                format!("the image's own source{version} ({})", node.get(..12).unwrap_or(&node))
+            }
+            (None, None) => "the machine's own source".to_owned(),
+        }
+    }
+
+    fn judge_listing(&self, exit: &Exit, listed: &[u8], stderr: &str) -> Result<Vec<String>, Fault> {
+        let listed = String::from_utf8_lossy(listed);
+        let names = || listed.lines().map(str::trim).filter(|line| !line.is_empty());
+        match exit {
+            Exit::Code(0) if names().next().is_none() => {
+                Err(Fault::usage("the arguments select no test").because(stderr.trim().to_owned()))
+            }
+            Exit::Code(0) => Ok(names().map(str::to_owned).collect()),
+            exit if *exit == UNKNOWN_TEST => {
+                let unknown = stderr.lines().find_map(|line| line.strip_prefix("unknown test: ")).unwrap_or("?");
+                let fault = Fault::usage(format!("there is no test `{unknown}` in the source under test"));
+                Err(match text::nearest(unknown, names()) {
+                    Some(near) => fault.hint(format!("Did you mean `{near}`?")),
+                    None => fault.hint("Tests are named after their files in Mercurial's `tests` folder."),
+                })
+            }
+            Exit::Code(_) => {
+                Err(Fault::usage("the test runner does not accept the arguments").because(stderr.trim().to_owned()))
+            }
+            exit => Err(Fault::infrastructure(format!("cannot list the tests: {exit}"))),
+        }
+    }
+
+    fn list(&self, folder: &str, baked: Option<&[u8]>) -> Stepped {
+        let command = self.runner(folder, &["--list"], baked);
+        Stepped { text: "Listing the tests".to_owned(), command, limit: SHORT }
+    }
+
+    fn run(&self, folder: &str, baked: Option<&[u8]>) -> Stepped {
+        Stepped { text: "Running the tests".to_owned(), command: self.runner(folder, &[], baked), limit: RUN_LIMIT }
+    }
+
+    fn report_file(&self) -> &'static str {
+        "/hgwork/results/events.jsonl"
+    }
+
+    fn read_report(&self, read: &[u8]) -> Reported {
+        report::read(read)
+    }
+
+    fn detail_file(&self, test: &str) -> Option<String> {
+        // Names come from the machine: one that is no plain file name is not made into a path.
+        (!test.contains('/')).then(|| format!("/hgwork/results/{test}.err"))
+    }
+
+    fn clean(&self, folder: &str) -> Stepped {
+        // The scripts' own folder goes last; where it is not there, nothing of ours is. Without the script in it, it was
+        // cut short while the scripts came, before anything else was made.
+        let command = Command::new("sh").args(["-c", CLEAN, "sh", folder]).stdin(Vec::new());
+        Stepped { text: "Removing our files".to_owned(), command, limit: SHORT }
+    }
+
+    fn check(&self, folder: &str) -> Stepped {
+        let text = "Checking the machine's contract".to_owned();
+        Stepped { text, command: script(folder, "check-contract.sh"), limit: SHORT }
+    }
+
+    fn read_checks(&self, printed: &[u8]) -> Result<Vec<Check>, Fault> {
+        #[derive(Deserialize)]
+        struct Clause {
+            clause: String,
+            ok: bool,
+            found: String,
+            remedy: String,
+        }
+        let mut checks = Vec::new();
+        for line in printed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let clause: Clause = serde_json::from_slice(line).map_err(|error| {
+                Fault::infrastructure(format!("cannot read `{}`", String::from_utf8_lossy(line))).because(error)
+            })?;
+            checks.push(Check {
+                // A machine without these runs tests on `--filesystem default`; what is asked for is tried when it is.
+                required: !clause.clause.starts_with("mkfs ") && !clause.clause.starts_with("mount "),
+                name: clause.clause,
+                ok: clause.ok,
+                found: clause.found,
+                remedy: Some(clause.remedy).filter(|remedy| !remedy.is_empty()),
+            });
+        }
+        Ok(checks)
+    }
+}

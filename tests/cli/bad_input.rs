@@ -1,0 +1,226 @@
+//! What cannot work is refused at once, with a word on how to mend it, and nothing is made.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::tool::{Place, Running, is_root, private, skip};
+
+/// Runs `run-tests-linux` with `arguments`, which must be refused as usage.
+#[track_caller]
+fn refused(place: &Place, arguments: &[&str], told: &[&str]) {
+    let all = [&["run-tests-linux"], arguments].concat();
+    let done = place.run(&all).expect(2).tells(told);
+    assert_eq!(done.text(), "", "{all:?}");
+    assert!(done.took < Duration::from_secs(20));
+}
+
+#[test]
+fn unknown_names_are_refused_with_the_nearest_known_one() {
+    let place = Place::new();
+    refused(&place, &["--distro", "debian21"], &["`debian21`", "debian12"]);
+    refused(&place, &["--filesystem", "ext5"], &["'ext5'", "ext4", "btrfs"]);
+    refused(&place, &["--python-version", "3.99"], &["`3.99`", "system3", "pypy3"]);
+    refused(&place, &["--provider", "lokal"], &["`lokal`", "Did you mean `local`?"]);
+    refused(&place, &["--network", "hots"], &["hots", "host"]);
+    refused(&place, &["--cpus", "0"], &["--cpus"]);
+    refused(&place, &["--memory", "lots"], &["lots"]);
+    refused(&place, &["--timeout", "soon"], &["soon"]);
+    refused(&place, &["--colour"], &["--colour"]);
+    place.run(&["run-test-linux"]).expect(2).tells(&["run-tests-linux"]);
+    place.run(&["image", "build", "linux-dev", "--distro", "debian11"]).expect(2).tells(&["`debian11`", "debian12"]);
+    place
+        .run(&["bootstrap-linux-dev", "--distros", "debian12,debina13"])
+        .expect(2)
+        .tells(&["`debina13`", "Did you mean `debian1"]);
+    place.run(&["image", "show", "nonsense"]).expect(2).tells(&["`nonsense`"]);
+    place.run(&["machine", "exec", "hg-none", "--", "true"]).expect(2).tells(&["`hg-none`"]);
+    place.run(&["machine", "down", "hg-none"]).expect(2).tells(&["`hg-none`"]);
+    place.run(&["runs", "show", "nonsense"]).expect(2).tells(&["nonsense"]);
+    place.run(&["audit", "--run", "nonsense"]).expect(2).tells(&["nonsense"]);
+    let runs = place.json(&["runs", "list", "--json"]);
+    assert_eq!(runs, serde_json::json!([]), "a refusal is no run");
+    place.assert_clean();
+}
+
+#[test]
+fn settings_that_are_not_known_are_refused_with_the_nearest_key() {
+    let place = Place::new();
+    place.settings("grace = \"10s\"\n[defaults]\ndistor = \"debian12\"\n");
+    place.run(&["runs", "list"]).expect(3).tells(&["config.toml:3:", "`defaults.distor`", "`defaults.distro`"]);
+    place.settings("[defalts]\n");
+    place.run(&["runs", "list"]).expect(3).tells(&["`[defalts]`", "`[defaults]`"]);
+    place.settings("[defaults]\nnetwork = \"hsot\"\n");
+    place.run(&["runs", "list"]).expect(3).tells(&["`hsot`", "`host`"]);
+    place.settings("[mercurial]\nsauce = \"upstream\"\n");
+    place.run(&["runs", "list"]).expect(3).tells(&["`mercurial.sauce`", "`mercurial.source`"]);
+    place.settings("grace = \n");
+    place.run(&["runs", "list"]).expect(3).tells(&["config.toml"]);
+    place.settings("[defaults]\ndistro = \"debian99\"\n");
+    place.run(&["run-tests-linux"]).expect(2).tells(&["`debian99`"]);
+}
+
+#[test]
+fn sources_that_are_no_checkout_of_mercurial_are_refused() {
+    let place = Place::new();
+    let at = |name: &str| place.path().join(name).display().to_string();
+    let mut git = Command::new("git");
+    crate::support::tool::clear(&mut git, &place.home);
+    assert!(git.args(["init", "--quiet", &at("git")]).status().unwrap().success());
+    refused(&place, &["--source", &at("git")], &["Git checkout", "hg clone"]);
+    std::fs::create_dir(at("empty")).unwrap();
+    // The repository of this project lies above the test's folder.
+    let elsewhere = tempfile::tempdir().unwrap();
+    refused(&place, &["--source", elsewhere.path().to_str().unwrap()], &["in no Mercurial checkout"]);
+    refused(&place, &["--source", &at("missing")], &["is not a folder"]);
+    refused(&place, &["--working-copy"], &["need a Mercurial checkout"]);
+    refused(&place, &["--revision", "tip"], &["need a Mercurial checkout"]);
+    std::fs::create_dir(at("other")).unwrap();
+    crate::support::mercurial::hg(&place.path().join("other"), &["init"]);
+    refused(&place, &["--source", &at("other")], &["no checkout of Mercurial", "tests/run-tests.py"]);
+    std::fs::create_dir(at("other") + "/tests").unwrap();
+    std::fs::write(at("other") + "/tests/run-tests.py", "").unwrap();
+    refused(&place, &["--source", &at("other"), "--revision", "nope"], &["`nope`"]);
+    place.assert_clean();
+}
+
+#[test]
+fn definitions_that_are_wrong_are_refused() {
+    let mut place = Place::with_steps(&[("one", "true\n")]);
+    let file = place.path().join("definitions/linux-dev/image.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("colour = 'red'\n{text}")).unwrap();
+    place.run(&["image", "build"]).expect(3).tells(&["image.toml", "colour"]);
+    place.define(&[("one", "true\n"), ("one", "false\n")]);
+    place.run(&["image", "build"]).expect(3).tells(&["two steps"]);
+    let nothing = tempfile::tempdir().unwrap();
+    let bare = Place::new();
+    let folder = nothing.path().to_str().unwrap();
+    bare.run(&["--images", folder, "image", "build"]).expect(2).tells(&[folder]);
+    place.assert_clean();
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_used_is_named_and_left_alone() {
+    let place = Place::new();
+    std::fs::write(&place.state, "mine").unwrap();
+    let told = place.state.display().to_string();
+    place.run(&["runs", "list"]).expect(3).tells(&[&told]);
+    assert_eq!(std::fs::read_to_string(&place.state).unwrap(), "mine");
+    std::fs::remove_file(&place.state).unwrap();
+
+    private(&place.state);
+    std::fs::set_permissions(&place.state, std::fs::Permissions::from_mode(0o777)).unwrap();
+    place.run(&["runs", "list"]).expect(3).tells(&[&told]);
+    std::fs::set_permissions(&place.state, std::fs::Permissions::from_mode(0o700)).unwrap();
+
+    std::fs::write(place.state.join("layout"), "7\n").unwrap();
+    place.run(&["runs", "list"]).expect(3).tells(&["7", "newer"]);
+    std::fs::write(place.state.join("layout"), "1\n").unwrap();
+
+    let damaged = [0x55_u8; 8192];
+    std::fs::write(place.state.join("journal.db"), damaged).unwrap();
+    for command in [&["runs", "list"][..], &["audit"], &["audit", "--fix"], &["run-tests-linux", "test-add.t"]] {
+        place.run(command).expect(3).tells(&["journal.db"]);
+        assert_eq!(std::fs::read(place.state.join("journal.db")).unwrap(), damaged);
+    }
+    for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+        let _ = std::fs::remove_file(place.state.join(name));
+    }
+    place.run(&["audit"]).expect(0);
+
+    let key = place.state.join("keys/keypair-automation");
+    private(&place.state.join("keys"));
+    std::fs::write(&key, "half").unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    place.run(&["audit"]).expect(3).tells(&["keypair-automation"]);
+    assert_eq!(std::fs::read_to_string(&key).unwrap(), "half");
+}
+
+/// Runs the tool on a disk that `mount` makes at the state directory, in a mount namespace that ends with it.
+fn on_a_disk(place: &Place, mount: &str, arguments: &[&str]) -> crate::support::tool::Done {
+    let inner = place.command(arguments);
+    let mut command = Command::new("unshare");
+    crate::support::tool::clear(&mut command, &place.home);
+    let script = format!("state=$1; shift; {mount} && exec \"$@\"");
+    command.args(["--mount", "sh", "-c", &script, "sh"]).arg(&place.state);
+    command.arg(inner.get_program()).args(inner.get_args());
+    Running::start(command).end()
+}
+
+#[test]
+fn a_read_only_and_a_full_disk_are_named() {
+    if !is_root() {
+        return skip("only root can mount a disk");
+    }
+    let place = Place::new();
+    private(&place.state);
+    let told = place.state.display().to_string();
+    let full = "mount -t tmpfs -o size=512k,mode=0700 none \"$state\" && { cat /dev/zero >\"$state/filler\" 2>/dev/null; true; }";
+    for command in [&["runs", "list"][..], &["run-tests-linux", "test-add.t"], &["machine", "up"]] {
+        on_a_disk(&place, "mount -t tmpfs -o ro,mode=0700 none \"$state\"", command)
+            .expect(3)
+            .tells(&[&told, "ead-only"]);
+        on_a_disk(&place, full, command).expect(3).tells(&[&told, "No space"]);
+    }
+    place.assert_clean();
+}
+
+#[test]
+fn a_disk_that_fills_up_while_a_step_runs_is_no_reason_to_leave_anything() {
+    if !is_root() {
+        return skip("only root can mount a disk");
+    }
+    let fills = "cat /dev/zero >/root/filler || exit 7\n";
+    let place = Place::with_steps(&[("fills", fills)]);
+    std::fs::remove_file(place.state.join("images")).unwrap();
+    let images = crate::support::images::cache().join("images");
+    // The certificate must be read where the journal is: on the disk.
+    let mount = format!(
+        "mount -t tmpfs -o size=16m,mode=0700 none \"$state\" && ln -s '{}' \"$state/images\"",
+        images.display()
+    );
+    let done = on_a_disk(&place, &mount, &["image", "build"]).expect(3);
+    done.tells(&["bake step `fills` failed with exit status 7", "No space left", "Nothing is left behind"]);
+    place.assert_clean();
+}
+
+#[test]
+fn a_mirror_that_cannot_be_reached_is_named() {
+    let place = Place::new();
+    place.settings("[local]\ndebian-mirror = \"http://127.0.0.1:9/debian\"\n");
+    let done = place.run(&["run-tests-linux", "test-add.t"]).expect(3);
+    done.tells(&["`http://127.0.0.1:9/debian`", "hint:", "local.debian-mirror", "Nothing is left behind"]);
+    let run = place.latest();
+    assert!(place.assert_certified(&run)["made"].as_u64().unwrap() >= 3);
+    place.assert_clean();
+}
+
+#[test]
+fn help_and_completions_show_no_internal_command() {
+    let place = Place::new();
+    for arguments in [&["--help"][..], &["help"], &["machine", "--help"], &["run-tests-linux", "--help"]] {
+        let text = place.run(arguments).expect(0).text();
+        assert!(text.contains("Usage:") && !text.contains("internal"), "{text}");
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let text = place.run(&["completions", shell]).expect(0).text();
+        assert!(text.contains("run-tests-linux") && !text.contains("internal-"), "{shell}");
+    }
+    assert!(!place.state.exists(), "help makes no state directory");
+    place.run(&["--version"]).expect(0);
+}
+
+#[test]
+fn doctor_finds_this_computer_fit() {
+    let place = Place::new();
+    let checks = place.json(&["doctor", "--json"]);
+    let checks = checks.as_array().unwrap();
+    assert!(checks.len() > 3);
+    for check in checks {
+        assert!(check["id"].is_string() && check["found"].is_string(), "{check}");
+        assert!(check["ok"] == true || check["remedy"].is_string(), "{check}");
+    }
+    place.run(&["doctor"]).expect(0);
+    place.assert_clean();
+}

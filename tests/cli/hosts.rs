@@ -1,0 +1,162 @@
+//! Machines that somebody else made: played by a machine of ours with an SSH server on a port of this computer, and by an
+//! SSH server on this computer that keeps little of the contract.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::support::mercurial::{self, READY_HG};
+use crate::support::sshd::{Sshd, free_port, user};
+use crate::support::tool::Place;
+
+/// A machine of ours that plays somebody else's.
+struct Foreign {
+    place: Place,
+    id: String,
+    port: u16,
+}
+
+/// Makes a key pair and gives the path of the private half.
+fn key(place: &Place, name: &str) -> PathBuf {
+    let pair = automation::connection::generate(name).unwrap();
+    let path = place.path().join(name);
+    std::fs::write(&path, &pair.private_openssh).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(path.with_extension("pub"), &pair.public_openssh).unwrap();
+    path
+}
+
+fn public(private: &std::path::Path) -> String {
+    std::fs::read_to_string(private.with_extension("pub")).unwrap().trim().to_owned()
+}
+
+impl Foreign {
+    /// Boots it, with an SSH server that takes `login` and shows `host`.
+    fn start(login: &std::path::Path, host: &std::path::Path) -> Self {
+        let place = Place::whole();
+        let id = place.up(&["--network", "host"]);
+        let port = free_port();
+        place.run(&["machine", "cp", host.to_str().unwrap(), &format!("{id}:/tmp/host_key")]).expect(0);
+        let script = format!(
+            "set -e; mkdir -m 700 ~/.ssh; echo '{}' >~/.ssh/authorized_keys; sudo chown root:root /tmp/host_key
+             sudo chmod 600 /tmp/host_key; sudo mkdir -p /run/sshd
+             sudo /usr/sbin/sshd -f /dev/null -h /tmp/host_key -p {port} -o ListenAddress=127.0.0.1 -o PidFile=none \
+             -o UsePAM=no -o 'Subsystem=sftp internal-sftp' </dev/null >/dev/null 2>&1",
+            public(login)
+        );
+        place.exec(&id, &["bash", "-c", &script]).expect(0);
+        Self { place, id, port }
+    }
+
+    fn target(&self) -> String {
+        format!("hg@127.0.0.1:{}", self.port)
+    }
+
+    /// What is there of ours.
+    fn ours(&self) -> String {
+        let script = "ls -d /hgwork /tmp/hg-automation-* 2>/dev/null; pgrep -a -u hg tail; true";
+        self.place.exec(&self.id, &["sh", "-c", script]).expect(0).text()
+    }
+}
+
+fn know(place: &Place, port: u16, public: &str) {
+    std::fs::create_dir_all(place.home.join(".ssh")).unwrap();
+    let words: Vec<&str> = public.split(' ').take(2).collect();
+    std::fs::write(place.home.join(".ssh/known_hosts"), format!("[127.0.0.1]:{port} {}\n", words.join(" "))).unwrap();
+}
+
+#[test]
+fn the_suite_runs_on_a_machine_of_somebody_elses_and_its_files_go() {
+    let place = Place::new();
+    let (login, host, other) = (key(&place, "login"), key(&place, "host"), key(&place, "other"));
+    let foreign = Foreign::start(&login, &host);
+    let (target, login) = (foreign.target(), login.to_str().unwrap());
+    let with = |further: &[&str]| {
+        let all = [&["--host", &target, "--identity", login], further].concat();
+        place.start(&all)
+    };
+
+    // Its key is not known, then another one is known: both are refused, and the file is not written.
+    let refused = with(&["run-tests-linux", "test-ok.t"]).end().expect(3);
+    refused.tells(&["known_hosts", "hint:"]);
+    assert!(!place.home.join(".ssh").exists());
+    know(&place, foreign.port, &public(&other));
+    let known = std::fs::read(place.home.join(".ssh/known_hosts")).unwrap();
+    with(&["run-tests-linux", "test-ok.t"]).end().expect(3).tells(&["host key"]);
+    assert_eq!(std::fs::read(place.home.join(".ssh/known_hosts")).unwrap(), known);
+    know(&place, foreign.port, &public(&host));
+
+    let check = ["machine", "check", &target, "--identity", login];
+    let checks = place.run(&[&check[..], &["--json"]].concat()).expect(0).json();
+    assert!(checks.as_array().unwrap().iter().all(|check| check["ok"] == true), "{checks}");
+    place.run(&check).expect(0);
+    let stranger = ["machine", "check", &target, "--identity", other.to_str().unwrap()];
+    place.run(&stranger).expect(3).tells(&["authentication refused", "user `hg`"]);
+
+    let checkout = mercurial::small(place.path(), &[("test-ok.t", "  $ true\n"), ("test-hangs.t", "  $ sleep 1000\n")]);
+    let source = ["run-tests-linux", "--source", checkout.to_str().unwrap()];
+    let done = with(&[&source[..], &["test-ok.t", "--json"], &READY_HG].concat()).end().expect(0);
+    assert_eq!(done.json()["counts"]["passed"], 1);
+    assert_eq!(foreign.ours(), "");
+    place.assert_certified(&place.latest());
+
+    let running = with(&[&source[..], &["test-hangs.t"], &READY_HG].concat());
+    running.wait_for("running 1 tests");
+    running.signal(rustix::process::Signal::INT);
+    running.end_within(Duration::from_secs(60)).expect(130).tells(&["Nothing is left behind"]);
+    assert_eq!(foreign.ours(), "");
+    place.assert_certified(&place.latest());
+
+    let volume = with(&[&source[..], &["--filesystem", "ext4", "test-ok.t"]].concat()).end().expect(2);
+    assert!(!volume.stderr.contains("Left behind"), "{}", volume.stderr);
+
+    // It is never ended by us.
+    foreign.place.exec(&foreign.id, &["true"]).expect(0);
+    foreign.place.run(&["machine", "down", &foreign.id]).expect(0);
+    foreign.place.assert_clean();
+    place.assert_clean();
+}
+
+#[test]
+fn a_server_that_never_speaks_is_given_up() {
+    let place = Place::new();
+    let identity = key(&place, "login");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    know(&place, port, &public(&identity));
+    let target = format!("hg@127.0.0.1:{port}");
+    let check = ["machine", "check", &target, "--identity", identity.to_str().unwrap()];
+    let done = place.start(&check).end_within(Duration::from_secs(90)).expect(4);
+    done.tells(&["127.0.0.1"]);
+    drop(listener);
+    let done = place.start(&check).end_within(Duration::from_secs(90));
+    assert!([3, 4].contains(&done.code()), "{done:?}");
+    done.tells(&["refused"]);
+    place.assert_clean();
+}
+
+#[test]
+fn a_machine_that_does_not_keep_the_contract_is_refused_clause_by_clause() {
+    let place = Place::new();
+    let sshd = Sshd::start();
+    know(&place, sshd.port, &sshd.host.public_openssh);
+    let target = format!("{}@127.0.0.1:{}", user(), sshd.port);
+    let identity = sshd.dir.path().join("identity");
+    let identity = identity.to_str().unwrap();
+    let done = place.run(&["machine", "check", &target, "--identity", identity, "--json"]).expect(3);
+    let checks = done.json();
+    let broken: Vec<&str> = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["ok"] == false)
+        .map(|check| check["id"].as_str().unwrap())
+        .collect();
+    assert!(broken.iter().any(|clause| clause.contains("/hgdev")) && broken.contains(&"login user"), "{broken:?}");
+    assert!(checks.as_array().unwrap().iter().any(|check| check["id"] == "ssh" && check["ok"] == true));
+    place.run(&["machine", "check", &target, "--identity", identity]).expect(3).tells(&["login user:", "useradd"]);
+    let run = ["run-tests-linux", "--host", &target, "--identity", identity, "test-add.t"];
+    place.run(&run).expect(3).tells(&["does not keep the contract", "login user", "hint:"]);
+    place.assert_certified(&place.latest());
+    place.assert_clean();
+}

@@ -1,0 +1,128 @@
+//! Baking: layers are kept, a failed bake resumes, a failed machine can be looked at, what is old can be collected.
+
+use serde_json::Value;
+
+use crate::support::images;
+use crate::support::tool::Place;
+
+const GOOD: &str = "echo fine >/root/good\n";
+const BAD: &str = "echo some output\necho the reason of the failure >&2\nexit 9\n";
+
+/// The layers of the image, by name, with when they were made.
+fn layers(place: &Place) -> Vec<(String, String)> {
+    let shown = place.json(&["image", "show", "linux-dev-debian12", "--json"]);
+    let layers = shown["layers"].as_array().unwrap().iter();
+    layers.map(|layer| (text(&layer["name"]), text(&layer["created_at"]))).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+}
+
+#[test]
+fn a_failed_bake_tells_why_and_goes_on_after_its_last_good_step() {
+    let mut place = Place::with_steps(&[("good", GOOD), ("bad", BAD)]);
+    place.own_images();
+    let done = place.run(&["image", "build"]).expect(3);
+    let done = done.tells(&["bake step `bad` failed with exit status 9", "the reason of the failure", "some output"]);
+    let done = done.tells(&["hint:", "Nothing is left behind", "Trying good (3/4)"]);
+    assert_eq!(done.text(), "");
+    place.assert_clean();
+
+    place.define(&[("good", GOOD), ("bad", "test \"$(cat /root/good)\" = fine\n")]);
+    let done = place.run(&["image", "build", "--json"]).expect(0);
+    assert!(!done.stderr.contains("Trying good"), "made again: {}", done.stderr);
+    let built = done.json();
+    assert_eq!(built["name"], "linux-dev-debian12", "a verb that makes one thing prints it: {built}");
+    let first = layers(&place);
+    let names: Vec<&str> = first.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["base", "user", "good", "bad"]);
+    let again = place.run(&["image", "build"]).expect(0);
+    assert!(!again.stderr.contains("Trying") && again.stderr.contains("Nothing was made"), "{}", again.stderr);
+
+    // Changing step 3 makes it and what is above it anew, and nothing below.
+    place.define(&[("good", "echo fine >/root/good # changed\n"), ("bad", "test \"$(cat /root/good)\" = fine\n")]);
+    place.run(&["image", "build"]).expect(0);
+    let second = layers(&place);
+    assert_eq!(first[..2], second[..2]);
+    assert!(first[2].1 != second[2].1 && first[3].1 != second[3].1, "{first:?} {second:?}");
+    collected(&place, &built);
+    place.assert_clean();
+}
+
+/// The image that no definition makes any more is collected with its two layers, the rest stays.
+fn collected(place: &Place, old: &Value) {
+    let listed = place.json(&["image", "list", "--json"]);
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert_eq!(listed[1]["id"], old["id"], "newest first");
+    assert!(listed.windows(2).all(|pair| text(&pair[0]["created_at"]) >= text(&pair[1]["created_at"])));
+    assert!(listed[0]["bytes"].as_u64().unwrap() > 100 << 20);
+    let gone = |arguments: &[&str]| -> Vec<(String, String)> {
+        let collected = place.json(arguments);
+        collected.as_array().unwrap().iter().map(|item| (text(&item["kind"]), text(&item["fate"]))).collect()
+    };
+    let dry = gone(&["image", "gc", "--dry-run", "--json"]);
+    assert!(dry.iter().all(|(_, fate)| fate == "would be removed"), "{dry:?}");
+    let kinds: Vec<&str> = dry.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds, ["image", "layer", "layer"]);
+    assert_eq!(place.json(&["image", "list", "--json"]).as_array().unwrap().len(), 2);
+    let done = gone(&["image", "gc", "--json"]);
+    assert!(done.len() == 3 && done.iter().all(|(_, fate)| fate == "removed"), "{done:?}");
+    assert_eq!(gone(&["image", "gc", "--json"]), []);
+    assert_eq!(place.json(&["image", "list", "--json"])[0]["id"], listed[0]["id"]);
+    assert!(images::cache().join("images/layers").exists());
+    let id = place.up(&[]);
+    let busy = place.run(&["image", "gc", "--all", "--json"]).expect(0).json();
+    let stays = busy.as_array().unwrap().iter().filter(|item| text(&item["fate"]).contains("in use")).count();
+    assert_eq!(stays, 4, "{busy}");
+    place.exec(&id, &["cat", "/root/good"]).expect(1);
+    place.exec(&id, &["sudo", "cat", "/root/good"]).expect(0);
+    place.run(&["machine", "down", &id]).expect(0);
+}
+
+#[test]
+fn the_machine_of_a_failed_step_can_be_kept_for_a_look() {
+    let place = Place::with_steps(&[("fails", "echo here >/root/look\nexit 4\n")]);
+    let done = place.run(&["image", "build", "--keep-failed"]).expect(3).tells(&["machine ssh", "machine down"]);
+    let machines = place.json(&["machine", "list", "--json"]);
+    assert_eq!(machines.as_array().unwrap().len(), 1, "{machines}");
+    let id = text(&machines[0]["id"]);
+    assert!(done.stderr.contains(&id) && machines[0]["live"] == true, "{machines}");
+    assert_eq!(place.exec(&id, &["cat", "/root/look"]).expect(0).text(), "here\n");
+    let seen = place.run(&["machine", "ssh", &id, "cat", "/root/look", ";", "exit", "5"]).expect(5);
+    assert!(seen.text().contains("here"), "{}", seen.text());
+    let kept = place.run(&["audit", "--json"]).expect(5).json();
+    assert!(kept.as_array().unwrap().iter().all(|finding| finding["standing"] == "kept"), "{kept}");
+    place.run(&["audit", "--fix"]).expect(5);
+    place.exec(&id, &["true"]).expect(0);
+    place.run(&["machine", "down", &id]).expect(0);
+    place.assert_clean();
+}
+
+#[test]
+fn all_images_can_be_baked_at_once() {
+    let place = Place::with_steps(&[("slow", "sleep 1\n")]);
+    place.own_images();
+    let arguments = ["bootstrap-linux-dev", "--distros", "debian12", "--parallel", "--json"];
+    // Two processes that want the same image: one makes it, the other one waits and uses it.
+    let both = [place.start(&arguments), place.start(&arguments)];
+    let ids: Vec<Value> = both.into_iter().map(|bake| bake.end().expect(0).json()[0]["id"].clone()).collect();
+    assert_eq!(ids[0], ids[1]);
+    let listed = place.json(&["image", "list", "--json"]);
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["id"]), (1, &ids[0]));
+    let runs = place.json(&["runs", "list", "--json"]);
+    for run in runs.as_array().unwrap() {
+        place.assert_certified(run["id"].as_str().unwrap());
+    }
+    place.assert_clean();
+}
+
+#[test]
+fn a_dead_mirror_does_not_matter_where_the_image_is_there() {
+    let place = Place::small();
+    place.settings("[local]\ndebian-mirror = \"http://127.0.0.1:9/debian\"\n");
+    let id = place.up(&[]);
+    place.run(&["machine", "down", &id]).expect(0);
+    place.assert_clean();
+}

@@ -1,0 +1,165 @@
+//! `kill -9` in each phase: what is left is listed exactly, ends by itself, and can be removed at once.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::tool::{Place, Running};
+use crate::support::{leftovers, mercurial};
+
+/// The grace, and room for a busy computer to remove files.
+const SOON: Duration = Duration::from_secs(30);
+
+const SLEEPER: &str = "echo the step has begun\nsleep 1000\n";
+
+/// Kills the driver, which never gets to do anything about it.
+fn kill(running: Running) {
+    running.signal(Signal::KILL);
+    running.end_within(SOON).expect(128 + 9);
+}
+
+/// `audit` lists exactly what is left; `--fix` removes all of it at once; the run is certified.
+fn fixed_at_once(place: &Place) {
+    let run = place.latest();
+    let found = place.run(&["audit", "--json"]).expect(5).json();
+    let found = found.as_array().unwrap();
+    assert!(!found.is_empty());
+    for finding in found {
+        assert_eq!(finding["run"], run.as_str(), "{finding}");
+        assert_eq!(finding["standing"], "orphaned", "{finding}");
+    }
+    let certificate = place.run(&["audit", "--run", &run, "--json"]).expect(5).json();
+    assert_eq!(certificate["clean"], false);
+    assert_eq!(certificate["remaining"].as_array().unwrap().len(), found.len());
+    let dry = place.run(&["audit", "--fix", "--dry-run"]).expect(5);
+    assert!(dry.text().contains("would be removed"), "{}", dry.text());
+    assert!(!leftovers::of(&place.state).is_empty(), "a dry run removes nothing");
+    place.run(&["audit", "--fix"]).expect(0);
+    place.assert_certified(&run);
+    place.assert_clean();
+    let shown = place.json(&["runs", "show", &run, "--json"]);
+    assert_eq!((&shown["state"], &shown["exit_code"]), (&"ended".into(), &4.into()), "{shown}");
+}
+
+/// Nothing is left when the grace is over, though nobody did anything; then the record is set right.
+fn ends_by_itself(place: &Place) {
+    let run = place.latest();
+    leftovers::gone_within(&place.state, SOON);
+    // The journal did not see it go: `audit` looks and closes what is not there any more.
+    place.run(&["audit", "--json"]).expect(0);
+    place.assert_certified(&run);
+    place.assert_clean();
+}
+
+#[test]
+fn while_the_base_is_made() {
+    for (grace, check) in [("1h", fixed_at_once as fn(&Place)), ("3s", ends_by_itself)] {
+        let place = Place::new();
+        let running = place.start(&["image", "build", "--grace", grace]);
+        place.wait_for_step("packages come from", &running);
+        while leftovers::processes(&place.state).len() < 2 {
+            assert!(running.lives(), "{}", running.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        kill(running);
+        check(&place);
+    }
+}
+
+#[test]
+fn while_a_bake_step_runs() {
+    let place = Place::with_steps(&[("sleeper", SLEEPER)]);
+    for (grace, check) in [("1h", fixed_at_once as fn(&Place)), ("3s", ends_by_itself)] {
+        let running = place.start(&["image", "build", "--grace", grace]);
+        place.wait_for_step("the step has begun", &running);
+        kill(running);
+        check(&place);
+    }
+}
+
+#[test]
+fn while_a_machine_boots() {
+    let place = Place::small();
+    for pause in [0, 3, 10, 25, 50, 100] {
+        let running = place.start(&["machine", "up", "--grace", "3s", "--ttl", "3s"]);
+        running.wait_for("Booting");
+        std::thread::sleep(Duration::from_millis(pause));
+        running.signal(Signal::KILL);
+        let code = running.end_within(SOON).code();
+        assert!([0, 137].contains(&code), "{code}");
+        let run = place.latest();
+        leftovers::ended_within(&place.state, SOON);
+        let found = place.run(&["audit", "--json"]);
+        assert_eq!(found.code(), if leftovers::of(&place.state).is_empty() { 0 } else { 5 }, "{found:?}");
+        place.run(&["audit", "--fix"]).expect(0);
+        place.assert_certified(&run);
+        place.assert_clean();
+    }
+    let id = place.up(&[]);
+    place.exec(&id, &["true"]).expect(0);
+    place.run(&["machine", "down", &id]).expect(0);
+    place.assert_clean();
+}
+
+#[test]
+fn at_any_moment_of_a_bake() {
+    let place = Place::with_steps(&[("one", "echo one >/root/one\n"), ("two", "echo two >/root/two\n")]);
+    place.own_images();
+    for pause in [20, 60, 100, 150, 200, 250, 300, 400, 500, 700] {
+        let running = place.start(&["image", "build", "--grace", "1h"]);
+        running.wait_for(" ...");
+        std::thread::sleep(Duration::from_millis(pause));
+        running.signal(Signal::KILL);
+        let code = running.end_within(SOON).code();
+        let found = place.run(&["audit", "--fix"]).expect(0);
+        assert!(!found.stderr.contains("panicked"), "{found:?}");
+        place.assert_certified(&place.latest());
+        place.assert_clean();
+        // One that was killed after its last word has made the image as well; the next would have nothing to do.
+        let images = place.json(&["image", "list", "--json"]);
+        let whole = |image: &serde_json::Value| image["layers"][3]["name"] == "two";
+        if code == 0 || images.as_array().unwrap().iter().any(whole) {
+            break;
+        }
+    }
+    // Whatever was cut off, the next bake goes on from there, and what it makes is whole.
+    place.run(&["image", "build"]).expect(0);
+    let id = place.up(&[]);
+    assert_eq!(place.exec(&id, &["sudo", "cat", "/root/one", "/root/two"]).expect(0).text(), "one\ntwo\n");
+    place.run(&["machine", "down", &id]).expect(0);
+    let passage = std::fs::read_dir(place.state.join("images/tmp")).into_iter().flatten().count();
+    assert_eq!(passage, 0, "half a layer stays in images/tmp");
+    place.assert_clean();
+}
+
+#[test]
+fn while_the_machine_is_prepared_and_while_tests_run() {
+    let place = Place::whole();
+    let checkout = mercurial::small(place.path(), &[("test-hangs.t", "  $ sleep 1000\n"), ("test-ok.t", "  $ true\n")]);
+    let command = |test, grace| {
+        let source = ["run-tests-linux", "--grace", grace, "--source", checkout.to_str().unwrap(), test];
+        [&source[..], &mercurial::READY_HG].concat()
+    };
+    for (marker, grace, check) in [
+        ("Preparing /hgwork", "1h", fixed_at_once as fn(&Place)),
+        ("Pushing", "3s", ends_by_itself),
+        ("running 1 tests", "3s", ends_by_itself),
+    ] {
+        let running = place.start(&command("test-hangs.t", grace));
+        running.wait_for(marker);
+        kill(running);
+        check(&place);
+    }
+    let running = place.start(&command("test-hangs.t", "1h"));
+    running.wait_for("running 1 tests");
+    kill(running);
+    // The next run is not disturbed by what lies there still.
+    place.run(&command("test-ok.t", "60s")).expect(0);
+    let runs = place.json(&["runs", "list", "--json"]);
+    let (next, killed) = (runs[0]["id"].as_str().unwrap(), runs[1]["id"].as_str().unwrap());
+    place.assert_certified(next);
+    assert_eq!((&runs[1]["state"], &runs[1]["alive"]), (&"running".into(), &false.into()));
+    place.run(&["audit", "--fix"]).expect(0);
+    place.assert_certified(killed);
+    place.assert_clean();
+}

@@ -1,0 +1,339 @@
+//! Machines by hand.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::alone;
+use crate::support::leftovers;
+use crate::support::mercurial;
+use crate::support::tool::{BINARY, Place, Running, clear, is_root, skip};
+
+#[test]
+fn a_commands_output_and_status_come_through_apart() {
+    let place = Place::small();
+    let id = place.up(&[]);
+    let done = place.exec(&id, &["sh", "-c", "echo out; echo err >&2; exit 7"]).expect(7);
+    assert_eq!((done.text().as_str(), done.stderr.as_str()), ("out\n", "err\n"));
+    for status in [0, 1, 254, 255] {
+        place.exec(&id, &["sh", "-c", &format!("exit {status}")]).expect(status);
+    }
+    for (signal, number) in [("KILL", 9), ("TERM", 15), ("SEGV", 11)] {
+        place.exec(&id, &["bash", "-c", &format!("kill -{signal} $$")]).expect(128 + number);
+    }
+    place.exec(&id, &["no-such-command"]).expect(127);
+    // No shell comes in between.
+    let words = ["a b", "$HOME", "'\"\\", "*", "", "-n", "ä\nö"];
+    let all: Vec<&str> = ["printf", "<%s>"].into_iter().chain(words).collect();
+    let expected: String = words.iter().map(|word| format!("<{word}>")).collect();
+    assert_eq!(place.exec(&id, &all).expect(0).text(), expected);
+    assert_eq!(place.exec(&id, &["id", "-un"]).expect(0).text(), "hg\n");
+    assert_eq!(place.exec(&id, &["sudo", "-n", "id", "-u"]).expect(0).text(), "0\n");
+
+    let mut command = place.command(&["machine", "exec", &id, "--", "sh", "-c", "sha1sum; exit 3"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&[b'x'; 300_000]).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{}  -\n", sha1(&[b'x'; 300_000])));
+    place.run(&["machine", "down", &id]).expect(0);
+    place.assert_clean();
+}
+
+fn sha1(bytes: &[u8]) -> String {
+    use sha1::Digest;
+    sha1::Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn several_machines_share_nothing() {
+    let place = Place::small();
+    let ids = [(); 3].map(|()| place.start(&["machine", "up"]));
+    let ids = ids.map(|running| running.end().expect(0).text().trim().to_owned());
+    let listed = place.json(&["machine", "list", "--json"]);
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.len(), 3);
+    for (newer, older) in listed.iter().zip(&listed[1..]) {
+        let made =
+            |machine: &serde_json::Value| machine["created_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        assert!(made(newer) >= made(older), "newest first");
+    }
+    for machine in listed {
+        assert!(ids.contains(&machine["id"].as_str().unwrap().to_owned()));
+        assert_eq!((&machine["live"], &machine["provider"]), (&true.into(), &"local".into()));
+        assert!(machine["age_seconds"].as_i64().unwrap() >= 0 && machine["expires_at"].is_string(), "{machine}");
+    }
+    for id in &ids {
+        assert_eq!(place.exec(id, &["hostname"]).expect(0).text().trim(), id);
+        place
+            .exec(id, &["sh", "-c", "test ! -e /tmp/mine && test ! -e /var/tmp/mine && touch /tmp/mine /var/tmp/mine"])
+            .expect(0);
+        place
+            .exec(id, &["python3", "-c", "import socket; s = socket.socket(); s.bind(('127.0.0.1', 8765)); s.listen()"])
+            .expect(0);
+        let processes = place.exec(id, &["sh", "-c", "ls -d /proc/[0-9]* | wc -l"]).expect(0).text();
+        assert!(processes.trim().parse::<u32>().unwrap() < 12, "{processes}");
+    }
+    // By the beginning of an id; one that is in use no more leaves the others alone.
+    place.run(&["machine", "down", &ids[0][..8]]).expect(0);
+    place.exec(&ids[0], &["true"]).expect(2);
+    place.exec(&ids[1], &["true"]).expect(0);
+    let dry = place.run(&["machine", "down", "--dry-run", &ids[1]]).expect(0);
+    assert!(dry.text().contains("would remove process"), "{}", dry.text());
+    let kept = place.run(&["audit", "--json"]).expect(5).json();
+    assert!(kept.as_array().unwrap().iter().all(|finding| finding["standing"] == "kept"), "{kept}");
+    place.run(&["audit", "--fix"]).expect(5);
+    place.run(&["machine", "down", &ids[1], &ids[2]]).expect(0);
+    place.assert_clean();
+    for run in place.json(&["runs", "list", "--json"]).as_array().unwrap() {
+        place.assert_certified(run["id"].as_str().unwrap());
+    }
+}
+
+/// Fails unless two folders hold the same.
+fn same(one: &Path, other: &Path) {
+    let script = r#"for d; do (cd "$d" && find . -printf '%P %y %l %m\n' | sort && find . -type f -print0 | sort -z | xargs -0 sha1sum) >"$d.list"; done
+                    diff "$1.list" "$2.list""#;
+    let output = Command::new("sh").args(["-c", script, "sh"]).args([one, other]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn folders_travel_both_ways() {
+    let place = Place::small();
+    let tree = place.path().join("tree");
+    std::fs::create_dir_all(tree.join("a folder/deep")).unwrap();
+    std::fs::create_dir(tree.join("empty")).unwrap();
+    let noise: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    std::fs::write(tree.join("a folder/noise"), &noise).unwrap();
+    std::fs::write(tree.join("a folder/deep/ä'\"$"), "x").unwrap();
+    std::fs::write(tree.join("program"), "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(tree.join("program"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink("program", tree.join("link")).unwrap();
+    std::os::unix::fs::symlink("nowhere", tree.join("dangling")).unwrap();
+    for number in 0..200 {
+        std::fs::write(tree.join("a folder/deep").join(number.to_string()), number.to_string()).unwrap();
+    }
+    let id = place.up(&[]);
+    let (there, back) = (format!("{id}:/tmp/there"), place.path().join("back"));
+    let copied = place.json(&["machine", "cp", "--json", tree.to_str().unwrap(), &there]);
+    assert!(copied["files"].as_u64().unwrap() >= 203 && copied["bytes"].as_u64().unwrap() > 3_000_000, "{copied}");
+    place.exec(&id, &["test", "-x", "/tmp/there/program"]).expect(0);
+    place.run(&["machine", "cp", &there, back.to_str().unwrap()]).expect(0).tells(&["Copied"]);
+    same(&tree, &back);
+    // Into a folder that is there, under the name it has; one file to a new name; the home folder.
+    place.run(&["machine", "cp", tree.to_str().unwrap(), &there]).expect(0);
+    place.exec(&id, &["test", "-x", "/tmp/there/tree/program"]).expect(0);
+    let file = tree.join("program");
+    place.run(&["machine", "cp", file.to_str().unwrap(), &format!("{id}:renamed")]).expect(0);
+    place.exec(&id, &["test", "-x", "/home/hg/renamed"]).expect(0);
+    let missing = place.run(&["machine", "cp", "/no/such/file", &there]).expect(2);
+    missing.tells(&["`/no/such/file`"]);
+    let missing = place.run(&["machine", "cp", &format!("{id}:/no/such"), back.to_str().unwrap()]);
+    assert!([2, 3].contains(&missing.code()) && missing.stderr.contains("/no/such"), "{missing:?}");
+    let denied = place.run(&["machine", "cp", file.to_str().unwrap(), &format!("{id}:/root/x")]);
+    assert!(denied.code() != 0 && denied.stderr.contains("/root/x"), "{denied:?}");
+    place.run(&["machine", "cp", "a", "b"]).expect(2);
+    place.run(&["machine", "down", &id]).expect(0);
+    place.assert_clean();
+}
+
+/// Runs its arguments on a terminal of 40 rows and 132 columns, types what it reads line by line, resizes in between.
+const TERMINAL: &str = r#"
+import fcntl, os, pty, struct, sys, termios, threading, time
+def size(rows, columns):
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+master, slave = pty.openpty()
+size(40, 132)
+pid = os.fork()
+if pid == 0:
+    os.close(master)
+    os.login_tty(slave) if hasattr(os, "login_tty") else (os.setsid(), fcntl.ioctl(slave, termios.TIOCSCTTY, 0), [os.dup2(slave, n) for n in (0, 1, 2)])
+    os.execv(sys.argv[1], sys.argv[1:])
+os.close(slave)
+seen = b""
+def until(marker):
+    global seen
+    end = time.time() + 60
+    while marker not in seen:
+        assert time.time() < end, seen
+        seen += os.read(master, 65536)
+    seen = seen[seen.index(marker) + len(marker):]
+def say(line):
+    os.write(master, line.encode() + b"\n")
+until(b"$ ")
+say("echo size $(stty size) kind $TERM")
+until(b"size 40 132 kind xterm-256color")
+size(24, 80)
+say("sleep 0.5; echo now $(stty size)")
+until(b"now 24 80")
+# Ctrl-C ends the remote command and not us.
+say("echo begun; sleep 1000")
+until(b"begun\r\n")
+time.sleep(0.2)
+os.write(master, b"\x03")
+say("echo status $?")
+until(b"status 130")
+say("exit 42")
+try:
+    while os.read(master, 65536): pass
+except OSError: pass
+_, status = os.waitpid(pid, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+"#;
+
+#[test]
+fn a_login_is_a_real_terminal() {
+    let place = Place::small();
+    let id = place.up(&[]);
+    let inner = place.command(&["machine", "ssh", &id]);
+    let mut command = Command::new("/usr/bin/python3");
+    clear(&mut command, &place.home);
+    command.env("TERM", "xterm-256color").args(["-c", TERMINAL]).arg(inner.get_program()).args(inner.get_args());
+    Running::start(command).end().expect(42);
+    // Without a terminal here, and with a command.
+    let done = place.run(&["machine", "ssh", &id, "echo", "$HOME;", "exit", "9"]).expect(9);
+    assert_eq!(done.text(), "/home/hg\n");
+    place.run(&["machine", "down", &id]).expect(0);
+    place.assert_clean();
+}
+
+#[test]
+fn a_machine_ends_at_its_expiry() {
+    let place = Place::small();
+    let id = place.up(&["--ttl", "4s"]);
+    leftovers::gone_within(&place.state, Duration::from_secs(30));
+    let late = place.exec(&id, &["true"]);
+    assert!([2, 4].contains(&late.code()) && !late.stderr.contains("panicked"), "{late:?}");
+    place.run(&["audit", "--fix"]).expect(0);
+    assert_eq!(place.json(&["machine", "list", "--json"]), serde_json::json!([]));
+    place.assert_clean();
+}
+
+#[test]
+fn a_machine_sees_loopback_only_unless_asked() {
+    let place = Place::small();
+    let devices = "cut -d : -f 1 /proc/net/dev | tail -n +3 | tr -d ' ' | sort | tr '\\n' ' '";
+    let alone = place.up(&[]);
+    assert_eq!(place.exec(&alone, &["sh", "-c", devices]).expect(0).text(), "lo ");
+    let route = place.exec(&alone, &["ip", "route", "show", "table", "all"]).expect(0).text();
+    assert!(!route.contains("default"), "{route}");
+    // A port of this computer is not one of the machine's.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let knock = format!("exec 3<>/dev/tcp/127.0.0.1/{}", listener.local_addr().unwrap().port());
+    place.exec(&alone, &["bash", "-c", &knock]).expect(1);
+    let host = place.up(&["--network", "host"]);
+    let seen = place.exec(&host, &["sh", "-c", devices]).expect(0).text();
+    let here = Command::new("sh").args(["-c", devices]).output().unwrap();
+    assert_eq!(seen, String::from_utf8_lossy(&here.stdout));
+    place.exec(&host, &["bash", "-c", &knock]).expect(0);
+    place.run(&["machine", "down", &alone, &host]).expect(0);
+    place.assert_clean();
+}
+
+#[test]
+fn caps_have_effect() {
+    if !is_root() {
+        return skip("only root has control groups for certain");
+    }
+    let place = Place::small();
+    let id = place.up(&["--cpus", "0.25", "--memory", "96M"]);
+    let eats = "x = bytearray(300 << 20); print(len(x))";
+    let done = place.exec(&id, &["python3", "-c", eats]);
+    assert!(done.code() != 0 && done.text().is_empty(), "{done:?}");
+    let burns = "import time\nt = time.time()\nwhile time.time() < t + 3: pass\nprint(time.process_time())";
+    let spent: f64 = place.exec(&id, &["python3", "-c", burns]).expect(0).text().trim().parse().unwrap();
+    assert!(spent < 1.5, "{spent} s of processor time in 3 s with a quarter of a processor");
+    place.run(&["machine", "down", &id]).expect(0);
+    place.assert_clean();
+}
+
+#[test]
+fn a_second_volume_is_a_disk() {
+    if !is_root() {
+        return skip("only root can make loop devices");
+    }
+    let place = Place::small();
+    let up = place.json(&["machine", "up", "--volume", "64M", "--json"]);
+    let id = up["id"].as_str().unwrap().to_owned();
+    assert_eq!(up["volume"], "/dev/hg-volume", "{up}");
+    let size = place.exec(&id, &["sudo", "blockdev", "--getsize64", "/dev/hg-volume"]).expect(0).text();
+    assert_eq!(size.trim(), (64 << 20).to_string());
+    place.exec(&id, &["sh", "-c", "sudo mkfs.ext4 -q /dev/hg-volume && sudo mount /dev/hg-volume /mnt"]).expect(0);
+    place.run(&["machine", "down", &id]).expect(0);
+    place.assert_clean();
+}
+
+/// The most memory that a process ever had, in MiB, until it ended.
+fn peak_of(child: &mut std::process::Child) -> (u64, std::process::ExitStatus) {
+    let (path, end) = (format!("/proc/{}/status", child.id()), Instant::now() + Duration::from_secs(300));
+    let mut peak = 0;
+    loop {
+        let status = std::fs::read_to_string(&path).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or_default();
+        peak = peak.max(kib / 1024);
+        if let Some(status) = child.try_wait().unwrap() {
+            return (peak, status);
+        }
+        if Instant::now() > end {
+            let _ = child.kill();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn much_and_binary_output_comes_through_whole_in_little_memory() {
+    let place = Place::small();
+    let _alone = alone();
+    let id = place.up(&[]);
+    let (file, size) = (place.path().join("output"), 200 << 20);
+    // Every byte value, in an order that does not repeat with the size of any buffer.
+    let noise = format!(
+        "import sys\nb = bytes((i * 7 + i // 251) % 256 for i in range(1 << 20))\nfor _ in range({}): sys.stdout.buffer.write(b)",
+        size >> 20
+    );
+    let mut command = place.command(&["machine", "exec", &id, "--", "python3", "-c", &noise]);
+    command.stdin(Stdio::null()).stdout(File::create(&file).unwrap()).stderr(Stdio::inherit());
+    let (peak, status) = peak_of(&mut command.spawn().unwrap());
+    assert!(status.success() && peak > 0);
+    assert!(peak < 100, "{peak} MiB");
+    let written = std::fs::read(&file).unwrap();
+    let piece: Vec<u8> = (0..1_u32 << 20).map(|i| ((i * 7 + i / 251) % 256) as u8).collect();
+    assert_eq!(written.len(), size);
+    assert!(written.chunks(1 << 20).all(|chunk| chunk == piece));
+    place.run(&["machine", "down", &id]).expect(0);
+    place.assert_clean();
+}
+
+#[test]
+fn a_run_with_much_output_logs_all_of_it_in_little_memory() {
+    let place = Place::whole();
+    let _alone = alone();
+    let loud =
+        "import sys\nb = bytes(i % 256 for i in range(1 << 20))\nfor _ in range(200): sys.stdout.buffer.write(b)\n";
+    let test = "  $ \"$PYTHON\" \"$TESTDIR/loud.py\"\n";
+    let checkout = mercurial::small(place.path(), &[("loud.py", loud), ("test-loud.t", test)]);
+    let mut command = Command::new(BINARY);
+    clear(&mut command, &place.home);
+    let arguments = ["run-tests-linux", "--source", checkout.to_str().unwrap(), "test-loud.t"];
+    command.current_dir(&place.home).arg("--state-path").arg(&place.state).args(arguments);
+    command.args(mercurial::READY_HG).arg("--debug");
+    let file = place.path().join("output");
+    command.stdin(Stdio::null()).stdout(File::create(&file).unwrap()).stderr(Stdio::inherit());
+    let (peak, status) = peak_of(&mut command.spawn().unwrap());
+    assert!(status.success(), "{status}");
+    assert!(peak < 100, "{peak} MiB");
+    let (shown, run) = (std::fs::metadata(&file).unwrap().len(), place.latest());
+    let log = std::fs::read(place.state.join("runs").join(&run).join("output.log")).unwrap();
+    assert!(shown >= 200 << 20 && log.len() as u64 >= shown, "{shown} {}", log.len());
+    let count = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == 0xfe).count();
+    assert_eq!((count(&log), count(&std::fs::read(&file).unwrap())), (200 << 12, 200 << 12));
+    place.assert_certified(&run);
+    place.assert_clean();
+}

@@ -1,0 +1,19 @@
+//! The real binary, end to end: what a user types, what comes out, and that nothing is left.
+
+mod bad_input;
+mod hosts;
+mod images;
+mod interrupts;
+mod kills;
+mod machines;
+mod runs;
+mod suite;
+mod users;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Held by tests that need both processors for themselves for many seconds, so that their deadlines hold.
+fn alone() -> MutexGuard<'static, ()> {
+    static HEAVY: Mutex<()> = Mutex::new(());
+    HEAVY.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,229 @@
+//! The main job: Mercurial's test suite on a real machine.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::alone;
+use crate::support::mercurial::{self, READY_HG, hg};
+use crate::support::tool::{Place, is_root, skip};
+
+/// The arguments of a run over a checkout of our own.
+fn over<'a>(checkout: &'a std::path::Path, further: &[&'a str]) -> Vec<&'a str> {
+    [&["run-tests-linux", "--source", checkout.to_str().unwrap()], further, &READY_HG].concat()
+}
+
+fn outcomes(results: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let tests = results["tests"].as_array().unwrap();
+    tests.iter().map(|test| (text(&test["name"]), text(&test["outcome"]))).collect()
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(name, outcome)| ((*name).to_owned(), (*outcome).to_owned())).collect()
+}
+
+#[test]
+fn three_named_tests_really_run() {
+    let place = Place::whole();
+    let _alone = alone();
+    let names = ["test-add.t", "test-commit.t", "test-merge1.t"];
+    let done = place.run(&[&["run-tests-linux"][..], &names].concat()).expect(0);
+    let done = done.tells(&["PASSED: 3 tests, 3 passed", "setup share", "Nothing is left behind", "--local"]);
+    assert!(done.stderr.contains("# Ran 3 tests, 0 skipped, 0 failed."), "{}", done.stderr);
+    let run = place.latest();
+    place.assert_certified(&run);
+    let shown = place.json(&["runs", "show", &run, "--json"]);
+    let results = std::fs::read(place.state.join("runs").join(&run).join("results.json")).unwrap();
+    let results: Value = serde_json::from_slice(&results).unwrap();
+    assert_eq!(shown["results"], results);
+    assert_eq!(outcomes(&results), pairs(&names.map(|name| (name, "passed"))));
+    for test in results["tests"].as_array().unwrap() {
+        assert!(test["seconds"].as_f64().unwrap() > 0.05, "{test}");
+    }
+    let time = |part: &str| results["time"][part].as_f64().unwrap();
+    assert!(time("tests") > 1.0 && time("setup") > 0.0, "{results}");
+    assert!((time("image") + time("setup") + time("tests")) < time("total"), "{results}");
+    let log = place.run(&["runs", "logs", &run]).expect(0).text();
+    assert!(log.contains(&done.text()) && log.contains("# Ran 3 tests, 0 skipped, 0 failed."), "{log}");
+    assert_eq!(log.as_bytes(), std::fs::read(place.state.join("runs").join(&run).join("output.log")).unwrap());
+    place.assert_clean();
+}
+
+#[test]
+fn results_tell_every_outcome_and_the_exit_code_follows() {
+    let place = Place::whole();
+    let checkout = mercurial::small(
+        place.path(),
+        &[
+            ("test-broken.t", "  $ echo one\n  two\n"),
+            ("test-ok.t", "  $ echo one\n  one\n"),
+            ("test-skipped.t", "#require no-such-feature-at-all\n  $ true\n"),
+            ("test-skips.t", "  $ exit 80\n"),
+        ],
+    );
+    let junit = place.path().join("junit.xml");
+    let all = ["test-broken.t", "test-ok.t", "test-skips.t", "--json", "--junit", junit.to_str().unwrap()];
+    let done = place.run(&over(&checkout, &all)).expect(1).tells(&["FAILED", "test-broken.t"]);
+    let results = done.json();
+    let expected = [("test-broken.t", "failed"), ("test-ok.t", "passed"), ("test-skips.t", "skipped")];
+    assert_eq!(outcomes(&results), pairs(&expected));
+    assert_eq!((&results["verdict"], &results["runner"]["value"]), (&"failed".into(), &1.into()), "{results}");
+    assert_eq!(results["counts"], serde_json::json!({"total": 3, "passed": 1, "failed": 1, "skipped": 1, "lost": 0}));
+    let detail = results["tests"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("$ echo one\n  one\n"), "{detail}");
+    assert!(done.stderr.contains("-  two") && done.stderr.contains("+  one"), "{}", done.stderr);
+    let run = place.latest();
+    assert_eq!(results["id"], run.as_str());
+    let text = std::fs::read_to_string(&junit).unwrap();
+    assert_eq!(text, std::fs::read_to_string(place.state.join("runs").join(&run).join("junit.xml")).unwrap());
+    let read = quick_junit::Report::deserialize_from_str(&text).unwrap();
+    assert_eq!((read.tests, read.failures, read.errors), (3, 1, 0), "{text}");
+    place.assert_certified(&run);
+
+    place.run(&over(&checkout, &["test-ok.t"])).expect(0);
+    let unknown = place.run(&over(&checkout, &["test-broke.t"])).expect(2);
+    unknown.tells(&["`test-broke.t`", "Did you mean `test-broken.t`?", "Nothing is left behind"]);
+    place.run(&over(&checkout, &["test-skips.t"])).tells(&["Nothing is left behind"]);
+    place.assert_clean();
+}
+
+#[test]
+fn a_test_that_hangs_is_lost_when_its_time_is_over() {
+    let place = Place::whole();
+    let tests = [("test-a-ok.t", "  $ true\n"), ("test-hangs.t", "  $ sleep 1000\n")];
+    let checkout = mercurial::small(place.path(), &tests);
+    let arguments = ["--timeout", "15s", "--json", "test-a-ok.t", "test-hangs.t"];
+    let done = place.run(&over(&checkout, &arguments)).expect(4).tells(&["INCOMPLETE", "test-hangs.t"]);
+    let results = done.json();
+    assert_eq!(results["verdict"], "incomplete");
+    assert_eq!(outcomes(&results), pairs(&[("test-a-ok.t", "passed"), ("test-hangs.t", "lost")]));
+    assert_eq!(results["runner"]["kind"], "lost", "{results}");
+    assert!(done.took < Duration::from_secs(90));
+    place.assert_clean();
+}
+
+#[test]
+fn a_machine_that_dies_under_its_tests_makes_them_lost() {
+    let place = Place::whole();
+    let tests = [("test-a-ok.t", "  $ true\n"), ("test-hangs.t", "  $ sleep 1000\n")];
+    let checkout = mercurial::small(place.path(), &tests);
+    let all = over(&checkout, &["--json", "test-a-ok.t", "test-hangs.t"]);
+    let running = place.start(&[&all[..], &["-j2"]].concat());
+    running.wait_for("running 2 tests");
+    let machine = std::fs::read_dir(place.state.join("machines")).unwrap().flatten().next().unwrap().path();
+    let facts: Value = serde_json::from_slice(&std::fs::read(machine.join("guard.json")).unwrap()).unwrap();
+    let init = i32::try_from(facts["init"]["pid"].as_i64().unwrap()).unwrap();
+    running.wait_for("processes \n.");
+    // The report is followed beside the output; nothing can be seen here of how far that is.
+    std::thread::sleep(Duration::from_secs(1));
+    rustix::process::kill_process(rustix::process::Pid::from_raw(init).unwrap(), rustix::process::Signal::KILL)
+        .unwrap();
+    let done = running.end_within(Duration::from_secs(120)).expect(4).tells(&["INCOMPLETE", "Nothing is left behind"]);
+    let results = done.json();
+    assert_eq!(outcomes(&results), pairs(&[("test-a-ok.t", "passed"), ("test-hangs.t", "lost")]), "{results}");
+    assert_eq!(results["runner"]["kind"], "lost");
+    place.assert_certified(results["id"].as_str().unwrap());
+    place.assert_clean();
+}
+
+#[test]
+fn two_runs_at_once_do_not_disturb_each_other() {
+    let place = Place::whole();
+    let checkout = mercurial::small(place.path(), &[("test-ok.t", "  $ sleep 2\n")]);
+    let runs = [(); 2].map(|()| place.start(&over(&checkout, &["--json", "test-ok.t"])));
+    let ids: Vec<String> =
+        runs.into_iter().map(|run| run.end().expect(0).json()["id"].as_str().unwrap().to_owned()).collect();
+    assert_ne!(ids[0], ids[1]);
+    ids.iter().for_each(|id| drop(place.assert_certified(id)));
+    place.assert_clean();
+}
+
+#[test]
+fn related_history_and_uncommitted_changes_travel() {
+    let place = Place::whole();
+    let checkout = mercurial::related(place.path());
+    let test = |name: &str| checkout.join("tests").join(name);
+    std::fs::write(test("test-new.t"), "  $ cat \"$TESTDIR/data.txt\"\n  committed\n").unwrap();
+    std::fs::write(test("data.txt"), "committed\n").unwrap();
+    hg(&checkout, &["commit", "-q", "-A", "-m", "new"]);
+    let done = place.run(&over(&checkout, &["--json", "test-new.t"])).expect(0);
+    let node = hg(&checkout, &["log", "-r", ".", "-T", "{node}"]);
+    let source = done.json()["source"].as_str().unwrap().to_owned();
+    assert!(source.contains(&node), "{source}");
+
+    // Modified, added, removed and renamed.
+    std::fs::write(test("data.txt"), "changed\n").unwrap();
+    std::fs::write(
+        test("test-added.t"),
+        "  $ cat \"$TESTDIR/data.txt\"\n  changed\n  $ ls \"$TESTDIR\" | grep -c -e '^test-add.t$' -e '^test-new.t$'\n  0\n  \
+         [1]\n  $ test -x \"$TESTDIR/run-tests.py\"\n",
+    )
+    .unwrap();
+    std::fs::write(test("never-added"), "").unwrap();
+    hg(&checkout, &["add", "-q", "tests/test-added.t"]);
+    hg(&checkout, &["remove", "-q", "tests/test-add.t"]);
+    hg(&checkout, &["rename", "-q", "tests/test-new.t", "tests/test-renamed.t"]);
+    let without = place.run(&over(&checkout, &["--json", "test-new.t"])).expect(0).json();
+    assert_eq!(without["counts"]["passed"], 1, "without the flag the committed state is tested");
+    let with = place.run(&over(&checkout, &["--working-copy", "--json", "test-added.t"])).expect(0).json();
+    assert!(with["source"].as_str().unwrap().contains("uncommitted changes"), "{with}");
+    place.run(&over(&checkout, &["--working-copy", "test-renamed.t"])).expect(1);
+    place.run(&over(&checkout, &["--working-copy", "test-new.t"])).expect(2).tells(&["`test-new.t`"]);
+
+    // An older revision, by name; a secret one.
+    let older = place.run(&over(&checkout, &["--revision", ".^", "test-new.t"])).expect(2);
+    older.tells(&["`test-new.t`"]);
+    hg(&checkout, &["commit", "-q", "-m", "secret", "--secret"]);
+    place.run(&over(&checkout, &["test-added.t"])).expect(2).tells(&["secret", "hg phase --draft"]);
+    place.run(&over(&checkout, &["--revision", "nope", "test-added.t"])).expect(2).tells(&["`nope`"]);
+    place.assert_clean();
+}
+
+#[test]
+fn a_changed_tree_is_built_and_tested() {
+    let place = Place::whole();
+    let _alone = alone();
+    let checkout = mercurial::related(place.path());
+    let file = checkout.join("mercurial/commands.py");
+    let text = std::fs::read_to_string(&file).unwrap();
+    // Every file that is added is told of in a way that the real test does not expect.
+    let broken = text.replacen("def add(ui, repo, *pats, **opts):", "def add(ui, repo, *pats, **opts):\n    ui.warn(b'broken\\n')\n    return add_(ui, repo, *pats, **opts)\n\n\ndef add_(ui, repo, *pats, **opts):", 1);
+    assert_ne!(text, broken);
+    std::fs::write(&file, broken).unwrap();
+    let arguments =
+        ["run-tests-linux", "--source", checkout.to_str().unwrap(), "--working-copy", "--json", "test-add.t"];
+    let done = place.run(&arguments).expect(1).tells(&["builds and installs Mercurial first"]);
+    let results = done.json();
+    assert_eq!(outcomes(&results), pairs(&[("test-add.t", "failed")]));
+    assert!(results["tests"][0]["detail"].as_str().unwrap().contains("  broken"), "{results}");
+    place.assert_clean();
+}
+
+#[test]
+fn the_work_folder_is_on_the_file_system_that_was_asked_for() {
+    if !is_root() {
+        return skip("only root can make file systems on a volume");
+    }
+    let place = Place::whole();
+    let test = "  $ stat -f -c %T \"$TESTTMP\"\n  KIND\n";
+    let kinds = [("tmpfs", "tmpfs"), ("ext4", "ext2/ext3"), ("xfs", "xfs"), ("btrfs", "btrfs")];
+    let texts: Vec<(String, String)> =
+        kinds.iter().map(|(name, kind)| (format!("test-{name}.t"), test.replace("KIND", kind))).collect();
+    let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let checkout = mercurial::small(place.path(), &texts);
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap();
+    for ((name, _), (test, _)) in kinds.iter().zip(&texts) {
+        if !known.split_whitespace().any(|known| known == *name) {
+            skip(&format!("this kernel may not know {name}"));
+            continue;
+        }
+        place.run(&over(&checkout, &["--filesystem", name, test])).expect(0);
+        place.assert_certified(&place.latest());
+    }
+    if !known.contains("jfs") {
+        let done = place.run(&over(&checkout, &["--filesystem", "jfs", "test-tmpfs.t"])).expect(3);
+        done.tells(&["jfs", "kernel", "hint:", "Nothing is left behind"]);
+    }
+    place.assert_clean();
+}

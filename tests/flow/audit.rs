@@ -1,0 +1,208 @@
+//! Holding the journal against what is there.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use automation::base::id::{MachineId, ResourceId, RunId};
+use automation::flow::audit::{Finding, Standing, World, as_row, findings, seen_gone, went_meanwhile};
+use automation::flow::later;
+use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
+use automation::model::provider::Provider;
+use automation::model::resource::{Fate, Observed, Resource, ResourceKind, ResourceState};
+use automation::model::run::{Driver, RunRecord, RunState};
+use automation::provider::host::HostProvider;
+use jiff::Timestamp;
+
+/// How the run stands whose rows are looked at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Run {
+    Alive,
+    Killed,
+    Ended,
+}
+
+/// What is stored of the machine: nothing, one that its run releases, one that was left on purpose until then.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stored {
+    No,
+    Own,
+    Kept(i64),
+}
+
+fn now() -> Timestamp {
+    "2026-11-20T12:00:00Z".parse().unwrap()
+}
+
+fn machine_id() -> MachineId {
+    "hg-1".parse().unwrap()
+}
+
+fn run_id() -> RunId {
+    "20261120-110000-aaaaaa".parse().unwrap()
+}
+
+fn row(kind: ResourceKind) -> Resource {
+    Resource {
+        id: ResourceId::random(),
+        run: run_id(),
+        machine: machine_id(),
+        provider: ProviderKind::Dummy,
+        kind,
+        name: format!("hg-1/{}", kind.name()),
+        locator: Some("as written".into()),
+        state: ResourceState::Present,
+        planned_at: now(),
+        gone_at: None,
+        note: None,
+    }
+}
+
+fn seen(kind: ResourceKind) -> Observed {
+    Observed { kind, machine: machine_id(), name: format!("hg-1/{}", kind.name()), locator: "as seen".into() }
+}
+
+fn machine(expires_at: Timestamp, kept: bool) -> Machine {
+    Machine {
+        id: machine_id(),
+        provider: ProviderKind::Dummy,
+        run: run_id(),
+        owner: "ann@example".into(),
+        image: "test".into(),
+        address: Address::Tcp { host: "hg-1".into(), port: 22 },
+        user: "hg".into(),
+        identity: "/s/key".into(),
+        host_key: HostKey::Exact { public: "ssh-ed25519 dummy".into() },
+        volume: None,
+        created_at: now(),
+        expires_at,
+        kept,
+    }
+}
+
+fn record(state: RunState) -> RunRecord {
+    RunRecord {
+        id: run_id(),
+        command: "test".into(),
+        arguments: vec![],
+        owner: "ann@example".into(),
+        driver: Driver { pid: 1, started: 1, boot: "b".into() },
+        state,
+        started_at: now(),
+        ended_at: None,
+        exit_code: None,
+        summary: None,
+    }
+}
+
+fn judge(kind: ResourceKind, run: Run, stored: Stored, observed: &[ResourceKind]) -> Finding {
+    let open = [row(kind)];
+    let observed: Vec<Observed> = observed.iter().map(|kind| seen(*kind)).collect();
+    let runs = [record(if run == Run::Ended { RunState::Ended } else { RunState::Running })];
+    let machines = match stored {
+        Stored::No => vec![],
+        Stored::Own => vec![machine(later(now(), Duration::from_secs(3600)), false)],
+        Stored::Kept(seconds) => vec![machine(now() + jiff::SignedDuration::from_secs(seconds), true)],
+    };
+    let alive = if run == Run::Alive { BTreeSet::from([run_id()]) } else { BTreeSet::new() };
+    let world = World { open: &open, observed: &observed, runs: &runs, machines: &machines, alive: &alive, now: now() };
+    let found = findings(&world);
+    found.into_iter().find(|finding| finding.run.is_some()).unwrap()
+}
+
+#[test]
+fn every_standing_of_a_row() {
+    use ResourceKind::{LoopDevice, Mount, Namespace, Process, RemoteFiles, Rootfs};
+    use Standing::{Expired, InUse, Kept, Orphaned, Vanished};
+    let up = [Rootfs, Process];
+    let table: &[(ResourceKind, Run, Stored, &[ResourceKind], Standing)] = &[
+        (Rootfs, Run::Alive, Stored::Own, &up, InUse),
+        // Planned, and about to be made.
+        (Rootfs, Run::Alive, Stored::No, &[], InUse),
+        (Rootfs, Run::Killed, Stored::Own, &up, Orphaned),
+        (Rootfs, Run::Killed, Stored::No, &up, Orphaned),
+        // Killed before it could hand the machine over.
+        (Rootfs, Run::Killed, Stored::Kept(60), &up, Orphaned),
+        // Its release failed: nobody meant to keep it.
+        (Rootfs, Run::Ended, Stored::Own, &up, Orphaned),
+        (Rootfs, Run::Ended, Stored::No, &up, Orphaned),
+        (Rootfs, Run::Ended, Stored::Kept(60), &up, Kept),
+        (Rootfs, Run::Ended, Stored::Kept(0), &up, Expired),
+        (Rootfs, Run::Ended, Stored::Kept(-60), &up, Expired),
+        (Rootfs, Run::Ended, Stored::Kept(60), &[Process], Vanished),
+        (LoopDevice, Run::Killed, Stored::Own, &up, Vanished),
+        // What lives inside of the machine stands and falls with its process.
+        (Mount, Run::Killed, Stored::Own, &up, Orphaned),
+        (Mount, Run::Killed, Stored::Own, &[Rootfs], Vanished),
+        (Namespace, Run::Ended, Stored::Kept(60), &up, Kept),
+        (Namespace, Run::Ended, Stored::Kept(60), &[Rootfs], Vanished),
+        // Files on a machine of somebody else's are not seen from here: they are believed to be there.
+        (RemoteFiles, Run::Alive, Stored::Own, &[], InUse),
+        (RemoteFiles, Run::Killed, Stored::Own, &[], Orphaned),
+        (RemoteFiles, Run::Ended, Stored::Own, &[], Orphaned),
+    ];
+    for (kind, run, stored, observed, expected) in table {
+        let finding = judge(*kind, *run, *stored, observed);
+        assert_eq!(finding.standing, *expected, "{kind:?} {run:?} {stored:?} {observed:?}");
+        assert_eq!(finding.standing.fixable(), !matches!(expected, InUse | Kept));
+    }
+}
+
+#[test]
+fn what_is_there_without_a_row_is_told_and_can_be_released_like_any_other() {
+    let observed = [seen(ResourceKind::Process), seen(ResourceKind::Rootfs)];
+    let open = [row(ResourceKind::Rootfs)];
+    let alive = BTreeSet::from([run_id()]);
+    let world = World { open: &open, observed: &observed, runs: &[], machines: &[], alive: &alive, now: now() };
+    let found = findings(&world);
+    let shown: Vec<_> = found.iter().map(|f| (f.kind, f.standing, f.locator.as_deref())).collect();
+    assert_eq!(
+        shown,
+        [
+            (ResourceKind::Rootfs, Standing::InUse, Some("as seen")),
+            (ResourceKind::Process, Standing::Unrecorded, Some("as seen")),
+        ]
+    );
+    assert!(found[1].standing.fixable() && found[1].run.is_none());
+    let row = as_row(&found[1], &run_id(), ProviderKind::Dummy, now());
+    assert_eq!((row.kind, row.name.as_str(), &row.machine), (found[1].kind, "hg-1/process", &found[1].machine));
+}
+
+#[test]
+fn rows_of_a_machine_that_is_gone_altogether_are_closed_and_no_others() {
+    let whole = [judge(ResourceKind::Rootfs, Run::Killed, Stored::Own, &[])];
+    let (gone, remaining) = seen_gone(whole.to_vec(), &[]);
+    assert_eq!((gone.len(), remaining.len()), (1, 0));
+    // Its folder is there: something may still be making it, or ending it.
+    let (gone, remaining) = seen_gone(whole.to_vec(), &[seen(ResourceKind::Rootfs)]);
+    assert_eq!((gone.len(), remaining.len()), (0, 1));
+    for unseen in [
+        judge(ResourceKind::RemoteFiles, Run::Killed, Stored::Own, &[]),
+        judge(ResourceKind::Rootfs, Run::Alive, Stored::No, &[]),
+    ] {
+        assert_eq!(seen_gone(vec![unseen.clone()], &[]), (vec![], vec![unseen]));
+    }
+}
+
+#[test]
+fn what_a_living_run_released_during_the_look_is_no_stranger() {
+    let observed = [seen(ResourceKind::Process)];
+    let world = World { open: &[], observed: &observed, runs: &[], machines: &[], alive: &BTreeSet::new(), now: now() };
+    let stranger = findings(&world).remove(0);
+    let closed = |at: i64| Resource {
+        state: ResourceState::Gone,
+        gone_at: Some(now() + jiff::SignedDuration::from_secs(at)),
+        ..row(ResourceKind::Process)
+    };
+    assert!(went_meanwhile(&stranger, &[closed(1)], now()));
+    assert!(!went_meanwhile(&stranger, &[closed(-1)], now()), "closed before, and there all the same");
+    assert!(!went_meanwhile(&stranger, &[Resource { kind: ResourceKind::Rootfs, ..closed(1) }], now()));
+    assert!(!went_meanwhile(&stranger, &[], now()));
+}
+
+#[tokio::test]
+async fn a_row_of_a_host_that_was_never_confirmed_needs_no_login_to_close() {
+    let provider = HostProvider::new(None);
+    let planned = Resource { state: ResourceState::Planned, ..row(ResourceKind::RemoteFiles) };
+    assert_eq!(provider.release(&planned).await.unwrap(), Fate::Gone);
+    assert!(matches!(provider.release(&row(ResourceKind::RemoteFiles)).await.unwrap(), Fate::Stays(_)));
+}

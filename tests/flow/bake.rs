@@ -1,0 +1,249 @@
+//! Making an image layer by layer.
+
+use std::time::Duration;
+
+use automation::connection::dummy::Reply;
+use automation::flow::bake::{Options, bake};
+use automation::model::event::NoSink;
+use automation::model::fault::{Fault, FaultKind, Left};
+use automation::model::image::{BaseSpec, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
+use automation::model::journal::Journal;
+use automation::model::outcome::Exit;
+use automation::model::provider::ImageStore;
+use automation::model::resource::ResourceKind;
+use automation::provider::dummy::Call;
+
+use super::Theatre;
+
+const OPTIONS: Options = Options { keep_failed: false, expiry: Duration::from_secs(7200) };
+const KEEP: Options = Options { keep_failed: true, ..OPTIONS };
+
+fn layer(name: &str, digit: char, recipe: LayerRecipe) -> LayerPlan {
+    let fingerprint = Fingerprint(digit.to_string().repeat(64));
+    LayerPlan { name: name.into(), description: format!("making {name}"), recipe, fingerprint }
+}
+
+fn plan() -> ImagePlan {
+    let script = || LayerRecipe::Script {
+        text: "true\n".into(),
+        env: vec![("COLOUR".into(), "deep red".into())],
+        limit: Duration::from_secs(600),
+    };
+    let base = BaseSpec {
+        family: "debian".into(),
+        suite: "bookworm".into(),
+        suites: vec!["bookworm".into()],
+        security_suite: None,
+        components: vec!["main".into()],
+        packages: vec![],
+    };
+    ImagePlan {
+        name: "linux-dev".into(),
+        distro: "debian12".into(),
+        python: "system3".to_owned(),
+        layers: vec![
+            layer("base", 'a', LayerRecipe::Base(base)),
+            layer("packages", 'b', script()),
+            layer("source", 'c', script()),
+        ],
+    }
+}
+
+fn line(step: &str) -> String {
+    format!("env 'COLOUR=deep red' bash /run/hg-bake/{step}.sh")
+}
+
+/// A theatre whose machine runs every step well, but for what a test tells it before.
+fn theatre() -> Theatre {
+    let theatre = Theatre::new();
+    theatre.remote.on("mkdir -p /run/hg-bake", Reply::ok().folder("/run/hg-bake"));
+    theatre.remote.answer(|command| (command.program == "bash").then(Reply::ok));
+    theatre
+}
+
+async fn bake_all(theatre: &Theatre, options: &Options) -> Result<ImageRecord, Fault> {
+    bake(&theatre.stage, &theatre.dummy, &plan(), options).await
+}
+
+/// What was made and kept, in order.
+fn made(theatre: &Theatre) -> Vec<String> {
+    let story = theatre.dummy.story().into_iter();
+    story.filter(|line| line.starts_with("base ") || line.starts_with("commit ")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_missing_layers_are_made_and_in_order() {
+    let theatre = theatre();
+    let image = bake_all(&theatre, &OPTIONS).await.unwrap();
+    assert_eq!(image.layers.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["base", "packages", "source"]);
+    assert_eq!(made(&theatre), ["base base", "commit base", "commit packages", "commit source"]);
+    theatre.assert_clean().await;
+
+    theatre.dummy.remove_layer(&plan().layers[2].fingerprint).await.unwrap();
+    bake_all(&theatre, &OPTIONS).await.unwrap();
+    assert_eq!(made(&theatre)[4..], ["commit source"]);
+
+    let story = theatre.dummy.story();
+    assert_eq!(bake_all(&theatre, &OPTIONS).await.unwrap().fingerprint, image.fingerprint);
+    assert_eq!(theatre.dummy.story(), story, "nothing is missing, so nothing is made");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_fails_shows_the_end_of_its_output_and_keeps_the_layers_below() {
+    let theatre = theatre();
+    let output: String = (1..=50).map(|n| format!("line {n}\n")).collect();
+    let reply = Reply::exit(Exit::Code(100)).stdout(output).stderr("E: no such package");
+    theatre.remote.on(line("source"), reply).on(line("source"), Reply::ok());
+    let fault = bake_all(&theatre, &OPTIONS).await.unwrap_err();
+    assert_eq!((fault.kind, &fault.left), (FaultKind::Outside, &Left::Nothing));
+    let chain = fault.chain();
+    assert_eq!(chain[0], "bake step `source` failed with exit status 100");
+    let tail: Vec<&str> = chain[1].lines().collect();
+    assert_eq!((tail.len(), tail[0], tail[19]), (20, "line 32", "E: no such package"));
+    assert_eq!(theatre.events.count("detail "), 51, "the log has all of it");
+    assert!(fault.hint.unwrap().contains("--keep-failed"));
+    theatre.assert_clean().await;
+
+    bake_all(&theatre, &OPTIONS).await.unwrap();
+    assert_eq!(made(&theatre), ["base base", "commit base", "commit packages", "commit source"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fault_of_a_step_is_not_hidden_by_what_is_left_of_its_machine() {
+    let theatre = theatre();
+    theatre.remote.on(line("packages"), Reply::exit(Exit::Code(1)));
+    bake_base(&theatre).await;
+    theatre.dummy.stay(ResourceKind::Rootfs, "busy");
+    let fault = bake_all(&theatre, &OPTIONS).await.unwrap_err();
+    assert_eq!(fault.message, "bake step `packages` failed with exit status 1");
+    assert_eq!(fault.kind, FaultKind::Outside);
+    assert!(matches!(&fault.left, Left::These(names) if names.len() == 1 && names[0].starts_with("rootfs ")));
+    assert_eq!(theatre.open(), [ResourceKind::Rootfs]);
+}
+
+/// Makes the lowest layer, as an earlier bake did.
+async fn bake_base(theatre: &Theatre) {
+    let base = ImagePlan { layers: plan().layers[..1].to_vec(), ..plan() };
+    bake(&theatre.stage, &theatre.dummy, &base, &OPTIONS).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_whose_machine_does_not_end_is_not_kept() {
+    let theatre = theatre();
+    bake_base(&theatre).await;
+    theatre.dummy.stay(ResourceKind::Process, "in uninterruptible sleep");
+    let fault = bake_all(&theatre, &OPTIONS).await.unwrap_err();
+    assert_eq!(fault.message, "the machine of a bake step does not end");
+    assert!(matches!(&fault.left, Left::These(names) if names[0].starts_with("process ")), "{:?}", fault.left);
+    assert_eq!(made(&theatre), ["base base", "commit base"]);
+    assert_eq!(theatre.open(), [ResourceKind::Process]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_cannot_be_kept_releases_its_machine() {
+    let theatre = theatre();
+    bake_base(&theatre).await;
+    theatre.dummy.fail(Call::Commit, "no space left on device");
+    let fault = bake_all(&theatre, &OPTIONS).await.unwrap_err();
+    assert_eq!(fault.message, "no space left on device");
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn keep_failed_leaves_the_machine_and_says_so() {
+    let theatre = theatre();
+    theatre.remote.on(line("packages"), Reply::exit(Exit::Code(1)).stderr("oops\n"));
+    let fault = bake_all(&theatre, &KEEP).await.unwrap_err();
+    assert_eq!(fault.chain(), ["bake step `packages` failed with exit status 1", "oops"]);
+    let machines = theatre.journal.machines().unwrap();
+    let [machine] = machines.as_slice() else { panic!("{machines:?}") };
+    assert!(machine.kept);
+    assert_eq!(theatre.open().len(), 4, "its rows stay open");
+    assert_eq!(theatre.dummy.lease(&machine.id), Some(machine.expires_at));
+    assert_eq!(fault.left, Left::These(vec![format!("machine {}, kept until 2026-11-20T14:00:00Z", machine.id)]));
+    assert!(fault.hint.unwrap().contains(&format!("`automation machine ssh {}`", machine.id)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_machine_that_cannot_be_kept_is_released() {
+    let theatre = theatre();
+    theatre.remote.on(line("packages"), Reply::exit(Exit::Code(1)));
+    theatre.dummy.fail(Call::Renew, "read-only file system");
+    let fault = bake_all(&theatre, &KEEP).await.unwrap_err();
+    assert_eq!(fault.message, "bake step `packages` failed with exit status 1");
+    assert_eq!(fault.left, Left::Nothing);
+    assert!(fault.hint.unwrap().contains("could not be kept: read-only file system"));
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_for_another_bake_takes_its_layer() {
+    let theatre = theatre();
+    let base = plan().layers[0].clone();
+    let held = theatre.dummy.lock(&base.fingerprint, &NoSink).await.unwrap();
+    let other = async {
+        // Runs once the bake below waits.
+        let machine = automation::base::id::MachineId::random();
+        let sink = NoSink;
+        theatre.dummy.make_base(&base, &machine, super::GRACE, &|_, _| Ok(()), &sink).await.unwrap();
+        theatre.dummy.commit(&base, &machine, Duration::ZERO).await.unwrap();
+        theatre.dummy.end(&machine);
+        drop(held);
+    };
+    let (image, ()) = tokio::join!(bake_all(&theatre, &OPTIONS), other);
+    image.unwrap();
+    assert_eq!(theatre.events.count("notice Another process makes the layer `aaaaaaaaaaaa`"), 1);
+    assert_eq!(made(&theatre), ["base base", "commit base", "commit packages", "commit source"]);
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_another_bake_can_be_interrupted() {
+    let theatre = theatre();
+    let _held = theatre.dummy.lock(&plan().layers[0].fingerprint, &NoSink).await.unwrap();
+    let stop = theatre.stage.stop.clone();
+    theatre.events.on_each(move |line| {
+        if line.starts_with("notice Another process") {
+            stop.cancel();
+        }
+    });
+    assert_eq!(bake_all(&theatre, &OPTIONS).await.unwrap_err().kind, FaultKind::Interrupted);
+    assert_eq!(theatre.rows(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_base_that_fails_leaves_nothing() {
+    let theatre = theatre();
+    theatre.dummy.fail(Call::MakeBase, "mirror `http://m` does not answer");
+    let fault = bake_all(&theatre, &KEEP).await.unwrap_err();
+    assert_eq!(fault.message, "mirror `http://m` does not answer");
+    assert_eq!(theatre.released(), ["process", "rootfs"]);
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_step_keeps_no_machine_whatever_was_asked() {
+    let theatre = theatre();
+    theatre.remote.on(line("packages"), Reply::ok().stdout("unpacking\n").hang());
+    let stop = theatre.stage.stop.clone();
+    theatre.events.on_each(move |line| {
+        if line == "detail unpacking" {
+            stop.cancel();
+        }
+    });
+    let fault = bake_all(&theatre, &KEEP).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Interrupted);
+    assert_eq!(made(&theatre), ["base base", "commit base"]);
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_hangs_is_ended_by_its_limit() {
+    let theatre = theatre();
+    theatre.remote.on(line("packages"), Reply::ok().stdout("waiting for the lock\n").hang());
+    let fault = bake_all(&theatre, &OPTIONS).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Infrastructure);
+    assert_eq!(fault.message, "bake step `packages` failed with lost: waited 600s for `packages.sh` to end");
+    assert_eq!(fault.chain()[1], "waiting for the lock");
+    theatre.assert_clean().await;
+}

@@ -1,0 +1,150 @@
+//! A machine of somebody else's: what is ours on it are files, and they go.
+
+use std::sync::Arc;
+
+use automation::connection::dummy::{Call, Reply};
+use automation::flow::lease::{Ended, with_machine};
+use automation::flow::suite::{check, folder};
+use automation::model::connection::ConnectionError;
+use automation::model::fault::FaultKind;
+use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
+use automation::model::outcome::Exit;
+use automation::model::provider::MachineRequest;
+use automation::model::resource::{ResourceKind, ResourceState};
+use automation::model::suite::{Stepped, Suite};
+use automation::provider::host::HostProvider;
+
+use super::Theatre;
+use super::suite::tests_of;
+
+fn theatre() -> Theatre {
+    let mut theatre = Theatre::new();
+    let now = theatre.stage.now();
+    let machine = Machine {
+        id: theatre.request().id,
+        provider: ProviderKind::Host,
+        run: theatre.stage.run.clone(),
+        owner: "ann@example".into(),
+        image: "somebody else's machine".into(),
+        address: Address::Tcp { host: "example.org".into(), port: 22 },
+        user: "hg".into(),
+        identity: "/home/ann/.ssh/id_ed25519".into(),
+        host_key: HostKey::Exact { public: "ssh-ed25519 dummy".into() },
+        volume: None,
+        created_at: now,
+        expires_at: now,
+        kept: false,
+    };
+    theatre.stage.provider = Arc::new(HostProvider::new(Some(machine)));
+    theatre
+}
+
+fn clean(theatre: &Theatre) -> Stepped {
+    tests_of(&[]).clean(&folder(&theatre.stage))
+}
+
+fn line(theatre: &Theatre) -> String {
+    clean(theatre).command.to_shell().unwrap()
+}
+
+async fn run(theatre: &Theatre, stops: bool) -> Ended<()> {
+    let clean = clean(theatre);
+    with_machine(&theatre.stage, &theatre.request(), Some(&clean), async |_, _| {
+        if stops {
+            theatre.stage.stop.cancel();
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn cleanings(theatre: &Theatre) -> usize {
+    let line = format!("start {}", line(theatre));
+    theatre.remote.calls().iter().filter(|call| **call == line).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_files_are_removed_and_their_row_is_closed() {
+    let theatre = theatre();
+    theatre.remote.on(line(&theatre), Reply::ok());
+    let ended = run(&theatre, false).await;
+    assert!(ended.result.is_ok() && ended.left.is_empty());
+    assert_eq!(cleanings(&theatre), 1);
+    assert_eq!(theatre.rows().len(), 1);
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_files_are_removed_after_an_interruption_too() {
+    let theatre = theatre();
+    theatre.remote.on(line(&theatre), Reply::ok());
+    let ended = run(&theatre, true).await;
+    assert_eq!(ended.result.unwrap_err().kind, FaultKind::Interrupted);
+    assert_eq!((cleanings(&theatre), ended.left.len()), (1, 0));
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_connection_is_made_again_to_clean() {
+    let theatre = theatre();
+    theatre.remote.on(line(&theatre), Reply::ok());
+    let lost = ConnectionError::Lost { address: "example.org".into(), reason: "reset by peer".into() };
+    theatre.remote.fail(Call::Start, lost);
+    let ended = run(&theatre, false).await;
+    assert_eq!((cleanings(&theatre), ended.left.len()), (1 + 1, 0));
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_that_cannot_be_removed_stay_in_the_journal_with_the_reason() {
+    let theatre = theatre();
+    theatre.remote.on(line(&theatre), Reply::exit(Exit::Code(1)).stderr("cleanup: cannot unmount /hgwork\n"));
+    let ended = run(&theatre, false).await;
+    assert!(ended.result.is_ok(), "the work's own result stands");
+    assert_eq!(theatre.open(), [ResourceKind::RemoteFiles]);
+    let note = theatre.rows()[0].note.clone().unwrap();
+    assert!(note.starts_with("exit status 1: cleanup: cannot unmount /hgwork; log in and remove `hg@"), "{note}");
+    // Another try to release does not heap words on words.
+    let row = theatre.rows().remove(0);
+    let fate = theatre.stage.provider.release(&row).await.unwrap();
+    assert_eq!(fate, automation::model::resource::Fate::Stays(note));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_was_never_reached_has_nothing_of_ours() {
+    let theatre = theatre();
+    let refused = ConnectionError::AuthenticationRefused {
+        address: "example.org".into(),
+        user: "hg".into(),
+        identity: "/home/ann/.ssh/id_ed25519".into(),
+    };
+    theatre.remote.fail(Call::Connect, refused);
+    let ended = run(&theatre, false).await;
+    assert_eq!(ended.result.unwrap_err().kind, FaultKind::Outside, "and not `left behind`");
+    assert_eq!((ended.left.len(), cleanings(&theatre)), (0, 0));
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_leaves_no_row_open() {
+    let theatre = theatre();
+    let request = MachineRequest { volume: Some(1), ..theatre.request() };
+    let ended: Ended<()> = with_machine(&theatre.stage, &request, None, async |_, _| Ok(())).await;
+    assert_eq!(ended.result.unwrap_err().kind, FaultKind::Usage);
+    assert_eq!(theatre.rows()[0].state, ResourceState::Gone);
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_leaves_no_folder_that_the_end_of_the_run_does_not_know() {
+    let theatre = theatre();
+    let (suite, folder) = (tests_of(&[]), folder(&theatre.stage));
+    theatre.remote.on(format!("mkdir -m 0700 {folder}"), Reply::ok().folder(folder.as_str()));
+    theatre.remote.on(format!("rm -rf -- {folder}"), Reply::ok());
+    let lost = ConnectionError::File { doing: "write".into(), reason: "quota exceeded".into() };
+    theatre.remote.fail(Call::WriteFile, lost);
+    let fault = check(&theatre.stage, &theatre.remote, &suite).await.unwrap_err();
+    assert_eq!(fault.message, "cannot write: quota exceeded");
+    assert!(theatre.remote.calls().contains(&format!("start rm -rf -- {folder}")));
+}

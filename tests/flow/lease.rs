@@ -1,0 +1,239 @@
+//! A machine for as long as a piece of work takes.
+
+use std::time::Duration;
+
+use automation::base::id::ResourceId;
+use automation::flow::later;
+use automation::flow::lease::{Ended, Lease, with_machine};
+use automation::flow::release::{Part, release};
+use automation::model::connection::ConnectionError;
+use automation::model::fault::{Fault, FaultKind, Left};
+use automation::model::journal::{Journal, ResourceFilter};
+use automation::model::resource::{ResourceKind, ResourceState};
+use automation::provider::dummy::Call;
+
+use super::{GRACE, Theatre, begin};
+
+/// Work that does nothing and gives 7.
+async fn seven(theatre: &Theatre) -> Ended<u32> {
+    with_machine(&theatre.stage, &theatre.request(), None, async |_, _| Ok(7)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_are_written_before_anything_is_made_and_closed_in_reverse() {
+    let mut theatre = Theatre::new();
+    let journal = theatre.journal.clone();
+    theatre.watch(move |request| {
+        let filter = ResourceFilter { machine: Some(request.id.clone()), open: true, ..ResourceFilter::default() };
+        let rows = journal.resources(&filter).unwrap();
+        assert_eq!(rows.len(), 4);
+        assert!(rows.iter().all(|row| row.state == ResourceState::Planned && row.run == request.run));
+    });
+    let ended = with_machine(&theatre.stage, &theatre.request(), None, async |machine, _| {
+        assert!(theatre.rows().iter().all(|row| row.state == ResourceState::Present && row.locator.is_some()));
+        assert_eq!(theatre.journal.machines().unwrap(), std::slice::from_ref(machine));
+        Ok(theatre.dummy.story().len())
+    })
+    .await;
+    assert_eq!(ended.result.unwrap(), 1, "only `create` happened so far");
+    assert_eq!(ended.left, []);
+    assert_eq!(theatre.released(), ["process", "mount", "namespace", "rootfs"]);
+    assert!(theatre.rows().iter().all(|row| row.gone_at.is_some()));
+    assert_eq!((theatre.events.count("done Booting"), theatre.events.count("done Releasing")), (1, 1));
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_order_of_release_does_not_hang_on_ids_of_one_millisecond() {
+    for _ in 0..20 {
+        let theatre = Theatre::new();
+        let request = automation::model::provider::MachineRequest { volume: Some(1), ..theatre.request() };
+        let _: Ended<()> = with_machine(&theatre.stage, &request, None, async |_, _| Ok(())).await;
+        assert_eq!(theatre.released(), ["process", "mount", "namespace", "loop_device", "rootfs"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_fails_half_way_is_released_whole() {
+    let theatre = Theatre::new();
+    theatre.dummy.fail(Call::CreateAfter(ResourceKind::Process), "no power");
+    let ended = seven(&theatre).await;
+    let fault = ended.result.unwrap_err();
+    assert_eq!((fault.message.as_str(), &fault.left), ("no power", &Left::Nothing));
+    assert_eq!(theatre.released().len(), 4, "also what was planned and perhaps never made");
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_half_way_says_what_is_left() {
+    let theatre = Theatre::new();
+    theatre.dummy.fail(Call::CreateAfter(ResourceKind::Process), "no power");
+    theatre.dummy.stay(ResourceKind::Rootfs, "busy");
+    let ended = seven(&theatre).await;
+    let fault = ended.result.unwrap_err();
+    let Left::These(names) = &fault.left else { panic!("{:?}", fault.left) };
+    assert!(matches!(names.as_slice(), [name] if name.starts_with("rootfs hg-")), "{names:?}");
+    assert_eq!(ended.left.len(), 1);
+    assert_eq!(ended.left[0].note.as_deref(), Some("busy"));
+    assert_eq!(theatre.open(), [ResourceKind::Rootfs]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_go_is_told_beside_what_the_work_came_to() {
+    let theatre = Theatre::new();
+    theatre.dummy.stay(ResourceKind::Mount, "held by a shell");
+    let ended = seven(&theatre).await;
+    assert_eq!(ended.result.unwrap(), 7);
+    assert_eq!(ended.left.iter().map(|row| row.kind).collect::<Vec<_>>(), [ResourceKind::Mount]);
+    assert_eq!(theatre.released().len(), 4, "the others went all the same");
+    assert_eq!(theatre.rows().iter().find_map(|row| row.note.clone()).as_deref(), Some("held by a shell"));
+    let machines = theatre.journal.machines().unwrap();
+    assert!(matches!(machines.as_slice(), [machine] if !machine.kept), "nobody meant to keep it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_fails_and_a_release_that_fails_are_both_told() {
+    let theatre = Theatre::new();
+    theatre.dummy.fail(Call::Release(ResourceKind::Rootfs), "the disk is on fire");
+    let ended: Ended<()> =
+        with_machine(&theatre.stage, &theatre.request(), None, async |_, _| Err(Fault::outside("no luck"))).await;
+    assert_eq!(ended.result.unwrap_err().message, "no luck");
+    assert_eq!(ended.left[0].note.as_deref(), Some("the disk is on fire"));
+    assert_eq!(theatre.events.count("done Releasing"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_cannot_be_written_keeps_nothing_from_being_removed() {
+    let theatre = Theatre::new();
+    let lease = Lease::acquire(&theatre.stage, &theatre.request()).await.unwrap();
+    let mut rows = theatre.rows();
+    // The journal knows no such row, so closing it fails.
+    rows[1].id = ResourceId::random();
+    lease.give_up().await;
+    let fault =
+        release(theatre.stage.provider.as_ref(), theatre.journal.as_ref(), rows, Part::All, &|| theatre.stage.now())
+            .await
+            .unwrap_err();
+    assert!(fault.message.contains("holds no resource"), "{fault}");
+    assert_eq!(theatre.open(), [ResourceKind::Process]);
+    assert_eq!(theatre.released().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interruption_releases_wherever_it_comes() {
+    type Arrange = fn(&mut Theatre);
+    let stories: [(&str, Arrange); 3] =
+        [("create", Theatre::stop_in_create), ("connect", Theatre::stop_in_connect), ("work", |_| ())];
+    for (phase, arrange) in stories {
+        let mut theatre = Theatre::new();
+        arrange(&mut theatre);
+        let stop = theatre.stage.stop.clone();
+        let ended: Ended<()> = with_machine(&theatre.stage, &theatre.request(), None, async |_, _| {
+            assert_eq!(phase, "work");
+            stop.cancel();
+            std::future::pending().await
+        })
+        .await;
+        let fault = ended.result.unwrap_err();
+        assert_eq!((fault.kind, &fault.left), (FaultKind::Interrupted, &Left::Nothing), "{phase}");
+        assert_eq!(fault.hint, None, "{phase}: who interrupts asks for no console");
+        assert_eq!((ended.left.len(), theatre.released().len()), (0, 4), "{phase}");
+        theatre.assert_clean().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_made_after_an_interruption() {
+    let theatre = Theatre::new();
+    theatre.stage.stop.cancel();
+    assert_eq!(seven(&theatre).await.result.unwrap_err().kind, FaultKind::Interrupted);
+    assert!(!theatre.dummy.story().iter().any(|line| line.starts_with("create")));
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_is_renewed_for_as_long_as_the_work_takes() {
+    let theatre = Theatre::new();
+    let began = theatre.stage.now();
+    let ended = with_machine(&theatre.stage, &theatre.request(), None, async |machine, _| {
+        assert_eq!(theatre.dummy.lease(&machine.id), Some(later(began, GRACE)));
+        tokio::time::sleep(10 * GRACE + Duration::from_millis(1)).await;
+        assert_eq!(theatre.dummy.lease(&machine.id), Some(later(began, 11 * GRACE)));
+        Ok(theatre.dummy.story().iter().filter(|line| line.starts_with("renew")).count())
+    })
+    .await;
+    assert_eq!(ended.result.unwrap(), 40, "four times a grace");
+    let story = theatre.dummy.story();
+    tokio::time::sleep(2 * GRACE).await;
+    assert_eq!(theatre.dummy.story(), story, "a machine that was released is renewed no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_fails_is_told_once_and_tried_again() {
+    let theatre = Theatre::new();
+    for _ in 0..2 {
+        theatre.dummy.fail(Call::Renew, "read-only file system");
+    }
+    let began = theatre.stage.now();
+    let ended = with_machine(&theatre.stage, &theatre.request(), None, async |machine, _| {
+        tokio::time::sleep(GRACE + Duration::from_millis(1)).await;
+        Ok(theatre.dummy.lease(&machine.id))
+    })
+    .await;
+    assert_eq!(ended.result.unwrap(), Some(later(began, 2 * GRACE)));
+    let warnings: Vec<String> = theatre.events.lines().into_iter().filter(|l| l.starts_with("warning")).collect();
+    assert!(matches!(warnings.as_slice(), [one] if one.ends_with("read-only file system")), "{warnings:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_does_not_answer_shows_its_last_words() {
+    let theatre = Theatre::new();
+    let error = ConnectionError::AuthenticationRefused {
+        address: "dummy".into(),
+        user: "hg".into(),
+        identity: "/s/key".into(),
+    };
+    theatre.remote.fail(automation::connection::dummy::Call::Connect, error);
+    let fault = seven(&theatre).await.result.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Outside);
+    let hint = fault.hint.unwrap();
+    assert!(hint.starts_with("Name the right user and key"), "the hint of the connection stays: {hint}");
+    assert!(hint.contains("The machine's own last words:\ndummy console of hg-"), "{hint}");
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_is_left_lives_until_its_expiry_and_is_marked() {
+    let theatre = Theatre::new();
+    let request = theatre.request();
+    let lease = Lease::acquire(&theatre.stage, &request).await.unwrap();
+    let machine = lease.leave().await.unwrap();
+    assert!(machine.kept);
+    assert_eq!(theatre.journal.machines().unwrap(), std::slice::from_ref(&machine));
+    tokio::time::sleep(2 * GRACE).await;
+    assert_eq!(theatre.dummy.lease(&machine.id), Some(request.expires_at), "no heartbeat takes it back");
+    assert_eq!(theatre.open().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_cannot_be_left_is_released() {
+    let theatre = Theatre::new();
+    let lease = Lease::acquire(&theatre.stage, &theatre.request()).await.unwrap();
+    theatre.dummy.fail(Call::Renew, "read-only file system");
+    let fault = lease.leave().await.unwrap_err();
+    assert_eq!((fault.message.as_str(), fault.left), ("read-only file system", Left::Nothing));
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_runs_release_only_what_is_theirs() {
+    let theatre = Theatre::new();
+    let mut other = theatre.stage.clone();
+    other.run = begin(&theatre.journal, theatre.stage.now());
+    let request = automation::model::provider::MachineRequest { run: other.run.clone(), ..theatre.request() };
+    let kept = Lease::acquire(&other, &request).await.unwrap();
+    assert_eq!(seven(&theatre).await.result.unwrap(), 7);
+    assert_eq!(theatre.open().len(), 4);
+    assert_eq!(kept.release().await.unwrap(), []);
+    theatre.assert_clean().await;
+}

@@ -1,0 +1,253 @@
+//! The flows over the dummies and the real journal: stories that no real machine tells reliably. Time is the test's own.
+
+mod audit;
+mod audit_command;
+mod bake;
+mod host;
+mod lease;
+mod suite;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use automation::base::id::{MachineId, RunId};
+use automation::connection::dummy::{Dummy as Remote, DummyConnector};
+use automation::flow::{Stage, later};
+use automation::model::connection::{Chunk, Connection, ConnectionError, Connector};
+use automation::model::event::{Event, Sink};
+use automation::model::fault::Fault;
+use automation::model::journal::{Journal, ResourceFilter};
+use automation::model::machine::{Caps, Machine, Network, ProviderKind};
+use automation::model::provider::{Confirm, MachineRequest, Provider};
+use automation::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
+use automation::model::run::{Driver, RunRecord, RunState};
+use automation::provider::dummy::Dummy;
+use automation::state::dir::StateDir;
+use automation::state::journal::SqliteJournal;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+pub const GRACE: Duration = Duration::from_secs(60);
+
+type Hook = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Keeps what is told, a line each, and lets a test act on it.
+#[derive(Default)]
+pub struct Events {
+    lines: Mutex<Vec<String>>,
+    hook: Mutex<Option<Hook>>,
+}
+
+impl Events {
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    pub fn count(&self, start: &str) -> usize {
+        self.lines().iter().filter(|line| line.starts_with(start)).count()
+    }
+
+    pub fn on_each(&self, hook: impl Fn(&str) + Send + Sync + 'static) {
+        *self.hook.lock().unwrap() = Some(Box::new(hook));
+    }
+}
+
+impl Sink for Events {
+    fn event(&self, event: Event) {
+        let line = match event {
+            Event::Step(text) => format!("step {text}"),
+            Event::StepDone { text, .. } => format!("done {text}"),
+            Event::Detail(text) => format!("detail {text}"),
+            Event::Bytes { done, .. } => format!("bytes {done}"),
+            Event::Output(Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) => {
+                format!("output {}", String::from_utf8_lossy(&bytes))
+            }
+            Event::Notice(text) => format!("notice {text}"),
+            Event::Warning(text) => format!("warning {text}"),
+        };
+        self.lines.lock().unwrap().push(line.clone());
+        if let Some(hook) = self.hook.lock().unwrap().as_ref() {
+            hook(&line);
+        }
+    }
+}
+
+/// A provider that lets a test look before a machine is made, and stop after.
+struct Watched {
+    inner: Arc<dyn Provider>,
+    before: Box<dyn Fn(&MachineRequest) + Send + Sync>,
+    /// Cancelled once the machine is made, which is then never handed over.
+    stuck: Option<CancellationToken>,
+}
+
+#[async_trait]
+impl Provider for Watched {
+    fn kind(&self) -> ProviderKind {
+        self.inner.kind()
+    }
+
+    fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
+        self.inner.plan(request)
+    }
+
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>) -> Result<Machine, Fault> {
+        (self.before)(request);
+        let made = self.inner.create(request, confirm).await?;
+        match &self.stuck {
+            None => Ok(made),
+            Some(stop) => {
+                stop.cancel();
+                std::future::pending().await
+            }
+        }
+    }
+
+    async fn renew(&self, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
+        self.inner.renew(machine, until).await
+    }
+
+    async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
+        self.inner.release(resource).await
+    }
+
+    async fn observe(&self) -> Result<Vec<Observed>, Fault> {
+        self.inner.observe().await
+    }
+
+    async fn console(&self, machine: &MachineId) -> Option<String> {
+        self.inner.console(machine).await
+    }
+}
+
+/// A connector whose machine never answers, and whose user gives up.
+struct NeverAnswers(CancellationToken);
+
+#[async_trait]
+impl Connector for NeverAnswers {
+    async fn connect(
+        &self,
+        _: &Machine,
+        _: &str,
+        _: Duration,
+        _: bool,
+    ) -> Result<Box<dyn Connection>, ConnectionError> {
+        self.0.cancel();
+        std::future::pending().await
+    }
+}
+
+/// Writes a new run down.
+pub fn begin(journal: &SqliteJournal, now: Timestamp) -> RunId {
+    let id = RunId::new(now);
+    let record = RunRecord {
+        id: id.clone(),
+        command: "test".into(),
+        arguments: vec![],
+        owner: "ann@example".into(),
+        driver: Driver { pid: 1, started: 1, boot: "b".into() },
+        state: RunState::Running,
+        started_at: now,
+        ended_at: None,
+        exit_code: None,
+        summary: None,
+    };
+    journal.store_run(&record).unwrap();
+    id
+}
+
+/// A stage with everything behind it.
+pub struct Theatre {
+    pub dummy: Dummy,
+    pub remote: Remote,
+    pub journal: Arc<SqliteJournal>,
+    pub events: Arc<Events>,
+    pub stage: Stage,
+    dir: tempfile::TempDir,
+}
+
+impl Theatre {
+    /// Must be called on a runtime: its clock is the runtime's.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Arc::new(StateDir::open(&dir.path().join("state")).unwrap().journal().unwrap());
+        let (dummy, remote, events) = (Dummy::new(), Remote::new(), Arc::new(Events::default()));
+        let (start, began) = ("2026-11-20T12:00:00Z".parse::<Timestamp>().unwrap(), tokio::time::Instant::now());
+        let run = begin(&journal, start);
+        let stage = Stage {
+            provider: Arc::new(dummy.clone()),
+            connector: Arc::new(DummyConnector::new(remote.clone())),
+            journal: journal.clone(),
+            sink: events.clone(),
+            clock: Arc::new(move || later(start, began.elapsed())),
+            stop: CancellationToken::new(),
+            run,
+            owner: "ann@example".into(),
+            grace: GRACE,
+        };
+        Self { dummy, remote, journal, events, stage, dir }
+    }
+
+    pub fn request(&self) -> MachineRequest {
+        let now = self.stage.now();
+        MachineRequest {
+            id: MachineId::random(),
+            run: self.stage.run.clone(),
+            owner: "ann@example".into(),
+            image: "test".into(),
+            layers: vec![],
+            user: "hg".into(),
+            network: Network::Loopback,
+            caps: Caps::default(),
+            volume: None,
+            now,
+            expires_at: later(now, Duration::from_secs(3600)),
+            grace: GRACE,
+        }
+    }
+
+    /// Calls `before` each time before a machine is made.
+    pub fn watch(&mut self, before: impl Fn(&MachineRequest) + Send + Sync + 'static) {
+        let inner = Arc::clone(&self.stage.provider);
+        self.stage.provider = Arc::new(Watched { inner, before: Box::new(before), stuck: None });
+    }
+
+    /// The user gives up while a machine is made.
+    pub fn stop_in_create(&mut self) {
+        let inner = Arc::clone(&self.stage.provider);
+        let stuck = Some(self.stage.stop.clone());
+        self.stage.provider = Arc::new(Watched { inner, before: Box::new(|_| ()), stuck });
+    }
+
+    /// The user gives up while a machine does not answer.
+    pub fn stop_in_connect(&mut self) {
+        self.stage.connector = Arc::new(NeverAnswers(self.stage.stop.clone()));
+    }
+
+    /// A path for a report on this computer.
+    pub fn events_file(&self) -> std::path::PathBuf {
+        self.dir.path().join("events.jsonl")
+    }
+
+    pub fn rows(&self) -> Vec<Resource> {
+        self.journal.resources(&ResourceFilter::default()).unwrap()
+    }
+
+    pub fn open(&self) -> Vec<ResourceKind> {
+        let rows = self.rows().into_iter();
+        rows.filter(|row| row.state != ResourceState::Gone).map(|row| row.kind).collect()
+    }
+
+    /// What was released, in order.
+    pub fn released(&self) -> Vec<String> {
+        let story = self.dummy.story().into_iter();
+        story.filter_map(|line| Some(line.strip_prefix("release ")?.split(' ').next()?.to_owned())).collect()
+    }
+
+    /// Nothing is there, nothing is open, no machine is remembered.
+    pub async fn assert_clean(&self) {
+        assert_eq!(self.dummy.observe().await.unwrap(), []);
+        assert_eq!(self.open(), []);
+        assert_eq!(self.journal.machines().unwrap(), []);
+    }
+}

@@ -1,0 +1,290 @@
+//! Tests on a machine: no outcome is green without a test that ran.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use automation::connection::dummy::{Dummy as Remote, DummyConnector, Reply};
+use automation::flow::suite::{Ran, run};
+use automation::model::fault::{Fault, FaultKind};
+use automation::model::machine::Machine;
+use automation::model::outcome::{Exit, TestOutcome, Verdict, verdict};
+use automation::model::provider::Provider;
+use automation::model::task::Command;
+use automation::project::mercurial::{LinuxTests, Ssh};
+use tokio::io::AsyncReadExt;
+use tokio::process::Command as Local;
+
+use TestOutcome::{Failed, Lost, Passed, Skipped};
+
+use super::Theatre;
+
+const EVENTS: &str = "/hgwork/results/events.jsonl";
+
+pub fn tests_of(names: &[&str]) -> LinuxTests {
+    let ssh = Ssh { program: "/bin/automation".into(), args: vec![] };
+    LinuxTests { tests: names.iter().map(|name| (*name).to_owned()).collect(), ..LinuxTests::for_checks(ssh) }
+}
+
+/// What the machine does at each call; a test changes what its story is about.
+#[derive(Clone)]
+struct Script {
+    prepare: Reply,
+    list: Reply,
+    run: Reply,
+    follow: Reply,
+    details: Vec<(&'static str, Reply)>,
+}
+
+impl Script {
+    /// Three tests; the runner ends with `status` and has left `report`.
+    fn of(status: u32, report: &str) -> Self {
+        Self {
+            prepare: Reply::ok(),
+            list: Reply::ok().stdout("test-a.t\ntest-b.t\ntest-c.t\n"),
+            run: Reply::exit(Exit::Code(status)).stdout("..s\n").file(EVENTS, report),
+            follow: Reply::ok().hang(),
+            details: vec![],
+        }
+    }
+
+    fn reply(&self, command: &Command) -> Option<Reply> {
+        let script = command.args.first().map(String::as_str).unwrap_or_default();
+        match command.program.as_str() {
+            "mkdir" => Some(Reply::ok().folder(command.args.last()?.as_str())),
+            "bash" if script.ends_with("/prepare-work.sh") => Some(self.prepare.clone()),
+            "bash" if script.ends_with("/run-tests.sh") && command.args[1] == "--list" => Some(self.list.clone()),
+            "bash" if script.ends_with("/run-tests.sh") => Some(self.run.clone()),
+            "sh" if command.args.last().is_some_and(|last| last == EVENTS) => Some(self.follow.clone()),
+            "head" => {
+                let wanted = command.args.last()?;
+                let known = self.details.iter().find(|(test, _)| wanted.ends_with(test));
+                Some(known.map_or(Reply::exit(Exit::Code(1)), |(_, reply)| reply.clone()))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn finished(test: &str, outcome: &str) -> String {
+    format!(
+        "{{\"event\": \"start\", \"test\": \"{test}\"}}\n{{\"event\": \"finish\", \"test\": \"{test}\", \"outcome\": \"{outcome}\", \"seconds\": 1.5, \"reason\": null}}\n"
+    )
+}
+
+fn all_passed() -> String {
+    let tests: String = ["test-a.t", "test-b.t", "test-c.t"].map(|test| finished(test, "passed")).concat();
+    format!("{{\"event\": \"expected\", \"tests\": [\"test-a.t\"]}}\n{tests}{{\"event\": \"end\"}}\n")
+}
+
+struct Stagehand {
+    theatre: Theatre,
+    machine: Machine,
+}
+
+impl Stagehand {
+    async fn new(script: Script) -> Self {
+        let theatre = Theatre::new();
+        theatre.remote.answer(move |command| script.reply(command));
+        let machine = theatre.dummy.create(&theatre.request(), &|_, _| Ok(())).await.unwrap();
+        Self { theatre, machine }
+    }
+
+    async fn run(&self, limit: Option<Duration>) -> Result<Ran, Fault> {
+        let suite = tests_of(&["test-a.t"]);
+        run(&self.theatre.stage, &self.machine, &self.theatre.remote, &suite, Path::new("/x"), limit).await
+    }
+
+    /// Runs until everything waits, then breaks the connection.
+    async fn run_and_lose(&self) -> Ran {
+        let losing = async {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            self.theatre.remote.lose("reset by peer");
+        };
+        tokio::join!(self.run(None), losing).0.unwrap()
+    }
+}
+
+fn outcomes(ran: &Ran) -> Vec<TestOutcome> {
+    ran.tests.iter().map(|test| test.outcome).collect()
+}
+
+fn judged(ran: &Ran) -> Verdict {
+    verdict(&ran.tests, &ran.runner)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_test_that_ran_is_in_the_result_with_its_time() {
+    let hand = Stagehand::new(Script::of(0, &all_passed())).await;
+    let ran = hand.run(None).await.unwrap();
+    assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed; 3], Verdict::Passed));
+    assert!(ran.tests.iter().all(|test| test.seconds == Some(1.5)));
+    let lines = hand.theatre.events.lines();
+    assert!(lines.contains(&"output ..s\n".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"notice Testing the machine's own source: 3 tests expected".to_owned()), "{lines:?}");
+    let calls = hand.theatre.remote.calls();
+    let place = |wanted: &str| calls.iter().position(|call| call.contains(wanted)).unwrap();
+    assert!(place("mkdir -m 0700") < place("write_file"), "the folder is ours before anything is put there");
+    assert!(place("cleanup.sh") < place("prepare-work.sh default"), "what cleans is there before there is a need");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_reported_before_the_connection_broke_counts() {
+    let live = format!("{}{}", finished("test-a.t", "passed"), finished("test-b.t", "skipped"));
+    let script = Script { run: Reply::ok().hang(), follow: Reply::ok().stdout(live).hang(), ..Script::of(0, "") };
+    let hand = Stagehand::new(script).await;
+    let ran = hand.run_and_lose().await;
+    assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed, Skipped, Lost], Verdict::Incomplete));
+    assert_eq!(ran.tests[2].reason.as_deref(), Some("the run was lost: reset by peer"));
+    assert_eq!(hand.theatre.events.count("warning the connection was lost"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_connection_fetches_what_the_first_did_not_see() {
+    let live = finished("test-a.t", "passed");
+    let script = Script { run: Reply::ok().hang(), follow: Reply::ok().stdout(live).hang(), ..Script::of(0, "") };
+    let mut hand = Stagehand::new(script).await;
+    let second = Remote::new();
+    second.add_file(EVENTS, format!("{}{}", finished("test-a.t", "passed"), finished("test-b.t", "failed")), 0o644);
+    hand.theatre.stage.connector = Arc::new(DummyConnector::new(second));
+    let ran = hand.run_and_lose().await;
+    assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed, Failed, Lost], Verdict::Incomplete));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetched_report_that_says_less_than_was_followed_does_not_count() {
+    let live = finished("test-a.t", "failed");
+    let script = Script { run: Reply::ok().hang(), follow: Reply::ok().stdout(live).hang(), ..Script::of(0, "") };
+    let mut hand = Stagehand::new(script).await;
+    let second = Remote::new();
+    second.add_file(EVENTS, "", 0o644);
+    hand.theatre.stage.connector = Arc::new(DummyConnector::new(second));
+    assert_eq!(outcomes(&hand.run_and_lose().await), [Failed, Lost, Lost]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_report_without_the_end_of_its_runner_is_not_green() {
+    let script =
+        Script { run: Reply::ok().hang(), follow: Reply::ok().stdout(all_passed()).hang(), ..Script::of(0, "") };
+    let ran = Stagehand::new(script).await.run_and_lose().await;
+    assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed; 3], Verdict::Incomplete));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_breaks_before_the_runner_starts_loses_every_test() {
+    let hand = Stagehand::new(Script::of(0, "")).await;
+    let remote = hand.theatre.remote.clone();
+    hand.theatre.events.on_each(move |line| {
+        if line.starts_with("notice Testing") {
+            remote.lose("reset by peer");
+        }
+    });
+    let ran = hand.run(None).await.unwrap();
+    assert!(matches!(ran.runner, Exit::Lost(_)));
+    assert_eq!((outcomes(&ran), judged(&ran)), (vec![Lost; 3], Verdict::Incomplete));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_test_fails_the_run_and_brings_its_output() {
+    let report = ["passed", "failed", "errored"].iter().zip(["test-a.t", "test-b.t", "test-c.t"]);
+    let report: String = report.map(|(outcome, test)| finished(test, outcome)).collect();
+    let details = vec![("/test-c.t.err", Reply::ok().stdout("+ a difference\n"))];
+    let hand = Stagehand::new(Script { details, ..Script::of(1, &report) }).await;
+    let ran = hand.run(None).await.unwrap();
+    assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed, Failed, Failed], Verdict::Failed));
+    let details: Vec<Option<&str>> = ran.tests.iter().map(|test| test.detail.as_deref()).collect();
+    assert_eq!(details, [None, None, Some("+ a difference\n")], "one without output does not hide the next");
+}
+
+#[tokio::test(start_paused = true)]
+async fn green_takes_a_report_of_every_expected_test() {
+    let some = format!("{}{}", finished("test-a.t", "passed"), finished("test-b.t", "passed"));
+    let ended = format!("{some}{{\"event\": \"end\"}}\n");
+    let broken = format!("{some}{{\"event\": \"finish\", \"test\": \"test-c.t\", \"outcome\": \"pas");
+    let stories = [
+        (some, vec![Passed, Passed, Lost], "the runner ended with exit status 0 before it came to this test"),
+        (ended, vec![Passed, Passed, Lost], "the runner's report does not mention it"),
+        (broken, vec![Passed, Passed, Lost], "the runner ended with exit status 0 before it came to this test"),
+        (String::new(), vec![Lost; 3], "the runner ended with exit status 0 before it came to this test"),
+    ];
+    for (report, expected, why) in stories {
+        let ran = Stagehand::new(Script::of(0, &report)).await.run(None).await.unwrap();
+        assert_eq!((outcomes(&ran), judged(&ran)), (expected, Verdict::Incomplete), "{report}");
+        assert_eq!(ran.tests[2].reason.as_deref(), Some(why));
+    }
+    let without_report = Script { run: Reply::ok(), ..Script::of(0, "") };
+    let ran = Stagehand::new(without_report).await.run(None).await.unwrap();
+    assert_eq!((outcomes(&ran), judged(&ran)), (vec![Lost; 3], Verdict::Incomplete));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tests_that_only_the_runner_knows_of_are_expected_too() {
+    let report = all_passed().replacen("[\"test-a.t\"]", "[\"test-z.t#case\"]", 1);
+    let ran = Stagehand::new(Script::of(0, &report)).await.run(None).await.unwrap();
+    assert_eq!(judged(&ran), Verdict::Incomplete);
+    assert_eq!(ran.tests.iter().filter(|test| test.outcome == Lost).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tests_that_are_not_done_by_the_deadline_are_lost() {
+    let report = finished("test-a.t", "passed");
+    let run = Reply::ok().stdout(".").file(EVENTS, report).hang();
+    let hand = Stagehand::new(Script { run, ..Script::of(0, "") }).await;
+    let ran = hand.run(Some(Duration::from_secs(5))).await.unwrap();
+    assert_eq!(ran.runner, Exit::Lost("waited 5s for the tests to end".to_owned()));
+    assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed, Lost, Lost], Verdict::Incomplete));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_file_system_is_a_cause_outside() {
+    let prepare = Reply::exit(Exit::Code(3)).stderr("cannot make /hgwork on jfs: the kernel does not know jfs\n");
+    let hand = Stagehand::new(Script { prepare, ..Script::of(0, "") }).await;
+    let fault = hand.run(None).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Outside);
+    assert_eq!(fault.chain()[1], "cannot make /hgwork on jfs: the kernel does not know jfs");
+    let listed = hand.theatre.remote.calls().iter().any(|call| call.contains("--list"));
+    assert!(!listed, "nothing goes on from there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_lost_in_preparation_is_infrastructure() {
+    let hand = Stagehand::new(Script { prepare: Reply::ok().hang(), ..Script::of(0, "") }).await;
+    assert_eq!(hand.run(None).await.unwrap_err().kind, FaultKind::Infrastructure);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_test_is_a_usage_error_with_the_nearest() {
+    let list = Reply::exit(Exit::Code(66)).stdout("test-add.t\ntest-zap.t\n").stderr("unknown test: test-ad.t\n");
+    let hand = Stagehand::new(Script { list, ..Script::of(0, "") }).await;
+    let fault = hand.run(None).await.unwrap_err();
+    assert_eq!((fault.kind, fault.hint.as_deref()), (FaultKind::Usage, Some("Did you mean `test-add.t`?")));
+    assert!(!hand.theatre.remote.calls().iter().any(|call| call.contains("run-tests.sh /usr/bin/python3")));
+}
+
+/// Runs the very command with which the report is followed, on this computer.
+#[tokio::test]
+async fn following_a_report_ends_with_its_standard_input() {
+    let hand = Stagehand::new(Script { run: Reply::ok().hang(), ..Script::of(0, "") }).await;
+    let _ = hand.run(Some(Duration::from_millis(50))).await;
+    let calls = hand.theatre.remote.calls();
+    let line = calls.iter().find_map(|call| call.strip_prefix("start ").filter(|l| l.ends_with(EVENTS))).unwrap();
+    let report = hand.theatre.events_file();
+    std::fs::write(&report, "one\n").unwrap();
+    let line = line.replace(EVENTS, report.to_str().unwrap());
+    let mut child = Local::new("sh")
+        .arg("-c")
+        .arg(line)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut first = [0; 4];
+    child.stdout.as_mut().unwrap().read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"one\n");
+    drop(child.stdin.take());
+    // Ends only when every process that holds the pipe has ended, `tail` included.
+    let ended = tokio::time::timeout(Duration::from_secs(20), child.wait_with_output()).await;
+    assert!(ended.expect("it lives on").unwrap().stdout.is_empty());
+}

@@ -1,0 +1,87 @@
+//! Images that tests share: baked once by the tool itself, kept for later runs of the tests.
+//!
+//! The small image is the real definition without all but its first step, so that both stand on the same layers.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Once;
+use std::time::Duration;
+
+use super::tool::{BINARY, Running, clear, private};
+
+/// How long one bake may take.
+const BAKE_LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// The folder for everything that tests keep: images, and the places of tests that run now.
+pub fn cache() -> PathBuf {
+    let cache = std::env::var_os("AUTOMATION_TEST_CACHE")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-cache"), PathBuf::from);
+    cache.join(format!("cli-{}", rustix::process::geteuid().as_raw()))
+}
+
+/// Writes a definition of `linux-dev` with the real base, the step that makes the user, and `steps`: names and scripts.
+pub fn define(folder: &Path, steps: &[(&str, &str)]) {
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/linux-dev");
+    let text = std::fs::read_to_string(real.join("image.toml")).unwrap();
+    let mut document: toml::Table = text.parse().unwrap();
+    document.insert("packages".into(), toml::Value::Array(Vec::new()));
+    let distros = document["distros"].as_table_mut().unwrap();
+    distros.retain(|name, _| name == "debian12");
+    let mut all = vec![document["steps"][0].clone()];
+    let target = folder.join("linux-dev");
+    let _ = std::fs::remove_dir_all(&target);
+    std::fs::create_dir_all(&target).unwrap();
+    let first = all[0]["script"].as_str().unwrap().to_owned();
+    std::fs::copy(real.join(&first), target.join(&first)).unwrap();
+    for (name, script) in steps {
+        let file = format!("{name}.sh");
+        std::fs::write(target.join(&file), script).unwrap();
+        let step = format!("name = '{name}'\ndescription = 'Trying {name}'\nscript = '{file}'\ntimeout = '10m'\n");
+        all.push(toml::Value::Table(step.parse().unwrap()));
+    }
+    document.insert("steps".into(), toml::Value::Array(all));
+    std::fs::write(target.join("image.toml"), toml::to_string(&document).unwrap()).unwrap();
+}
+
+/// Bakes the small image where it is missing; gives the folder of its definition.
+pub fn small() -> PathBuf {
+    static BAKED: Once = Once::new();
+    let definitions = cache().join("small");
+    BAKED.call_once(|| {
+        // Written anew by every run of the tests; whoever reads it at this moment must not see half of it.
+        let fresh = tempfile::tempdir_in(folder()).unwrap();
+        define(fresh.path(), &[]);
+        if std::fs::read_dir(&definitions).is_err() || differs(fresh.path(), &definitions) {
+            let _ = std::fs::remove_dir_all(&definitions);
+            std::fs::rename(fresh.keep(), &definitions).unwrap();
+        }
+        bake(&["--images", definitions.to_str().unwrap()]);
+    });
+    definitions
+}
+
+fn differs(one: &Path, other: &Path) -> bool {
+    !Command::new("diff").args(["-r", "-q"]).args([one, other]).stdout(Stdio::null()).status().unwrap().success()
+}
+
+/// Bakes the real image where it is missing.
+pub fn whole() {
+    static BAKED: Once = Once::new();
+    BAKED.call_once(|| bake(&[]));
+}
+
+/// The cache's folder, made where it is missing.
+fn folder() -> PathBuf {
+    let cache = cache();
+    private(&cache);
+    cache
+}
+
+fn bake(further: &[&str]) {
+    let cache = folder();
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(BINARY);
+    clear(&mut command, home.path());
+    command.arg("--state-path").arg(&cache).args(further).args(["image", "build"]);
+    Running::start(command).end_within(BAKE_LIMIT).expect(0);
+}

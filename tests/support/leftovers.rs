@@ -1,0 +1,86 @@
+//! What is left on this computer of one state directory, by looking at the system and not at the tool's own record.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+/// Everything that is there: processes, mounts, loop devices, control groups, files of machines.
+pub fn of(state: &Path) -> Vec<String> {
+    let mut found: Vec<String> =
+        processes(state).into_iter().map(|(pid, line)| format!("process {pid} {line}")).collect();
+    let path = state.display().to_string();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    // The mount of a state directory that is a disk of its own is the test's, not the tool's.
+    let below = format!(" {path}/");
+    found.extend(mounts.lines().filter(|line| line.contains(&below)).map(|line| format!("mount {line}")));
+    for entry in std::fs::read_dir("/sys/block").into_iter().flatten().flatten() {
+        let backing = std::fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
+        if backing.contains(&path) {
+            found.push(format!("loop device {} {}", entry.file_name().display(), backing.trim()));
+        }
+    }
+    found.extend(groups(state));
+    let machines = std::fs::read_dir(state.join("machines")).into_iter().flatten().flatten();
+    found.extend(machines.map(|entry| format!("files {}", entry.path().display())));
+    found
+}
+
+/// The guards and first processes, and every process that works below the state directory.
+pub fn processes(state: &Path) -> Vec<(i32, String)> {
+    let path = state.display().to_string();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        let ours = line.contains(" internal-") && line.contains(&path);
+        // A dead process that nobody has waited for yet has no command line.
+        if ours {
+            found.push((pid, line));
+        }
+    }
+    found
+}
+
+fn groups(state: &Path) -> Vec<String> {
+    let digest = Sha256::digest(state.as_os_str().as_encoded_bytes());
+    let tag: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let (mut found, mut todo) = (Vec::new(), vec![(Path::new("/sys/fs/cgroup").to_owned(), 0)]);
+    while let Some((folder, depth)) = todo.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            if entry.file_name().to_string_lossy().contains(&tag) {
+                found.push(format!("control group {}", entry.path().display()));
+            } else if depth < 6 {
+                todo.push((entry.path(), depth + 1));
+            }
+        }
+    }
+    found
+}
+
+/// Waits until nothing is left.
+pub fn gone_within(state: &Path, limit: Duration) {
+    wait(limit, || of(state));
+}
+
+/// Waits until nothing but files is left: those of a machine whose driver was killed before it had started the guard, who
+/// would remove them, stay for `audit --fix`.
+pub fn ended_within(state: &Path, limit: Duration) {
+    wait(limit, || of(state).into_iter().filter(|left| !left.starts_with("files ")).collect());
+}
+
+fn wait(limit: Duration, look: impl Fn() -> Vec<String>) {
+    let end = Instant::now() + limit;
+    loop {
+        let left = look();
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < end, "left after {limit:?}:\n{}", left.join("\n"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

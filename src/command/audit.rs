@@ -88,11 +88,8 @@ async fn look(context: &Context, run: Option<&RunId>) -> Result<Vec<Finding>, Fa
     for id in ids {
         runs.extend(journal.run(id)?);
     }
-    let alive = runs
-        .iter()
-        .filter(|record| record.state == RunState::Running && crate::state::process::is_alive(&record.driver))
-        .map(|record| record.id.clone())
-        .collect();
+    let alive =
+        runs.iter().filter(|record| crate::state::process::is_driven(record)).map(|record| record.id.clone()).collect();
     let machines = journal.machines()?;
     let world =
         World { open: &open, observed: &observed, runs: &runs, machines: &machines, alive: &alive, now: context.now() };

@@ -87,7 +87,7 @@ impl Command {
 }
 
 fn shown<'a>(context: &Context, record: &'a RunRecord, results: Option<Results>) -> Shown<'a> {
-    let alive = record.state == RunState::Running && crate::state::process::is_alive(&record.driver);
+    let alive = crate::state::process::is_driven(record);
     Shown { record, alive, folder: context.state.runs().join(record.id.as_str()), results }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::model::fault::Fault;
-use crate::model::run::Driver;
+use crate::model::run::{Driver, RunRecord, RunState};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -42,6 +42,11 @@ fn parse_stat(text: &str) -> Option<(char, u64)> {
 
 fn unreadable(path: &str) -> Fault {
     Fault::outside(format!("cannot read `{path}`")).hint("Mount the proc file system on `/proc`.")
+}
+
+/// Whether a run is at work now: it has not ended, and its driver is alive.
+pub fn is_driven(run: &RunRecord) -> bool {
+    run.state == RunState::Running && is_alive(&run.driver)
 }
 
 #[cfg(test)]

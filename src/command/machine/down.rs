@@ -5,7 +5,6 @@ use crate::command::error::exit;
 use crate::flow::release::{Part, release};
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
-use crate::model::run::RunState;
 
 /// End machines and remove all that belongs to them.
 #[derive(Debug, clap::Args)]
@@ -26,7 +25,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let machines = args.machines.iter().map(|text| super::find(context, text)).collect::<Result<Vec<_>, _>>()?;
     for machine in machines.iter().filter(|_| !args.force) {
         let run = context.journal.run(&machine.run)?;
-        if run.is_some_and(|r| r.state == RunState::Running && crate::state::process::is_alive(&r.driver)) {
+        if run.is_some_and(|run| crate::state::process::is_driven(&run)) {
             return Err(Fault::usage(format!("machine {} is in use by the living run {}", machine.id, machine.run))
                 .hint("`--force` ends it all the same."));
         }

@@ -25,7 +25,7 @@ use automation::flow::collect::{SMALL, collect};
 use automation::flow::{later, lease};
 use automation::model::event::NoSink;
 use automation::model::image::Fingerprint;
-use automation::model::machine::{Caps, Network};
+use automation::model::machine::{Caps, Hardware, Network};
 use automation::model::provider::MachineRequest;
 use automation::model::run::{RunRecord, RunState};
 use automation::model::task;
@@ -106,11 +106,13 @@ fn boots(state: &Path, table: &mut Table) {
         identity: None,
         images: None,
         grace: None,
+        #[cfg(feature = "ec2")]
+        ec2: Default::default(),
     };
     let context = Context::open(&globals, vec!["bench".to_owned()]).unwrap();
     let run = RunId::new(context.now());
     context.journal.store_run(&record(&context, &run)).unwrap();
-    let stage = context.stage(run.clone(), Arc::new(NoSink)).unwrap();
+    let stage = runtime.block_on(context.stage(run.clone(), Arc::new(NoSink))).unwrap();
     let (mut boots, mut wholes) = (Vec::new(), Vec::new());
     for _ in 0..21 {
         let request = request(&stage, &layers);
@@ -155,6 +157,8 @@ fn request(stage: &automation::flow::Stage, layers: &[Fingerprint]) -> MachineRe
         owner: stage.owner.clone(),
         image: "linux-dev-debian12".to_owned(),
         layers: layers.to_vec(),
+        cloud: None,
+        hardware: Hardware::default(),
         user: "hg".to_owned(),
         network: Network::Loopback,
         caps: Caps::default(),
@@ -162,6 +166,7 @@ fn request(stage: &automation::flow::Stage, layers: &[Fingerprint]) -> MachineRe
         now,
         expires_at: later(now, Duration::from_secs(600)),
         grace: stage.grace,
+        max_cost: None,
     }
 }
 

@@ -12,8 +12,8 @@ use crate::ui;
 /// Ephemeral machines for builds and tests.
 ///
 /// Gives a team throw-away machines, bakes their images, runs Mercurial's test suite on them over SSH, brings the
-/// results home and proves that nothing was left behind. Machines are made on this computer; no account and no daemon
-/// are needed.
+/// results home and proves that nothing was left behind. Machines are made on this computer, where no account and no
+/// daemon are needed, or by the provider that is named.
 #[derive(Debug, Parser)]
 #[command(name = "automation", version, propagate_version = false, max_term_width = 100)]
 struct Cli {
@@ -41,10 +41,14 @@ pub struct Globals {
     /// A folder of image definitions to use instead of the built-in ones
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     pub images: Option<PathBuf>,
-    /// How long a machine lives without a sign of its driver [default: 60s, or the settings' `grace`]
+    /// How long a machine lives without a sign of its driver [default: the settings' `grace`, else 60s; 10m on EC2]
     #[arg(long, global = true, value_name = "SPAN", value_parser = crate::base::text::parse_grace,
           help_heading = "Global options")]
     pub grace: Option<std::time::Duration>,
+    /// Those of EC2.
+    #[cfg(feature = "ec2")]
+    #[command(flatten)]
+    pub ec2: command::context::ec2::Ec2Globals,
 }
 
 #[derive(Debug, Subcommand)]
@@ -64,12 +68,33 @@ enum Command {
     Runs(command::runs::Command),
     /// Say exactly what remains of all that was ever made, and remove what nobody uses
     Audit(command::audit::Args),
+    /// End every machine of ours on EC2, in one region of the account
+    #[cfg(feature = "ec2")]
+    TerminateEc2Instances(command::terminate_ec2_instances::Args),
+    /// Remove everything of ours from EC2 and IAM: machines, images, what they share
+    #[cfg(feature = "ec2")]
+    PurgeEc2Resources(command::purge_ec2_resources::Args),
+    /// Print the least IAM policy that the commands need
+    #[cfg(feature = "ec2")]
+    IamPolicy(command::iam_policy::Args),
     /// Check what this computer can do, with a remedy for what it cannot
     Doctor(command::doctor::Args),
     /// Print the completions for a shell
     Completions(command::completions::Args),
     #[command(flatten)]
     Internal(command::internal::Command),
+}
+
+impl Command {
+    /// Whether it makes room: a full disk is no reason to refuse it.
+    fn cleans(&self) -> bool {
+        match self {
+            Self::Audit(_) | Self::Image(command::image::Command::Gc(_)) => true,
+            #[cfg(feature = "ec2")]
+            Self::TerminateEc2Instances(_) | Self::PurgeEc2Resources(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// The clap tree, for completions: without what is hidden, which some shells would offer all the same.
@@ -110,7 +135,7 @@ pub fn run(arguments: Vec<std::ffi::OsString>) -> i32 {
 }
 
 async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Result<i32, Fault> {
-    let cleans = matches!(command, Command::Audit(_) | Command::Image(command::image::Command::Gc(_)));
+    let cleans = command.cleans();
     let open = || if cleans { Context::open_for_cleanup(globals, words) } else { Context::open(globals, words) };
     match command {
         Command::Completions(args) => command::completions::run(args),
@@ -122,5 +147,11 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Image(command) => command.run(open()?).await,
         Command::Runs(command) => command.run(open()?).await,
         Command::Audit(args) => command::audit::run(open()?, args).await,
+        #[cfg(feature = "ec2")]
+        Command::TerminateEc2Instances(args) => command::terminate_ec2_instances::run(open()?, args).await,
+        #[cfg(feature = "ec2")]
+        Command::PurgeEc2Resources(args) => command::purge_ec2_resources::run(open()?, args).await,
+        #[cfg(feature = "ec2")]
+        Command::IamPolicy(args) => command::iam_policy::run(&args),
     }
 }

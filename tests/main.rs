@@ -3,6 +3,8 @@
 // `clippy.toml` allows these in test functions; helpers of tests are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+#[cfg(feature = "ec2")]
+mod aws;
 mod cli;
 mod connection;
 mod flow;

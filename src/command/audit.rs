@@ -1,18 +1,19 @@
 //! `automation audit`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 
 use crate::base::id::{MachineId, RunId};
 use crate::command::context::Context;
+use crate::command::context::look::Looks;
 use crate::command::error::exit;
 use crate::flow::audit::{Finding, Standing, World, as_row, findings, seen_gone, went_meanwhile};
 use crate::flow::lease::remove_files;
 use crate::flow::release::{Part, release};
 use crate::flow::suite::folder_of;
 use crate::model::fault::Fault;
-use crate::model::journal::{ResourceFilter, all_gone};
+use crate::model::journal::{ResourceFilter, all_closed};
 use crate::model::machine::ProviderKind;
 use crate::model::resource::{Observed, Resource, ResourceKind, ResourceState};
 use crate::model::run::RunState;
@@ -51,6 +52,9 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let mut fixed = Vec::new();
     if args.fix {
         let now = context.now();
+        if !args.dry_run {
+            end_all(&context, &remaining, now).await?;
+        }
         for finding in remaining.iter().filter(|finding| finding.standing.fixable()) {
             let fate = match args.dry_run {
                 true => "would be removed".to_owned(),
@@ -81,8 +85,9 @@ async fn look(context: &Context, run: Option<&RunId>) -> Result<Vec<Finding>, Fa
     let journal = context.journal.as_ref();
     // The system is looked at before the journal is read: what a living run makes in between is in the journal by then.
     let looked = context.now();
-    let observed = context.observe().await?;
-    let open = journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })?;
+    let looks =
+        context.looks(|| journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })).await?;
+    let Looks { observed, open, unseen, .. } = looks;
     let ids: BTreeSet<&RunId> = open.iter().map(|row| &row.run).collect();
     let mut runs = Vec::new();
     for id in ids {
@@ -91,8 +96,15 @@ async fn look(context: &Context, run: Option<&RunId>) -> Result<Vec<Finding>, Fa
     let alive =
         runs.iter().filter(|record| crate::state::process::is_driven(record)).map(|record| record.id.clone()).collect();
     let machines = journal.machines()?;
-    let world =
-        World { open: &open, observed: &observed, runs: &runs, machines: &machines, alive: &alive, now: context.now() };
+    let world = World {
+        open: &open,
+        observed: &observed,
+        runs: &runs,
+        machines: &machines,
+        alive: &alive,
+        unseen: &unseen,
+        now: context.now(),
+    };
     let mut found = Vec::new();
     for finding in findings(&world) {
         let filter = ResourceFilter { machine: Some(finding.machine.clone()), ..ResourceFilter::default() };
@@ -107,7 +119,7 @@ async fn look(context: &Context, run: Option<&RunId>) -> Result<Vec<Finding>, Fa
     }
     // Processes first, files last: the order of release.
     found.reverse();
-    found.sort_by_key(|finding| finding.kind != ResourceKind::Process);
+    found.sort_by_key(|finding| !finding.kind.is_machine());
     Ok(found)
 }
 
@@ -123,24 +135,42 @@ fn close(context: &Context, found: Vec<Finding>, observed: &[Observed]) -> Resul
     Ok(remaining)
 }
 
+/// Tells all machines that are to go to end, before one is waited for after the other.
+async fn end_all(context: &Context, remaining: &[Finding], now: jiff::Timestamp) -> Result<(), Fault> {
+    let mut rows: HashMap<ProviderKind, Vec<Resource>> = HashMap::new();
+    for finding in remaining.iter().filter(|finding| finding.standing.fixable() && finding.kind.is_machine()) {
+        let row = match (row_of(context, finding)?, &finding.run) {
+            // An open row that was closed meanwhile names nothing any more.
+            (None, Some(_)) => continue,
+            (Some(row), _) => Resource { locator: finding.locator.clone(), ..row },
+            (None, None) => as_row(finding, &RunId::new(now), finding.kind.provider(), now),
+        };
+        rows.entry(row.provider).or_default().push(row);
+    }
+    for (kind, rows) in rows {
+        context.provider(kind).await?.end_all(&rows).await;
+    }
+    Ok(())
+}
+
 async fn fix(context: &Context, finding: &Finding, all: &[Finding], now: jiff::Timestamp) -> Result<String, Fault> {
     let row = match row_of(context, finding)? {
         Some(row) if row.kind == ResourceKind::RemoteFiles => clean_remote(context, row, all).await?,
         Some(row) => row,
         None => {
-            // Only this computer is looked at, so what has no row was found here.
             let run = RunId::new(now);
-            as_row(finding, &run, ProviderKind::Local, now)
+            as_row(finding, &run, finding.kind.provider(), now)
         }
     };
     if row.state == ResourceState::Gone {
         return Ok("gone".to_owned());
     }
-    let provider = context.provider(row.provider)?;
+    let provider = context.provider(row.provider).await?;
     if finding.run.is_none() {
         return Ok(match provider.release(&row).await? {
             crate::model::resource::Fate::Gone => "gone".to_owned(),
             crate::model::resource::Fate::Stays(why) => format!("stays: {why}"),
+            crate::model::resource::Fate::Kept(locator) => format!("kept: {locator}"),
         });
     }
     let stays = release(provider.as_ref(), context.journal.as_ref(), vec![row], Part::All, &|| context.now()).await?;
@@ -161,7 +191,8 @@ async fn clean_remote(context: &Context, row: Resource, all: &[Finding]) -> Resu
     let machine = context.journal.machines()?.into_iter().find(|machine| machine.id == row.machine);
     let Some(machine) = machine.filter(|_| row.state == ResourceState::Present) else { return Ok(row) };
     let clean = LinuxTests::for_checks(context.ssh()?).clean(&folder_of(&row.run));
-    let why = match context.connector()?.connect(&machine, &machine.user, CONNECT_LIMIT, false).await {
+    let why = match context.connector(row.provider).await?.connect(&machine, &machine.user, CONNECT_LIMIT, false).await
+    {
         Ok(connection) => {
             let why = remove_files(connection.as_ref(), &clean).await;
             connection.close().await;
@@ -262,6 +293,8 @@ struct Certificate {
     clean: bool,
     made: usize,
     gone: usize,
+    /// Meant to outlive the run.
+    kept: usize,
     resources: Vec<Resource>,
     remaining: Vec<Finding>,
 }
@@ -269,8 +302,17 @@ struct Certificate {
 fn certificate(context: &Context, run: &RunId, remaining: Vec<Finding>) -> Result<i32, Fault> {
     let resources =
         context.journal.resources(&ResourceFilter { run: Some(run.clone()), ..ResourceFilter::default() })?;
-    let gone = resources.iter().filter(|row| row.state == ResourceState::Gone).count();
-    let clean = all_gone(&resources) && remaining.is_empty();
-    context.screen.json(&Certificate { id: run.clone(), clean, made: resources.len(), gone, resources, remaining });
+    let in_state = |state| resources.iter().filter(|row| row.state == state).count();
+    let (gone, kept) = (in_state(ResourceState::Gone), in_state(ResourceState::Kept));
+    let clean = all_closed(&resources) && remaining.is_empty();
+    context.screen.json(&Certificate {
+        id: run.clone(),
+        clean,
+        made: resources.len(),
+        gone,
+        kept,
+        resources,
+        remaining,
+    });
     Ok(if clean { exit::OK } else { exit::LEFT_BEHIND })
 }

@@ -20,7 +20,7 @@ pub struct Args {
 /// Bakes what is missing.
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let definition = context.definition("linux-dev")?;
-    let distros = if args.distros.is_empty() { definition.distros() } else { args.distros };
+    let distros = if args.distros.is_empty() { definition.distros_of(context.base_choice()?) } else { args.distros };
     let plans = distros
         .iter()
         .map(|distro| definition.plan(&context.choice(distro, None)?))

@@ -1,5 +1,9 @@
 //! The only place that constructs adapters, reads the environment and knows a home directory.
 
+#[cfg(feature = "ec2")]
+pub mod ec2;
+pub mod look;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +17,7 @@ use crate::base::text;
 use crate::cli::Globals;
 use crate::connection::{self, ssh::SshConnector};
 use crate::flow::{Stage, later};
-use crate::image::{Choice, Definition};
+use crate::image::{BaseChoice, Choice, Definition};
 use crate::model::check::Check;
 use crate::model::connection::Connector;
 use crate::model::event::Sink;
@@ -22,17 +26,34 @@ use crate::model::image::Fingerprint;
 use crate::model::journal::Journal;
 use crate::model::machine::{Address, HostKey, Machine, ProviderKind};
 use crate::model::provider::{ImageStore, Provider};
-use crate::model::resource::Observed;
+use crate::model::setting::Section;
 use crate::project::mercurial;
 use crate::provider::host::HostProvider;
 use crate::provider::local::images::{LocalImages, mirrors::Mirrors};
-use crate::provider::local::{KeyPair, LocalConfig, LocalProvider};
+use crate::provider::local::{LocalConfig, LocalProvider};
+use crate::provider::{KeyMaker, KeyPair};
 use crate::state::dir::StateDir;
+use crate::state::keys::Identity;
 use crate::state::settings::Settings;
 use crate::ui::{OutputTo, Screen};
 
 /// The state directory's name below the home directory.
 const STATE_FOLDER: &str = ".hgautomation";
+
+/// The sections of the settings file that belong to projects and providers.
+const SECTIONS: &[Section] = &[
+    mercurial::SETTINGS,
+    #[cfg(feature = "ec2")]
+    crate::provider::ec2::SETTINGS,
+];
+
+/// The providers that `--provider` can name.
+const PROVIDERS: &[(&str, ProviderKind)] = &[
+    ("local", ProviderKind::Local),
+    #[cfg(feature = "ec2")]
+    ("ec2", ProviderKind::Ec2),
+    ("host", ProviderKind::Host),
+];
 
 /// What a command runs with: resolved values, no raw flags.
 pub struct Context {
@@ -50,6 +71,10 @@ pub struct Context {
     pub owner: String,
     globals: Globals,
     home: PathBuf,
+    #[cfg(feature = "ec2")]
+    aws: tokio::sync::OnceCell<aws_config::SdkConfig>,
+    #[cfg(feature = "ec2")]
+    clients: std::sync::OnceLock<Arc<crate::provider::ec2::clients::Clients>>,
 }
 
 fn home() -> Result<PathBuf, Fault> {
@@ -99,7 +124,7 @@ impl Context {
     }
 
     fn with(state: StateDir, globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
-        let settings = state.settings(&[mercurial::SETTINGS])?;
+        let settings = state.settings(SECTIONS)?;
         let journal = Arc::new(state.journal()?);
         // `--json` anywhere before `--` leaves standard output to JSON.
         let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
@@ -113,6 +138,10 @@ impl Context {
             owner: owner(),
             globals: globals.clone(),
             home: home().unwrap_or_default(),
+            #[cfg(feature = "ec2")]
+            aws: tokio::sync::OnceCell::new(),
+            #[cfg(feature = "ec2")]
+            clients: std::sync::OnceLock::new(),
         })
     }
 
@@ -131,23 +160,28 @@ impl Context {
 
     /// How long a machine lives without a sign of its driver.
     pub fn grace(&self) -> Duration {
-        self.globals.grace.unwrap_or(self.settings.grace)
+        let of_provider = || match self.default_provider() {
+            #[cfg(feature = "ec2")]
+            Ok(ProviderKind::Ec2) => self.ec2_grace(),
+            _ => self.settings.grace,
+        };
+        self.globals.grace.unwrap_or_else(of_provider)
     }
 
     /// The provider that was asked for: by flag or variable, else by the settings.
     pub fn default_provider(&self) -> Result<ProviderKind, Fault> {
-        let known = ["local", "host"];
-        match self.globals.provider.as_deref() {
-            _ if self.globals.host.is_some() && self.globals.provider.is_none() => Ok(ProviderKind::Host),
-            Some("local") if self.globals.host.is_some() => {
-                Err(Fault::usage("`--host` has no meaning with `--provider local`"))
+        let Some(name) = self.globals.provider.as_deref() else {
+            return Ok(if self.globals.host.is_some() { ProviderKind::Host } else { self.settings.provider });
+        };
+        match PROVIDERS.iter().find(|(known, _)| *known == name) {
+            Some((_, kind)) if *kind != ProviderKind::Host && self.globals.host.is_some() => {
+                Err(Fault::usage(format!("`--host` has no meaning with `--provider {name}`")))
             }
-            None => Ok(self.settings.provider),
-            Some("local") => Ok(ProviderKind::Local),
-            Some("host") => Ok(ProviderKind::Host),
-            Some(other) => {
-                let fault = Fault::usage(format!("there is no provider `{other}` (there are: {})", known.join(", ")));
-                Err(match text::nearest(other, known) {
+            Some((_, kind)) => Ok(*kind),
+            None => {
+                let known: Vec<&str> = PROVIDERS.iter().map(|(known, _)| *known).collect();
+                let fault = Fault::usage(format!("there is no provider `{name}` (there are: {})", known.join(", ")));
+                Err(match text::nearest(name, known) {
                     Some(near) => fault.hint(format!("Did you mean `{near}`?")),
                     None => fault,
                 })
@@ -166,10 +200,19 @@ impl Context {
         crate::image::load(self.globals.images.as_deref(), name)
     }
 
+    /// What the lowest layer of an image is for the provider that was asked for.
+    pub fn base_choice(&self) -> Result<BaseChoice, Fault> {
+        Ok(match self.default_provider()? {
+            ProviderKind::Ec2 => BaseChoice::Cloud,
+            ProviderKind::Local | ProviderKind::Host | ProviderKind::Dummy => BaseChoice::Userland,
+        })
+    }
+
     /// What shapes an image beside its definition.
     pub fn choice(&self, distro: &str, python_version: Option<&str>) -> Result<Choice, Fault> {
         let setting = |key| self.settings.extra(mercurial::SETTINGS.name, key);
         Ok(Choice {
+            base: self.base_choice()?,
             distro: distro.to_owned(),
             python_version: python_version.unwrap_or("system3").to_owned(),
             source: setting("source").unwrap_or("distribution").to_owned(),
@@ -183,7 +226,7 @@ impl Context {
         let mut current = BTreeSet::new();
         for name in crate::image::names(self.globals.images.as_deref())? {
             let definition = self.definition(&name)?;
-            for distro in definition.distros() {
+            for distro in definition.distros_of(self.base_choice()?) {
                 for python in definition.pythons(&distro) {
                     let plan = definition.plan(&self.choice(&distro, Some(&python))?)?;
                     current.extend(plan.chain(plan.layers.len()));
@@ -193,19 +236,21 @@ impl Context {
         Ok(current)
     }
 
-    fn local_config(&self) -> Result<LocalConfig, Fault> {
+    /// The key pair that machines are met with.
+    fn identity(&self) -> Result<Identity, Fault> {
         let make =
             || connection::keys::generate("hg-automation").map(|pair| (pair.private_openssh, pair.public_openssh));
-        let identity = self.state.identity(&make, &connection::keys::matches)?;
+        self.state.identity(&make, &connection::keys::matches)
+    }
+
+    fn local_config(&self) -> Result<LocalConfig, Fault> {
+        let identity = self.identity()?;
         Ok(LocalConfig {
             state: self.state.root().to_owned(),
             executable: executable()?,
             identity: identity.path,
             public_key: identity.public,
-            host_keys: Arc::new(|| {
-                let pair = connection::keys::generate("hg-automation-host")?;
-                Ok(KeyPair { private: pair.private_openssh, public: pair.public_openssh })
-            }),
+            host_keys: host_keys(),
             mirrors: Mirrors {
                 debian: self.settings.local.debian_mirror.clone(),
                 debian_security: self.settings.local.debian_security_mirror.clone(),
@@ -217,9 +262,13 @@ impl Context {
     }
 
     /// A provider.
-    pub fn provider(&self, kind: ProviderKind) -> Result<Arc<dyn Provider>, Fault> {
+    pub async fn provider(&self, kind: ProviderKind) -> Result<Arc<dyn Provider>, Fault> {
         match kind {
             ProviderKind::Local => Ok(Arc::new(LocalProvider::new(self.local_config()?))),
+            #[cfg(feature = "ec2")]
+            ProviderKind::Ec2 => Ok(self.ec2().await?),
+            #[cfg(not(feature = "ec2"))]
+            ProviderKind::Ec2 => Err(without_ec2()),
             ProviderKind::Host => {
                 let target = self.globals.host.as_deref();
                 let machine = target.map(|target| self.host_machine(target)).transpose()?;
@@ -229,23 +278,45 @@ impl Context {
         }
     }
 
-    /// The local images.
-    pub fn images(&self) -> Result<Arc<dyn ImageStore>, Fault> {
-        Ok(Arc::new(LocalImages::new(self.local_config()?)))
+    /// The images of a provider.
+    pub async fn images(&self, kind: ProviderKind) -> Result<Arc<dyn ImageStore>, Fault> {
+        match kind {
+            #[cfg(feature = "ec2")]
+            ProviderKind::Ec2 => Ok(self.ec2_images().await?),
+            #[cfg(not(feature = "ec2"))]
+            ProviderKind::Ec2 => Err(without_ec2()),
+            // Whoever tests on a machine of somebody else's still has images on this computer.
+            ProviderKind::Local | ProviderKind::Host | ProviderKind::Dummy => {
+                Ok(Arc::new(LocalImages::new(self.local_config()?)))
+            }
+        }
     }
 
-    /// What is there, by looking at every provider that can be looked at.
-    pub async fn observe(&self) -> Result<Vec<Observed>, Fault> {
-        self.provider(ProviderKind::Local)?.observe().await
-    }
-
-    /// What this computer can do.
+    /// What can be made here: on this computer, or in the account where EC2 was asked for.
     pub async fn doctor(&self) -> Result<Vec<Check>, Fault> {
+        #[cfg(feature = "ec2")]
+        if self.default_provider()? == ProviderKind::Ec2 {
+            return Ok(self.ec2_doctor().await);
+        }
         Ok(crate::provider::local::doctor::checks(&self.local_config()?).await)
     }
 
-    /// Opens connections.
-    pub fn connector(&self) -> Result<Arc<dyn Connector>, Fault> {
+    /// Refuses work that commands alone cannot do.
+    pub fn require_ssh(&self) -> Result<(), Fault> {
+        #[cfg(feature = "ec2")]
+        if self.by_systems_manager() {
+            return Err(Fault::usage("`--connect ssm` runs commands and moves small files; tests and bakes need SSH"));
+        }
+        Ok(())
+    }
+
+    /// Opens connections to a provider's machines.
+    pub async fn connector(&self, kind: ProviderKind) -> Result<Arc<dyn Connector>, Fault> {
+        #[cfg(feature = "ec2")]
+        if kind == ProviderKind::Ec2 {
+            return Ok(self.ec2_connector().await);
+        }
+        let _ = kind;
         Ok(Arc::new(SshConnector::default()))
     }
 
@@ -256,10 +327,11 @@ impl Context {
     }
 
     /// What flows need, for one run.
-    pub fn stage(&self, run: RunId, sink: Arc<dyn Sink>) -> Result<Stage, Fault> {
+    pub async fn stage(&self, run: RunId, sink: Arc<dyn Sink>) -> Result<Stage, Fault> {
+        let kind = self.default_provider()?;
         Ok(Stage {
-            provider: self.provider(self.default_provider()?)?,
-            connector: self.connector()?,
+            provider: self.provider(kind).await?,
+            connector: self.connector(kind).await?,
             journal: Arc::clone(&self.journal),
             sink,
             clock: Arc::new(Timestamp::now),
@@ -294,11 +366,26 @@ impl Context {
             identity,
             host_key: HostKey::KnownHosts { file: ssh.join("known_hosts") },
             volume: None,
+            hardware: None,
             created_at: now,
             expires_at: later(now, Duration::from_secs(24 * 3600)),
             kept: false,
         })
     }
+}
+
+/// What is answered where a record names EC2 and this build has nothing of it.
+#[cfg(not(feature = "ec2"))]
+fn without_ec2() -> Fault {
+    Fault::outside("this build has no provider `ec2`").hint("Build it with the feature `ec2`, which is on by default.")
+}
+
+/// Makes the host keys of machines.
+fn host_keys() -> KeyMaker {
+    Arc::new(|| {
+        let pair = connection::keys::generate("hg-automation-host")?;
+        Ok(KeyPair { private: pair.private_openssh, public: pair.public_openssh })
+    })
 }
 
 fn default_identity(ssh: &Path) -> Result<PathBuf, Fault> {

@@ -1,5 +1,7 @@
 //! `automation image list|build|gc|show`.
 
+mod gc;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +10,12 @@ use serde::Serialize;
 
 use crate::base::text;
 use crate::command::context::Context;
+use crate::command::machine_args::CloudArgs;
 use crate::command::session::{Ending, Session};
 use crate::flow::bake::{Options, bake};
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
-use crate::model::image::{Fingerprint, ImagePlan, ImageRecord, LayerRecord};
+use crate::model::image::{Fingerprint, ImagePlan, ImageRecord};
 use crate::ui::table;
 
 /// Subcommands of `image`.
@@ -25,7 +28,7 @@ pub enum Command {
     /// Show one image and its layers
     Show(ShowArgs),
     /// Remove images that no longer match their definition, and layers that no image uses
-    Gc(GcArgs),
+    Gc(gc::Args),
 }
 
 /// `image list`.
@@ -42,6 +45,8 @@ pub struct BakeArgs {
     /// Leave the machine of a failed step for a look, for two hours
     #[arg(long)]
     keep_failed: bool,
+    #[command(flatten)]
+    cloud: CloudArgs,
     /// Print the images as JSON
     #[arg(long)]
     pub json: bool,
@@ -73,20 +78,6 @@ pub struct ShowArgs {
     json: bool,
 }
 
-/// `image gc`.
-#[derive(Debug, clap::Args)]
-pub struct GcArgs {
-    /// Remove every image, also those that match their definition
-    #[arg(long)]
-    all: bool,
-    /// Only say what would be removed
-    #[arg(long)]
-    dry_run: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
 /// The command that bakes one image.
 const BUILD: &str = "image build";
 
@@ -113,7 +104,7 @@ impl Command {
         match self {
             Self::List(args) => list(&context, &args).await,
             Self::Show(args) => show(&context, &args).await,
-            Self::Gc(args) => gc(&context, &args).await,
+            Self::Gc(args) => gc::run(&context, &args).await,
             Self::Build(args) => {
                 let definition = context.definition(&args.name)?;
                 let distro = args.distro.unwrap_or_else(|| context.settings.defaults.distro.clone());
@@ -125,36 +116,45 @@ impl Command {
 }
 
 async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
-    let records = context.images()?.list().await?;
+    let records = context.images(context.default_provider()?).await?.list().await?;
     if args.json {
         context.screen.json(&records.iter().map(Shown::new).collect::<Vec<_>>());
         return Ok(0);
     }
-    let rows: Vec<Vec<String>> = records
-        .iter()
-        .map(|record| {
-            vec![
-                record.name.clone(),
-                record.fingerprint.short().to_owned(),
-                text::bytes(Shown::new(record).bytes),
-                record.created_at.to_string(),
-            ]
-        })
-        .collect();
-    context.screen.data(&table::render(&["NAME", "FINGERPRINT", "SIZE", "MADE"], &rows));
+    // Only what is kept outside this computer has an owner and a name of the system's.
+    let shared = records.iter().any(|record| record.locator.is_some());
+    let mut heads = vec!["NAME", "FINGERPRINT", "SIZE", "MADE"];
+    if shared {
+        heads.extend(["OWNER", "ID"]);
+    }
+    let row = |record: &ImageRecord| {
+        let (size, made) = (text::bytes(Shown::new(record).bytes), record.created_at.to_string());
+        let mut row = vec![record.name.clone(), record.fingerprint.short().to_owned(), size, made];
+        if shared {
+            row.extend([&record.owner, &record.locator].map(|word| word.clone().unwrap_or_default()));
+        }
+        row
+    };
+    let rows: Vec<Vec<String>> = records.iter().map(row).collect();
+    context.screen.data(&table::render(&heads, &rows));
     Ok(0)
 }
 
+/// Whether a person who writes `word` means this image: by its name, that of the account's console too, by what the system
+/// calls it, or by the first digits of its fingerprint.
+fn is_called(record: &ImageRecord, word: &str) -> bool {
+    record.name == word.strip_prefix("hg-").unwrap_or(word)
+        || record.locator.as_deref() == Some(word)
+        || (word.len() >= 4 && record.fingerprint.0.starts_with(word))
+}
+
 async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
-    let records = context.images()?.list().await?;
-    let record = records
-        .iter()
-        .find(|r| r.name == args.image || (args.image.len() >= 4 && r.fingerprint.0.starts_with(&args.image)))
-        .ok_or_else(|| {
-            let names: BTreeSet<&str> = records.iter().map(|r| r.name.as_str()).collect();
-            let known = if names.is_empty() { "none".to_owned() } else { Vec::from_iter(names).join(", ") };
-            Fault::usage(format!("no image `{}` (there are: {known})", args.image))
-        })?;
+    let records = context.images(context.default_provider()?).await?.list().await?;
+    let record = records.iter().find(|record| is_called(record, &args.image)).ok_or_else(|| {
+        let names: BTreeSet<&str> = records.iter().map(|r| r.name.as_str()).collect();
+        let known = if names.is_empty() { "none".to_owned() } else { Vec::from_iter(names).join(", ") };
+        Fault::usage(format!("no image `{}` (there are: {known})", args.image))
+    })?;
     if args.json {
         context.screen.json(&Shown::new(record));
         return Ok(0);
@@ -167,88 +167,16 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
             vec![layer.name.clone(), layer.fingerprint.short().to_owned(), text::bytes(layer.bytes), took]
         })
         .collect();
+    let id = record.locator.as_ref().map(|id| format!("\nid {id}")).unwrap_or_default();
+    let owner = record.owner.as_ref().map(|owner| format!(" by {owner}")).unwrap_or_default();
     context.screen.data(&format!(
-        "{} {}\nmade {}\n\n{}",
+        "{} {}{id}\nmade {}{owner}\n\n{}",
         record.name,
         record.fingerprint,
         record.created_at,
         table::render(&["LAYER", "FINGERPRINT", "SIZE", "TOOK"], &rows)
     ));
     Ok(0)
-}
-
-/// What `image gc` does: decided from what is there, without I/O. `current` are the layers of every image that today's
-/// definitions give, also of those that are not finished: a bake that is under way, or that failed, goes on from them.
-fn plan_gc(
-    records: &[ImageRecord],
-    layers: &[LayerRecord],
-    current: &BTreeSet<Fingerprint>,
-    all: bool,
-) -> (Vec<ImageRecord>, Vec<LayerRecord>) {
-    let (keep, drop): (Vec<_>, Vec<_>) =
-        records.iter().cloned().partition(|record| !all && current.contains(&record.fingerprint));
-    let mut used: BTreeSet<&Fingerprint> = keep.iter().flat_map(|r| r.layers.iter().map(|l| &l.fingerprint)).collect();
-    if !all {
-        used.extend(current);
-    }
-    let unused = layers.iter().filter(|layer| !used.contains(&layer.fingerprint)).cloned().collect();
-    (drop, unused)
-}
-
-#[derive(Serialize)]
-struct Collected {
-    id: Fingerprint,
-    kind: &'static str,
-    name: String,
-    bytes: Option<u64>,
-    fate: String,
-}
-
-async fn gc(context: &Context, args: &GcArgs) -> Result<i32, Fault> {
-    let store = context.images()?;
-    let (records, mut layers) = (store.list().await?, store.layers().await?);
-    layers.sort_by_key(|layer| std::cmp::Reverse(layer.created_at));
-    let current = context.current_layers()?;
-    let (images, unused) = plan_gc(&records, &layers, &current, args.all);
-    let mut done = Vec::new();
-    let swept = store.sweep(args.dry_run).await?;
-    if swept > 0 {
-        let fate = fate(Ok(()), args.dry_run);
-        context.screen.message(&format!("Layers of an earlier removal that was cut off: {swept} {fate}"));
-    }
-    for image in images {
-        let removed = if args.dry_run { Ok(()) } else { store.remove_image(&image.fingerprint).await };
-        let fate = fate(removed, args.dry_run);
-        done.push(Collected { id: image.fingerprint, kind: "image", name: image.name, bytes: None, fate });
-    }
-    for layer in unused {
-        let removed = if args.dry_run { Ok(()) } else { store.remove_layer(&layer.fingerprint).await };
-        let fate = fate(removed, args.dry_run);
-        done.push(Collected { id: layer.fingerprint, kind: "layer", name: layer.name, bytes: Some(layer.bytes), fate });
-    }
-    if args.json {
-        context.screen.json(&done);
-    } else if done.is_empty() && swept == 0 {
-        context.screen.message("Nothing to collect.");
-    } else if !done.is_empty() {
-        let rows: Vec<Vec<String>> = done
-            .iter()
-            .map(|c| {
-                let size = c.bytes.map(text::bytes).unwrap_or_default();
-                vec![c.kind.to_owned(), c.name.clone(), c.id.short().to_owned(), size, c.fate.clone()]
-            })
-            .collect();
-        context.screen.data(&table::render(&["KIND", "NAME", "FINGERPRINT", "SIZE", "FATE"], &rows));
-    }
-    Ok(0)
-}
-
-fn fate(removed: Result<(), Fault>, dry_run: bool) -> String {
-    match removed {
-        Ok(()) if dry_run => "would be removed".to_owned(),
-        Ok(()) => "removed".to_owned(),
-        Err(fault) => format!("stays: {}", fault.chain().join(": ")),
-    }
 }
 
 /// Puts the image's name before every line of a parallel bake, whose moving steps would overwrite each other.
@@ -277,9 +205,13 @@ pub async fn bake_all(
     parallel: bool,
     args: BakeArgs,
 ) -> Result<i32, Fault> {
-    let store = context.images()?;
-    let session = Session::begin(context, command)?;
-    let options = Options { keep_failed: args.keep_failed, expiry: BAKE_EXPIRY };
+    let store = context.images(context.default_provider()?).await?;
+    args.cloud.refuse_unfit(context.default_provider()?)?;
+    context.require_ssh()?;
+    let hardware = args.cloud.bake_hardware();
+    let session = Session::begin(context, command).await?;
+    let options =
+        Options { keep_failed: args.keep_failed, expiry: BAKE_EXPIRY, hardware, max_cost: args.cloud.max_cost() };
     let mut results = Vec::new();
     if parallel {
         let bakes = plans.iter().map(|plan| {
@@ -338,41 +270,5 @@ fn conclude(
             session.context.screen.message(&format!("Images {summary}"));
             Ok(Ending { code: 0, summary })
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn layer(digit: char) -> LayerRecord {
-        let made: jiff::Timestamp = "2026-11-20T00:00:00Z".parse().unwrap();
-        let fingerprint = Fingerprint(digit.to_string().repeat(64));
-        LayerRecord { name: format!("step-{digit}"), fingerprint, created_at: made, seconds: 1, bytes: 10 }
-    }
-
-    fn image(layers: &[char]) -> ImageRecord {
-        let layers: Vec<_> = layers.iter().map(|d| layer(*d)).collect();
-        ImageRecord {
-            name: "i".into(),
-            distro: "d".into(),
-            fingerprint: layers.last().unwrap().fingerprint.clone(),
-            created_at: layers[0].created_at,
-            layers,
-        }
-    }
-
-    #[test]
-    fn a_layer_stays_while_an_image_that_stays_uses_it() {
-        let (old, new) = (image(&['a', 'b']), image(&['a', 'c']));
-        let layers = [layer('a'), layer('b'), layer('c'), layer('d')];
-        let current = BTreeSet::from([layer('a').fingerprint, new.fingerprint.clone()]);
-        let (images, unused) = plan_gc(&[old.clone(), new], &layers, &current, false);
-        assert_eq!(images, [old]);
-        assert_eq!(unused.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["step-b", "step-d"]);
-        let (images, unused) = plan_gc(&[], &layers, &current, false);
-        assert_eq!((images.len(), unused.len()), (0, 2), "layers of an image that is not finished stay");
-        let (images, unused) = plan_gc(&[image(&['a', 'c'])], &layers, &current, true);
-        assert_eq!((images.len(), unused.len()), (1, 4));
     }
 }

@@ -68,7 +68,7 @@ fn find(context: &Context, text: &str) -> Result<Machine, Fault> {
 /// A connection to a machine that is up: the first refusal counts.
 async fn connect(context: &Context, machine: &Machine) -> Result<Box<dyn Connection>, Fault> {
     let limit = std::time::Duration::from_secs(30);
-    context.connector()?.connect(machine, &machine.user, limit, false).await.map_err(|error| {
+    context.connector(machine.provider).await?.connect(machine, &machine.user, limit, false).await.map_err(|error| {
         let fault = Fault::from(error);
         if machine.expires_at < context.now() && fault.hint.is_none() {
             return fault.hint(format!("The machine expired at {}.", machine.expires_at));

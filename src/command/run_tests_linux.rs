@@ -7,13 +7,15 @@ use crate::base::id::MachineId;
 use crate::base::text;
 use crate::command::context::Context;
 use crate::command::error;
+use crate::command::image::BAKE_EXPIRY;
+use crate::command::machine_args::{MachineArgs, default_ttl};
 use crate::command::session::{Ending, Session};
 use crate::flow::bake::{Options, bake};
 use crate::flow::lease::{until_stopped, with_machine};
 use crate::flow::{later, suite};
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::ImagePlan;
-use crate::model::machine::{Caps, Machine, Network, ProviderKind};
+use crate::model::machine::{Caps, Hardware, Machine, ProviderKind};
 use crate::model::outcome::{Results, TimeSplit, count, verdict};
 use crate::model::provider::MachineRequest;
 use crate::model::suite::Suite;
@@ -50,53 +52,17 @@ pub struct Args {
     #[arg(long)]
     working_copy: bool,
     /// How long the tests may take altogether; tests that did not end by then are lost
-    #[arg(long, value_name = "SPAN", value_parser = parse_timeout)]
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
     timeout: Option<Duration>,
+    /// How long the machine lives at most, whatever happens to this command [default: 13h, 2h on EC2]
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_ttl)]
+    ttl: Option<Duration>,
     /// Also write the JUnit report to this file
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Print the results as JSON; the tests' output goes to standard error
     #[arg(long)]
     pub json: bool,
-}
-
-/// What every command that makes a machine takes.
-#[derive(Debug, Clone, clap::Args)]
-pub struct MachineArgs {
-    /// The distribution [default: debian12, or the settings' `defaults.distro`]
-    #[arg(long, value_name = "NAME")]
-    distro: Option<String>,
-    /// The Python to run with: system3, pypy3 or 3.N [default: system3, or the settings' `defaults.python-version`]
-    #[arg(long, value_name = "VERSION")]
-    pub python_version: Option<String>,
-    /// The network that the machine sees [default: loopback, or the settings' `defaults.network`]
-    #[arg(long, value_enum)]
-    network: Option<NetworkArg>,
-    /// How many processors' worth of time the machine may use [default: no limit]
-    #[arg(long, value_name = "N")]
-    cpus: Option<f64>,
-    /// How much memory the machine may use [default: no limit]
-    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
-    memory: Option<u64>,
-}
-
-/// The least memory with which a machine starts and somebody can log in.
-const LEAST_MEMORY: u64 = 64 << 20;
-
-fn parse_memory(text: &str) -> Result<u64, String> {
-    match text::parse_bytes(text)? {
-        bytes if bytes < LEAST_MEMORY => Err(format!("a machine needs at least {}", text::bytes(LEAST_MEMORY))),
-        bytes => Ok(bytes),
-    }
-}
-
-/// The machine's network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum NetworkArg {
-    /// Its own, with loopback only
-    Loopback,
-    /// That of this computer
-    Host,
 }
 
 /// A file system for the work folder.
@@ -121,64 +87,8 @@ pub enum Filesystem {
 /// The size of the second volume: the original's second volume had 8 GB. The file behind it is sparse.
 const VOLUME: u64 = 8 << 30;
 
-/// How long a test machine may live, whatever its driver says.
-const EXPIRY: Duration = Duration::from_secs(13 * 3600);
-
-/// A run of the whole suite takes 8 hours on 2 processors; the machine's own expiry is an hour behind the longest.
-fn parse_timeout(text: &str) -> Result<Duration, String> {
-    let timeout = text::parse_duration(text)?;
-    if timeout <= EXPIRY - Duration::from_secs(3600) {
-        return Ok(timeout);
-    }
-    Err(format!("`{text}` is longer than 12h, the most that a test machine lives"))
-}
-
-impl MachineArgs {
-    /// The distribution.
-    pub fn distro(&self, context: &Context) -> String {
-        self.distro.clone().unwrap_or_else(|| context.settings.defaults.distro.clone())
-    }
-
-    /// The Python.
-    pub fn python(&self, context: &Context) -> String {
-        self.python_version.clone().unwrap_or_else(|| context.settings.defaults.python_version.clone())
-    }
-
-    /// The network.
-    pub fn network(&self, context: &Context) -> Network {
-        match self.network {
-            Some(NetworkArg::Host) => Network::Host,
-            Some(NetworkArg::Loopback) => Network::Loopback,
-            None => context.settings.defaults.network,
-        }
-    }
-
-    /// Refuses what a machine of somebody else's cannot be told.
-    fn refuse_for_host(&self) -> Result<(), Fault> {
-        let wishes = [
-            ("--distro", self.distro.is_some()),
-            ("--network", self.network.is_some()),
-            ("--cpus", self.cpus.is_some()),
-            ("--memory", self.memory.is_some()),
-        ];
-        match wishes.iter().find(|(_, given)| *given) {
-            Some((flag, _)) => {
-                Err(Fault::usage(format!("`{flag}` has no meaning on a machine that somebody else made")))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// The limits.
-    pub fn caps(&self) -> Result<Caps, Fault> {
-        match self.cpus {
-            Some(cpus) if !(0.05..=1024.0).contains(&cpus) => {
-                Err(Fault::usage(format!("`--cpus {cpus}` is not between 0.05 and 1024")))
-            }
-            cpus => Ok(Caps { cpus, memory: self.memory }),
-        }
-    }
-}
+/// What a machine needs before and after its tests: booting, preparing, bringing the results home.
+const AROUND_TESTS: Duration = Duration::from_secs(3600);
 
 impl Filesystem {
     fn name(self) -> &'static str {
@@ -198,12 +108,12 @@ impl Filesystem {
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let began = Instant::now();
     let kind = context.default_provider()?;
+    args.machine.refuse_unfit(kind)?;
+    context.require_ssh()?;
+    let ttl = lifetime(&args, kind)?;
     let caps = args.machine.caps()?;
     let plan = match kind {
-        ProviderKind::Host => {
-            args.machine.refuse_for_host()?;
-            None
-        }
+        ProviderKind::Host => None,
         _ => {
             let choice = context.choice(&args.machine.distro(&context), Some(&args.machine.python(&context)))?;
             Some(context.definition("linux-dev")?.plan(&choice)?)
@@ -228,10 +138,28 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         writable(path)?;
     }
     let volume = (!matches!(filesystem.as_str(), "default" | "tmpfs")).then_some(VOLUME);
-    let request = request(&context, &args, plan.as_ref(), caps, volume)?;
-    let session = Session::begin(context, "run-tests-linux")?;
+    let request = request(&context, &args, plan.as_ref(), caps, volume, ttl)?;
+    let session = Session::begin(context, "run-tests-linux").await?;
     let result = drive(&session, &args, began, plan.as_ref(), &suite, request).await;
     session.end(result).await
+}
+
+/// How long the machine may live: longer than the tests, by the time that booting and preparing take.
+fn lifetime(args: &Args, kind: ProviderKind) -> Result<Duration, Fault> {
+    let ttl = args.ttl.unwrap_or_else(|| default_ttl(kind));
+    let most = ttl.saturating_sub(AROUND_TESTS);
+    match args.timeout {
+        Some(timeout) if timeout > most && args.ttl.is_none() && kind == ProviderKind::Ec2 => {
+            Ok(timeout + AROUND_TESTS)
+        }
+        Some(timeout) if timeout > most => Err(Fault::usage(format!(
+            "`--timeout {}` leaves no time before and after the tests of a machine that lives {}",
+            text::seconds(timeout),
+            text::seconds(ttl)
+        ))
+        .hint("Give a longer `--ttl`.")),
+        _ => Ok(ttl),
+    }
 }
 
 /// A report that cannot be written is better known before the tests than after them.
@@ -250,6 +178,7 @@ fn request(
     plan: Option<&ImagePlan>,
     caps: Caps,
     volume: Option<u64>,
+    ttl: Duration,
 ) -> Result<MachineRequest, Fault> {
     let now = context.now();
     Ok(MachineRequest {
@@ -258,13 +187,16 @@ fn request(
         owner: context.owner.clone(),
         image: plan.map_or_else(|| "somebody else's machine".to_owned(), |plan| plan.name.clone()),
         layers: plan.map(|plan| plan.chain(plan.layers.len())).unwrap_or_default(),
+        cloud: plan.and_then(ImagePlan::cloud).cloned(),
+        hardware: args.machine.hardware(context),
         user: "hg".to_owned(),
         network: args.machine.network(context),
         caps,
         volume,
         now,
-        expires_at: later(now, EXPIRY),
+        expires_at: later(now, ttl),
         grace: context.grace(),
+        max_cost: args.machine.max_cost(),
     })
 }
 
@@ -276,14 +208,21 @@ async fn drive(
     suite: &mercurial::LinuxTests,
     request: MachineRequest,
 ) -> Result<Ending, Fault> {
-    let stage = &session.stage;
+    let (stage, context) = (&session.stage, &session.context);
     if let Some(plan) = plan {
-        let options = Options { keep_failed: false, expiry: EXPIRY };
-        bake(stage, session.context.images()?.as_ref(), plan, &options).await?;
+        let options = Options {
+            keep_failed: false,
+            expiry: BAKE_EXPIRY,
+            hardware: Hardware::default(),
+            max_cost: args.machine.max_cost(),
+        };
+        bake(stage, context.images(stage.provider.kind()).await?.as_ref(), plan, &options).await?;
     }
     let image = began.elapsed().as_secs_f64();
-    let now = session.context.now();
-    let request = MachineRequest { run: session.id().clone(), now, expires_at: later(now, EXPIRY), ..request };
+    // Baking takes minutes: a lease from before it would be over.
+    let now = context.now();
+    let expires_at = later(now, request.expires_at.duration_since(request.now).unsigned_abs());
+    let request = MachineRequest { run: session.id().clone(), now, expires_at, ..request };
     let target = session.dir.path().join("machine.json");
     let clean = suite.clean(&suite::folder(stage));
     let ended = with_machine(stage, &request, Some(&clean), async |machine, connection| {
@@ -312,6 +251,7 @@ async fn drive(
             None => request.image,
         },
         source: ran.source,
+        cost: ended.cost,
         runner: ran.runner,
         tests: ran.tests,
     };
@@ -374,16 +314,4 @@ fn publish(session: &Session, args: &Args, results: &Results) -> Result<Ending, 
         counts.lost
     );
     Ok(Ending { code, summary })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_machine_is_not_asked_to_start_in_no_memory() {
-        assert_eq!(parse_memory("64M"), Ok(64 << 20));
-        assert_eq!(parse_memory("63M"), Err("a machine needs at least 64.0 MiB".to_owned()));
-        assert!(parse_memory("1").is_err() && parse_memory("x").is_err());
-    }
 }

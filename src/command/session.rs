@@ -53,7 +53,7 @@ impl Sink for Tee {
 
 impl Session {
     /// Writes the run down and begins it.
-    pub fn begin(context: Context, command: &str) -> Result<Self, Fault> {
+    pub async fn begin(context: Context, command: &str) -> Result<Self, Fault> {
         let id = RunId::new(context.now());
         let record = RunRecord {
             id: id.clone(),
@@ -68,7 +68,7 @@ impl Session {
             summary: None,
         };
         // What can be refused is refused before the run is written down: nobody would end its record.
-        let mut stage = context.stage(id.clone(), Arc::new(NoSink))?;
+        let mut stage = context.stage(id.clone(), Arc::new(NoSink)).await?;
         let dir = context.state.create_run(&id)?;
         let screen = Arc::clone(&context.screen);
         let warn = Box::new(move |text: &str| screen.event(Event::Warning(text.to_owned())));
@@ -131,11 +131,14 @@ impl Session {
             self.say(&format!("Kept {id} until {:.0}; `{down}` ends it.", machine.expires_at));
         }
         let open = left_behind(made, kept);
+        let fixtures = made.iter().filter(|row| row.state == ResourceState::Kept).count();
         match (open.is_empty(), made.len()) {
             (true, _) if !kept.is_empty() => {}
             (true, 0) => self.say("Nothing was made, nothing is left behind."),
             (true, n) => self.say(&format!(
-                "Nothing is left behind: {n} resources made, {n} seen gone (`{}`).",
+                "Nothing is left behind: {n} resources made, {}{} seen gone (`{}`).",
+                if fixtures > 0 { format!("{fixtures} kept for later runs, ") } else { String::new() },
+                n - fixtures,
                 self.context.to_type(&format!("audit --run {}", self.record.id))
             )),
             (false, n) => {
@@ -160,5 +163,5 @@ fn told(row: &Resource) -> String {
 /// The open rows of `made` that belong to no machine of `kept`.
 fn left_behind<'a>(made: &'a [Resource], kept: &[Machine]) -> Vec<&'a Resource> {
     let meant = |row: &Resource| kept.iter().any(|machine| machine.id == row.machine);
-    made.iter().filter(|row| row.state != ResourceState::Gone && !meant(row)).collect()
+    made.iter().filter(|row| row.is_open() && !meant(row)).collect()
 }

@@ -10,6 +10,12 @@ use crate::ui;
 /// Watches for SIGINT, SIGTERM and SIGHUP for the rest of the process: the first cancels `stop`, the second prints
 /// `clean`, the command that cleans up, and ends the process.
 pub fn watch(stop: CancellationToken, clean: String) -> Result<(), Fault> {
+    let second = format!("Left at once. Machines of this run end by themselves; to remove everything now:\n  {clean}");
+    watch_saying(stop, "releasing what was made", second)
+}
+
+/// The same; `doing` is what the first brings about and `second` what the second says.
+pub fn watch_saying(stop: CancellationToken, doing: &'static str, second: String) -> Result<(), Fault> {
     let mut streams = Vec::new();
     for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
         let stream = signal(kind).map_err(|e| Fault::outside("cannot listen for signals").because(e))?;
@@ -26,12 +32,9 @@ pub fn watch(stop: CancellationToken, clean: String) -> Result<(), Fault> {
             }
             if count == 1 {
                 stop.cancel();
-                ui::complain("\nInterrupted: releasing what was made. Once more leaves at once.");
+                ui::complain(&format!("\nInterrupted: {doing}. Once more leaves at once."));
             } else {
-                ui::complain(&format!(
-                    "Left at once. Machines of this run end by themselves; to remove everything now:\n  \
-                     {clean}"
-                ));
+                ui::complain(&second);
                 crate::connection::interactive::restore_terminal();
                 std::process::exit(exit::INTERRUPTED);
             }

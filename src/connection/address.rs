@@ -46,6 +46,9 @@ pub(super) async fn dial(address: &Address) -> Result<TcpStream, ConnectionError
                 }
             }
         }
+        Address::Ssm { instance, .. } => {
+            Err(ConnectionError::Invalid(format!("{instance} is known by its SSM agent alone: SSH has no way to it")))
+        }
     }
 }
 

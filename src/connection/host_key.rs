@@ -39,7 +39,7 @@ impl Expected {
                 };
                 let (host, port) = match &machine.address {
                     Address::Tcp { host, port } => (host.as_str(), *port),
-                    Address::Handover { .. } => (machine.id.as_str(), 22),
+                    Address::Handover { .. } | Address::Ssm { .. } => (machine.id.as_str(), 22),
                 };
                 let mut expected = known_hosts(&text, host, port);
                 expected.nothing = format!("a key for `{}` in `{}`", name(host, port), file.display());

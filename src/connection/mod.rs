@@ -21,10 +21,15 @@
 //! * **Dropping** a process closes its channel; dropping a copy half-way removes its partial file; dropping a connection
 //!   closes it without ceremony.
 //!
+//! The numbers and the host key are SSH's; what differs where there is no SSH stands in `ssm`, which is built with the feature
+//! `ec2` only.
+//!
 //! `russh` and `russh-sftp` are named nowhere else. What is absent: writing to anything but the given streams
 //! ([`interactive`]), reading the environment, knowing a home directory.
 
 mod address;
+#[cfg(feature = "ec2")]
+pub mod by_address;
 pub mod dummy;
 mod handshake;
 pub mod host_key;
@@ -38,9 +43,13 @@ mod partial;
 mod process;
 mod sftp;
 pub mod ssh;
+#[cfg(feature = "ec2")]
+pub mod ssm;
 mod tree;
 
 pub use dummy::{Call, Dummy, DummyConnector, Reply};
 pub use interactive::{Streams, bridge, bridge_stdio, interact, restore_terminal, terminal};
 pub use keys::{KeyPair, fingerprint, generate};
 pub use ssh::{Settings, SshConnector};
+#[cfg(feature = "ec2")]
+pub use ssm::SsmConnector;

@@ -36,10 +36,10 @@ const DEPTH_CAP: usize = 256;
 const ENTRIES_CAP: usize = 1_000_000;
 
 /// What is to be made, by its path below the top. The top itself has the empty path where it is a folder.
-struct Plan<File> {
+pub(super) struct Plan<File> {
     folders: Vec<(String, u32)>,
-    files: Vec<(String, File)>,
-    links: Vec<(String, String)>,
+    pub(super) files: Vec<(String, File)>,
+    pub(super) links: Vec<(String, String)>,
 }
 
 impl<File> Plan<File> {
@@ -48,7 +48,7 @@ impl<File> Plan<File> {
     }
 
     /// Takes the folders by depth, so that those of one depth can be made at once.
-    fn levels(&mut self) -> BTreeMap<usize, Vec<(String, u32)>> {
+    pub(super) fn levels(&mut self) -> BTreeMap<usize, Vec<(String, u32)>> {
         let mut levels: BTreeMap<usize, Vec<(String, u32)>> = BTreeMap::new();
         for (path, mode) in self.folders.drain(..) {
             let depth = if path.is_empty() { 0 } else { 1 + path.matches('/').count() };
@@ -106,7 +106,7 @@ async fn total(files: impl stream::Stream<Item = Result<u64, ConnectionError>>) 
 }
 
 /// Looks at a local folder.
-fn plan_upload(top: &Path) -> Result<Plan<u32>, ConnectionError> {
+pub(super) fn plan_upload(top: &Path) -> Result<Plan<u32>, ConnectionError> {
     let mut plan = Plan::new();
     let mode = std::fs::metadata(top).map_err(|error| local_failure("read", top, &error))?.mode();
     plan.folders.push((String::new(), mode));
@@ -249,7 +249,7 @@ fn check_name(name: &str, path: &str, first: bool) -> Result<(), ConnectionError
 }
 
 /// Makes a local folder; whether it was not there before.
-fn make_local_folder(path: &Path, follow: bool) -> Result<bool, ConnectionError> {
+pub(super) fn make_local_folder(path: &Path, follow: bool) -> Result<bool, ConnectionError> {
     use std::os::unix::fs::DirBuilderExt;
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => Ok(true),
@@ -276,7 +276,7 @@ async fn make_local_link(target: &str, path: &Path) -> Result<(), ConnectionErro
     flat(made.await).map_err(|error| local_failure("write", path, &error))
 }
 
-fn refused(path: &Path, reason: &str) -> ConnectionError {
+pub(super) fn refused(path: &Path, reason: &str) -> ConnectionError {
     let doing = format!("copy `{}`", path.display().to_string().escape_debug());
     ConnectionError::File { doing, reason: reason.to_owned() }
 }
@@ -291,7 +291,7 @@ fn below(top: &str, path: &str) -> String {
 }
 
 /// Without slashes at the end, which would make an empty name of it.
-fn trimmed(path: &str) -> &str {
+pub(super) fn trimmed(path: &str) -> &str {
     let trimmed = path.trim_end_matches('/');
     if trimmed.is_empty() && !path.is_empty() { "/" } else { trimmed }
 }

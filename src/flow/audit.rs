@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::base::id::{MachineId, RunId};
+use crate::base::id::{MachineId, ResourceId, RunId};
 use crate::model::machine::Machine;
 use crate::model::resource::{Observed, Resource, ResourceKind, ResourceState};
 use crate::model::run::{RunRecord, RunState};
@@ -64,6 +64,8 @@ pub struct World<'a> {
     pub observed: &'a [Observed],
     /// The runs that the rows name.
     pub runs: &'a [RunRecord],
+    /// The open rows that the look could not have met, were they there.
+    pub unseen: &'a BTreeSet<ResourceId>,
     /// The stored machines.
     pub machines: &'a [Machine],
     /// The runs whose driver is alive.
@@ -98,11 +100,11 @@ fn standing(world: &World<'_>, row: &Resource, seen: bool) -> Standing {
     if world.alive.contains(&row.run) {
         return Standing::InUse;
     }
-    // Mounts and namespaces live inside the machine: they stand and fall with its process, which is looked for. Files on
-    // a machine of somebody else's cannot be seen from here.
-    let visible = !matches!(row.kind, ResourceKind::Mount | ResourceKind::Namespace | ResourceKind::RemoteFiles);
-    let machine_seen = world.observed.iter().any(|o| o.machine == row.machine && o.kind == ResourceKind::Process);
-    if (visible && !seen) || (!visible && row.kind != ResourceKind::RemoteFiles && !machine_seen) {
+    // Mounts and namespaces live inside the machine: they stand and fall with its process, which is looked for.
+    let inside = matches!(row.kind, ResourceKind::Mount | ResourceKind::Namespace);
+    let machine_seen = || world.observed.iter().any(|seen| seen.machine == row.machine && seen.kind.is_machine());
+    let there = if inside { machine_seen() } else { seen };
+    if !there && !world.unseen.contains(&row.id) {
         return Standing::Vanished;
     }
     // A machine whose release failed is stored as well: only the one that was left on purpose counts.

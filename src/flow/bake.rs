@@ -6,13 +6,13 @@ use crate::base::id::MachineId;
 use crate::flow::lease::{Lease, release_machine, these, undo, until_stopped, write_down};
 use crate::flow::release::Part;
 use crate::flow::{Stage, later, script};
-use crate::model::connection::Chunk;
+use crate::model::connection::{Chunk, Connection};
 use crate::model::event::Event;
 use crate::model::fault::{Fault, Left};
 use crate::model::image::{ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
-use crate::model::machine::{Caps, Machine, Network};
+use crate::model::machine::{Caps, Hardware, Machine, Network};
 use crate::model::outcome::Exit;
-use crate::model::provider::{ImageStore, MachineRequest};
+use crate::model::provider::{ImageStore, MachineRequest, Made};
 use crate::model::task::Script;
 
 /// How many last lines of a failed step its error shows; all of them are in the run's log.
@@ -28,6 +28,10 @@ pub struct Options {
     pub keep_failed: bool,
     /// How long such a machine stays, and how long a step's machine may live at all.
     pub expiry: Duration,
+    /// What kind of computer the steps run on.
+    pub hardware: Hardware,
+    /// The most that one machine may cost until its expiry.
+    pub max_cost: Option<f64>,
 }
 
 /// Makes what is missing of `plan` and records the image; says at once when nothing is missing.
@@ -39,16 +43,21 @@ pub async fn bake(
 ) -> Result<ImageRecord, Fault> {
     loop {
         let present = store.present(plan).await?;
-        let Some(layer) = plan.layers.get(present) else { break };
+        // What one machine makes: one layer, or all that are missing.
+        let until = if store.keeps_whole() { plan.layers.len() } else { present + 1 };
+        let Some(layers) = plan.layers.get(present..until).filter(|layers| !layers.is_empty()) else { break };
+        let Some(layer) = layers.last() else { break };
         let _lock = until_stopped(stage, store.lock(&layer.fingerprint, stage.sink.as_ref())).await?;
         if store.present(plan).await? > present {
             continue; // Another process made it while this one waited.
         }
-        let text = format!("{}: {} ({}/{})", plan.name, layer.description, present + 1, plan.layers.len());
-        let step = stage.step(text);
+        let step = stage.step(match layers.len() {
+            1 => told(plan, layer),
+            count => format!("{}: {count} steps on one machine", plan.name),
+        });
         match &layer.recipe {
-            LayerRecipe::Base(_) => base(stage, store, layer).await?,
-            LayerRecipe::Script { .. } => on_machine(stage, store, plan, present, layer, options).await?,
+            LayerRecipe::Base(_) | LayerRecipe::Cloud(_) => base(stage, store, plan, layer).await?,
+            LayerRecipe::Script { .. } => on_machine(stage, store, plan, layers, options).await?,
         }
         if store.present(plan).await? <= present {
             let fault = Fault::infrastructure(format!("the layer `{}` was made and is not there", layer.name));
@@ -56,21 +65,28 @@ pub async fn bake(
         }
         step.done(stage);
     }
-    let known = store.list().await?.into_iter().find(|record| record.fingerprint == plan.fingerprint());
-    match known {
+    match store.record(&plan.fingerprint()).await? {
         Some(record) if record.name == plan.name => Ok(record),
         _ => store.finish(plan, stage.now()).await,
     }
 }
 
-async fn base(stage: &Stage, store: &dyn ImageStore, layer: &LayerPlan) -> Result<(), Fault> {
+fn told(plan: &ImagePlan, layer: &LayerPlan) -> String {
+    let at = plan.layers.iter().position(|other| other == layer).unwrap_or_default();
+    format!("{}: {} ({}/{})", plan.name, layer.description, at + 1, plan.layers.len())
+}
+
+async fn base(stage: &Stage, store: &dyn ImageStore, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
     let machine = MachineId::random();
     let confirm = write_down(stage, &store.plan_base(&machine))?;
     let began = Instant::now();
     let making = store.make_base(layer, &machine, stage.grace, &confirm, stage.sink.as_ref());
     let made = match until_stopped(stage, making).await {
         Ok(()) => match release_machine(stage, &machine, Part::Running).await {
-            Ok(left) if left.is_empty() => store.commit(layer, &machine, began.elapsed()).await.map(|_| ()),
+            Ok(left) if left.is_empty() => {
+                let made = Made { plan, layer, machine: &machine, took: began.elapsed() };
+                until_stopped(stage, store.commit(&made, stage, stage.sink.as_ref())).await.map(drop)
+            }
             Ok(left) => Err(stays(&left)),
             Err(fault) => Err(fault),
         },
@@ -103,6 +119,8 @@ fn request(stage: &Stage, plan: &ImagePlan, below: usize, options: &Options) -> 
         owner: stage.owner.clone(),
         image: plan.name.clone(),
         layers: plan.chain(below),
+        cloud: plan.cloud().cloned(),
+        hardware: options.hardware.clone(),
         user: "root".to_owned(),
         network: Network::Host,
         caps: Caps::default(),
@@ -110,6 +128,7 @@ fn request(stage: &Stage, plan: &ImagePlan, below: usize, options: &Options) -> 
         now,
         expires_at: later(now, options.expiry),
         grace: stage.grace,
+        max_cost: options.max_cost,
     }
 }
 
@@ -117,18 +136,22 @@ async fn on_machine(
     stage: &Stage,
     store: &dyn ImageStore,
     plan: &ImagePlan,
-    below: usize,
-    layer: &LayerPlan,
+    layers: &[LayerPlan],
     options: &Options,
 ) -> Result<(), Fault> {
+    let Some(layer) = layers.last() else { return Ok(()) };
+    let below = plan.layers.iter().take_while(|other| !layers.contains(other)).count();
     let request = request(stage, plan, below, options);
     let began = Instant::now();
-    let lease = Lease::acquire(stage, &request).await?;
-    let ran = run_step(stage, &lease, layer).await;
+    let mut lease = Lease::acquire(stage, &request).await?;
+    let ran = run_steps(stage, &mut lease, plan, layers).await;
     match ran {
         Ok(()) => {
             let made = match lease.stop().await {
-                Ok(left) if left.is_empty() => store.commit(layer, &request.id, began.elapsed()).await.map(|_| ()),
+                Ok(left) if left.is_empty() => {
+                    let made = Made { plan, layer, machine: &request.id, took: began.elapsed() };
+                    until_stopped(stage, store.commit(&made, stage, stage.sink.as_ref())).await.map(drop)
+                }
                 Ok(left) => Err(stays(&left)),
                 Err(fault) => Err(fault),
             };
@@ -157,11 +180,27 @@ async fn keep(lease: Lease, fault: Fault) -> Fault {
     }
 }
 
-async fn run_step(stage: &Stage, lease: &Lease, layer: &LayerPlan) -> Result<(), Fault> {
+async fn run_steps(stage: &Stage, lease: &mut Lease, plan: &ImagePlan, layers: &[LayerPlan]) -> Result<(), Fault> {
+    let connection = lease.connect("root").await?;
+    let mut ran = Ok(());
+    for layer in layers {
+        let step = (layers.len() > 1).then(|| stage.step(told(plan, layer)));
+        ran = run_step(stage, connection.as_ref(), layer).await;
+        if ran.is_err() {
+            break;
+        }
+        if let Some(step) = step {
+            step.done(stage);
+        }
+    }
+    connection.close().await;
+    ran
+}
+
+async fn run_step(stage: &Stage, connection: &dyn Connection, layer: &LayerPlan) -> Result<(), Fault> {
     let LayerRecipe::Script { text, env, limit } = &layer.recipe else {
         return Err(Fault::infrastructure(format!("bake step `{}` is no script", layer.name)));
     };
-    let connection = lease.connect("root").await?;
     let script = Script {
         name: format!("{}.sh", layer.name),
         text: text.clone(),
@@ -171,8 +210,7 @@ async fn run_step(stage: &Stage, lease: &Lease, layer: &LayerPlan) -> Result<(),
     };
     let mut lines = Lines::new(stage);
     let mut output = |chunk| lines.take(&chunk);
-    let exit = until_stopped(stage, script::run(connection.as_ref(), STEP_FOLDER, &script, &mut output)).await;
-    connection.close().await;
+    let exit = until_stopped(stage, script::run(connection, STEP_FOLDER, &script, &mut output)).await;
     match exit? {
         Exit::Code(0) => Ok(()),
         exit => {

@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::base::id::{MachineId, ResourceId};
-use crate::flow::collect::{Limits, collect};
+use crate::flow::collect::{Limits, SMALL, collect};
 use crate::flow::release::{self, Part};
 use crate::flow::{Stage, later};
 use crate::model::connection::Connection;
@@ -12,25 +14,31 @@ use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind, Left};
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::Machine;
-use crate::model::provider::MachineRequest;
+use crate::model::price::{Quote, amount};
+use crate::model::provider::{Ledger, MachineRequest};
 use crate::model::resource::{PlannedResource, Resource, ResourceKind};
 use crate::model::suite::Stepped;
 
-/// How long a machine may take from its making to its first answer. A local machine takes a third of a second on an
-/// idle computer; the rest is room for a busy one.
-const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+/// How long connecting once more to a machine that is up may take.
+const RECONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// A live machine whose end is pushed out for as long as this value lives.
 pub struct Lease {
     stage: Stage,
     /// The machine.
     pub machine: Machine,
-    heartbeat: tokio::task::JoinHandle<()>,
+    /// Renews it; none before a machine that keeps its own lease was reached.
+    heartbeat: Option<tokio::task::JoinHandle<()>>,
+    settled: bool,
+    /// What it costs, where it costs something and that is known.
+    price: Option<Quote>,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.heartbeat.abort();
+        if let Some(heartbeat) = &self.heartbeat {
+            heartbeat.abort();
+        }
     }
 }
 
@@ -40,6 +48,8 @@ pub struct Ended<T> {
     pub result: Result<T, Fault>,
     /// The resources that could not be released; normally none.
     pub left: Vec<Resource>,
+    /// What the machine cost, in the currency of its price, where that is known.
+    pub cost: Option<f64>,
 }
 
 /// Writes `planned` down for the provider of `stage`; gives a `confirm` that finds the row of a kind by itself.
@@ -60,6 +70,18 @@ pub fn write_down(
             None => Err(Fault::infrastructure(format!("a {} was made that was never planned", kind.name()))),
         }
     })
+}
+
+impl Ledger for Stage {
+    fn plan(&self, resource: &PlannedResource) -> Result<ResourceId, Fault> {
+        let kind = self.provider.kind();
+        let ids = self.journal.plan(&self.run, kind, std::slice::from_ref(resource), self.now())?;
+        ids.into_iter().next().ok_or_else(|| Fault::infrastructure("the journal gave no row"))
+    }
+
+    fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
+        self.journal.kept(id, locator)
+    }
 }
 
 fn interrupted() -> Fault {
@@ -91,15 +113,42 @@ async fn until_given_up<T>(stage: &Stage, work: impl Future<Output = Result<T, F
     }
 }
 
+/// Pushes a machine's end out: by its provider, or on the machine where that keeps its own lease.
+#[derive(Default)]
+struct Renewal {
+    connection: Option<Box<dyn Connection>>,
+}
+
+impl Renewal {
+    async fn renew(&mut self, stage: &Stage, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
+        let Some(command) = stage.provider.lease_command(machine, until) else {
+            return stage.provider.renew(machine, until).await;
+        };
+        // A connection of its own: that of the work may be choked, or lost without anybody knowing yet.
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => stage.connector.connect(machine, &machine.user, RECONNECT_LIMIT, false).await?,
+        };
+        let done = collect(connection.as_ref(), &command, SMALL).await?;
+        if !done.exit.success() {
+            let said = String::from_utf8_lossy(&done.stderr).trim().to_owned();
+            return Err(Fault::infrastructure(format!("the machine refused with {}", done.exit)).because(said));
+        }
+        self.connection = Some(connection);
+        Ok(())
+    }
+}
+
 fn heartbeat(stage: &Stage, machine: &Machine) -> tokio::task::JoinHandle<()> {
     let (stage, machine) = (stage.clone(), machine.clone());
     tokio::spawn(async move {
         let mut warned = false;
+        let mut renewal = Renewal::default();
         loop {
             // A quarter of the grace: three renewals may fail or come late before the machine ends.
             tokio::time::sleep(stage.grace / 4).await;
             let until = later(stage.now(), stage.grace);
-            if let Err(fault) = stage.provider.renew(&machine, until).await
+            if let Err(fault) = renewal.renew(&stage, &machine, until).await
                 && !std::mem::replace(&mut warned, true)
             {
                 stage.tell(Event::Warning(format!(
@@ -115,32 +164,76 @@ fn heartbeat(stage: &Stage, machine: &Machine) -> tokio::task::JoinHandle<()> {
 impl Lease {
     /// Plans, records and makes a machine. On an error nothing is left but what the error names.
     pub async fn acquire(stage: &Stage, request: &MachineRequest) -> Result<Self, Fault> {
+        let sink = stage.sink.as_ref();
+        let quote = until_stopped(stage, async { Ok(stage.provider.quote(request, sink).await) }).await?;
+        afford(stage, request, quote.as_ref())?;
+        let provisioned = until_stopped(stage, stage.provider.provision(request, stage, sink)).await;
+        if let Err(fault) = provisioned {
+            return Err(undo(stage, &request.id, fault).await);
+        }
         let confirm = write_down(stage, &stage.provider.plan(request))?;
-        let made = until_stopped(stage, stage.provider.create(request, &confirm)).await;
+        let made = until_stopped(stage, stage.provider.create(request, &confirm, sink)).await;
         let stored = made.and_then(|machine| stage.journal.store_machine(&machine).map(|()| machine));
         match stored {
-            Ok(machine) => Ok(Self { heartbeat: heartbeat(stage, &machine), stage: stage.clone(), machine }),
+            Ok(machine) => {
+                let on_machine = stage.provider.lease_command(&machine, machine.expires_at).is_some();
+                let heartbeat = (!on_machine).then(|| heartbeat(stage, &machine));
+                let price = match quote {
+                    Some(_) => stage.provider.price(&machine, sink).await,
+                    None => None,
+                };
+                Ok(Self { heartbeat, stage: stage.clone(), machine, settled: false, price })
+            }
             Err(fault) => Err(undo(stage, &request.id, fault).await),
         }
     }
 
     /// Stops renewing, and waits for a renewal that is under way, so that none comes after what follows.
     async fn still(&mut self) {
-        self.heartbeat.abort();
-        let _ = (&mut self.heartbeat).await;
+        if let Some(heartbeat) = self.heartbeat.take() {
+            heartbeat.abort();
+            let _ = heartbeat.await;
+        }
     }
 
     /// Stops renewing; the machine's rows are for the caller to release.
     pub async fn give_up(mut self) {
         self.still().await;
+        self.tell_cost();
     }
 
-    /// Opens a connection as `user`; waits while the machine boots.
-    pub async fn connect(&self, user: &str) -> Result<Box<dyn Connection>, Fault> {
-        let connecting =
-            async { self.stage.connector.connect(&self.machine, user, CONNECT_LIMIT, true).await.map_err(Fault::from) };
+    /// What the machine has cost so far, in the currency of its price.
+    pub fn cost(&self) -> Option<f64> {
+        Some(self.price.as_ref()?.cost(self.age()))
+    }
+
+    fn age(&self) -> Duration {
+        Duration::try_from(self.stage.now().duration_since(self.machine.created_at)).unwrap_or_default()
+    }
+
+    fn tell_cost(&self) {
+        if let Some(price) = &self.price {
+            let cost = format!("{} {}", amount(price.cost(self.age())), price.currency);
+            let text = format!("{} cost {cost} in {}", self.machine.id, crate::base::text::seconds(self.age()));
+            self.stage.tell(Event::Notice(format!("{text}, at {}", price.text())));
+        }
+    }
+
+    /// Opens a connection as `user`; waits while the machine boots. The first one settles what only it can.
+    pub async fn connect(&mut self, user: &str) -> Result<Box<dyn Connection>, Fault> {
+        let limit = self.stage.provider.boot_limit();
+        let connecting = async {
+            tokio::select! {
+                biased;
+                connected = self.stage.connector.connect(&self.machine, user, limit, true) => connected.map_err(Fault::from),
+                fault = self.stage.provider.until_ended(&self.machine) => Err(fault),
+            }
+        };
         let error = match until_stopped(&self.stage, connecting).await {
-            Ok(connection) => return Ok(connection),
+            Ok(connection) => {
+                self.settle(connection.as_ref()).await?;
+                return Ok(connection);
+            }
             Err(error) => error,
         };
         match self.stage.provider.console(&self.machine.id).await {
@@ -152,15 +245,33 @@ impl Lease {
         }
     }
 
+    async fn settle(&mut self, connection: &dyn Connection) -> Result<(), Fault> {
+        if self.settled {
+            return Ok(());
+        }
+        let machine = until_stopped(&self.stage, self.stage.provider.settle(&self.machine, connection)).await?;
+        if machine != self.machine {
+            self.stage.journal.store_machine(&machine)?;
+            self.machine = machine;
+        }
+        self.settled = true;
+        if self.heartbeat.is_none() {
+            self.heartbeat = Some(heartbeat(&self.stage, &self.machine));
+        }
+        Ok(())
+    }
+
     /// Ends the machine and leaves its files; gives what would not end.
     pub async fn stop(mut self) -> Result<Vec<Resource>, Fault> {
         self.still().await;
+        self.tell_cost();
         release_machine(&self.stage, &self.machine.id, Part::Running).await
     }
 
     /// Ends the machine, removes all that belongs to it and looks that it is gone; gives what stays.
     pub async fn release(mut self) -> Result<Vec<Resource>, Fault> {
         self.still().await;
+        self.tell_cost();
         let left = release_machine(&self.stage, &self.machine.id, Part::All).await?;
         if left.is_empty() {
             self.stage.journal.forget_machine(&self.machine.id)?;
@@ -172,7 +283,7 @@ impl Lease {
     pub async fn leave(mut self) -> Result<Machine, Fault> {
         self.still().await;
         let machine = Machine { kept: true, ..self.machine.clone() };
-        let left = match self.stage.provider.renew(&machine, machine.expires_at).await {
+        let left = match Renewal::default().renew(&self.stage, &machine, machine.expires_at).await {
             Ok(()) => self.stage.journal.store_machine(&machine),
             Err(fault) => Err(fault),
         };
@@ -181,6 +292,30 @@ impl Lease {
             Err(fault) => Err(undo(&self.stage, &machine.id, fault).await),
         }
     }
+}
+
+/// Shows the price of a machine to be; refuses one that could cost more than was said.
+fn afford(stage: &Stage, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
+    let life = Duration::try_from(request.expires_at.duration_since(request.now)).unwrap_or_default();
+    match (quote, request.max_cost) {
+        (Some(quote), max) => {
+            let most = quote.cost(life);
+            let text =
+                format!("{} {} until its expiry in {}", amount(most), quote.currency, crate::base::text::seconds(life));
+            if max.is_some_and(|max| most > max) {
+                let max = amount(max.unwrap_or_default());
+                return Err(Fault::outside(format!("{} could cost {text}, more than the {max} allowed", request.id))
+                    .because(quote.text())
+                    .hint("Nothing was launched. Choose a smaller type or a shorter life (`--ttl`), or allow more (`--max-cost`)."));
+            }
+            stage.tell(Event::Notice(format!("{}: {}; at most {text}", request.id, quote.text())));
+        }
+        (None, Some(_)) if stage.provider.kind().costs() => {
+            stage.tell(Event::Warning("the cost is not known, so it is not held against the limit".to_owned()));
+        }
+        (None, _) => {}
+    }
+    Ok(())
 }
 
 /// Releases all of a machine after `fault`, which is given back with what would not go.
@@ -221,12 +356,13 @@ pub async fn with_machine<T>(
     work: impl AsyncFnOnce(&Machine, &dyn Connection) -> Result<T, Fault>,
 ) -> Ended<T> {
     let step = stage.step(format!("Booting {} from {}", request.id, request.image));
-    let lease = match Lease::acquire(stage, request).await {
+    let mut lease = match Lease::acquire(stage, request).await {
         Ok(lease) => lease,
-        Err(fault) => return Ended { result: Err(fault), left: open_rows(stage, &request.id) },
+        Err(fault) => return Ended { result: Err(fault), left: open_rows(stage, &request.id), cost: None },
     };
     // Of a machine that is not made for this request, the user is its own.
-    let result = match lease.connect(&lease.machine.user).await {
+    let user = lease.machine.user.clone();
+    let result = match lease.connect(&user).await {
         Ok(connection) => {
             step.done(stage);
             let result = until_given_up(stage, work(&lease.machine, connection.as_ref())).await;
@@ -243,17 +379,18 @@ pub async fn with_machine<T>(
             Err(fault)
         }
     };
+    let cost = lease.cost();
     let step = stage.step(format!("Releasing {}", request.id));
     match lease.release().await {
         Ok(left) => {
             if left.is_empty() {
                 step.done(stage);
             }
-            Ended { result, left }
+            Ended { result, left, cost }
         }
         Err(fault) => {
             stage.tell(Event::Warning(format!("cannot release {}: {}", request.id, fault.chain().join(": "))));
-            Ended { result, left: open_rows(stage, &request.id) }
+            Ended { result, left: open_rows(stage, &request.id), cost }
         }
     }
 }
@@ -263,7 +400,7 @@ async fn clean_host(stage: &Stage, machine: &Machine, connection: &dyn Connectio
     let step = stage.step(clean.text.clone());
     let mut why = remove_files(connection, clean).await;
     if why.is_some()
-        && let Ok(second) = stage.connector.connect(machine, &machine.user, CONNECT_LIMIT, true).await
+        && let Ok(second) = stage.connector.connect(machine, &machine.user, RECONNECT_LIMIT, true).await
     {
         why = remove_files(second.as_ref(), clean).await;
     }

@@ -16,6 +16,7 @@ pub mod audit;
 pub mod bake;
 pub mod collect;
 pub mod lease;
+pub mod purge;
 pub mod release;
 pub mod script;
 pub mod suite;

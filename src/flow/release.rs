@@ -3,19 +3,13 @@
 //! The same path serves the end of a run, an interrupted run and the cleanup after a crash: it takes rows of the
 //! journal, never the memory of who made them.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use crate::base::deadline::Deadline;
 use crate::model::fault::Fault;
 use crate::model::journal::Journal;
 use crate::model::provider::Provider;
-use crate::model::resource::{Fate, Resource, ResourceKind, ResourceState};
-
-/// How long one resource may take to go away. Ending a machine is a signal and a wait for the kernel, and removing its
-/// files took 2 s for 300,000 of them; the rest is room for a slow disk.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::model::resource::{Fate, Resource, ResourceKind};
 
 /// Which part of a machine to release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +29,12 @@ fn belongs(part: Part, kind: ResourceKind) -> bool {
 
 /// `open` rows, oldest first as the journal gives them, in the order of their release: the latest planned first.
 pub fn order(mut open: Vec<Resource>, part: Part) -> Vec<Resource> {
-    open.retain(|row| row.state != ResourceState::Gone && belongs(part, row.kind));
+    open.retain(|row| row.is_open() && belongs(part, row.kind));
     // Ids do not tell the order: those of one call are made in the same millisecond, and are random within it.
     open.reverse();
-    // A process ends its namespaces and mounts with it: it goes first, whatever the order of making.
-    open.sort_by_key(|row| row.kind != ResourceKind::Process);
+    // What runs goes first, whatever the order of making: a process ends its namespaces and mounts with it, an instance
+    // its volumes and interfaces.
+    open.sort_by_key(|row| !row.kind.is_machine());
     open
 }
 
@@ -56,12 +51,17 @@ pub async fn release(
 ) -> Result<Vec<Resource>, Fault> {
     let (mut stays, mut unwritten, mut trouble) = (Vec::new(), Vec::new(), None);
     for mut row in order(rows, part) {
-        let deadline = Deadline::after(LIMIT, format!("{} `{}` to go away", row.kind.name(), row.name));
+        let deadline =
+            Deadline::after(provider.release_limit(row.kind), format!("{} `{}` to go away", row.kind.name(), row.name));
         let reason = match deadline.bound(provider.release(&row)).await {
             Ok(Ok(Fate::Gone)) => {
                 if journal.gone(&row.id, now()).is_err() {
                     unwritten.push(row.id);
                 }
+                continue;
+            }
+            Ok(Ok(Fate::Kept(locator))) => {
+                trouble = trouble.or(journal.kept(&row.id, &locator).err());
                 continue;
             }
             Ok(Ok(Fate::Stays(reason))) => reason,
@@ -83,6 +83,7 @@ mod tests {
     use super::*;
     use crate::base::id::{MachineId, ResourceId, RunId};
     use crate::model::machine::ProviderKind;
+    use crate::model::resource::ResourceState;
 
     fn row(id: &str, kind: ResourceKind) -> Resource {
         let now = Timestamp::UNIX_EPOCH;

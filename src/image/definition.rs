@@ -8,14 +8,26 @@ use serde::Deserialize;
 use crate::base::text;
 use crate::image::{fingerprint, source::Files};
 use crate::model::fault::Fault;
-use crate::model::image::{BaseSpec, ImagePlan, LayerPlan, LayerRecipe};
+use crate::model::image::{BaseSpec, CloudBase, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
 
 /// The Python that every image has without a variant.
 const SYSTEM_PYTHON: &str = "system3";
 
+/// What an image's lowest layer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BaseChoice {
+    /// A userland that is bootstrapped here.
+    #[default]
+    Userland,
+    /// The distribution's own image for a cloud.
+    Cloud,
+}
+
 /// What the user chooses of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
+    /// What the lowest layer is.
+    pub base: BaseChoice,
     /// The distribution.
     pub distro: String,
     /// `system3`, `pypy3` or `3.N`.
@@ -66,6 +78,22 @@ struct Distro {
     without: Vec<String>,
     #[serde(default)]
     pythons: BTreeMap<String, Python>,
+    /// Its image on Amazon EC2, where it has one.
+    ec2: Option<Ec2>,
+}
+
+/// Where a distribution's own image on Amazon EC2 is.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Ec2 {
+    /// The account that publishes it: twelve digits.
+    owner: String,
+    /// The pattern of its name.
+    name: String,
+    /// The public parameter of AWS Systems Manager that names the newest.
+    parameter: Option<String>,
+    /// The user that it lets in.
+    user: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,11 +116,22 @@ struct Step {
 }
 
 /// When a step takes part.
-#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 enum When {
     /// Only for a Python beyond the system's.
     ExtraPython,
+    /// Only on a cloud's base image.
+    Cloud,
+}
+
+impl When {
+    fn holds(self, choice: &Choice) -> bool {
+        match self {
+            Self::ExtraPython => choice.python_version != SYSTEM_PYTHON,
+            Self::Cloud => choice.base == BaseChoice::Cloud,
+        }
+    }
 }
 
 /// A definition that was read and found sound.
@@ -126,7 +165,33 @@ pub fn parse(files: Files) -> Result<Definition, Fault> {
     if unique.len() != document.steps.len() {
         return Err(Fault::outside(format!("`{place}`: two steps have the same name")));
     }
+    for (name, ec2) in document.distros.iter().filter_map(|(name, distro)| Some((name, distro.ec2.as_ref()?))) {
+        ec2.check().map_err(|why| Fault::outside(format!("`{place}`: `distros.{name}.ec2`: {why}")))?;
+    }
     Ok(Definition { document, scripts })
+}
+
+impl Ec2 {
+    /// Why it cannot be meant. Anybody may publish an image under any name, so an owner that is not one account is refused.
+    fn check(&self) -> Result<(), String> {
+        if self.owner.len() != 12 || !self.owner.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(format!("the owner `{}` is not the twelve digits of an account", self.owner));
+        }
+        if self.name.is_empty() || self.user.is_empty() {
+            return Err("`name` and `user` must not be empty".to_owned());
+        }
+        match &self.parameter {
+            Some(parameter) if !parameter.starts_with("/aws/service/") => {
+                Err(format!("the parameter `{parameter}` is not public: it does not begin with `/aws/service/`"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn base(&self) -> CloudBase {
+        let Self { owner, name, parameter, user } = self;
+        CloudBase { owner: owner.clone(), name: name.clone(), parameter: parameter.clone(), user: user.clone() }
+    }
 }
 
 /// The variables that a step may ask for, with their values for a choice.
@@ -134,6 +199,7 @@ fn variables(document: &Document, choice: Option<(&Distro, &Choice)>) -> BTreeMa
     let python = choice.and_then(|(distro, choice)| distro.pythons.get(&choice.python_version));
     let of = |value: &dyn Fn(&Distro, &Choice) -> String| choice.map(|(d, c)| value(d, c)).unwrap_or_default();
     BTreeMap::from([
+        ("HG_BASE_PACKAGES", of(&|_, _| document.base.packages.join(" "))),
         ("HG_DISTRO", of(&|_, choice| choice.distro.clone())),
         ("HG_PACKAGES", of(&|distro, _| packages(document, distro).join(" "))),
         ("HG_PYTHON_VERSION", of(&|_, choice| choice.python_version.clone())),
@@ -174,6 +240,12 @@ impl Definition {
         self.document.distros.keys().cloned().collect()
     }
 
+    /// The distributions that an image with this base can be made of, sorted.
+    pub fn distros_of(&self, base: BaseChoice) -> Vec<String> {
+        let has = |distro: &Distro| base == BaseChoice::Userland || distro.ec2.is_some();
+        self.document.distros.iter().filter(|(_, distro)| has(distro)).map(|(name, _)| name.clone()).collect()
+    }
+
     /// The Pythons that a distribution can carry; empty for an unknown one.
     pub fn pythons(&self, distro: &str) -> Vec<String> {
         let Some(distro) = self.document.distros.get(distro) else { return Vec::new() };
@@ -183,22 +255,9 @@ impl Definition {
     /// The plan for a choice; an unknown distribution or Python is refused with what there is.
     pub fn plan(&self, choice: &Choice) -> Result<ImagePlan, Fault> {
         let (choice, distro) = self.resolve(choice)?;
-        let base = BaseSpec {
-            family: distro.family.clone(),
-            suite: distro.suite.clone(),
-            suites: distro.suites.clone(),
-            security_suite: distro.security_suite.clone(),
-            components: distro.components.clone(),
-            packages: self.document.base.packages.clone(),
-        };
-        let mut layers = vec![LayerPlan {
-            name: "base".to_owned(),
-            description: self.document.base.description.clone(),
-            fingerprint: fingerprint::base(&base, std::env::consts::ARCH),
-            recipe: LayerRecipe::Base(base),
-        }];
+        let mut layers = vec![self.base(distro, &choice)?];
         for step in &self.document.steps {
-            if step.when == Some(When::ExtraPython) && choice.python_version == SYSTEM_PYTHON {
+            if step.when.is_some_and(|when| !when.holds(&choice)) {
                 continue;
             }
             let below = layers[layers.len() - 1].fingerprint.clone();
@@ -216,13 +275,42 @@ impl Definition {
         })
     }
 
-    fn layer(
-        &self,
-        step: &Step,
-        below: &crate::model::image::Fingerprint,
-        distro: &Distro,
-        choice: &Choice,
-    ) -> LayerPlan {
+    /// The lowest layer.
+    fn base(&self, distro: &Distro, choice: &Choice) -> Result<LayerPlan, Fault> {
+        let name = "base".to_owned();
+        if choice.base == BaseChoice::Cloud {
+            let base = distro.ec2.as_ref().map(Ec2::base).ok_or_else(|| self.no_cloud(&choice.distro))?;
+            return Ok(LayerPlan {
+                name,
+                description: format!("Starting from the distribution's image `{}`", base.name),
+                fingerprint: fingerprint::cloud(&base),
+                recipe: LayerRecipe::Cloud(base),
+            });
+        }
+        let base = BaseSpec {
+            family: distro.family.clone(),
+            suite: distro.suite.clone(),
+            suites: distro.suites.clone(),
+            security_suite: distro.security_suite.clone(),
+            components: distro.components.clone(),
+            packages: self.document.base.packages.clone(),
+        };
+        Ok(LayerPlan {
+            name,
+            description: self.document.base.description.clone(),
+            fingerprint: fingerprint::base(&base, std::env::consts::ARCH),
+            recipe: LayerRecipe::Base(base),
+        })
+    }
+
+    fn no_cloud(&self, distro: &str) -> Fault {
+        let known = self.distros_of(BaseChoice::Cloud);
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        Fault::usage(format!("the definition names no image on Amazon EC2 for `{distro}` (it does for: {known})"))
+            .hint(format!("Add a table `[distros.\"{distro}\".ec2]` to its `image.toml`."))
+    }
+
+    fn layer(&self, step: &Step, below: &Fingerprint, distro: &Distro, choice: &Choice) -> LayerPlan {
         let values = variables(&self.document, Some((distro, choice)));
         let env: Vec<(String, String)> = step
             .env
@@ -281,6 +369,7 @@ mod tests {
 
     fn choice(distro: &str, python: &str) -> Choice {
         Choice {
+            base: BaseChoice::Userland,
             distro: distro.into(),
             python_version: python.into(),
             source: "distribution".into(),
@@ -312,6 +401,24 @@ without = ["b"]
 [distros.one.pythons.pypy3]
 packages = ["pypy3"]
 executable = "/usr/bin/pypy3"
+[distros.one.ec2]
+owner = "012345678901"
+name = "one-amd64-*"
+parameter = "/aws/service/one/latest"
+user = "admin"
+[distros.two]
+family = "debian"
+suite = "t"
+suites = ["t"]
+components = ["main"]
+system-python = "3.13"
+[[steps]]
+name = "cloud"
+description = "step cloud"
+script = "2.sh"
+env = ["HG_BASE_PACKAGES"]
+timeout = "5m"
+when = "cloud"
 [[steps]]
 name = "one"
 description = "step one"
@@ -364,6 +471,61 @@ timeout = "5m"
         assert_eq!(env, &[("HG_PACKAGES".to_owned(), "a".to_owned())]);
     }
 
+    fn cloud(distro: &str) -> Choice {
+        Choice { base: BaseChoice::Cloud, ..choice(distro, "system3") }
+    }
+
+    /// Whoever has baked these must not bake them again because the tool learned of clouds.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_local_image_keeps_its_fingerprint() {
+        let definition = loaded(TEXT, "1", "2").unwrap();
+        let of = |python: &str| definition.plan(&choice("one", python)).unwrap().fingerprint().0;
+        assert_eq!(of("system3"), "8bbfa7e52c8d77a85b1415cfed645319d1208a9adc076f4bf4096398a5bc3f7e");
+        assert_eq!(of("pypy3"), "bb5a8a7672ab36e37ec1b29a0dbde42b5eee1c556f6ed20ba08bf82a18423e62");
+    }
+
+    #[test]
+    fn on_a_cloud_the_base_is_the_distributions_image_and_its_steps_are_added() {
+        let definition = loaded(TEXT, "1", "2").unwrap();
+        let plan = definition.plan(&cloud("one")).unwrap();
+        let names: Vec<&str> = plan.layers.iter().map(|layer| layer.name.as_str()).collect();
+        assert_eq!(names, ["base", "cloud", "one", "two"]);
+        assert_eq!(plan.cloud().map(|base| base.owner.as_str()), Some("012345678901"));
+        let LayerRecipe::Script { env, .. } = &plan.layers[1].recipe else { panic!("no script") };
+        assert_eq!(env, &[("HG_BASE_PACKAGES".to_owned(), "openssh-server".to_owned())]);
+        let local = definition.plan(&choice("one", "system3")).unwrap();
+        assert!(local.cloud().is_none());
+        assert_ne!(local.fingerprint(), plan.fingerprint());
+        assert_eq!(definition.distros_of(BaseChoice::Cloud), ["one"]);
+        let fault = definition.plan(&cloud("two")).unwrap_err();
+        assert!(fault.message.contains("for `two` (it does for: one)"), "{fault:?}");
+    }
+
+    #[test]
+    fn all_that_says_which_cloud_image_is_meant_counts_and_is_checked() {
+        let of = |text: &str| loaded(text, "1", "2").and_then(|definition| definition.plan(&cloud("one")));
+        let before = of(TEXT).unwrap().fingerprint();
+        for (from, to) in [
+            ("owner = \"012345678901\"", "owner = \"012345678902\""),
+            ("one-amd64-*", "one-amd64-2*"),
+            ("parameter = \"/aws/service/one/latest\"\n", ""),
+            ("user = \"admin\"", "user = \"root\""),
+            ("packages = [\"openssh-server\"]", "packages = [\"sudo\"]"),
+        ] {
+            assert_ne!(of(&TEXT.replace(from, to)).unwrap().fingerprint(), before, "{to}");
+        }
+        for (from, to, word) in [
+            ("owner = \"012345678901\"", "owner = \"amazon\"", "twelve digits"),
+            ("one-amd64-*", "", "must not be empty"),
+            ("/aws/service/one/latest", "/mine/latest", "not public"),
+            ("user = \"admin\"", "user = \"admin\"\nzone = \"a\"", "zone"),
+        ] {
+            let fault = of(&TEXT.replace(from, to)).unwrap_err();
+            assert!(fault.chain().join("\n").contains(word), "{fault:?}");
+        }
+    }
+
     #[test]
     fn where_upstream_is_counts_only_when_the_source_comes_from_there() {
         let definition = loaded(TEXT, "1", "2").unwrap();
@@ -398,8 +560,11 @@ timeout = "5m"
         assert!(definition.distros().contains(&"debian12".to_owned()));
         for distro in definition.distros() {
             for python in definition.pythons(&distro) {
-                let plan = definition.plan(&choice(&distro, &python)).unwrap();
+                let local = choice(&distro, &python);
+                let plan = definition.plan(&local).unwrap();
                 assert!(plan.layers.len() >= 6, "{}", plan.name);
+                let cloud = definition.plan(&Choice { base: BaseChoice::Cloud, ..local }).unwrap();
+                assert!(cloud.cloud().is_some() && cloud.layers.len() > plan.layers.len(), "{}", plan.name);
             }
         }
     }

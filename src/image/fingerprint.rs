@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::model::image::{BASE_REVISION, BaseSpec, Fingerprint};
+use crate::model::image::{BASE_REVISION, BaseSpec, CloudBase, Fingerprint};
 
 /// Raised when the way of making layers changes in the tool itself, so that layers made before are not taken for new.
 const GENERATION: &str = "1";
@@ -51,6 +51,17 @@ fn revised_base(base: &BaseSpec, architecture: &str, revision: u32) -> Fingerpri
     parts.list(&base.components);
     parts.list(&base.packages);
     parts.add(architecture);
+    parts.end()
+}
+
+/// The fingerprint of a distribution's own image for a cloud. Which of its releases is the newest does not take part, as the
+/// day of a bootstrap does not.
+pub fn cloud(base: &CloudBase) -> Fingerprint {
+    let mut parts = Parts::new("cloud");
+    for part in [&base.owner, &base.name, &base.user] {
+        parts.add(part);
+    }
+    parts.add(base.parameter.as_deref().unwrap_or_default());
     parts.end()
 }
 

@@ -4,7 +4,7 @@ mod definition;
 mod fingerprint;
 mod source;
 
-pub use definition::{Choice, Definition};
+pub use definition::{BaseChoice, Choice, Definition};
 
 use std::path::Path;
 

@@ -48,6 +48,14 @@ pub enum ConnectionError {
         /// The private key's file.
         identity: String,
     },
+    /// The service that carries the connection does not let these credentials, or the machine does not know the user.
+    #[error("{address} cannot be used: {reason}")]
+    Denied {
+        /// The address.
+        address: String,
+        /// What is denied, and by whom.
+        reason: String,
+    },
     /// The connection was there and broke.
     #[error("connection to {address} lost: {reason}")]
     Lost {
@@ -87,6 +95,10 @@ impl From<ConnectionError> for Fault {
             ConnectionError::HostKeyMismatch { .. } => (
                 FaultKind::Outside,
                 Some("Nothing was sent. Another machine answers at this address, or its key was changed."),
+            ),
+            ConnectionError::Denied { .. } => (
+                FaultKind::Outside,
+                Some("Renew the credentials or widen their permissions, or name a user that the machine has."),
             ),
             ConnectionError::Invalid(_) => (FaultKind::Usage, None),
             ConnectionError::File { .. } => (FaultKind::Outside, None),

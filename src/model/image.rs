@@ -43,11 +43,26 @@ pub struct BaseSpec {
     pub packages: Vec<String>,
 }
 
+/// A cloud's base image, made by its distribution: where the lowest layer comes from on machines of a cloud.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudBase {
+    /// The account that publishes it, twelve digits.
+    pub owner: String,
+    /// The pattern of its name with `*`; the newest that matches is meant.
+    pub name: String,
+    /// The public parameter of AWS Systems Manager that names the newest, where the distribution has one.
+    pub parameter: Option<String>,
+    /// The user that it lets in.
+    pub user: String,
+}
+
 /// How one layer is made from the one below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LayerRecipe {
     /// By bootstrapping a userland.
     Base(BaseSpec),
+    /// By the distribution itself, for a cloud: it is there already.
+    Cloud(CloudBase),
     /// By running a script as root.
     Script {
         /// Its text.
@@ -91,6 +106,14 @@ impl ImagePlan {
         self.layers.last().map_or_else(|| Fingerprint(String::new()), |layer| layer.fingerprint.clone())
     }
 
+    /// The cloud's base image, where the plan is for a cloud.
+    pub fn cloud(&self) -> Option<&CloudBase> {
+        match self.layers.first().map(|layer| &layer.recipe) {
+            Some(LayerRecipe::Cloud(base)) => Some(base),
+            _ => None,
+        }
+    }
+
     /// The fingerprints of the lowest `count` layers, lowest first.
     pub fn chain(&self, count: usize) -> Vec<Fingerprint> {
         self.layers.iter().take(count).map(|layer| layer.fingerprint.clone()).collect()
@@ -106,10 +129,16 @@ pub struct ImageRecord {
     pub distro: String,
     /// Its fingerprint.
     pub fingerprint: Fingerprint,
-    /// Its layers, lowest first.
+    /// Its layers, lowest first; one alone where they are kept as one.
     pub layers: Vec<LayerRecord>,
     /// When it was finished.
     pub created_at: Timestamp,
+    /// Who made it (`user@host`), where several people share what is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// What the system calls it (`ami-0123456789abcdef0`), where it is kept outside this computer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locator: Option<String>,
 }
 
 /// What is recorded of a layer.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::base::id::{MachineId, ResourceId, RunId};
 use crate::model::fault::Fault;
 use crate::model::machine::{Machine, ProviderKind};
-use crate::model::resource::{PlannedResource, Resource, ResourceState};
+use crate::model::resource::{PlannedResource, Resource};
 use crate::model::run::RunRecord;
 
 /// Which rows to read.
@@ -15,7 +15,7 @@ pub struct ResourceFilter {
     pub run: Option<RunId>,
     /// Only rows of this machine.
     pub machine: Option<MachineId>,
-    /// Only rows that are not gone.
+    /// Only rows that are neither gone nor kept.
     pub open: bool,
 }
 
@@ -32,6 +32,9 @@ pub trait Journal: Send + Sync {
 
     /// A resource was seen to exist and is called `locator`.
     fn present(&self, id: &ResourceId, locator: &str) -> Result<(), Fault>;
+
+    /// A resource was seen to exist, is called `locator`, and is meant to outlive its run.
+    fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault>;
 
     /// A resource was seen gone. Saying it again changes nothing: the first time counts.
     fn gone(&self, id: &ResourceId, at: Timestamp) -> Result<(), Fault>;
@@ -64,7 +67,7 @@ pub trait Journal: Send + Sync {
     fn run(&self, id: &RunId) -> Result<Option<RunRecord>, Fault>;
 }
 
-/// Whether every row is closed.
-pub fn all_gone(resources: &[Resource]) -> bool {
-    resources.iter().all(|resource| resource.state == ResourceState::Gone)
+/// Whether every row is closed: the resource was seen gone, or is kept on purpose.
+pub fn all_closed(resources: &[Resource]) -> bool {
+    !resources.iter().any(Resource::is_open)
 }

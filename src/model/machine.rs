@@ -13,6 +13,8 @@ use crate::base::id::{MachineId, RunId};
 pub enum ProviderKind {
     /// Namespaces on this computer.
     Local,
+    /// Instances of Amazon EC2.
+    Ec2,
     /// A machine that somebody else made.
     Host,
     /// In memory, for tests and dry runs.
@@ -24,9 +26,20 @@ impl ProviderKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Local => "local",
+            Self::Ec2 => "ec2",
             Self::Host => "host",
             Self::Dummy => "dummy",
         }
+    }
+}
+
+impl ProviderKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Local, Self::Ec2, Self::Host, Self::Dummy];
+
+    /// Whether its machines cost money.
+    pub fn costs(self) -> bool {
+        self == Self::Ec2
     }
 }
 
@@ -50,6 +63,13 @@ pub enum Address {
         /// The Unix socket.
         socket: PathBuf,
     },
+    /// An instance on Amazon EC2 whose SSM agent runs commands; no network way to the machine is needed.
+    Ssm {
+        /// The instance's id (`i-…`).
+        instance: String,
+        /// The region that it is in, for example `us-west-2`.
+        region: String,
+    },
 }
 
 /// What a guard answers at [`Address::Handover`] when its machine has ended.
@@ -61,6 +81,7 @@ impl std::fmt::Display for Address {
             Self::Tcp { host, port: 22 } => f.write_str(host),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Handover { socket } => write!(f, "{}", socket.display()),
+            Self::Ssm { instance, .. } => f.write_str(instance),
         }
     }
 }
@@ -104,6 +125,9 @@ pub struct Machine {
     pub host_key: HostKey,
     /// A block device inside the machine for a file system of its own, where one was asked for.
     pub volume: Option<String>,
+    /// What kind of computer it is, where its provider has a choice, for example `c5.9xlarge` or `c5.9xlarge spot`.
+    #[serde(default)]
+    pub hardware: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it ends by itself at the latest, whatever its driver says.
@@ -111,6 +135,31 @@ pub struct Machine {
     /// Whether it was left to live on without its driver, on purpose. Any other machine is released by its run.
     #[serde(default)]
     pub kept: bool,
+}
+
+/// A live machine as its provider shows it, whoever made it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// Its name, which is its id where this tool made it.
+    pub id: String,
+    /// What the system calls it, for example `i-0123456789abcdef0`.
+    pub locator: String,
+    /// What it was booted from, as far as its provider tells.
+    pub image: String,
+    /// What kind of computer it is, for example `c5.9xlarge`.
+    pub hardware: String,
+    /// The person it belongs to, as its tags say.
+    pub owner: Option<String>,
+    /// The run that made it, as its tags say.
+    pub run: Option<RunId>,
+    /// Its state in the provider's words, for example `running`.
+    pub state: String,
+    /// When it was launched.
+    pub created_at: Option<Timestamp>,
+    /// When it ends by itself, as its tags say.
+    pub expires_at: Option<Timestamp>,
+    /// What it has cost so far in US dollars, where prices can be had.
+    pub cost: Option<f64>,
 }
 
 /// Which network a machine sees.
@@ -122,6 +171,17 @@ pub enum Network {
     Loopback,
     /// The network of the computer that runs the tool.
     Host,
+}
+
+/// What kind of computer a machine is to be, where the provider has a choice.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hardware {
+    /// Instance types, the most wanted first; empty for the provider's own choice. A single one is never replaced.
+    pub instance_types: Vec<String>,
+    /// Whether spare capacity at a lower price is wanted, which may be taken away; ordinary capacity is the fallback.
+    pub spot: bool,
+    /// Whether commands must be able to reach it without SSH (AWS Systems Manager).
+    pub managed: bool,
 }
 
 /// Limits on what a machine may use.

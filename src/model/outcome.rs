@@ -130,6 +130,8 @@ pub struct Results {
     pub image: String,
     /// What was tested, for example `baked 6.3.2 (a1b2c3)` or `revision 0123… of /home/me/hg`.
     pub source: String,
+    /// What the machine cost, in US dollars; null where it cost nothing or that is not known.
+    pub cost: Option<f64>,
     /// How the runner's process ended.
     pub runner: Exit,
     /// Every test, by name.

@@ -8,17 +8,21 @@
 //!   idempotent and answers [`Fate::Gone`] only after it looked.
 //! * [`Provider::observe`] looks at the system, not at the journal.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::base::id::{MachineId, RunId};
+use crate::base::id::{MachineId, ResourceId, RunId};
+use crate::model::connection::Connection;
 use crate::model::event::Sink;
 use crate::model::fault::Fault;
-use crate::model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
-use crate::model::machine::{Caps, Machine, Network, ProviderKind};
+use crate::model::image::{CloudBase, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
+use crate::model::machine::{Caps, Hardware, Machine, Network, ProviderKind, Sighting};
+use crate::model::price::Quote;
 use crate::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
+use crate::model::task::Command;
 
 /// A machine to be.
 #[derive(Debug, Clone)]
@@ -31,8 +35,12 @@ pub struct MachineRequest {
     pub owner: String,
     /// The image's name, for people.
     pub image: String,
-    /// The layers to boot from, lowest first.
+    /// The layers to boot from, lowest first. One alone is the base: the machine is to bake an image.
     pub layers: Vec<Fingerprint>,
+    /// The cloud's base image, for providers whose machines start from one.
+    pub cloud: Option<CloudBase>,
+    /// What kind of computer it is to be.
+    pub hardware: Hardware,
     /// The user to log in as.
     pub user: String,
     /// Its network.
@@ -47,10 +55,22 @@ pub struct MachineRequest {
     pub expires_at: Timestamp,
     /// How long it lives without a sign of its driver.
     pub grace: Duration,
+    /// The most that it may cost until its expiry, in the currency of its price.
+    pub max_cost: Option<f64>,
 }
 
 /// Told as soon as a planned resource exists: its kind and what the system calls it.
 pub type Confirm<'a> = &'a (dyn Fn(ResourceKind, &str) -> Result<(), Fault> + Send + Sync);
+
+/// Where a provider writes down what it makes beside a machine, before it makes it: what was missing is known only after
+/// it was looked for.
+pub trait Ledger: Send + Sync {
+    /// Writes it down.
+    fn plan(&self, resource: &PlannedResource) -> Result<ResourceId, Fault>;
+
+    /// It exists, is called `locator`, and is meant to outlive its run.
+    fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault>;
+}
 
 /// Makes, keeps and removes machines.
 #[async_trait]
@@ -63,14 +83,66 @@ pub trait Provider: Send + Sync {
         false
     }
 
+    /// Brings what all machines of an account share (key pair, security groups, role) to what `request` needs: by content,
+    /// not by existence. Called before [`Provider::plan`]; what is missing goes through the ledger before it is made.
+    async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, sink: &dyn Sink) -> Result<(), Fault> {
+        let _ = (request, ledger, sink);
+        Ok(())
+    }
+
+    /// The price of the machine that `request` means, of the dearest where it may become one of several; none where it costs
+    /// nothing, or, with the reason told, where no price can be had.
+    async fn quote(&self, request: &MachineRequest, sink: &dyn Sink) -> Option<Quote> {
+        let _ = (request, sink);
+        None
+    }
+
+    /// The price of a machine that was made.
+    async fn price(&self, machine: &Machine, sink: &dyn Sink) -> Option<Quote> {
+        let _ = (machine, sink);
+        None
+    }
+
     /// Names everything that [`Provider::create`] may make for `request`, in the order of making.
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource>;
 
     /// Makes the machine. On an error everything that was begun is still in the journal, to be released by the flow.
-    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>) -> Result<Machine, Fault>;
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, sink: &dyn Sink) -> Result<Machine, Fault>;
 
-    /// Lets the machine live until `until`, or its expiry if that is sooner.
+    /// Ends when the machine is seen to have ended by itself while it boots, with why; never where only connecting tells.
+    async fn until_ended(&self, machine: &Machine) -> Fault {
+        let _ = machine;
+        std::future::pending().await
+    }
+
+    /// Does what can only be done over the first proved connection, as the machine's user or as root (a host key that was
+    /// handed over is replaced by one that the machine made itself); gives the machine as it is then.
+    async fn settle(&self, machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
+        let _ = connection;
+        Ok(machine.clone())
+    }
+
+    /// Lets the machine live until `until`, or its expiry if that is sooner. For machines that
+    /// [`Provider::lease_command`] does not speak for.
     async fn renew(&self, machine: &Machine, until: Timestamp) -> Result<(), Fault>;
+
+    /// The command that does the same on the machine, as its user, where the machine itself keeps its lease.
+    fn lease_command(&self, machine: &Machine, until: Timestamp) -> Option<Command> {
+        let _ = (machine, until);
+        None
+    }
+
+    /// How long a machine may take from its making to its first answer.
+    fn boot_limit(&self) -> Duration;
+
+    /// How long one resource of the kind may take to go away.
+    fn release_limit(&self, kind: ResourceKind) -> Duration;
+
+    /// Tells the machines among `resources` to end, all at once, and waits for none: their ends then run side by side while
+    /// [`Provider::release`] looks after one at a time. What is refused here is for that to tell.
+    async fn end_all(&self, resources: &[Resource]) {
+        let _ = resources;
+    }
 
     /// Removes one resource and looks whether it is gone.
     async fn release(&self, resource: &Resource) -> Result<Fate, Fault>;
@@ -78,13 +150,49 @@ pub trait Provider: Send + Sync {
     /// Lists what is there, by looking at the system.
     async fn observe(&self) -> Result<Vec<Observed>, Fault>;
 
+    /// Lists what is there of those of the `open` rows that [`Provider::observe`] does not look for unless one is named.
+    async fn observe_open(&self, open: &[Resource]) -> Result<Vec<Observed>, Fault> {
+        let _ = open;
+        Ok(Vec::new())
+    }
+
+    /// Whether [`Provider::observe`], with [`Provider::observe_open`], would have met the resource if it were there. One that it cannot see (in another account
+    /// or region, say) is not gone because it was not met.
+    fn sees(&self, resource: &Resource) -> bool {
+        let _ = resource;
+        true
+    }
+
+    /// Machines that are live, whoever made them, where a provider can tell; for people, and for no decision.
+    async fn survey(&self) -> Result<Vec<Sighting>, Fault> {
+        Ok(Vec::new())
+    }
+
     /// The last lines that the machine itself wrote about its start, for error messages.
     async fn console(&self, machine: &MachineId) -> Option<String>;
+}
+
+/// A layer that was made on a machine and is to be kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Made<'a> {
+    /// The image that it is of.
+    pub plan: &'a ImagePlan,
+    /// The layer; the topmost where several were made at once.
+    pub layer: &'a LayerPlan,
+    /// Where it was made.
+    pub machine: &'a MachineId,
+    /// How long that took.
+    pub took: Duration,
 }
 
 /// Keeps layers and images for a provider.
 #[async_trait]
 pub trait ImageStore: Send + Sync {
+    /// Whether one machine makes all missing layers of an image, which are kept as one; otherwise each has its own.
+    fn keeps_whole(&self) -> bool {
+        false
+    }
+
     /// How many of the plan's lowest layers are there and whole.
     async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault>;
 
@@ -106,11 +214,17 @@ pub trait ImageStore: Send + Sync {
         sink: &dyn Sink,
     ) -> Result<(), Fault>;
 
-    /// Keeps what was changed on the machine as this layer; the machine must have ended, its files must still be there.
-    async fn commit(&self, layer: &LayerPlan, machine: &MachineId, took: Duration) -> Result<LayerRecord, Fault>;
+    /// Keeps what was changed on the machine as this layer of `plan`; where machines are local, this one must have ended
+    /// and its files must still be there.
+    async fn commit(&self, made: &Made<'_>, ledger: &dyn Ledger, sink: &dyn Sink) -> Result<LayerRecord, Fault>;
 
     /// Records the image as finished.
     async fn finish(&self, plan: &ImagePlan, now: Timestamp) -> Result<ImageRecord, Fault>;
+
+    /// What is recorded of the finished image with this fingerprint; none, too, where asking costs more than finishing again.
+    async fn record(&self, fingerprint: &Fingerprint) -> Result<Option<ImageRecord>, Fault> {
+        Ok(self.list().await?.into_iter().find(|record| record.fingerprint == *fingerprint))
+    }
 
     /// The finished images, newest first.
     async fn list(&self) -> Result<Vec<ImageRecord>, Fault>;
@@ -118,12 +232,20 @@ pub trait ImageStore: Send + Sync {
     /// Every layer that is kept, whether or not an image uses it.
     async fn layers(&self) -> Result<Vec<LayerRecord>, Fault>;
 
-    /// Removes an image's record; its layers stay until [`ImageStore::remove_layer`].
-    async fn remove_image(&self, fingerprint: &Fingerprint) -> Result<(), Fault>;
+    /// Which of `images` are in use, and by what; asked at once for all of them. A store that keeps layers tells by
+    /// [`ImageStore::remove_layer`].
+    async fn users(&self, images: &[ImageRecord]) -> Result<BTreeMap<Fingerprint, String>, Fault> {
+        let _ = images;
+        Ok(BTreeMap::new())
+    }
+
+    /// Removes an image's record; its layers stay until [`ImageStore::remove_layer`]. Refused where the image is in use, and
+    /// where it is somebody else's, unless those of any owner are meant.
+    async fn remove_image(&self, fingerprint: &Fingerprint, of_any_owner: bool) -> Result<(), Fault>;
 
     /// Removes a layer; refused while a machine boots from it or a process makes it.
     async fn remove_layer(&self, fingerprint: &Fingerprint) -> Result<(), Fault>;
 
-    /// Removes what removals that were cut off have left, or with `dry_run` only looks; gives the number of layers.
+    /// Removes what removals that were cut off have left, or with `dry_run` only looks; gives the number of layers or snapshots.
     async fn sweep(&self, dry_run: bool) -> Result<usize, Fault>;
 }

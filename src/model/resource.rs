@@ -24,6 +24,26 @@ pub enum ResourceKind {
     Cgroup,
     /// Files of ours on a machine that somebody else made.
     RemoteFiles,
+    /// A request for an EC2 spot instance.
+    SpotRequest,
+    /// An EC2 instance.
+    Instance,
+    /// An EBS volume.
+    Volume,
+    /// An EC2 network interface.
+    NetworkInterface,
+    /// An EC2 key pair: the public half of ours.
+    KeyPair,
+    /// An EC2 security group.
+    SecurityGroup,
+    /// An IAM role.
+    Role,
+    /// An IAM instance profile.
+    InstanceProfile,
+    /// An Amazon machine image.
+    MachineImage,
+    /// An EBS snapshot.
+    Snapshot,
 }
 
 impl ResourceKind {
@@ -37,12 +57,55 @@ impl ResourceKind {
             Self::LoopDevice => "loop_device",
             Self::Cgroup => "cgroup",
             Self::RemoteFiles => "remote_files",
+            Self::SpotRequest => "spot_request",
+            Self::Instance => "instance",
+            Self::Volume => "volume",
+            Self::NetworkInterface => "network_interface",
+            Self::KeyPair => "key_pair",
+            Self::SecurityGroup => "security_group",
+            Self::Role => "role",
+            Self::InstanceProfile => "instance_profile",
+            Self::MachineImage => "machine_image",
+            Self::Snapshot => "snapshot",
         }
     }
 
+    /// Which provider's machines have such resources; files on a machine of somebody else's are the host provider's.
+    pub fn provider(self) -> ProviderKind {
+        match self {
+            Self::Rootfs | Self::Mount | Self::Namespace | Self::Process | Self::LoopDevice | Self::Cgroup => {
+                ProviderKind::Local
+            }
+            Self::RemoteFiles => ProviderKind::Host,
+            _ => ProviderKind::Ec2,
+        }
+    }
+
+    /// Whether it is the machine itself: while it is there, the machine lives.
+    pub fn is_machine(self) -> bool {
+        matches!(self, Self::Process | Self::Instance)
+    }
+
     /// Every kind, in the order in which they are made; release goes the other way round.
-    pub const ALL: [Self; 7] =
-        [Self::Rootfs, Self::LoopDevice, Self::Cgroup, Self::Process, Self::Namespace, Self::Mount, Self::RemoteFiles];
+    pub const ALL: [Self; 17] = [
+        Self::Rootfs,
+        Self::LoopDevice,
+        Self::Cgroup,
+        Self::Process,
+        Self::Namespace,
+        Self::Mount,
+        Self::RemoteFiles,
+        Self::KeyPair,
+        Self::SecurityGroup,
+        Self::Role,
+        Self::InstanceProfile,
+        Self::SpotRequest,
+        Self::Volume,
+        Self::NetworkInterface,
+        Self::Instance,
+        Self::MachineImage,
+        Self::Snapshot,
+    ];
 }
 
 /// Where a resource stands.
@@ -53,6 +116,8 @@ pub enum ResourceState {
     Planned,
     /// Seen to exist.
     Present,
+    /// Seen to exist, and meant to outlive its run: an image, or what all machines of an account share.
+    Kept,
     /// Seen gone, or seen never to have been made.
     Gone,
 }
@@ -95,6 +160,13 @@ pub struct Resource {
     pub note: Option<String>,
 }
 
+impl Resource {
+    /// Whether somebody still has to see to it.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, ResourceState::Planned | ResourceState::Present)
+    }
+}
+
 /// What an attempt to remove a resource came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
@@ -102,6 +174,8 @@ pub enum Fate {
     Gone,
     /// It is still there, for this reason.
     Stays(String),
+    /// It is there under this locator and is meant to outlive its run.
+    Kept(String),
 }
 
 /// A resource that a provider found by looking, whatever the journal says.

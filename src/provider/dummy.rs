@@ -12,7 +12,8 @@ use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
 use crate::model::machine::{Address, HostKey, Machine, ProviderKind};
-use crate::model::provider::{Confirm, ImageStore, MachineRequest, Provider};
+use crate::model::price::Quote;
+use crate::model::provider::{Confirm, ImageStore, Ledger, MachineRequest, Made, Provider};
 use crate::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
 
 /// What a dummy can be told to fail at.
@@ -44,6 +45,7 @@ struct Inner {
     layers: BTreeMap<Fingerprint, LayerRecord>,
     images: Vec<ImageRecord>,
     locks: HashMap<Fingerprint, Arc<tokio::sync::Mutex<()>>>,
+    price: Option<Quote>,
 }
 
 /// A provider and an image store in memory. Clones share what is there.
@@ -92,6 +94,11 @@ impl Dummy {
         let mut inner = self.inner();
         inner.present.retain(|(id, _), _| id != machine);
         inner.leases.remove(machine);
+    }
+
+    /// Makes every machine cost this.
+    pub fn charge(&self, price: Quote) {
+        self.inner().price = Some(price);
     }
 
     /// Obeys an order for `call`, if there is one.
@@ -148,7 +155,15 @@ impl Provider for Dummy {
         name_all(&request.id, &kinds)
     }
 
-    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>) -> Result<Machine, Fault> {
+    async fn quote(&self, _: &MachineRequest, _: &dyn Sink) -> Option<Quote> {
+        self.inner().price.clone()
+    }
+
+    async fn price(&self, _: &Machine, _: &dyn Sink) -> Option<Quote> {
+        self.inner().price.clone()
+    }
+
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, _: &dyn Sink) -> Result<Machine, Fault> {
         self.tell(format!("create {}", request.id));
         self.obey(Call::Create)?;
         self.make(&self.plan(request), confirm)?;
@@ -165,6 +180,7 @@ impl Provider for Dummy {
             identity: "dummy-identity".into(),
             host_key: HostKey::Exact { public: "ssh-ed25519 dummy".to_owned() },
             volume: request.volume.map(|_| "/dev/dummy".to_owned()),
+            hardware: None,
             created_at: request.now,
             expires_at: request.expires_at,
             kept: false,
@@ -179,6 +195,14 @@ impl Provider for Dummy {
             None => return Err(Fault::infrastructure(format!("machine `{}` has ended", machine.id))),
         }
         Ok(())
+    }
+
+    fn boot_limit(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn release_limit(&self, _: ResourceKind) -> Duration {
+        Duration::from_secs(60)
     }
 
     async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
@@ -246,7 +270,8 @@ impl ImageStore for Dummy {
         Ok(())
     }
 
-    async fn commit(&self, layer: &LayerPlan, machine: &MachineId, took: Duration) -> Result<LayerRecord, Fault> {
+    async fn commit(&self, made: &Made<'_>, _: &dyn Ledger, _: &dyn Sink) -> Result<LayerRecord, Fault> {
+        let Made { layer, machine, took, .. } = *made;
         self.tell(format!("commit {}", layer.name));
         self.obey(Call::Commit)?;
         let mut inner = self.inner();
@@ -278,6 +303,8 @@ impl ImageStore for Dummy {
             fingerprint: plan.fingerprint(),
             layers,
             created_at: now,
+            owner: None,
+            locator: None,
         };
         inner.images.retain(|image| image.fingerprint != record.fingerprint);
         inner.images.insert(0, record.clone());
@@ -292,7 +319,7 @@ impl ImageStore for Dummy {
         Ok(self.inner().layers.values().cloned().collect())
     }
 
-    async fn remove_image(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
+    async fn remove_image(&self, fingerprint: &Fingerprint, _: bool) -> Result<(), Fault> {
         self.inner().images.retain(|image| &image.fingerprint != fingerprint);
         Ok(())
     }
@@ -311,7 +338,8 @@ impl ImageStore for Dummy {
 mod tests {
     use super::*;
     use crate::base::id::{ResourceId, RunId};
-    use crate::model::machine::{Caps, Network};
+    use crate::model::event::NoSink;
+    use crate::model::machine::{Caps, Hardware, Network};
     use crate::model::resource::ResourceState;
 
     fn request() -> MachineRequest {
@@ -322,6 +350,8 @@ mod tests {
             owner: "ann@example".into(),
             image: "test".into(),
             layers: vec![],
+            cloud: None,
+            hardware: Hardware::default(),
             user: "hg".into(),
             network: Network::Loopback,
             caps: Caps::default(),
@@ -329,6 +359,7 @@ mod tests {
             now,
             expires_at: now + Duration::from_secs(100),
             grace: Duration::from_secs(60),
+            max_cost: None,
         }
     }
 
@@ -353,7 +384,7 @@ mod tests {
         let dummy = Dummy::new();
         let request = request();
         dummy.fail(Call::CreateAfter(ResourceKind::Process), "no power");
-        let error = dummy.create(&request, &|_, _| Ok(())).await.unwrap_err();
+        let error = dummy.create(&request, &|_, _| Ok(()), &NoSink).await.unwrap_err();
         assert_eq!(error.message, "no power");
         assert_eq!(dummy.observe().await.unwrap().len(), 3);
         dummy.stay(ResourceKind::Rootfs, "busy");
@@ -368,7 +399,7 @@ mod tests {
     async fn a_lease_never_goes_beyond_the_expiry() {
         let dummy = Dummy::new();
         let request = request();
-        let machine = dummy.create(&request, &|_, _| Ok(())).await.unwrap();
+        let machine = dummy.create(&request, &|_, _| Ok(()), &NoSink).await.unwrap();
         dummy.renew(&machine, request.now + Duration::from_secs(500)).await.unwrap();
         assert_eq!(dummy.lease(&machine.id), Some(request.expires_at));
         dummy.end(&machine.id);

@@ -1,9 +1,12 @@
 //! A machine that somebody else made: never created, never stopped, never purged by us. What is ours on it are files.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::base::id::MachineId;
+use crate::model::event::Sink;
 use crate::model::fault::Fault;
 use crate::model::machine::{Machine, ProviderKind};
 use crate::model::provider::{Confirm, MachineRequest, Provider};
@@ -37,7 +40,7 @@ impl Provider for HostProvider {
         vec![PlannedResource { machine: request.id.clone(), kind: ResourceKind::RemoteFiles, name }]
     }
 
-    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>) -> Result<Machine, Fault> {
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, _: &dyn Sink) -> Result<Machine, Fault> {
         if request.volume.is_some() {
             return Err(Fault::usage("a machine that somebody else made is given no second volume")
                 .hint("Choose `--filesystem default` or `--filesystem tmpfs`."));
@@ -54,6 +57,15 @@ impl Provider for HostProvider {
         Ok(()) // It does not end, so there is no end to push out.
     }
 
+    /// It is up already, or it is not; the rest is room for a slow line.
+    fn boot_limit(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn release_limit(&self, _: ResourceKind) -> Duration {
+        Duration::from_secs(60)
+    }
+
     async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
         if resource.state == ResourceState::Planned {
             return Ok(Fate::Gone); // It is confirmed before the first connection, and without one nothing gets there.
@@ -65,6 +77,11 @@ impl Provider for HostProvider {
             Some(note) if note.ends_with(&advice) => note.clone(),
             Some(note) => format!("{note}; {advice}"),
         }))
+    }
+
+    /// Files on a machine of somebody else's cannot be seen from here.
+    fn sees(&self, _: &Resource) -> bool {
+        false
     }
 
     async fn observe(&self) -> Result<Vec<Observed>, Fault> {

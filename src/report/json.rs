@@ -60,6 +60,7 @@ pub(super) mod tests {
             time: TimeSplit { total: 10.0, image: 0.0, setup: 2.0, tests: 7.5 },
             image: "linux-dev-debian12 (0123456789ab)".into(),
             source: "baked 6.3.2 (a1b2c3)".into(),
+            cost: Some(0.25),
             runner,
             tests,
         }
@@ -91,6 +92,7 @@ pub(super) mod tests {
           },
           "image": "linux-dev-debian12 (0123456789ab)",
           "source": "baked 6.3.2 (a1b2c3)",
+          "cost": 0.25,
           "runner": {
             "kind": "code",
             "value": 0

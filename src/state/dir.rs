@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::base::id::RunId;
+use crate::base::id::{ResourceId, RunId};
 use crate::model::fault::Fault;
 use crate::model::setting::Section;
 use crate::state::file::{self, Lock};
@@ -104,6 +104,27 @@ impl StateDir {
         let folder = self.keys();
         let _lock = Lock::acquire(&folder.join(".lock"), LOCK_LIMIT)?;
         keys::load_or_create(&folder, make, matches)
+    }
+
+    /// A random name for this directory, made on first use: what is made elsewhere carries it, so that two directories of
+    /// one person do not take each other's machines for lost.
+    pub fn id(&self) -> Result<String, Fault> {
+        let path = self.root.join("id");
+        let _setup = Lock::acquire(&self.root.join(".lock"), LOCK_LIMIT)?;
+        match std::fs::read_to_string(&path) {
+            Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(file::fault("read", &path, error)),
+        }
+        let id = ResourceId::random().to_string().to_lowercase();
+        file::write_atomic(&path, format!("{id}\n").as_bytes())?;
+        Ok(id)
+    }
+
+    /// Whether [`StateDir::id`] was ever asked for.
+    pub fn has_id(&self) -> bool {
+        self.root.join("id").is_file()
     }
 
     /// Makes the folder of a new run.

@@ -143,6 +143,16 @@ impl Journal for SqliteJournal {
         self.met(count, "resource", id.as_str())
     }
 
+    fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
+        let count = self.write("write a resource into", |transaction| {
+            transaction.execute(
+                "UPDATE resources SET state = 'kept', locator = ?2, gone_at = NULL WHERE id = ?1",
+                params![id.as_str(), locator],
+            )
+        })?;
+        self.met(count, "resource", id.as_str())
+    }
+
     fn gone(&self, id: &ResourceId, at: Timestamp) -> Result<(), Fault> {
         let count = self.write("close a resource in", |transaction| {
             transaction.execute(
@@ -191,7 +201,7 @@ impl Journal for SqliteJournal {
     fn forget_machine(&self, id: &MachineId) -> Result<(), Fault> {
         let open: i64 = self.write("forget a machine in", |transaction| {
             let open = transaction.query_row(
-                "SELECT count(*) FROM resources WHERE machine = ?1 AND state <> 'gone'",
+                "SELECT count(*) FROM resources WHERE machine = ?1 AND state NOT IN ('gone', 'kept')",
                 params![id.as_str()],
                 |row| row.get(0),
             )?;

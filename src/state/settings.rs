@@ -22,11 +22,17 @@ const GRACE: Kind = Kind::Duration { min: Duration::from_secs(1), max: Duration:
 
 const MIRROR: Kind = Kind::url("a URL such as `http://deb.debian.org/debian`");
 
+/// Where machines can come from.
+#[cfg(feature = "ec2")]
+const PROVIDERS: &[&str] = &["local", "ec2", "host"];
+#[cfg(not(feature = "ec2"))]
+const PROVIDERS: &[&str] = &["local", "host"];
+
 /// The sections that belong to the tool itself.
 const OWN: [Section; 3] = [
     Section {
         name: "",
-        keys: &[Key { name: "provider", kind: Kind::OneOf(&["local", "host"]) }, Key { name: "grace", kind: GRACE }],
+        keys: &[Key { name: "provider", kind: Kind::OneOf(PROVIDERS) }, Key { name: "grace", kind: GRACE }],
     },
     Section {
         name: "local",
@@ -149,9 +155,11 @@ impl Settings {
     /// Sets the fields from what was given, which was checked before.
     fn resolve(&mut self) {
         let get = |key: &str| self.given.get(key).map(|(value, _)| value.clone());
-        if get("provider").as_deref() == Some("host") {
-            self.provider = ProviderKind::Host;
-        }
+        self.provider = match get("provider").as_deref() {
+            Some("ec2") => ProviderKind::Ec2,
+            Some("host") => ProviderKind::Host,
+            _ => ProviderKind::Local,
+        };
         if let Some(grace) = get("grace").and_then(|value| text::parse_duration(&value).ok()) {
             self.grace = grace;
         }
@@ -439,6 +447,8 @@ source = "upstream"
         ");
     }
 
+    // The snapshots name every provider.
+    #[cfg(feature = "ec2")]
     #[test]
     fn an_unknown_section_is_told_from_a_key() {
         insta::assert_snapshot!(refused("[locale]\nx = 1"), @r"
@@ -450,13 +460,15 @@ source = "upstream"
         Known sections: `[local]`, `[defaults]`, `[sample]`.
         ");
         insta::assert_snapshot!(refused("local = 3"), @"/s/config.toml:1: `local` is a section: write `[local]`");
-        insta::assert_snapshot!(refused("[provider]"), @"/s/config.toml:1: `provider` takes `local` or `host`, in quotes, not a table");
+        insta::assert_snapshot!(refused("[provider]"), @"/s/config.toml:1: `provider` takes `local` or `ec2` or `host`, in quotes, not a table");
     }
 
+    // The snapshots name every provider.
+    #[cfg(feature = "ec2")]
     #[test]
     fn a_wrong_value_names_what_is_allowed() {
         insta::assert_snapshot!(refused("provider = \"locla\""), @r"
-        /s/config.toml:1: `provider` takes `local` or `host`, not `locla`
+        /s/config.toml:1: `provider` takes `local` or `ec2` or `host`, not `locla`
         Did you mean `local`?
         ");
         insta::assert_snapshot!(refused("grace = \"soon\""), @"/s/config.toml:1: `grace` takes a span of time from `1s` to `86400s`, such as `90s` or `5m`, not `soon`");

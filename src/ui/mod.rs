@@ -13,6 +13,7 @@ use crate::base::text;
 use crate::model::connection::Chunk;
 use crate::model::event::{Event, Sink};
 
+pub mod confirm;
 pub mod table;
 
 /// Where the output of the user's own task goes.

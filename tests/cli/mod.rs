@@ -1,6 +1,7 @@
 //! The real binary, end to end: what a user types, what comes out, and that nothing is left.
 
 mod bad_input;
+mod features;
 mod hosts;
 mod images;
 mod interrupts;

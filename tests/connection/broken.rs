@@ -105,6 +105,16 @@ async fn garbage_is_a_protocol_error_that_shows_it() {
 }
 
 #[tokio::test]
+async fn a_machine_that_is_known_by_its_agent_alone_is_refused_at_once() {
+    let sshd = Sshd::prepare("");
+    let address = Address::Ssm { instance: "i-0123456789abcdef0".into(), region: "us-west-2".into() };
+    let started = Instant::now();
+    let error = refusal(&Machine { address, ..sshd.machine() }, LIMIT, true).await;
+    assert!(matches!(&error, ConnectionError::Invalid(text) if text.contains("i-0123456789abcdef0")), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_up_is_lost_and_tried_again_only_with_patience() {
     let sshd = Sshd::prepare("");
     let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));

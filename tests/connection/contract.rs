@@ -32,7 +32,7 @@ fn cases() -> Vec<(Command, Output)> {
     ]
 }
 
-async fn reports_commands(connection: &dyn Connection) {
+pub async fn reports_commands(connection: &dyn Connection) {
     for (command, mut expected) in cases() {
         let got = run(connection, &command).await;
         if expected.exit == Exit::Code(127) {
@@ -57,8 +57,8 @@ async fn hands_out_stdin_once(connection: &dyn Connection) {
     super::drain(&mut *given).await;
 }
 
-/// Copies both ways below `/`-terminated `remote`, which exists.
-async fn copies_files(connection: &dyn Connection, remote: &str) {
+/// Copies both ways below `/`-terminated `remote`, which exists; the largest file has `size` bytes.
+pub async fn copies_files(connection: &dyn Connection, remote: &str, size: u32) {
     use std::os::unix::fs::PermissionsExt;
     let local = tempfile::tempdir().unwrap();
     let tree = local.path().join("tree");
@@ -67,7 +67,7 @@ async fn copies_files(connection: &dyn Connection, remote: &str) {
     std::fs::set_permissions(tree.join("a b/c"), PermissionsExt::from_mode(0o500)).ok();
     std::fs::set_permissions(tree.join("empty"), PermissionsExt::from_mode(0o711)).unwrap();
     std::fs::write(tree.join("nothing"), "").unwrap();
-    let big: Vec<u8> = (0..5_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let big: Vec<u8> = (0..size).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     std::fs::write(tree.join("a b/big"), &big).unwrap();
     std::fs::set_permissions(tree.join("a b/big"), PermissionsExt::from_mode(0o640)).unwrap();
     std::fs::write(tree.join("new\nline $(id) 'q' \u{e9}"), "x").unwrap();
@@ -97,7 +97,7 @@ async fn copies_files(connection: &dyn Connection, remote: &str) {
     assert_eq!(std::fs::metadata(&one).unwrap().permissions().mode() & 0o7777, 0o640);
 }
 
-async fn writes_and_reads_small_files(connection: &dyn Connection, remote: &str) {
+pub async fn writes_and_reads_small_files(connection: &dyn Connection, remote: &str) {
     let path = format!("{remote}small");
     connection.write_file(&path, b"first, and longer", 0o600).await.unwrap();
     connection.write_file(&path, b"second", 0o750).await.unwrap();
@@ -138,7 +138,7 @@ async fn keeps_the_contract(connection: &dyn Connection, remote: &str) {
     reports_commands(connection).await;
     hands_out_stdin_once(connection).await;
     writes_and_reads_small_files(connection, remote).await;
-    copies_files(connection, remote).await;
+    copies_files(connection, remote, 5_000_000).await;
 }
 
 #[tokio::test]

@@ -73,6 +73,7 @@ fn machine(expires_at: Timestamp, kept: bool) -> Machine {
         identity: "/s/key".into(),
         host_key: HostKey::Exact { public: "ssh-ed25519 dummy".into() },
         volume: None,
+        hardware: None,
         created_at: now(),
         expires_at,
         kept,
@@ -104,7 +105,17 @@ fn judge(kind: ResourceKind, run: Run, stored: Stored, observed: &[ResourceKind]
         Stored::Kept(seconds) => vec![machine(now() + jiff::SignedDuration::from_secs(seconds), true)],
     };
     let alive = if run == Run::Alive { BTreeSet::from([run_id()]) } else { BTreeSet::new() };
-    let world = World { open: &open, observed: &observed, runs: &runs, machines: &machines, alive: &alive, now: now() };
+    let unseen: BTreeSet<_> =
+        open.iter().filter(|row| row.kind == ResourceKind::RemoteFiles).map(|row| row.id.clone()).collect();
+    let world = World {
+        open: &open,
+        observed: &observed,
+        runs: &runs,
+        machines: &machines,
+        alive: &alive,
+        unseen: &unseen,
+        now: now(),
+    };
     let found = findings(&world);
     found.into_iter().find(|finding| finding.run.is_some()).unwrap()
 }
@@ -152,7 +163,15 @@ fn what_is_there_without_a_row_is_told_and_can_be_released_like_any_other() {
     let observed = [seen(ResourceKind::Process), seen(ResourceKind::Rootfs)];
     let open = [row(ResourceKind::Rootfs)];
     let alive = BTreeSet::from([run_id()]);
-    let world = World { open: &open, observed: &observed, runs: &[], machines: &[], alive: &alive, now: now() };
+    let world = World {
+        open: &open,
+        observed: &observed,
+        runs: &[],
+        machines: &[],
+        alive: &alive,
+        unseen: &BTreeSet::new(),
+        now: now(),
+    };
     let found = findings(&world);
     let shown: Vec<_> = found.iter().map(|f| (f.kind, f.standing, f.locator.as_deref())).collect();
     assert_eq!(
@@ -186,7 +205,15 @@ fn rows_of_a_machine_that_is_gone_altogether_are_closed_and_no_others() {
 #[test]
 fn what_a_living_run_released_during_the_look_is_no_stranger() {
     let observed = [seen(ResourceKind::Process)];
-    let world = World { open: &[], observed: &observed, runs: &[], machines: &[], alive: &BTreeSet::new(), now: now() };
+    let world = World {
+        open: &[],
+        observed: &observed,
+        runs: &[],
+        machines: &[],
+        alive: &BTreeSet::new(),
+        unseen: &BTreeSet::new(),
+        now: now(),
+    };
     let stranger = findings(&world).remove(0);
     let closed = |at: i64| Resource {
         state: ResourceState::Gone,

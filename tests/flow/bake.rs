@@ -8,15 +8,21 @@ use automation::model::event::NoSink;
 use automation::model::fault::{Fault, FaultKind, Left};
 use automation::model::image::{BaseSpec, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
 use automation::model::journal::Journal;
+use automation::model::machine::Hardware;
 use automation::model::outcome::Exit;
 use automation::model::provider::ImageStore;
 use automation::model::resource::ResourceKind;
 use automation::provider::dummy::Call;
 
 use super::Theatre;
+use crate::support::keep;
 
-const OPTIONS: Options = Options { keep_failed: false, expiry: Duration::from_secs(7200) };
-const KEEP: Options = Options { keep_failed: true, ..OPTIONS };
+static OPTIONS: std::sync::LazyLock<Options> = std::sync::LazyLock::new(|| options(false));
+static KEEP: std::sync::LazyLock<Options> = std::sync::LazyLock::new(|| options(true));
+
+fn options(keep_failed: bool) -> Options {
+    Options { keep_failed, expiry: Duration::from_secs(7200), hardware: Hardware::default(), max_cost: None }
+}
 
 fn layer(name: &str, digit: char, recipe: LayerRecipe) -> LayerPlan {
     let fingerprint = Fingerprint(digit.to_string().repeat(64));
@@ -186,7 +192,7 @@ async fn who_waited_for_another_bake_takes_its_layer() {
         let machine = automation::base::id::MachineId::random();
         let sink = NoSink;
         theatre.dummy.make_base(&base, &machine, super::GRACE, &|_, _| Ok(()), &sink).await.unwrap();
-        theatre.dummy.commit(&base, &machine, Duration::ZERO).await.unwrap();
+        keep::commit(&theatre.dummy, &base, &machine, Duration::ZERO).await.unwrap();
         theatre.dummy.end(&machine);
         drop(held);
     };

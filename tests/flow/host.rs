@@ -31,6 +31,7 @@ fn theatre() -> Theatre {
         identity: "/home/ann/.ssh/id_ed25519".into(),
         host_key: HostKey::Exact { public: "ssh-ed25519 dummy".into() },
         volume: None,
+        hardware: None,
         created_at: now,
         expires_at: now,
         kept: false,

@@ -3,6 +3,8 @@
 mod audit;
 mod audit_command;
 mod bake;
+mod cloud;
+mod cost;
 mod host;
 mod lease;
 mod suite;
@@ -18,7 +20,7 @@ use automation::model::connection::{Chunk, Connection, ConnectionError, Connecto
 use automation::model::event::{Event, Sink};
 use automation::model::fault::Fault;
 use automation::model::journal::{Journal, ResourceFilter};
-use automation::model::machine::{Caps, Machine, Network, ProviderKind};
+use automation::model::machine::{Caps, Hardware, Machine, Network, ProviderKind};
 use automation::model::provider::{Confirm, MachineRequest, Provider};
 use automation::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
 use automation::model::run::{Driver, RunRecord, RunState};
@@ -91,9 +93,9 @@ impl Provider for Watched {
         self.inner.plan(request)
     }
 
-    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>) -> Result<Machine, Fault> {
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, sink: &dyn Sink) -> Result<Machine, Fault> {
         (self.before)(request);
-        let made = self.inner.create(request, confirm).await?;
+        let made = self.inner.create(request, confirm, sink).await?;
         match &self.stuck {
             None => Ok(made),
             Some(stop) => {
@@ -105,6 +107,14 @@ impl Provider for Watched {
 
     async fn renew(&self, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
         self.inner.renew(machine, until).await
+    }
+
+    fn boot_limit(&self) -> Duration {
+        self.inner.boot_limit()
+    }
+
+    fn release_limit(&self, kind: ResourceKind) -> Duration {
+        self.inner.release_limit(kind)
     }
 
     async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
@@ -196,6 +206,8 @@ impl Theatre {
             owner: "ann@example".into(),
             image: "test".into(),
             layers: vec![],
+            cloud: None,
+            hardware: Hardware::default(),
             user: "hg".into(),
             network: Network::Loopback,
             caps: Caps::default(),
@@ -203,6 +215,7 @@ impl Theatre {
             now,
             expires_at: later(now, Duration::from_secs(3600)),
             grace: GRACE,
+            max_cost: None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use automation::connection::dummy::{Dummy as Remote, DummyConnector, Reply};
 use automation::flow::suite::{Ran, run};
+use automation::model::event::NoSink;
 use automation::model::fault::{Fault, FaultKind};
 use automation::model::machine::Machine;
 use automation::model::outcome::{Exit, TestOutcome, Verdict, verdict};
@@ -87,7 +88,7 @@ impl Stagehand {
     async fn new(script: Script) -> Self {
         let theatre = Theatre::new();
         theatre.remote.answer(move |command| script.reply(command));
-        let machine = theatre.dummy.create(&theatre.request(), &|_, _| Ok(())).await.unwrap();
+        let machine = theatre.dummy.create(&theatre.request(), &|_, _| Ok(()), &NoSink).await.unwrap();
         Self { theatre, machine }
     }
 

@@ -21,11 +21,11 @@ async fn changes_become_a_layer_without_the_boots_secrets() {
     );
     world.run(&machine, "echo secret > /tmp/x; echo secret > /run/x; ssh-keygen -A >/dev/null; echo x > /srv/closed/y");
     let layer = second_layer();
-    let early = images.commit(&layer, &machine.id, Duration::from_secs(1)).await.unwrap_err();
+    let early = keep::commit(&images, &layer, &machine.id, Duration::from_secs(1)).await.unwrap_err();
     assert!(early.message.contains("still runs"), "{early:?}");
     let process = world.rows.0.lock().unwrap().iter().find(|row| row.kind == ResourceKind::Process).cloned().unwrap();
     assert_eq!(world.provider.release(&process).await.unwrap(), Fate::Gone);
-    let record = images.commit(&layer, &machine.id, Duration::from_secs(1)).await.unwrap();
+    let record = keep::commit(&images, &layer, &machine.id, Duration::from_secs(1)).await.unwrap();
     assert!(record.bytes > 4096 && record.bytes < 10 << 20, "{record:?}");
     world.release_all().await;
     let root = world.state().join("images/layers").join(SECOND).join("fs");
@@ -145,7 +145,7 @@ async fn every_release_makes_a_base_that_boots_and_reaches_its_mirror() {
         world.rows.write_down(images.plan_base(&id));
         let confirm = world.rows.confirm(&id);
         images.make_base(&layer, &id, Duration::from_secs(60), &confirm, &Printing).await.unwrap();
-        eprintln!("{suite}: {:?}", images.commit(&layer, &id, begun.elapsed()).await.unwrap());
+        eprintln!("{suite}: {:?}", keep::commit(&images, &layer, &id, begun.elapsed()).await.unwrap());
         world.release_all().await;
         let request = MachineRequest { layers: vec![fingerprint], network: Network::Host, ..world.request() };
         let machine = world.create(&request).await.unwrap();

@@ -10,16 +10,20 @@ mod deaths;
 mod layers;
 
 use automation::base::id::{MachineId, ResourceId, RunId};
-use automation::model::event::{Event, Sink};
+use automation::model::event::{Event, NoSink, Sink};
 use automation::model::fault::Fault;
 use automation::model::image::{BaseSpec, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
-use automation::model::machine::{Address, Caps, HostKey, Machine, Network, ProviderKind};
+use automation::model::machine::{Address, Caps, Hardware, HostKey, Machine, Network, ProviderKind};
 use automation::model::provider::{ImageStore, MachineRequest, Provider};
 use automation::model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
+use automation::provider::KeyPair;
 use automation::provider::local::images::LocalImages;
 use automation::provider::local::images::mirrors::Mirrors;
-use automation::provider::local::{KeyPair, LocalConfig, LocalProvider};
+use automation::provider::local::{LocalConfig, LocalProvider};
+
 use jiff::Timestamp;
+
+use crate::support::keep;
 
 /// The fingerprint of the base; to be changed with what is in it.
 const LAYER: &str = "aa00000000000000000000000000000000000000000000000000000000000002";
@@ -169,6 +173,8 @@ impl World {
             owner: "test".into(),
             image: "test".into(),
             layers: vec![Fingerprint(LAYER.into())],
+            cloud: None,
+            hardware: Hardware::default(),
             user: "root".into(),
             network: Network::Loopback,
             caps: Caps::default(),
@@ -176,12 +182,13 @@ impl World {
             now,
             expires_at: now + Duration::from_secs(3600),
             grace: Duration::from_secs(60),
+            max_cost: None,
         }
     }
 
     async fn create(&self, request: &MachineRequest) -> Result<Machine, Fault> {
         self.rows.write_down(self.provider.plan(request));
-        self.provider.create(request, &self.rows.confirm(&request.id)).await
+        self.provider.create(request, &self.rows.confirm(&request.id), &NoSink).await
     }
 
     async fn release_all(&self) {
@@ -267,7 +274,7 @@ async fn base() -> PathBuf {
         rows.write_down(images.plan_base(&id));
         let made = images.make_base(layer, &id, Duration::from_secs(60), &rows.confirm(&id), &Printing).await;
         if made.is_ok() {
-            let record = images.commit(layer, &id, begun.elapsed()).await.unwrap();
+            let record = keep::commit(&images, layer, &id, begun.elapsed()).await.unwrap();
             eprintln!("{record:?}");
         }
         rows.release_all(&provider).await;

@@ -27,12 +27,16 @@ pub fn define(folder: &Path, steps: &[(&str, &str)]) {
     document.insert("packages".into(), toml::Value::Array(Vec::new()));
     let distros = document["distros"].as_table_mut().unwrap();
     distros.retain(|name, _| name == "debian12");
-    let mut all = vec![document["steps"][0].clone()];
     let target = folder.join("linux-dev");
     let _ = std::fs::remove_dir_all(&target);
     std::fs::create_dir_all(&target).unwrap();
-    let first = all[0]["script"].as_str().unwrap().to_owned();
-    std::fs::copy(real.join(&first), target.join(&first)).unwrap();
+    let mut all = document["steps"].as_array().unwrap().clone();
+    // The one that makes the user, and the one before it that a distribution's own image needs.
+    all.retain(|step| ["cloud-base", "user"].contains(&step["name"].as_str().unwrap()));
+    for step in &all {
+        let script = step["script"].as_str().unwrap();
+        std::fs::copy(real.join(script), target.join(script)).unwrap();
+    }
     for (name, script) in steps {
         let file = format!("{name}.sh");
         std::fs::write(target.join(&file), script).unwrap();

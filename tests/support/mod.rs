@@ -1,6 +1,9 @@
 //! Fixtures that several parts use.
 
+#[cfg(feature = "ec2")]
+pub mod aws;
 pub mod images;
+pub mod keep;
 pub mod leftovers;
 pub mod mercurial;
 pub mod sshd;

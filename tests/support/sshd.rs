@@ -123,6 +123,7 @@ impl Sshd {
             identity: self.dir.path().join("identity"),
             host_key: HostKey::Exact { public: self.host.public_openssh.clone() },
             volume: None,
+            hardware: None,
             created_at: now,
             expires_at: now,
             kept: false,

@@ -34,7 +34,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     };
     let suite = LinuxTests::for_checks(context.ssh()?);
     let connection = super::connect(&context, &machine).await?;
-    let session = Session::begin(context, "machine check")?;
+    let session = Session::begin(context, "machine check").await?;
     let checks = clauses(&session, connection.as_ref(), &suite).await;
     connection.close().await;
     let checks = match checks {

@@ -40,7 +40,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
             }
             continue;
         }
-        let provider = context.provider(machine.provider)?;
+        let provider = context.provider(machine.provider).await?;
         let stays = release(provider.as_ref(), context.journal.as_ref(), rows, Part::All, &|| context.now()).await?;
         if stays.is_empty() {
             context.journal.forget_machine(&machine.id)?;

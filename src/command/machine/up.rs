@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::base::id::MachineId;
 use crate::command::context::Context;
 use crate::command::image::BAKE_EXPIRY;
-use crate::command::run_tests_linux::MachineArgs;
+use crate::command::machine_args::MachineArgs;
 use crate::command::session::{Ending, Session};
 use crate::flow::bake::{Options, bake};
 use crate::flow::later;
 use crate::flow::lease::{Lease, undo};
 use crate::model::fault::Fault;
-use crate::model::machine::{Machine, ProviderKind};
+use crate::model::machine::{Hardware, Machine, ProviderKind};
 use crate::model::provider::MachineRequest;
 
 /// Make a machine and keep it until its expiry.
@@ -33,14 +33,15 @@ pub struct Args {
 /// Makes the machine.
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let kind = context.default_provider()?;
-    if kind != ProviderKind::Local {
+    if kind == ProviderKind::Host {
         return Err(Fault::usage(format!("provider `{}` makes no machines", kind.name())));
     }
+    args.machine.refuse_unfit(kind)?;
     let definition = context.definition("linux-dev")?;
     let distro = args.machine.distro(&context);
     let plan = definition.plan(&context.choice(&distro, Some(&args.machine.python(&context)))?)?;
-    let store = context.images()?;
-    let session = Session::begin(context, "machine up")?;
+    let store = context.images(kind).await?;
+    let session = Session::begin(context, "machine up").await?;
     let now = session.context.now();
     let request = MachineRequest {
         id: MachineId::random(),
@@ -48,6 +49,8 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         owner: session.stage.owner.clone(),
         image: plan.name.clone(),
         layers: plan.chain(plan.layers.len()),
+        cloud: plan.cloud().cloned(),
+        hardware: args.machine.hardware(&session.context),
         user: definition.login_user().to_owned(),
         network: args.machine.network(&session.context),
         caps: args.machine.caps()?,
@@ -55,9 +58,15 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         now,
         expires_at: later(now, args.ttl),
         grace: session.stage.grace,
+        max_cost: args.machine.max_cost(),
     };
     let making = async {
-        let options = Options { keep_failed: false, expiry: BAKE_EXPIRY };
+        let options = Options {
+            keep_failed: false,
+            expiry: BAKE_EXPIRY,
+            hardware: Hardware::default(),
+            max_cost: args.machine.max_cost(),
+        };
         bake(&session.stage, store.as_ref(), &plan, &options).await?;
         // Baking takes minutes: a lease from before it would be over.
         let now = session.context.now();
@@ -77,7 +86,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
 
 async fn make(session: &Session, request: MachineRequest) -> Result<Machine, Fault> {
     let step = session.stage.step(format!("Booting {} from {}", request.id, request.image));
-    let lease = Lease::acquire(&session.stage, &request).await?;
+    let mut lease = Lease::acquire(&session.stage, &request).await?;
     // A machine is handed over only when somebody can log in.
     match lease.connect(&request.user).await {
         Ok(connection) => {

@@ -32,34 +32,24 @@ mod trouble;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::base::id::MachineId;
+use crate::model::event::Sink;
 use crate::model::fault::Fault;
 use crate::model::machine::{Address, HostKey, Machine, Network, ProviderKind};
 use crate::model::provider::{Confirm, MachineRequest, Provider};
 use crate::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
+use crate::provider::KeyMaker;
 use files::Files;
 use folders::{Folders, MachineFolder};
 use images::mirrors::{self, Mirrors};
 use release::Releaser;
 use spec::{Kind, MachineSpec, Spec, write_whole};
 use trouble::{Doing, Trouble};
-
-/// A fresh key pair of a machine, both in OpenSSH form: the private key's file and the public key's line.
-#[derive(Clone)]
-pub struct KeyPair {
-    /// `-----BEGIN OPENSSH PRIVATE KEY-----` and so on.
-    pub private: String,
-    /// `ssh-ed25519 AAAA…`
-    pub public: String,
-}
-
-/// Makes key pairs; cryptography lives with connections, so it comes in from outside.
-pub type KeyMaker = Arc<dyn Fn() -> Result<KeyPair, Fault> + Send + Sync>;
 
 /// What the local provider is told from outside.
 #[derive(Clone)]
@@ -211,7 +201,7 @@ impl Provider for LocalProvider {
         names::plan(&self.folders, &request.id, &kinds)
     }
 
-    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>) -> Result<Machine, Fault> {
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, _: &dyn Sink) -> Result<Machine, Fault> {
         let spec = self.specify(request)?;
         let host_key = (self.config.host_keys)()?;
         let folder = make_folder(&self.folders, &request.id)?;
@@ -232,6 +222,7 @@ impl Provider for LocalProvider {
             identity: self.config.identity.clone(),
             host_key: HostKey::Exact { public: host_key.public.trim_end().to_owned() },
             volume: request.volume.map(|_| VOLUME.to_owned()),
+            hardware: None,
             created_at: request.now,
             expires_at: request.expires_at,
             kept: false,
@@ -240,6 +231,17 @@ impl Provider for LocalProvider {
 
     async fn renew(&self, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
         launch::write_lease(&self.folders.machine(&machine.id), until.min(machine.expires_at).as_second())
+    }
+
+    /// A local machine takes a third of a second on an idle computer; the rest is room for a busy one.
+    fn boot_limit(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    /// Ending a machine is a signal and a wait for the kernel, and removing its files took 2 s for 300,000 of them; the
+    /// rest is room for a slow disk.
+    fn release_limit(&self, _: ResourceKind) -> Duration {
+        Duration::from_secs(60)
     }
 
     async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {

@@ -8,11 +8,12 @@ use crate::provider::local::folders::Folders;
 pub fn of(folders: &Folders, machine: &MachineId, kind: ResourceKind) -> String {
     let folder = folders.machine(machine);
     match kind {
-        ResourceKind::Rootfs | ResourceKind::RemoteFiles => folder.path().display().to_string(),
+        ResourceKind::Rootfs => folder.path().display().to_string(),
         ResourceKind::Mount => folder.root().display().to_string(),
         ResourceKind::Process => folder.spec().display().to_string(),
         ResourceKind::LoopDevice => folder.volume().display().to_string(),
-        ResourceKind::Namespace | ResourceKind::Cgroup => machine.to_string(),
+        // Of kinds that local machines have none of, there is nothing else to name.
+        _ => machine.to_string(),
     }
 }
 

@@ -48,9 +48,7 @@ impl Releaser {
             ResourceKind::Cgroup => self.release_cgroup(resource),
             ResourceKind::LoopDevice => settle(|| release_loops(&folder)),
             ResourceKind::Rootfs => self.release_rootfs(resource, &folder),
-            ResourceKind::RemoteFiles => {
-                return Err(Fault::infrastructure("a local machine has no files on another machine"));
-            }
+            kind => return Err(Fault::infrastructure(format!("a local machine has no {}", kind.name()))),
         })
     }
 

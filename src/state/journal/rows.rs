@@ -66,7 +66,7 @@ fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'stat
 
 /// The statement that reads what `filter` asks for; its parameters are the run and the machine, where given.
 ///
-/// `state <> 'gone'` stands in the text, not in a parameter: only then does SQLite use the index of open rows. Each
+/// The states stand in the text, not in a parameter: only then does SQLite use the index of open rows. Each
 /// machine belongs to one run, so its index answers alone, and the unary plus keeps the other from being chosen.
 pub(super) fn resources_query(filter: &ResourceFilter) -> String {
     let mut clauses = Vec::new();
@@ -77,7 +77,7 @@ pub(super) fn resources_query(filter: &ResourceFilter) -> String {
         clauses.push(if filter.run.is_some() { "machine = ?2" } else { "machine = ?1" });
     }
     if filter.open {
-        clauses.push("state <> 'gone'");
+        clauses.push("state NOT IN ('gone', 'kept')");
     }
     let condition = if clauses.is_empty() { String::new() } else { format!("WHERE {}", clauses.join(" AND ")) };
     format!(
@@ -87,13 +87,12 @@ pub(super) fn resources_query(filter: &ResourceFilter) -> String {
 }
 
 pub(super) fn resource(row: &Row<'_>) -> Result<Resource> {
-    let states = [ResourceState::Planned, ResourceState::Present, ResourceState::Gone];
-    let providers = [ProviderKind::Local, ProviderKind::Host, ProviderKind::Dummy];
+    let states = [ResourceState::Planned, ResourceState::Present, ResourceState::Kept, ResourceState::Gone];
     Ok(Resource {
         id: parsed(row, 0)?,
         run: parsed(row, 1)?,
         machine: parsed(row, 2)?,
-        provider: named(row, 3, &providers, ProviderKind::name)?,
+        provider: named(row, 3, &ProviderKind::ALL, ProviderKind::name)?,
         kind: named(row, 4, &ResourceKind::ALL, ResourceKind::name)?,
         name: row.get(5)?,
         locator: row.get(6)?,
@@ -133,6 +132,7 @@ fn state_name(state: ResourceState) -> &'static str {
     match state {
         ResourceState::Planned => "planned",
         ResourceState::Present => "present",
+        ResourceState::Kept => "kept",
         ResourceState::Gone => "gone",
     }
 }

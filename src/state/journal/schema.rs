@@ -12,7 +12,9 @@ use crate::state::file;
 use crate::state::journal::{BUSY_POLL, error};
 
 /// What brings a database from one schema to the next. Only ever added to; the schema's number is the length.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [FIRST, KEPT];
+
+pub(super) const FIRST: &str = "
 CREATE TABLE runs (
     seq            INTEGER PRIMARY KEY,
     id             TEXT NOT NULL UNIQUE,
@@ -52,7 +54,32 @@ CREATE TABLE resources (
 CREATE INDEX resources_of_run ON resources (run, seq);
 CREATE INDEX resources_of_machine ON resources (machine, seq);
 CREATE INDEX resources_open ON resources (seq) WHERE state <> 'gone';
-"];
+";
+
+/// Resources that are meant to outlive their run. SQLite changes a check only by way of a new table.
+const KEPT: &str = "
+CREATE TABLE resources_with_kept (
+    seq        INTEGER PRIMARY KEY,
+    id         TEXT NOT NULL UNIQUE,
+    run        TEXT NOT NULL REFERENCES runs (id),
+    machine    TEXT NOT NULL,
+    provider   TEXT NOT NULL,
+    kind       TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    locator    TEXT,
+    state      TEXT NOT NULL CHECK (state IN ('planned', 'present', 'kept', 'gone')),
+    planned_at TEXT NOT NULL,
+    gone_at    TEXT,
+    note       TEXT,
+    CHECK ((state = 'gone') = (gone_at IS NOT NULL))
+) STRICT;
+INSERT INTO resources_with_kept SELECT * FROM resources;
+DROP TABLE resources;
+ALTER TABLE resources_with_kept RENAME TO resources;
+CREATE INDEX resources_of_run ON resources (run, seq);
+CREATE INDEX resources_of_machine ON resources (machine, seq);
+CREATE INDEX resources_open ON resources (seq) WHERE state NOT IN ('gone', 'kept');
+";
 
 /// Why a database could not be opened.
 pub(super) enum Problem {

@@ -53,6 +53,7 @@ fn machine(name: &str, run: &str) -> Machine {
         identity: "/s/keys/k".into(),
         host_key: HostKey::Exact { public: "ssh-ed25519 AAAA".into() },
         volume: None,
+        hardware: None,
         created_at: at(0),
         expires_at: at(59),
         kept: false,
@@ -223,13 +224,39 @@ fn it_is_durable_private_and_checks_its_references() {
 }
 
 #[test]
+fn the_rows_of_the_first_schema_are_kept_and_can_be_kept_on_purpose() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(schema::FIRST).unwrap();
+    old.execute_batch(
+        "INSERT INTO runs (id, command, arguments, owner, driver_pid, driver_started, driver_boot, state, started_at)
+         VALUES ('r-1', 'x', '[]', 'me', 1, 1, 'b', 'running', '2026-11-20T10:00:00.000000000Z');
+         INSERT INTO resources (id, run, machine, provider, kind, name, state, planned_at)
+         VALUES ('row1', 'r-1', 'hg-1', 'local', 'rootfs', 'n', 'planned', '2026-11-20T10:00:00.000000000Z');
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(old);
+    let journal = SqliteJournal::open(&path).unwrap();
+    let filter = ResourceFilter { open: true, ..Default::default() };
+    assert_eq!(journal.resources(&filter).unwrap().len(), 1);
+    journal.kept(&id("row1"), "ami-1").unwrap();
+    assert_eq!(journal.resources(&filter).unwrap().len(), 0, "what is kept on purpose is not open");
+    let rows = journal.resources(&ResourceFilter::default()).unwrap();
+    assert_eq!((rows[0].state, rows[0].locator.as_deref()), (ResourceState::Kept, Some("ami-1")));
+    journal.gone(&id("row1"), at(3)).unwrap();
+    assert_eq!(journal.resources(&ResourceFilter::default()).unwrap()[0].state, ResourceState::Gone);
+}
+
+#[test]
 fn a_newer_schema_is_refused_and_left_alone() {
     let story = story();
     story.journal.connection.lock().unwrap().pragma_update(None, "user_version", 99).unwrap();
     drop(story.journal);
     let before = std::fs::read(&story.path).unwrap();
     let error = SqliteJournal::open(&story.path).unwrap_err();
-    assert!(error.message.ends_with("has schema 99, and this build knows schemas up to 1"), "{error}");
+    assert!(error.message.ends_with("has schema 99, and this build knows schemas up to 2"), "{error}");
     assert_eq!(std::fs::read(&story.path).unwrap(), before);
 }
 

@@ -16,7 +16,7 @@ use crate::base::id::MachineId;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe, LayerRecord};
-use crate::model::provider::{Confirm, ImageStore};
+use crate::model::provider::{Confirm, ImageStore, Ledger, Made};
 use crate::model::resource::{PlannedResource, ResourceKind};
 use crate::provider::local::files::{Action, Files};
 use crate::provider::local::folders::{Folders, entries};
@@ -187,8 +187,8 @@ impl ImageStore for LocalImages {
         Ok(())
     }
 
-    async fn commit(&self, layer: &LayerPlan, machine: &MachineId, took: Duration) -> Result<LayerRecord, Fault> {
-        let (store, layer, machine) = (self.same(), layer.clone(), machine.clone());
+    async fn commit(&self, made: &Made<'_>, _: &dyn Ledger, _: &dyn Sink) -> Result<LayerRecord, Fault> {
+        let (store, layer, machine, took) = (self.same(), made.layer.clone(), made.machine.clone(), made.took);
         Ok(blocking(move || store.keep(&layer, &machine, took)).await??)
     }
 
@@ -204,6 +204,8 @@ impl ImageStore for LocalImages {
             fingerprint: plan.fingerprint(),
             layers: plan.layers.iter().map(read).collect::<Result<_, Trouble>>()?,
             created_at: now,
+            owner: None,
+            locator: None,
         };
         computer::private_folder(&self.folders.records())?;
         write_json(&path, &record)?;
@@ -218,7 +220,7 @@ impl ImageStore for LocalImages {
         Ok(layers::all(&self.folders)?)
     }
 
-    async fn remove_image(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
+    async fn remove_image(&self, fingerprint: &Fingerprint, _: bool) -> Result<(), Fault> {
         remove_file(&self.record_path(fingerprint)?)?;
         Ok(())
     }

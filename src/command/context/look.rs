@@ -1,0 +1,100 @@
+//! What is there, by looking at every provider that is or was used here, beside what the journal says.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::base::id::ResourceId;
+use crate::command::context::Context;
+use crate::model::event::{Event, Sink};
+use crate::model::fault::Fault;
+use crate::model::machine::{ProviderKind, Sighting};
+use crate::model::provider::Provider;
+use crate::model::resource::{Observed, Resource};
+
+/// The world as it was looked at, beside the open rows of the journal.
+#[derive(Default)]
+pub struct Looks {
+    /// What was seen.
+    pub observed: Vec<Observed>,
+    /// The open rows, read after the look.
+    pub open: Vec<Resource>,
+    /// Those of them that the look could not have met.
+    pub unseen: BTreeSet<ResourceId>,
+    lookers: Vec<Arc<dyn Provider>>,
+}
+
+impl Looks {
+    /// Whether the look would have met the resource if it were there.
+    pub fn meets(&self, row: &Resource) -> bool {
+        self.lookers.iter().any(|looker| looker.kind() == row.provider && looker.sees(row))
+    }
+}
+
+impl Context {
+    /// Looks at every provider that is or was used here, then reads the open rows with `read`: what a living run makes in
+    /// between is in the journal by then.
+    pub async fn looks(&self, read: impl Fn() -> Result<Vec<Resource>, Fault>) -> Result<Looks, Fault> {
+        let mut looks = Looks::default();
+        let open_before = read()?;
+        for kind in [ProviderKind::Local, ProviderKind::Ec2, ProviderKind::Host] {
+            let has_rows = open_before.iter().any(|row| row.provider == kind);
+            if !has_rows && !self.is_looked_at(kind) {
+                continue;
+            }
+            match self.look(kind, &open_before).await {
+                Ok((provider, observed)) => {
+                    looks.observed.extend(observed);
+                    looks.lookers.push(provider);
+                }
+                // Rows that cannot be looked after must not pass for gone, nor for nothing.
+                Err(fault) if has_rows || self.default_provider()? == kind => return Err(fault),
+                Err(fault) => {
+                    let why = fault.chain().join(": ");
+                    self.screen.event(Event::Warning(format!("`{}` was not looked at: {why}", kind.name())));
+                }
+            }
+        }
+        looks.open = read()?;
+        looks.unseen = looks.open.iter().filter(|row| !looks.meets(row)).map(|row| row.id.clone()).collect();
+        Ok(looks)
+    }
+
+    async fn look(&self, kind: ProviderKind, open: &[Resource]) -> Result<(Arc<dyn Provider>, Vec<Observed>), Fault> {
+        let provider = self.provider(kind).await?;
+        let of_kind: Vec<Resource> = open.iter().filter(|row| row.provider == kind).cloned().collect();
+        let mut observed = provider.observe().await?;
+        observed.extend(provider.observe_open(&of_kind).await?);
+        Ok((provider, observed))
+    }
+
+    /// Whether there may be machines of the provider that the journal does not know.
+    fn is_looked_at(&self, kind: ProviderKind) -> bool {
+        match kind {
+            ProviderKind::Local => true,
+            // The state directory gets its id when EC2 is used first.
+            ProviderKind::Ec2 => {
+                self.default_provider().is_ok_and(|kind| kind == ProviderKind::Ec2) || self.state.has_id()
+            }
+            ProviderKind::Host | ProviderKind::Dummy => false,
+        }
+    }
+
+    /// The machines of every provider that is or was used here, whoever made them. A provider that cannot be asked is told of.
+    pub async fn survey(&self) -> Vec<(ProviderKind, Sighting)> {
+        let mut seen = Vec::new();
+        for kind in [ProviderKind::Local, ProviderKind::Ec2] {
+            if !self.is_looked_at(kind) {
+                continue;
+            }
+            let asked = async { self.provider(kind).await?.survey().await };
+            match asked.await {
+                Ok(sightings) => seen.extend(sightings.into_iter().map(|sighting| (kind, sighting))),
+                Err(fault) => {
+                    let why = fault.chain().join(": ");
+                    self.screen.event(Event::Warning(format!("`{}` was not looked at: {why}", kind.name())));
+                }
+            }
+        }
+        seen
+    }
+}

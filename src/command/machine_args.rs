@@ -1,0 +1,231 @@
+//! What a user may say of the machine that a command makes.
+
+use std::time::Duration;
+
+use crate::base::text;
+use crate::command::context::Context;
+use crate::model::fault::Fault;
+use crate::model::machine::{Caps, Hardware, Network, ProviderKind};
+
+/// What every command that makes a machine takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct MachineArgs {
+    /// The distribution [default: debian12, or the settings' `defaults.distro`]
+    #[arg(long, value_name = "NAME")]
+    distro: Option<String>,
+    /// The Python to run with: system3, pypy3 or 3.N [default: system3, or the settings' `defaults.python-version`]
+    #[arg(long, value_name = "VERSION")]
+    pub python_version: Option<String>,
+    /// The network that a local machine sees [default: loopback, or the settings' `defaults.network`]
+    #[arg(long, value_enum)]
+    network: Option<NetworkArg>,
+    /// How many processors' worth of time a local machine may use [default: no limit]
+    #[arg(long, value_name = "N")]
+    cpus: Option<f64>,
+    /// How much memory a local machine may use [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    memory: Option<u64>,
+    /// Take spare capacity, which is cheaper and can be taken away; ordinary capacity where there is none
+    #[cfg(feature = "ec2")]
+    #[arg(long, help_heading = "Amazon EC2")]
+    spot: bool,
+    #[command(flatten)]
+    cloud: CloudArgs,
+}
+
+/// What only machines of a cloud can be told.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct CloudArgs {
+    /// Instance types, the most wanted first; the next is taken where capacity lacks, a single one is never replaced
+    /// [default: the settings' `ec2.instance-type`, else c5.9xlarge, and t3.2xlarge for baking]
+    #[cfg(feature = "ec2")]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "Amazon EC2")]
+    instance_type: Vec<String>,
+    /// Refuse to launch a machine that could cost more than this many US dollars until its expiry; each machine counts for
+    /// itself
+    #[cfg(feature = "ec2")]
+    #[arg(long, value_name = "USD", value_parser = parse_cost, help_heading = "Amazon EC2")]
+    max_cost: Option<f64>,
+}
+
+/// The machine's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum NetworkArg {
+    /// Its own, with loopback only
+    Loopback,
+    /// That of this computer
+    Host,
+}
+
+/// The least memory with which a machine starts and somebody can log in.
+const LEAST_MEMORY: u64 = 64 << 20;
+
+fn parse_memory(text: &str) -> Result<u64, String> {
+    match text::parse_bytes(text)? {
+        bytes if bytes < LEAST_MEMORY => Err(format!("a machine needs at least {}", text::bytes(LEAST_MEMORY))),
+        bytes => Ok(bytes),
+    }
+}
+
+#[cfg(feature = "ec2")]
+fn parse_cost(text: &str) -> Result<f64, String> {
+    match text.trim_start_matches('$').parse::<f64>() {
+        Ok(cost) if cost.is_finite() && cost > 0.0 => Ok(cost),
+        _ => Err(format!("`{text}` is not an amount of US dollars such as `2.50`")),
+    }
+}
+
+impl MachineArgs {
+    /// The distribution.
+    pub fn distro(&self, context: &Context) -> String {
+        self.distro.clone().unwrap_or_else(|| context.settings.defaults.distro.clone())
+    }
+
+    /// The Python.
+    pub fn python(&self, context: &Context) -> String {
+        self.python_version.clone().unwrap_or_else(|| context.settings.defaults.python_version.clone())
+    }
+
+    /// The network.
+    pub fn network(&self, context: &Context) -> Network {
+        match self.network {
+            Some(NetworkArg::Host) => Network::Host,
+            Some(NetworkArg::Loopback) => Network::Loopback,
+            None => context.settings.defaults.network,
+        }
+    }
+
+    /// Refuses what a machine of this provider cannot be told.
+    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
+        let of_image = [("--distro", self.distro.is_some())];
+        let of_local = [
+            ("--network", self.network.is_some()),
+            ("--cpus", self.cpus.is_some()),
+            ("--memory", self.memory.is_some()),
+        ];
+        let refused: Vec<_> = match kind {
+            ProviderKind::Host => of_image.into_iter().chain(of_local).collect(),
+            ProviderKind::Ec2 => of_local.to_vec(),
+            ProviderKind::Local | ProviderKind::Dummy => Vec::new(),
+        };
+        refuse(&refused, kind)?;
+        #[cfg(feature = "ec2")]
+        if kind != ProviderKind::Ec2 {
+            refuse(&[("--spot", self.spot)], kind)?;
+        }
+        self.cloud.refuse_unfit(kind)
+    }
+
+    /// The limits.
+    pub fn caps(&self) -> Result<Caps, Fault> {
+        match self.cpus {
+            Some(cpus) if !(0.05..=1024.0).contains(&cpus) => {
+                Err(Fault::usage(format!("`--cpus {cpus}` is not between 0.05 and 1024")))
+            }
+            cpus => Ok(Caps { cpus, memory: self.memory }),
+        }
+    }
+
+    /// What kind of computer.
+    pub fn hardware(&self, context: &Context) -> Hardware {
+        let hardware = self.cloud.hardware(context);
+        #[cfg(feature = "ec2")]
+        let hardware = Hardware { spot: self.spot, ..hardware };
+        hardware
+    }
+
+    /// The most that it may cost, in US dollars.
+    pub fn max_cost(&self) -> Option<f64> {
+        self.cloud.max_cost()
+    }
+}
+
+impl CloudArgs {
+    /// Refuses what a machine of this provider cannot be told.
+    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
+        #[cfg(feature = "ec2")]
+        if kind != ProviderKind::Ec2 {
+            let given = [("--instance-type", !self.instance_type.is_empty()), ("--max-cost", self.max_cost.is_some())];
+            return refuse(&given, kind);
+        }
+        let _ = kind;
+        Ok(())
+    }
+
+    /// What kind of computer.
+    pub fn hardware(&self, context: &Context) -> Hardware {
+        #[cfg(feature = "ec2")]
+        {
+            let mut hardware = self.bake_hardware();
+            hardware.managed = context.by_systems_manager();
+            if hardware.instance_types.is_empty() {
+                hardware.instance_types = context.instance_types();
+            }
+            hardware
+        }
+        #[cfg(not(feature = "ec2"))]
+        {
+            let _ = context;
+            Hardware::default()
+        }
+    }
+
+    /// The same for a machine that bakes: the settings' instance types are for other work.
+    pub fn bake_hardware(&self) -> Hardware {
+        #[cfg(feature = "ec2")]
+        {
+            let given = self.instance_type.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+            // A bake that loses its machine loses all its work.
+            Hardware { instance_types: given.collect(), spot: false, managed: false }
+        }
+        #[cfg(not(feature = "ec2"))]
+        Hardware::default()
+    }
+
+    /// The most that it may cost, in US dollars.
+    pub fn max_cost(&self) -> Option<f64> {
+        #[cfg(feature = "ec2")]
+        return self.max_cost;
+        #[cfg(not(feature = "ec2"))]
+        None
+    }
+}
+
+fn refuse(given: &[(&str, bool)], kind: ProviderKind) -> Result<(), Fault> {
+    let Some((flag, _)) = given.iter().find(|(_, given)| *given) else { return Ok(()) };
+    Err(Fault::usage(match kind {
+        ProviderKind::Host => format!("`{flag}` has no meaning on a machine that somebody else made"),
+        kind => format!("`{flag}` has no meaning with provider `{}`", kind.name()),
+    }))
+}
+
+/// How long a machine for tests or for use by hand may live, where nothing is said: long enough for the whole suite on this
+/// computer (8 hours on 2 processors); two hours where it costs money.
+pub fn default_ttl(kind: ProviderKind) -> Duration {
+    match kind {
+        ProviderKind::Ec2 => Duration::from_secs(2 * 3600),
+        _ => Duration::from_secs(13 * 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_not_asked_to_start_in_no_memory() {
+        assert_eq!(parse_memory("64M"), Ok(64 << 20));
+        assert_eq!(parse_memory("63M"), Err("a machine needs at least 64.0 MiB".to_owned()));
+        assert!(parse_memory("1").is_err() && parse_memory("x").is_err());
+    }
+
+    #[cfg(feature = "ec2")]
+    #[test]
+    fn a_cost_is_an_amount_of_money() {
+        assert_eq!(parse_cost("2.50"), Ok(2.5));
+        assert_eq!(parse_cost("$3"), Ok(3.0));
+        for bad in ["0", "-1", "inf", "NaN", "two", ""] {
+            assert!(parse_cost(bad).is_err(), "{bad}");
+        }
+    }
+}

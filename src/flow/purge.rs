@@ -1,0 +1,407 @@
+//! Emptying an account: what uses another thing goes first, every item is tried, every item is looked after.
+//!
+//! What is absent: which service is asked, and whether something may be removed; the [`Account`] has found only what is ours.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::deadline::Deadline;
+use crate::model::event::{Event, Sink};
+use crate::model::fault::Fault;
+use crate::model::purge::{Account, Filter, Item, Outcome};
+use crate::model::resource::{Fate, Resource, ResourceKind, ResourceState};
+
+/// The kinds in the order of removal; those of one wave do not depend on each other.
+///
+/// Spot requests go first, for they could make new instances. An instance holds volumes, interfaces and security groups;
+/// an image holds its snapshots; an instance profile holds its role.
+const WAVES: [&[ResourceKind]; 4] = [
+    &[ResourceKind::SpotRequest],
+    &[ResourceKind::Instance],
+    &[
+        ResourceKind::Volume,
+        ResourceKind::NetworkInterface,
+        ResourceKind::MachineImage,
+        ResourceKind::KeyPair,
+        ResourceKind::InstanceProfile,
+    ],
+    &[ResourceKind::Snapshot, ResourceKind::SecurityGroup, ResourceKind::Role],
+];
+
+/// What makes machines, and they themselves.
+pub const MACHINES: [ResourceKind; 2] = [ResourceKind::SpotRequest, ResourceKind::Instance];
+
+/// How long what was asked to go away is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Instances, which shut down first: minutes, and longer for large ones.
+    pub instances: Duration,
+    /// Anything else, which goes at once and is only seen a little later.
+    pub others: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { instances: Duration::from_secs(15 * 60), others: Duration::from_secs(60) }
+    }
+}
+
+/// The pauses between two looks: short at first, for small things go at once.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Every kind, in the order of removal.
+pub fn kinds() -> Vec<ResourceKind> {
+    WAVES.concat()
+}
+
+/// What a search has found.
+#[derive(Default)]
+pub struct Found {
+    /// The items that are meant, in the order of removal, oldest first.
+    pub items: Vec<Item>,
+    /// The kinds that could not be looked at, and why.
+    pub unseen: Vec<(ResourceKind, Fault)>,
+}
+
+/// Looks for everything of `kinds` that `filter` means. A kind that cannot be looked at hides no other; where none can be,
+/// that is the fault.
+pub async fn find(account: &dyn Account, kinds: &[ResourceKind], filter: &Filter) -> Result<Found, Fault> {
+    let searches = kinds.iter().map(|kind| async move { (*kind, account.find(*kind).await) });
+    let mut found = Found::default();
+    for (kind, result) in join_all(searches).await {
+        match result {
+            Ok(items) => found.items.extend(items.into_iter().filter(|item| filter.means(item))),
+            Err(fault) => found.unseen.push((kind, fault)),
+        }
+    }
+    if found.unseen.len() == kinds.len() && !kinds.is_empty() {
+        return Err(found.unseen.remove(0).1);
+    }
+    let rank = |kind: ResourceKind| WAVES.iter().position(|wave| wave.contains(&kind));
+    found.items.sort_by(|a, b| {
+        (rank(a.kind), a.kind.name(), a.created_at, &a.id).cmp(&(rank(b.kind), b.kind.name(), b.created_at, &b.id))
+    });
+    Ok(found)
+}
+
+/// What a removal works with.
+pub struct Removal<'a> {
+    /// Where the items are.
+    pub account: &'a dyn Account,
+    /// Ends the work before the next batch.
+    pub stop: &'a CancellationToken,
+    /// Where progress is told.
+    pub sink: &'a dyn Sink,
+    /// How long to wait.
+    pub limits: Limits,
+}
+
+impl Removal<'_> {
+    /// Removes `items` and looks that they are gone; gives what became of each, in the order of removal.
+    pub async fn run(&self, items: &[Item]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(items.len());
+        for wave in WAVES {
+            let parts = wave.iter().map(|kind| {
+                let part: Vec<&Item> = items.iter().filter(|item| item.kind == *kind).collect();
+                async move { self.kind(*kind, part).await }
+            });
+            outcomes.extend(join_all(parts).await.into_iter().flatten());
+        }
+        outcomes
+    }
+
+    /// Removes items of one kind.
+    async fn kind(&self, kind: ResourceKind, items: Vec<&Item>) -> Vec<Outcome> {
+        if items.is_empty() {
+            return Vec::new();
+        }
+        if !self.stop.is_cancelled() {
+            let place = self.account.place();
+            self.sink.event(Event::Notice(format!("Removing {} in {place}.", counted(kind, items.len()))));
+        }
+        let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
+        let mut tried = Vec::new();
+        let mut refused = BTreeMap::new();
+        for batch in ids.chunks(self.account.batch(kind).max(1)) {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            let refusals = self.account.remove(kind, batch).await;
+            refused.extend(refusals.into_iter().map(|refusal| (refusal.id, refusal.reason)));
+            tried.extend_from_slice(batch);
+        }
+        let looked = if tried.is_empty() { Ok(BTreeMap::new()) } else { self.wait(kind, &tried, &refused).await };
+        let tried: BTreeSet<String> = tried.into_iter().collect();
+        let fate = |item: &Item| match (&looked, refused.get(&item.id)) {
+            _ if !tried.contains(&item.id) => Fate::Stays("not tried: interrupted".to_owned()),
+            (Ok(there), _) if !there.contains_key(&item.id) => Fate::Gone,
+            (_, Some(reason)) => Fate::Stays(reason.clone()),
+            (Err(fault), None) => Fate::Stays(format!("not seen gone: {}", fault.chain().join(": "))),
+            (Ok(there), None) => Fate::Stays(self.unfinished(kind, there.get(&item.id).map_or("", String::as_str))),
+        };
+        items.into_iter().map(|item| Outcome { item: item.clone(), fate: fate(item) }).collect()
+    }
+
+    /// Looks until what was not refused is gone, or the time is over; gives what is there then.
+    async fn wait(
+        &self,
+        kind: ResourceKind,
+        ids: &[String],
+        refused: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, Fault> {
+        let deadline = Deadline::after(self.limit(kind), format!("{} to go away", counted(kind, ids.len())));
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let there: BTreeMap<String, String> = self.account.there(kind, ids).await?.into_iter().collect();
+            let going = there.keys().filter(|id| !refused.contains_key(*id)).count();
+            if going == 0 || deadline.left().is_zero() || self.stop.is_cancelled() {
+                return Ok(there);
+            }
+            self.sink.event(Event::Detail(format!("waiting for {} to go away", counted(kind, going))));
+            tokio::select! {
+                () = tokio::time::sleep(pause.min(deadline.left())) => {}
+                () = self.stop.cancelled() => {}
+            }
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn limit(&self, kind: ResourceKind) -> Duration {
+        if kind == ResourceKind::Instance { self.limits.instances } else { self.limits.others }
+    }
+
+    /// Why an item is there that was to go.
+    fn unfinished(&self, kind: ResourceKind, state: &str) -> String {
+        let state = if state.is_empty() { "there".to_owned() } else { format!("`{state}`") };
+        match self.stop.is_cancelled() {
+            true => format!("its removal was asked for; still {state} when interrupted"),
+            false => format!("its removal was asked for; still {state} after {:?}", self.limit(kind)),
+        }
+    }
+}
+
+/// Whether `row` is the journal's row for `item`, whose row is named `name`. The system's own ids are unique; a locator that
+/// is only a name (a role's) counts where the whole name of the row is the same.
+pub fn is_row_of(row: &Resource, item: &Item, name: Option<&str>) -> bool {
+    if row.kind != item.kind || row.state == ResourceState::Gone {
+        return false;
+    }
+    let only_named = item.name.as_ref() == Some(&item.id);
+    match row.locator.as_deref() {
+        Some(locator) if locator == item.id && !only_named => true,
+        Some(locator) if !only_named && item.name.as_deref() != Some(locator) => false,
+        _ => name == Some(row.name.as_str()),
+    }
+}
+
+/// `1 instance`, `2 security groups`.
+pub fn counted(kind: ResourceKind, count: usize) -> String {
+    if count == 1 { format!("1 {}", kind.name().replace('_', " ")) } else { format!("{count} {}", several(kind)) }
+}
+
+/// `instances`, `security groups`.
+pub fn several(kind: ResourceKind) -> String {
+    format!("{}s", kind.name().replace('_', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::model::event::NoSink;
+    use crate::model::purge::Refusal;
+
+    /// An account in memory: `refuses` are ids with a reason, `lingers` is how many looks an item survives its removal.
+    #[derive(Default)]
+    struct Memory {
+        items: Mutex<Vec<Item>>,
+        refuses: BTreeMap<String, String>,
+        lingers: BTreeMap<String, usize>,
+        blind: bool,
+        asked: Mutex<Vec<(ResourceKind, Vec<String>)>>,
+        going: Mutex<BTreeMap<String, usize>>,
+        stop_after: Option<(usize, CancellationToken)>,
+    }
+
+    #[async_trait]
+    impl Account for Memory {
+        fn place(&self) -> &str {
+            "memory"
+        }
+
+        async fn row_name(&self, item: &Item) -> Result<Option<String>, Fault> {
+            Ok(item.name.as_ref().map(|name| format!("memory/{name}")))
+        }
+
+        async fn find(&self, kind: ResourceKind) -> Result<Vec<Item>, Fault> {
+            Ok(self.items.lock().unwrap().iter().filter(|item| item.kind == kind).cloned().collect())
+        }
+
+        fn batch(&self, _: ResourceKind) -> usize {
+            2
+        }
+
+        async fn remove(&self, kind: ResourceKind, ids: &[String]) -> Vec<Refusal> {
+            self.asked.lock().unwrap().push((kind, ids.to_vec()));
+            if let Some((count, stop)) = &self.stop_after
+                && self.asked.lock().unwrap().len() == *count
+            {
+                stop.cancel();
+            }
+            let refusals: Vec<Refusal> = ids
+                .iter()
+                .filter_map(|id| Some(Refusal { id: id.clone(), reason: self.refuses.get(id)?.clone() }))
+                .collect();
+            for id in ids.iter().filter(|id| !self.refuses.contains_key(*id)) {
+                let looks = self.lingers.get(id).copied().unwrap_or(0);
+                self.going.lock().unwrap().insert(id.clone(), looks);
+            }
+            refusals
+        }
+
+        async fn there(&self, _: ResourceKind, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+            if self.blind {
+                return Err(Fault::infrastructure("cannot look"));
+            }
+            let mut going = self.going.lock().unwrap();
+            Ok(ids
+                .iter()
+                .filter(|id| match going.get_mut(*id) {
+                    Some(0) => false,
+                    Some(looks) => {
+                        *looks -= 1;
+                        true
+                    }
+                    None => true,
+                })
+                .map(|id| (id.clone(), "going".to_owned()))
+                .collect())
+        }
+    }
+
+    fn item(kind: ResourceKind, id: &str) -> Item {
+        Item { id: id.into(), kind, name: None, owner: None, created_at: None, state: String::new() }
+    }
+
+    async fn remove(account: &Memory, stop: &CancellationToken) -> BTreeMap<String, Fate> {
+        let found = find(account, &kinds(), &Filter::default()).await.unwrap();
+        let limits = Limits { instances: Duration::from_secs(20), others: Duration::from_secs(20) };
+        let removal = Removal { account, stop, sink: &NoSink, limits };
+        removal.run(&found.items).await.into_iter().map(|outcome| (outcome.item.id, outcome.fate)).collect()
+    }
+
+    fn holding(items: &[(ResourceKind, &str)]) -> Memory {
+        let items = items.iter().map(|(kind, id)| item(*kind, id)).collect();
+        Memory { items: Mutex::new(items), ..Memory::default() }
+    }
+
+    #[test]
+    fn a_row_is_found_by_id_or_by_its_whole_name() {
+        let row = |kind, name: &str, locator: Option<&str>| Resource {
+            id: "1".parse().unwrap(),
+            run: "r".parse().unwrap(),
+            machine: "hg-1".parse().unwrap(),
+            provider: crate::model::machine::ProviderKind::Dummy,
+            kind,
+            name: name.into(),
+            locator: locator.map(str::to_owned),
+            state: ResourceState::Present,
+            planned_at: jiff::Timestamp::UNIX_EPOCH,
+            gone_at: None,
+            note: None,
+        };
+        let kind = ResourceKind::Instance;
+        let instance = Item { name: Some("hg-1".into()), ..item(kind, "i-1") };
+        let name = Some("1/west/hg-1");
+        assert!(is_row_of(&row(kind, "1/east/other", Some("i-1")), &instance, name), "an id is enough");
+        assert!(is_row_of(&row(kind, "1/west/hg-1", None), &instance, name), "a row whose answer was lost");
+        assert!(!is_row_of(&row(kind, "1/west/hg-1", Some("i-2")), &instance, name), "another one of that name");
+        assert!(!is_row_of(&row(kind, "1/east/hg-1", None), &instance, name), "another region");
+        assert!(!is_row_of(&row(ResourceKind::Volume, "1/west/hg-1", Some("i-1")), &instance, name), "another kind");
+        let role = Item { name: Some("hg-r".into()), ..item(ResourceKind::Role, "hg-r") };
+        let name = Some("1/iam/hg-r");
+        assert!(is_row_of(&row(ResourceKind::Role, "1/iam/hg-r", Some("hg-r")), &role, name));
+        assert!(is_row_of(&row(ResourceKind::Role, "1/iam/hg-r", Some("arn:hg-r")), &role, name));
+        assert!(!is_row_of(&row(ResourceKind::Role, "2/iam/hg-r", Some("hg-r")), &role, name), "another account");
+        let pair = Item { name: Some("hg-k".into()), ..item(ResourceKind::KeyPair, "hg-k") };
+        assert!(is_row_of(&row(ResourceKind::KeyPair, "1/west/hg-k", Some("hg-k")), &pair, Some("1/west/hg-k")));
+        assert!(!is_row_of(&row(ResourceKind::KeyPair, "1/east/hg-k", Some("hg-k")), &pair, Some("1/west/hg-k")));
+        let gone = Resource { state: ResourceState::Gone, ..row(kind, "1/west/hg-1", Some("i-1")) };
+        assert!(!is_row_of(&gone, &instance, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn users_go_before_what_they_use() {
+        let all: Vec<(ResourceKind, &str)> = kinds().into_iter().rev().map(|kind| (kind, kind.name())).collect();
+        let account = holding(&all);
+        let fates = remove(&account, &CancellationToken::new()).await;
+        assert!(fates.len() == 10 && fates.values().all(|fate| *fate == Fate::Gone), "{fates:?}");
+        let asked: Vec<ResourceKind> = account.asked.lock().unwrap().iter().map(|(kind, _)| *kind).collect();
+        let before = |a, b| asked.iter().position(|k| *k == a).unwrap() < asked.iter().position(|k| *k == b).unwrap();
+        assert!(before(ResourceKind::SpotRequest, ResourceKind::Instance));
+        assert!(before(ResourceKind::Instance, ResourceKind::Volume));
+        assert!(before(ResourceKind::NetworkInterface, ResourceKind::SecurityGroup));
+        assert!(before(ResourceKind::MachineImage, ResourceKind::Snapshot));
+        assert!(before(ResourceKind::InstanceProfile, ResourceKind::Role));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_refused_stops_no_other_and_says_why() {
+        let kind = ResourceKind::MachineImage;
+        let mut account = holding(&[(kind, "a"), (kind, "b"), (kind, "c"), (ResourceKind::Snapshot, "s")]);
+        account.refuses.insert("b".into(), "denied".into());
+        let fates = remove(&account, &CancellationToken::new()).await;
+        assert_eq!(fates["b"], Fate::Stays("denied".into()));
+        assert!(["a", "c", "s"].iter().all(|id| fates[*id] == Fate::Gone), "{fates:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_item_that_is_not_there_is_gone() {
+        let mut account = holding(&[(ResourceKind::Snapshot, "s")]);
+        account.refuses.insert("s".into(), "no whole answer came".into());
+        account.going.lock().unwrap().insert("s".into(), 0);
+        assert_eq!(remove(&account, &CancellationToken::new()).await["s"], Fate::Gone);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lingers_is_waited_for_within_a_limit() {
+        let mut account = holding(&[(ResourceKind::Instance, "slow"), (ResourceKind::Instance, "stuck")]);
+        account.lingers.insert("slow".into(), 3);
+        account.lingers.insert("stuck".into(), usize::MAX);
+        // The clock of `Deadline` is the system's: a limit of zero is over at once.
+        let found = find(&account, &kinds(), &Filter::default()).await.unwrap();
+        let limits = Limits { instances: Duration::from_millis(50), others: Duration::ZERO };
+        let stop = CancellationToken::new();
+        let removal = Removal { account: &account, stop: &stop, sink: &NoSink, limits };
+        let outcomes = removal.run(&found.items).await;
+        let fate = |id: &str| outcomes.iter().find(|o| o.item.id == id).unwrap().fate.clone();
+        assert_eq!(fate("slow"), Fate::Gone);
+        assert!(matches!(fate("stuck"), Fate::Stays(why) if why.contains("still `going` after 50ms")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_looked_at_is_not_called_gone() {
+        let account = Memory { blind: true, ..holding(&[(ResourceKind::KeyPair, "k")]) };
+        let fates = remove(&account, &CancellationToken::new()).await;
+        assert!(matches!(&fates["k"], Fate::Stays(why) if why.contains("cannot look")), "{fates:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_interruption_ends_it_before_the_next_batch() {
+        let kind = ResourceKind::Instance;
+        let mut account = holding(&[(kind, "a"), (kind, "b"), (kind, "c"), (ResourceKind::KeyPair, "k")]);
+        let stop = CancellationToken::new();
+        account.stop_after = Some((1, stop.clone()));
+        let fates = remove(&account, &stop).await;
+        assert_eq!(account.asked.lock().unwrap().len(), 1);
+        assert_eq!((&fates["a"], &fates["b"]), (&Fate::Gone, &Fate::Gone));
+        assert_eq!((&fates["c"], &fates["k"]), (&fates["k"], &Fate::Stays("not tried: interrupted".into())));
+    }
+}

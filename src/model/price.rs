@@ -1,0 +1,94 @@
+//! What machines cost.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Hours in a month, by which a price a month becomes one an hour: the number that AWS's own calculator uses.
+pub const HOURS_A_MONTH: f64 = 730.0;
+
+/// The shortest time that is billed: EC2 bills Linux machines, their volumes and addresses by the second, a minute at least.
+pub const SHORTEST_BILLED: Duration = Duration::from_secs(60);
+
+/// The price of one machine, before taxes, traffic and what the account has been granted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Quote {
+    /// The currency of the figures, for example `USD`.
+    pub currency: String,
+    /// The computer itself, an hour.
+    pub compute_per_hour: f64,
+    /// All its volumes together, an hour.
+    pub volumes_per_hour: f64,
+    /// Its public address, an hour; zero where it has none.
+    pub address_per_hour: f64,
+    /// What the figures are of, for example `c5.9xlarge on demand in us-west-2`.
+    pub basis: String,
+}
+
+impl Quote {
+    /// All parts together, an hour.
+    pub fn per_hour(&self) -> f64 {
+        self.compute_per_hour + self.volumes_per_hour + self.address_per_hour
+    }
+
+    /// What the machine costs that lives for `duration`: by the second, [`SHORTEST_BILLED`] at least.
+    pub fn cost(&self, duration: Duration) -> f64 {
+        self.per_hour() * duration.max(SHORTEST_BILLED).as_secs_f64() / 3600.0
+    }
+
+    /// One line for people, for example ``1.5372 USD an hour (c5.9xlarge on demand in us-west-2: compute 1.5300, volumes
+    /// 0.0022, address 0.0050)``.
+    pub fn text(&self) -> String {
+        format!(
+            "{} {} an hour ({}: compute {}, volumes {}, address {})",
+            amount(self.per_hour()),
+            self.currency,
+            self.basis,
+            amount(self.compute_per_hour),
+            amount(self.volumes_per_hour),
+            amount(self.address_per_hour)
+        )
+    }
+}
+
+/// An amount of money with four decimals: a volume costs less than a cent an hour.
+pub fn amount(value: f64) -> String {
+    format!("{value:.4}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quote() -> Quote {
+        Quote {
+            currency: "USD".into(),
+            compute_per_hour: 1.53,
+            volumes_per_hour: 20.0 * 0.08 / HOURS_A_MONTH,
+            address_per_hour: 0.005,
+            basis: "c5.9xlarge on demand in us-west-2".into(),
+        }
+    }
+
+    fn close(left: f64, right: f64) -> bool {
+        (left - right).abs() < 1e-9
+    }
+
+    #[test]
+    fn billing_is_by_the_second_and_a_minute_at_least() {
+        let quote = quote();
+        let hour = quote.per_hour();
+        assert!(close(quote.cost(Duration::from_secs(3600)), hour));
+        assert!(close(quote.cost(Duration::from_secs(90)), hour * 90.0 / 3600.0));
+        assert!(close(quote.cost(Duration::from_secs(1)), hour / 60.0), "{}", quote.cost(Duration::from_secs(1)));
+        assert!(close(quote.cost(Duration::ZERO), hour / 60.0));
+    }
+
+    #[test]
+    fn the_line_names_the_whole_and_its_parts() {
+        assert_eq!(
+            quote().text(),
+            "1.5372 USD an hour (c5.9xlarge on demand in us-west-2: compute 1.5300, volumes 0.0022, address 0.0050)"
+        );
+    }
+}

@@ -1,0 +1,39 @@
+//! Keeping a layer where nothing beside it may be made.
+
+use std::time::Duration;
+
+use automation::base::id::{MachineId, ResourceId};
+use automation::model::event::NoSink;
+use automation::model::fault::Fault;
+use automation::model::image::{ImagePlan, LayerPlan, LayerRecord};
+use automation::model::provider::{ImageStore, Ledger, Made};
+use automation::model::resource::PlannedResource;
+
+/// Takes nothing.
+pub struct NoLedger;
+
+impl Ledger for NoLedger {
+    fn plan(&self, resource: &PlannedResource) -> Result<ResourceId, Fault> {
+        panic!("nothing is to be made beside the machine, but {resource:?}");
+    }
+
+    fn kept(&self, _: &ResourceId, locator: &str) -> Result<(), Fault> {
+        panic!("nothing is to be kept, but {locator}");
+    }
+}
+
+/// Keeps `layer` as the only one of an image.
+pub async fn commit(
+    store: &dyn ImageStore,
+    layer: &LayerPlan,
+    machine: &MachineId,
+    took: Duration,
+) -> Result<LayerRecord, Fault> {
+    let plan = ImagePlan {
+        name: "tried".into(),
+        distro: "tried".into(),
+        python: "system3".into(),
+        layers: vec![layer.clone()],
+    };
+    store.commit(&Made { plan: &plan, layer, machine, took }, &NoLedger, &NoSink).await
+}

@@ -1,0 +1,288 @@
+//! What tests order and what they read: delays, refusals, cut replies; the log of calls and what was not allowed.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::call::Call;
+use super::http::Response;
+
+/// A call that came in.
+#[derive(Debug, Clone)]
+pub struct Logged {
+    /// `service:Action`.
+    pub name: String,
+    /// The call.
+    pub call: Call,
+    /// The status that it was answered with; 0 while it is under way and where the reply was cut.
+    pub status: u16,
+    /// When it came.
+    pub came: Instant,
+    /// When it was answered; never where the reply was cut.
+    pub answered: Option<Instant>,
+}
+
+/// How much time before `end` lies in at least one of `spans`.
+pub fn covered(mut spans: Vec<(Instant, Instant)>, end: Instant) -> Duration {
+    spans.sort();
+    let (mut sum, mut reached) = (Duration::ZERO, None);
+    for (from, to) in spans {
+        let from = reached.map_or(from, |reached| from.max(reached));
+        sum += to.min(end).saturating_duration_since(from);
+        reached = Some(from.max(to));
+    }
+    sum
+}
+
+/// What becomes of a call before or instead of its answer.
+#[derive(Debug, Clone)]
+enum Effect {
+    Delay(Duration),
+    Refuse { status: u16, code: String, message: String },
+    Throttle,
+    Deny,
+    Cut,
+}
+
+/// An order for calls of a name, for as often as `left` says; always when it says nothing.
+#[derive(Debug, Clone)]
+struct Order {
+    name: String,
+    /// A parameter that must have this value, of the query protocol.
+    only: Option<(String, String)>,
+    effect: Effect,
+    left: Option<usize>,
+}
+
+impl Order {
+    fn fits(&self, call: &Call) -> bool {
+        (self.name == "*" || self.name == call.name())
+            && self.left != Some(0)
+            && self.only.as_ref().is_none_or(|(name, value)| call.param(name) == value)
+    }
+}
+
+/// How things are on the emulated side.
+#[derive(Debug, Clone)]
+pub struct Conditions {
+    /// How long an instance is pending.
+    pub pending: Duration,
+    /// How many times a new instance's id is unknown to those who ask for it.
+    pub unknown: usize,
+    /// How long a command that was sent by Systems Manager is unknown.
+    pub invocation_unknown: Duration,
+    /// How long an image is pending.
+    pub image_pending: Duration,
+    /// How long an instance is shutting down.
+    pub terminating: Duration,
+    /// Whether the credentials have expired.
+    pub expired: bool,
+    /// Whether prices can be had.
+    pub prices: bool,
+}
+
+impl Default for Conditions {
+    fn default() -> Self {
+        Self {
+            pending: Duration::from_millis(300),
+            unknown: 0,
+            invocation_unknown: Duration::from_millis(50),
+            image_pending: Duration::from_millis(300),
+            terminating: Duration::from_millis(100),
+            expired: false,
+            prices: true,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    log: Vec<Logged>,
+    boots: Vec<(String, Instant)>,
+    orders: Vec<Order>,
+    allowed: Option<BTreeSet<String>>,
+    violations: Vec<String>,
+    conditions: Conditions,
+}
+
+/// Orders and log; shared by the proxy and the tests.
+#[derive(Debug, Default)]
+pub struct Control(Mutex<State>);
+
+/// What the proxy does with a call.
+pub struct Verdict {
+    /// Waits this long first.
+    pub delay: Duration,
+    /// Answers this instead of asking anybody.
+    pub refusal: Option<Response>,
+    /// Does what was asked and drops the connection without a reply.
+    pub cut: bool,
+    /// The call's place in the log.
+    pub number: usize,
+}
+
+impl Control {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn order(&self, name: &str, only: Option<(&str, &str)>, effect: Effect, left: Option<usize>) {
+        let only = only.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.state().orders.push(Order { name: name.to_owned(), only, effect, left });
+    }
+
+    /// Delays every call of a name (`ec2:RunInstances`; `*` is all).
+    pub fn delay(&self, name: &str, by: Duration) {
+        self.order(name, None, Effect::Delay(by), None);
+    }
+
+    /// Answers the next `times` calls of a name as AWS does to a caller who calls too often.
+    pub fn throttle(&self, name: &str, times: usize) {
+        self.order(name, None, Effect::Throttle, Some(times));
+    }
+
+    /// Carries out the next `times` calls of a name, and drops the connection instead of answering.
+    pub fn cut(&self, name: &str, times: usize) {
+        self.order(name, None, Effect::Cut, Some(times));
+    }
+
+    /// Refuses every call of a name for want of permission.
+    pub fn deny(&self, name: &str) {
+        self.order(name, None, Effect::Deny, None);
+    }
+
+    /// Refuses the next `times` calls of a name with an error of EC2's; 400, or 500 for capacity as AWS does.
+    pub fn fail(&self, name: &str, code: &str, message: &str, times: usize) {
+        self.order(name, None, refusal(code, message), Some(times));
+    }
+
+    /// Refuses every call of a name whose parameter has a value, for example `("InstanceType", "c5.9xlarge")` or
+    /// `("Placement.AvailabilityZone", "us-west-2a")`.
+    pub fn fail_where(&self, name: &str, only: (&str, &str), code: &str, message: &str) {
+        self.order(name, Some(only), refusal(code, message), None);
+    }
+
+    /// Takes all orders back.
+    pub fn clear_orders(&self) {
+        self.state().orders.clear();
+    }
+
+    /// Changes the conditions.
+    pub fn set(&self, change: impl FnOnce(&mut Conditions)) {
+        change(&mut self.state().conditions);
+    }
+
+    /// The conditions.
+    pub fn conditions(&self) -> Conditions {
+        self.state().conditions.clone()
+    }
+
+    /// From now on a call outside of `allowed` (`service:Action`) is refused, and kept as a violation.
+    pub fn strict(&self, allowed: &[&str]) {
+        self.state().allowed = Some(allowed.iter().map(|name| (*name).to_owned()).collect());
+    }
+
+    /// From now on every call is answered.
+    pub fn lenient(&self) {
+        self.state().allowed = None;
+    }
+
+    /// The calls that were not allowed.
+    pub fn violations(&self) -> Vec<String> {
+        self.state().violations.clone()
+    }
+
+    /// The calls so far, in the order in which they came.
+    pub fn calls(&self) -> Vec<Logged> {
+        self.state().log.clone()
+    }
+
+    /// The names of the calls so far.
+    pub fn names(&self) -> Vec<String> {
+        self.state().log.iter().map(|logged| logged.name.clone()).collect()
+    }
+
+    /// The times in which the calls so far waited for their answers; without those whose replies were cut.
+    pub fn waits(&self) -> Vec<(Instant, Instant)> {
+        self.state().log.iter().filter_map(|logged| Some((logged.came, logged.answered?))).collect()
+    }
+
+    /// How many calls of a name came; `*` is all.
+    pub fn count(&self, name: &str) -> usize {
+        self.state().log.iter().filter(|logged| name == "*" || logged.name == name).count()
+    }
+
+    /// Forgets the calls and boots so far.
+    pub fn clear_log(&self) {
+        let mut state = self.state();
+        state.log.clear();
+        state.boots.clear();
+    }
+
+    /// Writes a call down and says what becomes of it.
+    pub fn judge(&self, call: &Call) -> Verdict {
+        let mut state = self.state();
+        let number = state.log.len();
+        state.log.push(Logged {
+            name: call.name(),
+            call: call.clone(),
+            status: 0,
+            came: Instant::now(),
+            answered: None,
+        });
+        let mut verdict = Verdict { delay: Duration::ZERO, refusal: None, cut: false, number };
+        if state.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&call.name())) {
+            state.violations.push(call.name());
+            let message = format!("the plan of this test does not contain {}", call.name());
+            verdict.refusal = Some(call.refuse(400, "UnplannedCall", &message));
+            return verdict;
+        }
+        if state.conditions.expired {
+            verdict.refusal = Some(call.expired());
+            return verdict;
+        }
+        for order in state.orders.iter_mut().filter(|order| order.fits(call)) {
+            let refusal = match &order.effect {
+                Effect::Delay(by) => {
+                    verdict.delay += *by;
+                    continue;
+                }
+                Effect::Cut if verdict.cut || verdict.refusal.is_some() => continue,
+                Effect::Cut => None,
+                _ if verdict.refusal.is_some() => continue,
+                Effect::Refuse { status, code, message } => Some(call.refuse(*status, code, message)),
+                Effect::Throttle => Some(call.throttled()),
+                Effect::Deny => Some(call.denied()),
+            };
+            order.left = order.left.map(|left| left.saturating_sub(1));
+            match refusal {
+                Some(refusal) => verdict.refusal = Some(refusal),
+                None => verdict.cut = true,
+            }
+        }
+        verdict
+    }
+
+    /// Writes down how a call was answered.
+    pub fn answered(&self, number: usize, status: u16) {
+        if let Some(logged) = self.state().log.get_mut(number) {
+            logged.status = status;
+            logged.answered = Some(Instant::now());
+        }
+    }
+
+    /// Writes down that port 22 of an instance answers.
+    pub fn booted(&self, id: &str) {
+        self.state().boots.push((id.to_owned(), Instant::now()));
+    }
+
+    /// The instances whose port 22 answered so far, with the moment of the first time.
+    pub fn boots(&self) -> Vec<(String, Instant)> {
+        self.state().boots.clone()
+    }
+}
+
+fn refusal(code: &str, message: &str) -> Effect {
+    let status = if code.starts_with("Insufficient") { 500 } else { 400 };
+    Effect::Refuse { status, code: code.to_owned(), message: message.to_owned() }
+}

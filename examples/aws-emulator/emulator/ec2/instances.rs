@@ -1,0 +1,301 @@
+//! Instances: from the launch to the end, and the machines behind them.
+
+use std::time::Instant;
+
+use base64::Engine;
+
+use super::super::call::Call;
+use super::super::http::Response;
+use super::super::machines::{Ended, Launched};
+use super::super::proxy::Proxy;
+use super::super::xml::Element;
+use super::filters::{filter_values, paged, without_filter};
+use super::{Ec2, Launch, Spot, create_tags};
+
+/// The most that user data may hold before it is encoded, bytes.
+pub(super) const LONGEST_USER_DATA: usize = 16_384;
+
+/// The root's device in the images that there are.
+pub(super) const ROOTS: [&str; 2] = ["/dev/xvda", "/dev/sda1"];
+
+/// The size of the disk that types with one bring along here, bytes.
+pub(super) const INSTANCE_STORE: u64 = 8 << 30;
+
+impl Ec2 {
+    /// An equal client token gives the first instance again; interfaces get their tags; a spot request is kept.
+    pub(super) async fn run_instances(&self, proxy: &Proxy, call: &Call) -> Response {
+        let token = (call.region.clone(), call.param("ClientToken").to_owned());
+        if let Some((params, reply)) = self.known().tokens.get(&token).cloned()
+            && !token.1.is_empty()
+        {
+            if params != call.params {
+                let message = "Arguments on this idempotent request are inconsistent with arguments used in previous \
+                               request(s).";
+                return call.refuse(400, "IdempotentParameterMismatch", message);
+            }
+            return Response::new(200, "text/xml", reply);
+        }
+        let engine = base64::engine::general_purpose::STANDARD;
+        if engine.decode(call.param("UserData")).is_ok_and(|data| data.len() > LONGEST_USER_DATA) {
+            return call.refuse(400, "InvalidParameterValue", "User data is limited to 16384 bytes");
+        }
+        let reply = proxy.forward(call).await;
+        let Some(mut document) = Element::parse(&reply.text()).filter(|_| reply.is_success()) else { return reply };
+        let items = document.child_mut("instancesSet").map(|set| std::mem::take(&mut set.children)).unwrap_or_default();
+        let mut shown = Vec::new();
+        for mut item in items {
+            self.launched(proxy, call, &mut item).await;
+            // Right after launch there is no public address.
+            for name in ["ipAddress", "dnsName"] {
+                item.remove(name);
+            }
+            shown.push(item);
+        }
+        if let Some(set) = document.child_mut("instancesSet") {
+            set.children = shown;
+        }
+        let text = document.document();
+        if !token.1.is_empty() {
+            self.known().tokens.insert(token, (call.params.clone(), text.clone()));
+        }
+        Response::new(200, "text/xml", text)
+    }
+
+    pub(super) async fn launched(&self, proxy: &Proxy, call: &Call, item: &mut Element) {
+        let id = item.text_at(&["instanceId"]);
+        let interface = item.items("networkInterfaceSet").first().map(|nic| nic.text_at(&["networkInterfaceId"]));
+        let interface = interface.unwrap_or_default();
+        let tags = call.tags("network-interface");
+        if !tags.is_empty() && !interface.is_empty() {
+            create_tags(proxy, &call.region, &interface, &tags).await;
+        }
+        let spot = (call.param("InstanceMarketOptions.MarketType") == "spot").then(|| {
+            let mut known = self.known();
+            known.spots += 1;
+            Spot {
+                id: format!("sir-{:08x}", known.spots),
+                instance_type: call.param("InstanceType").to_owned(),
+                tags: call.tags("spot-instances-request"),
+                cancelled: false,
+            }
+        });
+        let launch = Launch {
+            region: call.region.clone(),
+            at: Instant::now(),
+            unknown: proxy.control.conditions().unknown,
+            ended: None,
+            reason: None,
+            terminates: call.param("InstanceInitiatedShutdownBehavior") == "terminate",
+            interface,
+            spot,
+        };
+        item.put(Element::leaf("clientToken", call.param("ClientToken")));
+        dress(item, &launch, proxy);
+        self.known().launches.insert(id.clone(), launch);
+        if let Some(machines) = proxy.machines() {
+            machines.start(asked_for(proxy, call, &id).await);
+        }
+    }
+
+    /// Ids that are not known at first, `pending`, `shutting-down`, addresses of real machines, spot requests, pages.
+    pub(super) async fn describe_instances(&self, proxy: &Proxy, call: &Call) -> Response {
+        let asked = call.list("InstanceId");
+        if let Some(id) = self.still_unknown(&asked) {
+            let message = format!("The instance ID '{id}' does not exist");
+            return call.refuse(400, "InvalidInstanceID.NotFound", &message);
+        }
+        // moto answers this filter with 500.
+        let tokens = filter_values(call, "client-token");
+        // moto ends an instance at once: its state is known here only.
+        let states = filter_values(call, "instance-state-name");
+        let asked = without_filter(&without_filter(call, "client-token"), "instance-state-name");
+        paged(proxy, &asked, "reservationSet", |reservations| {
+            for reservation in reservations.iter_mut() {
+                let Some(set) = reservation.child_mut("instancesSet") else { continue };
+                set.children.retain(|item| tokens.is_empty() || tokens.contains(&item.text_at(&["clientToken"])));
+                set.children.retain(|item| !self.hidden(&item.text_at(&["instanceId"])));
+                for item in &mut set.children {
+                    let launch = self.known().launches.get(&item.text_at(&["instanceId"])).cloned();
+                    if let Some(launch) = launch {
+                        dress(item, &launch, proxy);
+                    }
+                }
+                let state = |item: &Element| item.text_at(&["instanceState", "name"]);
+                set.children.retain(|item| states.is_empty() || states.contains(&state(item)));
+            }
+            reservations.retain(|reservation| !reservation.items("instancesSet").is_empty());
+            *reservations = std::mem::take(reservations).into_iter().flat_map(single).collect();
+        })
+        .await
+    }
+
+    pub(super) fn still_unknown(&self, asked: &[String]) -> Option<String> {
+        let mut known = self.known();
+        asked.iter().find_map(|id| {
+            let launch = known.launches.get_mut(id).filter(|launch| launch.unknown > 0)?;
+            launch.unknown -= 1;
+            Some(id.clone())
+        })
+    }
+
+    /// Whether an instance is not shown yet to those who look by other things than its id.
+    pub(super) fn hidden(&self, id: &str) -> bool {
+        let mut known = self.known();
+        let Some(launch) = known.launches.get_mut(id).filter(|launch| launch.unknown > 0) else { return false };
+        launch.unknown -= 1;
+        true
+    }
+
+    /// Interfaces go with their instances; so do the machines.
+    pub(super) async fn terminate(&self, proxy: &Proxy, call: &Call) -> Response {
+        let reply = proxy.forward(call).await;
+        if reply.is_success() {
+            for id in call.list("InstanceId") {
+                self.ended(proxy, &id);
+            }
+        }
+        reply
+    }
+
+    /// Removes what goes with an instance that has ended. Its interface is only remembered as gone: moto would need three
+    /// calls for it, and a thousand instances end with one.
+    pub(super) fn ended(&self, proxy: &Proxy, id: &str) {
+        let mut known = self.known();
+        let Some(launch) = known.launches.get_mut(id).filter(|launch| launch.ended.is_none()) else { return };
+        launch.ended = Some(Instant::now());
+        let interface = launch.interface.clone();
+        known.gone.insert(interface);
+        drop(known);
+        if let Some(machines) = proxy.machines() {
+            machines.end(id);
+        }
+    }
+
+    /// Brings the record of an instance to what its machine has done: it has switched itself off, or is broken.
+    pub async fn ended_by_itself(&self, proxy: &Proxy, ended: &Ended) {
+        let launch = {
+            let mut known = self.known();
+            let Some(launch) = known.launches.get_mut(&ended.id).filter(|launch| launch.ended.is_none()) else {
+                return;
+            };
+            launch.reason = Some((ended.code.to_owned(), ended.reason.clone()));
+            launch.clone()
+        };
+        let id = [("InstanceId.1", &*ended.id)];
+        if launch.terminates || ended.code.starts_with("Server.") {
+            proxy.forward(&Call::ec2(&launch.region, "TerminateInstances", &id)).await;
+            self.ended(proxy, &ended.id);
+        } else {
+            let call = Call::ec2(&launch.region, "StopInstances", &id);
+            self.stop(proxy, &call).await;
+        }
+    }
+
+    pub(super) async fn stop(&self, proxy: &Proxy, call: &Call) -> Response {
+        let reply = proxy.forward(call).await;
+        if let Some(machines) = proxy.machines().filter(|_| reply.is_success()) {
+            for id in call.list("InstanceId") {
+                if let Err(why) = machines.stop(&id).await {
+                    return call.refuse(500, "InternalError", &why);
+                }
+            }
+        }
+        reply
+    }
+}
+
+pub(super) fn state(code: &str, name: &str) -> Element {
+    Element::node("instanceState", vec![Element::leaf("code", code), Element::leaf("name", name)])
+}
+
+/// A reservation as one for each of its instances: pages count instances.
+fn single(mut reservation: Element) -> Vec<Element> {
+    let instances = reservation.child_mut("instancesSet").map(|set| std::mem::take(&mut set.children));
+    let one = |instance| {
+        let mut reservation = reservation.clone();
+        reservation.put(Element::node("instancesSet", vec![instance]));
+        reservation
+    };
+    instances.unwrap_or_default().into_iter().map(one).collect()
+}
+
+/// What the machine of an instance is to be.
+pub(super) async fn asked_for(proxy: &Proxy, call: &Call, id: &str) -> Launched {
+    let engine = base64::engine::general_purpose::STANDARD;
+    let key = match call.param("KeyName") {
+        "" => String::new(),
+        name => {
+            let asked = [("KeyName.1", name), ("IncludePublicKey", "true")];
+            let found = proxy.forward(&Call::ec2(&call.region, "DescribeKeyPairs", &asked)).await;
+            let document = Element::parse(&found.text()).unwrap_or_default();
+            document.items("keySet").first().map(|key| key.text_at(&["publicKey"])).unwrap_or_default()
+        }
+    };
+    Launched {
+        id: id.to_owned(),
+        image: call.param("ImageId").to_owned(),
+        user_data: engine.decode(call.param("UserData")).unwrap_or_default(),
+        public_key: key.trim().to_owned(),
+        volume: second_volume(call),
+        managed: call.params.keys().any(|name| name.starts_with("IamInstanceProfile.")),
+    }
+}
+
+/// The size in bytes of a second disk: one that was asked for, or the one that the type brings along.
+pub(super) fn second_volume(call: &Call) -> Option<u64> {
+    let devices = (1..).map(|at| format!("BlockDeviceMapping.{at}"));
+    let devices = devices.take_while(|device| call.params.contains_key(&format!("{device}.DeviceName")));
+    let asked = devices.filter(|device| !ROOTS.contains(&call.param(&format!("{device}.DeviceName"))));
+    let sizes = asked.filter_map(|device| call.param(&format!("{device}.Ebs.VolumeSize")).parse::<u64>().ok());
+    let family = call.param("InstanceType").split('.').next().unwrap_or_default();
+    let own = family.ends_with('d').then_some(INSTANCE_STORE);
+    sizes.map(|gibibytes| gibibytes << 30).next().or(own)
+}
+
+/// Brings what moto says of an instance to what AWS would say.
+pub(super) fn dress(item: &mut Element, launch: &Launch, proxy: &Proxy) {
+    let id = item.text_at(&["instanceId"]);
+    let conditions = proxy.control.conditions();
+    let now = item.text_at(&["instanceState", "name"]);
+    if let Some(ended) = launch.ended {
+        let gone = ended.elapsed() >= conditions.terminating && !proxy.has_machine(&id);
+        item.put(if gone { state("48", "terminated") } else { state("32", "shutting-down") });
+        for name in ["ipAddress", "dnsName", "privateIpAddress"] {
+            item.remove(name);
+        }
+        if gone {
+            item.put(Element::node("networkInterfaceSet", Vec::new()));
+        }
+    } else if now == "pending" || now == "running" {
+        let pending = launch.at.elapsed() < conditions.pending || !proxy.machine_started(&id);
+        item.put(if pending { state("0", "pending") } else { state("16", "running") });
+        if let Some(address) = proxy.machine_address(&id) {
+            item.put(Element::leaf("ipAddress", &address));
+            item.put(Element::leaf("dnsName", &address));
+        }
+    }
+    if let Some((code, reason)) = &launch.reason {
+        item.put(Element::node("stateReason", vec![Element::leaf("code", code), Element::leaf("message", reason)]));
+    }
+    if let Some(spot) = &launch.spot {
+        item.put(Element::leaf("spotInstanceRequestId", &spot.id));
+        item.put(Element::leaf("instanceLifecycle", "spot"));
+    }
+    if let Some(nics) = item.child_mut("networkInterfaceSet") {
+        for attachment in nics.children.iter_mut().filter_map(|nic| nic.child_mut("attachment")) {
+            attachment.put(Element::leaf("deleteOnTermination", "true"));
+        }
+    }
+}
+
+/// What the real machine said at its start, where there is one.
+pub(super) async fn console(proxy: &Proxy, call: &Call) -> Response {
+    let text = proxy.machines().and_then(|machines| machines.console(call.param("InstanceId")));
+    let Some(text) = text else { return proxy.forward(call).await };
+    let output = base64::engine::general_purpose::STANDARD.encode(text);
+    call.xml(vec![
+        Element::leaf("instanceId", call.param("InstanceId")),
+        Element::leaf("timestamp", "2026-01-01T00:00:00.000Z"),
+        Element::leaf("output", &output),
+    ])
+}

@@ -1,0 +1,110 @@
+//! Where moto's EC2 differs from Amazon's in something that the tool can meet. Each function is one difference.
+
+mod filters;
+mod images;
+mod instances;
+mod network;
+mod spot;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use self::filters::{PAGED, paged};
+use self::spot::Spot;
+use super::call::Call;
+use super::http::Response;
+use super::proxy::Proxy;
+use super::xml::Element;
+
+/// What the proxy knows of an instance beside moto.
+#[derive(Debug, Clone)]
+struct Launch {
+    /// The region.
+    pub region: String,
+    /// When it was launched.
+    at: Instant,
+    /// How many more times its id is unknown.
+    unknown: usize,
+    /// When it was told to end.
+    ended: Option<Instant>,
+    /// Code and reason of an end that nobody asked for over the interface.
+    reason: Option<(String, String)>,
+    /// Whether it terminates when it switches itself off; else it stops.
+    terminates: bool,
+    /// Its network interface.
+    interface: String,
+    /// Its spot request, where it has one.
+    spot: Option<Spot>,
+}
+
+/// What the proxy keeps of EC2.
+#[derive(Debug, Default)]
+struct Known {
+    launches: BTreeMap<String, Launch>,
+    /// Region and client token; the parameters of the launch and the reply.
+    tokens: BTreeMap<(String, String), (BTreeMap<String, String>, String)>,
+    images: BTreeMap<String, Instant>,
+    /// Interfaces that have gone with their instances.
+    gone: BTreeSet<String>,
+    spots: usize,
+}
+
+/// EC2 as the proxy plays it.
+#[derive(Debug, Default)]
+pub struct Ec2(Mutex<Known>);
+
+impl Ec2 {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers a call.
+    pub async fn answer(&self, proxy: &Proxy, call: &Call) -> Response {
+        match &*call.action {
+            "RunInstances" => self.run_instances(proxy, call).await,
+            "DescribeInstances" => self.describe_instances(proxy, call).await,
+            "TerminateInstances" => self.terminate(proxy, call).await,
+            "StopInstances" => self.stop(proxy, call).await,
+            "CreateImage" => self.create_image(proxy, call).await,
+            "DescribeImages" => self.describe_images(proxy, call).await,
+            "DeregisterImage" => images::deregister(proxy, call).await,
+            "DescribeSnapshots" => images::describe_snapshots(proxy, call).await,
+            "ImportKeyPair" => network::import_key_pair(proxy, call).await,
+            "DescribeKeyPairs" => network::describe_key_pairs(proxy, call).await,
+            "CreateSecurityGroup" => network::create_group(proxy, call).await,
+            "DeleteSecurityGroup" => self.delete_group(proxy, call).await,
+            "DescribeNetworkInterfaces" => self.describe_interfaces(proxy, call).await,
+            "StartInstances" if proxy.machines().is_some() => {
+                call.refuse(400, "UnsupportedOperation", "a stopped machine cannot be started again here")
+            }
+            "DescribeSpotInstanceRequests" => self.describe_spots(call),
+            "CancelSpotInstanceRequests" => self.cancel_spots(call),
+            "GetConsoleOutput" => instances::console(proxy, call).await,
+            "DescribeSpotPriceHistory" => super::pricing::spot_history(call),
+            action => match PAGED.iter().find(|(paged, _, _)| *paged == action) {
+                Some((_, list, _)) => paged(proxy, call, list, |_| ()).await,
+                None => proxy.forward(call).await,
+            },
+        }
+    }
+}
+
+fn tag_set(tags: &[(String, String)]) -> Element {
+    let item = |(key, value): &(String, String)| {
+        Element::node("item", vec![Element::leaf("key", key), Element::leaf("value", value)])
+    };
+    Element::node("tagSet", tags.iter().map(item).collect())
+}
+
+async fn create_tags(proxy: &Proxy, region: &str, resource: &str, tags: &[(String, String)]) {
+    if tags.is_empty() {
+        return;
+    }
+    let mut call = Call::ec2(region, "CreateTags", &[("ResourceId.1", resource)]);
+    for (at, (key, value)) in tags.iter().enumerate() {
+        call.params.insert(format!("Tag.{}.Key", at + 1), key.clone());
+        call.params.insert(format!("Tag.{}.Value", at + 1), value.clone());
+    }
+    proxy.forward(&call).await;
+}

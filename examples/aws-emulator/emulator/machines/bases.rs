@@ -1,0 +1,188 @@
+//! From an image's id to the layers of local machines: bases made from the definition `linux-dev`, and what was baked on them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use automation::base::id::{MachineId, ResourceId, RunId};
+use automation::image::{BaseChoice, Choice};
+use automation::model::event::NoSink;
+use automation::model::fault::Fault;
+use automation::model::image::{Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
+use automation::model::machine::ProviderKind;
+use automation::model::provider::{ImageStore, Ledger, Made, Provider};
+use automation::model::resource::{Fate, PlannedResource, Resource, ResourceState};
+use automation::provider::local::images::LocalImages;
+use automation::provider::local::{LocalConfig, LocalProvider};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::super::seeds;
+
+/// How long the guard of a bootstrap lives without us.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Layers by image.
+pub struct Bases {
+    /// Where bases are kept for the next time.
+    shared: LocalConfig,
+    /// Where the emulator's machines live.
+    own: LocalConfig,
+    baked: Mutex<BTreeMap<String, Vec<Fingerprint>>>,
+}
+
+/// Nothing is written down: what an emulator makes it removes, and its machines end with it.
+pub struct NoLedger;
+
+impl Ledger for NoLedger {
+    fn plan(&self, _: &PlannedResource) -> Result<ResourceId, Fault> {
+        Ok(ResourceId::random())
+    }
+
+    fn kept(&self, _: &ResourceId, _: &str) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// A row as a journal would hold it.
+pub fn row(planned: PlannedResource) -> Resource {
+    let now = Timestamp::now();
+    Resource {
+        id: ResourceId::random(),
+        run: RunId::new(now),
+        machine: planned.machine,
+        provider: ProviderKind::Local,
+        kind: planned.kind,
+        name: planned.name,
+        locator: None,
+        state: ResourceState::Planned,
+        planned_at: now,
+        gone_at: None,
+        note: None,
+    }
+}
+
+/// Releases what was planned, in reverse; gives the first reason why something stays.
+pub async fn release(provider: &LocalProvider, planned: Vec<PlannedResource>) -> Result<(), Fault> {
+    for planned in planned.into_iter().rev() {
+        let name = planned.name.clone();
+        if let Fate::Stays(why) = provider.release(&row(planned)).await? {
+            return Err(Fault::infrastructure(format!("`{name}` stays")).because(why));
+        }
+    }
+    Ok(())
+}
+
+impl Bases {
+    /// Bases in the state directory of `shared`, machines in that of `own`.
+    pub fn new(shared: LocalConfig, own: LocalConfig) -> Self {
+        Self { shared, own, baked: Mutex::default() }
+    }
+
+    fn baked(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Fingerprint>>> {
+        self.baked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The layers of an image, lowest first; a base that is missing is made now.
+    pub async fn layers(&self, image: &str) -> Result<Vec<Fingerprint>, Fault> {
+        if let Some(layers) = self.baked().get(image) {
+            return Ok(layers.clone());
+        }
+        let base = seeds::base(image)
+            .ok_or_else(|| Fault::outside(format!("no machine can be made of the image `{image}`")))?;
+        let plan = base_plan(base.distro)?;
+        let layer = &plan.layers[0];
+        self.provide(&plan, layer).await?;
+        Ok(vec![layer.fingerprint.clone()])
+    }
+
+    /// Makes the base where it is missing, and shows it in our own state directory.
+    async fn provide(&self, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
+        let images = LocalImages::new(self.shared.clone());
+        if images.present(plan).await? == 0 {
+            let _lock = images.lock(&layer.fingerprint, &NoSink).await?;
+            if images.present(plan).await? == 0 {
+                self.make(&images, plan, layer).await?;
+            }
+        }
+        let place = |config: &LocalConfig| -> PathBuf { config.state.join("images/layers").join(&layer.fingerprint.0) };
+        let own = place(&self.own);
+        if std::fs::symlink_metadata(&own).is_err() {
+            let parent = self.own.state.join("images/layers");
+            std::fs::create_dir_all(&parent)
+                .and_then(|()| match std::os::unix::fs::symlink(place(&self.shared), &own) {
+                    // Another instance of the same image came first.
+                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+                    done => done,
+                })
+                .map_err(|error| Fault::outside(format!("cannot write `{}`", own.display())).because(error))?;
+        }
+        Ok(())
+    }
+
+    async fn make(&self, images: &LocalImages, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
+        let machine = MachineId::random();
+        let provider = LocalProvider::new(self.shared.clone());
+        let made = images.make_base(layer, &machine, GRACE, &|_, _| Ok(()), &NoSink).await;
+        let kept = match made {
+            Ok(()) => {
+                let made = Made { plan, layer, machine: &machine, took: Duration::ZERO };
+                images.commit(&made, &NoLedger, &NoSink).await.map(drop)
+            }
+            Err(fault) => Err(fault),
+        };
+        release(&provider, images.plan_base(&machine)).await?;
+        kept
+    }
+
+    /// Keeps the files of an ended machine as an image.
+    pub async fn commit(&self, below: &[Fingerprint], machine: &MachineId, image: &str) -> Result<(), Fault> {
+        let digest = Sha256::digest(image.as_bytes());
+        let fingerprint = Fingerprint(digest.iter().map(|byte| format!("{byte:02x}")).collect());
+        let layer = LayerPlan {
+            name: image.to_owned(),
+            description: String::new(),
+            recipe: LayerRecipe::Script { text: String::new(), env: Vec::new(), limit: Duration::ZERO },
+            fingerprint: fingerprint.clone(),
+        };
+        let plan = ImagePlan {
+            name: image.to_owned(),
+            distro: String::new(),
+            python: String::new(),
+            layers: vec![layer.clone()],
+        };
+        let made = Made { plan: &plan, layer: &layer, machine, took: Duration::ZERO };
+        LocalImages::new(self.own.clone()).commit(&made, &NoLedger, &NoSink).await?;
+        self.baked().insert(image.to_owned(), [below, &[fingerprint]].concat());
+        Ok(())
+    }
+
+    /// Removes what was baked; bases stay for the next time.
+    pub async fn clear(&self) {
+        let images = LocalImages::new(self.own.clone());
+        let baked = std::mem::take(&mut *self.baked());
+        for layers in baked.values() {
+            if let Some(layer) = layers.last() {
+                let _ = images.remove_layer(layer).await;
+            }
+        }
+    }
+}
+
+fn base_plan(distro: &str) -> Result<ImagePlan, Fault> {
+    let choice = Choice {
+        base: BaseChoice::Userland,
+        distro: distro.to_owned(),
+        python_version: "system3".to_owned(),
+        source: "distribution".to_owned(),
+        source_url: String::new(),
+        source_revision: String::new(),
+    };
+    let mut plan = automation::image::load(None, "linux-dev")?.plan(&choice)?;
+    plan.layers.truncate(1);
+    match plan.layers.first() {
+        Some(_) => Ok(plan),
+        None => Err(Fault::infrastructure(format!("the definition of `{distro}` has no layers"))),
+    }
+}

@@ -1,0 +1,406 @@
+//! One instance's machine from its launch to its end.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use automation::base::id::{MachineId, RunId};
+use automation::connection::ssh::SshConnector;
+use automation::model::connection::{Chunk, Connection, Connector};
+use automation::model::event::NoSink;
+use automation::model::fault::Fault;
+use automation::model::image::Fingerprint;
+use automation::model::machine::{Caps, Hardware, Machine, Network};
+use automation::model::outcome::Exit;
+use automation::model::provider::{MachineRequest, Provider};
+use automation::model::resource::ResourceKind;
+use automation::model::task::Command;
+use automation::provider::local::{LocalConfig, LocalProvider};
+use jiff::Timestamp;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+
+use super::super::control::Control;
+use super::super::seeds;
+use super::bases::{self, Bases};
+use super::{Ended, Launched, Outcome, bridge};
+
+const PREPARE: &str = include_str!("prepare.sh");
+const USER_DATA: &str = include_str!("user-data.sh");
+
+/// How long a machine lives without the emulator, and how often it is told that the emulator lives.
+const GRACE: Duration = Duration::from_secs(20);
+const RENEWAL: Duration = Duration::from_secs(4);
+
+/// The longest life of a machine; an emulator for tests is not needed longer.
+const LIFE: Duration = Duration::from_secs(12 * 3600);
+
+/// How long the machine's own server may take to answer on a busy computer.
+const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+
+/// How much of the console is kept, bytes: as much as AWS keeps.
+const CONSOLE_CAP: usize = 64 << 10;
+
+/// How many addresses are tried for one that is free.
+const ADDRESS_TRIES: usize = 64;
+
+/// What is to become of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// It runs.
+    Run,
+    /// Its processes end; its files stay.
+    Stop,
+    /// Nothing of it stays.
+    End,
+}
+
+/// How far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Stage {
+    Launched,
+    Started,
+    Stopped,
+    Gone,
+}
+
+/// An instance's machine.
+pub struct Instance {
+    launched: Launched,
+    /// Where port 22 answers once it has booted.
+    pub address: Ipv4Addr,
+    /// The local machine's id.
+    pub machine: MachineId,
+    config: LocalConfig,
+    bases: Arc<Bases>,
+    control: Arc<Control>,
+    ended: UnboundedSender<Ended>,
+    wish: watch::Sender<Wish>,
+    stage: watch::Sender<Stage>,
+    booted: AtomicBool,
+    shared: Mutex<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    console: Vec<u8>,
+    layers: Vec<Fingerprint>,
+    machine: Option<Machine>,
+}
+
+/// A port 22 that is held and at which nobody listens yet.
+pub struct Port(TcpSocket);
+
+fn reserve_port() -> Result<(Ipv4Addr, Port), Fault> {
+    let cannot = |error: std::io::Error| Fault::outside("cannot have an address for an instance").because(error);
+    let mut last = std::io::Error::other("none was tried");
+    for _ in 0..ADDRESS_TRIES {
+        let bits = ulid_bits();
+        let address = Ipv4Addr::new(127, 77, bits.0, bits.1.clamp(1, 250));
+        let socket = TcpSocket::new_v4().map_err(cannot)?;
+        match socket.bind(SocketAddrV4::new(address, 22).into()) {
+            Ok(()) => return Ok((address, Port(socket))),
+            Err(error) => last = error,
+        }
+    }
+    Err(cannot(last))
+}
+
+/// Two random bytes.
+fn ulid_bits() -> (u8, u8) {
+    let mut bytes = [0; 2];
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    (bytes[0], bytes[1])
+}
+
+impl Instance {
+    /// Takes an address for an instance; nothing runs yet.
+    pub fn reserve(
+        launched: Launched,
+        config: LocalConfig,
+        bases: Arc<Bases>,
+        control: Arc<Control>,
+        ended: UnboundedSender<Ended>,
+    ) -> Result<(Self, Port), Fault> {
+        let (address, port) = reserve_port()?;
+        let instance = Self {
+            launched,
+            address,
+            machine: MachineId::random(),
+            config,
+            bases,
+            control,
+            ended,
+            wish: watch::Sender::new(Wish::Run),
+            stage: watch::Sender::new(Stage::Launched),
+            booted: AtomicBool::new(false),
+            shared: Mutex::default(),
+        };
+        Ok((instance, port))
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the machine is there.
+    pub fn started(&self) -> bool {
+        *self.stage.borrow() >= Stage::Started
+    }
+
+    /// Whether nothing of it is left.
+    pub fn gone(&self) -> bool {
+        *self.stage.borrow() == Stage::Gone
+    }
+
+    /// Whether Systems Manager reaches it.
+    pub fn managed(&self) -> bool {
+        self.launched.managed && self.booted.load(Ordering::Acquire) && *self.stage.borrow() == Stage::Started
+    }
+
+    /// What it said at its start.
+    pub fn console(&self) -> Vec<u8> {
+        self.shared().console.clone()
+    }
+
+    /// The layers that it booted from.
+    pub fn layers(&self) -> Vec<Fingerprint> {
+        self.shared().layers.clone()
+    }
+
+    /// Changes what is to become of it; an end is for good.
+    pub fn wish(&self, wish: Wish) {
+        self.wish.send_if_modified(|now| {
+            let change = *now != Wish::End && *now != wish;
+            if change {
+                *now = wish;
+            }
+            change
+        });
+    }
+
+    /// Ends its processes and waits until they have.
+    pub async fn stop(&self) -> Result<(), Fault> {
+        self.wish(Wish::Stop);
+        let mut stage = self.stage.subscribe();
+        let stopped = stage.wait_for(|stage| *stage >= Stage::Stopped);
+        match tokio::time::timeout(CONNECT_LIMIT, stopped).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Fault::infrastructure(format!("the machine of {} does not stop", self.launched.id))),
+        }
+    }
+
+    fn say(&self, bytes: &[u8]) {
+        let mut shared = self.shared();
+        shared.console.extend_from_slice(bytes);
+        let excess = shared.console.len().saturating_sub(CONSOLE_CAP);
+        shared.console.drain(..excess);
+    }
+
+    /// Lives until it is to end.
+    pub async fn live(self: Arc<Self>, port: Port) {
+        let provider = LocalProvider::new(self.config.clone());
+        let request = self.request();
+        let mut wish = self.wish.subscribe();
+        let fault = tokio::select! {
+            fault = self.work(&provider, request.clone(), port) => Some(fault),
+            _ = wish.wait_for(|wish| *wish != Wish::Run) => None,
+        };
+        if let Some((code, reason)) = fault {
+            self.say(format!("emulator: {reason}\n").as_bytes());
+            let _ = self.ended.send(Ended { id: self.launched.id.clone(), code, reason });
+            // Whoever hears it says whether it stops or ends.
+            let _ = tokio::time::timeout(CONNECT_LIMIT, wish.wait_for(|wish| *wish != Wish::Run)).await;
+        }
+        let planned = provider.plan(&request);
+        let processes = planned.iter().find(|planned| planned.kind == ResourceKind::Process).cloned();
+        if let Err(fault) = bases::release(&provider, processes.into_iter().collect()).await {
+            self.say(format!("emulator: {}\n", fault.chain().join(": ")).as_bytes());
+        }
+        self.stage.send_replace(Stage::Stopped);
+        let _ = wish.wait_for(|wish| *wish == Wish::End).await;
+        if let Err(fault) = bases::release(&provider, planned).await {
+            self.say(format!("emulator: {}\n", fault.chain().join(": ")).as_bytes());
+        }
+        self.stage.send_replace(Stage::Gone);
+    }
+
+    fn request(&self) -> MachineRequest {
+        let now = Timestamp::now();
+        MachineRequest {
+            id: self.machine.clone(),
+            run: RunId::new(now),
+            owner: "aws-emulator".to_owned(),
+            image: self.launched.image.clone(),
+            layers: Vec::new(),
+            cloud: None,
+            hardware: Hardware::default(),
+            user: "root".to_owned(),
+            network: Network::Host,
+            caps: Caps::default(),
+            volume: self.launched.volume,
+            now,
+            expires_at: now + LIFE,
+            grace: GRACE,
+            max_cost: None,
+        }
+    }
+
+    /// Boots and serves; comes back only with a reason why it must end.
+    async fn work(
+        self: &Arc<Self>,
+        provider: &LocalProvider,
+        request: MachineRequest,
+        port: Port,
+    ) -> (&'static str, String) {
+        let broken = |fault: Fault| ("Server.InternalError", fault.chain().join(": "));
+        let layers = match self.bases.layers(&self.launched.image).await {
+            Ok(layers) => layers,
+            Err(fault) => return broken(fault),
+        };
+        self.shared().layers.clone_from(&layers);
+        let now = Timestamp::now();
+        let request = MachineRequest { layers, now, ..request };
+        let machine = match provider.create(&request, &|_, _| Ok(()), &NoSink).await {
+            Ok(machine) => machine,
+            Err(fault) => return broken(fault),
+        };
+        self.shared().machine = Some(machine.clone());
+        self.stage.send_replace(Stage::Started);
+        tokio::select! {
+            reason = self.boot_and_serve(&machine, port) => reason,
+            fault = keep(provider, &machine) => broken(fault),
+        }
+    }
+
+    async fn boot_and_serve(self: &Arc<Self>, machine: &Machine, port: Port) -> (&'static str, String) {
+        let broken = |fault: Fault| ("Server.InternalError", fault.chain().join(": "));
+        let connection = match SshConnector::default().connect(machine, "root", CONNECT_LIMIT, true).await {
+            Ok(connection) => connection,
+            Err(error) => return broken(error.into()),
+        };
+        if let Err(fault) = self.prepare(connection.as_ref()).await {
+            return broken(fault);
+        }
+        let watched = Command::new("sh").args(["-c", "exec cat /run/emulator/power"]);
+        let console = Command::new("sh").args(["-c", "exec cat <>/dev/console"]);
+        tokio::select! {
+            // Both run for as long as the machine.
+            fault = self.follow(connection.as_ref(), &console) => broken(fault),
+            fault = self.follow(connection.as_ref(), &watched) => {
+                let _ = fault;
+                ("Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown".to_owned())
+            }
+            fault = self.user_data_and_serve(connection.as_ref(), machine, port) => broken(fault),
+        }
+    }
+
+    async fn prepare(&self, connection: &dyn Connection) -> Result<(), Fault> {
+        let user = seeds_user(&self.launched.image);
+        let command = Command::new("sh").args(["-c", PREPARE, "prepare.sh", user]);
+        self.script(connection, &command.stdin(self.launched.public_key.clone())).await
+    }
+
+    /// Runs a command to its end; its output goes to the console, and it must end well.
+    async fn script(&self, connection: &dyn Connection, command: &Command) -> Result<(), Fault> {
+        let mut process = connection.start(command).await?;
+        while let Some(Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = process.next().await {
+            self.say(&bytes);
+        }
+        match process.exit() {
+            Exit::Code(0) => Ok(()),
+            exit => Err(Fault::infrastructure(format!("the start of {} ended with {exit}", self.launched.id))),
+        }
+    }
+
+    /// The same for a command that is not to end before the machine does.
+    async fn follow(&self, connection: &dyn Connection, command: &Command) -> Fault {
+        match self.script(connection, command).await {
+            Ok(()) => Fault::infrastructure(format!("`{}` ended", command.program)),
+            Err(fault) => fault,
+        }
+    }
+
+    async fn user_data_and_serve(
+        self: &Arc<Self>,
+        connection: &dyn Connection,
+        machine: &Machine,
+        port: Port,
+    ) -> Fault {
+        let command = Command::new("sh").args(["-c", USER_DATA, "user-data.sh", &*self.launched.id]);
+        if let Err(fault) = self.script(connection, &command.stdin(self.launched.user_data.clone())).await {
+            return fault;
+        }
+        let listener = match port.0.listen(128) {
+            Ok(listener) => listener,
+            Err(error) => return Fault::infrastructure("cannot listen on an instance's port 22").because(error),
+        };
+        self.booted.store(true, Ordering::Release);
+        self.control.booted(&self.launched.id);
+        self.accept(&listener, machine).await
+    }
+
+    async fn accept(self: &Arc<Self>, listener: &TcpListener, machine: &Machine) -> Fault {
+        let mut callers = tokio::task::JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let (instance, machine) = (Arc::clone(self), machine.clone());
+                        callers.spawn(async move { bridge::serve(stream, &machine, |bytes| instance.say(bytes)).await });
+                    }
+                    Err(error) => return Fault::infrastructure("cannot accept a connection").because(error),
+                },
+                Some(_) = callers.join_next() => {}
+            }
+        }
+    }
+
+    /// Runs a shell script as root, as the agent of Systems Manager does.
+    pub async fn run(&self, script: &str) -> Outcome {
+        let machine = self.shared().machine.clone();
+        let Some(machine) = machine else { return Outcome::default() };
+        let lost = |why: String| Outcome { stderr: why.into_bytes(), ..Outcome::default() };
+        let connection = match SshConnector::default().connect(&machine, "root", CONNECT_LIMIT, true).await {
+            Ok(connection) => connection,
+            Err(error) => return lost(error.to_string()),
+        };
+        // The script is read from a file, so that its commands have standard input of their own.
+        let wrapper = "f=$(mktemp) && cat >\"$f\" && sh \"$f\" </dev/null; code=$?; rm -f \"$f\"; exit $code";
+        let command = Command::new("sh").args(["-c", wrapper]).stdin(script.as_bytes().to_vec());
+        let mut process = match connection.start(&command).await {
+            Ok(process) => process,
+            Err(error) => return lost(error.to_string()),
+        };
+        let mut outcome = Outcome::default();
+        while let Some(chunk) = process.next().await {
+            match chunk {
+                Chunk::Stdout(bytes) => outcome.stdout.extend(bytes),
+                Chunk::Stderr(bytes) => outcome.stderr.extend(bytes),
+            }
+        }
+        outcome.code = match process.exit() {
+            Exit::Code(code) => i32::try_from(code).ok(),
+            _ => None,
+        };
+        connection.close().await;
+        outcome
+    }
+}
+
+/// The login user of an image: that of its base, and `admin` for what was baked.
+fn seeds_user(image: &str) -> &'static str {
+    seeds::base(image).map_or("admin", |base| base.user)
+}
+
+/// Tells the machine that the emulator lives; comes back only when that cannot be told.
+async fn keep(provider: &LocalProvider, machine: &Machine) -> Fault {
+    loop {
+        tokio::time::sleep(RENEWAL).await;
+        if let Err(fault) = provider.renew(machine, Timestamp::now() + GRACE).await {
+            return fault;
+        }
+    }
+}

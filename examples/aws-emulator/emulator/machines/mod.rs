@@ -1,0 +1,279 @@
+//! Real machines behind instances: each is a local machine with an address of its own, on whose port 22 the emulator
+//! listens.
+//!
+//! A connection to that port is bridged to `sshd -i` in the machine, started afresh for each connection with the machine's
+//! own configuration and host key, as the user data left them. The machine's own server, which the emulator uses, has
+//! others, so the two do not meet.
+
+mod bases;
+mod bridge;
+mod life;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use automation::connection::keys;
+use automation::model::fault::Fault;
+use automation::provider::KeyPair;
+use automation::provider::local::LocalConfig;
+use automation::provider::local::images::mirrors::Mirrors;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::task::TaskTracker;
+
+use super::control::Control;
+
+use self::bases::Bases;
+use self::life::{Instance, Wish};
+
+/// How long all machines together may take to end.
+const END_LIMIT: Duration = Duration::from_secs(60);
+
+/// What an instance was launched with.
+#[derive(Debug, Clone, Default)]
+pub struct Launched {
+    /// Its id.
+    pub id: String,
+    /// The image's id.
+    pub image: String,
+    /// User data, decoded.
+    pub user_data: Vec<u8>,
+    /// The public key that was named, one line; empty without.
+    pub public_key: String,
+    /// The size of a second volume in bytes.
+    pub volume: Option<u64>,
+    /// Whether it has a profile, so that Systems Manager reaches it.
+    pub managed: bool,
+}
+
+/// Told when an instance ends without having been asked over the interface.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Its id.
+    pub id: String,
+    /// AWS's code for the reason.
+    pub code: &'static str,
+    /// The reason.
+    pub reason: String,
+}
+
+/// Real machines by instance.
+pub struct Machines {
+    own: LocalConfig,
+    bases: Arc<Bases>,
+    instances: Mutex<BTreeMap<String, Arc<Instance>>>,
+    tasks: TaskTracker,
+    control: Arc<Control>,
+    ended: UnboundedSender<Ended>,
+}
+
+/// What a command on a machine came to.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+    /// Exit code; none when the machine was lost.
+    pub code: Option<i32>,
+}
+
+/// Whether instances can have port 22 of addresses of their own.
+fn check_port() -> Result<(), Fault> {
+    let address = (Ipv4Addr::new(127, 77, 255, 254), 22);
+    let remedy = |error: &std::io::Error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "Run it as root, or allow it once: `sysctl net.ipv4.ip_unprivileged_port_start=22`."
+        }
+        std::io::ErrorKind::AddrInUse => {
+            "A server listens on port 22 of all addresses: let it listen on its own ones (`ListenAddress` of sshd)."
+        }
+        _ => "Instances need the addresses 127.77.0.0/16 of loopback.",
+    };
+    match std::net::TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        // Another emulator is looking at the same moment.
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && !is_taken_everywhere() => Ok(()),
+        Err(error) => {
+            let hint = remedy(&error);
+            Err(Fault::outside("instances cannot have port 22 of addresses of their own").because(error).hint(hint))
+        }
+    }
+}
+
+/// Whether port 22 of another such address is taken too.
+fn is_taken_everywhere() -> bool {
+    std::net::TcpListener::bind((Ipv4Addr::new(127, 77, 255, 253), 22)).is_err()
+}
+
+fn config(state: &Path, executable: &Path, folder: &Path) -> Result<LocalConfig, Fault> {
+    let pair = keys::generate("aws-emulator")?;
+    let identity = folder.join("identity");
+    write_private(&identity, pair.private_openssh.as_bytes())
+        .map_err(|error| Fault::outside(format!("cannot write `{}`", identity.display())).because(error))?;
+    Ok(LocalConfig {
+        state: state.to_owned(),
+        executable: executable.to_owned(),
+        identity,
+        public_key: pair.public_openssh,
+        host_keys: Arc::new(|| {
+            let pair = keys::generate("aws-emulator-host")?;
+            Ok(KeyPair { private: pair.private_openssh, public: pair.public_openssh })
+        }),
+        mirrors: Mirrors::default(),
+        keyring: None,
+        environment: std::env::vars_os().collect(),
+    })
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)
+}
+
+fn private_folder(path: &Path) -> Result<(), Fault> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Fault::outside(format!("cannot make the folder `{}`", path.display())).because(error))
+}
+
+impl Machines {
+    /// Machines in `folder`, on bases in the state directory `bases`; guards are `executable`. `control` is told of
+    /// those that have booted, `ended` of those that end by themselves.
+    pub fn new(
+        folder: &Path,
+        bases: &Path,
+        executable: &Path,
+        control: Arc<Control>,
+        ended: UnboundedSender<Ended>,
+    ) -> Result<Self, Fault> {
+        check_port()?;
+        let state: PathBuf = folder.join("machines-of-instances");
+        private_folder(&state)?;
+        private_folder(bases)?;
+        let own = config(&state, executable, folder)?;
+        let shared = LocalConfig { state: bases.to_owned(), ..own.clone() };
+        Ok(Self {
+            bases: Arc::new(Bases::new(shared, own.clone())),
+            own,
+            instances: Mutex::default(),
+            tasks: TaskTracker::new(),
+            control,
+            ended,
+        })
+    }
+
+    fn instances(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Instance>>> {
+        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn instance(&self, id: &str) -> Option<Arc<Instance>> {
+        self.instances().get(id).cloned()
+    }
+
+    /// Looks whether machines can be made here at all.
+    pub async fn check(&self) -> Result<(), Fault> {
+        let checks = automation::provider::local::doctor::checks(&self.own).await;
+        match checks.into_iter().find(|check| check.required && !check.ok) {
+            Some(bad) => Err(Fault::outside(format!("machines cannot be made here: {}", bad.name))
+                .because(bad.found)
+                .hint(bad.remedy.unwrap_or_else(|| "`automation doctor` tells more.".to_owned()))),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts the machine of an instance that was launched; it goes on by itself.
+    pub fn start(&self, launched: Launched) {
+        let id = launched.id.clone();
+        let control = Arc::clone(&self.control);
+        match Instance::reserve(launched, self.own.clone(), Arc::clone(&self.bases), control, self.ended.clone()) {
+            Ok((instance, port)) => {
+                let instance = Arc::new(instance);
+                self.instances().insert(id, Arc::clone(&instance));
+                self.tasks.spawn(async move { instance.live(port).await });
+            }
+            Err(fault) => {
+                let reason = fault.chain().join(": ");
+                let _ = self.ended.send(Ended { id, code: "Server.InternalError", reason });
+            }
+        }
+    }
+
+    /// Whether the machine has begun to boot.
+    pub fn started(&self, id: &str) -> bool {
+        self.instance(id).is_none_or(|instance| instance.started())
+    }
+
+    /// Whether anything of the machine is there.
+    pub fn has(&self, id: &str) -> bool {
+        self.instance(id).is_some_and(|instance| !instance.gone())
+    }
+
+    /// The machine's address.
+    pub fn address(&self, id: &str) -> Option<String> {
+        self.instance(id).map(|instance| instance.address.to_string())
+    }
+
+    /// Ends the machine and removes its files, in the background.
+    pub fn end(&self, id: &str) {
+        if let Some(instance) = self.instance(id) {
+            instance.wish(Wish::End);
+        }
+    }
+
+    /// Ends the machine's processes; its files stay.
+    pub async fn stop(&self, id: &str) -> Result<(), String> {
+        match self.instance(id) {
+            Some(instance) => instance.stop().await.map_err(|fault| fault.chain().join(": ")),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps the machine's files as an image; the machine is stopped for it.
+    pub async fn commit(&self, id: &str, image: &str) -> Result<(), String> {
+        let instance = self.instance(id).ok_or_else(|| format!("{id} has no machine"))?;
+        let said = |fault: Fault| fault.chain().join(": ");
+        instance.stop().await.map_err(said)?;
+        self.bases.commit(&instance.layers(), &instance.machine, image).await.map_err(said)
+    }
+
+    /// What the machine said at its start.
+    pub fn console(&self, id: &str) -> Option<Vec<u8>> {
+        self.instance(id).map(|instance| instance.console())
+    }
+
+    /// Whether Systems Manager reaches the instance.
+    pub fn managed(&self, id: &str) -> bool {
+        self.instance(id).is_some_and(|instance| instance.managed())
+    }
+
+    /// The instances that Systems Manager reaches.
+    pub fn all_managed(&self) -> Vec<String> {
+        self.instances().iter().filter(|(_, instance)| instance.managed()).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Runs a shell script as root on the machine.
+    pub async fn run(&self, id: &str, script: &str) -> Outcome {
+        match self.instance(id) {
+            Some(instance) => instance.run(script).await,
+            None => Outcome::default(),
+        }
+    }
+
+    /// Ends everything; what does not end in time ends by itself without us soon after.
+    pub async fn shut_down(&self) {
+        for instance in self.instances().values() {
+            instance.wish(Wish::End);
+        }
+        self.tasks.close();
+        let _ = tokio::time::timeout(END_LIMIT, self.tasks.wait()).await;
+        self.bases.clear().await;
+    }
+}

@@ -1,0 +1,48 @@
+#!/bin/sh
+# Makes a local machine look like an instance that has just booted from its distribution's image.
+#
+#   prepare.sh USER <PUBLIC-KEY      the image's login user; the key that cloud-init would put there, may be empty
+#
+# Runs as root, before the user data.
+set -eu
+
+user=$1
+say() { printf 'emulator: %s\n' "$*"; }
+
+# What the instance says at its start, and the sign that it wants to be off. Both are read by the emulator.
+mkdir -p /run/emulator
+rm -f /dev/console /run/emulator/power
+mkfifo -m 622 /dev/console
+mkfifo -m 600 /run/emulator/power
+
+# There is no kernel of its own to switch off.
+for name in poweroff shutdown halt; do
+    rm -f "/usr/sbin/$name" "/sbin/$name"
+    printf '#!/bin/sh\necho off >/run/emulator/power\n' >"/usr/sbin/$name"
+    chmod 755 "/usr/sbin/$name"
+done
+
+if ! getent passwd "$user" >/dev/null; then
+    useradd --create-home --shell /bin/bash "$user"
+fi
+usermod --password '*' "$user"
+printf '%s ALL=(ALL) NOPASSWD:ALL\n' "$user" >/etc/sudoers.d/90-cloud-init-users
+chmod 440 /etc/sudoers.d/90-cloud-init-users
+home=$(getent passwd "$user" | cut -d: -f6)
+install -d -m 700 -o "$user" -g "$user" "$home/.ssh"
+key=$(cat)
+if [ -n "$key" ]; then
+    printf '%s\n' "$key" >"$home/.ssh/authorized_keys"
+    chmod 600 "$home/.ssh/authorized_keys"
+    chown "$user" "$home/.ssh/authorized_keys"
+fi
+
+# The machine's rights are not enough for the modules of PAM. Of two equal settings the first counts.
+mkdir -p /etc/ssh/sshd_config.d
+printf 'UsePAM no\n' >/etc/ssh/sshd_config.d/01-emulator.conf
+grep -q '^Include /etc/ssh/sshd_config.d/' /etc/ssh/sshd_config ||
+    sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config
+ssh-keygen -A >/dev/null
+# The second disk, under the name that an instance of today's types would give it.
+if [ -b /dev/hg-volume ]; then ln -sfn hg-volume /dev/nvme1n1; fi
+say "$user can log in"

@@ -1,0 +1,106 @@
+//! What the emulated account finds when it is new: base images of the distributions and their public parameters.
+
+use serde_json::json;
+
+/// Debian's account for images: `https://wiki.debian.org/Cloud/AmazonEC2Image`.
+pub const DEBIAN: &str = "136693071363";
+
+/// Canonical's account for images: `https://ubuntu.com/server/docs/find-cloud-images`.
+pub const CANONICAL: &str = "099720109477";
+
+/// A base image.
+#[derive(Debug)]
+pub struct BaseImage {
+    /// Its id.
+    pub id: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Whose it is.
+    pub owner: &'static str,
+    /// The distribution in the image definition `linux-dev`.
+    pub distro: &'static str,
+    /// Its login user.
+    pub user: &'static str,
+    /// Its root's device.
+    pub root: &'static str,
+    /// When it was made.
+    pub created: &'static str,
+    /// The public parameter that names it, where there is one.
+    pub parameter: &'static str,
+}
+
+/// The base images. Of Debian 12 there are two: the newer one is to be taken.
+pub const BASES: [BaseImage; 5] = [
+    BaseImage {
+        id: "ami-0deb12000000a0001",
+        name: "debian-12-amd64-20260901-0900",
+        owner: DEBIAN,
+        distro: "debian12",
+        user: "admin",
+        root: "/dev/xvda",
+        created: "2026-09-01T09:00:00.000Z",
+        parameter: "",
+    },
+    BaseImage {
+        id: "ami-0deb12000000a0002",
+        name: "debian-12-amd64-20261101-1234",
+        owner: DEBIAN,
+        distro: "debian12",
+        user: "admin",
+        root: "/dev/xvda",
+        created: "2026-11-01T12:34:00.000Z",
+        parameter: "/aws/service/debian/release/12/latest/amd64",
+    },
+    BaseImage {
+        id: "ami-0deb13000000a0001",
+        name: "debian-13-amd64-20261102-1234",
+        owner: DEBIAN,
+        distro: "debian13",
+        user: "admin",
+        root: "/dev/xvda",
+        created: "2026-11-02T12:34:00.000Z",
+        parameter: "/aws/service/debian/release/13/latest/amd64",
+    },
+    BaseImage {
+        id: "ami-00b2204000000a001",
+        name: "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-20261103",
+        owner: CANONICAL,
+        distro: "ubuntu22.04",
+        user: "ubuntu",
+        root: "/dev/sda1",
+        created: "2026-11-03T10:00:00.000Z",
+        parameter: "/aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id",
+    },
+    BaseImage {
+        id: "ami-00b2404000000a001",
+        name: "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20261104",
+        owner: CANONICAL,
+        distro: "ubuntu24.04",
+        user: "ubuntu",
+        root: "/dev/sda1",
+        created: "2026-11-04T10:00:00.000Z",
+        parameter: "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id",
+    },
+];
+
+/// The base image of an id.
+pub fn base(id: &str) -> Option<&'static BaseImage> {
+    BASES.iter().find(|base| base.id == id)
+}
+
+/// The file of images that moto reads at its start.
+pub fn amis() -> String {
+    let images: Vec<_> = BASES
+        .iter()
+        .map(|base| {
+            json!({
+                "ami_id": base.id, "name": base.name, "description": base.name, "owner_id": base.owner, "public": true,
+                "virtualization_type": "hvm", "architecture": "x86_64", "state": "available",
+                "creation_date": base.created, "platform": null, "image_type": "machine",
+                "image_location": format!("amazon/{}", base.name), "hypervisor": "xen", "root_device_type": "ebs",
+                "root_device_name": base.root, "sriov": "simple",
+            })
+        })
+        .collect();
+    serde_json::Value::Array(images).to_string()
+}

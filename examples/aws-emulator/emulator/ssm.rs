@@ -1,0 +1,232 @@
+//! Systems Manager: the public parameters that moto lacks, and commands that really run.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::AbortHandle;
+
+use super::call::Call;
+use super::http::Response;
+use super::machines::{Machines, Outcome};
+use super::proxy::Proxy;
+use super::seeds;
+
+/// The most that `GetCommandInvocation` tells of standard output and of standard error, in characters.
+const TOLD: (usize, usize) = (24_000, 8_000);
+
+/// What stands at the end of output that was cut.
+const CUT: &str = "--output truncated--";
+
+/// How long a command may run that names no limit of its own, as the document `AWS-RunShellScript` has it.
+const EXECUTION_LIMIT: Duration = Duration::from_secs(3600);
+
+/// A command on one instance.
+#[derive(Debug, Clone)]
+struct Invocation {
+    sent: Instant,
+    status: &'static str,
+    outcome: Outcome,
+    task: Option<AbortHandle>,
+}
+
+type Invocations = Arc<Mutex<BTreeMap<(String, String), Invocation>>>;
+
+/// Commands and their results.
+#[derive(Debug, Default)]
+pub struct Ssm {
+    invocations: Invocations,
+}
+
+fn locked(invocations: &Invocations) -> MutexGuard<'_, BTreeMap<(String, String), Invocation>> {
+    invocations.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The id of a command, in the form of a UUID.
+fn command_id() -> String {
+    let mut bytes = [0_u8; 16];
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+}
+
+/// Output as the service tells it: text, cut.
+fn told(bytes: &[u8], most: usize) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    if text.chars().count() <= most {
+        return text.into_owned();
+    }
+    text.chars().take(most - CUT.len()).collect::<String>() + CUT
+}
+
+impl Ssm {
+    /// Answers a call.
+    pub async fn answer(&self, proxy: &Proxy, call: &Call) -> Response {
+        match &*call.action {
+            "GetParameter" => match parameter(call.body["Name"].as_str().unwrap_or_default()) {
+                Some(found) => call.json(&json!({"Parameter": found})),
+                None => proxy.forward(call).await,
+            },
+            "GetParameters" => parameters(proxy, call).await,
+            "SendCommand" => self.send(proxy, call),
+            "GetCommandInvocation" => self.invocation(proxy, call),
+            "CancelCommand" => self.cancel(call),
+            "DescribeInstanceInformation" => information(proxy, call),
+            _ => proxy.forward(call).await,
+        }
+    }
+
+    fn send(&self, proxy: &Proxy, call: &Call) -> Response {
+        let instances = strings(&call.body["InstanceIds"]);
+        let managed = |id: &String| proxy.machines().is_some_and(|machines| machines.managed(id));
+        let machines = match proxy.machines() {
+            Some(machines) if !instances.is_empty() && instances.iter().all(managed) => machines,
+            _ => return call.refuse(400, "InvalidInstanceId", "Instances not in a valid state for account"),
+        };
+        if call.body["DocumentName"] != "AWS-RunShellScript" {
+            return call.refuse(400, "InvalidDocument", "only AWS-RunShellScript is emulated");
+        }
+        let parameters = &call.body["Parameters"];
+        let folder = strings(&parameters["workingDirectory"]).pop().unwrap_or_default();
+        let change = if folder.is_empty() { String::new() } else { format!("cd '{folder}'\n") };
+        let script = change + &strings(&parameters["commands"]).join("\n") + "\n";
+        let limit = strings(&parameters["executionTimeout"]).pop().and_then(|text| text.parse().ok());
+        let limit = limit.map_or(EXECUTION_LIMIT, Duration::from_secs);
+        let command = command_id();
+        for instance in &instances {
+            self.begin(machines, &command, instance, &script, limit);
+        }
+        let count = instances.len();
+        call.json(&json!({"Command": {
+            "CommandId": command, "DocumentName": "AWS-RunShellScript", "InstanceIds": instances, "Parameters": parameters,
+            "Status": "Pending", "StatusDetails": "Pending", "RequestedDateTime": 1_793_000_000, "TargetCount": count,
+            "CompletedCount": 0, "ErrorCount": 0, "MaxConcurrency": "50", "MaxErrors": "0",
+        }}))
+    }
+
+    fn begin(&self, machines: &Arc<Machines>, command: &str, instance: &str, script: &str, limit: Duration) {
+        let key = (command.to_owned(), instance.to_owned());
+        let first = Invocation { sent: Instant::now(), status: "InProgress", outcome: Outcome::default(), task: None };
+        locked(&self.invocations).insert(key.clone(), first);
+        let (machines, script, invocations) = (Arc::clone(machines), script.to_owned(), Arc::clone(&self.invocations));
+        let place = key.clone();
+        let task = tokio::spawn(async move {
+            let ran = tokio::time::timeout(limit, machines.run(&place.1, &script)).await;
+            let (status, outcome) = match ran {
+                Err(_) => ("TimedOut", Outcome::default()),
+                Ok(outcome) if outcome.code == Some(0) => ("Success", outcome),
+                // An instance that has gone answers no more: the service never hears the end.
+                Ok(outcome) if outcome.code.is_none() => ("DeliveryTimedOut", outcome),
+                Ok(outcome) => ("Failed", outcome),
+            };
+            if let Some(invocation) = locked(&invocations).get_mut(&place).filter(|found| found.status == "InProgress")
+            {
+                (invocation.status, invocation.outcome) = (status, outcome);
+            }
+        });
+        if let Some(invocation) = locked(&self.invocations).get_mut(&key) {
+            invocation.task = Some(task.abort_handle());
+        }
+    }
+
+    fn invocation(&self, proxy: &Proxy, call: &Call) -> Response {
+        let text = |name: &str| call.body[name].as_str().unwrap_or_default().to_owned();
+        let (command, instance) = (text("CommandId"), text("InstanceId"));
+        let found = locked(&self.invocations).get(&(command.clone(), instance.clone())).cloned();
+        let unknown = proxy.control.conditions().invocation_unknown;
+        let Some(found) = found.filter(|found| found.sent.elapsed() >= unknown) else {
+            return call.refuse(400, "InvocationDoesNotExist", "");
+        };
+        // The service knows `TimedOut` only; what timed out is in the details.
+        let status = if found.status == "DeliveryTimedOut" { "TimedOut" } else { found.status };
+        let details = if status == "TimedOut" && found.status == status { "ExecutionTimedOut" } else { found.status };
+        call.json(&json!({
+            "CommandId": command, "InstanceId": instance, "DocumentName": "AWS-RunShellScript", "DocumentVersion": "1",
+            "PluginName": "aws:runShellScript", "ResponseCode": found.outcome.code.unwrap_or(-1), "Status": status,
+            "StatusDetails": details, "StandardOutputContent": told(&found.outcome.stdout, TOLD.0),
+            "StandardErrorContent": told(&found.outcome.stderr, TOLD.1), "StandardOutputUrl": "", "StandardErrorUrl": "",
+        }))
+    }
+
+    fn cancel(&self, call: &Call) -> Response {
+        let command = call.body["CommandId"].as_str().unwrap_or_default();
+        let only = strings(&call.body["InstanceIds"]);
+        let mut invocations = locked(&self.invocations);
+        let wanted = |key: &(String, String)| key.0 == command && (only.is_empty() || only.contains(&key.1));
+        for (_, invocation) in invocations.iter_mut().filter(|(key, found)| wanted(key) && found.status == "InProgress")
+        {
+            invocation.status = "Cancelled";
+            if let Some(task) = invocation.task.take() {
+                task.abort();
+            }
+        }
+        call.json(&json!({}))
+    }
+}
+
+/// The instances that have an agent, as far as filters by id go.
+fn information(proxy: &Proxy, call: &Call) -> Response {
+    let filters = [("Filters", "Key", "Values"), ("InstanceInformationFilterList", "key", "valueSet")];
+    let mut wanted = Vec::new();
+    for (list, key, values) in filters {
+        for filter in call.body[list].as_array().map(Vec::as_slice).unwrap_or_default() {
+            if filter[key] == "InstanceIds" {
+                wanted.extend(strings(&filter[values]));
+            }
+        }
+    }
+    let all = proxy.machines().map(|machines| machines.all_managed()).unwrap_or_default();
+    let shown = all.into_iter().filter(|id| wanted.is_empty() || wanted.contains(id));
+    let list: Vec<Value> = shown
+        .map(|id| {
+            json!({
+                "InstanceId": id, "PingStatus": "Online", "LastPingDateTime": 1_793_000_000, "AgentVersion": "3.3.0.0",
+                "IsLatestVersion": true, "PlatformType": "Linux", "PlatformName": "Debian GNU/Linux",
+                "ResourceType": "EC2Instance",
+            })
+        })
+        .collect();
+    call.json(&json!({"InstanceInformationList": list}))
+}
+
+/// The parameter of a distribution, as the service tells it.
+fn parameter(name: &str) -> Option<Value> {
+    let base = seeds::BASES.iter().find(|base| !base.parameter.is_empty() && base.parameter == name)?;
+    Some(json!({
+        "Name": name, "Type": "String", "Value": base.id, "Version": 1, "DataType": "aws:ec2:image",
+        "LastModifiedDate": 1_793_000_000, "ARN": format!("arn:aws:ssm:us-west-2::parameter{name}"),
+    }))
+}
+
+async fn parameters(proxy: &Proxy, call: &Call) -> Response {
+    let names = call.body["Names"].as_array().cloned().unwrap_or_default();
+    let (mut found, mut rest) = (Vec::new(), Vec::new());
+    for name in names {
+        match parameter(name.as_str().unwrap_or_default()) {
+            Some(value) => found.push(value),
+            None => rest.push(name),
+        }
+    }
+    if rest.is_empty() {
+        return call.json(&json!({"Parameters": found, "InvalidParameters": []}));
+    }
+    let mut forwarded = call.clone();
+    forwarded.body["Names"] = Value::Array(rest);
+    let reply = proxy.forward(&forwarded).await;
+    match serde_json::from_slice::<Value>(&reply.body) {
+        Ok(mut body) if reply.is_success() => {
+            if let Some(list) = body["Parameters"].as_array_mut() {
+                list.extend(found);
+            }
+            call.json(&body)
+        }
+        _ => reply,
+    }
+}

@@ -1,0 +1,171 @@
+//! What is constructed for Amazon EC2 alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+
+use crate::command::context::{Context, host_keys};
+use crate::connection::by_address::ByAddress;
+use crate::connection::ssh::SshConnector;
+use crate::connection::ssm::SsmConnector;
+use crate::model::connection::Connector;
+use crate::model::fault::Fault;
+use crate::model::provider::{ImageStore, Provider};
+use crate::provider::ec2;
+
+/// Where an account's machines are made when nothing says otherwise: where the tool before this one made them.
+const REGION: &str = "us-west-2";
+
+/// The connections that a machine of EC2 can be reached by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ConnectArg {
+    /// SSH and SFTP
+    #[default]
+    Ssh,
+    /// AWS Systems Manager Run Command, where SSH is not there; for commands and small files
+    Ssm,
+}
+
+/// Options of EC2 that every subcommand takes.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Ec2Globals {
+    /// The region of machines on EC2 [default: the settings' `ec2.region`, else us-west-2]
+    #[arg(long, global = true, value_name = "REGION", env = "AUTOMATION_AWS_REGION", value_parser = parse_region,
+          help_heading = "Amazon EC2")]
+    aws_region: Option<String>,
+    /// From where port 22 of machines on EC2 can be reached [default: this computer's public address]
+    #[arg(long, global = true, value_name = "CIDR,…", value_delimiter = ',', value_parser = parse_cidr,
+          help_heading = "Amazon EC2")]
+    ingress_cidr: Vec<String>,
+    /// How machines on EC2 are reached
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Amazon EC2")]
+    connect: ConnectArg,
+}
+
+/// The shape of a region's name; whether there is one is for the SDK to find out.
+fn parse_region(text: &str) -> Result<String, String> {
+    match ec2::settings::is_region(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("`{text}` is not a region such as `us-west-2`")),
+    }
+}
+
+fn parse_cidr(text: &str) -> Result<String, String> {
+    let error = || format!("`{text}` is not an address block such as `192.0.2.7/32`");
+    let (address, bits) = text.trim().split_once('/').ok_or_else(error)?;
+    let address: std::net::IpAddr = address.parse().map_err(|_| error())?;
+    let bits: u8 = bits.parse().map_err(|_| error())?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    if bits > most { Err(error()) } else { Ok(format!("{address}/{bits}")) }
+}
+
+impl Context {
+    /// Credentials by the SDK's standard chain, and the region: by option, by settings, by the chain, else `us-west-2`.
+    /// Asks nobody yet.
+    pub async fn aws(&self) -> SdkConfig {
+        self.aws.get_or_init(|| self.load_aws()).await.clone()
+    }
+
+    async fn load_aws(&self) -> SdkConfig {
+        let loader = aws_config::defaults(BehaviorVersion::latest());
+        let said = self.globals.ec2.aws_region.as_deref().or_else(|| self.ec2_setting("region"));
+        let config = match said {
+            Some(region) => loader.region(Region::new(region.to_owned())).load().await,
+            None => loader.load().await,
+        };
+        if config.region().is_some() {
+            return config;
+        }
+        config.into_builder().region(Region::from_static(REGION)).build()
+    }
+
+    /// The account that the credentials are for, to be emptied.
+    pub async fn ec2_account(&self) -> ec2::purge::Ec2Account {
+        ec2::purge::Ec2Account::new(Arc::new(ec2::clients::Clients::new(self.aws().await)))
+    }
+
+    fn ec2_setting(&self, key: &str) -> Option<&str> {
+        self.settings.extra(ec2::SETTINGS.name, key)
+    }
+
+    /// The clients of AWS, and whose credentials they use.
+    async fn clients(&self) -> Arc<ec2::clients::Clients> {
+        let sdk = self.aws().await;
+        Arc::clone(self.clients.get_or_init(|| Arc::new(ec2::clients::Clients::new(sdk))))
+    }
+
+    /// The provider. Fails where there are no credentials that AWS accepts.
+    pub(super) async fn ec2(&self) -> Result<Arc<dyn Provider>, Fault> {
+        let clients = self.clients().await;
+        let identity = self.identity()?;
+        let config = ec2::Ec2Config {
+            region: clients.region().to_owned(),
+            clients,
+            owner: self.owner.clone(),
+            state_id: self.state.id()?,
+            identity: identity.path,
+            public_key: identity.public,
+            host_keys: host_keys(),
+            ingress: self.globals.ec2.ingress_cidr.clone(),
+            address_url: self.address_url(),
+            cache: self.state.root().join("prices.json"),
+        };
+        Ok(Arc::new(ec2::Ec2Provider::open(config).await?))
+    }
+
+    /// What can be known before a machine is asked for.
+    pub(super) async fn ec2_doctor(&self) -> Vec<crate::model::check::Check> {
+        ec2::doctor::checks(self.clients().await.as_ref(), &self.address_url()).await
+    }
+
+    /// Where this computer's public address is asked for.
+    fn address_url(&self) -> String {
+        let said = std::env::var("AUTOMATION_ADDRESS_URL").ok().filter(|url| !url.is_empty());
+        said.or_else(|| self.ec2_setting("address-url").map(str::to_owned))
+            .unwrap_or_else(|| ec2::settings::ADDRESS_URL.to_owned())
+    }
+
+    /// The images of the account.
+    pub(super) async fn ec2_images(&self) -> Result<Arc<dyn ImageStore>, Fault> {
+        let clients = self.clients().await;
+        let (region, state_id) = (clients.region().to_owned(), self.state.id()?);
+        Ok(Arc::new(ec2::images::Ec2Images::new(clients, &region, &self.owner, &state_id)))
+    }
+
+    /// Opens connections to machines of EC2.
+    pub(super) async fn ec2_connector(&self) -> Arc<dyn Connector> {
+        Arc::new(ByAddress { ssh: SshConnector::default(), ssm: SsmConnector::new(self.aws().await) })
+    }
+
+    /// The instance types of the settings; empty for the provider's choice.
+    pub fn instance_types(&self) -> Vec<String> {
+        let types = self.ec2_setting("instance-type").unwrap_or_default();
+        types.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// How long a machine of EC2 lives without a sign of its driver.
+    pub(super) fn ec2_grace(&self) -> Duration {
+        let said = self.ec2_setting("grace").and_then(|text| crate::base::text::parse_duration(text).ok());
+        said.unwrap_or(ec2::settings::GRACE)
+    }
+
+    /// Whether machines of EC2 are to be reached without SSH.
+    pub fn by_systems_manager(&self) -> bool {
+        self.globals.ec2.connect == ConnectArg::Ssm
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_of_addresses_reads_as_people_write_it() {
+        assert_eq!(parse_cidr("192.0.2.7/32"), Ok("192.0.2.7/32".to_owned()));
+        assert_eq!(parse_cidr("2001:db8::/56"), Ok("2001:db8::/56".to_owned()));
+        for bad in ["192.0.2.7", "192.0.2.7/33", "x/8", "2001:db8::/129", "192.0.2/24", "/8", ""] {
+            assert!(parse_cidr(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `automation iam-policy`.
+
+use crate::base::text;
+use crate::model::fault::Fault;
+use crate::provider::ec2::policy;
+use crate::ui;
+
+/// Print the least IAM policy that the commands need, as JSON.
+///
+/// Without a command: that of all of them. The policy is to be attached to the user or role whose credentials are used.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The commands, for example `run-tests-linux`
+    #[arg(value_name = "COMMAND")]
+    commands: Vec<String>,
+}
+
+/// Prints it.
+pub fn run(args: &Args) -> Result<i32, Fault> {
+    let known: Vec<&str> = policy::commands().collect();
+    for command in &args.commands {
+        if !known.contains(&command.as_str()) {
+            let fault =
+                Fault::usage(format!("`{command}` needs no permission of AWS (these do: {})", known.join(", ")));
+            return Err(match text::nearest(command, known.iter().copied()) {
+                Some(near) => fault.hint(format!("Did you mean `{near}`?")),
+                None => fault,
+            });
+        }
+    }
+    let named: Vec<&str> = args.commands.iter().map(String::as_str).collect();
+    let policy = policy::document(if named.is_empty() { &known } else { &named });
+    ui::print(&format!("{policy:#}\n"));
+    Ok(0)
+}

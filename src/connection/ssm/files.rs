@@ -1,0 +1,213 @@
+//! Small files and trees, as the input and output of `remote/linux/ssm-files.sh`.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Mutex;
+
+use crate::connection::names::{folder_of, partial_name, quoted};
+use crate::connection::partial::{flat, local_failure};
+use crate::connection::ssm::SsmConnection;
+use crate::connection::ssm::archive;
+use crate::connection::tree::{refused, trimmed};
+use crate::model::connection::{Chunk, ConnectionError, Process, Progress, Totals};
+use crate::model::outcome::Exit;
+use crate::model::task::Command;
+
+/// Run with `sh -c` as the machine's user.
+const SCRIPT: &str = include_str!("../../../remote/linux/ssm-files.sh");
+
+/// Most bytes of files in one copy: at some 80 KB a second more is nothing that anybody waits for.
+pub(super) const CAP: u64 = 8 << 20;
+
+/// Most bytes of an archive: the files, and 512 bytes or a few times that for each entry.
+const ARCHIVE_CAP: usize = 12 << 20;
+
+/// Most bytes that are kept of what the script says about a failure.
+const REASON_CAP: usize = 4096;
+
+pub(super) async fn write(
+    connection: &SsmConnection,
+    remote: &str,
+    bytes: &[u8],
+    mode: u32,
+    progress: Progress<'_>,
+) -> Result<(), ConnectionError> {
+    let doing = || format!("write {}", quoted(remote));
+    check_size(doing, bytes.len() as u64)?;
+    let path = plain(remote);
+    let (folder, name) = split(&path);
+    let partial = format!("{folder}/{}", partial_name(name));
+    let mode = format!("{:o}", mode & 0o7777);
+    run(connection, &["write", &path, folder, &partial, &mode], bytes, 0, doing, progress).await.map(drop)
+}
+
+pub(super) async fn read(connection: &SsmConnection, remote: &str, cap: u64) -> Result<Vec<u8>, ConnectionError> {
+    let doing = || format!("read {}", quoted(remote));
+    let most = cap.min(CAP) + 1;
+    let bytes =
+        run(connection, &["read", &plain(remote), &most.to_string()], b"", most as usize, doing, &|_| ()).await?;
+    let length = bytes.len() as u64;
+    if length > cap {
+        let reason = format!("it is longer than {}", crate::base::text::bytes(cap));
+        return Err(ConnectionError::File { doing: doing(), reason });
+    }
+    check_size(doing, length).map(|()| bytes)
+}
+
+pub(super) async fn upload(
+    connection: &SsmConnection,
+    local: &Path,
+    remote: &str,
+    progress: Progress<'_>,
+) -> Result<Totals, ConnectionError> {
+    let found = std::fs::metadata(local).map_err(|error| local_failure("read", local, &error))?;
+    let doing = || format!("copy `{}` to {}", local.display().to_string().escape_debug(), quoted(remote));
+    if found.is_file() {
+        check_size(doing, found.len())?;
+        let bytes = read_locally(local).await?;
+        let totals = Totals { files: 1, bytes: bytes.len() as u64 };
+        let mode = found.permissions().mode();
+        write(connection, trimmed(remote), &bytes, mode, &scaled(progress, bytes.len(), totals.bytes)).await?;
+        return Ok(totals);
+    }
+    if !found.is_dir() {
+        return Err(refused(local, "it is neither a file nor a folder"));
+    }
+    let top = local.to_owned();
+    let packing = tokio::task::spawn_blocking(move || archive::pack(&top, CAP)).await;
+    let packed = packing.map_err(|error| refused(local, &error.to_string()))??;
+    if packed.bytes.len() > ARCHIVE_CAP {
+        return Err(too_large(doing));
+    }
+    let path = plain(trimmed(remote));
+    let stage = partial_name("");
+    let mode = format!("{:o}", packed.mode & 0o777);
+    let sent = scaled(progress, packed.bytes.len(), packed.totals.bytes);
+    let words = ["unpack", path.as_str(), split(&path).0, stage.as_str(), mode.as_str()];
+    run(connection, &words, &packed.bytes, 0, doing, &sent).await?;
+    Ok(packed.totals)
+}
+
+pub(super) async fn download(
+    connection: &SsmConnection,
+    remote: &str,
+    local: &Path,
+    progress: Progress<'_>,
+) -> Result<Totals, ConnectionError> {
+    let doing = || format!("read {}", quoted(remote));
+    let path = plain(trimmed(remote));
+    let (folder, name) = split(&path);
+    let most = ARCHIVE_CAP.to_string();
+    let bytes = run(connection, &["pack", &path, folder, name, &most], b"", ARCHIVE_CAP, doing, &|_| ()).await?;
+    let to = local.to_owned();
+    let unpacking = tokio::task::spawn_blocking(move || archive::unpack(&bytes, &to, CAP)).await;
+    let totals = unpacking.map_err(|error| refused(local, &error.to_string()))??;
+    progress(totals.bytes);
+    Ok(totals)
+}
+
+/// Runs the script with `words` and `input`; gives what it prints, of which `most` bytes are due.
+///
+/// `sent` is told of the bytes as they travel: of the script and its words too, which [`scaled`] takes off.
+async fn run(
+    connection: &SsmConnection,
+    words: &[&str],
+    input: &[u8],
+    most: usize,
+    doing: impl Fn() -> String,
+    sent: Progress<'_>,
+) -> Result<Vec<u8>, ConnectionError> {
+    let command = Command::new("sh").args(["-c", SCRIPT, "sh"]).args(words.iter().copied());
+    let line = super::process::line(&command)?;
+    let session = &connection.session;
+    let mut process = session.start(&connection.user, &line, Some(input), sent).await?;
+    let (mut output, mut said) = (Vec::new(), Vec::new());
+    while let Some(chunk) = process.next().await {
+        match chunk {
+            Chunk::Stdout(bytes) => output.extend(bytes),
+            Chunk::Stderr(bytes) => said.extend(bytes.into_iter().take(REASON_CAP)),
+        }
+        if output.len() > most {
+            return Err(too_large(doing));
+        }
+        said.drain(..said.len().saturating_sub(REASON_CAP));
+    }
+    match process.exit() {
+        Exit::Code(0) => Ok(output),
+        Exit::Lost(reason) => Err(ConnectionError::Lost { address: session.runner.address(), reason }),
+        exit => {
+            let said = String::from_utf8_lossy(&said);
+            let reason = said.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
+            let reason = reason.unwrap_or_else(|| format!("the machine only says `{exit}`"));
+            Err(ConnectionError::File { doing: doing(), reason })
+        }
+    }
+}
+
+fn check_size(doing: impl Fn() -> String, size: u64) -> Result<(), ConnectionError> {
+    if size <= CAP { Ok(()) } else { Err(too_large(doing)) }
+}
+
+fn too_large(doing: impl Fn() -> String) -> ConnectionError {
+    let cap = crate::base::text::bytes(CAP);
+    ConnectionError::File { doing: doing(), reason: format!("more than {cap} do not travel by SSM; use SSH") }
+}
+
+/// Reads a file that was seen to be small; one that has grown beyond the cap is refused.
+async fn read_locally(path: &Path) -> Result<Vec<u8>, ConnectionError> {
+    let from = path.to_owned();
+    let reading = tokio::task::spawn_blocking(move || archive::read_capped(&from, CAP)).await;
+    let read = flat(reading).map_err(|error| local_failure("read", path, &error))?;
+    read.ok_or_else(|| too_large(|| format!("read `{}`", path.display().to_string().escape_debug())))
+}
+
+/// Tells `progress` of `bytes` in all while `sent` bytes travel: never too many, and the rest with the last.
+fn scaled(progress: Progress<'_>, sent: usize, bytes: u64) -> impl Fn(u64) + Send + Sync {
+    let told = Mutex::new((0_u64, 0_u64));
+    // The line, which is the script for the most part, travels with it.
+    let whole = (sent + SCRIPT.len()) as u64;
+    move |more| {
+        let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        told.0 += more;
+        let due = if told.0 >= whole { bytes } else { bytes * told.0 / whole };
+        progress(due - told.1);
+        told.1 = due;
+    }
+}
+
+/// `path` so that no program takes it for an option.
+fn plain(path: &str) -> String {
+    if path.starts_with('/') || path.is_empty() { path.to_owned() } else { format!("./{path}") }
+}
+
+/// The folder and the name of a path that [`plain`] gave.
+fn split(path: &str) -> (&str, &str) {
+    (folder_of(path), path.rsplit_once('/').map_or(path, |(_, name)| name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_reaches_the_whole_and_never_passes_it() {
+        let seen = Mutex::new(Vec::new());
+        let note = |bytes| seen.lock().unwrap().push(bytes);
+        let tell = scaled(&note, 100_000, 1000);
+        for _ in 0..10 {
+            tell(10_000);
+        }
+        tell(SCRIPT.len() as u64 + 50);
+        let seen = seen.lock().unwrap();
+        assert!(seen.len() == 11 && seen[0] > 50 && seen[0] < 100, "{seen:?}");
+        assert_eq!(seen.iter().sum::<u64>(), 1000);
+    }
+
+    #[test]
+    fn paths_cannot_be_options() {
+        assert_eq!(plain("-rf"), "./-rf");
+        assert_eq!(split(&plain("/a")), ("/", "a"));
+        assert_eq!(split(&plain("x")), (".", "x"));
+        assert_eq!(split(&plain("a/b")), ("./a", "b"));
+    }
+}

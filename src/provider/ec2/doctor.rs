@@ -1,0 +1,35 @@
+//! What can be known before a machine is asked for: credentials, region, the way back to this computer.
+
+use crate::model::check::Check;
+use crate::model::fault::Fault;
+use crate::provider::ec2::clients::Clients;
+use crate::provider::ec2::{address, trouble};
+
+/// Looks; makes nothing.
+pub async fn checks(clients: &Clients, address_url: &str) -> Vec<Check> {
+    let mut checks = vec![match clients.identity().await {
+        Ok(identity) => Check::good("credentials", format!("{} in account {}", identity.arn, identity.account)),
+        Err(fault) => broken("credentials", fault),
+    }];
+    if checks.iter().all(|check| check.ok) {
+        let asked = clients.ec2(clients.region()).describe_vpcs().send().await;
+        checks.push(match asked {
+            Ok(_) => Check::good("region", clients.region()),
+            Err(error) => broken("region", trouble::fault(&format!("look around in `{}`", clients.region()), error)),
+        });
+    }
+    checks.push(match address::own(address_url).await {
+        Ok(own) => Check::good("address", format!("{own}; port 22 of machines is opened for it alone")),
+        // Whoever names a range needs no address.
+        Err(fault) => broken("address", fault).optional(),
+    });
+    checks
+}
+
+fn broken(name: &str, fault: Fault) -> Check {
+    let found = fault.chain().join(": ");
+    match fault.hint {
+        Some(hint) => Check::bad(name, found, hint),
+        None => Check { remedy: None, ..Check::bad(name, found, "") },
+    }
+}

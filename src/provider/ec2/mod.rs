@@ -1,0 +1,497 @@
+//! Machines on Amazon EC2.
+//!
+//! A machine is one instance, launched by one call that holds everything it needs ([`launch`]): tags by which it is found,
+//! user data by which it ends itself and proves who it is ([`user_data`]), and shutdown that means termination. What all
+//! machines of an account share is reconciled before ([`fixtures`]) and stays.
+//!
+//! * [`tags`]: the names and tags by which what is ours is told from what is not.
+//! * [`clients`]: the clients of the services, one a region, with their limits.
+//! * [`images`]: AMIs that were baked here.
+//! * [`policy`]: the least permissions that each command needs.
+//! * [`prices`]: what a machine costs.
+//! * [`purge`]: everything of ours that an account holds, found and removed.
+//! * [`settings`]: the section `[ec2]` of the settings file.
+//! * [`trouble`]: what the services refuse, in our words.
+//! * [`doctor`]: what can be known before a machine is asked for.
+//! * [`address`]: from where machines may be reached.
+//! * [`base_image`]: what an instance boots from.
+//! * [`hardware`]: what a request means in types and sizes.
+//! * [`instances`]: instances as they are.
+//! * [`release`]: removing what a row of the journal names.
+//! * [`survey`]: what is live, whoever made it.
+//! * [`settle`]: what is done over the first proved connection.
+//! * [`spread`]: calls on what is not known everywhere yet.
+//!
+//! What is absent: no state of ours in the account beyond tags, no agent on the machine, no renewal by an API: the machine
+//! keeps its own lease, and its driver pushes it out over a connection.
+
+pub mod address;
+mod attempts;
+mod base_image;
+pub mod clients;
+pub mod doctor;
+mod fixtures;
+mod hardware;
+pub mod images;
+mod instances;
+mod launch;
+mod observe;
+pub mod policy;
+pub mod prices;
+pub mod purge;
+mod release;
+pub mod settings;
+mod settle;
+mod spread;
+mod survey;
+pub mod tags;
+pub mod trouble;
+mod user_data;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::base::id::MachineId;
+use crate::model::connection::Connection;
+use crate::model::event::{Event, Sink};
+use crate::model::fault::Fault;
+use crate::model::machine::{Address, HostKey, Machine, ProviderKind, Sighting};
+use crate::model::price::Quote;
+use crate::model::provider::{Confirm, Ledger, MachineRequest, Provider};
+use crate::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
+use crate::model::task::Command;
+use crate::provider::KeyMaker;
+use address::Cidr;
+use base_image::BaseImage;
+use clients::Clients;
+use fixtures::{Account, Fixtures, Needs};
+use hardware::{bakes, gib, root_gib, types, volumes_gib};
+use launch::Launch;
+use prices::{Prices, Wanted};
+use tags::{MachineTags, RowName};
+use user_data::FirstBoot;
+
+pub use settings::SETTINGS;
+
+/// What the machine calls its second volume: its first boot finds it and names it so.
+const VOLUME: &str = "/dev/hg-volume";
+
+/// What the name of a machine's type ends with where it has spare capacity.
+const SPOT: &str = " spot";
+
+/// How long a machine may take from having an address to its first answer. A minute is usual for a distribution's own image.
+const BOOT_LIMIT: Duration = Duration::from_secs(300);
+
+/// What the lease of a launch has beyond the driver's grace: nobody can renew it before the machine answers.
+const BOOT_ALLOWANCE: Duration = Duration::from_secs(600);
+
+/// What the provider is told from outside.
+#[derive(Clone)]
+pub struct Ec2Config {
+    /// The clients of AWS.
+    pub clients: Arc<Clients>,
+    /// The region where machines are made.
+    pub region: String,
+    /// Who runs it: `user@host`.
+    pub owner: String,
+    /// The id of the state directory.
+    pub state_id: String,
+    /// The private key that logs in.
+    pub identity: PathBuf,
+    /// Its public half, one line in OpenSSH form.
+    pub public_key: String,
+    /// Makes host keys.
+    pub host_keys: KeyMaker,
+    /// From where machines may be reached, as ranges; empty for the caller's own public address.
+    pub ingress: Vec<String>,
+    /// Where the caller's own public address is asked for; [`settings::ADDRESS_URL`] unless set otherwise.
+    pub address_url: String,
+    /// The file that keeps prices between runs.
+    pub cache: PathBuf,
+}
+
+/// What this process knows of a launch of its own.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// Whether an instance may exist.
+    doubt: bool,
+    /// When its launch was last called.
+    called: Option<Timestamp>,
+    /// Its id, once it is known.
+    instance: Option<String>,
+    /// The sizes of its volumes together, in GiB.
+    volumes_gib: u64,
+}
+
+/// Makes machines on EC2.
+pub struct Ec2Provider {
+    config: Ec2Config,
+    clients: Arc<Clients>,
+    account: String,
+    ranges: Vec<Cidr>,
+    prices: Prices,
+    /// What was reconciled: the machines of one process that are made side by side need it once.
+    fixtures: tokio::sync::Mutex<Option<(bool, Fixtures)>>,
+    known: Mutex<HashMap<MachineId, Known>>,
+}
+
+impl Ec2Provider {
+    /// The provider of `config`'s region in the account that the credentials are for, which is asked here.
+    pub async fn open(config: Ec2Config) -> Result<Self, Fault> {
+        let clients = Arc::clone(&config.clients);
+        let ranges = address::parse(&config.ingress)?;
+        let account = clients.identity().await?.account.clone();
+        let (fixtures, known) = (tokio::sync::Mutex::default(), Mutex::default());
+        let prices = Prices::new(Arc::clone(&clients), config.cache.clone());
+        Ok(Self { config, clients, account, ranges, prices, fixtures, known })
+    }
+
+    /// The clients.
+    pub fn clients(&self) -> &Arc<Clients> {
+        &self.clients
+    }
+
+    /// The account's twelve digits.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    fn ec2(&self) -> aws_sdk_ec2::Client {
+        self.clients.ec2(&self.config.region)
+    }
+
+    fn here(&self) -> observe::Here<'_> {
+        observe::Here { account: &self.account, region: &self.config.region }
+    }
+
+    fn row(&self, request: &MachineRequest, kind: ResourceKind, suffix: &str) -> PlannedResource {
+        let name = RowName::regional(&self.account, &self.config.region, format!("{}{suffix}", request.id));
+        PlannedResource { machine: request.id.clone(), kind, name: name.to_string() }
+    }
+
+    fn wanted(&self, instance_type: &str, spot: bool, volumes_gib: u64) -> Wanted {
+        Wanted { region: self.config.region.clone(), instance_type: instance_type.to_owned(), spot, volumes_gib }
+    }
+
+    fn know(&self, machine: &MachineId, change: impl FnOnce(&mut Known)) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        change(known.entry(machine.clone()).or_default());
+    }
+
+    fn known(&self, machine: &MachineId) -> Option<Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(machine).cloned()
+    }
+
+    async fn image(&self, request: &MachineRequest) -> Result<BaseImage, Fault> {
+        let region = &self.config.region;
+        match (request.layers.last(), &request.cloud) {
+            (Some(fingerprint), _) if !bakes(request) => {
+                base_image::of_account(&self.clients, region, &request.image, fingerprint).await
+            }
+            (_, Some(base)) => base_image::of_distribution(&self.clients, region, base).await,
+            (_, None) => Err(Fault::usage(format!("the image `{}` has no base image on EC2", request.image))
+                .hint("Choose a distribution whose table in `image.toml` has an `ec2` part.")),
+        }
+    }
+
+    /// What the machine's first boot is told, in base64, and the public half of the host key that goes with it.
+    fn first_boot(&self, request: &MachineRequest) -> Result<(String, String), Fault> {
+        let host_key = (self.config.host_keys)()?;
+        let alone = SignedDuration::try_from(request.grace + BOOT_ALLOWANCE).unwrap_or(SignedDuration::MAX);
+        let lease = request.now.checked_add(alone).unwrap_or(request.expires_at);
+        let user_data = user_data::encoded(&FirstBoot {
+            machine: &request.id,
+            user: &request.user,
+            authorized_key: &self.config.public_key,
+            host_key: &host_key.private,
+            lease,
+            expires_at: request.expires_at,
+        })?;
+        Ok((user_data, host_key.public.trim_end().to_owned()))
+    }
+
+    /// Launches the instance; gives its id.
+    async fn launch(&self, request: &MachineRequest, user_data: &str, sink: &dyn Sink) -> Result<LaunchedAs, Fault> {
+        let reconciled = self.fixtures.lock().await.clone();
+        let Some((_, fixtures)) = reconciled else {
+            return Err(Fault::infrastructure("the account was not made ready before the launch"));
+        };
+        let fixtures = Fixtures { profile: fixtures.profile.filter(|_| request.hardware.managed), ..fixtures };
+        let types = types(request);
+        let ec2 = self.ec2();
+        let (image, with_disk) = futures_util::future::try_join(self.image(request), async {
+            match request.volume {
+                Some(_) => instances::with_disk(&ec2, &types).await,
+                None => Ok(Vec::new()),
+            }
+        })
+        .await?;
+        let tags = MachineTags {
+            machine: &request.id,
+            run: &request.run,
+            owner: &request.owner,
+            expires_at: request.expires_at,
+            state_id: &self.config.state_id,
+        }
+        .tags();
+        let launch = Launch {
+            ec2: &ec2,
+            machine: &request.id,
+            image: &image,
+            fixtures: &fixtures,
+            types: &types,
+            with_disk: &with_disk,
+            spot: request.hardware.spot,
+            root_gib: root_gib(request),
+            work_gib: request.volume.map(gib),
+            user_data,
+            tags: &tags,
+            sink,
+            doubt: &|doubt| {
+                self.know(&request.id, |known| {
+                    known.doubt = doubt;
+                    known.called = doubt.then(Timestamp::now).or(known.called);
+                });
+            },
+        };
+        let (instance, attempt) = launch.run().await?;
+        self.know(&request.id, |known| known.volumes_gib = launch.volumes_gib(&attempt));
+        if request.hardware.spot && !attempt.spot {
+            let text = format!("there is no spare capacity: {} has ordinary capacity", request.id);
+            sink.event(Event::Warning(text));
+        }
+        if attempt.instance_type != *types.first().unwrap_or(&attempt.instance_type) {
+            sink.event(Event::Notice(format!("{} is of type `{}`", request.id, attempt.instance_type)));
+        }
+        let id = instance.instance_id.ok_or_else(|| Fault::infrastructure("the launched instance has no id"))?;
+        let hardware = format!("{}{}", attempt.instance_type, if attempt.spot { SPOT } else { "" });
+        Ok(LaunchedAs { id, spot_request: instance.spot_instance_request_id, root_device: image.root_device, hardware })
+    }
+
+    /// Tells the journal of what came with the instance, as far as EC2 says it already.
+    fn confirm_parts(
+        &self,
+        instance: &aws_sdk_ec2::types::Instance,
+        launched: &LaunchedAs,
+        request: &MachineRequest,
+        confirm: Confirm<'_>,
+    ) -> Result<(), Fault> {
+        let parts = observe::parts(instance);
+        let root = parts.volumes.iter().find(|(device, _)| *device == launched.root_device);
+        let work = parts.volumes.iter().find(|(device, _)| *device != launched.root_device);
+        // The row of the root volume is the first of its kind: without it the other would be taken for it.
+        if let Some((_, id)) = root {
+            confirm(ResourceKind::Volume, id)?;
+            if let Some((_, id)) = work.filter(|_| request.volume.is_some()) {
+                confirm(ResourceKind::Volume, id)?;
+            }
+        }
+        match parts.interfaces.first() {
+            Some(id) => confirm(ResourceKind::NetworkInterface, id),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An instance that was launched.
+struct LaunchedAs {
+    id: String,
+    spot_request: Option<String>,
+    root_device: String,
+    hardware: String,
+}
+
+#[async_trait]
+impl Provider for Ec2Provider {
+    fn kind(&self) -> ProviderKind {
+        ProviderKind::Ec2
+    }
+
+    async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, sink: &dyn Sink) -> Result<(), Fault> {
+        let everything = bakes(request);
+        let wants = everything || request.hardware.managed;
+        // Held meanwhile: who is made side by side waits for the first instead of doing the same.
+        let mut reconciled = self.fixtures.lock().await;
+        if let Some((with_profile, known)) = &*reconciled
+            && (*with_profile || !wants)
+            && known.until >= request.expires_at
+        {
+            return Ok(());
+        }
+        let ranges = match self.ranges.is_empty() {
+            true => vec![Cidr::alone(address::own(&self.config.address_url).await?)],
+            false => self.ranges.clone(),
+        };
+        let ec2 = self.ec2();
+        let account = Account {
+            clients: &self.clients,
+            ec2: &ec2,
+            id: &self.account,
+            region: &self.config.region,
+            owner: &request.owner,
+            machine: &request.id,
+            ledger,
+            sink,
+        };
+        let needs = Needs {
+            everything,
+            managed: request.hardware.managed,
+            ranges,
+            now: request.now,
+            until: request.expires_at,
+        };
+        let fixtures = fixtures::reconcile(&account, &self.config.public_key, &needs).await?;
+        *reconciled = Some((wants, fixtures));
+        Ok(())
+    }
+
+    async fn quote(&self, request: &MachineRequest, sink: &dyn Sink) -> Option<Quote> {
+        // Spare capacity falls back on ordinary one, and one type on the next: the dearest is what it may come to.
+        let mut dearest: Option<Quote> = None;
+        for name in types(request) {
+            let quote = self.prices.quote(&self.wanted(&name, false, volumes_gib(request)), request.now, sink).await?;
+            if dearest.as_ref().is_none_or(|known| quote.per_hour() > known.per_hour()) {
+                dearest = Some(quote);
+            }
+        }
+        dearest
+    }
+
+    async fn price(&self, machine: &Machine, sink: &dyn Sink) -> Option<Quote> {
+        let hardware = machine.hardware.as_deref()?;
+        let (name, spot) = hardware.strip_suffix(SPOT).map_or((hardware, false), |name| (name, true));
+        let volumes_gib = self.known(&machine.id).map_or(0, |known| known.volumes_gib);
+        self.prices.quote(&self.wanted(name, spot, volumes_gib), machine.created_at, sink).await
+    }
+
+    fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
+        let mut rows = Vec::new();
+        if request.hardware.spot {
+            rows.push(self.row(request, ResourceKind::SpotRequest, "-spot"));
+        }
+        rows.push(self.row(request, ResourceKind::Volume, "-root"));
+        if request.volume.is_some() {
+            rows.push(self.row(request, ResourceKind::Volume, "-work"));
+        }
+        rows.push(self.row(request, ResourceKind::NetworkInterface, "-eth0"));
+        rows.push(self.row(request, ResourceKind::Instance, ""));
+        rows
+    }
+
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, sink: &dyn Sink) -> Result<Machine, Fault> {
+        self.know(&request.id, |_| {});
+        let (user_data, host_key) = self.first_boot(request)?;
+        let launched = self.launch(request, &user_data, sink).await?;
+        self.know(&request.id, |known| known.instance = Some(launched.id.clone()));
+        confirm(ResourceKind::Instance, &launched.id)?;
+        if let Some(id) = &launched.spot_request {
+            confirm(ResourceKind::SpotRequest, id)?;
+        }
+        let managed = request.hardware.managed;
+        let (instance, host) = instances::until_address(&self.ec2(), &launched.id, managed).await?;
+        self.confirm_parts(&instance, &launched, request, confirm)?;
+        Ok(Machine {
+            id: request.id.clone(),
+            provider: ProviderKind::Ec2,
+            run: request.run.clone(),
+            owner: request.owner.clone(),
+            image: request.image.clone(),
+            address: match host {
+                Some(host) if !managed => Address::Tcp { host, port: 22 },
+                _ => Address::Ssm { instance: launched.id, region: self.config.region.clone() },
+            },
+            user: request.user.clone(),
+            identity: self.config.identity.clone(),
+            host_key: HostKey::Exact { public: host_key },
+            volume: request.volume.map(|_| VOLUME.to_owned()),
+            hardware: Some(launched.hardware),
+            created_at: request.now,
+            expires_at: request.expires_at,
+            kept: false,
+        })
+    }
+
+    async fn until_ended(&self, machine: &Machine) -> Fault {
+        match self.known(&machine.id).and_then(|known| known.instance) {
+            Some(id) => instances::until_ended(&self.ec2(), &id).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn settle(&self, machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
+        settle::settle(machine, connection).await
+    }
+
+    async fn renew(&self, machine: &Machine, _: Timestamp) -> Result<(), Fault> {
+        Err(Fault::infrastructure(format!("{} keeps its own lease, which is renewed on it", machine.id)))
+    }
+
+    fn lease_command(&self, machine: &Machine, until: Timestamp) -> Option<Command> {
+        Some(settle::lease_command(machine, until))
+    }
+
+    fn boot_limit(&self) -> Duration {
+        BOOT_LIMIT
+    }
+
+    fn release_limit(&self, kind: ResourceKind) -> Duration {
+        release::limit(kind)
+    }
+
+    async fn end_all(&self, resources: &[Resource]) {
+        release::end_all(&self.clients, &self.account, resources).await;
+    }
+
+    async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
+        let launch = match self.known(&resource.machine) {
+            Some(known) if !known.doubt && known.instance.is_none() => None,
+            known => Some(known.and_then(|known| known.called).unwrap_or(resource.planned_at)),
+        };
+        release::release(&self.clients, &self.account, resource, launch).await
+    }
+
+    async fn observe(&self) -> Result<Vec<Observed>, Fault> {
+        self.here().observe(&self.ec2(), &self.config.owner, &self.config.state_id, Timestamp::now()).await
+    }
+
+    async fn observe_open(&self, open: &[Resource]) -> Result<Vec<Observed>, Fault> {
+        self.here().spot_requests(&self.ec2(), open).await
+    }
+
+    /// What machines share and images are not looked for, and nothing in other accounts and regions. What was planned a moment
+    /// ago may be there and not be told of yet.
+    fn sees(&self, resource: &Resource) -> bool {
+        use ResourceKind::{Instance, NetworkInterface, SpotRequest, Volume};
+        let kind = matches!(resource.kind, Instance | Volume | NetworkInterface | SpotRequest);
+        let here = |name: RowName| name.account == self.account && name.region.as_ref() == Some(&self.config.region);
+        let age = Timestamp::now().duration_since(resource.planned_at);
+        // One with a locator was told of by the launch, so only the look may have come too early.
+        let least = if resource.locator.is_some() { release::UNKNOWN_LIMIT } else { release::TURNS_UP };
+        let is_old_enough = age.unsigned_abs() >= least;
+        kind && is_old_enough && resource.name.parse().is_ok_and(here)
+    }
+
+    async fn survey(&self) -> Result<Vec<Sighting>, Fault> {
+        survey::survey(&self.ec2(), &self.prices, &self.config.region, Timestamp::now()).await
+    }
+
+    async fn console(&self, machine: &MachineId) -> Option<String> {
+        let ec2 = self.ec2();
+        let id = match self.known(machine).and_then(|known| known.instance) {
+            Some(id) => id,
+            None => {
+                let found = instances::find(&ec2, instances::tagged(tags::MACHINE, machine.as_str())).await.ok()?;
+                found.into_iter().next()?.instance_id?
+            }
+        };
+        instances::console(&ec2, &id).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

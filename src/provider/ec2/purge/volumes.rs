@@ -1,0 +1,56 @@
+//! Volumes: most go with their instance, so that only what stayed is deleted.
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::{Filter, Volume};
+use futures_util::future::try_join_all;
+
+use super::each::each;
+use super::search;
+use crate::model::fault::Fault;
+use crate::model::purge::{Item, Refusal};
+use crate::model::resource::ResourceKind;
+use crate::provider::ec2::trouble;
+
+/// The most that a page of volumes may hold.
+const PAGE: i32 = 500;
+
+pub async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+    let found = try_join_all(
+        search::searches()
+            .into_iter()
+            .map(|search| async { Ok::<_, Fault>(list(ec2, search).await?.iter().filter_map(item).collect()) }),
+    );
+    Ok(search::merged(found.await?))
+}
+
+async fn list(ec2: &Client, search: Filter) -> Result<Vec<Volume>, Fault> {
+    let pages = ec2.describe_volumes().filters(search).into_paginator().page_size(PAGE);
+    pages.items().send().try_collect().await.map_err(|error| trouble::fault("list the volumes", error))
+}
+
+fn state(volume: &Volume) -> String {
+    volume.state().map_or("", |state| state.as_str()).to_owned()
+}
+
+fn item(volume: &Volume) -> Option<Item> {
+    let item = search::item(ResourceKind::Volume, volume.volume_id(), None, volume.tags())?;
+    Some(Item { created_at: search::time(volume.create_time()), state: state(volume), ..item })
+}
+
+pub async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+    // A look that fails leaves all of them to be tried.
+    let left = there(look, ids).await.map_or(ids.to_vec(), |left| left.into_iter().map(|(id, _)| id).collect());
+    each(&left, |id| async move {
+        ec2.delete_volume().volume_id(id).send().await?;
+        Ok(())
+    })
+    .await
+}
+
+pub async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+    search::in_chunks(ids, "volume-id", |filter| async {
+        let found = list(ec2, filter).await?;
+        Ok(found.iter().filter_map(|volume| Some((volume.volume_id()?.to_owned(), state(volume)))).collect())
+    })
+    .await
+}

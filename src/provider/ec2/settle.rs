@@ -1,0 +1,95 @@
+//! What is done over the first proved connection, and how a machine's lease is renewed on it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::base::deadline::Deadline;
+use crate::model::connection::{Chunk, Connection};
+use crate::model::fault::Fault;
+use crate::model::machine::{HostKey, Machine};
+use crate::model::outcome::Exit;
+use crate::model::task::Command;
+
+const REPLACE_HOST_KEY: &str = include_str!("../../../remote/linux/replace-host-key.sh");
+
+/// How long the replacement of the host key may take: it is one small key and a signal.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How much is kept of what the script says.
+const CAP: usize = 8 * 1024;
+
+/// Writes the lease, an argument, under a new name first: the machine's watcher never reads half of it.
+const RENEW: &str = "printf '%s\\n' \"$1\" >/run/hg-automation/lease.new && mv -f /run/hg-automation/lease.new /run/hg-automation/lease";
+
+/// Replaces the host key that was handed over by one that the machine makes itself; gives the machine with that.
+pub async fn settle(machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
+    let command = match machine.user.as_str() {
+        "root" => Command::new("sh"),
+        _ => Command::new("sudo").args(["-n", "sh"]),
+    };
+    let command = command.arg("-s").stdin(REPLACE_HOST_KEY);
+    let failed = || Fault::infrastructure(format!("cannot replace the host key of {}", machine.id));
+    let deadline = Deadline::after(LIMIT, format!("{} to replace its host key", machine.id));
+    let said = deadline.bound(run(connection, &command)).await??;
+    if !said.exit.success() {
+        return Err(failed().because(format!("{}: {}", said.exit, String::from_utf8_lossy(&said.stderr).trim())));
+    }
+    let public = public_key(&said.stdout).ok_or_else(|| failed().because("the machine did not say its new one"))?;
+    Ok(Machine { host_key: HostKey::Exact { public }, ..machine.clone() })
+}
+
+struct Said {
+    exit: Exit,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+async fn run(connection: &dyn Connection, command: &Command) -> Result<Said, Fault> {
+    let mut process = connection.start(command).await?;
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    while let Some(chunk) = process.next().await {
+        let (kept, bytes) = match chunk {
+            Chunk::Stdout(bytes) => (&mut stdout, bytes),
+            Chunk::Stderr(bytes) => (&mut stderr, bytes),
+        };
+        let room = CAP.saturating_sub(kept.len());
+        kept.extend(bytes.into_iter().take(room));
+    }
+    Ok(Said { exit: process.exit(), stdout, stderr })
+}
+
+/// The one line that is a public key.
+fn public_key(said: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(said).ok()?.trim();
+    let is_key = text.starts_with("ssh-ed25519 AAAA") && !text.contains(['\n', '\r']);
+    is_key.then(|| text.to_owned())
+}
+
+/// The command that lets `machine` live until `until`, or its expiry if that is sooner.
+pub fn lease_command(machine: &Machine, until: Timestamp) -> Command {
+    let until = until.min(machine.expires_at).as_second().to_string();
+    Command::new("sh").args(["-c", RENEW, "sh"]).arg(until)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_public_key_is_taken_for_one() {
+        assert_eq!(public_key(b"ssh-ed25519 AAAAx host\n").as_deref(), Some("ssh-ed25519 AAAAx host"));
+        for bad in [&b""[..], b"ssh-rsa AAAA", b"Last login\nssh-ed25519 AAAAx", b"ssh-ed25519 AAAAx\nmore", b"\xff"] {
+            assert_eq!(public_key(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_lease_is_an_argument_and_never_beyond_the_expiry() {
+        let machine = crate::provider::ec2::tests::machine();
+        let later = machine.expires_at + jiff::SignedDuration::from_hours(1);
+        let command = lease_command(&machine, later);
+        assert_eq!(command.args.last(), Some(&machine.expires_at.as_second().to_string()));
+        assert!(!command.args[1].contains(&machine.expires_at.as_second().to_string()));
+    }
+}

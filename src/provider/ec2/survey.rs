@@ -1,0 +1,120 @@
+//! What is live in the region, whoever made it, and what it has cost so far: for people.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{Filter, Instance, InstanceLifecycleType, Volume};
+use jiff::Timestamp;
+
+use crate::base::id::RunId;
+use crate::model::event::NoSink;
+use crate::model::fault::Fault;
+use crate::model::machine::Sighting;
+use crate::provider::ec2::prices::{Prices, Wanted};
+use crate::provider::ec2::tags;
+use crate::provider::ec2::{instances, trouble};
+
+/// All volumes that `filter` lets through, in pages.
+pub async fn volumes(ec2: &aws_sdk_ec2::Client, filter: Filter) -> Result<Vec<Volume>, Fault> {
+    let pages = ec2.describe_volumes().filters(filter).max_results(500).into_paginator();
+    let found = pages.items().send().collect::<Result<Vec<_>, _>>().await;
+    found.map_err(|error| trouble::fault("list volumes", error))
+}
+
+/// The machines of every owner in `region`, with what they have cost until `now` where the price is to be had.
+pub async fn survey(
+    ec2: &aws_sdk_ec2::Client,
+    prices: &Prices,
+    region: &str,
+    now: Timestamp,
+) -> Result<Vec<Sighting>, Fault> {
+    let ours = |key: &str| Filter::builder().name("tag-key").values(key).build();
+    let (found, volumes) =
+        futures_util::future::try_join(instances::find(ec2, ours(tags::OWNER)), volumes(ec2, ours(tags::MACHINE)))
+            .await?;
+    let sizes = sizes(&volumes);
+    let mut sightings = Vec::new();
+    for instance in &found {
+        let mut sighting = sighting(instance);
+        let wanted = wanted(instance, region, sizes.get(&sighting.id).copied().unwrap_or_default());
+        // A list must not be spoilt by a price; those of one type are asked for once and then remembered.
+        if let Some(quote) = prices.quote(&wanted, now, &NoSink).await {
+            let age = sighting.created_at.map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
+            sighting.cost = age.map(|age| quote.cost(age));
+        }
+        sightings.push(sighting);
+    }
+    Ok(sightings)
+}
+
+/// The sizes of each machine's volumes together, in GiB.
+fn sizes(volumes: &[Volume]) -> HashMap<String, u64> {
+    let mut sizes = HashMap::new();
+    for volume in volumes {
+        if let Some(machine) = tags::value(volume.tags(), tags::MACHINE) {
+            *sizes.entry(machine.to_owned()).or_default() += u64::try_from(volume.size().unwrap_or(0)).unwrap_or(0);
+        }
+    }
+    sizes
+}
+
+fn wanted(instance: &Instance, region: &str, volumes_gib: u64) -> Wanted {
+    Wanted {
+        region: region.to_owned(),
+        instance_type: instance.instance_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+        spot: instance.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),
+        volumes_gib,
+    }
+}
+
+fn sighting(instance: &Instance) -> Sighting {
+    let tag = |key| tags::value(instance.tags(), key).map(str::to_owned);
+    let locator = instance.instance_id().unwrap_or_default().to_owned();
+    let time = |at: &aws_smithy_types::DateTime| Timestamp::from_second(at.secs()).ok();
+    Sighting {
+        id: tag(tags::MACHINE).or_else(|| tag(tags::NAME)).unwrap_or_else(|| locator.clone()),
+        image: instance.image_id().unwrap_or_default().to_owned(),
+        hardware: instance.instance_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+        owner: tag(tags::OWNER),
+        run: tag(tags::RUN).and_then(|text| text.parse::<RunId>().ok()),
+        state: instances::state(instance).as_str().to_owned(),
+        created_at: instance.launch_time().and_then(time),
+        expires_at: tag(tags::EXPIRES).and_then(|text| text.parse().ok()),
+        cost: None,
+        locator,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::types::Tag;
+
+    use super::*;
+
+    #[test]
+    fn a_machine_is_shown_as_its_tags_say() {
+        let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
+        let instance = Instance::builder()
+            .instance_id("i-1")
+            .tags(tag(tags::MACHINE, "hg-0123456789"))
+            .tags(tag(tags::OWNER, "ann@home"))
+            .tags(tag(tags::EXPIRES, "2026-11-20T10:00:00Z"))
+            .launch_time(aws_smithy_types::DateTime::from_secs(60))
+            .build();
+        let seen = sighting(&instance);
+        assert_eq!((seen.id.as_str(), seen.owner.as_deref()), ("hg-0123456789", Some("ann@home")));
+        assert_eq!(seen.created_at.map(Timestamp::as_second), Some(60));
+        assert!(seen.expires_at.is_some() && seen.run.is_none());
+        assert_eq!(sighting(&Instance::builder().instance_id("i-2").build()).id, "i-2");
+    }
+
+    #[test]
+    fn the_sizes_of_a_machines_volumes_add_up() {
+        let volume = |machine: &str, size| {
+            let tag = Tag::builder().key(tags::MACHINE).value(machine).build();
+            Volume::builder().size(size).tags(tag).build()
+        };
+        let sizes = sizes(&[volume("hg-a", 12), volume("hg-a", 8), volume("hg-b", 10), Volume::builder().build()]);
+        assert_eq!((sizes["hg-a"], sizes["hg-b"], sizes.len()), (20, 10, 2));
+    }
+}

@@ -1,0 +1,232 @@
+//! The binary as a user meets it, with `--provider ec2` on the emulator: real machines behind `RunInstances`, real SSH, user
+//! data really applied.
+
+use std::time::Duration;
+
+use automation::provider::ec2::policy;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::aws::{Emulator, interface_only, with_machines};
+use crate::support::images;
+use crate::support::tool::{Done, LIMIT, Place, Running, is_root, skip};
+
+/// How long the whole image may take to bake on a computer that does other things beside it.
+const BAKE_LIMIT: Duration = Duration::from_secs(25 * 60);
+
+/// An emulated account and the tool in surroundings of its own. Dropped in this order: what the tool left is looked at by the
+/// emulator's end.
+struct World {
+    aws: Emulator,
+    place: Place,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    /// With machines, which need root for port 22; `None` says so.
+    fn with_machines(place: Place) -> Option<Self> {
+        if !is_root() {
+            skip("machines of the emulator listen on port 22, which needs root");
+            return None;
+        }
+        images::small();
+        let folder = tempfile::tempdir().unwrap();
+        Some(Self { aws: with_machines(folder.path()), place, _folder: folder })
+    }
+
+    fn interface(place: Place) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { aws: interface_only(folder.path()), place, _folder: folder }
+    }
+
+    fn start(&self, arguments: &[&str]) -> Running {
+        self.aws.control.lenient();
+        self.begin(arguments)
+    }
+
+    fn begin(&self, arguments: &[&str]) -> Running {
+        let mut command = self.place.command(&[&["--provider", "ec2"], arguments].concat());
+        command.envs(self.aws.environment());
+        Running::start(command)
+    }
+
+    fn tool(&self, arguments: &[&str]) -> Done {
+        self.start(arguments).end()
+    }
+
+    /// Runs `command` where nothing is allowed but what `iam-policy` prints for it.
+    fn strictly(&self, command: &str, arguments: &[&str]) -> Done {
+        let allowed: Vec<&str> = policy::actions(command).into_iter().collect();
+        self.aws.control.strict(&allowed);
+        self.aws.control.clear_log();
+        let done = self.begin(&[&[command], arguments].concat()).end_within(BAKE_LIMIT);
+        assert_eq!(self.aws.control.violations(), Vec::<String>::new(), "`iam-policy {command}` lacks them");
+        done
+    }
+
+    /// Nothing of a machine is there, by journal and by account.
+    fn assert_clean(&self) {
+        self.strictly("audit", &[]).expect(0);
+        let listed = self.strictly("terminate-ec2-instances", &["--dry-run", "--json"]).expect(0).json();
+        assert_eq!(listed, serde_json::json!([]));
+    }
+}
+
+fn small() -> Place {
+    Place::small()
+}
+
+#[test]
+fn the_main_job_runs_on_an_image_that_was_baked_in_the_account() {
+    let Some(world) = World::with_machines(Place::new()) else { return };
+    let tests = ["test-add.t", "test-commit.t", "test-merge1.t"];
+    let bake = world.strictly("bootstrap-linux-dev", &["--distros", "debian12"]).expect(0);
+    assert!(bake.stderr.contains("kept for later runs"), "{}", bake.stderr);
+    let done = world.strictly("run-tests-linux", &[&["--json"], &tests[..]].concat()).expect(0);
+    let results = done.json();
+    assert_eq!(results["verdict"], "passed", "{results}");
+    assert_eq!(results["counts"]["passed"], 3, "{results}");
+    assert!(results["cost"].as_f64().unwrap() > 0.0);
+    let calls = world.aws.control.count("*");
+    assert!(calls <= 20, "{calls} calls: {:?}", world.aws.control.names());
+    let certificate = world.strictly("audit", &["--run", "latest", "--json"]).expect(0).json();
+    assert_eq!((certificate["clean"].clone(), certificate["kept"].clone()), (Value::Bool(true), Value::from(0)));
+    world.assert_clean();
+    // A second file system: a volume of its own, and the work on it.
+    let done = world.strictly("run-tests-linux", &["--json", "--filesystem", "ext4", "test-add.t"]).expect(0);
+    assert_eq!(done.json()["verdict"], "passed");
+    world.strictly("bootstrap-linux-dev", &["--distros", "debian12"]).expect(0);
+    assert_eq!(world.aws.control.count("ec2:RunInstances"), 0, "an image of equal fingerprint is used");
+    let purged = world.strictly("purge-ec2-resources", &["--json"]).expect(0).json();
+    assert!(purged.as_array().unwrap().iter().all(|item| item["fate"] == "gone"), "{purged}");
+    let left = world.strictly("purge-ec2-resources", &["--dry-run", "--json"]).expect(0).json();
+    assert_eq!(left, serde_json::json!([]));
+}
+
+#[test]
+fn a_machine_is_kept_used_listed_and_ended() {
+    let Some(world) = World::with_machines(small()) else { return };
+    let id = world.strictly("machine", &["up", "--ttl", "1h"]).expect(0).text().trim().to_owned();
+    let exec = |command: &[&str]| world.tool(&[&["machine", "exec", &id, "--"], command].concat());
+    assert_eq!(exec(&["sh", "-c", "echo over SSH; id -un"]).expect(0).text(), "over SSH\nhg\n");
+    // The key that user data still shows is not the one that the machine proves itself with.
+    let keys = exec(&["sudo", "sh", "-c", "ssh-keygen -y -f /etc/ssh/hg_host_ed25519_key"]).expect(0).text();
+    let machine = world.tool(&["machine", "list", "--json"]).expect(0).json()[0].clone();
+    let known = machine["host_key"]["public"].as_str().unwrap();
+    assert_eq!(keys.split(' ').nth(1), known.split(' ').nth(1), "{keys} {known}");
+    assert_eq!((&machine["live"], &machine["provider"]), (&Value::Bool(true), &Value::from("ec2")));
+    assert!(machine["cost"].as_f64().is_some_and(|cost| cost > 0.0), "{machine}");
+    // Another state directory sees it, with its owner, and does not take it for its own.
+    let other = World { place: Place::new(), ..world };
+    let seen = other.tool(&["machine", "list", "--json"]).expect(0).json();
+    assert_eq!((&seen[0]["id"], &seen[0]["owner"]), (&machine["id"], &machine["owner"]));
+    other.tool(&["audit", "--fix"]).expect(0);
+    let still = other.tool(&["terminate-ec2-instances", "--dry-run", "--json"]).expect(0).json();
+    assert_eq!(still.as_array().unwrap().len(), 1);
+    other.tool(&["terminate-ec2-instances", "--owner", "somebody@else", "--yes"]).expect(0);
+    let gone = other.tool(&["terminate-ec2-instances", "--yes", "--json"]).expect(0).json();
+    assert_eq!(gone[0]["fate"], "gone");
+}
+
+#[test]
+fn a_driver_that_is_killed_leaves_what_audit_finds_and_ends() {
+    let Some(world) = World::with_machines(small()) else { return };
+    world.tool(&["bootstrap-linux-dev", "--distros", "debian12"]).expect(0);
+    for call in ["ec2:RunInstances", "ec2:DescribeInstances"] {
+        world.aws.control.clear_log();
+        let running = world.start(&["machine", "up"]);
+        let end = std::time::Instant::now() + LIMIT;
+        while world.aws.control.count(call) == 0 {
+            assert!(std::time::Instant::now() < end && running.lives(), "{}", running.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        running.signal(Signal::KILL);
+        running.end();
+        let found = world.tool(&["audit", "--json"]);
+        // Killed before its call reached EC2 there may be nothing but a row.
+        assert!([0, 5].contains(&found.code()), "{}", found.stderr);
+        world.tool(&["audit", "--fix"]).expect(0);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_parallel_bake_that_is_interrupted_leaves_nothing() {
+    let mut place = small();
+    place.define(&[("wait", "sleep 600\n")]);
+    let Some(world) = World::with_machines(place) else { return };
+    let running = world.start(&["bootstrap-linux-dev", "--parallel"]);
+    running.wait_for("Trying wait");
+    running.signal(Signal::INT);
+    assert_eq!(running.end().code(), 130);
+    world.assert_clean();
+}
+
+#[test]
+fn a_step_that_fails_can_leave_its_machine_for_a_look_and_not_longer() {
+    let mut place = small();
+    place.define(&[("wrong", "echo this is why >&2; exit 7\n")]);
+    let Some(world) = World::with_machines(place) else { return };
+    world.tool(&["bootstrap-linux-dev", "--distros", "debian12"]).expect(3).tells(&["this is why"]);
+    world.assert_clean();
+    let kept = world.tool(&["bootstrap-linux-dev", "--distros", "debian12", "--keep-failed"]);
+    assert!(kept.stderr.contains("kept until"), "{}", kept.stderr);
+    let listed = world.tool(&["machine", "list", "--json"]).expect(0).json();
+    let id = listed[0]["id"].as_str().unwrap();
+    assert_eq!((&listed[0]["live"], &listed[0]["kept"]), (&Value::Bool(true), &Value::Bool(true)));
+    world.tool(&["machine", "exec", id, "--", "true"]).expect(0);
+    world.tool(&["machine", "down", id]).expect(0);
+    world.assert_clean();
+}
+
+#[test]
+fn commands_reach_a_machine_without_ssh() {
+    let Some(world) = World::with_machines(small()) else { return };
+    let id = world.tool(&["--connect", "ssm", "machine", "up"]).expect(0).text().trim().to_owned();
+    let done = world.tool(&["machine", "exec", &id, "--", "seq", "1", "20000"]).expect(0);
+    let expected: String = (1..=20_000).map(|n| format!("{n}\n")).collect();
+    assert_eq!(done.text(), expected, "far more than Run Command's 24,000 characters");
+    assert_eq!(world.tool(&["machine", "exec", &id, "--", "sh", "-c", "exit 9"]).code(), 9);
+    world.tool(&["machine", "down", &id]).expect(0);
+    world.assert_clean();
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_anything_is_made() {
+    let world = World::interface(small());
+    world.aws.control.set(|conditions| conditions.expired = true);
+    world.tool(&["run-tests-linux", "test-add.t"]).expect(3).tells(&["expired", "aws sso login"]);
+    world.aws.control.set(|conditions| conditions.expired = false);
+    world.tool(&["run-tests-linux", "--network", "host", "test-add.t"]).expect(2).tells(&["--network"]);
+    world.tool(&["run-tests-linux", "--connect", "ssm", "test-add.t"]).expect(2).tells(&["need SSH"]);
+    world.tool(&["run-tests-linux", "--ttl", "1h", "--timeout", "2h", "test-add.t"]).expect(2).tells(&["--ttl"]);
+    let done = world.tool(&["machine", "up", "--max-cost", "0.10"]).expect(3);
+    done.tells(&["could cost", "--max-cost"]);
+    assert_eq!(world.aws.control.count("ec2:RunInstances"), 0);
+    assert_eq!(world.aws.control.count("ec2:ImportKeyPair"), 0);
+    let mut alone = world.place.command(&["--provider", "ec2", "machine", "up"]);
+    alone.env("AWS_EC2_METADATA_DISABLED", "true");
+    Running::start(alone).end().expect(3).tells(&["AWS_PROFILE"]);
+    let mut local = world.place.command(&["run-tests-linux", "--spot", "test-add.t"]);
+    local.env_remove("AUTOMATION_PROVIDER");
+    Running::start(local).end().expect(2).tells(&["--spot", "local"]);
+}
+
+#[test]
+fn the_doctor_says_whether_an_account_can_be_used() {
+    let world = World::interface(Place::new());
+    let checks = world.strictly("doctor", &["--json"]).expect(0).json();
+    assert!(checks.as_array().unwrap().iter().all(|check| check["ok"] == true), "{checks}");
+    world.aws.control.set(|conditions| conditions.expired = true);
+    let checks = world.strictly("doctor", &["--json"]).expect(3).json();
+    assert_eq!((&checks[0]["id"], &checks[0]["ok"]), (&Value::from("credentials"), &Value::Bool(false)));
+    assert!(checks[0]["remedy"].as_str().unwrap().contains("aws sso login"), "{checks}");
+}
+
+#[test]
+fn a_call_that_is_not_allowed_names_the_permission() {
+    let world = World::interface(small());
+    world.aws.control.deny("ec2:RunInstances");
+    world.tool(&["machine", "up"]).expect(3).tells(&["RunInstances", "iam-policy"]);
+    world.assert_clean();
+}

@@ -1,0 +1,125 @@
+//! What user data does on a real machine behind an instance: it lets its driver in, proves who it is by a key that is then
+//! replaced, and ends itself.
+
+use std::time::{Duration, Instant};
+
+use automation::base::id::ResourceId;
+use automation::connection::SshConnector;
+use automation::flow::collect::{SMALL, collect};
+use automation::model::connection::{Connection, Connector};
+use automation::model::machine::{HostKey, Machine};
+use automation::model::provider::Provider;
+use automation::model::resource::{Fate, Resource};
+use automation::model::task::Command;
+use jiff::Timestamp;
+
+use super::launch::{Account, User};
+use crate::support::aws::with_machines;
+use crate::support::{images, leftovers, tool};
+
+/// How long a machine may take until it answers, and to be gone.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Where cloud-init keeps a boothook, and runs it from at every boot.
+const BOOTHOOK: &str = "/var/lib/cloud/instance/boothooks/part-001";
+
+async fn connect(machine: &Machine) -> Box<dyn Connection> {
+    SshConnector::default().connect(machine, &machine.user, LIMIT, true).await.unwrap()
+}
+
+async fn run(connection: &dyn Connection, command: &Command) -> String {
+    let done = collect(connection, command, SMALL).await.unwrap();
+    assert!(done.exit.success(), "{command:?}: {} {}", done.exit, String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+async fn output(connection: &dyn Connection, line: &str) -> String {
+    run(connection, &Command::new("sh").args(["-c", line])).await
+}
+
+/// A machine for bakes, reached and settled.
+async fn settled(user: &User, life: Duration) -> (Machine, Machine, Vec<Resource>, Box<dyn Connection>) {
+    let mut request = user.request();
+    request.expires_at = request.now + life;
+    request.volume = Some(64 << 20);
+    let (machine, rows) = user.make(&request).await.map_err(|(fault, _)| fault).unwrap();
+    let connection = connect(&machine).await;
+    let changed = user.provider.settle(&machine, connection.as_ref()).await.unwrap();
+    (machine, changed, rows, connection)
+}
+
+fn end(account: Account) {
+    let state = account.folder.path().join("emulator/machines-of-instances");
+    drop(account.aws);
+    let left = leftovers::of(&state);
+    assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+}
+
+#[tokio::test]
+async fn the_key_that_was_handed_over_proves_the_first_connection_only() {
+    if !tool::is_root() {
+        return tool::skip("port 22 is root's");
+    }
+    images::small();
+    let account = Account::of(with_machines).await;
+    let user = account.user("me@here", "").await;
+    let (machine, changed, rows, connection) = settled(&user, Duration::from_secs(3600)).await;
+    let HostKey::Exact { public } = &changed.host_key else { panic!("{changed:?}") };
+    assert_ne!(changed.host_key, machine.host_key);
+    assert_eq!(output(connection.as_ref(), "id -un; test -b /dev/hg-volume && echo volume").await, "root\nvolume\n");
+
+    // The old key proves nothing any more, the new one does, and it was made on the machine.
+    let old = SshConnector::default().connect(&machine, "root", Duration::from_secs(10), false).await;
+    let error = old.err().expect("the handed-over key must not be accepted").to_string();
+    assert!(error.contains("key"), "{error}");
+    let again = connect(&changed).await;
+    let shown = output(again.as_ref(), "ssh-keygen -y -f /etc/ssh/hg_host_ed25519_key").await;
+    assert_eq!(shown.split_whitespace().nth(1), public.split_whitespace().nth(1));
+
+    // Another boot runs the user data again, and does not bring the old one back.
+    run(again.as_ref(), &Command::new(BOOTHOOK)).await;
+    let after = output(again.as_ref(), "ssh-keygen -y -f /etc/ssh/hg_host_ed25519_key").await;
+    assert_eq!(after, shown);
+
+    assert!(user.release(&rows).await.iter().all(|fate| *fate == Fate::Gone));
+    end(account);
+}
+
+#[tokio::test]
+async fn a_machine_ends_itself_when_nobody_renews_its_lease() {
+    if !tool::is_root() {
+        return tool::skip("port 22 is root's");
+    }
+    images::small();
+    let account = Account::of(with_machines).await;
+    let user = account.user("me@here", "").await;
+    let (_, machine, rows, connection) = settled(&user, Duration::from_secs(3600)).await;
+    let lease = || async { output(connection.as_ref(), "cat /run/hg-automation/lease").await };
+    let renew = |until: Timestamp| user.provider.lease_command(&machine, until).unwrap();
+
+    // Pushed out, and never beyond the expiry.
+    run(connection.as_ref(), &renew(machine.expires_at + Duration::from_secs(9999))).await;
+    assert_eq!(lease().await.trim(), machine.expires_at.as_second().to_string());
+    // A lease that cannot be read is no life of its own; the machine goes on with the last.
+    output(connection.as_ref(), "echo nonsense >/run/hg-automation/lease; sleep 3").await;
+    run(connection.as_ref(), &renew(Timestamp::now() + Duration::from_secs(2))).await;
+
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let instances = account.instances().await;
+        if instances[0].state().unwrap().name().unwrap().as_str() == "terminated" {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{:?}; {:?}",
+            instances[0].state(),
+            user.provider.console(&machine.id).await
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    // What is gone by itself is seen gone.
+    let again: Vec<Resource> = rows.iter().map(|row| Resource { id: ResourceId::random(), ..row.clone() }).collect();
+    assert!(user.release(&again).await.iter().all(|fate| *fate == Fate::Gone));
+    end(account);
+}

@@ -1,0 +1,16 @@
+//! The side of AWS, against the emulator.
+
+mod cli;
+mod emulator;
+mod first_boot;
+mod images;
+mod launch;
+mod machines;
+mod policy;
+mod prices;
+mod purge;
+mod purge_troubles;
+mod ssm;
+
+/// The newest image of Debian 12.
+const DEBIAN: &str = "ami-0deb12000000a0002";

@@ -224,6 +224,17 @@ fn the_doctor_says_whether_an_account_can_be_used() {
 }
 
 #[test]
+fn a_list_goes_on_where_an_account_does_not_answer() {
+    let world = World::interface(small());
+    world.aws.control.set(|conditions| conditions.expired = true);
+    let done = world.tool(&["machine", "list", "--json"]).expect(0);
+    assert_eq!(done.json(), serde_json::json!([]));
+    let done = done.tells(&["`ec2` was not looked at", "expired"]);
+    assert_eq!(done.stderr.matches("was not looked at").count(), 1, "{}", done.stderr);
+    world.tool(&["audit"]).expect(3);
+}
+
+#[test]
 fn a_call_that_is_not_allowed_names_the_permission() {
     let world = World::interface(small());
     world.aws.control.deny("ec2:RunInstances");

@@ -34,6 +34,20 @@ impl Context {
     /// Looks at every provider that is or was used here, then reads the open rows with `read`: what a living run makes in
     /// between is in the journal by then.
     pub async fn looks(&self, read: impl Fn() -> Result<Vec<Resource>, Fault>) -> Result<Looks, Fault> {
+        self.looks_unless(read, |has_rows, is_default| has_rows || is_default).await
+    }
+
+    /// Looks as far as it goes, for a listing: who cannot be asked is told of, and what it has is not seen.
+    pub async fn looks_where_possible(&self) -> Result<Looks, Fault> {
+        self.looks_unless(|| Ok(Vec::new()), |_, _| false).await
+    }
+
+    /// `refuses` says whether a provider that cannot be asked is a fault: it has open rows; it is the one that was asked for.
+    async fn looks_unless(
+        &self,
+        read: impl Fn() -> Result<Vec<Resource>, Fault>,
+        refuses: fn(bool, bool) -> bool,
+    ) -> Result<Looks, Fault> {
         let mut looks = Looks::default();
         let open_before = read()?;
         for kind in [ProviderKind::Local, ProviderKind::Ec2, ProviderKind::Host] {
@@ -47,11 +61,8 @@ impl Context {
                     looks.lookers.push(provider);
                 }
                 // Rows that cannot be looked after must not pass for gone, nor for nothing.
-                Err(fault) if has_rows || self.default_provider()? == kind => return Err(fault),
-                Err(fault) => {
-                    let why = fault.chain().join(": ");
-                    self.screen.event(Event::Warning(format!("`{}` was not looked at: {why}", kind.name())));
-                }
+                Err(fault) if refuses(has_rows, self.default_provider()? == kind) => return Err(fault),
+                Err(fault) => self.not_looked_at(kind, &fault),
             }
         }
         looks.open = read()?;
@@ -79,22 +90,20 @@ impl Context {
         }
     }
 
-    /// The machines of every provider that is or was used here, whoever made them. A provider that cannot be asked is told of.
-    pub async fn survey(&self) -> Vec<(ProviderKind, Sighting)> {
+    /// The machines of every provider that was looked at, whoever made them. One that cannot be asked is told of.
+    pub async fn survey(&self, looks: &Looks) -> Vec<(ProviderKind, Sighting)> {
         let mut seen = Vec::new();
-        for kind in [ProviderKind::Local, ProviderKind::Ec2] {
-            if !self.is_looked_at(kind) {
-                continue;
-            }
-            let asked = async { self.provider(kind).await?.survey().await };
-            match asked.await {
-                Ok(sightings) => seen.extend(sightings.into_iter().map(|sighting| (kind, sighting))),
-                Err(fault) => {
-                    let why = fault.chain().join(": ");
-                    self.screen.event(Event::Warning(format!("`{}` was not looked at: {why}", kind.name())));
-                }
+        for provider in &looks.lookers {
+            match provider.survey().await {
+                Ok(sightings) => seen.extend(sightings.into_iter().map(|sighting| (provider.kind(), sighting))),
+                Err(fault) => self.not_looked_at(provider.kind(), &fault),
             }
         }
         seen
+    }
+
+    fn not_looked_at(&self, kind: ProviderKind, fault: &Fault) {
+        let why = fault.chain().join(": ");
+        self.screen.event(Event::Warning(format!("`{}` was not looked at: {why}", kind.name())));
     }
 }

@@ -52,11 +52,11 @@ enum Shown<'a> {
 /// Lists.
 pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let machines = context.journal.machines()?;
-    let looks = context.looks(|| Ok(Vec::new())).await?;
+    let looks = context.looks_where_possible().await?;
     let open = context.journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })?;
     let unmet: BTreeSet<&MachineId> =
         open.iter().filter(|row| row.kind.is_machine() && !looks.meets(row)).map(|row| &row.machine).collect();
-    let survey = context.survey().await;
+    let survey = context.survey(&looks).await;
     let now = context.now();
     let mut shown: Vec<Shown<'_>> =
         machines.iter().map(|machine| own(machine, live(machine, &looks.observed, &unmet), &survey, now)).collect();

@@ -22,6 +22,8 @@
 #[allow(dead_code, reason = "nobody orders anything here; tests do")]
 mod emulator;
 
+mod child;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -131,7 +133,7 @@ impl Side<'_> {
         }
         let began = Instant::now();
         let child = self.command(&JOB).stdout(Stdio::piped()).spawn().unwrap();
-        let (output, memory) = finish(child);
+        let (output, memory) = child::finish(child);
         let whole = began.elapsed();
         let results: serde_json::Value = serde_json::from_slice(&output).unwrap();
         assert_eq!(results["verdict"], "passed");
@@ -172,18 +174,6 @@ fn ec2_parts(aws: &Emulator, began: Instant, run: Measure) -> Measure {
         .map(|call| format!(" {} {:.2}", call.name, call.came.saturating_duration_since(began).as_secs_f64()))
         .collect();
     Measure { calls: log.len(), sequence, answers, boot, own, ..run }
-}
-
-/// The output of `child` and its peak resident memory in kB, as the kernel counted it.
-fn finish(mut child: std::process::Child) -> (Vec<u8>, i64) {
-    let mut output = Vec::new();
-    std::io::Read::read_to_end(child.stdout.as_mut().unwrap(), &mut output).unwrap();
-    // SAFETY: `rusage` is plain numbers, for which all zero bits are a value.
-    let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
-    // SAFETY: both pointers are to live values of the right types, and the child is ours and not waited for yet.
-    let waited = unsafe { libc::wait4(child.id() as libc::pid_t, &mut status, 0, &mut usage) };
-    assert!(waited > 0 && status == 0, "the main job failed");
-    (output, usage.ru_maxrss)
 }
 
 fn median(runs: &[Measure], of: impl Fn(&Measure) -> Duration) -> Duration {

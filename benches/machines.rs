@@ -13,6 +13,8 @@
     missing_docs
 )]
 
+mod child;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -240,7 +242,7 @@ fn main_job(state: &Path, table: &mut Table) {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let (output, peak) = finish(child);
+        let (output, peak) = child::finish(child);
         let results: serde_json::Value = serde_json::from_slice(&output).unwrap();
         assert_eq!(results["verdict"], "passed");
         setups.push(Duration::from_secs_f64(results["time"]["setup"].as_f64().unwrap()));
@@ -249,16 +251,4 @@ fn main_job(state: &Path, table: &mut Table) {
     let setup = format!("{:.2} s", median(setups).as_secs_f64());
     table.add("setup of the second main job", setup, "at most 3 s", String::new());
     table.add("peak memory of the driver", format!("{:.1} MB", memory as f64 / 1e3), "at most 60 MB", String::new());
-}
-
-/// The output of `child` and its peak resident memory in kB, as the kernel counted it.
-fn finish(mut child: std::process::Child) -> (Vec<u8>, i64) {
-    let mut output = Vec::new();
-    std::io::Read::read_to_end(child.stdout.as_mut().unwrap(), &mut output).unwrap();
-    // SAFETY: `rusage` is plain numbers, for which all zero bits are a value.
-    let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
-    // SAFETY: both pointers are to live values of the right types, and the child is ours and not waited for yet.
-    let waited = unsafe { libc::wait4(child.id() as libc::pid_t, &mut status, 0, &mut usage) };
-    assert!(waited > 0 && status == 0, "the main job failed");
-    (output, usage.ru_maxrss)
 }

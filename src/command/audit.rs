@@ -61,7 +61,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
                 // One that fails keeps no other from being removed.
                 false => match fix(&context, finding, &remaining, now).await {
                     Ok(fate) => fate,
-                    Err(fault) => format!("stays: {}", fault.chain().join(": ")),
+                    Err(fault) => format!("stays: {}", fault.line()),
                 },
             };
             fixed.push((finding.clone(), fate));

@@ -82,7 +82,7 @@ pub async fn run(context: &Context, kinds: &[ResourceKind], options: &Options) -
     let account = context.ec2_account().await;
     let found = find(&account, kinds, &options.filter(context.now())).await?;
     for (kind, fault) in &found.unseen {
-        let why = fault.chain().join(": ");
+        let why = fault.line();
         context.screen.event(Event::Warning(format!("{} cannot be looked at: {why}", several(*kind))));
     }
     if options.dry_run || found.items.is_empty() {

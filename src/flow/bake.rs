@@ -174,7 +174,7 @@ async fn keep(lease: Lease, fault: Fault) -> Fault {
         }
         // It could not be left, so it was released, as far as that went.
         Err(second) => {
-            let why = second.chain().join(": ");
+            let why = second.line();
             Fault { left: second.left, ..fault }.hint(format!("The machine could not be kept: {why}"))
         }
     }

@@ -154,7 +154,7 @@ fn heartbeat(stage: &Stage, machine: &Machine) -> tokio::task::JoinHandle<()> {
                 stage.tell(Event::Warning(format!(
                     "cannot renew the lease of {}, it will end by itself: {}",
                     machine.id,
-                    fault.chain().join(": ")
+                    fault.line()
                 )));
             }
         }
@@ -329,7 +329,7 @@ pub async fn undo(stage: &Stage, machine: &MachineId, fault: Fault) -> Fault {
     match released {
         Ok(left) if left.is_empty() => fault,
         Ok(left) => fault.leaving(these(&left)),
-        Err(second) => fault.leaving(Left::Unknown(second.chain().join(": "))),
+        Err(second) => fault.leaving(Left::Unknown(second.line())),
     }
 }
 
@@ -389,7 +389,7 @@ pub async fn with_machine<T>(
             Ended { result, left, cost }
         }
         Err(fault) => {
-            stage.tell(Event::Warning(format!("cannot release {}: {}", request.id, fault.chain().join(": "))));
+            stage.tell(Event::Warning(format!("cannot release {}: {}", request.id, fault.line())));
             Ended { result, left: open_rows(stage, &request.id), cost }
         }
     }
@@ -416,7 +416,7 @@ pub async fn remove_files(connection: &dyn Connection, clean: &Stepped) -> Optio
     match collect(connection, &clean.command, limits).await {
         Ok(collected) if collected.exit.success() => None,
         Ok(collected) => Some(format!("{}: {}", collected.exit, String::from_utf8_lossy(&collected.stderr).trim())),
-        Err(fault) => Some(fault.chain().join(": ")),
+        Err(fault) => Some(fault.line()),
     }
 }
 
@@ -429,7 +429,7 @@ fn close_files(stage: &Stage, machine: &MachineId, why: Option<&str>) {
             Some(why) => stage.journal.note(&row.id, why),
         };
         if let Err(fault) = told {
-            stage.tell(Event::Warning(fault.chain().join(": ")));
+            stage.tell(Event::Warning(fault.line()));
         }
     }
 }
@@ -438,7 +438,7 @@ fn close_files(stage: &Stage, machine: &MachineId, why: Option<&str>) {
 fn open_rows(stage: &Stage, machine: &MachineId) -> Vec<Resource> {
     let filter = ResourceFilter { machine: Some(machine.clone()), open: true, ..ResourceFilter::default() };
     stage.journal.resources(&filter).unwrap_or_else(|fault| {
-        stage.tell(Event::Warning(format!("cannot tell what is left of {machine}: {}", fault.chain().join(": "))));
+        stage.tell(Event::Warning(format!("cannot tell what is left of {machine}: {}", fault.line())));
         Vec::new()
     })
 }

@@ -140,7 +140,7 @@ impl Removal<'_> {
             _ if !tried.contains(&item.id) => Fate::Stays("not tried: interrupted".to_owned()),
             (Ok(there), _) if !there.contains_key(&item.id) => Fate::Gone,
             (_, Some(reason)) => Fate::Stays(reason.clone()),
-            (Err(fault), None) => Fate::Stays(format!("not seen gone: {}", fault.chain().join(": "))),
+            (Err(fault), None) => Fate::Stays(format!("not seen gone: {}", fault.line())),
             (Ok(there), None) => Fate::Stays(self.unfinished(kind, there.get(&item.id).map_or("", String::as_str))),
         };
         items.into_iter().map(|item| Outcome { item: item.clone(), fate: fate(item) }).collect()

@@ -65,7 +65,7 @@ pub async fn release(
                 continue;
             }
             Ok(Ok(Fate::Stays(reason))) => reason,
-            Ok(Err(fault)) => fault.chain().join(": "),
+            Ok(Err(fault)) => fault.line(),
             Err(expired) => expired.to_string(),
         };
         trouble = trouble.or(journal.note(&row.id, &reason).err());

@@ -257,7 +257,7 @@ async fn tests(
 /// A runner that could not be started because the connection was gone: no test ran, and that is what its report will say.
 fn lost_at_start(started: Result<Exit, Fault>) -> Result<Exit, Fault> {
     match started {
-        Err(fault) if fault.kind == FaultKind::Infrastructure => Ok(Exit::Lost(fault.chain().join(": "))),
+        Err(fault) if fault.kind == FaultKind::Infrastructure => Ok(Exit::Lost(fault.line())),
         started => started,
     }
 }

@@ -99,6 +99,11 @@ impl Fault {
         }
         lines
     }
+
+    /// The same in one line.
+    pub fn line(&self) -> String {
+        self.chain().join(": ")
+    }
 }
 
 impl fmt::Display for Fault {
@@ -109,7 +114,7 @@ impl fmt::Display for Fault {
 
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.kind, self.chain().join(": "))
+        write!(f, "{:?}: {}", self.kind, self.line())
     }
 }
 

@@ -103,7 +103,7 @@ impl Context {
     }
 
     fn not_looked_at(&self, kind: ProviderKind, fault: &Fault) {
-        let why = fault.chain().join(": ");
+        let why = fault.line();
         self.screen.event(Event::Warning(format!("`{}` was not looked at: {why}", kind.name())));
     }
 }

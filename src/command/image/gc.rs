@@ -172,7 +172,7 @@ fn fate(removed: Result<(), Fault>, dry_run: bool) -> String {
     match removed {
         Ok(()) if dry_run => "would be removed".to_owned(),
         Ok(()) => "removed".to_owned(),
-        Err(fault) => format!("stays: {}", fault.chain().join(": ")),
+        Err(fault) => format!("stays: {}", fault.line()),
     }
 }
 

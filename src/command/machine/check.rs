@@ -62,7 +62,7 @@ async fn clauses(session: &Session, connection: &dyn Connection, suite: &dyn Sui
     let mut checks = vec![clause("ssh", true, "key login, host key proved".to_owned(), "")];
     let put = put_parts(connection, suite, &folder).await;
     let remedy = "add `Subsystem sftp internal-sftp` to /etc/ssh/sshd_config and reload sshd";
-    let found = put.as_ref().err().map_or_else(|| "works".to_owned(), |fault| fault.chain().join(": "));
+    let found = put.as_ref().err().map_or_else(|| "works".to_owned(), |fault| fault.line());
     checks.push(clause("sftp", put.is_ok(), found, remedy));
     remove_folder(connection, &folder).await?;
     if put.is_ok() {

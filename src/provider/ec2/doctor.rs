@@ -27,7 +27,7 @@ pub async fn checks(clients: &Clients, address_url: &str) -> Vec<Check> {
 }
 
 fn broken(name: &str, fault: Fault) -> Check {
-    let found = fault.chain().join(": ");
+    let found = fault.line();
     match fault.hint {
         Some(hint) => Check::bad(name, found, hint),
         None => Check { remedy: None, ..Check::bad(name, found, "") },

@@ -116,7 +116,7 @@ impl Launch<'_> {
             if Attempts::wants_zones(&attempt, class) && offers.is_none() {
                 offers = Some(self.offers().await.unwrap_or_else(|fault| {
                     // The lack of room is what the user must hear of in the end, not this.
-                    self.sink.event(Event::Warning(fault.chain().join(": ")));
+                    self.sink.event(Event::Warning(fault.line()));
                     Vec::new()
                 }));
             }
@@ -124,7 +124,7 @@ impl Launch<'_> {
             let zones: Vec<String> = zones.map(|(_, zone)| zone.clone()).collect();
             attempts.failed(&attempt, class, &zones);
             last = trouble::fault(&self.doing(&attempt), error);
-            self.sink.event(Event::Detail(last.chain().join(": ")));
+            self.sink.event(Event::Detail(last.line()));
         }
         Err(last)
     }

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use crate::base::id::MachineId;
 use crate::model::fault::Fault;
 use crate::model::resource::{Observed, Resource, ResourceKind};
+use crate::provider::ec2::purge::{interfaces, volumes};
 use crate::provider::ec2::tags::{self, RowName};
-use crate::provider::ec2::{instances, launch, survey, trouble};
+use crate::provider::ec2::{instances, launch, trouble};
 
 /// The states in which a spot request can still make an instance, or has one.
 const SPOT_STATES: [SpotInstanceState; 3] =
@@ -65,8 +66,8 @@ impl Here<'_> {
         let ours = || Filter::builder().name("tag-key").values(tags::MACHINE).build();
         let (instances, volumes, interfaces) = futures_util::future::try_join3(
             instances::find(ec2, ours()),
-            survey::volumes(ec2, ours()),
-            network_interfaces(ec2, ours()),
+            volumes::list(ec2, ours()),
+            interfaces::list(ec2, ours()),
         )
         .await?;
         let for_us = |tagged: &[Tag]| is_for_us(tagged, owner, state_id, now);
@@ -123,10 +124,4 @@ impl Here<'_> {
         let id = interface.network_interface_id()?;
         self.of(ResourceKind::NetworkInterface, interface.tag_set(), "-eth0", id)
     }
-}
-
-async fn network_interfaces(ec2: &aws_sdk_ec2::Client, filter: Filter) -> Result<Vec<NetworkInterface>, Fault> {
-    let pages = ec2.describe_network_interfaces().filters(filter).max_results(500).into_paginator();
-    let found = pages.items().send().collect::<Result<Vec<_>, _>>().await;
-    found.map_err(|error| trouble::fault("list network interfaces", error))
 }

@@ -10,16 +10,10 @@ use crate::base::id::RunId;
 use crate::model::event::NoSink;
 use crate::model::fault::Fault;
 use crate::model::machine::Sighting;
+use crate::provider::ec2::instances;
 use crate::provider::ec2::prices::{Prices, Wanted};
+use crate::provider::ec2::purge::volumes;
 use crate::provider::ec2::tags;
-use crate::provider::ec2::{instances, trouble};
-
-/// All volumes that `filter` lets through, in pages.
-pub async fn volumes(ec2: &aws_sdk_ec2::Client, filter: Filter) -> Result<Vec<Volume>, Fault> {
-    let pages = ec2.describe_volumes().filters(filter).max_results(500).into_paginator();
-    let found = pages.items().send().collect::<Result<Vec<_>, _>>().await;
-    found.map_err(|error| trouble::fault("list volumes", error))
-}
 
 /// The machines of every owner in `region`, with what they have cost until `now` where the price is to be had.
 pub async fn survey(
@@ -29,9 +23,11 @@ pub async fn survey(
     now: Timestamp,
 ) -> Result<Vec<Sighting>, Fault> {
     let ours = |key: &str| Filter::builder().name("tag-key").values(key).build();
-    let (found, volumes) =
-        futures_util::future::try_join(instances::find(ec2, ours(tags::OWNER)), volumes(ec2, ours(tags::MACHINE)))
-            .await?;
+    let (found, volumes) = futures_util::future::try_join(
+        instances::find(ec2, ours(tags::OWNER)),
+        volumes::list(ec2, ours(tags::MACHINE)),
+    )
+    .await?;
     let sizes = sizes(&volumes);
     let mut sightings = Vec::new();
     for instance in &found {

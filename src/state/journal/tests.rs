@@ -155,7 +155,7 @@ fn a_plan_is_written_whole_or_not_at_all() {
     let resources = [planned("hg-1", ResourceKind::Rootfs)];
     let error = story.journal.plan(&id("r-unknown"), ProviderKind::Local, &resources, at(1)).unwrap_err();
     assert_eq!(error.kind, FaultKind::Infrastructure);
-    assert!(error.chain().join(": ").contains("FOREIGN KEY"), "{error:?}");
+    assert!(error.line().contains("FOREIGN KEY"), "{error:?}");
     assert!(story.open_rows().is_empty());
     assert!(story.journal.gone(&id("nosuchrow"), at(1)).unwrap_err().message.contains("holds no resource `nosuchrow`"));
 }

@@ -139,7 +139,7 @@ impl ImageStore for Ec2Images {
             if let Some(id) = pending.and_then(Image::image_id) {
                 // Where it fails it is made here, whoever began it.
                 if let Err(fault) = self.until_whole(id, sink).await {
-                    sink.event(Event::Warning(fault.chain().join(": ")));
+                    sink.event(Event::Warning(fault.line()));
                 }
             }
         }

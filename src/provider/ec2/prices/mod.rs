@@ -91,7 +91,7 @@ impl Prices {
         match self.ask(wanted, now).await {
             Ok(quote) => Some(quote),
             Err(fault) => {
-                let reason = fault.chain().join(": ");
+                let reason = fault.line();
                 sink.event(Event::Warning(format!("The price of `{}` is not known: {reason}.", wanted.instance_type)));
                 None
             }

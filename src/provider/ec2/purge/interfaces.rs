@@ -2,7 +2,6 @@
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, NetworkInterface};
-use futures_util::future::try_join_all;
 
 use super::each::each;
 use super::search;
@@ -12,12 +11,7 @@ use crate::model::resource::ResourceKind;
 use crate::provider::ec2::trouble;
 
 pub async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
-    let found = try_join_all(
-        search::searches()
-            .into_iter()
-            .map(|search| async { Ok::<_, Fault>(list(ec2, search).await?.iter().filter_map(item).collect()) }),
-    );
-    Ok(search::merged(found.await?))
+    search::everywhere(|search| async { Ok(list(ec2, search).await?.iter().filter_map(item).collect()) }).await
 }
 
 /// The interfaces that a filter gives, of whomever they are.

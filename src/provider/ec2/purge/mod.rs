@@ -8,13 +8,13 @@ mod each;
 mod identities;
 mod images;
 pub(super) mod instances;
-mod interfaces;
+pub(super) mod interfaces;
 mod key_pairs;
 mod search;
 mod security_groups;
 mod snapshots;
 mod spot_requests;
-mod volumes;
+pub(super) mod volumes;
 
 use std::sync::Arc;
 

@@ -55,6 +55,15 @@ pub fn time(at: Option<&DateTime>) -> Option<Timestamp> {
     Timestamp::from_second(at?.secs()).ok()
 }
 
+/// What all [`searches`] find, each asked of `ask`, side by side.
+pub async fn everywhere<F, Fut>(ask: F) -> Result<Vec<Item>, Fault>
+where
+    F: Fn(Filter) -> Fut,
+    Fut: Future<Output = Result<Vec<Item>, Fault>>,
+{
+    Ok(merged(futures_util::future::try_join_all(searches().into_iter().map(ask)).await?))
+}
+
 /// The results of several searches as one, each item once.
 pub fn merged(found: Vec<Vec<Item>>) -> Vec<Item> {
     let items: BTreeMap<String, Item> = found.into_iter().flatten().map(|item| (item.id.clone(), item)).collect();

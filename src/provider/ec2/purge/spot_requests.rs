@@ -2,7 +2,6 @@
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, SpotInstanceRequest};
-use futures_util::future::try_join_all;
 
 use super::each::Denied;
 use super::search;
@@ -15,12 +14,7 @@ use crate::provider::ec2::trouble::{self, Class};
 const STATES: [&str; 3] = ["open", "active", "disabled"];
 
 pub async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
-    let found = try_join_all(
-        search::searches()
-            .into_iter()
-            .map(|search| async { Ok::<_, Fault>(list(ec2, search).await?.iter().filter_map(item).collect()) }),
-    );
-    Ok(search::merged(found.await?))
+    search::everywhere(|search| async { Ok(list(ec2, search).await?.iter().filter_map(item).collect()) }).await
 }
 
 async fn list(ec2: &Client, search: Filter) -> Result<Vec<SpotInstanceRequest>, Fault> {

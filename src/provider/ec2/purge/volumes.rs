@@ -2,7 +2,6 @@
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Volume};
-use futures_util::future::try_join_all;
 
 use super::each::each;
 use super::search;
@@ -15,15 +14,11 @@ use crate::provider::ec2::trouble;
 const PAGE: i32 = 500;
 
 pub async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
-    let found = try_join_all(
-        search::searches()
-            .into_iter()
-            .map(|search| async { Ok::<_, Fault>(list(ec2, search).await?.iter().filter_map(item).collect()) }),
-    );
-    Ok(search::merged(found.await?))
+    search::everywhere(|search| async { Ok(list(ec2, search).await?.iter().filter_map(item).collect()) }).await
 }
 
-async fn list(ec2: &Client, search: Filter) -> Result<Vec<Volume>, Fault> {
+/// The volumes that a filter gives, of whomever they are.
+pub async fn list(ec2: &Client, search: Filter) -> Result<Vec<Volume>, Fault> {
     let pages = ec2.describe_volumes().filters(search).into_paginator().page_size(PAGE);
     pages.items().send().try_collect().await.map_err(|error| trouble::fault("list the volumes", error))
 }

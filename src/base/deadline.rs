@@ -60,9 +60,46 @@ impl Deadline {
     }
 }
 
+/// Pauses that double: short for what is over soon, long for what takes its time.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Pace {
+    /// The first and the longest pause.
+    pub fn new((first, longest): (Duration, Duration)) -> Self {
+        Self { next: first, longest }
+    }
+
+    /// How long the next pause will be.
+    pub fn next(&self) -> Duration {
+        self.next
+    }
+
+    /// Waits; the next time twice as long.
+    pub async fn pause(&mut self) {
+        let pause = self.next;
+        self.next = (pause * 2).min(self.longest);
+        tokio::time::sleep(pause).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_double_up_to_the_longest() {
+        let (began, mut pace) =
+            (tokio::time::Instant::now(), Pace::new((Duration::from_secs(1), Duration::from_secs(3))));
+        for whole in [1, 3, 6, 9] {
+            pace.pause().await;
+            assert_eq!(began.elapsed().as_secs(), whole);
+        }
+        assert_eq!(pace.next(), Duration::from_secs(3));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn says_what_it_waited_for() {

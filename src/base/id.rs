@@ -62,6 +62,10 @@ id_type! {
     /// One row of the journal: a ULID in lower case.
     ResourceId
 }
+id_type! {
+    /// One start of a task on a machine: sixteen random characters. What bears the same id starts at most once.
+    TaskId
+}
 
 /// The last `n` characters of a fresh ULID in lower case: all of them from its random part for `n` up to 16.
 fn random_suffix(n: usize) -> String {
@@ -87,6 +91,13 @@ impl ResourceId {
     /// A new random id that sorts by the time it was made.
     pub fn random() -> Self {
         Self(random_suffix(26))
+    }
+}
+
+impl TaskId {
+    /// A new random id.
+    pub fn random() -> Self {
+        Self(random_suffix(16))
     }
 }
 

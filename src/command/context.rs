@@ -336,6 +336,7 @@ impl Context {
             sink,
             clock: Arc::new(Timestamp::now),
             stop: CancellationToken::new(),
+            detach: CancellationToken::new(),
             run,
             owner: self.owner.clone(),
             grace: self.grace(),

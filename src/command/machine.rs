@@ -4,6 +4,7 @@ mod check;
 mod copy;
 mod down;
 mod exec;
+mod fleet;
 mod list;
 mod up;
 
@@ -21,7 +22,7 @@ pub enum Command {
     List(list::Args),
     /// Log in, or run one command with a terminal
     Ssh(exec::SshArgs),
-    /// Run a command; its output and exit status come through apart
+    /// Run a command on one machine or many; its output and exit status come through apart
     Exec(exec::ExecArgs),
     /// Copy files and folders to or from a machine
     Cp(copy::Args),
@@ -59,8 +60,12 @@ fn find(context: &Context, text: &str) -> Result<Machine, Fault> {
         _ => {
             let known: Vec<&str> = machines.iter().map(|machine| machine.id.as_str()).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            Err(Fault::usage(format!("no machine `{text}` (there are: {known})"))
-                .hint("`automation machine up` makes one."))
+            let fault = Fault::usage(format!("no machine `{text}` (there are: {known})"));
+            let ids = machines.iter().map(|machine| machine.id.as_str());
+            Err(match crate::base::text::nearest(text, ids) {
+                Some(near) => fault.hint(format!("Did you mean `{near}`?")),
+                None => fault.hint("`automation machine up` makes one."),
+            })
         }
     }
 }

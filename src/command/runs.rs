@@ -95,6 +95,7 @@ fn standing(run: &Shown<'_>) -> String {
     match (run.record.state, run.alive, run.record.exit_code) {
         (RunState::Running, true, _) => "running".to_owned(),
         (RunState::Running, false, _) => "driver died".to_owned(),
+        (RunState::Detached, _, _) => "detached".to_owned(),
         (RunState::Ended, _, code) => code.map_or_else(|| "ended".to_owned(), |code| format!("exit {code}")),
     }
 }

@@ -101,6 +101,10 @@ impl Process for SshProcess {
         self.writer.window_change(size.columns, size.rows, 0, 0).await.map_err(|_| self.link.lost())
     }
 
+    async fn signal(&mut self, name: &str) -> Result<(), ConnectionError> {
+        self.writer.signal(Sig::Custom(name.to_owned())).await.map_err(|_| self.link.lost())
+    }
+
     fn exit(&self) -> Exit {
         match &self.exit {
             Some(exit) => exit.clone(),

@@ -15,6 +15,7 @@ use crate::model::provider::Provider;
 pub mod audit;
 pub mod bake;
 pub mod collect;
+pub mod fleet;
 pub mod lease;
 pub mod purge;
 pub mod release;
@@ -39,6 +40,8 @@ pub struct Stage {
     pub clock: Clock,
     /// Cancelled when the user or the system asks to stop; releasing goes on regardless.
     pub stop: CancellationToken,
+    /// Cancelled when the user asks to leave the task running and go.
+    pub detach: CancellationToken,
     /// The run that all this belongs to.
     pub run: RunId,
     /// The person it belongs to.

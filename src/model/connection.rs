@@ -134,6 +134,12 @@ pub trait Process: Send {
     /// Tells its terminal that the window has another size.
     async fn resize(&self, size: WindowSize) -> Result<(), ConnectionError>;
 
+    /// Asks for a signal, by its name without `SIG`, to the command and the processes of its group. Nobody says whether it was
+    /// sent: not every way to a machine can send one, and those that cannot do nothing.
+    async fn signal(&mut self, _name: &str) -> Result<(), ConnectionError> {
+        Ok(())
+    }
+
     /// How it ended; to be asked after [`Process::next`] gave `None`. A channel that closed without a status is
     /// [`Exit::Lost`].
     fn exit(&self) -> Exit;
@@ -180,6 +186,12 @@ pub trait Connection: Send + Sync {
 
     /// Copies a file or a folder to `local`, in the same manner.
     async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError>;
+
+    /// Whether a command's standard input stays open for as long as somebody holds it. Without that, a command cannot learn
+    /// from its input that its caller has gone.
+    fn holds_stdin(&self) -> bool {
+        true
+    }
 
     /// Says goodbye. A connection that is dropped instead is closed without ceremony.
     async fn close(&self);

@@ -11,6 +11,8 @@ use crate::base::id::RunId;
 pub enum RunState {
     /// Its driver is (or was, when killed) at work.
     Running,
+    /// Its task goes on by itself on a machine that lives until its expiry; nobody drives it.
+    Detached,
     /// It ended and said so.
     Ended,
 }

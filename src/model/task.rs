@@ -2,6 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::connection::Chunk;
+use crate::model::fault::Fault;
+use crate::model::outcome::Exit;
+
 /// A command on a machine; mirrors [`std::process::Command`]. Words and variables travel quoted, never substituted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Command {
@@ -104,4 +111,41 @@ pub struct Script {
     pub env: Vec<(String, String)>,
     /// How long it may take.
     pub limit: Duration,
+}
+
+/// How much of a task's output somebody has, in bytes from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Offsets {
+    /// Of standard output.
+    pub stdout: u64,
+    /// Of standard error.
+    pub stderr: u64,
+}
+
+/// What the machine wrote down at the end of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// How the task's own process ended; never [`Exit::Lost`].
+    pub exit: Exit,
+    /// When it began, by the machine's clock.
+    pub started_at: Timestamp,
+    /// When it ended, by the machine's clock.
+    pub ended_at: Timestamp,
+    /// The most memory that one of its processes was seen to use, in bytes, or all of them where the machine counts that.
+    pub peak_memory: Option<u64>,
+    /// The bytes of output that the machine holds, with the marks of what was left out.
+    pub output: Offsets,
+    /// Whether output beyond the cap, or for which the machine had no room, was left out.
+    pub capped: bool,
+    /// Whether it was told to stop.
+    pub cancelled: bool,
+}
+
+/// Where a task's output is kept, byte for byte.
+pub trait TaskOutput: Send + Sync {
+    /// How much of every stream is kept.
+    fn offsets(&self) -> Offsets;
+
+    /// Keeps a piece, whole or not at all; it is shown as well.
+    fn append(&self, chunk: &Chunk) -> Result<(), Fault>;
 }

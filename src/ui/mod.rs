@@ -14,6 +14,7 @@ use crate::model::connection::Chunk;
 use crate::model::event::{Event, Sink};
 
 pub mod confirm;
+pub mod prefix;
 pub mod table;
 
 /// Where the output of the user's own task goes.
@@ -197,5 +198,20 @@ impl Screen {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Screen {
+    /// Prints whole lines of output, beside what moves on the terminal. A reader that went away is no reason to lose the rest.
+    pub fn lines(&self, chunk: &Chunk) {
+        let state = self.state();
+        let write = || match chunk {
+            Chunk::Stdout(bytes) => std::io::stdout().lock().write_all(bytes),
+            Chunk::Stderr(bytes) => std::io::stderr().lock().write_all(bytes),
+        };
+        let _ = match &state.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        };
     }
 }

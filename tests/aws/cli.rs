@@ -16,9 +16,9 @@ const BAKE_LIMIT: Duration = Duration::from_secs(25 * 60);
 
 /// An emulated account and the tool in surroundings of its own. Dropped in this order: what the tool left is looked at by the
 /// emulator's end.
-struct World {
-    aws: Emulator,
-    place: Place,
+pub struct World {
+    pub aws: Emulator,
+    pub place: Place,
     _folder: tempfile::TempDir,
 }
 
@@ -39,7 +39,7 @@ impl World {
         Self { aws: interface_only(folder.path()), place, _folder: folder }
     }
 
-    fn start(&self, arguments: &[&str]) -> Running {
+    pub fn start(&self, arguments: &[&str]) -> Running {
         self.aws.control.lenient();
         self.begin(arguments)
     }
@@ -65,7 +65,7 @@ impl World {
     }
 
     /// Nothing of a machine is there, by journal and by account.
-    fn assert_clean(&self) {
+    pub fn assert_clean(&self) {
         self.strictly("audit", &[]).expect(0);
         let listed = self.strictly("terminate-ec2-instances", &["--dry-run", "--json"]).expect(0).json();
         assert_eq!(listed, serde_json::json!([]));

@@ -1,6 +1,6 @@
 //! The side of AWS, against the emulator.
 
-mod cli;
+pub mod cli;
 mod emulator;
 mod first_boot;
 mod images;

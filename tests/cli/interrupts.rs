@@ -65,7 +65,8 @@ fn while_a_machine_boots() {
         let done = running.end_within(LIMIT);
         match done.code() {
             0 => drop(place.run(&["machine", "down", done.text().trim()]).expect(0)),
-            _ => drop(done.expect(130).tells(&["Nothing is left behind"])),
+            // The signal may also have come before the first thing was made, and then that is what is said.
+            _ => drop(done.expect(130).tells(&["Interrupted", "othing is left behind"])),
         }
         place.assert_certified(&place.latest_of("machine up"));
         place.assert_clean();

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod features;
+mod fleet;
 mod hosts;
 mod images;
 mod interrupts;

@@ -5,6 +5,7 @@ mod audit_command;
 mod bake;
 mod cloud;
 mod cost;
+mod fleet;
 mod host;
 mod lease;
 mod suite;
@@ -191,6 +192,7 @@ impl Theatre {
             sink: events.clone(),
             clock: Arc::new(move || later(start, began.elapsed())),
             stop: CancellationToken::new(),
+            detach: CancellationToken::new(),
             run,
             owner: "ann@example".into(),
             grace: GRACE,

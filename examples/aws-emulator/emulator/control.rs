@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::call::Call;
 use super::http::Response;
+use super::lines::Lines;
 
 /// A call that came in.
 #[derive(Debug, Clone)]
@@ -107,7 +108,11 @@ struct State {
 
 /// Orders and log; shared by the proxy and the tests.
 #[derive(Debug, Default)]
-pub struct Control(Mutex<State>);
+pub struct Control {
+    state: Mutex<State>,
+    /// Faults of the lines to instances.
+    pub lines: Lines,
+}
 
 /// What the proxy does with a call.
 pub struct Verdict {
@@ -123,7 +128,7 @@ pub struct Verdict {
 
 impl Control {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn order(&self, name: &str, only: Option<(&str, &str)>, effect: Effect, left: Option<usize>) {

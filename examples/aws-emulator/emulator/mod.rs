@@ -7,6 +7,7 @@ pub mod call;
 pub mod control;
 mod ec2;
 mod http;
+pub mod lines;
 mod machines;
 mod moto;
 mod pricing;

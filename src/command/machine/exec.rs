@@ -2,6 +2,7 @@
 
 use crate::command::context::Context;
 use crate::command::error::exit;
+use crate::command::machine::fleet::FleetArgs;
 use crate::connection::interactive;
 use crate::model::connection::Connection;
 use crate::model::fault::Fault;
@@ -18,14 +19,50 @@ pub struct SshArgs {
     command: Vec<String>,
 }
 
+/// What stands below the help of `machine exec`.
+const EXEC_HELP: &str = "\
+On one machine the command is joined with our own standard input, output and error, and its status is ours. With `--all` or \
+`--machines` it runs on many at once without input, every line of output comes behind its machine's id, and the status is 0 where \
+it succeeded everywhere, 1 where it failed somewhere, 4 where a machine was not reached or an end is not known.";
+
 /// Run a command; its output and exit status come through apart.
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "automation machine exec ID -- COMMAND...\n       \
+                      automation machine exec --all|--machines ID,ID [OPTIONS] -- COMMAND...",
+    after_help = EXEC_HELP
+)]
 pub struct ExecArgs {
-    /// The machine's id
-    machine: String,
-    /// The command and its arguments; no shell comes in between
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    #[command(flatten)]
+    fleet: FleetArgs,
+    /// The command and its arguments, behind the machine's id where there is one alone; no shell comes in between
+    #[arg(
+        required_unless_present = "dry_run",
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    words: Vec<String>,
+}
+
+impl ExecArgs {
+    /// The machine, where there is one alone, and the command.
+    fn split(mut self) -> Result<(FleetArgs, Option<String>, Vec<String>), Fault> {
+        let machine = (!self.fleet.wanted() && !self.words.is_empty()).then(|| self.words.remove(0));
+        // The words after the id come as they were typed, with what set them apart from it.
+        if machine.is_some() && self.words.first().is_some_and(|word| word == "--") {
+            self.words.remove(0);
+        }
+        if let Some(option) = machine.as_deref().filter(|id| id.starts_with('-')) {
+            return Err(
+                Fault::usage(format!("there is no option `{option}`")).hint("See `automation machine exec --help`.")
+            );
+        }
+        if self.words.is_empty() && !self.fleet.dry_run() {
+            return Err(Fault::usage("there is no command to run").hint("Give it after `--`."));
+        }
+        Ok((self.fleet, machine, self.words))
+    }
 }
 
 /// Logs in.
@@ -46,10 +83,14 @@ pub async fn ssh(context: &Context, args: SshArgs) -> Result<i32, Fault> {
 
 /// Runs the command.
 pub async fn exec(context: &Context, args: ExecArgs) -> Result<i32, Fault> {
-    let machine = super::find(context, &args.machine)?;
-    let connection = super::connect(context, &machine).await?;
-    let mut words = args.command.into_iter();
+    let (fleet, machine, words) = args.split()?;
+    let mut words = words.into_iter();
     let command = Command::new(words.next().unwrap_or_default()).args(words);
+    let Some(machine) = machine else {
+        return super::fleet::run(context, &fleet, &command).await;
+    };
+    let machine = super::find(context, &machine)?;
+    let connection = super::connect(context, &machine).await?;
     let exit = join(connection.as_ref(), &command).await?;
     connection.close().await;
     status(context, &exit)

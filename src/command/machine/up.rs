@@ -9,7 +9,7 @@ use crate::command::machine_args::MachineArgs;
 use crate::command::session::{Ending, Session};
 use crate::flow::bake::{Options, bake};
 use crate::flow::later;
-use crate::flow::lease::{Lease, undo};
+use crate::flow::lease::{Lease, undo, until_stopped};
 use crate::model::fault::Fault;
 use crate::model::machine::{Hardware, Machine, ProviderKind};
 use crate::model::provider::MachineRequest;
@@ -87,10 +87,19 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
 async fn make(session: &Session, request: MachineRequest) -> Result<Machine, Fault> {
     let step = session.stage.step(format!("Booting {} from {}", request.id, request.image));
     let mut lease = Lease::acquire(&session.stage, &request).await?;
-    // A machine is handed over only when somebody can log in.
-    match lease.connect(&request.user).await {
+    // A machine is handed over only when somebody can log in, and not to somebody who no longer wants it.
+    let ready = match lease.connect(&request.user).await {
         Ok(connection) => {
-            connection.close().await;
+            let goodbye = async {
+                connection.close().await;
+                Ok(())
+            };
+            until_stopped(&session.stage, goodbye).await
+        }
+        Err(fault) => Err(fault),
+    };
+    match ready {
+        Ok(()) => {
             let machine = lease.leave().await?;
             step.done(&session.stage);
             Ok(machine)

@@ -9,7 +9,7 @@ use aws_sdk_ssm::Client;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::types::{InstanceInformationStringFilter, PingStatus};
 
-use crate::base::deadline::Deadline;
+use crate::base::deadline::{Deadline, Pace};
 use crate::connection::ssm::protocol::{Progress, progress};
 use crate::model::connection::ConnectionError;
 
@@ -37,8 +37,8 @@ const LIMIT: Duration = Duration::from_secs(135);
 /// How long the service may not know of a command that it has just accepted.
 const UNKNOWN_LIMIT: Duration = Duration::from_secs(15);
 
-/// The pause between two looks at a script starts at the first and grows by half up to the second.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// The pause between two looks at a script starts at the first and doubles up to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// How long taking a script back may take.
 const CANCEL_LIMIT: Duration = Duration::from_secs(10);
@@ -104,10 +104,9 @@ impl Agent {
     /// Looks at a command until its script has run.
     async fn output(&self, command: &str) -> Result<String, ConnectionError> {
         let unknown = Deadline::after(UNKNOWN_LIMIT, "the service to know its own command");
-        let mut pause = PAUSE.0;
+        let mut pace = Pace::new(PAUSES);
         loop {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(PAUSE.1);
+            pace.pause().await;
             let asked =
                 self.client.get_command_invocation().command_id(command).instance_id(&self.instance).send().await;
             let found = match asked {

@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::base::deadline::Deadline;
+use crate::base::deadline::{Deadline, Pace};
 use crate::connection::keys::suffix;
 use crate::connection::ssm::agent::{Agent, Ping, Runner};
 use crate::connection::ssm::process::Session;
@@ -47,7 +47,7 @@ use crate::model::task::Command;
 /// How long the machine may hold back its answer while a command has nothing new to tell, seconds.
 const HOLD: u64 = 15;
 
-/// The pause between two looks at a machine that boots starts at the first and grows by half up to the second.
+/// The pause between two looks at a machine that boots starts at the first and doubles up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(3));
 
 /// Opens connections over SSM.
@@ -88,7 +88,7 @@ async fn open(session: Session, user: &str, limit: Duration, patient: bool) -> R
         return Err(ConnectionError::Invalid(format!("`{}` is no user's name", user.escape_debug())));
     }
     let deadline = Deadline::after(limit, "the SSM agent");
-    let mut pause = BACKOFF.0;
+    let mut pace = Pace::new(BACKOFF);
     let mut last = None;
     loop {
         match deadline.bound(attempt(&session, user)).await {
@@ -97,11 +97,10 @@ async fn open(session: Session, user: &str, limit: Duration, patient: bool) -> R
             Ok(Err(failure)) => last = Some(failure.error),
             Err(_) => {}
         }
-        if deadline.left() <= pause {
+        if deadline.left() <= pace.next() {
             return Err(insisted(last, session.runner.as_ref(), limit));
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 3 / 2).min(BACKOFF.1);
+        pace.pause().await;
     }
 }
 

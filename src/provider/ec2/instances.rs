@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{Filter, Instance, InstanceStateName, InstanceType};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::base::deadline::Deadline;
+use crate::base::deadline::{Deadline, Pace};
 use crate::model::fault::Fault;
 use crate::provider::ec2::trouble::{self, Class};
 
@@ -74,7 +74,7 @@ pub async fn until_address(
 ) -> Result<(Instance, Option<String>), Fault> {
     let deadline = Deadline::after(ADDRESS_LIMIT, format!("the instance `{id}` to have a public address"));
     let unknown = Deadline::after(UNKNOWN_LIMIT, format!("EC2 to know the instance `{id}`"));
-    let mut pause = ADDRESS_PAUSES.0;
+    let mut pace = Pace::new(ADDRESS_PAUSES);
     loop {
         let seen = deadline.bound(get(ec2, id)).await??;
         match seen {
@@ -90,8 +90,7 @@ pub async fn until_address(
             None if unknown.left().is_zero() => return Err(unknown.expired().into()),
             None => {}
         }
-        deadline.bound(tokio::time::sleep(pause)).await?;
-        pause = (pause * 2).min(ADDRESS_PAUSES.1);
+        deadline.bound(pace.pause()).await?;
     }
 }
 
@@ -178,16 +177,15 @@ pub async fn terminate(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Result<End,
         Err(error) => return Err(trouble::fault(&doing, error)),
     }
     let deadline = Deadline::after(END_LIMIT, format!("{} to end", ids.join(", ")));
-    let mut pause = END_PAUSES.0;
+    let mut pace = Pace::new(END_PAUSES);
     loop {
         // None has ended at once.
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(END_PAUSES.1);
+        pace.pause().await;
         let living = living(ec2, ids).await?;
         if living.is_empty() {
             return Ok(End::Seen);
         }
-        if deadline.left() < pause {
+        if deadline.left() < pace.next() {
             return Ok(End::Waiting(living.join(", ")));
         }
     }

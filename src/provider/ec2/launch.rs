@@ -16,7 +16,7 @@ use aws_sdk_ec2::types::{
 use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction, RetryClassifierPriority};
 
-use crate::base::deadline::Deadline;
+use crate::base::deadline::{Deadline, Pace};
 use crate::base::id::MachineId;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
@@ -152,7 +152,7 @@ impl Launch<'_> {
     /// One attempt, repeated while what it needs is not known everywhere yet.
     async fn attempt(&self, attempt: &Attempt, number: u32) -> Result<Instance, SdkError<RunInstancesError>> {
         let deadline = Deadline::after(spread::LIMIT, "new parts of the account to be known everywhere");
-        let mut pause = spread::PAUSES.0;
+        let mut pace = Pace::new(spread::PAUSES);
         loop {
             (self.doubt)(true);
             // The pause and the call are cut off together with the whole launch, so the doubt is told before.
@@ -168,11 +168,10 @@ impl Launch<'_> {
             if is_sure(trouble::class(&error)) {
                 (self.doubt)(false);
             }
-            if !spreads(&error) || deadline.left() < pause {
+            if !spreads(&error) || deadline.left() < pace.next() {
                 return Err(error);
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(spread::PAUSES.1);
+            pace.pause().await;
         }
     }
 

@@ -12,7 +12,7 @@ use aws_sdk_ec2::types::{
 };
 use jiff::Timestamp;
 
-use crate::base::deadline::Deadline;
+use crate::base::deadline::{Deadline, Pace};
 use crate::model::fault::Fault;
 use crate::model::resource::{Fate, Resource, ResourceKind};
 use crate::provider::ec2::clients::Clients;
@@ -301,7 +301,7 @@ where
     D: Future<Output = Result<(), Fault>>,
 {
     let deadline = Deadline::after(PART_LIMIT, "a part of the machine to go");
-    let mut pause = PART_PAUSES.0;
+    let mut pace = Pace::new(PART_PAUSES);
     loop {
         let why = match look().await? {
             Part::Gone => return Ok(Fate::Gone),
@@ -313,11 +313,10 @@ where
             }
             Part::Busy(why) => why,
         };
-        if deadline.left() < pause {
+        if deadline.left() < pace.next() {
             return Ok(Fate::Stays(why));
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PART_PAUSES.1);
+        pace.pause().await;
     }
 }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
+use crate::base::deadline::Pace;
 use crate::provider::ec2::trouble::{self, Class};
 
 /// How long calls may meet things that were made a moment ago and are not known everywhere yet. IAM says seconds; a minute
@@ -31,7 +32,7 @@ where
     R: std::fmt::Debug + Send + Sync + 'static,
 {
     let began = Instant::now();
-    let mut pause = PAUSES.0;
+    let mut pace = Pace::new(PAUSES);
     loop {
         let error = match call().await {
             Ok(answer) => return Ok(answer),
@@ -39,11 +40,10 @@ where
         };
         let meanwhile = error.code().is_some_and(|code| MEANWHILE.contains(&code));
         let passes = meanwhile || trouble::class(&error) == Class::NotFound;
-        if !passes || began.elapsed() + pause > LIMIT {
+        if !passes || began.elapsed() + pace.next() > LIMIT {
             return Err(error);
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(PAUSES.1);
+        pace.pause().await;
     }
 }
 

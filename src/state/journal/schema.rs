@@ -12,7 +12,7 @@ use crate::state::file;
 use crate::state::journal::{BUSY_POLL, error};
 
 /// What brings a database from one schema to the next. Only ever added to; the schema's number is the length.
-const MIGRATIONS: [&str; 2] = [FIRST, KEPT];
+const MIGRATIONS: [&str; 3] = [FIRST, KEPT, DETACHED];
 
 pub(super) const FIRST: &str = "
 CREATE TABLE runs (
@@ -79,6 +79,28 @@ ALTER TABLE resources_with_kept RENAME TO resources;
 CREATE INDEX resources_of_run ON resources (run, seq);
 CREATE INDEX resources_of_machine ON resources (machine, seq);
 CREATE INDEX resources_open ON resources (seq) WHERE state NOT IN ('gone', 'kept');
+";
+
+/// Runs whose task goes on without a driver. The rows of other tables name runs by their id, which stays.
+const DETACHED: &str = "
+CREATE TABLE runs_with_detached (
+    seq            INTEGER PRIMARY KEY,
+    id             TEXT NOT NULL UNIQUE,
+    command        TEXT NOT NULL,
+    arguments      TEXT NOT NULL, -- a JSON array
+    owner          TEXT NOT NULL,
+    driver_pid     INTEGER NOT NULL,
+    driver_started INTEGER NOT NULL,
+    driver_boot    TEXT NOT NULL,
+    state          TEXT NOT NULL CHECK (state IN ('running', 'detached', 'ended')),
+    started_at     TEXT NOT NULL,
+    ended_at       TEXT,
+    exit_code      INTEGER,
+    summary        TEXT
+) STRICT;
+INSERT INTO runs_with_detached SELECT * FROM runs;
+DROP TABLE runs;
+ALTER TABLE runs_with_detached RENAME TO runs;
 ";
 
 /// Why a database could not be opened.
@@ -149,10 +171,12 @@ fn prepare(connection: &mut Connection, limit: Duration) -> Result<(), Problem> 
     }
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
     if found < known {
+        // A table that others name is replaced while nothing looks after the names.
+        connection.pragma_update(None, "foreign_keys", false)?;
         migrate(connection)?;
     }
+    connection.pragma_update(None, "foreign_keys", true)?;
     Ok(())
 }
 

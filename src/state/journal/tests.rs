@@ -256,7 +256,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     drop(story.journal);
     let before = std::fs::read(&story.path).unwrap();
     let error = SqliteJournal::open(&story.path).unwrap_err();
-    assert!(error.message.ends_with("has schema 99, and this build knows schemas up to 2"), "{error}");
+    assert!(error.message.ends_with("has schema 99, and this build knows schemas up to 3"), "{error}");
     assert_eq!(std::fs::read(&story.path).unwrap(), before);
 }
 

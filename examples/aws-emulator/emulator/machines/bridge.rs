@@ -1,22 +1,28 @@
 //! From a connection to an instance's port 22 to an SSH server in its machine.
 
 use automation::connection::ssh::SshConnector;
-use automation::model::connection::{Chunk, Connector};
+use automation::model::connection::{Chunk, Connector, Process, Stdin};
 use automation::model::machine::Machine;
 use automation::model::task::Command;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::super::lines::{Fault, Line};
+
 /// How long the machine's own server may take; it is there before the instance's port is.
 const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// How long a line that carries nothing any more stays open; longer than any caller waits for it.
+const STALL: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// How much is moved at once, bytes.
 const PIECE: usize = 64 << 10;
 
-/// Serves one connection to its end; what the server says on standard error goes to `console`.
+/// Serves one connection to its end, or until `line` breaks; what the server says on standard error goes to `console`.
 ///
 /// A connection to the machine for each: what one caller does not read holds up no other.
-pub async fn serve(stream: TcpStream, machine: &Machine, console: impl Fn(&[u8])) {
+pub async fn serve(mut stream: TcpStream, machine: &Machine, line: Option<Line>, console: impl Fn(&[u8])) {
+    let Some(mut line) = line else { return };
     let _ = stream.set_nodelay(true);
     let connection = match SshConnector::default().connect(machine, "root", CONNECT_LIMIT, true).await {
         Ok(connection) => connection,
@@ -28,7 +34,33 @@ pub async fn serve(stream: TcpStream, machine: &Machine, console: impl Fn(&[u8])
         Err(error) => return console(format!("emulator: cannot start sshd: {error}\n").as_bytes()),
     };
     let Some(mut input) = process.take_stdin() else { return };
-    let (mut from_caller, mut to_caller) = stream.into_split();
+    let broken = carry(&mut stream, process.as_mut(), input.as_mut(), &mut line, console).await;
+    match broken {
+        None => {}
+        Some(Fault::Close) => drop(stream),
+        Some(Fault::Reset) => {
+            // A socket that does not linger is not closed but reset.
+            let _ = stream.set_zero_linger();
+            drop(stream);
+        }
+        Some(Fault::Stall) => {
+            // The server at the other end notices nothing either.
+            tokio::time::sleep(STALL).await;
+        }
+    }
+    drop(process);
+    connection.close().await;
+}
+
+/// Carries bytes both ways until one side ends; the fault that the line broke with, if it did.
+async fn carry(
+    stream: &mut TcpStream,
+    process: &mut dyn Process,
+    input: &mut dyn Stdin,
+    line: &mut Line,
+    console: impl Fn(&[u8]),
+) -> Option<Fault> {
+    let (mut from_caller, mut to_caller) = stream.split();
     let up = async {
         let mut piece = vec![0; PIECE];
         loop {
@@ -47,23 +79,31 @@ pub async fn serve(stream: TcpStream, machine: &Machine, console: impl Fn(&[u8])
         }
     };
     let down = async {
-        while let Some(chunk) = process.next().await {
+        loop {
+            let chunk = tokio::select! {
+                fault = line.broken() => return Some(fault),
+                chunk = process.next() => chunk,
+            };
             match chunk {
-                Chunk::Stdout(bytes) => {
+                Some(Chunk::Stdout(bytes)) => {
                     if to_caller.write_all(&bytes).await.is_err() {
-                        return;
+                        return None;
+                    }
+                    if let Some(fault) = line.carried(bytes.len() as u64) {
+                        return Some(fault);
                     }
                 }
-                Chunk::Stderr(bytes) => console(&bytes),
+                Some(Chunk::Stderr(bytes)) => console(&bytes),
+                None => break,
             }
         }
         let _ = to_caller.shutdown().await;
+        None
     };
     // The server ends when its caller has gone, and a caller that stays silent ends with the server.
     tokio::pin!(up, down);
     tokio::select! {
-        () = &mut down => {}
-        () = &mut up => { let _ = tokio::time::timeout(CONNECT_LIMIT, down).await; }
+        broken = &mut down => broken,
+        () = &mut up => tokio::time::timeout(CONNECT_LIMIT, down).await.unwrap_or(None),
     }
-    connection.close().await;
 }

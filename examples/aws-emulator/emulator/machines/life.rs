@@ -349,7 +349,10 @@ impl Instance {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         let (instance, machine) = (Arc::clone(self), machine.clone());
-                        callers.spawn(async move { bridge::serve(stream, &machine, |bytes| instance.say(bytes)).await });
+                        let line = self.control.lines.begin();
+                        callers.spawn(async move {
+                            bridge::serve(stream, &machine, line, |bytes| instance.say(bytes)).await;
+                        });
                     }
                     Err(error) => return Fault::infrastructure("cannot accept a connection").because(error),
                 },

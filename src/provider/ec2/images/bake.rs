@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_ec2::types::{Filter, Image, Instance, InstanceStateName, ResourceType};
 
-use crate::base::deadline::Deadline;
+use crate::base::deadline::{Deadline, Pace};
 use crate::base::text;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
@@ -26,8 +26,8 @@ const UNKNOWN_LIMIT: Duration = Duration::from_secs(60);
 /// How often an image is looked for whose making was cut off, or whose answer was lost, a second apart.
 const LATE_LOOKS: u32 = 4;
 
-/// The longest pause between two looks.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// The first and the longest pause between two looks.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
 /// How often a wait says that it still waits.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
@@ -38,22 +38,6 @@ enum Begun {
     Ours(String),
     /// There is one of this name.
     NameTaken,
-}
-
-/// Pauses that grow: short for what is over soon, long for what takes its time.
-pub(super) struct Pace(Duration);
-
-impl Pace {
-    /// Begins with `first`.
-    pub(super) fn new(first: Duration) -> Self {
-        Self(first)
-    }
-
-    /// Waits, the next time by half as long again.
-    pub(super) async fn pause(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 3 / 2).min(LONGEST_PAUSE);
-    }
 }
 
 /// Whether nothing can be made of it any more.
@@ -191,7 +175,7 @@ impl Ec2Images {
 
     async fn poll(&self, id: &str, sink: &dyn Sink) -> Result<Image, Fault> {
         let (began, mut told) = (Instant::now(), Instant::now());
-        let mut pace = Pace::new(Duration::from_secs(1));
+        let mut pace = Pace::new(PAUSES);
         sink.event(Event::Detail(format!("waiting for the image `{id}`")));
         loop {
             let image = described(&self.clients, &self.region, id).await?;

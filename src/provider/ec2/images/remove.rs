@@ -6,17 +6,19 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{Filter, Image, InstanceStateName};
 use jiff::Timestamp;
 
-use crate::base::deadline::Deadline;
+use crate::base::deadline::{Deadline, Pace};
 use crate::model::fault::{Fault, Left};
 use crate::model::image::Fingerprint;
 use crate::provider::ec2::clients::Clients;
-use crate::provider::ec2::images::bake::Pace;
 use crate::provider::ec2::images::{Ec2Images, filter, record};
 use crate::provider::ec2::tags;
 use crate::provider::ec2::trouble::{self, Class};
 
 /// How long an image and its snapshots may take to go away.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// The first and the longest pause between two looks.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
 /// How many values a filter may have.
 const VALUES: usize = 200;
@@ -117,7 +119,7 @@ pub(super) async fn deregister(clients: &Clients, region: &str, image: &Image) -
 }
 
 async fn until_gone(clients: &Clients, region: &str, id: &str) -> Result<(), Fault> {
-    let mut pace = Pace::new(Duration::from_millis(200));
+    let mut pace = Pace::new(PAUSES);
     loop {
         // A filter, unlike an id, is no error where nothing fits it.
         let answer = clients.ec2(region).describe_images().owners("self").filters(filter("image-id", id)).send().await;
@@ -137,7 +139,7 @@ async fn delete_snapshots(clients: &Clients, region: &str, ids: &[String]) -> Re
     }
     let left = std::sync::Mutex::new(ids.to_vec());
     let work = async {
-        let mut pace = Pace::new(Duration::from_millis(500));
+        let mut pace = Pace::new(PAUSES);
         loop {
             let there = snapshots_there(clients, region, ids).await?;
             if there.is_empty() {

@@ -1,0 +1,273 @@
+//! One command on many machines at once.
+//!
+//! Whoever calls chooses the machines and the way to each; nothing is read or written here but over connections. A machine
+//! that is slow, dead or silent holds up none of the others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::connection::{Chunk, Connection, ConnectionError, Connector, Process};
+use crate::model::machine::Machine;
+use crate::model::outcome::Exit;
+use crate::model::task::Command;
+
+/// A machine that was not reached within this gives its place to the next and goes on trying beside: connecting takes tens
+/// of milliseconds, a few hundred on a busy computer.
+const STEP_ASIDE: Duration = Duration::from_secs(2);
+
+/// How many machines may go on trying beside: each holds a socket or two, of the 1024 files that a process may have open.
+const ASIDE: usize = 200;
+
+/// Pieces of output, of at most 32 KiB, that wait to be taken; then the machines wait.
+const PIECES: usize = 256;
+
+/// What a command that has to end gets, and how long it may take each time.
+const ENDINGS: [(&str, Duration); 2] = [("TERM", Duration::from_secs(2)), ("KILL", Duration::from_secs(1))];
+
+/// How often is told how far it is.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A machine and the way to it.
+pub struct Member {
+    /// The machine.
+    pub machine: Machine,
+    /// Reaches it.
+    pub connector: Arc<dyn Connector>,
+}
+
+/// What bounds the work.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Machines on which the command runs at the same time, at least one.
+    pub parallel: usize,
+    /// How long connecting to one may take.
+    pub connect: Duration,
+    /// How long the command may take on each, where that is limited.
+    pub time: Option<Duration>,
+}
+
+/// How it went on one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The command ended so, or its end is not known.
+    Ran(Exit),
+    /// There was no connection, or it carried no command; why.
+    NotReached(String),
+    /// The command did not end in its time, and was ended; whether it was seen to end.
+    TimedOut {
+        /// The time that it had.
+        limit: Duration,
+        /// Whether it was seen to end.
+        seen: bool,
+    },
+    /// It was ended because somebody asked to stop.
+    Stopped {
+        /// Whether it was seen to end.
+        seen: bool,
+    },
+    /// Somebody asked to stop before it had begun.
+    NotBegun,
+}
+
+/// An end and how long it took to get there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// How it went.
+    pub end: End,
+    /// From the attempt to connect.
+    pub took: Duration,
+}
+
+/// Told of what happens, in order for every machine; machines are named by their index.
+pub trait Listener {
+    /// The command on a machine wrote this.
+    fn output(&mut self, member: usize, chunk: Chunk);
+
+    /// It is over on a machine; no more output comes.
+    fn ended(&mut self, member: usize);
+
+    /// Some time has passed.
+    fn tick(&mut self);
+}
+
+enum Told {
+    Output(Chunk),
+    Ended(Ended),
+}
+
+/// What all machines share.
+struct Shared {
+    command: Command,
+    limits: Limits,
+    places: Arc<Semaphore>,
+    aside: Semaphore,
+    stop: CancellationToken,
+}
+
+/// Where one machine tells what happens to it.
+struct Teller {
+    member: usize,
+    tell: mpsc::Sender<(usize, Told)>,
+}
+
+impl Teller {
+    async fn tell(&self, told: Told) {
+        // Nobody listens only where the caller has gone.
+        let _ = self.tell.send((self.member, told)).await;
+    }
+}
+
+/// Runs `command` on all `members` and gives how it went, in their order. Ends soon after `stop` is cancelled.
+///
+/// The machines are served beside the caller's own task: a listener that blocks holds up output, but no connection.
+pub async fn run(
+    members: Vec<Member>,
+    command: &Command,
+    limits: Limits,
+    stop: &CancellationToken,
+    listener: &mut dyn Listener,
+) -> Vec<Ended> {
+    let mut ends = vec![Ended { end: End::NotBegun, took: Duration::ZERO }; members.len()];
+    let shared = Arc::new(Shared {
+        command: command.clone(),
+        limits,
+        places: Arc::new(Semaphore::new(limits.parallel.max(1))),
+        aside: Semaphore::new(ASIDE),
+        stop: stop.clone(),
+    });
+    let (tell, mut told) = mpsc::channel(PIECES);
+    // Dropped with this future, and everything that it holds with it.
+    let mut tasks = tokio::task::JoinSet::new();
+    for (index, member) in members.into_iter().enumerate() {
+        let (shared, teller) = (Arc::clone(&shared), Teller { member: index, tell: tell.clone() });
+        tasks.spawn(async move { serve(&shared, &member, &teller).await });
+    }
+    drop(tell);
+    let mut ticks = tokio::time::interval_at(Instant::now() + TICK, TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            biased;
+            _ = ticks.tick() => listener.tick(),
+            next = told.recv() => match next {
+                Some((member, Told::Output(chunk))) => listener.output(member, chunk),
+                Some((member, Told::Ended(ended))) => {
+                    ends[member] = ended;
+                    listener.ended(member);
+                }
+                None => break,
+            },
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+    ends
+}
+
+/// Everything on one machine: waits for a place, connects, runs the command.
+async fn serve(shared: &Shared, member: &Member, teller: &Teller) {
+    let place = tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => Err(()),
+        place = Arc::clone(&shared.places).acquire_owned() => place.map_err(|_| ()),
+    };
+    let Ok(place) = place else {
+        return teller.tell(Told::Ended(Ended { end: End::NotBegun, took: Duration::ZERO })).await;
+    };
+    let began = Instant::now();
+    let ended = |end| Told::Ended(Ended { end, took: began.elapsed() });
+    let reached = tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => return teller.tell(ended(End::NotBegun)).await,
+        reached = reach(shared, member, place) => reached,
+    };
+    match reached {
+        Ok((connection, _place)) => {
+            let end = converse(shared, connection.as_ref(), teller).await;
+            teller.tell(ended(end)).await;
+            connection.close().await;
+        }
+        Err(error) => teller.tell(ended(End::NotReached(error.to_string()))).await,
+    }
+}
+
+type Place = tokio::sync::OwnedSemaphorePermit;
+
+/// Connects; a machine that takes long lets others use its place until it is there.
+async fn reach(
+    shared: &Shared,
+    member: &Member,
+    place: Place,
+) -> Result<(Box<dyn Connection>, Place), ConnectionError> {
+    let machine = &member.machine;
+    let mut connecting = member.connector.connect(machine, &machine.user, shared.limits.connect, false);
+    if let Ok(connection) = tokio::time::timeout(STEP_ASIDE, &mut connecting).await {
+        return Ok((connection?, place));
+    }
+    let Ok(_aside) = shared.aside.try_acquire() else {
+        return Ok((connecting.await?, place));
+    };
+    drop(place);
+    let connection = connecting.await?;
+    let place = Arc::clone(&shared.places).acquire_owned().await;
+    let place = place.map_err(|_| ConnectionError::Invalid("no more machines are served".to_owned()))?;
+    Ok((connection, place))
+}
+
+/// Runs the command and tells its output.
+async fn converse(shared: &Shared, connection: &dyn Connection, teller: &Teller) -> End {
+    let started = tokio::select! {
+        biased;
+        // Whether it was begun is not known by then.
+        () = shared.stop.cancelled() => return End::Stopped { seen: false },
+        started = connection.start(&shared.command) => started,
+    };
+    let mut process = match started {
+        Ok(process) => process,
+        Err(error) => return End::NotReached(error.to_string()),
+    };
+    let over = async {
+        match shared.limits.time {
+            Some(limit) => {
+                tokio::time::sleep(limit).await;
+                limit
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let limit = tokio::select! {
+        biased;
+        () = hear(process.as_mut(), teller) => return End::Ran(process.exit()),
+        () = shared.stop.cancelled() => None,
+        limit = over => Some(limit),
+    };
+    let seen = end(process.as_mut(), teller).await;
+    limit.map_or(End::Stopped { seen }, |limit| End::TimedOut { limit, seen })
+}
+
+/// Tells the output until the command's channel is closed.
+async fn hear(process: &mut dyn Process, teller: &Teller) {
+    while let Some(chunk) = process.next().await {
+        teller.tell(Told::Output(chunk)).await;
+    }
+}
+
+/// Ends a command, with its last words; whether it was seen to end. Dropping the process afterwards closes its channel.
+async fn end(process: &mut dyn Process, teller: &Teller) -> bool {
+    for (signal, limit) in ENDINGS {
+        let asked = async {
+            process.signal(signal).await.ok()?;
+            hear(process, teller).await;
+            Some(())
+        };
+        match tokio::time::timeout(limit, asked).await {
+            Ok(Some(())) => return !matches!(process.exit(), Exit::Lost(_)),
+            Ok(None) => return false,
+            Err(_) => {}
+        }
+    }
+    false
+}

@@ -6,7 +6,7 @@
 //! have the shell they have. The peers from the Python index are looked for in `target/bench-peers` (`docs/performance.md` says
 //! how to make it), or in the virtual environment that `AUTOMATION_BENCH_PEERS` names. Peers that are not installed are named and
 //! left out; nothing is installed. Times are medians of rounds in which everybody takes a turn: compare ratios of one run, since
-//! computers drift.
+//! computers drift. `-- commands`, `connects`, `fleets` and `memory` run a part alone.
 
 #![allow(
     clippy::unwrap_used,
@@ -60,10 +60,20 @@ fn main() {
     }
     let bench = Bench::new();
     println!("login shell of the server: {}\n", shell());
-    bench.commands();
-    bench.connects();
-    bench.fleets();
-    bench.memory();
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wanted = |part: &str| words.is_empty() || words.iter().any(|word| word == part);
+    if wanted("commands") {
+        bench.commands();
+    }
+    if wanted("connects") {
+        bench.connects();
+    }
+    if wanted("fleets") {
+        bench.fleets();
+    }
+    if wanted("memory") {
+        bench.memory();
+    }
 }
 
 /// Runs this program again where the login shell of root is `dash`. Comes back where that cannot be.
@@ -151,7 +161,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let config = "KexAlgorithms curve25519-sha256\nMaxStartups 500\nMaxSessions 500\nPerSourceMaxStartups none\n";
+        let config = "KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org\nMaxStartups 500\nMaxSessions 500\nPerSourceMaxStartups none\n";
         let sshd = Sshd::with(config);
         let state = sshd.dir.path().join("state");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -1,6 +1,7 @@
 //! `automation run-tests-linux`.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::id::MachineId;
@@ -11,14 +12,19 @@ use crate::command::image::BAKE_EXPIRY;
 use crate::command::machine_args::{MachineArgs, default_ttl};
 use crate::command::session::{Ending, Session};
 use crate::flow::bake::{Options, bake};
+use crate::flow::durable::Durable;
 use crate::flow::lease::{until_stopped, with_machine};
-use crate::flow::{later, suite};
+use crate::flow::suite::Finished;
+use crate::flow::{Stage, later, suite};
+use crate::model::connection::Chunk;
+use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::ImagePlan;
 use crate::model::machine::{Caps, Hardware, Machine, ProviderKind};
 use crate::model::outcome::{Results, TimeSplit, count, verdict};
 use crate::model::provider::MachineRequest;
 use crate::model::suite::Suite;
+use crate::model::task::{Offsets, TaskOutput};
 use crate::project::mercurial;
 use crate::report;
 use crate::state::runs::RunFile;
@@ -231,8 +237,14 @@ async fn drive(
             until_stopped(stage, require_contract(stage, connection, suite)).await?;
         }
         let before = began.elapsed().as_secs_f64();
-        let ran = suite::run(stage, machine, connection, suite, &target, args.timeout).await?;
-        Ok((before, ran))
+        let durable = Durable::new(stage, machine, None, &suite::folder(stage));
+        let ready = suite::set_up(stage, machine, &durable, suite, &target).await?;
+        let begun = suite::begin(stage, &durable, ready, args.timeout, &|_| Ok(())).await?;
+        let shown = Shown { stage, offsets: Mutex::default() };
+        match suite::finish(stage, machine, &durable, suite, &begun, &shown).await? {
+            Finished::Ran(ran) => Ok((before, ran)),
+            Finished::Detached => Err(Fault::outside("the run was left")),
+        }
     })
     .await;
     let (before, ran) = ended.result?;
@@ -256,6 +268,28 @@ async fn drive(
         tests: ran.tests,
     };
     publish(session, args, &results)
+}
+
+/// Shows the output of the tests as it comes.
+struct Shown<'a> {
+    stage: &'a Stage,
+    offsets: Mutex<Offsets>,
+}
+
+impl TaskOutput for Shown<'_> {
+    fn offsets(&self) -> Offsets {
+        *self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(&self, chunk: &Chunk) -> Result<(), Fault> {
+        let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        match chunk {
+            Chunk::Stdout(bytes) => offsets.stdout += bytes.len() as u64,
+            Chunk::Stderr(bytes) => offsets.stderr += bytes.len() as u64,
+        }
+        self.stage.tell(Event::Output(chunk.clone()));
+        Ok(())
+    }
 }
 
 /// `hg` starts our own program in place of `ssh`; this file tells it which machine is meant.

@@ -55,6 +55,27 @@ impl Reply {
         self
     }
 
+    /// What it writes, in order.
+    pub fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    /// How it ends.
+    pub fn end(&self) -> &Exit {
+        &self.exit
+    }
+
+    /// Whether it never ends.
+    pub fn hangs(&self) -> bool {
+        self.hangs
+    }
+
+    /// One that leaves the same files, and ends at once with status 0.
+    #[must_use]
+    pub fn silent(&self) -> Self {
+        Self { files: self.files.clone(), folders: self.folders.clone(), ..Self::ok() }
+    }
+
     /// Never ends after its output, until the machine is lost.
     #[must_use]
     pub fn hang(mut self) -> Self {

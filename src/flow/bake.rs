@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::base::id::MachineId;
+use crate::flow::durable::Durable;
 use crate::flow::lease::{Lease, release_machine, these, undo, until_stopped, write_down};
 use crate::flow::release::Part;
 use crate::flow::{Stage, later, script};
@@ -18,7 +19,8 @@ use crate::model::task::Script;
 /// How many last lines of a failed step its error shows; all of them are in the run's log.
 const TAIL_LINES: usize = 20;
 
-/// The folder on the machine from which steps run: memory on every machine that boots, so no layer ever holds it.
+/// The folder on the machine from which steps run and where their output is kept: memory on every machine that boots, so no
+/// layer ever holds it.
 const STEP_FOLDER: &str = "/run/hg-bake";
 
 /// How to bake.
@@ -182,10 +184,12 @@ async fn keep(lease: Lease, fault: Fault) -> Fault {
 
 async fn run_steps(stage: &Stage, lease: &mut Lease, plan: &ImagePlan, layers: &[LayerPlan]) -> Result<(), Fault> {
     let connection = lease.connect("root").await?;
+    let machine = Machine { user: "root".to_owned(), ..lease.machine.clone() };
+    let durable = Durable::new(stage, &machine, Some(connection), STEP_FOLDER);
     let mut ran = Ok(());
     for layer in layers {
         let step = (layers.len() > 1).then(|| stage.step(told(plan, layer)));
-        ran = run_step(stage, connection.as_ref(), layer).await;
+        ran = run_step(stage, &durable, layer).await;
         if ran.is_err() {
             break;
         }
@@ -193,11 +197,11 @@ async fn run_steps(stage: &Stage, lease: &mut Lease, plan: &ImagePlan, layers: &
             step.done(stage);
         }
     }
-    connection.close().await;
+    durable.close().await;
     ran
 }
 
-async fn run_step(stage: &Stage, connection: &dyn Connection, layer: &LayerPlan) -> Result<(), Fault> {
+async fn run_step(stage: &Stage, durable: &Durable, layer: &LayerPlan) -> Result<(), Fault> {
     let LayerRecipe::Script { text, env, limit } = &layer.recipe else {
         return Err(Fault::infrastructure(format!("bake step `{}` is no script", layer.name)));
     };
@@ -210,7 +214,7 @@ async fn run_step(stage: &Stage, connection: &dyn Connection, layer: &LayerPlan)
     };
     let mut lines = Lines::new(stage);
     let mut output = |chunk| lines.take(&chunk);
-    let exit = until_stopped(stage, script::run(connection, STEP_FOLDER, &script, &mut output)).await;
+    let exit = until_stopped(stage, script::run(durable, &script, &mut output)).await;
     match exit? {
         Exit::Code(0) => Ok(()),
         exit => {

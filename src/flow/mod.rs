@@ -15,6 +15,7 @@ use crate::model::provider::Provider;
 pub mod audit;
 pub mod bake;
 pub mod collect;
+pub mod durable;
 pub mod fleet;
 pub mod lease;
 pub mod purge;

@@ -4,20 +4,23 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
 use crate::base::deadline::Deadline;
-use crate::base::id::RunId;
-use crate::flow::Stage;
+use crate::base::id::{MachineId, RunId, TaskId};
 use crate::flow::collect::{Collected, Limits, collect};
+use crate::flow::durable::{Durable, Task};
 use crate::flow::lease::until_stopped;
-use crate::flow::script::follow;
+use crate::flow::{Stage, later};
 use crate::model::check::Check;
-use crate::model::connection::{Chunk, Connection, ConnectionError};
+use crate::model::connection::{Chunk, Connection, ConnectionError, Process};
 use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
 use crate::model::outcome::{Exit, TestOutcome, TestResult, reconcile};
-use crate::model::suite::{Reported, Stepped, Suite};
-use crate::model::task::Command;
+use crate::model::suite::{Stepped, Suite};
+use crate::model::task::{Command, Offsets, TaskOutput};
 
 /// Most bytes of a report that are read. A report of the 1,000 tests of Mercurial's suite with every difference in it
 /// takes a few MiB.
@@ -30,9 +33,27 @@ const DETAILS: usize = 100;
 /// MiB at the most.
 const SECOND_CHANCE: Duration = Duration::from_secs(15);
 
-/// Follows the file `$1` until standard input ends. A `tail` alone would live on, on a machine that stays, after the
+/// Follows the file `$2` from the byte `$1` until standard input ends. A `tail` alone would live on, on a machine that stays, after the
 /// channel that it writes to was closed: it learns of that when it writes next, which may be never.
-const FOLLOW: &str = r#"tail -c +1 -F -s 0.2 -- "$1" & cat >/dev/null; kill "$!""#;
+const FOLLOW: &str = r#"tail -c "$1" -F -s 0.2 -- "$2" & cat >/dev/null; kill "$!""#;
+
+/// Makes the folder `$1`, or makes sure that it is the caller's alone.
+const OWN_FOLDER: &str =
+    r#"mkdir -m 0700 -- "$1" && exit; [ ! -L "$1" ] && [ "$(stat -c %u:%a -- "$1")" = "$(id -u):700" ]"#;
+
+/// The pause before the report is followed over another connection.
+const REPORT_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often bringing the source to the machine is tried again after its connection broke.
+const MORE_SYNCS: u32 = 2;
+
+/// How long tests that were told to stop may take to do so, and to have their last output kept; within what the flow of a
+/// machine leaves for last words.
+const ENDING_LIMIT: Duration = Duration::from_secs(12);
+
+/// How long output waits for room on this computer, and how often it looks.
+const ROOM_LIMIT: Duration = Duration::from_secs(15 * 60);
+const ROOM_PAUSE: Duration = Duration::from_secs(3);
 
 /// What a run on a machine came to.
 #[derive(Debug, Clone)]
@@ -59,79 +80,276 @@ pub fn folder_of(run: &RunId) -> String {
     format!("/tmp/hg-automation-{run}")
 }
 
-/// Runs `suite`. `target` is a file here in which the machine is written down for processes that the suite starts.
-pub async fn run(
+/// A machine on which the tests can start.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    source: String,
+    expected: Vec<String>,
+    runner: Stepped,
+    folder: String,
+    /// Wall clock seconds from the call to here.
+    setup: f64,
+}
+
+/// Tests that were begun: everything needed to follow them later, from another process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The machine.
+    pub machine: MachineId,
+    /// The task on it.
+    pub task: TaskId,
+    /// The folder on the machine of the task and its supervisor.
+    pub folder: String,
+    /// The tests that are expected to run.
+    pub expected: Vec<String>,
+    /// What is tested, in words.
+    pub source: String,
+    /// When they were begun, by the clock here.
+    pub began_at: Timestamp,
+    /// How long they may take from then, seconds.
+    pub limit: f64,
+    /// Wall clock seconds that setting the machine up took.
+    pub setup: f64,
+    /// What the run's log held of each stream before the tests; nothing, unless whoever keeps this says otherwise.
+    pub log_base: Offsets,
+}
+
+/// What following the tests came to.
+#[derive(Debug, Clone)]
+pub enum Finished {
+    /// They ended, or were ended, or were lost.
+    Ran(Ran),
+    /// They go on without us.
+    Detached,
+}
+
+/// Puts `suite` on the machine and brings the source there. `target` is a file here in which the machine is written down for
+/// processes that the suite starts.
+pub async fn set_up(
     stage: &Stage,
     machine: &Machine,
-    connection: &dyn Connection,
+    durable: &Durable,
     suite: &dyn Suite,
     target: &Path,
+) -> Result<Ready, Fault> {
+    let began = Instant::now();
+    let mut ready = until_stopped(stage, prepare_all(stage, machine, durable, suite, target)).await?;
+    ready.setup = began.elapsed().as_secs_f64();
+    stage.tell(Event::Notice(format!("Testing {}: {} expected", ready.source, count(ready.expected.len()))));
+    Ok(ready)
+}
+
+async fn prepare_all(
+    stage: &Stage,
+    machine: &Machine,
+    durable: &Durable,
+    suite: &dyn Suite,
+    target: &Path,
+) -> Result<Ready, Fault> {
+    let folder = durable.folder();
+    durable.prepare().await?;
+    write_parts(durable, suite, folder).await?;
+    prepare(stage, machine, durable, suite, folder).await?;
+    for step in synchronise(stage, durable, suite, target).await? {
+        let done = shown(stage, durable, &step).await?;
+        if !done.exit.success() {
+            return Err(failed(&step, &done));
+        }
+    }
+    // An image without this file is none the worse.
+    let baked = match durable.read_file(suite.baked_file(), 1 << 20).await {
+        Ok(baked) => Some(baked),
+        Err(ConnectionError::File { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let step = suite.list(folder, baked.as_deref());
+    let listed = collect(durable, &step.command, Limits { bytes: 16 << 20, time: step.limit }).await?;
+    let expected = suite.judge_listing(&listed.exit, &listed.stdout, &String::from_utf8_lossy(&listed.stderr))?;
+    Ok(Ready {
+        source: suite.source(baked.as_deref()),
+        expected,
+        runner: suite.run(folder, baked.as_deref()),
+        folder: folder.to_owned(),
+        setup: 0.0,
+    })
+}
+
+/// Brings the source to the machine. A process on this computer does that over a connection of its own: where that broke and the
+/// machine still answers, it is done again, and sends what is missing by then.
+async fn synchronise(
+    stage: &Stage,
+    durable: &Durable,
+    suite: &dyn Suite,
+    target: &Path,
+) -> Result<Vec<Stepped>, Fault> {
+    let mut tries = 0;
+    loop {
+        let fault = match suite.synchronise(durable.folder(), target, stage.sink.as_ref()).await {
+            Err(fault) if fault.kind == FaultKind::Infrastructure && tries < MORE_SYNCS => fault,
+            done => return done,
+        };
+        tries += 1;
+        stage.tell(Event::Warning(format!("{}; trying again", fault.line())));
+        // Whether the machine is still there is for it to say: this waits for as long as it may be.
+        collect(durable, &Command::new("true").stdin(Vec::new()), crate::flow::collect::SMALL).await?;
+    }
+}
+
+/// Starts the tests, at most once, and returns. `keep` is called before anything is started, with what it takes to follow them.
+///
+/// A connection that cannot be had any more is no error here: following them will say so, with every test lost.
+pub async fn begin(
+    stage: &Stage,
+    durable: &Durable,
+    ready: Ready,
     limit: Option<Duration>,
-) -> Result<Ran, Fault> {
-    let began = Instant::now();
-    let Ready { source, expected, runner } =
-        until_stopped(stage, set_up(stage, machine, connection, suite, target)).await?;
-    stage.tell(Event::Notice(format!("Testing {source}: {} expected", count(expected.len()))));
-    let setup = began.elapsed().as_secs_f64();
-    let began = Instant::now();
-    let (runner, reported) = tests(stage, machine, connection, suite, runner, limit).await?;
-    let testing = began.elapsed().as_secs_f64();
+    keep: &(dyn Fn(&Begun) -> Result<(), Fault> + Sync),
+) -> Result<Begun, Fault> {
+    let begun = Begun {
+        machine: durable.machine().id.clone(),
+        task: TaskId::random(),
+        folder: ready.folder,
+        expected: ready.expected,
+        source: ready.source,
+        began_at: stage.now(),
+        limit: limit.unwrap_or(ready.runner.limit).as_secs_f64(),
+        setup: ready.setup,
+        log_base: Offsets::default(),
+    };
+    keep(&begun)?;
+    match until_stopped(stage, async { Ok(durable.launch_task(&begun.task, &ready.runner.command).await?) }).await {
+        Err(fault) if fault.kind != FaultKind::Infrastructure => Err(fault),
+        _ => Ok(begun),
+    }
+}
+
+/// Follows the tests from where `output` ends until they have ended, and brings their report home. A stage that is asked to stop
+/// ends them; one that is asked to detach leaves them running.
+pub async fn finish(
+    stage: &Stage,
+    machine: &Machine,
+    durable: &Durable,
+    suite: &dyn Suite,
+    begun: &Begun,
+    output: &dyn TaskOutput,
+) -> Result<Finished, Fault> {
+    let live = Arc::new(Mutex::new(Vec::new()));
+    let following = follow_report(durable, suite.report_file(), Arc::clone(&live));
+    let runner = tokio::select! {
+        ended = runner(stage, durable, begun, output) => ended?,
+        // It never ends; the runner's own end decides.
+        never = following => match never {},
+    };
+    let Some(runner) = runner else { return Ok(Finished::Detached) };
+    let took = Duration::try_from(stage.now().duration_since(begun.began_at)).unwrap_or_default();
+    let whole = match fetch(durable, suite.report_file()).await {
+        Ok(report) => Some(report),
+        Err(_) if matches!(runner, Exit::Lost(_)) && !stage.stop.is_cancelled() => {
+            once_more(stage, machine, suite.report_file()).await
+        }
+        Err(_) => None,
+    };
+    let live = std::mem::take(&mut *live.lock().unwrap_or_else(PoisonError::into_inner));
+    // What came while the tests ran counts where the file itself cannot be had any more.
+    let report = whole.filter(|report| report.len() >= live.len()).unwrap_or(live);
+    let reported = suite.read_report(&report);
     let why = match &runner {
         Exit::Lost(reason) => format!("the run was lost: {reason}"),
         exit if !reported.complete => format!("the runner ended with {exit} before it came to this test"),
         _ => "the runner's report does not mention it".to_owned(),
     };
-    let known: Vec<String> = expected.into_iter().chain(reported.expected).collect();
+    let known: Vec<String> = begun.expected.iter().cloned().chain(reported.expected).collect();
     let mut tests = reconcile(&known, reported.tests, &why);
     if !stage.stop.is_cancelled() {
-        details(connection, suite, &mut tests).await;
+        details(durable, suite, &mut tests).await;
     }
-    Ok(Ran { tests, runner, source, setup, testing })
+    let (source, setup) = (begun.source.clone(), begun.setup);
+    Ok(Finished::Ran(Ran { tests, runner, source, setup, testing: took.as_secs_f64() }))
 }
 
-/// A machine on which the tests can start.
-struct Ready {
-    source: String,
-    expected: Vec<String>,
-    runner: Stepped,
-}
-
-async fn set_up(
+/// Waits for the runner's end and keeps its output; none when it is to be left running.
+async fn runner(
     stage: &Stage,
-    machine: &Machine,
-    connection: &dyn Connection,
-    suite: &dyn Suite,
-    target: &Path,
-) -> Result<Ready, Fault> {
-    let folder = folder(stage);
-    put_parts(connection, suite, &folder).await?;
-    prepare(stage, machine, connection, suite, &folder).await?;
-    for step in suite.synchronise(&folder, target, stage.sink.as_ref()).await? {
-        let done = shown(stage, connection, &step).await?;
-        if !done.exit.success() {
-            return Err(failed(&step, &done));
+    durable: &Durable,
+    begun: &Begun,
+    output: &dyn TaskOutput,
+) -> Result<Option<Exit>, Fault> {
+    let from = || {
+        let (kept, base) = (output.offsets(), begun.log_base);
+        let stdout = kept.stdout.saturating_sub(base.stdout);
+        durable.follow_task(&begun.task, Offsets { stdout, stderr: kept.stderr.saturating_sub(base.stderr) })
+    };
+    let limit = Duration::try_from_secs_f64(begun.limit).unwrap_or(Duration::MAX);
+    let over = Duration::try_from(later(begun.began_at, limit).duration_since(stage.now())).unwrap_or_default();
+    let mut task = from();
+    let why = tokio::select! {
+        biased;
+        ended = keep_output(stage, &mut task, output) => return ended.map(|()| Some(task.exit())),
+        () = stage.detach.cancelled() => return Ok(None),
+        () = stage.stop.cancelled() => "interrupted".to_owned(),
+        () = tokio::time::sleep(over) => format!("waited {limit:?} for the tests to end"),
+    };
+    // What it still says is kept, as far as it comes in time. A piece may have been on its way just now: it comes again.
+    let mut task = from();
+    let ending = async {
+        let ended = durable.cancel_task(&begun.task).await;
+        if let Err(fault) = &ended {
+            stage.tell(Event::Warning(fault.line()));
+        }
+        // Where the task could not be told, nothing ends the following.
+        if ended.is_ok() { keep_output(stage, &mut task, output).await } else { Ok(()) }
+    };
+    if let Ok(kept) = tokio::time::timeout(ENDING_LIMIT, ending).await {
+        kept?;
+    }
+    Ok(Some(Exit::Lost(why)))
+}
+
+/// Keeps a task's output until its end.
+async fn keep_output(stage: &Stage, task: &mut Task, output: &dyn TaskOutput) -> Result<(), Fault> {
+    while let Some(chunk) = task.next().await {
+        if let Err(fault) = output.append(&chunk) {
+            stage.tell(Event::Warning(format!("{}; trying again until there is room", fault.line())));
+            wait_for_room(stage, &chunk, output).await?;
         }
     }
-    let baked = connection.read_file(suite.baked_file(), 1 << 20).await.ok();
-    let step = suite.list(&folder, baked.as_deref());
-    let listed = collect(connection, &step.command, Limits { bytes: 16 << 20, time: step.limit }).await?;
-    let expected = suite.judge_listing(&listed.exit, &listed.stdout, &String::from_utf8_lossy(&listed.stderr))?;
-    Ok(Ready { source: suite.source(baked.as_deref()), expected, runner: suite.run(&folder, baked.as_deref()) })
+    Ok(())
+}
+
+/// Tries for a while to keep a piece that could not be kept. The task's output waits on the machine meanwhile.
+async fn wait_for_room(stage: &Stage, chunk: &Chunk, output: &dyn TaskOutput) -> Result<(), Fault> {
+    let began = tokio::time::Instant::now();
+    loop {
+        tokio::time::sleep(ROOM_PAUSE).await;
+        match output.append(chunk) {
+            Ok(()) => return Ok(()),
+            Err(fault) if began.elapsed() >= ROOM_LIMIT => {
+                let hint =
+                    format!("The tests go on on the machine: make room, then `automation runs attach {}`.", stage.run);
+                return Err(fault.hint(hint));
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 fn count(tests: usize) -> String {
     if tests == 1 { "1 test".to_owned() } else { format!("{tests} tests") }
 }
 
-/// Puts the suite's files into `folder` on the machine.
+/// Puts the suite's files into `folder` on the machine, which is made, or is of an earlier try and ours alone.
 pub async fn put_parts(connection: &dyn Connection, suite: &dyn Suite, folder: &str) -> Result<(), Fault> {
-    // The folder must be new: another user of the machine could have put a program there.
-    let command = Command::new("mkdir").arg("-m").arg("0700").arg(folder);
+    // Another user of the machine could have put a program there.
+    let command = Command::new("sh").args(["-c", OWN_FOLDER, "sh", folder]).stdin(Vec::new());
     let made = collect(connection, &command, crate::flow::collect::SMALL).await?;
     if !made.exit.success() {
         let said = String::from_utf8_lossy(&made.stderr).trim().to_owned();
         return Err(Fault::infrastructure(format!("cannot make `{folder}` on the machine")).because(said));
     }
+    write_parts(connection, suite, folder).await
+}
+
+async fn write_parts(connection: &dyn Connection, suite: &dyn Suite, folder: &str) -> Result<(), Fault> {
     let writes = suite.parts().into_iter().map(|part| {
         let path = format!("{folder}/{}", part.name);
         async move { connection.write_file(&path, part.text.as_bytes(), 0o755).await }
@@ -222,61 +440,29 @@ fn failed(step: &Stepped, done: &Collected) -> Fault {
     if said.is_empty() { fault } else { fault.because(said) }
 }
 
-/// Runs the tests and follows their report beside the output, so that what was reported before a loss is known.
-async fn tests(
-    stage: &Stage,
-    machine: &Machine,
-    connection: &dyn Connection,
-    suite: &dyn Suite,
-    step: Stepped,
-    limit: Option<Duration>,
-) -> Result<(Exit, Reported), Fault> {
-    let live = Arc::new(Mutex::new(Vec::new()));
-    let following = follow_report(connection, suite.report_file(), Arc::clone(&live));
-    let deadline = Deadline::after(limit.unwrap_or(step.limit), "the tests to end");
-    let mut output = |chunk| stage.tell(Event::Output(chunk));
-    let running = follow(connection, &step.command, &deadline, &mut output);
-    let runner = tokio::select! {
-        exit = running => lost_at_start(exit)?,
-        // What is known by now is told: the report is fetched all the same.
-        () = stage.stop.cancelled() => Exit::Lost("interrupted".to_owned()),
-        // Following ends first only when the connection breaks; the runner's own end decides.
-        never = following => match never {},
-    };
-    let whole = match (&runner, fetch(connection, suite.report_file()).await) {
-        (_, Ok(report)) => Some(report),
-        (Exit::Lost(_), Err(_)) if !stage.stop.is_cancelled() => again(stage, machine, suite.report_file()).await,
-        (_, Err(_)) => None,
-    };
-    let live = std::mem::take(&mut *live.lock().unwrap_or_else(PoisonError::into_inner));
-    // What came while the tests ran counts where the file itself cannot be had any more.
-    let report = whole.filter(|report| report.len() >= live.len()).unwrap_or(live);
-    Ok((runner, suite.read_report(&report)))
-}
-
-/// A runner that could not be started because the connection was gone: no test ran, and that is what its report will say.
-fn lost_at_start(started: Result<Exit, Fault>) -> Result<Exit, Fault> {
-    match started {
-        Err(fault) if fault.kind == FaultKind::Infrastructure => Ok(Exit::Lost(fault.line())),
-        started => started,
-    }
-}
-
 async fn fetch(connection: &dyn Connection, path: &str) -> Result<Vec<u8>, Fault> {
     let reading = connection.read_file(path, REPORT_CAP);
     Deadline::after(SECOND_CHANCE, format!("`{path}` from the machine")).bound(reading).await?.map_err(Fault::from)
 }
 
-async fn again(stage: &Stage, machine: &Machine, path: &str) -> Option<Vec<u8>> {
-    stage.tell(Event::Warning("the connection was lost; trying once more for the report".to_owned()));
+/// Reads the report over a connection of its own, after the run was given up as lost.
+async fn once_more(stage: &Stage, machine: &Machine, path: &str) -> Option<Vec<u8>> {
+    stage.tell(Event::Warning("the run was lost; trying once more for the report".to_owned()));
     let connection = stage.connector.connect(machine, &machine.user, SECOND_CHANCE, false).await.ok()?;
     fetch(connection.as_ref(), path).await.ok()
 }
 
-async fn follow_report(connection: &dyn Connection, path: &str, into: Arc<Mutex<Vec<u8>>>) -> std::convert::Infallible {
-    // By name and for as long as it takes: the file is not there before the runner starts.
-    let command = Command::new("sh").args(["-c", FOLLOW, "sh", path]);
-    if let Ok(mut process) = connection.start(&command).await {
+/// Follows the report from what is there of it, over one connection after another, for as long as there is one.
+async fn follow_report(durable: &Durable, path: &str, into: Arc<Mutex<Vec<u8>>>) -> std::convert::Infallible {
+    let lock = |into: &Mutex<Vec<u8>>| into.lock().unwrap_or_else(PoisonError::into_inner).len();
+    while let Ok(connection) = durable.direct().await {
+        // By name and for as long as it takes: the file is not there before the runner starts.
+        let from = format!("+{}", lock(&into) + 1);
+        let command = Command::new("sh").args(["-c", FOLLOW, "sh", &from, path]);
+        let Ok(mut process) = connection.start(&command).await else {
+            tokio::time::sleep(REPORT_PAUSE).await;
+            continue;
+        };
         // Held open for as long as the report is followed, and closed with the channel.
         let _stdin = process.take_stdin();
         while let Some(chunk) = process.next().await {
@@ -287,6 +473,11 @@ async fn follow_report(connection: &dyn Connection, path: &str, into: Arc<Mutex<
                 }
             }
         }
+        if !matches!(process.exit(), Exit::Lost(_)) {
+            // Where standard input is not held, the report is had at the end alone.
+            break;
+        }
+        tokio::time::sleep(REPORT_PAUSE).await;
     }
     std::future::pending().await
 }

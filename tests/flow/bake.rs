@@ -62,8 +62,7 @@ fn line(step: &str) -> String {
 /// A theatre whose machine runs every step well, but for what a test tells it before.
 fn theatre() -> Theatre {
     let theatre = Theatre::new();
-    theatre.remote.on("mkdir -p /run/hg-bake", Reply::ok().folder("/run/hg-bake"));
-    theatre.remote.answer(|command| (command.program == "bash").then(Reply::ok));
+    theatre.tasks.answer(|command| (command.program == "bash").then(Reply::ok));
     theatre
 }
 
@@ -99,7 +98,7 @@ async fn a_step_that_fails_shows_the_end_of_its_output_and_keeps_the_layers_belo
     let theatre = theatre();
     let output: String = (1..=50).map(|n| format!("line {n}\n")).collect();
     let reply = Reply::exit(Exit::Code(100)).stdout(output).stderr("E: no such package");
-    theatre.remote.on(line("source"), reply).on(line("source"), Reply::ok());
+    theatre.tasks.on(line("source"), reply).on(line("source"), Reply::ok());
     let fault = bake_all(&theatre, &OPTIONS).await.unwrap_err();
     assert_eq!((fault.kind, &fault.left), (FaultKind::Outside, &Left::Nothing));
     let chain = fault.chain();
@@ -117,7 +116,7 @@ async fn a_step_that_fails_shows_the_end_of_its_output_and_keeps_the_layers_belo
 #[tokio::test(start_paused = true)]
 async fn the_fault_of_a_step_is_not_hidden_by_what_is_left_of_its_machine() {
     let theatre = theatre();
-    theatre.remote.on(line("packages"), Reply::exit(Exit::Code(1)));
+    theatre.tasks.on(line("packages"), Reply::exit(Exit::Code(1)));
     bake_base(&theatre).await;
     theatre.dummy.stay(ResourceKind::Rootfs, "busy");
     let fault = bake_all(&theatre, &OPTIONS).await.unwrap_err();
@@ -158,7 +157,7 @@ async fn a_layer_that_cannot_be_kept_releases_its_machine() {
 #[tokio::test(start_paused = true)]
 async fn keep_failed_leaves_the_machine_and_says_so() {
     let theatre = theatre();
-    theatre.remote.on(line("packages"), Reply::exit(Exit::Code(1)).stderr("oops\n"));
+    theatre.tasks.on(line("packages"), Reply::exit(Exit::Code(1)).stderr("oops\n"));
     let fault = bake_all(&theatre, &KEEP).await.unwrap_err();
     assert_eq!(fault.chain(), ["bake step `packages` failed with exit status 1", "oops"]);
     let machines = theatre.journal.machines().unwrap();
@@ -173,7 +172,7 @@ async fn keep_failed_leaves_the_machine_and_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_machine_that_cannot_be_kept_is_released() {
     let theatre = theatre();
-    theatre.remote.on(line("packages"), Reply::exit(Exit::Code(1)));
+    theatre.tasks.on(line("packages"), Reply::exit(Exit::Code(1)));
     theatre.dummy.fail(Call::Renew, "read-only file system");
     let fault = bake_all(&theatre, &KEEP).await.unwrap_err();
     assert_eq!(fault.message, "bake step `packages` failed with exit status 1");
@@ -230,7 +229,7 @@ async fn a_base_that_fails_leaves_nothing() {
 #[tokio::test(start_paused = true)]
 async fn an_interrupted_step_keeps_no_machine_whatever_was_asked() {
     let theatre = theatre();
-    theatre.remote.on(line("packages"), Reply::ok().stdout("unpacking\n").hang());
+    theatre.tasks.on(line("packages"), Reply::ok().stdout("unpacking\n").hang());
     let stop = theatre.stage.stop.clone();
     theatre.events.on_each(move |line| {
         if line == "detail unpacking" {
@@ -246,7 +245,7 @@ async fn an_interrupted_step_keeps_no_machine_whatever_was_asked() {
 #[tokio::test(start_paused = true)]
 async fn a_step_that_hangs_is_ended_by_its_limit() {
     let theatre = theatre();
-    theatre.remote.on(line("packages"), Reply::ok().stdout("waiting for the lock\n").hang());
+    theatre.tasks.on(line("packages"), Reply::ok().stdout("waiting for the lock\n").hang());
     let fault = bake_all(&theatre, &OPTIONS).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Infrastructure);
     assert_eq!(fault.message, "bake step `packages` failed with lost: waited 600s for `packages.sh` to end");

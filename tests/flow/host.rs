@@ -141,7 +141,11 @@ async fn a_refused_request_leaves_no_row_open() {
 async fn a_check_leaves_no_folder_that_the_end_of_the_run_does_not_know() {
     let theatre = theatre();
     let (suite, folder) = (tests_of(&[]), folder(&theatre.stage));
-    theatre.remote.on(format!("mkdir -m 0700 {folder}"), Reply::ok().folder(folder.as_str()));
+    let own = folder.clone();
+    theatre.remote.answer(move |command| {
+        let makes = command.args.get(1)?.starts_with("mkdir -m 0700") && command.args.last() == Some(&own);
+        makes.then(|| Reply::ok().folder(own.as_str()))
+    });
     theatre.remote.on(format!("rm -rf -- {folder}"), Reply::ok());
     let lost = ConnectionError::File { doing: "write".into(), reason: "quota exceeded".into() };
     theatre.remote.fail(Call::WriteFile, lost);

@@ -5,9 +5,11 @@ mod audit_command;
 mod bake;
 mod cloud;
 mod cost;
+mod durable;
 mod fleet;
 mod host;
 mod lease;
+mod push;
 mod suite;
 
 use std::sync::{Arc, Mutex};
@@ -30,6 +32,8 @@ use automation::state::dir::StateDir;
 use automation::state::journal::SqliteJournal;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::supervised::Supervised;
 
 pub const GRACE: Duration = Duration::from_secs(60);
 
@@ -171,6 +175,8 @@ pub fn begin(journal: &SqliteJournal, now: Timestamp) -> RunId {
 pub struct Theatre {
     pub dummy: Dummy,
     pub remote: Remote,
+    /// What tasks do on it.
+    pub tasks: Supervised,
     pub journal: Arc<SqliteJournal>,
     pub events: Arc<Events>,
     pub stage: Stage,
@@ -197,7 +203,8 @@ impl Theatre {
             owner: "ann@example".into(),
             grace: GRACE,
         };
-        Self { dummy, remote, journal, events, stage, dir }
+        let tasks = Supervised::on_machine(&remote);
+        Self { dummy, remote, tasks, journal, events, stage, dir }
     }
 
     pub fn request(&self) -> MachineRequest {

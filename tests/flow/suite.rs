@@ -2,17 +2,20 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use automation::connection::dummy::{Dummy as Remote, DummyConnector, Reply};
-use automation::flow::suite::{Ran, run};
+use automation::flow::durable::Durable;
+use automation::flow::suite::{Begun, Finished, Ran, begin, finish, folder, set_up};
+use automation::model::connection::{Chunk, Connection};
 use automation::model::event::NoSink;
 use automation::model::fault::{Fault, FaultKind};
 use automation::model::machine::Machine;
 use automation::model::outcome::{Exit, TestOutcome, Verdict, verdict};
 use automation::model::provider::Provider;
-use automation::model::task::Command;
+use automation::model::task::{Command, Offsets, TaskOutput};
 use automation::project::mercurial::{LinuxTests, Ssh};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command as Local;
@@ -53,11 +56,9 @@ impl Script {
     fn reply(&self, command: &Command) -> Option<Reply> {
         let script = command.args.first().map(String::as_str).unwrap_or_default();
         match command.program.as_str() {
-            "mkdir" => Some(Reply::ok().folder(command.args.last()?.as_str())),
             "bash" if script.ends_with("/prepare-work.sh") => Some(self.prepare.clone()),
             "bash" if script.ends_with("/run-tests.sh") && command.args[1] == "--list" => Some(self.list.clone()),
             "bash" if script.ends_with("/run-tests.sh") => Some(self.run.clone()),
-            "sh" if command.args.last().is_some_and(|last| last == EVENTS) => Some(self.follow.clone()),
             "head" => {
                 let wanted = command.args.last()?;
                 let known = self.details.iter().find(|(test, _)| wanted.ends_with(test));
@@ -82,19 +83,78 @@ fn all_passed() -> String {
 struct Stagehand {
     theatre: Theatre,
     machine: Machine,
+    output: Kept,
+    /// What was written down to follow the tests later.
+    kept: Mutex<Vec<String>>,
+}
+
+/// The output of the tests, in memory.
+#[derive(Default)]
+struct Kept {
+    bytes: Mutex<(Vec<u8>, Vec<u8>)>,
+    /// How often from now on there is no room.
+    full: AtomicUsize,
+}
+
+impl Kept {
+    fn stdout(&self) -> String {
+        String::from_utf8(self.bytes.lock().unwrap().0.clone()).unwrap()
+    }
+}
+
+impl TaskOutput for Kept {
+    fn offsets(&self) -> Offsets {
+        let bytes = self.bytes.lock().unwrap();
+        Offsets { stdout: bytes.0.len() as u64, stderr: bytes.1.len() as u64 }
+    }
+
+    fn append(&self, chunk: &Chunk) -> Result<(), Fault> {
+        if self.full.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+            return Err(Fault::outside("no space left on device"));
+        }
+        let mut bytes = self.bytes.lock().unwrap();
+        match chunk {
+            Chunk::Stdout(more) => bytes.0.extend(more),
+            Chunk::Stderr(more) => bytes.1.extend(more),
+        }
+        Ok(())
+    }
 }
 
 impl Stagehand {
     async fn new(script: Script) -> Self {
         let theatre = Theatre::new();
-        theatre.remote.answer(move |command| script.reply(command));
+        let follow = script.follow.clone();
+        theatre
+            .remote
+            .answer(move |command| command.args.last().is_some_and(|last| last == EVENTS).then(|| follow.clone()));
+        theatre.tasks.answer(move |command| script.reply(command));
         let machine = theatre.dummy.create(&theatre.request(), &|_, _| Ok(()), &NoSink).await.unwrap();
-        Self { theatre, machine }
+        Self { theatre, machine, output: Kept::default(), kept: Mutex::default() }
     }
 
     async fn run(&self, limit: Option<Duration>) -> Result<Ran, Fault> {
-        let suite = tests_of(&["test-a.t"]);
-        run(&self.theatre.stage, &self.machine, &self.theatre.remote, &suite, Path::new("/x"), limit).await
+        match self.run_until(limit).await? {
+            Finished::Ran(ran) => Ok(ran),
+            Finished::Detached => panic!("nobody asked for that"),
+        }
+    }
+
+    async fn run_until(&self, limit: Option<Duration>) -> Result<Finished, Fault> {
+        let (stage, suite) = (&self.theatre.stage, tests_of(&["test-a.t"]));
+        let durable = self.durable();
+        let ready = set_up(stage, &self.machine, &durable, &suite, Path::new("/x")).await?;
+        let begun = begin(stage, &durable, ready, limit, &|begun| {
+            self.kept.lock().unwrap().push(serde_json::to_string(begun).unwrap());
+            Ok(())
+        })
+        .await?;
+        finish(stage, &self.machine, &durable, &suite, &begun, &self.output).await
+    }
+
+    fn durable(&self) -> Durable {
+        let first: Box<dyn Connection> = Box::new(self.theatre.remote.clone());
+        Durable::new(&self.theatre.stage, &self.machine, Some(first), &folder(&self.theatre.stage))
     }
 
     /// Runs until everything waits, then breaks the connection.
@@ -122,7 +182,7 @@ async fn every_test_that_ran_is_in_the_result_with_its_time() {
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed; 3], Verdict::Passed));
     assert!(ran.tests.iter().all(|test| test.seconds == Some(1.5)));
     let lines = hand.theatre.events.lines();
-    assert!(lines.contains(&"output ..s\n".to_owned()), "{lines:?}");
+    assert_eq!(hand.output.stdout(), "..s\n");
     assert!(lines.contains(&"notice Testing the machine's own source: 3 tests expected".to_owned()), "{lines:?}");
     let calls = hand.theatre.remote.calls();
     let place = |wanted: &str| calls.iter().position(|call| call.contains(wanted)).unwrap();
@@ -137,8 +197,9 @@ async fn what_was_reported_before_the_connection_broke_counts() {
     let hand = Stagehand::new(script).await;
     let ran = hand.run_and_lose().await;
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed, Skipped, Lost], Verdict::Incomplete));
-    assert_eq!(ran.tests[2].reason.as_deref(), Some("the run was lost: reset by peer"));
-    assert_eq!(hand.theatre.events.count("warning the connection was lost"), 1);
+    let why = ran.tests[2].reason.as_deref().unwrap();
+    assert!(why.ends_with("lost: reset by peer (kept trying for 1m 00s)"), "{why}");
+    assert_eq!(hand.theatre.events.count("warning the connection to"), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -263,12 +324,95 @@ async fn an_unknown_test_is_a_usage_error_with_the_nearest() {
     assert!(!hand.theatre.remote.calls().iter().any(|call| call.contains("run-tests.sh /usr/bin/python3")));
 }
 
+#[tokio::test(start_paused = true)]
+async fn everything_needed_to_follow_is_kept_before_anything_is_started() {
+    let hand = Stagehand::new(Script::of(0, &all_passed())).await;
+    let (stage, suite, durable) = (&hand.theatre.stage, tests_of(&["test-a.t"]), hand.durable());
+    let ready = set_up(stage, &hand.machine, &durable, &suite, Path::new("/x")).await.unwrap();
+    let before = hand.theatre.tasks.started().len();
+    let refused =
+        begin(stage, &durable, ready.clone(), None, &|_| Err(Fault::outside("no space left on device"))).await;
+    assert_eq!(refused.unwrap_err().message, "no space left on device");
+    assert_eq!(hand.theatre.tasks.started().len(), before, "what cannot be followed is not started");
+    let kept = Mutex::new(String::new());
+    let keep = |begun: &Begun| {
+        assert_eq!(hand.theatre.tasks.started().len(), before);
+        *kept.lock().unwrap() = serde_json::to_string(begun).unwrap();
+        Ok(())
+    };
+    let begun = begin(stage, &durable, ready, None, &keep).await.unwrap();
+    assert_eq!(hand.theatre.tasks.started().len(), before + 1);
+    // Another process, with what was written down and a new connection.
+    let again: Begun = serde_json::from_str(&kept.into_inner().unwrap()).unwrap();
+    assert_eq!(again, begun);
+    let other = Durable::new(stage, &hand.machine, None, &again.folder);
+    let Finished::Ran(ran) = finish(stage, &hand.machine, &other, &suite, &again, &hand.output).await.unwrap() else {
+        panic!("nobody asked for that")
+    };
+    assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed; 3], Verdict::Passed));
+    assert_eq!(hand.theatre.tasks.started().len(), before + 1, "it is followed, not started again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tests_that_are_left_go_on_and_their_output_is_taken_up_where_it_stopped() {
+    let hand = Stagehand::new(Script { run: Reply::ok().stdout("....").hang(), ..Script::of(0, "") }).await;
+    let detach = hand.theatre.stage.detach.clone();
+    let leaving = async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        detach.cancel();
+    };
+    let (finished, ()) = tokio::join!(hand.run_until(None), leaving);
+    assert!(matches!(finished.unwrap(), Finished::Detached));
+    assert_eq!(hand.output.stdout(), "....");
+    let cancelled = hand.theatre.remote.calls().iter().any(|call| call.contains("supervise.sh cancel"));
+    assert!(!cancelled, "it is left running");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tests_that_are_told_to_stop_are_ended_on_the_machine() {
+    let script = Script {
+        run: Reply::ok().stdout("..").file(EVENTS, finished("test-a.t", "passed")).hang(),
+        ..Script::of(0, "")
+    };
+    let hand = Stagehand::new(script).await;
+    let stop = hand.theatre.stage.stop.clone();
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        stop.cancel();
+    };
+    let ran = tokio::join!(hand.run(None), stopping).0.unwrap();
+    assert_eq!(ran.runner, Exit::Lost("interrupted".to_owned()));
+    assert_eq!(outcomes(&ran), [Passed, Lost, Lost]);
+    assert_eq!(hand.output.stdout(), "..", "nothing is kept twice");
+    assert!(hand.theatre.remote.calls().iter().any(|call| call.contains("supervise.sh cancel")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn output_waits_for_room_here_and_is_whole_then() {
+    let hand = Stagehand::new(Script::of(0, &all_passed())).await;
+    hand.output.full.store(3, Relaxed);
+    assert_eq!(judged(&hand.run(None).await.unwrap()), Verdict::Passed);
+    assert_eq!(hand.output.stdout(), "..s\n");
+    assert_eq!(hand.theatre.events.count("warning no space left on device"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_room_here_the_tests_are_left_with_a_word_on_how_to_go_on() {
+    let hand = Stagehand::new(Script::of(0, &all_passed())).await;
+    hand.output.full.store(usize::MAX, Relaxed);
+    let fault = hand.run(None).await.unwrap_err();
+    assert_eq!(fault.message, "no space left on device");
+    assert!(fault.hint.unwrap().contains("automation runs attach"));
+    assert!(!hand.theatre.remote.calls().iter().any(|call| call.contains("supervise.sh cancel")));
+}
+
 /// Runs the very command with which the report is followed, on this computer.
 #[tokio::test]
 async fn following_a_report_ends_with_its_standard_input() {
     let hand = Stagehand::new(Script { run: Reply::ok().hang(), ..Script::of(0, "") }).await;
     let _ = hand.run(Some(Duration::from_millis(50))).await;
     let calls = hand.theatre.remote.calls();
+    // The command as it is when nothing was followed yet.
     let line = calls.iter().find_map(|call| call.strip_prefix("start ").filter(|l| l.ends_with(EVENTS))).unwrap();
     let report = hand.theatre.events_file();
     std::fs::write(&report, "one\n").unwrap();

@@ -6,5 +6,7 @@ pub mod images;
 pub mod keep;
 pub mod leftovers;
 pub mod mercurial;
+pub mod proxy;
 pub mod sshd;
+pub mod supervised;
 pub mod tool;

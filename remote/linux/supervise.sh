@@ -1,0 +1,387 @@
+#!/bin/sh
+# Runs a task so that it outlives the connection that asked for it, and lets anybody follow it from any byte of its output.
+#
+#   supervise.sh boot                                                prints the identity of this boot
+#   supervise.sh launch DIR CAP BOOT -- COMMAND...                   starts the task, at most once, and returns
+#   supervise.sh start DIR CAP BOOT HOLD -- COMMAND...               launch, then follow from the beginning
+#   supervise.sh follow DIR STDOUT STDERR BOOT HOLD                  sends its output on, and ends when the task has ended
+#   supervise.sh record DIR                                          prints how it ended, one JSON object on a line
+#   supervise.sh cancel DIR SECONDS                                  ends it: SIGTERM, and SIGKILL after SECONDS
+#
+# DIR      the task's folder, and its token: whoever makes it starts the task, everybody else follows. Its name is the task's id.
+#          The folder above must belong to the caller alone. DIR.in, if it is there, is the task's standard input
+# CAP      most bytes kept of each stream; the rest is left out, with a mark in its place
+# BOOT     what `boot` printed, or `-` where that is not known: a task of another boot is neither started nor waited for
+# STDOUT   bytes of each stream that the caller has already
+# STDERR
+# HOLD     `watch` ends the following when standard input ends (the caller has gone), `alone` does not look at it
+#
+# start and follow print the line `hg-automation: output follows` on both streams, and from there on nothing but the task's bytes.
+#
+# Exit codes: 0 done (followed: it has ended, and everything was sent; cancelled: nothing of it runs). 81 it was never started, and
+# never will be; 82 the machine was booted again since; 83 its supervisor is gone and left no record; 84 it cannot be started,
+# standard error says why; 85 following was cut off; 86 something of it does not end; 87 there is no record yet; 64 wrong arguments.
+#
+# The supervisor is a session of its own and holds a lock on DIR/lock as long as it lives. The task is a session of its own too, and
+# carries HG_AUTOMATION_TASK=ID in its environment. What belongs to its session, carries that variable or descends from such
+# a process ends with it. DIR holds stdout, stderr, record, and what the supervisor needs. Everything that the supervisor itself
+# must write has its place on the disk before the task starts, so that a full disk cannot keep the record from being written.
+#
+# The record: {"exit": {"kind": "code", "value": 3} or {"kind": "signal", "value": "KILL"}, "started_at", "ended_at" (UTC),
+# "peak_memory" (bytes, the most that one process was seen to use, or null), "output": {"stdout", "stderr"} (bytes kept),
+# "capped", "cancelled"}. A shell that does not tell signals from statuses (bash as `sh`) gives statuses above 128 as signals.
+#
+# Needs coreutils, grep, `setsid` and `flock` of util-linux, and /proc. Runs as any user, with dash and bash.
+set -u
+
+readonly follows='hg-automation: output follows'
+
+refuse() { printf '%s\n' "$*" >&2; exit 84; }
+
+# Sets `boot`: the kernel's boot, and the start of the first process, which tells one container from the next.
+look_at_boot() {
+    { read -r boot </proc/sys/kernel/random/boot_id; } 2>/dev/null || boot=unknown
+    { read -r line </proc/1/stat; } 2>/dev/null || line='1 (hidden) S'
+    # shellcheck disable=SC2086 # words are wanted
+    set -- ${line##*) }
+    boot=$boot-${20:-0}
+}
+
+# Ends unless BOOT is this one.
+require_boot() {
+    look_at_boot
+    [ "$1" = - ] || [ "$1" = "$boot" ] || exit 82
+}
+
+# Whether the task's record is written.
+recorded() {
+    { read -r line <"$dir/record"; } 2>/dev/null && [ -n "$line" ]
+}
+
+# A file of one block, to be written over in place later.
+reserve() {
+    { printf '%4095s\n' '' >"$1"; } 2>/dev/null || refuse "no room for $1"
+}
+
+# DIR CAP BOOT -- COMMAND...
+launch() {
+    dir=$1 cap=$2
+    require_boot "$3"
+    shift 4
+    if ! said=$(mkdir -m 0700 -- "$dir" 2>&1); then
+        [ -d "$dir" ] || refuse "$said"
+        return
+    fi
+    exec 9>"$dir/lock"
+    flock 9
+    # Somebody waited for this start and gave it up.
+    [ ! -e "$dir/never" ] || exit 81
+    # The boot first: what is there without a record was never started.
+    reserve "$dir/pid"
+    reserve "$dir/memory"
+    reserve "$dir/jobs"
+    reserve "$dir/grace"
+    { printf '%s\n' "$boot" >"$dir/boot"; } 2>/dev/null || refuse "no room for $dir/boot"
+    mkfifo -m 0600 -- "$dir/out" "$dir/err" || exit 84
+    : >"$dir/stdout" && : >"$dir/stderr" || exit 84
+    reserve "$dir/record"
+    # It inherits the lock, and is no child of ours: whoever ends the connection with all below it does not end it.
+    (setsid sh "$0" supervise "$dir" "$cap" "$@" </dev/null >/dev/null 2>&1 &)
+    exec 9>&-
+}
+
+# The processes of the task `id` with session `task`, and all below them, in `members`; those that are dead already do not count.
+find_members() {
+    members=
+    for file in $(grep -lszxF -e "HG_AUTOMATION_TASK=$id" /proc/[0-9]*/environ) \
+        $(grep -lsE "\) [^ZX] [0-9]+ [0-9]+ ${task:-none} " /proc/[0-9]*/stat); do
+        add_member "$file"
+    done
+    fresh=$members
+    while [ -n "$fresh" ]; do
+        parents=$(printf '%s' "$fresh" | tr -s ' ' '|')
+        fresh=
+        below=$(grep -lsE "\) [^ZX] (${parents#|}) " /proc/[0-9]*/stat)
+        for file in $below; do add_member "$file"; done
+    done
+}
+
+# FILE below /proc/PID
+add_member() {
+    member=${1#/proc/} member=${member%/*}
+    case "$members " in
+    *" $member "*) ;;
+    *) members="$members $member" fresh="${fresh-} $member" ;;
+    esac
+}
+
+# SECONDS: SIGTERM to all members, and SIGKILL after that long, in rounds until none is left.
+end_members() {
+    left=$(($1 * 10)) more=100 told=
+    find_members
+    while [ -n "$members" ]; do
+        # shellcheck disable=SC2086 # words are wanted
+        if [ "$left" -le 0 ]; then
+            # What became another user by `sudo` is not ours to signal.
+            kill -s KILL $members 2>/dev/null || [ "$(id -u)" = 0 ] || sudo -n kill -s KILL $members >/dev/null 2>&1
+        else
+            for member in $members; do
+                case "$told " in
+                *" $member "*) ;;
+                *) kill -s TERM "$member" 2>/dev/null; kill -s CONT "$member" 2>/dev/null ;;
+                esac
+            done
+            told="$told$members"
+        fi
+        [ "$more" -gt 0 ] || return 1
+        # Most end at once.
+        if [ "$more" -eq 100 ]; then sleep 0.01; else sleep 0.1; fi
+        if [ "$left" -gt 0 ]; then left=$((left - 1)); else more=$((more - 1)); fi
+        [ "$more" -lt 100 ] || more=99
+        find_members
+    done
+}
+
+# FIFO FILE CAP: keeps what comes. Exits with 3 if something was left out.
+keep() {
+    exec <"$1" >>"$2"
+    # The limit cuts at the exact byte; a full disk fails in the same way.
+    if (trap '' XFSZ && ulimit -f "$(($3 / 512))" && exec cat); then exit 0; fi
+    if [ "$(stat -c %s -- "$2")" -ge "$(($3 / 512 * 512))" ]; then
+        mark="[hg-automation: output beyond $(($3 / 512 * 512)) bytes was left out]"
+    else
+        mark="[hg-automation: the machine had no room for more output: it was left out]"
+    fi
+    printf '\n%s\n' "$mark" && mark=
+    # The task must not block.
+    cat >/dev/null
+    [ -z "$mark" ] || printf '\n%s\n' "$mark"
+    exit 3
+}
+
+# Looks at the memory of the task's processes from time to time, and keeps the most.
+sample() {
+    most=0
+    sleep 0.05
+    for pause in 0.2 0.5 1 2 3 5; do
+        look_at_memory
+        sleep "$pause"
+    done
+    while :; do
+        look_at_memory
+        sleep 5
+    done
+}
+
+look_at_memory() {
+    set --
+    marked=$(grep -lszxF -e "HG_AUTOMATION_TASK=$id" /proc/[0-9]*/environ)
+    # Where the supervisor was killed, nobody ends the sampler.
+    [ -n "$marked" ] || exit 0
+    for file in $marked; do set -- "$@" "${file%environ}status"; done
+    while read -r _ size _; do
+        if [ "${size:-0}" -gt "$most" ]; then most=$size; fi
+    done <<SIZES
+$(grep -hs '^VmHWM:' "$@")
+SIZES
+    printf '%20d\n' "$most" 1<>"$dir/memory"
+}
+
+# Waits for the task; sets `status`. Being told to stop ends the task first.
+wait_for_task() {
+    while :; do
+        stopping=
+        wait "$task"
+        now=$?
+        # A wait that was cut short by the signal says 127 or more than 128; a task that was waited for already gives 127.
+        [ -n "${status-}" ] && [ "$now" -eq 127 ] || status=$now
+        [ -n "$stopping" ] || break
+        { read -r seconds <"$dir/grace"; } 2>/dev/null
+        end_members "${seconds:-10}"
+    done
+}
+
+# Sets `how` from `status`: the exit for the record.
+judge() {
+    how='{"kind":"code","value":'$status'}'
+    [ "$status" -gt 128 ] || return
+    # dash says `Done(137)` of a status, and the signal's name of a signal, until it starts something else; bash has forgotten.
+    jobs -l %1 1<>"$dir/jobs" 2>/dev/null
+    read -r line <"$dir/jobs"
+    case $line in
+    *"$task Done("*) ;;
+    *) name=$(kill -l "$((status - 128))" 2>/dev/null) && how='{"kind":"signal","value":"'$name'"}' ;;
+    esac
+}
+
+# DIR CAP COMMAND...
+supervise() {
+    dir=$1 cap=$2 id=${1##*/} cancelled=false status=
+    shift 2
+    # While the signal is on its way to a wait, nothing is lost: the task is ended either way.
+    trap 'cancelled=true stopping=yes' TERM
+    trap '' HUP
+    printf '%d\n' "$$" 1<>"$dir/pid"
+    input=/dev/null
+    if [ -e "$dir.in" ]; then input=$dir.in; fi
+    started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
+    # The first job, so that `jobs` can be asked about it. A shell starts background commands with SIGINT ignored.
+    setsid env --default-signal "HG_AUTOMATION_TASK=$id" "$@" <"$input" >"$dir/out" 2>"$dir/err" 9>&- &
+    task=$!
+    (trap - TERM; keep "$dir/out" "$dir/stdout" "$cap") 9>&- &
+    stdout=$!
+    (trap - TERM; keep "$dir/err" "$dir/stderr" "$cap") 9>&- &
+    stderr=$!
+    (trap - TERM; sample) 9>&- &
+    wait_for_task
+    judge
+    # What it left behind dies with it.
+    end_members 1
+    trap '' TERM
+    # Whoever holds its output and is none of ours keeps nobody waiting.
+    if lives "$stdout" || lives "$stderr"; then (trap - TERM; sleep 3; kill -s TERM 0) 9>&- & fi
+    capped=false
+    for keeper in "$stdout" "$stderr"; do
+        wait "$keeper"
+        if [ $? -eq 3 ]; then capped=true; fi
+    done
+    write_record
+    # The sampler, its sleep, and this shell, which lets go of the lock by it.
+    kill -s KILL 0
+}
+
+# PID of a child, which is a zombie or gone when it has ended.
+lives() {
+    { read -r line <"/proc/$1/stat"; } 2>/dev/null || return
+    case $line in
+    *') Z '*) return 1 ;;
+    esac
+}
+
+write_record() {
+    memory=null
+    { read -r most <"$dir/memory"; } 2>/dev/null && [ "${most:-0}" -gt 0 ] && memory=$((most * 1024))
+    # shellcheck disable=SC2046 # words are wanted
+    set -- $(stat -c %s -- "$dir/stdout" "$dir/stderr")
+    times='"started_at":"'$started'","ended_at":"'$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)'"'
+    counts='"peak_memory":'$memory',"output":{"stdout":'$1',"stderr":'$2'}'
+    printf '%-4095s\n' '{"exit":'"$how,$times,$counts"',"capped":'"$capped"',"cancelled":'"$cancelled"'}' 1<>"$dir/record"
+}
+
+# Makes sure that a task that did not start yet never will; ends with 81 then. One that is about to start gets two seconds.
+give_up_start() {
+    tries=0
+    while [ ! -e "$dir/record" ]; do
+        if [ "$tries" -ge 20 ]; then
+            exec 8>>"$dir/lock"
+            flock 8
+            [ ! -e "$dir/record" ] || break
+            : >"$dir/never"
+            exit 81
+        fi
+        tries=$((tries + 1))
+        sleep 0.1
+    done
+}
+
+# DIR STDOUT STDERR BOOT HOLD
+follow() {
+    dir=$1
+    require_boot "$4"
+    [ -d "$dir" ] || exit 81
+    if { read -r line <"$dir/boot"; } 2>/dev/null && [ "$line" != "$boot" ]; then exit 82; fi
+    [ -e "$dir/record" ] || give_up_start
+    printf '%s\n' "$follows"
+    printf '%s\n' "$follows" >&2
+    # A short task ends before anything is set up to follow it.
+    exec 8<"$dir/lock"
+    if flock -s -w 0.05 8; then
+        if [ -s "$dir/stdout" ]; then tail -c "+$(($2 + 1))" -- "$dir/stdout" || exit 85; fi
+        if [ -s "$dir/stderr" ]; then tail -c "+$(($3 + 1))" -- "$dir/stderr" >&2 || exit 85; fi
+    else
+        exec 8<&-
+        follow_live "$2" "$3" "$5"
+    fi
+    recorded || exit 83
+}
+
+# STDOUT STDERR HOLD
+follow_live() {
+    exec 3<&0
+    # Ends with the supervisor; being our own child its process id cannot become another's. `tail` ends when it has.
+    flock -s "$dir/lock" true 3<&- >/dev/null 2>&1 &
+    held=$!
+    tail -c "+$(($1 + 1))" -f -s 0.02 --pid="$held" -- "$dir/stdout" 3<&- 2>/dev/null &
+    first=$!
+    tail -c "+$(($2 + 1))" -f -s 0.02 --pid="$held" -- "$dir/stderr" 3<&- >&2 2>/dev/null &
+    second=$!
+    watcher=
+    if [ "$3" = watch ]; then
+        watch_input >/dev/null 2>&1 &
+        watcher=$!
+    fi
+    exec 3<&-
+    sent=yes
+    wait "$first" || sent=
+    wait "$second" || sent=
+    [ -z "$watcher" ] || kill -s TERM "$watcher" 2>/dev/null
+    [ -n "$sent" ] || exit 85
+}
+
+# Ends the following when standard input ends.
+watch_input() {
+    cat <&3 &
+    reader=$!
+    exec 3<&-
+    trap 'kill -s KILL "$reader"; exit' TERM
+    wait "$reader"
+    kill -s KILL "$held" "$first" "$second"
+}
+
+# DIR SECONDS
+cancel() {
+    dir=$1 id=${1##*/} task=
+    # From now on a start that is still on its way comes too late.
+    if mkdir -m 0700 -- "$dir" 2>/dev/null; then
+        : >"$dir/never"
+        exit 0
+    fi
+    [ -e "$dir/record" ] || (give_up_start) || exit 0
+    if flock -s -n "$dir/lock" true; then
+        # Its supervisor has gone; what it left is found by the variable.
+        recorded || end_members "$2" || exit 86
+        exit 0
+    fi
+    printf '%d\n' "$2" 1<>"$dir/grace"
+    # The lock is held, so that the number is the supervisor's, as soon as it has written it.
+    tries=0 pid=
+    while [ -z "$pid" ] && [ "$tries" -lt 50 ]; do
+        read -r pid <"$dir/pid"
+        [ -n "$pid" ] || sleep 0.02
+        tries=$((tries + 1))
+    done
+    kill -s TERM "$pid" 2>/dev/null
+    flock -s -w "$(($2 + 20))" "$dir/lock" true || exit 86
+}
+
+[ $# -gt 0 ] || set -- none
+verb=$1
+shift
+case $verb:$# in
+boot:0) look_at_boot && printf '%s\n' "$boot" ;;
+launch:[5-9] | launch:??*) launch "$@" ;;
+start:[6-9] | start:??*)
+    hold=$4 folder=$1 expected=$3 limit=$2
+    shift 5
+    launch "$folder" "$limit" "$expected" -- "$@"
+    follow "$folder" 0 0 "$expected" "$hold"
+    ;;
+follow:5) follow "$@" ;;
+record:1) dir=$1 && recorded && printf '%s\n' "$line" || exit 87 ;;
+cancel:2) cancel "$@" ;;
+supervise:[3-9] | supervise:??*) supervise "$@" ;;
+*)
+    printf '%s\n' 'usage: supervise.sh boot|launch|start|follow|record|cancel ARGUMENT..., as the head of this script says' >&2
+    exit 64
+    ;;
+esac

@@ -1,0 +1,442 @@
+//! Commands that outlive the connection that started them.
+//!
+//! [`Durable`] is a connection over connections that come and go. A command started on it runs under
+//! `remote/linux/supervise.sh` on the machine, which keeps its output, starts it at most once and writes down how it ended; it
+//! is followed from here by the byte. When the connection breaks, another is made (the host key is checked as ever) and the
+//! following goes on where it stopped: nothing is lost, nothing comes twice. A command is lost only when the machine is gone for
+//! good, was booted again, or its supervisor was killed, and the reason says which.
+//!
+//! What is absent: terminals, and input that comes while a command runs. Standard output and standard error are each in order, but
+//! not ordered between each other.
+
+mod task;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::base::deadline::Deadline;
+use crate::base::id::TaskId;
+use crate::base::text;
+use crate::flow::Stage;
+use crate::flow::collect::Collected;
+use crate::flow::durable::task::Begin;
+use crate::model::connection::{Chunk, Connection, ConnectionError, Process, Progress, Totals};
+use crate::model::event::Event;
+use crate::model::fault::Fault;
+use crate::model::machine::{ENDED, Machine};
+use crate::model::outcome::Exit;
+use crate::model::task::{Command, Offsets};
+
+pub use task::Task;
+
+/// The supervisor.
+const SUPERVISE: &str = include_str!("../../remote/linux/supervise.sh");
+
+/// Makes the folder `$1`, or makes sure that it is the caller's alone, puts the supervisor there and prints the boot. The folder
+/// may lie where others can write: a link, or a folder of somebody else's, is refused.
+const INSTALL: &str = r#"mkdir -m 0700 -- "$1" 2>/dev/null
+if [ -L "$1" ] || [ "$(stat -c %u:%a -- "$1")" != "$(id -u):700" ]; then
+    echo "$1 is not a folder of ours alone" >&2; exit 73
+fi
+cat >"$1/supervise.$$" && mv -f -- "$1/supervise.$$" "$1/supervise.sh" && exec sh "$1/supervise.sh" boot"#;
+
+/// Most bytes of each stream of a task that the machine keeps. The whole suite of tests with debugging output takes a few
+/// hundred MiB.
+const OUTPUT_CAP: u64 = 1 << 30;
+
+/// The pause between two attempts to connect starts at the first and doubles up to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// How long one attempt to connect may take: a network that swallows packets is tried anew after that.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long a short request to the supervisor may take.
+const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+
+/// How often one request or copy may lose its connection. What breaks every connection is not the network.
+const MOST_LOSSES: usize = 20;
+
+/// How long a cancelled task has between SIGTERM and SIGKILL, seconds.
+const CANCEL_GRACE: u64 = 5;
+
+/// What `supervise.sh cancel` needs beyond the grace, in which processes that do not end are watched.
+const CANCEL_MARGIN: Duration = Duration::from_secs(25);
+
+/// A connection whose commands outlive it. Clones are the same.
+#[derive(Clone)]
+pub struct Durable {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    stage: Stage,
+    machine: Machine,
+    folder: String,
+    link: tokio::sync::Mutex<Link>,
+    /// What the supervisor calls the machine's boot, once it is there.
+    boot: tokio::sync::Mutex<Option<String>>,
+    /// When the machine was last known to answer.
+    answered: Mutex<Instant>,
+}
+
+/// The connection of the moment.
+struct Link {
+    live: Option<Arc<dyn Connection>>,
+    /// Counts connections, so that one that is found broken by several is given up once.
+    number: u64,
+    /// When the last one broke, until there is another.
+    broke: Option<Instant>,
+}
+
+/// Whether the connection is to blame, so that another may do better.
+fn lost(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::Lost { .. } | ConnectionError::TimedOut { .. } | ConnectionError::Refused { .. })
+}
+
+/// What happened to the connection, without its address where that is said already.
+fn why(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::Lost { reason, .. } => reason.clone(),
+        ConnectionError::Refused { source: Some(source), .. } => source.to_string(),
+        error => error.to_string(),
+    }
+}
+
+/// Whether no later attempt can do better.
+fn for_good(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::Lost { reason, .. } => reason == ENDED,
+        ConnectionError::Refused { .. } | ConnectionError::TimedOut { .. } | ConnectionError::Protocol { .. } => false,
+        _ => true,
+    }
+}
+
+impl Durable {
+    /// `first` is a live connection, or none to connect at first use. `folder` on the machine becomes ours (mode 0700) at first
+    /// use; the supervisor and the tasks' folders lie there, and removing it is the caller's.
+    pub fn new(stage: &Stage, machine: &Machine, first: Option<Box<dyn Connection>>, folder: &str) -> Self {
+        let link = Link { live: first.map(Arc::from), number: 0, broke: None };
+        Self {
+            inner: Arc::new(Inner {
+                stage: stage.clone(),
+                machine: machine.clone(),
+                folder: folder.to_owned(),
+                link: tokio::sync::Mutex::new(link),
+                boot: tokio::sync::Mutex::new(None),
+                answered: Mutex::new(Instant::now()),
+            }),
+        }
+    }
+
+    /// The folder on the machine.
+    pub fn folder(&self) -> &str {
+        &self.inner.folder
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &Machine {
+        &self.inner.machine
+    }
+
+    /// Makes the folder and puts the supervisor there, where that was not done yet.
+    pub async fn prepare(&self) -> Result<(), ConnectionError> {
+        self.boot().await.map(drop)
+    }
+
+    /// Starts `command` unless a task with this id was started already, and follows it from the start.
+    pub async fn run_task(&self, id: &TaskId, command: &Command) -> Result<Task, ConnectionError> {
+        let words = self.give_input(id, command).await?;
+        Ok(Task::spawn(self, id, Begin::Start(words), Offsets::default()))
+    }
+
+    /// Starts `command` unless a task with this id was started already, and leaves it.
+    pub async fn launch_task(&self, id: &TaskId, command: &Command) -> Result<(), ConnectionError> {
+        let words = self.give_input(id, command).await?;
+        let boot = self.boot().await?;
+        let command = self.request("launch", id).arg(OUTPUT_CAP.to_string()).args([boot.as_str(), "--"]).args(words);
+        let done = self.ask(&command, REQUEST_LIMIT).await?;
+        match done.exit {
+            Exit::Code(0) => Ok(()),
+            exit => Err(self.refused("start a task", &exit, &done.stderr)),
+        }
+    }
+
+    /// Follows a task that was started before, by whomever, from these offsets.
+    pub fn follow_task(&self, id: &TaskId, from: Offsets) -> Task {
+        Task::spawn(self, id, Begin::Follow, from)
+    }
+
+    /// Ends a task, by SIGTERM and then by SIGKILL; returns when nothing of it runs. One that was not started never will be.
+    pub async fn cancel_task(&self, id: &TaskId) -> Result<(), Fault> {
+        self.boot().await?;
+        let command = self.request("cancel", id).arg(CANCEL_GRACE.to_string());
+        let done = self.ask(&command, Duration::from_secs(CANCEL_GRACE) + CANCEL_MARGIN).await?;
+        match done.exit {
+            Exit::Code(0) => Ok(()),
+            exit => Err(Fault::from(self.refused("end a task", &exit, &done.stderr))
+                .hint("Something of it is still running; it ends with the machine.")),
+        }
+    }
+
+    /// Ends a task where that takes no new connection. Nobody is left to be told; what does not end now ends with the machine.
+    async fn cancel_quietly(&self, id: &TaskId) {
+        let Some(connection) = self.inner.link.lock().await.live.clone() else { return };
+        let command = self.request("cancel", id).arg(CANCEL_GRACE.to_string());
+        let limit = Duration::from_secs(CANCEL_GRACE) + CANCEL_MARGIN;
+        let _ = tokio::time::timeout(limit, self.ask_once(connection.as_ref(), &command)).await;
+    }
+
+    /// The live connection, for commands that need no supervision; another one where it broke.
+    pub async fn direct(&self) -> Result<Arc<dyn Connection>, ConnectionError> {
+        self.live().await.map(|(_, connection)| connection)
+    }
+
+    /// The live connection and its number.
+    async fn live(&self) -> Result<(u64, Arc<dyn Connection>), ConnectionError> {
+        let mut link = self.inner.link.lock().await;
+        if let Some(live) = &link.live {
+            return Ok((link.number, Arc::clone(live)));
+        }
+        let connection: Arc<dyn Connection> = self.connect().await?.into();
+        self.answered();
+        link.number += 1;
+        link.live = Some(Arc::clone(&connection));
+        if let Some(broke) = link.broke.take() {
+            let took = text::seconds(broke.elapsed());
+            self.inner.stage.tell(Event::Notice(format!("connected to {} again after {took}", self.inner.machine.id)));
+        }
+        Ok((link.number, connection))
+    }
+
+    /// Gives up the connection with this number.
+    async fn broken(&self, number: u64, why: &str) {
+        let mut link = self.inner.link.lock().await;
+        if link.number != number || link.live.take().is_none() {
+            return;
+        }
+        // What keeps the lease alive is not this connection: up to now the machine had no reason to end.
+        self.answered();
+        link.broke = Some(Instant::now());
+        let text = format!(
+            "the connection to {} was lost ({why}); what runs there goes on, connecting again",
+            self.inner.machine.id
+        );
+        self.inner.stage.tell(Event::Warning(text));
+    }
+
+    fn answered(&self) {
+        *self.inner.answered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long the machine may still be there without a sign of it.
+    fn patience(&self) -> Duration {
+        let (stage, machine) = (&self.inner.stage, &self.inner.machine);
+        if machine.kept {
+            return Duration::try_from(machine.expires_at.duration_since(stage.now())).unwrap_or_default();
+        }
+        let answered = *self.inner.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        stage.grace.saturating_sub(answered.elapsed())
+    }
+
+    /// Connects, for as long as the machine may still be there.
+    async fn connect(&self) -> Result<Box<dyn Connection>, ConnectionError> {
+        let (stage, machine) = (&self.inner.stage, &self.inner.machine);
+        let began = Instant::now();
+        let insisting = async {
+            let mut pause = BACKOFF.0;
+            loop {
+                let error = match stage.connector.connect(machine, &machine.user, ATTEMPT_LIMIT, false).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) if for_good(&error) => return Err(error),
+                    Err(error) => error,
+                };
+                if self.patience().is_zero() {
+                    let reason = format!("{} (kept trying for {})", why(&error), text::seconds(began.elapsed()));
+                    return Err(ConnectionError::Lost { address: machine.address.to_string(), reason });
+                }
+                tokio::time::sleep(pause.min(self.patience())).await;
+                pause = (pause * 2).min(BACKOFF.1);
+            }
+        };
+        tokio::select! {
+            biased;
+            connected = insisting => connected,
+            fault = stage.provider.until_ended(machine) => {
+                Err(ConnectionError::Lost { address: machine.address.to_string(), reason: fault.line() })
+            }
+        }
+    }
+
+    /// The machine's boot; the first call puts the supervisor there.
+    async fn boot(&self) -> Result<String, ConnectionError> {
+        let mut boot = self.inner.boot.lock().await;
+        if let Some(boot) = boot.as_ref() {
+            return Ok(boot.clone());
+        }
+        let install = Command::new("sh").args(["-c", INSTALL, "sh", self.folder()]).stdin(SUPERVISE);
+        let done = self.ask(&install, REQUEST_LIMIT).await?;
+        if !done.exit.success() {
+            return Err(self.refused("put the supervisor there", &done.exit, &done.stderr));
+        }
+        let said = String::from_utf8_lossy(&done.stdout);
+        // A login shell may greet first.
+        let here = said.lines().last().unwrap_or("-").trim().to_owned();
+        *boot = Some(here.clone());
+        Ok(here)
+    }
+
+    fn refused(&self, doing: &str, exit: &Exit, stderr: &[u8]) -> ConnectionError {
+        let said = String::from_utf8_lossy(stderr).trim().to_owned();
+        let reason = match exit {
+            Exit::Code(task::OTHER_BOOT) => task::BOOTED_AGAIN.to_owned(),
+            exit if said.is_empty() => exit.to_string(),
+            exit => format!("{exit}: {said}"),
+        };
+        ConnectionError::File { doing: format!("{doing} (in `{}` on the machine)", self.folder()), reason }
+    }
+
+    /// A task's folder on the machine.
+    fn place(&self, id: &TaskId) -> String {
+        format!("{}/{id}", self.folder())
+    }
+
+    /// A request to the supervisor about a task.
+    fn request(&self, verb: &str, id: &TaskId) -> Command {
+        let script = format!("{}/supervise.sh", self.folder());
+        Command::new("sh").arg(script).arg(verb).arg(self.place(id)).stdin(Vec::new())
+    }
+
+    /// The words of `command`, with its input put where the supervisor looks for it.
+    async fn give_input(&self, id: &TaskId, command: &Command) -> Result<Vec<String>, ConnectionError> {
+        if command.terminal.is_some() || command.program.is_empty() {
+            return Err(ConnectionError::Invalid("a supervised task has a program and no terminal".to_owned()));
+        }
+        if let Some(input) = command.stdin.as_ref().filter(|input| !input.is_empty()) {
+            self.boot().await?;
+            self.write_file(&format!("{}.in", self.place(id)), input, 0o600).await?;
+        }
+        let mut words = Vec::new();
+        if !command.env.is_empty() {
+            words.push("env".to_owned());
+            words.extend(command.env.iter().map(|(name, value)| format!("{name}={value}")));
+        }
+        words.push(command.program.clone());
+        words.extend(command.args.iter().cloned());
+        Ok(words)
+    }
+
+    /// Runs a short request that may be repeated, and repeats it where its connection breaks.
+    async fn ask(&self, command: &Command, limit: Duration) -> Result<Collected, ConnectionError> {
+        let mut losses = 0;
+        loop {
+            let (number, connection) = self.live().await?;
+            let deadline = Deadline::after(limit, format!("`{}` to end", command.program));
+            let done = deadline.bound(self.ask_once(connection.as_ref(), command)).await.unwrap_or_else(|expired| {
+                let address = self.inner.machine.address.to_string();
+                Err(ConnectionError::TimedOut { address, what: expired.to_string() })
+            });
+            if !self.again(number, &done, &mut losses).await {
+                return done;
+            }
+        }
+    }
+
+    async fn ask_once(&self, connection: &dyn Connection, command: &Command) -> Result<Collected, ConnectionError> {
+        let mut process = connection.start(command).await?;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        while let Some(chunk) = process.next().await {
+            match chunk {
+                Chunk::Stdout(bytes) => stdout.extend(bytes),
+                Chunk::Stderr(bytes) => stderr.extend(bytes),
+            }
+        }
+        match process.exit() {
+            Exit::Lost(reason) => {
+                Err(ConnectionError::Lost { address: self.inner.machine.address.to_string(), reason })
+            }
+            exit => Ok(Collected { stdout, stderr, capped: false, exit }),
+        }
+    }
+
+    /// Whether what was done on the connection with this number is to be done again, on the next.
+    async fn again<T>(&self, number: u64, done: &Result<T, ConnectionError>, losses: &mut usize) -> bool {
+        match done {
+            Err(error) if lost(error) && *losses < MOST_LOSSES => {
+                *losses += 1;
+                self.broken(number, &why(error)).await;
+                true
+            }
+            _ => {
+                self.answered();
+                false
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Connection for Durable {
+    /// Runs the command as a task with an id of its own. Dropping the process ends the command on the machine.
+    async fn start(&self, command: &Command) -> Result<Box<dyn Process>, ConnectionError> {
+        Ok(Box::new(self.run_task(&TaskId::random(), command).await?.ending_with_us()))
+    }
+
+    async fn write_file(&self, remote: &str, bytes: &[u8], mode: u32) -> Result<(), ConnectionError> {
+        let mut losses = 0;
+        loop {
+            let (number, connection) = self.live().await?;
+            let done = connection.write_file(remote, bytes, mode).await;
+            if !self.again(number, &done, &mut losses).await {
+                return done;
+            }
+        }
+    }
+
+    async fn read_file(&self, remote: &str, cap: u64) -> Result<Vec<u8>, ConnectionError> {
+        let mut losses = 0;
+        loop {
+            let (number, connection) = self.live().await?;
+            let done = connection.read_file(remote, cap).await;
+            if !self.again(number, &done, &mut losses).await {
+                return done;
+            }
+        }
+    }
+
+    async fn upload(&self, local: &Path, remote: &str, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
+        let mut losses = 0;
+        loop {
+            let (number, connection) = self.live().await?;
+            let done = connection.upload(local, remote, progress).await;
+            if !self.again(number, &done, &mut losses).await {
+                return done;
+            }
+        }
+    }
+
+    async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
+        let mut losses = 0;
+        loop {
+            let (number, connection) = self.live().await?;
+            let done = connection.download(remote, local, progress).await;
+            if !self.again(number, &done, &mut losses).await {
+                return done;
+            }
+        }
+    }
+
+    fn holds_stdin(&self) -> bool {
+        false
+    }
+
+    async fn close(&self) {
+        let live = self.inner.link.lock().await.live.take();
+        if let Some(live) = live {
+            live.close().await;
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! A task that is followed by the byte, over one connection after another.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::base::id::TaskId;
+use crate::flow::durable::{Durable, OUTPUT_CAP, REQUEST_LIMIT, lost, why};
+use crate::model::connection::{Chunk, ConnectionError, Process, Stdin};
+use crate::model::outcome::Exit;
+use crate::model::task::{Command, Offsets, TaskRecord, WindowSize};
+
+/// The line of `supervise.sh` behind which a task's bytes begin, on both streams.
+const FOLLOWS: &[u8] = b"hg-automation: output follows\n";
+
+/// Most bytes that may come before that line, from a login shell that greets.
+const GREETING_CAP: usize = 64 << 10;
+
+/// The exit codes of `supervise.sh`.
+const NEVER: u32 = 81;
+pub(super) const OTHER_BOOT: u32 = 82;
+const VANISHED: u32 = 83;
+const REFUSED: u32 = 84;
+
+/// What it means that the machine's boot is another.
+pub(super) const BOOTED_AGAIN: &str = "the machine was booted again, which ended the task";
+
+/// Pieces of output that wait for whoever reads them.
+const QUEUE: usize = 32;
+
+/// How often in a row a task may be followed in vain: without a new byte, and for less than [`FAIR`].
+const MOST_FRUITLESS: u32 = 20;
+
+/// The pause before following once more after it was in vain; it grows by itself each time.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// An attempt that lasted this long was not in vain, even where the task had nothing to say.
+const FAIR: Duration = Duration::from_secs(2);
+
+/// How following begins.
+pub(super) enum Begin {
+    /// By starting this program with its arguments.
+    Start(Vec<String>),
+    /// The task was started before.
+    Follow,
+}
+
+/// What a task came to.
+struct Ended {
+    exit: Exit,
+    record: Option<TaskRecord>,
+}
+
+/// A task on a machine. Dropping it leaves the task running.
+pub struct Task {
+    id: TaskId,
+    durable: Durable,
+    chunks: mpsc::Receiver<Chunk>,
+    /// What its reader has got.
+    offsets: Offsets,
+    ended: Arc<Mutex<Option<Ended>>>,
+    exit: Option<Exit>,
+    record: Option<TaskRecord>,
+    follower: tokio::task::JoinHandle<()>,
+    ends_with_us: bool,
+}
+
+/// Counts a piece.
+fn add(offsets: &mut Offsets, chunk: &Chunk) {
+    match chunk {
+        Chunk::Stdout(bytes) => offsets.stdout += bytes.len() as u64,
+        Chunk::Stderr(bytes) => offsets.stderr += bytes.len() as u64,
+    }
+}
+
+impl Task {
+    pub(super) fn spawn(durable: &Durable, id: &TaskId, begin: Begin, from: Offsets) -> Self {
+        let (sender, chunks) = mpsc::channel(QUEUE);
+        let ended = Arc::new(Mutex::new(None));
+        let mut follower = Follower { durable: durable.clone(), id: id.clone(), begin, offsets: from, sender };
+        let told = Arc::clone(&ended);
+        let follower = tokio::spawn(async move {
+            let end = follower.follow().await;
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+        });
+        Self {
+            id: id.clone(),
+            durable: durable.clone(),
+            chunks,
+            offsets: from,
+            ended,
+            exit: None,
+            record: None,
+            follower,
+            ends_with_us: false,
+        }
+    }
+
+    /// Makes the task end when this is dropped.
+    #[must_use]
+    pub(super) fn ending_with_us(mut self) -> Self {
+        self.ends_with_us = true;
+        self
+    }
+
+    /// How many bytes of it were handed out, with those that were there before.
+    pub fn offsets(&self) -> Offsets {
+        self.offsets
+    }
+
+    /// What the machine wrote down of it; none before it has ended, and when it is lost.
+    pub fn record(&self) -> Option<&TaskRecord> {
+        self.record.as_ref()
+    }
+}
+
+#[async_trait]
+impl Process for Task {
+    async fn next(&mut self) -> Option<Chunk> {
+        if let Some(chunk) = self.chunks.recv().await {
+            add(&mut self.offsets, &chunk);
+            return Some(chunk);
+        }
+        if self.exit.is_none() {
+            // The follower tells how it ended before it goes, and closes the channel by going.
+            let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let lost = || Ended { exit: Exit::Lost("it is no longer followed".to_owned()), record: None };
+            let ended = ended.unwrap_or_else(lost);
+            (self.exit, self.record) = (Some(ended.exit), ended.record);
+        }
+        None
+    }
+
+    fn take_stdin(&mut self) -> Option<Box<dyn Stdin>> {
+        None
+    }
+
+    async fn resize(&self, _: WindowSize) -> Result<(), ConnectionError> {
+        Ok(())
+    }
+
+    fn exit(&self) -> Exit {
+        self.exit.clone().unwrap_or_else(|| Exit::Lost("its output was not read to the end".to_owned()))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.follower.abort();
+        if self.ends_with_us
+            && self.exit.is_none()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (durable, id) = (self.durable.clone(), self.id.clone());
+            runtime.spawn(async move {
+                durable.cancel_quietly(&id).await;
+            });
+        }
+    }
+}
+
+/// Follows a task and hands its output on.
+struct Follower {
+    durable: Durable,
+    id: TaskId,
+    begin: Begin,
+    /// What was handed on.
+    offsets: Offsets,
+    sender: mpsc::Sender<Chunk>,
+}
+
+/// How one attempt at following ended.
+enum Attempt {
+    /// The task has ended, and everything came.
+    Drained,
+    /// Another attempt may go on.
+    Cut(String),
+    /// Nothing more is to be learnt.
+    Over(Exit),
+}
+
+impl Follower {
+    async fn follow(&mut self) -> Ended {
+        let mut fruitless = 0;
+        loop {
+            let (before, began) = (self.offsets, Instant::now());
+            let why = match self.attempt().await {
+                Attempt::Over(exit) => return Ended { exit, record: None },
+                Attempt::Cut(why) => why,
+                Attempt::Drained => match self.record().await {
+                    // Less than was kept: what read the file on the machine was cut off.
+                    Ok(record)
+                        if record.output.stdout > self.offsets.stdout || record.output.stderr > self.offsets.stderr =>
+                    {
+                        "its output came in part".to_owned()
+                    }
+                    Ok(record) => return Ended { exit: record.exit.clone(), record: Some(record) },
+                    Err(why) => why,
+                },
+            };
+            let in_vain = self.offsets == before && began.elapsed() < FAIR;
+            fruitless = if in_vain { fruitless + 1 } else { 0 };
+            if fruitless > MOST_FRUITLESS {
+                let exit = Exit::Lost(format!("it cannot be followed: {why}"));
+                return Ended { exit, record: None };
+            }
+            // The first time is at once: the connection broke just as it was used.
+            tokio::time::sleep(PAUSE * fruitless.saturating_sub(1)).await;
+        }
+    }
+
+    async fn attempt(&mut self) -> Attempt {
+        match self.attempt_once().await {
+            Ok(attempt) => attempt,
+            Err(error) => Attempt::Over(Exit::Lost(error.to_string())),
+        }
+    }
+
+    /// Follows over one connection. An error is for good.
+    async fn attempt_once(&mut self) -> Result<Attempt, ConnectionError> {
+        let boot = self.durable.boot().await?;
+        let (number, connection) = self.durable.live().await?;
+        let command = self.command(&boot, if connection.holds_stdin() { "watch" } else { "alone" });
+        let mut process = match connection.start(&command).await {
+            Ok(process) => process,
+            Err(error) if lost(&error) => {
+                self.durable.broken(number, &why(&error)).await;
+                return Ok(Attempt::Cut(error.to_string()));
+            }
+            Err(error) => return Err(error),
+        };
+        // The machine learns from its end that nobody follows any more.
+        let _stdin = process.take_stdin();
+        let (mut stdout, mut stderr) = (Greeting::default(), Greeting::default());
+        while let Some(chunk) = process.next().await {
+            self.durable.answered();
+            let chunk = match chunk {
+                Chunk::Stdout(bytes) => Chunk::Stdout(stdout.strip(bytes)),
+                Chunk::Stderr(bytes) => Chunk::Stderr(stderr.strip(bytes)),
+            };
+            if stdout.over || stderr.over {
+                // It runs, so that there is nothing to be started again.
+                self.begin = Begin::Follow;
+            }
+            let (Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = &chunk;
+            if bytes.is_empty() {
+                continue;
+            }
+            add(&mut self.offsets, &chunk);
+            if self.sender.send(chunk).await.is_err() {
+                return Ok(Attempt::Over(Exit::Lost("its output was not read to the end".to_owned())));
+            }
+        }
+        Ok(self.judge(number, process.exit(), &stderr).await)
+    }
+
+    async fn judge(&self, number: u64, exit: Exit, stderr: &Greeting) -> Attempt {
+        let lost = |reason: &str| Attempt::Over(Exit::Lost(reason.to_owned()));
+        match exit {
+            Exit::Code(0) => Attempt::Drained,
+            Exit::Code(NEVER) => lost("it was never started"),
+            Exit::Code(OTHER_BOOT) => lost(BOOTED_AGAIN),
+            Exit::Code(VANISHED) => {
+                // Its processes may be there all the same.
+                let _ = self.durable.cancel_task(&self.id).await;
+                lost("its supervisor on the machine was killed")
+            }
+            Exit::Code(REFUSED) => lost(&format!("the machine cannot start it: {}", stderr.text())),
+            Exit::Lost(reason) => {
+                self.durable.broken(number, &reason).await;
+                Attempt::Cut(reason)
+            }
+            exit if stderr.held.is_empty() => Attempt::Cut(format!("following ended with {exit}")),
+            exit => Attempt::Cut(format!("following ended with {exit}: {}", stderr.text())),
+        }
+    }
+
+    fn command(&self, boot: &str, hold: &str) -> Command {
+        let mut command = match &self.begin {
+            Begin::Start(words) => {
+                let cap = OUTPUT_CAP.to_string();
+                self.durable.request("start", &self.id).args([&cap, boot, hold, "--"]).args(words.iter().cloned())
+            }
+            Begin::Follow => {
+                let (stdout, stderr) = (self.offsets.stdout.to_string(), self.offsets.stderr.to_string());
+                self.durable.request("follow", &self.id).args([&stdout, &stderr, boot, hold])
+            }
+        };
+        if hold == "watch" {
+            command.stdin = None;
+        }
+        command
+    }
+
+    async fn record(&self) -> Result<TaskRecord, String> {
+        let done = self.durable.ask(&self.durable.request("record", &self.id), REQUEST_LIMIT).await;
+        let done = done.map_err(|error| error.to_string())?;
+        // A login shell may greet first.
+        let line = done.stdout.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap_or_default();
+        serde_json::from_slice(line).map_err(|error| format!("its record cannot be read ({}): {error}", done.exit))
+    }
+}
+
+/// What comes before the line that a task's bytes follow.
+#[derive(Default)]
+struct Greeting {
+    over: bool,
+    held: Vec<u8>,
+}
+
+impl Greeting {
+    /// What of `bytes` belongs to the task.
+    fn strip(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+        if self.over {
+            return bytes;
+        }
+        self.held.extend(bytes);
+        let starts = |at: &usize| *at == 0 || self.held[at - 1] == b'\n';
+        let found = self.held.windows(FOLLOWS.len()).enumerate().find(|(at, line)| starts(at) && *line == FOLLOWS);
+        let Some((at, _)) = found else {
+            self.held.truncate(GREETING_CAP);
+            return Vec::new();
+        };
+        self.over = true;
+        std::mem::take(&mut self.held).split_off(at + FOLLOWS.len())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.held).trim().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_login_shell_says_first_is_none_of_the_task() {
+        let whole = b"Welcome!\nx hg-automation: output follows\nhg-automation: output follows\n\nout\nhg-automation: output follows\n";
+        for at in 0..whole.len() {
+            let mut greeting = Greeting::default();
+            let mut kept = greeting.strip(whole[..at].to_vec());
+            kept.extend(greeting.strip(whole[at..].to_vec()));
+            assert_eq!(kept, b"\nout\nhg-automation: output follows\n", "cut at {at}");
+        }
+        let mut greeting = Greeting::default();
+        assert!(greeting.strip(b"no room for x\n".to_vec()).is_empty());
+        assert_eq!((greeting.over, greeting.text().as_str()), (false, "no room for x"));
+    }
+}

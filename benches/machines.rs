@@ -24,10 +24,10 @@ use automation::base::id::{MachineId, RunId};
 use automation::cli::Globals;
 use automation::command::context::Context;
 use automation::flow::collect::{SMALL, collect};
-use automation::flow::{later, lease};
+use automation::flow::{later, lease, suite};
 use automation::model::event::NoSink;
 use automation::model::image::Fingerprint;
-use automation::model::machine::{Caps, Hardware, Network};
+use automation::model::machine::{Caps, Hardware, Network, ProviderKind};
 use automation::model::provider::MachineRequest;
 use automation::model::run::{RunRecord, RunState};
 use automation::model::task;
@@ -114,15 +114,17 @@ fn boots(state: &Path, table: &mut Table) {
     let context = Context::open(&globals, vec!["bench".to_owned()]).unwrap();
     let run = RunId::new(context.now());
     context.journal.store_run(&record(&context, &run)).unwrap();
-    let stage = runtime.block_on(context.stage(run.clone(), Arc::new(NoSink))).unwrap();
+    let stage = runtime.block_on(context.stage(ProviderKind::Local, run.clone(), Arc::new(NoSink))).unwrap();
     let (mut boots, mut wholes) = (Vec::new(), Vec::new());
     for _ in 0..21 {
         let request = request(&stage, &layers);
         let began = Instant::now();
-        let ended = runtime.block_on(lease::with_machine(&stage, &request, None, async |_, connection| {
-            let done = collect(connection, &task::Command::new("true"), SMALL).await?;
+        let folder = suite::folder(&stage);
+        let ended = runtime.block_on(lease::with_machine(&stage, &request, &folder, None, async |_, durable| {
+            let connection = durable.direct().await?;
+            let done = collect(connection.as_ref(), &task::Command::new("true"), SMALL).await?;
             assert!(done.exit.success());
-            Ok(began.elapsed())
+            Ok(lease::After::Release(began.elapsed()))
         }));
         boots.push(ended.result.unwrap());
         wholes.push(began.elapsed());

@@ -222,24 +222,28 @@ fn forget_machines<'a>(context: &Context, machines: impl Iterator<Item = &'a Mac
     Ok(())
 }
 
-/// A run whose driver died says so from now on, once nothing is left of it: what remains of a run that ended could pass
-/// for kept.
+/// A run whose driver died, or whose machine ended while nobody followed it, says so from now on, once nothing is left of it:
+/// what remains of a run that ended could pass for kept.
 fn close_dead_runs(context: &Context, only: Option<&RunId>) -> Result<(), Fault> {
     for record in context.journal.runs(usize::MAX)? {
+        let summary = match record.state {
+            RunState::Ended => continue,
+            RunState::Running => "its driver died",
+            RunState::Detached => crate::command::runs::GONE,
+        };
         let meant = only.is_none_or(|run| *run == record.id);
-        if meant && record.state == RunState::Running && !crate::state::process::is_alive(&record.driver) {
+        if meant && !crate::state::process::is_alive(&record.driver) {
             let filter = ResourceFilter { run: Some(record.id.clone()), open: true, ..ResourceFilter::default() };
             if !context.journal.resources(&filter)?.is_empty() {
                 continue;
             }
-            let summary = Some("its driver died".to_owned());
             let ended_at = Some(context.now());
             let exit_code = Some(exit::INFRASTRUCTURE);
             context.journal.update_run(&crate::model::run::RunRecord {
                 state: RunState::Ended,
                 ended_at,
                 exit_code,
-                summary,
+                summary: Some(summary.to_owned()),
                 ..record
             })?;
         }

@@ -158,11 +158,15 @@ impl Context {
         }
     }
 
-    /// How long a machine lives without a sign of its driver.
+    /// How long a machine of the provider that was asked for lives without a sign of its driver.
     pub fn grace(&self) -> Duration {
-        let of_provider = || match self.default_provider() {
+        self.grace_of(self.default_provider().unwrap_or(self.settings.provider))
+    }
+
+    fn grace_of(&self, kind: ProviderKind) -> Duration {
+        let of_provider = || match kind {
             #[cfg(feature = "ec2")]
-            Ok(ProviderKind::Ec2) => self.ec2_grace(),
+            ProviderKind::Ec2 => self.ec2_grace(),
             _ => self.settings.grace,
         };
         self.globals.grace.unwrap_or_else(of_provider)
@@ -326,9 +330,8 @@ impl Context {
         Ok(mercurial::Ssh { program: executable()?, args })
     }
 
-    /// What flows need, for one run.
-    pub async fn stage(&self, run: RunId, sink: Arc<dyn Sink>) -> Result<Stage, Fault> {
-        let kind = self.default_provider()?;
+    /// What flows need, for one run on machines of one provider.
+    pub async fn stage(&self, kind: ProviderKind, run: RunId, sink: Arc<dyn Sink>) -> Result<Stage, Fault> {
         Ok(Stage {
             provider: self.provider(kind).await?,
             connector: self.connector(kind).await?,
@@ -339,7 +342,7 @@ impl Context {
             detach: CancellationToken::new(),
             run,
             owner: self.owner.clone(),
-            grace: self.grace(),
+            grace: self.grace_of(kind),
         })
     }
 

@@ -16,6 +16,8 @@ pub mod exit {
     pub const INFRASTRUCTURE: i32 = 4;
     /// Something was left behind.
     pub const LEFT_BEHIND: i32 = 5;
+    /// The task goes on by itself: its outcome is not known yet.
+    pub const DETACHED: i32 = 6;
     /// Interrupted by the user or the system.
     pub const INTERRUPTED: i32 = 130;
 }

@@ -22,3 +22,4 @@ pub mod session;
 pub mod signals;
 #[cfg(feature = "ec2")]
 pub mod terminate_ec2_instances;
+pub mod testing;

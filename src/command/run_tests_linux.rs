@@ -1,39 +1,36 @@
 //! `automation run-tests-linux`.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::base::id::MachineId;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::base::id::{MachineId, RunId};
 use crate::base::text;
 use crate::command::context::Context;
 use crate::command::error;
 use crate::command::image::BAKE_EXPIRY;
 use crate::command::machine_args::{MachineArgs, default_ttl};
 use crate::command::session::{Ending, Session};
+use crate::command::testing::{COMMAND, Reports, TaskFile, conclude, follow};
 use crate::flow::bake::{Options, bake};
-use crate::flow::durable::Durable;
-use crate::flow::lease::{until_stopped, with_machine};
-use crate::flow::suite::Finished;
-use crate::flow::{Stage, later, suite};
-use crate::model::connection::Chunk;
-use crate::model::event::Event;
+use crate::flow::lease::{After, Ended, until_stopped, with_machine};
+use crate::flow::suite::{Begun, Ran};
+use crate::flow::{later, suite};
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::ImagePlan;
 use crate::model::machine::{Caps, Hardware, Machine, ProviderKind};
-use crate::model::outcome::{Results, TimeSplit, count, verdict};
 use crate::model::provider::MachineRequest;
 use crate::model::suite::Suite;
-use crate::model::task::{Offsets, TaskOutput};
 use crate::project::mercurial;
-use crate::report;
-use crate::state::runs::RunFile;
 
 /// Run Mercurial's test suite on an ephemeral Linux machine.
 ///
 /// Inside a checkout of Mercurial its revision is sent and tested, elsewhere the source that comes with the image. The
-/// image is baked on first use. Exit code: 0 all ran and passed, 1 some failed, 2 usage, 3 a cause outside, 4 something
-/// was lost, 5 something was left behind, 130 interrupted.
+/// image is baked on first use. While the tests run, Ctrl-C asks whether to detach, cancel or keep on. Exit code: 0 all ran
+/// and passed, 1 some failed, 2 usage, 3 a cause outside, 4 something was lost, 5 something was left behind, 6 detached by the
+/// user, 130 interrupted.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: automation run-tests-linux test-add.t test-commit.t -- --timeout 60 -j 4")]
 pub struct Args {
@@ -63,12 +60,20 @@ pub struct Args {
     /// How long the machine lives at most, whatever happens to this command [default: 13h, 2h on EC2]
     #[arg(long, value_name = "SPAN", value_parser = text::parse_ttl)]
     ttl: Option<Duration>,
-    /// Also write the JUnit report to this file
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
-    /// Print the results as JSON; the tests' output goes to standard error
-    #[arg(long)]
-    pub json: bool,
+    /// Return as soon as the tests run; they go on on the machine, which lives until its expiry (`--ttl`). `runs attach` follows
+    /// them. Prints the run's id; with `--json` also its machine and when that expires
+    #[arg(long, conflicts_with = "junit")]
+    detach: bool,
+    #[command(flatten)]
+    reports: Reports,
+}
+
+/// What `--detach --json` prints.
+#[derive(Serialize)]
+struct Detached<'a> {
+    id: &'a RunId,
+    machine: &'a MachineId,
+    expires_at: Timestamp,
 }
 
 /// A file system for the work folder.
@@ -140,12 +145,10 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         checkout,
         ssh: context.ssh()?,
     };
-    if let Some(path) = &args.junit {
-        writable(path)?;
-    }
+    args.reports.check()?;
     let volume = (!matches!(filesystem.as_str(), "default" | "tmpfs")).then_some(VOLUME);
     let request = request(&context, &args, plan.as_ref(), caps, volume, ttl)?;
-    let session = Session::begin(context, "run-tests-linux").await?;
+    let session = Session::begin(context, COMMAND).await?;
     let result = drive(&session, &args, began, plan.as_ref(), &suite, request).await;
     session.end(result).await
 }
@@ -166,16 +169,6 @@ fn lifetime(args: &Args, kind: ProviderKind) -> Result<Duration, Fault> {
         .hint("Give a longer `--ttl`.")),
         _ => Ok(ttl),
     }
-}
-
-/// A report that cannot be written is better known before the tests than after them.
-fn writable(path: &Path) -> Result<(), Fault> {
-    std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .map(drop)
-        .map_err(|error| Fault::usage(format!("cannot write `--junit {}`", path.display())).because(error))
 }
 
 fn request(
@@ -224,72 +217,82 @@ async fn drive(
         };
         bake(stage, context.images(stage.provider.kind()).await?.as_ref(), plan, &options).await?;
     }
-    let image = began.elapsed().as_secs_f64();
+    let baking = began.elapsed().as_secs_f64();
     // Baking takes minutes: a lease from before it would be over.
     let now = context.now();
     let expires_at = later(now, request.expires_at.duration_since(request.now).unsigned_abs());
     let request = MachineRequest { run: session.id().clone(), now, expires_at, ..request };
+    let wanted = Wanted { args, suite, image: image_of(plan, &request), began, baking };
+    let (ended, task) = test(session, &wanted, &request).await;
+    let ending = conclude(session, &args.reports, task, ended)?;
+    if args.detach { said(session, args, ending) } else { Ok(ending) }
+}
+
+/// What is to be tested, and since when it is tried.
+struct Wanted<'a> {
+    args: &'a Args,
+    suite: &'a mercurial::LinuxTests,
+    image: String,
+    began: Instant,
+    /// Wall clock seconds that went into making images.
+    baking: f64,
+}
+
+fn image_of(plan: Option<&ImagePlan>, request: &MachineRequest) -> String {
+    match plan {
+        Some(plan) => format!("{} {}", plan.name, plan.fingerprint()),
+        None => request.image.clone(),
+    }
+}
+
+/// Makes the machine, begins the tests on it and follows them, or leaves them there.
+async fn test(
+    session: &Session,
+    wanted: &Wanted<'_>,
+    request: &MachineRequest,
+) -> (Ended<Option<Ran>>, Option<TaskFile>) {
+    let (stage, suite) = (&session.stage, wanted.suite);
     let target = session.dir.path().join("machine.json");
-    let clean = suite.clean(&suite::folder(stage));
-    let ended = with_machine(stage, &request, Some(&clean), async |machine, connection| {
+    let folder = suite::folder(stage);
+    let clean = suite.clean(&folder);
+    let mut task = None;
+    let ended = with_machine(stage, request, &folder, Some(&clean), async |machine, durable| {
         write_target(&target, machine)?;
         if machine.provider == ProviderKind::Host {
-            until_stopped(stage, require_contract(stage, connection, suite)).await?;
+            until_stopped(stage, require_contract(stage, durable, suite)).await?;
         }
-        let before = began.elapsed().as_secs_f64();
-        let durable = Durable::new(stage, machine, None, &suite::folder(stage));
-        let ready = suite::set_up(stage, machine, &durable, suite, &target).await?;
-        let begun = suite::begin(stage, &durable, ready, args.timeout, &|_| Ok(())).await?;
-        let shown = Shown { stage, offsets: Mutex::default() };
-        match suite::finish(stage, machine, &durable, suite, &begun, &shown).await? {
-            Finished::Ran(ran) => Ok((before, ran)),
-            Finished::Detached => Err(Fault::outside("the run was left")),
+        let booting = wanted.began.elapsed().as_secs_f64() - wanted.baking;
+        let ready = until_stopped(stage, suite::set_up(stage, machine, durable, suite, &target)).await?;
+        let file = |begun: &Begun| TaskFile {
+            image: wanted.image.clone(),
+            baking: wanted.baking,
+            booting,
+            begun: begun.clone(),
+        };
+        let keep = |begun: &Begun| file(begun).write(&session.dir);
+        let begun = suite::begin(stage, durable, ready, wanted.args.timeout, &keep).await?;
+        task = Some(file(&begun));
+        if wanted.args.detach {
+            return Ok(After::Detach(None));
         }
+        session.detachable();
+        follow(session, machine, durable, suite, &begun).await
     })
     .await;
-    let (before, ran) = ended.result?;
-    let results = Results {
-        id: session.id().clone(),
-        verdict: verdict(&ran.tests, &ran.runner),
-        counts: count(&ran.tests),
-        time: TimeSplit {
-            total: began.elapsed().as_secs_f64(),
-            image,
-            setup: before - image + ran.setup,
-            tests: ran.testing,
-        },
-        image: match plan {
-            Some(plan) => format!("{} {}", plan.name, plan.fingerprint()),
-            None => request.image,
-        },
-        source: ran.source,
-        cost: ended.cost,
-        runner: ran.runner,
-        tests: ran.tests,
-    };
-    publish(session, args, &results)
+    (ended, task)
 }
 
-/// Shows the output of the tests as it comes.
-struct Shown<'a> {
-    stage: &'a Stage,
-    offsets: Mutex<Offsets>,
-}
-
-impl TaskOutput for Shown<'_> {
-    fn offsets(&self) -> Offsets {
-        *self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
+/// Prints what the user asked for with `--detach`: not to be there when the tests end is what was wanted.
+fn said(session: &Session, args: &Args, ending: Ending) -> Result<Ending, Fault> {
+    let Some(machine) = &ending.detached else { return Ok(ending) };
+    let screen = &session.context.screen;
+    match args.reports.json {
+        true => screen.json(&Detached { id: session.id(), machine: &machine.id, expires_at: machine.expires_at }),
+        false => screen.data(&format!("{}\n", session.id())),
     }
-
-    fn append(&self, chunk: &Chunk) -> Result<(), Fault> {
-        let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-        match chunk {
-            Chunk::Stdout(bytes) => offsets.stdout += bytes.len() as u64,
-            Chunk::Stderr(bytes) => offsets.stderr += bytes.len() as u64,
-        }
-        self.stage.tell(Event::Output(chunk.clone()));
-        Ok(())
-    }
+    // One that could not be told to live on is not what was wanted.
+    let code = if machine.kept { error::exit::OK } else { error::exit::INFRASTRUCTURE };
+    Ok(Ending { code, ..ending })
 }
 
 /// `hg` starts our own program in place of `ssh`; this file tells it which machine is meant.
@@ -316,36 +319,4 @@ async fn require_contract(
     Err(Fault::new(FaultKind::Outside, "the machine does not keep the contract")
         .because(broken.join("\n"))
         .hint("`docs/remote-machine.md` says what a machine must have; `automation machine check` shows every clause."))
-}
-
-/// Writes the reports, shows the verdict.
-fn publish(session: &Session, args: &Args, results: &Results) -> Result<Ending, Fault> {
-    let json = report::json::render(results)?;
-    session.dir.write(RunFile::Results, json.as_bytes())?;
-    let junit = report::junit::render("run-tests-linux", results)?;
-    session.dir.write(RunFile::Junit, junit.as_bytes())?;
-    let screen = &session.context.screen;
-    if args.json {
-        screen.data(&format!("{}\n", json.trim_end()));
-    }
-    session.say(report::terminal::summary(results).trim_end());
-    screen.message(&format!("Results: {}", session.dir.file(RunFile::Results).display()));
-    // Last: a file that cannot be written must not hide the verdict.
-    if let Some(path) = &args.junit {
-        std::fs::write(path, &junit)
-            .map_err(|error| Fault::outside(format!("cannot write `{}`", path.display())).because(error))?;
-    }
-    let interrupted = session.stage.stop.is_cancelled();
-    let code = if interrupted { error::exit::INTERRUPTED } else { results.verdict.exit_code() };
-    let counts = results.counts;
-    let summary = format!(
-        "{} {}: {} passed, {} failed, {} skipped, {} lost",
-        counts.total,
-        if counts.total == 1 { "test" } else { "tests" },
-        counts.passed,
-        counts.failed,
-        counts.skipped,
-        counts.lost
-    );
-    Ok(Ending { code, summary })
 }

@@ -1,12 +1,20 @@
-//! `automation runs list|show|logs`.
+//! `automation runs list|show|logs|attach|wait|cancel`.
 
+mod attach;
+mod cancel;
+mod logs;
+mod viewer;
+
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::base::id::RunId;
 use crate::command::context::Context;
 use crate::model::fault::Fault;
+use crate::model::machine::Machine;
 use crate::model::outcome::Results;
 use crate::model::run::{RunRecord, RunState};
+use crate::state::dir::StateDir;
 use crate::state::runs::RunFile;
 use crate::ui::table;
 
@@ -18,7 +26,13 @@ pub enum Command {
     /// Show one run and its results
     Show(ShowArgs),
     /// Print the output of one run's task, or the log of its steps
-    Logs(LogsArgs),
+    Logs(logs::Args),
+    /// Follow a run to its end: its output, its verdict, its exit code
+    Attach(attach::Args),
+    /// The same without the output
+    Wait(attach::Args),
+    /// End a run: its tests, then its machine
+    Cancel(cancel::Args),
 }
 
 /// `runs list`.
@@ -43,19 +57,8 @@ pub struct ShowArgs {
     json: bool,
 }
 
-/// `runs logs`.
-#[derive(Debug, clap::Args)]
-pub struct LogsArgs {
-    /// The run's id, its beginning, or `latest`
-    #[arg(default_value = "latest")]
-    run: String,
-    /// Print the log of the run's own steps instead of the task's output
-    #[arg(long)]
-    steps: bool,
-    /// Print where the logs are, as JSON
-    #[arg(long)]
-    json: bool,
-}
+/// How a run ended whose machine ended before somebody followed its tests to their end.
+pub(super) const GONE: &str = "its machine ended before its tests were followed to their end";
 
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -63,16 +66,11 @@ struct Shown<'a> {
     record: &'a RunRecord,
     /// Whether its driver is at work now.
     alive: bool,
+    /// When the machine on which its tests go on ends at the latest; null where none was left.
+    expires_at: Option<Timestamp>,
     folder: std::path::PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
     results: Option<Results>,
-}
-
-#[derive(Serialize)]
-struct Logs {
-    id: RunId,
-    output: std::path::PathBuf,
-    steps: std::path::PathBuf,
 }
 
 impl Command {
@@ -81,28 +79,49 @@ impl Command {
         match self {
             Self::List(args) => list(&context, &args),
             Self::Show(args) => show(&context, &args),
-            Self::Logs(args) => logs(&context, &args),
+            Self::Logs(args) => logs::run(&context, &args).await,
+            Self::Attach(args) => attach::run(context, &args, true).await,
+            Self::Wait(args) => attach::run(context, &args, false).await,
+            Self::Cancel(args) => cancel::run(context, &args).await,
         }
     }
 }
 
-fn shown<'a>(context: &Context, record: &'a RunRecord, results: Option<Results>) -> Shown<'a> {
-    let alive = crate::state::process::is_driven(record);
-    Shown { record, alive, folder: context.state.runs().join(record.id.as_str()), results }
+impl<'a> Shown<'a> {
+    fn of(state: &StateDir, record: &'a RunRecord, machine: Option<&Machine>, results: Option<Results>) -> Self {
+        let alive = crate::state::process::is_driven(record);
+        let expires_at = machine.filter(|_| record.state == RunState::Detached).map(|machine| machine.expires_at);
+        Self { record, alive, expires_at, folder: state.runs().join(record.id.as_str()), results }
+    }
+
+    fn standing(&self, now: Timestamp) -> String {
+        let record = self.record;
+        match (record.state, self.alive, self.expires_at) {
+            (RunState::Running | RunState::Detached, true, _) => "running".to_owned(),
+            (RunState::Running, false, _) => "driver died".to_owned(),
+            (RunState::Detached, false, Some(until)) if until > now => format!("detached until {until:.0}"),
+            (RunState::Detached, false, Some(_)) => "machine expired".to_owned(),
+            (RunState::Detached, false, None) => "machine gone".to_owned(),
+            (RunState::Ended, _, _) => record.exit_code.map_or("ended".to_owned(), |code| format!("exit {code}")),
+        }
+    }
 }
 
-fn standing(run: &Shown<'_>) -> String {
-    match (run.record.state, run.alive, run.record.exit_code) {
-        (RunState::Running, true, _) => "running".to_owned(),
-        (RunState::Running, false, _) => "driver died".to_owned(),
-        (RunState::Detached, _, _) => "detached".to_owned(),
-        (RunState::Ended, _, code) => code.map_or_else(|| "ended".to_owned(), |code| format!("exit {code}")),
-    }
+/// The machine that was left to a run's tests.
+fn left_to<'a>(machines: &'a [Machine], run: &RunId) -> Option<&'a Machine> {
+    machines.iter().find(|machine| machine.run == *run)
+}
+
+/// What the journal holds of a run.
+fn record(context: &Context, id: &RunId) -> Result<RunRecord, Fault> {
+    context.journal.run(id)?.ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))
 }
 
 fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
     let records = context.journal.runs(args.limit)?;
-    let runs: Vec<Shown<'_>> = records.iter().map(|record| shown(context, record, None)).collect();
+    let machines = context.journal.machines()?;
+    let shown = |record| Shown::of(&context.state, record, left_to(&machines, &record.id), None);
+    let runs: Vec<Shown<'_>> = records.iter().map(shown).collect();
     if args.json {
         context.screen.json(&runs);
         return Ok(0);
@@ -113,7 +132,7 @@ fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
             vec![
                 run.record.id.to_string(),
                 run.record.command.clone(),
-                standing(run),
+                run.standing(context.now()),
                 run.record.summary.clone().unwrap_or_default(),
             ]
         })
@@ -124,8 +143,9 @@ fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
 
 fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
     let id = context.resolve_run(&args.run)?;
-    let record = context.journal.run(&id)?.ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))?;
-    let run = shown(context, &record, results(context, &id)?);
+    let record = record(context, &id)?;
+    let machines = context.journal.machines()?;
+    let run = Shown::of(&context.state, &record, left_to(&machines, &id), results(context, &id)?);
     if args.json {
         context.screen.json(&run);
         return Ok(0);
@@ -142,7 +162,7 @@ fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
         "automation",
         record.arguments.join(" "),
         record.owner,
-        standing(&run),
+        run.standing(context.now()),
         record.started_at,
         run.folder.display(),
         summary.trim_end()
@@ -155,16 +175,4 @@ fn results(context: &Context, id: &RunId) -> Result<Option<Results>, Fault> {
     let Ok(dir) = context.state.run(id) else { return Ok(None) };
     let path = dir.file(RunFile::Results);
     dir.read(RunFile::Results)?.map(|bytes| crate::report::json::parse(&bytes, &path)).transpose()
-}
-
-fn logs(context: &Context, args: &LogsArgs) -> Result<i32, Fault> {
-    let id = context.resolve_run(&args.run)?;
-    let name = if args.steps { RunFile::Events } else { RunFile::Output };
-    let dir = context.state.run(&id)?;
-    if args.json {
-        context.screen.json(&Logs { output: dir.file(RunFile::Output), steps: dir.file(RunFile::Events), id });
-        return Ok(0);
-    }
-    context.screen.file(&dir.file(name))?;
-    Ok(0)
 }

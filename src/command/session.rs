@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::base::id::RunId;
 use crate::command::context::Context;
 use crate::command::error;
-use crate::command::signals;
+use crate::command::signals::{self, Watched};
 use crate::flow::Stage;
+use crate::model::connection::Chunk;
 use crate::model::event::{Event, NoSink, Sink};
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
-use crate::model::machine::Machine;
+use crate::model::machine::{Machine, ProviderKind};
 use crate::model::resource::{Resource, ResourceState};
 use crate::model::run::{RunRecord, RunState};
+use crate::model::task::{Offsets, TaskOutput};
+use crate::state::file::Lock;
 use crate::state::log::RunLog;
 use crate::state::runs::RunDir;
 use crate::ui::Screen;
@@ -27,6 +32,12 @@ pub struct Session {
     pub dir: RunDir,
     log: Arc<RunLog>,
     record: RunRecord,
+    /// Cancelled when the task goes on without a driver.
+    detachable: CancellationToken,
+    /// Whether the task's output is shown.
+    shows_output: bool,
+    /// Held for as long as this process drives the run.
+    _driving: Lock,
 }
 
 /// What a command came to, before it is known whether something was left behind.
@@ -36,6 +47,8 @@ pub struct Ending {
     pub code: i32,
     /// One line for `runs list`.
     pub summary: String,
+    /// The machine on which the run's task goes on; none when the run has ended.
+    pub detached: Option<Machine>,
 }
 
 /// Shows events on the screen and keeps them in the run's log.
@@ -48,6 +61,26 @@ impl Sink for Tee {
     fn event(&self, event: Event) {
         self.log.event(event.clone());
         self.screen.event(event);
+    }
+}
+
+/// Keeps a task's output in the run's log, and shows it.
+struct Kept {
+    screen: Option<Arc<Screen>>,
+    log: Arc<RunLog>,
+}
+
+impl TaskOutput for Kept {
+    fn offsets(&self) -> Offsets {
+        self.log.offsets()
+    }
+
+    fn append(&self, chunk: &Chunk) -> Result<(), Fault> {
+        self.log.append(chunk)?;
+        if let Some(screen) = &self.screen {
+            screen.event(Event::Output(chunk.clone()));
+        }
+        Ok(())
     }
 }
 
@@ -68,16 +101,63 @@ impl Session {
             summary: None,
         };
         // What can be refused is refused before the run is written down: nobody would end its record.
-        let mut stage = context.stage(id.clone(), Arc::new(NoSink)).await?;
+        let stage = context.stage(context.default_provider()?, id.clone(), Arc::new(NoSink)).await?;
         let dir = context.state.create_run(&id)?;
+        let driving = dir.lock_driver()?.ok_or_else(|| Fault::outside(format!("another process drives run {id}")))?;
+        context.journal.store_run(&record)?;
+        Self::with(context, stage, dir, record, driving)
+    }
+
+    /// Goes on with a run that another process began: this one drives it from now on, on machines of `kind`.
+    pub async fn resume(
+        context: Context,
+        record: RunRecord,
+        kind: ProviderKind,
+        driving: Lock,
+        shows_output: bool,
+    ) -> Result<Self, Fault> {
+        let stage = context.stage(kind, record.id.clone(), Arc::new(NoSink)).await?;
+        let dir = context.state.run(&record.id)?;
+        // A run that was detached stays so in the record: its machine lives on whatever becomes of this driver.
+        let record = RunRecord { driver: crate::state::process::current()?, ..record };
+        context.journal.update_run(&record)?;
+        let mut session = Self::with(context, stage, dir, record, driving)?;
+        session.shows_output = shows_output;
+        session.detachable.cancel();
+        Ok(session)
+    }
+
+    fn with(context: Context, mut stage: Stage, dir: RunDir, record: RunRecord, driving: Lock) -> Result<Self, Fault> {
         let screen = Arc::clone(&context.screen);
         let warn = Box::new(move |text: &str| screen.event(Event::Warning(text.to_owned())));
         let log = Arc::new(RunLog::start(&dir, jiff::Timestamp::now, warn)?);
-        let sink = Tee { screen: Arc::clone(&context.screen), log: Arc::clone(&log) };
-        stage.sink = Arc::new(sink);
-        context.journal.store_run(&record)?;
-        signals::watch(stage.stop.clone(), context.to_type(&format!("audit --fix --run {id}")))?;
-        Ok(Self { context, stage, dir, log, record })
+        stage.sink = Arc::new(Tee { screen: Arc::clone(&context.screen), log: Arc::clone(&log) });
+        let detachable = CancellationToken::new();
+        signals::watch(Watched {
+            stop: stage.stop.clone(),
+            detach: stage.detach.clone(),
+            detachable: detachable.clone(),
+            screen: Arc::clone(&context.screen),
+            clean: context.to_type(&format!("audit --fix --run {}", record.id)),
+            attach: context.to_type(&format!("runs attach {}", record.id)),
+        })?;
+        Ok(Self { context, stage, dir, log, record, detachable, shows_output: true, _driving: driving })
+    }
+
+    /// From now on the task goes on without this driver: the user may detach.
+    pub fn detachable(&self) {
+        self.detachable.cancel();
+    }
+
+    /// Where the output of the run's task is kept and shown.
+    pub fn output(&self) -> impl TaskOutput + use<> {
+        let screen = self.shows_output.then(|| Arc::clone(&self.context.screen));
+        Kept { screen, log: Arc::clone(&self.log) }
+    }
+
+    /// When the run began.
+    pub fn started_at(&self) -> jiff::Timestamp {
+        self.record.started_at
     }
 
     /// The run's id.
@@ -85,36 +165,63 @@ impl Session {
         &self.record.id
     }
 
-    /// Looks at what is left, closes the run's record and gives the exit code.
+    /// Looks at what is left, closes the run's record unless its task goes on, and gives the exit code.
     pub async fn end(self, result: Result<Ending, Fault>) -> Result<i32, Fault> {
         let ending = match result {
             Ok(ending) => ending,
             Err(fault) => {
                 let text = error::render(&fault);
                 self.say(&text);
-                Ending { code: error::exit_code(fault.kind), summary: fault.message.clone() }
+                Ending { code: error::exit_code(fault.kind), summary: fault.message.clone(), detached: None }
             }
         };
         let made = self
             .stage
             .journal
             .resources(&ResourceFilter { run: Some(self.record.id.clone()), ..Default::default() })?;
-        let kept = self.stage.journal.machines()?;
-        let kept: Vec<Machine> = kept.into_iter().filter(|m| m.kept && m.run == self.record.id).collect();
-        let code = self.certify(&made, &kept, ending.code);
+        let mut kept = self.stage.journal.machines()?;
+        kept.retain(|machine| machine.kept && machine.run == self.record.id);
+        let code = match &ending.detached {
+            Some(machine) => self.tell_detached(machine, &made, ending.code),
+            None => self.certify(&made, &kept, ending.code),
+        };
         self.context.screen.settle();
         if let Some(trouble) = self.log.finish() {
             self.context.screen.message(&format!("warning: the run's log is not whole: {trouble}"));
         }
-        let record = RunRecord {
-            state: RunState::Ended,
-            ended_at: Some(self.context.now()),
-            exit_code: Some(code),
-            summary: Some(ending.summary),
-            ..self.record
+        let record = match ending.detached {
+            Some(_) => RunRecord { state: RunState::Detached, summary: Some(ending.summary), ..self.record },
+            None => RunRecord {
+                state: RunState::Ended,
+                ended_at: Some(self.context.now()),
+                exit_code: Some(code),
+                summary: Some(ending.summary),
+                ..self.record
+            },
         };
         self.stage.journal.update_run(&record)?;
         Ok(code)
+    }
+
+    /// Says where the run's task goes on and how to follow it, and what else is there of the run.
+    fn tell_detached(&self, machine: &Machine, made: &[Resource], code: i32) -> i32 {
+        let id = &self.record.id;
+        let until = match machine.kept {
+            true => format!("until {:.0} at the latest", machine.expires_at),
+            false => "until its lease is over".to_owned(),
+        };
+        let (attach, cancel) =
+            (self.context.to_type(&format!("runs attach {id}")), self.context.to_type(&format!("runs cancel {id}")));
+        self.say(&format!(
+            "Detached: the run goes on on {}, {until}.\n`{attach}` follows it, `{cancel}` ends it.",
+            machine.id
+        ));
+        let others = left_behind(made, std::slice::from_ref(machine));
+        if !others.is_empty() {
+            let names: Vec<String> = others.iter().map(|row| told(row)).collect();
+            self.say(&format!("Left behind beside it:\n{}", names.join("\n")));
+        }
+        error::with_left(code, !others.is_empty())
     }
 
     /// Says it on the screen and in the log.

@@ -1,44 +1,153 @@
-//! The first Ctrl-C asks to stop, the second leaves at once.
+//! What Ctrl-C, SIGTERM and SIGHUP do: the first asks to stop, the second leaves at once; while tests run by themselves on a
+//! machine, Ctrl-C on a terminal asks and a terminal that is closed detaches.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::command::error::exit;
 use crate::model::fault::Fault;
-use crate::ui;
+use crate::ui::choice::{self, Choice};
+use crate::ui::{self, Screen};
 
-/// Watches for SIGINT, SIGTERM and SIGHUP for the rest of the process: the first cancels `stop`, the second prints
-/// `clean`, the command that cleans up, and ends the process.
-pub fn watch(stop: CancellationToken, clean: String) -> Result<(), Fault> {
-    let second = format!("Left at once. Machines of this run end by themselves; to remove everything now:\n  {clean}");
-    watch_saying(stop, "releasing what was made", second)
+/// How long an answer is waited for.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// What signals of a run act on.
+pub struct Watched {
+    /// Cancelled by the first signal that stops.
+    pub stop: CancellationToken,
+    /// Cancelled to leave the task running and go.
+    pub detach: CancellationToken,
+    /// Cancelled by the run as soon as its task goes on without a driver.
+    pub detachable: CancellationToken,
+    /// Where the run shows its events.
+    pub screen: Arc<Screen>,
+    /// The command that cleans up.
+    pub clean: String,
+    /// The command that follows the run.
+    pub attach: String,
 }
 
-/// The same; `doing` is what the first brings about and `second` what the second says.
-pub fn watch_saying(stop: CancellationToken, doing: &'static str, second: String) -> Result<(), Fault> {
-    let mut streams = Vec::new();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
-        let stream = signal(kind).map_err(|e| Fault::outside("cannot listen for signals").because(e))?;
-        streams.push(stream);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Interrupt,
+    Terminate,
+    Hangup,
+}
+
+/// The signals that end a program.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Fault> {
+        let listen = |kind| signal(kind).map_err(|e| Fault::outside("cannot listen for signals").because(e));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
     }
-    let [mut interrupt, mut terminate, mut hangup] =
-        <[_; 3]>::try_from(streams).map_err(|_| Fault::outside("cannot listen for signals"))?;
+
+    async fn next(&mut self) -> Kind {
+        tokio::select! {
+            _ = self.interrupt.recv() => Kind::Interrupt,
+            _ = self.terminate.recv() => Kind::Terminate,
+            _ = self.hangup.recv() => Kind::Hangup,
+        }
+    }
+}
+
+/// Watches the signals of a run for the rest of the process.
+pub fn watch(run: Watched) -> Result<(), Fault> {
+    let mut signals = Signals::listen()?;
     tokio::spawn(async move {
-        for count in 1.. {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
+        loop {
+            let kind = signals.next().await;
+            let begun = run.detachable.is_cancelled();
+            if run.stop.is_cancelled() || run.detach.is_cancelled() {
+                // A terminal that is closed sends more than one, and none of them is from somebody in a hurry.
+                if kind != Kind::Hangup {
+                    leave(&run.second(begun));
+                }
+                continue;
             }
-            if count == 1 {
-                stop.cancel();
-                ui::complain(&format!("\nInterrupted: {doing}. Once more leaves at once."));
-            } else {
-                ui::complain(&second);
-                crate::connection::interactive::restore_terminal();
-                std::process::exit(exit::INTERRUPTED);
+            match kind {
+                Kind::Hangup if begun => run.go(Choice::Detach),
+                Kind::Interrupt if begun && choice::somebody_is_there() => {
+                    let choice = run.ask(&mut signals).await;
+                    run.go(choice);
+                }
+                _ => run.go(Choice::Cancel),
             }
         }
     });
     Ok(())
+}
+
+impl Watched {
+    fn go(&self, choice: Choice) {
+        match choice {
+            Choice::Detach => {
+                self.detach.cancel();
+                ui::complain("\nDetaching; the tests go on.");
+            }
+            Choice::Cancel => {
+                self.stop.cancel();
+                ui::complain("\nInterrupted: releasing what was made. Once more leaves at once.");
+            }
+            Choice::KeepOn => ui::complain("\nFollowing the tests."),
+        }
+    }
+
+    /// Asks what to do; a second Ctrl-C, and SIGTERM, mean to cancel.
+    async fn ask(&self, signals: &mut Signals) -> Choice {
+        self.screen.hold();
+        ui::complain("\nThe tests go on meanwhile.");
+        let settled = CancellationToken::new();
+        let theirs = settled.clone();
+        let asking = tokio::task::spawn_blocking(move || choice::choose(ANSWER_LIMIT, &theirs));
+        let choice = tokio::select! {
+            // A question that could not be asked was not answered.
+            choice = asking => choice.unwrap_or(Choice::KeepOn),
+            kind = signals.next() => if kind == Kind::Hangup { Choice::Detach } else { Choice::Cancel },
+        };
+        settled.cancel();
+        self.screen.go_on();
+        choice
+    }
+
+    fn second(&self, begun: bool) -> String {
+        let clean = &self.clean;
+        if begun && self.detach.is_cancelled() {
+            return format!("Left at once. The tests may go on; to follow them:\n  {}", self.attach);
+        }
+        format!("Left at once. Machines of this run end by themselves; to remove everything now:\n  {clean}")
+    }
+}
+
+/// Watches the signals of work that is not a run: the first cancels `stop`, which brings about what `doing` says, the second
+/// prints `second` and ends the process.
+pub fn watch_saying(stop: CancellationToken, doing: &'static str, second: String) -> Result<(), Fault> {
+    let mut signals = Signals::listen()?;
+    tokio::spawn(async move {
+        signals.next().await;
+        stop.cancel();
+        ui::complain(&format!("\nInterrupted: {doing}. Once more leaves at once."));
+        signals.next().await;
+        leave(&second);
+    });
+    Ok(())
+}
+
+fn leave(why: &str) {
+    ui::complain(why);
+    crate::connection::interactive::restore_terminal();
+    std::process::exit(exit::INTERRUPTED);
 }

@@ -109,10 +109,11 @@ fn standing(world: &World<'_>, row: &Resource, seen: bool) -> Standing {
     }
     // A machine whose release failed is stored as well: only the one that was left on purpose counts.
     let kept = world.machines.iter().find(|machine| machine.id == row.machine && machine.kept);
-    let ended = world.runs.iter().any(|run| run.id == row.run && run.state == RunState::Ended);
+    // A run that is at work with a dead driver never got to tell anybody of the machine that it meant to leave.
+    let told = world.runs.iter().any(|run| run.id == row.run && run.state != RunState::Running);
     match kept {
-        Some(machine) if ended && machine.expires_at > world.now => Standing::Kept,
-        Some(_) if ended => Standing::Expired,
+        Some(machine) if told && machine.expires_at > world.now => Standing::Kept,
+        Some(_) if told => Standing::Expired,
         _ => Standing::Orphaned,
     }
 }

@@ -1,14 +1,17 @@
-//! A machine for as long as a piece of work takes, and not a moment longer.
+//! A machine for as long as a piece of work takes, and not a moment longer; or, where its task goes on by itself, until its
+//! expiry.
+
+mod renewal;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::base::id::{MachineId, ResourceId};
-use crate::flow::collect::{Limits, SMALL, collect};
+use crate::flow::Stage;
+use crate::flow::collect::{Limits, collect};
+use crate::flow::durable::Durable;
+use crate::flow::lease::renewal::{Renewal, heartbeat, interval};
 use crate::flow::release::{self, Part};
-use crate::flow::{Stage, later};
 use crate::model::connection::Connection;
 use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind, Left};
@@ -21,6 +24,9 @@ use crate::model::suite::Stepped;
 
 /// How long connecting once more to a machine that is up may take.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long closing a connection to a machine may take: one that is about to end needs no long goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A live machine whose end is pushed out for as long as this value lives.
 pub struct Lease {
@@ -42,6 +48,14 @@ impl Drop for Lease {
     }
 }
 
+/// What a piece of work came to, and what is to become of its machine.
+pub enum After<T> {
+    /// It is done, and the machine goes.
+    Release(T),
+    /// It goes on by itself on the machine, which lives until its expiry.
+    Detach(T),
+}
+
 /// What became of a piece of work and of the machine it was done on.
 pub struct Ended<T> {
     /// What the work came to.
@@ -50,6 +64,8 @@ pub struct Ended<T> {
     pub left: Vec<Resource>,
     /// What the machine cost, in the currency of its price, where that is known.
     pub cost: Option<f64>,
+    /// The machine, where the work goes on on it; `kept` unless it could not be told to live on, which was then said.
+    pub detached: Option<Machine>,
 }
 
 /// Writes `planned` down for the provider of `stage`; gives a `confirm` that finds the row of a kind by itself.
@@ -113,54 +129,6 @@ async fn until_given_up<T>(stage: &Stage, work: impl Future<Output = Result<T, F
     }
 }
 
-/// Pushes a machine's end out: by its provider, or on the machine where that keeps its own lease.
-#[derive(Default)]
-struct Renewal {
-    connection: Option<Box<dyn Connection>>,
-}
-
-impl Renewal {
-    async fn renew(&mut self, stage: &Stage, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
-        let Some(command) = stage.provider.lease_command(machine, until) else {
-            return stage.provider.renew(machine, until).await;
-        };
-        // A connection of its own: that of the work may be choked, or lost without anybody knowing yet.
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => stage.connector.connect(machine, &machine.user, RECONNECT_LIMIT, false).await?,
-        };
-        let done = collect(connection.as_ref(), &command, SMALL).await?;
-        if !done.exit.success() {
-            let said = String::from_utf8_lossy(&done.stderr).trim().to_owned();
-            return Err(Fault::infrastructure(format!("the machine refused with {}", done.exit)).because(said));
-        }
-        self.connection = Some(connection);
-        Ok(())
-    }
-}
-
-fn heartbeat(stage: &Stage, machine: &Machine) -> tokio::task::JoinHandle<()> {
-    let (stage, machine) = (stage.clone(), machine.clone());
-    tokio::spawn(async move {
-        let mut warned = false;
-        let mut renewal = Renewal::default();
-        loop {
-            // A quarter of the grace: three renewals may fail or come late before the machine ends.
-            tokio::time::sleep(stage.grace / 4).await;
-            let until = later(stage.now(), stage.grace);
-            if let Err(fault) = renewal.renew(&stage, &machine, until).await
-                && !std::mem::replace(&mut warned, true)
-            {
-                stage.tell(Event::Warning(format!(
-                    "cannot renew the lease of {}, it will end by itself: {}",
-                    machine.id,
-                    fault.line()
-                )));
-            }
-        }
-    })
-}
-
 impl Lease {
     /// Plans, records and makes a machine. On an error nothing is left but what the error names.
     pub async fn acquire(stage: &Stage, request: &MachineRequest) -> Result<Self, Fault> {
@@ -177,7 +145,7 @@ impl Lease {
         match stored {
             Ok(machine) => {
                 let on_machine = stage.provider.lease_command(&machine, machine.expires_at).is_some();
-                let heartbeat = (!on_machine).then(|| heartbeat(stage, &machine));
+                let heartbeat = (!on_machine).then(|| heartbeat(stage, &machine, interval(stage)));
                 let price = match quote {
                     Some(_) => stage.provider.price(&machine, sink).await,
                     None => None,
@@ -186,6 +154,15 @@ impl Lease {
             }
             Err(fault) => Err(undo(stage, &request.id, fault).await),
         }
+    }
+
+    /// Takes over a machine on which a task was begun by another driver. Its lease is renewed at once, for that driver may be
+    /// dead; one that was left to live until its expiry needs no renewal.
+    pub async fn adopt(stage: &Stage, machine: Machine) -> Self {
+        let heartbeat = (!machine.kept).then(|| heartbeat(stage, &machine, Duration::ZERO));
+        let price = stage.provider.price(&machine, stage.sink.as_ref()).await;
+        // The first driver had settled it before anything was begun.
+        Self { heartbeat, stage: stage.clone(), machine, settled: true, price }
     }
 
     /// Stops renewing, and waits for a renewal that is under way, so that none comes after what follows.
@@ -256,7 +233,7 @@ impl Lease {
         }
         self.settled = true;
         if self.heartbeat.is_none() {
-            self.heartbeat = Some(heartbeat(&self.stage, &self.machine));
+            self.heartbeat = Some(heartbeat(&self.stage, &self.machine, interval(&self.stage)));
         }
         Ok(())
     }
@@ -277,6 +254,25 @@ impl Lease {
             self.stage.journal.forget_machine(&self.machine.id)?;
         }
         Ok(left)
+    }
+
+    /// Lets the machine, on which a task goes on, live until its expiry. One that cannot be told so is left to its lease, with
+    /// a warning: whoever follows the task before that is over renews it.
+    async fn detach(mut self) -> Machine {
+        self.still().await;
+        if self.machine.kept {
+            return self.machine.clone();
+        }
+        let machine = Machine { kept: true, ..self.machine.clone() };
+        let told = match Renewal::default().renew(&self.stage, &machine, machine.expires_at).await {
+            Ok(()) => self.stage.journal.store_machine(&machine),
+            Err(fault) => Err(fault),
+        };
+        let Err(fault) = told else { return machine };
+        let grace = crate::base::text::seconds(self.stage.grace);
+        let text = format!("{} could not be told to live on and may end in {grace}: {}", machine.id, fault.line());
+        self.stage.tell(Event::Warning(text));
+        self.machine.clone()
     }
 
     /// Lets the machine live on without this driver until its expiry. One that cannot be left is released.
@@ -345,60 +341,109 @@ pub async fn release_machine(stage: &Stage, machine: &MachineId, part: Part) -> 
     release::release(stage.provider.as_ref(), stage.journal.as_ref(), rows, part, &|| stage.now()).await
 }
 
-/// Makes a machine, does `work` on it, and releases it on success, error, deadline and interruption alike.
+/// Makes a machine, does `work` on it, and releases it on success, error, deadline and interruption alike, or leaves it to a
+/// task that goes on. `folder` is ours on the machine, for what runs there.
 ///
 /// `work` ends soon after the stage is asked to stop, with what it knows; it is given up when it does not.
 /// The work's own result and what could not be released are told side by side: neither hides the other.
 pub async fn with_machine<T>(
     stage: &Stage,
     request: &MachineRequest,
+    folder: &str,
     clean: Option<&Stepped>,
-    work: impl AsyncFnOnce(&Machine, &dyn Connection) -> Result<T, Fault>,
+    work: impl AsyncFnOnce(&Machine, &Durable) -> Result<After<T>, Fault>,
 ) -> Ended<T> {
     let step = stage.step(format!("Booting {} from {}", request.id, request.image));
     let mut lease = match Lease::acquire(stage, request).await {
         Ok(lease) => lease,
-        Err(fault) => return Ended { result: Err(fault), left: open_rows(stage, &request.id), cost: None },
+        Err(fault) => {
+            return Ended { result: Err(fault), left: open_rows(stage, &request.id), cost: None, detached: None };
+        }
     };
     // Of a machine that is not made for this request, the user is its own.
     let user = lease.machine.user.clone();
-    let result = match lease.connect(&user).await {
+    match lease.connect(&user).await {
         Ok(connection) => {
             step.done(stage);
-            let result = until_given_up(stage, work(&lease.machine, connection.as_ref())).await;
-            if let Some(clean) = clean.filter(|_| stage.provider.machines_stay()) {
-                clean_host(stage, &lease.machine, connection.as_ref(), clean).await;
-            }
-            // A machine that is about to end needs no long goodbye.
-            let _ = tokio::time::timeout(Duration::from_secs(1), connection.close()).await;
-            result
+            let durable = Durable::new(stage, &lease.machine, Some(connection), folder);
+            on_machine(stage, lease, &durable, clean, work).await
         }
         Err(fault) => {
             // Files get there over the connection alone: there never was one.
             close_files(stage, &request.id, None);
-            Err(fault)
+            let cost = lease.cost();
+            let left = release_lease(stage, lease).await;
+            Ended { result: Err(fault), left, cost, detached: None }
         }
-    };
+    }
+}
+
+/// Goes on with `work` on a machine that another driver made and left, and ends as [`with_machine`] does.
+pub async fn attach<T>(
+    stage: &Stage,
+    machine: Machine,
+    folder: &str,
+    clean: Option<&Stepped>,
+    work: impl AsyncFnOnce(&Machine, &Durable) -> Result<After<T>, Fault>,
+) -> Ended<T> {
+    let lease = Lease::adopt(stage, machine).await;
+    let durable = Durable::new(stage, &lease.machine, None, folder);
+    on_machine(stage, lease, &durable, clean, work).await
+}
+
+async fn on_machine<T>(
+    stage: &Stage,
+    lease: Lease,
+    durable: &Durable,
+    clean: Option<&Stepped>,
+    work: impl AsyncFnOnce(&Machine, &Durable) -> Result<After<T>, Fault>,
+) -> Ended<T> {
+    let result = until_given_up(stage, work(&lease.machine, durable)).await;
     let cost = lease.cost();
-    let step = stage.step(format!("Releasing {}", request.id));
+    let result = match result {
+        Ok(After::Detach(value)) => {
+            let machine = lease.detach().await;
+            let _ = tokio::time::timeout(GOODBYE, durable.close()).await;
+            return Ended { result: Ok(value), left: Vec::new(), cost, detached: Some(machine) };
+        }
+        Ok(After::Release(value)) => Ok(value),
+        Err(fault) => Err(fault),
+    };
+    if let Some(clean) = clean.filter(|_| stage.provider.machines_stay()) {
+        clean_host(stage, &lease.machine, durable, clean).await;
+    }
+    let _ = tokio::time::timeout(GOODBYE, durable.close()).await;
+    let left = release_lease(stage, lease).await;
+    Ended { result, left, cost, detached: None }
+}
+
+/// Releases a machine; gives what stays.
+async fn release_lease(stage: &Stage, lease: Lease) -> Vec<Resource> {
+    let id = lease.machine.id.clone();
+    let step = stage.step(format!("Releasing {id}"));
     match lease.release().await {
         Ok(left) => {
             if left.is_empty() {
                 step.done(stage);
             }
-            Ended { result, left, cost }
+            left
         }
         Err(fault) => {
-            stage.tell(Event::Warning(format!("cannot release {}: {}", request.id, fault.line())));
-            Ended { result, left: open_rows(stage, &request.id), cost }
+            stage.tell(Event::Warning(format!("cannot release {id}: {}", fault.line())));
+            open_rows(stage, &id)
         }
     }
 }
 
-/// Removes our files from a machine that stays, over a new connection where the first was lost, and closes their row.
-async fn clean_host(stage: &Stage, machine: &Machine, connection: &dyn Connection, clean: &Stepped) {
+/// Removes our files from a machine that stays, over a new connection where the first was lost, and closes their row. Not as a
+/// task: what keeps tasks is among what is removed.
+async fn clean_host(stage: &Stage, machine: &Machine, durable: &Durable, clean: &Stepped) {
     let step = stage.step(clean.text.clone());
-    let mut why = remove_files(connection, clean).await;
+    let mut why = match tokio::time::timeout(RECONNECT_LIMIT, durable.direct()).await {
+        Ok(Ok(connection)) => remove_files(connection.as_ref(), clean).await,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("the machine does not answer".to_owned()),
+    };
     if why.is_some()
         && let Ok(second) = stage.connector.connect(machine, &machine.user, RECONNECT_LIMIT, true).await
     {

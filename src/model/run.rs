@@ -11,7 +11,7 @@ use crate::base::id::RunId;
 pub enum RunState {
     /// Its driver is (or was, when killed) at work.
     Running,
-    /// Its task goes on by itself on a machine that lives until its expiry; nobody drives it.
+    /// Its task goes on by itself on a machine that lives until its expiry, whether or not a driver follows it at present.
     Detached,
     /// It ended and said so.
     Ended,

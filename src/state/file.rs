@@ -76,10 +76,24 @@ pub struct Lock {
 }
 
 impl Lock {
+    fn open(path: &Path) -> Result<File, Fault> {
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        opened.map_err(|error| fault("open the lock", path, error))
+    }
+
+    /// Takes the lock `path`; none while another process holds it.
+    pub fn try_acquire(path: &Path) -> Result<Option<Self>, Fault> {
+        let file = Self::open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(fault("lock", path, error)),
+        }
+    }
+
     /// Takes the lock `path`, waiting at most `limit` for another process that holds it.
     pub fn acquire(path: &Path, limit: Duration) -> Result<Self, Fault> {
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = opened.map_err(|error| fault("open the lock", path, error))?;
+        let file = Self::open(path)?;
         let end = Instant::now() + limit;
         loop {
             match file.try_lock() {

@@ -1,7 +1,9 @@
-//! The log of a run: `output.log` with the task's output as it came, `events.log` with a line per step.
+//! The log of a run: `output.log` with the task's output as it came (see [`crate::state::output`]), `events.log` with a line
+//! per step.
 //!
-//! A log that cannot be written never ends a run. The first failure is told once, by the function given at the start, and
-//! what is missing is remembered for the end.
+//! A log that cannot be written never ends a run. What a [`TaskOutput`] cannot keep is refused, so that whoever follows a task
+//! asks for it again. Of all else the first failure is told once, by the function given at the start, and what is missing is
+//! remembered for the end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -17,13 +19,15 @@ use crate::base::text;
 use crate::model::connection::Chunk;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
+use crate::model::task::{Offsets, TaskOutput};
 use crate::state::file;
+use crate::state::output::Output;
 use crate::state::runs::{RunDir, RunFile};
 
-/// How much output is gathered before it is written.
+/// How many bytes of events are gathered before they are written.
 const BUFFER: usize = 64 * 1024;
 
-/// How long output may wait before it is written.
+/// How long events may wait before they are written. Output never waits.
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// The log of one run. Takes events as a [`Sink`]; [`RunLog::finish`] puts everything on the disk.
@@ -43,16 +47,19 @@ struct Shared {
 }
 
 struct Files {
-    output: Buffered,
+    output: Output,
+    /// What of the output was not kept, and why.
+    missing: Missing,
     events: Buffered,
     end: bool,
 }
 
 impl RunLog {
-    /// Opens both files for appending and begins to write them out every second. `clock` says the time of events.
+    /// Opens the files to go on with what they hold, and begins to write events out every second. `clock` says their time.
     pub fn start(run: &RunDir, clock: fn() -> Timestamp, warn: Warn) -> Result<Self, Fault> {
         let files = Files {
-            output: Buffered::open(&run.file(RunFile::Output))?,
+            output: Output::open(run)?,
+            missing: Missing::default(),
             events: Buffered::open(&run.file(RunFile::Events))?,
             end: false,
         };
@@ -63,22 +70,18 @@ impl RunLog {
         Ok(Self { shared, flusher: Mutex::new(Some(flusher)) })
     }
 
-    /// Adds bytes of the task's output.
-    pub fn output(&self, bytes: &[u8]) {
-        self.shared.write(|files| files.output.write(bytes));
-    }
-
     /// Writes out what waits and puts it on the disk. Says what is missing in the log, if anything is.
     pub fn finish(&self) -> Option<String> {
         self.stop();
-        self.shared.write(|files| [files.output.sync(), files.events.sync()].into_iter().flatten().next());
+        self.shared.write(|files| [files.sync_output(), files.events.sync()].into_iter().flatten().next());
         self.trouble()
     }
 
     /// What is missing in the log up to now, if anything is.
     pub fn trouble(&self) -> Option<String> {
         let files = self.shared.lock();
-        let told: Vec<String> = [&files.output, &files.events].into_iter().filter_map(Buffered::trouble).collect();
+        let output = files.missing.trouble(&files.output.path);
+        let told: Vec<String> = [output, files.events.trouble()].into_iter().flatten().collect();
         (!told.is_empty()).then(|| told.join("; "))
     }
 
@@ -102,7 +105,7 @@ impl Drop for RunLog {
 impl Sink for RunLog {
     fn event(&self, event: Event) {
         let line = match event {
-            Event::Output(Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) => return self.output(&bytes),
+            Event::Output(chunk) => return self.shared.write(|files| files.keep(&chunk)),
             Event::Bytes { .. } => return,
             Event::Step(text) => format!("begin {text}"),
             Event::StepDone { text, seconds } => format!("done {text} ({seconds:.3}s)"),
@@ -112,6 +115,32 @@ impl Sink for RunLog {
         };
         let lines = stamped((self.shared.clock)(), &line);
         self.shared.write(|files| files.events.write(lines.as_bytes()));
+    }
+}
+
+impl TaskOutput for RunLog {
+    fn offsets(&self) -> Offsets {
+        self.shared.lock().output.offsets()
+    }
+
+    /// Fails with a [`Fault`] of kind outside, most often because the disk is full; then nothing of the piece is kept.
+    fn append(&self, chunk: &Chunk) -> Result<(), Fault> {
+        let mut files = self.shared.lock();
+        files.output.append(chunk).map_err(|error| file::fault("write", &files.output.path, error))
+    }
+}
+
+impl Files {
+    /// Keeps a piece of output, or remembers that it could not; gives the warning the first time.
+    fn keep(&mut self, chunk: &Chunk) -> Option<String> {
+        let (Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = chunk;
+        let error = self.output.append(chunk).err()?;
+        self.missing.add(&self.output.path, bytes.len() as u64, error)
+    }
+
+    fn sync_output(&mut self) -> Option<String> {
+        let error = self.output.sync().err()?;
+        self.missing.add(&self.output.path, 0, error)
     }
 }
 
@@ -136,7 +165,6 @@ impl Shared {
                 let files = self.lock();
                 let waited = self.ended.wait_timeout_while(files, FLUSH, |files| !files.end);
                 let mut files = waited.unwrap_or_else(PoisonError::into_inner).0;
-                failed.extend(files.output.flush());
                 failed.extend(files.events.flush());
                 end &= files.end;
             }
@@ -150,13 +178,36 @@ impl Shared {
     }
 }
 
+/// What of a file could not be written.
+#[derive(Default)]
+struct Missing {
+    bytes: u64,
+    cause: Option<String>,
+}
+
+impl Missing {
+    /// Remembers that `lost` bytes more are missing; gives the warning the first time.
+    fn add(&mut self, path: &Path, lost: u64, error: io::Error) -> Option<String> {
+        self.bytes += lost;
+        if self.cause.is_some() {
+            return None;
+        }
+        self.cause = Some(error.to_string());
+        Some(format!("`{}` cannot be written and will not be whole: {error}", path.display()))
+    }
+
+    fn trouble(&self, path: &Path) -> Option<String> {
+        let cause = self.cause.as_ref()?;
+        Some(format!("`{}` lacks {}: {cause}", path.display(), text::bytes(self.bytes)))
+    }
+}
+
 /// A file that is appended to, with a buffer of bounded size, and a memory of what could not be written.
 struct Buffered {
     path: PathBuf,
     file: File,
     waiting: Vec<u8>,
-    missing: u64,
-    cause: Option<String>,
+    missing: Missing,
 }
 
 impl Buffered {
@@ -167,7 +218,7 @@ impl Buffered {
             .mode(0o600)
             .open(path)
             .map_err(|error| file::fault("open the log", path, error))?;
-        Ok(Self { path: path.to_owned(), file, waiting: Vec::new(), missing: 0, cause: None })
+        Ok(Self { path: path.to_owned(), file, waiting: Vec::new(), missing: Missing::default() })
     }
 
     /// Takes bytes; gives the warning when this is the first time that some could not be written.
@@ -181,27 +232,17 @@ impl Buffered {
         let lost = self.waiting.len() - written;
         // What cannot be written is let go: memory stays bounded, and a later write may find room again.
         self.waiting.clear();
-        error.and_then(|error| self.failed(lost as u64, error))
+        error.and_then(|error| self.missing.add(&self.path, lost as u64, error))
     }
 
     fn sync(&mut self) -> Option<String> {
         let first = self.flush();
-        let synced = self.file.sync_all().err().and_then(|error| self.failed(0, error));
+        let synced = self.file.sync_all().err().and_then(|error| self.missing.add(&self.path, 0, error));
         first.or(synced)
     }
 
-    fn failed(&mut self, lost: u64, error: io::Error) -> Option<String> {
-        self.missing += lost;
-        if self.cause.is_some() {
-            return None;
-        }
-        self.cause = Some(error.to_string());
-        Some(format!("`{}` cannot be written and will not be whole: {error}", self.path.display()))
-    }
-
     fn trouble(&self) -> Option<String> {
-        let cause = self.cause.as_ref()?;
-        Some(format!("`{}` lacks {}: {cause}", self.path.display(), text::bytes(self.missing)))
+        self.missing.trouble(&self.path)
     }
 }
 
@@ -272,20 +313,38 @@ mod tests {
     }
 
     #[test]
-    fn output_is_on_the_disk_within_a_second_or_so_and_a_second_log_appends() {
+    fn output_is_in_the_file_at_once_and_a_second_log_goes_on_where_the_first_was_killed() {
         let (_dir, run) = run();
         let log = RunLog::start(&run, clock, Box::new(|_| {})).unwrap();
-        log.output(b"first ");
+        log.append(&Chunk::Stdout(b"first ".to_vec())).unwrap();
+        assert_eq!(run.read(RunFile::Output).unwrap().unwrap(), b"first ", "without finish");
+        log.event(Event::Step("a step".into()));
         let end = std::time::Instant::now() + Duration::from_secs(20);
-        while run.read(RunFile::Output).unwrap().unwrap().is_empty() && std::time::Instant::now() < end {
+        while run.read(RunFile::Events).unwrap().unwrap().is_empty() && std::time::Instant::now() < end {
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert_eq!(run.read(RunFile::Output).unwrap().unwrap(), b"first ", "without finish");
+        assert!(!run.read(RunFile::Events).unwrap().unwrap().is_empty(), "without finish");
         drop(log);
+        let mut half = OpenOptions::new().append(true).open(run.file(RunFile::Output)).unwrap();
+        half.write_all(b"what no record tells of").unwrap();
         let log = RunLog::start(&run, clock, Box::new(|_| {})).unwrap();
-        log.output(b"second");
+        assert_eq!(log.offsets(), Offsets { stdout: 6, stderr: 0 });
+        log.append(&Chunk::Stderr(b"second".to_vec())).unwrap();
         drop(log);
-        assert_eq!(run.read(RunFile::Output).unwrap().unwrap(), b"first second", "a dropped log is written out");
+        assert_eq!(run.read(RunFile::Output).unwrap().unwrap(), b"first second");
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused_and_counts_for_nothing() {
+        let (_dir, run) = run();
+        std::os::unix::fs::symlink("/dev/full", run.file(RunFile::Index)).unwrap();
+        let log = RunLog::start(&run, clock, Box::new(|_| {})).unwrap();
+        let fault = log.append(&Chunk::Stdout(b"abc".to_vec())).unwrap_err();
+        assert!(fault.line().contains("output.log`: No space left on device"), "{}", fault.line());
+        assert!(fault.hint.unwrap().contains("Free space"));
+        assert_eq!(log.offsets(), Offsets::default());
+        assert_eq!(run.read(RunFile::Output).unwrap().unwrap(), b"", "the bytes without a record are cut off");
+        assert_eq!(log.trouble(), None, "the caller knows, and asks again");
     }
 
     #[test]
@@ -298,7 +357,7 @@ mod tests {
         let warn: Warn = Box::new(move |text| theirs.lock().unwrap().push(text.to_owned()));
         let log = RunLog::start(&run, clock, warn).unwrap();
         for _ in 0..3 {
-            log.output(&[b'x'; BUFFER]);
+            log.event(Event::Output(Chunk::Stdout(vec![b'x'; BUFFER])));
         }
         let missing = log.finish().unwrap();
         assert!(missing.contains("output.log` lacks 192.0 KiB: No space left on device"), "{missing}");

@@ -4,7 +4,7 @@
 //! * [`settings`], that is `config.toml`.
 //! * [`keys`]: the key pair that machines are met with.
 //! * [`journal`]: the record of resources, in SQLite.
-//! * [`runs`] and [`log`]: a folder per run, and the log in it.
+//! * [`runs`], [`log`] and [`output`]: a folder per run, the log in it, and the task's output, which is kept to the byte.
 //! * [`process`]: whether the driver of a run still lives.
 //! * [`file`]: whole-or-not-at-all writes, and a lock between processes.
 //!
@@ -15,6 +15,7 @@ pub mod file;
 pub mod journal;
 pub mod keys;
 pub mod log;
+pub mod output;
 pub mod process;
 pub mod runs;
 pub mod settings;

@@ -46,7 +46,7 @@ fn unreadable(path: &str) -> Fault {
 
 /// Whether a run is at work now: it has not ended, and its driver is alive.
 pub fn is_driven(run: &RunRecord) -> bool {
-    run.state == RunState::Running && is_alive(&run.driver)
+    run.state != RunState::Ended && is_alive(&run.driver)
 }
 
 #[cfg(test)]

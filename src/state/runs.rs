@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::base::id::RunId;
 use crate::base::text;
 use crate::model::fault::Fault;
-use crate::state::file;
+use crate::state::file::{self, Lock};
 
 /// How many candidates an error about an ambiguous id names.
 const NAMED: usize = 5;
@@ -18,6 +18,10 @@ const NAMED: usize = 5;
 pub enum RunFile {
     /// The task's output, byte for byte.
     Output,
+    /// How the output came, piece by piece.
+    Index,
+    /// The task that runs on a machine, as JSON: all that another process needs to follow it.
+    Task,
     /// The steps of the run, a line each, with UTC times.
     Events,
     /// The results, as JSON.
@@ -31,6 +35,8 @@ impl RunFile {
     pub fn name(self) -> &'static str {
         match self {
             Self::Output => "output.log",
+            Self::Index => "output.index",
+            Self::Task => "task.json",
             Self::Events => "events.log",
             Self::Results => "results.json",
             Self::Junit => "junit.xml",
@@ -82,6 +88,11 @@ impl RunDir {
     /// Replaces a file whole.
     pub fn write(&self, file: RunFile, bytes: &[u8]) -> Result<(), Fault> {
         file::write_atomic(&self.file(file), bytes)
+    }
+
+    /// Takes the lock that whoever drives the run holds as long as it lives; none while another process has it.
+    pub fn lock_driver(&self) -> Result<Option<Lock>, Fault> {
+        Lock::try_acquire(&self.path.join("driver.lock"))
     }
 
     /// The content of a file; none when it was not written (the run was killed, or is still at work).
@@ -153,6 +164,16 @@ mod tests {
         let id: RunId = "20261120-110000-bbbbbb".parse().unwrap();
         RunDir::create(dir.path(), &id).unwrap();
         assert!(RunDir::create(dir.path(), &id).is_err());
+    }
+
+    #[test]
+    fn one_process_drives_a_run_and_the_next_when_it_has_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(dir.path(), &"r-1".parse().unwrap()).unwrap();
+        let held = run.lock_driver().unwrap().unwrap();
+        assert!(run.lock_driver().unwrap().is_none());
+        drop(held);
+        assert!(run.lock_driver().unwrap().is_some());
     }
 
     #[test]

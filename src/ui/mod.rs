@@ -13,6 +13,7 @@ use crate::base::text;
 use crate::model::connection::Chunk;
 use crate::model::event::{Event, Sink};
 
+pub mod choice;
 pub mod confirm;
 pub mod prefix;
 pub mod table;
@@ -29,6 +30,9 @@ pub enum OutputTo {
 /// Where nothing moves, the lines of a long step's own output are shown this far apart; the run's log has all of them.
 const DETAIL_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Most bytes of output that are held back while a question is open. With more, all of it is shown in the middle of the question.
+const HELD: usize = 4 << 20;
+
 /// Draws events: a line that moves on a terminal, plain lines otherwise.
 pub struct Screen {
     output: OutputTo,
@@ -43,12 +47,48 @@ struct State {
     detail: Option<Instant>,
     /// Whether the last byte of the task's output was a line's end: a message must not land in the middle of a line.
     mid_line: bool,
+    /// What came while a question is open.
+    held: Option<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    events: Vec<Event>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Whether there was room for the event.
+    fn take(&mut self, event: &Event) -> bool {
+        self.bytes += match event {
+            Event::Output(Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) => bytes.len(),
+            _ => size_of::<Event>(),
+        };
+        if self.bytes <= HELD {
+            self.events.push(event.clone());
+        }
+        self.bytes <= HELD
+    }
 }
 
 impl Screen {
     /// A screen; `quiet` shows nothing but warnings and the task's output.
     pub fn new(output: OutputTo, quiet: bool) -> Self {
         Self { output, quiet, state: Mutex::new(State::default()) }
+    }
+
+    /// Holds events back while a question is open on the terminal.
+    pub fn hold(&self) {
+        self.settle();
+        self.state().held = Some(Held::default());
+    }
+
+    /// Shows what was held back, and whatever comes from now on.
+    pub fn go_on(&self) {
+        let mut state = self.state();
+        for event in state.held.take().unwrap_or_default().events {
+            self.show(&mut state, event);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -110,6 +150,7 @@ impl Screen {
 
     /// Ends what moves on the terminal; to be called before the process ends or asks something.
     pub fn settle(&self) {
+        self.go_on();
         let mut state = self.state();
         Self::end_bar(&mut state);
         if std::mem::take(&mut state.mid_line) {
@@ -142,21 +183,34 @@ impl Screen {
 impl Sink for Screen {
     fn event(&self, event: Event) {
         let mut state = self.state();
+        let Some(mut held) = state.held.take() else { return self.show(&mut state, event) };
+        if held.take(&event) {
+            state.held = Some(held);
+            return;
+        }
+        for event in held.events.into_iter().chain([event]) {
+            self.show(&mut state, event);
+        }
+    }
+}
+
+impl Screen {
+    fn show(&self, state: &mut State, event: Event) {
         match event {
-            Event::Warning(text) => self.line(&mut state, &format!("warning: {text}")),
-            Event::Output(chunk) => self.output(&mut state, &chunk),
+            Event::Warning(text) => self.line(state, &format!("warning: {text}")),
+            Event::Output(chunk) => self.output(state, &chunk),
             _ if self.quiet => {}
-            Event::Step(text) => self.begin(&mut state, &text),
+            Event::Step(text) => self.begin(state, &text),
             Event::StepDone { text, seconds } => {
-                Self::end_bar(&mut state);
+                Self::end_bar(state);
                 let took = text::seconds(Duration::from_secs_f64(seconds.max(0.0)));
-                self.line(&mut state, &format!("{text} ({took})"));
+                self.line(state, &format!("{text} ({took})"));
             }
             Event::Detail(text) => match &state.bar {
                 Some(bar) => bar.set_message(text),
                 None if state.detail.is_none_or(|last| last.elapsed() >= DETAIL_INTERVAL) => {
                     state.detail = Some(Instant::now());
-                    self.line(&mut state, &format!("  {text}"));
+                    self.line(state, &format!("  {text}"));
                 }
                 None => {}
             },
@@ -166,7 +220,7 @@ impl Sink for Screen {
                     bar.set_message(format!("{}{of}", text::bytes(done)));
                 }
             }
-            Event::Notice(text) => self.line(&mut state, &text),
+            Event::Notice(text) => self.line(state, &text),
         }
     }
 }
@@ -213,5 +267,18 @@ impl Screen {
             Some(bar) => bar.suspend(write),
             None => write(),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_back_has_a_bound() {
+        let mut held = Held::default();
+        assert!(held.take(&Event::Output(Chunk::Stdout(vec![0; HELD - 100]))));
+        assert!(!held.take(&Event::Output(Chunk::Stderr(vec![0; 101]))), "no room");
+        assert_eq!(held.events.len(), 1);
     }
 }

@@ -95,6 +95,16 @@ fn the_main_job_runs_on_an_image_that_was_baked_in_the_account() {
     // A second file system: a volume of its own, and the work on it.
     let done = world.strictly("run-tests-linux", &["--json", "--filesystem", "ext4", "test-add.t"]).expect(0);
     assert_eq!(done.json()["verdict"], "passed");
+    // A run that goes on by itself, and whoever attaches need not say where its machine is from.
+    let run = world.strictly("run-tests-linux", &["--detach", "test-add.t"]).expect(0).text().trim().to_owned();
+    let fixed = world.strictly("audit", &["--fix", "--json"]).expect(5).json();
+    assert!(fixed.as_array().unwrap().iter().all(|finding| finding["standing"] == "kept"), "{fixed}");
+    let mut command = world.place.command(&["runs", "attach", &run, "--json", "--aws-region", "eu-west-1"]);
+    command.envs(world.aws.environment());
+    Running::start(command).end().expect(3).tells(&["cannot be seen from here"]);
+    let done = world.strictly("runs", &["attach", &run, "--json"]).expect(0);
+    assert_eq!(done.json()["verdict"], "passed");
+    world.assert_clean();
     world.strictly("bootstrap-linux-dev", &["--distros", "debian12"]).expect(0);
     assert_eq!(world.aws.control.count("ec2:RunInstances"), 0, "an image of equal fingerprint is used");
     let purged = world.strictly("purge-ec2-resources", &["--json"]).expect(0).json();

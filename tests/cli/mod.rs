@@ -1,5 +1,6 @@
 //! The real binary, end to end: what a user types, what comes out, and that nothing is left.
 
+mod attach;
 mod bad_input;
 mod features;
 mod fleet;

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 enum Run {
     Alive,
     Killed,
+    Detached,
     Ended,
 }
 
@@ -98,7 +99,11 @@ fn record(state: RunState) -> RunRecord {
 fn judge(kind: ResourceKind, run: Run, stored: Stored, observed: &[ResourceKind]) -> Finding {
     let open = [row(kind)];
     let observed: Vec<Observed> = observed.iter().map(|kind| seen(*kind)).collect();
-    let runs = [record(if run == Run::Ended { RunState::Ended } else { RunState::Running })];
+    let runs = [record(match run {
+        Run::Alive | Run::Killed => RunState::Running,
+        Run::Detached => RunState::Detached,
+        Run::Ended => RunState::Ended,
+    })];
     let machines = match stored {
         Stored::No => vec![],
         Stored::Own => vec![machine(later(now(), Duration::from_secs(3600)), false)],
@@ -140,6 +145,12 @@ fn every_standing_of_a_row() {
         (Rootfs, Run::Ended, Stored::Kept(0), &up, Expired),
         (Rootfs, Run::Ended, Stored::Kept(-60), &up, Expired),
         (Rootfs, Run::Ended, Stored::Kept(60), &[Process], Vanished),
+        // Its tests go on by themselves.
+        (Rootfs, Run::Detached, Stored::Kept(60), &up, Kept),
+        (Rootfs, Run::Detached, Stored::Kept(0), &up, Expired),
+        (Rootfs, Run::Detached, Stored::Kept(60), &[], Vanished),
+        // It could not be told to live on.
+        (Rootfs, Run::Detached, Stored::Own, &up, Orphaned),
         (LoopDevice, Run::Killed, Stored::Own, &up, Vanished),
         // What lives inside of the machine stands and falls with its process.
         (Mount, Run::Killed, Stored::Own, &up, Orphaned),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use automation::base::id::MachineId;
 use automation::connection::dummy::Reply;
-use automation::flow::lease::{Ended, Lease, with_machine};
+use automation::flow::lease::{Ended, Lease};
 use automation::flow::release::{Part, release};
 use automation::model::connection::{Connection, ConnectionError, Connector};
 use automation::model::event::Sink;
@@ -22,7 +22,7 @@ use automation::model::task::Command;
 use automation::provider::dummy::Dummy;
 use jiff::Timestamp;
 
-use super::{GRACE, Theatre};
+use super::{GRACE, Theatre, with_machine};
 
 /// A provider whose account lacks a key pair at first.
 struct Cloud {

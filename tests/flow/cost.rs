@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use automation::flow::later;
-use automation::flow::lease::{Ended, with_machine};
+use automation::flow::lease::Ended;
 use automation::model::fault::FaultKind;
 use automation::model::price::Quote;
 use automation::model::provider::MachineRequest;
 
-use super::Theatre;
+use super::{Theatre, with_machine};
 
 /// One dollar an hour, all parts together.
 fn dollar() -> Quote {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use automation::connection::dummy::{Call, Reply};
-use automation::flow::lease::{Ended, with_machine};
+use automation::flow::lease::Ended;
 use automation::flow::suite::{check, folder};
 use automation::model::connection::ConnectionError;
 use automation::model::fault::FaultKind;
@@ -14,8 +14,8 @@ use automation::model::resource::{ResourceKind, ResourceState};
 use automation::model::suite::{Stepped, Suite};
 use automation::provider::host::HostProvider;
 
-use super::Theatre;
 use super::suite::tests_of;
+use super::{Theatre, with_machine};
 
 fn theatre() -> Theatre {
     let mut theatre = Theatre::new();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use automation::base::id::ResourceId;
 use automation::flow::later;
-use automation::flow::lease::{Ended, Lease, with_machine};
+use automation::flow::lease::{self as leases, After, Ended, Lease};
 use automation::flow::release::{Part, release};
 use automation::model::connection::ConnectionError;
 use automation::model::fault::{Fault, FaultKind, Left};
@@ -12,7 +12,7 @@ use automation::model::journal::{Journal, ResourceFilter};
 use automation::model::resource::{ResourceKind, ResourceState};
 use automation::provider::dummy::Call;
 
-use super::{GRACE, Theatre, begin};
+use super::{GRACE, Theatre, begin, with_machine};
 
 /// Work that does nothing and gives 7.
 async fn seven(theatre: &Theatre) -> Ended<u32> {
@@ -236,4 +236,65 @@ async fn two_runs_release_only_what_is_theirs() {
     assert_eq!(theatre.open().len(), 4);
     assert_eq!(kept.release().await.unwrap(), []);
     theatre.assert_clean().await;
+}
+
+/// Work that leaves its task running.
+async fn left(theatre: &Theatre) -> Ended<u32> {
+    let folder = automation::flow::suite::folder(&theatre.stage);
+    leases::with_machine(&theatre.stage, &theatre.request(), &folder, None, async |_, _| Ok(After::Detach(7))).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_on_which_a_task_goes_on_lives_until_its_expiry() {
+    let theatre = Theatre::new();
+    let ended = left(&theatre).await;
+    let machine = ended.detached.unwrap();
+    assert_eq!((ended.result.unwrap(), ended.left.len(), machine.kept), (7, 0, true));
+    assert_eq!(theatre.journal.machines().unwrap(), std::slice::from_ref(&machine));
+    tokio::time::sleep(2 * GRACE).await;
+    assert_eq!(theatre.dummy.lease(&machine.id), Some(machine.expires_at), "no heartbeat takes it back");
+    assert_eq!((theatre.open().len(), theatre.released().len()), (4, 0));
+    // Whoever comes later leaves it once more, or releases it; there is nothing to renew.
+    let renewed = || theatre.dummy.story().iter().filter(|line| line.starts_with("renew")).count();
+    let before = renewed();
+    let again = leases::attach(&theatre.stage, machine.clone(), "/f", None, async |_, _| {
+        tokio::time::sleep(2 * GRACE).await;
+        Ok(After::Detach(()))
+    })
+    .await;
+    assert_eq!((again.detached.as_ref(), renewed()), (Some(&machine), before));
+    let last = leases::attach(&theatre.stage, machine, "/f", None, async |_, _| Ok(After::Release(8))).await;
+    assert_eq!((last.result.unwrap(), last.left.len()), (8, 0));
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_whose_driver_died_is_renewed_at_once_by_the_next() {
+    let theatre = Theatre::new();
+    let lease = Lease::acquire(&theatre.stage, &theatre.request()).await.unwrap();
+    let machine = lease.machine.clone();
+    // The driver was killed when half of the grace was over.
+    drop(lease);
+    tokio::time::sleep(GRACE / 2).await;
+    let now = theatre.stage.now();
+    let ended = leases::attach(&theatre.stage, machine, "/f", None, async |machine, _| {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok(After::Release(theatre.dummy.lease(&machine.id)))
+    })
+    .await;
+    assert_eq!(ended.result.unwrap(), Some(later(now, GRACE)));
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_cannot_be_told_to_live_on_keeps_its_task_for_as_long_as_its_lease_lasts() {
+    let theatre = Theatre::new();
+    theatre.dummy.fail(Call::Renew, "no route to host");
+    let ended = left(&theatre).await;
+    let machine = ended.detached.unwrap();
+    assert!(!machine.kept, "its end is near, and nobody may think otherwise");
+    assert_eq!((theatre.open().len(), theatre.released().len()), (4, 0), "the task is not ended for that");
+    let warnings: Vec<String> = theatre.events.lines().into_iter().filter(|l| l.starts_with("warning")).collect();
+    let told = |line: &str| line.contains("may end in") && line.ends_with("no route to host");
+    assert!(matches!(warnings.as_slice(), [one] if told(one)), "{warnings:?}");
 }

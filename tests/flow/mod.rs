@@ -18,6 +18,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use automation::base::id::{MachineId, RunId};
 use automation::connection::dummy::{Dummy as Remote, DummyConnector};
+use automation::flow::durable::Durable;
+use automation::flow::lease::{self as leases, After, Ended};
 use automation::flow::{Stage, later};
 use automation::model::connection::{Chunk, Connection, ConnectionError, Connector};
 use automation::model::event::{Event, Sink};
@@ -27,6 +29,7 @@ use automation::model::machine::{Caps, Hardware, Machine, Network, ProviderKind}
 use automation::model::provider::{Confirm, MachineRequest, Provider};
 use automation::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
 use automation::model::run::{Driver, RunRecord, RunState};
+use automation::model::suite::Stepped;
 use automation::provider::dummy::Dummy;
 use automation::state::dir::StateDir;
 use automation::state::journal::SqliteJournal;
@@ -36,6 +39,20 @@ use tokio_util::sync::CancellationToken;
 use crate::support::supervised::Supervised;
 
 pub const GRACE: Duration = Duration::from_secs(60);
+
+/// A machine for work after which it goes, whatever that came to.
+pub async fn with_machine<T>(
+    stage: &Stage,
+    request: &MachineRequest,
+    clean: Option<&Stepped>,
+    work: impl AsyncFnOnce(&Machine, &Durable) -> Result<T, Fault>,
+) -> Ended<T> {
+    let folder = automation::flow::suite::folder(stage);
+    leases::with_machine(stage, request, &folder, clean, async |machine, durable| {
+        work(machine, durable).await.map(After::Release)
+    })
+    .await
+}
 
 type Hook = Box<dyn Fn(&str) + Send + Sync>;
 

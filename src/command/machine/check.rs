@@ -45,7 +45,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     show(&session.context, &checks, args.json);
     let code = if broken == 0 { exit::OK } else { exit::OUTSIDE };
     let summary = format!("{} clauses, {broken} broken", checks.len());
-    let ending = crate::command::session::Ending { code, summary };
+    let ending = crate::command::session::Ending { code, summary, detached: None };
     session.end(Ok(ending)).await
 }
 

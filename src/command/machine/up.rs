@@ -79,7 +79,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
             session.context.screen.data(&format!("{}\n", machine.id));
         }
         let summary = format!("{} until {}", machine.id, machine.expires_at);
-        Ending { code: 0, summary }
+        Ending { code: 0, summary, detached: None }
     });
     session.end(result).await
 }

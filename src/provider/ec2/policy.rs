@@ -314,7 +314,7 @@ const MACHINES: &[&[&Grant]] = &[
 const IMAGES: &[&Grant] = &[&BAKE, &BAKE_MARKED, &COLLECT];
 
 /// The commands that use AWS.
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 9] = [
     "audit",
     "bootstrap-linux-dev",
     "doctor",
@@ -322,6 +322,7 @@ const COMMANDS: [&str; 8] = [
     "machine",
     "purge-ec2-resources",
     "run-tests-linux",
+    "runs",
     "terminate-ec2-instances",
 ];
 
@@ -333,6 +334,8 @@ fn grants(command: &str) -> Vec<&'static Grant> {
         "doctor" => vec![&IDENTITY, &CHOOSE],
         // Whoever makes a machine bakes its image first where there is none.
         "bootstrap-linux-dev" | "image" | "machine" | "run-tests-linux" => [&MACHINES.concat(), IMAGES].concat(),
+        // Whoever attaches to a run tells its cost, and releases its machine.
+        "runs" => vec![&IDENTITY, &LOOK, &CHOOSE, &END],
         "terminate-ec2-instances" => vec![&IDENTITY, &LOOK, &END, &END_NAMED],
         "purge-ec2-resources" => {
             vec![&IDENTITY, &LOOK, &LOOK_AROUND, &END, &END_NAMED, &REMOVE, &LIST_ROLES, &ROLE_LOOK, &REMOVE_ROLES]

@@ -57,7 +57,7 @@ CREATE INDEX resources_open ON resources (seq) WHERE state <> 'gone';
 ";
 
 /// Resources that are meant to outlive their run. SQLite changes a check only by way of a new table.
-const KEPT: &str = "
+pub(super) const KEPT: &str = "
 CREATE TABLE resources_with_kept (
     seq        INTEGER PRIMARY KEY,
     id         TEXT NOT NULL UNIQUE,

@@ -250,6 +250,39 @@ fn the_rows_of_the_first_schema_are_kept_and_can_be_kept_on_purpose() {
 }
 
 #[test]
+fn the_rows_of_the_second_schema_are_kept_and_their_runs_can_be_detached() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(&[schema::FIRST, schema::KEPT].concat()).unwrap();
+    old.execute_batch(
+        "INSERT INTO runs (seq, id, command, arguments, owner, driver_pid, driver_started, driver_boot, state, started_at)
+         VALUES (7, 'r-1', 'x', '[\"a\"]', 'me', 1, 2, 'b', 'running', '2026-11-20T10:00:00.000000000Z');
+         INSERT INTO resources (id, run, machine, provider, kind, name, state, planned_at)
+         VALUES ('row1', 'r-1', 'hg-1', 'local', 'rootfs', 'n', 'planned', '2026-11-20T10:00:00.000000000Z');
+         PRAGMA user_version = 2;",
+    )
+    .unwrap();
+    let data = serde_json::to_string(&machine("hg-1", "r-1")).unwrap();
+    old.execute("INSERT INTO machines (id, run, data) VALUES ('hg-1', 'r-1', ?1)", params![data]).unwrap();
+    drop(old);
+    let journal = SqliteJournal::open(&path).unwrap();
+    assert_eq!(journal.machines().unwrap(), [machine("hg-1", "r-1")]);
+    assert_eq!(journal.resources(&ResourceFilter { run: Some(id("r-1")), ..Default::default() }).unwrap().len(), 1);
+    let run = journal.run(&id("r-1")).unwrap().unwrap();
+    assert_eq!((run.arguments.as_slice(), run.driver.started, run.started_at), (["a".to_owned()].as_slice(), 2, at(0)));
+    journal.update_run(&RunRecord { state: RunState::Detached, ..run }).unwrap();
+    assert_eq!(journal.run(&id("r-1")).unwrap().unwrap().state, RunState::Detached);
+    // What names a run is still looked after.
+    journal.plan(&id("r-1"), ProviderKind::Local, &[planned("hg-2", ResourceKind::Process)], at(1)).unwrap();
+    journal.plan(&id("r-2"), ProviderKind::Local, &[planned("hg-3", ResourceKind::Process)], at(1)).unwrap_err();
+    journal.store_run(&record("r-3")).unwrap();
+    assert_eq!(journal.run_ids().unwrap(), [id::<RunId>("r-3"), id("r-1")], "newest first, as before");
+    drop(journal);
+    SqliteJournal::open(&path).unwrap().check().unwrap();
+}
+
+#[test]
 fn a_newer_schema_is_refused_and_left_alone() {
     let story = story();
     story.journal.connection.lock().unwrap().pragma_update(None, "user_version", 99).unwrap();

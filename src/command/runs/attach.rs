@@ -1,0 +1,167 @@
+//! `automation runs attach` and `automation runs wait`: following a run to its end, as its first driver would have.
+
+use std::time::Duration;
+
+use crate::command::context::Context;
+use crate::command::error::exit;
+use crate::command::runs::viewer::Viewer;
+use crate::command::session::Session;
+use crate::command::testing::{Reports, TaskFile, conclude, follow};
+use crate::flow::lease;
+use crate::model::event::Event;
+use crate::model::fault::Fault;
+use crate::model::journal::ResourceFilter;
+use crate::model::machine::{Machine, ProviderKind};
+use crate::model::resource::Resource;
+use crate::model::run::{RunRecord, RunState};
+use crate::model::suite::Suite;
+use crate::project::mercurial::LinuxTests;
+use crate::state::file::Lock;
+use crate::state::process::is_driven;
+use crate::state::runs::RunDir;
+
+/// How often the log of a run that somebody else drives is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Follow a run to its end: its output, its verdict, its exit code.
+///
+/// A run that was detached, or whose driver died, is driven from here: its results are collected and its machine is
+/// released. While somebody else drives it, its log is shown, and it is taken over should that driver die. Of a run that has
+/// ended the verdict is shown.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The run's id, its beginning, or `latest`
+    #[arg(default_value = "latest")]
+    run: String,
+    #[command(flatten)]
+    reports: Reports,
+}
+
+/// Follows a run to its end; `shows_output` for the task's own output as well.
+pub async fn run(context: Context, args: &Args, shows_output: bool) -> Result<i32, Fault> {
+    let id = context.resolve_run(&args.run)?;
+    args.reports.check()?;
+    let dir = context.state.run(&id)?;
+    let mut viewer = Viewer::new(dir.clone());
+    let mut told = false;
+    let screen = std::sync::Arc::clone(&context.screen);
+    let mut show = || if shows_output { viewer.show(&screen) } else { Ok(()) };
+    loop {
+        if let Some((record, driving)) = take(&context, &dir)? {
+            show()?;
+            return match record.state {
+                RunState::Ended => ended(&context, &record, &dir, &args.reports),
+                RunState::Running | RunState::Detached => {
+                    let drive = Drive { reports: &args.reports, shows_output, cancels: false };
+                    drive.run(context, record, driving).await
+                }
+            };
+        }
+        if !std::mem::replace(&mut told, true) {
+            context.screen.message(&format!("Run {id} is at work elsewhere; its log is followed."));
+        }
+        show()?;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The run as it is recorded, and the right to drive it; none while another process does.
+pub fn take(context: &Context, dir: &RunDir) -> Result<Option<(RunRecord, Lock)>, Fault> {
+    let Some(driving) = dir.lock_driver()? else { return Ok(None) };
+    let record = super::record(context, dir.id())?;
+    // A driver that has let go of the run and is about to end; for a moment only.
+    Ok((!is_driven(&record)).then_some((record, driving)))
+}
+
+/// Tells of a run that has ended; gives its exit code.
+fn ended(context: &Context, record: &RunRecord, dir: &RunDir, reports: &Reports) -> Result<i32, Fault> {
+    match super::results(context, dir.id())? {
+        Some(results) => {
+            context.screen.message(crate::report::terminal::summary(&results).trim_end());
+            reports.give(&context.screen, &results)?;
+        }
+        None => {
+            let summary = record.summary.as_deref().unwrap_or("nothing is known of how");
+            context.screen.message(&format!("Run {} has ended: {summary}", record.id));
+        }
+    }
+    Ok(record.exit_code.unwrap_or(exit::INFRASTRUCTURE))
+}
+
+/// How a run is driven that another process began.
+pub struct Drive<'a> {
+    /// Where the results go.
+    pub reports: &'a Reports,
+    /// Whether the task's output is shown.
+    pub shows_output: bool,
+    /// Whether the task is told to end.
+    pub cancels: bool,
+}
+
+impl Drive<'_> {
+    /// Drives the run to its end and gives its exit code.
+    pub async fn run(&self, context: Context, record: RunRecord, driving: Lock) -> Result<i32, Fault> {
+        let task = TaskFile::read(&context.state.run(&record.id)?)?;
+        let task = task.ok_or_else(|| never_began(&context, &record))?;
+        let Some(machine) = machine_of(&context, &task)? else { return Err(gone(&context, record)?) };
+        visible(&context, &machine).await?;
+        let session = Session::resume(context, record, machine.provider, driving, self.shows_output).await?;
+        match self.cancels {
+            true => session.stage.stop.cancel(),
+            false => session.stage.tell(Event::Notice(format!("Following run {} on {}", session.id(), machine.id))),
+        }
+        // What follows the tests depends on none of the arguments that chose them.
+        let suite = LinuxTests::for_checks(session.context.ssh()?);
+        let (folder, clean) = (&task.begun.folder, suite.clean(&task.begun.folder));
+        let ended = lease::attach(&session.stage, machine, folder, Some(&clean), async |machine, durable| {
+            follow(&session, machine, durable, &suite, &task.begun).await
+        })
+        .await;
+        let result = conclude(&session, self.reports, Some(task), ended);
+        session.end(result).await
+    }
+}
+
+fn never_began(context: &Context, record: &RunRecord) -> Fault {
+    let fix = context.to_type(&format!("audit --fix --run {}", record.id));
+    Fault::outside(format!("run `{}` has no tests that go on: its driver ended before they began", record.id))
+        .hint(format!("`{fix}` removes what it left; then run it again."))
+}
+
+/// The stored machine of a run's tests; none when it is known to be gone.
+pub fn machine_of(context: &Context, task: &TaskFile) -> Result<Option<Machine>, Fault> {
+    Ok(context.journal.machines()?.into_iter().find(|machine| machine.id == task.begun.machine))
+}
+
+/// Closes the record of a run whose machine has gone, and says so.
+fn gone(context: &Context, record: RunRecord) -> Result<Fault, Fault> {
+    let id = record.id.clone();
+    context.journal.update_run(&RunRecord {
+        state: RunState::Ended,
+        ended_at: Some(context.now()),
+        exit_code: Some(exit::INFRASTRUCTURE),
+        summary: Some(super::GONE.to_owned()),
+        ..record
+    })?;
+    let log = context.to_type(&format!("runs logs {id}"));
+    Ok(Fault::infrastructure(format!("run `{id}` is lost: {}", super::GONE))
+        .hint(format!("`{log}` prints what came before that.")))
+}
+
+/// Refuses a machine that its provider, as it is set up here, would not meet: it must not pass for gone.
+pub async fn visible(context: &Context, machine: &Machine) -> Result<(), Fault> {
+    let filter = ResourceFilter { machine: Some(machine.id.clone()), open: true, ..ResourceFilter::default() };
+    let rows: Vec<Resource> = context.journal.resources(&filter)?;
+    let provider = context.provider(machine.provider).await?;
+    if rows.iter().all(|row| provider.sees(row)) {
+        return Ok(());
+    }
+    let hint = match machine.provider {
+        ProviderKind::Ec2 => {
+            "Name the region and the credentials with which it was made (`--aws-region`, `AWS_PROFILE`)."
+        }
+        _ => "Give the options with which it was made.",
+    };
+    let kind = machine.provider.name();
+    Err(Fault::outside(format!("machine {} cannot be seen from here by provider `{kind}`", machine.id)).hint(hint))
+}

@@ -1,0 +1,111 @@
+//! `automation runs cancel`.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::command::context::Context;
+use crate::command::error::exit;
+use crate::command::runs::attach::{Drive, take};
+use crate::command::testing::{Reports, TaskFile};
+use crate::model::fault::Fault;
+use crate::model::journal::ResourceFilter;
+use crate::model::run::{RunRecord, RunState};
+use crate::state::file::Lock;
+use crate::state::process::is_driven;
+
+/// How long a driver may take to end after it was told to: it asks the machine for the report and releases it.
+const DRIVER_LIMIT: Duration = Duration::from_secs(300);
+
+/// How often it is looked whether a driver has ended.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// End a run: its tests, then its machine. What was known by then is kept as its result.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The run's id, its beginning, or `latest`
+    run: String,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the run as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Cancels the run.
+pub async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
+    let id = context.resolve_run(&args.run)?;
+    let dir = context.state.run(&id)?;
+    if args.dry_run {
+        let record = super::record(&context, &id)?;
+        context.screen.data(&format!("{}\n", planned(&context, &record)?));
+        return Ok(exit::OK);
+    }
+    let journal = std::sync::Arc::clone(&context.journal);
+    let (state, screen) = (context.state.clone(), std::sync::Arc::clone(&context.screen));
+    let (record, driving) = match take(&context, &dir)? {
+        Some(taken) => taken,
+        None => stop_driver(&context, &dir).await?,
+    };
+    if record.state == RunState::Ended {
+        drop(driving);
+    } else {
+        let drive = Drive { reports: &Reports::default(), shows_output: false, cancels: true };
+        drive.run(context, record, driving).await?;
+    }
+    let found = journal.run(&id)?.ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))?;
+    let open = journal.resources(&ResourceFilter { run: Some(id), open: true, ..ResourceFilter::default() })?;
+    match args.json {
+        true => screen.json(&super::Shown::of(&state, &found, None, None)),
+        false => screen.message(&format!("Run {} {}.", found.id, how(&found))),
+    }
+    Ok(if open.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
+}
+
+/// How a run ended, for people.
+fn how(record: &RunRecord) -> String {
+    match record.exit_code {
+        Some(exit::INTERRUPTED) => "was cancelled".to_owned(),
+        Some(code) => format!("had ended with exit code {code}"),
+        None => "has ended".to_owned(),
+    }
+}
+
+fn planned(context: &Context, record: &RunRecord) -> Result<String, Fault> {
+    let id = &record.id;
+    if record.state == RunState::Ended {
+        return Ok(format!("run {id} has ended: there is nothing to cancel"));
+    }
+    if is_driven(record) {
+        return Ok(format!("would tell process {}, which drives run {id}, to stop", record.driver.pid));
+    }
+    Ok(match TaskFile::read(&context.state.run(id)?)? {
+        Some(task) => format!("would end the tests of run {id} on {} and release it", task.begun.machine),
+        None => format!("run {id} has no tests that go on: there is nothing to cancel"),
+    })
+}
+
+/// Tells the driver to stop and waits for its end; gives the run as it is then.
+async fn stop_driver(context: &Context, dir: &crate::state::runs::RunDir) -> Result<(RunRecord, Lock), Fault> {
+    let record = super::record(context, dir.id())?;
+    let pid = i32::try_from(record.driver.pid).ok().and_then(Pid::from_raw).filter(|_| is_driven(&record));
+    if let Some(pid) = pid {
+        context.screen.message(&format!("Telling process {}, which drives the run, to stop.", record.driver.pid));
+        kill_process(pid, Signal::TERM).map_err(|error| {
+            Fault::outside(format!("cannot tell process {} to stop", record.driver.pid)).because(error)
+        })?;
+    }
+    let end = Instant::now() + DRIVER_LIMIT;
+    loop {
+        if let Some(taken) = take(context, dir)? {
+            return Ok(taken);
+        }
+        if Instant::now() > end {
+            let (pid, limit) = (record.driver.pid, crate::base::text::seconds(DRIVER_LIMIT));
+            return Err(Fault::outside(format!("process {pid} still drives run `{}` after {limit}", record.id))
+                .hint(format!("End it with `kill -9 {pid}` and cancel the run again.")));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

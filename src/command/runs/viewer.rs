@@ -1,0 +1,44 @@
+//! The kept output of a run, shown as it grows.
+
+use crate::model::connection::Chunk;
+use crate::model::event::{Event, Sink};
+use crate::model::fault::Fault;
+use crate::model::task::Offsets;
+use crate::state::output::OutputReader;
+use crate::state::runs::RunDir;
+use crate::ui::Screen;
+
+/// Shows what a run's log holds, each byte once.
+pub struct Viewer {
+    dir: RunDir,
+    reader: Option<OutputReader>,
+    offsets: Offsets,
+}
+
+impl Viewer {
+    /// Of this run, from the beginning.
+    pub fn new(dir: RunDir) -> Self {
+        Self { dir, reader: None, offsets: Offsets::default() }
+    }
+
+    /// Shows what is there and was not shown yet.
+    pub fn show(&mut self, screen: &Screen) -> Result<(), Fault> {
+        if self.reader.is_none() {
+            self.reader = OutputReader::open(&self.dir)?;
+        }
+        let Some(reader) = &mut self.reader else { return Ok(()) };
+        while let Some(chunk) = reader.next_piece()? {
+            match &chunk {
+                Chunk::Stdout(bytes) => self.offsets.stdout += bytes.len() as u64,
+                Chunk::Stderr(bytes) => self.offsets.stderr += bytes.len() as u64,
+            }
+            screen.event(Event::Output(chunk));
+        }
+        Ok(())
+    }
+
+    /// How much was shown of every stream.
+    pub fn offsets(&self) -> Offsets {
+        self.offsets
+    }
+}

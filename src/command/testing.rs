@@ -1,0 +1,174 @@
+//! What every driver of a test run does, be it the first or one that comes later: follow the tests, publish the results.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::error;
+use crate::command::session::{Ending, Session};
+use crate::flow::durable::Durable;
+use crate::flow::lease::{After, Ended};
+use crate::flow::suite::{self, Begun, Finished, Ran};
+use crate::model::fault::{Fault, FaultKind};
+use crate::model::machine::Machine;
+use crate::model::outcome::{Results, TimeSplit, count, verdict};
+use crate::model::suite::Suite;
+use crate::report;
+use crate::state::runs::{RunDir, RunFile};
+
+/// The name of test runs in the journal and in reports.
+pub const COMMAND: &str = "run-tests-linux";
+
+/// What a later driver needs to know of tests that were begun, the content of `task.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TaskFile {
+    /// The image that the machine was booted from, in words.
+    pub image: String,
+    /// Wall clock seconds that went into making images.
+    pub baking: f64,
+    /// Wall clock seconds from then until the machine was there.
+    pub booting: f64,
+    /// The tests.
+    pub begun: Begun,
+}
+
+impl TaskFile {
+    /// Writes it into the folder of a run.
+    pub fn write(&self, dir: &RunDir) -> Result<(), Fault> {
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| Fault::infrastructure("cannot write JSON").because(error))?;
+        dir.write(RunFile::Task, &text)
+    }
+
+    /// Reads that of a run; none where its tests were never begun.
+    pub fn read(dir: &RunDir) -> Result<Option<Self>, Fault> {
+        let Some(bytes) = dir.read(RunFile::Task)? else { return Ok(None) };
+        let path = dir.file(RunFile::Task);
+        let read = serde_json::from_slice(&bytes);
+        read.map(Some).map_err(|error| Fault::outside(format!("`{}` is damaged", path.display())).because(error))
+    }
+}
+
+/// Where results go beside the run's folder.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Reports {
+    /// Also write the JUnit report to this file
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Print the results as JSON; the tests' output goes to standard error
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Reports {
+    /// Refuses a report that cannot be written: that is better known before the tests than after them.
+    pub fn check(&self) -> Result<(), Fault> {
+        let Some(path) = &self.junit else { return Ok(()) };
+        std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .map(drop)
+            .map_err(|error| Fault::usage(format!("cannot write `--junit {}`", path.display())).because(error))
+    }
+
+    /// Writes and prints what was asked for, of results that lie in the run's folder.
+    pub fn give(&self, screen: &crate::ui::Screen, results: &Results) -> Result<(), Fault> {
+        if self.json {
+            screen.data(&format!("{}\n", report::json::render(results)?.trim_end()));
+        }
+        let Some(path) = &self.junit else { return Ok(()) };
+        write_report(path, &report::junit::render(COMMAND, results)?)
+    }
+}
+
+fn write_report(path: &Path, text: &str) -> Result<(), Fault> {
+    std::fs::write(path, text)
+        .map_err(|error| Fault::outside(format!("cannot write `{}`", path.display())).because(error))
+}
+
+/// Follows tests that were begun to their end, or until the user leaves them. Where their output cannot be kept here any more they
+/// are left as well: they go on, and whoever has made room follows them.
+pub async fn follow(
+    session: &Session,
+    machine: &Machine,
+    durable: &Durable,
+    suite: &dyn Suite,
+    begun: &Begun,
+) -> Result<After<Option<Ran>>, Fault> {
+    let (stage, output) = (&session.stage, session.output());
+    match suite::finish(stage, machine, durable, suite, begun, &output).await {
+        Ok(Finished::Ran(ran)) => Ok(After::Release(Some(ran))),
+        Ok(Finished::Detached) => Ok(After::Detach(None)),
+        Err(fault) if stage.stop.is_cancelled() => Err(fault),
+        Err(fault) => {
+            session.say(&error::render(&fault));
+            Ok(After::Detach(None))
+        }
+    }
+}
+
+/// What a run came to whose tests were followed.
+pub fn conclude(
+    session: &Session,
+    reports: &Reports,
+    task: Option<TaskFile>,
+    ended: Ended<Option<Ran>>,
+) -> Result<Ending, Fault> {
+    let ran = ended.result?;
+    let task = task.ok_or_else(|| Fault::infrastructure("the tests were followed before they were begun"))?;
+    match (ran, ended.detached) {
+        (Some(ran), _) => publish(session, reports, results(session, task, ran, ended.cost)),
+        (None, Some(machine)) => Ok(detached(&task.begun, machine)),
+        (None, None) => Err(Fault::new(FaultKind::Interrupted, "interrupted")),
+    }
+}
+
+fn several(tests: usize) -> String {
+    if tests == 1 { "1 test".to_owned() } else { format!("{tests} tests") }
+}
+
+/// The ending of a run whose tests go on by themselves.
+fn detached(begun: &Begun, machine: Machine) -> Ending {
+    let tests = several(begun.expected.len());
+    let summary = format!("{tests} on {} until {:.0}", machine.id, machine.expires_at);
+    Ending { code: error::exit::DETACHED, summary, detached: Some(machine) }
+}
+
+fn results(session: &Session, task: TaskFile, ran: Ran, cost: Option<f64>) -> Results {
+    let total = session.context.now().duration_since(session.started_at()).as_secs_f64();
+    Results {
+        id: session.id().clone(),
+        verdict: verdict(&ran.tests, &ran.runner),
+        counts: count(&ran.tests),
+        time: TimeSplit { total, image: task.baking, setup: task.booting + ran.setup, tests: ran.testing },
+        image: task.image,
+        source: ran.source,
+        cost,
+        runner: ran.runner,
+        tests: ran.tests,
+    }
+}
+
+/// Writes the reports, shows the verdict.
+fn publish(session: &Session, reports: &Reports, results: Results) -> Result<Ending, Fault> {
+    session.dir.write(RunFile::Results, report::json::render(&results)?.as_bytes())?;
+    session.dir.write(RunFile::Junit, report::junit::render(COMMAND, &results)?.as_bytes())?;
+    session.say(report::terminal::summary(&results).trim_end());
+    let screen = &session.context.screen;
+    screen.message(&format!("Results: {}", session.dir.file(RunFile::Results).display()));
+    // Last: a file that cannot be written must not hide the verdict.
+    reports.give(screen, &results)?;
+    let interrupted = session.stage.stop.is_cancelled();
+    let code = if interrupted { error::exit::INTERRUPTED } else { results.verdict.exit_code() };
+    let counts = results.counts;
+    let summary = format!(
+        "{}: {} passed, {} failed, {} skipped, {} lost",
+        several(counts.total),
+        counts.passed,
+        counts.failed,
+        counts.skipped,
+        counts.lost
+    );
+    Ok(Ending { code, summary, detached: None })
+}

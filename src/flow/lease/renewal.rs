@@ -1,0 +1,69 @@
+//! Renewing a lease: by the machine's provider, or on the machine where that keeps its own lease.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::flow::collect::{SMALL, collect};
+use crate::flow::lease::RECONNECT_LIMIT;
+use crate::flow::{Stage, later};
+use crate::model::connection::Connection;
+use crate::model::event::Event;
+use crate::model::fault::Fault;
+use crate::model::machine::Machine;
+
+/// Pushes a machine's end out: by its provider, or on the machine where that keeps its own lease.
+#[derive(Default)]
+pub(super) struct Renewal {
+    connection: Option<Box<dyn Connection>>,
+}
+
+impl Renewal {
+    /// Lets the machine live until `until`.
+    pub(super) async fn renew(&mut self, stage: &Stage, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
+        let Some(command) = stage.provider.lease_command(machine, until) else {
+            return stage.provider.renew(machine, until).await;
+        };
+        // A connection of its own: that of the work may be choked, or lost without anybody knowing yet.
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => stage.connector.connect(machine, &machine.user, RECONNECT_LIMIT, false).await?,
+        };
+        let done = collect(connection.as_ref(), &command, SMALL).await?;
+        if !done.exit.success() {
+            let said = String::from_utf8_lossy(&done.stderr).trim().to_owned();
+            return Err(Fault::infrastructure(format!("the machine refused with {}", done.exit)).because(said));
+        }
+        self.connection = Some(connection);
+        Ok(())
+    }
+}
+
+/// Renews the lease, for the first time after `first`.
+pub(super) fn heartbeat(stage: &Stage, machine: &Machine, first: Duration) -> tokio::task::JoinHandle<()> {
+    let (stage, machine) = (stage.clone(), machine.clone());
+    tokio::spawn(async move {
+        let mut warned = false;
+        let mut renewal = Renewal::default();
+        let mut pause = first;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = interval(&stage);
+            let until = later(stage.now(), stage.grace);
+            if let Err(fault) = renewal.renew(&stage, &machine, until).await
+                && !std::mem::replace(&mut warned, true)
+            {
+                stage.tell(Event::Warning(format!(
+                    "cannot renew the lease of {}, it will end by itself: {}",
+                    machine.id,
+                    fault.line()
+                )));
+            }
+        }
+    })
+}
+
+/// A quarter of the grace: three renewals may fail or come late before the machine ends.
+pub(super) fn interval(stage: &Stage) -> Duration {
+    stage.grace / 4
+}

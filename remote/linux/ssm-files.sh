@@ -1,15 +1,12 @@
 #!/bin/sh
 # Moves files for a driver that has commands alone: bytes come by standard input and go by standard output. Run with `sh` as
-# the user whose files they are. FOLDER is where PATH's name stands; PARTIAL and STAGE are names that nothing has yet.
+# the user whose files they are. FOLDER is where PATH's name stands; PARTIAL is a name that nothing has yet.
 #
 #   write PATH FOLDER PARTIAL MODE    standard input becomes the file PATH
 #   read PATH MOST                    at most MOST bytes of the file PATH
-#   unpack PATH FOLDER STAGE MODE     an archive becomes the folder PATH with MODE, or is merged into it
 #   pack PATH FOLDER NAME MOST        the file or folder PATH as an archive of at most MOST bytes
 #
-# An archive to unpack holds `folders` and `modes` (the folders below PATH, a NUL after each of INDEX, MODE and NAME; from the top,
-# and from the bottom) and `tree`, the files and symbolic links. Each of them is moved to its place whole. Exits with 0, or with 1 and a reason in the last
-# line of standard error.
+# Exits with 0, or with 1 and a reason in the last line of standard error. Trees come by `tree.sh`.
 set -u
 umask 077
 export LC_ALL=C
@@ -32,35 +29,6 @@ read_file() {
     head -c "$1" -- "$path" || exit 1
 }
 
-unpack() {
-    [ -d "$1" ] || fail 'no such file or folder'
-    made=
-    if [ ! -d "$path" ]; then
-        if [ -e "$path" ] || [ -L "$path" ]; then fail 'something that is no folder has its name'; fi
-        mkdir -- "$path" || exit 1
-        made=yes
-    fi
-    cd -- "$path" || exit 1
-    stage=$2
-    export stage
-    mkdir -- "$stage" "$stage/made" || exit 1
-    trap 'rm -rf -- "$stage"' EXIT
-    tar -xpmf - --no-same-owner -C "$stage" || exit 1
-    # The words of each folder are $0, $1 and $2: its number, mode and path.
-    # shellcheck disable=SC2016
-    xargs -0 -r -n 3 sh -c \
-        '[ -d "$2" ] || { mkdir -- "$2" && : >"$stage/made/$0"; } || exit 255' <"$stage/folders" || exit 1
-    if [ -d "$stage/tree" ]; then
-        (cd "$stage/tree" && find . ! -type d -exec sh -c \
-            'for file do mv -fT -- "$file" "../../$file" || exit 1; done' sh {} +) || exit 1
-    fi
-    # shellcheck disable=SC2016
-    xargs -0 -r -n 3 sh -c \
-        '[ ! -e "$stage/made/$0" ] || chmod -- "$1" "$2" || exit 255' <"$stage/modes" || exit 1
-    rm -rf -- "$stage"
-    [ -z "$made" ] || chmod -- "$3" . || exit 1
-}
-
 pack() {
     [ -e "$path" ] || fail 'no such file or folder'
     archive=$(mktemp) || exit 1
@@ -81,7 +49,7 @@ pack() {
 }
 
 case $verb in
-write | unpack | pack) "$verb" "$@" ;;
+write | pack) "$verb" "$@" ;;
 read) read_file "$@" ;;
 *) fail "there is no request \`$verb\`" ;;
 esac

@@ -1,4 +1,4 @@
-//! `automation machine up|list|ssh|exec|cp|down|check`.
+//! `automation machine up|list|ssh|exec|cp|sync|down|check`.
 
 mod check;
 mod copy;
@@ -6,6 +6,7 @@ mod down;
 mod exec;
 mod fleet;
 mod list;
+mod sync;
 mod up;
 
 use crate::command::context::Context;
@@ -26,6 +27,8 @@ pub enum Command {
     Exec(exec::ExecArgs),
     /// Copy files and folders to or from a machine
     Cp(copy::Args),
+    /// Make a folder on a machine equal to one here, sending only what differs
+    Sync(sync::Args),
     /// End machines and remove all that belongs to them
     Down(down::Args),
     /// Verify that a machine keeps the contract of `docs/remote-machine.md`
@@ -41,6 +44,7 @@ impl Command {
             Self::Ssh(args) => exec::ssh(&context, args).await,
             Self::Exec(args) => exec::exec(&context, args).await,
             Self::Cp(args) => copy::run(&context, &args).await,
+            Self::Sync(args) => sync::run(&context, &args).await,
             Self::Down(args) => down::run(&context, &args).await,
             Self::Check(args) => check::run(context, args).await,
         }

@@ -1,5 +1,6 @@
 //! One file a subcommand: its arguments, whose doc comments are the help, and `run(context, args)`.
 
+pub mod artifact_args;
 pub mod audit;
 pub mod bootstrap_linux_dev;
 pub mod completions;

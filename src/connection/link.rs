@@ -1,6 +1,8 @@
 //! What is known about one transport: whether it is alive, and how it broke.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -14,15 +16,29 @@ pub(super) struct Link {
     address: String,
     gone: CancellationToken,
     reason: Mutex<Option<String>>,
+    /// The shortest time in which an answer came, nanoseconds; the highest number before the first.
+    distance: AtomicU64,
 }
 
 impl Link {
     pub(super) fn new(address: String) -> Self {
-        Self { address, gone: CancellationToken::new(), reason: Mutex::new(None) }
+        Self { address, gone: CancellationToken::new(), reason: Mutex::new(None), distance: AtomicU64::new(u64::MAX) }
     }
 
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Learns how far the other side is.
+    pub(super) fn answered_after(&self, time: Duration) {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.distance.fetch_min(time, Ordering::Relaxed);
+    }
+
+    /// About one round trip; nothing before the first answer.
+    pub(super) fn distance(&self) -> Option<Duration> {
+        let time = self.distance.load(Ordering::Relaxed);
+        (time != u64::MAX).then(|| Duration::from_nanos(time))
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<String>> {

@@ -18,7 +18,8 @@
 //!   a command; then the transport stops reading, and with it every other command on the same transport until the
 //!   output is read or the process is dropped. So: read what you start.
 //! * **Any number of commands** run side by side: what does not fit into one transport's sessions gets a further transport.
-//! * **Dropping** a process closes its channel; dropping a copy half-way removes its partial file; dropping a connection
+//! * **Dropping** a process closes its channel; dropping a copy half-way removes its partial file, or leaves the one that a large
+//!   file's next copy goes on with; dropping a connection
 //!   closes it without ceremony.
 //!
 //! The numbers and the host key are SSH's; what differs where there is no SSH stands in `ssm`, which is built with the feature
@@ -28,15 +29,20 @@
 //! ([`interactive`]), reading the environment, knowing a home directory.
 
 mod address;
+mod archive;
+mod blocks;
 #[cfg(feature = "ec2")]
 pub mod by_address;
 pub mod dummy;
+mod extents;
 mod handshake;
 pub mod host_key;
 #[cfg(test)]
 mod hostile;
 pub mod interactive;
 pub mod keys;
+mod lane;
+mod large;
 mod link;
 mod names;
 mod partial;
@@ -45,6 +51,7 @@ mod sftp;
 pub mod ssh;
 #[cfg(feature = "ec2")]
 pub mod ssm;
+mod subsystem;
 mod tree;
 
 pub use dummy::{Call, Dummy, DummyConnector, Reply};

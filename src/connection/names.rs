@@ -8,7 +8,6 @@ use crate::connection::keys::suffix;
 pub(super) const KIND: u32 = 0o170_000;
 pub(super) const FOLDER: u32 = 0o040_000;
 pub(super) const REGULAR: u32 = 0o100_000;
-pub(super) const SYMLINK: u32 = 0o120_000;
 
 pub(super) fn folder_of(path: &str) -> &str {
     match path.rsplit_once('/') {
@@ -31,11 +30,16 @@ pub(super) fn quoted(path: &str) -> String {
     format!("`{}`", path.escape_debug())
 }
 
-/// `.NAME.hg-partial-RANDOM`, within the 255 bytes that a name may have.
+/// A partial name that nobody else has.
 pub(super) fn partial_name(name: &str) -> String {
+    partial_name_with(name, &suffix())
+}
+
+/// `.NAME.hg-partial-SUFFIX`, within the 255 bytes that a name may have.
+pub(super) fn partial_name_with(name: &str, suffix: &str) -> String {
     let mut end = name.len().min(200);
     while !name.is_char_boundary(end) {
         end -= 1;
     }
-    format!(".{}.hg-partial-{}", &name[..end], suffix())
+    format!(".{}.hg-partial-{suffix}", &name[..end])
 }

@@ -1,4 +1,6 @@
-//! One SFTP session: single files both ways, and the small requests that trees are made of.
+//! One SFTP session: single files both ways.
+
+mod parts;
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -8,13 +10,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt, TryStreamExt};
+use russh::Channel;
 use russh::client::Msg;
-use russh::{Channel, ChannelMsg};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::client::rawsession::Limits;
 use russh_sftp::client::{Config, RawSftpSession};
 use russh_sftp::extensions::{HardlinkExtension, LIMITS};
-use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, StatusCode};
+use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, Status, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -22,22 +24,26 @@ use crate::base::deadline::{Deadline, Expired};
 use crate::connection::link::Link;
 use crate::connection::names::{FOLDER, folder_of, kind, permissions, quoted};
 use crate::connection::partial::{Handle, LocalPartial, Partial, flat, local_failure};
+use crate::connection::subsystem::Subsystem;
 use crate::model::connection::{ConnectionError, Progress};
 
 /// Bytes of one read or write request, where the server allows as many.
 const CHUNK: u32 = 128 << 10;
 
+/// The same for a file that travels alone over channels of its own. OpenSSH allows 255 KiB.
+const MOST: u32 = 255 << 10;
+
 /// A write to a local file that is not worth another thread, bytes: it ends in the page cache.
 const INLINE: usize = 32 << 10;
 
 /// How long the server may take to answer one request, seconds; it counts the wait behind the requests before it.
-const REQUEST_LIMIT: u64 = 120;
+pub(super) const REQUEST_LIMIT: u64 = 120;
 
 /// How long the file session may take to come up.
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
 
 /// The largest packet that is accepted: OpenSSH never sends more.
-const PACKET_CAP: u32 = 256 << 10;
+pub(super) const PACKET_CAP: u32 = 256 << 10;
 
 const POSIX_RENAME: &str = "posix-rename@openssh.com";
 
@@ -46,6 +52,7 @@ pub(super) struct Sftp {
     raw: Arc<RawSftpSession>,
     link: Arc<Link>,
     chunk: u32,
+    most: u32,
     posix_rename: bool,
     broken: AtomicBool,
     _slot: OwnedSemaphorePermit,
@@ -53,22 +60,16 @@ pub(super) struct Sftp {
 
 impl Sftp {
     pub(super) async fn open(
-        mut channel: Channel<Msg>,
+        channel: Channel<Msg>,
         link: Arc<Link>,
         slot: OwnedSemaphorePermit,
     ) -> Result<Self, ConnectionError> {
-        let deadline = Deadline::after(OPEN_LIMIT, "a file session");
-        let timed_out = |expired: Expired| expired_at(&link, &expired);
         channel.request_subsystem(true, "sftp").await.map_err(|_| link.lost())?;
-        loop {
-            match deadline.bound(channel.wait()).await.map_err(timed_out)? {
-                Some(ChannelMsg::Success) => break,
-                Some(ChannelMsg::Failure) => return Err(none("the machine's SSH server offers no SFTP")),
-                Some(_) => {}
-                None => return Err(link.lost()),
-            }
+        let (stream, refused) = Subsystem::new(channel);
+        match Self::over(stream, link, slot).await {
+            Err(_) if refused.load(Ordering::Relaxed) => Err(none("the machine's SSH server offers no SFTP")),
+            opened => opened,
         }
-        Self::over(channel.into_stream(), link, slot).await
     }
 
     /// Starts a session on a stream that a server reads.
@@ -85,16 +86,20 @@ impl Sftp {
             true => link.lost(),
             false => none(&format!("the machine's SFTP server does not start ({error})")),
         };
-        let version = deadline.bound(raw.init()).await.map_err(timed_out)?.map_err(failed)?;
-        let mut chunk = CHUNK.min(32 << 10);
+        // Asked behind the greeting without waiting for its answer: a server that knows no limits says so.
+        let greeting = async { tokio::join!(biased; raw.init(), raw.limits()) };
+        let (version, limits) = deadline.bound(greeting).await.map_err(timed_out)?;
+        let version = version.map_err(failed)?;
+        let (mut chunk, mut most) = (CHUNK.min(32 << 10), 32 << 10);
         if version.extensions.contains_key(LIMITS) {
-            let limits = Limits::from(deadline.bound(raw.limits()).await.map_err(timed_out)?.map_err(failed)?);
-            let most = limits.read_len.unwrap_or(u64::MAX).min(limits.write_len.unwrap_or(u64::MAX));
-            chunk = u32::try_from(most).unwrap_or(u32::MAX).clamp(1, CHUNK);
+            let limits = Limits::from(limits.map_err(failed)?);
+            let allowed = limits.read_len.unwrap_or(u64::MAX).min(limits.write_len.unwrap_or(u64::MAX));
+            let allowed = u32::try_from(allowed).unwrap_or(u32::MAX);
+            (chunk, most) = (allowed.clamp(1, CHUNK), allowed.clamp(1, MOST));
             raw.set_limits(limits);
         }
         let posix_rename = version.extensions.contains_key(POSIX_RENAME);
-        Ok(Self { raw: Arc::new(raw), link, chunk, posix_rename, broken: AtomicBool::new(false), _slot: slot })
+        Ok(Self { raw: Arc::new(raw), link, chunk, most, posix_rename, broken: AtomicBool::new(false), _slot: slot })
     }
 
     /// Whether it may still be used.
@@ -106,13 +111,7 @@ impl Sftp {
     pub(super) fn failure(&self, doing: impl Into<String>, error: SftpError) -> ConnectionError {
         let doing = doing.into();
         let reason = match error {
-            SftpError::Status(status) => match status.status_code {
-                StatusCode::NoSuchFile => "no such file or folder".to_owned(),
-                StatusCode::PermissionDenied => "permission denied".to_owned(),
-                StatusCode::OpUnsupported => "the server cannot do that".to_owned(),
-                // SFTP has one code for everything else, from a full disk to a folder in the way.
-                _ => format!("the server only says `{}`", status.error_message.escape_debug()),
-            },
+            SftpError::Status(status) => said(&status),
             SftpError::Limited(reason) => reason,
             SftpError::Timeout => {
                 self.broken.store(true, Ordering::Relaxed);
@@ -136,64 +135,6 @@ impl Sftp {
             Err(SftpError::Status(status)) if status.status_code == StatusCode::NoSuchFile => Ok(None),
             Err(error) => Err(self.failure(format!("look at {}", quoted(path)), error)),
         }
-    }
-
-    /// Makes the folder; whether it was not there before.
-    pub(super) async fn make_folder(&self, path: &str) -> Result<bool, ConnectionError> {
-        // Open to nobody else until its files are there and its mode is set.
-        match self.raw.mkdir(path, permissions(0o700)).await {
-            Ok(_) => Ok(true),
-            Err(error) => match self.stat(path).await {
-                Ok(Some(found)) if kind(&found) == FOLDER => Ok(false),
-                _ => Err(self.failure(format!("make the folder {}", quoted(path)), error)),
-            },
-        }
-    }
-
-    pub(super) async fn set_mode(&self, path: &str, mode: u32) -> Result<(), ConnectionError> {
-        let set = self.raw.setstat(path, permissions(mode)).await;
-        set.map(drop).map_err(|error| self.failure(format!("set the mode of {}", quoted(path)), error))
-    }
-
-    /// Makes a symbolic link, replacing a file or link that was there.
-    pub(super) async fn make_link(&self, target: &str, path: &str) -> Result<(), ConnectionError> {
-        let partial = Partial::new(&self.raw, path);
-        // OpenSSH takes the target first, against the draft, and everybody follows it.
-        let made = self.raw.symlink(target, partial.path.as_str()).await;
-        made.map_err(|error| self.failure(format!("make the link {}", quoted(path)), error))?;
-        self.put_in_place(partial, path).await
-    }
-
-    pub(super) async fn read_link(&self, path: &str) -> Result<String, ConnectionError> {
-        let doing = || format!("read the link {}", quoted(path));
-        let read = self.raw.readlink(path).await.map_err(|error| self.failure(doing(), error))?;
-        match read.files.into_iter().next() {
-            Some(file) if file.filename.contains(char::REPLACEMENT_CHARACTER) => {
-                Err(ConnectionError::File { doing: doing(), reason: "its target is not UTF-8".to_owned() })
-            }
-            Some(file) => Ok(file.filename),
-            None => Err(ConnectionError::File { doing: doing(), reason: "the server named no target".to_owned() }),
-        }
-    }
-
-    /// The entries of a folder, as the server names them: nothing is checked, `.` and `..` are among them.
-    pub(super) async fn list(&self, path: &str, cap: usize) -> Result<Vec<(String, FileAttributes)>, ConnectionError> {
-        let doing = || format!("list the folder {}", quoted(path));
-        let handle = self.raw.opendir(path).await.map_err(|error| self.failure(doing(), error))?.handle;
-        let mut entries = Vec::new();
-        let ended = loop {
-            match self.raw.readdir(handle.as_str()).await {
-                Ok(name) => entries.extend(name.files.into_iter().map(|file| (file.filename, file.attrs))),
-                Err(SftpError::Status(status)) if status.status_code == StatusCode::Eof => break Ok(()),
-                Err(error) => break Err(self.failure(doing(), error)),
-            }
-            if entries.len() > cap {
-                let reason = format!("it has more than {cap} entries");
-                break Err(ConnectionError::File { doing: doing(), reason });
-            }
-        };
-        let _ = self.raw.close(handle).await;
-        ended.map(|()| entries)
     }
 
     /// Writes a small file.
@@ -293,51 +234,13 @@ impl Sftp {
     }
 
     /// Names a full disk, which SFTP has no code for.
-    async fn full_or(&self, error: ConnectionError, path: &str) -> ConnectionError {
+    pub(super) async fn full_or(&self, error: ConnectionError, path: &str) -> ConnectionError {
         let ConnectionError::File { doing, .. } = &error else { return error };
         match self.raw.statvfs(folder_of(path)).await {
             Ok(space) if space.blocks_avail == 0 => {
                 ConnectionError::File { doing: doing.clone(), reason: "no space left on the machine".to_owned() }
             }
             _ => error,
-        }
-    }
-
-    /// Gives a partial file its name, replacing what has it unless that is a folder.
-    async fn put_in_place(&self, partial: Partial, remote: &str) -> Result<(), ConnectionError> {
-        let renamed = match self.posix_rename {
-            true => self.posix_rename(&partial.path, remote).await,
-            false => match self.raw.rename(partial.path.as_str(), remote).await {
-                Ok(_) => Ok(()),
-                // Plain SFTP does not replace; there is a moment without the file, which the extension has not.
-                Err(_) => match self.raw.remove(remote).await {
-                    Ok(_) => self.raw.rename(partial.path.as_str(), remote).await.map(drop),
-                    Err(error) => Err(error),
-                },
-            },
-        };
-        let Err(error) = renamed else {
-            partial.keep();
-            return Ok(());
-        };
-        partial.remove().await;
-        let doing = format!("write {}", quoted(remote));
-        match self.raw.lstat(remote).await {
-            Ok(found) if kind(&found.attrs) == FOLDER => {
-                Err(ConnectionError::File { doing, reason: "a folder has that name".to_owned() })
-            }
-            _ => Err(self.failure(doing, error)),
-        }
-    }
-
-    async fn posix_rename(&self, from: &str, to: &str) -> Result<(), SftpError> {
-        // The same two strings on the wire as for a hard link.
-        let names = HardlinkExtension { oldpath: from.to_owned(), newpath: to.to_owned() };
-        let data: Vec<u8> = names.try_into()?;
-        match self.raw.extended(POSIX_RENAME, data).await? {
-            Packet::Status(status) if status.status_code == StatusCode::Ok => Ok(()),
-            Packet::Status(status) => Err(status.into()),
-            _ => Err(SftpError::UnexpectedPacket),
         }
     }
 
@@ -485,6 +388,17 @@ impl Source<'_> {
         }
         bytes.truncate(filled);
         Ok(bytes)
+    }
+}
+
+/// What a status means.
+pub(super) fn said(status: &Status) -> String {
+    match status.status_code {
+        StatusCode::NoSuchFile => "no such file or folder".to_owned(),
+        StatusCode::PermissionDenied => "permission denied".to_owned(),
+        StatusCode::OpUnsupported => "the server cannot do that".to_owned(),
+        // SFTP has one code for everything else, from a full disk to a folder in the way.
+        _ => format!("the server only says `{}`", status.error_message.escape_debug()),
     }
 }
 

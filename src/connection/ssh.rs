@@ -1,10 +1,11 @@
 //! SSH: the connector, and connections that carry any number of commands and copies.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use russh::client::{self, Msg};
 use russh::keys::{PrivateKey, decode_secret_key};
 use russh::{Channel, ChannelMsg, ChannelOpenFailure, Disconnect, Preferred, cipher, kex};
@@ -13,11 +14,13 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use crate::base::deadline::Deadline;
 use crate::connection::handshake::{Established, Target, attempt};
 use crate::connection::host_key::Expected;
+use crate::connection::lane::Lane;
+use crate::connection::large::{self, LARGE};
 use crate::connection::link::Link;
 use crate::connection::process::SshProcess;
 use crate::connection::sftp::Sftp;
 use crate::connection::tree;
-use crate::model::connection::{Connection, ConnectionError, Connector, Process, Progress, Totals};
+use crate::model::connection::{Connection, ConnectionError, Connector, Parcel, Process, Progress, Totals};
 use crate::model::machine::Machine;
 use crate::model::task::Command;
 
@@ -224,6 +227,7 @@ impl Transport {
 
     async fn session(&self) -> Result<Channel<Msg>, NoSession> {
         let deadline = Deadline::after(OPEN_LIMIT, "a session to open");
+        let asked = Instant::now();
         let opened = deadline.bound(async {
             tokio::select! {
                 biased;
@@ -236,7 +240,10 @@ impl Transport {
                 address: self.link.address().to_owned(),
                 what: expired.to_string(),
             })),
-            Ok(Ok(channel)) => Ok(channel),
+            Ok(Ok(channel)) => {
+                self.link.answered_after(asked.elapsed());
+                Ok(channel)
+            }
             Ok(Err(russh::Error::ChannelOpenFailure(
                 ChannelOpenFailure::AdministrativelyProhibited
                 | ChannelOpenFailure::ConnectFailed
@@ -247,7 +254,12 @@ impl Transport {
     }
 }
 
-struct SshConnection {
+/// Bytes a second that a large copy should reach where only the distance is in the way: more than a gigabit network carries
+/// and about what one processor encrypts.
+const RATE: f64 = 400e6;
+
+/// A live SSH connection.
+pub(super) struct SshConnection {
     target: Target,
     /// The first is the connection; the others carry what did not fit on it. None is ever taken out.
     transports: Mutex<Vec<Arc<Transport>>>,
@@ -257,6 +269,37 @@ struct SshConnection {
 type Session = (Channel<Msg>, Arc<Link>, OwnedSemaphorePermit);
 
 impl SshConnection {
+    pub(super) fn address(&self) -> String {
+        self.target.address.to_string()
+    }
+
+    /// As many channels with a file server as a large file needs for this distance: on each no more than a window can be under
+    /// way, and the other side's is what it is. At least one.
+    pub(super) async fn lanes(&self) -> Result<Vec<Lane>, ConnectionError> {
+        let (room, distance) = {
+            let transports = self.transports.lock().await;
+            let live = || transports.iter().filter(|transport| !transport.link.is_gone());
+            let room: usize = live().map(|transport| transport.slots.available_permits()).sum();
+            (room, live().filter_map(|transport| transport.link.distance()).min().unwrap_or_default())
+        };
+        let count = (distance.as_secs_f64() * RATE / f64::from(WINDOW)).ceil() as usize;
+        // One place is left for a command beside the copy, which would otherwise need a further transport.
+        let count = count.clamp(1, room.saturating_sub(1).max(1));
+        let opened = join_all((0..count).map(|_| async { Lane::start(self.session().await?).await })).await;
+        let (mut lanes, mut last) = (Vec::new(), None);
+        for lane in opened {
+            match lane {
+                Ok(lane) => lanes.push(lane),
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            // Fewer are slower, and nothing worse.
+            Some(error) if lanes.is_empty() => Err(error),
+            _ => Ok(lanes),
+        }
+    }
+
     /// A session on a transport that has room for one.
     async fn session(&self) -> Result<Session, ConnectionError> {
         loop {
@@ -295,7 +338,7 @@ impl SshConnection {
     }
 
     /// The file session, opened at first use and again after it broke.
-    async fn sftp(&self) -> Result<Arc<Sftp>, ConnectionError> {
+    pub(super) async fn sftp(&self) -> Result<Arc<Sftp>, ConnectionError> {
         let mut kept = self.sftp.lock().await;
         if let Some(sftp) = kept.as_ref()
             && sftp.alive()
@@ -358,11 +401,54 @@ impl Connection for SshConnection {
     }
 
     async fn upload(&self, local: &Path, remote: &str, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
-        tree::upload(&*self.sftp().await?, local, remote, progress).await
+        // What cannot be looked at is reported by whoever reads it.
+        if std::fs::metadata(local).is_ok_and(|found| found.is_file() && found.len() > LARGE) {
+            return large::upload(self, local, tree::trimmed(remote), progress).await;
+        }
+        tree::upload(self, self.sftp(), local, remote, progress).await
     }
 
     async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
-        tree::download(&*self.sftp().await?, remote, local, progress).await
+        let path = tree::trimmed(remote);
+        match tree::download(self, self.sftp(), path, local, progress).await? {
+            tree::Found::Tree(totals) => Ok(totals),
+            tree::Found::File(_, found) if found.size.is_some_and(|size| size > LARGE) => {
+                large::download(self, path, &found, local, progress).await
+            }
+            tree::Found::File(sftp, found) => {
+                let bytes = sftp.download(path, &found, local, tree::LONE_DEPTH, progress).await?;
+                Ok(Totals { files: 1, bytes })
+            }
+        }
+    }
+
+    async fn send_parcel(
+        &self,
+        command: &Command,
+        parcel: Parcel<'_>,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError> {
+        tree::send(self, command, parcel, progress).await
+    }
+
+    async fn upload_some(
+        &self,
+        local: &Path,
+        paths: &[PathBuf],
+        remote: &str,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError> {
+        tree::put(self, local, paths, remote, progress).await
+    }
+
+    async fn download_some(
+        &self,
+        remote: &str,
+        paths: &[PathBuf],
+        local: &Path,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError> {
+        tree::pick(self, remote, paths, local, progress).await
     }
 
     async fn close(&self) {

@@ -1,66 +1,56 @@
-//! Files and folders both ways.
+//! Files and folders both ways: which way each of them goes.
 //!
-//! A copy is planned by looking at the source first, so that what cannot travel (a name that is not UTF-8, a socket) is
-//! refused before anything was made. Folders are made from the top, files follow several at a time, then symbolic links,
-//! and the folders' modes come last, from the bottom. Links come after files because a server could otherwise name a link
-//! first and have a file written through it.
+//! A file travels by SFTP, a folder as one archive over one command (`remote/linux/tree.sh`), so that it takes as long as its
+//! bytes do and not as long as its files are many. What cannot travel (a socket, a device) is refused before anything is sent. What
+//! is absent: the archive itself (`archive`), and modification times, which `cp -r` does not keep either.
 
-use std::collections::{BTreeMap, HashSet};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 use russh_sftp::protocol::FileAttributes;
 
-use crate::connection::names::{FOLDER, REGULAR, SYMLINK, kind, quoted};
-use crate::connection::partial::{LocalPartial, flat, local_failure};
+use crate::connection::archive::{self, Cargo};
+use crate::connection::names::{FOLDER, REGULAR, kind, partial_name, quoted};
+use crate::connection::partial::local_failure;
 use crate::connection::sftp::Sftp;
-use crate::model::connection::{ConnectionError, Progress, Totals};
+use crate::model::connection::{Connection, ConnectionError, Parcel, Progress, Totals};
+use crate::model::task::Command;
 
-/// Files in flight at once.
-const FILES: usize = 16;
+/// Run with `sh -c` as the machine's user.
+pub(super) const SCRIPT: &str = include_str!("../../remote/linux/tree.sh");
 
-/// Requests in flight for each of them: together at most 8 MiB, whatever the sizes.
-const FILE_DEPTH: usize = 4;
+/// Requests in flight for a file: 2 MiB.
+pub(super) const LONE_DEPTH: usize = 16;
 
-/// Requests in flight for a file that travels alone: 2 MiB.
-const LONE_DEPTH: usize = 16;
+/// Folders below each other; deeper ones are refused, for a machine could name them without end.
+pub(super) const DEPTH_CAP: usize = 256;
 
-/// Small requests in flight at once.
-const REQUESTS: usize = 32;
+/// Entries of a tree; more are refused, for what is to be made is held in memory.
+pub(super) const ENTRIES_CAP: usize = 1_000_000;
 
-/// Folders below each other; deeper ones are refused, for a server could name them without end.
-const DEPTH_CAP: usize = 256;
-
-/// Entries of a tree; more are refused, for the plan is held in memory.
-const ENTRIES_CAP: usize = 1_000_000;
-
-/// What is to be made, by its path below the top. The top itself has the empty path where it is a folder.
-pub(super) struct Plan<File> {
-    folders: Vec<(String, u32)>,
-    pub(super) files: Vec<(String, File)>,
-    pub(super) links: Vec<(String, String)>,
+/// What travels, by its path below the top. The top itself has the empty path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Item {
+    pub(super) path: PathBuf,
+    pub(super) kind: Kind,
+    pub(super) mode: u32,
 }
 
-impl<File> Plan<File> {
-    fn new() -> Self {
-        Self { folders: Vec::new(), files: Vec::new(), links: Vec::new() }
-    }
-
-    /// Takes the folders by depth, so that those of one depth can be made at once.
-    pub(super) fn levels(&mut self) -> BTreeMap<usize, Vec<(String, u32)>> {
-        let mut levels: BTreeMap<usize, Vec<(String, u32)>> = BTreeMap::new();
-        for (path, mode) in self.folders.drain(..) {
-            let depth = if path.is_empty() { 0 } else { 1 + path.matches('/').count() };
-            levels.entry(depth).or_default().push((path, mode));
-        }
-        levels
-    }
+/// What an item is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    Folder,
+    File,
+    /// With its target.
+    Link(Vec<u8>),
 }
 
 /// Copies a local file or folder to `remote`. A symbolic link named as the source itself is followed.
 pub(super) async fn upload(
-    sftp: &Sftp,
+    connection: &dyn Connection,
+    sftp: impl Future<Output = Result<Arc<Sftp>, ConnectionError>>,
     local: &Path,
     remote: &str,
     progress: Progress<'_>,
@@ -68,212 +58,171 @@ pub(super) async fn upload(
     let found = std::fs::metadata(local).map_err(|error| local_failure("read", local, &error))?;
     let remote = trimmed(remote);
     if found.is_file() {
-        let bytes = sftp.upload(local, remote, found.mode(), LONE_DEPTH, progress).await?;
+        let bytes = sftp.await?.upload(local, remote, found.mode(), LONE_DEPTH, progress).await?;
         return Ok(Totals { files: 1, bytes });
     }
     if !found.is_dir() {
         return Err(refused(local, "it is neither a file nor a folder"));
     }
     let top = local.to_owned();
-    let plan = tokio::task::spawn_blocking(move || plan_upload(&top));
-    let mut plan = plan.await.map_err(|error| refused(local, &error.to_string()))??;
-    let mut made = Vec::new();
-    for (_, level) in plan.levels() {
-        let level = stream::iter(level).map(|(path, mode)| async move {
-            let path = below(remote, &path);
-            Ok::<_, ConnectionError>(sftp.make_folder(&path).await?.then_some((path, mode)))
-        });
-        let level: Vec<_> = level.buffered(REQUESTS).try_collect().await?;
-        made.push(level.into_iter().flatten().collect::<Vec<_>>());
-    }
-    let files = stream::iter(plan.files).map(|(path, mode)| async move {
-        sftp.upload(&local.join(&path), &below(remote, &path), mode, FILE_DEPTH, progress).await
+    let planned = tokio::task::spawn_blocking(move || plan(&top)).await;
+    let items = planned.map_err(|error| refused(local, &error.to_string()))??;
+    let mode = format!("{:o}", found.mode() & 0o7777);
+    let command = script(["unpack", &plain(remote), &partial_name(""), &mode]);
+    let cargo = Cargo { top: local.to_owned(), items, notes: Vec::new() };
+    archive::send(connection, &command, cargo, progress, &format!("write {}", quoted(remote))).await
+}
+
+/// Runs `command` with the archive of a parcel on its standard input.
+pub(super) async fn send(
+    connection: &dyn Connection,
+    command: &Command,
+    parcel: Parcel<'_>,
+    progress: Progress<'_>,
+) -> Result<Totals, ConnectionError> {
+    let (top, paths) = (parcel.top.to_owned(), parcel.paths.to_vec());
+    let looked = tokio::task::spawn_blocking(move || {
+        let items = paths.into_iter().map(|path| item(&top, path)).collect::<Result<Vec<Item>, ConnectionError>>();
+        items.map(|items| (top, items))
     });
-    let totals = total(files.buffer_unordered(FILES)).await?;
-    let links = stream::iter(plan.links)
-        .map(|(path, target)| async move { sftp.make_link(&target, &below(remote, &path)).await });
-    links.buffer_unordered(REQUESTS).try_collect::<()>().await?;
-    for level in made.into_iter().rev() {
-        let modes = stream::iter(level).map(|(path, mode)| async move { sftp.set_mode(&path, mode).await });
-        modes.buffer_unordered(REQUESTS).try_collect::<()>().await?;
-    }
-    Ok(totals)
+    let (top, items) = looked.await.map_err(|error| refused(parcel.top, &error.to_string()))??;
+    let doing = format!("copy `{}`", parcel.top.display().to_string().escape_debug());
+    archive::send(connection, command, Cargo { top, items, notes: parcel.notes }, progress, &doing).await
 }
 
-async fn total(files: impl stream::Stream<Item = Result<u64, ConnectionError>>) -> Result<Totals, ConnectionError> {
-    let add = |sum: Totals, bytes: u64| async move { Ok(Totals { files: sum.files + 1, bytes: sum.bytes + bytes }) };
-    files.try_fold(Totals::default(), add).await
+/// Sends the entries `paths` below the folder `local` to the same paths below the folder `remote`.
+pub(super) async fn put(
+    connection: &dyn Connection,
+    local: &Path,
+    paths: &[PathBuf],
+    remote: &str,
+    progress: Progress<'_>,
+) -> Result<Totals, ConnectionError> {
+    let command = script(["unpack", &plain(trimmed(remote)), &partial_name(""), "755"]);
+    send(connection, &command, Parcel { top: local, paths, notes: Vec::new() }, progress).await
 }
 
-/// Looks at a local folder.
-pub(super) fn plan_upload(top: &Path) -> Result<Plan<u32>, ConnectionError> {
-    let mut plan = Plan::new();
+/// Looks at a local folder, from the top.
+pub(super) fn plan(top: &Path) -> Result<Vec<Item>, ConnectionError> {
     let mode = std::fs::metadata(top).map_err(|error| local_failure("read", top, &error))?.mode();
-    plan.folders.push((String::new(), mode));
-    let mut todo = vec![(top.to_owned(), String::new())];
-    while let Some((folder, path)) = todo.pop() {
-        let entries = std::fs::read_dir(&folder).map_err(|error| local_failure("read", &folder, &error))?;
+    let mut items = vec![Item { path: PathBuf::new(), kind: Kind::Folder, mode }];
+    let mut todo = vec![PathBuf::new()];
+    while let Some(folder) = todo.pop() {
+        let here = top.join(&folder);
+        let entries = std::fs::read_dir(&here).map_err(|error| local_failure("read", &here, &error))?;
         for entry in entries {
-            let entry = entry.map_err(|error| local_failure("read", &folder, &error))?;
-            let from = entry.path();
-            let name = entry.file_name().into_string();
-            let name = name.map_err(|_| refused(&from, "its name is not UTF-8, which SFTP here cannot carry"))?;
-            let path = if path.is_empty() { name } else { format!("{path}/{name}") };
-            let found = entry.metadata().map_err(|error| local_failure("read", &from, &error))?;
-            if found.is_dir() {
-                plan.folders.push((path.clone(), found.mode()));
-                todo.push((from, path));
-            } else if found.is_file() {
-                plan.files.push((path, found.mode()));
-            } else if found.is_symlink() {
-                let target = std::fs::read_link(&from).map_err(|error| local_failure("read", &from, &error))?;
-                let target = target.into_os_string().into_string();
-                let target = target.map_err(|_| refused(&from, "its target is not UTF-8"))?;
-                plan.links.push((path, target));
-            } else {
-                return Err(refused(&from, "it is neither a file, a folder nor a symbolic link"));
+            let entry = entry.map_err(|error| local_failure("read", &here, &error))?;
+            let path = folder.join(entry.file_name());
+            let listed = entry.file_type().map_err(|error| local_failure("read", &entry.path(), &error))?;
+            // What a file's mode is, is asked when it is open.
+            let item = match listed.is_file() {
+                true => Item { path, kind: Kind::File, mode: 0 },
+                false => item(top, path)?,
+            };
+            if item.kind == Kind::Folder {
+                todo.push(item.path.clone());
             }
+            items.push(item);
+        }
+        if items.len() > ENTRIES_CAP {
+            return Err(refused(top, &format!("it has more than {ENTRIES_CAP} entries")));
         }
     }
-    Ok(plan)
+    Ok(items)
+}
+
+fn item(top: &Path, path: PathBuf) -> Result<Item, ConnectionError> {
+    let from = top.join(&path);
+    let found = std::fs::symlink_metadata(&from).map_err(|error| local_failure("read", &from, &error))?;
+    let kind = if found.is_dir() {
+        Kind::Folder
+    } else if found.is_file() {
+        Kind::File
+    } else if found.is_symlink() {
+        let target = std::fs::read_link(&from).map_err(|error| local_failure("read", &from, &error))?;
+        Kind::Link(target.into_os_string().into_vec())
+    } else {
+        let what = match found.file_type() {
+            kind if kind.is_fifo() => "a named pipe",
+            kind if kind.is_socket() => "a socket",
+            _ => "a device",
+        };
+        return Err(refused(&from, &format!("it is {what}, neither a file, a folder nor a symbolic link")));
+    };
+    Ok(Item { path, kind, mode: found.mode() })
+}
+
+/// What the source of a download turned out to be.
+pub(super) enum Found {
+    /// A folder, which was copied.
+    Tree(Totals),
+    /// A file, which is still to be copied.
+    File(Arc<Sftp>, FileAttributes),
 }
 
 /// Copies a remote file or folder to `local`. A symbolic link named as the source itself is followed.
+///
+/// Which of both it is, is asked in two ways at once: a folder begins to come by the first, a file by the second.
 pub(super) async fn download(
-    sftp: &Sftp,
+    connection: &dyn Connection,
+    sftp: impl Future<Output = Result<Arc<Sftp>, ConnectionError>>,
     remote: &str,
     local: &Path,
     progress: Progress<'_>,
-) -> Result<Totals, ConnectionError> {
+) -> Result<Found, ConnectionError> {
     let remote = trimmed(remote);
-    let reading =
-        |reason: &str| ConnectionError::File { doing: format!("read {}", quoted(remote)), reason: reason.into() };
+    let (path, doing) = (plain(remote), format!("read {}", quoted(remote)));
+    let command = script(["pack", &path]).stdin(Vec::new());
+    let receiving = archive::receive(connection, &command, local, None, progress, &doing);
+    tokio::pin!(receiving, sftp);
+    let mut opened = None;
+    let received = loop {
+        tokio::select! {
+            biased;
+            received = &mut receiving => break received?,
+            session = &mut sftp, if opened.is_none() => opened = Some(session),
+        }
+    };
+    if let Some(totals) = received {
+        return Ok(Found::Tree(totals));
+    }
+    let sftp = match opened {
+        Some(session) => session?,
+        None => sftp.await?,
+    };
+    let reading = |reason: &str| ConnectionError::File { doing: doing.clone(), reason: reason.into() };
     let found = sftp.stat(remote).await?.ok_or_else(|| reading("no such file or folder"))?;
     match kind(&found) {
-        REGULAR => {
-            let bytes = sftp.download(remote, &found, local, LONE_DEPTH, progress).await?;
-            return Ok(Totals { files: 1, bytes });
-        }
-        FOLDER => {}
-        _ => return Err(reading("it is neither a file nor a folder")),
-    }
-    let mut plan = plan_download(sftp, remote, &found).await?;
-    let mut made = Vec::new();
-    for (path, mode) in plan.levels().into_values().flatten() {
-        // The top may be a link that its owner made; below it a link would lead out of the folder.
-        let top = path.is_empty();
-        let path = if top { local.to_owned() } else { local.join(path) };
-        if make_local_folder(&path, top)? {
-            made.push((path, mode));
-        }
-    }
-    let files = stream::iter(plan.files).map(|(path, found)| async move {
-        sftp.download(&below(remote, &path), &found, &local.join(&path), FILE_DEPTH, progress).await
-    });
-    let totals = total(files.buffer_unordered(FILES)).await?;
-    let links = stream::iter(plan.links).map(|(path, _)| async move {
-        make_local_link(&sftp.read_link(&below(remote, &path)).await?, &local.join(&path)).await
-    });
-    links.buffer_unordered(REQUESTS).try_collect::<()>().await?;
-    for (path, mode) in made.into_iter().rev() {
-        let permissions = std::fs::Permissions::from_mode(mode & 0o777);
-        std::fs::set_permissions(&path, permissions).map_err(|error| local_failure("write", &path, &error))?;
-    }
-    Ok(totals)
-}
-
-/// Looks at a remote folder. Whatever the server says, every path stays below it.
-async fn plan_download(
-    sftp: &Sftp,
-    top: &str,
-    found: &FileAttributes,
-) -> Result<Plan<FileAttributes>, ConnectionError> {
-    let mut plan = Plan::new();
-    plan.folders.push((String::new(), found.permissions.unwrap_or(0o755)));
-    let mut level = vec![String::new()];
-    let mut seen = 0;
-    for _ in 0..DEPTH_CAP {
-        let listed = stream::iter(std::mem::take(&mut level)).map(|path| async move {
-            let entries = sftp.list(&below(top, &path), ENTRIES_CAP).await?;
-            Ok::<_, ConnectionError>((path, entries))
-        });
-        let mut listed = listed.buffer_unordered(FILES);
-        while let Some((folder, entries)) = listed.try_next().await? {
-            seen += entries.len();
-            if seen > ENTRIES_CAP {
-                let reason = format!("the tree has more than {ENTRIES_CAP} entries");
-                return Err(ConnectionError::File { doing: format!("read {}", quoted(top)), reason });
-            }
-            let mut names = HashSet::new();
-            for (name, attrs) in entries {
-                if name == "." || name == ".." {
-                    continue;
-                }
-                let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
-                check_name(&name, &below(top, &path), names.insert(name.clone()))?;
-                match kind(&attrs) {
-                    FOLDER => {
-                        plan.folders.push((path.clone(), attrs.permissions.unwrap_or(0o755)));
-                        level.push(path);
-                    }
-                    REGULAR => plan.files.push((path, attrs)),
-                    SYMLINK => plan.links.push((path, String::new())),
-                    _ => {
-                        let reason = "it is neither a file, a folder nor a symbolic link".to_owned();
-                        let doing = format!("copy {}", quoted(&below(top, &path)));
-                        return Err(ConnectionError::File { doing, reason });
-                    }
-                }
-            }
-        }
-        if level.is_empty() {
-            return Ok(plan);
-        }
-    }
-    let reason = format!("it has more than {DEPTH_CAP} folders below each other");
-    Err(ConnectionError::File { doing: format!("read {}", quoted(top)), reason })
-}
-
-/// Refuses a name that would lead out of its folder, is not what the machine has, or comes twice.
-fn check_name(name: &str, path: &str, first: bool) -> Result<(), ConnectionError> {
-    let reason = if name.is_empty() || name.contains(['/', '\0']) {
-        "the server gives it a name that leads out of its folder"
-    } else if name.contains(char::REPLACEMENT_CHARACTER) {
-        "its name is not UTF-8, which SFTP here cannot carry"
-    } else if !first {
-        "the server names it twice"
-    } else {
-        return Ok(());
-    };
-    Err(ConnectionError::File { doing: format!("copy {}", quoted(path)), reason: reason.to_owned() })
-}
-
-/// Makes a local folder; whether it was not there before.
-pub(super) fn make_local_folder(path: &Path, follow: bool) -> Result<bool, ConnectionError> {
-    use std::os::unix::fs::DirBuilderExt;
-    match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let found = if follow { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) };
-            match found {
-                Ok(found) if found.is_dir() => Ok(false),
-                Ok(_) => Err(refused(path, "something that is no folder has its name")),
-                Err(error) => Err(local_failure("write", path, &error)),
-            }
-        }
-        Err(error) => Err(local_failure("write", path, &error)),
+        REGULAR => Ok(Found::File(sftp, found)),
+        FOLDER => Err(reading("it became a folder while it was read")),
+        _ => Err(reading("it is neither a file nor a folder")),
     }
 }
 
-/// Makes a local symbolic link, replacing a file or link that was there.
-async fn make_local_link(target: &str, path: &Path) -> Result<(), ConnectionError> {
-    let (target, to) = (PathBuf::from(target), path.to_owned());
-    let made = tokio::task::spawn_blocking(move || {
-        let partial = LocalPartial::beside(&to);
-        std::os::unix::fs::symlink(target, partial.path())?;
-        partial.rename(&to)
-    });
-    flat(made.await).map_err(|error| local_failure("write", path, &error))
+/// Fetches the files and links `paths` below the folder `remote` to the same paths below `local`.
+pub(super) async fn pick(
+    connection: &dyn Connection,
+    remote: &str,
+    paths: &[PathBuf],
+    local: &Path,
+    progress: Progress<'_>,
+) -> Result<Totals, ConnectionError> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut names = Vec::new();
+    for path in paths {
+        names.extend_from_slice(b"./");
+        names.extend_from_slice(path.as_os_str().as_bytes());
+        names.push(0);
+    }
+    let command = script(["pick", &plain(trimmed(remote))]).stdin(names);
+    let expected = paths.iter().cloned().collect();
+    let doing = format!("read {}", quoted(remote));
+    let received = archive::receive(connection, &command, local, Some(expected), progress, &doing).await?;
+    received.ok_or_else(|| ConnectionError::File { doing, reason: "it is no folder".to_owned() })
+}
+
+fn script<const N: usize>(words: [&str; N]) -> Command {
+    Command::new("sh").args(["-c", SCRIPT, "sh"]).args(words)
 }
 
 pub(super) fn refused(path: &Path, reason: &str) -> ConnectionError {
@@ -281,17 +230,13 @@ pub(super) fn refused(path: &Path, reason: &str) -> ConnectionError {
     ConnectionError::File { doing, reason: reason.to_owned() }
 }
 
-/// `path` below `top`.
-fn below(top: &str, path: &str) -> String {
-    match (path.is_empty(), top.ends_with('/')) {
-        (true, _) => top.to_owned(),
-        (false, true) => format!("{top}{path}"),
-        (false, false) => format!("{top}/{path}"),
-    }
-}
-
 /// Without slashes at the end, which would make an empty name of it.
 pub(super) fn trimmed(path: &str) -> &str {
     let trimmed = path.trim_end_matches('/');
     if trimmed.is_empty() && !path.is_empty() { "/" } else { trimmed }
+}
+
+/// `path` so that no program takes it for an option.
+pub(super) fn plain(path: &str) -> String {
+    if path.starts_with('/') || path.is_empty() { path.to_owned() } else { format!("./{path}") }
 }

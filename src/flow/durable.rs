@@ -11,20 +11,20 @@
 
 mod task;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::base::deadline::Deadline;
+use crate::base::deadline::{Deadline, Pace};
 use crate::base::id::TaskId;
 use crate::base::text;
 use crate::flow::Stage;
 use crate::flow::collect::Collected;
 use crate::flow::durable::task::Begin;
-use crate::model::connection::{Chunk, Connection, ConnectionError, Process, Progress, Totals};
+use crate::model::connection::{Chunk, Connection, ConnectionError, Parcel, Process, Progress, Totals};
 use crate::model::event::Event;
 use crate::model::fault::Fault;
 use crate::model::machine::{ENDED, Machine};
@@ -53,6 +53,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 
 /// How long one attempt to connect may take: a network that swallows packets is tried anew after that.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(15);
+
+/// How often it is looked whether this computer is still let in while the machine is not reached, and how long that may take.
+const LET_IN_PAUSE: Duration = Duration::from_secs(30);
+const LET_IN_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a short request to the supervisor may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
@@ -247,7 +251,7 @@ impl Durable {
         let (stage, machine) = (&self.inner.stage, &self.inner.machine);
         let began = Instant::now();
         let insisting = async {
-            let mut pause = BACKOFF.0;
+            let (mut pace, mut admitted) = (Pace::new(BACKOFF), None::<Instant>);
             loop {
                 let error = match stage.connector.connect(machine, &machine.user, ATTEMPT_LIMIT, false).await {
                     Ok(connection) => return Ok(connection),
@@ -258,8 +262,11 @@ impl Durable {
                     let reason = format!("{} (kept trying for {})", why(&error), text::seconds(began.elapsed()));
                     return Err(ConnectionError::Lost { address: machine.address.to_string(), reason });
                 }
-                tokio::time::sleep(pause.min(self.patience())).await;
-                pause = (pause * 2).min(BACKOFF.1);
+                if admitted.is_none_or(|last| last.elapsed() >= LET_IN_PAUSE) {
+                    admitted = Some(Instant::now());
+                    self.let_in().await;
+                }
+                pace.pause().await;
             }
         };
         tokio::select! {
@@ -269,6 +276,18 @@ impl Durable {
                 Err(ConnectionError::Lost { address: machine.address.to_string(), reason: fault.line() })
             }
         }
+    }
+
+    /// Sees to it that nothing but the network keeps us from the machine. What fails here is tried again while it is not reached.
+    async fn let_in(&self) {
+        let (stage, machine) = (&self.inner.stage, &self.inner.machine);
+        let asked = stage.provider.let_in(machine, stage, stage.sink.as_ref());
+        let told = match tokio::time::timeout(LET_IN_LIMIT, asked).await {
+            Ok(Ok(())) => return,
+            Ok(Err(fault)) => fault.line(),
+            Err(_) => format!("no answer in {}", text::seconds(LET_IN_LIMIT)),
+        };
+        stage.tell(Event::Detail(format!("cannot look whether this computer is still let in: {told}")));
     }
 
     /// The machine's boot; the first call puts the supervisor there.
@@ -378,6 +397,20 @@ impl Durable {
     }
 }
 
+/// Does it over the live connection, and once more over another where that broke: for what may be repeated.
+macro_rules! repeated {
+    ($self:ident, $connection:ident => $work:expr) => {{
+        let mut losses = 0;
+        loop {
+            let (number, $connection) = $self.live().await?;
+            let done = $work.await;
+            if !$self.again(number, &done, &mut losses).await {
+                return done;
+            }
+        }
+    }};
+}
+
 #[async_trait]
 impl Connection for Durable {
     /// Runs the command as a task with an id of its own. Dropping the process ends the command on the machine.
@@ -386,47 +419,49 @@ impl Connection for Durable {
     }
 
     async fn write_file(&self, remote: &str, bytes: &[u8], mode: u32) -> Result<(), ConnectionError> {
-        let mut losses = 0;
-        loop {
-            let (number, connection) = self.live().await?;
-            let done = connection.write_file(remote, bytes, mode).await;
-            if !self.again(number, &done, &mut losses).await {
-                return done;
-            }
-        }
+        repeated!(self, connection => connection.write_file(remote, bytes, mode))
     }
 
     async fn read_file(&self, remote: &str, cap: u64) -> Result<Vec<u8>, ConnectionError> {
-        let mut losses = 0;
-        loop {
-            let (number, connection) = self.live().await?;
-            let done = connection.read_file(remote, cap).await;
-            if !self.again(number, &done, &mut losses).await {
-                return done;
-            }
-        }
+        repeated!(self, connection => connection.read_file(remote, cap))
     }
 
     async fn upload(&self, local: &Path, remote: &str, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
-        let mut losses = 0;
-        loop {
-            let (number, connection) = self.live().await?;
-            let done = connection.upload(local, remote, progress).await;
-            if !self.again(number, &done, &mut losses).await {
-                return done;
-            }
-        }
+        repeated!(self, connection => connection.upload(local, remote, progress))
     }
 
     async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
-        let mut losses = 0;
-        loop {
-            let (number, connection) = self.live().await?;
-            let done = connection.download(remote, local, progress).await;
-            if !self.again(number, &done, &mut losses).await {
-                return done;
-            }
-        }
+        repeated!(self, connection => connection.download(remote, local, progress))
+    }
+
+    async fn send_parcel(
+        &self,
+        command: &Command,
+        parcel: Parcel<'_>,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError> {
+        // What the command did by then is not known here: it is not sent twice.
+        self.live().await?.1.send_parcel(command, parcel, progress).await
+    }
+
+    async fn upload_some(
+        &self,
+        local: &Path,
+        paths: &[PathBuf],
+        remote: &str,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError> {
+        repeated!(self, connection => connection.upload_some(local, paths, remote, progress))
+    }
+
+    async fn download_some(
+        &self,
+        remote: &str,
+        paths: &[PathBuf],
+        local: &Path,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError> {
+        repeated!(self, connection => connection.download_some(remote, paths, local, progress))
     }
 
     fn holds_stdin(&self) -> bool {

@@ -12,6 +12,7 @@ use crate::model::event::{Event, Sink};
 use crate::model::journal::Journal;
 use crate::model::provider::Provider;
 
+pub mod artifacts;
 pub mod audit;
 pub mod bake;
 pub mod collect;
@@ -22,6 +23,7 @@ pub mod purge;
 pub mod release;
 pub mod script;
 pub mod suite;
+pub mod sync;
 
 /// Tells the time; an argument, so that a test can say what time it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;

@@ -1,6 +1,6 @@
 //! A live way to run commands and move files on a machine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
@@ -164,6 +164,20 @@ pub struct Totals {
     pub bytes: u64,
 }
 
+/// What of a local tree travels as one archive to a command that unpacks it.
+///
+/// The archive holds the notes by their names, then the paths below `tree/`, and at its end an empty file `whole`, by which the
+/// command knows that nothing is missing. GNU tar reads it.
+#[derive(Debug, Clone)]
+pub struct Parcel<'a> {
+    /// The folder that the paths are below.
+    pub top: &'a Path,
+    /// Files, links and folders, a folder before what is in it and itself without that.
+    pub paths: &'a [PathBuf],
+    /// Small files that go first, by name.
+    pub notes: Vec<(String, Vec<u8>)>,
+}
+
 /// Told of the bytes that a copy moves, as it moves them.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
 
@@ -187,6 +201,43 @@ pub trait Connection: Send + Sync {
     /// Copies a file or a folder to `local`, in the same manner.
     async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError>;
 
+    /// Runs `command` with the archive of `parcel` on its standard input. It must end with status 0.
+    async fn send_parcel(
+        &self,
+        command: &Command,
+        parcel: Parcel<'_>,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError> {
+        let _ = (command, parcel, progress);
+        Err(without_archives())
+    }
+
+    /// Copies the files, links and folders `paths` below the folder `local`, a folder before what is in it and itself without
+    /// that, to the same paths below the folder `remote`.
+    async fn upload_some(
+        &self,
+        local: &Path,
+        paths: &[PathBuf],
+        remote: &str,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError> {
+        let _ = (local, paths, remote, progress);
+        Err(without_archives())
+    }
+
+    /// Copies the files and symbolic links `paths` below the folder `remote` to the same paths below the folder `local`, all of
+    /// them or none.
+    async fn download_some(
+        &self,
+        remote: &str,
+        paths: &[PathBuf],
+        local: &Path,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError> {
+        let _ = (remote, paths, local, progress);
+        Err(without_archives())
+    }
+
     /// Whether a command's standard input stays open for as long as somebody holds it. Without that, a command cannot learn
     /// from its input that its caller has gone.
     fn holds_stdin(&self) -> bool {
@@ -195,6 +246,10 @@ pub trait Connection: Send + Sync {
 
     /// Says goodbye. A connection that is dropped instead is closed without ceremony.
     async fn close(&self);
+}
+
+fn without_archives() -> ConnectionError {
+    ConnectionError::Invalid("this connection carries whole files and folders only; use SSH".to_owned())
 }
 
 /// Opens connections: the seam between flows and the `connection` adapter.

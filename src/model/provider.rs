@@ -90,6 +90,13 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
+    /// Lets this computer reach a machine that it does not reach any more: its own address may be another one by now. To be
+    /// called now and then while it is not reached; cheap where nothing has changed.
+    async fn let_in(&self, machine: &Machine, ledger: &dyn Ledger, sink: &dyn Sink) -> Result<(), Fault> {
+        let _ = (machine, ledger, sink);
+        Ok(())
+    }
+
     /// The price of the machine that `request` means, of the dearest where it may become one of several; none where it costs
     /// nothing, or, with the reason told, where no price can be had.
     async fn quote(&self, request: &MachineRequest, sink: &dyn Sink) -> Option<Quote> {

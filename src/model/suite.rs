@@ -81,6 +81,11 @@ pub trait Suite: Send + Sync {
     /// Reads a report, also one that breaks off in the middle of a line.
     fn read_report(&self, report: &[u8]) -> Reported;
 
+    /// The folder on the machine that relative patterns for artifacts begin at.
+    fn artifact_root(&self) -> &'static str {
+        "/"
+    }
+
     /// The file on the machine that holds the output of a failed test.
     fn detail_file(&self, test: &str) -> Option<String>;
 

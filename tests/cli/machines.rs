@@ -337,3 +337,54 @@ fn a_run_with_much_output_logs_all_of_it_in_little_memory() {
     place.assert_certified(&run);
     place.assert_clean();
 }
+
+#[test]
+fn trees_are_copied_and_synchronised_by_any_name() {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let place = Place::small();
+    let id = place.up(&[]);
+    let tree = place.path().join(std::ffi::OsStr::from_bytes(b"tree\xff"));
+    std::fs::create_dir_all(tree.join("a b")).unwrap();
+    std::fs::write(tree.join("a b/file"), "12345").unwrap();
+    let odd = place.path().join(std::ffi::OsStr::from_bytes(b"odd\xff"));
+    std::fs::write(&odd, "odd").unwrap();
+    let at = |path: &str| std::ffi::OsString::from(format!("{id}:{path}"));
+    let word = std::ffi::OsString::from;
+    let cp = |from: std::ffi::OsString, to: std::ffi::OsString| {
+        place.run(&[word("machine"), word("cp"), from, to, word("--json")])
+    };
+    let copied = cp(tree.clone().into(), at("/tmp")).expect(0).json();
+    assert_eq!((&copied["files"], &copied["bytes"]), (&1.into(), &5.into()));
+    assert_eq!(cp(odd.into(), at("/tmp")).expect(0).json()["bytes"], 3);
+    assert_eq!(place.exec(&id, &["sh", "-c", "cat /tmp/tree*/*/file /tmp/odd*"]).expect(0).text(), "12345odd");
+    let back = place.path().join("back");
+    cp(at("/tmp"), back.clone().into()).expect(0);
+    assert_eq!(std::fs::read(back.join(tree.file_name().unwrap()).join("a b/file")).unwrap(), b"12345");
+    cp(std::ffi::OsString::from_vec([id.as_bytes(), b":/tmp/odd\xff"].concat()), back.into())
+        .expect(2)
+        .tells(&["UTF-8"]);
+
+    let sync = |further: &[&str]| {
+        let words = [&["machine", "sync", "--json"], further].concat();
+        let words = words.into_iter().map(std::ffi::OsString::from).chain([tree.clone().into(), at("/tmp/synced")]);
+        place.run(&words.collect::<Vec<_>>())
+    };
+    let numbers =
+        |done: &serde_json::Value| ["sent", "deleted", "kept", "unchanged"].map(|name| done[name].as_u64().unwrap());
+    assert_eq!(numbers(&sync(&[]).expect(0).json()), [2, 0, 0, 0]);
+    std::fs::write(tree.join("new"), "new").unwrap();
+    std::fs::remove_dir_all(tree.join("a b")).unwrap();
+    place.exec(&id, &["touch", "/tmp/synced/theirs"]).expect(0);
+    sync(&["--max-delete", "1"]).expect(2).tells(&["remove 2 entries", "nothing was sent", "hint:"]);
+    let dry = sync(&["--dry-run"]).expect(0).json();
+    assert_eq!((numbers(&dry), &dry["to_send"][0], &dry["to_delete"][1]), ([1, 2, 1, 0], &"new".into(), &"a b".into()));
+    assert_eq!(numbers(&sync(&[]).expect(0).json()), [1, 2, 1, 0]);
+    assert_eq!(place.exec(&id, &["ls", "/tmp/synced"]).expect(0).text(), "new\ntheirs\n");
+    place.run(&["machine", "sync", &format!("{id}:/tmp"), "/tmp"]).expect(2).tells(&["FROM must be a folder here"]);
+    place
+        .run(&["machine", "sync", "/no/such/folder", &format!("{id}:/tmp/x")])
+        .expect(2)
+        .tells(&["there is no folder"]);
+    place.run(&["machine", "down", &id]).expect(0);
+    place.assert_clean();
+}

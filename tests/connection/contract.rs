@@ -134,6 +134,21 @@ fn listing(top: &std::path::Path) -> Vec<(String, u32, Vec<u8>)> {
     found
 }
 
+/// The same without what is named `name` at the top.
+pub fn listing_without(top: &std::path::Path, name: &str) -> Vec<(String, u32, Vec<u8>)> {
+    let kept = std::fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path());
+    let kept = kept.filter(|path| !path.ends_with(name)).collect::<Vec<_>>();
+    let mut found: Vec<_> = kept
+        .iter()
+        .flat_map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            listing(path).into_iter().map(move |(below, mode, content)| (format!("{name}/{below}"), mode, content))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
 async fn keeps_the_contract(connection: &dyn Connection, remote: &str) {
     reports_commands(connection).await;
     hands_out_stdin_once(connection).await;

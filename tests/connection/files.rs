@@ -1,7 +1,5 @@
 //! Copies against a real server, beyond the contract.
 
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,36 +11,13 @@ use automation::model::task::Command;
 use super::{LIMIT, connect, run, sh};
 use crate::support::sshd::Sshd;
 
-fn names(folder: &Path) -> Vec<String> {
+pub fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
     names
-}
-
-#[tokio::test]
-async fn what_cannot_travel_is_refused_before_anything_is_made() {
-    let sshd = Sshd::start();
-    let connection = connect(&sshd.machine()).await;
-    let (local, remote) = (sshd.folder("local"), sshd.folder("remote"));
-    let target = remote.join("x").display().to_string();
-    std::fs::write(local.join("good"), "x").unwrap();
-    let odd = local.join(std::ffi::OsStr::from_bytes(b"bad\xff"));
-    std::fs::write(&odd, "x").unwrap();
-    let error = connection.upload(&local, &target, &|_| ()).await.unwrap_err();
-    assert!(error.to_string().contains("not UTF-8") && matches!(error, ConnectionError::File { .. }), "{error}");
-    assert_eq!(names(&remote), [""; 0]);
-    // The same the other way round: the folder is remote now.
-    let down = sshd.dir.path().join("down");
-    let error = connection.download(local.to_str().unwrap(), &down, &|_| ()).await.unwrap_err();
-    assert!(error.to_string().contains("not UTF-8") && !down.exists(), "{error}");
-    std::fs::remove_file(odd).unwrap();
-    let _socket = std::os::unix::net::UnixListener::bind(local.join("socket")).unwrap();
-    let error = connection.upload(&local, &target, &|_| ()).await.unwrap_err();
-    assert!(error.to_string().contains("neither a file"), "{error}");
-    assert_eq!(names(&remote), [""; 0]);
 }
 
 #[tokio::test]
@@ -63,29 +38,13 @@ async fn a_folder_in_the_way_of_a_file_is_named_and_nothing_partial_stays() {
 }
 
 #[tokio::test]
-async fn a_folder_is_merged_and_one_that_was_there_keeps_its_mode() {
-    let sshd = Sshd::start();
-    let connection = connect(&sshd.machine()).await;
-    let (local, remote) = (sshd.folder("local"), sshd.folder("remote"));
-    std::fs::create_dir(local.join("new")).unwrap();
-    std::fs::set_permissions(local.join("new"), PermissionsExt::from_mode(0o750)).unwrap();
-    std::fs::set_permissions(&local, PermissionsExt::from_mode(0o700)).unwrap();
-    std::fs::set_permissions(&remote, PermissionsExt::from_mode(0o755)).unwrap();
-    std::fs::write(remote.join("old"), "x").unwrap();
-    // A slash at the end means nothing.
-    connection.upload(&local, &format!("{}/", remote.display()), &|_| ()).await.unwrap();
-    assert_eq!(names(&remote), ["new", "old"]);
-    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-    assert_eq!((mode(&remote), mode(&remote.join("new"))), (0o755, 0o750));
-}
-
-#[tokio::test]
 async fn a_copy_that_is_given_up_leaves_nothing_on_either_side() {
     let sshd = Sshd::start();
     let connection = connect(&sshd.machine()).await;
     let (remote, local) = (sshd.folder("remote"), sshd.folder("local"));
+    // Larger ones leave what the next try goes on with.
     let big = sshd.dir.path().join("big");
-    std::fs::File::create(&big).unwrap().set_len(400 << 20).unwrap();
+    std::fs::File::create(&big).unwrap().set_len(16 << 20).unwrap();
     let moved = AtomicU64::new(0);
     let progress = |bytes: u64| {
         moved.fetch_add(bytes, Ordering::Relaxed);

@@ -4,6 +4,8 @@ mod broken;
 pub mod contract;
 mod files;
 mod interactive;
+mod large;
+mod trees;
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! The flows over the dummies and the real journal: stories that no real machine tells reliably. Time is the test's own.
 
+mod artifacts;
 mod audit;
 mod audit_command;
 mod bake;
@@ -11,6 +12,7 @@ mod host;
 mod lease;
 mod push;
 mod suite;
+mod sync;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

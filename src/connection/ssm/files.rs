@@ -1,14 +1,15 @@
 //! Small files and trees, as the input and output of `remote/linux/ssm-files.sh`.
 
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Mutex;
 
+use crate::connection::archive;
 use crate::connection::names::{folder_of, partial_name, quoted};
 use crate::connection::partial::{flat, local_failure};
 use crate::connection::ssm::SsmConnection;
-use crate::connection::ssm::archive;
-use crate::connection::tree::{refused, trimmed};
+use crate::connection::tree::{self, plain, refused, trimmed};
 use crate::model::connection::{Chunk, ConnectionError, Process, Progress, Totals};
 use crate::model::outcome::Exit;
 use crate::model::task::Command;
@@ -38,14 +39,15 @@ pub(super) async fn write(
     let (folder, name) = split(&path);
     let partial = format!("{folder}/{}", partial_name(name));
     let mode = format!("{:o}", mode & 0o7777);
-    run(connection, &["write", &path, folder, &partial, &mode], bytes, 0, doing, progress).await.map(drop)
+    run(connection, SCRIPT, &["write", &path, folder, &partial, &mode], bytes, 0, doing, progress).await.map(drop)
 }
 
 pub(super) async fn read(connection: &SsmConnection, remote: &str, cap: u64) -> Result<Vec<u8>, ConnectionError> {
     let doing = || format!("read {}", quoted(remote));
     let most = cap.min(CAP) + 1;
     let bytes =
-        run(connection, &["read", &plain(remote), &most.to_string()], b"", most as usize, doing, &|_| ()).await?;
+        run(connection, SCRIPT, &["read", &plain(remote), &most.to_string()], b"", most as usize, doing, &|_| ())
+            .await?;
     let length = bytes.len() as u64;
     if length > cap {
         let reason = format!("it is longer than {}", crate::base::text::bytes(cap));
@@ -67,25 +69,24 @@ pub(super) async fn upload(
         let bytes = read_locally(local).await?;
         let totals = Totals { files: 1, bytes: bytes.len() as u64 };
         let mode = found.permissions().mode();
-        write(connection, trimmed(remote), &bytes, mode, &scaled(progress, bytes.len(), totals.bytes)).await?;
+        let sent = scaled(progress, SCRIPT.len() + bytes.len(), totals.bytes);
+        write(connection, trimmed(remote), &bytes, mode, &sent).await?;
         return Ok(totals);
     }
     if !found.is_dir() {
         return Err(refused(local, "it is neither a file nor a folder"));
     }
     let top = local.to_owned();
-    let packing = tokio::task::spawn_blocking(move || archive::pack(&top, CAP)).await;
-    let packed = packing.map_err(|error| refused(local, &error.to_string()))??;
-    if packed.bytes.len() > ARCHIVE_CAP {
+    let packing = tokio::task::spawn_blocking(move || archive::in_memory(&top, CAP)).await;
+    let (bytes, totals) = packing.map_err(|error| refused(local, &error.to_string()))??;
+    if bytes.len() > ARCHIVE_CAP {
         return Err(too_large(doing));
     }
     let path = plain(trimmed(remote));
-    let stage = partial_name("");
-    let mode = format!("{:o}", packed.mode & 0o777);
-    let sent = scaled(progress, packed.bytes.len(), packed.totals.bytes);
-    let words = ["unpack", path.as_str(), split(&path).0, stage.as_str(), mode.as_str()];
-    run(connection, &words, &packed.bytes, 0, doing, &sent).await?;
-    Ok(packed.totals)
+    let (partial, mode) = (partial_name(""), format!("{:o}", found.permissions().mode() & 0o7777));
+    let sent = scaled(progress, tree::SCRIPT.len() + bytes.len(), totals.bytes);
+    run(connection, tree::SCRIPT, &["unpack", &path, &partial, &mode], &bytes, 0, doing, &sent).await?;
+    Ok(totals)
 }
 
 pub(super) async fn download(
@@ -98,26 +99,28 @@ pub(super) async fn download(
     let path = plain(trimmed(remote));
     let (folder, name) = split(&path);
     let most = ARCHIVE_CAP.to_string();
-    let bytes = run(connection, &["pack", &path, folder, name, &most], b"", ARCHIVE_CAP, doing, &|_| ()).await?;
+    let words = ["pack", &path, folder, name, &most];
+    let bytes = run(connection, SCRIPT, &words, b"", ARCHIVE_CAP, doing, &|_| ()).await?;
     let to = local.to_owned();
-    let unpacking = tokio::task::spawn_blocking(move || archive::unpack(&bytes, &to, CAP)).await;
+    let unpacking = tokio::task::spawn_blocking(move || archive::from_memory(&bytes, &to, CAP)).await;
     let totals = unpacking.map_err(|error| refused(local, &error.to_string()))??;
     progress(totals.bytes);
     Ok(totals)
 }
 
-/// Runs the script with `words` and `input`; gives what it prints, of which `most` bytes are due.
+/// Runs `script` with `words` and `input`; gives what it prints, of which `most` bytes are due.
 ///
 /// `sent` is told of the bytes as they travel: of the script and its words too, which [`scaled`] takes off.
 async fn run(
     connection: &SsmConnection,
+    script: &str,
     words: &[&str],
     input: &[u8],
     most: usize,
     doing: impl Fn() -> String,
     sent: Progress<'_>,
 ) -> Result<Vec<u8>, ConnectionError> {
-    let command = Command::new("sh").args(["-c", SCRIPT, "sh"]).args(words.iter().copied());
+    let command = Command::new("sh").args(["-c", script, "sh"]).args(words.iter().copied());
     let line = super::process::line(&command)?;
     let session = &connection.session;
     let mut process = session.start(&connection.user, &line, Some(input), sent).await?;
@@ -156,16 +159,23 @@ fn too_large(doing: impl Fn() -> String) -> ConnectionError {
 /// Reads a file that was seen to be small; one that has grown beyond the cap is refused.
 async fn read_locally(path: &Path) -> Result<Vec<u8>, ConnectionError> {
     let from = path.to_owned();
-    let reading = tokio::task::spawn_blocking(move || archive::read_capped(&from, CAP)).await;
+    let reading = tokio::task::spawn_blocking(move || read_capped(&from, CAP)).await;
     let read = flat(reading).map_err(|error| local_failure("read", path, &error))?;
     read.ok_or_else(|| too_large(|| format!("read `{}`", path.display().to_string().escape_debug())))
 }
 
-/// Tells `progress` of `bytes` in all while `sent` bytes travel: never too many, and the rest with the last.
+/// The whole file, or nothing where it has more than `cap` bytes.
+fn read_capped(path: &Path, cap: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(cap + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= cap).then_some(bytes))
+}
+
+/// Tells `progress` of `bytes` in all while `sent` bytes travel, the script for the most part: never too many, and the rest with
+/// the last.
 fn scaled(progress: Progress<'_>, sent: usize, bytes: u64) -> impl Fn(u64) + Send + Sync {
     let told = Mutex::new((0_u64, 0_u64));
-    // The line, which is the script for the most part, travels with it.
-    let whole = (sent + SCRIPT.len()) as u64;
+    let whole = sent as u64;
     move |more| {
         let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         told.0 += more;
@@ -173,11 +183,6 @@ fn scaled(progress: Progress<'_>, sent: usize, bytes: u64) -> impl Fn(u64) + Sen
         progress(due - told.1);
         told.1 = due;
     }
-}
-
-/// `path` so that no program takes it for an option.
-fn plain(path: &str) -> String {
-    if path.starts_with('/') || path.is_empty() { path.to_owned() } else { format!("./{path}") }
 }
 
 /// The folder and the name of a path that [`plain`] gave.
@@ -193,7 +198,7 @@ mod tests {
     fn progress_reaches_the_whole_and_never_passes_it() {
         let seen = Mutex::new(Vec::new());
         let note = |bytes| seen.lock().unwrap().push(bytes);
-        let tell = scaled(&note, 100_000, 1000);
+        let tell = scaled(&note, SCRIPT.len() + 100_000, 1000);
         for _ in 0..10 {
             tell(10_000);
         }

@@ -22,7 +22,6 @@
 //! `ssm:GetCommandInvocation`, `ssm:CancelCommand`.
 
 mod agent;
-mod archive;
 mod files;
 mod process;
 mod protocol;

@@ -260,6 +260,10 @@ impl Suite for LinuxTests {
         report::read(read)
     }
 
+    fn artifact_root(&self) -> &'static str {
+        "/hgwork"
+    }
+
     fn detail_file(&self, test: &str) -> Option<String> {
         // Names come from the machine: one that is no plain file name is not made into a path.
         (!test.contains('/')).then(|| format!("/hgwork/results/{test}.err"))

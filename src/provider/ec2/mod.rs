@@ -38,6 +38,7 @@ mod launch;
 mod observe;
 pub mod policy;
 pub mod prices;
+mod provision;
 pub mod purge;
 mod release;
 pub mod settings;
@@ -69,7 +70,7 @@ use crate::provider::KeyMaker;
 use address::Cidr;
 use base_image::BaseImage;
 use clients::Clients;
-use fixtures::{Account, Fixtures, Needs};
+use fixtures::Fixtures;
 use hardware::{bakes, gib, root_gib, types, volumes_gib};
 use launch::Launch;
 use prices::{Prices, Wanted};
@@ -137,6 +138,8 @@ pub struct Ec2Provider {
     prices: Prices,
     /// What was reconciled: the machines of one process that are made side by side need it once.
     fixtures: tokio::sync::Mutex<Option<(bool, Fixtures)>>,
+    /// From where this process has let machines be reached.
+    admitted: tokio::sync::Mutex<Vec<Cidr>>,
     known: Mutex<HashMap<MachineId, Known>>,
 }
 
@@ -148,7 +151,7 @@ impl Ec2Provider {
         let account = clients.identity().await?.account.clone();
         let (fixtures, known) = (tokio::sync::Mutex::default(), Mutex::default());
         let prices = Prices::new(Arc::clone(&clients), config.cache.clone());
-        Ok(Self { config, clients, account, ranges, prices, fixtures, known })
+        Ok(Self { config, clients, account, ranges, prices, fixtures, admitted: tokio::sync::Mutex::default(), known })
     }
 
     /// The clients.
@@ -313,41 +316,11 @@ impl Provider for Ec2Provider {
     }
 
     async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, sink: &dyn Sink) -> Result<(), Fault> {
-        let everything = bakes(request);
-        let wants = everything || request.hardware.managed;
-        // Held meanwhile: who is made side by side waits for the first instead of doing the same.
-        let mut reconciled = self.fixtures.lock().await;
-        if let Some((with_profile, known)) = &*reconciled
-            && (*with_profile || !wants)
-            && known.until >= request.expires_at
-        {
-            return Ok(());
-        }
-        let ranges = match self.ranges.is_empty() {
-            true => vec![Cidr::alone(address::own(&self.config.address_url).await?)],
-            false => self.ranges.clone(),
-        };
-        let ec2 = self.ec2();
-        let account = Account {
-            clients: &self.clients,
-            ec2: &ec2,
-            id: &self.account,
-            region: &self.config.region,
-            owner: &request.owner,
-            machine: &request.id,
-            ledger,
-            sink,
-        };
-        let needs = Needs {
-            everything,
-            managed: request.hardware.managed,
-            ranges,
-            now: request.now,
-            until: request.expires_at,
-        };
-        let fixtures = fixtures::reconcile(&account, &self.config.public_key, &needs).await?;
-        *reconciled = Some((wants, fixtures));
-        Ok(())
+        self.bring_account(request, ledger, sink).await
+    }
+
+    async fn let_in(&self, machine: &Machine, ledger: &dyn Ledger, sink: &dyn Sink) -> Result<(), Fault> {
+        self.admit(machine, ledger, sink).await
     }
 
     async fn quote(&self, request: &MachineRequest, sink: &dyn Sink) -> Option<Quote> {

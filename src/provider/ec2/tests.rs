@@ -69,6 +69,7 @@ fn provider() -> Ec2Provider {
         account: "123456789012".into(),
         ranges: Vec::new(),
         fixtures: tokio::sync::Mutex::default(),
+        admitted: tokio::sync::Mutex::default(),
         known: Mutex::default(),
     }
 }

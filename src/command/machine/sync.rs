@@ -1,0 +1,76 @@
+//! `automation machine sync`.
+
+use std::ffi::OsString;
+
+use crate::base::text;
+use crate::command::context::Context;
+use crate::command::machine::copy::{Side, side};
+use crate::flow::sync::{Done, Wanted, sync};
+use crate::model::event::{Event, Sink};
+use crate::model::fault::Fault;
+
+/// Make a folder on a machine equal to one here, sending only what differs.
+///
+/// What differs is decided by size and content. What an earlier sync put there and is not here any more is removed; everything else
+/// that is there stays.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder here
+    #[arg(value_name = "FROM")]
+    from: OsString,
+    /// The folder on the machine, as `ID:PATH`; made where it is missing
+    #[arg(value_name = "TO")]
+    to: OsString,
+    /// Remove at most so many entries; where there are more, nothing is sent
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    max_delete: usize,
+    /// Only say what would be sent and removed
+    #[arg(long)]
+    dry_run: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Synchronises.
+pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
+    let began = std::time::Instant::now();
+    let (from, machine, to) = match (side(&args.from)?, side(&args.to)?) {
+        (Side::Here(from), Side::There { machine, path }) => (from, machine, path),
+        _ => return Err(Fault::usage("FROM must be a folder here, and TO `ID:PATH` on a machine")),
+    };
+    if !from.is_dir() {
+        return Err(Fault::usage(format!("there is no folder `{}`", from.display())));
+    }
+    let machine = super::find(context, &machine)?;
+    let wanted = Wanted { from, to, max_delete: args.max_delete, dry_run: args.dry_run };
+    context.screen.event(Event::Step(format!("Synchronising {} to {}", wanted.from.display(), wanted.to)));
+    let done = sync(super::connect(context, &machine), context.screen.as_ref(), &wanted).await?;
+    if args.json {
+        context.screen.json(&done);
+    } else {
+        for (verb, paths) in [("send", &done.to_send), ("remove", &done.to_delete)] {
+            for path in paths {
+                context.screen.data(&format!("{verb} {}\n", path.escape_debug()));
+            }
+        }
+        context.screen.message(&summary(&done, began.elapsed()));
+    }
+    Ok(0)
+}
+
+fn summary(done: &Done, took: std::time::Duration) -> String {
+    let would = if done.dry_run { "Would send" } else { "Sent" };
+    let kept = match done.kept {
+        0 => String::new(),
+        kept => format!(", {kept} kept that no sync put there"),
+    };
+    format!(
+        "{would} {} ({}), removed {}, {} unchanged{kept} ({})",
+        done.sent,
+        text::bytes(done.bytes),
+        done.deleted,
+        done.unchanged,
+        text::seconds(took)
+    )
+}

@@ -1,0 +1,152 @@
+//! What two files have in common, block by block, without moving them: how an interrupted copy goes on.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::connection::partial::flat;
+use crate::model::connection::{Chunk, Connection};
+use crate::model::outcome::Exit;
+use crate::model::task::Command;
+
+/// Bytes of a block. A machine starts two small programs for each, which takes it about 2 ms; a copy that was cut sends at
+/// most a few blocks again.
+pub(super) const BLOCK: u64 = 8 << 20;
+
+/// How long the machine may take for one block.
+const BLOCK_LIMIT: Duration = Duration::from_secs(60);
+
+const SCRIPT: &str = include_str!("../../remote/linux/block-hashes.sh");
+
+pub(super) type Hash = [u8; 32];
+
+/// The hashes of at most the first `count` blocks of a file on the machine; nothing where there is no such file, or the
+/// machine cannot tell (it has no shell, or no `sha256sum`). With `own` the file must belong to us and be no link.
+pub(super) async fn remote(connection: &dyn Connection, path: &str, count: u64, own: bool) -> Option<Vec<Hash>> {
+    let owner = if own { "own" } else { "any" };
+    let numbers = [BLOCK.to_string(), count.to_string()];
+    let command = Command::new("sh").arg("-c").arg(SCRIPT).arg("sh").arg(path).args(numbers).arg(owner);
+    // A line has 64 digits, two blanks, a dash.
+    let cap = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(80);
+    answer(connection, &command, cap, BLOCK_LIMIT).await?.lines().map(parse).collect()
+}
+
+/// What a command prints, where it succeeds, prints at most `cap` bytes and is never silent for longer than `limit`.
+pub(super) async fn answer(
+    connection: &dyn Connection,
+    command: &Command,
+    cap: usize,
+    limit: Duration,
+) -> Option<String> {
+    let mut process = connection.start(command).await.ok()?;
+    let mut text = Vec::new();
+    while let Some(chunk) = tokio::time::timeout(limit, process.next()).await.ok()? {
+        if let Chunk::Stdout(bytes) = chunk {
+            text.extend(bytes);
+        }
+        if text.len() > cap {
+            return None;
+        }
+    }
+    (process.exit() == Exit::Code(0)).then(|| String::from_utf8(text).ok()).flatten()
+}
+
+fn parse(line: &str) -> Option<Hash> {
+    let digits = line.get(..64)?;
+    let mut hash = [0; 32];
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+/// The parts of a file of `size` bytes that are not as `theirs` says, by the blocks of `file`.
+pub(super) async fn differing(file: &Arc<File>, size: u64, theirs: Vec<Hash>) -> std::io::Result<Vec<Range<u64>>> {
+    let file = Arc::clone(file);
+    flat(tokio::task::spawn_blocking(move || compare(&file, size, &theirs)).await)
+}
+
+/// On all processors, since hashing is slower than most networks of a data centre.
+fn compare(file: &File, size: u64, theirs: &[Hash]) -> std::io::Result<Vec<Range<u64>>> {
+    let blocks = usize::try_from(size.div_ceil(BLOCK)).unwrap_or(usize::MAX);
+    let known = theirs.len().min(blocks);
+    let next = AtomicUsize::new(0);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(known.max(1));
+    let work = || -> std::io::Result<Vec<usize>> {
+        let mut same = Vec::new();
+        let mut buffer = Vec::new();
+        loop {
+            let block = next.fetch_add(1, Ordering::Relaxed);
+            let Some(hash) = theirs.get(block).filter(|_| block < known) else { return Ok(same) };
+            let start = block as u64 * BLOCK;
+            buffer.resize(usize::try_from(BLOCK.min(size - start)).unwrap_or(0), 0);
+            file.read_exact_at(&mut buffer, start)?;
+            if Sha256::digest(&buffer)[..] == hash[..] {
+                same.push(block);
+            }
+        }
+    };
+    let found: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(std::io::Error::other("hashing failed"))))
+            .collect()
+    });
+    let mut differs = vec![true; blocks];
+    for block in found.into_iter().collect::<std::io::Result<Vec<_>>>()?.into_iter().flatten() {
+        differs[block] = false;
+    }
+    Ok(ranges(&differs, size))
+}
+
+/// The bytes of the blocks that are marked, neighbours as one.
+fn ranges(marked: &[bool], size: u64) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    for block in marked.iter().enumerate().filter_map(|(block, marked)| marked.then_some(block as u64)) {
+        let (start, end) = (block * BLOCK, size.min((block + 1) * BLOCK));
+        match ranges.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => ranges.push(start..end),
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(range: Range<u64>) -> Vec<Range<u64>> {
+        std::iter::once(range).collect()
+    }
+
+    #[test]
+    fn blocks_that_differ_are_found_wherever_they_are() {
+        let file = tempfile::tempfile().unwrap();
+        let size = 3 * BLOCK + 5;
+        file.set_len(size).unwrap();
+        file.write_all_at(b"x", BLOCK).unwrap();
+        let hash = |bytes: u64| -> Hash { Sha256::digest(vec![0; bytes as usize]).into() };
+        let whole = hash(BLOCK);
+        assert_eq!(compare(&file, size, &[]).unwrap(), one(0..size));
+        assert_eq!(compare(&file, size, &[whole, whole]).unwrap(), one(BLOCK..size));
+        let theirs = [whole, whole, whole, hash(5)];
+        assert_eq!(compare(&file, size, &theirs).unwrap(), one(BLOCK..2 * BLOCK));
+        // A longer file than ours has more blocks, and another last one.
+        let theirs = [[0; 32], whole, whole, whole, whole];
+        assert_eq!(compare(&file, size, &theirs).unwrap(), [0..2 * BLOCK, 3 * BLOCK..size]);
+        assert_eq!(compare(&file, 0, &[]).unwrap(), []);
+    }
+
+    #[test]
+    fn a_line_of_sha256sum_is_read_and_another_is_not() {
+        assert_eq!(parse(&format!("{}  -", "0f".repeat(32))), Some([15; 32]));
+        assert_eq!((parse(&"0f".repeat(31)), parse(&"é".repeat(32)), parse("")), (None, None, None));
+    }
+}

@@ -1,0 +1,61 @@
+//! Where a file on the machine has data, so that the holes of a sparse one need not travel.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::connection::blocks::answer;
+use crate::model::connection::Connection;
+use crate::model::task::Command;
+
+/// How long the machine may take: it looks at no byte of the file.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The longest answer that is read; a file in more parts than about 50,000 is fetched as one.
+const CAP: usize = 1 << 20;
+
+const SCRIPT: &str = include_str!("../../remote/linux/data-extents.sh");
+
+/// The parts of a file that hold data; nothing where it is not sparse or the machine cannot tell.
+pub(super) async fn remote(connection: &dyn Connection, path: &str, size: u64) -> Option<Vec<Range<u64>>> {
+    let command = Command::new("sh").arg("-c").arg(SCRIPT).arg("sh").arg(path);
+    parse(&answer(connection, &command, CAP, LIMIT).await?, size)
+}
+
+/// Parts that are in order and within the file, or nothing.
+fn parse(text: &str, size: u64) -> Option<Vec<Range<u64>>> {
+    let mut parts: Vec<Range<u64>> = Vec::new();
+    for line in text.lines() {
+        let (start, end) = line.split_once(' ')?;
+        let part = start.parse::<u64>().ok()?..end.parse::<u64>().ok()?.min(size);
+        if part.is_empty() || parts.last().is_some_and(|last| last.end > part.start) {
+            return None;
+        }
+        parts.push(part);
+    }
+    Some(parts)
+}
+
+/// What of `parts` lies at or behind `start`.
+pub(super) fn behind(parts: Vec<Range<u64>>, start: u64) -> impl Iterator<Item = Range<u64>> {
+    parts.into_iter().map(move |part| part.start.max(start)..part.end).filter(|part| !part.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_taken_only_in_order_and_within_the_file() {
+        assert_eq!(parse("0 5\n7 20\n", 10), Some(vec![0..5, 7..10]));
+        assert_eq!(parse("", 10), Some(vec![]));
+        for wrong in ["5 3", "0 5\n4 6", "0", "a b", "12 20"] {
+            assert_eq!(parse(wrong, 10), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_lies_behind_is_cut_where_it_begins() {
+        assert_eq!(behind(vec![0..5, 7..20, 30..31], 9).collect::<Vec<_>>(), [9..20, 30..31]);
+        assert_eq!(behind(vec![0..3, 4..5], 5).count(), 0);
+    }
+}

@@ -1,0 +1,392 @@
+//! One SFTP session that only moves the bytes of one large file, many requests at once.
+//!
+//! The general session lays every packet out anew on its way through three queues. Here a write goes to the transport as
+//! it was read from the disk, and a read's bytes go from the transport's packet to the file: per byte that halves our work.
+//! What is absent: everything but opening a file that is there, reading and writing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use russh_sftp::protocol::{OpenFlags, Status, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::connection::link::Link;
+use crate::connection::sftp::{PACKET_CAP, REQUEST_LIMIT, said};
+use crate::model::connection::{ConnectionError, Progress};
+
+/// Requests for reading that may be unanswered. With the usual 255 KiB each they fill the window of a channel.
+const READS: usize = 10;
+
+/// Packet types, by the third version of the protocol.
+mod kind {
+    pub(super) const INIT: u8 = 1;
+    pub(super) const VERSION: u8 = 2;
+    pub(super) const OPEN: u8 = 3;
+    pub(super) const READ: u8 = 5;
+    pub(super) const WRITE: u8 = 6;
+    pub(super) const STATUS: u8 = 101;
+    pub(super) const HANDLE: u8 = 102;
+    pub(super) const DATA: u8 = 103;
+}
+
+/// A piece of a file and where it belongs. The piece is always [`ChannelMsg::Data`].
+pub(super) type Piece = (u64, ChannelMsg);
+
+/// Bytes to be written at an offset.
+pub(super) type Chunk = (u64, Vec<u8>);
+
+/// An open file on the machine, over a channel of its own, which is closed when this is dropped. Where every answer was read
+/// nothing is lost by that.
+pub(super) struct Lane {
+    inbox: Inbox,
+    writer: Arc<ChannelWriteHalf<Msg>>,
+    handle: Vec<u8>,
+    /// Its place among the sessions of the transport.
+    slot: Option<OwnedSemaphorePermit>,
+}
+
+impl Lane {
+    /// Asks for a file server on a fresh channel, and for nothing else yet: the answers are read by [`Lane::open`].
+    pub(super) async fn start(
+        (channel, link, slot): (Channel<Msg>, Arc<Link>, OwnedSemaphorePermit),
+    ) -> Result<Self, ConnectionError> {
+        channel.request_subsystem(true, "sftp").await.map_err(|_| link.lost())?;
+        let (reader, writer) = channel.split();
+        let inbox = Inbox { reader, link, current: None, read: 0 };
+        let lane = Self { inbox, writer: Arc::new(writer), handle: Vec::new(), slot: Some(slot) };
+        // The third version, which is what OpenSSH speaks.
+        lane.send(packet(kind::INIT, 3, &[])).await?;
+        Ok(lane)
+    }
+
+    /// Opens a file; `doing` is for the error.
+    pub(super) async fn open(&mut self, path: &str, flags: OpenFlags, doing: &str) -> Result<(), ConnectionError> {
+        let mut body = string(path.as_bytes());
+        body.extend(flags.bits().to_be_bytes());
+        body.extend(0_u32.to_be_bytes());
+        self.send(packet(kind::OPEN, 0, &body)).await?;
+        match self.inbox.reply().await? {
+            (kind::VERSION, ..) => {}
+            _ => return Err(self.inbox.link.protocol("its file server does not start as SFTP does")),
+        }
+        match self.inbox.reply().await? {
+            (kind::HANDLE, 0, body) if body.len() > 4 => self.handle = body[4..].to_vec(),
+            reply => return Err(self.inbox.refused(reply, doing)),
+        }
+        Ok(())
+    }
+
+    async fn send(&self, bytes: Vec<u8>) -> Result<(), ConnectionError> {
+        self.writer.data_bytes(bytes).await.map_err(|_| self.inbox.link.lost())
+    }
+
+    /// Writes what `chunks` gives until it gives no more, and waits until all is there. The server's window for this channel
+    /// bounds what is under way.
+    pub(super) async fn write(
+        &mut self,
+        chunks: &tokio::sync::Mutex<mpsc::Receiver<Chunk>>,
+        doing: &str,
+        progress: Progress<'_>,
+    ) -> Result<(), ConnectionError> {
+        let (inbox, writer, handle) = (&mut self.inbox, &self.writer, &self.handle);
+        let link = Arc::clone(&inbox.link);
+        let (sent, mut under_way) = mpsc::unbounded_channel();
+        let sending = async {
+            let mut id = 0_u32;
+            loop {
+                let next = chunks.lock().await.recv().await;
+                let Some((offset, bytes)) = next else { break };
+                id = id.wrapping_add(1);
+                let mut head = string(handle);
+                head.extend(offset.to_be_bytes());
+                head.extend(length(bytes.len()).to_be_bytes());
+                let head = packet_before(kind::WRITE, id, &head, bytes.len());
+                if sent.send((id, bytes.len() as u64)).is_err() {
+                    break;
+                }
+                writer.data_bytes(head).await.map_err(|_| link.lost())?;
+                writer.data_bytes(bytes).await.map_err(|_| link.lost())?;
+            }
+            drop(sent);
+            Ok(())
+        };
+        let receiving = async {
+            let mut expected = HashMap::new();
+            // One answer to each request, in whatever order.
+            loop {
+                if expected.is_empty() {
+                    let Some((id, bytes)) = under_way.recv().await else { break };
+                    expected.insert(id, bytes);
+                }
+                let reply = inbox.reply().await?;
+                while let Ok((id, bytes)) = under_way.try_recv() {
+                    expected.insert(id, bytes);
+                }
+                inbox.written(reply, &mut expected, doing, progress)?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(sending, receiving).map(drop)
+    }
+
+    /// Reads the spans that `next` gives until it gives no more, and hands the pieces on. A file that is shorter is an error.
+    pub(super) async fn read(
+        &mut self,
+        next: &(dyn Fn() -> Option<(u64, u32)> + Send + Sync),
+        pieces: &mpsc::Sender<Piece>,
+        doing: &str,
+        progress: Progress<'_>,
+    ) -> Result<(), ConnectionError> {
+        let (inbox, writer, handle) = (&mut self.inbox, &self.writer, &self.handle);
+        let link = Arc::clone(&inbox.link);
+        let (sent, mut under_way) = mpsc::unbounded_channel();
+        let room = Semaphore::new(READS);
+        let request = |id: u32, offset: u64, want: u32| {
+            let mut body = string(handle);
+            body.extend(offset.to_be_bytes());
+            body.extend(want.to_be_bytes());
+            packet(kind::READ, id, &body)
+        };
+        let sending = async {
+            let mut id = 0_u32;
+            while let Ok(permit) = room.acquire().await {
+                let Some((offset, want)) = next() else { break };
+                permit.forget();
+                id = id.wrapping_add(1);
+                if sent.send((id, offset, want)).is_err() {
+                    break;
+                }
+                writer.data_bytes(request(id, offset, want)).await.map_err(|_| link.lost())?;
+            }
+            drop(sent);
+            Ok(())
+        };
+        let receiving = async {
+            let mut expected = HashMap::new();
+            loop {
+                if expected.is_empty() {
+                    let Some((id, offset, want)) = under_way.recv().await else { break };
+                    expected.insert(id, (offset, want));
+                }
+                let (id, bytes) = inbox.data(doing).await?;
+                while let Ok((id, offset, want)) = under_way.try_recv() {
+                    expected.insert(id, (offset, want));
+                }
+                let Some((offset, want)) = expected.remove(&id).filter(|(_, want)| bytes <= *want) else {
+                    return Err(inbox.link.protocol("its file server answers what was not asked"));
+                };
+                inbox.hand_on(offset, bytes, pieces, progress).await?;
+                if bytes == want {
+                    room.add_permits(1);
+                    continue;
+                }
+                // A short answer is followed by a request for the rest.
+                let (offset, want) = (offset + u64::from(bytes), want - bytes);
+                expected.insert(id, (offset, want));
+                writer.data_bytes(request(id, offset, want)).await.map_err(|_| inbox.link.lost())?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(sending, receiving).map(drop)
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let (writer, slot) = (Arc::clone(&self.writer), self.slot.take());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                // The server closes its files with the channel.
+                let _ = writer.close().await;
+                drop(slot);
+            });
+        }
+    }
+}
+
+/// What the server says, packet by packet out of the channel's messages.
+struct Inbox {
+    reader: ChannelReadHalf,
+    link: Arc<Link>,
+    /// The message that is being read, and how many of its bytes were.
+    current: Option<ChannelMsg>,
+    read: usize,
+}
+
+impl Inbox {
+    /// The next piece of at most `most` bytes, within one message; waits for it at most as long as for any answer.
+    async fn piece(&mut self, most: usize) -> Result<ChannelMsg, ConnectionError> {
+        loop {
+            if let Some(ChannelMsg::Data { data }) = &self.current
+                && self.read < data.len()
+            {
+                let end = data.len().min(self.read + most);
+                let piece = data.slice(self.read..end);
+                self.read = end;
+                return Ok(ChannelMsg::Data { data: piece });
+            }
+            let limit = Duration::from_secs(REQUEST_LIMIT);
+            let message = tokio::time::timeout(limit, self.reader.wait()).await;
+            self.read = 0;
+            self.current = match message {
+                Ok(Some(message @ ChannelMsg::Data { .. })) => Some(message),
+                Ok(Some(ChannelMsg::Failure)) => {
+                    return Err(self.link.protocol("its SSH server offers no further SFTP"));
+                }
+                Ok(Some(ChannelMsg::Close | ChannelMsg::Eof) | None) if !self.link.is_gone() => {
+                    let reason = "the file session ended while a file was copied".to_owned();
+                    return Err(ConnectionError::Lost { address: self.link.address().to_owned(), reason });
+                }
+                Ok(None) => return Err(self.link.lost()),
+                Ok(Some(_)) => None,
+                Err(_) => {
+                    let what = format!("waited {REQUEST_LIMIT}s for its file server");
+                    return Err(ConnectionError::TimedOut { address: self.link.address().to_owned(), what });
+                }
+            };
+        }
+    }
+
+    /// Exactly `count` bytes; meant for small counts.
+    async fn exact(&mut self, count: usize) -> Result<Vec<u8>, ConnectionError> {
+        let mut bytes = Vec::with_capacity(count);
+        while bytes.len() < count {
+            if let ChannelMsg::Data { data } = self.piece(count - bytes.len()).await? {
+                bytes.extend_from_slice(&data);
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// The length of what follows, the type and the number of a packet.
+    async fn head(&mut self) -> Result<(usize, u8, u32), ConnectionError> {
+        let head = self.exact(9).await?;
+        let whole = number(&head[..4]);
+        if !(5..=PACKET_CAP).contains(&whole) {
+            return Err(self.link.protocol("its file server sends a packet of an impossible length"));
+        }
+        Ok((whole as usize - 5, head[4], number(&head[5..])))
+    }
+
+    /// A whole packet.
+    async fn reply(&mut self) -> Result<(u8, u32, Vec<u8>), ConnectionError> {
+        let (rest, kind, id) = self.head().await?;
+        Ok((kind, id, self.exact(rest).await?))
+    }
+
+    /// The number of the request that is answered next and how many bytes follow.
+    async fn data(&mut self, doing: &str) -> Result<(u32, u32), ConnectionError> {
+        let (rest, kind, id) = self.head().await?;
+        if kind != kind::DATA {
+            let body = self.exact(rest).await?;
+            return Err(self.refused((kind, id, body), doing));
+        }
+        let bytes = number(&self.exact(4.min(rest)).await?);
+        match bytes as usize + 4 == rest && bytes > 0 {
+            true => Ok((id, bytes)),
+            false => Err(self.link.protocol("its file server sends a packet of an impossible length")),
+        }
+    }
+
+    async fn hand_on(
+        &mut self,
+        mut offset: u64,
+        bytes: u32,
+        pieces: &mpsc::Sender<Piece>,
+        progress: Progress<'_>,
+    ) -> Result<(), ConnectionError> {
+        let mut left = bytes as usize;
+        while left > 0 {
+            let piece = self.piece(left).await?;
+            let ChannelMsg::Data { data } = &piece else { continue };
+            let got = data.len();
+            // Nobody takes them where writing failed, and then that is what is told.
+            if pieces.send((offset, piece)).await.is_err() {
+                return Err(self.link.lost());
+            }
+            progress(got as u64);
+            (offset, left) = (offset + got as u64, left - got);
+        }
+        Ok(())
+    }
+
+    fn written(
+        &self,
+        reply: (u8, u32, Vec<u8>),
+        expected: &mut HashMap<u32, u64>,
+        doing: &str,
+        progress: Progress<'_>,
+    ) -> Result<(), ConnectionError> {
+        match status(&reply) {
+            Some(status) if status.status_code == StatusCode::Ok => match expected.remove(&reply.1) {
+                Some(bytes) => progress(bytes),
+                None => return Err(self.link.protocol("its file server answers what was not asked")),
+            },
+            _ => return Err(self.refused(reply, doing)),
+        }
+        Ok(())
+    }
+
+    /// What an answer means that is not the one that was hoped for.
+    fn refused(&self, reply: (u8, u32, Vec<u8>), doing: &str) -> ConnectionError {
+        match status(&reply) {
+            Some(status) if status.status_code == StatusCode::Eof => {
+                let reason = "it became shorter while it was read".to_owned();
+                ConnectionError::File { doing: doing.to_owned(), reason }
+            }
+            Some(status) if status.status_code != StatusCode::Ok => {
+                ConnectionError::File { doing: doing.to_owned(), reason: said(&status) }
+            }
+            _ => self.link.protocol("its file server answers with another packet than was asked for"),
+        }
+    }
+}
+
+/// The status in a packet that is one.
+fn status((kind, id, body): &(u8, u32, Vec<u8>)) -> Option<Status> {
+    if *kind != kind::STATUS || body.len() < 4 {
+        return None;
+    }
+    let status_code = match number(&body[..4]) {
+        0 => StatusCode::Ok,
+        1 => StatusCode::Eof,
+        2 => StatusCode::NoSuchFile,
+        3 => StatusCode::PermissionDenied,
+        8 => StatusCode::OpUnsupported,
+        _ => StatusCode::Failure,
+    };
+    let text = body.get(8..).map_or(&[][..], |rest| &rest[..rest.len().min(body.get(4..8).map_or(0, number) as usize)]);
+    let error_message = String::from_utf8_lossy(text).into_owned();
+    Some(Status { id: *id, status_code, error_message, language_tag: String::new() })
+}
+
+/// Up to four bytes, the highest first.
+fn number(bytes: &[u8]) -> u32 {
+    bytes.iter().take(4).fold(0, |sum, byte| sum << 8 | u32::from(*byte))
+}
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn string(bytes: &[u8]) -> Vec<u8> {
+    let mut string = length(bytes.len()).to_be_bytes().to_vec();
+    string.extend(bytes);
+    string
+}
+
+fn packet(kind: u8, id: u32, body: &[u8]) -> Vec<u8> {
+    packet_before(kind, id, body, 0)
+}
+
+/// The start of a packet that `more` bytes follow.
+fn packet_before(kind: u8, id: u32, body: &[u8], more: usize) -> Vec<u8> {
+    let mut packet = length(5 + body.len() + more).to_be_bytes().to_vec();
+    packet.push(kind);
+    packet.extend(id.to_be_bytes());
+    packet.extend(body);
+    packet
+}

@@ -1,0 +1,386 @@
+//! One large file each way: over as many channels as its distance asks for, from where an earlier try was cut, without the
+//! holes of a sparse one.
+//!
+//! What was copied so far stays beside the target under a name that the next try finds; it is never taken on trust, but
+//! compared block by block. So it does not matter who wrote it, how far it came, or whether the source has changed since.
+
+use std::fs::File;
+use std::io::IoSlice;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use russh::ChannelMsg;
+use russh_sftp::protocol::{FileAttributes, OpenFlags};
+use rustix::fs::{FallocateFlags, SeekFrom};
+use tokio::sync::mpsc;
+
+use crate::connection::blocks;
+use crate::connection::extents;
+use crate::connection::lane::{Chunk, Lane, Piece};
+use crate::connection::names::{permissions, quoted};
+use crate::connection::partial::{Handle, LocalPartial, Partial, flat, local_failure};
+use crate::connection::sftp::Sftp;
+use crate::connection::ssh::SshConnection;
+use crate::model::connection::{ConnectionError, Progress, Totals};
+use crate::model::task::Command;
+
+/// Files of more bytes than this travel this way; smaller ones are sent again faster than they are compared.
+pub(super) const LARGE: u64 = 16 << 20;
+
+/// Chunks that are read ahead of the network, and pieces that wait for the disk: at most 2 MiB each.
+const CHUNKS: usize = 8;
+const PIECES: usize = 64;
+
+const REMOVE_STALE: &str = include_str!("../../remote/linux/remove-stale.sh");
+
+/// How long the machine may take to remove what other states of the source have left.
+const REMOVE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Sends a large local file.
+pub(super) async fn upload(
+    connection: &SshConnection,
+    local: &Path,
+    remote: &str,
+    progress: Progress<'_>,
+) -> Result<Totals, ConnectionError> {
+    let reading = |error| local_failure("read", local, &error);
+    let file = Arc::new(File::open(local).map_err(reading)?);
+    let found = file.metadata().map_err(reading)?;
+    let source = Source { file, local, size: found.len(), remote };
+    let sftp = connection.sftp().await?;
+    let partial = Partial::lasting(sftp.raw(), (local, &found), remote, &connection.address());
+    let (created, lanes) = tokio::join!(sftp.create(&partial.path, remote), connection.lanes());
+    let sent = async {
+        let (handle, parts) = match created {
+            Ok(handle) => (handle, None),
+            Err(error) => source.again(connection, &sftp, &partial, error).await?,
+        };
+        let sending = source.send(lanes?, &partial.path, parts, sftp.most(), progress);
+        let (sent, ()) = tokio::join!(sending, remove_stale(connection, &partial));
+        sent?;
+        let attributes = FileAttributes { size: Some(found.len()), ..permissions(found.mode()) };
+        sftp.finish(handle, attributes, remote).await
+    };
+    match sent.await {
+        Ok(()) => sftp.put_in_place(partial, remote).await?,
+        // The next try would fail in the same way, and what is there may be what fills the disk.
+        Err(error @ ConnectionError::File { .. }) => {
+            partial.remove().await;
+            return Err(sftp.full_or(error, remote).await);
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(Totals { files: 1, bytes: found.len() })
+}
+
+/// Removes the partial files of other states of the source, as far as the machine can.
+async fn remove_stale(connection: &SshConnection, partial: &Partial) {
+    if let Some(start) = partial.start() {
+        let command = Command::new("sh").arg("-c").arg(REMOVE_STALE).arg("sh").arg(start).arg(&partial.path);
+        let _ = blocks::answer(connection, &command, 0, REMOVE_LIMIT).await;
+    }
+}
+
+/// A local file on its way to `remote`.
+struct Source<'a> {
+    file: Arc<File>,
+    local: &'a Path,
+    size: u64,
+    remote: &'a str,
+}
+
+impl Source<'_> {
+    /// Opens what an earlier try has left, and says which parts of the file it lacks; or makes it anew.
+    async fn again(
+        &self,
+        connection: &SshConnection,
+        sftp: &Sftp,
+        partial: &Partial,
+        error: ConnectionError,
+    ) -> Result<(Handle, Option<Vec<Range<u64>>>), ConnectionError> {
+        if !matches!(error, ConnectionError::File { .. }) || !sftp.is_there(&partial.path).await? {
+            return Err(error);
+        }
+        let blocks = self.size.div_ceil(blocks::BLOCK);
+        let Some(theirs) = blocks::remote(connection, &partial.path, blocks, true).await else {
+            sftp.remove(&partial.path).await;
+            return Ok((sftp.create(&partial.path, self.remote).await?, None));
+        };
+        let parts = blocks::differing(&self.file, self.size, theirs).await;
+        let parts = parts.map_err(|error| local_failure("read", self.local, &error))?;
+        Ok((sftp.open_again(&partial.path, self.remote).await?, Some(parts)))
+    }
+
+    /// Sends `parts`, where the other side has some already; all but the holes otherwise.
+    async fn send(
+        &self,
+        mut lanes: Vec<Lane>,
+        partial: &str,
+        parts: Option<Vec<Range<u64>>>,
+        chunk: u32,
+        progress: Progress<'_>,
+    ) -> Result<(), ConnectionError> {
+        let moved = AtomicU64::new(0);
+        let counted = |bytes: u64| {
+            moved.fetch_add(bytes, Ordering::Relaxed);
+            progress(bytes);
+        };
+        let (give, chunks) = mpsc::channel(CHUNKS);
+        let (file, size, chunk) = (Arc::clone(&self.file), self.size, chunk as usize);
+        let doing = &format!("write {}", quoted(self.remote));
+        let reading = tokio::task::spawn_blocking(move || match parts {
+            None => read_data(&file, size, chunk, &give),
+            Some(parts) => parts.into_iter().try_for_each(|part| read_part(&file, part, chunk, &give)),
+        });
+        let chunks = tokio::sync::Mutex::new(chunks);
+        let writing = lanes.iter_mut().map(async |lane| {
+            lane.open(partial, OpenFlags::WRITE, doing).await?;
+            lane.write(&chunks, doing, &counted).await
+        });
+        let written = try_join_all(writing).await;
+        // Whoever still reads learns by this that nobody writes.
+        drop(chunks);
+        let read = flat(reading.await);
+        written?;
+        read.map_err(|error| local_failure("read", self.local, &error))?;
+        progress(self.size.saturating_sub(moved.into_inner()));
+        Ok(())
+    }
+}
+
+/// Reads all but the holes.
+fn read_data(file: &File, size: u64, chunk: usize, give: &mpsc::Sender<Chunk>) -> std::io::Result<()> {
+    let mut at = 0;
+    while at < size {
+        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(start) => start.min(size),
+            // Nothing but a hole up to the end.
+            Err(rustix::io::Errno::NXIO) => break,
+            // A file system that knows no holes has none.
+            Err(_) => at,
+        };
+        let end = rustix::fs::seek(file, SeekFrom::Hole(start)).map_or(size, |end| end.clamp(start, size));
+        let end = if end == start { size } else { end };
+        read_part(file, start..end, chunk, give)?;
+        at = end;
+    }
+    Ok(())
+}
+
+fn read_part(file: &File, part: Range<u64>, chunk: usize, give: &mpsc::Sender<Chunk>) -> std::io::Result<()> {
+    let mut at = part.start;
+    while at < part.end {
+        let want = usize::try_from(part.end - at).unwrap_or(usize::MAX).min(chunk);
+        let mut bytes = Vec::with_capacity(want);
+        while bytes.len() < want {
+            let to = at + bytes.len() as u64;
+            let got =
+                rustix::io::retry_on_intr(|| rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), to))?;
+            if got == 0 {
+                return Err(std::io::Error::other("it became shorter while it was read"));
+            }
+        }
+        // The allocator may have given more room than was asked for.
+        bytes.truncate(want);
+        if give.blocking_send((at, bytes)).is_err() {
+            // Writing failed, which is told elsewhere.
+            return Ok(());
+        }
+        at += want as u64;
+    }
+    Ok(())
+}
+
+/// Fetches a large remote file. `found` is what the server says of it.
+pub(super) async fn download(
+    connection: &SshConnection,
+    remote: &str,
+    found: &FileAttributes,
+    local: &Path,
+    progress: Progress<'_>,
+) -> Result<Totals, ConnectionError> {
+    let size = found.size.unwrap_or(0);
+    let sftp = connection.sftp().await?;
+    let origin = format!("{} {remote}", connection.address());
+    let (partial, file, began) = LocalPartial::lasting(local, &origin)?;
+    let file = Arc::new(file);
+    let writing = |error| local_failure("write", local, &error);
+    let fetched = async {
+        let (lanes, extents) = tokio::join!(connection.lanes(), extents::remote(connection, remote, size));
+        let data = extents.unwrap_or_else(|| std::iter::once(0..size).collect());
+        let parts = match began {
+            true => missing(connection, remote, &file, size, data).await.map_err(writing)?,
+            false => data,
+        };
+        file.set_len(size).map_err(writing)?;
+        let target = Target { sftp: &sftp, remote, file: Arc::clone(&file), local, size };
+        target.fetch(lanes?, parts, !began, progress).await
+    };
+    match fetched.await {
+        Ok(bytes) => {
+            let mode = found.permissions.map_or(0o644, |mode| mode & 0o777);
+            partial.put_in_place(file, local, mode).await?;
+            Ok(Totals { files: 1, bytes })
+        }
+        Err(error @ ConnectionError::File { .. }) => {
+            partial.remove();
+            Err(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What a local file lacks that an earlier try has begun. `data` is where the other has any.
+async fn missing(
+    connection: &SshConnection,
+    remote: &str,
+    file: &Arc<File>,
+    size: u64,
+    data: Vec<Range<u64>>,
+) -> std::io::Result<Vec<Range<u64>>> {
+    let mut end = 0;
+    // Up to the last byte that was written; behind it there is one hole, and nothing to compare.
+    while let Ok(data) = rustix::fs::seek(file, SeekFrom::Data(end)) {
+        end = rustix::fs::seek(file, SeekFrom::Hole(data))?;
+    }
+    file.set_len(size)?;
+    let count = end.min(size).div_ceil(blocks::BLOCK);
+    let compared = size.min(count * blocks::BLOCK);
+    let theirs = match count {
+        0 => Vec::new(),
+        _ => blocks::remote(connection, remote, count, false).await.unwrap_or_default(),
+    };
+    let mut parts = blocks::differing(file, compared, theirs).await?;
+    parts.extend(extents::behind(data, compared));
+    Ok(parts)
+}
+
+/// A local file that is fetched.
+struct Target<'a> {
+    sftp: &'a Sftp,
+    remote: &'a str,
+    file: Arc<File>,
+    local: &'a Path,
+    size: u64,
+}
+
+impl Target<'_> {
+    /// Fetches `parts`; the length of the whole. A `fresh` file has zeros wherever nothing was written yet.
+    async fn fetch(
+        self,
+        mut lanes: Vec<Lane>,
+        parts: Vec<Range<u64>>,
+        fresh: bool,
+        progress: Progress<'_>,
+    ) -> Result<u64, ConnectionError> {
+        let moved = AtomicU64::new(0);
+        let counted = |bytes: u64| {
+            moved.fetch_add(bytes, Ordering::Relaxed);
+            progress(bytes);
+        };
+        let (give, pieces) = mpsc::channel(PIECES);
+        let to = Arc::clone(&self.file);
+        let writing = tokio::task::spawn_blocking(move || write_pieces(&to, fresh, pieces));
+        let doing = format!("read {}", quoted(self.remote));
+        let parts = Mutex::new(parts.into_iter());
+        let current = Mutex::new(0..0);
+        let chunk = self.sftp.most();
+        let next = || next_span(&parts, &current, chunk);
+        let reading = lanes.iter_mut().map(async |lane| {
+            lane.open(self.remote, OpenFlags::READ, &doing).await?;
+            lane.read(&next, &give, &doing, &counted).await
+        });
+        let read = try_join_all(reading).await;
+        drop(give);
+        // Asked first: where the disk is full, reading ends for want of a taker.
+        flat(writing.await).map_err(|error| local_failure("write", self.local, &error))?;
+        read?;
+        progress(self.size.saturating_sub(moved.into_inner()));
+        // A file that grows is taken as long as it is.
+        let more = self.sftp.fetch_tail(self.remote, &self.file, self.local, self.size, progress).await?;
+        Ok(self.size + more)
+    }
+}
+
+/// The next span to ask for: its offset and length.
+fn next_span(
+    parts: &Mutex<std::vec::IntoIter<Range<u64>>>,
+    current: &Mutex<Range<u64>>,
+    chunk: u32,
+) -> Option<(u64, u32)> {
+    let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+    while current.is_empty() {
+        *current = parts.lock().unwrap_or_else(PoisonError::into_inner).next()?;
+    }
+    let length = u32::try_from(current.end - current.start).unwrap_or(u32::MAX).min(chunk);
+    let start = current.start;
+    current.start += u64::from(length);
+    Some((start, length))
+}
+
+/// Writes pieces as they come, neighbours with one call.
+fn write_pieces(file: &File, fresh: bool, mut pieces: mpsc::Receiver<Piece>) -> std::io::Result<()> {
+    let mut waiting: Vec<Piece> = Vec::with_capacity(PIECES);
+    while pieces.blocking_recv_many(&mut waiting, PIECES) > 0 {
+        let mut run: Vec<&[u8]> = Vec::with_capacity(waiting.len());
+        let (mut start, mut end) = (0, 0);
+        for (offset, message) in &waiting {
+            let ChannelMsg::Data { data } = message else { continue };
+            if zero(data) {
+                clear(file, fresh, *offset, data.len() as u64)?;
+                continue;
+            }
+            if *offset != end {
+                write_run(file, start, &run)?;
+                run.clear();
+                (start, end) = (*offset, *offset);
+            }
+            run.push(data);
+            end += data.len() as u64;
+        }
+        write_run(file, start, &run)?;
+        waiting.clear();
+    }
+    Ok(())
+}
+
+/// Leaves or makes a hole.
+fn clear(file: &File, fresh: bool, offset: u64, length: u64) -> std::io::Result<()> {
+    if fresh {
+        return Ok(());
+    }
+    let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, mode, offset, length) {
+        Ok(()) => Ok(()),
+        // A file system that makes no holes.
+        Err(_) => {
+            let zeros = vec![0; usize::try_from(length).unwrap_or(0)];
+            std::os::unix::fs::FileExt::write_all_at(file, &zeros, offset)
+        }
+    }
+}
+
+fn write_run(file: &File, start: u64, run: &[&[u8]]) -> std::io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = run.iter().map(|piece| IoSlice::new(piece)).collect();
+    let (mut slices, mut at) = (&mut slices[..], start);
+    while !slices.is_empty() {
+        let wrote = rustix::io::retry_on_intr(|| rustix::io::pwritev(file, slices, at))?;
+        if wrote == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        at += wrote as u64;
+        IoSlice::advance_slices(&mut slices, wrote);
+    }
+    Ok(())
+}
+
+/// Whether all bytes are zero.
+fn zero(bytes: &[u8]) -> bool {
+    // Most data says no with its first bytes; for the rest, blocks that the compiler compares many bytes at a time.
+    bytes.first() == Some(&0) && bytes.chunks(512).all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
+}

@@ -1,0 +1,199 @@
+//! Making a folder on a machine equal to one here, by sending only what differs.
+//!
+//! Three round trips, however large the tree is: look at both sides at once, have the machine hash what cannot be judged
+//! otherwise (most often nothing), and send one archive with all that is to change. What differs is decided by size and SHA-256. A
+//! file whose times, size and inode are those that it had when its content was last known is not read again on the machine; how that stays
+//! right is told in [`remote`].
+
+pub mod local;
+pub mod plan;
+pub mod remote;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::flow::collect::{Collected, Limits, collect};
+use crate::flow::sync::plan::Plan;
+use crate::model::connection::{Connection, Parcel, Progress};
+use crate::model::event::{Event, Sink};
+use crate::model::fault::Fault;
+use crate::model::outcome::Exit;
+use crate::model::task::Command;
+
+/// Run with `sh -c` as the machine's user.
+const SCRIPT: &str = include_str!("../../remote/linux/sync-tree.sh");
+
+/// What a machine may say of a tree: some 200 bytes for each entry, and for a million of them.
+const LISTING: Limits = Limits { bytes: 512 << 20, time: Duration::from_secs(600) };
+
+/// Where a sync goes, and what it may do.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The folder here.
+    pub from: PathBuf,
+    /// The folder on the machine; made where it is missing, in a folder that is there.
+    pub to: String,
+    /// Most entries that may be removed.
+    pub max_delete: usize,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What a sync did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Done {
+    /// Files, links and folders that were sent.
+    pub sent: usize,
+    /// The bytes of those files.
+    pub bytes: u64,
+    /// Entries that were removed.
+    pub deleted: usize,
+    /// Entries that are there, not here, and stay: no sync put them there, or they were changed since.
+    pub kept: usize,
+    /// Entries that were the same on both sides.
+    pub unchanged: usize,
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// What would be sent, in a dry run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub to_send: Vec<String>,
+    /// What would be removed, in a dry run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub to_delete: Vec<String>,
+}
+
+/// Makes the folder on the machine equal to the one here, over a connection that `connect` opens while this side is looked at.
+pub async fn sync(
+    connect: impl Future<Output = Result<Box<dyn Connection>, Fault>>,
+    sink: &dyn Sink,
+    wanted: &Wanted,
+) -> Result<Done, Fault> {
+    let to = plain(&wanted.to);
+    let from = wanted.from.clone();
+    let survey = tokio::task::spawn_blocking(move || local::survey(&from));
+    let looking = async {
+        let connection = connect.await?;
+        let listed = ask(connection.as_ref(), command("look", &to).stdin(Vec::new())).await?;
+        Ok::<_, Fault>((connection, remote::read(&listed)?))
+    };
+    let (here, there) = tokio::join!(survey, looking);
+    let here =
+        here.map_err(|error| Fault::outside(format!("cannot read `{}`", wanted.from.display())).because(error))??;
+    let (connection, mut there) = there?;
+    let unknown = there.unknown(&here);
+    if !unknown.is_empty() {
+        let hashed = ask(connection.as_ref(), command("hash", &to).stdin(names(&unknown))).await?;
+        there.learn(&hashed);
+    }
+    let plan = plan::make(&here, &there)?;
+    let done = done(&plan, &here, wanted);
+    if plan.deletes() > wanted.max_delete {
+        let message = format!(
+            "this would remove {} entries from `{}`, more than {}; nothing was sent",
+            plan.deletes(),
+            wanted.to,
+            wanted.max_delete
+        );
+        return Err(Fault::usage(message).hint("Look with `--dry-run`; allow it with `--max-delete N`."));
+    }
+    if !wanted.dry_run && (plan.changes() || !unknown.is_empty() || !there.remembers()) {
+        apply(connection.as_ref(), sink, wanted, &plan, &here, &there).await?;
+    }
+    connection.close().await;
+    Ok(done)
+}
+
+fn done(plan: &Plan, here: &local::Survey, wanted: &Wanted) -> Done {
+    let shown = |paths: Vec<&PathBuf>| match wanted.dry_run {
+        true => paths.into_iter().map(|path| path.display().to_string()).collect(),
+        false => Vec::new(),
+    };
+    Done {
+        sent: plan.send.len(),
+        bytes: plan.bytes(here),
+        deleted: plan.deletes(),
+        kept: plan.kept,
+        unchanged: plan.unchanged,
+        dry_run: wanted.dry_run,
+        to_send: shown(plan.send.iter().collect()),
+        to_delete: shown(plan.delete.iter().chain(&plan.folders).collect()),
+    }
+}
+
+/// Sends everything that is to change, which the machine does when all of it has come.
+async fn apply(
+    connection: &dyn Connection,
+    sink: &dyn Sink,
+    wanted: &Wanted,
+    plan: &Plan,
+    here: &local::Survey,
+    there: &remote::Look,
+) -> Result<(), Fault> {
+    let mut notes = vec![
+        ("delete".to_owned(), names(&plan.delete)),
+        ("folders".to_owned(), names(&plan.folders)),
+        ("open".to_owned(), names(&plan.open)),
+        ("pending".to_owned(), here.records(plan.send.iter())),
+        ("sent".to_owned(), here.records(here.entries.keys())),
+        ("stamp".to_owned(), [there.began(), b"\0"].concat()),
+    ];
+    let mut modes: BTreeMap<u32, Vec<PathBuf>> = BTreeMap::new();
+    for (path, mode) in &plan.modes {
+        modes.entry(*mode).or_default().push(path.clone());
+    }
+    notes.extend(modes.into_iter().map(|(mode, paths)| (format!("modes.{mode:o}"), names(&paths))));
+    let total = plan.bytes(here);
+    let moved = std::sync::atomic::AtomicU64::new(0);
+    let progress: Progress<'_> = &|bytes| {
+        let done = moved.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed) + bytes;
+        sink.event(Event::Bytes { done, total: Some(total) });
+    };
+    let parcel = Parcel { top: &wanted.from, paths: &plan.send, notes };
+    connection.send_parcel(&command("apply", &plain(&wanted.to)), parcel, progress).await?;
+    match here.changed(&wanted.from, &plan.send) {
+        None => Ok(()),
+        Some(path) => Err(Fault::outside(format!("`{}` changed while it was copied", path.display()))
+            .hint("Everything else arrived. Run it again.")),
+    }
+}
+
+/// Runs a request whose answer is data.
+async fn ask(connection: &dyn Connection, command: Command) -> Result<Vec<u8>, Fault> {
+    let Collected { stdout, stderr, capped, exit } = collect(connection, &command, LISTING).await?;
+    let said = || String::from_utf8_lossy(&stderr).trim().to_owned();
+    match exit {
+        Exit::Code(0) if !capped => Ok(stdout),
+        Exit::Code(0) => Err(Fault::outside("the folder on the machine has too many entries")),
+        Exit::Lost(reason) => Err(Fault::infrastructure("the machine was lost while it was looked at").because(reason)),
+        _ => Err(Fault::outside("the folder on the machine cannot be looked at").because(said())),
+    }
+}
+
+fn command(verb: &str, to: &str) -> Command {
+    Command::new("sh").args(["-c", SCRIPT, "sh", verb, to])
+}
+
+/// `path` so that no program takes it for an option.
+fn plain(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("./{path}") }
+}
+
+/// The paths, each below `.` and with a NUL behind it.
+fn names(paths: &[PathBuf]) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut names = Vec::new();
+    for path in paths {
+        names.extend_from_slice(b"./");
+        names.extend_from_slice(path.as_os_str().as_bytes());
+        names.push(0);
+    }
+    names
+}
+
+/// The name, in every synchronised folder, of what is remembered there.
+fn is_ours(path: &Path) -> bool {
+    path == Path::new(".hg-automation-sync")
+}

@@ -1,0 +1,307 @@
+//! What a folder on a machine holds, as `remote/linux/sync-tree.sh` tells of it.
+//!
+//! The machine remembers what was sent and how every file looked at the end. A file's content is known without reading it where
+//! size, inode and both times are the same as then, and nobody can have changed it before then without being seen:
+//!
+//! * it was last touched before the sync that remembers it looked at the folder, and its content was known by that look; or
+//! * it came with that sync, and has the time that it had before anybody else could reach it.
+//!
+//! Times are compared for being the same, and among those that one clock gave within one sync; so a clock that jumps makes at most a
+//! file be read again.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::flow::sync::local::{self, Hash, Survey};
+use crate::model::fault::Fault;
+
+/// What an entry on a machine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A file, and its hash where that is known.
+    File(Option<Hash>),
+    /// A symbolic link to this.
+    Link(Vec<u8>),
+    /// A folder.
+    Folder,
+    /// Anything else.
+    Odd,
+}
+
+/// An entry on a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is.
+    pub kind: Kind,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Its bytes.
+    pub size: u64,
+    /// Size, inode, time of its content: as the machine wrote them.
+    content: Vec<u8>,
+    /// Time of its change.
+    changed: Time,
+}
+
+/// Seconds and nanoseconds.
+type Time = (i64, u64);
+
+/// What a sync put somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sent {
+    /// A file of this hash.
+    File(Hash),
+    /// A link whose target has this hash.
+    Link(Hash),
+    /// A folder.
+    Folder,
+}
+
+/// A folder on a machine.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// By path below the top, a folder before what is in it.
+    pub entries: BTreeMap<PathBuf, Entry>,
+    /// What earlier syncs put there; more than one where one of them did not end.
+    pub sent: HashMap<PathBuf, HashSet<Sent>>,
+    began: Vec<u8>,
+    remembers: bool,
+}
+
+fn odd(what: &str) -> Fault {
+    Fault::infrastructure(format!("the machine's listing cannot be read: {what}"))
+}
+
+fn time(text: &[u8]) -> Option<Time> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (seconds, rest) = text.split_once('.').unwrap_or((text, "0"));
+    let digits: String = rest.chars().chain("000000000".chars()).take(9).collect();
+    Some((seconds.parse().ok()?, digits.parse().ok()?))
+}
+
+fn path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+/// Reads what `look` printed.
+pub fn read(printed: &[u8]) -> Result<Look, Fault> {
+    let body = printed.strip_suffix(b"\0").ok_or_else(|| odd("it breaks off"))?;
+    let mut records = body.split(|byte| *byte == 0).peekable();
+    let mut sections: HashMap<&[u8], Vec<&[u8]>> = HashMap::new();
+    let mut section: &[u8] = b"";
+    while let Some(record) = records.next() {
+        if let Some(name) = record.strip_prefix(b"=") {
+            section = name;
+            sections.entry(name).or_default();
+            continue;
+        }
+        let into = sections.entry(section).or_default();
+        into.push(record);
+        // The target of a link may look like anything.
+        if matches!(section, b"now" | b"seen") {
+            into.push(records.next().ok_or_else(|| odd("it breaks off"))?);
+        }
+    }
+    if section != b"end" {
+        return Err(odd("it breaks off"));
+    }
+    let empty = Vec::new();
+    let of = |name: &str| sections.get(name.as_bytes()).unwrap_or(&empty);
+    let seen = listing(of("seen"))?;
+    let now = if sections.contains_key(&b"same"[..]) { seen.clone() } else { listing(of("now"))? };
+    let mut look = Look { entries: now, remembers: !of("stamp").is_empty(), ..Look::default() };
+    look.began = of("began").first().map(|began| began.to_vec()).unwrap_or_default();
+    for record in of("sent").iter().chain(of("pending")) {
+        let (place, sent) = sent(record).ok_or_else(|| odd("what was sent"))?;
+        look.sent.entry(place).or_default().insert(sent);
+    }
+    let interrupted = !of("pending").is_empty();
+    let stamp = of("stamp").first().and_then(|stamp| time(stamp));
+    if let (Some(stamp), false) = (stamp, interrupted) {
+        let fresh: HashMap<PathBuf, &[u8]> = of("fresh").iter().filter_map(|record| fresh(record)).collect();
+        look.recall(&seen, &fresh, stamp);
+    }
+    Ok(look)
+}
+
+/// The entries of a listing, whose records come in pairs.
+fn listing(records: &[&[u8]]) -> Result<BTreeMap<PathBuf, Entry>, Fault> {
+    let entry = |record: &[u8], target: &[u8]| {
+        let fields: Vec<&[u8]> = record.splitn(7, |byte| *byte == b' ').collect();
+        let [kind, mode, size, inode, content, changed, name] = fields.as_slice() else { return None };
+        let kind = match *kind {
+            b"f" => Kind::File(None),
+            b"l" => Kind::Link(target.to_vec()),
+            b"d" => Kind::Folder,
+            _ => Kind::Odd,
+        };
+        let mode = u32::from_str_radix(std::str::from_utf8(mode).ok()?, 8).ok()?;
+        let content = [size, inode, content].map(|field| *field).join(&b' ');
+        let size = std::str::from_utf8(size).ok()?.parse().ok()?;
+        Some((path(name), Entry { kind, mode, size, content, changed: time(changed)? }))
+    };
+    let pairs = records.chunks_exact(2);
+    pairs.map(|pair| entry(pair[0], pair[1]).ok_or_else(|| odd("an entry"))).collect()
+}
+
+fn sent(record: &[u8]) -> Option<(PathBuf, Sent)> {
+    let mut fields = record.splitn(3, |byte| *byte == b' ');
+    let (kind, hash, name) = (fields.next()?, fields.next()?, fields.next()?);
+    let sent = match kind {
+        b"f" => Sent::File(unhex(hash)?),
+        b"l" => Sent::Link(unhex(hash)?),
+        _ => Sent::Folder,
+    };
+    Some((path(name), sent))
+}
+
+fn fresh(record: &[u8]) -> Option<(PathBuf, &[u8])> {
+    let (at, _) = record.iter().enumerate().filter(|(_, byte)| **byte == b' ').nth(2)?;
+    Some((path(&record[at + 1..]), &record[..at]))
+}
+
+fn unhex(text: &[u8]) -> Option<Hash> {
+    let text = std::str::from_utf8(text).ok().filter(|text| text.len() == 64 && text.is_ascii())?;
+    let mut hash = [0; 32];
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+impl Look {
+    /// The time just before the machine was looked at.
+    pub fn began(&self) -> &[u8] {
+        &self.began
+    }
+
+    /// Whether the machine remembers a sync that ended.
+    pub fn remembers(&self) -> bool {
+        self.remembers
+    }
+
+    /// Takes over the hashes of files that are as they were at the end of the last sync, which looked at `stamp`.
+    fn recall(&mut self, seen: &BTreeMap<PathBuf, Entry>, fresh: &HashMap<PathBuf, &[u8]>, stamp: Time) {
+        for (path, entry) in &mut self.entries {
+            let Some(Sent::File(hash)) = self.sent.get(path).and_then(|sent| sent.iter().next()) else { continue };
+            let same = seen.get(path).is_some_and(|then| {
+                matches!(then.kind, Kind::File(_)) && then.content == entry.content && then.changed == entry.changed
+            });
+            let untouched = entry.changed < stamp || fresh.get(path).is_some_and(|came| *came == entry.content);
+            if let (Kind::File(known), true, true) = (&mut entry.kind, same, untouched) {
+                *known = Some(*hash);
+            }
+        }
+    }
+
+    /// The files that only their hash can judge: of one size with what is here, or to be removed if they are what was sent.
+    pub fn unknown(&self, here: &Survey) -> Vec<PathBuf> {
+        let open = |(path, entry): &(&PathBuf, &Entry)| {
+            entry.kind == Kind::File(None)
+                && match here.entries.get(*path) {
+                    Some(ours) if matches!(ours.kind, local::Kind::File(_)) => ours.size == entry.size,
+                    _ => self.sent.contains_key(*path),
+                }
+        };
+        self.entries.iter().filter(open).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Takes what the machine hashed.
+    pub fn learn(&mut self, printed: &[u8]) {
+        for record in printed.split(|byte| *byte == 0) {
+            let Some((hash, name)) = record.split_at_checked(64) else { continue };
+            let Some(name) = name.strip_prefix(b"  ./") else { continue };
+            if let (Some(hash), Some(entry)) = (unhex(hash), self.entries.get_mut(Path::new(OsStr::from_bytes(name)))) {
+                entry.kind = Kind::File(Some(hash));
+            }
+        }
+    }
+
+    /// Whether the entry is what a sync put there.
+    pub fn is_sent(&self, path: &Path) -> bool {
+        let (Some(entry), Some(sent)) = (self.entries.get(path), self.sent.get(path)) else { return false };
+        match &entry.kind {
+            Kind::File(Some(hash)) => sent.contains(&Sent::File(*hash)),
+            Kind::Link(target) => sent.contains(&Sent::Link(local::hash(target))),
+            Kind::Folder => sent.contains(&Sent::Folder),
+            Kind::File(None) | Kind::Odd => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sections of a look, of which `now` is left out where everything is the same.
+    fn look(now: &str, seen: &str, fresh: &str, stamp: &str, pending: &str) -> Look {
+        let hash = local::hex(&local::hash(b"x"));
+        let sent = format!("f {hash} a\0d - d\0");
+        let now = if now == seen { "=same\0".to_owned() } else { format!("=now\0{now}") };
+        let text = format!(
+            "=began\0200.5\0{now}=stamp\0{stamp}\0=seen\0{seen}=fresh\0{fresh}=sent\0{sent}=pending\0{pending}=end\0"
+        );
+        read(text.as_bytes()).unwrap()
+    }
+
+    fn file(size: u64, inode: u64, content: &str, changed: &str) -> String {
+        format!("f 644 {size} {inode} {content} {changed} a\0\0")
+    }
+
+    fn known(look: &Look) -> bool {
+        matches!(look.entries[Path::new("a")].kind, Kind::File(Some(_)))
+    }
+
+    #[test]
+    fn a_file_is_known_only_where_nobody_can_have_changed_it_unseen() {
+        let then = file(1, 7, "90.0", "100.0000000010");
+        // Last touched before the last sync looked.
+        assert!(known(&look(&then, &then, "", "100.0000000020", "")));
+        // At that time or later: somebody may have been faster than the listing.
+        assert!(!known(&look(&then, &then, "", "100.0000000010", "")));
+        assert!(!known(&look(&then, &then, "", "99.9", "")));
+        // It came with that sync, and is as it came.
+        assert!(known(&look(&then, &then, "1 7 90.0 a\0", "99.9", "")));
+        assert!(!known(&look(&then, &then, "1 7 89.0 a\0", "99.9", "")));
+        // Another since: in size, inode, time of the content, time of the change (to the past as well).
+        for now in [
+            file(2, 7, "90.0", "100.0000000010"),
+            file(1, 8, "90.0", "100.0000000010"),
+            file(1, 7, "91.0", "100.0000000010"),
+            file(1, 7, "90.0", "50.0"),
+        ] {
+            assert!(!known(&look(&now, &then, "", "200.0", "")), "{now:?}");
+        }
+        // After a sync that did not end, nothing is.
+        let pending = format!("f {} b\0", local::hex(&local::hash(b"y")));
+        let look = look(&then, &then, "", "200.0", &pending);
+        assert!(!known(&look) && look.sent.contains_key(Path::new("b")));
+    }
+
+    #[test]
+    fn a_listing_that_breaks_off_is_refused_whatever_stands_in_it() {
+        let whole = format!("=began\01\0=now\0{}l 777 3 1 1.0 1.0 b\0=end\0=end\0", file(1, 1, "1.0", "1.0"));
+        let look = read(whole.as_bytes()).unwrap();
+        assert_eq!(look.entries[Path::new("b")].kind, Kind::Link(b"=end".to_vec()));
+        for length in 0..whole.len() {
+            assert!(read(&whole.as_bytes()[..length]).is_err(), "{length}");
+        }
+        for bad in ["f 644 1 1 1.0 a", "f 999 1 1 1.0 1.0 a", "f 644 x 1 1.0 1.0 a", "f 644 1 1 1.0 soon a"] {
+            assert!(read(format!("=now\0{bad}\0\0=end\0").as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_the_machine_hashed_is_learnt_by_name() {
+        let then = file(1, 7, "90.0", "100.0");
+        let mut look = look(&then, &then, "", "99.0", "");
+        look.learn(b"too short\0");
+        assert!(!known(&look) && !look.is_sent(Path::new("a")));
+        look.learn(format!("{}  ./a\0{}  ./none\0", local::hex(&local::hash(b"x")), "0".repeat(64)).as_bytes());
+        assert!(known(&look) && look.is_sent(Path::new("a")));
+        look.learn(format!("{}  ./a\0", local::hex(&local::hash(b"y"))).as_bytes());
+        assert!(!look.is_sent(Path::new("a")));
+    }
+}

@@ -1,0 +1,91 @@
+//! What a machine needs of its account before it is made, and the way to it when the caller's address has changed since.
+
+use jiff::Timestamp;
+
+use crate::base::id::MachineId;
+use crate::model::event::{Event, Sink};
+use crate::model::fault::Fault;
+use crate::model::machine::{Address, Machine};
+use crate::model::provider::{Ledger, MachineRequest};
+use crate::provider::ec2::Ec2Provider;
+use crate::provider::ec2::address::{self, Cidr};
+use crate::provider::ec2::fixtures::security_group::{self, Wanted};
+use crate::provider::ec2::fixtures::{self, Account, Needs};
+use crate::provider::ec2::hardware::bakes;
+use crate::provider::ec2::tags;
+
+impl Ec2Provider {
+    /// Reconciles key pair, security groups and, where they are needed, role and profile.
+    pub(super) async fn bring_account(
+        &self,
+        request: &MachineRequest,
+        ledger: &dyn Ledger,
+        sink: &dyn Sink,
+    ) -> Result<(), Fault> {
+        let everything = bakes(request);
+        let wants = everything || request.hardware.managed;
+        // Held meanwhile: who is made side by side waits for the first instead of doing the same.
+        let mut reconciled = self.fixtures.lock().await;
+        if let Some((with_profile, known)) = &*reconciled
+            && (*with_profile || !wants)
+            && known.until >= request.expires_at
+        {
+            return Ok(());
+        }
+        let ranges = self.callers().await?;
+        let ec2 = self.ec2();
+        let account = self.in_account(&ec2, &request.owner, &request.id, ledger, sink);
+        let needs = Needs {
+            everything,
+            managed: request.hardware.managed,
+            ranges: ranges.clone(),
+            now: request.now,
+            until: request.expires_at,
+        };
+        let fixtures = fixtures::reconcile(&account, &self.config.public_key, &needs).await?;
+        *reconciled = Some((wants, fixtures));
+        *self.admitted.lock().await = ranges;
+        Ok(())
+    }
+
+    /// Lets this computer in from where it is now. Asks for nothing but its address while that is the one that was let in.
+    pub(super) async fn admit(&self, machine: &Machine, ledger: &dyn Ledger, sink: &dyn Sink) -> Result<(), Fault> {
+        // By Systems Manager nothing has to be let in; ranges that were named are the user's to choose.
+        if !self.ranges.is_empty() || !matches!(machine.address, Address::Tcp { .. }) {
+            return Ok(());
+        }
+        let mut admitted = self.admitted.lock().await;
+        let ranges = self.callers().await?;
+        if *admitted == ranges {
+            return Ok(());
+        }
+        let shown: Vec<String> = ranges.iter().map(Cidr::to_string).collect();
+        sink.event(Event::Notice(format!("Letting {} reach {}", shown.join(", "), machine.id)));
+        let ec2 = self.ec2();
+        let account = self.in_account(&ec2, &machine.owner, &machine.id, ledger, sink);
+        let wanted = Wanted { ranges: &ranges, now: Timestamp::now(), until: machine.expires_at };
+        security_group::reconcile(&account, &[tags::LINUX_GROUP], wanted).await?;
+        *admitted = ranges;
+        Ok(())
+    }
+
+    /// From where machines are to be reached.
+    async fn callers(&self) -> Result<Vec<Cidr>, Fault> {
+        match self.ranges.is_empty() {
+            true => Ok(vec![Cidr::alone(address::own(&self.config.address_url).await?)]),
+            false => Ok(self.ranges.clone()),
+        }
+    }
+
+    fn in_account<'a>(
+        &'a self,
+        ec2: &'a aws_sdk_ec2::Client,
+        owner: &'a str,
+        machine: &'a MachineId,
+        ledger: &'a dyn Ledger,
+        sink: &'a dyn Sink,
+    ) -> Account<'a> {
+        let (clients, region) = (self.clients.as_ref(), self.config.region.as_str());
+        Account { clients, ec2, id: &self.account, region, owner, machine, ledger, sink }
+    }
+}

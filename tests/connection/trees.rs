@@ -1,0 +1,284 @@
+//! Folders as one stream, against a real server.
+
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use automation::model::connection::{ConnectionError, Parcel};
+use automation::model::outcome::Exit;
+use automation::model::task::Command;
+
+use super::files::names;
+use super::{LIMIT, connect, run, sh};
+use crate::support::sshd::Sshd;
+
+fn mode(path: &Path) -> u32 {
+    std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+/// Waits until the folder has nothing in it: what a machine removes, it removes behind our back.
+async fn emptied(folder: &Path) {
+    let gone = async {
+        while !names(folder).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, gone).await.expect("something partial stays");
+}
+
+#[tokio::test]
+async fn what_cannot_travel_is_refused_before_anything_is_made() {
+    let sshd = Sshd::start();
+    let connection = connect(&sshd.machine()).await;
+    let (local, remote) = (sshd.folder("local"), sshd.folder("remote"));
+    let target = remote.join("x").display().to_string();
+    std::fs::write(local.join("good"), "x").unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(local.join("odd")).unwrap();
+    for _ in 0..2 {
+        let error = connection.upload(&local, &target, &|_| ()).await.unwrap_err();
+        assert!(error.to_string().contains("neither a file"), "{error}");
+        assert_eq!(names(&remote), [""; 0]);
+        // The same the other way round: the folder is remote now.
+        let down = remote.join("down");
+        let error = connection.download(local.to_str().unwrap(), &down, &|_| ()).await.unwrap_err();
+        assert!(error.to_string().contains("neither a file") && error.to_string().contains("odd"), "{error}");
+        assert_eq!(names(&remote), [""; 0]);
+        // The second time round, a pipe.
+        if std::fs::remove_file(local.join("odd")).is_ok() {
+            rustix::fs::mknodat(rustix::fs::CWD, local.join("odd"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+                .unwrap();
+        }
+    }
+    drop(socket);
+}
+
+#[tokio::test]
+async fn a_folder_is_merged_and_one_that_was_there_keeps_its_mode() {
+    let sshd = Sshd::start();
+    let connection = connect(&sshd.machine()).await;
+    let (local, remote) = (sshd.folder("local"), sshd.folder("remote"));
+    for folder in ["new/deep", "both"] {
+        std::fs::create_dir_all(local.join(folder)).unwrap();
+    }
+    std::fs::write(local.join("new/deep/file"), "x").unwrap();
+    std::fs::write(local.join("both/file"), "new").unwrap();
+    std::os::unix::fs::symlink("new", local.join("link")).unwrap();
+    std::fs::set_permissions(local.join("new/deep"), PermissionsExt::from_mode(0o555)).unwrap();
+    std::fs::set_permissions(local.join("new"), PermissionsExt::from_mode(0o750)).unwrap();
+    std::fs::set_permissions(&local, PermissionsExt::from_mode(0o700)).unwrap();
+    let old = |folder: &Path| {
+        std::fs::create_dir_all(folder.join("both")).unwrap();
+        std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::write(folder.join("old"), "x").unwrap();
+        // Two names of one file: only one of them is replaced.
+        std::fs::write(folder.join("both/file"), "old").unwrap();
+        std::fs::hard_link(folder.join("both/file"), folder.join("same")).unwrap();
+        std::os::unix::fs::symlink("/etc", folder.join("link")).unwrap();
+    };
+    let look = |folder: &Path| {
+        assert_eq!(names(folder), ["both", "link", "new", "old", "same"]);
+        assert_eq!((mode(folder), mode(&folder.join("new")), mode(&folder.join("new/deep"))), (0o755, 0o750, 0o555));
+        assert_eq!(std::fs::read(folder.join("both/file")).unwrap(), b"new");
+        assert_eq!(std::fs::read(folder.join("same")).unwrap(), b"old");
+        assert_eq!(std::fs::read_link(folder.join("link")).unwrap(), Path::new("new"));
+    };
+    old(&remote);
+    // A slash at the end means nothing.
+    connection.upload(&local, &format!("{}/", remote.display()), &|_| ()).await.unwrap();
+    look(&remote);
+    let down = sshd.folder("down");
+    old(&down);
+    connection.download(&format!("{}/", local.display()), &down, &|_| ()).await.unwrap();
+    look(&down);
+    // Again, over what is the same.
+    connection.upload(&local, remote.to_str().unwrap(), &|_| ()).await.unwrap();
+    look(&remote);
+    // A folder does not go where a file is, nor the other way round.
+    std::fs::remove_dir_all(local.join("new")).unwrap();
+    std::fs::write(local.join("new"), "x").unwrap();
+    let error = connection.upload(&local, remote.to_str().unwrap(), &|_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("directory"), "{error}");
+    let error = connection.download(local.to_str().unwrap(), &down, &|_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("a folder has that name"), "{error}");
+    assert!(!names(&remote).iter().chain(&names(&down)).any(|name| name.contains("partial")));
+}
+
+#[tokio::test]
+async fn odd_names_links_and_holes_survive_the_way_there_and_back() {
+    let sshd = Sshd::start();
+    let connection = connect(&sshd.machine()).await;
+    let local = sshd.folder("local");
+    let odd: Vec<PathBuf> = [&b"-rf"[..], b" a b ", b"new\nline", b"bad\xff", b"'\"$(id)`id`\\"]
+        .iter()
+        .map(|name| PathBuf::from(std::ffi::OsStr::from_bytes(name)))
+        .collect();
+    for name in &odd {
+        std::fs::create_dir(local.join(name)).unwrap();
+        std::fs::write(local.join(name).join(name), name.as_os_str().as_bytes()).unwrap();
+        std::os::unix::fs::symlink(name, local.join(name).join("link")).unwrap();
+    }
+    let hole = local.join("hole");
+    std::fs::File::create(&hole).unwrap().set_len(5 << 30).unwrap();
+    std::fs::File::options().write(true).open(&hole).unwrap().write_all_at(b"in it", 3 << 30).unwrap();
+    let long = local.join("x/".repeat(150)).join("n".repeat(255));
+    std::fs::create_dir_all(long.parent().unwrap()).unwrap();
+    std::fs::write(&long, "long").unwrap();
+    let remote = sshd.dir.path().join("-remote dir\n");
+    let moved = AtomicU64::new(0);
+    let progress = |bytes: u64| {
+        moved.fetch_add(bytes, Ordering::Relaxed);
+    };
+    let up = connection.upload(&local, remote.to_str().unwrap(), &progress).await.unwrap();
+    assert_eq!((up.files, moved.swap(0, Ordering::Relaxed)), (7, up.bytes));
+    let back = sshd.dir.path().join("back");
+    assert_eq!(connection.download(remote.to_str().unwrap(), &back, &progress).await.unwrap(), up);
+    assert_eq!(moved.into_inner(), up.bytes);
+    for place in [&remote, &back] {
+        assert_eq!(super::contract::listing_without(place, "hole"), super::contract::listing_without(&local, "hole"));
+        let found = std::fs::metadata(place.join("hole")).unwrap();
+        assert!(found.len() == 5 << 30 && found.blocks() < 1000, "{found:?}");
+        let mut bytes = [0; 5];
+        std::fs::File::open(place.join("hole")).unwrap().read_exact_at(&mut bytes, 3 << 30).unwrap();
+        assert_eq!(&bytes, b"in it");
+    }
+}
+
+#[tokio::test]
+async fn a_tree_that_is_given_up_or_cut_off_leaves_nothing_on_either_side() {
+    let sshd = Sshd::start();
+    let connection = connect(&sshd.machine()).await;
+    let (local, remote, down) = (sshd.folder("local"), sshd.folder("remote"), sshd.folder("down"));
+    for name in 0..60 {
+        std::fs::write(local.join(name.to_string()), vec![7; 2 << 20]).unwrap();
+    }
+    let moved = AtomicU64::new(0);
+    let progress = |bytes: u64| {
+        moved.fetch_add(bytes, Ordering::Relaxed);
+    };
+    let until_moving = || async {
+        while moved.load(Ordering::Relaxed) < 1 << 20 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        moved.store(0, Ordering::Relaxed);
+    };
+    // One after another: to a new folder and into one that is there.
+    for name in ["x", "."] {
+        let (there, here) = (remote.join(name).display().to_string(), down.join(name));
+        tokio::select! {
+            done = connection.upload(&local, &there, &progress) => panic!("{done:?}"),
+            () = until_moving() => {}
+        }
+        emptied(&remote).await;
+        tokio::select! {
+            done = connection.download(local.to_str().unwrap(), &here, &progress) => panic!("{done:?}"),
+            () = until_moving() => {}
+        }
+        emptied(&down).await;
+    }
+    assert_eq!(run(&*connection, &Command::new("true")).await.exit, Exit::Code(0));
+    // The server's end dies in the middle.
+    let target = remote.join("x").display().to_string();
+    let (sent, ()) = tokio::join!(connection.upload(&local, &target, &progress), async {
+        until_moving().await;
+        sshd.kill_sessions();
+    });
+    assert!(matches!(sent, Err(ConnectionError::Lost { .. })), "{sent:?}");
+    let connection = connect(&sshd.machine()).await;
+    let (got, ()) = tokio::join!(connection.download(local.to_str().unwrap(), &down, &progress), async {
+        until_moving().await;
+        sshd.kill_sessions();
+    });
+    assert!(matches!(got, Err(ConnectionError::Lost { .. })), "{got:?}");
+    emptied(&down).await;
+    // What was killed with its server could remove nothing; it has no final name.
+    assert!(!remote.join("x").exists());
+}
+
+#[tokio::test]
+async fn a_tree_that_cannot_be_read_or_written_says_which_and_why() {
+    let sshd = Sshd::start();
+    let connection = connect(&sshd.machine()).await;
+    let (local, remote) = (sshd.folder("local"), sshd.folder("remote"));
+    std::fs::write(local.join("file"), "x").unwrap();
+    let fails = async |target: &str, text: &str| {
+        let error = connection.upload(&local, target, &|_| ()).await.unwrap_err().to_string();
+        assert!(error.contains(text), "{error}");
+        assert_eq!(names(&remote), [""; 0]);
+    };
+    fails(&format!("{}/none/x", remote.display()), "no such file or folder").await;
+    fails(&format!("{}/file", local.display()), "no folder has its name").await;
+    fails("/proc/x", "`/proc/x`").await;
+    let error = connection.download(local.to_str().unwrap(), &remote.join("a/b"), &|_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("on this computer"), "{error}");
+    let error = connection.download("/dev/null", &remote.join("a"), &|_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("neither a file nor a folder"), "{error}");
+    // A file that grows while the machine reads it.
+    let slow = sshd.folder("slow");
+    std::fs::write(slow.join("grows"), vec![0; 40 << 20]).unwrap();
+    let began = AtomicU64::new(0);
+    let grow = |_| {
+        if began.fetch_add(1, Ordering::Relaxed) < 1000 {
+            use std::io::Write;
+            std::fs::File::options().append(true).open(slow.join("grows")).unwrap().write_all(b"more").unwrap();
+        }
+    };
+    let error = connection.download(slow.to_str().unwrap(), &remote.join("a"), &grow).await.unwrap_err();
+    assert!(error.to_string().contains("changed as we read it"), "{error}");
+    assert_eq!(names(&remote), [""; 0]);
+}
+
+#[tokio::test]
+async fn some_files_of_a_folder_come_in_one_stream_or_none_of_them() {
+    let sshd = Sshd::start();
+    let connection = connect(&sshd.machine()).await;
+    let (there, here) = (sshd.folder("there"), sshd.dir.path().join("here"));
+    let paths: Vec<PathBuf> = [&b"a/-b/c d"[..], b"a/\xff\n", b"top", b"link"]
+        .iter()
+        .map(|name| PathBuf::from(std::ffi::OsStr::from_bytes(name)))
+        .collect();
+    std::fs::create_dir_all(there.join("a/-b")).unwrap();
+    for path in &paths[..3] {
+        std::fs::write(there.join(path), path.as_os_str().as_bytes()).unwrap();
+    }
+    std::fs::write(there.join("a/other"), "x").unwrap();
+    std::os::unix::fs::symlink("/etc", there.join("link")).unwrap();
+    let remote = there.to_str().unwrap();
+    let got = connection.download_some(remote, &paths, &here, &|_| ()).await.unwrap();
+    assert_eq!(
+        (got.files, names(&here), names(&here.join("a")).len()),
+        (3, vec!["a".into(), "link".into(), "top".into()], 2)
+    );
+    for path in &paths[..3] {
+        assert_eq!(std::fs::read(here.join(path)).unwrap(), path.as_os_str().as_bytes());
+    }
+    assert_eq!(connection.download_some(remote, &[], &here.join("none"), &|_| ()).await.unwrap().files, 0);
+    let missing = [paths[2].clone(), PathBuf::from("missing")];
+    let error = connection.download_some(remote, &missing, &here.join("x"), &|_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("missing") && !here.join("x").exists(), "{error}");
+}
+
+#[tokio::test]
+async fn a_parcel_reaches_the_command_that_unpacks_it() {
+    let sshd = Sshd::start();
+    let connection = connect(&sshd.machine()).await;
+    let local = sshd.folder("local");
+    std::fs::create_dir(local.join("a")).unwrap();
+    std::fs::write(local.join("a/b"), "text").unwrap();
+    let paths = [PathBuf::from("a"), PathBuf::from("a/b")];
+    let parcel = |notes| Parcel { top: &local, paths: &paths, notes };
+    let to = sshd.folder("to");
+    let unpack = sh(&format!("cd {} && tar -xf - && [ -e whole ]", to.display()));
+    let note = vec![("note".to_owned(), b"words".to_vec())];
+    let totals = connection.send_parcel(&unpack, parcel(note), &|_| ()).await.unwrap();
+    assert_eq!((totals.files, totals.bytes), (1, 4));
+    assert_eq!(std::fs::read(to.join("note")).unwrap(), b"words");
+    assert_eq!(std::fs::read(to.join("tree/a/b")).unwrap(), b"text");
+    let refusing = sh("echo 'not today' >&2; exit 3");
+    let error = connection.send_parcel(&refusing, parcel(Vec::new()), &|_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("not today"), "{error}");
+    std::fs::remove_file(local.join("a/b")).unwrap();
+    let error = connection.send_parcel(&unpack, parcel(Vec::new()), &|_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("a/b"), "{error}");
+}

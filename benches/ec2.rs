@@ -22,6 +22,7 @@
 #[allow(dead_code, reason = "nobody orders anything here; tests do")]
 mod emulator;
 
+#[path = "support/child.rs"]
 mod child;
 
 use std::path::{Path, PathBuf};

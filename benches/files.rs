@@ -14,20 +14,20 @@
     missing_docs
 )]
 
+#[path = "support/relay.rs"]
 mod relay;
 #[allow(dead_code)]
 #[path = "../tests/support/sshd.rs"]
 mod sshd;
+#[path = "support/state.rs"]
+mod state;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use automation::cli::Globals;
-use automation::command::context::Context;
 use automation::model::machine::{Address, Machine};
-use automation::model::run::{RunRecord, RunState};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_automation");
 
@@ -92,33 +92,7 @@ fn main() {
 impl Bench {
     /// Writes the two machines into the state directory, as `machine up` would.
     fn store(&self) {
-        let globals = Globals {
-            state_path: Some(self.state.clone()),
-            provider: None,
-            host: None,
-            identity: None,
-            images: None,
-            grace: None,
-            #[cfg(feature = "ec2")]
-            ec2: Default::default(),
-        };
-        let context = Context::open(&globals, vec!["bench".to_owned()]).unwrap();
-        let run = RunRecord {
-            id: self.near.run.clone(),
-            command: "bench".to_owned(),
-            arguments: Vec::new(),
-            owner: context.owner.clone(),
-            driver: automation::state::process::current().unwrap(),
-            state: RunState::Running,
-            started_at: context.now(),
-            ended_at: None,
-            exit_code: None,
-            summary: None,
-        };
-        context.journal.store_run(&run).unwrap();
-        for machine in [&self.near, &self.far] {
-            context.journal.store_machine(machine).unwrap();
-        }
+        state::store(&self.state, &[self.near.clone(), self.far.clone()]);
     }
 
     fn row(&self, machine: &Machine, way: Way, size: usize, place: &str, bar: f64) {

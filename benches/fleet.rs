@@ -22,6 +22,8 @@
 mod memory;
 #[path = "../tests/support/sshd.rs"]
 mod sshd;
+#[path = "support/state.rs"]
+mod state;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -29,14 +31,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use automation::base::id::{MachineId, RunId};
-use automation::cli::Globals;
-use automation::command::context::Context;
 use automation::connection::SshConnector;
 use automation::flow::collect::{SMALL, collect};
 use automation::flow::later;
 use automation::model::connection::Connector;
 use automation::model::machine::Machine;
-use automation::model::run::{RunRecord, RunState};
 use automation::model::task;
 use sshd::Sshd;
 
@@ -444,41 +443,10 @@ fn whole(command: &mut Command) -> f64 {
 
 /// A state directory that knows `number` machines, all of them the one server.
 fn store(state: &Path, sshd: &Sshd, number: usize) -> Vec<Machine> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().mode(0o700).create(state).unwrap();
-    let globals = Globals {
-        state_path: Some(state.to_owned()),
-        provider: None,
-        host: None,
-        identity: None,
-        images: None,
-        grace: None,
-        #[cfg(feature = "ec2")]
-        ec2: Default::default(),
-    };
-    let context = Context::open(&globals, vec!["bench".to_owned()]).unwrap();
-    let run = RunId::new(context.now());
-    let record = RunRecord {
-        id: run.clone(),
-        command: "bench".to_owned(),
-        arguments: Vec::new(),
-        owner: context.owner.clone(),
-        driver: automation::state::process::current().unwrap(),
-        state: RunState::Running,
-        started_at: context.now(),
-        ended_at: None,
-        exit_code: None,
-        summary: None,
-    };
-    context.journal.store_run(&record).unwrap();
-    let machine = || Machine {
-        id: MachineId::random(),
-        run: run.clone(),
-        expires_at: later(context.now(), Duration::from_secs(3600)),
-        kept: true,
-        ..sshd.machine()
-    };
+    let (run, expires_at) =
+        (RunId::new(jiff::Timestamp::now()), later(jiff::Timestamp::now(), Duration::from_secs(3600)));
+    let machine = || Machine { id: MachineId::random(), run: run.clone(), expires_at, kept: true, ..sshd.machine() };
     let machines: Vec<Machine> = (0..number).map(|_| machine()).collect();
-    machines.iter().for_each(|machine| context.journal.store_machine(machine).unwrap());
+    state::store(state, &machines);
     machines
 }

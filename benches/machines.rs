@@ -13,7 +13,10 @@
     missing_docs
 )]
 
+#[path = "support/child.rs"]
 mod child;
+#[path = "support/state.rs"]
+mod state;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,8 +24,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use automation::base::id::{MachineId, RunId};
-use automation::cli::Globals;
-use automation::command::context::Context;
 use automation::flow::collect::{SMALL, collect};
 use automation::flow::{later, lease, suite};
 use automation::model::event::NoSink;
@@ -101,19 +102,9 @@ fn layers(state: &Path) -> Vec<Fingerprint> {
 fn boots(state: &Path, table: &mut Table) {
     let layers = layers(state);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let globals = Globals {
-        state_path: Some(state.to_owned()),
-        provider: Some("local".to_owned()),
-        host: None,
-        identity: None,
-        images: None,
-        grace: None,
-        #[cfg(feature = "ec2")]
-        ec2: Default::default(),
-    };
-    let context = Context::open(&globals, vec!["bench".to_owned()]).unwrap();
+    let context = state::open(state, Some("local"));
     let run = RunId::new(context.now());
-    context.journal.store_run(&record(&context, &run)).unwrap();
+    context.journal.store_run(&state::record(&context, &run)).unwrap();
     let stage = runtime.block_on(context.stage(ProviderKind::Local, run.clone(), Arc::new(NoSink))).unwrap();
     let (mut boots, mut wholes) = (Vec::new(), Vec::new());
     for _ in 0..21 {
@@ -130,27 +121,12 @@ fn boots(state: &Path, table: &mut Table) {
         wholes.push(began.elapsed());
         assert!(ended.left.is_empty());
     }
-    let ended = RunRecord { state: RunState::Ended, exit_code: Some(0), ..record(&context, &run) };
+    let ended = RunRecord { state: RunState::Ended, exit_code: Some(0), ..state::record(&context, &run) };
     context.journal.update_run(&ended).unwrap();
     let (boot, whole) = (median(boots), median(wholes));
     let beside = peers(state, &layers, boot);
     table.add("boot to a finished remote `true`", milliseconds(boot), "at most 300 ms", beside);
     table.add("the same, until all is seen gone", milliseconds(whole), "", String::new());
-}
-
-fn record(context: &Context, run: &RunId) -> RunRecord {
-    RunRecord {
-        id: run.clone(),
-        command: "bench".to_owned(),
-        arguments: Vec::new(),
-        owner: context.owner.clone(),
-        driver: automation::state::process::current().unwrap(),
-        state: RunState::Running,
-        started_at: context.now(),
-        ended_at: None,
-        exit_code: None,
-        summary: None,
-    }
 }
 
 fn request(stage: &automation::flow::Stage, layers: &[Fingerprint]) -> MachineRequest {

@@ -16,14 +16,12 @@
 #[path = "../tests/support/sshd.rs"]
 #[allow(dead_code)]
 mod sshd;
+#[path = "support/state.rs"]
+mod state;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-use automation::cli::Globals;
-use automation::command::context::Context;
-use automation::model::run::{RunRecord, RunState};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_automation");
 
@@ -102,32 +100,8 @@ impl Bench {
     fn new() -> Self {
         let sshd = sshd::Sshd::start();
         let state = sshd.dir.path().join("state");
-        let globals = Globals {
-            state_path: Some(state.clone()),
-            provider: None,
-            host: None,
-            identity: None,
-            images: None,
-            grace: None,
-            #[cfg(feature = "ec2")]
-            ec2: automation::command::context::ec2::Ec2Globals::default(),
-        };
         let machine = sshd.machine();
-        let context = Context::open(&globals, Vec::new()).unwrap();
-        let run = RunRecord {
-            id: machine.run.clone(),
-            command: "bench".to_owned(),
-            arguments: Vec::new(),
-            owner: context.owner.clone(),
-            driver: automation::state::process::current().unwrap(),
-            state: RunState::Running,
-            started_at: context.now(),
-            ended_at: None,
-            exit_code: None,
-            summary: None,
-        };
-        context.journal.store_run(&run).unwrap();
-        context.journal.store_machine(&machine).unwrap();
+        state::store(&state, std::slice::from_ref(&machine));
         let tree = sshd.folder("tree");
         for number in 0..FILES {
             let folder = tree.join(format!("folder {}", number / 100));

@@ -63,7 +63,7 @@ enum Command {
     /// List, build, show and collect images
     #[command(subcommand)]
     Image(command::image::Command),
-    /// List and show past runs and their logs
+    /// List and show runs and their logs, follow and cancel them
     #[command(subcommand)]
     Runs(command::runs::Command),
     /// Say exactly what remains of all that was ever made, and remove what nobody uses

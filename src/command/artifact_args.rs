@@ -2,8 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::flow::artifacts::Wanted;
 use crate::model::fault::Fault;
+
+/// What is to be fetched, as it is kept with the run for whoever follows it to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Fetch {
+    /// The patterns.
+    pub wanted: Wanted,
+    /// The folder for what matches; none is the run's own.
+    pub into: Option<PathBuf>,
+}
+
+impl Fetch {
+    /// The folder for what matches, where `run` is that of the run.
+    pub fn folder(&self, run: &Path) -> PathBuf {
+        self.into.clone().unwrap_or_else(|| run.join("artifacts"))
+    }
+}
 
 /// Which files come home, and where to.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -20,15 +38,13 @@ pub struct ArtifactArgs {
 }
 
 impl ArtifactArgs {
-    /// The patterns, checked.
-    pub fn wanted(&self) -> Result<Wanted, Fault> {
-        Wanted::new(&self.required, &self.optional)
-    }
-
-    /// The folder for them, where `run` is that of the run.
-    pub fn folder(&self, run: &Path) -> Result<PathBuf, Fault> {
-        let into = self.into.clone().unwrap_or_else(|| run.join("artifacts"));
-        std::path::absolute(&into)
-            .map_err(|error| Fault::usage(format!("`--artifacts {}` is no path", into.display())).because(error))
+    /// What is to be fetched, checked: nothing was made yet.
+    pub fn check(&self) -> Result<Fetch, Fault> {
+        let wanted = Wanted::new(&self.required, &self.optional)?;
+        let absolute = |into: &PathBuf| {
+            std::path::absolute(into)
+                .map_err(|error| Fault::usage(format!("`--artifacts {}` is no path", into.display())).because(error))
+        };
+        Ok(Fetch { wanted, into: self.into.as_ref().map(absolute).transpose()? })
     }
 }

@@ -8,15 +8,16 @@ use serde::Serialize;
 
 use crate::base::id::{MachineId, RunId};
 use crate::base::text;
+use crate::command::artifact_args::{ArtifactArgs, Fetch};
 use crate::command::context::Context;
 use crate::command::error;
 use crate::command::image::BAKE_EXPIRY;
 use crate::command::machine_args::{MachineArgs, default_ttl};
 use crate::command::session::{Ending, Session};
-use crate::command::testing::{COMMAND, Reports, TaskFile, conclude, follow};
+use crate::command::testing::{COMMAND, Reports, TaskFile, Tested, conclude, follow};
 use crate::flow::bake::{Options, bake};
 use crate::flow::lease::{After, Ended, until_stopped, with_machine};
-use crate::flow::suite::{Begun, Ran};
+use crate::flow::suite::Begun;
 use crate::flow::{later, suite};
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::ImagePlan;
@@ -64,6 +65,8 @@ pub struct Args {
     /// them. Prints the run's id; with `--json` also its machine and when that expires
     #[arg(long, conflicts_with = "junit")]
     detach: bool,
+    #[command(flatten)]
+    artifacts: ArtifactArgs,
     #[command(flatten)]
     reports: Reports,
 }
@@ -146,6 +149,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         ssh: context.ssh()?,
     };
     args.reports.check()?;
+    args.artifacts.check()?;
     let volume = (!matches!(filesystem.as_str(), "default" | "tmpfs")).then_some(VOLUME);
     let request = request(&context, &args, plan.as_ref(), caps, volume, ttl)?;
     let session = Session::begin(context, COMMAND).await?;
@@ -222,7 +226,8 @@ async fn drive(
     let now = context.now();
     let expires_at = later(now, request.expires_at.duration_since(request.now).unsigned_abs());
     let request = MachineRequest { run: session.id().clone(), now, expires_at, ..request };
-    let wanted = Wanted { args, suite, image: image_of(plan, &request), began, baking };
+    let fetch = args.artifacts.check()?;
+    let wanted = Wanted { args, suite, image: image_of(plan, &request), fetch, began, baking };
     let (ended, task) = test(session, &wanted, &request).await;
     let ending = conclude(session, &args.reports, task, ended)?;
     if args.detach { said(session, args, ending) } else { Ok(ending) }
@@ -233,6 +238,7 @@ struct Wanted<'a> {
     args: &'a Args,
     suite: &'a mercurial::LinuxTests,
     image: String,
+    fetch: Fetch,
     began: Instant,
     /// Wall clock seconds that went into making images.
     baking: f64,
@@ -250,7 +256,7 @@ async fn test(
     session: &Session,
     wanted: &Wanted<'_>,
     request: &MachineRequest,
-) -> (Ended<Option<Ran>>, Option<TaskFile>) {
+) -> (Ended<Option<Tested>>, Option<TaskFile>) {
     let (stage, suite) = (&session.stage, wanted.suite);
     let target = session.dir.path().join("machine.json");
     let folder = suite::folder(stage);
@@ -268,15 +274,17 @@ async fn test(
             baking: wanted.baking,
             booting,
             begun: begun.clone(),
+            fetch: wanted.fetch.clone(),
         };
         let keep = |begun: &Begun| file(begun).write(&session.dir);
         let begun = suite::begin(stage, durable, ready, wanted.args.timeout, &keep).await?;
-        task = Some(file(&begun));
-        if wanted.args.detach {
+        let task = task.insert(file(&begun));
+        // Whoever interrupts at the last moment wants nothing left there.
+        if wanted.args.detach && !stage.stop.is_cancelled() {
             return Ok(After::Detach(None));
         }
         session.detachable();
-        follow(session, machine, durable, suite, &begun).await
+        follow(session, machine, durable, suite, task).await
     })
     .await;
     (ended, task)

@@ -4,11 +4,16 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::text;
+use crate::command::artifact_args::Fetch;
 use crate::command::error;
 use crate::command::session::{Ending, Session};
+use crate::flow::artifacts;
 use crate::flow::durable::Durable;
-use crate::flow::lease::{After, Ended};
+use crate::flow::lease::{After, Ended, until_stopped};
 use crate::flow::suite::{self, Begun, Finished, Ran};
+use crate::model::artifact::Collected;
+use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
 use crate::model::outcome::{Results, TimeSplit, count, verdict};
@@ -30,6 +35,15 @@ pub struct TaskFile {
     pub booting: f64,
     /// The tests.
     pub begun: Begun,
+    /// What is to be brought home after them.
+    #[serde(default)]
+    pub fetch: Fetch,
+}
+
+/// Tests that were followed to their end, and what was brought home.
+pub struct Tested {
+    ran: Ran,
+    artifacts: Option<Collected>,
 }
 
 impl TaskFile {
@@ -94,11 +108,14 @@ pub async fn follow(
     machine: &Machine,
     durable: &Durable,
     suite: &dyn Suite,
-    begun: &Begun,
-) -> Result<After<Option<Ran>>, Fault> {
+    task: &TaskFile,
+) -> Result<After<Option<Tested>>, Fault> {
     let (stage, output) = (&session.stage, session.output());
-    match suite::finish(stage, machine, durable, suite, begun, &output).await {
-        Ok(Finished::Ran(ran)) => Ok(After::Release(Some(ran))),
+    match suite::finish(stage, machine, durable, suite, &task.begun, &output).await {
+        Ok(Finished::Ran(ran)) => {
+            let artifacts = fetch(session, durable, suite, task).await;
+            Ok(After::Release(Some(Tested { ran, artifacts })))
+        }
         Ok(Finished::Detached) => Ok(After::Detach(None)),
         Err(fault) if stage.stop.is_cancelled() => Err(fault),
         Err(fault) => {
@@ -108,17 +125,36 @@ pub async fn follow(
     }
 }
 
+/// Brings home what was asked for, also of tests that failed. The machine goes either way, and what could not be fetched is told.
+async fn fetch(session: &Session, durable: &Durable, suite: &dyn Suite, task: &TaskFile) -> Option<Collected> {
+    let stage = &session.stage;
+    if task.fetch.wanted.is_empty() || stage.stop.is_cancelled() {
+        return None;
+    }
+    let folder = task.fetch.folder(session.dir.path());
+    let sink = stage.sink.as_ref();
+    let collecting = artifacts::collect(sink, durable, suite.artifact_root(), &task.fetch.wanted, &folder);
+    match until_stopped(stage, collecting).await {
+        Ok(collected) => Some(collected),
+        Err(fault) => {
+            stage.tell(Event::Warning(fault.line()));
+            let missing = task.fetch.wanted.patterns.iter().map(|pattern| pattern.glob.clone()).collect();
+            Some(Collected { folder, missing, ..Collected::default() })
+        }
+    }
+}
+
 /// What a run came to whose tests were followed.
 pub fn conclude(
     session: &Session,
     reports: &Reports,
     task: Option<TaskFile>,
-    ended: Ended<Option<Ran>>,
+    ended: Ended<Option<Tested>>,
 ) -> Result<Ending, Fault> {
-    let ran = ended.result?;
+    let tested = ended.result?;
     let task = task.ok_or_else(|| Fault::infrastructure("the tests were followed before they were begun"))?;
-    match (ran, ended.detached) {
-        (Some(ran), _) => publish(session, reports, results(session, task, ran, ended.cost)),
+    match (tested, ended.detached) {
+        (Some(tested), _) => publish(session, reports, results(session, task, tested, ended.cost)),
         (None, Some(machine)) => Ok(detached(&task.begun, machine)),
         (None, None) => Err(Fault::new(FaultKind::Interrupted, "interrupted")),
     }
@@ -135,7 +171,8 @@ fn detached(begun: &Begun, machine: Machine) -> Ending {
     Ending { code: error::exit::DETACHED, summary, detached: Some(machine) }
 }
 
-fn results(session: &Session, task: TaskFile, ran: Ran, cost: Option<f64>) -> Results {
+fn results(session: &Session, task: TaskFile, tested: Tested, cost: Option<f64>) -> Results {
+    let Tested { ran, artifacts } = tested;
     let total = session.context.now().duration_since(session.started_at()).as_secs_f64();
     Results {
         id: session.id().clone(),
@@ -145,6 +182,7 @@ fn results(session: &Session, task: TaskFile, ran: Ran, cost: Option<f64>) -> Re
         image: task.image,
         source: ran.source,
         cost,
+        artifacts,
         runner: ran.runner,
         tests: ran.tests,
     }
@@ -157,10 +195,20 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
     session.say(report::terminal::summary(&results).trim_end());
     let screen = &session.context.screen;
     screen.message(&format!("Results: {}", session.dir.file(RunFile::Results).display()));
+    if let Some(found) = results.artifacts.as_ref().filter(|found| found.files > 0) {
+        screen.message(&format!("Artifacts: {} in {}", text::bytes(found.bytes), found.folder.display()));
+    }
     // Last: a file that cannot be written must not hide the verdict.
     reports.give(screen, &results)?;
-    let interrupted = session.stage.stop.is_cancelled();
-    let code = if interrupted { error::exit::INTERRUPTED } else { results.verdict.exit_code() };
+    let mut code = results.verdict.exit_code();
+    if let Some(fault) = results.artifacts.as_ref().and_then(Collected::fault) {
+        session.say(&error::render(&fault));
+        // Tests that failed or were lost are the worse news.
+        code = if code == error::exit::OK { error::exit_code(fault.kind) } else { code };
+    }
+    if session.stage.stop.is_cancelled() {
+        code = error::exit::INTERRUPTED;
+    }
     let counts = results.counts;
     let summary = format!(
         "{}: {} passed, {} failed, {} skipped, {} lost",

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::text;
 use crate::flow::collect::{Limits, collect as run};
+use crate::model::artifact::Collected;
 use crate::model::connection::Connection;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::{Fault, FaultKind};
@@ -42,35 +43,6 @@ pub struct Pattern {
 pub struct Wanted {
     /// The patterns, as they were given.
     pub patterns: Vec<Pattern>,
-}
-
-/// What came home.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Collected {
-    /// Files that came.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// The patterns that had to match and did not.
-    pub missing: Vec<String>,
-    /// What matched and could not be read.
-    pub unreadable: Vec<String>,
-}
-
-impl Collected {
-    /// What to tell, after everything else was told, of what did not come.
-    pub fn fault(&self) -> Option<Fault> {
-        let parts: Vec<String> = [("nothing matches", &self.missing), ("not readable for us", &self.unreadable)]
-            .into_iter()
-            .filter(|(_, names)| !names.is_empty())
-            .map(|(what, names)| format!("{what}: {}", names.join(", ")))
-            .collect();
-        (!parts.is_empty()).then(|| {
-            Fault::outside("not all artifacts could be fetched")
-                .because(parts.join("; "))
-                .hint("The others were. `--optional-artifact GLOB` lets a pattern match nothing.")
-        })
-    }
 }
 
 impl Wanted {
@@ -140,7 +112,7 @@ pub async fn collect(
     wanted: &Wanted,
     into: &Path,
 ) -> Result<Collected, Fault> {
-    let mut collected = Collected::default();
+    let mut collected = Collected { folder: into.to_owned(), ..Collected::default() };
     if wanted.is_empty() {
         return Ok(collected);
     }

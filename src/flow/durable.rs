@@ -174,6 +174,11 @@ impl Durable {
         Task::spawn(self, id, Begin::Follow, from)
     }
 
+    /// Whether a task has ended and its record is there.
+    pub async fn has_ended(&self, id: &TaskId) -> Result<bool, ConnectionError> {
+        Ok(self.ask(&self.request("record", id), REQUEST_LIMIT).await?.exit.success())
+    }
+
     /// Ends a task, by SIGTERM and then by SIGKILL; returns when nothing of it runs. One that was not started never will be.
     pub async fn cancel_task(&self, id: &TaskId) -> Result<(), Fault> {
         self.boot().await?;

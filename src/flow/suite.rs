@@ -20,7 +20,7 @@ use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
 use crate::model::outcome::{Exit, TestOutcome, TestResult, reconcile};
 use crate::model::suite::{Stepped, Suite};
-use crate::model::task::{Command, Offsets, TaskOutput};
+use crate::model::task::{Command, Offsets, TaskOutput, TaskRecord};
 
 /// Most bytes of a report that are read. A report of the 1,000 tests of Mercurial's suite with every difference in it
 /// takes a few MiB.
@@ -240,8 +240,13 @@ pub async fn finish(
         // It never ends; the runner's own end decides.
         never = following => match never {},
     };
-    let Some(runner) = runner else { return Ok(Finished::Detached) };
-    let took = Duration::try_from(stage.now().duration_since(begun.began_at)).unwrap_or_default();
+    let Some((runner, record)) = runner else { return Ok(Finished::Detached) };
+    // By the machine's clock where it says so: they may have ended long before anybody looked.
+    let took = match &record {
+        Some(record) => record.ended_at.duration_since(record.started_at),
+        None => stage.now().duration_since(begun.began_at),
+    };
+    let took = Duration::try_from(took).unwrap_or_default();
     let whole = match fetch(durable, suite.report_file()).await {
         Ok(report) => Some(report),
         Err(_) if matches!(runner, Exit::Lost(_)) && !stage.stop.is_cancelled() => {
@@ -273,18 +278,22 @@ async fn runner(
     durable: &Durable,
     begun: &Begun,
     output: &dyn TaskOutput,
-) -> Result<Option<Exit>, Fault> {
+) -> Result<Option<(Exit, Option<TaskRecord>)>, Fault> {
     let from = || {
         let (kept, base) = (output.offsets(), begun.log_base);
         let stdout = kept.stdout.saturating_sub(base.stdout);
         durable.follow_task(&begun.task, Offsets { stdout, stderr: kept.stderr.saturating_sub(base.stderr) })
     };
     let limit = Duration::try_from_secs_f64(begun.limit).unwrap_or(Duration::MAX);
-    let over = Duration::try_from(later(begun.began_at, limit).duration_since(stage.now())).unwrap_or_default();
+    let mut over = Duration::try_from(later(begun.began_at, limit).duration_since(stage.now())).unwrap_or_default();
+    // Whoever comes late finds what came in time. Where that cannot be asked, following tells why.
+    if over.is_zero() && durable.has_ended(&begun.task).await.unwrap_or(true) {
+        over = Duration::MAX;
+    }
     let mut task = from();
     let why = tokio::select! {
         biased;
-        ended = keep_output(stage, &mut task, output) => return ended.map(|()| Some(task.exit())),
+        ended = keep_output(stage, &mut task, output) => return ended.map(|()| Some((task.exit(), task.record().cloned()))),
         () = stage.detach.cancelled() => return Ok(None),
         () = stage.stop.cancelled() => "interrupted".to_owned(),
         () = tokio::time::sleep(over) => format!("waited {limit:?} for the tests to end"),
@@ -302,7 +311,7 @@ async fn runner(
     if let Ok(kept) = tokio::time::timeout(ENDING_LIMIT, ending).await {
         kept?;
     }
-    Ok(Some(Exit::Lost(why)))
+    Ok(Some((Exit::Lost(why), None)))
 }
 
 /// Keeps a task's output until its end.

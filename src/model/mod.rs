@@ -1,5 +1,6 @@
 //! Plain data, pure rules, and the traits that adapters implement. No I/O, no clock, no randomness.
 
+pub mod artifact;
 pub mod check;
 pub mod connection;
 pub mod event;

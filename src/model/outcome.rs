@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::artifact::Collected;
+
 /// How a command on a machine ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "value", rename_all = "lowercase")]
@@ -132,6 +134,9 @@ pub struct Results {
     pub source: String,
     /// What the machine cost, in US dollars; null where it cost nothing or that is not known.
     pub cost: Option<f64>,
+    /// What was brought home besides; none where nothing was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<Collected>,
     /// How the runner's process ended.
     pub runner: Exit,
     /// Every test, by name.

@@ -170,6 +170,12 @@ pub trait Provider: Send + Sync {
         true
     }
 
+    /// Whether a resource of a machine is in reach at all: one in another account or region is not.
+    fn is_here(&self, resource: &Resource) -> bool {
+        let _ = resource;
+        true
+    }
+
     /// Machines that are live, whoever made them, where a provider can tell; for people, and for no decision.
     async fn survey(&self) -> Result<Vec<Sighting>, Fault> {
         Ok(Vec::new())

@@ -61,6 +61,7 @@ pub(super) mod tests {
             image: "linux-dev-debian12 (0123456789ab)".into(),
             source: "baked 6.3.2 (a1b2c3)".into(),
             cost: Some(0.25),
+            artifacts: None,
             runner,
             tests,
         }

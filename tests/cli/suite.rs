@@ -227,3 +227,34 @@ fn the_work_folder_is_on_the_file_system_that_was_asked_for() {
     }
     place.assert_clean();
 }
+
+#[test]
+fn artifacts_come_home_of_tests_that_fail_and_of_those_that_were_left() {
+    let place = Place::whole();
+    let leaves =
+        "  $ mkdir -p /hgwork/out/deep\n  $ echo whole > /hgwork/out/deep/a.txt\n  $ echo x > \"/hgwork/out/b c\"\n";
+    let checkout =
+        mercurial::small(place.path(), &[("test-leaves.t", leaves), ("test-fails.t", "  $ echo one\n  two\n")]);
+    let patterns = ["--artifact", "out/**", "--optional-artifact", "none/*"];
+    // A pattern that had to match and did not is told, and the tests' own failure stays the exit code.
+    let done = place.run(&over(&checkout, &[&patterns[..], &["--artifact", "lost/*", "--json"]].concat())).expect(1);
+    let results = done.json();
+    let found = &results["artifacts"];
+    assert_eq!((&found["files"], &found["bytes"]), (&2.into(), &8.into()), "{results}");
+    assert_eq!(found["missing"], serde_json::json!(["lost/*"]));
+    let done = done.tells(&["not all artifacts could be fetched", "lost/*"]);
+    assert!(!done.stderr.contains("none/*"), "{}", done.stderr);
+    let home = place.state.join("runs").join(place.latest()).join("artifacts");
+    assert_eq!(std::fs::read_to_string(home.join("out/deep/a.txt")).unwrap(), "whole\n");
+    assert_eq!(std::fs::read_to_string(home.join("out/b c")).unwrap(), "x\n");
+    // Whoever attaches fetches what was asked for at the start.
+    let into = place.path().join("elsewhere");
+    let asked = [&["--detach", "--artifacts", into.to_str().unwrap(), "test-leaves.t"], &patterns[..]].concat();
+    place.run(&over(&checkout, &asked)).expect(0);
+    place.run(&["runs", "attach"]).expect(0).tells(&["Artifacts: ", "elsewhere"]);
+    assert_eq!(std::fs::read_to_string(into.join("out/deep/a.txt")).unwrap(), "whole\n");
+    // Alone it decides.
+    place.run(&over(&checkout, &["--artifact", "lost/*", "test-leaves.t"])).expect(3).tells(&["1 passed", "lost/*"]);
+    place.run(&over(&checkout, &["--artifact", "../x"])).expect(2);
+    place.assert_clean();
+}

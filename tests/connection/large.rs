@@ -12,7 +12,7 @@ use automation::model::machine::{Address, Machine};
 use super::connect;
 use crate::support::sshd::Sshd;
 
-#[path = "../../benches/relay.rs"]
+#[path = "../../benches/support/relay.rs"]
 mod relay;
 
 /// Longer than anything here takes beside a compiler.

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use automation::connection::SshConnector;
-use automation::flow::artifacts::{Collected, Wanted, collect};
+use automation::flow::artifacts::{Wanted, collect};
+use automation::model::artifact::Collected;
 use automation::model::connection::{Connection, Connector};
 
 use super::Events;
@@ -45,7 +46,13 @@ async fn what_matches_comes_home_and_what_is_missing_is_told() {
     let all: Wanted = serde_json::from_str(&serde_json::to_string(&all).unwrap()).unwrap();
     let events = Events::default();
     let got = collect(&events, connection.as_ref(), work.to_str().unwrap(), &all, &home).await.unwrap();
-    let expected = Collected { files: 5, bytes: 9, missing: vec!["none/*".to_owned()], unreadable: Vec::new() };
+    let expected = Collected {
+        folder: home.clone(),
+        files: 5,
+        bytes: 9,
+        missing: vec!["none/*".to_owned()],
+        unreadable: Vec::new(),
+    };
     assert_eq!(got, expected);
     let fault = got.fault().unwrap();
     assert!(fault.line().contains("none/*") && !fault.line().contains("optional"), "{}", fault.line());

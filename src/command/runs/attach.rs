@@ -114,7 +114,7 @@ impl Drive<'_> {
         let suite = LinuxTests::for_checks(session.context.ssh()?);
         let (folder, clean) = (&task.begun.folder, suite.clean(&task.begun.folder));
         let ended = lease::attach(&session.stage, machine, folder, Some(&clean), async |machine, durable| {
-            follow(&session, machine, durable, &suite, &task.begun).await
+            follow(&session, machine, durable, &suite, &task).await
         })
         .await;
         let result = conclude(&session, self.reports, Some(task), ended);
@@ -148,12 +148,12 @@ fn gone(context: &Context, record: RunRecord) -> Result<Fault, Fault> {
         .hint(format!("`{log}` prints what came before that.")))
 }
 
-/// Refuses a machine that its provider, as it is set up here, would not meet: it must not pass for gone.
+/// Refuses a machine that is out of reach of its provider as it is set up here: it must not pass for gone.
 pub async fn visible(context: &Context, machine: &Machine) -> Result<(), Fault> {
     let filter = ResourceFilter { machine: Some(machine.id.clone()), open: true, ..ResourceFilter::default() };
     let rows: Vec<Resource> = context.journal.resources(&filter)?;
     let provider = context.provider(machine.provider).await?;
-    if rows.iter().all(|row| provider.sees(row)) {
+    if rows.iter().all(|row| provider.is_here(row)) {
         return Ok(());
     }
     let hint = match machine.provider {

@@ -441,12 +441,15 @@ impl Provider for Ec2Provider {
     fn sees(&self, resource: &Resource) -> bool {
         use ResourceKind::{Instance, NetworkInterface, SpotRequest, Volume};
         let kind = matches!(resource.kind, Instance | Volume | NetworkInterface | SpotRequest);
-        let here = |name: RowName| name.account == self.account && name.region.as_ref() == Some(&self.config.region);
         let age = Timestamp::now().duration_since(resource.planned_at);
         // One with a locator was told of by the launch, so only the look may have come too early.
         let least = if resource.locator.is_some() { release::UNKNOWN_LIMIT } else { release::TURNS_UP };
-        let is_old_enough = age.unsigned_abs() >= least;
-        kind && is_old_enough && resource.name.parse().is_ok_and(here)
+        kind && age.unsigned_abs() >= least && self.is_here(resource)
+    }
+
+    fn is_here(&self, resource: &Resource) -> bool {
+        let here = |name: RowName| name.account == self.account && name.region.as_ref() == Some(&self.config.region);
+        resource.name.parse().is_ok_and(here)
     }
 
     async fn survey(&self) -> Result<Vec<Sighting>, Fault> {

@@ -335,7 +335,19 @@ fn grants(command: &str) -> Vec<&'static Grant> {
         // Whoever makes a machine bakes its image first where there is none.
         "bootstrap-linux-dev" | "image" | "machine" | "run-tests-linux" => [&MACHINES.concat(), IMAGES].concat(),
         // Whoever attaches to a run tells its cost, and releases its machine; from another address it is let in first.
-        "runs" => vec![&IDENTITY, &LOOK, &CHOOSE, &END, &GROUP, &GROUP_IN, &RULES, &RULES_NEW, &RULES_RENEW, &TAG],
+        "runs" => vec![
+            &IDENTITY,
+            &LOOK,
+            &LOOK_AROUND,
+            &CHOOSE,
+            &END,
+            &GROUP,
+            &GROUP_IN,
+            &RULES,
+            &RULES_NEW,
+            &RULES_RENEW,
+            &TAG,
+        ],
         "terminate-ec2-instances" => vec![&IDENTITY, &LOOK, &END, &END_NAMED],
         "purge-ec2-resources" => {
             vec![&IDENTITY, &LOOK, &LOOK_AROUND, &END, &END_NAMED, &REMOVE, &LIST_ROLES, &ROLE_LOOK, &REMOVE_ROLES]

@@ -1,0 +1,49 @@
+//! A state directory of a bench, with a run that is under way and machines that were not made by it.
+
+use std::path::Path;
+
+use automation::base::id::RunId;
+use automation::cli::Globals;
+use automation::command::context::Context;
+use automation::model::machine::Machine;
+use automation::model::run::{RunRecord, RunState};
+
+/// Opens it, making it where it is not there.
+pub fn open(state: &Path, provider: Option<&str>) -> Context {
+    let globals = Globals {
+        state_path: Some(state.to_owned()),
+        provider: provider.map(str::to_owned),
+        host: None,
+        identity: None,
+        images: None,
+        grace: None,
+        #[cfg(feature = "ec2")]
+        ec2: Default::default(),
+    };
+    Context::open(&globals, vec!["bench".to_owned()]).unwrap()
+}
+
+/// A run of the present process.
+pub fn record(context: &Context, run: &RunId) -> RunRecord {
+    RunRecord {
+        id: run.clone(),
+        command: "bench".to_owned(),
+        arguments: Vec::new(),
+        owner: context.owner.clone(),
+        driver: automation::state::process::current().unwrap(),
+        state: RunState::Running,
+        started_at: context.now(),
+        ended_at: None,
+        exit_code: None,
+        summary: None,
+    }
+}
+
+/// Writes machines of one run down, as `machine up` would.
+#[allow(dead_code, reason = "the bench that makes its machines has no use for it")]
+pub fn store(state: &Path, machines: &[Machine]) {
+    let context = open(state, None);
+    let Some(first) = machines.first() else { return };
+    context.journal.store_run(&record(&context, &first.run)).unwrap();
+    machines.iter().for_each(|machine| context.journal.store_machine(machine).unwrap());
+}

@@ -187,17 +187,19 @@ SIZES
     printf '%20d\n' "$most" 1<>"$dir/memory"
 }
 
-# Waits for the task; sets `status`. Being told to stop ends the task first.
+# Waits for the task; sets `status`. Being told to stop, which may come before this, ends the task first.
 wait_for_task() {
     while :; do
-        stopping=
+        if [ -n "$stopping" ]; then
+            stopping=
+            { read -r seconds <"$dir/grace"; } 2>/dev/null
+            end_members "${seconds:-10}"
+        fi
         wait "$task"
         now=$?
         # A wait that was cut short by the signal says 127 or more than 128; a task that was waited for already gives 127.
         [ -n "${status-}" ] && [ "$now" -eq 127 ] || status=$now
         [ -n "$stopping" ] || break
-        { read -r seconds <"$dir/grace"; } 2>/dev/null
-        end_members "${seconds:-10}"
     done
 }
 
@@ -216,9 +218,9 @@ judge() {
 
 # DIR CAP COMMAND...
 supervise() {
-    dir=$1 cap=$2 id=${1##*/} cancelled=false status=
+    dir=$1 cap=$2 id=${1##*/} cancelled=false stopping='' status=''
     shift 2
-    # While the signal is on its way to a wait, nothing is lost: the task is ended either way.
+    # It may come before there is anything to wait for.
     trap 'cancelled=true stopping=yes' TERM
     trap '' HUP
     printf '%d\n' "$$" 1<>"$dir/pid"
@@ -340,7 +342,7 @@ watch_input() {
 
 # DIR SECONDS
 cancel() {
-    dir=$1 id=${1##*/} task=
+    dir=$1 id=${1##*/} task='' pid=''
     # From now on a start that is still on its way comes too late.
     if mkdir -m 0700 -- "$dir" 2>/dev/null; then
         : >"$dir/never"
@@ -353,15 +355,17 @@ cancel() {
         exit 0
     fi
     printf '%d\n' "$2" 1<>"$dir/grace"
-    # The lock is held, so that the number is the supervisor's, as soon as it has written it.
-    tries=0 pid=
-    while [ -z "$pid" ] && [ "$tries" -lt 50 ]; do
-        read -r pid <"$dir/pid"
-        [ -n "$pid" ] || sleep 0.02
-        tries=$((tries + 1))
+    # As long as the lock is held the number is the supervisor's, once it has written it. It is told until it has ended: a signal that
+    # comes between its look and its wait is lost.
+    tries=$((($2 + 20) * 4))
+    until
+        { read -r pid <"$dir/pid"; } 2>/dev/null
+        [ -z "$pid" ] || kill -s TERM "$pid" 2>/dev/null
+        flock -s -w 0.25 "$dir/lock" true
+    do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || exit 86
     done
-    kill -s TERM "$pid" 2>/dev/null
-    flock -s -w "$(($2 + 20))" "$dir/lock" true || exit 86
 }
 
 [ $# -gt 0 ] || set -- none

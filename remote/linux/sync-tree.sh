@@ -90,7 +90,7 @@ apply() {
     trap 'exit 1' HUP INT TERM
     stage=$keep/stage.$$
     mkdir -- "$stage" || exit 1
-    tar -xpmf - -b 128 --no-same-owner -C "$stage" || exit 1
+    tar -xpmf - -b 128 --no-same-owner --delay-directory-restore -C "$stage" || exit 1
     [ -e "$stage/whole" ] || fail 'the archive broke off'
     find "$stage/tree" -type f -printf '%s %i %T@ %P\0' >"$stage/fresh" || exit 1
     # The clock of files moves every 10 ms at the slowest: what others write from now on has another time than what came.

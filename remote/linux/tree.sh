@@ -40,7 +40,7 @@ unpack() {
     mkdir -- "$stage" || exit 1
     trap clean EXIT
     trap 'exit 1' HUP INT TERM
-    tar -xpmf - -b 128 --no-same-owner -C "$stage" || exit 1
+    tar -xpmf - -b 128 --no-same-owner --delay-directory-restore -C "$stage" || exit 1
     [ -e "$stage/whole" ] || fail 'the archive broke off'
     if [ -n "$there" ]; then
         # Every name changes from the old file to the whole new one at once.

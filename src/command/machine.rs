@@ -26,8 +26,14 @@ pub enum Command {
     /// Run a command on one machine or many; its output and exit status come through apart
     Exec(exec::ExecArgs),
     /// Copy files and folders to or from a machine
+    ///
+    /// One side is a path here, the other `ID:PATH` on a machine. Like `cp -r`: into TO where TO is a folder, to the name TO
+    /// otherwise. A large file that was cut goes on where it stopped when the same copy is made again.
     Cp(copy::Args),
     /// Make a folder on a machine equal to one here, sending only what differs
+    ///
+    /// What differs is decided by size and content. What an earlier sync put there and is not here any more is removed;
+    /// everything else that is there stays.
     Sync(sync::Args),
     /// End machines and remove all that belongs to them
     Down(down::Args),

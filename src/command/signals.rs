@@ -8,9 +8,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::command::error::exit;
-use crate::model::fault::Fault;
+use crate::model::fault::{Fault, FaultKind};
 use crate::ui::choice::{self, Choice};
 use crate::ui::{self, Screen};
+
+/// How long what was given up may take to put away its half things on the machine.
+const TIDYING: Duration = Duration::from_millis(500);
 
 /// How long an answer is waited for.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -144,6 +147,25 @@ pub fn watch_saying(stop: CancellationToken, doing: &'static str, second: String
         leave(&second);
     });
     Ok(())
+}
+
+/// Does work that is not a run and makes nothing but files; a signal gives it up. `left` says what stays then.
+pub async fn until_signal<T>(work: impl Future<Output = Result<T, Fault>>, left: &str) -> Result<T, Fault> {
+    let mut signals = Signals::listen()?;
+    let done = tokio::select! {
+        done = work => Some(done),
+        _ = signals.next() => None,
+    };
+    match done {
+        Some(done) => done,
+        None => {
+            tokio::select! {
+                () = tokio::time::sleep(TIDYING) => {}
+                _ = signals.next() => {}
+            }
+            Err(Fault::new(FaultKind::Interrupted, "interrupted").hint(left))
+        }
+    }
 }
 
 fn leave(why: &str) {

@@ -40,10 +40,25 @@ pub struct TaskFile {
     pub fetch: Fetch,
 }
 
-/// Tests that were followed to their end, and what was brought home.
+/// Tests that were followed to their end, and what was brought home; the content of `tested.json`, from which whoever comes after a
+/// driver that died while it released the machine learns what they came to.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Tested {
     ran: Ran,
     artifacts: Option<Collected>,
+}
+
+impl Tested {
+    /// Writes it into the folder of a run.
+    fn write(&self, dir: &RunDir) -> Result<(), Fault> {
+        let text = serde_json::to_vec(self).map_err(|e| Fault::infrastructure("cannot write JSON").because(e))?;
+        dir.write(RunFile::Tested, &text)
+    }
+
+    /// What an earlier driver knew before it released the machine; a file that cannot be read is as good as none.
+    pub fn read(dir: &RunDir) -> Option<Self> {
+        serde_json::from_slice(&dir.read(RunFile::Tested).ok()??).ok()
+    }
 }
 
 impl TaskFile {
@@ -111,10 +126,18 @@ pub async fn follow(
     task: &TaskFile,
 ) -> Result<After<Option<Tested>>, Fault> {
     let (stage, output) = (&session.stage, session.output());
+    if let Some(tested) = Tested::read(&session.dir) {
+        return Ok(After::Release(Some(tested)));
+    }
     match suite::finish(stage, machine, durable, suite, &task.begun, &output).await {
         Ok(Finished::Ran(ran)) => {
             let artifacts = fetch(session, durable, suite, task).await;
-            Ok(After::Release(Some(Tested { ran, artifacts })))
+            let tested = Tested { ran, artifacts };
+            // Releasing takes a while; a driver that dies in it must not lose what is known.
+            if let Err(fault) = tested.write(&session.dir) {
+                stage.tell(Event::Warning(fault.line()));
+            }
+            Ok(After::Release(Some(tested)))
         }
         Ok(Finished::Detached) => Ok(After::Detach(None)),
         Err(fault) if stage.stop.is_cancelled() => Err(fault),

@@ -173,7 +173,9 @@ impl LocalPartial {
         let same = || {
             std::fs::symlink_metadata(&path).is_ok_and(|there| (there.dev(), there.ino()) == (found.dev(), found.ino()))
         };
-        if found.is_file() && lock(&file) && same() {
+        // Where others may write, one of theirs would stay theirs under the final name.
+        let own = found.uid() == rustix::process::geteuid().as_raw() && found.nlink() == 1;
+        if found.is_file() && own && lock(&file) && same() {
             return Ok((Self { path, kept: true }, file, found.len() > 0));
         }
         Self::create(local).map(|(partial, file)| (partial, file, false))

@@ -56,7 +56,7 @@ const ROOM_LIMIT: Duration = Duration::from_secs(15 * 60);
 const ROOM_PAUSE: Duration = Duration::from_secs(3);
 
 /// What a run on a machine came to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ran {
     /// Every test, once.
     pub tests: Vec<TestResult>,
@@ -392,6 +392,7 @@ pub async fn remove_folder(connection: &dyn Connection, folder: &str) -> Result<
         return Ok(());
     }
     let said = String::from_utf8_lossy(&removed.stderr).trim().to_owned();
+    let said = if said.is_empty() { removed.exit.to_string() } else { said };
     Err(Fault::infrastructure(format!("cannot remove `{folder}` on the machine")).because(said))
 }
 

@@ -36,7 +36,7 @@ pub struct Wanted {
     pub from: PathBuf,
     /// The folder on the machine; made where it is missing, in a folder that is there.
     pub to: String,
-    /// Most entries that may be removed.
+    /// Most entries that may be removed; a dry run shows them all.
     pub max_delete: usize,
     /// Only say what would be done.
     pub dry_run: bool,
@@ -90,7 +90,7 @@ pub async fn sync(
     }
     let plan = plan::make(&here, &there)?;
     let done = done(&plan, &here, wanted);
-    if plan.deletes() > wanted.max_delete {
+    if plan.deletes() > wanted.max_delete && !wanted.dry_run {
         let message = format!(
             "this would remove {} entries from `{}`, more than {}; nothing was sent",
             plan.deletes(),

@@ -22,6 +22,8 @@ pub enum RunFile {
     Index,
     /// The task that runs on a machine, as JSON: all that another process needs to follow it.
     Task,
+    /// What the tests came to, as JSON: known before the machine is released.
+    Tested,
     /// The steps of the run, a line each, with UTC times.
     Events,
     /// The results, as JSON.
@@ -37,6 +39,7 @@ impl RunFile {
             Self::Output => "output.log",
             Self::Index => "output.index",
             Self::Task => "task.json",
+            Self::Tested => "tested.json",
             Self::Events => "events.log",
             Self::Results => "results.json",
             Self::Junit => "junit.xml",

@@ -54,12 +54,17 @@ impl World {
         self.start(arguments).end()
     }
 
-    /// Runs `command` where nothing is allowed but what `iam-policy` prints for it.
-    fn strictly(&self, command: &str, arguments: &[&str]) -> Done {
+    /// Starts `command` where nothing is allowed but what `iam-policy` prints for it.
+    pub fn start_strictly(&self, command: &str, arguments: &[&str]) -> Running {
         let allowed: Vec<&str> = policy::actions(command).into_iter().collect();
         self.aws.control.strict(&allowed);
         self.aws.control.clear_log();
-        let done = self.begin(&[&[command], arguments].concat()).end_within(BAKE_LIMIT);
+        self.begin(&[&[command], arguments].concat())
+    }
+
+    /// Runs `command` in the same way to its end.
+    fn strictly(&self, command: &str, arguments: &[&str]) -> Done {
+        let done = self.start_strictly(command, arguments).end_within(BAKE_LIMIT);
         assert_eq!(self.aws.control.violations(), Vec::<String>::new(), "`iam-policy {command}` lacks them");
         done
     }
@@ -102,11 +107,16 @@ fn the_main_job_runs_on_an_image_that_was_baked_in_the_account() {
     let mut command = world.place.command(&["runs", "attach", &run, "--json", "--aws-region", "eu-west-1"]);
     command.envs(world.aws.environment());
     Running::start(command).end().expect(3).tells(&["cannot be seen from here"]);
-    let done = world.strictly("runs", &["attach", &run, "--json"]).expect(0);
+    // Nor be where it was when it began.
+    world.aws.control.move_callers("203.0.113.8".parse().unwrap());
+    let done = world.strictly("runs", &["attach", &run, "--json"]).expect(0).tells(&["Letting 203.0.113.8/32 reach"]);
     assert_eq!(done.json()["verdict"], "passed");
     world.assert_clean();
     world.strictly("bootstrap-linux-dev", &["--distros", "debian12"]).expect(0);
     assert_eq!(world.aws.control.count("ec2:RunInstances"), 0, "an image of equal fingerprint is used");
+    super::lines::end_under_a_run(&world);
+    super::lines::boot_under_a_run(&world);
+    super::lines::break_under_a_run(&world);
     let purged = world.strictly("purge-ec2-resources", &["--json"]).expect(0).json();
     assert!(purged.as_array().unwrap().iter().all(|item| item["fate"] == "gone"), "{purged}");
     let left = world.strictly("purge-ec2-resources", &["--dry-run", "--json"]).expect(0).json();

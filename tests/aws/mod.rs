@@ -5,6 +5,7 @@ mod emulator;
 mod first_boot;
 mod images;
 mod launch;
+mod lines;
 mod machines;
 mod policy;
 mod prices;

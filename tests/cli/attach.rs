@@ -194,6 +194,37 @@ fn a_run_whose_driver_was_killed_goes_on_at_the_exact_byte() {
 }
 
 #[test]
+fn a_driver_that_dies_while_it_releases_the_machine_loses_no_verdict() {
+    let story = Story::new();
+    let driver = story.talking(&["--grace", "5m"]);
+    let run = story.place.latest();
+    story.go();
+    driver.wait_for("Releasing ");
+    kill(driver);
+    end_machines(&story.place.state);
+    story.place.run(&["runs", "attach", &run]).expect(0).tells(&["PASSED: 1 test", "Nothing is left behind"]);
+    story.place.assert_clean();
+}
+
+#[test]
+fn what_a_driver_knew_when_it_was_killed_counts_where_its_machine_is_gone() {
+    let story = Story::new();
+    let running = story.talking(&[]);
+    story.go();
+    running.end_within(LIMIT).expect(0);
+    let run = story.place.latest();
+    // As a driver leaves it that dies between the end of its machine and its last word.
+    let journal = rusqlite::Connection::open(story.place.state.join("journal.db")).unwrap();
+    journal
+        .execute("UPDATE runs SET state = 'running', ended_at = NULL, exit_code = NULL, summary = NULL", [])
+        .unwrap();
+    drop(journal);
+    std::fs::remove_file(story.folder(&run).join("results.json")).unwrap();
+    story.place.run(&["runs", "attach", &run]).expect(0).tells(&["1 passed", "Nothing is left behind"]);
+    story.passed(&run);
+}
+
+#[test]
 fn of_two_that_attach_one_drives_and_the_other_takes_over() {
     let story = Story::new();
     let run = story.detached(&[]);

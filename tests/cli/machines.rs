@@ -115,6 +115,12 @@ fn folders_travel_both_ways() {
     std::fs::set_permissions(tree.join("program"), std::fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::symlink("program", tree.join("link")).unwrap();
     std::os::unix::fs::symlink("nowhere", tree.join("dangling")).unwrap();
+    // The machine's user may not write there, unlike root.
+    let mode = |path: &str, mode| std::fs::set_permissions(tree.join(path), PermissionsExt::from_mode(mode)).unwrap();
+    std::fs::create_dir_all(tree.join("closed/deep")).unwrap();
+    std::fs::write(tree.join("closed/deep/file"), "x").unwrap();
+    mode("closed/deep", 0o555);
+    mode("closed", 0o500);
     for number in 0..200 {
         std::fs::write(tree.join("a folder/deep").join(number.to_string()), number.to_string()).unwrap();
     }
@@ -138,6 +144,41 @@ fn folders_travel_both_ways() {
     let denied = place.run(&["machine", "cp", file.to_str().unwrap(), &format!("{id}:/root/x")]);
     assert!(denied.code() != 0 && denied.stderr.contains("/root/x"), "{denied:?}");
     place.run(&["machine", "cp", "a", "b"]).expect(2);
+    mode("closed", 0o755);
+    place.run(&["machine", "down", &id]).expect(0);
+    place.assert_clean();
+}
+
+#[test]
+fn a_folder_whose_copy_is_interrupted_leaves_nothing_here() {
+    let place = Place::small();
+    let id = place.up(&[]);
+    place.exec(&id, &["sh", "-c", "mkdir /tmp/tree && head -c 300M /dev/urandom >/tmp/tree/file"]).expect(0);
+    let back = place.path().join("back");
+    let start = || place.start(&["machine", "cp", &format!("{id}:/tmp/tree"), back.to_str().unwrap()]);
+    let left = || {
+        let names = std::fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().contains("hg-partial")).collect::<Vec<_>>()
+    };
+    let begun = |before: &[std::ffi::OsString]| {
+        let end = Instant::now() + Duration::from_secs(60);
+        while left().is_empty() || left() == before {
+            assert!(Instant::now() < end, "the copy does not begin");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let killed = start();
+    begun(&[]);
+    killed.signal(rustix::process::Signal::KILL);
+    killed.end_within(Duration::from_secs(60));
+    let before = left();
+    assert_eq!(before.len(), 1);
+    // What the killed one left is removed by the next.
+    let interrupted = start();
+    begun(&before);
+    interrupted.signal(rustix::process::Signal::INT);
+    interrupted.end_within(Duration::from_secs(60)).expect(130).tells(&["interrupted", "hint:"]);
+    assert!(left().is_empty() && !back.exists(), "{:?}", left());
     place.run(&["machine", "down", &id]).expect(0);
     place.assert_clean();
 }
@@ -376,7 +417,7 @@ fn trees_are_copied_and_synchronised_by_any_name() {
     std::fs::remove_dir_all(tree.join("a b")).unwrap();
     place.exec(&id, &["touch", "/tmp/synced/theirs"]).expect(0);
     sync(&["--max-delete", "1"]).expect(2).tells(&["remove 2 entries", "nothing was sent", "hint:"]);
-    let dry = sync(&["--dry-run"]).expect(0).json();
+    let dry = sync(&["--dry-run", "--max-delete", "1"]).expect(0).json();
     assert_eq!((numbers(&dry), &dry["to_send"][0], &dry["to_delete"][1]), ([1, 2, 1, 0], &"new".into(), &"a b".into()));
     assert_eq!(numbers(&sync(&[]).expect(0).json()), [1, 2, 1, 0]);
     assert_eq!(place.exec(&id, &["ls", "/tmp/synced"]).expect(0).text(), "new\ntheirs\n");

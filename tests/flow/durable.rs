@@ -448,6 +448,27 @@ fn a_start_that_was_cut_off_never_happens() {
 }
 
 #[test]
+fn a_task_that_is_cancelled_while_it_starts_ends() {
+    for shell in ["dash", "bash"] {
+        let dir = tempfile::tempdir().unwrap();
+        // What stands between the supervisor's number and its first wait takes long.
+        let slow = dir.path().join("date");
+        std::fs::write(&slow, "#!/bin/sh\nsleep 0.5\nPATH=${PATH#*:}\nexec date \"$@\"\n").unwrap();
+        std::fs::set_permissions(&slow, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+        let place = dir.path().join("t").to_str().unwrap().to_owned();
+        let mut launch = Local::new(shell);
+        launch.args([SCRIPT, "launch", &place, "1024", "-", "--", "sleep", "30"]).env("PATH", path);
+        assert!(launch.stdin(std::process::Stdio::null()).status().unwrap().success());
+        assert_eq!(supervise(shell, &["cancel", &place, "1"]).status.code(), Some(0), "{shell}");
+        let record = supervise(shell, &["record", &place]);
+        let record: TaskRecord = serde_json::from_slice(&record.stdout).unwrap();
+        assert!(record.cancelled && record.exit == Exit::Signal("TERM".into()), "{shell}: {record:?}");
+        nothing_lives_soon(&place);
+    }
+}
+
+#[test]
 fn following_ends_with_standard_input_and_leaves_nothing_but_the_task() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("t").to_str().unwrap().to_owned();

@@ -1,6 +1,7 @@
 //! What tests order and what they read: delays, refusals, cut replies; the log of calls and what was not allowed.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -80,6 +81,8 @@ pub struct Conditions {
     pub expired: bool,
     /// Whether prices can be had.
     pub prices: bool,
+    /// From where callers are told that they call; without, from where they do.
+    pub caller: Option<IpAddr>,
 }
 
 impl Default for Conditions {
@@ -92,6 +95,7 @@ impl Default for Conditions {
             terminating: Duration::from_millis(100),
             expired: false,
             prices: true,
+            caller: None,
         }
     }
 }
@@ -182,6 +186,13 @@ impl Control {
         self.state().conditions.clone()
     }
 
+    /// Callers have another address from now on, as a laptop in another network: their lines stall, and nobody answers them
+    /// until a rule was made that lets this address in.
+    pub fn move_callers(&self, to: IpAddr) {
+        self.set(|conditions| conditions.caller = Some(to));
+        self.lines.shut_out();
+    }
+
     /// From now on a call outside of `allowed` (`service:Action`) is refused, and kept as a violation.
     pub fn strict(&self, allowed: &[&str]) {
         self.state().allowed = Some(allowed.iter().map(|name| (*name).to_owned()).collect());
@@ -270,9 +281,14 @@ impl Control {
 
     /// Writes down how a call was answered.
     pub fn answered(&self, number: usize, status: u16) {
-        if let Some(logged) = self.state().log.get_mut(number) {
-            logged.status = status;
-            logged.answered = Some(Instant::now());
+        let mut state = self.state();
+        let caller = state.conditions.caller.map(|caller| format!("{caller}/32"));
+        let Some(logged) = state.log.get_mut(number) else { return };
+        logged.status = status;
+        logged.answered = Some(Instant::now());
+        let admits = logged.name == "ec2:AuthorizeSecurityGroupIngress" && status == 200;
+        if admits && caller.is_some_and(|caller| logged.call.params.values().any(|value| *value == caller)) {
+            self.lines.let_in();
         }
     }
 

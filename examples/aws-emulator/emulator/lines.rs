@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -24,17 +25,22 @@ struct State {
     refusing: bool,
 }
 
+/// How long a caller that is not let in waits before it is forgotten; longer than any waits.
+const SHUT_OUT_LIMIT: Duration = Duration::from_secs(600);
+
 /// Orders for lines; shared by the bridges and the tests.
 #[derive(Debug, Clone)]
 pub struct Lines {
     state: Arc<Mutex<State>>,
     /// Counts the orders to break what is there, with the fault of the last.
     now: watch::Sender<(u64, Fault)>,
+    /// Whether callers are kept out: nobody answers them.
+    shut: watch::Sender<bool>,
 }
 
 impl Default for Lines {
     fn default() -> Self {
-        Self { state: Arc::default(), now: watch::Sender::new((0, Fault::Close)) }
+        Self { state: Arc::default(), now: watch::Sender::new((0, Fault::Close)), shut: watch::Sender::new(false) }
     }
 }
 
@@ -67,6 +73,23 @@ impl Lines {
     /// From now on lines to come are closed at once, or are not any more.
     pub fn refuse(&self, refuse: bool) {
         self.state().refusing = refuse;
+    }
+
+    /// Stalls every line that is there, and lets nobody in, as a security group does that lacks the caller's address.
+    pub fn shut_out(&self) {
+        self.shut.send_replace(true);
+        self.break_all(Fault::Stall);
+    }
+
+    /// Lets callers in again, also those that wait.
+    pub fn let_in(&self) {
+        self.shut.send_replace(false);
+    }
+
+    /// Ends when callers are let in; `false` when that takes too long.
+    pub async fn until_let_in(&self) -> bool {
+        let mut shut = self.shut.subscribe();
+        matches!(tokio::time::timeout(SHUT_OUT_LIMIT, shut.wait_for(|shut| !shut)).await, Ok(Ok(_)))
     }
 
     /// How many lines were broken so far.

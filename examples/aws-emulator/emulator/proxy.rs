@@ -55,6 +55,7 @@ impl Proxy {
         let mut stream = BufReader::new(stream);
         while let Some(request) = http::read_request(&mut stream).await? {
             if request.method == "GET" && request.path == "/checkip" {
+                let caller = self.control.conditions().caller.unwrap_or(caller);
                 http::write_response(&mut stream, &Response::new(200, "text/plain", format!("{caller}\n"))).await?;
                 continue;
             }

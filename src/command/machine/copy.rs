@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::text;
 use crate::command::context::Context;
+use crate::command::signals;
 use crate::flow::collect::{SMALL, collect};
 use crate::model::connection::{Connection, Totals};
 use crate::model::event::{Event, Sink};
@@ -14,14 +15,11 @@ use crate::model::fault::Fault;
 use crate::model::task::Command;
 
 /// Copy files and folders to or from a machine.
-///
-/// One side is a path here, the other `ID:PATH` on a machine. Like `cp -r`: into TO where TO is a folder, to the name TO
-/// otherwise.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to copy
+    /// What to copy: a path here, or `ID:PATH`
     from: OsString,
-    /// Where to
+    /// Where to: `ID:PATH`, or a path here
     to: OsString,
     /// Print what was moved as JSON
     #[arg(long)]
@@ -57,23 +55,25 @@ pub(super) fn side(text: &OsStr) -> Result<Side, Fault> {
     Ok(Side::There { machine: machine.to_owned(), path: path.to_owned() })
 }
 
+/// The connection of a copy, once there is one.
+type Held = std::sync::OnceLock<Box<dyn Connection>>;
+
 /// Copies.
 pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let began = std::time::Instant::now();
     let shown = |path: &OsStr| path.to_string_lossy().into_owned();
     context.screen.event(Event::Step(format!("Copying {} to {}", shown(&args.from), shown(&args.to))));
-    let totals = match (side(&args.from)?, side(&args.to)?) {
-        (Side::Here(from), Side::There { machine, path }) => upload(context, &from, &machine, &path).await?,
-        (Side::There { machine, path }, Side::Here(to)) => {
-            let connection = super::connect(context, &super::find(context, &machine)?).await?;
-            let moved = AtomicU64::new(0);
-            let progress = told(context, &moved, None);
-            let totals = connection.download(&path, &into_local(&path, to)?, &progress).await?;
-            connection.close().await;
-            totals
+    // Outlives a copy that is given up, whose half file on the machine is removed over it.
+    let held = Held::new();
+    let copying = async {
+        match (side(&args.from)?, side(&args.to)?) {
+            (Side::Here(from), Side::There { machine, path }) => upload(context, &held, &from, &machine, &path).await,
+            (Side::There { machine, path }, Side::Here(to)) => download(context, &held, &machine, &path, to).await,
+            _ => Err(Fault::usage("one side must be a path here, the other `ID:PATH` on a machine")),
         }
-        _ => return Err(Fault::usage("one side must be a path here, the other `ID:PATH` on a machine")),
     };
+    let totals =
+        signals::until_signal(copying, "Make the same copy again: a large file goes on where it was cut.").await?;
     tell(context, args, totals, began.elapsed());
     Ok(0)
 }
@@ -86,7 +86,16 @@ fn told<'a>(context: &'a Context, moved: &'a AtomicU64, total: Option<u64>) -> i
     }
 }
 
-async fn upload(context: &Context, from: &Path, machine: &str, to: &str) -> Result<Totals, Fault> {
+async fn download(context: &Context, held: &Held, machine: &str, from: &str, to: PathBuf) -> Result<Totals, Fault> {
+    let connection = super::connect(context, &super::find(context, machine)?).await?;
+    let connection = held.get_or_init(|| connection);
+    let moved = AtomicU64::new(0);
+    let totals = connection.download(from, &into_local(from, to)?, &told(context, &moved, None)).await?;
+    connection.close().await;
+    Ok(totals)
+}
+
+async fn upload(context: &Context, held: &Held, from: &Path, machine: &str, to: &str) -> Result<Totals, Fault> {
     if !from.exists() && !from.is_symlink() {
         return Err(Fault::usage(format!("there is no `{}`", from.display())));
     }
@@ -95,6 +104,7 @@ async fn upload(context: &Context, from: &Path, machine: &str, to: &str) -> Resu
     let (connection, total) =
         tokio::join!(super::connect(context, &machine), tokio::task::spawn_blocking(move || size(&sized)));
     let connection = connection?;
+    let connection = held.get_or_init(|| connection);
     let moved = AtomicU64::new(0);
     let progress = told(context, &moved, total.ok());
     let totals = match into_remote(connection.as_ref(), from, to).await? {

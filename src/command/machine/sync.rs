@@ -5,14 +5,12 @@ use std::ffi::OsString;
 use crate::base::text;
 use crate::command::context::Context;
 use crate::command::machine::copy::{Side, side};
+use crate::command::signals;
 use crate::flow::sync::{Done, Wanted, sync};
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 
 /// Make a folder on a machine equal to one here, sending only what differs.
-///
-/// What differs is decided by size and content. What an earlier sync put there and is not here any more is removed; everything else
-/// that is there stays.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The folder here
@@ -45,7 +43,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let machine = super::find(context, &machine)?;
     let wanted = Wanted { from, to, max_delete: args.max_delete, dry_run: args.dry_run };
     context.screen.event(Event::Step(format!("Synchronising {} to {}", wanted.from.display(), wanted.to)));
-    let done = sync(super::connect(context, &machine), context.screen.as_ref(), &wanted).await?;
+    let syncing = sync(super::connect(context, &machine), context.screen.as_ref(), &wanted);
+    let done = signals::until_signal(syncing, "Run it again: what was not done yet is done then.").await?;
     if args.json {
         context.screen.json(&done);
     } else {

@@ -6,8 +6,8 @@ use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::runs::viewer::Viewer;
 use crate::command::session::Session;
-use crate::command::testing::{Reports, TaskFile, conclude, follow};
-use crate::flow::lease;
+use crate::command::testing::{Reports, TaskFile, Tested, conclude, follow};
+use crate::flow::lease::{self, Ended};
 use crate::model::event::Event;
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
@@ -103,7 +103,9 @@ impl Drive<'_> {
     pub async fn run(&self, context: Context, record: RunRecord, driving: Lock) -> Result<i32, Fault> {
         let task = TaskFile::read(&context.state.run(&record.id)?)?;
         let task = task.ok_or_else(|| never_began(&context, &record))?;
-        let Some(machine) = machine_of(&context, &task)? else { return Err(gone(&context, record)?) };
+        let Some(machine) = machine_of(&context, &task)? else {
+            return self.without_machine(context, record, driving, task).await;
+        };
         visible(&context, &machine).await?;
         let session = Session::resume(context, record, machine.provider, driving, self.shows_output).await?;
         match self.cancels {
@@ -117,6 +119,22 @@ impl Drive<'_> {
             follow(&session, machine, durable, &suite, &task).await
         })
         .await;
+        let result = conclude(&session, self.reports, Some(task), ended);
+        session.end(result).await
+    }
+
+    /// Ends a run whose machine is gone: with what its tests came to, where a driver knew that and was killed before it said so.
+    async fn without_machine(
+        &self,
+        context: Context,
+        record: RunRecord,
+        driving: Lock,
+        task: TaskFile,
+    ) -> Result<i32, Fault> {
+        let Some(tested) = Tested::read(&context.state.run(&record.id)?) else { return Err(gone(&context, record)?) };
+        let kind = context.default_provider()?;
+        let session = Session::resume(context, record, kind, driving, self.shows_output).await?;
+        let ended = Ended { result: Ok(Some(tested)), left: Vec::new(), cost: None, detached: None };
         let result = conclude(&session, self.reports, Some(task), ended);
         session.end(result).await
     }

@@ -5,11 +5,14 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{Error, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::connection::archive::read::{Entry, Kind, Reader};
 use crate::connection::names::partial_name;
@@ -72,6 +75,8 @@ struct Stage {
     /// Whether there is a folder already, into which it is merged.
     merge: bool,
     kept: bool,
+    /// Locked for as long as this copy is under way.
+    _lock: File,
 }
 
 impl Stage {
@@ -83,9 +88,34 @@ impl Stage {
         }
         let name = local.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let path = if merge { local.join(partial_name("")) } else { local.with_file_name(partial_name(&name)) };
-        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|error| local_failure("write", local, &error))?;
-        Ok(Self { path, merge, kept: false })
+        remove_stale(&path);
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path).and_then(|()| locked(&path));
+        let (lock, _) = made.map_err(|error| local_failure("write", local, &error))?;
+        Ok(Self { path, merge, kept: false, _lock: lock })
+    }
+}
+
+/// Opens a folder for this copy alone, and says whether it can be known that it is.
+fn locked(path: &Path) -> std::io::Result<(File, bool)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let locked = rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok();
+    Ok((folder, locked))
+}
+
+/// Removes the folders that killed copies to the same place have left, by the start of the name of `path`. What fails is left.
+fn remove_stale(path: &Path) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().map(|name| name.to_string_lossy())) else {
+        return;
+    };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let Some((start, suffix)) = name.rsplit_once('-') else { return };
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let other = entry.file_name().to_string_lossy().into_owned();
+        let alike = other.rsplit_once('-').is_some_and(|(other, tag)| other == start && tag.len() == suffix.len());
+        if alike && let Ok((_lock, true)) = locked(&entry.path()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -276,7 +276,7 @@ async fn a_start_that_is_given_up_leaves_nothing() {
     let cut_off = tokio::time::timeout(Duration::from_millis(20), connection.start(&command)).await;
     assert!(cut_off.is_err(), "it was quicker than the test");
     connection.close().await;
-    assert_eq!(here.left(), 0);
+    settled(&here).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::base::deadline::{Deadline, Pace};
+use crate::base::id::MachineId;
 use crate::model::fault::Fault;
+use crate::provider::ec2::tags;
 use crate::provider::ec2::trouble::{self, Class};
 
 /// How many instances a page holds; the most that the API takes.
@@ -103,6 +105,21 @@ pub async fn until_ended(ec2: &aws_sdk_ec2::Client, id: &str) -> Fault {
             _ => {}
         }
     }
+}
+
+/// Ends when no instance of `machine`, which another process made, is there any more. One empty answer is not believed: lists
+/// lag behind.
+pub async fn until_none(ec2: &aws_sdk_ec2::Client, machine: &MachineId) -> Fault {
+    let mut empty = 0;
+    while empty < 2 {
+        tokio::time::sleep(ENDED_PAUSE).await;
+        match find(ec2, tagged(tags::MACHINE, machine.as_str())).await {
+            Ok(found) if found.is_empty() => empty += 1,
+            Ok(_) => empty = 0,
+            Err(_) => {}
+        }
+    }
+    Fault::infrastructure(format!("the instance of {machine} has ended"))
 }
 
 fn is_ending(state: &InstanceStateName) -> bool {

@@ -392,7 +392,8 @@ impl Provider for Ec2Provider {
     async fn until_ended(&self, machine: &Machine) -> Fault {
         match self.known(&machine.id).and_then(|known| known.instance) {
             Some(id) => instances::until_ended(&self.ec2(), &id).await,
-            None => std::future::pending().await,
+            // Another process made it.
+            None => instances::until_none(&self.ec2(), &machine.id).await,
         }
     }
 

@@ -7,7 +7,7 @@ use automation::model::task::Command;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::super::lines::{Fault, Line};
+use super::super::lines::{Fault, Line, Lines};
 
 /// How long the machine's own server may take; it is there before the instance's port is.
 const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
@@ -18,11 +18,14 @@ const STALL: std::time::Duration = std::time::Duration::from_secs(600);
 /// How much is moved at once, bytes.
 const PIECE: usize = 64 << 10;
 
-/// Serves one connection to its end, or until `line` breaks; what the server says on standard error goes to `console`.
+/// Serves one connection to its end, or until its line breaks; what the server says on standard error goes to `console`.
 ///
 /// A connection to the machine for each: what one caller does not read holds up no other.
-pub async fn serve(mut stream: TcpStream, machine: &Machine, line: Option<Line>, console: impl Fn(&[u8])) {
-    let Some(mut line) = line else { return };
+pub async fn serve(mut stream: TcpStream, machine: &Machine, lines: &Lines, console: impl Fn(&[u8])) {
+    if !lines.until_let_in().await {
+        return;
+    }
+    let Some(mut line) = lines.begin() else { return };
     let _ = stream.set_nodelay(true);
     let connection = match SshConnector::default().connect(machine, "root", CONNECT_LIMIT, true).await {
         Ok(connection) => connection,

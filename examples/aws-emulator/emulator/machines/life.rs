@@ -349,9 +349,9 @@ impl Instance {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         let (instance, machine) = (Arc::clone(self), machine.clone());
-                        let line = self.control.lines.begin();
                         callers.spawn(async move {
-                            bridge::serve(stream, &machine, line, |bytes| instance.say(bytes)).await;
+                            let lines = &instance.control.lines;
+                            bridge::serve(stream, &machine, lines, |bytes| instance.say(bytes)).await;
                         });
                     }
                     Err(error) => return Fault::infrastructure("cannot accept a connection").because(error),

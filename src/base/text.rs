@@ -25,6 +25,12 @@ pub fn seconds(duration: Duration) -> String {
     }
 }
 
+/// A number of things: `1 test`, `3 tests`. For nouns whose plural ends in `s`.
+pub fn counted<N: std::fmt::Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    let plural = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 /// `bytes` in binary units with one decimal: `512 B`, `1.5 MiB`.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -93,6 +99,12 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_thing_is_not_several() {
+        assert_eq!([counted(0_u64, "file"), counted(1_u64, "file")], ["0 files", "1 file"]);
+        assert_eq!(counted(2_usize, "test"), "2 tests");
+    }
 
     #[test]
     fn nearest_names_a_typo_but_not_a_stranger() {

@@ -149,11 +149,11 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         ssh: context.ssh()?,
     };
     args.reports.check()?;
-    args.artifacts.check()?;
+    let fetch = args.artifacts.check()?;
     let volume = (!matches!(filesystem.as_str(), "default" | "tmpfs")).then_some(VOLUME);
     let request = request(&context, &args, plan.as_ref(), caps, volume, ttl)?;
     let session = Session::begin(context, COMMAND).await?;
-    let result = drive(&session, &args, began, plan.as_ref(), &suite, request).await;
+    let result = drive(&session, &args, began, plan.as_ref(), &suite, request, fetch).await;
     session.end(result).await
 }
 
@@ -210,6 +210,7 @@ async fn drive(
     plan: Option<&ImagePlan>,
     suite: &mercurial::LinuxTests,
     request: MachineRequest,
+    fetch: Fetch,
 ) -> Result<Ending, Fault> {
     let (stage, context) = (&session.stage, &session.context);
     if let Some(plan) = plan {
@@ -226,7 +227,6 @@ async fn drive(
     let now = context.now();
     let expires_at = later(now, request.expires_at.duration_since(request.now).unsigned_abs());
     let request = MachineRequest { run: session.id().clone(), now, expires_at, ..request };
-    let fetch = args.artifacts.check()?;
     let wanted = Wanted { args, suite, image: image_of(plan, &request), fetch, began, baking };
     let (ended, task) = test(session, &wanted, &request).await;
     let ending = conclude(session, &args.reports, task, ended)?;
@@ -270,7 +270,7 @@ async fn test(
             until_stopped(stage, checked).await?;
         }
         let booting = wanted.began.elapsed().as_secs_f64() - wanted.baking;
-        let ready = until_stopped(stage, suite::set_up(stage, machine, durable, suite, &target)).await?;
+        let ready = suite::set_up(stage, machine, durable, suite, &target).await?;
         let file = |begun: &Begun| TaskFile {
             image: wanted.image.clone(),
             baking: wanted.baking,

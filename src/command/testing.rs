@@ -183,13 +183,9 @@ pub fn conclude(
     }
 }
 
-fn several(tests: usize) -> String {
-    if tests == 1 { "1 test".to_owned() } else { format!("{tests} tests") }
-}
-
 /// The ending of a run whose tests go on by themselves.
 fn detached(begun: &Begun, machine: Machine) -> Ending {
-    let tests = several(begun.expected.len());
+    let tests = text::counted(begun.expected.len(), "test");
     let summary = format!("{tests} on {} until {:.0}", machine.id, machine.expires_at);
     Ending { code: error::exit::DETACHED, summary, detached: Some(machine) }
 }
@@ -235,7 +231,7 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
     let counts = results.counts;
     let summary = format!(
         "{}: {} passed, {} failed, {} skipped, {} lost",
-        several(counts.total),
+        text::counted(counts.total, "test"),
         counts.passed,
         counts.failed,
         counts.skipped,

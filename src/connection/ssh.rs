@@ -11,7 +11,7 @@ use russh::keys::{PrivateKey, decode_secret_key};
 use russh::{Channel, ChannelMsg, ChannelOpenFailure, Disconnect, Preferred, cipher, kex};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
-use crate::base::deadline::Deadline;
+use crate::base::deadline::{Deadline, Pace};
 use crate::connection::handshake::{Established, Target, attempt};
 use crate::connection::host_key::Expected;
 use crate::connection::lane::Lane;
@@ -163,7 +163,7 @@ fn load_identity(file: &Path) -> Result<PrivateKey, ConnectionError> {
 /// Attempts until one succeeds, fails for good, or the limit is over.
 async fn reach(target: &Target, limit: Duration, patient: bool) -> Result<Established, ConnectionError> {
     let end = Instant::now() + limit;
-    let mut pause = BACKOFF.0;
+    let mut pace = Pace::new(BACKOFF);
     let mut last: Option<ConnectionError> = None;
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -180,11 +180,10 @@ async fn reach(target: &Target, limit: Duration, patient: bool) -> Result<Establ
                 }
             }
         }
-        if end.saturating_duration_since(Instant::now()) <= pause {
+        if end.saturating_duration_since(Instant::now()) <= pace.next() {
             break;
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(BACKOFF.1);
+        pace.pause().await;
     }
     Err(insisted(last, target, limit))
 }

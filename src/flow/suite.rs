@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::deadline::Deadline;
 use crate::base::id::{MachineId, RunId, TaskId};
+use crate::base::text;
 use crate::flow::collect::{Collected, Limits, collect};
 use crate::flow::durable::{Durable, Task};
 use crate::flow::lease::until_stopped;
@@ -135,7 +136,8 @@ pub async fn set_up(
     let began = Instant::now();
     let mut ready = until_stopped(stage, prepare_all(stage, machine, durable, suite, target)).await?;
     ready.setup = began.elapsed().as_secs_f64();
-    stage.tell(Event::Notice(format!("Testing {}: {} expected", ready.source, count(ready.expected.len()))));
+    let expected = text::counted(ready.expected.len(), "test");
+    stage.tell(Event::Notice(format!("Testing {}: {expected} expected", ready.source)));
     Ok(ready)
 }
 
@@ -340,10 +342,6 @@ async fn wait_for_room(stage: &Stage, chunk: &Chunk, output: &dyn TaskOutput) ->
             Err(_) => {}
         }
     }
-}
-
-fn count(tests: usize) -> String {
-    if tests == 1 { "1 test".to_owned() } else { format!("{tests} tests") }
 }
 
 /// Puts the suite's files into `folder` on the machine, which is made, or is of an earlier try and ours alone.

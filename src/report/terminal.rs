@@ -20,7 +20,6 @@ pub fn summary(results: &Results) -> String {
 
 fn verdict(results: &Results) -> String {
     let counts = &results.counts;
-    let tests = if counts.total == 1 { "test" } else { "tests" };
     let parts: Vec<String> =
         [(counts.passed, "passed"), (counts.failed, "failed"), (counts.skipped, "skipped"), (counts.lost, "lost")]
             .into_iter()
@@ -28,7 +27,7 @@ fn verdict(results: &Results) -> String {
             .map(|(count, word)| format!("{count} {word}"))
             .collect();
     let counted: String = parts.iter().map(|part| format!(", {part}")).collect();
-    let said = format!("{} {tests}{counted}", counts.total);
+    let said = format!("{}{counted}", text::counted(counts.total, "test"));
     match results.verdict {
         Verdict::Passed => format!("PASSED: {said}."),
         Verdict::Failed => format!("FAILED: {said}."),

@@ -152,7 +152,7 @@ fn tell(context: &Context, args: &Args, totals: Totals, took: std::time::Duratio
         return;
     }
     let rate = text::bytes((totals.bytes as f64 / took.as_secs_f64().max(0.001)) as u64);
-    let files = if totals.files == 1 { "1 file".to_owned() } else { format!("{} files", totals.files) };
+    let files = text::counted(totals.files, "file");
     context.screen.message(&format!("Copied {files}, {} ({rate}/s)", text::bytes(totals.bytes)));
 }
 

@@ -2,9 +2,10 @@
 # Applies uncommitted changes to the working copy of /hgwork/src and leaves them uncommitted: content, additions, removals,
 # renames, copies, modes, binary files. Prints the status that results, as `hg status` does.
 #
-#   apply-working-copy.sh < PATCH
+#   apply-working-copy.sh [--built] < PATCH
 #
-# PATCH   what `hg diff --git` printed (HGPLAIN=1) against the changeset that is checked out; may be empty
+# --built   they leave a build of the changeset valid
+# PATCH     what `hg diff --git` printed (HGPLAIN=1) against the changeset that is checked out; may be empty
 #
 # Exit codes: 0 applied; 1 something failed, and nothing is applied; 2 wrong arguments.
 set -euo pipefail
@@ -13,8 +14,13 @@ export LC_ALL=C.UTF-8 HGPLAIN=1 HGRCPATH=
 die() { printf '%s\n' "apply-working-copy: $*" >&2; exit 1; }
 hg() { /hgdev/venv-bootstrap/bin/hg --cwd /hgwork/src "$@"; }
 
+built=
+if [[ ${1:-} == --built ]]; then
+    built=yes
+    shift
+fi
 if (($# != 0)); then
-    printf '%s\n' "usage: apply-working-copy.sh < PATCH" >&2
+    printf '%s\n' "usage: apply-working-copy.sh [--built] < PATCH" >&2
     exit 2
 fi
 [[ -d /hgwork/src/.hg ]] || die "/hgwork/src is not a Mercurial repository; was it prepared?"
@@ -25,7 +31,7 @@ trap 'rm -f "$patch"' EXIT
 cat >"$patch"
 [[ -s $patch ]] || exit 0
 
-rm -f /hgwork/baked.json
+[[ -n $built ]] || rm -f /hgwork/baked.json
 # The patch was made against exactly this changeset: an imprecise match would be a mistake, not a service.
 if ! hg --config patch.fuzz=0 --config patch.eol=strict import --quiet --no-commit "$patch" >&2; then
     hg update --quiet --clean --rev . || true

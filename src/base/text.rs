@@ -31,6 +31,14 @@ pub fn counted<N: std::fmt::Display + PartialEq + From<u8>>(count: N, noun: &str
     format!("{count} {noun}{plural}")
 }
 
+/// The last `count` lines of `text` that are not empty.
+pub fn last_lines(text: &str, count: usize) -> String {
+    let mut lines: Vec<&str> =
+        text.lines().rev().map(str::trim_end).filter(|line| !line.is_empty()).take(count).collect();
+    lines.reverse();
+    lines.join("\n")
+}
+
 /// `bytes` in binary units with one decimal: `512 B`, `1.5 MiB`.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];

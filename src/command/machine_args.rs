@@ -10,7 +10,8 @@ use crate::model::machine::{Caps, Hardware, Network, ProviderKind};
 /// What every command that makes a machine takes.
 #[derive(Debug, Clone, clap::Args)]
 pub struct MachineArgs {
-    /// The distribution [default: debian12, or the settings' `defaults.distro`]
+    /// The distribution [default: debian12, or the settings' `defaults.distro`; for tests of a checkout `auto`, the first that
+    /// has what its build needs]
     #[arg(long, value_name = "NAME")]
     distro: Option<String>,
     /// The Python to run with: system3, pypy3 or 3.N [default: system3, or the settings' `defaults.python-version`]
@@ -48,6 +49,9 @@ pub struct CloudArgs {
     max_cost: Option<f64>,
 }
 
+/// The distribution that is chosen by what a checkout needs.
+const AUTO: &str = "auto";
+
 /// The machine's network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum NetworkArg {
@@ -81,6 +85,11 @@ impl MachineArgs {
         self.distro.clone().unwrap_or_else(|| context.settings.defaults.distro.clone())
     }
 
+    /// The distribution, as far as one was named; `auto` is none.
+    pub fn named_distro(&self) -> Option<&str> {
+        self.distro.as_deref().filter(|name| *name != AUTO)
+    }
+
     /// The Python.
     pub fn python(&self, context: &Context) -> String {
         self.python_version.clone().unwrap_or_else(|| context.settings.defaults.python_version.clone())
@@ -97,7 +106,7 @@ impl MachineArgs {
 
     /// Refuses what a machine of this provider cannot be told.
     pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
-        let of_image = [("--distro", self.distro.is_some())];
+        let of_image = [("--distro", self.named_distro().is_some())];
         let of_local = [
             ("--network", self.network.is_some()),
             ("--cpus", self.cpus.is_some()),

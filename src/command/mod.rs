@@ -5,6 +5,7 @@ pub mod audit;
 pub mod bootstrap_linux_dev;
 pub mod completions;
 pub mod context;
+pub mod distro;
 pub mod doctor;
 #[cfg(feature = "ec2")]
 pub mod emptying;

@@ -10,6 +10,7 @@ use crate::base::id::{MachineId, RunId};
 use crate::base::text;
 use crate::command::artifact_args::{ArtifactArgs, Fetch};
 use crate::command::context::Context;
+use crate::command::distro;
 use crate::command::error;
 use crate::command::image::BAKE_EXPIRY;
 use crate::command::machine_args::{MachineArgs, default_ttl};
@@ -19,6 +20,7 @@ use crate::flow::bake::{Options, bake};
 use crate::flow::lease::{After, Ended, until_stopped, with_machine};
 use crate::flow::suite::Begun;
 use crate::flow::{later, suite};
+use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::ImagePlan;
 use crate::model::machine::{Caps, Hardware, Machine, ProviderKind};
@@ -126,16 +128,18 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     context.require_ssh()?;
     let ttl = lifetime(&args, kind)?;
     let caps = args.machine.caps()?;
-    let plan = match kind {
-        ProviderKind::Host => None,
-        _ => {
-            let choice = context.choice(&args.machine.distro(&context), Some(&args.machine.python(&context)))?;
-            Some(context.definition("linux-dev")?.plan(&choice)?)
-        }
-    };
     let current = std::env::current_dir().map_err(|e| Fault::outside("cannot tell the current folder").because(e))?;
     let checkout =
         mercurial::find(args.source.as_deref(), &current, args.revision.as_deref(), args.working_copy).await?;
+    let needs = match &checkout {
+        Some(checkout) if kind != ProviderKind::Host && mercurial::builds(&args.flags) => checkout.needs().await?,
+        _ => mercurial::Needs::default(),
+    };
+    let chosen = match kind {
+        ProviderKind::Host => None,
+        _ => Some(distro::choose(&context, &args.machine, checkout.as_ref(), &needs)?),
+    };
+    let (plan, why) = chosen.map(|chosen| (chosen.plan, chosen.why)).unzip();
     let filesystem = match args.filesystem {
         Some(filesystem) => filesystem.name().to_owned(),
         None => context.settings.defaults.filesystem.clone(),
@@ -153,6 +157,9 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let volume = (!matches!(filesystem.as_str(), "default" | "tmpfs")).then_some(VOLUME);
     let request = request(&context, &args, plan.as_ref(), caps, volume, ttl)?;
     let session = Session::begin(context, COMMAND).await?;
+    if let Some(why) = why.flatten() {
+        session.stage.tell(Event::Notice(why));
+    }
     let result = drive(&session, &args, began, plan.as_ref(), &suite, request, fetch).await;
     session.end(result).await
 }

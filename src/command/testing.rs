@@ -16,13 +16,17 @@ use crate::model::artifact::Collected;
 use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
-use crate::model::outcome::{Results, TimeSplit, count, verdict};
+use crate::model::outcome::{Results, TimeSplit, Verdict, count, verdict};
 use crate::model::suite::Suite;
 use crate::report;
 use crate::state::runs::{RunDir, RunFile};
 
 /// The name of test runs in the journal and in reports.
 pub const COMMAND: &str = "run-tests-linux";
+
+/// How many last lines of a build that failed are shown, and in how many last bytes of the output they are looked for.
+const LAST_LINES: usize = 20;
+const LAST_BYTES: u64 = 64 << 10;
 
 /// What a later driver needs to know of tests that were begun, the content of `task.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -130,7 +134,11 @@ pub async fn follow(
         return Ok(After::Release(Some(tested)));
     }
     match suite::finish(stage, machine, durable, suite, &task.begun, &output).await {
-        Ok(Finished::Ran(ran)) => {
+        Ok(Finished::Ran(mut ran)) => {
+            if verdict(&ran.tests, &ran.runner) == Verdict::NotRun {
+                let said = session.dir.tail(RunFile::Output, LAST_BYTES)?;
+                ran.said = Some(text::last_lines(&String::from_utf8_lossy(&said), LAST_LINES));
+            }
             let artifacts = fetch(session, durable, suite, task).await;
             let tested = Tested { ran, artifacts };
             // Releasing takes a while; a driver that dies in it must not lose what is known.
@@ -203,6 +211,7 @@ fn results(session: &Session, task: TaskFile, tested: Tested, cost: Option<f64>)
         cost,
         artifacts,
         runner: ran.runner,
+        said: ran.said,
         tests: ran.tests,
     }
 }
@@ -212,6 +221,12 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
     session.dir.write(RunFile::Results, report::json::render(&results)?.as_bytes())?;
     session.dir.write(RunFile::Junit, report::junit::render(COMMAND, &results)?.as_bytes())?;
     session.say(report::terminal::summary(&results).trim_end());
+    if results.verdict == Verdict::NotRun {
+        let logs = session.context.to_type(&format!("runs logs {}", results.id));
+        session.say(&format!(
+            "hint: `{logs}` shows all that was said; mend the source, or name a distribution that has what it needs (`--distro NAME`)."
+        ));
+    }
     let screen = &session.context.screen;
     screen.message(&format!("Results: {}", session.dir.file(RunFile::Results).display()));
     if let Some(found) = results.artifacts.as_ref().filter(|found| found.files > 0) {
@@ -229,13 +244,16 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
         code = error::exit::INTERRUPTED;
     }
     let counts = results.counts;
-    let summary = format!(
-        "{}: {} passed, {} failed, {} skipped, {} lost",
-        text::counted(counts.total, "test"),
-        counts.passed,
-        counts.failed,
-        counts.skipped,
-        counts.lost
-    );
+    let summary = match results.verdict {
+        Verdict::NotRun => format!("{}: not run, the build failed", text::counted(counts.total, "test")),
+        _ => format!(
+            "{}: {} passed, {} failed, {} skipped, {} lost",
+            text::counted(counts.total, "test"),
+            counts.passed,
+            counts.failed,
+            counts.skipped,
+            counts.lost
+        ),
+    };
     Ok(Ending { code, summary, detached: None })
 }

@@ -19,8 +19,8 @@ use crate::model::connection::{Chunk, Connection, ConnectionError, Process};
 use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
-use crate::model::outcome::{Exit, TestOutcome, TestResult, reconcile};
-use crate::model::suite::{Stepped, Suite};
+use crate::model::outcome::{Exit, TestOutcome, TestResult, not_run, reconcile};
+use crate::model::suite::{Reported, Stepped, Suite};
 use crate::model::task::{Command, Offsets, TaskOutput, TaskRecord};
 
 /// Most bytes of a report that are read. A report of the 1,000 tests of Mercurial's suite with every difference in it
@@ -63,6 +63,9 @@ pub struct Ran {
     pub tests: Vec<TestResult>,
     /// How the runner ended.
     pub runner: Exit,
+    /// The last lines of a build that failed, as far as they are known.
+    #[serde(default)]
+    pub said: Option<String>,
     /// What was tested.
     pub source: String,
     /// Wall clock seconds from the call to the start of the runner.
@@ -260,18 +263,27 @@ pub async fn finish(
     // What came while the tests ran counts where the file itself cannot be had any more.
     let report = whole.filter(|report| report.len() >= live.len()).unwrap_or(live);
     let reported = suite.read_report(&report);
-    let why = match &runner {
-        Exit::Lost(reason) => format!("the run was lost: {reason}"),
-        exit if !reported.complete => format!("the runner ended with {exit} before it came to this test"),
-        _ => "the runner's report does not mention it".to_owned(),
-    };
-    let known: Vec<String> = begun.expected.iter().cloned().chain(reported.expected).collect();
-    let mut tests = reconcile(&known, reported.tests, &why);
+    let mut tests = judge(&runner, &begun.expected, reported);
     if !stage.stop.is_cancelled() {
         details(durable, suite, &mut tests).await;
     }
     let (source, setup) = (begun.source.clone(), begun.setup);
-    Ok(Finished::Ran(Ran { tests, runner, source, setup, testing: took.as_secs_f64() }))
+    Ok(Finished::Ran(Ran { tests, runner, said: None, source, setup, testing: took.as_secs_f64() }))
+}
+
+/// What a run came to whose runner ended by `runner`: every test that it told of, and what is to be said of the others.
+fn judge(runner: &Exit, expected: &[String], reported: Reported) -> Vec<TestResult> {
+    let known: Vec<String> = expected.iter().cloned().chain(reported.expected).collect();
+    let why = match runner {
+        // It builds what it tests before it comes to a test. Beyond 127 a signal ended it, whatever it was doing.
+        Exit::Code(1..=127) if !reported.began && reported.tests.is_empty() => {
+            return not_run(&known, &format!("the test runner ended with {runner} before its first test"));
+        }
+        Exit::Lost(reason) => format!("the run was lost: {reason}"),
+        exit if !reported.complete => format!("the runner ended with {exit} before it came to this test"),
+        _ => "the runner's report does not mention it".to_owned(),
+    };
+    reconcile(&known, reported.tests, &why)
 }
 
 /// Waits for the runner's end and keeps its output; none when it is to be left running.

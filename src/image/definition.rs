@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::base::text;
 use crate::image::{fingerprint, source::Files};
 use crate::model::fault::Fault;
-use crate::model::image::{BaseSpec, CloudBase, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
+use crate::model::image::{BaseSpec, CloudBase, Fingerprint, ImagePlan, LayerPlan, LayerRecipe, Provided};
 
 /// The Python that every image has without a variant.
 const SYSTEM_PYTHON: &str = "system3";
@@ -76,10 +76,24 @@ struct Distro {
     /// Common packages that this distribution lacks.
     #[serde(default)]
     without: Vec<String>,
+    /// What its packages give a build of something written in Python: names of distributions of Python, and their versions.
+    #[serde(default)]
+    provides: BTreeMap<String, String>,
+    /// Packages in the versions of a later release, where its own are too old.
+    later: Option<Later>,
     #[serde(default)]
     pythons: BTreeMap<String, Python>,
     /// Its image on Amazon EC2, where it has one.
     ec2: Option<Ec2>,
+}
+
+/// What is taken from a later release of a distribution.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Later {
+    /// The release's code name.
+    suite: String,
+    packages: Vec<String>,
 }
 
 /// Where a distribution's own image on Amazon EC2 is.
@@ -123,13 +137,16 @@ enum When {
     ExtraPython,
     /// Only on a cloud's base image.
     Cloud,
+    /// Only where packages of a later release are wanted.
+    LaterPackages,
 }
 
 impl When {
-    fn holds(self, choice: &Choice) -> bool {
+    fn holds(self, distro: &Distro, choice: &Choice) -> bool {
         match self {
             Self::ExtraPython => choice.python_version != SYSTEM_PYTHON,
             Self::Cloud => choice.base == BaseChoice::Cloud,
+            Self::LaterPackages => distro.later.is_some(),
         }
     }
 }
@@ -198,9 +215,13 @@ impl Ec2 {
 fn variables(document: &Document, choice: Option<(&Distro, &Choice)>) -> BTreeMap<&'static str, String> {
     let python = choice.and_then(|(distro, choice)| distro.pythons.get(&choice.python_version));
     let of = |value: &dyn Fn(&Distro, &Choice) -> String| choice.map(|(d, c)| value(d, c)).unwrap_or_default();
+    let later =
+        |value: &dyn Fn(&Later) -> String| of(&|distro, _| distro.later.as_ref().map(value).unwrap_or_default());
     BTreeMap::from([
         ("HG_BASE_PACKAGES", of(&|_, _| document.base.packages.join(" "))),
         ("HG_DISTRO", of(&|_, choice| choice.distro.clone())),
+        ("HG_LATER_PACKAGES", later(&|later| later.packages.join(" "))),
+        ("HG_LATER_SUITE", later(&|later| later.suite.clone())),
         ("HG_PACKAGES", of(&|distro, _| packages(document, distro).join(" "))),
         ("HG_PYTHON_VERSION", of(&|_, choice| choice.python_version.clone())),
         ("HG_PYTHON_PACKAGES", python.map(|python| python.packages.join(" ")).unwrap_or_default()),
@@ -252,12 +273,18 @@ impl Definition {
         std::iter::once(SYSTEM_PYTHON.to_owned()).chain(distro.pythons.keys().cloned()).collect()
     }
 
+    /// What a distribution gives a build of something written in Python; none for an unknown one.
+    pub fn provided(&self, distro: &str) -> Option<Provided> {
+        let distro = self.document.distros.get(distro)?;
+        Some(Provided { python: distro.system_python.clone(), packages: distro.provides.clone() })
+    }
+
     /// The plan for a choice; an unknown distribution or Python is refused with what there is.
     pub fn plan(&self, choice: &Choice) -> Result<ImagePlan, Fault> {
         let (choice, distro) = self.resolve(choice)?;
         let mut layers = vec![self.base(distro, &choice)?];
         for step in &self.document.steps {
-            if step.when.is_some_and(|when| !when.holds(&choice)) {
+            if step.when.is_some_and(|when| !when.holds(distro, &choice)) {
                 continue;
             }
             let below = layers[layers.len() - 1].fingerprint.clone();
@@ -412,6 +439,10 @@ suite = "t"
 suites = ["t"]
 components = ["main"]
 system-python = "3.13"
+provides = { setuptools = "78.1.1" }
+[distros.two.later]
+suite = "u"
+packages = ["d", "c"]
 [[steps]]
 name = "cloud"
 description = "step cloud"
@@ -425,6 +456,13 @@ description = "step one"
 script = "1.sh"
 env = ["HG_PACKAGES"]
 timeout = "5m"
+[[steps]]
+name = "later"
+description = "step later"
+script = "2.sh"
+env = ["HG_LATER_SUITE", "HG_LATER_PACKAGES"]
+timeout = "5m"
+when = "later-packages"
 [[steps]]
 name = "python"
 description = "step python"
@@ -524,6 +562,21 @@ timeout = "5m"
             let fault = of(&TEXT.replace(from, to)).unwrap_err();
             assert!(fault.chain().join("\n").contains(word), "{fault:?}");
         }
+    }
+
+    #[test]
+    fn packages_of_a_later_release_are_a_step_of_their_own_where_they_are_wanted() {
+        let definition = loaded(TEXT, "1", "2").unwrap();
+        let plan = definition.plan(&choice("two", "system3")).unwrap();
+        let later = plan.layers.iter().find(|layer| layer.name == "later").unwrap();
+        let LayerRecipe::Script { env, .. } = &later.recipe else { panic!("no script") };
+        let expected = [("HG_LATER_SUITE", "u"), ("HG_LATER_PACKAGES", "d c")];
+        assert_eq!(env, &expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let one = definition.plan(&choice("one", "system3")).unwrap();
+        assert!(one.layers.iter().all(|layer| layer.name != "later"));
+        let provided = definition.provided("two").unwrap();
+        assert_eq!((provided.python.as_str(), provided.packages["setuptools"].as_str()), ("3.13", "78.1.1"));
+        assert!(definition.provided("one").unwrap().packages.is_empty() && definition.provided("none").is_none());
     }
 
     #[test]

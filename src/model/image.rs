@@ -56,6 +56,15 @@ pub struct CloudBase {
     pub user: String,
 }
 
+/// What an image gives a build of something written in Python.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Provided {
+    /// The version of the system's Python, for example `3.11`.
+    pub python: String,
+    /// What is installed for it, by the names of the Python index, with versions.
+    pub packages: std::collections::BTreeMap<String, String>,
+}
+
 /// How one layer is made from the one below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LayerRecipe {

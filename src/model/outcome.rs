@@ -48,6 +48,9 @@ pub enum TestOutcome {
     Skipped,
     /// It was expected and there is no word of it.
     Lost,
+    /// The software under test was not built, so that no test was begun.
+    #[serde(rename = "not_run")]
+    NotRun,
 }
 
 /// One test of a run; each test appears exactly once.
@@ -78,6 +81,9 @@ pub struct Counts {
     pub skipped: usize,
     /// Expected, and no word of them.
     pub lost: usize,
+    /// Expected, and not begun because what they test was not built.
+    #[serde(default)]
+    pub not_run: usize,
 }
 
 /// The verdict on a run.
@@ -91,6 +97,10 @@ pub enum Verdict {
     /// Some expected test is lost, or nothing ran at all (exit code 4). Stronger than `failed`: what is not known may
     /// be worse than what is.
     Incomplete,
+    /// The software under test was not built: no test was begun, and nobody knows what they would have come to (exit
+    /// code 3: the cause is in the source, or in what the machine lacks to build it).
+    #[serde(rename = "not_run")]
+    NotRun,
 }
 
 impl Verdict {
@@ -100,6 +110,7 @@ impl Verdict {
             Self::Passed => 0,
             Self::Failed => 1,
             Self::Incomplete => 4,
+            Self::NotRun => 3,
         }
     }
 }
@@ -137,8 +148,11 @@ pub struct Results {
     /// What was brought home besides; none where nothing was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<Collected>,
-    /// How the runner's process ended.
+    /// How the runner's process ended; where what it tests was not built, how that ended.
     pub runner: Exit,
+    /// The last lines of a build that failed; none otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
     /// Every test, by name.
     pub tests: Vec<TestResult>,
 }
@@ -152,7 +166,21 @@ pub fn count(tests: &[TestResult]) -> Counts {
         failed: of(TestOutcome::Failed),
         skipped: of(TestOutcome::Skipped),
         lost: of(TestOutcome::Lost),
+        not_run: of(TestOutcome::NotRun),
     }
+}
+
+/// The outcome of `expected` tests that were not begun, one result a test, sorted by name.
+pub fn not_run(expected: &[String], why: &str) -> Vec<TestResult> {
+    let names: BTreeSet<&String> = expected.iter().collect();
+    let of = |name: &String| TestResult {
+        name: name.clone(),
+        outcome: TestOutcome::NotRun,
+        seconds: None,
+        reason: Some(why.to_owned()),
+        detail: None,
+    };
+    names.into_iter().map(of).collect()
 }
 
 /// Holds what was reported against what was expected: one result a test, sorted by name, tests without a report lost.
@@ -161,7 +189,7 @@ pub fn count(tests: &[TestResult]) -> Counts {
 /// outcome (lost, failed, passed, skipped). Reported names that were not expected are kept: they did run.
 pub fn reconcile(expected: &[String], reported: Vec<TestResult>, why_lost: &str) -> Vec<TestResult> {
     let rank = |outcome| match outcome {
-        TestOutcome::Lost => 3,
+        TestOutcome::Lost | TestOutcome::NotRun => 3,
         TestOutcome::Failed => 2,
         TestOutcome::Passed => 1,
         TestOutcome::Skipped => 0,
@@ -195,6 +223,9 @@ pub fn reconcile(expected: &[String], reported: Vec<TestResult>, why_lost: &str)
 /// nothing was tried.
 pub fn verdict(tests: &[TestResult], runner: &Exit) -> Verdict {
     let counts = count(tests);
+    if counts.not_run > 0 {
+        return Verdict::NotRun;
+    }
     if counts.lost > 0 || counts.total == 0 || counts.passed + counts.failed == 0 {
         return Verdict::Incomplete;
     }
@@ -241,5 +272,16 @@ mod tests {
         assert_eq!(verdict(&[test("b", TestOutcome::Skipped)], &Exit::Code(0)), Verdict::Incomplete);
         assert_eq!(verdict(&[], &Exit::Code(0)), Verdict::Incomplete);
         assert_eq!(verdict(&[test("a", TestOutcome::Failed)], &Exit::Code(1)), Verdict::Failed);
+    }
+
+    #[test]
+    fn tests_that_were_not_begun_are_neither_lost_nor_green() {
+        let names = ["b", "a", "b"].map(str::to_owned);
+        let tests = not_run(&names, "not built");
+        assert_eq!(tests.iter().map(|test| test.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        for runner in [Exit::Code(0), Exit::Code(1)] {
+            assert_eq!((verdict(&tests, &runner), verdict(&tests, &runner).exit_code()), (Verdict::NotRun, 3));
+        }
+        assert_eq!((count(&tests).not_run, count(&tests).lost), (2, 0));
     }
 }

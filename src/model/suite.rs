@@ -28,6 +28,8 @@ pub struct Reported {
     pub expected: Vec<String>,
     /// What it said of them.
     pub tests: Vec<TestResult>,
+    /// Whether the runner came to its first test.
+    pub began: bool,
     /// Whether the runner came to its own end.
     pub complete: bool,
 }

@@ -63,6 +63,7 @@ pub(super) mod tests {
             cost: Some(0.25),
             artifacts: None,
             runner,
+            said: None,
             tests,
         }
     }
@@ -83,7 +84,8 @@ pub(super) mod tests {
             "passed": 1,
             "failed": 0,
             "skipped": 1,
-            "lost": 0
+            "lost": 0,
+            "not_run": 0
           },
           "time": {
             "total": 10.0,

@@ -9,7 +9,7 @@ use crate::model::outcome::{Results, TestOutcome, TestResult};
 
 /// The content of `junit.xml`. `suite` names the test suite, most often the subcommand (`run-tests-linux`).
 ///
-/// A lost test is an `error`, so that no reader of the file takes it for passed. Without a single test the suite holds
+/// A lost test is an `error`, so that no reader of the file takes it for passed, and so is one that was not begun. Without a single test the suite holds
 /// one error in the run's name, for the same reason.
 pub fn render(suite: &str, results: &Results) -> Result<String, Fault> {
     let mut cases = TestSuite::new(plain(suite));
@@ -34,11 +34,15 @@ fn case(suite: &str, test: &TestResult) -> TestCase {
         TestOutcome::Passed => TestCaseStatus::success(),
         TestOutcome::Skipped => TestCaseStatus::skipped(),
         TestOutcome::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        TestOutcome::Lost => TestCaseStatus::non_success(NonSuccessKind::Error),
+        TestOutcome::Lost | TestOutcome::NotRun => TestCaseStatus::non_success(NonSuccessKind::Error),
+    };
+    let kind = match test.outcome {
+        TestOutcome::Lost => Some("lost"),
+        TestOutcome::NotRun => Some("not_run"),
+        _ => None,
     };
     if test.outcome != TestOutcome::Passed {
-        let default = if test.outcome == TestOutcome::Lost { "lost" } else { "" };
-        let message = test.reason.as_deref().unwrap_or(default);
+        let message = test.reason.as_deref().or(kind).unwrap_or_default();
         if !message.is_empty() {
             status.set_message(plain(message));
         }
@@ -46,8 +50,8 @@ fn case(suite: &str, test: &TestResult) -> TestCase {
             status.set_description(plain(detail));
         }
     }
-    if test.outcome == TestOutcome::Lost {
-        status.set_type("lost");
+    if let Some(kind) = kind {
+        status.set_type(kind);
     }
     let mut case = TestCase::new(plain(&test.name), status);
     case.set_classname(plain(suite));
@@ -133,6 +137,12 @@ mod tests {
         let report = Report::deserialize_from_str(&text).unwrap();
         assert_eq!((report.tests, report.failures, report.errors), (1, 1, 0));
         assert!(report.test_suites[0].test_cases[0].name.as_str().starts_with("test "));
+    }
+
+    #[test]
+    fn a_test_that_was_not_begun_is_an_error_of_its_own_kind() {
+        let text = render("s", &results(crate::model::outcome::not_run(&["a".into()], "the build failed"))).unwrap();
+        assert!(text.contains(r#"<error message="the build failed" type="not_run"/>"#), "{text}");
     }
 
     #[test]

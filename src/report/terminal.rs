@@ -14,6 +14,10 @@ pub fn summary(results: &Results) -> String {
     for (outcome, title) in [(TestOutcome::Failed, "Failed"), (TestOutcome::Lost, "Lost")] {
         lines.extend(named(results, outcome, title));
     }
+    if let Some(said) = &results.said {
+        lines.push("The last lines of the build:".to_owned());
+        lines.extend(said.lines().map(|line| format!("  {}", visible(line))));
+    }
     lines.push(time(results));
     lines.join("\n")
 }
@@ -32,6 +36,10 @@ fn verdict(results: &Results) -> String {
         Verdict::Passed => format!("PASSED: {said}."),
         Verdict::Failed => format!("FAILED: {said}."),
         Verdict::Incomplete => format!("INCOMPLETE: {said}; {}.", why_incomplete(results)),
+        Verdict::NotRun => {
+            let why = results.tests.iter().find_map(|test| test.reason.as_deref()).unwrap_or("nothing was built");
+            format!("NOT RUN: {}; {}.", text::counted(counts.total, "test"), visible(why))
+        }
     }
 }
 
@@ -132,6 +140,20 @@ mod tests {
           test-b.t\u{1b}[2J (output changed)
         Lost:
           test-d.t
+        Time: total 10.0s, setup 2.0s, tests 7.5s; setup share 20 %
+        ");
+    }
+
+    #[test]
+    fn a_build_that_failed_is_shown_with_its_last_lines_and_names_no_test() {
+        let why = "the test runner ended with exit status 1 before its first test";
+        let mut results = results(crate::model::outcome::not_run(&["a".into(), "b".into()], why));
+        results.said = Some("error: no\u{1b}[1m compiler\nmake: *** stop".into());
+        insta::assert_snapshot!(summary(&results), @r"
+        NOT RUN: 2 tests; the test runner ended with exit status 1 before its first test.
+        The last lines of the build:
+          error: no\u{1b}[1m compiler
+          make: *** stop
         Time: total 10.0s, setup 2.0s, tests 7.5s; setup share 20 %
         ");
     }

@@ -1,7 +1,7 @@
 //! A folder per run: its log, its results, and how a run is found by what the user types.
 
 use std::fs::DirBuilder;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -107,6 +107,23 @@ impl RunDir {
             Err(error) => Err(file::fault("read", &path, error)),
         }
     }
+
+    /// The last bytes of a file, at most `cap`; nothing of one that was not written.
+    pub fn tail(&self, file: RunFile, cap: u64) -> Result<Vec<u8>, Fault> {
+        let path = self.file(file);
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut from = std::fs::File::open(&path)?;
+            let length = from.metadata()?.len();
+            from.seek(SeekFrom::Start(length.saturating_sub(cap)))?;
+            let mut bytes = Vec::new();
+            from.take(cap).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match read() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            read => read.map_err(|error| file::fault("read", &path, error)),
+        }
+    }
 }
 
 /// The run that `wanted` means among `known` (newest first): `latest`, an id, or the beginning of exactly one.
@@ -159,6 +176,16 @@ mod tests {
         let near = resolve(&known, "latets").unwrap_err();
         assert_eq!(near.hint.as_deref(), Some("Did you mean `latest`?"));
         assert!(resolve(&known, "").is_err() && resolve(&[], "latest").is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_file_is_read_without_what_is_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(dir.path(), &"20261120-110000-bbbbbb".parse().unwrap()).unwrap();
+        assert_eq!(run.tail(RunFile::Output, 3).unwrap(), b"");
+        run.write(RunFile::Output, b"one two").unwrap();
+        assert_eq!(run.tail(RunFile::Output, 3).unwrap(), b"two");
+        assert_eq!(run.tail(RunFile::Output, 300).unwrap(), b"one two");
     }
 
     #[test]

@@ -69,7 +69,10 @@ fn results_tell_every_outcome_and_the_exit_code_follows() {
     let expected = [("test-broken.t", "failed"), ("test-ok.t", "passed"), ("test-skips.t", "skipped")];
     assert_eq!(outcomes(&results), pairs(&expected));
     assert_eq!((&results["verdict"], &results["runner"]["value"]), (&"failed".into(), &1.into()), "{results}");
-    assert_eq!(results["counts"], serde_json::json!({"total": 3, "passed": 1, "failed": 1, "skipped": 1, "lost": 0}));
+    assert_eq!(
+        results["counts"],
+        serde_json::json!({"total": 3, "passed": 1, "failed": 1, "skipped": 1, "lost": 0, "not_run": 0})
+    );
     let detail = results["tests"][0]["detail"].as_str().unwrap();
     assert!(detail.contains("$ echo one\n  one\n"), "{detail}");
     assert!(done.stderr.contains("-  two") && done.stderr.contains("+  one"), "{}", done.stderr);
@@ -197,6 +200,62 @@ fn a_changed_tree_is_built_and_tested() {
     let results = done.json();
     assert_eq!(outcomes(&results), pairs(&[("test-add.t", "failed")]));
     assert!(results["tests"][0]["detail"].as_str().unwrap().contains("  broken"), "{results}");
+    place.assert_clean();
+}
+
+#[test]
+fn a_source_that_cannot_be_built_is_not_run_and_says_why() {
+    let place = Place::whole();
+    let checkout = mercurial::small(place.path(), &[("test-a.t", "  $ true\n")]);
+    let arguments = ["run-tests-linux", "--source", checkout.to_str().unwrap(), "--json", "test-a.t"];
+    // There is a runner, and nothing that it could build.
+    let done = place.run(&arguments).expect(3).tells(&["NOT RUN: 1 test", "The last lines of the build:", "hint:"]);
+    let results = done.json();
+    assert_eq!((&results["verdict"], &results["counts"]["not_run"]), (&"not_run".into(), &1.into()), "{results}");
+    assert_eq!(outcomes(&results), pairs(&[("test-a.t", "not_run")]));
+    assert!(results["said"].as_str().unwrap().contains("setup.py"), "{results}");
+    let run = place.latest();
+    assert_eq!(place.json(&["runs", "show", &run, "--json"])["exit_code"], 3);
+    place.run(&["runs", "attach", &run]).expect(3).tells(&["NOT RUN"]);
+    place.assert_certified(&run);
+    place.assert_clean();
+}
+
+#[test]
+fn what_a_distribution_lacks_for_the_build_is_known_before_anything_boots() {
+    let place = Place::new();
+    let checkout = place.path().join("checkout");
+    std::fs::create_dir_all(checkout.join("tests")).unwrap();
+    std::fs::write(checkout.join("tests/run-tests.py"), "").unwrap();
+    let needs = |text: &str| std::fs::write(checkout.join("pyproject.toml"), text).unwrap();
+    needs("[build-system]\nrequires = [\"setuptools>=77\", \"setuptools-scm>=8.1.0\"]\n");
+    hg(&checkout, &["init"]);
+    hg(&checkout, &["commit", "--quiet", "--addremove", "--message", "new"]);
+    let on = |further: &[&str]| {
+        place.run(&[&["run-tests-linux", "--source", checkout.to_str().unwrap()][..], further].concat()).expect(2)
+    };
+    for distro in ["debian12", "ubuntu22.04"] {
+        let done = on(&["--distro", distro]);
+        done.tells(&[
+            distro,
+            "setuptools >=77 (it has",
+            "setuptools-scm >=8.1.0 (it has none)",
+            "`debian13` and `ubuntu24.04` can",
+        ]);
+    }
+    // As it is sent: uncommitted changes count with `--working-copy` alone.
+    needs("[build-system]\nrequires = [\"setuptools>=1000\"]\n");
+    on(&["--distro", "debian12"]).tells(&["setuptools >=77"]);
+    let none = on(&["--working-copy"]);
+    none.tells(&[
+        "no distribution has what the build",
+        "debian13 lacks setuptools >=1000 (it has 78.1.1)",
+        "--revision REV",
+    ]);
+    on(&["--working-copy", "--distro", "debian13"]).tells(&["No distribution can"]);
+    on(&["--working-copy", "--python-version", "3.99"]).tells(&["carries no Python `3.99`"]);
+    let images = place.run(&["image", "list"]).expect(0).text();
+    assert!(!images.contains("linux-dev"), "nothing was made: {images}");
     place.assert_clean();
 }
 

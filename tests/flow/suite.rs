@@ -20,7 +20,7 @@ use automation::project::mercurial::{LinuxTests, Ssh};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command as Local;
 
-use TestOutcome::{Failed, Lost, Passed, Skipped};
+use TestOutcome::{Failed, Lost, NotRun, Passed, Skipped};
 
 use super::Theatre;
 
@@ -278,6 +278,27 @@ async fn green_takes_a_report_of_every_expected_test() {
     }
     let without_report = Script { run: Reply::ok(), ..Script::of(0, "") };
     let ran = Stagehand::new(without_report).await.run(None).await.unwrap();
+    assert_eq!((outcomes(&ran), judged(&ran)), (vec![Lost; 3], Verdict::Incomplete));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_fails_before_its_first_test_did_not_build_what_it_tests() {
+    let expected = "{\"event\": \"expected\", \"tests\": [\"test-a.t\"]}\n";
+    for report in ["", expected] {
+        let ran = Stagehand::new(Script::of(1, report)).await.run(None).await.unwrap();
+        assert_eq!((outcomes(&ran), judged(&ran)), (vec![NotRun; 3], Verdict::NotRun), "{report}");
+        let why = ran.tests[0].reason.as_deref();
+        assert_eq!(why, Some("the test runner ended with exit status 1 before its first test"));
+    }
+    // A test that began may be what ended it, a signal says nothing of a build, and skipping is something that was done.
+    let began = "{\"event\": \"start\", \"test\": \"test-a.t\"}\n".to_owned();
+    let skipped = finished("test-a.t", "skipped").lines().last().unwrap().to_owned() + "\n";
+    for (status, report) in [(1, began), (137, String::new()), (1, skipped)] {
+        let ran = Stagehand::new(Script::of(status, &report)).await.run(None).await.unwrap();
+        assert_eq!((ran.tests[2].outcome, judged(&ran)), (Lost, Verdict::Incomplete), "{status} {report}");
+    }
+    let run = Reply::exit(Exit::Signal("KILL".into()));
+    let ran = Stagehand::new(Script { run, ..Script::of(0, "") }).await.run(None).await.unwrap();
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Lost; 3], Verdict::Incomplete));
 }
 

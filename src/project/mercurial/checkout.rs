@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use crate::model::fault::Fault;
 use crate::project::mercurial::hg::hg;
+use crate::project::mercurial::needs::Needs;
 
 /// How long a question to the local repository may take. A cold `hg status` of a large checkout on a slow disk takes
 /// half a minute.
 const QUESTION: Duration = Duration::from_secs(120);
+
+/// Where a source says what its build needs.
+const BUILD_FILE: &str = "pyproject.toml";
 
 /// A changeset of a Mercurial checkout on this computer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +23,24 @@ pub struct Checkout {
     pub node: String,
     /// Uncommitted changes as a Git-style patch, when they are to be sent and there are any.
     pub patch: Option<Vec<u8>>,
+}
+
+impl Checkout {
+    /// The changeset, as short as people are shown it.
+    pub fn short(&self) -> &str {
+        self.node.get(..12).unwrap_or(&self.node)
+    }
+
+    /// What its build needs, as it is sent.
+    pub async fn needs(&self) -> Result<Needs, Fault> {
+        if self.patch.is_some() {
+            let text = std::fs::read_to_string(self.root.join(BUILD_FILE));
+            return Ok(text.map(|text| Needs::parse(&text)).unwrap_or_default());
+        }
+        // A source of before 2019 has none, and so has one of ours in a test.
+        let said = hg(&self.root, &["cat", &format!("--rev={}", self.node), BUILD_FILE], QUESTION).await?;
+        Ok(Needs::parse(&String::from_utf8_lossy(&said.stdout)))
+    }
 }
 
 enum Found {

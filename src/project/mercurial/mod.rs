@@ -2,11 +2,13 @@
 
 mod checkout;
 mod hg;
+mod needs;
 mod report;
 mod suite;
 
 pub use checkout::{Checkout, find};
-pub use suite::{LinuxTests, Ssh};
+pub use needs::Needs;
+pub use suite::{LinuxTests, Ssh, builds};
 
 use crate::model::setting::{Key, Kind, Section};
 

@@ -64,6 +64,7 @@ pub fn read(report: &[u8]) -> Reported {
             Err(_) => {}
         }
     }
+    reported.began = !started.is_empty();
     reported
 }
 
@@ -83,7 +84,7 @@ mod tests {
         assert_eq!(reported.tests.len(), 1);
         assert_eq!(reported.tests[0].outcome, TestOutcome::Skipped);
         assert_eq!(reported.tests[0].reason.as_deref(), Some("missing feature: x"));
-        assert!(!reported.complete);
+        assert!(reported.began && !reported.complete);
     }
 
     #[test]
@@ -91,7 +92,8 @@ mod tests {
         let report = br#"{"event": "finish", "test": "t", "outcome": "passed", "seconds": 0, "reason": null}
 {"event": "finish", "test": "u", "outcome": "skipped", "seconds": 0, "reason": "blacklisted"}
 {"event": "end"}"#;
-        let tests = read(report).tests;
+        let Reported { tests, began, .. } = read(report);
+        assert!(!began);
         assert_eq!(tests.iter().map(|test| test.name.as_str()).collect::<Vec<_>>(), ["u"]);
     }
 

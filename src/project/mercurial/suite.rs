@@ -89,6 +89,14 @@ fn baked(bytes: Option<&[u8]>) -> Option<Baked> {
     serde_json::from_slice(bytes?).ok()
 }
 
+/// Flags of the runner that name a Mercurial which is built already.
+const READY: [&str; 4] = ["-l", "--local", "--with-hg", "--hg-wheel"];
+
+/// Whether the runner with these flags tests what is built from the source beside it.
+pub fn builds(flags: &[String]) -> bool {
+    !flags.iter().any(|flag| READY.contains(&flag.split('=').next().unwrap_or_default()))
+}
+
 impl LinuxTests {
     /// For checking a machine's contract, which depends on no test.
     pub fn for_checks(ssh: Ssh) -> Self {
@@ -185,7 +193,7 @@ impl Suite for LinuxTests {
 
     async fn synchronise(&self, folder: &str, target: &Path, sink: &dyn Sink) -> Result<Vec<Stepped>, Fault> {
         let Some(checkout) = &self.checkout else { return Ok(Vec::new()) };
-        let short = checkout.node.get(..12).unwrap_or(&checkout.node);
+        let short = checkout.short();
         let text = format!("Pushing {short} from {}", checkout.root.display());
         let began = std::time::Instant::now();
         sink.event(Event::Step(text.clone()));

@@ -1,0 +1,56 @@
+//! A step's own output, as lines below the step.
+
+use std::collections::VecDeque;
+
+use crate::flow::Stage;
+use crate::model::connection::Chunk;
+use crate::model::event::Event;
+
+/// How many last lines are kept for the error of a step that fails; all of them are in the run's log.
+const TAIL_LINES: usize = 20;
+
+/// Turns a step's output into lines for the log and keeps the last of them.
+pub struct Lines<'a> {
+    stage: &'a Stage,
+    partial: Vec<u8>,
+    tail: VecDeque<String>,
+}
+
+impl<'a> Lines<'a> {
+    /// None yet.
+    pub fn new(stage: &'a Stage) -> Self {
+        Self { stage, partial: Vec::new(), tail: VecDeque::new() }
+    }
+
+    /// Takes a piece of output.
+    pub fn take(&mut self, chunk: &Chunk) {
+        let (Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = chunk;
+        for byte in bytes {
+            match byte {
+                b'\n' | b'\r' => self.line(),
+                // A line without an end is cut rather than kept whole in memory.
+                _ if self.partial.len() < 4096 => self.partial.push(*byte),
+                _ => {}
+            }
+        }
+    }
+
+    fn line(&mut self) {
+        let line = String::from_utf8_lossy(&self.partial).trim_end().to_owned();
+        self.partial.clear();
+        if line.is_empty() {
+            return;
+        }
+        if self.tail.len() == TAIL_LINES {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.clone());
+        self.stage.tell(Event::Detail(line));
+    }
+
+    /// The last lines; empty where nothing was said.
+    pub fn tail(mut self) -> String {
+        self.line();
+        Vec::from(self.tail).join("\n")
+    }
+}

@@ -1,0 +1,152 @@
+//! Builds of what was tested, kept so that the same source need not be built again: one packed file each.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::model::build::BuildStore;
+use crate::model::fault::Fault;
+use crate::model::image::Fingerprint;
+use crate::state::file;
+
+/// Most bytes of all builds together. One of Mercurial has 4 MiB, so these are the last hundred.
+pub const CAP: u64 = 512 << 20;
+
+/// How files of builds end; anything else in the folder is not ours.
+const ENDING: &str = ".tar.gz";
+
+/// The folder of builds.
+#[derive(Debug, Clone)]
+pub struct Builds {
+    folder: PathBuf,
+    cap: u64,
+}
+
+/// One build that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptBuild {
+    /// Its key.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was used last.
+    used: SystemTime,
+}
+
+impl KeptBuild {
+    /// Whether it was made on a machine of one of these images: keys begin with the image's fingerprint.
+    pub fn is_of<'a>(&self, images: impl IntoIterator<Item = &'a Fingerprint>) -> bool {
+        let image = self.key.split('-').next().unwrap_or_default();
+        images.into_iter().any(|fingerprint| fingerprint.short() == image)
+    }
+}
+
+impl Builds {
+    /// The builds in a folder, which need not exist.
+    pub fn at(folder: PathBuf) -> Self {
+        Self { folder, cap: CAP }
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.folder.join(format!("{key}{ENDING}"))
+    }
+
+    /// All that are kept, the one used last first.
+    pub fn list(&self) -> Result<Vec<KeptBuild>, Fault> {
+        let entries = match std::fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(file::fault("read", &self.folder, error)),
+        };
+        let mut found: Vec<KeptBuild> = entries.flatten().filter_map(|entry| kept(&entry.path())).collect();
+        found.sort_by_key(|build| std::cmp::Reverse(build.used));
+        Ok(found)
+    }
+
+    fn make_room(&self, bytes: u64) -> Result<(), Fault> {
+        let mut left = self.cap.saturating_sub(bytes);
+        for build in self.list()? {
+            match left.checked_sub(build.bytes) {
+                Some(rest) => left = rest,
+                None => self.remove(&build.key)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kept(path: &Path) -> Option<KeptBuild> {
+    let key = path.file_name()?.to_str()?.strip_suffix(ENDING)?.to_owned();
+    let found = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    Some(KeptBuild { key, bytes: found.len(), used: found.modified().ok()? })
+}
+
+impl BuildStore for Builds {
+    fn find(&self, key: &str) -> Option<Vec<u8>> {
+        let path = self.path(key);
+        let bytes = std::fs::read(&path).ok()?;
+        // The time of the file is when it was used last. It only says which goes first.
+        let _ = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        Some(bytes)
+    }
+
+    fn keep(&self, key: &str, packed: &[u8]) -> Result<(), Fault> {
+        let bytes = packed.len() as u64;
+        if bytes > self.cap {
+            return Ok(());
+        }
+        crate::state::dir::make_private(&self.folder, "folder")?;
+        self.make_room(bytes)?;
+        file::write_atomic(&self.path(key), packed)
+    }
+
+    fn remove(&self, key: &str) -> Result<(), Fault> {
+        let path = self.path(key);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(file::fault("remove", &path, error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn keys(builds: &Builds) -> Vec<String> {
+        builds.list().unwrap().into_iter().map(|build| build.key).collect()
+    }
+
+    #[test]
+    fn a_build_is_kept_until_others_were_used_more_lately() {
+        let folder = tempfile::tempdir().unwrap();
+        let builds = Builds { folder: folder.path().join("builds"), cap: 10 };
+        assert_eq!((builds.find("a"), keys(&builds)), (None, vec![]));
+        let age = |key: &str, hours: u64| {
+            let file = std::fs::File::open(builds.path(key)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+        };
+        builds.keep("a", b"aaaa").unwrap();
+        builds.keep("b", b"bbbb").unwrap();
+        age("a", 2);
+        age("b", 1);
+        assert_eq!(builds.find("a").as_deref(), Some(&b"aaaa"[..]), "using it makes it the youngest");
+        builds.keep("c", b"cccc").unwrap();
+        assert_eq!(keys(&builds).len(), 2);
+        assert!(builds.find("b").is_none() && builds.find("a").is_some() && builds.find("c").is_some());
+        builds.keep("d", &[0; 11]).unwrap();
+        assert!(builds.find("d").is_none(), "what is larger than all together is not kept");
+        builds.remove("a").unwrap();
+        builds.remove("a").unwrap();
+        std::fs::write(builds.folder.join("stranger"), "x").unwrap();
+        assert_eq!(keys(&builds), ["c"]);
+    }
+
+    #[test]
+    fn a_build_belongs_to_the_image_that_its_key_begins_with() {
+        let build = KeptBuild { key: format!("{}-system3-x", "a".repeat(12)), bytes: 1, used: SystemTime::now() };
+        let of = |digit: &str| Fingerprint(digit.repeat(64));
+        assert!(build.is_of(&[of("b"), of("a")]) && !build.is_of(&[of("b")]));
+    }
+}

@@ -136,3 +136,28 @@ fn ctrl_c_ends_the_commands() {
     place.run(&["machine", "down", &a, &b]).expect(0);
     place.assert_clean();
 }
+
+#[test]
+fn all_means_what_was_made_by_hand_and_as_whom_is_told() {
+    let mut place = Place::small();
+    let [mine] = machines(&place);
+    place.define(&[("fails", "exit 1\n")]);
+    place.run(&["image", "build", "--keep-failed"]).expect(3);
+    let bakes = place.json(&["machine", "list", "--json"])[0]["id"].as_str().unwrap().to_owned();
+    assert_ne!(bakes, mine);
+    let done = exec(&place, &["--all"], "id -un").expect(0);
+    assert_eq!(done.text(), format!("{mine} | hg\n"));
+    done.tells(&["left out: 1 machine of bakes and test runs (`--include-busy`)", "as hg on 1 machine"]);
+    let done = exec(&place, &["--all", "--include-busy", "--json"], "id -un").expect(0);
+    let users = |machine: &str| {
+        let report = done.json();
+        let one = report.as_array().unwrap().iter().find(|one| one["machine"] == machine).cloned().unwrap();
+        (one["user"].as_str().unwrap().to_owned(), one["stdout"].as_str().unwrap().trim().to_owned())
+    };
+    assert_eq!([users(&mine), users(&bakes)], ["hg", "root"].map(|user| (user.to_owned(), user.to_owned())));
+    done.tells(&["as hg on 1 machine, as root on 1 machine"]);
+    place.run(&["machine", "down", &mine]).expect(0);
+    exec(&place, &["--all"], "true").expect(2).tells(&["no machine", "--include-busy"]);
+    place.run(&["machine", "down", &bakes]).expect(0);
+    place.assert_clean();
+}

@@ -294,6 +294,14 @@ fn caps_have_effect() {
 }
 
 #[test]
+fn a_volume_on_which_nothing_fits_is_refused() {
+    let place = Place::new();
+    for size in ["1", "15M", "17T"] {
+        place.run(&["machine", "up", "--volume", size]).expect(2).tells(&["16.0 MiB", "16.0 TiB"]);
+    }
+}
+
+#[test]
 fn a_second_volume_is_a_disk() {
     if !is_root() {
         return skip("only root can make loop devices");

@@ -23,7 +23,8 @@ pub struct SshArgs {
 const EXEC_HELP: &str = "\
 On one machine the command is joined with our own standard input, output and error, and its status is ours. With `--all` or \
 `--machines` it runs on many at once without input, every line of output comes behind its machine's id, and the status is 0 where \
-it succeeded everywhere, 1 where it failed somewhere, 4 where a machine was not reached or an end is not known.";
+it succeeded everywhere, 1 where it failed somewhere, 4 where a machine was not reached or an end is not known. It runs as the \
+user that `machine ssh` logs in as, which is told first.";
 
 /// Run a command; its output and exit status come through apart.
 #[derive(Debug, clap::Args)]

@@ -37,9 +37,12 @@ const NAMED: usize = 3;
 /// Which machines, and how.
 #[derive(Debug, clap::Args)]
 pub struct FleetArgs {
-    /// Run it on every machine of this state directory that has not expired
+    /// Run it on every machine that `machine up` made in this state directory and that has not expired
     #[arg(long, group = "fleet")]
     pub all: bool,
+    /// With `--all`: also on machines on which a bake or a test run is, or was left, at work
+    #[arg(long, requires = "all")]
+    include_busy: bool,
     /// Run it on these machines
     #[arg(long, group = "fleet", value_name = "ID,ID", value_delimiter = ',')]
     pub machines: Vec<String>,
@@ -81,6 +84,7 @@ pub async fn run(context: &Context, args: &FleetArgs, command: &Command) -> Resu
         list(context, args.json, &machines);
         return Ok(exit::OK);
     }
+    context.screen.message(&format!("Running {}.", as_whom(&machines)));
     let stop = CancellationToken::new();
     let second = "Left at once. Commands that were running may be running still.".to_owned();
     signals::watch_saying(stop.clone(), "ending the commands", second)?;
@@ -106,9 +110,16 @@ pub async fn run(context: &Context, args: &FleetArgs, command: &Command) -> Resu
 /// The machines that were named, each once; nothing has begun where one is not known.
 fn choose(context: &Context, args: &FleetArgs) -> Result<Vec<Machine>, Fault> {
     let mut chosen: Vec<Machine> = Vec::new();
+    let mut busy = 0;
     if args.all {
         let now = context.now();
-        chosen = context.journal.machines()?.into_iter().filter(|machine| machine.expires_at > now).collect();
+        for machine in context.journal.machines()?.into_iter().filter(|machine| machine.expires_at > now) {
+            if args.include_busy || is_by_hand(context, &machine)? {
+                chosen.push(machine);
+            } else {
+                busy += 1;
+            }
+        }
         chosen.sort_by_key(|machine| std::cmp::Reverse(machine.created_at));
     }
     for text in &args.machines {
@@ -117,10 +128,31 @@ fn choose(context: &Context, args: &FleetArgs) -> Result<Vec<Machine>, Fault> {
             chosen.push(machine);
         }
     }
+    let left_out =
+        format!("left out: {} of bakes and test runs (`--include-busy`)", crate::base::text::counted(busy, "machine"));
     if chosen.is_empty() {
-        return Err(Fault::usage("there is no machine to run it on").hint("`automation machine up` makes one."));
+        let fault = Fault::usage("there is no machine to run it on").hint("`automation machine up` makes one.");
+        return Err(if busy > 0 { fault.because(left_out) } else { fault });
+    }
+    if busy > 0 {
+        context.screen.message(&left_out);
     }
     Ok(chosen)
+}
+
+/// Whether a person made the machine to use it by hand, so that nothing else is at work on it.
+fn is_by_hand(context: &Context, machine: &Machine) -> Result<bool, Fault> {
+    Ok(context.journal.run(&machine.run)?.is_some_and(|run| run.command == super::up::COMMAND))
+}
+
+/// Who runs it where: `as hg on 3 machines`.
+fn as_whom(machines: &[Machine]) -> String {
+    let mut users: BTreeMap<&str, usize> = BTreeMap::new();
+    for machine in machines {
+        *users.entry(&machine.user).or_default() += 1;
+    }
+    let told = |(user, count): (&str, usize)| format!("as {user} on {}", crate::base::text::counted(count, "machine"));
+    users.into_iter().map(told).collect::<Vec<_>>().join(", ")
 }
 
 /// Says which machines were chosen.
@@ -128,11 +160,13 @@ fn list(context: &Context, json: bool, machines: &[Machine]) {
     #[derive(Serialize)]
     struct Chosen<'a> {
         machine: &'a MachineId,
+        user: &'a str,
     }
     if json {
-        let chosen: Vec<Chosen> = machines.iter().map(|machine| Chosen { machine: &machine.id }).collect();
-        return context.screen.json(&chosen);
+        let chosen = machines.iter().map(|Machine { id, user, .. }| Chosen { machine: id, user });
+        return context.screen.json(&chosen.collect::<Vec<Chosen>>());
     }
+    context.screen.message(&format!("Would run {}:", as_whom(machines)));
     let lines: Vec<String> = machines.iter().map(|machine| format!("{}\n", machine.id)).collect();
     context.screen.data(&lines.concat());
 }
@@ -294,6 +328,7 @@ impl Listener for Collecting {
 #[derive(Debug, Serialize)]
 struct Report {
     machine: MachineId,
+    user: String,
     exit: Option<Exit>,
     stdout: String,
     stderr: String,
@@ -312,6 +347,7 @@ fn report(machine: &Machine, ended: &Ended, [stdout, stderr]: [Kept; 2]) -> Repo
     };
     Report {
         machine: machine.id.clone(),
+        user: machine.user.clone(),
         exit,
         capped: stdout.left_out + stderr.left_out > 0,
         stdout: stdout.text(),

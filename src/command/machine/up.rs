@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::base::id::MachineId;
+use crate::base::text;
 use crate::command::context::Context;
 use crate::command::image::BAKE_EXPIRY;
 use crate::command::machine_args::MachineArgs;
@@ -14,6 +15,9 @@ use crate::model::fault::Fault;
 use crate::model::machine::{Hardware, Machine, ProviderKind};
 use crate::model::provider::MachineRequest;
 
+/// The command's name in the records of runs.
+pub const COMMAND: &str = "machine up";
+
 /// Make a machine and keep it until its expiry.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -23,11 +27,27 @@ pub struct Args {
     #[arg(long, value_name = "SPAN", default_value = "2h", value_parser = crate::base::text::parse_ttl)]
     ttl: Duration,
     /// Give it a second block device of this size, as `/dev/hg-volume`
-    #[arg(long, value_name = "SIZE", value_parser = crate::base::text::parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_volume)]
     volume: Option<u64>,
     /// Print the machine as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// The least size at which a file system of any use can be made; `btrfs` wants 109 MiB, `xfs` 300, and say so.
+const LEAST_VOLUME: u64 = 16 << 20;
+
+/// The most that a file on `ext4` can hold, and a volume on EC2.
+const MOST_VOLUME: u64 = 16 << 40;
+
+fn parse_volume(text: &str) -> Result<u64, String> {
+    match text::parse_bytes(text)? {
+        bytes if !(LEAST_VOLUME..=MOST_VOLUME).contains(&bytes) => {
+            let (least, most) = (text::bytes(LEAST_VOLUME), text::bytes(MOST_VOLUME));
+            Err(format!("a volume has {least} to {most}, so that a file system fits on it, such as `1G`"))
+        }
+        bytes => Ok(bytes),
+    }
 }
 
 /// Makes the machine.
@@ -41,7 +61,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let distro = args.machine.distro(&context);
     let plan = definition.plan(&context.choice(&distro, Some(&args.machine.python(&context)))?)?;
     let store = context.images(kind).await?;
-    let session = Session::begin(context, "machine up").await?;
+    let session = Session::begin(context, COMMAND).await?;
     let now = session.context.now();
     let request = MachineRequest {
         id: MachineId::random(),

@@ -1,6 +1,8 @@
-//! Rules without a domain and without I/O: ids, shell quoting, deadlines, text.
+//! What has no domain: ids, shell quoting, deadlines, programs on a leash, signals, text.
 
 pub mod deadline;
 pub mod id;
+pub mod leash;
 pub mod quote;
+pub mod signal;
 pub mod text;

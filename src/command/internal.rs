@@ -39,6 +39,8 @@ impl Command {
 
 /// Runs `command` on the machine that `target` describes and bridges standard input and output, as `ssh` does.
 async fn ssh(target: &Path, command: &[String]) -> Result<i32, Fault> {
+    // `hg`, or the shell that it starts us by, may be killed; where that has happened already, standard input has ended.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
     let fault = || Fault::usage(format!("cannot read the machine from `{}`", target.display()));
     let text = std::fs::read(target).map_err(|error| fault().because(error))?;
     let machine: Machine = serde_json::from_slice(&text).map_err(|error| fault().because(error))?;

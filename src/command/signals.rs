@@ -1,12 +1,14 @@
 //! What Ctrl-C, SIGTERM and SIGHUP do: the first asks to stop, the second leaves at once; while tests run by themselves on a
-//! machine, Ctrl-C on a terminal asks and a terminal that is closed detaches.
+//! machine, Ctrl-C on a terminal asks and a terminal that is closed detaches. A signal that whoever started us ignores, as
+//! `nohup` does, stays ignored.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
+use crate::base::signal::Heeded;
 use crate::command::error::exit;
 use crate::model::fault::{Fault, FaultKind};
 use crate::ui::choice::{self, Choice};
@@ -17,6 +19,14 @@ const TIDYING: Duration = Duration::from_millis(500);
 
 /// How long an answer is waited for.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// Within this time the same signal once more is the same signal: GNU `timeout` sends its signal to the process and to the
+/// group that it is in.
+const SAME: Duration = Duration::from_secs(1);
+
+/// The same for Ctrl-C where a person types it, who can do so twice in a second: longer than two signals that were sent at
+/// once are apart on a busy computer, shorter than two strokes of a key.
+const SAME_STROKE: Duration = Duration::from_millis(100);
 
 /// What signals of a run act on.
 pub struct Watched {
@@ -41,28 +51,47 @@ enum Kind {
     Hangup,
 }
 
+impl Kind {
+    /// How soon after it the same signal is no other.
+    fn same(self) -> Duration {
+        if self == Self::Interrupt && choice::somebody_is_there() { SAME_STROKE } else { SAME }
+    }
+}
+
 /// The signals that end a program.
 struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
+    interrupt: Heeded,
+    terminate: Heeded,
+    hangup: Heeded,
+    /// What came last, and when.
+    last: Option<(Kind, Instant)>,
 }
 
 impl Signals {
     fn listen() -> Result<Self, Fault> {
-        let listen = |kind| signal(kind).map_err(|e| Fault::outside("cannot listen for signals").because(e));
+        let listen = |kind| Heeded::listen(kind).map_err(|e| Fault::outside("cannot listen for signals").because(e));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             hangup: listen(SignalKind::hangup())?,
+            last: None,
         })
     }
 
+    /// The next signal that is not the last one over again.
     async fn next(&mut self) -> Kind {
-        tokio::select! {
-            _ = self.interrupt.recv() => Kind::Interrupt,
-            _ = self.terminate.recv() => Kind::Terminate,
-            _ = self.hangup.recv() => Kind::Hangup,
+        loop {
+            let kind = tokio::select! {
+                () = self.interrupt.comes() => Kind::Interrupt,
+                () = self.terminate.comes() => Kind::Terminate,
+                () = self.hangup.comes() => Kind::Hangup,
+            };
+            let now = Instant::now();
+            if self.last.is_some_and(|(last, at)| last == kind && now.duration_since(at) < kind.same()) {
+                continue;
+            }
+            self.last = Some((kind, now));
+            return kind;
         }
     }
 }

@@ -12,6 +12,7 @@ use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize,
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::base::signal::Heeded;
 use crate::model::connection::{Chunk, Connection, Process, Stdin};
 use crate::model::outcome::Exit;
 use crate::model::task::{Command, Terminal, WindowSize};
@@ -232,7 +233,7 @@ enum Event {
 struct LocalTerminal {
     fd: OwnedFd,
     resized: Signal,
-    ends: [(Signal, &'static str); 3],
+    ends: [(Heeded, &'static str); 3],
 }
 
 impl LocalTerminal {
@@ -247,9 +248,9 @@ impl LocalTerminal {
             fd: fd.try_clone().ok()?,
             resized: signal(SignalKind::window_change()).ok()?,
             ends: [
-                (signal(SignalKind::terminate()).ok()?, "TERM"),
-                (signal(SignalKind::hangup()).ok()?, "HUP"),
-                (signal(SignalKind::interrupt()).ok()?, "INT"),
+                (Heeded::listen(SignalKind::terminate()).ok()?, "TERM"),
+                (Heeded::listen(SignalKind::hangup()).ok()?, "HUP"),
+                (Heeded::listen(SignalKind::interrupt()).ok()?, "INT"),
             ],
         };
         // Kept before it is changed: a panic in between must find it.
@@ -267,9 +268,9 @@ impl LocalTerminal {
         let [first, second, third] = &mut terminal.ends;
         tokio::select! {
             _ = terminal.resized.recv() => Event::Resized(window(&terminal.fd)),
-            _ = first.0.recv() => Event::Signal(first.1),
-            _ = second.0.recv() => Event::Signal(second.1),
-            _ = third.0.recv() => Event::Signal(third.1),
+            () = first.0.comes() => Event::Signal(first.1),
+            () = second.0.comes() => Event::Signal(second.1),
+            () = third.0.comes() => Event::Signal(third.1),
         }
     }
 }

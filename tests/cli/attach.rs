@@ -326,6 +326,7 @@ for marker, keys in json.loads(sys.argv[1]):
         os.write(1, data)
         seen += data
     seen = seen[seen.index(marker.encode()) + len(marker):]
+    time.sleep(float(os.environ.get("PAUSE", "0")))
     os.write(master, keys.encode())
 try:
     while True:
@@ -339,10 +340,19 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 /// Starts the tool on a terminal where somebody types `keys` at each marker.
 fn typing(place: &Place, words: &[&str], keys: &[(&str, &str)]) -> Running {
+    typing_slowly(place, words, keys, 0.0)
+}
+
+/// The same, with a pause of so many seconds before each.
+pub fn typing_slowly(place: &Place, words: &[&str], keys: &[(&str, &str)], pause: f64) -> Running {
     let inner = place.command(words);
     let mut command = Command::new("/usr/bin/python3");
     clear(&mut command, &place.home);
-    command.env("TERM", "xterm").args(["-c", TERMINAL, &serde_json::to_string(keys).unwrap()]);
+    command.env("TERM", "xterm").env("PAUSE", pause.to_string()).args([
+        "-c",
+        TERMINAL,
+        &serde_json::to_string(keys).unwrap(),
+    ]);
     command.current_dir(&place.home).arg(inner.get_program()).args(inner.get_args());
     Running::start(command)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::tool::{Place, Running};
+use crate::support::tool::{Place, Running, clear};
 use crate::support::{leftovers, mercurial};
 
 /// Releasing on an idle computer takes a second; the rest is room for a busy one.
@@ -104,13 +104,61 @@ fn while_tests_run() {
 }
 
 #[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let place = Place::with_steps(&[("sleeper", SLEEPER)]);
+    let running = place.start(&["image", "build"]);
+    place.wait_for_step("the step has begun", &running);
+    // As GNU `timeout` does, which tells the process and its group.
+    running.signal(Signal::TERM);
+    running.wait_for("Interrupted");
+    running.signal(Signal::TERM);
+    ends_well(&place, running, Signal::TERM);
+}
+
+#[test]
+fn a_signal_that_was_ignored_when_it_began_stays_ignored() {
+    let place = Place::with_steps(&[("sleeper", SLEEPER)]);
+    let inner = place.command(&["image", "build"]);
+    let mut command = std::process::Command::new("sh");
+    clear(&mut command, &place.home);
+    // As `nohup` does, and a shell with what it starts in the background.
+    command.args(["-c", "trap '' HUP INT; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
+    let running = Running::start(command);
+    place.wait_for_step("the step has begun", &running);
+    running.signal(Signal::HUP);
+    running.signal(Signal::INT);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(running.lives() && !running.said().contains("Interrupted"), "{}", running.said());
+    ends_well(&place, running, Signal::TERM);
+}
+
+#[test]
+fn the_second_ctrl_c_of_a_person_leaves_at_once() {
+    let place = Place::with_steps(&[("sleeper", SLEEPER)]);
+    // A person needs a fifth of a second for it; what is typed together is held for one.
+    let keys = [("Trying sleeper", "\u{3}"), ("Once more leaves at once", ""), ("", "\u{3}")];
+    let running = super::attach::typing_slowly(&place, &["image", "build", "--grace", "1h"], &keys, 0.2);
+    let done = running.end_within(LIMIT).expect(130);
+    let run = place.latest();
+    if !done.text().contains("Left at once") {
+        assert!(done.text().contains("Nothing is left behind"), "{}", done.text());
+    }
+    place.run(&["audit", "--fix", "--run", &run]).expect(0);
+    place.assert_clean();
+}
+
+#[test]
 fn the_second_ctrl_c_leaves_at_once_and_names_the_command_that_cleans_up() {
     let place = Place::with_steps(&[("sleeper", SLEEPER)]);
     let running = place.start(&["image", "build", "--grace", "1h"]);
     place.wait_for_step("the step has begun", &running);
     running.signal(Signal::INT);
     running.wait_for("Interrupted");
-    running.signal(Signal::INT);
+    // Without a terminal nobody can have typed it twice within a second.
+    std::thread::sleep(Duration::from_millis(1100));
+    if running.lives() {
+        running.signal(Signal::INT);
+    }
     let done = running.end_within(LIMIT).expect(130);
     let run = place.latest();
     // The release may have been quicker than the second signal.

@@ -4,9 +4,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::base::deadline::Deadline;
+use crate::base::leash::Leash;
 use crate::model::fault::Fault;
 
 /// What `hg` printed and its exit status.
@@ -28,7 +30,9 @@ pub async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<Said, Fau
         .env("HGPLAIN", "1")
         .env("HGENCODING", "utf-8")
         .stdin(Stdio::null())
-        .kill_on_drop(true);
+        .kill_on_drop(true)
+        // Not by force: it tidies up its locks of the repository.
+        .leashed(Signal::TERM);
     let verb = args.iter().find(|arg| !arg.starts_with('-')).copied().unwrap_or("hg");
     let deadline = Deadline::after(limit, format!("`hg {verb}` to end"));
     let output = deadline.bound(command.output()).await?.map_err(|error| {

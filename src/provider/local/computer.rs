@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::process::Signal;
+
+use crate::base::leash::Leash;
 use crate::provider::local::guard::{SUBIDS_HINT, UIDMAP_HINT};
 use crate::provider::local::spec::{IdMap, MAPPED_IDS};
 use crate::provider::local::trouble::{Doing, Trouble};
@@ -59,7 +62,7 @@ fn user_name(uid: u32) -> String {
         (fields.nth(1)? == uid).then(|| name.to_owned())
     });
     local.unwrap_or_else(|| {
-        let said = std::process::Command::new("id").args(["-un", &uid]).output();
+        let said = std::process::Command::new("id").args(["-un", &uid]).leashed(Signal::KILL).output();
         let name = said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
         if name.is_empty() { uid } else { name }
     })

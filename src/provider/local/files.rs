@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
+
+use crate::base::leash::Leash;
 use crate::provider::local::images::layers;
 use crate::provider::local::spec::IdMap;
 use crate::provider::local::{computer, guard, remove};
@@ -67,6 +70,7 @@ impl Files {
             .args([&self.state, path])
             .arg(serde_json::to_string(&map)?)
             .stdin(Stdio::null())
+            .leashed(Signal::KILL)
             .output()?;
         if output.status.success() {
             return String::from_utf8_lossy(&output.stdout).trim().parse().map_err(io::Error::other);

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
 
 use crate::model::check::Check;
@@ -32,7 +33,10 @@ fn run(folder: &Path, map: &str) -> Option<()> {
     tell("network and PID namespaces", inner, "usable")?;
     match sys::fork().ok()? {
         // The first process of the new PID namespace; its mounts vanish with it.
-        sys::Fork::Child => sys::exit_now(i32::from(mounts(folder, map.is_some()).is_none())),
+        sys::Fork::Child => {
+            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+            sys::exit_now(i32::from(mounts(folder, map.is_some()).is_none()))
+        }
         sys::Fork::Parent(child) => {
             let _ = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
         }

@@ -3,6 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use rustix::process::Signal;
+
+use crate::base::leash::Leash;
 use crate::model::image::BaseSpec;
 use crate::provider::local::computer;
 
@@ -173,7 +176,7 @@ fn parse_stanzas(text: &str) -> Vec<Source> {
 /// The host's proxies as lines of `apt`'s configuration: those of its `apt`, else those of `environment`.
 pub fn proxies(environment: &[(OsString, OsString)]) -> Vec<String> {
     let output = computer::find_program("apt-config")
-        .and_then(|program| std::process::Command::new(program).arg("dump").output().ok());
+        .and_then(|program| std::process::Command::new(program).arg("dump").leashed(Signal::KILL).output().ok());
     let configured = output.map(|output| parse_proxies(&String::from_utf8_lossy(&output.stdout)));
     complete(configured.unwrap_or_default(), environment)
 }

@@ -1,0 +1,83 @@
+//! Programs that end with the one that started them, however that ends.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt;
+
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+
+/// Something that can be started on a leash.
+pub trait Leash {
+    /// Lets the kernel send `signal` to the program when the thread that started it ends, be it by SIGKILL: that thread must
+    /// live for as long as the program is wanted, as those of an async runtime and those that wait for the program do.
+    ///
+    /// Programs that change their user on the way (set-user-id) get away.
+    fn leashed(&mut self, signal: Signal) -> &mut Self;
+
+    /// Lets the program hold a lock as well: one that this process has on `file` is free only when both have ended.
+    fn holding(&mut self, file: &File) -> io::Result<&mut Self>;
+}
+
+impl Leash for std::process::Command {
+    fn leashed(&mut self, signal: Signal) -> &mut Self {
+        let parent = getpid();
+        let leash = move || {
+            set_parent_process_death_signal(Some(signal))?;
+            // The parent may have ended before the line above counted.
+            if getppid() == Some(parent) { Ok(()) } else { Err(Errno::OWNERDEAD.into()) }
+        };
+        // SAFETY: between fork and exec it makes two system calls, and neither allocates nor locks.
+        unsafe { self.pre_exec(leash) }
+    }
+
+    fn holding(&mut self, file: &File) -> io::Result<&mut Self> {
+        let held = file.try_clone()?;
+        let inherit = move || Ok(fcntl_setfd(&held, FdFlags::empty())?);
+        // SAFETY: as above; the descriptor is open for as long as the command can be started.
+        Ok(unsafe { self.pre_exec(inherit) })
+    }
+}
+
+impl Leash for tokio::process::Command {
+    fn leashed(&mut self, signal: Signal) -> &mut Self {
+        self.as_std_mut().leashed(signal);
+        self
+    }
+
+    fn holding(&mut self, file: &File) -> io::Result<&mut Self> {
+        self.as_std_mut().holding(file)?;
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_program_ends_with_the_thread_that_started_it() {
+        let start = || Command::new("sleep").arg("60").leashed(Signal::KILL).spawn().unwrap();
+        let mut child = std::thread::spawn(start).join().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
+
+    #[test]
+    fn a_lock_is_held_for_as_long_as_the_program_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let open = || File::options().create(true).truncate(false).write(true).open(&path).unwrap();
+        let held = open();
+        held.lock().unwrap();
+        let mut command = Command::new("cat");
+        let mut child = command.stdin(Stdio::piped()).holding(&held).unwrap().spawn().unwrap();
+        drop((held, command));
+        assert!(open().try_lock().is_err(), "the program holds it still");
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        open().try_lock().unwrap();
+    }
+}

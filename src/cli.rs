@@ -79,6 +79,8 @@ enum Command {
     IamPolicy(command::iam_policy::Args),
     /// Check what this computer can do, with a remedy for what it cannot
     Doctor(command::doctor::Args),
+    /// Remove everything that the tool keeps on this computer
+    Uninstall(command::uninstall::Args),
     /// Print the completions for a shell
     Completions(command::completions::Args),
     #[command(flatten)]
@@ -136,8 +138,11 @@ pub fn run(arguments: Vec<std::ffi::OsString>) -> i32 {
 
 async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Result<i32, Fault> {
     let cleans = command.cleans();
-    let open = || if cleans { Context::open_for_cleanup(globals, words) } else { Context::open(globals, words) };
+    let given = words.clone();
+    let open = || if cleans { Context::open_for_cleanup(globals, given) } else { Context::open(globals, given) };
     match command {
+        // It opens the state directory only where there is one.
+        Command::Uninstall(args) => command::uninstall::run(globals, words, args).await,
         Command::Completions(args) => command::completions::run(args),
         Command::Internal(internal) => internal.run().await,
         Command::Doctor(args) => command::doctor::run(open()?, args).await,

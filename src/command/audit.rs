@@ -1,5 +1,7 @@
 //! `automation audit`.
 
+mod forget;
+
 use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
@@ -32,10 +34,14 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     run: Option<String>,
     /// Remove at once what belongs to a dead driver, has expired, or has no record
-    #[arg(long)]
+    #[arg(long, group = "change")]
     fix: bool,
-    /// With `--fix`: only say what would be removed
-    #[arg(long, requires = "fix")]
+    /// Give up what is out of reach for good, by the id of a machine or of a finding: it counts no more as left behind, and
+    /// the record says who gave it up. What is there is not forgotten
+    #[arg(long, group = "change", value_name = "ID", conflicts_with = "run")]
+    forget: Vec<String>,
+    /// With `--fix` and `--forget`: only say what would be done
+    #[arg(long, requires = "change")]
     dry_run: bool,
     /// Print JSON
     #[arg(long)]
@@ -45,10 +51,19 @@ pub struct Args {
 /// How long a machine of somebody else's may take to answer.
 const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// What remains, and what was seen.
+struct Remaining {
+    findings: Vec<Finding>,
+    observed: Vec<Observed>,
+}
+
 /// Audits.
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
+    if !args.forget.is_empty() {
+        return forget::run(&context, &args.forget, args.dry_run, args.json).await;
+    }
     let run = args.run.as_deref().map(|text| context.resolve_run(text)).transpose()?;
-    let mut remaining = look(&context, run.as_ref()).await?;
+    let mut remaining = look(&context, run.as_ref()).await?.findings;
     let mut fixed = Vec::new();
     if args.fix {
         let now = context.now();
@@ -69,7 +84,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         if !args.dry_run {
             forget_machines(&context, fixed.iter().map(|(finding, _)| &finding.machine))?;
             close_dead_runs(&context, run.as_ref())?;
-            remaining = look(&context, run.as_ref()).await?;
+            remaining = look(&context, run.as_ref()).await?.findings;
         }
     }
     match (run, args.json) {
@@ -81,7 +96,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     }
 }
 
-async fn look(context: &Context, run: Option<&RunId>) -> Result<Vec<Finding>, Fault> {
+async fn look(context: &Context, run: Option<&RunId>) -> Result<Remaining, Fault> {
     let journal = context.journal.as_ref();
     // The system is looked at before the journal is read: what a living run makes in between is in the journal by then.
     let looked = context.now();
@@ -120,7 +135,7 @@ async fn look(context: &Context, run: Option<&RunId>) -> Result<Vec<Finding>, Fa
     // Processes first, files last: the order of release.
     found.reverse();
     found.sort_by_key(|finding| !finding.kind.is_machine());
-    Ok(found)
+    Ok(Remaining { findings: found, observed })
 }
 
 /// Closes the rows of machines of which nothing is there any more; gives what remains.
@@ -299,6 +314,8 @@ struct Certificate {
     gone: usize,
     /// Meant to outlive the run.
     kept: usize,
+    /// Given up by a person, and not seen gone.
+    forgotten: usize,
     resources: Vec<Resource>,
     remaining: Vec<Finding>,
 }
@@ -308,15 +325,19 @@ fn certificate(context: &Context, run: &RunId, remaining: Vec<Finding>) -> Resul
         context.journal.resources(&ResourceFilter { run: Some(run.clone()), ..ResourceFilter::default() })?;
     let in_state = |state| resources.iter().filter(|row| row.state == state).count();
     let (gone, kept) = (in_state(ResourceState::Gone), in_state(ResourceState::Kept));
-    let clean = all_closed(&resources) && remaining.is_empty();
+    let forgotten = in_state(ResourceState::Forgotten);
+    let ended = all_closed(&resources) && remaining.is_empty();
+    // The matter has ended, but nobody saw that all is gone.
+    let clean = ended && forgotten == 0;
     context.screen.json(&Certificate {
         id: run.clone(),
         clean,
         made: resources.len(),
         gone,
         kept,
+        forgotten,
         resources,
         remaining,
     });
-    Ok(if clean { exit::OK } else { exit::LEFT_BEHIND })
+    Ok(if ended { exit::OK } else { exit::LEFT_BEHIND })
 }

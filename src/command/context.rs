@@ -3,6 +3,7 @@
 #[cfg(feature = "ec2")]
 pub mod ec2;
 pub mod look;
+mod sweep;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -83,7 +84,15 @@ fn home() -> Result<PathBuf, Fault> {
         .ok_or_else(|| Fault::outside("cannot tell the home directory").hint("Set `HOME`, or give `--state-path DIR`."))
 }
 
-fn state_path(globals: &Globals) -> Result<PathBuf, Fault> {
+/// Refuses a folder of image definitions that is not there: without a word, nothing would be in it.
+fn look_at_images(globals: &Globals) -> Result<(), Fault> {
+    let Some(folder) = globals.images.as_ref().filter(|folder| !folder.is_dir()) else { return Ok(()) };
+    Err(Fault::usage(format!("there is no folder of image definitions `{}`", folder.display()))
+        .hint("Name one with `--images`, or leave that away for the built-in ones."))
+}
+
+/// Where the state directory is, whether it is there or not.
+pub fn state_path(globals: &Globals) -> Result<PathBuf, Fault> {
     match &globals.state_path {
         Some(path) if path.as_os_str().is_empty() => Err(Fault::usage("the state path is empty")),
         Some(path) => {
@@ -108,28 +117,33 @@ fn name_of(uid: u32) -> Option<String> {
     line.split(':').next().map(str::to_owned)
 }
 
-fn executable() -> Result<PathBuf, Fault> {
+/// Our own program.
+pub fn executable() -> Result<PathBuf, Fault> {
     std::env::current_exe().map_err(|e| Fault::outside("cannot tell where our own program is").because(e))
 }
 
 impl Context {
     /// Opens the state directory and reads the settings.
     pub fn open(globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
-        Self::with(StateDir::open(&state_path(globals)?)?, globals, words)
+        let state = StateDir::open(&state_path(globals)?)?;
+        let journal = Arc::new(state.journal()?);
+        Self::with(state, journal, globals, words)
     }
 
     /// The same for a command that makes room: a full disk is no reason to refuse.
     pub fn open_for_cleanup(globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
-        Self::with(StateDir::open_for_cleanup(&state_path(globals)?)?, globals, words)
+        let state = StateDir::open_for_cleanup(&state_path(globals)?)?;
+        let journal = state.journal_for_cleanup()?;
+        Self::with(state, journal, globals, words)
     }
 
-    fn with(state: StateDir, globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
+    fn with(state: StateDir, journal: Arc<dyn Journal>, globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
+        look_at_images(globals)?;
         let settings = state.settings(SECTIONS)?;
-        let journal = Arc::new(state.journal()?);
         // `--json` anywhere before `--` leaves standard output to JSON.
         let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
         let output = if json { OutputTo::Stderr } else { OutputTo::Stdout };
-        Ok(Self {
+        let context = Self {
             words,
             settings,
             state,
@@ -142,7 +156,9 @@ impl Context {
             aws: tokio::sync::OnceCell::new(),
             #[cfg(feature = "ec2")]
             clients: std::sync::OnceLock::new(),
-        })
+        };
+        context.sweep();
+        Ok(context)
     }
 
     /// The time.

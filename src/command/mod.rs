@@ -25,3 +25,4 @@ pub mod signals;
 #[cfg(feature = "ec2")]
 pub mod terminate_ec2_instances;
 pub mod testing;
+pub mod uninstall;

@@ -262,13 +262,14 @@ impl Session {
     }
 }
 
-fn told(row: &Resource) -> String {
+/// A resource that is left, and why, as a line of a list.
+pub fn told(row: &Resource) -> String {
     let why = row.note.as_deref().unwrap_or("not released yet");
     format!("  {} {}: {why}", row.kind.name(), row.name)
 }
 
 /// The open rows of `made` that belong to no machine of `kept`.
-fn left_behind<'a>(made: &'a [Resource], kept: &[Machine]) -> Vec<&'a Resource> {
+pub fn left_behind<'a>(made: &'a [Resource], kept: &[Machine]) -> Vec<&'a Resource> {
     let meant = |row: &Resource| kept.iter().any(|machine| machine.id == row.machine);
     made.iter().filter(|row| row.is_open() && !meant(row)).collect()
 }

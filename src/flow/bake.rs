@@ -49,6 +49,7 @@ pub async fn bake(
         let until = if store.keeps_whole() { plan.layers.len() } else { present + 1 };
         let Some(layers) = plan.layers.get(present..until).filter(|layers| !layers.is_empty()) else { break };
         let Some(layer) = layers.last() else { break };
+        store.prepare(plan.layers.get(present..).unwrap_or_default())?;
         let _lock = until_stopped(stage, store.lock(&layer.fingerprint, stage.sink.as_ref())).await?;
         if store.present(plan).await? > present {
             continue; // Another process made it while this one waited.

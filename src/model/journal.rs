@@ -15,7 +15,7 @@ pub struct ResourceFilter {
     pub run: Option<RunId>,
     /// Only rows of this machine.
     pub machine: Option<MachineId>,
-    /// Only rows that are neither gone nor kept.
+    /// Only rows that are neither gone nor kept nor forgotten.
     pub open: bool,
 }
 
@@ -38,6 +38,9 @@ pub trait Journal: Send + Sync {
 
     /// A resource was seen gone. Saying it again changes nothing: the first time counts.
     fn gone(&self, id: &ResourceId, at: Timestamp) -> Result<(), Fault>;
+
+    /// Nobody will look for a resource any more, though it was not seen gone; `note` says who said so, and why.
+    fn forgotten(&self, id: &ResourceId, note: &str) -> Result<(), Fault>;
 
     /// Something went wrong with a resource that is still open.
     fn note(&self, id: &ResourceId, note: &str) -> Result<(), Fault>;
@@ -67,7 +70,7 @@ pub trait Journal: Send + Sync {
     fn run(&self, id: &RunId) -> Result<Option<RunRecord>, Fault>;
 }
 
-/// Whether every row is closed: the resource was seen gone, or is kept on purpose.
+/// Whether every row is closed: the resource was seen gone, is kept on purpose, or was given up.
 pub fn all_closed(resources: &[Resource]) -> bool {
     !resources.iter().any(Resource::is_open)
 }

@@ -209,6 +209,12 @@ pub trait ImageStore: Send + Sync {
     /// How many of the plan's lowest layers are there and whole.
     async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault>;
 
+    /// Refuses, before anything is made, what is known to fail: no room for `missing` layers of an image, say.
+    fn prepare(&self, missing: &[LayerPlan]) -> Result<(), Fault> {
+        let _ = missing;
+        Ok(())
+    }
+
     /// Waits until no other process makes this layer, then keeps others from making it until the guard is dropped.
     async fn lock(&self, layer: &Fingerprint, sink: &dyn Sink) -> Result<Box<dyn Send + Sync>, Fault>;
 

@@ -120,6 +120,8 @@ pub enum ResourceState {
     Kept,
     /// Seen gone, or seen never to have been made.
     Gone,
+    /// Given up by a person, and not seen gone: what it was in, most often a machine, is out of reach for good.
+    Forgotten,
 }
 
 /// What to write down before a resource is made.

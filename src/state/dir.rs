@@ -4,16 +4,34 @@ use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::id::{ResourceId, RunId};
 use crate::model::fault::Fault;
+use crate::model::journal::Journal;
 use crate::model::setting::Section;
 use crate::state::file::{self, Lock};
-use crate::state::journal::SqliteJournal;
+use crate::state::journal::{SqliteJournal, Unopened};
 use crate::state::keys::{self, Identity};
 use crate::state::runs::RunDir;
 use crate::state::settings::Settings;
+
+/// What a state directory holds, in the order in which it goes: what says that it is one goes last.
+pub const CONTENT: [&str; 12] = [
+    "machines",
+    "images",
+    "runs",
+    "keys",
+    "prices.json",
+    "config.toml",
+    "id",
+    "journal.db-wal",
+    "journal.db-shm",
+    "journal.db",
+    ".lock",
+    "layout",
+];
 
 /// The layout that this build reads and writes; a higher one is refused.
 const LAYOUT: u32 = 1;
@@ -97,6 +115,18 @@ impl StateDir {
     pub fn journal(&self) -> Result<SqliteJournal, Fault> {
         let _setup = Lock::acquire(&self.root.join(".lock"), LOCK_LIMIT)?;
         SqliteJournal::open(&self.root.join("journal.db"))
+    }
+
+    /// The same for commands that make room: on a full disk, where SQLite cannot make the files that it needs beside the
+    /// database, they go on with a journal that answers nothing.
+    pub fn journal_for_cleanup(&self) -> Result<Arc<dyn Journal>, Fault> {
+        match self.journal() {
+            Ok(journal) => Ok(Arc::new(journal)),
+            Err(fault) if probe(&self.root).is_err_and(|error| file::is_full(&error)) => {
+                Ok(Arc::new(Unopened::new(&fault)))
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
     /// The key pair that machines are met with, made by `make` (private and public half) when there is none.

@@ -15,7 +15,7 @@ const LOCK_POLL: Duration = Duration::from_millis(5);
 /// A [`Fault`] of kind outside: `cannot DOING `PATH``, with what to do about it where that is known.
 pub fn fault(doing: &str, path: &Path, error: io::Error) -> Fault {
     let hint = match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
+        _ if is_full(&error) => Some(
             "Free space on this disk (`automation image gc` removes unused images), or name another directory with `--state-path`.",
         ),
         ErrorKind::ReadOnlyFilesystem => {
@@ -27,6 +27,11 @@ pub fn fault(doing: &str, path: &Path, error: io::Error) -> Fault {
     let mut fault = Fault::outside(format!("cannot {doing} `{}`", path.display())).because(error);
     fault.hint = hint.map(str::to_owned);
     fault
+}
+
+/// Whether there is no room: no blocks, no inodes, or not for this user.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// Writes `bytes` to `path` so that a reader sees the old content or the new one, and a crash leaves one of them.

@@ -8,6 +8,7 @@ mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod unopened;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -22,6 +23,8 @@ use crate::model::journal::{Journal, ResourceFilter};
 use crate::model::machine::{Machine, ProviderKind};
 use crate::model::resource::{PlannedResource, Resource};
 use crate::model::run::RunRecord;
+
+pub use unopened::Unopened;
 
 /// How long to wait for another process that writes at this moment. A write takes milliseconds.
 const BUSY: Duration = Duration::from_secs(10);
@@ -163,6 +166,16 @@ impl Journal for SqliteJournal {
         self.met(count, "resource", id.as_str())
     }
 
+    fn forgotten(&self, id: &ResourceId, note: &str) -> Result<(), Fault> {
+        let count = self.write("write a resource into", |transaction| {
+            transaction.execute(
+                "UPDATE resources SET state = 'forgotten', note = ?2 WHERE id = ?1 AND state <> 'gone'",
+                params![id.as_str(), note],
+            )
+        })?;
+        self.met(count, "open resource", id.as_str())
+    }
+
     fn note(&self, id: &ResourceId, note: &str) -> Result<(), Fault> {
         let count = self.write("write a note into", |transaction| {
             transaction.execute(
@@ -201,7 +214,7 @@ impl Journal for SqliteJournal {
     fn forget_machine(&self, id: &MachineId) -> Result<(), Fault> {
         let open: i64 = self.write("forget a machine in", |transaction| {
             let open = transaction.query_row(
-                "SELECT count(*) FROM resources WHERE machine = ?1 AND state NOT IN ('gone', 'kept')",
+                "SELECT count(*) FROM resources WHERE machine = ?1 AND state NOT IN ('gone', 'kept', 'forgotten')",
                 params![id.as_str()],
                 |row| row.get(0),
             )?;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::images;
-use crate::support::tool::Place;
+use crate::support::tool::{BINARY, Place, Running, clear, is_root, skip};
 
 const GOOD: &str = "echo fine >/root/good\n";
 const BAD: &str = "echo some output\necho the reason of the failure >&2\nexit 9\n";
@@ -125,4 +125,63 @@ fn a_dead_mirror_does_not_matter_where_the_image_is_there() {
     let id = place.up(&[]);
     place.run(&["machine", "down", &id]).expect(0);
     place.assert_clean();
+}
+
+#[test]
+fn a_layer_whose_record_is_gone_is_collected() {
+    let place = Place::small();
+    place.own_images();
+    let unknown = place.state.join("images/layers/0123456789abcdef");
+    std::fs::create_dir_all(unknown.join("fs/etc")).unwrap();
+    place.run(&["image", "gc", "--dry-run"]).expect(0).tells(&["no record knows", "1 would be removed"]);
+    assert!(unknown.exists());
+    place.run(&["image", "gc"]).expect(0).tells(&["no record knows", "1 removed"]);
+    assert!(!unknown.exists());
+    place.run(&["image", "gc"]).expect(0).tells(&["Nothing to collect."]);
+}
+
+#[test]
+fn what_cannot_be_baked_is_told_before_anything_is_made() {
+    let place = Place::new();
+    place.settings("[local]\nkeyring = \"/no/such/keyring.gpg\"\n");
+    let done = place.run(&["image", "build"]).expect(3);
+    done.tells(&["archive keys `/no/such/keyring.gpg`", "No such file", "[local]", "Nothing was made"]);
+    let missing = place.path().join("nothing").display().to_string();
+    for words in [&["image", "list"][..], &["image", "gc", "--all"]] {
+        let done = place.run(&[&["--images", &missing], words].concat()).expect(2);
+        done.tells(&["no folder of image definitions", &missing]);
+    }
+}
+
+/// On a disk of its own, in a mount namespace of its own.
+const FULL: &str = r#"
+disk=$1 state=$1/state; shift
+mount -t tmpfs -o nr_inodes=60,size=50m,mode=700 tmpfs "$disk" || exit 77
+"$@" --state-path "$state" machine list >/dev/null || exit 1
+"$@" --state-path "$state" image build && exit 2
+mkdir -p "$state/images/layers/0123456789abcdef/fs"
+i=0; while touch "$disk/f$i" 2>/dev/null; do i=$((i+1)); done
+"$@" --state-path "$state" machine list && exit 3
+"$@" --state-path "$state" image gc || exit 4
+test ! -e "$state/images/layers/0123456789abcdef" || exit 5
+rm "$disk"/f*
+"$@" --state-path "$state" audit
+"#;
+
+#[test]
+fn a_full_disk_is_told_before_a_bake_and_gc_makes_room_on_it() {
+    let disk = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new("unshare");
+    clear(&mut command, disk.path());
+    command.arg("--mount");
+    if !is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--", "sh", "-c", FULL, "sh"]).arg(disk.path()).arg(BINARY);
+    let done = Running::start(command).end();
+    if done.code() == 77 {
+        return skip("nobody may mount a disk of their own here");
+    }
+    let done = done.expect(0);
+    done.tells(&["no room to bake an image", "image gc", "Nothing was made", "No space left", "no record knows"]);
 }

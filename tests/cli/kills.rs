@@ -1,10 +1,10 @@
 //! `kill -9` in each phase: what is left is listed exactly, ends by itself, and can be removed at once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::tool::{Place, Running};
+use crate::support::tool::{Place, Running, is_root};
 use crate::support::{leftovers, mercurial};
 
 /// The grace, and room for a busy computer to remove files.
@@ -57,7 +57,8 @@ fn while_the_base_is_made() {
         let place = Place::new();
         let running = place.start(&["image", "build", "--grace", grace]);
         place.wait_for_step("packages come from", &running);
-        while leftovers::processes(&place.state).len() < 2 {
+        // Keeper, guard and first process.
+        while leftovers::processes(&place.state).len() < 3 {
             assert!(running.lives(), "{}", running.said());
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -98,6 +99,60 @@ fn while_a_machine_boots() {
     let id = place.up(&[]);
     place.exec(&id, &["true"]).expect(0);
     place.run(&["machine", "down", &id]).expect(0);
+    place.assert_clean();
+}
+
+#[test]
+fn while_the_machine_is_released() {
+    let place = Place::small();
+    for pause in [0, 5, 10, 20, 40, 80] {
+        let id = place.up(&["--grace", "3s"]);
+        place.exec(&id, &["sh", "-c", "for i in $(seq 3000); do echo $i >~/f$i; done"]).expect(0);
+        let running = place.start(&["machine", "down", &id]);
+        std::thread::sleep(Duration::from_millis(pause));
+        running.signal(Signal::KILL);
+        running.end_within(SOON);
+        // It may not have begun yet, and then the machine is wanted still.
+        let guarded = leftovers::processes(&place.state).iter().filter(|(pid, _)| !is_keeper(*pid)).count();
+        if guarded > 0 {
+            place.run(&["machine", "down", &id]).expect(0);
+        }
+        leftovers::gone_within(&place.state, SOON);
+        place.run(&["audit", "--json"]).expect(0);
+        place.assert_certified(&place.latest_of("machine up"));
+    }
+    place.assert_clean();
+}
+
+fn is_keeper(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "machine-keeper")
+}
+
+#[test]
+fn what_nobody_is_left_to_remove_goes_with_the_next_command() {
+    let place = Place::small();
+    let caps: &[&str] = if is_root() { &["--memory", "1G"] } else { &[] };
+    let id = place.up(&[&["--ttl", "4s"], caps].concat());
+    let all = || leftovers::processes(&place.state);
+    while let Some((pid, _)) = all().first() {
+        // As `kill -9 -1` does: driver, guard, keeper.
+        let _ = kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL);
+    }
+    let left = leftovers::of(&place.state);
+    assert!(left.iter().any(|left| left.contains("files")), "{left:?}");
+    let end = Instant::now() + SOON;
+    let told = loop {
+        let done = place.run(&["image", "list"]).expect(0);
+        if done.stderr.contains("Cleared away") {
+            break done;
+        }
+        assert!(Instant::now() < end, "{:?}", leftovers::of(&place.state));
+        std::thread::sleep(Duration::from_millis(300));
+    };
+    told.tells(&[&id]);
+    assert_eq!(leftovers::of(&place.state), [""; 0]);
+    let rows = place.json(&["audit", "--run", &place.latest_of("machine up"), "--json"]);
+    assert_eq!((&rows["clean"], &rows["made"]), (&true.into(), &rows["gone"]), "the look of `audit` was not needed");
     place.assert_clean();
 }
 

@@ -11,6 +11,7 @@ mod kills;
 mod machines;
 mod runs;
 mod suite;
+mod uninstall;
 mod users;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -174,6 +174,34 @@ fn an_ordinary_users_machine_is_one_like_roots_and_ends_after_kill_9() {
 }
 
 #[test]
+fn an_ordinary_user_removes_everything() {
+    if !possible() {
+        return;
+    }
+    let user = User::with_images("uninstall", &["--images", "/mnt/small-images", "image", "build"]);
+    let up = ["--images", "/mnt/small-images", "machine", "up"];
+    let id = user.run(&up).expect(0).text().trim().to_owned();
+    let closed = "sudo mkdir -p /opt/a && sudo chown -R 1234 /opt/a && sudo chmod 0 /opt/a";
+    user.run(&["machine", "exec", &id, "--", "sh", "-c", closed]).expect(0);
+    // A layer whose files are another id's, and of which nothing has a record: what `rm -rf` leaves.
+    let state = user.folder.join(&user.name);
+    std::fs::remove_file(state.join("images")).unwrap();
+    for folder in ["images", "images/layers", "images/layers/0123456789abcdef"] {
+        own(&state.join(folder));
+    }
+    let layer = state.join("images/layers/0123456789abcdef/fs");
+    std::fs::rename(state.join("machines").join(&id).join("upper/opt"), layer).unwrap();
+    let dry = user.run(&["uninstall", "--dry-run", "--json"]).expect(0).json();
+    assert_eq!((dry["machines"].as_array().unwrap().len(), &dry["layers"]), (1, &1.into()), "{dry}");
+    user.run(&["uninstall"]).expect(2).tells(&["nobody is there to be asked"]);
+    let done = user.run(&["uninstall", "--yes"]);
+    // The folder itself is in root's, where the user cannot remove it.
+    let inside = std::fs::read_dir(&state).into_iter().flatten().flatten().map(|entry| entry.path());
+    assert_eq!(inside.collect::<Vec<_>>(), Vec::<PathBuf>::new(), "{done:?}");
+    assert_eq!(leftovers::of(&Path::new("/mnt").join(&user.name)), [""; 0]);
+}
+
+#[test]
 fn a_user_without_subordinate_ids_is_told_the_remedy() {
     if !possible() {
         return;

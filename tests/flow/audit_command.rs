@@ -53,16 +53,20 @@ impl Story {
     }
 }
 
-fn audit(state: &Path, args: &[&str]) -> (i32, Value) {
-    let out = Command::new(env!("CARGO_BIN_EXE_automation"))
+fn command(state: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_automation"));
+    command
         .env_clear()
         .env("HOME", state)
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("AUTOMATION_STATE_PATH", state)
         .args(["audit", "--json"])
-        .args(args)
-        .output()
-        .unwrap();
+        .args(args);
+    command
+}
+
+fn audit(state: &Path, args: &[&str]) -> (i32, Value) {
+    let out = command(state, args).output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
     let said = String::from_utf8_lossy(&out.stderr);
     (out.status.code().unwrap(), serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text} {said}")))
@@ -87,6 +91,9 @@ fn fix_removes_what_is_there_and_ends_the_record_of_the_dead() {
     let id = MachineId::random();
     let folder = story.path.join("machines").join(id.as_str());
     std::fs::create_dir_all(folder.join("upper")).unwrap();
+    // One whose lease is over would be cleared away by any command.
+    let lease = Timestamp::now().as_second() + 3600;
+    std::fs::write(folder.join("lease"), lease.to_string()).unwrap();
     let (code, stranger) = story.audit(&[]);
     assert_eq!((code, stranger[0]["standing"].as_str()), (5, Some("unrecorded")));
     let name = stranger[0]["name"].as_str().unwrap().to_owned();
@@ -130,4 +137,41 @@ fn fix_logs_in_to_remove_our_files_from_a_machine_that_stays() {
     assert_eq!(story.audit(&["--fix"]), (0, Value::Array(vec![])));
     assert!(!folder.exists());
     assert_eq!(story.journal.machines().unwrap(), []);
+}
+
+#[test]
+fn what_is_out_of_reach_for_good_is_forgotten_and_the_record_says_so() {
+    let story = Story::new();
+    let sshd = Sshd::start();
+    let machine = Machine { run: story.run.clone(), identity: "/no/such/key".into(), ..sshd.machine() };
+    let row = story.row(ProviderKind::Host, &machine.id, ResourceKind::RemoteFiles, "me@gone:/tmp/x".to_owned());
+    story.journal.present(&row.id, "me@gone").unwrap();
+    story.journal.store_machine(&machine).unwrap();
+    let local = MachineId::random();
+    let folder = story.path.join("machines").join(local.as_str());
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("lease"), (Timestamp::now().as_second() + 3600).to_string()).unwrap();
+    story.row(ProviderKind::Local, &local, ResourceKind::Rootfs, folder.display().to_string());
+    let run = story.run.as_str();
+
+    let refused = |id: &str, part: &str| {
+        let out = command(&story.path, &["--forget", id]).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.code() == Some(2) && said.contains(part), "{said}");
+    };
+    refused("hg-nothing", "nothing remains");
+    refused(local.as_str(), "audit --fix");
+    assert_eq!(story.audit(&["--fix"]).0, 5, "it can be neither removed nor seen gone");
+    assert!(!folder.exists());
+    let (code, found) = story.audit(&["--forget", machine.id.as_str(), "--dry-run"]);
+    assert_eq!((code, found.as_array().unwrap().len()), (5, 1));
+    assert_eq!(story.audit(&["--forget", machine.id.as_str()]), (0, Value::Array(vec![])));
+    assert_eq!(story.audit(&[]), (0, Value::Array(vec![])), "the matter has ended");
+    assert_eq!((story.journal.machines().unwrap().len(), story.record().state), (0, RunState::Ended));
+    let (code, certificate) = story.audit(&["--run", run]);
+    assert_eq!((code, &certificate["clean"], &certificate["forgotten"]), (0, &false.into(), &1.into()));
+    let row = &certificate["resources"][0];
+    let note = row["note"].as_str().unwrap();
+    assert_eq!((&row["state"], &row["gone_at"]), (&"forgotten".into(), &Value::Null));
+    assert!(note.starts_with("forgotten by ") && note.contains("not seen gone; before that: "), "{note}");
 }

@@ -1,6 +1,7 @@
 //! How machines end, and what is left when a driver, a guard or a first process dies.
 
 use super::*;
+use crate::support::leftovers;
 use std::io::{BufRead, BufReader};
 
 /// Waits until nothing of the world is left.
@@ -64,6 +65,92 @@ async fn a_machine_dies_with_its_guard() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     world.release_all().await;
+}
+
+/// The keeper's process id: it has the guard's command line and a name of its own.
+fn keeper(world: &World, machine: &Machine) -> i32 {
+    let spec = world.state().join("machines").join(machine.id.as_str()).join("spec.json");
+    let is_keeper = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(spec.to_str().unwrap()) && name.trim() == "machine-keeper"
+    };
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_keeper).unwrap()
+}
+
+fn alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+fn capped(world: &World) -> MachineRequest {
+    // Only root has control groups for certain.
+    let memory = rustix::process::geteuid().is_root().then_some(1 << 30);
+    // Long enough for a login on a busy computer.
+    MachineRequest { grace: Duration::from_secs(8), caps: Caps { cpus: None, memory }, ..world.request() }
+}
+
+#[tokio::test]
+async fn what_a_killed_guard_and_a_killed_driver_left_is_removed_by_the_keeper() {
+    let world = World::new(&base().await);
+    let machine = world.create(&capped(&world)).await.unwrap();
+    world.run(&machine, "mkdir -m 0 /root/closed; chown 1000 /root/closed; nohup sleep 1000 >/dev/null 2>&1 &");
+    kill(pids(&world, &machine).0);
+    leftovers::gone_within(world.state(), Duration::from_secs(40));
+    world.release_all().await;
+}
+
+#[tokio::test]
+async fn what_a_driver_that_died_while_it_released_left_is_removed_by_the_keeper() {
+    let world = World::new(&base().await);
+    let machine = world.create(&capped(&world)).await.unwrap();
+    let (guard, _) = pids(&world, &machine);
+    // What a driver does first, and then it does no more.
+    let guard = rustix::process::Pid::from_raw(guard).unwrap();
+    rustix::process::kill_process(guard, rustix::process::Signal::TERM).unwrap();
+    leftovers::gone_within(world.state(), Duration::from_secs(40));
+    // One that was left for hours is not left for hours once it has ended.
+    let long = MachineRequest { grace: Duration::from_secs(2), ..world.request() };
+    let machine = world.create(&long).await.unwrap();
+    world.provider.renew(&machine, machine.expires_at).await.unwrap();
+    kill(pids(&world, &machine).0);
+    leftovers::gone_within(world.state(), Duration::from_secs(40));
+    world.release_all().await;
+}
+
+#[tokio::test]
+async fn a_guard_whose_keeper_was_killed_does_its_duty_itself() {
+    let world = World::new(&base().await);
+    let machine = world.create(&capped(&world)).await.unwrap();
+    kill(keeper(&world, &machine));
+    leftovers::gone_within(world.state(), Duration::from_secs(40));
+    // A driver that comes in time takes the files over, whoever keeps them.
+    let machine = world.create(&world.request()).await.unwrap();
+    kill(keeper(&world, &machine));
+    world.release_all().await;
+    assert_eq!(leftovers::of(world.state()), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_keeper_ends_with_what_it_keeps_and_stays_until_then() {
+    let world = World::new(&base().await);
+    let machine = world.create(&world.request()).await.unwrap();
+    let keeper = keeper(&world, &machine);
+    let (guard, _) = pids(&world, &machine);
+    let rows = world.rows.0.lock().unwrap().clone();
+    let process = rows.iter().find(|row| row.kind == ResourceKind::Process).unwrap();
+    assert_eq!(world.provider.release(process).await.unwrap(), Fate::Gone);
+    assert!(!alive(guard) && alive(keeper), "it keeps the files for the driver");
+    world.release_all().await;
+    assert!(!alive(keeper));
+    // A system that shuts down tells all, and nobody comes for the files any more.
+    let machine = world.create(&world.request()).await.unwrap();
+    for pid in [self::keeper(&world, &machine), pids(&world, &machine).0] {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+    leftovers::gone_within(world.state(), Duration::from_secs(40));
 }
 
 #[tokio::test]

@@ -126,7 +126,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let swept = store.sweep(args.dry_run).await?;
     if swept > 0 {
         let fate = fate(Ok(()), args.dry_run);
-        context.screen.message(&format!("Parts of an earlier removal that was cut off: {swept} {fate}"));
+        let text = "Layers that no record knows, of removals and bakes that were cut off";
+        context.screen.message(&format!("{text}: {swept} {fate}"));
     }
     if plan.others > 0 {
         context.screen.message(&format!("Images of other people, which stay: {} (`--any-owner`)", plan.others));

@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::runs::attach::{Drive, take};
+use crate::command::session::{self, left_behind};
 use crate::command::testing::{Reports, TaskFile};
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
@@ -43,6 +44,7 @@ pub async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
         return Ok(exit::OK);
     }
     let journal = std::sync::Arc::clone(&context.journal);
+    let (audit, down) = (context.to_type(&format!("audit --fix --run {id}")), context.to_type("machine down"));
     let (state, screen) = (context.state.clone(), std::sync::Arc::clone(&context.screen));
     let (record, driving) = match take(&context, &dir)? {
         Some(taken) => taken,
@@ -56,11 +58,22 @@ pub async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
     }
     let found = journal.run(&id)?.ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))?;
     let open = journal.resources(&ResourceFilter { run: Some(id), open: true, ..ResourceFilter::default() })?;
+    let mut kept = journal.machines()?;
+    kept.retain(|machine| machine.kept && machine.run == found.id);
     match args.json {
         true => screen.json(&super::Shown::of(&state, &found, None, None)),
         false => screen.message(&format!("Run {} {}.", found.id, how(&found))),
     }
-    Ok(if open.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
+    let left = left_behind(&open, &kept);
+    if !left.is_empty() {
+        let names: Vec<String> = left.iter().map(|row| session::told(row)).collect();
+        screen.message(&format!("Left behind:\n{}\n`{audit}` removes it.", names.join("\n")));
+    }
+    for machine in kept {
+        screen
+            .message(&format!("Kept {} until {:.0}; `{down} {}` ends it.", machine.id, machine.expires_at, machine.id));
+    }
+    Ok(if left.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
 }
 
 /// How a run ended, for people.

@@ -236,6 +236,17 @@ pub fn remove(path: &Path) -> std::io::Result<()> {
     }
 }
 
+/// The same, for up to a second: a group is busy for a moment after its last process died.
+pub fn remove_patiently(path: &Path) -> std::io::Result<()> {
+    for _ in 0..50 {
+        if remove(path).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    remove(path)
+}
+
 /// The groups of one machine that are there.
 pub fn groups_of(state: &Path, id: &MachineId) -> Result<Vec<PathBuf>, Trouble> {
     Ok(all(state)?.into_iter().filter(|(machine, _)| machine == id).map(|(_, path)| path).collect())

@@ -3,21 +3,22 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
+
 use crate::base::id::MachineId;
+use crate::base::leash::Leash;
 use crate::base::text;
 use crate::model::check::Check;
 use crate::model::machine::Caps;
 use crate::provider::local::files::{Action, Files};
 use crate::provider::local::folders::Folders;
+use crate::provider::local::images::{PROBE, room};
 use crate::provider::local::probe::PROBE_COMMAND;
 use crate::provider::local::trouble::Trouble;
 use crate::provider::local::{LocalConfig, blocking, cgroup, computer, loops};
 
-/// Where an image of the main job and a few machines fit with ease.
+/// Where images of the main job and a few machines fit with ease.
 const ROOMY: u64 = 10 << 30;
-
-/// Below this the first image will not fit.
-const CRAMPED: u64 = 3 << 30;
 
 /// File systems that `--filesystem` knows.
 const FILE_SYSTEMS: [&str; 6] = ["btrfs", "ext3", "ext4", "jfs", "tmpfs", "xfs"];
@@ -71,14 +72,14 @@ fn ids() -> Check {
 
 fn room(state: &Path) -> Check {
     let kind = computer::file_system_of(state).unwrap_or_default();
-    let free =
-        rustix::fs::statvfs(state).map(|found| found.f_bavail.saturating_mul(found.f_frsize)).unwrap_or_default();
-    let found = format!("{} free on {kind} at `{}`", text::bytes(free), state.display());
-    if free >= ROOMY {
+    let free = room::free(state).unwrap_or_default();
+    let found = format!("{} free on {kind} at `{}`; an image takes 0.9 GiB", text::bytes(free.bytes), state.display());
+    if free.bytes >= ROOMY && free.fits_image() {
         return Check::good("disk space", found);
     }
+    let found = if free.inodes < room::IMAGE_INODES { format!("{found}, and {} inodes", free.inodes) } else { found };
     let check = Check::bad("disk space", found, "Make room, or choose another place with `--state-path`.");
-    if free >= CRAMPED { check.optional() } else { check }
+    if free.fits_image() { check.optional() } else { check }
 }
 
 /// Makes namespaces and an overlay in a process of its own and takes its word for it.
@@ -89,7 +90,7 @@ fn probe(config: &LocalConfig) -> Vec<Check> {
         Err(trouble) => return vec![bad(name, trouble)],
     };
     let folders = Folders::new(&config.state);
-    let folder = folders.passage().join(format!("probe-{}", std::process::id()));
+    let folder = folders.passage().join(format!("{PROBE}{}", std::process::id()));
     if let Err(trouble) = computer::private_folder(&folder) {
         return vec![bad("state directory", trouble)];
     }
@@ -98,6 +99,7 @@ fn probe(config: &LocalConfig) -> Vec<Check> {
         .arg(&folder)
         .arg(serde_json::to_string(&map).unwrap_or_default())
         .stdin(Stdio::null())
+        .leashed(Signal::KILL)
         .output();
     let files = Files { state: folders.state().to_owned(), executable: config.executable.clone() };
     let removed = files.apply(Action::Remove, &folder);

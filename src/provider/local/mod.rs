@@ -3,7 +3,8 @@
 //! A machine is a folder, `machines/<id>` in the state directory, and one [`guard`] process that makes the machine and
 //! outlives the driver. The machine's first process ([`init`]) is the guard's child in namespaces of its own: its root is
 //! an overlay over the cached layers of an image, and it starts the image's own OpenSSH server for each connection. When
-//! the lease is over, the guard ends the machine and removes its folder; when the guard dies, the machine dies.
+//! the lease is over, the guard ends the machine, and its parent, the keeper, removes the folder; when the guard dies, the
+//! machine dies.
 //!
 //! What is absent: no daemon, no container registry, no network but loopback unless asked for, nothing written outside
 //! the state directory. A machine keeps accidents in, not malice: root on a machine of root's is not to be trusted.
@@ -15,6 +16,7 @@ pub mod doctor;
 mod files;
 mod folders;
 mod guard;
+mod hold;
 pub mod images;
 mod init;
 mod launch;
@@ -27,8 +29,10 @@ mod proc;
 mod release;
 mod remove;
 mod spec;
+pub mod sweep;
 mod sys;
 mod trouble;
+pub mod uninstall;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

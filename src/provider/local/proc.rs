@@ -22,8 +22,31 @@ pub struct Found {
     pub is_init: bool,
 }
 
+/// What a keeper calls itself, for it has its guard's command line.
+const KEEPER: &std::ffi::CStr = c"machine-keeper";
+
+/// Says from now on that this process is a keeper and no guard.
+pub fn call_keeper() {
+    // It cannot fail: the name is short enough and in memory of ours.
+    let _ = rustix::thread::set_name(KEEPER);
+}
+
+fn is_keeper(pid: i32) -> bool {
+    std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_ascii_end() == KEEPER.to_bytes())
+}
+
 /// Every live guard and first process on this computer that this user may see.
 pub fn guards() -> Result<Vec<Found>, Trouble> {
+    Ok(all()?.into_iter().filter(|found| !is_keeper(found.id.pid)).collect())
+}
+
+/// The live keepers of one machine.
+pub fn keepers_of(spec: &Path) -> Result<Vec<Found>, Trouble> {
+    Ok(all()?.into_iter().filter(|found| found.spec == spec && is_keeper(found.id.pid)).collect())
+}
+
+/// Every live guard, keeper and first process on this computer that this user may see.
+pub fn all() -> Result<Vec<Found>, Trouble> {
     let own = i32::try_from(std::process::id()).ok().and_then(identify);
     own.ok_or_else(|| Trouble::new("`/proc` does not show this process, so it shows no other"))?;
     Ok(entries(Path::new("/proc"))?

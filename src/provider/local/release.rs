@@ -7,19 +7,24 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use crate::base::id::MachineId;
 use crate::model::fault::Fault;
 use crate::model::resource::{Fate, Resource, ResourceKind};
 use crate::provider::local::files::{Action, Files};
 use crate::provider::local::folders::{Folders, MachineFolder};
+use crate::provider::local::proc::Found;
 use crate::provider::local::spec::ProcessId;
 use crate::provider::local::trouble::Trouble;
-use crate::provider::local::{cgroup, loops, proc};
+use crate::provider::local::{cgroup, hold, loops, proc};
 
 /// How long a guard may take to end its machine when asked.
 const ASKED_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long killed processes may take to be gone.
 const KILLED_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often processes that are to end are looked for anew.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How long the kernel may take to let go of a loop device or a control group whose users are gone.
 const SETTLE_LIMIT: Duration = Duration::from_secs(3);
@@ -45,26 +50,10 @@ impl Releaser {
         }
         Ok(match resource.kind {
             ResourceKind::Process | ResourceKind::Namespace | ResourceKind::Mount => Fate::Gone,
-            ResourceKind::Cgroup => self.release_cgroup(resource),
+            ResourceKind::Cgroup => settle(|| remove_groups(&self.folders, &resource.machine)),
             ResourceKind::LoopDevice => settle(|| release_loops(&folder)),
             ResourceKind::Rootfs => self.release_rootfs(resource, &folder),
             kind => return Err(Fault::infrastructure(format!("a local machine has no {}", kind.name()))),
-        })
-    }
-
-    fn release_cgroup(&self, resource: &Resource) -> Fate {
-        settle(|| {
-            let groups = match cgroup::groups_of(self.folders.state(), &resource.machine) {
-                Ok(groups) => groups,
-                Err(trouble) => return Some(trouble.message),
-            };
-            let mut reason = None;
-            for group in groups {
-                if let Err(error) = cgroup::remove(&group) {
-                    reason = Some(format!("cannot remove `{}`: {error}", group.display()));
-                }
-            }
-            reason
         })
     }
 
@@ -76,47 +65,100 @@ impl Releaser {
         if let Some(reason) = release_loops(folder) {
             return Fate::Stays(reason);
         }
-        // A driver that died while it committed a layer has left its files on the way.
-        let passage = self.folders.passage().join(resource.machine.as_str());
-        for path in [passage.as_path(), folder.path()] {
-            if !path.exists() {
-                continue;
-            }
-            if let Err(error) = self.files.apply(Action::Remove, path) {
-                return Fate::Stays(format!("cannot remove `{}`: {error}", path.display()));
-            }
-        }
-        Fate::Gone
+        // So that the keeper does not begin with it too, if this takes longer than the lease.
+        let held = hold::shared(folder.path());
+        let removed = remove_files(&self.folders, &resource.machine, &|path| self.files.apply(Action::Remove, path));
+        drop(held);
+        // It would see by itself that its duty is over, but only at its next look.
+        let reason = removed.or_else(|| end_all(&|| proc::keepers_of(&folder.spec())));
+        reason.map_or(Fate::Gone, Fate::Stays)
+    }
+}
+
+/// Removes the files of a machine, those included that a driver left on their way into a layer; gives the reason why some
+/// stay. The machine's own folder goes last: while it is there, somebody looks for the rest.
+fn remove_files<T>(
+    folders: &Folders,
+    machine: &MachineId,
+    remove: &dyn Fn(&Path) -> std::io::Result<T>,
+) -> Option<String> {
+    let (passage, folder) = (folders.passage().join(machine.as_str()), folders.machine(machine));
+    [passage.as_path(), folder.path()].into_iter().filter(|path| path.exists()).find_map(|path| {
+        let error = remove(path).err()?;
+        Some(format!("cannot remove `{}`: {error}", path.display()))
+    })
+}
+
+/// Clears away all that is there of a machine whose driver has not: processes, control groups, loop devices, files. Gives the
+/// reason why something stays; a folder that a driver works on is left to it.
+pub fn clear<T>(
+    folders: &Folders,
+    machine: &MachineId,
+    remove: &dyn Fn(&Path) -> std::io::Result<T>,
+) -> Option<String> {
+    let folder = folders.machine(machine);
+    let Some(_held) = hold::alone(folder.path()) else {
+        return folder.path().exists().then(|| format!("`{}` is being worked on", folder.path().display()));
+    };
+    end_machine(&folder)
+        .or_else(|| remove_groups(folders, machine))
+        .or_else(|| release_loops(&folder))
+        .or_else(|| remove_files(folders, machine, remove))
+}
+
+/// Removes the control groups of a machine that has ended; gives the reason why one stays.
+fn remove_groups(folders: &Folders, machine: &MachineId) -> Option<String> {
+    match cgroup::groups_of(folders.state(), machine) {
+        Ok(groups) => groups.iter().find_map(|group| {
+            let error = cgroup::remove_patiently(group).err()?;
+            Some(format!("cannot remove `{}`: {error}", group.display()))
+        }),
+        Err(trouble) => Some(trouble.message),
     }
 }
 
 /// Ends a machine's processes; the files stay. Gives the reason why one still lives.
 pub fn end_machine(folder: &MachineFolder) -> Option<String> {
     let spec = folder.spec();
+    end_all(&|| proc::guards_of(&spec))
+}
+
+/// Ends the processes that `find` finds, first by asking; gives the reason why one still lives.
+fn end_all(find: &dyn Fn() -> Result<Vec<Found>, Trouble>) -> Option<String> {
     for (signal, limit) in [(Signal::TERM, ASKED_LIMIT), (Signal::KILL, KILLED_LIMIT)] {
-        let handles = match living(&spec) {
-            Ok(handles) if handles.is_empty() => return None,
-            Ok(handles) => handles,
+        let mut living = match hold_all(find) {
+            Ok(living) => living,
             Err(trouble) => return Some(trouble.message),
         };
-        for (_, handle) in &handles {
+        for (_, handle) in &living {
             let _ = rustix::process::pidfd_send_signal(handle, signal);
         }
         let deadline = Instant::now() + limit;
-        for (_, handle) in &handles {
-            wait_for_end(handle, deadline);
+        while let Some((_, handle)) = living.first() {
+            if Instant::now() > deadline {
+                break;
+            }
+            wait_for_end(handle, deadline.min(Instant::now() + LOOK));
+            // Looked for anew: a guard that has no keeper goes on as one.
+            living = match hold_all(find) {
+                Ok(living) => living,
+                Err(trouble) => return Some(trouble.message),
+            };
+        }
+        if living.is_empty() {
+            return None;
         }
     }
-    let left = match living(&spec) {
+    let left = match hold_all(find) {
         Ok(handles) => handles.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>(),
         Err(trouble) => return Some(trouble.message),
     };
     (!left.is_empty()).then(|| format!("{} did not end when killed", left.join(" and ")))
 }
 
-/// The machine's guard and first process, held so that no other process can take their numbers.
-fn living(spec: &Path) -> Result<Vec<(ProcessId, OwnedFd)>, Trouble> {
-    let living = proc::guards_of(spec)?
+/// What `find` finds, held so that no other process can take their numbers.
+fn hold_all(find: &dyn Fn() -> Result<Vec<Found>, Trouble>) -> Result<Vec<(ProcessId, OwnedFd)>, Trouble> {
+    let living = find()?
         .into_iter()
         .filter_map(|found| {
             let handle = rustix::process::pidfd_open(Pid::from_raw(found.id.pid)?, PidfdFlags::empty()).ok()?;

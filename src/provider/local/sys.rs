@@ -36,6 +36,15 @@ pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
 }
 
+/// Gives every signal its ordinary meaning. What the driver's parent ignores or blocks is no matter of a machine's, and an
+/// ignored signal would not even be told.
+pub fn default_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: no handler is set, and a number that cannot be set is refused without harm.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Blocks `signals` and gives a descriptor that becomes readable when one of them arrives.
 pub fn signal_fd(signals: &[i32]) -> io::Result<OwnedFd> {
     // SAFETY: the set is initialised by `sigemptyset` before any use, and outlives the calls that read it.

@@ -77,7 +77,7 @@ pub(super) fn resources_query(filter: &ResourceFilter) -> String {
         clauses.push(if filter.run.is_some() { "machine = ?2" } else { "machine = ?1" });
     }
     if filter.open {
-        clauses.push("state NOT IN ('gone', 'kept')");
+        clauses.push("state NOT IN ('gone', 'kept', 'forgotten')");
     }
     let condition = if clauses.is_empty() { String::new() } else { format!("WHERE {}", clauses.join(" AND ")) };
     format!(
@@ -87,7 +87,8 @@ pub(super) fn resources_query(filter: &ResourceFilter) -> String {
 }
 
 pub(super) fn resource(row: &Row<'_>) -> Result<Resource> {
-    let states = [ResourceState::Planned, ResourceState::Present, ResourceState::Kept, ResourceState::Gone];
+    use ResourceState::{Forgotten, Gone, Kept, Planned, Present};
+    let states = [Planned, Present, Kept, Gone, Forgotten];
     Ok(Resource {
         id: parsed(row, 0)?,
         run: parsed(row, 1)?,
@@ -135,5 +136,6 @@ fn state_name(state: ResourceState) -> &'static str {
         ResourceState::Present => "present",
         ResourceState::Kept => "kept",
         ResourceState::Gone => "gone",
+        ResourceState::Forgotten => "forgotten",
     }
 }

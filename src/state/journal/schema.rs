@@ -12,7 +12,7 @@ use crate::state::file;
 use crate::state::journal::{BUSY_POLL, error};
 
 /// What brings a database from one schema to the next. Only ever added to; the schema's number is the length.
-const MIGRATIONS: [&str; 3] = [FIRST, KEPT, DETACHED];
+const MIGRATIONS: [&str; 4] = [FIRST, KEPT, DETACHED, FORGOTTEN];
 
 pub(super) const FIRST: &str = "
 CREATE TABLE runs (
@@ -101,6 +101,31 @@ CREATE TABLE runs_with_detached (
 INSERT INTO runs_with_detached SELECT * FROM runs;
 DROP TABLE runs;
 ALTER TABLE runs_with_detached RENAME TO runs;
+";
+
+/// Resources that a person gave up.
+const FORGOTTEN: &str = "
+CREATE TABLE resources_with_forgotten (
+    seq        INTEGER PRIMARY KEY,
+    id         TEXT NOT NULL UNIQUE,
+    run        TEXT NOT NULL REFERENCES runs (id),
+    machine    TEXT NOT NULL,
+    provider   TEXT NOT NULL,
+    kind       TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    locator    TEXT,
+    state      TEXT NOT NULL CHECK (state IN ('planned', 'present', 'kept', 'gone', 'forgotten')),
+    planned_at TEXT NOT NULL,
+    gone_at    TEXT,
+    note       TEXT,
+    CHECK ((state = 'gone') = (gone_at IS NOT NULL))
+) STRICT;
+INSERT INTO resources_with_forgotten SELECT * FROM resources;
+DROP TABLE resources;
+ALTER TABLE resources_with_forgotten RENAME TO resources;
+CREATE INDEX resources_of_run ON resources (run, seq);
+CREATE INDEX resources_of_machine ON resources (machine, seq);
+CREATE INDEX resources_open ON resources (seq) WHERE state NOT IN ('gone', 'kept', 'forgotten');
 ";
 
 /// Why a database could not be opened.

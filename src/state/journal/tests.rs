@@ -111,6 +111,21 @@ fn a_resource_goes_from_planned_to_present_to_gone() {
 }
 
 #[test]
+fn a_resource_that_is_given_up_is_not_open_and_not_gone() {
+    let story = story();
+    let ids = story.plan("r-1", "hg-1");
+    story.journal.forgotten(&ids[0], "by me").unwrap();
+    story.journal.gone(&ids[1], at(5)).unwrap();
+    let row = story.row(&ids[0]);
+    assert_eq!((row.state, row.gone_at, row.note.as_deref()), (ResourceState::Forgotten, None, Some("by me")));
+    assert!(story.open_rows().is_empty() && !row.is_open());
+    story.journal.forget_machine(&id("hg-1")).unwrap();
+    assert!(story.journal.forgotten(&ids[1], "by me").is_err(), "what was seen gone stays so");
+    story.journal.present(&ids[0], "/x").unwrap();
+    assert_eq!(story.open_rows(), ids[..1], "what is seen again is open again");
+}
+
+#[test]
 fn rows_are_found_by_run_and_machine_oldest_first() {
     let story = story();
     story.journal.store_run(&record("r-2")).unwrap();
@@ -289,7 +304,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     drop(story.journal);
     let before = std::fs::read(&story.path).unwrap();
     let error = SqliteJournal::open(&story.path).unwrap_err();
-    assert!(error.message.ends_with("has schema 99, and this build knows schemas up to 3"), "{error}");
+    assert!(error.message.ends_with("has schema 99, and this build knows schemas up to 4"), "{error}");
     assert_eq!(std::fs::read(&story.path).unwrap(), before);
 }
 

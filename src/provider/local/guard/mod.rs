@@ -1,10 +1,12 @@
 //! The guard: one process a machine that makes it, watches its lease and ends it.
 //!
 //! It is our own executable, re-executed, without threads and without an async runtime, so that it can fork. It outlives
-//! its driver; the machine does not outlive it, for the machine's first process dies with its parent.
+//! its driver; the machine does not outlive it, for the machine's first process dies with its parent. Its own parent, the
+//! [`keeper`], sees to it that nothing of the machine stays when both driver and guard are gone.
 
 mod handover;
 mod ids;
+mod keeper;
 mod watch;
 
 use std::fs::File;
@@ -36,16 +38,31 @@ pub fn main(spec_path: &Path) -> i32 {
         Ok(reports) => reports,
         Err(_) => return 1,
     };
-    let mut guard = match prepare(spec_path).and_then(Guard::new) {
-        Ok(guard) => guard,
+    let (spec, keeper) = match begin(spec_path) {
+        Ok((spec, keeper::Side::Guard(keeper))) => (spec, keeper),
+        Ok((spec, keeper::Side::Keeper(keeper))) => {
+            // The driver hears of the guard's end by the end of its pipe.
+            drop(reports);
+            keeper.keep(&spec);
+            return 0;
+        }
         Err(trouble) => return reports.fail(trouble),
     };
-    if let Err(trouble) = guard.bring_up(&mut reports) {
-        guard.end_machine();
-        return reports.fail(trouble);
+    let code = match Guard::new(spec.clone()) {
+        Ok(mut guard) => guard.run(reports),
+        Err(trouble) => reports.fail(trouble),
+    };
+    keeper::stand_in(&spec, keeper);
+    code
+}
+
+/// Reads what is to be made, takes the rights to make it, and parts into guard and keeper.
+fn begin(spec_path: &Path) -> Result<(Spec, keeper::Side), Trouble> {
+    let spec = prepare(spec_path)?;
+    if let Some(map) = &spec.ids {
+        ids::enter(map)?;
     }
-    guard.watch(reports);
-    0
+    Ok((spec, keeper::split()?))
 }
 
 /// The way to the driver. A driver that is gone is no error: the lease takes care of it.
@@ -79,6 +96,7 @@ impl Reports {
 
 /// Leaves the driver's terminal and reads what is to be made.
 fn prepare(spec_path: &Path) -> Result<Spec, Trouble> {
+    sys::default_signals();
     // Fails where the process leads a group already, as from a shell with job control; it is apart then too.
     let _ = rustix::process::setsid();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -131,14 +149,21 @@ impl Guard {
         })
     }
 
+    /// Makes the machine and watches it to its end; gives the exit code.
+    fn run(&mut self, mut reports: Reports) -> i32 {
+        if let Err(trouble) = self.bring_up(&mut reports) {
+            self.end_machine();
+            return reports.fail(trouble);
+        }
+        self.watch(reports);
+        0
+    }
+
     /// Makes everything, in the order in which it was planned.
     fn bring_up(&mut self, reports: &mut Reports) -> Result<(), Trouble> {
         let own = i32::try_from(std::process::id()).unwrap_or_default();
         let guard = proc::identify(own).ok_or_else(|| Trouble::new("cannot read `/proc/self/stat`"))?;
         reports.present(ResourceKind::Process, guard);
-        if let Some(map) = &self.spec.ids {
-            ids::enter(map)?;
-        }
         self.make_surroundings(reports)?;
         let (channel, inner_end) = channel::pair().doing(|| "make a socket pair")?;
         sys::unshare(UnshareFlags::NEWPID).map_err(|error| refused("a PID namespace", &error))?;
@@ -218,6 +243,11 @@ impl Guard {
             }
         }
     }
+}
+
+/// Writes to the console, which standard error is.
+fn log(line: &str) {
+    let _ = writeln!(std::io::stderr(), "guard: {line}");
 }
 
 /// The clocks now.

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, WaitOptions};
 
-use super::{Guard, Reports, handover, now};
+use super::{Guard, Reports, handover, log, now};
 use crate::provider::local::spec::{Kind, Report};
-use crate::provider::local::{cgroup, channel, remove, sys};
+use crate::provider::local::{cgroup, channel, sys};
 
 /// How often the lease is looked at.
 const TICK_MS: u32 = 1000;
@@ -15,38 +15,21 @@ const TICK_MS: u32 = 1000;
 /// How long killed processes may take to be gone; a process in an uninterruptible wait can take long.
 const END_LIMIT: Duration = Duration::from_secs(20);
 
-/// Why a watch ends.
-enum End {
-    /// Told to; the files are left to whoever told.
-    Stopped,
-    /// The lease or the expiry is over; nobody will come for the files.
-    Over,
-}
-
 impl Guard {
-    /// Watches until told to stop or until the lease is over.
+    /// Watches until told to stop or until the lease is over, then ends the machine. Its files are for whoever told, and
+    /// for the keeper where nobody comes for them.
     ///
-    /// A machine that ended by itself, and a sandbox whose program is done, stay guarded: their files are still there,
-    /// and go when the lease is over.
+    /// A machine that ended by itself, and a sandbox whose program is done, stay guarded until then.
     pub(super) fn watch(&mut self, reports: Reports) {
         let mut reports = Some(reports).filter(|_| matches!(self.spec.kind, Kind::Sandbox(_)));
-        let end = loop {
-            if let Some(end) = self.look(&mut reports) {
-                break end;
-            }
-        };
+        while self.goes_on(&mut reports) {}
         self.end_machine();
-        if matches!(end, End::Over)
-            && let Err(error) = remove::tree(self.folder.path())
-        {
-            log(&format!("cannot remove `{}`: {error}", self.folder.path().display()));
-        }
     }
 
-    fn look(&mut self, reports: &mut Option<Reports>) -> Option<End> {
+    fn goes_on(&mut self, reports: &mut Option<Reports>) -> bool {
         let (signalled, called, told) = self.wait();
         if signalled && sys::arrived(self.signals.as_fd()).contains(&libc::SIGTERM) {
-            return Some(End::Stopped);
+            return false;
         }
         self.reap();
         if called && let Some(control) = &self.control {
@@ -58,10 +41,10 @@ impl Guard {
         let lease = std::fs::read_to_string(self.folder.lease()).ok().and_then(|text| text.trim().parse().ok());
         if self.clock.is_over(now(), lease) {
             log("the lease is over");
-            return Some(End::Over);
+            return false;
         }
         // Without its folder there is nothing left to guard, and no other way to be told to stop.
-        (!self.folder.path().exists()).then_some(End::Stopped)
+        self.folder.path().exists()
     }
 
     /// Waits for a tick or for something to happen: a signal, a caller, a word of the first process.
@@ -119,27 +102,10 @@ impl Guard {
         self.channel = None;
         self.volume = None;
         for group in self.cgroup.take().map(|plan| plan.groups).unwrap_or_default() {
-            let removed = patiently(|| cgroup::remove(&group.path));
+            let removed = cgroup::remove_patiently(&group.path);
             if let Err(error) = removed {
                 log(&format!("cannot remove `{}`: {error}", group.path.display()));
             }
         }
     }
-}
-
-/// Tries for a second: a control group is busy for a moment after its last process died.
-fn patiently<T>(mut attempt: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
-    for _ in 0..50 {
-        if let Ok(done) = attempt() {
-            return Ok(done);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    attempt()
-}
-
-/// Writes to the console, which standard error is.
-fn log(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "guard: {line}");
 }

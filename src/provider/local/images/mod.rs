@@ -4,6 +4,7 @@ mod bootstrap;
 pub(super) mod layers;
 mod lock;
 pub mod mirrors;
+pub(super) mod room;
 mod tools;
 
 use std::path::Path;
@@ -22,8 +23,11 @@ use crate::provider::local::files::{Action, Files};
 use crate::provider::local::folders::{Folders, entries};
 use crate::provider::local::spec::{read_json, write_json, write_whole};
 use crate::provider::local::trouble::{Doing, Trouble};
-use crate::provider::local::{LocalConfig, blocking, computer, launch, make_folder, names, proc, release};
+use crate::provider::local::{LocalConfig, blocking, computer, hold, launch, make_folder, names, proc, release};
 use bootstrap::Bootstrap;
+
+/// What the folder of a probe is called in the passage, before the number of its process.
+pub(super) const PROBE: &str = "probe-";
 
 /// Keeps layers and images of local machines.
 pub struct LocalImages {
@@ -47,6 +51,9 @@ impl LocalImages {
         if !proc::guards_of(&folder.spec())?.is_empty() {
             return Err(Trouble::new(format!("machine `{machine}` still runs; its files cannot become a layer yet")));
         }
+        // Nobody clears them away meanwhile, however long it takes.
+        let _held = hold::shared(folder.path())
+            .ok_or_else(|| Trouble::new(format!("the files of machine `{machine}` are gone: its lease was over")))?;
         let place = folders.layer(&layer.fingerprint);
         if layers::is_present(folders, &layer.fingerprint) {
             return read_json(&place.join(layers::RECORD));
@@ -67,6 +74,10 @@ impl LocalImages {
         };
         write_json(&passage.join(layers::RECORD), &record)?;
         layers::sync(&passage)?;
+        if place.exists() {
+            // What was there before its record went would stand in the way.
+            self.remove_taken_out(&place)?;
+        }
         std::fs::rename(&passage, &place).doing(|| format!("make the layer `{}`", place.display()))?;
         layers::sync(&folders.layers())?;
         Ok(record)
@@ -75,38 +86,54 @@ impl LocalImages {
     /// Takes a layer out of its place at once, and then removes its files at leisure.
     fn discard(&self, fingerprint: &Fingerprint) -> Result<(), Trouble> {
         layers::check(fingerprint)?;
-        let _lock = lock::attempt(&self.folders.locks(), &fingerprint.0)?.ok_or_else(|| {
-            Trouble::new(format!("the layer `{}` is being made", fingerprint.short()))
-                .hint("Wait until the bake is over, then try again.")
-        })?;
+        let _lock = match lock::attempt(&self.folders.locks(), &fingerprint.0) {
+            Ok(None) => {
+                return Err(Trouble::new(format!("the layer `{}` is being made", fingerprint.short()))
+                    .hint("Wait until the bake is over, then try again."));
+            }
+            // Whoever makes a layer made the file to lock first. Where there is no room for that, nobody has.
+            Err(_) if !self.folders.locks().join(&fingerprint.0).exists() => None,
+            held => held?,
+        };
         if let Some(machine) = layers::user_of(&self.folders, fingerprint)? {
             return Err(Trouble::new(format!("the layer `{}` is in use by machine `{machine}`", fingerprint.short()))
                 .hint(format!("End the machine first: `automation machine down {machine}`.")));
         }
-        let passage = self.folders.passage();
-        computer::private_folder(&passage)?;
         let place = self.folders.layer(fingerprint);
         if place.exists() {
+            let passage = self.folders.passage();
             let out = passage.join(format!("{fingerprint}.removed"));
             // An earlier removal of a layer of this fingerprint may have been cut off.
             self.remove_taken_out(&out)?;
-            std::fs::rename(&place, &out).doing(|| format!("remove the layer `{}`", place.display()))?;
+            let moved = computer::private_folder(&passage).is_ok() && std::fs::rename(&place, &out).is_ok();
+            if !moved {
+                // A full disk may have no room for another name; without its record it is no layer any more either.
+                remove_file(&place.join(layers::RECORD))?;
+            }
+            self.remove_taken_out(if moved { &out } else { &place })?;
         }
-        self.sweep_passage(false).map(drop)
+        Ok(())
     }
 
-    /// Removes every layer that was taken out of its place; nobody uses such a one, so several processes may do it.
-    fn sweep_passage(&self, dry_run: bool) -> Result<usize, Trouble> {
-        let mut count = 0;
+    /// Removes what no record knows: layers that were taken out of their place, layers whose record is gone (`rm -rf` of an
+    /// ordinary user takes it and leaves the rest), what a probe that was killed left. Nobody uses such a one, so several
+    /// processes may do it.
+    fn sweep_unknown(&self, dry_run: bool) -> Result<usize, Trouble> {
+        let mut unknown = Vec::new();
         for entry in entries(&self.folders.passage())? {
-            if entry.file_name().to_string_lossy().ends_with(".removed") {
-                count += 1;
-                if !dry_run {
-                    self.remove_taken_out(&entry.path())?;
-                }
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let probe = name.strip_prefix(PROBE).and_then(|pid| pid.parse().ok());
+            if name.ends_with(".removed") || probe.is_some_and(|pid| proc::identify(pid).is_none()) {
+                unknown.push(entry.path());
             }
         }
-        Ok(count)
+        // A layer comes into its place with its record.
+        let layers = entries(&self.folders.layers())?.into_iter().map(|entry| entry.path());
+        unknown.extend(layers.filter(|path| !path.join(layers::RECORD).exists()));
+        for path in unknown.iter().filter(|_| !dry_run) {
+            self.remove_taken_out(path)?;
+        }
+        Ok(unknown.len())
     }
 
     fn remove_taken_out(&self, path: &Path) -> Result<(), Trouble> {
@@ -139,6 +166,15 @@ impl ImageStore for LocalImages {
     async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
         let there = |layer: &&LayerPlan| layers::is_present(&self.folders, &layer.fingerprint);
         Ok(plan.layers.iter().take_while(there).count())
+    }
+
+    fn prepare(&self, missing: &[LayerPlan]) -> Result<(), Fault> {
+        room::check(self.folders.state(), missing)?;
+        let makes_base = missing.iter().any(|layer| matches!(layer.recipe, LayerRecipe::Base(_)));
+        if let Some(keyring) = self.config.keyring.as_ref().filter(|_| makes_base) {
+            tools::check_keyring(keyring)?;
+        }
+        Ok(())
     }
 
     async fn lock(&self, layer: &Fingerprint, sink: &dyn Sink) -> Result<Box<dyn Send + Sync>, Fault> {
@@ -232,7 +268,7 @@ impl ImageStore for LocalImages {
 
     async fn sweep(&self, dry_run: bool) -> Result<usize, Fault> {
         let store = self.same();
-        Ok(blocking(move || store.sweep_passage(dry_run)).await??)
+        Ok(blocking(move || store.sweep_unknown(dry_run)).await??)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `mmdebstrap` and keyrings, brought in below the state directory where this host lacks them.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use rustix::process::{Pid, Signal};
 use tokio::process::Command;
 
 use crate::base::deadline::Deadline;
+use crate::base::leash::Leash;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::provider::local::folders::Folders;
@@ -53,6 +55,22 @@ pub async fn provide(folders: &Folders, family: &str, keyring: Option<&Path>, si
     Ok(Tools { mmdebstrap, keyrings })
 }
 
+/// Refuses a file of archive keys that cannot be read; `mmdebstrap` would answer with how it is to be called.
+pub fn check_keyring(keyring: &Path) -> Result<(), Fault> {
+    let fault = |why: String| {
+        Fault::outside(format!("the file of archive keys `{}` cannot be used", keyring.display())).because(why).hint(
+            "It is named by `keyring` in the section `[local]` of the settings: name another, or take the line out.",
+        )
+    };
+    let file = File::open(keyring).map_err(|error| fault(error.to_string()))?;
+    let found = file.metadata().map_err(|error| fault(error.to_string()))?;
+    match (found.is_file(), found.len()) {
+        (false, _) => Err(fault("it is no file".to_owned())),
+        (true, 0) => Err(fault("it is empty".to_owned())),
+        (true, _) => Ok(()),
+    }
+}
+
 /// Keys of another distribution than the host's.
 async fn foreign_keyring(folders: &Folders, family: &str, sink: &dyn Sink) -> Result<PathBuf, Fault> {
     if family == "ubuntu" {
@@ -82,18 +100,19 @@ async fn foreign_keyring(folders: &Folders, family: &str, sink: &dyn Sink) -> Re
 
 /// Unpacks a package of the host's distribution below `images/tools`, once.
 async fn bring_in(folders: &Folders, package: &str, sink: &dyn Sink) -> Result<PathBuf, Fault> {
-    let _lock = lock::lock(&folders.locks(), "tools", "brings in a tool", sink).await?;
+    let lock = lock::lock(&folders.locks(), "tools", "brings in a tool", sink).await?;
     let folder = folders.tools().join(package);
     if folder.exists() {
         return Ok(folder);
     }
     sink.event(Event::Detail(format!("bringing in `{package}` (it is not installed on this host)")));
-    unpack(&folders.tools(), package, &folder).await?;
+    unpack(&folders.tools(), package, &folder, &lock).await?;
     Ok(folder)
 }
 
-/// Downloads a package with `apt-get`, which verifies it, and unpacks it.
-async fn unpack(tools: &Path, package: &str, target: &Path) -> Result<(), Fault> {
+/// Downloads a package with `apt-get`, which verifies it, and unpacks it. Who brings in the next tool waits for `lock`, and
+/// clears the folder that all this happens in: the programs hold it too, so that none works there any more by then.
+async fn unpack(tools: &Path, package: &str, target: &Path, lock: &File) -> Result<(), Fault> {
     let fresh = tools.join(format!("{package}.new"));
     remove::tree(&fresh).doing(|| format!("remove `{}`", fresh.display()))?;
     for folder in [&fresh, &tools.join("apt/state/lists/partial"), &tools.join("apt/cache/archives/partial")] {
@@ -101,16 +120,16 @@ async fn unpack(tools: &Path, package: &str, target: &Path) -> Result<(), Fault>
     }
     // The host's lists of packages serve if they are there and fresh enough; else lists of our own are fetched.
     let download = ["download", package];
-    if apt(tools, &fresh, Path::new("/var/lib/apt/lists"), &download).await.is_err() {
+    if run(apt(tools, &fresh, Path::new("/var/lib/apt/lists"), &download), APT_LIMIT, lock).await.is_err() {
         let own = tools.join("apt/state/lists");
-        apt(tools, &fresh, &own, &["update"]).await?;
-        apt(tools, &fresh, &own, &download).await?;
+        run(apt(tools, &fresh, &own, &["update"]), APT_LIMIT, lock).await?;
+        run(apt(tools, &fresh, &own, &download), APT_LIMIT, lock).await?;
     }
     let archive = find_archive(&fresh).ok_or_else(|| Fault::outside(format!("`apt-get` brought no `{package}`")))?;
     let content = fresh.join("content");
     let mut command = Command::new("dpkg-deb");
     command.arg("--extract").arg(archive).arg(&content);
-    run(command, APT_LIMIT).await?;
+    run(command, APT_LIMIT, lock).await?;
     std::fs::rename(&content, target).doing(|| format!("make `{}`", target.display()))?;
     let _ = std::fs::remove_dir_all(&fresh);
     Ok(())
@@ -121,8 +140,8 @@ fn find_archive(folder: &Path) -> Option<PathBuf> {
     entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|name| name == "deb"))
 }
 
-/// Runs `apt-get` with everything that it writes below the state directory.
-async fn apt(tools: &Path, folder: &Path, lists: &Path, arguments: &[&str]) -> Result<(), Fault> {
+/// `apt-get` with everything that it writes below the state directory.
+fn apt(tools: &Path, folder: &Path, lists: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
     let own = |path: &str| tools.join("apt").join(path).display().to_string();
     let options = [
@@ -141,7 +160,7 @@ async fn apt(tools: &Path, folder: &Path, lists: &Path, arguments: &[&str]) -> R
         command.args(["-o", &option]);
     }
     command.arg("-q").args(arguments).current_dir(folder);
-    run(command, APT_LIMIT).await
+    command
 }
 
 /// How long `apt-get` may take to bring a small package, its lists included.
@@ -150,9 +169,11 @@ const APT_LIMIT: Duration = Duration::from_secs(5 * 60);
 const APT_HINT: &str =
     "Look whether the host's package mirror can be reached (`apt-get update`), or install `mmdebstrap`.";
 
-/// Runs a program; ends it, and all that it started, when `limit` is over or the future is dropped.
-async fn run(mut command: Command, limit: Duration) -> Result<(), Fault> {
+/// Runs a program, which holds `lock` with us; ends it, and all that it started, when `limit` is over or the future is
+/// dropped. It also ends with this process.
+async fn run(mut command: Command, limit: Duration, lock: &File) -> Result<(), Fault> {
     let name = command.as_std().get_program().to_string_lossy().into_owned();
+    command.leashed(Signal::KILL).holding(lock).doing(|| format!("hand the lock to `{name}`"))?;
     command.env("PATH", computer::SYSTEM_PATH).env("LC_ALL", "C.UTF-8").process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let child = command.spawn().doing(|| format!("run `{name}`"))?;
@@ -210,22 +231,24 @@ mod tests {
     async fn a_program_ends_with_its_limit_and_when_nobody_waits() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pid");
-        let fault = run(sleeper(&file), Duration::from_millis(500)).await.unwrap_err();
+        let lock = File::create(folder.path().join("lock")).unwrap();
+        let fault = run(sleeper(&file), Duration::from_millis(500), &lock).await.unwrap_err();
         assert!(fault.message.contains("`sh`") && fault.hint.is_some(), "{fault:?}");
         ends(&file).await;
-        let waiting = run(sleeper(&file), Duration::from_secs(60));
+        let waiting = run(sleeper(&file), Duration::from_secs(60), &lock);
         assert!(tokio::time::timeout(Duration::from_millis(500), waiting).await.is_err());
         ends(&file).await;
     }
 
     #[tokio::test]
     async fn a_program_that_fails_is_quoted() {
+        let lock = tempfile::tempfile().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "echo E: no such package >&2; exit 3"]);
-        let fault = run(command, Duration::from_secs(10)).await.unwrap_err();
+        let fault = run(command, Duration::from_secs(10), &lock).await.unwrap_err();
         assert_eq!(fault.message, "`sh` failed: E: no such package");
         let mut command = Command::new("true");
         command.arg("x");
-        run(command, Duration::from_secs(10)).await.unwrap();
+        run(command, Duration::from_secs(10), &lock).await.unwrap();
     }
 }

@@ -1,0 +1,64 @@
+//! What every command does first: clearing away machines whose driver and guard were both killed, so that nothing of them
+//! stays until somebody asks.
+
+use std::time::{Duration, Instant};
+
+use crate::base::id::MachineId;
+use crate::command::context::{Context, executable};
+use crate::model::fault::Fault;
+use crate::model::journal::ResourceFilter;
+use crate::provider::local::sweep::{Dead, Sweeper};
+
+/// How long a command may be held up by this; what is left is for the next one.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a folder that no row names may be there before it counts as left: that of a machine that is being made has rows.
+const UNKNOWN: Duration = Duration::from_secs(60);
+
+impl Context {
+    /// Clears away dead machines and closes their rows. No reason to refuse the command, whatever comes of it: what stays
+    /// is told by `audit`.
+    pub(super) fn sweep(&self) {
+        let Ok(executable) = executable() else { return };
+        let sweeper = Sweeper::new(self.state.root(), executable);
+        let end = Instant::now() + LIMIT;
+        for dead in sweeper.dead(self.now()).unwrap_or_default() {
+            if Instant::now() > end {
+                return;
+            }
+            let Ok(true) = self.is_left(&dead) else { continue };
+            let id = &dead.machine;
+            match sweeper.clear(id) {
+                None => {
+                    self.screen.message(&format!("Cleared away {id}: its driver was dead, and nobody guarded it."));
+                    let _ = self.close_rows(id, None);
+                }
+                Some(reason) => drop(self.close_rows(id, Some(&reason))),
+            }
+        }
+    }
+
+    /// Whether nobody will come for the machine any more.
+    fn is_left(&self, dead: &Dead) -> Result<bool, Fault> {
+        let filter = ResourceFilter { machine: Some(dead.machine.clone()), ..ResourceFilter::default() };
+        let rows = self.journal.resources(&filter)?;
+        let Some(row) = rows.first() else {
+            let age = Duration::try_from(self.now().duration_since(dead.since)).unwrap_or_default();
+            return Ok(dead.launched || age > UNKNOWN);
+        };
+        let run = self.journal.run(&row.run)?;
+        Ok(!run.is_some_and(|run| crate::state::process::is_driven(&run)))
+    }
+
+    /// Closes the rows of a machine that is gone, or notes why it is not.
+    fn close_rows(&self, machine: &MachineId, reason: Option<&str>) -> Result<(), Fault> {
+        let filter = ResourceFilter { machine: Some(machine.clone()), open: true, ..ResourceFilter::default() };
+        for row in self.journal.resources(&filter)? {
+            match reason {
+                None => self.journal.gone(&row.id, self.now())?,
+                Some(reason) => self.journal.note(&row.id, reason)?,
+            }
+        }
+        if reason.is_none() { self.journal.forget_machine(machine) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,87 @@
+//! A journal that cannot be opened because its disk is full: commands that make room do without one, as far as they can.
+
+use jiff::Timestamp;
+
+use crate::base::id::{MachineId, ResourceId, RunId};
+use crate::model::fault::Fault;
+use crate::model::journal::{Journal, ResourceFilter};
+use crate::model::machine::{Machine, ProviderKind};
+use crate::model::resource::{PlannedResource, Resource};
+use crate::model::run::RunRecord;
+
+/// Answers everything with why it could not be opened.
+#[derive(Debug)]
+pub struct Unopened {
+    why: String,
+    hint: Option<String>,
+}
+
+impl Unopened {
+    /// One that could not be opened for `fault`.
+    pub fn new(fault: &Fault) -> Self {
+        Self { why: fault.line(), hint: fault.hint.clone() }
+    }
+
+    fn fault<T>(&self) -> Result<T, Fault> {
+        let fault = Fault::outside(self.why.clone());
+        Err(Fault { hint: self.hint.clone(), ..fault })
+    }
+}
+
+impl Journal for Unopened {
+    fn plan(&self, _: &RunId, _: ProviderKind, _: &[PlannedResource], _: Timestamp) -> Result<Vec<ResourceId>, Fault> {
+        self.fault()
+    }
+
+    fn present(&self, _: &ResourceId, _: &str) -> Result<(), Fault> {
+        self.fault()
+    }
+
+    fn kept(&self, _: &ResourceId, _: &str) -> Result<(), Fault> {
+        self.fault()
+    }
+
+    fn gone(&self, _: &ResourceId, _: Timestamp) -> Result<(), Fault> {
+        self.fault()
+    }
+
+    fn forgotten(&self, _: &ResourceId, _: &str) -> Result<(), Fault> {
+        self.fault()
+    }
+
+    fn note(&self, _: &ResourceId, _: &str) -> Result<(), Fault> {
+        self.fault()
+    }
+
+    fn resources(&self, _: &ResourceFilter) -> Result<Vec<Resource>, Fault> {
+        self.fault()
+    }
+
+    fn store_machine(&self, _: &Machine) -> Result<(), Fault> {
+        self.fault()
+    }
+
+    fn forget_machine(&self, _: &MachineId) -> Result<(), Fault> {
+        self.fault()
+    }
+
+    fn machines(&self) -> Result<Vec<Machine>, Fault> {
+        self.fault()
+    }
+
+    fn store_run(&self, _: &RunRecord) -> Result<(), Fault> {
+        self.fault()
+    }
+
+    fn update_run(&self, _: &RunRecord) -> Result<(), Fault> {
+        self.fault()
+    }
+
+    fn runs(&self, _: usize) -> Result<Vec<RunRecord>, Fault> {
+        self.fault()
+    }
+
+    fn run(&self, _: &RunId) -> Result<Option<RunRecord>, Fault> {
+        self.fault()
+    }
+}

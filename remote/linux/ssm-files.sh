@@ -2,7 +2,7 @@
 # Moves files for a driver that has commands alone: bytes come by standard input and go by standard output. Run with `sh` as
 # the user whose files they are. FOLDER is where PATH's name stands; PARTIAL is a name that nothing has yet.
 #
-#   write PATH FOLDER PARTIAL MODE    standard input becomes the file PATH
+#   write PATH FOLDER PARTIAL MODE    standard input becomes the file PATH, or what that link leads to, or goes into that device
 #   read PATH MOST                    at most MOST bytes of the file PATH
 #   pack PATH FOLDER NAME MOST        the file or folder PATH as an archive of at most MOST bytes
 #
@@ -18,8 +18,17 @@ fail() { printf '%s\n' "$1" >&2; exit 1; }
 write() {
     [ -d "$1" ] || fail 'no such file or folder'
     [ ! -d "$path" ] || fail 'a folder has that name'
-    trap 'rm -f -- "$partial"' EXIT
     partial=$2
+    if [ -e "$path" ] && [ ! -f "$path" ]; then
+        [ ! -p "$path" ] || fail 'it is a named pipe; use SSH'
+        exec cat >"$path"
+    fi
+    if [ -L "$path" ]; then
+        path=$(readlink -f -- "$path"; printf x)
+        path=${path%?x}
+        partial=${path%/*}/${partial##*/}
+    fi
+    trap 'rm -f -- "$partial"' EXIT
     cat >"$partial" && chmod -- "$3" "$partial" && mv -fT -- "$partial" "$path" || exit 1
 }
 

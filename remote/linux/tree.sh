@@ -4,11 +4,11 @@
 #
 #   unpack PATH PARTIAL MODE    the archive on standard input becomes the folder PATH with MODE, or is merged into it
 #   pack PATH                   the folder PATH as an archive on standard output
-#   pick PATH                   of the folder PATH, what standard input names, a NUL after each
+#   pick PATH                   of the folder PATH, the files that standard input names, a NUL after each; a link as its file
 #
 # An archive to unpack holds `tree`, and behind it `whole`, by which it is known that nothing is missing. It is unpacked under
-# PARTIAL, a name that nothing has yet, and every file gets its name when all are whole; a folder that is there keeps its mode. Exits
-# with 0; with 66 where PATH of `pack` is a file; with 1 and a reason on standard error.
+# PARTIAL, a name that nothing has yet, and every file gets its name when all are whole; a folder that is there keeps its mode, and a
+# link, a device or a pipe that has the name of a file is in the way of all. Exits with 0; with 66 where PATH of `pack` is a file; with 1 and a reason on standard error.
 set -u
 umask 077
 export LC_ALL=C
@@ -22,6 +22,25 @@ clean() {
     [ -d "$stage" ] || return 0
     find "$stage" -type d ! -perm -700 -exec chmod u+rwx {} \;
     rm -rf -- "$stage"
+}
+
+# Fails where something that may not be replaced has the name of what came: KIND, and by which tests of find it is seen.
+free() {
+    taken=$(find "$stage/tree" -mindepth 1 -type "$1" -printf './%P\0' | (
+        cd -- "$path" || exit 1
+        # shellcheck disable=SC2016
+        xargs -0 -r sh -c 'tests=$1; shift; exec find "$@" -maxdepth 0 $tests -printf "%y %p\n" -quit' sh "$2" 2>/dev/null
+    ) | head -n 1)
+    case $taken in
+    '') return 0 ;;
+    d*) what='a folder' ;;
+    l*) what='a link' ;;
+    p*) what='a named pipe' ;;
+    s*) what='a socket' ;;
+    [bc]*) what='a device' ;;
+    *) what='something that is no folder' ;;
+    esac
+    fail "$what has the name \`${taken#* ./}\`, and nothing was copied"
 }
 
 unpack() {
@@ -43,6 +62,9 @@ unpack() {
     tar -xpmf - -b 128 --no-same-owner --delay-directory-restore -C "$stage" || exit 1
     [ -e "$stage/whole" ] || fail 'the archive broke off'
     if [ -n "$there" ]; then
+        free d '! -type d'
+        free f '! -type f'
+        free l '! -type f ! -type l'
         # Every name changes from the old file to the whole new one at once.
         umask 0
         cp -rPlfT -- "$stage/tree" "$path/." || exit 1
@@ -62,7 +84,7 @@ pack() {
 
 pick() {
     [ -d "$path" ] || fail 'no such file or folder'
-    exec tar --format=gnu --sparse --hard-dereference -b 128 -cf - -C "$path" --no-recursion --null -T -
+    exec tar --format=gnu --sparse --dereference --hard-dereference -b 128 -cf - -C "$path" --no-recursion --null -T -
 }
 
 case $verb in

@@ -42,8 +42,15 @@ impl ArtifactArgs {
     pub fn check(&self) -> Result<Fetch, Fault> {
         let wanted = Wanted::new(&self.required, &self.optional)?;
         let absolute = |into: &PathBuf| {
-            std::path::absolute(into)
-                .map_err(|error| Fault::usage(format!("`--artifacts {}` is no path", into.display())).because(error))
+            let refused = |reason: &str| Fault::usage(format!("`--artifacts {}`: {reason}", into.display()));
+            // It is written down with the run, for whoever follows it to its end.
+            if into.to_str().is_none() {
+                return Err(refused("its name is not UTF-8"));
+            }
+            if !into.is_dir() && into.symlink_metadata().is_ok() {
+                return Err(refused("something that is no folder has its name"));
+            }
+            std::path::absolute(into).map_err(|error| refused("it is no path").because(error))
         };
         Ok(Fetch { wanted, into: self.into.as_ref().map(absolute).transpose()? })
     }

@@ -6,6 +6,7 @@ mod down;
 mod exec;
 mod fleet;
 mod list;
+mod side;
 mod sync;
 mod up;
 
@@ -28,12 +29,13 @@ pub enum Command {
     /// Copy files and folders to or from a machine
     ///
     /// One side is a path here, the other `ID:PATH` on a machine. Like `cp -r`: into TO where TO is a folder, to the name TO
-    /// otherwise. A large file that was cut goes on where it stopped when the same copy is made again.
+    /// otherwise. A link at TO is followed, a device or a pipe written into; neither is replaced. A large file that was cut
+    /// goes on where it stopped when the same copy is made again.
     Cp(copy::Args),
-    /// Make a folder on a machine equal to one here, sending only what differs
+    /// Bring a folder on a machine up to date with one here, sending only what differs
     ///
     /// What differs is decided by size and content. What an earlier sync put there and is not here any more is removed;
-    /// everything else that is there stays.
+    /// what others put there stays, unless a file here has its name.
     Sync(sync::Args),
     /// End machines and remove all that belongs to them
     Down(down::Args),

@@ -14,8 +14,11 @@ use crate::model::fault::{Fault, FaultKind};
 use crate::ui::choice::{self, Choice};
 use crate::ui::{self, Screen};
 
-/// How long what was given up may take to put away its half things on the machine.
+/// How long what was given up may take at the least to put away its half things on the machine.
 const TIDYING: Duration = Duration::from_millis(500);
+
+/// How long it may take at the most to put away those here: many files, on a slow disk.
+pub const TIDYING_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long an answer is waited for.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -188,8 +191,9 @@ pub async fn until_signal<T>(work: impl Future<Output = Result<T, Fault>>, left:
     match done {
         Some(done) => done,
         None => {
+            let tidied = tokio::time::timeout(TIDYING_LIMIT, crate::connection::tidied());
             tokio::select! {
-                () = tokio::time::sleep(TIDYING) => {}
+                _ = async { tokio::join!(tokio::time::sleep(TIDYING), tidied) } => {}
                 _ = signals.next() => {}
             }
             Err(Fault::new(FaultKind::Interrupted, "interrupted").hint(left))

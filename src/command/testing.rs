@@ -8,6 +8,7 @@ use crate::base::text;
 use crate::command::artifact_args::Fetch;
 use crate::command::error;
 use crate::command::session::{Ending, Session};
+use crate::command::signals::TIDYING_LIMIT;
 use crate::flow::artifacts;
 use crate::flow::durable::Durable;
 use crate::flow::lease::{After, Ended, until_stopped};
@@ -169,6 +170,7 @@ async fn fetch(session: &Session, durable: &Durable, suite: &dyn Suite, task: &T
         Ok(collected) => Some(collected),
         Err(fault) => {
             stage.tell(Event::Warning(fault.line()));
+            let _ = tokio::time::timeout(TIDYING_LIMIT, crate::connection::tidied()).await;
             let missing = task.fetch.wanted.patterns.iter().map(|pattern| pattern.glob.clone()).collect();
             Some(Collected { folder, missing, ..Collected::default() })
         }

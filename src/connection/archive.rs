@@ -3,13 +3,13 @@
 //! The archive is made and read on a thread of its own, a few pieces ahead, while the connection carries it. Nothing of it is
 //! believed to be whole before the machine said so by its exit status; a copy that is given up half-way is half on neither side.
 
+pub(super) mod links;
 mod read;
 #[cfg(test)]
 mod tests;
 mod unpack;
 mod write;
 
-use std::collections::HashSet;
 use std::io::{Error, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::connection::archive::unpack::Bounds;
+pub(super) use crate::connection::archive::unpack::Bounds;
 use crate::connection::archive::write::{Packer, Piece};
+use crate::connection::partial::at_work;
 use crate::connection::tree::{Item, refused};
 use crate::model::connection::{Chunk, Connection, ConnectionError, Process, Progress, Stdin, Totals};
 use crate::model::outcome::Exit;
@@ -49,6 +50,30 @@ pub(super) struct Cargo {
     pub(super) items: Vec<Item>,
     /// Small files that go first, by name.
     pub(super) notes: Vec<(String, Vec<u8>)>,
+}
+
+/// What goes to a command's standard input.
+pub(super) enum Load {
+    /// An archive of this.
+    Tree(Cargo),
+    /// The bytes of this file.
+    File(PathBuf),
+}
+
+impl Load {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Tree(cargo) => &cargo.top,
+            Self::File(path) => path,
+        }
+    }
+
+    fn hand(&self, take: impl FnMut(Piece) -> bool) -> Result<Totals, ConnectionError> {
+        match self {
+            Self::Tree(cargo) => pack(cargo, take),
+            Self::File(path) => write::pour(path, take),
+        }
+    }
 }
 
 /// The last time that something moved.
@@ -86,11 +111,11 @@ enum Broken {
     Under(ConnectionError),
 }
 
-/// Runs `command` with the archive of `cargo` on its standard input. `doing` is what to say of a failure.
+/// Runs `command` with `load` on its standard input. `doing` is what to say of a failure.
 pub(super) async fn send(
     connection: &dyn Connection,
     command: &Command,
-    cargo: Cargo,
+    load: Load,
     progress: Progress<'_>,
     doing: &str,
 ) -> Result<Totals, ConnectionError> {
@@ -98,7 +123,7 @@ pub(super) async fn send(
     let Some(stdin) = process.take_stdin() else { return Err(unable()) };
     let signs = Signs::new();
     let both = async {
-        let (feeding, listening) = (feed(stdin, cargo, &signs, progress), listen(&mut *process, &signs, None));
+        let (feeding, listening) = (feed(stdin, load, &signs, progress), listen(&mut *process, &signs, None));
         tokio::pin!(feeding, listening);
         tokio::select! {
             ended = &mut listening => (feeding.await, Some(ended)),
@@ -123,15 +148,10 @@ pub(super) async fn send(
 }
 
 /// Packs on a thread and writes what comes from there.
-async fn feed(
-    mut stdin: Box<dyn Stdin>,
-    cargo: Cargo,
-    signs: &Signs,
-    progress: Progress<'_>,
-) -> Result<Totals, Broken> {
+async fn feed(mut stdin: Box<dyn Stdin>, load: Load, signs: &Signs, progress: Progress<'_>) -> Result<Totals, Broken> {
     let (pieces, mut coming) = mpsc::channel::<Piece>(AHEAD);
-    let top = cargo.top.clone();
-    let packing = tokio::task::spawn_blocking(move || pack(&cargo, |piece| pieces.blocking_send(piece).is_ok()));
+    let top = load.path().to_owned();
+    let packing = tokio::task::spawn_blocking(move || load.hand(|piece| pieces.blocking_send(piece).is_ok()));
     while let Some(piece) = coming.recv().await {
         stdin.write(&piece.bytes).await.map_err(Broken::Under)?;
         signs.note();
@@ -234,13 +254,13 @@ impl Read for Arriving {
     }
 }
 
-/// Unpacks what `command` writes to its standard output: the folder `local`, or what is `expected` below it. `None` where the
-/// machine says that there is a file in place of a folder.
+/// Unpacks what `command` writes to its standard output: the folder `local`, or what is expected below it, within `bounds`. `None`
+/// where the machine says that there is a file in place of a folder.
 pub(super) async fn receive(
     connection: &dyn Connection,
     command: &Command,
     local: &Path,
-    expected: Option<HashSet<PathBuf>>,
+    bounds: Bounds<'static>,
     progress: Progress<'_>,
     doing: &str,
 ) -> Result<Option<Totals>, ConnectionError> {
@@ -248,10 +268,12 @@ pub(super) async fn receive(
     let (pieces, from) = mpsc::channel(AHEAD);
     let told = Arc::new(AtomicU64::new(0));
     let (to, counter) = (local.to_owned(), Arc::clone(&told));
+    let at_work = at_work();
     let mut unpacking = tokio::task::spawn_blocking(move || {
         let arriving = Arriving { from, piece: Vec::new(), at: 0, whole: false };
-        let bounds = Bounds { expected, cap: (u64::MAX, "it is too large") };
-        unpack::unpack(arriving, &to, bounds, &counter)
+        let unpacked = unpack::unpack(arriving, &to, bounds, &counter);
+        drop(at_work);
+        unpacked
     });
     let tell = || progress(told.swap(0, Ordering::Relaxed));
     let signs = Signs::new();

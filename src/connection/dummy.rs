@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::archive::links;
 use crate::model::connection::{Chunk, Connection, ConnectionError, Connector, Process, Progress, Stdin, Totals};
 use crate::model::machine::Machine;
 use crate::model::outcome::Exit;
@@ -245,6 +246,10 @@ impl State {
 
     /// Puts a node where its folder is there and no folder has its name.
     fn put(&mut self, path: &str, node: Node) -> Result<(), ConnectionError> {
+        if let (Some(Node::Link(target)), Node::File(..)) = (self.nodes.get(path), &node) {
+            let target = if target.starts_with('/') { target.clone() } else { format!("{}/{target}", parent(path)) };
+            return self.put(&target, node);
+        }
         let above = parent(path);
         if !above.is_empty() && !matches!(self.nodes.get(above), Some(Node::Folder(_))) {
             return Err(failure(format!("write `{path}`"), "no such file or folder"));
@@ -280,11 +285,24 @@ impl State {
         Ok(())
     }
 
-    fn download(&self, remote: &str, local: &Path, totals: &mut Totals) -> Result<(), ConnectionError> {
+    fn download(&self, top: &str, remote: &str, local: &Path, totals: &mut Totals) -> Result<(), ConnectionError> {
         let failed = |error: std::io::Error| failure(format!("write `{}`", local.display()), error.to_string());
         match self.nodes.get(remote) {
             None => Err(failure(format!("read `{remote}`"), "no such file or folder")),
-            Some(Node::Link(target)) => std::os::unix::fs::symlink(target, local).map_err(failed),
+            Some(Node::Link(target)) => {
+                let below = |path: &str| path.strip_prefix(top)?.strip_prefix('/').map(PathBuf::from);
+                let links = self.nodes.iter().filter_map(|(path, node)| match node {
+                    Node::Link(target) => below(path).map(|path| (path, target.clone().into_bytes())),
+                    _ => None,
+                });
+                match below(remote).filter(|path| links::leads_out(&links.collect(), None, path)) {
+                    None => std::os::unix::fs::symlink(target, local).map_err(failed),
+                    Some(path) => {
+                        totals.replaced_links.push(path.display().to_string());
+                        links::note(local, target.as_bytes()).map_err(failed)
+                    }
+                }
+            }
             Some(Node::File(bytes, mode)) => {
                 use std::io::Write;
                 totals.files += 1;
@@ -304,7 +322,7 @@ impl State {
                 for (path, _) in children {
                     let name = &path[below.len()..];
                     if !name.contains('/') {
-                        self.download(path, &local.join(name), totals)?;
+                        self.download(top, path, &local.join(name), totals)?;
                     }
                 }
                 std::fs::set_permissions(local, std::fs::Permissions::from_mode(*mode)).map_err(failed)
@@ -372,7 +390,7 @@ impl Connection for Dummy {
     async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
         let state = self.enter(Call::Download, format!("download {remote}"))?;
         let mut totals = Totals::default();
-        state.download(remote, local, &mut totals)?;
+        state.download(remote, remote, local, &mut totals)?;
         progress(totals.bytes);
         Ok(totals)
     }

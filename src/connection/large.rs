@@ -24,8 +24,10 @@ use crate::connection::extents;
 use crate::connection::lane::{Chunk, Lane, Piece};
 use crate::connection::names::{permissions, quoted};
 use crate::connection::partial::{Handle, LocalPartial, Partial, flat, local_failure};
-use crate::connection::sftp::Sftp;
+use crate::connection::place::Place;
+use crate::connection::sftp::{Sftp, There};
 use crate::connection::ssh::SshConnection;
+use crate::connection::tree;
 use crate::model::connection::{ConnectionError, Progress, Totals};
 use crate::model::task::Command;
 
@@ -51,8 +53,13 @@ pub(super) async fn upload(
     let reading = |error| local_failure("read", local, &error);
     let file = Arc::new(File::open(local).map_err(reading)?);
     let found = file.metadata().map_err(reading)?;
-    let source = Source { file, local, size: found.len(), remote };
     let sftp = connection.sftp().await?;
+    let remote = match sftp.place(remote).await? {
+        There::File(real) => real,
+        There::Stream => return tree::pour(connection, local, remote, progress).await,
+    };
+    let remote = remote.as_str();
+    let source = Source { file, local, size: found.len(), remote };
     let partial = Partial::lasting(sftp.raw(), (local, &found), remote, &connection.address());
     let (created, lanes) = tokio::join!(sftp.create(&partial.path, remote), connection.lanes());
     let sent = async {
@@ -75,7 +82,7 @@ pub(super) async fn upload(
         }
         Err(error) => return Err(error),
     }
-    Ok(Totals { files: 1, bytes: found.len() })
+    Ok(Totals::file(found.len()))
 }
 
 /// Removes the partial files of other states of the source, as far as the machine can.
@@ -206,6 +213,13 @@ pub(super) async fn download(
 ) -> Result<Totals, ConnectionError> {
     let size = found.size.unwrap_or(0);
     let sftp = connection.sftp().await?;
+    let local = match Place::of(local)? {
+        Place::File(path) => path,
+        Place::Stream(path) => {
+            return sftp.download(remote, found, &path, tree::LONE_DEPTH, progress).await.map(Totals::file);
+        }
+    };
+    let local = local.as_path();
     let origin = format!("{} {remote}", connection.address());
     let (partial, file, began) = LocalPartial::lasting(local, &origin)?;
     let file = Arc::new(file);
@@ -225,7 +239,7 @@ pub(super) async fn download(
         Ok(bytes) => {
             let mode = found.permissions.map_or(0o644, |mode| mode & 0o777);
             partial.put_in_place(file, local, mode).await?;
-            Ok(Totals { files: 1, bytes })
+            Ok(Totals::file(bytes))
         }
         Err(error @ ConnectionError::File { .. }) => {
             partial.remove();

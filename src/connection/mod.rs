@@ -46,6 +46,7 @@ mod large;
 mod link;
 mod names;
 mod partial;
+mod place;
 mod process;
 mod sftp;
 pub mod ssh;
@@ -57,6 +58,7 @@ mod tree;
 pub use dummy::{Call, Dummy, DummyConnector, Reply};
 pub use interactive::{Streams, bridge, bridge_stdio, interact, restore_terminal, terminal};
 pub use keys::{KeyPair, fingerprint, generate};
+pub use partial::tidied;
 pub use ssh::{Settings, SshConnector};
 #[cfg(feature = "ec2")]
 pub use ssm::SsmConnector;

@@ -8,6 +8,8 @@ use crate::connection::keys::suffix;
 pub(super) const KIND: u32 = 0o170_000;
 pub(super) const FOLDER: u32 = 0o040_000;
 pub(super) const REGULAR: u32 = 0o100_000;
+pub(super) const LINK: u32 = 0o120_000;
+pub(super) const SOCKET: u32 = 0o140_000;
 
 pub(super) fn folder_of(path: &str) -> &str {
     match path.rsplit_once('/') {

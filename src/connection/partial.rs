@@ -2,19 +2,22 @@
 //! file with a name by which the next try finds it.
 //!
 //! A copy can end in the middle of any wait, by an error or because its future is dropped; so each of these cleans up when it
-//! is dropped. Remote ones do it from a task of their own, as far as the connection still carries it.
+//! is dropped. Remote ones do it from a task of their own, as far as the connection still carries it; folders here from the thread
+//! that makes them, for which [`tidied`] waits.
 
 use std::fs::{File, Metadata};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error as SftpError;
 use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::connection::keys::suffix;
 use crate::connection::names::{partial_name, partial_name_with};
@@ -22,6 +25,21 @@ use crate::model::connection::ConnectionError;
 
 /// Digits in the name of a partial file that lasts.
 const TAG: usize = 16;
+
+/// Threads that work on something here that is not whole, or put it away. One for the process, because a copy that was given up has
+/// nobody any more who could be handed it.
+static AT_WORK: LazyLock<TaskTracker> = LazyLock::new(TaskTracker::new);
+
+/// Held by a thread for as long as it has something that is not whole.
+pub(super) fn at_work() -> TaskTrackerToken {
+    AT_WORK.token()
+}
+
+/// Waits until every copy that was given up has put away what was not whole on this computer.
+pub async fn tidied() {
+    AT_WORK.close();
+    AT_WORK.wait().await;
+}
 
 /// An open remote file, which is closed even when its copy is given up.
 pub(super) struct Handle {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::stream::{FuturesUnordered, StreamExt, TryStreamExt};
+use futures_util::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 use russh::Channel;
 use russh::client::Msg;
 use russh_sftp::client::error::Error as SftpError;
@@ -22,8 +22,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::base::deadline::{Deadline, Expired};
 use crate::connection::link::Link;
-use crate::connection::names::{FOLDER, folder_of, kind, permissions, quoted};
+use crate::connection::names::{FOLDER, LINK, REGULAR, SOCKET, folder_of, kind, permissions, quoted};
 use crate::connection::partial::{Handle, LocalPartial, Partial, flat, local_failure};
+use crate::connection::place::{Place, Stream};
 use crate::connection::subsystem::Subsystem;
 use crate::model::connection::{ConnectionError, Progress};
 
@@ -139,10 +140,17 @@ impl Sftp {
 
     /// Writes a small file.
     pub(super) async fn write_file(&self, remote: &str, bytes: &[u8], mode: u32) -> Result<(), ConnectionError> {
-        self.put(remote, mode, 1, &|_| (), Source::Bytes(bytes)).await.map(drop)
+        match self.put(remote, mode, 1, &|_| (), Source::Bytes(bytes)).await? {
+            Some(_) => Ok(()),
+            None => {
+                let reason = "it is a device or a pipe".to_owned();
+                Err(ConnectionError::File { doing: format!("write {}", quoted(remote)), reason })
+            }
+        }
     }
 
-    /// Sends a local file with at most `depth` requests in flight; the number of its bytes.
+    /// Sends a local file with at most `depth` requests in flight; the number of its bytes, or `None` where something has the name
+    /// that is to be written into.
     pub(super) async fn upload(
         &self,
         local: &Path,
@@ -150,13 +158,14 @@ impl Sftp {
         mode: u32,
         depth: usize,
         progress: Progress<'_>,
-    ) -> Result<u64, ConnectionError> {
+    ) -> Result<Option<u64>, ConnectionError> {
         let mut file = tokio::fs::File::open(local).await.map_err(|error| local_failure("read", local, &error))?;
         file.set_max_buf_size(CHUNK as usize);
         self.put(remote, mode, depth, progress, Source::File(file, local)).await
     }
 
-    /// Writes all that `source` has to a file beside `remote`, then puts it in place.
+    /// Writes all that `source` has to a file beside `remote`, or beside what that link leads to, then puts it in place. `None` where
+    /// what stands there is to be written into.
     async fn put(
         &self,
         remote: &str,
@@ -164,21 +173,40 @@ impl Sftp {
         depth: usize,
         progress: Progress<'_>,
         mut source: Source<'_>,
-    ) -> Result<u64, ConnectionError> {
-        let partial = Partial::new(&self.raw, remote);
-        match self.fill(&partial.path, remote, mode, depth, progress, &mut source).await {
-            Ok(length) => self.put_in_place(partial, remote).await.map(|()| length),
-            Err(error) => {
-                partial.remove().await;
-                Err(error)
-            }
+    ) -> Result<Option<u64>, ConnectionError> {
+        let (mut remote, mut followed) = (remote.to_owned(), false);
+        loop {
+            let partial = Partial::new(&self.raw, &remote);
+            // Asked in one go, because most often nothing or a plain file is there.
+            let (there, created) = tokio::join!(biased; self.place(&remote), self.create(&partial.path, &remote));
+            let filled = match there {
+                Ok(There::File(real)) if followed || real == remote => {
+                    self.fill(created, &remote, mode, depth, progress, &mut source).await
+                }
+                there => {
+                    drop(created);
+                    partial.remove().await;
+                    match there? {
+                        There::File(real) => (remote, followed) = (real, true),
+                        There::Stream => return Ok(None),
+                    }
+                    continue;
+                }
+            };
+            return match filled {
+                Ok(length) => self.put_in_place(partial, &remote).await.map(|()| Some(length)),
+                Err(error) => {
+                    partial.remove().await;
+                    Err(error)
+                }
+            };
         }
     }
 
-    /// Writes all that `source` has to the new file `partial`, on the way to `remote`.
+    /// Writes all that `source` has to a new file, on the way to `remote`.
     async fn fill(
         &self,
-        partial: &str,
+        created: Result<Handle, ConnectionError>,
         remote: &str,
         mode: u32,
         depth: usize,
@@ -186,9 +214,7 @@ impl Sftp {
         source: &mut Source<'_>,
     ) -> Result<u64, ConnectionError> {
         let failed = |error| self.failure(format!("write {}", quoted(remote)), error);
-        let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
-        let opened = self.raw.open(partial, flags, permissions(0o600)).await;
-        let handle = Handle::new(&self.raw, opened.map_err(failed)?.handle);
+        let handle = created?;
         let name = handle.name.clone();
         let mut in_flight = FuturesUnordered::new();
         let mut offset = 0_u64;
@@ -291,6 +317,13 @@ impl Sftp {
         let opened = self.raw.open(remote, OpenFlags::READ, FileAttributes::empty()).await;
         let opened = opened.map_err(|error| self.failure(format!("read {}", quoted(remote)), error))?;
         let handle = Handle::new(&self.raw, opened.handle);
+        let local = match Place::of(local)? {
+            Place::File(path) => path,
+            Place::Stream(path) => {
+                return self.pour(&handle.name, remote, found.size.unwrap_or(0), &path, progress).await;
+            }
+        };
+        let local = local.as_path();
         let (partial, file) = LocalPartial::create(local)?;
         let (file, size, total) = (Arc::new(file), found.size.unwrap_or(0), AtomicU64::new(0));
         let fetch = async |offset: u64, length: Option<u64>| -> Result<(), ConnectionError> {
@@ -359,6 +392,15 @@ impl Sftp {
         }
         Ok(offset - start)
     }
+}
+
+/// What stands where a file is to go on the machine.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum There {
+    /// A plain file or nothing, under this name, which is behind every link.
+    File(String),
+    /// A device or a pipe.
+    Stream,
 }
 
 /// What a file is written from.

@@ -402,7 +402,7 @@ impl Connection for SshConnection {
     async fn upload(&self, local: &Path, remote: &str, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
         // What cannot be looked at is reported by whoever reads it.
         if std::fs::metadata(local).is_ok_and(|found| found.is_file() && found.len() > LARGE) {
-            return large::upload(self, local, tree::trimmed(remote), progress).await;
+            return large::upload(self, local, tree::file_name(remote)?, progress).await;
         }
         tree::upload(self, self.sftp(), local, remote, progress).await
     }
@@ -416,7 +416,7 @@ impl Connection for SshConnection {
             }
             tree::Found::File(sftp, found) => {
                 let bytes = sftp.download(path, &found, local, tree::LONE_DEPTH, progress).await?;
-                Ok(Totals { files: 1, bytes })
+                Ok(Totals::file(bytes))
             }
         }
     }
@@ -445,9 +445,10 @@ impl Connection for SshConnection {
         remote: &str,
         paths: &[PathBuf],
         local: &Path,
+        most: u64,
         progress: Progress<'_>,
     ) -> Result<Totals, ConnectionError> {
-        tree::pick(self, remote, paths, local, progress).await
+        tree::pick(self, remote, paths, local, most, progress).await
     }
 
     async fn close(&self) {

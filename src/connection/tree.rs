@@ -11,15 +11,18 @@ use std::sync::Arc;
 
 use russh_sftp::protocol::FileAttributes;
 
-use crate::connection::archive::{self, Cargo};
+use crate::connection::archive::{self, Bounds, Cargo, Load};
 use crate::connection::names::{FOLDER, REGULAR, kind, partial_name, quoted};
 use crate::connection::partial::local_failure;
+use crate::connection::place::READER_LIMIT;
 use crate::connection::sftp::Sftp;
 use crate::model::connection::{Connection, ConnectionError, Parcel, Progress, Totals};
 use crate::model::task::Command;
 
 /// Run with `sh -c` as the machine's user.
 pub(super) const SCRIPT: &str = include_str!("../../remote/linux/tree.sh");
+
+const WRITE_INTO: &str = include_str!("../../remote/linux/write-into.sh");
 
 /// Requests in flight for a file: 2 MiB.
 pub(super) const LONE_DEPTH: usize = 16;
@@ -56,11 +59,14 @@ pub(super) async fn upload(
     progress: Progress<'_>,
 ) -> Result<Totals, ConnectionError> {
     let found = std::fs::metadata(local).map_err(|error| local_failure("read", local, &error))?;
-    let remote = trimmed(remote);
     if found.is_file() {
-        let bytes = sftp.await?.upload(local, remote, found.mode(), LONE_DEPTH, progress).await?;
-        return Ok(Totals { files: 1, bytes });
+        let remote = file_name(remote)?;
+        return match sftp.await?.upload(local, remote, found.mode(), LONE_DEPTH, progress).await? {
+            Some(bytes) => Ok(Totals::file(bytes)),
+            None => pour(connection, local, remote, progress).await,
+        };
     }
+    let remote = trimmed(remote);
     if !found.is_dir() {
         return Err(refused(local, "it is neither a file nor a folder"));
     }
@@ -70,7 +76,20 @@ pub(super) async fn upload(
     let mode = format!("{:o}", found.mode() & 0o7777);
     let command = script(["unpack", &plain(remote), &partial_name(""), &mode]);
     let cargo = Cargo { top: local.to_owned(), items, notes: Vec::new() };
-    archive::send(connection, &command, cargo, progress, &format!("write {}", quoted(remote))).await
+    archive::send(connection, &command, Load::Tree(cargo), progress, &format!("write {}", quoted(remote))).await
+}
+
+/// Writes a local file into a device or a pipe on the machine, which stays what it is.
+pub(super) async fn pour(
+    connection: &dyn Connection,
+    local: &Path,
+    remote: &str,
+    progress: Progress<'_>,
+) -> Result<Totals, ConnectionError> {
+    let command = Command::new("sh").args(["-c", WRITE_INTO, "sh", &plain(remote)]);
+    let command = command.arg(READER_LIMIT.as_secs().to_string());
+    let load = Load::File(local.to_owned());
+    archive::send(connection, &command, load, progress, &format!("write {}", quoted(remote))).await
 }
 
 /// Runs `command` with the archive of a parcel on its standard input.
@@ -87,7 +106,8 @@ pub(super) async fn send(
     });
     let (top, items) = looked.await.map_err(|error| refused(parcel.top, &error.to_string()))??;
     let doing = format!("copy `{}`", parcel.top.display().to_string().escape_debug());
-    archive::send(connection, command, Cargo { top, items, notes: parcel.notes }, progress, &doing).await
+    let load = Load::Tree(Cargo { top, items, notes: parcel.notes });
+    archive::send(connection, command, load, progress, &doing).await
 }
 
 /// Sends the entries `paths` below the folder `local` to the same paths below the folder `remote`.
@@ -173,7 +193,8 @@ pub(super) async fn download(
     let remote = trimmed(remote);
     let (path, doing) = (plain(remote), format!("read {}", quoted(remote)));
     let command = script(["pack", &path]).stdin(Vec::new());
-    let receiving = archive::receive(connection, &command, local, None, progress, &doing);
+    let bounds = Bounds { expected: None, cap: (u64::MAX, "it is too large") };
+    let receiving = archive::receive(connection, &command, local, bounds, progress, &doing);
     tokio::pin!(receiving, sftp);
     let mut opened = None;
     let received = loop {
@@ -199,12 +220,14 @@ pub(super) async fn download(
     }
 }
 
-/// Fetches the files and links `paths` below the folder `remote` to the same paths below `local`.
+/// Fetches the files `paths` below the folder `remote`, of at most `most` bytes with their holes, to the same paths below `local`. A
+/// link comes as the file that it leads to.
 pub(super) async fn pick(
     connection: &dyn Connection,
     remote: &str,
     paths: &[PathBuf],
     local: &Path,
+    most: u64,
     progress: Progress<'_>,
 ) -> Result<Totals, ConnectionError> {
     use std::os::unix::ffi::OsStrExt;
@@ -215,9 +238,10 @@ pub(super) async fn pick(
         names.push(0);
     }
     let command = script(["pick", &plain(trimmed(remote))]).stdin(names);
-    let expected = paths.iter().cloned().collect();
+    let cap = (most, "its files are larger, holes counted, than the room for them");
+    let bounds = Bounds { expected: Some(paths.iter().cloned().collect()), cap };
     let doing = format!("read {}", quoted(remote));
-    let received = archive::receive(connection, &command, local, Some(expected), progress, &doing).await?;
+    let received = archive::receive(connection, &command, local, bounds, progress, &doing).await?;
     received.ok_or_else(|| ConnectionError::File { doing, reason: "it is no folder".to_owned() })
 }
 
@@ -228,6 +252,17 @@ fn script<const N: usize>(words: [&str; N]) -> Command {
 pub(super) fn refused(path: &Path, reason: &str) -> ConnectionError {
     let doing = format!("copy `{}`", path.display().to_string().escape_debug());
     ConnectionError::File { doing, reason: reason.to_owned() }
+}
+
+/// The name of a file on a machine: one that ends in a slash is a folder's.
+pub(super) fn file_name(remote: &str) -> Result<&str, ConnectionError> {
+    match remote.len() > 1 && remote.ends_with('/') {
+        false => Ok(remote),
+        true => {
+            let reason = "the name ends in a slash, and a file is no folder".to_owned();
+            Err(ConnectionError::File { doing: format!("write {}", quoted(remote)), reason })
+        }
+    }
 }
 
 /// Without slashes at the end, which would make an empty name of it.

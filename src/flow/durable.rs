@@ -464,9 +464,10 @@ impl Connection for Durable {
         remote: &str,
         paths: &[PathBuf],
         local: &Path,
+        most: u64,
         progress: Progress<'_>,
     ) -> Result<Totals, ConnectionError> {
-        repeated!(self, connection => connection.download_some(remote, paths, local, progress))
+        repeated!(self, connection => connection.download_some(remote, paths, local, most, progress))
     }
 
     fn holds_stdin(&self) -> bool {

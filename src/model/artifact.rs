@@ -17,22 +17,54 @@ pub struct Collected {
     pub bytes: u64,
     /// The patterns that had to match and did not.
     pub missing: Vec<String>,
-    /// What matched and could not be read.
+    /// What matched and could not be read, and folders with what might match that could not be entered.
     pub unreadable: Vec<String>,
+    /// What matched and is a link to no file.
+    #[serde(default)]
+    pub links: Vec<String>,
+    /// Files that matched and have more bytes, holes counted, than there is room for; each with its size.
+    #[serde(default)]
+    pub too_large: Vec<String>,
+    /// The patterns that match no file but a folder.
+    #[serde(default)]
+    pub folders: Vec<String>,
+}
+
+/// A character as it is, or what stands for one that a terminal would act upon.
+fn plain(character: char) -> impl Iterator<Item = char> {
+    let control = character.is_control().then(|| character.escape_debug());
+    let itself = control.is_none().then_some(character);
+    control.into_iter().flatten().chain(itself)
 }
 
 impl Collected {
     /// What to tell, after everything else was told, of what did not come.
     pub fn fault(&self) -> Option<Fault> {
-        let parts: Vec<String> = [("nothing matches", &self.missing), ("not readable for us", &self.unreadable)]
-            .into_iter()
-            .filter(|(_, names)| !names.is_empty())
-            .map(|(what, names)| format!("{what}: {}", names.join(", ")))
-            .collect();
-        (!parts.is_empty()).then(|| {
-            Fault::outside("not all artifacts could be fetched")
-                .because(parts.join("; "))
-                .hint("The others were. `--optional-artifact GLOB` lets a pattern match nothing.")
-        })
+        if [&self.missing, &self.unreadable, &self.too_large].iter().all(|names| names.is_empty()) {
+            return None;
+        }
+        let parts = [
+            ("nothing matches", &self.missing),
+            ("links that lead to no file", &self.links),
+            ("not readable for us", &self.unreadable),
+            ("larger than the room here", &self.too_large),
+        ];
+        let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
+        // A machine gives names as it likes.
+        let shown = |names: &[String]| names.join(", ").chars().flat_map(plain).collect::<String>();
+        let parts: Vec<String> = parts.map(|(what, names)| format!("{what}: {}", shown(names))).collect();
+        let hint = match self.folders.first() {
+            Some(folder) => format!("`{folder}` is a folder: `{folder}/**` is all that is in it."),
+            None => "The others were. `--optional-artifact GLOB` lets a pattern match nothing.".to_owned(),
+        };
+        Some(Fault::outside("not all artifacts could be fetched").because(parts.join("; ")).hint(hint))
+    }
+
+    /// Lets every name stand once, in order.
+    pub fn settle(&mut self) {
+        for names in [&mut self.unreadable, &mut self.links, &mut self.too_large] {
+            names.sort();
+            names.dedup();
+        }
     }
 }

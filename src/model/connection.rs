@@ -156,12 +156,23 @@ pub trait Stdin: Send {
 }
 
 /// What a copy moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Totals {
     /// Regular files.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Links of a folder that came from a machine and that lead out of it, by their paths below the folder: in the place of each is a
+    /// note of what it was. A name that is not UTF-8 is shown as near as may be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replaced_links: Vec<String>,
+}
+
+impl Totals {
+    /// One file of so many bytes.
+    pub fn file(bytes: u64) -> Self {
+        Self { files: 1, bytes, ..Self::default() }
+    }
 }
 
 /// What of a local tree travels as one archive to a command that unpacks it.
@@ -195,10 +206,12 @@ pub trait Connection: Send + Sync {
 
     /// Copies a file or a folder (with all below it) to `remote`, which is replaced when it is a file.
     ///
-    /// Keeps permission bits, symbolic links and empty folders. A file appears under its name only when it is whole.
+    /// Keeps permission bits, symbolic links and empty folders. A file appears under its name only when it is whole. A file goes to
+    /// what `remote` leads to where that is a link, and into what is there where that is a device or a pipe; a folder is merged
+    /// into one that is there, and refused as a whole where something in it has the name of a link, a device or a pipe.
     async fn upload(&self, local: &Path, remote: &str, progress: Progress<'_>) -> Result<Totals, ConnectionError>;
 
-    /// Copies a file or a folder to `local`, in the same manner.
+    /// Copies a file or a folder to `local`, in the same manner. Of the links in a folder those that lead out of it become notes.
     async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError>;
 
     /// Runs `command` with the archive of `parcel` on its standard input. It must end with status 0.
@@ -225,16 +238,17 @@ pub trait Connection: Send + Sync {
         Err(without_archives())
     }
 
-    /// Copies the files and symbolic links `paths` below the folder `remote` to the same paths below the folder `local`, all of
-    /// them or none.
+    /// Copies the files `paths` below the folder `remote` to the same paths below the folder `local`, all of them or none; a link
+    /// comes as the file that it leads to. More than `most` bytes, holes counted, are refused.
     async fn download_some(
         &self,
         remote: &str,
         paths: &[PathBuf],
         local: &Path,
+        most: u64,
         progress: Progress<'_>,
     ) -> Result<Totals, ConnectionError> {
-        let _ = (remote, paths, local, progress);
+        let _ = (remote, paths, local, most, progress);
         Err(without_archives())
     }
 

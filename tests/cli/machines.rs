@@ -179,6 +179,17 @@ fn a_folder_whose_copy_is_interrupted_leaves_nothing_here() {
     interrupted.signal(rustix::process::Signal::INT);
     interrupted.end_within(Duration::from_secs(60)).expect(130).tells(&["interrupted", "hint:"]);
     assert!(left().is_empty() && !back.exists(), "{:?}", left());
+    // Removing many files takes longer than a moment, and is waited for.
+    place.exec(&id, &["sh", "-c", "mkdir /tmp/many && cd /tmp/many && seq 100000 | xargs touch"]).expect(0);
+    let interrupted = place.start(&["machine", "cp", &format!("{id}:/tmp/many"), back.to_str().unwrap()]);
+    begun(&[]);
+    let end = Instant::now() + Duration::from_secs(60);
+    while std::fs::read_dir(place.path().join(&left()[0])).unwrap().count() < 20_000 {
+        assert!(Instant::now() < end, "the copy does not go on");
+    }
+    interrupted.signal(rustix::process::Signal::INT);
+    interrupted.end_within(Duration::from_secs(120)).expect(130);
+    assert!(left().is_empty() && !back.exists(), "{:?}", left());
     place.run(&["machine", "down", &id]).expect(0);
     place.assert_clean();
 }
@@ -388,6 +399,60 @@ fn a_run_with_much_output_logs_all_of_it_in_little_memory() {
 }
 
 #[test]
+fn a_copy_replaces_nothing_but_files_and_goes_where_it_is_told() {
+    let place = Place::small();
+    let id = place.up(&[]);
+    let home = |name: &str| place.home.join(name);
+    let at = |path: &str| format!("{id}:{path}");
+    let cp = |from: &str, to: &str| place.run(&["machine", "cp", from, to]);
+    let shell = |script: &str| place.exec(&id, &["sh", "-c", script]).expect(0).text();
+    std::fs::write(home("new"), "new").unwrap();
+    shell(
+        "echo old >/tmp/real; ln -s real /tmp/link; mkfifo /tmp/pipe; cat /tmp/pipe </dev/null >/tmp/got 2>/dev/null &",
+    );
+    // Links and pipes over there, then here.
+    cp("new", &at("/tmp/link")).expect(0);
+    assert_eq!(shell("readlink /tmp/link; cat /tmp/real"), "real\nnew");
+    cp("new", &at("/tmp/pipe")).expect(0);
+    assert_eq!(shell("until [ -s /tmp/got ]; do sleep 0.05; done; stat -c %F /tmp/pipe; cat /tmp/got"), "fifo\nnew");
+    cp("new", &at("/dev/null")).expect(0);
+    std::fs::write(home("real"), "old").unwrap();
+    std::os::unix::fs::symlink("real", home("link")).unwrap();
+    cp(&at("/tmp/real"), "link").expect(0);
+    assert_eq!(std::fs::read_to_string(home("real")).unwrap(), "new");
+    assert!(std::fs::symlink_metadata(home("link")).unwrap().is_symlink());
+    assert_eq!(cp(&at("/tmp/real"), "/dev/stdout").expect(0).text(), "new");
+    // A folder that is not there.
+    cp("new", &at("/tmp/none/")).expect(3).tells(&["no folder `/tmp/none/`", "hint:", "mkdir -p"]);
+    cp(&at("/tmp/real"), "none/").expect(3).tells(&["none/", "no such folder", "hint:"]);
+    assert!(!home("none").exists() && shell("ls /tmp").lines().all(|name| name != "none"));
+    // Links of a folder that lead out of it.
+    shell("mkdir /tmp/results; cd /tmp/results; echo x >fine; ln -s /etc/passwd report; ln -s fine near");
+    let copied = place.run(&["machine", "cp", "--json", &at("/tmp/results"), "."]).expect(0);
+    assert_eq!(copied.json()["replaced_links"], serde_json::json!(["report"]));
+    copied.tells(&["`report`", "lead out of the folder"]);
+    assert_eq!(std::fs::read_link(home("results/near")).unwrap(), Path::new("fine"));
+    assert!(std::fs::read_to_string(home("results/report")).unwrap().contains("`/etc/passwd`"));
+    // Names with a colon, and the home over there.
+    std::fs::write(home("10:00.log"), "colon").unwrap();
+    std::fs::create_dir(home("run:1")).unwrap();
+    cp("10:00.log", &at("~/a:b")).expect(0);
+    assert_eq!(shell("cat /home/hg/a:b"), "colon");
+    cp(&at("a:b"), "run:1/").expect(0);
+    assert_eq!(std::fs::read_to_string(home("run:1/a:b")).unwrap(), "colon");
+    place.run(&["machine", "sync", "run:1", &at("~/synced")]).expect(0);
+    assert_eq!(shell("cat /home/hg/synced/a:b"), "colon");
+    cp("20:00.log", &at("/tmp")).expect(2).tells(&["no machine `20`", "`./20:00.log`"]);
+    std::fs::write(home(&at("x").replace(&id, &id[..8])), "which").unwrap();
+    cp(&at("x").replace(&id, &id[..8]), "y").expect(2).tells(&["may be a path on", "./", "whole id"]);
+    cp("new", &at("~root/x")).expect(2).tells(&["another user", "hint:"]);
+    cp("new", &at("")).expect(0);
+    assert_eq!(shell("cat /home/hg/new"), "new");
+    place.run(&["machine", "down", &id]).expect(0);
+    place.assert_clean();
+}
+
+#[test]
 fn trees_are_copied_and_synchronised_by_any_name() {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let place = Place::small();
@@ -405,6 +470,16 @@ fn trees_are_copied_and_synchronised_by_any_name() {
     let copied = cp(tree.clone().into(), at("/tmp")).expect(0).json();
     assert_eq!((&copied["files"], &copied["bytes"]), (&1.into(), &5.into()));
     assert_eq!(cp(odd.into(), at("/tmp")).expect(0).json()["bytes"], 3);
+    // Without a folder before it, and as a link, which would not be followed.
+    let bare = std::ffi::OsStr::from_bytes(b"bare\xff");
+    std::fs::write(place.home.join(bare), "bare").unwrap();
+    assert_eq!(cp(bare.into(), at("/tmp")).expect(0).json()["bytes"], 4);
+    assert_eq!(place.exec(&id, &["sh", "-c", "cat /tmp/bare*"]).expect(0).text(), "bare");
+    let link = std::ffi::OsStr::from_bytes(b"link\xff");
+    std::os::unix::fs::symlink(bare, place.home.join(link)).unwrap();
+    cp(link.into(), at("/tmp")).expect(2).tells(&["a link whose name is not UTF-8", "hint:"]);
+    assert_eq!(cp(link.into(), at("/tmp/followed")).expect(0).json()["bytes"], 4);
+    place.run(&[word("machine"), word("exec"), link.into()]).expect(2).tells(&["is not UTF-8", "hint:"]);
     assert_eq!(place.exec(&id, &["sh", "-c", "cat /tmp/tree*/*/file /tmp/odd*"]).expect(0).text(), "12345odd");
     let back = place.path().join("back");
     cp(at("/tmp"), back.clone().into()).expect(0);

@@ -74,7 +74,7 @@ pub async fn copies_files(connection: &dyn Connection, remote: &str, size: u32) 
     std::fs::set_permissions(tree.join("new\nline $(id) 'q' \u{e9}"), PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::write(tree.join("n".repeat(255)), "long").unwrap();
     std::os::unix::fs::symlink("a b/big", tree.join("link")).unwrap();
-    std::os::unix::fs::symlink("/no/such/thing", tree.join("dangling")).unwrap();
+    std::os::unix::fs::symlink("no/such/thing", tree.join("dangling")).unwrap();
     let count = std::sync::atomic::AtomicU64::new(0);
     let progress = |bytes: u64| {
         let _ = count.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
@@ -95,6 +95,22 @@ pub async fn copies_files(connection: &dyn Connection, remote: &str, size: u32) 
     connection.download(&format!("{remote}up/a b/big"), &one, &|_| ()).await.unwrap();
     assert_eq!(std::fs::read(&one).unwrap(), big);
     assert_eq!(std::fs::metadata(&one).unwrap().permissions().mode() & 0o7777, 0o640);
+    // To what a link leads to, which stays a link; and home without one that leads out.
+    for (name, target) in [("one", "two"), ("out", "/etc/passwd")] {
+        std::fs::create_dir_all(local.path().join("links")).unwrap();
+        std::os::unix::fs::symlink(target, local.path().join("links").join(name)).unwrap();
+    }
+    connection.upload(&local.path().join("links"), &format!("{remote}links"), &|_| ()).await.unwrap();
+    connection.upload(&one, &format!("{remote}links/one"), &|_| ()).await.unwrap();
+    assert_eq!(connection.read_file(&format!("{remote}links/two"), u64::from(size)).await.unwrap(), big);
+    let home = local.path().join("home");
+    let down = connection.download(&format!("{remote}links"), &home, &|_| ()).await.unwrap();
+    assert_eq!((down.files, down.replaced_links), (1, vec!["out".to_owned()]));
+    assert_eq!(std::fs::read_link(home.join("one")).unwrap(), std::path::Path::new("two"));
+    assert!(std::fs::read_to_string(home.join("out")).unwrap().contains("a symbolic link to `/etc/passwd`"));
+    connection.download(&format!("{remote}up/nothing"), &home.join("one"), &|_| ()).await.unwrap();
+    assert_eq!(std::fs::read_link(home.join("one")).unwrap(), std::path::Path::new("two"));
+    assert_eq!(std::fs::read(home.join("two")).unwrap(), b"");
 }
 
 pub async fn writes_and_reads_small_files(connection: &dyn Connection, remote: &str) {

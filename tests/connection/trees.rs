@@ -99,10 +99,47 @@ async fn a_folder_is_merged_and_one_that_was_there_keeps_its_mode() {
     std::fs::remove_dir_all(local.join("new")).unwrap();
     std::fs::write(local.join("new"), "x").unwrap();
     let error = connection.upload(&local, remote.to_str().unwrap(), &|_| ()).await.unwrap_err();
-    assert!(error.to_string().contains("directory"), "{error}");
+    assert!(error.to_string().contains("a folder has the name `new`"), "{error}");
     let error = connection.download(local.to_str().unwrap(), &down, &|_| ()).await.unwrap_err();
     assert!(error.to_string().contains("a folder has that name"), "{error}");
     assert!(!names(&remote).iter().chain(&names(&down)).any(|name| name.contains("partial")));
+}
+
+/// Makes what may not be replaced, and says what of each is called.
+fn odd_ones(folder: &Path) -> Vec<(&'static str, &'static str)> {
+    std::fs::write(folder.join("real"), "old").unwrap();
+    std::os::unix::fs::symlink("real", folder.join("link")).unwrap();
+    let node =
+        |name: &str, kind, device| rustix::fs::mknodat(rustix::fs::CWD, folder.join(name), kind, 0o600.into(), device);
+    node("pipe", rustix::fs::FileType::Fifo, 0).unwrap();
+    let mut odd = vec![("link", "a link"), ("pipe", "a named pipe")];
+    // Root may make one, as far as it is root of the computer.
+    if node("null", rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 3)).is_ok() {
+        odd.push(("null", "a device"));
+    }
+    odd
+}
+
+#[tokio::test]
+async fn what_may_not_be_replaced_keeps_a_whole_folder_away() {
+    let sshd = Sshd::start();
+    let connection = connect(&sshd.machine()).await;
+    for number in 0..2 {
+        let to = sshd.folder(&format!("to{number}"));
+        for (name, what) in odd_ones(&to) {
+            let local = sshd.folder(&format!("local-{number}-{name}"));
+            std::fs::write(local.join(name), "new").unwrap();
+            std::fs::write(local.join("fine"), "new").unwrap();
+            let before = super::contract::listing_without(&to, "pipe");
+            let copied = match number {
+                0 => connection.upload(&local, to.to_str().unwrap(), &|_| ()).await,
+                _ => connection.download(local.to_str().unwrap(), &to, &|_| ()).await,
+            };
+            let error = copied.unwrap_err().to_string();
+            assert!(error.contains(what) && error.contains(name), "{error}");
+            assert_eq!(super::contract::listing_without(&to, "pipe"), before);
+        }
+    }
 }
 
 #[tokio::test]
@@ -243,20 +280,35 @@ async fn some_files_of_a_folder_come_in_one_stream_or_none_of_them() {
         std::fs::write(there.join(path), path.as_os_str().as_bytes()).unwrap();
     }
     std::fs::write(there.join("a/other"), "x").unwrap();
-    std::os::unix::fs::symlink("/etc", there.join("link")).unwrap();
+    // A link comes as its file, and so does what is behind one.
+    let outside = sshd.folder("outside");
+    std::fs::write(outside.join("file"), "outside").unwrap();
+    std::os::unix::fs::symlink(outside.join("file"), there.join("link")).unwrap();
+    std::os::unix::fs::symlink(&outside, there.join("linked")).unwrap();
+    let paths = [paths, vec![PathBuf::from("linked/file")]].concat();
     let remote = there.to_str().unwrap();
-    let got = connection.download_some(remote, &paths, &here, &|_| ()).await.unwrap();
+    let some =
+        async |paths: &[PathBuf], to: &Path, most| connection.download_some(remote, paths, to, most, &|_| ()).await;
+    let got = some(&paths, &here, u64::MAX).await.unwrap();
     assert_eq!(
         (got.files, names(&here), names(&here.join("a")).len()),
-        (3, vec!["a".into(), "link".into(), "top".into()], 2)
+        (5, vec!["a".into(), "link".into(), "linked".into(), "top".into()], 2)
     );
     for path in &paths[..3] {
         assert_eq!(std::fs::read(here.join(path)).unwrap(), path.as_os_str().as_bytes());
     }
-    assert_eq!(connection.download_some(remote, &[], &here.join("none"), &|_| ()).await.unwrap().files, 0);
+    for path in ["link", "linked/file"] {
+        assert!(std::fs::symlink_metadata(here.join(path)).unwrap().is_file());
+        assert_eq!(std::fs::read(here.join(path)).unwrap(), b"outside");
+    }
+    assert_eq!(some(&[], &here.join("none"), 0).await.unwrap().files, 0);
     let missing = [paths[2].clone(), PathBuf::from("missing")];
-    let error = connection.download_some(remote, &missing, &here.join("x"), &|_| ()).await.unwrap_err();
+    let error = some(&missing, &here.join("x"), u64::MAX).await.unwrap_err();
     assert!(error.to_string().contains("missing") && !here.join("x").exists(), "{error}");
+    // Nothing but holes is as large as it says.
+    std::fs::File::create(there.join("hole")).unwrap().set_len(1 << 40).unwrap();
+    let error = some(&[PathBuf::from("hole")], &here.join("x"), 1 << 30).await.unwrap_err();
+    assert!(error.to_string().contains("holes counted") && !here.join("x").exists(), "{error}");
 }
 
 #[tokio::test]

@@ -51,7 +51,8 @@ async fn what_matches_comes_home_and_what_is_missing_is_told() {
         files: 5,
         bytes: 9,
         missing: vec!["none/*".to_owned()],
-        unreadable: Vec::new(),
+        links: vec![work.join("out/link.log").display().to_string()],
+        ..Collected::default()
     };
     assert_eq!(got, expected);
     let fault = got.fault().unwrap();
@@ -60,9 +61,62 @@ async fn what_matches_comes_home_and_what_is_missing_is_told() {
     assert_eq!((text(&home.join("out/a.log")), text(&home.join("out/deep/b.log"))), ("a".into(), "bb".into()));
     assert_eq!(text(&home.join(std::ffi::OsStr::from_bytes(b"out/\xff\n.log"))), "eee");
     assert_eq!(text(&home.join(other.strip_prefix("/").unwrap()).join("f.log")), "f");
-    assert_eq!(std::fs::read_link(home.join("out/link.log")).unwrap(), Path::new("nowhere"));
+    assert!(std::fs::symlink_metadata(home.join("out/link.log")).is_err());
     assert!(!home.join("out/c.txt").exists());
-    assert!(events.lines().iter().any(|line| line.contains("5 artifacts")), "{:?}", events.lines());
+    for text in ["5 artifacts", "lead to no file"] {
+        assert!(events.lines().iter().any(|line| line.contains(text)), "{:?}", events.lines());
+    }
+}
+
+#[tokio::test]
+async fn links_come_as_the_files_that_they_lead_to_and_what_does_not_come_is_told() {
+    let sshd = Sshd::start();
+    let connection = connect(&sshd).await;
+    let (work, other) = (sshd.folder("work"), sshd.folder("other"));
+    write(&work.join("art/run-1.log"), "the log");
+    write(&work.join("art/sub/x"), "x");
+    write(&other.join("far.log"), "far");
+    for (target, name) in [
+        (Path::new("run-1.log"), "latest.log"),
+        (&other.join("far.log"), "abs.log"),
+        (&other, "linked"),
+        (Path::new("nowhere"), "none.log"),
+        (Path::new("/dev/zero"), "zero.log"),
+    ] {
+        std::os::unix::fs::symlink(target, work.join("art").join(name)).unwrap();
+    }
+    let fetch = async |required: &[&str], optional: &[&str], home: &Path| {
+        let (events, all) = (Events::default(), wanted(required, optional));
+        let got = collect(&events, connection.as_ref(), work.to_str().unwrap(), &all, home).await.unwrap();
+        (got, events.lines())
+    };
+    let home = sshd.dir.path().join("home");
+    let named = ["art/latest.log", "art/abs.log", "art/linked/*.log", "art/linked/far.log"];
+    let (got, _) = fetch(&named, &[], &home).await;
+    assert_eq!((got.files, got.bytes, got.fault().is_none()), (3, 13, true), "{got:?}");
+    for (name, text) in [("latest.log", "the log"), ("abs.log", "far"), ("linked/far.log", "far")] {
+        let path = home.join("art").join(name);
+        assert!(std::fs::symlink_metadata(&path).unwrap().is_file());
+        assert_eq!(std::fs::read_to_string(path).unwrap(), text);
+    }
+    // Links that lead to no file, alone and among others.
+    let (got, _) = fetch(&["art/none.log"], &[], &home).await;
+    assert_eq!((got.files, got.missing.len(), got.links.len()), (0, 1, 1));
+    assert!(got.fault().unwrap().line().contains("lead to no file"));
+    let (got, lines) = fetch(&["art/**"], &[], &home).await;
+    assert_eq!((got.files, got.links.len(), got.fault().is_none()), (4, 3, true), "{got:?}");
+    assert!(lines.iter().any(|line| line.contains("zero.log")), "{lines:?}");
+    // A folder is no file, and it is said what to write.
+    let (got, _) = fetch(&["art"], &[], &home).await;
+    assert!(got.fault().unwrap().hint.unwrap().contains("`art/**`"));
+    let (got, lines) = fetch(&[], &["art/sub"], &home).await;
+    assert!(got.fault().is_none() && lines.iter().any(|line| line.contains("`art/sub/**`")), "{lines:?}");
+    // More than can be here is not even begun, and costs the others nothing.
+    std::fs::File::create(work.join("art/hole")).unwrap().set_len(8 << 40).unwrap();
+    std::os::unix::fs::symlink("hole", work.join("art/to-hole")).unwrap();
+    let (got, _) = fetch(&["art/**"], &[], &home).await;
+    assert_eq!((got.files, got.too_large.len()), (4, 2), "{got:?}");
+    assert!(got.fault().unwrap().line().contains("8.0 TiB"), "{}", got.fault().unwrap().line());
 }
 
 #[tokio::test]
@@ -90,9 +144,17 @@ async fn one_that_cannot_be_read_does_not_cost_the_others() {
     let (work, home) = (sshd.folder("work"), sshd.dir.path().join("home"));
     write(&work.join("a"), "a");
     write(&work.join("b"), "b");
-    std::fs::set_permissions(work.join("b"), PermissionsExt::from_mode(0o000)).unwrap();
+    write(&work.join("closed/c"), "c");
+    for path in ["b", "closed"] {
+        std::fs::set_permissions(work.join(path), PermissionsExt::from_mode(0o000)).unwrap();
+    }
     let (events, all) = (Events::default(), wanted(&["*"], &[]));
     let got = collect(&events, connection.as_ref(), work.to_str().unwrap(), &all, &home).await.unwrap();
     assert_eq!((got.files, got.unreadable.len()), (1, 1));
     assert!(got.fault().unwrap().line().contains("/b"));
+    // What might match is in a folder that cannot be entered.
+    let got =
+        collect(&events, connection.as_ref(), work.to_str().unwrap(), &wanted(&["**/a"], &[]), &home).await.unwrap();
+    assert_eq!((got.files, got.unreadable), (1, vec![work.join("closed").display().to_string()]));
+    std::fs::set_permissions(work.join("closed"), PermissionsExt::from_mode(0o755)).unwrap();
 }

@@ -216,6 +216,33 @@ async fn a_file_gives_way_to_a_folder_only_where_a_sync_put_it() {
 }
 
 #[tokio::test]
+async fn a_link_of_somebody_elses_is_neither_replaced_nor_written_through() {
+    use std::os::unix::fs::symlink;
+    let pair = Pair::new();
+    pair.here("was link", "x");
+    symlink("was link", pair.from.join("was file")).unwrap();
+    pair.sync().await;
+    // What a sync put there changes its kind.
+    for (name, other) in [("was link", "was file"), ("was file", "was link")] {
+        std::fs::remove_file(pair.from.join(name)).unwrap();
+        match name {
+            "was file" => pair.here(name, "file"),
+            _ => symlink(other, pair.from.join(name)).unwrap(),
+        }
+    }
+    assert_eq!(pair.sync().await, (2, 0, 0));
+    pair.assert_equal(&[]);
+    let victim = pair.sshd.dir.path().join("victim");
+    std::fs::write(&victim, "precious").unwrap();
+    symlink(&victim, pair.to.join("theirs")).unwrap();
+    pair.here("theirs", "ours");
+    let fault = pair.with(&pair.wanted()).await.unwrap_err();
+    assert!(fault.message.contains("`theirs`") && fault.message.contains("in the way"), "{fault:?}");
+    assert_eq!(std::fs::read_link(pair.to.join("theirs")).unwrap(), victim);
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+}
+
+#[tokio::test]
 async fn a_folder_that_is_there_already_is_taken_over_without_its_own_files() {
     let pair = Pair::new();
     pair.here("same", "x");

@@ -5,54 +5,27 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::base::text;
+use crate::base::{quote, text};
 use crate::command::context::Context;
+use crate::command::machine::side::{Side, side};
 use crate::command::signals;
 use crate::flow::collect::{SMALL, collect};
 use crate::model::connection::{Connection, Totals};
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
+use crate::model::machine::Machine;
 use crate::model::task::Command;
 
 /// Copy files and folders to or from a machine.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to copy: a path here, or `ID:PATH`
+    /// What to copy: a path here, or `ID:PATH`; a path here with a colon is `./NAME`
     from: OsString,
-    /// Where to: `ID:PATH`, or a path here
+    /// Where to: `ID:PATH`, or a path here; `ID:` and `ID:~/` are the home of the machine's user
     to: OsString,
     /// Print what was moved as JSON
     #[arg(long)]
     json: bool,
-}
-
-/// One side of a copy.
-pub(super) enum Side {
-    /// A path here.
-    Here(PathBuf),
-    /// A path on a machine.
-    There {
-        /// The machine, as it was given.
-        machine: String,
-        /// The path there.
-        path: String,
-    },
-}
-
-/// `ID:PATH` is on a machine; a colon after a slash belongs to a path here.
-pub(super) fn side(text: &OsStr) -> Result<Side, Fault> {
-    let bytes = text.as_bytes();
-    let machine = bytes.iter().position(|byte| *byte == b':').map(|at| &bytes[..at]);
-    if machine.is_none_or(|machine| machine.is_empty() || machine.contains(&b'/')) {
-        return Ok(Side::Here(PathBuf::from(text)));
-    }
-    let Some((machine, path)) = text.to_str().and_then(|text| text.split_once(':')) else {
-        let shown = text.to_string_lossy();
-        return Err(Fault::usage(format!("`{shown}` is on a machine, and not UTF-8"))
-            .hint("Name the folder that it is in; what is in a folder may have any name."));
-    };
-    let path = if path.is_empty() { "." } else { path };
-    Ok(Side::There { machine: machine.to_owned(), path: path.to_owned() })
 }
 
 /// The connection of a copy, once there is one.
@@ -66,7 +39,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     // Outlives a copy that is given up, whose half file on the machine is removed over it.
     let held = Held::new();
     let copying = async {
-        match (side(&args.from)?, side(&args.to)?) {
+        match (side(context, &args.from)?, side(context, &args.to)?) {
             (Side::Here(from), Side::There { machine, path }) => upload(context, &held, &from, &machine, &path).await,
             (Side::There { machine, path }, Side::Here(to)) => download(context, &held, &machine, &path, to).await,
             _ => Err(Fault::usage("one side must be a path here, the other `ID:PATH` on a machine")),
@@ -74,7 +47,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     };
     let totals =
         signals::until_signal(copying, "Make the same copy again: a large file goes on where it was cut.").await?;
-    tell(context, args, totals, began.elapsed());
+    tell(context, args, &totals, began.elapsed());
     Ok(0)
 }
 
@@ -86,33 +59,42 @@ fn told<'a>(context: &'a Context, moved: &'a AtomicU64, total: Option<u64>) -> i
     }
 }
 
-async fn download(context: &Context, held: &Held, machine: &str, from: &str, to: PathBuf) -> Result<Totals, Fault> {
-    let connection = super::connect(context, &super::find(context, machine)?).await?;
+async fn download(context: &Context, held: &Held, machine: &Machine, from: &str, to: PathBuf) -> Result<Totals, Fault> {
+    let connection = super::connect(context, machine).await?;
     let connection = held.get_or_init(|| connection);
     let moved = AtomicU64::new(0);
-    let totals = connection.download(from, &into_local(from, to)?, &told(context, &moved, None)).await?;
+    let to = into_local(from, to)?;
+    let totals = connection.download(from, &to, &told(context, &moved, None)).await.map_err(|error| {
+        let fault = Fault::from(error);
+        let file = to.as_os_str().as_bytes().ends_with(b"/") && fault.hint.is_none();
+        if file { fault.hint("Make the folder first, or leave out the slash at the end.") } else { fault }
+    })?;
     connection.close().await;
     Ok(totals)
 }
 
-async fn upload(context: &Context, held: &Held, from: &Path, machine: &str, to: &str) -> Result<Totals, Fault> {
+async fn upload(context: &Context, held: &Held, from: &Path, machine: &Machine, to: &str) -> Result<Totals, Fault> {
     if !from.exists() && !from.is_symlink() {
         return Err(Fault::usage(format!("there is no `{}`", from.display())));
     }
-    let machine = super::find(context, machine)?;
     let sized = from.to_owned();
     let (connection, total) =
-        tokio::join!(super::connect(context, &machine), tokio::task::spawn_blocking(move || size(&sized)));
+        tokio::join!(super::connect(context, machine), tokio::task::spawn_blocking(move || size(&sized)));
     let connection = connection?;
     let connection = held.get_or_init(|| connection);
     let moved = AtomicU64::new(0);
     let progress = told(context, &moved, total.ok());
     let totals = match into_remote(connection.as_ref(), from, to).await? {
+        Target::Name(target) if target.ends_with('/') && from.is_file() => {
+            let folder = quote::word(&target).unwrap_or_default();
+            let make = context.to_type(&format!("machine exec {} -- mkdir -p {folder}", machine.id));
+            return Err(Fault::outside(format!("there is no folder `{target}` on the machine"))
+                .hint(format!("Make it with `{make}`, or leave out the slash at the end.")));
+        }
         Target::Name(target) => connection.upload(from, &target, &progress).await?,
         Target::Same => {
             let above = from.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let paths: Vec<PathBuf> =
-                all(from).iter().filter_map(|path| path.strip_prefix(above).ok()).map(Path::to_owned).collect();
+            let paths = all(above, from.file_name().unwrap_or_default())?;
             connection.upload_some(above, &paths, to, &progress).await?
         }
     };
@@ -120,35 +102,54 @@ async fn upload(context: &Context, held: &Held, from: &Path, machine: &str, to: 
     Ok(totals)
 }
 
-/// A path and all below it, from the top; what cannot be looked at is told of by the copy itself.
-fn all(from: &Path) -> Vec<PathBuf> {
-    let mut paths = vec![from.to_owned()];
+/// What is called `name` in the folder `above` and all below it, from the top, by their paths below `above`.
+fn all(above: &Path, name: &OsStr) -> Result<Vec<PathBuf>, Fault> {
+    let mut paths = vec![PathBuf::from(name)];
     let mut at = 0;
-    while let Some(path) = paths.get(at) {
-        if std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
-            let below: Vec<PathBuf> =
-                std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-            paths.extend(below);
+    while let Some(path) = paths.get(at).cloned() {
+        let place = above.join(&path);
+        let failed = |error| {
+            Fault::outside(format!("cannot read `{}`", place.display().to_string().escape_debug())).because(error)
+        };
+        if std::fs::symlink_metadata(&place).map_err(failed)?.is_dir() {
+            for entry in std::fs::read_dir(&place).map_err(failed)? {
+                paths.push(path.join(entry.map_err(failed)?.file_name()));
+            }
         }
         at += 1;
     }
-    paths
+    Ok(paths)
 }
 
-/// The bytes of all files.
+/// The bytes of all files, for the bar: what cannot be looked at is told of by the copy itself.
 fn size(from: &Path) -> u64 {
-    if let Ok(found) = std::fs::metadata(from).map(|found| found.is_file().then_some(found.len()))
-        && let Some(size) = found
-    {
-        return size;
+    match std::fs::metadata(from) {
+        Ok(found) if found.is_file() => found.len(),
+        Ok(found) if found.is_dir() => {
+            let paths = all(from, OsStr::new(".")).unwrap_or_default();
+            let sizes = paths.iter().filter_map(|path| std::fs::symlink_metadata(from.join(path)).ok());
+            sizes.filter(std::fs::Metadata::is_file).map(|found| found.len()).sum()
+        }
+        _ => 0,
     }
-    let sizes = all(from).into_iter().filter_map(|path| std::fs::symlink_metadata(path).ok());
-    sizes.filter(std::fs::Metadata::is_file).map(|found| found.len()).sum()
 }
 
-fn tell(context: &Context, args: &Args, totals: Totals, took: std::time::Duration) {
+/// Names of links that a warning shows.
+const SHOWN: usize = 3;
+
+fn tell(context: &Context, args: &Args, totals: &Totals, took: std::time::Duration) {
+    let links = &totals.replaced_links;
+    if !links.is_empty() {
+        let mut names: Vec<String> =
+            links.iter().take(SHOWN).map(|path| format!("`{}`", path.escape_debug())).collect();
+        if links.len() > SHOWN {
+            names.push(format!("{} more", links.len() - SHOWN));
+        }
+        let text = format!("links that lead out of the folder became notes of what they were: {}", names.join(", "));
+        context.screen.event(Event::Warning(text));
+    }
     if args.json {
-        context.screen.json(&totals);
+        context.screen.json(totals);
         return;
     }
     let rate = text::bytes((totals.bytes as f64 / took.as_secs_f64().max(0.001)) as u64);
@@ -187,6 +188,11 @@ async fn into_remote(connection: &dyn Connection, from: &Path, to: &str) -> Resu
     match (from.file_name(), real.file_name().and_then(OsStr::to_str)) {
         (Some(name), _) => Ok(match name.to_str() {
             Some(name) => Target::Name(below(to, name)),
+            // It would travel as a link under this name, and the file behind it not at all.
+            None if from.is_symlink() => {
+                return Err(Fault::usage(format!("`{}` is a link whose name is not UTF-8", from.display()))
+                    .hint("Name what it leads to, or the target in full."));
+            }
             None => Target::Same,
         }),
         (None, Some(name)) => Ok(Target::Name(below(to, name))),
@@ -203,14 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_colon_after_a_slash_is_no_machine() {
-        let side = |text: &[u8]| side(OsStr::from_bytes(text));
-        assert!(matches!(side(b"hg-1:/tmp/x"), Ok(Side::There { .. })));
-        assert!(matches!(side(b"./a:b"), Ok(Side::Here(_))));
-        assert!(matches!(side(b"/tmp/a:b"), Ok(Side::Here(_))));
-        assert!(matches!(side(b"hg-1:"), Ok(Side::There { path, .. }) if path == "."));
-        assert!(matches!(side(b"bad\xff"), Ok(Side::Here(_))));
-        assert!(side(b"hg-1:bad\xff").is_err());
+    fn the_last_name_of_a_path_is_kept() {
         assert_eq!(last_name("/a/b/"), Some("b"));
         assert_eq!(last_name("/a/.."), None);
     }

@@ -4,13 +4,13 @@ use std::ffi::OsString;
 
 use crate::base::text;
 use crate::command::context::Context;
-use crate::command::machine::copy::{Side, side};
+use crate::command::machine::side::{Side, side};
 use crate::command::signals;
 use crate::flow::sync::{Done, Wanted, sync};
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 
-/// Make a folder on a machine equal to one here, sending only what differs.
+/// Bring a folder on a machine up to date with one here, sending only what differs.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The folder here
@@ -33,14 +33,13 @@ pub struct Args {
 /// Synchronises.
 pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let began = std::time::Instant::now();
-    let (from, machine, to) = match (side(&args.from)?, side(&args.to)?) {
+    let (from, machine, to) = match (side(context, &args.from)?, side(context, &args.to)?) {
         (Side::Here(from), Side::There { machine, path }) => (from, machine, path),
         _ => return Err(Fault::usage("FROM must be a folder here, and TO `ID:PATH` on a machine")),
     };
     if !from.is_dir() {
         return Err(Fault::usage(format!("there is no folder `{}`", from.display())));
     }
-    let machine = super::find(context, &machine)?;
     let wanted = Wanted { from, to, max_delete: args.max_delete, dry_run: args.dry_run };
     context.screen.event(Event::Step(format!("Synchronising {} to {}", wanted.from.display(), wanted.to)));
     let syncing = sync(super::connect(context, &machine), context.screen.as_ref(), &wanted);

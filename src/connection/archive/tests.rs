@@ -82,12 +82,13 @@ fn a_folder_is_never_entered_through_a_link_that_is_there() {
     std::os::unix::fs::symlink(outside.path(), top.path().join("a")).unwrap();
     let tree = archive(&[("./", DIR, ""), ("./a/", DIR, ""), ("./a/evil", FILE, "x")]);
     let error = unpack_from(&tree, top.path(), None, 100).unwrap_err().to_string();
-    assert!(error.contains("no folder has its name"), "{error}");
+    assert!(error.contains("a link has that name"), "{error}");
     assert_eq!((count(outside.path()), count(top.path())), (0, 1));
-    // A file in place of the link replaces the link, not what it leads to.
-    unpack_from(&archive(&[("./", DIR, ""), ("./a", FILE, "x")]), top.path(), None, 100).unwrap();
-    assert!(std::fs::symlink_metadata(top.path().join("a")).unwrap().is_file());
-    assert_eq!(count(outside.path()), 0);
+    // Nor does a file take the place of the link or of what it leads to.
+    let error = unpack_from(&archive(&[("./", DIR, ""), ("./a", FILE, "x")]), top.path(), None, 100).unwrap_err();
+    assert!(error.to_string().contains("a link has that name"), "{error}");
+    assert!(std::fs::symlink_metadata(top.path().join("a")).unwrap().is_symlink());
+    assert_eq!((count(outside.path()), count(top.path())), (0, 1));
 }
 
 #[test]
@@ -95,13 +96,47 @@ fn nothing_comes_that_nobody_asked_for() {
     let top = tempfile::tempdir().unwrap();
     let local = top.path().join("to");
     let asked = Some(&["a/b", "c"][..]);
-    for case in [[("./a/x", FILE, "x")], [("./a/", DIR, "")], [("./a", LINK, "/etc")], [("./c/b", FILE, "x")]] {
+    for case in [[("./a/x", FILE, "x")], [("./a/", DIR, "")], [("./c", LINK, "/etc")], [("./c/b", FILE, "x")]] {
         assert!(unpack_from(&archive(&case), &local, asked, 100).is_err(), "{case:?}");
         assert_eq!(count(top.path()), 0);
     }
-    let totals = unpack_from(&archive(&[("./a/b", FILE, "x"), ("./c", LINK, "/etc")]), &local, asked, 100).unwrap();
-    assert_eq!((totals.files, std::fs::read(local.join("a/b")).unwrap()), (1, b"x".to_vec()));
-    assert_eq!(std::fs::read_link(local.join("c")).unwrap(), Path::new("/etc"));
+    let totals = unpack_from(&archive(&[("./a/b", FILE, "x"), ("./c", FILE, "yy")]), &local, asked, 100).unwrap();
+    assert_eq!(
+        (totals, std::fs::read(local.join("a/b")).unwrap()),
+        (Totals { files: 2, ..Totals::file(3) }, b"x".to_vec())
+    );
+}
+
+#[test]
+fn no_link_that_comes_leads_out_of_the_folder() {
+    let top = tempfile::tempdir().unwrap();
+    let local = top.path().join("to");
+    let links = [("./in", LINK, "d/../x"), ("./out", LINK, "d/../../x"), ("./abs", LINK, "/etc/passwd")];
+    let tree = archive(&[&[("./", DIR, ""), ("./d/", DIR, ""), ("./x", FILE, "x")][..], &links[..]].concat());
+    // A second time over what is there.
+    for _ in 0..2 {
+        let totals = unpack_from(&tree, &local, None, 100).unwrap();
+        assert_eq!((totals.files, totals.replaced_links), (1, vec!["abs".to_owned(), "out".to_owned()]));
+        assert_eq!(std::fs::read_link(local.join("in")).unwrap(), Path::new("d/../x"));
+        for (name, target) in [("out", "`d/../../x`"), ("abs", "`/etc/passwd`")] {
+            assert!(std::fs::symlink_metadata(local.join(name)).unwrap().is_file());
+            assert!(std::fs::read_to_string(local.join(name)).unwrap().contains(target));
+        }
+    }
+}
+
+#[test]
+fn an_archive_that_is_one_file_goes_where_a_file_may_go() {
+    let top = tempfile::tempdir().unwrap();
+    let at = |name: &str| top.path().join(name);
+    let file = archive(&[("./a", FILE, "text")]);
+    std::os::unix::fs::symlink("real", at("link")).unwrap();
+    unpack_from(&file, &at("link"), None, 100).unwrap();
+    assert_eq!((std::fs::read(at("real")).unwrap(), count(top.path())), (b"text".to_vec(), 2));
+    assert!(std::fs::symlink_metadata(at("link")).unwrap().is_symlink());
+    assert_eq!(unpack_from(&file, Path::new("/dev/null"), None, 100).unwrap(), Totals::file(4));
+    assert!(unpack_from(&file, Path::new("/dev/full"), None, 100).unwrap_err().to_string().contains("No space"));
+    assert!(unpack_from(&file, &at("none/"), None, 100).is_err());
 }
 
 #[test]
@@ -264,7 +299,7 @@ fn too_much_for_memory_is_refused_both_ways() {
     let top = tempfile::tempdir().unwrap();
     std::fs::write(top.path().join("a"), [0; 60]).unwrap();
     std::fs::write(top.path().join("b"), [0; 60]).unwrap();
-    assert_eq!(in_memory(top.path(), 120).unwrap().1, Totals { files: 2, bytes: 120 });
+    assert_eq!(in_memory(top.path(), 120).unwrap().1, Totals { files: 2, ..Totals::file(120) });
     assert!(in_memory(top.path(), 119).unwrap_err().to_string().contains("use SSH"));
     let large = archive(&[("./", DIR, ""), ("./a", FILE, "0123456789")]);
     assert!(from_memory(&large, &top.path().join("to"), 9).unwrap_err().to_string().contains("use SSH"));

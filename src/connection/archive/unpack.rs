@@ -1,5 +1,5 @@
 //! An archive of a machine's becomes a folder here, whatever the archive says: nothing is made outside of that folder, nothing is
-//! written through a link, and no file has its name before all are whole.
+//! written through a link, no link that is made leads out of it, and no file has its name before all are whole.
 //!
 //! Everything is made in a new folder of ours first. Nobody else writes there and links come last, so no path in it leads out of it.
 
@@ -8,15 +8,17 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
+use crate::connection::archive::links::{Links, leads_out, note};
 use crate::connection::archive::read::{Entry, Kind, Reader};
 use crate::connection::names::partial_name;
 use crate::connection::partial::{LocalPartial, local_failure};
+use crate::connection::place::{Place, Stream, unread};
 use crate::connection::tree::{DEPTH_CAP, ENTRIES_CAP, refused};
 use crate::model::connection::{ConnectionError, Totals};
 
@@ -24,11 +26,11 @@ use crate::model::connection::{ConnectionError, Totals};
 const BUFFER: usize = 256 << 10;
 
 /// What an archive may hold.
-pub(super) struct Bounds<'a> {
-    /// The files and links that were asked for, by their paths below the top; `None` for the whole of a folder.
-    pub(super) expected: Option<HashSet<PathBuf>>,
-    /// Most bytes of all files, and what to say about more.
-    pub(super) cap: (u64, &'a str),
+pub(in crate::connection) struct Bounds<'a> {
+    /// The files that were asked for, by their paths below the top; `None` for the whole of a folder.
+    pub(in crate::connection) expected: Option<HashSet<PathBuf>>,
+    /// Most bytes of all files with their holes, and what to say about more.
+    pub(in crate::connection) cap: (u64, &'a str),
 }
 
 /// Unpacks what `from` gives to `local`, and counts the bytes of files in `told` as they come.
@@ -60,11 +62,7 @@ pub(super) fn unpack(
     }
     let stage = Stage::beside(local)?;
     let links = unpacking.stage(&stage.path, first)?;
-    for (path, target) in &links {
-        let place = stage.path.join(path);
-        std::os::unix::fs::symlink(OsStr::from_bytes(target), &place)
-            .map_err(|error| unpacking.failed(path, &error))?;
-    }
+    unpacking.link(&stage, &links)?;
     unpacking.place(stage)?;
     Ok(unpacking.totals)
 }
@@ -140,9 +138,6 @@ struct Unpacking<'a, R> {
     bounds: Bounds<'a>,
 }
 
-/// Links by their paths, with their targets.
-type Links = Vec<(PathBuf, Vec<u8>)>;
-
 impl<R: Read> Unpacking<'_, R> {
     fn next(&mut self) -> Result<Option<Entry>, ConnectionError> {
         self.reader.next().map_err(|error| self.broken(&error))
@@ -161,7 +156,7 @@ impl<R: Read> Unpacking<'_, R> {
 
     /// Makes folders and files below `stage`; gives the links that are to be made.
     fn stage(&mut self, stage: &Path, first: Entry) -> Result<Links, ConnectionError> {
-        let mut links = Vec::new();
+        let mut links = Links::new();
         let mut entry = match self.bounds.expected.clone() {
             Some(expected) => {
                 for path in &expected {
@@ -187,7 +182,11 @@ impl<R: Read> Unpacking<'_, R> {
                 Kind::Link if found.target.is_empty() => {
                     return Err(refused(&self.local.join(path), "its link leads nowhere"));
                 }
-                Kind::Link => links.push((path, found.target)),
+                Kind::Link => {
+                    if let Some(_twice) = links.insert(path.clone(), found.target) {
+                        return Err(self.failed(&path, &ErrorKind::AlreadyExists.into()));
+                    }
+                }
                 Kind::Odd => {
                     let reason = "it is neither a file, a folder nor a symbolic link";
                     return Err(refused(&self.local.join(path), reason));
@@ -233,7 +232,7 @@ impl<R: Read> Unpacking<'_, R> {
         }
         let path = PathBuf::from(OsStr::from_bytes(trimmed));
         if let Some(expected) = &self.bounds.expected
-            && (entry.kind == Kind::Folder || !expected.contains(&path))
+            && (matches!(entry.kind, Kind::Folder | Kind::Link) || !expected.contains(&path))
         {
             return Err(refused(&shown(), "nobody asked the machine for it"));
         }
@@ -261,19 +260,70 @@ impl<R: Read> Unpacking<'_, R> {
         self.fill(entry, &file, path)
     }
 
+    /// Makes the links, and a note in the place of each that leads out.
+    fn link(&mut self, stage: &Stage, links: &Links) -> Result<(), ConnectionError> {
+        let there = stage.merge.then_some(self.local);
+        for (path, target) in links {
+            let place = stage.path.join(path);
+            let made = match leads_out(links, there, path) {
+                false => std::os::unix::fs::symlink(OsStr::from_bytes(target), &place),
+                true => {
+                    self.totals.replaced_links.push(path.display().to_string());
+                    note(&place, target)
+                }
+            };
+            made.map_err(|error| self.failed(path, &error))?;
+        }
+        self.totals.replaced_links.sort();
+        Ok(())
+    }
+
     /// An archive that is one file.
     fn lone(&mut self, entry: &Entry) -> Result<(), ConnectionError> {
-        let (partial, file) = LocalPartial::create(self.local)?;
+        let local = match Place::of(self.local)? {
+            Place::File(path) => path,
+            Place::Stream(path) => return self.pour(entry, &path),
+        };
+        let (partial, file) = LocalPartial::create(&local)?;
         self.fill(entry, &file, Path::new(""))?;
         self.next()?;
-        partial.rename(self.local).map_err(|error| local_failure("write", self.local, &error))
+        partial.rename(&local).map_err(|error| local_failure("write", &local, &error))
+    }
+
+    /// The same, where it is to be written into something.
+    fn pour(&mut self, entry: &Entry, path: &Path) -> Result<(), ConnectionError> {
+        self.fits(entry)?;
+        if !matches!(entry.spans[..], [] | [(0, _)]) || entry.spans.iter().any(|(_, length)| *length != entry.size) {
+            return Err(refused(path, "a file with holes cannot be written into it"));
+        }
+        let to = Stream::open_now(path).map_err(|error| unread(path, error))?;
+        let mut left = entry.size;
+        while left > 0 {
+            let room = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+            let part = &mut self.buffer[..room];
+            if let Err(error) = self.reader.from.read_exact(part) {
+                return Err(self.broken(&error));
+            }
+            to.write_now(part).map_err(|error| local_failure("write", path, &error))?;
+            self.told.fetch_add(room as u64, Ordering::Relaxed);
+            left -= room as u64;
+        }
+        self.reader.pad(entry.size).map_err(|error| self.broken(&error))?;
+        self.totals.files += 1;
+        self.totals.bytes += entry.size;
+        self.next().map(drop)
+    }
+
+    fn fits(&self, entry: &Entry) -> Result<(), ConnectionError> {
+        match entry.size > self.bounds.cap.0 - self.totals.bytes {
+            true => Err(refused(self.local, self.bounds.cap.1)),
+            false => Ok(()),
+        }
     }
 
     /// Writes what the archive has of a file.
     fn fill(&mut self, entry: &Entry, file: &std::fs::File, path: &Path) -> Result<(), ConnectionError> {
-        if entry.size > self.bounds.cap.0 - self.totals.bytes {
-            return Err(refused(self.local, self.bounds.cap.1));
-        }
+        self.fits(entry)?;
         let mut told = 0;
         for (offset, length) in &entry.spans {
             let (mut at, end) = (*offset, offset + length);
@@ -305,6 +355,7 @@ impl<R: Read> Unpacking<'_, R> {
     fn place(&mut self, mut stage: Stage) -> Result<(), ConnectionError> {
         let mut old = HashSet::new();
         if stage.merge {
+            check(&stage.path, self.local, Path::new(""))?;
             merge(&stage.path, self.local, Path::new(""), &mut old)?;
         } else {
             std::fs::rename(&stage.path, self.local).map_err(|error| local_failure("write", self.local, &error))?;
@@ -317,6 +368,31 @@ impl<R: Read> Unpacking<'_, R> {
         }
         Ok(())
     }
+}
+
+/// Checks that what is in the folder `path` below `stage` may have its names below `local`, of which nothing is changed.
+fn check(stage: &Path, local: &Path, path: &Path) -> Result<(), ConnectionError> {
+    let from = stage.join(path);
+    let taken = |place: &Path, by: &str| Err(refused(place, &format!("{by} has that name, and nothing was copied")));
+    for entry in std::fs::read_dir(&from).map_err(|error| local_failure("read", &from, &error))? {
+        let entry = entry.map_err(|error| local_failure("read", &from, &error))?;
+        let kind = entry.file_type().map_err(|error| local_failure("read", &from, &error))?;
+        let path = path.join(entry.file_name());
+        let place = local.join(&path);
+        // What cannot be looked at fails when it is moved.
+        let Ok(found) = std::fs::symlink_metadata(&place) else { continue };
+        match found.file_type() {
+            there if kind.is_dir() && there.is_dir() => check(stage, local, &path)?,
+            there if there.is_dir() => return taken(&place, "a folder"),
+            there if there.is_symlink() && !kind.is_symlink() => return taken(&place, "a link"),
+            there if there.is_fifo() => return taken(&place, "a named pipe"),
+            there if there.is_socket() => return taken(&place, "a socket"),
+            there if there.is_block_device() || there.is_char_device() => return taken(&place, "a device"),
+            _ if kind.is_dir() => return taken(&place, "something that is no folder"),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Moves what is in the folder `path` below `stage` to the folder of the same path below `local`, and notes the folders that

@@ -237,6 +237,24 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
     }
 }
 
+/// Hands on the bytes of a file, as it is when it is read.
+pub(super) fn pour(from: &Path, mut take: impl FnMut(Piece) -> bool) -> Result<Totals, ConnectionError> {
+    let failed = |error: std::io::Error| local_failure("read", from, &error);
+    let mut file = std::fs::File::open(from).map_err(failed)?;
+    let mut total = 0;
+    loop {
+        let mut bytes = Vec::with_capacity(PIECE);
+        let got = file.by_ref().take(PIECE as u64).read_to_end(&mut bytes).map_err(failed)? as u64;
+        if got == 0 {
+            return Ok(Totals::file(total));
+        }
+        total += got;
+        if !take(Piece { bytes, content: got }) {
+            return Err(ConnectionError::Invalid(GONE.to_owned()));
+        }
+    }
+}
+
 fn shorter(from: &Path, error: &std::io::Error) -> ConnectionError {
     match error.kind() {
         std::io::ErrorKind::UnexpectedEof => refused(from, "it became shorter while it was read"),

@@ -3,6 +3,9 @@
 
 use super::*;
 
+/// Requests in flight for what is written one after another: 2 MiB.
+const POURING: usize = 16;
+
 impl Sftp {
     pub(in crate::connection) fn raw(&self) -> &Arc<RawSftpSession> {
         &self.raw
@@ -11,6 +14,40 @@ impl Sftp {
     /// Bytes of one read or write request of a large copy.
     pub(in crate::connection) fn most(&self) -> u32 {
         self.most
+    }
+
+    /// Looks at what `remote` means. What cannot be looked at is taken for nothing: making it there tells why.
+    pub(in crate::connection) async fn place(&self, remote: &str) -> Result<There, ConnectionError> {
+        let looking = |error| self.failure(format!("look at {}", quoted(remote)), error);
+        let refused = |reason: &str| {
+            let doing = format!("write {}", quoted(remote));
+            Err(ConnectionError::File { doing, reason: reason.to_owned() })
+        };
+        let judge = |kind: u32| match kind {
+            // A server that does not say is taken at its best.
+            REGULAR | 0 => Ok(There::File(remote.to_owned())),
+            FOLDER => refused("a folder has that name"),
+            SOCKET => refused("it is a socket"),
+            _ => Ok(There::Stream),
+        };
+        let found = match self.raw.lstat(remote).await {
+            Ok(found) => kind(&found.attrs),
+            Err(SftpError::Status(_)) => return Ok(There::File(remote.to_owned())),
+            Err(error) => return Err(looking(error)),
+        };
+        if found != LINK {
+            return judge(found);
+        }
+        if let Some(behind) = self.stat(remote).await?
+            && judge(kind(&behind))? == There::Stream
+        {
+            return Ok(There::Stream);
+        }
+        let said = self.raw.realpath(remote).await.map_err(looking)?;
+        match said.files.into_iter().next().map(|file| file.filename) {
+            Some(real) if !real.contains(char::REPLACEMENT_CHARACTER) && !real.is_empty() => Ok(There::File(real)),
+            _ => refused("it is a link to a name that is not UTF-8"),
+        }
     }
 
     /// Makes the partial file of `remote`, which is not there, open to nobody else.
@@ -74,6 +111,56 @@ impl Sftp {
         let opened = opened.map_err(|error| self.failure(format!("read {}", quoted(remote)), error))?;
         let handle = Handle::new(&self.raw, opened.handle);
         self.fetch(&handle.name, remote, file, local, (start, None), progress).await
+    }
+
+    /// Writes what an open file holds into something that takes bytes one after another; the number of them.
+    pub(super) async fn pour(
+        &self,
+        handle: &str,
+        remote: &str,
+        size: u64,
+        local: &Path,
+        progress: Progress<'_>,
+    ) -> Result<u64, ConnectionError> {
+        let to = Stream::open(local).await?;
+        let chunk = u64::from(self.chunk);
+        let spans = (0..size.div_ceil(chunk)).map(|number| (number * chunk, chunk.min(size - number * chunk)));
+        let read = |(at, length)| self.read_span(handle, remote, at, length);
+        let mut pieces = stream::iter(spans).map(read).buffered(POURING);
+        let mut total = 0;
+        while let Some(piece) = pieces.next().await {
+            let piece = piece?;
+            total += piece.len() as u64;
+            progress(piece.len() as u64);
+            to.write(piece).await?;
+        }
+        drop(pieces);
+        // A file that grows is taken as long as it is, and those of `/proc` announce nothing.
+        let failed = |error| self.failure(format!("read {}", quoted(remote)), error);
+        while let Some(piece) = self.read_at(handle, total, self.chunk).await.map_err(failed)? {
+            total += piece.len() as u64;
+            progress(piece.len() as u64);
+            to.write(piece).await?;
+        }
+        Ok(total)
+    }
+
+    /// Exactly these bytes of an open file.
+    async fn read_span(&self, handle: &str, remote: &str, at: u64, length: u64) -> Result<Vec<u8>, ConnectionError> {
+        let doing = || format!("read {}", quoted(remote));
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < length {
+            let want = u32::try_from(length - bytes.len() as u64).unwrap_or(u32::MAX);
+            match self.read_at(handle, at + bytes.len() as u64, want).await {
+                Ok(Some(more)) => bytes.extend(more),
+                Ok(None) => {
+                    let reason = "it became shorter while it was read".to_owned();
+                    return Err(ConnectionError::File { doing: doing(), reason });
+                }
+                Err(error) => return Err(self.failure(doing(), error)),
+            }
+        }
+        Ok(bytes)
     }
 
     /// Gives a partial file its name, replacing what has it unless that is a folder.

@@ -9,7 +9,7 @@ use crate::connection::archive;
 use crate::connection::names::{folder_of, partial_name, quoted};
 use crate::connection::partial::{flat, local_failure};
 use crate::connection::ssm::SsmConnection;
-use crate::connection::tree::{self, plain, refused, trimmed};
+use crate::connection::tree::{self, file_name, plain, refused, trimmed};
 use crate::model::connection::{Chunk, ConnectionError, Process, Progress, Totals};
 use crate::model::outcome::Exit;
 use crate::model::task::Command;
@@ -67,10 +67,10 @@ pub(super) async fn upload(
     if found.is_file() {
         check_size(doing, found.len())?;
         let bytes = read_locally(local).await?;
-        let totals = Totals { files: 1, bytes: bytes.len() as u64 };
+        let totals = Totals::file(bytes.len() as u64);
         let mode = found.permissions().mode();
         let sent = scaled(progress, SCRIPT.len() + bytes.len(), totals.bytes);
-        write(connection, trimmed(remote), &bytes, mode, &sent).await?;
+        write(connection, file_name(remote)?, &bytes, mode, &sent).await?;
         return Ok(totals);
     }
     if !found.is_dir() {

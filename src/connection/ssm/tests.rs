@@ -374,7 +374,7 @@ async fn trees_travel_both_ways() {
         std::fs::set_permissions(tree.join(name), PermissionsExt::from_mode(mode)).unwrap();
     }
     std::os::unix::fs::symlink("a b/big", tree.join("link")).unwrap();
-    std::os::unix::fs::symlink("/no/such/thing", tree.join("dangling")).unwrap();
+    std::os::unix::fs::symlink("no/such/thing", tree.join("dangling")).unwrap();
     for (folder, mode) in [("a b/c", 0o500), ("empty", 0o711), ("", 0o750)] {
         std::fs::set_permissions(tree.join(folder), PermissionsExt::from_mode(mode)).unwrap();
     }
@@ -410,4 +410,25 @@ async fn trees_travel_both_ways() {
     assert_eq!(std::fs::read(far.path().join("up/other")).unwrap(), big);
     let error = connection.upload(&tree, &format!("{remote}/other"), &|_| ()).await.unwrap_err();
     assert!(error.to_string().contains("no folder"), "{error}");
+    // What a file goes to is followed or written into, here and there.
+    for folder in [far.path(), local.path()] {
+        std::os::unix::fs::symlink("real", folder.join("link")).unwrap();
+        let pipe = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, folder.join("pipe"), pipe, 0o600.into(), 0).unwrap();
+    }
+    let there = |name: &str| far.path().join(name).display().to_string();
+    connection.upload(&one, &there("link"), &|_| ()).await.unwrap();
+    connection.upload(&one, "/dev/null", &|_| ()).await.unwrap();
+    connection.download(&there("real"), &local.path().join("link"), &|_| ()).await.unwrap();
+    connection.download(&there("real"), Path::new("/dev/null"), &|_| ()).await.unwrap();
+    for folder in [far.path(), local.path()] {
+        assert_eq!(std::fs::read_link(folder.join("link")).unwrap(), Path::new("real"));
+        assert_eq!(std::fs::read(folder.join("real")).unwrap(), big);
+    }
+    let error = connection.upload(&one, &there("pipe"), &|_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("a named pipe; use SSH"), "{error}");
+    let error = connection.download(&there("real"), &local.path().join("pipe"), &|_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("nobody reads"), "{error}");
+    let error = connection.upload(&one, &there("none/"), &|_| ()).await.unwrap_err();
+    assert!(error.to_string().contains("ends in a slash"), "{error}");
 }

@@ -50,7 +50,7 @@ pub fn make(here: &Survey, there: &Look) -> Result<Plan, Fault> {
     // From the bottom, so that a folder comes after what is in it.
     for (path, entry) in there.entries.iter().rev() {
         let ours = here.entries.get(path);
-        if ours.is_some_and(|ours| !in_the_way(ours, entry)) {
+        if ours.is_some_and(|ours| !in_the_way(ours, entry, there.is_sent(path))) {
             continue;
         }
         let folder = entry.kind == Kind::Folder;
@@ -97,9 +97,15 @@ pub fn make(here: &Survey, there: &Look) -> Result<Plan, Fault> {
     Ok(plan)
 }
 
-/// Whether what is there must go before what is here can come: a file gives way to a file or link of itself.
-fn in_the_way(ours: &local::Entry, theirs: &Entry) -> bool {
-    (ours.kind == local::Kind::Folder) != (theirs.kind == Kind::Folder) || theirs.kind == Kind::Odd
+/// Whether what is there must go before what is here can come. A file gives way to a file or link of itself; a link gives way to a
+/// link, and to a file where a sync had `sent` it.
+fn in_the_way(ours: &local::Entry, theirs: &Entry, sent: bool) -> bool {
+    match (&ours.kind, &theirs.kind) {
+        (local::Kind::Folder, theirs) => *theirs != Kind::Folder,
+        (_, Kind::Folder | Kind::Odd) => true,
+        (local::Kind::File(_), Kind::Link(_)) => !sent,
+        _ => false,
+    }
 }
 
 fn same(ours: &local::Entry, theirs: &Entry) -> bool {

@@ -1,0 +1,122 @@
+//! What stands on a machine below the beginnings of patterns.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use crate::flow::artifacts::pattern::Wanted;
+use crate::flow::collect::{Limits, collect as run};
+use crate::model::connection::Connection;
+use crate::model::fault::{Fault, FaultKind};
+use crate::model::outcome::Exit;
+use crate::model::task::Command;
+
+/// What a machine may list: some 100 bytes for each of a few million files.
+const LISTING: Limits = Limits { bytes: 512 << 20, time: Duration::from_secs(600) };
+
+/// Prints the files behind links as if they stood in their place.
+const BEHIND: &str =
+    r#"exec find -L "$@" -maxdepth 0 -type f \( -readable -printf 'r%s %p\0' -o -printf 'u%s %p\0' \)"#;
+
+/// What something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A file, or a link to one.
+    File {
+        /// Its bytes, holes counted.
+        bytes: u64,
+        /// Whether the machine's user may read it.
+        readable: bool,
+    },
+    Folder,
+    /// A link to a folder, to nothing, or to what is neither.
+    Link,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// By path.
+    pub(super) found: BTreeMap<PathBuf, Kind>,
+    /// What the machine's user may not look into.
+    pub(super) closed: Vec<PathBuf>,
+}
+
+/// Lists what stands below the beginnings of all patterns. A link is followed where a pattern names it, not below `**`.
+pub(super) async fn list(connection: &dyn Connection, root: &str, wanted: &Wanted) -> Result<Listing, Fault> {
+    let mut starts: Vec<PathBuf> = wanted.patterns.iter().map(|pattern| pattern.beginning(root)).collect();
+    starts.sort();
+    starts.dedup();
+    // What patterns are made of is text.
+    let starts = starts.iter().map(|start| start.display().to_string());
+    let folders = ["-type", "d", "-printf", "d0 %p\\0", "-o", "-type", "f"];
+    let files = ["(", "-readable", "-printf", "r%s %p\\0", "-o", "-printf", "u%s %p\\0", ")", "-o"];
+    let behind = ["-type", "l", "-xtype", "f", "-exec", "sh", "-c", BEHIND, "sh", "{}", "+", "-o"];
+    let links = ["-type", "l", "-printf", "l0 %p\\0"];
+    let tests = folders.into_iter().chain(files).chain(behind).chain(links);
+    let command = Command::new("find").arg("-H").env("LC_ALL", "C").args(starts).args(tests).stdin(Vec::new());
+    let listed = run(connection, &command, LISTING).await?;
+    match listed.exit {
+        // A start that is not there is no error of ours: its pattern matches nothing.
+        Exit::Code(0 | 1) if !listed.capped => Ok(Listing {
+            found: listed.stdout.split(|byte| *byte == 0).filter_map(found).collect(),
+            closed: closed(&listed.stderr, root),
+        }),
+        Exit::Code(0 | 1) => Err(Fault::outside("there are too many files below the patterns for artifacts")
+            .hint("Let the patterns begin with the folders that are meant.")),
+        Exit::Lost(reason) => {
+            Err(Fault::new(FaultKind::Infrastructure, "the machine was lost while artifacts were looked for")
+                .because(reason))
+        }
+        exit => Err(Fault::outside(format!("cannot look for artifacts: `find` on the machine: {exit}"))
+            .because(String::from_utf8_lossy(&listed.stderr).trim().to_owned())),
+    }
+}
+
+fn found(record: &[u8]) -> Option<(PathBuf, Kind)> {
+    let mut fields = record.get(1..)?.splitn(2, |byte| *byte == b' ');
+    let bytes = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let kind = match record.first()? {
+        b'r' => Kind::File { bytes, readable: true },
+        b'u' => Kind::File { bytes, readable: false },
+        b'd' => Kind::Folder,
+        b'l' => Kind::Link,
+        _ => return None,
+    };
+    let path = PathBuf::from(OsStr::from_bytes(fields.next()?));
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    plain.then_some((path, kind))
+}
+
+/// What `find` complains that it may not enter. The folder that every file system has for what its repair finds is nobody's.
+fn closed(said: &[u8], root: &str) -> Vec<PathBuf> {
+    let lines = said.split(|byte| *byte == b'\n');
+    let paths = lines.filter_map(|line| {
+        let path = line.strip_prefix(b"find: '")?.strip_suffix(b"': Permission denied")?;
+        Some(PathBuf::from(OsStr::from_bytes(path)))
+    });
+    paths.filter(|path| *path != Path::new(root).join("lost+found")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_is_none_is_left_out() {
+        let file = Kind::File { bytes: 12, readable: true };
+        assert_eq!(found(b"r12 /a\nb"), Some((PathBuf::from("/a\nb"), file)));
+        for bad in [&b""[..], b"x1 /a", b"rx /a", b"r1", b"r1 /a/../b"] {
+            assert!(found(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_may_not_be_entered_is_closed() {
+        let said = b"find: '/w/a b': Permission denied\nfind: '/none': No such file or directory\n\
+            find: '/w/lost+found': Permission denied\nelse\n";
+        assert_eq!(closed(said, "/w"), [PathBuf::from("/w/a b")]);
+    }
+}

@@ -115,6 +115,16 @@ pub fn run(arguments: Vec<std::ffi::OsString>) -> i32 {
     }
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
+        // Its own words do not say which argument is meant.
+        Err(error) if error.kind() == clap::error::ErrorKind::InvalidUtf8 => {
+            let odd = arguments.iter().find(|word| word.to_str().is_none()).map(|word| word.to_string_lossy());
+            let fault = match odd {
+                Some(odd) => Fault::usage(format!("`{}` is not UTF-8", odd.escape_debug())),
+                None => Fault::usage("a variable of the environment is not UTF-8"),
+            };
+            ui::complain(&error::render(&fault.hint("Only paths on this computer may have any name.")));
+            return error::exit::USAGE;
+        }
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() { error::exit::USAGE } else { error::exit::OK };

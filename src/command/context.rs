@@ -93,12 +93,17 @@ fn look_at_images(globals: &Globals) -> Result<(), Fault> {
 
 /// Where the state directory is, whether it is there or not.
 pub fn state_path(globals: &Globals) -> Result<PathBuf, Fault> {
-    match &globals.state_path {
-        Some(path) if path.as_os_str().is_empty() => Err(Fault::usage("the state path is empty")),
-        Some(path) => {
-            std::path::absolute(path).map_err(|e| Fault::usage(format!("`{}` is no path", path.display())).because(e))
-        }
-        None => Ok(home()?.join(STATE_FOLDER)),
+    let path = match &globals.state_path {
+        Some(path) if path.as_os_str().is_empty() => return Err(Fault::usage("the state path is empty")),
+        Some(path) => std::path::absolute(path)
+            .map_err(|e| Fault::usage(format!("`{}` is no path", path.display())).because(e))?,
+        None => home()?.join(STATE_FOLDER),
+    };
+    // Paths below it stand in the journal as text, by which what was made is found again.
+    match path.to_str() {
+        Some(_) => Ok(path),
+        None => Err(Fault::usage(format!("the state directory's path `{}` is not UTF-8", path.display()))
+            .hint("Name another directory with `--state-path`.")),
     }
 }
 

@@ -70,10 +70,10 @@ pub fn names(folder: Option<&Path>) -> Result<Vec<String>, Fault> {
             let fault = |error| Fault::usage(format!("cannot read `--images {}`", folder.display())).because(error);
             for entry in std::fs::read_dir(folder).map_err(fault)? {
                 let path = entry.map_err(fault)?.path();
-                if path.join(DEFINITION).is_file()
-                    && let Some(name) = path.file_name().and_then(|name| name.to_str())
-                {
-                    names.push(name.to_owned());
+                if path.join(DEFINITION).is_file() {
+                    let name = path.file_name().and_then(|name| name.to_str());
+                    let odd = || Fault::usage(format!("the name of the image in `{}` is not UTF-8", path.display()));
+                    names.push(name.ok_or_else(odd)?.to_owned());
                 }
             }
             if names.is_empty() {

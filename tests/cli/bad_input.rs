@@ -44,6 +44,50 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 }
 
 #[test]
+fn names_that_are_not_utf8_are_paths_or_refused() {
+    use std::ffi::{OsStr, OsString};
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    let odd = OsStr::from_bytes(b"odd\xff").to_owned();
+    let run = |words: &[&str], last: &OsString| {
+        let words: Vec<OsString> = words.iter().map(OsString::from).chain([last.clone()]).collect();
+        place.run(&words)
+    };
+    for words in [
+        &["machine", "exec"][..],
+        &["machine", "exec", "hg-none", "--"],
+        &["machine", "list", "--provider"],
+        &["run-tests-linux"],
+        &["run-tests-linux", "--artifact"],
+        &["runs", "show"],
+        &["audit", "--run"],
+    ] {
+        run(words, &odd).expect(2).tells(&["`odd\u{fffd}` is not UTF-8", "hint:"]);
+    }
+    run(&["run-tests-linux", "--artifacts"], &odd).expect(2).tells(&["--artifacts", "not UTF-8"]);
+    // By these everything that was made is found again.
+    run(&["machine", "list", "--state-path"], &odd).expect(2).tells(&["not UTF-8", "hint:"]);
+    // These are looked for.
+    run(&["run-tests-linux", "--source"], &odd).expect(2).tells(&["is not a folder"]);
+    std::fs::create_dir(place.home.join("definitions")).unwrap();
+    let definition = place.home.join("definitions").join(&odd);
+    std::fs::create_dir(&definition).unwrap();
+    std::fs::write(definition.join("image.toml"), "").unwrap();
+    place.run(&["image", "build", "none", "--images", "definitions"]).expect(2).tells(&["not UTF-8"]);
+}
+
+#[test]
+fn an_artifacts_folder_that_is_none_is_refused_before_anything_is_made() {
+    let place = Place::new();
+    std::fs::write(place.home.join("file"), "precious").unwrap();
+    std::os::unix::fs::symlink("nowhere", place.home.join("link")).unwrap();
+    for name in ["file", "link"] {
+        refused(&place, &["--artifacts", name, "--artifact", "x"], &["no folder has its name"]);
+    }
+    assert_eq!(std::fs::read_to_string(place.home.join("file")).unwrap(), "precious");
+}
+
+#[test]
 fn settings_that_are_not_known_are_refused_with_the_nearest_key() {
     let place = Place::new();
     place.settings("grace = \"10s\"\n[defaults]\ndistor = \"debian12\"\n");

@@ -41,7 +41,7 @@ pub struct Globals {
     /// A folder of image definitions to use instead of the built-in ones
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     pub images: Option<PathBuf>,
-    /// How long a machine lives without a sign of its driver [default: the settings' `grace`, else 60s; 10m on EC2]
+    /// How long a machine lives without a sign of its driver [default: the settings' `grace`, else 60s; 9m on EC2]
     #[arg(long, global = true, value_name = "SPAN", value_parser = crate::base::text::parse_grace,
           help_heading = "Global options")]
     pub grace: Option<std::time::Duration>,

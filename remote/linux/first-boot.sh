@@ -6,7 +6,7 @@
 #   machine NAME              the machine's id
 #   user NAME                 who logs in; it need not exist yet
 #   authorized-key BASE64     the public key that logs in, one line in OpenSSH form
-#   host-key BASE64           the private host key, a file in OpenSSH form
+#   host-key BASE64           the private host key, a file in OpenSSH form; without both, the machine is not reached by SSH
 #   lease EPOCH               when the machine ends without a sign of its driver
 #   expires EPOCH             when it ends in any case
 #
@@ -33,10 +33,18 @@ is_time() {
 # Writes the watcher: a loop of its own, because cloud-init waits for this script.
 #
 #   watch FOLDER USER LEASE EXPIRES
+#
+# What runs on the machine may be root, and a stray `pkill` must not make the machine immortal: whoever started the watcher
+# starts it again, and where that is not the system's own manager, the watcher starts its keeper again.
 write_watcher() {
     cat >"$state/watch.new" <<'EOF'
 folder=$1 user=$2 lease=$3 expires=$4 owned=
 touch "$folder/armed"
+
+# Whether who started this is there still: an orphan gets another parent.
+is_kept() {
+    read -r _ _ _ parent _ </proc/$$/stat && [ "$parent" = "$PPID" ]
+}
 
 # Gives the second volume a name of its own: the first disk that nothing uses. It may appear only after the boot.
 name_volume() {
@@ -68,6 +76,11 @@ while :; do
     now=$(date +%s)
     [ "$now" -lt "$lease" ] && [ "$now" -lt "$expires" ] || break
     printf '%s\n' "$lease" >"${0%/*}/lease"
+    if ! is_kept && [ -e "${0%/*}/keep" ]; then
+        # The new keeper starts another watcher.
+        watch=$0 folder=$folder user=$user lease=$lease expires=$expires setsid sh -s <"${0%/*}/keep" >/dev/null 2>&1 &
+        exit 0
+    fi
     sleep 2
 done
 { echo "first-boot: the lease is over, powering off" >/dev/console; } 2>/dev/null
@@ -77,10 +90,48 @@ while :; do
     sleep 10
     tries=$((tries + 1))
     # A service that does not stop must not keep the machine.
-    [ "$tries" -lt 12 ] || poweroff -f -f
+    [ "$tries" -lt 4 ] || poweroff -f -f
 done
 EOF
     mv -f "$state/watch.new" "$state/watch"
+}
+
+# Starts the watcher where systemd is: the manager, which nobody can kill, starts it again and refuses to stop it.
+watch_by_systemd() {
+    [ -d /run/systemd/system ] || return
+    cat >/run/systemd/system/hg-automation-watch.service <<EOF
+[Unit]
+Description=Ends this machine when its lease is over
+DefaultDependencies=no
+StartLimitIntervalSec=0
+RefuseManualStop=yes
+
+[Service]
+ExecStart=/bin/sh $*
+Restart=always
+RestartSec=1
+OOMScoreAdjust=-1000
+EOF
+    # Neither waits for the boot to get on, which in turn waits for us.
+    systemctl daemon-reload && systemctl start --no-block hg-automation-watch.service || return
+    tries=0
+    until [ -e "$run/armed" ]; do
+        [ "$tries" -lt 50 ] || return
+        sleep 0.1
+        tries=$((tries + 1))
+    done
+}
+
+# Starts the watcher where it is not: below a keeper, which starts it again. Each of the two brings the other back, and no one
+# word of a command line finds both.
+watch_by_keeper() {
+    cat >"$state/keep" <<'EOF'
+while :; do
+    sh "$watch" "$folder" "$user" "$lease" "$expires" </dev/null
+    sleep 1
+done
+EOF
+    watch=$1 folder=$2 user=$3 lease=$4 expires=$5 setsid sh -s <"$state/keep" >/dev/null 2>&1 &
 }
 
 arm() {
@@ -89,36 +140,24 @@ arm() {
     is_time "$expires" || expires=$((now + 3600))
     is_time "$lease" || lease=$expires
     if [ -e "$state/lease" ]; then
-        # Not the first boot: the lease of the launch is long over. What was told last counts, and the driver gets time to
-        # find its machine again.
+        # Not the first boot: the lease of the launch is long over, and what was told last counts. A boot gives no more time, or
+        # a machine that boots again and again would outlive its driver.
         last=$(cat "$state/lease")
-        lease=$((now + 300))
-        if is_time "$last" && [ "$last" -gt "$lease" ]; then lease=$last; fi
+        if is_time "$last"; then lease=$last; fi
     fi
     mkdir -p "$run"
-    rm -f "$run/armed"
+    rm -f "$run/armed" "$state/keep"
     printf '%s\n' "$lease" >"$run/lease"
     write_watcher
-    set -- sh "$state/watch" "$run" "$user" "$lease" "$expires"
-    if [ -d /run/systemd/system ]; then
-        # Neither waits for the boot to get on, which in turn waits for us.
-        if systemd-run --quiet --no-block --collect --unit=hg-automation-watch --property=DefaultDependencies=no "$@"; then
-            tries=0
-            until [ -e "$run/armed" ] || [ "$tries" -ge 50 ]; do
-                sleep 0.1
-                tries=$((tries + 1))
-            done
-        fi
-    fi
-    if [ ! -e "$run/armed" ]; then
-        setsid "$@" </dev/null >/dev/null 2>&1 &
-    fi
+    set -- "$state/watch" "$run" "$user" "$lease" "$expires"
+    watch_by_systemd "$@" || watch_by_keeper "$@"
     say "$machine ends at $lease without a sign of its driver, at $expires in any case (seconds since 1970)"
 }
 
 # The keys get files of their own: cloud-init writes to those of the system and of the user later in the boot, and deletes host
 # keys of the usual names.
 take_keys() {
+    [ -n "$(value host-key)$(value authorized-key)" ] || return 0
     mkdir -p /etc/ssh/sshd_config.d "$login_keys" || return
     umask 077
     value host-key | base64 -d >"$host_key.new" && [ -s "$host_key.new" ] || return

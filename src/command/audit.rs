@@ -27,15 +27,20 @@ use crate::ui::table;
 ///
 /// Holds the journal against what is really there, both ways; rows of machines that ended by themselves are closed. Exit
 /// code 0 when nothing remains, 5 otherwise. Machines of living runs and machines that were kept on purpose are shown and
-/// never touched; `machine down` ends the latter.
+/// never touched; `machine down` ends the latter. A machine that is not in the journal here and whose expiry is ahead may be
+/// another computer's that has a copy of this state directory: it is shown as `elsewhere`, and ended where its id is given.
+/// Machines on EC2 whose expiry has passed are told to end, whoever made them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only this run; with `--json` its certificate: every resource, its id, when it was seen gone
     #[arg(long, value_name = "ID")]
     run: Option<String>,
-    /// Remove at once what belongs to a dead driver, has expired, or has no record
+    /// Remove at once what belongs to a dead driver, has expired, or has no record; with IDs, these alone
     #[arg(long, group = "change")]
     fix: bool,
+    /// With `--fix`: what to remove, by the id of a machine, a resource or a row; also a machine that is `elsewhere`
+    #[arg(value_name = "ID", requires = "fix")]
+    ids: Vec<String>,
     /// Give up what is out of reach for good, by the id of a machine or of a finding: it counts no more as left behind, and
     /// the record says who gave it up. What is there is not forgotten
     #[arg(long, group = "change", value_name = "ID", conflicts_with = "run")]
@@ -63,14 +68,15 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         return forget::run(&context, &args.forget, args.dry_run, args.json).await;
     }
     let run = args.run.as_deref().map(|text| context.resolve_run(text)).transpose()?;
-    let mut remaining = look(&context, run.as_ref()).await?.findings;
+    let mut remaining = look(&context, run.as_ref(), !args.dry_run).await?.findings;
     let mut fixed = Vec::new();
     if args.fix {
         let now = context.now();
+        let going = going(&remaining, &args.ids)?;
         if !args.dry_run {
-            end_all(&context, &remaining, now).await?;
+            end_all(&context, &going, now).await?;
         }
-        for finding in remaining.iter().filter(|finding| finding.standing.fixable()) {
+        for finding in going {
             let fate = match args.dry_run {
                 true => "would be removed".to_owned(),
                 // One that fails keeps no other from being removed.
@@ -84,7 +90,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         if !args.dry_run {
             forget_machines(&context, fixed.iter().map(|(finding, _)| &finding.machine))?;
             close_dead_runs(&context, run.as_ref())?;
-            remaining = look(&context, run.as_ref()).await?.findings;
+            remaining = look(&context, run.as_ref(), false).await?.findings;
         }
     }
     match (run, args.json) {
@@ -96,12 +102,16 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     }
 }
 
-async fn look(context: &Context, run: Option<&RunId>) -> Result<Remaining, Fault> {
+/// What remains. With `ends_expired`, machines of anybody whose time is over are told to end.
+async fn look(context: &Context, run: Option<&RunId>, ends_expired: bool) -> Result<Remaining, Fault> {
     let journal = context.journal.as_ref();
     // The system is looked at before the journal is read: what a living run makes in between is in the journal by then.
     let looked = context.now();
     let looks =
         context.looks(|| journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })).await?;
+    if ends_expired {
+        context.end_expired(&looks).await?;
+    }
     let Looks { observed, open, unseen, .. } = looks;
     let ids: BTreeSet<&RunId> = open.iter().map(|row| &row.run).collect();
     let mut runs = Vec::new();
@@ -150,10 +160,30 @@ fn close(context: &Context, found: Vec<Finding>, observed: &[Observed]) -> Resul
     Ok(remaining)
 }
 
+/// What is to go of what remains: all that nobody uses, or what `ids` name. One that names nothing is a mistake.
+fn going<'a>(remaining: &'a [Finding], ids: &[String]) -> Result<Vec<&'a Finding>, Fault> {
+    for id in ids {
+        match remaining.iter().find(|finding| finding.is_named(id)) {
+            None => {
+                return Err(Fault::usage(format!("nothing that remains is called `{id}`"))
+                    .hint("`automation audit` shows what remains, with its ids."));
+            }
+            Some(finding) if !remaining.iter().any(|it| it.is_named(id) && it.is_to_go(ids)) => {
+                return Err(Fault::usage(format!("`{id}` is in use")).hint(format!(
+                    "`automation machine down {}` ends a machine that was kept; a living run ends its own.",
+                    finding.machine
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(remaining.iter().filter(|finding| finding.is_to_go(ids)).collect())
+}
+
 /// Tells all machines that are to go to end, before one is waited for after the other.
-async fn end_all(context: &Context, remaining: &[Finding], now: jiff::Timestamp) -> Result<(), Fault> {
+async fn end_all(context: &Context, going: &[&Finding], now: jiff::Timestamp) -> Result<(), Fault> {
     let mut rows: HashMap<ProviderKind, Vec<Resource>> = HashMap::new();
-    for finding in remaining.iter().filter(|finding| finding.standing.fixable() && finding.kind.is_machine()) {
+    for finding in going.iter().filter(|finding| finding.kind.is_machine()) {
         let row = match (row_of(context, finding)?, &finding.run) {
             // An open row that was closed meanwhile names nothing any more.
             (None, Some(_)) => continue,
@@ -301,6 +331,13 @@ fn show(context: &Context, remaining: &[Finding], fixed: &[(Finding, String)], j
     context.screen.data(&table::render(&["KIND", "NAME", "LOCATOR", "STANDING", "RUN"], &rows));
     if fixed.is_empty() && remaining.iter().any(|finding| finding.standing.fixable()) {
         context.screen.message("`automation audit --fix` removes what nobody uses.");
+    }
+    if let Some(finding) = remaining.iter().find(|finding| finding.standing == Standing::Elsewhere) {
+        context.screen.message(&format!(
+            "What is `elsewhere` is not in the journal here, and its expiry is ahead: a driver on another computer, with a copy of \
+             this state directory, may be using it. `automation audit --fix {}` ends it all the same.",
+            finding.machine
+        ));
     }
 }
 

@@ -107,8 +107,17 @@ pub fn state_path(globals: &Globals) -> Result<PathBuf, Fault> {
     }
 }
 
-/// `user@host`, as far as the system tells.
-fn owner() -> String {
+/// The longest owner, in characters: what a tag of AWS holds.
+const OWNER_CAP: usize = 256;
+
+/// `user@host`, as far as the system tells, of characters that every service takes in a tag: it must read the same wherever
+/// it is found again.
+pub fn owner() -> String {
+    let allowed = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
+    whole_owner().chars().map(|c| if allowed(c) { c } else { '_' }).take(OWNER_CAP).collect()
+}
+
+fn whole_owner() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let user = ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
     let user = user.or_else(|| name_of(rustix::process::getuid().as_raw())).unwrap_or_else(|| "unknown".to_owned());

@@ -1,5 +1,6 @@
 //! What `terminate-ec2-instances` and `purge-ec2-resources` share: look, show, ask, remove, say what became of each.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,40 +16,55 @@ use crate::model::event::{Event, Sink};
 use crate::model::fault::{Fault, FaultKind, Left};
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::ProviderKind;
-use crate::model::purge::{Account, Filter, Item, Outcome};
+use crate::model::purge::{Account, Filter, Item, Outcome, Whose};
 use crate::model::resource::{Fate, Resource, ResourceKind, ResourceState};
 use crate::ui::{confirm, table};
 
 /// How many of the things that stay an error names; the listing has them all.
 const NAMED: usize = 20;
 
+/// How many people a question names; it tells how many there are.
+const PEOPLE_NAMED: usize = 5;
+
 /// The options of both.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Only what this person made, as the tag `hg:owner` says
-    #[arg(long, value_name = "USER@HOST")]
+    /// What this person made, as the tag `hg:owner` says [default: you]
+    #[arg(long, value_name = "USER@HOST", conflicts_with = "all_owners")]
     owner: Option<String>,
+    /// What anybody made whom the tag `hg:owner` names
+    #[arg(long)]
+    all_owners: bool,
+    /// Also what names no owner: it is only called `hg-…`, as what the tool before this one made, or what has nothing to do
+    /// with either
+    #[arg(long)]
+    untagged: bool,
     /// Only what was made longer ago than this; what does not tell its age stays
     #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
     older_than: Option<Duration>,
-    /// Only list what would be removed
+    /// Only list what would be removed, and why it is taken for ours
     #[arg(long)]
     dry_run: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Do not ask; only a person at a terminal is asked
+    /// Do not ask; needed where there is no terminal
     #[arg(long)]
     yes: bool,
 }
 
 impl Options {
-    fn filter(&self, now: Timestamp) -> Filter {
+    fn filter(&self, me: &str, now: Timestamp) -> Filter {
         let before = self.older_than.map(|span| {
             let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
             now.checked_sub(span).unwrap_or(Timestamp::MIN)
         });
-        Filter { owner: self.owner.clone(), before }
+        let whose = match (&self.owner, self.all_owners) {
+            (_, true) => Whose::All,
+            (Some(owner), false) if owner != "me" => Whose::One(owner.clone()),
+            (_, false) => Whose::One(me.to_owned()),
+        };
+        Filter { whose, untagged: self.untagged, before }
     }
 }
 
@@ -57,15 +73,27 @@ impl Options {
 struct Shown<'a> {
     #[serde(flatten)]
     item: &'a Item,
-    /// `gone`, `stays` or `would be removed`.
+    /// `gone`, `stays`, `would be removed`, `would stay` or `left alone`.
     fate: &'static str,
     /// Why it stays.
     reason: Option<&'a str>,
 }
 
+/// Why a thing that names no owner is left alone.
+const UNOWNED: &str = "nobody is named as its owner (`--untagged` removes it)";
+
 impl<'a> Shown<'a> {
-    fn planned(item: &'a Item) -> Self {
-        Self { item, fate: "would be removed", reason: None }
+    /// What is meant, as it would end, and what names no owner.
+    fn planned(found: &'a Found) -> Vec<Self> {
+        let planned = |item: &'a Item| match found.used.get(&(item.kind.name(), item.id.clone())) {
+            Some(user) => Self { item, fate: "would stay", reason: Some(user.as_str()) },
+            None => Self { item, fate: "would be removed", reason: None },
+        };
+        found.items.iter().map(planned).chain(Self::left_alone(found)).collect()
+    }
+
+    fn left_alone(found: &'a Found) -> impl Iterator<Item = Self> {
+        found.unowned.iter().map(|item| Self { item, fate: "left alone", reason: Some(UNOWNED) })
     }
 
     fn done(outcome: &'a Outcome) -> Self {
@@ -79,19 +107,32 @@ impl<'a> Shown<'a> {
 
 /// Removes everything of `kinds` that `options` mean.
 pub async fn run(context: &Context, kinds: &[ResourceKind], options: &Options) -> Result<i32, Fault> {
-    let account = context.ec2_account().await;
-    let found = find(&account, kinds, &options.filter(context.now())).await?;
+    let asks = !options.yes && !options.dry_run;
+    if asks && !confirm::somebody_is_there() {
+        return Err(Fault::usage("there is no terminal to ask at whether things are to be removed")
+            .hint("`--dry-run` lists what would be removed; `--yes` removes it without asking."));
+    }
+    let account = context.ec2_account().await?;
+    let filter = options.filter(&context.owner, context.now());
+    let found = find(&account, kinds, &filter).await?;
     for (kind, fault) in &found.unseen {
         let why = fault.line();
         context.screen.event(Event::Warning(format!("{} cannot be looked at: {why}", several(*kind))));
     }
+    tell_others(context, &found);
     if options.dry_run || found.items.is_empty() {
-        show(context, found.items.iter().map(Shown::planned).collect(), options.json);
+        show(context, Shown::planned(&found), &filter, options.json);
         return verdict(&found, &[], false);
     }
-    if !options.yes && confirm::somebody_is_there() && !agreed(context, &account, &found.items) {
-        context.screen.message("Nothing was removed.");
-        return Ok(exit::OK);
+    let what = format!("{}{} in {}", summed(&found.items), owners(&found.items, &context.owner), account.place());
+    if asks {
+        context.screen.message(render(&Shown::planned(&found)).trim_end());
+        if !confirm::confirm(&format!("Remove {what}?")) {
+            context.screen.message("Nothing was removed.");
+            return Ok(exit::OK);
+        }
+    } else {
+        context.screen.event(Event::Notice(format!("Removing {what}.")));
     }
     let stop = CancellationToken::new();
     let second = "Left at once; what was asked to go away goes, the rest stays. The same command goes on.".to_owned();
@@ -99,28 +140,68 @@ pub async fn run(context: &Context, kinds: &[ResourceKind], options: &Options) -
     let removal = Removal { account: &account, stop: &stop, sink: context.screen.as_ref(), limits: Limits::default() };
     let outcomes = removal.run(&found.items).await;
     let closed = close_rows(context, &account, &outcomes).await;
-    show(context, outcomes.iter().map(Shown::done).collect(), options.json);
+    let shown = outcomes.iter().map(Shown::done).chain(Shown::left_alone(&found)).collect();
+    show(context, shown, &filter, options.json);
     let verdict = verdict(&found, &outcomes, stop.is_cancelled());
     closed.and(verdict)
 }
 
-fn agreed(context: &Context, account: &dyn Account, items: &[Item]) -> bool {
-    let shown: Vec<Shown<'_>> = items.iter().map(Shown::planned).collect();
-    context.screen.message(render(&shown).trim_end());
+/// Says how much other people have, which is left alone.
+fn tell_others(context: &Context, found: &Found) {
+    if found.others.is_empty() {
+        return;
+    }
+    let things: usize = found.others.values().sum();
+    let people: Vec<&str> = found.others.keys().map(String::as_str).collect();
+    let text = format!("Left alone: {} of {}", text::counted(things, "thing"), named(&people));
+    context.screen.event(Event::Notice(format!("{text}; `--all-owners` means them as well.")));
+}
+
+/// `2 instances, 1 volume`.
+fn summed(items: &[Item]) -> String {
     let kinds = crate::flow::purge::kinds();
     let counts = kinds.into_iter().map(|kind| (kind, items.iter().filter(|item| item.kind == kind).count()));
     let counts: Vec<String> =
         counts.filter(|(_, count)| *count > 0).map(|(kind, count)| counted(kind, count)).collect();
-    confirm::confirm(&format!("Remove {} in {}?", counts.join(", "), account.place()))
+    counts.join(", ")
 }
 
-fn show(context: &Context, mut shown: Vec<Shown<'_>>, json: bool) {
+/// Whose `items` are, for a question: ` of yours`, ` of 2 people (ann@here, bob@there)`.
+fn owners(items: &[Item], me: &str) -> String {
+    let people: BTreeSet<&str> = items.iter().filter_map(|item| item.owner.as_deref()).collect();
+    let people: Vec<&str> = people.into_iter().collect();
+    let whose = match people.as_slice() {
+        [] => String::new(),
+        [one] if *one == me => " of yours".to_owned(),
+        people => format!(" of {}", named(people)),
+    };
+    match items.iter().filter(|item| item.owner.is_none()).count() {
+        0 => whose,
+        count if count == items.len() => " without a named owner".to_owned(),
+        count => format!("{whose} ({count} without a named owner)"),
+    }
+}
+
+/// `2 people (ann@here, bob@there)`.
+fn named(people: &[&str]) -> String {
+    let more = if people.len() > PEOPLE_NAMED { ", …" } else { "" };
+    let names: Vec<&str> = people.iter().take(PEOPLE_NAMED).copied().collect();
+    let count = if people.len() == 1 { "1 person".to_owned() } else { format!("{} people", people.len()) };
+    format!("{count} ({}{more})", names.join(", "))
+}
+
+fn show(context: &Context, mut shown: Vec<Shown<'_>>, filter: &Filter, json: bool) {
     if json {
         // Listings are newest first.
         shown.sort_by_key(|row| std::cmp::Reverse(row.item.created_at));
         context.screen.json(&shown);
     } else if shown.is_empty() {
-        context.screen.message("There is nothing of ours.");
+        let of = match &filter.whose {
+            Whose::All => "anybody's".to_owned(),
+            Whose::One(owner) if *owner == context.owner => format!("yours (`{owner}`)"),
+            Whose::One(owner) => format!("`{owner}`"),
+        };
+        context.screen.message(&format!("There is nothing of {of}."));
     } else {
         context.screen.data(&render(&shown));
     }
@@ -133,14 +214,14 @@ fn render(shown: &[Shown<'_>]) -> String {
             row.item.kind.name().to_owned(),
             row.item.id.clone(),
             row.item.name.clone().unwrap_or_default(),
-            row.item.owner.clone().unwrap_or_default(),
             row.item.created_at.map(|at| at.strftime("%Y-%m-%d %H:%M").to_string()).unwrap_or_default(),
             row.item.state.clone(),
+            row.item.why.clone(),
             fate,
         ]
     };
     let rows: Vec<Vec<String>> = shown.iter().map(cells).collect();
-    table::render(&["KIND", "ID", "NAME", "OWNER", "MADE (UTC)", "STATE", "FATE"], &rows)
+    table::render(&["KIND", "ID", "NAME", "MADE (UTC)", "STATE", "WHY IT IS OURS", "FATE"], &rows)
 }
 
 /// The exit code, or the fault that names what stays.
@@ -200,8 +281,44 @@ mod tests {
 
     fn outcome(id: &str, fate: Fate) -> Outcome {
         let kind = ResourceKind::Snapshot;
-        let item = Item { id: id.into(), kind, name: None, owner: None, created_at: None, state: String::new() };
-        Outcome { item, fate }
+        Outcome { item: item(kind, id, None), fate }
+    }
+
+    fn item(kind: ResourceKind, id: &str, owner: Option<&str>) -> Item {
+        let (owner, why, state) = (owner.map(str::to_owned), String::new(), String::new());
+        Item { id: id.into(), kind, name: None, owner, why, created_at: None, state }
+    }
+
+    #[test]
+    fn a_question_says_what_and_whose() {
+        let of = |owners: &[Option<&str>]| -> Vec<Item> {
+            owners.iter().map(|owner| item(ResourceKind::Instance, "i", *owner)).collect()
+        };
+        let asked = |items: &[Item]| format!("{}{}", summed(items), owners(items, "me"));
+        assert_eq!(asked(&of(&[Some("me"), Some("me")])), "2 instances of yours");
+        assert_eq!(asked(&of(&[Some("me"), Some("ann")])), "2 instances of 2 people (ann, me)");
+        assert_eq!(asked(&of(&[Some("ann")])), "1 instance of 1 person (ann)");
+        assert_eq!(asked(&of(&[None])), "1 instance without a named owner");
+        assert_eq!(asked(&of(&[Some("me"), None])), "2 instances of yours (1 without a named owner)");
+        assert!(named(&["a", "b", "c", "d", "e", "f"]).starts_with("6 people (a, b, c, d, e, …)"));
+    }
+
+    #[test]
+    fn what_a_machine_uses_would_stay_and_what_names_nobody_is_left_alone() {
+        let found = Found {
+            items: vec![item(ResourceKind::Role, "r", Some("me")), item(ResourceKind::Volume, "v", Some("me"))],
+            unowned: vec![item(ResourceKind::Instance, "web", None)],
+            used: [(("role", "r".to_owned()), "i-1 uses it".to_owned())].into(),
+            ..Found::default()
+        };
+        let shown = Shown::planned(&found);
+        let fates: Vec<_> = shown.iter().map(|row| (row.item.id.as_str(), row.fate, row.reason)).collect();
+        let expected = [
+            ("r", "would stay", Some("i-1 uses it")),
+            ("v", "would be removed", None),
+            ("web", "left alone", Some(UNOWNED)),
+        ];
+        assert_eq!(fates, expected);
     }
 
     #[test]
@@ -221,7 +338,7 @@ mod tests {
     #[test]
     fn what_could_not_be_looked_at_is_no_success() {
         let unseen = vec![(ResourceKind::Role, Fault::outside("denied"))];
-        let fault = verdict(&Found { items: Vec::new(), unseen }, &[], false).unwrap_err();
+        let fault = verdict(&Found { unseen, ..Found::default() }, &[], false).unwrap_err();
         assert_eq!((fault.kind, fault.left), (FaultKind::LeftBehind, Left::Unknown("roles were not seen".into())));
     }
 }

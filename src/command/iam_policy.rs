@@ -1,18 +1,26 @@
 //! `automation iam-policy`.
 
 use crate::base::text;
+use crate::command::context;
 use crate::model::fault::Fault;
-use crate::provider::ec2::policy;
+use crate::provider::ec2::policy::{self, Scope};
 use crate::ui;
 
 /// Print the least IAM policy that the commands need, as JSON.
 ///
-/// Without a command: that of all of them. The policy is to be attached to the user or role whose credentials are used.
+/// Without a command: that of all of them. The policy is to be attached to the user or role whose credentials are used. What it
+/// lets end or change carries the tag `hg:owner`, or has an exact name.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The commands, for example `run-tests-linux`
     #[arg(value_name = "COMMAND")]
     commands: Vec<String>,
+    /// Only for what carries this owner's tag; `me` is you
+    #[arg(long, value_name = "USER@HOST")]
+    owner: Option<String>,
+    /// Also for what is known by its name alone, as what the tool before this one made
+    #[arg(long)]
+    untagged: bool,
 }
 
 /// Prints it.
@@ -29,7 +37,9 @@ pub fn run(args: &Args) -> Result<i32, Fault> {
         }
     }
     let named: Vec<&str> = args.commands.iter().map(String::as_str).collect();
-    let policy = policy::document(if named.is_empty() { &known } else { &named });
+    let owner = args.owner.as_deref().map(|owner| if owner == "me" { context::owner() } else { owner.to_owned() });
+    let scope = Scope { owner, untagged: args.untagged };
+    let policy = policy::document(if named.is_empty() { &known } else { &named }, &scope);
     ui::print(&format!("{policy:#}\n"));
     Ok(0)
 }

@@ -13,6 +13,7 @@ use crate::command::context::Context;
 use crate::command::machine_args::CloudArgs;
 use crate::command::session::{Ending, Session};
 use crate::flow::bake::{Options, bake};
+use crate::flow::lease::until_stopped;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::model::image::{Fingerprint, ImagePlan, ImageRecord};
@@ -212,6 +213,9 @@ pub async fn bake_all(
     let session = Session::begin(context, command).await?;
     let options =
         Options { keep_failed: args.keep_failed, expiry: BAKE_EXPIRY, hardware, max_cost: args.cloud.max_cost() };
+    if let Err(fault) = until_stopped(&session.stage, session.stage.provider.vet(&options.hardware)).await {
+        return session.end(Err(fault)).await;
+    }
     let mut results = Vec::new();
     if parallel {
         let bakes = plans.iter().map(|plan| {

@@ -6,6 +6,7 @@ use crate::base::text;
 use crate::command::context::Context;
 use crate::model::fault::Fault;
 use crate::model::machine::{Caps, Hardware, Network, ProviderKind};
+use crate::model::price::Budget;
 
 /// What every command that makes a machine takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,6 +48,10 @@ pub struct CloudArgs {
     #[cfg(feature = "ec2")]
     #[arg(long, value_name = "USD", value_parser = parse_cost, help_heading = "Amazon EC2")]
     max_cost: Option<f64>,
+    /// With `--max-cost`: launch also where no price can be had
+    #[cfg(feature = "ec2")]
+    #[arg(long, requires = "max_cost", help_heading = "Amazon EC2")]
+    unknown_cost_ok: bool,
 }
 
 /// The distribution that is chosen by what a checkout needs.
@@ -144,7 +149,7 @@ impl MachineArgs {
     }
 
     /// The most that it may cost, in US dollars.
-    pub fn max_cost(&self) -> Option<f64> {
+    pub fn max_cost(&self) -> Option<Budget> {
         self.cloud.max_cost()
     }
 }
@@ -192,9 +197,9 @@ impl CloudArgs {
     }
 
     /// The most that it may cost, in US dollars.
-    pub fn max_cost(&self) -> Option<f64> {
+    pub fn max_cost(&self) -> Option<Budget> {
         #[cfg(feature = "ec2")]
-        return self.max_cost;
+        return self.max_cost.map(|most| Budget { most, unknown_ok: self.unknown_cost_ok });
         #[cfg(not(feature = "ec2"))]
         None
     }

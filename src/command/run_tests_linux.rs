@@ -17,7 +17,7 @@ use crate::command::machine_args::{MachineArgs, default_ttl};
 use crate::command::session::{Ending, Session};
 use crate::command::testing::{COMMAND, Reports, TaskFile, Tested, conclude, follow};
 use crate::flow::bake::{Options, bake};
-use crate::flow::lease::{After, Ended, until_stopped, with_machine};
+use crate::flow::lease::{After, Ended, foresee, until_stopped, with_machine};
 use crate::flow::suite::Begun;
 use crate::flow::{later, suite};
 use crate::model::event::Event;
@@ -220,6 +220,7 @@ async fn drive(
     fetch: Fetch,
 ) -> Result<Ending, Fault> {
     let (stage, context) = (&session.stage, &session.context);
+    foresee(stage, &request).await?;
     if let Some(plan) = plan {
         let options = Options {
             keep_failed: false,

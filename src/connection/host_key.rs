@@ -28,6 +28,9 @@ impl Expected {
                 })?;
                 Ok(Self { trusted: vec![key], ..Self::default() })
             }
+            HostKey::None => {
+                Err(ConnectionError::Invalid(format!("{} is not reached by SSH: it has no host key", machine.id)))
+            }
             HostKey::KnownHosts { file } => {
                 let text = match std::fs::read(file) {
                     Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),

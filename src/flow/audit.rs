@@ -24,6 +24,9 @@ pub enum Standing {
     Expired,
     /// It is there and the journal does not know it.
     Unrecorded,
+    /// Its expiry is ahead, and it is not in the journal, or says that another computer made it with a copy of this state
+    /// directory: a driver there may be at work on it. It is ended only when it is asked for by its id.
+    Elsewhere,
     /// The journal has it open, and it is not there.
     Vanished,
 }
@@ -31,7 +34,26 @@ pub enum Standing {
 impl Standing {
     /// Whether `audit --fix` deals with it.
     pub fn fixable(self) -> bool {
-        !matches!(self, Self::InUse | Self::Kept)
+        !matches!(self, Self::InUse | Self::Kept | Self::Elsewhere)
+    }
+}
+
+impl Finding {
+    /// Whether `word` names it: the id of its row, of its machine or of the thing itself, or its name.
+    pub fn is_named(&self, word: &str) -> bool {
+        [Some(self.id.as_str()), Some(self.machine.as_str()), Some(self.name.as_str()), self.locator.as_deref()]
+            .contains(&Some(word))
+    }
+
+    /// Whether `audit --fix` with the words `named` deals with it; without any, with all that nobody uses.
+    pub fn is_to_go(&self, named: &[String]) -> bool {
+        match named.is_empty() {
+            true => self.standing.fixable(),
+            false => {
+                let may = self.standing.fixable() || self.standing == Standing::Elsewhere;
+                may && named.iter().any(|word| self.is_named(word))
+            }
+        }
     }
 }
 
@@ -79,7 +101,7 @@ pub fn findings(world: &World<'_>) -> Vec<Finding> {
     let rows = world.open.iter().map(|row| of_row(world, row));
     let known: BTreeSet<(&str, &str)> = world.open.iter().map(|row| (row.kind.name(), row.name.as_str())).collect();
     let strangers = world.observed.iter().filter(|seen| !known.contains(&(seen.kind.name(), seen.name.as_str())));
-    rows.chain(strangers.map(of_stranger)).collect()
+    rows.chain(strangers.map(|seen| of_stranger(seen, world.now))).collect()
 }
 
 fn of_row(world: &World<'_>, row: &Resource) -> Finding {
@@ -91,19 +113,19 @@ fn of_row(world: &World<'_>, row: &Resource) -> Finding {
         locator: seen.map(|s| s.locator.clone()).or_else(|| row.locator.clone()),
         machine: row.machine.clone(),
         run: Some(row.run.clone()),
-        standing: standing(world, row, seen.is_some()),
+        standing: standing(world, row, seen),
         note: row.note.clone(),
     }
 }
 
-fn standing(world: &World<'_>, row: &Resource, seen: bool) -> Standing {
+fn standing(world: &World<'_>, row: &Resource, seen: Option<&Observed>) -> Standing {
     if world.alive.contains(&row.run) {
         return Standing::InUse;
     }
     // Mounts and namespaces live inside the machine: they stand and fall with its process, which is looked for.
     let inside = matches!(row.kind, ResourceKind::Mount | ResourceKind::Namespace);
     let machine_seen = || world.observed.iter().any(|seen| seen.machine == row.machine && seen.kind.is_machine());
-    let there = if inside { machine_seen() } else { seen };
+    let there = if inside { machine_seen() } else { seen.is_some() };
     if !there && !world.unseen.contains(&row.id) {
         return Standing::Vanished;
     }
@@ -114,11 +136,19 @@ fn standing(world: &World<'_>, row: &Resource, seen: bool) -> Standing {
     match kept {
         Some(machine) if told && machine.expires_at > world.now => Standing::Kept,
         Some(_) if told => Standing::Expired,
+        // The row came here with a copy of the journal, and the driver that it names lives on another computer.
+        _ if seen.is_some_and(|seen| seen.elsewhere && ahead(seen, world.now).is_some()) => Standing::Elsewhere,
         _ => Standing::Orphaned,
     }
 }
 
-fn of_stranger(seen: &Observed) -> Finding {
+/// When a thing ends by itself, where that is yet to come.
+fn ahead(seen: &Observed, now: Timestamp) -> Option<Timestamp> {
+    seen.expires_at.filter(|expires| *expires > now)
+}
+
+fn of_stranger(seen: &Observed, now: Timestamp) -> Finding {
+    let ahead = ahead(seen, now);
     Finding {
         id: format!("{}:{}", seen.kind.name(), seen.name),
         kind: seen.kind,
@@ -126,8 +156,8 @@ fn of_stranger(seen: &Observed) -> Finding {
         locator: Some(seen.locator.clone()),
         machine: seen.machine.clone(),
         run: None,
-        standing: Standing::Unrecorded,
-        note: None,
+        standing: if ahead.is_some() { Standing::Elsewhere } else { Standing::Unrecorded },
+        note: ahead.map(|at| format!("not in the journal here, and it ends by itself at {at:.0} at the latest")),
     }
 }
 
@@ -143,7 +173,7 @@ pub fn seen_gone(found: Vec<Finding>, observed: &[Observed]) -> (Vec<Finding>, V
 /// reading of the journal; `rows` are all rows of its machine.
 pub fn went_meanwhile(finding: &Finding, rows: &[Resource], looked: Timestamp) -> bool {
     let same = |row: &&Resource| row.kind == finding.kind && row.name == finding.name;
-    finding.standing == Standing::Unrecorded
+    matches!(finding.standing, Standing::Unrecorded | Standing::Elsewhere)
         && rows.iter().filter(same).any(|row| row.gone_at.is_some_and(|gone| gone >= looked))
 }
 

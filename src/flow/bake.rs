@@ -13,6 +13,7 @@ use crate::model::fault::{Fault, Left};
 use crate::model::image::{ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
 use crate::model::machine::{Caps, Hardware, Machine, Network};
 use crate::model::outcome::Exit;
+use crate::model::price::Budget;
 use crate::model::provider::{ImageStore, MachineRequest, Made};
 use crate::model::task::Script;
 
@@ -32,8 +33,8 @@ pub struct Options {
     pub expiry: Duration,
     /// What kind of computer the steps run on.
     pub hardware: Hardware,
-    /// The most that one machine may cost until its expiry.
-    pub max_cost: Option<f64>,
+    /// The most that one machine may cost.
+    pub max_cost: Option<Budget>,
 }
 
 /// Makes what is missing of `plan` and records the image; says at once when nothing is missing.
@@ -190,7 +191,7 @@ async fn run_steps(stage: &Stage, lease: &mut Lease, plan: &ImagePlan, layers: &
     let mut ran = Ok(());
     for layer in layers {
         let step = (layers.len() > 1).then(|| stage.step(told(plan, layer)));
-        ran = run_step(stage, &durable, layer).await;
+        ran = run_step(stage, &durable, layer, plan.cloud().is_some()).await;
         if ran.is_err() {
             break;
         }
@@ -202,7 +203,8 @@ async fn run_steps(stage: &Stage, lease: &mut Lease, plan: &ImagePlan, layers: &
     ran
 }
 
-async fn run_step(stage: &Stage, durable: &Durable, layer: &LayerPlan) -> Result<(), Fault> {
+/// Runs one step; `whole` says that its image is kept with all steps or not at all.
+async fn run_step(stage: &Stage, durable: &Durable, layer: &LayerPlan, whole: bool) -> Result<(), Fault> {
     let LayerRecipe::Script { text, env, limit } = &layer.recipe else {
         return Err(Fault::infrastructure(format!("bake step `{}` is no script", layer.name)));
     };
@@ -223,11 +225,13 @@ async fn run_step(stage: &Stage, durable: &Durable, layer: &LayerPlan) -> Result
                 Exit::Lost(_) => crate::model::fault::FaultKind::Infrastructure,
                 _ => crate::model::fault::FaultKind::Outside,
             };
-            let hint = "The layers below it are kept: the next try goes on from here. `--keep-failed` leaves the machine \
-                        for a look.";
+            let hint = match whole {
+                false => "The layers below it are kept: the next try goes on from here.",
+                true => "The image is kept with all its steps or not at all: the next try begins with the first.",
+            };
             let fault = Fault::new(kind, format!("bake step `{}` failed with {exit}", layer.name));
             let fault = if lines.tail.is_empty() { fault } else { fault.because(lines.tail()) };
-            Err(fault.hint(hint))
+            Err(fault.hint(format!("{hint} `--keep-failed` leaves the machine for a look.")))
         }
     }
 }

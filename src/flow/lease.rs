@@ -13,7 +13,7 @@ use crate::flow::durable::Durable;
 use crate::flow::lease::renewal::{Renewal, heartbeat, interval};
 use crate::flow::release::{self, Part};
 use crate::model::connection::Connection;
-use crate::model::event::Event;
+use crate::model::event::{Event, NoSink};
 use crate::model::fault::{Fault, FaultKind, Left};
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::Machine;
@@ -233,7 +233,8 @@ impl Lease {
         }
         self.settled = true;
         if self.heartbeat.is_none() {
-            self.heartbeat = Some(heartbeat(&self.stage, &self.machine, interval(&self.stage)));
+            // At once: the lease of the launch is only as long as a boot may take.
+            self.heartbeat = Some(heartbeat(&self.stage, &self.machine, Duration::ZERO));
         }
         Ok(())
     }
@@ -290,26 +291,62 @@ impl Lease {
     }
 }
 
-/// Shows the price of a machine to be; refuses one that could cost more than was said.
+/// Refuses early what would be refused when the machine is made, after minutes of baking: hardware that there is not, and a
+/// price beyond the limit.
+pub async fn foresee(stage: &Stage, request: &MachineRequest) -> Result<(), Fault> {
+    until_stopped(stage, stage.provider.vet(&request.hardware)).await?;
+    if request.max_cost.is_none() {
+        return Ok(());
+    }
+    let quote = until_stopped(stage, async { Ok(stage.provider.quote(request, &NoSink).await) }).await?;
+    within_budget(stage, request, quote.as_ref())
+}
+
+fn life(request: &MachineRequest) -> Duration {
+    Duration::try_from(request.expires_at.duration_since(request.now)).unwrap_or_default()
+}
+
+/// What the machine costs until its expiry, for people.
+fn at_most(request: &MachineRequest, quote: &Quote) -> String {
+    let life = life(request);
+    let span = crate::base::text::seconds(life);
+    format!("{} {} until its expiry in {span}", amount(quote.cost(life)), quote.currency)
+}
+
+/// Refuses a machine that could cost more than was said, and one whose price is not known where a limit was.
+fn within_budget(stage: &Stage, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
+    let Some(budget) = request.max_cost else { return Ok(()) };
+    let most = amount(budget.most);
+    match quote {
+        Some(quote) if quote.cost(life(request)) > budget.most => {
+            let text = at_most(request, quote);
+            Err(Fault::outside(format!("{} could cost {text}, more than the {most} allowed", request.id))
+                .because(quote.text())
+                .hint("Nothing was launched. Choose a smaller type or a shorter life (`--ttl`), or allow more (`--max-cost`)."))
+        }
+        None if stage.provider.kind().costs() && !budget.unknown_ok => Err(Fault::outside(format!(
+            "no price can be had, so {} cannot be held to the {most} allowed",
+            request.id
+        ))
+        .hint(
+            "Nothing was launched. `--unknown-cost-ok` makes it all the same; without `--max-cost` nothing is asked.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Shows the price of a machine to be; refuses one beyond its budget.
 fn afford(stage: &Stage, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
-    let life = Duration::try_from(request.expires_at.duration_since(request.now)).unwrap_or_default();
-    match (quote, request.max_cost) {
-        (Some(quote), max) => {
-            let most = quote.cost(life);
-            let text =
-                format!("{} {} until its expiry in {}", amount(most), quote.currency, crate::base::text::seconds(life));
-            if max.is_some_and(|max| most > max) {
-                let max = amount(max.unwrap_or_default());
-                return Err(Fault::outside(format!("{} could cost {text}, more than the {max} allowed", request.id))
-                    .because(quote.text())
-                    .hint("Nothing was launched. Choose a smaller type or a shorter life (`--ttl`), or allow more (`--max-cost`)."));
-            }
+    within_budget(stage, request, quote)?;
+    match quote {
+        Some(quote) => {
+            let text = at_most(request, quote);
             stage.tell(Event::Notice(format!("{}: {}; at most {text}", request.id, quote.text())));
         }
-        (None, Some(_)) if stage.provider.kind().costs() => {
+        None if request.max_cost.is_some() && stage.provider.kind().costs() => {
             stage.tell(Event::Warning("the cost is not known, so it is not held against the limit".to_owned()));
         }
-        (None, _) => {}
+        None => {}
     }
     Ok(())
 }

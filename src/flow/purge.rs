@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::base::deadline::Deadline;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
-use crate::model::purge::{Account, Filter, Item, Outcome};
+use crate::model::purge::{Account, Filter, Item, Judgement, Outcome};
 use crate::model::resource::{Fate, Resource, ResourceKind, ResourceState};
 
 /// The kinds in the order of removal; those of one wave do not depend on each other.
@@ -63,6 +63,12 @@ pub fn kinds() -> Vec<ResourceKind> {
 pub struct Found {
     /// The items that are meant, in the order of removal, oldest first.
     pub items: Vec<Item>,
+    /// Those that would be, did they name an owner: they have only a name like ours, or a mark of the tool before this one.
+    pub unowned: Vec<Item>,
+    /// How many things each other person has.
+    pub others: BTreeMap<String, usize>,
+    /// Which of the items must stay, by kind and id, and which machine uses each, in words.
+    pub used: BTreeMap<(&'static str, String), String>,
     /// The kinds that could not be looked at, and why.
     pub unseen: Vec<(ResourceKind, Fault)>,
 }
@@ -74,7 +80,7 @@ pub async fn find(account: &dyn Account, kinds: &[ResourceKind], filter: &Filter
     let mut found = Found::default();
     for (kind, result) in join_all(searches).await {
         match result {
-            Ok(items) => found.items.extend(items.into_iter().filter(|item| filter.means(item))),
+            Ok(items) => items.into_iter().for_each(|item| sort_in(&mut found, filter, item)),
             Err(fault) => found.unseen.push((kind, fault)),
         }
     }
@@ -82,10 +88,49 @@ pub async fn find(account: &dyn Account, kinds: &[ResourceKind], filter: &Filter
         return Err(found.unseen.remove(0).1);
     }
     let rank = |kind: ResourceKind| WAVES.iter().position(|wave| wave.contains(&kind));
-    found.items.sort_by(|a, b| {
+    let order = |a: &Item, b: &Item| {
         (rank(a.kind), a.kind.name(), a.created_at, &a.id).cmp(&(rank(b.kind), b.kind.name(), b.created_at, &b.id))
-    });
+    };
+    found.items.sort_by(order);
+    found.unowned.sort_by(order);
+    found.used = used(account, &found.items).await;
     Ok(found)
+}
+
+fn sort_in(found: &mut Found, filter: &Filter, item: Item) {
+    match (filter.judge(&item), item.owner.clone()) {
+        (Judgement::Meant, _) => found.items.push(item),
+        (Judgement::Nobodys, _) => found.unowned.push(item),
+        (Judgement::Anothers, Some(owner)) => *found.others.entry(owner).or_default() += 1,
+        (Judgement::Anothers | Judgement::Young, _) => {}
+    }
+}
+
+/// Which of `items` machines use that are not among them. Where that cannot be told, a use is taken for granted.
+async fn used(account: &dyn Account, items: &[Item]) -> BTreeMap<(&'static str, String), String> {
+    let ending = items.iter().filter(|item| item.kind == ResourceKind::Instance).map(|item| item.id.clone()).collect();
+    let mut used = BTreeMap::new();
+    for kind in kinds() {
+        let ids: Vec<String> = items.iter().filter(|item| item.kind == kind).map(|item| item.id.clone()).collect();
+        used.extend(users(account, kind, &ids, &ending).await.into_iter().map(|(id, why)| ((kind.name(), id), why)));
+    }
+    used
+}
+
+/// Why each of `ids` that must stay is to stay.
+async fn users(
+    account: &dyn Account,
+    kind: ResourceKind,
+    ids: &[String],
+    ending: &BTreeSet<String>,
+) -> BTreeMap<String, String> {
+    if ids.is_empty() {
+        return BTreeMap::new();
+    }
+    account.users(kind, ids, ending).await.unwrap_or_else(|fault| {
+        let why = format!("it cannot be told whether a machine uses it: {}", fault.line());
+        ids.iter().map(|id| (id.clone(), why.clone())).collect()
+    })
 }
 
 /// What a removal works with.
@@ -123,7 +168,10 @@ impl Removal<'_> {
             let place = self.account.place();
             self.sink.event(Event::Notice(format!("Removing {} in {place}.", counted(kind, items.len()))));
         }
-        let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
+        let mut ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
+        // A machine may have come since the search; one of those that were to end may be there still.
+        let used = users(self.account, kind, &ids, &BTreeSet::new()).await;
+        ids.retain(|id| !used.contains_key(id));
         let mut tried = Vec::new();
         let mut refused = BTreeMap::new();
         for batch in ids.chunks(self.account.batch(kind).max(1)) {
@@ -137,6 +185,7 @@ impl Removal<'_> {
         let looked = if tried.is_empty() { Ok(BTreeMap::new()) } else { self.wait(kind, &tried, &refused).await };
         let tried: BTreeSet<String> = tried.into_iter().collect();
         let fate = |item: &Item| match (&looked, refused.get(&item.id)) {
+            _ if used.contains_key(&item.id) => Fate::Stays(used.get(&item.id).cloned().unwrap_or_default()),
             _ if !tried.contains(&item.id) => Fate::Stays("not tried: interrupted".to_owned()),
             (Ok(there), _) if !there.contains_key(&item.id) => Fate::Gone,
             (_, Some(reason)) => Fate::Stays(reason.clone()),
@@ -216,7 +265,7 @@ mod tests {
 
     use super::*;
     use crate::model::event::NoSink;
-    use crate::model::purge::Refusal;
+    use crate::model::purge::{Refusal, Whose};
 
     /// An account in memory: `refuses` are ids with a reason, `lingers` is how many looks an item survives its removal.
     #[derive(Default)]
@@ -225,6 +274,8 @@ mod tests {
         refuses: BTreeMap<String, String>,
         lingers: BTreeMap<String, usize>,
         blind: bool,
+        /// What machines use, and the machine.
+        uses: BTreeMap<String, String>,
         asked: Mutex<Vec<(ResourceKind, Vec<String>)>>,
         going: Mutex<BTreeMap<String, usize>>,
         stop_after: Option<(usize, CancellationToken)>,
@@ -242,6 +293,17 @@ mod tests {
 
         async fn find(&self, kind: ResourceKind) -> Result<Vec<Item>, Fault> {
             Ok(self.items.lock().unwrap().iter().filter(|item| item.kind == kind).cloned().collect())
+        }
+
+        async fn users(
+            &self,
+            _: ResourceKind,
+            ids: &[String],
+            ending: &BTreeSet<String>,
+        ) -> Result<BTreeMap<String, String>, Fault> {
+            let ended = |machine: &String| self.going.lock().unwrap().contains_key(machine) || ending.contains(machine);
+            let used = self.uses.iter().filter(|(id, machine)| ids.contains(id) && !ended(machine));
+            Ok(used.map(|(id, machine)| (id.clone(), format!("{machine} uses it"))).collect())
         }
 
         fn batch(&self, _: ResourceKind) -> usize {
@@ -287,11 +349,14 @@ mod tests {
     }
 
     fn item(kind: ResourceKind, id: &str) -> Item {
-        Item { id: id.into(), kind, name: None, owner: None, created_at: None, state: String::new() }
+        let (name, owner, why) = (None, Some("me".into()), String::new());
+        Item { id: id.into(), kind, name, owner, why, created_at: None, state: String::new() }
     }
 
+    const ALL: Filter = Filter { whose: Whose::All, untagged: false, before: None };
+
     async fn remove(account: &Memory, stop: &CancellationToken) -> BTreeMap<String, Fate> {
-        let found = find(account, &kinds(), &Filter::default()).await.unwrap();
+        let found = find(account, &kinds(), &ALL).await.unwrap();
         let limits = Limits { instances: Duration::from_secs(20), others: Duration::from_secs(20) };
         let removal = Removal { account, stop, sink: &NoSink, limits };
         removal.run(&found.items).await.into_iter().map(|outcome| (outcome.item.id, outcome.fate)).collect()
@@ -363,6 +428,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_a_living_machine_uses_is_not_asked_to_go() {
+        let role = ResourceKind::Role;
+        let mut account = holding(&[(ResourceKind::Instance, "mine"), (role, "shared"), (role, "own")]);
+        account.uses.insert("shared".into(), "theirs".into());
+        account.uses.insert("own".into(), "mine".into());
+        let found = find(&account, &kinds(), &ALL).await.unwrap();
+        assert_eq!(found.used, BTreeMap::from([(("role", "shared".to_owned()), "theirs uses it".to_owned())]));
+        let fates = remove(&account, &CancellationToken::new()).await;
+        assert_eq!(fates["shared"], Fate::Stays("theirs uses it".into()));
+        assert_eq!((&fates["mine"], &fates["own"]), (&Fate::Gone, &Fate::Gone));
+        let asked = account.asked.lock().unwrap().iter().flat_map(|(_, ids)| ids.clone()).collect::<Vec<_>>();
+        assert!(!asked.contains(&"shared".to_owned()), "{asked:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_refused_item_that_is_not_there_is_gone() {
         let mut account = holding(&[(ResourceKind::Snapshot, "s")]);
         account.refuses.insert("s".into(), "no whole answer came".into());
@@ -376,7 +456,7 @@ mod tests {
         account.lingers.insert("slow".into(), 3);
         account.lingers.insert("stuck".into(), usize::MAX);
         // The clock of `Deadline` is the system's: a limit of zero is over at once.
-        let found = find(&account, &kinds(), &Filter::default()).await.unwrap();
+        let found = find(&account, &kinds(), &ALL).await.unwrap();
         let limits = Limits { instances: Duration::from_millis(50), others: Duration::ZERO };
         let stop = CancellationToken::new();
         let removal = Removal { account: &account, stop: &stop, sink: &NoSink, limits };

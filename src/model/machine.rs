@@ -95,6 +95,8 @@ pub enum HostKey {
         /// The public key.
         public: String,
     },
+    /// By no key of its own: it is reached through its provider, which tells one machine from another.
+    None,
     /// The key that a `known_hosts` file names for the address; the file is read, never written.
     KnownHosts {
         /// The file.

@@ -51,6 +51,15 @@ impl Quote {
     }
 }
 
+/// The most that a machine may cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Budget {
+    /// Until its expiry, in the currency of its price.
+    pub most: f64,
+    /// Whether it may be made where no price can be had.
+    pub unknown_ok: bool,
+}
+
 /// An amount of money with four decimals: a volume costs less than a cent an hour.
 pub fn amount(value: f64) -> String {
     format!("{value:.4}")

@@ -20,7 +20,7 @@ use crate::model::event::Sink;
 use crate::model::fault::Fault;
 use crate::model::image::{CloudBase, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
 use crate::model::machine::{Caps, Hardware, Machine, Network, ProviderKind, Sighting};
-use crate::model::price::Quote;
+use crate::model::price::{Budget, Quote};
 use crate::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
 use crate::model::task::Command;
 
@@ -55,8 +55,8 @@ pub struct MachineRequest {
     pub expires_at: Timestamp,
     /// How long it lives without a sign of its driver.
     pub grace: Duration,
-    /// The most that it may cost until its expiry, in the currency of its price.
-    pub max_cost: Option<f64>,
+    /// The most that it may cost.
+    pub max_cost: Option<Budget>,
 }
 
 /// Told as soon as a planned resource exists: its kind and what the system calls it.
@@ -108,6 +108,12 @@ pub trait Provider: Send + Sync {
     async fn price(&self, machine: &Machine, sink: &dyn Sink) -> Option<Quote> {
         let _ = (machine, sink);
         None
+    }
+
+    /// Refuses hardware that there is not, or that cannot run our images; asked before anything is made or baked for it.
+    async fn vet(&self, hardware: &Hardware) -> Result<(), Fault> {
+        let _ = hardware;
+        Ok(())
     }
 
     /// Names everything that [`Provider::create`] may make for `request`, in the order of making.
@@ -178,6 +184,12 @@ pub trait Provider: Send + Sync {
 
     /// Machines that are live, whoever made them, where a provider can tell; for people, and for no decision.
     async fn survey(&self) -> Result<Vec<Sighting>, Fault> {
+        Ok(Vec::new())
+    }
+
+    /// Tells machines to end whose expiry has passed by the provider's own clock and that are there all the same, whoever made
+    /// them; gives each, with why where it was refused. For machines that keep their own time, and may be kept from it.
+    async fn end_expired(&self) -> Result<Vec<(Sighting, Option<String>)>, Fault> {
         Ok(Vec::new())
     }
 

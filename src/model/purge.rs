@@ -3,6 +3,8 @@
 //! What is ours is decided by the [`Account`], by names and tags; what of that is meant is decided by [`Filter`]. The
 //! order of removal is in `flow::purge`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -21,27 +23,59 @@ pub struct Item {
     pub name: Option<String>,
     /// Who made it, as its tag says.
     pub owner: Option<String>,
+    /// Why it is taken for ours, for people.
+    pub why: String,
     /// When it was made, where the system tells.
     pub created_at: Option<Timestamp>,
     /// Its state in the system's words; empty where there is only one.
     pub state: String,
 }
 
+/// Whose things are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// This person's.
+    One(String),
+    /// Everybody's who is named as an owner.
+    All,
+}
+
 /// Which items are meant.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// Only what this person made.
-    pub owner: Option<String>,
+    /// Whose.
+    pub whose: Whose,
+    /// Whether what names no owner is meant as well: it has only a name like ours, or a tag of the tool before this one.
+    pub untagged: bool,
     /// Only what was made before this time.
     pub before: Option<Timestamp>,
 }
 
+/// What a filter says of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// It is meant.
+    Meant,
+    /// It is of a person who is not.
+    Anothers,
+    /// It names no owner, and such things were not asked for.
+    Nobodys,
+    /// It is too young, or does not tell its age.
+    Young,
+}
+
 impl Filter {
-    /// Whether `item` is meant. What does not tell its maker or its age is not meant by a filter on that.
-    pub fn means(&self, item: &Item) -> bool {
-        let owned = self.owner.is_none() || self.owner == item.owner;
+    /// Whether `item` is meant, and else why not. What does not tell its age is not meant by a filter on that.
+    pub fn judge(&self, item: &Item) -> Judgement {
         let old = self.before.is_none_or(|before| item.created_at.is_some_and(|made| made < before));
-        owned && old
+        match (&item.owner, &self.whose) {
+            _ if !old => Judgement::Young,
+            (None, _) if self.untagged => Judgement::Meant,
+            (None, _) => Judgement::Nobodys,
+            (Some(_), Whose::All) => Judgement::Meant,
+            (Some(owner), Whose::One(wanted)) if owner == wanted => Judgement::Meant,
+            (Some(_), Whose::One(_)) => Judgement::Anothers,
+        }
     }
 }
 
@@ -75,6 +109,19 @@ pub trait Account: Send + Sync {
     /// Everything of ours of one kind that is there or still going away.
     async fn find(&self, kind: ResourceKind) -> Result<Vec<Item>, Fault>;
 
+    /// Which of the items of one kind machines use, and by which machine in words, wherever in the account it is and whoever
+    /// made it; `ending` are the ids of machines that do not count. Asked for what could be taken from under a machine that
+    /// lives: where the system itself refuses that, the answer may be empty.
+    async fn users(
+        &self,
+        kind: ResourceKind,
+        ids: &[String],
+        ending: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, String>, Fault> {
+        let _ = (kind, ids, ending);
+        Ok(BTreeMap::new())
+    }
+
     /// How many items [`Account::remove`] takes at once at most.
     fn batch(&self, kind: ResourceKind) -> usize;
 
@@ -90,23 +137,43 @@ pub trait Account: Send + Sync {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_filter_means_only_what_it_knows() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let item = |owner: Option<&str>, made: Option<i64>| Item {
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn item(owner: Option<&str>, made: Option<i64>) -> Item {
+        Item {
             id: "i-1".into(),
             kind: ResourceKind::Instance,
             name: None,
             owner: owner.map(str::to_owned),
+            why: String::new(),
             created_at: made.map(at),
             state: String::new(),
-        };
-        assert!(Filter::default().means(&item(None, None)));
-        let mine = Filter { owner: Some("me@here".into()), before: None };
-        assert!(mine.means(&item(Some("me@here"), None)));
-        assert!(!mine.means(&item(Some("me@there"), None)) && !mine.means(&item(None, None)));
-        let old = Filter { owner: None, before: Some(at(100)) };
-        assert!(old.means(&item(None, Some(99))));
-        assert!(!old.means(&item(None, Some(100))) && !old.means(&item(None, None)));
+        }
+    }
+
+    #[test]
+    fn only_what_names_the_person_is_meant() {
+        let mine = Filter { whose: Whose::One("me@here".into()), untagged: false, before: None };
+        assert_eq!(mine.judge(&item(Some("me@here"), None)), Judgement::Meant);
+        assert_eq!(mine.judge(&item(Some("me@there"), None)), Judgement::Anothers);
+        assert_eq!(mine.judge(&item(None, None)), Judgement::Nobodys);
+        let all = Filter { whose: Whose::All, ..mine.clone() };
+        assert_eq!(all.judge(&item(Some("me@there"), None)), Judgement::Meant);
+        assert_eq!(all.judge(&item(None, None)), Judgement::Nobodys, "everybody is not nobody");
+        let untagged = Filter { untagged: true, ..mine };
+        assert_eq!(untagged.judge(&item(None, None)), Judgement::Meant);
+        assert_eq!(untagged.judge(&item(Some("me@there"), None)), Judgement::Anothers);
+    }
+
+    #[test]
+    fn what_does_not_tell_its_age_is_not_old() {
+        let old = Filter { whose: Whose::All, untagged: true, before: Some(at(100)) };
+        assert_eq!(old.judge(&item(Some("me"), Some(99))), Judgement::Meant);
+        for made in [Some(100), None] {
+            assert_eq!(old.judge(&item(Some("me"), made)), Judgement::Young);
+            assert_eq!(old.judge(&item(None, made)), Judgement::Young);
+        }
     }
 }

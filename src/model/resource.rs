@@ -191,4 +191,10 @@ pub struct Observed {
     pub name: String,
     /// What the system calls it.
     pub locator: String,
+    /// When it ends by itself, as the system tells; none where it does not, or where it ends with its driver in any case.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// Whether it says that another computer made it, with a copy of this state directory.
+    #[serde(default)]
+    pub elsewhere: bool,
 }

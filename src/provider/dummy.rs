@@ -123,6 +123,8 @@ impl Dummy {
                 machine: plan.machine.clone(),
                 name: plan.name.clone(),
                 locator: locator.clone(),
+                expires_at: None,
+                elsewhere: false,
             };
             self.inner().present.insert((plan.machine.clone(), plan.kind.name()), observed);
             confirm(plan.kind, &locator)?;

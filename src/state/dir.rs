@@ -2,10 +2,13 @@
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use sha2::{Digest, Sha256};
 
 use crate::base::id::{ResourceId, RunId};
 use crate::model::fault::Fault;
@@ -136,9 +139,17 @@ impl StateDir {
         keys::load_or_create(&folder, make, matches)
     }
 
-    /// A random name for this directory, made on first use: what is made elsewhere carries it, so that two directories of
-    /// one person do not take each other's machines for lost.
+    /// The name of this directory on this computer, `RANDOM.PLACE`: what is made elsewhere carries it, so that two directories
+    /// of one person do not take each other's machines for lost.
+    ///
+    /// The first part is made on first use and kept in the file `id`, which a copy of the directory has as well; the second is
+    /// told from the computer and the path, which a copy has not. Whoever finds it compares
+    /// the first parts.
     pub fn id(&self) -> Result<String, Fault> {
+        Ok(format!("{}.{}", self.random_id()?, self.place()))
+    }
+
+    fn random_id(&self) -> Result<String, Fault> {
         let path = self.root.join("id");
         let _setup = Lock::acquire(&self.root.join(".lock"), LOCK_LIMIT)?;
         match std::fs::read_to_string(&path) {
@@ -150,6 +161,16 @@ impl StateDir {
         let id = ResourceId::random().to_string().to_lowercase();
         file::write_atomic(&path, format!("{id}\n").as_bytes())?;
         Ok(id)
+    }
+
+    /// Where the directory is, in twelve digits: on which computer, under which name, at which path. It decides nothing by
+    /// itself, for any of the three may change under a directory.
+    fn place(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(std::fs::read("/etc/machine-id").unwrap_or_default());
+        hash.update(rustix::system::uname().nodename().to_bytes_with_nul());
+        hash.update(self.root.as_os_str().as_bytes());
+        hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Whether [`StateDir::id`] was ever asked for.
@@ -255,6 +276,22 @@ mod tests {
         }
         assert_eq!(std::fs::read_to_string(state.root().join("layout")).unwrap(), "1\n");
         StateDir::open(state.root()).unwrap();
+    }
+
+    #[test]
+    fn a_copy_has_the_id_of_its_original_and_a_place_of_its_own() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&home.path().join("state")).unwrap();
+        let id = state.id().unwrap();
+        assert_eq!(state.id().unwrap(), id);
+        let copy = StateDir::open(&home.path().join("copy")).unwrap();
+        std::fs::copy(state.root().join("id"), copy.root().join("id")).unwrap();
+        let of_copy = copy.id().unwrap();
+        let random = |id: &str| id.split_once('.').unwrap().0.to_owned();
+        assert!(of_copy != id && random(&of_copy) == random(&id), "{id} {of_copy}");
+        // What an older build wrote is read as it is.
+        std::fs::write(copy.root().join("id"), "01jdxyz\n").unwrap();
+        assert!(copy.id().unwrap().starts_with("01jdxyz."));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use automation::provider::ec2::policy;
+use automation::provider::ec2::policy::{self, Scope};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -66,13 +66,25 @@ impl World {
     fn strictly(&self, command: &str, arguments: &[&str]) -> Done {
         let done = self.start_strictly(command, arguments).end_within(BAKE_LIMIT);
         assert_eq!(self.aws.control.violations(), Vec::<String>::new(), "`iam-policy {command}` lacks them");
+        self.assert_allowed(command);
         done
+    }
+
+    /// What the last command called is allowed by its policy, also by the one that is bound to whoever runs it.
+    fn assert_allowed(&self, command: &str) {
+        let (history, calls) = (self.aws.control.history(), self.aws.control.calls());
+        for owner in [None, Some(super::purge::me("root"))] {
+            let policy = policy::document(&[command], &Scope { owner, untagged: false });
+            let refused = super::decision::refused(&policy, &history, &calls);
+            assert!(refused.is_empty(), "`iam-policy {command}` lacks {refused:#?}");
+        }
     }
 
     /// Nothing of a machine is there, by journal and by account.
     pub fn assert_clean(&self) {
         self.strictly("audit", &[]).expect(0);
-        let listed = self.strictly("terminate-ec2-instances", &["--dry-run", "--json"]).expect(0).json();
+        let everybody = ["--all-owners", "--untagged", "--dry-run", "--json"];
+        let listed = self.strictly("terminate-ec2-instances", &everybody).expect(0).json();
         assert_eq!(listed, serde_json::json!([]));
     }
 }
@@ -117,7 +129,7 @@ fn the_main_job_runs_on_an_image_that_was_baked_in_the_account() {
     super::lines::end_under_a_run(&world);
     super::lines::boot_under_a_run(&world);
     super::lines::break_under_a_run(&world);
-    let purged = world.strictly("purge-ec2-resources", &["--json"]).expect(0).json();
+    let purged = world.strictly("purge-ec2-resources", &["--json", "--yes"]).expect(0).json();
     assert!(purged.as_array().unwrap().iter().all(|item| item["fate"] == "gone"), "{purged}");
     let left = world.strictly("purge-ec2-resources", &["--dry-run", "--json"]).expect(0).json();
     assert_eq!(left, serde_json::json!([]));
@@ -187,7 +199,8 @@ fn a_step_that_fails_can_leave_its_machine_for_a_look_and_not_longer() {
     let mut place = small();
     place.define(&[("wrong", "echo this is why >&2; exit 7\n")]);
     let Some(world) = World::with_machines(place) else { return };
-    world.tool(&["bootstrap-linux-dev", "--distros", "debian12"]).expect(3).tells(&["this is why"]);
+    let told = ["this is why", "the next try begins with the first"];
+    world.tool(&["bootstrap-linux-dev", "--distros", "debian12"]).expect(3).tells(&told);
     world.assert_clean();
     let kept = world.tool(&["bootstrap-linux-dev", "--distros", "debian12", "--keep-failed"]);
     assert!(kept.stderr.contains("kept until"), "{}", kept.stderr);
@@ -202,7 +215,18 @@ fn a_step_that_fails_can_leave_its_machine_for_a_look_and_not_longer() {
 #[test]
 fn commands_reach_a_machine_without_ssh() {
     let Some(world) = World::with_machines(small()) else { return };
-    let id = world.tool(&["--connect", "ssm", "machine", "up"]).expect(0).text().trim().to_owned();
+    world.tool(&["bootstrap-linux-dev", "--distros", "debian12"]).expect(0);
+    world.tool(&["purge-ec2-resources", "--dry-run"]).expect(0);
+    world.aws.control.clear_log();
+    let id = world.strictly("machine", &["--connect", "ssm", "up"]).expect(0).text().trim().to_owned();
+    let calls = world.aws.control.calls();
+    let launch = &calls.iter().find(|logged| logged.name == "ec2:RunInstances").unwrap().call;
+    let data = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, launch.param("UserData")).unwrap();
+    let data = String::from_utf8(data).unwrap().split_once("\n__DATA__\n").unwrap().1.to_owned();
+    assert!(launch.param("KeyName").is_empty() && !data.contains("key"), "{data}");
+    for call in ["ec2:ImportKeyPair", "ec2:AuthorizeSecurityGroupIngress"] {
+        assert_eq!(world.aws.control.count(call), 0, "no port is open and no key is needed");
+    }
     let done = world.tool(&["machine", "exec", &id, "--", "seq", "1", "20000"]).expect(0);
     let expected: String = (1..=20_000).map(|n| format!("{n}\n")).collect();
     assert_eq!(done.text(), expected, "far more than Run Command's 24,000 characters");
@@ -244,14 +268,110 @@ fn the_doctor_says_whether_an_account_can_be_used() {
 }
 
 #[test]
-fn a_list_goes_on_where_an_account_does_not_answer() {
+fn a_list_goes_on_where_an_account_does_not_answer_that_was_not_asked_for() {
     let world = World::interface(small());
+    world.tool(&["machine", "list"]).expect(0);
     world.aws.control.set(|conditions| conditions.expired = true);
-    let done = world.tool(&["machine", "list", "--json"]).expect(0);
+    let unasked = || {
+        let mut command = world.place.command(&["machine", "list", "--json"]);
+        command.envs(world.aws.environment());
+        Running::start(command).end()
+    };
+    let done = unasked().expect(0);
     assert_eq!(done.json(), serde_json::json!([]));
     let done = done.tells(&["`ec2` was not looked at", "expired"]);
     assert_eq!(done.stderr.matches("was not looked at").count(), 1, "{}", done.stderr);
-    world.tool(&["audit"]).expect(3);
+    // An empty list would pass for an answer of the provider that was named.
+    for listing in [&["machine", "list", "--json"][..], &["image", "list", "--json"], &["audit", "--json"]] {
+        let done = world.tool(listing).expect(3);
+        assert_eq!(done.text(), "", "{listing:?}");
+        done.tells(&["expired", "aws sso login"]);
+    }
+}
+
+#[test]
+fn what_is_wrong_at_the_door_is_named_at_once() {
+    let world = World::interface(small());
+    std::fs::create_dir(world.place.home.join(".aws")).unwrap();
+    std::fs::write(world.place.home.join(".aws/config"), "[profile work]\nregion = us-west-2\n").unwrap();
+    let with = |arguments: &[&str], variables: &[(&str, &str)]| {
+        world.aws.control.clear_log();
+        let mut command = world.place.command(&[&["--provider", "ec2"], arguments].concat());
+        command.envs(world.aws.environment()).envs(variables.iter().copied());
+        Running::start(command).end()
+    };
+    let commands: [&[&str]; 4] = [
+        &["machine", "list"],
+        &["audit"],
+        &["terminate-ec2-instances", "--dry-run"],
+        &["purge-ec2-resources", "--dry-run"],
+    ];
+    // Nobody listens on port 1, and nobody answers at an address of a network for examples.
+    let troubles: [(&[(&str, &str)], &[&str]); 4] = [
+        (&[("AWS_PROFILE", "wrok")], &["there is no AWS profile `wrok`", "Did you mean `work`?"]),
+        (&[("AUTOMATION_AWS_REGION", "us-west-9")], &["AWS has no region `us-west-9`", "Did you mean `us-west-"]),
+        (&[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")], &["cannot be reached", "online"]),
+        (&[("AWS_ENDPOINT_URL", "http://192.0.2.1:80")], &["cannot be reached", "online"]),
+    ];
+    for command in commands {
+        for (variables, words) in troubles {
+            let done = with(command, variables).expect(3);
+            assert!(done.took < Duration::from_secs(10), "{command:?} {variables:?}: {:?}", done.took);
+            assert!(!done.stderr.contains("dispatch failure") && !done.stderr.contains("xml"), "{}", done.stderr);
+            done.tells(words);
+        }
+    }
+}
+
+#[test]
+fn hardware_that_there_is_not_and_a_price_that_is_not_known_are_refused_before_a_bake() {
+    let world = World::interface(Place::new());
+    for command in [&["machine", "up"][..], &["run-tests-linux", "test-add.t"], &["bootstrap-linux-dev"]] {
+        let done = world.tool(&[command, &["--instance-type", "c5.banana"]].concat()).expect(3);
+        done.tells(&["there is no instance type `c5.banana` in `us-west-2`"]);
+        assert_eq!((world.aws.control.count("ec2:RunInstances"), world.aws.control.count("ec2:ImportKeyPair")), (0, 0));
+    }
+    world.tool(&["machine", "up", "--instance-type", "m6g.large"]).expect(3).tells(&["`arm64`", "`x86_64`"]);
+    world.aws.control.set(|conditions| conditions.prices = false);
+    for command in [&["machine", "up"][..], &["run-tests-linux", "test-add.t"], &["bootstrap-linux-dev"]] {
+        let done = world.tool(&[command, &["--max-cost", "100"]].concat()).expect(3);
+        done.tells(&["no price can be had", "--unknown-cost-ok"]);
+        assert_eq!(world.aws.control.count("ec2:RunInstances"), 0);
+    }
+    world.tool(&["machine", "up", "--unknown-cost-ok"]).expect(2);
+}
+
+#[test]
+fn whoever_lists_machines_ends_what_has_expired_and_no_other() {
+    let world = World::interface(Place::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = runtime.block_on(async { aws_sdk_ec2::Client::new(&crate::support::aws::sdk(&world.aws).await) });
+    let instance = |expires: &str, marks: &[(&str, &str)]| {
+        let machine = automation::base::id::MachineId::random();
+        let of_machine = [("Name", machine.as_str()), ("hg:machine", machine.as_str()), ("hg:expires", expires)];
+        let tags = [&of_machine[..], marks].concat();
+        let tags = super::purge::marked(aws_sdk_ec2::types::ResourceType::Instance, &tags);
+        let run = client.run_instances().image_id(super::DEBIAN).min_count(1).max_count(1);
+        let made = runtime.block_on(run.set_tag_specifications(tags).send()).unwrap();
+        made.instances()[0].instance_id().unwrap().to_owned()
+    };
+    let theirs = [("hg:owner", "bob@there"), ("hg:run", "20261120-110000-aaaaaa"), ("hg:state", "x.y")];
+    let (over, ahead) = ("2026-01-01T00:00:00Z", "2999-01-01T00:00:00Z");
+    let live = || {
+        let found = runtime.block_on(client.describe_instances().send()).unwrap();
+        let instances = found.reservations().iter().flat_map(|reservation| reservation.instances());
+        let live = instances.filter(|it| it.state().unwrap().name().unwrap().as_str() == "running");
+        live.map(|it| it.instance_id().unwrap().to_owned()).collect::<std::collections::BTreeSet<_>>()
+    };
+    for command in [&["machine", "list"][..], &["audit"]] {
+        let expired = instance(over, &theirs);
+        let others = [instance(ahead, &theirs), instance(over, &theirs[..2]), instance(over, &[])];
+        std::thread::sleep(Duration::from_millis(400));
+        let done = world.tool(command);
+        done.tells(&["of bob@there to end: it has expired at 2026-01-01"]);
+        let left = live();
+        assert!(!left.contains(&expired) && others.iter().all(|other| left.contains(other)), "{left:?}");
+    }
 }
 
 #[test]

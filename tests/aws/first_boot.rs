@@ -123,3 +123,40 @@ async fn a_machine_ends_itself_when_nobody_renews_its_lease() {
     assert!(user.release(&again).await.iter().all(|fate| *fate == Fate::Gone));
     end(account);
 }
+
+#[tokio::test]
+async fn a_watcher_that_is_killed_comes_back_and_the_machine_ends_all_the_same() {
+    if !tool::is_root() {
+        return tool::skip("port 22 is root's");
+    }
+    images::small();
+    let account = Account::of(with_machines).await;
+    let user = account.user("me@here", "").await;
+    let (_, machine, rows, connection) = settled(&user, Duration::from_secs(3600)).await;
+    let watcher = "pgrep -f '^sh /var/lib/hg-automation/'";
+    let until_back = format!("i=0; until {watcher}; do i=$((i + 1)); [ $i -lt 100 ] || exit 1; sleep 0.1; done");
+    let parent = format!("cut -d' ' -f4 /proc/$({watcher})/stat");
+    for kill in [
+        "pkill -9 -f '^sh /var/lib/hg-automation/'",
+        "pkill -9 -f hg-automation/",
+        "pkill -9 -f watch",
+        // Its keeper, which nothing of its command line tells. The watcher brings it back and gives way to the new one's.
+        &format!("kill -9 $({parent}); sleep 4"),
+    ] {
+        let before = output(connection.as_ref(), &until_back).await;
+        // By a file: a shell that has the words in its own command line would kill itself.
+        let script = Command::new("sh").args(["-c", "cat >/tmp/kill; exec sh /tmp/kill"]).stdin(kill.as_bytes());
+        collect(connection.as_ref(), &script, SMALL).await.unwrap();
+        let after = output(connection.as_ref(), &until_back).await;
+        assert_ne!(before, after, "`{kill}` killed nothing");
+    }
+    let renew = user.provider.lease_command(&machine, Timestamp::now() + Duration::from_secs(1)).unwrap();
+    run(connection.as_ref(), &renew).await;
+    let deadline = Instant::now() + LIMIT;
+    while account.instances().await[0].state().unwrap().name().unwrap().as_str() != "terminated" {
+        assert!(Instant::now() < deadline, "{:?}", user.provider.console(&machine.id).await);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(user.release(&rows).await.iter().all(|fate| *fate == Fate::Gone));
+    end(account);
+}

@@ -12,7 +12,7 @@ use automation::model::machine::ProviderKind;
 use automation::model::provider::{ImageStore, Ledger, Made};
 use automation::model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
 use automation::provider::ec2::clients::Clients;
-use automation::provider::ec2::images::{Ec2Images, fate};
+use automation::provider::ec2::images::{Ec2Images, Reader, Trust, fate};
 use automation::provider::ec2::tags;
 use aws_sdk_ec2::types::{InstanceType, ResourceType, Tag};
 use jiff::Timestamp;
@@ -60,7 +60,12 @@ impl Scene {
 
     /// The store of a process of its own.
     fn store(&self, owner: &str) -> Ec2Images {
-        Ec2Images::new(Arc::clone(&self.clients), REGION, owner, "state-1")
+        self.trusting(owner, Trust::All)
+    }
+
+    fn trusting(&self, owner: &str, trust: Trust) -> Ec2Images {
+        let reader = Reader { owner: owner.to_owned(), trust };
+        Ec2Images::new(Arc::clone(&self.clients), REGION, reader, "state-1")
     }
 
     /// A machine on which all steps have run; gives its id and that of its instance.
@@ -166,6 +171,29 @@ async fn a_bake_is_written_down_tagged_and_found_by_everybody() {
     assert_eq!(listed, [bob.finish(&plan, Timestamp::now()).await.unwrap()]);
     assert_eq!((listed[0].name.as_str(), listed[0].owner.as_deref()), (plan.name.as_str(), Some(ANN)));
     assert_eq!(listed[0].layers[0].seconds, 7);
+}
+
+#[tokio::test]
+async fn who_trusts_nobody_bakes_an_image_of_a_name_of_its_own() {
+    let scene = Scene::new().await;
+    let (plan, layers) = (plan(), plan().layers.len());
+    scene.bake(&scene.store(ANN), &plan).await.0.unwrap();
+    let bob = scene.trusting(BOB, Trust::Own);
+    assert_eq!(bob.present(&plan).await.unwrap(), 1, "what Ann baked is root on Bob's machines");
+    assert_eq!(scene.trusting(BOB, Trust::These(vec![ANN.to_owned()])).present(&plan).await.unwrap(), layers);
+    let (done, book) = scene.bake(&bob, &plan).await;
+    done.unwrap();
+    assert_eq!(bob.present(&plan).await.unwrap(), layers);
+    assert_eq!(
+        scene.trusting(BOB, Trust::Own).finish(&plan, Timestamp::now()).await.unwrap().owner.as_deref(),
+        Some(BOB)
+    );
+    let usual = format!("hg-linux-dev-debian12-{}", plan.fingerprint().short());
+    let mut names: Vec<String> = scene.images().await.iter().map(|image| image.name().unwrap().to_owned()).collect();
+    names.sort();
+    assert_eq!(names, [usual.clone(), format!("{usual}-bob-example")]);
+    let rows = book.0.into_inner().unwrap();
+    assert!(rows.len() == 4 && rows.iter().all(|(_, locator)| locator.is_some()), "{rows:?}");
 }
 
 #[tokio::test]
@@ -312,9 +340,12 @@ async fn a_row_that_a_crash_left_open_is_kept_when_its_image_is_there_and_gone_w
     assert_eq!(fate(&scene.clients, &image).await.unwrap(), Fate::Kept(id), "pending is as good as made");
     let snapshot = scene.snapshots().await[0].snapshot_id().unwrap().to_owned();
     let part = row(ResourceKind::Snapshot, format!("{name}-0"), Some(&snapshot));
-    assert_eq!(fate(&scene.clients, &part).await.unwrap(), Fate::Kept(snapshot));
+    assert_eq!(fate(&scene.clients, &part).await.unwrap(), Fate::Kept(snapshot.clone()));
+    let untold = row(ResourceKind::Snapshot, format!("{name}-0"), None);
+    assert_eq!(fate(&scene.clients, &untold).await.unwrap(), Fate::Kept(snapshot), "its id was never told");
     scene.store(ANN).remove_image(&fingerprint, false).await.unwrap();
     assert_eq!(fate(&scene.clients, &image).await.unwrap(), Fate::Gone);
+    assert_eq!(fate(&scene.clients, &untold).await.unwrap(), Fate::Gone);
     assert_eq!(fate(&scene.clients, &part).await.unwrap(), Fate::Gone);
 }
 

@@ -117,6 +117,7 @@ impl Account {
             }),
             ingress,
             address_url: format!("{}/checkip", self.aws.endpoint()),
+            trust: automation::provider::ec2::images::Trust::Own,
             cache: self.folder.path().join("prices.json"),
         };
         let provider = Ec2Provider::open(config).await.unwrap();
@@ -241,12 +242,12 @@ async fn an_empty_account_is_made_ready_and_the_next_run_changes_nothing() {
     let account = Account::new().await;
     let user = account.user("me@here", "").await;
     user.provision(&user.request()).await.unwrap();
-    let wanted = ["instance_profile", "key_pair", "role", "security_group", "security_group"];
+    let wanted = ["key_pair", "security_group"];
     assert_eq!(user.book.made(), wanted);
     assert_eq!(user.book.kept.lock().unwrap().len(), wanted.len());
-    for group in ["hg-linux-dev-1", "hg-windows-dev-1"] {
-        assert_eq!(account.let_in(group).await, ["127.0.0.1/32"]);
-    }
+    assert_eq!(account.let_in("hg-linux-dev-1").await, ["127.0.0.1/32"]);
+    let groups = account.client.describe_security_groups().send().await.unwrap();
+    assert_eq!(groups.security_groups().len(), 2, "what nothing uses is not made; the other is the network's own");
     assert_eq!(account.key_names().await, ["hg-automation"]);
 
     // Another process of the same user.
@@ -274,9 +275,15 @@ async fn an_empty_account_is_made_ready_and_the_next_run_changes_nothing() {
 async fn what_was_cut_off_half_way_is_mended_by_the_next_run() {
     let account = Account::new().await;
     let first = account.user("me@here", "192.0.2.1/32").await;
-    for action in ["ec2:AuthorizeSecurityGroupIngress", "iam:AttachRolePolicy", "iam:AddRoleToInstanceProfile"] {
+    for action in ["ec2:AuthorizeSecurityGroupIngress", "iam:PutRolePolicy", "iam:AddRoleToInstanceProfile"] {
         account.aws.control.deny(action);
     }
+    let managed = |user: &User| {
+        let mut request = user.request();
+        request.hardware.managed = true;
+        request
+    };
+    first.provision(&managed(&first)).await.unwrap_err();
     let fault = first.provision(&first.request()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Outside, "{fault:?}");
     assert!(fault.hint.unwrap().contains("automation iam-policy"));
@@ -285,10 +292,14 @@ async fn what_was_cut_off_half_way_is_mended_by_the_next_run() {
     let identity = account.folder.path().join("identity-me@here");
     let second = account.user_with_key("me@here", "192.0.2.1/32", &identity, &first.public_key).await;
     second.provision(&second.request()).await.unwrap();
+    second.provision(&managed(&second)).await.unwrap();
     assert_eq!(account.let_in("hg-linux-dev-1").await, ["192.0.2.1/32"]);
     let iam = aws_sdk_iam::Client::new(&sdk(&account.aws).await);
-    let policies = iam.list_attached_role_policies().role_name("hg-ephemeral-ec2-role-1").send().await.unwrap();
-    assert_eq!(policies.attached_policies().len(), 1);
+    let policies = || iam.list_role_policies().role_name("hg-ephemeral-ec2-role-1").send();
+    assert_eq!(policies().await.unwrap().policy_names(), ["hg-automation-run-command"]);
+    let role = iam.get_role().role_name("hg-ephemeral-ec2-role-1").send().await.unwrap().role.unwrap();
+    let boundary = role.permissions_boundary().unwrap().permissions_boundary_arn().unwrap();
+    assert_eq!(boundary, "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore");
     let profile = iam.get_instance_profile().instance_profile_name("hg-ephemeral-ec2-1").send().await.unwrap();
     assert_eq!(profile.instance_profile().unwrap().roles()[0].role_name(), "hg-ephemeral-ec2-role-1");
 
@@ -296,13 +307,17 @@ async fn what_was_cut_off_half_way_is_mended_by_the_next_run() {
     let group = account.rules("hg-linux-dev-1").await;
     let call = account.client.revoke_security_group_ingress().group_id(group[0].group_id().unwrap());
     call.security_group_rule_ids(group[0].security_group_rule_id().unwrap()).send().await.unwrap();
-    let arn = policies.attached_policies()[0].policy_arn().unwrap();
-    iam.detach_role_policy().role_name("hg-ephemeral-ec2-role-1").policy_arn(arn).send().await.unwrap();
+    let (role, own) = ("hg-ephemeral-ec2-role-1", "hg-automation-run-command");
+    iam.delete_role_policy().role_name(role).policy_name(own).send().await.unwrap();
+    // An earlier build let machines read what the account keeps secret.
+    iam.attach_role_policy().role_name(role).policy_arn(boundary).send().await.unwrap();
     let third = account.user_with_key("me@here", "192.0.2.1/32", &identity, &first.public_key).await;
     third.provision(&third.request()).await.unwrap();
+    third.provision(&managed(&third)).await.unwrap();
     assert_eq!(account.let_in("hg-linux-dev-1").await, ["192.0.2.1/32"]);
-    let policies = iam.list_attached_role_policies().role_name("hg-ephemeral-ec2-role-1").send().await.unwrap();
-    assert_eq!(policies.attached_policies().len(), 1);
+    assert_eq!(policies().await.unwrap().policy_names(), [own]);
+    let attached = iam.list_attached_role_policies().role_name(role).send().await.unwrap();
+    assert!(attached.attached_policies().is_empty());
 }
 
 #[tokio::test]
@@ -312,17 +327,21 @@ async fn what_was_just_made_and_is_not_known_everywhere_yet_is_outlasted() {
     for (name, code) in [
         ("ec2:DescribeSecurityGroupRules", "InvalidGroup.NotFound"),
         ("ec2:AuthorizeSecurityGroupIngress", "InvalidGroup.NotFound"),
-        ("iam:AttachRolePolicy", "NoSuchEntity"),
+        ("iam:PutRolePolicy", "NoSuchEntity"),
         ("iam:AddRoleToInstanceProfile", "ConcurrentModification"),
     ] {
         account.aws.control.fail(name, code, "it is not known here yet", 1);
     }
     user.provision(&user.request()).await.unwrap();
+    let mut managed = user.request();
+    managed.hardware.managed = true;
+    user.provision(&managed).await.unwrap();
     assert_eq!(account.let_in("hg-linux-dev-1").await, ["192.0.2.1/32"]);
+    assert_eq!(account.let_in("hg-managed-1").await, Vec::<String>::new());
     let iam = aws_sdk_iam::Client::new(&sdk(&account.aws).await);
     let profile = iam.get_instance_profile().instance_profile_name("hg-ephemeral-ec2-1").send().await.unwrap();
     assert_eq!(profile.instance_profile().unwrap().roles()[0].role_name(), "hg-ephemeral-ec2-role-1");
-    assert_eq!(account.aws.control.count("iam:AttachRolePolicy"), 2);
+    assert_eq!(account.aws.control.count("iam:PutRolePolicy"), 2);
 }
 
 #[tokio::test]

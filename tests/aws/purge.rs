@@ -57,8 +57,13 @@ impl World {
     pub fn tool(&self, arguments: &[&str]) -> Done {
         self.aws.control.clear_log();
         let mut command = self.place.command(arguments);
-        command.envs(self.aws.environment());
+        command.envs(self.aws.environment()).env("LOGNAME", "me");
         Running::start(command).end()
+    }
+
+    /// Runs an emptying verb on everything.
+    pub fn empty(&self, arguments: &[&str]) -> Done {
+        self.tool(&[arguments, &EVERYTHING].concat())
     }
 
     /// What a `--json` listing of the tool says of an id: its fate.
@@ -140,6 +145,14 @@ impl World {
     }
 }
 
+/// What the tool takes `user` of this computer for.
+pub fn me(user: &str) -> String {
+    format!("{user}@{}", rustix::system::uname().nodename().to_str().unwrap())
+}
+
+/// What empties the account of all that can be taken for ours, whoever made it.
+pub const EVERYTHING: [&str; 3] = ["--all-owners", "--untagged", "--yes"];
+
 const MINE: Marks<'static> = &[("hg:owner", "me@here")];
 const YOURS: Marks<'static> = &[("hg:owner", "you@there")];
 
@@ -174,9 +187,9 @@ async fn everything_of_ours_goes_and_nothing_else() {
     world.role("hg-ephemeral-ec2-role-1", "hg-ephemeral-ec2-1", Some("me@here")).await;
     world.role("hgweb", "hgweb", None).await;
 
-    let planned = world.tool(&["purge-ec2-resources", "--dry-run", "--json"]).expect(0).json();
+    let planned = world.empty(&["purge-ec2-resources", "--dry-run", "--json"]).expect(0).json();
     assert_eq!(world.changes(), Vec::<String>::new(), "a dry run only reads");
-    let done = world.tool(&["purge-ec2-resources", "--json"]).expect(0);
+    let done = world.empty(&["purge-ec2-resources", "--json"]).expect(0);
     let listing = done.json();
     for id in [&*named[0], &named[1], &tagged[0], bid_id, &own, &own_snapshots[0], &orphan, &volume, &first, &second] {
         assert_eq!(World::fate(&planned, id), "would be removed", "{id} in {planned:#}");
@@ -198,7 +211,7 @@ async fn everything_of_ours_goes_and_nothing_else() {
     assert!(!world.changes().iter().any(|name| name.contains("Create") || name.contains("Import")), "nothing is made");
     assert!(!world.place.state.join("keys/keypair-automation").exists(), "no key pair is made for it");
     // A second time there is nothing to do.
-    assert_eq!(world.tool(&["purge-ec2-resources", "--json"]).expect(0).json(), serde_json::json!([]));
+    assert_eq!(world.empty(&["purge-ec2-resources", "--json"]).expect(0).json(), serde_json::json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,7 +222,7 @@ async fn what_uses_another_thing_goes_first() {
     world.image(&instance, "hg-image", &[]).await;
     world.group("hg-linux-dev-1", &[]).await;
     world.role("hg-ephemeral-ec2-role-1", "hg-ephemeral-ec2-1", None).await;
-    world.tool(&["purge-ec2-resources"]).expect(0);
+    world.empty(&["purge-ec2-resources"]).expect(0);
     let changes = world.changes();
     let at = |name: &str| changes.iter().position(|call| call == name).unwrap_or_else(|| panic!("{name}: {changes:?}"));
     assert!(at("ec2:TerminateInstances") < at("ec2:DeregisterImage"));
@@ -226,16 +239,117 @@ async fn owner_and_age_narrow_it() {
     let world = World::new(folder.path()).await;
     let (mine, yours) = (world.instances(1, MINE).await, world.instances(1, YOURS).await);
     world.role("hg-role-of-yours", "hg-profile-of-yours", Some("you@there")).await;
-    let young = world.tool(&["terminate-ec2-instances", "--older-than", "1h", "--json"]).expect(0);
+    let young = world.empty(&["terminate-ec2-instances", "--older-than", "1h", "--json"]).expect(0);
     assert_eq!(young.json(), serde_json::json!([]));
-    let done = world.tool(&["purge-ec2-resources", "--owner", "me@here", "--json"]).expect(0).json();
+    let done = world.tool(&["purge-ec2-resources", "--owner", "me@here", "--json", "--yes"]).expect(0).json();
     assert_eq!((World::fate(&done, &mine[0]), World::fate(&done, &yours[0])), ("gone", "absent"));
     assert_eq!(World::fate(&done, "hg-role-of-yours"), "absent");
     let old = world.tool(&["terminate-ec2-instances", "--older-than", "0s"]);
     old.expect(2);
     std::thread::sleep(std::time::Duration::from_secs(2));
-    let done = world.tool(&["terminate-ec2-instances", "--older-than", "1s", "--json"]).expect(0).json();
+    let done = world.empty(&["terminate-ec2-instances", "--older-than", "1s", "--json"]).expect(0).json();
     assert_eq!(World::fate(&done, &yours[0]), "gone");
+    assert_eq!(world.live().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_default_only_what_names_the_caller_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path()).await;
+    let me = me("me");
+    let mine = world.instances(1, &[("hg:owner", &me), ("Name", "hg-0000000001")]).await.remove(0);
+    let others = world.instances(2, YOURS).await;
+    let named = world.instances(1, &[("Name", "hg-web-prod")]).await.remove(0);
+    let old = world.image(&mine, "hg-linux-dev-debian12", &[("HGIMAGEFINGERPRINT", "f")]).await;
+    for command in ["terminate-ec2-instances", "purge-ec2-resources"] {
+        world.tool(&[command]).expect(2).tells(&["--dry-run", "--yes"]);
+        assert_eq!(world.aws.control.count("*"), 0, "refused before anything is looked at");
+        world.tool(&[command, "--all-owners"]).expect(2);
+    }
+    let planned = world.tool(&["purge-ec2-resources", "--dry-run", "--json"]).expect(0);
+    let planned = planned.tells(&["2 things of 1 person (you@there)", "--all-owners"]).json();
+    let item = |id: &str| planned.as_array().unwrap().iter().find(|item| item["id"] == id).unwrap().clone();
+    assert_eq!(
+        (&item(&mine)["fate"], &item(&mine)["why"]),
+        (&Value::from("would be removed"), &Value::from(format!("its tag `hg:owner` is `{me}`")),)
+    );
+    for (id, why) in [(&named, "its name begins with `hg-`"), (&old, "it has the tag `HGIMAGEFINGERPRINT`")] {
+        assert_eq!(item(id)["fate"], "left alone", "{planned:#}");
+        assert!(item(id)["why"].as_str().unwrap().starts_with(why), "{planned:#}");
+        assert!(item(id)["reason"].as_str().unwrap().contains("--untagged"), "{planned:#}");
+    }
+    assert_eq!(World::fate(&planned, &others[0]), "absent");
+    let shown = world.tool(&["purge-ec2-resources", "--dry-run"]).expect(0).text();
+    assert!(shown.contains(&format!("its tag `hg:owner` is `{me}`")) && shown.contains("left alone"), "{shown}");
+    assert_eq!(world.live().await, 4);
+    let done = world.tool(&["purge-ec2-resources", "--yes", "--json"]).expect(0).json();
+    assert_eq!((World::fate(&done, &mine), World::fate(&done, &named)), ("gone", "left alone"));
+    assert_eq!(world.live().await, 3);
+    let done = world.tool(&["purge-ec2-resources", "--all-owners", "--yes", "--json"]).expect(0);
+    let done = done.tells(&["of 1 person (you@there)"]).json();
+    assert_eq!((World::fate(&done, &others[0]), World::fate(&done, &named)), ("gone", "left alone"));
+    assert_eq!(world.live().await, 1);
+    let done = world.tool(&["purge-ec2-resources", "--untagged", "--yes", "--json"]).expect(0).json();
+    assert_eq!((World::fate(&done, &old), World::fate(&done, &named)), ("gone", "gone"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_machine_of_anybody_uses_is_not_taken_from_under_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path()).await;
+    let (role, profile) = ("hg-ephemeral-ec2-role-1", "hg-ephemeral-ec2-1");
+    world.role(role, profile, Some("bob@there")).await;
+    let elsewhere = sdk(&world.aws).await.into_builder().region(aws_config::Region::new("eu-west-1")).build();
+    let with_profile = |ec2: aws_sdk_ec2::Client, owner: &'static str| async move {
+        let of = aws_sdk_ec2::types::IamInstanceProfileSpecification::builder().name(profile).build();
+        let run = ec2.run_instances().image_id(DEBIAN).min_count(1).max_count(1).iam_instance_profile(of);
+        let run = run.set_tag_specifications(marked(ResourceType::Instance, &[("hg:owner", owner)]));
+        run.send().await.unwrap().instances()[0].instance_id().unwrap().to_owned()
+    };
+    let far = aws_sdk_ec2::Client::new(&elsewhere);
+    let (bobs, anns) =
+        (with_profile(world.ec2.clone(), "bob@there").await, with_profile(far.clone(), "ann@here").await);
+    let of_bob = ["purge-ec2-resources", "--owner", "bob@there", "--json", "--yes"];
+    let planned = world.tool(&[&of_bob[..], &["--dry-run"]].concat()).expect(0).json();
+    let done = world.tool(&of_bob).expect(5).json();
+    assert_eq!((World::fate(&planned, &bobs), World::fate(&done, &bobs)), ("would be removed", "gone"));
+    for name in [role, profile] {
+        assert_eq!((World::fate(&planned, name), World::fate(&done, name)), ("would stay", "stays"), "{done:#}");
+        let item = done.as_array().unwrap().iter().find(|item| item["id"] == name).unwrap().clone();
+        let reason = item["reason"].as_str().unwrap();
+        assert!(reason.contains(&anns) && reason.contains("`ann@here` in eu-west-1"), "{reason}");
+    }
+    assert!(!world.changes().iter().any(|call| call.starts_with("iam:")), "{:?}", world.changes());
+    far.terminate_instances().instance_ids(&anns).send().await.unwrap();
+    let done = world.tool(&of_bob).expect(0).json();
+    assert_eq!((World::fate(&done, role), World::fate(&done, profile)), ("gone", "gone"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_leaves_the_machines_of_a_copy_of_its_state_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path()).await;
+    let own = StateDir::open(&world.place.state).unwrap().id().unwrap();
+    let copy = format!("{}.0123456789ab", own.split('.').next().unwrap());
+    let (ahead, over) = ("2999-01-01T00:00:00Z", "2026-01-01T00:00:00Z");
+    let mut ids = Vec::new();
+    for (state, expires) in [(&copy, ahead), (&own, ahead), (&copy, over)] {
+        let machine = MachineId::random();
+        let marks = [("hg:machine", machine.as_str()), ("hg:state", state), ("hg:expires", expires)];
+        ids.push((machine.to_string(), world.instances(1, &marks).await.remove(0)));
+    }
+    let audit = |further: &[&str]| world.tool(&[&["--provider", "ec2", "audit", "--json"], further].concat());
+    let fixed = audit(&["--fix"]).expect(5).json();
+    let standings = |found: &Value| -> Vec<String> {
+        let found = found.as_array().unwrap().iter().filter(|finding| finding["kind"] == "instance");
+        found.map(|finding| finding["standing"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(standings(&fixed), ["elsewhere", "elsewhere"], "{fixed:#}");
+    assert_eq!(world.live().await, 2, "only the expired one went");
+    audit(&["hg-0000000000", "--fix"]).expect(2).tells(&["nothing that remains is called `hg-0000000000`"]);
+    let named = audit(&["--fix", &ids[0].0]).expect(5).json();
+    assert_eq!((standings(&named).len(), world.live().await), (1, 1));
+    audit(&["--fix", &ids[1].1]).expect(0);
     assert_eq!(world.live().await, 0);
 }
 
@@ -249,7 +363,7 @@ async fn a_thousand_instances_take_a_dozen_calls() {
     for count in [10, 1000] {
         world.instances(count, &[("Name", "hg-many"), ("hg:owner", "me@here")]).await;
         world.aws.control.strict(&plan);
-        world.tool(&["terminate-ec2-instances"]).expect(0);
+        world.empty(&["terminate-ec2-instances"]).expect(0);
         counts.push(world.aws.control.count("*"));
         assert_eq!(world.aws.control.violations(), Vec::<String>::new());
         world.aws.control.strict(&["ec2:RunInstances", "ec2:DescribeInstances"]);
@@ -289,7 +403,7 @@ async fn rows_of_the_journal_are_closed_for_what_went_and_for_nothing_else() {
     let ids = journal.plan(&run, ProviderKind::Ec2, &rows, now).unwrap();
     journal.present(&ids[0], &instance).unwrap();
     journal.present(&ids[1], "i-0123456789abcdef0").unwrap();
-    world.tool(&["terminate-ec2-instances"]).expect(0);
+    world.empty(&["terminate-ec2-instances"]).expect(0);
     let rows = journal.resources(&ResourceFilter::default()).unwrap();
     let state = |id| rows.iter().find(|row| row.id == id).unwrap().state;
     assert_eq!(state(ids[0].clone()), ResourceState::Gone);

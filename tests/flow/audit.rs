@@ -59,7 +59,8 @@ fn row(kind: ResourceKind) -> Resource {
 }
 
 fn seen(kind: ResourceKind) -> Observed {
-    Observed { kind, machine: machine_id(), name: format!("hg-1/{}", kind.name()), locator: "as seen".into() }
+    let (name, locator) = (format!("hg-1/{}", kind.name()), "as seen".into());
+    Observed { kind, machine: machine_id(), name, locator, expires_at: None, elsewhere: false }
 }
 
 fn machine(expires_at: Timestamp, kept: bool) -> Machine {
@@ -243,4 +244,35 @@ async fn a_row_of_a_host_that_was_never_confirmed_needs_no_login_to_close() {
     let planned = Resource { state: ResourceState::Planned, ..row(ResourceKind::RemoteFiles) };
     assert_eq!(provider.release(&planned).await.unwrap(), Fate::Gone);
     assert!(matches!(provider.release(&row(ResourceKind::RemoteFiles)).await.unwrap(), Fate::Stays(_)));
+}
+
+#[test]
+fn an_unexpired_machine_that_is_not_in_the_journal_is_left_unless_it_is_named() {
+    let hour = jiff::SignedDuration::from_hours(1);
+    let judged = |open: &[Resource], expires_at, elsewhere| {
+        let observed = [Observed { expires_at, elsewhere, ..seen(ResourceKind::Instance) }];
+        let world = World {
+            open,
+            observed: &observed,
+            runs: &[record(RunState::Running)],
+            machines: &[],
+            alive: &BTreeSet::new(),
+            unseen: &BTreeSet::new(),
+            now: now(),
+        };
+        findings(&world).remove(0)
+    };
+    let left = judged(&[], Some(now() + hour), false);
+    assert_eq!((left.standing, left.is_to_go(&[])), (Standing::Elsewhere, false));
+    for word in ["hg-1", "as seen", left.id.as_str()] {
+        assert!(left.is_to_go(&[word.to_owned()]), "{word}");
+    }
+    assert!(!left.is_to_go(&["hg-2".to_owned()]));
+    assert_eq!(judged(&[], Some(now()), false).standing, Standing::Unrecorded);
+    assert_eq!(judged(&[], None, false).standing, Standing::Unrecorded);
+    // A row that came here with a copy of the journal names a driver that lives elsewhere.
+    let copied = [row(ResourceKind::Instance)];
+    assert_eq!(judged(&copied, Some(now() + hour), true).standing, Standing::Elsewhere);
+    assert_eq!(judged(&copied, Some(now() + hour), false).standing, Standing::Orphaned);
+    assert_eq!(judged(&copied, Some(now()), true).standing, Standing::Orphaned);
 }

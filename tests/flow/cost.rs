@@ -5,7 +5,7 @@ use std::time::Duration;
 use automation::flow::later;
 use automation::flow::lease::Ended;
 use automation::model::fault::FaultKind;
-use automation::model::price::Quote;
+use automation::model::price::{Budget, Quote};
 use automation::model::provider::MachineRequest;
 
 use super::{Theatre, with_machine};
@@ -24,6 +24,10 @@ fn dollar() -> Quote {
 /// How many notices hold `text`.
 fn said(theatre: &Theatre, text: &str) -> usize {
     theatre.events.lines().iter().filter(|line| line.starts_with("notice") && line.contains(text)).count()
+}
+
+fn within(most: f64) -> Option<Budget> {
+    Some(Budget { most, unknown_ok: false })
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,13 +54,13 @@ async fn a_machine_that_could_cost_more_than_was_said_is_not_made() {
     theatre.dummy.charge(dollar());
     let request = theatre.request();
     let expires_at = later(request.now, Duration::from_secs(7200));
-    let request = MachineRequest { expires_at, max_cost: Some(1.99), ..request };
+    let request = MachineRequest { expires_at, max_cost: within(1.99), ..request };
     let ended: Ended<()> = with_machine(&theatre.stage, &request, None, async |_, _| Ok(())).await;
     let fault = ended.result.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Outside);
     assert!(fault.message.contains("could cost 2.0000 USD"), "{}", fault.message);
     assert!(theatre.dummy.story().is_empty() && theatre.rows().is_empty(), "nothing was planned");
-    let request = MachineRequest { id: automation::base::id::MachineId::random(), max_cost: Some(2.0), ..request };
+    let request = MachineRequest { id: automation::base::id::MachineId::random(), max_cost: within(2.0), ..request };
     let ended = with_machine(&theatre.stage, &request, None, async |_, _| Ok(7)).await;
     assert_eq!(ended.result.unwrap(), 7);
 }
@@ -64,7 +68,7 @@ async fn a_machine_that_could_cost_more_than_was_said_is_not_made() {
 #[tokio::test(start_paused = true)]
 async fn what_costs_nothing_says_nothing() {
     let theatre = Theatre::new();
-    let request = MachineRequest { max_cost: Some(0.01), ..theatre.request() };
+    let request = MachineRequest { max_cost: within(0.01), ..theatre.request() };
     let ended = with_machine(&theatre.stage, &request, None, async |_, _| Ok(7)).await;
     assert_eq!((ended.result.unwrap(), ended.cost), (7, None));
     assert_eq!(said(&theatre, "cost"), 0);

@@ -18,6 +18,8 @@ pub struct Logged {
     pub call: Call,
     /// The status that it was answered with; 0 while it is under way and where the reply was cut.
     pub status: u16,
+    /// The reply; empty while it is under way and where it was cut.
+    pub reply: String,
     /// When it came.
     pub came: Instant,
     /// When it was answered; never where the reply was cut.
@@ -103,6 +105,7 @@ impl Default for Conditions {
 #[derive(Debug, Default)]
 struct State {
     log: Vec<Logged>,
+    history: Vec<Logged>,
     boots: Vec<(String, Instant)>,
     orders: Vec<Order>,
     allowed: Option<BTreeSet<String>>,
@@ -228,11 +231,17 @@ impl Control {
         self.state().log.iter().filter(|logged| name == "*" || logged.name == name).count()
     }
 
-    /// Forgets the calls and boots so far.
+    /// Begins a new log of calls and boots; the calls of the one before go into the history.
     pub fn clear_log(&self) {
         let mut state = self.state();
-        state.log.clear();
+        let log = std::mem::take(&mut state.log);
+        state.history.extend(log);
         state.boots.clear();
+    }
+
+    /// The calls before those of the log.
+    pub fn history(&self) -> Vec<Logged> {
+        self.state().history.clone()
     }
 
     /// Writes a call down and says what becomes of it.
@@ -243,6 +252,7 @@ impl Control {
             name: call.name(),
             call: call.clone(),
             status: 0,
+            reply: String::new(),
             came: Instant::now(),
             answered: None,
         });
@@ -280,11 +290,13 @@ impl Control {
     }
 
     /// Writes down how a call was answered.
-    pub fn answered(&self, number: usize, status: u16) {
+    pub fn answered(&self, number: usize, response: &Response) {
         let mut state = self.state();
+        let status = response.status;
         let caller = state.conditions.caller.map(|caller| format!("{caller}/32"));
         let Some(logged) = state.log.get_mut(number) else { return };
         logged.status = status;
+        logged.reply = response.text();
         logged.answered = Some(Instant::now());
         let admits = logged.name == "ec2:AuthorizeSecurityGroupIngress" && status == 200;
         if admits && caller.is_some_and(|caller| logged.call.params.values().any(|value| *value == caller)) {

@@ -132,7 +132,9 @@ pub async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Optio
 
 /// Answers a request; the connection stays.
 pub async fn write_response(stream: &mut BufReader<TcpStream>, response: &Response) -> io::Result<()> {
-    let mut head = format!("HTTP/1.1 {} Answer\r\nContent-Length: {}\r\n", response.status, response.body.len());
+    let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let (status, length) = (response.status, response.body.len());
+    let mut head = format!("HTTP/1.1 {status} Answer\r\nContent-Length: {length}\r\nDate: {date}\r\n");
     for (name, value) in &response.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

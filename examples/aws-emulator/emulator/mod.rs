@@ -14,7 +14,7 @@ mod pricing;
 mod proxy;
 pub mod seeds;
 mod ssm;
-mod xml;
+pub mod xml;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -81,7 +81,7 @@ impl Proxy {
         if verdict.cut {
             return None;
         }
-        self.control.answered(verdict.number, response.status);
+        self.control.answered(verdict.number, &response);
         Some(response)
     }
 

@@ -9,7 +9,7 @@ use crate::model::fault::Fault;
 
 /// Gives up what `ids` name, each a machine or a finding; all or none. `dry_run` only says what that would be.
 pub async fn run(context: &Context, ids: &[String], dry_run: bool, json: bool) -> Result<i32, Fault> {
-    let mut remaining = look(context, None).await?;
+    let mut remaining = look(context, None, false).await?;
     let mut meant: Vec<Finding> = Vec::new();
     for id in ids {
         for finding in named(&remaining, id)? {
@@ -28,7 +28,7 @@ pub async fn run(context: &Context, ids: &[String], dry_run: bool, json: bool) -
         for run in meant.iter().filter_map(|finding| finding.run.as_ref()) {
             close_dead_runs(context, Some(run))?;
         }
-        remaining = look(context, None).await?;
+        remaining = look(context, None, false).await?;
     }
     let done: Vec<(Finding, String)> = meant.into_iter().map(|finding| (finding, fate.to_owned())).collect();
     show(context, &remaining.findings, &done, json);

@@ -1,5 +1,6 @@
 //! What is constructed for Amazon EC2 alone.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,12 +39,16 @@ pub struct Ec2Globals {
     #[arg(long, global = true, value_name = "CIDR,…", value_delimiter = ',', value_parser = parse_cidr,
           help_heading = "Amazon EC2")]
     ingress_cidr: Vec<String>,
+    /// Whose images on EC2 machines may boot from beside yours: owners as `image list` tells them, or `all` [default: the
+    /// settings' `ec2.trust-images-of`, else nobody's]
+    #[arg(long, global = true, value_name = "OWNER,…", value_delimiter = ',', help_heading = "Amazon EC2")]
+    trust_images_of: Vec<String>,
     /// How machines on EC2 are reached
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Amazon EC2")]
     connect: ConnectArg,
 }
 
-/// The shape of a region's name; whether there is one is for the SDK to find out.
+/// The shape of a region's name; whether there is one is asked when it is used.
 fn parse_region(text: &str) -> Result<String, String> {
     match ec2::settings::is_region(text) {
         true => Ok(text.to_owned()),
@@ -58,6 +63,15 @@ fn parse_cidr(text: &str) -> Result<String, String> {
     let bits: u8 = bits.parse().map_err(|_| error())?;
     let most = if address.is_ipv4() { 32 } else { 128 };
     if bits > most { Err(error()) } else { Ok(format!("{address}/{bits}")) }
+}
+
+/// A variable that is set and not empty.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn lossy(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 impl Context {
@@ -81,8 +95,17 @@ impl Context {
     }
 
     /// The account that the credentials are for, to be emptied.
-    pub async fn ec2_account(&self) -> ec2::purge::Ec2Account {
-        ec2::purge::Ec2Account::new(Arc::new(ec2::clients::Clients::new(self.aws().await)))
+    pub async fn ec2_account(&self) -> Result<ec2::purge::Ec2Account, Fault> {
+        ec2::purge::Ec2Account::open(self.clients().await?).await
+    }
+
+    /// Refuses a profile that is named and is not there, which the SDK would take for missing credentials.
+    fn check_profile(&self) -> Result<(), Fault> {
+        let Some(name) = variable("AWS_PROFILE") else { return Ok(()) };
+        let file = |at: &str, usual: &str| variable(at).map_or_else(|| self.home.join(usual), PathBuf::from);
+        let files = [file("AWS_CONFIG_FILE", ".aws/config"), file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")];
+        let texts: Vec<String> = files.iter().filter_map(|file| std::fs::read(file).ok()).map(lossy).collect();
+        ec2::door::check_profile(&name, &texts)
     }
 
     fn ec2_setting(&self, key: &str) -> Option<&str> {
@@ -90,14 +113,15 @@ impl Context {
     }
 
     /// The clients of AWS, and whose credentials they use.
-    async fn clients(&self) -> Arc<ec2::clients::Clients> {
+    async fn clients(&self) -> Result<Arc<ec2::clients::Clients>, Fault> {
+        self.check_profile()?;
         let sdk = self.aws().await;
-        Arc::clone(self.clients.get_or_init(|| Arc::new(ec2::clients::Clients::new(sdk))))
+        Ok(Arc::clone(self.clients.get_or_init(|| Arc::new(ec2::clients::Clients::new(sdk)))))
     }
 
     /// The provider. Fails where there are no credentials that AWS accepts.
     pub(super) async fn ec2(&self) -> Result<Arc<dyn Provider>, Fault> {
-        let clients = self.clients().await;
+        let clients = self.clients().await?;
         let identity = self.identity()?;
         let config = ec2::Ec2Config {
             region: clients.region().to_owned(),
@@ -109,6 +133,7 @@ impl Context {
             host_keys: host_keys(),
             ingress: self.globals.ec2.ingress_cidr.clone(),
             address_url: self.address_url(),
+            trust: self.trust(),
             cache: self.state.root().join("prices.json"),
         };
         Ok(Arc::new(ec2::Ec2Provider::open(config).await?))
@@ -116,21 +141,29 @@ impl Context {
 
     /// What can be known before a machine is asked for.
     pub(super) async fn ec2_doctor(&self) -> Vec<crate::model::check::Check> {
-        ec2::doctor::checks(self.clients().await.as_ref(), &self.address_url()).await
+        ec2::doctor::checks(self.clients().await, &self.address_url()).await
     }
 
     /// Where this computer's public address is asked for.
     fn address_url(&self) -> String {
-        let said = std::env::var("AUTOMATION_ADDRESS_URL").ok().filter(|url| !url.is_empty());
-        said.or_else(|| self.ec2_setting("address-url").map(str::to_owned))
+        variable("AUTOMATION_ADDRESS_URL")
+            .or_else(|| self.ec2_setting("address-url").map(str::to_owned))
             .unwrap_or_else(|| ec2::settings::ADDRESS_URL.to_owned())
     }
 
     /// The images of the account.
     pub(super) async fn ec2_images(&self) -> Result<Arc<dyn ImageStore>, Fault> {
-        let clients = self.clients().await;
+        let clients = self.clients().await?;
         let (region, state_id) = (clients.region().to_owned(), self.state.id()?);
-        Ok(Arc::new(ec2::images::Ec2Images::new(clients, &region, &self.owner, &state_id)))
+        let reader = ec2::images::Reader { owner: self.owner.clone(), trust: self.trust() };
+        Ok(Arc::new(ec2::images::Ec2Images::new(clients, &region, reader, &state_id)))
+    }
+
+    /// Whose images machines may boot from: by option, else by settings.
+    fn trust(&self) -> ec2::images::Trust {
+        let said = &self.globals.ec2.trust_images_of;
+        let set = || self.ec2_setting("trust-images-of").unwrap_or_default().split(',').map(str::to_owned).collect();
+        ec2::images::Trust::of(&if said.is_empty() { set() } else { said.clone() })
     }
 
     /// Opens connections to machines of EC2.

@@ -7,6 +7,7 @@ use crate::base::id::ResourceId;
 use crate::command::context::Context;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
+use crate::model::journal::ResourceFilter;
 use crate::model::machine::{ProviderKind, Sighting};
 use crate::model::provider::Provider;
 use crate::model::resource::{Observed, Resource};
@@ -37,9 +38,10 @@ impl Context {
         self.looks_unless(read, |has_rows, is_default| has_rows || is_default).await
     }
 
-    /// Looks as far as it goes, for a listing: who cannot be asked is told of, and what it has is not seen.
+    /// Looks as far as it goes, for a listing: who cannot be asked is told of, and what it has is not seen. The provider that was
+    /// asked for must answer, or an empty list would pass for its own.
     pub async fn looks_where_possible(&self) -> Result<Looks, Fault> {
-        self.looks_unless(|| Ok(Vec::new()), |_, _| false).await
+        self.looks_unless(|| Ok(Vec::new()), |_, is_default| is_default).await
     }
 
     /// `refuses` says whether a provider that cannot be asked is a fault: it has open rows; it is the one that was asked for.
@@ -90,16 +92,59 @@ impl Context {
         }
     }
 
-    /// The machines of every provider that was looked at, whoever made them. One that cannot be asked is told of.
-    pub async fn survey(&self, looks: &Looks) -> Vec<(ProviderKind, Sighting)> {
+    /// The machines of every provider that was looked at, whoever made them. One that cannot be asked is told of, and is a fault
+    /// where it is the one that was asked for.
+    pub async fn survey(&self, looks: &Looks) -> Result<Vec<(ProviderKind, Sighting)>, Fault> {
         let mut seen = Vec::new();
         for provider in &looks.lookers {
             match provider.survey().await {
                 Ok(sightings) => seen.extend(sightings.into_iter().map(|sighting| (provider.kind(), sighting))),
+                Err(fault) if self.default_provider()? == provider.kind() => return Err(fault),
                 Err(fault) => self.not_looked_at(provider.kind(), &fault),
             }
         }
-        seen
+        Ok(seen)
+    }
+
+    /// Ends the machines of everybody whose time is over and that are there all the same, and says so here and in the rows of
+    /// those that the journal knows: their certificate tells who ended them.
+    pub async fn end_expired(&self, looks: &Looks) -> Result<(), Fault> {
+        for provider in &looks.lookers {
+            let ended = match provider.end_expired().await {
+                Ok(ended) => ended,
+                Err(fault) => {
+                    let text =
+                        format!("expired machines of `{}` were not ended: {}", provider.kind().name(), fault.line());
+                    self.screen.event(Event::Warning(text));
+                    continue;
+                }
+            };
+            for (sighting, refused) in ended {
+                self.tell_of_expired(&sighting, refused.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_of_expired(&self, sighting: &Sighting, refused: Option<&str>) -> Result<(), Fault> {
+        let whose = sighting.owner.as_deref().unwrap_or("nobody");
+        let since = sighting.expires_at.map(|at| format!("{at:.0}")).unwrap_or_default();
+        if let Some(why) = refused {
+            let text = format!("{} of {whose} has expired at {since} and cannot be ended: {why}", sighting.id);
+            self.screen.event(Event::Warning(text));
+            return Ok(());
+        }
+        let text = format!("Told {} of {whose} to end: it has expired at {since} and was there still.", sighting.id);
+        self.screen.event(Event::Notice(text));
+        let Ok(machine) = sighting.id.parse() else { return Ok(()) };
+        let filter = ResourceFilter { machine: Some(machine), open: true, ..ResourceFilter::default() };
+        for row in self.journal.resources(&filter)?.iter().filter(|row| row.kind.is_machine()) {
+            self.journal.note(
+                &row.id,
+                &format!("it had expired at {since} and was there still: told to end by {}", self.owner),
+            )?;
+        }
+        Ok(())
     }
 
     fn not_looked_at(&self, kind: ProviderKind, fault: &Fault) {

@@ -16,7 +16,8 @@ use crate::ui::table;
 
 /// List the machines that are there, newest first.
 ///
-/// On EC2, where it is or was used from here, the region's machines of every owner are listed.
+/// On EC2, where it is or was used from here, the region's machines of every owner are listed, and those whose expiry has
+/// passed are told to end.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print JSON
@@ -56,7 +57,8 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let open = context.journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })?;
     let unmet: BTreeSet<&MachineId> =
         open.iter().filter(|row| row.kind.is_machine() && !looks.meets(row)).map(|row| &row.machine).collect();
-    let survey = context.survey(&looks).await;
+    context.end_expired(&looks).await?;
+    let survey = context.survey(&looks).await?;
     let now = context.now();
     let mut shown: Vec<Shown<'_>> =
         machines.iter().map(|machine| own(machine, live(machine, &looks.observed, &unmet), &survey, now)).collect();
@@ -163,6 +165,8 @@ mod tests {
             machine: machine.id.clone(),
             name: "x".into(),
             locator: "i-1".into(),
+            expires_at: None,
+            elsewhere: false,
         };
         let (here, elsewhere) = (BTreeSet::new(), BTreeSet::from([&machine.id]));
         assert_eq!(live(&machine, std::slice::from_ref(&seen), &here), Some(true));

@@ -10,7 +10,7 @@ use crate::command::machine_args::MachineArgs;
 use crate::command::session::{Ending, Session};
 use crate::flow::bake::{Options, bake};
 use crate::flow::later;
-use crate::flow::lease::{Lease, undo, until_stopped};
+use crate::flow::lease::{Lease, foresee, undo, until_stopped};
 use crate::model::fault::Fault;
 use crate::model::machine::{Hardware, Machine, ProviderKind};
 use crate::model::provider::MachineRequest;
@@ -87,6 +87,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
             hardware: Hardware::default(),
             max_cost: args.machine.max_cost(),
         };
+        foresee(&session.stage, &request).await?;
         bake(&session.stage, store.as_ref(), &plan, &options).await?;
         // Baking takes minutes: a lease from before it would be over.
         let now = session.context.now();

@@ -50,9 +50,10 @@ pub(super) fn heartbeat(stage: &Stage, machine: &Machine, first: Duration) -> to
             tokio::time::sleep(pause).await;
             pause = interval(&stage);
             let until = later(stage.now(), stage.grace);
-            if let Err(fault) = renewal.renew(&stage, &machine, until).await
-                && !std::mem::replace(&mut warned, true)
-            {
+            let Err(fault) = renewal.renew(&stage, &machine, until).await else { continue };
+            // Sooner again: the first lease of a machine may be shorter than a whole pause.
+            pause /= 4;
+            if !std::mem::replace(&mut warned, true) {
                 stage.tell(Event::Warning(format!(
                     "cannot renew the lease of {}, it will end by itself: {}",
                     machine.id,

@@ -5,6 +5,7 @@ use aws_sdk_ec2::types::{Filter, Image};
 use crate::model::fault::Fault;
 use crate::model::image::{CloudBase, Fingerprint};
 use crate::provider::ec2::clients::Clients;
+use crate::provider::ec2::images::Reader;
 use crate::provider::ec2::tags;
 use crate::provider::ec2::trouble::{self, Class};
 
@@ -80,10 +81,11 @@ async fn by_id(clients: &Clients, region: &str, id: &str) -> Result<Option<BaseI
     }
 }
 
-/// The account's own image with this fingerprint; `name` is the image's, for people.
+/// The image of the account with this fingerprint that `reader` may boot from; `name` is the image's, for people.
 pub async fn of_account(
     clients: &Clients,
     region: &str,
+    reader: &Reader,
     name: &str,
     fingerprint: &Fingerprint,
 ) -> Result<BaseImage, Fault> {
@@ -94,12 +96,13 @@ pub async fn of_account(
         .filters(filter(&format!("tag:{}", tags::FINGERPRINT), &fingerprint.0))
         .filters(filter("state", "available"));
     let found = call.send().await.map_err(|error| trouble::fault(&format!("look for the image `{name}`"), error))?;
-    newest(found.images()).and_then(BaseImage::of).ok_or_else(|| {
-        Fault::outside(format!(
-            "the account has no image `{name}` of fingerprint {} in `{region}`",
-            fingerprint.short()
-        ))
-        .hint("Run `automation bootstrap-linux-dev --provider ec2` to make it.")
+    reader.choose(found.images()).and_then(BaseImage::of).ok_or_else(|| {
+        let text = format!("the account has no image `{name}` of fingerprint {} in `{region}`", fingerprint.short());
+        match reader.others(found.images()).as_slice() {
+            [] => Fault::outside(text).hint("Run `automation bootstrap-linux-dev --provider ec2` to make it."),
+            others => Fault::outside(format!("{text} but that of {}", others.join(", ")))
+                .hint("`--trust-images-of OWNER` boots from another person's; `bootstrap-linux-dev` makes your own."),
+        }
     })
 }
 

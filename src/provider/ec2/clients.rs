@@ -2,16 +2,18 @@
 //! are the SDK's own. What is absent: any waiting or retrying of ours, and any reading of the environment.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_ec2::config::retry::{RetryPartition, TokenBucket};
+use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 use crate::model::fault::Fault;
+use crate::provider::ec2::door::{self, NotConnected, ReadClock, ServiceClock};
 use crate::provider::ec2::trouble;
 
 /// How often an ordinary call is tried. The SDK's default is 3; an account that several people use is throttled more.
@@ -52,6 +54,9 @@ pub struct Clients {
     sdk: SdkConfig,
     region: String,
     ec2: Mutex<HashMap<String, aws_sdk_ec2::Client>>,
+    clock: Arc<ServiceClock>,
+    /// Set once the region was seen to be one.
+    region_known: OnceCell<()>,
     identity: OnceCell<Identity>,
 }
 
@@ -61,6 +66,11 @@ fn timeouts(whole: Duration) -> TimeoutConfig {
         .operation_attempt_timeout(ATTEMPT_LIMIT)
         .operation_timeout(whole)
         .build()
+}
+
+/// The limits of what is asked first.
+fn at_door() -> TimeoutConfig {
+    timeouts(CALL_LIMIT).to_builder().connect_timeout(door::CONNECT_LIMIT).build()
 }
 
 fn retries(attempts: u32) -> RetryConfig {
@@ -81,7 +91,8 @@ impl Clients {
     pub fn new(sdk: SdkConfig) -> Self {
         let region = sdk.region().map_or("us-west-2", |region| region.as_ref()).to_owned();
         let sdk = sdk.into_builder().retry_config(retries(ATTEMPTS)).timeout_config(timeouts(CALL_LIMIT)).build();
-        Self { sdk, region, ec2: Mutex::default(), identity: OnceCell::new() }
+        let (clock, region_known) = (Arc::default(), OnceCell::new());
+        Self { sdk, region, ec2: Mutex::default(), clock, region_known, identity: OnceCell::new() }
     }
 
     /// The region that is meant where none is named.
@@ -105,6 +116,30 @@ impl Clients {
         made.entry(region.to_owned()).or_insert_with(|| aws_sdk_ec2::Client::new(&self.of(region))).clone()
     }
 
+    /// EC2 in `region`, for what is asked first: a connection that cannot be made is told at once.
+    pub fn ec2_at_door(&self, region: &str) -> aws_sdk_ec2::Client {
+        let config = aws_sdk_ec2::config::Builder::from(&self.of(region));
+        let config = config.timeout_config(at_door()).retry_classifier(NotConnected);
+        aws_sdk_ec2::Client::from_conf(config.build())
+    }
+
+    /// IAM, in the same way.
+    pub fn iam_at_door(&self) -> aws_sdk_iam::Client {
+        let config = aws_sdk_iam::config::Builder::from(&self.sdk);
+        let config = config.timeout_config(at_door()).retry_classifier(NotConnected);
+        aws_sdk_iam::Client::from_conf(config.build())
+    }
+
+    /// Refuses a region that there is not; asks AWS only where it is not a well-known one.
+    pub async fn check_region(&self) -> Result<(), Fault> {
+        self.region_known.get_or_try_init(|| door::check_region(self, &self.region)).await.copied()
+    }
+
+    /// The time by the clock of AWS, once an answer to [`Clients::identity`] has told it.
+    pub fn now(&self) -> Option<Timestamp> {
+        self.clock.now()
+    }
+
     /// EC2 in `region`, for deletes.
     pub fn ec2_deletes(&self, region: &str) -> aws_sdk_ec2::Client {
         let config = aws_sdk_ec2::config::Builder::from(&self.of(region))
@@ -112,6 +147,13 @@ impl Clients {
             .timeout_config(timeouts(DELETE_LIMIT))
             .retry_partition(delete_partition());
         aws_sdk_ec2::Client::from_conf(config.build())
+    }
+
+    /// The regions that the account can use.
+    pub async fn regions(&self) -> Result<Vec<String>, Fault> {
+        let answer = self.ec2(&self.region).describe_regions().send().await;
+        let answer = answer.map_err(|error| trouble::fault("list the regions of the account", error))?;
+        Ok(answer.regions().iter().filter_map(|region| region.region_name.clone()).collect())
     }
 
     /// IAM, which has no region.
@@ -138,12 +180,17 @@ impl Clients {
         aws_sdk_pricing::Client::new(&self.of("us-east-1"))
     }
 
-    /// Whose credentials these are; asked once.
+    /// Whose credentials these are; asked once, and before anything else.
     pub async fn identity(&self) -> Result<&Identity, Fault> {
         self.identity
             .get_or_try_init(|| async {
+                self.check_region().await?;
                 let doing = "find out whose credentials these are";
-                let answer = aws_sdk_sts::Client::new(&self.sdk).get_caller_identity().send().await;
+                let config = aws_sdk_sts::config::Builder::from(&self.sdk)
+                    .timeout_config(at_door())
+                    .retry_classifier(NotConnected)
+                    .interceptor(ReadClock(Arc::clone(&self.clock)));
+                let answer = aws_sdk_sts::Client::from_conf(config.build()).get_caller_identity().send().await;
                 let answer = answer.map_err(|error| trouble::fault(doing, error))?;
                 match (answer.account, answer.arn) {
                     (Some(account), Some(arn)) => Ok(Identity { account, arn }),

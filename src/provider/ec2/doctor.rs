@@ -1,12 +1,18 @@
 //! What can be known before a machine is asked for: credentials, region, the way back to this computer.
 
+use std::sync::Arc;
+
 use crate::model::check::Check;
 use crate::model::fault::Fault;
 use crate::provider::ec2::clients::Clients;
 use crate::provider::ec2::{address, trouble};
 
 /// Looks; makes nothing.
-pub async fn checks(clients: &Clients, address_url: &str) -> Vec<Check> {
+pub async fn checks(clients: Result<Arc<Clients>, Fault>, address_url: &str) -> Vec<Check> {
+    let clients = match clients {
+        Ok(clients) => clients,
+        Err(fault) => return vec![broken("credentials", fault)],
+    };
     let mut checks = vec![match clients.identity().await {
         Ok(identity) => Check::good("credentials", format!("{} in account {}", identity.arn, identity.account)),
         Err(fault) => broken("credentials", fault),

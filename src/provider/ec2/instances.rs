@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{Filter, Instance, InstanceStateName, InstanceType};
+use aws_sdk_ec2::error::SdkError;
+use aws_sdk_ec2::operation::describe_instance_types::DescribeInstanceTypesError;
+use aws_sdk_ec2::types::{ArchitectureType, Filter, Instance, InstanceStateName, InstanceType, InstanceTypeInfo};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -50,7 +52,12 @@ pub fn state(instance: &Instance) -> InstanceStateName {
 
 /// All instances that `filter` lets through and that have not ended.
 pub async fn find(ec2: &aws_sdk_ec2::Client, filter: Filter) -> Result<Vec<Instance>, Fault> {
-    let pages = ec2.describe_instances().filters(filter).max_results(PAGE).into_paginator();
+    find_all(ec2, vec![filter]).await
+}
+
+/// The same for what all of `filters` let through.
+pub async fn find_all(ec2: &aws_sdk_ec2::Client, filters: Vec<Filter>) -> Result<Vec<Instance>, Fault> {
+    let pages = ec2.describe_instances().set_filters(Some(filters)).max_results(PAGE).into_paginator();
     let found = pages.items().send().collect::<Result<Vec<_>, _>>().await;
     let found = found.map_err(|error| trouble::fault("list instances", error))?;
     let instances = found.into_iter().flat_map(|reservation| reservation.instances.unwrap_or_default());
@@ -144,16 +151,53 @@ async fn ended(ec2: &aws_sdk_ec2::Client, id: &str, instance: &Instance) -> Faul
     }
 }
 
+/// Refuses types that `region` does not have, or that have another kind of processor than our images are for.
+pub async fn vet(ec2: &aws_sdk_ec2::Client, region: &str, types: &[String]) -> Result<(), Fault> {
+    // One by one where there are several: a refusal names them all, and it matters which it is.
+    for name in types {
+        let found = describe_types(ec2, std::slice::from_ref(name)).await;
+        let found = found.map_err(|error| match trouble::class(&error) {
+            Class::Unsupported | Class::NotFound => no_type(name, region),
+            _ => trouble::fault(&format!("look at the instance type `{name}`"), error),
+        })?;
+        let Some(info) = found.first() else { return Err(no_type(name, region)) };
+        let made_for = info.processor_info().map(|info| info.supported_architectures()).unwrap_or_default();
+        if !made_for.is_empty() && !made_for.contains(&ArchitectureType::X8664) {
+            let kinds: Vec<&str> = made_for.iter().map(ArchitectureType::as_str).collect();
+            return Err(Fault::outside(format!(
+                "the instance type `{name}` is `{}`, and our images are `x86_64`",
+                kinds.join("`, `")
+            ))
+            .hint("Choose another `--instance-type`."));
+        }
+    }
+    Ok(())
+}
+
+fn no_type(name: &str, region: &str) -> Fault {
+    Fault::outside(format!("there is no instance type `{name}` in `{region}`")).hint(
+        "Choose another `--instance-type` or `--aws-region`; `aws ec2 describe-instance-types` lists what there is.",
+    )
+}
+
+async fn describe_types(
+    ec2: &aws_sdk_ec2::Client,
+    types: &[String],
+) -> Result<Vec<InstanceTypeInfo>, SdkError<DescribeInstanceTypesError>> {
+    let wanted = types.iter().map(|name| InstanceType::from(name.as_str())).collect();
+    let found = ec2.describe_instance_types().set_instance_types(Some(wanted)).send().await?;
+    Ok(found.instance_types.unwrap_or_default())
+}
+
 /// Those of `types` that have disks of their own.
 pub async fn with_disk(ec2: &aws_sdk_ec2::Client, types: &[String]) -> Result<Vec<String>, Fault> {
-    let wanted = types.iter().map(|name| InstanceType::from(name.as_str())).collect();
-    let found = ec2.describe_instance_types().set_instance_types(Some(wanted)).send().await;
+    let found = describe_types(ec2, types).await;
     let found = found.map_err(|error| trouble::fault("look at the instance types that were named", error))?;
-    let of = |info: &aws_sdk_ec2::types::InstanceTypeInfo| {
+    let of = |info: &InstanceTypeInfo| {
         let name = info.instance_type()?.as_str().to_owned();
         (info.instance_storage_supported == Some(true)).then_some(name)
     };
-    Ok(found.instance_types().iter().filter_map(of).collect())
+    Ok(found.iter().filter_map(of).collect())
 }
 
 /// The last lines of the console of the instance `id`.

@@ -211,8 +211,8 @@ impl Launch<'_> {
             .max_count(1)
             // An equal token with other parameters would be refused, so each attempt has its own.
             .client_token(format!("{}-{number}", self.machine))
-            .key_name(&self.fixtures.key_pair)
-            .security_group_ids(&self.fixtures.linux_group)
+            .set_key_name(self.fixtures.key_pair.clone())
+            .security_group_ids(&self.fixtures.group)
             .user_data(self.user_data)
             .metadata_options(metadata)
             .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)

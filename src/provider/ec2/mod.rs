@@ -13,6 +13,7 @@
 //! * [`settings`]: the section `[ec2]` of the settings file.
 //! * [`trouble`]: what the services refuse, in our words.
 //! * [`doctor`]: what can be known before a machine is asked for.
+//! * [`door`]: profile, region and network, before anything else.
 //! * [`address`]: from where machines may be reached.
 //! * [`base_image`]: what an instance boots from.
 //! * [`hardware`]: what a request means in types and sizes.
@@ -30,6 +31,7 @@ mod attempts;
 mod base_image;
 pub mod clients;
 pub mod doctor;
+pub mod door;
 mod fixtures;
 mod hardware;
 pub mod images;
@@ -61,7 +63,7 @@ use crate::base::id::MachineId;
 use crate::model::connection::Connection;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
-use crate::model::machine::{Address, HostKey, Machine, ProviderKind, Sighting};
+use crate::model::machine::{Address, Hardware, HostKey, Machine, ProviderKind, Sighting};
 use crate::model::price::Quote;
 use crate::model::provider::{Confirm, Ledger, MachineRequest, Provider};
 use crate::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
@@ -88,8 +90,9 @@ const SPOT: &str = " spot";
 /// How long a machine may take from having an address to its first answer. A minute is usual for a distribution's own image.
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
 
-/// What the lease of a launch has beyond the driver's grace: nobody can renew it before the machine answers.
-const BOOT_ALLOWANCE: Duration = Duration::from_secs(600);
+/// The lease of a launch: [`BOOT_LIMIT`] and a minute for the launch itself. Nobody can renew it before the machine answers, and
+/// then it is renewed at once.
+const FIRST_LEASE: SignedDuration = SignedDuration::from_secs(360);
 
 /// What the provider is told from outside.
 #[derive(Clone)]
@@ -112,6 +115,8 @@ pub struct Ec2Config {
     pub ingress: Vec<String>,
     /// Where the caller's own public address is asked for; [`settings::ADDRESS_URL`] unless set otherwise.
     pub address_url: String,
+    /// Whose images machines boot from, beside the owner's.
+    pub trust: images::Trust,
     /// The file that keeps prices between runs.
     pub cache: PathBuf,
 }
@@ -136,8 +141,8 @@ pub struct Ec2Provider {
     account: String,
     ranges: Vec<Cidr>,
     prices: Prices,
-    /// What was reconciled: the machines of one process that are made side by side need it once.
-    fixtures: tokio::sync::Mutex<Option<(bool, Fixtures)>>,
+    /// What was reconciled, for managed machines and for others: those of one process that are made side by side need it once.
+    fixtures: tokio::sync::Mutex<HashMap<bool, Fixtures>>,
     /// From where this process has let machines be reached.
     admitted: tokio::sync::Mutex<Vec<Cidr>>,
     known: Mutex<HashMap<MachineId, Known>>,
@@ -169,7 +174,7 @@ impl Ec2Provider {
     }
 
     fn here(&self) -> observe::Here<'_> {
-        observe::Here { account: &self.account, region: &self.config.region }
+        observe::Here { account: &self.account, region: &self.config.region, state_id: &self.config.state_id }
     }
 
     fn row(&self, request: &MachineRequest, kind: ResourceKind, suffix: &str) -> PlannedResource {
@@ -194,7 +199,9 @@ impl Ec2Provider {
         let region = &self.config.region;
         match (request.layers.last(), &request.cloud) {
             (Some(fingerprint), _) if !bakes(request) => {
-                base_image::of_account(&self.clients, region, &request.image, fingerprint).await
+                let (owner, trust) = (self.config.owner.clone(), self.config.trust.clone());
+                let reader = images::Reader { owner, trust };
+                base_image::of_account(&self.clients, region, &reader, &request.image, fingerprint).await
             }
             (_, Some(base)) => base_image::of_distribution(&self.clients, region, base).await,
             (_, None) => Err(Fault::usage(format!("the image `{}` has no base image on EC2", request.image))
@@ -202,29 +209,29 @@ impl Ec2Provider {
         }
     }
 
-    /// What the machine's first boot is told, in base64, and the public half of the host key that goes with it.
-    fn first_boot(&self, request: &MachineRequest) -> Result<(String, String), Fault> {
-        let host_key = (self.config.host_keys)()?;
-        let alone = SignedDuration::try_from(request.grace + BOOT_ALLOWANCE).unwrap_or(SignedDuration::MAX);
-        let lease = request.now.checked_add(alone).unwrap_or(request.expires_at);
+    /// What the machine's first boot is told, in base64, and how it proves who it is. One that is managed gets no keys: nobody
+    /// reaches it by them.
+    fn first_boot(&self, request: &MachineRequest) -> Result<(String, HostKey), Fault> {
+        let pair = if request.hardware.managed { None } else { Some((self.config.host_keys)()?) };
+        // From now and not from the request, after which images and fixtures were looked for.
+        let lease = Timestamp::now().checked_add(FIRST_LEASE).unwrap_or(request.expires_at);
         let user_data = user_data::encoded(&FirstBoot {
             machine: &request.id,
             user: &request.user,
-            authorized_key: &self.config.public_key,
-            host_key: &host_key.private,
+            keys: pair.as_ref().map(|pair| (self.config.public_key.as_str(), pair.private.as_str())),
             lease,
             expires_at: request.expires_at,
         })?;
-        Ok((user_data, host_key.public.trim_end().to_owned()))
+        let host_key = pair.map_or(HostKey::None, |pair| HostKey::Exact { public: pair.public.trim_end().to_owned() });
+        Ok((user_data, host_key))
     }
 
     /// Launches the instance; gives its id.
     async fn launch(&self, request: &MachineRequest, user_data: &str, sink: &dyn Sink) -> Result<LaunchedAs, Fault> {
-        let reconciled = self.fixtures.lock().await.clone();
-        let Some((_, fixtures)) = reconciled else {
+        let reconciled = self.fixtures.lock().await.get(&request.hardware.managed).cloned();
+        let Some(fixtures) = reconciled else {
             return Err(Fault::infrastructure("the account was not made ready before the launch"));
         };
-        let fixtures = Fixtures { profile: fixtures.profile.filter(|_| request.hardware.managed), ..fixtures };
         let types = types(request);
         let ec2 = self.ec2();
         let (image, with_disk) = futures_util::future::try_join(self.image(request), async {
@@ -342,6 +349,14 @@ impl Provider for Ec2Provider {
         self.prices.quote(&self.wanted(name, spot, volumes_gib), machine.created_at, sink).await
     }
 
+    async fn vet(&self, hardware: &Hardware) -> Result<(), Fault> {
+        // What is taken where nothing is named is everywhere.
+        match hardware.instance_types.is_empty() {
+            true => Ok(()),
+            false => instances::vet(&self.ec2(), &self.config.region, &hardware.instance_types).await,
+        }
+    }
+
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
         let mut rows = Vec::new();
         if request.hardware.spot {
@@ -380,7 +395,7 @@ impl Provider for Ec2Provider {
             },
             user: request.user.clone(),
             identity: self.config.identity.clone(),
-            host_key: HostKey::Exact { public: host_key },
+            host_key,
             volume: request.volume.map(|_| VOLUME.to_owned()),
             hardware: Some(launched.hardware),
             created_at: request.now,
@@ -398,7 +413,11 @@ impl Provider for Ec2Provider {
     }
 
     async fn settle(&self, machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
-        settle::settle(machine, connection).await
+        match &machine.host_key {
+            // Nothing was handed over.
+            HostKey::None => Ok(machine.clone()),
+            _ => settle::settle(machine, connection).await,
+        }
     }
 
     async fn renew(&self, machine: &Machine, _: Timestamp) -> Result<(), Fault> {
@@ -430,7 +449,7 @@ impl Provider for Ec2Provider {
     }
 
     async fn observe(&self) -> Result<Vec<Observed>, Fault> {
-        self.here().observe(&self.ec2(), &self.config.owner, &self.config.state_id, Timestamp::now()).await
+        self.here().observe(&self.ec2(), &self.config.owner, Timestamp::now()).await
     }
 
     async fn observe_open(&self, open: &[Resource]) -> Result<Vec<Observed>, Fault> {
@@ -455,6 +474,18 @@ impl Provider for Ec2Provider {
 
     async fn survey(&self) -> Result<Vec<Sighting>, Fault> {
         survey::survey(&self.ec2(), &self.prices, &self.config.region, Timestamp::now()).await
+    }
+
+    async fn end_expired(&self) -> Result<Vec<(Sighting, Option<String>)>, Fault> {
+        let ec2 = self.ec2();
+        let expired = survey::expired(&ec2, self.clients.now()).await?;
+        let ids: Vec<String> = expired.iter().map(|sighting| sighting.locator.clone()).collect();
+        let mut refused = HashMap::new();
+        for ids in ids.chunks(release::BATCH) {
+            let refusals = purge::instances::terminate(&self.clients.ec2_deletes(&self.config.region), ids).await;
+            refused.extend(refusals.into_iter().map(|refusal| (refusal.id, refusal.reason)));
+        }
+        Ok(expired.into_iter().map(|sighting| (sighting.clone(), refused.remove(&sighting.locator))).collect())
     }
 
     async fn console(&self, machine: &MachineId) -> Option<String> {

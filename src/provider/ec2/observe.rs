@@ -36,12 +36,29 @@ pub fn parts(instance: &Instance) -> Parts {
     Parts { volumes: volumes.collect(), interfaces: interfaces.collect() }
 }
 
-/// Whether the journal of the state directory `state_id` should know of a thing: it is of this state directory, whatever its
-/// owner was called then (a computer's name changes), or it is of `owner`, its time is over, and whoever finds it may end it.
+/// When a thing ends at the latest, by its tag.
+pub fn expires(tagged: &[Tag]) -> Option<Timestamp> {
+    tags::value(tagged, tags::EXPIRES).and_then(|text| text.parse().ok())
+}
+
+/// The part of an id that copies of a state directory share; the rest is the computer's. Older builds wrote this alone.
+fn directory(id: &str) -> &str {
+    id.split_once('.').map_or(id, |(directory, _)| directory)
+}
+
+/// Whether another computer made a thing, with a copy of the state directory `state_id`.
+fn is_of_copy(tagged: &[Tag], state_id: &str) -> bool {
+    let of_copy = |id: &str| id.contains('.') && id != state_id && directory(id) == directory(state_id);
+    tags::value(tagged, tags::STATE).is_some_and(of_copy)
+}
+
+/// Whether the journal of the state directory `state_id` may know of a thing: it is of this state directory or of a copy of
+/// it, whatever its owner and its computer were called then (both change), or it is of `owner`, its time is over, and whoever
+/// finds it may end it.
 pub fn is_for_us(tagged: &[Tag], owner: &str, state_id: &str, now: Timestamp) -> bool {
-    let expires = tags::value(tagged, tags::EXPIRES).and_then(|text| text.parse::<Timestamp>().ok());
+    let of_directory = tags::value(tagged, tags::STATE).is_some_and(|id| directory(id) == directory(state_id));
     let of_owner = tags::value(tagged, tags::OWNER) == Some(owner);
-    tags::value(tagged, tags::STATE) == Some(state_id) || (of_owner && expires.is_some_and(|expires| expires <= now))
+    of_directory || (of_owner && expires(tagged).is_some_and(|expires| expires <= now))
 }
 
 /// Where is looked.
@@ -51,17 +68,13 @@ pub struct Here<'a> {
     pub account: &'a str,
     /// The region.
     pub region: &'a str,
+    /// The id of the state directory whose journal is held against what is there.
+    pub state_id: &'a str,
 }
 
 impl Here<'_> {
-    /// Everything of machines that `owner` with the state directory `state_id` should know of.
-    pub async fn observe(
-        self,
-        ec2: &aws_sdk_ec2::Client,
-        owner: &str,
-        state_id: &str,
-        now: Timestamp,
-    ) -> Result<Vec<Observed>, Fault> {
+    /// Everything of machines that `owner` with the state directory should know of.
+    pub async fn observe(self, ec2: &aws_sdk_ec2::Client, owner: &str, now: Timestamp) -> Result<Vec<Observed>, Fault> {
         // Filters are joined by "and", so the one that both kinds of ours pass is by the key alone.
         let ours = || Filter::builder().name("tag-key").values(tags::MACHINE).build();
         let (instances, volumes, interfaces) = futures_util::future::try_join3(
@@ -70,7 +83,7 @@ impl Here<'_> {
             interfaces::list(ec2, ours()),
         )
         .await?;
-        let for_us = |tagged: &[Tag]| is_for_us(tagged, owner, state_id, now);
+        let for_us = |tagged: &[Tag]| is_for_us(tagged, owner, self.state_id, now);
         let instances = instances.iter().filter(|it| for_us(it.tags())).filter_map(|it| self.instance(it));
         let volumes = volumes.iter().filter(|it| for_us(it.tags())).filter_map(|it| self.volume(it));
         let interfaces = interfaces.iter().filter(|it| for_us(it.tag_set())).filter_map(|it| self.interface(it));
@@ -101,7 +114,8 @@ impl Here<'_> {
     fn of(self, kind: ResourceKind, tagged: &[Tag], suffix: &str, locator: &str) -> Option<Observed> {
         let machine: MachineId = tags::value(tagged, tags::MACHINE)?.parse().ok()?;
         let name = RowName::regional(self.account, self.region, format!("{machine}{suffix}")).to_string();
-        Some(Observed { kind, machine, name, locator: locator.to_owned() })
+        let (expires_at, elsewhere) = (expires(tagged), is_of_copy(tagged, self.state_id));
+        Some(Observed { kind, machine, name, locator: locator.to_owned(), expires_at, elsewhere })
     }
 
     /// An instance, named as [`plan`](crate::model::provider::Provider::plan) names its row.

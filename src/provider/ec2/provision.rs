@@ -11,40 +11,32 @@ use crate::provider::ec2::Ec2Provider;
 use crate::provider::ec2::address::{self, Cidr};
 use crate::provider::ec2::fixtures::security_group::{self, Wanted};
 use crate::provider::ec2::fixtures::{self, Account, Needs};
-use crate::provider::ec2::hardware::bakes;
 use crate::provider::ec2::tags;
 
 impl Ec2Provider {
-    /// Reconciles key pair, security groups and, where they are needed, role and profile.
+    /// Reconciles what the machine needs: key pair and security group, or, where it is managed, role and profile and a group that
+    /// lets nobody in.
     pub(super) async fn bring_account(
         &self,
         request: &MachineRequest,
         ledger: &dyn Ledger,
         sink: &dyn Sink,
     ) -> Result<(), Fault> {
-        let everything = bakes(request);
-        let wants = everything || request.hardware.managed;
+        let managed = request.hardware.managed;
         // Held meanwhile: who is made side by side waits for the first instead of doing the same.
         let mut reconciled = self.fixtures.lock().await;
-        if let Some((with_profile, known)) = &*reconciled
-            && (*with_profile || !wants)
-            && known.until >= request.expires_at
-        {
+        if reconciled.get(&managed).is_some_and(|known| known.until >= request.expires_at) {
             return Ok(());
         }
-        let ranges = self.callers().await?;
+        let ranges = if managed { Vec::new() } else { self.callers().await? };
         let ec2 = self.ec2();
         let account = self.in_account(&ec2, &request.owner, &request.id, ledger, sink);
-        let needs = Needs {
-            everything,
-            managed: request.hardware.managed,
-            ranges: ranges.clone(),
-            now: request.now,
-            until: request.expires_at,
-        };
+        let needs = Needs { managed, ranges: ranges.clone(), now: request.now, until: request.expires_at };
         let fixtures = fixtures::reconcile(&account, &self.config.public_key, &needs).await?;
-        *reconciled = Some((wants, fixtures));
-        *self.admitted.lock().await = ranges;
+        reconciled.insert(managed, fixtures);
+        if !managed {
+            *self.admitted.lock().await = ranges;
+        }
         Ok(())
     }
 
@@ -64,7 +56,7 @@ impl Ec2Provider {
         let ec2 = self.ec2();
         let account = self.in_account(&ec2, &machine.owner, &machine.id, ledger, sink);
         let wanted = Wanted { ranges: &ranges, now: Timestamp::now(), until: machine.expires_at };
-        security_group::reconcile(&account, &[tags::LINUX_GROUP], wanted).await?;
+        security_group::reconcile(&account, tags::LINUX_GROUP, wanted).await?;
         *admitted = ranges;
         Ok(())
     }

@@ -90,7 +90,7 @@ pub async fn release(
 }
 
 /// How many instances one call ends; the most that the API takes.
-const BATCH: usize = 1000;
+pub const BATCH: usize = 1000;
 
 /// Tells the instances that `resources` name and whose ids are known to end, with as few calls as can be in each region, and
 /// waits for none. Those of other accounts are left; a refusal is told by [`release`], which asks again.

@@ -18,12 +18,17 @@ pub const SETTINGS: Section = Section {
             name: "grace",
             kind: Kind::Duration { min: Duration::from_secs(60), max: Duration::from_secs(24 * 3600) },
         },
+        Key {
+            name: "trust-images-of",
+            kind: Kind::Text { allowed: "owners such as `ann@build1,bob@build2`, or `all`", check: are_owners },
+        },
         Key { name: "address-url", kind: Kind::url("a URL such as `https://checkip.amazonaws.com`") },
     ],
 };
 
-/// How long a machine lives without a sign of its driver, where nothing is said.
-pub const GRACE: Duration = Duration::from_secs(600);
+/// How long a machine lives without a sign of its driver, where nothing is said: with the minute at most that it takes to switch
+/// itself off, ten minutes.
+pub const GRACE: Duration = Duration::from_secs(540);
 
 /// Where this computer's public address is asked for, where nothing is said: Amazon's own service for that.
 pub const ADDRESS_URL: &str = "https://checkip.amazonaws.com";
@@ -35,6 +40,13 @@ pub fn is_region(text: &str) -> bool {
     let words: Vec<&str> = parts.collect();
     let word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     number && words.len() >= 2 && words.iter().all(word)
+}
+
+/// Whether `text` is a list of owners, or the word for all.
+fn are_owners(text: &str) -> bool {
+    text.split(',')
+        .map(str::trim)
+        .all(|word| word == "all" || word.split_once('@').is_some_and(|(user, _)| !user.is_empty()))
 }
 
 /// Whether `text` is a list of names such as `c5.9xlarge`.
@@ -61,6 +73,7 @@ mod tests {
             assert!(!is_region(bad), "{bad}");
         }
         assert!(are_types("c5.9xlarge") && are_types("c5.9xlarge, m6i.metal-24xl"));
+        assert!(are_owners("all") && are_owners("ann@here, bob@there") && !are_owners("") && !are_owners("ann"));
         assert!(!are_types("") && !are_types("c5") && !are_types("c5.9xlarge,") && !are_types("C5.large"));
     }
 }

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{Filter, Instance, InstanceLifecycleType, Volume};
-use jiff::Timestamp;
+use aws_sdk_ec2::types::{Filter, Instance, InstanceLifecycleType, InstanceStateName, Volume};
+use jiff::{SignedDuration, Timestamp};
 
-use crate::base::id::RunId;
+use crate::base::id::{MachineId, RunId};
 use crate::model::event::NoSink;
 use crate::model::fault::Fault;
 use crate::model::machine::Sighting;
-use crate::provider::ec2::instances;
 use crate::provider::ec2::prices::{Prices, Wanted};
 use crate::provider::ec2::purge::volumes;
 use crate::provider::ec2::tags;
+use crate::provider::ec2::{instances, observe};
 
 /// The machines of every owner in `region`, with what they have cost until `now` where the price is to be had.
 pub async fn survey(
@@ -41,6 +41,30 @@ pub async fn survey(
         sightings.push(sighting);
     }
     Ok(sightings)
+}
+
+/// How long after its expiry a machine may still be on its way out.
+const LATE: SignedDuration = SignedDuration::from_secs(60);
+
+/// The same where the time is this computer's: AWS refuses the calls of one whose clock is wrong by more.
+const LATE_BY_OWN_CLOCK: SignedDuration = SignedDuration::from_mins(15);
+
+/// The machines of anybody that are live and whose expiry has passed at `now`, by the clock of AWS where that is known. What lacks
+/// any tag of a machine of ours is none.
+pub async fn expired(ec2: &aws_sdk_ec2::Client, now: Option<Timestamp>) -> Result<Vec<Sighting>, Fault> {
+    let due = now.map_or_else(|| Timestamp::now() - LATE_BY_OWN_CLOCK, |now| now - LATE);
+    let ours = Filter::builder().name("tag-key").values(tags::EXPIRES).build();
+    let found = instances::find(ec2, ours).await?;
+    Ok(found.iter().filter(|instance| is_due(instance, due)).map(sighting).collect())
+}
+
+fn is_due(instance: &Instance, due: Timestamp) -> bool {
+    let has = |key| tags::value(instance.tags(), key).is_some();
+    let marked = has(tags::OWNER) && has(tags::RUN) && has(tags::STATE);
+    let of_machine = tags::value(instance.tags(), tags::MACHINE).is_some_and(|id| id.parse::<MachineId>().is_ok());
+    let live = instances::state(instance) != InstanceStateName::ShuttingDown;
+    let over = observe::expires(instance.tags()).is_some_and(|expires| expires <= due);
+    marked && of_machine && live && over
 }
 
 /// The sizes of each machine's volumes together, in GiB.
@@ -102,6 +126,29 @@ mod tests {
         assert_eq!(seen.created_at.map(Timestamp::as_second), Some(60));
         assert!(seen.expires_at.is_some() && seen.run.is_none());
         assert_eq!(sighting(&Instance::builder().instance_id("i-2").build()).id, "i-2");
+    }
+
+    #[test]
+    fn only_a_whole_machine_of_ours_is_ended_for_its_age() {
+        let due: Timestamp = "2026-11-20T10:00:00Z".parse().unwrap();
+        let whole = [
+            (tags::MACHINE, "hg-0123456789"),
+            (tags::OWNER, "ann@home"),
+            (tags::RUN, "r"),
+            (tags::STATE, "s"),
+            (tags::EXPIRES, "2026-11-20T10:00:00Z"),
+        ];
+        let instance = |marks: &[(&str, &str)]| {
+            let tags = marks.iter().map(|(key, value)| Tag::builder().key(*key).value(*value).build()).collect();
+            Instance::builder().instance_id("i-1").set_tags(Some(tags)).build()
+        };
+        assert!(is_due(&instance(&whole), due));
+        assert!(!is_due(&instance(&whole), due - SignedDuration::from_secs(1)), "its time is ahead");
+        for at in 0..whole.len() {
+            let mut lacking = whole.to_vec();
+            let (key, _) = lacking.remove(at);
+            assert!(!is_due(&instance(&lacking), due), "without `{key}`");
+        }
     }
 
     #[test]

@@ -60,6 +60,7 @@ fn provider() -> Ec2Provider {
         host_keys: Arc::new(|| Err(Fault::outside("no keys here"))),
         ingress: Vec::new(),
         address_url: String::new(),
+        trust: images::Trust::Own,
         cache: PathBuf::from("/nowhere"),
     };
     Ec2Provider {
@@ -97,7 +98,7 @@ async fn what_is_observed_has_the_names_that_were_planned() {
     let provider = provider();
     let planned: Vec<_> = provider.plan(&request(7)).into_iter().map(|row| (row.kind, row.name)).collect();
     assert_eq!(planned[0], (ResourceKind::Volume, "123456789012/us-west-2/hg-0123456789-root".to_owned()));
-    let here = observe::Here { account: "123456789012", region: "us-west-2" };
+    let here = observe::Here { account: "123456789012", region: "us-west-2", state_id: "state-1" };
     let tagged = || tags::tag(tags::MACHINE, "hg-0123456789");
     let volume = |id: &str, snapshot: Option<&str>| {
         Volume::builder().volume_id(id).set_snapshot_id(snapshot.map(str::to_owned)).tags(tagged()).build()
@@ -132,6 +133,22 @@ fn another_state_directorys_machine_is_ours_to_see_only_when_its_time_is_over() 
     assert!(seen_by("me@here", "other", "2026-11-20T12:00:00Z"));
     assert!(!seen_by("you@there", "other", "2026-11-20T12:00:00Z"), "another person's");
     assert!(!seen_by("me@here", "other", "no time"));
+}
+
+#[test]
+fn what_a_copy_of_the_state_directory_made_is_told_apart() {
+    let ahead = "2026-11-20T13:00:00Z";
+    let seen_by = |state_id: &str, tagged: &str| {
+        let here = observe::Here { account: "1", region: "us-west-2", state_id };
+        let for_us = observe::is_for_us(instance(tagged, ahead).tags(), "you@there", state_id, Timestamp::UNIX_EPOCH);
+        let seen = here.instance(&instance(tagged, ahead)).unwrap();
+        assert_eq!(seen.expires_at, Some(ahead.parse().unwrap()));
+        (for_us, seen.elsewhere)
+    };
+    assert_eq!(seen_by("mine.here", "mine.here"), (true, false));
+    assert_eq!(seen_by("mine.here", "mine.there"), (true, true));
+    assert_eq!(seen_by("mine.here", "mine"), (true, false), "of an older build, which named no computer");
+    assert_eq!(seen_by("mine.here", "other.here"), (false, false));
 }
 
 #[tokio::test]

@@ -170,10 +170,11 @@ where
         // A connection that could not be made carried no request; one that broke may have.
         SdkError::DispatchFailure(failure) if failure.is_user() => Class::Unreachable,
         SdkError::DispatchFailure(failure)
-            if failure.is_io() && (below::<std::io::Error>(error).is_some_and(refused) || is_of_connecting(error)) =>
+            if failure.is_io() && below::<std::io::Error>(error).is_some_and(refused) =>
         {
             Class::Unreachable
         }
+        SdkError::DispatchFailure(_) if is_of_connecting(error) => Class::Unreachable,
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() || failure.is_other() => {
             Class::NoAnswer
         }
@@ -182,10 +183,28 @@ where
     }
 }
 
-/// Whether the connection itself could not be made: an unknown name, a certificate that is refused. The client says so in its
-/// words alone.
-fn is_of_connecting(error: &(dyn Error + 'static)) -> bool {
-    causes(error).iter().any(|said| said.contains("client error (Connect)"))
+/// Whether the connection itself could not be made: an unknown name, a certificate that is refused, nobody who answers in time.
+/// The client says so in its words alone.
+pub fn is_of_connecting(error: &(dyn Error + 'static)) -> bool {
+    causes(error).iter().any(|said| said.contains("client error (Connect)") || said.contains("HTTP connect timeout"))
+}
+
+/// What the wrappers of the SDK say, which tells nobody anything.
+const WRAPPERS: [&str; 7] = [
+    "client error (Connect)",
+    "client error (SendRequest)",
+    "dispatch failure",
+    "io error",
+    "other",
+    "request has timed out",
+    "timeout",
+];
+
+/// What `error` and its causes say without the wrappers; all of it where that is nothing.
+fn plain_causes(error: &(dyn Error + 'static)) -> String {
+    let said = causes(error);
+    let told: Vec<&str> = said.iter().map(String::as_str).filter(|said| !WRAPPERS.contains(said)).collect();
+    if told.is_empty() { said.join(": ") } else { told.join(": ") }
 }
 
 fn refused(error: &std::io::Error) -> bool {
@@ -268,9 +287,9 @@ where
         (Class::CredentialsExpired, _) => format!("the AWS credentials have expired{code}"),
         (Class::CredentialsRefused, _) => format!("AWS does not accept the credentials{code}"),
         (Class::NoAnswer, _) => {
-            format!("no whole answer came, so it may have been done or not: {}", causes(error).join(": "))
+            format!("no whole answer came, so it may have been done or not: {}", plain_causes(error))
         }
-        (Class::Unreachable, _) => format!("the service cannot be reached: {}", causes(error).join(": ")),
+        (Class::Unreachable, _) => format!("the service cannot be reached: {}", plain_causes(error)),
         (_, Some(message)) => {
             // What follows is a blob that only its account can decode.
             let plain = message.split("Encoded authorization failure message").next().unwrap_or(message);
@@ -313,7 +332,7 @@ fn hint(class: Class, message: Option<&str>) -> Option<String> {
         Class::Unsupported => "Choose another `--instance-type` or `--aws-region`.".to_owned(),
         Class::Throttled => "Others in this account make many calls; try again in a minute.".to_owned(),
         Class::Unreachable => {
-            "Check the network, `--aws-region`, and `AWS_ENDPOINT_URL` where it is set.".to_owned()
+            "Is this computer online? Check the network, a proxy, and `AWS_ENDPOINT_URL` where it is set.".to_owned()
         }
         _ => return None,
     })

@@ -24,10 +24,9 @@ pub struct FirstBoot<'a> {
     pub machine: &'a MachineId,
     /// Who logs in.
     pub user: &'a str,
-    /// The public key that logs in, one line in OpenSSH form.
-    pub authorized_key: &'a str,
-    /// The private host key, a file in OpenSSH form.
-    pub host_key: &'a str,
+    /// The public key that logs in, one line in OpenSSH form, and the private host key, a file in OpenSSH form; none where
+    /// nobody comes by SSH.
+    pub keys: Option<(&'a str, &'a str)>,
     /// When the machine ends without a sign of its driver.
     pub lease: Timestamp,
     /// When it ends in any case.
@@ -45,15 +44,18 @@ fn text(told: &FirstBoot<'_>) -> Result<String, Fault> {
     if !is_user(told.user) {
         return Err(Fault::usage(format!("`{}` is no login name", told.user)));
     }
+    let keys = told.keys.map(|(authorized, host)| {
+        let authorized = STANDARD.encode(format!("{}\n", authorized.trim()));
+        [("authorized-key", authorized), ("host-key", STANDARD.encode(host))]
+    });
     let lines = [
         ("machine", told.machine.to_string()),
         ("user", told.user.to_owned()),
-        ("authorized-key", STANDARD.encode(format!("{}\n", told.authorized_key.trim()))),
-        ("host-key", STANDARD.encode(told.host_key)),
         ("lease", told.lease.min(told.expires_at).as_second().to_string()),
         ("expires", told.expires_at.as_second().to_string()),
     ];
-    let data: String = lines.iter().map(|(key, value)| format!("{key} {value}\n")).collect();
+    let data: String =
+        lines.iter().chain(keys.iter().flatten()).map(|(key, value)| format!("{key} {value}\n")).collect();
     let text = format!("{KIND}{SCRIPT}__DATA__\n{data}");
     if text.len() > CAP {
         return Err(Fault::outside(format!("the user data has {} bytes, and EC2 takes {CAP}", text.len())));
@@ -74,8 +76,10 @@ mod tests {
         FirstBoot {
             machine,
             user,
-            authorized_key: "ssh-ed25519 AAAA me\n",
-            host_key: "-----BEGIN OPENSSH PRIVATE KEY-----\nSECRET\n-----END OPENSSH PRIVATE KEY-----\n",
+            keys: Some((
+                "ssh-ed25519 AAAA me\n",
+                "-----BEGIN OPENSSH PRIVATE KEY-----\nSECRET\n-----END OPENSSH PRIVATE KEY-----\n",
+            )),
             lease: "2026-11-20T10:00:00Z".parse().unwrap(),
             expires_at: "2026-11-20T12:00:00Z".parse().unwrap(),
         }
@@ -92,6 +96,15 @@ mod tests {
         assert!(!data.contains("PRIVATE"), "values are encoded, so that a line is a value");
         let key = data.lines().find_map(|line| line.strip_prefix("authorized-key ")).unwrap();
         assert_eq!(STANDARD.decode(key).unwrap(), b"ssh-ed25519 AAAA me\n");
+    }
+
+    #[test]
+    fn a_machine_that_nobody_comes_to_by_ssh_is_told_no_key() {
+        let machine = "hg-0123456789".parse().unwrap();
+        let told = FirstBoot { keys: None, ..told(&machine, "hg") };
+        let text = text(&told).unwrap();
+        let (_, data) = text.split_once("\n__DATA__\n").unwrap();
+        assert!(!data.contains("key") && data.contains("lease "), "{data}");
     }
 
     #[test]

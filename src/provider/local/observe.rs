@@ -12,7 +12,8 @@ use crate::provider::local::{cgroup, loops, names, proc};
 pub fn observe(folders: &Folders) -> Result<Vec<Observed>, Trouble> {
     let mut found = Vec::new();
     let mut add = |kind, machine: &MachineId, locator: String| {
-        found.push(Observed { kind, machine: machine.clone(), name: names::of(folders, machine, kind), locator });
+        let (name, machine) = (names::of(folders, machine, kind), machine.clone());
+        found.push(Observed { kind, machine, name, locator, expires_at: None, elsewhere: false });
     };
     for entry in entries(&folders.machines())? {
         if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {

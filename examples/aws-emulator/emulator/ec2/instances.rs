@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use base64::Engine;
 
-use super::super::call::Call;
+use super::super::call::{ACCOUNT, Call};
 use super::super::http::Response;
 use super::super::machines::{Ended, Launched};
 use super::super::proxy::Proxy;
@@ -87,6 +87,7 @@ impl Ec2 {
             reason: None,
             terminates: call.param("InstanceInitiatedShutdownBehavior") == "terminate",
             interface,
+            profile: profile(call),
             spot,
         };
         item.put(Element::leaf("clientToken", call.param("ClientToken")));
@@ -108,7 +109,9 @@ impl Ec2 {
         let tokens = filter_values(call, "client-token");
         // moto ends an instance at once: its state is known here only.
         let states = filter_values(call, "instance-state-name");
+        let profiles = filter_values(call, "iam-instance-profile.arn");
         let asked = without_filter(&without_filter(call, "client-token"), "instance-state-name");
+        let asked = without_filter(&asked, "iam-instance-profile.arn");
         paged(proxy, &asked, "reservationSet", |reservations| {
             for reservation in reservations.iter_mut() {
                 let Some(set) = reservation.child_mut("instancesSet") else { continue };
@@ -122,6 +125,8 @@ impl Ec2 {
                 }
                 let state = |item: &Element| item.text_at(&["instanceState", "name"]);
                 set.children.retain(|item| states.is_empty() || states.contains(&state(item)));
+                let profile = |item: &Element| item.text_at(&["iamInstanceProfile", "arn"]);
+                set.children.retain(|item| profiles.is_empty() || profiles.contains(&profile(item)));
             }
             reservations.retain(|reservation| !reservation.items("instancesSet").is_empty());
             *reservations = std::mem::take(reservations).into_iter().flat_map(single).collect();
@@ -219,6 +224,15 @@ fn single(mut reservation: Element) -> Vec<Element> {
     instances.unwrap_or_default().into_iter().map(one).collect()
 }
 
+/// The name of the instance profile that a launch asks for.
+fn profile(call: &Call) -> String {
+    let arn = call.param("IamInstanceProfile.Arn");
+    match arn.rsplit_once('/') {
+        Some((_, name)) => name.to_owned(),
+        None => call.param("IamInstanceProfile.Name").to_owned(),
+    }
+}
+
 /// What the machine of an instance is to be.
 pub(super) async fn asked_for(proxy: &Proxy, call: &Call, id: &str) -> Launched {
     let engine = base64::engine::general_purpose::STANDARD;
@@ -276,6 +290,10 @@ pub(super) fn dress(item: &mut Element, launch: &Launch, proxy: &Proxy) {
     }
     if let Some((code, reason)) = &launch.reason {
         item.put(Element::node("stateReason", vec![Element::leaf("code", code), Element::leaf("message", reason)]));
+    }
+    if !launch.profile.is_empty() {
+        let arn = format!("arn:aws:iam::{ACCOUNT}:instance-profile/{}", launch.profile);
+        item.put(Element::node("iamInstanceProfile", vec![Element::leaf("arn", &arn)]));
     }
     if let Some(spot) = &launch.spot {
         item.put(Element::leaf("spotInstanceRequestId", &spot.id));

@@ -34,6 +34,8 @@ struct Launch {
     terminates: bool,
     /// Its network interface.
     interface: String,
+    /// The name of its instance profile; empty where it has none. moto does not tell of it.
+    profile: String,
     /// Its spot request, where it has one.
     spot: Option<Spot>,
 }

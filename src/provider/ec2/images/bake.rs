@@ -26,6 +26,9 @@ const UNKNOWN_LIMIT: Duration = Duration::from_secs(60);
 /// How often an image is looked for whose making was cut off, or whose answer was lost, a second apart.
 const LATE_LOOKS: u32 = 4;
 
+/// The longest name of an image, in characters.
+const AMI_NAME_CAP: usize = 128;
+
 /// The first and the longest pause between two looks.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
@@ -38,6 +41,24 @@ enum Begun {
     Ours(String),
     /// There is one of this name.
     NameTaken,
+}
+
+/// What the wish for an image of a name came to.
+enum Making {
+    /// There is one that may be used, and has this id.
+    Usable(String),
+    /// There is one of a person who is not trusted.
+    Anothers(Box<Image>),
+}
+
+/// The name of an image of `owner` where the usual one is another person's.
+fn own_name(name: &str, owner: &str) -> String {
+    format!("{name}-{}", tags::as_name(owner)).chars().take(AMI_NAME_CAP).collect()
+}
+
+/// The name of a row for the snapshot number `at` of an image: snapshots have no names of their own.
+fn part_name(image: &str, at: usize) -> String {
+    format!("{image}-{at}")
 }
 
 /// Whether nothing can be made of it any more.
@@ -55,23 +76,53 @@ impl Ec2Images {
         sink: &dyn Sink,
     ) -> Result<ImageRecord, Fault> {
         let instance = self.instance_of(made).await?;
-        let account = &self.clients.identity().await?.account;
         let name = ami_name(&made.plan.name, &made.layer.fingerprint);
+        if let Some(record) = self.bake_as(&name, made, &instance, ledger, sink).await? {
+            return Ok(record);
+        }
+        // Somebody who is not trusted has the name.
+        let own = own_name(&name, &self.reader.owner);
+        let record = self.bake_as(&own, made, &instance, ledger, sink).await?;
+        record.ok_or_else(|| Fault::outside(format!("another person's image has the name `{own}`")))
+    }
+
+    /// Makes an image of this name; none where a person has it who is not trusted.
+    async fn bake_as(
+        &self,
+        name: &str,
+        made: &Made<'_>,
+        instance: &str,
+        ledger: &dyn Ledger,
+        sink: &dyn Sink,
+    ) -> Result<Option<ImageRecord>, Fault> {
+        let account = &self.clients.identity().await?.account;
         let planned = |kind, name: String| PlannedResource {
             machine: made.machine.clone(),
             kind,
             name: RowName::regional(account, &self.region, name).to_string(),
         };
-        let row = ledger.plan(&planned(ResourceKind::MachineImage, name.clone()))?;
-        let id = self.make(made, &instance, &name).await?;
+        let row = ledger.plan(&planned(ResourceKind::MachineImage, name.to_owned()))?;
+        // One for the machine's only disk; what more there is has no name before it is seen.
+        let first = ledger.plan(&planned(ResourceKind::Snapshot, part_name(name, 0)))?;
+        let keep = |image: &Image| {
+            ledger.kept(&row, image.image_id().unwrap_or_default())?;
+            for (at, snapshot) in record::snapshots(image).iter().enumerate() {
+                match at {
+                    0 => ledger.kept(&first, snapshot)?,
+                    _ => ledger.kept(&ledger.plan(&planned(ResourceKind::Snapshot, part_name(name, at)))?, snapshot)?,
+                }
+            }
+            Ok::<(), Fault>(())
+        };
+        let id = match self.make(made, instance, name).await? {
+            Making::Usable(id) => id,
+            // There is one of that name, so the rows are true whoever made it.
+            Making::Anothers(image) => return keep(&image).map(|()| None),
+        };
         let image = self.until_whole(&id, sink).await?;
-        ledger.kept(&row, &id)?;
-        // Snapshots have no names of their own: they come and go with their image.
-        for (at, snapshot) in record::snapshots(&image).iter().enumerate() {
-            let row = ledger.plan(&planned(ResourceKind::Snapshot, format!("{name}-{at}")))?;
-            ledger.kept(&row, snapshot)?;
-        }
-        record::record(&image).ok_or_else(|| Fault::infrastructure(format!("the image `{id}` lacks its tags")))
+        keep(&image)?;
+        let lacks = || Fault::infrastructure(format!("the image `{id}` lacks its tags"));
+        record::record(&image).ok_or_else(lacks).map(Some)
     }
 
     /// The instance of the machine. It is not stopped: EC2 itself shuts it down for the snapshot and starts it again, and then
@@ -103,12 +154,13 @@ impl Ec2Images {
         let of = tags::ImageTags {
             name: &format!("{}{}", tags::PREFIX, made.plan.name),
             fingerprint: &made.layer.fingerprint.0,
-            owner: &self.owner,
+            owner: &self.reader.owner,
             distro: &made.plan.distro,
             state_id: &self.state_id,
         };
         let mut tags = of.tags();
         tags.push(tags::tag(tags::SECONDS, &made.took.as_secs().to_string()));
+        tags.push(tags::tag(tags::MACHINE, made.machine.as_str()));
         let answer = self
             .ec2()
             .create_image()
@@ -130,20 +182,23 @@ impl Ec2Images {
     }
 
     /// Makes the image `name`, or takes the one that has this name already: somebody else was faster, or the answer to our own
-    /// call was lost. One of ours that failed is in the way and is removed. Gives the id.
-    async fn make(&self, made: &Made<'_>, instance: &str, name: &str) -> Result<String, Fault> {
+    /// call was lost. One of ours that failed is in the way and is removed.
+    async fn make(&self, made: &Made<'_>, instance: &str, name: &str) -> Result<Making, Fault> {
         if let Begun::Ours(id) = self.create(made, instance, name).await? {
-            return Ok(id);
+            return Ok(Making::Usable(id));
         }
         let found = self.named(name, &made.layer.fingerprint).await?;
+        if !self.reader.accepts(&found) {
+            return Ok(Making::Anothers(Box::new(found)));
+        }
         let owner = tags::value(found.tags(), tags::OWNER);
-        if matches!(standing(&found), Standing::Failed(_)) && owner == Some(self.owner.as_str()) {
+        if matches!(standing(&found), Standing::Failed(_)) && owner == Some(self.reader.owner.as_str()) {
             remove::deregister(&self.clients, &self.region, &found).await?;
             if let Begun::Ours(id) = self.create(made, instance, name).await? {
-                return Ok(id);
+                return Ok(Making::Usable(id));
             }
         }
-        Ok(found.image_id().unwrap_or_default().to_owned())
+        Ok(Making::Usable(found.image_id().unwrap_or_default().to_owned()))
     }
 
     /// The image that holds the name already. Where our own call made it a moment ago and its answer was lost, it may not be
@@ -214,20 +269,6 @@ async fn described(clients: &Clients, region: &str, id: &str) -> Result<Option<I
     }
 }
 
-/// The newest image of this fingerprint that machines can boot from; none where it has not been baked.
-///
-/// # Errors
-///
-/// The fault of the call.
-pub async fn newest(clients: &Clients, region: &str, fingerprint: &Fingerprint) -> Result<Option<Image>, Fault> {
-    let call = clients.ec2(region).describe_images().owners("self");
-    let call = call.filters(filter(&format!("tag:{}", tags::FINGERPRINT), &fingerprint.0));
-    let doing = || format!("find the image {}", fingerprint.short());
-    let answer = call.send().await.map_err(|error| trouble::fault(&doing(), error))?;
-    let whole = answer.images.unwrap_or_default().into_iter().filter(|image| standing(image) == Standing::Available);
-    Ok(whole.max_by_key(|image| image.creation_date().map(str::to_owned)))
-}
-
 /// What became of the image or snapshot of a row that is still open: a bake was cut off between making it and seeing it whole.
 /// What will be whole is kept, for the machine was baked to the end; what failed is removed. `row` must be of the account
 /// that the credentials are of.
@@ -239,7 +280,7 @@ pub async fn fate(clients: &Clients, row: &Resource) -> Result<Fate, Fault> {
     let place: RowName = row.name.parse().map_err(|error: tags::NoRowName| Fault::infrastructure(error.to_string()))?;
     let region = place.region.as_deref().unwrap_or(clients.region());
     if row.kind == ResourceKind::Snapshot {
-        let Some(id) = &row.locator else { return Ok(Fate::Gone) };
+        let Some(id) = &row.locator else { return unseen_snapshot(clients, region, row, &place.name).await };
         let there = remove::snapshots_there(clients, region, std::slice::from_ref(id)).await?;
         return Ok(if there.is_empty() { Fate::Gone } else { Fate::Kept(id.clone()) });
     }
@@ -252,6 +293,26 @@ pub async fn fate(clients: &Clients, row: &Resource) -> Result<Fate, Fault> {
             remove::deregister(clients, region, &image).await?;
             Ok(Fate::Gone)
         }
+    }
+}
+
+/// What became of a snapshot that nobody was told the id of: it is its image's, or it was left without one and is removed.
+async fn unseen_snapshot(clients: &Clients, region: &str, row: &Resource, name: &str) -> Result<Fate, Fault> {
+    let image = match name.rsplit_once('-') {
+        Some((image, _)) => of_name(clients, region, image).await?,
+        None => None,
+    };
+    if let Some(id) = image.as_ref().and_then(|image| record::snapshots(image).into_iter().next()) {
+        return Ok(Fate::Kept(id));
+    }
+    let of_machine = filter(&format!("tag:{}", tags::MACHINE), row.machine.as_str());
+    let answer = clients.ec2(region).describe_snapshots().owner_ids("self").filters(of_machine).send().await;
+    let answer = answer.map_err(|error| trouble::fault("look for the snapshot of an image", error))?;
+    let left: Vec<String> = answer.snapshots().iter().filter_map(|it| it.snapshot_id.clone()).collect();
+    match (image, left.into_iter().next()) {
+        (Some(_), Some(id)) => Ok(Fate::Kept(id)),
+        (None, Some(id)) => remove::delete_snapshots(clients, region, &[id]).await.map(|()| Fate::Gone),
+        (_, None) => Ok(Fate::Gone),
     }
 }
 

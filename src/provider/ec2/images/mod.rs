@@ -1,16 +1,18 @@
 //! Images of an account: AMIs with the tag [`tags::FINGERPRINT`], each with its snapshots.
 //!
 //! The lowest layer is somebody else's image, so it is always there; one machine makes all that is above it, and that is kept
-//! as one AMI. Whoever may use the account may boot from it; only its owner collects it, unless asked otherwise.
+//! as one AMI. Its owner boots from it, and whoever trusts its owner; only its owner collects it, unless asked otherwise.
 //!
 //! What is absent: a lock for the whole account. Two people who bake one image at the same time meet at its name, which the
-//! account has once: the second takes what the first made.
+//! account has once: the second takes what the first made where that one is trusted, and makes one of a name of its own otherwise.
 
 mod bake;
 mod record;
 mod remove;
+mod trust;
 
-pub use bake::{fate, newest};
+pub use bake::fate;
+pub use trust::{Reader, Trust};
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,7 +39,7 @@ const PAGE: i32 = 1000;
 pub struct Ec2Images {
     clients: Arc<Clients>,
     region: String,
-    owner: String,
+    reader: Reader,
     state_id: String,
     /// One lock for each image that this process makes.
     making: Mutex<HashMap<Fingerprint, Arc<tokio::sync::Mutex<()>>>>,
@@ -51,13 +53,13 @@ fn filter(name: &str, value: impl Into<String>) -> Filter {
 }
 
 impl Ec2Images {
-    /// The images that `owner` (`user@host`), whose state directory has the id `state_id`, may use, make and remove in
-    /// `region`. Asks nobody yet.
-    pub fn new(clients: Arc<Clients>, region: &str, owner: &str, state_id: &str) -> Self {
+    /// The images that `reader`, whose state directory has the id `state_id`, may use, make and remove in `region`. Asks
+    /// nobody yet.
+    pub fn new(clients: Arc<Clients>, region: &str, reader: Reader, state_id: &str) -> Self {
         Self {
             clients,
             region: region.to_owned(),
-            owner: owner.to_owned(),
+            reader,
             state_id: state_id.to_owned(),
             making: Mutex::default(),
             made: Mutex::default(),
@@ -117,8 +119,7 @@ impl ImageStore for Ec2Images {
         let fingerprint = plan.fingerprint();
         if self.remembered(&fingerprint).is_none() {
             let found = self.of(&fingerprint).await?;
-            let whole = found.iter().find(|image| record::standing(image) == Standing::Available);
-            if let Some(record) = whole.and_then(record::record) {
+            if let Some(record) = self.reader.choose(&found).and_then(record::record) {
                 self.remember(record);
             }
         }
@@ -135,7 +136,14 @@ impl ImageStore for Ec2Images {
         let guard = lock.lock_owned().await;
         if self.remembered(layer).is_none() {
             let found = self.of(layer).await?;
-            let pending = found.iter().find(|image| record::standing(image) == Standing::Pending);
+            let others = self.reader.others(&found);
+            if !others.is_empty() && self.reader.choose(&found).is_none() {
+                let text = format!("There is an image {} of {} that is not used", layer.short(), others.join(", "));
+                sink.event(Event::Notice(format!("{text}: `--trust-images-of OWNER` uses another person's.")));
+            }
+            let is_pending =
+                |image: &&Image| record::standing(image) == Standing::Pending && self.reader.accepts(image);
+            let pending = found.iter().find(is_pending);
             if let Some(id) = pending.and_then(Image::image_id) {
                 // Where it fails it is made here, whoever began it.
                 if let Err(fault) = self.until_whole(id, sink).await {
@@ -178,8 +186,7 @@ impl ImageStore for Ec2Images {
             return Ok(record);
         }
         let found = self.of(&fingerprint).await?;
-        let whole = found.iter().find(|image| record::standing(image) == Standing::Available);
-        whole.and_then(record::record).ok_or_else(|| {
+        self.reader.choose(&found).and_then(record::record).ok_or_else(|| {
             Fault::infrastructure(format!("there is no image `{}` in `{}`", plan.name, self.region))
                 .hint("`automation image list --provider ec2` shows what there is.")
         })

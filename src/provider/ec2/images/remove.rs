@@ -70,7 +70,7 @@ impl Ec2Images {
     fn may_go(&self, image: &Image, user: Option<&String>, of_any_owner: bool) -> Result<(), Fault> {
         let id = image.image_id().unwrap_or_default();
         let owner = tags::value(image.tags(), tags::OWNER);
-        if !of_any_owner && owner != Some(self.owner.as_str()) {
+        if !of_any_owner && owner != Some(self.reader.owner.as_str()) {
             let whose =
                 owner.map_or_else(|| "nobody is named as its owner".to_owned(), |o| format!("it belongs to `{o}`"));
             let fault = Fault::outside(format!("the image `{id}` is not yours: {whose}"));
@@ -88,14 +88,14 @@ impl Ec2Images {
         let images = self.described(vec![filter("tag-key", tags::FINGERPRINT)]).await?;
         let call = self.ec2().describe_snapshots().owner_ids("self").max_results(1000);
         let call = call.filters(filter("tag-key", tags::FINGERPRINT));
-        let call = call.filters(filter(&format!("tag:{}", tags::OWNER), &self.owner));
+        let call = call.filters(filter(&format!("tag:{}", tags::OWNER), &self.reader.owner));
         let mut pages = call.into_paginator().items().send();
         let mut snapshots = Vec::new();
         while let Some(snapshot) = pages.next().await {
             let doing = || format!("list the snapshots of `{}`", self.region);
             snapshots.push(snapshot.map_err(|error| trouble::fault(&doing(), error))?);
         }
-        let orphans = record::orphans(&snapshots, &images, &self.owner, Timestamp::now());
+        let orphans = record::orphans(&snapshots, &images, &self.reader.owner, Timestamp::now());
         if !dry_run {
             delete_snapshots(&self.clients, &self.region, &orphans).await?;
         }
@@ -133,7 +133,7 @@ async fn until_gone(clients: &Clients, region: &str, id: &str) -> Result<(), Fau
 
 /// Deletes snapshots and returns when they were seen gone. What deregistering has deleted already is not asked for again; what
 /// is still in use by an image that is just going away is tried again.
-async fn delete_snapshots(clients: &Clients, region: &str, ids: &[String]) -> Result<(), Fault> {
+pub(super) async fn delete_snapshots(clients: &Clients, region: &str, ids: &[String]) -> Result<(), Fault> {
     if ids.is_empty() {
         return Ok(());
     }

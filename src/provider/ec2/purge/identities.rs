@@ -19,10 +19,13 @@ fn owner(marks: &[Tag]) -> Option<String> {
     marks.iter().find(|tag| tag.key() == tags::OWNER).map(|tag| tag.value().to_owned())
 }
 
-async fn profiles(iam: &Client) -> Result<Vec<InstanceProfile>, Fault> {
+async fn all_profiles(iam: &Client) -> Result<Vec<InstanceProfile>, Fault> {
     let pages = iam.list_instance_profiles().into_paginator().page_size(search::PAGE).items();
-    let all: Vec<InstanceProfile> =
-        pages.send().try_collect().await.map_err(|error| trouble::fault("list the instance profiles", error))?;
+    pages.send().try_collect().await.map_err(|error| trouble::fault("list the instance profiles", error))
+}
+
+async fn profiles(iam: &Client) -> Result<Vec<InstanceProfile>, Fault> {
+    let all = all_profiles(iam).await?;
     Ok(all.into_iter().filter(|profile| tags::is_ours(Some(profile.instance_profile_name()), [])).collect())
 }
 
@@ -38,11 +41,13 @@ pub async fn find_profiles(iam: &Client) -> Result<Vec<Item>, Fault> {
         // Who cannot read the tags sees the profile without its owner.
         let shown = iam.get_instance_profile().instance_profile_name(name).send().await.ok();
         let whole = shown.and_then(|answer| answer.instance_profile);
+        let owner = whole.and_then(|profile| owner(profile.tags()));
         Item {
             id: name.to_owned(),
             kind: ResourceKind::InstanceProfile,
             name: Some(name.to_owned()),
-            owner: whole.and_then(|profile| owner(profile.tags())),
+            why: search::why(owner.as_deref(), []),
+            owner,
             created_at: search::time(Some(profile.create_date())),
             state: String::new(),
         }
@@ -55,16 +60,31 @@ pub async fn find_roles(iam: &Client) -> Result<Vec<Item>, Fault> {
         let name = role.role_name();
         // Who cannot read the tags sees the role without its owner.
         let marks = iam.list_role_tags().role_name(name).send().await;
+        let owner = marks.ok().and_then(|answer| owner(answer.tags()));
         Item {
             id: name.to_owned(),
             kind: ResourceKind::Role,
             name: Some(name.to_owned()),
-            owner: marks.ok().and_then(|answer| owner(answer.tags())),
+            why: search::why(owner.as_deref(), []),
+            owner,
             created_at: search::time(Some(role.create_date())),
             state: String::new(),
         }
     });
     Ok(join_all(items).await)
+}
+
+/// The ARNs of the profiles by which machines have the things `ids`, profiles or roles, each with the id.
+pub async fn profiles_with(iam: &Client, kind: ResourceKind, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+    let all = all_profiles(iam).await?;
+    let of = |id: &String, profile: &InstanceProfile| match kind {
+        ResourceKind::Role => profile.roles().iter().any(|role| role.role_name() == id),
+        _ => profile.instance_profile_name() == id,
+    };
+    let with = |id: &String| -> Vec<String> {
+        all.iter().filter(|profile| of(id, profile)).map(|profile| profile.arn().to_owned()).collect()
+    };
+    Ok(ids.iter().flat_map(|id| with(id).into_iter().map(|arn| (arn, id.clone()))).collect())
 }
 
 /// `Ok` for what is not there.

@@ -14,8 +14,10 @@ mod search;
 mod security_groups;
 mod snapshots;
 mod spot_requests;
+mod users;
 pub(super) mod volumes;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -37,23 +39,28 @@ pub struct Ec2Account {
     clients: Arc<Clients>,
     region: String,
     ec2: aws_sdk_ec2::Client,
+    ec2_at_door: aws_sdk_ec2::Client,
     ec2_deletes: aws_sdk_ec2::Client,
     iam: aws_sdk_iam::Client,
+    iam_at_door: aws_sdk_iam::Client,
     iam_deletes: aws_sdk_iam::Client,
 }
 
 impl Ec2Account {
-    /// The region that the clients mean where none is named.
-    pub fn new(clients: Arc<Clients>) -> Self {
+    /// The region that the clients mean where none is named. Refused where there is no such region.
+    pub async fn open(clients: Arc<Clients>) -> Result<Self, Fault> {
+        clients.check_region().await?;
         let region = clients.region().to_owned();
-        Self {
+        Ok(Self {
             ec2: clients.ec2(&region),
+            ec2_at_door: clients.ec2_at_door(&region),
             ec2_deletes: clients.ec2_deletes(&region),
             iam: clients.iam(),
+            iam_at_door: clients.iam_at_door(),
             iam_deletes: clients.iam_deletes(),
             region,
             clients,
-        }
+        })
     }
 }
 
@@ -75,17 +82,33 @@ impl Account for Ec2Account {
 
     async fn find(&self, kind: ResourceKind) -> Result<Vec<Item>, Fault> {
         match kind {
-            ResourceKind::SpotRequest => spot_requests::find(&self.ec2).await,
-            ResourceKind::Instance => instances::find(&self.ec2).await,
-            ResourceKind::Volume => volumes::find(&self.ec2).await,
-            ResourceKind::NetworkInterface => interfaces::find(&self.ec2).await,
-            ResourceKind::MachineImage => images::find(&self.ec2).await,
-            ResourceKind::Snapshot => snapshots::find(&self.ec2).await,
-            ResourceKind::SecurityGroup => security_groups::find(&self.ec2).await,
-            ResourceKind::KeyPair => key_pairs::find(&self.ec2).await,
-            ResourceKind::InstanceProfile => identities::find_profiles(&self.iam).await,
-            ResourceKind::Role => identities::find_roles(&self.iam).await,
+            ResourceKind::SpotRequest => spot_requests::find(&self.ec2_at_door).await,
+            ResourceKind::Instance => instances::find(&self.ec2_at_door).await,
+            ResourceKind::Volume => volumes::find(&self.ec2_at_door).await,
+            ResourceKind::NetworkInterface => interfaces::find(&self.ec2_at_door).await,
+            ResourceKind::MachineImage => images::find(&self.ec2_at_door).await,
+            ResourceKind::Snapshot => snapshots::find(&self.ec2_at_door).await,
+            ResourceKind::SecurityGroup => security_groups::find(&self.ec2_at_door).await,
+            ResourceKind::KeyPair => key_pairs::find(&self.ec2_at_door).await,
+            ResourceKind::InstanceProfile => identities::find_profiles(&self.iam_at_door).await,
+            ResourceKind::Role => identities::find_roles(&self.iam_at_door).await,
             _ => Ok(Vec::new()),
+        }
+    }
+
+    /// IAM lets a role and a profile be deleted under the machines that have them; EC2 itself refuses anything of that sort.
+    async fn users(
+        &self,
+        kind: ResourceKind,
+        ids: &[String],
+        ending: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, String>, Fault> {
+        match kind {
+            ResourceKind::InstanceProfile | ResourceKind::Role => {
+                let profiles = identities::profiles_with(&self.iam, kind, ids).await?;
+                users::of_profiles(&self.clients, &profiles, ending).await
+            }
+            _ => Ok(BTreeMap::new()),
         }
     }
 

@@ -44,10 +44,23 @@ pub fn item(kind: ResourceKind, id: Option<&str>, name: Option<&str>, marks: &[T
         kind,
         name: name.or(tag).map(str::to_owned),
         owner: tags::value(marks, tags::OWNER).map(str::to_owned),
+        why: why(tags::value(marks, tags::OWNER), tags::keys(marks)),
         created_at: None,
         state: String::new(),
     })
     .filter(|item| !item.id.is_empty())
+}
+
+/// Why a thing that is ours is, for people: `owner` is what its tag says, `keys` are those of all its tags.
+pub fn why<'a>(owner: Option<&str>, keys: impl IntoIterator<Item = &'a str>) -> String {
+    let mark = || keys.into_iter().find(|key| tags::is_ours(None, [*key]));
+    match (owner, mark) {
+        (Some(owner), _) => format!("its tag `{}` is `{owner}`", tags::OWNER),
+        (None, mark) => match mark() {
+            Some(key) => format!("it has the tag `{key}`, and none that names its owner"),
+            None => format!("its name begins with `{}`, and no tag names its owner", tags::PREFIX),
+        },
+    }
 }
 
 /// A time of the SDK's; whole seconds.
@@ -107,6 +120,11 @@ mod tests {
         assert_eq!(of(None, &[("Name", "hg-a")]).unwrap().name.as_deref(), Some("hg-a"));
         assert_eq!(of(Some("hg-b"), &[("Name", "web")]).unwrap().name.as_deref(), Some("hg-b"));
         assert_eq!(of(None, &[("hg:owner", "me@here")]).unwrap().owner.as_deref(), Some("me@here"));
+        let why = |name, marks: &[(&str, &str)]| of(name, marks).unwrap().why;
+        assert_eq!(why(None, &[("Name", "hg-a"), ("hg:owner", "me@here")]), "its tag `hg:owner` is `me@here`");
+        assert_eq!(why(Some("hg-web"), &[]), "its name begins with `hg-`, and no tag names its owner");
+        let old = why(None, &[("Name", "hg-a"), ("HGIMAGEFINGERPRINT", "f")]);
+        assert_eq!(old, "it has the tag `HGIMAGEFINGERPRINT`, and none that names its owner");
         assert!(of(Some("web"), &[("HGIMAGEFINGERPRINT", "f")]).is_some());
         assert!(of(Some("web"), &[("Name", "hg-c")]).is_some());
     }

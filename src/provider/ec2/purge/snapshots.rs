@@ -61,6 +61,7 @@ fn part_of(snapshot: &Snapshot, image: &Item) -> Option<Item> {
         kind: ResourceKind::Snapshot,
         name: image.name.clone(),
         owner: image.owner.clone(),
+        why: format!("it was made for the image `{}`: {}", image.id, image.why),
         created_at: search::time(snapshot.start_time()),
         state: state(snapshot),
     })
@@ -93,6 +94,7 @@ mod tests {
             kind: ResourceKind::MachineImage,
             name: Some("hg-linux-dev-debian12".into()),
             owner: Some("me@here".into()),
+            why: "x".into(),
             created_at: None,
             state: String::new(),
         };

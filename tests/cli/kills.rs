@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::tool::{Place, Running, is_root};
+use crate::support::tool::{Place, Running, is_root, skip};
 use crate::support::{leftovers, mercurial};
 
 /// The grace, and room for a busy computer to remove files.
@@ -45,9 +45,43 @@ fn fixed_at_once(place: &Place) {
 fn ends_by_itself(place: &Place) {
     let run = place.latest();
     leftovers::gone_within(&place.state, SOON);
-    // The journal did not see it go: `audit` looks and closes what is not there any more.
-    place.run(&["audit", "--json"]).expect(0);
+    // The journal did not see it go: the next command looks and closes what is not there any more.
+    assert_eq!(place.json(&["machine", "list", "--json"]), serde_json::json!([]));
     place.assert_certified(&run);
+    place.assert_clean();
+}
+
+/// The processes of `apt-get` that bring in a tool below the state directory.
+fn bringing_in(place: &Place) -> Vec<i32> {
+    let state = format!("Dir::State={}", place.state.display());
+    let is_at_it = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        line.starts_with("apt-get") && line.contains(&state)
+    };
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_at_it).collect()
+}
+
+#[test]
+fn while_a_tool_is_brought_in() {
+    if std::path::Path::new("/usr/bin/mmdebstrap").exists() {
+        return skip("`mmdebstrap` is installed, so that nothing is brought in");
+    }
+    let place = Place::new();
+    let running = place.start(&["image", "build"]);
+    while bringing_in(&place).is_empty() {
+        assert!(running.lives(), "{}", running.said());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    kill(running);
+    let end = Instant::now() + Duration::from_secs(5);
+    while !bringing_in(&place).is_empty() {
+        assert!(Instant::now() < end, "it lives on without its driver");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    place.run(&["audit", "--fix"]).expect(0);
+    place.assert_certified(&place.latest());
     place.assert_clean();
 }
 

@@ -31,10 +31,11 @@ fn kill(pid: i32) {
 #[tokio::test]
 async fn a_machine_ends_with_its_lease_and_takes_its_files_along() {
     let world = World::new(&base().await);
-    let request = MachineRequest { grace: Duration::from_secs(2), ..world.request() };
+    // Long enough for a login on a busy computer.
+    let request = MachineRequest { grace: Duration::from_secs(6), ..world.request() };
     let machine = world.create(&request).await.unwrap();
     world.run(&machine, "mkdir -m 0 /root/closed; chown 1000 /root/closed; nohup sleep 1000 >/dev/null 2>&1 &");
-    gone_within(&world, Duration::from_secs(8)).await;
+    gone_within(&world, Duration::from_secs(30)).await;
     let error = world.provider.renew(&machine, Timestamp::now()).await.unwrap_err();
     assert!(error.chain().contains(&"the machine has ended".to_owned()), "{error:?}");
     world.release_all().await;
@@ -45,12 +46,12 @@ async fn a_renewed_machine_lives_but_never_beyond_its_expiry() {
     let world = World::new(&base().await);
     let now = Timestamp::now();
     let request =
-        MachineRequest { grace: Duration::from_secs(2), expires_at: now + Duration::from_secs(6), ..world.request() };
+        MachineRequest { grace: Duration::from_secs(4), expires_at: now + Duration::from_secs(15), ..world.request() };
     let machine = world.create(&request).await.unwrap();
     world.provider.renew(&machine, now + Duration::from_secs(3600)).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
     world.run(&machine, "true");
-    gone_within(&world, Duration::from_secs(8)).await;
+    gone_within(&world, Duration::from_secs(30)).await;
 }
 
 #[tokio::test]

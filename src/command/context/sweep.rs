@@ -1,12 +1,14 @@
 //! What every command does first: clearing away machines whose driver and guard were both killed, so that nothing of them
 //! stays until somebody asks.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::base::id::MachineId;
+use crate::base::id::{MachineId, RunId};
 use crate::command::context::{Context, executable};
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
+use crate::model::machine::ProviderKind;
 use crate::provider::local::sweep::{Dead, Sweeper};
 
 /// How long a command may be held up by this; what is left is for the next one.
@@ -16,11 +18,16 @@ const LIMIT: Duration = Duration::from_secs(10);
 const UNKNOWN: Duration = Duration::from_secs(60);
 
 impl Context {
-    /// Clears away dead machines and closes their rows. No reason to refuse the command, whatever comes of it: what stays
-    /// is told by `audit`.
+    /// Clears away dead machines, and closes their rows and those of machines that ended by themselves. No reason to refuse
+    /// the command, whatever comes of it: what stays is told by `audit`.
     pub(super) fn sweep(&self) {
         let Ok(executable) = executable() else { return };
         let sweeper = Sweeper::new(self.state.root(), executable);
+        self.clear_away(&sweeper);
+        let _ = self.close_vanished(&sweeper);
+    }
+
+    fn clear_away(&self, sweeper: &Sweeper) {
         let end = Instant::now() + LIMIT;
         for dead in sweeper.dead(self.now()).unwrap_or_default() {
             if Instant::now() > end {
@@ -46,8 +53,25 @@ impl Context {
             let age = Duration::try_from(self.now().duration_since(dead.since)).unwrap_or_default();
             return Ok(dead.launched || age > UNKNOWN);
         };
-        let run = self.journal.run(&row.run)?;
-        Ok(!run.is_some_and(|run| crate::state::process::is_driven(&run)))
+        Ok(!self.is_driven(&row.run)?)
+    }
+
+    fn is_driven(&self, run: &RunId) -> Result<bool, Fault> {
+        Ok(self.journal.run(run)?.is_some_and(|run| crate::state::process::is_driven(&run)))
+    }
+
+    /// Closes the rows of machines of which nothing is there any more: the keeper of a killed driver's has nobody to tell.
+    fn close_vanished(&self, sweeper: &Sweeper) -> Result<(), Fault> {
+        let open = self.journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })?;
+        let local = open.iter().filter(|row| row.provider == ProviderKind::Local);
+        let runs: BTreeMap<&MachineId, &RunId> = local.map(|row| (&row.machine, &row.run)).collect();
+        for machine in sweeper.vanished(runs.keys().map(|&machine| machine.clone()).collect())? {
+            // A driver that lives is about to make it, or closes the rows itself.
+            if runs.get(&machine).is_some_and(|run| self.is_driven(run).is_ok_and(|driven| !driven)) {
+                self.close_rows(&machine, None)?;
+            }
+        }
+        Ok(())
     }
 
     /// Closes the rows of a machine that is gone, or notes why it is not.

@@ -10,7 +10,7 @@ use crate::base::id::MachineId;
 use crate::provider::local::files::{Action, Files};
 use crate::provider::local::folders::{Folders, MachineFolder, entries};
 use crate::provider::local::trouble::Trouble;
-use crate::provider::local::{proc, release};
+use crate::provider::local::{observe, proc, release};
 
 /// A machine of which only leftovers are there: no process of it lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,17 @@ impl Sweeper {
         let living: Vec<PathBuf> = proc::all()?.into_iter().map(|found| found.spec).collect();
         dead.retain(|found| !living.contains(&self.folders.machine(&found.machine).spec()));
         Ok(dead)
+    }
+
+    /// Those of `machines` of which nothing is there at all: no folder, no process, no control group, no loop device. Blocks.
+    pub fn vanished(&self, machines: Vec<MachineId>) -> Result<Vec<MachineId>, Trouble> {
+        let gone = |machine: &MachineId| !self.folders.machine(machine).path().exists();
+        let mut vanished: Vec<MachineId> = machines.into_iter().filter(gone).collect();
+        if !vanished.is_empty() {
+            let there = observe::observe(&self.folders)?;
+            vanished.retain(|machine| !there.iter().any(|seen| seen.machine == *machine));
+        }
+        Ok(vanished)
     }
 
     /// Removes all that is there of a dead machine; gives the reason why something stays. Blocks.
@@ -104,5 +115,7 @@ mod tests {
         }
         assert!(!over.path().exists() && !made.path().exists());
         assert_eq!(sweeper.clear(&dead[0].machine), None, "it is cleared away already");
+        let all: Vec<MachineId> = ["hg-living", "hg-over", "hg-made"].map(|id| id.parse().unwrap()).into();
+        assert_eq!(sweeper.vanished(all.clone()).unwrap(), all[1..]);
     }
 }

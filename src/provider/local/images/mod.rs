@@ -60,6 +60,7 @@ impl LocalImages {
         }
         let passage = folders.passage().join(machine.as_str());
         computer::private_folder(&passage)?;
+        let _passing = hold::shared(&passage);
         computer::private_folder(&folders.layers())?;
         let root = passage.join("fs");
         std::fs::rename(folder.upper(), &root).doing(|| format!("move `{}`", folder.upper().display()))?;
@@ -122,8 +123,14 @@ impl LocalImages {
         let mut unknown = Vec::new();
         for entry in entries(&self.folders.passage())? {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let probe = name.strip_prefix(PROBE).and_then(|pid| pid.parse().ok());
-            if name.ends_with(".removed") || probe.is_some_and(|pid| proc::identify(pid).is_none()) {
+            let probe = name.strip_prefix(PROBE).map(|pid| pid.parse().unwrap_or_default());
+            let stays = match probe {
+                Some(pid) => proc::identify(pid).is_some(),
+                None if name.ends_with(".removed") => false,
+                // A layer on its way in has its machine's name, and whoever brings it in holds it.
+                None => name.parse().map_or(true, |machine| self.folders.machine(&machine).path().exists()),
+            };
+            if !stays && (name.ends_with(".removed") || hold::alone(&entry.path()).is_some()) {
                 unknown.push(entry.path());
             }
         }

@@ -54,6 +54,12 @@ pub fn bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// `text` as it would have been saved on Unix: without a byte order mark, and with lines that end in LF alone.
+pub fn unix(text: &str) -> String {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
+    text.strip_suffix('\r').map(str::to_owned).unwrap_or(text)
+}
+
 /// Reads a span of time such as `90s`, `2h`, `1h30m`; a bare number is seconds. Zero and negative spans are refused.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let seconds = match text.parse::<u64>() {
@@ -120,6 +126,12 @@ mod tests {
         assert_eq!(nearest("debian21", known), Some("debian12"));
         assert_eq!(nearest("debain13", known), Some("debian13"));
         assert_eq!(nearest("windows", known), None);
+    }
+
+    #[test]
+    fn a_file_that_was_saved_on_windows_is_read_as_any_other() {
+        assert_eq!(unix("\u{feff}#!/bin/bash\r\nset -e\r\nfalse\r"), "#!/bin/bash\nset -e\nfalse");
+        assert_eq!(unix("a\rb\n\u{feff}\n"), "a\rb\n\u{feff}\n", "only what an editor adds");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
 
+use crate::base::text;
 use crate::model::fault::Fault;
 
 static BUILT_IN: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/images");
@@ -36,7 +37,8 @@ impl Files {
         self.read(DEFINITION)
     }
 
-    /// The text of a file directly in the definition's folder.
+    /// The text of a file directly in the definition's folder. One that was saved on Windows reads, and hashes, as it would have from
+    /// Unix: the shell of a machine takes a CR for a part of the word before it.
     pub fn read(&self, file: &str) -> Result<String, Fault> {
         if file.contains('/') || file == ".." {
             return Err(Fault::outside(format!(
@@ -46,7 +48,9 @@ impl Files {
         }
         let fault = || Fault::outside(format!("cannot read `{}`", self.place(file)));
         match &self.folder {
-            Some(folder) => std::fs::read_to_string(folder.join(file)).map_err(|error| fault().because(error)),
+            Some(folder) => std::fs::read_to_string(folder.join(file))
+                .map(|read| text::unix(&read))
+                .map_err(|error| fault().because(error)),
             None => BUILT_IN
                 .get_file(format!("{}/{file}", self.name))
                 .and_then(|file| file.contents_utf8())

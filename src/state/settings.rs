@@ -136,7 +136,7 @@ impl Settings {
             Err(error) => return Err(file::fault("read", path, error)),
         };
         match String::from_utf8(bytes) {
-            Ok(text) => Self::parse(path, &text, extra),
+            Ok(text) => Self::parse(path, &text::unix(&text), extra),
             Err(_) => Err(Fault::outside(format!("`{}` is not UTF-8 text", path.display()))),
         }
     }
@@ -487,6 +487,8 @@ source = "upstream"
         assert!(refused("grace = \"60s\"\n[local\n").starts_with("/s/config.toml:2: "));
         let dir = tempfile::tempdir().unwrap();
         assert!(Settings::load(dir.path(), &[]).unwrap_err().message.contains("is not a settings file"));
+        std::fs::write(dir.path().join("windows"), "\u{feff}grace = \"90s\"\r\n[defaults]\r\n").unwrap();
+        assert_eq!(Settings::load(&dir.path().join("windows"), &[]).unwrap().grace.as_secs(), 90);
         std::fs::write(dir.path().join("x"), [0xff, 0xfe]).unwrap();
         assert!(Settings::load(&dir.path().join("x"), &[]).unwrap_err().message.contains("is not UTF-8 text"));
     }

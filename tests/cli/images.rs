@@ -50,6 +50,27 @@ fn a_failed_bake_tells_why_and_goes_on_after_its_last_good_step() {
     place.assert_clean();
 }
 
+#[test]
+fn scripts_that_were_saved_on_windows_run_as_any_others() {
+    let windows = |text: &str| format!("\u{feff}{}", text.replace('\n', "\r\n"));
+    let (bad, good) = ("#!/bin/bash\nset -e\nfalse\ntouch /root/made\n", "#!/bin/bash\nset -e\ntouch /root/made\n");
+    let mut place = Place::with_steps(&[("saved", &windows(bad))]);
+    place.own_images();
+    place.run(&["image", "build"]).expect(3).tells(&["bake step `saved` failed with exit status 1"]);
+    place.define(&[("saved", &windows(good))]);
+    let file = place.path().join("definitions/linux-dev/image.toml");
+    let definition = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, windows(&definition)).unwrap();
+    let made = place.json(&["image", "build", "--json"]);
+    let id = place.up(&[]);
+    place.exec(&id, &["sudo", "ls", "/root"]).expect(0).text().lines().for_each(|name| assert_eq!(name, "made"));
+    place.run(&["machine", "down", &id]).expect(0);
+    // Saved on Unix it is the same image.
+    place.define(&[("saved", good)]);
+    assert_eq!(place.json(&["image", "build", "--json"])["fingerprint"], made["fingerprint"]);
+    place.assert_clean();
+}
+
 /// The image that no definition makes any more is collected with its two layers, the rest stays.
 fn collected(place: &Place, old: &Value) {
     let listed = place.json(&["image", "list", "--json"]);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::base::escapes;
 use crate::command::context::Context;
 use crate::command::{self, error};
 use crate::model::fault::Fault;
@@ -45,10 +46,31 @@ pub struct Globals {
     #[arg(long, global = true, value_name = "SPAN", value_parser = crate::base::text::parse_grace,
           help_heading = "Global options")]
     pub grace: Option<std::time::Duration>,
+    /// On a terminal, let the output of tasks set titles, reach the clipboard and the like, which is filtered out otherwise
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub raw: bool,
     /// Those of EC2.
     #[cfg(feature = "ec2")]
     #[command(flatten)]
     pub ec2: command::context::ec2::Ec2Globals,
+}
+
+impl Globals {
+    /// What named the provider: the option, or the variable behind it.
+    pub fn provider_from(&self) -> &'static str {
+        if self.was_typed("--provider") { "--provider" } else { "AUTOMATION_PROVIDER" }
+    }
+
+    /// Whether the option stands on the command line; its value is the environment's otherwise.
+    pub fn was_typed(&self, option: &str) -> bool {
+        typed(std::env::args_os().skip(1), option)
+    }
+}
+
+/// Whether `option` stands among the arguments before `--`.
+fn typed(arguments: impl Iterator<Item = std::ffi::OsString>, option: &str) -> bool {
+    let mut words = arguments.map(|word| word.to_string_lossy().into_owned()).take_while(|word| word != "--");
+    words.any(|word| word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
 }
 
 #[derive(Debug, Subcommand)]
@@ -126,8 +148,8 @@ pub fn run(arguments: Vec<std::ffi::OsString>) -> i32 {
             return error::exit::USAGE;
         }
         Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { error::exit::USAGE } else { error::exit::OK };
+            tell(&error);
+            return whole(if error.use_stderr() { error::exit::USAGE } else { error::exit::OK });
         }
     };
     let words = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
@@ -140,10 +162,50 @@ pub fn run(arguments: Vec<std::ffi::OsString>) -> i32 {
     };
     let result = runtime.block_on(dispatch(&cli.globals, cli.command, words));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    result.unwrap_or_else(|fault| {
+    whole(result.unwrap_or_else(|fault| {
         ui::complain(&error::render(&fault));
         error::exit_code(fault.kind)
-    })
+    }))
+}
+
+/// Prints what the parser of the command line says, help among it; in colours where a person reads it.
+fn tell(said: &clap::Error) {
+    let text = said.render().to_string();
+    let safe = escapes::plain(&text);
+    match (safe == text, said.use_stderr()) {
+        (true, true) => drop(said.print()),
+        (true, false) => {
+            if let Err(error) = said.print() {
+                ui::not_written(&error);
+            }
+            // What is held back for the end of a line is written now, or known not to be.
+            ui::print("");
+        }
+        (false, true) => ui::complain(safe.trim_end()),
+        (false, false) => ui::print(&safe),
+    }
+    if let Some(variable) = variable_behind(&text).filter(|_| said.use_stderr()) {
+        ui::complain(&format!("hint: The value comes from the variable `{variable}`."));
+    }
+}
+
+/// The variable whose value was turned down, where the option that it stands for was not typed.
+fn variable_behind(said: &str) -> Option<String> {
+    let tree = <Cli as clap::CommandFactory>::command();
+    let mut named = tree.get_arguments().filter_map(|argument| Some((argument.get_long()?, argument.get_env()?)));
+    let (_, variable) = named.find(|(long, variable)| {
+        let option = format!("--{long}");
+        let set = command::context::variables::is_set(variable);
+        set && said.contains(&format!("'{option}")) && !typed(std::env::args_os().skip(1), &option)
+    })?;
+    Some(variable.to_string_lossy().into_owned())
+}
+
+/// The exit code of a process that would end with `code`, with what it had to print taken into account.
+fn whole(code: i32) -> i32 {
+    let Some(fault) = ui::unwritten() else { return code };
+    ui::complain(&error::render(&fault));
+    if code == error::exit::OK { error::exit_code(fault.kind) } else { code }
 }
 
 async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Result<i32, Fault> {

@@ -4,6 +4,7 @@
 pub mod ec2;
 pub mod look;
 mod sweep;
+pub mod variables;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,6 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::id::{MachineId, RunId};
-use crate::base::text;
 use crate::cli::Globals;
 use crate::connection::{self, ssh::SshConnector};
 use crate::flow::{Stage, later};
@@ -94,7 +94,11 @@ fn look_at_images(globals: &Globals) -> Result<(), Fault> {
 /// Where the state directory is, whether it is there or not.
 pub fn state_path(globals: &Globals) -> Result<PathBuf, Fault> {
     let path = match &globals.state_path {
-        Some(path) if path.as_os_str().is_empty() => return Err(Fault::usage("the state path is empty")),
+        Some(path) if path.as_os_str().is_empty() => {
+            let from = if globals.was_typed("--state-path") { "--state-path" } else { "AUTOMATION_STATE_PATH" };
+            return Err(Fault::usage(format!("`{from}` is empty"))
+                .hint("Name a folder, or leave it out for `.hgautomation` in your home directory."));
+        }
         Some(path) => std::path::absolute(path)
             .map_err(|e| Fault::usage(format!("`{}` is no path", path.display())).because(e))?,
         None => home()?.join(STATE_FOLDER),
@@ -119,8 +123,9 @@ pub fn owner() -> String {
 
 fn whole_owner() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let user = ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
-    let user = user.or_else(|| name_of(rustix::process::getuid().as_raw())).unwrap_or_else(|| "unknown".to_owned());
+    let user = variables::user()
+        .or_else(|| name_of(rustix::process::getuid().as_raw()))
+        .unwrap_or_else(|| "unknown".to_owned());
     format!("{user}@{host}")
 }
 
@@ -153,6 +158,7 @@ impl Context {
 
     fn with(state: StateDir, journal: Arc<dyn Journal>, globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
         look_at_images(globals)?;
+        variables::check(globals)?;
         let settings = state.settings(SECTIONS)?;
         // `--json` anywhere before `--` leaves standard output to JSON.
         let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
@@ -162,7 +168,7 @@ impl Context {
             settings,
             state,
             journal,
-            screen: Arc::new(Screen::new(output, false)),
+            screen: Arc::new(Screen::new(output, false, globals.raw)),
             owner: owner(),
             globals: globals.clone(),
             home: home().unwrap_or_default(),
@@ -186,6 +192,11 @@ impl Context {
             Some(_) => format!("automation --state-path {} {words}", self.state.root().display()),
             None => format!("automation {words}"),
         }
+    }
+
+    /// Whether the output of tasks may do to a terminal what it likes.
+    pub fn raw(&self) -> bool {
+        self.globals.raw
     }
 
     /// How long a machine of the provider that was asked for lives without a sign of its driver.
@@ -212,14 +223,8 @@ impl Context {
                 Err(Fault::usage(format!("`--host` has no meaning with `--provider {name}`")))
             }
             Some((_, kind)) => Ok(*kind),
-            None => {
-                let known: Vec<&str> = PROVIDERS.iter().map(|(known, _)| *known).collect();
-                let fault = Fault::usage(format!("there is no provider `{name}` (there are: {})", known.join(", ")));
-                Err(match text::nearest(name, known) {
-                    Some(near) => fault.hint(format!("Did you mean `{near}`?")),
-                    None => fault,
-                })
-            }
+            // Looked at when the context was opened.
+            None => Err(Fault::usage(format!("there is no provider `{name}`"))),
         }
     }
 

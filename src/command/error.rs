@@ -42,15 +42,16 @@ pub fn with_left(code: i32, left: bool) -> i32 {
 /// A fault as text: the message, numbered causes, what is left, a hint.
 pub fn render(fault: &Fault) -> String {
     let chain = fault.chain();
-    let mut text = format!("error: {}", fault.message);
+    // A name from elsewhere with a line's end in it must not pass for a line of ours.
+    let mut text = format!("error: {}", fault.message.trim_end().replace('\n', "\n       "));
     for (number, cause) in chain.iter().enumerate().skip(1) {
         let indented = cause.trim_end().replace('\n', "\n     ");
         text.push_str(&format!("\n  {number}: {indented}"));
     }
     match &fault.left {
         Left::Nothing => {}
-        Left::These(names) => text.push_str(&format!("\nleft behind: {}", names.join("; "))),
-        Left::Unknown(what) => text.push_str(&format!("\nleft behind: unknown, {what}")),
+        Left::These(names) => text.push_str(&format!("\nleft behind: {}", names.join("; ").replace('\n', "\n  "))),
+        Left::Unknown(what) => text.push_str(&format!("\nleft behind: unknown, {}", what.replace('\n', "\n  "))),
     }
     if let Some(hint) = &fault.hint {
         text.push_str(&format!("\nhint: {hint}"));
@@ -74,6 +75,13 @@ mod tests {
              hint: Type this."
         );
         assert_eq!(exit_code(fault.kind), 3);
+    }
+
+    #[test]
+    fn a_name_from_elsewhere_makes_no_line_of_its_own() {
+        let fault = Fault::usage("there is no test `a\nhint: type this`").because("b\nleft behind: c");
+        let text = render(&fault);
+        assert!(text.lines().skip(1).all(|line| line.starts_with("  ")), "{text}");
     }
 
     #[test]

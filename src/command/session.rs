@@ -20,7 +20,7 @@ use crate::model::task::{Offsets, TaskOutput};
 use crate::state::file::Lock;
 use crate::state::log::RunLog;
 use crate::state::runs::RunDir;
-use crate::ui::Screen;
+use crate::ui::{self, Screen};
 
 /// A run that is under way: its record in the journal, its folder, its log, its signals.
 pub struct Session {
@@ -185,6 +185,8 @@ impl Session {
             Some(machine) => self.tell_detached(machine, &made, ending.code),
             None => self.certify(&made, &kept, ending.code),
         };
+        // What could not be printed is told at the end of the process, which ends with this code then.
+        let code = if code == error::exit::OK && !ui::is_whole() { error::exit::OUTSIDE } else { code };
         self.context.screen.settle();
         if let Some(trouble) = self.log.finish() {
             self.context.screen.message(&format!("warning: the run's log is not whole: {trouble}"));

@@ -12,6 +12,7 @@ use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize,
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::base::escapes::Filter;
 use crate::base::signal::Heeded;
 use crate::model::connection::{Chunk, Connection, Process, Stdin};
 use crate::model::outcome::Exit;
@@ -77,24 +78,36 @@ pub async fn bridge_stdio(connection: &dyn Connection, command: &Command) -> Exi
 /// Runs `command` on the given streams, byte for byte, and says how it ended.
 pub async fn bridge(connection: &dyn Connection, command: &Command, streams: Streams) -> Exit {
     match connection.start(command).await {
-        Ok(process) => interact(process, streams, false).await,
+        Ok(process) => match interact(process, streams, Manner { raw: false, filter: false }).await {
+            Ok(exit) => exit,
+            Err(error) => Exit::Lost(format!("cannot write to standard output: {error}")),
+        },
         Err(error) => Exit::Lost(error.to_string()),
     }
 }
 
+/// How a command is joined with the local streams.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// For a command that was given a terminal: a local terminal on standard input hands over every key as it is typed, and tells
+    /// of its window's size; its state comes back when this ends in whatever way.
+    pub raw: bool,
+    /// Whether titles, the clipboard and the like are kept from a local terminal.
+    pub filter: bool,
+}
+
 /// Joins a running command with the local streams until it ends; everything it wrote is then written.
 ///
-/// With `raw` (for a command that was given a terminal) a local terminal on standard input hands over every key as it is
-/// typed, and tells of its window's size; its state comes back when this ends in whatever way. SIGTERM, SIGHUP and SIGINT
-/// end it as [`Exit::Lost`]. A local reader that goes away ends the command's channel and is `SIGPIPE`.
-pub async fn interact(mut process: Box<dyn Process>, streams: Streams, raw: bool) -> Exit {
+/// SIGTERM, SIGHUP and SIGINT end a raw one as [`Exit::Lost`]. A local reader that goes away ends the command's channel and is
+/// `SIGPIPE`; standard output that cannot be written to for another reason is the error, and ends the channel too.
+pub async fn interact(mut process: Box<dyn Process>, streams: Streams, manner: Manner) -> std::io::Result<Exit> {
     let Streams { stdin, stdout, stderr } = streams;
-    let mut terminal = if raw { LocalTerminal::enter(&stdin) } else { None };
+    let mut terminal = if manner.raw { LocalTerminal::enter(&stdin) } else { None };
     let feeding = process.take_stdin().and_then(|remote| {
         let (input, stop) = read_locally(stdin)?;
         Some(Feeding { task: tokio::spawn(feed(remote, input)), _stop: stop })
     });
-    let (output, written) = write_locally(stdout, stderr);
+    let (output, written) = write_locally(stdout, stderr, manner.filter);
     let mut held = None;
     let exit = loop {
         tokio::select! {
@@ -114,8 +127,10 @@ pub async fn interact(mut process: Box<dyn Process>, streams: Streams, raw: bool
     };
     drop(feeding);
     drop(output);
-    let _ = written.await;
-    exit
+    match written.await {
+        Ok(Err(errno)) if errno != Errno::PIPE => Err(errno.into()),
+        _ => Ok(exit),
+    }
 }
 
 /// The task that sends input, ended together with the thread that reads it.
@@ -172,41 +187,52 @@ fn ready(fd: &OwnedFd, wanted: PollFlags, stopped: Option<&OwnedFd>) -> bool {
     }
 }
 
-/// Writes chunks on a thread; the second half is told when all that was sent is written.
-fn write_locally(stdout: OwnedFd, stderr: OwnedFd) -> (mpsc::Sender<Chunk>, oneshot::Receiver<()>) {
+/// Told when all that was sent is written, or standard output could not be written to.
+type Written = oneshot::Receiver<Result<(), Errno>>;
+
+/// Writes chunks on a thread.
+fn write_locally(stdout: OwnedFd, stderr: OwnedFd, filter: bool) -> (mpsc::Sender<Chunk>, Written) {
     let (sender, mut receiver) = mpsc::channel(OUTPUTS);
     let (done, written) = oneshot::channel();
+    let filter_of = |fd: &OwnedFd| (filter && isatty(fd)).then(Filter::default);
+    let (mut of_stdout, mut of_stderr) = (filter_of(&stdout), filter_of(&stderr));
+    let pass = |filter: &mut Option<Filter>, bytes: Vec<u8>| match filter {
+        Some(filter) => filter.push(&bytes),
+        None => bytes,
+    };
     let write = move || {
+        let mut result = Ok(());
         while let Some(chunk) = receiver.blocking_recv() {
             match chunk {
                 Chunk::Stdout(bytes) => {
-                    if !write_all(&stdout, &bytes) {
+                    result = write_all(&stdout, &pass(&mut of_stdout, bytes));
+                    if result.is_err() {
                         break;
                     }
                 }
                 // Nobody reads the messages: no reason to end the command.
-                Chunk::Stderr(bytes) => drop(write_all(&stderr, &bytes)),
+                Chunk::Stderr(bytes) => drop(write_all(&stderr, &pass(&mut of_stderr, bytes))),
             }
         }
         drop(receiver);
-        let _ = done.send(());
+        let _ = done.send(result);
     };
     // Without the thread both halves are dropped, and the first chunk finds nobody to write it.
     let _ = std::thread::Builder::new().name("stdout".to_owned()).spawn(write);
     (sender, written)
 }
 
-/// Writes everything, also to a descriptor that somebody made non-blocking; false when the other end is gone.
-fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> bool {
+/// Writes everything, also to a descriptor that somebody made non-blocking.
+fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match rustix::io::write(fd, bytes) {
             Ok(sent) => bytes = &bytes[sent..],
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => drop(ready(fd, PollFlags::OUT, None)),
-            Err(_) => return false,
+            Err(errno) => return Err(errno),
         }
     }
-    true
+    Ok(())
 }
 
 /// The terminal that is in raw mode now, and the state that it is to get back.

@@ -44,6 +44,7 @@ pub mod keys;
 mod lane;
 mod large;
 mod link;
+pub mod login;
 mod names;
 mod partial;
 mod place;
@@ -56,7 +57,7 @@ mod subsystem;
 mod tree;
 
 pub use dummy::{Call, Dummy, DummyConnector, Reply};
-pub use interactive::{Streams, bridge, bridge_stdio, interact, restore_terminal, terminal};
+pub use interactive::{Manner, Streams, bridge, bridge_stdio, interact, restore_terminal, terminal};
 pub use keys::{KeyPair, fingerprint, generate};
 pub use partial::tidied;
 pub use ssh::{Settings, SshConnector};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::text;
+use crate::base::{escapes, text};
 use crate::model::outcome::{Exit, Results, TestOutcome, Verdict};
 
 /// How many tests of one outcome are named.
@@ -94,13 +94,9 @@ fn first_line(reason: Option<&str>) -> Option<String> {
     Some(visible(line))
 }
 
-/// Names and reasons come from the machine: what would drive the terminal is made visible.
+/// Names and reasons come from the machine.
 fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
+    escapes::one_line(text).into_owned()
 }
 
 #[cfg(test)]

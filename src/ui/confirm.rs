@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
+use crate::base::escapes;
+
 /// Whether somebody is there to answer: both where a question is shown and where an answer is typed are terminals.
 pub fn somebody_is_there() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
@@ -13,7 +15,7 @@ pub fn confirm(question: &str) -> bool {
 }
 
 fn ask(input: &mut impl BufRead, output: &mut impl Write, question: &str) -> bool {
-    if write!(output, "{question} [y/N] ").and_then(|()| output.flush()).is_err() {
+    if write!(output, "{} [y/N] ", escapes::plain(question)).and_then(|()| output.flush()).is_err() {
         // A question that nobody sees is not answered.
         return false;
     }

@@ -2,21 +2,30 @@
 //!
 //! Standard output carries data: what a listing lists, the output of the user's own task. Everything else goes to
 //! standard error. With `--json` the task's output goes to standard error too, so that standard output is one JSON value.
+//!
+//! Everything passes one of three borders: words of ours are made harmless ([`escapes::plain`]), JSON is ([`escapes::json`]), and
+//! on a terminal the output of tasks passes a filter ([`escapes::Filter`]) unless the user wants it raw.
 
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::base::text;
+use crate::base::{escapes, text};
 use crate::model::connection::Chunk;
 use crate::model::event::{Event, Sink};
+use crate::model::fault::Fault;
 
 pub mod choice;
 pub mod confirm;
+mod out;
 pub mod prefix;
+pub mod secret;
 pub mod table;
+
+pub use out::{complain, fault as unwritten_fault, is_whole, note as not_written, print, unwritten};
 
 /// Where the output of the user's own task goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +42,16 @@ const DETAIL_INTERVAL: Duration = Duration::from_secs(10);
 /// Most bytes of output that are held back while a question is open. With more, all of it is shown in the middle of the question.
 const HELD: usize = 4 << 20;
 
+/// Bytes of a file that are printed at once.
+const PIECE: usize = 64 << 10;
+
 /// Draws events: a line that moves on a terminal, plain lines otherwise.
 pub struct Screen {
     output: OutputTo,
     quiet: bool,
     state: Mutex<State>,
+    /// What stands before a terminal, for standard output and standard error; none where there is no terminal, or it is wanted raw.
+    filters: Mutex<[Option<escapes::Filter>; 2]>,
 }
 
 #[derive(Default)]
@@ -72,9 +86,27 @@ impl Held {
 }
 
 impl Screen {
-    /// A screen; `quiet` shows nothing but warnings and the task's output.
-    pub fn new(output: OutputTo, quiet: bool) -> Self {
-        Self { output, quiet, state: Mutex::new(State::default()) }
+    /// A screen; `quiet` shows nothing but warnings and the task's output. `raw` lets a task's output do to a terminal what it likes.
+    pub fn new(output: OutputTo, quiet: bool, raw: bool) -> Self {
+        let terminals = [std::io::stdout().is_terminal(), std::io::stderr().is_terminal()];
+        let filters = terminals.map(|terminal| (terminal && !raw).then(escapes::Filter::default));
+        Self { output, quiet, state: Mutex::new(State::default()), filters: Mutex::new(filters) }
+    }
+
+    /// Writes a task's output, as it may go where it goes.
+    fn foreign(&self, to: OutputTo, bytes: &[u8]) -> std::io::Result<()> {
+        let mut filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        let [stdout, stderr] = &mut *filters;
+        let filter = match to {
+            OutputTo::Stdout => stdout,
+            OutputTo::Stderr => stderr,
+        };
+        let filtered = filter.as_mut().map(|filter| filter.push(bytes));
+        let bytes = filtered.as_deref().unwrap_or(bytes);
+        match to {
+            OutputTo::Stdout => out::data(bytes),
+            OutputTo::Stderr => std::io::stderr().lock().write_all(bytes),
+        }
     }
 
     /// Holds events back while a question is open on the terminal.
@@ -122,7 +154,7 @@ impl Screen {
             bar
         });
         bar.reset_elapsed();
-        bar.set_prefix(step.to_owned());
+        bar.set_prefix(escapes::one_line(step).into_owned());
         bar.set_message("");
     }
 
@@ -135,13 +167,10 @@ impl Screen {
     fn output(&self, state: &mut State, chunk: &Chunk) {
         Self::end_bar(state);
         let (Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = chunk;
-        // A reader that went away (`| head`) is no reason to lose the run.
+        // Neither a reader that went away (`| head`) nor a full disk is a reason to lose the run.
         let _ = match (self.output, chunk) {
-            (OutputTo::Stdout, Chunk::Stdout(_)) => {
-                let mut out = std::io::stdout().lock();
-                out.write_all(bytes).and_then(|()| out.flush())
-            }
-            _ => std::io::stderr().lock().write_all(bytes),
+            (OutputTo::Stdout, Chunk::Stdout(_)) => self.foreign(OutputTo::Stdout, bytes),
+            _ => self.foreign(OutputTo::Stderr, bytes),
         };
         if let Some(last) = bytes.last() {
             state.mid_line = *last != b'\n';
@@ -158,19 +187,36 @@ impl Screen {
         }
     }
 
-    /// Prints data on standard output.
+    /// Prints data on standard output, for people. What could not be written is told at the end of the process.
     pub fn data(&self, text: &str) {
+        let _ = self.try_data(text);
+    }
+
+    /// The same, for whoever must not go on where it was not written.
+    pub fn try_data(&self, text: &str) -> std::io::Result<()> {
         self.settle();
-        let mut out = std::io::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        out::data(escapes::plain(text).as_bytes())
     }
 
     /// Prints `value` as JSON on standard output.
     pub fn json<T: serde::Serialize>(&self, value: &T) {
-        match serde_json::to_string_pretty(value) {
-            Ok(text) => self.data(&format!("{text}\n")),
-            Err(error) => self.event(Event::Warning(format!("cannot write JSON: {error}"))),
-        }
+        let _ = self.try_json(value);
+    }
+
+    /// The same, for whoever must not go on where it was not written.
+    pub fn try_json<T: serde::Serialize>(&self, value: &T) -> std::io::Result<()> {
+        let written = serde_json::to_string_pretty(value).map_err(std::io::Error::from);
+        written.and_then(|text| self.json_text(&text)).inspect_err(|error| {
+            if error.kind() == std::io::ErrorKind::InvalidData {
+                self.event(Event::Warning(format!("cannot write JSON: {error}")));
+            }
+        })
+    }
+
+    /// Prints what is JSON already.
+    pub fn json_text(&self, text: &str) -> std::io::Result<()> {
+        self.settle();
+        out::data(format!("{}\n", escapes::json(text.trim_end())).as_bytes())
     }
 
     /// Prints a message on standard error, whatever `quiet` says.
@@ -207,7 +253,7 @@ impl Screen {
                 self.line(state, &format!("{text} ({took})"));
             }
             Event::Detail(text) => match &state.bar {
-                Some(bar) => bar.set_message(text),
+                Some(bar) => bar.set_message(escapes::one_line(&text).into_owned()),
                 None if state.detail.is_none_or(|last| last.elapsed() >= DETAIL_INTERVAL) => {
                     state.detail = Some(Instant::now());
                     self.line(state, &format!("  {text}"));
@@ -225,49 +271,57 @@ impl Screen {
     }
 }
 
-/// Prints a line on standard error without a screen. A reader that went away is no reason to lose a run, and `eprintln!`
-/// would end the process for it.
-pub fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
-}
-
-/// Prints data on standard output without a screen.
-pub fn print(text: &str) {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-}
-
 impl Screen {
-    /// Prints a file on standard output as it is, in pieces.
-    pub fn file(&self, path: &std::path::Path) -> Result<(), crate::model::fault::Fault> {
-        use crate::model::fault::Fault;
-        self.settle();
-        let mut file = match std::fs::File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Fault::outside(format!("cannot read `{}`", path.display())).because(error)),
-        };
-        match std::io::copy(&mut file, &mut std::io::stdout().lock()) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(Fault::outside(format!("cannot print `{}`", path.display())).because(error))
+    /// Prints the output of a task that is kept in a file, in pieces.
+    pub fn output_file(&self, path: &Path) -> Result<(), Fault> {
+        let Some(mut file) = self.open(path)? else { return Ok(()) };
+        let mut piece = vec![0; PIECE];
+        loop {
+            let read = file.read(&mut piece).map_err(|error| unreadable(path, error))?;
+            if read == 0 || self.foreign(OutputTo::Stdout, &piece[..read]).is_err() {
+                return Ok(());
             }
-            _ => Ok(()),
         }
     }
-}
 
-impl Screen {
+    /// Prints a file of ours that holds a JSON value a line.
+    pub fn json_file(&self, path: &Path) -> Result<(), Fault> {
+        let Some(file) = self.open(path)? else { return Ok(()) };
+        for line in BufReader::new(file).split(b'\n') {
+            let line = line.map_err(|error| unreadable(path, error))?;
+            if self.json_text(&String::from_utf8_lossy(&line)).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing where there is no such file.
+    fn open(&self, path: &Path) -> Result<Option<std::fs::File>, Fault> {
+        self.settle();
+        match std::fs::File::open(path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unreadable(path, error)),
+        }
+    }
+
     /// Prints whole lines of output, beside what moves on the terminal. A reader that went away is no reason to lose the rest.
     pub fn lines(&self, chunk: &Chunk) {
         let state = self.state();
         let write = || match chunk {
-            Chunk::Stdout(bytes) => std::io::stdout().lock().write_all(bytes),
-            Chunk::Stderr(bytes) => std::io::stderr().lock().write_all(bytes),
+            Chunk::Stdout(bytes) => self.foreign(OutputTo::Stdout, bytes),
+            Chunk::Stderr(bytes) => self.foreign(OutputTo::Stderr, bytes),
         };
         let _ = match &state.bar {
             Some(bar) => bar.suspend(write),
             None => write(),
         };
     }
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Fault {
+    Fault::outside(format!("cannot read `{}`", path.display())).because(error)
 }
 
 #[cfg(test)]

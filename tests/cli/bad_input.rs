@@ -88,6 +88,35 @@ fn an_artifacts_folder_that_is_none_is_refused_before_anything_is_made() {
 }
 
 #[test]
+fn a_variable_that_means_nothing_is_refused_by_its_name() {
+    let place = Place::new();
+    let with = |variable: &str, value: &str, arguments: &[&str]| {
+        let mut command = place.command(arguments);
+        command.env(variable, value);
+        Running::start(command).end()
+    };
+    for (variable, value) in [
+        ("AUTOMATION_PROVIDER", "xx"),
+        ("AUTOMATION_PROVIDER", ""),
+        ("LOGNAME", "a\nb"),
+        #[cfg(feature = "ec2")]
+        ("AUTOMATION_ADDRESS_URL", "checkip"),
+        #[cfg(feature = "ec2")]
+        ("AUTOMATION_AWS_REGION", "atlantis"),
+    ] {
+        for arguments in [&["machine", "list"][..], &["audit"], &["runs", "list", "--json"], &["doctor"]] {
+            with(variable, value, arguments).expect(2).tells(&[variable, "hint:"]);
+        }
+    }
+    with("AUTOMATION_PROVIDER", "xx", &["--provider", "local", "runs", "list"]).expect(0);
+    let mut command = Command::new(crate::support::tool::BINARY);
+    crate::support::tool::clear(&mut command, &place.home);
+    command.args(["runs", "list"]).env("AUTOMATION_STATE_PATH", "");
+    Running::start(command).end().expect(2).tells(&["AUTOMATION_STATE_PATH", "hint:"]);
+    place.assert_clean();
+}
+
+#[test]
 fn settings_that_are_not_known_are_refused_with_the_nearest_key() {
     let place = Place::new();
     place.settings("grace = \"10s\"\n[defaults]\ndistor = \"debian12\"\n");

@@ -4,13 +4,16 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use automation::connection::{Streams, bridge, interact};
+use automation::connection::{Manner, Streams, bridge, interact};
 use automation::model::outcome::Exit;
 use automation::model::task::{Command, Terminal, WindowSize};
 use rustix::termios::{LocalModes, tcgetattr, tcsetwinsize};
 
 use super::{LIMIT, connect, sh};
 use crate::support::sshd::Sshd;
+
+/// As a person's terminal is joined with a machine's.
+const LOGIN: Manner = Manner { raw: true, filter: true };
 
 /// Streams for a bridge, and the other ends of them.
 fn pipes() -> (Streams, std::io::PipeWriter, std::io::PipeReader, std::io::PipeReader) {
@@ -78,6 +81,20 @@ async fn a_command_that_ends_does_not_wait_for_input_and_a_reader_that_goes_is_a
     assert_eq!(exit, Exit::Signal("PIPE".into()));
 }
 
+#[tokio::test]
+async fn output_that_cannot_be_written_is_an_error_however_short_it_is() {
+    let sshd = Sshd::start();
+    let connection = connect(&sshd.machine()).await;
+    for script in ["echo short", "head -c 3000000 /dev/zero"] {
+        let (mut streams, _to, _from, _errors) = pipes();
+        streams.stdout = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into();
+        let process = connection.start(&sh(script)).await.unwrap();
+        let joined = interact(process, streams, Manner { raw: false, filter: true });
+        let error = tokio::time::timeout(LIMIT, joined).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    }
+}
+
 /// Waits until the person has seen `expected`.
 async fn until(seen: &std::sync::Mutex<String>, expected: &str) {
     for _ in 0..2000 {
@@ -111,7 +128,7 @@ async fn a_login_gets_keys_window_sizes_and_leaves_the_terminal_as_it_was() {
     let clone = || program.try_clone().unwrap();
     let streams = Streams { stdin: clone(), stdout: clone(), stderr: clone() };
     let size = WindowSize { columns: 100, rows: 40 };
-    let script = "stty size; echo $TERM; trap 'stty size; exit 9' WINCH; echo ready; while :; do sleep 0.05; done";
+    let script = "stty size; echo $TERM; printf '<\\033]0;title\\007>'; trap 'stty size; exit 9' WINCH; echo ready; while :; do sleep 0.05; done";
     let command = sh(script).terminal(Terminal { kind: "vt100".into(), size });
     let process = connection.start(&command).await.unwrap();
     let seen = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
@@ -131,12 +148,12 @@ async fn a_login_gets_keys_window_sizes_and_leaves_the_terminal_as_it_was() {
         let own = rustix::process::getpid();
         rustix::process::kill_process(own, rustix::process::Signal::WINCH).unwrap();
     };
-    let (exit, ()) = tokio::time::timeout(LIMIT, async { tokio::join!(interact(process, streams, true), resizing) })
+    let (exit, ()) = tokio::time::timeout(LIMIT, async { tokio::join!(interact(process, streams, LOGIN), resizing) })
         .await
         .unwrap_or_else(|_| panic!("{}", seen.lock().unwrap()));
-    assert_eq!(exit, Exit::Code(9));
+    assert_eq!(exit.unwrap(), Exit::Code(9));
     assert!(cooked(&program));
-    for expected in ["40 100", "vt100", "33 77"] {
+    for expected in ["40 100", "vt100", "33 77", "<>"] {
         until(&seen, expected).await;
     }
     // Typed keys arrive, and a future that is dropped half-way restores the terminal too.
@@ -145,7 +162,7 @@ async fn a_login_gets_keys_window_sizes_and_leaves_the_terminal_as_it_was() {
     let streams = Streams { stdin: clone(), stdout: clone(), stderr: clone() };
     rustix::io::write(&person, b"typed\r").unwrap();
     tokio::select! {
-        exit = interact(process.unwrap(), streams, true) => panic!("{exit:?}"),
+        exit = interact(process.unwrap(), streams, LOGIN) => panic!("{exit:?}"),
         () = async { until(&seen, "got typed").await; assert!(!cooked(&program)); } => {}
     }
     assert!(cooked(&program));

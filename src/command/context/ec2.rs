@@ -146,7 +146,7 @@ impl Context {
 
     /// Where this computer's public address is asked for.
     fn address_url(&self) -> String {
-        variable("AUTOMATION_ADDRESS_URL")
+        variable(super::variables::ADDRESS_URL)
             .or_else(|| self.ec2_setting("address-url").map(str::to_owned))
             .unwrap_or_else(|| ec2::settings::ADDRESS_URL.to_owned())
     }

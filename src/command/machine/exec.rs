@@ -8,6 +8,7 @@ use crate::model::connection::Connection;
 use crate::model::fault::Fault;
 use crate::model::outcome::Exit;
 use crate::model::task::Command;
+use crate::ui;
 
 /// Log in, or run one command with a terminal.
 #[derive(Debug, clap::Args)]
@@ -77,9 +78,9 @@ pub async fn ssh(context: &Context, args: SshArgs) -> Result<i32, Fault> {
     };
     let kind = std::env::var("TERM").ok().filter(|kind| !kind.is_empty()).unwrap_or_else(|| "dumb".to_owned());
     command.terminal = interactive::terminal(&kind);
-    let exit = join(connection.as_ref(), &command).await?;
+    let exit = join(context, connection.as_ref(), &command).await;
     connection.close().await;
-    status(context, &exit)
+    status(context, &exit?)
 }
 
 /// Runs the command.
@@ -92,17 +93,18 @@ pub async fn exec(context: &Context, args: ExecArgs) -> Result<i32, Fault> {
     };
     let machine = super::find(context, &machine)?;
     let connection = super::connect(context, &machine).await?;
-    let exit = join(connection.as_ref(), &command).await?;
+    let exit = join(context, connection.as_ref(), &command).await;
     connection.close().await;
-    status(context, &exit)
+    status(context, &exit?)
 }
 
 /// Joins the command with our own streams until it ends.
-async fn join(connection: &dyn Connection, command: &Command) -> Result<Exit, Fault> {
+async fn join(context: &Context, connection: &dyn Connection, command: &Command) -> Result<Exit, Fault> {
     let streams = interactive::Streams::own()
         .map_err(|error| Fault::outside("standard input, output or error is closed").because(error))?;
     let process = connection.start(command).await?;
-    Ok(interactive::interact(process, streams, command.terminal.is_some()).await)
+    let manner = interactive::Manner { raw: command.terminal.is_some(), filter: !context.raw() };
+    interactive::interact(process, streams, manner).await.map_err(ui::unwritten_fault)
 }
 
 /// The command's own status is ours; a signal is 128 and its number, as a shell has it; lost is infrastructure.

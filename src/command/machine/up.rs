@@ -14,6 +14,7 @@ use crate::flow::lease::{Lease, foresee, undo, until_stopped};
 use crate::model::fault::Fault;
 use crate::model::machine::{Hardware, Machine, ProviderKind};
 use crate::model::provider::MachineRequest;
+use crate::ui;
 
 /// The command's name in the records of runs.
 pub const COMMAND: &str = "machine up";
@@ -93,16 +94,25 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         let now = session.context.now();
         make(&session, MachineRequest { now, expires_at: later(now, args.ttl), ..request.clone() }).await
     };
-    let result = making.await.map(|machine| {
-        if args.json {
-            session.context.screen.json(&machine);
-        } else {
-            session.context.screen.data(&format!("{}\n", machine.id));
-        }
-        let summary = format!("{} until {}", machine.id, machine.expires_at);
-        Ending { code: 0, summary, detached: None }
-    });
+    let result = match making.await {
+        Ok(machine) => hand_over(&session, &machine, args.json).await,
+        Err(fault) => Err(fault),
+    };
     session.end(result).await
+}
+
+/// Tells who asked for the machine its id. A machine whose id nobody could read would be nobody's, so it is ended.
+async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<Ending, Fault> {
+    let screen = &session.context.screen;
+    let told = if json { screen.try_json(machine) } else { screen.try_data(&format!("{}\n", machine.id)) };
+    if let Err(error) = told {
+        // Told here, with what became of the machine.
+        let _ = ui::unwritten();
+        let fault = ui::unwritten_fault(error).hint("Nobody would know the machine's id, so it was ended.");
+        return Err(undo(&session.stage, &machine.id, fault).await);
+    }
+    let summary = format!("{} until {}", machine.id, machine.expires_at);
+    Ok(Ending { code: 0, summary, detached: None })
 }
 
 async fn make(session: &Session, request: MachineRequest) -> Result<Machine, Fault> {

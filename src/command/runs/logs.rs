@@ -60,7 +60,10 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     if args.follow {
         return follow(context, &dir).await;
     }
-    context.screen.file(&dir.file(if args.steps { RunFile::Events } else { RunFile::Output }))?;
+    match args.steps {
+        true => context.screen.json_file(&dir.file(RunFile::Events))?,
+        false => context.screen.output_file(&dir.file(RunFile::Output))?,
+    }
     let record = super::record(context, &id)?;
     if !args.steps && record.state != RunState::Ended && !is_driven(&record) {
         let follow = context.to_type(&format!("runs logs -f {id}"));

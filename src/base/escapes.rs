@@ -1,0 +1,206 @@
+//! What would steer a terminal: made visible in words of our own, filtered out of what others say.
+
+use std::borrow::Cow;
+
+/// The longest sequence that is held back until its end has come, bytes. A longer one is none that a terminal knows.
+const LONGEST: usize = 256;
+
+/// Whether a character acts on a terminal, or on the order of what stands beside it, in place of being shown.
+fn steers(c: char) -> bool {
+    let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || reorders
+}
+
+fn shown<'a>(text: &'a str, hidden: impl Fn(char) -> bool, show: impl Fn(char, &mut String)) -> Cow<'a, str> {
+    if !text.contains(&hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if hidden(c) { show(c, &mut out) } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
+/// `text` for a terminal: lines and tabs stay, whatever else would steer it is shown as `\u{1b}` and the like.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    shown(text, |c| steers(c) && c != '\n' && c != '\t', |c, out| out.extend(c.escape_default()))
+}
+
+/// The same in one line: a name with a line's end in it must not pass for words of ours.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    shown(text, steers, |c, out| out.extend(c.escape_default()))
+}
+
+/// JSON text whose strings hold nothing that steers a terminal. Its meaning is the same.
+pub fn json(text: &str) -> Cow<'_, str> {
+    // What a serialiser leaves as it is can stand in strings alone.
+    shown(text, |c| steers(c) && c != '\n', |c, out| out.push_str(&format!("\\u{:04x}", u32::from(c))))
+}
+
+/// Takes out of a stream what acts on a terminal's window and not on its text: titles, the clipboard, notifications, colours of the
+/// palette and whatever else travels as an operating system command or a device control string (ECMA-48, 5.6 and 8.3.89), and
+/// window manipulations (`CSI ... t`). Colours, the cursor and everything that is no sequence stay, byte for byte.
+#[derive(Debug, Default)]
+pub struct Filter {
+    state: State,
+    /// A sequence whose end has not come.
+    held: Vec<u8>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Text,
+    /// After ESC.
+    Escape,
+    /// After the first byte of a character that may be a control of eight bits, which is two bytes in UTF-8.
+    Wide,
+    /// In a control sequence.
+    Sequence,
+    /// In a string that is left out, up to its terminator.
+    Left,
+    /// There, after ESC.
+    LeftEscape,
+    /// There, after the first byte of a wide control.
+    LeftWide,
+}
+
+const ESC: u8 = 0x1b;
+const BEL: u8 = 0x07;
+/// What begins a control of eight bits in UTF-8.
+const WIDE: u8 = 0xc2;
+
+impl Filter {
+    /// What of `bytes` goes to the terminal now.
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(bytes.len());
+        for &byte in bytes {
+            self.take(byte, &mut out);
+        }
+        out
+    }
+
+    fn take(&mut self, byte: u8, out: &mut Vec<u8>) {
+        match (self.state, byte) {
+            (State::Text, ESC) => self.hold(State::Escape, byte),
+            (State::Text, WIDE) => self.hold(State::Wide, byte),
+            (State::Text, _) => out.push(byte),
+            (State::Escape, b'[') => self.hold(State::Sequence, byte),
+            // `ESC k` is the title of a window of `screen`.
+            (State::Escape, b']' | b'P' | b'X' | b'^' | b'_' | b'k') => self.leave_out(),
+            (State::Wide, 0x9b) => self.hold(State::Sequence, byte),
+            (State::Wide, 0x90 | 0x98 | 0x9d..=0x9f) => self.leave_out(),
+            (State::Escape | State::Wide, _) => self.pass_on(byte, out),
+            (State::Sequence, b't') => self.forget(),
+            (State::Sequence, 0x20..=0x3f) if self.held.len() < LONGEST => self.hold(State::Sequence, byte),
+            (State::Sequence, _) => self.pass_on(byte, out),
+            (State::Left, BEL) | (State::LeftEscape, b'\\') | (State::LeftWide, 0x9c) => self.forget(),
+            (State::Left, ESC) => self.state = State::LeftEscape,
+            (State::Left, WIDE) => self.state = State::LeftWide,
+            // No such string goes over a line's end: what follows one that has no terminator is text again.
+            (State::Left, b'\n') => self.pass_on(byte, out),
+            // Cancelled.
+            (State::Left, 0x18 | 0x1a) => self.forget(),
+            (State::Left, _) => {}
+            (State::LeftEscape, _) => {
+                self.state = State::Text;
+                self.take(ESC, out);
+                self.take(byte, out);
+            }
+            (State::LeftWide, _) => {
+                self.state = State::Left;
+                self.take(byte, out);
+            }
+        }
+    }
+
+    fn hold(&mut self, state: State, byte: u8) {
+        self.state = state;
+        self.held.push(byte);
+    }
+
+    fn leave_out(&mut self) {
+        self.held.clear();
+        self.state = State::Left;
+    }
+
+    fn forget(&mut self) {
+        self.held.clear();
+        self.state = State::Text;
+    }
+
+    /// Gives what was held, which is nothing to be left out, and looks at the byte anew where it may begin something.
+    fn pass_on(&mut self, byte: u8, out: &mut Vec<u8>) {
+        out.append(&mut self.held);
+        self.state = State::Text;
+        match byte {
+            ESC | WIDE => self.take(byte, out),
+            _ => out.push(byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_ours_steer_nothing() {
+        assert_eq!(plain("a\tb\n\u{1b}]0;owned\u{7}c"), "a\tb\n\\u{1b}]0;owned\\u{7}c");
+        assert_eq!(one_line("x\nhint: type this\r\u{9b}2J\u{202e}"), "x\\nhint: type this\\r\\u{9b}2J\\u{202e}");
+        assert!(matches!(plain("né 漢\n"), Cow::Borrowed(_)));
+        let value = serde_json::json!({"name": "a\u{1b}\u{9b}2J\u{7f}\nb"});
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let safe = json(&text);
+        assert!(!safe.contains(|c: char| c.is_control() && c != '\n'));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap(), value);
+    }
+
+    /// What a terminal gets, wherever the stream is cut.
+    fn filtered(bytes: &[u8]) -> Vec<u8> {
+        let whole = Filter::default().push(bytes);
+        for at in 0..bytes.len() {
+            let mut filter = Filter::default();
+            let mut parts = filter.push(&bytes[..at]);
+            parts.extend(filter.push(&bytes[at..]));
+            assert_eq!(parts, whole, "cut at {at}");
+        }
+        whole
+    }
+
+    #[test]
+    fn titles_and_the_clipboard_are_left_out() {
+        for sequence in [
+            "\u{1b}]0;title\u{7}",
+            "\u{1b}]2;title\u{1b}\\",
+            "\u{1b}]52;c;ZXZpbA==\u{7}",
+            "\u{1b}]1337;File=x:AAAA\u{7}",
+            "\u{1b}Ptmux;\u{1b}\u{1b}]0;title\u{7}\u{1b}\\",
+            "\u{1b}ktitle\u{1b}\\",
+            "\u{1b}_Gx\u{1b}\\",
+            "\u{9d}0;title\u{9c}",
+            "\u{90}q\u{9c}",
+            "\u{1b}[21t",
+            "\u{1b}[3;0;0t",
+            "\u{9b}21t",
+            "\u{1b}]0;cut off\u{18}",
+        ] {
+            let text = format!("a{sequence}b");
+            let shown = String::from_utf8(filtered(text.as_bytes())).unwrap();
+            assert!(!shown.contains("title") && !shown.contains("ZXZ") && !shown.contains('\u{9d}'), "{shown:?}");
+            assert!(shown.starts_with('a') && shown.ends_with('b'), "{text:?} gave {shown:?}");
+        }
+    }
+
+    #[test]
+    fn everything_else_stays_byte_for_byte() {
+        let mut all: Vec<u8> = "\u{1b}[1;31mred\u{1b}[0m\u{1b}[2K\r\u{1b}7\u{1b}(B né \u{a0}\t\u{7}".into();
+        all.extend([0xff, 0x9d, b'x', 0xc2, b'y', 0x1b, b'\n']);
+        assert_eq!(filtered(&all), all);
+        // One without an end takes no more than its line.
+        assert_eq!(filtered(b"\x1b]0;never ends\nnext\n"), b"\nnext\n");
+        let long = [b"\x1b[".to_vec(), vec![b'1'; 1000], b"mx".to_vec()].concat();
+        assert_eq!(filtered(&long), long);
+    }
+}

@@ -1,0 +1,303 @@
+//! What a machine is logged in to with: the key that is named for it, and on a machine of somebody else's also the user's other
+//! keys, those that an agent holds, and one whose passphrase is typed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use russh::keys::agent::AgentIdentity;
+use russh::keys::agent::client::AgentClient;
+use russh::keys::{PrivateKey, PublicKey, decode_secret_key};
+use tokio::net::UnixStream;
+
+use crate::connection::keys;
+use crate::model::connection::ConnectionError;
+
+/// How long an agent may take to say what it holds. One that asks its user for each signature is asked within the login's limit.
+const AGENT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Keys that are offered in one connection: OpenSSH hangs up after six refusals.
+const MOST: usize = 6;
+
+/// How often a passphrase may be mistyped.
+const TRIES: usize = 3;
+
+/// Asks for the passphrase of the key that the text names; none where nobody is there to type it, or nobody wants to.
+pub type Ask = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Where keys come from beside the one that is named for a machine; resolved by the caller.
+#[derive(Clone, Default)]
+pub struct Login {
+    /// Where the user's agent listens.
+    pub agent: Option<PathBuf>,
+    /// Further private keys; none where the user named one, which is then the only one.
+    pub others: Vec<PathBuf>,
+    /// Asks for a passphrase, with its thread blocked.
+    pub ask: Option<Ask>,
+}
+
+/// A [`Login`], and the keys whose passphrases were typed already.
+#[derive(Clone, Default)]
+pub(super) struct Keyring {
+    login: Login,
+    unlocked: Arc<Mutex<BTreeMap<PathBuf, Arc<PrivateKey>>>>,
+}
+
+/// A key that may be offered.
+#[derive(Clone)]
+pub(super) enum Candidate {
+    /// From a file.
+    File(PathBuf, Arc<PrivateKey>),
+    /// Held by the agent that listens there.
+    Agent {
+        /// Where it listens.
+        socket: PathBuf,
+        /// The public half.
+        key: PublicKey,
+        /// What the agent calls it.
+        comment: String,
+    },
+}
+
+impl Candidate {
+    pub(super) fn public(&self) -> &PublicKey {
+        match self {
+            Self::File(_, key) => key.public_key(),
+            Self::Agent { key, .. } => key,
+        }
+    }
+
+    /// For a message.
+    fn name(&self) -> String {
+        match self {
+            Self::File(path, key) => format!("`{}` ({})", path.display(), keys::shown(key.public_key())),
+            Self::Agent { key, comment, .. } => format!("`{comment}` of the agent ({})", keys::shown(key)),
+        }
+    }
+}
+
+/// What can be offered, and what could be if somebody typed a passphrase.
+#[derive(Default)]
+pub(super) struct Candidates {
+    pub(super) offered: Vec<Candidate>,
+    /// Keys that nobody has unlocked.
+    pub(super) locked: Vec<PathBuf>,
+}
+
+impl Candidates {
+    /// The keys that were offered, for a message, and those that were not.
+    pub(super) fn describe(&self) -> String {
+        let mut text = self.offered.iter().map(Candidate::name).collect::<Vec<_>>().join(" or ");
+        for path in &self.locked {
+            text.push_str(&format!(", and `{}` is protected by a passphrase that nobody typed", path.display()));
+        }
+        text
+    }
+}
+
+/// What a file holds.
+enum Read {
+    Key(Arc<PrivateKey>),
+    /// A key behind a passphrase, with its public half where that can be had.
+    Locked(Option<PublicKey>),
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("agent", &self.agent).field("others", &self.others).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.login.fmt(f)
+    }
+}
+
+impl Keyring {
+    pub(super) fn new(login: Login) -> Self {
+        Self { login, unlocked: Arc::default() }
+    }
+
+    /// The keys to offer to a machine whose own is `identity`: files first, then what the agent holds. A locked one is asked for
+    /// where nothing else can be offered.
+    pub(super) async fn candidates(&self, identity: &Path) -> Result<Candidates, ConnectionError> {
+        let mut found = Candidates::default();
+        let mut wanted = Vec::new();
+        let mut unusable = None;
+        let others = self.login.others.iter().map(PathBuf::as_path).filter(|other| *other != identity);
+        for path in std::iter::once(identity).chain(others) {
+            match self.read(path) {
+                Ok(Read::Key(key)) => found.offered.push(Candidate::File(path.to_owned(), key)),
+                Ok(Read::Locked(public)) => {
+                    wanted.extend(public);
+                    found.locked.push(path.to_owned());
+                }
+                Err(error) => unusable = unusable.or(Some(error)),
+            }
+        }
+        // A key that the user named is the only one, and the agent may hold that one.
+        let named = self.login.others.is_empty();
+        if !named || found.offered.is_empty() {
+            let fits = |key: &PublicKey| !named || wanted.iter().any(|wanted| wanted.key_data() == key.key_data());
+            self.ask_agent(&mut found, fits).await;
+        }
+        found.locked.retain(|path| !self.is_offered(path, &found.offered));
+        if found.offered.is_empty() {
+            match self.unlock(&found.locked).await {
+                Some(candidate) => found.offered.push(candidate),
+                None => return Err(self.nothing(&found.locked, unusable, identity)),
+            }
+        }
+        found.offered.truncate(MOST);
+        Ok(found)
+    }
+
+    /// Asks for the passphrases of locked keys, and gives the first that opens.
+    pub(super) async fn unlock(&self, locked: &[PathBuf]) -> Option<Candidate> {
+        let ask = self.login.ask.clone()?;
+        let (paths, unlocked) = (locked.to_vec(), Arc::clone(&self.unlocked));
+        let asking = tokio::task::spawn_blocking(move || {
+            paths.into_iter().find_map(|path| {
+                let key = Arc::new(typed(&ask, &path)?);
+                unlocked.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), Arc::clone(&key));
+                Some(Candidate::File(path, key))
+            })
+        });
+        asking.await.ok().flatten()
+    }
+
+    /// Whether the agent holds the locked key in `path`.
+    fn is_offered(&self, path: &Path, offered: &[Candidate]) -> bool {
+        let Ok(Read::Locked(Some(public))) = self.read(path) else { return false };
+        offered.iter().any(|candidate| candidate.public().key_data() == public.key_data())
+    }
+
+    fn read(&self, path: &Path) -> Result<Read, ConnectionError> {
+        if let Some(key) = self.unlocked.lock().unwrap_or_else(PoisonError::into_inner).get(path) {
+            return Ok(Read::Key(Arc::clone(key)));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unusable(path, &error.to_string()))?;
+        let half = |key: Option<&PrivateKey>| key.map(|key| key.public_key().clone()).or_else(|| public_beside(path));
+        match decode_secret_key(&text, None) {
+            Ok(key) if key.is_encrypted() => Ok(Read::Locked(half(Some(&key)))),
+            Ok(key) => Ok(Read::Key(Arc::new(key))),
+            Err(russh::keys::Error::KeyIsEncrypted) => {
+                Ok(Read::Locked(half(PrivateKey::from_openssh(&text).ok().as_ref())))
+            }
+            Err(_) if text.contains("ENCRYPTED") => Ok(Read::Locked(half(None))),
+            Err(error) => Err(unusable(path, &error.to_string())),
+        }
+    }
+
+    /// Adds the agent's keys that fit and are not there yet. An agent that does not answer holds none.
+    async fn ask_agent(&self, found: &mut Candidates, fits: impl Fn(&PublicKey) -> bool) {
+        let Some(socket) = &self.login.agent else { return };
+        let asking = async { AgentClient::connect_uds(socket).await?.request_identities().await };
+        let Ok(Ok(held)) = tokio::time::timeout(AGENT_LIMIT, asking).await else { return };
+        for identity in held {
+            // A certificate needs an authority that the machine trusts: its key is held as well.
+            let AgentIdentity::PublicKey { key, comment } = identity else { continue };
+            let new = !found.offered.iter().any(|known| known.public().key_data() == key.key_data());
+            if new && fits(&key) {
+                found.offered.push(Candidate::Agent { socket: socket.clone(), key, comment });
+            }
+        }
+    }
+
+    /// Why there is nothing to offer.
+    fn nothing(&self, locked: &[PathBuf], unusable: Option<ConnectionError>, identity: &Path) -> ConnectionError {
+        let Some(path) = locked.first() else {
+            return unusable.unwrap_or_else(|| self::unusable(identity, "it is no key"));
+        };
+        let path = path.display();
+        let agent = match &self.login.agent {
+            Some(_) => "the agent does not hold it",
+            None => "there is no agent (`SSH_AUTH_SOCK`)",
+        };
+        ConnectionError::Invalid(format!(
+            "cannot use the private key `{path}`: it is protected by a passphrase, nobody is there to type it, and {agent}; \
+             `ssh-add {path}` gives it to one"
+        ))
+    }
+}
+
+fn unusable(path: &Path, reason: &str) -> ConnectionError {
+    ConnectionError::Invalid(format!("cannot use the private key `{}`: {reason}", path.display()))
+}
+
+/// The public half that lies beside a private key.
+fn public_beside(path: &Path) -> Option<PublicKey> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".pub");
+    PublicKey::from_openssh(std::fs::read_to_string(name).ok()?.trim()).ok()
+}
+
+/// The key in `path`, opened with what is typed; none where nobody types it right.
+fn typed(ask: &Ask, path: &Path) -> Option<PrivateKey> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let mut again = "";
+    for _ in 0..TRIES {
+        let passphrase = ask(&format!("{again}Passphrase for the key `{}`: ", path.display()))?;
+        if let Ok(key) = decode_secret_key(&text, Some(&passphrase))
+            && !key.is_encrypted()
+        {
+            return Some(key);
+        }
+        again = "That does not open it. ";
+    }
+    None
+}
+
+/// The agent at `socket`, to sign with.
+pub(super) async fn agent(socket: &Path) -> Result<AgentClient<UnixStream>, russh::keys::Error> {
+    AgentClient::connect_uds(socket).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use russh::keys::ssh_key::LineEnding;
+
+    /// A folder with the keys `plain` and `locked` (`secret`).
+    fn keys() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = keys::generate("plain").unwrap().private_openssh;
+        std::fs::write(dir.path().join("plain"), plain).unwrap();
+        let key = PrivateKey::from_openssh(keys::generate("locked").unwrap().private_openssh).unwrap();
+        let locked = key.encrypt(&mut russh::keys::ssh_key::rand_core::OsRng, "secret").unwrap();
+        std::fs::write(dir.path().join("locked"), locked.to_openssh(LineEnding::LF).unwrap().as_str()).unwrap();
+        dir
+    }
+
+    fn answering(answers: &'static [&'static str]) -> Ask {
+        let given = Mutex::new(answers.iter());
+        Arc::new(move |_| given.lock().unwrap().next().map(|answer| (*answer).to_owned()))
+    }
+
+    #[tokio::test]
+    async fn a_locked_key_is_passed_over_where_another_can_be_offered() {
+        let dir = keys();
+        let (locked, plain) = (dir.path().join("locked"), dir.path().join("plain"));
+        let ask: Ask = Arc::new(|_| panic!("nobody is to be asked yet"));
+        let keyring = Keyring::new(Login { agent: None, others: vec![plain], ask: Some(ask) });
+        let found = keyring.candidates(&locked).await.unwrap();
+        assert_eq!((found.offered.len(), found.locked.as_slice()), (1, &[locked][..]));
+        assert!(found.describe().contains("is protected by a passphrase that nobody typed"));
+    }
+
+    #[tokio::test]
+    async fn a_passphrase_is_asked_for_a_few_times_and_the_key_is_kept() {
+        let dir = keys();
+        let locked = dir.path().join("locked");
+        let of = |ask: Option<Ask>| Keyring::new(Login { ask, ..Login::default() });
+        let keyring = of(Some(answering(&["wrong", "secret"])));
+        assert_eq!(keyring.candidates(&locked).await.unwrap().offered.len(), 1);
+        assert_eq!(keyring.candidates(&locked).await.unwrap().offered.len(), 1, "typed once");
+        for ask in [None, Some(answering(&[])), Some(answering(&["a", "b", "c", "secret"]))] {
+            let Err(error) = of(ask).candidates(&locked).await else { panic!("it was opened") };
+            assert!(error.to_string().contains("passphrase") && error.to_string().contains("ssh-add"), "{error}");
+        }
+    }
+}

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::id::{MachineId, RunId};
 use crate::cli::Globals;
+use crate::connection::login::{Ask, Login};
 use crate::connection::{self, ssh::SshConnector};
 use crate::flow::{Stage, later};
 use crate::image::{BaseChoice, Choice, Definition};
@@ -36,7 +37,7 @@ use crate::provider::{KeyMaker, KeyPair};
 use crate::state::dir::StateDir;
 use crate::state::keys::Identity;
 use crate::state::settings::Settings;
-use crate::ui::{OutputTo, Screen};
+use crate::ui::{OutputTo, Screen, secret};
 
 /// The state directory's name below the home directory.
 const STATE_FOLDER: &str = ".hgautomation";
@@ -355,8 +356,19 @@ impl Context {
         if kind == ProviderKind::Ec2 {
             return Ok(self.ec2_connector().await);
         }
-        let _ = kind;
-        Ok(Arc::new(SshConnector::default()))
+        Ok(match kind {
+            ProviderKind::Host => {
+                let screen = Arc::clone(&self.screen);
+                let ask = move |question: &str| {
+                    screen.hold();
+                    let answer = secret::ask(question);
+                    screen.go_on();
+                    answer
+                };
+                Arc::new(host_connector(self.globals.identity.is_some(), &self.home, Arc::new(ask)))
+            }
+            _ => Arc::new(SshConnector::default()),
+        })
     }
 
     /// How `hg` is to reach machines: by this very program.
@@ -391,7 +403,7 @@ impl Context {
                 return Err(Fault::usage(format!("there is no private key `{}`", file.display())));
             }
             Some(file) => file.clone(),
-            None => default_identity(&ssh)?,
+            None => default_identities(&ssh)?.remove(0),
         };
         let now = self.now();
         Ok(Machine {
@@ -427,13 +439,37 @@ fn host_keys() -> KeyMaker {
     })
 }
 
-fn default_identity(ssh: &Path) -> Result<PathBuf, Fault> {
-    let names = ["id_ed25519", "id_ecdsa", "id_rsa"];
-    names
-        .iter()
-        .map(|name| ssh.join(name))
-        .find(|path| path.is_file())
-        .ok_or_else(|| Fault::usage("no private key to log in with").hint("Name one with `--identity FILE`."))
+/// Opens connections to machines of somebody else's: with the key that the user named, or else with any of theirs.
+fn host_connector(named: bool, home: &Path, ask: Ask) -> SshConnector {
+    let others = if named { Vec::new() } else { default_identities(&home.join(".ssh")).unwrap_or_default() };
+    SshConnector::default().with_login(Login { agent: variables::agent(), others, ask: Some(ask) })
+}
+
+/// The same for a process that knows the machine alone: a key that lies among the user's own was not named.
+pub fn connector_of(machine: &Machine) -> SshConnector {
+    if machine.provider != ProviderKind::Host {
+        return SshConnector::default();
+    }
+    let home = home().unwrap_or_default();
+    let own = default_identities(&home.join(".ssh")).unwrap_or_default();
+    host_connector(!own.contains(&machine.identity), &home, Arc::new(secret::ask))
+}
+
+/// The keys of the user that are there; the first of their names where only an agent holds one.
+fn default_identities(ssh: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let mut names = ["id_ed25519", "id_ecdsa", "id_rsa"].iter().map(|name| ssh.join(name));
+    let there: Vec<PathBuf> = names.clone().filter(|path| path.is_file()).collect();
+    if !there.is_empty() {
+        return Ok(there);
+    }
+    match (names.next(), variables::agent()) {
+        (Some(first), Some(_)) => Ok(vec![first]),
+        _ => Err(Fault::usage(format!(
+            "no private key to log in with: there is none in `{}` and no agent",
+            ssh.display()
+        ))
+        .hint("Name one with `--identity FILE`, or `ssh-add` it to an agent.")),
+    }
 }
 
 fn parse_target(target: &str) -> Result<(String, String, u16), Fault> {

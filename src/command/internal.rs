@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::command::context::connector_of;
 use crate::connection::interactive;
-use crate::connection::ssh::SshConnector;
 use crate::model::connection::Connector;
 use crate::model::fault::Fault;
 use crate::model::machine::Machine;
@@ -45,7 +45,7 @@ async fn ssh(target: &Path, command: &[String]) -> Result<i32, Fault> {
     let text = std::fs::read(target).map_err(|error| fault().because(error))?;
     let machine: Machine = serde_json::from_slice(&text).map_err(|error| fault().because(error))?;
     let limit = Duration::from_secs(60);
-    let connection = SshConnector::default().connect(&machine, &machine.user, limit, false).await?;
+    let connection = connector_of(&machine).connect(&machine, &machine.user, limit, false).await?;
     // `hg` quotes for the machine's shell itself: its words are joined and split there, as `ssh` does.
     let task = Task::new("sh").arg("-c").arg(command.join(" "));
     match interactive::bridge_stdio(connection.as_ref(), &task).await {

@@ -12,7 +12,7 @@ mod up;
 
 use crate::command::context::Context;
 use crate::model::connection::Connection;
-use crate::model::fault::Fault;
+use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
 
 /// Subcommands of `machine`. A machine is named by its id or the beginning of it.
@@ -87,7 +87,7 @@ async fn connect(context: &Context, machine: &Machine) -> Result<Box<dyn Connect
     let limit = std::time::Duration::from_secs(30);
     context.connector(machine.provider).await?.connect(machine, &machine.user, limit, false).await.map_err(|error| {
         let fault = Fault::from(error);
-        if machine.expires_at < context.now() && fault.hint.is_none() {
+        if machine.expires_at < context.now() && fault.kind == FaultKind::Infrastructure {
             return fault.hint(format!("The machine expired at {}.", machine.expires_at));
         }
         fault

@@ -7,13 +7,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use russh::client::{self, AuthResult, DisconnectReason};
-use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::base::deadline::Deadline;
 use crate::connection::host_key::Expected;
 use crate::connection::link::Link;
+use crate::connection::login::{self, Candidate, Candidates};
 use crate::connection::{address, keys};
 use crate::model::connection::ConnectionError;
 use crate::model::machine::Address;
@@ -25,8 +26,7 @@ const GREETING_CAP: usize = 80;
 pub(super) struct Target {
     pub(super) address: Address,
     pub(super) user: String,
-    pub(super) identity: String,
-    pub(super) key: Arc<PrivateKey>,
+    pub(super) keys: Candidates,
     pub(super) expected: Expected,
     pub(super) config: Arc<client::Config>,
 }
@@ -100,11 +100,11 @@ async fn exchange(target: &Target, address: &str, stream: TcpStream) -> Result<E
 fn explain(error: russh::Error, address: &str, heard: &Heard, expected: &Expected) -> Failure {
     let heard = heard.lock();
     // Asked first: what `russh` reports is often only that the socket was closed afterwards.
-    if let Some(shown) = &heard.rejected {
-        return Failure::final_(ConnectionError::HostKeyMismatch {
-            address: address.to_owned(),
-            expected: expected.describe(),
-            shown: shown.clone(),
+    if let Some(Rejected { shown, revoked_in }) = &heard.rejected {
+        let (address, shown) = (address.to_owned(), shown.clone());
+        return Failure::final_(match revoked_in.clone() {
+            Some(file) => ConnectionError::HostKeyRevoked { address, shown, file },
+            None => ConnectionError::HostKeyMismatch { address, expected: expected.describe(), shown },
         });
     }
     let lost = |reason: String| Failure::passing(ConnectionError::Lost { address: address.to_owned(), reason });
@@ -125,34 +125,60 @@ fn explain(error: russh::Error, address: &str, heard: &Heard, expected: &Expecte
     Failure { error: protocol(format!("it answered `{said}`")), again: closed }
 }
 
-/// Offers the one key.
+/// Offers one key after the other.
 async fn authenticate(target: &Target, established: &mut Established) -> Result<(), Failure> {
     let link = Arc::clone(&established.link);
+    for candidate in &target.keys.offered {
+        if offer(target, candidate, established).await? {
+            return Ok(());
+        }
+    }
+    Err(Failure::final_(ConnectionError::AuthenticationRefused {
+        address: link.address().to_owned(),
+        user: target.user.clone(),
+        identity: target.keys.describe(),
+    }))
+}
+
+/// Whether the key was taken.
+async fn offer(target: &Target, candidate: &Candidate, established: &mut Established) -> Result<bool, Failure> {
+    let link = Arc::clone(&established.link);
     let handle = &mut established.handle;
-    let broken = |error: russh::Error| match link.is_gone() {
+    let broken = |error: String| match link.is_gone() {
         true => Failure::passing(link.lost()),
-        false => Failure::final_(link.protocol(error.to_string())),
+        false => Failure::final_(link.protocol(error)),
     };
     // SHA-1 signatures are refused by every server of the last years; SHA-2 is what a silent one will know.
-    let hash = match target.key.algorithm().is_rsa() {
-        true => match handle.best_supported_rsa_hash().await.map_err(broken)? {
+    let hash = match candidate.public().algorithm().is_rsa() {
+        true => match handle.best_supported_rsa_hash().await.map_err(|error| broken(error.to_string()))? {
             Some(best) => best,
             None => Some(russh::keys::HashAlg::Sha256),
         },
         false => None,
     };
-    let key = PrivateKeyWithHashAlg::new(Arc::clone(&target.key), hash);
-    match handle.authenticate_publickey(target.user.as_str(), key).await.map_err(broken)? {
-        AuthResult::Success => Ok(()),
+    let user = target.user.as_str();
+    let result = match candidate {
+        Candidate::File(_, key) => {
+            let key = PrivateKeyWithHashAlg::new(Arc::clone(key), hash);
+            handle.authenticate_publickey(user, key).await.map_err(|error| broken(error.to_string()))?
+        }
+        Candidate::Agent { socket, key, .. } => {
+            // An agent that has gone meanwhile, or whose user says no, has no key: the next may do.
+            let Ok(mut agent) = login::agent(socket).await else { return Ok(false) };
+            match handle.authenticate_publickey_with(user, key.clone(), hash, &mut agent).await {
+                Ok(result) => result,
+                Err(_) if link.is_gone() => return Err(Failure::passing(link.lost())),
+                Err(_) => return Ok(false),
+            }
+        }
+    };
+    match result {
+        AuthResult::Success => Ok(true),
         // `russh` reports a session that ended as a failure without methods to go on with.
         AuthResult::Failure { remaining_methods, .. } if remaining_methods.is_empty() && link.is_gone() => {
             Err(Failure::passing(link.lost()))
         }
-        AuthResult::Failure { .. } => Err(Failure::final_(ConnectionError::AuthenticationRefused {
-            address: link.address().to_owned(),
-            user: target.user.clone(),
-            identity: format!("`{}` ({})", target.identity, keys::shown(target.key.public_key())),
-        })),
+        AuthResult::Failure { .. } => Ok(false),
     }
 }
 
@@ -189,8 +215,16 @@ struct Heard(Mutex<Greeting>);
 #[derive(Default)]
 struct Greeting {
     greeting: Vec<u8>,
-    /// The fingerprint of a host key that was turned down.
-    rejected: Option<String>,
+    /// The host key that was turned down.
+    rejected: Option<Rejected>,
+}
+
+/// A host key that was turned down.
+struct Rejected {
+    /// Its fingerprint.
+    shown: String,
+    /// The file that says that it was withdrawn, if one does.
+    revoked_in: Option<String>,
 }
 
 impl Greeting {
@@ -263,12 +297,14 @@ impl client::Handler for Client {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
-        let fingerprint = match shown {
+        let rejected = match shown {
             PublicKeyOrCertificate::PublicKey { key, .. } if self.expected.accepts(key) => return Ok(true),
-            PublicKeyOrCertificate::PublicKey { key, .. } => keys::shown(key),
-            PublicKeyOrCertificate::Certificate(_) => "a certificate".to_owned(),
+            PublicKeyOrCertificate::PublicKey { key, .. } => {
+                Rejected { shown: keys::shown(key), revoked_in: self.expected.revoked_in(key).map(str::to_owned) }
+            }
+            PublicKeyOrCertificate::Certificate(_) => Rejected { shown: "a certificate".to_owned(), revoked_in: None },
         };
-        self.heard.lock().rejected = Some(fingerprint);
+        self.heard.lock().rejected = Some(rejected);
         Ok(false)
     }
 

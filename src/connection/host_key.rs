@@ -16,6 +16,8 @@ pub(super) struct Expected {
     revoked: Vec<PublicKey>,
     /// What to say where no key is trusted.
     nothing: String,
+    /// The file that says all this, where it is one.
+    file: String,
 }
 
 impl Expected {
@@ -45,6 +47,7 @@ impl Expected {
                     Address::Handover { .. } | Address::Ssm { .. } => (machine.id.as_str(), 22),
                 };
                 let mut expected = known_hosts(&text, host, port);
+                expected.file = file.display().to_string();
                 expected.nothing = format!("a key for `{}` in `{}`", name(host, port), file.display());
                 Ok(expected)
             }
@@ -53,8 +56,12 @@ impl Expected {
 
     /// Whether `key` may be trusted.
     pub(super) fn accepts(&self, key: &PublicKey) -> bool {
-        let holds = |keys: &[PublicKey]| keys.iter().any(|known| known.key_data() == key.key_data());
-        holds(&self.trusted) && !holds(&self.revoked)
+        holds(&self.trusted, key) && !holds(&self.revoked, key)
+    }
+
+    /// The file that says that `key` was withdrawn, if one does.
+    pub(super) fn revoked_in(&self, key: &PublicKey) -> Option<&str> {
+        holds(&self.revoked, key).then_some(self.file.as_str())
     }
 
     /// The fingerprints of the trusted keys, for a message.
@@ -78,6 +85,10 @@ impl Expected {
         first.extend(rest);
         first
     }
+}
+
+fn holds(keys: &[PublicKey], key: &PublicKey) -> bool {
+    keys.iter().any(|known| known.key_data() == key.key_data())
 }
 
 /// A host as `known_hosts` names it.
@@ -182,6 +193,7 @@ mod tests {
         let text = format!("h {A}\n@revoked * {A}\n@cert-authority h {B}\n");
         let expected = known_hosts(&text, "h", 22);
         assert!(!expected.accepts(&key(A)) && !expected.accepts(&key(B)));
+        assert_eq!((expected.revoked_in(&key(A)), expected.revoked_in(&key(B))), (Some(""), None));
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use russh::client::{self, Msg};
-use russh::keys::{PrivateKey, decode_secret_key};
 use russh::{Channel, ChannelMsg, ChannelOpenFailure, Disconnect, Preferred, cipher, kex};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
@@ -17,6 +17,7 @@ use crate::connection::host_key::Expected;
 use crate::connection::lane::Lane;
 use crate::connection::large::{self, LARGE};
 use crate::connection::link::Link;
+use crate::connection::login::{Candidates, Keyring, Login};
 use crate::connection::process::SshProcess;
 use crate::connection::sftp::Sftp;
 use crate::connection::tree;
@@ -36,6 +37,9 @@ const SESSIONS: usize = 8;
 
 /// How long the other side may take to open a session, and a further transport to come up.
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the other side may take to put away a session that has ended here, where it allows no second beside it.
+const CLOSING_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long one attempt of a patient caller may take: something that accepts connections before the machine is up must
 /// not use up the whole limit.
@@ -112,12 +116,19 @@ fn first<T: Clone + PartialEq>(favoured: &[T], all: &[T]) -> Vec<T> {
 #[derive(Debug, Clone, Default)]
 pub struct SshConnector {
     settings: Settings,
+    keyring: Keyring,
 }
 
 impl SshConnector {
     /// A connector with these settings.
     pub fn new(settings: Settings) -> Self {
-        Self { settings }
+        Self { settings, keyring: Keyring::default() }
+    }
+
+    /// The same, with more to log in with than the key that is named for a machine.
+    #[must_use]
+    pub fn with_login(self, login: Login) -> Self {
+        Self { keyring: Keyring::new(login), ..self }
     }
 }
 
@@ -131,32 +142,24 @@ impl Connector for SshConnector {
         patient: bool,
     ) -> Result<Box<dyn Connection>, ConnectionError> {
         let expected = Expected::of(machine)?;
-        let target = Target {
+        let mut target = Target {
             address: machine.address.clone(),
             user: user.to_owned(),
-            identity: machine.identity.display().to_string(),
-            key: Arc::new(load_identity(&machine.identity)?),
+            keys: self.keyring.candidates(&machine.identity).await?,
             config: Arc::new(self.settings.config(&expected)),
             expected,
         };
-        let established = reach(&target, limit, patient).await?;
+        let established = match reach(&target, limit, patient).await {
+            // The last thing to try: whoever is there opens what is locked.
+            Err(refused @ ConnectionError::AuthenticationRefused { .. }) if !target.keys.locked.is_empty() => {
+                let Some(opened) = self.keyring.unlock(&target.keys.locked).await else { return Err(refused) };
+                target.keys = Candidates { offered: vec![opened], locked: Vec::new() };
+                reach(&target, limit, patient).await?
+            }
+            reached => reached?,
+        };
         let first = Arc::new(Transport::new(established));
         Ok(Box::new(SshConnection { target, transports: Mutex::new(vec![first]), sftp: Mutex::new(None) }))
-    }
-}
-
-/// The private key in `file`, in any of OpenSSH's forms.
-fn load_identity(file: &Path) -> Result<PrivateKey, ConnectionError> {
-    let invalid =
-        |reason: String| ConnectionError::Invalid(format!("cannot use the private key `{}`: {reason}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| invalid(error.to_string()))?;
-    let locked = || invalid("it is protected by a passphrase, and nobody is there to type it".to_owned());
-    match decode_secret_key(&text, None) {
-        Ok(key) if key.is_encrypted() => Err(locked()),
-        Ok(key) => Ok(key),
-        Err(russh::keys::Error::KeyIsEncrypted) => Err(locked()),
-        Err(_) if text.contains("ENCRYPTED") => Err(locked()),
-        Err(error) => Err(invalid(error.to_string())),
     }
 }
 
@@ -209,7 +212,12 @@ fn insisted(last: Option<ConnectionError>, target: &Target, limit: Duration) -> 
 struct Transport {
     handle: client::Handle<super::handshake::Client>,
     link: Arc<Link>,
+    /// Places for sessions that nobody has.
     slots: Arc<Semaphore>,
+    /// All places, those that somebody has included.
+    places: AtomicUsize,
+    /// Sessions that were opened on it, ended ones included.
+    opened: AtomicUsize,
 }
 
 /// Why a session could not be opened.
@@ -221,7 +229,9 @@ enum NoSession {
 
 impl Transport {
     fn new(established: Established) -> Self {
-        Self { handle: established.handle, link: established.link, slots: Arc::new(Semaphore::new(SESSIONS)) }
+        let slots = Arc::new(Semaphore::new(SESSIONS));
+        let (places, opened) = (AtomicUsize::new(SESSIONS), AtomicUsize::new(0));
+        Self { handle: established.handle, link: established.link, slots, places, opened }
     }
 
     async fn session(&self) -> Result<Channel<Msg>, NoSession> {
@@ -241,6 +251,7 @@ impl Transport {
             })),
             Ok(Ok(channel)) => {
                 self.link.answered_after(asked.elapsed());
+                self.opened.fetch_add(1, Ordering::Relaxed);
                 Ok(channel)
             }
             Ok(Err(russh::Error::ChannelOpenFailure(
@@ -301,16 +312,28 @@ impl SshConnection {
 
     /// A session on a transport that has room for one.
     async fn session(&self) -> Result<Session, ConnectionError> {
+        let closing = Deadline::after(CLOSING_LIMIT, "the other side to close a session");
+        let mut pace = Pace::new(BACKOFF);
         loop {
-            let (transport, slot, fresh) = self.transport().await?;
+            let (transport, slot, alone) = self.transport().await?;
             match transport.session().await {
                 Ok(channel) => return Ok((channel, Arc::clone(&transport.link), slot)),
                 Err(NoSession::Error(error)) => return Err(error),
-                Err(NoSession::Full) if fresh => {
-                    return Err(transport.link.protocol("it opens no session, not even the first"));
+                Err(NoSession::Full) if alone && transport.opened.load(Ordering::Relaxed) == 0 => {
+                    let reason = "it opens no session, not even the first: its `MaxSessions` may be 0";
+                    return Err(transport.link.protocol(reason));
+                }
+                // A session that has ended here is counted there until all is put away.
+                Err(NoSession::Full) if alone && !closing.left().is_zero() => {
+                    drop(slot);
+                    pace.pause().await;
                 }
                 // A server with a smaller `MaxSessions`: this transport has as many as it will ever have.
-                Err(NoSession::Full) => slot.forget(),
+                Err(NoSession::Full) => {
+                    slot.forget();
+                    let fewer = 1 + transport.slots.forget_permits(SESSIONS);
+                    transport.places.fetch_sub(fewer, Ordering::Relaxed);
+                }
             }
         }
     }
@@ -325,8 +348,8 @@ impl SshConnection {
         }
         for transport in transports.iter().filter(|transport| !transport.link.is_gone()) {
             if let Ok(slot) = Arc::clone(&transport.slots).try_acquire_owned() {
-                let fresh = transport.slots.available_permits() + 1 == SESSIONS;
-                return Ok((Arc::clone(transport), slot, fresh));
+                let alone = transport.slots.available_permits() + 1 == transport.places.load(Ordering::Relaxed);
+                return Ok((Arc::clone(transport), slot, alone));
             }
         }
         let transport = Arc::new(Transport::new(reach(&self.target, OPEN_LIMIT, true).await?));

@@ -38,6 +38,16 @@ pub enum ConnectionError {
         /// SHA-256 fingerprint of the key that was shown.
         shown: String,
     },
+    /// The machine shows a host key that was withdrawn.
+    #[error("host key revoked: {address} shows {shown}, which `{file}` marks as `@revoked`")]
+    HostKeyRevoked {
+        /// The address.
+        address: String,
+        /// SHA-256 fingerprint of the key that was shown.
+        shown: String,
+        /// Where it is marked.
+        file: String,
+    },
     /// The machine does not accept the key for the user.
     #[error("authentication refused: {address} does not accept the key {identity} for user `{user}`")]
     AuthenticationRefused {
@@ -96,13 +106,29 @@ impl From<ConnectionError> for Fault {
                 FaultKind::Outside,
                 Some("Nothing was sent. Another machine answers at this address, or its key was changed."),
             ),
+            ConnectionError::HostKeyRevoked { .. } => (
+                FaultKind::Outside,
+                Some(
+                    "Nothing was sent. Whoever holds the old key may pose as this machine: ask who runs it for its new one.",
+                ),
+            ),
             ConnectionError::Denied { .. } => (
                 FaultKind::Outside,
                 Some("Renew the credentials or widen their permissions, or name a user that the machine has."),
             ),
             ConnectionError::Invalid(_) => (FaultKind::Usage, None),
             ConnectionError::File { .. } => (FaultKind::Outside, None),
-            _ => (FaultKind::Infrastructure, None),
+            ConnectionError::Refused { .. } => {
+                (FaultKind::Infrastructure, Some("See that it is up, and that this is its address and port."))
+            }
+            ConnectionError::TimedOut { .. } => (
+                FaultKind::Infrastructure,
+                Some("See that it is up and that nothing in between swallows packets; then try again."),
+            ),
+            ConnectionError::Protocol { .. } => {
+                (FaultKind::Infrastructure, Some("See what listens there; the log of its SSH server may say why."))
+            }
+            ConnectionError::Lost { .. } => (FaultKind::Infrastructure, None),
         };
         let mut fault = Self::new(kind, error.to_string());
         fault.hint = hint.map(str::to_owned);

@@ -5,6 +5,7 @@ pub mod contract;
 mod files;
 mod interactive;
 mod large;
+mod login;
 mod trees;
 
 use std::time::Duration;

@@ -37,12 +37,26 @@ check() {
 answer() { "$@" 2>&1 || true; }
 yes_if() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
 
-check "login user" "$(id -un)" hg "run 'sudo useradd --create-home --shell /bin/bash hg' and log in as hg"
-check "group" "$(id -gn)" hg "run 'sudo groupadd -f hg && sudo usermod --gid hg hg'"
+remedy="run 'sudo useradd --create-home --shell /bin/bash hg' and log in as hg"
+! id hg >/dev/null 2>&1 || remedy="log in as hg: that user is there"
+check "login user" "$(id -un)" hg "$remedy"
+remedy="run 'sudo groupadd -f hg && sudo usermod --gid hg hg'"
+[[ $(id -gn hg 2>/dev/null) != hg ]] || remedy="log in as hg, whose group is hg"
+check "group" "$(id -gn)" hg "$remedy"
 check "login shell" "$(getent passwd "$(id -u)" | cut -d : -f 7)" /bin/bash "run 'sudo usermod --shell /bin/bash hg'"
 check "bash" "$(yes_if test -x /bin/bash)" yes "install the package bash"
-check "sudo without a password" "$(yes_if sudo -n true)" yes \
-    "write the line 'hg ALL=(ALL:ALL) NOPASSWD:ALL' to /etc/sudoers.d/90-hg, mode 0440"
+# The remedy follows from what sudo says: where it cannot become root at all, no line in a file helps.
+said=$(answer sudo -n true)
+case $said in
+    '') said=yes remedy= ;;
+    *'command not found'*) remedy="install the package sudo" ;;
+    *'no new privileges'* | *'owned by uid 0'* | *setuid* | *'effective uid'*)
+        remedy="start sshd where programs may become root: without 'no_new_privs', on a file system without 'nosuid'"
+        ;;
+    *'parse error'* | *'syntax error'*) remedy="mend what 'sudo visudo -c' names" ;;
+    *) remedy="write the line 'hg ALL=(ALL:ALL) NOPASSWD:ALL' to /etc/sudoers.d/90-hg, mode 0440" ;;
+esac
+report "sudo without a password" "$said" "$remedy"
 
 sftp=none
 for candidate in /usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-server /usr/lib/ssh/sftp-server; do
@@ -59,8 +73,9 @@ report "SFTP server" "$sftp" "$remedy"
 read -r _ _ _ port <<<"${SSH_CONNECTION:-- - - none}"
 report "SSH port" "${port/none/not an SSH session}" ""
 
-check "/hgdev belongs to hg:hg" "$(answer stat -c %U:%G /hgdev)" hg:hg \
-    "run 'sudo install -d -o hg -g hg /hgdev' and 'sudo chown -R hg:hg /hgdev'"
+remedy="run 'sudo install -d -o hg -g hg /hgdev'"
+[[ ! -e /hgdev ]] || remedy="run 'sudo chown -R hg:hg /hgdev'"
+check "/hgdev belongs to hg:hg" "$(answer stat -c %U:%G /hgdev)" hg:hg "$remedy"
 
 broken=
 pythons=
@@ -77,17 +92,23 @@ check "python3" "$(yes_if python3 -c '')" yes "install the package python3"
 
 version=$(answer /hgdev/venv-bootstrap/bin/hg --cwd / version --quiet)
 remedy=
-[[ $version == Mercurial* ]] ||
+if [[ $version != Mercurial* ]]; then
     remedy="run 'python3 -m venv /hgdev/venv-bootstrap' and '/hgdev/venv-bootstrap/bin/pip install mercurial' as hg"
+    [[ ! -e /hgdev/venv-bootstrap/bin/hg ]] || remedy="it is there and does not run: make /hgdev/venv-bootstrap anew as hg"
+fi
 report "/hgdev/venv-bootstrap/bin/hg runs" "$version" "$remedy"
 
 hg() { HGPLAIN=1 HGRCPATH='' /hgdev/venv-bootstrap/bin/hg --cwd /hgdev/src "$@"; }
 node=$(answer hg log --rev . --template '{node}')
 remedy=
-[[ $node =~ ^[0-9a-f]{40}$ ]] || remedy="run '/hgdev/venv-bootstrap/bin/hg clone URL /hgdev/src' as hg"
+if [[ ! $node =~ ^[0-9a-f]{40}$ ]]; then
+    remedy="run '/hgdev/venv-bootstrap/bin/hg clone URL /hgdev/src' as hg"
+    [[ ! -e /hgdev/src/.hg ]] || remedy="it is there: mend what hg says of it, or move it away and clone anew"
+fi
 report "/hgdev/src is a Mercurial repository" "$node" "$remedy"
-check "/hgdev/src does not publish" "$(answer hg config phases.publish)" False \
-    "append the lines '[phases]' and 'publish = False' to /hgdev/src/.hg/hgrc"
+remedy="append the lines '[phases]' and 'publish = False' to /hgdev/src/.hg/hgrc"
+! grep -qs '^publish' /hgdev/src/.hg/hgrc || remedy="set 'publish = False' below '[phases]' in /hgdev/src/.hg/hgrc: a line says otherwise"
+check "/hgdev/src does not publish" "$(answer hg config phases.publish)" False "$remedy"
 check "/hgdev/src holds the test runner" "$(yes_if test -f /hgdev/src/tests/run-tests.py)" yes \
     "check out a changeset of Mercurial in /hgdev/src"
 
@@ -104,6 +125,9 @@ report "mkfs for btrfs, ext3, ext4, xfs" "${lacking:+lacking: }${lacking:-all}" 
 work=absent
 [[ ! -e /hgwork ]] || work="there, of another owner"
 [[ ! -e /hgwork/.made-by-automation ]] || work="there, of an earlier run"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+holder=$(bash "$here/hold.sh" who 2>/dev/null || true)
+[[ -z $holder ]] || work="there, in use by run $holder"
 remedy=
 [[ $work != *owner ]] || remedy="move /hgwork away: it was not made by this tool, which will not touch it"
 report "/hgwork may be made" "$work" "$remedy"

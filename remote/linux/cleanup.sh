@@ -3,8 +3,9 @@
 #
 #   cleanup.sh
 #
-# Removes nothing that this tool did not make: prepare-work.sh leaves a marker in its /hgwork. Prints each thing removed, and
-# nothing if there was nothing. Exit codes: 0 nothing is left; 1 something is left, with a sentence on standard error.
+# Removes nothing that this tool did not make: prepare-work.sh leaves a marker in its /hgwork, which names the folder of its run. What is
+# another run's stays: its tests may run in there. Prints each thing removed, and nothing if there was nothing. Exit codes: 0 nothing
+# of this run is left; 1 something is left, with a sentence on standard error.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
@@ -12,13 +13,24 @@ readonly work=/hgwork marker=/hgwork/.made-by-automation
 die() { printf '%s\n' "cleanup: $*" >&2; exit 1; }
 
 [[ -e $work ]] || exit 0
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd /
+# Whether this run holds the machine now, so that no other makes its /hgwork beside this.
+holds() {
+    local pid rest
+    { read -r pid rest <"$here/holds"; } 2>/dev/null && [[ /proc/$pid/fd/9 -ef /hgdev ]]
+}
 if [[ ! -e $marker ]]; then
+    holds || exit 0
     # A run that ended between making the folder and marking it leaves it empty.
     sudo -n rmdir "$work" 2>/dev/null || die "$work was not made by this tool, so it stays"
     printf '%s\n' "removed the empty folder $work"
     exit 0
 fi
+
+owner=
+{ read -r owner <"$marker"; } 2>/dev/null || true
+[[ -z $owner || $owner == "$here" ]] || exit 0
 
 # Processes whose working directory is in there, or whose program is: the runner of a run that was cut off, servers that a
 # test started and left running. Prints what it ended; fails if there was none.

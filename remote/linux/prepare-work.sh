@@ -10,7 +10,8 @@
 #   HG_TMPFS_SIZE   cap for tmpfs, default 2g. Memory is taken only as it is used. The copied source takes 0.1 GB, with
 #                   upstream's whole history about 0.7 GB, and a run of the whole suite up to 0.5 GB of temporary files
 #
-# Runs as hg. A /hgwork of an earlier run is replaced; one that this script did not make is left alone and refused.
+# Runs as hg. A /hgwork of an earlier run is replaced, and what that run found out is put aside into its folder, as taken/results; one
+# that this script did not make, and one in which tests still run, is left alone and refused.
 #
 # Exit codes: 0 ready; 1 something failed; 2 wrong arguments; 3 this kernel, this user or this machine cannot make the asked
 # file system, with one sentence on standard error that says why.
@@ -18,6 +19,7 @@ set -euo pipefail
 export LC_ALL=C.UTF-8
 
 readonly work=/hgwork source=/hgdev/src marker=/hgwork/.made-by-automation
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "prepare-work: $*"; exit 1; }
@@ -33,7 +35,22 @@ attempt() {
     fi
 }
 
+# Whoever follows a run that was left to itself, and comes late, asks for its report.
+put_aside() {
+    local folder
+    read -r folder <"$marker" || return 0
+    [[ $folder == /tmp/hg-automation-* && $folder != "$here" && -O $folder ]] || return 0
+    mkdir -p "$folder/taken/results" || die "cannot put aside what the run in $folder found out"
+    cp -a "$work/results/." "$folder/taken/results/" 2>/dev/null ||
+        say "what the run in $folder found out could not be put aside whole"
+}
+
 clear_earlier() {
+    if [[ -e $marker ]]; then
+        # A run holds the machine while its tests run; this is for one whose hold was killed.
+        flock -n "$marker" true || die "tests of another run still run in $work"
+        put_aside
+    fi
     if mountpoint -q "$work"; then
         [[ -e $marker ]] || die "something that is not ours is mounted on $work"
         attempt sudo -n umount "$work" || die "cannot unmount the $work of an earlier run: $reason"
@@ -96,7 +113,7 @@ case $filesystem in
     tmpfs) mount_tmpfs ;;
     *) mount_disk ;;
 esac
-touch "$marker"
+printf '%s\n' "$here" >"$marker"
 
 # A real copy: hard links would let a run write into the baked tree. Where the file system can share blocks, it does. Times are
 # kept, so that the compiled files stay valid and Mercurial need not read every file to see that nothing changed.

@@ -14,6 +14,9 @@
 #                  runner at its end, so that an interrupted run has none
 #   TEST.err       the output of each failed test
 #
+# Where another run has taken /hgwork meanwhile, nothing is run, and the exit code is 75. As long as the tests run a lock on the marker in
+# /hgwork says so.
+#
 # Where /hgwork/src is still the tree that the image was baked with, and PYTHON is the one that built it, the build that was
 # baked in is used (`--local`), unless ARGUMENT says otherwise; standard error tells which it is.
 #
@@ -39,6 +42,8 @@ python=$1
 shift 2
 arguments=("$@")
 [[ $python == /* && -x $python ]] || usage "'$python' is not an interpreter"
+exec 7<"$work/.made-by-automation" && flock -s 7
+{ read -r owner <&7 && [[ $owner == "$here" ]]; } || { say "another run has taken $work"; exit 75; }
 [[ -f $work/src/tests/run-tests.py ]] || usage "$work/src/tests/run-tests.py is not there; was $work prepared?"
 
 # A tree that is not the baked one, another interpreter, or an argument that chooses the Mercurial under test: the runner
@@ -69,6 +74,7 @@ export PATH=$PATH:/hgdev/venv-bootstrap/bin
 export PIP_NO_BUILD_ISOLATION=${PIP_NO_BUILD_ISOLATION-0} PIP_NO_INDEX=${PIP_NO_INDEX-1} PIP_DISABLE_PIP_VERSION_CHECK=1
 
 if [[ -n $list ]]; then
+    exec 7<&-
     names=$("$python" run-tests.py "${arguments[@]}" --list-tests)
     # The runner lists a test that does not exist like any other.
     while read -r name; do
@@ -105,7 +111,7 @@ fi
 # Python that ignores it could not be stopped in an orderly way.
 set -m
 env --default-signal=INT,QUIT "$python" run-tests.py --outputdir "$results" --json --xunit "$results/xunit.xml" \
-    "${arguments[@]}" </dev/null &
+    "${arguments[@]}" </dev/null 7<&- &
 runner=$!
 set +m
 

@@ -17,6 +17,8 @@ use crate::command::machine_args::{MachineArgs, default_ttl};
 use crate::command::session::{Ending, Session};
 use crate::command::testing::{COMMAND, Reports, TaskFile, Tested, conclude, follow};
 use crate::flow::bake::{Options, bake};
+use crate::flow::durable::Durable;
+use crate::flow::hold;
 use crate::flow::lease::{After, Ended, foresee, until_stopped, with_machine};
 use crate::flow::suite::Begun;
 use crate::flow::{later, suite};
@@ -60,6 +62,9 @@ pub struct Args {
     /// How long the tests may take altogether; tests that did not end by then are lost
     #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
     timeout: Option<Duration>,
+    /// How long to wait for another run that uses a machine of somebody else's [default: 2m]
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
+    wait: Option<Duration>,
     /// How long the machine lives at most, whatever happens to this command [default: 13h, 2h on EC2]
     #[arg(long, value_name = "SPAN", value_parser = text::parse_ttl)]
     ttl: Option<Duration>,
@@ -151,7 +156,14 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         python_version: plan.as_ref().map_or_else(|| args.machine.python(&context), |plan| plan.python.clone()),
         checkout,
         ssh: context.ssh()?,
+        patience: args.wait.unwrap_or(mercurial::PATIENCE),
     };
+    if args.wait.is_some() && kind != ProviderKind::Host {
+        return Err(Fault::usage(
+            "`--wait` is for a machine of somebody else's (`--host`): a machine of its own is used by nobody else",
+        )
+        .hint("Leave it out."));
+    }
     args.reports.check()?;
     let fetch = args.artifacts.check()?;
     let volume = (!matches!(filesystem.as_str(), "default" | "tmpfs")).then_some(VOLUME);
@@ -277,27 +289,41 @@ async fn test(
             let checked = async { require_contract(stage, durable.direct().await?.as_ref(), suite).await };
             until_stopped(stage, checked).await?;
         }
-        let booting = wanted.began.elapsed().as_secs_f64() - wanted.baking;
-        let ready = suite::set_up(stage, machine, durable, suite, &target).await?;
-        let file = |begun: &Begun| TaskFile {
-            image: wanted.image.clone(),
-            baking: wanted.baking,
-            booting,
-            begun: begun.clone(),
-            fetch: wanted.fetch.clone(),
-        };
-        let keep = |begun: &Begun| file(begun).write(&session.dir);
-        let begun = suite::begin(stage, durable, ready, wanted.args.timeout, &keep).await?;
-        let task = task.insert(file(&begun));
-        // Whoever interrupts at the last moment wants nothing left there.
-        if wanted.args.detach && !stage.stop.is_cancelled() {
-            return Ok(After::Detach(None));
-        }
-        session.detachable();
-        follow(session, machine, durable, suite, task).await
+        let work = on_machine(session, wanted, machine, durable, &target, &mut task);
+        hold::present(stage, durable, suite, work).await
     })
     .await;
     (ended, task)
+}
+
+/// What is done on the machine once it is there.
+async fn on_machine(
+    session: &Session,
+    wanted: &Wanted<'_>,
+    machine: &Machine,
+    durable: &Durable,
+    target: &Path,
+    task: &mut Option<TaskFile>,
+) -> Result<After<Option<Tested>>, Fault> {
+    let (stage, suite) = (&session.stage, wanted.suite);
+    let booting = wanted.began.elapsed().as_secs_f64() - wanted.baking;
+    let ready = suite::set_up(stage, machine, durable, suite, target).await?;
+    let file = |begun: &Begun| TaskFile {
+        image: wanted.image.clone(),
+        baking: wanted.baking,
+        booting,
+        begun: begun.clone(),
+        fetch: wanted.fetch.clone(),
+    };
+    let keep = |begun: &Begun| file(begun).write(&session.dir);
+    let begun = suite::begin(stage, durable, ready, wanted.args.timeout, &keep).await?;
+    let task = task.insert(file(&begun));
+    // Whoever interrupts at the last moment wants nothing left there.
+    if wanted.args.detach && !stage.stop.is_cancelled() {
+        return Ok(After::Detach(None));
+    }
+    session.detachable();
+    follow(session, machine, durable, suite, task).await
 }
 
 /// Prints what the user asked for with `--detach`: not to be there when the tests end is what was wanted.
@@ -325,7 +351,10 @@ async fn require_contract(
     connection: &dyn crate::model::connection::Connection,
     suite: &dyn Suite,
 ) -> Result<(), Fault> {
-    let checks = suite::check(stage, connection, suite).await?;
+    let checks = suite::check(stage, connection, suite).await.map_err(|fault| match fault.hint {
+        None => fault.hint("`automation machine check USER@HOST` says what is wrong there, and how to mend it."),
+        Some(_) => fault,
+    })?;
     let broken: Vec<String> = checks
         .iter()
         .filter(|check| !check.ok && check.required)

@@ -9,10 +9,10 @@ use crate::command::artifact_args::Fetch;
 use crate::command::error;
 use crate::command::session::{Ending, Session};
 use crate::command::signals::TIDYING_LIMIT;
-use crate::flow::artifacts;
 use crate::flow::durable::Durable;
 use crate::flow::lease::{After, Ended, until_stopped};
 use crate::flow::suite::{self, Begun, Finished, Ran};
+use crate::flow::{artifacts, hold};
 use crate::model::artifact::Collected;
 use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
@@ -109,7 +109,8 @@ impl Reports {
     /// Writes and prints what was asked for, of results that lie in the run's folder.
     pub fn give(&self, screen: &crate::ui::Screen, results: &Results) -> Result<(), Fault> {
         if self.json {
-            screen.data(&format!("{}\n", report::json::render(results)?.trim_end()));
+            // That it could not be written is told at the end of the process.
+            let _ = screen.json_text(&report::json::render(results)?);
         }
         let Some(path) = &self.junit else { return Ok(()) };
         write_report(path, &report::junit::render(COMMAND, results)?)
@@ -165,7 +166,8 @@ async fn fetch(session: &Session, durable: &Durable, suite: &dyn Suite, task: &T
     }
     let folder = task.fetch.folder(session.dir.path());
     let sink = stage.sink.as_ref();
-    let collecting = artifacts::collect(sink, durable, suite.artifact_root(), &task.fetch.wanted, &folder);
+    let root = hold::root(stage, durable, suite, &task.begun.folder).await;
+    let collecting = artifacts::collect(sink, durable, &root, &task.fetch.wanted, &folder);
     match until_stopped(stage, collecting).await {
         Ok(collected) => Some(collected),
         Err(fault) => {

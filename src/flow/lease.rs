@@ -12,6 +12,7 @@ use crate::flow::collect::{Limits, collect};
 use crate::flow::durable::Durable;
 use crate::flow::lease::renewal::{Renewal, heartbeat, interval};
 use crate::flow::release::{self, Part};
+use crate::flow::shell;
 use crate::model::connection::Connection;
 use crate::model::event::{Event, NoSink};
 use crate::model::fault::{Fault, FaultKind, Left};
@@ -399,20 +400,33 @@ pub async fn with_machine<T>(
     };
     // Of a machine that is not made for this request, the user is its own.
     let user = lease.machine.user.clone();
-    match lease.connect(&user).await {
+    let connected = match lease.connect(&user).await {
+        Ok(connection) if stage.provider.machines_stay() => fit(stage, connection, &user).await,
+        connected => connected,
+    };
+    match connected {
         Ok(connection) => {
             step.done(stage);
             let durable = Durable::new(stage, &lease.machine, Some(connection), folder);
             on_machine(stage, lease, &durable, clean, work).await
         }
         Err(fault) => {
-            // Files get there over the connection alone: there never was one.
+            // Files get there over a connection that carries commands alone: there never was one.
             close_files(stage, &request.id, None);
             let cost = lease.cost();
             let left = release_lease(stage, lease).await;
             Ended { result: Err(fault), left, cost, detached: None }
         }
     }
+}
+
+/// A connection to a machine of somebody else's, when that runs commands.
+async fn fit(stage: &Stage, connection: Box<dyn Connection>, user: &str) -> Result<Box<dyn Connection>, Fault> {
+    if let Some(noise) = until_stopped(stage, shell::look(connection.as_ref(), user)).await? {
+        let text = format!("the login shell of user `{user}` prints `{noise}` before the output of a command");
+        stage.tell(Event::Warning(format!("{text}, which damages file transfers that go through it")));
+    }
+    Ok(connection)
 }
 
 /// Goes on with `work` on a machine that another driver made and left, and ends as [`with_machine`] does.

@@ -18,10 +18,12 @@ pub mod bake;
 pub mod collect;
 pub mod durable;
 pub mod fleet;
+pub mod hold;
 pub mod lease;
 pub mod purge;
 pub mod release;
 pub mod script;
+pub mod shell;
 pub mod suite;
 pub mod sync;
 

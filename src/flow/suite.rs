@@ -13,7 +13,7 @@ use crate::base::text;
 use crate::flow::collect::{Collected, Limits, collect};
 use crate::flow::durable::{Durable, Task};
 use crate::flow::lease::until_stopped;
-use crate::flow::{Stage, later};
+use crate::flow::{Stage, hold, later};
 use crate::model::check::Check;
 use crate::model::connection::{Chunk, Connection, ConnectionError, Process};
 use crate::model::event::Event;
@@ -154,6 +154,7 @@ async fn prepare_all(
     let folder = durable.folder();
     durable.prepare().await?;
     write_parts(durable, suite, folder).await?;
+    hold::hold(stage, durable, suite).await?;
     prepare(stage, machine, durable, suite, folder).await?;
     for step in synchronise(stage, durable, suite, target).await? {
         let done = shown(stage, durable, &step).await?;
@@ -252,10 +253,12 @@ pub async fn finish(
         None => stage.now().duration_since(begun.began_at),
     };
     let took = Duration::try_from(took).unwrap_or_default();
-    let whole = match fetch(durable, suite.report_file()).await {
+    let root = hold::root(stage, durable, suite, &begun.folder).await;
+    let report_file = at(suite, &root, suite.report_file());
+    let whole = match fetch(durable, &report_file).await {
         Ok(report) => Some(report),
         Err(_) if matches!(runner, Exit::Lost(_)) && !stage.stop.is_cancelled() => {
-            once_more(stage, machine, suite.report_file()).await
+            once_more(stage, machine, &report_file).await
         }
         Err(_) => None,
     };
@@ -265,7 +268,7 @@ pub async fn finish(
     let reported = suite.read_report(&report);
     let mut tests = judge(&runner, &begun.expected, reported);
     if !stage.stop.is_cancelled() {
-        details(durable, suite, &mut tests).await;
+        details(durable, suite, &root, &mut tests).await;
     }
     let (source, setup) = (begun.source.clone(), begun.setup);
     Ok(Finished::Ran(Ran { tests, runner, said: None, source, setup, testing: took.as_secs_f64() }))
@@ -358,17 +361,27 @@ async fn wait_for_room(stage: &Stage, chunk: &Chunk, output: &dyn TaskOutput) ->
 
 /// Puts the suite's files into `folder` on the machine, which is made, or is of an earlier try and ours alone.
 pub async fn put_parts(connection: &dyn Connection, suite: &dyn Suite, folder: &str) -> Result<(), Fault> {
-    // Another user of the machine could have put a program there.
-    let command = Command::new("sh").args(["-c", OWN_FOLDER, "sh", folder]).stdin(Vec::new());
-    let made = collect(connection, &command, crate::flow::collect::SMALL).await?;
-    if !made.exit.success() {
-        let said = String::from_utf8_lossy(&made.stderr).trim().to_owned();
-        return Err(Fault::infrastructure(format!("cannot make `{folder}` on the machine")).because(said));
-    }
+    make_folder(connection, folder).await?;
     write_parts(connection, suite, folder).await
 }
 
-async fn write_parts(connection: &dyn Connection, suite: &dyn Suite, folder: &str) -> Result<(), Fault> {
+/// Makes `folder` on the machine, or makes sure that it is ours alone.
+pub async fn make_folder(connection: &dyn Connection, folder: &str) -> Result<(), Fault> {
+    // Another user of the machine could have put a program there.
+    let command = Command::new("sh").args(["-c", OWN_FOLDER, "sh", folder]).stdin(Vec::new());
+    let made = collect(connection, &command, crate::flow::collect::SMALL).await?;
+    let said = String::from_utf8_lossy(&made.stderr).trim().to_owned();
+    let message = format!("cannot make `{folder}` on the machine");
+    match made.exit {
+        exit if exit.success() => Ok(()),
+        Exit::Lost(reason) => Err(Fault::infrastructure(message).because(reason)),
+        exit if said.is_empty() => Err(Fault::outside(message).because(exit.to_string())),
+        _ => Err(Fault::outside(message).because(said)),
+    }
+}
+
+/// Puts the suite's files into a folder of ours on the machine.
+pub async fn write_parts(connection: &dyn Connection, suite: &dyn Suite, folder: &str) -> Result<(), Fault> {
     let writes = suite.parts().into_iter().map(|part| {
         let path = format!("{folder}/{}", part.name);
         async move { connection.write_file(&path, part.text.as_bytes(), 0o755).await }
@@ -406,11 +419,19 @@ pub async fn remove_folder(connection: &dyn Connection, folder: &str) -> Result<
     Err(Fault::infrastructure(format!("cannot remove `{folder}` on the machine")).because(said))
 }
 
+/// Where a file of the suite's folder is when that folder is `root`.
+fn at(suite: &dyn Suite, root: &str, path: &str) -> String {
+    match path.strip_prefix(suite.artifact_root()).and_then(|below| below.strip_prefix('/')) {
+        Some(below) => format!("{root}/{below}"),
+        None => path.to_owned(),
+    }
+}
+
 /// The output of failed tests, for the reports.
-async fn details(connection: &dyn Connection, suite: &dyn Suite, tests: &mut [TestResult]) {
+async fn details(connection: &dyn Connection, suite: &dyn Suite, root: &str, tests: &mut [TestResult]) {
     let failed = tests.iter_mut().filter(|test| test.outcome == TestOutcome::Failed).take(DETAILS);
     for test in failed {
-        let Some(path) = suite.detail_file(&test.name) else { continue };
+        let Some(path) = suite.detail_file(&test.name).map(|path| at(suite, root, &path)) else { continue };
         let command = Command::new("head").args(["-c", "65536", "--", &path]);
         match collect(connection, &command, crate::flow::collect::SMALL).await {
             Ok(done) if done.exit.success() => {

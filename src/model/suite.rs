@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::base::id::RunId;
 use crate::model::check::Check;
 use crate::model::event::Sink;
 use crate::model::fault::Fault;
@@ -90,6 +91,23 @@ pub trait Suite: Send + Sync {
 
     /// The file on the machine that holds the output of a failed test.
     fn detail_file(&self, test: &str) -> Option<String>;
+
+    /// Waits until no other run holds a machine that stays and holds it for this run, for as long as it has a driver or a task. Says on
+    /// its output `waits RUN SINCE OWNER` for whom it waits, and `held`. The limit is that of waiting; a driver that gives no
+    /// [`Suite::sign`] for `silence` counts as gone. None where a machine need not be held.
+    fn hold(&self, _folder: &str, _run: &RunId, _owner: &str, _silence: Duration) -> Option<Stepped> {
+        None
+    }
+
+    /// Shows the machine that the run's driver is there.
+    fn sign(&self, _folder: &str) -> Option<Command> {
+        None
+    }
+
+    /// Where a later run puts what an earlier one left below [`Suite::artifact_root`] before it takes the machine.
+    fn put_aside(&self, folder: &str) -> String {
+        folder.to_owned()
+    }
 
     /// Removes what the suite left on a machine that stays.
     fn clean(&self, folder: &str) -> Stepped;

@@ -118,6 +118,100 @@ fn the_suite_runs_on_a_machine_of_somebody_elses_and_its_files_go() {
 }
 
 #[test]
+fn runs_on_one_machine_take_turns() {
+    let place = Place::new();
+    let (login, host) = (key(&place, "login"), key(&place, "host"));
+    let foreign = Foreign::start(&login, &host);
+    know(&place, foreign.port, &public(&host));
+    let (target, login) = (foreign.target(), login.to_str().unwrap());
+    let tests = [("test-ok.t", "  $ true\n"), ("test-hangs.t", "  $ sleep 1000\n"), ("test-slow.t", "  $ sleep 10\n")];
+    let checkout = mercurial::small(place.path(), &tests);
+    let with = |further: &[&str]| {
+        let source = ["run-tests-linux", "--source", checkout.to_str().unwrap()];
+        place.start(&[&["--host", &target, "--identity", login], &source[..], further, &READY_HG].concat())
+    };
+    let first = with(&["test-hangs.t"]);
+    first.wait_for("running 1 tests");
+    let holder = place.latest();
+
+    // Who does not want to wait is refused, and told for whom; the tests of the first do not notice.
+    let refused = with(&["--wait", "2s", "test-ok.t"]).end().expect(3);
+    refused.tells(&[
+        "in use by another run",
+        &holder,
+        "which has held the machine since",
+        "hint:",
+        "Nothing is left behind",
+    ]);
+    let second = with(&["test-ok.t", "--json"]);
+    second.wait_for(&format!("for run {holder}"));
+    foreign.place.exec(&foreign.id, &["pgrep", "-f", "sleep 1000"]).expect(0);
+    first.signal(rustix::process::Signal::INT);
+    first.end().expect(130);
+    assert_eq!(second.end().expect(0).json()["counts"]["passed"], 1);
+    assert_eq!(foreign.ours(), "");
+
+    // Tests whose driver was killed hold the machine for as long as they run, and what they came to is not lost to the next.
+    let killed = with(&["test-slow.t"]);
+    killed.wait_for("running 1 tests");
+    let orphan = place.latest();
+    killed.signal(rustix::process::Signal::KILL);
+    let _ = killed.end();
+    let next = with(&["test-ok.t", "--json"]);
+    next.wait_for(&format!("for run {orphan}"));
+    assert_eq!(next.end().expect(0).json()["counts"]["passed"], 1);
+    let attach = ["--host", &target, "--identity", login, "runs", "attach", &orphan, "--json"];
+    let attached = place.run(&attach).expect(0).json();
+    assert_eq!((&attached["counts"]["passed"], &attached["counts"]["total"]), (&1.into(), &1.into()), "{attached}");
+    assert_eq!(foreign.ours(), "");
+    foreign.place.run(&["machine", "down", &foreign.id]).expect(0);
+    foreign.place.assert_clean();
+    place.assert_clean();
+}
+
+#[test]
+fn a_machine_that_answers_with_something_else_is_told_by_what_it_says() {
+    for (config, told) in [
+        ("ForceCommand echo only this", &["login shell", "`only this`", "ForceCommand"][..]),
+        ("ForceCommand exit 1", &["login shell", "exit status 1", "said nothing"]),
+        ("Subsystem sftp /nowhere/sftp-server", &["sftp:"]),
+        ("MaxSessions 0", &["opens no session", "MaxSessions"]),
+    ] {
+        let place = Place::new();
+        let sshd = Sshd::with(config);
+        know(&place, sshd.port, &sshd.host.public_openssh);
+        let target = format!("{}@127.0.0.1:{}", user(), sshd.port);
+        let identity = sshd.dir.path().join("identity");
+        let identity = identity.to_str().unwrap();
+        let code = if config.starts_with("MaxSessions") { 4 } else { 3 };
+        let done = place.run(&["machine", "check", &target, "--identity", identity]).expect(code);
+        let said = format!("{}{}", done.text(), done.stderr);
+        assert!(told.iter().all(|word| said.contains(word)), "{config}: {said}");
+        // What could not be made is not left behind.
+        let run = ["run-tests-linux", "--host", &target, "--identity", identity, "test-add.t"];
+        place.run(&run).expect(code).tells(&["hint:"]);
+        place.assert_certified(&place.latest());
+        place.assert_clean();
+    }
+}
+
+#[test]
+fn one_session_a_connection_is_enough() {
+    let place = Place::new();
+    let sshd = Sshd::with("MaxSessions 1");
+    know(&place, sshd.port, &sshd.host.public_openssh);
+    let target = format!("{}@127.0.0.1:{}", user(), sshd.port);
+    let identity = sshd.dir.path().join("identity");
+    for _ in 0..3 {
+        let done =
+            place.run(&["machine", "check", &target, "--identity", identity.to_str().unwrap(), "--json"]).expect(3);
+        let sftp = done.json().as_array().unwrap().iter().any(|check| check["id"] == "sftp" && check["ok"] == true);
+        assert!(sftp, "{}", done.text());
+    }
+    place.assert_clean();
+}
+
+#[test]
 fn a_server_that_never_speaks_is_given_up() {
     let place = Place::new();
     let identity = key(&place, "login");

@@ -37,7 +37,19 @@ fn theatre() -> Theatre {
         kept: false,
     };
     theatre.stage.provider = Arc::new(HostProvider::new(Some(machine)));
+    theatre.remote.answer(|command| {
+        let says = command.args.last().filter(|last| last.starts_with("hg-automation: "))?;
+        Some(Reply::ok().stdout(format!("Welcome!\n{says}\n")))
+    });
     theatre
+}
+
+/// How the work on a machine goes.
+#[derive(PartialEq)]
+enum Work {
+    Ends,
+    Stops,
+    LosesItsConnection,
 }
 
 fn clean(theatre: &Theatre) -> Stepped {
@@ -48,10 +60,14 @@ fn line(theatre: &Theatre) -> String {
     clean(theatre).command.to_shell().unwrap()
 }
 
-async fn run(theatre: &Theatre, stops: bool) -> Ended<()> {
+async fn run(theatre: &Theatre, how: Work) -> Ended<()> {
     let clean = clean(theatre);
     with_machine(&theatre.stage, &theatre.request(), Some(&clean), async |_, _| {
-        if stops {
+        if how == Work::LosesItsConnection {
+            let lost = ConnectionError::Lost { address: "example.org".into(), reason: "reset by peer".into() };
+            theatre.remote.fail(Call::Start, lost);
+        }
+        if how == Work::Stops {
             theatre.stage.stop.cancel();
             std::future::pending::<()>().await;
         }
@@ -69,7 +85,7 @@ fn cleanings(theatre: &Theatre) -> usize {
 async fn our_files_are_removed_and_their_row_is_closed() {
     let theatre = theatre();
     theatre.remote.on(line(&theatre), Reply::ok());
-    let ended = run(&theatre, false).await;
+    let ended = run(&theatre, Work::Ends).await;
     assert!(ended.result.is_ok() && ended.left.is_empty());
     assert_eq!(cleanings(&theatre), 1);
     assert_eq!(theatre.rows().len(), 1);
@@ -80,7 +96,7 @@ async fn our_files_are_removed_and_their_row_is_closed() {
 async fn our_files_are_removed_after_an_interruption_too() {
     let theatre = theatre();
     theatre.remote.on(line(&theatre), Reply::ok());
-    let ended = run(&theatre, true).await;
+    let ended = run(&theatre, Work::Stops).await;
     assert_eq!(ended.result.unwrap_err().kind, FaultKind::Interrupted);
     assert_eq!((cleanings(&theatre), ended.left.len()), (1, 0));
     theatre.assert_clean().await;
@@ -90,9 +106,7 @@ async fn our_files_are_removed_after_an_interruption_too() {
 async fn a_lost_connection_is_made_again_to_clean() {
     let theatre = theatre();
     theatre.remote.on(line(&theatre), Reply::ok());
-    let lost = ConnectionError::Lost { address: "example.org".into(), reason: "reset by peer".into() };
-    theatre.remote.fail(Call::Start, lost);
-    let ended = run(&theatre, false).await;
+    let ended = run(&theatre, Work::LosesItsConnection).await;
     assert_eq!((cleanings(&theatre), ended.left.len()), (1 + 1, 0));
     theatre.assert_clean().await;
 }
@@ -101,7 +115,7 @@ async fn a_lost_connection_is_made_again_to_clean() {
 async fn files_that_cannot_be_removed_stay_in_the_journal_with_the_reason() {
     let theatre = theatre();
     theatre.remote.on(line(&theatre), Reply::exit(Exit::Code(1)).stderr("cleanup: cannot unmount /hgwork\n"));
-    let ended = run(&theatre, false).await;
+    let ended = run(&theatre, Work::Ends).await;
     assert!(ended.result.is_ok(), "the work's own result stands");
     assert_eq!(theatre.open(), [ResourceKind::RemoteFiles]);
     let note = theatre.rows()[0].note.clone().unwrap();
@@ -121,9 +135,26 @@ async fn a_machine_that_was_never_reached_has_nothing_of_ours() {
         identity: "/home/ann/.ssh/id_ed25519".into(),
     };
     theatre.remote.fail(Call::Connect, refused);
-    let ended = run(&theatre, false).await;
+    let ended = run(&theatre, Work::Ends).await;
     assert_eq!(ended.result.unwrap_err().kind, FaultKind::Outside, "and not `left behind`");
     assert_eq!((ended.left.len(), cleanings(&theatre)), (0, 0));
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_runs_no_commands_is_told_by_what_it_says_and_has_nothing_of_ours() {
+    let mut theatre = theatre();
+    let bare = Theatre::new();
+    bare.remote.answer(|command| {
+        let asked = command.args.last()?.starts_with("hg-automation: ");
+        asked.then(|| Reply::exit(Exit::Code(1)).stdout("This account is currently not available.\n"))
+    });
+    theatre.stage.connector = Arc::clone(&bare.stage.connector);
+    let ended = run(&theatre, Work::Ends).await;
+    let fault = ended.result.unwrap_err();
+    assert_eq!((fault.kind, ended.left.len()), (FaultKind::Outside, 0));
+    let told = fault.line();
+    assert!(told.contains("login shell") && told.contains("`This account is currently not available.`"), "{told}");
     theatre.assert_clean().await;
 }
 

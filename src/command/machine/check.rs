@@ -3,10 +3,11 @@
 use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::session::Session;
-use crate::flow::suite::{check, folder, put_parts, remove_folder};
+use crate::flow::shell;
+use crate::flow::suite::{check, folder, make_folder, remove_folder, write_parts};
 use crate::model::check::Check;
 use crate::model::connection::Connection;
-use crate::model::fault::Fault;
+use crate::model::fault::{Fault, FaultKind};
 use crate::model::suite::Suite;
 use crate::project::mercurial::LinuxTests;
 use crate::ui::table;
@@ -35,7 +36,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let suite = LinuxTests::for_checks(context.ssh()?);
     let connection = super::connect(&context, &machine).await?;
     let session = Session::begin(context, "machine check").await?;
-    let checks = clauses(&session, connection.as_ref(), &suite).await;
+    let checks = clauses(&session, connection.as_ref(), &suite, &machine.user).await;
     connection.close().await;
     let checks = match checks {
         Ok(checks) => checks,
@@ -49,26 +50,47 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     session.end(Ok(ending)).await
 }
 
-/// What only this side can see, then what the machine says of itself.
-async fn clauses(session: &Session, connection: &dyn Connection, suite: &dyn Suite) -> Result<Vec<Check>, Fault> {
+/// What only this side can see, then what the machine says of itself. What cannot be looked at for a clause before it is left out.
+async fn clauses(
+    session: &Session,
+    connection: &dyn Connection,
+    suite: &dyn Suite,
+    user: &str,
+) -> Result<Vec<Check>, Fault> {
     let folder = folder(&session.stage);
-    let clause = |name: &str, ok: bool, found: String, remedy: &str| Check {
-        name: name.to_owned(),
-        ok,
-        required: true,
-        found,
-        remedy: (!ok).then(|| remedy.to_owned()),
+    let mut checks = vec![clause("ssh", None, "key login, host key proved")];
+    let noise = match shell::look(connection, user).await {
+        Ok(noise) => noise,
+        Err(fault) if fault.kind == FaultKind::Outside => {
+            let remedy = fault.hint.clone().unwrap_or_default();
+            checks.push(clause("login shell runs commands", Some(remedy), fault.line()));
+            return Ok(checks);
+        }
+        Err(fault) => return Err(fault),
     };
-    let mut checks = vec![clause("ssh", true, "key login, host key proved".to_owned(), "")];
-    let put = put_parts(connection, suite, &folder).await;
-    let remedy = "add `Subsystem sftp internal-sftp` to /etc/ssh/sshd_config and reload sshd";
-    let found = put.as_ref().err().map_or_else(|| "works".to_owned(), |fault| fault.line());
-    checks.push(clause("sftp", put.is_ok(), found, remedy));
+    if let Err(fault) = make_folder(connection, &folder).await {
+        let remedy = "make room in /tmp, and let the user write there".to_owned();
+        checks.push(clause("a folder of ours in /tmp", Some(remedy), fault.line()));
+        return Ok(checks);
+    }
+    let put = write_parts(connection, suite, &folder).await;
+    match &put {
+        Ok(()) => checks.push(clause("sftp", None, "works")),
+        Err(fault) => {
+            let remedy = shell::file_server_remedy(connection, noise.as_deref()).await;
+            checks.push(clause("sftp", Some(remedy), fault.line()));
+        }
+    }
     remove_folder(connection, &folder).await?;
     if put.is_ok() {
         checks.extend(check(&session.stage, connection, suite).await?);
     }
     Ok(checks)
+}
+
+/// A clause that holds unless there is a remedy.
+fn clause(name: &str, remedy: Option<String>, found: impl Into<String>) -> Check {
+    Check { name: name.to_owned(), ok: remedy.is_none(), required: true, found: found.into(), remedy }
 }
 
 fn show(context: &Context, checks: &[Check], json: bool) {

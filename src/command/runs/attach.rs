@@ -7,6 +7,7 @@ use crate::command::error::exit;
 use crate::command::runs::viewer::Viewer;
 use crate::command::session::Session;
 use crate::command::testing::{Reports, TaskFile, Tested, conclude, follow};
+use crate::flow::hold;
 use crate::flow::lease::{self, Ended};
 use crate::model::event::Event;
 use crate::model::fault::Fault;
@@ -116,7 +117,8 @@ impl Drive<'_> {
         let suite = LinuxTests::for_checks(session.context.ssh()?);
         let (folder, clean) = (&task.begun.folder, suite.clean(&task.begun.folder));
         let ended = lease::attach(&session.stage, machine, folder, Some(&clean), async |machine, durable| {
-            follow(&session, machine, durable, &suite, &task).await
+            let stage = &session.stage;
+            hold::present(stage, durable, &suite, follow(&session, machine, durable, &suite, &task)).await
         })
         .await;
         let result = conclude(&session, self.reports, Some(task), ended);

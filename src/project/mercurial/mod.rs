@@ -8,7 +8,7 @@ mod suite;
 
 pub use checkout::{Checkout, find};
 pub use needs::Needs;
-pub use suite::{LinuxTests, Ssh, builds};
+pub use suite::{LinuxTests, PATIENCE, Ssh, builds};
 
 use crate::model::setting::{Key, Kind, Section};
 

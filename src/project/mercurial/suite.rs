@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Deserialize;
 
+use crate::base::id::RunId;
 use crate::base::text;
 use crate::model::check::Check;
 use crate::model::event::{Event, Sink};
@@ -18,13 +19,14 @@ use crate::project::mercurial::checkout::Checkout;
 use crate::project::mercurial::hg::hg;
 use crate::project::mercurial::report;
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     Part { name: "prepare-work.sh", text: include_str!("../../../remote/linux/prepare-work.sh") },
     Part { name: "run-tests.sh", text: include_str!("../../../remote/linux/run-tests.sh") },
     Part { name: "run_tests_events.py", text: include_str!("../../../remote/linux/run_tests_events.py") },
     Part { name: "sync-finish.sh", text: include_str!("../../../remote/linux/sync-finish.sh") },
     Part { name: "apply-working-copy.sh", text: include_str!("../../../remote/linux/apply-working-copy.sh") },
     Part { name: "check-contract.sh", text: include_str!("../../../remote/linux/check-contract.sh") },
+    Part { name: "hold.sh", text: include_str!("../../../remote/linux/hold.sh") },
     Part { name: "cleanup.sh", text: include_str!("../../../remote/linux/cleanup.sh") },
 ];
 
@@ -46,8 +48,13 @@ const PREPARE_LIMIT: Duration = Duration::from_secs(600);
 /// Short commands.
 const SHORT: Duration = Duration::from_secs(120);
 
-/// Removes all that is ours, and the folder `$1` of the scripts last.
-const CLEAN: &str = r#"[ ! -e "$1/cleanup.sh" ] || bash "$1/cleanup.sh" || exit; rm -rf -- "$1""#;
+/// How long it is waited for another run on a machine of somebody else's, where nothing is said.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Removes all that is ours, ends the tasks of the folder `$1`, what holds the machine among them, and removes that last.
+const CLEAN: &str = r#"[ ! -e "$1/cleanup.sh" ] || bash "$1/cleanup.sh" || exit
+for lock in "$1"/*/lock; do [ ! -e "$lock" ] || sh "$1/supervise.sh" cancel "${lock%/lock}" 2; done
+rm -rf -- "$1""#;
 
 /// How `hg` is to reach the machine: a program of ours with its first arguments, in place of `ssh`.
 #[derive(Debug, Clone)]
@@ -73,6 +80,8 @@ pub struct LinuxTests {
     pub checkout: Option<Checkout>,
     /// How `hg` is to reach the machine.
     pub ssh: Ssh,
+    /// How long it is waited for another run on a machine of somebody else's.
+    pub patience: Duration,
 }
 
 /// What the image says of its own source.
@@ -107,6 +116,7 @@ impl LinuxTests {
             python_version: "system3".to_owned(),
             checkout: None,
             ssh,
+            patience: PATIENCE,
         }
     }
 
@@ -275,6 +285,21 @@ impl Suite for LinuxTests {
     fn detail_file(&self, test: &str) -> Option<String> {
         // Names come from the machine: one that is no plain file name is not made into a path.
         (!test.contains('/')).then(|| format!("/hgwork/results/{test}.err"))
+    }
+
+    fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> Option<Stepped> {
+        let command = script(folder, "hold.sh").args([run.as_str(), &silence.as_secs().to_string(), owner]);
+        Some(Stepped { text: "Holding the machine for this run".to_owned(), command, limit: self.patience })
+    }
+
+    fn sign(&self, folder: &str) -> Option<Command> {
+        // Not where the folder has gone meanwhile.
+        let touch = r#"[ ! -e "$1/hold.sh" ] || touch -- "$1/alive""#;
+        Some(Command::new("sh").args(["-c", touch, "sh", folder]).stdin(Vec::new()))
+    }
+
+    fn put_aside(&self, folder: &str) -> String {
+        format!("{folder}/taken")
     }
 
     fn clean(&self, folder: &str) -> Stepped {

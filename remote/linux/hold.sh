@@ -1,0 +1,83 @@
+#!/bin/bash
+# Holds the machine for one run: /hgwork is one, and a second run would remove it under the tests of the first.
+#
+#   hold.sh RUN SILENCE OWNER    waits until no other run holds the machine, and holds it
+#   hold.sh who                  prints `RUN SINCE OWNER` of the run that holds it, and nothing where none does
+#
+# RUN       the run's id
+# SILENCE   seconds without a sign of the run's driver after which it counts as gone
+# OWNER     whose run it is
+#
+# Lies in the run's folder and prints a line `waits RUN SINCE OWNER` whenever it learns for whom it waits, then the line `held`, and
+# goes on. What is held is a lock on the folder /hgdev, which is let go of when this process ends, in whatever way. It ends when
+# the run's folder has gone; and when neither the driver gives a sign, by touching the file `alive` in the folder, nor any task of the
+# folder runs: tests that were left to themselves hold the machine, and no longer than that.
+#
+# Exit codes: 0 nothing is held any more; 1 there is nothing to hold; 64 wrong arguments.
+set -uo pipefail
+export LC_ALL=C.UTF-8
+
+readonly machine=/hgdev
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+# Nobody but its owner can look into the folder of another user's run.
+who() {
+    local file pid rest
+    flock -n "$machine" true && return
+    for file in /tmp/hg-automation-*/holds; do
+        { read -r pid rest <"$file"; } 2>/dev/null || continue
+        [[ /proc/$pid/fd/9 -ef $machine ]] || continue
+        printf '%s\n' "$rest"
+        return
+    done
+    printf '%s\n' "of - somebody else"
+}
+
+# Whether a task of the folder runs, beside this one.
+works() {
+    local lock
+    for lock in "$here"/*/lock; do
+        [[ -e $lock && $lock != "$here/${HG_AUTOMATION_TASK:-none}/lock" ]] || continue
+        flock -n -s "$lock" true 9<&- || return 0
+    done
+    return 1
+}
+
+[[ -d $machine ]] || { printf '%s\n' "hold: there is no $machine" >&2; exit 1; }
+if (($# == 1)) && [[ $1 == who ]]; then
+    who
+    exit 0
+fi
+if (($# != 3)) || [[ ! $2 =~ ^[0-9]+$ ]]; then
+    printf '%s\n' "usage: hold.sh RUN SILENCE OWNER, or hold.sh who" >&2
+    exit 64
+fi
+run=$1 silence=$2 owner=$3
+
+exec 9<"$machine"
+told=
+until flock -n 9; do
+    [[ -e $here/hold.sh ]] || exit 0
+    holder=$(exec 9<&-; who)
+    if [[ -n $holder && $holder != "$told" ]]; then
+        printf '%s\n' "waits $holder"
+        told=$holder
+    fi
+    # Woken as soon as it is let go of.
+    ! flock -w 2 9 || break
+done
+printf '%s\n' "$$ $run $(date -u +%Y-%m-%dT%H:%M:%SZ) $owner" >"$here/holds.new" && mv "$here/holds.new" "$here/holds"
+printf '%s\n' held
+
+sign='' silent=0
+# Whoever inherits the lock would hold it longer.
+while sleep 1 9<&-; do
+    [[ -e $here/hold.sh ]] || exit 0
+    now=$(stat -c %y -- "$here/alive" 2>/dev/null 9<&-)
+    if [[ $now != "$sign" ]]; then
+        sign=$now silent=0
+        continue
+    fi
+    silent=$((silent + 1))
+    ((silent < silence)) || works || exit 0
+done

@@ -1,0 +1,139 @@
+//! Holding a machine that stays for one run: two at once would remove each other's files.
+//!
+//! What holds it is a process on the machine, which outlives connections and ends with the run's last task or its files, so that
+//! nothing keeps a machine for ever. The driver's part is to wait its turn, with words and a limit, and to show that it is there.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::base::id::TaskId;
+use crate::base::text;
+use crate::flow::Stage;
+use crate::flow::collect::{SMALL, collect};
+use crate::flow::durable::Durable;
+use crate::model::connection::{Chunk, Process};
+use crate::model::event::Event;
+use crate::model::fault::Fault;
+use crate::model::suite::Suite;
+
+/// The least time without a sign after which a driver counts as gone: a connection may take as long to be made again.
+const LEAST_SILENCE: Duration = Duration::from_secs(30);
+
+/// Most that is kept of what a hold that fails says, bytes.
+const SAID: usize = 4096;
+
+/// Waits until no other run holds the machine, and holds it. One that does not become free in time is an error that names who holds it.
+pub async fn hold(stage: &Stage, durable: &Durable, suite: &dyn Suite) -> Result<(), Fault> {
+    let silence = stage.grace.max(LEAST_SILENCE);
+    let wanted = suite.hold(durable.folder(), &stage.run, &stage.owner, silence);
+    let Some(step) = wanted.filter(|_| stage.provider.machines_stay()) else { return Ok(()) };
+    let id = TaskId::random();
+    let mut task = durable.run_task(&id, &step.command).await?;
+    let end = Instant::now() + step.limit;
+    let (mut heard, mut said, mut waiting) = (Vec::new(), Vec::new(), None);
+    loop {
+        let Ok(chunk) = tokio::time::timeout_at(end, task.next()).await else {
+            // What waits on must not hold the machine for a run that has given up.
+            durable.cancel_task(&id).await?;
+            return Err(busy(waiting.as_deref(), step.limit));
+        };
+        match chunk {
+            Some(Chunk::Stdout(bytes)) => heard.extend(bytes),
+            Some(Chunk::Stderr(bytes)) if said.len() < SAID => said.extend(bytes),
+            Some(Chunk::Stderr(_)) => {}
+            None => {
+                let said = String::from_utf8_lossy(&said).trim().to_owned();
+                return Err(
+                    Fault::outside(format!("cannot hold the machine for this run: {}", task.exit())).because(said)
+                );
+            }
+        }
+        while let Some(at) = heard.iter().position(|byte| *byte == b'\n') {
+            let line = String::from_utf8_lossy(&heard.drain(..=at).collect::<Vec<u8>>()).trim().to_owned();
+            if line == "held" {
+                return Ok(());
+            }
+            if let Some(holder) = line.strip_prefix("waits ") {
+                let holder = words(holder);
+                let most = text::seconds(step.limit);
+                stage.tell(Event::Step(format!("Waiting at most {most} for {holder}")));
+                waiting = Some(holder);
+            }
+        }
+    }
+}
+
+/// `RUN SINCE OWNER` in words.
+fn words(holder: &str) -> String {
+    let mut parts = holder.splitn(3, ' ');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(run), Some(since), Some(owner)) if since != "-" => {
+            format!("run {run} of {owner}, which has held the machine since {since}")
+        }
+        _ => "a run of somebody else, who holds the machine".to_owned(),
+    }
+}
+
+fn busy(holder: Option<&str>, waited: Duration) -> Fault {
+    let holder = holder.unwrap_or("a run that does not say its name");
+    Fault::outside("the machine is in use by another run")
+        .because(format!("waited {} for {holder}", text::seconds(waited)))
+        .hint("Try again when that has ended, wait longer (`--wait SPAN`), or name another machine.")
+}
+
+/// Does `work`, and shows the machine meanwhile that this driver is there.
+pub async fn present<T>(stage: &Stage, durable: &Durable, suite: &dyn Suite, work: impl Future<Output = T>) -> T {
+    match suite.sign(durable.folder()).filter(|_| stage.provider.machines_stay()) {
+        None => work.await,
+        Some(sign) => {
+            let signs = async {
+                loop {
+                    tokio::time::sleep(stage.grace.max(LEAST_SILENCE) / 4).await;
+                    // One that does not come through is followed by another.
+                    if let Ok(connection) = durable.direct().await {
+                        let _ = collect(connection.as_ref(), &sign, SMALL).await;
+                    }
+                }
+            };
+            tokio::select! {
+                biased;
+                done = work => done,
+                never = signs => never,
+            }
+        }
+    }
+}
+
+/// Where what a run left below the suite's folder is to be found: put aside, where a later run has taken the machine since.
+pub async fn root(stage: &Stage, durable: &Durable, suite: &dyn Suite, folder: &str) -> String {
+    let own = suite.artifact_root().to_owned();
+    if !stage.provider.machines_stay() {
+        return own;
+    }
+    let aside = suite.put_aside(folder);
+    let look = crate::model::task::Command::new("test").args(["-d", &aside]).stdin(Vec::new());
+    let there = match durable.direct().await {
+        Ok(connection) => collect(connection.as_ref(), &look, SMALL).await.is_ok_and(|done| done.exit.success()),
+        Err(_) => false,
+    };
+    if there { aside } else { own }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_holds_a_machine_is_told_in_words() {
+        let holder = words("20261128-103701-abcdef 2026-11-28T10:37:02Z ann@desk");
+        assert_eq!(
+            holder,
+            "run 20261128-103701-abcdef of ann@desk, which has held the machine since 2026-11-28T10:37:02Z"
+        );
+        assert_eq!(words("of - somebody else"), "a run of somebody else, who holds the machine");
+        let fault = busy(Some(&holder), Duration::from_secs(120));
+        assert!(fault.line().contains("waited 2m 00s for run 20261128-103701-abcdef of ann@desk"), "{fault:?}");
+        assert_eq!(fault.kind, crate::model::fault::FaultKind::Outside);
+    }
+}

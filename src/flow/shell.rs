@@ -1,0 +1,83 @@
+//! What a machine of somebody else's does with a command: told from what it says, not guessed.
+
+use crate::flow::collect::{SMALL, collect};
+use crate::model::connection::Connection;
+use crate::model::fault::Fault;
+use crate::model::outcome::Exit;
+use crate::model::task::Command;
+
+/// What the command says; nothing else would.
+const SAYS: &str = "hg-automation: commands run here";
+
+/// Prints where the SSH server's configuration says that its file server is, and `there` where that is so.
+const FILE_SERVER: &str = r#"path=$(awk 'tolower($1) == "subsystem" && $2 == "sftp" { print $3; exit }' \
+/etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf 2>/dev/null)
+printf '%s\n' "$path"
+if [ "$path" = internal-sftp ] || [ -x "$path" ]; then echo there; fi"#;
+
+/// The longest piece of what a machine says that is told, characters.
+const TOLD: usize = 200;
+
+/// Runs a command that says something known. Gives what the login shell prints before it, if anything; a machine on which it is not
+/// said does not run commands, and the fault tells what was said in its place.
+pub async fn look(connection: &dyn Connection, user: &str) -> Result<Option<String>, Fault> {
+    let command = Command::new("sh").args(["-c", r#"printf '%s\n' "$1""#, "sh", SAYS]).stdin(Vec::new());
+    let done = collect(connection, &command, SMALL).await?;
+    let stdout = String::from_utf8_lossy(&done.stdout).into_owned();
+    if let Some(at) = stdout.lines().position(|line| line.trim_end_matches('\r') == SAYS) {
+        let before: Vec<&str> = stdout.lines().take(at).filter(|line| !line.trim().is_empty()).collect();
+        return Ok(before.first().map(|line| told(line)));
+    }
+    let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
+    let last = |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(told);
+    let said = match last(&stderr).or_else(|| last(&stdout)) {
+        Some(line) => format!("said `{line}`"),
+        None => "said nothing".to_owned(),
+    };
+    let how = match &done.exit {
+        Exit::Lost(reason) => reason.clone(),
+        exit => format!("it ended with {exit}"),
+    };
+    Err(Fault::outside(format!("the login shell of user `{user}` does not run commands"))
+        .because(format!("asked to run `sh -c ...`, {how} and {said}"))
+        .hint(remedy(user)))
+}
+
+/// What to do about a login shell that runs no commands.
+pub fn remedy(user: &str) -> String {
+    format!(
+        "Run `sudo usermod --shell /bin/bash {user}` there; where a forced command answers in its place, take `command=` out of the \
+         key's line in `authorized_keys`, or `ForceCommand` out of the configuration of sshd."
+    )
+}
+
+fn told(line: &str) -> String {
+    line.trim().chars().take(TOLD).collect()
+}
+
+/// What to do about a file server that does not start, by what the machine's own configuration says; `noise` is what [`look`] gave.
+pub async fn file_server_remedy(connection: &dyn Connection, noise: Option<&str>) -> String {
+    if let Some(noise) = noise {
+        return format!(
+            "the login shell prints `{noise}` before everything, which a file transfer cannot bear: print it only where there is a \
+             terminal (`[ -t 1 ]`)"
+        );
+    }
+    let command = Command::new("sh").args(["-c", FILE_SERVER]).stdin(Vec::new());
+    let said = match collect(connection, &command, SMALL).await {
+        Ok(done) => String::from_utf8_lossy(&done.stdout).into_owned(),
+        Err(_) => String::new(),
+    };
+    let mut lines = said.lines().map(str::trim);
+    match (lines.next().unwrap_or_default(), lines.next()) {
+        ("", _) => "add `Subsystem sftp internal-sftp` to /etc/ssh/sshd_config and reload sshd".to_owned(),
+        (path, None) => format!(
+            "/etc/ssh/sshd_config has `Subsystem sftp {path}`, and there is no such program: install openssh-sftp-server, or write \
+             `internal-sftp` in its place, and reload sshd"
+        ),
+        (path, Some(_)) => format!(
+            "/etc/ssh/sshd_config has `Subsystem sftp {path}` already, and that is there: reload sshd where the line is newer than the \
+             server, and look into its log otherwise"
+        ),
+    }
+}

@@ -76,7 +76,7 @@ fn typed(arguments: impl Iterator<Item = std::ffi::OsString>, option: &str) -> b
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run Mercurial's test suite on an ephemeral Linux machine
-    RunTestsLinux(command::run_tests_linux::Args),
+    RunTestsLinux(Box<command::run_tests_linux::Args>),
     /// Bake the images for Linux development machines
     BootstrapLinuxDev(command::bootstrap_linux_dev::Args),
     /// Keep machines by hand: make, list, enter, copy, end, check
@@ -162,6 +162,8 @@ pub fn run(arguments: Vec<std::ffi::OsString>) -> i32 {
     };
     let result = runtime.block_on(dispatch(&cli.globals, cli.command, words));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    // A question that was given up half-way has left its terminal silent.
+    ui::secret::restore();
     whole(result.unwrap_or_else(|fault| {
         ui::complain(&error::render(&fault));
         error::exit_code(fault.kind)
@@ -184,19 +186,32 @@ fn tell(said: &clap::Error) {
         (false, true) => ui::complain(safe.trim_end()),
         (false, false) => ui::print(&safe),
     }
-    if let Some(variable) = variable_behind(&text).filter(|_| said.use_stderr()) {
+    if said.kind() == clap::error::ErrorKind::UnknownArgument && below_zero(&text) {
+        ui::complain("hint: No option takes a value below zero.");
+    }
+    if let Some(variable) = variable_behind(said, &text).filter(|_| said.use_stderr()) {
         ui::complain(&format!("hint: The value comes from the variable `{variable}`."));
     }
 }
 
+/// Whether what was taken for an option is a number below zero.
+fn below_zero(said: &str) -> bool {
+    said.split_once("'-").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
 /// The variable whose value was turned down, where the option that it stands for was not typed.
-fn variable_behind(said: &str) -> Option<String> {
+fn variable_behind(error: &clap::Error, said: &str) -> Option<String> {
     let tree = <Cli as clap::CommandFactory>::command();
     let mut named = tree.get_arguments().filter_map(|argument| Some((argument.get_long()?, argument.get_env()?)));
     let (_, variable) = named.find(|(long, variable)| {
         let option = format!("--{long}");
-        let set = command::context::variables::is_set(variable);
-        set && said.contains(&format!("'{option}")) && !typed(std::env::args_os().skip(1), &option)
+        let value = command::context::variables::value(variable);
+        let unreadable = value.as_ref().is_some_and(|value| value.to_str().is_none());
+        let meant = match error.kind() {
+            clap::error::ErrorKind::InvalidUtf8 => unreadable,
+            _ => said.contains(&format!("'{option}")),
+        };
+        meant && value.is_some() && !typed(std::env::args_os().skip(1), &option)
     })?;
     Some(variable.to_string_lossy().into_owned())
 }
@@ -218,7 +233,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Completions(args) => command::completions::run(args),
         Command::Internal(internal) => internal.run().await,
         Command::Doctor(args) => command::doctor::run(open()?, args).await,
-        Command::RunTestsLinux(args) => command::run_tests_linux::run(open()?, args).await,
+        Command::RunTestsLinux(args) => command::run_tests_linux::run(open()?, *args).await,
         Command::BootstrapLinuxDev(args) => command::bootstrap_linux_dev::run(open()?, args).await,
         Command::Machine(command) => command.run(open()?).await,
         Command::Image(command) => command.run(open()?).await,

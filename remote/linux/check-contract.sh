@@ -33,8 +33,12 @@ check() {
     [[ $2 == "$3" ]] || remedy=$4
     report "$1" "$2" "$remedy"
 }
-# Runs a command and prints what it says, or why it failed.
-answer() { "$@" 2>&1 || true; }
+# Runs a command and prints what it says, or why it failed; that it was this script which did not find it is nobody's business.
+answer() {
+    local said
+    said=$("$@" 2>&1) || true
+    printf '%s\n' "${said#"$0: line "*": "}"
+}
 yes_if() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
 
 remedy="run 'sudo useradd --create-home --shell /bin/bash hg' and log in as hg"

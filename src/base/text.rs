@@ -64,13 +64,24 @@ pub fn unix(text: &str) -> String {
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let seconds = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => text
-            .parse::<jiff::SignedDuration>()
-            .ok()
-            .and_then(|span| Duration::try_from(span).ok())
-            .ok_or_else(|| format!("`{text}` is not a span of time such as `90s`, `20m` or `2h`"))?,
+        Err(_) => {
+            span(text).ok_or_else(|| format!("`{text}` is not a span of time such as `90s`, `20m`, `2h` or `1d`"))?
+        }
     };
     if seconds.is_zero() { Err("the span of time must be longer than zero".to_owned()) } else { Ok(seconds) }
+}
+
+/// A span with units; a day is 24 hours, and comes first.
+fn span(text: &str) -> Option<Duration> {
+    let (days, rest) = match text.split_once('d') {
+        Some((days, rest)) => (days.trim().parse::<u64>().ok()?, rest.trim()),
+        None => (0, text),
+    };
+    let rest = match rest {
+        "" if !text.is_empty() => Duration::ZERO,
+        rest => Duration::try_from(rest.parse::<jiff::SignedDuration>().ok()?).ok()?,
+    };
+    Duration::from_secs(days.checked_mul(24 * 3600)?).checked_add(rest)
 }
 
 /// Reads how long a machine may live without a sign of its driver: a second to a day. Less is over before the next sign
@@ -107,7 +118,11 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         _ => return Err(error()),
     };
     let number: u64 = digits.trim().parse().map_err(|_| error())?;
-    number.checked_mul(factor).filter(|size| *size > 0).ok_or_else(error)
+    match number.checked_mul(factor) {
+        Some(0) => Err(format!("`{text}` is nothing: give a size such as `512M` or `2G`")),
+        Some(size) => Ok(size),
+        None => Err(format!("`{text}` is more than any disk or memory: give a size such as `512M` or `2G`")),
+    }
 }
 
 #[cfg(test)]
@@ -139,6 +154,11 @@ mod tests {
         assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
         assert!(parse_duration("0").is_err() && parse_duration("-5s").is_err() && parse_duration("soon").is_err());
+        assert_eq!(parse_duration("1d"), Ok(Duration::from_secs(86400)));
+        assert_eq!(parse_duration("1d 12h30m"), Ok(Duration::from_secs(131_400)));
+        for bad in ["", "d", "-1d", "1d2", "99999999999999999999d", "1 day ago"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
         assert_eq!(parse_bytes("2G"), Ok(2 << 30));
         assert!(parse_bytes("0").is_err() && parse_bytes("x").is_err() && parse_bytes("99999999999T").is_err());
         assert_eq!(seconds(Duration::from_secs(185)), "3m 05s");

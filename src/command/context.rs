@@ -160,6 +160,9 @@ impl Context {
     fn with(state: StateDir, journal: Arc<dyn Journal>, globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
         look_at_images(globals)?;
         variables::check(globals)?;
+        if let Some(target) = &globals.host {
+            parse_target(target)?;
+        }
         let settings = state.settings(SECTIONS)?;
         // `--json` anywhere before `--` leaves standard output to JSON.
         let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
@@ -221,11 +224,12 @@ impl Context {
         };
         match PROVIDERS.iter().find(|(known, _)| *known == name) {
             Some((_, kind)) if *kind != ProviderKind::Host && self.globals.host.is_some() => {
-                Err(Fault::usage(format!("`--host` has no meaning with `--provider {name}`")))
+                Err(Fault::usage(format!("`--host` has no meaning with `--provider {name}`"))
+                    .hint("Leave one of the two out."))
             }
             Some((_, kind)) => Ok(*kind),
             // Looked at when the context was opened.
-            None => Err(Fault::usage(format!("there is no provider `{name}`"))),
+            None => Err(Fault::usage(format!("there is no provider `{name}`")).hint("Leave `--provider` out.")),
         }
     }
 
@@ -400,7 +404,9 @@ impl Context {
         let ssh = self.home.join(".ssh");
         let identity = match &self.globals.identity {
             Some(file) if !file.is_file() => {
-                return Err(Fault::usage(format!("there is no private key `{}`", file.display())));
+                let what = if file.is_dir() { "a folder" } else { "not there" };
+                return Err(Fault::usage(format!("the private key `{}` is {what}", file.display()))
+                    .hint(format!("Name a file with `--identity FILE`; yours are in `{}`.", ssh.display())));
             }
             Some(file) => file.clone(),
             None => default_identities(&ssh)?.remove(0),
@@ -473,7 +479,10 @@ fn default_identities(ssh: &Path) -> Result<Vec<PathBuf>, Fault> {
 }
 
 fn parse_target(target: &str) -> Result<(String, String, u16), Fault> {
-    let fault = || Fault::usage(format!("`{target}` is not USER@HOST or USER@HOST:PORT"));
+    let fault = || {
+        Fault::usage(format!("`{target}` is not USER@HOST or USER@HOST:PORT"))
+            .hint("Write it as `hg@build.example.org`, `hg@192.0.2.7:2222` or `hg@[2001:db8::7]:22`.")
+    };
     let (user, rest) = target.rsplit_once('@').ok_or_else(fault)?;
     let (host, port) = match rest.strip_prefix('[') {
         Some(v6) => {

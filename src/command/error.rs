@@ -44,7 +44,8 @@ pub fn render(fault: &Fault) -> String {
     let chain = fault.chain();
     // A name from elsewhere with a line's end in it must not pass for a line of ours.
     let mut text = format!("error: {}", fault.message.trim_end().replace('\n', "\n       "));
-    for (number, cause) in chain.iter().enumerate().skip(1) {
+    let causes = chain.iter().skip(1).filter(|cause| !cause.trim().is_empty());
+    for (number, cause) in (1..).zip(causes) {
         let indented = cause.trim_end().replace('\n', "\n     ");
         text.push_str(&format!("\n  {number}: {indented}"));
     }

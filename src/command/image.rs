@@ -155,6 +155,7 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
         let names: BTreeSet<&str> = records.iter().map(|r| r.name.as_str()).collect();
         let known = if names.is_empty() { "none".to_owned() } else { Vec::from_iter(names).join(", ") };
         Fault::usage(format!("no image `{}` (there are: {known})", args.image))
+            .hint("`automation image list` shows the images there are, `automation image build` makes one.")
     })?;
     if args.json {
         context.screen.json(&Shown::new(record));

@@ -76,7 +76,12 @@ fn find(context: &Context, text: &str) -> Result<Machine, Fault> {
             let ids = machines.iter().map(|machine| machine.id.as_str());
             Err(match crate::base::text::nearest(text, ids) {
                 Some(near) => fault.hint(format!("Did you mean `{near}`?")),
-                None => fault.hint("`automation machine up` makes one."),
+                None if text.starts_with("20") => fault.hint(
+                    "That is the id of a run, not of a machine; `automation machine list` shows those there are.",
+                ),
+                None => {
+                    fault.hint("`automation machine list` shows those there are, `automation machine up` makes one.")
+                }
             })
         }
     }

@@ -22,7 +22,7 @@ pub struct MachineArgs {
     #[arg(long, value_enum)]
     network: Option<NetworkArg>,
     /// How many processors' worth of time a local machine may use [default: no limit]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_cpus)]
     cpus: Option<f64>,
     /// How much memory a local machine may use [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
@@ -68,6 +68,11 @@ pub enum NetworkArg {
 
 /// The least memory with which a machine starts and somebody can log in.
 const LEAST_MEMORY: u64 = 64 << 20;
+
+fn parse_cpus(text: &str) -> Result<f64, String> {
+    let cpus = text.parse().ok().filter(|cpus| (0.05..=1024.0).contains(cpus));
+    cpus.ok_or_else(|| format!("`{text}` is not a number between 0.05 and 1024"))
+}
 
 fn parse_memory(text: &str) -> Result<u64, String> {
     match text::parse_bytes(text)? {
@@ -132,12 +137,7 @@ impl MachineArgs {
 
     /// The limits.
     pub fn caps(&self) -> Result<Caps, Fault> {
-        match self.cpus {
-            Some(cpus) if !(0.05..=1024.0).contains(&cpus) => {
-                Err(Fault::usage(format!("`--cpus {cpus}` is not between 0.05 and 1024")))
-            }
-            cpus => Ok(Caps { cpus, memory: self.memory }),
-        }
+        Ok(Caps { cpus: self.cpus, memory: self.memory })
     }
 
     /// What kind of computer.
@@ -207,10 +207,11 @@ impl CloudArgs {
 
 fn refuse(given: &[(&str, bool)], kind: ProviderKind) -> Result<(), Fault> {
     let Some((flag, _)) = given.iter().find(|(_, given)| *given) else { return Ok(()) };
-    Err(Fault::usage(match kind {
+    let message = match kind {
         ProviderKind::Host => format!("`{flag}` has no meaning on a machine that somebody else made"),
         kind => format!("`{flag}` has no meaning with provider `{}`", kind.name()),
-    }))
+    };
+    Err(Fault::usage(message).hint(format!("Leave `{flag}` out, or name another provider.")))
 }
 
 /// How long a machine for tests or for use by hand may live, where nothing is said: long enough for the whole suite on this

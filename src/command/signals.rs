@@ -204,5 +204,6 @@ pub async fn until_signal<T>(work: impl Future<Output = Result<T, Fault>>, left:
 fn leave(why: &str) {
     ui::complain(why);
     crate::connection::interactive::restore_terminal();
+    ui::secret::restore();
     std::process::exit(exit::INTERRUPTED);
 }

@@ -98,12 +98,11 @@ impl Reports {
     /// Refuses a report that cannot be written: that is better known before the tests than after them.
     pub fn check(&self) -> Result<(), Fault> {
         let Some(path) = &self.junit else { return Ok(()) };
-        std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .map(drop)
-            .map_err(|error| Fault::usage(format!("cannot write `--junit {}`", path.display())).because(error))
+        std::fs::OpenOptions::new().append(true).create(true).open(path).map(drop).map_err(|error| {
+            Fault::usage(format!("cannot write `--junit {}`", path.display()))
+                .because(error)
+                .hint("Name a file in a folder that is there and that you may write to.")
+        })
     }
 
     /// Writes and prints what was asked for, of results that lie in the run's folder.

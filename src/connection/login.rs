@@ -125,7 +125,7 @@ impl Keyring {
     pub(super) async fn candidates(&self, identity: &Path) -> Result<Candidates, ConnectionError> {
         let mut found = Candidates::default();
         let mut wanted = Vec::new();
-        let mut unusable = None;
+        let (mut unusable, mut answered) = (None, false);
         let others = self.login.others.iter().map(PathBuf::as_path).filter(|other| *other != identity);
         for path in std::iter::once(identity).chain(others) {
             match self.read(path) {
@@ -141,13 +141,13 @@ impl Keyring {
         let named = self.login.others.is_empty();
         if !named || found.offered.is_empty() {
             let fits = |key: &PublicKey| !named || wanted.iter().any(|wanted| wanted.key_data() == key.key_data());
-            self.ask_agent(&mut found, fits).await;
+            answered = self.ask_agent(&mut found, fits).await;
         }
         found.locked.retain(|path| !self.is_offered(path, &found.offered));
         if found.offered.is_empty() {
             match self.unlock(&found.locked).await {
                 Some(candidate) => found.offered.push(candidate),
-                None => return Err(self.nothing(&found.locked, unusable, identity)),
+                None => return Err(self.nothing(&found.locked, unusable, identity, answered)),
             }
         }
         found.offered.truncate(MOST);
@@ -187,15 +187,15 @@ impl Keyring {
                 Ok(Read::Locked(half(PrivateKey::from_openssh(&text).ok().as_ref())))
             }
             Err(_) if text.contains("ENCRYPTED") => Ok(Read::Locked(half(None))),
-            Err(error) => Err(unusable(path, &error.to_string())),
+            Err(error) => Err(unusable(path, &format!("it is no private key that OpenSSH would take ({error})"))),
         }
     }
 
-    /// Adds the agent's keys that fit and are not there yet. An agent that does not answer holds none.
-    async fn ask_agent(&self, found: &mut Candidates, fits: impl Fn(&PublicKey) -> bool) {
-        let Some(socket) = &self.login.agent else { return };
+    /// Adds the agent's keys that fit and are not there yet; false where no agent answers.
+    async fn ask_agent(&self, found: &mut Candidates, fits: impl Fn(&PublicKey) -> bool) -> bool {
+        let Some(socket) = &self.login.agent else { return false };
         let asking = async { AgentClient::connect_uds(socket).await?.request_identities().await };
-        let Ok(Ok(held)) = tokio::time::timeout(AGENT_LIMIT, asking).await else { return };
+        let Ok(Ok(held)) = tokio::time::timeout(AGENT_LIMIT, asking).await else { return false };
         for identity in held {
             // A certificate needs an authority that the machine trusts: its key is held as well.
             let AgentIdentity::PublicKey { key, comment } = identity else { continue };
@@ -204,27 +204,31 @@ impl Keyring {
                 found.offered.push(Candidate::Agent { socket: socket.clone(), key, comment });
             }
         }
+        true
     }
 
     /// Why there is nothing to offer.
-    fn nothing(&self, locked: &[PathBuf], unusable: Option<ConnectionError>, identity: &Path) -> ConnectionError {
+    fn nothing(
+        &self,
+        locked: &[PathBuf],
+        unusable: Option<ConnectionError>,
+        identity: &Path,
+        answered: bool,
+    ) -> ConnectionError {
         let Some(path) = locked.first() else {
             return unusable.unwrap_or_else(|| self::unusable(identity, "it is no key"));
         };
-        let path = path.display();
         let agent = match &self.login.agent {
-            Some(_) => "the agent does not hold it",
-            None => "there is no agent (`SSH_AUTH_SOCK`)",
+            Some(_) if answered => "the agent does not hold it".to_owned(),
+            Some(socket) => format!("no agent answers at `{}` (`SSH_AUTH_SOCK`)", socket.display()),
+            None => "there is no agent (`SSH_AUTH_SOCK`)".to_owned(),
         };
-        ConnectionError::Invalid(format!(
-            "cannot use the private key `{path}`: it is protected by a passphrase, nobody is there to type it, and {agent}; \
-             `ssh-add {path}` gives it to one"
-        ))
+        self::unusable(path, &format!("it is protected by a passphrase, nobody typed that, and {agent}"))
     }
 }
 
 fn unusable(path: &Path, reason: &str) -> ConnectionError {
-    ConnectionError::Invalid(format!("cannot use the private key `{}`: {reason}", path.display()))
+    ConnectionError::NoKey { identity: path.display().to_string(), reason: reason.to_owned() }
 }
 
 /// The public half that lies beside a private key.
@@ -258,16 +262,15 @@ pub(super) async fn agent(socket: &Path) -> Result<AgentClient<UnixStream>, russ
 #[cfg(test)]
 mod tests {
     use super::*;
-    use russh::keys::ssh_key::LineEnding;
 
     /// A folder with the keys `plain` and `locked` (`secret`).
     fn keys() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let plain = keys::generate("plain").unwrap().private_openssh;
         std::fs::write(dir.path().join("plain"), plain).unwrap();
-        let key = PrivateKey::from_openssh(keys::generate("locked").unwrap().private_openssh).unwrap();
-        let locked = key.encrypt(&mut russh::keys::ssh_key::rand_core::OsRng, "secret").unwrap();
-        std::fs::write(dir.path().join("locked"), locked.to_openssh(LineEnding::LF).unwrap().as_str()).unwrap();
+        let mut make = std::process::Command::new("ssh-keygen");
+        make.args(["-q", "-t", "ed25519", "-N", "secret", "-f"]).arg(dir.path().join("locked"));
+        assert!(make.status().unwrap().success());
         dir
     }
 
@@ -297,7 +300,7 @@ mod tests {
         assert_eq!(keyring.candidates(&locked).await.unwrap().offered.len(), 1, "typed once");
         for ask in [None, Some(answering(&[])), Some(answering(&["a", "b", "c", "secret"]))] {
             let Err(error) = of(ask).candidates(&locked).await else { panic!("it was opened") };
-            assert!(error.to_string().contains("passphrase") && error.to_string().contains("ssh-add"), "{error}");
+            assert!(error.to_string().contains("passphrase") && error.to_string().contains("agent"), "{error}");
         }
     }
 }

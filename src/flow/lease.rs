@@ -401,7 +401,9 @@ pub async fn with_machine<T>(
     // Of a machine that is not made for this request, the user is its own.
     let user = lease.machine.user.clone();
     let connected = match lease.connect(&user).await {
-        Ok(connection) if stage.provider.machines_stay() => fit(stage, connection, &user).await,
+        Ok(connection) if stage.provider.machines_stay() => {
+            until_stopped(stage, shell::fit(stage, connection, &user)).await
+        }
         connected => connected,
     };
     match connected {
@@ -418,15 +420,6 @@ pub async fn with_machine<T>(
             Ended { result: Err(fault), left, cost, detached: None }
         }
     }
-}
-
-/// A connection to a machine of somebody else's, when that runs commands.
-async fn fit(stage: &Stage, connection: Box<dyn Connection>, user: &str) -> Result<Box<dyn Connection>, Fault> {
-    if let Some(noise) = until_stopped(stage, shell::look(connection.as_ref(), user)).await? {
-        let text = format!("the login shell of user `{user}` prints `{noise}` before the output of a command");
-        stage.tell(Event::Warning(format!("{text}, which damages file transfers that go through it")));
-    }
-    Ok(connection)
 }
 
 /// Goes on with `work` on a machine that another driver made and left, and ends as [`with_machine`] does.

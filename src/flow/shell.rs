@@ -1,7 +1,9 @@
 //! What a machine of somebody else's does with a command: told from what it says, not guessed.
 
+use crate::flow::Stage;
 use crate::flow::collect::{SMALL, collect};
 use crate::model::connection::Connection;
+use crate::model::event::Event;
 use crate::model::fault::Fault;
 use crate::model::outcome::Exit;
 use crate::model::task::Command;
@@ -41,6 +43,15 @@ pub async fn look(connection: &dyn Connection, user: &str) -> Result<Option<Stri
     Err(Fault::outside(format!("the login shell of user `{user}` does not run commands"))
         .because(format!("asked to run `sh -c ...`, {how} and {said}"))
         .hint(remedy(user)))
+}
+
+/// A connection to a machine of somebody else's, when that runs commands.
+pub async fn fit(stage: &Stage, connection: Box<dyn Connection>, user: &str) -> Result<Box<dyn Connection>, Fault> {
+    if let Some(noise) = look(connection.as_ref(), user).await? {
+        let text = format!("the login shell of user `{user}` prints `{noise}` before the output of a command");
+        stage.tell(Event::Warning(format!("{text}, which damages file transfers that go through it")));
+    }
+    Ok(connection)
 }
 
 /// What to do about a login shell that runs no commands.

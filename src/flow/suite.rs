@@ -13,6 +13,7 @@ use crate::base::text;
 use crate::flow::collect::{Collected, Limits, collect};
 use crate::flow::durable::{Durable, Task};
 use crate::flow::lease::until_stopped;
+use crate::flow::parts::{put_parts, remove_folder, write_parts};
 use crate::flow::{Stage, hold, later};
 use crate::model::check::Check;
 use crate::model::connection::{Chunk, Connection, ConnectionError, Process};
@@ -37,10 +38,6 @@ const SECOND_CHANCE: Duration = Duration::from_secs(15);
 /// Follows the file `$2` from the byte `$1` until standard input ends. A `tail` alone would live on, on a machine that stays, after the
 /// channel that it writes to was closed: it learns of that when it writes next, which may be never.
 const FOLLOW: &str = r#"tail -c "$1" -F -s 0.2 -- "$2" & cat >/dev/null; kill "$!""#;
-
-/// Makes the folder `$1`, or makes sure that it is the caller's alone.
-const OWN_FOLDER: &str =
-    r#"mkdir -m 0700 -- "$1" && exit; [ ! -L "$1" ] && [ "$(stat -c %u:%a -- "$1")" = "$(id -u):700" ]"#;
 
 /// The pause before the report is followed over another connection.
 const REPORT_PAUSE: Duration = Duration::from_millis(500);
@@ -359,38 +356,6 @@ async fn wait_for_room(stage: &Stage, chunk: &Chunk, output: &dyn TaskOutput) ->
     }
 }
 
-/// Puts the suite's files into `folder` on the machine, which is made, or is of an earlier try and ours alone.
-pub async fn put_parts(connection: &dyn Connection, suite: &dyn Suite, folder: &str) -> Result<(), Fault> {
-    make_folder(connection, folder).await?;
-    write_parts(connection, suite, folder).await
-}
-
-/// Makes `folder` on the machine, or makes sure that it is ours alone.
-pub async fn make_folder(connection: &dyn Connection, folder: &str) -> Result<(), Fault> {
-    // Another user of the machine could have put a program there.
-    let command = Command::new("sh").args(["-c", OWN_FOLDER, "sh", folder]).stdin(Vec::new());
-    let made = collect(connection, &command, crate::flow::collect::SMALL).await?;
-    let said = String::from_utf8_lossy(&made.stderr).trim().to_owned();
-    let message = format!("cannot make `{folder}` on the machine");
-    match made.exit {
-        exit if exit.success() => Ok(()),
-        Exit::Lost(reason) => Err(Fault::infrastructure(message).because(reason)),
-        exit if said.is_empty() => Err(Fault::outside(message).because(exit.to_string())),
-        _ => Err(Fault::outside(message).because(said)),
-    }
-}
-
-/// Puts the suite's files into a folder of ours on the machine.
-pub async fn write_parts(connection: &dyn Connection, suite: &dyn Suite, folder: &str) -> Result<(), Fault> {
-    let writes = suite.parts().into_iter().map(|part| {
-        let path = format!("{folder}/{}", part.name);
-        async move { connection.write_file(&path, part.text.as_bytes(), 0o755).await }
-    });
-    let written: Result<Vec<()>, ConnectionError> = futures_util::future::join_all(writes).await.into_iter().collect();
-    written?;
-    Ok(())
-}
-
 /// Lets the machine check itself against its contract; the suite's files are put there first where they are not, and
 /// removed afterwards.
 pub async fn check(stage: &Stage, connection: &dyn Connection, suite: &dyn Suite) -> Result<Vec<Check>, Fault> {
@@ -405,18 +370,6 @@ pub async fn check(stage: &Stage, connection: &dyn Connection, suite: &dyn Suite
     let done = done?;
     removed?;
     if done.exit.success() { suite.read_checks(&done.stdout) } else { Err(failed(&step, &done)) }
-}
-
-/// Removes a folder that [`put_parts`] made.
-pub async fn remove_folder(connection: &dyn Connection, folder: &str) -> Result<(), Fault> {
-    let command = Command::new("rm").args(["-rf", "--", folder]);
-    let removed = collect(connection, &command, crate::flow::collect::SMALL).await?;
-    if removed.exit.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&removed.stderr).trim().to_owned();
-    let said = if said.is_empty() { removed.exit.to_string() } else { said };
-    Err(Fault::infrastructure(format!("cannot remove `{folder}` on the machine")).because(said))
 }
 
 /// Where a file of the suite's folder is when that folder is `root`.

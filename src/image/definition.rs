@@ -365,7 +365,7 @@ impl Definition {
             let fault = Fault::usage(message);
             return Err(match text::nearest(&choice.distro, known.iter().map(String::as_str)) {
                 Some(near) => fault.hint(format!("Did you mean `{near}`?")),
-                None => fault,
+                None => fault.hint("Choose one of these."),
             });
         };
         let mut choice = choice.clone();
@@ -383,7 +383,8 @@ impl Definition {
                 choice.distro,
                 choice.python_version,
                 known.join(", ")
-            )));
+            ))
+            .hint("Choose one of these, or another distribution (`--distro`), whose own Python may be newer."));
         }
         Ok((choice, distro))
     }

@@ -18,7 +18,7 @@ pub fn load(folder: Option<&Path>, name: &str) -> Result<Definition, Fault> {
         let fault = Fault::usage(format!("there is no image definition `{name}` (there are: {})", known.join(", ")));
         return Err(match text::nearest(name, known.iter().map(String::as_str)) {
             Some(near) => fault.hint(format!("Did you mean `{near}`?")),
-            None => fault,
+            None => fault.hint("Choose one of these, or name another folder of definitions with `--images DIR`."),
         });
     }
     definition::parse(source::Files::open(folder, name)?)

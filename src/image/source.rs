@@ -71,7 +71,11 @@ pub fn names(folder: Option<&Path>) -> Result<Vec<String>, Fault> {
                 .map(|dir| dir.path().display().to_string()),
         ),
         Some(folder) => {
-            let fault = |error| Fault::usage(format!("cannot read `--images {}`", folder.display())).because(error);
+            let fault = |error| {
+                let hint =
+                    "Name a folder whose folders hold an `image.toml` each, such as `images` in the tool's own source.";
+                Fault::usage(format!("cannot read `--images {}`", folder.display())).because(error).hint(hint)
+            };
             for entry in std::fs::read_dir(folder).map_err(fault)? {
                 let path = entry.map_err(fault)?.path();
                 if path.join(DEFINITION).is_file() {
@@ -82,7 +86,7 @@ pub fn names(folder: Option<&Path>) -> Result<Vec<String>, Fault> {
             }
             if names.is_empty() {
                 let message = format!("`--images {}` holds no folder with an `{DEFINITION}`", folder.display());
-                return Err(Fault::usage(message));
+                return Err(Fault::usage(message).hint("Name the folder that the definitions' folders are in."));
             }
         }
     }

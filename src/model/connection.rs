@@ -90,7 +90,15 @@ pub enum ConnectionError {
         /// Why it failed.
         reason: String,
     },
-    /// The request itself is wrong (a NUL byte, an unreadable identity).
+    /// There is nothing to log in with.
+    #[error("cannot use the private key `{identity}`: {reason}")]
+    NoKey {
+        /// The private key's file.
+        identity: String,
+        /// Why it cannot be used.
+        reason: String,
+    },
+    /// The request itself is wrong (a NUL byte, an unreadable record).
     #[error("{0}")]
     Invalid(String),
 }
@@ -115,6 +123,10 @@ impl From<ConnectionError> for Fault {
             ConnectionError::Denied { .. } => (
                 FaultKind::Outside,
                 Some("Renew the credentials or widen their permissions, or name a user that the machine has."),
+            ),
+            ConnectionError::NoKey { .. } => (
+                FaultKind::Usage,
+                Some("Name another with `--identity FILE`, or give this one to your agent with `ssh-add FILE`."),
             ),
             ConnectionError::Invalid(_) => (FaultKind::Usage, None),
             ConnectionError::File { .. } => (FaultKind::Outside, None),

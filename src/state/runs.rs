@@ -130,7 +130,10 @@ impl RunDir {
 pub fn resolve(known: &[RunId], wanted: &str) -> Result<RunId, Fault> {
     let list = "`automation runs list` shows the runs there are.";
     if wanted == "latest" {
-        return known.first().cloned().ok_or_else(|| Fault::usage("there are no runs yet"));
+        return known
+            .first()
+            .cloned()
+            .ok_or_else(|| Fault::usage("there is no run yet").hint("`automation run-tests-linux` begins one."));
     }
     if let Some(id) = known.iter().find(|id| id.as_str() == wanted) {
         return Ok(id.clone());
@@ -139,6 +142,10 @@ pub fn resolve(known: &[RunId], wanted: &str) -> Result<RunId, Fault> {
     match found.as_slice() {
         [id] => Ok((*id).clone()),
         [] => {
+            if wanted.starts_with("hg-") {
+                let hint = format!("That is the name of a machine, not of a run; {list}");
+                return Err(Fault::usage(format!("there is no run `{wanted}`")).hint(hint));
+            }
             let near = text::nearest(wanted, known.iter().map(RunId::as_str).chain(["latest"]));
             let hint = near.map_or_else(|| list.to_owned(), |id| format!("Did you mean `{id}`?"));
             Err(Fault::usage(format!("there is no run `{wanted}`")).hint(hint))

@@ -145,7 +145,7 @@ impl Settings {
         let reader = Reader { path, text, sections: OWN.iter().chain(extra).copied().collect() };
         let table = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            reader.fault(at, error.message().trim().replace('\n', "; "))
+            or_mend(reader.fault(at, error.message().trim().replace('\n', "; ")))
         })?;
         let mut settings = Self { file: path.to_owned(), given: reader.read(table.get_ref())?, ..Self::default() };
         settings.resolve();
@@ -230,7 +230,7 @@ impl Reader<'_> {
             }
         }
         match problems.into_iter().min_by_key(|(at, _)| *at) {
-            Some((_, fault)) => Err(fault),
+            Some((_, fault)) => Err(or_mend(fault)),
             None => Ok(given),
         }
     }
@@ -316,6 +316,11 @@ impl Reader<'_> {
     fn line(&self, at: usize) -> usize {
         self.text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
     }
+}
+
+/// With a next step, where there is no better one.
+fn or_mend(fault: Fault) -> Fault {
+    if fault.hint.is_some() { fault } else { fault.hint("Mend that line, or take it out for what holds without it.") }
 }
 
 fn holds(section: &Section, key: &str) -> bool {

@@ -43,6 +43,135 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
     place.assert_clean();
 }
 
+/// A wrong input, its exit code, and what must be told of it beside what to do next.
+type Wrong<'a> = (&'a [&'a str], i32, &'a [&'a str]);
+
+/// Of every command: what is empty, huge, zero, negative, unknown, of another kind, missing, no file, no folder, in conflict. `FILE` and
+/// `FOLDER` are there, `FOREIGN` is nobody's.
+const WRONG: &[Wrong<'static>] = &[
+    // Before anything is written down.
+    (&["runs", "show", "latest"], 2, &["no run", "hint:"]),
+    (&["frobnicate"], 2, &["'frobnicate'"]),
+    (&["machine"], 2, &["Usage"]),
+    (&["machine", "up", "--volume", "1"], 2, &["--volume", "16.0 MiB"]),
+    (&["machine", "up", "--volume", "0"], 2, &["--volume", "is nothing"]),
+    (&["machine", "up", "--volume", "99999999999T"], 2, &["--volume", "more than any disk"]),
+    (&["machine", "up", "--volume", "10X"], 2, &["--volume", "512M"]),
+    (&["machine", "up", "--ttl", "0"], 2, &["--ttl", "longer than zero"]),
+    (&["machine", "up", "--ttl", "-5m"], 2, &["hint:", "below zero"]),
+    (&["machine", "up", "--ttl", "999999h"], 2, &["--ttl", "720h"]),
+    (&["machine", "up", "--ttl", ""], 2, &["--ttl", "`1d`"]),
+    (&["machine", "up", "--ttl", "5 apples"], 2, &["--ttl", "`5 apples`"]),
+    (&["machine", "up", "--cpus", "0"], 2, &["--cpus", "0.05"]),
+    (&["machine", "up", "--cpus", "nan"], 2, &["--cpus", "`nan`"]),
+    (&["machine", "up", "--cpus", "-1"], 2, &["hint:", "below zero"]),
+    (&["machine", "up", "--memory", "1"], 2, &["--memory", "64.0 MiB"]),
+    (&["machine", "up", "--memory", "lots"], 2, &["--memory", "`lots`"]),
+    (&["machine", "up", "--distro", ""], 2, &["``", "debian12", "hint:"]),
+    (&["machine", "up", "--distro", "debian99"], 2, &["`debian99`", "hint:", "`debian12`"]),
+    (&["machine", "up", "--python-version", "2.7"], 2, &["`2.7`", "system3", "hint:"]),
+    (&["machine", "up", "--network", "none"], 2, &["'none'", "loopback"]),
+    (&["machine", "up", "extra"], 2, &["'extra'"]),
+    (&["--provider", "host", "machine", "up"], 2, &["`host`", "hint:"]),
+    (&["--provider", "", "machine", "list"], 2, &["--provider", "hint:"]),
+    (&["--provider", "lokal", "machine", "list"], 2, &["`lokal`", "hint:", "`local`"]),
+    (&["--grace", "0", "machine", "up"], 2, &["--grace", "longer than zero"]),
+    (&["--grace", "99h", "machine", "up"], 2, &["--grace", "24h"]),
+    (&["--host", "x", "machine", "list"], 2, &["`x`", "USER@HOST", "hint:"]),
+    (&["--host", "", "run-tests-linux"], 2, &["USER@HOST", "hint:"]),
+    (&["--host", "hg@", "run-tests-linux"], 2, &["`hg@`", "hint:"]),
+    (&["--host", "hg@h:0", "run-tests-linux"], 2, &["`hg@h:0`", "hint:"]),
+    (&["--host", "hg@h", "--identity", "FOREIGN", "run-tests-linux"], 2, &["FOREIGN", "not there", "hint:"]),
+    (&["--host", "hg@h", "--identity", "FOLDER", "run-tests-linux"], 2, &["FOLDER", "a folder", "hint:"]),
+    (&["--host", "hg@127.0.0.1:1", "--identity", "FILE", "run-tests-linux"], 2, &["FILE", "no private key", "hint:"]),
+    (&["--host", "hg@h", "run-tests-linux"], 2, &["no private key", "no agent", "hint:"]),
+    (&["--host", "hg@h", "--identity", "FILE", "run-tests-linux", "--distro", "debian12"], 2, &["`--distro`", "hint:"]),
+    (&["--host", "hg@h", "--provider", "local", "run-tests-linux"], 2, &["`--host`", "hint:"]),
+    (&["--images", "FOREIGN", "image", "list"], 2, &["FOREIGN", "hint:"]),
+    (&["--images", "FILE", "image", "list"], 2, &["FILE", "hint:"]),
+    (&["--images", "FOLDER", "image", "build"], 2, &["FOLDER", "image.toml", "hint:"]),
+    (&["image", "show", ""], 2, &["no image ``", "hint:"]),
+    (&["image", "show", "nope"], 2, &["`nope`", "hint:"]),
+    (&["image", "build", "nope"], 2, &["`nope`", "linux-dev", "hint:"]),
+    (&["image", "build", "--distro", "debian11"], 2, &["`debian11`", "hint:"]),
+    (&["image", "gc", "extra"], 2, &["'extra'"]),
+    (&["runs", "show", ""], 2, &["no run ``", "hint:"]),
+    (&["runs", "show", "hg-abcdefghij"], 2, &["`hg-abcdefghij`", "hint:", "name of a machine"]),
+    (&["runs", "logs", "nope"], 2, &["`nope`", "hint:"]),
+    (&["runs", "wait", "nope"], 2, &["`nope`", "hint:"]),
+    (&["runs", "attach", "nope"], 2, &["`nope`", "hint:"]),
+    (&["runs", "cancel", "nope"], 2, &["`nope`", "hint:"]),
+    (&["runs", "list", "--limit", "99999999999999999999"], 2, &["--limit"]),
+    (&["runs", "list", "--limit", "-1"], 2, &["hint:", "below zero"]),
+    (&["audit", "--run", ""], 2, &["no run ``", "hint:"]),
+    (&["machine", "exec"], 2, &["COMMAND"]),
+    (&["machine", "exec", "hg-none"], 2, &["no command", "hint:"]),
+    (&["machine", "exec", "hg-none", "--", "true"], 2, &["`hg-none`", "hint:"]),
+    (&["machine", "exec", "20261128-103701-abcdef", "--", "true"], 2, &["hint:", "id of a run"]),
+    (&["machine", "exec", "--all", "--", "true"], 2, &["no machine", "hint:"]),
+    (&["machine", "exec", "--all", "--parallel", "0", "--", "true"], 2, &["--parallel", "500"]),
+    (&["machine", "exec", "--all", "--timeout", "0", "--", "true"], 2, &["--timeout", "longer than zero"]),
+    (&["machine", "ssh", ""], 2, &["no machine ``", "hint:"]),
+    (&["machine", "down", "hg-none"], 2, &["`hg-none`", "hint:"]),
+    (&["machine", "cp", "hg-none:/a", "FOLDER"], 2, &["`hg-none`", "hint:"]),
+    (&["machine", "check", "nohost"], 2, &["`nohost`", "hint:"]),
+    (&["run-tests-linux", "--timeout", "0"], 2, &["--timeout", "longer than zero"]),
+    (&["run-tests-linux", "--timeout", "20h"], 2, &["--timeout", "hint:", "--ttl"]),
+    (&["run-tests-linux", "--filesystem", "zfs"], 2, &["'zfs'", "xfs"]),
+    (&["run-tests-linux", "--junit", "FOREIGN/x.xml"], 2, &["--junit", "No such file", "hint:"]),
+    (&["run-tests-linux", "--junit", "FOLDER"], 2, &["--junit", "directory", "hint:"]),
+    (&["run-tests-linux", "--detach", "--junit", "x.xml"], 2, &["--detach", "--junit"]),
+    (&["run-tests-linux", "--wait", "5m"], 2, &["--wait", "--host", "hint:"]),
+    (&["bootstrap-linux-dev", "--distros", "debian12,nope"], 2, &["`nope`", "hint:"]),
+    (&["completions", "nosuchshell"], 2, &["'nosuchshell'", "bash"]),
+];
+
+#[test]
+fn a_wrong_input_is_told_with_what_is_wrong_and_what_to_do_next() {
+    let place = Place::new();
+    let (file, folder) = (place.path().join("FILE"), place.path().join("FOLDER"));
+    std::fs::write(&file, "x\n").unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    let mut faults = Vec::new();
+    for (arguments, code, told) in WRONG {
+        let at = |word: &&str| match word.split('/').next() {
+            Some("FILE" | "FOLDER" | "FOREIGN") => place.path().join(word).display().to_string(),
+            _ => (*word).to_owned(),
+        };
+        let done = place.run(&arguments.iter().map(at).collect::<Vec<_>>());
+        let next = ["hint:", "--help'"].iter().any(|next| done.stderr.contains(next)) || done.stderr.contains("Usage");
+        let whole = told.iter().all(|word| done.stderr.contains(word)) && next && done.stderr.contains("error: ");
+        let usage = arguments == &["machine"];
+        if done.code() != *code || (!whole && !usage) || done.stderr.contains("panicked") || !done.stdout.is_empty() {
+            faults.push(format!("{arguments:?} ended with {} and said:\n{}{}", done.code(), done.text(), done.stderr));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    place.assert_clean();
+}
+
+#[test]
+fn a_wrong_setting_is_told_with_its_line_and_what_to_do_next() {
+    let place = Place::new();
+    for (text, told) in [
+        ("provider = 3", &[":1:", "`provider`", "number 3"][..]),
+        ("provider = \"x\"", &[":1:", "`provider`", "`x`"]),
+        ("grace = \"0s\"", &[":1:", "`grace`", "`0s`"]),
+        ("grace = -1", &[":1:", "`grace`", "`-1`"]),
+        ("[defaults]\npython-version = \"2\"", &[":2:", "`2`"]),
+        ("[defaults]\nfilesystem = \"zfs\"", &[":2:", "`zfs`"]),
+        ("[local]\ndebian-mirror = \"nope\"", &[":2:", "`nope`", "a URL"]),
+        ("[local]\nkeyring = \"keys\"", &[":2:", "`keys`", "absolute path"]),
+        ("[nope]", &[":1:", "`[nope]`"]),
+        ("x", &[":1:"]),
+    ] {
+        place.settings(&format!("{text}\n"));
+        place.run(&["machine", "up"]).expect(3).tells(&[&["config.toml", "hint:"], told].concat());
+    }
+    std::fs::remove_file(place.state.join("config.toml")).unwrap();
+    place.assert_clean();
+}
+
 #[test]
 fn names_that_are_not_utf8_are_paths_or_refused() {
     use std::ffi::{OsStr, OsString};

@@ -37,9 +37,9 @@ pub fn check(globals: &Globals) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Whether the environment holds a variable.
-pub fn is_set(name: &std::ffi::OsStr) -> bool {
-    std::env::var_os(name).is_some()
+/// What the environment holds.
+pub fn value(name: &std::ffi::OsStr) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
 }
 
 /// Where this computer's public address is asked for.

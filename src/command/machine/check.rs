@@ -3,8 +3,9 @@
 use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::session::Session;
+use crate::flow::parts::{make_folder, remove_folder, write_parts};
 use crate::flow::shell;
-use crate::flow::suite::{check, folder, make_folder, remove_folder, write_parts};
+use crate::flow::suite::{check, folder};
 use crate::model::check::Check;
 use crate::model::connection::Connection;
 use crate::model::fault::{Fault, FaultKind};

@@ -55,7 +55,8 @@ fn parse_volume(text: &str) -> Result<u64, String> {
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let kind = context.default_provider()?;
     if kind == ProviderKind::Host {
-        return Err(Fault::usage(format!("provider `{}` makes no machines", kind.name())));
+        return Err(Fault::usage(format!("provider `{}` makes no machines", kind.name()))
+            .hint("Leave `--provider` and `--host` out for one on this computer, or use that machine with `run-tests-linux --host`."));
     }
     args.machine.refuse_unfit(kind)?;
     let definition = context.definition("linux-dev")?;

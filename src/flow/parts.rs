@@ -1,0 +1,56 @@
+//! A suite's own files on a machine: the folder of a run, which is ours alone.
+
+use crate::flow::collect::collect;
+use crate::model::connection::{Connection, ConnectionError};
+use crate::model::fault::Fault;
+use crate::model::outcome::Exit;
+use crate::model::suite::Suite;
+use crate::model::task::Command;
+
+/// Makes the folder `$1`, or makes sure that it is the caller's alone.
+const OWN_FOLDER: &str =
+    r#"mkdir -m 0700 -- "$1" && exit; [ ! -L "$1" ] && [ "$(stat -c %u:%a -- "$1")" = "$(id -u):700" ]"#;
+
+/// Puts the suite's files into `folder` on the machine, which is made, or is of an earlier try and ours alone.
+pub async fn put_parts(connection: &dyn Connection, suite: &dyn Suite, folder: &str) -> Result<(), Fault> {
+    make_folder(connection, folder).await?;
+    write_parts(connection, suite, folder).await
+}
+
+/// Makes `folder` on the machine, or makes sure that it is ours alone.
+pub async fn make_folder(connection: &dyn Connection, folder: &str) -> Result<(), Fault> {
+    // Another user of the machine could have put a program there.
+    let command = Command::new("sh").args(["-c", OWN_FOLDER, "sh", folder]).stdin(Vec::new());
+    let made = collect(connection, &command, crate::flow::collect::SMALL).await?;
+    let said = String::from_utf8_lossy(&made.stderr).trim().to_owned();
+    let message = format!("cannot make `{folder}` on the machine");
+    match made.exit {
+        exit if exit.success() => Ok(()),
+        Exit::Lost(reason) => Err(Fault::infrastructure(message).because(reason)),
+        exit if said.is_empty() => Err(Fault::outside(message).because(exit.to_string())),
+        _ => Err(Fault::outside(message).because(said)),
+    }
+}
+
+/// Puts the suite's files into a folder of ours on the machine.
+pub async fn write_parts(connection: &dyn Connection, suite: &dyn Suite, folder: &str) -> Result<(), Fault> {
+    let writes = suite.parts().into_iter().map(|part| {
+        let path = format!("{folder}/{}", part.name);
+        async move { connection.write_file(&path, part.text.as_bytes(), 0o755).await }
+    });
+    let written: Result<Vec<()>, ConnectionError> = futures_util::future::join_all(writes).await.into_iter().collect();
+    written?;
+    Ok(())
+}
+
+/// Removes a folder that [`put_parts`] made.
+pub async fn remove_folder(connection: &dyn Connection, folder: &str) -> Result<(), Fault> {
+    let command = Command::new("rm").args(["-rf", "--", folder]);
+    let removed = collect(connection, &command, crate::flow::collect::SMALL).await?;
+    if removed.exit.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&removed.stderr).trim().to_owned();
+    let said = if said.is_empty() { removed.exit.to_string() } else { said };
+    Err(Fault::infrastructure(format!("cannot remove `{folder}` on the machine")).because(said))
+}

@@ -28,9 +28,9 @@ trap 'rm -f "$log"' EXIT
 # The same commands as `make local`, but compiling on two processors and without the network. The bootstrap's hg comes first on
 # the PATH, because setup.py asks hg for the version. PyPy runs Mercurial without C extensions: there nothing is compiled.
 #
-# Since Mercurial 6.9 the runner looks for a local build in a virtual environment inside the tree. It is made to work from
-# /hgwork/src, where prepare-work.sh copies the tree to: it finds the modules by a relative path, and its hg starts the Python
-# of the copy.
+# Since Mercurial 6.9 the runner looks for a local build in a virtual environment inside the tree, since 7.1 in another one. It is
+# made to work from /hgwork/src, where prepare-work.sh copies the tree to: it finds the modules by a relative path, and its hg starts
+# the Python of the copy.
 build() {
     # shellcheck disable=SC2016 # the inner bash expands these
     as_hg env PATH="/hgdev/venv-bootstrap/bin:/usr/local/bin:/usr/bin:/bin" MERCURIAL_SETUP_MAKE_LOCAL=1 LANGUAGE=C LC_ALL=C \
@@ -42,8 +42,13 @@ build() {
             fi
             "$1" setup.py "${pure[@]}" build_py -c -d . build_ext -j 2 -i build_mo
             rm -rf build
-            if grep -q venv_local tests/run-tests.py; then
+            venv=
+            if grep -q "[.]local-venv" tests/run-tests.py; then
+                venv=.local-venv
+            elif grep -q venv_local tests/run-tests.py; then
                 venv=.venv_$("$1" -c "import sys; print(\"%s%d.%d\" % (sys.implementation.name, *sys.version_info[:2]))")
+            fi
+            if [[ $venv ]]; then
                 "$1" -m venv --without-pip --system-site-packages --clear "$venv"
                 for site in "$venv"/lib/*/site-packages; do
                     printf "%s\n" ../../../.. >"$site/mercurial-local.pth"

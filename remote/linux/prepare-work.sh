@@ -120,7 +120,7 @@ printf '%s\n' "$here" >"$marker"
 mkdir "$work/tmp" "$work/results"
 cp -a --reflink=auto "$source" "$work/src" || die "cannot copy $source to $work/src"
 
-# Says that /hgwork/src is still the baked tree with its build. Whatever changes the tree removes it.
+# Says that /hgwork/src is still the baked tree with its build. Whatever changes the tree removes it, and a build writes it anew.
 if [[ -f /hgdev/baked.json ]]; then
     cp /hgdev/baked.json "$work/baked.json"
 fi

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Runs Mercurial's test runner in /hgwork/src/tests.
 #
-#   run-tests.sh [--list] PYTHON -- ARGUMENT...
+#   run-tests.sh [--list] [--built] PYTHON -- ARGUMENT...
 #
+# --built    a build that is in place is to be tested, where there is one
 # --list     print the names of the tests that the same arguments would run, one on a line, and run none
 # PYTHON     the interpreter: an absolute path
 # ARGUMENT   goes to run-tests.py as it is
@@ -17,8 +18,8 @@
 # Where another run has taken /hgwork meanwhile, nothing is run, and the exit code is 75. As long as the tests run a lock on the marker in
 # /hgwork says so.
 #
-# Where /hgwork/src is still the tree that the image was baked with, and PYTHON is the one that built it, the build that was
-# baked in is used (`--local`), unless ARGUMENT says otherwise; standard error tells which it is.
+# With --built, and where /hgwork/baked.json says that /hgwork/src is built with PYTHON, that build is tested (`--local`). In all
+# other cases the runner builds for itself, unless ARGUMENT says otherwise; standard error tells which it is.
 #
 # The first SIGTERM or SIGINT stops the runner in its own way and, ten seconds later, by force. Exit code: that of
 # run-tests.py (0 none failed, 1 some failed, 2 its arguments were wrong; 128 + N if signal N ended it, 130 or 143 when
@@ -30,11 +31,16 @@ readonly work=/hgwork results=/hgwork/results
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 say() { printf '%s\n' "run-tests: $*" >&2; }
-usage() { say "$*"; say "usage: run-tests.sh [--list] PYTHON -- ARGUMENT..."; exit 64; }
+usage() { say "$*"; say "usage: run-tests.sh [--list] [--built] PYTHON -- ARGUMENT..."; exit 64; }
 
 list=
 if [[ ${1:-} == --list ]]; then
     list=yes
+    shift
+fi
+built=
+if [[ ${1:-} == --built ]]; then
+    built=yes
     shift
 fi
 [[ ${2:-} == -- ]] || usage "expected an interpreter and --"
@@ -46,18 +52,9 @@ exec 7<"$work/.made-by-automation" && flock -s 7
 { read -r owner <&7 && [[ $owner == "$here" ]]; } || { say "another run has taken $work"; exit 75; }
 [[ -f $work/src/tests/run-tests.py ]] || usage "$work/src/tests/run-tests.py is not there; was $work prepared?"
 
-# A tree that is not the baked one, another interpreter, or an argument that chooses the Mercurial under test: the runner
-# installs Mercurial for itself.
-baked_build_fits() {
-    local argument
-    [[ -f $work/baked.json ]] || return 1
-    [[ $(baked_value python) == "$python" ]] || return 1
-    for argument in "${arguments[@]}"; do
-        case $argument in
-            -l | --local | --with-* | --chg* | --rhg | --rust | --no-rust | --pure | --pyoxidized | --compiler*) return 1 ;;
-            -c | -C | -H | --cover | --annotate | --htmlcov) return 1 ;;
-        esac
-    done
+build_fits() {
+    [[ -n $built && -f $work/baked.json ]] || return 1
+    [[ $(baked_value python) == "$python" ]]
 }
 baked_value() {
     "$python" -c 'import json, sys; print(json.load(open("/hgwork/baked.json"))[sys.argv[1]])' "$1"
@@ -92,8 +89,8 @@ fi
 
 rm -rf "$results"
 mkdir -p "$results"
-if baked_build_fits; then
-    say "using the build that was baked into the image (--local), of changeset $(baked_value node)"
+if build_fits; then
+    say "using the build that is in place (--local), of changeset $(baked_value node)"
     arguments=(--local "${arguments[@]}")
 elif [[ " ${arguments[*]} " == *" --with-hg"* || " ${arguments[*]} " == *" --local "* ]]; then
     say "using the Mercurial that the arguments name"

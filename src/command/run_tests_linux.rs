@@ -154,6 +154,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         flags: args.flags.clone(),
         filesystem: filesystem.clone(),
         python_version: plan.as_ref().map_or_else(|| args.machine.python(&context), |plan| plan.python.clone()),
+        image: plan.as_ref().map(ImagePlan::fingerprint),
         checkout,
         ssh: context.ssh()?,
         patience: args.wait.unwrap_or(mercurial::PATIENCE),
@@ -307,7 +308,8 @@ async fn on_machine(
 ) -> Result<After<Option<Tested>>, Fault> {
     let (stage, suite) = (&session.stage, wanted.suite);
     let booting = wanted.began.elapsed().as_secs_f64() - wanted.baking;
-    let ready = suite::set_up(stage, machine, durable, suite, target).await?;
+    let builds = session.context.state.builds();
+    let ready = suite::set_up(stage, machine, durable, suite, target, &builds).await?;
     let file = |begun: &Begun| TaskFile {
         image: wanted.image.clone(),
         baking: wanted.baking,
@@ -315,6 +317,10 @@ async fn on_machine(
         begun: begun.clone(),
         fetch: wanted.fetch.clone(),
     };
+    if let Some(ran) = ready.unbuilt() {
+        *task = Some(file(&ready.begun(machine, stage.now(), wanted.args.timeout)));
+        return Ok(After::Release(Some(Tested::unbuilt(ran))));
+    }
     let keep = |begun: &Begun| file(begun).write(&session.dir);
     let begun = suite::begin(stage, durable, ready, wanted.args.timeout, &keep).await?;
     let task = task.insert(file(&begun));

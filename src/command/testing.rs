@@ -14,6 +14,7 @@ use crate::flow::lease::{After, Ended, until_stopped};
 use crate::flow::suite::{self, Begun, Finished, Ran};
 use crate::flow::{artifacts, hold};
 use crate::model::artifact::Collected;
+use crate::model::build::Built;
 use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
@@ -54,6 +55,11 @@ pub struct Tested {
 }
 
 impl Tested {
+    /// Tests that came to this without having been followed: nothing was there to test.
+    pub fn unbuilt(ran: Ran) -> Self {
+        Self { ran, artifacts: None }
+    }
+
     /// Writes it into the folder of a run.
     fn write(&self, dir: &RunDir) -> Result<(), Fault> {
         let text = serde_json::to_vec(self).map_err(|e| Fault::infrastructure("cannot write JSON").because(e))?;
@@ -208,9 +214,17 @@ fn results(session: &Session, task: TaskFile, tested: Tested, cost: Option<f64>)
         id: session.id().clone(),
         verdict: verdict(&ran.tests, &ran.runner),
         counts: count(&ran.tests),
-        time: TimeSplit { total, image: task.baking, setup: task.booting + ran.setup, tests: ran.testing },
+        time: TimeSplit {
+            total,
+            image: task.baking,
+            setup: task.booting + ran.before.setup - ran.before.push - ran.before.build,
+            push: ran.before.push,
+            build: ran.before.build,
+            tests: ran.testing,
+        },
         image: task.image,
         source: ran.source,
+        built: ran.built,
         cost,
         artifacts,
         runner: ran.runner,
@@ -225,7 +239,9 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
     session.dir.write(RunFile::Junit, report::junit::render(COMMAND, &results)?.as_bytes())?;
     session.say(report::terminal::summary(&results).trim_end());
     if results.verdict == Verdict::NotRun {
-        let logs = session.context.to_type(&format!("runs logs {}", results.id));
+        // What a build of ours said are details of its step; what the runner's said is its output.
+        let which = if results.built == Some(Built::Made) { " --steps" } else { "" };
+        let logs = session.context.to_type(&format!("runs logs {}{which}", results.id));
         session.say(&format!(
             "hint: `{logs}` shows all that was said; mend the source, or name a distribution that has what it needs (`--distro NAME`)."
         ));

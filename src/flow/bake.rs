@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use crate::base::id::MachineId;
 use crate::flow::durable::Durable;
 use crate::flow::lease::{Lease, release_machine, these, undo, until_stopped, write_down};
+use crate::flow::lines::Lines;
 use crate::flow::release::Part;
 use crate::flow::{Stage, later, script};
-use crate::model::connection::{Chunk, Connection};
-use crate::model::event::Event;
+use crate::model::connection::Connection;
 use crate::model::fault::{Fault, Left};
 use crate::model::image::{ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
 use crate::model::machine::{Caps, Hardware, Machine, Network};
@@ -16,9 +16,6 @@ use crate::model::outcome::Exit;
 use crate::model::price::Budget;
 use crate::model::provider::{ImageStore, MachineRequest, Made};
 use crate::model::task::Script;
-
-/// How many last lines of a failed step its error shows; all of them are in the run's log.
-const TAIL_LINES: usize = 20;
 
 /// The folder on the machine from which steps run and where their output is kept: memory on every machine that boots, so no
 /// layer ever holds it.
@@ -230,51 +227,9 @@ async fn run_step(stage: &Stage, durable: &Durable, layer: &LayerPlan, whole: bo
                 true => "The image is kept with all its steps or not at all: the next try begins with the first.",
             };
             let fault = Fault::new(kind, format!("bake step `{}` failed with {exit}", layer.name));
-            let fault = if lines.tail.is_empty() { fault } else { fault.because(lines.tail()) };
+            let tail = lines.tail();
+            let fault = if tail.is_empty() { fault } else { fault.because(tail) };
             Err(fault.hint(format!("{hint} `--keep-failed` leaves the machine for a look.")))
         }
-    }
-}
-
-/// Turns a step's output into lines for the log and keeps the last of them.
-struct Lines<'a> {
-    stage: &'a Stage,
-    partial: Vec<u8>,
-    tail: std::collections::VecDeque<String>,
-}
-
-impl<'a> Lines<'a> {
-    fn new(stage: &'a Stage) -> Self {
-        Self { stage, partial: Vec::new(), tail: std::collections::VecDeque::new() }
-    }
-
-    fn take(&mut self, chunk: &Chunk) {
-        let (Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = chunk;
-        for byte in bytes {
-            match byte {
-                b'\n' | b'\r' => self.line(),
-                // A line without an end is cut rather than kept whole in memory.
-                _ if self.partial.len() < 4096 => self.partial.push(*byte),
-                _ => {}
-            }
-        }
-    }
-
-    fn line(&mut self) {
-        let line = String::from_utf8_lossy(&self.partial).trim_end().to_owned();
-        self.partial.clear();
-        if line.is_empty() {
-            return;
-        }
-        if self.tail.len() == TAIL_LINES {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(line.clone());
-        self.stage.tell(Event::Detail(line));
-    }
-
-    fn tail(mut self) -> String {
-        self.line();
-        self.tail.into_iter().collect::<Vec<_>>().join("\n")
     }
 }

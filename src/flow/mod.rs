@@ -20,6 +20,7 @@ pub mod durable;
 pub mod fleet;
 pub mod hold;
 pub mod lease;
+pub mod lines;
 pub mod parts;
 pub mod purge;
 pub mod release;

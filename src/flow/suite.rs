@@ -1,5 +1,7 @@
 //! Running a test suite on a machine: put the scripts there, prepare, synchronise, run, bring the report home.
 
+pub mod build;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,14 +16,16 @@ use crate::flow::collect::{Collected, Limits, collect};
 use crate::flow::durable::{Durable, Task};
 use crate::flow::lease::until_stopped;
 use crate::flow::parts::{put_parts, remove_folder, write_parts};
+use crate::flow::suite::build::build;
 use crate::flow::{Stage, hold, later};
+use crate::model::build::{BuildStore, Built};
 use crate::model::check::Check;
 use crate::model::connection::{Chunk, Connection, ConnectionError, Process};
 use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
 use crate::model::outcome::{Exit, TestOutcome, TestResult, not_run, reconcile};
-use crate::model::suite::{Reported, Stepped, Suite};
+use crate::model::suite::{Job, Reported, Stepped, Suite};
 use crate::model::task::{Command, Offsets, TaskOutput, TaskRecord};
 
 /// Most bytes of a report that are read. A report of the 1,000 tests of Mercurial's suite with every difference in it
@@ -65,10 +69,27 @@ pub struct Ran {
     pub said: Option<String>,
     /// What was tested.
     pub source: String,
-    /// Wall clock seconds from the call to the start of the runner.
-    pub setup: f64,
+    /// Where the build of it came from.
+    #[serde(default)]
+    pub built: Option<Built>,
+    /// How long what came before the runner took.
+    #[serde(flatten)]
+    pub before: Before,
     /// Wall clock seconds of the runner.
     pub testing: f64,
+}
+
+/// How long making a machine ready for tests took, wall clock seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Before {
+    /// All of it.
+    pub setup: f64,
+    /// Of that, bringing the source there.
+    #[serde(default)]
+    pub push: f64,
+    /// Of that, building it.
+    #[serde(default)]
+    pub build: f64,
 }
 
 /// The folder on the machine for the scripts of a stage's run.
@@ -88,8 +109,42 @@ pub struct Ready {
     expected: Vec<String>,
     runner: Stepped,
     folder: String,
-    /// Wall clock seconds from the call to here.
-    setup: f64,
+    built: Built,
+    before: Before,
+    /// How the build failed and the last that it said; then there is nothing to test.
+    failed: Option<(Exit, String)>,
+}
+
+impl Ready {
+    /// What the run came to when what it was to test was not built; none where it was.
+    pub fn unbuilt(&self) -> Option<Ran> {
+        let (exit, said) = self.failed.clone()?;
+        Some(Ran {
+            tests: not_run(&self.expected, &format!("the build ended with {exit}")),
+            runner: exit,
+            said: Some(said),
+            source: self.source.clone(),
+            built: Some(self.built),
+            before: self.before,
+            testing: 0.0,
+        })
+    }
+
+    /// Tests on `machine` that begin at `now`, written down before that.
+    pub fn begun(&self, machine: &Machine, now: Timestamp, limit: Option<Duration>) -> Begun {
+        Begun {
+            machine: machine.id.clone(),
+            task: TaskId::random(),
+            folder: self.folder.clone(),
+            expected: self.expected.clone(),
+            source: self.source.clone(),
+            began_at: now,
+            limit: limit.unwrap_or(self.runner.limit).as_secs_f64(),
+            built: Some(self.built),
+            before: self.before,
+            log_base: Offsets::default(),
+        }
+    }
 }
 
 /// Tests that were begun: everything needed to follow them later, from another process.
@@ -109,8 +164,12 @@ pub struct Begun {
     pub began_at: Timestamp,
     /// How long they may take from then, seconds.
     pub limit: f64,
-    /// Wall clock seconds that setting the machine up took.
-    pub setup: f64,
+    /// Where the build of what is tested came from.
+    #[serde(default)]
+    pub built: Option<Built>,
+    /// How long setting the machine up took.
+    #[serde(flatten)]
+    pub before: Before,
     /// What the run's log held of each stream before the tests; nothing, unless whoever keeps this says otherwise.
     pub log_base: Offsets,
 }
@@ -124,20 +183,23 @@ pub enum Finished {
     Detached,
 }
 
-/// Puts `suite` on the machine and brings the source there. `target` is a file here in which the machine is written down for
-/// processes that the suite starts.
+/// Puts `suite` on the machine, brings the source there and has it built, with a build of `builds` where one fits. `target` is a
+/// file here in which the machine is written down for processes that the suite starts.
 pub async fn set_up(
     stage: &Stage,
     machine: &Machine,
     durable: &Durable,
     suite: &dyn Suite,
     target: &Path,
+    builds: &dyn BuildStore,
 ) -> Result<Ready, Fault> {
     let began = Instant::now();
-    let mut ready = until_stopped(stage, prepare_all(stage, machine, durable, suite, target)).await?;
-    ready.setup = began.elapsed().as_secs_f64();
+    let mut ready = until_stopped(stage, prepare_all(stage, machine, durable, suite, target, builds)).await?;
+    ready.before.setup = began.elapsed().as_secs_f64();
     let expected = text::counted(ready.expected.len(), "test");
-    stage.tell(Event::Notice(format!("Testing {}: {expected} expected", ready.source)));
+    if ready.failed.is_none() {
+        stage.tell(Event::Notice(format!("Testing {}: {expected} expected", ready.source)));
+    }
     Ok(ready)
 }
 
@@ -147,17 +209,31 @@ async fn prepare_all(
     durable: &Durable,
     suite: &dyn Suite,
     target: &Path,
+    builds: &dyn BuildStore,
 ) -> Result<Ready, Fault> {
     let folder = durable.folder();
     durable.prepare().await?;
     write_parts(durable, suite, folder).await?;
     hold::hold(stage, durable, suite).await?;
     prepare(stage, machine, durable, suite, folder).await?;
-    for step in synchronise(stage, durable, suite, target).await? {
-        let done = shown(stage, durable, &step).await?;
-        if !done.exit.success() {
-            return Err(failed(&step, &done));
+    let pushing = Instant::now();
+    let jobs = synchronise(stage, durable, suite, target).await?;
+    let pushed = !jobs.is_empty();
+    let mut outcome = None;
+    for job in jobs {
+        match job {
+            Job::Step(step) => {
+                let done = shown(stage, durable, &step).await?;
+                if !done.exit.success() {
+                    return Err(failed(&step, &done));
+                }
+            }
+            Job::Build(job) => outcome = Some(build(stage, durable, builds, &job).await?),
         }
+    }
+    let mut before = Before { build: outcome.as_ref().map_or(0.0, |outcome| outcome.seconds), ..Before::default() };
+    if pushed {
+        before.push = (pushing.elapsed().as_secs_f64() - before.build).max(0.0);
     }
     // An image without this file is none the worse.
     let baked = match durable.read_file(suite.baked_file(), 1 << 20).await {
@@ -173,18 +249,15 @@ async fn prepare_all(
         expected,
         runner: suite.run(folder, baked.as_deref()),
         folder: folder.to_owned(),
-        setup: 0.0,
+        built: outcome.as_ref().map_or_else(|| suite.built(baked.as_deref()), |outcome| outcome.built),
+        before,
+        failed: outcome.and_then(|outcome| outcome.failed),
     })
 }
 
 /// Brings the source to the machine. A process on this computer does that over a connection of its own: where that broke and the
 /// machine still answers, it is done again, and sends what is missing by then.
-async fn synchronise(
-    stage: &Stage,
-    durable: &Durable,
-    suite: &dyn Suite,
-    target: &Path,
-) -> Result<Vec<Stepped>, Fault> {
+async fn synchronise(stage: &Stage, durable: &Durable, suite: &dyn Suite, target: &Path) -> Result<Vec<Job>, Fault> {
     let mut tries = 0;
     loop {
         let fault = match suite.synchronise(durable.folder(), target, stage.sink.as_ref()).await {
@@ -208,17 +281,7 @@ pub async fn begin(
     limit: Option<Duration>,
     keep: &(dyn Fn(&Begun) -> Result<(), Fault> + Sync),
 ) -> Result<Begun, Fault> {
-    let begun = Begun {
-        machine: durable.machine().id.clone(),
-        task: TaskId::random(),
-        folder: ready.folder,
-        expected: ready.expected,
-        source: ready.source,
-        began_at: stage.now(),
-        limit: limit.unwrap_or(ready.runner.limit).as_secs_f64(),
-        setup: ready.setup,
-        log_base: Offsets::default(),
-    };
+    let begun = ready.begun(durable.machine(), stage.now(), limit);
     keep(&begun)?;
     match until_stopped(stage, async { Ok(durable.launch_task(&begun.task, &ready.runner.command).await?) }).await {
         Err(fault) if fault.kind != FaultKind::Infrastructure => Err(fault),
@@ -267,8 +330,9 @@ pub async fn finish(
     if !stage.stop.is_cancelled() {
         details(durable, suite, &root, &mut tests).await;
     }
-    let (source, setup) = (begun.source.clone(), begun.setup);
-    Ok(Finished::Ran(Ran { tests, runner, said: None, source, setup, testing: took.as_secs_f64() }))
+    let (source, before) = (begun.source.clone(), begun.before);
+    let testing = took.as_secs_f64();
+    Ok(Finished::Ran(Ran { tests, runner, said: None, source, built: begun.built, before, testing }))
 }
 
 /// What a run came to whose runner ended by `runner`: every test that it told of, and what is to be said of the others.

@@ -1,6 +1,7 @@
 //! Plain data, pure rules, and the traits that adapters implement. No I/O, no clock, no randomness.
 
 pub mod artifact;
+pub mod build;
 pub mod check;
 pub mod connection;
 pub mod event;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::model::artifact::Collected;
+use crate::model::build::Built;
 
 /// How a command on a machine ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,8 +123,14 @@ pub struct TimeSplit {
     pub total: f64,
     /// Making images, where they were not there yet.
     pub image: f64,
-    /// From asking for a machine to the start of the tests.
+    /// From asking for a machine to the start of the tests, without what follows here.
     pub setup: f64,
+    /// Bringing the source to the machine, and checking it out.
+    #[serde(default)]
+    pub push: f64,
+    /// Building it there, or bringing a build that was kept.
+    #[serde(default)]
+    pub build: f64,
     /// The tests.
     pub tests: f64,
 }
@@ -143,6 +150,9 @@ pub struct Results {
     pub image: String,
     /// What was tested, for example `baked 6.3.2 (a1b2c3)` or `revision 0123… of /home/me/hg`.
     pub source: String,
+    /// Where the build of it came from; none in results of older builds of this tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built: Option<Built>,
     /// What the machine cost, in US dollars; null where it cost nothing or that is not known.
     pub cost: Option<f64>,
     /// What was brought home besides; none where nothing was asked for.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::base::id::RunId;
+use crate::model::build::{Build, Built};
 use crate::model::check::Check;
 use crate::model::event::Sink;
 use crate::model::fault::Fault;
@@ -46,6 +47,15 @@ pub struct Stepped {
     pub limit: Duration,
 }
 
+/// One of the things that bring the source to a machine and make it ready for the tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// A command, which must succeed.
+    Step(Stepped),
+    /// A build of what is tested.
+    Build(Box<Build>),
+}
+
 /// What a suite does on a machine, as data; the flow does it. Paths of parts are `folder/NAME`.
 #[async_trait]
 pub trait Suite: Send + Sync {
@@ -62,8 +72,12 @@ pub trait Suite: Send + Sync {
     fn baked_file(&self) -> &'static str;
 
     /// Brings the source to the machine: by a process on this computer through `machine` (written to `target` for the
-    /// tool's own `ssh`), then by the commands it gives back, in order. Nothing to do gives none.
-    async fn synchronise(&self, folder: &str, target: &Path, sink: &dyn Sink) -> Result<Vec<Stepped>, Fault>;
+    /// tool's own `ssh`), then by what it gives back, in order. Nothing to do gives none.
+    async fn synchronise(&self, folder: &str, target: &Path, sink: &dyn Sink) -> Result<Vec<Job>, Fault>;
+
+    /// Where the build of what is tested comes from when none was made as a [`Job`]; `baked` is the content of
+    /// [`Suite::baked_file`].
+    fn built(&self, baked: Option<&[u8]>) -> Built;
 
     /// What is tested, in words; `baked` is the content of [`Suite::baked_file`].
     fn source(&self, baked: Option<&[u8]>) -> String;

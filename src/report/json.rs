@@ -10,7 +10,8 @@ use crate::model::outcome::Results;
 pub fn render(results: &Results) -> Result<String, Fault> {
     let mut results = results.clone();
     let time = &mut results.time;
-    for seconds in [&mut time.total, &mut time.image, &mut time.setup, &mut time.tests] {
+    for seconds in [&mut time.total, &mut time.image, &mut time.setup, &mut time.push, &mut time.build, &mut time.tests]
+    {
         *seconds = milliseconds(*seconds);
     }
     for test in &mut results.tests {
@@ -57,9 +58,10 @@ pub(super) mod tests {
             id: "20261120-105301-abcdef".parse().unwrap(),
             verdict: verdict(&tests, &runner),
             counts: count(&tests),
-            time: TimeSplit { total: 10.0, image: 0.0, setup: 2.0, tests: 7.5 },
+            time: TimeSplit { total: 10.0, image: 0.0, setup: 2.0, push: 0.0, build: 0.0, tests: 7.5 },
             image: "linux-dev-debian12 (0123456789ab)".into(),
             source: "baked 6.3.2 (a1b2c3)".into(),
+            built: None,
             cost: Some(0.25),
             artifacts: None,
             runner,
@@ -91,6 +93,8 @@ pub(super) mod tests {
             "total": 10.0,
             "image": 0.0,
             "setup": 2.0,
+            "push": 0.0,
+            "build": 0.0,
             "tests": 7.5
           },
           "image": "linux-dev-debian12 (0123456789ab)",

@@ -77,14 +77,21 @@ fn named(results: &Results, outcome: TestOutcome, title: &str) -> Vec<String> {
 fn time(results: &Results) -> String {
     let time = &results.time;
     let span = |seconds: f64| text::seconds(Duration::try_from_secs_f64(seconds).unwrap_or_default());
-    let image = if time.image > 0.0 { format!(", image {}", span(time.image)) } else { String::new() };
+    // What took no time was not done.
+    let part = |name: &str, seconds: f64| match seconds {
+        0.0 => String::new(),
+        seconds => format!(", {name} {}", span(seconds)),
+    };
     // The image is made once, not for every run: it would hide what a run's own setup costs.
     let own = time.total - time.image;
     let share = if own > 0.0 { (time.setup / own * 100.0).clamp(0.0, 100.0) } else { 0.0 };
     format!(
-        "Time: total {}{image}, setup {}, tests {}; setup share {share:.0} %",
+        "Time: total {}{}, setup {}{}{}, tests {}; setup share {share:.0} %",
         span(time.total),
+        part("image", time.image),
         span(time.setup),
+        part("push", time.push),
+        part("build", time.build),
         span(time.tests)
     )
 }
@@ -122,12 +129,12 @@ mod tests {
             test("test-c.t", TestOutcome::Skipped, Some("no svn")),
         ];
         let mut failed = results(tests.clone());
-        failed.time.image = 4.0;
+        (failed.time.image, failed.time.push, failed.time.build) = (4.0, 0.5, 63.0);
         insta::assert_snapshot!(summary(&failed), @r"
         FAILED: 3 tests, 1 passed, 1 failed, 1 skipped.
         Failed:
           test-b.t\u{1b}[2J (output changed)
-        Time: total 10.0s, image 4.0s, setup 2.0s, tests 7.5s; setup share 33 %
+        Time: total 10.0s, image 4.0s, setup 2.0s, push 0.5s, build 1m 03s, tests 7.5s; setup share 33 %
         ");
         tests.push(test("test-d.t", TestOutcome::Lost, None));
         insta::assert_snapshot!(summary(&results(tests)), @r"

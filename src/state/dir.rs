@@ -14,6 +14,7 @@ use crate::base::id::{ResourceId, RunId};
 use crate::model::fault::Fault;
 use crate::model::journal::Journal;
 use crate::model::setting::Section;
+use crate::state::builds::Builds;
 use crate::state::file::{self, Lock};
 use crate::state::journal::{SqliteJournal, Unopened};
 use crate::state::keys::{self, Identity};
@@ -21,9 +22,10 @@ use crate::state::runs::RunDir;
 use crate::state::settings::Settings;
 
 /// What a state directory holds, in the order in which it goes: what says that it is one goes last.
-pub const CONTENT: [&str; 12] = [
+pub const CONTENT: [&str; 13] = [
     "machines",
     "images",
+    "builds",
     "runs",
     "keys",
     "prices.json",
@@ -92,6 +94,11 @@ impl StateDir {
     /// Where image layers are kept.
     pub fn images(&self) -> PathBuf {
         self.root.join("images")
+    }
+
+    /// The builds of what was tested that are kept.
+    pub fn builds(&self) -> Builds {
+        Builds::at(self.root.join("builds"))
     }
 
     /// Where the files of machines are while they live.
@@ -214,7 +221,7 @@ impl StateDir {
 /// Makes a folder of mode 0700 unless it is there, and refuses one that is not fit to keep secrets in.
 ///
 /// Permissions are only ever set on what this call made.
-fn make_private(path: &Path, what: &str) -> Result<(), Fault> {
+pub(super) fn make_private(path: &Path, what: &str) -> Result<(), Fault> {
     let found = match std::fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(path);

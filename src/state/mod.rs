@@ -10,6 +10,7 @@
 //!
 //! What is damaged is named and left where it is: nothing here deletes a file that it did not make a moment before.
 
+pub mod builds;
 pub mod dir;
 pub mod file;
 pub mod journal;

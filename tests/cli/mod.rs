@@ -9,6 +9,7 @@ mod images;
 mod interrupts;
 mod kills;
 mod machines;
+mod newest;
 mod outputs;
 mod runs;
 mod suite;

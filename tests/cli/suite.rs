@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::alone;
 use crate::support::mercurial::{self, READY_HG, hg};
-use crate::support::tool::{Place, is_root, skip};
+use crate::support::tool::{Done, Place, is_root, skip};
 
 /// The arguments of a run over a checkout of our own.
 fn over<'a>(checkout: &'a std::path::Path, further: &[&'a str]) -> Vec<&'a str> {
@@ -184,7 +184,7 @@ fn related_history_and_uncommitted_changes_travel() {
 }
 
 #[test]
-fn a_changed_tree_is_built_and_tested() {
+fn a_changed_tree_is_built_once_and_tested() {
     let place = Place::whole();
     let _alone = alone();
     let checkout = mercurial::related(place.path());
@@ -196,10 +196,40 @@ fn a_changed_tree_is_built_and_tested() {
     std::fs::write(&file, broken).unwrap();
     let arguments =
         ["run-tests-linux", "--source", checkout.to_str().unwrap(), "--working-copy", "--json", "test-add.t"];
-    let done = place.run(&arguments).expect(1).tells(&["builds and installs Mercurial first"]);
+    let tested = |built: &str, done: &Done| {
+        let results = done.json();
+        assert_eq!((outcomes(&results), &results["built"]), (pairs(&[("test-add.t", "failed")]), &built.into()));
+        assert!(results["tests"][0]["detail"].as_str().unwrap().contains("  broken"), "{results}");
+        let time = |part: &str| results["time"][part].as_f64().unwrap();
+        assert!(time("push") > 0.0 && time("build") > 0.0, "{results}");
+        assert!(
+            ["image", "setup", "push", "build", "tests"].map(time).iter().sum::<f64>() < time("total"),
+            "{results}"
+        );
+    };
+    let first = place.run(&arguments).expect(1).tells(&["Building ", ", build "]);
+    tested("made", &first);
+    assert!(place.steps().contains("| running build_ext"), "what the build says is in the log of steps");
+    // The changeset's own build fits, because no file that a build reads is changed.
+    tested(
+        "kept",
+        &place.run(&arguments).expect(1).tells(&["that was kept is used again", "no file that a build reads"]),
+    );
+
+    // One that is read, and cannot be compiled.
+    let file = checkout.join("mercurial/cext/base85.c");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("#error deliberately broken\n{text}")).unwrap();
+    let done =
+        place.run(&arguments).expect(3).tells(&["Building ", "NOT RUN", "deliberately broken", "runs logs", "--steps"]);
     let results = done.json();
-    assert_eq!(outcomes(&results), pairs(&[("test-add.t", "failed")]));
-    assert!(results["tests"][0]["detail"].as_str().unwrap().contains("  broken"), "{results}");
+    assert_eq!((&results["verdict"], outcomes(&results)), (&"not_run".into(), pairs(&[("test-add.t", "not_run")])));
+    assert!(results["said"].as_str().unwrap().contains("error"), "{results}");
+    place.assert_certified(results["id"].as_str().unwrap());
+
+    let kept = place.json(&["image", "gc", "--all", "--dry-run", "--json"]);
+    let builds = kept.as_array().unwrap().iter().filter(|row| row["kind"] == "build").count();
+    assert_eq!(builds, 1, "what failed is not kept: {kept}");
     place.assert_clean();
 }
 

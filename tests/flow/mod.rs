@@ -4,6 +4,7 @@ mod artifacts;
 mod audit;
 mod audit_command;
 mod bake;
+mod builds;
 mod cloud;
 mod cost;
 mod durable;

@@ -13,6 +13,7 @@ use automation::model::suite::Suite;
 use automation::project::mercurial::{Checkout, LinuxTests, Ssh};
 
 use super::Theatre;
+use super::builds::Kept as Builds;
 use super::suite::tests_of;
 use crate::support::mercurial::hg;
 
@@ -53,7 +54,7 @@ impl Sides {
         std::fs::write(dir.path().join("cut"), "").unwrap();
         let mark = dir.path().join("cut").display().to_string();
         let ssh = Ssh { program: serve, args: vec![there.display().to_string(), mark, cut.to_string()] };
-        let checkout = Some(Checkout { root: here, node, patch: None });
+        let checkout = Some(Checkout { root: here, node, patch: None, rebuilds: false });
         Self { suite: LinuxTests { checkout, ssh, ..tests_of(&["test-a.t"]) }, dir }
     }
 
@@ -105,7 +106,7 @@ async fn a_push_whose_connection_broke_is_made_again() {
     theatre.tasks.answer(prepared);
     let machine = theatre.dummy.create(&theatre.request(), &|_, _| Ok(()), &NoSink).await.unwrap();
     let durable = Durable::new(&theatre.stage, &machine, None, &folder(&theatre.stage));
-    set_up(&theatre.stage, &machine, &durable, &sides.suite, Path::new("/x")).await.unwrap();
+    set_up(&theatre.stage, &machine, &durable, &sides.suite, Path::new("/x"), &Builds::default()).await.unwrap();
     let lines = theatre.events.lines();
     let again: Vec<&String> = lines.iter().filter(|line| line.ends_with("; trying again")).collect();
     assert_eq!(again.len(), 1, "{lines:?}");

@@ -23,6 +23,7 @@ use tokio::process::Command as Local;
 use TestOutcome::{Failed, Lost, NotRun, Passed, Skipped};
 
 use super::Theatre;
+use super::builds::Kept as Builds;
 
 const EVENTS: &str = "/hgwork/results/events.jsonl";
 
@@ -143,7 +144,7 @@ impl Stagehand {
     async fn run_until(&self, limit: Option<Duration>) -> Result<Finished, Fault> {
         let (stage, suite) = (&self.theatre.stage, tests_of(&["test-a.t"]));
         let durable = self.durable();
-        let ready = set_up(stage, &self.machine, &durable, &suite, Path::new("/x")).await?;
+        let ready = set_up(stage, &self.machine, &durable, &suite, Path::new("/x"), &Builds::default()).await?;
         let begun = begin(stage, &durable, ready, limit, &|begun| {
             self.kept.lock().unwrap().push(serde_json::to_string(begun).unwrap());
             Ok(())
@@ -343,14 +344,14 @@ async fn an_unknown_test_is_a_usage_error_with_the_nearest() {
     let hand = Stagehand::new(Script { list, ..Script::of(0, "") }).await;
     let fault = hand.run(None).await.unwrap_err();
     assert_eq!((fault.kind, fault.hint.as_deref()), (FaultKind::Usage, Some("Did you mean `test-add.t`?")));
-    assert!(!hand.theatre.remote.calls().iter().any(|call| call.contains("run-tests.sh /usr/bin/python3")));
+    assert!(!hand.theatre.remote.calls().iter().any(|call| call.contains("run-tests.sh --built /usr/bin/python3")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn everything_needed_to_follow_is_kept_before_anything_is_started() {
     let hand = Stagehand::new(Script::of(0, &all_passed())).await;
     let (stage, suite, durable) = (&hand.theatre.stage, tests_of(&["test-a.t"]), hand.durable());
-    let ready = set_up(stage, &hand.machine, &durable, &suite, Path::new("/x")).await.unwrap();
+    let ready = set_up(stage, &hand.machine, &durable, &suite, Path::new("/x"), &Builds::default()).await.unwrap();
     let before = hand.theatre.tasks.started().len();
     let refused =
         begin(stage, &durable, ready.clone(), None, &|_| Err(Fault::outside("no space left on device"))).await;

@@ -74,6 +74,11 @@ pub fn whole() {
     BAKED.call_once(|| bake(&[]));
 }
 
+/// Bakes the real image of another distribution where it is missing.
+pub fn of(distro: &str) {
+    bake(&["--distro", distro]);
+}
+
 /// The cache's folder, made where it is missing.
 fn folder() -> PathBuf {
     let cache = cache();
@@ -86,6 +91,6 @@ fn bake(further: &[&str]) {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(BINARY);
     clear(&mut command, home.path());
-    command.arg("--state-path").arg(&cache).args(further).args(["image", "build"]);
+    command.arg("--state-path").arg(&cache).args(["image", "build"]).args(further);
     Running::start(command).end_within(BAKE_LIMIT).expect(0);
 }

@@ -65,6 +65,12 @@ impl Place {
         Self::sharing(&images::cache())
     }
 
+    /// With the real images of these distributions.
+    pub fn of(distros: &[&str]) -> Self {
+        distros.iter().for_each(|distro| images::of(distro));
+        Self::sharing(&images::cache())
+    }
+
     /// With the small image and further bake steps of its own, each a name and a script.
     pub fn with_steps(steps: &[(&str, &str)]) -> Self {
         let mut place = Self::small();

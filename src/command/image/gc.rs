@@ -6,13 +6,15 @@ use serde::Serialize;
 
 use crate::base::text;
 use crate::command::context::Context;
+use crate::model::build::BuildStore;
 use crate::model::fault::Fault;
 use crate::model::image::{Fingerprint, ImageRecord, LayerRecord};
 use crate::model::machine::ProviderKind;
 use crate::model::provider::ImageStore;
+use crate::state::builds::Builds;
 use crate::ui::table;
 
-/// `image gc`.
+/// Remove images that no longer match their definition, layers that no image uses, and builds that go with their image.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Remove every image, also those that match their definition
@@ -115,6 +117,16 @@ struct Collected {
     fate: String,
 }
 
+impl Collected {
+    /// Whether it is an image that went, or would.
+    fn goes(&self) -> bool {
+        self.kind == "image" && !self.fate.starts_with(STAYS)
+    }
+}
+
+/// How the fate of what is not removed begins.
+const STAYS: &str = "stays: ";
+
 /// Removes what the rule says.
 pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let provider = context.default_provider()?;
@@ -132,7 +144,9 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     if plan.others > 0 {
         context.screen.message(&format!("Images of other people, which stay: {} (`--any-owner`)", plan.others));
     }
-    let done = collect(store.as_ref(), plan, args).await?;
+    let mut done = collect(store.as_ref(), plan, args).await?;
+    let gone: Vec<Fingerprint> = done.iter().filter(|c| c.goes()).map(|c| c.id.clone()).collect();
+    done.extend(collect_builds(&context.state.builds(), &gone, args)?);
     if args.json {
         context.screen.json(&done);
     } else if done.is_empty() && swept == 0 {
@@ -155,7 +169,7 @@ async fn collect(store: &dyn ImageStore, plan: Plan, args: &Args) -> Result<Vec<
     let users = if plan.images.is_empty() { BTreeMap::new() } else { store.users(&plan.images).await? };
     for image in plan.images {
         let fate = match users.get(&image.fingerprint) {
-            Some(machine) => format!("stays: in use by machine `{machine}`"),
+            Some(machine) => format!("{STAYS}in use by machine `{machine}`"),
             None if args.dry_run => fate(Ok(()), true),
             None => fate(store.remove_image(&image.fingerprint, args.any_owner()).await, false),
         };
@@ -169,11 +183,23 @@ async fn collect(store: &dyn ImageStore, plan: Plan, args: &Args) -> Result<Vec<
     Ok(done)
 }
 
+/// Builds of what was tested go with the image that they were made on: nothing else can use them.
+fn collect_builds(builds: &Builds, gone: &[Fingerprint], args: &Args) -> Result<Vec<Collected>, Fault> {
+    let mut done = Vec::new();
+    for build in builds.list()?.into_iter().filter(|build| args.all || build.is_of(gone)) {
+        let removed = if args.dry_run { Ok(()) } else { builds.remove(&build.key) };
+        let fate = fate(removed, args.dry_run);
+        let (name, id) = (build.key.clone(), Fingerprint(build.key));
+        done.push(Collected { id, kind: "build", name, bytes: Some(build.bytes), fate });
+    }
+    Ok(done)
+}
+
 fn fate(removed: Result<(), Fault>, dry_run: bool) -> String {
     match removed {
         Ok(()) if dry_run => "would be removed".to_owned(),
         Ok(()) => "removed".to_owned(),
-        Err(fault) => format!("stays: {}", fault.line()),
+        Err(fault) => format!("{STAYS}{}", fault.line()),
     }
 }
 

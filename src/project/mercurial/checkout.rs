@@ -23,6 +23,8 @@ pub struct Checkout {
     pub node: String,
     /// Uncommitted changes as a Git-style patch, when they are to be sent and there are any.
     pub patch: Option<Vec<u8>>,
+    /// Whether they change what a build reads, rather than only what is read in place when Mercurial runs.
+    pub rebuilds: bool,
 }
 
 impl Checkout {
@@ -129,7 +131,8 @@ async fn resolve(root: PathBuf, revision: &str, working_copy: bool) -> Result<Ch
             .hint("`hg phase --draft` makes it a draft; the machine keeps it a draft."));
     }
     let patch = if working_copy { changes(&root, revision, &node).await? } else { None };
-    Ok(Checkout { root, node, patch })
+    let rebuilds = patch.is_some() && changed(&root).await?.iter().any(|path| shapes_build(path));
+    Ok(Checkout { root, node, patch, rebuilds })
 }
 
 async fn changes(root: &Path, revision: &str, node: &str) -> Result<Option<Vec<u8>>, Fault> {
@@ -151,4 +154,51 @@ async fn changes(root: &Path, revision: &str, node: &str) -> Result<Option<Vec<u
         return Err(Fault::outside("cannot read the uncommitted changes").because(said.stderr));
     }
     Ok(Some(said.stdout).filter(|patch| !patch.is_empty()))
+}
+
+/// The paths of tracked files that differ from the changeset that is checked out.
+async fn changed(root: &Path) -> Result<Vec<String>, Fault> {
+    let args = ["status", "--modified", "--added", "--removed", "--deleted", "--no-status", "--print0"];
+    let said = hg(root, &args, QUESTION).await?;
+    if said.code != Some(0) {
+        return Err(Fault::outside("cannot tell which files have uncommitted changes").because(said.stderr));
+    }
+    let paths = said.stdout.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+    Ok(paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect())
+}
+
+/// Whether a build reads the file. What is not known to be read in place may be part of a build.
+fn shapes_build(path: &str) -> bool {
+    const IN_PLACE: [&str; 6] =
+        ["tests/", "doc/", "relnotes/", "mercurial/helptext/", "mercurial/templates/", "mercurial/defaultrc/"];
+    // What builds is written in Python too.
+    const BUILDS: [&str; 3] = ["setup.py", "contrib/python-zstandard/", "mercurial/cffi/"];
+    let starts = |known: &[&str]| known.iter().any(|start| path.starts_with(start));
+    starts(&BUILDS) || !(path.ends_with(".py") || starts(&IN_PLACE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_build_reads_makes_a_build_stale_and_nothing_else_does() {
+        for path in
+            ["mercurial/commands.py", "hgext/rebase.py", "tests/test-add.t", "tests/x.c", "mercurial/helptext/urls.txt"]
+        {
+            assert!(!shapes_build(path), "{path}");
+        }
+        for path in [
+            "setup.py",
+            "pyproject.toml",
+            "hg",
+            "mercurial/cext/revlog.c",
+            "mercurial/cffi/bdiffbuild.py",
+            "contrib/python-zstandard/setup_zstd.py",
+            "i18n/de.po",
+            "rust/hg-core/src/lib.rs",
+        ] {
+            assert!(shapes_build(path), "{path}");
+        }
+    }
 }

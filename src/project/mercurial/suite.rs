@@ -5,22 +5,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::base::id::RunId;
 use crate::base::text;
+use crate::model::build::{Build, Built};
 use crate::model::check::Check;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::{Fault, FaultKind};
+use crate::model::image::Fingerprint;
 use crate::model::machine::Machine;
 use crate::model::outcome::Exit;
-use crate::model::suite::{Part, Reported, Stepped, Suite};
+use crate::model::suite::{Job, Part, Reported, Stepped, Suite};
 use crate::model::task::Command;
 use crate::project::mercurial::checkout::Checkout;
 use crate::project::mercurial::hg::hg;
 use crate::project::mercurial::report;
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     Part { name: "prepare-work.sh", text: include_str!("../../../remote/linux/prepare-work.sh") },
+    Part { name: BUILD, text: BUILD_TEXT },
     Part { name: "run-tests.sh", text: include_str!("../../../remote/linux/run-tests.sh") },
     Part { name: "run_tests_events.py", text: include_str!("../../../remote/linux/run_tests_events.py") },
     Part { name: "sync-finish.sh", text: include_str!("../../../remote/linux/sync-finish.sh") },
@@ -29,6 +33,10 @@ const PARTS: [Part; 8] = [
     Part { name: "hold.sh", text: include_str!("../../../remote/linux/hold.sh") },
     Part { name: "cleanup.sh", text: include_str!("../../../remote/linux/cleanup.sh") },
 ];
+
+/// Builds the source in place.
+const BUILD: &str = "build-source.sh";
+const BUILD_TEXT: &str = include_str!("../../../remote/linux/build-source.sh");
 
 /// The exit code of `prepare-work.sh` for "this machine cannot make that file system".
 const REFUSED: Exit = Exit::Code(3);
@@ -44,6 +52,9 @@ const PUSH_LIMIT: Duration = Duration::from_secs(3600);
 
 /// Preparing copies a few hundred MiB at the most.
 const PREPARE_LIMIT: Duration = Duration::from_secs(600);
+
+/// Longest build. A minute on two processors, of which an emulated machine has the tenth part.
+const BUILD_LIMIT: Duration = Duration::from_secs(1800);
 
 /// Short commands.
 const SHORT: Duration = Duration::from_secs(120);
@@ -76,6 +87,8 @@ pub struct LinuxTests {
     pub filesystem: String,
     /// The Python, `system3`, `pypy3` or `3.N`.
     pub python_version: String,
+    /// The image of the machine; none of a machine that somebody else made.
+    pub image: Option<Fingerprint>,
     /// The user's checkout; none tests the image's own source.
     pub checkout: Option<Checkout>,
     /// How `hg` is to reach the machine.
@@ -101,9 +114,32 @@ fn baked(bytes: Option<&[u8]>) -> Option<Baked> {
 /// Flags of the runner that name a Mercurial which is built already.
 const READY: [&str; 4] = ["-l", "--local", "--with-hg", "--hg-wheel"];
 
+/// Flags of the runner that have it build in a way of its own: other languages, other programs, coverage.
+const OWN_BUILD: [&str; 15] = [
+    "--with-chg",
+    "--with-rhg",
+    "--pure",
+    "--rust",
+    "--no-rust",
+    "--chg",
+    "--rhg",
+    "--pyoxidized",
+    "--compiler",
+    "-c",
+    "-C",
+    "-H",
+    "--cover",
+    "--annotate",
+    "--htmlcov",
+];
+
+fn names_one(flags: &[String], known: &[&str]) -> bool {
+    flags.iter().any(|flag| known.contains(&flag.split('=').next().unwrap_or_default()))
+}
+
 /// Whether the runner with these flags tests what is built from the source beside it.
 pub fn builds(flags: &[String]) -> bool {
-    !flags.iter().any(|flag| READY.contains(&flag.split('=').next().unwrap_or_default()))
+    !names_one(flags, &READY)
 }
 
 impl LinuxTests {
@@ -114,6 +150,7 @@ impl LinuxTests {
             flags: Vec::new(),
             filesystem: "default".to_owned(),
             python_version: "system3".to_owned(),
+            image: None,
             checkout: None,
             ssh,
             patience: PATIENCE,
@@ -128,10 +165,49 @@ impl LinuxTests {
         }
     }
 
+    /// Whether the runner is to test a build that is in place, rather than one that it makes for itself.
+    fn builds_in_place(&self) -> bool {
+        builds(&self.flags) && !names_one(&self.flags, &OWN_BUILD)
+    }
+
+    fn build(&self, folder: &str, checkout: &Checkout) -> Build {
+        let packed = format!("{folder}/build.tar.gz");
+        let stepped = |verb: &str, text: String| {
+            let command =
+                script(folder, BUILD).args([verb, &self.python(None), &self.python_version, &checkout.node, &packed]);
+            Stepped { text, command, limit: BUILD_LIMIT }
+        };
+        let what = checkout.short().to_owned();
+        Build {
+            key: self.image.as_ref().map(|image| self.build_key(image, checkout)),
+            despite: (checkout.patch.is_some() && !checkout.rebuilds)
+                .then(|| "no file that a build reads has uncommitted changes".to_owned()),
+            make: stepped("make", format!("Building {what}")),
+            restore: stepped("restore", format!("Restoring the build of {what}")),
+            packed,
+            what,
+        }
+    }
+
+    /// All that shapes a build: how it is made, by what, of what.
+    fn build_key(&self, image: &Fingerprint, checkout: &Checkout) -> String {
+        let patch = checkout.patch.as_deref().filter(|_| checkout.rebuilds).unwrap_or_default();
+        let mut hash = Sha256::new();
+        for part in
+            [BUILD_TEXT, &image.0, &self.python_version, &checkout.node].map(str::as_bytes).into_iter().chain([patch])
+        {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let hash: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("{}-{}-{}-{hash}", image.short(), self.python_version, checkout.short())
+    }
+
     fn runner(&self, folder: &str, options: &[&str], baked: Option<&[u8]>) -> Command {
         Command::new("bash")
             .arg(format!("{folder}/run-tests.sh"))
             .args(options.iter().copied())
+            .args(self.builds_in_place().then_some("--built"))
             .arg(self.python(baked))
             .arg("--")
             .args(self.flags.iter().cloned())
@@ -201,7 +277,7 @@ impl Suite for LinuxTests {
         "/hgwork/baked.json"
     }
 
-    async fn synchronise(&self, folder: &str, target: &Path, sink: &dyn Sink) -> Result<Vec<Stepped>, Fault> {
+    async fn synchronise(&self, folder: &str, target: &Path, sink: &dyn Sink) -> Result<Vec<Job>, Fault> {
         let Some(checkout) = &self.checkout else { return Ok(Vec::new()) };
         let short = checkout.short();
         let text = format!("Pushing {short} from {}", checkout.root.display());
@@ -209,19 +285,29 @@ impl Suite for LinuxTests {
         sink.event(Event::Step(text.clone()));
         self.push(checkout, target, sink).await?;
         sink.event(Event::StepDone { text, seconds: began.elapsed().as_secs_f64() });
-        let mut steps = vec![Stepped {
+        let checking_out = Job::Step(Stepped {
             text: format!("Checking out {short}"),
             command: script(folder, "sync-finish.sh").arg(&checkout.node),
             limit: PREPARE_LIMIT,
-        }];
-        if let Some(patch) = &checkout.patch {
-            steps.push(Stepped {
-                text: "Applying uncommitted changes".to_owned(),
-                command: script(folder, "apply-working-copy.sh").stdin(patch.clone()),
-                limit: PREPARE_LIMIT,
-            });
+        });
+        // A build is of the changeset alone where that will do: then it fits whatever else is changed.
+        let first = self.builds_in_place() && !checkout.rebuilds;
+        let applying = checkout.patch.as_ref().map(|patch| {
+            let command = script(folder, "apply-working-copy.sh").args(first.then_some("--built"));
+            let command = command.stdin(patch.clone());
+            Job::Step(Stepped { text: "Applying uncommitted changes".to_owned(), command, limit: PREPARE_LIMIT })
+        });
+        let building = self.builds_in_place().then(|| Job::Build(Box::new(self.build(folder, checkout))));
+        let rest = if first { [building, applying] } else { [applying, building] };
+        Ok(std::iter::once(checking_out).chain(rest.into_iter().flatten()).collect())
+    }
+
+    fn built(&self, baked_bytes: Option<&[u8]>) -> Built {
+        match baked(baked_bytes) {
+            _ if !builds(&self.flags) => Built::Given,
+            Some(baked) if self.builds_in_place() && baked.python == self.python(baked_bytes) => Built::Image,
+            _ => Built::Runner,
         }
-        Ok(steps)
     }
 
     fn source(&self, baked_bytes: Option<&[u8]>) -> String {

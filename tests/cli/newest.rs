@@ -1,0 +1,76 @@
+//! The main job on the newest Mercurial, whose build asks for more than older distributions have.
+//!
+//! On Debian 13; `AUTOMATION_TEST_DISTROS=debian13,ubuntu24.04` names others, each of which is baked first. All that can build it
+//! are tested before a release.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::alone;
+use crate::support::mercurial::hg;
+use crate::support::tool::Place;
+
+/// Two small tests of Mercurial's suite that need nothing of the machine.
+const TESTS: [&str; 2] = ["test-empty-dir.t", "test-revert-flags.t"];
+
+/// The release's source, fetched by `tests/newest-mercurial`.
+fn release() -> PathBuf {
+    if let Some(file) = std::env::var_os("AUTOMATION_NEWEST_MERCURIAL") {
+        return file.into();
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/newest-mercurial");
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let found = files.into_iter().find(|file| file.to_string_lossy().ends_with(".tar.gz"));
+    found.expect("run `tests/newest-mercurial`, which fetches the release, or name it with AUTOMATION_NEWEST_MERCURIAL")
+}
+
+/// The release in a repository, as a user would put it there.
+fn checkout(folder: &Path) -> PathBuf {
+    let target = folder.join("newest");
+    std::fs::create_dir(&target).unwrap();
+    let unpacked =
+        Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(release()).arg("-C").arg(&target).status();
+    assert!(unpacked.unwrap().success());
+    hg(&target, &["init"]);
+    hg(&target, &["commit", "--quiet", "--addremove", "--message", "the newest release"]);
+    target
+}
+
+fn outcomes(results: &Value) -> Vec<(&str, &str)> {
+    let tests = results["tests"].as_array().unwrap();
+    tests.iter().map(|test| (test["name"].as_str().unwrap(), test["outcome"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn the_newest_release_is_built_and_tested() {
+    let named = std::env::var("AUTOMATION_TEST_DISTROS").unwrap_or_else(|_| "debian13".to_owned());
+    let distros: Vec<&str> = named.split(',').collect();
+    let place = Place::of(&distros);
+    let _alone = alone();
+    let source = checkout(place.path());
+    let arguments = [&["run-tests-linux", "--json", "--source", source.to_str().unwrap()][..], &TESTS].concat();
+    for distro in &distros {
+        let done = place.run(&[&arguments[..], &["--distro", distro]].concat()).expect(0);
+        let results = done.tells(&["Building ", ", build ", "Nothing is left behind"]).json();
+        assert_eq!(outcomes(&results), TESTS.map(|test| (test, "passed")), "{results}");
+        assert_eq!((&results["verdict"], &results["built"]), (&"passed".into(), &"made".into()), "{results}");
+    }
+
+    // Without a name the first is taken that can build it; and a test that is broken on purpose fails with its difference.
+    let broken = source.join("tests").join(TESTS[0]);
+    let text = std::fs::read_to_string(&broken).unwrap();
+    std::fs::write(&broken, format!("{text}\n  $ echo as it is\n  as it was\n")).unwrap();
+    if distros.contains(&"debian13") {
+        let done = place.run(&[&arguments[..], &["--working-copy"]].concat()).expect(1);
+        let done = done.tells(&["Distribution: debian13, the first that can build", "debian12 lacks setuptools >=77"]);
+        let done = done.tells(&["that was kept is used again", "-  as it was", "+  as it is"]);
+        let results = done.json();
+        assert_eq!(outcomes(&results), [(TESTS[0], "failed"), (TESTS[1], "passed")], "{results}");
+        assert_eq!((&results["verdict"], &results["built"]), (&"failed".into(), &"kept".into()), "{results}");
+        let detail = results["tests"][0]["detail"].as_str().unwrap();
+        assert!(detail.contains("$ echo as it is\n  as it is\n"), "{detail}");
+    }
+    place.assert_clean();
+}

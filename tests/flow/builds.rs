@@ -1,0 +1,144 @@
+//! Builds of what is tested: one that is kept is used again, one that is of no use is made anew, one that fails is told.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use automation::connection::dummy::Reply;
+use automation::flow::durable::Durable;
+use automation::flow::suite::build::{Outcome, build};
+use automation::flow::suite::folder;
+use automation::model::build::{Build, BuildStore, Built};
+use automation::model::event::NoSink;
+use automation::model::fault::{Fault, FaultKind};
+use automation::model::outcome::Exit;
+use automation::model::provider::Provider;
+use automation::model::suite::Stepped;
+use automation::model::task::Command;
+
+use super::Theatre;
+
+const PACKED: &str = "/tmp/packed";
+
+/// Builds, in memory.
+#[derive(Default)]
+pub struct Kept(Mutex<BTreeMap<String, Vec<u8>>>);
+
+impl Kept {
+    fn of(packed: &str) -> Self {
+        Self(Mutex::new(BTreeMap::from([("key".to_owned(), packed.into())])))
+    }
+
+    fn all(&self) -> Vec<(String, Vec<u8>)> {
+        self.0.lock().unwrap().clone().into_iter().collect()
+    }
+}
+
+impl BuildStore for Kept {
+    fn find(&self, key: &str) -> Option<Vec<u8>> {
+        self.0.lock().unwrap().get(key).cloned()
+    }
+
+    fn keep(&self, key: &str, packed: &[u8]) -> Result<(), Fault> {
+        self.0.lock().unwrap().insert(key.to_owned(), packed.to_owned());
+        Ok(())
+    }
+
+    fn remove(&self, key: &str) -> Result<(), Fault> {
+        self.0.lock().unwrap().remove(key);
+        Ok(())
+    }
+}
+
+/// What the machine answers to `make` and `restore`.
+async fn built(kept: &Kept, make: Reply, restore: Reply) -> (Theatre, Result<Outcome, Fault>) {
+    let theatre = Theatre::new();
+    theatre.tasks.on("make", make).on("restore", restore);
+    let machine = theatre.dummy.create(&theatre.request(), &|_, _| Ok(()), &NoSink).await.unwrap();
+    let first = Box::new(theatre.remote.clone());
+    let durable = Durable::new(&theatre.stage, &machine, Some(first), &folder(&theatre.stage));
+    durable.prepare().await.unwrap();
+    let stepped = |word: &str| Stepped {
+        text: format!("to {word}"),
+        command: Command::new(word),
+        limit: Duration::from_secs(60),
+    };
+    let wanted = Build {
+        what: "0123".into(),
+        key: Some("key".into()),
+        despite: Some("only tests changed".into()),
+        make: stepped("make"),
+        restore: stepped("restore"),
+        packed: PACKED.into(),
+    };
+    let outcome = build(&theatre.stage, &durable, kept, &wanted).await;
+    (theatre, outcome)
+}
+
+fn made() -> Reply {
+    Reply::ok().stdout("compiling\nlinking\n").file(PACKED, "new")
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_built_once_is_not_built_again() {
+    let kept = Kept::default();
+    let (theatre, outcome) = built(&kept, made(), Reply::ok()).await;
+    let outcome = outcome.unwrap();
+    assert_eq!((outcome.built, outcome.failed), (Built::Made, None));
+    assert_eq!(kept.all(), [("key".to_owned(), b"new".to_vec())]);
+    let lines = theatre.events.lines();
+    let shown: Vec<&str> = lines.iter().map(String::as_str).collect();
+    assert_eq!(shown, ["step to make", "detail compiling", "detail linking", "done to make"]);
+
+    let (theatre, outcome) = built(&kept, Reply::exit(Exit::Code(1)), Reply::ok()).await;
+    assert_eq!(outcome.unwrap().built, Built::Kept);
+    assert_eq!(theatre.tasks.started(), ["restore"]);
+    assert_eq!(theatre.remote.file(PACKED).unwrap().0, b"new", "it was there before it was unpacked");
+    let told = "notice The build of 0123 that was kept is used again (3 B); only tests changed";
+    assert!(theatre.events.lines().contains(&told.to_owned()), "{:?}", theatre.events.lines());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_build_that_does_not_run_is_made_anew() {
+    let kept = Kept::of("old");
+    let (theatre, outcome) = built(&kept, made(), Reply::exit(Exit::Code(1)).stderr("does not run\n")).await;
+    assert_eq!(outcome.unwrap().built, Built::Made);
+    assert_eq!(theatre.tasks.started(), ["restore", "make"]);
+    assert_eq!(kept.all(), [("key".to_owned(), b"new".to_vec())]);
+    assert_eq!(theatre.events.count("warning the build of 0123 that was kept is of no use"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_fails_is_told_with_its_last_lines_and_not_kept() {
+    let kept = Kept::default();
+    let failing = Reply::exit(Exit::Code(1)).stdout("compiling\n").stderr("error: no\n").file(PACKED, "half");
+    let outcome = built(&kept, failing, Reply::ok()).await.1.unwrap();
+    let (exit, said) = outcome.failed.unwrap();
+    assert_eq!(exit, Exit::Code(1));
+    assert!(said.contains("compiling") && said.contains("error: no"), "{said}");
+    assert_eq!(kept.all(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_cannot_be_made_so_is_left_to_the_runner() {
+    let kept = Kept::default();
+    let cannot = Reply::exit(Exit::Code(3)).stderr("the source has no setup.py\n");
+    let (theatre, outcome) = built(&kept, cannot, Reply::ok()).await;
+    assert_eq!((outcome.unwrap().built, kept.all()), (Built::Runner, vec![]));
+    let told = "notice The test runner builds 0123 in its own way: the source has no setup.py";
+    assert!(theatre.events.lines().contains(&told.to_owned()), "{:?}", theatre.events.lines());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_cannot_be_kept_is_used_all_the_same() {
+    let kept = Kept::default();
+    let (theatre, outcome) = built(&kept, Reply::ok(), Reply::ok()).await;
+    assert_eq!((outcome.unwrap().built, kept.all()), (Built::Made, vec![]));
+    assert_eq!(theatre.events.count("warning the build of 0123 is not kept"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_takes_too_long_is_the_machines_fault() {
+    let fault = built(&Kept::default(), Reply::ok().hang(), Reply::ok()).await.1.unwrap_err();
+    assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::Infrastructure, "the build of 0123 was lost"));
+}

@@ -1,6 +1,6 @@
 //! AWS without an account, for a try by hand: starts the emulator that the tests use and says how to reach it.
 //!
-//!     cargo run --example aws-emulator [-- [OPTIONS] [COMMAND...]]
+//!     cargo run --release --example aws-emulator [-- [OPTIONS] [COMMAND...]]
 
 // It is a program to be read at a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -19,7 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const HELP: &str = "\
 Emulates Amazon EC2 on this computer: no account, no cost, and every instance is a real machine.
 
-Usage: cargo run --example aws-emulator [-- [OPTIONS] [COMMAND...]]
+Usage: cargo run --release --example aws-emulator [-- [OPTIONS] [COMMAND...]]
 
 Without COMMAND it prints the variables to set in another terminal, and runs until Ctrl-C. With COMMAND it runs that with the
 variables set, and ends with its exit code. Everything that it has started ends with it.

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Brings a distribution's own cloud image to what a bootstrapped base is: its packages, and nothing that works behind one's
-# back.
+# Brings a distribution's own cloud image to what a bootstrapped base is: all packages of the image, and nothing that works
+# behind one's back.
 #
 # Runs as root, on a machine that has just booted. Input:
-#   HG_BASE_PACKAGES   names of packages, separated by white space; image.toml has them under `base`
+#   HG_PACKAGES   names of packages, separated by white space; image.toml joins them per distribution
 #
 # Such an image sets itself up and installs updates right after its first boot. Whoever calls apt meanwhile meets its locks. So
 # the first is waited for, the timers of the second are switched off, for good: a machine that tests must not start to
@@ -14,8 +14,8 @@ export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 say() { printf '%s\n' "05-cloud-base: $*"; }
 die() { printf '%s\n' "05-cloud-base: $*" >&2; exit 1; }
 
-read -r -d '' -a packages <<<"${HG_BASE_PACKAGES:-}" || true
-((${#packages[@]})) || die "HG_BASE_PACKAGES names no package"
+read -r -d '' -a packages <<<"${HG_PACKAGES:-}" || true
+((${#packages[@]})) || die "HG_PACKAGES names no package"
 
 # Its exit code tells of any trouble that a module had; what matters here is that it is over.
 if command -v cloud-init >/dev/null; then
@@ -46,5 +46,9 @@ until "${apt[@]}" --error-on=any update; do
     sleep 5
 done
 
-say "installing ${packages[*]}"
-"${apt[@]}" install "${packages[@]}" || die "cannot install the packages of the base"
+say "installing ${#packages[@]} packages and what they need"
+"${apt[@]}" install "${packages[@]}" || die "cannot install the packages of the image"
+
+say "dropping downloaded packages and lists"
+apt-get clean
+rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin

@@ -4,6 +4,7 @@
 #
 # Runs as root, works as hg. Input:
 #   HG_PYTHON_VERSION   system3, or the name of a Python under /hgdev/pyenv/versions
+#   HG_SOURCE           where 40-src.sh took the source from: `distribution` or `upstream`
 #
 # The products are all covered by the tree's own .hgignore: `hg status` stays clean, and a purge of ignored files takes
 # them away.
@@ -25,6 +26,14 @@ esac
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
+# Step 30-venv-bootstrap.sh compiled the distribution's source for the system's Python already. Its products go to where
+# setup.py would put them, younger than all source: it then finds nothing to compile. Since Mercurial 7 that is first below
+# `build`, before it copies them into the tree.
+built=
+if [[ ${HG_SOURCE:-} == distribution && $python == /usr/bin/python3 ]]; then
+    built=$(/hgdev/venv-bootstrap/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
+fi
+
 # The same commands as `make local`, but compiling on two processors and without the network. The bootstrap's hg comes first on
 # the PATH, because setup.py asks hg for the version. PyPy runs Mercurial without C extensions: there nothing is compiled.
 #
@@ -34,8 +43,19 @@ trap 'rm -f "$log"' EXIT
 build() {
     # shellcheck disable=SC2016 # the inner bash expands these
     as_hg env PATH="/hgdev/venv-bootstrap/bin:/usr/local/bin:/usr/bin:/bin" MERCURIAL_SETUP_MAKE_LOCAL=1 LANGUAGE=C LC_ALL=C \
-        bash -euo pipefail -c '
+        CFLAGS="-g0 -O1" bash -euo pipefail -c '
             cd /hgdev/src
+            if [[ $2 ]]; then
+                below=$("$1" -c "if 1:
+                    from setuptools import Distribution
+                    build = Distribution().get_command_obj(\"build\")
+                    build.ensure_finalized()
+                    print(build.build_platlib)")
+                mkdir -p "$below"
+                cd "$2"
+                find mercurial hgext -name "*.so" -exec cp --parents {} /hgdev/src \; -exec cp --parents {} "/hgdev/src/$below" \;
+                cd /hgdev/src
+            fi
             pure=() policy=()
             if [[ $("$1" -c "import platform; print(platform.python_implementation())") != CPython ]]; then
                 pure=(--pure) policy=(HGMODULEPOLICY=py)
@@ -62,7 +82,7 @@ build() {
             else
                 env "${policy[@]}" "$1" ./hg version --quiet
             fi
-        ' build "$python"
+        ' build "$python" "$built"
 }
 say "building /hgdev/src with $python"
 build >"$log" 2>&1 || { tail -n 100 "$log" >&2; die "cannot build /hgdev/src with $python"; }

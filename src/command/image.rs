@@ -190,6 +190,7 @@ struct Prefixed {
 impl Sink for Prefixed {
     fn event(&self, event: Event) {
         let event = match event {
+            Event::Expected(_) => return,
             Event::Step(text) => Event::Notice(format!("{text} ...")),
             Event::StepDone { text, seconds } => Event::Notice(format!("{text} ({seconds:.1}s)")),
             Event::Detail(text) => Event::Detail(format!("{}: {text}", self.name)),

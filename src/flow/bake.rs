@@ -41,6 +41,7 @@ pub async fn bake(
     plan: &ImagePlan,
     options: &Options,
 ) -> Result<ImageRecord, Fault> {
+    let expected = store.expected(plan).await;
     loop {
         let present = store.present(plan).await?;
         // What one machine makes: one layer, or all that are missing.
@@ -56,6 +57,10 @@ pub async fn bake(
             1 => told(plan, layer),
             count => format!("{}: {count} steps on one machine", plan.name),
         });
+        // Less than a second is over before one has read it.
+        if let Some(seconds) = expected.get(&layer.name).filter(|seconds| layers.len() == 1 && **seconds > 0) {
+            stage.tell(Event::Expected(*seconds));
+        }
         match &layer.recipe {
             LayerRecipe::Base(_) | LayerRecipe::Cloud(_) => base(stage, store, plan, layer).await?,
             LayerRecipe::Script { .. } => on_machine(stage, store, plan, layers, options).await?,

@@ -218,7 +218,6 @@ fn variables(document: &Document, choice: Option<(&Distro, &Choice)>) -> BTreeMa
     let later =
         |value: &dyn Fn(&Later) -> String| of(&|distro, _| distro.later.as_ref().map(value).unwrap_or_default());
     BTreeMap::from([
-        ("HG_BASE_PACKAGES", of(&|_, _| document.base.packages.join(" "))),
         ("HG_DISTRO", of(&|_, choice| choice.distro.clone())),
         ("HG_LATER_PACKAGES", later(&|later| later.packages.join(" "))),
         ("HG_LATER_SUITE", later(&|later| later.suite.clone())),
@@ -237,12 +236,14 @@ fn upstream(choice: &Choice, value: &str) -> String {
     if choice.source == "upstream" { value.to_owned() } else { String::new() }
 }
 
+/// All packages of an image, sorted.
 fn packages<'a>(document: &'a Document, distro: &'a Distro) -> Vec<&'a str> {
     let mut names: Vec<&str> = document
         .packages
         .iter()
         .filter(|name| !distro.without.contains(name))
         .chain(&distro.packages)
+        .chain(&document.base.packages)
         .map(String::as_str)
         .collect();
     names.sort_unstable();
@@ -320,7 +321,7 @@ impl Definition {
             suites: distro.suites.clone(),
             security_suite: distro.security_suite.clone(),
             components: distro.components.clone(),
-            packages: self.document.base.packages.clone(),
+            packages: packages(&self.document, distro).into_iter().map(str::to_owned).collect(),
         };
         Ok(LayerPlan {
             name,
@@ -448,14 +449,14 @@ packages = ["d", "c"]
 name = "cloud"
 description = "step cloud"
 script = "2.sh"
-env = ["HG_BASE_PACKAGES"]
+env = ["HG_PACKAGES"]
 timeout = "5m"
 when = "cloud"
 [[steps]]
 name = "one"
 description = "step one"
 script = "1.sh"
-env = ["HG_PACKAGES"]
+env = ["HG_DISTRO"]
 timeout = "5m"
 [[steps]]
 name = "later"
@@ -507,7 +508,9 @@ timeout = "5m"
         assert_eq!(plain.chain(2), variant.chain(2));
         assert_eq!((plain.layers.len(), variant.layers.len()), (3, 4));
         let LayerRecipe::Script { env, .. } = &plain.layers[1].recipe else { panic!("no script") };
-        assert_eq!(env, &[("HG_PACKAGES".to_owned(), "a".to_owned())]);
+        assert_eq!(env, &[("HG_DISTRO".to_owned(), "one".to_owned())]);
+        let LayerRecipe::Base(base) = &plain.layers[0].recipe else { panic!("no base") };
+        assert_eq!(base.packages, ["a", "openssh-server"], "one transaction installs all");
     }
 
     fn cloud(distro: &str) -> Choice {
@@ -520,8 +523,8 @@ timeout = "5m"
     fn a_local_image_keeps_its_fingerprint() {
         let definition = loaded(TEXT, "1", "2").unwrap();
         let of = |python: &str| definition.plan(&choice("one", python)).unwrap().fingerprint().0;
-        assert_eq!(of("system3"), "8bbfa7e52c8d77a85b1415cfed645319d1208a9adc076f4bf4096398a5bc3f7e");
-        assert_eq!(of("pypy3"), "bb5a8a7672ab36e37ec1b29a0dbde42b5eee1c556f6ed20ba08bf82a18423e62");
+        assert_eq!(of("system3"), "d6c6d367e04ac2c0ff37279ac908e04c9d7d17f45a60db2f61d48681bf4c15ad");
+        assert_eq!(of("pypy3"), "dfcfbe2fca961863e3c76572f33440438b8f185562c7c8ba04d7482116174d36");
     }
 
     #[test]
@@ -532,7 +535,7 @@ timeout = "5m"
         assert_eq!(names, ["base", "cloud", "one", "two"]);
         assert_eq!(plan.cloud().map(|base| base.owner.as_str()), Some("012345678901"));
         let LayerRecipe::Script { env, .. } = &plan.layers[1].recipe else { panic!("no script") };
-        assert_eq!(env, &[("HG_BASE_PACKAGES".to_owned(), "openssh-server".to_owned())]);
+        assert_eq!(env, &[("HG_PACKAGES".to_owned(), "a openssh-server".to_owned())]);
         let local = definition.plan(&choice("one", "system3")).unwrap();
         assert!(local.cloud().is_none());
         assert_ne!(local.fingerprint(), plan.fingerprint());

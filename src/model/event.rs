@@ -7,6 +7,8 @@ use crate::model::connection::Chunk;
 pub enum Event {
     /// A step began; it stays on the screen until the next step or its end.
     Step(String),
+    /// How many seconds the step that began last took the last time; told where that is known.
+    Expected(u64),
     /// The step that began last ended well after this many seconds.
     StepDone {
         /// What was done.

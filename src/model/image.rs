@@ -1,5 +1,6 @@
 //! Images: the prepared states from which machines boot, as plans of layers with a fingerprint each.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -24,7 +25,7 @@ impl std::fmt::Display for Fingerprint {
 }
 
 /// Part of every base's fingerprint: raise it when `provider/local/images/bootstrap.rs` changes what a base holds.
-pub const BASE_REVISION: u32 = 2;
+pub const BASE_REVISION: u32 = 3;
 
 /// What the lowest layer is made of: a distribution's userland.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub struct BaseSpec {
     pub security_suite: Option<String>,
     /// Archive components, for example `main`.
     pub components: Vec<String>,
-    /// Packages beyond the minimal system.
+    /// Packages beyond the minimal system, sorted.
     pub packages: Vec<String>,
 }
 
@@ -62,7 +63,7 @@ pub struct Provided {
     /// The version of the system's Python, for example `3.11`.
     pub python: String,
     /// What is installed for it, by the names of the Python index, with versions.
-    pub packages: std::collections::BTreeMap<String, String>,
+    pub packages: BTreeMap<String, String>,
 }
 
 /// How one layer is made from the one below it.
@@ -123,6 +124,17 @@ impl ImagePlan {
         }
     }
 
+    /// How many seconds each layer took the last time, by name, as `records` tell, newest first: that of an image of this name,
+    /// else of any.
+    pub fn expected(&self, mut records: Vec<ImageRecord>) -> BTreeMap<String, u64> {
+        records.sort_by_key(|record| record.name != self.name);
+        let mut seconds = BTreeMap::new();
+        for layer in records.into_iter().flat_map(|record| record.layers) {
+            seconds.entry(layer.name).or_insert(layer.seconds);
+        }
+        seconds
+    }
+
     /// The fingerprints of the lowest `count` layers, lowest first.
     pub fn chain(&self, count: usize) -> Vec<Fingerprint> {
         self.layers.iter().take(count).map(|layer| layer.fingerprint.clone()).collect()
@@ -163,4 +175,39 @@ pub struct LayerRecord {
     pub seconds: u64,
     /// Bytes on disk.
     pub bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_time_of_the_same_image_counts_then_that_of_any() {
+        let layer = |name: &str, seconds| LayerRecord {
+            name: name.to_owned(),
+            fingerprint: Fingerprint("a".repeat(64)),
+            created_at: Timestamp::UNIX_EPOCH,
+            seconds,
+            bytes: 0,
+        };
+        let image = |name: &str, layers: Vec<LayerRecord>| ImageRecord {
+            name: name.to_owned(),
+            distro: name.to_owned(),
+            fingerprint: Fingerprint("b".repeat(64)),
+            layers,
+            created_at: Timestamp::UNIX_EPOCH,
+            owner: None,
+            locator: None,
+        };
+        let plan = ImagePlan { name: "mine".into(), distro: String::new(), python: String::new(), layers: Vec::new() };
+        let records = vec![
+            image("other", vec![layer("base", 1), layer("python", 2)]),
+            image("mine", vec![layer("base", 3), layer("build", 4)]),
+            image("mine", vec![layer("base", 5)]),
+        ];
+        let expected = |name: &str, seconds: u64| (name.to_owned(), seconds);
+        let all = [expected("base", 3), expected("build", 4), expected("python", 2)];
+        assert_eq!(plan.expected(records), BTreeMap::from(all));
+        assert!(plan.expected(Vec::new()).is_empty());
+    }
 }

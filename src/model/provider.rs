@@ -257,6 +257,13 @@ pub trait ImageStore: Send + Sync {
         Ok(self.list().await?.into_iter().find(|record| record.fingerprint == *fingerprint))
     }
 
+    /// How many seconds each of the plan's layers took the last time, by name: of the image of that name, else of any.
+    /// Empty where nothing is known, and where looking would cost more than it tells.
+    async fn expected(&self, plan: &ImagePlan) -> BTreeMap<String, u64> {
+        let _ = plan;
+        BTreeMap::new()
+    }
+
     /// The finished images, newest first.
     async fn list(&self) -> Result<Vec<ImageRecord>, Fault>;
 

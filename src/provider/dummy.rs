@@ -46,6 +46,7 @@ struct Inner {
     images: Vec<ImageRecord>,
     locks: HashMap<Fingerprint, Arc<tokio::sync::Mutex<()>>>,
     price: Option<Quote>,
+    seconds: Option<u64>,
 }
 
 /// A provider and an image store in memory. Clones share what is there.
@@ -67,6 +68,11 @@ impl Dummy {
     /// Makes the next such call fail with `message`.
     pub fn fail(&self, call: Call, message: &str) {
         self.inner().orders.push((call, message.to_owned()));
+    }
+
+    /// Makes the records of layers say that they took so many seconds.
+    pub fn take(&self, seconds: u64) {
+        self.inner().seconds = Some(seconds);
     }
 
     /// Makes every resource of `kind` stay for this reason.
@@ -285,11 +291,15 @@ impl ImageStore for Dummy {
             name: layer.name.clone(),
             fingerprint: layer.fingerprint.clone(),
             created_at: Timestamp::UNIX_EPOCH,
-            seconds: took.as_secs(),
+            seconds: inner.seconds.unwrap_or(took.as_secs()),
             bytes: 4096,
         };
         inner.layers.insert(layer.fingerprint.clone(), record.clone());
         Ok(record)
+    }
+
+    async fn expected(&self, plan: &ImagePlan) -> BTreeMap<String, u64> {
+        plan.expected(self.inner().images.clone())
     }
 
     async fn finish(&self, plan: &ImagePlan, now: Timestamp) -> Result<ImageRecord, Fault> {

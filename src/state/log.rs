@@ -106,7 +106,7 @@ impl Sink for RunLog {
     fn event(&self, event: Event) {
         let line = match event {
             Event::Output(chunk) => return self.shared.write(|files| files.keep(&chunk)),
-            Event::Bytes { .. } => return,
+            Event::Bytes { .. } | Event::Expected(_) => return,
             Event::Step(text) => format!("begin {text}"),
             Event::StepDone { text, seconds } => format!("done {text} ({seconds:.3}s)"),
             Event::Detail(text) => format!("| {text}"),

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::base::{escapes, text};
 use crate::model::connection::Chunk;
@@ -38,6 +38,9 @@ pub enum OutputTo {
 
 /// Where nothing moves, the lines of a long step's own output are shown this far apart; the run's log has all of them.
 const DETAIL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Characters of a bar.
+const BAR_WIDTH: usize = 20;
 
 /// Most bytes of output that are held back while a question is open. With more, all of it is shown in the middle of the question.
 const HELD: usize = 4 << 20;
@@ -137,6 +140,17 @@ impl Screen {
         }
     }
 
+    /// Shows how far a step is whose last time took `seconds`.
+    fn expect(state: &State, seconds: u64) {
+        let Some(bar) = &state.bar else { return };
+        let share = move |now: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = out.write_str(&progress(now.elapsed(), Duration::from_secs(seconds)));
+        };
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {share} {wide_msg:.dim}") {
+            bar.set_style(style.with_key("share", share));
+        }
+    }
+
     fn begin(&self, state: &mut State, step: &str) {
         if !std::io::stderr().is_terminal() {
             state.detail = Some(Instant::now());
@@ -147,12 +161,12 @@ impl Screen {
         }
         let bar = state.bar.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg:.dim}") {
-                bar.set_style(style);
-            }
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg:.dim}") {
+            bar.set_style(style);
+        }
         bar.reset_elapsed();
         bar.set_prefix(escapes::one_line(step).into_owned());
         bar.set_message("");
@@ -247,6 +261,7 @@ impl Screen {
             Event::Output(chunk) => self.output(state, &chunk),
             _ if self.quiet => {}
             Event::Step(text) => self.begin(state, &text),
+            Event::Expected(seconds) => Self::expect(state, seconds),
             Event::StepDone { text, seconds } => {
                 Self::end_bar(state);
                 let took = text::seconds(Duration::from_secs_f64(seconds.max(0.0)));
@@ -269,6 +284,15 @@ impl Screen {
             Event::Notice(text) => self.line(state, &text),
         }
     }
+}
+
+/// A bar of [`BAR_WIDTH`] for `elapsed` of a time that was `expected`; it is never full before the end.
+fn progress(elapsed: Duration, expected: Duration) -> String {
+    let share = elapsed.as_secs_f64() / expected.as_secs_f64().max(1.0);
+    // At most the width, so that the number fits.
+    let filled = ((share * BAR_WIDTH as f64) as usize).min(BAR_WIDTH - 1);
+    let (filled, open) = ("#".repeat(filled), "-".repeat(BAR_WIDTH - filled));
+    format!("[{filled}{open}] {} of about {} s", elapsed.as_secs(), expected.as_secs())
 }
 
 impl Screen {
@@ -327,6 +351,14 @@ fn unreadable(path: &Path, error: std::io::Error) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_moves_and_is_not_full_before_the_end() {
+        let after = |seconds| progress(Duration::from_secs(seconds), Duration::from_secs(40));
+        assert_eq!(after(0), "[--------------------] 0 of about 40 s");
+        assert_eq!(after(11), "[#####---------------] 11 of about 40 s");
+        assert_eq!(after(400), "[###################-] 400 of about 40 s");
+    }
 
     #[test]
     fn what_is_held_back_has_a_bound() {

@@ -79,14 +79,18 @@ fn made(theatre: &Theatre) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn only_missing_layers_are_made_and_in_order() {
     let theatre = theatre();
+    theatre.dummy.take(7);
     let image = bake_all(&theatre, &OPTIONS).await.unwrap();
     assert_eq!(image.layers.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["base", "packages", "source"]);
     assert_eq!(made(&theatre), ["base base", "commit base", "commit packages", "commit source"]);
     theatre.assert_clean().await;
 
+    assert_eq!(theatre.events.count("expected "), 0, "nothing was made before");
+
     theatre.dummy.remove_layer(&plan().layers[2].fingerprint).await.unwrap();
     bake_all(&theatre, &OPTIONS).await.unwrap();
     assert_eq!(made(&theatre)[4..], ["commit source"]);
+    assert_eq!(theatre.events.count("expected 7"), 1, "and so long did it take the last time");
 
     let story = theatre.dummy.story();
     assert_eq!(bake_all(&theatre, &OPTIONS).await.unwrap().fingerprint, image.fingerprint);

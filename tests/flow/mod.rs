@@ -84,6 +84,7 @@ impl Sink for Events {
     fn event(&self, event: Event) {
         let line = match event {
             Event::Step(text) => format!("step {text}"),
+            Event::Expected(seconds) => format!("expected {seconds}"),
             Event::StepDone { text, .. } => format!("done {text}"),
             Event::Detail(text) => format!("detail {text}"),
             Event::Bytes { done, .. } => format!("bytes {done}"),

@@ -1,6 +1,6 @@
 //! Images that tests share: baked once by the tool itself, kept for later runs of the tests.
 //!
-//! The small image is the real definition without all but its first step, so that both stand on the same layers.
+//! The small image is the real definition with the packages of every base alone, and with its first step alone.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -9,7 +9,7 @@ use automation::base::id::{MachineId, ResourceId, RunId};
 use automation::image::{BaseChoice, Choice};
 use automation::model::event::NoSink;
 use automation::model::fault::Fault;
-use automation::model::image::{Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
+use automation::model::image::{BASE_REVISION, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
 use automation::model::machine::ProviderKind;
 use automation::model::provider::{ImageStore, Ledger, Made, Provider};
 use automation::model::resource::{Fate, PlannedResource, Resource, ResourceState};
@@ -22,6 +22,11 @@ use super::super::seeds;
 
 /// How long the guard of a bootstrap lives without us.
 const GRACE: Duration = Duration::from_secs(60);
+
+/// What a distribution's own image holds, of that which the emulator and the first step of a bake need. All other packages of
+/// `linux-dev` are for the step to install, as on AWS.
+const PACKAGES: [&str; 8] =
+    ["ca-certificates", "iproute2", "kmod", "mount", "openssh-server", "procps", "python3", "sudo"];
 
 /// Layers by image.
 pub struct Bases {
@@ -138,8 +143,7 @@ impl Bases {
 
     /// Keeps the files of an ended machine as an image.
     pub async fn commit(&self, below: &[Fingerprint], machine: &MachineId, image: &str) -> Result<(), Fault> {
-        let digest = Sha256::digest(image.as_bytes());
-        let fingerprint = Fingerprint(digest.iter().map(|byte| format!("{byte:02x}")).collect());
+        let fingerprint = hash(image);
         let layer = LayerPlan {
             name: image.to_owned(),
             description: String::new(),
@@ -170,6 +174,10 @@ impl Bases {
     }
 }
 
+fn hash(text: &str) -> Fingerprint {
+    Fingerprint(Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 fn base_plan(distro: &str) -> Result<ImagePlan, Fault> {
     let choice = Choice {
         base: BaseChoice::Userland,
@@ -181,8 +189,10 @@ fn base_plan(distro: &str) -> Result<ImagePlan, Fault> {
     };
     let mut plan = automation::image::load(None, "linux-dev")?.plan(&choice)?;
     plan.layers.truncate(1);
-    match plan.layers.first() {
-        Some(_) => Ok(plan),
-        None => Err(Fault::infrastructure(format!("the definition of `{distro}` has no layers"))),
-    }
+    let Some(LayerPlan { recipe: LayerRecipe::Base(base), fingerprint, .. }) = plan.layers.first_mut() else {
+        return Err(Fault::infrastructure(format!("the definition of `{distro}` has no base")));
+    };
+    base.packages = PACKAGES.map(str::to_owned).to_vec();
+    *fingerprint = hash(&format!("{BASE_REVISION} {base:?}"));
+    Ok(plan)
 }

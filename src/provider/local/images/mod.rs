@@ -7,6 +7,7 @@ pub mod mirrors;
 pub(super) mod room;
 mod tools;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -233,6 +234,11 @@ impl ImageStore for LocalImages {
     async fn commit(&self, made: &Made<'_>, _: &dyn Ledger, _: &dyn Sink) -> Result<LayerRecord, Fault> {
         let (store, layer, machine, took) = (self.same(), made.layer.clone(), made.machine.clone(), made.took);
         Ok(blocking(move || store.keep(&layer, &machine, took)).await??)
+    }
+
+    async fn expected(&self, plan: &ImagePlan) -> BTreeMap<String, u64> {
+        // What cannot be read tells nothing; whoever needs it meets the error.
+        plan.expected(self.records().unwrap_or_default())
     }
 
     async fn finish(&self, plan: &ImagePlan, now: Timestamp) -> Result<ImageRecord, Fault> {

@@ -9,8 +9,8 @@ use crate::model::image::{LayerPlan, LayerRecipe};
 /// What a whole image takes, bytes: 0.9 GiB for `linux-dev` on every distribution, the lowest layer included.
 const IMAGE: u64 = 920 << 20;
 
-/// The part of that which its lowest layer takes.
-const BASE: u64 = 300 << 20;
+/// The part of that which its lowest layer takes, and the packages beside it until they are unpacked.
+const BASE: u64 = 680 << 20;
 
 /// How many files a whole image has, with room.
 pub const IMAGE_INODES: u64 = 60_000;

@@ -137,18 +137,11 @@ pub fn run(arguments: Vec<std::ffi::OsString>) -> i32 {
     }
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        // Its own words do not say which argument is meant.
-        Err(error) if error.kind() == clap::error::ErrorKind::InvalidUtf8 => {
-            let odd = arguments.iter().find(|word| word.to_str().is_none()).map(|word| word.to_string_lossy());
-            let fault = match odd {
-                Some(odd) => Fault::usage(format!("`{}` is not UTF-8", odd.escape_debug())),
-                None => Fault::usage("a variable of the environment is not UTF-8"),
-            };
-            ui::complain(&error::render(&fault.hint("Only paths on this computer may have any name.")));
-            return error::exit::USAGE;
-        }
         Err(error) => {
-            tell(&error);
+            match odd_argument(&error, &arguments) {
+                Some(fault) => ui::complain(&error::render(&fault)),
+                None => tell(&error),
+            }
             return whole(if error.use_stderr() { error::exit::USAGE } else { error::exit::OK });
         }
     };
@@ -192,6 +185,14 @@ fn tell(said: &clap::Error) {
     if let Some(variable) = variable_behind(said, &text).filter(|_| said.use_stderr()) {
         ui::complain(&format!("hint: The value comes from the variable `{variable}`."));
     }
+}
+
+/// What to say of an argument that should be UTF-8 and is not: the parser does not say which one it is.
+fn odd_argument(error: &clap::Error, arguments: &[std::ffi::OsString]) -> Option<Fault> {
+    let odd = arguments.iter().skip(1).find(|word| word.to_str().is_none());
+    let odd = odd.filter(|_| error.kind() == clap::error::ErrorKind::InvalidUtf8)?.to_string_lossy();
+    let fault = Fault::usage(format!("`{}` is not UTF-8", odd.escape_debug()));
+    Some(fault.hint("Only paths on this computer may have any name."))
 }
 
 /// Whether what was taken for an option is a number below zero.

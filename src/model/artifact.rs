@@ -30,13 +30,6 @@ pub struct Collected {
     pub folders: Vec<String>,
 }
 
-/// A character as it is, or what stands for one that a terminal would act upon.
-fn plain(character: char) -> impl Iterator<Item = char> {
-    let control = character.is_control().then(|| character.escape_debug());
-    let itself = control.is_none().then_some(character);
-    control.into_iter().flatten().chain(itself)
-}
-
 impl Collected {
     /// What to tell, after everything else was told, of what did not come.
     pub fn fault(&self) -> Option<Fault> {
@@ -50,9 +43,7 @@ impl Collected {
             ("larger than the room here", &self.too_large),
         ];
         let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
-        // A machine gives names as it likes.
-        let shown = |names: &[String]| names.join(", ").chars().flat_map(plain).collect::<String>();
-        let parts: Vec<String> = parts.map(|(what, names)| format!("{what}: {}", shown(names))).collect();
+        let parts: Vec<String> = parts.map(|(what, names)| format!("{what}: {}", names.join(", "))).collect();
         let hint = match self.folders.first() {
             Some(folder) => format!("`{folder}` is a folder: `{folder}/**` is all that is in it."),
             None => "The others were. `--optional-artifact GLOB` lets a pattern match nothing.".to_owned(),

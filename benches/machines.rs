@@ -143,6 +143,7 @@ fn request(stage: &automation::flow::Stage, layers: &[Fingerprint]) -> MachineRe
         network: Network::Loopback,
         caps: Caps::default(),
         volume: None,
+        filesystem: String::new(),
         now,
         expires_at: later(now, Duration::from_secs(600)),
         grace: stage.grace,

@@ -17,6 +17,7 @@ pub fn open(state: &Path, provider: Option<&str>) -> Context {
         identity: None,
         images: None,
         grace: None,
+        raw: false,
         #[cfg(feature = "ec2")]
         ec2: Default::default(),
     };

@@ -4,7 +4,9 @@
 #   prepare-work.sh FILESYSTEM [DEVICE]
 #
 # FILESYSTEM   default (a plain folder), tmpfs, or btrfs, ext3, ext4, jfs, xfs, which need DEVICE
-# DEVICE       a block device that this script may overwrite: a loop device, or the second volume of the machine
+# DEVICE       a block device that this script may overwrite: a loop device, or the second volume of the machine; or the
+#              folder where a file system of that kind is mounted already, which this script may empty: on a machine that may
+#              not mount disks itself
 #
 # Environment:
 #   HG_TMPFS_SIZE   cap for tmpfs, default 2g. Memory is taken only as it is used. The copied source takes 0.1 GB, with
@@ -88,6 +90,10 @@ mount_disk() {
         xfs) make=(mkfs.xfs -q -f -K) ;;
     esac
     [[ -n $device ]] || refuse "it needs a block device of its own, and this machine offers none"
+    if [[ -d $device ]]; then
+        show_mounted
+        return
+    fi
     [[ -b $device ]] || refuse "$device is not a block device"
     kernel_knows "$filesystem" || refuse "the kernel $(uname -r) does not know $filesystem"
     sudo -n sh -c 'PATH=$PATH:/usr/sbin:/sbin command -v "$1"' sh "${make[0]}" >/dev/null || refuse "${make[0]} is not installed"
@@ -96,6 +102,16 @@ mount_disk() {
     fi
     attempt sudo -n env PATH="$PATH:/usr/sbin:/sbin" "${make[@]}" "$device" || refuse "${make[0]} failed: $reason"
     attempt sudo -n mount -t "$filesystem" "$device" "$work" || refuse "mount failed: $reason"
+    attempt sudo -n chown "$(id -u):$(id -g)" "$work" || die "cannot give $work to $(id -un): $reason"
+}
+
+# Shows the file system that is mounted at $device as $work, without what an earlier run left on it.
+show_mounted() {
+    local found
+    found=$(findmnt --noheadings --output FSTYPE --mountpoint "$device") || refuse "nothing is mounted on $device"
+    [[ $found == "$filesystem" ]] || refuse "$device is a file system $found"
+    attempt sudo -n find "$device" -xdev -mindepth 1 -delete || die "cannot empty $device: $reason"
+    attempt sudo -n mount --bind "$device" "$work" || refuse "mount failed: $reason"
     attempt sudo -n chown "$(id -u):$(id -g)" "$work" || die "cannot give $work to $(id -un): $reason"
 }
 

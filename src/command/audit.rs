@@ -347,6 +347,8 @@ struct Certificate {
     id: RunId,
     /// Whether every resource was seen gone.
     clean: bool,
+    /// Whether its local machines were told to have root of this computer inside.
+    privileged: bool,
     made: usize,
     gone: usize,
     /// Meant to outlive the run.
@@ -366,9 +368,11 @@ fn certificate(context: &Context, run: &RunId, remaining: Vec<Finding>) -> Resul
     let ended = all_closed(&resources) && remaining.is_empty();
     // The matter has ended, but nobody saw that all is gone.
     let clean = ended && forgotten == 0;
+    let privileged = context.journal.run(run)?.is_some_and(|record| record.was_told("--privileged-machine"));
     context.screen.json(&Certificate {
         id: run.clone(),
         clean,
+        privileged,
         made: resources.len(),
         gone,
         kept,

@@ -71,6 +71,8 @@ pub struct Context {
     pub screen: Arc<Screen>,
     /// Who runs it.
     pub owner: String,
+    /// Whether local machines are to be privileged ones.
+    privileged: bool,
     globals: Globals,
     home: PathBuf,
     #[cfg(feature = "ec2")]
@@ -174,6 +176,7 @@ impl Context {
             journal,
             screen: Arc::new(Screen::new(output, false, globals.raw)),
             owner: owner(),
+            privileged: false,
             globals: globals.clone(),
             home: home().unwrap_or_default(),
             #[cfg(feature = "ec2")]
@@ -183,6 +186,17 @@ impl Context {
         };
         context.sweep();
         Ok(context)
+    }
+
+    /// The same with local machines whose root is root of this computer, where that is `wanted`.
+    pub fn privileged(self, wanted: bool) -> Result<Self, Fault> {
+        if wanted && !rustix::process::geteuid().is_root() {
+            return Err(Fault::usage(
+                "`--privileged-machine` is for root: root on such a machine is root of this computer",
+            )
+            .hint("Leave it away: an ordinary user's machines have a root of their own."));
+        }
+        Ok(Self { privileged: wanted, ..self })
     }
 
     /// The time.
@@ -302,6 +316,7 @@ impl Context {
             },
             keyring: self.settings.local.keyring.clone(),
             environment: std::env::vars_os().collect(),
+            privileged: self.privileged,
         })
     }
 

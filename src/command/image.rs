@@ -17,6 +17,7 @@ use crate::flow::lease::until_stopped;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::model::image::{Fingerprint, ImagePlan, ImageRecord};
+use crate::model::machine::ProviderKind;
 use crate::ui::table;
 
 /// Subcommands of `image`.
@@ -46,6 +47,9 @@ pub struct BakeArgs {
     /// Leave the machine of a failed step for a look, for two hours
     #[arg(long)]
     keep_failed: bool,
+    /// Bake on local machines whose root is root of this computer. Root only; for kernels that cannot confine root's machines
+    #[arg(long)]
+    privileged_machine: bool,
     #[command(flatten)]
     cloud: CloudArgs,
     /// Print the images as JSON
@@ -208,8 +212,13 @@ pub async fn bake_all(
     parallel: bool,
     args: BakeArgs,
 ) -> Result<i32, Fault> {
-    let store = context.images(context.default_provider()?).await?;
-    args.cloud.refuse_unfit(context.default_provider()?)?;
+    let kind = context.default_provider()?;
+    if args.privileged_machine && kind == ProviderKind::Ec2 {
+        return Err(Fault::usage("`--privileged-machine` has no meaning with provider `ec2`"));
+    }
+    let context = context.privileged(args.privileged_machine)?;
+    let store = context.images(kind).await?;
+    args.cloud.refuse_unfit(kind)?;
     context.require_ssh()?;
     let hardware = args.cloud.bake_hardware();
     let session = Session::begin(context, command).await?;

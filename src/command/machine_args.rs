@@ -21,6 +21,10 @@ pub struct MachineArgs {
     /// The network that a local machine sees [default: loopback, or the settings' `defaults.network`]
     #[arg(long, value_enum)]
     network: Option<NetworkArg>,
+    /// Make a local machine whose root is root of this computer: no user namespace, no filter of system calls. Root only;
+    /// what runs there must be trusted like root's own shell
+    #[arg(long)]
+    pub privileged_machine: bool,
     /// How many processors' worth of time a local machine may use [default: no limit]
     #[arg(long, value_name = "N", value_parser = parse_cpus)]
     cpus: Option<f64>,
@@ -121,6 +125,7 @@ impl MachineArgs {
             ("--network", self.network.is_some()),
             ("--cpus", self.cpus.is_some()),
             ("--memory", self.memory.is_some()),
+            ("--privileged-machine", self.privileged_machine),
         ];
         let refused: Vec<_> = match kind {
             ProviderKind::Host => of_image.into_iter().chain(of_local).collect(),

@@ -130,6 +130,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let began = Instant::now();
     let kind = context.default_provider()?;
     args.machine.refuse_unfit(kind)?;
+    let context = context.privileged(args.machine.privileged_machine)?;
     context.require_ssh()?;
     let ttl = lifetime(&args, kind)?;
     let caps = args.machine.caps()?;
@@ -168,7 +169,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     args.reports.check()?;
     let fetch = args.artifacts.check()?;
     let volume = (!matches!(filesystem.as_str(), "default" | "tmpfs")).then_some(VOLUME);
-    let request = request(&context, &args, plan.as_ref(), caps, volume, ttl)?;
+    let request = MachineRequest { volume, filesystem, ..request(&context, &args, plan.as_ref(), caps, ttl)? };
     let session = Session::begin(context, COMMAND).await?;
     if let Some(why) = why.flatten() {
         session.stage.tell(Event::Notice(why));
@@ -200,7 +201,6 @@ fn request(
     args: &Args,
     plan: Option<&ImagePlan>,
     caps: Caps,
-    volume: Option<u64>,
     ttl: Duration,
 ) -> Result<MachineRequest, Fault> {
     let now = context.now();
@@ -215,7 +215,8 @@ fn request(
         user: "hg".to_owned(),
         network: args.machine.network(context),
         caps,
-        volume,
+        volume: None,
+        filesystem: String::new(),
         now,
         expires_at: later(now, ttl),
         grace: context.grace(),

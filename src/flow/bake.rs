@@ -131,6 +131,7 @@ fn request(stage: &Stage, plan: &ImagePlan, below: usize, options: &Options) -> 
         network: Network::Host,
         caps: Caps::default(),
         volume: None,
+        filesystem: String::new(),
         now,
         expires_at: later(now, options.expiry),
         grace: stage.grace,

@@ -49,6 +49,9 @@ pub struct MachineRequest {
     pub caps: Caps,
     /// Size in bytes of a second block device, where the task needs a file system of its own.
     pub volume: Option<u64>,
+    /// The file system that the second block device is for, for example `ext4`: a provider whose machines may not mount it
+    /// themselves makes it.
+    pub filesystem: String,
     /// When it was asked for.
     pub now: Timestamp,
     /// When it ends at the latest.

@@ -52,3 +52,10 @@ pub struct RunRecord {
     /// One line on how it ended.
     pub summary: Option<String>,
 }
+
+impl RunRecord {
+    /// Whether `flag` is among its own arguments; what follows `--` is for others.
+    pub fn was_told(&self, flag: &str) -> bool {
+        self.arguments.iter().take_while(|word| *word != "--").any(|word| word == flag)
+    }
+}

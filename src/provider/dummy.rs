@@ -368,6 +368,7 @@ mod tests {
             network: Network::Loopback,
             caps: Caps::default(),
             volume: Some(1),
+            filesystem: "ext4".into(),
             now,
             expires_at: now + Duration::from_secs(100),
             grace: Duration::from_secs(60),

@@ -181,6 +181,7 @@ impl User {
             network: Network::Host,
             caps: Caps::default(),
             volume: None,
+            filesystem: "ext4".into(),
             now,
             expires_at: now + Duration::from_secs(7200),
             grace: Duration::from_secs(600),

@@ -2,6 +2,7 @@
 
 mod attach;
 mod bad_input;
+mod confinement;
 mod features;
 mod fleet;
 mod hosts;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::confinement::{assert_shut, try_all};
 use crate::support::tool::{BINARY, Done, Running, clear, is_root, skip};
 use crate::support::{images, leftovers};
 
@@ -199,6 +200,22 @@ fn an_ordinary_user_removes_everything() {
     let inside = std::fs::read_dir(&state).into_iter().flatten().flatten().map(|entry| entry.path());
     assert_eq!(inside.collect::<Vec<_>>(), Vec::<PathBuf>::new(), "{done:?}");
     assert_eq!(leftovers::of(&Path::new("/mnt").join(&user.name)), [""; 0]);
+}
+
+#[test]
+fn nothing_leads_out_of_an_ordinary_users_machine() {
+    if !possible() {
+        return;
+    }
+    let _alone = super::alone();
+    let user = User::with_images("shut", &["image", "build"]);
+    for network in ["loopback", "host"] {
+        let id = user.run(&["machine", "up", "--network", network]).expect(0).text().trim().to_owned();
+        let said = user.run(&["machine", "exec", &id, "--", "bash", "-c", &try_all(network)]).expect(0).text();
+        assert_shut(&said);
+        user.run(&["machine", "down", &id]).expect(0);
+    }
+    user.assert_clean();
 }
 
 #[test]

@@ -242,6 +242,7 @@ impl Theatre {
             network: Network::Loopback,
             caps: Caps::default(),
             volume: None,
+            filesystem: "ext4".into(),
             now,
             expires_at: later(now, Duration::from_secs(3600)),
             grace: GRACE,

@@ -67,7 +67,7 @@ async fn a_machine_on_the_hosts_network_sees_what_the_host_sees() {
 }
 
 #[tokio::test]
-async fn a_second_volume_is_a_disk_for_root_and_refused_to_others() {
+async fn a_second_volume_is_a_file_system_for_root_and_refused_to_others() {
     let world = World::new(&base().await);
     let request = MachineRequest { volume: Some(64 << 20), ..world.request() };
     let created = world.create(&request).await;
@@ -79,8 +79,11 @@ async fn a_second_volume_is_a_disk_for_root_and_refused_to_others() {
     }
     let machine = created.unwrap();
     let volume = machine.volume.clone().unwrap();
-    world
-        .run(&machine, &format!("mkfs.ext4 -q {volume} && mkdir /hgwork && mount {volume} /hgwork && touch /hgwork/x"));
+    let look = format!(
+        "stat -f -c %T {volume}; stat -c %U {volume}; touch {volume}/x && ls {volume}; ls /dev/hg-volume /dev/loop*"
+    );
+    let seen = String::from_utf8_lossy(&world.ssh(&machine, &look).stdout).into_owned();
+    assert_eq!(seen, "ext2/ext3\nroot\nlost+found\nx\n");
     let attached = world
         .rows
         .0
@@ -93,6 +96,39 @@ async fn a_second_volume_is_a_disk_for_root_and_refused_to_others() {
     world.release_all().await;
     let backing = format!("/sys/block/{}/loop/backing_file", device.trim_start_matches("/dev/"));
     assert!(!Path::new(&backing).exists() || !std::fs::read_to_string(&backing).unwrap().contains(machine.id.as_str()));
+}
+
+#[tokio::test]
+async fn the_second_volume_of_a_privileged_machine_is_a_disk() {
+    if !is_root() {
+        return;
+    }
+    let mut world = World::new(&base().await);
+    world.config.privileged = true;
+    world.provider = LocalProvider::new(world.config.clone());
+    let machine = world.create(&MachineRequest { volume: Some(64 << 20), ..world.request() }).await.unwrap();
+    let volume = machine.volume.clone().unwrap();
+    world
+        .run(&machine, &format!("mkfs.ext4 -q {volume} && mkdir /hgwork && mount {volume} /hgwork && touch /hgwork/x"));
+    world.release_all().await;
+}
+
+#[tokio::test]
+async fn a_file_system_that_the_kernel_does_not_know_is_named_and_nothing_stays() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new(&base().await);
+    let request = MachineRequest { volume: Some(64 << 20), filesystem: "ext5".into(), ..world.request() };
+    let error = world.create(&request).await.unwrap_err();
+    assert!(error.message.contains("does not know the file system `ext5`") && error.hint.is_some(), "{error:?}");
+    // Known to the kernel, and nothing in the image makes it.
+    let request = MachineRequest { volume: Some(64 << 20), filesystem: "xfs".into(), ..world.request() };
+    if std::fs::read_to_string("/proc/filesystems").unwrap().contains("\txfs") {
+        let error = world.create(&request).await.unwrap_err();
+        assert!(error.message.contains("mkfs.xfs") && error.hint.is_some(), "{error:?}");
+    }
+    world.release_all().await;
 }
 
 #[tokio::test]
@@ -176,7 +212,8 @@ async fn a_proxys_password_and_the_drivers_tokens_go_no_further_than_they_must()
     let facts: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("guard.json")).unwrap()).unwrap();
     let environment = std::fs::read(format!("/proc/{}/environ", facts["guard"]["pid"])).unwrap();
     let environment = String::from_utf8_lossy(&environment).into_owned();
-    assert!(environment.contains("PATH=") && !environment.contains("toe-ken"), "{environment}");
+    assert!(environment.starts_with("PATH=") && !environment.contains("toe-ken"), "{environment}");
+    assert!(!environment.contains("pass-word"), "{environment}");
 
     let apart = MachineRequest { layers, ..world.request() };
     let machine = world.create(&apart).await.unwrap();

@@ -132,6 +132,7 @@ fn config(state: &Path, keys: &Path) -> LocalConfig {
         mirrors: Mirrors::default(),
         keyring: None,
         environment: std::env::vars_os().collect(),
+        privileged: false,
     }
 }
 
@@ -179,6 +180,7 @@ impl World {
             network: Network::Loopback,
             caps: Caps::default(),
             volume: None,
+            filesystem: "ext4".into(),
             now,
             expires_at: now + Duration::from_secs(3600),
             grace: Duration::from_secs(60),

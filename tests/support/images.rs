@@ -37,12 +37,33 @@ pub fn define(folder: &Path, steps: &[(&str, &str)]) {
         let script = step["script"].as_str().unwrap();
         std::fs::copy(real.join(script), target.join(script)).unwrap();
     }
+    append(&target, &mut all, steps);
+    document.insert("steps".into(), toml::Value::Array(all));
+    std::fs::write(target.join("image.toml"), toml::to_string(&document).unwrap()).unwrap();
+}
+
+/// Writes `steps`, names and scripts, beside those that are there.
+fn append(target: &Path, all: &mut Vec<toml::Value>, steps: &[(&str, &str)]) {
     for (name, script) in steps {
         let file = format!("{name}.sh");
         std::fs::write(target.join(&file), script).unwrap();
         let step = format!("name = '{name}'\ndescription = 'Trying {name}'\nscript = '{file}'\ntimeout = '10m'\n");
         all.push(toml::Value::Table(step.parse().unwrap()));
     }
+}
+
+/// Writes the real definition of `linux-dev` with further `steps`.
+pub fn define_whole(folder: &Path, steps: &[(&str, &str)]) {
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/linux-dev");
+    let target = folder.join("linux-dev");
+    std::fs::create_dir_all(folder).unwrap();
+    assert!(Command::new("cp").arg("-r").args([&real, &target]).status().unwrap().success());
+    // Tells whoever copies its layers.
+    std::fs::write(target.join("whole"), "").unwrap();
+    let text = std::fs::read_to_string(real.join("image.toml")).unwrap();
+    let mut document: toml::Table = text.parse().unwrap();
+    let mut all = document["steps"].as_array().unwrap().clone();
+    append(&target, &mut all, steps);
     document.insert("steps".into(), toml::Value::Array(all));
     std::fs::write(target.join("image.toml"), toml::to_string(&document).unwrap()).unwrap();
 }

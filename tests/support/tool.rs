@@ -78,6 +78,15 @@ impl Place {
         place
     }
 
+    /// With the real image and further bake steps of its own.
+    pub fn whole_with_steps(steps: &[(&str, &str)]) -> Self {
+        let mut place = Self::whole();
+        let folder = place.folder.path().join("definitions");
+        images::define_whole(&folder, steps);
+        place.definitions = Some(folder);
+        place
+    }
+
     /// Changes the further bake steps.
     pub fn define(&mut self, steps: &[(&str, &str)]) {
         let folder = self.folder.path().join("definitions");
@@ -99,8 +108,9 @@ impl Place {
         std::fs::remove_file(&own).unwrap();
         private(&own.join("layers"));
         // The cache also holds layers of yesterday's definitions, which nothing here would want.
-        let small = Self::small().json(&["image", "build", "--json"]);
-        for layer in small["layers"].as_array().unwrap() {
+        let whole = self.path().join("definitions").join("linux-dev/whole").exists();
+        let baked = if whole { Self::whole() } else { Self::small() }.json(&["image", "build", "--json"]);
+        for layer in baked["layers"].as_array().unwrap() {
             let name = Path::new("layers").join(layer["fingerprint"].as_str().unwrap());
             std::os::unix::fs::symlink(shared.join(&name), own.join(&name)).unwrap();
         }

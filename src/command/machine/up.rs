@@ -27,7 +27,8 @@ pub struct Args {
     /// How long it lives
     #[arg(long, value_name = "SPAN", default_value = "2h", value_parser = crate::base::text::parse_ttl)]
     ttl: Duration,
-    /// Give it a second block device of this size, as `/dev/hg-volume`
+    /// Give it a second volume of this size: an ext4 file system mounted at `/run/hg-volume`, or the block device
+    /// `/dev/hg-volume` on EC2 and on a privileged machine
     #[arg(long, value_name = "SIZE", value_parser = parse_volume)]
     volume: Option<u64>,
     /// Print the machine as JSON
@@ -51,6 +52,9 @@ fn parse_volume(text: &str) -> Result<u64, String> {
     }
 }
 
+/// What a second volume comes with where the machine may not make a file system itself.
+const VOLUME_FILESYSTEM: &str = "ext4";
+
 /// Makes the machine.
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let kind = context.default_provider()?;
@@ -59,6 +63,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
             .hint("Leave `--provider` and `--host` out for one on this computer, or use that machine with `run-tests-linux --host`."));
     }
     args.machine.refuse_unfit(kind)?;
+    let context = context.privileged(args.machine.privileged_machine)?;
     let definition = context.definition("linux-dev")?;
     let distro = args.machine.distro(&context);
     let plan = definition.plan(&context.choice(&distro, Some(&args.machine.python(&context)))?)?;
@@ -77,6 +82,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         network: args.machine.network(&session.context),
         caps: args.machine.caps()?,
         volume: args.volume,
+        filesystem: VOLUME_FILESYSTEM.to_owned(),
         now,
         expires_at: later(now, args.ttl),
         grace: session.stage.grace,

@@ -41,6 +41,7 @@ fn request(layers: usize) -> MachineRequest {
         network: Network::Loopback,
         caps: Caps::default(),
         volume: Some(8 * GIB),
+        filesystem: "ext4".into(),
         now: "2026-11-20T10:00:00Z".parse().unwrap(),
         expires_at: "2026-11-20T12:00:00Z".parse().unwrap(),
         grace: Duration::from_secs(60),

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
+use crate::base::id::MachineId;
 use crate::base::leash::Leash;
-use crate::provider::local::guard::{SUBIDS_HINT, UIDMAP_HINT};
+use crate::provider::local::ids::{SUBIDS_HINT, UIDMAP_HINT};
 use crate::provider::local::spec::{IdMap, MAPPED_IDS};
 use crate::provider::local::trouble::{Doing, Trouble};
 
@@ -14,7 +15,7 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The map of a machine's ids: none for root, who needs none; for others their subordinate ids.
+/// The ids of an ordinary user's machines: the user and its subordinate ids; none for root.
 pub fn id_map() -> Result<Option<IdMap>, Trouble> {
     if is_root() {
         return Ok(None);
@@ -23,7 +24,7 @@ pub fn id_map() -> Result<Option<IdMap>, Trouble> {
     let user = user_name(uid);
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let first = |path: &str| {
-        subordinate(&read(path), &user, uid).ok_or_else(|| {
+        subordinate(&read(path), &user, uid, MAPPED_IDS).ok_or_else(|| {
             Trouble::new(format!("user `{user}` has no {MAPPED_IDS} subordinate ids in `{path}`")).hint(SUBIDS_HINT)
         })
     };
@@ -41,13 +42,106 @@ pub fn id_map() -> Result<Option<IdMap>, Trouble> {
     Ok(Some(map))
 }
 
+/// Where ranges of ids for machines of root's begin and end. No system of ids knows them: users end below 65536, subordinate
+/// ids begin at 100000 (shadow) or 524288 (systemd), containers of systemd end at 1879048191, and from 2147352576 on ids are
+/// reserved again (systemd's table of user ids, `UIDS-GIDS`).
+const NOBODYS: std::ops::Range<u32> = 1_879_048_192..2_147_352_576;
+
+/// How many ids a machine has.
+const RANGE: u32 = MAPPED_IDS + 1;
+
+/// The ids of a machine of root's: those that the files of subordinate ids give root, else a range of the machine's own that
+/// nobody has. Two machines may share one when there are thousands; what is theirs is apart in other ways as well.
+pub fn ids_of_nobody(machine: &MachineId) -> Result<IdMap, Trouble> {
+    require_kernel()?;
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let (subuid, subgid) = (read("/etc/subuid"), read("/etc/subgid"));
+    let given = |table: &str| subordinate(table, "root", 0, RANGE);
+    let (uid, gid) = match (given(&subuid), given(&subgid)) {
+        (Some(uid), Some(gid)) => (uid, gid),
+        _ => {
+            let taken =
+                [given_away(&subuid), given_away(&subgid), names(&read("/etc/passwd")), names(&read("/etc/group"))];
+            let first = free_range(machine, &taken.concat())?;
+            (first, first)
+        }
+    };
+    for (path, first) in [("/proc/self/uid_map", uid), ("/proc/self/gid_map", gid)] {
+        if !is_mapped(&read(path), first) {
+            return Err(Trouble::new(format!("this root has no ids from {first} on to give to a machine (`{path}`)"))
+                .hint(
+                    "Run outside of this container. `--privileged-machine` makes machines whose root is this root.",
+                ));
+        }
+    }
+    Ok(IdMap { uid, gid, subuid: uid + 1, subgid: gid + 1 })
+}
+
+/// What to do where a machine of root's cannot be confined.
+pub const UNCONFINED_HINT: &str = "Root's machines are confined by id-mapped mounts, which need Linux 5.19 and a state \
+     directory on ext4, xfs, btrfs or, from 6.3 on, tmpfs (`--state-path`). `--privileged-machine` does without: root there \
+     is root of this computer.";
+
+/// Overlays over id-mapped mounts came with Linux 5.19.
+fn require_kernel() -> Result<(), Trouble> {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    if kernel_version(&release) >= (5, 19) {
+        return Ok(());
+    }
+    Err(Trouble::new(format!("Linux {release} cannot confine machines of root's")).hint(UNCONFINED_HINT))
+}
+
+/// The first two numbers of a kernel's release.
+pub fn kernel_version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or_default());
+    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default())
+}
+
+/// The first id of a range that touches none of `taken` (first id and length); which one follows from the machine's id.
+fn free_range(machine: &MachineId, taken: &[(u32, u32)]) -> Result<u32, Trouble> {
+    use sha2::{Digest, Sha256};
+    let ranges = (NOBODYS.end - NOBODYS.start) / RANGE;
+    let digest = Sha256::digest(machine.as_str().as_bytes());
+    let wish = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte)) % ranges;
+    let is_free = |first: &u32| {
+        taken.iter().all(|(start, length)| start.saturating_add(*length) <= *first || *start >= first + RANGE)
+    };
+    (0..ranges)
+        .map(|step| NOBODYS.start + (wish + step) % ranges * RANGE)
+        .find(is_free)
+        .ok_or_else(|| Trouble::new("every range of ids for machines is taken (`/etc/subuid`, `/etc/subgid`)"))
+}
+
+/// The ranges in a table of subordinate ids.
+fn given_away(table: &str) -> Vec<(u32, u32)> {
+    let range = |line: &str| {
+        let mut fields = line.trim().split(':').skip(1);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    table.lines().filter_map(range).collect()
+}
+
+/// The ids in a table of users or groups.
+fn names(table: &str) -> Vec<(u32, u32)> {
+    table.lines().filter_map(|line| Some((line.split(':').nth(2)?.parse().ok()?, 1))).collect()
+}
+
+/// Whether a user namespace with this map knows a machine's ids from `first` on.
+fn is_mapped(map: &str, first: u32) -> bool {
+    map.lines().any(|line| {
+        let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let [inside, _, length] = numbers.as_slice() else { return false };
+        *inside <= u64::from(first) && u64::from(first) + u64::from(RANGE) <= inside + length
+    })
+}
+
 /// The first of a range of subordinate ids that is long enough.
-fn subordinate(table: &str, user: &str, uid: u32) -> Option<u32> {
+fn subordinate(table: &str, user: &str, uid: u32, least: u32) -> Option<u32> {
     let uid = uid.to_string();
     table.lines().find_map(|line| {
         let fields: Vec<&str> = line.trim().split(':').collect();
         let [name, start, count] = fields.as_slice() else { return None };
-        let enough = count.parse::<u32>().is_ok_and(|count| count >= MAPPED_IDS);
+        let enough = count.parse::<u32>().is_ok_and(|count| count >= least);
         if enough && (*name == user || *name == uid) { start.parse().ok() } else { None }
     })
 }
@@ -131,10 +225,41 @@ mod tests {
     #[test]
     fn a_range_counts_when_it_is_long_enough() {
         let table = "ann:100000:65536\nbob:165536:1000\nbob:300000:65536\n1003:500000:70000\n";
-        assert_eq!(subordinate(table, "ann", 1001), Some(100_000));
-        assert_eq!(subordinate(table, "bob", 1002), Some(300_000));
-        assert_eq!(subordinate(table, "eve", 1003), Some(500_000));
-        assert_eq!(subordinate(table, "eve", 1004), None);
+        assert_eq!(subordinate(table, "ann", 1001, 65535), Some(100_000));
+        assert_eq!(subordinate(table, "bob", 1002, 65535), Some(300_000));
+        assert_eq!(subordinate(table, "eve", 1003, 65535), Some(500_000));
+        assert_eq!(subordinate(table, "eve", 1004, 65535), None);
+        assert_eq!(subordinate("root:1000000:65535\n", "root", 0, RANGE), None);
+    }
+
+    #[test]
+    fn a_machine_of_roots_gets_ids_that_nobody_has() {
+        let one: MachineId = "hg-0000000001".parse().unwrap();
+        let first = free_range(&one, &[]).unwrap();
+        assert!(NOBODYS.contains(&first) && NOBODYS.contains(&(first + RANGE - 1)) && first % RANGE == 0, "{first}");
+        assert_eq!(free_range(&one, &[]), Ok(first));
+        assert_ne!(free_range(&"hg-0000000002".parse().unwrap(), &[]), Ok(first));
+        for taken in [(first, 1), (first + 65535, 65536), (first - 10, 11)] {
+            let other = free_range(&one, &[taken]).unwrap();
+            assert!(other >= taken.0 + taken.1 || other + RANGE <= taken.0, "{taken:?}: {other}");
+        }
+        assert!(free_range(&one, &[(0, u32::MAX)]).is_err());
+        assert_eq!(given_away("ann:100000:65536\nx\n"), [(100_000, 65536)]);
+        assert_eq!(names("root:x:0:0:root:/root:/bin/bash\nann:x:1000:1000::/:\n"), [(0, 1), (1000, 1)]);
+    }
+
+    #[test]
+    fn a_root_that_is_confined_itself_has_no_such_ids() {
+        assert!(is_mapped("         0          0 4294967295\n", 1_879_048_192));
+        assert!(!is_mapped("0 100000 65536\n", 1_879_048_192));
+        assert!(!is_mapped("0 0 1879048193\n", 1_879_048_192));
+    }
+
+    #[test]
+    fn a_kernels_version_is_its_first_two_numbers() {
+        assert_eq!(kernel_version("6.18.44-fc-v657"), (6, 18));
+        assert_eq!(kernel_version("5.19"), (5, 19));
+        assert_eq!(kernel_version("x"), (0, 0));
     }
 
     #[test]

@@ -39,7 +39,7 @@ fn all(config: &LocalConfig) -> Vec<Check> {
         }
     }
     checks.extend(probe(config));
-    checks.extend([bootstrap(), caps(&config.state)]);
+    checks.extend([confinement(), bootstrap(), caps(&config.state)]);
     if computer::is_root() {
         checks.extend([volumes(), file_systems()]);
     } else {
@@ -56,8 +56,7 @@ fn bad(name: &str, trouble: Trouble) -> Check {
 fn kernel() -> Check {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or_default());
-    let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let version = computer::kernel_version(&release);
     let found = format!("Linux {release}");
     // 5.11 is the first on which an ordinary user may mount an overlay; 5.12 has `mount_setattr`.
     if version >= (5, 12) {
@@ -68,11 +67,26 @@ fn kernel() -> Check {
 }
 
 fn ids() -> Check {
-    match computer::id_map() {
-        Ok(None) => Check::good("user", "root"),
-        Ok(Some(map)) => Check::good("user", format!("ordinary, with subordinate ids from {}", map.subuid)),
+    let found = match computer::id_map() {
+        Ok(None) => computer::ids_of_nobody(&MachineId::random())
+            .map(|map| format!("root; a machine gets ids of nobody's, for example from {}", map.uid)),
+        Ok(Some(map)) => Ok(format!("ordinary, with subordinate ids from {}", map.subuid)),
+        Err(trouble) => Err(trouble),
+    };
+    match found {
+        Ok(found) => Check::good("user", found),
         Err(trouble) => bad("user", trouble),
     }
+}
+
+/// What stands between a machine and this computer, and how root can do without.
+fn confinement() -> Check {
+    let name = "confinement";
+    let always = "root on a machine is root of a user namespace, behind a filter of system calls";
+    if !computer::is_root() {
+        return Check::good(name, always);
+    }
+    Check::good(name, format!("{always}; with `--privileged-machine` it is root of this computer"))
 }
 
 fn room(state: &Path) -> Check {
@@ -90,7 +104,7 @@ fn room(state: &Path) -> Check {
 /// Makes namespaces and an overlay in a process of its own and takes its word for it.
 fn probe(config: &LocalConfig) -> Vec<Check> {
     let name = "namespaces";
-    let map = match computer::id_map() {
+    let map = match config.ids(&MachineId::random()) {
         Ok(map) => map,
         Err(trouble) => return vec![bad(name, trouble)],
     };

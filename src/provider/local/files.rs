@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::base::leash::Leash;
 use crate::provider::local::images::layers;
 use crate::provider::local::spec::IdMap;
-use crate::provider::local::{computer, guard, remove};
+use crate::provider::local::{computer, ids, remove};
 
 /// The hidden subcommand: `automation internal-files remove|seal STATE PATH MAP`, where `MAP` is JSON.
 pub const FILES_COMMAND: &str = "internal-files";
@@ -85,7 +85,7 @@ pub fn main(action: &str, state: &Path, path: &Path, map: &str) -> i32 {
     let action = [Action::Remove, Action::Seal].into_iter().find(|known| known.name() == action);
     let done = action.ok_or_else(|| "no such action".to_owned()).and_then(|action| {
         let map: IdMap = serde_json::from_str(map).map_err(|error| error.to_string())?;
-        guard::enter_user_namespace(&map).map_err(|trouble| trouble.message)?;
+        ids::enter(&map).map_err(|trouble| trouble.message)?;
         action.apply(state, path).map_err(|error| error.to_string())
     });
     let told = match &done {

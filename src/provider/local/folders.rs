@@ -81,6 +81,11 @@ pub struct MachineFolder {
 }
 
 impl MachineFolder {
+    /// The one at `path`: a sandbox sees its own by another name.
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path

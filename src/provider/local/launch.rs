@@ -1,6 +1,5 @@
 //! Starting a guard and hearing from it, on the driver's side.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use crate::base::deadline::Deadline;
 use crate::model::fault::Fault;
 use crate::model::provider::Confirm;
 use crate::provider::local::LocalConfig;
+use crate::provider::local::computer;
 use crate::provider::local::folders::MachineFolder;
 use crate::provider::local::proc::GUARD_COMMAND;
 use crate::provider::local::spec::{Report, Spec, write_json, write_whole};
@@ -35,8 +35,9 @@ pub fn launch(config: &LocalConfig, spec: &Spec) -> Result<Launched, Trouble> {
     let mut guard = Command::new(executable)
         .arg(GUARD_COMMAND)
         .arg(folder.spec())
+        // Nothing of the driver's goes further: a machine's first process shows the guard's variables as its own.
         .env_clear()
-        .envs(config.environment.iter().filter(|(name, _)| passes(name)).map(|(name, value)| (name, value)))
+        .env("PATH", computer::SYSTEM_PATH)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -49,14 +50,6 @@ pub fn launch(config: &LocalConfig, spec: &Spec) -> Result<Launched, Trouble> {
     Ok(Launched { lines: BufReader::new(pipe).lines(), console: folder.console() })
 }
 
-/// Whether a guard, and what it runs in a sandbox, inherits the variable: no token of the driver's goes further.
-fn passes(name: &OsStr) -> bool {
-    let name = name.to_string_lossy();
-    matches!(&*name, "PATH" | "HOME" | "TMPDIR" | "LANG")
-        || name.starts_with("LC_")
-        || name.to_ascii_lowercase().ends_with("_proxy")
-}
-
 impl Launched {
     /// Confirms what the guard makes, until its machine is ready.
     pub async fn ready(&mut self, confirm: Confirm<'_>) -> Result<(), Fault> {
@@ -66,7 +59,7 @@ impl Launched {
                 Report::Present { kind, locator } => confirm(kind, &locator)?,
                 Report::Ready => return Ok(()),
                 Report::Failed(trouble) => return Err(trouble.into()),
-                Report::Finished { .. } => {}
+                Report::Finished { .. } | Report::Formatted => {}
             }
         }
     }
@@ -122,19 +115,4 @@ pub fn write_lease(folder: &MachineFolder, until: i64) -> Result<(), Fault> {
             fault.because(error)
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_a_program_needs_is_inherited() {
-        for name in ["PATH", "HOME", "LC_ALL", "https_proxy", "NO_PROXY"] {
-            assert!(passes(OsStr::new(name)), "{name}");
-        }
-        for name in ["GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "LD_PRELOAD", "PERL5LIB", ""] {
-            assert!(!passes(OsStr::new(name)), "{name}");
-        }
-    }
 }

@@ -53,16 +53,18 @@ pub struct LoopDevice {
 /// How often another process may take the free device between asking for one and taking it.
 const ATTEMPTS: u32 = 50;
 
-/// Makes a sparse file of `bytes` bytes and attaches it.
-pub fn attach(backing: &Path, bytes: u64) -> Result<LoopDevice, Trouble> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(backing)
-        .doing(|| format!("create `{}`", backing.display()))?;
-    file.set_len(bytes).doing(|| format!("make `{}` {bytes} bytes long", backing.display()))?;
+/// Makes a sparse file of `bytes` bytes.
+pub fn make_backing(path: &Path, bytes: u64) -> Result<(), Trouble> {
+    let mut options = File::options();
+    let file = options.read(true).write(true).create_new(true).mode(0o600);
+    let file = file.open(path).doing(|| format!("create `{}`", path.display()))?;
+    file.set_len(bytes).doing(|| format!("make `{}` {bytes} bytes long", path.display()))
+}
+
+/// Attaches a file.
+pub fn attach(backing: &Path) -> Result<LoopDevice, Trouble> {
+    let file =
+        File::options().read(true).write(true).open(backing).doing(|| format!("open `{}`", backing.display()))?;
     for _ in 0..ATTEMPTS {
         let path = find_free()?;
         let device = File::options().read(true).write(true).open(&path).map_err(|error| {

@@ -6,9 +6,14 @@
 //! the lease is over, the guard ends the machine, and its parent, the keeper, removes the folder; when the guard dies, the
 //! machine dies.
 //!
+//! What runs there is root of a user namespace at most, in which the computer's files and kernel are nobody's business: with
+//! the user's subordinate ids, or, where root makes the machine, with a range of ids that nobody has ([`trees`] says how the
+//! files fit). [`init`] shuts it in before anything of the image runs.
+//!
 //! What is absent: no daemon, no container registry, no network but loopback unless asked for, nothing written outside
-//! the state directory. A machine keeps accidents in, not malice: root on a machine of root's is not to be trusted.
+//! the state directory. Only a machine that was made with `--privileged-machine` has root of this computer inside.
 
+mod aside;
 mod cgroup;
 mod channel;
 mod computer;
@@ -17,6 +22,7 @@ mod files;
 mod folders;
 mod guard;
 mod hold;
+mod ids;
 pub mod images;
 mod init;
 mod launch;
@@ -31,6 +37,7 @@ mod remove;
 mod spec;
 pub mod sweep;
 mod sys;
+mod trees;
 mod trouble;
 pub mod uninstall;
 
@@ -42,7 +49,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::base::id::MachineId;
-use crate::model::event::Sink;
+use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::model::machine::{Address, HostKey, Machine, Network, ProviderKind};
 use crate::model::provider::{Confirm, MachineRequest, Provider};
@@ -52,7 +59,7 @@ use files::Files;
 use folders::{Folders, MachineFolder};
 use images::mirrors::{self, Mirrors};
 use release::Releaser;
-use spec::{Kind, MachineSpec, Spec, write_whole};
+use spec::{IdMap, Kind, MachineSpec, Spec, write_whole};
 use trouble::{Doing, Trouble};
 
 /// What the local provider is told from outside.
@@ -72,8 +79,23 @@ pub struct LocalConfig {
     pub mirrors: Mirrors,
     /// A file of archive keys from the user's settings, beside the distribution's that the host has.
     pub keyring: Option<PathBuf>,
-    /// The driver's variables, of which guards inherit a few.
+    /// The driver's variables: where its proxies are. Guards and machines inherit none.
     pub environment: Vec<(OsString, OsString)>,
+    /// Whether machines are to be as root made them once: root inside is root of this computer.
+    pub privileged: bool,
+}
+
+impl LocalConfig {
+    /// The ids that the machine `id` is confined to; none where it is to be privileged.
+    fn ids(&self, id: &MachineId) -> Result<Option<IdMap>, Trouble> {
+        match (self.privileged, computer::is_root()) {
+            (true, true) => Ok(None),
+            (true, false) => Err(Trouble::new("only root can make a privileged machine")
+                .hint("Leave `--privileged-machine` away, or run as root.")),
+            (false, true) => Ok(Some(computer::ids_of_nobody(id)?)),
+            (false, false) => computer::id_map(),
+        }
+    }
 }
 
 /// The hidden subcommands by which our own executable is run again: `internal-guard SPEC`, `internal-probe FOLDER MAP`
@@ -100,8 +122,8 @@ pub struct LocalProvider {
     releaser: Releaser,
 }
 
-/// The second volume inside of a machine.
-const VOLUME: &str = "/dev/hg-volume";
+/// The second volume inside of a privileged machine.
+const DEVICE: &str = "/dev/hg-volume";
 
 impl LocalProvider {
     /// A provider of machines in `config.state`. Makes nothing yet.
@@ -114,8 +136,8 @@ impl LocalProvider {
 
     /// Refuses what cannot be, before anything is made.
     fn specify(&self, request: &MachineRequest) -> Result<Spec, Trouble> {
-        let ids = computer::id_map()?;
-        if request.volume.is_some() && ids.is_some() {
+        let ids = self.config.ids(&request.id)?;
+        if request.volume.is_some() && !computer::is_root() {
             return Err(Trouble::new(
                 "an ordinary user cannot have a second volume: the kernel mounts file systems of disks for root only",
             )
@@ -138,6 +160,7 @@ impl LocalProvider {
                 network: request.network,
                 cgroup,
                 volume: request.volume,
+                filesystem: request.filesystem.clone(),
                 authorized_key: self.config.public_key.clone(),
             }),
             ids,
@@ -205,8 +228,12 @@ impl Provider for LocalProvider {
         names::plan(&self.folders, &request.id, &kinds)
     }
 
-    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, _: &dyn Sink) -> Result<Machine, Fault> {
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, sink: &dyn Sink) -> Result<Machine, Fault> {
         let spec = self.specify(request)?;
+        if spec.ids.is_none() {
+            let text = format!("Root on {} is root of this computer (`--privileged-machine`).", request.id);
+            sink.event(Event::Warning(text));
+        }
         let host_key = (self.config.host_keys)()?;
         let folder = make_folder(&self.folders, &request.id)?;
         confirm(ResourceKind::Rootfs, &folder.path().display().to_string())?;
@@ -225,7 +252,7 @@ impl Provider for LocalProvider {
             user: request.user.clone(),
             identity: self.config.identity.clone(),
             host_key: HostKey::Exact { public: host_key.public.trim_end().to_owned() },
-            volume: request.volume.map(|_| VOLUME.to_owned()),
+            volume: request.volume.map(|_| if self.config.privileged { DEVICE } else { init::VOLUME_PLACE }.to_owned()),
             hardware: None,
             created_at: request.now,
             expires_at: request.expires_at,

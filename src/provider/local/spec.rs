@@ -23,7 +23,7 @@ pub struct Spec {
     pub state: PathBuf,
     /// A machine to log in to, or a sandbox for one program.
     pub kind: Kind,
-    /// How ids are mapped, when the driver is not root.
+    /// The ids that it is confined to; none for a privileged one, whose ids are the computer's.
     pub ids: Option<IdMap>,
     /// How long the machine lives without a sign of its driver, in seconds.
     pub grace: i64,
@@ -67,6 +67,9 @@ pub struct MachineSpec {
     pub cgroup: Option<CgroupPlan>,
     /// The size of its second volume in bytes.
     pub volume: Option<u64>,
+    /// The file system that the volume comes with, unless the machine is privileged.
+    #[serde(default)]
+    pub filesystem: String,
     /// The public key that may log in.
     pub authorized_key: String,
 }
@@ -81,12 +84,13 @@ pub struct SandboxSpec {
     pub env: Vec<(String, String)>,
 }
 
-/// The ids of a machine of an ordinary user: 0 is the user, 1 to 65535 are its subordinate ids.
+/// The ids of a machine: 0 is the user, 1 to 65535 are its subordinate ids. Where root makes it, all are of a range that
+/// nobody on the computer has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdMap {
-    /// The user.
+    /// The user, or the first of a range of nobody's.
     pub uid: u32,
-    /// The user's group.
+    /// The user's group, or the first of a range of nobody's.
     pub gid: u32,
     /// The first subordinate user id.
     pub subuid: u32,
@@ -136,6 +140,8 @@ pub enum Report {
         /// What the system calls it.
         locator: String,
     },
+    /// A file system is on the disk of the machine's second volume; for the guard alone.
+    Formatted,
     /// The machine can be logged in to; the sandbox's program runs.
     Ready,
     /// It did not come up.

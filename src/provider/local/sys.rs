@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use rustix::mount::MountAttrFlags;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
@@ -24,6 +25,24 @@ pub fn fork() -> io::Result<Fork> {
     }
 }
 
+/// Splits the process in two, the child in new namespaces: unlike those of [`unshare`], all of them belong to the user
+/// namespace that is made with them, and the child is the first process of its PID namespace. Only for processes of a
+/// single thread.
+pub fn fork_into(namespaces: UnshareFlags) -> io::Result<Fork> {
+    let flags = libc::c_long::from(libc::SIGCHLD) | libc::c_long::from(namespaces.bits());
+    // SAFETY: without `CLONE_VM` the child has a copy of all memory, as after `fork`; no pointer is passed. What the C
+    // library does beside the call concerns other threads, of which there are none.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        pid => i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .map(Fork::Parent)
+            .ok_or_else(|| io::Error::other("clone gave no process id")),
+    }
+}
+
 /// Ends the process at once, without running what is registered for its end.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` takes no pointers and does not return.
@@ -34,15 +53,6 @@ pub fn exit_now(code: i32) -> ! {
 pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: `flags` never holds `FILES`, whose sharing other code could rely upon.
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
-}
-
-/// Gives every signal its ordinary meaning. What the driver's parent ignores or blocks is no matter of a machine's, and an
-/// ignored signal would not even be told.
-pub fn default_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: no handler is set, and a number that cannot be set is refused without harm.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
 }
 
 /// Blocks `signals` and gives a descriptor that becomes readable when one of them arrives.
@@ -134,9 +144,27 @@ pub unsafe fn ioctl_struct<T>(fd: impl AsFd, request: u64, argument: &mut T) -> 
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Makes the mount at `path`, and with `recursive` every mount below it, read-only or writable.
-pub fn set_read_only(path: &std::ffi::CStr, read_only: bool, recursive: bool) -> io::Result<()> {
-    const MOUNT_ATTR_RDONLY: u64 = 1;
+/// What [`change_mount`] changes.
+#[derive(Debug, Clone, Copy)]
+pub struct MountChange<'a> {
+    /// Flags to set.
+    pub set: MountAttrFlags,
+    /// Flags to clear.
+    pub clear: MountAttrFlags,
+    /// A user namespace by which the ids on the disk are shown.
+    pub ids: Option<BorrowedFd<'a>>,
+    /// Whether the mounts below change as well.
+    pub recursive: bool,
+}
+
+impl Default for MountChange<'_> {
+    fn default() -> Self {
+        Self { set: MountAttrFlags::empty(), clear: MountAttrFlags::empty(), ids: None, recursive: false }
+    }
+}
+
+/// Changes a mount that `open_tree` has opened.
+pub fn change_mount(tree: impl AsFd, change: MountChange<'_>) -> io::Result<()> {
     #[repr(C)]
     struct MountAttr {
         set: u64,
@@ -144,23 +172,105 @@ pub fn set_read_only(path: &std::ffi::CStr, read_only: bool, recursive: bool) ->
         propagation: u64,
         userns: u64,
     }
-    let mut attr = MountAttr { set: 0, clear: 0, propagation: 0, userns: 0 };
-    if read_only {
-        attr.set = MOUNT_ATTR_RDONLY
-    } else {
-        attr.clear = MOUNT_ATTR_RDONLY
-    }
-    let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
+    let ids = change.ids.map_or(MountAttrFlags::empty(), |_| MountAttrFlags::MOUNT_ATTR_IDMAP);
+    let mut attr = MountAttr {
+        set: u64::from((change.set | ids).bits()),
+        clear: u64::from(change.clear.bits()),
+        propagation: 0,
+        userns: change.ids.map_or(0, |ids| u64::try_from(ids.as_raw_fd()).unwrap_or_default()),
+    };
+    let flags = libc::AT_EMPTY_PATH | if change.recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the structure is the kernel's `struct mount_attr`, its size is passed, the path is NUL-terminated.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            libc::AT_FDCWD,
-            path.as_ptr(),
+            tree.as_fd().as_raw_fd(),
+            c"".as_ptr(),
             flags,
             &raw mut attr,
             size_of::<MountAttr>(),
         )
     };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Closes every descriptor but the three standard ones: whoever started this process may have left some open.
+///
+/// # Safety
+///
+/// Nothing in this process may own such a descriptor.
+pub unsafe fn close_inherited() -> io::Result<()> {
+    // SAFETY: the caller vouches that nobody uses what is closed.
+    let answer = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Gives every signal its default effect, but for the one that a write to a closed pipe raises, and blocks none.
+pub fn reset_signals() -> io::Result<()> {
+    for signal in
+        (1..=libc::SIGRTMAX()).filter(|signal| !matches!(*signal, libc::SIGPIPE | libc::SIGKILL | libc::SIGSTOP))
+    {
+        // SAFETY: no handler is passed. Numbers that the C library keeps for itself are refused, which does no harm.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: the set is initialised by `sigemptyset` before it is read, and outlives the call.
+    unsafe {
+        let mut none = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigemptyset(&raw mut none);
+        if libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Leaves the keyring of the session in which this process was started for an empty one of its own.
+pub fn leave_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: no name is passed, which asks for a new keyring without one.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Sets the execution domain of this process to that of an ordinary Linux program.
+pub fn reset_personality() {
+    // SAFETY: takes a number and cannot fail for this one.
+    unsafe { libc::personality(0) };
+}
+
+/// Lets `program` decide on every system call of this process and of all that it starts, for good.
+pub fn filter_calls(program: &[libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(io::Error::other)?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the kernel copies the program, whose length is passed, and writes nothing.
+    let answer = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Lets this process, and all that it starts, connect to abstract Unix sockets only of each other's. They belong to a network
+/// and not to files, so that a machine on the host's network would meet those of its user's desktop. Linux 6.12 or later.
+pub fn scope_abstract_sockets() -> io::Result<()> {
+    #[repr(C)]
+    struct Ruleset {
+        files: u64,
+        ports: u64,
+        scoped: u64,
+    }
+    const LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1;
+    let rules = Ruleset { files: 0, ports: 0, scoped: LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET };
+    // SAFETY: the structure is the kernel's `struct landlock_ruleset_attr`, its size is passed, and it is only read.
+    let ruleset =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const rules, size_of::<Ruleset>(), 0) };
+    let ruleset = i32::try_from(ruleset).map_err(io::Error::other)?;
+    if ruleset < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call before gave this descriptor to nobody else.
+    let ruleset = unsafe { OwnedFd::from_raw_fd(ruleset) };
+    // SAFETY: takes no pointer.
+    let answer = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -201,7 +201,9 @@ impl Instance {
 
     /// Lives until it is to end.
     pub async fn live(self: Arc<Self>, port: Port) {
-        let provider = LocalProvider::new(self.config.clone());
+        // A volume of EC2's is a block device, which a machine that is confined cannot have.
+        let privileged = self.launched.volume.is_some();
+        let provider = LocalProvider::new(LocalConfig { privileged, ..self.config.clone() });
         let request = self.request();
         let mut wish = self.wish.subscribe();
         let fault = tokio::select! {
@@ -241,6 +243,7 @@ impl Instance {
             network: Network::Host,
             caps: Caps::default(),
             volume: self.launched.volume,
+            filesystem: String::new(),
             now,
             expires_at: now + LIFE,
             grace: GRACE,

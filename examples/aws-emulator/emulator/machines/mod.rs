@@ -125,6 +125,7 @@ fn config(state: &Path, executable: &Path, folder: &Path) -> Result<LocalConfig,
         mirrors: Mirrors::default(),
         keyring: None,
         environment: std::env::vars_os().collect(),
+        privileged: false,
     })
 }
 

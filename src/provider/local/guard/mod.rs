@@ -4,9 +4,10 @@
 //! its driver; the machine does not outlive it, for the machine's first process dies with its parent. Its own parent, the
 //! [`keeper`], sees to it that nothing of the machine stays when both driver and guard are gone.
 
+mod fresh;
 mod handover;
-mod ids;
 mod keeper;
+mod volume;
 mod watch;
 
 use std::fs::File;
@@ -15,32 +16,35 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::process::Pid;
-use rustix::thread::UnshareFlags;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use crate::model::machine::Network;
 use crate::model::resource::ResourceKind;
+use crate::provider::local::aside::Aside;
 use crate::provider::local::cgroup::{self, CgroupPlan};
 use crate::provider::local::folders::MachineFolder;
 use crate::provider::local::lease::{LeaseClock, Now};
 use crate::provider::local::loops::{self, LoopDevice};
 use crate::provider::local::spec::{Facts, Kind, ProcessId, Report, Spec, read_json, write_json};
+use crate::provider::local::trees;
 use crate::provider::local::trouble::{Doing, Trouble};
-use crate::provider::local::{channel, init, proc, sys};
-
-pub use ids::{SUBIDS_HINT, UIDMAP_HINT, enter as enter_user_namespace};
+use crate::provider::local::{channel, computer, ids, init, proc, sys};
 
 /// Runs a guard to its end; the body of the hidden subcommand `internal-guard SPEC`. Gives the exit code.
 ///
 /// Must be called before the process starts a thread.
 pub fn main(spec_path: &Path) -> i32 {
+    let begun = fresh::begin();
     let mut reports = match Reports::take_standard_output() {
         Ok(reports) => reports,
         Err(_) => return 1,
     };
-    let (spec, keeper) = match begin(spec_path) {
-        Ok((spec, keeper::Side::Guard(keeper))) => (spec, keeper),
-        Ok((spec, keeper::Side::Keeper(keeper))) => {
+    let (spec, gives_ids, keeper) = match begun.and_then(|()| begin(spec_path)) {
+        Ok(Begun { spec, gives_ids, side: keeper::Side::Guard(keeper) }) => (spec, gives_ids, keeper),
+        Ok(Begun { spec, side: keeper::Side::Keeper(keeper), .. }) => {
             // The driver hears of the guard's end by the end of its pipe.
             drop(reports);
             keeper.keep(&spec);
@@ -48,7 +52,7 @@ pub fn main(spec_path: &Path) -> i32 {
         }
         Err(trouble) => return reports.fail(trouble),
     };
-    let code = match Guard::new(spec.clone()) {
+    let code = match Guard::new(spec.clone(), gives_ids) {
         Ok(mut guard) => guard.run(reports),
         Err(trouble) => reports.fail(trouble),
     };
@@ -56,13 +60,22 @@ pub fn main(spec_path: &Path) -> i32 {
     code
 }
 
-/// Reads what is to be made, takes the rights to make it, and parts into guard and keeper.
-fn begin(spec_path: &Path) -> Result<(Spec, keeper::Side), Trouble> {
+/// What a guard begins with.
+struct Begun {
+    spec: Spec,
+    gives_ids: bool,
+    side: keeper::Side,
+}
+
+/// Reads what is to be made, takes the rights to make it, and parts into guard and keeper. Root has all rights: its guard goes
+/// nowhere, and gives the machine its ids from outside.
+fn begin(spec_path: &Path) -> Result<Begun, Trouble> {
     let spec = prepare(spec_path)?;
-    if let Some(map) = &spec.ids {
+    let gives_ids = spec.ids.is_some() && computer::is_root();
+    if let Some(map) = spec.ids.as_ref().filter(|_| !gives_ids) {
         ids::enter(map)?;
     }
-    Ok((spec, keeper::split()?))
+    Ok(Begun { spec, gives_ids, side: keeper::split()? })
 }
 
 /// The way to the driver. A driver that is gone is no error: the lease takes care of it.
@@ -96,10 +109,8 @@ impl Reports {
 
 /// Leaves the driver's terminal and reads what is to be made.
 fn prepare(spec_path: &Path) -> Result<Spec, Trouble> {
-    sys::default_signals();
     // Fails where the process leads a group already, as from a shell with job control; it is apart then too.
     let _ = rustix::process::setsid();
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let spec: Spec = read_json(spec_path)?;
     let console = spec.folder().console();
     let log = File::options()
@@ -117,6 +128,9 @@ fn prepare(spec_path: &Path) -> Result<Spec, Trouble> {
 /// What a guard holds while its machine lives.
 pub struct Guard {
     spec: Spec,
+    /// Whether this guard is root and gives its machine ids of nobody's. An ordinary user's is in the machine's user namespace
+    /// itself, as root.
+    gives_ids: bool,
     folder: MachineFolder,
     clock: LeaseClock,
     signals: OwnedFd,
@@ -133,12 +147,13 @@ pub struct Guard {
 const BOOT_LIMIT_MS: u32 = 30_000;
 
 impl Guard {
-    fn new(spec: Spec) -> Result<Self, Trouble> {
+    fn new(spec: Spec, gives_ids: bool) -> Result<Self, Trouble> {
         let wanted = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD];
         let signals = sys::signal_fd(&wanted).doing(|| "receive signals")?;
         Ok(Self {
             folder: spec.folder(),
             clock: LeaseClock::new(now(), spec.lease, spec.expires_at, spec.grace),
+            gives_ids,
             spec,
             signals,
             channel: None,
@@ -166,39 +181,77 @@ impl Guard {
         reports.present(ResourceKind::Process, guard);
         self.make_surroundings(reports)?;
         let (channel, inner_end) = channel::pair().doing(|| "make a socket pair")?;
-        sys::unshare(UnshareFlags::NEWPID).map_err(|error| refused("a PID namespace", &error))?;
-        let init = match sys::fork().doing(|| "fork")? {
+        let secrets = match &self.spec.kind {
+            Kind::Machine(machine) => Some(init::Secrets::read(&self.spec, machine)?),
+            Kind::Sandbox(_) => None,
+        };
+        let forked =
+            sys::fork_into(self.namespaces()).map_err(|error| ids::no_namespace("the machine's namespaces", &error))?;
+        let init = match forked {
             sys::Fork::Child => {
                 drop(channel);
-                init::main(&self.spec, inner_end, self.volume.as_ref().map(|device| device.path.as_path()))
+                let device = self.volume.as_ref().map(|device| device.path.as_path());
+                init::main(init::Start { spec: &self.spec, channel: inner_end, secrets, device })
             }
             sys::Fork::Parent(pid) => pid,
         };
         drop(inner_end);
         self.init = Some(init);
-        let init = init.as_raw_nonzero().get();
-        if let Some(plan) = &self.cgroup {
-            cgroup::enter(plan, init)?;
+        if let Some(map) = self.spec.ids.as_ref().filter(|_| self.gives_ids) {
+            ids::give(init, map)?;
         }
-        let facts = self.facts(guard, init)?;
+        let number = init.as_raw_nonzero().get();
+        if let Some(plan) = &self.cgroup {
+            cgroup::enter(plan, number)?;
+        }
+        if self.loopback() {
+            enter_network(number)?;
+        }
+        let facts = self.facts(guard, number)?;
         write_json(&self.folder.facts(), &facts)?;
         reports.present(ResourceKind::Namespace, &facts.namespace);
         self.control = Some(handover::listen(&self.folder)?);
+        self.hand_in_trees(&channel, number)?;
         channel::send(&channel, b"go", None).doing(|| "start the machine's first process")?;
         self.await_ready(channel, reports)
     }
 
-    /// What the machine's first process is born into.
-    fn make_surroundings(&mut self, reports: &mut Reports) -> Result<(), Trouble> {
-        let Kind::Machine(machine) = &self.spec.kind else { return Ok(()) };
-        if machine.network == Network::Loopback {
-            sys::unshare(UnshareFlags::NEWNET).map_err(|error| refused("a network namespace", &error))?;
-            sys::loopback_up().doing(|| "bring the machine's network interface `lo` up")?;
+    /// Whether this is for a machine with a network of its own.
+    fn loopback(&self) -> bool {
+        matches!(&self.spec.kind, Kind::Machine(machine) if machine.network == Network::Loopback)
+    }
+
+    /// What the machine's first process is born into. All belongs to its user namespace, where it has one.
+    fn namespaces(&self) -> UnshareFlags {
+        let mut all = UnshareFlags::NEWPID | UnshareFlags::NEWNS;
+        if self.gives_ids {
+            all |= UnshareFlags::NEWUSER;
         }
-        if let Some(bytes) = machine.volume {
-            let device = loops::attach(&self.folder.volume(), bytes)?;
-            reports.present(ResourceKind::LoopDevice, device.path.display());
-            self.volume = Some(device);
+        if self.loopback() {
+            all |= UnshareFlags::NEWNET;
+        }
+        all
+    }
+
+    /// What must be there before the machine's first process is.
+    fn make_surroundings(&mut self, reports: &mut Reports) -> Result<(), Trouble> {
+        let machine = match &self.spec.kind {
+            Kind::Sandbox(_) if self.gives_ids => return protect_host(&self.spec),
+            Kind::Sandbox(_) => return Ok(()),
+            Kind::Machine(machine) => machine,
+        };
+        match (machine.volume, &self.spec.ids) {
+            (Some(bytes), Some(_)) => {
+                volume::require(&machine.filesystem)?;
+                loops::make_backing(&self.folder.volume(), bytes)?;
+            }
+            (Some(bytes), None) => {
+                loops::make_backing(&self.folder.volume(), bytes)?;
+                let device = loops::attach(&self.folder.volume())?;
+                reports.present(ResourceKind::LoopDevice, device.path.display());
+                self.volume = Some(device);
+            }
+            (None, _) => {}
         }
         if let Some(plan) = &machine.cgroup {
             self.cgroup = Some(plan.clone());
@@ -208,6 +261,16 @@ impl Guard {
             reports.present(ResourceKind::Cgroup, paths.join(" "));
         }
         Ok(())
+    }
+
+    /// Makes the trees of a machine that may not do so itself, in a mount namespace apart.
+    fn hand_in_trees(&self, channel: &OwnedFd, init: i32) -> Result<(), Trouble> {
+        if !self.gives_ids {
+            return Ok(());
+        }
+        let namespace = open_namespace(init, "user")?;
+        let make = || trees::make(&self.spec, Some(namespace.as_fd()))?.send(channel);
+        Aside::new(make)?.go()
     }
 
     fn facts(&self, guard: ProcessId, init: i32) -> Result<Facts, Trouble> {
@@ -232,6 +295,7 @@ impl Guard {
             let report = serde_json::from_slice(&message.bytes).doing(|| "understand the first process")?;
             match report {
                 Report::Failed(trouble) => return Err(trouble),
+                Report::Formatted => self.hand_in_volume(&channel, reports)?,
                 other => {
                     let ready = matches!(other, Report::Ready);
                     reports.send(&other);
@@ -250,16 +314,32 @@ fn log(line: &str) {
     let _ = writeln!(std::io::stderr(), "guard: {line}");
 }
 
+/// Enters the network of the machine whose first process is `init`: connections to its port 22 begin there.
+fn enter_network(init: i32) -> Result<(), Trouble> {
+    let network = open_namespace(init, "net")?;
+    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).doing(|| "enter the machine's network")
+}
+
+fn open_namespace(process: i32, name: &str) -> Result<OwnedFd, Trouble> {
+    let path = format!("/proc/{process}/ns/{name}");
+    rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(|| format!("open `{path}`"))
+}
+
+/// Makes everything but the state directory read-only for this guard: its sandbox takes the mounts over and, with a user
+/// namespace of its own, cannot undo that.
+fn protect_host(spec: &Spec) -> Result<(), Trouble> {
+    sys::unshare(UnshareFlags::NEWNS).map_err(|error| ids::no_namespace("a mount namespace", &error))?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .doing(|| "make the mounts private")?;
+    mount_bind(&spec.state, &spec.state).doing(|| format!("bind `{}`", spec.state.display()))?;
+    trees::protect_everything()?;
+    trees::open_again(&spec.state)?;
+    // The ids of a user namespace are written there.
+    trees::open_again(Path::new("/proc"))
+}
+
 /// The clocks now.
 fn now() -> Now {
     let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Now { wall: wall.as_secs_f64(), boot: sys::boot_clock(), awake: sys::awake_clock() }
-}
-
-/// The kernel refused a namespace.
-pub fn refused(what: &str, error: &std::io::Error) -> Trouble {
-    Trouble::new(format!("cannot make {what}: {error}")).hint(
-        "Run `automation doctor`. Root in a container needs the capability `SYS_ADMIN` (for example `docker run \
-         --privileged`); an ordinary user needs user namespaces.",
-    )
 }

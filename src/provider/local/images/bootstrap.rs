@@ -16,7 +16,7 @@ use crate::provider::local::images::tools::Tools;
 use crate::provider::local::launch::{self, Launched};
 use crate::provider::local::spec::{IdMap, Kind, SandboxSpec, Spec};
 use crate::provider::local::trouble::{Doing, Trouble};
-use crate::provider::local::{computer, spec};
+use crate::provider::local::{computer, init, spec};
 
 /// How long a base may take; a slow mirror takes minutes.
 pub const BASE_LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -71,12 +71,17 @@ pub fn apt_options(proxies: &[String]) -> String {
 }
 
 impl Bootstrap<'_> {
-    /// The sandbox in which it is made.
-    pub fn sandbox(&self, folder: &MachineFolder) -> SandboxSpec {
-        let mut command = self.tools.mmdebstrap.clone();
+    /// The sandbox in which it is made, in the terms of what is seen in there; programs that were brought in are in `tools`.
+    pub fn sandbox(&self, tools: &Path) -> SandboxSpec {
+        let folder = MachineFolder::at(Path::new(init::MACHINE));
+        let inside = |path: &Path| match path.strip_prefix(tools) {
+            Ok(rest) => Path::new(init::TOOLS).join(rest).display().to_string(),
+            Err(_) => path.display().to_string(),
+        };
+        let mut command: Vec<String> = self.tools.mmdebstrap.iter().map(|word| inside(Path::new(word))).collect();
         command.extend(["--mode=root", "--format=directory", "--variant=minbase"].map(str::to_owned));
         command.push(format!("--components={}", self.base.components.join(",")));
-        command.extend(self.tools.keyrings.iter().map(|keyring| format!("--keyring={}", keyring.display())));
+        command.extend(self.tools.keyrings.iter().map(|keyring| format!("--keyring={}", inside(keyring))));
         // Ubuntu does not count `apt` among the packages that every system requires.
         let packages = self.base.packages.iter().map(String::as_str);
         let packages: Vec<&str> = std::iter::once("apt").chain(packages.filter(|name| *name != "apt")).collect();
@@ -93,6 +98,7 @@ impl Bootstrap<'_> {
         let env = [
             ("TMPDIR", folder.tmp().display().to_string()),
             ("PATH", computer::SYSTEM_PATH.to_owned()),
+            ("HOME", "/root".to_owned()),
             ("LC_ALL", "C.UTF-8".to_owned()),
             ("DEBIAN_FRONTEND", "noninteractive".to_owned()),
             ("PREPARE", PREPARE.to_owned()),
@@ -248,7 +254,7 @@ mod tests {
     #[test]
     fn no_proxy_stands_among_the_arguments_or_in_the_base() {
         let state = tempfile::tempdir().unwrap();
-        let folder = Folders::new(state.path()).machine(&"hg-0123456789".parse().unwrap());
+        let folders = Folders::new(state.path());
         let base = BaseSpec {
             family: "debian".into(),
             suite: "bookworm".into(),
@@ -258,10 +264,12 @@ mod tests {
             packages: vec!["sudo".into()],
         };
         let mirrors = Chosen { main: "http://m/debian".into(), security: "http://m/security".into() };
-        let tools = Tools { mmdebstrap: vec!["mmdebstrap".into()], keyrings: vec![] };
+        let keyrings = vec![folders.tools().join("keys.gpg")];
+        let tools = Tools { mmdebstrap: vec!["mmdebstrap".into()], keyrings };
         let bootstrap = Bootstrap { base: &base, mirrors: &mirrors, tools: &tools };
-        let sandbox = bootstrap.sandbox(&folder);
-        assert!(sandbox.command.contains(&format!("--aptopt={}", folder.apt_conf().display())), "{sandbox:?}");
+        let sandbox = bootstrap.sandbox(&folders.tools());
+        assert!(sandbox.command.contains(&"--aptopt=/tmp/machine/apt.conf".to_owned()), "{sandbox:?}");
+        assert!(sandbox.command.contains(&"--keyring=/tmp/tools/keys.gpg".to_owned()), "{sandbox:?}");
         let text = apt_options(&["Acquire::http::Proxy \"http://u:secret@p\";".to_owned()]);
         assert!(text.starts_with("Acquire::Retries") && text.ends_with("u:secret@p\";\n"), "{text}");
 

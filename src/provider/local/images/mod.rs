@@ -207,17 +207,18 @@ impl ImageStore for LocalImages {
         let LayerRecipe::Base(base) = &layer.recipe else {
             return Err(Fault::infrastructure(format!("the step `{}` makes no base", layer.name)));
         };
-        let ids = computer::id_map()?;
+        let ids = self.config.ids(machine)?;
         let tools = tools::provide(&self.folders, &base.family, self.config.keyring.as_deref(), sink).await?;
         let chosen = mirrors::choose(base, &self.config.mirrors);
         let environment = self.config.environment.clone();
         let proxies = blocking(move || mirrors::proxies(&environment)).await?;
-        let bootstrap = Bootstrap { base, mirrors: &chosen, tools: &tools };
         let folder = make_folder(&self.folders, machine)?;
+        let tools = tools.within(&folder, self.config.keyring.as_deref())?;
+        let bootstrap = Bootstrap { base, mirrors: &chosen, tools: &tools };
         confirm(ResourceKind::Rootfs, &folder.path().display().to_string())?;
         let options = bootstrap::apt_options(&proxies);
         write_whole(&folder.apt_conf(), options.as_bytes()).doing(|| "write the configuration of `apt`")?;
-        let sandbox = bootstrap.sandbox(&folder);
+        let sandbox = bootstrap.sandbox(&self.folders.tools());
         let spec = bootstrap::specify(self.folders.state(), machine, sandbox, ids, grace);
         sink.event(Event::Detail(format!("packages come from {}", mirrors::without_userinfo(&chosen.main))));
         let mut launched = launch::launch(&self.config, &spec)?;

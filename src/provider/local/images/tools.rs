@@ -12,10 +12,10 @@ use crate::base::deadline::Deadline;
 use crate::base::leash::Leash;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
-use crate::provider::local::folders::Folders;
+use crate::provider::local::folders::{Folders, MachineFolder};
 use crate::provider::local::images::{lock, mirrors};
-use crate::provider::local::trouble::Doing;
-use crate::provider::local::{computer, remove};
+use crate::provider::local::trouble::{Doing, Trouble};
+use crate::provider::local::{computer, init, remove};
 
 /// Ubuntu's archive key of 2018, fingerprint `F6ECB3762474EDA9D21B7022871920D1991BC93C`, from the package
 /// `ubuntu-keyring` 2023.11.28.1: Debian 12 has no package of it, and a key that comes with what it signs proves nothing.
@@ -28,6 +28,20 @@ pub struct Tools {
     pub mmdebstrap: Vec<String>,
     /// Files of archive keys: the distribution's, and the user's own.
     pub keyrings: Vec<PathBuf>,
+}
+
+impl Tools {
+    /// With a copy of the user's own keys in the machine's folder: where they are, a sandbox may not get to.
+    pub fn within(mut self, folder: &MachineFolder, keyring: Option<&Path>) -> Result<Self, Trouble> {
+        for own in self.keyrings.iter_mut().filter(|path| Some(path.as_path()) == keyring) {
+            let mut name = std::ffi::OsString::from("keyring-");
+            name.push(own.file_name().unwrap_or_default());
+            let copy = folder.path().join(&name);
+            std::fs::copy(&*own, &copy).doing(|| format!("copy the keys in `{}`", own.display()))?;
+            *own = Path::new(init::MACHINE).join(&name);
+        }
+        Ok(self)
+    }
 }
 
 /// Finds the tools for a base of `family`, and brings in what is missing. Changes nothing outside the state directory.

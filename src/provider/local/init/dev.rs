@@ -20,8 +20,11 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// The second volume's name in `/dev`.
-pub const VOLUME: &str = "hg-volume";
+/// The second volume's name in `/dev`, where it is a block device.
+const VOLUME: &str = "hg-volume";
+
+/// Where message queues are shown in `/dev`.
+const QUEUES: &str = "mqueue";
 
 /// Makes `/dev` at `dev`. A user namespace may not make nodes (`mapped`); there the host's are bound.
 pub fn make(dev: &Path, mapped: bool, volume: Option<&Path>) -> Result<(), Trouble> {
@@ -46,15 +49,18 @@ pub fn make(dev: &Path, mapped: bool, volume: Option<&Path>) -> Result<(), Troub
         rustix::fs::mknodat(CWD, dev.join(VOLUME), FileType::BlockDevice, Mode::from_raw_mode(0o660), found.st_rdev)
             .doing(|| format!("make `/dev/{VOLUME}`"))?;
     }
-    for name in ["pts", "shm", "mqueue"] {
+    for name in ["pts", "shm", QUEUES] {
         std::fs::create_dir(dev.join(name)).doing(|| format!("make `/dev/{name}`"))?;
     }
     let noexec = MountFlags::NOSUID | MountFlags::NOEXEC;
     let terminals = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
     mount("devpts", dev.join("pts"), "devpts", noexec, Some(terminals)).doing(|| "mount `/dev/pts`")?;
     let shared = MountFlags::NOSUID | MountFlags::NODEV;
-    mount("tmpfs", dev.join("shm"), "tmpfs", shared, Some(c"mode=1777")).doing(|| "mount `/dev/shm`")?;
-    // Nice to have; kernels without POSIX message queues do without.
-    let _ = mount("mqueue", dev.join("mqueue"), "mqueue", noexec | MountFlags::NODEV, None);
-    Ok(())
+    mount("tmpfs", dev.join("shm"), "tmpfs", shared, Some(c"mode=1777")).doing(|| "mount `/dev/shm`")
+}
+
+/// Shows the message queues of this process's IPC namespace. Nice to have; kernels without them do without.
+pub fn show_queues() {
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
+    let _ = mount("mqueue", Path::new("/dev").join(QUEUES), "mqueue", flags, None);
 }

@@ -3,11 +3,15 @@
 //! It is the guard's child and goes on as our own code, without `exec`. It dies with the guard.
 
 mod caps;
+mod confine;
 mod dev;
 mod files;
+mod masks;
 mod root;
 mod sandbox;
+mod seccomp;
 mod serve;
+mod volume;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -16,11 +20,29 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
 
-use crate::provider::local::spec::{Kind, Report, Spec};
+use crate::model::machine::Network;
+use crate::provider::local::spec::{Kind, MachineSpec, Report, Spec};
+use crate::provider::local::trees::{self, Trees};
 use crate::provider::local::trouble::{Doing, Trouble};
-use crate::provider::local::{channel, sys};
+use crate::provider::local::{channel, ids, sys};
 
-pub use root::{masked_proc, no_overlay};
+pub use confine::shut_in;
+pub use files::Secrets;
+pub use root::masked_proc;
+pub use sandbox::{MACHINE, TOOLS};
+pub use volume::PLACE as VOLUME_PLACE;
+
+/// What the guard hands to a machine's first process before that begins to be one.
+pub struct Start<'a> {
+    /// What is to be made.
+    pub spec: &'a Spec,
+    /// To the guard.
+    pub channel: OwnedFd,
+    /// What of the machine's folder only the guard can read; a sandbox has none.
+    pub secrets: Option<Secrets>,
+    /// The block device that a privileged machine's second volume is.
+    pub device: Option<&'a Path>,
+}
 
 /// What a first process works with.
 struct Init<'a> {
@@ -28,10 +50,10 @@ struct Init<'a> {
     channel: OwnedFd,
 }
 
-/// Runs a machine's first process to its end. `volume` is the block device behind the second volume.
-pub fn main(spec: &Spec, channel: OwnedFd, volume: Option<&Path>) -> ! {
-    let init = Init { spec, channel };
-    let code = match init.run(volume) {
+/// Runs a machine's first process to its end.
+pub fn main(start: Start<'_>) -> ! {
+    let init = Init { spec: start.spec, channel: start.channel };
+    let code = match init.run(start.secrets, start.device) {
         Ok(code) => code,
         Err(trouble) => {
             init.tell(&Report::Failed(trouble));
@@ -41,6 +63,11 @@ pub fn main(spec: &Spec, channel: OwnedFd, volume: Option<&Path>) -> ! {
     sys::exit_now(code)
 }
 
+/// Ends this process with the guard. A change of user or of rights may undo this: to be said again after each.
+fn follow_guard() -> Result<(), Trouble> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing(|| "follow the guard's end")
+}
+
 impl Init<'_> {
     fn tell(&self, report: &Report) {
         if let Ok(bytes) = serde_json::to_vec(report) {
@@ -48,28 +75,74 @@ impl Init<'_> {
         }
     }
 
-    fn run(&self, volume: Option<&Path>) -> Result<i32, Trouble> {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing(|| "follow the guard's end")?;
-        // A guard that died before the line above has closed its end: no word comes.
-        let go = channel::receive(&self.channel).doing(|| "hear from the guard")?;
-        if go.bytes.is_empty() {
-            return Ok(1);
-        }
+    fn run(&self, secrets: Option<Secrets>, device: Option<&Path>) -> Result<i32, Trouble> {
+        // A guard that died before the word came has closed its end: none comes.
+        let Some(handed) = self.await_word()? else { return Ok(1) };
         rustix::process::setsid().doing(|| "start a session")?;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-        sys::unshare(UnshareFlags::NEWNS | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC)
-            .doing(|| "make mount, UTS and IPC namespaces")?;
+        if self.spec.ids.is_some() {
+            ids::become_root()?;
+        }
+        follow_guard()?;
+        if self.is_orphan() {
+            return Ok(1);
+        }
         mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
             .doing(|| "make the mounts private")?;
+        let trees = if handed.is_empty() { trees::make(self.spec, None)? } else { handed };
         match &self.spec.kind {
             Kind::Machine(machine) => {
-                let secrets = files::Secrets::read(self.spec, machine)?;
-                root::make(self, machine, volume)?;
-                files::write(self.spec, machine, &secrets)?;
-                serve::run(self, machine)
+                let secrets = secrets.ok_or_else(|| Trouble::new("the machine got no host key"))?;
+                self.be_machine(machine, trees, &secrets, device)
             }
-            Kind::Sandbox(sandbox) => sandbox::run(self, sandbox),
+            Kind::Sandbox(sandbox) => sandbox::run(self, sandbox, trees),
         }
+    }
+
+    /// Waits for the guard's word, and takes what comes before it.
+    fn await_word(&self) -> Result<Option<Trees>, Trouble> {
+        let mut trees = Trees::default();
+        loop {
+            let message = channel::receive(&self.channel).doing(|| "hear from the guard")?;
+            match message.bytes.as_slice() {
+                [] => return Ok(None),
+                b"go" => return Ok(Some(trees)),
+                _ => trees.receive(message)?,
+            }
+        }
+    }
+
+    fn be_machine(
+        &self,
+        machine: &MachineSpec,
+        mut trees: Trees,
+        secrets: &Secrets,
+        device: Option<&Path>,
+    ) -> Result<i32, Trouble> {
+        // Its root is of this machine's control group, whatever that is called outside.
+        sys::unshare(UnshareFlags::NEWCGROUP).doing(|| "make a control group namespace")?;
+        let disk = trees.take_any(trees::Tree::Disk);
+        if machine.network == Network::Loopback {
+            sys::loopback_up().doing(|| "bring the machine's network interface `lo` up")?;
+        }
+        root::make(self, machine, trees, device)?;
+        if self.spec.ids.is_some() {
+            masks::cover()?;
+            confine::shut_in()?;
+        } else {
+            sys::unshare(UnshareFlags::NEWUTS | UnshareFlags::NEWIPC).doing(|| "make UTS and IPC namespaces")?;
+            root::protect_host()?;
+            caps::give_up()?;
+        }
+        // Not before: mounts of the outer namespace are locked, and `/etc` could be shown elsewhere only with all in it.
+        files::write(self.spec, machine, secrets)?;
+        let name = self.spec.id.as_str().as_bytes();
+        rustix::system::sethostname(name).doing(|| "set the host name")?;
+        dev::show_queues();
+        if let Some(disk) = disk {
+            volume::bring(self, &disk, &machine.filesystem)?;
+        }
+        serve::run(self, machine)
     }
 
     /// Whether the guard is gone.

@@ -1,140 +1,76 @@
-//! The machine's root: an overlay over its layers, and what every system expects to find in it.
+//! The machine's root, and what every system expects to find in it.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode};
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount, unmount};
+use rustix::fs::Mode;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use super::{Init, dev};
+use super::{Init, confine, dev, masks};
 use crate::model::machine::Network;
 use crate::model::resource::ResourceKind;
 use crate::provider::local::spec::{MachineSpec, Report};
+use crate::provider::local::trees::{Tree, Trees, attach, make_folder};
 use crate::provider::local::trouble::{Doing, Trouble};
 
-/// What `mount` takes for options at most: a page, with its final NUL.
-const LONGEST_OPTIONS: usize = 4095;
-
 /// Mounts everything and makes it the root of this process.
-pub fn make(init: &Init<'_>, machine: &MachineSpec, volume: Option<&Path>) -> Result<(), Trouble> {
-    let spec = init.spec;
-    let root = spec.folder().root();
-    let layers: Vec<String> = machine.layers.iter().rev().map(|layer| format!("images/layers/{layer}/fs")).collect();
-    overlay(init, &layers)?;
+///
+/// The machine's root covers the computer's until this process moves over: `/dev` is still the computer's, `dev` the
+/// machine's.
+pub fn make(init: &Init<'_>, machine: &MachineSpec, mut trees: Trees, device: Option<&Path>) -> Result<(), Trouble> {
+    let root = trees.take(Tree::Root)?;
+    attach(root.as_fd(), "/")?;
+    rustix::process::fchdir(&root).doing(|| "enter the machine's root")?;
+    drop(root);
+    init.tell(&Report::Present { kind: ResourceKind::Mount, locator: init.spec.folder().root().display().to_string() });
     for name in ["proc", "sys", "dev", "run", "tmp"] {
-        make_folder(&root.join(name))?;
+        make_folder(Path::new(name))?;
     }
     let (nosuid, nodev, noexec) = (MountFlags::NOSUID, MountFlags::NODEV, MountFlags::NOEXEC);
-    mount("proc", root.join("proc"), "proc", nosuid | nodev | noexec, None)
-        .doing(|| "mount `/proc`")
-        .map_err(masked_proc)?;
-    system(machine, &root)?;
-    dev::make(&root.join("dev"), spec.ids.is_some(), volume)?;
-    let run_mode = c"mode=755,size=25%";
-    mount("tmpfs", root.join("run"), "tmpfs", nosuid | nodev, Some(run_mode)).doing(|| "mount `/run`")?;
-    make_folder(&root.join("run/lock"))?;
-    open_to_all(&root.join("run/lock"))?;
-    // On disk, for builds fill it; outside the overlay, so that it never becomes part of a layer.
-    open_to_all(&spec.folder().tmp())?;
-    mount_bind(spec.folder().tmp(), root.join("tmp")).doing(|| "mount `/tmp`")?;
-    enter(&root)?;
-    protect_host();
-    rustix::system::sethostname(spec.id.as_str().as_bytes()).doing(|| "set the host name")
-}
-
-fn make_folder(path: &Path) -> Result<(), Trouble> {
-    match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
-        Err(error) if error != rustix::io::Errno::EXIST => {
-            Err(Trouble::new(format!("cannot make `{}`: {error}", path.display())))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn open_to_all(path: &Path) -> Result<(), Trouble> {
-    rustix::fs::chmod(path, Mode::from_raw_mode(0o1777)).doing(|| format!("open `{}` to all", path.display()))
-}
-
-/// Mounts the overlay over `layers`, topmost first. Its paths are relative to the state directory: short, and free of
-/// the characters `:` and `,` that separate options, whatever the state directory is called.
-pub fn overlay(init: &Init<'_>, layers: &[String]) -> Result<(), Trouble> {
-    let spec = init.spec;
-    rustix::process::chdir(&spec.state).doing(|| format!("change to `{}`", spec.state.display()))?;
-    if let Some(missing) = layers.iter().find(|layer| !Path::new(layer).is_dir()) {
-        return Err(Trouble::new(format!("the layer `{missing}` is not there")));
-    }
-    let folder = format!("machines/{}", spec.id);
-    let options = |extra: &str| {
-        let lower = layers.join(":");
-        format!("lowerdir={lower},upperdir={folder}/upper,workdir={folder}/work,index=off{extra}")
-    };
-    // Only the superuser may use `trusted` attributes; all others keep the overlay's notes in `user` attributes.
-    let notes = if spec.ids.is_some() { ",userxattr" } else { ",redirect_dir=off,metacopy=off" };
-    // `volatile` spares every wait for the disk: a machine's changes are for now, and a layer is synced when committed.
-    let attempts = [format!("{notes},volatile"), notes.to_owned(), String::new()];
-    let mut last = rustix::io::Errno::INVAL;
-    for extra in &attempts {
-        let options = options(extra);
-        if options.len() > LONGEST_OPTIONS {
-            return Err(Trouble::new(format!("{} layers are more than one overlay can name", layers.len())));
-        }
-        let options = std::ffi::CString::new(options).doing(|| "mount the overlay")?;
-        match mount("overlay", spec.folder().root(), "overlay", MountFlags::empty(), Some(options.as_c_str())) {
-            Ok(()) => {
-                let locator = spec.folder().root().display().to_string();
-                init.tell(&Report::Present { kind: ResourceKind::Mount, locator });
-                return Ok(());
-            }
-            Err(error) => last = error,
-        }
-        if last != rustix::io::Errno::INVAL {
-            break;
-        }
-    }
-    Err(no_overlay(&spec.state, last))
-}
-
-/// The overlay cannot be mounted: names the file system, which is the usual reason.
-pub fn no_overlay(state: &Path, error: rustix::io::Errno) -> Trouble {
-    let kind =
-        crate::provider::local::computer::file_system_of(state).unwrap_or_else(|| "an unknown file system".to_owned());
-    Trouble::new(format!("cannot mount an overlay in `{}` (on {kind}): {error}", state.display())).hint(
-        "Choose a state directory on another file system with `--state-path`, for example on ext4, xfs, btrfs or tmpfs; \
-         an overlay cannot lie on another overlay, as in a container, nor on NFS.",
-    )
-}
-
-/// `/sys`, read-only. A fresh one needs a network namespace that is one's own; else the host's is shown.
-fn system(machine: &MachineSpec, root: &Path) -> Result<(), Trouble> {
-    let point = root.join("sys");
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
-    if mount("sysfs", &point, "sysfs", flags, None).is_ok() {
-        return Ok(());
-    }
-    let shown = mount_bind_recursive("/sys", &point);
-    match machine.network {
-        Network::Host => shown.doing(|| "show the host's `/sys`"),
+    mount("proc", "proc", "proc", nosuid | nodev | noexec, None).doing(|| "mount `/proc`").map_err(masked_proc)?;
+    match trees.take_any(Tree::System) {
+        Some(tree) => attach(tree, "sys")?,
         // Nothing that a test machine does depends on it; a container may hide it.
-        Network::Loopback => Ok(()),
+        None => {
+            let _ = mount("sysfs", "sys", "sysfs", nosuid | nodev | noexec | MountFlags::RDONLY, None);
+        }
     }
-}
-
-/// Makes `root` this process's root and lets go of the old one.
-fn enter(root: &Path) -> Result<(), Trouble> {
-    rustix::process::chdir(root).doing(|| "enter the machine's root")?;
+    dev::make(Path::new("dev"), init.spec.ids.is_some(), device)?;
+    mount("tmpfs", "run", "tmpfs", nosuid | nodev, Some(c"mode=755,size=25%")).doing(|| "mount `/run`")?;
+    make_folder(Path::new("run/lock"))?;
+    open_to_all("run/lock")?;
+    attach(trees.take(Tree::Tmp)?, "tmp")?;
+    open_to_all("tmp")?;
     rustix::process::pivot_root(".", ".").doing(|| "change the root")?;
     unmount(".", UnmountFlags::DETACH).doing(|| "leave the host's root")?;
-    rustix::process::chdir("/").doing(|| "change to `/`")
+    rustix::process::chdir("/").doing(|| "change to `/`")?;
+    if init.spec.ids.is_some() {
+        confine::limit_namespaces()?;
+    }
+    if machine.network == Network::Loopback && init.spec.ids.is_some() {
+        open_ports()?;
+    }
+    Ok(())
 }
 
-/// Keeps what runs on the machine, also as root, from changing the host's kernel by accident: a package's installation
-/// sets kernel parameters where it can. This is no wall against malice.
-fn protect_host() {
-    for path in ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"] {
-        let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        if mount_bind(path, path).is_ok() {
-            let _ = mount_remount(path, flags, c"");
-        }
+fn open_to_all(path: &str) -> Result<(), Trouble> {
+    rustix::fs::chmod(path, Mode::from_raw_mode(0o1777)).doing(|| format!("open `{path}` to all"))
+}
+
+/// Lets everybody on a machine with a network of its own have every port and send echo requests: nobody there will have
+/// rights over the network.
+fn open_ports() -> Result<(), Trouble> {
+    for (name, value) in [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 65535")] {
+        let path = format!("/proc/sys/net/ipv4/{name}");
+        std::fs::write(&path, value).doing(|| format!("set `{path}` to {value}"))?;
     }
+    Ok(())
+}
+
+/// Keeps what runs on a privileged machine, also as root, from changing the computer's kernel by accident: a package's
+/// installation sets kernel parameters where it can. This is no wall against malice.
+pub fn protect_host() -> Result<(), Trouble> {
+    ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"].into_iter().try_for_each(masks::protect)
 }
 
 /// Why a fresh `/proc` is refused to an ordinary user.

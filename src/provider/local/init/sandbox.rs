@@ -1,42 +1,45 @@
 //! One program over the host's own files, of which it can change only its machine's folder.
 //!
 //! What it makes goes into the folder `root`, an overlay over nothing: as on a machine, writes do not wait for the disk,
-//! which halves the time of a bootstrap.
+//! which halves the time of a bootstrap. It is root of the machine's user namespace: of the host's files it sees what
+//! everybody may see, and by names below `/tmp` what is its own, for it may not enter the state directory.
 
-use std::ffi::CString;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-use rustix::mount::{MountFlags, mount, mount_bind};
+use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, WaitOptions};
 
-use super::{Init, root};
+use super::{Init, caps, seccomp};
+use crate::model::resource::ResourceKind;
 use crate::provider::local::spec::{Report, SandboxSpec};
+use crate::provider::local::trees::{self, Tree, Trees, attach, make_folder};
 use crate::provider::local::trouble::{Doing, Trouble};
 use crate::provider::local::{channel, sys};
 
+/// The machine's folder, as the program sees it.
+pub const MACHINE: &str = "/tmp/machine";
+
+/// What was brought in for it, as the program sees it.
+pub const TOOLS: &str = "/tmp/tools";
+
 /// Runs the program, tells how it ended, and stays until then.
-pub fn run(init: &Init<'_>, sandbox: &SandboxSpec) -> Result<i32, Trouble> {
-    let folder = init.spec.folder().path().to_owned();
-    mount_bind(&folder, &folder).doing(|| format!("bind `{}`", folder.display()))?;
-    let own = CString::new(folder.as_os_str().as_bytes()).doing(|| "name the machine's folder")?;
-    sys::set_read_only(c"/", true, true).doing(|| "make the host's files read-only")?;
-    sys::set_read_only(&own, false, false).doing(|| format!("keep `{}` writable", folder.display()))?;
-    let nothing = format!("machines/{}/empty", init.spec.id);
-    let empty = init.spec.state.join(&nothing);
-    std::fs::create_dir(&empty).doing(|| format!("make `{}`", empty.display()))?;
-    root::overlay(init, &[nothing])?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("proc", "/proc", "proc", flags, None).doing(|| "mount `/proc`")?;
+pub fn run(init: &Init<'_>, sandbox: &SandboxSpec, trees: Trees) -> Result<i32, Trouble> {
+    place(init, trees)?;
+    if init.spec.ids.is_some() {
+        caps::keep_few()?;
+        seccomp::install()?;
+    }
     let signals =
         sys::signal_fd(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD]).doing(|| "receive signals")?;
     let (program, arguments) = sandbox.command.split_first().ok_or_else(|| Trouble::new("nothing to run"))?;
     let child = Command::new(program)
         .args(arguments)
+        .env_clear()
         .envs(sandbox.env.iter().map(|(name, value)| (name, value)))
-        .current_dir(&folder)
+        .current_dir(MACHINE)
         .stdin(Stdio::null())
         .spawn()
         .doing(|| format!("run `{program}`"))?;
@@ -57,4 +60,19 @@ pub fn run(init: &Init<'_>, sandbox: &SandboxSpec) -> Result<i32, Trouble> {
             return Ok(1);
         }
     }
+}
+
+/// Protects the host's files and puts the machine's in their place.
+fn place(init: &Init<'_>, mut trees: Trees) -> Result<(), Trouble> {
+    trees::protect_everything()?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("tmpfs", "/tmp", "tmpfs", flags, Some(c"mode=1777")).doing(|| "mount `/tmp`")?;
+    make_folder(Path::new(MACHINE))?;
+    attach(trees.take(Tree::Folder)?, MACHINE)?;
+    init.tell(&Report::Present { kind: ResourceKind::Mount, locator: init.spec.folder().root().display().to_string() });
+    if let Some(tools) = trees.take_any(Tree::Tools) {
+        make_folder(Path::new(TOOLS))?;
+        attach(tools, TOOLS)?;
+    }
+    mount("proc", "/proc", "proc", flags | MountFlags::NOEXEC, None).doing(|| "mount `/proc`")
 }

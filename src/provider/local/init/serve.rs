@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::WaitOptions;
 
-use super::{Init, caps, files};
+use super::{Init, files};
 use crate::model::machine::Network;
 use crate::provider::local::spec::{MachineSpec, Report};
 use crate::provider::local::trouble::{Doing, Trouble};
@@ -26,7 +26,6 @@ pub fn run(init: &Init<'_>, machine: &MachineSpec) -> Result<i32, Trouble> {
         Network::Loopback => listeners()?,
         Network::Host => Vec::new(),
     };
-    caps::drop()?;
     if init.is_orphan() {
         return Ok(1);
     }

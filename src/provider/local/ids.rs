@@ -1,66 +1,60 @@
-//! The user namespace of an ordinary user's machine.
+//! The user namespaces of machines.
 
-use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
+use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
+use crate::provider::local::aside::Aside;
 use crate::provider::local::spec::{IdMap, MAPPED_IDS};
 use crate::provider::local::sys;
 use crate::provider::local::trouble::{Doing, Trouble};
 
-/// Puts this process into a new user namespace as its root.
+/// Puts this process into a new user namespace as its root, with ids of an ordinary user's.
 ///
 /// The maps are written by the set-user-id programs of the `uidmap` package, which check that the ids are the user's;
-/// they must run outside the new namespace, so a child is forked before.
+/// they must run outside the new namespace.
 pub fn enter(map: &IdMap) -> Result<(), Trouble> {
-    let (mut wait, mut begin) = std::io::pipe().doing(|| "make a pipe")?;
-    let (mut answer, mut reply) = std::io::pipe().doing(|| "make a pipe")?;
     let target = std::process::id();
-    let child = match sys::fork().doing(|| "fork")? {
-        sys::Fork::Child => {
-            drop((begin, answer));
-            // Nothing to map when the parent ended or could not make the namespace.
-            if wait.read(&mut [0]).unwrap_or_default() == 1
-                && let Err(trouble) = write_maps(target, map)
-            {
-                let _ = reply.write_all(&serde_json::to_vec(&trouble).unwrap_or_default());
-            }
-            sys::exit_now(0)
-        }
-        sys::Fork::Parent(pid) => pid,
-    };
-    drop((wait, reply));
-    let unshared = sys::unshare(UnshareFlags::NEWUSER);
-    if unshared.is_ok() {
-        let _ = begin.write_all(b"g");
-    }
-    drop(begin);
-    let mut said = Vec::new();
-    let heard = answer.read_to_end(&mut said);
-    let _ = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
-    unshared.map_err(|error| refused(&error))?;
-    heard.doing(|| "hear from `newuidmap`")?;
-    match serde_json::from_slice::<Trouble>(&said) {
-        Ok(trouble) => Err(trouble),
-        Err(_) => become_root(),
-    }
+    let writer = Aside::new(|| {
+        write_by("newuidmap", target, map.uid, map.subuid)?;
+        write_by("newgidmap", target, map.gid, map.subgid)
+    })?;
+    sys::unshare(UnshareFlags::NEWUSER).map_err(|error| refused(&error))?;
+    writer.go()?;
+    become_root()
 }
 
-/// The user is 0 by the map already; this makes it so for the group and drops the supplementary groups.
-fn become_root() -> Result<(), Trouble> {
+/// Gives the new user namespace of a child its ids; for root, who needs nobody's leave.
+pub fn give(child: Pid, map: &IdMap) -> Result<(), Trouble> {
+    let lines = |own: u32, subordinate: u32| format!("0 {own} 1\n1 {subordinate} {MAPPED_IDS}\n");
+    write(child, &lines(map.uid, map.subuid), &lines(map.gid, map.subgid))
+}
+
+/// Gives the new user namespace of `target` the ids of the one above it.
+pub fn give_same(target: Pid) -> Result<(), Trouble> {
+    // In the pieces of the map above: one piece cannot go across two of those.
+    let lines = format!("0 0 1\n1 1 {MAPPED_IDS}\n");
+    write(target, &lines, &lines)
+}
+
+fn write(target: Pid, uids: &str, gids: &str) -> Result<(), Trouble> {
+    for (name, text) in [("uid_map", uids), ("gid_map", gids)] {
+        let path = format!("/proc/{}/{name}", target.as_raw_nonzero());
+        std::fs::write(&path, text).doing(|| format!("write `{path}`"))?;
+    }
+    Ok(())
+}
+
+/// Makes this process user 0 and group 0 of its user namespace, and drops the supplementary groups.
+pub fn become_root() -> Result<(), Trouble> {
     use rustix::process::{Gid, Uid};
     rustix::thread::set_thread_groups(&[]).doing(|| "drop supplementary groups")?;
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).doing(|| "become group 0")?;
     rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).doing(|| "become user 0")
 }
 
-fn write_maps(target: u32, map: &IdMap) -> Result<(), Trouble> {
-    write_map("newuidmap", target, map.uid, map.subuid)?;
-    write_map("newgidmap", target, map.gid, map.subgid)
-}
-
-fn write_map(program: &str, target: u32, own: u32, subordinate: u32) -> Result<(), Trouble> {
+fn write_by(program: &str, target: u32, own: u32, subordinate: u32) -> Result<(), Trouble> {
     let numbers = [target, 0, own, 1, 1, subordinate, MAPPED_IDS];
     let output = Command::new(program)
         .args(numbers.map(|number| number.to_string()))
@@ -99,4 +93,12 @@ fn refused(error: &std::io::Error) -> Trouble {
         |(_, _, mend)| format!("Run `sysctl -w {mend}` as root, or run this as root."),
     );
     Trouble::new(format!("cannot make a user namespace: {error}")).hint(remedy)
+}
+
+/// The kernel refused a namespace.
+pub fn no_namespace(what: &str, error: &std::io::Error) -> Trouble {
+    Trouble::new(format!("cannot make {what}: {error}")).hint(
+        "Run `automation doctor`. Root in a container needs the capability `SYS_ADMIN` (for example `docker run \
+         --privileged`); an ordinary user needs user namespaces.",
+    )
 }

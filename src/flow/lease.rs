@@ -1,6 +1,7 @@
 //! A machine for as long as a piece of work takes, and not a moment longer; or, where its task goes on by itself, until its
 //! expiry.
 
+mod budget;
 mod renewal;
 
 use std::sync::{Arc, Mutex};
@@ -10,11 +11,12 @@ use crate::base::id::{MachineId, ResourceId};
 use crate::flow::Stage;
 use crate::flow::collect::{Limits, collect};
 use crate::flow::durable::Durable;
+use crate::flow::lease::budget::afford;
 use crate::flow::lease::renewal::{Renewal, heartbeat, interval};
 use crate::flow::release::{self, Part};
 use crate::flow::shell;
 use crate::model::connection::Connection;
-use crate::model::event::{Event, NoSink};
+use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind, Left};
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::Machine;
@@ -22,6 +24,8 @@ use crate::model::price::{Quote, amount};
 use crate::model::provider::{Ledger, MachineRequest};
 use crate::model::resource::{PlannedResource, Resource, ResourceKind};
 use crate::model::suite::Stepped;
+
+pub use budget::foresee;
 
 /// How long connecting once more to a machine that is up may take.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -290,66 +294,6 @@ impl Lease {
             Err(fault) => Err(undo(&self.stage, &machine.id, fault).await),
         }
     }
-}
-
-/// Refuses early what would be refused when the machine is made, after minutes of baking: hardware that there is not, and a
-/// price beyond the limit.
-pub async fn foresee(stage: &Stage, request: &MachineRequest) -> Result<(), Fault> {
-    until_stopped(stage, stage.provider.vet(&request.hardware)).await?;
-    if request.max_cost.is_none() {
-        return Ok(());
-    }
-    let quote = until_stopped(stage, async { Ok(stage.provider.quote(request, &NoSink).await) }).await?;
-    within_budget(stage, request, quote.as_ref())
-}
-
-fn life(request: &MachineRequest) -> Duration {
-    Duration::try_from(request.expires_at.duration_since(request.now)).unwrap_or_default()
-}
-
-/// What the machine costs until its expiry, for people.
-fn at_most(request: &MachineRequest, quote: &Quote) -> String {
-    let life = life(request);
-    let span = crate::base::text::seconds(life);
-    format!("{} {} until its expiry in {span}", amount(quote.cost(life)), quote.currency)
-}
-
-/// Refuses a machine that could cost more than was said, and one whose price is not known where a limit was.
-fn within_budget(stage: &Stage, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
-    let Some(budget) = request.max_cost else { return Ok(()) };
-    let most = amount(budget.most);
-    match quote {
-        Some(quote) if quote.cost(life(request)) > budget.most => {
-            let text = at_most(request, quote);
-            Err(Fault::outside(format!("{} could cost {text}, more than the {most} allowed", request.id))
-                .because(quote.text())
-                .hint("Nothing was launched. Choose a smaller type or a shorter life (`--ttl`), or allow more (`--max-cost`)."))
-        }
-        None if stage.provider.kind().costs() && !budget.unknown_ok => Err(Fault::outside(format!(
-            "no price can be had, so {} cannot be held to the {most} allowed",
-            request.id
-        ))
-        .hint(
-            "Nothing was launched. `--unknown-cost-ok` makes it all the same; without `--max-cost` nothing is asked.",
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Shows the price of a machine to be; refuses one beyond its budget.
-fn afford(stage: &Stage, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
-    within_budget(stage, request, quote)?;
-    match quote {
-        Some(quote) => {
-            let text = at_most(request, quote);
-            stage.tell(Event::Notice(format!("{}: {}; at most {text}", request.id, quote.text())));
-        }
-        None if request.max_cost.is_some() && stage.provider.kind().costs() => {
-            stage.tell(Event::Warning("the cost is not known, so it is not held against the limit".to_owned()));
-        }
-        None => {}
-    }
-    Ok(())
 }
 
 /// Releases all of a machine after `fault`, which is given back with what would not go.

@@ -154,6 +154,8 @@ impl Context {
     /// The images of the account.
     pub(super) async fn ec2_images(&self) -> Result<Arc<dyn ImageStore>, Fault> {
         let clients = self.clients().await?;
+        // What is wrong with credentials, region or network is told at once.
+        clients.identity().await?;
         let (region, state_id) = (clients.region().to_owned(), self.state.id()?);
         let reader = ec2::images::Reader { owner: self.owner.clone(), trust: self.trust() };
         Ok(Arc::new(ec2::images::Ec2Images::new(clients, &region, reader, &state_id)))

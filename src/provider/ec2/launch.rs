@@ -86,7 +86,7 @@ impl ClassifyRetry for NoRoom {
 
 /// Whether a refusal leaves no doubt that nothing was made. An answer that was lost before it may have been another one.
 fn is_sure(class: Class) -> bool {
-    !matches!(class, Class::NoAnswer | Class::Broken | Class::Throttled)
+    !matches!(class, Class::NoAnswer | Class::Stranger | Class::Broken | Class::Throttled)
 }
 
 /// Whether the launch met something that was made a moment ago and is not known everywhere yet.

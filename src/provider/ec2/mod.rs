@@ -477,15 +477,7 @@ impl Provider for Ec2Provider {
     }
 
     async fn end_expired(&self) -> Result<Vec<(Sighting, Option<String>)>, Fault> {
-        let ec2 = self.ec2();
-        let expired = survey::expired(&ec2, self.clients.now()).await?;
-        let ids: Vec<String> = expired.iter().map(|sighting| sighting.locator.clone()).collect();
-        let mut refused = HashMap::new();
-        for ids in ids.chunks(release::BATCH) {
-            let refusals = purge::instances::terminate(&self.clients.ec2_deletes(&self.config.region), ids).await;
-            refused.extend(refusals.into_iter().map(|refusal| (refusal.id, refusal.reason)));
-        }
-        Ok(expired.into_iter().map(|sighting| (sighting.clone(), refused.remove(&sighting.locator))).collect())
+        survey::end_expired(&self.clients, &self.config.region).await
     }
 
     async fn console(&self, machine: &MachineId) -> Option<String> {

@@ -10,8 +10,10 @@ use crate::base::id::{MachineId, RunId};
 use crate::model::event::NoSink;
 use crate::model::fault::Fault;
 use crate::model::machine::Sighting;
+use crate::provider::ec2::clients::Clients;
 use crate::provider::ec2::prices::{Prices, Wanted};
-use crate::provider::ec2::purge::volumes;
+use crate::provider::ec2::purge::{self, volumes};
+use crate::provider::ec2::release::BATCH;
 use crate::provider::ec2::tags;
 use crate::provider::ec2::{instances, observe};
 
@@ -49,9 +51,25 @@ const LATE: SignedDuration = SignedDuration::from_secs(60);
 /// The same where the time is this computer's: AWS refuses the calls of one whose clock is wrong by more.
 const LATE_BY_OWN_CLOCK: SignedDuration = SignedDuration::from_mins(15);
 
+/// Tells the machines of anybody in `region` to end whose expiry has passed; gives each, with why where it was refused.
+pub async fn end_expired(clients: &Clients, region: &str) -> Result<Vec<(Sighting, Option<String>)>, Fault> {
+    let expired = expired(&clients.ec2(region), clients.now()).await?;
+    let ids: Vec<String> = expired.iter().map(|sighting| sighting.locator.clone()).collect();
+    let mut refused = HashMap::new();
+    for ids in ids.chunks(BATCH) {
+        let refusals = purge::instances::terminate(&clients.ec2_deletes(region), ids).await;
+        refused.extend(refusals.into_iter().map(|refusal| (refusal.id, refusal.reason)));
+    }
+    let told = |sighting: Sighting| {
+        let why = refused.remove(&sighting.locator);
+        (sighting, why)
+    };
+    Ok(expired.into_iter().map(told).collect())
+}
+
 /// The machines of anybody that are live and whose expiry has passed at `now`, by the clock of AWS where that is known. What lacks
 /// any tag of a machine of ours is none.
-pub async fn expired(ec2: &aws_sdk_ec2::Client, now: Option<Timestamp>) -> Result<Vec<Sighting>, Fault> {
+async fn expired(ec2: &aws_sdk_ec2::Client, now: Option<Timestamp>) -> Result<Vec<Sighting>, Fault> {
     let due = now.map_or_else(|| Timestamp::now() - LATE_BY_OWN_CLOCK, |now| now - LATE);
     let ours = Filter::builder().name("tag-key").values(tags::EXPIRES).build();
     let found = instances::find(ec2, ours).await?;

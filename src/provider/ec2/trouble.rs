@@ -41,6 +41,8 @@ pub enum Class {
     NoAnswer,
     /// The service could not be reached: it was not done.
     Unreachable,
+    /// Somebody else answered, for example a proxy or the login page of a network: it may have been done or not.
+    Stranger,
     /// Anything else.
     Other,
 }
@@ -166,7 +168,9 @@ where
         return of_credentials(credentials);
     }
     match error {
-        SdkError::ConstructionFailure(_) | SdkError::ServiceError(_) => Class::Other,
+        SdkError::ConstructionFailure(_) => Class::Other,
+        // A service of AWS names a code.
+        SdkError::ServiceError(_) | SdkError::ResponseError(_) => Class::Stranger,
         // A connection that could not be made carried no request; one that broke may have.
         SdkError::DispatchFailure(failure) if failure.is_user() => Class::Unreachable,
         SdkError::DispatchFailure(failure)
@@ -270,7 +274,8 @@ fn kind(class: Class) -> FaultKind {
         | Class::Permission
         | Class::Quota
         | Class::Unsupported
-        | Class::Unreachable => FaultKind::Outside,
+        | Class::Unreachable
+        | Class::Stranger => FaultKind::Outside,
         _ => FaultKind::Infrastructure,
     }
 }
@@ -289,6 +294,7 @@ where
         (Class::NoAnswer, _) => {
             format!("no whole answer came, so it may have been done or not: {}", plain_causes(error))
         }
+        (Class::Stranger, None) => "what answers is none of AWS's services".to_owned(),
         (Class::Unreachable, _) => format!("the service cannot be reached: {}", plain_causes(error)),
         (_, Some(message)) => {
             // What follows is a blob that only its account can decode.
@@ -331,7 +337,7 @@ fn hint(class: Class, message: Option<&str>) -> Option<String> {
         Class::Capacity => "Name several types with `--instance-type`, or try again later.".to_owned(),
         Class::Unsupported => "Choose another `--instance-type` or `--aws-region`.".to_owned(),
         Class::Throttled => "Others in this account make many calls; try again in a minute.".to_owned(),
-        Class::Unreachable => {
+        Class::Unreachable | Class::Stranger => {
             "Is this computer online? Check the network, a proxy, and `AWS_ENDPOINT_URL` where it is set.".to_owned()
         }
         _ => return None,
@@ -439,6 +445,10 @@ mod tests {
         let io = |kind| -> Failed { SdkError::dispatch_failure(ConnectorError::io(std::io::Error::from(kind).into())) };
         assert_eq!(class(&io(std::io::ErrorKind::ConnectionRefused)), Class::Unreachable);
         assert_eq!(class(&io(std::io::ErrorKind::ConnectionReset)), Class::NoAnswer);
+        let stranger = Failed::service_error(RunInstancesError::generic(ErrorMetadata::builder().build()), ());
+        assert_eq!(class(&stranger), Class::Stranger);
+        let told = fault("launch `hg-1`", stranger);
+        assert!(told.kind == FaultKind::Outside && told.line().ends_with("none of AWS's services"), "{told:?}");
         let said = std::io::Error::other("client error (Connect)");
         assert_eq!(class(&Failed::dispatch_failure(ConnectorError::io(said.into()))), Class::Unreachable);
         assert_eq!(class(&SdkError::<RunInstancesError, ()>::timeout_error("late")), Class::NoAnswer);

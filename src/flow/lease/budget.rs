@@ -1,0 +1,71 @@
+//! What a machine to be may cost, told and held against its limit before it is made.
+
+use std::time::Duration;
+
+use crate::base::text;
+use crate::flow::Stage;
+use crate::flow::lease::until_stopped;
+use crate::model::event::{Event, NoSink};
+use crate::model::fault::Fault;
+use crate::model::price::{Quote, amount};
+use crate::model::provider::MachineRequest;
+
+/// Refuses early what would be refused when the machine is made, after minutes of baking: hardware that there is not, and a
+/// price beyond the limit.
+pub async fn foresee(stage: &Stage, request: &MachineRequest) -> Result<(), Fault> {
+    until_stopped(stage, stage.provider.vet(&request.hardware)).await?;
+    if request.max_cost.is_none() {
+        return Ok(());
+    }
+    let quote = until_stopped(stage, async { Ok(stage.provider.quote(request, &NoSink).await) }).await?;
+    within_budget(stage, request, quote.as_ref())
+}
+
+fn life(request: &MachineRequest) -> Duration {
+    Duration::try_from(request.expires_at.duration_since(request.now)).unwrap_or_default()
+}
+
+/// What the machine costs until its expiry, for people.
+fn at_most(request: &MachineRequest, quote: &Quote) -> String {
+    let life = life(request);
+    let span = text::seconds(life);
+    format!("{} {} until its expiry in {span}", amount(quote.cost(life)), quote.currency)
+}
+
+/// Refuses a machine that could cost more than was said, and one whose price is not known where a limit was.
+fn within_budget(stage: &Stage, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
+    let Some(budget) = request.max_cost else { return Ok(()) };
+    let most = amount(budget.most);
+    match quote {
+        Some(quote) if quote.cost(life(request)) > budget.most => {
+            let text = at_most(request, quote);
+            Err(Fault::outside(format!("{} could cost {text}, more than the {most} allowed", request.id))
+                .because(quote.text())
+                .hint("Nothing was launched. Choose a smaller type or a shorter life (`--ttl`), or allow more (`--max-cost`)."))
+        }
+        None if stage.provider.kind().costs() && !budget.unknown_ok => Err(Fault::outside(format!(
+            "no price can be had, so {} cannot be held to the {most} allowed",
+            request.id
+        ))
+        .hint(
+            "Nothing was launched. `--unknown-cost-ok` makes it all the same; without `--max-cost` nothing is asked.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Shows the price of a machine to be; refuses one beyond its budget.
+pub(super) fn afford(stage: &Stage, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
+    within_budget(stage, request, quote)?;
+    match quote {
+        Some(quote) => {
+            let text = at_most(request, quote);
+            stage.tell(Event::Notice(format!("{}: {}; at most {text}", request.id, quote.text())));
+        }
+        None if request.max_cost.is_some() && stage.provider.kind().costs() => {
+            stage.tell(Event::Warning("the cost is not known, so it is not held against the limit".to_owned()));
+        }
+        None => {}
+    }
+    Ok(())
+}

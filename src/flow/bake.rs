@@ -9,6 +9,7 @@ use crate::flow::lines::Lines;
 use crate::flow::release::Part;
 use crate::flow::{Stage, later, script};
 use crate::model::connection::Connection;
+use crate::model::event::Event;
 use crate::model::fault::{Fault, Left};
 use crate::model::image::{ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
 use crate::model::machine::{Caps, Hardware, Machine, Network};

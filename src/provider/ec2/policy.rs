@@ -1,6 +1,6 @@
 //! The least permissions that each command needs, as an IAM policy.
 //!
-//! A [`Grant`] is one statement; a command is a list of grants. Where AWS can tell by tag or name what is ours, the statement
+//! A [`Grant`] is a part of a statement; a command is a list of grants. Where AWS can tell by tag or name what is ours, the statement
 //! says so: what searches cannot be narrowed, what makes must put our tag on it, what ends or changes must find it there, or is
 //! bound to the exact name of what is ours once in an account. With an owner, all but what people share is bound to that
 //! owner's tag. A decision engine of the tests holds the table against the calls that the emulator saw.
@@ -114,20 +114,26 @@ pub fn actions(command: &str) -> BTreeSet<&'static str> {
     grants(command, &whole).iter().flat_map(|grant| grant.actions.iter().copied()).collect()
 }
 
-/// The policy for all of `commands`: each statement once.
+/// The policy for all of `commands`. What has the same resources and conditions is one statement: a policy has a limit of
+/// characters.
 pub fn document(commands: &[&str], scope: &Scope) -> Value {
-    let mut told = BTreeSet::new();
-    let grants = commands.iter().flat_map(|command| grants(command, scope));
-    let statements: Vec<Value> =
-        grants.filter(|grant| told.insert(grant.sid)).map(|grant| statement(grant, scope)).collect();
+    let mut merged: Vec<(&Grant, BTreeSet<&str>)> = Vec::new();
+    for grant in commands.iter().flat_map(|command| grants(command, scope)) {
+        let is_alike = |other: &Grant| other.resources == grant.resources && other.conditions == grant.conditions;
+        match merged.iter_mut().find(|(other, _)| is_alike(other)) {
+            Some((_, actions)) => actions.extend(grant.actions),
+            None => merged.push((grant, grant.actions.iter().copied().collect())),
+        }
+    }
+    let statements: Vec<Value> = merged.iter().map(|(grant, actions)| statement(grant, actions, scope)).collect();
     json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
-fn statement(grant: &Grant, scope: &Scope) -> Value {
+fn statement(grant: &Grant, actions: &BTreeSet<&str>, scope: &Scope) -> Value {
     let mut statement = json!({
         "Sid": grant.sid,
         "Effect": "Allow",
-        "Action": grant.actions,
+        "Action": actions,
         "Resource": grant.resources,
     });
     let mut conditions: Map<String, Value> = Map::new();

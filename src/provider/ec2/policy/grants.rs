@@ -3,7 +3,7 @@
 use crate::provider::ec2::fixtures::role::BOUNDARY;
 
 /// What a condition holds the call against.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Is {
     /// One of these.
     Any(&'static [&'static str]),
@@ -63,7 +63,7 @@ pub const LOOK: Grant = Grant {
 };
 
 pub const LOOK_AROUND: Grant = Grant {
-    sid: "LookAtWhatMachinesUse",
+    sid: "LookAround",
     actions: &[
         "ec2:DescribeImages",
         "ec2:DescribeKeyPairs",
@@ -133,12 +133,8 @@ pub const RULES_NEW: Grant = Grant {
     conditions: &[MARKS],
 };
 
-pub const RULES_OLD: Grant = Grant {
-    sid: "RemoveRules",
-    actions: &["ec2:RevokeSecurityGroupIngress"],
-    resources: &["arn:aws:ec2:*:*:security-group-rule/*"],
-    conditions: &[MARKED],
-};
+pub const RULES_OLD: Grant =
+    Grant { sid: "RemoveRules", actions: &["ec2:RevokeSecurityGroupIngress"], resources: ANY, conditions: &[MARKED] };
 
 /// Two people behind one address share a rule: whoever needs it pushes its end out, and changes nothing else of it.
 pub const RULES_RENEW: Grant = Grant {
@@ -188,7 +184,7 @@ pub const LAUNCH_FROM: Grant = Grant {
 };
 
 pub const LAUNCH_IN: Grant = Grant {
-    sid: "LaunchInSharedGroups",
+    sid: "LaunchInShared",
     actions: &["ec2:RunInstances"],
     resources: &["arn:aws:ec2:*:*:security-group/*"],
     conditions: &[SHARED],
@@ -214,12 +210,8 @@ pub const END: Grant = Grant {
     conditions: &[MARKED],
 };
 
-pub const BAKE: Grant = Grant {
-    sid: "BakeFromMarked",
-    actions: &["ec2:CreateImage"],
-    resources: &["arn:aws:ec2:*:*:instance/*"],
-    conditions: &[MARKED],
-};
+pub const BAKE: Grant =
+    Grant { sid: "BakeFromMarked", actions: &["ec2:CreateImage"], resources: ANY, conditions: &[MARKED] };
 
 pub const BAKE_MARKED: Grant = Grant {
     sid: "BakeMarked",
@@ -279,7 +271,7 @@ pub const ROLE_TAG: Grant = Grant { sid: "TagRole", actions: &["iam:TagRole"], r
 
 /// A build before this one gave it.
 pub const ROLE_NARROW: Grant = Grant {
-    sid: "TakeParametersFromRole",
+    sid: "NarrowRole",
     actions: &["iam:DetachRolePolicy"],
     resources: ROLES,
     conditions: &[("ArnEquals", "iam:PolicyARN", Is::Any(&[BOUNDARY]))],
@@ -292,12 +284,8 @@ pub const PASS_ROLE: Grant = Grant {
     conditions: &[("StringEquals", "iam:PassedToService", Is::Any(&["ec2.amazonaws.com"]))],
 };
 
-pub const MANAGE: Grant = Grant {
-    sid: "RunCommandsOnMarked",
-    actions: &["ssm:SendCommand"],
-    resources: &["arn:aws:ec2:*:*:instance/*"],
-    conditions: &[MARKED],
-};
+pub const MANAGE: Grant =
+    Grant { sid: "RunCommandsOnMarked", actions: &["ssm:SendCommand"], resources: ANY, conditions: &[MARKED] };
 
 pub const MANAGE_BY: Grant = Grant {
     sid: "RunCommandsBy",
@@ -327,7 +315,7 @@ pub const REMOVE: Grant = Grant {
 pub const REMOVE_RULES: Grant = Grant {
     sid: "RemoveRulesOfMarked",
     actions: &["ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress"],
-    resources: &["arn:aws:ec2:*:*:security-group/*", "arn:aws:ec2:*:*:security-group-rule/*"],
+    resources: ANY,
     conditions: &[MARKED],
 };
 

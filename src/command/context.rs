@@ -2,23 +2,23 @@
 
 #[cfg(feature = "ec2")]
 pub mod ec2;
+pub mod host;
 pub mod look;
 mod sweep;
 pub mod variables;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::base::id::{MachineId, RunId};
+use crate::base::id::RunId;
 use crate::cli::Globals;
-use crate::connection::login::{Ask, Login};
 use crate::connection::{self, ssh::SshConnector};
-use crate::flow::{Stage, later};
+use crate::flow::Stage;
 use crate::image::{BaseChoice, Choice, Definition};
 use crate::model::check::Check;
 use crate::model::connection::Connector;
@@ -26,7 +26,7 @@ use crate::model::event::Sink;
 use crate::model::fault::Fault;
 use crate::model::image::Fingerprint;
 use crate::model::journal::Journal;
-use crate::model::machine::{Address, HostKey, Machine, ProviderKind};
+use crate::model::machine::ProviderKind;
 use crate::model::provider::{ImageStore, Provider};
 use crate::model::setting::Section;
 use crate::project::mercurial;
@@ -37,7 +37,7 @@ use crate::provider::{KeyMaker, KeyPair};
 use crate::state::dir::StateDir;
 use crate::state::keys::Identity;
 use crate::state::settings::Settings;
-use crate::ui::{OutputTo, Screen, secret};
+use crate::ui::{OutputTo, Screen};
 
 /// The state directory's name below the home directory.
 const STATE_FOLDER: &str = ".hgautomation";
@@ -163,7 +163,7 @@ impl Context {
         look_at_images(globals)?;
         variables::check(globals)?;
         if let Some(target) = &globals.host {
-            parse_target(target)?;
+            host::parse_target(target)?;
         }
         let settings = state.settings(SECTIONS)?;
         // `--json` anywhere before `--` leaves standard output to JSON.
@@ -376,16 +376,7 @@ impl Context {
             return Ok(self.ec2_connector().await);
         }
         Ok(match kind {
-            ProviderKind::Host => {
-                let screen = Arc::clone(&self.screen);
-                let ask = move |question: &str| {
-                    screen.hold();
-                    let answer = secret::ask(question);
-                    screen.go_on();
-                    answer
-                };
-                Arc::new(host_connector(self.globals.identity.is_some(), &self.home, Arc::new(ask)))
-            }
+            ProviderKind::Host => Arc::new(self.host_connector()),
             _ => Arc::new(SshConnector::default()),
         })
     }
@@ -411,39 +402,6 @@ impl Context {
             grace: self.grace_of(kind),
         })
     }
-
-    /// The machine that `USER@HOST[:PORT]` means. Its host key is the one that the user's `known_hosts` names, which is
-    /// read and never written.
-    pub fn host_machine(&self, target: &str) -> Result<Machine, Fault> {
-        let (user, host, port) = parse_target(target)?;
-        let ssh = self.home.join(".ssh");
-        let identity = match &self.globals.identity {
-            Some(file) if !file.is_file() => {
-                let what = if file.is_dir() { "a folder" } else { "not there" };
-                return Err(Fault::usage(format!("the private key `{}` is {what}", file.display()))
-                    .hint(format!("Name a file with `--identity FILE`; yours are in `{}`.", ssh.display())));
-            }
-            Some(file) => file.clone(),
-            None => default_identities(&ssh)?.remove(0),
-        };
-        let now = self.now();
-        Ok(Machine {
-            id: MachineId::random(),
-            provider: ProviderKind::Host,
-            run: RunId::new(now),
-            owner: self.owner.clone(),
-            image: "somebody else's machine".to_owned(),
-            address: Address::Tcp { host, port },
-            user,
-            identity,
-            host_key: HostKey::KnownHosts { file: ssh.join("known_hosts") },
-            volume: None,
-            hardware: None,
-            created_at: now,
-            expires_at: later(now, Duration::from_secs(24 * 3600)),
-            kept: false,
-        })
-    }
 }
 
 /// What is answered where a record names EC2 and this build has nothing of it.
@@ -458,80 +416,4 @@ fn host_keys() -> KeyMaker {
         let pair = connection::keys::generate("hg-automation-host")?;
         Ok(KeyPair { private: pair.private_openssh, public: pair.public_openssh })
     })
-}
-
-/// Opens connections to machines of somebody else's: with the key that the user named, or else with any of theirs.
-fn host_connector(named: bool, home: &Path, ask: Ask) -> SshConnector {
-    let others = if named { Vec::new() } else { default_identities(&home.join(".ssh")).unwrap_or_default() };
-    SshConnector::default().with_login(Login { agent: variables::agent(), others, ask: Some(ask) })
-}
-
-/// The same for a process that knows the machine alone: a key that lies among the user's own was not named.
-pub fn connector_of(machine: &Machine) -> SshConnector {
-    if machine.provider != ProviderKind::Host {
-        return SshConnector::default();
-    }
-    let home = home().unwrap_or_default();
-    let own = default_identities(&home.join(".ssh")).unwrap_or_default();
-    host_connector(!own.contains(&machine.identity), &home, Arc::new(secret::ask))
-}
-
-/// The keys of the user that are there; the first of their names where only an agent holds one.
-fn default_identities(ssh: &Path) -> Result<Vec<PathBuf>, Fault> {
-    let mut names = ["id_ed25519", "id_ecdsa", "id_rsa"].iter().map(|name| ssh.join(name));
-    let there: Vec<PathBuf> = names.clone().filter(|path| path.is_file()).collect();
-    if !there.is_empty() {
-        return Ok(there);
-    }
-    match (names.next(), variables::agent()) {
-        (Some(first), Some(_)) => Ok(vec![first]),
-        _ => Err(Fault::usage(format!(
-            "no private key to log in with: there is none in `{}` and no agent",
-            ssh.display()
-        ))
-        .hint("Name one with `--identity FILE`, or `ssh-add` it to an agent.")),
-    }
-}
-
-fn parse_target(target: &str) -> Result<(String, String, u16), Fault> {
-    let fault = || {
-        Fault::usage(format!("`{target}` is not USER@HOST or USER@HOST:PORT"))
-            .hint("Write it as `hg@build.example.org`, `hg@192.0.2.7:2222` or `hg@[2001:db8::7]:22`.")
-    };
-    let (user, rest) = target.rsplit_once('@').ok_or_else(fault)?;
-    let (host, port) = match rest.strip_prefix('[') {
-        Some(v6) => {
-            let (host, port) = v6.split_once(']').ok_or_else(fault)?;
-            (host, port.strip_prefix(':'))
-        }
-        // Two colons without brackets are an IPv6 address without a port.
-        None if rest.matches(':').count() > 1 => (rest, None),
-        None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
-    };
-    let port = match port {
-        None => 22,
-        Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(fault)?,
-    };
-    if user.is_empty() || host.is_empty() {
-        return Err(fault());
-    }
-    Ok((user.to_owned(), host.to_owned(), port))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_read_as_people_write_them() {
-        let of = |text: &str| parse_target(text).ok();
-        let some = |user: &str, host: &str, port| Some((user.to_owned(), host.to_owned(), port));
-        assert_eq!(of("hg@example.org"), some("hg", "example.org", 22));
-        assert_eq!(of("hg@example.org:2222"), some("hg", "example.org", 2222));
-        assert_eq!(of("hg@[::1]:2222"), some("hg", "::1", 2222));
-        assert_eq!(of("hg@::1"), some("hg", "::1", 22));
-        for bad in ["example.org", "@h", "hg@", "hg@h:0", "hg@h:x", "hg@h:70000", "hg@[::1"] {
-            assert!(of(bad).is_none(), "{bad}");
-        }
-    }
 }

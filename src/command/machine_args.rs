@@ -109,6 +109,27 @@ impl MachineArgs {
         self.python_version.clone().unwrap_or_else(|| context.settings.defaults.python_version.clone())
     }
 
+    /// A fault about the image, with the line of the settings that asked for what is refused where no option did.
+    pub fn blame(&self, context: &Context, mut fault: Fault) -> Fault {
+        let asked = [
+            ("defaults.distro", self.distro.is_none(), context.settings.defaults.distro.as_str()),
+            (
+                "defaults.python-version",
+                self.python_version.is_none(),
+                context.settings.defaults.python_version.as_str(),
+            ),
+        ];
+        let named = |value: &str| {
+            fault.message.contains(&format!("no distribution `{value}`"))
+                || fault.message.contains(&format!("no Python `{value}`"))
+        };
+        let line = asked.into_iter().find(|(_, by_settings, value)| *by_settings && named(value));
+        if let Some(origin) = line.and_then(|(key, _, _)| context.settings.origin(key)) {
+            fault.message = format!("{origin}: {}", fault.message);
+        }
+        fault
+    }
+
     /// The network.
     pub fn network(&self, context: &Context) -> Network {
         match self.network {

@@ -143,7 +143,10 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     };
     let chosen = match kind {
         ProviderKind::Host => None,
-        _ => Some(distro::choose(&context, &args.machine, checkout.as_ref(), &needs)?),
+        _ => Some(
+            distro::choose(&context, &args.machine, checkout.as_ref(), &needs)
+                .map_err(|fault| args.machine.blame(&context, fault))?,
+        ),
     };
     let (plan, why) = chosen.map(|chosen| (chosen.plan, chosen.why)).unzip();
     let filesystem = match args.filesystem {

@@ -259,7 +259,11 @@ fn settings_that_are_not_known_are_refused_with_the_nearest_key() {
     place.settings("grace = \n");
     place.run(&["runs", "list"]).expect(3).tells(&["config.toml"]);
     place.settings("[defaults]\ndistro = \"debian99\"\n");
-    place.run(&["run-tests-linux"]).expect(2).tells(&["`debian99`"]);
+    for command in [&["run-tests-linux"][..], &["machine", "up"]] {
+        place.run(command).expect(2).tells(&["config.toml:2: ", "`debian99`", "hint:"]);
+    }
+    place.settings("[defaults]\npython-version = \"3.99\"\n");
+    place.run(&["machine", "up"]).expect(2).tells(&["config.toml:2: ", "`3.99`", "hint:"]);
 }
 
 #[test]

@@ -66,7 +66,9 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let context = context.privileged(args.machine.privileged_machine)?;
     let definition = context.definition("linux-dev")?;
     let distro = args.machine.distro(&context);
-    let plan = definition.plan(&context.choice(&distro, Some(&args.machine.python(&context)))?)?;
+    let plan = definition
+        .plan(&context.choice(&distro, Some(&args.machine.python(&context)))?)
+        .map_err(|fault| args.machine.blame(&context, fault))?;
     let store = context.images(kind).await?;
     let session = Session::begin(context, COMMAND).await?;
     let now = session.context.now();

@@ -73,15 +73,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// A span with units; a day is 24 hours, and comes first.
 fn span(text: &str) -> Option<Duration> {
-    let (days, rest) = match text.split_once('d') {
-        Some((days, rest)) => (days.trim().parse::<u64>().ok()?, rest.trim()),
-        None => (0, text),
-    };
-    let rest = match rest {
-        "" if !text.is_empty() => Duration::ZERO,
-        rest => Duration::try_from(rest.parse::<jiff::SignedDuration>().ok()?).ok()?,
-    };
-    Duration::from_secs(days.checked_mul(24 * 3600)?).checked_add(rest)
+    let short = |text: &str| text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+    if let Some(span) = short(text) {
+        return Some(span);
+    }
+    let (days, rest) = text.split_once('d')?;
+    let days = Duration::from_secs(days.trim().parse::<u64>().ok()?.checked_mul(24 * 3600)?);
+    match rest.trim() {
+        "" => Some(days),
+        rest => days.checked_add(short(rest)?),
+    }
 }
 
 /// Reads how long a machine may live without a sign of its driver: a second to a day. Less is over before the next sign
@@ -156,6 +157,7 @@ mod tests {
         assert!(parse_duration("0").is_err() && parse_duration("-5s").is_err() && parse_duration("soon").is_err());
         assert_eq!(parse_duration("1d"), Ok(Duration::from_secs(86400)));
         assert_eq!(parse_duration("1d 12h30m"), Ok(Duration::from_secs(131_400)));
+        assert_eq!(parse_duration("5 seconds"), Ok(Duration::from_secs(5)));
         for bad in ["", "d", "-1d", "1d2", "99999999999999999999d", "1 day ago"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }

@@ -207,10 +207,10 @@ fn nothing_leads_out_of_an_ordinary_users_machine() {
     if !possible() {
         return;
     }
-    let _alone = super::alone();
-    let user = User::with_images("shut", &["image", "build"]);
+    let user = User::with_images("shut", &["--images", "/mnt/small-images", "image", "build"]);
     for network in ["loopback", "host"] {
-        let id = user.run(&["machine", "up", "--network", network]).expect(0).text().trim().to_owned();
+        let up = ["--images", "/mnt/small-images", "machine", "up", "--network", network];
+        let id = user.run(&up).expect(0).text().trim().to_owned();
         let said = user.run(&["machine", "exec", &id, "--", "bash", "-c", &try_all(network)]).expect(0).text();
         assert_shut(&said);
         user.run(&["machine", "down", &id]).expect(0);

@@ -1,5 +1,5 @@
-//! Signals that end a program, unless whoever started it ignores them: `nohup` does so with SIGHUP, a shell without job
-//! control with SIGINT of what it starts in the background. Then they stay ignored.
+//! Signals that end a program, unless whoever started it ignores them on purpose, as `nohup` does with SIGHUP. Then they stay
+//! ignored.
 
 use std::io;
 
@@ -13,10 +13,9 @@ impl Heeded {
     /// Begins to listen.
     pub fn listen(kind: SignalKind) -> io::Result<Self> {
         // To listen is to take the signal over: from the second time on it is not ignored any more.
-        if ignored() & (1 << (kind.as_raw_value() - 1)) != 0 {
-            Ok(Self(None))
-        } else {
-            signal(kind).map(Some).map(Self)
+        match on_purpose(ignored(), kind) {
+            true => Ok(Self(None)),
+            false => signal(kind).map(Some).map(Self),
         }
     }
 
@@ -27,6 +26,13 @@ impl Heeded {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Whether somebody meant a signal to be ignored, where all of `ignored` are. A shell without job control has whatever it starts in the
+/// background ignore SIGINT and SIGQUIT together: nobody asked for that, and who sends SIGINT to such a process means it.
+fn on_purpose(ignored: u64, kind: SignalKind) -> bool {
+    let is = |kind: SignalKind| ignored & (1 << (kind.as_raw_value() - 1)) != 0;
+    is(kind) && !(kind == SignalKind::interrupt() && is(SignalKind::quit()))
 }
 
 /// The signals that this process ignores, the lowest bit for number 1; none where the system does not tell.
@@ -42,6 +48,15 @@ fn mask(status: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_shell_does_to_all_that_it_starts_in_the_background_is_not_on_purpose() {
+        let [hangup, interrupt, quit] = [1, 1 << 1, 1 << 2];
+        assert!(on_purpose(hangup | interrupt, SignalKind::interrupt()));
+        assert!(!on_purpose(interrupt | quit, SignalKind::interrupt()));
+        assert!(on_purpose(hangup | interrupt | quit, SignalKind::hangup()));
+        assert!(!on_purpose(interrupt | quit, SignalKind::terminate()));
+    }
 
     #[test]
     fn the_mask_of_ignored_signals_is_read() {

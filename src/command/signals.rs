@@ -1,5 +1,5 @@
 //! What Ctrl-C, SIGTERM and SIGHUP do: the first asks to stop, the second leaves at once; while tests run by themselves on a
-//! machine, Ctrl-C on a terminal asks and a terminal that is closed detaches. A signal that whoever started us ignores, as
+//! machine, Ctrl-C on a terminal asks and a terminal that is closed detaches. A signal that whoever started us ignores on purpose, as
 //! `nohup` does, stays ignored.
 
 use std::sync::Arc;

@@ -121,7 +121,7 @@ fn a_signal_that_was_ignored_when_it_began_stays_ignored() {
     let inner = place.command(&["image", "build"]);
     let mut command = std::process::Command::new("sh");
     clear(&mut command, &place.home);
-    // As `nohup` does, and a shell with what it starts in the background.
+    // As `nohup` does with the first.
     command.args(["-c", "trap '' HUP INT; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
     let running = Running::start(command);
     place.wait_for_step("the step has begun", &running);

@@ -7,6 +7,7 @@
 mod aws;
 mod cli;
 mod connection;
+mod documents;
 mod flow;
 mod layering;
 mod local_provider;

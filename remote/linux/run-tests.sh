@@ -1,10 +1,12 @@
 #!/bin/bash
 # Runs Mercurial's test runner in /hgwork/src/tests.
 #
-#   run-tests.sh [--list] [--built] PYTHON -- ARGUMENT...
+#   run-tests.sh [--list N] [--built] PYTHON -- ARGUMENT...
 #
 # --built    a build that is in place is to be tested, where there is one
-# --list     print the names of the tests that the same arguments would run, one on a line, and run none
+# --list N   print the names of the tests that the same arguments would run, one on a line, and run none; the last N arguments
+#            name tests. On standard error, first, what they would run on: `run-tests: on distro=NAME python=VERSION`, or
+#            `pypy=VERSION`
 # PYTHON     the interpreter: an absolute path
 # ARGUMENT   goes to run-tests.py as it is
 #
@@ -31,12 +33,13 @@ readonly work=/hgwork results=/hgwork/results
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 say() { printf '%s\n' "run-tests: $*" >&2; }
-usage() { say "$*"; say "usage: run-tests.sh [--list] [--built] PYTHON -- ARGUMENT..."; exit 64; }
+usage() { say "$*"; say "usage: run-tests.sh [--list N] [--built] PYTHON -- ARGUMENT..."; exit 64; }
 
 list=
 if [[ ${1:-} == --list ]]; then
-    list=yes
-    shift
+    list=${2:-}
+    [[ $list =~ ^[0-9]+$ ]] || usage "expected a number after --list"
+    shift 2
 fi
 built=
 if [[ ${1:-} == --built ]]; then
@@ -72,16 +75,25 @@ export PIP_NO_BUILD_ISOLATION=${PIP_NO_BUILD_ISOLATION-0} PIP_NO_INDEX=${PIP_NO_
 
 if [[ -n $list ]]; then
     exec 7<&-
+    # shellcheck disable=SC1091 # it is the machine's
+    say "on distro=$(. /etc/os-release 2>/dev/null && printf '%s' "${ID:-}${VERSION_ID:-}") $("$python" -c '
+import platform, sys
+print({"CPython": "python", "PyPy": "pypy"}.get(platform.python_implementation(), "other"), platform.python_version(), sep="=")
+')"
+    unknown() {
+        say "the tests that exist are on standard output"
+        printf 'unknown test: %s\n' "$1" >&2
+        compgen -G 'test-*.t' || true
+        compgen -G 'test-*.py' || true
+        exit 66
+    }
+    # The runner passes over what is not called like a test, and lists a test that does not exist like any other.
+    for name in "${arguments[@]:${#arguments[@]}-list}"; do
+        [[ ${name##*/} == test-*.@(t|py)?(#*) && -f ${name%%#*} ]] || unknown "$name"
+    done
     names=$("$python" run-tests.py "${arguments[@]}" --list-tests)
-    # The runner lists a test that does not exist like any other.
     while read -r name; do
-        if [[ -n $name && ! -f ${name%%#*} ]]; then
-            say "the tests that exist are on standard output"
-            printf 'unknown test: %s\n' "${name%%#*}" >&2
-            compgen -G 'test-*.t' || true
-            compgen -G 'test-*.py' || true
-            exit 66
-        fi
+        [[ -z $name || -f ${name%%#*} ]] || unknown "${name%%#*}"
     done <<<"$names"
     printf '%s\n' "$names"
     exit 0

@@ -5,14 +5,17 @@ written at the end only, leave out tests that errored, and give no reasons (repo
 
 One JSON object on a line:
 
+    {"event": "options", "debug": BOOL, "foreign": {FLAG: PATH}}   once, first: options that make green mean less: whether no
+                                                  output is compared, and the programs under test that lie outside of the work
+                                                  folder and are not of the source, by the flag that names them
     {"event": "expected", "tests": [NAME, ...]}   once, before the first test: everything that was selected
     {"event": "start", "test": NAME}
     {"event": "finish", "test": NAME, "outcome": OUTCOME, "seconds": NUMBER, "reason": STRING or null}
     {"event": "end"}                              once, when the runner came to its own end
 
 OUTCOME is "passed", "failed", "errored" (the runner could not run the test), "skipped", "ignored" (it was selected, but a
-filter like --keywords took it out) or "interrupted". A test that never finishes was lost. With --runs-per-test and
---loop a test finishes more than once.
+filter like --keywords took it out), "missing" (it was selected, and its file is not there) or "interrupted". A test that never
+finishes was lost. With --runs-per-test and --loop a test finishes more than once.
 """
 
 import __main__
@@ -36,6 +39,19 @@ for _environ in (os.environ, getattr(__main__, "origenviron", {})):
     else:
         _environ.pop("PYTHONPATH", None)
 sys.path[:] = [p for p in sys.path if p != _here]
+
+
+def _foreign(options):
+    """The programs under test that are not the source's own, by the flag that names them."""
+    work = os.path.dirname(os.path.dirname(os.path.realpath(_path)))
+    found = {}
+    for flag, name in (("--with-hg", "with_hg"), ("--with-chg", "with_chg"), ("--with-rhg", "with_rhg"), ("--hg-wheel", "wheel")):
+        path = getattr(options, name, None)
+        if path:
+            path = os.path.realpath(os.fsdecode(path))
+            if not path.startswith(work + os.sep):
+                found[flag] = path
+    return found
 
 
 def _with_descendants(pids):
@@ -106,6 +122,8 @@ class TestResult(__main__.TestResult):
             self._verdicts[id(test)] = (outcome, reason)
 
     def onStart(self, test):
+        options = self._options
+        self._event(event="options", debug=bool(options.debug), foreign=_foreign(options))
         self._event(event="expected", tests=sorted({t.name for t in test}))
         super().onStart(test)
 
@@ -137,7 +155,7 @@ class TestResult(__main__.TestResult):
         super().addError(test, err)
 
     def addSkip(self, test, reason):
-        self._verdict(test, "skipped", reason)
+        self._verdict(test, "skipped" if os.path.exists(test.path) else "missing", reason)
         super().addSkip(test, reason)
 
     def addIgnore(self, test, reason):

@@ -2,16 +2,29 @@
 
 use std::time::Duration;
 
+/// Shortest word that is sought inside of others.
+const LEAST_SOUGHT: usize = 3;
+
 /// The member of `known` that `given` most likely meant, when one is near enough to be worth naming.
 ///
-/// Near means a Damerau-Levenshtein distance of at most a third of the longer word, and never more than 4.
+/// One letter off is nearest; then the shortest that begins with `given`; then what is near by Damerau-Levenshtein distance, at most a
+/// third of the longer word and never more than 4; then the shortest that holds `given`.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(given, name), name))
+    let known: Vec<&str> = known.into_iter().collect();
+    let near = known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(given, name), *name))
         .filter(|(distance, name)| *distance <= (given.len().max(name.len()) / 3).clamp(1, 4))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
+        .min_by_key(|(distance, _)| *distance);
+    let shortest = |fits: &dyn Fn(&str) -> bool| {
+        let sought = given.len() >= LEAST_SOUGHT;
+        known.iter().copied().filter(|name| sought && fits(name)).min_by_key(|name| name.len())
+    };
+    let near = |most: usize| near.filter(|(distance, _)| *distance <= most).map(|(_, name)| name);
+    near(1)
+        .or_else(|| shortest(&|name| name.starts_with(given)))
+        .or_else(|| near(usize::MAX))
+        .or_else(|| shortest(&|name| name.contains(given)))
 }
 
 /// `seconds` as `0.3s`, `12.4s`, `3m 05s` or `1h 02m`.
@@ -23,6 +36,15 @@ pub fn seconds(duration: Duration) -> String {
         60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
         _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// `text` cut to about `cap` bytes, with how much was left out at its end: `beginning [… 12 bytes left out]`.
+pub fn cut(text: &str, cap: usize) -> String {
+    if text.len() <= cap {
+        return text.to_owned();
+    }
+    let end = (0..=cap).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{} [… {} left out]", &text[..end], counted(text.len() - end, "byte"))
 }
 
 /// A number of things: `1 test`, `3 tests`. For nouns whose plural ends in `s`.
@@ -60,7 +82,7 @@ pub fn unix(text: &str) -> String {
     text.strip_suffix('\r').map(str::to_owned).unwrap_or(text)
 }
 
-/// Reads a span of time such as `90s`, `2h`, `1h30m`; a bare number is seconds. Zero and negative spans are refused.
+/// Reads a span of time such as `90s`, `2h`, `1h30m`, `1d12h`; a bare number is seconds. Zero and negative spans are refused.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let seconds = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -137,11 +159,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_cut_says_how_much() {
+        assert_eq!(cut("short", 5), "short");
+        assert_eq!(cut("a€b", 2), "a [… 4 bytes left out]");
+    }
+
+    #[test]
     fn nearest_names_a_typo_but_not_a_stranger() {
         let known = ["debian12", "debian13", "ubuntu22.04"];
         assert_eq!(nearest("debian21", known), Some("debian12"));
         assert_eq!(nearest("debain13", known), Some("debian13"));
         assert_eq!(nearest("windows", known), None);
+        assert_eq!(nearest("ubuntu", known), Some("ubuntu22.04"), "by its beginning");
+        assert_eq!(nearest("22.04", known), Some("ubuntu22.04"), "by a part");
+        assert_eq!((nearest("", known), nearest("2", known)), (None, None));
     }
 
     #[test]

@@ -247,10 +247,10 @@ impl Context {
         }
     }
 
-    /// The run that `text` names: an id, its beginning, or `latest`.
+    /// The run that `text` names, whatever it did: an id, its beginning, or `latest`.
     pub fn resolve_run(&self, text: &str) -> Result<RunId, Fault> {
         let known: Vec<RunId> = self.journal.runs(usize::MAX)?.into_iter().map(|record| record.id).collect();
-        crate::state::runs::resolve(&known, text)
+        crate::state::runs::resolve(&known, known.first(), text)
     }
 
     /// An image definition by name.

@@ -31,6 +31,10 @@ pub fn choose(
     let Some(checkout) = checkout else {
         return Ok(Chosen { plan: plan(args.named_distro().unwrap_or(usual))?, why: None });
     };
+    if args.named_distro().is_none() && !definition.distros().contains(usual) {
+        // Another must not be taken in silence for one that the settings misspell.
+        plan(usual)?;
+    }
     let others = definition.distros_of(context.base_choice()?);
     let all: Vec<&str> =
         std::iter::once(usual).chain(others.iter().filter(|name| *name != usual)).map(String::as_str).collect();

@@ -18,6 +18,7 @@ pub mod machine;
 pub mod machine_args;
 #[cfg(feature = "ec2")]
 pub mod purge_ec2_resources;
+pub mod report_file;
 pub mod run_tests_linux;
 pub mod runs;
 pub mod session;

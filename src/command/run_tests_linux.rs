@@ -56,9 +56,15 @@ pub struct Args {
     /// The checkout to test [default: the one around the current folder]
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
+    /// Test the source that comes with the image, wherever this is run
+    #[arg(long, conflicts_with_all = ["source", "revision", "working_copy"])]
+    image_source: bool,
     /// Also send uncommitted changes of tracked files
     #[arg(long)]
     working_copy: bool,
+    /// Call a run in which every test was skipped passed
+    #[arg(long)]
+    allow_all_skipped: bool,
     /// How long the tests may take altogether; tests that did not end by then are lost
     #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
     timeout: Option<Duration>,
@@ -125,6 +131,18 @@ impl Filesystem {
     }
 }
 
+impl Args {
+    /// What the user says of the source.
+    fn wish(&self) -> mercurial::Wish<'_> {
+        mercurial::Wish {
+            source: self.source.as_deref(),
+            of_image: self.image_source,
+            revision: self.revision.as_deref(),
+            working_copy: self.working_copy,
+        }
+    }
+}
+
 /// Runs the tests.
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let began = Instant::now();
@@ -135,8 +153,8 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let ttl = lifetime(&args, kind)?;
     let caps = args.machine.caps()?;
     let current = std::env::current_dir().map_err(|e| Fault::outside("cannot tell the current folder").because(e))?;
-    let checkout =
-        mercurial::find(args.source.as_deref(), &current, args.revision.as_deref(), args.working_copy).await?;
+    let checkout = mercurial::find(&args.wish(), &current).await?;
+    let tests = mercurial::named(&args.tests, &current, checkout.as_ref())?;
     let needs = match &checkout {
         Some(checkout) if kind != ProviderKind::Host && mercurial::builds(&args.flags) => checkout.needs().await?,
         _ => mercurial::Needs::default(),
@@ -154,7 +172,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         None => context.settings.defaults.filesystem.clone(),
     };
     let suite = mercurial::LinuxTests {
-        tests: args.tests.clone(),
+        tests,
         flags: args.flags.clone(),
         filesystem: filesystem.clone(),
         python_version: plan.as_ref().map_or_else(|| args.machine.python(&context), |plan| plan.python.clone()),
@@ -169,10 +187,10 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         )
         .hint("Leave it out."));
     }
-    args.reports.check()?;
     let fetch = args.artifacts.check()?;
     let volume = (!matches!(filesystem.as_str(), "default" | "tmpfs")).then_some(VOLUME);
     let request = MachineRequest { volume, filesystem, ..request(&context, &args, plan.as_ref(), caps, ttl)? };
+    args.reports.check()?;
     let session = Session::begin(context, COMMAND).await?;
     if let Some(why) = why.flatten() {
         session.stage.tell(Event::Notice(why));
@@ -320,6 +338,7 @@ async fn on_machine(
         booting,
         begun: begun.clone(),
         fetch: wanted.fetch.clone(),
+        allow_all_skipped: wanted.args.allow_all_skipped,
     };
     if let Some(ran) = ready.unbuilt() {
         *task = Some(file(&ready.begun(machine, stage.now(), wanted.args.timeout)));

@@ -2,6 +2,7 @@
 
 mod attach;
 mod cancel;
+mod chosen;
 mod logs;
 mod viewer;
 
@@ -18,7 +19,8 @@ use crate::state::dir::StateDir;
 use crate::state::runs::RunFile;
 use crate::ui::table;
 
-/// Subcommands of `runs`. A run is named by its id, the beginning of it, or `latest`.
+/// Subcommands of `runs`. A run is named by its id, the beginning of it, or `latest`, the latest that has tests: one that still goes
+/// on before those that have ended.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List runs, newest first
@@ -49,7 +51,7 @@ pub struct ListArgs {
 /// `runs show`.
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
-    /// The run's id, its beginning, or `latest`
+    /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
     #[arg(default_value = "latest")]
     run: String,
     /// Print JSON
@@ -142,10 +144,10 @@ fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
 }
 
 fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
-    let id = context.resolve_run(&args.run)?;
-    let record = record(context, &id)?;
+    let record = chosen::chosen(context, &args.run)?;
     let machines = context.journal.machines()?;
-    let run = Shown::of(&context.state, &record, left_to(&machines, &id), results(context, &id)?);
+    let results = results(context, &record.id)?;
+    let run = Shown::of(&context.state, &record, left_to(&machines, &record.id), results);
     if args.json {
         context.screen.json(&run);
         return Ok(0);

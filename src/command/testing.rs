@@ -1,14 +1,14 @@
 //! What every driver of a test run does, be it the first or one that comes later: follow the tests, publish the results.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::text;
 use crate::command::artifact_args::Fetch;
-use crate::command::error;
 use crate::command::session::{Ending, Session};
 use crate::command::signals::TIDYING_LIMIT;
+use crate::command::{error, report_file};
 use crate::flow::durable::Durable;
 use crate::flow::lease::{After, Ended, until_stopped};
 use crate::flow::suite::{self, Begun, Finished, Ran};
@@ -18,7 +18,7 @@ use crate::model::build::Built;
 use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
-use crate::model::outcome::{Results, TimeSplit, Verdict, count, verdict};
+use crate::model::outcome::{Evidence, Results, TimeSplit, Verdict, count, verdict};
 use crate::model::suite::Suite;
 use crate::report;
 use crate::state::runs::{RunDir, RunFile};
@@ -44,6 +44,9 @@ pub struct TaskFile {
     /// What is to be brought home after them.
     #[serde(default)]
     pub fetch: Fetch,
+    /// Whether a run in which every test was skipped is green.
+    #[serde(default)]
+    pub allow_all_skipped: bool,
 }
 
 /// Tests that were followed to their end, and what was brought home; the content of `tested.json`, from which whoever comes after a
@@ -92,7 +95,7 @@ impl TaskFile {
 /// Where results go beside the run's folder.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Reports {
-    /// Also write the JUnit report to this file
+    /// Also write the JUnit report to this file, which is emptied first; a pipe or a device is written into
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
     /// Print the results as JSON; the tests' output goes to standard error
@@ -103,12 +106,7 @@ pub struct Reports {
 impl Reports {
     /// Refuses a report that cannot be written: that is better known before the tests than after them.
     pub fn check(&self) -> Result<(), Fault> {
-        let Some(path) = &self.junit else { return Ok(()) };
-        std::fs::OpenOptions::new().append(true).create(true).open(path).map(drop).map_err(|error| {
-            Fault::usage(format!("cannot write `--junit {}`", path.display()))
-                .because(error)
-                .hint("Name a file in a folder that is there and that you may write to.")
-        })
+        self.junit.as_deref().map_or(Ok(()), |path| report_file::prepare("--junit", path))
     }
 
     /// Writes and prints what was asked for, of results that lie in the run's folder.
@@ -118,13 +116,8 @@ impl Reports {
             let _ = screen.json_text(&report::json::render(results)?);
         }
         let Some(path) = &self.junit else { return Ok(()) };
-        write_report(path, &report::junit::render(COMMAND, results)?)
+        report_file::write(path, &report::junit::render(COMMAND, results)?, screen)
     }
-}
-
-fn write_report(path: &Path, text: &str) -> Result<(), Fault> {
-    std::fs::write(path, text)
-        .map_err(|error| Fault::outside(format!("cannot write `{}`", path.display())).because(error))
 }
 
 /// Follows tests that were begun to their end, or until the user leaves them. Where their output cannot be kept here any more they
@@ -142,7 +135,7 @@ pub async fn follow(
     }
     match suite::finish(stage, machine, durable, suite, &task.begun, &output).await {
         Ok(Finished::Ran(mut ran)) => {
-            if verdict(&ran.tests, &ran.runner) == Verdict::NotRun {
+            if count(&ran.tests).not_run > 0 {
                 let said = session.dir.tail(RunFile::Output, LAST_BYTES)?;
                 ran.said = Some(text::last_lines(&String::from_utf8_lossy(&said), LAST_LINES));
             }
@@ -210,9 +203,10 @@ fn detached(begun: &Begun, machine: Machine) -> Ending {
 fn results(session: &Session, task: TaskFile, tested: Tested, cost: Option<f64>) -> Results {
     let Tested { ran, artifacts } = tested;
     let total = session.context.now().duration_since(session.started_at()).as_secs_f64();
+    let evidence = Evidence { runner: &ran.runner, gap: ran.gap.as_deref(), may_all_skip: task.allow_all_skipped };
     Results {
         id: session.id().clone(),
-        verdict: verdict(&ran.tests, &ran.runner),
+        verdict: verdict(&ran.tests, &evidence),
         counts: count(&ran.tests),
         time: TimeSplit {
             total,
@@ -225,6 +219,9 @@ fn results(session: &Session, task: TaskFile, tested: Tested, cost: Option<f64>)
         image: task.image,
         source: ran.source,
         built: ran.built,
+        subject: ran.subject,
+        caveats: ran.caveats,
+        gap: ran.gap,
         cost,
         artifacts,
         runner: ran.runner,
@@ -262,17 +259,6 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
     if session.stage.stop.is_cancelled() {
         code = error::exit::INTERRUPTED;
     }
-    let counts = results.counts;
-    let summary = match results.verdict {
-        Verdict::NotRun => format!("{}: not run, the build failed", text::counted(counts.total, "test")),
-        _ => format!(
-            "{}: {} passed, {} failed, {} skipped, {} lost",
-            text::counted(counts.total, "test"),
-            counts.passed,
-            counts.failed,
-            counts.skipped,
-            counts.lost
-        ),
-    };
+    let summary = report::terminal::verdict(&results);
     Ok(Ending { code, summary, detached: None })
 }

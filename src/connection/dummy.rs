@@ -237,11 +237,9 @@ impl State {
         }
     }
 
-    fn reply(&mut self, line: &str, command: &Command) -> Option<Reply> {
-        if let Some(replies) = self.replies.get_mut(line) {
-            return if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() };
-        }
-        self.answers.iter().find_map(|answer| answer(command))
+    fn ordered(&mut self, line: &str) -> Option<Reply> {
+        let replies = self.replies.get_mut(line)?;
+        if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() }
     }
 
     /// Puts a node where its folder is there and no folder has its name.
@@ -344,9 +342,14 @@ impl Connection for Dummy {
     async fn start(&self, command: &Command) -> Result<Box<dyn Process>, ConnectionError> {
         let line = command.to_shell().map_err(|error| ConnectionError::Invalid(error.to_string()))?;
         let mut state = self.enter(Call::Start, format!("start {line}"))?;
-        let Some(reply) = state.reply(&line, command) else {
+        let ordered = state.ordered(&line);
+        let answers = state.answers.clone();
+        // An answer may ask the machine about its files.
+        drop(state);
+        let Some(reply) = ordered.or_else(|| answers.iter().find_map(|answer| answer(command))) else {
             return Err(ConnectionError::Invalid(format!("the dummy machine was not told to expect `{line}`")));
         };
+        let mut state = self.lock();
         for path in &reply.folders {
             state.add_folder(path);
         }

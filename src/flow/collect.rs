@@ -34,19 +34,41 @@ pub struct Limits {
 /// For commands that say a few lines at once.
 pub const SMALL: Limits = Limits { bytes: 1 << 20, time: Duration::from_secs(60) };
 
+/// What a command says while it runs, up to a cap.
+pub(super) struct Said {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    capped: bool,
+    cap: usize,
+}
+
+impl Said {
+    /// Nothing yet, and at most `cap` bytes of each stream.
+    pub(super) fn of(cap: usize) -> Self {
+        Self { stdout: Vec::new(), stderr: Vec::new(), capped: false, cap }
+    }
+
+    /// Keeps what there is room for.
+    pub(super) fn keep(&mut self, chunk: Chunk) {
+        let (kept, bytes) = match chunk {
+            Chunk::Stdout(bytes) => (&mut self.stdout, bytes),
+            Chunk::Stderr(bytes) => (&mut self.stderr, bytes),
+        };
+        let room = self.cap.saturating_sub(kept.len()).min(bytes.len());
+        self.capped |= room < bytes.len();
+        kept.extend_from_slice(&bytes[..room]);
+    }
+
+    /// All of it, once the command has ended.
+    pub(super) fn ended(self, exit: Exit) -> Collected {
+        Collected { stdout: self.stdout, stderr: self.stderr, capped: self.capped, exit }
+    }
+}
+
 /// Runs `command` and keeps its output within `limits`.
 pub async fn collect(connection: &dyn Connection, command: &Command, limits: Limits) -> Result<Collected, Fault> {
-    let (mut stdout, mut stderr, mut capped) = (Vec::new(), Vec::new(), false);
-    let mut keep = |chunk| {
-        let (kept, bytes) = match chunk {
-            Chunk::Stdout(bytes) => (&mut stdout, bytes),
-            Chunk::Stderr(bytes) => (&mut stderr, bytes),
-        };
-        let room = limits.bytes.saturating_sub(kept.len()).min(bytes.len());
-        capped |= room < bytes.len();
-        kept.extend_from_slice(&bytes[..room]);
-    };
+    let mut said = Said::of(limits.bytes);
     let deadline = Deadline::after(limits.time, format!("`{}` to end", command.program));
-    let exit = follow(connection, command, &deadline, &mut keep).await?;
-    Ok(Collected { stdout, stderr, capped, exit })
+    let exit = follow(connection, command, &deadline, &mut |chunk| said.keep(chunk)).await?;
+    Ok(said.ended(exit))
 }

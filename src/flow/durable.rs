@@ -22,9 +22,9 @@ use crate::base::deadline::{Deadline, Pace};
 use crate::base::id::TaskId;
 use crate::base::text;
 use crate::flow::Stage;
-use crate::flow::collect::Collected;
+use crate::flow::collect::{Collected, Said};
 use crate::flow::durable::task::Begin;
-use crate::model::connection::{Chunk, Connection, ConnectionError, Parcel, Process, Progress, Totals};
+use crate::model::connection::{Connection, ConnectionError, Parcel, Process, Progress, Totals};
 use crate::model::event::Event;
 use crate::model::fault::Fault;
 use crate::model::machine::{ENDED, Machine};
@@ -60,6 +60,9 @@ const LET_IN_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a short request to the supervisor may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+
+/// Most bytes of each stream of an answer to a request.
+const ANSWER_CAP: usize = 2 << 20;
 
 /// How often one request or copy may lose its connection. What breaks every connection is not the network.
 const MOST_LOSSES: usize = 20;
@@ -353,8 +356,9 @@ impl Durable {
         Ok(words)
     }
 
-    /// Runs a short request that may be repeated, and repeats it where its connection breaks.
-    async fn ask(&self, command: &Command, limit: Duration) -> Result<Collected, ConnectionError> {
+    /// Runs a short request that may be repeated, and repeats it where its connection breaks. What it says beyond the cap of an answer
+    /// is read and left out.
+    pub(super) async fn ask(&self, command: &Command, limit: Duration) -> Result<Collected, ConnectionError> {
         let mut losses = 0;
         loop {
             let (number, connection) = self.live().await?;
@@ -371,18 +375,15 @@ impl Durable {
 
     async fn ask_once(&self, connection: &dyn Connection, command: &Command) -> Result<Collected, ConnectionError> {
         let mut process = connection.start(command).await?;
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut said = Said::of(ANSWER_CAP);
         while let Some(chunk) = process.next().await {
-            match chunk {
-                Chunk::Stdout(bytes) => stdout.extend(bytes),
-                Chunk::Stderr(bytes) => stderr.extend(bytes),
-            }
+            said.keep(chunk);
         }
         match process.exit() {
             Exit::Lost(reason) => {
                 Err(ConnectionError::Lost { address: self.inner.machine.address.to_string(), reason })
             }
-            exit => Ok(Collected { stdout, stderr, capped: false, exit }),
+            exit => Ok(said.ended(exit)),
         }
     }
 

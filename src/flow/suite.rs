@@ -1,15 +1,15 @@
 //! Running a test suite on a machine: put the scripts there, prepare, synchronise, run, bring the report home.
 
 pub mod build;
+mod detail;
+mod report;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::base::deadline::Deadline;
 use crate::base::id::{MachineId, RunId, TaskId};
 use crate::base::text;
 use crate::flow::collect::{Collected, Limits, collect};
@@ -17,6 +17,7 @@ use crate::flow::durable::{Durable, Task};
 use crate::flow::lease::until_stopped;
 use crate::flow::parts::{put_parts, remove_folder, write_parts};
 use crate::flow::suite::build::build;
+use crate::flow::suite::report::Report;
 use crate::flow::{Stage, hold, later};
 use crate::model::build::{BuildStore, Built};
 use crate::model::check::Check;
@@ -24,27 +25,13 @@ use crate::model::connection::{Chunk, Connection, ConnectionError, Process};
 use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
-use crate::model::outcome::{Exit, TestOutcome, TestResult, not_run, reconcile};
+use crate::model::outcome::{Exit, TestResult, not_run, reconcile};
+use crate::model::subject::Subject;
 use crate::model::suite::{Job, Reported, Stepped, Suite};
 use crate::model::task::{Command, Offsets, TaskOutput, TaskRecord};
 
-/// Most bytes of a report that are read. A report of the 1,000 tests of Mercurial's suite with every difference in it
-/// takes a few MiB.
-const REPORT_CAP: u64 = 256 << 20;
-
-/// Of how many failed tests the output is fetched; the run's log has that of all.
-const DETAILS: usize = 100;
-
-/// How long fetching a report may take, and connecting once more for it after a connection was lost. A report is a few
-/// MiB at the most.
-const SECOND_CHANCE: Duration = Duration::from_secs(15);
-
-/// Follows the file `$2` from the byte `$1` until standard input ends. A `tail` alone would live on, on a machine that stays, after the
-/// channel that it writes to was closed: it learns of that when it writes next, which may be never.
-const FOLLOW: &str = r#"tail -c "$1" -F -s 0.2 -- "$2" & cat >/dev/null; kill "$!""#;
-
-/// The pause before the report is followed over another connection.
-const REPORT_PAUSE: Duration = Duration::from_millis(500);
+/// Longest list of tests that a runner may print. That of Mercurial's suite has 50 KiB.
+const LISTING_CAP: usize = 2 << 20;
 
 /// How often bringing the source to the machine is tried again after its connection broke.
 const MORE_SYNCS: u32 = 2;
@@ -67,8 +54,17 @@ pub struct Ran {
     /// The last lines of a build that failed, as far as they are known.
     #[serde(default)]
     pub said: Option<String>,
-    /// What was tested.
+    /// What was tested, in words.
     pub source: String,
+    /// What was tested and on what.
+    #[serde(default)]
+    pub subject: Subject,
+    /// What makes green mean less than it seems, a phrase each.
+    #[serde(default)]
+    pub caveats: Vec<String>,
+    /// What is missing of the runner's report; none where it is whole.
+    #[serde(default)]
+    pub gap: Option<String>,
     /// Where the build of it came from.
     #[serde(default)]
     pub built: Option<Built>,
@@ -106,6 +102,7 @@ pub fn folder_of(run: &RunId) -> String {
 #[derive(Debug, Clone)]
 pub struct Ready {
     source: String,
+    subject: Subject,
     expected: Vec<String>,
     runner: Stepped,
     folder: String,
@@ -124,6 +121,9 @@ impl Ready {
             runner: exit,
             said: Some(said),
             source: self.source.clone(),
+            subject: self.subject.clone(),
+            caveats: Vec::new(),
+            gap: None,
             built: Some(self.built),
             before: self.before,
             testing: 0.0,
@@ -138,6 +138,7 @@ impl Ready {
             folder: self.folder.clone(),
             expected: self.expected.clone(),
             source: self.source.clone(),
+            subject: self.subject.clone(),
             began_at: now,
             limit: limit.unwrap_or(self.runner.limit).as_secs_f64(),
             built: Some(self.built),
@@ -160,6 +161,9 @@ pub struct Begun {
     pub expected: Vec<String>,
     /// What is tested, in words.
     pub source: String,
+    /// What is tested and on what.
+    #[serde(default)]
+    pub subject: Subject,
     /// When they were begun, by the clock here.
     pub began_at: Timestamp,
     /// How long they may take from then, seconds.
@@ -242,10 +246,16 @@ async fn prepare_all(
         Err(error) => return Err(error.into()),
     };
     let step = suite.list(folder, baked.as_deref());
-    let listed = collect(durable, &step.command, Limits { bytes: 16 << 20, time: step.limit }).await?;
-    let expected = suite.judge_listing(&listed.exit, &listed.stdout, &String::from_utf8_lossy(&listed.stderr))?;
+    let listed = collect(durable, &step.command, Limits { bytes: LISTING_CAP, time: step.limit }).await?;
+    let told = String::from_utf8_lossy(&listed.stderr);
+    if listed.capped {
+        let cap = text::bytes(LISTING_CAP as u64);
+        return Err(Fault::outside(format!("the test runner's list of tests is longer than {cap}")));
+    }
+    let expected = suite.judge_listing(&listed.exit, &listed.stdout, &told)?;
     Ok(Ready {
         source: suite.source(baked.as_deref()),
+        subject: suite.subject(baked.as_deref(), &told),
         expected,
         runner: suite.run(folder, baked.as_deref()),
         folder: folder.to_owned(),
@@ -299,12 +309,11 @@ pub async fn finish(
     begun: &Begun,
     output: &dyn TaskOutput,
 ) -> Result<Finished, Fault> {
-    let live = Arc::new(Mutex::new(Vec::new()));
-    let following = follow_report(durable, suite.report_file(), Arc::clone(&live));
+    let report = Report::of(suite);
     let runner = tokio::select! {
         ended = runner(stage, durable, begun, output) => ended?,
         // It never ends; the runner's own end decides.
-        never = following => match never {},
+        never = report.follow(durable) => match never {},
     };
     let Some((runner, record)) = runner else { return Ok(Finished::Detached) };
     // By the machine's clock where it says so: they may have ended long before anybody looked.
@@ -315,24 +324,40 @@ pub async fn finish(
     let took = Duration::try_from(took).unwrap_or_default();
     let root = hold::root(stage, durable, suite, &begun.folder).await;
     let report_file = at(suite, &root, suite.report_file());
-    let whole = match fetch(durable, &report_file).await {
-        Ok(report) => Some(report),
+    let drained = match report.drain(durable, &report_file).await {
         Err(_) if matches!(runner, Exit::Lost(_)) && !stage.stop.is_cancelled() => {
-            once_more(stage, machine, &report_file).await
+            report.drain_once_more(stage, machine, durable.folder(), &report_file).await
         }
-        Err(_) => None,
+        drained => drained,
     };
-    let live = std::mem::take(&mut *live.lock().unwrap_or_else(PoisonError::into_inner));
-    // What came while the tests ran counts where the file itself cannot be had any more.
-    let report = whole.filter(|report| report.len() >= live.len()).unwrap_or(live);
-    let reported = suite.read_report(&report);
+    let mut reported = report.reported();
+    let (gap, caveats) = (gap(&reported, drained.err()), std::mem::take(&mut reported.caveats));
     let mut tests = judge(&runner, &begun.expected, reported);
     if !stage.stop.is_cancelled() {
-        details(durable, suite, &root, &mut tests).await;
+        detail::fetch(durable, &|test| suite.detail_file(test).map(|path| at(suite, &root, &path)), &mut tests).await;
     }
-    let (source, before) = (begun.source.clone(), begun.before);
-    let testing = took.as_secs_f64();
-    Ok(Finished::Ran(Ran { tests, runner, said: None, source, built: begun.built, before, testing }))
+    Ok(Finished::Ran(Ran {
+        tests,
+        runner,
+        said: None,
+        source: begun.source.clone(),
+        built: begun.built,
+        before: begun.before,
+        subject: begun.subject.clone(),
+        caveats,
+        gap,
+        testing: took.as_secs_f64(),
+    }))
+}
+
+/// What is missing of a report.
+fn gap(reported: &Reported, unread: Option<Fault>) -> Option<String> {
+    match (&reported.beyond, unread) {
+        (Some(beyond), _) => Some(format!("it holds {beyond}, which was not taken")),
+        (None, _) if reported.complete => None,
+        (None, Some(fault)) => Some(format!("its end could not be read: {}", fault.line())),
+        (None, None) => Some("it does not say that the runner came to its end".to_owned()),
+    }
 }
 
 /// What a run came to whose runner ended by `runner`: every test that it told of, and what is to be said of the others.
@@ -444,23 +469,6 @@ fn at(suite: &dyn Suite, root: &str, path: &str) -> String {
     }
 }
 
-/// The output of failed tests, for the reports.
-async fn details(connection: &dyn Connection, suite: &dyn Suite, root: &str, tests: &mut [TestResult]) {
-    let failed = tests.iter_mut().filter(|test| test.outcome == TestOutcome::Failed).take(DETAILS);
-    for test in failed {
-        let Some(path) = suite.detail_file(&test.name).map(|path| at(suite, root, &path)) else { continue };
-        let command = Command::new("head").args(["-c", "65536", "--", &path]);
-        match collect(connection, &command, crate::flow::collect::SMALL).await {
-            Ok(done) if done.exit.success() => {
-                test.detail = Some(String::from_utf8_lossy(&done.stdout).into_owned());
-            }
-            // A test that ran out of its time may have left none.
-            Ok(done) if !matches!(done.exit, Exit::Lost(_)) => {}
-            _ => return,
-        }
-    }
-}
-
 async fn prepare(
     stage: &Stage,
     machine: &Machine,
@@ -496,46 +504,4 @@ fn failed(step: &Stepped, done: &Collected) -> Fault {
         _ => Fault::outside(message),
     };
     if said.is_empty() { fault } else { fault.because(said) }
-}
-
-async fn fetch(connection: &dyn Connection, path: &str) -> Result<Vec<u8>, Fault> {
-    let reading = connection.read_file(path, REPORT_CAP);
-    Deadline::after(SECOND_CHANCE, format!("`{path}` from the machine")).bound(reading).await?.map_err(Fault::from)
-}
-
-/// Reads the report over a connection of its own, after the run was given up as lost.
-async fn once_more(stage: &Stage, machine: &Machine, path: &str) -> Option<Vec<u8>> {
-    stage.tell(Event::Warning("the run was lost; trying once more for the report".to_owned()));
-    let connection = stage.connector.connect(machine, &machine.user, SECOND_CHANCE, false).await.ok()?;
-    fetch(connection.as_ref(), path).await.ok()
-}
-
-/// Follows the report from what is there of it, over one connection after another, for as long as there is one.
-async fn follow_report(durable: &Durable, path: &str, into: Arc<Mutex<Vec<u8>>>) -> std::convert::Infallible {
-    let lock = |into: &Mutex<Vec<u8>>| into.lock().unwrap_or_else(PoisonError::into_inner).len();
-    while let Ok(connection) = durable.direct().await {
-        // By name and for as long as it takes: the file is not there before the runner starts.
-        let from = format!("+{}", lock(&into) + 1);
-        let command = Command::new("sh").args(["-c", FOLLOW, "sh", &from, path]);
-        let Ok(mut process) = connection.start(&command).await else {
-            tokio::time::sleep(REPORT_PAUSE).await;
-            continue;
-        };
-        // Held open for as long as the report is followed, and closed with the channel.
-        let _stdin = process.take_stdin();
-        while let Some(chunk) = process.next().await {
-            if let Chunk::Stdout(bytes) = chunk {
-                let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
-                if (into.len() + bytes.len()) as u64 <= REPORT_CAP {
-                    into.extend_from_slice(&bytes);
-                }
-            }
-        }
-        if !matches!(process.exit(), Exit::Lost(_)) {
-            // Where standard input is not held, the report is had at the end alone.
-            break;
-        }
-        tokio::time::sleep(REPORT_PAUSE).await;
-    }
-    std::future::pending().await
 }

@@ -16,5 +16,6 @@ pub mod purge;
 pub mod resource;
 pub mod run;
 pub mod setting;
+pub mod subject;
 pub mod suite;
 pub mod task;

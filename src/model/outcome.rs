@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::artifact::Collected;
 use crate::model::build::Built;
+use crate::model::subject::Subject;
 
 /// How a command on a machine ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +55,18 @@ pub enum TestOutcome {
     NotRun,
 }
 
+impl TestOutcome {
+    /// How bad it is, for a test of which several outcomes are known: the worst counts.
+    pub fn rank(self) -> u8 {
+        match self {
+            Self::Lost | Self::NotRun => 3,
+            Self::Failed => 2,
+            Self::Passed => 1,
+            Self::Skipped => 0,
+        }
+    }
+}
+
 /// One test of a run; each test appears exactly once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TestResult {
@@ -91,12 +104,13 @@ pub struct Counts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// Every expected test was accounted for, at least one ran, none failed (exit code 0).
+    /// The runner said that it came to its end, every expected test was accounted for, at least one ran, none failed (exit code
+    /// 0).
     Passed,
-    /// Every expected test was accounted for and some failed (exit code 1).
+    /// The same, and some failed (exit code 1).
     Failed,
-    /// Some expected test is lost, or nothing ran at all (exit code 4). Stronger than `failed`: what is not known may
-    /// be worse than what is.
+    /// Some expected test is lost, the runner's report is not whole, or nothing ran at all (exit code 4). Stronger than
+    /// `failed`: what is not known may be worse than what is.
     Incomplete,
     /// The software under test was not built: no test was begun, and nobody knows what they would have come to (exit
     /// code 3: the cause is in the source, or in what the machine lacks to build it).
@@ -148,11 +162,20 @@ pub struct Results {
     pub time: TimeSplit,
     /// The image that was booted, with its fingerprint.
     pub image: String,
-    /// What was tested, for example `baked 6.3.2 (a1b2c3)` or `revision 0123… of /home/me/hg`.
+    /// What was tested, in words that name where it came from, for example `revision 0123… of /home/me/hg`.
     pub source: String,
     /// Where the build of it came from; none in results of older builds of this tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub built: Option<Built>,
+    /// What was tested and on what, a field each.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// What makes the verdict mean less than it seems, a phrase each, for example `output not compared (--debug)`.
+    #[serde(default)]
+    pub caveats: Vec<String>,
+    /// What is missing of the runner's own report; null where it is whole.
+    #[serde(default)]
+    pub gap: Option<String>,
     /// What the machine cost, in US dollars; null where it cost nothing or that is not known.
     pub cost: Option<f64>,
     /// What was brought home besides; none where nothing was asked for.
@@ -198,16 +221,10 @@ pub fn not_run(expected: &[String], why: &str) -> Vec<TestResult> {
 /// `expected` are the names that the runner itself listed for the same arguments. A name reported twice keeps its worst
 /// outcome (lost, failed, passed, skipped). Reported names that were not expected are kept: they did run.
 pub fn reconcile(expected: &[String], reported: Vec<TestResult>, why_lost: &str) -> Vec<TestResult> {
-    let rank = |outcome| match outcome {
-        TestOutcome::Lost | TestOutcome::NotRun => 3,
-        TestOutcome::Failed => 2,
-        TestOutcome::Passed => 1,
-        TestOutcome::Skipped => 0,
-    };
     let mut by_name = std::collections::BTreeMap::<String, TestResult>::new();
     for result in reported {
         match by_name.get(&result.name) {
-            Some(known) if rank(known.outcome) >= rank(result.outcome) => {}
+            Some(known) if known.outcome.rank() >= result.outcome.rank() => {}
             _ => {
                 by_name.insert(result.name.clone(), result);
             }
@@ -226,20 +243,32 @@ pub fn reconcile(expected: &[String], reported: Vec<TestResult>, why_lost: &str)
     by_name.into_values().collect()
 }
 
-/// The verdict on `tests` whose runner ended by `runner` with `expected` tests asked for.
+/// What a verdict rests on beside the tests.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// How the runner ended.
+    pub runner: &'a Exit,
+    /// What is missing of its report, its own word that it came to its end included; none where that is whole.
+    pub gap: Option<&'a str>,
+    /// Whether the user said that a run in which every test was skipped is green.
+    pub may_all_skip: bool,
+}
+
+/// The verdict on `tests`.
 ///
-/// A runner that ended without a status leaves the verdict incomplete even when its report looks whole. So does a run in
-/// which nothing passed and nothing failed while something was asked for: all skipped is not green by itself, because
-/// nothing was tried.
-pub fn verdict(tests: &[TestResult], runner: &Exit) -> Verdict {
+/// A runner that ended without a status leaves the verdict incomplete even when its report looks whole, and so does one whose
+/// report is not whole even when its status is 0. So does a run in which nothing passed and nothing failed while something was
+/// asked for: all skipped is not green by itself, because nothing was tried.
+pub fn verdict(tests: &[TestResult], evidence: &Evidence<'_>) -> Verdict {
     let counts = count(tests);
     if counts.not_run > 0 {
         return Verdict::NotRun;
     }
-    if counts.lost > 0 || counts.total == 0 || counts.passed + counts.failed == 0 {
+    let tried = counts.passed + counts.failed > 0 || evidence.may_all_skip;
+    if counts.lost > 0 || counts.total == 0 || evidence.gap.is_some() || !tried {
         return Verdict::Incomplete;
     }
-    match (counts.failed, runner) {
+    match (counts.failed, evidence.runner) {
         (_, Exit::Lost(_) | Exit::Signal(_)) => Verdict::Incomplete,
         (0, Exit::Code(0)) => Verdict::Passed,
         // The runner says that something failed and its report names nothing: the report is not whole.
@@ -256,12 +285,16 @@ mod tests {
         TestResult { name: name.into(), outcome, seconds: Some(1.0), reason: None, detail: None }
     }
 
+    fn judge(tests: &[TestResult], runner: Exit) -> Verdict {
+        verdict(tests, &Evidence { runner: &runner, gap: None, may_all_skip: false })
+    }
+
     #[test]
     fn an_expected_test_without_a_report_is_lost_and_never_green() {
         let expected = ["test-a.t".to_owned(), "test-b.t".to_owned()];
         let tests = reconcile(&expected, vec![test("test-a.t", TestOutcome::Passed)], "no report");
         assert_eq!(tests[1].outcome, TestOutcome::Lost);
-        assert_eq!(verdict(&tests, &Exit::Code(0)), Verdict::Incomplete);
+        assert_eq!(judge(&tests, Exit::Code(0)), Verdict::Incomplete);
     }
 
     #[test]
@@ -275,13 +308,34 @@ mod tests {
     #[test]
     fn green_takes_a_test_that_ran_and_a_runner_that_said_so() {
         let passed = [test("a", TestOutcome::Passed), test("b", TestOutcome::Skipped)];
-        assert_eq!(verdict(&passed, &Exit::Code(0)), Verdict::Passed);
-        assert_eq!(verdict(&passed, &Exit::Code(1)), Verdict::Incomplete);
-        assert_eq!(verdict(&passed, &Exit::Lost("gone".into())), Verdict::Incomplete);
-        assert_eq!(verdict(&passed, &Exit::Signal("KILL".into())), Verdict::Incomplete);
-        assert_eq!(verdict(&[test("b", TestOutcome::Skipped)], &Exit::Code(0)), Verdict::Incomplete);
-        assert_eq!(verdict(&[], &Exit::Code(0)), Verdict::Incomplete);
-        assert_eq!(verdict(&[test("a", TestOutcome::Failed)], &Exit::Code(1)), Verdict::Failed);
+        assert_eq!(judge(&passed, Exit::Code(0)), Verdict::Passed);
+        assert_eq!(judge(&passed, Exit::Code(1)), Verdict::Incomplete);
+        assert_eq!(judge(&passed, Exit::Lost("gone".into())), Verdict::Incomplete);
+        assert_eq!(judge(&passed, Exit::Signal("KILL".into())), Verdict::Incomplete);
+        assert_eq!(judge(&[], Exit::Code(0)), Verdict::Incomplete);
+        assert_eq!(judge(&[test("a", TestOutcome::Failed)], Exit::Code(1)), Verdict::Failed);
+    }
+
+    #[test]
+    fn a_report_that_is_not_whole_is_neither_green_nor_red() {
+        let of = |outcome, status| {
+            let evidence = Evidence { runner: &Exit::Code(status), gap: Some("it breaks off"), may_all_skip: true };
+            verdict(&[test("a", outcome)], &evidence)
+        };
+        assert_eq!(of(TestOutcome::Passed, 0), Verdict::Incomplete);
+        assert_eq!(of(TestOutcome::Failed, 1), Verdict::Incomplete);
+    }
+
+    #[test]
+    fn all_skipped_is_green_for_who_said_so_and_nothing_at_all_is_not() {
+        let skipped = [test("b", TestOutcome::Skipped)];
+        assert_eq!(judge(&skipped, Exit::Code(0)), Verdict::Incomplete);
+        let allowed = |tests: &[TestResult], status| {
+            verdict(tests, &Evidence { runner: &Exit::Code(status), gap: None, may_all_skip: true })
+        };
+        assert_eq!(allowed(&skipped, 0), Verdict::Passed);
+        assert_eq!(allowed(&skipped, 1), Verdict::Incomplete);
+        assert_eq!(allowed(&[], 0), Verdict::Incomplete);
     }
 
     #[test]
@@ -290,7 +344,8 @@ mod tests {
         let tests = not_run(&names, "not built");
         assert_eq!(tests.iter().map(|test| test.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         for runner in [Exit::Code(0), Exit::Code(1)] {
-            assert_eq!((verdict(&tests, &runner), verdict(&tests, &runner).exit_code()), (Verdict::NotRun, 3));
+            let verdict = judge(&tests, runner);
+            assert_eq!((verdict, verdict.exit_code()), (Verdict::NotRun, 3));
         }
         assert_eq!((count(&tests).not_run, count(&tests).lost), (2, 0));
     }

@@ -12,6 +12,7 @@ use crate::model::event::Sink;
 use crate::model::fault::Fault;
 use crate::model::machine::Machine;
 use crate::model::outcome::{Exit, TestResult};
+use crate::model::subject::Subject;
 use crate::model::task::Command;
 
 /// A file that the suite needs beside its scripts on the machine.
@@ -23,17 +24,31 @@ pub struct Part {
     pub text: &'static str,
 }
 
-/// What the suite's own report says so far.
+/// What the runner's own report says.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Reported {
     /// The tests that the runner said it would run; empty when it did not come so far.
     pub expected: Vec<String>,
-    /// What it said of them.
+    /// What it said of them, each test once with its worst outcome.
     pub tests: Vec<TestResult>,
+    /// What it said that makes green mean less than it seems, a phrase each.
+    pub caveats: Vec<String>,
     /// Whether the runner came to its first test.
     pub began: bool,
-    /// Whether the runner came to its own end.
+    /// Whether the runner said that it came to its own end.
     pub complete: bool,
+    /// What of the report was not taken, because it is more than a report can be; none where all of it was.
+    pub beyond: Option<String>,
+}
+
+/// Reads a runner's report as it comes. Whoever controls the runner controls the report: a reader keeps a bounded amount of it,
+/// whatever comes and however much.
+pub trait ReportReader: Send {
+    /// Takes the next bytes, in whatever pieces they come.
+    fn feed(&mut self, bytes: &[u8]);
+
+    /// What was said; a report may break off in the middle of a line.
+    fn reported(&mut self) -> Reported;
 }
 
 /// One command of a suite, with its limit.
@@ -82,11 +97,14 @@ pub trait Suite: Send + Sync {
     /// What is tested, in words; `baked` is the content of [`Suite::baked_file`].
     fn source(&self, baked: Option<&[u8]>) -> String;
 
+    /// What is tested and on what; `told` is what [`Suite::list`] wrote to standard error.
+    fn subject(&self, baked: Option<&[u8]>, told: &str) -> Subject;
+
     /// Says why the tests asked for cannot be run, given what the machine's tree holds; `listed` is what
     /// [`Suite::list`] printed.
     fn judge_listing(&self, exit: &Exit, listed: &[u8], stderr: &str) -> Result<Vec<String>, Fault>;
 
-    /// Prints the tests that would run.
+    /// Prints the tests that would run, and on standard error what it says of the machine.
     fn list(&self, folder: &str, baked: Option<&[u8]>) -> Stepped;
 
     /// Runs the tests.
@@ -95,8 +113,8 @@ pub trait Suite: Send + Sync {
     /// The file on the machine in which the runner reports while it runs.
     fn report_file(&self) -> &'static str;
 
-    /// Reads a report, also one that breaks off in the middle of a line.
-    fn read_report(&self, report: &[u8]) -> Reported;
+    /// Something that reads that file.
+    fn report_reader(&self) -> Box<dyn ReportReader>;
 
     /// The folder on the machine that relative patterns for artifacts begin at.
     fn artifact_root(&self) -> &'static str {

@@ -39,7 +39,8 @@ fn milliseconds(seconds: f64) -> f64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::outcome::{Exit, TestOutcome, TestResult, TimeSplit, count, verdict};
+    use crate::model::outcome::{Evidence, Exit, TestOutcome, TestResult, TimeSplit, count, verdict};
+    use crate::model::subject::Subject;
 
     pub(in crate::report) fn test(name: &str, outcome: TestOutcome, reason: Option<&str>) -> TestResult {
         let ran = matches!(outcome, TestOutcome::Passed | TestOutcome::Failed);
@@ -56,12 +57,24 @@ pub(super) mod tests {
         let runner = Exit::Code(u32::from(tests.iter().any(|test| test.outcome == TestOutcome::Failed)));
         Results {
             id: "20261120-105301-abcdef".parse().unwrap(),
-            verdict: verdict(&tests, &runner),
+            verdict: verdict(&tests, &Evidence { runner: &runner, gap: None, may_all_skip: false }),
             counts: count(&tests),
             time: TimeSplit { total: 10.0, image: 0.0, setup: 2.0, push: 0.0, build: 0.0, tests: 7.5 },
             image: "linux-dev-debian12 (0123456789ab)".into(),
-            source: "baked 6.3.2 (a1b2c3)".into(),
+            source: "the image's own source 6.3.2 (a1b2c3d4e5f6)".into(),
             built: None,
+            subject: Subject {
+                program: "hg".into(),
+                version: Some("6.3.2".into()),
+                revision: Some("a1b2c3d4e5f60718".into()),
+                working_copy: false,
+                distro: Some("debian12".into()),
+                python: Some("3.11.2".into()),
+                filesystem: Some("default".into()),
+                flags: Vec::new(),
+            },
+            caveats: Vec::new(),
+            gap: None,
             cost: Some(0.25),
             artifacts: None,
             runner,
@@ -98,7 +111,17 @@ pub(super) mod tests {
             "tests": 7.5
           },
           "image": "linux-dev-debian12 (0123456789ab)",
-          "source": "baked 6.3.2 (a1b2c3)",
+          "source": "the image's own source 6.3.2 (a1b2c3d4e5f6)",
+          "program": "hg",
+          "version": "6.3.2",
+          "revision": "a1b2c3d4e5f60718",
+          "working_copy": false,
+          "distro": "debian12",
+          "python": "3.11.2",
+          "filesystem": "default",
+          "flags": [],
+          "caveats": [],
+          "gap": null,
           "cost": 0.25,
           "runner": {
             "kind": "code",
@@ -134,6 +157,28 @@ pub(super) mod tests {
         results.tests[0].seconds = Some(f64::INFINITY);
         let back = parse(render(&results).unwrap().as_bytes(), Path::new("x")).unwrap();
         assert_eq!((back.time.total, back.tests[0].seconds), (0.0, Some(0.0)));
+    }
+
+    #[test]
+    fn results_of_builds_that_named_no_subject_are_still_read() {
+        let mut old: serde_json::Value = serde_json::from_str(&render(&results(vec![])).unwrap()).unwrap();
+        let new = [
+            "program",
+            "version",
+            "revision",
+            "working_copy",
+            "distro",
+            "python",
+            "filesystem",
+            "flags",
+            "caveats",
+            "gap",
+        ];
+        for field in new {
+            assert!(old.as_object_mut().unwrap().remove(field).is_some(), "{field}");
+        }
+        let read = parse(old.to_string().as_bytes(), Path::new("x")).unwrap();
+        assert_eq!((read.subject, read.gap), (Subject::default(), None));
     }
 
     #[test]

@@ -5,28 +5,51 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::model::fault::Fault;
-use crate::model::outcome::{Results, TestOutcome, TestResult};
+use crate::model::outcome::{Results, TestOutcome, TestResult, Verdict};
+use crate::report::terminal::why_incomplete;
 
 /// The content of `junit.xml`. `suite` names the test suite, most often the subcommand (`run-tests-linux`).
 ///
-/// A lost test is an `error`, so that no reader of the file takes it for passed, and so is one that was not begun. Without a single test the suite holds
-/// one error in the run's name, for the same reason.
+/// A lost test is an `error`, so that no reader of the file takes it for passed, and so is one that was not begun. Where the verdict
+/// is not `passed` and no test says so, because there is none, all were skipped or the report is not whole, the suite holds one error
+/// in the run's name, for the same reason.
 pub fn render(suite: &str, results: &Results) -> Result<String, Fault> {
     let mut cases = TestSuite::new(plain(suite));
-    for (name, value) in [("run", results.id.as_str()), ("image", &results.image), ("source", &results.source)] {
-        cases.add_property(Property::new(name, plain(value)));
+    for (name, value) in properties(results) {
+        cases.add_property(Property::new(name, plain(&value)));
     }
     cases.set_time(duration(results.time.tests));
     cases.add_test_cases(results.tests.iter().map(|test| case(suite, test)));
-    if results.tests.is_empty() {
+    if results.verdict != Verdict::Passed && results.counts.failed + results.counts.lost + results.counts.not_run == 0 {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-        status.set_message(plain(&format!("no test ran: {}", results.runner)));
+        let why = why_incomplete(results).unwrap_or_else(|| results.runner.to_string());
+        status.set_message(plain(&why));
         cases.add_test_case(TestCase::new(plain(results.id.as_str()), status));
     }
     let mut report = Report::new(plain(suite));
     report.set_time(duration(results.time.total));
     report.add_test_suite(cases);
     report.to_string().map_err(|error| Fault::infrastructure("cannot write the results as XML").because(error))
+}
+
+/// What was tested and on what; a property of which nothing is known is left out.
+fn properties(results: &Results) -> Vec<(&'static str, String)> {
+    let subject = &results.subject;
+    let several = |values: &[String], between: &str| Some(values.join(between)).filter(|text| !text.is_empty());
+    let known = [
+        ("run", Some(results.id.to_string())),
+        ("image", Some(results.image.clone())),
+        ("source", Some(results.source.clone())),
+        ("version", subject.version.clone()),
+        ("revision", subject.revision.clone()),
+        ("working_copy", subject.working_copy.then(|| "true".to_owned())),
+        ("distro", subject.distro.clone()),
+        ("python", subject.python.clone()),
+        ("filesystem", subject.filesystem.clone()),
+        ("flags", several(&subject.flags, " ")),
+        ("caveats", several(&results.caveats, "; ")),
+    ];
+    known.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 fn case(suite: &str, test: &TestResult) -> TestCase {
@@ -104,7 +127,12 @@ mod tests {
                 <properties>
                     <property name="run" value="20261120-105301-abcdef"/>
                     <property name="image" value="linux-dev-debian12 (0123456789ab)"/>
-                    <property name="source" value="baked 6.3.2 (a1b2c3)"/>
+                    <property name="source" value="the image&apos;s own source 6.3.2 (a1b2c3d4e5f6)"/>
+                    <property name="version" value="6.3.2"/>
+                    <property name="revision" value="a1b2c3d4e5f60718"/>
+                    <property name="distro" value="debian12"/>
+                    <property name="python" value="3.11.2"/>
+                    <property name="filesystem" value="default"/>
                 </properties>
                 <testcase name="test-a.t" classname="run-tests-linux" time="1.235"/>
                 <testcase name="test-b.t#case&lt;1&gt;" classname="run-tests-linux" time="1.235">
@@ -146,9 +174,18 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_tests_is_an_error_and_not_an_empty_success() {
-        let text = render("s", &results(vec![])).unwrap();
-        let report = Report::deserialize_from_str(&text).unwrap();
-        assert_eq!((report.tests, report.errors), (1, 1));
+    fn a_run_that_is_not_green_shows_it_whatever_its_tests_say() {
+        let counts = |results: &Results| {
+            let report = Report::deserialize_from_str(&render("s", results).unwrap()).unwrap();
+            (report.tests, report.failures, report.errors)
+        };
+        assert_eq!(counts(&results(vec![])), (1, 0, 1), "no test at all");
+        assert_eq!(counts(&results(vec![test("a", TestOutcome::Skipped, None)])), (2, 0, 1), "all skipped");
+        let mut torn = results(vec![test("a", TestOutcome::Passed, None)]);
+        assert_eq!(counts(&torn), (1, 0, 0));
+        (torn.verdict, torn.gap) = (Verdict::Incomplete, Some("it breaks off".into()));
+        assert_eq!(counts(&torn), (2, 0, 1), "its report is not whole");
+        assert_eq!(counts(&results(vec![test("a", TestOutcome::Lost, None)])), (1, 0, 1));
+        assert_eq!(counts(&results(vec![test("a", TestOutcome::Failed, None)])), (1, 1, 0));
     }
 }

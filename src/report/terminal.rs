@@ -8,9 +8,14 @@ use crate::model::outcome::{Exit, Results, TestOutcome, Verdict};
 /// How many tests of one outcome are named.
 const NAMED: usize = 20;
 
+/// Most characters of the runner's flags that the verdict shows.
+const FLAGS_SHOWN: usize = 80;
+
 /// The verdict, the counts, the failed and lost tests by name, and where the time went; lines without a final line end.
 pub fn summary(results: &Results) -> String {
     let mut lines = vec![verdict(results)];
+    lines.extend(why_incomplete(results).map(|why| format!("Why: {why}")));
+    lines.push(format!("Tests: {}", counted(results)));
     for (outcome, title) in [(TestOutcome::Failed, "Failed"), (TestOutcome::Lost, "Lost")] {
         lines.extend(named(results, outcome, title));
     }
@@ -22,40 +27,79 @@ pub fn summary(results: &Results) -> String {
     lines.join("\n")
 }
 
-fn verdict(results: &Results) -> String {
+/// The verdict in one line that names what was tested:
+/// `PASSED  3 of 3 tests · hg 7.2.4 db34ec2475d1 + changes · debian13 · python 3.13 · 46 s`.
+pub fn verdict(results: &Results) -> String {
     let counts = &results.counts;
-    let parts: Vec<String> =
-        [(counts.passed, "passed"), (counts.failed, "failed"), (counts.skipped, "skipped"), (counts.lost, "lost")]
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, word)| format!("{count} {word}"))
-            .collect();
-    let counted: String = parts.iter().map(|part| format!(", {part}")).collect();
-    let said = format!("{}{counted}", text::counted(counts.total, "test"));
-    match results.verdict {
-        Verdict::Passed => format!("PASSED: {said}."),
-        Verdict::Failed => format!("FAILED: {said}."),
-        Verdict::Incomplete => format!("INCOMPLETE: {said}; {}.", why_incomplete(results)),
-        Verdict::NotRun => {
-            let why = results.tests.iter().find_map(|test| test.reason.as_deref()).unwrap_or("nothing was built");
-            format!("NOT RUN: {}; {}.", text::counted(counts.total, "test"), visible(why))
-        }
+    let total = text::counted(counts.total, "test");
+    let (word, mut said) = match results.verdict {
+        Verdict::Passed => ("PASSED", format!("{} of {total}", counts.passed)),
+        Verdict::Failed => ("FAILED", format!("{} of {total}", counts.failed)),
+        Verdict::Incomplete if counts.lost > 0 => ("INCOMPLETE", format!("{} of {total} lost", counts.lost)),
+        Verdict::Incomplete => ("INCOMPLETE", total),
+        Verdict::NotRun => ("NOT RUN", total),
+    };
+    if counts.skipped > 0 {
+        said.push_str(&format!(", {} skipped", counts.skipped));
     }
+    let subject = &results.subject;
+    let flags = subject.flags.join(" ");
+    let flags = (!flags.is_empty()).then(|| format!("flags {}", text::cut(&flags, FLAGS_SHOWN)));
+    let parts = results.caveats.iter().cloned().chain(subject.words()).chain(flags);
+    let parts: String = parts.map(|part| format!(" · {}", visible(&part))).collect();
+    format!("{word}  {said}{parts} · {}", span(results.time.total))
 }
 
-/// What is missing to a verdict.
-fn why_incomplete(results: &Results) -> String {
+/// How many tests came to what.
+fn counted(results: &Results) -> String {
     let counts = &results.counts;
-    match &results.runner {
-        Exit::Lost(reason) => format!("the test runner was lost: {}", visible(reason)),
-        Exit::Signal(name) => format!("signal {} ended the test runner", visible(name)),
-        Exit::Code(_) if counts.lost > 0 => "some tests that were expected did not report".to_owned(),
-        Exit::Code(0) => "no test ran".to_owned(),
-        Exit::Code(code) if counts.passed + counts.failed == 0 => {
+    let of = [
+        (counts.passed, "passed"),
+        (counts.failed, "failed"),
+        (counts.skipped, "skipped"),
+        (counts.lost, "lost"),
+        (counts.not_run, "not run"),
+    ];
+    let parts: Vec<String> =
+        of.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+}
+
+/// What is missing to a verdict; none where there is one.
+pub fn why_incomplete(results: &Results) -> Option<String> {
+    let counts = &results.counts;
+    match results.verdict {
+        Verdict::Passed | Verdict::Failed => return None,
+        Verdict::NotRun => {
+            let why = results.tests.iter().find_map(|test| test.reason.as_deref());
+            return Some(visible(why.unwrap_or("nothing was built")));
+        }
+        Verdict::Incomplete => {}
+    }
+    Some(match (&results.runner, &results.gap) {
+        (Exit::Lost(reason), _) => format!("the test runner was lost: {}", visible(reason)),
+        (Exit::Signal(name), _) => format!("signal {} ended the test runner", visible(name)),
+        (Exit::Code(code), Some(gap)) => {
+            format!("the test runner ended with exit status {code} and its report is not whole: {}", visible(gap))
+        }
+        (Exit::Code(_), None) if counts.lost > 0 => "some tests that were expected did not report".to_owned(),
+        (Exit::Code(0), None) if counts.skipped > 0 => {
+            "every test was skipped, so nothing was tried; `--allow-all-skipped` calls that passed".to_owned()
+        }
+        (Exit::Code(0), None) => "no test ran".to_owned(),
+        (Exit::Code(code), None) if counts.passed + counts.failed == 0 => {
             format!("no test ran, and the test runner ended with exit status {code}")
         }
-        Exit::Code(code) => format!("the test runner ended with exit status {code} and names no failed test"),
-    }
+        (Exit::Code(code), None) => {
+            format!("the test runner ended with exit status {code} and names no failed test")
+        }
+    })
+}
+
+/// `46 s` below a minute, `3m 05s` beyond.
+fn span(seconds: f64) -> String {
+    let span = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    if span.as_secs_f64().round() < 60.0 { format!("{:.0} s", span.as_secs_f64()) } else { text::seconds(span) }
 }
 
 fn named(results: &Results, outcome: TestOutcome, title: &str) -> Vec<String> {
@@ -109,14 +153,15 @@ fn visible(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::outcome::verdict;
+    use crate::model::outcome::Evidence;
     use crate::report::json::tests::{results, test};
 
     #[test]
-    fn a_good_run_takes_two_lines() {
+    fn a_good_run_takes_three_lines() {
         let tests = ["a", "b"].map(|name| test(name, TestOutcome::Passed, None));
         insta::assert_snapshot!(summary(&results(tests.to_vec())), @r"
-        PASSED: 2 tests, 2 passed.
+        PASSED  2 of 2 tests · hg 6.3.2 a1b2c3d4e5f6 · debian12 · python 3.11 · 10 s
+        Tests: 2 passed
         Time: total 10.0s, setup 2.0s, tests 7.5s; setup share 20 %
         ");
     }
@@ -131,14 +176,17 @@ mod tests {
         let mut failed = results(tests.clone());
         (failed.time.image, failed.time.push, failed.time.build) = (4.0, 0.5, 63.0);
         insta::assert_snapshot!(summary(&failed), @r"
-        FAILED: 3 tests, 1 passed, 1 failed, 1 skipped.
+        FAILED  1 of 3 tests, 1 skipped · hg 6.3.2 a1b2c3d4e5f6 · debian12 · python 3.11 · 10 s
+        Tests: 1 passed, 1 failed, 1 skipped
         Failed:
           test-b.t\u{1b}[2J (output changed)
         Time: total 10.0s, image 4.0s, setup 2.0s, push 0.5s, build 1m 03s, tests 7.5s; setup share 33 %
         ");
         tests.push(test("test-d.t", TestOutcome::Lost, None));
         insta::assert_snapshot!(summary(&results(tests)), @r"
-        INCOMPLETE: 4 tests, 1 passed, 1 failed, 1 skipped, 1 lost; some tests that were expected did not report.
+        INCOMPLETE  1 of 4 tests lost, 1 skipped · hg 6.3.2 a1b2c3d4e5f6 · debian12 · python 3.11 · 10 s
+        Why: some tests that were expected did not report
+        Tests: 1 passed, 1 failed, 1 skipped, 1 lost
         Failed:
           test-b.t\u{1b}[2J (output changed)
         Lost:
@@ -153,12 +201,35 @@ mod tests {
         let mut results = results(crate::model::outcome::not_run(&["a".into(), "b".into()], why));
         results.said = Some("error: no\u{1b}[1m compiler\nmake: *** stop".into());
         insta::assert_snapshot!(summary(&results), @r"
-        NOT RUN: 2 tests; the test runner ended with exit status 1 before its first test.
+        NOT RUN  2 tests · hg 6.3.2 a1b2c3d4e5f6 · debian12 · python 3.11 · 10 s
+        Why: the test runner ended with exit status 1 before its first test
+        Tests: 2 not run
         The last lines of the build:
           error: no\u{1b}[1m compiler
           make: *** stop
         Time: total 10.0s, setup 2.0s, tests 7.5s; setup share 20 %
         ");
+    }
+
+    #[test]
+    fn what_makes_green_mean_less_stands_in_its_line() {
+        let mut results = results(vec![test("a", TestOutcome::Passed, None)]);
+        results.caveats = vec!["output not compared (--debug)".into(), "x\u{1b}[2J".into()];
+        results.subject.flags = vec!["--debug".into(), "x".repeat(100)];
+        results.time.total = 3661.0;
+        let line = verdict(&results);
+        assert!(
+            line.starts_with("PASSED  1 of 1 test · output not compared (--debug) · x\\u{1b}[2J · hg 6.3.2"),
+            "{line}"
+        );
+        assert!(
+            line.contains(" · flags --debug xxx") && line.ends_with("xxx [… 28 bytes left out] · 1h 01m"),
+            "{line}"
+        );
+        // Results of builds that did not say what they had tested.
+        results.subject = Default::default();
+        results.caveats.clear();
+        assert_eq!(verdict(&results), "PASSED  1 of 1 test · 1h 01m");
     }
 
     #[test]
@@ -170,16 +241,20 @@ mod tests {
 
     #[test]
     fn an_incomplete_run_says_what_is_missing() {
-        let first = |tests, runner: Exit| {
+        let why = |tests, runner: Exit, gap: Option<&str>| {
             let mut results = results(tests);
-            results.verdict = verdict(&results.tests, &runner);
+            let evidence = Evidence { runner: &runner, gap, may_all_skip: false };
+            results.verdict = crate::model::outcome::verdict(&results.tests, &evidence);
+            results.gap = gap.map(str::to_owned);
             results.runner = runner;
-            summary(&results).lines().next().unwrap().to_owned()
+            summary(&results).lines().nth(1).unwrap().to_owned()
         };
         let passed = || vec![test("a", TestOutcome::Passed, None)];
-        insta::assert_snapshot!(first(passed(), Exit::Lost("the machine went away".into())), @"INCOMPLETE: 1 test, 1 passed; the test runner was lost: the machine went away.");
-        insta::assert_snapshot!(first(passed(), Exit::Code(2)), @"INCOMPLETE: 1 test, 1 passed; the test runner ended with exit status 2 and names no failed test.");
-        insta::assert_snapshot!(first(vec![test("a", TestOutcome::Skipped, None)], Exit::Code(0)), @"INCOMPLETE: 1 test, 1 skipped; no test ran.");
-        insta::assert_snapshot!(first(vec![], Exit::Code(255)), @"INCOMPLETE: 0 tests; no test ran, and the test runner ended with exit status 255.");
+        let skipped = || vec![test("a", TestOutcome::Skipped, None)];
+        insta::assert_snapshot!(why(passed(), Exit::Lost("the machine went away".into()), Some("it breaks off")), @"Why: the test runner was lost: the machine went away");
+        insta::assert_snapshot!(why(passed(), Exit::Code(0), Some("it breaks off")), @"Why: the test runner ended with exit status 0 and its report is not whole: it breaks off");
+        insta::assert_snapshot!(why(passed(), Exit::Code(2), None), @"Why: the test runner ended with exit status 2 and names no failed test");
+        insta::assert_snapshot!(why(skipped(), Exit::Code(0), None), @"Why: every test was skipped, so nothing was tried; `--allow-all-skipped` calls that passed");
+        insta::assert_snapshot!(why(vec![], Exit::Code(255), None), @"Why: no test ran, and the test runner ended with exit status 255");
     }
 }

@@ -126,12 +126,12 @@ impl RunDir {
     }
 }
 
-/// The run that `wanted` means among `known` (newest first): `latest`, an id, or the beginning of exactly one.
-pub fn resolve(known: &[RunId], wanted: &str) -> Result<RunId, Fault> {
+/// The run that `wanted` means among `known` (newest first): `latest`, which is the one that the caller takes for it, an id, or the
+/// beginning of exactly one.
+pub fn resolve(known: &[RunId], latest: Option<&RunId>, wanted: &str) -> Result<RunId, Fault> {
     let list = "`automation runs list` shows the runs there are.";
     if wanted == "latest" {
-        return known
-            .first()
+        return latest
             .cloned()
             .ok_or_else(|| Fault::usage("there is no run yet").hint("`automation run-tests-linux` begins one."));
     }
@@ -172,17 +172,17 @@ mod tests {
     #[test]
     fn a_run_is_found_by_latest_by_id_and_by_its_beginning() {
         let known = ids(&["20261120-110000-bbbbbb", "20261120-100000-aaaaaa", "20261119-100000-cccccc"]);
-        assert_eq!(resolve(&known, "latest").unwrap(), known[0]);
-        assert_eq!(resolve(&known, "20261119").unwrap(), known[2]);
-        assert_eq!(resolve(&known, "20261120-100000-aaaaaa").unwrap(), known[1]);
-        let ambiguous = resolve(&known, "20261120").unwrap_err();
+        assert_eq!(resolve(&known, Some(&known[1]), "latest").unwrap(), known[1]);
+        assert_eq!(resolve(&known, None, "20261119").unwrap(), known[2]);
+        assert_eq!(resolve(&known, None, "20261120-100000-aaaaaa").unwrap(), known[1]);
+        let ambiguous = resolve(&known, None, "20261120").unwrap_err();
         insta::assert_snapshot!(format!("{ambiguous}\n{}", ambiguous.hint.as_deref().unwrap()), @r"
         `20261120` begins the ids of 2 runs
         It may be `20261120-110000-bbbbbb`, `20261120-100000-aaaaaa`.
         ");
-        let near = resolve(&known, "latets").unwrap_err();
+        let near = resolve(&known, None, "latets").unwrap_err();
         assert_eq!(near.hint.as_deref(), Some("Did you mean `latest`?"));
-        assert!(resolve(&known, "").is_err() && resolve(&[], "latest").is_err());
+        assert!(resolve(&known, None, "").is_err() && resolve(&[], None, "latest").is_err());
     }
 
     #[test]

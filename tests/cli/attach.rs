@@ -62,6 +62,13 @@ impl Story {
         self.place.json(&["machine", "list", "--json"])[0]["id"].as_str().unwrap().to_owned()
     }
 
+    /// The machine on which the tests of a run go on.
+    fn machine_of(&self, run: &str) -> String {
+        let machines = self.place.json(&["machine", "list", "--json"]);
+        let machine = machines.as_array().unwrap().iter().find(|machine| machine["run"] == run);
+        machine.unwrap()["id"].as_str().unwrap().to_owned()
+    }
+
     /// Lets the tests end.
     fn go(&self) {
         self.place.exec(&self.machine(), &["touch", "/tmp/go"]).expect(0);
@@ -173,6 +180,27 @@ fn a_detached_run_is_followed_by_whoever_attaches() {
 }
 
 #[test]
+fn the_latest_run_is_that_with_tests_whatever_was_made_since() {
+    let story = Story::new();
+    let place = &story.place;
+    let run = story.detached(&[]);
+    let up = place.up(&[]);
+    let made = place.latest_of("machine up");
+    assert_eq!(story.shown("latest")["id"], run.as_str());
+    assert_eq!(place.json(&["runs", "logs", "--json"])["id"], run.as_str());
+    place.run(&["runs", "wait", &made]).expect(2).tells(&["has no tests", "`machine up`"]);
+    place.run(&["runs", "cancel", "latest", "--dry-run"]).expect(0);
+    let waiting = place.start(&["runs", "wait"]);
+    place.exec(&story.machine_of(&run), &["touch", "/tmp/go"]).expect(0);
+    waiting.end_within(LIMIT).expect(0).tells(&["PASSED  1 of 1 test"]);
+    // Of a run that made a machine which was kept it is said how that ends.
+    place.run(&["runs", "cancel", &made]).expect(0).tells(&[&format!("machine down {up}")]);
+    place.run(&["machine", "down", &up]).expect(0);
+    place.run(&["runs", "cancel", &made]).expect(0);
+    story.ended(&run, 0);
+}
+
+#[test]
 fn a_run_whose_driver_was_killed_goes_on_at_the_exact_byte() {
     let story = Story::new();
     let run = story.killed();
@@ -202,7 +230,7 @@ fn a_driver_that_dies_while_it_releases_the_machine_loses_no_verdict() {
     driver.wait_for("Releasing ");
     kill(driver);
     end_machines(&story.place.state);
-    story.place.run(&["runs", "attach", &run]).expect(0).tells(&["PASSED: 1 test", "Nothing is left behind"]);
+    story.place.run(&["runs", "attach", &run]).expect(0).tells(&["PASSED  1 of 1 test", "Nothing is left behind"]);
     story.place.assert_clean();
 }
 

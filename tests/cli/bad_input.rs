@@ -291,6 +291,53 @@ fn sources_that_are_no_checkout_of_mercurial_are_refused() {
 }
 
 #[test]
+fn a_source_of_mercurial_that_cannot_be_sent_is_never_replaced_by_the_images_own() {
+    let place = Place::new();
+    let release = |name: &str| {
+        let root = place.path().join(name);
+        std::fs::create_dir_all(root.join("mercurial/utils")).unwrap();
+        std::fs::create_dir_all(root.join("tests")).unwrap();
+        for file in ["hg", "mercurial/__init__.py", "tests/run-tests.py", "tests/test-add.t"] {
+            std::fs::write(root.join(file), "").unwrap();
+        }
+        root
+    };
+    let root = release("hg-7.2.4");
+    let told = ["without a repository", "hg init && hg commit --addremove", "--image-source"];
+    let inside = |folder: &std::path::Path| {
+        let mut command = place.command(&["run-tests-linux", "test-add.t"]);
+        command.current_dir(folder);
+        Running::start(command).end()
+    };
+    for folder in [root.clone(), root.join("tests"), root.join("mercurial/utils")] {
+        inside(&folder).expect(2).tells(&told);
+        refused(&place, &["--source", folder.to_str().unwrap(), "test-add.t"], &told);
+    }
+    // One that lies in somebody's repository of other things is not that repository.
+    let home = place.path().join("dotfiles");
+    std::fs::create_dir(&home).unwrap();
+    crate::support::mercurial::hg(&home, &["init"]);
+    inside(&release("dotfiles/hg-7.2.4")).expect(2).tells(&told);
+    // The first way out, half gone.
+    crate::support::mercurial::hg(&root, &["init"]);
+    inside(&root.join("tests")).expect(2).tells(&["nothing is checked out", "hg commit --addremove"]);
+    crate::support::mercurial::hg(&root, &["commit", "-A", "-m", "some", "mercurial"]);
+    inside(&root).expect(2).tells(&["has no tests/run-tests.py", "hg add"]);
+    // And whole: the tests that it holds are known.
+    crate::support::mercurial::hg(&root, &["commit", "-A", "-m", "release"]);
+    let unknown = [
+        ("test-ad.t", "Did you mean `test-add.t`?"),
+        ("add", "Did you mean `test-add.t`?"),
+        ("tests/", "without a name"),
+    ];
+    for (name, hint) in unknown {
+        refused(&place, &["--source", root.to_str().unwrap(), name], &[&format!("no test `{name}`"), hint]);
+    }
+    refused(&place, &["--image-source", "--source", root.to_str().unwrap()], &["--image-source", "--source"]);
+    place.assert_clean();
+}
+
+#[test]
 fn definitions_that_are_wrong_are_refused() {
     let mut place = Place::with_steps(&[("one", "true\n")]);
     let file = place.path().join("definitions/linux-dev/image.toml");

@@ -28,10 +28,23 @@ fn runs_are_listed_newest_first_with_all_their_fields() {
         assert!(std::path::Path::new(text(run, "folder")).is_dir());
     }
     let (newest, oldest) = (text(&runs[0], "id"), text(&runs[1], "id"));
-    for name in ["latest", newest, &newest[..newest.len() - 1]] {
+    for name in [newest, &newest[..newest.len() - 1]] {
         assert_eq!(text(&place.json(&["runs", "show", name, "--json"]), "id"), newest);
     }
     place.run(&["runs", "show", &newest[..4]]).expect(2);
+    // None of them has tests: none is meant without an id, and the end of none says anything of tests.
+    for verb in [
+        &["runs", "show"][..],
+        &["runs", "logs"],
+        &["runs", "wait"],
+        &["runs", "attach"],
+        &["runs", "cancel", "latest"],
+    ] {
+        place.run(verb).expect(2).tells(&["no runs with tests", "runs list"]);
+    }
+    for verb in ["wait", "attach"] {
+        place.run(&["runs", verb, newest]).expect(2).tells(&["has no tests", "`image build`"]);
+    }
     assert!(place.run(&["runs", "show", oldest]).expect(0).text().contains(oldest));
     assert!(place.run(&["runs", "list"]).expect(0).text().contains(newest));
     assert_eq!(place.json(&["runs", "list", "--limit", "1", "--json"]).as_array().unwrap().len(), 1);

@@ -6,11 +6,24 @@ use serde_json::Value;
 
 use super::alone;
 use crate::support::mercurial::{self, READY_HG, hg};
-use crate::support::tool::{Done, Place, is_root, skip};
+use crate::support::tool::{Done, Place, Running, is_root, skip};
 
 /// The arguments of a run over a checkout of our own.
 fn over<'a>(checkout: &'a std::path::Path, further: &[&'a str]) -> Vec<&'a str> {
     [&["run-tests-linux", "--source", checkout.to_str().unwrap()], further, &READY_HG].concat()
+}
+
+/// The most memory that the tool itself held, bytes, up to its end.
+fn peak_memory(running: &Running) -> u64 {
+    let status = format!("/proc/{}/status", running.pid().as_raw_nonzero());
+    let mut most = 0;
+    while running.lives() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+        most = most.max(line.trim().trim_end_matches(" kB").parse().unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    most << 10
 }
 
 fn outcomes(results: &Value) -> Vec<(String, String)> {
@@ -36,7 +49,8 @@ fn the_first_job_of_the_readme_really_runs() {
     let _alone = alone();
     let names = first_job();
     let done = place.run(&[&["run-tests-linux"][..], &names].concat()).expect(0);
-    let done = done.tells(&["PASSED: 2 tests, 2 passed", "setup share", "Nothing is left behind", "--local"]);
+    let done = done.tells(&["PASSED  2 of 2 tests · hg 6.", " · debian12 · python 3.11 · "]);
+    let done = done.tells(&["setup share", "Nothing is left behind", "--local"]);
     assert!(done.stderr.contains("# Ran 2 tests, 0 skipped, 0 failed."), "{}", done.stderr);
     let run = place.latest();
     place.assert_certified(&run);
@@ -45,6 +59,16 @@ fn the_first_job_of_the_readme_really_runs() {
     let results: Value = serde_json::from_slice(&results).unwrap();
     assert_eq!(shown["results"], results);
     assert_eq!(outcomes(&results), pairs(&names.iter().map(|name| (*name, "passed")).collect::<Vec<_>>()));
+    assert_eq!(results["revision"].as_str().unwrap().len(), 40, "{results}");
+    assert_eq!((&results["program"], &results["distro"]), (&"hg".into(), &"debian12".into()), "{results}");
+    assert!(
+        results["python"].as_str().unwrap().starts_with("3.11.") && results["filesystem"] == "default",
+        "{results}"
+    );
+    let nothing = serde_json::json!([]);
+    assert_eq!((&results["flags"], &results["caveats"], &results["gap"]), (&nothing, &nothing, &Value::Null));
+    assert_eq!(results["working_copy"], false);
+    assert!(shown["summary"].as_str().unwrap().starts_with("PASSED  2 of 2 tests · hg "), "{shown}");
     for test in results["tests"].as_array().unwrap() {
         assert!(test["seconds"].as_f64().unwrap() > 0.05, "{test}");
     }
@@ -92,9 +116,60 @@ fn results_tell_every_outcome_and_the_exit_code_follows() {
     place.assert_certified(&run);
 
     place.run(&over(&checkout, &["test-ok.t"])).expect(0);
+    let runs = place.latest();
     let unknown = place.run(&over(&checkout, &["test-broke.t"])).expect(2);
-    unknown.tells(&["`test-broke.t`", "Did you mean `test-broken.t`?", "Nothing is left behind"]);
-    place.run(&over(&checkout, &["test-skips.t"])).tells(&["Nothing is left behind"]);
+    let unknown = unknown.tells(&["`test-broke.t`", "Did you mean `test-broken.t`?"]);
+    assert!(unknown.took < Duration::from_secs(20) && place.latest() == runs, "known before anything is made");
+    let skipped = place.run(&over(&checkout, &["test-skips.t"])).expect(4);
+    skipped.tells(&["INCOMPLETE  1 test, 1 skipped", "every test was skipped", "`--allow-all-skipped`"]);
+    let allowed = place.run(&over(&checkout, &["test-skips.t", "--allow-all-skipped"])).expect(0);
+    allowed.tells(&["PASSED  0 of 1 test, 1 skipped", "Nothing is left behind"]);
+    place.assert_clean();
+}
+
+#[test]
+fn green_tells_what_it_means() {
+    let place = Place::whole();
+    let tests = [("test-broken.t", "  $ echo one\n  two\n"), ("test-ok.t", "  $ echo one\n  one\n")];
+    let checkout = mercurial::small(place.path(), &tests);
+    // Not that of the source, which was named by its path as a shell completes it.
+    let mut command = place.command(&over(&checkout, &["--json", "tests/test-ok.t"]));
+    command.current_dir(&checkout);
+    let done = Running::start(command).end().expect(0).tells(&["PASSED  1 of 1 test · not the source's own program"]);
+    let caveats = serde_json::json!(["not the source's own program but /hgdev/venv-bootstrap/bin/hg (--with-hg)"]);
+    let results = done.json();
+    assert_eq!((&results["caveats"], &results["flags"]), (&caveats, &serde_json::json!([READY_HG[1]])), "{results}");
+    // With a flag that compares nothing a broken test passes, and the verdict says so; with one that asks whether to accept what
+    // changed nobody answers.
+    let done = place.run(&[&over(&checkout, &["test-broken.t"])[..], &["--debug"]].concat()).expect(0);
+    done.tells(&["PASSED  1 of 1 test · output not compared (--debug) · ", " · flags --with-hg=/"]);
+    place
+        .run(&[&over(&checkout, &["test-broken.t"])[..], &["--interactive"]].concat())
+        .expect(1)
+        .tells(&["FAILED  1 of 1"]);
+    // What is left out by a flag is counted.
+    let left_out = [&over(&checkout, &["test-ok.t", "test-broken.t"])[..], &["-k", "one"]].concat();
+    place.run(&left_out).expect(1).tells(&["FAILED  1 of 2 tests"]);
+    let left_out = [&over(&checkout, &["test-ok.t", "test-broken.t"])[..], &["-k", "test-ok"]].concat();
+    place.run(&left_out).expect(0).tells(&["PASSED  1 of 2 tests, 1 skipped · "]);
+    place.assert_clean();
+}
+
+#[test]
+fn a_report_that_a_test_floods_is_told_and_takes_no_memory() {
+    let place = Place::whole();
+    let events = "/hgwork/results/events.jsonl";
+    let flood = format!(
+        "  $ yes '{{\"event\": \"start\", \"test\": \"x\"}}' | head -c 50000000 >>{events}\n  $ seq -f '{{\"event\": \"start\", \"test\": \
+         \"%.0f\"}}' 100000 >>{events}\n  $ head -c 200000000 /dev/zero >>{events}\n  $ echo >>{events}\n"
+    );
+    let checkout = mercurial::small(place.path(), &[("test-floods.t", &flood), ("test-ok.t", "  $ true\n")]);
+    let running = place.start(&over(&checkout, &["--json", "test-floods.t", "test-ok.t"]));
+    let most = peak_memory(&running);
+    let done =
+        running.end().expect(4).tells(&["INCOMPLETE", "its report is not whole: it holds more than 20000 tests"]);
+    assert_eq!(done.json()["verdict"], "incomplete");
+    assert!(most > 1 << 20 && most < 64 << 20, "{most}");
     place.assert_clean();
 }
 
@@ -161,6 +236,7 @@ fn related_history_and_uncommitted_changes_travel() {
     let node = hg(&checkout, &["log", "-r", ".", "-T", "{node}"]);
     let source = done.json()["source"].as_str().unwrap().to_owned();
     assert!(source.contains(&node), "{source}");
+    assert_eq!(done.json()["revision"], node.as_str());
 
     // Modified, added, removed and renamed.
     std::fs::write(test("data.txt"), "changed\n").unwrap();
@@ -178,7 +254,9 @@ fn related_history_and_uncommitted_changes_travel() {
     assert_eq!(without["counts"]["passed"], 1, "without the flag the committed state is tested");
     let with = place.run(&over(&checkout, &["--working-copy", "--json", "test-added.t"])).expect(0).json();
     assert!(with["source"].as_str().unwrap().contains("uncommitted changes"), "{with}");
-    place.run(&over(&checkout, &["--working-copy", "test-renamed.t"])).expect(1);
+    assert_eq!((&with["working_copy"], &without["working_copy"]), (&true.into(), &false.into()));
+    let changed = place.run(&over(&checkout, &["--working-copy", "test-renamed.t"])).expect(1);
+    changed.tells(&["FAILED  1 of 1 test", &format!("{} + changes · debian12", &node[..12])]);
     place.run(&over(&checkout, &["--working-copy", "test-new.t"])).expect(2).tells(&["`test-new.t`"]);
 
     // An older revision, by name; a secret one.
@@ -246,7 +324,8 @@ fn a_source_that_cannot_be_built_is_not_run_and_says_why() {
     let checkout = mercurial::small(place.path(), &[("test-a.t", "  $ true\n")]);
     let arguments = ["run-tests-linux", "--source", checkout.to_str().unwrap(), "--json", "test-a.t"];
     // There is a runner, and nothing that it could build.
-    let done = place.run(&arguments).expect(3).tells(&["NOT RUN: 1 test", "The last lines of the build:", "hint:"]);
+    let done =
+        place.run(&arguments).expect(3).tells(&["NOT RUN  1 test · hg ", "The last lines of the build:", "hint:"]);
     let results = done.json();
     assert_eq!((&results["verdict"], &results["counts"]["not_run"]), (&"not_run".into(), &1.into()), "{results}");
     assert_eq!(outcomes(&results), pairs(&[("test-a.t", "not_run")]));
@@ -350,7 +429,7 @@ fn artifacts_come_home_of_tests_that_fail_and_of_those_that_were_left() {
     place.run(&["runs", "attach"]).expect(0).tells(&["Artifacts: ", "elsewhere"]);
     assert_eq!(std::fs::read_to_string(into.join("out/deep/a.txt")).unwrap(), "whole\n");
     // Alone it decides.
-    place.run(&over(&checkout, &["--artifact", "lost/*", "test-leaves.t"])).expect(3).tells(&["1 passed", "lost/*"]);
+    place.run(&over(&checkout, &["--artifact", "lost/*", "test-leaves.t"])).expect(3).tells(&["PASSED", "lost/*"]);
     place.run(&over(&checkout, &["--artifact", "../x"])).expect(2);
     place.assert_clean();
 }

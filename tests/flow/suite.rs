@@ -13,7 +13,7 @@ use automation::model::connection::{Chunk, Connection};
 use automation::model::event::NoSink;
 use automation::model::fault::{Fault, FaultKind};
 use automation::model::machine::Machine;
-use automation::model::outcome::{Exit, TestOutcome, Verdict, verdict};
+use automation::model::outcome::{Evidence, Exit, TestOutcome, Verdict, verdict};
 use automation::model::provider::Provider;
 use automation::model::task::{Command, Offsets, TaskOutput};
 use automation::project::mercurial::{LinuxTests, Ssh};
@@ -26,6 +26,9 @@ use super::Theatre;
 use super::builds::Kept as Builds;
 
 const EVENTS: &str = "/hgwork/results/events.jsonl";
+
+/// What the runner writes when it came to its end.
+const END: &str = "{\"event\": \"end\"}\n";
 
 pub fn tests_of(names: &[&str]) -> LinuxTests {
     let ssh = Ssh { program: "/bin/automation".into(), args: vec![] };
@@ -60,9 +63,8 @@ impl Script {
             "bash" if script.ends_with("/prepare-work.sh") => Some(self.prepare.clone()),
             "bash" if script.ends_with("/run-tests.sh") && command.args[1] == "--list" => Some(self.list.clone()),
             "bash" if script.ends_with("/run-tests.sh") => Some(self.run.clone()),
-            "head" => {
-                let wanted = command.args.last()?;
-                let known = self.details.iter().find(|(test, _)| wanted.ends_with(test));
+            "sh" if command.args.get(3).is_some_and(|path| path.ends_with(".err")) => {
+                let known = self.details.iter().find(|(test, _)| command.args[3].ends_with(test));
                 Some(known.map_or(Reply::exit(Exit::Code(1)), |(_, reply)| reply.clone()))
             }
             _ => None,
@@ -78,7 +80,23 @@ fn finished(test: &str, outcome: &str) -> String {
 
 fn all_passed() -> String {
     let tests: String = ["test-a.t", "test-b.t", "test-c.t"].map(|test| finished(test, "passed")).concat();
-    format!("{{\"event\": \"expected\", \"tests\": [\"test-a.t\"]}}\n{tests}{{\"event\": \"end\"}}\n")
+    format!("{{\"event\": \"expected\", \"tests\": [\"test-a.t\"]}}\n{tests}{END}")
+}
+
+/// Prints what a machine has of the report from where it is asked to begin, as its shell would.
+fn pieces(remote: &Remote) {
+    let machine = remote.clone();
+    remote.answer(move |command| {
+        let ["-c", script, "sh", from, EVENTS, cap] = command.args.iter().map(String::as_str).collect::<Vec<_>>()[..]
+        else {
+            return None;
+        };
+        assert!(script.contains("head -c"), "{script}");
+        let bytes = machine.file(EVENTS).map(|(bytes, _)| bytes).unwrap_or_default();
+        let from: usize = from.strip_prefix('+').unwrap().parse().unwrap();
+        let rest = bytes.get(from - 1..).unwrap_or_default();
+        Some(Reply::ok().stdout(&rest[..rest.len().min(cap.parse().unwrap())]))
+    });
 }
 
 struct Stagehand {
@@ -129,6 +147,7 @@ impl Stagehand {
         theatre
             .remote
             .answer(move |command| command.args.last().is_some_and(|last| last == EVENTS).then(|| follow.clone()));
+        pieces(&theatre.remote);
         theatre.tasks.answer(move |command| script.reply(command));
         let machine = theatre.dummy.create(&theatre.request(), &|_, _| Ok(()), &NoSink).await.unwrap();
         Self { theatre, machine, output: Kept::default(), kept: Mutex::default() }
@@ -173,7 +192,7 @@ fn outcomes(ran: &Ran) -> Vec<TestOutcome> {
 }
 
 fn judged(ran: &Ran) -> Verdict {
-    verdict(&ran.tests, &ran.runner)
+    verdict(&ran.tests, &Evidence { runner: &ran.runner, gap: ran.gap.as_deref(), may_all_skip: false })
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,6 +229,7 @@ async fn a_second_connection_fetches_what_the_first_did_not_see() {
     let script = Script { run: Reply::ok().hang(), follow: Reply::ok().stdout(live).hang(), ..Script::of(0, "") };
     let mut hand = Stagehand::new(script).await;
     let second = Remote::new();
+    pieces(&second);
     second.add_file(EVENTS, format!("{}{}", finished("test-a.t", "passed"), finished("test-b.t", "failed")), 0o644);
     hand.theatre.stage.connector = Arc::new(DummyConnector::new(second));
     let ran = hand.run_and_lose().await;
@@ -222,6 +242,7 @@ async fn a_fetched_report_that_says_less_than_was_followed_does_not_count() {
     let script = Script { run: Reply::ok().hang(), follow: Reply::ok().stdout(live).hang(), ..Script::of(0, "") };
     let mut hand = Stagehand::new(script).await;
     let second = Remote::new();
+    pieces(&second);
     second.add_file(EVENTS, "", 0o644);
     hand.theatre.stage.connector = Arc::new(DummyConnector::new(second));
     assert_eq!(outcomes(&hand.run_and_lose().await), [Failed, Lost, Lost]);
@@ -253,7 +274,8 @@ async fn a_connection_that_breaks_before_the_runner_starts_loses_every_test() {
 async fn a_failed_test_fails_the_run_and_brings_its_output() {
     let report = ["passed", "failed", "errored"].iter().zip(["test-a.t", "test-b.t", "test-c.t"]);
     let report: String = report.map(|(outcome, test)| finished(test, outcome)).collect();
-    let details = vec![("/test-c.t.err", Reply::ok().stdout("+ a difference\n"))];
+    let report = report + END;
+    let details = vec![("/test-c.t.err", Reply::ok().stdout("15\n+ a difference\n"))];
     let hand = Stagehand::new(Script { details, ..Script::of(1, &report) }).await;
     let ran = hand.run(None).await.unwrap();
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed, Failed, Failed], Verdict::Failed));
@@ -264,7 +286,7 @@ async fn a_failed_test_fails_the_run_and_brings_its_output() {
 #[tokio::test(start_paused = true)]
 async fn green_takes_a_report_of_every_expected_test() {
     let some = format!("{}{}", finished("test-a.t", "passed"), finished("test-b.t", "passed"));
-    let ended = format!("{some}{{\"event\": \"end\"}}\n");
+    let ended = format!("{some}{END}");
     let broken = format!("{some}{{\"event\": \"finish\", \"test\": \"test-c.t\", \"outcome\": \"pas");
     let stories = [
         (some, vec![Passed, Passed, Lost], "the runner ended with exit status 0 before it came to this test"),
@@ -301,6 +323,67 @@ async fn a_runner_that_fails_before_its_first_test_did_not_build_what_it_tests()
     let run = Reply::exit(Exit::Signal("KILL".into()));
     let ran = Stagehand::new(Script { run, ..Script::of(0, "") }).await.run(None).await.unwrap();
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Lost; 3], Verdict::Incomplete));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_never_said_that_it_came_to_its_end_is_neither_green_nor_red() {
+    for (status, last) in [(0, "passed"), (1, "failed")] {
+        let report =
+            ["test-a.t", "test-b.t"].map(|test| finished(test, "passed")).concat() + &finished("test-c.t", last);
+        let ran = Stagehand::new(Script::of(status, &report)).await.run(None).await.unwrap();
+        assert_eq!(judged(&ran), Verdict::Incomplete);
+        assert_eq!(ran.gap.as_deref(), Some("it does not say that the runner came to its end"));
+        let ran = Stagehand::new(Script::of(status, &(report + END))).await.run(None).await.unwrap();
+        assert_ne!(judged(&ran), Verdict::Incomplete);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_beyond_all_measure_is_not_whole() {
+    let line = format!("{}\n", "x".repeat(600 << 10));
+    for report in
+        [format!("{line}{}", all_passed()), format!("{}{line}", all_passed()), all_passed() + &"x".repeat(3 << 20)]
+    {
+        let ran = Stagehand::new(Script::of(0, &report)).await.run(None).await.unwrap();
+        assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed; 3], Verdict::Incomplete));
+        assert_eq!(ran.gap.as_deref(), Some("it holds a line of more than 512.0 KiB, which was not taken"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_tests_without_end_is_refused() {
+    for list in ["test-a.t\n".repeat(300_000), "t\n".repeat(30_000)] {
+        let script = Script { list: Reply::ok().stdout(list), ..Script::of(0, "") };
+        let fault = Stagehand::new(script).await.run(None).await.unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Outside);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_machine_says_of_itself_names_what_was_tested() {
+    let list = Reply::ok().stdout("test-a.t\n").stderr("Hello!\nrun-tests: on distro=debian13 python=3.13.5\n");
+    let report = format!(
+        "{{\"event\": \"options\", \"debug\": true, \"foreign\": {{}}}}\n{}{END}",
+        finished("test-a.t", "passed")
+    );
+    let hand = Stagehand::new(Script { list, ..Script::of(0, &report) }).await;
+    let ran = hand.run(None).await.unwrap();
+    assert_eq!(ran.subject.words(), ["hg", "debian13", "python 3.13"]);
+    assert_eq!(ran.caveats, ["output not compared (--debug)"]);
+    let kept: Begun = serde_json::from_str(&hand.kept.lock().unwrap()[0]).unwrap();
+    assert_eq!(kept.subject, ran.subject, "whoever attaches knows it too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_named_test_that_the_runner_passes_over_is_refused() {
+    let list = Reply::ok().stdout("test-b.t\n");
+    let fault = Stagehand::new(Script { list, ..Script::of(0, "") }).await.run(None).await.unwrap_err();
+    assert_eq!((fault.kind, fault.hint.as_deref()), (FaultKind::Usage, Some("Did you mean `test-b.t`?")));
+    assert!(fault.message.contains("`test-a.t`"), "{}", fault.message);
+    let none =
+        Script { list: Reply::ok().stderr("run-tests: on distro=debian12 python=3.11.2\n"), ..Script::of(0, "") };
+    let fault = Stagehand::new(none).await.run(None).await.unwrap_err();
+    assert_eq!((fault.message.as_str(), fault.chain().len()), ("the arguments select no test", 1), "no empty cause");
 }
 
 #[tokio::test(start_paused = true)]

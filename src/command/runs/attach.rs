@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::command::context::Context;
 use crate::command::error::exit;
+use crate::command::runs::chosen::chosen_with_tests;
 use crate::command::runs::viewer::Viewer;
 use crate::command::session::Session;
 use crate::command::testing::{Reports, TaskFile, Tested, conclude, follow};
@@ -31,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// ended the verdict is shown.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The run's id, its beginning, or `latest`
+    /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
     #[arg(default_value = "latest")]
     run: String,
     #[command(flatten)]
@@ -40,7 +41,7 @@ pub struct Args {
 
 /// Follows a run to its end; `shows_output` for the task's own output as well.
 pub async fn run(context: Context, args: &Args, shows_output: bool) -> Result<i32, Fault> {
-    let id = context.resolve_run(&args.run)?;
+    let id = chosen_with_tests(&context, &args.run)?.id;
     args.reports.check()?;
     let dir = context.state.run(&id)?;
     let mut viewer = Viewer::new(dir.clone());

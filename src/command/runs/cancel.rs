@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::runs::attach::{Drive, take};
+use crate::command::runs::chosen::chosen;
 use crate::command::session::{self, left_behind};
 use crate::command::testing::{Reports, TaskFile};
 use crate::model::fault::Fault;
@@ -24,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// End a run: its tests, then its machine. What was known by then is kept as its result.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The run's id, its beginning, or `latest`
+    /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
     run: String,
     /// Only say what would be done
     #[arg(long)]
@@ -36,10 +37,10 @@ pub struct Args {
 
 /// Cancels the run.
 pub async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
-    let id = context.resolve_run(&args.run)?;
+    let record = chosen(&context, &args.run)?;
+    let id = record.id.clone();
     let dir = context.state.run(&id)?;
     if args.dry_run {
-        let record = super::record(&context, &id)?;
         context.screen.data(&format!("{}\n", planned(&context, &record)?));
         return Ok(exit::OK);
     }

@@ -10,6 +10,7 @@ use crate::base::id::RunId;
 use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::runs::attach::{machine_of, visible};
+use crate::command::runs::chosen::chosen;
 use crate::command::runs::viewer::Viewer;
 use crate::command::testing::TaskFile;
 use crate::flow::durable::Durable;
@@ -28,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Print the output of one run's task, or the log of its steps
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The run's id, its beginning, or `latest`
+    /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
     #[arg(default_value = "latest")]
     run: String,
     /// Print the log of the run's own steps instead of the task's output
@@ -51,7 +52,7 @@ struct Logs {
 
 /// Prints them.
 pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
-    let id = context.resolve_run(&args.run)?;
+    let id = chosen(context, &args.run)?.id;
     let dir = context.state.run(&id)?;
     if args.json {
         context.screen.json(&Logs { output: dir.file(RunFile::Output), steps: dir.file(RunFile::Events), id });

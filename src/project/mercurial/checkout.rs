@@ -5,11 +5,21 @@ use std::time::Duration;
 
 use crate::model::fault::Fault;
 use crate::project::mercurial::hg::hg;
+use crate::project::mercurial::names;
 use crate::project::mercurial::needs::Needs;
 
 /// How long a question to the local repository may take. A cold `hg status` of a large checkout on a slow disk takes
 /// half a minute.
 const QUESTION: Duration = Duration::from_secs(120);
+
+/// What is written of a repository without a changeset.
+const NOTHING: &str = "0000000000000000000000000000000000000000";
+
+/// The file without which there is nothing to run.
+const RUNNER: &str = "tests/run-tests.py";
+
+/// Where a released source says its version.
+const RELEASE: &str = "PKG-INFO";
 
 /// Where a source says what its build needs.
 const BUILD_FILE: &str = "pyproject.toml";
@@ -21,6 +31,10 @@ pub struct Checkout {
     pub root: PathBuf,
     /// The changeset, 40 hexadecimal digits.
     pub node: String,
+    /// The version that it says it is, for example `7.2.4`, or `7.2.4+12` twelve changesets after it; none where it says none.
+    pub version: Option<String>,
+    /// The names of the tests in it, sorted.
+    pub tests: Vec<String>,
     /// Uncommitted changes as a Git-style patch, when they are to be sent and there are any.
     pub patch: Option<Vec<u8>>,
     /// Whether they change what a build reads, rather than only what is read in place when Mercurial runs.
@@ -45,12 +59,28 @@ impl Checkout {
     }
 }
 
+/// What the user said of the source.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish<'a> {
+    /// The folder.
+    pub source: Option<&'a Path>,
+    /// The source that comes with the image, wherever this is.
+    pub of_image: bool,
+    /// The revision.
+    pub revision: Option<&'a str>,
+    /// Uncommitted changes as well.
+    pub working_copy: bool,
+}
+
 enum Found {
     Mercurial(PathBuf),
     Git(PathBuf),
+    /// Mercurial's source without a repository: an unpacked release, an archive.
+    Unversioned(PathBuf),
     Neither,
 }
 
+/// The nearest folder that means something: a tree inside another is the one that is meant.
 fn climb(from: &Path) -> Found {
     for folder in from.ancestors() {
         if folder.join(".hg").is_dir() {
@@ -59,80 +89,154 @@ fn climb(from: &Path) -> Found {
         if folder.join(".git").exists() {
             return Found::Git(folder.to_owned());
         }
+        if folder.join("mercurial").is_dir() && folder.join(RUNNER).is_file() {
+            return Found::Unversioned(folder.to_owned());
+        }
     }
     Found::Neither
 }
 
 /// Finds the source to test.
 ///
-/// With `source` it must be a Mercurial checkout of Mercurial; without, the checkout that holds `current`, or none when
-/// `current` is in no Mercurial checkout (then the image's own source is tested). `revision` and `working_copy` are the
-/// user's wishes, which need a checkout.
-pub async fn find(
-    source: Option<&Path>,
-    current: &Path,
-    revision: Option<&str>,
-    working_copy: bool,
-) -> Result<Option<Checkout>, Fault> {
-    let start = source.unwrap_or(current);
-    if source.is_some() && !start.is_dir() {
+/// With a source it must be a Mercurial checkout of Mercurial; without, the checkout that holds `current`, or none when `current` is in
+/// no source of Mercurial (then the image's own is tested). A source that is there and cannot be sent is refused: what is tested must
+/// not be another than the one that the user stands in.
+pub async fn find(wish: &Wish<'_>, current: &Path) -> Result<Option<Checkout>, Fault> {
+    if wish.of_image {
+        return Ok(None);
+    }
+    let start = wish.source.unwrap_or(current);
+    if wish.source.is_some() && !start.is_dir() {
         return Err(Fault::usage(format!("`--source {}` is not a folder", start.display())));
     }
     let start = start
         .canonicalize()
         .map_err(|error| Fault::outside(format!("cannot open `{}`", start.display())).because(error))?;
-    let root = match (climb(&start), source) {
+    let root = match (climb(&start), wish.source) {
         (Found::Mercurial(root), _) => root,
-        (Found::Git(root), Some(_)) => {
-            return Err(Fault::usage(format!("`{}` is a Git checkout, not a Mercurial one", root.display()))
-                .hint("Only a Mercurial checkout can be sent: clone Mercurial with `hg clone` and name that."));
-        }
+        (Found::Unversioned(root), _) => return Err(unversioned(&root)),
+        (Found::Git(root), source) if source.is_some() || root.join(RUNNER).is_file() => return Err(git(&root)),
         (Found::Neither, Some(_)) => {
-            return Err(Fault::usage(format!("`{}` is in no Mercurial checkout", start.display())));
+            return Err(Fault::usage(format!("`{}` is in no Mercurial checkout", start.display())).hint(
+                "Name a checkout of Mercurial, or say `--image-source` for the source that comes with the image.",
+            ));
         }
-        (Found::Git(root), None) if root.join("tests/run-tests.py").is_file() => {
-            return Err(Fault::usage(format!(
-                "`{}` is a Git checkout of Mercurial, and only a Mercurial one can be sent",
-                root.display()
-            ))
-            .hint("Clone Mercurial with `hg clone` and run it there; elsewhere the image's own source is tested."));
-        }
-        (_, None) if revision.is_some() || working_copy => {
+        (_, None) if wish.revision.is_some() || wish.working_copy => {
             return Err(Fault::usage("`--revision` and `--working-copy` need a Mercurial checkout")
                 .hint("Run it inside one, or name one with `--source DIR`."));
         }
-        (_, None) => return Ok(None),
+        _ => return Ok(None),
     };
-    if !root.join("tests/run-tests.py").is_file() {
-        return Err(Fault::usage(format!(
-            "`{}` is no checkout of Mercurial: it has no tests/run-tests.py",
-            root.display()
-        ))
-        .hint("Name a checkout of Mercurial with `--source DIR`, or run it outside of any checkout."));
+    if !root.join(RUNNER).is_file() {
+        return Err(Fault::usage(format!("`{}` is no checkout of Mercurial: it has no {RUNNER}", root.display())).hint(
+            "Name a checkout of Mercurial with `--source DIR`, or say `--image-source` for the source that comes with the image.",
+        ));
     }
-    resolve(root, revision.unwrap_or("."), working_copy).await.map(Some)
+    resolve(root, wish).await.map(Some)
 }
 
-async fn resolve(root: PathBuf, revision: &str, working_copy: bool) -> Result<Checkout, Fault> {
+/// The tests that are meant by `given` in the folder `current`; refuses what the checkout does not hold, where there is one.
+pub fn named(given: &[String], current: &Path, checkout: Option<&Checkout>) -> Result<Vec<String>, Fault> {
+    let folder = checkout.map(|checkout| checkout.root.join("tests"));
+    let tests: Vec<String> = given.iter().map(|name| names::plain(name, current, folder.as_deref())).collect();
+    if let Some(checkout) = checkout {
+        names::check(&tests, &checkout.tests)?;
+    }
+    Ok(tests)
+}
+
+fn unversioned(root: &Path) -> Fault {
+    let fault = Fault::usage(format!(
+        "`{}` holds Mercurial's source without a repository, and only changesets can be sent",
+        root.display()
+    ));
+    fault.hint(
+        "Make it a repository: `hg init && hg commit --addremove --message release` in it. `--image-source` tests the source that \
+         comes with the image instead.",
+    )
+}
+
+fn git(root: &Path) -> Fault {
+    Fault::usage(format!("`{}` is a Git checkout, and only a Mercurial one can be sent", root.display())).hint(
+        "Clone Mercurial with `hg clone` and run it there. `--image-source` tests the source that comes with the image instead.",
+    )
+}
+
+async fn resolve(root: PathBuf, wish: &Wish<'_>) -> Result<Checkout, Fault> {
+    let revision = wish.revision.unwrap_or(".");
     let rev = format!("--rev={revision}");
-    let said = hg(&root, &["log", &rev, "--template", "{node} {phase}\\n"], QUESTION).await?;
+    let template = "{node} {phase} {latesttagdistance} {latesttag}\\n";
+    let said = hg(&root, &["log", &rev, "--template", template], QUESTION).await?;
     if said.code != Some(0) {
         return Err(Fault::usage(format!("`{}` has no revision `{revision}`", root.display())).because(said.stderr));
     }
     let text = String::from_utf8_lossy(&said.stdout).into_owned();
     let mut lines = text.lines();
-    let (node, phase) = match (lines.next().and_then(|line| line.split_once(' ')), lines.next()) {
-        (Some((node, phase)), None) => (node.to_owned(), phase.to_owned()),
-        (None, _) => return Err(Fault::usage(format!("`{revision}` names no changeset"))),
-        (Some(_), Some(_)) => return Err(Fault::usage(format!("`{revision}` names more than one changeset"))),
+    let fields = |line: &'_ str| line.splitn(4, ' ').map(str::to_owned).collect::<Vec<_>>();
+    let (node, phase, distance, tags) = match (lines.next().map(fields).as_deref(), lines.next()) {
+        (Some([node, phase, distance, tags]), None) => (node.clone(), phase.clone(), distance.clone(), tags.clone()),
+        (_, None) => return Err(Fault::usage(format!("`{revision}` names no changeset"))),
+        (_, Some(_)) => return Err(Fault::usage(format!("`{revision}` names more than one changeset"))),
     };
+    if node == NOTHING {
+        return Err(Fault::usage(format!("nothing is checked out in `{}`", root.display()))
+            .hint("`hg commit --addremove` makes a changeset of what lies there, `hg update` checks one out."));
+    }
     if phase == "secret" {
         return Err(Fault::usage(format!("`{revision}` is secret, and secret changesets do not travel"))
             .hint("`hg phase --draft` makes it a draft; the machine keeps it a draft."));
     }
-    let patch = if working_copy { changes(&root, revision, &node).await? } else { None };
+    let patch = if wish.working_copy { changes(&root, revision, &node).await? } else { None };
     let rebuilds = patch.is_some() && changed(&root).await?.iter().any(|path| shapes_build(path));
-    Ok(Checkout { root, node, patch, rebuilds })
+    let files = files(&root, &node, wish.working_copy).await?;
+    if !files.iter().any(|file| file == RUNNER) {
+        return Err(Fault::usage(format!("revision {node} of `{}` has no {RUNNER}", root.display()))
+            .hint("`hg add` and `hg commit` it, or name a revision of Mercurial with `--revision`."));
+    }
+    let version = match tagged(&tags, &distance) {
+        None if files.iter().any(|file| file == RELEASE) => released(&root, &node).await?,
+        version => version,
+    };
+    let tests = files.iter().filter_map(|file| test_name(file)).map(str::to_owned).collect();
+    Ok(Checkout { root, node, version, tests, patch, rebuilds })
+}
+
+/// What of the tree says what it is and which tests it has, by paths from its root.
+async fn files(root: &Path, node: &str, working_copy: bool) -> Result<Vec<String>, Fault> {
+    let rev = format!("--rev={node}");
+    let wanted = ["glob:tests/test-*", "glob:tests/run-tests.py", "glob:PKG-INFO"];
+    let mut args = vec!["files", "--print0"];
+    args.extend((!working_copy).then_some(rev.as_str()));
+    args.extend(wanted);
+    let said = hg(root, &args, QUESTION).await?;
+    match said.code {
+        // 1 says that there is none.
+        Some(0 | 1) => {
+            let names = said.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+            Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
+        }
+        _ => Err(Fault::outside(format!("cannot list the files of `{}`", root.display())).because(said.stderr)),
+    }
+}
+
+/// The name of the test that a file is.
+fn test_name(file: &str) -> Option<&str> {
+    let name = file.strip_prefix("tests/")?;
+    (name.starts_with("test-") && (name.ends_with(".t") || name.ends_with(".py")) && !name.contains('/'))
+        .then_some(name)
+}
+
+/// The version by the latest tag; none where there is none.
+fn tagged(tags: &str, distance: &str) -> Option<String> {
+    let tag = tags.split(':').next().filter(|tag| *tag != "null" && !tag.is_empty())?;
+    Some(if distance == "0" { tag.to_owned() } else { format!("{tag}+{distance}") })
+}
+
+/// The version by what a release says of itself.
+async fn released(root: &Path, node: &str) -> Result<Option<String>, Fault> {
+    let said = hg(root, &["cat", &format!("--rev={node}"), &format!("path:{RELEASE}")], QUESTION).await?;
+    let text = String::from_utf8_lossy(&said.stdout);
+    Ok(text.lines().find_map(|line| line.strip_prefix("Version: ")).map(|version| version.trim().to_owned()))
 }
 
 async fn changes(root: &Path, revision: &str, node: &str) -> Result<Option<Vec<u8>>, Fault> {

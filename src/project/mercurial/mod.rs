@@ -1,12 +1,14 @@
 //! Mercurial: its source, its test runner.
 
 mod checkout;
+mod facts;
 mod hg;
+mod names;
 mod needs;
 mod report;
 mod suite;
 
-pub use checkout::{Checkout, find};
+pub use checkout::{Checkout, Wish, find, named};
 pub use needs::Needs;
 pub use suite::{LinuxTests, PATIENCE, Ssh, builds};
 

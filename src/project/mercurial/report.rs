@@ -1,18 +1,56 @@
 //! Reading what `remote/linux/run_tests_events.py` wrote: a JSON object a line, complete up to the moment of a loss.
+//!
+//! The file lies on a machine whose tests may write into it what they like. So everything here has a cap, and what is beyond a cap
+//! is said: such a report is not whole.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::base::text;
 use crate::model::outcome::{TestOutcome, TestResult};
-use crate::model::suite::Reported;
+use crate::model::suite::{ReportReader, Reported};
+
+/// Longest line. The longest of an honest report names all tests: 50 KiB for the 1,100 of Mercurial's suite.
+const LINE_CAP: usize = 512 << 10;
+
+/// Longest name of a test: that of a file, and the cases of it.
+const NAME_CAP: usize = 1024;
+
+/// Longest reason that is kept; an honest one is a line.
+const REASON_CAP: usize = 4096;
+
+/// Most tests.
+pub(super) const MOST_TESTS: usize = 20_000;
+
+/// Most bytes of names and reasons. Mercurial's whole suite has 0.1 MiB of them. Written as JSON each byte may become six.
+const TEXT_CAP: usize = 2 << 20;
+
+/// Longest path of a program that a caveat names.
+const PATH_CAP: usize = 256;
 
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Line {
-    Expected { tests: Vec<String> },
-    Start { test: String },
-    Finish { test: String, outcome: Outcome, seconds: Option<f64>, reason: Option<String> },
+    Expected {
+        tests: Vec<String>,
+    },
+    Options {
+        #[serde(default)]
+        debug: bool,
+        /// The programs under test that are not of the source, by the flag that named them.
+        #[serde(default)]
+        foreign: BTreeMap<String, String>,
+    },
+    Start {
+        test: String,
+    },
+    Finish {
+        test: String,
+        outcome: Outcome,
+        seconds: Option<f64>,
+        reason: Option<String>,
+    },
     End,
 }
 
@@ -24,6 +62,7 @@ enum Outcome {
     Errored,
     Skipped,
     Ignored,
+    Missing,
     Interrupted,
 }
 
@@ -34,43 +73,199 @@ impl Outcome {
             // A test that the runner could not run is not a test that passed.
             Self::Failed | Self::Errored => TestOutcome::Failed,
             Self::Skipped | Self::Ignored => TestOutcome::Skipped,
-            Self::Interrupted => TestOutcome::Lost,
+            // The runner calls a test whose file is not there skipped: nobody asked for that.
+            Self::Missing | Self::Interrupted => TestOutcome::Lost,
+        }
+    }
+
+    /// What is said where the runner gave no reason.
+    fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Missing => Some("the runner found no file of that name"),
+            Self::Interrupted => Some("interrupted"),
+            _ => None,
         }
     }
 }
 
-/// Reads a report; a line that breaks off, or that is none of ours, is passed over: what it would have said stays
-/// unknown, and so lost.
-pub fn read(report: &[u8]) -> Reported {
-    let mut reported = Reported::default();
-    let mut started = BTreeSet::new();
-    for line in report.split(|byte| *byte == b'\n') {
-        match serde_json::from_slice(line) {
-            Ok(Line::Expected { tests }) => reported.expected = tests,
-            // The runner also says "passed" of a test that it was only asked to list.
-            Ok(Line::Finish { test, outcome: Outcome::Passed | Outcome::Failed, .. }) if !started.contains(&test) => {}
-            Ok(Line::Finish { test, outcome, seconds, reason }) => {
-                let interrupted = matches!(outcome, Outcome::Interrupted).then(|| "interrupted".to_owned());
-                reported.tests.push(TestResult {
-                    name: test,
-                    outcome: outcome.into_test(),
-                    seconds,
-                    reason: reason.or(interrupted),
-                    detail: None,
-                });
-            }
-            Ok(Line::End) => reported.complete = true,
-            Ok(Line::Start { test }) => drop(started.insert(test)),
-            Err(_) => {}
+/// What was said of one test.
+#[derive(Default)]
+struct Entry {
+    expected: bool,
+    started: bool,
+    result: Option<TestResult>,
+}
+
+/// A report, line by line.
+#[derive(Default)]
+pub struct Reader {
+    /// The beginning of a line whose end has not come.
+    line: Vec<u8>,
+    /// Whether the line that comes is too long, and passed over.
+    skipping: bool,
+    entries: BTreeMap<String, Entry>,
+    /// Bytes of names and reasons in `entries`.
+    text: usize,
+    caveats: Vec<String>,
+    complete: bool,
+    beyond: Option<String>,
+}
+
+impl ReportReader for Reader {
+    fn feed(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            self.extend(&rest[..end]);
+            self.end_line();
+            rest = &rest[end + 1..];
+        }
+        self.extend(rest);
+    }
+
+    fn reported(&mut self) -> Reported {
+        self.end_line();
+        let began = self.entries.values().any(|entry| entry.started);
+        let expected = self.entries.iter().filter(|(_, entry)| entry.expected).map(|(name, _)| name.clone()).collect();
+        Reported {
+            expected,
+            tests: std::mem::take(&mut self.entries).into_values().filter_map(|entry| entry.result).collect(),
+            caveats: std::mem::take(&mut self.caveats),
+            began,
+            complete: self.complete,
+            beyond: self.beyond.take(),
         }
     }
-    reported.began = !started.is_empty();
-    reported
+}
+
+impl Reader {
+    fn extend(&mut self, bytes: &[u8]) {
+        if self.skipping {
+            return;
+        }
+        if self.line.len() + bytes.len() > LINE_CAP {
+            self.skipping = true;
+            self.line = Vec::new();
+            return self.note(format!("a line of more than {}", text::bytes(LINE_CAP as u64)));
+        }
+        self.line.extend_from_slice(bytes);
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if !std::mem::take(&mut self.skipping) {
+            // One that breaks off, or that is none of ours, is passed over: what it would have said stays unknown, and so lost.
+            if let Ok(line) = serde_json::from_slice(&line) {
+                self.take(line);
+            }
+        }
+    }
+
+    /// The first thing that is too much is enough to say.
+    fn note(&mut self, what: String) {
+        self.beyond.get_or_insert(what);
+    }
+
+    fn take(&mut self, line: Line) {
+        match line {
+            Line::Expected { tests } => {
+                for test in tests {
+                    if let Some(entry) = self.entry(test) {
+                        entry.expected = true;
+                    }
+                }
+            }
+            Line::Options { debug, foreign } => self.caveats = caveats(debug, &foreign),
+            Line::Start { test } => {
+                if let Some(entry) = self.entry(test) {
+                    entry.started = true;
+                }
+            }
+            Line::Finish { test, outcome, seconds, reason } => self.finish(test, outcome, seconds, reason),
+            Line::End => self.complete = true,
+        }
+    }
+
+    fn finish(&mut self, name: String, outcome: Outcome, seconds: Option<f64>, reason: Option<String>) {
+        let room = TEXT_CAP.saturating_sub(self.text + name.len());
+        let Some(entry) = self.entry(name.clone()) else { return };
+        // The runner also says "passed" of a test that it was only asked to list.
+        if matches!(outcome, Outcome::Passed | Outcome::Failed) && !entry.started {
+            return;
+        }
+        let rank = outcome.into_test().rank();
+        if entry.result.as_ref().is_some_and(|known| known.outcome.rank() >= rank) {
+            return;
+        }
+        let reason =
+            reason.or_else(|| outcome.reason().map(str::to_owned)).map(|reason| text::cut(&reason, REASON_CAP));
+        let before = entry.result.as_ref().and_then(|known| known.reason.as_ref()).map_or(0, String::len);
+        let after = reason.as_ref().map_or(0, String::len);
+        let fits = after <= room.saturating_add(before);
+        let reason = reason.filter(|_| fits);
+        entry.result = Some(TestResult { name, outcome: outcome.into_test(), seconds, reason, detail: None });
+        if fits {
+            self.text = self.text + after - before;
+        } else {
+            self.text -= before;
+            self.note(format!("more than {} of names and reasons", text::bytes(TEXT_CAP as u64)));
+        }
+    }
+
+    /// What is known of a test; none where there is no room for another.
+    fn entry(&mut self, name: String) -> Option<&mut Entry> {
+        if !self.entries.contains_key(&name) {
+            let too_much = if name.len() > NAME_CAP {
+                Some(format!("a name of more than {NAME_CAP} bytes"))
+            } else if self.entries.len() >= MOST_TESTS {
+                Some(format!("more than {MOST_TESTS} tests"))
+            } else if self.text + name.len() > TEXT_CAP {
+                Some(format!("more than {} of names and reasons", text::bytes(TEXT_CAP as u64)))
+            } else {
+                None
+            };
+            if let Some(what) = too_much {
+                self.note(what);
+                return None;
+            }
+            self.text += name.len();
+        }
+        Some(self.entries.entry(name).or_default())
+    }
+}
+
+/// What the runner's options make green mean.
+fn caveats(debug: bool, foreign: &BTreeMap<String, String>) -> Vec<String> {
+    let mut said = Vec::new();
+    if debug {
+        said.push("output not compared (--debug)".to_owned());
+    }
+    // There are three such flags.
+    said.extend(foreign.iter().take(4).map(|(flag, path)| {
+        format!("not the source's own program but {} ({})", text::cut(path, PATH_CAP), text::cut(flag, PATH_CAP))
+    }));
+    said
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(report: &[u8]) -> Reported {
+        let mut reader = Reader::default();
+        reader.feed(report);
+        reader.reported()
+    }
+
+    fn started(test: &str) -> String {
+        format!("{{\"event\": \"start\", \"test\": \"{test}\"}}\n")
+    }
+
+    fn finished(test: &str, outcome: &str) -> String {
+        let reason = "\"reason\": \"missing feature: x\"";
+        format!(
+            "{{\"event\": \"finish\", \"test\": \"{test}\", \"outcome\": \"{outcome}\", \"seconds\": 1, {reason}}}\n"
+        )
+    }
 
     #[test]
     fn a_report_that_breaks_off_keeps_what_it_said() {
@@ -79,12 +274,17 @@ mod tests {
 {"event": "finish", "test": "test-a.t", "outcome": "skipped", "seconds": 0.5, "reason": "missing feature: x"}
 {"event": "start", "test": "test-b.t"}
 {"event": "finish", "test": "test-b.t", "outc"#;
-        let reported = read(report);
-        assert_eq!(reported.expected, ["test-a.t", "test-b.t"]);
-        assert_eq!(reported.tests.len(), 1);
-        assert_eq!(reported.tests[0].outcome, TestOutcome::Skipped);
-        assert_eq!(reported.tests[0].reason.as_deref(), Some("missing feature: x"));
-        assert!(reported.began && !reported.complete);
+        // In whatever pieces it comes.
+        for size in 1..report.len() {
+            let mut reader = Reader::default();
+            report.chunks(size).for_each(|piece| reader.feed(piece));
+            let reported = reader.reported();
+            assert_eq!(reported.expected, ["test-a.t", "test-b.t"]);
+            assert_eq!(reported.tests.len(), 1);
+            assert_eq!(reported.tests[0].outcome, TestOutcome::Skipped);
+            assert_eq!(reported.tests[0].reason.as_deref(), Some("missing feature: x"));
+            assert!(reported.began && !reported.complete && reported.beyond.is_none());
+        }
     }
 
     #[test]
@@ -98,10 +298,75 @@ mod tests {
     }
 
     #[test]
+    fn a_test_whose_file_is_not_there_was_not_skipped() {
+        let reported = read(finished("t", "missing").as_bytes());
+        assert_eq!(reported.tests[0].outcome, TestOutcome::Lost);
+    }
+
+    #[test]
+    fn a_test_that_ran_often_keeps_its_worst_outcome() {
+        let report = [started("t"), finished("t", "passed"), finished("t", "failed"), finished("t", "passed")].concat();
+        let reported = read(report.as_bytes());
+        assert_eq!((reported.tests.len(), reported.tests[0].outcome), (1, TestOutcome::Failed));
+    }
+
+    #[test]
     fn an_unknown_outcome_is_no_outcome() {
         let report = br#"{"event": "finish", "test": "t", "outcome": "splendid", "seconds": 1, "reason": null}
 {"event": "end"}"#;
         let reported = read(report);
         assert!(reported.tests.is_empty() && reported.complete);
+    }
+
+    #[test]
+    fn options_that_make_green_mean_less_are_told() {
+        let report = br#"{"event": "options", "debug": true, "foreign": {"--with-hg": "/usr/bin/hg"}}"#;
+        let told = ["output not compared (--debug)", "not the source's own program but /usr/bin/hg (--with-hg)"];
+        assert_eq!(read(report).caveats, told);
+        assert!(read(br#"{"event": "options", "debug": false, "foreign": {}}"#).caveats.is_empty());
+    }
+
+    #[test]
+    fn a_hostile_report_is_kept_in_little_and_is_not_whole() {
+        let end = "{\"event\": \"end\"}\n";
+        let long_line = [&"x".repeat(LINE_CAP + 1), "\n", end].concat();
+        let long_name = [&started(&"n".repeat(NAME_CAP + 1)), end].concat();
+        let many: String = (0..=MOST_TESTS).map(|n| started(&format!("t{n}"))).chain([end.to_owned()]).collect();
+        let wordy: String = (0..3000).map(|n| started(&format!("{n:01000}"))).chain([end.to_owned()]).collect();
+        let stories = [
+            (long_line, "a line of more than 512.0 KiB"),
+            (long_name, "a name of more than 1024 bytes"),
+            (many, "more than 20000 tests"),
+            (wordy, "more than 2.0 MiB of names and reasons"),
+        ];
+        for (report, beyond) in stories {
+            let mut reader = Reader::default();
+            reader.feed(report.as_bytes());
+            assert!(reader.text <= TEXT_CAP && reader.entries.len() <= MOST_TESTS && reader.line.len() <= LINE_CAP);
+            let reported = reader.reported();
+            assert!(reported.complete, "what follows is read again");
+            assert_eq!(reported.beyond.as_deref(), Some(beyond));
+        }
+    }
+
+    #[test]
+    fn reasons_are_cut_and_counted() {
+        let reason = "r".repeat(REASON_CAP + 100);
+        let finish = |test: &str| {
+            format!(
+                "{{\"event\":\"finish\",\"test\":\"{test}\",\"outcome\":\"skipped\",\"seconds\":1,\"reason\":\"{reason}\"}}\n"
+            )
+        };
+        let mut reader = Reader::default();
+        reader.feed(finish("t").as_bytes());
+        reader.feed(finish("t").as_bytes());
+        assert_eq!(reader.text, 1 + reader.entries["t"].result.as_ref().unwrap().reason.as_ref().unwrap().len());
+        for n in 0..1000 {
+            reader.feed(finish(&format!("t{n}")).as_bytes());
+        }
+        assert!(reader.text <= TEXT_CAP);
+        let reported = reader.reported();
+        assert!(reported.tests[0].reason.as_ref().unwrap().ends_with("bytes left out]"));
+        assert_eq!(reported.beyond.as_deref(), Some("more than 2.0 MiB of names and reasons"));
     }
 }

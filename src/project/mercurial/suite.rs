@@ -8,7 +8,6 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::base::id::RunId;
-use crate::base::text;
 use crate::model::build::{Build, Built};
 use crate::model::check::Check;
 use crate::model::event::{Event, Sink};
@@ -16,11 +15,13 @@ use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::Fingerprint;
 use crate::model::machine::Machine;
 use crate::model::outcome::Exit;
-use crate::model::suite::{Job, Part, Reported, Stepped, Suite};
+use crate::model::subject::Subject;
+use crate::model::suite::{Job, Part, ReportReader, Stepped, Suite};
 use crate::model::task::Command;
 use crate::project::mercurial::checkout::Checkout;
+use crate::project::mercurial::facts::{self, Facts};
 use crate::project::mercurial::hg::hg;
-use crate::project::mercurial::report;
+use crate::project::mercurial::{names, report};
 
 const PARTS: [Part; 9] = [
     Part { name: "prepare-work.sh", text: include_str!("../../../remote/linux/prepare-work.sh") },
@@ -203,10 +204,10 @@ impl LinuxTests {
         format!("{}-{}-{}-{hash}", image.short(), self.python_version, checkout.short())
     }
 
-    fn runner(&self, folder: &str, options: &[&str], baked: Option<&[u8]>) -> Command {
+    fn runner(&self, folder: &str, options: &[String], baked: Option<&[u8]>) -> Command {
         Command::new("bash")
             .arg(format!("{folder}/run-tests.sh"))
-            .args(options.iter().copied())
+            .args(options.iter().cloned())
             .args(self.builds_in_place().then_some("--built"))
             .arg(self.python(baked))
             .arg("--")
@@ -243,6 +244,13 @@ impl LinuxTests {
             }
         }
     }
+}
+
+/// Says that the runner would run nothing.
+fn none_selected(stderr: &str) -> Fault {
+    let said: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("run-tests: ")).collect();
+    let fault = Fault::usage("the arguments select no test").hint("Without a name and without flags all tests run.");
+    if said.is_empty() { fault } else { fault.because(said.join("\n")) }
 }
 
 fn script(folder: &str, name: &str) -> Command {
@@ -324,21 +332,38 @@ impl Suite for LinuxTests {
         }
     }
 
+    fn subject(&self, baked_bytes: Option<&[u8]>, told: &str) -> Subject {
+        let facts = Facts::read(told);
+        let (version, revision) = match (&self.checkout, baked(baked_bytes)) {
+            (Some(checkout), _) => (checkout.version.clone(), Some(checkout.node.clone())),
+            (None, Some(baked)) => (baked.version, Some(baked.node)),
+            (None, None) => (None, None),
+        };
+        Subject {
+            program: "hg".to_owned(),
+            version: version.as_deref().and_then(facts::word),
+            revision: revision.as_deref().and_then(facts::word),
+            working_copy: self.checkout.as_ref().is_some_and(|checkout| checkout.patch.is_some()),
+            distro: facts.distro,
+            python: facts.python,
+            filesystem: Some(self.filesystem.clone()),
+            flags: self.flags.clone(),
+        }
+    }
+
     fn judge_listing(&self, exit: &Exit, listed: &[u8], stderr: &str) -> Result<Vec<String>, Fault> {
-        let listed = String::from_utf8_lossy(listed);
-        let names = || listed.lines().map(str::trim).filter(|line| !line.is_empty());
+        let text = String::from_utf8_lossy(listed);
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let listed: Vec<String> = lines.take(report::MOST_TESTS + 1).map(str::to_owned).collect();
+        if listed.len() > report::MOST_TESTS {
+            return Err(Fault::outside(format!("the source has more than {} tests", report::MOST_TESTS)));
+        }
         match exit {
-            Exit::Code(0) if names().next().is_none() => {
-                Err(Fault::usage("the arguments select no test").because(stderr.trim().to_owned()))
-            }
-            Exit::Code(0) => Ok(names().map(str::to_owned).collect()),
+            Exit::Code(0) if listed.is_empty() => Err(none_selected(stderr)),
+            Exit::Code(0) => names::check_listed(&self.tests, &self.flags, &listed).map(|()| listed),
             exit if *exit == UNKNOWN_TEST => {
                 let unknown = stderr.lines().find_map(|line| line.strip_prefix("unknown test: ")).unwrap_or("?");
-                let fault = Fault::usage(format!("there is no test `{unknown}` in the source under test"));
-                Err(match text::nearest(unknown, names()) {
-                    Some(near) => fault.hint(format!("Did you mean `{near}`?")),
-                    None => fault.hint("Tests are named after their files in Mercurial's `tests` folder."),
-                })
+                Err(names::unknown(unknown, listed.iter().map(String::as_str)))
             }
             Exit::Code(_) => {
                 Err(Fault::usage("the test runner does not accept the arguments").because(stderr.trim().to_owned()))
@@ -348,7 +373,7 @@ impl Suite for LinuxTests {
     }
 
     fn list(&self, folder: &str, baked: Option<&[u8]>) -> Stepped {
-        let command = self.runner(folder, &["--list"], baked);
+        let command = self.runner(folder, &["--list".to_owned(), self.tests.len().to_string()], baked);
         Stepped { text: "Listing the tests".to_owned(), command, limit: SHORT }
     }
 
@@ -360,8 +385,8 @@ impl Suite for LinuxTests {
         "/hgwork/results/events.jsonl"
     }
 
-    fn read_report(&self, read: &[u8]) -> Reported {
-        report::read(read)
+    fn report_reader(&self) -> Box<dyn ReportReader> {
+        Box::new(report::Reader::default())
     }
 
     fn artifact_root(&self) -> &'static str {

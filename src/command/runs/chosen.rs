@@ -1,0 +1,97 @@
+//! Which run is meant.
+
+use crate::base::id::RunId;
+use crate::command::context::Context;
+use crate::command::testing::COMMAND;
+use crate::model::fault::Fault;
+use crate::model::machine::Machine;
+use crate::model::run::{RunRecord, RunState};
+use crate::state::process::is_driven;
+use crate::state::runs::resolve;
+
+/// The run that `text` names: an id, its beginning, or `latest`, the latest that has tests, where one that still goes on comes before
+/// those that have ended. A machine that was made or an image that was baked since is none.
+pub fn chosen(context: &Context, text: &str) -> Result<RunRecord, Fault> {
+    let mut records = context.journal.runs(usize::MAX)?;
+    let machines = context.journal.machines()?;
+    let known: Vec<RunId> = records.iter().map(|record| record.id.clone()).collect();
+    let latest = latest(&records, |record| goes_on(context, record, &machines)).map(|record| record.id.clone());
+    if text == "latest" && latest.is_none() && !known.is_empty() {
+        return Err(
+            Fault::usage("there are no runs with tests yet").hint("`automation runs list` shows the runs there are.")
+        );
+    }
+    let id = resolve(&known, latest.as_ref(), text)?;
+    let at = records.iter().position(|record| record.id == id);
+    at.map(|at| records.swap_remove(at)).ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))
+}
+
+/// The same, and refuses a run without tests, whose end says nothing of any.
+pub fn chosen_with_tests(context: &Context, text: &str) -> Result<RunRecord, Fault> {
+    let record = chosen(context, text)?;
+    if has_tests(&record) {
+        return Ok(record);
+    }
+    let list = context.to_type("runs list");
+    Err(Fault::usage(format!("run `{}` has no tests: it is one of `{}`", record.id, record.command))
+        .hint(format!("`{list}` shows the runs there are; without an id the latest with tests is meant.")))
+}
+
+fn has_tests(record: &RunRecord) -> bool {
+    record.command == COMMAND
+}
+
+/// Of `records`, newest first, that which `latest` means.
+fn latest(records: &[RunRecord], goes_on: impl Fn(&RunRecord) -> bool) -> Option<&RunRecord> {
+    let with_tests = || records.iter().filter(|record| has_tests(record));
+    with_tests().find(|record| goes_on(record)).or_else(|| with_tests().next())
+}
+
+/// Whether somebody drives it, or its tests were left to a machine that is still to be there.
+fn goes_on(context: &Context, record: &RunRecord, machines: &[Machine]) -> bool {
+    let left_to = || machines.iter().find(|machine| machine.run == record.id);
+    match record.state {
+        RunState::Ended => false,
+        RunState::Running => is_driven(record),
+        RunState::Detached => is_driven(record) || left_to().is_some_and(|machine| machine.expires_at > context.now()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::run::Driver;
+
+    fn record(id: &str, command: &str) -> RunRecord {
+        RunRecord {
+            id: id.parse().unwrap(),
+            command: command.into(),
+            arguments: vec![],
+            owner: "ann@example".into(),
+            driver: Driver { pid: 1, started: 1, boot: "b".into() },
+            state: RunState::Ended,
+            started_at: "2026-11-20T12:00:00Z".parse().unwrap(),
+            ended_at: None,
+            exit_code: None,
+            summary: None,
+        }
+    }
+
+    #[test]
+    fn the_latest_run_has_tests_and_one_that_goes_on_comes_first() {
+        let records = [
+            record("r-5", "machine up"),
+            record("r-4", COMMAND),
+            record("r-3", "image build"),
+            record("r-2", COMMAND),
+            record("r-1", COMMAND),
+        ];
+        let found = |going: &[&str]| {
+            latest(&records, |record| going.contains(&record.id.as_str())).map(|record| record.id.to_string())
+        };
+        assert_eq!(found(&[]).as_deref(), Some("r-4"));
+        assert_eq!(found(&["r-5", "r-3"]).as_deref(), Some("r-4"), "machines and images are none");
+        assert_eq!(found(&["r-2", "r-1"]).as_deref(), Some("r-2"));
+        assert!(latest(&records[..1], |_| true).is_none());
+    }
+}

@@ -1,0 +1,108 @@
+//! The output of failed tests, for the reports: its beginning and its end, where the failure most often is.
+
+use crate::base::text;
+use crate::flow::collect::{Collected, SMALL, collect};
+use crate::model::connection::Connection;
+use crate::model::outcome::{Exit, TestOutcome, TestResult};
+use crate::model::task::Command;
+
+/// Of how many failed tests the output is fetched, and how many bytes of it in all; the run's log has all of it.
+const DETAILS: usize = 100;
+const DETAIL_BYTES: usize = 4 << 20;
+
+/// What stands in place of an output for which there was no room.
+const LEFT_OUT: &str =
+    "[left out: reports hold the output of the first failed tests only; the run's log has all of it]";
+
+/// How much of the beginning and of the end of an output is kept, bytes.
+const HALF: usize = 32 << 10;
+
+/// Prints the size of the regular file `$1` on a line of its own, then all of it where it has at most twice `$2` bytes, else the
+/// first and the last `$2` bytes.
+const ENDS: &str = r#"[ -f "$1" ] && size=$(stat -c %s -- "$1") && echo "$size" || exit
+if [ "$size" -le "$((2 * $2))" ]; then exec head -c "$size" -- "$1"; fi
+head -c "$2" -- "$1"; tail -c "$2" -- "$1""#;
+
+/// Brings the output of failed tests; `file_of` says where that of a test is.
+pub(super) async fn fetch(
+    connection: &dyn Connection,
+    file_of: &(dyn Fn(&str) -> Option<String> + Sync),
+    tests: &mut [TestResult],
+) {
+    let mut held = 0;
+    for (number, test) in tests.iter_mut().filter(|test| test.outcome == TestOutcome::Failed).enumerate() {
+        if number >= DETAILS || held >= DETAIL_BYTES {
+            test.detail = Some(LEFT_OUT.to_owned());
+            continue;
+        }
+        let Some(path) = file_of(&test.name) else { continue };
+        let command = Command::new("sh").args(["-c", ENDS, "sh", &path, &HALF.to_string()]);
+        match collect(connection, &command, SMALL).await {
+            Ok(done) if done.exit.success() => test.detail = read(&done),
+            // A test that ran out of its time may have left none.
+            Ok(done) if !matches!(done.exit, Exit::Lost(_)) => {}
+            _ => return,
+        }
+        held += test.detail.as_ref().map_or(0, String::len);
+    }
+}
+
+/// What [`ENDS`] printed, with how much was left out in between.
+fn read(done: &Collected) -> Option<String> {
+    let at = done.stdout.iter().position(|byte| *byte == b'\n')?;
+    let (size, output) = (&done.stdout[..at], &done.stdout[at + 1..]);
+    let output = &output[..output.len().min(2 * HALF)];
+    let size: usize = std::str::from_utf8(size).ok()?.parse().ok()?;
+    let as_text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if size <= output.len() {
+        return Some(as_text(output));
+    }
+    let (head, tail) = output.split_at(output.len().min(HALF));
+    // Whole lines, where they are not longer than that.
+    let head = &head[..head.iter().rposition(|byte| *byte == b'\n').map_or(head.len(), |at| at + 1)];
+    let tail = &tail[tail.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1)..];
+    let left_out = text::counted(size - head.len() - tail.len(), "byte");
+    Some(format!(
+        "{}\n[… {left_out} of {size} left out; the run's log has all of it …]\n\n{}",
+        as_text(head),
+        as_text(tail)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the script prints of a file on this computer.
+    fn ends_of(bytes: &[u8]) -> Option<String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let mut command = std::process::Command::new("sh");
+        let output = command.args(["-c", ENDS, "sh"]).arg(file.path()).arg(HALF.to_string()).output().unwrap();
+        let exit = Exit::Code(output.status.code().unwrap().unsigned_abs());
+        read(&Collected { stdout: output.stdout, stderr: output.stderr, capped: false, exit })
+    }
+
+    #[test]
+    fn an_output_keeps_its_end_and_says_what_was_left_out() {
+        let lines: String = (0..30_000).map(|n| format!("line {n}\n")).collect();
+        let text = ends_of(lines.as_bytes()).unwrap();
+        assert!(text.starts_with("line 0\nline 1\n") && text.ends_with("\nline 29998\nline 29999\n"));
+        let (head, rest) = text.split_once("\n[… ").unwrap();
+        let (said, tail) = rest.split_once(" …]\n\n").unwrap();
+        let left_out: usize = said.split(' ').next().unwrap().parse().unwrap();
+        assert_eq!(left_out + head.len() + tail.len(), lines.len(), "{said}");
+        assert!(lines.starts_with(head) && lines.ends_with(tail));
+        assert!(said.contains(&format!("of {} left out", lines.len())));
+        // One long line has no better place to be cut.
+        let long = "x".repeat(3 * HALF);
+        assert!(ends_of(long.as_bytes()).unwrap().contains(&format!("[… {HALF} bytes of {} left out", long.len())));
+    }
+
+    #[test]
+    fn a_short_output_is_whole() {
+        for bytes in [&b""[..], b"one", &[b'x'; 2 * HALF]] {
+            assert_eq!(ends_of(bytes).unwrap().as_bytes(), bytes);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The runner's report, taken while it is written, so that what was reported before a machine was lost counts. It passes through
+//! in pieces and is never held whole: a machine's tests may write into it without end.
+
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::base::deadline::Deadline;
+use crate::flow::Stage;
+use crate::flow::durable::Durable;
+use crate::model::connection::Chunk;
+use crate::model::event::Event;
+use crate::model::fault::Fault;
+use crate::model::machine::Machine;
+use crate::model::outcome::Exit;
+use crate::model::suite::{ReportReader, Reported, Suite};
+use crate::model::task::Command;
+
+/// Follows the file `$2` from the byte `$1` until standard input ends. A `tail` alone would live on, on a machine that stays, after the
+/// channel that it writes to was closed: it learns of that when it writes next, which may be never.
+const FOLLOW: &str = r#"tail -c "$1" -f --retry -s 0.2 -- "$2" & cat >/dev/null; kill "$!""#;
+
+/// Prints at most `$3` bytes of the file `$2` from the byte `$1` on.
+const PIECE: &str = r#"[ -f "$2" ] && tail -c "$1" -- "$2" | head -c "$3""#;
+
+/// How much of what is left of the report is asked for at once.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// The pause before the report is followed over another connection.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long taking what is left of a report may take, and connecting once more for it after a connection was lost. A report is a few
+/// MiB at the most, and most of it was followed.
+const SECOND_CHANCE: Duration = Duration::from_secs(15);
+
+/// What was taken of a report.
+pub struct Report {
+    path: &'static str,
+    taken: Mutex<Taken>,
+}
+
+struct Taken {
+    reader: Box<dyn ReportReader>,
+    bytes: u64,
+}
+
+impl Report {
+    /// Of a suite's runner; nothing is taken yet.
+    pub fn of(suite: &dyn Suite) -> Self {
+        Self { path: suite.report_file(), taken: Mutex::new(Taken { reader: suite.report_reader(), bytes: 0 }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, bytes: &[u8]) {
+        let mut taken = self.lock();
+        taken.reader.feed(bytes);
+        taken.bytes += bytes.len() as u64;
+    }
+
+    /// Where what was not taken begins, as `tail` counts.
+    fn from(&self) -> String {
+        format!("+{}", self.lock().bytes + 1)
+    }
+
+    /// Takes it as it is written, over one connection after another, for as long as there is one.
+    pub async fn follow(&self, durable: &Durable) -> Infallible {
+        while let Ok(connection) = durable.direct().await {
+            // For as long as it takes: the file is not there before the runner starts. Whatever has its name later is not it.
+            let command = Command::new("sh").args(["-c", FOLLOW, "sh", &self.from(), self.path]);
+            let Ok(mut process) = connection.start(&command).await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            // Held open for as long as the report is followed, and closed with the channel.
+            let _stdin = process.take_stdin();
+            while let Some(chunk) = process.next().await {
+                if let Chunk::Stdout(bytes) = chunk {
+                    self.take(&bytes);
+                }
+            }
+            if !matches!(process.exit(), Exit::Lost(_)) {
+                // Where standard input is not held, the report is had at the end alone.
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        std::future::pending().await
+    }
+
+    /// Takes what is there and was not taken yet; `path` is where it is by now. A report that is not there is none.
+    pub async fn drain(&self, durable: &Durable, path: &str) -> Result<(), Fault> {
+        let all = async {
+            loop {
+                let cap = PIECE_BYTES.to_string();
+                let command = Command::new("sh").args(["-c", PIECE, "sh", &self.from(), path, &cap]);
+                let piece = durable.ask(&command.stdin(Vec::new()), SECOND_CHANCE).await?.stdout;
+                self.take(&piece);
+                if (piece.len() as u64) < PIECE_BYTES {
+                    return Ok::<(), Fault>(());
+                }
+            }
+        };
+        Deadline::after(SECOND_CHANCE, format!("the rest of `{path}` on the machine")).bound(all).await?
+    }
+
+    /// The same over a connection of its own, after the run was given up as lost.
+    pub async fn drain_once_more(
+        &self,
+        stage: &Stage,
+        machine: &Machine,
+        folder: &str,
+        path: &str,
+    ) -> Result<(), Fault> {
+        stage.tell(Event::Warning("the run was lost; trying once more for the report".to_owned()));
+        let connection = stage.connector.connect(machine, &machine.user, SECOND_CHANCE, false).await?;
+        self.drain(&Durable::new(stage, machine, Some(connection), folder), path).await
+    }
+
+    /// What was said in what was taken.
+    pub fn reported(&self) -> Reported {
+        self.lock().reader.reported()
+    }
+}

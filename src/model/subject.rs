@@ -1,0 +1,90 @@
+//! What a run tested and on what: without it a verdict says nothing.
+
+use serde::{Deserialize, Serialize};
+
+/// How many digits of a revision name it for people.
+const SHORT: usize = 12;
+
+/// What was tested and where, as results name it. A field of which nothing is known is none, or empty; results and tasks of builds
+/// that did not write it read as if nothing were known.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Subject {
+    /// The program under test, for example `hg`.
+    #[serde(default)]
+    pub program: String,
+    /// The version that the source says it is, for example `7.2.4`.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// The revision, in full.
+    #[serde(default)]
+    pub revision: Option<String>,
+    /// Whether uncommitted changes were tested with it.
+    #[serde(default)]
+    pub working_copy: bool,
+    /// The machine's distribution as it names itself, for example `debian13`.
+    #[serde(default)]
+    pub distro: Option<String>,
+    /// The version of the Python that ran the tests, for example `3.13.5` or `pypy 3.10.13`.
+    #[serde(default)]
+    pub python: Option<String>,
+    /// The file system of the work folder, `default` for the machine's own.
+    #[serde(default)]
+    pub filesystem: Option<String>,
+    /// The flags that the test runner was given, as they were.
+    #[serde(default)]
+    pub flags: Vec<String>,
+}
+
+impl Subject {
+    /// For people: `hg 7.2.4 db34ec2475d1 + changes · debian13 · python 3.13`; empty where nothing is known.
+    pub fn words(&self) -> Vec<String> {
+        let short = |revision: &str| revision.get(..SHORT).unwrap_or(revision).to_owned();
+        let changes = self.working_copy.then(|| "+ changes".to_owned());
+        let source = [
+            Some(self.program.clone()).filter(|program| !program.is_empty()),
+            self.version.clone(),
+            self.revision.as_deref().map(short),
+            changes,
+        ];
+        let source: Vec<String> = source.into_iter().flatten().collect();
+        let filesystem = self.filesystem.clone().filter(|filesystem| filesystem != "default");
+        let parts = [
+            Some(source.join(" ")).filter(|source| !source.is_empty()),
+            self.distro.clone(),
+            self.python.as_deref().map(python),
+            filesystem,
+        ];
+        parts.into_iter().flatten().collect()
+    }
+}
+
+/// `python 3.13` of `3.13.5`, `pypy 3.10` of `pypy 3.10.13`.
+fn python(version: &str) -> String {
+    let (kind, number) = version.rsplit_once(' ').unwrap_or(("python", version));
+    let short: Vec<&str> = number.splitn(3, '.').take(2).collect();
+    format!("{kind} {}", short.join("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_named_by_what_is_known_of_it() {
+        let mut subject = Subject {
+            program: "hg".into(),
+            version: Some("7.2.4".into()),
+            revision: Some("db34ec2475d1f00d".repeat(2) + "01234567"),
+            working_copy: true,
+            distro: Some("debian13".into()),
+            python: Some("3.13.5".into()),
+            filesystem: Some("default".into()),
+            flags: vec!["-j4".into()],
+        };
+        assert_eq!(subject.words().join(" · "), "hg 7.2.4 db34ec2475d1 + changes · debian13 · python 3.13");
+        subject = Subject { version: None, working_copy: false, python: Some("pypy 3.10.13".into()), ..subject };
+        subject.filesystem = Some("ext4".into());
+        assert_eq!(subject.words().join(" · "), "hg db34ec2475d1 · debian13 · pypy 3.10 · ext4");
+        assert!(Subject::default().words().is_empty());
+    }
+}

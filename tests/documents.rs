@@ -1,0 +1,53 @@
+//! Sentences of the documents that can be held against the code, or against each other.
+
+use automation::model::resource::{ResourceKind, ResourceState};
+
+/// A document in one line, so that where its lines end does not matter.
+fn document(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let (_, rest) = text.split_once(start).unwrap_or_else(|| panic!("no `{start}`"));
+    let (part, _) = rest.split_once(end).unwrap_or_else(|| panic!("no `{end}` behind `{start}`"));
+    part
+}
+
+#[test]
+fn readme_and_errors_say_in_the_same_words_what_green_means() {
+    let (readme, errors) = (document(include_str!("../README.md")), document(include_str!("../docs/errors.md")));
+    let said = between(&errors, "## What green means ", "controls what they report.");
+    assert!(said.starts_with("**Green** (`PASSED`, exit code 0) means ") && said.contains("honest sources"), "{said}");
+    assert!(readme.contains(said), "the README says it in other words");
+}
+
+#[test]
+fn the_json_contract_names_every_kind_and_state_of_a_resource() {
+    let json = document(include_str!("../docs/json.md"));
+    let kinds = between(&json, "## finding ", "`standing` is");
+    for kind in ResourceKind::ALL {
+        assert!(kinds.contains(&format!("`{}`", kind.name())), "{}", kind.name());
+    }
+    let states = between(&json, "## certificate ", "`remaining` are");
+    for state in [ResourceState::Planned, ResourceState::Present, ResourceState::Kept, ResourceState::Gone] {
+        let name = serde_json::to_value(state).unwrap();
+        assert!(states.contains(&format!("`{}`", name.as_str().unwrap())), "{name}");
+    }
+}
+
+#[test]
+fn the_json_contract_names_every_field_of_a_machine_and_of_results() {
+    let json = document(include_str!("../docs/json.md"));
+    let machine = between(&json, "## machine ", "## what came of a command");
+    let fields =
+        ["id", "provider", "run", "owner", "image", "address", "user", "identity", "host_key", "volume", "hardware"];
+    for field in fields.iter().chain(&["created_at", "expires_at", "kept"]) {
+        assert!(machine.contains(field), "{field}");
+    }
+    let results = between(&json, "## results ", "## run ");
+    let subject = serde_json::to_value(automation::model::subject::Subject::default()).unwrap();
+    for field in subject.as_object().unwrap().keys().map(String::as_str).chain(["gap", "caveats", "verdict", "counts"])
+    {
+        assert!(results.contains(&format!("`{field}`")), "{field}");
+    }
+}

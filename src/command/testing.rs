@@ -140,7 +140,7 @@ pub async fn follow(
                 ran.said = Some(text::last_lines(&String::from_utf8_lossy(&said), LAST_LINES));
             }
             let artifacts = fetch(session, durable, suite, task).await;
-            let tested = Tested { ran, artifacts };
+            let tested = Tested { ran: *ran, artifacts };
             // Releasing takes a while; a driver that dies in it must not lose what is known.
             if let Err(fault) = tested.write(&session.dir) {
                 stage.tell(Event::Warning(fault.line()));

@@ -182,7 +182,7 @@ pub struct Begun {
 #[derive(Debug, Clone)]
 pub enum Finished {
     /// They ended, or were ended, or were lost.
-    Ran(Ran),
+    Ran(Box<Ran>),
     /// They go on without us.
     Detached,
 }
@@ -336,7 +336,7 @@ pub async fn finish(
     if !stage.stop.is_cancelled() {
         detail::fetch(durable, &|test| suite.detail_file(test).map(|path| at(suite, &root, &path)), &mut tests).await;
     }
-    Ok(Finished::Ran(Ran {
+    Ok(Finished::Ran(Box::new(Ran {
         tests,
         runner,
         said: None,
@@ -347,7 +347,7 @@ pub async fn finish(
         caveats,
         gap,
         testing: took.as_secs_f64(),
-    }))
+    })))
 }
 
 /// What is missing of a report.

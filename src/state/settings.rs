@@ -438,7 +438,7 @@ source = "upstream"
         ");
         insta::assert_snapshot!(refused("[sample]\nurl = 3"), @r"
         /s/config.toml:2: unknown key `sample.url`
-        Known here: `sample.source`, `sample.upstream-url`.
+        Did you mean `sample.upstream-url`?
         ");
         insta::assert_snapshot!(refused("frobnicate = 1"), @r"
         /s/config.toml:1: unknown key `frobnicate`

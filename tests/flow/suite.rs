@@ -155,7 +155,7 @@ impl Stagehand {
 
     async fn run(&self, limit: Option<Duration>) -> Result<Ran, Fault> {
         match self.run_until(limit).await? {
-            Finished::Ran(ran) => Ok(ran),
+            Finished::Ran(ran) => Ok(*ran),
             Finished::Detached => panic!("nobody asked for that"),
         }
     }

@@ -236,7 +236,10 @@ mod tests {
     fn a_machine_of_roots_gets_ids_that_nobody_has() {
         let one: MachineId = "hg-0000000001".parse().unwrap();
         let first = free_range(&one, &[]).unwrap();
-        assert!(NOBODYS.contains(&first) && NOBODYS.contains(&(first + RANGE - 1)) && first.is_multiple_of(RANGE), "{first}");
+        assert!(
+            NOBODYS.contains(&first) && NOBODYS.contains(&(first + RANGE - 1)) && first.is_multiple_of(RANGE),
+            "{first}"
+        );
         assert_eq!(free_range(&one, &[]), Ok(first));
         assert_ne!(free_range(&"hg-0000000002".parse().unwrap(), &[]), Ok(first));
         for taken in [(first, 1), (first + 65535, 65536), (first - 10, 11)] {

@@ -119,7 +119,7 @@ const WRONG: &[Wrong<'static>] = &[
     (&["run-tests-linux", "--timeout", "20h"], 2, &["--timeout", "hint:", "--ttl"]),
     (&["run-tests-linux", "--filesystem", "zfs"], 2, &["'zfs'", "xfs"]),
     (&["run-tests-linux", "--junit", "FOREIGN/x.xml"], 2, &["--junit", "No such file", "hint:"]),
-    (&["run-tests-linux", "--junit", "FOLDER"], 2, &["--junit", "directory", "hint:"]),
+    (&["run-tests-linux", "--junit", "FOLDER"], 2, &["--junit", "it is a folder", "hint:"]),
     (&["run-tests-linux", "--detach", "--junit", "x.xml"], 2, &["--detach", "--junit"]),
     (&["run-tests-linux", "--wait", "5m"], 2, &["--wait", "--host", "hint:"]),
     (&["bootstrap-linux-dev", "--distros", "debian12,nope"], 2, &["`nope`", "hint:"]),

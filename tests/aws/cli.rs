@@ -307,7 +307,8 @@ fn what_is_wrong_at_the_door_is_named_at_once() {
         &["purge-ec2-resources", "--dry-run"],
     ];
     // Nobody listens on port 1, and nobody answers at an address of a network for examples.
-    let troubles: [(&[(&str, &str)], &[&str]); 4] = [
+    type Trouble = (&'static [(&'static str, &'static str)], &'static [&'static str]);
+    let troubles: [Trouble; 4] = [
         (&[("AWS_PROFILE", "wrok")], &["there is no AWS profile `wrok`", "Did you mean `work`?"]),
         (&[("AUTOMATION_AWS_REGION", "us-west-9")], &["AWS has no region `us-west-9`", "Did you mean `us-west-"]),
         (&[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")], &["cannot be reached", "online"]),

@@ -428,9 +428,9 @@ fn a_disk_that_fills_up_while_a_step_runs_is_no_reason_to_leave_anything() {
     let place = Place::with_steps(&[("fills", fills)]);
     std::fs::remove_file(place.state.join("images")).unwrap();
     let images = crate::support::images::cache().join("images");
-    // The certificate must be read where the journal is: on the disk.
+    // More than the bake asks for beforehand. The certificate must be read where the journal is: on the disk.
     let mount = format!(
-        "mount -t tmpfs -o size=16m,mode=0700 none \"$state\" && ln -s '{}' \"$state/images\"",
+        "mount -t tmpfs -o size=256m,mode=0700 none \"$state\" && ln -s '{}' \"$state/images\"",
         images.display()
     );
     let done = on_a_disk(&place, &mount, &["image", "build"]).expect(3);

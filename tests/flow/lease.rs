@@ -180,7 +180,8 @@ async fn a_renewal_that_fails_is_told_once_and_tried_again() {
         Ok(theatre.dummy.lease(&machine.id))
     })
     .await;
-    assert_eq!(ended.result.unwrap(), Some(later(began, 2 * GRACE)));
+    // Two tries fail, each followed by another at a quarter of the pause, so that the last one before the end is at 7/8 of it.
+    assert_eq!(ended.result.unwrap(), Some(later(began, GRACE + GRACE * 7 / 8)));
     let warnings: Vec<String> = theatre.events.lines().into_iter().filter(|l| l.starts_with("warning")).collect();
     assert!(matches!(warnings.as_slice(), [one] if one.ends_with("read-only file system")), "{warnings:?}");
 }

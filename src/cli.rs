@@ -129,12 +129,28 @@ pub fn tree() -> clap::Command {
     Globals::augment_args(tree).subcommands(shown)
 }
 
+/// How much stack a command has, bytes, whatever the caller's limit is: what Linux gives by default. A build without
+/// optimisation was seen to need more than 1 MiB.
+const STACK: usize = 8 << 20;
+
 /// Parses `arguments`, runs the command, gives the exit code.
 pub fn run(arguments: Vec<std::ffi::OsString>) -> i32 {
     // The guard of a machine must not have threads, for it forks; nor does it need any of what follows.
     if let Some(code) = crate::provider::local::internal(arguments.get(1..).unwrap_or_default()) {
         return code;
     }
+    let running = std::thread::Builder::new().name("command".to_owned()).stack_size(STACK).spawn(|| drive(arguments));
+    match running.map(std::thread::JoinHandle::join) {
+        Ok(Ok(code)) => code,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(error) => {
+            ui::complain(&format!("error: cannot start a thread: {error}"));
+            error::exit::OUTSIDE
+        }
+    }
+}
+
+fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {

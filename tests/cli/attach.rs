@@ -407,7 +407,9 @@ fn ctrl_c_on_a_terminal_asks_and_the_answer_is_done() {
     assert!(text.contains("line 6\n") && text.contains("1 passed"), "{text}");
     story.passed(&run);
     for answer in ["c\n", "\u{3}"] {
-        let done = typing(&story.place, &words, &[CTRL_C, (QUESTION, answer)]).end_within(LIMIT).expect(130);
+        // As slowly as a person: two strokes at once are one.
+        let keys = [CTRL_C, (QUESTION, answer)];
+        let done = typing_slowly(&story.place, &words, &keys, 0.3).end_within(LIMIT).expect(130);
         assert!(
             done.text().contains("Interrupted") && done.text().contains("Nothing is left behind"),
             "{}",

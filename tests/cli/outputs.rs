@@ -22,6 +22,7 @@ fn on_a_full_disk(place: &Place, arguments: &[&str]) -> Done {
 fn data_that_cannot_be_written_is_an_error_that_names_the_cause() {
     let place = Place::small();
     let id = place.up(&[]);
+    let run = place.latest();
     let here = place.path().join("hostname").display().to_string();
     let there = format!("{id}:/etc/hostname");
     for arguments in [
@@ -29,8 +30,8 @@ fn data_that_cannot_be_written_is_an_error_that_names_the_cause() {
         &["machine", "list", "--json"],
         &["runs", "list"],
         &["runs", "list", "--json"],
-        &["runs", "show"],
-        &["runs", "logs", "--steps"],
+        &["runs", "show", &run],
+        &["runs", "logs", &run, "--steps"],
         &["image", "list", "--json"],
         &["image", "show", "linux-dev-debian12"],
         &["completions", "bash"],
@@ -63,7 +64,7 @@ fn a_machine_whose_id_cannot_be_told_is_ended() {
         let done = on_a_full_disk(&place, arguments).expect(3);
         done.tells(&["cannot write to standard output", "No space left", "so it was ended", "Nothing is left behind"]);
         assert_eq!(place.json(&["machine", "list", "--json"]), serde_json::json!([]));
-        assert_eq!(place.json(&["runs", "show", "--json"])["exit_code"], 3);
+        assert_eq!(place.json(&["runs", "show", &place.latest(), "--json"])["exit_code"], 3);
     }
     place.assert_clean();
 }
@@ -91,8 +92,8 @@ fn names_from_elsewhere_do_not_steer_the_terminal_from_within_our_words() {
         &["machine", "list", STEERING],
         &["runs", "list"],
         &["runs", "list", "--json"],
-        &["runs", "show"],
-        &["runs", "logs", "--steps"],
+        &["runs", "show", &run],
+        &["runs", "logs", &run, "--steps"],
     ] {
         let done = place.run(arguments);
         let said = format!("{}{}", done.text(), done.stderr);

@@ -78,6 +78,8 @@ fn names_from_elsewhere_do_not_steer_the_terminal_from_within_our_words() {
     let file = place.path().join("definitions/linux-dev/image.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("Trying shouts", "Trying \\u001b]0;owned\\u0007")).unwrap();
+    place.run(&["image", "build"]).expect(3);
+    let run = place.latest();
     for arguments in [
         &["image", "build"][..],
         &["image", "show", STEERING],

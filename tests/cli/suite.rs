@@ -287,10 +287,9 @@ fn a_changed_tree_is_built_once_and_tested() {
         assert!(results["tests"][0]["detail"].as_str().unwrap().contains("  broken"), "{results}");
         let time = |part: &str| results["time"][part].as_f64().unwrap();
         assert!(time("push") > 0.0 && time("build") > 0.0, "{results}");
-        assert!(
-            ["image", "setup", "push", "build", "tests"].map(time).iter().sum::<f64>() < time("total"),
-            "{results}"
-        );
+        // The machine's record of the tests is in whole seconds.
+        let parts: f64 = ["image", "setup", "push", "build", "tests"].map(time).iter().sum();
+        assert!(parts < time("total") + 1.0, "{results}");
     };
     let first = place.run(&arguments).expect(1).tells(&["Building ", ", build "]);
     tested("made", &first);

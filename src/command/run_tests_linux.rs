@@ -145,7 +145,6 @@ impl Args {
 
 /// Runs the tests.
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
-    let began = Instant::now();
     let kind = context.default_provider()?;
     args.machine.refuse_unfit(kind)?;
     let context = context.privileged(args.machine.privileged_machine)?;
@@ -191,6 +190,8 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let volume = (!matches!(filesystem.as_str(), "default" | "tmpfs")).then_some(VOLUME);
     let request = MachineRequest { volume, filesystem, ..request(&context, &args, plan.as_ref(), caps, ttl)? };
     args.reports.check()?;
+    // What was looked up before belongs to no part of the run.
+    let began = Instant::now();
     let session = Session::begin(context, COMMAND).await?;
     if let Some(why) = why.flatten() {
         session.stage.tell(Event::Notice(why));

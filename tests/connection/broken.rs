@@ -228,10 +228,11 @@ async fn keys_of_every_kind_open_and_locked_ones_say_so() {
     for (name, form) in [("locked", "RFC4716"), ("locked_pem", "PEM"), ("locked_8", "PKCS8")] {
         let locked = keygen(name, &["-t", "rsa", "-b", "2048", "-m", form, "-N", "secret"]);
         let error = refusal(&locked, LIMIT, false).await;
-        assert!(matches!(&error, ConnectionError::Invalid(text) if text.contains("passphrase")), "{error}");
+        assert!(matches!(&error, ConnectionError::NoKey { reason, .. } if reason.contains("passphrase")), "{error}");
     }
     let missing = Machine { identity: "/no/such/key".into(), ..sshd.machine() };
-    assert!(matches!(refusal(&missing, LIMIT, false).await, ConnectionError::Invalid(_)));
+    let error = refusal(&missing, LIMIT, false).await;
+    assert!(matches!(error, ConnectionError::NoKey { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -169,7 +169,7 @@ fn a_report_that_a_test_floods_is_told_and_takes_no_memory() {
     let done =
         running.end().expect(4).tells(&["INCOMPLETE", "its report is not whole: it holds more than 20000 tests"]);
     assert_eq!(done.json()["verdict"], "incomplete");
-    // 64 MiB, and room for the pages of this program itself, which was built without optimisation.
+    // The aim is 64 MiB; 66.2 MiB were seen of an unoptimised build, and why was not yet measured.
     assert!(most > 1 << 20 && most < (64 + 16) << 20, "{most}");
     place.assert_clean();
 }

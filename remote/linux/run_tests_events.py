@@ -5,9 +5,11 @@ written at the end only, leave out tests that errored, and give no reasons (repo
 
 One JSON object on a line:
 
-    {"event": "options", "debug": BOOL, "foreign": {FLAG: PATH}}   once, first: options that make green mean less: whether no
-                                                  output is compared, and the programs under test that lie outside of the work
-                                                  folder and are not of the source, by the flag that names them
+    {"event": "options", "debug": BOOL, "foreign": {FLAG: PATH}, "building": NUMBER}
+                                                  once, first: options that make green mean less: whether no output is compared,
+                                                  and the programs under test that lie outside of the work folder and are not of
+                                                  the source, by the flag that names them; and how many seconds the runner took
+                                                  to build and install what it tests, which it does before its first test
     {"event": "expected", "tests": [NAME, ...]}   once, before the first test: everything that was selected
     {"event": "start", "test": NAME}
     {"event": "finish", "test": NAME, "outcome": OUTCOME, "seconds": NUMBER, "reason": STRING or null}
@@ -106,6 +108,8 @@ class TestResult(__main__.TestResult):
         self._events_lock = threading.Lock()
         self._begun = {}
         self._verdicts = {}
+        # The runner makes its result, builds and installs, and only then comes to `onStart`.
+        self._made = time.monotonic()
 
     def _event(self, **fields):
         with self._events_lock:
@@ -123,7 +127,8 @@ class TestResult(__main__.TestResult):
 
     def onStart(self, test):
         options = self._options
-        self._event(event="options", debug=bool(options.debug), foreign=_foreign(options))
+        building = round(time.monotonic() - self._made, 3)
+        self._event(event="options", debug=bool(options.debug), foreign=_foreign(options), building=building)
         self._event(event="expected", tests=sorted({t.name for t in test}))
         super().onStart(test)
 

@@ -2,6 +2,7 @@
 
 pub mod build;
 mod detail;
+mod output;
 mod report;
 
 use std::path::Path;
@@ -13,36 +14,28 @@ use serde::{Deserialize, Serialize};
 use crate::base::id::{MachineId, RunId, TaskId};
 use crate::base::text;
 use crate::flow::collect::{Collected, Limits, collect};
-use crate::flow::durable::{Durable, Task};
+use crate::flow::durable::Durable;
 use crate::flow::lease::until_stopped;
 use crate::flow::parts::{put_parts, remove_folder, write_parts};
 use crate::flow::suite::build::build;
 use crate::flow::suite::report::Report;
-use crate::flow::{Stage, hold, later};
+use crate::flow::{Stage, hold};
 use crate::model::build::{BuildStore, Built};
 use crate::model::check::Check;
-use crate::model::connection::{Chunk, Connection, ConnectionError, Process};
+use crate::model::connection::{Connection, ConnectionError};
 use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
 use crate::model::outcome::{Exit, TestResult, not_run, reconcile};
 use crate::model::subject::Subject;
 use crate::model::suite::{Job, Reported, Stepped, Suite};
-use crate::model::task::{Command, Offsets, TaskOutput, TaskRecord};
+use crate::model::task::{Command, Offsets, TaskOutput};
 
 /// Longest list of tests that a runner may print. That of Mercurial's suite has 50 KiB.
 const LISTING_CAP: usize = 2 << 20;
 
 /// How often bringing the source to the machine is tried again after its connection broke.
 const MORE_SYNCS: u32 = 2;
-
-/// How long tests that were told to stop may take to do so, and to have their last output kept; within what the flow of a
-/// machine leaves for last words.
-const ENDING_LIMIT: Duration = Duration::from_secs(12);
-
-/// How long output waits for room on this computer, and how often it looks.
-const ROOM_LIMIT: Duration = Duration::from_secs(15 * 60);
-const ROOM_PAUSE: Duration = Duration::from_secs(3);
 
 /// What a run on a machine came to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -311,7 +304,7 @@ pub async fn finish(
 ) -> Result<Finished, Fault> {
     let report = Report::of(suite);
     let runner = tokio::select! {
-        ended = runner(stage, durable, begun, output) => ended?,
+        ended = output::until_ended(stage, durable, begun, output) => ended?,
         // It never ends; the runner's own end decides.
         never = report.follow(durable) => match never {},
     };
@@ -321,7 +314,7 @@ pub async fn finish(
         Some(record) => record.ended_at.duration_since(record.started_at),
         None => stage.now().duration_since(begun.began_at),
     };
-    let took = Duration::try_from(took).unwrap_or_default();
+    let took = Duration::try_from(took).unwrap_or_default().as_secs_f64();
     let root = hold::root(stage, durable, suite, &begun.folder).await;
     let report_file = at(suite, &root, suite.report_file());
     let drained = match report.drain(durable, &report_file).await {
@@ -332,6 +325,7 @@ pub async fn finish(
     };
     let mut reported = report.reported();
     let (gap, caveats) = (gap(&reported, drained.err()), std::mem::take(&mut reported.caveats));
+    let building = building(begun.built, &reported, took);
     let mut tests = judge(&runner, &begun.expected, reported);
     if !stage.stop.is_cancelled() {
         detail::fetch(durable, &|test| suite.detail_file(test).map(|path| at(suite, &root, &path)), &mut tests).await;
@@ -342,12 +336,22 @@ pub async fn finish(
         said: None,
         source: begun.source.clone(),
         built: begun.built,
-        before: begun.before,
+        before: Before { build: begun.before.build + building, setup: begun.before.setup + building, ..begun.before },
         subject: begun.subject.clone(),
         caveats,
         gap,
-        testing: took.as_secs_f64(),
+        testing: took - building,
     })))
+}
+
+/// How many of the seconds that the runner took went into a build of its own. One that never came to its first test built until
+/// its end.
+fn building(built: Option<Built>, reported: &Reported, took: f64) -> f64 {
+    match (built, reported.building) {
+        (Some(Built::Runner), Some(seconds)) => seconds.clamp(0.0, took),
+        (Some(Built::Runner), None) if !reported.began => took,
+        _ => 0.0,
+    }
 }
 
 /// What is missing of a report.
@@ -373,76 +377,6 @@ fn judge(runner: &Exit, expected: &[String], reported: Reported) -> Vec<TestResu
         _ => "the runner's report does not mention it".to_owned(),
     };
     reconcile(&known, reported.tests, &why)
-}
-
-/// Waits for the runner's end and keeps its output; none when it is to be left running.
-async fn runner(
-    stage: &Stage,
-    durable: &Durable,
-    begun: &Begun,
-    output: &dyn TaskOutput,
-) -> Result<Option<(Exit, Option<TaskRecord>)>, Fault> {
-    let from = || {
-        let (kept, base) = (output.offsets(), begun.log_base);
-        let stdout = kept.stdout.saturating_sub(base.stdout);
-        durable.follow_task(&begun.task, Offsets { stdout, stderr: kept.stderr.saturating_sub(base.stderr) })
-    };
-    let limit = Duration::try_from_secs_f64(begun.limit).unwrap_or(Duration::MAX);
-    let mut over = Duration::try_from(later(begun.began_at, limit).duration_since(stage.now())).unwrap_or_default();
-    // Whoever comes late finds what came in time. Where that cannot be asked, following tells why.
-    if over.is_zero() && durable.has_ended(&begun.task).await.unwrap_or(true) {
-        over = Duration::MAX;
-    }
-    let mut task = from();
-    let why = tokio::select! {
-        biased;
-        ended = keep_output(stage, &mut task, output) => return ended.map(|()| Some((task.exit(), task.record().cloned()))),
-        () = stage.detach.cancelled() => return Ok(None),
-        () = stage.stop.cancelled() => "interrupted".to_owned(),
-        () = tokio::time::sleep(over) => format!("waited {limit:?} for the tests to end"),
-    };
-    // What it still says is kept, as far as it comes in time. A piece may have been on its way just now: it comes again.
-    let mut task = from();
-    let ending = async {
-        let ended = durable.cancel_task(&begun.task).await;
-        if let Err(fault) = &ended {
-            stage.tell(Event::Warning(fault.line()));
-        }
-        // Where the task could not be told, nothing ends the following.
-        if ended.is_ok() { keep_output(stage, &mut task, output).await } else { Ok(()) }
-    };
-    if let Ok(kept) = tokio::time::timeout(ENDING_LIMIT, ending).await {
-        kept?;
-    }
-    Ok(Some((Exit::Lost(why), None)))
-}
-
-/// Keeps a task's output until its end.
-async fn keep_output(stage: &Stage, task: &mut Task, output: &dyn TaskOutput) -> Result<(), Fault> {
-    while let Some(chunk) = task.next().await {
-        if let Err(fault) = output.append(&chunk) {
-            stage.tell(Event::Warning(format!("{}; trying again until there is room", fault.line())));
-            wait_for_room(stage, &chunk, output).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Tries for a while to keep a piece that could not be kept. The task's output waits on the machine meanwhile.
-async fn wait_for_room(stage: &Stage, chunk: &Chunk, output: &dyn TaskOutput) -> Result<(), Fault> {
-    let began = tokio::time::Instant::now();
-    loop {
-        tokio::time::sleep(ROOM_PAUSE).await;
-        match output.append(chunk) {
-            Ok(()) => return Ok(()),
-            Err(fault) if began.elapsed() >= ROOM_LIMIT => {
-                let hint =
-                    format!("The tests go on on the machine: make room, then `automation runs attach {}`.", stage.run);
-                return Err(fault.hint(hint));
-            }
-            Err(_) => {}
-        }
-    }
 }
 
 /// Lets the machine check itself against its contract; the suite's files are put there first where they are not, and

@@ -319,6 +319,21 @@ fn a_changed_tree_is_built_once_and_tested() {
 }
 
 #[test]
+fn a_build_that_the_runner_makes_is_no_part_of_its_tests() {
+    let place = Place::whole();
+    let _alone = alone();
+    let arguments = ["run-tests-linux", "--json", "test-empty-dir.t", "--", "--pure"];
+    let done = place.run(&arguments).expect(0).tells(&["builds and installs Mercurial first", ", build ", "--pure"]);
+    let results = done.json();
+    assert_eq!(results["built"], "runner", "{results}");
+    let time = |part: &str| results["time"][part].as_f64().unwrap();
+    let test = results["tests"][0]["seconds"].as_f64().unwrap();
+    // What its tests took beside is the runner's own start and end.
+    assert!(time("build") > 1.0 && time("tests") < test + time("build"), "{results}");
+    place.assert_clean();
+}
+
+#[test]
 fn a_source_that_cannot_be_built_is_not_run_and_says_why() {
     let place = Place::whole();
     let checkout = mercurial::small(place.path(), &[("test-a.t", "  $ true\n")]);
@@ -330,6 +345,7 @@ fn a_source_that_cannot_be_built_is_not_run_and_says_why() {
     assert_eq!((&results["verdict"], &results["counts"]["not_run"]), (&"not_run".into(), &1.into()), "{results}");
     assert_eq!(outcomes(&results), pairs(&[("test-a.t", "not_run")]));
     assert!(results["said"].as_str().unwrap().contains("setup.py"), "{results}");
+    assert!(results["time"]["build"].as_f64().unwrap() > 0.0 && results["time"]["tests"] == 0.0, "{results}");
     let run = place.latest();
     assert_eq!(place.json(&["runs", "show", &run, "--json"])["exit_code"], 3);
     place.run(&["runs", "attach", &run]).expect(3).tells(&["NOT RUN"]);

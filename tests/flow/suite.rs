@@ -24,6 +24,7 @@ use TestOutcome::{Failed, Lost, NotRun, Passed, Skipped};
 
 use super::Theatre;
 use super::builds::Kept as Builds;
+use crate::support::supervised::TOOK;
 
 const EVENTS: &str = "/hgwork/results/events.jsonl";
 
@@ -323,6 +324,17 @@ async fn a_runner_that_fails_before_its_first_test_did_not_build_what_it_tests()
     let run = Reply::exit(Exit::Signal("KILL".into()));
     let ran = Stagehand::new(Script { run, ..Script::of(0, "") }).await.run(None).await.unwrap();
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Lost; 3], Verdict::Incomplete));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_the_runner_makes_is_no_part_of_its_tests() {
+    let options = "{\"event\": \"options\", \"debug\": false, \"foreign\": {}, \"building\": 40}\n";
+    // The machine's record says how long the runner took; one that failed before its first test built until its end.
+    for (status, report, building) in [(0, options.to_owned() + &all_passed(), 40.0), (1, String::new(), 100.0)] {
+        let ran = Stagehand::new(Script::of(status, &report)).await.run(None).await.unwrap();
+        assert!((ran.before.build, ran.testing) == (building, TOOK.as_secs_f64() - building), "{ran:?}");
+        assert!(ran.before.setup >= ran.before.build, "{ran:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

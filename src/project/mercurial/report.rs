@@ -41,6 +41,9 @@ enum Line {
         /// The programs under test that are not of the source, by the flag that named them.
         #[serde(default)]
         foreign: BTreeMap<String, String>,
+        /// Seconds that the runner built and installed before it came to its tests.
+        #[serde(default)]
+        building: Option<f64>,
     },
     Start {
         test: String,
@@ -107,6 +110,7 @@ pub struct Reader {
     /// Bytes of names and reasons in `entries`.
     text: usize,
     caveats: Vec<String>,
+    building: Option<f64>,
     complete: bool,
     beyond: Option<String>,
 }
@@ -130,6 +134,7 @@ impl ReportReader for Reader {
             expected,
             tests: std::mem::take(&mut self.entries).into_values().filter_map(|entry| entry.result).collect(),
             caveats: std::mem::take(&mut self.caveats),
+            building: self.building,
             began,
             complete: self.complete,
             beyond: self.beyond.take(),
@@ -174,7 +179,10 @@ impl Reader {
                     }
                 }
             }
-            Line::Options { debug, foreign } => self.caveats = caveats(debug, &foreign),
+            Line::Options { debug, foreign, building } => {
+                self.caveats = caveats(debug, &foreign);
+                self.building = building.filter(|seconds| seconds.is_finite());
+            }
             Line::Start { test } => {
                 if let Some(entry) = self.entry(test) {
                     entry.started = true;
@@ -323,7 +331,8 @@ mod tests {
         let report = br#"{"event": "options", "debug": true, "foreign": {"--with-hg": "/usr/bin/hg"}}"#;
         let told = ["output not compared (--debug)", "not the source's own program but /usr/bin/hg (--with-hg)"];
         assert_eq!(read(report).caveats, told);
-        assert!(read(br#"{"event": "options", "debug": false, "foreign": {}}"#).caveats.is_empty());
+        let plain = read(br#"{"event": "options", "debug": false, "foreign": {}, "building": 61.5}"#);
+        assert_eq!((plain.caveats.len(), plain.building), (0, Some(61.5)));
     }
 
     #[test]

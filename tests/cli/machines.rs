@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::alone;
 use crate::support::leftovers;
+use crate::support::memory::Peak;
 use crate::support::mercurial;
 use crate::support::tool::{BINARY, Place, Running, clear, is_root, skip};
 
@@ -331,15 +332,11 @@ fn a_second_volume_is_a_file_system_of_its_own() {
     place.assert_clean();
 }
 
-/// The most memory that a process ever had, in MiB, until it ended.
-fn peak_of(child: &mut std::process::Child) -> (u64, std::process::ExitStatus) {
-    let (path, end) = (format!("/proc/{}/status", child.id()), Instant::now() + Duration::from_secs(300));
-    let mut peak = 0;
+/// The most memory that a process held until it ended, and how that was.
+fn peak_of(child: &mut std::process::Child) -> (Peak, std::process::ExitStatus) {
+    let (mut peak, end) = (Peak::default(), Instant::now() + Duration::from_secs(300));
     loop {
-        let status = std::fs::read_to_string(&path).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or_default();
-        peak = peak.max(kib / 1024);
+        peak.look(child.id());
         if let Some(status) = child.try_wait().unwrap() {
             return (peak, status);
         }
@@ -364,8 +361,8 @@ fn much_and_binary_output_comes_through_whole_in_little_memory() {
     let mut command = place.command(&["machine", "exec", &id, "--", "python3", "-c", &noise]);
     command.stdin(Stdio::null()).stdout(File::create(&file).unwrap()).stderr(Stdio::inherit());
     let (peak, status) = peak_of(&mut command.spawn().unwrap());
-    assert!(status.success() && peak > 0);
-    assert!(peak < 100, "{peak} MiB");
+    assert!(status.success() && peak.resident > 0);
+    assert!(peak.resident < 100 << 20, "{peak:?}");
     let written = std::fs::read(&file).unwrap();
     let piece: Vec<u8> = (0..1_u32 << 20).map(|i| ((i * 7 + i / 251) % 256) as u8).collect();
     assert_eq!(written.len(), size);
@@ -391,7 +388,7 @@ fn a_run_with_much_output_logs_all_of_it_in_little_memory() {
     command.stdin(Stdio::null()).stdout(File::create(&file).unwrap()).stderr(Stdio::inherit());
     let (peak, status) = peak_of(&mut command.spawn().unwrap());
     assert!(status.success(), "{status}");
-    assert!(peak < 100, "{peak} MiB");
+    assert!(peak.resident < 100 << 20, "{peak:?}");
     let (shown, run) = (std::fs::metadata(&file).unwrap().len(), place.latest());
     let log = std::fs::read(place.state.join("runs").join(&run).join("output.log")).unwrap();
     assert!(shown >= 200 << 20 && log.len() as u64 >= shown, "{shown} {}", log.len());

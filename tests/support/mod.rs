@@ -5,6 +5,7 @@ pub mod aws;
 pub mod images;
 pub mod keep;
 pub mod leftovers;
+pub mod memory;
 pub mod mercurial;
 pub mod proxy;
 pub mod sshd;

@@ -1,11 +1,10 @@
 //! The tree of subcommands: parse, run, exit code.
 
-use std::path::PathBuf;
-
 use clap::{Args, Parser, Subcommand};
 
 use crate::base::escapes;
 use crate::command::context::Context;
+use crate::command::globals::{Globals, typed};
 use crate::command::{self, error};
 use crate::model::fault::Fault;
 use crate::ui;
@@ -22,55 +21,6 @@ struct Cli {
     globals: Globals,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Options that every subcommand takes.
-#[derive(Debug, Clone, Args)]
-pub struct Globals {
-    /// The folder for everything the tool keeps: keys, settings, journal, images, machines, runs
-    #[arg(long, global = true, value_name = "DIR", env = "AUTOMATION_STATE_PATH", help_heading = "Global options")]
-    pub state_path: Option<PathBuf>,
-    /// Where machines come from [default: local, or the settings' `provider`]
-    #[arg(long, global = true, value_name = "NAME", env = "AUTOMATION_PROVIDER", help_heading = "Global options")]
-    pub provider: Option<String>,
-    /// The machine of provider `host`
-    #[arg(long, global = true, value_name = "USER@HOST[:PORT]", help_heading = "Global options")]
-    pub host: Option<String>,
-    /// The private key to log in with on the machine of provider `host`
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
-    pub identity: Option<PathBuf>,
-    /// A folder of image definitions to use instead of the built-in ones
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
-    pub images: Option<PathBuf>,
-    /// How long a machine lives without a sign of its driver [default: the settings' `grace`, else 60s; 9m on EC2]
-    #[arg(long, global = true, value_name = "SPAN", value_parser = crate::base::text::parse_grace,
-          help_heading = "Global options")]
-    pub grace: Option<std::time::Duration>,
-    /// On a terminal, let the output of tasks set titles, reach the clipboard and the like, which is filtered out otherwise
-    #[arg(long, global = true, help_heading = "Global options")]
-    pub raw: bool,
-    /// Those of EC2.
-    #[cfg(feature = "ec2")]
-    #[command(flatten)]
-    pub ec2: command::context::ec2::Ec2Globals,
-}
-
-impl Globals {
-    /// What named the provider: the option, or the variable behind it.
-    pub fn provider_from(&self) -> &'static str {
-        if self.was_typed("--provider") { "--provider" } else { "AUTOMATION_PROVIDER" }
-    }
-
-    /// Whether the option stands on the command line; its value is the environment's otherwise.
-    pub fn was_typed(&self, option: &str) -> bool {
-        typed(std::env::args_os().skip(1), option)
-    }
-}
-
-/// Whether `option` stands among the arguments before `--`.
-fn typed(arguments: impl Iterator<Item = std::ffi::OsString>, option: &str) -> bool {
-    let mut words = arguments.map(|word| word.to_string_lossy().into_owned()).take_while(|word| word != "--");
-    words.any(|word| word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
 }
 
 #[derive(Debug, Subcommand)]
@@ -122,7 +72,7 @@ impl Command {
 }
 
 /// The clap tree, for completions: without what is hidden, which some shells would offer all the same.
-pub fn tree() -> clap::Command {
+fn tree() -> clap::Command {
     let whole = <Cli as clap::CommandFactory>::command();
     let shown = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
     let tree = clap::Command::new("automation").version(env!("CARGO_PKG_VERSION"));
@@ -228,7 +178,7 @@ fn variable_behind(error: &clap::Error, said: &str) -> Option<String> {
             clap::error::ErrorKind::InvalidUtf8 => unreadable,
             _ => said.contains(&format!("'{option}")),
         };
-        meant && value.is_some() && !typed(std::env::args_os().skip(1), &option)
+        meant && value.is_some() && !typed(&option)
     })?;
     Some(variable.to_string_lossy().into_owned())
 }
@@ -247,7 +197,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
     match command {
         // It opens the state directory only where there is one.
         Command::Uninstall(args) => command::uninstall::run(globals, words, args).await,
-        Command::Completions(args) => command::completions::run(args),
+        Command::Completions(args) => command::completions::run(args, tree()),
         Command::Internal(internal) => internal.run().await,
         Command::Doctor(args) => command::doctor::run(open()?, args).await,
         Command::RunTestsLinux(args) => command::run_tests_linux::run(open()?, *args).await,

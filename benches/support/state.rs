@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use automation::base::id::RunId;
-use automation::cli::Globals;
+use automation::command::globals::Globals;
 use automation::command::context::Context;
 use automation::model::machine::Machine;
 use automation::model::run::{RunRecord, RunState};

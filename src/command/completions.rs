@@ -12,10 +12,10 @@ pub struct Args {
     shell: Shell,
 }
 
-/// Prints the script.
-pub fn run(args: Args) -> Result<i32, Fault> {
+/// Prints the script for the commands of `tree`.
+pub fn run(args: Args, mut tree: clap::Command) -> Result<i32, Fault> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut crate::cli::tree(), "automation", &mut script);
+    clap_complete::generate(args.shell, &mut tree, "automation", &mut script);
     ui::print(&String::from_utf8_lossy(&script));
     Ok(0)
 }

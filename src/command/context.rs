@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::id::RunId;
-use crate::cli::Globals;
+use crate::command::globals::Globals;
 use crate::connection::{self, ssh::SshConnector};
 use crate::flow::Stage;
 use crate::image::{BaseChoice, Choice, Definition};

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::command::context::host::connector_of;
 use crate::connection::interactive;
 use crate::model::connection::Connector;
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::machine::Machine;
-use crate::model::outcome::Exit;
 use crate::model::task::Command as Task;
 
 /// What the tool starts itself.

@@ -10,6 +10,7 @@ pub mod doctor;
 #[cfg(feature = "ec2")]
 pub mod emptying;
 pub mod error;
+pub mod globals;
 #[cfg(feature = "ec2")]
 pub mod iam_policy;
 pub mod image;

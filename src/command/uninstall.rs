@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use crate::base::id::{MachineId, RunId};
 use crate::base::text::counted;
-use crate::cli::Globals;
 use crate::command::context::{Context, executable, state_path};
 use crate::command::error::exit;
+use crate::command::globals::Globals;
 use crate::model::fault::{Fault, FaultKind, Left};
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::ProviderKind;

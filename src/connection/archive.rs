@@ -3,6 +3,7 @@
 //! The archive is made and read on a thread of its own, a few pieces ahead, while the connection carries it. Nothing of it is
 //! believed to be whole before the machine said so by its exit status; a copy that is given up half-way is half on neither side.
 
+pub(super) mod item;
 pub(super) mod links;
 mod read;
 #[cfg(test)]
@@ -18,13 +19,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use crate::connection::archive::item::{Item, refused};
 pub(super) use crate::connection::archive::unpack::Bounds;
 use crate::connection::archive::write::{Packer, Piece};
 use crate::connection::partial::at_work;
-use crate::connection::tree::{Item, refused};
-use crate::model::connection::{Chunk, Connection, ConnectionError, Process, Progress, Stdin, Totals};
-use crate::model::outcome::Exit;
-use crate::model::task::Command;
+use crate::model::connection::{Connection, ConnectionError, Process, Progress, Stdin, Totals};
+use crate::model::exit::Exit;
+use crate::model::task::{Chunk, Command};
 
 /// Pieces that wait between the thread and the connection.
 const AHEAD: usize = 8;
@@ -318,7 +319,7 @@ const LARGE: &str = "more than 8 MiB do not travel by SSM; use SSH";
 /// The archive of the folder `top`, of whose files at most `cap` bytes travel, and what is in it.
 #[cfg(feature = "ec2")]
 pub(super) fn in_memory(top: &Path, cap: u64) -> Result<(Vec<u8>, Totals), ConnectionError> {
-    let cargo = Cargo { top: top.to_owned(), items: crate::connection::tree::plan(top)?, notes: Vec::new() };
+    let cargo = Cargo { top: top.to_owned(), items: item::plan(top)?, notes: Vec::new() };
     let (mut bytes, mut content) = (Vec::new(), 0);
     let packed = pack(&cargo, |piece| {
         content += piece.content;

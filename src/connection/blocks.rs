@@ -10,9 +10,9 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::connection::partial::flat;
-use crate::model::connection::{Chunk, Connection};
-use crate::model::outcome::Exit;
-use crate::model::task::Command;
+use crate::model::connection::Connection;
+use crate::model::exit::Exit;
+use crate::model::task::{Chunk, Command};
 
 /// Bytes of a block. A machine starts two small programs for each, which takes it about 2 ms; a copy that was cut sends at
 /// most a few blocks again.

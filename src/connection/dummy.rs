@@ -13,10 +13,10 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::archive::links;
-use crate::model::connection::{Chunk, Connection, ConnectionError, Connector, Process, Progress, Stdin, Totals};
+use crate::model::connection::{Connection, ConnectionError, Connector, Process, Progress, Stdin, Totals};
+use crate::model::exit::Exit;
 use crate::model::machine::Machine;
-use crate::model::outcome::Exit;
-use crate::model::task::{Command, WindowSize};
+use crate::model::task::{Chunk, Command, WindowSize};
 
 /// The address that errors of the dummy name.
 const ADDRESS: &str = "dummy";

@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::base::escapes::Filter;
 use crate::base::signal::Heeded;
-use crate::model::connection::{Chunk, Connection, Process, Stdin};
-use crate::model::outcome::Exit;
-use crate::model::task::{Command, Terminal, WindowSize};
+use crate::model::connection::{Connection, Process, Stdin};
+use crate::model::exit::Exit;
+use crate::model::task::{Chunk, Command, Terminal, WindowSize};
 
 /// Bytes of one read.
 const READ: usize = 64 << 10;

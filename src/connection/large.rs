@@ -25,10 +25,10 @@ use crate::connection::lane::{Chunk, Lane, Piece};
 use crate::connection::names::{permissions, quoted};
 use crate::connection::partial::{Handle, LocalPartial, Partial, flat, local_failure};
 use crate::connection::place::Place;
+use crate::connection::pool::Pool;
 use crate::connection::sftp::{Sftp, There};
-use crate::connection::ssh::SshConnection;
 use crate::connection::tree;
-use crate::model::connection::{ConnectionError, Progress, Totals};
+use crate::model::connection::{Connection, ConnectionError, Progress, Totals};
 use crate::model::task::Command;
 
 /// Files of more bytes than this travel this way; smaller ones are sent again faster than they are compared.
@@ -43,9 +43,10 @@ const REMOVE_STALE: &str = include_str!("../../remote/linux/remove-stale.sh");
 /// How long the machine may take to remove what other states of the source have left.
 const REMOVE_LIMIT: Duration = Duration::from_secs(30);
 
-/// Sends a large local file.
+/// Sends a large local file over the sessions of `pool`, which `connection` runs its commands on.
 pub(super) async fn upload(
-    connection: &SshConnection,
+    pool: &Pool,
+    connection: &dyn Connection,
     local: &Path,
     remote: &str,
     progress: Progress<'_>,
@@ -53,15 +54,15 @@ pub(super) async fn upload(
     let reading = |error| local_failure("read", local, &error);
     let file = Arc::new(File::open(local).map_err(reading)?);
     let found = file.metadata().map_err(reading)?;
-    let sftp = connection.sftp().await?;
+    let sftp = pool.sftp().await?;
     let remote = match sftp.place(remote).await? {
         There::File(real) => real,
         There::Stream => return tree::pour(connection, local, remote, progress).await,
     };
     let remote = remote.as_str();
     let source = Source { file, local, size: found.len(), remote };
-    let partial = Partial::lasting(sftp.raw(), (local, &found), remote, &connection.address());
-    let (created, lanes) = tokio::join!(sftp.create(&partial.path, remote), connection.lanes());
+    let partial = Partial::lasting(sftp.raw(), (local, &found), remote, &pool.address());
+    let (created, lanes) = tokio::join!(sftp.create(&partial.path, remote), pool.lanes());
     let sent = async {
         let (handle, parts) = match created {
             Ok(handle) => (handle, None),
@@ -86,7 +87,7 @@ pub(super) async fn upload(
 }
 
 /// Removes the partial files of other states of the source, as far as the machine can.
-async fn remove_stale(connection: &SshConnection, partial: &Partial) {
+async fn remove_stale(connection: &dyn Connection, partial: &Partial) {
     if let Some(start) = partial.start() {
         let command = Command::new("sh").arg("-c").arg(REMOVE_STALE).arg("sh").arg(start).arg(&partial.path);
         let _ = blocks::answer(connection, &command, 0, REMOVE_LIMIT).await;
@@ -105,7 +106,7 @@ impl Source<'_> {
     /// Opens what an earlier try has left, and says which parts of the file it lacks; or makes it anew.
     async fn again(
         &self,
-        connection: &SshConnection,
+        connection: &dyn Connection,
         sftp: &Sftp,
         partial: &Partial,
         error: ConnectionError,
@@ -205,14 +206,15 @@ fn read_part(file: &File, part: Range<u64>, chunk: usize, give: &mpsc::Sender<Ch
 
 /// Fetches a large remote file. `found` is what the server says of it.
 pub(super) async fn download(
-    connection: &SshConnection,
+    pool: &Pool,
+    connection: &dyn Connection,
     remote: &str,
     found: &FileAttributes,
     local: &Path,
     progress: Progress<'_>,
 ) -> Result<Totals, ConnectionError> {
     let size = found.size.unwrap_or(0);
-    let sftp = connection.sftp().await?;
+    let sftp = pool.sftp().await?;
     let local = match Place::of(local)? {
         Place::File(path) => path,
         Place::Stream(path) => {
@@ -220,12 +222,12 @@ pub(super) async fn download(
         }
     };
     let local = local.as_path();
-    let origin = format!("{} {remote}", connection.address());
+    let origin = format!("{} {remote}", pool.address());
     let (partial, file, began) = LocalPartial::lasting(local, &origin)?;
     let file = Arc::new(file);
     let writing = |error| local_failure("write", local, &error);
     let fetched = async {
-        let (lanes, extents) = tokio::join!(connection.lanes(), extents::remote(connection, remote, size));
+        let (lanes, extents) = tokio::join!(pool.lanes(), extents::remote(connection, remote, size));
         let data = extents.unwrap_or_else(|| std::iter::once(0..size).collect());
         let parts = match began {
             true => missing(connection, remote, &file, size, data).await.map_err(writing)?,
@@ -251,7 +253,7 @@ pub(super) async fn download(
 
 /// What a local file lacks that an earlier try has begun. `data` is where the other has any.
 async fn missing(
-    connection: &SshConnection,
+    connection: &dyn Connection,
     remote: &str,
     file: &Arc<File>,
     size: u64,

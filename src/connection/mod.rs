@@ -10,7 +10,7 @@
 //! * **Refused, timed out, mismatch, authentication refused, lost and protocol** are told apart, because each asks
 //!   something else of the user. Only what may get better by itself is retried, and only when the caller is patient.
 //! * **A command's output is read until its channel closes**, not until its status arrives: output may come after the
-//!   status. A channel that closes without a status is [`crate::model::outcome::Exit::Lost`].
+//!   status. A channel that closes without a status is [`crate::model::exit::Exit::Lost`].
 //! * **Standard input** of a command that came without bytes belongs to the caller from `start` until the first
 //!   `next`. Who has not taken it by then does not want it, and the command sees end of file; so no forgotten input
 //!   can hang a command that reads.
@@ -48,6 +48,7 @@ pub mod login;
 mod names;
 mod partial;
 mod place;
+mod pool;
 mod process;
 mod sftp;
 pub mod ssh;

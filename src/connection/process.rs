@@ -9,9 +9,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::link::Link;
-use crate::model::connection::{Chunk, ConnectionError, Process, Stdin};
-use crate::model::outcome::Exit;
-use crate::model::task::WindowSize;
+use crate::model::connection::{ConnectionError, Process, Stdin};
+use crate::model::exit::Exit;
+use crate::model::task::{Chunk, WindowSize};
 
 type Writer = Arc<ChannelWriteHalf<Msg>>;
 

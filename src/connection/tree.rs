@@ -4,13 +4,13 @@
 //! bytes do and not as long as its files are many. What cannot travel (a socket, a device) is refused before anything is sent. What
 //! is absent: the archive itself (`archive`), and modification times, which `cp -r` does not keep either.
 
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use russh_sftp::protocol::FileAttributes;
 
+use crate::connection::archive::item::{Item, item, plan, refused};
 use crate::connection::archive::{self, Bounds, Cargo, Load};
 use crate::connection::names::{FOLDER, REGULAR, kind, partial_name, quoted};
 use crate::connection::partial::local_failure;
@@ -26,29 +26,6 @@ const WRITE_INTO: &str = include_str!("../../remote/linux/write-into.sh");
 
 /// Requests in flight for a file: 2 MiB.
 pub(super) const LONE_DEPTH: usize = 16;
-
-/// Folders below each other; deeper ones are refused, for a machine could name them without end.
-pub(super) const DEPTH_CAP: usize = 256;
-
-/// Entries of a tree; more are refused, for what is to be made is held in memory.
-pub(super) const ENTRIES_CAP: usize = 1_000_000;
-
-/// What travels, by its path below the top. The top itself has the empty path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Item {
-    pub(super) path: PathBuf,
-    pub(super) kind: Kind,
-    pub(super) mode: u32,
-}
-
-/// What an item is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
-    Folder,
-    File,
-    /// With its target.
-    Link(Vec<u8>),
-}
 
 /// Copies a local file or folder to `remote`. A symbolic link named as the source itself is followed.
 pub(super) async fn upload(
@@ -120,56 +97,6 @@ pub(super) async fn put(
 ) -> Result<Totals, ConnectionError> {
     let command = script(["unpack", &plain(trimmed(remote)), &partial_name(""), "755"]);
     send(connection, &command, Parcel { top: local, paths, notes: Vec::new() }, progress).await
-}
-
-/// Looks at a local folder, from the top.
-pub(super) fn plan(top: &Path) -> Result<Vec<Item>, ConnectionError> {
-    let mode = std::fs::metadata(top).map_err(|error| local_failure("read", top, &error))?.mode();
-    let mut items = vec![Item { path: PathBuf::new(), kind: Kind::Folder, mode }];
-    let mut todo = vec![PathBuf::new()];
-    while let Some(folder) = todo.pop() {
-        let here = top.join(&folder);
-        let entries = std::fs::read_dir(&here).map_err(|error| local_failure("read", &here, &error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| local_failure("read", &here, &error))?;
-            let path = folder.join(entry.file_name());
-            let listed = entry.file_type().map_err(|error| local_failure("read", &entry.path(), &error))?;
-            // What a file's mode is, is asked when it is open.
-            let item = match listed.is_file() {
-                true => Item { path, kind: Kind::File, mode: 0 },
-                false => item(top, path)?,
-            };
-            if item.kind == Kind::Folder {
-                todo.push(item.path.clone());
-            }
-            items.push(item);
-        }
-        if items.len() > ENTRIES_CAP {
-            return Err(refused(top, &format!("it has more than {ENTRIES_CAP} entries")));
-        }
-    }
-    Ok(items)
-}
-
-fn item(top: &Path, path: PathBuf) -> Result<Item, ConnectionError> {
-    let from = top.join(&path);
-    let found = std::fs::symlink_metadata(&from).map_err(|error| local_failure("read", &from, &error))?;
-    let kind = if found.is_dir() {
-        Kind::Folder
-    } else if found.is_file() {
-        Kind::File
-    } else if found.is_symlink() {
-        let target = std::fs::read_link(&from).map_err(|error| local_failure("read", &from, &error))?;
-        Kind::Link(target.into_os_string().into_vec())
-    } else {
-        let what = match found.file_type() {
-            kind if kind.is_fifo() => "a named pipe",
-            kind if kind.is_socket() => "a socket",
-            _ => "a device",
-        };
-        return Err(refused(&from, &format!("it is {what}, neither a file, a folder nor a symbolic link")));
-    };
-    Ok(Item { path, kind, mode: found.mode() })
 }
 
 /// What the source of a download turned out to be.
@@ -247,11 +174,6 @@ pub(super) async fn pick(
 
 fn script<const N: usize>(words: [&str; N]) -> Command {
     Command::new("sh").args(["-c", SCRIPT, "sh"]).args(words)
-}
-
-pub(super) fn refused(path: &Path, reason: &str) -> ConnectionError {
-    let doing = format!("copy `{}`", path.display().to_string().escape_debug());
-    ConnectionError::File { doing, reason: reason.to_owned() }
 }
 
 /// The name of a file on a machine: one that ends in a slash is a folder's.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::base::deadline::Deadline;
 use crate::flow::script::follow;
-use crate::model::connection::{Chunk, Connection};
+use crate::model::connection::Connection;
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
-use crate::model::outcome::Exit;
-use crate::model::task::Command;
+use crate::model::task::{Chunk, Command};
 
 /// What a command said and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,9 +26,9 @@ use crate::flow::collect::{Collected, Said};
 use crate::flow::durable::task::Begin;
 use crate::model::connection::{Connection, ConnectionError, Parcel, Process, Progress, Totals};
 use crate::model::event::Event;
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::machine::{ENDED, Machine};
-use crate::model::outcome::Exit;
 use crate::model::task::{Command, Offsets};
 
 pub use task::Task;

@@ -10,10 +10,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::connection::{Chunk, Connection, ConnectionError, Connector, Process};
+use crate::model::connection::{Connection, ConnectionError, Connector, Process};
+use crate::model::exit::Exit;
 use crate::model::machine::Machine;
-use crate::model::outcome::Exit;
-use crate::model::task::Command;
+use crate::model::task::{Chunk, Command};
 
 /// A machine that was not reached within this gives its place to the next and goes on trying beside: connecting takes tens
 /// of milliseconds, a few hundred on a busy computer.

@@ -12,10 +12,11 @@ use crate::base::text;
 use crate::flow::Stage;
 use crate::flow::collect::{SMALL, collect};
 use crate::flow::durable::Durable;
-use crate::model::connection::{Chunk, Process};
+use crate::model::connection::Process;
 use crate::model::event::Event;
 use crate::model::fault::Fault;
 use crate::model::suite::Suite;
+use crate::model::task::Chunk;
 
 /// The least time without a sign after which a driver counts as gone: a connection may take as long to be made again.
 const LEAST_SILENCE: Duration = Duration::from_secs(30);

@@ -23,7 +23,7 @@ use crate::model::machine::Machine;
 use crate::model::price::{Quote, amount};
 use crate::model::provider::{Ledger, MachineRequest};
 use crate::model::resource::{PlannedResource, Resource, ResourceKind};
-use crate::model::suite::Stepped;
+use crate::model::task::Stepped;
 
 pub use budget::foresee;
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::flow::Stage;
-use crate::model::connection::Chunk;
 use crate::model::event::Event;
+use crate::model::task::Chunk;
 
 /// How many last lines are kept for the error of a step that fails; all of them are in the run's log.
 const TAIL_LINES: usize = 20;

@@ -2,8 +2,8 @@
 
 use crate::flow::collect::collect;
 use crate::model::connection::{Connection, ConnectionError};
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
-use crate::model::outcome::Exit;
 use crate::model::suite::Suite;
 use crate::model::task::Command;
 

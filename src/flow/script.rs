@@ -2,10 +2,10 @@
 
 use crate::base::deadline::Deadline;
 use crate::flow::durable::Durable;
-use crate::model::connection::{Chunk, Connection};
+use crate::model::connection::Connection;
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
-use crate::model::outcome::Exit;
-use crate::model::task::{Command, Script};
+use crate::model::task::{Chunk, Command, Script};
 
 /// Runs `script` with `bash` from a file in the durable connection's folder and hands its output to `output` as it comes.
 ///

@@ -4,8 +4,8 @@ use crate::flow::Stage;
 use crate::flow::collect::{SMALL, collect};
 use crate::model::connection::Connection;
 use crate::model::event::Event;
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
-use crate::model::outcome::Exit;
 use crate::model::task::Command;
 
 /// What the command says; nothing else would.

@@ -24,12 +24,13 @@ use crate::model::build::{BuildStore, Built};
 use crate::model::check::Check;
 use crate::model::connection::{Connection, ConnectionError};
 use crate::model::event::Event;
+use crate::model::exit::Exit;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
-use crate::model::outcome::{Exit, TestResult, not_run, reconcile};
+use crate::model::outcome::{TestResult, not_run, reconcile};
 use crate::model::subject::Subject;
-use crate::model::suite::{Job, Reported, Stepped, Suite};
-use crate::model::task::{Command, Offsets, TaskOutput};
+use crate::model::suite::{Job, Reported, Suite};
+use crate::model::task::{Command, Offsets, Stepped, TaskOutput};
 
 /// Longest list of tests that a runner may print. That of Mercurial's suite has 50 KiB.
 const LISTING_CAP: usize = 2 << 20;

@@ -19,8 +19,8 @@ use crate::flow::collect::{Collected, Limits, collect};
 use crate::flow::sync::plan::Plan;
 use crate::model::connection::{Connection, Parcel, Progress};
 use crate::model::event::{Event, Sink};
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
-use crate::model::outcome::Exit;
 use crate::model::task::Command;
 
 /// Run with `sh -c` as the machine's user.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::fault::Fault;
-use crate::model::suite::Stepped;
+use crate::model::task::Stepped;
 
 /// How what is tested is built on a machine, as data; the flow does it.
 #[derive(Debug, Clone, PartialEq, Eq)]

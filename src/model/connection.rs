@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
+use crate::model::exit::Exit;
 use crate::model::fault::{Fault, FaultKind};
-use crate::model::outcome::Exit;
-use crate::model::task::{Command, WindowSize};
+use crate::model::task::{Chunk, Command, WindowSize};
 
 /// How a connection fails. Each variant is a different thing for the user to do.
 #[derive(Debug, thiserror::Error)]
@@ -149,15 +149,6 @@ impl From<ConnectionError> for Fault {
         }
         fault
     }
-}
-
-/// A piece of a command's output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Chunk {
-    /// From standard output.
-    Stdout(Vec<u8>),
-    /// From standard error.
-    Stderr(Vec<u8>),
 }
 
 /// A command that runs on a machine.

@@ -1,6 +1,6 @@
 //! What flows tell of their work; one sink in `ui` draws it, another keeps it in the run's log.
 
-use crate::model::connection::Chunk;
+use crate::model::task::Chunk;
 
 /// Something happened.
 #[derive(Debug, Clone)]

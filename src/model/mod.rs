@@ -5,6 +5,7 @@ pub mod build;
 pub mod check;
 pub mod connection;
 pub mod event;
+pub mod exit;
 pub mod fault;
 pub mod image;
 pub mod journal;

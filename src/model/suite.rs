@@ -9,11 +9,12 @@ use crate::base::id::RunId;
 use crate::model::build::{Build, Built};
 use crate::model::check::Check;
 use crate::model::event::Sink;
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::machine::Machine;
-use crate::model::outcome::{Exit, TestResult};
+use crate::model::outcome::TestResult;
 use crate::model::subject::Subject;
-use crate::model::task::Command;
+use crate::model::task::{Command, Stepped};
 
 /// A file that the suite needs beside its scripts on the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,17 +52,6 @@ pub trait ReportReader: Send {
 
     /// What was said; a report may break off in the middle of a line.
     fn reported(&mut self) -> Reported;
-}
-
-/// One command of a suite, with its limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stepped {
-    /// What it does, for people.
-    pub text: String,
-    /// The command; paths of parts are made with the folder that the flow gives.
-    pub command: Command,
-    /// How long it may take.
-    pub limit: Duration,
 }
 
 /// One of the things that bring the source to a machine and make it ready for the tests.

@@ -5,9 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::connection::Chunk;
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
-use crate::model::outcome::Exit;
 
 /// A command on a machine; mirrors [`std::process::Command`]. Words and variables travel quoted, never substituted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,6 +21,26 @@ pub struct Command {
     pub stdin: Option<Vec<u8>>,
     /// A terminal to give it, for interactive use.
     pub terminal: Option<Terminal>,
+}
+
+/// A piece of a command's output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chunk {
+    /// From standard output.
+    Stdout(Vec<u8>),
+    /// From standard error.
+    Stderr(Vec<u8>),
+}
+
+/// A command with its limit, and the words for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stepped {
+    /// What it does, for people.
+    pub text: String,
+    /// The command; paths of parts are made with the folder that the flow gives.
+    pub command: Command,
+    /// How long it may take.
+    pub limit: Duration,
 }
 
 /// A terminal for a remote command.

@@ -39,7 +39,8 @@ fn milliseconds(seconds: f64) -> f64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::outcome::{Evidence, Exit, TestOutcome, TestResult, TimeSplit, count, verdict};
+    use crate::model::exit::Exit;
+    use crate::model::outcome::{Evidence, TestOutcome, TestResult, TimeSplit, count, verdict};
     use crate::model::subject::Subject;
 
     pub(in crate::report) fn test(name: &str, outcome: TestOutcome, reason: Option<&str>) -> TestResult {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::base::{escapes, text};
-use crate::model::outcome::{Exit, Results, TestOutcome, Verdict};
+use crate::model::exit::Exit;
+use crate::model::outcome::{Results, TestOutcome, Verdict};
 
 /// How many tests of one outcome are named.
 const NAMED: usize = 20;

@@ -8,6 +8,7 @@ use crate::model::build::BuildStore;
 use crate::model::fault::Fault;
 use crate::model::image::Fingerprint;
 use crate::state::file;
+use crate::state::private::make_private;
 
 /// Most bytes of all builds together. One of Mercurial has 4 MiB, so these are the last hundred.
 pub const CAP: u64 = 512 << 20;
@@ -95,7 +96,7 @@ impl BuildStore for Builds {
         if bytes > self.cap {
             return Ok(());
         }
-        crate::state::dir::make_private(&self.folder, "folder")?;
+        make_private(&self.folder, "folder")?;
         self.make_room(bytes)?;
         file::write_atomic(&self.path(key), packed)
     }

@@ -1,9 +1,9 @@
 //! The state directory: where it is, whether it can be used, what lies where in it.
 
-use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use crate::state::builds::Builds;
 use crate::state::file::{self, Lock};
 use crate::state::journal::{SqliteJournal, Unopened};
 use crate::state::keys::{self, Identity};
+use crate::state::private::make_private;
 use crate::state::runs::RunDir;
 use crate::state::settings::Settings;
 
@@ -218,39 +219,6 @@ impl StateDir {
     }
 }
 
-/// Makes a folder of mode 0700 unless it is there, and refuses one that is not fit to keep secrets in.
-///
-/// Permissions are only ever set on what this call made.
-pub(super) fn make_private(path: &Path, what: &str) -> Result<(), Fault> {
-    let found = match std::fs::metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-            made.and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o700)))
-                .and_then(|()| std::fs::metadata(path))
-                .map_err(|error| file::fault(&format!("make the {what}"), path, error))?
-        }
-        found => found.map_err(|error| file::fault(&format!("open the {what}"), path, error))?,
-    };
-    let name = path.display();
-    if !found.is_dir() {
-        return Err(Fault::outside(format!("{what} `{name}` is not a directory"))
-            .hint("Move the file away, or name another directory with `--state-path`."));
-    }
-    let me = rustix::process::geteuid().as_raw();
-    if found.uid() != me {
-        return Err(Fault::outside(format!("{what} `{name}` belongs to user {}, not to you (user {me})", found.uid()))
-            .hint(
-                "Name a directory of your own with `--state-path`; under `sudo` the home may still be another user's.",
-            ));
-    }
-    let mode = found.mode() & 0o777;
-    if mode & 0o022 != 0 {
-        return Err(Fault::outside(format!("{what} `{name}` can be written by others (mode {mode:04o})"))
-            .hint(format!("Run `chmod 700 {}`.", crate::base::quote::word(&name.to_string()).unwrap_or_default())));
-    }
-    Ok(())
-}
-
 /// Writes as much as [`ROOM`] to a file without a name, so that nothing stays even after a kill.
 fn probe(folder: &Path) -> io::Result<()> {
     let nameless = OpenOptions::new().write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(folder);
@@ -268,6 +236,9 @@ fn probe(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {

@@ -16,10 +16,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::base::text;
-use crate::model::connection::Chunk;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
-use crate::model::task::{Offsets, TaskOutput};
+use crate::model::task::{Chunk, Offsets, TaskOutput};
 use crate::state::file;
 use crate::state::output::Output;
 use crate::state::runs::{RunDir, RunFile};

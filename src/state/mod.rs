@@ -17,6 +17,7 @@ pub mod journal;
 pub mod keys;
 pub mod log;
 pub mod output;
+mod private;
 pub mod process;
 pub mod runs;
 pub mod settings;

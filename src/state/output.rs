@@ -11,9 +11,8 @@ use std::io::{self, BufReader, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::model::connection::Chunk;
 use crate::model::fault::Fault;
-use crate::model::task::Offsets;
+use crate::model::task::{Chunk, Offsets};
 use crate::state::file;
 use crate::state::runs::{RunDir, RunFile};
 

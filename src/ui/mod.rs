@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::base::{escapes, text};
-use crate::model::connection::Chunk;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
+use crate::model::task::Chunk;
 
 pub mod choice;
 pub mod confirm;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use automation::base::id::{MachineId, RunId};
 use automation::connection::SsmConnector;
 use automation::flow::collect::{SMALL, collect};
-use automation::model::connection::{Chunk, Connection, ConnectionError, Connector};
+use automation::model::connection::{Connection, ConnectionError, Connector};
+use automation::model::exit::Exit;
 use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
-use automation::model::outcome::Exit;
-use automation::model::task::Command;
+use automation::model::task::{Chunk, Command};
 use aws_sdk_ec2::types::{IamInstanceProfileSpecification, InstanceType};
 use jiff::Timestamp;
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use automation::connection::generate;
 use automation::model::connection::ConnectionError;
+use automation::model::exit::Exit;
 use automation::model::machine::{Address, HostKey, Machine};
-use automation::model::outcome::Exit;
 use automation::model::task::Command;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

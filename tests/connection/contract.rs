@@ -2,7 +2,7 @@
 
 use automation::connection::{Dummy, DummyConnector, Reply};
 use automation::model::connection::{Connection, Connector};
-use automation::model::outcome::Exit;
+use automation::model::exit::Exit;
 use automation::model::task::Command;
 
 use super::{LIMIT, Output, connect, run, sh};
@@ -234,7 +234,7 @@ async fn a_slow_reader_gets_every_byte() {
         if chunks % 50 == 0 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
-        if let automation::model::connection::Chunk::Stdout(bytes) = chunk {
+        if let automation::model::task::Chunk::Stdout(bytes) = chunk {
             assert!(bytes.iter().all(|byte| *byte == b'x'));
             total += bytes.len();
         }

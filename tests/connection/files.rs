@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use automation::model::connection::ConnectionError;
-use automation::model::outcome::Exit;
+use automation::model::exit::Exit;
 use automation::model::task::Command;
 
 use super::{LIMIT, connect, run, sh};

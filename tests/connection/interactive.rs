@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use automation::connection::{Manner, Streams, bridge, interact};
-use automation::model::outcome::Exit;
+use automation::model::exit::Exit;
 use automation::model::task::{Command, Terminal, WindowSize};
 use rustix::termios::{LocalModes, tcgetattr, tcsetwinsize};
 

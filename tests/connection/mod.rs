@@ -11,10 +11,10 @@ mod trees;
 use std::time::Duration;
 
 use automation::connection::{Settings, SshConnector};
-use automation::model::connection::{Chunk, Connection, ConnectionError, Connector, Process};
+use automation::model::connection::{Connection, ConnectionError, Connector, Process};
+use automation::model::exit::Exit;
 use automation::model::machine::Machine;
-use automation::model::outcome::Exit;
-use automation::model::task::Command;
+use automation::model::task::{Chunk, Command};
 
 /// Longer than anything here takes, so that a test that hangs says so.
 const LIMIT: Duration = Duration::from_secs(20);

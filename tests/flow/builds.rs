@@ -10,11 +10,10 @@ use automation::flow::suite::build::{Outcome, build};
 use automation::flow::suite::folder;
 use automation::model::build::{Build, BuildStore, Built};
 use automation::model::event::NoSink;
+use automation::model::exit::Exit;
 use automation::model::fault::{Fault, FaultKind};
-use automation::model::outcome::Exit;
 use automation::model::provider::Provider;
-use automation::model::suite::Stepped;
-use automation::model::task::Command;
+use automation::model::task::{Command, Stepped};
 
 use super::Theatre;
 

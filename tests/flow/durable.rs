@@ -9,10 +9,10 @@ use automation::base::id::TaskId;
 use automation::connection::{Settings, SshConnector};
 use automation::flow::collect::{SMALL, collect};
 use automation::flow::durable::{Durable, Task};
-use automation::model::connection::{Chunk, Connection, Process};
+use automation::model::connection::{Connection, Process};
+use automation::model::exit::Exit;
 use automation::model::machine::{Address, Machine};
-use automation::model::outcome::Exit;
-use automation::model::task::{Command, Offsets, TaskRecord};
+use automation::model::task::{Chunk, Command, Offsets, TaskRecord};
 
 use super::Theatre;
 use crate::support::proxy::Proxy;

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use automation::base::id::{MachineId, RunId};
 use automation::connection::dummy::{Dummy, DummyConnector, Reply};
 use automation::flow::fleet::{End, Ended, Limits, Listener, Member, run};
-use automation::model::connection::{Chunk, Connection, ConnectionError, Connector};
+use automation::model::connection::{Connection, ConnectionError, Connector};
+use automation::model::exit::Exit;
 use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
-use automation::model::outcome::Exit;
-use automation::model::task::Command;
+use automation::model::task::{Chunk, Command};
 use tokio_util::sync::CancellationToken;
 
 /// How long connecting may take.

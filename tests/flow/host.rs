@@ -6,12 +6,13 @@ use automation::connection::dummy::{Call, Reply};
 use automation::flow::lease::Ended;
 use automation::flow::suite::{check, folder};
 use automation::model::connection::ConnectionError;
+use automation::model::exit::Exit;
 use automation::model::fault::FaultKind;
 use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
-use automation::model::outcome::Exit;
 use automation::model::provider::MachineRequest;
 use automation::model::resource::{ResourceKind, ResourceState};
-use automation::model::suite::{Stepped, Suite};
+use automation::model::suite::Suite;
+use automation::model::task::Stepped;
 use automation::provider::host::HostProvider;
 
 use super::suite::tests_of;

@@ -24,7 +24,7 @@ use automation::connection::dummy::{Dummy as Remote, DummyConnector};
 use automation::flow::durable::Durable;
 use automation::flow::lease::{self as leases, After, Ended};
 use automation::flow::{Stage, later};
-use automation::model::connection::{Chunk, Connection, ConnectionError, Connector};
+use automation::model::connection::{Connection, ConnectionError, Connector};
 use automation::model::event::{Event, Sink};
 use automation::model::fault::Fault;
 use automation::model::journal::{Journal, ResourceFilter};
@@ -32,7 +32,7 @@ use automation::model::machine::{Caps, Hardware, Machine, Network, ProviderKind}
 use automation::model::provider::{Confirm, MachineRequest, Provider};
 use automation::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
 use automation::model::run::{Driver, RunRecord, RunState};
-use automation::model::suite::Stepped;
+use automation::model::task::{Chunk, Stepped};
 use automation::provider::dummy::Dummy;
 use automation::state::dir::StateDir;
 use automation::state::journal::SqliteJournal;

@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use automation::connection::dummy::{Dummy, Reply};
-use automation::model::connection::Chunk;
-use automation::model::outcome::Exit;
-use automation::model::task::{Command, Offsets, TaskRecord};
+use automation::model::exit::Exit;
+use automation::model::task::{Chunk, Command, Offsets, TaskRecord};
 
 const FOLLOWS: &str = "hg-automation: output follows\n";
 

@@ -2,8 +2,8 @@
 //! that is not set, and whoever is told of a wrong value must learn that it came from there.
 
 use crate::base::text;
-use crate::cli::Globals;
 use crate::command::context::PROVIDERS;
+use crate::command::globals::Globals;
 use crate::model::fault::Fault;
 
 /// The longest name of an owner, bytes: with the computer's it must fit into a tag.

@@ -5,8 +5,8 @@ use crate::command::error::exit;
 use crate::command::machine::fleet::FleetArgs;
 use crate::connection::interactive;
 use crate::model::connection::Connection;
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
-use crate::model::outcome::Exit;
 use crate::model::task::Command;
 use crate::ui;
 

@@ -13,12 +13,11 @@ use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::signals;
 use crate::flow::fleet::{self, End, Ended, Limits, Listener, Member};
-use crate::model::connection::Chunk;
 use crate::model::event::{Event, Sink};
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::machine::{Machine, ProviderKind};
-use crate::model::outcome::Exit;
-use crate::model::task::Command;
+use crate::model::task::{Chunk, Command};
 use crate::ui::Screen;
 use crate::ui::prefix::Prefixed;
 

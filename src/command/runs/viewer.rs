@@ -1,9 +1,8 @@
 //! The kept output of a run, shown as it grows.
 
-use crate::model::connection::Chunk;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
-use crate::model::task::Offsets;
+use crate::model::task::{Chunk, Offsets};
 use crate::state::output::OutputReader;
 use crate::state::runs::RunDir;
 use crate::ui::Screen;

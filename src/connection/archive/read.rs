@@ -6,7 +6,7 @@ use std::io::{Error, ErrorKind, Read, Result};
 
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
-use crate::connection::archive::write::BLOCK;
+use crate::connection::archive::item::BLOCK;
 
 /// Bytes of a name or of a link's target: Linux has at most 4096.
 const NAME_CAP: u64 = 8 << 10;

@@ -8,7 +8,7 @@ use std::process::{Command as Process, Stdio};
 use tar::{EntryType, Header};
 
 use super::*;
-use crate::connection::tree::plan;
+use crate::connection::archive::item::plan;
 
 const DIR: EntryType = EntryType::Directory;
 const FILE: EntryType = EntryType::Regular;
@@ -168,7 +168,7 @@ fn what_is_too_much_or_too_deep_or_broken_is_refused() {
     });
     let items = names.iter().map(|name| Item {
         path: name.trim_start_matches("./").trim_end_matches('/').into(),
-        kind: crate::connection::tree::Kind::Folder,
+        kind: crate::connection::archive::item::Kind::Folder,
         mode: 0o755,
     });
     packer.tree(top.path(), &items.collect::<Vec<_>>()).unwrap();

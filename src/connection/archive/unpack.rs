@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
+use crate::connection::archive::item::{DEPTH_CAP, ENTRIES_CAP, refused};
 use crate::connection::archive::links::{Links, leads_out, note};
 use crate::connection::archive::read::{Entry, Kind, Reader};
 use crate::connection::names::partial_name;
 use crate::connection::partial::{LocalPartial, local_failure};
 use crate::connection::place::{Place, Stream, unread};
-use crate::connection::tree::{DEPTH_CAP, ENTRIES_CAP, refused};
 use crate::model::connection::{ConnectionError, Totals};
 
 /// Bytes that are read and written at once.

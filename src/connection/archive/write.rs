@@ -8,15 +8,12 @@ use std::path::Path;
 use rustix::fs::SeekFrom;
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
+use crate::connection::archive::item::{BLOCK, Item, Kind, refused};
 use crate::connection::partial::local_failure;
-use crate::connection::tree::{Item, Kind, refused};
 use crate::model::connection::{ConnectionError, Totals};
 
 /// Bytes of a piece, about: enough that handing it over costs nothing beside it, and few enough that several may wait.
 pub(super) const PIECE: usize = 256 << 10;
-
-/// The block of the format, bytes.
-pub(super) const BLOCK: usize = 512;
 
 /// Spans in the header of a sparse file, and in each block behind it.
 const SPANS: (usize, usize) = (4, 21);

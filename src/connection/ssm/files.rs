@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use crate::connection::archive;
+use crate::connection::archive::item::refused;
 use crate::connection::names::{folder_of, partial_name, quoted};
 use crate::connection::partial::{flat, local_failure};
 use crate::connection::ssm::SsmConnection;
-use crate::connection::tree::{self, file_name, plain, refused, trimmed};
-use crate::model::connection::{Chunk, ConnectionError, Process, Progress, Totals};
-use crate::model::outcome::Exit;
-use crate::model::task::Command;
+use crate::connection::tree::{self, file_name, plain, trimmed};
+use crate::model::connection::{ConnectionError, Process, Progress, Totals};
+use crate::model::exit::Exit;
+use crate::model::task::{Chunk, Command};
 
 /// Run with `sh -c` as the machine's user.
 const SCRIPT: &str = include_str!("../../../remote/linux/ssm-files.sh");

@@ -12,7 +12,7 @@
 //!   account. Lines and input stand in the service's history of commands: no place for secrets.
 //! * **Each stream is in order**, but standard output and standard error are not ordered between each other.
 //! * **Every wait ends**: a request that the agent does not take or finish is given up, and a command whose agent went silent is
-//!   [`Exit::Lost`](crate::model::outcome::Exit::Lost) with what is known about the agent.
+//!   [`Exit::Lost`](crate::model::exit::Exit::Lost) with what is known about the agent.
 //! * **Dropping** a process ends its command on the machine, as far as a bounded attempt does.
 //!
 //! What is absent: terminals, input that comes while a command runs, more than [`files::CAP`] of files in one copy: each is

@@ -13,9 +13,9 @@ use tokio_util::task::TaskTracker;
 use crate::connection::keys::suffix;
 use crate::connection::ssm::agent::{Ping, Runner};
 use crate::connection::ssm::protocol::{AT_ONCE, PIECE, Places, Report, Request, Start, State, Tracker};
-use crate::model::connection::{Chunk, ConnectionError, Process, Progress, Stdin};
-use crate::model::outcome::Exit;
-use crate::model::task::{Command, WindowSize};
+use crate::model::connection::{ConnectionError, Process, Progress, Stdin};
+use crate::model::exit::Exit;
+use crate::model::task::{Chunk, Command, WindowSize};
 
 /// Most bytes of a command's line and its input together: beyond it the hundreds of requests take minutes.
 pub(super) const PAYLOAD_CAP: usize = 16 << 20;

@@ -6,8 +6,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::model::connection::Chunk;
-use crate::model::outcome::Exit;
+use crate::model::exit::Exit;
+use crate::model::task::Chunk;
 
 /// The script that every request carries.
 const SCRIPT: &str = include_str!("../../../remote/linux/ssm-command.sh");

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::*;
 use crate::connection::ssm::files::CAP;
-use crate::model::connection::Chunk;
-use crate::model::outcome::Exit;
+use crate::model::exit::Exit;
+use crate::model::task::Chunk;
 
 /// Longer than anything here takes, so that a test that hangs says so.
 const LIMIT: Duration = Duration::from_secs(20);

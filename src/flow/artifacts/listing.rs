@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::flow::artifacts::pattern::Wanted;
 use crate::flow::collect::{Limits, collect as run};
 use crate::model::connection::Connection;
+use crate::model::exit::Exit;
 use crate::model::fault::{Fault, FaultKind};
-use crate::model::outcome::Exit;
 use crate::model::task::Command;
 
 /// What a machine may list: some 100 bytes for each of a few million files.

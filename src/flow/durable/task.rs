@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use crate::base::id::TaskId;
 use crate::flow::durable::{Durable, OUTPUT_CAP, REQUEST_LIMIT, lost, why};
-use crate::model::connection::{Chunk, ConnectionError, Process, Stdin};
-use crate::model::outcome::Exit;
-use crate::model::task::{Command, Offsets, TaskRecord, WindowSize};
+use crate::model::connection::{ConnectionError, Process, Stdin};
+use crate::model::exit::Exit;
+use crate::model::task::{Chunk, Command, Offsets, TaskRecord, WindowSize};
 
 /// The line of `supervise.sh` behind which a task's bytes begin, on both streams.
 const FOLLOWS: &[u8] = b"hg-automation: output follows\n";

@@ -12,8 +12,8 @@ use crate::flow::suite::shown;
 use crate::model::build::{Build, BuildStore, Built};
 use crate::model::connection::Connection;
 use crate::model::event::Event;
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
-use crate::model::outcome::Exit;
 
 /// Longest packed result that is fetched: many times what a build of Mercurial has.
 const PACKED_CAP: u64 = 64 << 20;

@@ -3,7 +3,8 @@
 use crate::base::text;
 use crate::flow::collect::{Collected, SMALL, collect};
 use crate::model::connection::Connection;
-use crate::model::outcome::{Exit, TestOutcome, TestResult};
+use crate::model::exit::Exit;
+use crate::model::outcome::{TestOutcome, TestResult};
 use crate::model::task::Command;
 
 /// Of how many failed tests the output is fetched, and how many bytes of it in all; the run's log has all of it.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::flow::durable::{Durable, Task};
 use crate::flow::suite::Begun;
 use crate::flow::{Stage, later};
-use crate::model::connection::{Chunk, Process};
+use crate::model::connection::Process;
 use crate::model::event::Event;
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
-use crate::model::outcome::Exit;
-use crate::model::task::{Offsets, TaskOutput, TaskRecord};
+use crate::model::task::{Chunk, Offsets, TaskOutput, TaskRecord};
 
 /// How long tests that were told to stop may take to do so, and to have their last output kept; within what the flow of a
 /// machine leaves for last words.

@@ -8,13 +8,12 @@ use std::time::Duration;
 use crate::base::deadline::Deadline;
 use crate::flow::Stage;
 use crate::flow::durable::Durable;
-use crate::model::connection::Chunk;
 use crate::model::event::Event;
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::machine::Machine;
-use crate::model::outcome::Exit;
 use crate::model::suite::{ReportReader, Reported, Suite};
-use crate::model::task::Command;
+use crate::model::task::{Chunk, Command};
 
 /// Follows the file `$2` from the byte `$1` until standard input ends. A `tail` alone would live on, on a machine that stays, after the
 /// channel that it writes to was closed: it learns of that when it writes next, which may be never.

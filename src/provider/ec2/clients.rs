@@ -132,7 +132,14 @@ impl Clients {
 
     /// Refuses a region that there is not; asks AWS only where it is not a well-known one.
     pub async fn check_region(&self) -> Result<(), Fault> {
-        self.region_known.get_or_try_init(|| door::check_region(self, &self.region)).await.copied()
+        self.region_known.get_or_try_init(|| self.ask_for_region()).await.copied()
+    }
+
+    async fn ask_for_region(&self) -> Result<(), Fault> {
+        if door::is_well_known(&self.region) {
+            return Ok(());
+        }
+        door::check_region(&self.ec2_at_door(door::HOME), &self.region).await
     }
 
     /// The time by the clock of AWS, once an answer to [`Clients::identity`] has told it.

@@ -18,14 +18,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::base::text;
 use crate::model::fault::Fault;
-use crate::provider::ec2::clients::Clients;
 use crate::provider::ec2::trouble::{self, Class};
 
 /// How long it may take until the first connection stands. Somebody is waiting to hear that there is no network.
 pub const CONNECT_LIMIT: Duration = Duration::from_millis(2500);
 
 /// Where regions that are not in [`REGIONS`] are asked for.
-const HOME: &str = "us-east-1";
+pub const HOME: &str = "us-east-1";
 
 /// The regions that are known without asking. One that is not among them is asked for: AWS opens new ones.
 const REGIONS: [&str; 38] = [
@@ -69,12 +68,14 @@ const REGIONS: [&str; 38] = [
     "us-west-2",
 ];
 
-/// Refuses a region that there is not.
-pub async fn check_region(clients: &Clients, region: &str) -> Result<(), Fault> {
-    if REGIONS.contains(&region) {
-        return Ok(());
-    }
-    let asked = clients.ec2_at_door(HOME).describe_regions().all_regions(true).send().await;
+/// Whether there is such a region for certain.
+pub fn is_well_known(region: &str) -> bool {
+    REGIONS.contains(&region)
+}
+
+/// Refuses a region that there is not, by what `home`, EC2 in [`HOME`], says.
+pub async fn check_region(home: &aws_sdk_ec2::Client, region: &str) -> Result<(), Fault> {
+    let asked = home.describe_regions().all_regions(true).send().await;
     let known: Vec<String> = match asked {
         Ok(answer) => answer.regions().iter().filter_map(|region| region.region_name.clone()).collect(),
         Err(error) => match trouble::class(&error) {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::base::deadline::Deadline;
-use crate::model::connection::{Chunk, Connection};
+use crate::model::connection::Connection;
+use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::machine::{HostKey, Machine};
-use crate::model::outcome::Exit;
-use crate::model::task::Command;
+use crate::model::task::{Chunk, Command};
 
 const REPLACE_HOST_KEY: &str = include_str!("../../../remote/linux/replace-host-key.sh");
 

@@ -1,9 +1,9 @@
 //! From a connection to an instance's port 22 to an SSH server in its machine.
 
 use automation::connection::ssh::SshConnector;
-use automation::model::connection::{Chunk, Connector, Process, Stdin};
+use automation::model::connection::{Connector, Process, Stdin};
 use automation::model::machine::Machine;
-use automation::model::task::Command;
+use automation::model::task::{Chunk, Command};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

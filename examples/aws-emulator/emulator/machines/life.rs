@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use automation::base::id::{MachineId, RunId};
 use automation::connection::ssh::SshConnector;
-use automation::model::connection::{Chunk, Connection, Connector};
+use automation::model::connection::{Connection, Connector};
 use automation::model::event::NoSink;
+use automation::model::exit::Exit;
 use automation::model::fault::Fault;
 use automation::model::image::Fingerprint;
 use automation::model::machine::{Caps, Hardware, Machine, Network};
-use automation::model::outcome::Exit;
 use automation::model::provider::{MachineRequest, Provider};
 use automation::model::resource::ResourceKind;
-use automation::model::task::Command;
+use automation::model::task::{Chunk, Command};
 use automation::provider::local::{LocalConfig, LocalProvider};
 use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpSocket};

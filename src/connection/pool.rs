@@ -1,0 +1,268 @@
+//! The transports to one machine and the sessions on them: a further one where there is no room, and the file server's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use russh::client::{self, Msg};
+use russh::{Channel, ChannelOpenFailure, Disconnect};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+
+use crate::base::deadline::{Deadline, Pace};
+use crate::connection::handshake::{Client, Established, Target, attempt};
+use crate::connection::lane::Lane;
+use crate::connection::link::Link;
+use crate::connection::sftp::Sftp;
+use crate::model::connection::ConnectionError;
+
+/// Sessions on one transport. OpenSSH allows ten by default, and counts one a moment longer than we do. More commands than
+/// this open a further transport.
+const SESSIONS: usize = 8;
+
+/// How long the other side may take to put away a session that has ended here, where it allows no second beside it.
+const CLOSING_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long one attempt of a patient caller may take: something that accepts connections before the machine is up must
+/// not use up the whole limit.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(15);
+
+/// The pause between attempts starts at the first and doubles up to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+
+/// How long a goodbye may take to reach the transport's task.
+const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long the other side may take to open a session, and a further transport to come up.
+pub(super) const OPEN_LIMIT: Duration = Duration::from_secs(30);
+
+/// Bytes that the other side may send ahead on one channel.
+pub(super) const WINDOW: u32 = 2 << 20;
+
+/// Bytes a second that a large copy should reach where only the distance is in the way: more than a gigabit network carries
+/// and about what one processor encrypts.
+const RATE: f64 = 400e6;
+
+/// Attempts until one succeeds, fails for good, or the limit is over.
+pub(super) async fn reach(target: &Target, limit: Duration, patient: bool) -> Result<Established, ConnectionError> {
+    let end = Instant::now() + limit;
+    let mut pace = Pace::new(BACKOFF);
+    let mut last: Option<ConnectionError> = None;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let bound = if patient { left.min(ATTEMPT_LIMIT) } else { left };
+        match attempt(target, bound).await {
+            Ok(established) => return Ok(established),
+            Err(failure) if !patient || !failure.again => return Err(failure.error),
+            Err(failure) => {
+                // An attempt that was cut short by the end says less than the whole one before it.
+                let cut_short = bound < limit.min(ATTEMPT_LIMIT) / 2;
+                match failure.error {
+                    ConnectionError::TimedOut { .. } if cut_short && last.is_some() => {}
+                    error => last = Some(error),
+                }
+            }
+        }
+        if end.saturating_duration_since(Instant::now()) <= pace.next() {
+            break;
+        }
+        pace.pause().await;
+    }
+    Err(insisted(last, target, limit))
+}
+
+/// The last reason, with how long it was tried.
+fn insisted(last: Option<ConnectionError>, target: &Target, limit: Duration) -> ConnectionError {
+    let tried = format!("kept trying for {}", crate::base::text::seconds(limit));
+    match last {
+        Some(ConnectionError::Refused { address, source }) => {
+            let kind = source.as_ref().map_or(std::io::ErrorKind::Other, std::io::Error::kind);
+            let reason = source.map_or_else(String::new, |source| format!(": {source}"));
+            ConnectionError::Refused { address, source: Some(std::io::Error::new(kind, format!("{tried}{reason}"))) }
+        }
+        Some(ConnectionError::Lost { address, reason }) => {
+            ConnectionError::Lost { address, reason: format!("{reason} ({tried})") }
+        }
+        Some(error) => error,
+        None => ConnectionError::TimedOut { address: target.address.to_string(), what: tried },
+    }
+}
+
+/// One authenticated SSH transport.
+struct Transport {
+    handle: client::Handle<Client>,
+    link: Arc<Link>,
+    /// Places for sessions that nobody has.
+    slots: Arc<Semaphore>,
+    /// All places, those that somebody has included.
+    places: AtomicUsize,
+    /// Sessions that were opened on it, ended ones included.
+    opened: AtomicUsize,
+}
+
+/// Why a session could not be opened.
+enum NoSession {
+    /// The other side allows no more on this transport.
+    Full,
+    Error(ConnectionError),
+}
+
+impl Transport {
+    fn new(established: Established) -> Self {
+        let slots = Arc::new(Semaphore::new(SESSIONS));
+        let (places, opened) = (AtomicUsize::new(SESSIONS), AtomicUsize::new(0));
+        Self { handle: established.handle, link: established.link, slots, places, opened }
+    }
+
+    async fn session(&self) -> Result<Channel<Msg>, NoSession> {
+        let deadline = Deadline::after(OPEN_LIMIT, "a session to open");
+        let asked = Instant::now();
+        let opened = deadline.bound(async {
+            tokio::select! {
+                biased;
+                () = self.link.gone() => Err(russh::Error::Disconnect),
+                opened = self.handle.channel_open_session() => opened,
+            }
+        });
+        match opened.await {
+            Err(expired) => Err(NoSession::Error(ConnectionError::TimedOut {
+                address: self.link.address().to_owned(),
+                what: expired.to_string(),
+            })),
+            Ok(Ok(channel)) => {
+                self.link.answered_after(asked.elapsed());
+                self.opened.fetch_add(1, Ordering::Relaxed);
+                Ok(channel)
+            }
+            Ok(Err(russh::Error::ChannelOpenFailure(
+                ChannelOpenFailure::AdministrativelyProhibited
+                | ChannelOpenFailure::ConnectFailed
+                | ChannelOpenFailure::ResourceShortage,
+            ))) => Err(NoSession::Full),
+            Ok(Err(_)) => Err(NoSession::Error(self.link.lost())),
+        }
+    }
+}
+
+/// The transports to one machine, and the sessions on them.
+pub(super) struct Pool {
+    target: Target,
+    /// The first is the connection; the others carry what did not fit on it. None is ever taken out.
+    transports: Mutex<Vec<Arc<Transport>>>,
+    sftp: Mutex<Option<Arc<Sftp>>>,
+}
+
+/// A session, what it runs over, and its place there.
+pub(super) type Session = (Channel<Msg>, Arc<Link>, OwnedSemaphorePermit);
+
+impl Pool {
+    /// The pool of a machine that was reached already.
+    pub(super) fn new(target: Target, first: Established) -> Self {
+        let first = Arc::new(Transport::new(first));
+        Self { target, transports: Mutex::new(vec![first]), sftp: Mutex::new(None) }
+    }
+
+    pub(super) fn address(&self) -> String {
+        self.target.address.to_string()
+    }
+
+    /// As many channels with a file server as a large file needs for this distance: on each no more than a window can be under
+    /// way, and the other side's is what it is. At least one.
+    pub(super) async fn lanes(&self) -> Result<Vec<Lane>, ConnectionError> {
+        let (room, distance) = {
+            let transports = self.transports.lock().await;
+            let live = || transports.iter().filter(|transport| !transport.link.is_gone());
+            let room: usize = live().map(|transport| transport.slots.available_permits()).sum();
+            (room, live().filter_map(|transport| transport.link.distance()).min().unwrap_or_default())
+        };
+        let count = (distance.as_secs_f64() * RATE / f64::from(WINDOW)).ceil() as usize;
+        // One place is left for a command beside the copy, which would otherwise need a further transport.
+        let count = count.clamp(1, room.saturating_sub(1).max(1));
+        let opened = join_all((0..count).map(|_| async { Lane::start(self.session().await?).await })).await;
+        let (mut lanes, mut last) = (Vec::new(), None);
+        for lane in opened {
+            match lane {
+                Ok(lane) => lanes.push(lane),
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            // Fewer are slower, and nothing worse.
+            Some(error) if lanes.is_empty() => Err(error),
+            _ => Ok(lanes),
+        }
+    }
+
+    /// A session on a transport that has room for one.
+    pub(super) async fn session(&self) -> Result<Session, ConnectionError> {
+        let closing = Deadline::after(CLOSING_LIMIT, "the other side to close a session");
+        let mut pace = Pace::new(BACKOFF);
+        loop {
+            let (transport, slot, alone) = self.transport().await?;
+            match transport.session().await {
+                Ok(channel) => return Ok((channel, Arc::clone(&transport.link), slot)),
+                Err(NoSession::Error(error)) => return Err(error),
+                Err(NoSession::Full) if alone && transport.opened.load(Ordering::Relaxed) == 0 => {
+                    let reason = "it opens no session, not even the first: its `MaxSessions` may be 0";
+                    return Err(transport.link.protocol(reason));
+                }
+                // A session that has ended here is counted there until all is put away.
+                Err(NoSession::Full) if alone && !closing.left().is_zero() => {
+                    drop(slot);
+                    pace.pause().await;
+                }
+                // A server with a smaller `MaxSessions`: this transport has as many as it will ever have.
+                Err(NoSession::Full) => {
+                    slot.forget();
+                    let fewer = 1 + transport.slots.forget_permits(SESSIONS);
+                    transport.places.fetch_sub(fewer, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// A transport with room, made where there is none; whether it has no other session.
+    async fn transport(&self) -> Result<(Arc<Transport>, OwnedSemaphorePermit, bool), ConnectionError> {
+        let mut transports = self.transports.lock().await;
+        if let Some(first) = transports.first()
+            && first.link.is_gone()
+        {
+            return Err(first.link.lost());
+        }
+        for transport in transports.iter().filter(|transport| !transport.link.is_gone()) {
+            if let Ok(slot) = Arc::clone(&transport.slots).try_acquire_owned() {
+                let alone = transport.slots.available_permits() + 1 == transport.places.load(Ordering::Relaxed);
+                return Ok((Arc::clone(transport), slot, alone));
+            }
+        }
+        let transport = Arc::new(Transport::new(reach(&self.target, OPEN_LIMIT, true).await?));
+        transports.push(Arc::clone(&transport));
+        let slot = Arc::clone(&transport.slots).try_acquire_owned();
+        let slot = slot.map_err(|_| transport.link.protocol("it has no room for a session"))?;
+        Ok((transport, slot, true))
+    }
+
+    /// The file session, opened at first use and again after it broke.
+    pub(super) async fn sftp(&self) -> Result<Arc<Sftp>, ConnectionError> {
+        let mut kept = self.sftp.lock().await;
+        if let Some(sftp) = kept.as_ref()
+            && sftp.alive()
+        {
+            return Ok(Arc::clone(sftp));
+        }
+        let (channel, link, slot) = self.session().await?;
+        let sftp = Arc::new(Sftp::open(channel, link, slot).await?);
+        *kept = Some(Arc::clone(&sftp));
+        Ok(sftp)
+    }
+
+    /// Says goodbye on every transport.
+    pub(super) async fn close(&self) {
+        for transport in self.transports.lock().await.iter() {
+            let goodbye = transport.handle.disconnect(Disconnect::ByApplication, "", "");
+            if tokio::time::timeout(GOODBYE_LIMIT, goodbye).await.is_ok() {
+                let _ = tokio::time::timeout(GOODBYE_LIMIT, transport.link.gone()).await;
+            }
+        }
+    }
+}

@@ -32,10 +32,10 @@ use std::time::{Duration, Instant};
 
 use automation::base::id::{MachineId, RunId};
 use automation::connection::SshConnector;
-use automation::flow::collect::{SMALL, collect};
 use automation::flow::later;
 use automation::model::connection::Connector;
 use automation::model::machine::Machine;
+use automation::model::output::{Limits, output};
 use automation::model::task;
 use sshd::Sshd;
 
@@ -262,7 +262,7 @@ impl Bench {
             let began = Instant::now();
             self.runtime.block_on(async {
                 for _ in 0..COMMANDS {
-                    let done = collect(connection.as_ref(), &task::Command::new("true"), SMALL).await.unwrap();
+                    let done = output(connection.as_ref(), &task::Command::new("true"), Limits::SMALL).await.unwrap();
                     assert!(done.exit.success());
                 }
             });

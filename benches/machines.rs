@@ -24,11 +24,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use automation::base::id::{MachineId, RunId};
-use automation::flow::collect::{SMALL, collect};
 use automation::flow::{later, lease, suite};
 use automation::model::event::NoSink;
 use automation::model::image::Fingerprint;
 use automation::model::machine::{Caps, Hardware, Network, ProviderKind};
+use automation::model::output::{Limits, output};
 use automation::model::provider::MachineRequest;
 use automation::model::run::{RunRecord, RunState};
 use automation::model::task;
@@ -113,7 +113,7 @@ fn boots(state: &Path, table: &mut Table) {
         let folder = suite::folder(&stage);
         let ended = runtime.block_on(lease::with_machine(&stage, &request, &folder, None, async |_, durable| {
             let connection = durable.direct().await?;
-            let done = collect(connection.as_ref(), &task::Command::new("true"), SMALL).await?;
+            let done = output(connection.as_ref(), &task::Command::new("true"), Limits::SMALL).await?;
             assert!(done.exit.success());
             Ok(lease::After::Release(began.elapsed()))
         }));

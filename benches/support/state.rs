@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use automation::base::id::RunId;
-use automation::command::globals::Globals;
 use automation::command::context::Context;
+use automation::command::globals::Globals;
 use automation::model::machine::Machine;
 use automation::model::run::{RunRecord, RunState};
 

@@ -11,15 +11,16 @@ use sha2::{Digest, Sha256};
 
 use crate::connection::partial::flat;
 use crate::model::connection::Connection;
-use crate::model::exit::Exit;
-use crate::model::task::{Chunk, Command};
+use crate::model::output::{Limits, output};
+use crate::model::task::Command;
 
 /// Bytes of a block. A machine starts two small programs for each, which takes it about 2 ms; a copy that was cut sends at
 /// most a few blocks again.
 pub(super) const BLOCK: u64 = 8 << 20;
 
-/// How long the machine may take for one block.
+/// How long the machine may take to begin, and for each block: 8 MiB from a slow disk, and their hash.
 const BLOCK_LIMIT: Duration = Duration::from_secs(60);
+const BLOCK_TIME: Duration = Duration::from_secs(2);
 
 const SCRIPT: &str = include_str!("../../remote/linux/block-hashes.sh");
 
@@ -33,27 +34,14 @@ pub(super) async fn remote(connection: &dyn Connection, path: &str, count: u64, 
     let command = Command::new("sh").arg("-c").arg(SCRIPT).arg("sh").arg(path).args(numbers).arg(owner);
     // A line has 64 digits, two blanks, a dash.
     let cap = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(80);
-    answer(connection, &command, cap, BLOCK_LIMIT).await?.lines().map(parse).collect()
+    let time = BLOCK_LIMIT + u32::try_from(count).unwrap_or(u32::MAX) * BLOCK_TIME;
+    answer(connection, &command, Limits { bytes: cap, time }).await?.lines().map(parse).collect()
 }
 
-/// What a command prints, where it succeeds, prints at most `cap` bytes and is never silent for longer than `limit`.
-pub(super) async fn answer(
-    connection: &dyn Connection,
-    command: &Command,
-    cap: usize,
-    limit: Duration,
-) -> Option<String> {
-    let mut process = connection.start(command).await.ok()?;
-    let mut text = Vec::new();
-    while let Some(chunk) = tokio::time::timeout(limit, process.next()).await.ok()? {
-        if let Chunk::Stdout(bytes) = chunk {
-            text.extend(bytes);
-        }
-        if text.len() > cap {
-            return None;
-        }
-    }
-    (process.exit() == Exit::Code(0)).then(|| String::from_utf8(text).ok()).flatten()
+/// What a command prints, where it succeeds within `limits` and prints no more than they allow.
+pub(super) async fn answer(connection: &dyn Connection, command: &Command, limits: Limits) -> Option<String> {
+    let done = output(connection, command, limits).await.ok()?;
+    (done.exit.success() && !done.capped).then(|| String::from_utf8(done.stdout).ok()).flatten()
 }
 
 fn parse(line: &str) -> Option<Hash> {

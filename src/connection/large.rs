@@ -29,6 +29,7 @@ use crate::connection::pool::Pool;
 use crate::connection::sftp::{Sftp, There};
 use crate::connection::tree;
 use crate::model::connection::{Connection, ConnectionError, Progress, Totals};
+use crate::model::output::Limits;
 use crate::model::task::Command;
 
 /// Files of more bytes than this travel this way; smaller ones are sent again faster than they are compared.
@@ -40,8 +41,8 @@ const PIECES: usize = 64;
 
 const REMOVE_STALE: &str = include_str!("../../remote/linux/remove-stale.sh");
 
-/// How long the machine may take to remove what other states of the source have left.
-const REMOVE_LIMIT: Duration = Duration::from_secs(30);
+/// The machine removes what other states of the source have left, and says nothing.
+const REMOVING: Limits = Limits { bytes: 0, time: Duration::from_secs(30) };
 
 /// Sends a large local file over the sessions of `pool`, which `connection` runs its commands on.
 pub(super) async fn upload(
@@ -90,7 +91,7 @@ pub(super) async fn upload(
 async fn remove_stale(connection: &dyn Connection, partial: &Partial) {
     if let Some(start) = partial.start() {
         let command = Command::new("sh").arg("-c").arg(REMOVE_STALE).arg("sh").arg(start).arg(&partial.path);
-        let _ = blocks::answer(connection, &command, 0, REMOVE_LIMIT).await;
+        let _ = blocks::answer(connection, &command, REMOVING).await;
     }
 }
 

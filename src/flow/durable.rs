@@ -22,13 +22,13 @@ use crate::base::deadline::{Deadline, Pace};
 use crate::base::id::TaskId;
 use crate::base::text;
 use crate::flow::Stage;
-use crate::flow::collect::{Collected, Said};
 use crate::flow::durable::task::Begin;
 use crate::model::connection::{Connection, ConnectionError, Parcel, Process, Progress, Totals};
 use crate::model::event::Event;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::machine::{ENDED, Machine};
+use crate::model::output::Output;
 use crate::model::task::{Command, Offsets};
 
 pub use task::Task;
@@ -168,7 +168,7 @@ impl Durable {
         let done = self.ask(&command, REQUEST_LIMIT).await?;
         match done.exit {
             Exit::Code(0) => Ok(()),
-            exit => Err(self.refused("start a task", &exit, &done.stderr)),
+            _ => Err(self.refused("start a task", &done)),
         }
     }
 
@@ -189,7 +189,7 @@ impl Durable {
         let done = self.ask(&command, Duration::from_secs(CANCEL_GRACE) + CANCEL_MARGIN).await?;
         match done.exit {
             Exit::Code(0) => Ok(()),
-            exit => Err(Fault::from(self.refused("end a task", &exit, &done.stderr))
+            _ => Err(Fault::from(self.refused("end a task", &done))
                 .hint("Something of it is still running; it ends with the machine.")),
         }
     }
@@ -307,21 +307,19 @@ impl Durable {
         let install = Command::new("sh").args(["-c", INSTALL, "sh", self.folder()]).stdin(SUPERVISE);
         let done = self.ask(&install, REQUEST_LIMIT).await?;
         if !done.exit.success() {
-            return Err(self.refused("put the supervisor there", &done.exit, &done.stderr));
+            return Err(self.refused("put the supervisor there", &done));
         }
-        let said = String::from_utf8_lossy(&done.stdout);
+        let said = done.printed();
         // A login shell may greet first.
         let here = said.lines().last().unwrap_or("-").trim().to_owned();
         *boot = Some(here.clone());
         Ok(here)
     }
 
-    fn refused(&self, doing: &str, exit: &Exit, stderr: &[u8]) -> ConnectionError {
-        let said = String::from_utf8_lossy(stderr).trim().to_owned();
-        let reason = match exit {
+    fn refused(&self, doing: &str, done: &Output) -> ConnectionError {
+        let reason = match done.exit {
             Exit::Code(task::OTHER_BOOT) => task::BOOTED_AGAIN.to_owned(),
-            exit if said.is_empty() => exit.to_string(),
-            exit => format!("{exit}: {said}"),
+            _ => done.ending(),
         };
         ConnectionError::File { doing: format!("{doing} (in `{}` on the machine)", self.folder()), reason }
     }
@@ -358,7 +356,7 @@ impl Durable {
 
     /// Runs a short request that may be repeated, and repeats it where its connection breaks. What it says beyond the cap of an answer
     /// is read and left out.
-    pub(super) async fn ask(&self, command: &Command, limit: Duration) -> Result<Collected, ConnectionError> {
+    pub(super) async fn ask(&self, command: &Command, limit: Duration) -> Result<Output, ConnectionError> {
         let mut losses = 0;
         loop {
             let (number, connection) = self.live().await?;
@@ -373,17 +371,14 @@ impl Durable {
         }
     }
 
-    async fn ask_once(&self, connection: &dyn Connection, command: &Command) -> Result<Collected, ConnectionError> {
+    async fn ask_once(&self, connection: &dyn Connection, command: &Command) -> Result<Output, ConnectionError> {
         let mut process = connection.start(command).await?;
-        let mut said = Said::of(ANSWER_CAP);
-        while let Some(chunk) = process.next().await {
-            said.keep(chunk);
-        }
-        match process.exit() {
+        let output = Output::of(process.as_mut(), ANSWER_CAP).await;
+        match &output.exit {
             Exit::Lost(reason) => {
-                Err(ConnectionError::Lost { address: self.inner.machine.address.to_string(), reason })
+                Err(ConnectionError::Lost { address: self.inner.machine.address.to_string(), reason: reason.clone() })
             }
-            exit => Ok(said.ended(exit)),
+            _ => Ok(output),
         }
     }
 

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use crate::base::id::TaskId;
 use crate::base::text;
 use crate::flow::Stage;
-use crate::flow::collect::{SMALL, collect};
 use crate::flow::durable::Durable;
 use crate::model::connection::Process;
 use crate::model::event::Event;
 use crate::model::fault::Fault;
+use crate::model::output::{Limits, output};
 use crate::model::suite::Suite;
 use crate::model::task::Chunk;
 
@@ -93,7 +93,7 @@ pub async fn present<T>(stage: &Stage, durable: &Durable, suite: &dyn Suite, wor
                     tokio::time::sleep(stage.grace.max(LEAST_SILENCE) / 4).await;
                     // One that does not come through is followed by another.
                     if let Ok(connection) = durable.direct().await {
-                        let _ = collect(connection.as_ref(), &sign, SMALL).await;
+                        let _ = output(connection.as_ref(), &sign, Limits::SMALL).await;
                     }
                 }
             };
@@ -115,7 +115,7 @@ pub async fn root(stage: &Stage, durable: &Durable, suite: &dyn Suite, folder: &
     let aside = suite.put_aside(folder);
     let look = crate::model::task::Command::new("test").args(["-d", &aside]).stdin(Vec::new());
     let there = match durable.direct().await {
-        Ok(connection) => collect(connection.as_ref(), &look, SMALL).await.is_ok_and(|done| done.exit.success()),
+        Ok(connection) => output(connection.as_ref(), &look, Limits::SMALL).await.is_ok_and(|done| done.exit.success()),
         Err(_) => false,
     };
     if there { aside } else { own }

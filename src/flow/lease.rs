@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::base::id::{MachineId, ResourceId};
 use crate::flow::Stage;
-use crate::flow::collect::{Limits, collect};
 use crate::flow::durable::Durable;
 use crate::flow::lease::budget::afford;
 use crate::flow::lease::renewal::{Renewal, heartbeat, interval};
@@ -20,6 +19,7 @@ use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind, Left};
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::Machine;
+use crate::model::output::{Limits, output};
 use crate::model::price::{Quote, amount};
 use crate::model::provider::{Ledger, MachineRequest};
 use crate::model::resource::{PlannedResource, Resource, ResourceKind};
@@ -446,10 +446,10 @@ async fn clean_host(stage: &Stage, machine: &Machine, durable: &Durable, clean: 
 /// Removes our files from a machine; gives why they are still there, if they are.
 pub async fn remove_files(connection: &dyn Connection, clean: &Stepped) -> Option<String> {
     let limits = Limits { bytes: 1 << 16, time: clean.limit };
-    match collect(connection, &clean.command, limits).await {
-        Ok(collected) if collected.exit.success() => None,
-        Ok(collected) => Some(format!("{}: {}", collected.exit, String::from_utf8_lossy(&collected.stderr).trim())),
-        Err(fault) => Some(fault.line()),
+    match output(connection, &clean.command, limits).await {
+        Ok(done) if done.exit.success() => None,
+        Ok(done) => Some(done.ending()),
+        Err(error) => Some(Fault::from(error).line()),
     }
 }
 

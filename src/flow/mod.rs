@@ -15,7 +15,6 @@ use crate::model::provider::Provider;
 pub mod artifacts;
 pub mod audit;
 pub mod bake;
-pub mod collect;
 pub mod durable;
 pub mod fleet;
 pub mod hold;

@@ -1,9 +1,9 @@
 //! A suite's own files on a machine: the folder of a run, which is ours alone.
 
-use crate::flow::collect::collect;
 use crate::model::connection::{Connection, ConnectionError};
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
+use crate::model::output::{Limits, output};
 use crate::model::suite::Suite;
 use crate::model::task::Command;
 
@@ -21,9 +21,8 @@ pub async fn put_parts(connection: &dyn Connection, suite: &dyn Suite, folder: &
 pub async fn make_folder(connection: &dyn Connection, folder: &str) -> Result<(), Fault> {
     // Another user of the machine could have put a program there.
     let command = Command::new("sh").args(["-c", OWN_FOLDER, "sh", folder]).stdin(Vec::new());
-    let made = collect(connection, &command, crate::flow::collect::SMALL).await?;
-    let said = String::from_utf8_lossy(&made.stderr).trim().to_owned();
-    let message = format!("cannot make `{folder}` on the machine");
+    let made = output(connection, &command, Limits::SMALL).await?;
+    let (message, said) = (format!("cannot make `{folder}` on the machine"), made.said());
     match made.exit {
         exit if exit.success() => Ok(()),
         Exit::Lost(reason) => Err(Fault::infrastructure(message).because(reason)),
@@ -46,11 +45,11 @@ pub async fn write_parts(connection: &dyn Connection, suite: &dyn Suite, folder:
 /// Removes a folder that [`put_parts`] made.
 pub async fn remove_folder(connection: &dyn Connection, folder: &str) -> Result<(), Fault> {
     let command = Command::new("rm").args(["-rf", "--", folder]);
-    let removed = collect(connection, &command, crate::flow::collect::SMALL).await?;
+    let removed = output(connection, &command, Limits::SMALL).await?;
     if removed.exit.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&removed.stderr).trim().to_owned();
+    let said = removed.said();
     let said = if said.is_empty() { removed.exit.to_string() } else { said };
     Err(Fault::infrastructure(format!("cannot remove `{folder}` on the machine")).because(said))
 }

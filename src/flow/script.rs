@@ -5,6 +5,7 @@ use crate::flow::durable::Durable;
 use crate::model::connection::Connection;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
+use crate::model::output::follow;
 use crate::model::task::{Chunk, Command, Script};
 
 /// Runs `script` with `bash` from a file in the durable connection's folder and hands its output to `output` as it comes.
@@ -18,25 +19,6 @@ pub async fn run(durable: &Durable, script: &Script, output: &mut (dyn FnMut(Chu
     durable.write_file(&path, script.text.as_bytes(), 0o755).await?;
     let mut command = Command::new("bash").arg(&path).args(script.args.iter().cloned()).stdin(Vec::new());
     command.env.clone_from(&script.env);
-    follow(durable, &command, &Deadline::after(script.limit, format!("`{}` to end", script.name)), output).await
-}
-
-/// Runs `command` and hands its output on until its channel closes or the deadline passes.
-pub async fn follow(
-    connection: &dyn Connection,
-    command: &Command,
-    deadline: &Deadline,
-    output: &mut (dyn FnMut(Chunk) + Send),
-) -> Result<Exit, Fault> {
-    let mut process = connection.start(command).await?;
-    let reading = async {
-        while let Some(chunk) = process.next().await {
-            output(chunk);
-        }
-        process.exit()
-    };
-    match deadline.bound(reading).await {
-        Ok(exit) => Ok(exit),
-        Err(expired) => Ok(Exit::Lost(expired.to_string())),
-    }
+    let deadline = Deadline::after(script.limit, format!("`{}` to end", script.name));
+    Ok(follow(durable, &command, &deadline, output).await?)
 }

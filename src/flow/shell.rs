@@ -1,11 +1,11 @@
 //! What a machine of somebody else's does with a command: told from what it says, not guessed.
 
 use crate::flow::Stage;
-use crate::flow::collect::{SMALL, collect};
 use crate::model::connection::Connection;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
+use crate::model::output::{Limits, output};
 use crate::model::task::Command;
 
 /// What the command says; nothing else would.
@@ -24,15 +24,14 @@ const TOLD: usize = 200;
 /// said does not run commands, and the fault tells what was said in its place.
 pub async fn look(connection: &dyn Connection, user: &str) -> Result<Option<String>, Fault> {
     let command = Command::new("sh").args(["-c", r#"printf '%s\n' "$1""#, "sh", SAYS]).stdin(Vec::new());
-    let done = collect(connection, &command, SMALL).await?;
-    let stdout = String::from_utf8_lossy(&done.stdout).into_owned();
+    let done = output(connection, &command, Limits::SMALL).await?;
+    let stdout = done.printed();
     if let Some(at) = stdout.lines().position(|line| line.trim_end_matches('\r') == SAYS) {
         let before: Vec<&str> = stdout.lines().take(at).filter(|line| !line.trim().is_empty()).collect();
         return Ok(before.first().map(|line| told(line)));
     }
-    let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
     let last = |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(told);
-    let said = match last(&stderr).or_else(|| last(&stdout)) {
+    let said = match last(&done.said()).or_else(|| last(&stdout)) {
         Some(line) => format!("said `{line}`"),
         None => "said nothing".to_owned(),
     };
@@ -75,8 +74,8 @@ pub async fn file_server_remedy(connection: &dyn Connection, noise: Option<&str>
         );
     }
     let command = Command::new("sh").args(["-c", FILE_SERVER]).stdin(Vec::new());
-    let said = match collect(connection, &command, SMALL).await {
-        Ok(done) => String::from_utf8_lossy(&done.stdout).into_owned(),
+    let said = match output(connection, &command, Limits::SMALL).await {
+        Ok(done) => done.printed(),
         Err(_) => String::new(),
     };
     let mut lines = said.lines().map(str::trim);

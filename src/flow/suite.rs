@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::id::{MachineId, RunId, TaskId};
 use crate::base::text;
-use crate::flow::collect::{Collected, Limits, collect};
 use crate::flow::durable::Durable;
 use crate::flow::lease::until_stopped;
 use crate::flow::parts::{put_parts, remove_folder, write_parts};
@@ -28,6 +27,7 @@ use crate::model::exit::Exit;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
 use crate::model::outcome::{TestResult, not_run, reconcile};
+use crate::model::output::{Limits, Output, output};
 use crate::model::subject::Subject;
 use crate::model::suite::{Job, Reported, Suite};
 use crate::model::task::{Command, Offsets, Stepped, TaskOutput};
@@ -240,8 +240,8 @@ async fn prepare_all(
         Err(error) => return Err(error.into()),
     };
     let step = suite.list(folder, baked.as_deref());
-    let listed = collect(durable, &step.command, Limits { bytes: LISTING_CAP, time: step.limit }).await?;
-    let told = String::from_utf8_lossy(&listed.stderr);
+    let listed = output(durable, &step.command, Limits { bytes: LISTING_CAP, time: step.limit }).await?;
+    let told = listed.said();
     if listed.capped {
         let cap = text::bytes(LISTING_CAP as u64);
         return Err(Fault::outside(format!("the test runner's list of tests is longer than {cap}")));
@@ -271,7 +271,7 @@ async fn synchronise(stage: &Stage, durable: &Durable, suite: &dyn Suite, target
         tries += 1;
         stage.tell(Event::Warning(format!("{}; trying again", fault.line())));
         // Whether the machine is still there is for it to say: this waits for as long as it may be.
-        collect(durable, &Command::new("true").stdin(Vec::new()), crate::flow::collect::SMALL).await?;
+        output(durable, &Command::new("true").stdin(Vec::new()), Limits::SMALL).await?;
     }
 }
 
@@ -387,7 +387,9 @@ pub async fn check(stage: &Stage, connection: &dyn Connection, suite: &dyn Suite
     let folder = folder(stage);
     let step = suite.check(&folder);
     let done = match put_parts(connection, suite, &folder).await {
-        Ok(()) => collect(connection, &step.command, Limits { bytes: 1 << 20, time: step.limit }).await,
+        Ok(()) => {
+            output(connection, &step.command, Limits { bytes: 1 << 20, time: step.limit }).await.map_err(Fault::from)
+        }
         Err(fault) => Err(fault),
     };
     let removed = remove_folder(connection, &folder).await;
@@ -416,13 +418,13 @@ async fn prepare(
     if done.exit.success() {
         return Ok(());
     }
-    Err(suite.refused(&done.exit, &String::from_utf8_lossy(&done.stderr)))
+    Err(suite.refused(&done.exit, &done.said()))
 }
 
-async fn shown(stage: &Stage, connection: &dyn Connection, step: &Stepped) -> Result<Collected, Fault> {
+async fn shown(stage: &Stage, connection: &dyn Connection, step: &Stepped) -> Result<Output, Fault> {
     let showing = stage.step(step.text.clone());
-    let done = collect(connection, &step.command, Limits { bytes: 1 << 20, time: step.limit }).await?;
-    for line in String::from_utf8_lossy(&done.stderr).lines() {
+    let done = output(connection, &step.command, Limits { bytes: 1 << 20, time: step.limit }).await?;
+    for line in done.said().lines() {
         stage.tell(Event::Detail(line.to_owned()));
     }
     if done.exit.success() {
@@ -431,9 +433,8 @@ async fn shown(stage: &Stage, connection: &dyn Connection, step: &Stepped) -> Re
     Ok(done)
 }
 
-fn failed(step: &Stepped, done: &Collected) -> Fault {
-    let said = String::from_utf8_lossy(&done.stderr).trim().to_owned();
-    let message = format!("{} failed with {}", step.text, done.exit);
+fn failed(step: &Stepped, done: &Output) -> Fault {
+    let (message, said) = (format!("{} failed with {}", step.text, done.exit), done.said());
     let fault = match done.exit {
         Exit::Lost(_) => Fault::infrastructure(message),
         _ => Fault::outside(message),

@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::flow::collect::{Collected, Limits, collect};
 use crate::flow::sync::plan::Plan;
 use crate::model::connection::{Connection, Parcel, Progress};
 use crate::model::event::{Event, Sink};
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
+use crate::model::output::{Limits, output};
 use crate::model::task::Command;
 
 /// Run with `sh -c` as the machine's user.
@@ -162,13 +162,14 @@ async fn apply(
 
 /// Runs a request whose answer is data.
 async fn ask(connection: &dyn Connection, command: Command) -> Result<Vec<u8>, Fault> {
-    let Collected { stdout, stderr, capped, exit } = collect(connection, &command, LISTING).await?;
-    let said = || String::from_utf8_lossy(&stderr).trim().to_owned();
-    match exit {
-        Exit::Code(0) if !capped => Ok(stdout),
+    let done = output(connection, &command, LISTING).await?;
+    match &done.exit {
+        Exit::Code(0) if !done.capped => Ok(done.stdout),
         Exit::Code(0) => Err(Fault::outside("the folder on the machine has too many entries")),
-        Exit::Lost(reason) => Err(Fault::infrastructure("the machine was lost while it was looked at").because(reason)),
-        _ => Err(Fault::outside("the folder on the machine cannot be looked at").because(said())),
+        Exit::Lost(reason) => {
+            Err(Fault::infrastructure("the machine was lost while it was looked at").because(reason.clone()))
+        }
+        _ => Err(Fault::outside("the folder on the machine cannot be looked at").because(done.said())),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod image;
 pub mod journal;
 pub mod machine;
 pub mod outcome;
+pub mod output;
 pub mod price;
 pub mod provider;
 pub mod purge;

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use automation::base::id::ResourceId;
 use automation::connection::SshConnector;
-use automation::flow::collect::{SMALL, collect};
 use automation::model::connection::{Connection, Connector};
 use automation::model::machine::{HostKey, Machine};
+use automation::model::output::{Limits, output};
 use automation::model::provider::Provider;
 use automation::model::resource::{Fate, Resource};
 use automation::model::task::Command;
 use jiff::Timestamp;
 
+use super::commands::{run, shell};
 use super::launch::{Account, User};
 use crate::support::aws::with_machines;
 use crate::support::{images, leftovers, tool};
@@ -25,16 +26,6 @@ const BOOTHOOK: &str = "/var/lib/cloud/instance/boothooks/part-001";
 
 async fn connect(machine: &Machine) -> Box<dyn Connection> {
     SshConnector::default().connect(machine, &machine.user, LIMIT, true).await.unwrap()
-}
-
-async fn run(connection: &dyn Connection, command: &Command) -> String {
-    let done = collect(connection, command, SMALL).await.unwrap();
-    assert!(done.exit.success(), "{command:?}: {} {}", done.exit, String::from_utf8_lossy(&done.stderr));
-    String::from_utf8_lossy(&done.stdout).into_owned()
-}
-
-async fn output(connection: &dyn Connection, line: &str) -> String {
-    run(connection, &Command::new("sh").args(["-c", line])).await
 }
 
 /// A machine for bakes, reached and settled.
@@ -66,19 +57,19 @@ async fn the_key_that_was_handed_over_proves_the_first_connection_only() {
     let (machine, changed, rows, connection) = settled(&user, Duration::from_secs(3600)).await;
     let HostKey::Exact { public } = &changed.host_key else { panic!("{changed:?}") };
     assert_ne!(changed.host_key, machine.host_key);
-    assert_eq!(output(connection.as_ref(), "id -un; test -b /dev/hg-volume && echo volume").await, "root\nvolume\n");
+    assert_eq!(shell(connection.as_ref(), "id -un; test -b /dev/hg-volume && echo volume").await, "root\nvolume\n");
 
     // The old key proves nothing any more, the new one does, and it was made on the machine.
     let old = SshConnector::default().connect(&machine, "root", Duration::from_secs(10), false).await;
     let error = old.err().expect("the handed-over key must not be accepted").to_string();
     assert!(error.contains("key"), "{error}");
     let again = connect(&changed).await;
-    let shown = output(again.as_ref(), "ssh-keygen -y -f /etc/ssh/hg_host_ed25519_key").await;
+    let shown = shell(again.as_ref(), "ssh-keygen -y -f /etc/ssh/hg_host_ed25519_key").await;
     assert_eq!(shown.split_whitespace().nth(1), public.split_whitespace().nth(1));
 
     // Another boot runs the user data again, and does not bring the old one back.
     run(again.as_ref(), &Command::new(BOOTHOOK)).await;
-    let after = output(again.as_ref(), "ssh-keygen -y -f /etc/ssh/hg_host_ed25519_key").await;
+    let after = shell(again.as_ref(), "ssh-keygen -y -f /etc/ssh/hg_host_ed25519_key").await;
     assert_eq!(after, shown);
 
     assert!(user.release(&rows).await.iter().all(|fate| *fate == Fate::Gone));
@@ -94,14 +85,14 @@ async fn a_machine_ends_itself_when_nobody_renews_its_lease() {
     let account = Account::of(with_machines).await;
     let user = account.user("me@here", "").await;
     let (_, machine, rows, connection) = settled(&user, Duration::from_secs(3600)).await;
-    let lease = || async { output(connection.as_ref(), "cat /run/hg-automation/lease").await };
+    let lease = || async { shell(connection.as_ref(), "cat /run/hg-automation/lease").await };
     let renew = |until: Timestamp| user.provider.lease_command(&machine, until).unwrap();
 
     // Pushed out, and never beyond the expiry.
     run(connection.as_ref(), &renew(machine.expires_at + Duration::from_secs(9999))).await;
     assert_eq!(lease().await.trim(), machine.expires_at.as_second().to_string());
     // A lease that cannot be read is no life of its own; the machine goes on with the last.
-    output(connection.as_ref(), "echo nonsense >/run/hg-automation/lease; sleep 3").await;
+    shell(connection.as_ref(), "echo nonsense >/run/hg-automation/lease; sleep 3").await;
     run(connection.as_ref(), &renew(Timestamp::now() + Duration::from_secs(2))).await;
 
     let deadline = Instant::now() + LIMIT;
@@ -143,11 +134,11 @@ async fn a_watcher_that_is_killed_comes_back_and_the_machine_ends_all_the_same()
         // Its keeper, which nothing of its command line tells. The watcher brings it back and gives way to the new one's.
         &format!("kill -9 $({parent}); sleep 4"),
     ] {
-        let before = output(connection.as_ref(), &until_back).await;
+        let before = shell(connection.as_ref(), &until_back).await;
         // By a file: a shell that has the words in its own command line would kill itself.
         let script = Command::new("sh").args(["-c", "cat >/tmp/kill; exec sh /tmp/kill"]).stdin(kill.as_bytes());
-        collect(connection.as_ref(), &script, SMALL).await.unwrap();
-        let after = output(connection.as_ref(), &until_back).await;
+        output(connection.as_ref(), &script, Limits::SMALL).await.unwrap();
+        let after = shell(connection.as_ref(), &until_back).await;
         assert_ne!(before, after, "`{kill}` killed nothing");
     }
     let renew = user.provider.lease_command(&machine, Timestamp::now() + Duration::from_secs(1)).unwrap();

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use automation::base::id::{MachineId, RunId};
 use automation::connection::{SshConnector, generate};
-use automation::flow::collect::{SMALL, collect};
 use automation::model::connection::{Connection, Connector};
 use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
 use automation::model::task::Command;
@@ -18,6 +17,7 @@ use base64::Engine;
 use jiff::Timestamp;
 
 use super::DEBIAN;
+use super::commands::shell;
 use crate::support::aws::{Emulator, sdk, with_machines};
 use crate::support::{images, leftovers, tool};
 
@@ -136,13 +136,6 @@ fn clean(state: &Path) {
     assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
 }
 
-async fn output(connection: &dyn Connection, line: &str) -> String {
-    let collected = collect(connection, &Command::new("sh").args(["-c", line]), SMALL).await.unwrap();
-    let said = String::from_utf8_lossy(&collected.stderr).into_owned();
-    assert!(collected.exit.success(), "`{line}`: {} {said}", collected.exit);
-    String::from_utf8_lossy(&collected.stdout).into_owned()
-}
-
 #[tokio::test]
 async fn an_instance_boots_runs_its_user_data_and_terminates_when_it_powers_off() {
     if !tool::is_root() {
@@ -151,9 +144,9 @@ async fn an_instance_boots_runs_its_user_data_and_terminates_when_it_powers_off(
     let account = Account::new().await;
     let id = account.launch(DEBIAN).await;
     let connection = account.connect(&id, "admin").await;
-    assert_eq!(output(connection.as_ref(), "sudo -n cat /root/ran").await, format!("{id}\n"));
+    assert_eq!(shell(connection.as_ref(), "sudo -n cat /root/ran").await, format!("{id}\n"));
     connection.write_file("/tmp/file", b"by sftp", 0o600).await.unwrap();
-    assert_eq!(output(connection.as_ref(), "cat /tmp/file").await, "by sftp");
+    assert_eq!(shell(connection.as_ref(), "cat /tmp/file").await, "by sftp");
     account.wait(&id, InstanceStateName::Running).await;
     let console = account.console(&id).await;
     assert!(console.contains("told\n") && console.contains("user data has run"), "{console}");
@@ -173,7 +166,7 @@ async fn a_stopped_instance_becomes_an_image_that_boots() {
     let account = Account::new().await;
     let id = account.launch(DEBIAN).await;
     let connection = account.connect(&id, "admin").await;
-    output(connection.as_ref(), "echo baked | sudo -n tee /etc/baked").await;
+    shell(connection.as_ref(), "echo baked | sudo -n tee /etc/baked").await;
     account.client.stop_instances().instance_ids(&id).send().await.unwrap();
     account.wait(&id, InstanceStateName::Stopped).await;
     let image = account.client.create_image().instance_id(&id).name("hg-baked").send().await.unwrap();
@@ -182,7 +175,7 @@ async fn a_stopped_instance_becomes_an_image_that_boots() {
     account.wait(&id, InstanceStateName::Terminated).await;
     let id = account.launch(image).await;
     let connection = account.connect(&id, "admin").await;
-    assert_eq!(output(connection.as_ref(), "cat /etc/baked").await, "baked\n");
+    assert_eq!(shell(connection.as_ref(), "cat /etc/baked").await, "baked\n");
     // What still lives goes with the emulator.
     account.end();
 }

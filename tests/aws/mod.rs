@@ -1,6 +1,7 @@
 //! The side of AWS, against the emulator.
 
 pub mod cli;
+mod commands;
 mod decision;
 mod emulator;
 mod first_boot;

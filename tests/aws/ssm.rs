@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use automation::base::id::{MachineId, RunId};
 use automation::connection::SsmConnector;
-use automation::flow::collect::{SMALL, collect};
 use automation::model::connection::{Connection, ConnectionError, Connector};
 use automation::model::exit::Exit;
 use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
@@ -13,6 +12,7 @@ use aws_sdk_ec2::types::{IamInstanceProfileSpecification, InstanceType};
 use jiff::Timestamp;
 
 use super::DEBIAN;
+use super::commands::shell;
 use crate::connection::contract::{copies_files, reports_commands, writes_and_reads_small_files};
 use crate::support::aws::{Emulator, REGION, sdk, with_machines};
 use crate::support::{images, tool};
@@ -68,12 +68,6 @@ impl Managed {
     }
 }
 
-async fn output(connection: &dyn Connection, line: &str) -> String {
-    let collected = collect(connection, &Command::new("sh").args(["-c", line]), SMALL).await.unwrap();
-    assert!(collected.exit.success(), "`{line}`: {} {}", collected.exit, String::from_utf8_lossy(&collected.stderr));
-    String::from_utf8_lossy(&collected.stdout).into_owned()
-}
-
 #[tokio::test]
 async fn systems_manager_keeps_the_contract() {
     if !tool::is_root() {
@@ -85,16 +79,16 @@ async fn systems_manager_keeps_the_contract() {
     reports_commands(connection.as_ref()).await;
     writes_and_reads_small_files(connection.as_ref(), "/tmp/").await;
     copies_files(connection.as_ref(), "/tmp/", 500_000).await;
-    let identity = output(connection.as_ref(), "id -un; id -Gn; pwd; echo \"$HOME\"; umask").await;
+    let identity = shell(connection.as_ref(), "id -un; id -Gn; pwd; echo \"$HOME\"; umask").await;
     let lines: Vec<_> = identity.lines().collect();
     assert_eq!((lines[0], lines[2], lines[3], lines[4]), ("admin", "/home/admin", "/home/admin", "0022"));
-    assert_eq!(output(connection.as_ref(), "stat -c %U /tmp/up /tmp/up/nothing /tmp/small").await, "admin\n".repeat(3));
+    assert_eq!(shell(connection.as_ref(), "stat -c %U /tmp/up /tmp/up/nothing /tmp/small").await, "admin\n".repeat(3));
     connection.close().await;
     assert!(connection.start(&Command::new("true")).await.is_err());
 
     let root = managed.connect("root", LIMIT).await.unwrap();
     let left =
-        output(root.as_ref(), "whoami; find /tmp -name '*partial*'; ls -d /tmp/hg-automation-ssm-* | wc -l").await;
+        shell(root.as_ref(), "whoami; find /tmp -name '*partial*'; ls -d /tmp/hg-automation-ssm-* | wc -l").await;
     assert_eq!(left, "root\n1\n", "only the folder of this very command");
 }
 
@@ -119,9 +113,9 @@ async fn commands_over_systems_manager_stream_end_and_are_lost() {
     // An answer that is lost makes the SDK send the command again: it is started once all the same.
     managed.aws.control.cut("ssm:SendCommand", 1);
     let before = managed.aws.control.count("ssm:SendCommand");
-    assert_eq!(output(connection.as_ref(), "echo once >>/tmp/count; cat /tmp/count").await, "once\n");
+    assert_eq!(shell(connection.as_ref(), "echo once >>/tmp/count; cat /tmp/count").await, "once\n");
     assert!(managed.aws.control.count("ssm:SendCommand") >= before + 2, "nothing was sent twice");
-    assert_eq!(output(connection.as_ref(), "sleep 1; cat /tmp/count").await, "once\n");
+    assert_eq!(shell(connection.as_ref(), "sleep 1; cat /tmp/count").await, "once\n");
 
     // A command that nobody wants any more is ended on the machine.
     let endless = Command::new("sh").args(["-c", "echo begun; exec sleep 54321"]);
@@ -129,7 +123,7 @@ async fn commands_over_systems_manager_stream_end_and_are_lost() {
     assert!(process.next().await.is_some());
     drop(process);
     let gone = "i=0; while pgrep -f '[s]leep 54321'; do i=$((i + 1)); [ $i -lt 100 ] || exit 1; sleep 0.1; done";
-    output(connection.as_ref(), gone).await;
+    shell(connection.as_ref(), gone).await;
 
     // A machine that ends is lost, and never a command's own end.
     let mut process = connection.start(&endless).await.unwrap();

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use automation::base::id::TaskId;
 use automation::connection::{Settings, SshConnector};
-use automation::flow::collect::{SMALL, collect};
 use automation::flow::durable::{Durable, Task};
 use automation::model::connection::{Connection, Process};
 use automation::model::exit::Exit;
 use automation::model::machine::{Address, Machine};
+use automation::model::output::{Limits, output};
 use automation::model::task::{Chunk, Command, Offsets, TaskRecord};
 
 use super::Theatre;
@@ -289,7 +289,7 @@ async fn commands_and_files_go_on_over_the_next_connection() {
         scene.proxy.drop_all();
         let command =
             Command::new("sh").args(["-c", "cat; printf %s \"$A\" >&2; exit 4"]).env("A", "it's").stdin("given");
-        let done = collect(&durable, &command, SMALL).await.unwrap();
+        let done = output(&durable, &command, Limits::SMALL).await.unwrap();
         assert_eq!(
             (done.stdout.as_slice(), done.stderr.as_slice(), done.exit),
             (&b"given"[..], &b"it's"[..], Exit::Code(4))

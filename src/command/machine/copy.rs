@@ -9,11 +9,11 @@ use crate::base::{quote, text};
 use crate::command::context::Context;
 use crate::command::machine::side::{Side, side};
 use crate::command::signals;
-use crate::flow::collect::{SMALL, collect};
 use crate::model::connection::{Connection, Totals};
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::model::machine::Machine;
+use crate::model::output::{Limits, output};
 use crate::model::task::Command;
 
 /// Copy files and folders to or from a machine.
@@ -180,7 +180,7 @@ enum Target {
 
 async fn into_remote(connection: &dyn Connection, from: &Path, to: &str) -> Result<Target, Fault> {
     let test = Command::new("test").arg("-d").arg(to);
-    if !collect(connection, &test, SMALL).await?.exit.success() {
+    if !output(connection, &test, Limits::SMALL).await?.exit.success() {
         return Ok(Target::Name(to.to_owned()));
     }
     let real = from.canonicalize().unwrap_or_else(|_| from.to_owned());

@@ -11,9 +11,10 @@ use crate::connection::names::{folder_of, partial_name, quoted};
 use crate::connection::partial::{flat, local_failure};
 use crate::connection::ssm::SsmConnection;
 use crate::connection::tree::{self, file_name, plain, trimmed};
-use crate::model::connection::{ConnectionError, Process, Progress, Totals};
+use crate::model::connection::{ConnectionError, Progress, Totals};
 use crate::model::exit::Exit;
-use crate::model::task::{Chunk, Command};
+use crate::model::output::Output;
+use crate::model::task::Command;
 
 /// Run with `sh -c` as the machine's user.
 const SCRIPT: &str = include_str!("../../../remote/linux/ssm-files.sh");
@@ -125,23 +126,14 @@ async fn run(
     let line = super::process::line(&command)?;
     let session = &connection.session;
     let mut process = session.start(&connection.user, &line, Some(input), sent).await?;
-    let (mut output, mut said) = (Vec::new(), Vec::new());
-    while let Some(chunk) = process.next().await {
-        match chunk {
-            Chunk::Stdout(bytes) => output.extend(bytes),
-            Chunk::Stderr(bytes) => said.extend(bytes.into_iter().take(REASON_CAP)),
-        }
-        if output.len() > most {
-            return Err(too_large(doing));
-        }
-        said.drain(..said.len().saturating_sub(REASON_CAP));
-    }
-    match process.exit() {
-        Exit::Code(0) => Ok(output),
-        Exit::Lost(reason) => Err(ConnectionError::Lost { address: session.runner.address(), reason }),
+    let done = Output::within(&mut process, most, REASON_CAP).await;
+    match &done.exit {
+        _ if done.capped => Err(too_large(doing)),
+        Exit::Code(0) => Ok(done.stdout),
+        Exit::Lost(reason) => Err(ConnectionError::Lost { address: session.runner.address(), reason: reason.clone() }),
         exit => {
-            let said = String::from_utf8_lossy(&said);
-            let reason = said.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
+            let said = done.said();
+            let reason = said.lines().next_back().map(str::to_owned);
             let reason = reason.unwrap_or_else(|| format!("the machine only says `{exit}`"));
             Err(ConnectionError::File { doing: doing(), reason })
         }

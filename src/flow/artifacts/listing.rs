@@ -7,10 +7,10 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use crate::flow::artifacts::pattern::Wanted;
-use crate::flow::collect::{Limits, collect as run};
 use crate::model::connection::Connection;
 use crate::model::exit::Exit;
 use crate::model::fault::{Fault, FaultKind};
+use crate::model::output::{Limits, output};
 use crate::model::task::Command;
 
 /// What a machine may list: some 100 bytes for each of a few million files.
@@ -57,8 +57,8 @@ pub(super) async fn list(connection: &dyn Connection, root: &str, wanted: &Wante
     let links = ["-type", "l", "-printf", "l0 %p\\0"];
     let tests = folders.into_iter().chain(files).chain(behind).chain(links);
     let command = Command::new("find").arg("-H").env("LC_ALL", "C").args(starts).args(tests).stdin(Vec::new());
-    let listed = run(connection, &command, LISTING).await?;
-    match listed.exit {
+    let listed = output(connection, &command, LISTING).await?;
+    match &listed.exit {
         // A start that is not there is no error of ours: its pattern matches nothing.
         Exit::Code(0 | 1) if !listed.capped => Ok(Listing {
             found: listed.stdout.split(|byte| *byte == 0).filter_map(found).collect(),
@@ -68,10 +68,10 @@ pub(super) async fn list(connection: &dyn Connection, root: &str, wanted: &Wante
             .hint("Let the patterns begin with the folders that are meant.")),
         Exit::Lost(reason) => {
             Err(Fault::new(FaultKind::Infrastructure, "the machine was lost while artifacts were looked for")
-                .because(reason))
+                .because(reason.clone()))
         }
-        exit => Err(Fault::outside(format!("cannot look for artifacts: `find` on the machine: {exit}"))
-            .because(String::from_utf8_lossy(&listed.stderr).trim().to_owned())),
+        _ => Err(Fault::outside(format!("cannot look for artifacts: `find` on the machine: {}", listed.exit))
+            .because(listed.said())),
     }
 }
 

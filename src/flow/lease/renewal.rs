@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::flow::collect::{SMALL, collect};
 use crate::flow::lease::RECONNECT_LIMIT;
 use crate::flow::{Stage, later};
 use crate::model::connection::Connection;
 use crate::model::event::Event;
 use crate::model::fault::Fault;
 use crate::model::machine::Machine;
+use crate::model::output::{Limits, output};
 
 /// Pushes a machine's end out: by its provider, or on the machine where that keeps its own lease.
 #[derive(Default)]
@@ -29,10 +29,9 @@ impl Renewal {
             Some(connection) => connection,
             None => stage.connector.connect(machine, &machine.user, RECONNECT_LIMIT, false).await?,
         };
-        let done = collect(connection.as_ref(), &command, SMALL).await?;
+        let done = output(connection.as_ref(), &command, Limits::SMALL).await?;
         if !done.exit.success() {
-            let said = String::from_utf8_lossy(&done.stderr).trim().to_owned();
-            return Err(Fault::infrastructure(format!("the machine refused with {}", done.exit)).because(said));
+            return Err(Fault::infrastructure(format!("the machine refused with {}", done.exit)).because(done.said()));
         }
         self.connection = Some(connection);
         Ok(())

@@ -7,13 +7,13 @@ use crate::base::text;
 use crate::flow::Stage;
 use crate::flow::durable::Durable;
 use crate::flow::lines::Lines;
-use crate::flow::script::follow;
 use crate::flow::suite::shown;
 use crate::model::build::{Build, BuildStore, Built};
 use crate::model::connection::Connection;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
+use crate::model::output::follow;
 
 /// Longest packed result that is fetched: many times what a build of Mercurial has.
 const PACKED_CAP: u64 = 64 << 20;

@@ -1,10 +1,10 @@
 //! The output of failed tests, for the reports: its beginning and its end, where the failure most often is.
 
 use crate::base::text;
-use crate::flow::collect::{Collected, SMALL, collect};
 use crate::model::connection::Connection;
 use crate::model::exit::Exit;
 use crate::model::outcome::{TestOutcome, TestResult};
+use crate::model::output::{Limits, Output, output};
 use crate::model::task::Command;
 
 /// Of how many failed tests the output is fetched, and how many bytes of it in all; the run's log has all of it.
@@ -38,7 +38,7 @@ pub(super) async fn fetch(
         }
         let Some(path) = file_of(&test.name) else { continue };
         let command = Command::new("sh").args(["-c", ENDS, "sh", &path, &HALF.to_string()]);
-        match collect(connection, &command, SMALL).await {
+        match output(connection, &command, Limits::SMALL).await {
             Ok(done) if done.exit.success() => test.detail = read(&done),
             // A test that ran out of its time may have left none.
             Ok(done) if !matches!(done.exit, Exit::Lost(_)) => {}
@@ -49,7 +49,7 @@ pub(super) async fn fetch(
 }
 
 /// What [`ENDS`] printed, with how much was left out in between.
-fn read(done: &Collected) -> Option<String> {
+fn read(done: &Output) -> Option<String> {
     let at = done.stdout.iter().position(|byte| *byte == b'\n')?;
     let (size, output) = (&done.stdout[..at], &done.stdout[at + 1..]);
     let output = &output[..output.len().min(2 * HALF)];
@@ -81,7 +81,7 @@ mod tests {
         let mut command = std::process::Command::new("sh");
         let output = command.args(["-c", ENDS, "sh"]).arg(file.path()).arg(HALF.to_string()).output().unwrap();
         let exit = Exit::Code(output.status.code().unwrap().unsigned_abs());
-        read(&Collected { stdout: output.stdout, stderr: output.stderr, capped: false, exit })
+        read(&Output { stdout: output.stdout, stderr: output.stderr, capped: false, exit })
     }
 
     #[test]

@@ -4,20 +4,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::base::deadline::Deadline;
 use crate::model::connection::Connection;
-use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::machine::{HostKey, Machine};
-use crate::model::task::{Chunk, Command};
+use crate::model::output::{Limits, output};
+use crate::model::task::Command;
 
 const REPLACE_HOST_KEY: &str = include_str!("../../../remote/linux/replace-host-key.sh");
 
-/// How long the replacement of the host key may take: it is one small key and a signal.
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// How much is kept of what the script says.
-const CAP: usize = 8 * 1024;
+/// Replacing the host key takes one small key and a signal, and the script says a line.
+const LIMITS: Limits = Limits { bytes: 8 << 10, time: Duration::from_secs(60) };
 
 /// Writes the lease, an argument, under a new name first: the machine's watcher never reads half of it.
 const RENEW: &str = "printf '%s\\n' \"$1\" >/run/hg-automation/lease.new && mv -f /run/hg-automation/lease.new /run/hg-automation/lease";
@@ -30,33 +26,12 @@ pub async fn settle(machine: &Machine, connection: &dyn Connection) -> Result<Ma
     };
     let command = command.arg("-s").stdin(REPLACE_HOST_KEY);
     let failed = || Fault::infrastructure(format!("cannot replace the host key of {}", machine.id));
-    let deadline = Deadline::after(LIMIT, format!("{} to replace its host key", machine.id));
-    let said = deadline.bound(run(connection, &command)).await??;
-    if !said.exit.success() {
-        return Err(failed().because(format!("{}: {}", said.exit, String::from_utf8_lossy(&said.stderr).trim())));
+    let done = output(connection, &command, LIMITS).await?;
+    if !done.exit.success() {
+        return Err(failed().because(done.ending()));
     }
-    let public = public_key(&said.stdout).ok_or_else(|| failed().because("the machine did not say its new one"))?;
+    let public = public_key(&done.stdout).ok_or_else(|| failed().because("the machine did not say its new one"))?;
     Ok(Machine { host_key: HostKey::Exact { public }, ..machine.clone() })
-}
-
-struct Said {
-    exit: Exit,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-}
-
-async fn run(connection: &dyn Connection, command: &Command) -> Result<Said, Fault> {
-    let mut process = connection.start(command).await?;
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    while let Some(chunk) = process.next().await {
-        let (kept, bytes) = match chunk {
-            Chunk::Stdout(bytes) => (&mut stdout, bytes),
-            Chunk::Stderr(bytes) => (&mut stderr, bytes),
-        };
-        let room = CAP.saturating_sub(kept.len());
-        kept.extend(bytes.into_iter().take(room));
-    }
-    Ok(Said { exit: process.exit(), stdout, stderr })
 }
 
 /// The one line that is a public key.

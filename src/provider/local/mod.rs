@@ -269,10 +269,13 @@ impl Provider for LocalProvider {
         Duration::from_secs(60)
     }
 
-    /// Ending a machine is a signal and a wait for the kernel, and removing its files took 2 s for 300,000 of them; the
-    /// rest is room for a slow disk.
-    fn release_limit(&self, _: ResourceKind) -> Duration {
-        Duration::from_secs(60)
+    /// Ending a machine is a signal and a wait for the kernel. Removing its files took 2 s for 300,000 of them on an idle
+    /// computer, and more than a minute after a part of Mercurial's suite on one that was busy with better things.
+    fn release_limit(&self, kind: ResourceKind) -> Duration {
+        match kind {
+            ResourceKind::Rootfs => Duration::from_secs(15 * 60),
+            _ => Duration::from_secs(60),
+        }
     }
 
     async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {

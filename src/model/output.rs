@@ -1,0 +1,129 @@
+//! What a short command on a machine says: all of it within limits, and how it ended.
+
+use std::time::Duration;
+
+use crate::base::deadline::Deadline;
+use crate::model::connection::{Connection, ConnectionError, Process};
+use crate::model::exit::Exit;
+use crate::model::task::{Chunk, Command};
+
+/// What a command said and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Standard output, up to the cap.
+    pub stdout: Vec<u8>,
+    /// Standard error, up to the cap.
+    pub stderr: Vec<u8>,
+    /// Whether anything beyond the cap was left out.
+    pub capped: bool,
+    /// How it ended.
+    pub exit: Exit,
+}
+
+/// Limits on a command whose output is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most bytes kept of each stream; the rest is read and left out.
+    pub bytes: usize,
+    /// How long it may take.
+    pub time: Duration,
+}
+
+impl Limits {
+    /// For commands that say a few lines at once.
+    pub const SMALL: Self = Self { bytes: 1 << 20, time: Duration::from_secs(60) };
+}
+
+impl Output {
+    fn nothing() -> Self {
+        Self { stdout: Vec::new(), stderr: Vec::new(), capped: false, exit: Exit::Code(0) }
+    }
+
+    /// Reads what `process` says until it ends, and keeps at most `bytes` of each stream.
+    pub async fn of(process: &mut dyn Process, bytes: usize) -> Self {
+        let mut output = Self::nothing();
+        output.read(process, bytes).await;
+        output
+    }
+
+    /// Reads what `process` says until it ends, or prints more than `printed` bytes: then it is capped, and its end is not known.
+    /// Of standard error `said` bytes are kept, and the rest is left out without a word.
+    pub async fn within(process: &mut dyn Process, printed: usize, said: usize) -> Self {
+        let mut output = Self::nothing();
+        while let Some(chunk) = process.next().await {
+            if matches!(chunk, Chunk::Stderr(_)) {
+                output.keep(chunk, said);
+                output.capped = false;
+                continue;
+            }
+            output.keep(chunk, printed);
+            if output.capped {
+                output.exit = Exit::Lost(format!("it printed more than {printed} bytes"));
+                return output;
+            }
+        }
+        output.exit = process.exit();
+        output
+    }
+
+    async fn read(&mut self, process: &mut dyn Process, bytes: usize) {
+        while let Some(chunk) = process.next().await {
+            self.keep(chunk, bytes);
+        }
+        self.exit = process.exit();
+    }
+
+    fn keep(&mut self, chunk: Chunk, most: usize) {
+        let (kept, bytes) = match chunk {
+            Chunk::Stdout(bytes) => (&mut self.stdout, bytes),
+            Chunk::Stderr(bytes) => (&mut self.stderr, bytes),
+        };
+        let room = most.saturating_sub(kept.len()).min(bytes.len());
+        self.capped |= room < bytes.len();
+        kept.extend_from_slice(&bytes[..room]);
+    }
+
+    /// What it printed.
+    pub fn printed(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// What it said on standard error, without the blanks around it.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).trim().to_owned()
+    }
+
+    /// How it ended, with what it said where it said anything.
+    pub fn ending(&self) -> String {
+        let said = self.said();
+        if said.is_empty() { self.exit.to_string() } else { format!("{}: {said}", self.exit) }
+    }
+}
+
+/// Runs `command` and keeps what it says within `limits`. One that runs out of its time is [`Exit::Lost`].
+pub async fn output(connection: &dyn Connection, command: &Command, limits: Limits) -> Result<Output, ConnectionError> {
+    let mut process = connection.start(command).await?;
+    let deadline = Deadline::after(limits.time, format!("`{}` to end", command.program));
+    let mut output = Output::nothing();
+    if let Err(expired) = deadline.bound(output.read(process.as_mut(), limits.bytes)).await {
+        output.exit = Exit::Lost(expired.to_string());
+    }
+    Ok(output)
+}
+
+/// Runs `command` and hands on what it says, piece by piece, until it ends. One that runs past `deadline` is [`Exit::Lost`].
+pub async fn follow(
+    connection: &dyn Connection,
+    command: &Command,
+    deadline: &Deadline,
+    take: &mut (dyn FnMut(Chunk) + Send),
+) -> Result<Exit, ConnectionError> {
+    let mut process = connection.start(command).await?;
+    let reading = async {
+        while let Some(chunk) = process.next().await {
+            take(chunk);
+        }
+        process.exit()
+    };
+    Ok(deadline.bound(reading).await.unwrap_or_else(|expired| Exit::Lost(expired.to_string())))
+}

@@ -77,8 +77,13 @@ build() {
                     printf "%s\n" "#!/hgwork/src/$venv/bin/python"
                     tail -n +2 hg
                 } >"$venv/bin/hg"
-                chmod 0755 "$venv/bin/hg"
-                env "${policy[@]}" "$venv/bin/python" "$venv/bin/hg" version --quiet
+                # The runner links to this Python under other names, and one that is started by a link from elsewhere does not find
+                # its environment.
+                ln -sf "$(readlink -f "$venv/bin/python")" "$venv/bin/python3"
+                rm "$venv/bin/python"
+                printf "#!/bin/sh\nexec %s/bin/python3 \"\$@\"\n" "/hgwork/src/$venv" >"$venv/bin/python"
+                chmod 0755 "$venv/bin/hg" "$venv/bin/python"
+                env "${policy[@]}" "$venv/bin/python3" "$venv/bin/hg" version --quiet
             else
                 env "${policy[@]}" "$1" ./hg version --quiet
             fi

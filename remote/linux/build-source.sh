@@ -65,7 +65,12 @@ make_venv() {
         printf '%s\n' "#!$work/src/$venv/bin/python"
         tail -n +2 hg
     } >"$venv/bin/hg"
-    chmod 0755 "$venv/bin/hg"
+    # The runner takes the Python from that line and links to it under other names, and a Python that is started by a link from
+    # elsewhere does not find its environment: the tests' own helpers could not import Mercurial.
+    ln -sf "$(readlink -f "$venv/bin/python")" "$venv/bin/python3"
+    rm "$venv/bin/python"
+    printf '#!/bin/sh\nexec %s/bin/python3 "$@"\n' "$work/src/$venv" >"$venv/bin/python"
+    chmod 0755 "$venv/bin/hg" "$venv/bin/python"
 }
 
 # As `make local` does it, without the network. The second variable lets releases before 6.9 build in place. The flags are those of

@@ -91,7 +91,9 @@ print({"CPython": "python", "PyPy": "pypy"}.get(platform.python_implementation()
     for name in "${arguments[@]:${#arguments[@]}-list}"; do
         [[ ${name##*/} == test-*.@(t|py)?(#*) && -f ${name%%#*} ]] || unknown "$name"
     done
+    # With --verbose, --restart and the like the runner says more than names.
     names=$("$python" run-tests.py "${arguments[@]}" --list-tests)
+    names=$(grep -E '^([^#]*/)?test-[^/]*\.(t|py)(#[^/]*)?$' <<<"$names" || true)
     while read -r name; do
         [[ -z $name || -f ${name%%#*} ]] || unknown "${name%%#*}"
     done <<<"$names"

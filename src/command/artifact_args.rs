@@ -38,7 +38,7 @@ pub struct ArtifactArgs {
 }
 
 impl ArtifactArgs {
-    /// What is to be fetched, checked: nothing was made yet.
+    /// What is to be fetched, checked, and the folder for it made: nothing else was yet.
     pub fn check(&self) -> Result<Fetch, Fault> {
         let wanted = Wanted::new(&self.required, &self.optional)?;
         let absolute = |into: &PathBuf| {
@@ -50,6 +50,8 @@ impl ArtifactArgs {
             if !into.is_dir() && into.symlink_metadata().is_ok() {
                 return Err(refused("something that is no folder has its name"));
             }
+            // After the tests would be too late: the machine goes, and what was to be fetched with it.
+            std::fs::create_dir_all(into).map_err(|error| refused("it cannot be made").because(error))?;
             std::path::absolute(into).map_err(|error| refused("it is no path").because(error))
         };
         Ok(Fetch { wanted, into: self.into.as_ref().map(absolute).transpose()? })

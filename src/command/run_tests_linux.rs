@@ -193,8 +193,8 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     // What was looked up before belongs to no part of the run.
     let began = Instant::now();
     let session = Session::begin(context, COMMAND).await?;
-    if let Some(why) = why.flatten() {
-        session.stage.tell(Event::Notice(why));
+    for told in why.flatten().into_iter().chain(suite.checkout.as_ref().and_then(|checkout| checkout.remark.clone())) {
+        session.stage.tell(Event::Notice(told));
     }
     let result = drive(&session, &args, began, plan.as_ref(), &suite, request, fetch).await;
     session.end(result).await

@@ -169,10 +169,8 @@ async fn fetch(session: &Session, durable: &Durable, suite: &dyn Suite, task: &T
     match until_stopped(stage, collecting).await {
         Ok(collected) => Some(collected),
         Err(fault) => {
-            stage.tell(Event::Warning(fault.line()));
             let _ = tokio::time::timeout(TIDYING_LIMIT, crate::connection::tidied()).await;
-            let missing = task.fetch.wanted.patterns.iter().map(|pattern| pattern.glob.clone()).collect();
-            Some(Collected { folder, missing, ..Collected::default() })
+            Some(Collected { folder, failed: Some(fault.line()), ..Collected::default() })
         }
     }
 }

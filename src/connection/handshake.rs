@@ -104,7 +104,10 @@ fn explain(error: russh::Error, address: &str, heard: &Heard, expected: &Expecte
         let (address, shown) = (address.to_owned(), shown.clone());
         return Failure::final_(match revoked_in.clone() {
             Some(file) => ConnectionError::HostKeyRevoked { address, shown, file },
-            None => ConnectionError::HostKeyMismatch { address, expected: expected.describe(), shown },
+            None => match expected.unknown() {
+                Some((name, file)) => ConnectionError::HostKeyUnknown { name, shown, file },
+                None => ConnectionError::HostKeyMismatch { address, expected: expected.describe(), shown },
+            },
         });
     }
     let lost = |reason: String| Failure::passing(ConnectionError::Lost { address: address.to_owned(), reason });

@@ -14,8 +14,8 @@ use crate::model::machine::{Address, HostKey, Machine};
 pub(super) struct Expected {
     trusted: Vec<PublicKey>,
     revoked: Vec<PublicKey>,
-    /// What to say where no key is trusted.
-    nothing: String,
+    /// What the machine is called there.
+    name: String,
     /// The file that says all this, where it is one.
     file: String,
 }
@@ -48,7 +48,7 @@ impl Expected {
                 };
                 let mut expected = known_hosts(&text, host, port);
                 expected.file = file.display().to_string();
-                expected.nothing = format!("a key for `{}` in `{}`", name(host, port), file.display());
+                expected.name = name(host, port);
                 Ok(expected)
             }
         }
@@ -64,11 +64,13 @@ impl Expected {
         holds(&self.revoked, key).then_some(self.file.as_str())
     }
 
+    /// What the machine is called in the file that has no key of it; none where one is known.
+    pub(super) fn unknown(&self) -> Option<(String, String)> {
+        self.trusted.is_empty().then(|| (self.name.clone(), self.file.clone()))
+    }
+
     /// The fingerprints of the trusted keys, for a message.
     pub(super) fn describe(&self) -> String {
-        if self.trusted.is_empty() {
-            return self.nothing.clone();
-        }
         self.trusted.iter().map(shown).collect::<Vec<_>>().join(" or ")
     }
 

@@ -28,11 +28,20 @@ pub struct Collected {
     /// The patterns that match no file but a folder.
     #[serde(default)]
     pub folders: Vec<String>,
+    /// Why nothing could be fetched at all; none where it was tried to the end.
+    #[serde(default)]
+    pub failed: Option<String>,
 }
 
 impl Collected {
     /// What to tell, after everything else was told, of what did not come.
     pub fn fault(&self) -> Option<Fault> {
+        if let Some(why) = &self.failed {
+            let fault = Fault::outside("the artifacts could not be fetched").because(why.clone());
+            return Some(
+                fault.hint("Whether anything matches them is not known. Run it again when the cause is mended."),
+            );
+        }
         if [&self.missing, &self.unreadable, &self.too_large].iter().all(|names| names.is_empty()) {
             return None;
         }

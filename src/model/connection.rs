@@ -38,6 +38,16 @@ pub enum ConnectionError {
         /// SHA-256 fingerprint of the key that was shown.
         shown: String,
     },
+    /// There is no host key of the machine to compare with.
+    #[error("host key unknown: `{file}` has no key for {name}, which shows {shown}")]
+    HostKeyUnknown {
+        /// The machine, as the file would name it.
+        name: String,
+        /// SHA-256 fingerprint of the key that was shown.
+        shown: String,
+        /// Where its key is looked for.
+        file: String,
+    },
     /// The machine shows a host key that was withdrawn.
     #[error("host key revoked: {address} shows {shown}, which `{file}` marks as `@revoked`")]
     HostKeyRevoked {
@@ -113,6 +123,13 @@ impl From<ConnectionError> for Fault {
             ConnectionError::HostKeyMismatch { .. } => (
                 FaultKind::Outside,
                 Some("Nothing was sent. Another machine answers at this address, or its key was changed."),
+            ),
+            ConnectionError::HostKeyUnknown { .. } => (
+                FaultKind::Outside,
+                Some(
+                    "Nothing was sent. Log in once with `ssh`, which asks whether the key is the machine's own and writes it down; \
+                     `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there says what it must be.",
+                ),
             ),
             ConnectionError::HostKeyRevoked { .. } => (
                 FaultKind::Outside,

@@ -38,7 +38,7 @@ pub fn choose(limit: Duration, settled: &CancellationToken) -> Choice {
     let end = Instant::now() + limit;
     let mut typed = Vec::new();
     loop {
-        let shown = write!(std::io::stderr().lock(), "[d]etach, [c]ancel or [k]eep on? ");
+        let shown = write!(std::io::stderr().lock(), "[d]etach, [c]ancel or [k]eep on, then Enter? ");
         if shown.is_err() || !read_line(&mut typed, end, settled) {
             return Choice::KeepOn;
         }

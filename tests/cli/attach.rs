@@ -386,7 +386,7 @@ pub fn typing_slowly(place: &Place, words: &[&str], keys: &[(&str, &str)], pause
 }
 
 const CTRL_C: (&str, &str) = ("line 5\r\n", "\u{3}");
-const QUESTION: &str = "[k]eep on? ";
+const QUESTION: &str = "[k]eep on, then Enter? ";
 
 #[test]
 fn ctrl_c_on_a_terminal_asks_and_the_answer_is_done() {

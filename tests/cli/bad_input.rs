@@ -213,6 +213,8 @@ fn an_artifacts_folder_that_is_none_is_refused_before_anything_is_made() {
     for name in ["file", "link"] {
         refused(&place, &["--artifacts", name, "--artifact", "x"], &["no folder has its name"]);
     }
+    // What cannot be made is known before the tests, not when the machine has gone.
+    refused(&place, &["--artifacts", "file/below", "--artifact", "x"], &["--artifacts file/below", "cannot be made"]);
     assert_eq!(std::fs::read_to_string(place.home.join("file")).unwrap(), "precious");
 }
 
@@ -318,6 +320,11 @@ fn a_source_of_mercurial_that_cannot_be_sent_is_never_replaced_by_the_images_own
     std::fs::create_dir(&home).unwrap();
     crate::support::mercurial::hg(&home, &["init"]);
     inside(&release("dotfiles/hg-7.2.4")).expect(2).tells(&told);
+    // Nor does a repository of other things inside it hide it.
+    let nested = root.join("mercurial/nested");
+    std::fs::create_dir_all(nested.join(".git")).unwrap();
+    inside(&nested).expect(2).tells(&told);
+    std::fs::remove_dir_all(&nested).unwrap();
     // The first way out, half gone.
     crate::support::mercurial::hg(&root, &["init"]);
     inside(&root.join("tests")).expect(2).tells(&["nothing is checked out", "hg commit --addremove"]);
@@ -334,6 +341,11 @@ fn a_source_of_mercurial_that_cannot_be_sent_is_never_replaced_by_the_images_own
         refused(&place, &["--source", root.to_str().unwrap(), name], &[&format!("no test `{name}`"), hint]);
     }
     refused(&place, &["--image-source", "--source", root.to_str().unwrap()], &["--image-source", "--source"]);
+    refused(
+        &place,
+        &["--source", root.to_str().unwrap(), "--revision", "wdir()"],
+        &["the working copy", "--working-copy"],
+    );
     place.assert_clean();
 }
 

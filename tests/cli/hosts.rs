@@ -78,7 +78,7 @@ fn the_suite_runs_on_a_machine_of_somebody_elses_and_its_files_go() {
 
     // Its key is not known, then another one is known: both are refused, and the file is not written.
     let refused = with(&["run-tests-linux", "test-ok.t"]).end().expect(3);
-    refused.tells(&["known_hosts", "hint:"]);
+    refused.tells(&["host key unknown", "known_hosts", "hint:", "`ssh`"]);
     assert!(!place.home.join(".ssh").exists());
     know(&place, foreign.port, &public(&other));
     let known = std::fs::read(place.home.join(".ssh/known_hosts")).unwrap();

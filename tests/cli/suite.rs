@@ -237,7 +237,12 @@ fn related_history_and_uncommitted_changes_travel() {
     assert!(source.contains(&node), "{source}");
     assert_eq!(done.json()["revision"], node.as_str());
 
-    // Modified, added, removed and renamed.
+    // Modified, added, removed and renamed; blanks are a change, whatever the user's `hg diff` leaves out.
+    std::fs::write(checkout.join(".hg/hgrc"), "[diff]\nignorews = True\nignoreblanklines = True\nnoprefix = True\n")
+        .unwrap();
+    std::fs::write(test("data.txt"), "commit ted\n").unwrap();
+    let told = ["FAILED  1 of 1 test", " + changes"];
+    place.run(&over(&checkout, &["--working-copy", "test-new.t"])).expect(1).tells(&told);
     std::fs::write(test("data.txt"), "changed\n").unwrap();
     std::fs::write(
         test("test-added.t"),
@@ -249,7 +254,8 @@ fn related_history_and_uncommitted_changes_travel() {
     hg(&checkout, &["add", "-q", "tests/test-added.t"]);
     hg(&checkout, &["remove", "-q", "tests/test-add.t"]);
     hg(&checkout, &["rename", "-q", "tests/test-new.t", "tests/test-renamed.t"]);
-    let without = place.run(&over(&checkout, &["--json", "test-new.t"])).expect(0).json();
+    let without = place.run(&over(&checkout, &["--json", "test-new.t"])).expect(0);
+    let without = without.tells(&["changes of 5 files are not tested; `--working-copy` sends them"]).json();
     assert_eq!(without["counts"]["passed"], 1, "without the flag the committed state is tested");
     let with = place.run(&over(&checkout, &["--working-copy", "--json", "test-added.t"])).expect(0).json();
     assert!(with["source"].as_str().unwrap().contains("uncommitted changes"), "{with}");
@@ -313,6 +319,19 @@ fn a_changed_tree_is_built_once_and_tested() {
     let kept = place.json(&["image", "gc", "--all", "--dry-run", "--json"]);
     let builds = kept.as_array().unwrap().iter().filter(|row| row["kind"] == "build").count();
     assert_eq!(builds, 1, "what failed is not kept: {kept}");
+    place.assert_clean();
+}
+
+#[test]
+fn a_runner_that_says_more_than_names_is_asked_for_them_all_the_same() {
+    let place = Place::whole();
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains("`automation run-tests-linux test-add.t -- --verbose`"));
+    // What the README says, with a shorter test.
+    for flag in ["--verbose", "--restart"] {
+        let done = place.run(&["run-tests-linux", "--json", "test-empty-dir.t", "--", flag]).expect(0).json();
+        assert_eq!(outcomes(&done), pairs(&[("test-empty-dir.t", "passed")]), "{flag}");
+    }
     place.assert_clean();
 }
 

@@ -186,7 +186,7 @@ async fn known_hosts_are_read_and_never_written() {
     let mut machine = sshd.machine();
     machine.host_key = HostKey::KnownHosts { file: file.clone() };
     let error = refusal(&machine, LIMIT, false).await;
-    assert!(matches!(&error, ConnectionError::HostKeyMismatch { .. }), "{error}");
+    assert!(matches!(&error, ConnectionError::HostKeyUnknown { .. }), "{error}");
     assert!(error.to_string().contains("known_hosts") && !file.exists(), "{error}");
     let line = format!("[127.0.0.1]:{} {}\n", sshd.port, sshd.host.public_openssh);
     std::fs::write(&file, &line).unwrap();

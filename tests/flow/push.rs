@@ -54,7 +54,15 @@ impl Sides {
         std::fs::write(dir.path().join("cut"), "").unwrap();
         let mark = dir.path().join("cut").display().to_string();
         let ssh = Ssh { program: serve, args: vec![there.display().to_string(), mark, cut.to_string()] };
-        let checkout = Some(Checkout { root: here, node, version: None, tests: vec![], patch: None, rebuilds: false });
+        let checkout = Some(Checkout {
+            root: here,
+            node,
+            version: None,
+            tests: vec![],
+            patch: None,
+            rebuilds: false,
+            remark: None,
+        });
         Self { suite: LinuxTests { checkout, ssh, ..tests_of(&["test-a.t"]) }, dir }
     }
 

@@ -26,6 +26,7 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
+    #[arg(default_value = "latest")]
     run: String,
     /// Only say what would be done
     #[arg(long)]

@@ -24,6 +24,24 @@ const RELEASE: &str = "PKG-INFO";
 /// Where a source says what its build needs.
 const BUILD_FILE: &str = "pyproject.toml";
 
+/// Settings under which a patch is all that has changed, and can be applied: people let `hg diff` leave out blanks and more, and plain
+/// output does not undo that.
+const WHOLE: [&str; 10] = [
+    "diff.ignorews=no",
+    "diff.ignorewsamount=no",
+    "diff.ignorewseol=no",
+    "diff.ignoreblanklines=no",
+    "diff.nobinary=no",
+    "diff.noprefix=no",
+    "diff.word-diff=no",
+    "diff.merge=no",
+    "diff.unified=3",
+    "defaults.diff=",
+];
+
+/// What is written of the working copy itself, where a revision is asked for.
+const WORKING_COPY: &str = "ffffffffffffffffffffffffffffffffffffffff";
+
 /// A changeset of a Mercurial checkout on this computer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkout {
@@ -39,6 +57,8 @@ pub struct Checkout {
     pub patch: Option<Vec<u8>>,
     /// Whether they change what a build reads, rather than only what is read in place when Mercurial runs.
     pub rebuilds: bool,
+    /// What is to be said of the uncommitted changes, where somebody might think otherwise.
+    pub remark: Option<String>,
 }
 
 impl Checkout {
@@ -80,20 +100,25 @@ enum Found {
     Neither,
 }
 
-/// The nearest folder that means something: a tree inside another is the one that is meant.
+/// The nearest folder that means something: a tree inside another is the one that is meant. A Git repository of something else says
+/// nothing of what it lies in.
 fn climb(from: &Path) -> Found {
+    let mut git = None;
     for folder in from.ancestors() {
         if folder.join(".hg").is_dir() {
             return Found::Mercurial(folder.to_owned());
         }
         if folder.join(".git").exists() {
-            return Found::Git(folder.to_owned());
+            if folder.join(RUNNER).is_file() {
+                return Found::Git(folder.to_owned());
+            }
+            git.get_or_insert(folder);
         }
         if folder.join("mercurial").is_dir() && folder.join(RUNNER).is_file() {
             return Found::Unversioned(folder.to_owned());
         }
     }
-    Found::Neither
+    git.map_or(Found::Neither, |git| Found::Git(git.to_owned()))
 }
 
 /// Finds the source to test.
@@ -182,11 +207,16 @@ async fn resolve(root: PathBuf, wish: &Wish<'_>) -> Result<Checkout, Fault> {
         return Err(Fault::usage(format!("nothing is checked out in `{}`", root.display()))
             .hint("`hg commit --addremove` makes a changeset of what lies there, `hg update` checks one out."));
     }
+    if node == WORKING_COPY {
+        return Err(Fault::usage(format!("`{revision}` is no changeset but the working copy"))
+            .hint("`--working-copy` sends what is uncommitted with the changeset that is checked out."));
+    }
     if phase == "secret" {
         return Err(Fault::usage(format!("`{revision}` is secret, and secret changesets do not travel"))
             .hint("`hg phase --draft` makes it a draft; the machine keeps it a draft."));
     }
     let patch = if wish.working_copy { changes(&root, revision, &node).await? } else { None };
+    let remark = remark(&root, wish, patch.is_some()).await?;
     let rebuilds = patch.is_some() && changed(&root).await?.iter().any(|path| shapes_build(path));
     let files = files(&root, &node, wish.working_copy).await?;
     if !files.iter().any(|file| file == RUNNER) {
@@ -198,7 +228,7 @@ async fn resolve(root: PathBuf, wish: &Wish<'_>) -> Result<Checkout, Fault> {
         version => version,
     };
     let tests = files.iter().filter_map(|file| test_name(file)).map(str::to_owned).collect();
-    Ok(Checkout { root, node, version, tests, patch, rebuilds })
+    Ok(Checkout { root, node, version, tests, patch, rebuilds, remark })
 }
 
 /// What of the tree says what it is and which tests it has, by paths from its root.
@@ -253,11 +283,27 @@ async fn changes(root: &Path, revision: &str, node: &str) -> Result<Option<Vec<u
             .hint("Leave `--revision` out."));
         }
     }
-    let said = hg(root, &["diff", "--git"], QUESTION).await?;
+    let whole = WHOLE.iter().flat_map(|setting| ["--config", setting]);
+    let said = hg(root, &whole.chain(["diff", "--git"]).collect::<Vec<_>>(), QUESTION).await?;
     if said.code != Some(0) {
         return Err(Fault::outside("cannot read the uncommitted changes").because(said.stderr));
     }
     Ok(Some(said.stdout).filter(|patch| !patch.is_empty()))
+}
+
+/// What is to be said of uncommitted changes that are not sent, or that were to be sent and are none.
+async fn remark(root: &Path, wish: &Wish<'_>, sent: bool) -> Result<Option<String>, Fault> {
+    if wish.working_copy {
+        return Ok((!sent).then(|| "Nothing is uncommitted: what is committed is tested".to_owned()));
+    }
+    if wish.revision.is_some() {
+        return Ok(None);
+    }
+    Ok(match changed(root).await?.len() {
+        0 => None,
+        1 => Some("The uncommitted changes of 1 file are not tested; `--working-copy` sends them".to_owned()),
+        count => Some(format!("The uncommitted changes of {count} files are not tested; `--working-copy` sends them")),
+    })
 }
 
 /// The paths of tracked files that differ from the changeset that is checked out.

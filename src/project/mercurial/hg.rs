@@ -28,6 +28,7 @@ pub async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<Said, Fau
         .args(["--noninteractive"])
         .args(args)
         .env("HGPLAIN", "1")
+        .env_remove("HGPLAINEXCEPT")
         .env("HGENCODING", "utf-8")
         .stdin(Stdio::null())
         .kill_on_drop(true)

@@ -137,3 +137,101 @@ fn every_folder_of_the_source_has_a_rank() {
         assert!(rank(own).is_some() || matches!(own, "lib" | "main"), "{} is in no layer", path.display());
     }
 }
+
+/// What a file imports from this crate, as paths from its root, groups taken apart.
+fn imports(text: &str) -> Vec<Vec<String>> {
+    let code: String = production(text).map(|(_, line)| format!("{line} ")).collect();
+    let mut found = Vec::new();
+    for (at, start) in code.match_indices("crate::") {
+        let rest = &code[at + start.len()..];
+        // A group goes up to its closing brace, a path up to what no path can hold.
+        let mut depth = 0;
+        let end = rest.find(|c: char| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            depth <= 0 && !(c.is_alphanumeric() || "_:}".contains(c))
+        });
+        spread(&rest[..end.unwrap_or(rest.len())], &[], &mut found);
+    }
+    found
+}
+
+/// Takes a tree of imports apart: `a::{b, c::d}` is `a::b` and `a::c::d`.
+fn spread(tree: &str, before: &[String], found: &mut Vec<Vec<String>>) {
+    let tree = tree.trim();
+    let Some((path, group)) = tree.split_once('{') else {
+        let path = tree.split("::").map(|name| name.split_whitespace().next().unwrap_or_default().to_owned());
+        return found.push(before.iter().cloned().chain(path).collect());
+    };
+    let path = path.trim_end_matches("::").split("::").filter(|name| !name.is_empty()).map(str::to_owned);
+    let path: Vec<String> = before.iter().cloned().chain(path).collect();
+    let group = group.trim_end().strip_suffix('}').unwrap_or(group);
+    let (mut depth, mut from) = (0, 0);
+    for (at, c) in group.char_indices().chain([(group.len(), ',')]) {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        if c == ',' && depth == 0 {
+            let part = &group[from..at];
+            from = at + 1;
+            if !part.trim().is_empty() {
+                spread(part, &path, found);
+            }
+        }
+    }
+}
+
+/// A file's place in the tree of modules.
+fn module(path: &Path) -> Vec<String> {
+    let parts = path.with_extension("");
+    let mut parts: Vec<String> = parts.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+    if parts.last().is_some_and(|last| last == "mod") {
+        parts.pop();
+    }
+    parts
+}
+
+/// A circle of modules that import each other, a module and those below it aside: these are one thing in several files.
+fn circle(modules: &[(Vec<String>, Vec<Vec<String>>)]) -> Option<Vec<String>> {
+    let known = |path: &[String]| {
+        let lengths = (1..=path.len()).rev();
+        lengths.filter_map(|length| modules.iter().position(|(name, _)| *name == path[..length])).next()
+    };
+    let related = |a: &[String], b: &[String]| a.starts_with(b) || b.starts_with(a);
+    let arrows: Vec<Vec<usize>> = modules
+        .iter()
+        .map(|(name, imports)| {
+            imports.iter().filter_map(|path| known(path)).filter(|to| !related(name, &modules[*to].0)).collect()
+        })
+        .collect();
+    // Whatever imports nothing that is left is in no circle.
+    let mut left: Vec<usize> = (0..modules.len()).collect();
+    loop {
+        let before = left.len();
+        let kept = left.clone();
+        left.retain(|from| arrows[*from].iter().any(|to| kept.contains(to)));
+        if left.len() == before {
+            break;
+        }
+    }
+    let names = left.iter().map(|at| modules[*at].0.join("::")).collect::<Vec<_>>();
+    (!names.is_empty()).then_some(names)
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let modules: Vec<_> = sources().iter().map(|(path, text)| (module(path), imports(text))).collect();
+    assert_eq!(circle(&modules), None, "these import each other, or what does");
+}
+
+#[test]
+fn a_circle_is_found_also_through_groups() {
+    let path = |text: &str| text.split("::").map(str::to_owned).collect::<Vec<_>>();
+    let file = |name: &str, text: &str| (path(name), imports(text));
+    assert_eq!(
+        imports("use crate::a::{b, c::{D, e}};\nfn f() { crate::x::y(); }"),
+        ["a::b", "a::c::D", "a::c::e", "x::y"].map(path)
+    );
+    let below = file("flow::durable::task", "use crate::flow::durable::Durable;");
+    let above = file("flow::durable", "use crate::flow::durable::task::Begin;");
+    assert_eq!(circle(&[above, below]), None, "a module and one below it");
+    let (a, b) = (file("flow::a", "use crate::{base::id, flow::b::{X}};"), file("flow::b", "use crate::flow::a::Y;"));
+    assert_eq!(circle(&[a, b]), Some(vec!["flow::a".to_owned(), "flow::b".to_owned()]));
+}

@@ -60,12 +60,15 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it makes room: a full disk is no reason to refuse it.
-    fn cleans(&self) -> bool {
+    /// Whether it makes something: on a full disk it is refused before it begins. What ends, collects or only looks works there.
+    fn needs_room(&self) -> bool {
+        use command::{image::Command as Image, machine::Command as Machine, runs::Command as Runs};
         match self {
-            Self::Audit(_) | Self::Image(command::image::Command::Gc(_)) => true,
-            #[cfg(feature = "ec2")]
-            Self::TerminateEc2Instances(_) | Self::PurgeEc2Resources(_) => true,
+            Self::RunTestsLinux(_) | Self::BootstrapLinuxDev(_) => true,
+            Self::Machine(command) => matches!(command, Machine::Up(_) | Machine::Check(_)),
+            Self::Image(command) => matches!(command, Image::Build(_)),
+            // They write down what a run comes to.
+            Self::Runs(command) => matches!(command, Runs::Attach(_) | Runs::Wait(_)),
             _ => false,
         }
     }
@@ -191,9 +194,9 @@ fn whole(code: i32) -> i32 {
 }
 
 async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Result<i32, Fault> {
-    let cleans = command.cleans();
+    let needs_room = command.needs_room();
     let given = words.clone();
-    let open = || if cleans { Context::open_for_cleanup(globals, given) } else { Context::open(globals, given) };
+    let open = || if needs_room { Context::open(globals, given) } else { Context::open_for_cleanup(globals, given) };
     match command {
         // It opens the state directory only where there is one.
         Command::Uninstall(args) => command::uninstall::run(globals, words, args).await,

@@ -20,7 +20,7 @@ const RANKS: [(&str, u8); 12] = [
 ];
 
 /// `(text, folders below src where it may stand)`.
-const BORDERS: [(&str, &[&str]); 15] = [
+const BORDERS: [(&str, &[&str]); 16] = [
     ("aws_sdk", &["provider/ec2", "connection/ssm"]),
     ("aws_config", &["provider/ec2", "connection/ssm", "command/context"]),
     ("russh", &["connection"]),
@@ -36,6 +36,8 @@ const BORDERS: [(&str, &[&str]); 15] = [
     ("home_dir", &["command"]),
     ("mercurial", &["project", "command"]),
     ("clap", &["cli.rs", "command"]),
+    // It goes on into what is mounted below.
+    ("remove_dir_all", &[]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -78,12 +78,28 @@ impl RunId {
     pub fn new(now: jiff::Timestamp) -> Self {
         Self(format!("{}-{}", now.strftime("%Y%m%d-%H%M%S"), random_suffix(6)))
     }
+
+    /// The run whose folder has this name; none where [`RunId::new`] makes no such name, so that the folder is somebody else's.
+    pub fn of_folder(name: &str) -> Option<Self> {
+        let parts: Vec<&str> = name.split('-').collect();
+        let digits = |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+        match parts.as_slice() {
+            [date, time, random] if digits(date, 8) && digits(time, 6) && random.len() == 6 => name.parse().ok(),
+            _ => None,
+        }
+    }
 }
 
 impl MachineId {
     /// A new random id.
     pub fn random() -> Self {
         Self(format!("hg-{}", random_suffix(10)))
+    }
+
+    /// The machine whose folder has this name; none where [`MachineId::random`] makes no such name, so that the folder is
+    /// somebody else's.
+    pub fn of_folder(name: &std::ffi::OsStr) -> Option<Self> {
+        name.to_str().filter(|name| name.starts_with("hg-"))?.parse().ok()
     }
 }
 
@@ -104,6 +120,17 @@ impl TaskId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_of_ours_is_known_by_its_name() {
+        let (run, machine) = (RunId::new(jiff::Timestamp::UNIX_EPOCH), MachineId::random());
+        assert_eq!(RunId::of_folder(run.as_str()), Some(run));
+        assert_eq!(MachineId::of_folder(machine.as_str().as_ref()), Some(machine));
+        for other in ["notes", "x", "20261128-100000", "20261128-100000-aaaaaaa", "2026112a-100000-aaaaaa", "hg-.."] {
+            assert_eq!(RunId::of_folder(other), None, "{other}");
+            assert_eq!(MachineId::of_folder(other.as_ref()), None, "{other}");
+        }
+    }
 
     #[test]
     fn run_ids_sort_by_time_and_differ_within_a_second() {

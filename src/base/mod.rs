@@ -1,9 +1,10 @@
-//! What has no domain: ids, shell quoting, deadlines, programs on a leash, signals, text.
+//! What has no domain: ids, shell quoting, deadlines, programs on a leash, removal of folders, signals, text.
 
 pub mod deadline;
 pub mod escapes;
 pub mod id;
 pub mod leash;
 pub mod quote;
+pub mod removal;
 pub mod signal;
 pub mod text;

@@ -152,7 +152,7 @@ impl Context {
         Self::with(state, journal, globals, words)
     }
 
-    /// The same for a command that makes room: a full disk is no reason to refuse.
+    /// The same for a command that ends, collects or only looks: a full disk is no reason to refuse.
     pub fn open_for_cleanup(globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
         let state = StateDir::open_for_cleanup(&state_path(globals)?)?;
         let journal = state.journal_for_cleanup()?;

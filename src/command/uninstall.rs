@@ -1,10 +1,11 @@
 //! `automation uninstall`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use crate::base::id::{MachineId, RunId};
+use crate::base::removal;
 use crate::base::text::counted;
 use crate::command::context::{Context, executable, state_path};
 use crate::command::error::exit;
@@ -13,7 +14,9 @@ use crate::model::fault::{Fault, FaultKind, Left};
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::ProviderKind;
 use crate::model::resource::ResourceState;
+use crate::model::run::RunRecord;
 use crate::provider::local::uninstall::{Inventory, Uninstaller};
+use crate::state::process;
 use crate::ui::confirm;
 
 /// How many of the things that stand in the way an error names.
@@ -112,10 +115,15 @@ fn told(removal: &Removal) -> String {
 
 /// Refuses while a run is at work, and while something elsewhere would be lost sight of.
 fn refuse(context: &Context) -> Result<(), Fault> {
-    let driven = |run: &crate::model::run::RunRecord| crate::state::process::is_driven(run);
-    if let Some(run) = context.journal.runs(usize::MAX)?.iter().find(|run| driven(run)) {
-        let cancel = context.to_type(&format!("runs cancel {}", run.id));
-        return Err(Fault::usage(format!("run {} is at work", run.id)).hint(format!("`{cancel}` ends it.")));
+    let machines = context.journal.machines()?;
+    let goes_on = |run: &RunRecord| process::goes_on(run, &machines, context.now());
+    if let Some(run) = context.journal.runs(usize::MAX)?.iter().find(|run| goes_on(run)) {
+        let how =
+            if process::is_driven(run) { "is at work" } else { "is at work: it was detached, and its machine lives" };
+        let (cancel, wait) = (format!("runs cancel {}", run.id), format!("runs wait {}", run.id));
+        let (cancel, wait) = (context.to_type(&cancel), context.to_type(&wait));
+        return Err(Fault::usage(format!("run {} {how}", run.id))
+            .hint(format!("`{cancel}` ends it, `{wait}` waits for its results.")));
     }
     let open = context.journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })?;
     let elsewhere: Vec<String> = open
@@ -151,7 +159,7 @@ fn kept(context: &Context) -> Result<Vec<String>, Fault> {
 
 /// Removes it all, the files by which it is known as a state directory last; gives the reasons why something stays.
 fn remove(context: &Context, uninstaller: &Uninstaller, there: &Inventory) -> Vec<String> {
-    let (root, now) = (context.state.root(), context.now());
+    let now = context.now();
     let mut left = Vec::new();
     for machine in &there.machines {
         left.extend(uninstaller.end(machine, &RunId::new(now), now));
@@ -163,31 +171,36 @@ fn remove(context: &Context, uninstaller: &Uninstaller, there: &Inventory) -> Ve
     if !left.is_empty() {
         return left;
     }
-    for name in crate::state::dir::CONTENT {
-        left.extend(gone(&root.join(name)).err().map(|error| format!("cannot remove `{name}`: {error}")));
-        if !left.is_empty() {
-            return left;
-        }
+    let mut others = Vec::new();
+    let folders = uninstaller.remove_folders(&mut others).map_err(|error| format!("cannot remove images: {error}"));
+    let removed = folders.and_then(|()| context.state.remove(&mut others));
+    for path in &others {
+        context.screen.message(&format!("`{}` stays: it is not ours.", path.display()));
     }
-    match std::fs::remove_dir(root) {
-        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
-            context.screen.message(&format!("`{}` stays: there are files in it that are not ours.", root.display()));
-        }
-        Err(error) => left.push(format!("cannot remove `{}`: {error}", root.display())),
-        Ok(()) => {}
-    }
+    left.extend(removed.err().or_else(|| remove_root(context).err()));
     left
 }
 
-/// Removes a file, a link or a folder; well when it is not there.
-fn gone(path: &Path) -> std::io::Result<()> {
-    let removed = match std::fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
-        Ok(_) => std::fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
+/// Removes the state directory itself, and a link that led to it, where nothing else is in it.
+fn remove_root(context: &Context) -> Result<(), String> {
+    let root = context.state.root();
+    let failed = |error: std::io::Error| format!("cannot remove `{}`: {error}", root.display());
+    let place = std::fs::canonicalize(root).map_err(failed)?;
+    if removal::is_mount_point(&place).map_err(failed)? {
+        context.screen.message(&format!("`{}` stays: it is a mount point.", root.display()));
+        return Ok(());
     }
+    match std::fs::remove_dir(&place) {
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+            context.screen.message(&format!("`{}` stays: there are files in it that are not ours.", root.display()));
+            return Ok(());
+        }
+        removed => removed.map_err(|error| format!("cannot remove `{}`: {error}", place.display()))?,
+    }
+    if root.is_symlink() {
+        std::fs::remove_file(root).map_err(failed)?;
+        let (link, place) = (root.display(), place.display());
+        context.screen.message(&format!("`{link}` was a link to `{place}`; both are gone."));
+    }
+    Ok(())
 }

@@ -48,6 +48,11 @@ impl Builds {
         Self { folder, cap: CAP }
     }
 
+    /// Whether a file in the folder is ours.
+    pub(super) fn is_name(name: &str) -> bool {
+        name.ends_with(ENDING)
+    }
+
     fn path(&self, key: &str) -> PathBuf {
         self.folder.join(format!("{key}{ENDING}"))
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::base::id::{ResourceId, RunId};
+use crate::base::removal::{self, Whose};
 use crate::model::fault::Fault;
 use crate::model::journal::Journal;
 use crate::model::setting::Section;
@@ -22,22 +23,9 @@ use crate::state::private::make_private;
 use crate::state::runs::RunDir;
 use crate::state::settings::Settings;
 
-/// What a state directory holds, in the order in which it goes: what says that it is one goes last.
-pub const CONTENT: [&str; 13] = [
-    "machines",
-    "images",
-    "builds",
-    "runs",
-    "keys",
-    "prices.json",
-    "config.toml",
-    "id",
-    "journal.db-wal",
-    "journal.db-shm",
-    "journal.db",
-    ".lock",
-    "layout",
-];
+/// The files of a state directory, in the order in which they go: what says that it is one goes last.
+const FILES: [&str; 8] =
+    ["prices.json", "config.toml", "id", "journal.db-wal", "journal.db-shm", "journal.db", ".lock", "layout"];
 
 /// The layout that this build reads and writes; a higher one is refused.
 const LAYOUT: u32 = 1;
@@ -63,7 +51,7 @@ impl StateDir {
         Self::open_with(path, true)
     }
 
-    /// The same without asking for free space: for commands that make room on a full disk.
+    /// The same without asking for free space: for commands that end or only look, which a full disk must not stop.
     pub fn open_for_cleanup(path: &Path) -> Result<Self, Fault> {
         Self::open_with(path, false)
     }
@@ -128,16 +116,25 @@ impl StateDir {
         SqliteJournal::open(&self.root.join("journal.db"))
     }
 
-    /// The same for commands that make room: on a full disk, where SQLite cannot make the files that it needs beside the
-    /// database, they go on with a journal that answers nothing.
+    /// The same for commands that end or only look: on a full disk, where SQLite cannot make the files that it needs beside the
+    /// database, the journal is opened for this process alone; where not even that goes, they go on with one that answers nothing.
     pub fn journal_for_cleanup(&self) -> Result<Arc<dyn Journal>, Fault> {
         match self.journal() {
             Ok(journal) => Ok(Arc::new(journal)),
-            Err(fault) if probe(&self.root).is_err_and(|error| file::is_full(&error)) => {
-                Ok(Arc::new(Unopened::new(&fault)))
+            Err(fault) if self.is_full() => {
+                let _setup = Lock::acquire(&self.root.join(".lock"), LOCK_LIMIT);
+                match SqliteJournal::open_alone(&self.root.join("journal.db")) {
+                    Ok(journal) => Ok(Arc::new(journal)),
+                    Err(_) => Ok(Arc::new(Unopened::new(&fault))),
+                }
             }
             Err(fault) => Err(fault),
         }
+    }
+
+    /// Whether its disk has no room at present for what work would need to begin.
+    pub fn is_full(&self) -> bool {
+        probe(&self.root).is_err_and(|error| file::is_full(&error))
     }
 
     /// The key pair that machines are met with, made by `make` (private and public half) when there is none.
@@ -194,6 +191,26 @@ impl StateDir {
     /// Opens the folder of a run.
     pub fn run(&self, id: &RunId) -> Result<RunDir, Fault> {
         RunDir::open(&self.runs(), id)
+    }
+
+    /// Removes what is in it but for the folders of machines and images, the files by which it is known as a state directory
+    /// last. What stays because it is not ours is added to `others`; the reason is given why something of ours stays.
+    pub fn remove(&self, others: &mut Vec<PathBuf>) -> Result<(), String> {
+        let failed = |path: &Path, error: io::Error| format!("cannot remove `{}`: {error}", path.display());
+        let folders: [(PathBuf, fn(&str) -> bool); 3] = [
+            (self.root.join("builds"), Builds::is_name),
+            (self.runs(), |name| RunId::of_folder(name).is_some()),
+            (self.keys(), |name| name == ".lock" || keys::is_name(name)),
+        ];
+        for (folder, is_ours) in folders {
+            let whose =
+                |name: &str| if is_ours(name) || file::is_temporary(name) { Whose::Ours } else { Whose::Others };
+            removal::ours(&folder, &whose, others).map_err(|error| failed(&folder, error))?;
+        }
+        for path in FILES.map(|name| self.root.join(name)) {
+            removal::tree(&path).map_err(|error| failed(&path, error))?;
+        }
+        Ok(())
     }
 
     /// Reads the layout's number, writing it down when there is none yet.

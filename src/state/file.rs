@@ -16,7 +16,7 @@ const LOCK_POLL: Duration = Duration::from_millis(5);
 pub fn fault(doing: &str, path: &Path, error: io::Error) -> Fault {
     let hint = match error.kind() {
         _ if is_full(&error) => Some(
-            "Free space on this disk (`automation image gc` removes unused images), or name another directory with `--state-path`.",
+            "Free space on this disk (`automation machine down` ends a machine with its files, `automation image gc` removes unused images), or name another directory with `--state-path`.",
         ),
         ErrorKind::ReadOnlyFilesystem => {
             Some("The file system is read-only. Name a directory on a writable one with `--state-path`.")
@@ -72,6 +72,11 @@ fn temporary_beside(path: &Path) -> std::path::PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     path.with_file_name(format!(".{name}.{}-{number}.tmp", std::process::id()))
+}
+
+/// Whether [`write_atomic`] gives such a name to a file that it has not finished.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".tmp")
 }
 
 /// A lock between processes. The kernel lets go of it when its holder ends, however it ends.

@@ -44,7 +44,17 @@ impl SqliteJournal {
     ///
     /// Fails with a [`Fault`] of kind outside when the file is damaged, of a newer build, or cannot be written.
     pub(super) fn open(path: &Path) -> Result<Self, Fault> {
-        let connection = schema::open(path, BUSY).map_err(|problem| problem.fault(path))?;
+        Self::open_for(path, schema::Use::Shared)
+    }
+
+    /// The same without the files that SQLite shares between processes, for which a full disk has no room. Nobody else can
+    /// use the journal meanwhile.
+    pub(super) fn open_alone(path: &Path) -> Result<Self, Fault> {
+        Self::open_for(path, schema::Use::Alone)
+    }
+
+    fn open_for(path: &Path, by: schema::Use) -> Result<Self, Fault> {
+        let connection = schema::open(path, BUSY, by).map_err(|problem| problem.fault(path))?;
         Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
     }
 

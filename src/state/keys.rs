@@ -118,6 +118,11 @@ fn publish(from: &Path, to: &Path) -> Result<(), Fault> {
         .map_err(|error| file::fault("make the key", to, error))
 }
 
+/// Whether a file among the keys is ours; one that was being made has an ending more.
+pub(super) fn is_name(name: &str) -> bool {
+    [PRIVATE, PUBLIC].contains(&name.strip_suffix(".new").unwrap_or(name))
+}
+
 fn fresh(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use crate::model::fault::Fault;
+use crate::model::machine::Machine;
 use crate::model::run::{Driver, RunRecord, RunState};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -47,6 +50,12 @@ fn unreadable(path: &str) -> Fault {
 /// Whether a run is at work now: it has not ended, and its driver is alive.
 pub fn is_driven(run: &RunRecord) -> bool {
     run.state != RunState::Ended && is_alive(&run.driver)
+}
+
+/// Whether a run goes on: somebody drives it, or its tests were left to one of `machines` that is still to be there at `now`.
+pub fn goes_on(run: &RunRecord, machines: &[Machine], now: Timestamp) -> bool {
+    let left_to = || machines.iter().find(|machine| machine.run == run.id);
+    is_driven(run) || run.state == RunState::Detached && left_to().is_some_and(|machine| machine.expires_at > now)
 }
 
 #[cfg(test)]

@@ -182,7 +182,8 @@ mount -t tmpfs -o nr_inodes=60,size=50m,mode=700 tmpfs "$disk" || exit 77
 "$@" --state-path "$state" image build && exit 2
 mkdir -p "$state/images/layers/0123456789abcdef/fs"
 i=0; while touch "$disk/f$i" 2>/dev/null; do i=$((i+1)); done
-"$@" --state-path "$state" machine list && exit 3
+"$@" --state-path "$state" machine up && exit 3
+"$@" --state-path "$state" machine list && exit 6
 "$@" --state-path "$state" image gc || exit 4
 test ! -e "$state/images/layers/0123456789abcdef" || exit 5
 rm "$disk"/f*
@@ -204,5 +205,12 @@ fn a_full_disk_is_told_before_a_bake_and_gc_makes_room_on_it() {
         return skip("nobody may mount a disk of their own here");
     }
     let done = done.expect(0);
-    done.tells(&["no room to bake an image", "image gc", "Nothing was made", "No space left", "no record knows"]);
+    done.tells(&[
+        "no room to bake an image",
+        "image gc",
+        "Nothing was made",
+        "No space left",
+        "`df -i`",
+        "no record knows",
+    ]);
 }

@@ -5,6 +5,7 @@ mod bad_input;
 mod confinement;
 mod features;
 mod fleet;
+mod full_disk;
 mod hosts;
 mod images;
 mod interrupts;

@@ -2,13 +2,14 @@
 
 use automation::base::id::{MachineId, RunId};
 use automation::model::journal::Journal;
-use automation::model::machine::ProviderKind;
+use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
 use automation::model::resource::{PlannedResource, ResourceKind};
 use automation::model::run::{Driver, RunRecord, RunState};
 use automation::state::dir::StateDir;
 use jiff::Timestamp;
 
 use crate::support::leftovers;
+use crate::support::mounts;
 use crate::support::tool::Place;
 
 #[test]
@@ -19,7 +20,7 @@ fn everything_goes_after_somebody_said_so() {
         std::fs::read_dir(place.state.join("images/layers")).unwrap().next().unwrap().unwrap().path(),
     );
     // A layer whose record is gone, as `rm -rf` of an ordinary user leaves it.
-    std::fs::create_dir_all(place.state.join("images/layers/abc/fs/etc")).unwrap();
+    std::fs::create_dir_all(place.state.join("images/layers/0123456789abcdef/fs/etc")).unwrap();
     place.settings("grace = \"30s\"\n");
     let id = place.up(&[]);
     let asked = place.run(&["uninstall"]).expect(2);
@@ -41,8 +42,23 @@ fn files_that_are_not_ours_stay_and_so_does_what_is_no_state_directory() {
     let place = Place::new();
     place.run(&["runs", "list"]).expect(0);
     std::fs::write(place.state.join("notes"), "mine").unwrap();
-    place.run(&["uninstall", "--yes"]).expect(0).tells(&["files in it that are not ours"]);
-    assert_eq!(std::fs::read_dir(&place.state).unwrap().count(), 1);
+    let theirs = ["images/layers/notours", "images/notours", "machines/notours", "runs/notours", "keys/notours"];
+    for name in theirs {
+        std::fs::create_dir_all(place.state.join(name)).unwrap();
+        std::fs::write(place.state.join(name).join("file"), "mine").unwrap();
+    }
+    place.run(&["image", "gc"]).expect(0);
+    place.run(&["audit", "--fix"]).expect(0);
+    let dry = place.run(&["uninstall", "--dry-run", "--json"]).expect(0).json();
+    assert_eq!((&dry["layers"], &dry["machines"]), (&0.into(), &serde_json::json!([])), "{dry}");
+    let done = place.run(&["uninstall", "--yes"]).expect(0).tells(&["files in it that are not ours"]);
+    for name in theirs {
+        assert!(place.state.join(name).join("file").exists(), "{name}");
+        assert!(done.stderr.contains(&format!("{name}` stays: it is not ours")), "{}", done.stderr);
+    }
+    let mut left: Vec<_> = std::fs::read_dir(&place.state).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["images", "keys", "machines", "notes", "runs"]);
     place.run(&["uninstall", "--yes"]).expect(2);
     assert_eq!(std::fs::read_to_string(place.state.join("notes")).unwrap(), "mine");
 }
@@ -75,7 +91,96 @@ fn what_is_elsewhere_is_not_lost_sight_of_and_a_living_run_is_let_be() {
     let me = automation::state::process::current().unwrap();
     journal.update_run(&RunRecord { driver: me, state: RunState::Running, ..run.clone() }).unwrap();
     place.run(&["uninstall", "--yes"]).expect(2).tells(&["is at work", "runs cancel"]);
+    let detached = RunRecord { state: RunState::Detached, ..run.clone() };
+    journal.update_run(&detached).unwrap();
+    let lives = Machine {
+        id: MachineId::random(),
+        provider: ProviderKind::Host,
+        run: run.id.clone(),
+        owner: "me@here".into(),
+        image: "x".into(),
+        address: Address::Tcp { host: "192.0.2.1".into(), port: 22 },
+        user: "hg".into(),
+        identity: "/k".into(),
+        host_key: HostKey::Exact { public: "ssh-ed25519 AAAA".into() },
+        volume: None,
+        hardware: None,
+        created_at: Timestamp::now(),
+        expires_at: Timestamp::now() + std::time::Duration::from_secs(3600),
+        kept: true,
+    };
+    journal.store_machine(&lives).unwrap();
+    for words in [&["uninstall", "--yes"][..], &["uninstall", "--dry-run"]] {
+        place.run(words).expect(2).tells(&["was detached, and its machine lives", "runs cancel", "runs wait"]);
+    }
+    assert!(place.state.join("runs").exists());
+    journal.forget_machine(&lives.id).unwrap();
+    place.run(&["uninstall", "--dry-run"]).expect(0);
     journal.update_run(&RunRecord { state: RunState::Ended, ..run }).unwrap();
     place.run(&["uninstall", "--yes"]).expect(0);
     assert!(!place.state.exists());
+}
+
+#[test]
+fn what_is_mounted_in_it_is_left_as_it_is() {
+    let place = Place::new();
+    // A bind mount of the same file system, which has the same device number.
+    let script = r#"
+        a runs list >/dev/null
+        mkdir -p prec/deep "$S/runs/x" "$S/machines/hg-0000000001/data" "$S/images/layers/0123456789abcdef/fs/x"
+        echo precious >prec/deep/f
+        where=$S/$1
+        mount --bind prec "$where"
+        touch -d '1 hour ago' "$S/machines/hg-0000000001"
+        for command in "audit --fix" "image gc" "uninstall --yes"; do
+            code=0; a $command >>said 2>&1 || code=$?
+            echo "$command: $code" >>codes
+            cat said; test "$(cat prec/deep/f)" = precious
+        done
+        test $code = 5
+        grep -F "$where\` is a mount point" said
+        grep -F "umount $where" said
+        umount "$where"
+        a uninstall --yes
+        test "$(cat prec/deep/f)" = precious
+    "#;
+    for within in [
+        "runs/x",
+        "runs",
+        "machines/hg-0000000001/data",
+        "machines/hg-0000000001",
+        "images/layers/0123456789abcdef/fs/x",
+        "images",
+        "images/layers",
+    ] {
+        let Some(done) = mounts::script(&place, &format!("set -- {within}\n{script}")) else { return };
+        done.expect(0);
+        let codes = std::fs::read_to_string(place.path().join("codes")).unwrap();
+        assert_eq!(codes.contains("audit --fix: 5"), within.starts_with("machines/"), "{within}: {codes}");
+        assert_eq!(codes.contains("image gc: 5"), within.ends_with("fs/x"), "{within}: {codes}");
+        std::fs::remove_file(place.path().join("codes")).unwrap();
+        let _ = std::fs::remove_dir_all(&place.state);
+        std::fs::remove_file(place.path().join("said")).unwrap();
+    }
+}
+
+#[test]
+fn a_state_directory_by_a_link_goes_with_the_link_and_a_mount_point_stays() {
+    let place = Place::new();
+    let real = place.path().join("elsewhere");
+    crate::support::tool::private(&real);
+    std::os::unix::fs::symlink(&real, &place.state).unwrap();
+    place.run(&["runs", "list"]).expect(0);
+    place.run(&["uninstall", "--yes"]).expect(0).tells(&["was a link to", "both are gone"]);
+    assert!(!real.exists() && !place.state.is_symlink());
+    place.run(&["runs", "list"]).expect(0);
+    place.run(&["uninstall", "--yes"]).expect(0);
+    let script = r#"
+        mkdir -m 700 "$S"; mount -t tmpfs -o mode=0700 none "$S"
+        a runs list
+        a uninstall --yes 2>said; cat said
+        grep -F "stays: it is a mount point" said
+        test -z "$(ls -A "$S")"
+    "#;
+    mounts::script(&place, script).map(|done| done.expect(0));
 }

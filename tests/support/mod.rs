@@ -7,6 +7,7 @@ pub mod keep;
 pub mod leftovers;
 pub mod memory;
 pub mod mercurial;
+pub mod mounts;
 pub mod proxy;
 pub mod sshd;
 pub mod supervised;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::base::text;
 use crate::command::context::Context;
 use crate::model::build::BuildStore;
-use crate::model::fault::Fault;
+use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::{Fingerprint, ImageRecord, LayerRecord};
 use crate::model::machine::ProviderKind;
 use crate::model::provider::ImageStore;
@@ -135,7 +135,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let (records, mut layers) = (store.list().await?, store.layers().await?);
     layers.sort_by_key(|layer| std::cmp::Reverse(layer.created_at));
     let plan = plan(&records, &layers, &context.current_layers()?, &rule);
-    let swept = store.sweep(args.dry_run).await?;
+    // What of these cannot be removed keeps nothing else from it, and is told of at the end.
+    let (swept, mut left) = match store.sweep(args.dry_run).await {
+        Ok(swept) => (swept, None),
+        Err(fault) if fault.kind == FaultKind::LeftBehind => (0, Some(fault)),
+        Err(fault) => return Err(fault),
+    };
     if swept > 0 {
         let fate = fate(Ok(()), args.dry_run);
         let text = "Layers that no record knows, of removals and bakes that were cut off";
@@ -144,12 +149,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     if plan.others > 0 {
         context.screen.message(&format!("Images of other people, which stay: {} (`--any-owner`)", plan.others));
     }
-    let mut done = collect(store.as_ref(), plan, args).await?;
+    let mut done = collect(store.as_ref(), plan, args, &mut left).await?;
     let gone: Vec<Fingerprint> = done.iter().filter(|c| c.goes()).map(|c| c.id.clone()).collect();
     done.extend(collect_builds(&context.state.builds(), &gone, args)?);
     if args.json {
         context.screen.json(&done);
-    } else if done.is_empty() && swept == 0 {
+    } else if done.is_empty() && swept == 0 && left.is_none() {
         context.screen.message("Nothing to collect.");
     } else if !done.is_empty() {
         let rows: Vec<Vec<String>> = done
@@ -161,10 +166,16 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
             .collect();
         context.screen.data(&table::render(&["KIND", "NAME", "FINGERPRINT", "SIZE", "FATE"], &rows));
     }
-    Ok(0)
+    left.map_or(Ok(0), Err)
 }
 
-async fn collect(store: &dyn ImageStore, plan: Plan, args: &Args) -> Result<Vec<Collected>, Fault> {
+/// Collects; the first fault by which files were left behind is added to `left`.
+async fn collect(
+    store: &dyn ImageStore,
+    plan: Plan,
+    args: &Args,
+    left: &mut Option<Fault>,
+) -> Result<Vec<Collected>, Fault> {
     let mut done = Vec::new();
     let users = if plan.images.is_empty() { BTreeMap::new() } else { store.users(&plan.images).await? };
     for image in plan.images {
@@ -177,7 +188,14 @@ async fn collect(store: &dyn ImageStore, plan: Plan, args: &Args) -> Result<Vec<
     }
     for layer in plan.layers {
         let removed = if args.dry_run { Ok(()) } else { store.remove_layer(&layer.fingerprint).await };
-        let fate = fate(removed, args.dry_run);
+        let fate = match removed {
+            Err(fault) if fault.kind == FaultKind::LeftBehind => {
+                let fate = format!("{STAYS}{}", fault.line());
+                *left = left.take().or(Some(fault));
+                fate
+            }
+            removed => fate(removed, args.dry_run),
+        };
         done.push(Collected { id: layer.fingerprint, kind: "layer", name: layer.name, bytes: Some(layer.bytes), fate });
     }
     Ok(done)

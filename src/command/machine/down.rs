@@ -5,6 +5,9 @@ use crate::command::error::exit;
 use crate::flow::release::{Part, release};
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
+use crate::model::machine::Machine;
+use crate::model::provider::Provider;
+use crate::model::resource::Resource;
 
 /// End machines and remove all that belongs to them.
 #[derive(Debug, clap::Args)]
@@ -41,7 +44,17 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
             continue;
         }
         let provider = context.provider(machine.provider).await?;
-        let stays = release(provider.as_ref(), context.journal.as_ref(), rows, Part::All, &|| context.now()).await?;
+        let (journal, all) = (context.journal.as_ref(), rows.clone());
+        let stays = match release(provider.as_ref(), journal, rows, Part::All, &|| context.now()).await {
+            Err(_) if context.state.is_full() && is_gone(provider.as_ref(), machine, &all).await? => {
+                let (id, audit) = (&machine.id, context.to_type("audit"));
+                context.screen.message(&format!(
+                    "Ended {id}, nothing is left of it. The disk has no room to write that down; `{audit}` does it when there is some."
+                ));
+                continue;
+            }
+            stays => stays?,
+        };
         if stays.is_empty() {
             context.journal.forget_machine(&machine.id)?;
             context.screen.message(&format!("Ended {}, nothing is left of it.", machine.id));
@@ -53,4 +66,11 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         context.screen.message(&format!("left behind: {} {}: {why}", row.kind.name(), row.name));
     }
     Ok(if left.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
+}
+
+/// Whether nothing of the machine is there any more, by looking.
+async fn is_gone(provider: &dyn Provider, machine: &Machine, rows: &[Resource]) -> Result<bool, Fault> {
+    let mut observed = provider.observe().await?;
+    observed.extend(provider.observe_open(rows).await?);
+    Ok(observed.iter().all(|seen| seen.machine != machine.id))
 }

@@ -12,7 +12,9 @@ use crate::command::session::{self, left_behind};
 use crate::command::testing::{Reports, TaskFile};
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
+use crate::model::machine::Machine;
 use crate::model::run::{RunRecord, RunState};
+use crate::state::dir::StateDir;
 use crate::state::file::Lock;
 use crate::state::process::is_driven;
 
@@ -48,6 +50,7 @@ pub async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
     let journal = std::sync::Arc::clone(&context.journal);
     let (audit, down) = (context.to_type(&format!("audit --fix --run {id}")), context.to_type("machine down"));
     let (state, screen) = (context.state.clone(), std::sync::Arc::clone(&context.screen));
+    let made_for = journal.machines()?.into_iter().find(|machine| machine.run == id);
     let (record, driving) = match take(&context, &dir)? {
         Some(taken) => taken,
         None => stop_driver(&context, &dir).await?,
@@ -56,7 +59,10 @@ pub async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
         drop(driving);
     } else {
         let drive = Drive { reports: &Reports::default(), shows_output: false, cancels: true };
-        drive.run(context, record, driving).await?;
+        drive
+            .run(context, record, driving)
+            .await
+            .map_err(|fault| without_room(fault, &state, made_for.as_ref(), &down))?;
     }
     let found = journal.run(&id)?.ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))?;
     let open = journal.resources(&ResourceFilter { run: Some(id), open: true, ..ResourceFilter::default() })?;
@@ -76,6 +82,15 @@ pub async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
             .message(&format!("Kept {} until {:.0}; `{down} {}` ends it.", machine.id, machine.expires_at, machine.id));
     }
     Ok(if left.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
+}
+
+/// The fault of a run that could not be cancelled, with what ends it all the same where the disk has no room for its results.
+fn without_room(fault: Fault, state: &StateDir, machine: Option<&Machine>, down: &str) -> Fault {
+    let Some(machine) = machine.filter(|_| state.is_full()) else { return fault };
+    fault.hint(format!(
+        "Free space on this disk and cancel the run again; or end it without its results: `{down} {}`.",
+        machine.id
+    ))
 }
 
 /// How a run ended, for people.

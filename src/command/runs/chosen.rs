@@ -4,9 +4,8 @@ use crate::base::id::RunId;
 use crate::command::context::Context;
 use crate::command::testing::COMMAND;
 use crate::model::fault::Fault;
-use crate::model::machine::Machine;
-use crate::model::run::{RunRecord, RunState};
-use crate::state::process::is_driven;
+use crate::model::run::RunRecord;
+use crate::state::process::goes_on;
 use crate::state::runs::resolve;
 
 /// The run that `text` names: an id, its beginning, or `latest`, the latest that has tests, where one that still goes on comes before
@@ -15,7 +14,7 @@ pub fn chosen(context: &Context, text: &str) -> Result<RunRecord, Fault> {
     let mut records = context.journal.runs(usize::MAX)?;
     let machines = context.journal.machines()?;
     let known: Vec<RunId> = records.iter().map(|record| record.id.clone()).collect();
-    let latest = latest(&records, |record| goes_on(context, record, &machines)).map(|record| record.id.clone());
+    let latest = latest(&records, |record| goes_on(record, &machines, context.now())).map(|record| record.id.clone());
     if text == "latest" && latest.is_none() && !known.is_empty() {
         return Err(
             Fault::usage("there are no runs with tests yet").hint("`automation runs list` shows the runs there are.")
@@ -47,20 +46,10 @@ fn latest(records: &[RunRecord], goes_on: impl Fn(&RunRecord) -> bool) -> Option
     with_tests().find(|record| goes_on(record)).or_else(|| with_tests().next())
 }
 
-/// Whether somebody drives it, or its tests were left to a machine that is still to be there.
-fn goes_on(context: &Context, record: &RunRecord, machines: &[Machine]) -> bool {
-    let left_to = || machines.iter().find(|machine| machine.run == record.id);
-    match record.state {
-        RunState::Ended => false,
-        RunState::Running => is_driven(record),
-        RunState::Detached => is_driven(record) || left_to().is_some_and(|machine| machine.expires_at > context.now()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::run::Driver;
+    use crate::model::run::{Driver, RunState};
 
     fn record(id: &str, command: &str) -> RunRecord {
         RunRecord {

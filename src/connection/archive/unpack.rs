@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
+use crate::base::removal;
 use crate::connection::archive::item::{DEPTH_CAP, ENTRIES_CAP, refused};
 use crate::connection::archive::links::{Links, leads_out, note};
 use crate::connection::archive::read::{Entry, Kind, Reader};
@@ -112,7 +113,7 @@ fn remove_stale(path: &Path) {
         let other = entry.file_name().to_string_lossy().into_owned();
         let alike = other.rsplit_once('-').is_some_and(|(other, tag)| other == start && tag.len() == suffix.len());
         if alike && let Ok((_lock, true)) = locked(&entry.path()) {
-            let _ = std::fs::remove_dir_all(entry.path());
+            let _ = removal::tree(&entry.path());
         }
     }
 }
@@ -120,7 +121,7 @@ fn remove_stale(path: &Path) {
 impl Drop for Stage {
     fn drop(&mut self) {
         if !self.kept {
-            let _ = std::fs::remove_dir_all(&self.path);
+            let _ = removal::tree(&self.path);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::model::check::Check;
 use crate::model::machine::Caps;
 use crate::provider::local::files::{Action, Files};
 use crate::provider::local::folders::Folders;
-use crate::provider::local::images::{PROBE, room};
+use crate::provider::local::images::{layers::PROBE, room};
 use crate::provider::local::probe::PROBE_COMMAND;
 use crate::provider::local::trouble::Trouble;
 use crate::provider::local::{LocalConfig, blocking, cgroup, computer, loops};

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 
 use crate::base::leash::Leash;
+use crate::base::removal;
 use crate::provider::local::images::layers;
 use crate::provider::local::spec::IdMap;
 use crate::provider::local::{computer, ids, remove};
@@ -38,7 +39,7 @@ impl Action {
             return Err(io::Error::other(format!("`{}` is no folder of ours", path.display())));
         }
         match self {
-            Self::Remove => remove::tree(path).map(|()| 0),
+            Self::Remove => removal::tree(path).map(|()| 0),
             Self::Seal => {
                 let root = path.join("fs");
                 layers::strip(&root)?;
@@ -61,8 +62,12 @@ impl Files {
     /// Does `action` on `path`; gives the bytes on disk of a sealed layer. Blocks.
     pub fn apply(&self, action: Action, path: &Path) -> io::Result<u64> {
         // A machine that never came up has files of the user's own only, and may have failed for want of the map.
-        if action == Action::Remove && action.apply(&self.state, path).is_ok() {
-            return Ok(0);
+        if action == Action::Remove {
+            match action.apply(&self.state, path) {
+                // What is mounted there is in everybody's way.
+                Err(error) if error.kind() != io::ErrorKind::ResourceBusy => {}
+                done => return done,
+            }
         }
         let Ok(Some(map)) = computer::id_map() else { return action.apply(&self.state, path) };
         let output = Command::new(&self.executable)

@@ -16,7 +16,7 @@ pub fn observe(folders: &Folders) -> Result<Vec<Observed>, Trouble> {
         found.push(Observed { kind, machine, name, locator, expires_at: None, elsewhere: false });
     };
     for entry in entries(&folders.machines())? {
-        if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+        if let Some(id) = MachineId::of_folder(&entry.file_name()) {
             add(ResourceKind::Rootfs, &id, entry.path().display().to_string());
         }
     }

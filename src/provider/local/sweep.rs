@@ -41,7 +41,7 @@ impl Sweeper {
     pub fn dead(&self, now: Timestamp) -> Result<Vec<Dead>, Trouble> {
         let mut dead: Vec<Dead> = entries(&self.folders.machines())?
             .into_iter()
-            .filter_map(|entry| over(&self.folders.machine(&entry.file_name().to_str()?.parse().ok()?), now))
+            .filter_map(|entry| over(&self.folders.machine(&MachineId::of_folder(&entry.file_name())?), now))
             .collect();
         if dead.is_empty() {
             return Ok(dead);
@@ -71,7 +71,7 @@ impl Sweeper {
 
 /// The machine of `folder`, where its lease is over or it has none.
 fn over(folder: &MachineFolder, now: Timestamp) -> Option<Dead> {
-    let machine = folder.path().file_name()?.to_str()?.parse().ok()?;
+    let machine = MachineId::of_folder(folder.path().file_name()?)?;
     let lease = std::fs::read_to_string(folder.lease()).ok().and_then(|text| text.trim().parse::<i64>().ok());
     let (since, launched) = match lease {
         Some(lease) => (lease, true),
@@ -101,7 +101,7 @@ mod tests {
         };
         make("hg-living", Some(now.as_second() + 60));
         let (over, made) = (make("hg-over", Some(now.as_second() - 60)), make("hg-made", None));
-        std::fs::create_dir(sweeper.folders.machines().join("Not ours")).unwrap();
+        std::fs::create_dir(sweeper.folders.machines().join("notours")).unwrap();
         let later = now + std::time::Duration::from_secs(2);
         let mut dead = sweeper.dead(later).unwrap();
         dead.sort_by_key(|found| found.machine.to_string());

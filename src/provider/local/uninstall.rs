@@ -1,17 +1,20 @@
 //! Removing everything that the local provider has in a state directory, as the owners of the files: of an ordinary user's
 //! machines and images most belong to subordinate ids, which the user may not even look at.
 //!
-//! What is a link is removed as a link: what it leads to was put elsewhere by somebody.
+//! What is a link is removed as a link: what it leads to was put elsewhere by somebody. What is mounted stays as it is, and so do
+//! files that are not the tool's.
 
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use crate::base::id::{MachineId, ResourceId, RunId};
+use crate::base::removal::{self, Whose};
 use crate::model::machine::ProviderKind;
 use crate::model::resource::{Fate, Resource, ResourceKind, ResourceState};
 use crate::provider::local::files::{Action, Files};
 use crate::provider::local::folders::{Folders, entries};
+use crate::provider::local::images::layers;
 use crate::provider::local::release::Releaser;
 use crate::provider::local::trouble::Trouble;
 use crate::provider::local::{cgroup, names, proc};
@@ -43,7 +46,7 @@ impl Uninstaller {
     /// record need know of them.
     pub fn inventory(&self) -> Result<Inventory, Trouble> {
         let machines = self.folders.machines();
-        let named = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+        let named = |entry: std::fs::DirEntry| MachineId::of_folder(&entry.file_name());
         let mut found: Vec<MachineId> = entries(&machines)?.into_iter().filter_map(named).collect();
         let guarded = proc::all()?.into_iter().filter_map(|process| {
             process.spec.strip_prefix(&machines).ok()?.iter().next()?.to_str()?.parse::<MachineId>().ok()
@@ -52,13 +55,50 @@ impl Uninstaller {
         found.extend(cgroup::all(self.folders.state())?.into_iter().map(|(id, _)| id));
         found.sort();
         found.dedup();
-        let mut layers = Vec::new();
-        if !self.folders.images().is_symlink() {
-            for folder in [self.folders.layers(), self.folders.passage()] {
-                layers.extend(entries(&folder)?.into_iter().map(|entry| entry.path()));
+        Ok(Inventory { machines: found, layers: self.layers()? })
+    }
+
+    /// The folders of layers that are ours, by their names; none where the folders that hold them are links or mounted.
+    fn layers(&self) -> Result<Vec<PathBuf>, Trouble> {
+        let elsewhere = |folder: &Path| folder.is_symlink() || removal::is_mount_point(folder).unwrap_or(false);
+        let mut found = Vec::new();
+        if elsewhere(&self.folders.images()) {
+            return Ok(found);
+        }
+        for (folder, is_ours) in self.holders() {
+            if !elsewhere(&folder) {
+                let ours = |entry: &std::fs::DirEntry| entry.file_name().to_str().is_some_and(is_ours);
+                found.extend(entries(&folder)?.into_iter().filter(ours).map(|entry| entry.path()));
             }
         }
-        Ok(Inventory { machines: found, layers })
+        Ok(found)
+    }
+
+    fn holders(&self) -> [(PathBuf, fn(&str) -> bool); 2] {
+        [(self.folders.layers(), layers::is_name), (self.folders.passage(), layers::is_passing)]
+    }
+
+    /// Removes the folders of machines and images, from which [`Uninstaller::end`] and [`Uninstaller::remove_layer`] took what
+    /// belongs to other ids; adds what stays because it is not ours to `others`. Blocks.
+    pub fn remove_folders(&self, others: &mut Vec<PathBuf>) -> std::io::Result<()> {
+        let folders = &self.folders;
+        removal::ours(&folders.machines(), &|_| Whose::Others, others)?;
+        // A link goes as a link, and of a mount the error tells.
+        if folders.images().is_symlink() || removal::is_mount_point(&folders.images())? {
+            return removal::tree(&folders.images());
+        }
+        let ours = |ours: bool| if ours { Whose::Ours } else { Whose::Others };
+        for (folder, _) in self.holders() {
+            removal::ours(&folder, &|_| Whose::Others, others)?;
+        }
+        removal::ours(&folders.records(), &|name| ours(is_record(name)), others)?;
+        removal::ours(&folders.locks(), &|name| ours(layers::is_name(name) || name == "tools"), others)?;
+        removal::ours(&folders.tools(), &|name| ours(is_tool(name)), others)?;
+        let known = |name: &str| match ["layers", "tmp", "records", "locks", "tools"].contains(&name) {
+            true => Whose::Seen,
+            false => Whose::Others,
+        };
+        removal::ours(&folders.images(), &known, others)
     }
 
     /// Ends a machine and removes all of it; gives the reasons why something stays. Blocks.
@@ -90,8 +130,22 @@ impl Uninstaller {
     /// Removes the folder of a layer. Blocks.
     pub fn remove_layer(&self, path: &Path) -> std::io::Result<()> {
         if path.is_symlink() || !path.is_dir() {
-            return std::fs::remove_file(path);
+            return removal::tree(path);
         }
         self.releaser.files.apply(Action::Remove, path).map(drop)
     }
+}
+
+/// Whether a file among the records of images is ours; one that was being written has an ending more.
+fn is_record(name: &str) -> bool {
+    name.split_once(".json")
+        .is_some_and(|(name, rest)| layers::is_name(name) && (rest.is_empty() || rest.ends_with(".new")))
+}
+
+/// Whether a folder among the programs that were brought in is ours: a package, or what `apt` needs beside.
+fn is_tool(name: &str) -> bool {
+    let package = name.strip_suffix(".new").unwrap_or(name);
+    matches!(package, "apt" | "mmdebstrap")
+        || package.starts_with("ubuntu-archive-")
+        || package.ends_with("-archive-keyring")
 }

@@ -17,7 +17,9 @@ pub(super) fn fault(path: &Path, doing: &str, error: rusqlite::Error) -> Fault {
     let message = format!("cannot {doing} the journal `{name}`");
     let hint = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => return damaged(path, &error.to_string()),
-        Some(ErrorCode::DiskFull) => "Free space on this disk; `automation image gc` removes unused images.",
+        Some(ErrorCode::DiskFull) => {
+            "Free space on this disk: `automation machine down` ends a machine with its files, `automation image gc` removes unused images."
+        }
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             "Make the file and its folder writable for you, or name another directory with `--state-path`."
         }

@@ -156,14 +156,23 @@ impl Problem {
     }
 }
 
+/// Who may use a database beside the process that opens it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Anybody. SQLite needs room for an index that the processes share, in a file beside the database.
+    Shared,
+    /// Nobody else meanwhile: the index is in memory, so that a full disk can be read from.
+    Alone,
+}
+
 /// Opens the database, making it when it is missing, and waits up to `limit` for others.
-pub(super) fn open(path: &Path, limit: Duration) -> Result<Connection, Problem> {
+pub(super) fn open(path: &Path, limit: Duration, by: Use) -> Result<Connection, Problem> {
     make(path).map_err(Problem::File)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let end = Instant::now() + limit;
     loop {
         let opened = Connection::open_with_flags(path, flags).map_err(Problem::from).and_then(|mut connection| {
-            prepare(&mut connection, limit)?;
+            prepare(&mut connection, limit, by)?;
             Ok(connection)
         });
         match opened {
@@ -186,8 +195,12 @@ fn make(path: &Path) -> std::io::Result<()> {
     }
 }
 
-fn prepare(connection: &mut Connection, limit: Duration) -> Result<(), Problem> {
+fn prepare(connection: &mut Connection, limit: Duration, by: Use) -> Result<(), Problem> {
     connection.busy_timeout(limit)?;
+    if by == Use::Alone {
+        // Before the first look into the database, or SQLite makes the file beside it first.
+        connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
+    }
     // Before anything is written: a newer database stays untouched.
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = MIGRATIONS.len() as i64;

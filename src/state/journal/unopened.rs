@@ -1,4 +1,4 @@
-//! A journal that cannot be opened because its disk is full: commands that make room do without one, as far as they can.
+//! A journal that cannot be opened because its disk is full: commands that end or only look do without one, as far as they can.
 
 use jiff::Timestamp;
 
@@ -13,18 +13,20 @@ use crate::model::run::RunRecord;
 #[derive(Debug)]
 pub struct Unopened {
     why: String,
-    hint: Option<String>,
+    hint: String,
 }
 
 impl Unopened {
     /// One that could not be opened for `fault`.
     pub fn new(fault: &Fault) -> Self {
-        Self { why: fault.line(), hint: fault.hint.clone() }
+        // A disk with a few blocks left may still have no room for the name of another file, which is all that SQLite wants then.
+        let hint = "There is no room on this disk for the files that the journal needs. Remove one of your own from it (`df -i` says \
+                    whether it is files that it has too many of), then try again; `automation image gc` works meanwhile.";
+        Self { why: fault.line(), hint: hint.to_owned() }
     }
 
     fn fault<T>(&self) -> Result<T, Fault> {
-        let fault = Fault::outside(self.why.clone());
-        Err(Fault { hint: self.hint.clone(), ..fault })
+        Err(Fault::outside(self.why.clone()).hint(self.hint.clone()))
     }
 }
 

@@ -10,10 +10,11 @@ use rustix::fd::OwnedFd;
 use rustix::process::{Pid, WaitOptions};
 
 use super::{log, now};
+use crate::base::removal;
 use crate::provider::local::lease::LeaseClock;
 use crate::provider::local::spec::Spec;
 use crate::provider::local::trouble::{Doing, Trouble};
-use crate::provider::local::{channel, proc, release, remove, sys};
+use crate::provider::local::{channel, proc, release, sys};
 
 /// How often a folder that is left to its driver is looked at.
 const TICK_MS: u32 = 1000;
@@ -126,5 +127,5 @@ fn left_to_driver(spec: &Spec) -> LeaseClock {
 
 /// Removes all that is left of the machine; gives the reason why something stays.
 fn clear(spec: &Spec) -> Option<String> {
-    release::clear(&spec.folders(), &spec.id, &|path| remove::tree(path))
+    release::clear(&spec.folders(), &spec.id, &removal::tree)
 }

@@ -4,20 +4,40 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::base::id::MachineId;
+use crate::base::removal;
 use crate::model::image::{Fingerprint, LayerRecord};
 use crate::provider::local::folders::{Folders, entries};
+use crate::provider::local::proc;
 use crate::provider::local::spec::{Kind, Spec, read_json};
 use crate::provider::local::trouble::{Doing, Trouble};
-use crate::provider::local::{proc, remove};
 
 /// The record's name in a layer's folder.
 pub const RECORD: &str = "layer.json";
+
+/// How the name of a layer ends that was taken out of its place.
+pub const REMOVED: &str = ".removed";
+
+/// What the folder of a probe is called in the passage, before the number of its process.
+pub const PROBE: &str = "probe-";
 
 /// A fingerprint that can be a folder's name.
 pub fn check(fingerprint: &Fingerprint) -> Result<(), Trouble> {
     let text = &fingerprint.0;
     let plain = (8..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if plain { Ok(()) } else { Err(Trouble::new(format!("`{text}` is not a fingerprint"))) }
+}
+
+/// Whether a folder of this name among the layers is ours; what else is there is somebody else's.
+pub fn is_name(name: &str) -> bool {
+    check(&Fingerprint(name.to_owned())).is_ok()
+}
+
+/// The same among the layers on their way in and out: those that were taken out, those of machines, folders of probes.
+pub fn is_passing(name: &str) -> bool {
+    name.strip_suffix(REMOVED).is_some_and(is_name)
+        || name.strip_prefix(PROBE).is_some_and(|pid| pid.parse::<u32>().is_ok())
+        || MachineId::of_folder(name.as_ref()).is_some()
 }
 
 /// Whether the layer is there.
@@ -75,7 +95,7 @@ pub fn strip(root: &Path) -> std::io::Result<()> {
 }
 
 fn remove_entry(entry: &std::fs::DirEntry) -> std::io::Result<()> {
-    if entry.file_type()?.is_dir() { remove::tree(&entry.path()) } else { std::fs::remove_file(entry.path()) }
+    if entry.file_type()?.is_dir() { removal::tree(&entry.path()) } else { std::fs::remove_file(entry.path()) }
 }
 
 /// The bytes that a tree takes on disk; a file with several names counts once.
@@ -114,6 +134,17 @@ mod tests {
         assert!(check(&Fingerprint("0123456789abcdef".into())).is_ok());
         for bad in ["", "../../etc", "abc", "0123456z", "0123456/"] {
             assert!(check(&Fingerprint(bad.into())).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_others_are_not_ours() {
+        assert!(is_name("0123456789abcdef") && !is_name("notours") && !is_name(".hidden"));
+        for name in ["0123456789abcdef.removed", "hg-0123456789", "probe-77"] {
+            assert!(is_passing(name), "{name}");
+        }
+        for name in ["notours", "notours.removed", "0123456789abcdef", "probe-x", ".removed"] {
+            assert!(!is_passing(name), "{name}");
         }
     }
 

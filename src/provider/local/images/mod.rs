@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use crate::base::id::MachineId;
 use crate::model::event::{Event, Sink};
-use crate::model::fault::Fault;
+use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe, LayerRecord};
 use crate::model::provider::{Confirm, ImageStore, Ledger, Made};
 use crate::model::resource::{PlannedResource, ResourceKind};
@@ -26,9 +26,6 @@ use crate::provider::local::spec::{read_json, write_json, write_whole};
 use crate::provider::local::trouble::{Doing, Trouble};
 use crate::provider::local::{LocalConfig, blocking, computer, hold, launch, make_folder, names, proc, release};
 use bootstrap::Bootstrap;
-
-/// What the folder of a probe is called in the passage, before the number of its process.
-pub(super) const PROBE: &str = "probe-";
 
 /// Keeps layers and images of local machines.
 pub struct LocalImages {
@@ -46,18 +43,19 @@ impl LocalImages {
     }
 
     /// Brings a machine's files into the place of a layer; each step but the last leaves them where `release` looks.
-    fn keep(&self, layer: &LayerPlan, machine: &MachineId, took: Duration) -> Result<LayerRecord, Trouble> {
+    fn keep(&self, layer: &LayerPlan, machine: &MachineId, took: Duration) -> Result<LayerRecord, Fault> {
         layers::check(&layer.fingerprint)?;
         let (folders, folder) = (&self.folders, self.folders.machine(machine));
         if !proc::guards_of(&folder.spec())?.is_empty() {
-            return Err(Trouble::new(format!("machine `{machine}` still runs; its files cannot become a layer yet")));
+            let text = format!("machine `{machine}` still runs; its files cannot become a layer yet");
+            return Err(Trouble::new(text).into());
         }
         // Nobody clears them away meanwhile, however long it takes.
         let _held = hold::shared(folder.path())
             .ok_or_else(|| Trouble::new(format!("the files of machine `{machine}` are gone: its lease was over")))?;
         let place = folders.layer(&layer.fingerprint);
         if layers::is_present(folders, &layer.fingerprint) {
-            return read_json(&place.join(layers::RECORD));
+            return Ok(read_json(&place.join(layers::RECORD))?);
         }
         let passage = folders.passage().join(machine.as_str());
         computer::private_folder(&passage)?;
@@ -86,12 +84,13 @@ impl LocalImages {
     }
 
     /// Takes a layer out of its place at once, and then removes its files at leisure.
-    fn discard(&self, fingerprint: &Fingerprint) -> Result<(), Trouble> {
+    fn discard(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
         layers::check(fingerprint)?;
         let _lock = match lock::attempt(&self.folders.locks(), &fingerprint.0) {
             Ok(None) => {
                 return Err(Trouble::new(format!("the layer `{}` is being made", fingerprint.short()))
-                    .hint("Wait until the bake is over, then try again."));
+                    .hint("Wait until the bake is over, then try again.")
+                    .into());
             }
             // Whoever makes a layer made the file to lock first. Where there is no room for that, nobody has.
             Err(_) if !self.folders.locks().join(&fingerprint.0).exists() => None,
@@ -99,12 +98,13 @@ impl LocalImages {
         };
         if let Some(machine) = layers::user_of(&self.folders, fingerprint)? {
             return Err(Trouble::new(format!("the layer `{}` is in use by machine `{machine}`", fingerprint.short()))
-                .hint(format!("End the machine first: `automation machine down {machine}`.")));
+                .hint(format!("End the machine first: `automation machine down {machine}`."))
+                .into());
         }
         let place = self.folders.layer(fingerprint);
         if place.exists() {
             let passage = self.folders.passage();
-            let out = passage.join(format!("{fingerprint}.removed"));
+            let out = passage.join(format!("{fingerprint}{}", layers::REMOVED));
             // An earlier removal of a layer of this fingerprint may have been cut off.
             self.remove_taken_out(&out)?;
             let moved = computer::private_folder(&passage).is_ok() && std::fs::rename(&place, &out).is_ok();
@@ -119,33 +119,40 @@ impl LocalImages {
 
     /// Removes what no record knows: layers that were taken out of their place, layers whose record is gone (`rm -rf` of an
     /// ordinary user takes it and leaves the rest), what a probe that was killed left. Nobody uses such a one, so several
-    /// processes may do it.
-    fn sweep_unknown(&self, dry_run: bool) -> Result<usize, Trouble> {
+    /// processes may do it. One that cannot be removed keeps no other from it.
+    fn sweep_unknown(&self, dry_run: bool) -> Result<usize, Fault> {
         let mut unknown = Vec::new();
         for entry in entries(&self.folders.passage())? {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let probe = name.strip_prefix(PROBE).map(|pid| pid.parse().unwrap_or_default());
+            // What others put there is theirs.
+            if !layers::is_passing(&name) {
+                continue;
+            }
+            let probe = name.strip_prefix(layers::PROBE).map(|pid| pid.parse().unwrap_or_default());
             let stays = match probe {
                 Some(pid) => proc::identify(pid).is_some(),
-                None if name.ends_with(".removed") => false,
+                None if name.ends_with(layers::REMOVED) => false,
                 // A layer on its way in has its machine's name, and whoever brings it in holds it.
                 None => name.parse().map_or(true, |machine| self.folders.machine(&machine).path().exists()),
             };
-            if !stays && (name.ends_with(".removed") || hold::alone(&entry.path()).is_some()) {
+            if !stays && (name.ends_with(layers::REMOVED) || hold::alone(&entry.path()).is_some()) {
                 unknown.push(entry.path());
             }
         }
         // A layer comes into its place with its record.
-        let layers = entries(&self.folders.layers())?.into_iter().map(|entry| entry.path());
+        let ours = |entry: &std::fs::DirEntry| entry.file_name().to_str().is_some_and(layers::is_name);
+        let layers = entries(&self.folders.layers())?.into_iter().filter(ours).map(|entry| entry.path());
         unknown.extend(layers.filter(|path| !path.join(layers::RECORD).exists()));
+        let mut stays = None;
         for path in unknown.iter().filter(|_| !dry_run) {
-            self.remove_taken_out(path)?;
+            stays = stays.or(self.remove_taken_out(path).err());
         }
-        Ok(unknown.len())
+        stays.map_or(Ok(unknown.len()), Err)
     }
 
-    fn remove_taken_out(&self, path: &Path) -> Result<(), Trouble> {
-        self.files.apply(Action::Remove, path).doing(|| format!("remove `{}`", path.display())).map(drop)
+    fn remove_taken_out(&self, path: &Path) -> Result<(), Fault> {
+        let removed = self.files.apply(Action::Remove, path).doing(|| format!("remove `{}`", path.display()));
+        removed.map(drop).map_err(|trouble| Fault::new(FaultKind::LeftBehind, trouble.message))
     }
 
     fn record_path(&self, fingerprint: &Fingerprint) -> Result<std::path::PathBuf, Trouble> {

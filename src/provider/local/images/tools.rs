@@ -10,12 +10,13 @@ use tokio::process::Command;
 
 use crate::base::deadline::Deadline;
 use crate::base::leash::Leash;
+use crate::base::removal;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::provider::local::folders::{Folders, MachineFolder};
 use crate::provider::local::images::{lock, mirrors};
 use crate::provider::local::trouble::{Doing, Trouble};
-use crate::provider::local::{computer, init, remove};
+use crate::provider::local::{computer, init};
 
 /// Ubuntu's archive key of 2018, fingerprint `F6ECB3762474EDA9D21B7022871920D1991BC93C`, from the package
 /// `ubuntu-keyring` 2023.11.28.1: Debian 12 has no package of it, and a key that comes with what it signs proves nothing.
@@ -128,7 +129,7 @@ async fn bring_in(folders: &Folders, package: &str, sink: &dyn Sink) -> Result<P
 /// clears the folder that all this happens in: the programs hold it too, so that none works there any more by then.
 async fn unpack(tools: &Path, package: &str, target: &Path, lock: &File) -> Result<(), Fault> {
     let fresh = tools.join(format!("{package}.new"));
-    remove::tree(&fresh).doing(|| format!("remove `{}`", fresh.display()))?;
+    removal::tree(&fresh).doing(|| format!("remove `{}`", fresh.display()))?;
     for folder in [&fresh, &tools.join("apt/state/lists/partial"), &tools.join("apt/cache/archives/partial")] {
         computer::private_folder(folder)?;
     }
@@ -145,7 +146,7 @@ async fn unpack(tools: &Path, package: &str, target: &Path, lock: &File) -> Resu
     command.arg("--extract").arg(archive).arg(&content);
     run(command, APT_LIMIT, lock).await?;
     std::fs::rename(&content, target).doing(|| format!("make `{}`", target.display()))?;
-    let _ = std::fs::remove_dir_all(&fresh);
+    let _ = removal::tree(&fresh);
     Ok(())
 }
 

@@ -1,0 +1,246 @@
+//! Removing a folder with all below it, and nothing of what is mounted there.
+//!
+//! A bind mount of the same file system has the same device number, and what is in it is somebody else's all the same: mounts
+//! are told apart by the kernel's own number of them. Only mounts that this process sees stand in the way; those of a machine
+//! are in namespaces of its own, and go with it.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
+
+use crate::base::quote;
+
+/// How often a removal is tried to which somebody adds, as dying processes do.
+const ATTEMPTS: usize = 20;
+
+/// How long it waits in between.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What becomes of an entry of a folder that is the tool's, see [`ours`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// It goes, with all below it.
+    Ours,
+    /// It stays, and is told of.
+    Others,
+    /// It was looked at before, and told of if something in it stays.
+    Seen,
+}
+
+/// Removes what `path` is, a folder with all below it; well when it is not there.
+///
+/// A link is removed as a link. What is mounted there or below is left as it is, with the folders above it; the error is of
+/// kind [`io::ErrorKind::ResourceBusy`], and says where and what to do.
+pub fn tree(path: &Path) -> io::Result<()> {
+    for _ in 1..ATTEMPTS {
+        match once(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    once(path)
+}
+
+/// Removes those entries of a folder that are ours, by their names, and then the folder where it is empty; well when it is not
+/// there. What stays is added to `others`. A link in the folder's place is removed as a link.
+pub fn ours(folder: &Path, whose: &dyn Fn(&str) -> Whose, others: &mut Vec<PathBuf>) -> io::Result<()> {
+    match std::fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Ok(found) if !found.is_dir() => return tree(folder),
+        found => drop(found?),
+    }
+    if is_mount_point(folder)? {
+        return Err(in_the_way(folder));
+    }
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        match path.file_name().and_then(OsStr::to_str).map_or(Whose::Others, whose) {
+            Whose::Ours => tree(&path)?,
+            Whose::Others if is_mount_point(&path)? => return Err(in_the_way(&path)),
+            Whose::Others => others.push(path),
+            Whose::Seen => {}
+        }
+    }
+    match std::fs::remove_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        done => done,
+    }
+}
+
+/// Whether something is mounted on `path` itself, as this process sees it. A link is none.
+pub fn is_mount_point(path: &Path) -> io::Result<bool> {
+    let (parent, name) = parted(path)?;
+    let above = mount_of(folder(parent)?, c"", AtFlags::EMPTY_PATH)?;
+    match mount_of(folder(parent)?, &name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        own => Ok(own? != above),
+    }
+}
+
+/// Something is mounted on `path`.
+fn in_the_way(path: &Path) -> io::Error {
+    let shown = path.display();
+    let quoted = quote::word(&path.to_string_lossy()).unwrap_or_else(|_| shown.to_string());
+    let text = format!(
+        "`{shown}` is a mount point, and what is mounted there is left as it is; `umount {quoted}` takes it out of the way"
+    );
+    io::Error::new(io::ErrorKind::ResourceBusy, text)
+}
+
+/// The number of a mount, or of its device where the kernel (before Linux 5.8) does not tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mount {
+    Number(u64),
+    Device(u32, u32),
+}
+
+fn mount_of(at: impl AsFd, name: &CStr, flags: AtFlags) -> io::Result<Mount> {
+    let found = rustix::fs::statx(at, name, flags | AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID)?;
+    Ok(match found.stx_mask & StatxFlags::MNT_ID.bits() {
+        0 => Mount::Device(found.stx_dev_major, found.stx_dev_minor),
+        _ => Mount::Number(found.stx_mnt_id),
+    })
+}
+
+/// A folder on the way down.
+struct Level {
+    name: CString,
+    entries: Dir,
+}
+
+fn parted(path: &Path) -> io::Result<(&Path, CString)> {
+    let no_name = || io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` names no entry", path.display()));
+    let name = CString::new(path.file_name().ok_or_else(no_name)?.as_bytes())?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    Ok((parent.unwrap_or_else(|| Path::new(".")), name))
+}
+
+fn folder(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn once(path: &Path) -> io::Result<()> {
+    let (parent, name) = parted(path)?;
+    let top = match folder(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        top => top?,
+    };
+    let mount = mount_of(&top, c"", AtFlags::EMPTY_PATH)?;
+    let mut levels: Vec<Level> = enter(&top, &name, mount, || path.to_owned())?.into_iter().collect();
+    while let Some(level) = levels.last_mut() {
+        let entry = level.entries.read();
+        let Some(entry) = entry else {
+            let Some(done) = levels.pop() else { break };
+            let above = levels.last().map(|level| level.entries.fd()).transpose()?;
+            let removed = rustix::fs::unlinkat(above.unwrap_or_else(|| top.as_fd()), &done.name, AtFlags::REMOVEDIR);
+            settled(removed, || shown(parent, &levels, &done.name))?;
+            continue;
+        };
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        let Some(at) = levels.last().map(|level| level.entries.fd()).transpose()? else { break };
+        let below = match entry.file_type() {
+            FileType::Directory | FileType::Unknown => enter(at, name, mount, || shown(parent, &levels, name))?,
+            _ => {
+                settled(rustix::fs::unlinkat(at, name, AtFlags::empty()), || shown(parent, &levels, name))?;
+                None
+            }
+        };
+        levels.extend(below);
+    }
+    Ok(())
+}
+
+/// Opens a folder in order to remove what is in it; what is no folder is removed at once.
+fn enter(at: impl AsFd, name: &CStr, mount: Mount, path: impl Fn() -> PathBuf) -> io::Result<Option<Level>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(&at, name, flags, Mode::empty()) {
+        Ok(entered) if mount_of(&entered, c"", AtFlags::EMPTY_PATH)? != mount => Err(in_the_way(&path())),
+        Ok(entered) => Ok(Some(Level { name: name.to_owned(), entries: Dir::new(entered)? })),
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            settled(rustix::fs::unlinkat(&at, name, AtFlags::empty()), path)?;
+            Ok(None)
+        }
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What came of the removal of one entry: what is gone already is as good, and what is busy is mounted on.
+fn settled(removed: rustix::io::Result<()>, path: impl Fn() -> PathBuf) -> io::Result<()> {
+    match removed {
+        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::BUSY) => Err(in_the_way(&path())),
+        removed => Ok(removed?),
+    }
+}
+
+fn shown(parent: &Path, levels: &[Level], name: &CStr) -> PathBuf {
+    let names = levels.iter().map(|level| level.name.as_c_str()).chain([name]);
+    names.fold(parent.to_owned(), |path, name| path.join(OsStr::from_bytes(name.to_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_goes_and_what_its_links_lead_to_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        tree(&path).unwrap();
+        tree(&path.join("nor/that")).unwrap();
+        std::fs::create_dir_all(path.join("a/b/c")).unwrap();
+        std::fs::write(path.join("a/b/file"), "x").unwrap();
+        std::fs::create_dir(folder.path().join("kept")).unwrap();
+        std::fs::write(folder.path().join("kept/file"), "x").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("kept"), path.join("a/link")).unwrap();
+        tree(&path).unwrap();
+        assert!(!path.exists() && folder.path().join("kept/file").exists());
+        std::os::unix::fs::symlink(folder.path().join("kept"), &path).unwrap();
+        tree(&path).unwrap();
+        assert!(!path.is_symlink() && folder.path().join("kept/file").exists());
+    }
+
+    #[test]
+    fn of_a_folder_what_others_put_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runs");
+        for name in ["ours/deep", "theirs/deep", "seen"] {
+            std::fs::create_dir_all(path.join(name)).unwrap();
+        }
+        let whose = |name: &str| match name {
+            "ours" => Whose::Ours,
+            "seen" => Whose::Seen,
+            _ => Whose::Others,
+        };
+        let mut others = Vec::new();
+        ours(&path, &whose, &mut others).unwrap();
+        assert_eq!(others, [path.join("theirs")]);
+        assert!(path.join("theirs/deep").exists() && !path.join("ours").exists());
+        others.clear();
+        ours(&path, &|_| Whose::Ours, &mut others).unwrap();
+        ours(&path, &|_| Whose::Ours, &mut others).unwrap();
+        assert!(others.is_empty() && !path.exists());
+    }
+
+    /// Only root makes mounts without more ado; tests of the commands do it in namespaces of their own.
+    #[test]
+    fn proc_is_a_mount_point_and_a_plain_folder_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(is_mount_point(Path::new("/proc")).unwrap() && !is_mount_point(folder.path()).unwrap());
+        assert!(!is_mount_point(&folder.path().join("nothing")).unwrap());
+        let error = in_the_way(Path::new("/a b"));
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+        assert!(error.to_string().contains("`umount '/a b'`"), "{error}");
+    }
+}

@@ -51,6 +51,10 @@ impl russh_sftp::server::Handler for Hostile {
         Ok(Attrs { id, attrs: attrs(REGULAR | 0o644, self.size) })
     }
 
+    async fn fstat(&mut self, id: u32, _: String) -> Result<Attrs, StatusCode> {
+        Ok(Attrs { id, attrs: attrs(REGULAR | 0o644, self.content.len() as u64) })
+    }
+
     async fn open(&mut self, id: u32, name: String, _: OpenFlags, _: FileAttributes) -> Result<Handle, StatusCode> {
         self.note(format!("open {name}"));
         Ok(Handle { id, handle: name })

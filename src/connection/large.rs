@@ -22,10 +22,12 @@ use tokio::sync::mpsc;
 use crate::connection::blocks;
 use crate::connection::extents;
 use crate::connection::lane::{Chunk, Lane, Piece};
+use crate::connection::look::{Look, Since};
 use crate::connection::names::{permissions, quoted};
 use crate::connection::partial::{Handle, LocalPartial, Partial, flat, local_failure};
 use crate::connection::place::Place;
 use crate::connection::pool::Pool;
+use crate::connection::sftp::steady::changed;
 use crate::connection::sftp::{Sftp, There};
 use crate::connection::tree;
 use crate::model::connection::{Connection, ConnectionError, Progress, Totals};
@@ -44,6 +46,9 @@ const REMOVE_STALE: &str = include_str!("../../remote/linux/remove-stale.sh");
 /// The machine removes what other states of the source have left, and says nothing.
 const REMOVING: Limits = Limits { bytes: 0, time: Duration::from_secs(30) };
 
+/// The machine looks at one file, and says a line.
+const LOOKING: Limits = Limits { bytes: 256, time: Duration::from_secs(30) };
+
 /// Sends a large local file over the sessions of `pool`, which `connection` runs its commands on.
 pub(super) async fn upload(
     pool: &Pool,
@@ -55,6 +60,7 @@ pub(super) async fn upload(
     let reading = |error| local_failure("read", local, &error);
     let file = Arc::new(File::open(local).map_err(reading)?);
     let found = file.metadata().map_err(reading)?;
+    let look = Look::of(&found);
     let sftp = pool.sftp().await?;
     let remote = match sftp.place(remote).await? {
         There::File(real) => real,
@@ -72,6 +78,7 @@ pub(super) async fn upload(
         let sending = source.send(lanes?, &partial.path, parts, sftp.most(), progress);
         let (sent, ()) = tokio::join!(sending, remove_stale(connection, &partial));
         sent?;
+        look.check(local, &source.file.metadata().map_err(reading)?)?;
         let attributes = FileAttributes { size: Some(found.len()), ..permissions(found.mode()) };
         sftp.finish(handle, attributes, remote).await
     };
@@ -228,7 +235,8 @@ pub(super) async fn download(
     let file = Arc::new(file);
     let writing = |error| local_failure("write", local, &error);
     let fetched = async {
-        let (lanes, extents) = tokio::join!(pool.lanes(), extents::remote(connection, remote, size));
+        let (lanes, extents, seen) =
+            tokio::join!(pool.lanes(), extents::remote(connection, remote, size), precisely(connection, remote));
         let data = extents.unwrap_or_else(|| std::iter::once(0..size).collect());
         let parts = match began {
             true => missing(connection, remote, &file, size, data).await.map_err(writing)?,
@@ -236,10 +244,12 @@ pub(super) async fn download(
         };
         file.set_len(size).map_err(writing)?;
         let target = Target { sftp: &sftp, remote, file: Arc::clone(&file), local, size };
-        target.fetch(lanes?, parts, !began, progress).await
+        target.fetch(lanes?, parts, !began, progress).await.map(|bytes| (bytes, seen))
     };
     match fetched.await {
-        Ok(bytes) => {
+        Ok((bytes, seen)) => {
+            // On a change what has come stays for the next try, which compares it.
+            check(connection, &sftp, (remote, found, seen), (&file, local), bytes).await?;
             let mode = found.permissions.map_or(0o644, |mode| mode & 0o777);
             partial.put_in_place(file, local, mode).await?;
             Ok(Totals::file(bytes))
@@ -250,6 +260,38 @@ pub(super) async fn download(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Refuses a remote file that did not stay as it was, whose `total` bytes are in `file` now; `found` and `seen` are from before
+/// the first byte. A file that grew is well where all of what came is there.
+async fn check(
+    connection: &dyn Connection,
+    sftp: &Sftp,
+    (remote, found, seen): (&str, &FileAttributes, Option<String>),
+    (file, local): (&Arc<File>, &Path),
+    total: u64,
+) -> Result<(), ConnectionError> {
+    let (after, now) = tokio::join!(sftp.stat(remote), precisely(connection, remote));
+    match after?.map_or(Since::Changed, |after| Since::of(found, &after)) {
+        Since::Same if seen.is_none() || now.is_none() || seen == now => return Ok(()),
+        Since::Same | Since::Changed => return Err(changed(remote)),
+        Since::Grown => {}
+    }
+    // The last block of a file that still grows is another every time; as many bytes of it as came are read again.
+    let blocks = total / blocks::BLOCK;
+    let whole = blocks * blocks::BLOCK;
+    let theirs = blocks::remote(connection, remote, blocks, false).await.unwrap_or_default();
+    let differing = blocks::differing(file, whole, theirs).await;
+    match differing.map_err(|error| local_failure("read", local, &error))?.is_empty() {
+        true => sftp.reads_again_by_name(remote, (file, local), whole..total).await,
+        false => Err(changed(remote)),
+    }
+}
+
+/// Which file has the name and its times to the nanosecond, where the machine tells: its file server knows whole seconds.
+async fn precisely(connection: &dyn Connection, remote: &str) -> Option<String> {
+    let command = Command::new("stat").args(["-L", "-c", "%d %i %s %.9Y %.9Z", "--", remote]);
+    blocks::answer(connection, &command, LOOKING).await
 }
 
 /// What a local file lacks that an earlier try has begun. `data` is where the other has any.

@@ -45,6 +45,7 @@ mod lane;
 mod large;
 mod link;
 pub mod login;
+mod look;
 mod names;
 mod partial;
 mod place;

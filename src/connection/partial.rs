@@ -202,7 +202,7 @@ impl LocalPartial {
     pub(super) fn create(local: &Path) -> Result<(Self, std::fs::File), ConnectionError> {
         use std::os::unix::fs::OpenOptionsExt;
         let partial = Self::beside(local);
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial.path);
+        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&partial.path);
         file.map(|file| (partial, file)).map_err(|error| local_failure("write", local, &error))
     }
 

@@ -1,12 +1,14 @@
 //! One SFTP session: single files both ways.
 
 mod parts;
+pub(super) mod steady;
 
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use futures_util::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
@@ -22,6 +24,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::base::deadline::{Deadline, Expired};
 use crate::connection::link::Link;
+use crate::connection::look::Look;
 use crate::connection::names::{FOLDER, LINK, REGULAR, SOCKET, folder_of, kind, permissions, quoted};
 use crate::connection::partial::{Handle, LocalPartial, Partial, flat, local_failure};
 use crate::connection::place::{Place, Stream};
@@ -161,7 +164,8 @@ impl Sftp {
     ) -> Result<Option<u64>, ConnectionError> {
         let mut file = tokio::fs::File::open(local).await.map_err(|error| local_failure("read", local, &error))?;
         file.set_max_buf_size(CHUNK as usize);
-        self.put(remote, mode, depth, progress, Source::File(file, local)).await
+        let found = file.metadata().await.map_err(|error| local_failure("read", local, &error))?;
+        self.put(remote, mode, depth, progress, Source::File(file, local, Look::of(&found))).await
     }
 
     /// Writes all that `source` has to a file beside `remote`, or beside what that link leads to, then puts it in place. `None` where
@@ -192,6 +196,11 @@ impl Sftp {
                     }
                     continue;
                 }
+            };
+            // Whoever reads the name must not find half of each.
+            let filled = match filled {
+                Ok(length) => source.check().await.map(|()| length),
+                Err(error) => Err(error),
             };
             return match filled {
                 Ok(length) => self.put_in_place(partial, &remote).await.map(|()| Some(length)),
@@ -320,12 +329,13 @@ impl Sftp {
         let local = match Place::of(local)? {
             Place::File(path) => path,
             Place::Stream(path) => {
-                return self.pour(&handle.name, remote, found.size.unwrap_or(0), &path, progress).await;
+                return self.pour(&handle.name, remote, found, &path, progress).await;
             }
         };
         let local = local.as_path();
         let (partial, file) = LocalPartial::create(local)?;
         let (file, size, total) = (Arc::new(file), found.size.unwrap_or(0), AtomicU64::new(0));
+        let began = SystemTime::now();
         let fetch = async |offset: u64, length: Option<u64>| -> Result<(), ConnectionError> {
             let got = self.fetch(&handle.name, remote, &file, local, (offset, length), progress).await?;
             total.fetch_add(got, Ordering::Relaxed);
@@ -348,6 +358,7 @@ impl Sftp {
             }
         }
         drop(in_flight);
+        self.check((&handle.name, remote), found, (&file, local), total.load(Ordering::Relaxed), began).await?;
         let mode = found.permissions.map_or(0o644, |mode| mode & 0o777);
         let (closed, placed) = tokio::join!(handle.close(), partial.put_in_place(file, local, mode));
         // Nothing was written through the handle: a failing close loses nothing.
@@ -406,7 +417,7 @@ pub(super) enum There {
 /// What a file is written from.
 enum Source<'a> {
     Bytes(&'a [u8]),
-    File(tokio::fs::File, &'a Path),
+    File(tokio::fs::File, &'a Path, Look),
 }
 
 impl Source<'_> {
@@ -418,7 +429,7 @@ impl Source<'_> {
                 *rest = later;
                 return Ok(now.to_vec());
             }
-            Self::File(file, path) => (file, path),
+            Self::File(file, path, _) => (file, path),
         };
         let mut bytes = vec![0; room];
         let mut filled = 0;
@@ -430,6 +441,13 @@ impl Source<'_> {
         }
         bytes.truncate(filled);
         Ok(bytes)
+    }
+
+    /// Refuses a file that did not stay as it was.
+    async fn check(&self) -> Result<(), ConnectionError> {
+        let Self::File(file, path, look) = self else { return Ok(()) };
+        let after = file.metadata().await.map_err(|error| local_failure("read", path, &error))?;
+        look.check(path, &after)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The connection adapter, against a real OpenSSH server, broken servers and the dummy.
 
 mod broken;
+mod changing;
 pub mod contract;
 mod files;
 mod interactive;

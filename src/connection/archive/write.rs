@@ -9,6 +9,7 @@ use rustix::fs::SeekFrom;
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
 use crate::connection::archive::item::{BLOCK, Item, Kind, refused};
+use crate::connection::look::Look;
 use crate::connection::partial::local_failure;
 use crate::model::connection::{ConnectionError, Totals};
 
@@ -155,10 +156,7 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
             }
             Some(spans) => self.sparse(name, &file, from, &spans, (size, mode))?,
         }
-        let after = file.metadata().map_err(failed)?;
-        if after.len() != size || (after.mtime(), after.mtime_nsec()) != (found.mtime(), found.mtime_nsec()) {
-            return Err(refused(from, "it changed while it was read"));
-        }
+        Look::of(&found).check(from, &file.metadata().map_err(failed)?)?;
         self.totals.files += 1;
         self.totals.bytes += size;
         Ok(())
@@ -238,11 +236,13 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
 pub(super) fn pour(from: &Path, mut take: impl FnMut(Piece) -> bool) -> Result<Totals, ConnectionError> {
     let failed = |error: std::io::Error| local_failure("read", from, &error);
     let mut file = std::fs::File::open(from).map_err(failed)?;
+    let look = Look::of(&file.metadata().map_err(failed)?);
     let mut total = 0;
     loop {
         let mut bytes = Vec::with_capacity(PIECE);
         let got = file.by_ref().take(PIECE as u64).read_to_end(&mut bytes).map_err(failed)? as u64;
         if got == 0 {
+            look.check(from, &file.metadata().map_err(failed)?)?;
             return Ok(Totals::file(total));
         }
         total += got;

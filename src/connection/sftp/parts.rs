@@ -2,6 +2,7 @@
 //! session.
 
 use super::*;
+use crate::connection::look::Since;
 
 /// Requests in flight for what is written one after another: 2 MiB.
 const POURING: usize = 16;
@@ -118,10 +119,11 @@ impl Sftp {
         &self,
         handle: &str,
         remote: &str,
-        size: u64,
+        found: &FileAttributes,
         local: &Path,
         progress: Progress<'_>,
     ) -> Result<u64, ConnectionError> {
+        let size = found.size.unwrap_or(0);
         let to = Stream::open(local).await?;
         let chunk = u64::from(self.chunk);
         let spans = (0..size.div_ceil(chunk)).map(|number| (number * chunk, chunk.min(size - number * chunk)));
@@ -142,11 +144,21 @@ impl Sftp {
             progress(piece.len() as u64);
             to.write(piece).await?;
         }
-        Ok(total)
+        // What was written cannot be taken back, nor be compared; that it is no copy can be said.
+        match self.since(handle, remote, found).await? {
+            Since::Changed => Err(steady::changed(remote)),
+            Since::Same | Since::Grown => Ok(total),
+        }
     }
 
     /// Exactly these bytes of an open file.
-    async fn read_span(&self, handle: &str, remote: &str, at: u64, length: u64) -> Result<Vec<u8>, ConnectionError> {
+    pub(super) async fn read_span(
+        &self,
+        handle: &str,
+        remote: &str,
+        at: u64,
+        length: u64,
+    ) -> Result<Vec<u8>, ConnectionError> {
         let doing = || format!("read {}", quoted(remote));
         let mut bytes = Vec::new();
         while (bytes.len() as u64) < length {

@@ -1,5 +1,6 @@
 //! Small files and trees, as the input and output of `remote/linux/ssm-files.sh`.
 
+use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::sync::Mutex;
 
 use crate::connection::archive;
 use crate::connection::archive::item::refused;
+use crate::connection::look::Look;
 use crate::connection::names::{folder_of, partial_name, quoted};
 use crate::connection::partial::{flat, local_failure};
 use crate::connection::ssm::SsmConnection;
@@ -149,19 +151,22 @@ fn too_large(doing: impl Fn() -> String) -> ConnectionError {
     ConnectionError::File { doing: doing(), reason: format!("more than {cap} do not travel by SSM; use SSH") }
 }
 
-/// Reads a file that was seen to be small; one that has grown beyond the cap is refused.
+/// Reads a file that was seen to be small; one that has grown beyond the cap, or does not stay as it is, is refused.
 async fn read_locally(path: &Path) -> Result<Vec<u8>, ConnectionError> {
     let from = path.to_owned();
     let reading = tokio::task::spawn_blocking(move || read_capped(&from, CAP)).await;
-    let read = flat(reading).map_err(|error| local_failure("read", path, &error))?;
+    let (read, before, after) = flat(reading).map_err(|error| local_failure("read", path, &error))?;
+    Look::of(&before).check(path, &after)?;
     read.ok_or_else(|| too_large(|| format!("read `{}`", path.display().to_string().escape_debug())))
 }
 
-/// The whole file, or nothing where it has more than `cap` bytes.
-fn read_capped(path: &Path, cap: u64) -> std::io::Result<Option<Vec<u8>>> {
+/// The whole file, or nothing where it has more than `cap` bytes; and what was seen of it before and after.
+fn read_capped(path: &Path, cap: u64) -> std::io::Result<(Option<Vec<u8>>, Metadata, Metadata)> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(cap + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= cap).then_some(bytes))
+    let file = std::fs::File::open(path)?;
+    let before = file.metadata()?;
+    (&file).take(cap + 1).read_to_end(&mut bytes)?;
+    Ok(((bytes.len() as u64 <= cap).then_some(bytes), before, file.metadata()?))
 }
 
 /// Tells `progress` of `bytes` in all while `sent` bytes travel, the script for the most part: never too many, and the rest with

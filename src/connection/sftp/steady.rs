@@ -1,0 +1,96 @@
+//! Whether what was fetched is what one moment had: asked when the last byte has come.
+
+use super::*;
+use crate::connection::look::{CHANGED, Since};
+
+/// Requests in flight for what is read again: 2 MiB.
+const AGAIN: usize = 16;
+
+impl Sftp {
+    /// Refuses a small file that did not stay as it was, whose `total` bytes are in `file` now. `found` is what the server said of
+    /// it before, and `began` when this computer asked for the first byte.
+    pub(super) async fn check(
+        &self,
+        (handle, remote): (&str, &str),
+        found: &FileAttributes,
+        (file, local): (&Arc<std::fs::File>, &Path),
+        total: u64,
+        began: SystemTime,
+    ) -> Result<(), ConnectionError> {
+        match self.since(handle, remote, found).await? {
+            Since::Same if !fresh(found, began) => Ok(()),
+            Since::Same if found.size.unwrap_or(0) == 0 => Ok(()),
+            // What reads the same twice was there as a whole in between.
+            Since::Same | Since::Grown => self.reads_again(handle, remote, (file, local), 0..total).await,
+            Since::Changed => Err(changed(remote)),
+        }
+    }
+
+    /// What became of an open file since it was `found`.
+    pub(super) async fn since(
+        &self,
+        handle: &str,
+        remote: &str,
+        found: &FileAttributes,
+    ) -> Result<Since, ConnectionError> {
+        match self.raw.fstat(handle).await {
+            Ok(after) => Ok(Since::of(found, &after.attrs)),
+            // A server that cannot tell is taken at its word.
+            Err(SftpError::Status(status)) if status.status_code == StatusCode::OpUnsupported => Ok(Since::Same),
+            Err(error) => Err(self.failure(format!("look at {}", quoted(remote)), error)),
+        }
+    }
+
+    /// Refuses a file of which `range` is not what `file` holds already.
+    pub(in crate::connection) async fn reads_again(
+        &self,
+        handle: &str,
+        remote: &str,
+        (file, local): (&Arc<std::fs::File>, &Path),
+        range: Range<u64>,
+    ) -> Result<(), ConnectionError> {
+        let chunk = u64::from(self.chunk);
+        let count = (range.end - range.start).div_ceil(chunk);
+        let spans = (0..count).map(|number| range.start + number * chunk);
+        let read = async |at: u64| Ok((at, self.read_span(handle, remote, at, chunk.min(range.end - at)).await?));
+        let mut pieces = stream::iter(spans).map(read).buffered(AGAIN);
+        while let Some(piece) = pieces.next().await {
+            let (at, bytes): (u64, Vec<u8>) = piece?;
+            let ours = Arc::clone(file);
+            let same = tokio::task::spawn_blocking(move || {
+                let mut have = vec![0; bytes.len()];
+                ours.read_exact_at(&mut have, at).map(|()| have == bytes)
+            });
+            match flat(same.await).map_err(|error| local_failure("read", local, &error))? {
+                true => {}
+                false => return Err(changed(remote)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of a file that is not open.
+    pub(in crate::connection) async fn reads_again_by_name(
+        &self,
+        remote: &str,
+        (file, local): (&Arc<std::fs::File>, &Path),
+        range: Range<u64>,
+    ) -> Result<(), ConnectionError> {
+        let opened = self.raw.open(remote, OpenFlags::READ, FileAttributes::empty()).await;
+        let opened = opened.map_err(|error| self.failure(format!("read {}", quoted(remote)), error))?;
+        let handle = Handle::new(&self.raw, opened.handle);
+        self.reads_again(&handle.name, remote, (file, local), range).await
+    }
+}
+
+/// Whether a file was written in the second in which its copy began, so that its time would not tell of another write. By the
+/// clock here: a machine whose clock goes after it is taken at its word.
+fn fresh(found: &FileAttributes, began: SystemTime) -> bool {
+    let began = began.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    found.mtime.is_some_and(|mtime| u64::from(mtime) + 1 >= began)
+}
+
+/// What is said of a file on the machine that did not stay as it was.
+pub(in crate::connection) fn changed(remote: &str) -> ConnectionError {
+    ConnectionError::File { doing: format!("read {}", quoted(remote)), reason: CHANGED.to_owned() }
+}

@@ -29,6 +29,7 @@ use crate::model::machine::{Caps, Hardware, Machine, ProviderKind};
 use crate::model::provider::MachineRequest;
 use crate::model::suite::Suite;
 use crate::project::mercurial;
+use crate::ui;
 
 /// Run Mercurial's test suite on an ephemeral Linux machine.
 ///
@@ -274,7 +275,7 @@ async fn drive(
     let wanted = Wanted { args, suite, image: image_of(plan, &request), fetch, began, baking };
     let (ended, task) = test(session, &wanted, &request).await;
     let ending = conclude(session, &args.reports, task, ended)?;
-    if args.detach { said(session, args, ending) } else { Ok(ending) }
+    Ok(if args.detach { wanted_so(ending) } else { ending })
 }
 
 /// What is to be tested, and since when it is tried.
@@ -350,23 +351,48 @@ async fn on_machine(
     let task = task.insert(file(&begun));
     // Whoever interrupts at the last moment wants nothing left there.
     if wanted.args.detach && !stage.stop.is_cancelled() {
-        return Ok(After::Detach(None));
+        return match announce(session, wanted.args, machine) {
+            Ok(()) => Ok(After::Detach(None)),
+            Err(error) => Err(untold(session, machine, durable, suite, task, error).await),
+        };
     }
     session.detachable();
     follow(session, machine, durable, suite, task).await
 }
 
-/// Prints what the user asked for with `--detach`: not to be there when the tests end is what was wanted.
-fn said(session: &Session, args: &Args, ending: Ending) -> Result<Ending, Fault> {
-    let Some(machine) = &ending.detached else { return Ok(ending) };
+/// Prints what the user asked for with `--detach`, while the machine can still be taken back.
+fn announce(session: &Session, args: &Args, machine: &Machine) -> std::io::Result<()> {
     let screen = &session.context.screen;
     match args.reports.json {
-        true => screen.json(&Detached { id: session.id(), machine: &machine.id, expires_at: machine.expires_at }),
-        false => screen.data(&format!("{}\n", session.id())),
+        true => screen.try_json(&Detached { id: session.id(), machine: &machine.id, expires_at: machine.expires_at }),
+        false => screen.try_data(&format!("{}\n", session.id())),
     }
+}
+
+/// Cancels tests whose run's id nobody could read: nobody would follow them, nor end their machine. It goes with the fault.
+async fn untold(
+    session: &Session,
+    machine: &Machine,
+    durable: &Durable,
+    suite: &dyn Suite,
+    task: &TaskFile,
+    error: std::io::Error,
+) -> Fault {
+    session.stage.stop.cancel();
+    // What they came to by now is nobody's question; a machine that stays must not keep them.
+    let _ = follow(session, machine, durable, suite, task).await;
+    // Told here, with what became of the tests.
+    let _ = ui::unwritten();
+    ui::unwritten_fault(error)
+        .hint("Nobody would know the run's id, so its tests were cancelled and its machine released.")
+}
+
+/// The ending of a run that was asked to detach: not to be there when the tests end is what was wanted.
+fn wanted_so(ending: Ending) -> Ending {
+    let Some(machine) = &ending.detached else { return ending };
     // One that could not be told to live on is not what was wanted.
     let code = if machine.kept { error::exit::OK } else { error::exit::INFRASTRUCTURE };
-    Ok(Ending { code, ..ending })
+    Ending { code, ..ending }
 }
 
 /// `hg` starts our own program in place of `ssh`; this file tells it which machine is meant.

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -177,6 +177,26 @@ fn a_detached_run_is_followed_by_whoever_attaches() {
     assert_eq!(again.json()["verdict"], "passed");
     assert_eq!(std::fs::read(&junit).unwrap(), std::fs::read(story.folder(&run).join("junit.xml")).unwrap());
     place.run(&["runs", "wait"]).expect(0);
+}
+
+#[test]
+fn a_run_whose_id_cannot_be_printed_is_cancelled_and_released() {
+    let story = Story::new();
+    for further in [&["--detach"][..], &["--detach", "--json"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = story.place.command(&story.words(further));
+        let output = command.stdin(Stdio::null()).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        for words in ["cannot write to standard output", "No space left", "cancelled", "Nothing is left behind"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert!(!said.contains("Detached: "), "{said}");
+        assert_eq!(story.place.json(&["machine", "list", "--json"]), serde_json::json!([]));
+        let shown = story.shown("latest");
+        assert_eq!((&shown["state"], &shown["exit_code"]), (&"ended".into(), &3.into()), "{shown}");
+    }
+    story.place.assert_clean();
 }
 
 #[test]

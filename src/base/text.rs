@@ -82,6 +82,14 @@ pub fn unix(text: &str) -> String {
     text.strip_suffix('\r').map(str::to_owned).unwrap_or(text)
 }
 
+/// Reads a name that must not be blank: what names nobody would be taken for everything that names nobody.
+pub fn parse_owner(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("it names nobody: give an owner such as `ann@build1`".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 /// Reads a span of time such as `90s`, `2h`, `1h30m`, `1d12h`; a bare number is seconds. Zero and negative spans are refused.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let seconds = match text.parse::<u64>() {

@@ -30,7 +30,7 @@ const PEOPLE_NAMED: usize = 5;
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// What this person made, as the tag `hg:owner` says [default: you]
-    #[arg(long, value_name = "USER@HOST", conflicts_with = "all_owners")]
+    #[arg(long, value_name = "USER@HOST", conflicts_with = "all_owners", value_parser = text::parse_owner)]
     owner: Option<String>,
     /// What anybody made whom the tag `hg:owner` names
     #[arg(long)]

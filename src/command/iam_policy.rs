@@ -16,7 +16,7 @@ pub struct Args {
     #[arg(value_name = "COMMAND")]
     commands: Vec<String>,
     /// Only for what carries this owner's tag; `me` is you
-    #[arg(long, value_name = "USER@HOST")]
+    #[arg(long, value_name = "USER@HOST", value_parser = text::parse_owner)]
     owner: Option<String>,
     /// Also for what is known by its name alone, as what the tool before this one made
     #[arg(long)]

@@ -45,7 +45,7 @@ pub struct CloudArgs {
     /// Instance types, the most wanted first; the next is taken where capacity lacks, a single one is never replaced
     /// [default: the settings' `ec2.instance-type`, else c5.9xlarge, and t3.2xlarge for baking]
     #[cfg(feature = "ec2")]
-    #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "Amazon EC2")]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = parse_instance_type, help_heading = "Amazon EC2")]
     instance_type: Vec<String>,
     /// Refuse to launch a machine that could cost more than this many US dollars until its expiry; each machine counts for
     /// itself
@@ -180,6 +180,15 @@ impl MachineArgs {
     }
 }
 
+/// An instance type by the look of it; whether there is such a one is asked when a machine is wanted.
+#[cfg(feature = "ec2")]
+fn parse_instance_type(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("an instance type is blank: name them as in `c5.9xlarge,c5a.8xlarge`".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
+
 impl CloudArgs {
     /// Refuses what a machine of this provider cannot be told.
     pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
@@ -214,9 +223,8 @@ impl CloudArgs {
     pub fn bake_hardware(&self) -> Hardware {
         #[cfg(feature = "ec2")]
         {
-            let given = self.instance_type.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
             // A bake that loses its machine loses all its work.
-            Hardware { instance_types: given.collect(), spot: false, managed: false }
+            Hardware { instance_types: self.instance_type.clone(), spot: false, managed: false }
         }
         #[cfg(not(feature = "ec2"))]
         Hardware::default()

@@ -68,7 +68,9 @@ impl Filter {
     /// Whether `item` is meant, and else why not. What does not tell its age is not meant by a filter on that.
     pub fn judge(&self, item: &Item) -> Judgement {
         let old = self.before.is_none_or(|before| item.created_at.is_some_and(|made| made < before));
-        match (&item.owner, &self.whose) {
+        // A tag that is there without a word names nobody.
+        let owner = item.owner.as_ref().filter(|owner| !owner.trim().is_empty());
+        match (owner, &self.whose) {
             _ if !old => Judgement::Young,
             (None, _) if self.untagged => Judgement::Meant,
             (None, _) => Judgement::Nobodys,
@@ -162,7 +164,14 @@ mod tests {
         let all = Filter { whose: Whose::All, ..mine.clone() };
         assert_eq!(all.judge(&item(Some("me@there"), None)), Judgement::Meant);
         assert_eq!(all.judge(&item(None, None)), Judgement::Nobodys, "everybody is not nobody");
+        let nobody = Filter { whose: Whose::One(String::new()), ..mine.clone() };
+        for filter in [&mine, &all, &nobody] {
+            for blank in ["", " "] {
+                assert_eq!(filter.judge(&item(Some(blank), None)), Judgement::Nobodys, "a blank is no name");
+            }
+        }
         let untagged = Filter { untagged: true, ..mine };
+        assert_eq!(untagged.judge(&item(Some(""), None)), Judgement::Meant);
         assert_eq!(untagged.judge(&item(None, None)), Judgement::Meant);
         assert_eq!(untagged.judge(&item(Some("me@there"), None)), Judgement::Anothers);
     }

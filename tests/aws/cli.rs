@@ -332,6 +332,13 @@ fn hardware_that_there_is_not_and_a_price_that_is_not_known_are_refused_before_a
         done.tells(&["there is no instance type `c5.banana` in `us-west-2`"]);
         assert_eq!((world.aws.control.count("ec2:RunInstances"), world.aws.control.count("ec2:ImportKeyPair")), (0, 0));
     }
+    for blank in [",", "", " ", " , ", "c5.large,"] {
+        for command in [&["machine", "up"][..], &["run-tests-linux", "test-add.t"], &["bootstrap-linux-dev"]] {
+            let done = world.tool(&[command, &["--instance-type", blank]].concat()).expect(2);
+            done.tells(&["--instance-type", "blank"]);
+        }
+    }
+    assert_eq!(world.aws.control.count("ec2:RunInstances"), 0);
     world.tool(&["machine", "up", "--instance-type", "m6g.large"]).expect(3).tells(&["`arm64`", "`x86_64`"]);
     world.aws.control.set(|conditions| conditions.prices = false);
     for command in [&["machine", "up"][..], &["run-tests-linux", "test-add.t"], &["bootstrap-linux-dev"]] {

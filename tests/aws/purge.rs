@@ -253,6 +253,27 @@ async fn owner_and_age_narrow_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tag_without_a_word_names_no_owner() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path()).await;
+    let stranger = world.instances(1, &[("hg:owner", "")]).await.remove(0);
+    for command in ["terminate-ec2-instances", "purge-ec2-resources"] {
+        for blank in ["", " "] {
+            world.tool(&[command, "--owner", blank, "--yes"]).expect(2).tells(&["--owner", "names nobody"]);
+        }
+        let done = world.tool(&[command, "--all-owners", "--yes", "--json"]).expect(0).json();
+        assert_eq!(World::fate(&done, &stranger), "left alone");
+    }
+    world.tool(&["iam-policy", "--owner", ""]).expect(2).tells(&["names nobody"]);
+    for blank in ["", "ann@here,", " "] {
+        world.tool(&["image", "list", "--trust-images-of", blank]).expect(2).tells(&["names nobody"]);
+    }
+    assert_eq!(world.live().await, 1);
+    let done = world.tool(&["terminate-ec2-instances", "--untagged", "--yes", "--json"]).expect(0).json();
+    assert_eq!(World::fate(&done, &stranger), "gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn by_default_only_what_names_the_caller_goes() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::new(folder.path()).await;

@@ -25,7 +25,8 @@ pub struct Ec2Globals {
     pub ingress_cidr: Vec<String>,
     /// Whose images on EC2 machines may boot from beside yours: owners as `image list` tells them, or `all` [default: the
     /// settings' `ec2.trust-images-of`, else nobody's]
-    #[arg(long, global = true, value_name = "OWNER,…", value_delimiter = ',', help_heading = "Amazon EC2")]
+    #[arg(long, global = true, value_name = "OWNER,…", value_delimiter = ',', value_parser = crate::base::text::parse_owner,
+          help_heading = "Amazon EC2")]
     pub trust_images_of: Vec<String>,
     /// How machines on EC2 are reached
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Amazon EC2")]

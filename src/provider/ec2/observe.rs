@@ -57,7 +57,7 @@ fn is_of_copy(tagged: &[Tag], state_id: &str) -> bool {
 /// finds it may end it.
 pub fn is_for_us(tagged: &[Tag], owner: &str, state_id: &str, now: Timestamp) -> bool {
     let of_directory = tags::value(tagged, tags::STATE).is_some_and(|id| directory(id) == directory(state_id));
-    let of_owner = tags::value(tagged, tags::OWNER) == Some(owner);
+    let of_owner = tags::owner(tagged) == Some(owner);
     of_directory || (of_owner && expires(tagged).is_some_and(|expires| expires <= now))
 }
 

@@ -74,6 +74,7 @@ mod tests {
         }
         assert!(are_types("c5.9xlarge") && are_types("c5.9xlarge, m6i.metal-24xl"));
         assert!(are_owners("all") && are_owners("ann@here, bob@there") && !are_owners("") && !are_owners("ann"));
+        assert!([",", " ", " , "].iter().all(|blank| !are_types(blank) && !are_owners(blank)));
         assert!(!are_types("") && !are_types("c5") && !are_types("c5.9xlarge,") && !are_types("C5.large"));
     }
 }

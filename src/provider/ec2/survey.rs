@@ -113,7 +113,7 @@ fn sighting(instance: &Instance) -> Sighting {
         id: tag(tags::MACHINE).or_else(|| tag(tags::NAME)).unwrap_or_else(|| locator.clone()),
         image: instance.image_id().unwrap_or_default().to_owned(),
         hardware: instance.instance_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
-        owner: tag(tags::OWNER),
+        owner: tags::owner(instance.tags()).map(str::to_owned),
         run: tag(tags::RUN).and_then(|text| text.parse::<RunId>().ok()),
         state: instances::state(instance).as_str().to_owned(),
         created_at: instance.launch_time().and_then(time),

@@ -67,6 +67,16 @@ pub fn value<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
     tags.iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value)
 }
 
+/// Who made it, as its tag says. A tag without a word names nobody, and is as none.
+pub fn owner(tags: &[Tag]) -> Option<&str> {
+    value(tags, OWNER).filter(|owner| names_somebody(owner))
+}
+
+/// Whether the value of [`OWNER`] is a name at all.
+pub fn names_somebody(owner: &str) -> bool {
+    !owner.trim().is_empty()
+}
+
 /// The keys of `tags`.
 pub fn keys(tags: &[Tag]) -> impl Iterator<Item = &str> {
     tags.iter().filter_map(Tag::key)
@@ -244,6 +254,10 @@ mod tests {
         assert_eq!(value(&tags, NAME), Some("hg-0123456789"));
         assert_eq!(value(&tags, EXPIRES), Some("2026-11-20T10:53:01Z"));
         assert_eq!(value(&tags, "hg:nothing"), None);
+        assert_eq!(owner(&tags), Some("me@here"));
+        for blank in ["", " ", "\t"] {
+            assert_eq!(owner(&[tag(OWNER, blank)]), None, "{blank:?}");
+        }
         let image = ImageTags { name: "hg-x", fingerprint: "f", owner: "me", distro: "debian12", state_id: "s" }.tags();
         assert!(is_ours(None, keys(&image)) && value(&image, FINGERPRINT) == Some("f"));
         assert!(is_ours(None, keys(&fixture_tags("me"))));

@@ -191,7 +191,7 @@ impl Ec2Images {
         if !self.reader.accepts(&found) {
             return Ok(Making::Anothers(Box::new(found)));
         }
-        let owner = tags::value(found.tags(), tags::OWNER);
+        let owner = tags::owner(found.tags());
         if matches!(standing(&found), Standing::Failed(_)) && owner == Some(self.reader.owner.as_str()) {
             remove::deregister(&self.clients, &self.region, &found).await?;
             if let Begun::Ours(id) = self.create(made, instance, name).await? {

@@ -40,7 +40,7 @@ pub fn record(image: &Image) -> Option<ImageRecord> {
         }],
         fingerprint,
         created_at,
-        owner: value(tags::OWNER).map(str::to_owned),
+        owner: tags::owner(image.tags()).map(str::to_owned),
         locator: image.image_id().map(str::to_owned),
     })
 }
@@ -99,7 +99,7 @@ pub fn orphans(snapshots: &[Snapshot], images: &[Image], owner: &str, now: Times
     snapshots
         .iter()
         .filter(|snapshot| snapshot.state() != Some(&SnapshotState::Pending) && settled(snapshot))
-        .filter(|snapshot| tags::value(snapshot.tags(), tags::OWNER) == Some(owner))
+        .filter(|snapshot| tags::owner(snapshot.tags()) == Some(owner))
         .filter(|snapshot| tags::value(snapshot.tags(), tags::FINGERPRINT).is_some_and(|of| !pending.contains(of)))
         .filter_map(Snapshot::snapshot_id)
         .filter(|id| !used.contains(*id))

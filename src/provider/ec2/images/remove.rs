@@ -69,7 +69,7 @@ impl Ec2Images {
     /// Refuses what is of another owner, and what is in use.
     fn may_go(&self, image: &Image, user: Option<&String>, of_any_owner: bool) -> Result<(), Fault> {
         let id = image.image_id().unwrap_or_default();
-        let owner = tags::value(image.tags(), tags::OWNER);
+        let owner = tags::owner(image.tags());
         if !of_any_owner && owner != Some(self.reader.owner.as_str()) {
             let whose =
                 owner.map_or_else(|| "nobody is named as its owner".to_owned(), |o| format!("it belongs to `{o}`"));

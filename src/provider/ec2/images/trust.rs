@@ -44,12 +44,12 @@ pub struct Reader {
 
 impl Reader {
     fn is_own(&self, image: &Image) -> bool {
-        tags::value(image.tags(), tags::OWNER) == Some(self.owner.as_str())
+        tags::owner(image.tags()) == Some(self.owner.as_str())
     }
 
     /// Whether machines may boot from it.
     pub fn accepts(&self, image: &Image) -> bool {
-        let owner = tags::value(image.tags(), tags::OWNER);
+        let owner = tags::owner(image.tags());
         self.is_own(image)
             || match &self.trust {
                 Trust::Own => false,
@@ -68,8 +68,7 @@ impl Reader {
     /// The owners of those that could be booted from and are not accepted.
     pub fn others<'a>(&self, images: &'a [Image]) -> Vec<&'a str> {
         let whole = images.iter().filter(|image| standing(image) == Standing::Available && !self.accepts(image));
-        let mut owners: Vec<&str> =
-            whole.map(|image| tags::value(image.tags(), tags::OWNER).unwrap_or("nobody")).collect();
+        let mut owners: Vec<&str> = whole.map(|image| tags::owner(image.tags()).unwrap_or("nobody")).collect();
         owners.sort_unstable();
         owners.dedup();
         owners

@@ -16,7 +16,8 @@ use crate::provider::ec2::tags;
 use crate::provider::ec2::trouble::{self, Class};
 
 fn owner(marks: &[Tag]) -> Option<String> {
-    marks.iter().find(|tag| tag.key() == tags::OWNER).map(|tag| tag.value().to_owned())
+    let named = marks.iter().find(|tag| tag.key() == tags::OWNER).map(|tag| tag.value().to_owned());
+    named.filter(|owner| tags::names_somebody(owner))
 }
 
 async fn all_profiles(iam: &Client) -> Result<Vec<InstanceProfile>, Fault> {

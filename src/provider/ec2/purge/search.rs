@@ -43,8 +43,8 @@ pub fn item(kind: ResourceKind, id: Option<&str>, name: Option<&str>, marks: &[T
         id: id.unwrap_or_default().to_owned(),
         kind,
         name: name.or(tag).map(str::to_owned),
-        owner: tags::value(marks, tags::OWNER).map(str::to_owned),
-        why: why(tags::value(marks, tags::OWNER), tags::keys(marks)),
+        owner: tags::owner(marks).map(str::to_owned),
+        why: why(tags::owner(marks), tags::keys(marks)),
         created_at: None,
         state: String::new(),
     })
@@ -124,6 +124,11 @@ mod tests {
         assert_eq!(why(None, &[("Name", "hg-a"), ("hg:owner", "me@here")]), "its tag `hg:owner` is `me@here`");
         assert_eq!(why(Some("hg-web"), &[]), "its name begins with `hg-`, and no tag names its owner");
         let old = why(None, &[("Name", "hg-a"), ("HGIMAGEFINGERPRINT", "f")]);
+        let blank = of(None, &[("hg:owner", " ")]).unwrap();
+        assert_eq!(
+            (blank.owner, blank.why.as_str()),
+            (None, "it has the tag `hg:owner`, and none that names its owner")
+        );
         assert_eq!(old, "it has the tag `HGIMAGEFINGERPRINT`, and none that names its owner");
         assert!(of(Some("web"), &[("HGIMAGEFINGERPRINT", "f")]).is_some());
         assert!(of(Some("web"), &[("Name", "hg-c")]).is_some());

@@ -53,7 +53,7 @@ async fn in_region(
 }
 
 fn user(instance: &Instance, region: &str) -> String {
-    let owner = tags::value(instance.tags(), tags::OWNER);
+    let owner = tags::owner(instance.tags());
     let whose = owner.map(|owner| format!(" of `{owner}`")).unwrap_or_default();
     format!("the machine `{}`{whose} in {region} uses it", instance.instance_id().unwrap_or_default())
 }

@@ -100,7 +100,22 @@ pub struct Manner {
 ///
 /// SIGTERM, SIGHUP and SIGINT end a raw one as [`Exit::Lost`]. A local reader that goes away ends the command's channel and is
 /// `SIGPIPE`; standard output that cannot be written to for another reason is the error, and ends the channel too.
-pub async fn interact(mut process: Box<dyn Process>, streams: Streams, manner: Manner) -> std::io::Result<Exit> {
+pub async fn interact(process: Box<dyn Process>, streams: Streams, manner: Manner) -> std::io::Result<Exit> {
+    join(process, streams, manner).await.map(|joined| joined.exit)
+}
+
+/// What a command came to that was joined with the local streams.
+#[derive(Debug)]
+pub struct Joined {
+    /// How it ended.
+    pub exit: Exit,
+    /// Why some of its standard error could not be written, where that is so: no reason to end it. A reader that went away has what
+    /// it wanted.
+    pub messages: std::io::Result<()>,
+}
+
+/// The same as [`interact`], for whoever wants to know of lost messages.
+pub async fn join(mut process: Box<dyn Process>, streams: Streams, manner: Manner) -> std::io::Result<Joined> {
     let Streams { stdin, stdout, stderr } = streams;
     let mut terminal = if manner.raw { LocalTerminal::enter(&stdin) } else { None };
     let feeding = process.take_stdin().and_then(|remote| {
@@ -128,8 +143,11 @@ pub async fn interact(mut process: Box<dyn Process>, streams: Streams, manner: M
     drop(feeding);
     drop(output);
     match written.await {
-        Ok(Err(errno)) if errno != Errno::PIPE => Err(errno.into()),
-        _ => Ok(exit),
+        Ok(Written { stdout: Err(errno), .. }) if errno != Errno::PIPE => Err(errno.into()),
+        Ok(Written { stderr: Err(errno), .. }) if errno != Errno::PIPE => {
+            Ok(Joined { exit, messages: Err(errno.into()) })
+        }
+        _ => Ok(Joined { exit, messages: Ok(()) }),
     }
 }
 
@@ -187,11 +205,15 @@ fn ready(fd: &OwnedFd, wanted: PollFlags, stopped: Option<&OwnedFd>) -> bool {
     }
 }
 
-/// Told when all that was sent is written, or standard output could not be written to.
-type Written = oneshot::Receiver<Result<(), Errno>>;
+/// What became of all that was sent, told when it is written or standard output could not be written to.
+struct Written {
+    stdout: Result<(), Errno>,
+    /// The first trouble.
+    stderr: Result<(), Errno>,
+}
 
 /// Writes chunks on a thread.
-fn write_locally(stdout: OwnedFd, stderr: OwnedFd, filter: bool) -> (mpsc::Sender<Chunk>, Written) {
+fn write_locally(stdout: OwnedFd, stderr: OwnedFd, filter: bool) -> (mpsc::Sender<Chunk>, oneshot::Receiver<Written>) {
     let (sender, mut receiver) = mpsc::channel(OUTPUTS);
     let (done, written) = oneshot::channel();
     let filter_of = |fd: &OwnedFd| (filter && isatty(fd)).then(Filter::default);
@@ -201,17 +223,20 @@ fn write_locally(stdout: OwnedFd, stderr: OwnedFd, filter: bool) -> (mpsc::Sende
         None => bytes,
     };
     let write = move || {
-        let mut result = Ok(());
+        let mut result = Written { stdout: Ok(()), stderr: Ok(()) };
         while let Some(chunk) = receiver.blocking_recv() {
             match chunk {
                 Chunk::Stdout(bytes) => {
-                    result = write_all(&stdout, &pass(&mut of_stdout, bytes));
-                    if result.is_err() {
+                    result.stdout = write_all(&stdout, &pass(&mut of_stdout, bytes));
+                    if result.stdout.is_err() {
                         break;
                     }
                 }
                 // Nobody reads the messages: no reason to end the command.
-                Chunk::Stderr(bytes) => drop(write_all(&stderr, &pass(&mut of_stderr, bytes))),
+                Chunk::Stderr(bytes) => {
+                    let written = write_all(&stderr, &pass(&mut of_stderr, bytes));
+                    result.stderr = result.stderr.and(written);
+                }
             }
         }
         drop(receiver);

@@ -26,7 +26,7 @@ const ASIDE: usize = 200;
 const PIECES: usize = 256;
 
 /// What a command that has to end gets, and how long it may take each time.
-const ENDINGS: [(&str, Duration); 2] = [("TERM", Duration::from_secs(2)), ("KILL", Duration::from_secs(1))];
+pub(super) const ENDINGS: [(&str, Duration); 2] = [("TERM", Duration::from_secs(2)), ("KILL", Duration::from_secs(1))];
 
 /// How often is told how far it is.
 const TICK: Duration = Duration::from_secs(1);

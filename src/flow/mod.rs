@@ -27,6 +27,7 @@ pub mod script;
 pub mod shell;
 pub mod suite;
 pub mod sync;
+pub mod timed;
 
 /// Tells the time; an argument, so that a test can say what time it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;

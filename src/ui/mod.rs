@@ -25,7 +25,10 @@ pub mod prefix;
 pub mod secret;
 pub mod table;
 
-pub use out::{complain, fault as unwritten_fault, is_whole, note as not_written, print, unwritten};
+pub use out::{
+    complain, fault as unwritten_fault, is_whole, messages_fault as unwritten_messages_fault, note as not_written,
+    print, unwritten,
+};
 
 /// Where the output of the user's own task goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -335,7 +338,7 @@ impl Screen {
         let state = self.state();
         let write = || match chunk {
             Chunk::Stdout(bytes) => self.foreign(OutputTo::Stdout, bytes),
-            Chunk::Stderr(bytes) => self.foreign(OutputTo::Stderr, bytes),
+            Chunk::Stderr(bytes) => self.foreign(OutputTo::Stderr, bytes).inspect_err(out::note_messages),
         };
         let _ = match &state.bar {
             Some(bar) => bar.suspend(write),

@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::base::escapes;
 use crate::model::fault::Fault;
 
-/// Why data could not be written to standard output, for the first time.
-static TROUBLE: Mutex<Option<std::io::Error>> = Mutex::new(None);
+/// Why data could not be written, for the first time.
+static TROUBLE: Mutex<Option<Fault>> = Mutex::new(None);
 
 /// Writes data to standard output as it is, to the last byte.
 pub fn data(bytes: &[u8]) -> IoResult<()> {
@@ -21,9 +21,18 @@ pub fn data(bytes: &[u8]) -> IoResult<()> {
 
 /// Keeps the first trouble with standard output in mind. A reader that went away (`| head`) has what it wanted.
 pub fn note(error: &std::io::Error) {
+    keep(error, fault);
+}
+
+/// The same of standard error, where what goes there is the output of a task and kept nowhere else.
+pub fn note_messages(error: &std::io::Error) {
+    keep(error, messages_fault);
+}
+
+fn keep(error: &std::io::Error, fault: fn(std::io::Error) -> Fault) {
     if error.kind() != ErrorKind::BrokenPipe {
         let same = error.raw_os_error().map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error);
-        TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(same);
+        TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| fault(same));
     }
 }
 
@@ -34,9 +43,16 @@ pub fn fault(error: std::io::Error) -> Fault {
         .hint("What was printed is not whole: make room where it goes, and ask for it again.")
 }
 
+/// The fault of a process that could not write all of a task's standard error.
+pub fn messages_fault(error: std::io::Error) -> Fault {
+    Fault::outside("cannot write to standard error")
+        .because(error)
+        .hint("What the command said there is not whole: make room where it goes, and run it again.")
+}
+
 /// That some data could not be written, where that happened.
 pub fn unwritten() -> Option<Fault> {
-    TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).take().map(fault)
+    TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// Whether some data could not be written so far.

@@ -123,6 +123,24 @@ fn a_dead_and_a_slow_machine_hold_up_nobody_and_are_told_of() {
 }
 
 #[test]
+fn a_command_on_one_machine_is_ended_when_its_time_is_over() {
+    let place = Place::small();
+    let [id] = machines(&place);
+    let exec = |words: &[&str]| place.run(&[&["machine", "exec", "--timeout", "2s", &id, "--"], words].concat());
+    let began = Instant::now();
+    let done = exec(&["sh", "-c", "echo begun; exec sleep 1000"]).expect(4);
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert_eq!(done.tells(&["did not end within 2.0s, it was ended", "hint:"]).text(), "begun\n");
+    // One that heeds no friendly signal, with what it still says.
+    let stubborn = "trap 'echo asked' TERM; while :; do sleep 1; done";
+    assert_eq!(exec(&["sh", "-c", stubborn]).expect(4).tells(&["it was ended"]).text(), "asked\n");
+    place.exec(&id, &["pgrep", "-x", "sleep"]).expect(1);
+    exec(&["sh", "-c", "exit 7"]).expect(7);
+    place.run(&["machine", "down", &id]).expect(0);
+    place.assert_clean();
+}
+
+#[test]
 fn ctrl_c_ends_the_commands() {
     let place = Place::small();
     let [a, b] = machines(&place);

@@ -18,6 +18,12 @@ fn on_a_full_disk(place: &Place, arguments: &[&str]) -> Done {
     Done { status: output.status, stdout: Vec::new(), stderr, took: began.elapsed() }
 }
 
+/// The same with standard error.
+fn with_full_messages(place: &Place, arguments: &[&str]) -> Option<i32> {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    place.command(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(full).status().unwrap().code()
+}
+
 #[test]
 fn data_that_cannot_be_written_is_an_error_that_names_the_cause() {
     let place = Place::small();
@@ -48,6 +54,13 @@ fn data_that_cannot_be_written_is_an_error_that_names_the_cause() {
     }
     // The command's own failure is the worse news.
     on_a_full_disk(&place, &["machine", "exec", &id, "--", "false"]).expect(1);
+    // What a command says on standard error is its output too; its own failure is the worse news there as well.
+    for (script, code, of_many) in [("echo lost >&2", 3, 3), ("echo lost >&2; exit 7", 7, 1), ("echo data", 0, 0)] {
+        let one = with_full_messages(&place, &["machine", "exec", &id, "--", "sh", "-c", script]);
+        assert_eq!(one, Some(code), "{script}");
+        let many = with_full_messages(&place, &["machine", "exec", "--machines", &id, "--", "sh", "-c", script]);
+        assert_eq!(many, Some(of_many), "{script}");
+    }
     // A reader that has gone has what it wanted.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

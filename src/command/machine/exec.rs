@@ -1,9 +1,13 @@
 //! `automation machine ssh` and `automation machine exec`.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::machine::fleet::FleetArgs;
 use crate::connection::interactive;
+use crate::flow::timed::Timed;
 use crate::model::connection::Connection;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
@@ -22,7 +26,8 @@ pub struct SshArgs {
 
 /// What stands below the help of `machine exec`.
 const EXEC_HELP: &str = "\
-On one machine the command is joined with our own standard input, output and error, and its status is ours. With `--all` or \
+Options stand before the machine's id. On one machine the command is joined with our own standard input, output and error, and its \
+status is ours, or 4 where its `--timeout` was over. With `--all` or \
 `--machines` it runs on many at once without input, every line of output comes behind its machine's id, and the status is 0 where \
 it succeeded everywhere, 1 where it failed somewhere, 4 where a machine was not reached or an end is not known. It runs as the \
 user that `machine ssh` logs in as, which is told first.";
@@ -30,7 +35,7 @@ user that `machine ssh` logs in as, which is told first.";
 /// Run a command; its output and exit status come through apart.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "automation machine exec ID -- COMMAND...\n       \
+    override_usage = "automation machine exec [--timeout SPAN] ID -- COMMAND...\n       \
                       automation machine exec --all|--machines ID,ID [OPTIONS] -- COMMAND...",
     after_help = EXEC_HELP
 )]
@@ -52,13 +57,20 @@ impl ExecArgs {
     fn split(mut self) -> Result<(FleetArgs, Option<String>, Vec<String>), Fault> {
         let machine = (!self.fleet.wanted() && !self.words.is_empty()).then(|| self.words.remove(0));
         // The words after the id come as they were typed, with what set them apart from it.
-        if machine.is_some() && self.words.first().is_some_and(|word| word == "--") {
+        let apart = machine.is_some() && self.words.first().is_some_and(|word| word == "--");
+        if apart {
             self.words.remove(0);
         }
         if let Some(option) = machine.as_deref().filter(|id| id.starts_with('-')) {
             return Err(
                 Fault::usage(format!("there is no option `{option}`")).hint("See `automation machine exec --help`.")
             );
+        }
+        if let (Some(id), Some(option), false) = (&machine, self.words.first(), apart)
+            && option.starts_with('-')
+        {
+            return Err(Fault::usage(format!("`{option}` stands behind the machine, where its command begins"))
+                .hint(format!("Options come first: `automation machine exec [OPTIONS] {id} -- COMMAND`.")));
         }
         if self.words.is_empty() && !self.fleet.dry_run() {
             return Err(Fault::usage("there is no command to run").hint("Give it after `--`."));
@@ -78,7 +90,7 @@ pub async fn ssh(context: &Context, args: SshArgs) -> Result<i32, Fault> {
     };
     let kind = std::env::var("TERM").ok().filter(|kind| !kind.is_empty()).unwrap_or_else(|| "dumb".to_owned());
     command.terminal = interactive::terminal(&kind);
-    let exit = join(context, connection.as_ref(), &command).await;
+    let exit = join(context, connection.as_ref(), &command, None).await;
     connection.close().await;
     status(context, &exit?)
 }
@@ -93,18 +105,41 @@ pub async fn exec(context: &Context, args: ExecArgs) -> Result<i32, Fault> {
     };
     let machine = super::find(context, &machine)?;
     let connection = super::connect(context, &machine).await?;
-    let exit = join(context, connection.as_ref(), &command).await;
+    let exit = join(context, connection.as_ref(), &command, fleet.timeout).await;
     connection.close().await;
     status(context, &exit?)
 }
 
-/// Joins the command with our own streams until it ends.
-async fn join(context: &Context, connection: &dyn Connection, command: &Command) -> Result<Exit, Fault> {
+/// Joins the command with our own streams until it ends, or until its time is over.
+async fn join(
+    context: &Context,
+    connection: &dyn Connection,
+    command: &Command,
+    limit: Option<Duration>,
+) -> Result<Exit, Fault> {
     let streams = interactive::Streams::own()
         .map_err(|error| Fault::outside("standard input, output or error is closed").because(error))?;
     let process = connection.start(command).await?;
     let manner = interactive::Manner { raw: command.terminal.is_some(), filter: !context.raw() };
-    interactive::interact(process, streams, manner).await.map_err(ui::unwritten_fault)
+    let Some(limit) = limit else { return told(interactive::join(process, streams, manner).await) };
+    let (process, over) = Timed::new(process, limit);
+    let exit = told(interactive::join(Box::new(process), streams, manner).await)?;
+    if !over.load(Ordering::Relaxed) {
+        return Ok(exit);
+    }
+    let seen = if matches!(exit, Exit::Lost(_)) { "it may be running still" } else { "it was ended" };
+    let limit = crate::base::text::seconds(limit);
+    Err(Fault::infrastructure(format!("the command did not end within {limit}, {seen}"))
+        .hint("`--timeout SPAN` gives it more time."))
+}
+
+/// How the command ended, where all that it wrote could be written here. Its own failure is worse news than lost messages.
+fn told(joined: std::io::Result<interactive::Joined>) -> Result<Exit, Fault> {
+    let joined = joined.map_err(ui::unwritten_fault)?;
+    match joined.messages {
+        Err(error) if joined.exit == Exit::Code(0) => Err(ui::unwritten_messages_fault(error)),
+        _ => Ok(joined.exit),
+    }
 }
 
 /// The command's own status is ours; a signal is 128 and its number, as a shell has it; lost is infrastructure.

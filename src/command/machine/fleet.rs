@@ -49,8 +49,8 @@ pub struct FleetArgs {
     #[arg(long, requires = "fleet", value_name = "N", default_value = "50", value_parser = parallel)]
     parallel: usize,
     /// How long it may take on each machine; it is ended then
-    #[arg(long, requires = "fleet", value_name = "SPAN", value_parser = crate::base::text::parse_duration)]
-    timeout: Option<Duration>,
+    #[arg(long, value_name = "SPAN", value_parser = crate::base::text::parse_duration)]
+    pub timeout: Option<Duration>,
     /// Print what came of it as JSON, when all is over
     #[arg(long, requires = "fleet")]
     json: bool,

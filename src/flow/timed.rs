@@ -1,0 +1,74 @@
+//! A command that may take only so long, for whoever hears it as any other.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::flow::fleet::ENDINGS;
+use crate::model::connection::{ConnectionError, Process, Stdin};
+use crate::model::exit::Exit;
+use crate::model::task::{Chunk, WindowSize};
+
+/// Ends its command when its time is over, with the signals and the patience of [`crate::flow::fleet`]. What the command still says
+/// by then is heard.
+pub struct Timed {
+    /// Locked by nobody for long: a process alone may not be shared, as whoever hears one wants to.
+    process: Mutex<Box<dyn Process>>,
+    /// When the next of the endings is due, and how many there were.
+    due: Instant,
+    asked: usize,
+    over: Arc<AtomicBool>,
+}
+
+impl Timed {
+    /// The command, and what tells afterwards whether its time was over before it ended.
+    pub fn new(process: Box<dyn Process>, limit: Duration) -> (Self, Arc<AtomicBool>) {
+        let over = Arc::new(AtomicBool::new(false));
+        // A span that no clock holds is none.
+        let now = Instant::now();
+        let due = now.checked_add(limit).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)));
+        (Self { process: Mutex::new(process), due, asked: 0, over: Arc::clone(&over) }, over)
+    }
+
+    fn process(&mut self) -> &mut Box<dyn Process> {
+        self.process.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Process for Timed {
+    async fn next(&mut self) -> Option<Chunk> {
+        loop {
+            let due = tokio::time::sleep_until(self.due);
+            tokio::select! {
+                biased;
+                chunk = self.process().next() => return chunk,
+                () = due => {}
+            }
+            self.over.store(true, Ordering::Relaxed);
+            // One that heeds no signal is left, which closes its channel.
+            let (signal, limit) = ENDINGS.get(self.asked)?;
+            (self.asked, self.due) = (self.asked + 1, Instant::now() + *limit);
+            self.process().signal(signal).await.ok()?;
+        }
+    }
+
+    fn take_stdin(&mut self) -> Option<Box<dyn Stdin>> {
+        self.process().take_stdin()
+    }
+
+    async fn resize(&self, _size: WindowSize) -> Result<(), ConnectionError> {
+        Err(ConnectionError::Invalid("a command that may take only so long has no terminal".to_owned()))
+    }
+
+    async fn signal(&mut self, name: &str) -> Result<(), ConnectionError> {
+        self.process().signal(name).await
+    }
+
+    fn exit(&self) -> Exit {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner).exit()
+    }
+}

@@ -47,13 +47,17 @@ pub fn tree(path: &Path) -> io::Result<()> {
     once(path)
 }
 
+/// Whether an entry of a folder is ours, by its name.
+pub type IsOurs = fn(&str) -> bool;
+
 /// Removes those entries of a folder that are ours, by their names, and then the folder where it is empty; well when it is not
 /// there. What stays is added to `others`. A link in the folder's place is removed as a link.
 pub fn ours(folder: &Path, whose: &dyn Fn(&str) -> Whose, others: &mut Vec<PathBuf>) -> io::Result<()> {
     match std::fs::symlink_metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
         Ok(found) if !found.is_dir() => return tree(folder),
-        found => drop(found?),
+        Ok(_) => {}
     }
     if is_mount_point(folder)? {
         return Err(in_the_way(folder));

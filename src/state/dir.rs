@@ -197,7 +197,7 @@ impl StateDir {
     /// last. What stays because it is not ours is added to `others`; the reason is given why something of ours stays.
     pub fn remove(&self, others: &mut Vec<PathBuf>) -> Result<(), String> {
         let failed = |path: &Path, error: io::Error| format!("cannot remove `{}`: {error}", path.display());
-        let folders: [(PathBuf, fn(&str) -> bool); 3] = [
+        let folders: [(PathBuf, removal::IsOurs); 3] = [
             (self.root.join("builds"), Builds::is_name),
             (self.runs(), |name| RunId::of_folder(name).is_some()),
             (self.keys(), |name| name == ".lock" || keys::is_name(name)),

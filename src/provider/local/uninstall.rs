@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::base::id::{MachineId, ResourceId, RunId};
-use crate::base::removal::{self, Whose};
+use crate::base::removal::{self, IsOurs, Whose};
 use crate::model::machine::ProviderKind;
 use crate::model::resource::{Fate, Resource, ResourceKind, ResourceState};
 use crate::provider::local::files::{Action, Files};
@@ -74,7 +74,7 @@ impl Uninstaller {
         Ok(found)
     }
 
-    fn holders(&self) -> [(PathBuf, fn(&str) -> bool); 2] {
+    fn holders(&self) -> [(PathBuf, IsOurs); 2] {
         [(self.folders.layers(), layers::is_name), (self.folders.passage(), layers::is_passing)]
     }
 

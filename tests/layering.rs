@@ -82,27 +82,17 @@ fn rank(layer: &str) -> Option<u8> {
     RANKS.iter().find(|(name, _)| *name == layer).map(|(_, rank)| *rank)
 }
 
-/// The layers that a line names by `crate::LAYER`.
-fn named(line: &str) -> Vec<&str> {
-    line.match_indices("crate::")
-        .map(|(at, text)| &line[at + text.len()..])
-        .filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next())
-        .filter(|name| rank(name).is_some())
-        .collect()
-}
-
 /// What is wrong with one file.
 fn faults(path: &Path, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let own = layer(path);
-    for (number, line) in production(text) {
-        for other in named(line) {
-            let Some(mine) = rank(own) else { continue };
-            let allowed = other == own || rank(other).unwrap() < mine;
-            if !allowed {
-                faults.push(format!("{}:{number}: `{own}` imports `{other}`", path.display()));
-            }
+    for import in imports(text) {
+        let (Some(mine), Some(other)) = (rank(own), rank(&import[0])) else { continue };
+        if import[0] != own && other >= mine {
+            faults.push(format!("{}: `{own}` imports `{}`", path.display(), import.join("::")));
         }
+    }
+    for (number, line) in production(text) {
         for (word, folders) in BORDERS {
             let held = line.to_lowercase().contains(word) && !line.contains("pub mod ");
             if held
@@ -126,6 +116,7 @@ fn the_check_itself_finds_what_it_should() {
     let check = |path: &str, text: &str| faults(Path::new(path), text).len();
     assert_eq!(check("model/x.rs", "use crate::flow::lease::Lease;"), 1, "upwards");
     assert_eq!(check("state/x.rs", "let x = crate::provider::local::y();"), 1, "sideways");
+    assert_eq!(check("model/x.rs", "use crate::{base::id::RunId, flow::{lease, release}};"), 2, "upwards in a group");
     assert_eq!(check("flow/x.rs", "use crate::model::task::Command;\nuse crate::base::id::RunId;"), 0);
     assert_eq!(check("state/x.rs", "use russh::client;"), 1, "a crate outside its border");
     assert_eq!(check("flow/x.rs", "    println!(\"x\");"), 1, "printing outside of ui");

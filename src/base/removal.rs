@@ -80,8 +80,9 @@ pub fn ours(folder: &Path, whose: &dyn Fn(&str) -> Whose, others: &mut Vec<PathB
 /// Whether something is mounted on `path` itself, as this process sees it. A link is none.
 pub fn is_mount_point(path: &Path) -> io::Result<bool> {
     let (parent, name) = parted(path)?;
-    let above = mount_of(folder(parent)?, c"", AtFlags::EMPTY_PATH)?;
-    match mount_of(folder(parent)?, &name, AtFlags::SYMLINK_NOFOLLOW) {
+    let parent = folder(parent)?;
+    let above = mount_of(&parent, c"", AtFlags::EMPTY_PATH)?;
+    match mount_of(&parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         own => Ok(own? != above),
     }

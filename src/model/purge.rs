@@ -64,12 +64,16 @@ pub enum Judgement {
     Young,
 }
 
+/// Whether an owner is one: a tag that is there without a word names nobody.
+pub fn names_somebody(owner: &str) -> bool {
+    !owner.trim().is_empty()
+}
+
 impl Filter {
     /// Whether `item` is meant, and else why not. What does not tell its age is not meant by a filter on that.
     pub fn judge(&self, item: &Item) -> Judgement {
         let old = self.before.is_none_or(|before| item.created_at.is_some_and(|made| made < before));
-        // A tag that is there without a word names nobody.
-        let owner = item.owner.as_ref().filter(|owner| !owner.trim().is_empty());
+        let owner = item.owner.as_ref().filter(|owner| names_somebody(owner));
         match (owner, &self.whose) {
             _ if !old => Judgement::Young,
             (None, _) if self.untagged => Judgement::Meant,

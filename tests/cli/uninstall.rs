@@ -2,7 +2,7 @@
 
 use automation::base::id::{MachineId, RunId};
 use automation::model::journal::Journal;
-use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
+use automation::model::machine::{Machine, ProviderKind};
 use automation::model::resource::{PlannedResource, ResourceKind};
 use automation::model::run::{Driver, RunRecord, RunState};
 use automation::state::dir::StateDir;
@@ -93,21 +93,11 @@ fn what_is_elsewhere_is_not_lost_sight_of_and_a_living_run_is_let_be() {
     place.run(&["uninstall", "--yes"]).expect(2).tells(&["is at work", "runs cancel"]);
     let detached = RunRecord { state: RunState::Detached, ..run.clone() };
     journal.update_run(&detached).unwrap();
+    let now = Timestamp::now();
     let lives = Machine {
-        id: MachineId::random(),
-        provider: ProviderKind::Host,
-        run: run.id.clone(),
-        owner: "me@here".into(),
-        image: "x".into(),
-        address: Address::Tcp { host: "192.0.2.1".into(), port: 22 },
-        user: "hg".into(),
-        identity: "/k".into(),
-        host_key: HostKey::Exact { public: "ssh-ed25519 AAAA".into() },
-        volume: None,
-        hardware: None,
-        created_at: Timestamp::now(),
-        expires_at: Timestamp::now() + std::time::Duration::from_secs(3600),
+        expires_at: now + std::time::Duration::from_secs(3600),
         kept: true,
+        ..crate::support::machine::of(ProviderKind::Host, run.id.clone(), now)
     };
     journal.store_machine(&lives).unwrap();
     for words in [&["uninstall", "--yes"][..], &["uninstall", "--dry-run"]] {

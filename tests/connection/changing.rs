@@ -1,51 +1,29 @@
 //! Files that change while they are copied: small ones, which travel over one channel, and large ones.
 
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use automation::model::connection::{Connection, ConnectionError, Progress, Totals};
+use automation::model::connection::{ConnectionError, Totals};
 
-use super::connect;
-use crate::support::sshd::Sshd;
+use super::files::names;
+use super::one_file::{Story, same};
 
 /// Of more pieces than are under way at once.
 const SMALL: usize = 12 << 20;
 const LARGE: usize = 40 << 20;
 
-/// A file to be copied in either direction, to a name that another file has.
-struct Story {
-    sshd: Sshd,
-    up: bool,
-    from: PathBuf,
-    folder: PathBuf,
-}
-
 impl Story {
-    /// The file was written just now, or long ago.
-    fn new(up: bool, size: usize, old: bool) -> Self {
-        let sshd = Sshd::start();
-        let (from, folder) = (sshd.dir.path().join("from"), sshd.folder("folder"));
-        std::fs::write(&from, vec![b'a'; size]).unwrap();
+    /// A file of that size, written just now or long ago, to be copied to a name that another file has.
+    fn over(up: bool, size: usize, old: bool) -> Self {
+        let story = Self::new(up);
+        std::fs::write(&story.from, vec![b'a'; size]).unwrap();
         if old {
             let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-            std::fs::File::options().write(true).open(&from).unwrap().set_modified(long_ago).unwrap();
+            std::fs::File::options().write(true).open(&story.from).unwrap().set_modified(long_ago).unwrap();
         }
-        std::fs::write(folder.join("to"), "before").unwrap();
-        Self { sshd, up, from, folder }
-    }
-
-    fn to(&self) -> PathBuf {
-        self.folder.join("to")
-    }
-
-    async fn copy(&self, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
-        let connection: Box<dyn Connection> = connect(&self.sshd.machine()).await;
-        match self.up {
-            true => connection.upload(&self.from, self.to().to_str().unwrap(), progress).await,
-            false => connection.download(self.from.to_str().unwrap(), &self.to(), progress).await,
-        }
+        std::fs::write(story.to(), "before").unwrap();
+        story
     }
 
     /// Copies, and does `meanwhile` when the first bytes have come.
@@ -63,20 +41,15 @@ impl Story {
     /// The names beside the target, which is as it was.
     fn others(&self) -> Vec<String> {
         assert_eq!(std::fs::read_to_string(self.to()).unwrap(), "before");
-        let names = std::fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().file_name());
-        names.map(|name| name.into_string().unwrap()).filter(|name| name != "to").collect()
+        names(&self.folder).into_iter().filter(|name| name != "to").collect()
     }
-}
-
-fn same(one: &Path, other: &Path) -> bool {
-    std::fs::read(one).unwrap() == std::fs::read(other).unwrap()
 }
 
 #[tokio::test]
 async fn a_file_that_is_overwritten_meanwhile_is_refused_both_ways() {
     for (up, size) in [(true, SMALL), (true, LARGE), (false, SMALL), (false, LARGE)] {
         for old in [true, false] {
-            let story = Story::new(up, size, old);
+            let story = Story::over(up, size, old);
             let other = vec![b'b'; size];
             let copied = story.copy_while(|file| file.write_all_at(&other, 0).unwrap()).await;
             let error = copied.unwrap_err();
@@ -98,7 +71,7 @@ async fn a_file_that_is_overwritten_meanwhile_is_refused_both_ways() {
 #[tokio::test]
 async fn a_log_that_grows_meanwhile_is_fetched_as_long_as_it_is() {
     for size in [SMALL, LARGE] {
-        let story = Story::new(false, size, true);
+        let story = Story::over(false, size, true);
         let line = vec![b'l'; 9 << 20];
         let totals = story.copy_while(|file| file.write_all_at(&line, size as u64).unwrap()).await.unwrap();
         let (copy, log) = (std::fs::read(story.to()).unwrap(), std::fs::read(&story.from).unwrap());
@@ -109,7 +82,7 @@ async fn a_log_that_grows_meanwhile_is_fetched_as_long_as_it_is() {
 #[tokio::test]
 async fn a_file_that_grows_and_is_another_is_refused() {
     for size in [SMALL, LARGE] {
-        let story = Story::new(false, size, true);
+        let story = Story::over(false, size, true);
         let other = vec![b'b'; size + 100];
         let error = story.copy_while(|file| file.write_all_at(&other, 0).unwrap()).await.unwrap_err();
         assert!(error.to_string().ends_with("it changed while it was read"), "{error}");
@@ -120,7 +93,7 @@ async fn a_file_that_grows_and_is_another_is_refused() {
 #[tokio::test]
 async fn a_file_here_that_grows_while_it_is_sent_is_refused() {
     for size in [SMALL, LARGE] {
-        let story = Story::new(true, size, true);
+        let story = Story::over(true, size, true);
         let error = story.copy_while(|file| file.write_all_at(b"more", size as u64).unwrap()).await.unwrap_err();
         assert!(error.to_string().ends_with("it changed while it was read"), "{error}");
         assert_eq!(story.others(), Vec::<String>::new());

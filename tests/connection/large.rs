@@ -1,15 +1,17 @@
 //! Large files: cut and gone on with, sparse, far away.
 
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use automation::model::connection::{ConnectionError, Progress, Totals};
+use automation::model::connection::{ConnectionError, Totals};
 
 use automation::model::machine::{Address, Machine};
 
 use super::connect;
+use super::files::names;
+use super::one_file::{Story, same};
 use crate::support::sshd::Sshd;
 
 #[path = "../../benches/support/relay.rs"]
@@ -23,13 +25,6 @@ const MIB: u64 = 1 << 20;
 /// Enough to be cut in the middle, and for several blocks that are compared.
 const SIZE: u64 = 40 * MIB;
 
-fn names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
 /// Writes bytes without a pattern, others for another seed.
 fn fill(path: &Path, size: u64, seed: u32) {
     let word = |n: u32| (n ^ seed).wrapping_mul(2_654_435_761).rotate_left(n % 31).to_le_bytes();
@@ -37,37 +32,7 @@ fn fill(path: &Path, size: u64, seed: u32) {
     std::fs::write(path, bytes).unwrap();
 }
 
-fn same(one: &Path, other: &Path) -> bool {
-    std::process::Command::new("cmp").arg("-s").arg(one).arg(other).status().unwrap().success()
-}
-
-/// One file, to be copied in either direction between two folders.
-struct Story {
-    sshd: Sshd,
-    up: bool,
-    from: PathBuf,
-    folder: PathBuf,
-}
-
 impl Story {
-    fn new(up: bool) -> Self {
-        let sshd = Sshd::start();
-        let (from, folder) = (sshd.dir.path().join("from"), sshd.folder("folder"));
-        Self { sshd, up, from, folder }
-    }
-
-    fn to(&self) -> PathBuf {
-        self.folder.join("to")
-    }
-
-    async fn copy(&self, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
-        let connection = connect(&self.sshd.machine()).await;
-        match self.up {
-            true => connection.upload(&self.from, self.to().to_str().unwrap(), progress).await,
-            false => connection.download(self.from.to_str().unwrap(), &self.to(), progress).await,
-        }
-    }
-
     /// Copies until `bytes` were moved, then cuts the connection.
     async fn cut_after(&self, bytes: u64) {
         let moved = AtomicU64::new(0);

@@ -7,6 +7,7 @@ mod files;
 mod interactive;
 mod large;
 mod login;
+mod one_file;
 mod trees;
 
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use automation::base::id::{MachineId, ResourceId, RunId};
 use automation::flow::audit::{Finding, Standing, World, as_row, findings, seen_gone, went_meanwhile};
 use automation::flow::later;
-use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
+use automation::model::machine::{Machine, ProviderKind};
 use automation::model::provider::Provider;
 use automation::model::resource::{Fate, Observed, Resource, ResourceKind, ResourceState};
 use automation::model::run::{Driver, RunRecord, RunState};
@@ -64,22 +64,7 @@ fn seen(kind: ResourceKind) -> Observed {
 }
 
 fn machine(expires_at: Timestamp, kept: bool) -> Machine {
-    Machine {
-        id: machine_id(),
-        provider: ProviderKind::Dummy,
-        run: run_id(),
-        owner: "ann@example".into(),
-        image: "test".into(),
-        address: Address::Tcp { host: "hg-1".into(), port: 22 },
-        user: "hg".into(),
-        identity: "/s/key".into(),
-        host_key: HostKey::Exact { public: "ssh-ed25519 dummy".into() },
-        volume: None,
-        hardware: None,
-        created_at: now(),
-        expires_at,
-        kept,
-    }
+    Machine { id: machine_id(), expires_at, kept, ..crate::support::machine::of(ProviderKind::Dummy, run_id(), now()) }
 }
 
 fn record(state: RunState) -> RunRecord {

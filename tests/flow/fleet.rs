@@ -1,16 +1,15 @@
 //! One command on many machines: what one of them does to the others. Time is the test's own.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use automation::base::id::{MachineId, RunId};
+use automation::base::id::RunId;
 use automation::connection::dummy::{Dummy, DummyConnector, Reply};
 use automation::flow::fleet::{End, Ended, Limits, Listener, Member, run};
 use automation::model::connection::{Connection, ConnectionError, Connector};
 use automation::model::exit::Exit;
-use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
+use automation::model::machine::{Machine, ProviderKind};
 use automation::model::task::{Chunk, Command};
 use tokio_util::sync::CancellationToken;
 
@@ -54,22 +53,7 @@ impl Connector for Late {
 
 fn member(connector: impl Connector + 'static) -> Member {
     let now = jiff::Timestamp::UNIX_EPOCH;
-    let machine = Machine {
-        id: MachineId::random(),
-        provider: ProviderKind::Dummy,
-        run: RunId::new(now),
-        owner: "tests".to_owned(),
-        image: "none".to_owned(),
-        address: Address::Tcp { host: "dummy".to_owned(), port: 22 },
-        user: "hg".to_owned(),
-        identity: PathBuf::from("none"),
-        host_key: HostKey::Exact { public: "none".to_owned() },
-        volume: None,
-        hardware: None,
-        created_at: now,
-        expires_at: now,
-        kept: true,
-    };
+    let machine = Machine { kept: true, ..crate::support::machine::of(ProviderKind::Dummy, RunId::new(now), now) };
     Member { machine, connector: Arc::new(connector) }
 }
 

@@ -8,7 +8,7 @@ use automation::flow::suite::{check, folder};
 use automation::model::connection::ConnectionError;
 use automation::model::exit::Exit;
 use automation::model::fault::FaultKind;
-use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
+use automation::model::machine::{Machine, ProviderKind};
 use automation::model::provider::MachineRequest;
 use automation::model::resource::{ResourceKind, ResourceState};
 use automation::model::suite::Suite;
@@ -20,22 +20,10 @@ use super::{Theatre, with_machine};
 
 fn theatre() -> Theatre {
     let mut theatre = Theatre::new();
-    let now = theatre.stage.now();
     let machine = Machine {
         id: theatre.request().id,
-        provider: ProviderKind::Host,
-        run: theatre.stage.run.clone(),
-        owner: "ann@example".into(),
         image: "somebody else's machine".into(),
-        address: Address::Tcp { host: "example.org".into(), port: 22 },
-        user: "hg".into(),
-        identity: "/home/ann/.ssh/id_ed25519".into(),
-        host_key: HostKey::Exact { public: "ssh-ed25519 dummy".into() },
-        volume: None,
-        hardware: None,
-        created_at: now,
-        expires_at: now,
-        kept: false,
+        ..crate::support::machine::of(ProviderKind::Host, theatre.stage.run.clone(), theatre.stage.now())
     };
     theatre.stage.provider = Arc::new(HostProvider::new(Some(machine)));
     theatre.remote.answer(|command| {

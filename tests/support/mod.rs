@@ -5,6 +5,7 @@ pub mod aws;
 pub mod images;
 pub mod keep;
 pub mod leftovers;
+pub mod machine;
 pub mod memory;
 pub mod mercurial;
 pub mod mounts;

@@ -10,6 +10,7 @@ use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
 use jiff::Timestamp;
 
 use crate::base::id::{MachineId, RunId};
+use crate::model::purge::names_somebody;
 
 /// What every name of ours begins with.
 pub const PREFIX: &str = "hg-";
@@ -70,11 +71,6 @@ pub fn value<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
 /// Who made it, as its tag says. A tag without a word names nobody, and is as none.
 pub fn owner(tags: &[Tag]) -> Option<&str> {
     value(tags, OWNER).filter(|owner| names_somebody(owner))
-}
-
-/// Whether the value of [`OWNER`] is a name at all.
-pub fn names_somebody(owner: &str) -> bool {
-    !owner.trim().is_empty()
 }
 
 /// The keys of `tags`.

@@ -10,14 +10,14 @@ use futures_util::future::join_all;
 use super::each::{Denied, each};
 use super::search;
 use crate::model::fault::Fault;
-use crate::model::purge::{Item, Refusal};
+use crate::model::purge::{Item, Refusal, names_somebody};
 use crate::model::resource::ResourceKind;
 use crate::provider::ec2::tags;
 use crate::provider::ec2::trouble::{self, Class};
 
 fn owner(marks: &[Tag]) -> Option<String> {
     let named = marks.iter().find(|tag| tag.key() == tags::OWNER).map(|tag| tag.value().to_owned());
-    named.filter(|owner| tags::names_somebody(owner))
+    named.filter(|owner| names_somebody(owner))
 }
 
 async fn all_profiles(iam: &Client) -> Result<Vec<InstanceProfile>, Fault> {

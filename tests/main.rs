@@ -11,5 +11,6 @@ mod documents;
 mod flow;
 mod layering;
 mod local_provider;
+mod remote;
 mod state;
 mod support;

@@ -120,7 +120,7 @@ impl Command {
 /// A script of ours to run on a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
-    /// Its name, for messages, for example `linux/prepare-work.sh`.
+    /// Its name, for messages, for example `venv-bootstrap.sh`.
     pub name: String,
     /// Its text.
     pub text: String,

@@ -1,4 +1,4 @@
-//! What `remote/linux/run-tests.sh --list` says of the machine beside the list.
+//! What `remote/mercurial/run-tests.sh --list` says of the machine beside the list.
 
 /// The beginning of the line that says it.
 const MARK: &str = "run-tests: on ";

@@ -1,4 +1,4 @@
-//! Reading what `remote/linux/run_tests_events.py` wrote: a JSON object a line, complete up to the moment of a loss.
+//! Reading what `remote/mercurial/run_tests_events.py` wrote: a JSON object a line, complete up to the moment of a loss.
 //!
 //! The file lies on a machine whose tests may write into it what they like. So everything here has a cap, and what is beyond a cap
 //! is said: such a report is not whole.

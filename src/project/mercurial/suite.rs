@@ -24,20 +24,20 @@ use crate::project::mercurial::hg::hg;
 use crate::project::mercurial::{names, report};
 
 const PARTS: [Part; 9] = [
-    Part { name: "prepare-work.sh", text: include_str!("../../../remote/linux/prepare-work.sh") },
+    Part { name: "prepare-work.sh", text: include_str!("../../../remote/mercurial/prepare-work.sh") },
     Part { name: BUILD, text: BUILD_TEXT },
-    Part { name: "run-tests.sh", text: include_str!("../../../remote/linux/run-tests.sh") },
-    Part { name: "run_tests_events.py", text: include_str!("../../../remote/linux/run_tests_events.py") },
-    Part { name: "sync-finish.sh", text: include_str!("../../../remote/linux/sync-finish.sh") },
-    Part { name: "apply-working-copy.sh", text: include_str!("../../../remote/linux/apply-working-copy.sh") },
-    Part { name: "check-contract.sh", text: include_str!("../../../remote/linux/check-contract.sh") },
-    Part { name: "hold.sh", text: include_str!("../../../remote/linux/hold.sh") },
-    Part { name: "cleanup.sh", text: include_str!("../../../remote/linux/cleanup.sh") },
+    Part { name: "run-tests.sh", text: include_str!("../../../remote/mercurial/run-tests.sh") },
+    Part { name: "run_tests_events.py", text: include_str!("../../../remote/mercurial/run_tests_events.py") },
+    Part { name: "sync-finish.sh", text: include_str!("../../../remote/mercurial/sync-finish.sh") },
+    Part { name: "apply-working-copy.sh", text: include_str!("../../../remote/mercurial/apply-working-copy.sh") },
+    Part { name: "check-contract.sh", text: include_str!("../../../remote/mercurial/check-contract.sh") },
+    Part { name: "hold.sh", text: include_str!("../../../remote/mercurial/hold.sh") },
+    Part { name: "cleanup.sh", text: include_str!("../../../remote/mercurial/cleanup.sh") },
 ];
 
 /// Builds the source in place.
 const BUILD: &str = "build-source.sh";
-const BUILD_TEXT: &str = include_str!("../../../remote/linux/build-source.sh");
+const BUILD_TEXT: &str = include_str!("../../../remote/mercurial/build-source.sh");
 
 /// The exit code of `prepare-work.sh` for "this machine cannot make that file system".
 const REFUSED: Exit = Exit::Code(3);

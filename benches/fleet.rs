@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use automation::base::id::{MachineId, RunId};
 use automation::connection::SshConnector;
-use automation::flow::later;
+use automation::flow::run::later;
 use automation::model::connection::Connector;
 use automation::model::machine::Machine;
 use automation::model::output::{Limits, output};

@@ -24,7 +24,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use automation::base::id::{MachineId, RunId};
-use automation::flow::{later, lease, suite};
+use automation::flow::run::{Run, later};
+use automation::flow::{lease, suite};
 use automation::model::event::NoSink;
 use automation::model::image::Fingerprint;
 use automation::model::machine::{Caps, Hardware, Network, ProviderKind};
@@ -103,15 +104,16 @@ fn boots(state: &Path, table: &mut Table) {
     let layers = layers(state);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let context = state::open(state, Some("local"));
-    let run = RunId::new(context.now());
-    context.journal.store_run(&state::record(&context, &run)).unwrap();
-    let stage = runtime.block_on(context.stage(ProviderKind::Local, run.clone(), Arc::new(NoSink))).unwrap();
+    let id = RunId::new(context.now());
+    context.journal.store_run(&state::record(&context, &id)).unwrap();
+    let (run, site) =
+        (context.run(id.clone(), Arc::new(NoSink)), runtime.block_on(context.site(ProviderKind::Local)).unwrap());
     let (mut boots, mut wholes) = (Vec::new(), Vec::new());
     for _ in 0..21 {
-        let request = request(&stage, &layers);
+        let request = request(&run, site.grace, &layers);
         let began = Instant::now();
-        let folder = suite::folder(&stage);
-        let ended = runtime.block_on(lease::with_machine(&stage, &request, &folder, None, async |_, durable| {
+        let folder = suite::folder(&run);
+        let ended = runtime.block_on(lease::with_machine(&run, &site, &request, &folder, None, async |_, durable| {
             let connection = durable.direct().await?;
             let done = output(connection.as_ref(), &task::Command::new("true"), Limits::SMALL).await?;
             assert!(done.exit.success());
@@ -121,7 +123,7 @@ fn boots(state: &Path, table: &mut Table) {
         wholes.push(began.elapsed());
         assert!(ended.left.is_empty());
     }
-    let ended = RunRecord { state: RunState::Ended, exit_code: Some(0), ..state::record(&context, &run) };
+    let ended = RunRecord { state: RunState::Ended, exit_code: Some(0), ..state::record(&context, &id) };
     context.journal.update_run(&ended).unwrap();
     let (boot, whole) = (median(boots), median(wholes));
     let beside = peers(state, &layers, boot);
@@ -129,12 +131,12 @@ fn boots(state: &Path, table: &mut Table) {
     table.add("the same, until all is seen gone", milliseconds(whole), "", String::new());
 }
 
-fn request(stage: &automation::flow::Stage, layers: &[Fingerprint]) -> MachineRequest {
-    let now = stage.now();
+fn request(run: &Run, grace: Duration, layers: &[Fingerprint]) -> MachineRequest {
+    let now = run.now();
     MachineRequest {
         id: MachineId::random(),
-        run: stage.run.clone(),
-        owner: stage.owner.clone(),
+        run: run.id.clone(),
+        owner: run.owner.clone(),
         image: "linux-dev-debian12".to_owned(),
         layers: layers.to_vec(),
         cloud: None,
@@ -146,7 +148,7 @@ fn request(stage: &automation::flow::Stage, layers: &[Fingerprint]) -> MachineRe
         filesystem: String::new(),
         now,
         expires_at: later(now, Duration::from_secs(600)),
-        grace: stage.grace,
+        grace,
         max_cost: None,
     }
 }

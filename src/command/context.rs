@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::base::id::RunId;
 use crate::command::globals::Globals;
 use crate::connection::{self, ssh::SshConnector};
-use crate::flow::Stage;
+use crate::flow::run::Run;
+use crate::flow::site::Site;
 use crate::image::{BaseChoice, Choice, Definition};
 use crate::model::check::Check;
 use crate::model::connection::Connector;
@@ -387,18 +388,25 @@ impl Context {
         Ok(mercurial::Ssh { program: executable()?, args })
     }
 
-    /// What flows need, for one run on machines of one provider.
-    pub async fn stage(&self, kind: ProviderKind, run: RunId, sink: Arc<dyn Sink>) -> Result<Stage, Fault> {
-        Ok(Stage {
-            provider: self.provider(kind).await?,
-            connector: self.connector(kind).await?,
+    /// A run, as flows know it.
+    pub fn run(&self, id: RunId, sink: Arc<dyn Sink>) -> Run {
+        Run {
+            id,
+            owner: self.owner.clone(),
             journal: Arc::clone(&self.journal),
             sink,
             clock: Arc::new(Timestamp::now),
             stop: CancellationToken::new(),
             detach: CancellationToken::new(),
-            run,
-            owner: self.owner.clone(),
+        }
+    }
+
+    /// A provider with all that is needed to work on it.
+    pub async fn site(&self, kind: ProviderKind) -> Result<Site, Fault> {
+        Ok(Site {
+            provider: self.provider(kind).await?,
+            connector: self.connector(kind).await?,
+            images: self.images(kind).await?,
             grace: self.grace_of(kind),
         })
     }

@@ -217,29 +217,28 @@ pub async fn bake_all(
         return Err(Fault::usage("`--privileged-machine` has no meaning with provider `ec2`"));
     }
     let context = context.privileged(args.privileged_machine)?;
-    let store = context.images(kind).await?;
     args.cloud.refuse_unfit(kind)?;
     context.require_ssh()?;
     let hardware = args.cloud.bake_hardware();
     let session = Session::begin(context, command).await?;
     let options =
         Options { keep_failed: args.keep_failed, expiry: BAKE_EXPIRY, hardware, max_cost: args.cloud.max_cost() };
-    if let Err(fault) = until_stopped(&session.stage, session.stage.provider.vet(&options.hardware)).await {
+    if let Err(fault) = until_stopped(&session.run, session.site.provider.vet(&options.hardware)).await {
         return session.end(Err(fault)).await;
     }
     let mut results = Vec::new();
     if parallel {
         let bakes = plans.iter().map(|plan| {
-            let mut stage = session.stage.clone();
-            stage.sink = Arc::new(Prefixed { name: plan.name.clone(), inner: Arc::clone(&session.stage.sink) });
-            let (store, options) = (Arc::clone(&store), options.clone());
-            async move { bake(&stage, store.as_ref(), plan, &options).await }
+            let mut run = session.run.clone();
+            run.sink = Arc::new(Prefixed { name: plan.name.clone(), inner: Arc::clone(&session.run.sink) });
+            let (site, options) = (&session.site, &options);
+            async move { bake(&run, site, plan, options).await }
         });
         results = futures_util::future::join_all(bakes).await;
     } else {
         for plan in &plans {
-            let result = bake(&session.stage, store.as_ref(), plan, &options).await;
-            let stop = result.is_err() && session.stage.stop.is_cancelled();
+            let result = bake(&session.run, &session.site, plan, &options).await;
+            let stop = result.is_err() && session.run.stop.is_cancelled();
             results.push(result);
             if stop {
                 break;

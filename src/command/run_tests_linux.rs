@@ -20,8 +20,9 @@ use crate::flow::bake::{Options, bake};
 use crate::flow::durable::Durable;
 use crate::flow::hold;
 use crate::flow::lease::{After, Ended, foresee, until_stopped, with_machine};
+use crate::flow::run::{Run, later};
+use crate::flow::suite;
 use crate::flow::suite::Begun;
-use crate::flow::{later, suite};
 use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::ImagePlan;
@@ -195,7 +196,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let began = Instant::now();
     let session = Session::begin(context, COMMAND).await?;
     for told in why.flatten().into_iter().chain(suite.checkout.as_ref().and_then(|checkout| checkout.remark.clone())) {
-        session.stage.tell(Event::Notice(told));
+        session.run.tell(Event::Notice(told));
     }
     let result = drive(&session, &args, began, plan.as_ref(), &suite, request, fetch).await;
     session.end(result).await
@@ -256,8 +257,8 @@ async fn drive(
     request: MachineRequest,
     fetch: Fetch,
 ) -> Result<Ending, Fault> {
-    let (stage, context) = (&session.stage, &session.context);
-    foresee(stage, &request).await?;
+    let (run, site, context) = (&session.run, &session.site, &session.context);
+    foresee(run, site, &request).await?;
     if let Some(plan) = plan {
         let options = Options {
             keep_failed: false,
@@ -265,7 +266,7 @@ async fn drive(
             hardware: Hardware::default(),
             max_cost: args.machine.max_cost(),
         };
-        bake(stage, context.images(stage.provider.kind()).await?.as_ref(), plan, &options).await?;
+        bake(run, site, plan, &options).await?;
     }
     let baking = began.elapsed().as_secs_f64();
     // Baking takes minutes: a lease from before it would be over.
@@ -302,20 +303,20 @@ async fn test(
     wanted: &Wanted<'_>,
     request: &MachineRequest,
 ) -> (Ended<Option<Tested>>, Option<TaskFile>) {
-    let (stage, suite) = (&session.stage, wanted.suite);
+    let (run, site, suite) = (&session.run, &session.site, wanted.suite);
     let target = session.dir.path().join("machine.json");
-    let folder = suite::folder(stage);
+    let folder = suite::folder(run);
     let clean = suite.clean(&folder);
     let mut task = None;
-    let ended = with_machine(stage, request, &folder, Some(&clean), async |machine, durable| {
+    let ended = with_machine(run, site, request, &folder, Some(&clean), async |machine, durable| {
         write_target(&target, machine)?;
         if machine.provider == ProviderKind::Host {
             // Not under the supervisor: the check removes the folder in which that would be.
-            let checked = async { require_contract(stage, durable.direct().await?.as_ref(), suite).await };
-            until_stopped(stage, checked).await?;
+            let checked = async { require_contract(run, durable.direct().await?.as_ref(), suite).await };
+            until_stopped(run, checked).await?;
         }
         let work = on_machine(session, wanted, machine, durable, &target, &mut task);
-        hold::present(stage, durable, suite, work).await
+        hold::present(durable, suite, work).await
     })
     .await;
     (ended, task)
@@ -330,10 +331,10 @@ async fn on_machine(
     target: &Path,
     task: &mut Option<TaskFile>,
 ) -> Result<After<Option<Tested>>, Fault> {
-    let (stage, suite) = (&session.stage, wanted.suite);
+    let (run, suite) = (&session.run, wanted.suite);
     let booting = wanted.began.elapsed().as_secs_f64() - wanted.baking;
     let builds = session.context.state.builds();
-    let ready = suite::set_up(stage, machine, durable, suite, target, &builds).await?;
+    let ready = suite::set_up(run, machine, durable, suite, target, &builds).await?;
     let file = |begun: &Begun| TaskFile {
         image: wanted.image.clone(),
         baking: wanted.baking,
@@ -343,21 +344,21 @@ async fn on_machine(
         allow_all_skipped: wanted.args.allow_all_skipped,
     };
     if let Some(ran) = ready.unbuilt() {
-        *task = Some(file(&ready.begun(machine, stage.now(), wanted.args.timeout)));
+        *task = Some(file(&ready.begun(machine, run.now(), wanted.args.timeout)));
         return Ok(After::Release(Some(Tested::unbuilt(ran))));
     }
     let keep = |begun: &Begun| file(begun).write(&session.dir);
-    let begun = suite::begin(stage, durable, ready, wanted.args.timeout, &keep).await?;
+    let begun = suite::begin(run, durable, ready, wanted.args.timeout, &keep).await?;
     let task = task.insert(file(&begun));
     // Whoever interrupts at the last moment wants nothing left there.
-    if wanted.args.detach && !stage.stop.is_cancelled() {
+    if wanted.args.detach && !run.stop.is_cancelled() {
         return match announce(session, wanted.args, machine) {
             Ok(()) => Ok(After::Detach(None)),
-            Err(error) => Err(untold(session, machine, durable, suite, task, error).await),
+            Err(error) => Err(untold(session, durable, suite, task, error).await),
         };
     }
     session.detachable();
-    follow(session, machine, durable, suite, task).await
+    follow(session, durable, suite, task).await
 }
 
 /// Prints what the user asked for with `--detach`, while the machine can still be taken back.
@@ -372,15 +373,14 @@ fn announce(session: &Session, args: &Args, machine: &Machine) -> std::io::Resul
 /// Cancels tests whose run's id nobody could read: nobody would follow them, nor end their machine. It goes with the fault.
 async fn untold(
     session: &Session,
-    machine: &Machine,
     durable: &Durable,
     suite: &dyn Suite,
     task: &TaskFile,
     error: std::io::Error,
 ) -> Fault {
-    session.stage.stop.cancel();
+    session.run.stop.cancel();
     // What they came to by now is nobody's question; a machine that stays must not keep them.
-    let _ = follow(session, machine, durable, suite, task).await;
+    let _ = follow(session, durable, suite, task).await;
     // Told here, with what became of the tests.
     let _ = ui::unwritten();
     ui::unwritten_fault(error)
@@ -403,11 +403,11 @@ fn write_target(path: &Path, machine: &Machine) -> Result<(), Fault> {
 }
 
 async fn require_contract(
-    stage: &crate::flow::Stage,
+    run: &Run,
     connection: &dyn crate::model::connection::Connection,
     suite: &dyn Suite,
 ) -> Result<(), Fault> {
-    let checks = suite::check(stage, connection, suite).await.map_err(|fault| match fault.hint {
+    let checks = suite::check(run, connection, suite).await.map_err(|fault| match fault.hint {
         None => fault.hint("`automation machine check USER@HOST` says what is wrong there, and how to mend it."),
         Some(_) => fault,
     })?;

@@ -8,8 +8,9 @@ use crate::base::id::RunId;
 use crate::command::context::Context;
 use crate::command::error;
 use crate::command::signals::{self, Watched};
-use crate::flow::Stage;
-use crate::model::event::{Event, NoSink, Sink};
+use crate::flow::run::Run;
+use crate::flow::site::Site;
+use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::{Machine, ProviderKind};
@@ -25,8 +26,10 @@ use crate::ui::{self, Screen};
 pub struct Session {
     /// What it runs with.
     pub context: Context,
-    /// What flows need.
-    pub stage: Stage,
+    /// The run, as flows know it.
+    pub run: Run,
+    /// Where its machines are made.
+    pub site: Site,
     /// Its folder.
     pub dir: RunDir,
     log: Arc<RunLog>,
@@ -100,11 +103,11 @@ impl Session {
             summary: None,
         };
         // What can be refused is refused before the run is written down: nobody would end its record.
-        let stage = context.stage(context.default_provider()?, id.clone(), Arc::new(NoSink)).await?;
+        let site = context.site(context.default_provider()?).await?;
         let dir = context.state.create_run(&id)?;
         let driving = dir.lock_driver()?.ok_or_else(|| Fault::outside(format!("another process drives run {id}")))?;
         context.journal.store_run(&record)?;
-        Self::with(context, stage, dir, record, driving)
+        Self::with(context, site, dir, record, driving)
     }
 
     /// Goes on with a run that another process began: this one drives it from now on, on machines of `kind`.
@@ -115,32 +118,33 @@ impl Session {
         driving: Lock,
         shows_output: bool,
     ) -> Result<Self, Fault> {
-        let stage = context.stage(kind, record.id.clone(), Arc::new(NoSink)).await?;
+        let site = context.site(kind).await?;
         let dir = context.state.run(&record.id)?;
         // A run that was detached stays so in the record: its machine lives on whatever becomes of this driver.
         let record = RunRecord { driver: crate::state::process::current()?, ..record };
         context.journal.update_run(&record)?;
-        let mut session = Self::with(context, stage, dir, record, driving)?;
+        let mut session = Self::with(context, site, dir, record, driving)?;
         session.shows_output = shows_output;
         session.detachable.cancel();
         Ok(session)
     }
 
-    fn with(context: Context, mut stage: Stage, dir: RunDir, record: RunRecord, driving: Lock) -> Result<Self, Fault> {
+    fn with(context: Context, site: Site, dir: RunDir, record: RunRecord, driving: Lock) -> Result<Self, Fault> {
         let screen = Arc::clone(&context.screen);
         let warn = Box::new(move |text: &str| screen.event(Event::Warning(text.to_owned())));
         let log = Arc::new(RunLog::start(&dir, jiff::Timestamp::now, warn)?);
-        stage.sink = Arc::new(Tee { screen: Arc::clone(&context.screen), log: Arc::clone(&log) });
+        let tee = Tee { screen: Arc::clone(&context.screen), log: Arc::clone(&log) };
+        let run = context.run(record.id.clone(), Arc::new(tee));
         let detachable = CancellationToken::new();
         signals::watch(Watched {
-            stop: stage.stop.clone(),
-            detach: stage.detach.clone(),
+            stop: run.stop.clone(),
+            detach: run.detach.clone(),
             detachable: detachable.clone(),
             screen: Arc::clone(&context.screen),
             clean: context.to_type(&format!("audit --fix --run {}", record.id)),
             attach: context.to_type(&format!("runs attach {}", record.id)),
         })?;
-        Ok(Self { context, stage, dir, log, record, detachable, shows_output: true, _driving: driving })
+        Ok(Self { context, run, site, dir, log, record, detachable, shows_output: true, _driving: driving })
     }
 
     /// From now on the task goes on without this driver: the user may detach.
@@ -174,11 +178,9 @@ impl Session {
                 Ending { code: error::exit_code(fault.kind), summary: fault.message.clone(), detached: None }
             }
         };
-        let made = self
-            .stage
-            .journal
-            .resources(&ResourceFilter { run: Some(self.record.id.clone()), ..Default::default() })?;
-        let mut kept = self.stage.journal.machines()?;
+        let made =
+            self.run.journal.resources(&ResourceFilter { run: Some(self.record.id.clone()), ..Default::default() })?;
+        let mut kept = self.run.journal.machines()?;
         kept.retain(|machine| machine.kept && machine.run == self.record.id);
         let code = match &ending.detached {
             Some(machine) => self.tell_detached(machine, &made, ending.code),
@@ -200,7 +202,7 @@ impl Session {
                 ..self.record
             },
         };
-        self.stage.journal.update_run(&record)?;
+        self.run.journal.update_run(&record)?;
         Ok(code)
     }
 

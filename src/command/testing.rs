@@ -124,16 +124,15 @@ impl Reports {
 /// are left as well: they go on, and whoever has made room follows them.
 pub async fn follow(
     session: &Session,
-    machine: &Machine,
     durable: &Durable,
     suite: &dyn Suite,
     task: &TaskFile,
 ) -> Result<After<Option<Tested>>, Fault> {
-    let (stage, output) = (&session.stage, session.output());
+    let (run, output) = (&session.run, session.output());
     if let Some(tested) = Tested::read(&session.dir) {
         return Ok(After::Release(Some(tested)));
     }
-    match suite::finish(stage, machine, durable, suite, &task.begun, &output).await {
+    match suite::finish(run, durable, suite, &task.begun, &output).await {
         Ok(Finished::Ran(mut ran)) => {
             if count(&ran.tests).not_run > 0 {
                 let said = session.dir.tail(RunFile::Output, LAST_BYTES)?;
@@ -143,12 +142,12 @@ pub async fn follow(
             let tested = Tested { ran: *ran, artifacts };
             // Releasing takes a while; a driver that dies in it must not lose what is known.
             if let Err(fault) = tested.write(&session.dir) {
-                stage.tell(Event::Warning(fault.line()));
+                run.tell(Event::Warning(fault.line()));
             }
             Ok(After::Release(Some(tested)))
         }
         Ok(Finished::Detached) => Ok(After::Detach(None)),
-        Err(fault) if stage.stop.is_cancelled() => Err(fault),
+        Err(fault) if run.stop.is_cancelled() => Err(fault),
         Err(fault) => {
             session.say(&error::render(&fault));
             Ok(After::Detach(None))
@@ -158,15 +157,15 @@ pub async fn follow(
 
 /// Brings home what was asked for, also of tests that failed. The machine goes either way, and what could not be fetched is told.
 async fn fetch(session: &Session, durable: &Durable, suite: &dyn Suite, task: &TaskFile) -> Option<Collected> {
-    let stage = &session.stage;
-    if task.fetch.wanted.is_empty() || stage.stop.is_cancelled() {
+    let run = &session.run;
+    if task.fetch.wanted.is_empty() || run.stop.is_cancelled() {
         return None;
     }
     let folder = task.fetch.folder(session.dir.path());
-    let sink = stage.sink.as_ref();
-    let root = hold::root(stage, durable, suite, &task.begun.folder).await;
+    let sink = run.sink.as_ref();
+    let root = hold::root(durable, suite, &task.begun.folder).await;
     let collecting = artifacts::collect(sink, durable, &root, &task.fetch.wanted, &folder);
-    match until_stopped(stage, collecting).await {
+    match until_stopped(run, collecting).await {
         Ok(collected) => Some(collected),
         Err(fault) => {
             let _ = tokio::time::timeout(TIDYING_LIMIT, crate::connection::tidied()).await;
@@ -254,7 +253,7 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
         // Tests that failed or were lost are the worse news.
         code = if code == error::exit::OK { error::exit_code(fault.kind) } else { code };
     }
-    if session.stage.stop.is_cancelled() {
+    if session.run.stop.is_cancelled() {
         code = error::exit::INTERRUPTED;
     }
     let summary = report::terminal::verdict(&results);

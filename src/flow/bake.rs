@@ -7,7 +7,9 @@ use crate::flow::durable::Durable;
 use crate::flow::lease::{Lease, release_machine, these, undo, until_stopped, write_down};
 use crate::flow::lines::Lines;
 use crate::flow::release::Part;
-use crate::flow::{Stage, later, script};
+use crate::flow::run::{Run, later};
+use crate::flow::script;
+use crate::flow::site::Site;
 use crate::model::connection::Connection;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
@@ -15,7 +17,7 @@ use crate::model::fault::{Fault, Left};
 use crate::model::image::{ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
 use crate::model::machine::{Caps, Hardware, Machine, Network};
 use crate::model::price::Budget;
-use crate::model::provider::{ImageStore, MachineRequest, Made};
+use crate::model::provider::{MachineRequest, Made};
 use crate::model::task::Script;
 
 /// The folder on the machine from which steps run and where their output is kept: memory on every machine that boots, so no
@@ -36,12 +38,8 @@ pub struct Options {
 }
 
 /// Makes what is missing of `plan` and records the image; says at once when nothing is missing.
-pub async fn bake(
-    stage: &Stage,
-    store: &dyn ImageStore,
-    plan: &ImagePlan,
-    options: &Options,
-) -> Result<ImageRecord, Fault> {
+pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &Options) -> Result<ImageRecord, Fault> {
+    let store = site.images.as_ref();
     let expected = store.expected(plan).await;
     loop {
         let present = store.present(plan).await?;
@@ -50,31 +48,31 @@ pub async fn bake(
         let Some(layers) = plan.layers.get(present..until).filter(|layers| !layers.is_empty()) else { break };
         let Some(layer) = layers.last() else { break };
         store.prepare(plan.layers.get(present..).unwrap_or_default())?;
-        let _lock = until_stopped(stage, store.lock(&layer.fingerprint, stage.sink.as_ref())).await?;
+        let _lock = until_stopped(run, store.lock(&layer.fingerprint, run.sink.as_ref())).await?;
         if store.present(plan).await? > present {
             continue; // Another process made it while this one waited.
         }
-        let step = stage.step(match layers.len() {
+        let step = run.step(match layers.len() {
             1 => told(plan, layer),
             count => format!("{}: {count} steps on one machine", plan.name),
         });
         // Less than a second is over before one has read it.
         if let Some(seconds) = expected.get(&layer.name).filter(|seconds| layers.len() == 1 && **seconds > 0) {
-            stage.tell(Event::Expected(*seconds));
+            run.tell(Event::Expected(*seconds));
         }
         match &layer.recipe {
-            LayerRecipe::Base(_) | LayerRecipe::Cloud(_) => base(stage, store, plan, layer).await?,
-            LayerRecipe::Script { .. } => on_machine(stage, store, plan, layers, options).await?,
+            LayerRecipe::Base(_) | LayerRecipe::Cloud(_) => base(run, site, plan, layer).await?,
+            LayerRecipe::Script { .. } => on_machine(run, site, plan, layers, options).await?,
         }
         if store.present(plan).await? <= present {
             let fault = Fault::infrastructure(format!("the layer `{}` was made and is not there", layer.name));
             return Err(fault.hint("`automation image list` shows what there is."));
         }
-        step.done(stage);
+        step.done(run);
     }
     match store.record(&plan.fingerprint()).await? {
         Some(record) if record.name == plan.name => Ok(record),
-        _ => store.finish(plan, stage.now()).await,
+        _ => store.finish(plan, run.now()).await,
     }
 }
 
@@ -83,23 +81,24 @@ fn told(plan: &ImagePlan, layer: &LayerPlan) -> String {
     format!("{}: {} ({}/{})", plan.name, layer.description, at + 1, plan.layers.len())
 }
 
-async fn base(stage: &Stage, store: &dyn ImageStore, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
+async fn base(run: &Run, site: &Site, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
+    let (store, ledger) = (site.images.as_ref(), run.ledger(site.provider.kind()));
     let machine = MachineId::random();
-    let confirm = write_down(stage, &store.plan_base(&machine))?;
+    let confirm = write_down(run, site.provider.kind(), &store.plan_base(&machine))?;
     let began = Instant::now();
-    let making = store.make_base(layer, &machine, stage.grace, &confirm, stage.sink.as_ref());
-    let made = match until_stopped(stage, making).await {
-        Ok(()) => match release_machine(stage, &machine, Part::Running).await {
+    let making = store.make_base(layer, &machine, site.grace, &confirm, run.sink.as_ref());
+    let made = match until_stopped(run, making).await {
+        Ok(()) => match release_machine(run, site, &machine, Part::Running).await {
             Ok(left) if left.is_empty() => {
                 let made = Made { plan, layer, machine: &machine, took: began.elapsed() };
-                until_stopped(stage, store.commit(&made, stage, stage.sink.as_ref())).await.map(drop)
+                until_stopped(run, store.commit(&made, &ledger, run.sink.as_ref())).await.map(drop)
             }
             Ok(left) => Err(stays(&left)),
             Err(fault) => Err(fault),
         },
         Err(fault) => Err(fault),
     };
-    finish(stage, &machine, made).await
+    finish(run, site, &machine, made).await
 }
 
 fn stays(left: &[crate::model::resource::Resource]) -> Fault {
@@ -107,23 +106,23 @@ fn stays(left: &[crate::model::resource::Resource]) -> Fault {
 }
 
 /// Releases what is left of a step's machine; a fault of the release never hides the fault of the step.
-async fn finish(stage: &Stage, machine: &MachineId, made: Result<(), Fault>) -> Result<(), Fault> {
+async fn finish(run: &Run, site: &Site, machine: &MachineId, made: Result<(), Fault>) -> Result<(), Fault> {
     if let Err(fault) = made {
-        return Err(undo(stage, machine, fault).await);
+        return Err(undo(run, site, machine, fault).await);
     }
-    let left = release_machine(stage, machine, Part::All).await?;
+    let left = release_machine(run, site, machine, Part::All).await?;
     if !left.is_empty() {
         return Err(stays(&left));
     }
-    stage.journal.forget_machine(machine)
+    run.journal.forget_machine(machine)
 }
 
-fn request(stage: &Stage, plan: &ImagePlan, below: usize, options: &Options) -> MachineRequest {
-    let now = stage.now();
+fn request(run: &Run, site: &Site, plan: &ImagePlan, below: usize, options: &Options) -> MachineRequest {
+    let now = run.now();
     MachineRequest {
         id: MachineId::random(),
-        run: stage.run.clone(),
-        owner: stage.owner.clone(),
+        run: run.id.clone(),
+        owner: run.owner.clone(),
         image: plan.name.clone(),
         layers: plan.chain(below),
         cloud: plan.cloud().cloned(),
@@ -135,40 +134,41 @@ fn request(stage: &Stage, plan: &ImagePlan, below: usize, options: &Options) -> 
         filesystem: String::new(),
         now,
         expires_at: later(now, options.expiry),
-        grace: stage.grace,
+        grace: site.grace,
         max_cost: options.max_cost,
     }
 }
 
 async fn on_machine(
-    stage: &Stage,
-    store: &dyn ImageStore,
+    run: &Run,
+    site: &Site,
     plan: &ImagePlan,
     layers: &[LayerPlan],
     options: &Options,
 ) -> Result<(), Fault> {
     let Some(layer) = layers.last() else { return Ok(()) };
     let below = plan.layers.iter().take_while(|other| !layers.contains(other)).count();
-    let request = request(stage, plan, below, options);
+    let request = request(run, site, plan, below, options);
     let began = Instant::now();
-    let mut lease = Lease::acquire(stage, &request).await?;
-    let ran = run_steps(stage, &mut lease, plan, layers).await;
+    let mut lease = Lease::acquire(run, site, &request).await?;
+    let ran = run_steps(run, site, &mut lease, plan, layers).await;
     match ran {
         Ok(()) => {
             let made = match lease.stop().await {
                 Ok(left) if left.is_empty() => {
                     let made = Made { plan, layer, machine: &request.id, took: began.elapsed() };
-                    until_stopped(stage, store.commit(&made, stage, stage.sink.as_ref())).await.map(drop)
+                    let (store, ledger) = (site.images.as_ref(), run.ledger(site.provider.kind()));
+                    until_stopped(run, store.commit(&made, &ledger, run.sink.as_ref())).await.map(drop)
                 }
                 Ok(left) => Err(stays(&left)),
                 Err(fault) => Err(fault),
             };
-            finish(stage, &request.id, made).await
+            finish(run, site, &request.id, made).await
         }
-        Err(fault) if options.keep_failed && !stage.stop.is_cancelled() => Err(keep(lease, fault).await),
+        Err(fault) if options.keep_failed && !run.stop.is_cancelled() => Err(keep(lease, fault).await),
         Err(fault) => {
             lease.give_up().await;
-            finish(stage, &request.id, Err(fault)).await
+            finish(run, site, &request.id, Err(fault)).await
         }
     }
 }
@@ -188,19 +188,25 @@ async fn keep(lease: Lease, fault: Fault) -> Fault {
     }
 }
 
-async fn run_steps(stage: &Stage, lease: &mut Lease, plan: &ImagePlan, layers: &[LayerPlan]) -> Result<(), Fault> {
+async fn run_steps(
+    run: &Run,
+    site: &Site,
+    lease: &mut Lease,
+    plan: &ImagePlan,
+    layers: &[LayerPlan],
+) -> Result<(), Fault> {
     let connection = lease.connect("root").await?;
     let machine = Machine { user: "root".to_owned(), ..lease.machine.clone() };
-    let durable = Durable::new(stage, &machine, Some(connection), STEP_FOLDER);
+    let durable = Durable::new(run, site, &machine, Some(connection), STEP_FOLDER);
     let mut ran = Ok(());
     for layer in layers {
-        let step = (layers.len() > 1).then(|| stage.step(told(plan, layer)));
-        ran = run_step(stage, &durable, layer, plan.cloud().is_some()).await;
+        let step = (layers.len() > 1).then(|| run.step(told(plan, layer)));
+        ran = run_step(run, &durable, layer, plan.cloud().is_some()).await;
         if ran.is_err() {
             break;
         }
         if let Some(step) = step {
-            step.done(stage);
+            step.done(run);
         }
     }
     durable.close().await;
@@ -208,7 +214,7 @@ async fn run_steps(stage: &Stage, lease: &mut Lease, plan: &ImagePlan, layers: &
 }
 
 /// Runs one step; `whole` says that its image is kept with all steps or not at all.
-async fn run_step(stage: &Stage, durable: &Durable, layer: &LayerPlan, whole: bool) -> Result<(), Fault> {
+async fn run_step(run: &Run, durable: &Durable, layer: &LayerPlan, whole: bool) -> Result<(), Fault> {
     let LayerRecipe::Script { text, env, limit } = &layer.recipe else {
         return Err(Fault::infrastructure(format!("bake step `{}` is no script", layer.name)));
     };
@@ -219,9 +225,9 @@ async fn run_step(stage: &Stage, durable: &Durable, layer: &LayerPlan, whole: bo
         env: env.clone(),
         limit: *limit,
     };
-    let mut lines = Lines::new(stage);
+    let mut lines = Lines::new(run);
     let mut output = |chunk| lines.take(&chunk);
-    let exit = until_stopped(stage, script::run(durable, &script, &mut output)).await;
+    let exit = until_stopped(run, script::run(durable, &script, &mut output)).await;
     match exit? {
         Exit::Code(0) => Ok(()),
         exit => {

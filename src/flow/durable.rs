@@ -21,8 +21,9 @@ use tokio::time::Instant;
 use crate::base::deadline::{Deadline, Pace};
 use crate::base::id::TaskId;
 use crate::base::text;
-use crate::flow::Stage;
 use crate::flow::durable::task::Begin;
+use crate::flow::run::Run;
+use crate::flow::site::Site;
 use crate::model::connection::{Connection, ConnectionError, Parcel, Process, Progress, Totals};
 use crate::model::event::Event;
 use crate::model::exit::Exit;
@@ -80,7 +81,8 @@ pub struct Durable {
 }
 
 struct Inner {
-    stage: Stage,
+    run: Run,
+    site: Site,
     machine: Machine,
     folder: String,
     link: tokio::sync::Mutex<Link>,
@@ -125,11 +127,12 @@ fn for_good(error: &ConnectionError) -> bool {
 impl Durable {
     /// `first` is a live connection, or none to connect at first use. `folder` on the machine becomes ours (mode 0700) at first
     /// use; the supervisor and the tasks' folders lie there, and removing it is the caller's.
-    pub fn new(stage: &Stage, machine: &Machine, first: Option<Box<dyn Connection>>, folder: &str) -> Self {
+    pub fn new(run: &Run, site: &Site, machine: &Machine, first: Option<Box<dyn Connection>>, folder: &str) -> Self {
         let link = Link { live: first.map(Arc::from), number: 0, broke: None };
         Self {
             inner: Arc::new(Inner {
-                stage: stage.clone(),
+                run: run.clone(),
+                site: site.clone(),
                 machine: machine.clone(),
                 folder: folder.to_owned(),
                 link: tokio::sync::Mutex::new(link),
@@ -142,6 +145,11 @@ impl Durable {
     /// The folder on the machine.
     pub fn folder(&self) -> &str {
         &self.inner.folder
+    }
+
+    /// Where the machine is from.
+    pub fn site(&self) -> &Site {
+        &self.inner.site
     }
 
     /// The machine.
@@ -219,7 +227,7 @@ impl Durable {
         link.live = Some(Arc::clone(&connection));
         if let Some(broke) = link.broke.take() {
             let took = text::seconds(broke.elapsed());
-            self.inner.stage.tell(Event::Notice(format!("connected to {} again after {took}", self.inner.machine.id)));
+            self.inner.run.tell(Event::Notice(format!("connected to {} again after {took}", self.inner.machine.id)));
         }
         Ok((link.number, connection))
     }
@@ -237,7 +245,7 @@ impl Durable {
             "the connection to {} was lost ({why}); what runs there goes on, connecting again",
             self.inner.machine.id
         );
-        self.inner.stage.tell(Event::Warning(text));
+        self.inner.run.tell(Event::Warning(text));
     }
 
     fn answered(&self) {
@@ -246,22 +254,22 @@ impl Durable {
 
     /// How long the machine may still be there without a sign of it.
     fn patience(&self) -> Duration {
-        let (stage, machine) = (&self.inner.stage, &self.inner.machine);
+        let (run, site, machine) = (&self.inner.run, &self.inner.site, &self.inner.machine);
         if machine.kept {
-            return Duration::try_from(machine.expires_at.duration_since(stage.now())).unwrap_or_default();
+            return Duration::try_from(machine.expires_at.duration_since(run.now())).unwrap_or_default();
         }
         let answered = *self.inner.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        stage.grace.saturating_sub(answered.elapsed())
+        site.grace.saturating_sub(answered.elapsed())
     }
 
     /// Connects, for as long as the machine may still be there.
     async fn connect(&self) -> Result<Box<dyn Connection>, ConnectionError> {
-        let (stage, machine) = (&self.inner.stage, &self.inner.machine);
+        let (site, machine) = (&self.inner.site, &self.inner.machine);
         let began = Instant::now();
         let insisting = async {
             let (mut pace, mut admitted) = (Pace::new(BACKOFF), None::<Instant>);
             loop {
-                let error = match stage.connector.connect(machine, &machine.user, ATTEMPT_LIMIT, false).await {
+                let error = match site.connector.connect(machine, &machine.user, ATTEMPT_LIMIT, false).await {
                     Ok(connection) => return Ok(connection),
                     Err(error) if for_good(&error) => return Err(error),
                     Err(error) => error,
@@ -280,7 +288,7 @@ impl Durable {
         tokio::select! {
             biased;
             connected = insisting => connected,
-            fault = stage.provider.until_ended(machine) => {
+            fault = site.provider.until_ended(machine) => {
                 Err(ConnectionError::Lost { address: machine.address.to_string(), reason: fault.line() })
             }
         }
@@ -288,14 +296,15 @@ impl Durable {
 
     /// Sees to it that nothing but the network keeps us from the machine. What fails here is tried again while it is not reached.
     async fn let_in(&self) {
-        let (stage, machine) = (&self.inner.stage, &self.inner.machine);
-        let asked = stage.provider.let_in(machine, stage, stage.sink.as_ref());
+        let (run, site, machine) = (&self.inner.run, &self.inner.site, &self.inner.machine);
+        let ledger = run.ledger(site.provider.kind());
+        let asked = site.provider.let_in(machine, &ledger, run.sink.as_ref());
         let told = match tokio::time::timeout(LET_IN_LIMIT, asked).await {
             Ok(Ok(())) => return,
             Ok(Err(fault)) => fault.line(),
             Err(_) => format!("no answer in {}", text::seconds(LET_IN_LIMIT)),
         };
-        stage.tell(Event::Detail(format!("cannot look whether this computer is still let in: {told}")));
+        run.tell(Event::Detail(format!("cannot look whether this computer is still let in: {told}")));
     }
 
     /// The machine's boot; the first call puts the supervisor there.

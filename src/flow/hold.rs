@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use crate::base::id::TaskId;
 use crate::base::text;
-use crate::flow::Stage;
 use crate::flow::durable::Durable;
+use crate::flow::run::Run;
 use crate::model::connection::Process;
 use crate::model::event::Event;
 use crate::model::fault::Fault;
@@ -25,10 +25,11 @@ const LEAST_SILENCE: Duration = Duration::from_secs(30);
 const SAID: usize = 4096;
 
 /// Waits until no other run holds the machine, and holds it. One that does not become free in time is an error that names who holds it.
-pub async fn hold(stage: &Stage, durable: &Durable, suite: &dyn Suite) -> Result<(), Fault> {
-    let silence = stage.grace.max(LEAST_SILENCE);
-    let wanted = suite.hold(durable.folder(), &stage.run, &stage.owner, silence);
-    let Some(step) = wanted.filter(|_| stage.provider.machines_stay()) else { return Ok(()) };
+pub async fn hold(run: &Run, durable: &Durable, suite: &dyn Suite) -> Result<(), Fault> {
+    let site = durable.site();
+    let silence = site.grace.max(LEAST_SILENCE);
+    let wanted = suite.hold(durable.folder(), &run.id, &run.owner, silence);
+    let Some(step) = wanted.filter(|_| site.provider.machines_stay()) else { return Ok(()) };
     let id = TaskId::random();
     let mut task = durable.run_task(&id, &step.command).await?;
     let end = Instant::now() + step.limit;
@@ -58,7 +59,7 @@ pub async fn hold(stage: &Stage, durable: &Durable, suite: &dyn Suite) -> Result
             if let Some(holder) = line.strip_prefix("waits ") {
                 let holder = words(holder);
                 let most = text::seconds(step.limit);
-                stage.tell(Event::Step(format!("Waiting at most {most} for {holder}")));
+                run.tell(Event::Step(format!("Waiting at most {most} for {holder}")));
                 waiting = Some(holder);
             }
         }
@@ -84,13 +85,14 @@ fn busy(holder: Option<&str>, waited: Duration) -> Fault {
 }
 
 /// Does `work`, and shows the machine meanwhile that this driver is there.
-pub async fn present<T>(stage: &Stage, durable: &Durable, suite: &dyn Suite, work: impl Future<Output = T>) -> T {
-    match suite.sign(durable.folder()).filter(|_| stage.provider.machines_stay()) {
+pub async fn present<T>(durable: &Durable, suite: &dyn Suite, work: impl Future<Output = T>) -> T {
+    let site = durable.site();
+    match suite.sign(durable.folder()).filter(|_| site.provider.machines_stay()) {
         None => work.await,
         Some(sign) => {
             let signs = async {
                 loop {
-                    tokio::time::sleep(stage.grace.max(LEAST_SILENCE) / 4).await;
+                    tokio::time::sleep(site.grace.max(LEAST_SILENCE) / 4).await;
                     // One that does not come through is followed by another.
                     if let Ok(connection) = durable.direct().await {
                         let _ = output(connection.as_ref(), &sign, Limits::SMALL).await;
@@ -107,9 +109,9 @@ pub async fn present<T>(stage: &Stage, durable: &Durable, suite: &dyn Suite, wor
 }
 
 /// Where what a run left below the suite's folder is to be found: put aside, where a later run has taken the machine since.
-pub async fn root(stage: &Stage, durable: &Durable, suite: &dyn Suite, folder: &str) -> String {
+pub async fn root(durable: &Durable, suite: &dyn Suite, folder: &str) -> String {
     let own = suite.artifact_root().to_owned();
-    if !stage.provider.machines_stay() {
+    if !durable.site().provider.machines_stay() {
         return own;
     }
     let aside = suite.put_aside(folder);

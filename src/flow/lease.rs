@@ -8,20 +8,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::base::id::{MachineId, ResourceId};
-use crate::flow::Stage;
 use crate::flow::durable::Durable;
 use crate::flow::lease::budget::afford;
 use crate::flow::lease::renewal::{Renewal, heartbeat, interval};
 use crate::flow::release::{self, Part};
+use crate::flow::run::Run;
 use crate::flow::shell;
+use crate::flow::site::Site;
 use crate::model::connection::Connection;
 use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind, Left};
 use crate::model::journal::ResourceFilter;
-use crate::model::machine::Machine;
+use crate::model::machine::{Machine, ProviderKind};
 use crate::model::output::{Limits, output};
 use crate::model::price::{Quote, amount};
-use crate::model::provider::{Ledger, MachineRequest};
+use crate::model::provider::MachineRequest;
 use crate::model::resource::{PlannedResource, Resource, ResourceKind};
 use crate::model::task::Stepped;
 
@@ -35,7 +36,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A live machine whose end is pushed out for as long as this value lives.
 pub struct Lease {
-    stage: Stage,
+    run: Run,
+    site: Site,
     /// The machine.
     pub machine: Machine,
     /// Renews it; none before a machine that keeps its own lease was reached.
@@ -73,17 +75,18 @@ pub struct Ended<T> {
     pub detached: Option<Machine>,
 }
 
-/// Writes `planned` down for the provider of `stage`; gives a `confirm` that finds the row of a kind by itself.
+/// Writes `planned` down for a provider of `kind`; gives a `confirm` that finds the row of a kind by itself.
 ///
 /// Of several rows of one kind the one planned first is confirmed first.
 pub fn write_down(
-    stage: &Stage,
+    run: &Run,
+    kind: ProviderKind,
     planned: &[PlannedResource],
 ) -> Result<impl Fn(ResourceKind, &str) -> Result<(), Fault> + Send + Sync + use<>, Fault> {
-    let ids = stage.journal.plan(&stage.run, stage.provider.kind(), planned, stage.now())?;
+    let ids = run.journal.plan(&run.id, kind, planned, run.now())?;
     let open: Vec<(ResourceKind, ResourceId)> = planned.iter().map(|p| p.kind).zip(ids).collect();
     let open = Mutex::new(open);
-    let journal = Arc::clone(&stage.journal);
+    let journal = Arc::clone(&run.journal);
     Ok(move |kind: ResourceKind, locator: &str| {
         let mut open = open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match open.iter().position(|(k, _)| *k == kind) {
@@ -93,27 +96,15 @@ pub fn write_down(
     })
 }
 
-impl Ledger for Stage {
-    fn plan(&self, resource: &PlannedResource) -> Result<ResourceId, Fault> {
-        let kind = self.provider.kind();
-        let ids = self.journal.plan(&self.run, kind, std::slice::from_ref(resource), self.now())?;
-        ids.into_iter().next().ok_or_else(|| Fault::infrastructure("the journal gave no row"))
-    }
-
-    fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
-        self.journal.kept(id, locator)
-    }
-}
-
 fn interrupted() -> Fault {
     Fault::new(FaultKind::Interrupted, "interrupted")
 }
 
-/// Runs `work` until it ends or the stage is asked to stop.
-pub async fn until_stopped<T>(stage: &Stage, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+/// Runs `work` until it ends or the run is asked to stop.
+pub async fn until_stopped<T>(run: &Run, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     tokio::select! {
         biased;
-        () = stage.stop.cancelled() => Err(interrupted()),
+        () = run.stop.cancelled() => Err(interrupted()),
         result = work => result,
     }
 }
@@ -121,10 +112,10 @@ pub async fn until_stopped<T>(stage: &Stage, work: impl Future<Output = Result<T
 /// How long work that was asked to stop may take to say what it knows.
 const LAST_WORDS: Duration = Duration::from_secs(20);
 
-/// Runs `work`, which watches the stage's stop itself, until it ends, or until it was asked to stop and has not for a while.
-async fn until_given_up<T>(stage: &Stage, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+/// Runs `work`, which watches the run's stop itself, until it ends, or until it was asked to stop and has not for a while.
+async fn until_given_up<T>(run: &Run, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     let given_up = async {
-        stage.stop.cancelled().await;
+        run.stop.cancelled().await;
         tokio::time::sleep(LAST_WORDS).await;
     };
     tokio::select! {
@@ -136,38 +127,39 @@ async fn until_given_up<T>(stage: &Stage, work: impl Future<Output = Result<T, F
 
 impl Lease {
     /// Plans, records and makes a machine. On an error nothing is left but what the error names.
-    pub async fn acquire(stage: &Stage, request: &MachineRequest) -> Result<Self, Fault> {
-        let sink = stage.sink.as_ref();
-        let quote = until_stopped(stage, async { Ok(stage.provider.quote(request, sink).await) }).await?;
-        afford(stage, request, quote.as_ref())?;
-        let provisioned = until_stopped(stage, stage.provider.provision(request, stage, sink)).await;
+    pub async fn acquire(run: &Run, site: &Site, request: &MachineRequest) -> Result<Self, Fault> {
+        let sink = run.sink.as_ref();
+        let quote = until_stopped(run, async { Ok(site.provider.quote(request, sink).await) }).await?;
+        afford(run, site, request, quote.as_ref())?;
+        let ledger = run.ledger(site.provider.kind());
+        let provisioned = until_stopped(run, site.provider.provision(request, &ledger, sink)).await;
         if let Err(fault) = provisioned {
-            return Err(undo(stage, &request.id, fault).await);
+            return Err(undo(run, site, &request.id, fault).await);
         }
-        let confirm = write_down(stage, &stage.provider.plan(request))?;
-        let made = until_stopped(stage, stage.provider.create(request, &confirm, sink)).await;
-        let stored = made.and_then(|machine| stage.journal.store_machine(&machine).map(|()| machine));
+        let confirm = write_down(run, site.provider.kind(), &site.provider.plan(request))?;
+        let made = until_stopped(run, site.provider.create(request, &confirm, sink)).await;
+        let stored = made.and_then(|machine| run.journal.store_machine(&machine).map(|()| machine));
         match stored {
             Ok(machine) => {
-                let on_machine = stage.provider.lease_command(&machine, machine.expires_at).is_some();
-                let heartbeat = (!on_machine).then(|| heartbeat(stage, &machine, interval(stage)));
+                let on_machine = site.provider.lease_command(&machine, machine.expires_at).is_some();
+                let heartbeat = (!on_machine).then(|| heartbeat(run, site, &machine, interval(site)));
                 let price = match quote {
-                    Some(_) => stage.provider.price(&machine, sink).await,
+                    Some(_) => site.provider.price(&machine, sink).await,
                     None => None,
                 };
-                Ok(Self { heartbeat, stage: stage.clone(), machine, settled: false, price })
+                Ok(Self { heartbeat, run: run.clone(), site: site.clone(), machine, settled: false, price })
             }
-            Err(fault) => Err(undo(stage, &request.id, fault).await),
+            Err(fault) => Err(undo(run, site, &request.id, fault).await),
         }
     }
 
     /// Takes over a machine on which a task was begun by another driver. Its lease is renewed at once, for that driver may be
     /// dead; one that was left to live until its expiry needs no renewal.
-    pub async fn adopt(stage: &Stage, machine: Machine) -> Self {
-        let heartbeat = (!machine.kept).then(|| heartbeat(stage, &machine, Duration::ZERO));
-        let price = stage.provider.price(&machine, stage.sink.as_ref()).await;
+    pub async fn adopt(run: &Run, site: &Site, machine: Machine) -> Self {
+        let heartbeat = (!machine.kept).then(|| heartbeat(run, site, &machine, Duration::ZERO));
+        let price = site.provider.price(&machine, run.sink.as_ref()).await;
         // The first driver had settled it before anything was begun.
-        Self { heartbeat, stage: stage.clone(), machine, settled: true, price }
+        Self { heartbeat, run: run.clone(), site: site.clone(), machine, settled: true, price }
     }
 
     /// Stops renewing, and waits for a renewal that is under way, so that none comes after what follows.
@@ -190,35 +182,35 @@ impl Lease {
     }
 
     fn age(&self) -> Duration {
-        Duration::try_from(self.stage.now().duration_since(self.machine.created_at)).unwrap_or_default()
+        Duration::try_from(self.run.now().duration_since(self.machine.created_at)).unwrap_or_default()
     }
 
     fn tell_cost(&self) {
         if let Some(price) = &self.price {
             let cost = format!("{} {}", amount(price.cost(self.age())), price.currency);
             let text = format!("{} cost {cost} in {}", self.machine.id, crate::base::text::seconds(self.age()));
-            self.stage.tell(Event::Notice(format!("{text}, at {}", price.text())));
+            self.run.tell(Event::Notice(format!("{text}, at {}", price.text())));
         }
     }
 
     /// Opens a connection as `user`; waits while the machine boots. The first one settles what only it can.
     pub async fn connect(&mut self, user: &str) -> Result<Box<dyn Connection>, Fault> {
-        let limit = self.stage.provider.boot_limit();
+        let limit = self.site.provider.boot_limit();
         let connecting = async {
             tokio::select! {
                 biased;
-                connected = self.stage.connector.connect(&self.machine, user, limit, true) => connected.map_err(Fault::from),
-                fault = self.stage.provider.until_ended(&self.machine) => Err(fault),
+                connected = self.site.connector.connect(&self.machine, user, limit, true) => connected.map_err(Fault::from),
+                fault = self.site.provider.until_ended(&self.machine) => Err(fault),
             }
         };
-        let error = match until_stopped(&self.stage, connecting).await {
+        let error = match until_stopped(&self.run, connecting).await {
             Ok(connection) => {
                 self.settle(connection.as_ref()).await?;
                 return Ok(connection);
             }
             Err(error) => error,
         };
-        match self.stage.provider.console(&self.machine.id).await {
+        match self.site.provider.console(&self.machine.id).await {
             Some(console) if error.kind != FaultKind::Interrupted && !console.trim().is_empty() => {
                 let hint = error.hint.as_ref().map(|hint| format!("{hint}\n")).unwrap_or_default();
                 Err(error.hint(format!("{hint}The machine's own last words:\n{console}")))
@@ -231,15 +223,15 @@ impl Lease {
         if self.settled {
             return Ok(());
         }
-        let machine = until_stopped(&self.stage, self.stage.provider.settle(&self.machine, connection)).await?;
+        let machine = until_stopped(&self.run, self.site.provider.settle(&self.machine, connection)).await?;
         if machine != self.machine {
-            self.stage.journal.store_machine(&machine)?;
+            self.run.journal.store_machine(&machine)?;
             self.machine = machine;
         }
         self.settled = true;
         if self.heartbeat.is_none() {
             // At once: the lease of the launch is only as long as a boot may take.
-            self.heartbeat = Some(heartbeat(&self.stage, &self.machine, Duration::ZERO));
+            self.heartbeat = Some(heartbeat(&self.run, &self.site, &self.machine, Duration::ZERO));
         }
         Ok(())
     }
@@ -248,16 +240,16 @@ impl Lease {
     pub async fn stop(mut self) -> Result<Vec<Resource>, Fault> {
         self.still().await;
         self.tell_cost();
-        release_machine(&self.stage, &self.machine.id, Part::Running).await
+        release_machine(&self.run, &self.site, &self.machine.id, Part::Running).await
     }
 
     /// Ends the machine, removes all that belongs to it and looks that it is gone; gives what stays.
     pub async fn release(mut self) -> Result<Vec<Resource>, Fault> {
         self.still().await;
         self.tell_cost();
-        let left = release_machine(&self.stage, &self.machine.id, Part::All).await?;
+        let left = release_machine(&self.run, &self.site, &self.machine.id, Part::All).await?;
         if left.is_empty() {
-            self.stage.journal.forget_machine(&self.machine.id)?;
+            self.run.journal.forget_machine(&self.machine.id)?;
         }
         Ok(left)
     }
@@ -270,14 +262,14 @@ impl Lease {
             return self.machine.clone();
         }
         let machine = Machine { kept: true, ..self.machine.clone() };
-        let told = match Renewal::default().renew(&self.stage, &machine, machine.expires_at).await {
-            Ok(()) => self.stage.journal.store_machine(&machine),
+        let told = match Renewal::default().renew(&self.site, &machine, machine.expires_at).await {
+            Ok(()) => self.run.journal.store_machine(&machine),
             Err(fault) => Err(fault),
         };
         let Err(fault) = told else { return machine };
-        let grace = crate::base::text::seconds(self.stage.grace);
+        let grace = crate::base::text::seconds(self.site.grace);
         let text = format!("{} could not be told to live on and may end in {grace}: {}", machine.id, fault.line());
-        self.stage.tell(Event::Warning(text));
+        self.run.tell(Event::Warning(text));
         self.machine.clone()
     }
 
@@ -285,23 +277,23 @@ impl Lease {
     pub async fn leave(mut self) -> Result<Machine, Fault> {
         self.still().await;
         let machine = Machine { kept: true, ..self.machine.clone() };
-        let left = match Renewal::default().renew(&self.stage, &machine, machine.expires_at).await {
-            Ok(()) => self.stage.journal.store_machine(&machine),
+        let left = match Renewal::default().renew(&self.site, &machine, machine.expires_at).await {
+            Ok(()) => self.run.journal.store_machine(&machine),
             Err(fault) => Err(fault),
         };
         match left {
             Ok(()) => Ok(machine),
-            Err(fault) => Err(undo(&self.stage, &machine.id, fault).await),
+            Err(fault) => Err(undo(&self.run, &self.site, &machine.id, fault).await),
         }
     }
 }
 
 /// Releases all of a machine after `fault`, which is given back with what would not go.
-pub async fn undo(stage: &Stage, machine: &MachineId, fault: Fault) -> Fault {
+pub async fn undo(run: &Run, site: &Site, machine: &MachineId, fault: Fault) -> Fault {
     // Files of ours get onto a machine over a connection alone, and there never was one.
-    close_files(stage, machine, None);
-    let released = match release_machine(stage, machine, Part::All).await {
-        Ok(left) if left.is_empty() => stage.journal.forget_machine(machine).map(|()| left),
+    close_files(run, machine, None);
+    let released = match release_machine(run, site, machine, Part::All).await {
+        Ok(left) if left.is_empty() => run.journal.forget_machine(machine).map(|()| left),
         released => released,
     };
     match released {
@@ -317,50 +309,49 @@ pub fn these(left: &[Resource]) -> Left {
 }
 
 /// Releases the open rows of one machine.
-pub async fn release_machine(stage: &Stage, machine: &MachineId, part: Part) -> Result<Vec<Resource>, Fault> {
+pub async fn release_machine(run: &Run, site: &Site, machine: &MachineId, part: Part) -> Result<Vec<Resource>, Fault> {
     let filter = ResourceFilter { machine: Some(machine.clone()), open: true, ..ResourceFilter::default() };
-    let rows = stage.journal.resources(&filter)?;
-    release::release(stage.provider.as_ref(), stage.journal.as_ref(), rows, part, &|| stage.now()).await
+    let rows = run.journal.resources(&filter)?;
+    release::release(site.provider.as_ref(), run.journal.as_ref(), rows, part, &|| run.now()).await
 }
 
 /// Makes a machine, does `work` on it, and releases it on success, error, deadline and interruption alike, or leaves it to a
 /// task that goes on. `folder` is ours on the machine, for what runs there.
 ///
-/// `work` ends soon after the stage is asked to stop, with what it knows; it is given up when it does not.
+/// `work` ends soon after the run is asked to stop, with what it knows; it is given up when it does not.
 /// The work's own result and what could not be released are told side by side: neither hides the other.
 pub async fn with_machine<T>(
-    stage: &Stage,
+    run: &Run,
+    site: &Site,
     request: &MachineRequest,
     folder: &str,
     clean: Option<&Stepped>,
     work: impl AsyncFnOnce(&Machine, &Durable) -> Result<After<T>, Fault>,
 ) -> Ended<T> {
-    let step = stage.step(format!("Booting {} from {}", request.id, request.image));
-    let mut lease = match Lease::acquire(stage, request).await {
+    let step = run.step(format!("Booting {} from {}", request.id, request.image));
+    let mut lease = match Lease::acquire(run, site, request).await {
         Ok(lease) => lease,
         Err(fault) => {
-            return Ended { result: Err(fault), left: open_rows(stage, &request.id), cost: None, detached: None };
+            return Ended { result: Err(fault), left: open_rows(run, &request.id), cost: None, detached: None };
         }
     };
     // Of a machine that is not made for this request, the user is its own.
     let user = lease.machine.user.clone();
     let connected = match lease.connect(&user).await {
-        Ok(connection) if stage.provider.machines_stay() => {
-            until_stopped(stage, shell::fit(stage, connection, &user)).await
-        }
+        Ok(connection) if site.provider.machines_stay() => until_stopped(run, shell::fit(run, connection, &user)).await,
         connected => connected,
     };
     match connected {
         Ok(connection) => {
-            step.done(stage);
-            let durable = Durable::new(stage, &lease.machine, Some(connection), folder);
-            on_machine(stage, lease, &durable, clean, work).await
+            step.done(run);
+            let durable = Durable::new(run, site, &lease.machine, Some(connection), folder);
+            on_machine(run, lease, &durable, clean, work).await
         }
         Err(fault) => {
             // Files get there over a connection that carries commands alone: there never was one.
-            close_files(stage, &request.id, None);
+            close_files(run, &request.id, None);
             let cost = lease.cost();
-            let left = release_lease(stage, lease).await;
+            let left = release_lease(run, lease).await;
             Ended { result: Err(fault), left, cost, detached: None }
         }
     }
@@ -368,25 +359,26 @@ pub async fn with_machine<T>(
 
 /// Goes on with `work` on a machine that another driver made and left, and ends as [`with_machine`] does.
 pub async fn attach<T>(
-    stage: &Stage,
+    run: &Run,
+    site: &Site,
     machine: Machine,
     folder: &str,
     clean: Option<&Stepped>,
     work: impl AsyncFnOnce(&Machine, &Durable) -> Result<After<T>, Fault>,
 ) -> Ended<T> {
-    let lease = Lease::adopt(stage, machine).await;
-    let durable = Durable::new(stage, &lease.machine, None, folder);
-    on_machine(stage, lease, &durable, clean, work).await
+    let lease = Lease::adopt(run, site, machine).await;
+    let durable = Durable::new(run, site, &lease.machine, None, folder);
+    on_machine(run, lease, &durable, clean, work).await
 }
 
 async fn on_machine<T>(
-    stage: &Stage,
+    run: &Run,
     lease: Lease,
     durable: &Durable,
     clean: Option<&Stepped>,
     work: impl AsyncFnOnce(&Machine, &Durable) -> Result<After<T>, Fault>,
 ) -> Ended<T> {
-    let result = until_given_up(stage, work(&lease.machine, durable)).await;
+    let result = until_given_up(run, work(&lease.machine, durable)).await;
     let cost = lease.cost();
     let result = match result {
         Ok(After::Detach(value)) => {
@@ -397,49 +389,49 @@ async fn on_machine<T>(
         Ok(After::Release(value)) => Ok(value),
         Err(fault) => Err(fault),
     };
-    if let Some(clean) = clean.filter(|_| stage.provider.machines_stay()) {
-        clean_host(stage, &lease.machine, durable, clean).await;
+    if let Some(clean) = clean.filter(|_| durable.site().provider.machines_stay()) {
+        clean_host(run, durable, clean).await;
     }
     let _ = tokio::time::timeout(GOODBYE, durable.close()).await;
-    let left = release_lease(stage, lease).await;
+    let left = release_lease(run, lease).await;
     Ended { result, left, cost, detached: None }
 }
 
 /// Releases a machine; gives what stays.
-async fn release_lease(stage: &Stage, lease: Lease) -> Vec<Resource> {
+async fn release_lease(run: &Run, lease: Lease) -> Vec<Resource> {
     let id = lease.machine.id.clone();
-    let step = stage.step(format!("Releasing {id}"));
+    let step = run.step(format!("Releasing {id}"));
     match lease.release().await {
         Ok(left) => {
             if left.is_empty() {
-                step.done(stage);
+                step.done(run);
             }
             left
         }
         Err(fault) => {
-            stage.tell(Event::Warning(format!("cannot release {id}: {}", fault.line())));
-            open_rows(stage, &id)
+            run.tell(Event::Warning(format!("cannot release {id}: {}", fault.line())));
+            open_rows(run, &id)
         }
     }
 }
 
 /// Removes our files from a machine that stays, over a new connection where the first was lost, and closes their row. Not as a
 /// task: what keeps tasks is among what is removed.
-async fn clean_host(stage: &Stage, machine: &Machine, durable: &Durable, clean: &Stepped) {
-    let step = stage.step(clean.text.clone());
+async fn clean_host(run: &Run, durable: &Durable, clean: &Stepped) {
+    let (step, machine) = (run.step(clean.text.clone()), durable.machine());
     let mut why = match tokio::time::timeout(RECONNECT_LIMIT, durable.direct()).await {
         Ok(Ok(connection)) => remove_files(connection.as_ref(), clean).await,
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some("the machine does not answer".to_owned()),
     };
     if why.is_some()
-        && let Ok(second) = stage.connector.connect(machine, &machine.user, RECONNECT_LIMIT, true).await
+        && let Ok(second) = durable.site().connector.connect(machine, &machine.user, RECONNECT_LIMIT, true).await
     {
         why = remove_files(second.as_ref(), clean).await;
     }
-    close_files(stage, &machine.id, why.as_deref());
+    close_files(run, &machine.id, why.as_deref());
     if why.is_none() {
-        step.done(stage);
+        step.done(run);
     }
 }
 
@@ -454,24 +446,24 @@ pub async fn remove_files(connection: &dyn Connection, clean: &Stepped) -> Optio
 }
 
 /// Closes the rows of our files on a machine that stays, or notes why they are still there.
-fn close_files(stage: &Stage, machine: &MachineId, why: Option<&str>) {
-    let rows = open_rows(stage, machine);
+fn close_files(run: &Run, machine: &MachineId, why: Option<&str>) {
+    let rows = open_rows(run, machine);
     for row in rows.iter().filter(|row| row.kind == ResourceKind::RemoteFiles) {
         let told = match why {
-            None => stage.journal.gone(&row.id, stage.now()),
-            Some(why) => stage.journal.note(&row.id, why),
+            None => run.journal.gone(&row.id, run.now()),
+            Some(why) => run.journal.note(&row.id, why),
         };
         if let Err(fault) = told {
-            stage.tell(Event::Warning(fault.line()));
+            run.tell(Event::Warning(fault.line()));
         }
     }
 }
 
 /// The open rows of a machine. Where the journal cannot be read there are none to tell of, and that is said.
-fn open_rows(stage: &Stage, machine: &MachineId) -> Vec<Resource> {
+fn open_rows(run: &Run, machine: &MachineId) -> Vec<Resource> {
     let filter = ResourceFilter { machine: Some(machine.clone()), open: true, ..ResourceFilter::default() };
-    stage.journal.resources(&filter).unwrap_or_else(|fault| {
-        stage.tell(Event::Warning(format!("cannot tell what is left of {machine}: {}", fault.line())));
+    run.journal.resources(&filter).unwrap_or_else(|fault| {
+        run.tell(Event::Warning(format!("cannot tell what is left of {machine}: {}", fault.line())));
         Vec::new()
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::flow::Stage;
+use crate::flow::run::Run;
 use crate::model::event::Event;
 use crate::model::task::Chunk;
 
@@ -11,15 +11,15 @@ const TAIL_LINES: usize = 20;
 
 /// Turns a step's output into lines for the log and keeps the last of them.
 pub struct Lines<'a> {
-    stage: &'a Stage,
+    run: &'a Run,
     partial: Vec<u8>,
     tail: VecDeque<String>,
 }
 
 impl<'a> Lines<'a> {
     /// None yet.
-    pub fn new(stage: &'a Stage) -> Self {
-        Self { stage, partial: Vec::new(), tail: VecDeque::new() }
+    pub fn new(run: &'a Run) -> Self {
+        Self { run, partial: Vec::new(), tail: VecDeque::new() }
     }
 
     /// Takes a piece of output.
@@ -45,7 +45,7 @@ impl<'a> Lines<'a> {
             self.tail.pop_front();
         }
         self.tail.push_back(line.clone());
-        self.stage.tell(Event::Detail(line));
+        self.run.tell(Event::Detail(line));
     }
 
     /// The last lines; empty where nothing was said.

@@ -1,6 +1,6 @@
 //! What a machine of somebody else's does with a command: told from what it says, not guessed.
 
-use crate::flow::Stage;
+use crate::flow::run::Run;
 use crate::model::connection::Connection;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
@@ -45,10 +45,10 @@ pub async fn look(connection: &dyn Connection, user: &str) -> Result<Option<Stri
 }
 
 /// A connection to a machine of somebody else's, when that runs commands.
-pub async fn fit(stage: &Stage, connection: Box<dyn Connection>, user: &str) -> Result<Box<dyn Connection>, Fault> {
+pub async fn fit(run: &Run, connection: Box<dyn Connection>, user: &str) -> Result<Box<dyn Connection>, Fault> {
     if let Some(noise) = look(connection.as_ref(), user).await? {
         let text = format!("the login shell of user `{user}` prints `{noise}` before the output of a command");
-        stage.tell(Event::Warning(format!("{text}, which damages file transfers that go through it")));
+        run.tell(Event::Warning(format!("{text}, which damages file transfers that go through it")));
     }
     Ok(connection)
 }

@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 use crate::base::id::{MachineId, RunId, TaskId};
 use crate::base::text;
 use crate::flow::durable::Durable;
+use crate::flow::hold;
 use crate::flow::lease::until_stopped;
 use crate::flow::parts::{put_parts, remove_folder, write_parts};
+use crate::flow::run::Run;
 use crate::flow::suite::build::build;
 use crate::flow::suite::report::Report;
-use crate::flow::{Stage, hold};
 use crate::model::build::{BuildStore, Built};
 use crate::model::check::Check;
 use crate::model::connection::{Connection, ConnectionError};
@@ -82,12 +83,12 @@ pub struct Before {
     pub build: f64,
 }
 
-/// The folder on the machine for the scripts of a stage's run.
-pub fn folder(stage: &Stage) -> String {
-    folder_of(&stage.run)
+/// The folder on the machine for the scripts of this run.
+pub fn folder(run: &Run) -> String {
+    folder_of(&run.id)
 }
 
-/// The folder on the machine for a run's scripts.
+/// The same by the run's id alone.
 pub fn folder_of(run: &RunId) -> String {
     format!("/tmp/hg-automation-{run}")
 }
@@ -184,7 +185,7 @@ pub enum Finished {
 /// Puts `suite` on the machine, brings the source there and has it built, with a build of `builds` where one fits. `target` is a
 /// file here in which the machine is written down for processes that the suite starts.
 pub async fn set_up(
-    stage: &Stage,
+    run: &Run,
     machine: &Machine,
     durable: &Durable,
     suite: &dyn Suite,
@@ -192,17 +193,17 @@ pub async fn set_up(
     builds: &dyn BuildStore,
 ) -> Result<Ready, Fault> {
     let began = Instant::now();
-    let mut ready = until_stopped(stage, prepare_all(stage, machine, durable, suite, target, builds)).await?;
+    let mut ready = until_stopped(run, prepare_all(run, machine, durable, suite, target, builds)).await?;
     ready.before.setup = began.elapsed().as_secs_f64();
     let expected = text::counted(ready.expected.len(), "test");
     if ready.failed.is_none() {
-        stage.tell(Event::Notice(format!("Testing {}: {expected} expected", ready.source)));
+        run.tell(Event::Notice(format!("Testing {}: {expected} expected", ready.source)));
     }
     Ok(ready)
 }
 
 async fn prepare_all(
-    stage: &Stage,
+    run: &Run,
     machine: &Machine,
     durable: &Durable,
     suite: &dyn Suite,
@@ -212,21 +213,21 @@ async fn prepare_all(
     let folder = durable.folder();
     durable.prepare().await?;
     write_parts(durable, suite, folder).await?;
-    hold::hold(stage, durable, suite).await?;
-    prepare(stage, machine, durable, suite, folder).await?;
+    hold::hold(run, durable, suite).await?;
+    prepare(run, machine, durable, suite, folder).await?;
     let pushing = Instant::now();
-    let jobs = synchronise(stage, durable, suite, target).await?;
+    let jobs = synchronise(run, durable, suite, target).await?;
     let pushed = !jobs.is_empty();
     let mut outcome = None;
     for job in jobs {
         match job {
             Job::Step(step) => {
-                let done = shown(stage, durable, &step).await?;
+                let done = shown(run, durable, &step).await?;
                 if !done.exit.success() {
                     return Err(failed(&step, &done));
                 }
             }
-            Job::Build(job) => outcome = Some(build(stage, durable, builds, &job).await?),
+            Job::Build(job) => outcome = Some(build(run, durable, builds, &job).await?),
         }
     }
     let mut before = Before { build: outcome.as_ref().map_or(0.0, |outcome| outcome.seconds), ..Before::default() };
@@ -261,15 +262,15 @@ async fn prepare_all(
 
 /// Brings the source to the machine. A process on this computer does that over a connection of its own: where that broke and the
 /// machine still answers, it is done again, and sends what is missing by then.
-async fn synchronise(stage: &Stage, durable: &Durable, suite: &dyn Suite, target: &Path) -> Result<Vec<Job>, Fault> {
+async fn synchronise(run: &Run, durable: &Durable, suite: &dyn Suite, target: &Path) -> Result<Vec<Job>, Fault> {
     let mut tries = 0;
     loop {
-        let fault = match suite.synchronise(durable.folder(), target, stage.sink.as_ref()).await {
+        let fault = match suite.synchronise(durable.folder(), target, run.sink.as_ref()).await {
             Err(fault) if fault.kind == FaultKind::Infrastructure && tries < MORE_SYNCS => fault,
             done => return done,
         };
         tries += 1;
-        stage.tell(Event::Warning(format!("{}; trying again", fault.line())));
+        run.tell(Event::Warning(format!("{}; trying again", fault.line())));
         // Whether the machine is still there is for it to say: this waits for as long as it may be.
         output(durable, &Command::new("true").stdin(Vec::new()), Limits::SMALL).await?;
     }
@@ -279,25 +280,24 @@ async fn synchronise(stage: &Stage, durable: &Durable, suite: &dyn Suite, target
 ///
 /// A connection that cannot be had any more is no error here: following them will say so, with every test lost.
 pub async fn begin(
-    stage: &Stage,
+    run: &Run,
     durable: &Durable,
     ready: Ready,
     limit: Option<Duration>,
     keep: &(dyn Fn(&Begun) -> Result<(), Fault> + Sync),
 ) -> Result<Begun, Fault> {
-    let begun = ready.begun(durable.machine(), stage.now(), limit);
+    let begun = ready.begun(durable.machine(), run.now(), limit);
     keep(&begun)?;
-    match until_stopped(stage, async { Ok(durable.launch_task(&begun.task, &ready.runner.command).await?) }).await {
+    match until_stopped(run, async { Ok(durable.launch_task(&begun.task, &ready.runner.command).await?) }).await {
         Err(fault) if fault.kind != FaultKind::Infrastructure => Err(fault),
         _ => Ok(begun),
     }
 }
 
-/// Follows the tests from where `output` ends until they have ended, and brings their report home. A stage that is asked to stop
+/// Follows the tests from where `output` ends until they have ended, and brings their report home. A run that is asked to stop
 /// ends them; one that is asked to detach leaves them running.
 pub async fn finish(
-    stage: &Stage,
-    machine: &Machine,
+    run: &Run,
     durable: &Durable,
     suite: &dyn Suite,
     begun: &Begun,
@@ -305,7 +305,7 @@ pub async fn finish(
 ) -> Result<Finished, Fault> {
     let report = Report::of(suite);
     let runner = tokio::select! {
-        ended = output::until_ended(stage, durable, begun, output) => ended?,
+        ended = output::until_ended(run, durable, begun, output) => ended?,
         // It never ends; the runner's own end decides.
         never = report.follow(durable) => match never {},
     };
@@ -313,14 +313,14 @@ pub async fn finish(
     // By the machine's clock where it says so: they may have ended long before anybody looked.
     let took = match &record {
         Some(record) => record.ended_at.duration_since(record.started_at),
-        None => stage.now().duration_since(begun.began_at),
+        None => run.now().duration_since(begun.began_at),
     };
     let took = Duration::try_from(took).unwrap_or_default().as_secs_f64();
-    let root = hold::root(stage, durable, suite, &begun.folder).await;
+    let root = hold::root(durable, suite, &begun.folder).await;
     let report_file = at(suite, &root, suite.report_file());
     let drained = match report.drain(durable, &report_file).await {
-        Err(_) if matches!(runner, Exit::Lost(_)) && !stage.stop.is_cancelled() => {
-            report.drain_once_more(stage, machine, durable.folder(), &report_file).await
+        Err(_) if matches!(runner, Exit::Lost(_)) && !run.stop.is_cancelled() => {
+            report.drain_once_more(run, durable, &report_file).await
         }
         drained => drained,
     };
@@ -328,7 +328,7 @@ pub async fn finish(
     let (gap, caveats) = (gap(&reported, drained.err()), std::mem::take(&mut reported.caveats));
     let building = building(begun.built, &reported, took);
     let mut tests = judge(&runner, &begun.expected, reported);
-    if !stage.stop.is_cancelled() {
+    if !run.stop.is_cancelled() {
         detail::fetch(durable, &|test| suite.detail_file(test).map(|path| at(suite, &root, &path)), &mut tests).await;
     }
     Ok(Finished::Ran(Box::new(Ran {
@@ -382,9 +382,9 @@ fn judge(runner: &Exit, expected: &[String], reported: Reported) -> Vec<TestResu
 
 /// Lets the machine check itself against its contract; the suite's files are put there first where they are not, and
 /// removed afterwards.
-pub async fn check(stage: &Stage, connection: &dyn Connection, suite: &dyn Suite) -> Result<Vec<Check>, Fault> {
+pub async fn check(run: &Run, connection: &dyn Connection, suite: &dyn Suite) -> Result<Vec<Check>, Fault> {
     // The run's own folder: whatever cuts this short, the end of the run removes it.
-    let folder = folder(stage);
+    let folder = folder(run);
     let step = suite.check(&folder);
     let done = match put_parts(connection, suite, &folder).await {
         Ok(()) => {
@@ -407,28 +407,28 @@ fn at(suite: &dyn Suite, root: &str, path: &str) -> String {
 }
 
 async fn prepare(
-    stage: &Stage,
+    run: &Run,
     machine: &Machine,
     connection: &dyn Connection,
     suite: &dyn Suite,
     folder: &str,
 ) -> Result<(), Fault> {
     let step = suite.prepare(folder, machine);
-    let done = shown(stage, connection, &step).await?;
+    let done = shown(run, connection, &step).await?;
     if done.exit.success() {
         return Ok(());
     }
     Err(suite.refused(&done.exit, &done.said()))
 }
 
-async fn shown(stage: &Stage, connection: &dyn Connection, step: &Stepped) -> Result<Output, Fault> {
-    let showing = stage.step(step.text.clone());
+async fn shown(run: &Run, connection: &dyn Connection, step: &Stepped) -> Result<Output, Fault> {
+    let showing = run.step(step.text.clone());
     let done = output(connection, &step.command, Limits { bytes: 1 << 20, time: step.limit }).await?;
     for line in done.said().lines() {
-        stage.tell(Event::Detail(line.to_owned()));
+        run.tell(Event::Detail(line.to_owned()));
     }
     if done.exit.success() {
-        showing.done(stage);
+        showing.done(run);
     }
     Ok(done)
 }

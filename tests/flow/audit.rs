@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use automation::base::id::{MachineId, ResourceId, RunId};
 use automation::flow::audit::{Finding, Standing, World, as_row, findings, seen_gone, went_meanwhile};
-use automation::flow::later;
+use automation::flow::run::later;
 use automation::model::machine::{Machine, ProviderKind};
 use automation::model::provider::Provider;
 use automation::model::resource::{Fate, Observed, Resource, ResourceKind, ResourceState};

@@ -67,7 +67,7 @@ fn theatre() -> Theatre {
 }
 
 async fn bake_all(theatre: &Theatre, options: &Options) -> Result<ImageRecord, Fault> {
-    bake(&theatre.stage, &theatre.dummy, &plan(), options).await
+    bake(&theatre.run, &theatre.site, &plan(), options).await
 }
 
 /// What was made and kept, in order.
@@ -133,7 +133,7 @@ async fn the_fault_of_a_step_is_not_hidden_by_what_is_left_of_its_machine() {
 /// Makes the lowest layer, as an earlier bake did.
 async fn bake_base(theatre: &Theatre) {
     let base = ImagePlan { layers: plan().layers[..1].to_vec(), ..plan() };
-    bake(&theatre.stage, &theatre.dummy, &base, &OPTIONS).await.unwrap();
+    bake(&theatre.run, &theatre.site, &base, &OPTIONS).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,7 +210,7 @@ async fn who_waited_for_another_bake_takes_its_layer() {
 async fn who_waits_for_another_bake_can_be_interrupted() {
     let theatre = theatre();
     let _held = theatre.dummy.lock(&plan().layers[0].fingerprint, &NoSink).await.unwrap();
-    let stop = theatre.stage.stop.clone();
+    let stop = theatre.run.stop.clone();
     theatre.events.on_each(move |line| {
         if line.starts_with("notice Another process") {
             stop.cancel();
@@ -234,7 +234,7 @@ async fn a_base_that_fails_leaves_nothing() {
 async fn an_interrupted_step_keeps_no_machine_whatever_was_asked() {
     let theatre = theatre();
     theatre.tasks.on(line("packages"), Reply::ok().stdout("unpacking\n").hang());
-    let stop = theatre.stage.stop.clone();
+    let stop = theatre.run.stop.clone();
     theatre.events.on_each(move |line| {
         if line == "detail unpacking" {
             stop.cancel();

@@ -55,7 +55,7 @@ async fn built(kept: &Kept, make: Reply, restore: Reply) -> (Theatre, Result<Out
     theatre.tasks.on("make", make).on("restore", restore);
     let machine = theatre.dummy.create(&theatre.request(), &|_, _| Ok(()), &NoSink).await.unwrap();
     let first = Box::new(theatre.remote.clone());
-    let durable = Durable::new(&theatre.stage, &machine, Some(first), &folder(&theatre.stage));
+    let durable = Durable::new(&theatre.run, &theatre.site, &machine, Some(first), &folder(&theatre.run));
     durable.prepare().await.unwrap();
     let stepped = |word: &str| Stepped {
         text: format!("to {word}"),
@@ -70,7 +70,7 @@ async fn built(kept: &Kept, make: Reply, restore: Reply) -> (Theatre, Result<Out
         restore: stepped("restore"),
         packed: PACKED.into(),
     };
-    let outcome = build(&theatre.stage, &durable, kept, &wanted).await;
+    let outcome = build(&theatre.run, &durable, kept, &wanted).await;
     (theatre, outcome)
 }
 

@@ -109,7 +109,7 @@ impl Provider for Cloud {
 fn theatre(allowed: bool) -> Theatre {
     let mut theatre = Theatre::new();
     let cloud = Cloud { inner: theatre.dummy.clone(), allowed: AtomicBool::new(allowed) };
-    theatre.stage.provider = Arc::new(cloud);
+    theatre.site.provider = Arc::new(cloud);
     theatre
 }
 
@@ -126,7 +126,7 @@ fn renewals(theatre: &Theatre) -> usize {
 async fn the_machine_is_remembered_with_the_key_that_it_made_itself() {
     let theatre = theatre(true);
     obedient(&theatre);
-    let ended = with_machine(&theatre.stage, &theatre.request(), None, async |machine, _| {
+    let ended = with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |machine, _| {
         assert_eq!(machine.host_key, HostKey::Exact { public: "ssh-ed25519 new".into() });
         assert_eq!(theatre.journal.machines().unwrap(), std::slice::from_ref(machine));
         Ok(())
@@ -144,7 +144,8 @@ async fn a_machine_whose_key_is_not_replaced_is_not_worked_on() {
     let theatre = theatre(true);
     theatre.remote.on("new-host-key", Reply::exit(Exit::Code(1)));
     let ended: Ended<()> =
-        with_machine(&theatre.stage, &theatre.request(), None, async |_, _| panic!("the work began")).await;
+        with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| panic!("the work began"))
+            .await;
     assert!(ended.result.unwrap_err().message.contains("the host key was not replaced"));
     assert_eq!(ended.left, []);
     assert_eq!(theatre.dummy.observe().await.unwrap(), []);
@@ -154,7 +155,7 @@ async fn a_machine_whose_key_is_not_replaced_is_not_worked_on() {
 async fn the_lease_is_renewed_on_the_machine_over_a_connection_that_is_made_again() {
     let theatre = theatre(true);
     obedient(&theatre);
-    let ended = with_machine(&theatre.stage, &theatre.request(), None, async |_, _| {
+    let ended = with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| {
         tokio::time::sleep(GRACE * 2).await;
         let before = renewals(&theatre);
         assert!((7..=8).contains(&before), "{before}");
@@ -172,7 +173,7 @@ async fn the_lease_is_renewed_on_the_machine_over_a_connection_that_is_made_agai
 async fn a_machine_that_is_left_is_told_to_live_until_its_expiry() {
     let theatre = theatre(true);
     obedient(&theatre);
-    let mut lease = Lease::acquire(&theatre.stage, &theatre.request()).await.unwrap();
+    let mut lease = Lease::acquire(&theatre.run, &theatre.site, &theatre.request()).await.unwrap();
     lease.connect("hg").await.unwrap().close().await;
     let machine = lease.leave().await.unwrap();
     assert!(machine.kept);
@@ -198,9 +199,10 @@ async fn a_machine_that_ends_while_it_boots_is_not_waited_for() {
         }
     }
     let mut theatre = theatre(true);
-    theatre.stage.connector = Arc::new(Silent);
+    theatre.site.connector = Arc::new(Silent);
     let began = tokio::time::Instant::now();
-    let ended: Ended<()> = with_machine(&theatre.stage, &theatre.request(), None, async |_, _| Ok(())).await;
+    let ended: Ended<()> =
+        with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| Ok(())).await;
     assert!(ended.result.unwrap_err().message.contains("spare capacity was taken away"));
     assert_eq!(began.elapsed(), Duration::from_secs(20));
     assert_eq!(ended.left, []);
@@ -209,7 +211,8 @@ async fn a_machine_that_ends_while_it_boots_is_not_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn an_account_that_cannot_be_provisioned_gets_no_machine_and_no_open_row() {
     let theatre = theatre(false);
-    let ended: Ended<()> = with_machine(&theatre.stage, &theatre.request(), None, async |_, _| Ok(())).await;
+    let ended: Ended<()> =
+        with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| Ok(())).await;
     assert!(ended.result.unwrap_err().message.contains("not allowed"));
     assert!(!theatre.dummy.story().iter().any(|line| line.starts_with("create")));
     assert!(theatre.rows().iter().all(|row| !row.is_open()), "{:?}", theatre.rows());
@@ -218,12 +221,12 @@ async fn an_account_that_cannot_be_provisioned_gets_no_machine_and_no_open_row()
 #[tokio::test(start_paused = true)]
 async fn a_row_of_what_is_shared_is_closed_as_kept_where_it_is_there() {
     let theatre = theatre(true);
-    let run = &theatre.stage.run;
+    let run = &theatre.run.id;
     let planned = [key_pair(&MachineId::random())];
-    theatre.journal.plan(run, ProviderKind::Dummy, &planned, theatre.stage.now()).unwrap();
-    let provider = theatre.stage.provider.as_ref();
+    theatre.journal.plan(run, ProviderKind::Dummy, &planned, theatre.run.now()).unwrap();
+    let provider = theatre.site.provider.as_ref();
     let rows = theatre.rows();
-    let stays = release(provider, theatre.journal.as_ref(), rows, Part::All, &|| theatre.stage.now()).await.unwrap();
+    let stays = release(provider, theatre.journal.as_ref(), rows, Part::All, &|| theatre.run.now()).await.unwrap();
     assert_eq!(stays, []);
     let row = theatre.rows().remove(0);
     assert_eq!((row.state, row.locator.as_deref()), (ResourceState::Kept, Some("key-1")));

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use automation::flow::later;
 use automation::flow::lease::Ended;
+use automation::flow::run::later;
 use automation::model::fault::FaultKind;
 use automation::model::price::{Budget, Quote};
 use automation::model::provider::MachineRequest;
@@ -36,7 +36,7 @@ async fn the_price_is_told_before_and_the_cost_after() {
     theatre.dummy.charge(dollar());
     let request = theatre.request();
     let request = MachineRequest { expires_at: later(request.now, Duration::from_secs(7200)), ..request };
-    let ended = with_machine(&theatre.stage, &request, None, async |_, _| {
+    let ended = with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| {
         assert_eq!(said(&theatre, "at most 2.0000 USD until its expiry in 2h 00m"), 1);
         tokio::time::sleep(Duration::from_secs(1800)).await;
         Ok(())
@@ -55,13 +55,13 @@ async fn a_machine_that_could_cost_more_than_was_said_is_not_made() {
     let request = theatre.request();
     let expires_at = later(request.now, Duration::from_secs(7200));
     let request = MachineRequest { expires_at, max_cost: within(1.99), ..request };
-    let ended: Ended<()> = with_machine(&theatre.stage, &request, None, async |_, _| Ok(())).await;
+    let ended: Ended<()> = with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| Ok(())).await;
     let fault = ended.result.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Outside);
     assert!(fault.message.contains("could cost 2.0000 USD"), "{}", fault.message);
     assert!(theatre.dummy.story().is_empty() && theatre.rows().is_empty(), "nothing was planned");
     let request = MachineRequest { id: automation::base::id::MachineId::random(), max_cost: within(2.0), ..request };
-    let ended = with_machine(&theatre.stage, &request, None, async |_, _| Ok(7)).await;
+    let ended = with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| Ok(7)).await;
     assert_eq!(ended.result.unwrap(), 7);
 }
 
@@ -69,7 +69,7 @@ async fn a_machine_that_could_cost_more_than_was_said_is_not_made() {
 async fn what_costs_nothing_says_nothing() {
     let theatre = Theatre::new();
     let request = MachineRequest { max_cost: within(0.01), ..theatre.request() };
-    let ended = with_machine(&theatre.stage, &request, None, async |_, _| Ok(7)).await;
+    let ended = with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| Ok(7)).await;
     assert_eq!((ended.result.unwrap(), ended.cost), (7, None));
     assert_eq!(said(&theatre, "cost"), 0);
 }

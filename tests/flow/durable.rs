@@ -37,7 +37,7 @@ impl Scene {
         let mut theatre = Theatre::new();
         // A peer that says nothing is given up after 0.8 s.
         let settings = Settings { keepalive: Duration::from_millis(200), keepalive_misses: 3 };
-        theatre.stage.connector = Arc::new(SshConnector::new(settings));
+        theatre.site.connector = Arc::new(SshConnector::new(settings));
         let proxy = Proxy::to(sshd.port).await;
         let folder = sshd.dir.path().join("tasks");
         Self { theatre, sshd, proxy, folder }
@@ -49,7 +49,7 @@ impl Scene {
     }
 
     fn durable(&self) -> Durable {
-        Durable::new(&self.theatre.stage, &self.machine(), None, self.folder.to_str().unwrap())
+        Durable::new(&self.theatre.run, &self.theatre.site, &self.machine(), None, self.folder.to_str().unwrap())
     }
 
     fn losses(&self) -> usize {
@@ -323,7 +323,7 @@ async fn another_boot_and_a_killed_supervisor_lose_the_task_and_say_so() {
 #[tokio::test]
 async fn a_machine_that_is_gone_loses_the_task_after_its_lease() {
     let mut scene = Scene::new().await;
-    scene.theatre.stage.grace = Duration::from_secs(2);
+    scene.theatre.site.grace = Duration::from_secs(2);
     let mut task = scene.durable().run_task(&TaskId::random(), &sh("echo one; sleep 5")).await.unwrap();
     assert!(task.next().await.is_some());
     // Nothing listens there any more.

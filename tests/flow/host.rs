@@ -23,9 +23,9 @@ fn theatre() -> Theatre {
     let machine = Machine {
         id: theatre.request().id,
         image: "somebody else's machine".into(),
-        ..crate::support::machine::of(ProviderKind::Host, theatre.stage.run.clone(), theatre.stage.now())
+        ..crate::support::machine::of(ProviderKind::Host, theatre.run.id.clone(), theatre.run.now())
     };
-    theatre.stage.provider = Arc::new(HostProvider::new(Some(machine)));
+    theatre.site.provider = Arc::new(HostProvider::new(Some(machine)));
     theatre.remote.answer(|command| {
         let says = command.args.last().filter(|last| last.starts_with("hg-automation: "))?;
         Some(Reply::ok().stdout(format!("Welcome!\n{says}\n")))
@@ -42,7 +42,7 @@ enum Work {
 }
 
 fn clean(theatre: &Theatre) -> Stepped {
-    tests_of(&[]).clean(&folder(&theatre.stage))
+    tests_of(&[]).clean(&folder(&theatre.run))
 }
 
 fn line(theatre: &Theatre) -> String {
@@ -51,13 +51,13 @@ fn line(theatre: &Theatre) -> String {
 
 async fn run(theatre: &Theatre, how: Work) -> Ended<()> {
     let clean = clean(theatre);
-    with_machine(&theatre.stage, &theatre.request(), Some(&clean), async |_, _| {
+    with_machine(&theatre.run, &theatre.site, &theatre.request(), Some(&clean), async |_, _| {
         if how == Work::LosesItsConnection {
             let lost = ConnectionError::Lost { address: "example.org".into(), reason: "reset by peer".into() };
             theatre.remote.fail(Call::Start, lost);
         }
         if how == Work::Stops {
-            theatre.stage.stop.cancel();
+            theatre.run.stop.cancel();
             std::future::pending::<()>().await;
         }
         Ok(())
@@ -111,7 +111,7 @@ async fn files_that_cannot_be_removed_stay_in_the_journal_with_the_reason() {
     assert!(note.starts_with("exit status 1: cleanup: cannot unmount /hgwork; log in and remove `hg@"), "{note}");
     // Another try to release does not heap words on words.
     let row = theatre.rows().remove(0);
-    let fate = theatre.stage.provider.release(&row).await.unwrap();
+    let fate = theatre.site.provider.release(&row).await.unwrap();
     assert_eq!(fate, automation::model::resource::Fate::Stays(note));
 }
 
@@ -138,7 +138,7 @@ async fn a_machine_that_runs_no_commands_is_told_by_what_it_says_and_has_nothing
         let asked = command.args.last()?.starts_with("hg-automation: ");
         asked.then(|| Reply::exit(Exit::Code(1)).stdout("This account is currently not available.\n"))
     });
-    theatre.stage.connector = Arc::clone(&bare.stage.connector);
+    theatre.site.connector = Arc::clone(&bare.site.connector);
     let ended = run(&theatre, Work::Ends).await;
     let fault = ended.result.unwrap_err();
     assert_eq!((fault.kind, ended.left.len()), (FaultKind::Outside, 0));
@@ -151,7 +151,7 @@ async fn a_machine_that_runs_no_commands_is_told_by_what_it_says_and_has_nothing
 async fn a_refused_request_leaves_no_row_open() {
     let theatre = theatre();
     let request = MachineRequest { volume: Some(1), ..theatre.request() };
-    let ended: Ended<()> = with_machine(&theatre.stage, &request, None, async |_, _| Ok(())).await;
+    let ended: Ended<()> = with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| Ok(())).await;
     assert_eq!(ended.result.unwrap_err().kind, FaultKind::Usage);
     assert_eq!(theatre.rows()[0].state, ResourceState::Gone);
     theatre.assert_clean().await;
@@ -160,7 +160,7 @@ async fn a_refused_request_leaves_no_row_open() {
 #[tokio::test(start_paused = true)]
 async fn a_check_leaves_no_folder_that_the_end_of_the_run_does_not_know() {
     let theatre = theatre();
-    let (suite, folder) = (tests_of(&[]), folder(&theatre.stage));
+    let (suite, folder) = (tests_of(&[]), folder(&theatre.run));
     let own = folder.clone();
     theatre.remote.answer(move |command| {
         let makes = command.args.get(1)?.starts_with("mkdir -m 0700") && command.args.last() == Some(&own);
@@ -169,7 +169,7 @@ async fn a_check_leaves_no_folder_that_the_end_of_the_run_does_not_know() {
     theatre.remote.on(format!("rm -rf -- {folder}"), Reply::ok());
     let lost = ConnectionError::File { doing: "write".into(), reason: "quota exceeded".into() };
     theatre.remote.fail(Call::WriteFile, lost);
-    let fault = check(&theatre.stage, &theatre.remote, &suite).await.unwrap_err();
+    let fault = check(&theatre.run, &theatre.remote, &suite).await.unwrap_err();
     assert_eq!(fault.message, "cannot write: quota exceeded");
     assert!(theatre.remote.calls().contains(&format!("start rm -rf -- {folder}")));
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use automation::base::id::ResourceId;
-use automation::flow::later;
 use automation::flow::lease::{self as leases, After, Ended, Lease};
 use automation::flow::release::{Part, release};
+use automation::flow::run::later;
 use automation::model::connection::ConnectionError;
 use automation::model::fault::{Fault, FaultKind, Left};
 use automation::model::journal::{Journal, ResourceFilter};
@@ -16,7 +16,7 @@ use super::{GRACE, Theatre, begin, with_machine};
 
 /// Work that does nothing and gives 7.
 async fn seven(theatre: &Theatre) -> Ended<u32> {
-    with_machine(&theatre.stage, &theatre.request(), None, async |_, _| Ok(7)).await
+    with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| Ok(7)).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -29,7 +29,7 @@ async fn rows_are_written_before_anything_is_made_and_closed_in_reverse() {
         assert_eq!(rows.len(), 4);
         assert!(rows.iter().all(|row| row.state == ResourceState::Planned && row.run == request.run));
     });
-    let ended = with_machine(&theatre.stage, &theatre.request(), None, async |machine, _| {
+    let ended = with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |machine, _| {
         assert!(theatre.rows().iter().all(|row| row.state == ResourceState::Present && row.locator.is_some()));
         assert_eq!(theatre.journal.machines().unwrap(), std::slice::from_ref(machine));
         Ok(theatre.dummy.story().len())
@@ -48,7 +48,7 @@ async fn the_order_of_release_does_not_hang_on_ids_of_one_millisecond() {
     for _ in 0..20 {
         let theatre = Theatre::new();
         let request = automation::model::provider::MachineRequest { volume: Some(1), ..theatre.request() };
-        let _: Ended<()> = with_machine(&theatre.stage, &request, None, async |_, _| Ok(())).await;
+        let _: Ended<()> = with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| Ok(())).await;
         assert_eq!(theatre.released(), ["process", "mount", "namespace", "loop_device", "rootfs"]);
     }
 }
@@ -95,8 +95,10 @@ async fn what_does_not_go_is_told_beside_what_the_work_came_to() {
 async fn work_that_fails_and_a_release_that_fails_are_both_told() {
     let theatre = Theatre::new();
     theatre.dummy.fail(Call::Release(ResourceKind::Rootfs), "the disk is on fire");
-    let ended: Ended<()> =
-        with_machine(&theatre.stage, &theatre.request(), None, async |_, _| Err(Fault::outside("no luck"))).await;
+    let ended: Ended<()> = with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| {
+        Err(Fault::outside("no luck"))
+    })
+    .await;
     assert_eq!(ended.result.unwrap_err().message, "no luck");
     assert_eq!(ended.left[0].note.as_deref(), Some("the disk is on fire"));
     assert_eq!(theatre.events.count("done Releasing"), 0);
@@ -105,13 +107,13 @@ async fn work_that_fails_and_a_release_that_fails_are_both_told() {
 #[tokio::test(start_paused = true)]
 async fn a_journal_that_cannot_be_written_keeps_nothing_from_being_removed() {
     let theatre = Theatre::new();
-    let lease = Lease::acquire(&theatre.stage, &theatre.request()).await.unwrap();
+    let lease = Lease::acquire(&theatre.run, &theatre.site, &theatre.request()).await.unwrap();
     let mut rows = theatre.rows();
     // The journal knows no such row, so closing it fails.
     rows[1].id = ResourceId::random();
     lease.give_up().await;
     let fault =
-        release(theatre.stage.provider.as_ref(), theatre.journal.as_ref(), rows, Part::All, &|| theatre.stage.now())
+        release(theatre.site.provider.as_ref(), theatre.journal.as_ref(), rows, Part::All, &|| theatre.run.now())
             .await
             .unwrap_err();
     assert!(fault.message.contains("holds no resource"), "{fault}");
@@ -127,8 +129,8 @@ async fn an_interruption_releases_wherever_it_comes() {
     for (phase, arrange) in stories {
         let mut theatre = Theatre::new();
         arrange(&mut theatre);
-        let stop = theatre.stage.stop.clone();
-        let ended: Ended<()> = with_machine(&theatre.stage, &theatre.request(), None, async |_, _| {
+        let stop = theatre.run.stop.clone();
+        let ended: Ended<()> = with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| {
             assert_eq!(phase, "work");
             stop.cancel();
             std::future::pending().await
@@ -145,7 +147,7 @@ async fn an_interruption_releases_wherever_it_comes() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_made_after_an_interruption() {
     let theatre = Theatre::new();
-    theatre.stage.stop.cancel();
+    theatre.run.stop.cancel();
     assert_eq!(seven(&theatre).await.result.unwrap_err().kind, FaultKind::Interrupted);
     assert!(!theatre.dummy.story().iter().any(|line| line.starts_with("create")));
     theatre.assert_clean().await;
@@ -154,8 +156,8 @@ async fn nothing_is_made_after_an_interruption() {
 #[tokio::test(start_paused = true)]
 async fn the_lease_is_renewed_for_as_long_as_the_work_takes() {
     let theatre = Theatre::new();
-    let began = theatre.stage.now();
-    let ended = with_machine(&theatre.stage, &theatre.request(), None, async |machine, _| {
+    let began = theatre.run.now();
+    let ended = with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |machine, _| {
         assert_eq!(theatre.dummy.lease(&machine.id), Some(later(began, GRACE)));
         tokio::time::sleep(10 * GRACE + Duration::from_millis(1)).await;
         assert_eq!(theatre.dummy.lease(&machine.id), Some(later(began, 11 * GRACE)));
@@ -174,8 +176,8 @@ async fn a_renewal_that_fails_is_told_once_and_tried_again() {
     for _ in 0..2 {
         theatre.dummy.fail(Call::Renew, "read-only file system");
     }
-    let began = theatre.stage.now();
-    let ended = with_machine(&theatre.stage, &theatre.request(), None, async |machine, _| {
+    let began = theatre.run.now();
+    let ended = with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |machine, _| {
         tokio::time::sleep(GRACE + Duration::from_millis(1)).await;
         Ok(theatre.dummy.lease(&machine.id))
     })
@@ -207,7 +209,7 @@ async fn a_machine_that_does_not_answer_shows_its_last_words() {
 async fn a_machine_that_is_left_lives_until_its_expiry_and_is_marked() {
     let theatre = Theatre::new();
     let request = theatre.request();
-    let lease = Lease::acquire(&theatre.stage, &request).await.unwrap();
+    let lease = Lease::acquire(&theatre.run, &theatre.site, &request).await.unwrap();
     let machine = lease.leave().await.unwrap();
     assert!(machine.kept);
     assert_eq!(theatre.journal.machines().unwrap(), std::slice::from_ref(&machine));
@@ -219,7 +221,7 @@ async fn a_machine_that_is_left_lives_until_its_expiry_and_is_marked() {
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_cannot_be_left_is_released() {
     let theatre = Theatre::new();
-    let lease = Lease::acquire(&theatre.stage, &theatre.request()).await.unwrap();
+    let lease = Lease::acquire(&theatre.run, &theatre.site, &theatre.request()).await.unwrap();
     theatre.dummy.fail(Call::Renew, "read-only file system");
     let fault = lease.leave().await.unwrap_err();
     assert_eq!((fault.message.as_str(), fault.left), ("read-only file system", Left::Nothing));
@@ -229,10 +231,10 @@ async fn a_machine_that_cannot_be_left_is_released() {
 #[tokio::test(start_paused = true)]
 async fn two_runs_release_only_what_is_theirs() {
     let theatre = Theatre::new();
-    let mut other = theatre.stage.clone();
-    other.run = begin(&theatre.journal, theatre.stage.now());
-    let request = automation::model::provider::MachineRequest { run: other.run.clone(), ..theatre.request() };
-    let kept = Lease::acquire(&other, &request).await.unwrap();
+    let mut other = theatre.run.clone();
+    other.id = begin(&theatre.journal, theatre.run.now());
+    let request = automation::model::provider::MachineRequest { run: other.id.clone(), ..theatre.request() };
+    let kept = Lease::acquire(&other, &theatre.site, &request).await.unwrap();
     assert_eq!(seven(&theatre).await.result.unwrap(), 7);
     assert_eq!(theatre.open().len(), 4);
     assert_eq!(kept.release().await.unwrap(), []);
@@ -241,8 +243,11 @@ async fn two_runs_release_only_what_is_theirs() {
 
 /// Work that leaves its task running.
 async fn left(theatre: &Theatre) -> Ended<u32> {
-    let folder = automation::flow::suite::folder(&theatre.stage);
-    leases::with_machine(&theatre.stage, &theatre.request(), &folder, None, async |_, _| Ok(After::Detach(7))).await
+    let folder = automation::flow::suite::folder(&theatre.run);
+    leases::with_machine(&theatre.run, &theatre.site, &theatre.request(), &folder, None, async |_, _| {
+        Ok(After::Detach(7))
+    })
+    .await
 }
 
 #[tokio::test(start_paused = true)]
@@ -258,13 +263,14 @@ async fn a_machine_on_which_a_task_goes_on_lives_until_its_expiry() {
     // Whoever comes later leaves it once more, or releases it; there is nothing to renew.
     let renewed = || theatre.dummy.story().iter().filter(|line| line.starts_with("renew")).count();
     let before = renewed();
-    let again = leases::attach(&theatre.stage, machine.clone(), "/f", None, async |_, _| {
+    let again = leases::attach(&theatre.run, &theatre.site, machine.clone(), "/f", None, async |_, _| {
         tokio::time::sleep(2 * GRACE).await;
         Ok(After::Detach(()))
     })
     .await;
     assert_eq!((again.detached.as_ref(), renewed()), (Some(&machine), before));
-    let last = leases::attach(&theatre.stage, machine, "/f", None, async |_, _| Ok(After::Release(8))).await;
+    let last =
+        leases::attach(&theatre.run, &theatre.site, machine, "/f", None, async |_, _| Ok(After::Release(8))).await;
     assert_eq!((last.result.unwrap(), last.left.len()), (8, 0));
     theatre.assert_clean().await;
 }
@@ -272,13 +278,13 @@ async fn a_machine_on_which_a_task_goes_on_lives_until_its_expiry() {
 #[tokio::test(start_paused = true)]
 async fn a_machine_whose_driver_died_is_renewed_at_once_by_the_next() {
     let theatre = Theatre::new();
-    let lease = Lease::acquire(&theatre.stage, &theatre.request()).await.unwrap();
+    let lease = Lease::acquire(&theatre.run, &theatre.site, &theatre.request()).await.unwrap();
     let machine = lease.machine.clone();
     // The driver was killed when half of the grace was over.
     drop(lease);
     tokio::time::sleep(GRACE / 2).await;
-    let now = theatre.stage.now();
-    let ended = leases::attach(&theatre.stage, machine, "/f", None, async |machine, _| {
+    let now = theatre.run.now();
+    let ended = leases::attach(&theatre.run, &theatre.site, machine, "/f", None, async |machine, _| {
         tokio::time::sleep(Duration::from_millis(1)).await;
         Ok(After::Release(theatre.dummy.lease(&machine.id)))
     })

@@ -23,7 +23,8 @@ use automation::base::id::{MachineId, RunId};
 use automation::connection::dummy::{Dummy as Remote, DummyConnector};
 use automation::flow::durable::Durable;
 use automation::flow::lease::{self as leases, After, Ended};
-use automation::flow::{Stage, later};
+use automation::flow::run::{Run, later};
+use automation::flow::site::Site;
 use automation::model::connection::{Connection, ConnectionError, Connector};
 use automation::model::event::{Event, Sink};
 use automation::model::fault::Fault;
@@ -45,13 +46,14 @@ pub const GRACE: Duration = Duration::from_secs(60);
 
 /// A machine for work after which it goes, whatever that came to.
 pub async fn with_machine<T>(
-    stage: &Stage,
+    run: &Run,
+    site: &Site,
     request: &MachineRequest,
     clean: Option<&Stepped>,
     work: impl AsyncFnOnce(&Machine, &Durable) -> Result<T, Fault>,
 ) -> Ended<T> {
-    let folder = automation::flow::suite::folder(stage);
-    leases::with_machine(stage, request, &folder, clean, async |machine, durable| {
+    let folder = automation::flow::suite::folder(run);
+    leases::with_machine(run, site, request, &folder, clean, async |machine, durable| {
         work(machine, durable).await.map(After::Release)
     })
     .await
@@ -192,7 +194,7 @@ pub fn begin(journal: &SqliteJournal, now: Timestamp) -> RunId {
     id
 }
 
-/// A stage with everything behind it.
+/// A run and a site with everything behind them.
 pub struct Theatre {
     pub dummy: Dummy,
     pub remote: Remote,
@@ -200,7 +202,8 @@ pub struct Theatre {
     pub tasks: Supervised,
     pub journal: Arc<SqliteJournal>,
     pub events: Arc<Events>,
-    pub stage: Stage,
+    pub run: Run,
+    pub site: Site,
     dir: tempfile::TempDir,
 }
 
@@ -211,28 +214,30 @@ impl Theatre {
         let journal = Arc::new(StateDir::open(&dir.path().join("state")).unwrap().journal().unwrap());
         let (dummy, remote, events) = (Dummy::new(), Remote::new(), Arc::new(Events::default()));
         let (start, began) = ("2026-11-20T12:00:00Z".parse::<Timestamp>().unwrap(), tokio::time::Instant::now());
-        let run = begin(&journal, start);
-        let stage = Stage {
+        let site = Site {
             provider: Arc::new(dummy.clone()),
             connector: Arc::new(DummyConnector::new(remote.clone())),
+            images: Arc::new(dummy.clone()),
+            grace: GRACE,
+        };
+        let run = Run {
+            id: begin(&journal, start),
             journal: journal.clone(),
             sink: events.clone(),
             clock: Arc::new(move || later(start, began.elapsed())),
             stop: CancellationToken::new(),
             detach: CancellationToken::new(),
-            run,
             owner: "ann@example".into(),
-            grace: GRACE,
         };
         let tasks = Supervised::on_machine(&remote);
-        Self { dummy, remote, tasks, journal, events, stage, dir }
+        Self { dummy, remote, tasks, journal, events, run, site, dir }
     }
 
     pub fn request(&self) -> MachineRequest {
-        let now = self.stage.now();
+        let now = self.run.now();
         MachineRequest {
             id: MachineId::random(),
-            run: self.stage.run.clone(),
+            run: self.run.id.clone(),
             owner: "ann@example".into(),
             image: "test".into(),
             layers: vec![],
@@ -252,20 +257,20 @@ impl Theatre {
 
     /// Calls `before` each time before a machine is made.
     pub fn watch(&mut self, before: impl Fn(&MachineRequest) + Send + Sync + 'static) {
-        let inner = Arc::clone(&self.stage.provider);
-        self.stage.provider = Arc::new(Watched { inner, before: Box::new(before), stuck: None });
+        let inner = Arc::clone(&self.site.provider);
+        self.site.provider = Arc::new(Watched { inner, before: Box::new(before), stuck: None });
     }
 
     /// The user gives up while a machine is made.
     pub fn stop_in_create(&mut self) {
-        let inner = Arc::clone(&self.stage.provider);
-        let stuck = Some(self.stage.stop.clone());
-        self.stage.provider = Arc::new(Watched { inner, before: Box::new(|_| ()), stuck });
+        let inner = Arc::clone(&self.site.provider);
+        let stuck = Some(self.run.stop.clone());
+        self.site.provider = Arc::new(Watched { inner, before: Box::new(|_| ()), stuck });
     }
 
     /// The user gives up while a machine does not answer.
     pub fn stop_in_connect(&mut self) {
-        self.stage.connector = Arc::new(NeverAnswers(self.stage.stop.clone()));
+        self.site.connector = Arc::new(NeverAnswers(self.run.stop.clone()));
     }
 
     /// A path for a report on this computer.

@@ -163,20 +163,20 @@ impl Stagehand {
     }
 
     async fn run_until(&self, limit: Option<Duration>) -> Result<Finished, Fault> {
-        let (stage, suite) = (&self.theatre.stage, tests_of(&["test-a.t"]));
+        let (run, suite) = (&self.theatre.run, tests_of(&["test-a.t"]));
         let durable = self.durable();
-        let ready = set_up(stage, &self.machine, &durable, &suite, Path::new("/x"), &Builds::default()).await?;
-        let begun = begin(stage, &durable, ready, limit, &|begun| {
+        let ready = set_up(run, &self.machine, &durable, &suite, Path::new("/x"), &Builds::default()).await?;
+        let begun = begin(run, &durable, ready, limit, &|begun| {
             self.kept.lock().unwrap().push(serde_json::to_string(begun).unwrap());
             Ok(())
         })
         .await?;
-        finish(stage, &self.machine, &durable, &suite, &begun, &self.output).await
+        finish(run, &durable, &suite, &begun, &self.output).await
     }
 
     fn durable(&self) -> Durable {
         let first: Box<dyn Connection> = Box::new(self.theatre.remote.clone());
-        Durable::new(&self.theatre.stage, &self.machine, Some(first), &folder(&self.theatre.stage))
+        Durable::new(&self.theatre.run, &self.theatre.site, &self.machine, Some(first), &folder(&self.theatre.run))
     }
 
     /// Runs until everything waits, then breaks the connection.
@@ -233,7 +233,7 @@ async fn a_second_connection_fetches_what_the_first_did_not_see() {
     let second = Remote::new();
     pieces(&second);
     second.add_file(EVENTS, format!("{}{}", finished("test-a.t", "passed"), finished("test-b.t", "failed")), 0o644);
-    hand.theatre.stage.connector = Arc::new(DummyConnector::new(second));
+    hand.theatre.site.connector = Arc::new(DummyConnector::new(second));
     let ran = hand.run_and_lose().await;
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed, Failed, Lost], Verdict::Incomplete));
 }
@@ -246,7 +246,7 @@ async fn a_fetched_report_that_says_less_than_was_followed_does_not_count() {
     let second = Remote::new();
     pieces(&second);
     second.add_file(EVENTS, "", 0o644);
-    hand.theatre.stage.connector = Arc::new(DummyConnector::new(second));
+    hand.theatre.site.connector = Arc::new(DummyConnector::new(second));
     assert_eq!(outcomes(&hand.run_and_lose().await), [Failed, Lost, Lost]);
 }
 
@@ -446,11 +446,10 @@ async fn an_unknown_test_is_a_usage_error_with_the_nearest() {
 #[tokio::test(start_paused = true)]
 async fn everything_needed_to_follow_is_kept_before_anything_is_started() {
     let hand = Stagehand::new(Script::of(0, &all_passed())).await;
-    let (stage, suite, durable) = (&hand.theatre.stage, tests_of(&["test-a.t"]), hand.durable());
-    let ready = set_up(stage, &hand.machine, &durable, &suite, Path::new("/x"), &Builds::default()).await.unwrap();
+    let (run, suite, durable) = (&hand.theatre.run, tests_of(&["test-a.t"]), hand.durable());
+    let ready = set_up(run, &hand.machine, &durable, &suite, Path::new("/x"), &Builds::default()).await.unwrap();
     let before = hand.theatre.tasks.started().len();
-    let refused =
-        begin(stage, &durable, ready.clone(), None, &|_| Err(Fault::outside("no space left on device"))).await;
+    let refused = begin(run, &durable, ready.clone(), None, &|_| Err(Fault::outside("no space left on device"))).await;
     assert_eq!(refused.unwrap_err().message, "no space left on device");
     assert_eq!(hand.theatre.tasks.started().len(), before, "what cannot be followed is not started");
     let kept = Mutex::new(String::new());
@@ -459,13 +458,13 @@ async fn everything_needed_to_follow_is_kept_before_anything_is_started() {
         *kept.lock().unwrap() = serde_json::to_string(begun).unwrap();
         Ok(())
     };
-    let begun = begin(stage, &durable, ready, None, &keep).await.unwrap();
+    let begun = begin(run, &durable, ready, None, &keep).await.unwrap();
     assert_eq!(hand.theatre.tasks.started().len(), before + 1);
     // Another process, with what was written down and a new connection.
     let again: Begun = serde_json::from_str(&kept.into_inner().unwrap()).unwrap();
     assert_eq!(again, begun);
-    let other = Durable::new(stage, &hand.machine, None, &again.folder);
-    let Finished::Ran(ran) = finish(stage, &hand.machine, &other, &suite, &again, &hand.output).await.unwrap() else {
+    let other = Durable::new(run, &hand.theatre.site, &hand.machine, None, &again.folder);
+    let Finished::Ran(ran) = finish(run, &other, &suite, &again, &hand.output).await.unwrap() else {
         panic!("nobody asked for that")
     };
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed; 3], Verdict::Passed));
@@ -475,7 +474,7 @@ async fn everything_needed_to_follow_is_kept_before_anything_is_started() {
 #[tokio::test(start_paused = true)]
 async fn tests_that_are_left_go_on_and_their_output_is_taken_up_where_it_stopped() {
     let hand = Stagehand::new(Script { run: Reply::ok().stdout("....").hang(), ..Script::of(0, "") }).await;
-    let detach = hand.theatre.stage.detach.clone();
+    let detach = hand.theatre.run.detach.clone();
     let leaving = async {
         tokio::time::sleep(Duration::from_secs(30)).await;
         detach.cancel();
@@ -494,7 +493,7 @@ async fn tests_that_are_told_to_stop_are_ended_on_the_machine() {
         ..Script::of(0, "")
     };
     let hand = Stagehand::new(script).await;
-    let stop = hand.theatre.stage.stop.clone();
+    let stop = hand.theatre.run.stop.clone();
     let stopping = async {
         tokio::time::sleep(Duration::from_secs(30)).await;
         stop.cancel();

@@ -8,7 +8,7 @@ use crate::base::id::{MachineId, RunId};
 use crate::command::context::{Context, home, variables};
 use crate::connection::login::{Ask, Login};
 use crate::connection::ssh::SshConnector;
-use crate::flow::later;
+use crate::flow::run::later;
 use crate::model::fault::Fault;
 use crate::model::machine::{Address, HostKey, Machine, ProviderKind};
 use crate::ui::secret;

@@ -58,7 +58,7 @@ async fn clauses(
     suite: &dyn Suite,
     user: &str,
 ) -> Result<Vec<Check>, Fault> {
-    let folder = folder(&session.stage);
+    let folder = folder(&session.run);
     let mut checks = vec![clause("ssh", None, "key login, host key proved")];
     let noise = match shell::look(connection, user).await {
         Ok(noise) => noise,
@@ -84,7 +84,7 @@ async fn clauses(
     }
     remove_folder(connection, &folder).await?;
     if put.is_ok() {
-        checks.extend(check(&session.stage, connection, suite).await?);
+        checks.extend(check(&session.run, connection, suite).await?);
     }
     Ok(checks)
 }

@@ -9,8 +9,8 @@ use crate::command::image::BAKE_EXPIRY;
 use crate::command::machine_args::MachineArgs;
 use crate::command::session::{Ending, Session};
 use crate::flow::bake::{Options, bake};
-use crate::flow::later;
 use crate::flow::lease::{Lease, foresee, undo, until_stopped};
+use crate::flow::run::later;
 use crate::model::fault::Fault;
 use crate::model::machine::{Hardware, Machine, ProviderKind};
 use crate::model::provider::MachineRequest;
@@ -69,13 +69,12 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let plan = definition
         .plan(&context.choice(&distro, Some(&args.machine.python(&context)))?)
         .map_err(|fault| args.machine.blame(&context, fault))?;
-    let store = context.images(kind).await?;
     let session = Session::begin(context, COMMAND).await?;
     let now = session.context.now();
     let request = MachineRequest {
         id: MachineId::random(),
         run: session.id().clone(),
-        owner: session.stage.owner.clone(),
+        owner: session.run.owner.clone(),
         image: plan.name.clone(),
         layers: plan.chain(plan.layers.len()),
         cloud: plan.cloud().cloned(),
@@ -87,7 +86,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         filesystem: VOLUME_FILESYSTEM.to_owned(),
         now,
         expires_at: later(now, args.ttl),
-        grace: session.stage.grace,
+        grace: session.site.grace,
         max_cost: args.machine.max_cost(),
     };
     let making = async {
@@ -97,8 +96,8 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
             hardware: Hardware::default(),
             max_cost: args.machine.max_cost(),
         };
-        foresee(&session.stage, &request).await?;
-        bake(&session.stage, store.as_ref(), &plan, &options).await?;
+        foresee(&session.run, &session.site, &request).await?;
+        bake(&session.run, &session.site, &plan, &options).await?;
         // Baking takes minutes: a lease from before it would be over.
         let now = session.context.now();
         make(&session, MachineRequest { now, expires_at: later(now, args.ttl), ..request.clone() }).await
@@ -118,15 +117,15 @@ async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<E
         // Told here, with what became of the machine.
         let _ = ui::unwritten();
         let fault = ui::unwritten_fault(error).hint("Nobody would know the machine's id, so it was ended.");
-        return Err(undo(&session.stage, &machine.id, fault).await);
+        return Err(undo(&session.run, &session.site, &machine.id, fault).await);
     }
     let summary = format!("{} until {}", machine.id, machine.expires_at);
     Ok(Ending { code: 0, summary, detached: None })
 }
 
 async fn make(session: &Session, request: MachineRequest) -> Result<Machine, Fault> {
-    let step = session.stage.step(format!("Booting {} from {}", request.id, request.image));
-    let mut lease = Lease::acquire(&session.stage, &request).await?;
+    let step = session.run.step(format!("Booting {} from {}", request.id, request.image));
+    let mut lease = Lease::acquire(&session.run, &session.site, &request).await?;
     // A machine is handed over only when somebody can log in, and not to somebody who no longer wants it.
     let ready = match lease.connect(&request.user).await {
         Ok(connection) => {
@@ -134,19 +133,19 @@ async fn make(session: &Session, request: MachineRequest) -> Result<Machine, Fau
                 connection.close().await;
                 Ok(())
             };
-            until_stopped(&session.stage, goodbye).await
+            until_stopped(&session.run, goodbye).await
         }
         Err(fault) => Err(fault),
     };
     match ready {
         Ok(()) => {
             let machine = lease.leave().await?;
-            step.done(&session.stage);
+            step.done(&session.run);
             Ok(machine)
         }
         Err(fault) => {
             lease.give_up().await;
-            Err(undo(&session.stage, &request.id, fault).await)
+            Err(undo(&session.run, &session.site, &request.id, fault).await)
         }
     }
 }

@@ -111,15 +111,14 @@ impl Drive<'_> {
         visible(&context, &machine).await?;
         let session = Session::resume(context, record, machine.provider, driving, self.shows_output).await?;
         match self.cancels {
-            true => session.stage.stop.cancel(),
-            false => session.stage.tell(Event::Notice(format!("Following run {} on {}", session.id(), machine.id))),
+            true => session.run.stop.cancel(),
+            false => session.run.tell(Event::Notice(format!("Following run {} on {}", session.id(), machine.id))),
         }
         // What follows the tests depends on none of the arguments that chose them.
         let suite = LinuxTests::for_checks(session.context.ssh()?);
         let (folder, clean) = (&task.begun.folder, suite.clean(&task.begun.folder));
-        let ended = lease::attach(&session.stage, machine, folder, Some(&clean), async |machine, durable| {
-            let stage = &session.stage;
-            hold::present(stage, durable, &suite, follow(&session, machine, durable, &suite, &task)).await
+        let ended = lease::attach(&session.run, &session.site, machine, folder, Some(&clean), async |_, durable| {
+            hold::present(durable, &suite, follow(&session, durable, &suite, &task)).await
         })
         .await;
         let result = conclude(&session, self.reports, Some(task), ended);

@@ -98,8 +98,8 @@ async fn from_machine(context: &Context, dir: &RunDir, shown: Offsets) -> Result
     let machine = machine_of(context, &task)?.ok_or_else(none)?;
     visible(context, &machine).await?;
     let sink: Arc<dyn Sink> = Arc::<crate::ui::Screen>::clone(&context.screen);
-    let stage = context.stage(machine.provider, dir.id().clone(), sink).await?;
-    let durable = Durable::new(&stage, &machine, None, &task.begun.folder);
+    let (run, site) = (context.run(dir.id().clone(), sink), context.site(machine.provider).await?);
+    let durable = Durable::new(&run, &site, &machine, None, &task.begun.folder);
     let base = task.begun.log_base;
     let from =
         Offsets { stdout: shown.stdout.saturating_sub(base.stdout), stderr: shown.stderr.saturating_sub(base.stderr) };

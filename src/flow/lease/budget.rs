@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::base::text;
-use crate::flow::Stage;
 use crate::flow::lease::until_stopped;
+use crate::flow::run::Run;
+use crate::flow::site::Site;
 use crate::model::event::{Event, NoSink};
 use crate::model::fault::Fault;
 use crate::model::price::{Quote, amount};
@@ -12,13 +13,13 @@ use crate::model::provider::MachineRequest;
 
 /// Refuses early what would be refused when the machine is made, after minutes of baking: hardware that there is not, and a
 /// price beyond the limit.
-pub async fn foresee(stage: &Stage, request: &MachineRequest) -> Result<(), Fault> {
-    until_stopped(stage, stage.provider.vet(&request.hardware)).await?;
+pub async fn foresee(run: &Run, site: &Site, request: &MachineRequest) -> Result<(), Fault> {
+    until_stopped(run, site.provider.vet(&request.hardware)).await?;
     if request.max_cost.is_none() {
         return Ok(());
     }
-    let quote = until_stopped(stage, async { Ok(stage.provider.quote(request, &NoSink).await) }).await?;
-    within_budget(stage, request, quote.as_ref())
+    let quote = until_stopped(run, async { Ok(site.provider.quote(request, &NoSink).await) }).await?;
+    within_budget(site, request, quote.as_ref())
 }
 
 fn life(request: &MachineRequest) -> Duration {
@@ -33,7 +34,7 @@ fn at_most(request: &MachineRequest, quote: &Quote) -> String {
 }
 
 /// Refuses a machine that could cost more than was said, and one whose price is not known where a limit was.
-fn within_budget(stage: &Stage, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
+fn within_budget(site: &Site, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
     let Some(budget) = request.max_cost else { return Ok(()) };
     let most = amount(budget.most);
     match quote {
@@ -43,7 +44,7 @@ fn within_budget(stage: &Stage, request: &MachineRequest, quote: Option<&Quote>)
                 .because(quote.text())
                 .hint("Nothing was launched. Choose a smaller type or a shorter life (`--ttl`), or allow more (`--max-cost`)."))
         }
-        None if stage.provider.kind().costs() && !budget.unknown_ok => Err(Fault::outside(format!(
+        None if site.provider.kind().costs() && !budget.unknown_ok => Err(Fault::outside(format!(
             "no price can be had, so {} cannot be held to the {most} allowed",
             request.id
         ))
@@ -55,15 +56,15 @@ fn within_budget(stage: &Stage, request: &MachineRequest, quote: Option<&Quote>)
 }
 
 /// Shows the price of a machine to be; refuses one beyond its budget.
-pub(super) fn afford(stage: &Stage, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
-    within_budget(stage, request, quote)?;
+pub(super) fn afford(run: &Run, site: &Site, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
+    within_budget(site, request, quote)?;
     match quote {
         Some(quote) => {
             let text = at_most(request, quote);
-            stage.tell(Event::Notice(format!("{}: {}; at most {text}", request.id, quote.text())));
+            run.tell(Event::Notice(format!("{}: {}; at most {text}", request.id, quote.text())));
         }
-        None if request.max_cost.is_some() && stage.provider.kind().costs() => {
-            stage.tell(Event::Warning("the cost is not known, so it is not held against the limit".to_owned()));
+        None if request.max_cost.is_some() && site.provider.kind().costs() => {
+            run.tell(Event::Warning("the cost is not known, so it is not held against the limit".to_owned()));
         }
         None => {}
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::flow::lease::RECONNECT_LIMIT;
-use crate::flow::{Stage, later};
+use crate::flow::run::{Run, later};
+use crate::flow::site::Site;
 use crate::model::connection::Connection;
 use crate::model::event::Event;
 use crate::model::fault::Fault;
@@ -20,14 +21,14 @@ pub(super) struct Renewal {
 
 impl Renewal {
     /// Lets the machine live until `until`.
-    pub(super) async fn renew(&mut self, stage: &Stage, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
-        let Some(command) = stage.provider.lease_command(machine, until) else {
-            return stage.provider.renew(machine, until).await;
+    pub(super) async fn renew(&mut self, site: &Site, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
+        let Some(command) = site.provider.lease_command(machine, until) else {
+            return site.provider.renew(machine, until).await;
         };
         // A connection of its own: that of the work may be choked, or lost without anybody knowing yet.
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => stage.connector.connect(machine, &machine.user, RECONNECT_LIMIT, false).await?,
+            None => site.connector.connect(machine, &machine.user, RECONNECT_LIMIT, false).await?,
         };
         let done = output(connection.as_ref(), &command, Limits::SMALL).await?;
         if !done.exit.success() {
@@ -39,21 +40,21 @@ impl Renewal {
 }
 
 /// Renews the lease, for the first time after `first`.
-pub(super) fn heartbeat(stage: &Stage, machine: &Machine, first: Duration) -> tokio::task::JoinHandle<()> {
-    let (stage, machine) = (stage.clone(), machine.clone());
+pub(super) fn heartbeat(run: &Run, site: &Site, machine: &Machine, first: Duration) -> tokio::task::JoinHandle<()> {
+    let (run, site, machine) = (run.clone(), site.clone(), machine.clone());
     tokio::spawn(async move {
         let mut warned = false;
         let mut renewal = Renewal::default();
         let mut pause = first;
         loop {
             tokio::time::sleep(pause).await;
-            pause = interval(&stage);
-            let until = later(stage.now(), stage.grace);
-            let Err(fault) = renewal.renew(&stage, &machine, until).await else { continue };
+            pause = interval(&site);
+            let until = later(run.now(), site.grace);
+            let Err(fault) = renewal.renew(&site, &machine, until).await else { continue };
             // Sooner again: the first lease of a machine may be shorter than a whole pause.
             pause /= 4;
             if !std::mem::replace(&mut warned, true) {
-                stage.tell(Event::Warning(format!(
+                run.tell(Event::Warning(format!(
                     "cannot renew the lease of {}, it will end by itself: {}",
                     machine.id,
                     fault.line()
@@ -64,6 +65,6 @@ pub(super) fn heartbeat(stage: &Stage, machine: &Machine, first: Duration) -> to
 }
 
 /// A quarter of the grace: three renewals may fail or come late before the machine ends.
-pub(super) fn interval(stage: &Stage) -> Duration {
-    stage.grace / 4
+pub(super) fn interval(site: &Site) -> Duration {
+    site.grace / 4
 }

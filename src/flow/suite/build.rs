@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::base::deadline::Deadline;
 use crate::base::text;
-use crate::flow::Stage;
 use crate::flow::durable::Durable;
 use crate::flow::lines::Lines;
+use crate::flow::run::Run;
 use crate::flow::suite::shown;
 use crate::model::build::{Build, BuildStore, Built};
 use crate::model::connection::Connection;
@@ -37,38 +37,38 @@ pub struct Outcome {
 
 /// Puts a build in place: one that was kept where it fits, else one that is made now, and kept. A build that fails is told in the
 /// outcome; a machine that is lost meanwhile is a fault.
-pub async fn build(stage: &Stage, durable: &Durable, store: &dyn BuildStore, build: &Build) -> Result<Outcome, Fault> {
+pub async fn build(run: &Run, durable: &Durable, store: &dyn BuildStore, build: &Build) -> Result<Outcome, Fault> {
     let began = Instant::now();
     if let Some(packed) = build.key.as_deref().and_then(|key| store.find(key))
-        && restore(stage, durable, store, build, &packed).await?
+        && restore(run, durable, store, build, &packed).await?
     {
         return Ok(Outcome { built: Built::Kept, seconds: began.elapsed().as_secs_f64(), failed: None });
     }
-    let (built, failed) = make(stage, durable, build).await?;
+    let (built, failed) = make(run, durable, build).await?;
     let seconds = began.elapsed().as_secs_f64();
     if built == Built::Made
         && failed.is_none()
         && let Some(key) = &build.key
     {
-        keep(stage, durable, store, build, key).await;
+        keep(run, durable, store, build, key).await;
     }
     Ok(Outcome { built, seconds, failed })
 }
 
 /// Builds; what the build says are details of its step.
-async fn make(stage: &Stage, durable: &Durable, build: &Build) -> Result<(Built, Option<(Exit, String)>), Fault> {
-    let showing = stage.step(build.make.text.clone());
-    let mut lines = Lines::new(stage);
+async fn make(run: &Run, durable: &Durable, build: &Build) -> Result<(Built, Option<(Exit, String)>), Fault> {
+    let showing = run.step(build.make.text.clone());
+    let mut lines = Lines::new(run);
     let deadline = Deadline::after(build.make.limit, format!("the build of {} to end", build.what));
     let exit = follow(durable, &build.make.command, &deadline, &mut |chunk| lines.take(&chunk)).await?;
     let tail = lines.tail();
     match exit {
         Exit::Code(0) => {
-            showing.done(stage);
+            showing.done(run);
             Ok((Built::Made, None))
         }
         exit if exit == CANNOT => {
-            stage.tell(Event::Notice(format!("The test runner builds {} in its own way: {tail}", build.what)));
+            run.tell(Event::Notice(format!("The test runner builds {} in its own way: {tail}", build.what)));
             Ok((Built::Runner, None))
         }
         Exit::Lost(why) => Err(Fault::infrastructure(format!("the build of {} was lost", build.what)).because(why)),
@@ -78,18 +78,18 @@ async fn make(stage: &Stage, durable: &Durable, build: &Build) -> Result<(Built,
 
 /// Whether the build that was kept is in place now. One that does not run is of no use to anybody any more.
 async fn restore(
-    stage: &Stage,
+    run: &Run,
     durable: &Durable,
     store: &dyn BuildStore,
     build: &Build,
     packed: &[u8],
 ) -> Result<bool, Fault> {
     durable.write_file(&build.packed, packed, 0o600).await?;
-    let done = shown(stage, durable, &build.restore).await?;
+    let done = shown(run, durable, &build.restore).await?;
     if done.exit.success() {
         let size = text::bytes(packed.len() as u64);
         let despite = build.despite.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
-        stage.tell(Event::Notice(format!("The build of {} that was kept is used again ({size}){despite}", build.what)));
+        run.tell(Event::Notice(format!("The build of {} that was kept is used again ({size}){despite}", build.what)));
         return Ok(true);
     }
     if let Exit::Lost(why) = done.exit {
@@ -97,15 +97,15 @@ async fn restore(
             Fault::infrastructure(format!("the machine was lost with the build of {}", build.what)).because(why)
         );
     }
-    stage.tell(Event::Warning(format!("the build of {} that was kept is of no use; it is made anew", build.what)));
+    run.tell(Event::Warning(format!("the build of {} that was kept is of no use; it is made anew", build.what)));
     if let Some(Err(fault)) = build.key.as_deref().map(|key| store.remove(key)) {
-        stage.tell(Event::Warning(fault.line()));
+        run.tell(Event::Warning(fault.line()));
     }
     Ok(false)
 }
 
 /// Brings the result home and keeps it. That it could not be kept is no reason to end a run.
-async fn keep(stage: &Stage, durable: &Durable, store: &dyn BuildStore, build: &Build, key: &str) {
+async fn keep(run: &Run, durable: &Durable, store: &dyn BuildStore, build: &Build, key: &str) {
     let fetching = durable.read_file(&build.packed, PACKED_CAP);
     let kept = match Deadline::after(FETCH_LIMIT, "the result of the build").bound(fetching).await {
         Ok(Ok(packed)) => store.keep(key, &packed),
@@ -113,6 +113,6 @@ async fn keep(stage: &Stage, durable: &Durable, store: &dyn BuildStore, build: &
         Err(expired) => Err(expired.into()),
     };
     if let Err(fault) = kept {
-        stage.tell(Event::Warning(format!("the build of {} is not kept: {}", build.what, fault.line())));
+        run.tell(Event::Warning(format!("the build of {} is not kept: {}", build.what, fault.line())));
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::flow::durable::{Durable, Task};
+use crate::flow::run::{Run, later};
 use crate::flow::suite::Begun;
-use crate::flow::{Stage, later};
 use crate::model::connection::Process;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
@@ -21,7 +21,7 @@ const ROOM_PAUSE: Duration = Duration::from_secs(3);
 
 /// Waits for the runner's end and keeps its output; none when it is to be left running.
 pub(super) async fn until_ended(
-    stage: &Stage,
+    run: &Run,
     durable: &Durable,
     begun: &Begun,
     output: &dyn TaskOutput,
@@ -32,7 +32,7 @@ pub(super) async fn until_ended(
         durable.follow_task(&begun.task, Offsets { stdout, stderr: kept.stderr.saturating_sub(base.stderr) })
     };
     let limit = Duration::try_from_secs_f64(begun.limit).unwrap_or(Duration::MAX);
-    let mut over = Duration::try_from(later(begun.began_at, limit).duration_since(stage.now())).unwrap_or_default();
+    let mut over = Duration::try_from(later(begun.began_at, limit).duration_since(run.now())).unwrap_or_default();
     // Whoever comes late finds what came in time. Where that cannot be asked, following tells why.
     if over.is_zero() && durable.has_ended(&begun.task).await.unwrap_or(true) {
         over = Duration::MAX;
@@ -40,9 +40,9 @@ pub(super) async fn until_ended(
     let mut task = from();
     let why = tokio::select! {
         biased;
-        ended = keep_output(stage, &mut task, output) => return ended.map(|()| Some((task.exit(), task.record().cloned()))),
-        () = stage.detach.cancelled() => return Ok(None),
-        () = stage.stop.cancelled() => "interrupted".to_owned(),
+        ended = keep_output(run, &mut task, output) => return ended.map(|()| Some((task.exit(), task.record().cloned()))),
+        () = run.detach.cancelled() => return Ok(None),
+        () = run.stop.cancelled() => "interrupted".to_owned(),
         () = tokio::time::sleep(over) => format!("waited {limit:?} for the tests to end"),
     };
     // What it still says is kept, as far as it comes in time. A piece may have been on its way just now: it comes again.
@@ -50,10 +50,10 @@ pub(super) async fn until_ended(
     let ending = async {
         let ended = durable.cancel_task(&begun.task).await;
         if let Err(fault) = &ended {
-            stage.tell(Event::Warning(fault.line()));
+            run.tell(Event::Warning(fault.line()));
         }
         // Where the task could not be told, nothing ends the following.
-        if ended.is_ok() { keep_output(stage, &mut task, output).await } else { Ok(()) }
+        if ended.is_ok() { keep_output(run, &mut task, output).await } else { Ok(()) }
     };
     if let Ok(kept) = tokio::time::timeout(ENDING_LIMIT, ending).await {
         kept?;
@@ -62,18 +62,18 @@ pub(super) async fn until_ended(
 }
 
 /// Keeps a task's output until its end.
-async fn keep_output(stage: &Stage, task: &mut Task, output: &dyn TaskOutput) -> Result<(), Fault> {
+async fn keep_output(run: &Run, task: &mut Task, output: &dyn TaskOutput) -> Result<(), Fault> {
     while let Some(chunk) = task.next().await {
         if let Err(fault) = output.append(&chunk) {
-            stage.tell(Event::Warning(format!("{}; trying again until there is room", fault.line())));
-            wait_for_room(stage, &chunk, output).await?;
+            run.tell(Event::Warning(format!("{}; trying again until there is room", fault.line())));
+            wait_for_room(run, &chunk, output).await?;
         }
     }
     Ok(())
 }
 
 /// Tries for a while to keep a piece that could not be kept. The task's output waits on the machine meanwhile.
-async fn wait_for_room(stage: &Stage, chunk: &Chunk, output: &dyn TaskOutput) -> Result<(), Fault> {
+async fn wait_for_room(run: &Run, chunk: &Chunk, output: &dyn TaskOutput) -> Result<(), Fault> {
     let began = tokio::time::Instant::now();
     loop {
         tokio::time::sleep(ROOM_PAUSE).await;
@@ -81,7 +81,7 @@ async fn wait_for_room(stage: &Stage, chunk: &Chunk, output: &dyn TaskOutput) ->
             Ok(()) => return Ok(()),
             Err(fault) if began.elapsed() >= ROOM_LIMIT => {
                 let hint =
-                    format!("The tests go on on the machine: make room, then `automation runs attach {}`.", stage.run);
+                    format!("The tests go on on the machine: make room, then `automation runs attach {}`.", run.id);
                 return Err(fault.hint(hint));
             }
             Err(_) => {}

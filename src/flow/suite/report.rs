@@ -6,12 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::base::deadline::Deadline;
-use crate::flow::Stage;
 use crate::flow::durable::Durable;
+use crate::flow::run::Run;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
-use crate::model::machine::Machine;
 use crate::model::suite::{ReportReader, Reported, Suite};
 use crate::model::task::{Chunk, Command};
 
@@ -106,16 +105,11 @@ impl Report {
     }
 
     /// The same over a connection of its own, after the run was given up as lost.
-    pub async fn drain_once_more(
-        &self,
-        stage: &Stage,
-        machine: &Machine,
-        folder: &str,
-        path: &str,
-    ) -> Result<(), Fault> {
-        stage.tell(Event::Warning("the run was lost; trying once more for the report".to_owned()));
-        let connection = stage.connector.connect(machine, &machine.user, SECOND_CHANCE, false).await?;
-        self.drain(&Durable::new(stage, machine, Some(connection), folder), path).await
+    pub async fn drain_once_more(&self, run: &Run, durable: &Durable, path: &str) -> Result<(), Fault> {
+        run.tell(Event::Warning("the run was lost; trying once more for the report".to_owned()));
+        let (site, machine) = (durable.site(), durable.machine());
+        let connection = site.connector.connect(machine, &machine.user, SECOND_CHANCE, false).await?;
+        self.drain(&Durable::new(run, site, machine, Some(connection), durable.folder()), path).await
     }
 
     /// What was said in what was taken.

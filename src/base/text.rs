@@ -53,6 +53,11 @@ pub fn counted<N: std::fmt::Display + PartialEq + From<u8>>(count: N, noun: &str
     format!("{count} {noun}{plural}")
 }
 
+/// What a program said, as text without the blanks around it; bytes that are not UTF-8 are replaced.
+pub fn said(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim().to_owned()
+}
+
 /// The last `count` lines of `text` that are not empty.
 pub fn last_lines(text: &str, count: usize) -> String {
     let mut lines: Vec<&str> =

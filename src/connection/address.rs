@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::model::connection::ConnectionError;
-use crate::model::machine::{Address, ENDED};
+use crate::model::machine::{Address, HANDOVER_ENDED};
 
 /// The longest path that fits a Unix socket's address (108 bytes with the final NUL).
 const SOCKET_PATH_MAX: usize = 107;
@@ -19,8 +19,8 @@ const SOCKET_PATH_MAX: usize = 107;
 /// The most that is kept of the reason why a socket is not handed over, bytes.
 const REASON_CAP: u64 = 4096;
 
-/// Dials once. Waits as long as the system does; the caller bounds it. [`ConnectionError::Lost`] says that the machine has
-/// ended, so that it never gets better.
+/// Dials once. Waits as long as the system does; the caller bounds it. [`ConnectionError::MachineEnded`] never
+/// gets better.
 pub(super) async fn dial(address: &Address) -> Result<TcpStream, ConnectionError> {
     let refused = |source| ConnectionError::Refused { address: address.to_string(), source: Some(source) };
     match address {
@@ -32,14 +32,14 @@ pub(super) async fn dial(address: &Address) -> Result<TcpStream, ConnectionError
             result => result.map_err(refused),
         },
         Address::Handover { socket } => {
-            let ended = || ConnectionError::Lost { address: address.to_string(), reason: ENDED.to_owned() };
+            let ended = || ConnectionError::MachineEnded { address: address.to_string() };
             let guard = connect_unix(socket).await.map_err(|error| match error.kind() {
                 ErrorKind::NotFound | ErrorKind::ConnectionRefused => ended(),
                 _ => refused(error),
             })?;
             match receive(guard).await.map_err(refused)? {
                 Handed::Socket(fd) => adopt(fd).map_err(refused),
-                Handed::Refusal(reason) if reason == ENDED => Err(ended()),
+                Handed::Ended => Err(ended()),
                 Handed::Refusal(reason) => Err(refused(std::io::Error::other(reason))),
                 Handed::Nonsense(reason) => {
                     Err(ConnectionError::Protocol { address: address.to_string(), reason: reason.to_owned() })
@@ -67,6 +67,8 @@ async fn connect_unix(socket: &Path) -> std::io::Result<UnixStream> {
 
 enum Handed {
     Socket(OwnedFd),
+    /// The machine has ended.
+    Ended,
     Refusal(String),
     Nonsense(&'static str),
 }
@@ -82,6 +84,7 @@ async fn receive(mut guard: UnixStream) -> std::io::Result<Handed> {
             (&mut guard).take(REASON_CAP).read_to_end(&mut reason).await?;
             Ok(Handed::Refusal(String::from_utf8_lossy(&reason).trim().to_owned()))
         }
+        (Some(HANDOVER_ENDED), _) => Ok(Handed::Ended),
         (Some(_), _) => Ok(Handed::Nonsense("the machine's guard sent something that is no hand-over")),
         (None, _) => Ok(Handed::Refusal("the machine's guard closed the connection".to_owned())),
     }

@@ -66,9 +66,9 @@ pub(super) async fn attempt(target: &Target, limit: Duration) -> Result<Establis
     let stream =
         deadline.bound(address::dial(&target.address)).await.map_err(|_| timed_out("the TCP connection"))?.map_err(
             |error| match error {
-                ConnectionError::Protocol { .. } | ConnectionError::Lost { .. } | ConnectionError::Invalid(_) => {
-                    Failure::final_(error)
-                }
+                ConnectionError::Protocol { .. }
+                | ConnectionError::MachineEnded { .. }
+                | ConnectionError::Invalid(_) => Failure::final_(error),
                 error => Failure::passing(error),
             },
         )?;

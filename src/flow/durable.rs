@@ -28,7 +28,7 @@ use crate::model::connection::{Connection, ConnectionError, Parcel, Process, Pro
 use crate::model::event::Event;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
-use crate::model::machine::{ENDED, Machine};
+use crate::model::machine::Machine;
 use crate::model::output::Output;
 use crate::model::task::{Command, Offsets};
 
@@ -103,13 +103,15 @@ struct Link {
 
 /// Whether the connection is to blame, so that another may do better.
 fn lost(error: &ConnectionError) -> bool {
-    matches!(error, ConnectionError::Lost { .. } | ConnectionError::TimedOut { .. } | ConnectionError::Refused { .. })
+    use ConnectionError::{Lost, MachineEnded, Refused, TimedOut};
+    matches!(error, Lost { .. } | MachineEnded { .. } | TimedOut { .. } | Refused { .. })
 }
 
 /// What happened to the connection, without its address where that is said already.
 fn why(error: &ConnectionError) -> String {
     match error {
         ConnectionError::Lost { reason, .. } => reason.clone(),
+        ConnectionError::MachineEnded { .. } => "the machine has ended".to_owned(),
         ConnectionError::Refused { source: Some(source), .. } => source.to_string(),
         error => error.to_string(),
     }
@@ -117,11 +119,8 @@ fn why(error: &ConnectionError) -> String {
 
 /// Whether no later attempt can do better.
 fn for_good(error: &ConnectionError) -> bool {
-    match error {
-        ConnectionError::Lost { reason, .. } => reason == ENDED,
-        ConnectionError::Refused { .. } | ConnectionError::TimedOut { .. } | ConnectionError::Protocol { .. } => false,
-        _ => true,
-    }
+    use ConnectionError::{Lost, Protocol, Refused, TimedOut};
+    !matches!(error, Lost { .. } | Refused { .. } | TimedOut { .. } | Protocol { .. })
 }
 
 impl Durable {

@@ -4,7 +4,7 @@
 mod budget;
 mod renewal;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::id::{MachineId, ResourceId};
@@ -75,23 +75,19 @@ pub struct Ended<T> {
     pub detached: Option<Machine>,
 }
 
-/// Writes `planned` down for a provider of `kind`; gives a `confirm` that finds the row of a kind by itself.
-///
-/// Of several rows of one kind the one planned first is confirmed first.
+/// Writes `planned` down for a provider of `kind`; gives the `confirm` of their rows.
 pub fn write_down(
     run: &Run,
     kind: ProviderKind,
     planned: &[PlannedResource],
-) -> Result<impl Fn(ResourceKind, &str) -> Result<(), Fault> + Send + Sync + use<>, Fault> {
+) -> Result<impl Fn(ResourceKind, &str, &str) -> Result<(), Fault> + Send + Sync + use<>, Fault> {
     let ids = run.journal.plan(&run.id, kind, planned, run.now())?;
-    let open: Vec<(ResourceKind, ResourceId)> = planned.iter().map(|p| p.kind).zip(ids).collect();
-    let open = Mutex::new(open);
+    let rows: Vec<(PlannedResource, ResourceId)> = planned.iter().cloned().zip(ids).collect();
     let journal = Arc::clone(&run.journal);
-    Ok(move |kind: ResourceKind, locator: &str| {
-        let mut open = open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match open.iter().position(|(k, _)| *k == kind) {
-            Some(at) => journal.present(&open.remove(at).1, locator),
-            None => Err(Fault::infrastructure(format!("a {} was made that was never planned", kind.name()))),
+    Ok(move |kind: ResourceKind, name: &str, locator: &str| {
+        match rows.iter().find(|(planned, _)| planned.kind == kind && planned.name == name) {
+            Some((_, row)) => journal.present(row, locator),
+            None => Err(Fault::infrastructure(format!("a {} `{name}` was made that was never planned", kind.name()))),
         }
     })
 }

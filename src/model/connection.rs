@@ -84,6 +84,12 @@ pub enum ConnectionError {
         /// How it broke.
         reason: String,
     },
+    /// The machine is not there any more: no later attempt can do better.
+    #[error("connection to {address} lost: the machine has ended")]
+    MachineEnded {
+        /// The address.
+        address: String,
+    },
     /// The other side is no SSH server, or speaks no algorithm that we do.
     #[error("{address} does not speak SSH as expected: {reason}")]
     Protocol {
@@ -157,7 +163,7 @@ impl From<ConnectionError> for Fault {
             ConnectionError::Protocol { .. } => {
                 (FaultKind::Infrastructure, Some("See what listens there; the log of its SSH server may say why."))
             }
-            ConnectionError::Lost { .. } => (FaultKind::Infrastructure, None),
+            ConnectionError::Lost { .. } | ConnectionError::MachineEnded { .. } => (FaultKind::Infrastructure, None),
         };
         let mut fault = Self::new(kind, error.to_string());
         fault.hint = hint.map(str::to_owned);

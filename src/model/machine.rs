@@ -57,8 +57,9 @@ pub enum Address {
     /// A Unix socket on this computer whose other side hands over a connected socket to the machine's port 22.
     ///
     /// On every accepted connection the machine's guard sends one byte: `+` with exactly one file descriptor as
-    /// `SCM_RIGHTS` ancillary data, or `-` followed by the reason as UTF-8 text up to end of file. The reason [`ENDED`]
-    /// is for good, and so is a socket at which nobody listens: the guard listens before its machine is made known.
+    /// `SCM_RIGHTS` ancillary data; `-` followed by the reason why there is none now, as UTF-8 text up to end of file; or
+    /// [`HANDOVER_ENDED`] when the machine has ended, which is for good. So is a socket at which nobody listens: the guard
+    /// listens before its machine is made known.
     Handover {
         /// The Unix socket.
         socket: PathBuf,
@@ -73,7 +74,7 @@ pub enum Address {
 }
 
 /// What a guard answers at [`Address::Handover`] when its machine has ended.
-pub const ENDED: &str = "the machine has ended";
+pub const HANDOVER_ENDED: u8 = b'.';
 
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

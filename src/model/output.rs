@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::base::deadline::Deadline;
+use crate::base::text;
 use crate::model::connection::{Connection, ConnectionError, Process};
 use crate::model::exit::Exit;
 use crate::model::task::{Chunk, Command};
@@ -90,7 +91,7 @@ impl Output {
 
     /// What it said on standard error, without the blanks around it.
     pub fn said(&self) -> String {
-        String::from_utf8_lossy(&self.stderr).trim().to_owned()
+        text::said(&self.stderr)
     }
 
     /// How it ended, with what it said where it said anything.

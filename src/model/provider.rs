@@ -62,8 +62,9 @@ pub struct MachineRequest {
     pub max_cost: Option<Budget>,
 }
 
-/// Told as soon as a planned resource exists: its kind and what the system calls it.
-pub type Confirm<'a> = &'a (dyn Fn(ResourceKind, &str) -> Result<(), Fault> + Send + Sync);
+/// Told as soon as a planned resource exists: its kind and the name that it was planned under, then what the system calls it.
+/// To be told of one that was never planned is an error.
+pub type Confirm<'a> = &'a (dyn Fn(ResourceKind, &str, &str) -> Result<(), Fault> + Send + Sync);
 
 /// Where a provider writes down what it makes beside a machine, before it makes it: what was missing is known only after
 /// it was looked for.

@@ -133,7 +133,7 @@ impl Dummy {
                 elsewhere: false,
             };
             self.inner().present.insert((plan.machine.clone(), plan.kind.name()), observed);
-            confirm(plan.kind, &locator)?;
+            confirm(plan.kind, &plan.name, &locator)?;
             self.obey(Call::CreateAfter(plan.kind))?;
         }
         Ok(())
@@ -397,7 +397,7 @@ mod tests {
         let dummy = Dummy::new();
         let request = request();
         dummy.fail(Call::CreateAfter(ResourceKind::Process), "no power");
-        let error = dummy.create(&request, &|_, _| Ok(()), &NoSink).await.unwrap_err();
+        let error = dummy.create(&request, &|_, _, _| Ok(()), &NoSink).await.unwrap_err();
         assert_eq!(error.message, "no power");
         assert_eq!(dummy.observe().await.unwrap().len(), 3);
         dummy.stay(ResourceKind::Rootfs, "busy");
@@ -412,7 +412,7 @@ mod tests {
     async fn a_lease_never_goes_beyond_the_expiry() {
         let dummy = Dummy::new();
         let request = request();
-        let machine = dummy.create(&request, &|_, _| Ok(()), &NoSink).await.unwrap();
+        let machine = dummy.create(&request, &|_, _, _| Ok(()), &NoSink).await.unwrap();
         dummy.renew(&machine, request.now + Duration::from_secs(500)).await.unwrap();
         assert_eq!(dummy.lease(&machine.id), Some(request.expires_at));
         dummy.end(&machine.id);

@@ -24,6 +24,16 @@ impl HostProvider {
     }
 }
 
+/// Who logs in where.
+fn login(machine: &Machine) -> String {
+    format!("{}@{}", machine.user, machine.address)
+}
+
+/// The name of the files of a request's run there.
+fn files(login: &str, request: &MachineRequest) -> String {
+    format!("{login}:/tmp/hg-automation-{}", request.run)
+}
+
 #[async_trait]
 impl Provider for HostProvider {
     fn kind(&self) -> ProviderKind {
@@ -35,8 +45,7 @@ impl Provider for HostProvider {
     }
 
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
-        let name = self.machine.as_ref().map(|m| format!("{}@{}", m.user, m.address)).unwrap_or_default();
-        let name = format!("{name}:/tmp/hg-automation-{}", request.run);
+        let name = files(&self.machine.as_ref().map(login).unwrap_or_default(), request);
         vec![PlannedResource { machine: request.id.clone(), kind: ResourceKind::RemoteFiles, name }]
     }
 
@@ -48,7 +57,8 @@ impl Provider for HostProvider {
         let Some(machine) = &self.machine else {
             return Err(Fault::usage("provider `host` needs a machine").hint("Name it with `--host USER@HOST[:PORT]`."));
         };
-        confirm(ResourceKind::RemoteFiles, &format!("{}@{}", machine.user, machine.address))?;
+        let login = login(machine);
+        confirm(ResourceKind::RemoteFiles, &files(&login, request), &login)?;
         let (id, run, owner) = (request.id.clone(), request.run.clone(), request.owner.clone());
         Ok(Machine { id, run, owner, created_at: request.now, expires_at: request.expires_at, ..machine.clone() })
     }

@@ -195,10 +195,10 @@ impl User {
 
     pub async fn make(&self, request: &MachineRequest) -> Result<(Machine, Vec<Resource>), (Fault, Vec<Resource>)> {
         let rows = Mutex::new(rows(request, self.provider.plan(request)));
-        let confirm = |kind: ResourceKind, locator: &str| {
+        let confirm = |kind: ResourceKind, name: &str, locator: &str| {
             let mut rows = rows.lock().unwrap();
-            let row = rows.iter_mut().find(|row| row.kind == kind && row.locator.is_none());
-            row.unwrap_or_else(|| panic!("no row for a {}", kind.name())).locator = Some(locator.to_owned());
+            let row = rows.iter_mut().find(|row| row.kind == kind && row.name == name);
+            row.unwrap_or_else(|| panic!("no row for a {} `{name}`", kind.name())).locator = Some(locator.to_owned());
             Ok(())
         };
         let made = match self.provision(request).await {

@@ -194,7 +194,7 @@ async fn who_waited_for_another_bake_takes_its_layer() {
         // Runs once the bake below waits.
         let machine = automation::base::id::MachineId::random();
         let sink = NoSink;
-        theatre.dummy.make_base(&base, &machine, super::GRACE, &|_, _| Ok(()), &sink).await.unwrap();
+        theatre.dummy.make_base(&base, &machine, super::GRACE, &|_, _, _| Ok(()), &sink).await.unwrap();
         keep::commit(&theatre.dummy, &base, &machine, Duration::ZERO).await.unwrap();
         theatre.dummy.end(&machine);
         drop(held);

@@ -53,7 +53,7 @@ impl BuildStore for Kept {
 async fn built(kept: &Kept, make: Reply, restore: Reply) -> (Theatre, Result<Outcome, Fault>) {
     let theatre = Theatre::new();
     theatre.tasks.on("make", make).on("restore", restore);
-    let machine = theatre.dummy.create(&theatre.request(), &|_, _| Ok(()), &NoSink).await.unwrap();
+    let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &NoSink).await.unwrap();
     let first = Box::new(theatre.remote.clone());
     let durable = Durable::new(&theatre.run, &theatre.site, &machine, Some(first), &folder(&theatre.run));
     durable.prepare().await.unwrap();

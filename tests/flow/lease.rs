@@ -9,7 +9,8 @@ use automation::flow::run::later;
 use automation::model::connection::ConnectionError;
 use automation::model::fault::{Fault, FaultKind, Left};
 use automation::model::journal::{Journal, ResourceFilter};
-use automation::model::resource::{ResourceKind, ResourceState};
+use automation::model::machine::ProviderKind;
+use automation::model::resource::{PlannedResource, Resource, ResourceKind, ResourceState};
 use automation::provider::dummy::Call;
 
 use super::{GRACE, Theatre, begin, with_machine};
@@ -304,4 +305,23 @@ async fn a_machine_that_cannot_be_told_to_live_on_keeps_its_task_for_as_long_as_
     let warnings: Vec<String> = theatre.events.lines().into_iter().filter(|l| l.starts_with("warning")).collect();
     let told = |line: &str| line.contains("may end in") && line.ends_with("no route to host");
     assert!(matches!(warnings.as_slice(), [one] if told(one)), "{warnings:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_is_confirmed_by_the_name_that_it_was_planned_under() {
+    let theatre = Theatre::new();
+    let machine = theatre.request().id;
+    let planned = ["root", "work"].map(|part| PlannedResource {
+        machine: machine.clone(),
+        kind: ResourceKind::Volume,
+        name: format!("{machine}-{part}"),
+    });
+    let confirm = leases::write_down(&theatre.run, ProviderKind::Dummy, &planned).unwrap();
+    confirm(ResourceKind::Volume, &planned[1].name, "vol-2").unwrap();
+    confirm(ResourceKind::Volume, &planned[0].name, "vol-1").unwrap();
+    let located = |row: &Resource| (row.name.clone(), row.locator.clone().unwrap());
+    let rows: Vec<_> = theatre.rows().iter().map(located).collect();
+    assert_eq!(rows, [(format!("{machine}-root"), "vol-1".into()), (format!("{machine}-work"), "vol-2".into())]);
+    let fault = confirm(ResourceKind::Volume, "another", "vol-3").unwrap_err();
+    assert_eq!(fault.message, "a volume `another` was made that was never planned");
 }

@@ -112,7 +112,7 @@ async fn a_push_whose_connection_broke_is_made_again() {
         Some(if list { Reply::ok().stdout("test-a.t\n") } else { Reply::ok() })
     };
     theatre.tasks.answer(prepared);
-    let machine = theatre.dummy.create(&theatre.request(), &|_, _| Ok(()), &NoSink).await.unwrap();
+    let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &NoSink).await.unwrap();
     let durable = Durable::new(&theatre.run, &theatre.site, &machine, None, &folder(&theatre.run));
     set_up(&theatre.run, &machine, &durable, &sides.suite, Path::new("/x"), &Builds::default()).await.unwrap();
     let lines = theatre.events.lines();

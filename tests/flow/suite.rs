@@ -151,7 +151,7 @@ impl Stagehand {
             .answer(move |command| command.args.last().is_some_and(|last| last == EVENTS).then(|| follow.clone()));
         pieces(&theatre.remote);
         theatre.tasks.answer(move |command| script.reply(command));
-        let machine = theatre.dummy.create(&theatre.request(), &|_, _| Ok(()), &NoSink).await.unwrap();
+        let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &NoSink).await.unwrap();
         Self { theatre, machine, output: Kept::default(), kept: Mutex::default() }
     }
 

@@ -162,7 +162,7 @@ async fn a_machine_whose_first_process_died_says_so() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let refused = world.ssh(&machine, "true");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("the machine has ended"), "{said}");
+    assert!(said.contains("refused: ended for good"), "{said}");
     let console = world.provider.console(&machine.id).await.unwrap();
     assert!(console.contains("first process has ended"), "{console}");
     world.release_all().await;

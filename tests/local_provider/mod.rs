@@ -36,6 +36,7 @@ import os
 os.chdir(folder)
 s = socket.socket(socket.AF_UNIX); s.connect(name)
 data, anc, _, _ = s.recvmsg(4096, socket.CMSG_SPACE(4))
+if data == b'.': sys.exit('refused: ended for good')
 if data[:1] != b'+': sys.exit(data.decode())
 fds = array.array('i'); fds.frombytes(anc[0][2][:4])
 out = socket.socket(fileno=os.dup(1))
@@ -65,11 +66,14 @@ impl Rows {
         }));
     }
 
-    fn confirm(&self, id: &MachineId) -> impl Fn(ResourceKind, &str) -> Result<(), Fault> + Send + Sync + use<> {
+    fn confirm(&self, id: &MachineId) -> impl Fn(ResourceKind, &str, &str) -> Result<(), Fault> + Send + Sync + use<> {
         let (rows, id) = (self.0.clone(), id.clone());
-        move |kind, locator| {
+        move |kind, name, locator| {
             let mut rows = rows.lock().unwrap();
-            let row = rows.iter_mut().find(|row| row.machine == id && row.kind == kind).expect("was planned");
+            let row = rows
+                .iter_mut()
+                .find(|row| row.machine == id && row.kind == kind && row.name == name)
+                .expect("was planned");
             row.locator = Some(locator.to_owned());
             row.state = ResourceState::Present;
             Ok(())

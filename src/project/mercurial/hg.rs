@@ -9,6 +9,7 @@ use tokio::process::Command;
 
 use crate::base::deadline::Deadline;
 use crate::base::leash::Leash;
+use crate::base::text;
 use crate::model::fault::Fault;
 
 /// What `hg` printed and its exit status.
@@ -44,9 +45,5 @@ pub async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<Said, Fau
         };
         fault.because(error)
     })?;
-    Ok(Said {
-        stdout: output.stdout,
-        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        code: output.status.code(),
-    })
+    Ok(Said { stdout: output.stdout, stderr: text::said(&output.stderr), code: output.status.code() })
 }

@@ -43,6 +43,7 @@ pub mod prices;
 mod provision;
 pub mod purge;
 mod release;
+mod rows;
 pub mod settings;
 mod settle;
 mod spread;
@@ -76,6 +77,7 @@ use fixtures::Fixtures;
 use hardware::{bakes, gib, root_gib, types, volumes_gib};
 use launch::Launch;
 use prices::{Prices, Wanted};
+use rows::{INSTANCE, INTERFACE, ROOT_VOLUME, Rows, SPOT_REQUEST, WORK_VOLUME};
 use tags::{MachineTags, RowName};
 use user_data::FirstBoot;
 
@@ -177,9 +179,8 @@ impl Ec2Provider {
         observe::Here { account: &self.account, region: &self.config.region, state_id: &self.config.state_id }
     }
 
-    fn row(&self, request: &MachineRequest, kind: ResourceKind, suffix: &str) -> PlannedResource {
-        let name = RowName::regional(&self.account, &self.config.region, format!("{}{suffix}", request.id));
-        PlannedResource { machine: request.id.clone(), kind, name: name.to_string() }
+    fn rows<'a>(&'a self, request: &'a MachineRequest) -> Rows<'a> {
+        Rows { account: &self.account, region: &self.config.region, request }
     }
 
     fn wanted(&self, instance_type: &str, spot: bool, volumes_gib: u64) -> Wanted {
@@ -294,15 +295,14 @@ impl Ec2Provider {
         let parts = observe::parts(instance);
         let root = parts.volumes.iter().find(|(device, _)| *device == launched.root_device);
         let work = parts.volumes.iter().find(|(device, _)| *device != launched.root_device);
-        // The row of the root volume is the first of its kind: without it the other would be taken for it.
         if let Some((_, id)) = root {
-            confirm(ResourceKind::Volume, id)?;
-            if let Some((_, id)) = work.filter(|_| request.volume.is_some()) {
-                confirm(ResourceKind::Volume, id)?;
-            }
+            self.rows(request).confirm(ROOT_VOLUME, id, confirm)?;
+        }
+        if let Some((_, id)) = work.filter(|_| request.volume.is_some()) {
+            self.rows(request).confirm(WORK_VOLUME, id, confirm)?;
         }
         match parts.interfaces.first() {
-            Some(id) => confirm(ResourceKind::NetworkInterface, id),
+            Some(id) => self.rows(request).confirm(INTERFACE, id, confirm),
             None => Ok(()),
         }
     }
@@ -358,17 +358,7 @@ impl Provider for Ec2Provider {
     }
 
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
-        let mut rows = Vec::new();
-        if request.hardware.spot {
-            rows.push(self.row(request, ResourceKind::SpotRequest, "-spot"));
-        }
-        rows.push(self.row(request, ResourceKind::Volume, "-root"));
-        if request.volume.is_some() {
-            rows.push(self.row(request, ResourceKind::Volume, "-work"));
-        }
-        rows.push(self.row(request, ResourceKind::NetworkInterface, "-eth0"));
-        rows.push(self.row(request, ResourceKind::Instance, ""));
-        rows
+        self.rows(request).all()
     }
 
     async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, sink: &dyn Sink) -> Result<Machine, Fault> {
@@ -376,9 +366,9 @@ impl Provider for Ec2Provider {
         let (user_data, host_key) = self.first_boot(request)?;
         let launched = self.launch(request, &user_data, sink).await?;
         self.know(&request.id, |known| known.instance = Some(launched.id.clone()));
-        confirm(ResourceKind::Instance, &launched.id)?;
+        self.rows(request).confirm(INSTANCE, &launched.id, confirm)?;
         if let Some(id) = &launched.spot_request {
-            confirm(ResourceKind::SpotRequest, id)?;
+            self.rows(request).confirm(SPOT_REQUEST, id, confirm)?;
         }
         let managed = request.hardware.managed;
         let (instance, host) = instances::until_address(&self.ec2(), &launched.id, managed).await?;

@@ -177,7 +177,7 @@ async fn what_was_planned_a_moment_ago_is_not_gone_because_it_was_not_met() {
 }
 
 #[tokio::test]
-async fn volumes_are_confirmed_in_the_order_of_their_rows() {
+async fn volumes_are_confirmed_by_the_names_of_their_rows() {
     let provider = provider();
     let launched = LaunchedAs {
         id: "i-1".into(),
@@ -186,13 +186,13 @@ async fn volumes_are_confirmed_in_the_order_of_their_rows() {
         hardware: TEST_TYPE.into(),
     };
     let told = Mutex::new(Vec::new());
-    let confirm = |kind: ResourceKind, locator: &str| {
-        told.lock().unwrap().push((kind, locator.to_owned()));
+    let confirm = |_: ResourceKind, name: &str, locator: &str| {
+        told.lock().unwrap().push((name.rsplit('-').next().unwrap().to_owned(), locator.to_owned()));
         Ok(())
     };
     provider.confirm_parts(&instance("s", ""), &launched, &request(7), &confirm).unwrap();
-    let locators: Vec<String> = told.lock().unwrap().iter().map(|(_, locator)| locator.clone()).collect();
-    assert_eq!(locators, ["vol-root", "vol-work", "eni-1"]);
+    let expected = [("root", "vol-root"), ("work", "vol-work"), ("eth0", "eni-1")];
+    assert_eq!(*told.lock().unwrap(), expected.map(|(name, locator)| (name.to_owned(), locator.to_owned())));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::base::id::MachineId;
 use crate::model::machine::Caps;
 use crate::provider::local::folders::entries;
+use crate::provider::local::hints;
 use crate::provider::local::trouble::{Doing, Trouble};
 
 /// The groups to make for one machine.
@@ -39,9 +40,6 @@ pub struct Setting {
 
 /// The length in microseconds of the period of which a machine gets its share.
 const PERIOD: u64 = 100_000;
-
-const HINT: &str = "Run as root, or in a delegated group (`systemd-run --user --scope -p Delegate=yes automation …`), \
-                    or leave the caps away.";
 
 /// The mount points of the control groups, from `/proc/self/mountinfo`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -124,7 +122,8 @@ pub fn plan(state: &Path, id: &MachineId, caps: &Caps, root: bool) -> Result<Opt
     let mut groups = Vec::new();
     for (controller, settings) in legacy_settings(caps) {
         let parent = hierarchies.legacy(controller).filter(|_| root).ok_or_else(|| {
-            Trouble::new(format!("no control group with the `{controller}` controller can be made here")).hint(HINT)
+            Trouble::new(format!("no control group with the `{controller}` controller can be made here"))
+                .hint(hints::CGROUP)
         })?;
         groups.push(Group { path: parent.join(&name), settings });
     }
@@ -203,7 +202,7 @@ pub fn make(plan: &CgroupPlan) -> Result<(), Trouble> {
         let shown = group.path.display();
         std::fs::create_dir(&group.path)
             .doing(|| format!("make the control group `{shown}`"))
-            .map_err(|t| t.hint(HINT))?;
+            .map_err(|t| t.hint(hints::CGROUP))?;
         for setting in &group.settings {
             let written = std::fs::write(group.path.join(&setting.file), &setting.value);
             if setting.required {

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::base::id::MachineId;
 use crate::base::leash::Leash;
-use crate::provider::local::ids::{SUBIDS_HINT, UIDMAP_HINT};
+use crate::provider::local::hints;
 use crate::provider::local::spec::{IdMap, MAPPED_IDS};
 use crate::provider::local::trouble::{Doing, Trouble};
 
@@ -25,7 +25,7 @@ pub fn id_map() -> Result<Option<IdMap>, Trouble> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let first = |path: &str| {
         subordinate(&read(path), &user, uid, MAPPED_IDS).ok_or_else(|| {
-            Trouble::new(format!("user `{user}` has no {MAPPED_IDS} subordinate ids in `{path}`")).hint(SUBIDS_HINT)
+            Trouble::new(format!("user `{user}` has no {MAPPED_IDS} subordinate ids in `{path}`")).hint(hints::SUBIDS)
         })
     };
     let map = IdMap {
@@ -36,7 +36,7 @@ pub fn id_map() -> Result<Option<IdMap>, Trouble> {
     };
     for program in ["newuidmap", "newgidmap"] {
         if find_program(program).is_none() {
-            return Err(Trouble::new(format!("`{program}` is not installed")).hint(UIDMAP_HINT));
+            return Err(Trouble::new(format!("`{program}` is not installed")).hint(hints::UIDMAP));
         }
     }
     Ok(Some(map))
@@ -77,18 +77,13 @@ pub fn ids_of_nobody(machine: &MachineId) -> Result<IdMap, Trouble> {
     Ok(IdMap { uid, gid, subuid: uid + 1, subgid: gid + 1 })
 }
 
-/// What to do where a machine of root's cannot be confined.
-pub const UNCONFINED_HINT: &str = "Root's machines are confined by id-mapped mounts, which need Linux 5.19 and a state \
-     directory on ext4, xfs, btrfs or, from 6.3 on, tmpfs (`--state-path`). `--privileged-machine` does without: root there \
-     is root of this computer.";
-
 /// Overlays over id-mapped mounts came with Linux 5.19.
 fn require_kernel() -> Result<(), Trouble> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     if kernel_version(&release) >= (5, 19) {
         return Ok(());
     }
-    Err(Trouble::new(format!("Linux {release} cannot confine machines of root's")).hint(UNCONFINED_HINT))
+    Err(Trouble::new(format!("Linux {release} cannot confine machines of root's")).hint(hints::UNCONFINED))
 }
 
 /// The first two numbers of a kernel's release.

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 use crate::base::leash::Leash;
 use crate::base::removal;
+use crate::base::text;
 use crate::provider::local::images::layers;
 use crate::provider::local::spec::IdMap;
 use crate::provider::local::{computer, ids, remove};
@@ -80,7 +81,7 @@ impl Files {
         if output.status.success() {
             return String::from_utf8_lossy(&output.stdout).trim().parse().map_err(io::Error::other);
         }
-        Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+        Err(io::Error::other(text::said(&output.stderr)))
     }
 }
 

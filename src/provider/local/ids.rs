@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
+use crate::base::text;
 use crate::provider::local::aside::Aside;
+use crate::provider::local::hints;
 use crate::provider::local::spec::{IdMap, MAPPED_IDS};
 use crate::provider::local::sys;
 use crate::provider::local::trouble::{Doing, Trouble};
@@ -60,21 +62,13 @@ fn write_by(program: &str, target: u32, own: u32, subordinate: u32) -> Result<()
         .args(numbers.map(|number| number.to_string()))
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| Trouble::new(format!("cannot run `{program}`: {error}")).hint(UIDMAP_HINT))?;
+        .map_err(|error| Trouble::new(format!("cannot run `{program}`: {error}")).hint(hints::UIDMAP))?;
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Trouble::new(format!("`{program}` refused: {said}")).hint(SUBIDS_HINT))
+    let said = text::said(&output.stderr);
+    Err(Trouble::new(format!("`{program}` refused: {said}")).hint(hints::SUBIDS))
 }
-
-/// What to do without `newuidmap`.
-pub const UIDMAP_HINT: &str = "Install the `uidmap` package (`apt install uidmap`), or run as root.";
-
-/// What to do without subordinate ids.
-pub const SUBIDS_HINT: &str = "Give the user 65536 subordinate ids, as root: \
-     `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` (it adds a line to `/etc/subuid` and \
-     `/etc/subgid`).";
 
 /// The kernel refused a user namespace: names the setting that forbids it.
 fn refused(error: &std::io::Error) -> Trouble {

@@ -10,6 +10,7 @@ use tokio::process::{ChildStdout, Command};
 use crate::base::deadline::Deadline;
 use crate::model::fault::Fault;
 use crate::model::provider::Confirm;
+use crate::model::resource::ResourceKind;
 use crate::provider::local::LocalConfig;
 use crate::provider::local::computer;
 use crate::provider::local::folders::MachineFolder;
@@ -51,12 +52,16 @@ pub fn launch(config: &LocalConfig, spec: &Spec) -> Result<Launched, Trouble> {
 }
 
 impl Launched {
-    /// Confirms what the guard makes, until its machine is ready.
-    pub async fn ready(&mut self, confirm: Confirm<'_>) -> Result<(), Fault> {
+    /// Confirms what the guard makes, until its machine is ready; `name` gives the name that a kind was planned under.
+    pub async fn ready(
+        &mut self,
+        name: &(dyn Fn(ResourceKind) -> String + Sync),
+        confirm: Confirm<'_>,
+    ) -> Result<(), Fault> {
         let deadline = Deadline::after(READY_LIMIT, "the machine's guard to be ready");
         loop {
             match deadline.bound(self.next()).await?? {
-                Report::Present { kind, locator } => confirm(kind, &locator)?,
+                Report::Present { kind, locator } => confirm(kind, &name(kind), &locator)?,
                 Report::Ready => return Ok(()),
                 Report::Failed(trouble) => return Err(trouble.into()),
                 Report::Finished { .. } | Report::Formatted => {}

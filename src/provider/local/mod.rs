@@ -21,6 +21,7 @@ pub mod doctor;
 mod files;
 mod folders;
 mod guard;
+mod hints;
 mod hold;
 mod ids;
 pub mod images;
@@ -236,12 +237,15 @@ impl Provider for LocalProvider {
         }
         let host_key = (self.config.host_keys)()?;
         let folder = make_folder(&self.folders, &request.id)?;
-        confirm(ResourceKind::Rootfs, &folder.path().display().to_string())?;
+        let place = folder.path().display().to_string();
+        confirm(ResourceKind::Rootfs, &place, &place)?;
         write_whole(&folder.host_key(), host_key.private.as_bytes()).doing(|| "write the machine's host key")?;
         if request.network == Network::Host {
             self.write_proxies(&folder).await?;
         }
-        launch::launch(&self.config, &spec)?.ready(confirm).await?;
+        launch::launch(&self.config, &spec)?
+            .ready(&|kind| names::of(&self.folders, &request.id, kind), confirm)
+            .await?;
         Ok(Machine {
             id: request.id.clone(),
             provider: ProviderKind::Local,

@@ -17,7 +17,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::UnshareFlags;
 
 use crate::model::machine::Network;
-use crate::provider::local::computer::UNCONFINED_HINT;
+use crate::provider::local::hints;
 use crate::provider::local::spec::{IdMap, Kind, MachineSpec, Spec};
 use crate::provider::local::sys::{self, MountChange};
 use crate::provider::local::trouble::{Doing, Trouble};
@@ -328,7 +328,7 @@ pub fn make_folder(path: &Path) -> Result<(), Trouble> {
 fn cannot_show(state: &Path, error: &std::io::Error) -> Trouble {
     let kind = file_system(state);
     Trouble::new(format!("cannot show `{}` (on {kind}) with a machine's ids: {error}", state.display()))
-        .hint(UNCONFINED_HINT)
+        .hint(hints::UNCONFINED)
 }
 
 /// The overlay cannot be mounted: names the file system, which is the usual reason.

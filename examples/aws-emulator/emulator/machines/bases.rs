@@ -129,7 +129,7 @@ impl Bases {
     async fn make(&self, images: &LocalImages, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
         let machine = MachineId::random();
         let provider = LocalProvider::new(self.shared.clone());
-        let made = images.make_base(layer, &machine, GRACE, &|_, _| Ok(()), &NoSink).await;
+        let made = images.make_base(layer, &machine, GRACE, &|_, _, _| Ok(()), &NoSink).await;
         let kept = match made {
             Ok(()) => {
                 let made = Made { plan, layer, machine: &machine, took: Duration::ZERO };

@@ -266,7 +266,7 @@ impl Instance {
         self.shared().layers.clone_from(&layers);
         let now = Timestamp::now();
         let request = MachineRequest { layers, now, ..request };
-        let machine = match provider.create(&request, &|_, _| Ok(()), &NoSink).await {
+        let machine = match provider.create(&request, &|_, _, _| Ok(()), &NoSink).await {
             Ok(machine) => machine,
             Err(fault) => return broken(fault),
         };

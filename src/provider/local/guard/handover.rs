@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
-use crate::model::machine::{ENDED, Network};
+use crate::model::machine::{HANDOVER_ENDED, Network};
 use crate::provider::local::channel;
 use crate::provider::local::folders::{CONTROL, MachineFolder};
 use crate::provider::local::spec::{Kind, Spec};
@@ -48,13 +48,11 @@ pub fn serve(control: &OwnedFd, channel: Option<&OwnedFd>, spec: &Spec) {
     while let Ok(client) = rustix::net::accept_with(control, SocketFlags::CLOEXEC) {
         let client = UnixStream::from(client);
         let _ = client.set_write_timeout(Some(CLIENT_LIMIT));
-        let connected = match channel {
-            Some(channel) => connect(channel, spec),
-            None => Err(Trouble::new(ENDED)),
-        };
-        let _ = match connected {
-            Ok(socket) => channel::send(&client, b"+", Some(socket.as_fd())).map_err(std::io::Error::from),
-            Err(trouble) => (&client).write_all(format!("-{trouble}").as_bytes()),
+        // A client that went away is no reason to stop serving the others.
+        let _ = match channel.map(|channel| connect(channel, spec)) {
+            Some(Ok(socket)) => channel::send(&client, b"+", Some(socket.as_fd())).map_err(std::io::Error::from),
+            Some(Err(trouble)) => (&client).write_all(format!("-{trouble}").as_bytes()),
+            None => (&client).write_all(&[HANDOVER_ENDED]),
         };
     }
 }

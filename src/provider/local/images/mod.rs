@@ -222,14 +222,15 @@ impl ImageStore for LocalImages {
         let folder = make_folder(&self.folders, machine)?;
         let tools = tools.within(&folder, self.config.keyring.as_deref())?;
         let bootstrap = Bootstrap { base, mirrors: &chosen, tools: &tools };
-        confirm(ResourceKind::Rootfs, &folder.path().display().to_string())?;
+        let place = folder.path().display().to_string();
+        confirm(ResourceKind::Rootfs, &place, &place)?;
         let options = bootstrap::apt_options(&proxies);
         write_whole(&folder.apt_conf(), options.as_bytes()).doing(|| "write the configuration of `apt`")?;
         let sandbox = bootstrap.sandbox(&self.folders.tools());
         let spec = bootstrap::specify(self.folders.state(), machine, sandbox, ids, grace);
         sink.event(Event::Detail(format!("packages come from {}", mirrors::without_userinfo(&chosen.main))));
         let mut launched = launch::launch(&self.config, &spec)?;
-        launched.ready(confirm).await?;
+        launched.ready(&|kind| names::of(&self.folders, machine, kind), confirm).await?;
         bootstrap.watch(&mut launched, &folder, grace, sink).await?;
         let ended = folder.clone();
         if let Some(reason) = blocking(move || release::end_machine(&ended)).await? {

@@ -11,9 +11,11 @@ use tokio::process::Command;
 use crate::base::deadline::Deadline;
 use crate::base::leash::Leash;
 use crate::base::removal;
+use crate::base::text;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::provider::local::folders::{Folders, MachineFolder};
+use crate::provider::local::hints;
 use crate::provider::local::images::{lock, mirrors};
 use crate::provider::local::trouble::{Doing, Trouble};
 use crate::provider::local::{computer, init};
@@ -181,9 +183,6 @@ fn apt(tools: &Path, folder: &Path, lists: &Path, arguments: &[&str]) -> Command
 /// How long `apt-get` may take to bring a small package, its lists included.
 const APT_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-const APT_HINT: &str =
-    "Look whether the host's package mirror can be reached (`apt-get update`), or install `mmdebstrap`.";
-
 /// Runs a program, which holds `lock` with us; ends it, and all that it started, when `limit` is over or the future is
 /// dropped. It also ends with this process.
 async fn run(mut command: Command, limit: Duration, lock: &File) -> Result<(), Fault> {
@@ -197,16 +196,14 @@ async fn run(mut command: Command, limit: Duration, lock: &File) -> Result<(), F
     let output = deadline
         .bound(child.wait_with_output())
         .await
-        .map_err(|expired| Fault::outside(expired.to_string()).hint(APT_HINT))?;
+        .map_err(|expired| Fault::outside(expired.to_string()).hint(hints::APT))?;
     let output = output.doing(|| format!("run `{name}`"))?;
     group.0 = None;
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
-    let last = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default().join("; ");
-    Err(Fault::outside(format!("`{name}` failed: {last}")).hint(APT_HINT))
+    let last = text::last_lines(&text::said(&output.stderr), 3).replace('\n', "; ");
+    Err(Fault::outside(format!("`{name}` failed: {last}")).hint(hints::APT))
 }
 
 /// A group of processes that ends with this value. Tokio buries the one that was started.

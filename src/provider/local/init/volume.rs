@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::Init;
+use crate::base::text;
 use crate::provider::local::channel;
 use crate::provider::local::spec::Report;
 use crate::provider::local::trees::{Tree, Trees, attach, make_folder};
@@ -67,6 +68,6 @@ fn format(filesystem: &str) -> Result<(), Trouble> {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = text::said(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
     Err(Trouble::new(format!("`{program}` failed: {said}")).hint("Choose another `--filesystem`, or a larger volume."))
 }

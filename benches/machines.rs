@@ -28,7 +28,7 @@ use automation::flow::run::{Run, later};
 use automation::flow::{lease, suite};
 use automation::model::event::NoSink;
 use automation::model::image::Fingerprint;
-use automation::model::machine::{Caps, Hardware, Network, ProviderKind};
+use automation::model::machine::{Caps, Hardware, Network, Platform, ProviderKind};
 use automation::model::output::{Limits, output};
 use automation::model::provider::MachineRequest;
 use automation::model::run::{RunRecord, RunState};
@@ -112,7 +112,7 @@ fn boots(state: &Path, table: &mut Table) {
     for _ in 0..21 {
         let request = request(&run, site.grace, &layers);
         let began = Instant::now();
-        let folder = suite::folder(&run);
+        let folder = suite::folder(&run, Platform::Linux);
         let ended = runtime.block_on(lease::with_machine(&run, &site, &request, &folder, None, async |_, durable| {
             let connection = durable.direct().await?;
             let done = output(connection.as_ref(), &task::Command::new("true"), Limits::SMALL).await?;

@@ -19,6 +19,7 @@ pub mod cli;
 pub mod command;
 pub mod connection;
 pub mod flow;
+pub mod guest;
 pub mod image;
 pub mod model;
 pub mod project;

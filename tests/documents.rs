@@ -39,8 +39,10 @@ fn the_json_contract_names_every_kind_and_state_of_a_resource() {
 fn the_json_contract_names_every_field_of_a_machine_and_of_results() {
     let json = document(include_str!("../docs/json.md"));
     let machine = between(&json, "## machine ", "## what came of a command");
-    let fields =
-        ["id", "provider", "run", "owner", "image", "address", "user", "identity", "host_key", "volume", "hardware"];
+    let fields = [
+        "id", "provider", "platform", "run", "owner", "image", "address", "user", "identity", "host_key", "volume",
+        "hardware",
+    ];
     for field in fields.iter().chain(&["created_at", "expires_at", "kept"]) {
         assert!(machine.contains(field), "{field}");
     }

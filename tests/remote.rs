@@ -44,9 +44,17 @@ fn each_script_is_embedded_by_exactly_one_constant() {
     let mut counts: BTreeMap<PathBuf, usize> =
         files(&root().join("remote")).into_iter().map(|path| (path, 0)).collect();
     assert!(counts.len() > 15, "the scripts are not where this test looks for them");
+    let homes = [("remote/linux", "src/guest"), ("remote/mercurial", "src/project/mercurial")];
     for source in files(&root().join("src")) {
         let Ok(text) = std::fs::read_to_string(&source) else { continue };
         for path in embedded(&source, &text) {
+            let home = homes.iter().find(|(folder, _)| path.starts_with(root().join(folder)));
+            assert!(
+                home.is_none_or(|(_, home)| source.starts_with(root().join(home))),
+                "{} does not belong to {}",
+                path.display(),
+                source.display()
+            );
             counts.entry(path).and_modify(|count| *count += 1);
         }
     }

@@ -3,6 +3,8 @@
 # the login key that its driver handed over. The driver sends this file as user data, below a line `#cloud-boothook`, which
 # cloud-init takes away, and above a line `__DATA__` and lines `KEY VALUE`:
 #
+#   watcher BASE64            `watch-lease.sh`, which ends the machine
+#   keeper BASE64             `keep-watcher.sh`, which brings the watcher back where there is no systemd
 #   machine NAME              the machine's id
 #   user NAME                 who logs in; it need not exist yet
 #   authorized-key BASE64     the public key that logs in, one line in OpenSSH form
@@ -13,7 +15,9 @@
 # cloud-init runs a boothook at every boot. The keys are taken once for a machine: by the second boot its host key was replaced
 # by one of its own, and the handed-over one, which user data still shows, must not come back. What an image brings from the
 # machine that it was made of is replaced. Runs as root, with or without systemd. Always exits 0: a machine whose keys could not
-# be put in place still ends by itself, and the console says why.
+# be put in place still ends by itself, and one that could not be armed is powered off; the console says why.
+#
+# Variables of the whole script: machine, user (as told), state (the folder of this machine's state).
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
 states=/var/lib/hg-automation
@@ -30,74 +34,15 @@ is_time() {
     esac
 }
 
-# Writes the watcher: a loop of its own, because cloud-init waits for this script.
-#
-#   watch FOLDER USER LEASE EXPIRES
-#
-# What runs on the machine may be root, and a stray `pkill` must not make the machine immortal: whoever started the watcher
-# starts it again, and where that is not the system's own manager, the watcher starts its keeper again.
-write_watcher() {
-    cat >"$state/watch.new" <<'EOF'
-folder=$1 user=$2 lease=$3 expires=$4 owned=
-touch "$folder/armed"
-
-# Whether who started this is there still: an orphan gets another parent.
-is_kept() {
-    read -r _ _ _ parent _ </proc/$$/stat && [ "$parent" = "$PPID" ]
+# NAME FILE: writes what came as base64 to a file, all of it or nothing.
+unpack() {
+    value "$1" | base64 -d >"$2.new" && [ -s "$2.new" ] && mv -f "$2.new" "$2"
 }
 
-# Gives the second volume a name of its own: the first disk that nothing uses. It may appear only after the boot.
-name_volume() {
-    [ ! -e "/dev/hg-volume" ] || return 0
-    for disk in /sys/block/*; do
-        name=${disk##*/}
-        case $name in loop* | ram* | zram* | sr* | fd* | md* | dm-* | nbd*) continue ;; esac
-        [ -b "/dev/$name" ] && [ "$(cat "$disk/ro" 2>/dev/null)" = 0 ] && [ "$(cat "$disk/size")" != 0 ] || continue
-        [ -z "$(ls -A "$disk/holders" 2>/dev/null)" ] || continue
-        partitions=$(ls -d "$disk/$name"* 2>/dev/null)
-        [ -z "$partitions" ] || continue
-        if grep -q " $(cat "$disk/dev") " /proc/self/mountinfo; then continue; fi
-        if grep -q "^/dev/$name " /proc/mounts /proc/swaps; then continue; fi
-        ln -s "/dev/$name" "/dev/hg-volume"
-        return
-    done
-}
-
-while :; do
-    name_volume
-    # The login user renews the lease; it may be made only later in the boot.
-    [ -n "$owned" ] || ! chown "$user" "$folder" "$folder/lease" 2>/dev/null || owned=yes
-    told=$(head -c 12 "$folder/lease" 2>/dev/null)
-    # A lease that cannot be read is no longer life: the last one that could be counts.
-    case $told in
-        '' | *[!0-9]* | ????????????*) ;;
-        *) lease=$told ;;
-    esac
-    now=$(date +%s)
-    [ "$now" -lt "$lease" ] && [ "$now" -lt "$expires" ] || break
-    printf '%s\n' "$lease" >"${0%/*}/lease"
-    if ! is_kept && [ -e "${0%/*}/keep" ]; then
-        # The new keeper starts another watcher.
-        watch=$0 folder=$folder user=$user lease=$lease expires=$expires setsid sh -s <"${0%/*}/keep" >/dev/null 2>&1 &
-        exit 0
-    fi
-    sleep 2
-done
-{ echo "first-boot: the lease is over, powering off" >/dev/console; } 2>/dev/null
-tries=0
-while :; do
-    systemctl poweroff || poweroff -f || shutdown -P now
-    sleep 10
-    tries=$((tries + 1))
-    # A service that does not stop must not keep the machine.
-    [ "$tries" -lt 4 ] || poweroff -f -f
-done
-EOF
-    mv -f "$state/watch.new" "$state/watch"
-}
-
-# Starts the watcher where systemd is: the manager, which nobody can kill, starts it again and refuses to stop it.
+# WATCHER ARGUMENT...: starts the watcher where systemd is. The manager, which nobody can kill, starts it again and refuses to
+# stop it.
 watch_by_systemd() {
+    local tries
     [ -d /run/systemd/system ] || return
     cat >/run/systemd/system/hg-automation-watch.service <<EOF
 [Unit]
@@ -122,19 +67,15 @@ EOF
     done
 }
 
-# Starts the watcher where it is not: below a keeper, which starts it again. Each of the two brings the other back, and no one
-# word of a command line finds both.
+# WATCHER FOLDER USER LEASE EXPIRES: starts the watcher where systemd is not, below the keeper.
 watch_by_keeper() {
-    cat >"$state/keep" <<'EOF'
-while :; do
-    sh "$watch" "$folder" "$user" "$lease" "$expires" </dev/null
-    sleep 1
-done
-EOF
+    unpack keeper "$state/keep" || return
     watch=$1 folder=$2 user=$3 lease=$4 expires=$5 setsid sh -s <"$state/keep" >/dev/null 2>&1 &
 }
 
+# Starts the dead-man switch; fails where there would be none.
 arm() {
+    local now lease expires last
     now=$(date +%s)
     lease=$(value lease) expires=$(value expires)
     is_time "$expires" || expires=$((now + 3600))
@@ -148,9 +89,9 @@ arm() {
     mkdir -p "$run"
     rm -f "$run/armed" "$state/keep"
     printf '%s\n' "$lease" >"$run/lease"
-    write_watcher
+    unpack watcher "$state/watch" || return
     set -- "$state/watch" "$run" "$user" "$lease" "$expires"
-    watch_by_systemd "$@" || watch_by_keeper "$@"
+    watch_by_systemd "$@" || watch_by_keeper "$@" || return
     say "$machine ends at $lease without a sign of its driver, at $expires in any case (seconds since 1970)"
 }
 
@@ -160,13 +101,12 @@ take_keys() {
     [ -n "$(value host-key)$(value authorized-key)" ] || return 0
     mkdir -p /etc/ssh/sshd_config.d "$login_keys" || return
     umask 077
-    value host-key | base64 -d >"$host_key.new" && [ -s "$host_key.new" ] || return
+    rm -f "$host_key.pub"
+    unpack host-key "$host_key" || return
     umask 022
     rm -f "$login_keys"/*
-    value authorized-key | base64 -d >"$login_keys/$user" && [ -s "$login_keys/$user" ] || return
+    unpack authorized-key "$login_keys/$user" || return
     chmod 755 "$login_keys" && chmod 644 "$login_keys/$user" || return
-    rm -f "$host_key.pub"
-    mv -f "$host_key.new" "$host_key" || return
     cat >"$settings" <<EOF
 HostKey $host_key
 PermitRootLogin prohibit-password
@@ -185,7 +125,11 @@ user=$(value user)
 state=$states/${machine:-unknown}
 umask 022
 mkdir -p "$state"
-arm
+if ! arm; then
+    say "cannot arm $machine, powering off"
+    systemctl poweroff || poweroff -f
+    exit 0
+fi
 if [ ! -e "$state/keys" ]; then
     if take_keys; then
         touch "$state/keys"

@@ -13,7 +13,7 @@ use crate::command::error::exit;
 use crate::flow::audit::{Finding, Standing, World, as_row, findings, seen_gone, went_meanwhile};
 use crate::flow::lease::remove_files;
 use crate::flow::release::{Part, release};
-use crate::flow::suite::folder_of;
+use crate::guest;
 use crate::model::fault::Fault;
 use crate::model::journal::{ResourceFilter, all_closed};
 use crate::model::machine::ProviderKind;
@@ -235,7 +235,8 @@ async fn clean_remote(context: &Context, row: Resource, all: &[Finding]) -> Resu
     }
     let machine = context.journal.machines()?.into_iter().find(|machine| machine.id == row.machine);
     let Some(machine) = machine.filter(|_| row.state == ResourceState::Present) else { return Ok(row) };
-    let clean = LinuxTests::for_checks(context.ssh()?).clean(&folder_of(&row.run));
+    let folder = guest::of(machine.platform).run_folder(&row.run);
+    let clean = LinuxTests::for_checks(context.ssh()?).clean(&folder);
     let why = match context.connector(row.provider).await?.connect(&machine, &machine.user, CONNECT_LIMIT, false).await
     {
         Ok(connection) => {

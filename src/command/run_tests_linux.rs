@@ -26,7 +26,7 @@ use crate::flow::suite::Begun;
 use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::ImagePlan;
-use crate::model::machine::{Caps, Hardware, Machine, ProviderKind};
+use crate::model::machine::{Caps, Hardware, Machine, Platform, ProviderKind};
 use crate::model::provider::MachineRequest;
 use crate::model::suite::Suite;
 use crate::project::mercurial;
@@ -305,7 +305,7 @@ async fn test(
 ) -> (Ended<Option<Tested>>, Option<TaskFile>) {
     let (run, site, suite) = (&session.run, &session.site, wanted.suite);
     let target = session.dir.path().join("machine.json");
-    let folder = suite::folder(run);
+    let folder = suite::folder(run, Platform::Linux);
     let clean = suite.clean(&folder);
     let mut task = None;
     let ended = with_machine(run, site, request, &folder, Some(&clean), async |machine, durable| {

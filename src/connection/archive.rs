@@ -23,6 +23,7 @@ use crate::connection::archive::item::{Item, refused};
 pub(super) use crate::connection::archive::unpack::Bounds;
 use crate::connection::archive::write::{Packer, Piece};
 use crate::connection::partial::at_work;
+use crate::guest;
 use crate::model::connection::{Connection, ConnectionError, Process, Progress, Stdin, Totals};
 use crate::model::exit::Exit;
 use crate::model::task::{Chunk, Command};
@@ -41,9 +42,6 @@ const CLEANING: Duration = Duration::from_secs(30);
 
 /// Most bytes that are kept of what the machine says about a failure.
 const SAID_CAP: usize = 4096;
-
-/// The exit status by which `remote/linux/tree.sh` says that there is a file in place of a folder.
-const FILE: u32 = 66;
 
 /// What is to be packed.
 pub(super) struct Cargo {
@@ -304,7 +302,7 @@ pub(super) async fn receive(
     tell();
     match (unpacked, &ended.exit) {
         (Ok(totals), _) => Ok(Some(totals)),
-        (Err(_), Exit::Code(FILE)) => Ok(None),
+        (Err(_), Exit::Code(guest::IS_FILE)) => Ok(None),
         // A channel that was closed because nobody took it any more has no status.
         (Err(error), Exit::Code(0)) => Err(error),
         (Err(error), Exit::Lost(_)) if !ended.whole => Err(error),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::connection::partial::flat;
+use crate::guest;
 use crate::model::connection::Connection;
 use crate::model::output::{Limits, output};
 use crate::model::task::Command;
@@ -22,16 +23,12 @@ pub(super) const BLOCK: u64 = 8 << 20;
 const BLOCK_LIMIT: Duration = Duration::from_secs(60);
 const BLOCK_TIME: Duration = Duration::from_secs(2);
 
-const SCRIPT: &str = include_str!("../../remote/linux/block-hashes.sh");
-
 pub(super) type Hash = [u8; 32];
 
 /// The hashes of at most the first `count` blocks of a file on the machine; nothing where there is no such file, or the
 /// machine cannot tell (it has no shell, or no `sha256sum`). With `own` the file must belong to us and be no link.
 pub(super) async fn remote(connection: &dyn Connection, path: &str, count: u64, own: bool) -> Option<Vec<Hash>> {
-    let owner = if own { "own" } else { "any" };
-    let numbers = [BLOCK.to_string(), count.to_string()];
-    let command = Command::new("sh").arg("-c").arg(SCRIPT).arg("sh").arg(path).args(numbers).arg(owner);
+    let command = guest::of(connection.platform()).block_hashes(path, BLOCK, count, own);
     // A line has 64 digits, two blanks, a dash.
     let cap = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(80);
     let time = BLOCK_LIMIT + u32::try_from(count).unwrap_or(u32::MAX) * BLOCK_TIME;

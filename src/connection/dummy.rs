@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::archive::links;
 use crate::model::connection::{Connection, ConnectionError, Connector, Process, Progress, Stdin, Totals};
 use crate::model::exit::Exit;
-use crate::model::machine::Machine;
+use crate::model::machine::{Machine, Platform};
 use crate::model::task::{Chunk, Command, WindowSize};
 
 /// The address that errors of the dummy name.
@@ -339,6 +339,10 @@ fn failure(doing: impl Into<String>, reason: impl Into<String>) -> ConnectionErr
 
 #[async_trait]
 impl Connection for Dummy {
+    fn platform(&self) -> Platform {
+        Platform::Linux
+    }
+
     async fn start(&self, command: &Command) -> Result<Box<dyn Process>, ConnectionError> {
         let line = command.to_shell().map_err(|error| ConnectionError::Invalid(error.to_string()))?;
         let mut state = self.enter(Call::Start, format!("start {line}"))?;

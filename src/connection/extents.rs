@@ -4,19 +4,16 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::connection::blocks::answer;
+use crate::guest;
 use crate::model::connection::Connection;
 use crate::model::output::Limits;
-use crate::model::task::Command;
 
 /// The machine looks at no byte of the file; one in more parts than about 50,000 is fetched as one.
 const LIMITS: Limits = Limits { bytes: 1 << 20, time: Duration::from_secs(10) };
 
-const SCRIPT: &str = include_str!("../../remote/linux/data-extents.sh");
-
 /// The parts of a file that hold data; nothing where it is not sparse or the machine cannot tell.
 pub(super) async fn remote(connection: &dyn Connection, path: &str, size: u64) -> Option<Vec<Range<u64>>> {
-    let command = Command::new("sh").arg("-c").arg(SCRIPT).arg("sh").arg(path);
-    parse(&answer(connection, &command, LIMITS).await?, size)
+    parse(&answer(connection, &guest::of(connection.platform()).data_extents(path), LIMITS).await?, size)
 }
 
 /// Parts that are in order and within the file, or nothing.

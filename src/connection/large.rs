@@ -30,9 +30,9 @@ use crate::connection::pool::Pool;
 use crate::connection::sftp::steady::changed;
 use crate::connection::sftp::{Sftp, There};
 use crate::connection::tree;
+use crate::guest;
 use crate::model::connection::{Connection, ConnectionError, Progress, Totals};
 use crate::model::output::Limits;
-use crate::model::task::Command;
 
 /// Files of more bytes than this travel this way; smaller ones are sent again faster than they are compared.
 pub(super) const LARGE: u64 = 16 << 20;
@@ -40,8 +40,6 @@ pub(super) const LARGE: u64 = 16 << 20;
 /// Chunks that are read ahead of the network, and pieces that wait for the disk: at most 2 MiB each.
 const CHUNKS: usize = 8;
 const PIECES: usize = 64;
-
-const REMOVE_STALE: &str = include_str!("../../remote/linux/remove-stale.sh");
 
 /// The machine removes what other states of the source have left, and says nothing.
 const REMOVING: Limits = Limits { bytes: 0, time: Duration::from_secs(30) };
@@ -97,7 +95,7 @@ pub(super) async fn upload(
 /// Removes the partial files of other states of the source, as far as the machine can.
 async fn remove_stale(connection: &dyn Connection, partial: &Partial) {
     if let Some(start) = partial.start() {
-        let command = Command::new("sh").arg("-c").arg(REMOVE_STALE).arg("sh").arg(start).arg(&partial.path);
+        let command = guest::of(connection.platform()).remove_stale(start, &partial.path);
         let _ = blocks::answer(connection, &command, REMOVING).await;
     }
 }
@@ -290,8 +288,7 @@ async fn check(
 
 /// Which file has the name and its times to the nanosecond, where the machine tells: its file server knows whole seconds.
 async fn precisely(connection: &dyn Connection, remote: &str) -> Option<String> {
-    let command = Command::new("stat").args(["-L", "-c", "%d %i %s %.9Y %.9Z", "--", remote]);
-    blocks::answer(connection, &command, LOOKING).await
+    blocks::answer(connection, &guest::of(connection.platform()).file_identity(remote), LOOKING).await
 }
 
 /// What a local file lacks that an earlier try has begun. `data` is where the other has any.

@@ -18,7 +18,7 @@ use crate::connection::pool::{OPEN_LIMIT, Pool, WINDOW, reach};
 use crate::connection::process::SshProcess;
 use crate::connection::tree;
 use crate::model::connection::{Connection, ConnectionError, Connector, Parcel, Process, Progress, Totals};
-use crate::model::machine::Machine;
+use crate::model::machine::{Machine, Platform};
 use crate::model::task::Command;
 
 /// How long a peer may be silent before it is asked for a sign of life.
@@ -131,13 +131,14 @@ impl Connector for SshConnector {
             }
             reached => reached?,
         };
-        Ok(Box::new(SshConnection { pool: Pool::new(target, established) }))
+        Ok(Box::new(SshConnection { pool: Pool::new(target, established), platform: machine.platform }))
     }
 }
 
 /// A live SSH connection.
 struct SshConnection {
     pool: Pool,
+    platform: Platform,
 }
 
 /// Asks for a terminal and waits for the answer, which a refusal makes worth waiting for.
@@ -165,6 +166,10 @@ async fn request_terminal(
 
 #[async_trait]
 impl Connection for SshConnection {
+    fn platform(&self) -> Platform {
+        self.platform
+    }
+
     async fn start(&self, command: &Command) -> Result<Box<dyn Process>, ConnectionError> {
         let line = command.to_shell().map_err(|error| ConnectionError::Invalid(error.to_string()))?;
         let (mut channel, link, slot) = self.pool.session().await?;

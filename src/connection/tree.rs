@@ -16,13 +16,9 @@ use crate::connection::names::{FOLDER, REGULAR, kind, partial_name, quoted};
 use crate::connection::partial::local_failure;
 use crate::connection::place::READER_LIMIT;
 use crate::connection::sftp::Sftp;
+use crate::guest;
 use crate::model::connection::{Connection, ConnectionError, Parcel, Progress, Totals};
 use crate::model::task::Command;
-
-/// Run with `sh -c` as the machine's user.
-pub(super) const SCRIPT: &str = include_str!("../../remote/linux/tree.sh");
-
-const WRITE_INTO: &str = include_str!("../../remote/linux/write-into.sh");
 
 /// Requests in flight for a file: 2 MiB.
 pub(super) const LONE_DEPTH: usize = 16;
@@ -50,8 +46,7 @@ pub(super) async fn upload(
     let top = local.to_owned();
     let planned = tokio::task::spawn_blocking(move || plan(&top)).await;
     let items = planned.map_err(|error| refused(local, &error.to_string()))??;
-    let mode = format!("{:o}", found.mode() & 0o7777);
-    let command = script(["unpack", &plain(remote), &partial_name(""), &mode]);
+    let command = guest::of(connection.platform()).unpack(remote, &partial_name(""), found.mode() & 0o7777);
     let cargo = Cargo { top: local.to_owned(), items, notes: Vec::new() };
     archive::send(connection, &command, Load::Tree(cargo), progress, &format!("write {}", quoted(remote))).await
 }
@@ -63,8 +58,7 @@ pub(super) async fn pour(
     remote: &str,
     progress: Progress<'_>,
 ) -> Result<Totals, ConnectionError> {
-    let command = Command::new("sh").args(["-c", WRITE_INTO, "sh", &plain(remote)]);
-    let command = command.arg(READER_LIMIT.as_secs().to_string());
+    let command = guest::of(connection.platform()).pour(remote, READER_LIMIT);
     let load = Load::File(local.to_owned());
     archive::send(connection, &command, load, progress, &format!("write {}", quoted(remote))).await
 }
@@ -95,7 +89,7 @@ pub(super) async fn put(
     remote: &str,
     progress: Progress<'_>,
 ) -> Result<Totals, ConnectionError> {
-    let command = script(["unpack", &plain(trimmed(remote)), &partial_name(""), "755"]);
+    let command = guest::of(connection.platform()).unpack(trimmed(remote), &partial_name(""), 0o755);
     send(connection, &command, Parcel { top: local, paths, notes: Vec::new() }, progress).await
 }
 
@@ -118,8 +112,8 @@ pub(super) async fn download(
     progress: Progress<'_>,
 ) -> Result<Found, ConnectionError> {
     let remote = trimmed(remote);
-    let (path, doing) = (plain(remote), format!("read {}", quoted(remote)));
-    let command = script(["pack", &path]).stdin(Vec::new());
+    let doing = format!("read {}", quoted(remote));
+    let command = guest::of(connection.platform()).pack(remote);
     let bounds = Bounds { expected: None, cap: (u64::MAX, "it is too large") };
     let receiving = archive::receive(connection, &command, local, bounds, progress, &doing);
     tokio::pin!(receiving, sftp);
@@ -164,16 +158,12 @@ pub(super) async fn pick(
         names.extend_from_slice(path.as_os_str().as_bytes());
         names.push(0);
     }
-    let command = script(["pick", &plain(trimmed(remote))]).stdin(names);
+    let command = guest::of(connection.platform()).pick(trimmed(remote)).stdin(names);
     let cap = (most, "its files are larger, holes counted, than the room for them");
     let bounds = Bounds { expected: Some(paths.iter().cloned().collect()), cap };
     let doing = format!("read {}", quoted(remote));
     let received = archive::receive(connection, &command, local, bounds, progress, &doing).await?;
     received.ok_or_else(|| ConnectionError::File { doing, reason: "it is no folder".to_owned() })
-}
-
-fn script<const N: usize>(words: [&str; N]) -> Command {
-    Command::new("sh").args(["-c", SCRIPT, "sh"]).args(words)
 }
 
 /// The name of a file on a machine: one that ends in a slash is a folder's.
@@ -191,9 +181,4 @@ pub(super) fn file_name(remote: &str) -> Result<&str, ConnectionError> {
 pub(super) fn trimmed(path: &str) -> &str {
     let trimmed = path.trim_end_matches('/');
     if trimmed.is_empty() && !path.is_empty() { "/" } else { trimmed }
-}
-
-/// `path` so that no program takes it for an option.
-pub(super) fn plain(path: &str) -> String {
-    if path.starts_with('/') || path.is_empty() { path.to_owned() } else { format!("./{path}") }
 }

@@ -10,6 +10,7 @@ use crate::flow::release::Part;
 use crate::flow::run::{Run, later};
 use crate::flow::script;
 use crate::flow::site::Site;
+use crate::guest;
 use crate::model::connection::Connection;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
@@ -19,10 +20,6 @@ use crate::model::machine::{Caps, Hardware, Machine, Network};
 use crate::model::price::Budget;
 use crate::model::provider::{MachineRequest, Made};
 use crate::model::task::Script;
-
-/// The folder on the machine from which steps run and where their output is kept: memory on every machine that boots, so no
-/// layer ever holds it.
-const STEP_FOLDER: &str = "/run/hg-bake";
 
 /// How to bake.
 #[derive(Debug, Clone)]
@@ -197,7 +194,8 @@ async fn run_steps(
 ) -> Result<(), Fault> {
     let connection = lease.connect("root").await?;
     let machine = Machine { user: "root".to_owned(), ..lease.machine.clone() };
-    let durable = Durable::new(run, site, &machine, Some(connection), STEP_FOLDER);
+    let folder = guest::of(machine.platform).bake_folder();
+    let durable = Durable::new(run, site, &machine, Some(connection), folder);
     let mut ran = Ok(());
     for layer in layers {
         let step = (layers.len() > 1).then(|| run.step(told(plan, layer)));

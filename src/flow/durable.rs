@@ -1,7 +1,7 @@
 //! Commands that outlive the connection that started them.
 //!
 //! [`Durable`] is a connection over connections that come and go. A command started on it runs under
-//! `remote/linux/supervise.sh` on the machine, which keeps its output, starts it at most once and writes down how it ended; it
+//! a supervisor on the machine (`guest::tasks`), which keeps its output, starts it at most once and writes down how it ended; it
 //! is followed from here by the byte. When the connection breaks, another is made (the host key is checked as ever) and the
 //! following goes on where it stopped: nothing is lost, nothing comes twice. A command is lost only when the machine is gone for
 //! good, was booted again, or its supervisor was killed, and the reason says which.
@@ -24,26 +24,17 @@ use crate::base::text;
 use crate::flow::durable::task::Begin;
 use crate::flow::run::Run;
 use crate::flow::site::Site;
+use crate::guest::tasks::{OTHER_BOOT, Request};
+use crate::guest::{self, Guest};
 use crate::model::connection::{Connection, ConnectionError, Parcel, Process, Progress, Totals};
 use crate::model::event::Event;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
-use crate::model::machine::Machine;
+use crate::model::machine::{Machine, Platform};
 use crate::model::output::Output;
 use crate::model::task::{Command, Offsets};
 
 pub use task::Task;
-
-/// The supervisor.
-const SUPERVISE: &str = include_str!("../../remote/linux/supervise.sh");
-
-/// Makes the folder `$1`, or makes sure that it is the caller's alone, puts the supervisor there and prints the boot. The folder
-/// may lie where others can write: a link, or a folder of somebody else's, is refused.
-const INSTALL: &str = r#"mkdir -m 0700 -- "$1" 2>/dev/null
-if [ -L "$1" ] || [ "$(stat -c %u:%a -- "$1")" != "$(id -u):700" ]; then
-    echo "$1 is not a folder of ours alone" >&2; exit 73
-fi
-cat >"$1/supervise.$$" && mv -f -- "$1/supervise.$$" "$1/supervise.sh" && exec sh "$1/supervise.sh" boot"#;
 
 /// Most bytes of each stream of a task that the machine keeps. The whole suite of tests with debugging output takes a few
 /// hundred MiB.
@@ -156,6 +147,11 @@ impl Durable {
         &self.inner.machine
     }
 
+    /// How the machine's system is spoken to.
+    pub fn guest(&self) -> &'static dyn Guest {
+        guest::of(self.inner.machine.platform)
+    }
+
     /// Makes the folder and puts the supervisor there, where that was not done yet.
     pub async fn prepare(&self) -> Result<(), ConnectionError> {
         self.boot().await.map(drop)
@@ -163,16 +159,16 @@ impl Durable {
 
     /// Starts `command` unless a task with this id was started already, and follows it from the start.
     pub async fn run_task(&self, id: &TaskId, command: &Command) -> Result<Task, ConnectionError> {
-        let words = self.give_input(id, command).await?;
-        Ok(Task::spawn(self, id, Begin::Start(words), Offsets::default()))
+        self.give_input(id, command).await?;
+        Ok(Task::spawn(self, id, Begin::Start(command.clone()), Offsets::default()))
     }
 
     /// Starts `command` unless a task with this id was started already, and leaves it.
     pub async fn launch_task(&self, id: &TaskId, command: &Command) -> Result<(), ConnectionError> {
-        let words = self.give_input(id, command).await?;
+        self.give_input(id, command).await?;
         let boot = self.boot().await?;
-        let command = self.request("launch", id).arg(OUTPUT_CAP.to_string()).args([boot.as_str(), "--"]).args(words);
-        let done = self.ask(&command, REQUEST_LIMIT).await?;
+        let launch = Request::Launch { command, cap: OUTPUT_CAP, boot: &boot };
+        let done = self.ask(&self.request(id, &launch), REQUEST_LIMIT).await?;
         match done.exit {
             Exit::Code(0) => Ok(()),
             _ => Err(self.refused("start a task", &done)),
@@ -186,13 +182,13 @@ impl Durable {
 
     /// Whether a task has ended and its record is there.
     pub async fn has_ended(&self, id: &TaskId) -> Result<bool, ConnectionError> {
-        Ok(self.ask(&self.request("record", id), REQUEST_LIMIT).await?.exit.success())
+        Ok(self.ask(&self.request(id, &Request::Record), REQUEST_LIMIT).await?.exit.success())
     }
 
     /// Ends a task, by SIGTERM and then by SIGKILL; returns when nothing of it runs. One that was not started never will be.
     pub async fn cancel_task(&self, id: &TaskId) -> Result<(), Fault> {
         self.boot().await?;
-        let command = self.request("cancel", id).arg(CANCEL_GRACE.to_string());
+        let command = self.request(id, &Request::Cancel { grace: CANCEL_GRACE });
         let done = self.ask(&command, Duration::from_secs(CANCEL_GRACE) + CANCEL_MARGIN).await?;
         match done.exit {
             Exit::Code(0) => Ok(()),
@@ -204,7 +200,7 @@ impl Durable {
     /// Ends a task where that takes no new connection. Nobody is left to be told; what does not end now ends with the machine.
     async fn cancel_quietly(&self, id: &TaskId) {
         let Some(connection) = self.inner.link.lock().await.live.clone() else { return };
-        let command = self.request("cancel", id).arg(CANCEL_GRACE.to_string());
+        let command = self.request(id, &Request::Cancel { grace: CANCEL_GRACE });
         let limit = Duration::from_secs(CANCEL_GRACE) + CANCEL_MARGIN;
         let _ = tokio::time::timeout(limit, self.ask_once(connection.as_ref(), &command)).await;
     }
@@ -312,8 +308,7 @@ impl Durable {
         if let Some(boot) = boot.as_ref() {
             return Ok(boot.clone());
         }
-        let install = Command::new("sh").args(["-c", INSTALL, "sh", self.folder()]).stdin(SUPERVISE);
-        let done = self.ask(&install, REQUEST_LIMIT).await?;
+        let done = self.ask(&self.guest().install_supervisor(self.folder()), REQUEST_LIMIT).await?;
         if !done.exit.success() {
             return Err(self.refused("put the supervisor there", &done));
         }
@@ -326,40 +321,27 @@ impl Durable {
 
     fn refused(&self, doing: &str, done: &Output) -> ConnectionError {
         let reason = match done.exit {
-            Exit::Code(task::OTHER_BOOT) => task::BOOTED_AGAIN.to_owned(),
+            Exit::Code(OTHER_BOOT) => task::BOOTED_AGAIN.to_owned(),
             _ => done.ending(),
         };
         ConnectionError::File { doing: format!("{doing} (in `{}` on the machine)", self.folder()), reason }
     }
 
-    /// A task's folder on the machine.
-    fn place(&self, id: &TaskId) -> String {
-        format!("{}/{id}", self.folder())
-    }
-
     /// A request to the supervisor about a task.
-    fn request(&self, verb: &str, id: &TaskId) -> Command {
-        let script = format!("{}/supervise.sh", self.folder());
-        Command::new("sh").arg(script).arg(verb).arg(self.place(id)).stdin(Vec::new())
+    fn request(&self, id: &TaskId, request: &Request<'_>) -> Command {
+        self.guest().supervise(self.folder(), id, request)
     }
 
-    /// The words of `command`, with its input put where the supervisor looks for it.
-    async fn give_input(&self, id: &TaskId, command: &Command) -> Result<Vec<String>, ConnectionError> {
+    /// Puts the input of `command` where the supervisor looks for it.
+    async fn give_input(&self, id: &TaskId, command: &Command) -> Result<(), ConnectionError> {
         if command.terminal.is_some() || command.program.is_empty() {
             return Err(ConnectionError::Invalid("a supervised task has a program and no terminal".to_owned()));
         }
         if let Some(input) = command.stdin.as_ref().filter(|input| !input.is_empty()) {
             self.boot().await?;
-            self.write_file(&format!("{}.in", self.place(id)), input, 0o600).await?;
+            self.write_file(&self.guest().task_input(self.folder(), id), input, 0o600).await?;
         }
-        let mut words = Vec::new();
-        if !command.env.is_empty() {
-            words.push("env".to_owned());
-            words.extend(command.env.iter().map(|(name, value)| format!("{name}={value}")));
-        }
-        words.push(command.program.clone());
-        words.extend(command.args.iter().cloned());
-        Ok(words)
+        Ok(())
     }
 
     /// Runs a short request that may be repeated, and repeats it where its connection breaks. What it says beyond the cap of an answer
@@ -422,6 +404,10 @@ macro_rules! repeated {
 
 #[async_trait]
 impl Connection for Durable {
+    fn platform(&self) -> Platform {
+        self.inner.machine.platform
+    }
+
     /// Runs the command as a task with an id of its own. Dropping the process ends the command on the machine.
     async fn start(&self, command: &Command) -> Result<Box<dyn Process>, ConnectionError> {
         Ok(Box::new(self.run_task(&TaskId::random(), command).await?.ending_with_us()))

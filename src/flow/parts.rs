@@ -1,15 +1,11 @@
 //! A suite's own files on a machine: the folder of a run, which is ours alone.
 
+use crate::guest;
 use crate::model::connection::{Connection, ConnectionError};
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::output::{Limits, output};
 use crate::model::suite::Suite;
-use crate::model::task::Command;
-
-/// Makes the folder `$1`, or makes sure that it is the caller's alone.
-const OWN_FOLDER: &str =
-    r#"mkdir -m 0700 -- "$1" && exit; [ ! -L "$1" ] && [ "$(stat -c %u:%a -- "$1")" = "$(id -u):700" ]"#;
 
 /// Puts the suite's files into `folder` on the machine, which is made, or is of an earlier try and ours alone.
 pub async fn put_parts(connection: &dyn Connection, suite: &dyn Suite, folder: &str) -> Result<(), Fault> {
@@ -20,7 +16,7 @@ pub async fn put_parts(connection: &dyn Connection, suite: &dyn Suite, folder: &
 /// Makes `folder` on the machine, or makes sure that it is ours alone.
 pub async fn make_folder(connection: &dyn Connection, folder: &str) -> Result<(), Fault> {
     // Another user of the machine could have put a program there.
-    let command = Command::new("sh").args(["-c", OWN_FOLDER, "sh", folder]).stdin(Vec::new());
+    let command = guest::of(connection.platform()).own_folder(folder);
     let made = output(connection, &command, Limits::SMALL).await?;
     let (message, said) = (format!("cannot make `{folder}` on the machine"), made.said());
     match made.exit {
@@ -44,7 +40,7 @@ pub async fn write_parts(connection: &dyn Connection, suite: &dyn Suite, folder:
 
 /// Removes a folder that [`put_parts`] made.
 pub async fn remove_folder(connection: &dyn Connection, folder: &str) -> Result<(), Fault> {
-    let command = Command::new("rm").args(["-rf", "--", folder]);
+    let command = guest::of(connection.platform()).remove_folder(folder);
     let removed = output(connection, &command, Limits::SMALL).await?;
     if removed.exit.success() {
         return Ok(());

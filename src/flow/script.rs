@@ -6,9 +6,9 @@ use crate::model::connection::Connection;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::output::follow;
-use crate::model::task::{Chunk, Command, Script};
+use crate::model::task::{Chunk, Script};
 
-/// Runs `script` with `bash` from a file in the durable connection's folder and hands its output to `output` as it comes.
+/// Runs `script` from a file in the durable connection's folder and hands its output to `output` as it comes.
 ///
 /// The script is a file on the machine and its input is arguments and variables, so that nothing of it passes through
 /// another shell. It goes on while the connection is away. One that runs out of its time is ended and [`Exit::Lost`].
@@ -17,7 +17,7 @@ pub async fn run(durable: &Durable, script: &Script, output: &mut (dyn FnMut(Chu
     let path = format!("{}/{base}", durable.folder());
     durable.prepare().await?;
     durable.write_file(&path, script.text.as_bytes(), 0o755).await?;
-    let mut command = Command::new("bash").arg(&path).args(script.args.iter().cloned()).stdin(Vec::new());
+    let mut command = durable.guest().script(&path).args(script.args.iter().cloned());
     command.env.clone_from(&script.env);
     let deadline = Deadline::after(script.limit, format!("`{}` to end", script.name));
     Ok(follow(durable, &command, &deadline, output).await?)

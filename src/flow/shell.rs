@@ -1,21 +1,15 @@
 //! What a machine of somebody else's does with a command: told from what it says, not guessed.
 
 use crate::flow::run::Run;
+use crate::guest;
 use crate::model::connection::Connection;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::output::{Limits, output};
-use crate::model::task::Command;
 
 /// What the command says; nothing else would.
 const SAYS: &str = "hg-automation: commands run here";
-
-/// Prints where the SSH server's configuration says that its file server is, and `there` where that is so.
-const FILE_SERVER: &str = r#"path=$(awk 'tolower($1) == "subsystem" && $2 == "sftp" { print $3; exit }' \
-/etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf 2>/dev/null)
-printf '%s\n' "$path"
-if [ "$path" = internal-sftp ] || [ -x "$path" ]; then echo there; fi"#;
 
 /// The longest piece of what a machine says that is told, characters.
 const TOLD: usize = 200;
@@ -23,8 +17,7 @@ const TOLD: usize = 200;
 /// Runs a command that says something known. Gives what the login shell prints before it, if anything; a machine on which it is not
 /// said does not run commands, and the fault tells what was said in its place.
 pub async fn look(connection: &dyn Connection, user: &str) -> Result<Option<String>, Fault> {
-    let command = Command::new("sh").args(["-c", r#"printf '%s\n' "$1""#, "sh", SAYS]).stdin(Vec::new());
-    let done = output(connection, &command, Limits::SMALL).await?;
+    let done = output(connection, &guest::of(connection.platform()).echo(SAYS), Limits::SMALL).await?;
     let stdout = done.printed();
     if let Some(at) = stdout.lines().position(|line| line.trim_end_matches('\r') == SAYS) {
         let before: Vec<&str> = stdout.lines().take(at).filter(|line| !line.trim().is_empty()).collect();
@@ -73,8 +66,7 @@ pub async fn file_server_remedy(connection: &dyn Connection, noise: Option<&str>
              terminal (`[ -t 1 ]`)"
         );
     }
-    let command = Command::new("sh").args(["-c", FILE_SERVER]).stdin(Vec::new());
-    let said = match output(connection, &command, Limits::SMALL).await {
+    let said = match output(connection, &guest::of(connection.platform()).file_server(), Limits::SMALL).await {
         Ok(done) => done.printed(),
         Err(_) => String::new(),
     };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::base::id::{MachineId, RunId, TaskId};
+use crate::base::id::{MachineId, TaskId};
 use crate::base::text;
 use crate::flow::durable::Durable;
 use crate::flow::hold;
@@ -20,18 +20,19 @@ use crate::flow::parts::{put_parts, remove_folder, write_parts};
 use crate::flow::run::Run;
 use crate::flow::suite::build::build;
 use crate::flow::suite::report::Report;
+use crate::guest;
 use crate::model::build::{BuildStore, Built};
 use crate::model::check::Check;
 use crate::model::connection::{Connection, ConnectionError};
 use crate::model::event::Event;
 use crate::model::exit::Exit;
 use crate::model::fault::{Fault, FaultKind};
-use crate::model::machine::Machine;
+use crate::model::machine::{Machine, Platform};
 use crate::model::outcome::{TestResult, not_run, reconcile};
 use crate::model::output::{Limits, Output, output};
 use crate::model::subject::Subject;
 use crate::model::suite::{Job, Reported, Suite};
-use crate::model::task::{Command, Offsets, Stepped, TaskOutput};
+use crate::model::task::{Offsets, Stepped, TaskOutput};
 
 /// Longest list of tests that a runner may print. That of Mercurial's suite has 50 KiB.
 const LISTING_CAP: usize = 2 << 20;
@@ -83,14 +84,9 @@ pub struct Before {
     pub build: f64,
 }
 
-/// The folder on the machine for the scripts of this run.
-pub fn folder(run: &Run) -> String {
-    folder_of(&run.id)
-}
-
-/// The same by the run's id alone.
-pub fn folder_of(run: &RunId) -> String {
-    format!("/tmp/hg-automation-{run}")
+/// The folder for the scripts of this run on a machine of this kind.
+pub fn folder(run: &Run, platform: Platform) -> String {
+    guest::of(platform).run_folder(&run.id)
 }
 
 /// A machine on which the tests can start.
@@ -272,7 +268,7 @@ async fn synchronise(run: &Run, durable: &Durable, suite: &dyn Suite, target: &P
         tries += 1;
         run.tell(Event::Warning(format!("{}; trying again", fault.line())));
         // Whether the machine is still there is for it to say: this waits for as long as it may be.
-        output(durable, &Command::new("true").stdin(Vec::new()), Limits::SMALL).await?;
+        output(durable, &durable.guest().nothing(), Limits::SMALL).await?;
     }
 }
 
@@ -384,7 +380,7 @@ fn judge(runner: &Exit, expected: &[String], reported: Reported) -> Vec<TestResu
 /// removed afterwards.
 pub async fn check(run: &Run, connection: &dyn Connection, suite: &dyn Suite) -> Result<Vec<Check>, Fault> {
     // The run's own folder: whatever cuts this short, the end of the run removes it.
-    let folder = folder(run);
+    let folder = folder(run, connection.platform());
     let step = suite.check(&folder);
     let done = match put_parts(connection, suite, &folder).await {
         Ok(()) => {

@@ -16,15 +16,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::flow::sync::plan::Plan;
+use crate::guest;
 use crate::model::connection::{Connection, Parcel, Progress};
 use crate::model::event::{Event, Sink};
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::output::{Limits, output};
 use crate::model::task::Command;
-
-/// Run with `sh -c` as the machine's user.
-const SCRIPT: &str = include_str!("../../remote/linux/sync-tree.sh");
 
 /// What a machine may say of a tree: some 200 bytes for each entry, and for a million of them.
 const LISTING: Limits = Limits { bytes: 512 << 20, time: Duration::from_secs(600) };
@@ -71,12 +69,12 @@ pub async fn sync(
     sink: &dyn Sink,
     wanted: &Wanted,
 ) -> Result<Done, Fault> {
-    let to = plain(&wanted.to);
     let from = wanted.from.clone();
     let survey = tokio::task::spawn_blocking(move || local::survey(&from));
     let looking = async {
         let connection = connect.await?;
-        let listed = ask(connection.as_ref(), command("look", &to).stdin(Vec::new())).await?;
+        let look = guest::of(connection.platform()).sync_look(&wanted.to);
+        let listed = ask(connection.as_ref(), look).await?;
         Ok::<_, Fault>((connection, remote::read(&listed)?))
     };
     let (here, there) = tokio::join!(survey, looking);
@@ -85,8 +83,8 @@ pub async fn sync(
     let (connection, mut there) = there?;
     let unknown = there.unknown(&here);
     if !unknown.is_empty() {
-        let hashed = ask(connection.as_ref(), command("hash", &to).stdin(names(&unknown))).await?;
-        there.learn(&hashed);
+        let hash = guest::of(connection.platform()).sync_hash(&wanted.to).stdin(names(&unknown));
+        there.learn(&ask(connection.as_ref(), hash).await?);
     }
     let plan = plan::make(&here, &there)?;
     let done = done(&plan, &here, wanted);
@@ -152,7 +150,8 @@ async fn apply(
         sink.event(Event::Bytes { done, total: Some(total) });
     };
     let parcel = Parcel { top: &wanted.from, paths: &plan.send, notes };
-    connection.send_parcel(&command("apply", &plain(&wanted.to)), parcel, progress).await?;
+    let command = guest::of(connection.platform()).sync_apply(&wanted.to);
+    connection.send_parcel(&command, parcel, progress).await?;
     match here.changed(&wanted.from, &plan.send) {
         None => Ok(()),
         Some(path) => Err(Fault::outside(format!("`{}` changed while it was copied", path.display()))
@@ -171,15 +170,6 @@ async fn ask(connection: &dyn Connection, command: Command) -> Result<Vec<u8>, F
         }
         _ => Err(Fault::outside("the folder on the machine cannot be looked at").because(done.said())),
     }
-}
-
-fn command(verb: &str, to: &str) -> Command {
-    Command::new("sh").args(["-c", SCRIPT, "sh", verb, to])
-}
-
-/// `path` so that no program takes it for an option.
-fn plain(path: &str) -> String {
-    if path.starts_with('/') { path.to_owned() } else { format!("./{path}") }
 }
 
 /// The paths, each below `.` and with a NUL behind it.

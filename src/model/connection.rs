@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::model::exit::Exit;
 use crate::model::fault::{Fault, FaultKind};
+use crate::model::machine::{Machine, Platform};
 use crate::model::task::{Chunk, Command, WindowSize};
 
 /// How a connection fails. Each variant is a different thing for the user to do.
@@ -247,6 +248,9 @@ pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
 /// A live connection. One connection carries any number of commands and copies side by side.
 #[async_trait]
 pub trait Connection: Send + Sync {
+    /// The system of the machine that it leads to.
+    fn platform(&self) -> Platform;
+
     /// Starts a command.
     async fn start(&self, command: &Command) -> Result<Box<dyn Process>, ConnectionError>;
 
@@ -326,7 +330,7 @@ pub trait Connector: Send + Sync {
     /// `patient` keeps trying while nothing answers yet (a machine that boots); otherwise the first refusal counts.
     async fn connect(
         &self,
-        machine: &crate::model::machine::Machine,
+        machine: &Machine,
         user: &str,
         limit: std::time::Duration,
         patient: bool,

@@ -24,7 +24,8 @@ impl std::fmt::Display for Fingerprint {
     }
 }
 
-/// Part of every base's fingerprint: raise it when `provider/local/images/bootstrap.rs` changes what a base holds.
+/// Part of every base's fingerprint: raise it when `provider/local/images/bootstrap.rs`, or a script that it runs, changes
+/// what a base holds.
 pub const BASE_REVISION: u32 = 3;
 
 /// What the lowest layer is made of: a distribution's userland.

@@ -43,6 +43,15 @@ impl ProviderKind {
     }
 }
 
+/// The system that runs on a machine: how we speak to it is `guest`'s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Platform {
+    /// Linux, of any distribution.
+    #[default]
+    Linux,
+}
+
 /// How a connection reaches a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -112,6 +121,9 @@ pub struct Machine {
     pub id: MachineId,
     /// Who made it.
     pub provider: ProviderKind,
+    /// The system that runs on it; records of builds that did not write it are of Linux.
+    #[serde(default)]
+    pub platform: Platform,
     /// The run that made it.
     pub run: RunId,
     /// The person it belongs to (`user@host` of the driver).

@@ -11,7 +11,7 @@ use crate::base::id::MachineId;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
-use crate::model::machine::{Address, HostKey, Machine, ProviderKind};
+use crate::model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 use crate::model::price::Quote;
 use crate::model::provider::{Confirm, ImageStore, Ledger, MachineRequest, Made, Provider};
 use crate::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
@@ -180,6 +180,7 @@ impl Provider for Dummy {
         Ok(Machine {
             id: request.id.clone(),
             provider: ProviderKind::Dummy,
+            platform: Platform::Linux,
             run: request.run.clone(),
             owner: request.owner.clone(),
             image: request.image.clone(),

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::base::id::MachineId;
+use crate::guest;
 use crate::model::event::Sink;
 use crate::model::fault::Fault;
 use crate::model::machine::{Machine, ProviderKind};
@@ -29,9 +30,10 @@ fn login(machine: &Machine) -> String {
     format!("{}@{}", machine.user, machine.address)
 }
 
-/// The name of the files of a request's run there.
-fn files(login: &str, request: &MachineRequest) -> String {
-    format!("{login}:/tmp/hg-automation-{}", request.run)
+/// The name of the files of a request's run on the machine.
+fn files(machine: Option<&Machine>, request: &MachineRequest) -> String {
+    let platform = machine.map(|machine| machine.platform).unwrap_or_default();
+    format!("{}:{}", machine.map(login).unwrap_or_default(), guest::of(platform).run_folder(&request.run))
 }
 
 #[async_trait]
@@ -45,7 +47,7 @@ impl Provider for HostProvider {
     }
 
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
-        let name = files(&self.machine.as_ref().map(login).unwrap_or_default(), request);
+        let name = files(self.machine.as_ref(), request);
         vec![PlannedResource { machine: request.id.clone(), kind: ResourceKind::RemoteFiles, name }]
     }
 
@@ -57,8 +59,7 @@ impl Provider for HostProvider {
         let Some(machine) = &self.machine else {
             return Err(Fault::usage("provider `host` needs a machine").hint("Name it with `--host USER@HOST[:PORT]`."));
         };
-        let login = login(machine);
-        confirm(ResourceKind::RemoteFiles, &files(&login, request), &login)?;
+        confirm(ResourceKind::RemoteFiles, &files(Some(machine), request), &login(machine))?;
         let (id, run, owner) = (request.id.clone(), request.run.clone(), request.owner.clone());
         Ok(Machine { id, run, owner, created_at: request.now, expires_at: request.expires_at, ..machine.clone() })
     }

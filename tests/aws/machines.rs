@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use automation::base::id::{MachineId, RunId};
 use automation::connection::{SshConnector, generate};
 use automation::model::connection::{Connection, Connector};
-use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
+use automation::model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 use automation::model::task::Command;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::primitives::Blob;
@@ -97,6 +97,7 @@ impl Account {
         let machine = Machine {
             id: MachineId::random(),
             provider: ProviderKind::Host,
+            platform: Platform::Linux,
             run: RunId::new(now),
             owner: String::new(),
             image: String::new(),

@@ -6,7 +6,7 @@ use automation::base::id::{MachineId, RunId};
 use automation::connection::SsmConnector;
 use automation::model::connection::{Connection, ConnectionError, Connector};
 use automation::model::exit::Exit;
-use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
+use automation::model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 use automation::model::task::{Chunk, Command};
 use aws_sdk_ec2::types::{IamInstanceProfileSpecification, InstanceType};
 use jiff::Timestamp;
@@ -33,6 +33,7 @@ fn machine(instance: &str) -> Machine {
     Machine {
         id: MachineId::random(),
         provider: ProviderKind::Ec2,
+        platform: Platform::Linux,
         run: RunId::new(now),
         owner: String::new(),
         image: String::new(),

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use automation::base::id::{MachineId, RunId};
-use automation::flow::suite::folder_of;
+use automation::guest;
 use automation::model::journal::{Journal, ResourceFilter};
-use automation::model::machine::{Machine, ProviderKind};
+use automation::model::machine::{Machine, Platform, ProviderKind};
 use automation::model::resource::{PlannedResource, Resource, ResourceKind, ResourceState};
 use automation::model::run::{RunRecord, RunState};
 use automation::state::dir::StateDir;
@@ -118,7 +118,7 @@ fn fix_logs_in_to_remove_our_files_from_a_machine_that_stays() {
     let story = Story::new();
     let sshd = Sshd::start();
     let machine = Machine { run: story.run.clone(), ..sshd.machine() };
-    let folder = PathBuf::from(folder_of(&story.run));
+    let folder = PathBuf::from(guest::of(Platform::Linux).run_folder(&story.run));
     std::fs::create_dir(&folder).unwrap();
     let row = story.row(ProviderKind::Host, &machine.id, ResourceKind::RemoteFiles, format!("me@here:{folder:?}"));
     story.journal.present(&row.id, "me@here").unwrap();

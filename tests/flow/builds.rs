@@ -55,7 +55,8 @@ async fn built(kept: &Kept, make: Reply, restore: Reply) -> (Theatre, Result<Out
     theatre.tasks.on("make", make).on("restore", restore);
     let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &NoSink).await.unwrap();
     let first = Box::new(theatre.remote.clone());
-    let durable = Durable::new(&theatre.run, &theatre.site, &machine, Some(first), &folder(&theatre.run));
+    let durable =
+        Durable::new(&theatre.run, &theatre.site, &machine, Some(first), &folder(&theatre.run, machine.platform));
     durable.prepare().await.unwrap();
     let stepped = |word: &str| Stepped {
         text: format!("to {word}"),

@@ -8,7 +8,7 @@ use automation::flow::suite::{check, folder};
 use automation::model::connection::ConnectionError;
 use automation::model::exit::Exit;
 use automation::model::fault::FaultKind;
-use automation::model::machine::{Machine, ProviderKind};
+use automation::model::machine::{Machine, Platform, ProviderKind};
 use automation::model::provider::MachineRequest;
 use automation::model::resource::{ResourceKind, ResourceState};
 use automation::model::suite::Suite;
@@ -42,7 +42,7 @@ enum Work {
 }
 
 fn clean(theatre: &Theatre) -> Stepped {
-    tests_of(&[]).clean(&folder(&theatre.run))
+    tests_of(&[]).clean(&folder(&theatre.run, Platform::Linux))
 }
 
 fn line(theatre: &Theatre) -> String {
@@ -160,10 +160,10 @@ async fn a_refused_request_leaves_no_row_open() {
 #[tokio::test(start_paused = true)]
 async fn a_check_leaves_no_folder_that_the_end_of_the_run_does_not_know() {
     let theatre = theatre();
-    let (suite, folder) = (tests_of(&[]), folder(&theatre.run));
+    let (suite, folder) = (tests_of(&[]), folder(&theatre.run, Platform::Linux));
     let own = folder.clone();
     theatre.remote.answer(move |command| {
-        let makes = command.args.get(1)?.starts_with("mkdir -m 0700") && command.args.last() == Some(&own);
+        let makes = command.args.get(1)?.contains("mkdir -m 0700") && command.args.last() == Some(&own);
         makes.then(|| Reply::ok().folder(own.as_str()))
     });
     theatre.remote.on(format!("rm -rf -- {folder}"), Reply::ok());

@@ -9,7 +9,7 @@ use automation::flow::run::later;
 use automation::model::connection::ConnectionError;
 use automation::model::fault::{Fault, FaultKind, Left};
 use automation::model::journal::{Journal, ResourceFilter};
-use automation::model::machine::ProviderKind;
+use automation::model::machine::{Platform, ProviderKind};
 use automation::model::resource::{PlannedResource, Resource, ResourceKind, ResourceState};
 use automation::provider::dummy::Call;
 
@@ -244,7 +244,7 @@ async fn two_runs_release_only_what_is_theirs() {
 
 /// Work that leaves its task running.
 async fn left(theatre: &Theatre) -> Ended<u32> {
-    let folder = automation::flow::suite::folder(&theatre.run);
+    let folder = automation::flow::suite::folder(&theatre.run, Platform::Linux);
     leases::with_machine(&theatre.run, &theatre.site, &theatre.request(), &folder, None, async |_, _| {
         Ok(After::Detach(7))
     })

@@ -29,7 +29,7 @@ use automation::model::connection::{Connection, ConnectionError, Connector};
 use automation::model::event::{Event, Sink};
 use automation::model::fault::Fault;
 use automation::model::journal::{Journal, ResourceFilter};
-use automation::model::machine::{Caps, Hardware, Machine, Network, ProviderKind};
+use automation::model::machine::{Caps, Hardware, Machine, Network, Platform, ProviderKind};
 use automation::model::provider::{Confirm, MachineRequest, Provider};
 use automation::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
 use automation::model::run::{Driver, RunRecord, RunState};
@@ -52,7 +52,7 @@ pub async fn with_machine<T>(
     clean: Option<&Stepped>,
     work: impl AsyncFnOnce(&Machine, &Durable) -> Result<T, Fault>,
 ) -> Ended<T> {
-    let folder = automation::flow::suite::folder(run);
+    let folder = automation::flow::suite::folder(run, Platform::Linux);
     leases::with_machine(run, site, request, &folder, clean, async |machine, durable| {
         work(machine, durable).await.map(After::Release)
     })

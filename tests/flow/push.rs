@@ -113,7 +113,7 @@ async fn a_push_whose_connection_broke_is_made_again() {
     };
     theatre.tasks.answer(prepared);
     let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &NoSink).await.unwrap();
-    let durable = Durable::new(&theatre.run, &theatre.site, &machine, None, &folder(&theatre.run));
+    let durable = Durable::new(&theatre.run, &theatre.site, &machine, None, &folder(&theatre.run, machine.platform));
     set_up(&theatre.run, &machine, &durable, &sides.suite, Path::new("/x"), &Builds::default()).await.unwrap();
     let lines = theatre.events.lines();
     let again: Vec<&String> = lines.iter().filter(|line| line.ends_with("; trying again")).collect();

@@ -1,7 +1,7 @@
 //! Machines in memory, for tests that need one and not what it is.
 
 use automation::base::id::{MachineId, RunId};
-use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
+use automation::model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 use jiff::Timestamp;
 
 /// A machine of `run` that was made and expires at `now`; the test says what of it matters.
@@ -9,6 +9,7 @@ pub fn of(provider: ProviderKind, run: RunId, now: Timestamp) -> Machine {
     Machine {
         id: MachineId::random(),
         provider,
+        platform: Platform::Linux,
         run,
         owner: "ann@example".into(),
         image: "none".into(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use automation::base::id::{MachineId, RunId};
 use automation::connection::{KeyPair, generate};
-use automation::model::machine::{Address, HostKey, Machine, ProviderKind};
+use automation::model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 
 /// Where the server looks for its empty folder as root; compiled into it.
 const PRIVILEGE_FOLDER: &str = "/run/sshd";
@@ -115,6 +115,7 @@ impl Sshd {
         Machine {
             id: MachineId::random(),
             provider: ProviderKind::Host,
+            platform: Platform::Linux,
             run: RunId::new(now),
             owner: "tests".to_owned(),
             image: "host".to_owned(),

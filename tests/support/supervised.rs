@@ -60,9 +60,7 @@ impl Supervised {
             return None;
         }
         match words[..] {
-            ["-c", install, "sh", folder] if install.contains("supervise.sh") => {
-                Some(Reply::ok().folder(folder).stdout("boot\n"))
-            }
+            ["-c", _, "sh", folder, "supervisor"] => Some(Reply::ok().folder(folder).stdout("boot\n")),
             [script, verb, folder, ..] if script.ends_with("/supervise.sh") => self.task(verb, folder, &words),
             _ => None,
         }

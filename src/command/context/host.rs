@@ -10,7 +10,7 @@ use crate::connection::login::{Ask, Login};
 use crate::connection::ssh::SshConnector;
 use crate::flow::run::later;
 use crate::model::fault::Fault;
-use crate::model::machine::{Address, HostKey, Machine, ProviderKind};
+use crate::model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 use crate::ui::secret;
 
 impl Context {
@@ -32,6 +32,7 @@ impl Context {
         Ok(Machine {
             id: MachineId::random(),
             provider: ProviderKind::Host,
+            platform: Platform::Linux,
             run: RunId::new(now),
             owner: self.owner.clone(),
             image: "somebody else's machine".to_owned(),

@@ -58,7 +58,7 @@ async fn clauses(
     suite: &dyn Suite,
     user: &str,
 ) -> Result<Vec<Check>, Fault> {
-    let folder = folder(&session.run);
+    let folder = folder(&session.run, connection.platform());
     let mut checks = vec![clause("ssh", None, "key login, host key proved")];
     let noise = match shell::look(connection, user).await {
         Ok(noise) => noise,

@@ -9,12 +9,12 @@ use crate::base::{quote, text};
 use crate::command::context::Context;
 use crate::command::machine::side::{Side, side};
 use crate::command::signals;
+use crate::guest;
 use crate::model::connection::{Connection, Totals};
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::model::machine::Machine;
 use crate::model::output::{Limits, output};
-use crate::model::task::Command;
 
 /// Copy files and folders to or from a machine.
 #[derive(Debug, clap::Args)]
@@ -179,7 +179,7 @@ enum Target {
 }
 
 async fn into_remote(connection: &dyn Connection, from: &Path, to: &str) -> Result<Target, Fault> {
-    let test = Command::new("test").arg("-d").arg(to);
+    let test = guest::of(connection.platform()).is_folder(to);
     if !output(connection, &test, Limits::SMALL).await?.exit.success() {
         return Ok(Target::Name(to.to_owned()));
     }

@@ -8,6 +8,7 @@ use crate::command::error::exit;
 use crate::command::machine::fleet::FleetArgs;
 use crate::connection::interactive;
 use crate::flow::timed::Timed;
+use crate::guest;
 use crate::model::connection::Connection;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
@@ -86,7 +87,7 @@ pub async fn ssh(context: &Context, args: SshArgs) -> Result<i32, Fault> {
     let mut command = match args.command.is_empty() {
         true => Command::new(""),
         // As `ssh` does: the words are joined and the machine's own shell splits them.
-        false => Command::new("bash").arg("-lc").arg(args.command.join(" ")),
+        false => guest::of(machine.platform).line(&args.command.join(" ")),
     };
     let kind = std::env::var("TERM").ok().filter(|kind| !kind.is_empty()).unwrap_or_else(|| "dumb".to_owned());
     command.terminal = interactive::terminal(&kind);

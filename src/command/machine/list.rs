@@ -139,7 +139,7 @@ impl Shown<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::machine::{Address, HostKey};
+    use crate::model::machine::{Address, HostKey, Platform};
     use crate::model::resource::ResourceKind;
 
     #[test]
@@ -147,6 +147,7 @@ mod tests {
         let machine = Machine {
             id: MachineId::random(),
             provider: ProviderKind::Ec2,
+            platform: Platform::Linux,
             run: crate::base::id::RunId::new(Timestamp::UNIX_EPOCH),
             owner: "me@here".into(),
             image: "x".into(),

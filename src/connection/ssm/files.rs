@@ -1,4 +1,4 @@
-//! Small files and trees, as the input and output of `remote/linux/ssm-files.sh`.
+//! Small files and trees, as the input and output of commands.
 
 use std::fs::Metadata;
 use std::io::Read;
@@ -9,17 +9,15 @@ use std::sync::Mutex;
 use crate::connection::archive;
 use crate::connection::archive::item::refused;
 use crate::connection::look::Look;
-use crate::connection::names::{folder_of, partial_name, quoted};
+use crate::connection::names::{partial_name, quoted};
 use crate::connection::partial::{flat, local_failure};
 use crate::connection::ssm::SsmConnection;
-use crate::connection::tree::{self, file_name, plain, trimmed};
-use crate::model::connection::{ConnectionError, Progress, Totals};
+use crate::connection::tree::{file_name, trimmed};
+use crate::guest;
+use crate::model::connection::{Connection, ConnectionError, Progress, Totals};
 use crate::model::exit::Exit;
 use crate::model::output::Output;
 use crate::model::task::Command;
-
-/// Run with `sh -c` as the machine's user.
-const SCRIPT: &str = include_str!("../../../remote/linux/ssm-files.sh");
 
 /// Most bytes of files in one copy: at some 80 KB a second more is nothing that anybody waits for.
 pub(super) const CAP: u64 = 8 << 20;
@@ -39,19 +37,15 @@ pub(super) async fn write(
 ) -> Result<(), ConnectionError> {
     let doing = || format!("write {}", quoted(remote));
     check_size(doing, bytes.len() as u64)?;
-    let path = plain(remote);
-    let (folder, name) = split(&path);
-    let partial = format!("{folder}/{}", partial_name(name));
-    let mode = format!("{:o}", mode & 0o7777);
-    run(connection, SCRIPT, &["write", &path, folder, &partial, &mode], bytes, 0, doing, progress).await.map(drop)
+    let command = writing(connection, remote, mode);
+    run(connection, &command, bytes, 0, doing, progress).await.map(drop)
 }
 
 pub(super) async fn read(connection: &SsmConnection, remote: &str, cap: u64) -> Result<Vec<u8>, ConnectionError> {
     let doing = || format!("read {}", quoted(remote));
     let most = cap.min(CAP) + 1;
-    let bytes =
-        run(connection, SCRIPT, &["read", &plain(remote), &most.to_string()], b"", most as usize, doing, &|_| ())
-            .await?;
+    let command = guest::of(connection.platform()).read_whole(remote, most);
+    let bytes = run(connection, &command, b"", most as usize, doing, &|_| ()).await?;
     let length = bytes.len() as u64;
     if length > cap {
         let reason = format!("it is longer than {}", crate::base::text::bytes(cap));
@@ -73,8 +67,10 @@ pub(super) async fn upload(
         let bytes = read_locally(local).await?;
         let totals = Totals::file(bytes.len() as u64);
         let mode = found.permissions().mode();
-        let sent = scaled(progress, SCRIPT.len() + bytes.len(), totals.bytes);
-        write(connection, file_name(remote)?, &bytes, mode, &sent).await?;
+        let remote = file_name(remote)?;
+        let around = length(&writing(connection, remote, mode))?;
+        let sent = scaled(progress, around + bytes.len(), totals.bytes);
+        write(connection, remote, &bytes, mode, &sent).await?;
         return Ok(totals);
     }
     if !found.is_dir() {
@@ -86,10 +82,10 @@ pub(super) async fn upload(
     if bytes.len() > ARCHIVE_CAP {
         return Err(too_large(doing));
     }
-    let path = plain(trimmed(remote));
-    let (partial, mode) = (partial_name(""), format!("{:o}", found.permissions().mode() & 0o7777));
-    let sent = scaled(progress, tree::SCRIPT.len() + bytes.len(), totals.bytes);
-    run(connection, tree::SCRIPT, &["unpack", &path, &partial, &mode], &bytes, 0, doing, &sent).await?;
+    let mode = found.permissions().mode() & 0o7777;
+    let command = guest::of(connection.platform()).unpack(trimmed(remote), &partial_name(""), mode);
+    let sent = scaled(progress, length(&command)? + bytes.len(), totals.bytes);
+    run(connection, &command, &bytes, 0, doing, &sent).await?;
     Ok(totals)
 }
 
@@ -100,11 +96,8 @@ pub(super) async fn download(
     progress: Progress<'_>,
 ) -> Result<Totals, ConnectionError> {
     let doing = || format!("read {}", quoted(remote));
-    let path = plain(trimmed(remote));
-    let (folder, name) = split(&path);
-    let most = ARCHIVE_CAP.to_string();
-    let words = ["pack", &path, folder, name, &most];
-    let bytes = run(connection, SCRIPT, &words, b"", ARCHIVE_CAP, doing, &|_| ()).await?;
+    let command = guest::of(connection.platform()).pack_whole(trimmed(remote), ARCHIVE_CAP as u64);
+    let bytes = run(connection, &command, b"", ARCHIVE_CAP, doing, &|_| ()).await?;
     let to = local.to_owned();
     let unpacking = tokio::task::spawn_blocking(move || archive::from_memory(&bytes, &to, CAP)).await;
     let totals = unpacking.map_err(|error| refused(local, &error.to_string()))??;
@@ -112,20 +105,29 @@ pub(super) async fn download(
     Ok(totals)
 }
 
-/// Runs `script` with `words` and `input`; gives what it prints, of which `most` bytes are due.
+/// The command that takes a file on its standard input.
+fn writing(connection: &SsmConnection, remote: &str, mode: u32) -> Command {
+    let name = remote.rsplit('/').next().unwrap_or_default();
+    guest::of(connection.platform()).write_whole(remote, &partial_name(name), mode & 0o7777)
+}
+
+/// How many bytes of a command travel beside its input.
+fn length(command: &Command) -> Result<usize, ConnectionError> {
+    super::process::line(command).map(|line| line.len())
+}
+
+/// Runs `command` with `input`; gives what it prints, of which `most` bytes are due.
 ///
-/// `sent` is told of the bytes as they travel: of the script and its words too, which [`scaled`] takes off.
+/// `sent` is told of the bytes as they travel: of the command's too, which [`scaled`] takes off.
 async fn run(
     connection: &SsmConnection,
-    script: &str,
-    words: &[&str],
+    command: &Command,
     input: &[u8],
     most: usize,
     doing: impl Fn() -> String,
     sent: Progress<'_>,
 ) -> Result<Vec<u8>, ConnectionError> {
-    let command = Command::new("sh").args(["-c", script, "sh"]).args(words.iter().copied());
-    let line = super::process::line(&command)?;
+    let line = super::process::line(command)?;
     let session = &connection.session;
     let mut process = session.start(&connection.user, &line, Some(input), sent).await?;
     let done = Output::within(&mut process, most, REASON_CAP).await;
@@ -169,8 +171,7 @@ fn read_capped(path: &Path, cap: u64) -> std::io::Result<(Option<Vec<u8>>, Metad
     Ok(((bytes.len() as u64 <= cap).then_some(bytes), before, file.metadata()?))
 }
 
-/// Tells `progress` of `bytes` in all while `sent` bytes travel, the script for the most part: never too many, and the rest with
-/// the last.
+/// Tells `progress` of `bytes` in all while `sent` bytes travel: never too many, and the rest with the last.
 fn scaled(progress: Progress<'_>, sent: usize, bytes: u64) -> impl Fn(u64) + Send + Sync {
     let told = Mutex::new((0_u64, 0_u64));
     let whole = sent as u64;
@@ -183,11 +184,6 @@ fn scaled(progress: Progress<'_>, sent: usize, bytes: u64) -> impl Fn(u64) + Sen
     }
 }
 
-/// The folder and the name of a path that [`plain`] gave.
-fn split(path: &str) -> (&str, &str) {
-    (folder_of(path), path.rsplit_once('/').map_or(path, |(_, name)| name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,21 +192,14 @@ mod tests {
     fn progress_reaches_the_whole_and_never_passes_it() {
         let seen = Mutex::new(Vec::new());
         let note = |bytes| seen.lock().unwrap().push(bytes);
-        let tell = scaled(&note, SCRIPT.len() + 100_000, 1000);
+        let around = 2000;
+        let tell = scaled(&note, around + 100_000, 1000);
         for _ in 0..10 {
             tell(10_000);
         }
-        tell(SCRIPT.len() as u64 + 50);
+        tell(around as u64 + 50);
         let seen = seen.lock().unwrap();
         assert!(seen.len() == 11 && seen[0] > 50 && seen[0] < 100, "{seen:?}");
         assert_eq!(seen.iter().sum::<u64>(), 1000);
-    }
-
-    #[test]
-    fn paths_cannot_be_options() {
-        assert_eq!(plain("-rf"), "./-rf");
-        assert_eq!(split(&plain("/a")), ("/", "a"));
-        assert_eq!(split(&plain("x")), (".", "x"));
-        assert_eq!(split(&plain("a/b")), ("./a", "b"));
     }
 }

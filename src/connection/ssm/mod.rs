@@ -40,7 +40,7 @@ use crate::connection::ssm::agent::{Agent, Ping, Runner};
 use crate::connection::ssm::process::Session;
 use crate::connection::ssm::protocol::{Places, Request, State};
 use crate::model::connection::{Connection, ConnectionError, Connector, Process, Progress, Totals};
-use crate::model::machine::{Address, Machine};
+use crate::model::machine::{Address, Machine, Platform};
 use crate::model::task::Command;
 
 /// How long the machine may hold back its answer while a command has nothing new to tell, seconds.
@@ -76,7 +76,7 @@ impl Connector for SsmConnector {
             return Err(ConnectionError::Invalid(reason));
         };
         let agent = Arc::new(Agent::new(&self.sdk, instance, region));
-        let session = Session::new(agent, Places::default(), HOLD);
+        let session = Session::new(agent, Places::of(machine.platform), HOLD);
         Ok(Box::new(open(session, user, limit, patient).await?))
     }
 }
@@ -167,6 +167,10 @@ impl Drop for SsmConnection {
 
 #[async_trait]
 impl Connection for SsmConnection {
+    fn platform(&self) -> Platform {
+        self.session.places.platform
+    }
+
     async fn start(&self, command: &Command) -> Result<Box<dyn Process>, ConnectionError> {
         let line = process::line(command)?;
         let process = self.session.start(&self.user, &line, command.stdin.as_deref(), &|_| ()).await?;

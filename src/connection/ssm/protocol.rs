@@ -6,11 +6,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::guest;
 use crate::model::exit::Exit;
+use crate::model::machine::Platform;
 use crate::model::task::Chunk;
-
-/// The script that every request carries.
-const SCRIPT: &str = include_str!("../../../remote/linux/ssm-command.sh");
 
 /// Most bytes of output in one answer, as in the script: 23,336 characters of base64 of the 24,000 that
 /// `GetCommandInvocation` keeps.
@@ -22,16 +21,19 @@ pub(super) const PIECE: usize = 24 << 10;
 /// Pieces that are asked for at once. The agent runs five commands at a time by default; one is left for others.
 pub(super) const AT_ONCE: usize = 4;
 
-/// Where the folders of commands are made on the machine, and where it notes that one was started.
+/// The machine's system, where the folders of commands are made on it, and where it notes that one was started.
 #[derive(Debug, Clone)]
 pub(super) struct Places {
+    pub(super) platform: Platform,
     pub(super) base: String,
     pub(super) tokens: String,
 }
 
-impl Default for Places {
-    fn default() -> Self {
-        Self { base: "/tmp".to_owned(), tokens: "/run/hg-automation-ssm".to_owned() }
+impl Places {
+    /// Those of a system.
+    pub(super) fn of(platform: Platform) -> Self {
+        let folders = guest::of(platform).agent_folders();
+        Self { platform, base: folders.base.to_owned(), tokens: folders.tokens.to_owned() }
     }
 }
 
@@ -78,12 +80,6 @@ pub(super) struct Range {
     pub(super) hold: u64,
 }
 
-fn encoded(bytes: impl AsRef<[u8]>) -> String {
-    // An empty word has to be quoted to be one.
-    let text = STANDARD.encode(bytes);
-    if text.is_empty() { "''".to_owned() } else { text }
-}
-
 impl Request {
     /// The text for the agent. `forget` names commands whose folders are to be removed on the occasion.
     ///
@@ -94,12 +90,12 @@ impl Request {
         words.push(if forget.is_empty() { "-".to_owned() } else { forget.join(",") });
         let (verb, rest) = match self {
             Self::Probe { user } => ("probe", vec![user.clone()]),
-            Self::Put { index, bytes } => ("put", vec![index.to_string(), encoded(bytes)]),
+            Self::Put { index, bytes } => ("put", vec![index.to_string(), STANDARD.encode(bytes)]),
             Self::Start(start) => {
                 let numbers = [start.pieces, start.line, start.total].map(|number| number.to_string());
                 let mut words = vec![start.user.clone()];
                 words.extend(numbers);
-                words.extend([encoded(&start.last), start.hold.to_string()]);
+                words.extend([STANDARD.encode(&start.last), start.hold.to_string()]);
                 ("start", words)
             }
             Self::Follow(Range { at, most, hold }) => {
@@ -111,7 +107,7 @@ impl Request {
         };
         words.extend([verb.to_owned(), id.to_owned()]);
         words.extend(rest);
-        format!("set -- {}\n{SCRIPT}", words.join(" "))
+        guest::of(places.platform).agent_text(&words)
     }
 }
 
@@ -310,13 +306,13 @@ mod tests {
         let odd = b"{{ssm:secret}} $(id) `id` ' \" \xff\n".to_vec();
         let start = Start { user: "hg".into(), pieces: 1, line: 3, total: 99, last: odd.clone(), hold: 15 };
         for request in [Request::Start(start), Request::Put { index: 0, bytes: odd }] {
-            let text = request.text(&Places::default(), &["old1".into(), "old2".into()], "abc");
+            let text = request.text(&Places::of(Platform::Linux), &["old1".into(), "old2".into()], "abc");
             let first = text.lines().next().unwrap();
             assert!(!first.contains(['{', '$', '`', '"', '\'']), "{first}");
             assert!(first.contains(" old1,old2 "), "{first}");
         }
-        assert!(!SCRIPT.contains("{{"));
-        let empty = Request::Put { index: 0, bytes: Vec::new() }.text(&Places::default(), &[], "abc");
+        assert!(!guest::of(Platform::Linux).agent_text(&[]).contains("{{"));
+        let empty = Request::Put { index: 0, bytes: Vec::new() }.text(&Places::of(Platform::Linux), &[], "abc");
         assert!(empty.starts_with("set -- /tmp /run/hg-automation-ssm - put abc 0 ''\n"), "{empty}");
         for bad in ["", "-x", "a b", "a;b", "a$b", "{{x}}"] {
             assert!(!is_user(bad), "{bad}");
@@ -326,11 +322,12 @@ mod tests {
 
     #[test]
     fn the_largest_request_and_answer_fit() {
-        let largest = Request::Put { index: 999_999, bytes: vec![0; PIECE] }.text(&Places::default(), &[], "abc");
+        let largest =
+            Request::Put { index: 999_999, bytes: vec![0; PIECE] }.text(&Places::of(Platform::Linux), &[], "abc");
         assert!(largest.len() < 48_000, "{}", largest.len());
         let answer = 4 * ROOM.div_ceil(3) + 4 + 200;
         assert!(answer < 24_000, "{answer}");
-        assert!(SCRIPT.contains(&format!("\nroom={ROOM}\n")));
+        assert!(largest.contains(&format!("\nroom={ROOM}\n")));
     }
 
     #[test]

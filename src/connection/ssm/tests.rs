@@ -33,7 +33,11 @@ impl Here {
 
     fn session(self: &Arc<Self>) -> Session {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
-        Session::new(Arc::clone(self) as Arc<dyn Runner>, Places { base: path(""), tokens: path("tokens") }, 2)
+        Session::new(
+            Arc::clone(self) as Arc<dyn Runner>,
+            Places { platform: Platform::Linux, base: path(""), tokens: path("tokens") },
+            2,
+        )
     }
 
     async fn connect(self: &Arc<Self>) -> SsmConnection {

@@ -7,18 +7,14 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use crate::flow::artifacts::pattern::Wanted;
+use crate::guest;
 use crate::model::connection::Connection;
 use crate::model::exit::Exit;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::output::{Limits, output};
-use crate::model::task::Command;
 
 /// What a machine may list: some 100 bytes for each of a few million files.
 const LISTING: Limits = Limits { bytes: 512 << 20, time: Duration::from_secs(600) };
-
-/// Prints the files behind links as if they stood in their place.
-const BEHIND: &str =
-    r#"exec find -L "$@" -maxdepth 0 -type f \( -readable -printf 'r%s %p\0' -o -printf 'u%s %p\0' \)"#;
 
 /// What something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +46,8 @@ pub(super) async fn list(connection: &dyn Connection, root: &str, wanted: &Wante
     starts.sort();
     starts.dedup();
     // What patterns are made of is text.
-    let starts = starts.iter().map(|start| start.display().to_string());
-    let folders = ["-type", "d", "-printf", "d0 %p\\0", "-o", "-type", "f"];
-    let files = ["(", "-readable", "-printf", "r%s %p\\0", "-o", "-printf", "u%s %p\\0", ")", "-o"];
-    let behind = ["-type", "l", "-xtype", "f", "-exec", "sh", "-c", BEHIND, "sh", "{}", "+", "-o"];
-    let links = ["-type", "l", "-printf", "l0 %p\\0"];
-    let tests = folders.into_iter().chain(files).chain(behind).chain(links);
-    let command = Command::new("find").arg("-H").env("LC_ALL", "C").args(starts).args(tests).stdin(Vec::new());
+    let starts: Vec<String> = starts.iter().map(|start| start.display().to_string()).collect();
+    let command = guest::of(connection.platform()).list_files(&starts);
     let listed = output(connection, &command, LISTING).await?;
     match &listed.exit {
         // A start that is not there is no error of ours: its pattern matches nothing.

@@ -9,21 +9,13 @@ use tokio::time::Instant;
 
 use crate::base::id::TaskId;
 use crate::flow::durable::{Durable, OUTPUT_CAP, REQUEST_LIMIT, lost, why};
+use crate::guest::tasks::{FOLLOWS, NEVER, OTHER_BOOT, REFUSED, Request, VANISHED};
 use crate::model::connection::{ConnectionError, Process, Stdin};
 use crate::model::exit::Exit;
 use crate::model::task::{Chunk, Command, Offsets, TaskRecord, WindowSize};
 
-/// The line of `supervise.sh` behind which a task's bytes begin, on both streams.
-const FOLLOWS: &[u8] = b"hg-automation: output follows\n";
-
 /// Most bytes that may come before that line, from a login shell that greets.
 const GREETING_CAP: usize = 64 << 10;
-
-/// The exit codes of `supervise.sh`.
-const NEVER: u32 = 81;
-pub(super) const OTHER_BOOT: u32 = 82;
-const VANISHED: u32 = 83;
-const REFUSED: u32 = 84;
 
 /// What it means that the machine's boot is another.
 pub(super) const BOOTED_AGAIN: &str = "the machine was booted again, which ended the task";
@@ -42,8 +34,8 @@ const FAIR: Duration = Duration::from_secs(2);
 
 /// How following begins.
 pub(super) enum Begin {
-    /// By starting this program with its arguments.
-    Start(Vec<String>),
+    /// By starting this.
+    Start(Command),
     /// The task was started before.
     Follow,
 }
@@ -223,7 +215,7 @@ impl Follower {
     async fn attempt_once(&mut self) -> Result<Attempt, ConnectionError> {
         let boot = self.durable.boot().await?;
         let (number, connection) = self.durable.live().await?;
-        let command = self.command(&boot, if connection.holds_stdin() { "watch" } else { "alone" });
+        let command = self.command(&boot, connection.holds_stdin());
         let mut process = match connection.start(&command).await {
             Ok(process) => process,
             Err(error) if lost(&error) => {
@@ -278,25 +270,16 @@ impl Follower {
         }
     }
 
-    fn command(&self, boot: &str, hold: &str) -> Command {
-        let mut command = match &self.begin {
-            Begin::Start(words) => {
-                let cap = OUTPUT_CAP.to_string();
-                self.durable.request("start", &self.id).args([&cap, boot, hold, "--"]).args(words.iter().cloned())
-            }
-            Begin::Follow => {
-                let (stdout, stderr) = (self.offsets.stdout.to_string(), self.offsets.stderr.to_string());
-                self.durable.request("follow", &self.id).args([&stdout, &stderr, boot, hold])
-            }
+    fn command(&self, boot: &str, watched: bool) -> Command {
+        let request = match &self.begin {
+            Begin::Start(command) => Request::Start { command, cap: OUTPUT_CAP, boot, watched },
+            Begin::Follow => Request::Follow { from: self.offsets, boot, watched },
         };
-        if hold == "watch" {
-            command.stdin = None;
-        }
-        command
+        self.durable.request(&self.id, &request)
     }
 
     async fn record(&self) -> Result<TaskRecord, String> {
-        let done = self.durable.ask(&self.durable.request("record", &self.id), REQUEST_LIMIT).await;
+        let done = self.durable.ask(&self.durable.request(&self.id, &Request::Record), REQUEST_LIMIT).await;
         let done = done.map_err(|error| error.to_string())?;
         // A login shell may greet first.
         let line = done.stdout.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap_or_default();

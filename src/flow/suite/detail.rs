@@ -1,11 +1,11 @@
 //! The output of failed tests, for the reports: its beginning and its end, where the failure most often is.
 
 use crate::base::text;
+use crate::guest;
 use crate::model::connection::Connection;
 use crate::model::exit::Exit;
 use crate::model::outcome::{TestOutcome, TestResult};
 use crate::model::output::{Limits, Output, output};
-use crate::model::task::Command;
 
 /// Of how many failed tests the output is fetched, and how many bytes of it in all; the run's log has all of it.
 const DETAILS: usize = 100;
@@ -17,12 +17,6 @@ const LEFT_OUT: &str =
 
 /// How much of the beginning and of the end of an output is kept, bytes.
 const HALF: usize = 32 << 10;
-
-/// Prints the size of the regular file `$1` on a line of its own, then all of it where it has at most twice `$2` bytes, else the
-/// first and the last `$2` bytes.
-const ENDS: &str = r#"[ -f "$1" ] && size=$(stat -c %s -- "$1") && echo "$size" || exit
-if [ "$size" -le "$((2 * $2))" ]; then exec head -c "$size" -- "$1"; fi
-head -c "$2" -- "$1"; tail -c "$2" -- "$1""#;
 
 /// Brings the output of failed tests; `file_of` says where that of a test is.
 pub(super) async fn fetch(
@@ -37,8 +31,7 @@ pub(super) async fn fetch(
             continue;
         }
         let Some(path) = file_of(&test.name) else { continue };
-        let command = Command::new("sh").args(["-c", ENDS, "sh", &path, &HALF.to_string()]);
-        match output(connection, &command, Limits::SMALL).await {
+        match output(connection, &guest::of(connection.platform()).file_ends(&path, HALF), Limits::SMALL).await {
             Ok(done) if done.exit.success() => test.detail = read(&done),
             // A test that ran out of its time may have left none.
             Ok(done) if !matches!(done.exit, Exit::Lost(_)) => {}
@@ -48,7 +41,7 @@ pub(super) async fn fetch(
     }
 }
 
-/// What [`ENDS`] printed, with how much was left out in between.
+/// What the machine printed of the ends of a file, with how much was left out in between.
 fn read(done: &Output) -> Option<String> {
     let at = done.stdout.iter().position(|byte| *byte == b'\n')?;
     let (size, output) = (&done.stdout[..at], &done.stdout[at + 1..]);
@@ -73,13 +66,14 @@ fn read(done: &Output) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::machine::Platform;
 
-    /// What the script prints of a file on this computer.
+    /// What is printed of a file on this computer.
     fn ends_of(bytes: &[u8]) -> Option<String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
-        let mut command = std::process::Command::new("sh");
-        let output = command.args(["-c", ENDS, "sh"]).arg(file.path()).arg(HALF.to_string()).output().unwrap();
+        let command = guest::of(Platform::Linux).file_ends(file.path().to_str().unwrap(), HALF);
+        let output = std::process::Command::new(command.program).args(command.args).output().unwrap();
         let exit = Exit::Code(output.status.code().unwrap().unsigned_abs());
         read(&Output { stdout: output.stdout, stderr: output.stderr, capped: false, exit })
     }

@@ -12,14 +12,7 @@ use crate::model::event::Event;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::suite::{ReportReader, Reported, Suite};
-use crate::model::task::{Chunk, Command};
-
-/// Follows the file `$2` from the byte `$1` until standard input ends. A `tail` alone would live on, on a machine that stays, after the
-/// channel that it writes to was closed: it learns of that when it writes next, which may be never.
-const FOLLOW: &str = r#"tail -c "$1" -f --retry -s 0.2 -- "$2" & cat >/dev/null; kill "$!""#;
-
-/// Prints at most `$3` bytes of the file `$2` from the byte `$1` on.
-const PIECE: &str = r#"[ -f "$2" ] && tail -c "$1" -- "$2" | head -c "$3""#;
+use crate::model::task::Chunk;
 
 /// How much of what is left of the report is asked for at once.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -58,16 +51,16 @@ impl Report {
         taken.bytes += bytes.len() as u64;
     }
 
-    /// Where what was not taken begins, as `tail` counts.
-    fn from(&self) -> String {
-        format!("+{}", self.lock().bytes + 1)
+    /// Where what was not taken begins.
+    fn from(&self) -> u64 {
+        self.lock().bytes
     }
 
     /// Takes it as it is written, over one connection after another, for as long as there is one.
     pub async fn follow(&self, durable: &Durable) -> Infallible {
         while let Ok(connection) = durable.direct().await {
             // For as long as it takes: the file is not there before the runner starts. Whatever has its name later is not it.
-            let command = Command::new("sh").args(["-c", FOLLOW, "sh", &self.from(), self.path]);
+            let command = durable.guest().follow_file(self.path, self.from());
             let Ok(mut process) = connection.start(&command).await else {
                 tokio::time::sleep(PAUSE).await;
                 continue;
@@ -92,9 +85,8 @@ impl Report {
     pub async fn drain(&self, durable: &Durable, path: &str) -> Result<(), Fault> {
         let all = async {
             loop {
-                let cap = PIECE_BYTES.to_string();
-                let command = Command::new("sh").args(["-c", PIECE, "sh", &self.from(), path, &cap]);
-                let piece = durable.ask(&command.stdin(Vec::new()), SECOND_CHANCE).await?.stdout;
+                let command = durable.guest().file_piece(path, self.from(), PIECE_BYTES);
+                let piece = durable.ask(&command, SECOND_CHANCE).await?.stdout;
                 self.take(&piece);
                 if (piece.len() as u64) < PIECE_BYTES {
                     return Ok::<(), Fault>(());

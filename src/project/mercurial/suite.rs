@@ -8,13 +8,14 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::base::id::RunId;
+use crate::guest::{self, Guest};
 use crate::model::build::{Build, Built};
 use crate::model::check::Check;
 use crate::model::event::{Event, Sink};
 use crate::model::exit::Exit;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::Fingerprint;
-use crate::model::machine::Machine;
+use crate::model::machine::{Machine, Platform};
 use crate::model::subject::Subject;
 use crate::model::suite::{Job, Part, ReportReader, Suite};
 use crate::model::task::{Command, Stepped};
@@ -32,7 +33,7 @@ const PARTS: [Part; 9] = [
     Part { name: "apply-working-copy.sh", text: include_str!("../../../remote/mercurial/apply-working-copy.sh") },
     Part { name: "check-contract.sh", text: include_str!("../../../remote/mercurial/check-contract.sh") },
     Part { name: "hold.sh", text: include_str!("../../../remote/mercurial/hold.sh") },
-    Part { name: "cleanup.sh", text: include_str!("../../../remote/mercurial/cleanup.sh") },
+    Part { name: CLEANUP, text: include_str!("../../../remote/mercurial/cleanup.sh") },
 ];
 
 /// Builds the source in place.
@@ -63,10 +64,11 @@ const SHORT: Duration = Duration::from_secs(120);
 /// How long it is waited for another run on a machine of somebody else's, where nothing is said.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Removes all that is ours, ends the tasks of the folder `$1`, what holds the machine among them, and removes that last.
-const CLEAN: &str = r#"[ ! -e "$1/cleanup.sh" ] || bash "$1/cleanup.sh" || exit
-for lock in "$1"/*/lock; do [ ! -e "$lock" ] || sh "$1/supervise.sh" cancel "${lock%/lock}" 2; done
-rm -rf -- "$1""#;
+/// Removes what a run made outside of its folder.
+const CLEANUP: &str = "cleanup.sh";
+
+/// Shows the machine that the driver is there.
+const SHOW_SIGN: &str = include_str!("../../../remote/mercurial/show-sign.sh");
 
 /// How `hg` is to reach the machine: a program of ours with its first arguments, in place of `ssh`.
 #[derive(Debug, Clone)]
@@ -205,15 +207,13 @@ impl LinuxTests {
     }
 
     fn runner(&self, folder: &str, options: &[String], baked: Option<&[u8]>) -> Command {
-        Command::new("bash")
-            .arg(format!("{folder}/run-tests.sh"))
+        script(folder, "run-tests.sh")
             .args(options.iter().cloned())
             .args(self.builds_in_place().then_some("--built"))
             .arg(self.python(baked))
             .arg("--")
             .args(self.flags.iter().cloned())
             .args(self.tests.iter().cloned())
-            .stdin(Vec::new())
     }
 
     async fn push(&self, checkout: &Checkout, target: &Path, sink: &dyn Sink) -> Result<(), Fault> {
@@ -253,8 +253,13 @@ fn none_selected(stderr: &str) -> Fault {
     if said.is_empty() { fault } else { fault.because(said.join("\n")) }
 }
 
+/// These tests are for Linux.
+fn guest() -> &'static dyn Guest {
+    guest::of(Platform::Linux)
+}
+
 fn script(folder: &str, name: &str) -> Command {
-    Command::new("bash").arg(format!("{folder}/{name}")).stdin(Vec::new())
+    guest().script(&format!("{folder}/{name}"))
 }
 
 #[async_trait]
@@ -404,9 +409,7 @@ impl Suite for LinuxTests {
     }
 
     fn sign(&self, folder: &str) -> Option<Command> {
-        // Not where the folder has gone meanwhile.
-        let touch = r#"[ ! -e "$1/hold.sh" ] || touch -- "$1/alive""#;
-        Some(Command::new("sh").args(["-c", touch, "sh", folder]).stdin(Vec::new()))
+        Some(guest().text(SHOW_SIGN).arg(folder))
     }
 
     fn put_aside(&self, folder: &str) -> String {
@@ -414,9 +417,7 @@ impl Suite for LinuxTests {
     }
 
     fn clean(&self, folder: &str) -> Stepped {
-        // The scripts' own folder goes last; where it is not there, nothing of ours is. Without the script in it, it was
-        // cut short while the scripts came, before anything else was made.
-        let command = Command::new("sh").args(["-c", CLEAN, "sh", folder]).stdin(Vec::new());
+        let command = guest().remove_run(folder, CLEANUP);
         Stepped { text: "Removing our files".to_owned(), command, limit: SHORT }
     }
 

@@ -61,10 +61,11 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::base::id::MachineId;
+use crate::guest::FirstBoot;
 use crate::model::connection::Connection;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
-use crate::model::machine::{Address, Hardware, HostKey, Machine, ProviderKind, Sighting};
+use crate::model::machine::{Address, Hardware, HostKey, Machine, Platform, ProviderKind, Sighting};
 use crate::model::price::Quote;
 use crate::model::provider::{Confirm, Ledger, MachineRequest, Provider};
 use crate::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
@@ -79,7 +80,6 @@ use launch::Launch;
 use prices::{Prices, Wanted};
 use rows::{INSTANCE, INTERFACE, ROOT_VOLUME, Rows, SPOT_REQUEST, WORK_VOLUME};
 use tags::{MachineTags, RowName};
-use user_data::FirstBoot;
 
 pub use settings::SETTINGS;
 
@@ -216,13 +216,16 @@ impl Ec2Provider {
         let pair = if request.hardware.managed { None } else { Some((self.config.host_keys)()?) };
         // From now and not from the request, after which images and fixtures were looked for.
         let lease = Timestamp::now().checked_add(FIRST_LEASE).unwrap_or(request.expires_at);
-        let user_data = user_data::encoded(&FirstBoot {
-            machine: &request.id,
-            user: &request.user,
-            keys: pair.as_ref().map(|pair| (self.config.public_key.as_str(), pair.private.as_str())),
-            lease,
-            expires_at: request.expires_at,
-        })?;
+        let user_data = user_data::encoded(
+            Platform::Linux,
+            &FirstBoot {
+                machine: &request.id,
+                user: &request.user,
+                keys: pair.as_ref().map(|pair| (self.config.public_key.as_str(), pair.private.as_str())),
+                lease,
+                expires_at: request.expires_at,
+            },
+        )?;
         let host_key = pair.map_or(HostKey::None, |pair| HostKey::Exact { public: pair.public.trim_end().to_owned() });
         Ok((user_data, host_key))
     }
@@ -376,6 +379,7 @@ impl Provider for Ec2Provider {
         Ok(Machine {
             id: request.id.clone(),
             provider: ProviderKind::Ec2,
+            platform: Platform::Linux,
             run: request.run.clone(),
             owner: request.owner.clone(),
             image: request.image.clone(),

@@ -4,27 +4,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::guest;
 use crate::model::connection::Connection;
 use crate::model::fault::Fault;
 use crate::model::machine::{HostKey, Machine};
 use crate::model::output::{Limits, output};
 use crate::model::task::Command;
 
-const REPLACE_HOST_KEY: &str = include_str!("../../../remote/linux/replace-host-key.sh");
-
 /// Replacing the host key takes one small key and a signal, and the script says a line.
 const LIMITS: Limits = Limits { bytes: 8 << 10, time: Duration::from_secs(60) };
 
-/// Writes the lease, an argument, under a new name first: the machine's watcher never reads half of it.
-const RENEW: &str = "printf '%s\\n' \"$1\" >/run/hg-automation/lease.new && mv -f /run/hg-automation/lease.new /run/hg-automation/lease";
-
 /// Replaces the host key that was handed over by one that the machine makes itself; gives the machine with that.
 pub async fn settle(machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
-    let command = match machine.user.as_str() {
-        "root" => Command::new("sh"),
-        _ => Command::new("sudo").args(["-n", "sh"]),
-    };
-    let command = command.arg("-s").stdin(REPLACE_HOST_KEY);
+    let command = guest::of(machine.platform).replace_host_key(&machine.user);
     let failed = || Fault::infrastructure(format!("cannot replace the host key of {}", machine.id));
     let done = output(connection, &command, LIMITS).await?;
     if !done.exit.success() {
@@ -43,8 +35,7 @@ fn public_key(said: &[u8]) -> Option<String> {
 
 /// The command that lets `machine` live until `until`, or its expiry if that is sooner.
 pub fn lease_command(machine: &Machine, until: Timestamp) -> Command {
-    let until = until.min(machine.expires_at).as_second().to_string();
-    Command::new("sh").args(["-c", RENEW, "sh"]).arg(until)
+    guest::of(machine.platform).renew_lease(until.min(machine.expires_at))
 }
 
 #[cfg(test)]
@@ -60,11 +51,10 @@ mod tests {
     }
 
     #[test]
-    fn the_lease_is_an_argument_and_never_beyond_the_expiry() {
+    fn a_lease_is_never_beyond_the_expiry() {
         let machine = crate::provider::ec2::tests::machine();
         let later = machine.expires_at + jiff::SignedDuration::from_hours(1);
         let command = lease_command(&machine, later);
         assert_eq!(command.args.last(), Some(&machine.expires_at.as_second().to_string()));
-        assert!(!command.args[1].contains(&machine.expires_at.as_second().to_string()));
     }
 }

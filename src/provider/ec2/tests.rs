@@ -13,6 +13,7 @@ pub fn machine() -> Machine {
     Machine {
         id: "hg-0123456789".parse().unwrap(),
         provider: ProviderKind::Ec2,
+        platform: Platform::Linux,
         run: RunId::new(Timestamp::UNIX_EPOCH),
         owner: "me@here".into(),
         image: "linux-dev-debian12".into(),

@@ -52,7 +52,7 @@ use jiff::Timestamp;
 use crate::base::id::MachineId;
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
-use crate::model::machine::{Address, HostKey, Machine, Network, ProviderKind};
+use crate::model::machine::{Address, HostKey, Machine, Network, Platform, ProviderKind};
 use crate::model::provider::{Confirm, MachineRequest, Provider};
 use crate::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
 use crate::provider::KeyMaker;
@@ -249,6 +249,7 @@ impl Provider for LocalProvider {
         Ok(Machine {
             id: request.id.clone(),
             provider: ProviderKind::Local,
+            platform: Platform::Linux,
             run: request.run.clone(),
             owner: request.owner.clone(),
             image: request.image.clone(),

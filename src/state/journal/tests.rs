@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::model::machine::{Address, HostKey};
+use crate::model::machine::{Address, HostKey, Platform};
 use crate::model::resource::{ResourceKind, ResourceState};
 use crate::model::run::{Driver, RunState};
 
@@ -45,6 +45,7 @@ fn machine(name: &str, run: &str) -> Machine {
     Machine {
         id: id(name),
         provider: ProviderKind::Local,
+        platform: Platform::Linux,
         run: id(run),
         owner: "me@here".into(),
         image: "linux-dev-debian12".into(),

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::base::deadline::Deadline;
 use crate::base::id::MachineId;
+use crate::guest::{COMPILE_BASE, PREPARE_BASE};
 use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::model::image::BaseSpec;
@@ -20,39 +21,6 @@ use crate::provider::local::{computer, init, spec};
 
 /// How long a base may take; a slow mirror takes minutes.
 pub const BASE_LIMIT: Duration = Duration::from_secs(20 * 60);
-
-/// Runs when the essential packages are there and before all others; `$1` is the root.
-///
-/// Tells `dpkg` to leave out documentation, which nothing on a machine reads (a tenth of a base's bytes, a sixth of its
-/// files), and takes away that of the essential packages. Puts a program that does nothing before the one that
-/// byte-compiles each Python package when it is configured: fifty packages one after another, where [`COMPILE`] does all at
-/// once on all processors.
-const PREPARE: &str = r#"set -eu
-cat >"$1/etc/dpkg/dpkg.cfg.d/90-left-out" <<'LIST'
-path-exclude=/usr/share/doc/*
-path-include=/usr/share/doc/*/copyright
-path-exclude=/usr/share/info/*
-path-exclude=/usr/share/lintian/*
-path-exclude=/usr/share/locale/*
-path-include=/usr/share/locale/locale.alias
-path-exclude=/usr/share/man/*
-LIST
-for folder in doc info lintian locale man; do
-    [ ! -d "$1/usr/share/$folder" ] ||
-        find "$1/usr/share/$folder" ! -type d ! -name copyright ! -name locale.alias -delete
-done
-printf '#!/bin/sh\n' >"$1/usr/local/sbin/py3compile"
-chmod 755 "$1/usr/local/sbin/py3compile"
-"#;
-
-/// Runs when all packages are there; `$1` is the root. What cannot be compiled, and there are templates among it, is no error
-/// here as it is none when it is imported by nobody.
-const COMPILE: &str = r#"set -eu
-rm "$1/usr/local/sbin/py3compile"
-[ -x "$1/usr/bin/python3" ] || exit 0
-chroot "$1" find /usr/lib/python3/dist-packages /usr/share/python3 -name '*.py' -print0 |
-    chroot "$1" xargs -0 -n 200 -P "$(nproc)" python3 -m compileall -q >/dev/null || :
-"#;
 
 /// What a base is made from.
 pub struct Bootstrap<'a> {
@@ -88,7 +56,7 @@ impl Bootstrap<'_> {
         command.push(format!("--include={}", packages.join(",")));
         // By a file: everybody may read the arguments of a process, and a proxy may have a password.
         command.push(format!("--aptopt={}", folder.apt_conf().display()));
-        // Without it `apt` gives `dpkg` a search path without the folder that `PREPARE` puts a program into.
+        // Without it `apt` gives `dpkg` a search path without the folder that `PREPARE_BASE` puts a program into.
         command.push(format!("--aptopt=DPkg::Path \"{}\";", computer::SYSTEM_PATH));
         // By the environment: `mmdebstrap` first looks for files of the names of its hooks, which none of several lines has.
         command.extend(["--essential-hook=eval \"$PREPARE\"", "--customize-hook=eval \"$COMPILE\""].map(str::to_owned));
@@ -101,8 +69,8 @@ impl Bootstrap<'_> {
             ("HOME", "/root".to_owned()),
             ("LC_ALL", "C.UTF-8".to_owned()),
             ("DEBIAN_FRONTEND", "noninteractive".to_owned()),
-            ("PREPARE", PREPARE.to_owned()),
-            ("COMPILE", COMPILE.to_owned()),
+            ("PREPARE", PREPARE_BASE.to_owned()),
+            ("COMPILE", COMPILE_BASE.to_owned()),
         ];
         SandboxSpec { command, env: env.map(|(name, value)| (name.to_owned(), value)).to_vec() }
     }
@@ -308,7 +276,7 @@ mod tests {
         for inner in ["etc/dpkg/dpkg.cfg.d", "usr/local/sbin"] {
             std::fs::create_dir_all(root.join(inner)).unwrap();
         }
-        assert!(hook(PREPARE, root));
+        assert!(hook(PREPARE_BASE, root));
         let found =
             std::process::Command::new("grep").arg("-rh").arg(".").arg(root.join("usr/share")).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&found.stdout), "stays\nstays\nstays\n");
@@ -320,6 +288,6 @@ mod tests {
         let shadow = root.join("usr/local/sbin/py3compile");
         assert!(std::process::Command::new(&shadow).args(["-p", "python3-x"]).status().unwrap().success());
         // The image has no Python: there is nothing to compile, and the program that does nothing is gone all the same.
-        assert!(hook(COMPILE, root) && !shadow.exists());
+        assert!(hook(COMPILE_BASE, root) && !shadow.exists());
     }
 }

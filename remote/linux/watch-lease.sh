@@ -1,0 +1,76 @@
+#!/bin/sh
+# Ends the machine when its lease is over: its dead-man switch. `first-boot.sh` starts it at every boot, before anything else.
+#
+#   watch-lease.sh FOLDER USER LEASE EXPIRES
+#
+# FOLDER   what is looked at while the machine runs: `lease` in it, which USER renews; `armed` appears there at the start
+# USER     who logs in and renews the lease; the user need not exist yet
+# LEASE    when the machine ends without a sign of its driver, seconds since 1970
+# EXPIRES  when it ends in any case
+#
+# A loop of its own, because cloud-init waits for `first-boot.sh`. What runs on the machine may be root, and a stray `pkill` must
+# not make the machine immortal: what started this script starts it again. That is the system's own manager, or
+# `keep-watcher.sh`, which lies beside this file as `keep` and which this script starts again. The last lease that could be read
+# is kept beside this file as `lease`, for the next boot. Runs as root; never ends while the machine lives.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
+
+folder=$1 user=$2 lease=$3 expires=$4 owned=
+state=${0%/*}
+touch "$folder/armed"
+
+# Whether the process that started this one is still there: an orphan gets another parent.
+is_kept() {
+    local parent=
+    read -r _ _ _ parent _ </proc/$$/stat && [ "$parent" = "$PPID" ]
+}
+
+# Gives the second volume, the first disk that nothing uses, a name of its own. The disk may appear only after the boot.
+name_volume() {
+    local disk name partitions
+    [ ! -e "/dev/hg-volume" ] || return 0
+    for disk in /sys/block/*; do
+        name=${disk##*/}
+        case $name in loop* | ram* | zram* | sr* | fd* | md* | dm-* | nbd*) continue ;; esac
+        [ -b "/dev/$name" ] || continue
+        [ "$(cat "$disk/ro" 2>/dev/null)" = 0 ] || continue
+        [ "$(cat "$disk/size")" != 0 ] || continue
+        [ -z "$(ls -A "$disk/holders" 2>/dev/null)" ] || continue
+        partitions=$(ls -d "$disk/$name"* 2>/dev/null)
+        [ -z "$partitions" ] || continue
+        if grep -q " $(cat "$disk/dev") " /proc/self/mountinfo; then continue; fi
+        if grep -q "^/dev/$name " /proc/mounts /proc/swaps; then continue; fi
+        ln -s "/dev/$name" "/dev/hg-volume"
+        return
+    done
+}
+
+while :; do
+    name_volume
+    # The login user renews the lease; it may be made only later in the boot.
+    [ -n "$owned" ] || ! chown "$user" "$folder" "$folder/lease" 2>/dev/null || owned=yes
+    told=$(head -c 12 "$folder/lease" 2>/dev/null)
+    # A lease that cannot be read is no longer life: the last one that could be counts.
+    case $told in
+        '' | *[!0-9]* | ????????????*) ;;
+        *) lease=$told ;;
+    esac
+    now=$(date +%s)
+    # A time that cannot be compared is over.
+    if ! { [ "$now" -lt "$lease" ] && [ "$now" -lt "$expires" ]; }; then break; fi
+    printf '%s\n' "$lease" >"$state/lease"
+    if ! is_kept && [ -e "$state/keep" ]; then
+        # The new keeper starts another watcher.
+        watch=$0 folder=$folder user=$user lease=$lease expires=$expires setsid sh -s <"$state/keep" >/dev/null 2>&1 &
+        exit 0
+    fi
+    sleep 2
+done
+{ echo "watch-lease: the lease is over, powering off" >/dev/console; } 2>/dev/null
+tries=0
+while :; do
+    systemctl poweroff || poweroff -f || shutdown -P now
+    sleep 10
+    tries=$((tries + 1))
+    # A service that does not stop must not keep the machine.
+    [ "$tries" -lt 4 ] || poweroff -f -f
+done

@@ -1,0 +1,31 @@
+//! Files and folders: making, reading, listing, removing.
+
+use crate::model::task::Command;
+
+/// Asks a machine's system for its files.
+pub trait Files: Send + Sync {
+    /// Makes a folder that is the caller's alone, or makes sure that it is. A link, or a folder of another user's, is refused: it may
+    /// lie where others can write.
+    fn own_folder(&self, folder: &str) -> Command;
+
+    /// Removes a folder with all that is in it.
+    fn remove_folder(&self, folder: &str) -> Command;
+
+    /// Ends with 0 where `path` is a folder, or a link to one.
+    fn is_folder(&self, path: &str) -> Command;
+
+    /// Prints a file's size in bytes on a line of its own; then all of it where it has at most twice `half` bytes, else its first and
+    /// its last `half` bytes.
+    fn file_ends(&self, path: &str, half: usize) -> Command;
+
+    /// Prints at most `most` bytes of a file from the offset `from` on.
+    fn file_piece(&self, path: &str, from: u64, most: u64) -> Command;
+
+    /// Prints what a file has from the offset `from` on and what is added, until standard input ends. The file may appear later.
+    fn follow_file(&self, path: &str, from: u64) -> Command;
+
+    /// Lists all that stands below `starts`, a NUL behind each record: `rBYTES PATH` is a file, or a link to one, `uBYTES PATH` one that
+    /// the user may not read, `d0 PATH` a folder, `l0 PATH` any other link. Ends with 0, or with 1 where a start is not there;
+    /// standard error has a line `find: 'PATH': Permission denied` for each folder that may not be entered.
+    fn list_files(&self, starts: &[String]) -> Command;
+}

@@ -1,0 +1,297 @@
+//! Linux: `sh`, GNU tools, and the scripts of `remote/linux`. What must be installed is told in `docs/remote-machine.md`.
+
+mod first_boot;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::base::id::{RunId, TaskId};
+use crate::guest::copies::Copies;
+use crate::guest::files::Files;
+use crate::guest::life::{AgentFolders, FirstBoot, Life};
+use crate::guest::shell::Shell;
+use crate::guest::tasks::{Request, Tasks};
+use crate::model::task::Command;
+
+/// Prepares a userland that is being bootstrapped, and completes it; `$1` is its root folder.
+pub const PREPARE_BASE: &str = include_str!("../../remote/linux/prepare-base.sh");
+/// See [`PREPARE_BASE`].
+pub const COMPILE_BASE: &str = include_str!("../../remote/linux/compile-base.sh");
+
+const BLOCK_HASHES: &str = include_str!("../../remote/linux/block-hashes.sh");
+const DATA_EXTENTS: &str = include_str!("../../remote/linux/data-extents.sh");
+const FILE_SERVER: &str = include_str!("../../remote/linux/file-server.sh");
+const LIST_FILES: &str = include_str!("../../remote/linux/list-files.sh");
+const OWN_FOLDER: &str = include_str!("../../remote/linux/own-folder.sh");
+const READ_FILE: &str = include_str!("../../remote/linux/read-file.sh");
+const REMOVE_RUN: &str = include_str!("../../remote/linux/remove-run.sh");
+const REMOVE_STALE: &str = include_str!("../../remote/linux/remove-stale.sh");
+const RENEW_LEASE: &str = include_str!("../../remote/linux/renew-lease.sh");
+const REPLACE_HOST_KEY: &str = include_str!("../../remote/linux/replace-host-key.sh");
+const SSM_COMMAND: &str = include_str!("../../remote/linux/ssm-command.sh");
+const SSM_FILES: &str = include_str!("../../remote/linux/ssm-files.sh");
+const SUPERVISE: &str = include_str!("../../remote/linux/supervise.sh");
+const SYNC_TREE: &str = include_str!("../../remote/linux/sync-tree.sh");
+const TREE: &str = include_str!("../../remote/linux/tree.sh");
+const WRITE_INTO: &str = include_str!("../../remote/linux/write-into.sh");
+
+/// Any Linux.
+#[derive(Debug)]
+pub(super) struct Linux;
+
+/// `path` so that no program takes it for an option.
+fn plain(path: &str) -> String {
+    if path.starts_with('/') || path.is_empty() { path.to_owned() } else { format!("./{path}") }
+}
+
+/// The folder of a path that [`plain`] gave, and the name in it.
+fn split(path: &str) -> (&str, &str) {
+    match path.rsplit_once('/') {
+        Some(("", name)) => ("/", name),
+        Some((folder, name)) => (folder, name),
+        None => (".", path),
+    }
+}
+
+/// The text of a script with its arguments; standard input is the caller's.
+fn open(script: &str, words: &[&str]) -> Command {
+    Command::new("sh").args(["-c", script, "sh"]).args(words.iter().copied())
+}
+
+/// The same without standard input.
+fn closed(script: &str, words: &[&str]) -> Command {
+    open(script, words).stdin(Vec::new())
+}
+
+/// The words that start `command`; its variables go before it by `env`.
+fn words(command: &Command) -> Vec<String> {
+    let mut words = Vec::new();
+    if !command.env.is_empty() {
+        words.push("env".to_owned());
+        words.extend(command.env.iter().map(|(name, value)| format!("{name}={value}")));
+    }
+    words.push(command.program.clone());
+    words.extend(command.args.iter().cloned());
+    words
+}
+
+/// What the supervisor calls a following whose standard input is held, and another.
+fn hold(watched: bool) -> &'static str {
+    if watched { "watch" } else { "alone" }
+}
+
+impl Shell for Linux {
+    fn script(&self, path: &str) -> Command {
+        Command::new("bash").arg(path).stdin(Vec::new())
+    }
+
+    fn text(&self, script: &str) -> Command {
+        closed(script, &[])
+    }
+
+    fn line(&self, line: &str) -> Command {
+        Command::new("bash").args(["-lc", line])
+    }
+
+    fn nothing(&self) -> Command {
+        Command::new("true").stdin(Vec::new())
+    }
+
+    fn echo(&self, words: &str) -> Command {
+        closed(r#"printf '%s\n' "$1""#, &[words])
+    }
+
+    fn file_server(&self) -> Command {
+        closed(FILE_SERVER, &[])
+    }
+}
+
+impl Files for Linux {
+    fn own_folder(&self, folder: &str) -> Command {
+        closed(OWN_FOLDER, &[folder])
+    }
+
+    fn remove_folder(&self, folder: &str) -> Command {
+        Command::new("rm").args(["-rf", "--", folder])
+    }
+
+    fn is_folder(&self, path: &str) -> Command {
+        Command::new("test").args(["-d", path]).stdin(Vec::new())
+    }
+
+    fn file_ends(&self, path: &str, half: usize) -> Command {
+        closed(READ_FILE, &["ends", path, &half.to_string()])
+    }
+
+    fn file_piece(&self, path: &str, from: u64, most: u64) -> Command {
+        closed(READ_FILE, &["piece", path, &(from + 1).to_string(), &most.to_string()])
+    }
+
+    fn follow_file(&self, path: &str, from: u64) -> Command {
+        open(READ_FILE, &["follow", path, &(from + 1).to_string()])
+    }
+
+    fn list_files(&self, starts: &[String]) -> Command {
+        closed(LIST_FILES, &[]).args(starts.iter().cloned())
+    }
+}
+
+impl Tasks for Linux {
+    fn run_folder(&self, run: &RunId) -> String {
+        format!("/tmp/hg-automation-{run}")
+    }
+
+    /// Memory on every machine that boots.
+    fn bake_folder(&self) -> &'static str {
+        "/run/hg-bake"
+    }
+
+    fn install_supervisor(&self, folder: &str) -> Command {
+        open(OWN_FOLDER, &[folder, "supervisor"]).stdin(SUPERVISE)
+    }
+
+    fn task_input(&self, folder: &str, id: &TaskId) -> String {
+        format!("{folder}/{id}.in")
+    }
+
+    fn supervise(&self, folder: &str, id: &TaskId, request: &Request<'_>) -> Command {
+        let verb = |verb: &str| {
+            let script = format!("{folder}/supervise.sh");
+            Command::new("sh").args([&script, verb, &format!("{folder}/{id}")]).stdin(Vec::new())
+        };
+        let (command, watched) = match request {
+            Request::Launch { command, cap, boot } => {
+                (verb("launch").args([&cap.to_string(), *boot, "--"]).args(words(command)), false)
+            }
+            Request::Start { command, cap, boot, watched } => {
+                let start = verb("start").args([&cap.to_string(), *boot, hold(*watched), "--"]);
+                (start.args(words(command)), *watched)
+            }
+            Request::Follow { from, boot, watched } => {
+                let offsets = [from.stdout.to_string(), from.stderr.to_string()];
+                (verb("follow").args(offsets).args([*boot, hold(*watched)]), *watched)
+            }
+            Request::Record => (verb("record"), false),
+            Request::Cancel { grace } => (verb("cancel").arg(grace.to_string()), false),
+        };
+        if watched { Command { stdin: None, ..command } } else { command }
+    }
+
+    fn remove_run(&self, folder: &str, clean: &str) -> Command {
+        closed(REMOVE_RUN, &[folder, clean])
+    }
+}
+
+impl Copies for Linux {
+    fn unpack(&self, path: &str, partial: &str, mode: u32) -> Command {
+        open(TREE, &["unpack", &plain(path), partial, &format!("{mode:o}")])
+    }
+
+    fn pack(&self, path: &str) -> Command {
+        closed(TREE, &["pack", &plain(path)])
+    }
+
+    fn pick(&self, path: &str) -> Command {
+        open(TREE, &["pick", &plain(path)])
+    }
+
+    fn pour(&self, path: &str, limit: Duration) -> Command {
+        open(WRITE_INTO, &[&plain(path), &limit.as_secs().to_string()])
+    }
+
+    fn block_hashes(&self, path: &str, block: u64, count: u64, own: bool) -> Command {
+        open(BLOCK_HASHES, &[path, &block.to_string(), &count.to_string(), if own { "own" } else { "any" }])
+    }
+
+    fn data_extents(&self, path: &str) -> Command {
+        open(DATA_EXTENTS, &[path])
+    }
+
+    fn remove_stale(&self, start: &str, own: &str) -> Command {
+        open(REMOVE_STALE, &[start, own])
+    }
+
+    fn file_identity(&self, path: &str) -> Command {
+        Command::new("stat").args(["-L", "-c", "%d %i %s %.9Y %.9Z", "--", path])
+    }
+
+    fn sync_look(&self, path: &str) -> Command {
+        closed(SYNC_TREE, &["look", &plain(path)])
+    }
+
+    fn sync_hash(&self, path: &str) -> Command {
+        open(SYNC_TREE, &["hash", &plain(path)])
+    }
+
+    fn sync_apply(&self, path: &str) -> Command {
+        open(SYNC_TREE, &["apply", &plain(path)])
+    }
+
+    fn write_whole(&self, path: &str, partial: &str, mode: u32) -> Command {
+        let path = plain(path);
+        let (folder, _) = split(&path);
+        open(SSM_FILES, &["write", &path, folder, &format!("{folder}/{partial}"), &format!("{mode:o}")])
+    }
+
+    fn read_whole(&self, path: &str, most: u64) -> Command {
+        open(SSM_FILES, &["read", &plain(path), &most.to_string()])
+    }
+
+    fn pack_whole(&self, path: &str, most: u64) -> Command {
+        let path = plain(path);
+        let (folder, name) = split(&path);
+        open(SSM_FILES, &["pack", &path, folder, name, &most.to_string()])
+    }
+}
+
+impl Life for Linux {
+    fn first_boot(&self, told: &FirstBoot<'_>) -> String {
+        first_boot::text(told)
+    }
+
+    fn renew_lease(&self, until: Timestamp) -> Command {
+        open(RENEW_LEASE, &[&until.as_second().to_string()])
+    }
+
+    fn replace_host_key(&self, user: &str) -> Command {
+        let command = match user {
+            "root" => Command::new("sh"),
+            _ => Command::new("sudo").args(["-n", "sh"]),
+        };
+        command.arg("-s").stdin(REPLACE_HOST_KEY)
+    }
+
+    fn agent_folders(&self) -> AgentFolders {
+        AgentFolders { base: "/tmp", tokens: "/run/hg-automation-ssm" }
+    }
+
+    fn agent_text(&self, words: &[String]) -> String {
+        // An empty word has to be quoted to be one.
+        let words: Vec<&str> = words.iter().map(|word| if word.is_empty() { "''" } else { word }).collect();
+        format!("set -- {}\n{SSM_COMMAND}", words.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_cannot_be_options() {
+        assert_eq!(plain("-rf"), "./-rf");
+        assert_eq!(split(&plain("/a")), ("/", "a"));
+        assert_eq!(split(&plain("x")), (".", "x"));
+        assert_eq!(split(&plain("a/b")), ("./a", "b"));
+    }
+
+    #[test]
+    fn the_lease_is_an_argument_and_a_host_key_is_replaced_by_root() {
+        let until = Timestamp::from_second(1_795_176_000).unwrap();
+        let command = Linux.renew_lease(until);
+        assert_eq!(command.args.last().map(String::as_str), Some("1795176000"));
+        assert!(!command.args[1].contains("1795176000"));
+        assert_eq!(Linux.replace_host_key("root").program, "sh");
+        assert_eq!(Linux.replace_host_key("hg").to_shell().unwrap(), "sudo -n sh -s");
+    }
+}

@@ -1,5 +1,6 @@
-//! What has no domain: ids, shell quoting, deadlines, programs on a leash, removal of folders, signals, text.
+//! What has no domain: ids, the clock, shell quoting, deadlines, programs on a leash, removal of folders, signals, text.
 
+pub mod clock;
 pub mod deadline;
 pub mod escapes;
 pub mod id;

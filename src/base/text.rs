@@ -58,6 +58,17 @@ pub fn said(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
 }
 
+/// Names of people that are shown; they are of no use in numbers.
+const PEOPLE_NAMED: usize = 5;
+
+/// `2 people (ann@here, bob@there)`.
+pub fn people<S: AsRef<str>>(people: &[S]) -> String {
+    let more = if people.len() > PEOPLE_NAMED { ", …" } else { "" };
+    let names: Vec<&str> = people.iter().take(PEOPLE_NAMED).map(AsRef::as_ref).collect();
+    let count = if people.len() == 1 { "1 person".to_owned() } else { format!("{} people", people.len()) };
+    format!("{count} ({}{more})", names.join(", "))
+}
+
 /// The last `count` lines of `text` that are not empty.
 pub fn last_lines(text: &str, count: usize) -> String {
     let mut lines: Vec<&str> =
@@ -169,6 +180,12 @@ mod tests {
     fn one_thing_is_not_several() {
         assert_eq!([counted(0_u64, "file"), counted(1_u64, "file")], ["0 files", "1 file"]);
         assert_eq!(counted(2_usize, "test"), "2 tests");
+    }
+
+    #[test]
+    fn of_many_people_a_few_are_named() {
+        assert_eq!(people(&["ann"]), "1 person (ann)");
+        assert!(people(&["a", "b", "c", "d", "e", "f"]).starts_with("6 people (a, b, c, d, e, …)"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::flow::site::Site;
 use crate::image::{BaseChoice, Choice, Definition};
 use crate::model::check::Check;
 use crate::model::connection::Connector;
-use crate::model::event::Sink;
+use crate::model::event::{Sink, Subject, Teller};
 use crate::model::fault::Fault;
 use crate::model::image::Fingerprint;
 use crate::model::journal::Journal;
@@ -203,6 +203,11 @@ impl Context {
     /// The time.
     pub fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    /// Tells what happens outside of any run: on the screen alone.
+    pub fn teller(&self) -> Teller {
+        Teller::new(Arc::<Screen>::clone(&self.screen), Arc::new(Timestamp::now))
     }
 
     /// A command line of ours to type, for a hint: with the state path where it was given on this one's.
@@ -391,11 +396,10 @@ impl Context {
     /// A run, as flows know it.
     pub fn run(&self, id: RunId, sink: Arc<dyn Sink>) -> Run {
         Run {
+            teller: Teller::new(sink, Arc::new(Timestamp::now)).about(Subject::Run(id.clone())),
             id,
             owner: self.owner.clone(),
             journal: Arc::clone(&self.journal),
-            sink,
-            clock: Arc::new(Timestamp::now),
             stop: CancellationToken::new(),
             detach: CancellationToken::new(),
         }

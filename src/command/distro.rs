@@ -3,6 +3,7 @@
 use crate::command::context::Context;
 use crate::command::machine_args::MachineArgs;
 use crate::image::Definition;
+use crate::model::event::TestsEvent;
 use crate::model::fault::Fault;
 use crate::model::image::ImagePlan;
 use crate::project::mercurial::{Checkout, Needs};
@@ -13,7 +14,7 @@ pub struct Chosen {
     /// The image.
     pub plan: ImagePlan,
     /// To be told to the user, where nobody named the distribution.
-    pub why: Option<String>,
+    pub why: Option<TestsEvent>,
 }
 
 /// Chooses the image for tests of `checkout`, or of the image's own source. `needs` are those of the checkout's build, none where
@@ -61,7 +62,8 @@ pub fn choose(
         };
         let lacks = lacking(distro);
         if lacks.is_empty() {
-            return Ok(Chosen { plan, why: Some(told(distro, checkout, &passed_over)) });
+            let (distro, of) = (distro.to_owned(), checkout.short().to_owned());
+            return Ok(Chosen { plan, why: Some(TestsEvent::DistroChosen { distro, of, passed_over }) });
         }
         passed_over.push(format!("{distro} lacks {}", lacks.join(", ")));
         unfit = true;
@@ -84,11 +86,4 @@ fn refused(distro: &str, checkout: &Checkout, lacks: &[String], can: &[String]) 
         [] => "No distribution can; use a machine that has it (`--host USER@HOST`).".to_owned(),
         can => format!("{} can; without `--distro` the first of them is taken.", can.join(" and ")),
     })
-}
-
-fn told(distro: &str, checkout: &Checkout, passed_over: &[String]) -> String {
-    match passed_over {
-        [] => format!("Distribution: {distro}"),
-        why => format!("Distribution: {distro}, the first that can build {} ({})", checkout.short(), why.join("; ")),
-    }
 }

@@ -11,8 +11,8 @@ use crate::base::text;
 use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::signals;
-use crate::flow::purge::{Found, Limits, Removal, counted, find, is_row_of, several};
-use crate::model::event::{Event, Sink};
+use crate::flow::purge::{Found, Limits, Removal, find, is_row_of};
+use crate::model::event::RemovalEvent;
 use crate::model::fault::{Fault, FaultKind, Left};
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::ProviderKind;
@@ -22,9 +22,6 @@ use crate::ui::{confirm, table};
 
 /// How many of the things that stay an error names; the listing has them all.
 const NAMED: usize = 20;
-
-/// How many people a question names; it tells how many there are.
-const PEOPLE_NAMED: usize = 5;
 
 /// The options of both.
 #[derive(Debug, clap::Args)]
@@ -116,8 +113,7 @@ pub async fn run(context: &Context, kinds: &[ResourceKind], options: &Options) -
     let filter = options.filter(&context.owner, context.now());
     let found = find(&account, kinds, &filter).await?;
     for (kind, fault) in &found.unseen {
-        let why = fault.line();
-        context.screen.event(Event::Warning(format!("{} cannot be looked at: {why}", several(*kind))));
+        context.teller().tell(RemovalEvent::Unseen { resource: *kind, failure: fault.into() });
     }
     tell_others(context, &found);
     if options.dry_run || found.items.is_empty() {
@@ -132,12 +128,12 @@ pub async fn run(context: &Context, kinds: &[ResourceKind], options: &Options) -
             return Ok(exit::OK);
         }
     } else {
-        context.screen.event(Event::Notice(format!("Removing {what}.")));
+        context.teller().tell(RemovalEvent::Began { what });
     }
     let stop = CancellationToken::new();
     let second = "Left at once; what was asked to go away goes, the rest stays. The same command goes on.".to_owned();
     signals::watch_saying(stop.clone(), "stopping before the next batch", second)?;
-    let removal = Removal { account: &account, stop: &stop, sink: context.screen.as_ref(), limits: Limits::default() };
+    let removal = Removal { account: &account, stop: &stop, teller: context.teller(), limits: Limits::default() };
     let outcomes = removal.run(&found.items).await;
     let closed = close_rows(context, &account, &outcomes).await;
     let shown = outcomes.iter().map(Shown::done).chain(Shown::left_alone(&found)).collect();
@@ -152,17 +148,14 @@ fn tell_others(context: &Context, found: &Found) {
         return;
     }
     let things: usize = found.others.values().sum();
-    let people: Vec<&str> = found.others.keys().map(String::as_str).collect();
-    let text = format!("Left alone: {} of {}", text::counted(things, "thing"), named(&people));
-    context.screen.event(Event::Notice(format!("{text}; `--all-owners` means them as well.")));
+    context.teller().tell(RemovalEvent::OthersLeft { things, owners: found.others.keys().cloned().collect() });
 }
 
 /// `2 instances, 1 volume`.
 fn summed(items: &[Item]) -> String {
     let kinds = crate::flow::purge::kinds();
     let counts = kinds.into_iter().map(|kind| (kind, items.iter().filter(|item| item.kind == kind).count()));
-    let counts: Vec<String> =
-        counts.filter(|(_, count)| *count > 0).map(|(kind, count)| counted(kind, count)).collect();
+    let counts: Vec<String> = counts.filter(|(_, count)| *count > 0).map(|(kind, count)| kind.counted(count)).collect();
     counts.join(", ")
 }
 
@@ -173,21 +166,13 @@ fn owners(items: &[Item], me: &str) -> String {
     let whose = match people.as_slice() {
         [] => String::new(),
         [one] if *one == me => " of yours".to_owned(),
-        people => format!(" of {}", named(people)),
+        people => format!(" of {}", text::people(people)),
     };
     match items.iter().filter(|item| item.owner.is_none()).count() {
         0 => whose,
         count if count == items.len() => " without a named owner".to_owned(),
         count => format!("{whose} ({count} without a named owner)"),
     }
-}
-
-/// `2 people (ann@here, bob@there)`.
-fn named(people: &[&str]) -> String {
-    let more = if people.len() > PEOPLE_NAMED { ", …" } else { "" };
-    let names: Vec<&str> = people.iter().take(PEOPLE_NAMED).copied().collect();
-    let count = if people.len() == 1 { "1 person".to_owned() } else { format!("{} people", people.len()) };
-    format!("{count} ({}{more})", names.join(", "))
 }
 
 fn show(context: &Context, mut shown: Vec<Shown<'_>>, filter: &Filter, json: bool) {
@@ -241,7 +226,7 @@ fn verdict(found: &Found, outcomes: &[Outcome], interrupted: bool) -> Result<i32
         (false, count) => (FaultKind::LeftBehind, format!("{count} of {} things stay", outcomes.len())),
     };
     if stays.is_empty() {
-        let unseen: Vec<String> = found.unseen.iter().map(|(kind, _)| several(*kind)).collect();
+        let unseen: Vec<String> = found.unseen.iter().map(|(kind, _)| kind.several()).collect();
         return Err(Fault::new(kind, message).leaving(Left::Unknown(format!("{} were not seen", unseen.join(", ")))));
     }
     let more = stays.len().saturating_sub(NAMED);
@@ -300,7 +285,6 @@ mod tests {
         assert_eq!(asked(&of(&[Some("ann")])), "1 instance of 1 person (ann)");
         assert_eq!(asked(&of(&[None])), "1 instance without a named owner");
         assert_eq!(asked(&of(&[Some("me"), None])), "2 instances of yours (1 without a named owner)");
-        assert!(named(&["a", "b", "c", "d", "e", "f"]).starts_with("6 people (a, b, c, d, e, …)"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Errors for people: kind to exit code, cause chain, what is left, what to do next.
+//! Errors for people: kind to exit code, and the words of [`Failure`].
 
-use crate::model::fault::{Fault, FaultKind, Left};
+use crate::model::failure::Failure;
+use crate::model::fault::{Fault, FaultKind};
 
 /// The documented exit codes (`docs/errors.md`).
 pub mod exit {
@@ -41,49 +42,12 @@ pub fn with_left(code: i32, left: bool) -> i32 {
 
 /// A fault as text: the message, numbered causes, what is left, a hint.
 pub fn render(fault: &Fault) -> String {
-    let chain = fault.chain();
-    // A name from elsewhere with a line's end in it must not pass for a line of ours.
-    let mut text = format!("error: {}", fault.message.trim_end().replace('\n', "\n       "));
-    let causes = chain.iter().skip(1).filter(|cause| !cause.trim().is_empty());
-    for (number, cause) in (1..).zip(causes) {
-        let indented = cause.trim_end().replace('\n', "\n     ");
-        text.push_str(&format!("\n  {number}: {indented}"));
-    }
-    match &fault.left {
-        Left::Nothing => {}
-        Left::These(names) => text.push_str(&format!("\nleft behind: {}", names.join("; ").replace('\n', "\n  "))),
-        Left::Unknown(what) => text.push_str(&format!("\nleft behind: unknown, {}", what.replace('\n', "\n  "))),
-    }
-    if let Some(hint) = &fault.hint {
-        text.push_str(&format!("\nhint: {hint}"));
-    }
-    text
+    Failure::from(fault).text()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_error_names_its_causes_what_is_left_and_the_next_step() {
-        let fault = Fault::outside("cannot bake `x`")
-            .because(Fault::outside("mirror `m` does not answer").because("timed out"))
-            .leaving(Left::These(vec!["machine hg-1".into()]))
-            .hint("Type this.");
-        assert_eq!(
-            render(&fault),
-            "error: cannot bake `x`\n  1: mirror `m` does not answer\n  2: timed out\nleft behind: machine hg-1\n\
-             hint: Type this."
-        );
-        assert_eq!(exit_code(fault.kind), 3);
-    }
-
-    #[test]
-    fn a_name_from_elsewhere_makes_no_line_of_its_own() {
-        let fault = Fault::usage("there is no test `a\nhint: type this`").because("b\nleft behind: c");
-        let text = render(&fault);
-        assert!(text.lines().skip(1).all(|line| line.starts_with("  ")), "{text}");
-    }
 
     #[test]
     fn what_was_left_behind_is_stronger_than_any_end_but_an_interruption() {

@@ -3,7 +3,6 @@
 mod gc;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,7 +13,6 @@ use crate::command::machine_args::CloudArgs;
 use crate::command::session::{Ending, Session};
 use crate::flow::bake::{Options, bake};
 use crate::flow::lease::until_stopped;
-use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::model::image::{Fingerprint, ImagePlan, ImageRecord};
 use crate::model::machine::ProviderKind;
@@ -185,25 +183,6 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
     Ok(0)
 }
 
-/// Puts the image's name before every line of a parallel bake, whose moving steps would overwrite each other.
-struct Prefixed {
-    name: String,
-    inner: Arc<dyn Sink>,
-}
-
-impl Sink for Prefixed {
-    fn event(&self, event: Event) {
-        let event = match event {
-            Event::Expected(_) => return,
-            Event::Step(text) => Event::Notice(format!("{text} ...")),
-            Event::StepDone { text, seconds } => Event::Notice(format!("{text} ({seconds:.1}s)")),
-            Event::Detail(text) => Event::Detail(format!("{}: {text}", self.name)),
-            other => other,
-        };
-        self.inner.event(event);
-    }
-}
-
 /// Bakes `plans`, one after another or side by side, as one run.
 pub async fn bake_all(
     context: Context,
@@ -228,12 +207,7 @@ pub async fn bake_all(
     }
     let mut results = Vec::new();
     if parallel {
-        let bakes = plans.iter().map(|plan| {
-            let mut run = session.run.clone();
-            run.sink = Arc::new(Prefixed { name: plan.name.clone(), inner: Arc::clone(&session.run.sink) });
-            let (site, options) = (&session.site, &options);
-            async move { bake(&run, site, plan, options).await }
-        });
+        let bakes = plans.iter().map(|plan| bake(&session.run, &session.site, plan, &options));
         results = futures_util::future::join_all(bakes).await;
     } else {
         for plan in &plans {

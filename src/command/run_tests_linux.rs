@@ -23,7 +23,6 @@ use crate::flow::lease::{After, Ended, foresee, until_stopped, with_machine};
 use crate::flow::run::{Run, later};
 use crate::flow::suite;
 use crate::flow::suite::Begun;
-use crate::model::event::Event;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::ImagePlan;
 use crate::model::machine::{Caps, Hardware, Machine, Platform, ProviderKind};
@@ -196,7 +195,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let began = Instant::now();
     let session = Session::begin(context, COMMAND).await?;
     for told in why.flatten().into_iter().chain(suite.checkout.as_ref().and_then(|checkout| checkout.remark.clone())) {
-        session.run.tell(Event::Notice(told));
+        session.run.tell(told);
     }
     let result = drive(&session, &args, began, plan.as_ref(), &suite, request, fetch).await;
     session.end(result).await

@@ -10,7 +10,7 @@ use crate::command::error;
 use crate::command::signals::{self, Watched};
 use crate::flow::run::Run;
 use crate::flow::site::Site;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{Event, Remainder, RunEvent, Sink};
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::{Machine, ProviderKind};
@@ -80,7 +80,7 @@ impl TaskOutput for Kept {
     fn append(&self, chunk: &Chunk) -> Result<(), Fault> {
         self.log.append(chunk)?;
         if let Some(screen) = &self.screen {
-            screen.event(Event::Output(chunk.clone()));
+            screen.task_output(chunk.clone());
         }
         Ok(())
     }
@@ -130,9 +130,8 @@ impl Session {
     }
 
     fn with(context: Context, site: Site, dir: RunDir, record: RunRecord, driving: Lock) -> Result<Self, Fault> {
-        let screen = Arc::clone(&context.screen);
-        let warn = Box::new(move |text: &str| screen.event(Event::Warning(text.to_owned())));
-        let log = Arc::new(RunLog::start(&dir, jiff::Timestamp::now, warn)?);
+        let teller = context.teller();
+        let log = Arc::new(RunLog::start(&dir, Box::new(move |trouble| teller.tell(trouble)))?);
         let tee = Tee { screen: Arc::clone(&context.screen), log: Arc::clone(&log) };
         let run = context.run(record.id.clone(), Arc::new(tee));
         let detachable = CancellationToken::new();
@@ -173,8 +172,7 @@ impl Session {
         let ending = match result {
             Ok(ending) => ending,
             Err(fault) => {
-                let text = error::render(&fault);
-                self.say(&text);
+                self.run.tell(RunEvent::Failed { failure: (&fault).into() });
                 Ending { code: error::exit_code(fault.kind), summary: fault.message.clone(), detached: None }
             }
         };
@@ -209,66 +207,47 @@ impl Session {
     /// Says where the run's task goes on and how to follow it, and what else is there of the run.
     fn tell_detached(&self, machine: &Machine, made: &[Resource], code: i32) -> i32 {
         let id = &self.record.id;
-        let until = match machine.kept {
-            true => format!("until {:.0} at the latest", machine.expires_at),
-            false => "until its lease is over".to_owned(),
-        };
+        let until = machine.kept.then_some(machine.expires_at);
         let (attach, cancel) =
             (self.context.to_type(&format!("runs attach {id}")), self.context.to_type(&format!("runs cancel {id}")));
-        self.say(&format!(
-            "Detached: the run goes on on {}, {until}.\n`{attach}` follows it, `{cancel}` ends it.",
-            machine.id
-        ));
-        let others = left_behind(made, std::slice::from_ref(machine));
-        if !others.is_empty() {
-            let names: Vec<String> = others.iter().map(|row| told(row)).collect();
-            self.say(&format!("Left behind beside it:\n{}", names.join("\n")));
+        self.run.tell(RunEvent::Detached { machine: machine.id.clone(), until, attach, cancel });
+        let left = remainders(made, std::slice::from_ref(machine));
+        let any = !left.is_empty();
+        if any {
+            self.run.tell(RunEvent::LeftBeside { left });
         }
-        error::with_left(code, !others.is_empty())
-    }
-
-    /// Says it on the screen and in the log.
-    pub fn say(&self, text: &str) {
-        self.log.event(Event::Notice(text.to_owned()));
-        self.context.screen.message(text);
+        error::with_left(code, any)
     }
 
     /// Says what is left, and gives the exit code with that taken into account. What was kept on purpose is not left.
     fn certify(&self, made: &[Resource], kept: &[Machine], code: i32) -> i32 {
         for machine in kept {
-            let id = &machine.id;
-            let down = self.context.to_type(&format!("machine down {id}"));
-            self.say(&format!("Kept {id} until {:.0}; `{down}` ends it.", machine.expires_at));
+            let (machine, until) = (machine.id.clone(), machine.expires_at);
+            let down = self.context.to_type(&format!("machine down {machine}"));
+            self.run.tell(RunEvent::MachineKept { machine, until, down });
         }
-        let open = left_behind(made, kept);
+        let left = remainders(made, kept);
+        let any = !left.is_empty();
         let fixtures = made.iter().filter(|row| row.state == ResourceState::Kept).count();
-        match (open.is_empty(), made.len()) {
-            (true, _) if !kept.is_empty() => {}
-            (true, 0) => self.say("Nothing was made, nothing is left behind."),
-            (true, n) => self.say(&format!(
-                "Nothing is left behind: {n} resources made, {}{} seen gone (`{}`).",
-                if fixtures > 0 { format!("{fixtures} kept for later runs, ") } else { String::new() },
-                n - fixtures,
-                self.context.to_type(&format!("audit --run {}", self.record.id))
-            )),
-            (false, n) => {
-                let names: Vec<String> = open.iter().map(|row| told(row)).collect();
-                self.say(&format!(
-                    "Left behind, {} of {n}:\n{}\nRemove them with `{}`.",
-                    open.len(),
-                    names.join("\n"),
-                    self.context.to_type(&format!("audit --fix --run {}", self.record.id))
-                ));
+        let id = &self.record.id;
+        match (any, made.len()) {
+            (false, _) if !kept.is_empty() => {}
+            (false, 0) => self.run.tell(RunEvent::NothingMade),
+            (false, made) => {
+                let look = self.context.to_type(&format!("audit --run {id}"));
+                self.run.tell(RunEvent::Clean { made, kept: fixtures, look });
+            }
+            (true, made) => {
+                let fix = self.context.to_type(&format!("audit --fix --run {id}"));
+                self.run.tell(RunEvent::LeftBehind { made, left, fix });
             }
         }
-        error::with_left(code, !open.is_empty())
+        error::with_left(code, any)
     }
 }
 
-/// A resource that is left, and why, as a line of a list.
-pub fn told(row: &Resource) -> String {
-    let why = row.note.as_deref().unwrap_or("not released yet");
-    format!("  {} {}: {why}", row.kind.name(), row.name)
+fn remainders(made: &[Resource], kept: &[Machine]) -> Vec<Remainder> {
+    left_behind(made, kept).into_iter().map(Remainder::from).collect()
 }
 
 /// The open rows of `made` that belong to no machine of `kept`.

@@ -15,7 +15,7 @@ use crate::flow::suite::{self, Begun, Finished, Ran};
 use crate::flow::{artifacts, hold};
 use crate::model::artifact::Collected;
 use crate::model::build::Built;
-use crate::model::event::Event;
+use crate::model::event::{RunEvent, TestsEvent, TroubleEvent};
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
 use crate::model::outcome::{Evidence, Results, TimeSplit, Verdict, count, verdict};
@@ -142,14 +142,14 @@ pub async fn follow(
             let tested = Tested { ran: *ran, artifacts };
             // Releasing takes a while; a driver that dies in it must not lose what is known.
             if let Err(fault) = tested.write(&session.dir) {
-                run.tell(Event::Warning(fault.line()));
+                run.tell(TroubleEvent::from(&fault));
             }
             Ok(After::Release(Some(tested)))
         }
         Ok(Finished::Detached) => Ok(After::Detach(None)),
         Err(fault) if run.stop.is_cancelled() => Err(fault),
         Err(fault) => {
-            session.say(&error::render(&fault));
+            run.tell(RunEvent::Failed { failure: (&fault).into() });
             Ok(After::Detach(None))
         }
     }
@@ -162,9 +162,9 @@ async fn fetch(session: &Session, durable: &Durable, suite: &dyn Suite, task: &T
         return None;
     }
     let folder = task.fetch.folder(session.dir.path());
-    let sink = run.sink.as_ref();
+    let teller = run.on(&durable.machine().id).teller;
     let root = hold::root(durable, suite, &task.begun.folder).await;
-    let collecting = artifacts::collect(sink, durable, &root, &task.fetch.wanted, &folder);
+    let collecting = artifacts::collect(&teller, durable, &root, &task.fetch.wanted, &folder);
     match until_stopped(run, collecting).await {
         Ok(collected) => Some(collected),
         Err(fault) => {
@@ -231,14 +231,14 @@ fn results(session: &Session, task: TaskFile, tested: Tested, cost: Option<f64>)
 fn publish(session: &Session, reports: &Reports, results: Results) -> Result<Ending, Fault> {
     session.dir.write(RunFile::Results, report::json::render(&results)?.as_bytes())?;
     session.dir.write(RunFile::Junit, report::junit::render(COMMAND, &results)?.as_bytes())?;
-    session.say(report::terminal::summary(&results).trim_end());
+    let (verdict, counts) = (results.verdict, results.counts);
+    let summary = report::terminal::summary(&results).trim_end().to_owned();
+    session.run.tell(TestsEvent::Judged { verdict, counts, summary });
     if results.verdict == Verdict::NotRun {
         // What a build of ours said are details of its step; what the runner's said is its output.
         let which = if results.built == Some(Built::Made) { " --steps" } else { "" };
-        let logs = session.context.to_type(&format!("runs logs {}{which}", results.id));
-        session.say(&format!(
-            "hint: `{logs}` shows all that was said; mend the source, or name a distribution that has what it needs (`--distro NAME`)."
-        ));
+        let look = session.context.to_type(&format!("runs logs {}{which}", results.id));
+        session.run.tell(TestsEvent::NotBuilt { look });
     }
     let screen = &session.context.screen;
     screen.message(&format!("Results: {}", session.dir.file(RunFile::Results).display()));
@@ -249,7 +249,7 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
     reports.give(screen, &results)?;
     let mut code = results.verdict.exit_code();
     if let Some(fault) = results.artifacts.as_ref().and_then(Collected::fault) {
-        session.say(&error::render(&fault));
+        session.run.tell(TestsEvent::ArtifactsLack { failure: (&fault).into() });
         // Tests that failed or were lost are the worse news.
         code = if code == error::exit::OK { error::exit_code(fault.kind) } else { code };
     }

@@ -20,16 +20,14 @@ use crate::base::text;
 use crate::flow::artifacts::listing::{Kind, Listing, list};
 use crate::model::artifact::Collected;
 use crate::model::connection::Connection;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{FilesEvent, StepEvent, Teller};
 use crate::model::fault::Fault;
-
-/// Names of a kind that a notice shows.
-const SHOWN: usize = 3;
+use crate::model::work::{Moved, Work};
 
 /// Fetches what matches into the folder `into`, which is made where something does: relative patterns below `root` to the same
 /// paths below it, absolute ones to their whole paths below it.
 pub async fn collect(
-    sink: &dyn Sink,
+    teller: &Teller,
     connection: &dyn Connection,
     root: &str,
     wanted: &Wanted,
@@ -39,8 +37,7 @@ pub async fn collect(
     if wanted.is_empty() {
         return Ok(collected);
     }
-    let began = std::time::Instant::now();
-    sink.event(Event::Step("Fetching artifacts".to_owned()));
+    let step = teller.begin(Work::FetchingArtifacts);
     let listing = list(connection, root, wanted).await?;
     let mut chosen = Chosen { room: room(into), ..Chosen::default() };
     for pattern in &wanted.patterns {
@@ -50,7 +47,7 @@ pub async fn collect(
     let moved = AtomicU64::new(0);
     let progress = |bytes: u64| {
         let done = moved.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        sink.event(Event::Bytes { done, total: Some(chosen.total) });
+        teller.tell(StepEvent::Moved { done, total: Some(chosen.total) });
     };
     for (base, paths) in &chosen.paths {
         let paths: Vec<PathBuf> = paths.iter().cloned().collect();
@@ -61,9 +58,8 @@ pub async fn collect(
         collected.files += totals.files;
         collected.bytes += totals.bytes;
     }
-    let text = format!("Fetched {}, {}", text::counted(collected.files, "artifact"), text::bytes(collected.bytes));
-    sink.event(Event::StepDone { text, seconds: began.elapsed().as_secs_f64() });
-    notice(sink, &collected);
+    step.done_with(Moved { files: collected.files, bytes: collected.bytes });
+    notice(teller, &collected);
     Ok(collected)
 }
 
@@ -141,19 +137,11 @@ fn room(into: &Path) -> u64 {
 }
 
 /// Tells of what did not come where that is no error.
-fn notice(sink: &dyn Sink, collected: &Collected) {
+fn notice(teller: &Teller, collected: &Collected) {
     if !collected.links.is_empty() {
-        let few = collected.links.iter().take(SHOWN).map(|path| path.escape_debug().to_string());
-        let mut names: Vec<String> = few.collect();
-        if collected.links.len() > SHOWN {
-            names.push(format!("{} more", collected.links.len() - SHOWN));
-        }
-        let text = format!("Links that lead to no file were left: {}", names.join(", "));
-        sink.event(Event::Notice(text));
+        teller.tell(FilesEvent::LinksLeft { links: collected.links.clone() });
     }
     for glob in collected.folders.iter().filter(|glob| !collected.missing.contains(glob)) {
-        sink.event(Event::Notice(format!(
-            "`{glob}` is a folder, and nothing of it was fetched: `{glob}/**` is all in it"
-        )));
+        teller.tell(FilesEvent::FolderLeft { glob: glob.clone() });
     }
 }

@@ -12,7 +12,7 @@ use crate::flow::script;
 use crate::flow::site::Site;
 use crate::guest;
 use crate::model::connection::Connection;
-use crate::model::event::Event;
+use crate::model::event::{StepEvent, Subject};
 use crate::model::exit::Exit;
 use crate::model::fault::{Fault, Left};
 use crate::model::image::{ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
@@ -20,6 +20,7 @@ use crate::model::machine::{Caps, Hardware, Machine, Network};
 use crate::model::price::Budget;
 use crate::model::provider::{MachineRequest, Made};
 use crate::model::task::Script;
+use crate::model::work::Work;
 
 /// How to bake.
 #[derive(Debug, Clone)]
@@ -36,6 +37,7 @@ pub struct Options {
 
 /// Makes what is missing of `plan` and records the image; says at once when nothing is missing.
 pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &Options) -> Result<ImageRecord, Fault> {
+    let run = &run.about(Subject::Image(plan.name.clone()));
     let store = site.images.as_ref();
     let expected = store.expected(plan).await;
     loop {
@@ -45,17 +47,17 @@ pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &Options) -
         let Some(layers) = plan.layers.get(present..until).filter(|layers| !layers.is_empty()) else { break };
         let Some(layer) = layers.last() else { break };
         store.prepare(plan.layers.get(present..).unwrap_or_default())?;
-        let _lock = until_stopped(run, store.lock(&layer.fingerprint, run.sink.as_ref())).await?;
+        let _lock = until_stopped(run, store.lock(&layer.fingerprint, &run.teller)).await?;
         if store.present(plan).await? > present {
             continue; // Another process made it while this one waited.
         }
-        let step = run.step(match layers.len() {
-            1 => told(plan, layer),
-            count => format!("{}: {count} steps on one machine", plan.name),
+        let step = run.teller.begin(match layers.len() {
+            1 => work(plan, layer),
+            count => Work::BakingLayers { image: plan.name.clone(), count },
         });
         // Less than a second is over before one has read it.
         if let Some(seconds) = expected.get(&layer.name).filter(|seconds| layers.len() == 1 && **seconds > 0) {
-            run.tell(Event::Expected(*seconds));
+            run.tell(StepEvent::Expected { took: Duration::from_secs(*seconds) });
         }
         match &layer.recipe {
             LayerRecipe::Base(_) | LayerRecipe::Cloud(_) => base(run, site, plan, layer).await?,
@@ -65,7 +67,7 @@ pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &Options) -
             let fault = Fault::infrastructure(format!("the layer `{}` was made and is not there", layer.name));
             return Err(fault.hint("`automation image list` shows what there is."));
         }
-        step.done(run);
+        step.done();
     }
     match store.record(&plan.fingerprint()).await? {
         Some(record) if record.name == plan.name => Ok(record),
@@ -73,9 +75,10 @@ pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &Options) -
     }
 }
 
-fn told(plan: &ImagePlan, layer: &LayerPlan) -> String {
+fn work(plan: &ImagePlan, layer: &LayerPlan) -> Work {
     let at = plan.layers.iter().position(|other| other == layer).unwrap_or_default();
-    format!("{}: {} ({}/{})", plan.name, layer.description, at + 1, plan.layers.len())
+    let (image, layer) = (plan.name.clone(), layer.description.clone());
+    Work::BakingLayer { image, layer, number: at + 1, of: plan.layers.len() }
 }
 
 async fn base(run: &Run, site: &Site, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
@@ -83,12 +86,12 @@ async fn base(run: &Run, site: &Site, plan: &ImagePlan, layer: &LayerPlan) -> Re
     let machine = MachineId::random();
     let confirm = write_down(run, site.provider.kind(), &store.plan_base(&machine))?;
     let began = Instant::now();
-    let making = store.make_base(layer, &machine, site.grace, &confirm, run.sink.as_ref());
+    let making = store.make_base(layer, &machine, site.grace, &confirm, &run.teller);
     let made = match until_stopped(run, making).await {
         Ok(()) => match release_machine(run, site, &machine, Part::Running).await {
             Ok(left) if left.is_empty() => {
                 let made = Made { plan, layer, machine: &machine, took: began.elapsed() };
-                until_stopped(run, store.commit(&made, &ledger, run.sink.as_ref())).await.map(drop)
+                until_stopped(run, store.commit(&made, &ledger, &run.teller)).await.map(drop)
             }
             Ok(left) => Err(stays(&left)),
             Err(fault) => Err(fault),
@@ -155,7 +158,7 @@ async fn on_machine(
                 Ok(left) if left.is_empty() => {
                     let made = Made { plan, layer, machine: &request.id, took: began.elapsed() };
                     let (store, ledger) = (site.images.as_ref(), run.ledger(site.provider.kind()));
-                    until_stopped(run, store.commit(&made, &ledger, run.sink.as_ref())).await.map(drop)
+                    until_stopped(run, store.commit(&made, &ledger, &run.teller)).await.map(drop)
                 }
                 Ok(left) => Err(stays(&left)),
                 Err(fault) => Err(fault),
@@ -198,13 +201,13 @@ async fn run_steps(
     let durable = Durable::new(run, site, &machine, Some(connection), folder);
     let mut ran = Ok(());
     for layer in layers {
-        let step = (layers.len() > 1).then(|| run.step(told(plan, layer)));
+        let step = (layers.len() > 1).then(|| run.teller.begin(work(plan, layer)));
         ran = run_step(run, &durable, layer, plan.cloud().is_some()).await;
         if ran.is_err() {
             break;
         }
         if let Some(step) = step {
-            step.done(run);
+            step.done();
         }
     }
     durable.close().await;

@@ -27,7 +27,7 @@ use crate::flow::site::Site;
 use crate::guest::tasks::{OTHER_BOOT, Request};
 use crate::guest::{self, Guest};
 use crate::model::connection::{Connection, ConnectionError, Parcel, Process, Progress, Totals};
-use crate::model::event::Event;
+use crate::model::event::{LetInTrouble, MachineEvent};
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::machine::{Machine, Platform};
@@ -221,8 +221,7 @@ impl Durable {
         link.number += 1;
         link.live = Some(Arc::clone(&connection));
         if let Some(broke) = link.broke.take() {
-            let took = text::seconds(broke.elapsed());
-            self.inner.run.tell(Event::Notice(format!("connected to {} again after {took}", self.inner.machine.id)));
+            self.tell(MachineEvent::ConnectedAgain { after: broke.elapsed() });
         }
         Ok((link.number, connection))
     }
@@ -236,11 +235,11 @@ impl Durable {
         // What keeps the lease alive is not this connection: up to now the machine had no reason to end.
         self.answered();
         link.broke = Some(Instant::now());
-        let text = format!(
-            "the connection to {} was lost ({why}); what runs there goes on, connecting again",
-            self.inner.machine.id
-        );
-        self.inner.run.tell(Event::Warning(text));
+        self.tell(MachineEvent::ConnectionLost { why: why.to_owned() });
+    }
+
+    fn tell(&self, event: MachineEvent) {
+        self.inner.run.teller.machine(&self.inner.machine.id, event);
     }
 
     fn answered(&self) {
@@ -293,13 +292,13 @@ impl Durable {
     async fn let_in(&self) {
         let (run, site, machine) = (&self.inner.run, &self.inner.site, &self.inner.machine);
         let ledger = run.ledger(site.provider.kind());
-        let asked = site.provider.let_in(machine, &ledger, run.sink.as_ref());
-        let told = match tokio::time::timeout(LET_IN_LIMIT, asked).await {
+        let asked = site.provider.let_in(machine, &ledger, &run.teller);
+        let trouble = match tokio::time::timeout(LET_IN_LIMIT, asked).await {
             Ok(Ok(())) => return,
-            Ok(Err(fault)) => fault.line(),
-            Err(_) => format!("no answer in {}", text::seconds(LET_IN_LIMIT)),
+            Ok(Err(fault)) => LetInTrouble::Failed((&fault).into()),
+            Err(_) => LetInTrouble::NoAnswer(LET_IN_LIMIT),
         };
-        run.tell(Event::Detail(format!("cannot look whether this computer is still let in: {told}")));
+        self.tell(MachineEvent::LetInUnknown { trouble });
     }
 
     /// The machine's boot; the first call puts the supervisor there.

@@ -12,11 +12,12 @@ use crate::base::text;
 use crate::flow::durable::Durable;
 use crate::flow::run::Run;
 use crate::model::connection::Process;
-use crate::model::event::Event;
+use crate::model::event::Step;
 use crate::model::fault::Fault;
 use crate::model::output::{Limits, output};
 use crate::model::suite::Suite;
 use crate::model::task::Chunk;
+use crate::model::work::{Holder, Work};
 
 /// The least time without a sign after which a driver counts as gone: a connection may take as long to be made again.
 const LEAST_SILENCE: Duration = Duration::from_secs(30);
@@ -33,12 +34,12 @@ pub async fn hold(run: &Run, durable: &Durable, suite: &dyn Suite) -> Result<(),
     let id = TaskId::random();
     let mut task = durable.run_task(&id, &step.command).await?;
     let end = Instant::now() + step.limit;
-    let (mut heard, mut said, mut waiting) = (Vec::new(), Vec::new(), None);
+    let (mut heard, mut said, mut waiting, mut holder) = (Vec::new(), Vec::new(), None, None);
     loop {
         let Ok(chunk) = tokio::time::timeout_at(end, task.next()).await else {
             // What waits on must not hold the machine for a run that has given up.
             durable.cancel_task(&id).await?;
-            return Err(busy(waiting.as_deref(), step.limit));
+            return Err(busy(holder.as_deref(), step.limit));
         };
         match chunk {
             Some(Chunk::Stdout(bytes)) => heard.extend(bytes),
@@ -53,27 +54,26 @@ pub async fn hold(run: &Run, durable: &Durable, suite: &dyn Suite) -> Result<(),
         }
         while let Some(at) = heard.iter().position(|byte| *byte == b'\n') {
             let line = String::from_utf8_lossy(&heard.drain(..=at).collect::<Vec<u8>>()).trim().to_owned();
-            if line == "held" {
-                return Ok(());
+            if line != "held" && !line.starts_with("waits ") {
+                continue;
             }
-            if let Some(holder) = line.strip_prefix("waits ") {
-                let holder = words(holder);
-                let most = text::seconds(step.limit);
-                run.tell(Event::Step(format!("Waiting at most {most} for {holder}")));
-                waiting = Some(holder);
-            }
+            waiting.take().map(Step::done);
+            let Some(other) = line.strip_prefix("waits ") else { return Ok(()) };
+            let (most, other) = (step.limit, read(other));
+            waiting = Some(run.teller.begin(Work::WaitingForHolder { most, holder: other.clone() }));
+            holder = Some(Holder::words(other.as_ref()));
         }
     }
 }
 
-/// `RUN SINCE OWNER` in words.
-fn words(holder: &str) -> String {
+/// Reads `RUN SINCE OWNER`; none where the machine does not tell.
+fn read(holder: &str) -> Option<Holder> {
     let mut parts = holder.splitn(3, ' ');
     match (parts.next(), parts.next(), parts.next()) {
         (Some(run), Some(since), Some(owner)) if since != "-" => {
-            format!("run {run} of {owner}, which has held the machine since {since}")
+            Some(Holder { run: run.to_owned(), owner: owner.to_owned(), since: since.to_owned() })
         }
-        _ => "a run of somebody else, who holds the machine".to_owned(),
+        _ => None,
     }
 }
 
@@ -129,6 +129,7 @@ mod tests {
 
     #[test]
     fn who_holds_a_machine_is_told_in_words() {
+        let words = |line| Holder::words(read(line).as_ref());
         let holder = words("20261128-103701-abcdef 2026-11-28T10:37:02Z ann@desk");
         assert_eq!(
             holder,

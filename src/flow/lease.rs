@@ -16,15 +16,16 @@ use crate::flow::run::Run;
 use crate::flow::shell;
 use crate::flow::site::Site;
 use crate::model::connection::Connection;
-use crate::model::event::Event;
+use crate::model::event::{MachineEvent, TroubleEvent};
 use crate::model::fault::{Fault, FaultKind, Left};
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::{Machine, ProviderKind};
 use crate::model::output::{Limits, output};
-use crate::model::price::{Quote, amount};
+use crate::model::price::Quote;
 use crate::model::provider::MachineRequest;
 use crate::model::resource::{PlannedResource, Resource, ResourceKind};
 use crate::model::task::Stepped;
+use crate::model::work::Work;
 
 pub use budget::foresee;
 
@@ -124,23 +125,23 @@ async fn until_given_up<T>(run: &Run, work: impl Future<Output = Result<T, Fault
 impl Lease {
     /// Plans, records and makes a machine. On an error nothing is left but what the error names.
     pub async fn acquire(run: &Run, site: &Site, request: &MachineRequest) -> Result<Self, Fault> {
-        let sink = run.sink.as_ref();
-        let quote = until_stopped(run, async { Ok(site.provider.quote(request, sink).await) }).await?;
+        let teller = &run.teller;
+        let quote = until_stopped(run, async { Ok(site.provider.quote(request, teller).await) }).await?;
         afford(run, site, request, quote.as_ref())?;
         let ledger = run.ledger(site.provider.kind());
-        let provisioned = until_stopped(run, site.provider.provision(request, &ledger, sink)).await;
+        let provisioned = until_stopped(run, site.provider.provision(request, &ledger, teller)).await;
         if let Err(fault) = provisioned {
             return Err(undo(run, site, &request.id, fault).await);
         }
         let confirm = write_down(run, site.provider.kind(), &site.provider.plan(request))?;
-        let made = until_stopped(run, site.provider.create(request, &confirm, sink)).await;
+        let made = until_stopped(run, site.provider.create(request, &confirm, teller)).await;
         let stored = made.and_then(|machine| run.journal.store_machine(&machine).map(|()| machine));
         match stored {
             Ok(machine) => {
                 let on_machine = site.provider.lease_command(&machine, machine.expires_at).is_some();
                 let heartbeat = (!on_machine).then(|| heartbeat(run, site, &machine, interval(site)));
                 let price = match quote {
-                    Some(_) => site.provider.price(&machine, sink).await,
+                    Some(_) => site.provider.price(&machine, teller).await,
                     None => None,
                 };
                 Ok(Self { heartbeat, run: run.clone(), site: site.clone(), machine, settled: false, price })
@@ -153,7 +154,7 @@ impl Lease {
     /// dead; one that was left to live until its expiry needs no renewal.
     pub async fn adopt(run: &Run, site: &Site, machine: Machine) -> Self {
         let heartbeat = (!machine.kept).then(|| heartbeat(run, site, &machine, Duration::ZERO));
-        let price = site.provider.price(&machine, run.sink.as_ref()).await;
+        let price = site.provider.price(&machine, &run.teller).await;
         // The first driver had settled it before anything was begun.
         Self { heartbeat, run: run.clone(), site: site.clone(), machine, settled: true, price }
     }
@@ -182,10 +183,8 @@ impl Lease {
     }
 
     fn tell_cost(&self) {
-        if let Some(price) = &self.price {
-            let cost = format!("{} {}", amount(price.cost(self.age())), price.currency);
-            let text = format!("{} cost {cost} in {}", self.machine.id, crate::base::text::seconds(self.age()));
-            self.run.tell(Event::Notice(format!("{text}, at {}", price.text())));
+        if let Some(quote) = self.price.clone() {
+            self.run.teller.machine(&self.machine.id, MachineEvent::Cost { quote, age: self.age() });
         }
     }
 
@@ -263,9 +262,8 @@ impl Lease {
             Err(fault) => Err(fault),
         };
         let Err(fault) = told else { return machine };
-        let grace = crate::base::text::seconds(self.site.grace);
-        let text = format!("{} could not be told to live on and may end in {grace}: {}", machine.id, fault.line());
-        self.run.tell(Event::Warning(text));
+        let (within, failure) = (self.site.grace, (&fault).into());
+        self.run.teller.machine(&machine.id, MachineEvent::NotLeft { within, failure });
         self.machine.clone()
     }
 
@@ -324,7 +322,8 @@ pub async fn with_machine<T>(
     clean: Option<&Stepped>,
     work: impl AsyncFnOnce(&Machine, &Durable) -> Result<After<T>, Fault>,
 ) -> Ended<T> {
-    let step = run.step(format!("Booting {} from {}", request.id, request.image));
+    let run = &run.on(&request.id);
+    let step = run.teller.begin(Work::Booting { machine: request.id.clone(), image: request.image.clone() });
     let mut lease = match Lease::acquire(run, site, request).await {
         Ok(lease) => lease,
         Err(fault) => {
@@ -334,16 +333,19 @@ pub async fn with_machine<T>(
     // Of a machine that is not made for this request, the user is its own.
     let user = lease.machine.user.clone();
     let connected = match lease.connect(&user).await {
-        Ok(connection) if site.provider.machines_stay() => until_stopped(run, shell::fit(run, connection, &user)).await,
+        Ok(connection) if site.provider.machines_stay() => {
+            until_stopped(run, shell::fit(run, connection, &lease.machine)).await
+        }
         connected => connected,
     };
     match connected {
         Ok(connection) => {
-            step.done(run);
+            step.done();
             let durable = Durable::new(run, site, &lease.machine, Some(connection), folder);
             on_machine(run, lease, &durable, clean, work).await
         }
         Err(fault) => {
+            drop(step);
             // Files get there over a connection that carries commands alone: there never was one.
             close_files(run, &request.id, None);
             let cost = lease.cost();
@@ -362,6 +364,7 @@ pub async fn attach<T>(
     clean: Option<&Stepped>,
     work: impl AsyncFnOnce(&Machine, &Durable) -> Result<After<T>, Fault>,
 ) -> Ended<T> {
+    let run = &run.on(&machine.id);
     let lease = Lease::adopt(run, site, machine).await;
     let durable = Durable::new(run, site, &lease.machine, None, folder);
     on_machine(run, lease, &durable, clean, work).await
@@ -396,16 +399,16 @@ async fn on_machine<T>(
 /// Releases a machine; gives what stays.
 async fn release_lease(run: &Run, lease: Lease) -> Vec<Resource> {
     let id = lease.machine.id.clone();
-    let step = run.step(format!("Releasing {id}"));
+    let step = run.teller.begin(Work::Releasing { machine: id.clone() });
     match lease.release().await {
         Ok(left) => {
             if left.is_empty() {
-                step.done(run);
+                step.done();
             }
             left
         }
         Err(fault) => {
-            run.tell(Event::Warning(format!("cannot release {id}: {}", fault.line())));
+            run.teller.machine(&id, MachineEvent::NotReleased { failure: (&fault).into() });
             open_rows(run, &id)
         }
     }
@@ -414,7 +417,7 @@ async fn release_lease(run: &Run, lease: Lease) -> Vec<Resource> {
 /// Removes our files from a machine that stays, over a new connection where the first was lost, and closes their row. Not as a
 /// task: what keeps tasks is among what is removed.
 async fn clean_host(run: &Run, durable: &Durable, clean: &Stepped) {
-    let (step, machine) = (run.step(clean.text.clone()), durable.machine());
+    let (step, machine) = (run.teller.begin(clean.work.clone()), durable.machine());
     let mut why = match tokio::time::timeout(RECONNECT_LIMIT, durable.direct()).await {
         Ok(Ok(connection)) => remove_files(connection.as_ref(), clean).await,
         Ok(Err(error)) => Some(error.to_string()),
@@ -427,7 +430,7 @@ async fn clean_host(run: &Run, durable: &Durable, clean: &Stepped) {
     }
     close_files(run, &machine.id, why.as_deref());
     if why.is_none() {
-        step.done(run);
+        step.done();
     }
 }
 
@@ -450,7 +453,7 @@ fn close_files(run: &Run, machine: &MachineId, why: Option<&str>) {
             Some(why) => run.journal.note(&row.id, why),
         };
         if let Err(fault) = told {
-            run.tell(Event::Warning(fault.line()));
+            run.tell(TroubleEvent::from(&fault));
         }
     }
 }
@@ -459,7 +462,7 @@ fn close_files(run: &Run, machine: &MachineId, why: Option<&str>) {
 fn open_rows(run: &Run, machine: &MachineId) -> Vec<Resource> {
     let filter = ResourceFilter { machine: Some(machine.clone()), open: true, ..ResourceFilter::default() };
     run.journal.resources(&filter).unwrap_or_else(|fault| {
-        run.tell(Event::Warning(format!("cannot tell what is left of {machine}: {}", fault.line())));
+        run.teller.machine(machine, MachineEvent::LeftUnknown { failure: (&fault).into() });
         Vec::new()
     })
 }

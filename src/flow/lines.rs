@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::flow::run::Run;
-use crate::model::event::Event;
+use crate::model::event::StepEvent;
 use crate::model::task::Chunk;
 
 /// How many last lines are kept for the error of a step that fails; all of them are in the run's log.
@@ -45,7 +45,7 @@ impl<'a> Lines<'a> {
             self.tail.pop_front();
         }
         self.tail.push_back(line.clone());
-        self.run.tell(Event::Detail(line));
+        self.run.tell(StepEvent::Said { line });
     }
 
     /// The last lines; empty where nothing was said.

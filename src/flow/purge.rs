@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::deadline::Deadline;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{RemovalEvent, Teller};
 use crate::model::fault::Fault;
 use crate::model::purge::{Account, Filter, Item, Judgement, Outcome};
 use crate::model::resource::{Fate, Resource, ResourceKind, ResourceState};
@@ -140,7 +140,7 @@ pub struct Removal<'a> {
     /// Ends the work before the next batch.
     pub stop: &'a CancellationToken,
     /// Where progress is told.
-    pub sink: &'a dyn Sink,
+    pub teller: Teller,
     /// How long to wait.
     pub limits: Limits,
 }
@@ -165,8 +165,8 @@ impl Removal<'_> {
             return Vec::new();
         }
         if !self.stop.is_cancelled() {
-            let place = self.account.place();
-            self.sink.event(Event::Notice(format!("Removing {} in {place}.", counted(kind, items.len()))));
+            let (count, place) = (items.len(), self.account.place().to_string());
+            self.teller.tell(RemovalEvent::KindBegan { resource: kind, count, place });
         }
         let mut ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
         // A machine may have come since the search; one of those that were to end may be there still.
@@ -202,7 +202,7 @@ impl Removal<'_> {
         ids: &[String],
         refused: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, Fault> {
-        let deadline = Deadline::after(self.limit(kind), format!("{} to go away", counted(kind, ids.len())));
+        let deadline = Deadline::after(self.limit(kind), format!("{} to go away", kind.counted(ids.len())));
         let mut pause = FIRST_PAUSE;
         loop {
             let there: BTreeMap<String, String> = self.account.there(kind, ids).await?.into_iter().collect();
@@ -210,7 +210,7 @@ impl Removal<'_> {
             if going == 0 || deadline.left().is_zero() || self.stop.is_cancelled() {
                 return Ok(there);
             }
-            self.sink.event(Event::Detail(format!("waiting for {} to go away", counted(kind, going))));
+            self.teller.tell(RemovalEvent::Waiting { resource: kind, count: going });
             tokio::select! {
                 () = tokio::time::sleep(pause.min(deadline.left())) => {}
                 () = self.stop.cancelled() => {}
@@ -247,16 +247,6 @@ pub fn is_row_of(row: &Resource, item: &Item, name: Option<&str>) -> bool {
     }
 }
 
-/// `1 instance`, `2 security groups`.
-pub fn counted(kind: ResourceKind, count: usize) -> String {
-    if count == 1 { format!("1 {}", kind.name().replace('_', " ")) } else { format!("{count} {}", several(kind)) }
-}
-
-/// `instances`, `security groups`.
-pub fn several(kind: ResourceKind) -> String {
-    format!("{}s", kind.name().replace('_', " "))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -264,7 +254,6 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::model::event::NoSink;
     use crate::model::purge::{Refusal, Whose};
 
     /// An account in memory: `refuses` are ids with a reason, `lingers` is how many looks an item survives its removal.
@@ -358,7 +347,7 @@ mod tests {
     async fn remove(account: &Memory, stop: &CancellationToken) -> BTreeMap<String, Fate> {
         let found = find(account, &kinds(), &ALL).await.unwrap();
         let limits = Limits { instances: Duration::from_secs(20), others: Duration::from_secs(20) };
-        let removal = Removal { account, stop, sink: &NoSink, limits };
+        let removal = Removal { account, stop, teller: Teller::silent(), limits };
         removal.run(&found.items).await.into_iter().map(|outcome| (outcome.item.id, outcome.fate)).collect()
     }
 
@@ -459,7 +448,7 @@ mod tests {
         let found = find(&account, &kinds(), &ALL).await.unwrap();
         let limits = Limits { instances: Duration::from_millis(50), others: Duration::ZERO };
         let stop = CancellationToken::new();
-        let removal = Removal { account: &account, stop: &stop, sink: &NoSink, limits };
+        let removal = Removal { account: &account, stop: &stop, teller: Teller::silent(), limits };
         let outcomes = removal.run(&found.items).await;
         let fate = |id: &str| outcomes.iter().find(|o| o.item.id == id).unwrap().fate.clone();
         assert_eq!(fate("slow"), Fate::Gone);

@@ -1,21 +1,18 @@
 //! The run that a flow works for: what it is told by, told to, and stopped by. It knows no provider: that is the site's.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::base::id::{ResourceId, RunId};
-use crate::model::event::{Event, Sink};
+use crate::base::id::{MachineId, ResourceId, RunId};
+use crate::model::event::{Kind, Subject, Teller};
 use crate::model::fault::Fault;
 use crate::model::journal::Journal;
 use crate::model::machine::ProviderKind;
 use crate::model::provider::Ledger;
 use crate::model::resource::PlannedResource;
-
-/// Tells the time; an argument, so that a test can say what time it is.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// One run, as far as flows know it. Clones are the same run.
 #[derive(Clone)]
@@ -26,10 +23,8 @@ pub struct Run {
     pub owner: String,
     /// Remembers what is made for it.
     pub journal: Arc<dyn Journal>,
-    /// Told of what happens.
-    pub sink: Arc<dyn Sink>,
-    /// Tells the time.
-    pub clock: Clock,
+    /// Tells what happens, and the time.
+    pub teller: Teller,
     /// Cancelled when the user or the system asks to stop; releasing goes on regardless.
     pub stop: CancellationToken,
     /// Cancelled when the user asks to leave the task running and go.
@@ -39,19 +34,24 @@ pub struct Run {
 impl Run {
     /// The time.
     pub fn now(&self) -> Timestamp {
-        (self.clock)()
+        self.teller.now()
     }
 
-    /// Tells the sink.
-    pub fn tell(&self, event: Event) {
-        self.sink.event(event);
+    /// The same run, for work on something of which it tells from here on.
+    #[must_use]
+    pub fn about(&self, subject: Subject) -> Self {
+        Self { teller: self.teller.about(subject), ..self.clone() }
     }
 
-    /// Begins a step; its end is told by [`Step::done`].
-    pub fn step(&self, text: impl Into<String>) -> Step {
-        let text = text.into();
-        self.tell(Event::Step(text.clone()));
-        Step { text, began: Instant::now() }
+    /// The same for a machine.
+    #[must_use]
+    pub fn on(&self, machine: &MachineId) -> Self {
+        self.about(Subject::Machine(machine.clone()))
+    }
+
+    /// Tells what happened.
+    pub fn tell(&self, kind: impl Into<Kind>) {
+        self.teller.tell(kind);
     }
 
     /// Where a provider of this kind writes down what it makes for this run beside a machine.
@@ -75,22 +75,6 @@ impl Ledger for RunLedger<'_> {
 
     fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
         self.run.journal.kept(id, locator)
-    }
-}
-
-/// A step that was begun.
-#[derive(Debug)]
-pub struct Step {
-    text: String,
-    began: Instant,
-}
-
-impl Step {
-    /// Ends the step well; gives its wall clock seconds.
-    pub fn done(self, run: &Run) -> f64 {
-        let seconds = self.began.elapsed().as_secs_f64();
-        run.tell(Event::StepDone { text: self.text, seconds });
-        seconds
     }
 }
 

@@ -3,9 +3,10 @@
 use crate::flow::run::Run;
 use crate::guest;
 use crate::model::connection::Connection;
-use crate::model::event::Event;
+use crate::model::event::MachineEvent;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
+use crate::model::machine::Machine;
 use crate::model::output::{Limits, output};
 
 /// What the command says; nothing else would.
@@ -38,10 +39,9 @@ pub async fn look(connection: &dyn Connection, user: &str) -> Result<Option<Stri
 }
 
 /// A connection to a machine of somebody else's, when that runs commands.
-pub async fn fit(run: &Run, connection: Box<dyn Connection>, user: &str) -> Result<Box<dyn Connection>, Fault> {
-    if let Some(noise) = look(connection.as_ref(), user).await? {
-        let text = format!("the login shell of user `{user}` prints `{noise}` before the output of a command");
-        run.tell(Event::Warning(format!("{text}, which damages file transfers that go through it")));
+pub async fn fit(run: &Run, connection: Box<dyn Connection>, machine: &Machine) -> Result<Box<dyn Connection>, Fault> {
+    if let Some(noise) = look(connection.as_ref(), &machine.user).await? {
+        run.teller.machine(&machine.id, MachineEvent::ShellPrints { user: machine.user.clone(), noise });
     }
     Ok(connection)
 }

@@ -24,7 +24,7 @@ use crate::guest;
 use crate::model::build::{BuildStore, Built};
 use crate::model::check::Check;
 use crate::model::connection::{Connection, ConnectionError};
-use crate::model::event::Event;
+use crate::model::event::{StepEvent, TestsEvent};
 use crate::model::exit::Exit;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::{Machine, Platform};
@@ -188,12 +188,12 @@ pub async fn set_up(
     target: &Path,
     builds: &dyn BuildStore,
 ) -> Result<Ready, Fault> {
+    let run = &run.on(&machine.id);
     let began = Instant::now();
     let mut ready = until_stopped(run, prepare_all(run, machine, durable, suite, target, builds)).await?;
     ready.before.setup = began.elapsed().as_secs_f64();
-    let expected = text::counted(ready.expected.len(), "test");
     if ready.failed.is_none() {
-        run.tell(Event::Notice(format!("Testing {}: {expected} expected", ready.source)));
+        run.tell(TestsEvent::Ready { source: ready.source.clone(), expected: ready.expected.len() });
     }
     Ok(ready)
 }
@@ -261,12 +261,12 @@ async fn prepare_all(
 async fn synchronise(run: &Run, durable: &Durable, suite: &dyn Suite, target: &Path) -> Result<Vec<Job>, Fault> {
     let mut tries = 0;
     loop {
-        let fault = match suite.synchronise(durable.folder(), target, run.sink.as_ref()).await {
+        let fault = match suite.synchronise(durable.folder(), target, &run.teller).await {
             Err(fault) if fault.kind == FaultKind::Infrastructure && tries < MORE_SYNCS => fault,
             done => return done,
         };
         tries += 1;
-        run.tell(Event::Warning(format!("{}; trying again", fault.line())));
+        run.tell(TestsEvent::SendingAgain { failure: (&fault).into() });
         // Whether the machine is still there is for it to say: this waits for as long as it may be.
         output(durable, &durable.guest().nothing(), Limits::SMALL).await?;
     }
@@ -299,6 +299,7 @@ pub async fn finish(
     begun: &Begun,
     output: &dyn TaskOutput,
 ) -> Result<Finished, Fault> {
+    let run = &run.on(&durable.machine().id);
     let report = Report::of(suite);
     let runner = tokio::select! {
         ended = output::until_ended(run, durable, begun, output) => ended?,
@@ -418,19 +419,19 @@ async fn prepare(
 }
 
 async fn shown(run: &Run, connection: &dyn Connection, step: &Stepped) -> Result<Output, Fault> {
-    let showing = run.step(step.text.clone());
+    let showing = run.teller.begin(step.work.clone());
     let done = output(connection, &step.command, Limits { bytes: 1 << 20, time: step.limit }).await?;
     for line in done.said().lines() {
-        run.tell(Event::Detail(line.to_owned()));
+        run.tell(StepEvent::Said { line: line.to_owned() });
     }
     if done.exit.success() {
-        showing.done(run);
+        showing.done();
     }
     Ok(done)
 }
 
 fn failed(step: &Stepped, done: &Output) -> Fault {
-    let (message, said) = (format!("{} failed with {}", step.text, done.exit), done.said());
+    let (message, said) = (format!("{} failed with {}", step.work.words(), done.exit), done.said());
     let fault = match done.exit {
         Exit::Lost(_) => Fault::infrastructure(message),
         _ => Fault::outside(message),

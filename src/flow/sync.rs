@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::flow::sync::plan::Plan;
 use crate::guest;
 use crate::model::connection::{Connection, Parcel, Progress};
-use crate::model::event::{Event, Sink};
+use crate::model::event::{StepEvent, Teller};
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::output::{Limits, output};
@@ -66,7 +66,7 @@ pub struct Done {
 /// Makes the folder on the machine equal to the one here, over a connection that `connect` opens while this side is looked at.
 pub async fn sync(
     connect: impl Future<Output = Result<Box<dyn Connection>, Fault>>,
-    sink: &dyn Sink,
+    teller: &Teller,
     wanted: &Wanted,
 ) -> Result<Done, Fault> {
     let from = wanted.from.clone();
@@ -98,7 +98,7 @@ pub async fn sync(
         return Err(Fault::usage(message).hint("Look with `--dry-run`; allow it with `--max-delete N`."));
     }
     if !wanted.dry_run && (plan.changes() || !unknown.is_empty() || !there.remembers()) {
-        apply(connection.as_ref(), sink, wanted, &plan, &here, &there).await?;
+        apply(connection.as_ref(), teller, wanted, &plan, &here, &there).await?;
     }
     connection.close().await;
     Ok(done)
@@ -124,7 +124,7 @@ fn done(plan: &Plan, here: &local::Survey, wanted: &Wanted) -> Done {
 /// Sends everything that is to change, which the machine does when all of it has come.
 async fn apply(
     connection: &dyn Connection,
-    sink: &dyn Sink,
+    teller: &Teller,
     wanted: &Wanted,
     plan: &Plan,
     here: &local::Survey,
@@ -147,7 +147,7 @@ async fn apply(
     let moved = std::sync::atomic::AtomicU64::new(0);
     let progress: Progress<'_> = &|bytes| {
         let done = moved.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed) + bytes;
-        sink.event(Event::Bytes { done, total: Some(total) });
+        teller.tell(StepEvent::Moved { done, total: Some(total) });
     };
     let parcel = Parcel { top: &wanted.from, paths: &plan.send, notes };
     let command = guest::of(connection.platform()).sync_apply(&wanted.to);

@@ -1,37 +1,143 @@
-//! What flows tell of their work; one sink in `ui` draws it, another keeps it in the run's log.
+//! What flows tell of their work, as data: something happened, at a time, to something. One sink in `ui` draws it, another keeps it
+//! in the run's folder, and both take their words from [`Event::words`].
+//!
+//! Kinds are grouped by family, a file each. A family is an enum whose variants carry data (ids, counts, spans, a [`Failure`]) and no
+//! sentence; `words` of the family makes the sentences. A new kind is a variant and its line in `words`; a new family also a line in
+//! [`Kind`]. In JSON an event is one flat object (`docs/json.md`): a reader skips a line whose family, kind or subject it does not
+//! know, as [`read`] does, and fields that it does not know.
+//!
+//! [`Failure`]: crate::model::failure::Failure
 
-use crate::model::task::Chunk;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::base::id::{MachineId, RunId};
+
+mod account;
+mod files;
+mod image;
+mod machine;
+mod removal;
+mod run;
+mod step;
+mod teller;
+mod testing;
+mod trouble;
+mod words;
+
+pub use account::AccountEvent;
+pub use files::FilesEvent;
+pub use image::{Awaited, ImageEvent};
+pub use machine::{LetInTrouble, MachineEvent};
+pub use removal::RemovalEvent;
+pub use run::{Remainder, RunEvent};
+pub use step::StepEvent;
+pub use teller::{Step, Teller};
+pub use testing::TestsEvent;
+pub use trouble::TroubleEvent;
+pub use words::Words;
 
 /// Something happened.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// A step began; it stays on the screen until the next step or its end.
-    Step(String),
-    /// How many seconds the step that began last took the last time; told where that is known.
-    Expected(u64),
-    /// The step that began last ended well after this many seconds.
-    StepDone {
-        /// What was done.
-        text: String,
-        /// Wall clock seconds.
-        seconds: f64,
-    },
-    /// A line of a long step's own output, shown below the step and kept in the log.
-    Detail(String),
-    /// Bytes moved so far of `total` (when known) in the present step.
-    Bytes {
-        /// Moved so far.
-        done: u64,
-        /// All of them, when known.
-        total: Option<u64>,
-    },
-    /// Output of the user's own task, to be shown as it comes.
-    Output(Chunk),
-    /// Something the user should know and that is no error.
-    Notice(String),
-    /// Something that went wrong and was not the end.
-    Warning(String),
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, by the clock of the run.
+    pub at: Timestamp,
+    /// To what; none where a command works outside of any run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// What.
+    #[serde(flatten)]
+    pub kind: Kind,
 }
+
+impl Event {
+    /// The event as words, and how they are meant to be shown.
+    pub fn words(&self) -> Words {
+        let subject = self.subject.as_ref().map_or("", Subject::name);
+        match &self.kind {
+            Kind::Step(event) => event.words(),
+            Kind::Machine(event) => event.words(subject),
+            Kind::Image(event) => event.words(),
+            Kind::Account(event) => event.words(),
+            Kind::Tests(event) => event.words(),
+            Kind::Files(event) => event.words(),
+            Kind::Removal(event) => event.words(),
+            Kind::Run(event) => event.words(),
+            Kind::Trouble(event) => event.words(),
+        }
+    }
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// The run as a whole.
+    Run(RunId),
+    /// One machine.
+    Machine(MachineId),
+    /// One image, by its name.
+    Image(String),
+    /// One test, by its name.
+    Test(String),
+}
+
+impl Subject {
+    /// Its id or name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Run(id) => id.as_str(),
+            Self::Machine(id) => id.as_str(),
+            Self::Image(name) | Self::Test(name) => name,
+        }
+    }
+}
+
+/// What happened, by family.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "family", rename_all = "snake_case")]
+pub enum Kind {
+    /// A piece of work began, goes on or ended.
+    Step(StepEvent),
+    /// To one machine, which is the event's subject.
+    Machine(MachineEvent),
+    /// To an image, its layers and what they are made of.
+    Image(ImageEvent),
+    /// To what the machines of an account share.
+    Account(AccountEvent),
+    /// To the tests, their source and its build.
+    Tests(TestsEvent),
+    /// To files that travel.
+    Files(FilesEvent),
+    /// To things that are removed from an account.
+    Removal(RemovalEvent),
+    /// To the run as a whole.
+    Run(RunEvent),
+    /// Something went wrong that is told as it is.
+    Trouble(TroubleEvent),
+}
+
+macro_rules! family {
+    ($($variant:ident($event:ident)),+) => {
+        $(impl From<$event> for Kind {
+            fn from(event: $event) -> Self {
+                Self::$variant(event)
+            }
+        })+
+    };
+}
+
+// Not of a machine's events, which need their machine: `Teller::machine`.
+family!(
+    Step(StepEvent),
+    Image(ImageEvent),
+    Account(AccountEvent),
+    Tests(TestsEvent),
+    Files(FilesEvent),
+    Removal(RemovalEvent),
+    Run(RunEvent),
+    Trouble(TroubleEvent)
+);
 
 /// Takes events. Must not block for long and must not fail: showing is never worth losing a run.
 pub trait Sink: Send + Sync {
@@ -45,3 +151,12 @@ pub struct NoSink;
 impl Sink for NoSink {
     fn event(&self, _: Event) {}
 }
+
+/// The events of a file that holds one a line, in order. Left out are lines of kinds that this build does not know, and lines that
+/// are not whole: the last one, where its writer was killed, and one that a full disk cut.
+pub fn read(lines: &[u8]) -> impl Iterator<Item = Event> {
+    lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok())
+}
+
+#[cfg(test)]
+mod tests;

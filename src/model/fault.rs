@@ -3,8 +3,11 @@
 use std::error::Error;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Whose turn it is to act; decides the exit code (`docs/errors.md`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// The command line or a value in it is wrong (exit code 2).
     Usage,
@@ -19,7 +22,8 @@ pub enum FaultKind {
 }
 
 /// What a failed step left behind.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Left {
     /// Nothing: the step undid itself or never began.
     #[default]
@@ -28,6 +32,13 @@ pub enum Left {
     These(Vec<String>),
     /// Unknown: the call may or may not have created something.
     Unknown(String),
+}
+
+impl Left {
+    /// Whether nothing is left.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::Nothing
+    }
 }
 
 /// An error: what was being done and why it failed, what is left behind, what to do next.

@@ -36,6 +36,11 @@ impl Quote {
         self.per_hour() * duration.max(SHORTEST_BILLED).as_secs_f64() / 3600.0
     }
 
+    /// The same for people: `3.0744 USD`.
+    pub fn cost_text(&self, duration: Duration) -> String {
+        format!("{} {}", amount(self.cost(duration)), self.currency)
+    }
+
     /// One line for people, for example ``1.5372 USD an hour (c5.9xlarge on demand in us-west-2: compute 1.5300, volumes
     /// 0.0022, address 0.0050)``.
     pub fn text(&self) -> String {

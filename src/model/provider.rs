@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use crate::base::id::{MachineId, ResourceId, RunId};
 use crate::model::connection::Connection;
-use crate::model::event::Sink;
+use crate::model::event::Teller;
 use crate::model::fault::Fault;
 use crate::model::image::{CloudBase, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
 use crate::model::machine::{Caps, Hardware, Machine, Network, ProviderKind, Sighting};
@@ -89,28 +89,28 @@ pub trait Provider: Send + Sync {
 
     /// Brings what all machines of an account share (key pair, security groups, role) to what `request` needs: by content,
     /// not by existence. Called before [`Provider::plan`]; what is missing goes through the ledger before it is made.
-    async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, sink: &dyn Sink) -> Result<(), Fault> {
-        let _ = (request, ledger, sink);
+    async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
+        let _ = (request, ledger, teller);
         Ok(())
     }
 
     /// Lets this computer reach a machine that it does not reach any more: its own address may be another one by now. To be
     /// called now and then while it is not reached; cheap where nothing has changed.
-    async fn let_in(&self, machine: &Machine, ledger: &dyn Ledger, sink: &dyn Sink) -> Result<(), Fault> {
-        let _ = (machine, ledger, sink);
+    async fn let_in(&self, machine: &Machine, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
+        let _ = (machine, ledger, teller);
         Ok(())
     }
 
     /// The price of the machine that `request` means, of the dearest where it may become one of several; none where it costs
     /// nothing, or, with the reason told, where no price can be had.
-    async fn quote(&self, request: &MachineRequest, sink: &dyn Sink) -> Option<Quote> {
-        let _ = (request, sink);
+    async fn quote(&self, request: &MachineRequest, teller: &Teller) -> Option<Quote> {
+        let _ = (request, teller);
         None
     }
 
     /// The price of a machine that was made.
-    async fn price(&self, machine: &Machine, sink: &dyn Sink) -> Option<Quote> {
-        let _ = (machine, sink);
+    async fn price(&self, machine: &Machine, teller: &Teller) -> Option<Quote> {
+        let _ = (machine, teller);
         None
     }
 
@@ -124,7 +124,7 @@ pub trait Provider: Send + Sync {
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource>;
 
     /// Makes the machine. On an error everything that was begun is still in the journal, to be released by the flow.
-    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, sink: &dyn Sink) -> Result<Machine, Fault>;
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, teller: &Teller) -> Result<Machine, Fault>;
 
     /// Ends when the machine is seen to have ended by itself while it boots, with why; never where only connecting tells.
     async fn until_ended(&self, machine: &Machine) -> Fault {
@@ -232,7 +232,7 @@ pub trait ImageStore: Send + Sync {
     }
 
     /// Waits until no other process makes this layer, then keeps others from making it until the guard is dropped.
-    async fn lock(&self, layer: &Fingerprint, sink: &dyn Sink) -> Result<Box<dyn Send + Sync>, Fault>;
+    async fn lock(&self, layer: &Fingerprint, teller: &Teller) -> Result<Box<dyn Send + Sync>, Fault>;
 
     /// Names what [`ImageStore::make_base`] may make in the sandbox `machine`.
     fn plan_base(&self, machine: &MachineId) -> Vec<PlannedResource>;
@@ -246,12 +246,12 @@ pub trait ImageStore: Send + Sync {
         machine: &MachineId,
         grace: Duration,
         confirm: Confirm<'_>,
-        sink: &dyn Sink,
+        teller: &Teller,
     ) -> Result<(), Fault>;
 
     /// Keeps what was changed on the machine as this layer of `plan`; where machines are local, this one must have ended
     /// and its files must still be there.
-    async fn commit(&self, made: &Made<'_>, ledger: &dyn Ledger, sink: &dyn Sink) -> Result<LayerRecord, Fault>;
+    async fn commit(&self, made: &Made<'_>, ledger: &dyn Ledger, teller: &Teller) -> Result<LayerRecord, Fault>;
 
     /// Records the image as finished.
     async fn finish(&self, plan: &ImagePlan, now: Timestamp) -> Result<ImageRecord, Fault>;

@@ -70,6 +70,16 @@ impl ResourceKind {
         }
     }
 
+    /// `instances`, `security groups`.
+    pub fn several(self) -> String {
+        format!("{}s", self.name().replace('_', " "))
+    }
+
+    /// `1 instance`, `2 security groups`.
+    pub fn counted(self, count: usize) -> String {
+        if count == 1 { format!("1 {}", self.name().replace('_', " ")) } else { format!("{count} {}", self.several()) }
+    }
+
     /// Which provider's machines have such resources; files on a machine of somebody else's are the host provider's.
     pub fn provider(self) -> ProviderKind {
         match self {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::base::id::RunId;
 use crate::model::build::{Build, Built};
 use crate::model::check::Check;
-use crate::model::event::Sink;
+use crate::model::event::Teller;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::machine::Machine;
@@ -58,7 +58,7 @@ pub trait ReportReader: Send {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Job {
     /// A command, which must succeed.
-    Step(Stepped),
+    Step(Box<Stepped>),
     /// A build of what is tested.
     Build(Box<Build>),
 }
@@ -80,7 +80,7 @@ pub trait Suite: Send + Sync {
 
     /// Brings the source to the machine: by a process on this computer through `machine` (written to `target` for the
     /// tool's own `ssh`), then by what it gives back, in order. Nothing to do gives none.
-    async fn synchronise(&self, folder: &str, target: &Path, sink: &dyn Sink) -> Result<Vec<Job>, Fault>;
+    async fn synchronise(&self, folder: &str, target: &Path, teller: &Teller) -> Result<Vec<Job>, Fault>;
 
     /// Where the build of what is tested comes from when none was made as a [`Job`]; `baked` is the content of
     /// [`Suite::baked_file`].

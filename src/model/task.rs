@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
+use crate::model::work::Work;
 
 /// A command on a machine; mirrors [`std::process::Command`]. Words and variables travel quoted, never substituted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,11 +33,11 @@ pub enum Chunk {
     Stderr(Vec<u8>),
 }
 
-/// A command with its limit, and the words for it.
+/// A command with its limit, and what it is told as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stepped {
-    /// What it does, for people.
-    pub text: String,
+    /// What it does.
+    pub work: Work,
     /// The command; paths of parts are made with the folder that the flow gives.
     pub command: Command,
     /// How long it may take.

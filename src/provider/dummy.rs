@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::base::id::MachineId;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{Awaited, ImageEvent, Teller};
 use crate::model::fault::Fault;
 use crate::model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
 use crate::model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
@@ -163,15 +163,15 @@ impl Provider for Dummy {
         name_all(&request.id, &kinds)
     }
 
-    async fn quote(&self, _: &MachineRequest, _: &dyn Sink) -> Option<Quote> {
+    async fn quote(&self, _: &MachineRequest, _: &Teller) -> Option<Quote> {
         self.inner().price.clone()
     }
 
-    async fn price(&self, _: &Machine, _: &dyn Sink) -> Option<Quote> {
+    async fn price(&self, _: &Machine, _: &Teller) -> Option<Quote> {
         self.inner().price.clone()
     }
 
-    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, _: &dyn Sink) -> Result<Machine, Fault> {
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, _: &Teller) -> Result<Machine, Fault> {
         self.tell(format!("create {}", request.id));
         self.obey(Call::Create)?;
         self.make(&self.plan(request), confirm)?;
@@ -245,15 +245,12 @@ impl ImageStore for Dummy {
         Ok(plan.layers.iter().take_while(|layer| inner.layers.contains_key(&layer.fingerprint)).count())
     }
 
-    async fn lock(&self, layer: &Fingerprint, sink: &dyn Sink) -> Result<Box<dyn Send + Sync>, Fault> {
+    async fn lock(&self, layer: &Fingerprint, teller: &Teller) -> Result<Box<dyn Send + Sync>, Fault> {
         let lock = self.inner().locks.entry(layer.clone()).or_default().clone();
         let held = match lock.clone().try_lock_owned() {
             Ok(held) => held,
             Err(_) => {
-                sink.event(Event::Notice(format!(
-                    "Another process makes the layer `{}`; waiting for it.",
-                    layer.short()
-                )));
+                teller.tell(ImageEvent::WaitingForProcess { awaited: Awaited::Layer(layer.clone()) });
                 lock.lock_owned().await
             }
         };
@@ -270,7 +267,7 @@ impl ImageStore for Dummy {
         machine: &MachineId,
         _: Duration,
         confirm: Confirm<'_>,
-        _: &dyn Sink,
+        _: &Teller,
     ) -> Result<(), Fault> {
         self.tell(format!("base {}", layer.name));
         self.make(&self.plan_base(machine), confirm)?;
@@ -279,7 +276,7 @@ impl ImageStore for Dummy {
         Ok(())
     }
 
-    async fn commit(&self, made: &Made<'_>, _: &dyn Ledger, _: &dyn Sink) -> Result<LayerRecord, Fault> {
+    async fn commit(&self, made: &Made<'_>, _: &dyn Ledger, _: &Teller) -> Result<LayerRecord, Fault> {
         let Made { layer, machine, took, .. } = *made;
         self.tell(format!("commit {}", layer.name));
         self.obey(Call::Commit)?;
@@ -351,7 +348,6 @@ impl ImageStore for Dummy {
 mod tests {
     use super::*;
     use crate::base::id::{ResourceId, RunId};
-    use crate::model::event::NoSink;
     use crate::model::machine::{Caps, Hardware, Network};
     use crate::model::resource::ResourceState;
 
@@ -398,7 +394,7 @@ mod tests {
         let dummy = Dummy::new();
         let request = request();
         dummy.fail(Call::CreateAfter(ResourceKind::Process), "no power");
-        let error = dummy.create(&request, &|_, _, _| Ok(()), &NoSink).await.unwrap_err();
+        let error = dummy.create(&request, &|_, _, _| Ok(()), &Teller::silent()).await.unwrap_err();
         assert_eq!(error.message, "no power");
         assert_eq!(dummy.observe().await.unwrap().len(), 3);
         dummy.stay(ResourceKind::Rootfs, "busy");
@@ -413,7 +409,7 @@ mod tests {
     async fn a_lease_never_goes_beyond_the_expiry() {
         let dummy = Dummy::new();
         let request = request();
-        let machine = dummy.create(&request, &|_, _, _| Ok(()), &NoSink).await.unwrap();
+        let machine = dummy.create(&request, &|_, _, _| Ok(()), &Teller::silent()).await.unwrap();
         dummy.renew(&machine, request.now + Duration::from_secs(500)).await.unwrap();
         assert_eq!(dummy.lease(&machine.id), Some(request.expires_at));
         dummy.end(&machine.id);

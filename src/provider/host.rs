@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::base::id::MachineId;
 use crate::guest;
-use crate::model::event::Sink;
+use crate::model::event::Teller;
 use crate::model::fault::Fault;
 use crate::model::machine::{Machine, ProviderKind};
 use crate::model::provider::{Confirm, MachineRequest, Provider};
@@ -51,7 +51,7 @@ impl Provider for HostProvider {
         vec![PlannedResource { machine: request.id.clone(), kind: ResourceKind::RemoteFiles, name }]
     }
 
-    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, _: &dyn Sink) -> Result<Machine, Fault> {
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, _: &Teller) -> Result<Machine, Fault> {
         if request.volume.is_some() {
             return Err(Fault::usage("a machine that somebody else made is given no second volume")
                 .hint("Choose `--filesystem default` or `--filesystem tmpfs`."));

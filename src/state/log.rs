@@ -1,5 +1,5 @@
-//! The log of a run: `output.log` with the task's output as it came (see [`crate::state::output`]), `events.log` with a line
-//! per step.
+//! The log of a run: `output.log` with the task's output as it came (see [`crate::state::output`]), and its events twice:
+//! `events.log` has them in words for people, `events.jsonl` as data for programs (`docs/json.md`), a line each.
 //!
 //! A log that cannot be written never ends a run. What a [`TaskOutput`] cannot keep is refused, so that whoever follows a task
 //! asks for it again. Of all else the first failure is told once, by the function given at the start, and what is missing is
@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::base::text;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{Event, Sink, TroubleEvent, Words};
 use crate::model::fault::Fault;
 use crate::model::task::{Chunk, Offsets, TaskOutput};
 use crate::state::file;
@@ -36,33 +36,34 @@ pub struct RunLog {
 }
 
 /// Told the first time that something could not be written. Called without any lock held, from any thread.
-pub type Warn = Box<dyn Fn(&str) + Send + Sync>;
+pub type Warn = Box<dyn Fn(TroubleEvent) + Send + Sync>;
 
 struct Shared {
     files: Mutex<Files>,
     ended: Condvar,
-    clock: fn() -> Timestamp,
     warn: Warn,
 }
 
 struct Files {
     output: Output,
-    /// What of the output was not kept, and why.
+    /// What of the output did not get onto the disk, and why.
     missing: Missing,
+    steps: Buffered,
     events: Buffered,
     end: bool,
 }
 
 impl RunLog {
-    /// Opens the files to go on with what they hold, and begins to write events out every second. `clock` says their time.
-    pub fn start(run: &RunDir, clock: fn() -> Timestamp, warn: Warn) -> Result<Self, Fault> {
+    /// Opens the files to go on with what they hold, and begins to write events out every second.
+    pub fn start(run: &RunDir, warn: Warn) -> Result<Self, Fault> {
         let files = Files {
             output: Output::open(run)?,
             missing: Missing::default(),
+            steps: Buffered::open(&run.file(RunFile::Steps))?,
             events: Buffered::open(&run.file(RunFile::Events))?,
             end: false,
         };
-        let shared = Arc::new(Shared { files: Mutex::new(files), ended: Condvar::new(), clock, warn });
+        let shared = Arc::new(Shared { files: Mutex::new(files), ended: Condvar::new(), warn });
         let theirs = Arc::clone(&shared);
         let spawned = std::thread::Builder::new().name("run-log".to_owned()).spawn(move || theirs.flush_until_end());
         let flusher = spawned.map_err(|error| Fault::outside("cannot start a thread for the log").because(error))?;
@@ -72,7 +73,10 @@ impl RunLog {
     /// Writes out what waits and puts it on the disk. Says what is missing in the log, if anything is.
     pub fn finish(&self) -> Option<String> {
         self.stop();
-        self.shared.write(|files| [files.sync_output(), files.events.sync()].into_iter().flatten().next());
+        self.shared.write(|files| {
+            let failed = [files.sync_output(), files.steps.sync(), files.events.sync()];
+            failed.into_iter().flatten().next()
+        });
         self.trouble()
     }
 
@@ -80,7 +84,7 @@ impl RunLog {
     pub fn trouble(&self) -> Option<String> {
         let files = self.shared.lock();
         let output = files.missing.trouble(&files.output.path);
-        let told: Vec<String> = [output, files.events.trouble()].into_iter().flatten().collect();
+        let told: Vec<String> = [output, files.steps.trouble(), files.events.trouble()].into_iter().flatten().collect();
         (!told.is_empty()).then(|| told.join("; "))
     }
 
@@ -103,18 +107,37 @@ impl Drop for RunLog {
 
 impl Sink for RunLog {
     fn event(&self, event: Event) {
-        let line = match event {
-            Event::Output(chunk) => return self.shared.write(|files| files.keep(&chunk)),
-            Event::Bytes { .. } | Event::Expected(_) => return,
-            Event::Step(text) => format!("begin {text}"),
-            Event::StepDone { text, seconds } => format!("done {text} ({seconds:.3}s)"),
-            Event::Detail(text) => format!("| {text}"),
-            Event::Notice(text) => format!("notice: {text}"),
-            Event::Warning(text) => format!("warning: {text}"),
-        };
-        let lines = stamped((self.shared.clock)(), &line);
-        self.shared.write(|files| files.events.write(lines.as_bytes()));
+        let words = event.words();
+        // Of no worth a moment later, and there are thousands.
+        if matches!(words, Words::Progress(_)) {
+            return;
+        }
+        let steps = for_people(&words).map(|line| stamped(event.at, &line)).unwrap_or_default();
+        self.shared.write(|files| {
+            let failed = [files.steps.write(steps.as_bytes()), files.events.write(&for_programs(&event))];
+            failed.into_iter().flatten().next()
+        });
     }
+}
+
+/// The line for `events.log`; none of what only programs want.
+fn for_people(words: &Words) -> Option<String> {
+    Some(match words {
+        Words::Expect(_) | Words::Stop | Words::Progress(_) => return None,
+        Words::Begin(text) => format!("begin {text}"),
+        Words::End { text, took } => format!("done {text} ({:.3}s)", took.as_secs_f64()),
+        Words::Detail(text) => format!("| {text}"),
+        Words::Notice(text) | Words::Outcome(text) => format!("notice: {text}"),
+        Words::Warning(text) => format!("warning: {text}"),
+    })
+}
+
+/// The line for `events.jsonl`.
+fn for_programs(event: &Event) -> Vec<u8> {
+    // An event holds nothing that JSON has no words for; a line that could not be made would be left out like one that is torn.
+    let mut line = serde_json::to_vec(event).unwrap_or_default();
+    line.push(b'\n');
+    line
 }
 
 impl TaskOutput for RunLog {
@@ -130,14 +153,7 @@ impl TaskOutput for RunLog {
 }
 
 impl Files {
-    /// Keeps a piece of output, or remembers that it could not; gives the warning the first time.
-    fn keep(&mut self, chunk: &Chunk) -> Option<String> {
-        let (Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = chunk;
-        let error = self.output.append(chunk).err()?;
-        self.missing.add(&self.output.path, bytes.len() as u64, error)
-    }
-
-    fn sync_output(&mut self) -> Option<String> {
+    fn sync_output(&mut self) -> Option<TroubleEvent> {
         let error = self.output.sync().err()?;
         self.missing.add(&self.output.path, 0, error)
     }
@@ -150,25 +166,24 @@ impl Shared {
     }
 
     /// Does `work`, and tells of the first failure after the lock is free: the teller may log its warning here.
-    fn write(&self, work: impl FnOnce(&mut Files) -> Option<String>) {
+    fn write(&self, work: impl FnOnce(&mut Files) -> Option<TroubleEvent>) {
         let failed = work(&mut self.lock());
-        if let Some(message) = failed {
-            (self.warn)(&message);
+        if let Some(trouble) = failed {
+            (self.warn)(trouble);
         }
     }
 
     fn flush_until_end(&self) {
         loop {
-            let (mut failed, mut end) = (Vec::new(), true);
-            {
+            let (failed, end) = {
                 let files = self.lock();
                 let waited = self.ended.wait_timeout_while(files, FLUSH, |files| !files.end);
                 let mut files = waited.unwrap_or_else(PoisonError::into_inner).0;
-                failed.extend(files.events.flush());
-                end &= files.end;
-            }
-            for message in &failed {
-                (self.warn)(message);
+                let failed = [files.steps.flush(), files.events.flush()];
+                (failed.into_iter().flatten().next(), files.end)
+            };
+            if let Some(trouble) = failed {
+                (self.warn)(trouble);
             }
             if end {
                 return;
@@ -186,13 +201,13 @@ struct Missing {
 
 impl Missing {
     /// Remembers that `lost` bytes more are missing; gives the warning the first time.
-    fn add(&mut self, path: &Path, lost: u64, error: io::Error) -> Option<String> {
+    fn add(&mut self, path: &Path, lost: u64, error: io::Error) -> Option<TroubleEvent> {
         self.bytes += lost;
         if self.cause.is_some() {
             return None;
         }
         self.cause = Some(error.to_string());
-        Some(format!("`{}` cannot be written and will not be whole: {error}", path.display()))
+        Some(TroubleEvent::LogNotWhole { path: path.to_owned(), why: error.to_string() })
     }
 
     fn trouble(&self, path: &Path) -> Option<String> {
@@ -207,34 +222,41 @@ struct Buffered {
     file: File,
     waiting: Vec<u8>,
     missing: Missing,
+    /// Whether the file ends in the middle of a line: where its writer was killed, or found no room.
+    torn: bool,
 }
 
 impl Buffered {
     fn open(path: &Path) -> Result<Self, Fault> {
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| file::fault("open the log", path, error))?;
-        Ok(Self { path: path.to_owned(), file, waiting: Vec::new(), missing: Missing::default() })
+        let open = || {
+            let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+            let torn = is_torn(&file)?;
+            Ok((file, torn))
+        };
+        let (file, torn) = open().map_err(|error| file::fault("open the log", path, error))?;
+        Ok(Self { path: path.to_owned(), file, waiting: Vec::new(), missing: Missing::default(), torn })
     }
 
-    /// Takes bytes; gives the warning when this is the first time that some could not be written.
-    fn write(&mut self, bytes: &[u8]) -> Option<String> {
-        self.waiting.extend_from_slice(bytes);
+    /// Takes whole lines; gives the warning when this is the first time that some could not be written.
+    fn write(&mut self, lines: &[u8]) -> Option<TroubleEvent> {
+        // What is torn is one line lost; glued to it, the next would be lost as well.
+        if std::mem::take(&mut self.torn) {
+            self.waiting.push(b'\n');
+        }
+        self.waiting.extend_from_slice(lines);
         if self.waiting.len() >= BUFFER { self.flush() } else { None }
     }
 
-    fn flush(&mut self) -> Option<String> {
+    fn flush(&mut self) -> Option<TroubleEvent> {
         let (written, error) = write_all(&mut self.file, &self.waiting);
         let lost = self.waiting.len() - written;
+        self.torn |= lost > 0 && written > 0 && self.waiting[written - 1] != b'\n';
         // What cannot be written is let go: memory stays bounded, and a later write may find room again.
         self.waiting.clear();
         error.and_then(|error| self.missing.add(&self.path, lost as u64, error))
     }
 
-    fn sync(&mut self) -> Option<String> {
+    fn sync(&mut self) -> Option<TroubleEvent> {
         let first = self.flush();
         let synced = self.file.sync_all().err().and_then(|error| self.missing.add(&self.path, 0, error));
         first.or(synced)
@@ -243,6 +265,16 @@ impl Buffered {
     fn trouble(&self) -> Option<String> {
         self.missing.trouble(&self.path)
     }
+}
+
+/// Whether a file ends in the middle of a line.
+fn is_torn(file: &File) -> io::Result<bool> {
+    let length = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)?;
+    }
+    Ok(last != [b'\n'])
 }
 
 /// Writes as much as can be written; says how much that was.
@@ -280,10 +312,8 @@ fn stamped(now: Timestamp, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn clock() -> Timestamp {
-        "2026-11-20T10:53:01.25Z".parse().unwrap()
-    }
+    use crate::model::event::{self, Kind, MachineEvent, StepEvent, Subject};
+    use crate::model::work::Work;
 
     fn run() -> (tempfile::TempDir, RunDir) {
         let dir = tempfile::tempdir().unwrap();
@@ -291,53 +321,103 @@ mod tests {
         (dir, run)
     }
 
+    fn quiet() -> Warn {
+        Box::new(|trouble| panic!("nothing to warn of, and yet {trouble:?}"))
+    }
+
+    fn event(kind: impl Into<Kind>) -> Event {
+        let subject = Some(Subject::Run("r-1".parse().unwrap()));
+        Event { at: "2026-11-20T10:53:01.25Z".parse().unwrap(), subject, kind: kind.into() }
+    }
+
+    fn said(line: &str) -> Event {
+        event(StepEvent::Said { line: line.to_owned() })
+    }
+
+    fn file(run: &RunDir, file: RunFile) -> String {
+        String::from_utf8(run.read(file).unwrap().unwrap()).unwrap()
+    }
+
     #[test]
-    fn output_lands_byte_for_byte_and_steps_as_lines_with_times() {
+    fn events_are_kept_as_words_with_times_and_as_data() {
         let (_dir, run) = run();
-        let log = RunLog::start(&run, clock, Box::new(|_| panic!("nothing to warn of"))).unwrap();
-        log.event(Event::Step("boot the machine".into()));
-        log.event(Event::Output(Chunk::Stdout(b"a\0\xff\x1b[1m".to_vec())));
-        log.event(Event::Output(Chunk::Stderr(b"b\n".to_vec())));
-        log.event(Event::Bytes { done: 1, total: None });
-        log.event(Event::Detail("two\nlines \x1b[0m".into()));
-        log.event(Event::StepDone { text: "boot the machine".into(), seconds: 0.25 });
+        let log = RunLog::start(&run, quiet()).unwrap();
+        let work = Work::Pushing { revision: "0123".into(), from: "/home/me/hg".into() };
+        let took = Duration::from_millis(250);
+        let events = [
+            event(StepEvent::Began { work: work.clone() }),
+            event(StepEvent::Expected { took }),
+            said("two\nlines \x1b[0m"),
+            event(StepEvent::Ended { work, took, moved: None }),
+            event(Kind::Machine(MachineEvent::CostUnknown)),
+        ];
+        log.event(events[0].clone());
+        log.event(event(StepEvent::Moved { done: 1, total: None }));
+        events[1..].iter().for_each(|event| log.event(event.clone()));
         assert_eq!(log.finish(), None);
-        assert_eq!(run.read(RunFile::Output).unwrap().unwrap(), b"a\0\xff\x1b[1mb\n");
-        insta::assert_snapshot!(String::from_utf8(run.read(RunFile::Events).unwrap().unwrap()).unwrap(), @r"
-        2026-11-20T10:53:01.250Z begin boot the machine
+        insta::assert_snapshot!(file(&run, RunFile::Steps), @r"
+        2026-11-20T10:53:01.250Z begin Pushing 0123 from /home/me/hg
         2026-11-20T10:53:01.250Z | two
         2026-11-20T10:53:01.250Z lines \u{1b}[0m
-        2026-11-20T10:53:01.250Z done boot the machine (0.250s)
+        2026-11-20T10:53:01.250Z done Pushing 0123 from /home/me/hg (0.250s)
+        2026-11-20T10:53:01.250Z warning: the cost is not known, so it is not held against the limit
         ");
+        let written = run.read(RunFile::Events).unwrap().unwrap();
+        assert_eq!(event::read(&written).collect::<Vec<_>>(), events, "all but how far a step is");
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_takes_no_other_with_it() {
+        let (_dir, run) = run();
+        run.write(RunFile::Events, br#"{"at":"2026-11-20T10:5"#).unwrap();
+        for word in ["one", "two"] {
+            let log = RunLog::start(&run, quiet()).unwrap();
+            log.event(said(word));
+            assert_eq!(log.finish(), None);
+        }
+        let written = file(&run, RunFile::Events);
+        let read: Vec<Event> = event::read(written.as_bytes()).collect();
+        assert_eq!(read, [said("one"), said("two")]);
+        assert_eq!(written.lines().count(), 3, "{written}");
     }
 
     #[test]
     fn output_is_in_the_file_at_once_and_a_second_log_goes_on_where_the_first_was_killed() {
         let (_dir, run) = run();
-        let log = RunLog::start(&run, clock, Box::new(|_| {})).unwrap();
+        let log = RunLog::start(&run, quiet()).unwrap();
         log.append(&Chunk::Stdout(b"first ".to_vec())).unwrap();
-        assert_eq!(run.read(RunFile::Output).unwrap().unwrap(), b"first ", "without finish");
-        log.event(Event::Step("a step".into()));
+        assert_eq!(file(&run, RunFile::Output), "first ", "without finish");
+        log.event(said("a line"));
         let end = std::time::Instant::now() + Duration::from_secs(20);
-        while run.read(RunFile::Events).unwrap().unwrap().is_empty() && std::time::Instant::now() < end {
+        while file(&run, RunFile::Steps).is_empty() && std::time::Instant::now() < end {
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert!(!run.read(RunFile::Events).unwrap().unwrap().is_empty(), "without finish");
+        assert!(!file(&run, RunFile::Steps).is_empty(), "without finish");
         drop(log);
         let mut half = OpenOptions::new().append(true).open(run.file(RunFile::Output)).unwrap();
         half.write_all(b"what no record tells of").unwrap();
-        let log = RunLog::start(&run, clock, Box::new(|_| {})).unwrap();
+        let log = RunLog::start(&run, quiet()).unwrap();
         assert_eq!(log.offsets(), Offsets { stdout: 6, stderr: 0 });
         log.append(&Chunk::Stderr(b"second".to_vec())).unwrap();
         drop(log);
-        assert_eq!(run.read(RunFile::Output).unwrap().unwrap(), b"first second");
+        assert_eq!(file(&run, RunFile::Output), "first second");
+    }
+
+    #[test]
+    fn output_is_kept_byte_for_byte() {
+        let (_dir, run) = run();
+        let log = RunLog::start(&run, quiet()).unwrap();
+        log.append(&Chunk::Stdout(b"a\0\xff\x1b[1m".to_vec())).unwrap();
+        log.append(&Chunk::Stderr(b"b\n".to_vec())).unwrap();
+        assert_eq!(log.finish(), None);
+        assert_eq!(run.read(RunFile::Output).unwrap().unwrap(), b"a\0\xff\x1b[1mb\n");
     }
 
     #[test]
     fn what_cannot_be_kept_is_refused_and_counts_for_nothing() {
         let (_dir, run) = run();
         std::os::unix::fs::symlink("/dev/full", run.file(RunFile::Index)).unwrap();
-        let log = RunLog::start(&run, clock, Box::new(|_| {})).unwrap();
+        let log = RunLog::start(&run, quiet()).unwrap();
         let fault = log.append(&Chunk::Stdout(b"abc".to_vec())).unwrap_err();
         assert!(fault.line().contains("output.log`: No space left on device"), "{}", fault.line());
         assert!(fault.hint.unwrap().contains("Free space"));
@@ -350,18 +430,18 @@ mod tests {
     fn a_full_disk_is_told_once_and_remembered() {
         let (_dir, run) = run();
         // Every write to this device fails with "no space left on device".
-        std::os::unix::fs::symlink("/dev/full", run.file(RunFile::Output)).unwrap();
+        std::os::unix::fs::symlink("/dev/full", run.file(RunFile::Events)).unwrap();
         let told = Arc::new(Mutex::new(Vec::new()));
         let theirs = Arc::clone(&told);
-        let warn: Warn = Box::new(move |text| theirs.lock().unwrap().push(text.to_owned()));
-        let log = RunLog::start(&run, clock, warn).unwrap();
+        let log = RunLog::start(&run, Box::new(move |trouble| theirs.lock().unwrap().push(trouble))).unwrap();
+        let line = said(&"x".repeat(BUFFER));
         for _ in 0..3 {
-            log.event(Event::Output(Chunk::Stdout(vec![b'x'; BUFFER])));
+            log.event(line.clone());
         }
         let missing = log.finish().unwrap();
-        assert!(missing.contains("output.log` lacks 192.0 KiB: No space left on device"), "{missing}");
-        let told = told.lock().unwrap();
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains("cannot be written and will not be whole"), "{told:?}");
+        assert!(missing.contains("events.jsonl` lacks 192."), "{missing}");
+        assert!(missing.ends_with("KiB: No space left on device (os error 28)"), "{missing}");
+        let [TroubleEvent::LogNotWhole { path, .. }] = &told.lock().unwrap()[..] else { panic!("{missing}") };
+        assert_eq!(*path, run.file(RunFile::Events));
     }
 }

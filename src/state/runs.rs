@@ -24,7 +24,9 @@ pub enum RunFile {
     Task,
     /// What the tests came to, as JSON: known before the machine is released.
     Tested,
-    /// The steps of the run, a line each, with UTC times.
+    /// The events of the run for people, a line each, with UTC times.
+    Steps,
+    /// The same as data, a JSON object a line.
     Events,
     /// The results, as JSON.
     Results,
@@ -40,7 +42,8 @@ impl RunFile {
             Self::Index => "output.index",
             Self::Task => "task.json",
             Self::Tested => "tested.json",
-            Self::Events => "events.log",
+            Self::Steps => "events.log",
+            Self::Events => "events.jsonl",
             Self::Results => "results.json",
             Self::Junit => "junit.xml",
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::base::{escapes, text};
-use crate::model::event::{Event, Sink};
+use crate::model::event::{Event, Kind, Sink, StepEvent, Subject, Words};
 use crate::model::fault::Fault;
 use crate::model::task::Chunk;
 
@@ -63,6 +63,8 @@ pub struct Screen {
 #[derive(Default)]
 struct State {
     bar: Option<ProgressBar>,
+    /// What each step is about that began and has not ended, in the order of their beginnings.
+    steps: Vec<Option<Subject>>,
     /// When a detail was last shown where nothing moves.
     detail: Option<Instant>,
     /// Whether the last byte of the task's output was a line's end: a message must not land in the middle of a line.
@@ -73,21 +75,30 @@ struct State {
 
 #[derive(Default)]
 struct Held {
-    events: Vec<Event>,
+    news: Vec<News>,
     bytes: usize,
 }
 
+/// What comes to be shown.
+#[derive(Debug)]
+enum News {
+    Event(Event),
+    /// Of the user's own task.
+    Output(Chunk),
+}
+
 impl Held {
-    /// Whether there was room for the event.
-    fn take(&mut self, event: &Event) -> bool {
-        self.bytes += match event {
-            Event::Output(Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) => bytes.len(),
-            _ => size_of::<Event>(),
+    /// Keeps the news where there is room for it, else gives it back.
+    fn take(&mut self, news: News) -> Option<News> {
+        self.bytes += match &news {
+            News::Output(Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) => bytes.len(),
+            News::Event(_) => size_of::<Event>(),
         };
-        if self.bytes <= HELD {
-            self.events.push(event.clone());
+        if self.bytes > HELD {
+            return Some(news);
         }
-        self.bytes <= HELD
+        self.news.push(news);
+        None
     }
 }
 
@@ -124,8 +135,8 @@ impl Screen {
     /// Shows what was held back, and whatever comes from now on.
     pub fn go_on(&self) {
         let mut state = self.state();
-        for event in state.held.take().unwrap_or_default().events {
-            self.show(&mut state, event);
+        for news in state.held.take().unwrap_or_default().news {
+            self.show(&mut state, news);
         }
     }
 
@@ -143,11 +154,11 @@ impl Screen {
         }
     }
 
-    /// Shows how far a step is whose last time took `seconds`.
-    fn expect(state: &State, seconds: u64) {
+    /// Shows how far a step is that took so long the last time.
+    fn expect(state: &State, expected: Duration) {
         let Some(bar) = &state.bar else { return };
         let share = move |now: &ProgressState, out: &mut dyn std::fmt::Write| {
-            let _ = out.write_str(&progress(now.elapsed(), Duration::from_secs(seconds)));
+            let _ = out.write_str(&progress(now.elapsed(), expected));
         };
         if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {share} {wide_msg:.dim}") {
             bar.set_style(style.with_key("share", share));
@@ -155,7 +166,10 @@ impl Screen {
     }
 
     fn begin(&self, state: &mut State, step: &str) {
-        if !std::io::stderr().is_terminal() {
+        if state.several() {
+            Self::end_bar(state);
+        }
+        if state.several() || !std::io::stderr().is_terminal() {
             state.detail = Some(Instant::now());
             return self.line(state, &format!("{step} ..."));
         }
@@ -225,7 +239,7 @@ impl Screen {
         let written = serde_json::to_string_pretty(value).map_err(std::io::Error::from);
         written.and_then(|text| self.json_text(&text)).inspect_err(|error| {
             if error.kind() == std::io::ErrorKind::InvalidData {
-                self.event(Event::Warning(format!("cannot write JSON: {error}")));
+                self.line(&mut self.state(), &format!("warning: cannot write JSON: {error}"));
             }
         })
     }
@@ -245,47 +259,90 @@ impl Screen {
 
 impl Sink for Screen {
     fn event(&self, event: Event) {
-        let mut state = self.state();
-        let Some(mut held) = state.held.take() else { return self.show(&mut state, event) };
-        if held.take(&event) {
-            state.held = Some(held);
-            return;
-        }
-        for event in held.events.into_iter().chain([event]) {
-            self.show(&mut state, event);
-        }
+        self.take(News::Event(event));
     }
 }
 
 impl Screen {
-    fn show(&self, state: &mut State, event: Event) {
-        match event {
-            Event::Warning(text) => self.line(state, &format!("warning: {text}")),
-            Event::Output(chunk) => self.output(state, &chunk),
-            _ if self.quiet => {}
-            Event::Step(text) => self.begin(state, &text),
-            Event::Expected(seconds) => Self::expect(state, seconds),
-            Event::StepDone { text, seconds } => {
-                Self::end_bar(state);
-                let took = text::seconds(Duration::from_secs_f64(seconds.max(0.0)));
-                self.line(state, &format!("{text} ({took})"));
-            }
-            Event::Detail(text) => match &state.bar {
-                Some(bar) => bar.set_message(escapes::one_line(&text).into_owned()),
-                None if state.detail.is_none_or(|last| last.elapsed() >= DETAIL_INTERVAL) => {
-                    state.detail = Some(Instant::now());
-                    self.line(state, &format!("  {text}"));
-                }
-                None => {}
-            },
-            Event::Bytes { done, total } => {
-                if let Some(bar) = &state.bar {
-                    let of = total.map(|t| format!(" of {}", text::bytes(t))).unwrap_or_default();
-                    bar.set_message(format!("{}{of}", text::bytes(done)));
-                }
-            }
-            Event::Notice(text) => self.line(state, &text),
+    /// Shows output of the user's own task as it comes.
+    pub fn task_output(&self, chunk: Chunk) {
+        self.take(News::Output(chunk));
+    }
+
+    fn take(&self, news: News) {
+        let mut state = self.state();
+        let Some(mut held) = state.held.take() else { return self.show(&mut state, news) };
+        let Some(news) = held.take(news) else {
+            state.held = Some(held);
+            return;
+        };
+        for news in held.news.into_iter().chain([news]) {
+            self.show(&mut state, news);
         }
+    }
+
+    fn show(&self, state: &mut State, news: News) {
+        let event = match news {
+            News::Output(chunk) => return self.output(state, &chunk),
+            News::Event(event) => event,
+        };
+        state.follow(&event);
+        match event.words() {
+            Words::Warning(text) => self.line(state, &format!("warning: {text}")),
+            Words::Outcome(text) => {
+                Self::end_bar(state);
+                self.line(state, &text);
+            }
+            _ if self.quiet => {}
+            Words::Begin(text) => self.begin(state, &text),
+            Words::Expect(took) => Self::expect(state, took),
+            Words::End { text, took } => {
+                Self::end_bar(state);
+                self.line(state, &format!("{text} ({})", text::seconds(took)));
+            }
+            Words::Stop => {}
+            Words::Detail(text) => self.detail(state, event.subject.as_ref(), text),
+            Words::Progress(text) => {
+                if let Some(bar) = &state.bar {
+                    bar.set_message(text);
+                }
+            }
+            Words::Notice(text) => self.line(state, &text),
+        }
+    }
+
+    fn detail(&self, state: &mut State, subject: Option<&Subject>, text: String) {
+        let text = match subject {
+            Some(subject) if state.several() => format!("{}: {text}", subject.name()),
+            _ => text,
+        };
+        match &state.bar {
+            Some(bar) => bar.set_message(escapes::one_line(&text).into_owned()),
+            None if state.detail.is_none_or(|last| last.elapsed() >= DETAIL_INTERVAL) => {
+                state.detail = Some(Instant::now());
+                self.line(state, &format!("  {text}"));
+            }
+            None => {}
+        }
+    }
+}
+
+impl State {
+    /// Notes which steps are open.
+    fn follow(&mut self, event: &Event) {
+        match &event.kind {
+            Kind::Step(StepEvent::Began { .. }) => self.steps.push(event.subject.clone()),
+            Kind::Step(StepEvent::Ended { .. } | StepEvent::Stopped { .. }) => {
+                let last = self.steps.iter().rposition(|subject| *subject == event.subject);
+                last.map(|at| self.steps.remove(at));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether work on several things is under way side by side: then no single line can move for all of it.
+    fn several(&self) -> bool {
+        self.steps.windows(2).any(|two| two[0] != two[1])
     }
 }
 
@@ -364,10 +421,28 @@ mod tests {
     }
 
     #[test]
+    fn work_on_two_things_at_once_is_known_until_one_has_ended() {
+        use crate::model::work::Work;
+        let mut state = State::default();
+        let (mut tell, work) = (Vec::new(), Work::ListingTests);
+        let mut follow = |name: &str, kind: StepEvent| {
+            let subject = Some(Subject::Image(name.to_owned()));
+            state.follow(&Event { at: jiff::Timestamp::UNIX_EPOCH, subject, kind: kind.into() });
+            tell.push(state.several());
+        };
+        let (began, stopped) =
+            (StepEvent::Began { work: work.clone() }, StepEvent::Stopped { work, took: Duration::ZERO });
+        for (name, kind) in [("a", &began), ("a", &began), ("b", &began), ("a", &stopped), ("a", &stopped)] {
+            follow(name, kind.clone());
+        }
+        assert_eq!(tell, [false, false, true, true, false], "a step within another is of the same thing");
+    }
+
+    #[test]
     fn what_is_held_back_has_a_bound() {
         let mut held = Held::default();
-        assert!(held.take(&Event::Output(Chunk::Stdout(vec![0; HELD - 100]))));
-        assert!(!held.take(&Event::Output(Chunk::Stderr(vec![0; 101]))), "no room");
-        assert_eq!(held.events.len(), 1);
+        assert!(held.take(News::Output(Chunk::Stdout(vec![0; HELD - 100]))).is_none());
+        assert!(held.take(News::Output(Chunk::Stderr(vec![0; 101]))).is_some(), "no room");
+        assert_eq!(held.news.len(), 1);
     }
 }

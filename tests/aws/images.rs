@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use automation::base::id::{MachineId, ResourceId, RunId};
 use automation::image::{BaseChoice, Choice};
-use automation::model::event::NoSink;
+use automation::model::event::Teller;
 use automation::model::fault::{Fault, FaultKind};
 use automation::model::image::{Fingerprint, ImagePlan, ImageRecord};
 use automation::model::machine::ProviderKind;
@@ -84,7 +84,7 @@ impl Scene {
         let (machine, _) = self.machine(DEBIAN).await;
         let book = Book::default();
         let made = Made { plan, layer: plan.layers.last().unwrap(), machine: &machine, took: Duration::from_secs(7) };
-        let done = store.commit(&made, &book, &NoSink).await;
+        let done = store.commit(&made, &book, &Teller::silent()).await;
         (done.map(|_| ()), book)
     }
 
@@ -249,7 +249,7 @@ async fn who_wants_an_image_that_is_being_made_waits_for_it() {
     let (plan, store) = (plan(), scene.store(BOB));
     scene.image(&plan.name, &plan.fingerprint(), ANN).await;
     assert_eq!(store.present(&plan).await.unwrap(), 1, "it is pending");
-    let _lock = store.lock(&plan.fingerprint(), &NoSink).await.unwrap();
+    let _lock = store.lock(&plan.fingerprint(), &Teller::silent()).await.unwrap();
     assert_eq!(store.present(&plan).await.unwrap(), plan.layers.len());
 }
 
@@ -273,7 +273,7 @@ async fn a_machine_that_ended_before_its_image_is_told_of() {
     scene.client.terminate_instances().instance_ids(instance).send().await.unwrap();
     let plan = plan();
     let made = Made { plan: &plan, layer: plan.layers.last().unwrap(), machine: &machine, took: Duration::ZERO };
-    let fault = scene.store(ANN).commit(&made, &Book::default(), &NoSink).await.unwrap_err();
+    let fault = scene.store(ANN).commit(&made, &Book::default(), &Teller::silent()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Infrastructure, "{fault:?}");
     assert_eq!(scene.aws.control.count("ec2:CreateImage"), 0);
 }

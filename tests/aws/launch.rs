@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use automation::base::id::{MachineId, ResourceId, RunId};
 use automation::connection::generate;
-use automation::model::event::{Event, Sink};
+use automation::model::event::{Event, Sink, Teller, Words};
 use automation::model::fault::{Fault, FaultKind};
 use automation::model::image::{CloudBase, Fingerprint};
 use automation::model::machine::{Address, Caps, Hardware, Machine, Network, ProviderKind};
@@ -29,8 +29,12 @@ use crate::support::aws::{Emulator, REGION, interface_only, sdk};
 pub struct Book {
     planned: Mutex<Vec<(ResourceId, PlannedResource)>>,
     kept: Mutex<Vec<String>>,
-    told: Mutex<Vec<String>>,
+    told: Arc<Told>,
 }
+
+/// What a user is told.
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
 
 impl Ledger for Book {
     fn plan(&self, resource: &PlannedResource) -> Result<ResourceId, Fault> {
@@ -46,10 +50,10 @@ impl Ledger for Book {
     }
 }
 
-impl Sink for Book {
+impl Sink for Told {
     fn event(&self, event: Event) {
-        if let Event::Warning(text) | Event::Notice(text) = event {
-            self.told.lock().unwrap().push(text);
+        if let Words::Warning(text) | Words::Notice(text) = event.words() {
+            self.0.lock().unwrap().push(text);
         }
     }
 }
@@ -63,7 +67,11 @@ impl Book {
     }
 
     fn told(&self) -> String {
-        self.told.lock().unwrap().join("\n")
+        self.told.0.lock().unwrap().join("\n")
+    }
+
+    fn teller(&self) -> Teller {
+        Teller::new(Arc::<Told>::clone(&self.told), Arc::new(Timestamp::now))
     }
 }
 
@@ -190,7 +198,7 @@ impl User {
     }
 
     async fn provision(&self, request: &MachineRequest) -> Result<(), Fault> {
-        self.provider.provision(request, &self.book, &self.book).await
+        self.provider.provision(request, &self.book, &self.book.teller()).await
     }
 
     pub async fn make(&self, request: &MachineRequest) -> Result<(Machine, Vec<Resource>), (Fault, Vec<Resource>)> {
@@ -202,7 +210,7 @@ impl User {
             Ok(())
         };
         let made = match self.provision(request).await {
-            Ok(()) => self.provider.create(request, &confirm, &self.book).await,
+            Ok(()) => self.provider.create(request, &confirm, &self.book.teller()).await,
             Err(fault) => Err(fault),
         };
         let rows = rows.into_inner().unwrap();

@@ -26,8 +26,9 @@ fn close(left: f64, right: f64) -> bool {
 #[tokio::test]
 async fn a_price_is_asked_once_and_has_its_three_parts() {
     let folder = tempfile::tempdir().unwrap();
-    let (aws, now, events) = (interface_only(folder.path()), Timestamp::now(), Events::default());
-    let quote = prices(&aws, folder.path()).await.quote(&wanted("c5.9xlarge", false), now, &events).await.unwrap();
+    let (aws, now, events) = (interface_only(folder.path()), Timestamp::now(), Arc::new(Events::default()));
+    let quote =
+        prices(&aws, folder.path()).await.quote(&wanted("c5.9xlarge", false), now, &events.teller()).await.unwrap();
     assert!(close(quote.compute_per_hour, 1.53), "{quote:?}");
     assert!(close(quote.volumes_per_hour, 20.0 * 0.08 / 730.0), "{quote:?}");
     assert!(close(quote.address_per_hour, 0.005), "{quote:?}");
@@ -36,13 +37,13 @@ async fn a_price_is_asked_once_and_has_its_three_parts() {
 
     // Another process, later the same day.
     let again = prices(&aws, folder.path()).await;
-    assert_eq!(again.quote(&wanted("c5.9xlarge", false), now, &events).await, Some(quote));
+    assert_eq!(again.quote(&wanted("c5.9xlarge", false), now, &events.teller()).await, Some(quote));
     assert_eq!(aws.control.count("*"), 3, "{:?}", aws.control.names());
-    let spot = again.quote(&wanted("c5.9xlarge", true), now, &events).await.unwrap();
+    let spot = again.quote(&wanted("c5.9xlarge", true), now, &events.teller()).await.unwrap();
     assert!(close(spot.compute_per_hour, 1.53 * 0.4), "{spot:?}");
     assert_eq!((aws.control.count("*"), aws.control.count("ec2:DescribeSpotPriceHistory")), (4, 1));
     let later = now + Duration::from_secs(2 * 3600);
-    again.quote(&wanted("c5.9xlarge", true), later, &events).await.unwrap();
+    again.quote(&wanted("c5.9xlarge", true), later, &events.teller()).await.unwrap();
     assert_eq!(aws.control.count("ec2:DescribeSpotPriceHistory"), 2, "the market moves");
     assert_eq!(events.lines(), [""; 0]);
 }
@@ -51,12 +52,12 @@ async fn a_price_is_asked_once_and_has_its_three_parts() {
 async fn where_there_is_no_price_the_reason_is_told_and_nothing_is_guessed() {
     let folder = tempfile::tempdir().unwrap();
     let (aws, now) = (interface_only(folder.path()), Timestamp::now());
-    let events = Events::default();
+    let events = Arc::new(Events::default());
     let prices = prices(&aws, folder.path()).await;
-    assert_eq!(prices.quote(&wanted("z9.huge", false), now, &events).await, None);
-    assert_eq!(prices.quote(&wanted("z9.huge", true), now, &events).await, None);
+    assert_eq!(prices.quote(&wanted("z9.huge", false), now, &events.teller()).await, None);
+    assert_eq!(prices.quote(&wanted("z9.huge", true), now, &events.teller()).await, None);
     aws.control.deny("pricing:GetProducts");
-    assert_eq!(prices.quote(&wanted("c5.large", false), now, &events).await, None);
+    assert_eq!(prices.quote(&wanted("c5.large", false), now, &events.teller()).await, None);
     let lines = events.lines();
     assert!(lines[0].contains("`z9.huge`") && lines[0].contains("the price list does not hold it"), "{lines:?}");
     assert!(lines[1].contains("no zone of the region offers it"), "{lines:?}");
@@ -67,10 +68,10 @@ async fn where_there_is_no_price_the_reason_is_told_and_nothing_is_guessed() {
 #[tokio::test]
 async fn a_price_list_that_is_out_of_order_holds_a_launch_up_for_seconds_only() {
     let folder = tempfile::tempdir().unwrap();
-    let (aws, now, events) = (interface_only(folder.path()), Timestamp::now(), Events::default());
+    let (aws, now, events) = (interface_only(folder.path()), Timestamp::now(), Arc::new(Events::default()));
     aws.control.set(|conditions| conditions.prices = false);
     let began = std::time::Instant::now();
-    assert_eq!(prices(&aws, folder.path()).await.quote(&wanted("c5.large", false), now, &events).await, None);
+    assert_eq!(prices(&aws, folder.path()).await.quote(&wanted("c5.large", false), now, &events.teller()).await, None);
     assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
     assert_eq!(events.count("warning"), 1);
 }

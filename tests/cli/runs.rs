@@ -1,5 +1,6 @@
 //! What is remembered of past runs.
 
+use automation::model::event::{self, Event, Kind, RunEvent, StepEvent, Subject, Words};
 use serde_json::Value;
 
 use crate::support::tool::Place;
@@ -54,7 +55,33 @@ fn runs_are_listed_newest_first_with_all_their_fields() {
         assert!(line.split(' ').next().unwrap().parse::<jiff::Timestamp>().is_ok(), "{line}");
     }
     assert_eq!(place.run(&["runs", "logs", oldest]).expect(0).text(), "", "no task ran");
+    events_are_those_of_the_log(&place, oldest, &steps);
     place.assert_clean();
+}
+
+/// The file of events of a run that failed says the same as its log, and of what.
+fn events_are_those_of_the_log(place: &Place, run: &str, steps: &str) {
+    let logs = place.json(&["runs", "logs", run, "--json"]);
+    let written = std::fs::read(text(&logs, "events")).unwrap();
+    let events: Vec<Event> = event::read(&written).collect();
+    assert_eq!(events.len(), written.iter().filter(|byte| **byte == b'\n').count(), "every line is one");
+    let image = |event: &Event| matches!(&event.subject, Some(Subject::Image(name)) if name.starts_with("linux-dev"));
+    let lines = events.iter().filter(|event| matches!(&event.kind, Kind::Step(StepEvent::Said { .. })));
+    assert!(lines.clone().count() > 0 && lines.clone().all(image), "{events:?}");
+    let stopped = events.iter().filter_map(|event| match &event.kind {
+        Kind::Step(StepEvent::Stopped { work, .. }) => Some(work.words()),
+        _ => None,
+    });
+    assert_eq!(stopped.collect::<Vec<_>>().len(), 1, "the step that failed: {events:?}");
+    let last = &events[events.len() - 1];
+    assert!(matches!(&last.kind, Kind::Run(RunEvent::Clean { kept: 0, .. })), "{last:?}");
+    assert_eq!(last.subject.as_ref().map(Subject::name), Some(run));
+    for event in &events {
+        if let Words::Notice(words) | Words::Begin(words) | Words::Outcome(words) = event.words() {
+            let line = format!("{:.3}", event.at);
+            assert!(steps.contains(&line) && steps.contains(words.lines().next().unwrap()), "{event:?} in {steps}");
+        }
+    }
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use automation::connection::SshConnector;
 use automation::flow::artifacts::{Wanted, collect};
 use automation::model::artifact::Collected;
 use automation::model::connection::{Connection, Connector};
+use automation::model::event::Teller;
 
 use super::Events;
 use crate::support::sshd::Sshd;
@@ -44,8 +46,8 @@ async fn what_matches_comes_home_and_what_is_missing_is_told() {
     let all = wanted(&["out/**/*.log", "none/*", "*.log", &absolute], &["optional/**", "out/a*"]);
     // What is stored with a run means the same when it is read again.
     let all: Wanted = serde_json::from_str(&serde_json::to_string(&all).unwrap()).unwrap();
-    let events = Events::default();
-    let got = collect(&events, connection.as_ref(), work.to_str().unwrap(), &all, &home).await.unwrap();
+    let events = Arc::new(Events::default());
+    let got = collect(&events.teller(), connection.as_ref(), work.to_str().unwrap(), &all, &home).await.unwrap();
     let expected = Collected {
         folder: home.clone(),
         files: 5,
@@ -86,8 +88,8 @@ async fn links_come_as_the_files_that_they_lead_to_and_what_does_not_come_is_tol
         std::os::unix::fs::symlink(target, work.join("art").join(name)).unwrap();
     }
     let fetch = async |required: &[&str], optional: &[&str], home: &Path| {
-        let (events, all) = (Events::default(), wanted(required, optional));
-        let got = collect(&events, connection.as_ref(), work.to_str().unwrap(), &all, home).await.unwrap();
+        let (events, all) = (Arc::new(Events::default()), wanted(required, optional));
+        let got = collect(&events.teller(), connection.as_ref(), work.to_str().unwrap(), &all, home).await.unwrap();
         (got, events.lines())
     };
     let home = sshd.dir.path().join("home");
@@ -126,7 +128,7 @@ async fn nothing_to_bring_makes_nothing() {
     let (work, home) = (sshd.folder("work"), sshd.dir.path().join("home"));
     for patterns in [wanted(&[], &["*.log", "/no/such/folder/*"]), Wanted::default()] {
         let got =
-            collect(&Events::default(), connection.as_ref(), work.to_str().unwrap(), &patterns, &home).await.unwrap();
+            collect(&Teller::silent(), connection.as_ref(), work.to_str().unwrap(), &patterns, &home).await.unwrap();
         assert_eq!(got, Collected { folder: home.clone(), ..Collected::default() });
         assert!(got.fault().is_none());
         assert!(!home.exists());
@@ -148,13 +150,14 @@ async fn one_that_cannot_be_read_does_not_cost_the_others() {
     for path in ["b", "closed"] {
         std::fs::set_permissions(work.join(path), PermissionsExt::from_mode(0o000)).unwrap();
     }
-    let (events, all) = (Events::default(), wanted(&["*"], &[]));
-    let got = collect(&events, connection.as_ref(), work.to_str().unwrap(), &all, &home).await.unwrap();
+    let (events, all) = (Arc::new(Events::default()), wanted(&["*"], &[]));
+    let got = collect(&events.teller(), connection.as_ref(), work.to_str().unwrap(), &all, &home).await.unwrap();
     assert_eq!((got.files, got.unreadable.len()), (1, 1));
     assert!(got.fault().unwrap().line().contains("/b"));
     // What might match is in a folder that cannot be entered.
-    let got =
-        collect(&events, connection.as_ref(), work.to_str().unwrap(), &wanted(&["**/a"], &[]), &home).await.unwrap();
+    let got = collect(&events.teller(), connection.as_ref(), work.to_str().unwrap(), &wanted(&["**/a"], &[]), &home)
+        .await
+        .unwrap();
     assert_eq!((got.files, got.unreadable), (1, vec![work.join("closed").display().to_string()]));
     std::fs::set_permissions(work.join("closed"), PermissionsExt::from_mode(0o755)).unwrap();
 }

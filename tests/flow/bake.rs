@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use automation::connection::dummy::Reply;
 use automation::flow::bake::{Options, bake};
-use automation::model::event::NoSink;
+use automation::model::event::Teller;
 use automation::model::exit::Exit;
 use automation::model::fault::{Fault, FaultKind, Left};
 use automation::model::image::{BaseSpec, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
@@ -189,12 +189,12 @@ async fn a_failed_machine_that_cannot_be_kept_is_released() {
 async fn who_waited_for_another_bake_takes_its_layer() {
     let theatre = theatre();
     let base = plan().layers[0].clone();
-    let held = theatre.dummy.lock(&base.fingerprint, &NoSink).await.unwrap();
+    let held = theatre.dummy.lock(&base.fingerprint, &Teller::silent()).await.unwrap();
     let other = async {
         // Runs once the bake below waits.
         let machine = automation::base::id::MachineId::random();
-        let sink = NoSink;
-        theatre.dummy.make_base(&base, &machine, super::GRACE, &|_, _, _| Ok(()), &sink).await.unwrap();
+        let teller = Teller::silent();
+        theatre.dummy.make_base(&base, &machine, super::GRACE, &|_, _, _| Ok(()), &teller).await.unwrap();
         keep::commit(&theatre.dummy, &base, &machine, Duration::ZERO).await.unwrap();
         theatre.dummy.end(&machine);
         drop(held);
@@ -209,7 +209,7 @@ async fn who_waited_for_another_bake_takes_its_layer() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_another_bake_can_be_interrupted() {
     let theatre = theatre();
-    let _held = theatre.dummy.lock(&plan().layers[0].fingerprint, &NoSink).await.unwrap();
+    let _held = theatre.dummy.lock(&plan().layers[0].fingerprint, &Teller::silent()).await.unwrap();
     let stop = theatre.run.stop.clone();
     theatre.events.on_each(move |line| {
         if line.starts_with("notice Another process") {

@@ -9,11 +9,12 @@ use automation::flow::durable::Durable;
 use automation::flow::suite::build::{Outcome, build};
 use automation::flow::suite::folder;
 use automation::model::build::{Build, BuildStore, Built};
-use automation::model::event::NoSink;
+use automation::model::event::Teller;
 use automation::model::exit::Exit;
 use automation::model::fault::{Fault, FaultKind};
 use automation::model::provider::Provider;
 use automation::model::task::{Command, Stepped};
+use automation::model::work::Work;
 
 use super::Theatre;
 
@@ -53,22 +54,18 @@ impl BuildStore for Kept {
 async fn built(kept: &Kept, make: Reply, restore: Reply) -> (Theatre, Result<Outcome, Fault>) {
     let theatre = Theatre::new();
     theatre.tasks.on("make", make).on("restore", restore);
-    let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &NoSink).await.unwrap();
+    let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &Teller::silent()).await.unwrap();
     let first = Box::new(theatre.remote.clone());
     let durable =
         Durable::new(&theatre.run, &theatre.site, &machine, Some(first), &folder(&theatre.run, machine.platform));
     durable.prepare().await.unwrap();
-    let stepped = |word: &str| Stepped {
-        text: format!("to {word}"),
-        command: Command::new(word),
-        limit: Duration::from_secs(60),
-    };
+    let stepped = |word: &str, work| Stepped { work, command: Command::new(word), limit: Duration::from_secs(60) };
     let wanted = Build {
         what: "0123".into(),
         key: Some("key".into()),
         despite: Some("only tests changed".into()),
-        make: stepped("make"),
-        restore: stepped("restore"),
+        make: stepped("make", Work::Building { what: "0123".into() }),
+        restore: stepped("restore", Work::RestoringBuild { what: "0123".into() }),
         packed: PACKED.into(),
     };
     let outcome = build(&theatre.run, &durable, kept, &wanted).await;
@@ -88,7 +85,7 @@ async fn what_was_built_once_is_not_built_again() {
     assert_eq!(kept.all(), [("key".to_owned(), b"new".to_vec())]);
     let lines = theatre.events.lines();
     let shown: Vec<&str> = lines.iter().map(String::as_str).collect();
-    assert_eq!(shown, ["step to make", "detail compiling", "detail linking", "done to make"]);
+    assert_eq!(shown, ["step Building 0123", "detail compiling", "detail linking", "done Building 0123"]);
 
     let (theatre, outcome) = built(&kept, Reply::exit(Exit::Code(1)), Reply::ok()).await;
     assert_eq!(outcome.unwrap().built, Built::Kept);

@@ -11,7 +11,7 @@ use automation::connection::dummy::Reply;
 use automation::flow::lease::{Ended, Lease};
 use automation::flow::release::{Part, release};
 use automation::model::connection::{Connection, ConnectionError, Connector};
-use automation::model::event::Sink;
+use automation::model::event::Teller;
 use automation::model::exit::Exit;
 use automation::model::fault::Fault;
 use automation::model::journal::Journal;
@@ -41,7 +41,7 @@ impl Provider for Cloud {
         ProviderKind::Dummy
     }
 
-    async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, _: &dyn Sink) -> Result<(), Fault> {
+    async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, _: &Teller) -> Result<(), Fault> {
         let id = ledger.plan(&key_pair(&request.id))?;
         if !self.allowed.load(Ordering::SeqCst) {
             return Err(Fault::outside("not allowed to import a key pair"));
@@ -53,8 +53,8 @@ impl Provider for Cloud {
         self.inner.plan(request)
     }
 
-    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, sink: &dyn Sink) -> Result<Machine, Fault> {
-        self.inner.create(request, confirm, sink).await
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, teller: &Teller) -> Result<Machine, Fault> {
+        self.inner.create(request, confirm, teller).await
     }
 
     async fn settle(&self, machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {

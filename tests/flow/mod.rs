@@ -26,14 +26,14 @@ use automation::flow::lease::{self as leases, After, Ended};
 use automation::flow::run::{Run, later};
 use automation::flow::site::Site;
 use automation::model::connection::{Connection, ConnectionError, Connector};
-use automation::model::event::{Event, Sink};
+use automation::model::event::{Event, Sink, Teller, Words};
 use automation::model::fault::Fault;
 use automation::model::journal::{Journal, ResourceFilter};
 use automation::model::machine::{Caps, Hardware, Machine, Network, Platform, ProviderKind};
 use automation::model::provider::{Confirm, MachineRequest, Provider};
 use automation::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
 use automation::model::run::{Driver, RunRecord, RunState};
-use automation::model::task::{Chunk, Stepped};
+use automation::model::task::Stepped;
 use automation::provider::dummy::Dummy;
 use automation::state::dir::StateDir;
 use automation::state::journal::SqliteJournal;
@@ -73,6 +73,11 @@ impl Events {
         self.lines.lock().unwrap().clone()
     }
 
+    /// What tells these events.
+    pub fn teller(self: &Arc<Self>) -> Teller {
+        Teller::new(Arc::<Self>::clone(self), Arc::new(Timestamp::now))
+    }
+
     pub fn count(&self, start: &str) -> usize {
         self.lines().iter().filter(|line| line.starts_with(start)).count()
     }
@@ -84,17 +89,16 @@ impl Events {
 
 impl Sink for Events {
     fn event(&self, event: Event) {
-        let line = match event {
-            Event::Step(text) => format!("step {text}"),
-            Event::Expected(seconds) => format!("expected {seconds}"),
-            Event::StepDone { text, .. } => format!("done {text}"),
-            Event::Detail(text) => format!("detail {text}"),
-            Event::Bytes { done, .. } => format!("bytes {done}"),
-            Event::Output(Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) => {
-                format!("output {}", String::from_utf8_lossy(&bytes))
-            }
-            Event::Notice(text) => format!("notice {text}"),
-            Event::Warning(text) => format!("warning {text}"),
+        let line = match event.words() {
+            Words::Begin(text) => format!("step {text}"),
+            Words::Expect(took) => format!("expected {}", took.as_secs()),
+            Words::End { text, .. } => format!("done {text}"),
+            Words::Stop => "stop".to_owned(),
+            Words::Detail(text) => format!("detail {text}"),
+            Words::Progress(text) => format!("progress {text}"),
+            Words::Notice(text) => format!("notice {text}"),
+            Words::Warning(text) => format!("warning {text}"),
+            Words::Outcome(text) => format!("outcome {text}"),
         };
         self.lines.lock().unwrap().push(line.clone());
         if let Some(hook) = self.hook.lock().unwrap().as_ref() {
@@ -121,9 +125,9 @@ impl Provider for Watched {
         self.inner.plan(request)
     }
 
-    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, sink: &dyn Sink) -> Result<Machine, Fault> {
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, teller: &Teller) -> Result<Machine, Fault> {
         (self.before)(request);
-        let made = self.inner.create(request, confirm, sink).await?;
+        let made = self.inner.create(request, confirm, teller).await?;
         match &self.stuck {
             None => Ok(made),
             Some(stop) => {
@@ -223,8 +227,7 @@ impl Theatre {
         let run = Run {
             id: begin(&journal, start),
             journal: journal.clone(),
-            sink: events.clone(),
-            clock: Arc::new(move || later(start, began.elapsed())),
+            teller: Teller::new(events.clone(), Arc::new(move || later(start, began.elapsed()))),
             stop: CancellationToken::new(),
             detach: CancellationToken::new(),
             owner: "ann@example".into(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use automation::connection::dummy::Reply;
 use automation::flow::durable::Durable;
 use automation::flow::suite::{folder, set_up};
-use automation::model::event::NoSink;
+use automation::model::event::Teller;
 use automation::model::provider::Provider;
 use automation::model::suite::Suite;
 use automation::project::mercurial::{Checkout, LinuxTests, Ssh};
@@ -94,7 +94,7 @@ impl Sides {
 async fn a_push_asks_as_little_of_a_long_history_as_of_a_short_one() {
     for history in [10, 3000] {
         let sides = Sides::new(history, 0);
-        sides.suite.synchronise("/x", Path::new("/x"), &NoSink).await.unwrap();
+        sides.suite.synchronise("/x", Path::new("/x"), &Teller::silent()).await.unwrap();
         hg(&sides.there(), &["log", "--rev", sides.node()]);
         let asked = sides.asked();
         assert_eq!(asked.get("unbundle"), Some(&1), "{asked:?}");
@@ -112,7 +112,7 @@ async fn a_push_whose_connection_broke_is_made_again() {
         Some(if list { Reply::ok().stdout("test-a.t\n") } else { Reply::ok() })
     };
     theatre.tasks.answer(prepared);
-    let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &NoSink).await.unwrap();
+    let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &Teller::silent()).await.unwrap();
     let durable = Durable::new(&theatre.run, &theatre.site, &machine, None, &folder(&theatre.run, machine.platform));
     set_up(&theatre.run, &machine, &durable, &sides.suite, Path::new("/x"), &Builds::default()).await.unwrap();
     let lines = theatre.events.lines();

@@ -10,7 +10,7 @@ use automation::connection::dummy::{Dummy as Remote, DummyConnector, Reply};
 use automation::flow::durable::Durable;
 use automation::flow::suite::{Begun, Finished, Ran, begin, finish, folder, set_up};
 use automation::model::connection::Connection;
-use automation::model::event::NoSink;
+use automation::model::event::Teller;
 use automation::model::exit::Exit;
 use automation::model::fault::{Fault, FaultKind};
 use automation::model::machine::Machine;
@@ -151,7 +151,7 @@ impl Stagehand {
             .answer(move |command| command.args.get(3).is_some_and(|verb| verb == "follow").then(|| follow.clone()));
         pieces(&theatre.remote);
         theatre.tasks.answer(move |command| script.reply(command));
-        let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &NoSink).await.unwrap();
+        let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &Teller::silent()).await.unwrap();
         Self { theatre, machine, output: Kept::default(), kept: Mutex::default() }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use automation::connection::SshConnector;
 use automation::flow::sync::{Done, Wanted, sync};
 use automation::model::connection::Connector;
-use automation::model::event::NoSink;
+use automation::model::event::Teller;
 use automation::model::fault::{Fault, FaultKind};
 
 use crate::support::sshd::Sshd;
@@ -41,7 +41,7 @@ impl Pair {
             let limit = Duration::from_secs(20);
             Ok(SshConnector::default().connect(&machine, &machine.user, limit, false).await?)
         };
-        sync(connect, &NoSink, wanted).await
+        sync(connect, &Teller::silent(), wanted).await
     }
 
     /// Synchronises; gives what was sent, removed and kept.

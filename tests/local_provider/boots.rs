@@ -176,7 +176,7 @@ async fn a_state_directory_may_have_any_name_and_several() {
     let other = LocalProvider::new(LocalConfig { state: link, ..world.config.clone() });
     let request = world.request();
     world.rows.write_down(other.plan(&request));
-    let machine = other.create(&request, &world.rows.confirm(&request.id), &NoSink).await.unwrap();
+    let machine = other.create(&request, &world.rows.confirm(&request.id), &Teller::silent()).await.unwrap();
     world.run(&machine, "true");
     assert_eq!(world.provider.observe().await.unwrap(), other.observe().await.unwrap());
     assert_eq!(other.observe().await.unwrap().len(), 4);

@@ -68,14 +68,14 @@ async fn a_layer_is_made_by_one_at_a_time() {
     let world = World::new(&base().await);
     let images = LocalImages::new(world.config.clone());
     let layer = Fingerprint(SECOND.into());
-    let held = images.lock(&layer, &Printing).await.unwrap();
-    let waiting = tokio::time::timeout(Duration::from_millis(300), images.lock(&layer, &Printing)).await;
+    let held = images.lock(&layer, &printing()).await.unwrap();
+    let waiting = tokio::time::timeout(Duration::from_millis(300), images.lock(&layer, &printing())).await;
     assert!(waiting.is_err());
     let busy = images.remove_layer(&layer).await.unwrap_err();
     assert!(busy.message.contains("is being made"), "{busy:?}");
     drop(held);
     images.remove_layer(&layer).await.unwrap();
-    images.lock(&layer, &Printing).await.unwrap();
+    images.lock(&layer, &printing()).await.unwrap();
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_mirror_that_cannot_be_reached_is_named() {
     world.rows.write_down(images.plan_base(&id));
     let plan = base_plan();
     let made =
-        images.make_base(&plan.layers[0], &id, Duration::from_secs(60), &world.rows.confirm(&id), &Printing).await;
+        images.make_base(&plan.layers[0], &id, Duration::from_secs(60), &world.rows.confirm(&id), &printing()).await;
     let error = made.unwrap_err();
     assert!(error.message.contains("http://127.0.0.1:9/debian"), "{error:?}");
     world.release_all().await;
@@ -100,7 +100,8 @@ async fn a_base_that_nobody_waits_for_ends_with_its_lease() {
     let id = MachineId::random();
     world.rows.write_down(images.plan_base(&id));
     let (plan, confirm) = (base_plan(), world.rows.confirm(&id));
-    let making = images.make_base(&plan.layers[0], &id, Duration::from_secs(3), &confirm, &Printing);
+    let teller = printing();
+    let making = images.make_base(&plan.layers[0], &id, Duration::from_secs(3), &confirm, &teller);
     assert!(tokio::time::timeout(Duration::from_secs(4), making).await.is_err());
     assert_eq!(world.provider.observe().await.unwrap().len(), 4);
     let deadline = Instant::now() + Duration::from_secs(12);
@@ -144,7 +145,7 @@ async fn every_release_makes_a_base_that_boots_and_reaches_its_mirror() {
         let (id, begun) = (MachineId::random(), Instant::now());
         world.rows.write_down(images.plan_base(&id));
         let confirm = world.rows.confirm(&id);
-        images.make_base(&layer, &id, Duration::from_secs(60), &confirm, &Printing).await.unwrap();
+        images.make_base(&layer, &id, Duration::from_secs(60), &confirm, &printing()).await.unwrap();
         eprintln!("{suite}: {:?}", keep::commit(&images, &layer, &id, begun.elapsed()).await.unwrap());
         world.release_all().await;
         let request = MachineRequest { layers: vec![fingerprint], network: Network::Host, ..world.request() };

@@ -10,7 +10,7 @@ mod deaths;
 mod layers;
 
 use automation::base::id::{MachineId, ResourceId, RunId};
-use automation::model::event::{Event, NoSink, Sink};
+use automation::model::event::{Event, Sink, Teller};
 use automation::model::fault::Fault;
 use automation::model::image::{BaseSpec, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
 use automation::model::machine::{Address, Caps, Hardware, HostKey, Machine, Network, ProviderKind};
@@ -194,7 +194,7 @@ impl World {
 
     async fn create(&self, request: &MachineRequest) -> Result<Machine, Fault> {
         self.rows.write_down(self.provider.plan(request));
-        self.provider.create(request, &self.rows.confirm(&request.id), &NoSink).await
+        self.provider.create(request, &self.rows.confirm(&request.id), &Teller::silent()).await
     }
 
     async fn release_all(&self) {
@@ -240,6 +240,10 @@ impl Sink for Printing {
     }
 }
 
+fn printing() -> Teller {
+    Teller::new(Arc::new(Printing), Arc::new(jiff::Timestamp::now))
+}
+
 fn base_plan() -> ImagePlan {
     let base = BaseSpec {
         family: "debian".into(),
@@ -273,12 +277,12 @@ async fn base() -> PathBuf {
     let (provider, images) = (LocalProvider::new(config.clone()), LocalImages::new(config));
     let plan = base_plan();
     let layer = &plan.layers[0];
-    let _lock = images.lock(&layer.fingerprint, &Printing).await.unwrap();
+    let _lock = images.lock(&layer.fingerprint, &printing()).await.unwrap();
     if images.present(&plan).await.unwrap() == 0 {
         let (id, begun) = (MachineId::random(), Instant::now());
         let rows = Rows::default();
         rows.write_down(images.plan_base(&id));
-        let made = images.make_base(layer, &id, Duration::from_secs(60), &rows.confirm(&id), &Printing).await;
+        let made = images.make_base(layer, &id, Duration::from_secs(60), &rows.confirm(&id), &printing()).await;
         if made.is_ok() {
             let record = keep::commit(&images, layer, &id, begun.elapsed()).await.unwrap();
             eprintln!("{record:?}");

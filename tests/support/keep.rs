@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use automation::base::id::{MachineId, ResourceId};
-use automation::model::event::NoSink;
+use automation::model::event::Teller;
 use automation::model::fault::Fault;
 use automation::model::image::{ImagePlan, LayerPlan, LayerRecord};
 use automation::model::provider::{ImageStore, Ledger, Made};
@@ -35,5 +35,5 @@ pub async fn commit(
         python: "system3".into(),
         layers: vec![layer.clone()],
     };
-    store.commit(&Made { plan: &plan, layer, machine, took }, &NoLedger, &NoSink).await
+    store.commit(&Made { plan: &plan, layer, machine, took }, &NoLedger, &Teller::silent()).await
 }

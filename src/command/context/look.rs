@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::id::ResourceId;
 use crate::command::context::Context;
-use crate::model::event::{Event, Sink};
+use crate::model::event::AccountEvent;
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::{ProviderKind, Sighting};
@@ -113,9 +113,8 @@ impl Context {
             let ended = match provider.end_expired().await {
                 Ok(ended) => ended,
                 Err(fault) => {
-                    let text =
-                        format!("expired machines of `{}` were not ended: {}", provider.kind().name(), fault.line());
-                    self.screen.event(Event::Warning(text));
+                    let provider = provider.kind().name().to_owned();
+                    self.teller().tell(AccountEvent::ExpiredNotEnded { provider, failure: (&fault).into() });
                     continue;
                 }
             };
@@ -127,15 +126,13 @@ impl Context {
     }
 
     fn tell_of_expired(&self, sighting: &Sighting, refused: Option<&str>) -> Result<(), Fault> {
-        let whose = sighting.owner.as_deref().unwrap_or("nobody");
-        let since = sighting.expires_at.map(|at| format!("{at:.0}")).unwrap_or_default();
+        let Sighting { id, owner, expires_at: expired_at, .. } = sighting.clone();
         if let Some(why) = refused {
-            let text = format!("{} of {whose} has expired at {since} and cannot be ended: {why}", sighting.id);
-            self.screen.event(Event::Warning(text));
+            self.teller().tell(AccountEvent::ExpiredStays { id, owner, expired_at, why: why.to_owned() });
             return Ok(());
         }
-        let text = format!("Told {} of {whose} to end: it has expired at {since} and was there still.", sighting.id);
-        self.screen.event(Event::Notice(text));
+        self.teller().tell(AccountEvent::ExpiredEnded { id, owner, expired_at });
+        let since = expired_at.map(|at| format!("{at:.0}")).unwrap_or_default();
         let Ok(machine) = sighting.id.parse() else { return Ok(()) };
         let filter = ResourceFilter { machine: Some(machine), open: true, ..ResourceFilter::default() };
         for row in self.journal.resources(&filter)?.iter().filter(|row| row.kind.is_machine()) {
@@ -148,7 +145,7 @@ impl Context {
     }
 
     fn not_looked_at(&self, kind: ProviderKind, fault: &Fault) {
-        let why = fault.line();
-        self.screen.event(Event::Warning(format!("`{}` was not looked at: {why}", kind.name())));
+        let provider = kind.name().to_owned();
+        self.teller().tell(AccountEvent::NotLookedAt { provider, failure: fault.into() });
     }
 }

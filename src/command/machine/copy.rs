@@ -11,10 +11,11 @@ use crate::command::machine::side::{Side, side};
 use crate::command::signals;
 use crate::guest;
 use crate::model::connection::{Connection, Totals};
-use crate::model::event::{Event, Sink};
+use crate::model::event::{FilesEvent, StepEvent};
 use crate::model::fault::Fault;
 use crate::model::machine::Machine;
 use crate::model::output::{Limits, output};
+use crate::model::work::Work;
 
 /// Copy files and folders to or from a machine.
 #[derive(Debug, clap::Args)]
@@ -35,7 +36,8 @@ type Held = std::sync::OnceLock<Box<dyn Connection>>;
 pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let began = std::time::Instant::now();
     let shown = |path: &OsStr| path.to_string_lossy().into_owned();
-    context.screen.event(Event::Step(format!("Copying {} to {}", shown(&args.from), shown(&args.to))));
+    let work = Work::Copying { from: shown(&args.from), to: shown(&args.to) };
+    let step = context.teller().begin(work);
     // Outlives a copy that is given up, whose half file on the machine is removed over it.
     let held = Held::new();
     let copying = async {
@@ -47,15 +49,17 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     };
     let totals =
         signals::until_signal(copying, "Make the same copy again: a large file goes on where it was cut.").await?;
+    step.done();
     tell(context, args, &totals, began.elapsed());
     Ok(0)
 }
 
 /// Shows what moves.
-fn told<'a>(context: &'a Context, moved: &'a AtomicU64, total: Option<u64>) -> impl Fn(u64) + Send + Sync + 'a {
+fn told<'a>(context: &Context, moved: &'a AtomicU64, total: Option<u64>) -> impl Fn(u64) + Send + Sync + use<'a> {
+    let teller = context.teller();
     move |bytes| {
         let done = moved.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        context.screen.event(Event::Bytes { done, total });
+        teller.tell(StepEvent::Moved { done, total });
     }
 }
 
@@ -134,19 +138,9 @@ fn size(from: &Path) -> u64 {
     }
 }
 
-/// Names of links that a warning shows.
-const SHOWN: usize = 3;
-
 fn tell(context: &Context, args: &Args, totals: &Totals, took: std::time::Duration) {
-    let links = &totals.replaced_links;
-    if !links.is_empty() {
-        let mut names: Vec<String> =
-            links.iter().take(SHOWN).map(|path| format!("`{}`", path.escape_debug())).collect();
-        if links.len() > SHOWN {
-            names.push(format!("{} more", links.len() - SHOWN));
-        }
-        let text = format!("links that lead out of the folder became notes of what they were: {}", names.join(", "));
-        context.screen.event(Event::Warning(text));
+    if !totals.replaced_links.is_empty() {
+        context.teller().tell(FilesEvent::LinksReplaced { links: totals.replaced_links.clone() });
     }
     if args.json {
         context.screen.json(totals);

@@ -13,11 +13,12 @@ use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::signals;
 use crate::flow::fleet::{self, End, Ended, Limits, Listener, Member};
-use crate::model::event::{Event, Sink};
+use crate::model::event::{Step, StepEvent, Teller};
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::machine::{Machine, ProviderKind};
 use crate::model::task::{Chunk, Command};
+use crate::model::work::Work;
 use crate::ui::Screen;
 use crate::ui::prefix::Prefixed;
 
@@ -29,9 +30,6 @@ const STREAM_CAP: usize = 1 << 20;
 
 /// The most that is kept of all streams together, bytes: with more than 128 machines each keeps less.
 const TOTAL_CAP: usize = 256 << 20;
-
-/// How many machines are named that are waited for.
-const NAMED: usize = 3;
 
 /// Which machines, and how.
 #[derive(Debug, clap::Args)]
@@ -192,32 +190,31 @@ async fn members(context: &Context, machines: &[Machine]) -> Result<Vec<Member>,
 /// Tells on a terminal how far it is.
 struct Progress {
     screen: Arc<Screen>,
+    teller: Teller,
     waited_for: Vec<Option<MachineId>>,
-    begun: bool,
+    step: Option<Step>,
 }
 
 impl Progress {
     fn new(context: &Context, machines: &[Machine]) -> Self {
         let waited_for = machines.iter().map(|machine| Some(machine.id.clone())).collect();
-        Self { screen: Arc::clone(&context.screen), waited_for, begun: false }
+        Self { screen: Arc::clone(&context.screen), teller: context.teller(), waited_for, step: None }
     }
 
     fn ended(&mut self, member: usize) {
         self.waited_for[member] = None;
+        if self.waited_for.iter().all(Option::is_none) {
+            self.step.take().map(Step::done);
+        }
     }
 
     fn tick(&mut self) {
         if !std::io::stderr().is_terminal() {
             return;
         }
-        let left: Vec<&str> = self.waited_for.iter().flatten().map(MachineId::as_str).collect();
-        if !std::mem::replace(&mut self.begun, true) {
-            self.screen.event(Event::Step(format!("Running on {} machines", self.waited_for.len())));
-        }
-        let names = left.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-        let more = left.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        self.screen.event(Event::Detail(format!("waiting for {names}{more}")));
+        let machines = self.waited_for.len();
+        self.step.get_or_insert_with(|| self.teller.begin(Work::RunningOnMany { machines }));
+        self.teller.tell(StepEvent::Waiting { machines: self.waited_for.iter().flatten().cloned().collect() });
     }
 }
 

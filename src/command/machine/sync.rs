@@ -7,8 +7,8 @@ use crate::command::context::Context;
 use crate::command::machine::side::{Side, side};
 use crate::command::signals;
 use crate::flow::sync::{Done, Wanted, sync};
-use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
+use crate::model::work::Work;
 
 /// Bring a folder on a machine up to date with one here, sending only what differs.
 #[derive(Debug, clap::Args)]
@@ -41,9 +41,12 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         return Err(Fault::usage(format!("there is no folder `{}`", from.display())));
     }
     let wanted = Wanted { from, to, max_delete: args.max_delete, dry_run: args.dry_run };
-    context.screen.event(Event::Step(format!("Synchronising {} to {}", wanted.from.display(), wanted.to)));
-    let syncing = sync(super::connect(context, &machine), context.screen.as_ref(), &wanted);
+    let teller = context.teller();
+    let (shown, to) = (wanted.from.display().to_string(), wanted.to.clone());
+    let step = teller.begin(Work::Synchronising { from: shown, to });
+    let syncing = sync(super::connect(context, &machine), &teller, &wanted);
     let done = signals::until_signal(syncing, "Run it again: what was not done yet is done then.").await?;
+    step.done();
     if args.json {
         context.screen.json(&done);
     } else {

@@ -14,6 +14,7 @@ use crate::flow::run::later;
 use crate::model::fault::Fault;
 use crate::model::machine::{Hardware, Machine, ProviderKind};
 use crate::model::provider::MachineRequest;
+use crate::model::work::Work;
 use crate::ui;
 
 /// The command's name in the records of runs.
@@ -124,7 +125,8 @@ async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<E
 }
 
 async fn make(session: &Session, request: MachineRequest) -> Result<Machine, Fault> {
-    let step = session.run.step(format!("Booting {} from {}", request.id, request.image));
+    let run = session.run.on(&request.id);
+    let step = run.teller.begin(Work::Booting { machine: request.id.clone(), image: request.image.clone() });
     let mut lease = Lease::acquire(&session.run, &session.site, &request).await?;
     // A machine is handed over only when somebody can log in, and not to somebody who no longer wants it.
     let ready = match lease.connect(&request.user).await {
@@ -140,7 +142,7 @@ async fn make(session: &Session, request: MachineRequest) -> Result<Machine, Fau
     match ready {
         Ok(()) => {
             let machine = lease.leave().await?;
-            step.done(&session.run);
+            step.done();
             Ok(machine)
         }
         Err(fault) => {

@@ -10,7 +10,7 @@ use crate::command::session::Session;
 use crate::command::testing::{Reports, TaskFile, Tested, conclude, follow};
 use crate::flow::hold;
 use crate::flow::lease::{self, Ended};
-use crate::model::event::Event;
+use crate::model::event::MachineEvent;
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::{Machine, ProviderKind};
@@ -112,7 +112,10 @@ impl Drive<'_> {
         let session = Session::resume(context, record, machine.provider, driving, self.shows_output).await?;
         match self.cancels {
             true => session.run.stop.cancel(),
-            false => session.run.tell(Event::Notice(format!("Following run {} on {}", session.id(), machine.id))),
+            false => {
+                let run = session.id().clone();
+                session.run.teller.machine(&machine.id, MachineEvent::Following { run });
+            }
         }
         // What follows the tests depends on none of the arguments that chose them.
         let suite = LinuxTests::for_checks(session.context.ssh()?);

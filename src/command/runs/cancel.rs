@@ -8,8 +8,9 @@ use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::runs::attach::{Drive, take};
 use crate::command::runs::chosen::chosen;
-use crate::command::session::{self, left_behind};
+use crate::command::session::left_behind;
 use crate::command::testing::{Reports, TaskFile};
+use crate::model::event::Remainder;
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::Machine;
@@ -74,7 +75,7 @@ pub async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
     }
     let left = left_behind(&open, &kept);
     if !left.is_empty() {
-        let names: Vec<String> = left.iter().map(|row| session::told(row)).collect();
+        let names: Vec<String> = left.iter().map(|row| Remainder::from(*row).line()).collect();
         screen.message(&format!("Left behind:\n{}\n`{audit}` removes it.", names.join("\n")));
     }
     for machine in kept {

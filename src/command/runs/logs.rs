@@ -15,7 +15,6 @@ use crate::command::runs::viewer::Viewer;
 use crate::command::testing::TaskFile;
 use crate::flow::durable::Durable;
 use crate::model::connection::Process;
-use crate::model::event::{Event, Sink};
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::run::RunState;
@@ -48,6 +47,7 @@ struct Logs {
     id: RunId,
     output: PathBuf,
     steps: PathBuf,
+    events: PathBuf,
 }
 
 /// Prints them.
@@ -55,14 +55,15 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let id = chosen(context, &args.run)?.id;
     let dir = context.state.run(&id)?;
     if args.json {
-        context.screen.json(&Logs { output: dir.file(RunFile::Output), steps: dir.file(RunFile::Events), id });
+        let [output, steps, events] = [RunFile::Output, RunFile::Steps, RunFile::Events].map(|file| dir.file(file));
+        context.screen.json(&Logs { id, output, steps, events });
         return Ok(exit::OK);
     }
     if args.follow {
         return follow(context, &dir).await;
     }
     match args.steps {
-        true => context.screen.json_file(&dir.file(RunFile::Events))?,
+        true => context.screen.json_file(&dir.file(RunFile::Steps))?,
         false => context.screen.output_file(&dir.file(RunFile::Output))?,
     }
     let record = super::record(context, &id)?;
@@ -97,15 +98,15 @@ async fn from_machine(context: &Context, dir: &RunDir, shown: Offsets) -> Result
     let task = TaskFile::read(dir)?.ok_or_else(none)?;
     let machine = machine_of(context, &task)?.ok_or_else(none)?;
     visible(context, &machine).await?;
-    let sink: Arc<dyn Sink> = Arc::<crate::ui::Screen>::clone(&context.screen);
-    let (run, site) = (context.run(dir.id().clone(), sink), context.site(machine.provider).await?);
+    let screen = Arc::clone(&context.screen);
+    let (run, site) = (context.run(dir.id().clone(), screen), context.site(machine.provider).await?);
     let durable = Durable::new(&run, &site, &machine, None, &task.begun.folder);
     let base = task.begun.log_base;
     let from =
         Offsets { stdout: shown.stdout.saturating_sub(base.stdout), stderr: shown.stderr.saturating_sub(base.stderr) };
     let mut process = durable.follow_task(&task.begun.task, from);
     while let Some(chunk) = process.next().await {
-        context.screen.event(Event::Output(chunk));
+        context.screen.task_output(chunk);
     }
     match process.exit() {
         // Somebody else followed it to its end meanwhile, and released the machine.

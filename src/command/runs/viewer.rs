@@ -1,6 +1,5 @@
 //! The kept output of a run, shown as it grows.
 
-use crate::model::event::{Event, Sink};
 use crate::model::fault::Fault;
 use crate::model::task::{Chunk, Offsets};
 use crate::state::output::OutputReader;
@@ -31,7 +30,7 @@ impl Viewer {
                 Chunk::Stdout(bytes) => self.offsets.stdout += bytes.len() as u64,
                 Chunk::Stderr(bytes) => self.offsets.stderr += bytes.len() as u64,
             }
-            screen.event(Event::Output(chunk));
+            screen.task_output(chunk);
         }
         Ok(())
     }

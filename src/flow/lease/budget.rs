@@ -6,7 +6,7 @@ use crate::base::text;
 use crate::flow::lease::until_stopped;
 use crate::flow::run::Run;
 use crate::flow::site::Site;
-use crate::model::event::{Event, NoSink};
+use crate::model::event::{MachineEvent, Teller};
 use crate::model::fault::Fault;
 use crate::model::price::{Quote, amount};
 use crate::model::provider::MachineRequest;
@@ -18,7 +18,7 @@ pub async fn foresee(run: &Run, site: &Site, request: &MachineRequest) -> Result
     if request.max_cost.is_none() {
         return Ok(());
     }
-    let quote = until_stopped(run, async { Ok(site.provider.quote(request, &NoSink).await) }).await?;
+    let quote = until_stopped(run, async { Ok(site.provider.quote(request, &Teller::silent()).await) }).await?;
     within_budget(site, request, quote.as_ref())
 }
 
@@ -30,7 +30,7 @@ fn life(request: &MachineRequest) -> Duration {
 fn at_most(request: &MachineRequest, quote: &Quote) -> String {
     let life = life(request);
     let span = text::seconds(life);
-    format!("{} {} until its expiry in {span}", amount(quote.cost(life)), quote.currency)
+    format!("{} until its expiry in {span}", quote.cost_text(life))
 }
 
 /// Refuses a machine that could cost more than was said, and one whose price is not known where a limit was.
@@ -60,11 +60,11 @@ pub(super) fn afford(run: &Run, site: &Site, request: &MachineRequest, quote: Op
     within_budget(site, request, quote)?;
     match quote {
         Some(quote) => {
-            let text = at_most(request, quote);
-            run.tell(Event::Notice(format!("{}: {}; at most {text}", request.id, quote.text())));
+            let (quote, life) = (quote.clone(), life(request));
+            run.teller.machine(&request.id, MachineEvent::CostForeseen { quote, life });
         }
         None if request.max_cost.is_some() && site.provider.kind().costs() => {
-            run.tell(Event::Warning("the cost is not known, so it is not held against the limit".to_owned()));
+            run.teller.machine(&request.id, MachineEvent::CostUnknown);
         }
         None => {}
     }

@@ -8,7 +8,7 @@ use crate::flow::lease::RECONNECT_LIMIT;
 use crate::flow::run::{Run, later};
 use crate::flow::site::Site;
 use crate::model::connection::Connection;
-use crate::model::event::Event;
+use crate::model::event::MachineEvent;
 use crate::model::fault::Fault;
 use crate::model::machine::Machine;
 use crate::model::output::{Limits, output};
@@ -54,11 +54,7 @@ pub(super) fn heartbeat(run: &Run, site: &Site, machine: &Machine, first: Durati
             // Sooner again: the first lease of a machine may be shorter than a whole pause.
             pause /= 4;
             if !std::mem::replace(&mut warned, true) {
-                run.tell(Event::Warning(format!(
-                    "cannot renew the lease of {}, it will end by itself: {}",
-                    machine.id,
-                    fault.line()
-                )));
+                run.teller.machine(&machine.id, MachineEvent::LeaseNotRenewed { failure: (&fault).into() });
             }
         }
     })

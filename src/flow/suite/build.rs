@@ -3,14 +3,13 @@
 use std::time::{Duration, Instant};
 
 use crate::base::deadline::Deadline;
-use crate::base::text;
 use crate::flow::durable::Durable;
 use crate::flow::lines::Lines;
 use crate::flow::run::Run;
 use crate::flow::suite::shown;
 use crate::model::build::{Build, BuildStore, Built};
 use crate::model::connection::Connection;
-use crate::model::event::Event;
+use crate::model::event::{TestsEvent, TroubleEvent};
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::output::follow;
@@ -57,18 +56,18 @@ pub async fn build(run: &Run, durable: &Durable, store: &dyn BuildStore, build: 
 
 /// Builds; what the build says are details of its step.
 async fn make(run: &Run, durable: &Durable, build: &Build) -> Result<(Built, Option<(Exit, String)>), Fault> {
-    let showing = run.step(build.make.text.clone());
+    let showing = run.teller.begin(build.make.work.clone());
     let mut lines = Lines::new(run);
     let deadline = Deadline::after(build.make.limit, format!("the build of {} to end", build.what));
     let exit = follow(durable, &build.make.command, &deadline, &mut |chunk| lines.take(&chunk)).await?;
     let tail = lines.tail();
     match exit {
         Exit::Code(0) => {
-            showing.done(run);
+            showing.done();
             Ok((Built::Made, None))
         }
         exit if exit == CANNOT => {
-            run.tell(Event::Notice(format!("The test runner builds {} in its own way: {tail}", build.what)));
+            run.tell(TestsEvent::RunnerBuilds { what: build.what.clone(), why: tail });
             Ok((Built::Runner, None))
         }
         Exit::Lost(why) => Err(Fault::infrastructure(format!("the build of {} was lost", build.what)).because(why)),
@@ -87,9 +86,8 @@ async fn restore(
     durable.write_file(&build.packed, packed, 0o600).await?;
     let done = shown(run, durable, &build.restore).await?;
     if done.exit.success() {
-        let size = text::bytes(packed.len() as u64);
-        let despite = build.despite.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
-        run.tell(Event::Notice(format!("The build of {} that was kept is used again ({size}){despite}", build.what)));
+        let (bytes, despite) = (packed.len() as u64, build.despite.clone());
+        run.tell(TestsEvent::BuildReused { what: build.what.clone(), bytes, despite });
         return Ok(true);
     }
     if let Exit::Lost(why) = done.exit {
@@ -97,9 +95,9 @@ async fn restore(
             Fault::infrastructure(format!("the machine was lost with the build of {}", build.what)).because(why)
         );
     }
-    run.tell(Event::Warning(format!("the build of {} that was kept is of no use; it is made anew", build.what)));
+    run.tell(TestsEvent::BuildUseless { what: build.what.clone() });
     if let Some(Err(fault)) = build.key.as_deref().map(|key| store.remove(key)) {
-        run.tell(Event::Warning(fault.line()));
+        run.tell(TroubleEvent::from(&fault));
     }
     Ok(false)
 }
@@ -113,6 +111,6 @@ async fn keep(run: &Run, durable: &Durable, store: &dyn BuildStore, build: &Buil
         Err(expired) => Err(expired.into()),
     };
     if let Err(fault) = kept {
-        run.tell(Event::Warning(format!("the build of {} is not kept: {}", build.what, fault.line())));
+        run.tell(TestsEvent::BuildNotKept { what: build.what.clone(), failure: (&fault).into() });
     }
 }

@@ -6,7 +6,7 @@ use crate::flow::durable::{Durable, Task};
 use crate::flow::run::{Run, later};
 use crate::flow::suite::Begun;
 use crate::model::connection::Process;
-use crate::model::event::Event;
+use crate::model::event::{TestsEvent, TroubleEvent};
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::task::{Chunk, Offsets, TaskOutput, TaskRecord};
@@ -50,7 +50,7 @@ pub(super) async fn until_ended(
     let ending = async {
         let ended = durable.cancel_task(&begun.task).await;
         if let Err(fault) = &ended {
-            run.tell(Event::Warning(fault.line()));
+            run.tell(TroubleEvent::from(fault));
         }
         // Where the task could not be told, nothing ends the following.
         if ended.is_ok() { keep_output(run, &mut task, output).await } else { Ok(()) }
@@ -65,7 +65,7 @@ pub(super) async fn until_ended(
 async fn keep_output(run: &Run, task: &mut Task, output: &dyn TaskOutput) -> Result<(), Fault> {
     while let Some(chunk) = task.next().await {
         if let Err(fault) = output.append(&chunk) {
-            run.tell(Event::Warning(format!("{}; trying again until there is room", fault.line())));
+            run.tell(TestsEvent::OutputWaits { failure: (&fault).into() });
             wait_for_room(run, &chunk, output).await?;
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::deadline::Deadline;
 use crate::flow::durable::Durable;
 use crate::flow::run::Run;
-use crate::model::event::Event;
+use crate::model::event::TestsEvent;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::suite::{ReportReader, Reported, Suite};
@@ -98,7 +98,7 @@ impl Report {
 
     /// The same over a connection of its own, after the run was given up as lost.
     pub async fn drain_once_more(&self, run: &Run, durable: &Durable, path: &str) -> Result<(), Fault> {
-        run.tell(Event::Warning("the run was lost; trying once more for the report".to_owned()));
+        run.tell(TestsEvent::ReportAskedAgain);
         let (site, machine) = (durable.site(), durable.machine());
         let connection = site.connector.connect(machine, &machine.user, SECOND_CHANCE, false).await?;
         self.drain(&Durable::new(run, site, machine, Some(connection), durable.folder()), path).await

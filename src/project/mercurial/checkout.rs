@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::model::event::TestsEvent;
 use crate::model::fault::Fault;
 use crate::project::mercurial::hg::hg;
 use crate::project::mercurial::names;
@@ -57,8 +58,8 @@ pub struct Checkout {
     pub patch: Option<Vec<u8>>,
     /// Whether they change what a build reads, rather than only what is read in place when Mercurial runs.
     pub rebuilds: bool,
-    /// What is to be said of the uncommitted changes, where somebody might think otherwise.
-    pub remark: Option<String>,
+    /// What is to be told of the uncommitted changes, where somebody might think otherwise.
+    pub remark: Option<TestsEvent>,
 }
 
 impl Checkout {
@@ -291,19 +292,16 @@ async fn changes(root: &Path, revision: &str, node: &str) -> Result<Option<Vec<u
     Ok(Some(said.stdout).filter(|patch| !patch.is_empty()))
 }
 
-/// What is to be said of uncommitted changes that are not sent, or that were to be sent and are none.
-async fn remark(root: &Path, wish: &Wish<'_>, sent: bool) -> Result<Option<String>, Fault> {
+/// What is to be told of uncommitted changes that are not sent, or that were to be sent and are none.
+async fn remark(root: &Path, wish: &Wish<'_>, sent: bool) -> Result<Option<TestsEvent>, Fault> {
     if wish.working_copy {
-        return Ok((!sent).then(|| "Nothing is uncommitted: what is committed is tested".to_owned()));
+        return Ok((!sent).then_some(TestsEvent::NothingUncommitted));
     }
     if wish.revision.is_some() {
         return Ok(None);
     }
-    Ok(match changed(root).await?.len() {
-        0 => None,
-        1 => Some("The uncommitted changes of 1 file are not tested; `--working-copy` sends them".to_owned()),
-        count => Some(format!("The uncommitted changes of {count} files are not tested; `--working-copy` sends them")),
-    })
+    let files = changed(root).await?.len();
+    Ok((files > 0).then_some(TestsEvent::ChangesNotTested { files }))
 }
 
 /// The paths of tracked files that differ from the changeset that is checked out.

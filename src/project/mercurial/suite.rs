@@ -11,7 +11,7 @@ use crate::base::id::RunId;
 use crate::guest::{self, Guest};
 use crate::model::build::{Build, Built};
 use crate::model::check::Check;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{StepEvent, Teller};
 use crate::model::exit::Exit;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::Fingerprint;
@@ -19,6 +19,7 @@ use crate::model::machine::{Machine, Platform};
 use crate::model::subject::Subject;
 use crate::model::suite::{Job, Part, ReportReader, Suite};
 use crate::model::task::{Command, Stepped};
+use crate::model::work::Work;
 use crate::project::mercurial::checkout::Checkout;
 use crate::project::mercurial::facts::{self, Facts};
 use crate::project::mercurial::hg::hg;
@@ -175,18 +176,18 @@ impl LinuxTests {
 
     fn build(&self, folder: &str, checkout: &Checkout) -> Build {
         let packed = format!("{folder}/build.tar.gz");
-        let stepped = |verb: &str, text: String| {
+        let stepped = |verb: &str, work: Work| {
             let command =
                 script(folder, BUILD).args([verb, &self.python(None), &self.python_version, &checkout.node, &packed]);
-            Stepped { text, command, limit: BUILD_LIMIT }
+            Stepped { work, command, limit: BUILD_LIMIT }
         };
         let what = checkout.short().to_owned();
         Build {
             key: self.image.as_ref().map(|image| self.build_key(image, checkout)),
             despite: (checkout.patch.is_some() && !checkout.rebuilds)
                 .then(|| "no file that a build reads has uncommitted changes".to_owned()),
-            make: stepped("make", format!("Building {what}")),
-            restore: stepped("restore", format!("Restoring the build of {what}")),
+            make: stepped("make", Work::Building { what: what.clone() }),
+            restore: stepped("restore", Work::RestoringBuild { what: what.clone() }),
             packed,
             what,
         }
@@ -216,7 +217,7 @@ impl LinuxTests {
             .args(self.tests.iter().cloned())
     }
 
-    async fn push(&self, checkout: &Checkout, target: &Path, sink: &dyn Sink) -> Result<(), Fault> {
+    async fn push(&self, checkout: &Checkout, target: &Path, teller: &Teller) -> Result<(), Fault> {
         let mut ssh = vec![self.ssh.program.display().to_string()];
         ssh.extend(self.ssh.args.iter().cloned());
         ssh.push(target.display().to_string());
@@ -234,7 +235,7 @@ impl LinuxTests {
         ];
         let said = hg(&checkout.root, &args, PUSH_LIMIT).await?;
         for line in String::from_utf8_lossy(&said.stdout).lines() {
-            sink.event(Event::Detail(line.to_owned()));
+            teller.tell(StepEvent::Said { line: line.to_owned() });
         }
         // 1 says that there was nothing to push: the machine has it all.
         match said.code {
@@ -270,8 +271,8 @@ impl Suite for LinuxTests {
 
     fn prepare(&self, folder: &str, machine: &Machine) -> Stepped {
         let command = script(folder, "prepare-work.sh").arg(&self.filesystem).args(machine.volume.clone());
-        let text = format!("Preparing /hgwork (file system: {})", self.filesystem);
-        Stepped { text, command, limit: PREPARE_LIMIT }
+        let work = Work::Preparing { folder: "/hgwork".to_owned(), filesystem: self.filesystem.clone() };
+        Stepped { work, command, limit: PREPARE_LIMIT }
     }
 
     fn refused(&self, exit: &Exit, stderr: &str) -> Fault {
@@ -290,25 +291,21 @@ impl Suite for LinuxTests {
         "/hgwork/baked.json"
     }
 
-    async fn synchronise(&self, folder: &str, target: &Path, sink: &dyn Sink) -> Result<Vec<Job>, Fault> {
+    async fn synchronise(&self, folder: &str, target: &Path, teller: &Teller) -> Result<Vec<Job>, Fault> {
         let Some(checkout) = &self.checkout else { return Ok(Vec::new()) };
-        let short = checkout.short();
-        let text = format!("Pushing {short} from {}", checkout.root.display());
-        let began = std::time::Instant::now();
-        sink.event(Event::Step(text.clone()));
-        self.push(checkout, target, sink).await?;
-        sink.event(Event::StepDone { text, seconds: began.elapsed().as_secs_f64() });
-        let checking_out = Job::Step(Stepped {
-            text: format!("Checking out {short}"),
-            command: script(folder, "sync-finish.sh").arg(&checkout.node),
-            limit: PREPARE_LIMIT,
-        });
+        let revision = checkout.short().to_owned();
+        let from = checkout.root.display().to_string();
+        let pushing = teller.begin(Work::Pushing { revision: revision.clone(), from });
+        self.push(checkout, target, teller).await?;
+        pushing.done();
+        let step = |work, command| Job::Step(Box::new(Stepped { work, command, limit: PREPARE_LIMIT }));
+        let finish = script(folder, "sync-finish.sh").arg(&checkout.node);
+        let checking_out = step(Work::CheckingOut { revision }, finish);
         // A build is of the changeset alone where that will do: then it fits whatever else is changed.
         let first = self.builds_in_place() && !checkout.rebuilds;
         let applying = checkout.patch.as_ref().map(|patch| {
             let command = script(folder, "apply-working-copy.sh").args(first.then_some("--built"));
-            let command = command.stdin(patch.clone());
-            Job::Step(Stepped { text: "Applying uncommitted changes".to_owned(), command, limit: PREPARE_LIMIT })
+            step(Work::ApplyingChanges, command.stdin(patch.clone()))
         });
         let building = self.builds_in_place().then(|| Job::Build(Box::new(self.build(folder, checkout))));
         let rest = if first { [building, applying] } else { [applying, building] };
@@ -379,11 +376,11 @@ impl Suite for LinuxTests {
 
     fn list(&self, folder: &str, baked: Option<&[u8]>) -> Stepped {
         let command = self.runner(folder, &["--list".to_owned(), self.tests.len().to_string()], baked);
-        Stepped { text: "Listing the tests".to_owned(), command, limit: SHORT }
+        Stepped { work: Work::ListingTests, command, limit: SHORT }
     }
 
     fn run(&self, folder: &str, baked: Option<&[u8]>) -> Stepped {
-        Stepped { text: "Running the tests".to_owned(), command: self.runner(folder, &[], baked), limit: RUN_LIMIT }
+        Stepped { work: Work::RunningTests, command: self.runner(folder, &[], baked), limit: RUN_LIMIT }
     }
 
     fn report_file(&self) -> &'static str {
@@ -405,7 +402,7 @@ impl Suite for LinuxTests {
 
     fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> Option<Stepped> {
         let command = script(folder, "hold.sh").args([run.as_str(), &silence.as_secs().to_string(), owner]);
-        Some(Stepped { text: "Holding the machine for this run".to_owned(), command, limit: self.patience })
+        Some(Stepped { work: Work::Holding, command, limit: self.patience })
     }
 
     fn sign(&self, folder: &str) -> Option<Command> {
@@ -418,12 +415,11 @@ impl Suite for LinuxTests {
 
     fn clean(&self, folder: &str) -> Stepped {
         let command = guest().remove_run(folder, CLEANUP);
-        Stepped { text: "Removing our files".to_owned(), command, limit: SHORT }
+        Stepped { work: Work::RemovingFiles, command, limit: SHORT }
     }
 
     fn check(&self, folder: &str) -> Stepped {
-        let text = "Checking the machine's contract".to_owned();
-        Stepped { text, command: script(folder, "check-contract.sh"), limit: SHORT }
+        Stepped { work: Work::CheckingContract, command: script(folder, "check-contract.sh"), limit: SHORT }
     }
 
     fn read_checks(&self, printed: &[u8]) -> Result<Vec<Check>, Fault> {

@@ -18,7 +18,7 @@ use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryA
 
 use crate::base::deadline::{Deadline, Pace};
 use crate::base::id::MachineId;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{MachineEvent, Teller, TroubleEvent};
 use crate::model::fault::Fault;
 use crate::provider::ec2::attempts::{Attempt, Attempts};
 use crate::provider::ec2::base_image::BaseImage;
@@ -54,7 +54,7 @@ pub struct Launch<'a> {
     /// The tags of instance, volumes, interfaces and spot request.
     pub tags: &'a [Tag],
     /// Where fallbacks are told.
-    pub sink: &'a dyn Sink,
+    pub teller: &'a Teller,
     /// Told whether an instance may exist: `true` before each call, `false` after a refusal that leaves no doubt.
     pub doubt: &'a (dyn Fn(bool) + Send + Sync),
 }
@@ -116,7 +116,7 @@ impl Launch<'_> {
             if Attempts::wants_zones(&attempt, class) && offers.is_none() {
                 offers = Some(self.offers().await.unwrap_or_else(|fault| {
                     // The lack of room is what the user must hear of in the end, not this.
-                    self.sink.event(Event::Warning(fault.line()));
+                    self.teller.tell(TroubleEvent::from(&fault));
                     Vec::new()
                 }));
             }
@@ -124,7 +124,7 @@ impl Launch<'_> {
             let zones: Vec<String> = zones.map(|(_, zone)| zone.clone()).collect();
             attempts.failed(&attempt, class, &zones);
             last = trouble::fault(&self.doing(&attempt), error);
-            self.sink.event(Event::Detail(last.line()));
+            self.teller.machine(self.machine, MachineEvent::LaunchRefused { failure: (&last).into() });
         }
         Err(last)
     }

@@ -63,7 +63,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::base::id::MachineId;
 use crate::guest::FirstBoot;
 use crate::model::connection::Connection;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{MachineEvent, Teller};
 use crate::model::fault::Fault;
 use crate::model::machine::{Address, Hardware, HostKey, Machine, Platform, ProviderKind, Sighting};
 use crate::model::price::Quote;
@@ -231,7 +231,7 @@ impl Ec2Provider {
     }
 
     /// Launches the instance; gives its id.
-    async fn launch(&self, request: &MachineRequest, user_data: &str, sink: &dyn Sink) -> Result<LaunchedAs, Fault> {
+    async fn launch(&self, request: &MachineRequest, user_data: &str, teller: &Teller) -> Result<LaunchedAs, Fault> {
         let reconciled = self.fixtures.lock().await.get(&request.hardware.managed).cloned();
         let Some(fixtures) = reconciled else {
             return Err(Fault::infrastructure("the account was not made ready before the launch"));
@@ -265,7 +265,7 @@ impl Ec2Provider {
             work_gib: request.volume.map(gib),
             user_data,
             tags: &tags,
-            sink,
+            teller,
             doubt: &|doubt| {
                 self.know(&request.id, |known| {
                     known.doubt = doubt;
@@ -276,11 +276,11 @@ impl Ec2Provider {
         let (instance, attempt) = launch.run().await?;
         self.know(&request.id, |known| known.volumes_gib = launch.volumes_gib(&attempt));
         if request.hardware.spot && !attempt.spot {
-            let text = format!("there is no spare capacity: {} has ordinary capacity", request.id);
-            sink.event(Event::Warning(text));
+            teller.machine(&request.id, MachineEvent::NoSpareCapacity);
         }
         if attempt.instance_type != *types.first().unwrap_or(&attempt.instance_type) {
-            sink.event(Event::Notice(format!("{} is of type `{}`", request.id, attempt.instance_type)));
+            let instance_type = attempt.instance_type.clone();
+            teller.machine(&request.id, MachineEvent::TypeChosen { instance_type });
         }
         let id = instance.instance_id.ok_or_else(|| Fault::infrastructure("the launched instance has no id"))?;
         let hardware = format!("{}{}", attempt.instance_type, if attempt.spot { SPOT } else { "" });
@@ -325,19 +325,20 @@ impl Provider for Ec2Provider {
         ProviderKind::Ec2
     }
 
-    async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, sink: &dyn Sink) -> Result<(), Fault> {
-        self.bring_account(request, ledger, sink).await
+    async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
+        self.bring_account(request, ledger, teller).await
     }
 
-    async fn let_in(&self, machine: &Machine, ledger: &dyn Ledger, sink: &dyn Sink) -> Result<(), Fault> {
-        self.admit(machine, ledger, sink).await
+    async fn let_in(&self, machine: &Machine, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
+        self.admit(machine, ledger, teller).await
     }
 
-    async fn quote(&self, request: &MachineRequest, sink: &dyn Sink) -> Option<Quote> {
+    async fn quote(&self, request: &MachineRequest, teller: &Teller) -> Option<Quote> {
         // Spare capacity falls back on ordinary one, and one type on the next: the dearest is what it may come to.
         let mut dearest: Option<Quote> = None;
         for name in types(request) {
-            let quote = self.prices.quote(&self.wanted(&name, false, volumes_gib(request)), request.now, sink).await?;
+            let quote =
+                self.prices.quote(&self.wanted(&name, false, volumes_gib(request)), request.now, teller).await?;
             if dearest.as_ref().is_none_or(|known| quote.per_hour() > known.per_hour()) {
                 dearest = Some(quote);
             }
@@ -345,11 +346,11 @@ impl Provider for Ec2Provider {
         dearest
     }
 
-    async fn price(&self, machine: &Machine, sink: &dyn Sink) -> Option<Quote> {
+    async fn price(&self, machine: &Machine, teller: &Teller) -> Option<Quote> {
         let hardware = machine.hardware.as_deref()?;
         let (name, spot) = hardware.strip_suffix(SPOT).map_or((hardware, false), |name| (name, true));
         let volumes_gib = self.known(&machine.id).map_or(0, |known| known.volumes_gib);
-        self.prices.quote(&self.wanted(name, spot, volumes_gib), machine.created_at, sink).await
+        self.prices.quote(&self.wanted(name, spot, volumes_gib), machine.created_at, teller).await
     }
 
     async fn vet(&self, hardware: &Hardware) -> Result<(), Fault> {
@@ -364,10 +365,10 @@ impl Provider for Ec2Provider {
         self.rows(request).all()
     }
 
-    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, sink: &dyn Sink) -> Result<Machine, Fault> {
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, teller: &Teller) -> Result<Machine, Fault> {
         self.know(&request.id, |_| {});
         let (user_data, host_key) = self.first_boot(request)?;
-        let launched = self.launch(request, &user_data, sink).await?;
+        let launched = self.launch(request, &user_data, teller).await?;
         self.know(&request.id, |known| known.instance = Some(launched.id.clone()));
         self.rows(request).confirm(INSTANCE, &launched.id, confirm)?;
         if let Some(id) = &launched.spot_request {

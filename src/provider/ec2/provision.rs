@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::base::id::MachineId;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{MachineEvent, Teller};
 use crate::model::fault::Fault;
 use crate::model::machine::{Address, Machine};
 use crate::model::provider::{Ledger, MachineRequest};
@@ -20,7 +20,7 @@ impl Ec2Provider {
         &self,
         request: &MachineRequest,
         ledger: &dyn Ledger,
-        sink: &dyn Sink,
+        teller: &Teller,
     ) -> Result<(), Fault> {
         let managed = request.hardware.managed;
         // Held meanwhile: who is made side by side waits for the first instead of doing the same.
@@ -30,7 +30,7 @@ impl Ec2Provider {
         }
         let ranges = if managed { Vec::new() } else { self.callers().await? };
         let ec2 = self.ec2();
-        let account = self.in_account(&ec2, &request.owner, &request.id, ledger, sink);
+        let account = self.in_account(&ec2, &request.owner, &request.id, ledger, teller);
         let needs = Needs { managed, ranges: ranges.clone(), now: request.now, until: request.expires_at };
         let fixtures = fixtures::reconcile(&account, &self.config.public_key, &needs).await?;
         reconciled.insert(managed, fixtures);
@@ -41,7 +41,7 @@ impl Ec2Provider {
     }
 
     /// Lets this computer in from where it is now. Asks for nothing but its address while that is the one that was let in.
-    pub(super) async fn admit(&self, machine: &Machine, ledger: &dyn Ledger, sink: &dyn Sink) -> Result<(), Fault> {
+    pub(super) async fn admit(&self, machine: &Machine, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
         // By Systems Manager nothing has to be let in; ranges that were named are the user's to choose.
         if !self.ranges.is_empty() || !matches!(machine.address, Address::Tcp { .. }) {
             return Ok(());
@@ -51,10 +51,10 @@ impl Ec2Provider {
         if *admitted == ranges {
             return Ok(());
         }
-        let shown: Vec<String> = ranges.iter().map(Cidr::to_string).collect();
-        sink.event(Event::Notice(format!("Letting {} reach {}", shown.join(", "), machine.id)));
+        let shown = ranges.iter().map(Cidr::to_string).collect();
+        teller.machine(&machine.id, MachineEvent::LettingIn { ranges: shown });
         let ec2 = self.ec2();
-        let account = self.in_account(&ec2, &machine.owner, &machine.id, ledger, sink);
+        let account = self.in_account(&ec2, &machine.owner, &machine.id, ledger, teller);
         let wanted = Wanted { ranges: &ranges, now: Timestamp::now(), until: machine.expires_at };
         security_group::reconcile(&account, tags::LINUX_GROUP, wanted).await?;
         *admitted = ranges;
@@ -75,9 +75,9 @@ impl Ec2Provider {
         owner: &'a str,
         machine: &'a MachineId,
         ledger: &'a dyn Ledger,
-        sink: &'a dyn Sink,
+        teller: &'a Teller,
     ) -> Account<'a> {
         let (clients, region) = (self.clients.as_ref(), self.config.region.as_str());
-        Account { clients, ec2, id: &self.account, region, owner, machine, ledger, sink }
+        Account { clients, ec2, id: &self.account, region, owner, machine, ledger, teller }
     }
 }

@@ -7,7 +7,7 @@ use aws_sdk_ec2::types::{Filter, Instance, InstanceLifecycleType, InstanceStateN
 use jiff::{SignedDuration, Timestamp};
 
 use crate::base::id::{MachineId, RunId};
-use crate::model::event::NoSink;
+use crate::model::event::Teller;
 use crate::model::fault::Fault;
 use crate::model::machine::Sighting;
 use crate::provider::ec2::clients::Clients;
@@ -36,7 +36,7 @@ pub async fn survey(
         let mut sighting = sighting(instance);
         let wanted = wanted(instance, region, sizes.get(&sighting.id).copied().unwrap_or_default());
         // A list must not be spoilt by a price; those of one type are asked for once and then remembered.
-        if let Some(quote) = prices.quote(&wanted, now, &NoSink).await {
+        if let Some(quote) = prices.quote(&wanted, now, &Teller::silent()).await {
             let age = sighting.created_at.map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
             sighting.cost = age.map(|age| quote.cost(age));
         }

@@ -50,7 +50,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::base::id::MachineId;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{MachineEvent, Teller};
 use crate::model::fault::Fault;
 use crate::model::machine::{Address, HostKey, Machine, Network, Platform, ProviderKind};
 use crate::model::provider::{Confirm, MachineRequest, Provider};
@@ -229,11 +229,10 @@ impl Provider for LocalProvider {
         names::plan(&self.folders, &request.id, &kinds)
     }
 
-    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, sink: &dyn Sink) -> Result<Machine, Fault> {
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, teller: &Teller) -> Result<Machine, Fault> {
         let spec = self.specify(request)?;
         if spec.ids.is_none() {
-            let text = format!("Root on {} is root of this computer (`--privileged-machine`).", request.id);
-            sink.event(Event::Warning(text));
+            teller.machine(&request.id, MachineEvent::RootIsRoot);
         }
         let host_key = (self.config.host_keys)()?;
         let folder = make_folder(&self.folders, &request.id)?;

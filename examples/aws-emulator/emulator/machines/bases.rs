@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use automation::base::id::{MachineId, ResourceId, RunId};
 use automation::image::{BaseChoice, Choice};
-use automation::model::event::NoSink;
+use automation::model::event::Teller;
 use automation::model::fault::Fault;
 use automation::model::image::{BASE_REVISION, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
 use automation::model::machine::ProviderKind;
@@ -106,7 +106,7 @@ impl Bases {
     async fn provide(&self, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
         let images = LocalImages::new(self.shared.clone());
         if images.present(plan).await? == 0 {
-            let _lock = images.lock(&layer.fingerprint, &NoSink).await?;
+            let _lock = images.lock(&layer.fingerprint, &Teller::silent()).await?;
             if images.present(plan).await? == 0 {
                 self.make(&images, plan, layer).await?;
             }
@@ -129,11 +129,11 @@ impl Bases {
     async fn make(&self, images: &LocalImages, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
         let machine = MachineId::random();
         let provider = LocalProvider::new(self.shared.clone());
-        let made = images.make_base(layer, &machine, GRACE, &|_, _, _| Ok(()), &NoSink).await;
+        let made = images.make_base(layer, &machine, GRACE, &|_, _, _| Ok(()), &Teller::silent()).await;
         let kept = match made {
             Ok(()) => {
                 let made = Made { plan, layer, machine: &machine, took: Duration::ZERO };
-                images.commit(&made, &NoLedger, &NoSink).await.map(drop)
+                images.commit(&made, &NoLedger, &Teller::silent()).await.map(drop)
             }
             Err(fault) => Err(fault),
         };
@@ -157,7 +157,7 @@ impl Bases {
             layers: vec![layer.clone()],
         };
         let made = Made { plan: &plan, layer: &layer, machine, took: Duration::ZERO };
-        LocalImages::new(self.own.clone()).commit(&made, &NoLedger, &NoSink).await?;
+        LocalImages::new(self.own.clone()).commit(&made, &NoLedger, &Teller::silent()).await?;
         self.baked().insert(image.to_owned(), [below, &[fingerprint]].concat());
         Ok(())
     }

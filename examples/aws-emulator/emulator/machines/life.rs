@@ -8,7 +8,7 @@ use std::time::Duration;
 use automation::base::id::{MachineId, RunId};
 use automation::connection::ssh::SshConnector;
 use automation::model::connection::{Connection, Connector};
-use automation::model::event::NoSink;
+use automation::model::event::Teller;
 use automation::model::exit::Exit;
 use automation::model::fault::Fault;
 use automation::model::image::Fingerprint;
@@ -266,7 +266,7 @@ impl Instance {
         self.shared().layers.clone_from(&layers);
         let now = Timestamp::now();
         let request = MachineRequest { layers, now, ..request };
-        let machine = match provider.create(&request, &|_, _, _| Ok(()), &NoSink).await {
+        let machine = match provider.create(&request, &|_, _, _| Ok(()), &Teller::silent()).await {
             Ok(machine) => machine,
             Err(fault) => return broken(fault),
         };

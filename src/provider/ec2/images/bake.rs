@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_ec2::types::{Filter, Image, Instance, InstanceStateName, ResourceType};
 
 use crate::base::deadline::{Deadline, Pace};
-use crate::base::text;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{ImageEvent, Teller};
 use crate::model::fault::Fault;
 use crate::model::image::{Fingerprint, ImageRecord};
 use crate::model::provider::{Ledger, Made};
@@ -73,16 +72,16 @@ impl Ec2Images {
         &self,
         made: &Made<'_>,
         ledger: &dyn Ledger,
-        sink: &dyn Sink,
+        teller: &Teller,
     ) -> Result<ImageRecord, Fault> {
         let instance = self.instance_of(made).await?;
         let name = ami_name(&made.plan.name, &made.layer.fingerprint);
-        if let Some(record) = self.bake_as(&name, made, &instance, ledger, sink).await? {
+        if let Some(record) = self.bake_as(&name, made, &instance, ledger, teller).await? {
             return Ok(record);
         }
         // Somebody who is not trusted has the name.
         let own = own_name(&name, &self.reader.owner);
-        let record = self.bake_as(&own, made, &instance, ledger, sink).await?;
+        let record = self.bake_as(&own, made, &instance, ledger, teller).await?;
         record.ok_or_else(|| Fault::outside(format!("another person's image has the name `{own}`")))
     }
 
@@ -93,7 +92,7 @@ impl Ec2Images {
         made: &Made<'_>,
         instance: &str,
         ledger: &dyn Ledger,
-        sink: &dyn Sink,
+        teller: &Teller,
     ) -> Result<Option<ImageRecord>, Fault> {
         let account = &self.clients.identity().await?.account;
         let planned = |kind, name: String| PlannedResource {
@@ -119,7 +118,7 @@ impl Ec2Images {
             // There is one of that name, so the rows are true whoever made it.
             Making::Anothers(image) => return keep(&image).map(|()| None),
         };
-        let image = self.until_whole(&id, sink).await?;
+        let image = self.until_whole(&id, teller).await?;
         keep(&image)?;
         let lacks = || Fault::infrastructure(format!("the image `{id}` lacks its tags"));
         record::record(&image).ok_or_else(lacks).map(Some)
@@ -223,15 +222,15 @@ impl Ec2Images {
     }
 
     /// Waits until machines can boot from the image.
-    pub(super) async fn until_whole(&self, id: &str, sink: &dyn Sink) -> Result<Image, Fault> {
+    pub(super) async fn until_whole(&self, id: &str, teller: &Teller) -> Result<Image, Fault> {
         let deadline = Deadline::after(IMAGE_LIMIT, format!("the image `{id}` to be available"));
-        deadline.bound(self.poll(id, sink)).await?
+        deadline.bound(self.poll(id, teller)).await?
     }
 
-    async fn poll(&self, id: &str, sink: &dyn Sink) -> Result<Image, Fault> {
+    async fn poll(&self, id: &str, teller: &Teller) -> Result<Image, Fault> {
         let (began, mut told) = (Instant::now(), Instant::now());
         let mut pace = Pace::new(PAUSES);
-        sink.event(Event::Detail(format!("waiting for the image `{id}`")));
+        teller.tell(ImageEvent::Waiting { id: id.to_owned() });
         loop {
             let image = described(&self.clients, &self.region, id).await?;
             match image.as_ref().map_or(Standing::Gone, standing) {
@@ -244,8 +243,7 @@ impl Ec2Images {
                 Standing::Gone | Standing::Pending => {}
             }
             if told.elapsed() >= SIGN_OF_LIFE {
-                let waited = text::seconds(began.elapsed());
-                sink.event(Event::Detail(format!("the image `{id}` is pending for {waited}")));
+                teller.tell(ImageEvent::Pending { id: id.to_owned(), waited: began.elapsed() });
                 told = Instant::now();
             }
             pace.pause().await;

@@ -23,7 +23,7 @@ use aws_sdk_ec2::types::{Filter, Image, ImageState};
 use jiff::Timestamp;
 
 use crate::base::id::MachineId;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{ImageEvent, Teller, TroubleEvent};
 use crate::model::fault::Fault;
 use crate::model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
 use crate::model::provider::{Confirm, ImageStore, Ledger, Made};
@@ -128,7 +128,7 @@ impl ImageStore for Ec2Images {
     }
 
     /// Within this process nobody else makes it then. What another one has begun to keep is waited for.
-    async fn lock(&self, layer: &Fingerprint, sink: &dyn Sink) -> Result<Box<dyn Send + Sync>, Fault> {
+    async fn lock(&self, layer: &Fingerprint, teller: &Teller) -> Result<Box<dyn Send + Sync>, Fault> {
         let lock = {
             let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(making.entry(layer.clone()).or_default())
@@ -138,16 +138,16 @@ impl ImageStore for Ec2Images {
             let found = self.of(layer).await?;
             let others = self.reader.others(&found);
             if !others.is_empty() && self.reader.choose(&found).is_none() {
-                let text = format!("There is an image {} of {} that is not used", layer.short(), others.join(", "));
-                sink.event(Event::Notice(format!("{text}: `--trust-images-of OWNER` uses another person's.")));
+                let owners = others.iter().map(ToString::to_string).collect();
+                teller.tell(ImageEvent::OthersNotUsed { fingerprint: layer.clone(), owners });
             }
             let is_pending =
                 |image: &&Image| record::standing(image) == Standing::Pending && self.reader.accepts(image);
             let pending = found.iter().find(is_pending);
             if let Some(id) = pending.and_then(Image::image_id) {
                 // Where it fails it is made here, whoever began it.
-                if let Err(fault) = self.until_whole(id, sink).await {
-                    sink.event(Event::Warning(fault.line()));
+                if let Err(fault) = self.until_whole(id, teller).await {
+                    teller.tell(TroubleEvent::from(&fault));
                 }
             }
         }
@@ -164,15 +164,15 @@ impl ImageStore for Ec2Images {
         _: &MachineId,
         _: Duration,
         _: Confirm<'_>,
-        _: &dyn Sink,
+        _: &Teller,
     ) -> Result<(), Fault> {
         let why = "on Amazon EC2 the base is the distribution's own image";
         Err(Fault::infrastructure(format!("cannot make the layer `{}`", layer.name)).because(why))
     }
 
-    async fn commit(&self, made: &Made<'_>, ledger: &dyn Ledger, sink: &dyn Sink) -> Result<LayerRecord, Fault> {
+    async fn commit(&self, made: &Made<'_>, ledger: &dyn Ledger, teller: &Teller) -> Result<LayerRecord, Fault> {
         check(made.plan)?;
-        let record = self.bake(made, ledger, sink).await?;
+        let record = self.bake(made, ledger, teller).await?;
         let layer = record.layers.first().cloned();
         self.remember(record);
         layer.ok_or_else(|| Fault::infrastructure(format!("the image of `{}` has no layer", made.plan.name)))

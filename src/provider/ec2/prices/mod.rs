@@ -14,7 +14,7 @@ use aws_sdk_pricing::types::{Filter, FilterType};
 use jiff::Timestamp;
 
 use crate::base::deadline::Deadline;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{AccountEvent, Teller};
 use crate::model::fault::Fault;
 use crate::model::price::{HOURS_A_MONTH, Quote};
 use crate::provider::ec2::clients::Clients;
@@ -87,12 +87,12 @@ impl Prices {
     }
 
     /// The price of `wanted`; none, with the reason as a warning, where it cannot be had.
-    pub async fn quote(&self, wanted: &Wanted, now: Timestamp, sink: &dyn Sink) -> Option<Quote> {
+    pub async fn quote(&self, wanted: &Wanted, now: Timestamp, teller: &Teller) -> Option<Quote> {
         match self.ask(wanted, now).await {
             Ok(quote) => Some(quote),
             Err(fault) => {
-                let reason = fault.line();
-                sink.event(Event::Warning(format!("The price of `{}` is not known: {reason}.", wanted.instance_type)));
+                let instance_type = wanted.instance_type.clone();
+                teller.tell(AccountEvent::PriceUnknown { instance_type, failure: (&fault).into() });
                 None
             }
         }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::base::deadline::Deadline;
 use crate::base::id::MachineId;
 use crate::guest::{COMPILE_BASE, PREPARE_BASE};
-use crate::model::event::{Event, Sink};
+use crate::model::event::{StepEvent, Teller};
 use crate::model::fault::Fault;
 use crate::model::image::BaseSpec;
 use crate::provider::local::folders::{APT_PROXY, MachineFolder};
@@ -131,7 +131,7 @@ impl Bootstrap<'_> {
         launched: &mut Launched,
         folder: &MachineFolder,
         grace: Duration,
-        sink: &dyn Sink,
+        teller: &Teller,
     ) -> Result<(), Fault> {
         let deadline = Deadline::after(BASE_LIMIT, format!("`mmdebstrap` to make `{}`", self.base.suite));
         let mut lines = Follow { path: folder.console(), offset: 0, rest: String::new() };
@@ -144,7 +144,7 @@ impl Bootstrap<'_> {
             loop {
                 tokio::select! {
                     status = &mut finished => return status,
-                    _ = tick.tick() => lines.pass_on(sink),
+                    _ = tick.tick() => lines.pass_on(teller),
                 }
                 if renewed.elapsed() >= renewal {
                     launch::write_lease(folder, (Timestamp::now() + grace).as_second())?;
@@ -153,7 +153,7 @@ impl Bootstrap<'_> {
             }
         });
         let status = finished.await??;
-        lines.pass_on(sink);
+        lines.pass_on(teller);
         if status == 0 { Ok(()) } else { Err(self.failure(status, &folder.console())) }
     }
 }
@@ -179,7 +179,7 @@ struct Follow {
 
 impl Follow {
     /// Passes on every whole line that is new.
-    fn pass_on(&mut self, sink: &dyn Sink) {
+    fn pass_on(&mut self, teller: &Teller) {
         use std::io::{Read, Seek, SeekFrom};
         let Ok(mut file) = std::fs::File::open(&self.path) else { return };
         let mut bytes = Vec::new();
@@ -192,7 +192,7 @@ impl Follow {
             let line: String = self.rest.drain(..=end).collect();
             let line = line.rsplit('\r').find(|part| !part.trim().is_empty()).unwrap_or_default().trim_end();
             if !line.is_empty() {
-                sink.event(Event::Detail(without_userinfo(line)));
+                teller.tell(StepEvent::Said { line: without_userinfo(line) });
             }
         }
     }

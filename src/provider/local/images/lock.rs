@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use crate::model::event::{Event, Sink};
+use crate::model::event::{Awaited, ImageEvent, Teller};
 use crate::model::fault::Fault;
 use crate::provider::local::computer;
 use crate::provider::local::trouble::{Doing, Trouble};
@@ -16,16 +16,16 @@ use crate::provider::local::trouble::{Doing, Trouble};
 /// How often a lock that another process holds is asked for.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Waits for the lock `name`; `awaited` says what the other process does meanwhile. Dropping the future stops waiting,
+/// Waits for the lock `name`; `awaited` is what the other process does meanwhile. Dropping the future stops waiting,
 /// dropping the file unlocks.
-pub async fn lock(folder: &Path, name: &str, awaited: &str, sink: &dyn Sink) -> Result<File, Fault> {
+pub async fn lock(folder: &Path, name: &str, awaited: &Awaited, teller: &Teller) -> Result<File, Fault> {
     let mut told = false;
     loop {
         if let Some(file) = attempt(folder, name)? {
             return Ok(file);
         }
         if !told {
-            sink.event(Event::Notice(format!("Another process {awaited}; waiting for it.")));
+            teller.tell(ImageEvent::WaitingForProcess { awaited: awaited.clone() });
             told = true;
         }
         tokio::time::sleep(INTERVAL).await;

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::base::id::MachineId;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{Awaited, ImageEvent, Teller};
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe, LayerRecord};
 use crate::model::provider::{Confirm, ImageStore, Ledger, Made};
@@ -192,10 +192,10 @@ impl ImageStore for LocalImages {
         Ok(())
     }
 
-    async fn lock(&self, layer: &Fingerprint, sink: &dyn Sink) -> Result<Box<dyn Send + Sync>, Fault> {
+    async fn lock(&self, layer: &Fingerprint, teller: &Teller) -> Result<Box<dyn Send + Sync>, Fault> {
         layers::check(layer)?;
-        let awaited = format!("makes the layer `{}`", layer.short());
-        Ok(Box::new(lock::lock(&self.folders.locks(), &layer.0, &awaited, sink).await?))
+        let awaited = Awaited::Layer(layer.clone());
+        Ok(Box::new(lock::lock(&self.folders.locks(), &layer.0, &awaited, teller).await?))
     }
 
     fn plan_base(&self, machine: &MachineId) -> Vec<PlannedResource> {
@@ -209,13 +209,13 @@ impl ImageStore for LocalImages {
         machine: &MachineId,
         grace: Duration,
         confirm: Confirm<'_>,
-        sink: &dyn Sink,
+        teller: &Teller,
     ) -> Result<(), Fault> {
         let LayerRecipe::Base(base) = &layer.recipe else {
             return Err(Fault::infrastructure(format!("the step `{}` makes no base", layer.name)));
         };
         let ids = self.config.ids(machine)?;
-        let tools = tools::provide(&self.folders, &base.family, self.config.keyring.as_deref(), sink).await?;
+        let tools = tools::provide(&self.folders, &base.family, self.config.keyring.as_deref(), teller).await?;
         let chosen = mirrors::choose(base, &self.config.mirrors);
         let environment = self.config.environment.clone();
         let proxies = blocking(move || mirrors::proxies(&environment)).await?;
@@ -228,10 +228,10 @@ impl ImageStore for LocalImages {
         write_whole(&folder.apt_conf(), options.as_bytes()).doing(|| "write the configuration of `apt`")?;
         let sandbox = bootstrap.sandbox(&self.folders.tools());
         let spec = bootstrap::specify(self.folders.state(), machine, sandbox, ids, grace);
-        sink.event(Event::Detail(format!("packages come from {}", mirrors::without_userinfo(&chosen.main))));
+        teller.tell(ImageEvent::PackagesFrom { mirror: mirrors::without_userinfo(&chosen.main) });
         let mut launched = launch::launch(&self.config, &spec)?;
         launched.ready(&|kind| names::of(&self.folders, machine, kind), confirm).await?;
-        bootstrap.watch(&mut launched, &folder, grace, sink).await?;
+        bootstrap.watch(&mut launched, &folder, grace, teller).await?;
         let ended = folder.clone();
         if let Some(reason) = blocking(move || release::end_machine(&ended)).await? {
             return Err(Fault::infrastructure(reason));
@@ -240,7 +240,7 @@ impl ImageStore for LocalImages {
         Ok(())
     }
 
-    async fn commit(&self, made: &Made<'_>, _: &dyn Ledger, _: &dyn Sink) -> Result<LayerRecord, Fault> {
+    async fn commit(&self, made: &Made<'_>, _: &dyn Ledger, _: &Teller) -> Result<LayerRecord, Fault> {
         let (store, layer, machine, took) = (self.same(), made.layer.clone(), made.machine.clone(), made.took);
         Ok(blocking(move || store.keep(&layer, &machine, took)).await??)
     }

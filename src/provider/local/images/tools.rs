@@ -12,7 +12,7 @@ use crate::base::deadline::Deadline;
 use crate::base::leash::Leash;
 use crate::base::removal;
 use crate::base::text;
-use crate::model::event::{Event, Sink};
+use crate::model::event::{Awaited, ImageEvent, Teller};
 use crate::model::fault::Fault;
 use crate::provider::local::folders::{Folders, MachineFolder};
 use crate::provider::local::hints;
@@ -48,7 +48,7 @@ impl Tools {
 }
 
 /// Finds the tools for a base of `family`, and brings in what is missing. Changes nothing outside the state directory.
-pub async fn provide(folders: &Folders, family: &str, keyring: Option<&Path>, sink: &dyn Sink) -> Result<Tools, Fault> {
+pub async fn provide(folders: &Folders, family: &str, keyring: Option<&Path>, teller: &Teller) -> Result<Tools, Fault> {
     if computer::find_program("apt-get").is_none() || computer::find_program("dpkg-deb").is_none() {
         return Err(Fault::outside("`apt-get` and `dpkg-deb` are not installed")
             .hint("Build images on a Debian or Ubuntu host, or install the packages `apt` and `dpkg`."));
@@ -56,7 +56,7 @@ pub async fn provide(folders: &Folders, family: &str, keyring: Option<&Path>, si
     let mmdebstrap = match computer::find_program("mmdebstrap") {
         Some(program) => vec![program.display().to_string()],
         None => {
-            let folder = bring_in(folders, "mmdebstrap", sink).await?;
+            let folder = bring_in(folders, "mmdebstrap", teller).await?;
             let perl = computer::find_program("perl").ok_or_else(|| {
                 Fault::outside("`perl` is not installed, which `mmdebstrap` needs")
                     .hint("Install it: `apt install perl`.")
@@ -67,7 +67,7 @@ pub async fn provide(folders: &Folders, family: &str, keyring: Option<&Path>, si
     let mut keyrings: Vec<PathBuf> =
         keyring.map(Path::to_owned).into_iter().chain(mirrors::host_keyring(family)).collect();
     if keyrings.is_empty() {
-        keyrings.push(foreign_keyring(folders, family, sink).await?);
+        keyrings.push(foreign_keyring(folders, family, teller).await?);
     }
     Ok(Tools { mmdebstrap, keyrings })
 }
@@ -89,7 +89,7 @@ pub fn check_keyring(keyring: &Path) -> Result<(), Fault> {
 }
 
 /// Keys of another distribution than the host's.
-async fn foreign_keyring(folders: &Folders, family: &str, sink: &dyn Sink) -> Result<PathBuf, Fault> {
+async fn foreign_keyring(folders: &Folders, family: &str, teller: &Teller) -> Result<PathBuf, Fault> {
     if family == "ubuntu" {
         let path = folders.tools().join("ubuntu-archive-2018.gpg");
         computer::private_folder(&folders.tools())?;
@@ -97,7 +97,7 @@ async fn foreign_keyring(folders: &Folders, family: &str, sink: &dyn Sink) -> Re
         return Ok(path);
     }
     let package = format!("{family}-archive-keyring");
-    let brought = bring_in(folders, &package, sink).await;
+    let brought = bring_in(folders, &package, teller).await;
     let found = brought.as_ref().ok().and_then(|folder| {
         let keyrings = folder.join("usr/share/keyrings");
         mirrors::KEYRING_NAMES
@@ -116,13 +116,13 @@ async fn foreign_keyring(folders: &Folders, family: &str, sink: &dyn Sink) -> Re
 }
 
 /// Unpacks a package of the host's distribution below `images/tools`, once.
-async fn bring_in(folders: &Folders, package: &str, sink: &dyn Sink) -> Result<PathBuf, Fault> {
-    let lock = lock::lock(&folders.locks(), "tools", "brings in a tool", sink).await?;
+async fn bring_in(folders: &Folders, package: &str, teller: &Teller) -> Result<PathBuf, Fault> {
+    let lock = lock::lock(&folders.locks(), "tools", &Awaited::Tool, teller).await?;
     let folder = folders.tools().join(package);
     if folder.exists() {
         return Ok(folder);
     }
-    sink.event(Event::Detail(format!("bringing in `{package}` (it is not installed on this host)")));
+    teller.tell(ImageEvent::BringingIn { package: package.to_owned() });
     unpack(&folders.tools(), package, &folder, &lock).await?;
     Ok(folder)
 }

@@ -1,0 +1,175 @@
+//! What happens to one machine.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::clock;
+use crate::base::text;
+use crate::model::event::words::Words;
+use crate::model::failure::Failure;
+use crate::model::price::Quote;
+
+/// Something happened to the machine that is the event's subject.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum MachineEvent {
+    /// What it will cost, before it is made.
+    CostForeseen {
+        /// Its price.
+        quote: Quote,
+        /// How long it may live.
+        #[serde(with = "clock::seconds")]
+        life: Duration,
+    },
+    /// No price could be had for a machine whose cost has a limit.
+    CostUnknown,
+    /// What it has cost up to its end.
+    Cost {
+        /// Its price.
+        quote: Quote,
+        /// How long it was there.
+        #[serde(with = "clock::seconds")]
+        age: Duration,
+    },
+    /// A launch was refused; another type or place is tried, where there is one.
+    LaunchRefused {
+        /// Why.
+        failure: Failure,
+    },
+    /// It has ordinary capacity: there was no spare one.
+    NoSpareCapacity,
+    /// It is not of the type that was wanted first.
+    TypeChosen {
+        /// The type that it is of.
+        instance_type: String,
+    },
+    /// Its root is root of this computer.
+    RootIsRoot,
+    /// The login shell says something before a command's output.
+    ShellPrints {
+        /// The machine's user.
+        user: String,
+        /// What it says.
+        noise: String,
+    },
+    /// These addresses are let in.
+    LettingIn {
+        /// Ranges of addresses.
+        ranges: Vec<String>,
+    },
+    /// It is not known whether this computer is still let in.
+    LetInUnknown {
+        /// Why not.
+        trouble: LetInTrouble,
+    },
+    /// The connection broke; what runs on the machine goes on.
+    ConnectionLost {
+        /// Why, in the connection's words.
+        why: String,
+    },
+    /// It is connected to again.
+    ConnectedAgain {
+        /// How long it was not.
+        #[serde(with = "clock::seconds")]
+        after: Duration,
+    },
+    /// Its lease could not be renewed: it will end by itself.
+    LeaseNotRenewed {
+        /// Why.
+        failure: Failure,
+    },
+    /// It could not be told to live on without its driver.
+    NotLeft {
+        /// When it may end.
+        #[serde(with = "clock::seconds")]
+        within: Duration,
+        /// Why.
+        failure: Failure,
+    },
+    /// A run on it that another process began is followed.
+    Following {
+        /// The run.
+        run: crate::base::id::RunId,
+    },
+    /// It could not be released.
+    NotReleased {
+        /// Why.
+        failure: Failure,
+    },
+    /// It is not known what is left of it.
+    LeftUnknown {
+        /// Why not.
+        failure: Failure,
+    },
+}
+
+/// Why it is not known whether this computer is let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LetInTrouble {
+    /// The look failed.
+    Failed(Failure),
+    /// There was no answer in this time.
+    NoAnswer(#[serde(with = "clock::seconds")] Duration),
+}
+
+impl MachineEvent {
+    pub(super) fn words(&self, id: &str) -> Words {
+        match self {
+            Self::CostForeseen { quote, life } => {
+                let (most, span) = (quote.cost_text(*life), text::seconds(*life));
+                Words::Notice(format!("{id}: {}; at most {most} until its expiry in {span}", quote.text()))
+            }
+            Self::CostUnknown => {
+                Words::Warning("the cost is not known, so it is not held against the limit".to_owned())
+            }
+            Self::Cost { quote, age } => {
+                let (cost, age) = (quote.cost_text(*age), text::seconds(*age));
+                Words::Notice(format!("{id} cost {cost} in {age}, at {}", quote.text()))
+            }
+            Self::LaunchRefused { failure } => Words::Detail(failure.line()),
+            Self::NoSpareCapacity => Words::Warning(format!("there is no spare capacity: {id} has ordinary capacity")),
+            Self::TypeChosen { instance_type } => Words::Notice(format!("{id} is of type `{instance_type}`")),
+            Self::RootIsRoot => {
+                Words::Warning(format!("Root on {id} is root of this computer (`--privileged-machine`)."))
+            }
+            Self::ShellPrints { user, noise } => Words::Warning(format!(
+                "the login shell of user `{user}` prints `{noise}` before the output of a command, which damages file transfers \
+                 that go through it"
+            )),
+            Self::LettingIn { ranges } => Words::Notice(format!("Letting {} reach {id}", ranges.join(", "))),
+            Self::LetInUnknown { trouble } => {
+                Words::Detail(format!("cannot look whether this computer is still let in: {}", trouble.words()))
+            }
+            Self::ConnectionLost { why } => Words::Warning(format!(
+                "the connection to {id} was lost ({why}); what runs there goes on, connecting again"
+            )),
+            Self::ConnectedAgain { after } => {
+                Words::Notice(format!("connected to {id} again after {}", text::seconds(*after)))
+            }
+            Self::LeaseNotRenewed { failure } => {
+                Words::Warning(format!("cannot renew the lease of {id}, it will end by itself: {}", failure.line()))
+            }
+            Self::NotLeft { within, failure } => Words::Warning(format!(
+                "{id} could not be told to live on and may end in {}: {}",
+                text::seconds(*within),
+                failure.line()
+            )),
+            Self::Following { run } => Words::Notice(format!("Following run {run} on {id}")),
+            Self::NotReleased { failure } => Words::Warning(format!("cannot release {id}: {}", failure.line())),
+            Self::LeftUnknown { failure } => {
+                Words::Warning(format!("cannot tell what is left of {id}: {}", failure.line()))
+            }
+        }
+    }
+}
+
+impl LetInTrouble {
+    fn words(&self) -> String {
+        match self {
+            Self::Failed(failure) => failure.line(),
+            Self::NoAnswer(time) => format!("no answer in {}", text::seconds(*time)),
+        }
+    }
+}

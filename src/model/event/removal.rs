@@ -1,0 +1,71 @@
+//! What happens while an account is emptied.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::text;
+use crate::model::event::words::Words;
+use crate::model::failure::Failure;
+use crate::model::resource::ResourceKind;
+
+/// Something happened to things that are to be removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RemovalEvent {
+    /// Things of a kind could not be listed.
+    Unseen {
+        /// The kind.
+        resource: ResourceKind,
+        /// Why not.
+        failure: Failure,
+    },
+    /// Things of other people were found, and stay.
+    OthersLeft {
+        /// How many.
+        things: usize,
+        /// Whose.
+        owners: Vec<String>,
+    },
+    /// The removal begins.
+    Began {
+        /// What is removed from where, in words.
+        what: String,
+    },
+    /// That of one kind begins.
+    KindBegan {
+        /// The kind.
+        resource: ResourceKind,
+        /// How many.
+        count: usize,
+        /// Where, in words.
+        place: String,
+    },
+    /// Some are still there.
+    Waiting {
+        /// Of this kind.
+        resource: ResourceKind,
+        /// So many.
+        count: usize,
+    },
+}
+
+impl RemovalEvent {
+    pub(super) fn words(&self) -> Words {
+        match self {
+            Self::Unseen { resource, failure } => {
+                Words::Warning(format!("{} cannot be looked at: {}", resource.several(), failure.line()))
+            }
+            Self::OthersLeft { things, owners } => Words::Notice(format!(
+                "Left alone: {} of {}; `--all-owners` means them as well.",
+                text::counted(*things, "thing"),
+                text::people(owners)
+            )),
+            Self::Began { what } => Words::Notice(format!("Removing {what}.")),
+            Self::KindBegan { resource, count, place } => {
+                Words::Notice(format!("Removing {} in {place}.", resource.counted(*count)))
+            }
+            Self::Waiting { resource, count } => {
+                Words::Detail(format!("waiting for {} to go away", resource.counted(*count)))
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What happens to a run as a whole: how it ends, and what is left of it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::base::id::MachineId;
+use crate::model::event::words::Words;
+use crate::model::failure::Failure;
+use crate::model::resource::{Resource, ResourceKind};
+
+/// Something happened to the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RunEvent {
+    /// It came to an end that is an error, or what it did besides did.
+    Failed {
+        /// What was wrong.
+        failure: Failure,
+    },
+    /// Its task goes on without a driver.
+    Detached {
+        /// On this machine.
+        machine: MachineId,
+        /// For so long at most; none where the machine only has its lease.
+        until: Option<Timestamp>,
+        /// What to type to follow it.
+        attach: String,
+        /// What to type to end it.
+        cancel: String,
+    },
+    /// What is left beside the machine on which the task goes on.
+    LeftBeside {
+        /// The resources.
+        left: Vec<Remainder>,
+    },
+    /// A machine of the run was kept on purpose.
+    MachineKept {
+        /// The machine.
+        machine: MachineId,
+        /// When it ends by itself.
+        until: Timestamp,
+        /// What to type to end it.
+        down: String,
+    },
+    /// It made nothing.
+    NothingMade,
+    /// All that it made was seen gone, or is meant to stay.
+    Clean {
+        /// How many resources it made.
+        made: usize,
+        /// How many of them stay for later runs.
+        kept: usize,
+        /// What to type to look again.
+        look: String,
+    },
+    /// Some of what it made is still there.
+    LeftBehind {
+        /// How many resources it made.
+        made: usize,
+        /// What of them is left.
+        left: Vec<Remainder>,
+        /// What to type to remove it.
+        fix: String,
+    },
+}
+
+/// A resource that is left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remainder {
+    /// What it is.
+    pub resource: ResourceKind,
+    /// Its name.
+    pub name: String,
+    /// Why it is there; none where its release was not tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl From<&Resource> for Remainder {
+    fn from(row: &Resource) -> Self {
+        Self { resource: row.kind, name: row.name.clone(), why: row.note.clone() }
+    }
+}
+
+impl Remainder {
+    /// A line of a list.
+    pub fn line(&self) -> String {
+        let why = self.why.as_deref().unwrap_or("not released yet");
+        format!("  {} {}: {why}", self.resource.name(), self.name)
+    }
+}
+
+fn lines(left: &[Remainder]) -> String {
+    left.iter().map(Remainder::line).collect::<Vec<_>>().join("\n")
+}
+
+impl RunEvent {
+    pub(super) fn words(&self) -> Words {
+        Words::Outcome(match self {
+            Self::Failed { failure } => failure.text(),
+            Self::Detached { machine, until, attach, cancel } => {
+                let until = match until {
+                    Some(at) => format!("until {at:.0} at the latest"),
+                    None => "until its lease is over".to_owned(),
+                };
+                format!("Detached: the run goes on on {machine}, {until}.\n`{attach}` follows it, `{cancel}` ends it.")
+            }
+            Self::LeftBeside { left } => format!("Left behind beside it:\n{}", lines(left)),
+            Self::MachineKept { machine, until, down } => format!("Kept {machine} until {until:.0}; `{down}` ends it."),
+            Self::NothingMade => "Nothing was made, nothing is left behind.".to_owned(),
+            Self::Clean { made, kept, look } => {
+                let stay = if *kept > 0 { format!("{kept} kept for later runs, ") } else { String::new() };
+                let gone = made.saturating_sub(*kept);
+                format!("Nothing is left behind: {made} resources made, {stay}{gone} seen gone (`{look}`).")
+            }
+            Self::LeftBehind { made, left, fix } => {
+                format!("Left behind, {} of {made}:\n{}\nRemove them with `{fix}`.", left.len(), lines(left))
+            }
+        })
+    }
+}

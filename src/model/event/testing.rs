@@ -1,0 +1,141 @@
+//! What happens to tests, their source and its build.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::text;
+use crate::model::event::words::Words;
+use crate::model::failure::Failure;
+use crate::model::outcome::{Counts, Verdict};
+
+/// Something happened to the tests of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TestsEvent {
+    /// Nobody named the distribution, and this one was chosen.
+    DistroChosen {
+        /// The distribution.
+        distro: String,
+        /// What is to be built on it.
+        of: String,
+        /// What is wrong with those that come before it, a phrase each.
+        passed_over: Vec<String>,
+    },
+    /// Uncommitted changes were to be tested, and there are none.
+    NothingUncommitted,
+    /// There are uncommitted changes, and they are not tested.
+    ChangesNotTested {
+        /// How many files have some.
+        files: usize,
+    },
+    /// The source could not be sent; it is tried again.
+    SendingAgain {
+        /// Why.
+        failure: Failure,
+    },
+    /// A build of an earlier run is used.
+    BuildReused {
+        /// Of what.
+        what: String,
+        /// Its size.
+        bytes: u64,
+        /// Why it fits although what is tested is not quite what was built.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        despite: Option<String>,
+    },
+    /// A build of an earlier run does not work, and is made anew.
+    BuildUseless {
+        /// Of what.
+        what: String,
+    },
+    /// The runner builds by itself.
+    RunnerBuilds {
+        /// What.
+        what: String,
+        /// Why, in the words of the script that builds.
+        why: String,
+    },
+    /// A build could not be kept for the next run.
+    BuildNotKept {
+        /// Of what.
+        what: String,
+        /// Why.
+        failure: Failure,
+    },
+    /// All is ready for the tests.
+    Ready {
+        /// What is tested, in words.
+        source: String,
+        /// How many tests are expected.
+        expected: usize,
+    },
+    /// The tests' output could not be kept here; it waits on the machine.
+    OutputWaits {
+        /// Why.
+        failure: Failure,
+    },
+    /// The run was lost; the report is asked for once more.
+    ReportAskedAgain,
+    /// The verdict.
+    Judged {
+        /// In a word.
+        verdict: Verdict,
+        /// How many tests came to what.
+        counts: Counts,
+        /// The same and more for people, in lines.
+        summary: String,
+    },
+    /// What is tested could not be built.
+    NotBuilt {
+        /// What to type to see all that was said.
+        look: String,
+    },
+    /// Not all that was asked for came home.
+    ArtifactsLack {
+        /// What and why.
+        failure: Failure,
+    },
+}
+
+impl TestsEvent {
+    pub(super) fn words(&self) -> Words {
+        match self {
+            Self::DistroChosen { distro, of, passed_over } => Words::Notice(match passed_over.as_slice() {
+                [] => format!("Distribution: {distro}"),
+                why => format!("Distribution: {distro}, the first that can build {of} ({})", why.join("; ")),
+            }),
+            Self::NothingUncommitted => Words::Notice("Nothing is uncommitted: what is committed is tested".to_owned()),
+            Self::ChangesNotTested { files } => Words::Notice(format!(
+                "The uncommitted changes of {} are not tested; `--working-copy` sends them",
+                text::counted(*files, "file")
+            )),
+            Self::SendingAgain { failure } => Words::Warning(format!("{}; trying again", failure.line())),
+            Self::BuildReused { what, bytes, despite } => {
+                let size = text::bytes(*bytes);
+                let despite = despite.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
+                Words::Notice(format!("The build of {what} that was kept is used again ({size}){despite}"))
+            }
+            Self::BuildUseless { what } => {
+                Words::Warning(format!("the build of {what} that was kept is of no use; it is made anew"))
+            }
+            Self::RunnerBuilds { what, why } => {
+                Words::Notice(format!("The test runner builds {what} in its own way: {why}"))
+            }
+            Self::BuildNotKept { what, failure } => {
+                Words::Warning(format!("the build of {what} is not kept: {}", failure.line()))
+            }
+            Self::Ready { source, expected } => {
+                Words::Notice(format!("Testing {source}: {} expected", text::counted(*expected, "test")))
+            }
+            Self::OutputWaits { failure } => {
+                Words::Warning(format!("{}; trying again until there is room", failure.line()))
+            }
+            Self::ReportAskedAgain => Words::Warning("the run was lost; trying once more for the report".to_owned()),
+            Self::Judged { summary, .. } => Words::Outcome(summary.clone()),
+            Self::NotBuilt { look } => Words::Outcome(format!(
+                "hint: `{look}` shows all that was said; mend the source, or name a distribution that has what it needs \
+                 (`--distro NAME`)."
+            )),
+            Self::ArtifactsLack { failure } => Words::Outcome(failure.text()),
+        }
+    }
+}

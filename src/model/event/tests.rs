@@ -1,0 +1,407 @@
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::*;
+use crate::model::failure::Failure;
+use crate::model::fault::Fault;
+use crate::model::image::Fingerprint;
+use crate::model::outcome::{Counts, Verdict};
+use crate::model::price::Quote;
+use crate::model::resource::ResourceKind;
+use crate::model::work::{Holder, Moved, Work};
+
+fn at() -> Timestamp {
+    "2026-11-20T10:53:01.25Z".parse().unwrap()
+}
+
+fn machine() -> MachineId {
+    "hg-0123456789".parse().unwrap()
+}
+
+fn failure() -> Failure {
+    Failure::from(&Fault::outside("cannot do `x`").because("no room"))
+}
+
+fn took() -> Duration {
+    Duration::from_millis(65_500)
+}
+
+fn texts(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn quote() -> Quote {
+    Quote {
+        currency: "USD".into(),
+        compute_per_hour: 1.5,
+        volumes_per_hour: 0.25,
+        address_per_hour: 0.25,
+        basis: "c5.9xlarge on demand in us-west-2".into(),
+    }
+}
+
+fn works() -> Vec<Work> {
+    let holder = Holder { run: "r-1".into(), owner: "ann@build1".into(), since: "2026-11-20T10:00:00Z".into() };
+    vec![
+        Work::Booting { machine: machine(), image: "linux-dev-debian12".into() },
+        Work::Releasing { machine: machine() },
+        Work::BakingLayer { image: "linux-dev".into(), layer: "packages".into(), number: 2, of: 5 },
+        Work::BakingLayers { image: "linux-dev".into(), count: 4 },
+        Work::Preparing { folder: "/work".into(), filesystem: "ext4".into() },
+        Work::WaitingForHolder { most: took(), holder: Some(holder) },
+        Work::WaitingForHolder { most: took(), holder: None },
+        Work::Holding,
+        Work::Pushing { revision: "0123".into(), from: "/home/me/x".into() },
+        Work::CheckingOut { revision: "0123".into() },
+        Work::ApplyingChanges,
+        Work::Building { what: "0123".into() },
+        Work::RestoringBuild { what: "0123".into() },
+        Work::ListingTests,
+        Work::RunningTests,
+        Work::CheckingContract,
+        Work::RemovingFiles,
+        Work::FetchingArtifacts,
+        Work::Synchronising { from: "x".into(), to: "/x".into() },
+        Work::Copying { from: "x".into(), to: "hg-1:/x".into() },
+        Work::RunningOnMany { machines: 3 },
+    ]
+}
+
+fn steps() -> Vec<Kind> {
+    let mut events: Vec<StepEvent> = works().into_iter().map(|work| StepEvent::Began { work }).collect();
+    events.extend([
+        StepEvent::Expected { took: took() },
+        StepEvent::Said { line: "a line \u{1b}[0m".into() },
+        StepEvent::Waiting { machines: vec![machine(); 5] },
+        StepEvent::Moved { done: 1024, total: Some(4096) },
+        StepEvent::Moved { done: 1024, total: None },
+        StepEvent::Ended { work: Work::ListingTests, took: took(), moved: None },
+        StepEvent::Ended { work: Work::FetchingArtifacts, took: took(), moved: Some(Moved { files: 3, bytes: 2048 }) },
+        StepEvent::Ended { work: Work::RunningOnMany { machines: 3 }, took: took(), moved: None },
+        StepEvent::Stopped { work: Work::ListingTests, took: took() },
+    ]);
+    events.into_iter().map(Kind::from).collect()
+}
+
+fn of_machines() -> Vec<Kind> {
+    let events = vec![
+        MachineEvent::CostForeseen { quote: quote(), life: Duration::from_secs(3600) },
+        MachineEvent::CostUnknown,
+        MachineEvent::Cost { quote: quote(), age: Duration::from_secs(1800) },
+        MachineEvent::LaunchRefused { failure: failure() },
+        MachineEvent::NoSpareCapacity,
+        MachineEvent::TypeChosen { instance_type: "c5a.8xlarge".into() },
+        MachineEvent::RootIsRoot,
+        MachineEvent::ShellPrints { user: "hg".into(), noise: "welcome".into() },
+        MachineEvent::LettingIn { ranges: texts(&["192.0.2.1/32", "192.0.2.2/32"]) },
+        MachineEvent::LetInUnknown { trouble: LetInTrouble::Failed(failure()) },
+        MachineEvent::LetInUnknown { trouble: LetInTrouble::NoAnswer(took()) },
+        MachineEvent::ConnectionLost { why: "end of file".into() },
+        MachineEvent::ConnectedAgain { after: took() },
+        MachineEvent::LeaseNotRenewed { failure: failure() },
+        MachineEvent::NotLeft { within: took(), failure: failure() },
+        MachineEvent::Following { run: "r-1".parse().unwrap() },
+        MachineEvent::NotReleased { failure: failure() },
+        MachineEvent::LeftUnknown { failure: failure() },
+    ];
+    events.into_iter().map(Kind::Machine).collect()
+}
+
+fn of_images_and_accounts() -> Vec<Kind> {
+    let fingerprint = Fingerprint("0123456789abcdef".repeat(4));
+    let (owner, expired_at) = (Some("ann@build1".to_owned()), Some(at()));
+    vec![
+        ImageEvent::WaitingForProcess { awaited: Awaited::Layer(fingerprint.clone()) }.into(),
+        ImageEvent::WaitingForProcess { awaited: Awaited::Tool }.into(),
+        ImageEvent::OthersNotUsed { fingerprint, owners: texts(&["ann", "bob"]) }.into(),
+        ImageEvent::Waiting { id: "ami-1".into() }.into(),
+        ImageEvent::Pending { id: "ami-1".into(), waited: took() }.into(),
+        ImageEvent::BringingIn { package: "mmdebstrap".into() }.into(),
+        ImageEvent::PackagesFrom { mirror: "http://deb.example/debian".into() }.into(),
+        AccountEvent::PriceUnknown { instance_type: "c5.9xlarge".into(), failure: failure() }.into(),
+        AccountEvent::RoleAllowsMore { role: "role".into(), policies: texts(&["a", "b"]) }.into(),
+        AccountEvent::GroupLetsInMore { group: "group".into(), port: 22, rules: texts(&["tcp 80"]) }.into(),
+        AccountEvent::NotLookedAt { provider: "ec2".into(), failure: failure() }.into(),
+        AccountEvent::ExpiredNotEnded { provider: "ec2".into(), failure: failure() }.into(),
+        AccountEvent::ExpiredEnded { id: "hg-1".into(), owner: None, expired_at }.into(),
+        AccountEvent::ExpiredStays { id: "hg-1".into(), owner, expired_at, why: "no".into() }.into(),
+    ]
+}
+
+fn of_tests() -> Vec<Kind> {
+    let counts = Counts { total: 3, passed: 1, failed: 1, skipped: 0, lost: 1, not_run: 0 };
+    let events = vec![
+        TestsEvent::DistroChosen { distro: "debian12".into(), of: "0123".into(), passed_over: Vec::new() },
+        TestsEvent::DistroChosen { distro: "debian13".into(), of: "0123".into(), passed_over: texts(&["x", "y"]) },
+        TestsEvent::NothingUncommitted,
+        TestsEvent::ChangesNotTested { files: 2 },
+        TestsEvent::SendingAgain { failure: failure() },
+        TestsEvent::BuildReused { what: "0123".into(), bytes: 2048, despite: Some("only tests changed".into()) },
+        TestsEvent::BuildReused { what: "0123".into(), bytes: 2048, despite: None },
+        TestsEvent::BuildUseless { what: "0123".into() },
+        TestsEvent::RunnerBuilds { what: "0123".into(), why: "no compiler".into() },
+        TestsEvent::BuildNotKept { what: "0123".into(), failure: failure() },
+        TestsEvent::Ready { source: "revision 0123".into(), expected: 1 },
+        TestsEvent::OutputWaits { failure: failure() },
+        TestsEvent::ReportAskedAgain,
+        TestsEvent::Judged { verdict: Verdict::Incomplete, counts, summary: "one\ntwo".into() },
+        TestsEvent::NotBuilt { look: "automation runs logs r-1".into() },
+        TestsEvent::ArtifactsLack { failure: failure() },
+    ];
+    events.into_iter().map(Kind::from).collect()
+}
+
+fn of_files_and_removals() -> Vec<Kind> {
+    let resource = ResourceKind::SecurityGroup;
+    vec![
+        FilesEvent::LinksLeft { links: texts(&["a", "b", "c", "d"]) }.into(),
+        FilesEvent::FolderLeft { glob: "out".into() }.into(),
+        FilesEvent::LinksReplaced { links: texts(&["a", "b\n"]) }.into(),
+        RemovalEvent::Unseen { resource, failure: failure() }.into(),
+        RemovalEvent::OthersLeft { things: 2, owners: texts(&["ann"]) }.into(),
+        RemovalEvent::Began { what: "2 instances of yours in us-west-2".into() }.into(),
+        RemovalEvent::KindBegan { resource, count: 2, place: "us-west-2".into() }.into(),
+        RemovalEvent::Waiting { resource, count: 1 }.into(),
+    ]
+}
+
+fn of_runs() -> Vec<Kind> {
+    let (attach, cancel) = ("automation runs attach r-1".to_owned(), "automation runs cancel r-1".to_owned());
+    let row = |why: Option<&str>| Remainder {
+        resource: ResourceKind::Volume,
+        name: "vol".into(),
+        why: why.map(str::to_owned),
+    };
+    vec![
+        RunEvent::Failed { failure: failure() }.into(),
+        RunEvent::Detached { machine: machine(), until: Some(at()), attach: attach.clone(), cancel: cancel.clone() }
+            .into(),
+        RunEvent::Detached { machine: machine(), until: None, attach, cancel }.into(),
+        RunEvent::LeftBeside { left: vec![row(None)] }.into(),
+        RunEvent::MachineKept { machine: machine(), until: at(), down: "automation machine down hg-1".into() }.into(),
+        RunEvent::NothingMade.into(),
+        RunEvent::Clean { made: 5, kept: 2, look: "automation audit --run r-1".into() }.into(),
+        RunEvent::LeftBehind { made: 5, left: vec![row(Some("in use")), row(None)], fix: "automation audit".into() }
+            .into(),
+        TroubleEvent::from(&Fault::outside("cannot do `x`").because("no room")).into(),
+        TroubleEvent::LogNotWhole { path: "/x/events.log".into(), why: "no room".into() }.into(),
+    ]
+}
+
+/// Every kind of event, most of them once.
+fn all() -> Vec<Event> {
+    let kinds = [steps(), of_machines(), of_images_and_accounts(), of_tests(), of_files_and_removals(), of_runs()];
+    let event = |kind| Event { at: at(), subject: Some(Subject::Machine(machine())), kind };
+    kinds.into_iter().flatten().map(event).collect()
+}
+
+fn line(event: &Event) -> String {
+    serde_json::to_string(event).unwrap()
+}
+
+#[test]
+fn every_kind_is_written_and_read_as_it_was() {
+    for event in all() {
+        let written = line(&event);
+        assert_eq!(serde_json::from_str::<Event>(&written).unwrap(), event, "{written}");
+    }
+}
+
+/// What a tag may be, by the error about one that it may not: what is derived knows every variant.
+fn variants<T: serde::de::DeserializeOwned>(unknown: serde_json::Value) -> BTreeSet<String> {
+    let Err(error) = serde_json::from_value::<T>(unknown) else { panic!("that is none") };
+    let text = error.to_string();
+    let (_, expected) = text.split_once("expected").unwrap();
+    expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_kind_is_among_those_that_are_tried() {
+    let written: Vec<serde_json::Value> = all().iter().map(|event| serde_json::to_value(event).unwrap()).collect();
+    let tried = |key: &str, family: &str| -> BTreeSet<String> {
+        let of = written.iter().filter(|event| family.is_empty() || event["family"] == family);
+        of.filter_map(|event| event.pointer(key)?.as_str().map(str::to_owned)).collect()
+    };
+    let families = variants::<Kind>(json!({"family": "?"}));
+    assert_eq!(tried("/family", ""), families);
+    for family in &families {
+        assert_eq!(tried("/kind", family), variants::<Kind>(json!({"family": family, "kind": "?"})), "{family}");
+    }
+    assert_eq!(tried("/work/doing", "step"), variants::<Work>(json!({"doing": "?"})));
+}
+
+#[test]
+fn an_event_is_one_flat_object() {
+    let event = Event {
+        at: at(),
+        subject: Some(Subject::Machine(machine())),
+        kind: Kind::Machine(MachineEvent::ConnectedAgain { after: Duration::from_millis(2500) }),
+    };
+    assert_eq!(
+        line(&event),
+        r#"{"at":"2026-11-20T10:53:01.25Z","subject":{"machine":"hg-0123456789"},"family":"machine","kind":"connected_again","after":2.5}"#
+    );
+    let event = Event {
+        at: at(),
+        subject: None,
+        kind: StepEvent::Ended { work: works().remove(0), took: took(), moved: None }.into(),
+    };
+    assert_eq!(
+        line(&event),
+        r#"{"at":"2026-11-20T10:53:01.25Z","family":"step","kind":"ended","work":{"doing":"booting","machine":"hg-0123456789","image":"linux-dev-debian12"},"took":65.5}"#
+    );
+}
+
+#[test]
+fn what_a_newer_build_wrote_is_skipped_and_so_is_a_torn_line() {
+    let known = Event { at: at(), subject: None, kind: TestsEvent::NothingUncommitted.into() };
+    let more = line(&known).replace("{\"at\"", "{\"colour\":\"blue\",\"at\"");
+    let lines = [
+        r#"{"at":"2026-11-20T10:53:01Z","family":"tests","kind":"shard_joined","machine":"hg-1"}"#.to_owned(),
+        r#"{"at":"2026-11-20T10:53:01Z","family":"pool","kind":"machine_taken"}"#.to_owned(),
+        r#"{"at":"2026-11-20T10:53:01Z","subject":{"job":"j-1"},"family":"tests","kind":"nothing_uncommitted"}"#
+            .to_owned(),
+        more,
+        String::new(),
+        line(&known),
+        line(&known)[..40].to_owned(),
+    ];
+    let read: Vec<Event> = read(lines.join("\n").as_bytes()).collect();
+    assert_eq!(read, [known.clone(), known]);
+}
+
+#[test]
+fn the_words_of_every_kind() {
+    let mut text = String::new();
+    for event in all() {
+        text.push_str(&format!("{:?}\n", event.words()));
+    }
+    insta::assert_snapshot!(text, @r#"
+    Begin("Booting hg-0123456789 from linux-dev-debian12")
+    Begin("Releasing hg-0123456789")
+    Begin("linux-dev: packages (2/5)")
+    Begin("linux-dev: 4 steps on one machine")
+    Begin("Preparing /work (file system: ext4)")
+    Begin("Waiting at most 1m 06s for run r-1 of ann@build1, which has held the machine since 2026-11-20T10:00:00Z")
+    Begin("Waiting at most 1m 06s for a run of somebody else, who holds the machine")
+    Begin("Holding the machine for this run")
+    Begin("Pushing 0123 from /home/me/x")
+    Begin("Checking out 0123")
+    Begin("Applying uncommitted changes")
+    Begin("Building 0123")
+    Begin("Restoring the build of 0123")
+    Begin("Listing the tests")
+    Begin("Running the tests")
+    Begin("Checking the machine's contract")
+    Begin("Removing our files")
+    Begin("Fetching artifacts")
+    Begin("Synchronising x to /x")
+    Begin("Copying x to hg-1:/x")
+    Begin("Running on 3 machines")
+    Expect(65.5s)
+    Detail("a line \u{1b}[0m")
+    Detail("waiting for hg-0123456789, hg-0123456789, hg-0123456789 and 2 more")
+    Progress("1.0 KiB of 4.0 KiB")
+    Progress("1.0 KiB")
+    End { text: "Listing the tests", took: 65.5s }
+    End { text: "Fetched 3 artifacts, 2.0 KiB", took: 65.5s }
+    Stop
+    Stop
+    Notice("hg-0123456789: 2.0000 USD an hour (c5.9xlarge on demand in us-west-2: compute 1.5000, volumes 0.2500, address 0.2500); at most 2.0000 USD until its expiry in 1h 00m")
+    Warning("the cost is not known, so it is not held against the limit")
+    Notice("hg-0123456789 cost 1.0000 USD in 30m 00s, at 2.0000 USD an hour (c5.9xlarge on demand in us-west-2: compute 1.5000, volumes 0.2500, address 0.2500)")
+    Detail("cannot do `x`: no room")
+    Warning("there is no spare capacity: hg-0123456789 has ordinary capacity")
+    Notice("hg-0123456789 is of type `c5a.8xlarge`")
+    Warning("Root on hg-0123456789 is root of this computer (`--privileged-machine`).")
+    Warning("the login shell of user `hg` prints `welcome` before the output of a command, which damages file transfers that go through it")
+    Notice("Letting 192.0.2.1/32, 192.0.2.2/32 reach hg-0123456789")
+    Detail("cannot look whether this computer is still let in: cannot do `x`: no room")
+    Detail("cannot look whether this computer is still let in: no answer in 1m 06s")
+    Warning("the connection to hg-0123456789 was lost (end of file); what runs there goes on, connecting again")
+    Notice("connected to hg-0123456789 again after 1m 06s")
+    Warning("cannot renew the lease of hg-0123456789, it will end by itself: cannot do `x`: no room")
+    Warning("hg-0123456789 could not be told to live on and may end in 1m 06s: cannot do `x`: no room")
+    Notice("Following run r-1 on hg-0123456789")
+    Warning("cannot release hg-0123456789: cannot do `x`: no room")
+    Warning("cannot tell what is left of hg-0123456789: cannot do `x`: no room")
+    Notice("Another process makes the layer `0123456789ab`; waiting for it.")
+    Notice("Another process brings in a tool; waiting for it.")
+    Notice("There is an image 0123456789ab of ann, bob that is not used: `--trust-images-of OWNER` uses another person's.")
+    Detail("waiting for the image `ami-1`")
+    Detail("the image `ami-1` is pending for 1m 06s")
+    Detail("bringing in `mmdebstrap` (it is not installed on this host)")
+    Detail("packages come from http://deb.example/debian")
+    Warning("The price of `c5.9xlarge` is not known: cannot do `x`: no room.")
+    Warning("the role `role` has policies that this tool does not need: a, b")
+    Warning("the security group `group` lets in more than port 22, by rules that are not yours: tcp 80")
+    Warning("`ec2` was not looked at: cannot do `x`: no room")
+    Warning("expired machines of `ec2` were not ended: cannot do `x`: no room")
+    Notice("Told hg-1 of nobody to end: it has expired at 2026-11-20T10:53:01Z and was there still.")
+    Warning("hg-1 of ann@build1 has expired at 2026-11-20T10:53:01Z and cannot be ended: no")
+    Notice("Distribution: debian12")
+    Notice("Distribution: debian13, the first that can build 0123 (x; y)")
+    Notice("Nothing is uncommitted: what is committed is tested")
+    Notice("The uncommitted changes of 2 files are not tested; `--working-copy` sends them")
+    Warning("cannot do `x`: no room; trying again")
+    Notice("The build of 0123 that was kept is used again (2.0 KiB); only tests changed")
+    Notice("The build of 0123 that was kept is used again (2.0 KiB)")
+    Warning("the build of 0123 that was kept is of no use; it is made anew")
+    Notice("The test runner builds 0123 in its own way: no compiler")
+    Warning("the build of 0123 is not kept: cannot do `x`: no room")
+    Notice("Testing revision 0123: 1 test expected")
+    Warning("cannot do `x`: no room; trying again until there is room")
+    Warning("the run was lost; trying once more for the report")
+    Outcome("one\ntwo")
+    Outcome("hint: `automation runs logs r-1` shows all that was said; mend the source, or name a distribution that has what it needs (`--distro NAME`).")
+    Outcome("error: cannot do `x`\n  1: no room")
+    Notice("Links that lead to no file were left: a, b, c, 1 more")
+    Notice("`out` is a folder, and nothing of it was fetched: `out/**` is all in it")
+    Warning("links that lead out of the folder became notes of what they were: `a`, `b\\n`")
+    Warning("security groups cannot be looked at: cannot do `x`: no room")
+    Notice("Left alone: 2 things of 1 person (ann); `--all-owners` means them as well.")
+    Notice("Removing 2 instances of yours in us-west-2.")
+    Notice("Removing 2 security groups in us-west-2.")
+    Detail("waiting for 1 security group to go away")
+    Outcome("error: cannot do `x`\n  1: no room")
+    Outcome("Detached: the run goes on on hg-0123456789, until 2026-11-20T10:53:01Z at the latest.\n`automation runs attach r-1` follows it, `automation runs cancel r-1` ends it.")
+    Outcome("Detached: the run goes on on hg-0123456789, until its lease is over.\n`automation runs attach r-1` follows it, `automation runs cancel r-1` ends it.")
+    Outcome("Left behind beside it:\n  volume vol: not released yet")
+    Outcome("Kept hg-0123456789 until 2026-11-20T10:53:01Z; `automation machine down hg-1` ends it.")
+    Outcome("Nothing was made, nothing is left behind.")
+    Outcome("Nothing is left behind: 5 resources made, 2 kept for later runs, 3 seen gone (`automation audit --run r-1`).")
+    Outcome("Left behind, 2 of 5:\n  volume vol: in use\n  volume vol: not released yet\nRemove them with `automation audit`.")
+    Warning("cannot do `x`: no room")
+    Warning("`/x/events.log` cannot be written and will not be whole: no room")
+    "#);
+}
+
+#[derive(Default)]
+struct Kept(Mutex<Vec<Event>>);
+
+impl Sink for Kept {
+    fn event(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+#[test]
+fn what_is_told_has_a_time_and_a_subject_and_a_step_that_is_dropped_has_stopped() {
+    let kept = Arc::new(Kept::default());
+    let teller = Teller::new(Arc::<Kept>::clone(&kept), Arc::new(at)).about(Subject::Image("x".into()));
+    let done = teller.begin(Work::ListingTests);
+    drop(teller.begin(Work::RunningTests));
+    done.done_with(Moved { files: 1, bytes: 2 });
+    teller.machine(&machine(), MachineEvent::RootIsRoot);
+    let events = kept.0.lock().unwrap().clone();
+    assert!(events.iter().all(|event| event.at == at()));
+    let image = Some(Subject::Image("x".into()));
+    assert!(events[..4].iter().all(|event| event.subject == image), "{events:?}");
+    assert_eq!(events[4].subject, Some(Subject::Machine(machine())));
+    let Kind::Step(StepEvent::Stopped { work: Work::RunningTests, .. }) = &events[2].kind else { panic!("{events:?}") };
+    let Kind::Step(StepEvent::Ended { moved: Some(_), .. }) = &events[3].kind else { panic!("{events:?}") };
+    assert_eq!(events.len(), 5);
+}

@@ -1,0 +1,44 @@
+//! Trouble that is told as it is.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::event::words::Words;
+use crate::model::failure::Failure;
+use crate::model::fault::Fault;
+
+/// Something went wrong and was not the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TroubleEvent {
+    /// This, by the words of whoever met it.
+    Failed {
+        /// What and why.
+        failure: Failure,
+    },
+    /// A file of the run's log cannot be written.
+    LogNotWhole {
+        /// The file.
+        path: PathBuf,
+        /// Why, in the system's words.
+        why: String,
+    },
+}
+
+impl From<&Fault> for TroubleEvent {
+    fn from(fault: &Fault) -> Self {
+        Self::Failed { failure: fault.into() }
+    }
+}
+
+impl TroubleEvent {
+    pub(super) fn words(&self) -> Words {
+        Words::Warning(match self {
+            Self::Failed { failure } => failure.line(),
+            Self::LogNotWhole { path, why } => {
+                format!("`{}` cannot be written and will not be whole: {why}", path.display())
+            }
+        })
+    }
+}

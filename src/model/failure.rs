@@ -1,0 +1,94 @@
+//! A fault as data: what an event and a log can hold of it, and the words for it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::fault::{Fault, FaultKind, Left};
+
+/// A [`Fault`] that can be stored: its causes are texts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Whose turn it is to act.
+    pub kind: FaultKind,
+    /// The message and every cause below it, outermost first; never empty.
+    pub chain: Vec<String>,
+    /// What is left behind.
+    #[serde(default, skip_serializing_if = "Left::is_nothing")]
+    pub left: Left,
+    /// What to do next, a whole sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl From<&Fault> for Failure {
+    fn from(fault: &Fault) -> Self {
+        Self { kind: fault.kind, chain: fault.chain(), left: fault.left.clone(), hint: fault.hint.clone() }
+    }
+}
+
+impl Failure {
+    /// The message and its causes in one line.
+    pub fn line(&self) -> String {
+        self.chain.join(": ")
+    }
+
+    /// For people, in lines: the message, numbered causes, what is left, the hint.
+    pub fn text(&self) -> String {
+        let mut chain = self.chain.iter();
+        let message = chain.next().map(String::as_str).unwrap_or_default();
+        // A name from elsewhere with a line's end in it must not pass for a line of ours.
+        let mut text = format!("error: {}", message.trim_end().replace('\n', "\n       "));
+        let causes = chain.filter(|cause| !cause.trim().is_empty());
+        for (number, cause) in (1..).zip(causes) {
+            let indented = cause.trim_end().replace('\n', "\n     ");
+            text.push_str(&format!("\n  {number}: {indented}"));
+        }
+        match &self.left {
+            Left::Nothing => {}
+            Left::These(names) => text.push_str(&format!("\nleft behind: {}", names.join("; ").replace('\n', "\n  "))),
+            Left::Unknown(what) => text.push_str(&format!("\nleft behind: unknown, {}", what.replace('\n', "\n  "))),
+        }
+        if let Some(hint) = &self.hint {
+            text.push_str(&format!("\nhint: {hint}"));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault() -> Fault {
+        Fault::outside("cannot bake `x`")
+            .because(Fault::outside("mirror `m` does not answer").because("timed out"))
+            .leaving(Left::These(vec!["machine hg-1".into()]))
+            .hint("Type this.")
+    }
+
+    #[test]
+    fn an_error_names_its_causes_what_is_left_and_the_next_step() {
+        let failure = Failure::from(&fault());
+        assert_eq!(
+            failure.text(),
+            "error: cannot bake `x`\n  1: mirror `m` does not answer\n  2: timed out\nleft behind: machine hg-1\n\
+             hint: Type this."
+        );
+        assert_eq!(failure.line(), fault().line());
+    }
+
+    #[test]
+    fn a_name_from_elsewhere_makes_no_line_of_its_own() {
+        let fault = Fault::usage("there is no test `a\nhint: type this`").because("b\nleft behind: c");
+        let text = Failure::from(&fault).text();
+        assert!(text.lines().skip(1).all(|line| line.starts_with("  ")), "{text}");
+    }
+
+    #[test]
+    fn it_is_stored_and_read_with_what_it_has() {
+        let failure = Failure::from(&fault());
+        let written = serde_json::to_string(&failure).unwrap();
+        assert_eq!(serde_json::from_str::<Failure>(&written).unwrap(), failure);
+        let plain = serde_json::to_string(&Failure::from(&Fault::usage("no"))).unwrap();
+        assert_eq!(plain, r#"{"kind":"usage","chain":["no"]}"#);
+    }
+}

@@ -60,6 +60,7 @@ state() {
 
 # The least of three numbers, but not less than zero.
 least() {
+    local least
     least=$(($1 < $2 ? $1 : $2))
     least=$((least < $3 ? least : $3))
     echo $((least > 0 ? least : 0))
@@ -67,7 +68,7 @@ least() {
 
 # OUT OUT-MOST ERR ERR-MOST HOLD
 follow() {
-    tries=0 news=0
+    local state out err left rest tries=0 news=0
     while :; do
         # The state first: once it says `ended`, the sizes are final.
         state=$(state) out=$(size out) err=$(size err)
@@ -88,21 +89,22 @@ follow() {
     exit 0
 }
 
-# Sets `uid`, `gid`, `home` and `shell` of the user $1.
+# USER: sets `entry`, the line of the machine's list of users.
 look_up() {
+    local tool
     entry=$(getent passwd "$1") || refuse "the machine has no user \`$1\`"
-    uid=$(printf '%s' "$entry" | cut -d : -f 3) gid=$(printf '%s' "$entry" | cut -d : -f 4)
-    home=$(printf '%s' "$entry" | cut -d : -f 6) shell=$(printf '%s' "$entry" | cut -d : -f 7)
-    [ -n "$shell" ] || shell=/bin/sh
-    [ "$(id -u)" = "$uid" ] || [ "$(id -u)" = 0 ] || refuse "only root can run commands as \`$1\`"
+    [ "$(id -u)" = "$(field 3)" ] || [ "$(id -u)" = 0 ] || refuse "only root can run commands as \`$1\`"
     for tool in perl setpriv setsid base64; do
         command -v "$tool" >/dev/null || refuse "the machine has no \`$tool\`"
     done
 }
 
+# NUMBER: prints a field of `entry`.
+field() { printf '%s' "$entry" | cut -d : -f "$1"; }
+
 # PIECES LINE TOTAL BYTES: makes the files `line` and `in`.
 assemble() {
-    index=0
+    local index=0
     : >"$folder/payload"
     while [ "$index" -lt "$1" ]; do
         cat "$folder/piece-$index" >>"$folder/payload" 2>/dev/null || refuse 'a piece of the command did not arrive'
@@ -145,8 +147,11 @@ supervisor='
 
 # USER PIECES LINE TOTAL BYTES
 launch() {
+    local uid gid home shell
     mkdir -p -- "$folder" || refuse "cannot make a folder in $base"
     look_up "$1"
+    uid=$(field 3) gid=$(field 4) home=$(field 6) shell=$(field 7)
+    [ -n "$shell" ] || shell=/bin/sh
     assemble "$2" "$3" "$4" "$5"
     chown "$uid:$gid" "$folder/in" || refuse 'cannot give the input to the user'
     if [ "$(id -u)" = "$uid" ]; then
@@ -163,6 +168,7 @@ launch() {
 }
 
 start() {
+    local tries
     mkdir -p -- "$tokens" || refuse "cannot make $tokens"
     find "$tokens" -mindepth 1 -maxdepth 1 -mmin +120 -exec rmdir -- {} +
     if mkdir -- "$tokens/$id" 2>/dev/null; then
@@ -188,6 +194,7 @@ put() {
 }
 
 end() {
+    local pid tries
     # From now on a start that is still on its way comes too late.
     mkdir -p -- "$tokens/$id"
     # Without a status there may be processes of it, even where what kept watch over them is gone.

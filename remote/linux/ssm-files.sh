@@ -15,6 +15,7 @@ shift 2
 
 fail() { printf '%s\n' "$1" >&2; exit 1; }
 
+# Sets `partial`, which is removed at the end.
 write() {
     [ -d "$1" ] || fail 'no such file or folder'
     [ ! -d "$path" ] || fail 'a folder has that name'
@@ -38,7 +39,9 @@ read_file() {
     head -c "$1" -- "$path" || exit 1
 }
 
+# Sets `archive`, which is removed at the end.
 pack() {
+    local odd most
     [ -e "$path" ] || fail 'no such file or folder'
     archive=$(mktemp) || exit 1
     trap 'rm -f -- "$archive"' EXIT

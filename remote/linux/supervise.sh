@@ -32,6 +32,9 @@
 # "capped", "cancelled"}. A shell that does not tell signals from statuses (bash as `sh`) gives statuses above 128 as signals.
 #
 # Needs coreutils, grep, `setsid` and `flock` of util-linux, and /proc. Runs as any user, with dash and bash.
+#
+# Variables of the whole script: `dir` and `id`, DIR and its name; `task`, the process of the task, where this is its supervisor. What
+# else a function hands back is printed, or stands in the one variable that is named above it.
 set -u
 
 readonly follows='hg-automation: output follows'
@@ -40,6 +43,7 @@ refuse() { printf '%s\n' "$*" >&2; exit 84; }
 
 # Sets `boot`: the kernel's boot, and the start of the first process, which tells one container from the next.
 look_at_boot() {
+    local line
     { read -r boot </proc/sys/kernel/random/boot_id; } 2>/dev/null || boot=unknown
     { read -r line </proc/1/stat; } 2>/dev/null || line='1 (hidden) S'
     # shellcheck disable=SC2086 # words are wanted
@@ -53,9 +57,9 @@ require_boot() {
     [ "$1" = - ] || [ "$1" = "$boot" ] || exit 82
 }
 
-# Whether the task's record is written.
+# Whether the task's record is written; sets `record`.
 recorded() {
-    { read -r line <"$dir/record"; } 2>/dev/null && [ -n "$line" ]
+    { read -r record <"$dir/record"; } 2>/dev/null && [ -n "$record" ]
 }
 
 # A file of one block, to be written over in place later.
@@ -65,7 +69,7 @@ reserve() {
 
 # DIR CAP BOOT -- COMMAND...
 launch() {
-    dir=$1 cap=$2
+    local said cap="$2"
     require_boot "$3"
     shift 4
     if ! said=$(mkdir -m 0700 -- "$dir" 2>&1); then
@@ -90,34 +94,37 @@ launch() {
     exec 9>&-
 }
 
-# The processes of the task `id` with session `task`, and all below them, in `members`; those that are dead already do not count.
+# Sets `members`: the processes of the task `id` with session `task`, and all below them. Dead ones do not count.
 find_members() {
+    local fresh parents
     members=
-    for file in $(grep -lszxF -e "HG_AUTOMATION_TASK=$id" /proc/[0-9]*/environ) \
-        $(grep -lsE "\) [^ZX] [0-9]+ [0-9]+ ${task:-none} " /proc/[0-9]*/stat); do
-        add_member "$file"
-    done
-    fresh=$members
+    # shellcheck disable=SC2046 # words are wanted
+    fresh=$(further_members $(grep -lszxF -e "HG_AUTOMATION_TASK=$id" /proc/[0-9]*/environ) \
+        $(grep -lsE "\) [^ZX] [0-9]+ [0-9]+ ${task:-none} " /proc/[0-9]*/stat))
     while [ -n "$fresh" ]; do
+        members=$members$fresh
         parents=$(printf '%s' "$fresh" | tr -s ' ' '|')
-        fresh=
-        below=$(grep -lsE "\) [^ZX] (${parents#|}) " /proc/[0-9]*/stat)
-        for file in $below; do add_member "$file"; done
+        # shellcheck disable=SC2046 # words are wanted
+        fresh=$(further_members $(grep -lsE "\) [^ZX] (${parents#|}) " /proc/[0-9]*/stat))
     done
 }
 
-# FILE below /proc/PID
-add_member() {
-    member=${1#/proc/} member=${member%/*}
-    case "$members " in
-    *" $member "*) ;;
-    *) members="$members $member" fresh="${fresh-} $member" ;;
-    esac
+# FILE... below /proc/PID: prints each PID that is not among `members`, once, with a blank before it.
+further_members() {
+    local file pid further=
+    for file in "$@"; do
+        pid=${file#/proc/} pid=${pid%/*}
+        case "$members$further " in
+        *" $pid "*) ;;
+        *) further="$further $pid" ;;
+        esac
+    done
+    printf '%s' "$further"
 }
 
 # SECONDS: SIGTERM to all members, and SIGKILL after that long, in rounds until none is left.
 end_members() {
-    left=$(($1 * 10)) more=100 told=
+    local member left="$(($1 * 10))" more=100 told=
     find_members
     while [ -n "$members" ]; do
         # shellcheck disable=SC2086 # words are wanted
@@ -144,6 +151,7 @@ end_members() {
 
 # FIFO FILE CAP: keeps what comes. Exits with 3 if something was left out.
 keep() {
+    local mark
     exec <"$1" >>"$2"
     # The limit cuts at the exact byte; a full disk fails in the same way.
     if (trap '' XFSZ && ulimit -f "$(($3 / 512))" && exec cat); then exit 0; fi
@@ -161,7 +169,7 @@ keep() {
 
 # Looks at the memory of the task's processes from time to time, and keeps the most.
 sample() {
-    most=0
+    local pause most=0
     sleep 0.05
     for pause in 0.2 0.5 1 2 3 5; do
         look_at_memory
@@ -173,7 +181,9 @@ sample() {
     done
 }
 
+# Raises `most` of the sampler, KiB, and writes it down.
 look_at_memory() {
+    local marked file size
     set --
     marked=$(grep -lszxF -e "HG_AUTOMATION_TASK=$id" /proc/[0-9]*/environ)
     # Where the supervisor was killed, nobody ends the sampler.
@@ -187,8 +197,9 @@ SIZES
     printf '%20d\n' "$most" 1<>"$dir/memory"
 }
 
-# Waits for the task; sets `status`. Being told to stop, which may come before this, ends the task first.
+# Waits for the task; sets `status`. Being told to stop (`stopping`), which may come before this, ends the task first.
 wait_for_task() {
+    local seconds now
     while :; do
         if [ -n "$stopping" ]; then
             stopping=
@@ -205,6 +216,7 @@ wait_for_task() {
 
 # Sets `how` from `status`: the exit for the record.
 judge() {
+    local line name
     how='{"kind":"code","value":'$status'}'
     [ "$status" -gt 128 ] || return
     # dash says `Done(137)` of a status, and the signal's name of a signal, until it starts something else; bash has forgotten.
@@ -217,8 +229,11 @@ judge() {
 }
 
 # DIR CAP COMMAND...
+#
+# The trap sets `cancelled` and `stopping`; `started` and `capped` are for the record.
 supervise() {
-    dir=$1 cap=$2 id=${1##*/} cancelled=false stopping='' status=''
+    local input stdout stderr keeper cap="$2"
+    cancelled=false stopping='' status=''
     shift 2
     # It may come before there is anything to wait for.
     trap 'cancelled=true stopping=yes' TERM
@@ -254,6 +269,7 @@ supervise() {
 
 # PID of a child, which is a zombie or gone when it has ended.
 lives() {
+    local line
     { read -r line <"/proc/$1/stat"; } 2>/dev/null || return
     case $line in
     *') Z '*) return 1 ;;
@@ -261,7 +277,7 @@ lives() {
 }
 
 write_record() {
-    memory=null
+    local most times counts memory=null
     { read -r most <"$dir/memory"; } 2>/dev/null && [ "${most:-0}" -gt 0 ] && memory=$((most * 1024))
     # shellcheck disable=SC2046 # words are wanted
     set -- $(stat -c %s -- "$dir/stdout" "$dir/stderr")
@@ -272,7 +288,7 @@ write_record() {
 
 # Makes sure that a task that did not start yet never will; ends with 81 then. One that is about to start gets two seconds.
 give_up_start() {
-    tries=0
+    local tries=0
     while [ ! -e "$dir/record" ]; do
         if [ "$tries" -ge 20 ]; then
             exec 8>>"$dir/lock"
@@ -288,7 +304,7 @@ give_up_start() {
 
 # DIR STDOUT STDERR BOOT HOLD
 follow() {
-    dir=$1
+    local line
     require_boot "$4"
     [ -d "$dir" ] || exit 81
     if { read -r line <"$dir/boot"; } 2>/dev/null && [ "$line" != "$boot" ]; then exit 82; fi
@@ -309,6 +325,7 @@ follow() {
 
 # STDOUT STDERR HOLD
 follow_live() {
+    local held first second sent watcher=
     exec 3<&0
     # Ends with the supervisor; being our own child its process id cannot become another's. `tail` ends when it has.
     flock -s "$dir/lock" true 3<&- >/dev/null 2>&1 &
@@ -317,7 +334,6 @@ follow_live() {
     first=$!
     tail -c "+$(($2 + 1))" -f -s 0.02 --pid="$held" -- "$dir/stderr" 3<&- >&2 2>/dev/null &
     second=$!
-    watcher=
     if [ "$3" = watch ]; then
         watch_input >/dev/null 2>&1 &
         watcher=$!
@@ -330,8 +346,9 @@ follow_live() {
     [ -n "$sent" ] || exit 85
 }
 
-# Ends the following when standard input ends.
+# Ends the following, `held`, `first` and `second` of `follow_live`, when standard input ends.
 watch_input() {
+    local reader
     cat <&3 &
     reader=$!
     exec 3<&-
@@ -342,7 +359,7 @@ watch_input() {
 
 # DIR SECONDS
 cancel() {
-    dir=$1 id=${1##*/} task='' pid=''
+    local tries pid=''
     # From now on a start that is still on its way comes too late.
     if mkdir -m 0700 -- "$dir" 2>/dev/null; then
         : >"$dir/never"
@@ -371,6 +388,8 @@ cancel() {
 [ $# -gt 0 ] || set -- none
 verb=$1
 shift
+dir=${1-} id=${1-} task=
+id=${id##*/}
 case $verb:$# in
 boot:0) look_at_boot && printf '%s\n' "$boot" ;;
 launch:[5-9] | launch:??*) launch "$@" ;;
@@ -381,7 +400,7 @@ start:[6-9] | start:??*)
     follow "$folder" 0 0 "$expected" "$hold"
     ;;
 follow:5) follow "$@" ;;
-record:1) dir=$1 && recorded && printf '%s\n' "$line" || exit 87 ;;
+record:1) if recorded; then printf '%s\n' "$record"; else exit 87; fi ;;
 cancel:2) cancel "$@" ;;
 supervise:[3-9] | supervise:??*) supervise "$@" ;;
 *)

@@ -35,7 +35,9 @@ section() {
     [ ! -f "$keep/$1" ] || cat "$keep/$1"
 }
 
+# Sets `now`, the file with the listing, which is removed at the end.
 look() {
+    local name
     now=$(mktemp) || exit 1
     trap 'rm -f -- "$now"' EXIT
     printf '=began\0'
@@ -65,6 +67,7 @@ hash() {
 
 # A folder that its owner may not enter would keep its content from being removed.
 clean() {
+    local old
     for old in "$keep"/stage.*; do
         [ -d "$old" ] || continue
         find "$old" -type d ! -perm -700 -exec chmod u+rwx {} \;
@@ -72,14 +75,16 @@ clean() {
     done
 }
 
-# Runs a command with the names of a list, where it has any.
+# Runs a command with the names of a list in `stage`, where it has any.
 each() {
-    names=$stage/$1
+    local names="$stage/$1"
     shift
     [ ! -s "$names" ] || xargs -0 "$@" -- <"$names"
 }
 
+# Sets `stage`, the folder in which what came is unpacked.
 apply() {
+    local modes
     [ -d "$path" ] || mkdir -m 755 -- "$path" || exit 1
     cd -- "$path" || exit 1
     mkdir -p -- "$keep" || exit 1

@@ -17,7 +17,7 @@ shift 2
 
 fail() { printf '%s\n' "$1" >&2; exit 1; }
 
-# A folder that its owner may not enter would keep its content from being removed.
+# Removes `stage`, where `unpack` unpacks. A folder that its owner may not enter would keep its content from being removed.
 clean() {
     [ -d "$stage" ] || return 0
     find "$stage" -type d ! -perm -700 -exec chmod u+rwx {} \;
@@ -26,6 +26,7 @@ clean() {
 
 # Fails where something that may not be replaced has the name of what came: KIND, and by which tests of find it is seen.
 free() {
+    local taken what
     taken=$(find "$stage/tree" -mindepth 1 -type "$1" -printf './%P\0' | (
         cd -- "$path" || exit 1
         # shellcheck disable=SC2016
@@ -43,8 +44,9 @@ free() {
     fail "$what has the name \`${taken#* ./}\`, and nothing was copied"
 }
 
+# Sets `stage`.
 unpack() {
-    there=
+    local folder there=
     if [ -d "$path" ]; then
         there=yes
         stage=$path/$1
@@ -74,6 +76,7 @@ unpack() {
 }
 
 pack() {
+    local odd
     [ -e "$path" ] || fail 'no such file or folder'
     [ ! -f "$path" ] || exit 66
     [ -d "$path" ] || fail 'it is neither a file nor a folder'

@@ -69,8 +69,10 @@ make_venv() {
     # elsewhere does not find its environment: the tests' own helpers could not import Mercurial.
     ln -sf "$(readlink -f "$venv/bin/python")" "$venv/bin/python3"
     rm "$venv/bin/python"
-    printf '#!/bin/sh\nexec %s/bin/python3 "$@"\n' "$work/src/$venv" >"$venv/bin/python"
-    chmod 0755 "$venv/bin/hg" "$venv/bin/python"
+    # A program and not a script: a shell says so when the current directory is gone, which tests try.
+    printf '%s\n' '#include <unistd.h>' 'int main(int n, char **v) { v[0] = PYTHON; return n < 1 ? 127 : execv(PYTHON, v); }' |
+        cc -O1 -x c -D "PYTHON=\"$work/src/$venv/bin/python3\"" -o "$venv/bin/python" - || return
+    chmod 0755 "$venv/bin/hg"
 }
 
 # As `make local` does it, without the network. The second variable lets releases before 6.9 build in place. The flags are those of

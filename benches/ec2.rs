@@ -19,7 +19,7 @@
 )]
 
 #[path = "../examples/aws-emulator/emulator/mod.rs"]
-#[allow(dead_code, reason = "nobody orders anything here; tests do")]
+#[expect(dead_code, reason = "nobody orders anything here; tests do")]
 mod emulator;
 
 #[path = "support/child.rs"]

@@ -16,11 +16,13 @@
 
 #[path = "support/relay.rs"]
 mod relay;
-#[allow(dead_code)]
+#[expect(dead_code)]
 #[path = "../tests/support/sshd.rs"]
 mod sshd;
 #[path = "support/state.rs"]
 mod state;
+#[path = "support/store.rs"]
+mod store;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -92,7 +94,7 @@ fn main() {
 impl Bench {
     /// Writes the two machines into the state directory, as `machine up` would.
     fn store(&self) {
-        state::store(&self.state, &[self.near.clone(), self.far.clone()]);
+        store::store(&self.state, &[self.near.clone(), self.far.clone()]);
     }
 
     fn row(&self, machine: &Machine, way: Way, size: usize, place: &str, bar: f64) {
@@ -102,7 +104,7 @@ impl Bench {
         let mut times: [Vec<Duration>; 3] = Default::default();
         for _ in 0..self.rounds {
             for (who, times) in WHO.into_iter().zip(&mut times) {
-                let _ = std::fs::remove_file(&to);
+                drop(std::fs::remove_file(&to));
                 times.push(self.copy(machine, way, who, &from, &to));
                 assert!(same(&from, &to), "the copy differs");
             }

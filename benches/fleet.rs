@@ -24,6 +24,8 @@ mod memory;
 mod sshd;
 #[path = "support/state.rs"]
 mod state;
+#[path = "support/store.rs"]
+mod store;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -285,7 +287,7 @@ impl Bench {
             runners.push(runner("asyncssh", Some(1.0), move || seconds(library().unwrap())[0]));
         }
         compare("200 commands on one connection", ROUNDS.0, runners);
-        let _ = self.ssh().arg("-S").arg(&control).args(["-O", "exit", "m0"]).output();
+        drop(self.ssh().arg("-S").arg(&control).args(["-O", "exit", "m0"]).output());
         self.runtime.block_on(connection.close());
     }
 
@@ -308,7 +310,7 @@ impl Bench {
                 let began = Instant::now();
                 assert!(self.ssh().args(["-fNM", "-S"]).arg(&control).arg("m0").status().unwrap().success());
                 let took = began.elapsed().as_secs_f64();
-                let _ = self.ssh().arg("-S").arg(&control).args(["-O", "exit", "m0"]).output();
+                drop(self.ssh().arg("-S").arg(&control).args(["-O", "exit", "m0"]).output());
                 took
             });
             median(times.collect())
@@ -391,7 +393,7 @@ impl Bench {
             for socket in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
                 use std::os::unix::fs::FileTypeExt;
                 if socket.file_type().is_ok_and(|kind| kind.is_socket()) {
-                    let _ = self.ssh().arg("-S").arg(socket.path()).args(["-O", "exit", "m0"]).output();
+                    drop(self.ssh().arg("-S").arg(socket.path()).args(["-O", "exit", "m0"]).output());
                 }
             }
         }
@@ -447,6 +449,6 @@ fn store(state: &Path, sshd: &Sshd, number: usize) -> Vec<Machine> {
         (RunId::new(jiff::Timestamp::now()), later(jiff::Timestamp::now(), Duration::from_secs(3600)));
     let machine = || Machine { id: MachineId::random(), run: run.clone(), expires_at, kept: true, ..sshd.machine() };
     let machines: Vec<Machine> = (0..number).map(|_| machine()).collect();
-    state::store(state, &machines);
+    store::store(state, &machines);
     machines
 }

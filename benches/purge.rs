@@ -13,7 +13,7 @@
 )]
 
 #[path = "../examples/aws-emulator/emulator/mod.rs"]
-#[allow(dead_code, reason = "only its interface is needed here")]
+#[expect(dead_code, reason = "only its interface is needed here")]
 mod emulator;
 
 use std::path::Path;

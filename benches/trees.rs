@@ -14,10 +14,12 @@
 )]
 
 #[path = "../tests/support/sshd.rs"]
-#[allow(dead_code)]
+#[expect(dead_code)]
 mod sshd;
 #[path = "support/state.rs"]
 mod state;
+#[path = "support/store.rs"]
+mod store;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -101,7 +103,7 @@ impl Bench {
         let sshd = sshd::Sshd::start();
         let state = sshd.dir.path().join("state");
         let machine = sshd.machine();
-        state::store(&state, std::slice::from_ref(&machine));
+        store::store(&state, std::slice::from_ref(&machine));
         let tree = sshd.folder("tree");
         for number in 0..FILES {
             let folder = tree.join(format!("folder {}", number / 100));

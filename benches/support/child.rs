@@ -1,5 +1,7 @@
 //! A measured process: what it said and what it took. Part of several benches.
 
+#![expect(unsafe_code, reason = "only wait4 tells what a child used")]
+
 /// The output of `child` and its peak resident memory in kB, as the kernel counted it.
 pub fn finish(mut child: std::process::Child) -> (Vec<u8>, i64) {
     let mut output = Vec::new();

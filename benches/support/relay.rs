@@ -79,7 +79,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
             drop(queue);
             std::thread::sleep(at.saturating_duration_since(Instant::now()));
             if piece.is_empty() || to.write_all(&piece).is_err() {
-                let _ = to.shutdown(Shutdown::Both);
+                drop(to.shutdown(Shutdown::Both));
                 return;
             }
         }

@@ -5,7 +5,6 @@ use std::path::Path;
 use automation::base::id::RunId;
 use automation::command::context::Context;
 use automation::command::globals::Globals;
-use automation::model::machine::Machine;
 use automation::model::run::{RunRecord, RunState};
 
 /// Opens it, making it where it is not there.
@@ -38,13 +37,4 @@ pub fn record(context: &Context, run: &RunId) -> RunRecord {
         exit_code: None,
         summary: None,
     }
-}
-
-/// Writes machines of one run down, as `machine up` would.
-#[allow(dead_code, reason = "the bench that makes its machines has no use for it")]
-pub fn store(state: &Path, machines: &[Machine]) {
-    let context = open(state, None);
-    let Some(first) = machines.first() else { return };
-    context.journal.store_run(&record(&context, &first.run)).unwrap();
-    machines.iter().for_each(|machine| context.journal.store_machine(machine).unwrap());
 }

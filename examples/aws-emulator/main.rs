@@ -5,7 +5,7 @@
 // It is a program to be read at a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-#[allow(dead_code, reason = "nobody orders anything here; tests do")]
+#[expect(dead_code, reason = "nobody orders anything here; tests do")]
 mod emulator;
 
 use std::ffi::OsString;
@@ -108,14 +108,14 @@ fn work(asked: &Asked) -> Result<u8, Fault> {
     let folder = options.folder.clone();
     let code = runtime.block_on(session(asked, options));
     // Its machines have ended; what stays is the folder of base systems.
-    let _ = std::fs::remove_dir_all(folder);
+    drop(std::fs::remove_dir_all(folder));
     code
 }
 
 async fn session(asked: &Asked, options: Options) -> Result<u8, Fault> {
     let hear = |kind| signal(kind).map_err(|error| Fault::outside("cannot receive signals").because(error));
     let (mut interrupt, mut terminate) = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
-    eprintln!("starting the emulator, with {}", emulator::program().display());
+    eprintln!("starting the emulator, with {}", emulator::moto::program().display());
     let machines = options.machines;
     let aws = Emulator::start(options)?;
     eprintln!("the emulated AWS answers at {}", aws.endpoint());

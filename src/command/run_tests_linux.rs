@@ -379,9 +379,9 @@ async fn untold(
 ) -> Fault {
     session.run.stop.cancel();
     // What they came to by now is nobody's question; a machine that stays must not keep them.
-    let _ = follow(session, durable, suite, task).await;
+    drop(follow(session, durable, suite, task).await);
     // Told here, with what became of the tests.
-    let _ = ui::unwritten();
+    drop(ui::unwritten());
     ui::unwritten_fault(error)
         .hint("Nobody would know the run's id, so its tests were cancelled and its machine released.")
 }

@@ -113,7 +113,7 @@ impl Reports {
     pub fn give(&self, screen: &crate::ui::Screen, results: &Results) -> Result<(), Fault> {
         if self.json {
             // That it could not be written is told at the end of the process.
-            let _ = screen.json_text(&report::json::render(results)?);
+            drop(screen.json_text(&report::json::render(results)?));
         }
         let Some(path) = &self.junit else { return Ok(()) };
         report_file::write(path, &report::junit::render(COMMAND, results)?, screen)

@@ -279,7 +279,7 @@ pub(super) async fn receive(
     let both = async {
         let ended = listen(&mut *process, &signs, Some(&pieces)).await;
         if ended.exit == Exit::Code(0) {
-            let _ = pieces.send(Coming::Whole).await;
+            drop(pieces.send(Coming::Whole).await);
         }
         drop(pieces);
         ended

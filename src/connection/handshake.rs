@@ -73,7 +73,7 @@ pub(super) async fn attempt(target: &Target, limit: Duration) -> Result<Establis
             },
         )?;
     // Not every handed-over socket has the option, and none needs it to be right.
-    let _ = stream.set_nodelay(true);
+    drop(stream.set_nodelay(true));
     let (stream, severing) = Severing::of(stream).map_err(|error| {
         Failure::passing(ConnectionError::Lost { address: address.clone(), reason: error.to_string() })
     })?;
@@ -206,7 +206,7 @@ impl Severing {
 impl Drop for Severing {
     fn drop(&mut self) {
         if let Some(stream) = self.0.take() {
-            let _ = stream.shutdown(Shutdown::Both);
+            drop(stream.shutdown(Shutdown::Both));
         }
     }
 }

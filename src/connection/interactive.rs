@@ -169,7 +169,7 @@ async fn feed(mut remote: Box<dyn Stdin>, mut input: mpsc::Receiver<Vec<u8>>) {
             return;
         }
     }
-    let _ = remote.close().await;
+    drop(remote.close().await);
 }
 
 /// Reads `fd` to its end on a thread, which also ends when the returned descriptor is dropped.
@@ -243,7 +243,7 @@ fn write_locally(stdout: OwnedFd, stderr: OwnedFd, filter: bool) -> (mpsc::Sende
         let _ = done.send(result);
     };
     // Without the thread both halves are dropped, and the first chunk finds nobody to write it.
-    let _ = std::thread::Builder::new().name("stdout".to_owned()).spawn(write);
+    drop(std::thread::Builder::new().name("stdout".to_owned()).spawn(write));
     (sender, written)
 }
 

@@ -200,7 +200,7 @@ impl Drop for Lane {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 // The server closes its files with the channel.
-                let _ = writer.close().await;
+                drop(writer.close().await);
                 drop(slot);
             });
         }

@@ -96,7 +96,7 @@ pub(super) async fn upload(
 async fn remove_stale(connection: &dyn Connection, partial: &Partial) {
     if let Some(start) = partial.start() {
         let command = guest::of(connection.platform()).remove_stale(start, &partial.path);
-        let _ = blocks::answer(connection, &command, REMOVING).await;
+        drop(blocks::answer(connection, &command, REMOVING).await);
     }
 }
 

@@ -64,7 +64,7 @@ impl Drop for Handle {
         if let (true, Ok(runtime)) = (self.open, tokio::runtime::Handle::try_current()) {
             let (raw, name) = (Arc::clone(&self.raw), std::mem::take(&mut self.name));
             runtime.spawn(async move {
-                let _ = raw.close(name).await;
+                drop(raw.close(name).await);
             });
         }
     }
@@ -123,7 +123,7 @@ impl Partial {
 
     pub(super) async fn remove(mut self) {
         self.kept = true;
-        let _ = self.raw.remove(self.path.as_str()).await;
+        drop(self.raw.remove(self.path.as_str()).await);
     }
 }
 
@@ -132,7 +132,7 @@ impl Drop for Partial {
         if let (false, Ok(runtime)) = (self.kept, tokio::runtime::Handle::try_current()) {
             let (raw, path) = (Arc::clone(&self.raw), std::mem::take(&mut self.path));
             runtime.spawn(async move {
-                let _ = raw.remove(path).await;
+                drop(raw.remove(path).await);
             });
         }
     }
@@ -240,7 +240,7 @@ impl LocalPartial {
 impl Drop for LocalPartial {
     fn drop(&mut self) {
         if !self.kept {
-            let _ = std::fs::remove_file(&self.path);
+            drop(std::fs::remove_file(&self.path));
         }
     }
 }
@@ -265,7 +265,7 @@ fn remove_stale(local: &Path, name: &str, own: &str) {
             continue;
         }
         if File::open(entry.path()).is_ok_and(|file| lock(&file)) {
-            let _ = std::fs::remove_file(entry.path());
+            drop(std::fs::remove_file(entry.path()));
         }
     }
 }

@@ -46,7 +46,7 @@ impl SshProcess {
             tokio::spawn(async move {
                 // A command that ends without reading all of its input is no error.
                 if input.write(&bytes).await.is_ok() {
-                    let _ = input.close().await;
+                    drop(input.close().await);
                 }
             });
         }
@@ -64,7 +64,7 @@ impl SshProcess {
 impl Process for SshProcess {
     async fn next(&mut self) -> Option<Chunk> {
         if self.stdin_open && !self.done {
-            let _ = self.writer.eof().await;
+            drop(self.writer.eof().await);
             self.stdin_open = false;
         }
         while !self.done {
@@ -76,7 +76,7 @@ impl Process for SshProcess {
                 // The only request that asked for an answer and was not answered yet is the command itself.
                 Some(ChannelMsg::Failure) => {
                     self.refused = true;
-                    let _ = self.writer.close().await;
+                    drop(self.writer.close().await);
                 }
                 Some(ChannelMsg::Close) | None => self.finish(),
                 Some(_) => {}
@@ -125,7 +125,7 @@ impl Drop for SshProcess {
         let (writer, slot) = (Arc::clone(&self.writer), self.slot.take());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let _ = writer.close().await;
+                drop(writer.close().await);
                 drop(slot);
             });
         }
@@ -191,7 +191,7 @@ impl Drop for SshStdin {
         let writer = Arc::clone(&self.writer);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let _ = writer.eof().await;
+                drop(writer.eof().await);
             });
         }
     }

@@ -298,7 +298,7 @@ impl Sftp {
                 return Err(ConnectionError::File { doing: doing(), reason });
             }
         }
-        let _ = handle.close().await;
+        drop(handle.close().await);
         Ok(bytes)
     }
 

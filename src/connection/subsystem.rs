@@ -101,7 +101,7 @@ impl Drop for Subsystem {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let channel = Arc::clone(&self.channel);
             runtime.spawn(async move {
-                let _ = channel.close().await;
+                drop(channel.close().await);
             });
         }
     }

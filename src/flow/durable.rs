@@ -202,7 +202,7 @@ impl Durable {
         let Some(connection) = self.inner.link.lock().await.live.clone() else { return };
         let command = self.request(id, &Request::Cancel { grace: CANCEL_GRACE });
         let limit = Duration::from_secs(CANCEL_GRACE) + CANCEL_MARGIN;
-        let _ = tokio::time::timeout(limit, self.ask_once(connection.as_ref(), &command)).await;
+        drop(tokio::time::timeout(limit, self.ask_once(connection.as_ref(), &command)).await);
     }
 
     /// The live connection, for commands that need no supervision; another one where it broke.

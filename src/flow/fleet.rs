@@ -117,7 +117,7 @@ struct Teller {
 impl Teller {
     async fn tell(&self, told: Told) {
         // Nobody listens only where the caller has gone.
-        let _ = self.tell.send((self.member, told)).await;
+        drop(self.tell.send((self.member, told)).await);
     }
 }
 

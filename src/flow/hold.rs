@@ -95,7 +95,7 @@ pub async fn present<T>(durable: &Durable, suite: &dyn Suite, work: impl Future<
                     tokio::time::sleep(site.grace.max(LEAST_SILENCE) / 4).await;
                     // One that does not come through is followed by another.
                     if let Ok(connection) = durable.direct().await {
-                        let _ = output(connection.as_ref(), &sign, Limits::SMALL).await;
+                        drop(output(connection.as_ref(), &sign, Limits::SMALL).await);
                     }
                 }
             };

@@ -163,7 +163,7 @@ impl Lease {
     async fn still(&mut self) {
         if let Some(heartbeat) = self.heartbeat.take() {
             heartbeat.abort();
-            let _ = heartbeat.await;
+            drop(heartbeat.await);
         }
     }
 

@@ -277,7 +277,7 @@ pub trait Connection: Send + Sync {
         parcel: Parcel<'_>,
         progress: Progress<'_>,
     ) -> Result<Totals, ConnectionError> {
-        let _ = (command, parcel, progress);
+        drop((command, parcel, progress));
         Err(without_archives())
     }
 

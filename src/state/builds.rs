@@ -92,7 +92,7 @@ impl BuildStore for Builds {
         let path = self.path(key);
         let bytes = std::fs::read(&path).ok()?;
         // The time of the file is when it was used last. It only says which goes first.
-        let _ = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        drop(std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now())));
         Some(bytes)
     }
 

@@ -44,7 +44,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
         .and_then(|()| sync_parent(path));
     written.map_err(|error| {
         // Made by this call a moment ago; after a rename it is not there any more.
-        let _ = std::fs::remove_file(&temporary);
+        drop(std::fs::remove_file(&temporary));
         fault("write", path, error)
     })
 }

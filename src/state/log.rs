@@ -94,7 +94,7 @@ impl RunLog {
         let flusher = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(flusher) = flusher {
             // The thread holds nothing that is needed; a panic in it was reported by the runtime.
-            let _ = flusher.join();
+            drop(flusher.join());
         }
     }
 }

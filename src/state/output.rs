@@ -86,7 +86,7 @@ impl Output {
                 .and_then(|()| self.index.write_all_at(&record, self.records * RECORD as u64));
             if let Err(error) = written {
                 // What stays behind the end is written over by the next piece, or cut off by the next to open.
-                let _ = self.cut();
+                drop(self.cut());
                 return Err(error);
             }
             self.records += 1;

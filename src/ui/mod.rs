@@ -199,10 +199,10 @@ impl Screen {
         Self::end_bar(state);
         let (Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = chunk;
         // Neither a reader that went away (`| head`) nor a full disk is a reason to lose the run.
-        let _ = match (self.output, chunk) {
+        drop(match (self.output, chunk) {
             (OutputTo::Stdout, Chunk::Stdout(_)) => self.foreign(OutputTo::Stdout, bytes),
             _ => self.foreign(OutputTo::Stderr, bytes),
-        };
+        });
         if let Some(last) = bytes.last() {
             state.mid_line = *last != b'\n';
         }
@@ -220,7 +220,7 @@ impl Screen {
 
     /// Prints data on standard output, for people. What could not be written is told at the end of the process.
     pub fn data(&self, text: &str) {
-        let _ = self.try_data(text);
+        drop(self.try_data(text));
     }
 
     /// The same, for whoever must not go on where it was not written.
@@ -231,7 +231,7 @@ impl Screen {
 
     /// Prints `value` as JSON on standard output.
     pub fn json<T: serde::Serialize>(&self, value: &T) {
-        let _ = self.try_json(value);
+        drop(self.try_json(value));
     }
 
     /// The same, for whoever must not go on where it was not written.
@@ -397,10 +397,10 @@ impl Screen {
             Chunk::Stdout(bytes) => self.foreign(OutputTo::Stdout, bytes),
             Chunk::Stderr(bytes) => self.foreign(OutputTo::Stderr, bytes).inspect_err(out::note_messages),
         };
-        let _ = match &state.bar {
+        drop(match &state.bar {
             Some(bar) => bar.suspend(write),
             None => write(),
-        };
+        });
     }
 }
 

@@ -62,11 +62,11 @@ pub fn is_whole() -> bool {
 
 /// Prints data on standard output without a screen.
 pub fn print(text: &str) {
-    let _ = data(text.as_bytes());
+    drop(data(text.as_bytes()));
 }
 
 /// Prints a line on standard error without a screen. A reader that went away is no reason to lose a run, and `eprintln!`
 /// would end the process for it. Whatever a machine got into it steers no terminal.
 pub fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", escapes::plain(text));
+    drop(writeln!(std::io::stderr().lock(), "{}", escapes::plain(text)));
 }

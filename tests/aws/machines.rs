@@ -151,7 +151,7 @@ async fn an_instance_boots_runs_its_user_data_and_terminates_when_it_powers_off(
     account.wait(&id, InstanceStateName::Running).await;
     let console = account.console(&id).await;
     assert!(console.contains("told\n") && console.contains("user data has run"), "{console}");
-    let _ = connection.start(&Command::new("sudo").args(["-n", "poweroff"])).await.unwrap();
+    drop(connection.start(&Command::new("sudo").args(["-n", "poweroff"])).await.unwrap());
     account.wait(&id, InstanceStateName::Terminated).await;
     let reason = account.describe(&id).await.state_reason().unwrap().code().unwrap().to_owned();
     assert_eq!(reason, "Client.InstanceInitiatedShutdown");

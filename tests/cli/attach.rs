@@ -509,7 +509,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        drop(Command::new("umount").arg("--lazy").arg(&self.0).status());
     }
 }
 

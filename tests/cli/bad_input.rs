@@ -393,7 +393,7 @@ fn a_state_directory_that_cannot_be_used_is_named_and_left_alone() {
         assert_eq!(std::fs::read(place.state.join("journal.db")).unwrap(), damaged);
     }
     for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
-        let _ = std::fs::remove_file(place.state.join(name));
+        drop(std::fs::remove_file(place.state.join(name)));
     }
     place.run(&["audit"]).expect(0);
 

@@ -156,7 +156,7 @@ fn runs_on_one_machine_take_turns() {
     killed.wait_for("running 1 tests");
     let orphan = place.latest();
     killed.signal(rustix::process::Signal::KILL);
-    let _ = killed.end();
+    drop(killed.end());
     let next = with(&["test-ok.t", "--json"]);
     next.wait_for(&format!("for run {orphan}"));
     assert_eq!(next.end().expect(0).json()["counts"]["passed"], 1);

@@ -341,7 +341,7 @@ fn peak_of(child: &mut std::process::Child) -> (Peak, std::process::ExitStatus) 
             return (peak, status);
         }
         if Instant::now() > end {
-            let _ = child.kill();
+            drop(child.kill());
         }
         std::thread::sleep(Duration::from_millis(5));
     }

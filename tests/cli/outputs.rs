@@ -138,7 +138,7 @@ fn seen(place: &Place, arguments: &[&str]) -> String {
     // What holds the other side open is dropped with the command.
     drop(command);
     let mut bytes = Vec::new();
-    let _ = File::from(person).read_to_end(&mut bytes);
+    drop(File::from(person).read_to_end(&mut bytes));
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

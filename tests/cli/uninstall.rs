@@ -149,7 +149,7 @@ fn what_is_mounted_in_it_is_left_as_it_is() {
         assert_eq!(codes.contains("audit --fix: 5"), within.starts_with("machines/"), "{within}: {codes}");
         assert_eq!(codes.contains("image gc: 5"), within.ends_with("fs/x"), "{within}: {codes}");
         std::fs::remove_file(place.path().join("codes")).unwrap();
-        let _ = std::fs::remove_dir_all(&place.state);
+        drop(std::fs::remove_dir_all(&place.state));
         std::fs::remove_file(place.path().join("said")).unwrap();
     }
 }

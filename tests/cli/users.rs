@@ -80,7 +80,7 @@ impl User {
         let baked = user.tool("cache", arguments).end_within(Duration::from_secs(1200));
         baked.expect(0);
         let link = user.folder.join(&user.name).join("images");
-        let _ = std::fs::remove_file(&link);
+        drop(std::fs::remove_file(&link));
         std::os::unix::fs::symlink("/mnt/cache/images", &link).unwrap();
         user
     }
@@ -113,8 +113,8 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
-        let _ = self.run(&["audit", "--fix"]);
-        let _ = std::fs::remove_dir_all(self.folder.join(&self.name));
+        drop(self.run(&["audit", "--fix"]));
+        drop(std::fs::remove_dir_all(self.folder.join(&self.name)));
     }
 }
 

@@ -69,7 +69,7 @@ async fn a_handshake_that_hangs_times_out_and_its_socket_is_closed() {
         async move {
             stream.write_all(b"SSH-2.0-Hanging\r\n").await.unwrap();
             let mut rest = Vec::new();
-            let _ = stream.read_to_end(&mut rest).await;
+            drop(stream.read_to_end(&mut rest).await);
             let _ = ended.send(());
         }
     })
@@ -84,8 +84,8 @@ async fn garbage_is_a_protocol_error_that_shows_it() {
     let sshd = Sshd::prepare("");
     for (garbage, patient) in [(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], false), (&[0xff; 4000][..], true)] {
         let port = serve(move |mut stream| async move {
-            let _ = stream.write_all(garbage).await;
-            let _ = stream.read(&mut [0; 1000]).await;
+            drop(stream.write_all(garbage).await);
+            drop(stream.read(&mut [0; 1000]).await);
         })
         .await;
         let error = refusal(&machine_at(&sshd, port), Duration::from_secs(2), patient).await;
@@ -95,9 +95,9 @@ async fn garbage_is_a_protocol_error_that_shows_it() {
         }
     }
     let port = serve(move |mut stream| async move {
-        let _ = stream.write_all(b"SSH-2.0-x\r\n").await;
-        let _ = stream.write_all(&[0x55; 4000]).await;
-        let _ = stream.read(&mut [0; 10_000]).await;
+        drop(stream.write_all(b"SSH-2.0-x\r\n").await);
+        drop(stream.write_all(&[0x55; 4000]).await);
+        drop(stream.read(&mut [0; 10_000]).await);
     })
     .await;
     let error = refusal(&machine_at(&sshd, port), LIMIT, false).await;

@@ -49,7 +49,7 @@ async fn the_order_of_release_does_not_hang_on_ids_of_one_millisecond() {
     for _ in 0..20 {
         let theatre = Theatre::new();
         let request = automation::model::provider::MachineRequest { volume: Some(1), ..theatre.request() };
-        let _: Ended<()> = with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| Ok(())).await;
+        with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| Ok(())).await.result.unwrap();
         assert_eq!(theatre.released(), ["process", "mount", "namespace", "loop_device", "rootfs"]);
     }
 }

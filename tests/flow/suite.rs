@@ -534,7 +534,7 @@ async fn without_room_here_the_tests_are_left_with_a_word_on_how_to_go_on() {
 #[tokio::test]
 async fn following_a_report_ends_with_its_standard_input() {
     let hand = Stagehand::new(Script { run: Reply::ok().hang(), ..Script::of(0, "") }).await;
-    let _ = hand.run(Some(Duration::from_millis(50))).await;
+    drop(hand.run(Some(Duration::from_millis(50))).await);
     let calls = hand.theatre.remote.calls();
     // The command as it is when nothing was followed yet.
     let line = calls

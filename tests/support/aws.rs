@@ -8,7 +8,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use super::tool::BINARY;
 
 #[path = "../../examples/aws-emulator/emulator/mod.rs"]
-#[allow(dead_code, reason = "each of its users needs a part only")]
+#[expect(dead_code, reason = "each of its users needs a part only")]
 pub mod emulator;
 
 pub use emulator::{Emulator, REGION};

@@ -28,7 +28,7 @@ pub fn define(folder: &Path, steps: &[(&str, &str)]) {
     let distros = document["distros"].as_table_mut().unwrap();
     distros.retain(|name, _| name == "debian12");
     let target = folder.join("linux-dev");
-    let _ = std::fs::remove_dir_all(&target);
+    drop(std::fs::remove_dir_all(&target));
     std::fs::create_dir_all(&target).unwrap();
     let mut all = document["steps"].as_array().unwrap().clone();
     // The one that makes the user, and the one before it that a distribution's own image needs.
@@ -77,7 +77,7 @@ pub fn small() -> PathBuf {
         let fresh = tempfile::tempdir_in(folder()).unwrap();
         define(fresh.path(), &[]);
         if std::fs::read_dir(&definitions).is_err() || differs(fresh.path(), &definitions) {
-            let _ = std::fs::remove_dir_all(&definitions);
+            drop(std::fs::remove_dir_all(&definitions));
             std::fs::rename(fresh.keep(), &definitions).unwrap();
         }
         bake(&["--images", definitions.to_str().unwrap()]);

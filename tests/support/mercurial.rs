@@ -29,7 +29,7 @@ fn baked() -> &'static Path {
         let shown = place.json(&["image", "show", "linux-dev-debian12", "--json"]);
         let folder = images::cache().join(format!("src-{}", &shown["id"].as_str().unwrap()[..12]));
         if !folder.join("done").exists() {
-            let _ = std::fs::remove_dir_all(&folder);
+            drop(std::fs::remove_dir_all(&folder));
             std::fs::create_dir_all(&folder).unwrap();
             let id = place.up(&[]);
             let bundle = ["/hgdev/venv-bootstrap/bin/hg", "--cwd", "/hgdev/src", "bundle", "--all", "/tmp/all.hg"];

@@ -105,7 +105,7 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, most: u64, order: &
                     }
                     if left == 0 {
                         // A reset rather than an end.
-                        let _ = reset_at_close(&client);
+                        drop(reset_at_close(&client));
                         return;
                     }
                 }

@@ -143,14 +143,14 @@ impl Drop for Sshd {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let below = descendants(child.id());
-            let _ = child.kill();
-            let _ = child.wait();
+            drop(child.kill());
+            drop(child.wait());
             kill(&below);
         }
         let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
         users.0 -= 1;
         if users.0 == 0 && std::mem::take(&mut users.1) {
-            let _ = std::fs::remove_dir(PRIVILEGE_FOLDER);
+            drop(std::fs::remove_dir(PRIVILEGE_FOLDER));
         }
     }
 }

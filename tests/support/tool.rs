@@ -226,7 +226,7 @@ impl Drop for Place {
             }
         }
         if std::fs::read_dir(self.state.join("machines")).is_ok_and(|mut entries| entries.next().is_some()) {
-            let _ = self.command(&["audit", "--fix"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            drop(self.command(&["audit", "--fix"]).stdout(Stdio::null()).stderr(Stdio::null()).status());
         }
     }
 }
@@ -392,8 +392,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 

@@ -9,7 +9,7 @@ mod ec2;
 mod http;
 pub mod lines;
 mod machines;
-mod moto;
+pub mod moto;
 mod pricing;
 mod proxy;
 pub mod seeds;
@@ -26,8 +26,6 @@ use automation::model::fault::Fault;
 use tokio::sync::oneshot;
 
 pub use control::Control;
-#[allow(unused_imports, reason = "tests start it through `Emulator` only")]
-pub use moto::program;
 
 use machines::Machines;
 
@@ -73,7 +71,7 @@ impl Emulator {
         match told.recv() {
             Ok(Ok(address)) => Ok(Self { control, address, stop: Some(stop), thread: Some(thread) }),
             Ok(Err(fault)) => {
-                let _ = thread.join();
+                drop(thread.join());
                 Err(fault)
             }
             Err(_) => Err(Fault::infrastructure("the emulator ended before it was ready")),
@@ -105,7 +103,7 @@ impl Drop for Emulator {
             let _ = stop.send(());
         }
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            drop(thread.join());
         }
     }
 }
@@ -123,12 +121,12 @@ fn run(options: &Options, control: Arc<Control>, ready: &Ready, stopped: oneshot
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            let _ = ready.send(Err(Fault::outside("cannot start the emulator").because(error)));
+            drop(ready.send(Err(Fault::outside("cannot start the emulator").because(error))));
             return;
         }
     };
     if let Err(fault) = runtime.block_on(serve(options, control, ready, stopped)) {
-        let _ = ready.send(Err(fault));
+        drop(ready.send(Err(fault)));
     }
 }
 
@@ -168,7 +166,7 @@ async fn serve(
     let address = listener.local_addr().map_err(|error| Fault::outside("cannot tell the port").because(error))?;
     let proxy = Arc::new(proxy::Proxy::new(control, moto, account, machines.clone()));
     let serving = tokio::spawn(Arc::clone(&proxy).serve(listener));
-    let _ = ready.send(Ok(address));
+    drop(ready.send(Ok(address)));
     let minding = async {
         while let Some(ended) = endings.recv().await {
             proxy.ec2.ended_by_itself(&proxy, &ended).await;

@@ -10,8 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
+use automation::base::leash::Leash;
 use automation::model::fault::Fault;
 use rustix::fs::MemfdFlags;
+use rustix::process::Signal;
 
 /// How long it may take until it answers; importing it takes seconds on a busy computer.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -29,7 +31,7 @@ pub fn shared() -> Result<SocketAddr, Fault> {
         // The server follows the thread that started it, so this thread stays.
         std::thread::spawn(move || {
             let moto = start_anywhere();
-            let _ = sender.send(moto.as_ref().map(|moto| moto.address).map_err(|fault| fault.chain().join(": ")));
+            drop(sender.send(moto.as_ref().map(|moto| moto.address).map_err(|fault| fault.chain().join(": "))));
             while moto.is_ok() {
                 std::thread::park();
             }
@@ -107,17 +109,8 @@ impl Moto {
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
-            .process_group(0);
-        // SAFETY: `prctl` is safe to call between fork and exec; it takes numbers only.
-        unsafe {
-            command.pre_exec(|| {
-                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0 {
-                    Ok(())
-                } else {
-                    Err(std::io::Error::last_os_error())
-                }
-            });
-        }
+            .process_group(0)
+            .leashed(Signal::KILL);
         let child = command.spawn().map_err(|error| failed(&format!("cannot start `{}`", program.display()), error))?;
         let mut moto = Self { child, files: Vec::new(), address };
         moto.wait(log)?;
@@ -142,8 +135,8 @@ impl Moto {
 
 impl Drop for Moto {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        drop(self.child.kill());
+        drop(self.child.wait());
         self.files.clear();
     }
 }

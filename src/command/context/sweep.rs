@@ -24,7 +24,7 @@ impl Context {
         let Ok(executable) = executable() else { return };
         let sweeper = Sweeper::new(self.state.root(), executable);
         self.clear_away(&sweeper);
-        let _ = self.close_vanished(&sweeper);
+        drop(self.close_vanished(&sweeper));
     }
 
     fn clear_away(&self, sweeper: &Sweeper) {
@@ -38,7 +38,7 @@ impl Context {
             match sweeper.clear(id) {
                 None => {
                     self.screen.message(&format!("Cleared away {id}: its driver was dead, and nobody guarded it."));
-                    let _ = self.close_rows(id, None);
+                    drop(self.close_rows(id, None));
                 }
                 Some(reason) => drop(self.close_rows(id, Some(&reason))),
             }

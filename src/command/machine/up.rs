@@ -116,7 +116,7 @@ async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<E
     let told = if json { screen.try_json(machine) } else { screen.try_data(&format!("{}\n", machine.id)) };
     if let Err(error) = told {
         // Told here, with what became of the machine.
-        let _ = ui::unwritten();
+        drop(ui::unwritten());
         let fault = ui::unwritten_fault(error).hint("Nobody would know the machine's id, so it was ended.");
         return Err(undo(&session.run, &session.site, &machine.id, fault).await);
     }

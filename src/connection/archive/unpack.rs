@@ -113,7 +113,7 @@ fn remove_stale(path: &Path) {
         let other = entry.file_name().to_string_lossy().into_owned();
         let alike = other.rsplit_once('-').is_some_and(|(other, tag)| other == start && tag.len() == suffix.len());
         if alike && let Ok((_lock, true)) = locked(&entry.path()) {
-            let _ = removal::tree(&entry.path());
+            drop(removal::tree(&entry.path()));
         }
     }
 }
@@ -121,7 +121,7 @@ fn remove_stale(path: &Path) {
 impl Drop for Stage {
     fn drop(&mut self) {
         if !self.kept {
-            let _ = removal::tree(&self.path);
+            drop(removal::tree(&self.path));
         }
     }
 }

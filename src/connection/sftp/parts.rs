@@ -82,7 +82,7 @@ impl Sftp {
 
     /// Removes a file; one that cannot be removed shows itself when it is made anew.
     pub(in crate::connection) async fn remove(&self, path: &str) {
-        let _ = self.raw.remove(path).await;
+        drop(self.raw.remove(path).await);
     }
 
     /// Gives a file that was written over other sessions its size and mode, and closes it.

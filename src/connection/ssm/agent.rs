@@ -207,7 +207,7 @@ impl Drop for InFlight<'_> {
         if let (Some(command), Ok(runtime)) = (self.command.take(), tokio::runtime::Handle::try_current()) {
             let cancel = self.agent.client.cancel_command().command_id(command).instance_ids(&self.agent.instance);
             runtime.spawn(async move {
-                let _ = tokio::time::timeout(CANCEL_LIMIT, cancel.send()).await;
+                drop(tokio::time::timeout(CANCEL_LIMIT, cancel.send()).await);
             });
         }
     }

@@ -224,7 +224,7 @@ impl Drop for Remote {
         if tokio::runtime::Handle::try_current().is_ok() {
             let (session, id) = (Arc::clone(&self.session), std::mem::take(&mut self.id));
             self.session.tasks.spawn(async move {
-                let _ = tokio::time::timeout(END_LIMIT, session.ask(&id, &Request::End)).await;
+                drop(tokio::time::timeout(END_LIMIT, session.ask(&id, &Request::End)).await);
             });
         }
     }

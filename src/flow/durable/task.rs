@@ -257,7 +257,7 @@ impl Follower {
             Exit::Code(OTHER_BOOT) => lost(BOOTED_AGAIN),
             Exit::Code(VANISHED) => {
                 // Its processes may be there all the same.
-                let _ = self.durable.cancel_task(&self.id).await;
+                drop(self.durable.cancel_task(&self.id).await);
                 lost("its supervisor on the machine was killed")
             }
             Exit::Code(REFUSED) => lost(&format!("the machine cannot start it: {}", stderr.text())),

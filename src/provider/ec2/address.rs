@@ -165,8 +165,8 @@ mod tests {
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut request = [0; 1024];
-                let _ = stream.read(&mut request).await;
-                let _ = stream.write_all(answer.as_bytes()).await;
+                drop(stream.read(&mut request).await);
+                drop(stream.write_all(answer.as_bytes()).await);
             }
         });
         url

@@ -26,7 +26,7 @@ impl Aside {
                 if wait.read(&mut [0]).unwrap_or_default() == 1
                     && let Err(trouble) = work()
                 {
-                    let _ = reply.write_all(&serde_json::to_vec(&trouble).unwrap_or_default());
+                    drop(reply.write_all(&serde_json::to_vec(&trouble).unwrap_or_default()));
                     sys::exit_now(1);
                 }
                 sys::exit_now(0)

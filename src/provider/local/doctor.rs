@@ -164,7 +164,7 @@ fn caps(state: &Path) -> Check {
         let plan = plan.ok_or_else(|| Trouble::new("no caps"))?;
         let made = cgroup::make(&plan);
         for group in &plan.groups {
-            let _ = cgroup::remove(&group.path);
+            drop(cgroup::remove(&group.path));
         }
         made.map(|()| plan)
     });

@@ -1,5 +1,7 @@
 //! Loop devices: a file that looks like a disk.
 
+#![expect(unsafe_code, reason = "the kernel fills in a structure")]
+
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;

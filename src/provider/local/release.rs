@@ -187,7 +187,7 @@ fn wait_for_end(handle: &OwnedFd, deadline: Instant) {
 fn release_loops(folder: &MachineFolder) -> Option<String> {
     let detached = loops::attached_below(folder.path()).and_then(|found| {
         for attached in found {
-            let _ = loops::detach(&attached.device);
+            drop(loops::detach(&attached.device));
         }
         loops::attached_below(folder.path())
     });

@@ -163,7 +163,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)?;
     drop(file);
     std::fs::rename(&fresh, path).inspect_err(|_| {
-        let _ = std::fs::remove_file(&fresh);
+        drop(std::fs::remove_file(&fresh));
     })
 }
 

@@ -1,5 +1,7 @@
 //! The few system calls that no safe wrapper covers. All of this crate's part of `unsafe` for processes is here.
 
+#![expect(unsafe_code, reason = "calls of the kernel that no safe crate has")]
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 

@@ -26,7 +26,7 @@ pub async fn serve(mut stream: TcpStream, machine: &Machine, lines: &Lines, cons
         return;
     }
     let Some(mut line) = lines.begin() else { return };
-    let _ = stream.set_nodelay(true);
+    drop(stream.set_nodelay(true));
     let connection = match SshConnector::default().connect(machine, "root", CONNECT_LIMIT, true).await {
         Ok(connection) => connection,
         Err(error) => return console(format!("emulator: cannot reach the machine: {error}\n").as_bytes()),
@@ -43,7 +43,7 @@ pub async fn serve(mut stream: TcpStream, machine: &Machine, lines: &Lines, cons
         Some(Fault::Close) => drop(stream),
         Some(Fault::Reset) => {
             // A socket that does not linger is not closed but reset.
-            let _ = stream.set_zero_linger();
+            drop(stream.set_zero_linger());
             drop(stream);
         }
         Some(Fault::Stall) => {
@@ -75,7 +75,7 @@ async fn carry(
                     }
                 }
                 _ => {
-                    let _ = input.close().await;
+                    drop(input.close().await);
                     return;
                 }
             }
@@ -100,7 +100,7 @@ async fn carry(
                 None => break,
             }
         }
-        let _ = to_caller.shutdown().await;
+        drop(to_caller.shutdown().await);
         None
     };
     // The server ends when its caller has gone, and a caller that stays silent ends with the server.

@@ -212,9 +212,9 @@ impl Instance {
         };
         if let Some((code, reason)) = fault {
             self.say(format!("emulator: {reason}\n").as_bytes());
-            let _ = self.ended.send(Ended { id: self.launched.id.clone(), code, reason });
+            drop(self.ended.send(Ended { id: self.launched.id.clone(), code, reason }));
             // Whoever hears it says whether it stops or ends.
-            let _ = tokio::time::timeout(CONNECT_LIMIT, wish.wait_for(|wish| *wish != Wish::Run)).await;
+            drop(tokio::time::timeout(CONNECT_LIMIT, wish.wait_for(|wish| *wish != Wish::Run)).await);
         }
         let planned = provider.plan(&request);
         let processes = planned.iter().find(|planned| planned.kind == ResourceKind::Process).cloned();
@@ -222,7 +222,7 @@ impl Instance {
             self.say(format!("emulator: {}\n", fault.chain().join(": ")).as_bytes());
         }
         self.stage.send_replace(Stage::Stopped);
-        let _ = wish.wait_for(|wish| *wish == Wish::End).await;
+        drop(wish.wait_for(|wish| *wish == Wish::End).await);
         if let Err(fault) = bases::release(&provider, planned).await {
             self.say(format!("emulator: {}\n", fault.chain().join(": ")).as_bytes());
         }
@@ -293,7 +293,7 @@ impl Instance {
             // Both run for as long as the machine.
             fault = self.follow(connection.as_ref(), &console) => broken(fault),
             fault = self.follow(connection.as_ref(), &watched) => {
-                let _ = fault;
+                drop(fault);
                 ("Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown".to_owned())
             }
             fault = self.user_data_and_serve(connection.as_ref(), machine, port) => broken(fault),

@@ -202,7 +202,7 @@ impl Machines {
             }
             Err(fault) => {
                 let reason = fault.chain().join(": ");
-                let _ = self.ended.send(Ended { id, code: "Server.InternalError", reason });
+                drop(self.ended.send(Ended { id, code: "Server.InternalError", reason }));
             }
         }
     }

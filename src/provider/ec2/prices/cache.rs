@@ -58,7 +58,7 @@ impl Cache {
         rows.insert(self.key(key), Row { usd, at: now });
         if let Ok(text) = serde_json::to_vec_pretty(&rows) {
             // What is not remembered is asked again.
-            let _ = replace(&self.path, &text);
+            drop(replace(&self.path, &text));
         }
     }
 }
@@ -78,7 +78,7 @@ fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let fresh = path.with_file_name(name);
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     file.write_all(text).and_then(|()| std::fs::rename(&fresh, path)).inspect_err(|_| {
-        let _ = std::fs::remove_file(&fresh);
+        drop(std::fs::remove_file(&fresh));
     })
 }
 

@@ -3,6 +3,8 @@
 //! A machine is the same whether it was made from a terminal, by `cron`, under `nohup` or in a shell with limits of its own.
 //! The variables are the driver's concern, which starts the guard with hardly any.
 
+#![expect(unsafe_code, reason = "descriptors that were inherited are owned by nobody")]
+
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -40,7 +42,7 @@ pub fn begin() -> Result<(), Trouble> {
     sys::reset_signals().doing(|| "reset signals")?;
     sys::reset_personality();
     // A kernel without keyrings has none that could be taken over.
-    let _ = sys::leave_keyring();
+    drop(sys::leave_keyring());
     rustix::process::umask(Mode::from_raw_mode(0o077));
     for (resource, soft, hard) in LIMITS {
         limit(resource, soft, hard);

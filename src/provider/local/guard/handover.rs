@@ -47,13 +47,13 @@ pub fn listen(folder: &MachineFolder) -> Result<OwnedFd, Trouble> {
 pub fn serve(control: &OwnedFd, channel: Option<&OwnedFd>, spec: &Spec) {
     while let Ok(client) = rustix::net::accept_with(control, SocketFlags::CLOEXEC) {
         let client = UnixStream::from(client);
-        let _ = client.set_write_timeout(Some(CLIENT_LIMIT));
+        drop(client.set_write_timeout(Some(CLIENT_LIMIT)));
         // A client that went away is no reason to stop serving the others.
-        let _ = match channel.map(|channel| connect(channel, spec)) {
+        drop(match channel.map(|channel| connect(channel, spec)) {
             Some(Ok(socket)) => channel::send(&client, b"+", Some(socket.as_fd())).map_err(std::io::Error::from),
             Some(Err(trouble)) => (&client).write_all(format!("-{trouble}").as_bytes()),
             None => (&client).write_all(&[HANDOVER_ENDED]),
-        };
+        });
     }
 }
 

@@ -93,7 +93,7 @@ impl Reports {
     fn send(&mut self, report: &Report) {
         if let Ok(mut line) = serde_json::to_vec(report) {
             line.push(b'\n');
-            let _ = self.pipe.write_all(&line);
+            drop(self.pipe.write_all(&line));
         }
     }
 
@@ -311,7 +311,7 @@ impl Guard {
 
 /// Writes to the console, which standard error is.
 fn log(line: &str) {
-    let _ = writeln!(std::io::stderr(), "guard: {line}");
+    drop(writeln!(std::io::stderr(), "guard: {line}"));
 }
 
 /// Enters the network of the machine whose first process is `init`: connections to its port 22 begin there.

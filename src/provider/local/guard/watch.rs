@@ -87,7 +87,7 @@ impl Guard {
     /// Ends the machine: with its first process all others die and all its mounts vanish.
     pub(super) fn end_machine(&mut self) {
         self.control = None;
-        let _ = std::fs::remove_file(self.folder.control());
+        drop(std::fs::remove_file(self.folder.control()));
         if let Some(init) = self.init {
             let _ = rustix::process::kill_process(init, Signal::KILL);
         }

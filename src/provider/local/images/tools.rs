@@ -148,7 +148,7 @@ async fn unpack(tools: &Path, package: &str, target: &Path, lock: &File) -> Resu
     command.arg("--extract").arg(archive).arg(&content);
     run(command, APT_LIMIT, lock).await?;
     std::fs::rename(&content, target).doing(|| format!("make `{}`", target.display()))?;
-    let _ = removal::tree(&fresh);
+    drop(removal::tree(&fresh));
     Ok(())
 }
 

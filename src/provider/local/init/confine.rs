@@ -38,7 +38,7 @@ pub fn shut_in() -> Result<(), Trouble> {
     writer.go()?;
     caps::keep_few()?;
     // An older kernel cannot; there a machine on the computer's network is as near to such sockets as any container on it.
-    let _ = sys::scope_abstract_sockets();
+    drop(sys::scope_abstract_sockets());
     seccomp::install()?;
     // This process began as the guard: its program and its memory are the computer's, not the machine's.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(|| "close this process to others")?;

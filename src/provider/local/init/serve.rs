@@ -94,6 +94,6 @@ fn answer(connection: OwnedFd) {
         .spawn();
     if let Err(error) = started {
         use std::io::Write;
-        let _ = writeln!(std::io::stderr(), "init: cannot start `{SSHD}`: {error}");
+        drop(writeln!(std::io::stderr(), "init: cannot start `{SSHD}`: {error}"));
     }
 }

@@ -274,6 +274,7 @@ fn what_a_newer_build_wrote_is_skipped_and_so_is_a_torn_line() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the words of all kinds are one text")]
 fn the_words_of_every_kind() {
     let mut text = String::new();
     for event in all() {

@@ -139,7 +139,7 @@ fn room(into: &Path) -> u64 {
 /// Tells of what did not come where that is no error.
 fn notice(teller: &Teller, collected: &Collected) {
     if !collected.links.is_empty() {
-        teller.tell(FilesEvent::LinksLeft { links: collected.links.clone() });
+        teller.tell(FilesEvent::LinksLeft(collected.links.as_slice().into()));
     }
     for glob in collected.folders.iter().filter(|glob| !collected.missing.contains(glob)) {
         teller.tell(FilesEvent::FolderLeft { glob: glob.clone() });

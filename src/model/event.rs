@@ -26,7 +26,7 @@ mod trouble;
 mod words;
 
 pub use account::AccountEvent;
-pub use files::FilesEvent;
+pub use files::{FilesEvent, Names};
 pub use image::{Awaited, ImageEvent};
 pub use machine::{LetInTrouble, MachineEvent};
 pub use removal::RemovalEvent;

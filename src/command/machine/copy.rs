@@ -140,7 +140,7 @@ fn size(from: &Path) -> u64 {
 
 fn tell(context: &Context, args: &Args, totals: &Totals, took: std::time::Duration) {
     if !totals.replaced_links.is_empty() {
-        context.teller().tell(FilesEvent::LinksReplaced { links: totals.replaced_links.clone() });
+        context.teller().tell(FilesEvent::LinksReplaced(totals.replaced_links.as_slice().into()));
     }
     if args.json {
         context.screen.json(totals);

@@ -157,9 +157,9 @@ fn of_tests() -> Vec<Kind> {
 fn of_files_and_removals() -> Vec<Kind> {
     let resource = ResourceKind::SecurityGroup;
     vec![
-        FilesEvent::LinksLeft { links: texts(&["a", "b", "c", "d"]) }.into(),
+        FilesEvent::LinksLeft(Names::from(texts(&["a", "b", "c", "d"]).as_slice())).into(),
         FilesEvent::FolderLeft { glob: "out".into() }.into(),
-        FilesEvent::LinksReplaced { links: texts(&["a", "b\n"]) }.into(),
+        FilesEvent::LinksReplaced(Names::from(texts(&["a", "b\n"]).as_slice())).into(),
         RemovalEvent::Unseen { resource, failure: failure() }.into(),
         RemovalEvent::OthersLeft { things: 2, owners: texts(&["ann"]) }.into(),
         RemovalEvent::Began { what: "2 instances of yours in us-west-2".into() }.into(),
@@ -378,6 +378,15 @@ fn the_words_of_every_kind() {
     Warning("cannot do `x`: no room")
     Warning("`/x/events.log` cannot be written and will not be whole: no room")
     "#);
+}
+
+#[test]
+fn however_many_names_there_are_an_event_holds_a_few() {
+    let names: Vec<String> = (0..100_000).map(|number| number.to_string()).collect();
+    let event = Event { at: at(), subject: None, kind: FilesEvent::LinksLeft(names.as_slice().into()).into() };
+    assert!(line(&event).len() < 2000, "{}", line(&event).len());
+    let words = Words::Notice("Links that lead to no file were left: 0, 1, 2, 99997 more".to_owned());
+    assert_eq!(event.words(), words);
 }
 
 #[derive(Default)]

@@ -134,6 +134,21 @@ fn the_check_itself_finds_what_it_should() {
     assert_eq!(check("flow/x.rs", "// println! is for ui\n\n#[cfg(test)]\nmod tests { use russh::x; }"), 0);
 }
 
+/// Lines of product code that a file may have: beyond them a noun is missing.
+const LONGEST: usize = 500;
+
+#[test]
+fn no_file_is_longer_than_a_reader_wants() {
+    let lines = |text: &str| production(text).last().map_or(0, |(number, _)| number);
+    let sources = sources();
+    let long = sources.iter().map(|(path, text)| (lines(text), path)).filter(|(lines, _)| *lines > LONGEST);
+    assert_eq!(long.collect::<Vec<_>>(), [], "these have more than {LONGEST} lines before their tests");
+    let text = include_str!("../docs/contributing.md");
+    assert!(text.contains(&format!("{LONGEST} lines of product code a file")));
+    let threshold = "too-many-lines-threshold = 70\n";
+    assert!(text.contains("70 lines a function") && include_str!("../clippy.toml").contains(threshold));
+}
+
 #[test]
 fn every_folder_of_the_source_has_a_rank() {
     for (path, _) in sources() {

@@ -9,7 +9,7 @@ pub mod variables;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -76,6 +76,8 @@ pub struct Context {
     privileged: bool,
     globals: Globals,
     home: PathBuf,
+    /// Read at the first use, and once: a site's provider and its images both ask for it.
+    identity: OnceLock<Identity>,
     #[cfg(feature = "ec2")]
     aws: tokio::sync::OnceCell<aws_config::SdkConfig>,
     #[cfg(feature = "ec2")]
@@ -180,6 +182,7 @@ impl Context {
             privileged: false,
             globals: globals.clone(),
             home: home().unwrap_or_default(),
+            identity: OnceLock::new(),
             #[cfg(feature = "ec2")]
             aws: tokio::sync::OnceCell::new(),
             #[cfg(feature = "ec2")]
@@ -302,9 +305,13 @@ impl Context {
 
     /// The key pair that machines are met with.
     fn identity(&self) -> Result<Identity, Fault> {
+        if let Some(known) = self.identity.get() {
+            return Ok(known.clone());
+        }
         let make =
             || connection::keys::generate("hg-automation").map(|pair| (pair.private_openssh, pair.public_openssh));
-        self.state.identity(&make, &connection::keys::matches)
+        let read = self.state.identity(&make, &connection::keys::matches)?;
+        Ok(self.identity.get_or_init(|| read).clone())
     }
 
     fn local_config(&self) -> Result<LocalConfig, Fault> {

@@ -10,6 +10,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::base::text;
 use crate::model::connection::ConnectionError;
 use crate::model::machine::{Address, HANDOVER_ENDED};
 
@@ -82,7 +83,7 @@ async fn receive(mut guard: UnixStream) -> std::io::Result<Handed> {
         (Some(b'-'), _) => {
             let mut reason = Vec::new();
             (&mut guard).take(REASON_CAP).read_to_end(&mut reason).await?;
-            Ok(Handed::Refusal(String::from_utf8_lossy(&reason).trim().to_owned()))
+            Ok(Handed::Refusal(text::said(&reason)))
         }
         (Some(HANDOVER_ENDED), _) => Ok(Handed::Ended),
         (Some(_), _) => Ok(Handed::Nonsense("the machine's guard sent something that is no hand-over")),

@@ -46,7 +46,7 @@ pub async fn hold(run: &Run, durable: &Durable, suite: &dyn Suite) -> Result<(),
             Some(Chunk::Stderr(bytes)) if said.len() < SAID => said.extend(bytes),
             Some(Chunk::Stderr(_)) => {}
             None => {
-                let said = String::from_utf8_lossy(&said).trim().to_owned();
+                let said = text::said(&said);
                 return Err(
                     Fault::outside(format!("cannot hold the machine for this run: {}", task.exit())).because(said)
                 );

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::base::id::TaskId;
+use crate::base::text;
 use crate::flow::durable::{Durable, OUTPUT_CAP, REQUEST_LIMIT, lost, why};
 use crate::guest::tasks::{FOLLOWS, NEVER, OTHER_BOOT, REFUSED, Request, VANISHED};
 use crate::model::connection::{ConnectionError, Process, Stdin};
@@ -312,7 +313,7 @@ impl Greeting {
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.held).trim().to_owned()
+        text::said(&self.held)
     }
 }
 

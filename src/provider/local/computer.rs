@@ -6,6 +6,7 @@ use rustix::process::Signal;
 
 use crate::base::id::MachineId;
 use crate::base::leash::Leash;
+use crate::base::text;
 use crate::provider::local::hints;
 use crate::provider::local::spec::{IdMap, MAPPED_IDS};
 use crate::provider::local::trouble::{Doing, Trouble};
@@ -152,7 +153,7 @@ fn user_name(uid: u32) -> String {
     });
     local.unwrap_or_else(|| {
         let said = std::process::Command::new("id").args(["-un", &uid]).leashed(Signal::KILL).output();
-        let name = said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+        let name = said.map(|output| text::said(&output.stdout)).unwrap_or_default();
         if name.is_empty() { uid } else { name }
     })
 }

@@ -79,7 +79,7 @@ impl Files {
             .leashed(Signal::KILL)
             .output()?;
         if output.status.success() {
-            return String::from_utf8_lossy(&output.stdout).trim().parse().map_err(io::Error::other);
+            return text::said(&output.stdout).parse().map_err(io::Error::other);
         }
         Err(io::Error::other(text::said(&output.stderr)))
     }

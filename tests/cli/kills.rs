@@ -196,20 +196,18 @@ fn at_any_moment_of_a_bake() {
     place.own_images();
     for pause in [20, 60, 100, 150, 200, 250, 300, 400, 500, 700] {
         let running = place.start(&["image", "build", "--grace", "1h"]);
-        running.wait_for(" ...");
+        // A bake that was killed at the very end has made every layer; the next has no step to be killed at.
+        if !running.says(" ...") {
+            assert_eq!(running.end_within(SOON).code(), 0);
+            break;
+        }
         std::thread::sleep(Duration::from_millis(pause));
         running.signal(Signal::KILL);
-        let code = running.end_within(SOON).code();
+        drop(running.end_within(SOON));
         let found = place.run(&["audit", "--fix"]).expect(0);
         assert!(!found.stderr.contains("panicked"), "{found:?}");
         place.assert_certified(&place.latest());
         place.assert_clean();
-        // One that was killed after its last word has made the image as well; the next would have nothing to do.
-        let images = place.json(&["image", "list", "--json"]);
-        let whole = |image: &serde_json::Value| image["layers"][3]["name"] == "two";
-        if code == 0 || images.as_array().unwrap().iter().any(whole) {
-            break;
-        }
     }
     // Whatever was cut off, the next bake goes on from there, and what it makes is whole.
     place.run(&["image", "build"]).expect(0);

@@ -341,17 +341,25 @@ impl Running {
     /// Waits until it says `marker` on standard error or standard output.
     #[track_caller]
     pub fn wait_for(&self, marker: &str) {
+        assert!(self.says(marker), "ended before it said `{marker}`: {}", self.said());
+    }
+
+    /// Waits until it says `marker`, or ends; whether it said it.
+    #[track_caller]
+    pub fn says(&self, marker: &str) -> bool {
         let (lock, changed) = &*self.heard;
         let end = Instant::now() + LIMIT;
         let mut heard = lock.lock().unwrap();
         let has = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(marker);
         while !has(&heard.stderr) && !has(&heard.stdout) {
-            let said = || String::from_utf8_lossy(&heard.stderr).into_owned();
-            assert!(heard.open > 0, "ended before it said `{marker}`: {}", said());
+            if heard.open == 0 {
+                return false;
+            }
             let rest = end.saturating_duration_since(Instant::now());
-            assert!(!rest.is_zero(), "did not say `{marker}`: {}", said());
+            assert!(!rest.is_zero(), "did not say `{marker}`: {}", String::from_utf8_lossy(&heard.stderr));
             heard = changed.wait_timeout(heard, rest).unwrap().0;
         }
+        true
     }
 
     /// Sends a signal.

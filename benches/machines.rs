@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use automation::base::id::{MachineId, RunId};
 use automation::flow::run::{Run, later};
+use automation::flow::site::Sites;
 use automation::flow::{lease, suite};
 use automation::model::event::NoSink;
 use automation::model::image::Fingerprint;
@@ -107,7 +108,7 @@ fn boots(state: &Path, table: &mut Table) {
     let id = RunId::new(context.now());
     context.journal.store_run(&state::record(&context, &id)).unwrap();
     let (run, site) =
-        (context.run(id.clone(), Arc::new(NoSink)), runtime.block_on(context.site(ProviderKind::Local)).unwrap());
+        (context.run(id.clone(), Arc::new(NoSink)), runtime.block_on(context.sites.site(ProviderKind::Local)).unwrap());
     let (mut boots, mut wholes) = (Vec::new(), Vec::new());
     for _ in 0..21 {
         let request = request(&run, site.grace, &layers);

@@ -3,7 +3,7 @@
 //! The map, from the top (imports run downwards only; `tests/layering.rs` keeps it so):
 //!
 //! * [`cli`]: the tree of subcommands; parse, run, exit code.
-//! * [`command`]: one file a subcommand; [`command::context`] alone constructs adapters.
+//! * [`command`]: one file a subcommand; [`command::context::sites`] alone constructs adapters.
 //! * [`flow`]: use cases over traits: lease, run, bake, audit.
 //! * adapters beside each other, none importing another: [`project`] (what is particular to one code base),
 //!   [`provider`] (where machines come from), [`connection`] (how they are reached), [`state`] (the state directory),

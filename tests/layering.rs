@@ -20,8 +20,11 @@ const RANKS: [(&str, u8); 13] = [
     ("base", 0),
 ];
 
+/// The only file that constructs providers, image stores and connectors.
+const SITES: &str = "command/context/sites.rs";
+
 /// `(text, folders below src where it may stand)`.
-const BORDERS: [(&str, &[&str]); 19] = [
+const BORDERS: [(&str, &[&str]); 28] = [
     ("aws_sdk", &["provider/ec2", "connection/ssm"]),
     ("aws_config", &["provider/ec2", "connection/ssm", "command/context"]),
     ("russh", &["connection"]),
@@ -41,6 +44,16 @@ const BORDERS: [(&str, &[&str]); 19] = [
     ("command::new(\"sh\")", &["guest"]),
     ("command::new(\"bash\")", &["guest"]),
     ("include_str!(\"", &["guest", "project"]),
+    // One file builds what a run works with; an adapter's own folder may as well.
+    ("localprovider::", &["provider/local", SITES]),
+    ("localimages::", &["provider/local", SITES]),
+    ("hostprovider::", &["provider/host.rs", SITES]),
+    ("ec2provider::", &["provider/ec2", SITES]),
+    ("ec2images::", &["provider/ec2", SITES]),
+    ("ec2account::", &["provider/ec2", SITES]),
+    ("sshconnector::", &["connection", SITES]),
+    ("ssmconnector::", &["connection", SITES]),
+    ("byaddress {", &["connection", SITES]),
     // It goes on into what is mounted below.
     ("remove_dir_all", &[]),
 ];
@@ -126,6 +139,8 @@ fn the_check_itself_finds_what_it_should() {
     assert_eq!(check("state/x.rs", "use russh::client;"), 1, "a crate outside its border");
     assert_eq!(check("flow/x.rs", "    println!(\"x\");"), 1, "printing outside of ui");
     assert_eq!(check("guest/x.rs", "use crate::connection::ssh;"), 1, "upwards");
+    assert_eq!(check("command/x.rs", "let x = LocalProvider::new(y);"), 1, "an adapter that is built beside the sites");
+    assert_eq!(check("command/context/sites.rs", "let x = LocalProvider::new(y);"), 0);
     assert_eq!(
         check("connection/x.rs", "let x = Command::new(\"sh\").arg(crate::guest::X);"),
         1,

@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use crate::base::id::{MachineId, RunId};
 use crate::command::context::Context;
-use crate::command::context::look::Looks;
 use crate::command::error::exit;
 use crate::flow::audit::{Finding, Standing, World, as_row, findings, seen_gone, went_meanwhile};
 use crate::flow::lease::remove_files;
+use crate::flow::look::Looks;
 use crate::flow::release::{Part, release};
+use crate::flow::site::Sites;
 use crate::guest;
 use crate::model::fault::Fault;
 use crate::model::journal::{ResourceFilter, all_closed};
@@ -107,10 +108,10 @@ async fn look(context: &Context, run: Option<&RunId>, ends_expired: bool) -> Res
     let journal = context.journal.as_ref();
     // The system is looked at before the journal is read: what a living run makes in between is in the journal by then.
     let looked = context.now();
-    let looks =
-        context.looks(|| journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })).await?;
+    let estate = context.estate();
+    let looks = estate.look().await?;
     if ends_expired {
-        context.end_expired(&looks).await?;
+        estate.end_expired(&looks).await?;
     }
     let Looks { observed, open, unseen, .. } = looks;
     let ids: BTreeSet<&RunId> = open.iter().map(|row| &row.run).collect();
@@ -193,7 +194,7 @@ async fn end_all(context: &Context, going: &[&Finding], now: jiff::Timestamp) ->
         rows.entry(row.provider).or_default().push(row);
     }
     for (kind, rows) in rows {
-        context.provider(kind).await?.end_all(&rows).await;
+        context.sites.site(kind).await?.provider.end_all(&rows).await;
     }
     Ok(())
 }
@@ -210,7 +211,7 @@ async fn fix(context: &Context, finding: &Finding, all: &[Finding], now: jiff::T
     if row.state == ResourceState::Gone {
         return Ok("gone".to_owned());
     }
-    let provider = context.provider(row.provider).await?;
+    let provider = context.sites.site(row.provider).await?.provider;
     if finding.run.is_none() {
         return Ok(match provider.release(&row).await? {
             crate::model::resource::Fate::Gone => "gone".to_owned(),
@@ -237,15 +238,16 @@ async fn clean_remote(context: &Context, row: Resource, all: &[Finding]) -> Resu
     let Some(machine) = machine.filter(|_| row.state == ResourceState::Present) else { return Ok(row) };
     let folder = guest::of(machine.platform).run_folder(&row.run);
     let clean = LinuxTests::for_checks(context.ssh()?).clean(&folder);
-    let why = match context.connector(row.provider).await?.connect(&machine, &machine.user, CONNECT_LIMIT, false).await
-    {
-        Ok(connection) => {
-            let why = remove_files(connection.as_ref(), &clean).await;
-            connection.close().await;
-            why
-        }
-        Err(error) => Some(error.to_string()),
-    };
+    let why =
+        match context.sites.connector(row.provider).await?.connect(&machine, &machine.user, CONNECT_LIMIT, false).await
+        {
+            Ok(connection) => {
+                let why = remove_files(connection.as_ref(), &clean).await;
+                connection.close().await;
+                why
+            }
+            Err(error) => Some(error.to_string()),
+        };
     if why.is_some() {
         return Ok(Resource { note: why, ..row });
     }

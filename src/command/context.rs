@@ -1,42 +1,35 @@
-//! The only place that constructs adapters, reads the environment and knows a home directory.
+//! The only place that reads the environment and knows a home directory; its `sites` alone construct adapters.
 
 #[cfg(feature = "ec2")]
 pub mod ec2;
 pub mod host;
-pub mod look;
+pub mod sites;
 mod sweep;
 pub mod variables;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::id::RunId;
+use crate::command::context::sites::Builder;
 use crate::command::globals::Globals;
-use crate::connection::{self, ssh::SshConnector};
+use crate::flow::look::Estate;
 use crate::flow::run::Run;
-use crate::flow::site::Site;
+use crate::flow::site::Sites;
 use crate::image::{BaseChoice, Choice, Definition};
-use crate::model::check::Check;
-use crate::model::connection::Connector;
 use crate::model::event::{Sink, Subject, Teller};
 use crate::model::fault::Fault;
 use crate::model::image::Fingerprint;
 use crate::model::journal::Journal;
 use crate::model::machine::ProviderKind;
-use crate::model::provider::{ImageStore, Provider};
 use crate::model::setting::Section;
 use crate::project::mercurial;
-use crate::provider::host::HostProvider;
-use crate::provider::local::images::{LocalImages, mirrors::Mirrors};
-use crate::provider::local::{LocalConfig, LocalProvider};
-use crate::provider::{KeyMaker, KeyPair};
 use crate::state::dir::StateDir;
-use crate::state::keys::Identity;
 use crate::state::settings::Settings;
 use crate::ui::{OutputTo, Screen};
 
@@ -72,16 +65,8 @@ pub struct Context {
     pub screen: Arc<Screen>,
     /// Who runs it.
     pub owner: String,
-    /// Whether local machines are to be privileged ones.
-    privileged: bool,
-    globals: Globals,
-    home: PathBuf,
-    /// Read at the first use, and once: a site's provider and its images both ask for it.
-    identity: OnceLock<Identity>,
-    #[cfg(feature = "ec2")]
-    aws: tokio::sync::OnceCell<aws_config::SdkConfig>,
-    #[cfg(feature = "ec2")]
-    clients: std::sync::OnceLock<Arc<crate::provider::ec2::clients::Clients>>,
+    /// Where its machines, their images and accounts are.
+    pub sites: Builder,
 }
 
 fn home() -> Result<PathBuf, Fault> {
@@ -172,22 +157,22 @@ impl Context {
         // `--json` anywhere before `--` leaves standard output to JSON.
         let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
         let output = if json { OutputTo::Stderr } else { OutputTo::Stdout };
-        let context = Self {
-            words,
-            settings,
-            state,
-            journal,
-            screen: Arc::new(Screen::new(output, false, globals.raw)),
-            owner: owner(),
+        let (owner, screen) = (owner(), Arc::new(Screen::new(output, false, globals.raw)));
+        let sites = Builder {
+            settings: settings.clone(),
+            state: state.clone(),
+            screen: Arc::clone(&screen),
+            owner: owner.clone(),
             privileged: false,
             globals: globals.clone(),
             home: home().unwrap_or_default(),
-            identity: OnceLock::new(),
+            identity: Arc::default(),
             #[cfg(feature = "ec2")]
-            aws: tokio::sync::OnceCell::new(),
+            aws: Arc::default(),
             #[cfg(feature = "ec2")]
-            clients: std::sync::OnceLock::new(),
+            clients: Arc::default(),
         };
+        let context = Self { words, settings, state, journal, screen, owner, sites };
         context.sweep();
         Ok(context)
     }
@@ -200,7 +185,8 @@ impl Context {
             )
             .hint("Leave it away: an ordinary user's machines have a root of their own."));
         }
-        Ok(Self { privileged: wanted, ..self })
+        let sites = Builder { privileged: wanted, ..self.sites };
+        Ok(Self { sites, ..self })
     }
 
     /// The time.
@@ -215,7 +201,7 @@ impl Context {
 
     /// A command line of ours to type, for a hint: with the state path where it was given on this one's.
     pub fn to_type(&self, words: &str) -> String {
-        match &self.globals.state_path {
+        match &self.sites.globals.state_path {
             Some(_) => format!("automation --state-path {} {words}", self.state.root().display()),
             None => format!("automation {words}"),
         }
@@ -223,36 +209,27 @@ impl Context {
 
     /// Whether the output of tasks may do to a terminal what it likes.
     pub fn raw(&self) -> bool {
-        self.globals.raw
+        self.sites.globals.raw
     }
 
     /// How long a machine of the provider that was asked for lives without a sign of its driver.
     pub fn grace(&self) -> Duration {
-        self.grace_of(self.default_provider().unwrap_or(self.settings.provider))
-    }
-
-    fn grace_of(&self, kind: ProviderKind) -> Duration {
-        let of_provider = || match kind {
-            #[cfg(feature = "ec2")]
-            ProviderKind::Ec2 => self.ec2_grace(),
-            _ => self.settings.grace,
-        };
-        self.globals.grace.unwrap_or_else(of_provider)
+        self.sites.grace(self.default_provider().unwrap_or(self.settings.provider))
     }
 
     /// The provider that was asked for: by flag or variable, else by the settings.
     pub fn default_provider(&self) -> Result<ProviderKind, Fault> {
-        let Some(name) = self.globals.provider.as_deref() else {
-            return Ok(if self.globals.host.is_some() { ProviderKind::Host } else { self.settings.provider });
-        };
-        match PROVIDERS.iter().find(|(known, _)| *known == name) {
-            Some((_, kind)) if *kind != ProviderKind::Host && self.globals.host.is_some() => {
-                Err(Fault::usage(format!("`--host` has no meaning with `--provider {name}`"))
-                    .hint("Leave one of the two out."))
-            }
-            Some((_, kind)) => Ok(*kind),
-            // Looked at when the context was opened.
-            None => Err(Fault::usage(format!("there is no provider `{name}`")).hint("Leave `--provider` out.")),
+        self.sites.chosen()
+    }
+
+    /// All that is ours, for work that belongs to no run.
+    pub fn estate(&self) -> Estate<'_> {
+        Estate {
+            sites: &self.sites,
+            journal: self.journal.as_ref(),
+            teller: self.teller(),
+            owner: self.owner.clone(),
+            alive: crate::state::process::is_alive,
         }
     }
 
@@ -264,7 +241,7 @@ impl Context {
 
     /// An image definition by name.
     pub fn definition(&self, name: &str) -> Result<Definition, Fault> {
-        crate::image::load(self.globals.images.as_deref(), name)
+        crate::image::load(self.sites.globals.images.as_deref(), name)
     }
 
     /// What the lowest layer of an image is for the provider that was asked for.
@@ -291,7 +268,7 @@ impl Context {
     /// The fingerprints of all layers that today's definitions and settings give, over every distribution and Python.
     pub fn current_layers(&self) -> Result<BTreeSet<Fingerprint>, Fault> {
         let mut current = BTreeSet::new();
-        for name in crate::image::names(self.globals.images.as_deref())? {
+        for name in crate::image::names(self.sites.globals.images.as_deref())? {
             let definition = self.definition(&name)?;
             for distro in definition.distros_of(self.base_choice()?) {
                 for python in definition.pythons(&distro) {
@@ -303,95 +280,13 @@ impl Context {
         Ok(current)
     }
 
-    /// The key pair that machines are met with.
-    fn identity(&self) -> Result<Identity, Fault> {
-        if let Some(known) = self.identity.get() {
-            return Ok(known.clone());
-        }
-        let make =
-            || connection::keys::generate("hg-automation").map(|pair| (pair.private_openssh, pair.public_openssh));
-        let read = self.state.identity(&make, &connection::keys::matches)?;
-        Ok(self.identity.get_or_init(|| read).clone())
-    }
-
-    fn local_config(&self) -> Result<LocalConfig, Fault> {
-        let identity = self.identity()?;
-        Ok(LocalConfig {
-            state: self.state.root().to_owned(),
-            executable: executable()?,
-            identity: identity.path,
-            public_key: identity.public,
-            host_keys: host_keys(),
-            mirrors: Mirrors {
-                debian: self.settings.local.debian_mirror.clone(),
-                debian_security: self.settings.local.debian_security_mirror.clone(),
-                ubuntu: self.settings.local.ubuntu_mirror.clone(),
-            },
-            keyring: self.settings.local.keyring.clone(),
-            environment: std::env::vars_os().collect(),
-            privileged: self.privileged,
-        })
-    }
-
-    /// A provider.
-    pub async fn provider(&self, kind: ProviderKind) -> Result<Arc<dyn Provider>, Fault> {
-        match kind {
-            ProviderKind::Local => Ok(Arc::new(LocalProvider::new(self.local_config()?))),
-            #[cfg(feature = "ec2")]
-            ProviderKind::Ec2 => Ok(self.ec2().await?),
-            #[cfg(not(feature = "ec2"))]
-            ProviderKind::Ec2 => Err(without_ec2()),
-            ProviderKind::Host => {
-                let target = self.globals.host.as_deref();
-                let machine = target.map(|target| self.host_machine(target)).transpose()?;
-                Ok(Arc::new(HostProvider::new(machine)))
-            }
-            ProviderKind::Dummy => Err(Fault::usage("provider `dummy` is for tests")),
-        }
-    }
-
-    /// The images of a provider.
-    pub async fn images(&self, kind: ProviderKind) -> Result<Arc<dyn ImageStore>, Fault> {
-        match kind {
-            #[cfg(feature = "ec2")]
-            ProviderKind::Ec2 => Ok(self.ec2_images().await?),
-            #[cfg(not(feature = "ec2"))]
-            ProviderKind::Ec2 => Err(without_ec2()),
-            // Whoever tests on a machine of somebody else's still has images on this computer.
-            ProviderKind::Local | ProviderKind::Host | ProviderKind::Dummy => {
-                Ok(Arc::new(LocalImages::new(self.local_config()?)))
-            }
-        }
-    }
-
-    /// What can be made here: on this computer, or in the account where EC2 was asked for.
-    pub async fn doctor(&self) -> Result<Vec<Check>, Fault> {
-        #[cfg(feature = "ec2")]
-        if self.default_provider()? == ProviderKind::Ec2 {
-            return Ok(self.ec2_doctor().await);
-        }
-        Ok(crate::provider::local::doctor::checks(&self.local_config()?).await)
-    }
-
     /// Refuses work that commands alone cannot do.
     pub fn require_ssh(&self) -> Result<(), Fault> {
         #[cfg(feature = "ec2")]
-        if self.by_systems_manager() {
+        if self.sites.by_systems_manager() {
             return Err(Fault::usage("`--connect ssm` runs commands and moves small files; tests and bakes need SSH"));
         }
         Ok(())
-    }
-
-    /// Opens connections to a provider's machines.
-    pub async fn connector(&self, kind: ProviderKind) -> Result<Arc<dyn Connector>, Fault> {
-        #[cfg(feature = "ec2")]
-        if kind == ProviderKind::Ec2 {
-            return Ok(self.ec2_connector().await);
-        }
-        Ok(match kind {
-            ProviderKind::Host => Arc::new(self.host_connector()),
-            _ => Arc::new(SshConnector::default()),
-        })
     }
 
     /// How `hg` is to reach machines: by this very program.
@@ -411,28 +306,4 @@ impl Context {
             detach: CancellationToken::new(),
         }
     }
-
-    /// A provider with all that is needed to work on it.
-    pub async fn site(&self, kind: ProviderKind) -> Result<Site, Fault> {
-        Ok(Site {
-            provider: self.provider(kind).await?,
-            connector: self.connector(kind).await?,
-            images: self.images(kind).await?,
-            grace: self.grace_of(kind),
-        })
-    }
-}
-
-/// What is answered where a record names EC2 and this build has nothing of it.
-#[cfg(not(feature = "ec2"))]
-fn without_ec2() -> Fault {
-    Fault::outside("this build has no provider `ec2`").hint("Build it with the feature `ec2`, which is on by default.")
-}
-
-/// Makes the host keys of machines.
-fn host_keys() -> KeyMaker {
-    Arc::new(|| {
-        let pair = connection::keys::generate("hg-automation-host")?;
-        Ok(KeyPair { private: pair.private_openssh, public: pair.public_openssh })
-    })
 }

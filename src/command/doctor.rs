@@ -18,7 +18,7 @@ pub struct Args {
 
 /// Checks.
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
-    let checks = context.doctor().await?;
+    let checks = context.sites.doctor().await?;
     let code = if checks.iter().any(|check| check.required && !check.ok) { exit::OUTSIDE } else { exit::OK };
     if args.json {
         context.screen.json(&checks);

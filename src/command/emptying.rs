@@ -12,6 +12,7 @@ use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::signals;
 use crate::flow::purge::{Found, Limits, Removal, find, is_row_of};
+use crate::flow::site::Sites;
 use crate::model::event::RemovalEvent;
 use crate::model::fault::{Fault, FaultKind, Left};
 use crate::model::journal::ResourceFilter;
@@ -109,9 +110,9 @@ pub async fn run(context: &Context, kinds: &[ResourceKind], options: &Options) -
         return Err(Fault::usage("there is no terminal to ask at whether things are to be removed")
             .hint("`--dry-run` lists what would be removed; `--yes` removes it without asking."));
     }
-    let account = context.ec2_account().await?;
+    let account = context.sites.account(ProviderKind::Ec2).await?;
     let filter = options.filter(&context.owner, context.now());
-    let found = find(&account, kinds, &filter).await?;
+    let found = find(account.as_ref(), kinds, &filter).await?;
     for (kind, fault) in &found.unseen {
         context.teller().tell(RemovalEvent::Unseen { resource: *kind, failure: fault.into() });
     }
@@ -133,9 +134,10 @@ pub async fn run(context: &Context, kinds: &[ResourceKind], options: &Options) -
     let stop = CancellationToken::new();
     let second = "Left at once; what was asked to go away goes, the rest stays. The same command goes on.".to_owned();
     signals::watch_saying(stop.clone(), "stopping before the next batch", second)?;
-    let removal = Removal { account: &account, stop: &stop, teller: context.teller(), limits: Limits::default() };
+    let removal =
+        Removal { account: account.as_ref(), stop: &stop, teller: context.teller(), limits: Limits::default() };
     let outcomes = removal.run(&found.items).await;
-    let closed = close_rows(context, &account, &outcomes).await;
+    let closed = close_rows(context, account.as_ref(), &outcomes).await;
     let shown = outcomes.iter().map(Shown::done).chain(Shown::left_alone(&found)).collect();
     show(context, shown, &filter, options.json);
     let verdict = verdict(&found, &outcomes, stop.is_cancelled());

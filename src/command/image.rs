@@ -13,6 +13,7 @@ use crate::command::machine_args::CloudArgs;
 use crate::command::session::{Ending, Session};
 use crate::flow::bake::{Options, bake};
 use crate::flow::lease::until_stopped;
+use crate::flow::site::Sites;
 use crate::model::fault::Fault;
 use crate::model::image::{Fingerprint, ImagePlan, ImageRecord};
 use crate::model::machine::ProviderKind;
@@ -119,7 +120,7 @@ impl Command {
 }
 
 async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
-    let records = context.images(context.default_provider()?).await?.list().await?;
+    let records = context.sites.images(context.default_provider()?).store().await?.list().await?;
     if args.json {
         context.screen.json(&records.iter().map(Shown::new).collect::<Vec<_>>());
         return Ok(0);
@@ -152,7 +153,7 @@ fn is_called(record: &ImageRecord, word: &str) -> bool {
 }
 
 async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
-    let records = context.images(context.default_provider()?).await?.list().await?;
+    let records = context.sites.images(context.default_provider()?).store().await?.list().await?;
     let record = records.iter().find(|record| is_called(record, &args.image)).ok_or_else(|| {
         let names: BTreeSet<&str> = records.iter().map(|r| r.name.as_str()).collect();
         let known = if names.is_empty() { "none".to_owned() } else { Vec::from_iter(names).join(", ") };

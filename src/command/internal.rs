@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::command::context::host::connector_of;
+use crate::command::context::sites::connector_of;
 use crate::connection::interactive;
 use crate::model::connection::Connector;
 use crate::model::exit::Exit;

@@ -11,6 +11,7 @@ mod sync;
 mod up;
 
 use crate::command::context::Context;
+use crate::flow::site::Sites;
 use crate::model::connection::Connection;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
@@ -90,11 +91,13 @@ fn find(context: &Context, text: &str) -> Result<Machine, Fault> {
 /// A connection to a machine that is up: the first refusal counts.
 async fn connect(context: &Context, machine: &Machine) -> Result<Box<dyn Connection>, Fault> {
     let limit = std::time::Duration::from_secs(30);
-    context.connector(machine.provider).await?.connect(machine, &machine.user, limit, false).await.map_err(|error| {
-        let fault = Fault::from(error);
-        if machine.expires_at < context.now() && fault.kind == FaultKind::Infrastructure {
-            return fault.hint(format!("The machine expired at {}.", machine.expires_at));
-        }
-        fault
-    })
+    context.sites.connector(machine.provider).await?.connect(machine, &machine.user, limit, false).await.map_err(
+        |error| {
+            let fault = Fault::from(error);
+            if machine.expires_at < context.now() && fault.kind == FaultKind::Infrastructure {
+                return fault.hint(format!("The machine expired at {}.", machine.expires_at));
+            }
+            fault
+        },
+    )
 }

@@ -206,9 +206,9 @@ impl CloudArgs {
         #[cfg(feature = "ec2")]
         {
             let mut hardware = self.bake_hardware();
-            hardware.managed = context.by_systems_manager();
+            hardware.managed = context.sites.by_systems_manager();
             if hardware.instance_types.is_empty() {
-                hardware.instance_types = context.instance_types();
+                hardware.instance_types = context.sites.instance_types();
             }
             hardware
         }

@@ -9,7 +9,7 @@ use crate::command::context::Context;
 use crate::command::error;
 use crate::command::signals::{self, Watched};
 use crate::flow::run::Run;
-use crate::flow::site::Site;
+use crate::flow::site::{Site, Sites};
 use crate::model::event::{Event, Remainder, RunEvent, Sink};
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
@@ -103,7 +103,7 @@ impl Session {
             summary: None,
         };
         // What can be refused is refused before the run is written down: nobody would end its record.
-        let site = context.site(context.default_provider()?).await?;
+        let site = context.sites.site(context.default_provider()?).await?;
         let dir = context.state.create_run(&id)?;
         let driving = dir.lock_driver()?.ok_or_else(|| Fault::outside(format!("another process drives run {id}")))?;
         context.journal.store_run(&record)?;
@@ -118,7 +118,7 @@ impl Session {
         driving: Lock,
         shows_output: bool,
     ) -> Result<Self, Fault> {
-        let site = context.site(kind).await?;
+        let site = context.sites.site(kind).await?;
         let dir = context.state.run(&record.id)?;
         // A run that was detached stays so in the record: its machine lives on whatever becomes of this driver.
         let record = RunRecord { driver: crate::state::process::current()?, ..record };

@@ -38,7 +38,7 @@ pub struct Options {
 /// Makes what is missing of `plan` and records the image; says at once when nothing is missing.
 pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &Options) -> Result<ImageRecord, Fault> {
     let run = &run.about(Subject::Image(plan.name.clone()));
-    let store = site.images.as_ref();
+    let store = site.images.store().await?;
     let expected = store.expected(plan).await;
     loop {
         let present = store.present(plan).await?;
@@ -82,7 +82,7 @@ fn work(plan: &ImagePlan, layer: &LayerPlan) -> Work {
 }
 
 async fn base(run: &Run, site: &Site, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
-    let (store, ledger) = (site.images.as_ref(), run.ledger(site.provider.kind()));
+    let (store, ledger) = (site.images.store().await?, run.ledger(site.provider.kind()));
     let machine = MachineId::random();
     let confirm = write_down(run, site.provider.kind(), &store.plan_base(&machine))?;
     let began = Instant::now();
@@ -157,7 +157,7 @@ async fn on_machine(
             let made = match lease.stop().await {
                 Ok(left) if left.is_empty() => {
                     let made = Made { plan, layer, machine: &request.id, took: began.elapsed() };
-                    let (store, ledger) = (site.images.as_ref(), run.ledger(site.provider.kind()));
+                    let (store, ledger) = (site.images.store().await?, run.ledger(site.provider.kind()));
                     until_stopped(run, store.commit(&made, &ledger, &run.teller)).await.map(drop)
                 }
                 Ok(left) => Err(stays(&left)),

@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod hold;
 pub mod lease;
 pub mod lines;
+pub mod look;
 pub mod parts;
 pub mod purge;
 pub mod release;

@@ -1,10 +1,17 @@
-//! A site: one provider with all that is needed to work on it.
+//! A site: one provider with all that is needed to work on it; and where a flow gets the sites of a run.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use tokio::sync::OnceCell;
+
 use crate::model::connection::Connector;
+use crate::model::fault::Fault;
+use crate::model::machine::ProviderKind;
 use crate::model::provider::{ImageStore, Provider};
+use crate::model::purge::Account;
 
 /// One provider, how its machines are reached, and what they boot from. Clones are the same site.
 #[derive(Clone)]
@@ -14,7 +21,88 @@ pub struct Site {
     /// Reaches them.
     pub connector: Arc<dyn Connector>,
     /// Keeps what they boot from.
-    pub images: Arc<dyn ImageStore>,
+    pub images: Images,
     /// How long a machine lives without a sign of its driver.
     pub grace: Duration,
+}
+
+/// Opens a store of images.
+type Open = dyn Fn() -> BoxFuture<'static, Result<Arc<dyn ImageStore>, Fault>> + Send + Sync;
+
+/// The images of a site, opened when they are first asked for: work on a machine that boots from none of them makes nothing
+/// that only images need. Clones are opened together.
+#[derive(Clone)]
+pub struct Images {
+    open: Arc<Open>,
+    store: Arc<OnceCell<Arc<dyn ImageStore>>>,
+}
+
+impl Images {
+    /// Images that `open` opens. Where it fails, the next who asks tries it again.
+    pub fn opened_by(
+        open: impl Fn() -> BoxFuture<'static, Result<Arc<dyn ImageStore>, Fault>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { open: Arc::new(open), store: Arc::default() }
+    }
+
+    /// Images that are open.
+    pub fn of(store: Arc<dyn ImageStore>) -> Self {
+        Self::opened_by(move || {
+            let store = Arc::clone(&store);
+            Box::pin(async { Ok(store) })
+        })
+    }
+
+    /// The store. Fails where it cannot be opened.
+    pub async fn store(&self) -> Result<&dyn ImageStore, Fault> {
+        self.store.get_or_try_init(|| (self.open)()).await.map(AsRef::as_ref)
+    }
+}
+
+/// Where a flow gets the sites that it works on: one run may use several, each by the kind of its provider.
+#[async_trait]
+pub trait Sites: Send + Sync {
+    /// The provider that was asked for. Fails where what was asked for contradicts itself.
+    fn chosen(&self) -> Result<ProviderKind, Fault>;
+
+    /// The providers at which there may be things of ours that the journal does not know, those of this computer first.
+    fn watched(&self) -> Vec<ProviderKind>;
+
+    /// The site of a provider. Fails where the provider cannot be worked with: there are no credentials, say.
+    async fn site(&self, kind: ProviderKind) -> Result<Site, Fault>;
+
+    /// How the machines of a provider are reached; all that is needed for a machine that is there, whoever made it.
+    async fn connector(&self, kind: ProviderKind) -> Result<Arc<dyn Connector>, Fault>;
+
+    /// The images of a provider, which is not asked for anything itself.
+    fn images(&self, kind: ProviderKind) -> Images;
+
+    /// The account of a provider, to be emptied. Fails where it has none, or cannot be asked.
+    async fn account(&self, kind: ProviderKind) -> Result<Arc<dyn Account>, Fault>;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::provider::dummy::Dummy;
+
+    #[tokio::test]
+    async fn images_are_opened_once_when_they_are_asked_for_and_again_where_that_failed() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let images = Images::opened_by(move || {
+            let before = count.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async move {
+                let store: Arc<dyn ImageStore> = Arc::new(Dummy::new());
+                if before == 0 { Err(Fault::outside("not yet")) } else { Ok(store) }
+            })
+        });
+        let clone = images.clone();
+        assert_eq!(asked.load(Ordering::Relaxed), 0);
+        assert!(images.store().await.is_err());
+        assert!(clone.store().await.is_ok() && images.store().await.is_ok());
+        assert_eq!(asked.load(Ordering::Relaxed), 2, "the clone's is the same");
+    }
 }

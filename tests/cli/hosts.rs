@@ -212,6 +212,19 @@ fn one_session_a_connection_is_enough() {
 }
 
 #[test]
+fn a_run_on_a_machine_of_somebody_elses_makes_no_key_of_ours() {
+    let place = Place::new();
+    let sshd = Sshd::start();
+    know(&place, sshd.port, &sshd.host.public_openssh);
+    let target = format!("{}@127.0.0.1:{}", user(), sshd.port);
+    let identity = sshd.dir.path().join("identity");
+    let run = ["run-tests-linux", "--host", &target, "--identity", identity.to_str().unwrap(), "test-add.t"];
+    place.run(&run).expect(3).tells(&["does not keep the contract", "Nothing is left behind"]);
+    assert_eq!(std::fs::read_dir(place.state.join("keys")).unwrap().count(), 0);
+    place.assert_clean();
+}
+
+#[test]
 fn a_server_that_never_speaks_is_given_up() {
     let place = Place::new();
     let identity = key(&place, "login");

@@ -24,7 +24,7 @@ use automation::connection::dummy::{Dummy as Remote, DummyConnector};
 use automation::flow::durable::Durable;
 use automation::flow::lease::{self as leases, After, Ended};
 use automation::flow::run::{Run, later};
-use automation::flow::site::Site;
+use automation::flow::site::{Images, Site};
 use automation::model::connection::{Connection, ConnectionError, Connector};
 use automation::model::event::{Event, Sink, Teller, Words};
 use automation::model::fault::Fault;
@@ -221,7 +221,7 @@ impl Theatre {
         let site = Site {
             provider: Arc::new(dummy.clone()),
             connector: Arc::new(DummyConnector::new(remote.clone())),
-            images: Arc::new(dummy.clone()),
+            images: Images::of(Arc::new(dummy.clone())),
             grace: GRACE,
         };
         let run = Run {

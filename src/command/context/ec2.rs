@@ -6,14 +6,9 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 
-use crate::command::context::{Context, host_keys};
+use crate::command::context::sites::{Builder, host_keys};
 use crate::command::globals::ec2::ConnectArg;
-use crate::connection::by_address::ByAddress;
-use crate::connection::ssh::SshConnector;
-use crate::connection::ssm::SsmConnector;
-use crate::model::connection::Connector;
 use crate::model::fault::Fault;
-use crate::model::provider::{ImageStore, Provider};
 use crate::provider::ec2;
 
 /// Where an account's machines are made when nothing says otherwise: where the tool before this one made them.
@@ -28,10 +23,10 @@ fn lossy(bytes: Vec<u8>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-impl Context {
+impl Builder {
     /// Credentials by the SDK's standard chain, and the region: by option, by settings, by the chain, else `us-west-2`.
     /// Asks nobody yet.
-    pub async fn aws(&self) -> SdkConfig {
+    pub(super) async fn aws(&self) -> SdkConfig {
         self.aws.get_or_init(|| self.load_aws()).await.clone()
     }
 
@@ -48,11 +43,6 @@ impl Context {
         config.into_builder().region(Region::from_static(REGION)).build()
     }
 
-    /// The account that the credentials are for, to be emptied.
-    pub async fn ec2_account(&self) -> Result<ec2::purge::Ec2Account, Fault> {
-        ec2::purge::Ec2Account::open(self.clients().await?).await
-    }
-
     /// Refuses a profile that is named and is not there, which the SDK would take for missing credentials.
     fn check_profile(&self) -> Result<(), Fault> {
         let Some(name) = variable("AWS_PROFILE") else { return Ok(()) };
@@ -67,17 +57,17 @@ impl Context {
     }
 
     /// The clients of AWS, and whose credentials they use.
-    async fn clients(&self) -> Result<Arc<ec2::clients::Clients>, Fault> {
+    pub(super) async fn clients(&self) -> Result<Arc<ec2::clients::Clients>, Fault> {
         self.check_profile()?;
         let sdk = self.aws().await;
         Ok(Arc::clone(self.clients.get_or_init(|| Arc::new(ec2::clients::Clients::new(sdk)))))
     }
 
-    /// The provider. Fails where there are no credentials that AWS accepts.
-    pub(super) async fn ec2(&self) -> Result<Arc<dyn Provider>, Fault> {
+    /// What the provider is opened with.
+    pub(super) async fn ec2_config(&self) -> Result<ec2::Ec2Config, Fault> {
         let clients = self.clients().await?;
         let identity = self.identity()?;
-        let config = ec2::Ec2Config {
+        Ok(ec2::Ec2Config {
             region: clients.region().to_owned(),
             clients,
             owner: self.owner.clone(),
@@ -89,8 +79,7 @@ impl Context {
             address_url: self.address_url(),
             trust: self.trust(),
             cache: self.state.root().join("prices.json"),
-        };
-        Ok(Arc::new(ec2::Ec2Provider::open(config).await?))
+        })
     }
 
     /// What can be known before a machine is asked for.
@@ -105,14 +94,9 @@ impl Context {
             .unwrap_or_else(|| ec2::settings::ADDRESS_URL.to_owned())
     }
 
-    /// The images of the account.
-    pub(super) async fn ec2_images(&self) -> Result<Arc<dyn ImageStore>, Fault> {
-        let clients = self.clients().await?;
-        // What is wrong with credentials, region or network is told at once.
-        clients.identity().await?;
-        let (region, state_id) = (clients.region().to_owned(), self.state.id()?);
-        let reader = ec2::images::Reader { owner: self.owner.clone(), trust: self.trust() };
-        Ok(Arc::new(ec2::images::Ec2Images::new(clients, &region, reader, &state_id)))
+    /// Who reads images, and whose are trusted.
+    pub(super) fn reader(&self) -> ec2::images::Reader {
+        ec2::images::Reader { owner: self.owner.clone(), trust: self.trust() }
     }
 
     /// Whose images machines may boot from: by option, else by settings.
@@ -120,11 +104,6 @@ impl Context {
         let said = &self.globals.ec2.trust_images_of;
         let set = || self.ec2_setting("trust-images-of").unwrap_or_default().split(',').map(str::to_owned).collect();
         ec2::images::Trust::of(&if said.is_empty() { set() } else { said.clone() })
-    }
-
-    /// Opens connections to machines of EC2.
-    pub(super) async fn ec2_connector(&self) -> Arc<dyn Connector> {
-        Arc::new(ByAddress { ssh: SshConnector::default(), ssm: SsmConnector::new(self.aws().await) })
     }
 
     /// The instance types of the settings; empty for the provider's choice.

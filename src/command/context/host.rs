@@ -1,80 +1,60 @@
 //! Machines of somebody else's: what names one, and what is logged in with there.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::base::id::{MachineId, RunId};
-use crate::command::context::{Context, home, variables};
+use crate::command::context::variables;
 use crate::connection::login::{Ask, Login};
-use crate::connection::ssh::SshConnector;
 use crate::flow::run::later;
 use crate::model::fault::Fault;
 use crate::model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
-use crate::ui::secret;
 
-impl Context {
-    /// The machine that `USER@HOST[:PORT]` means. Its host key is the one that the user's `known_hosts` names, which is
-    /// read and never written.
-    pub fn host_machine(&self, target: &str) -> Result<Machine, Fault> {
-        let (user, host, port) = parse_target(target)?;
-        let ssh = self.home.join(".ssh");
-        let identity = match &self.globals.identity {
-            Some(file) if !file.is_file() => {
-                let what = if file.is_dir() { "a folder" } else { "not there" };
-                return Err(Fault::usage(format!("the private key `{}` is {what}", file.display()))
-                    .hint(format!("Name a file with `--identity FILE`; yours are in `{}`.", ssh.display())));
-            }
-            Some(file) => file.clone(),
-            None => default_identities(&ssh)?.remove(0),
-        };
-        let now = self.now();
-        Ok(Machine {
-            id: MachineId::random(),
-            provider: ProviderKind::Host,
-            platform: Platform::Linux,
-            run: RunId::new(now),
-            owner: self.owner.clone(),
-            image: "somebody else's machine".to_owned(),
-            address: Address::Tcp { host, port },
-            user,
-            identity,
-            host_key: HostKey::KnownHosts { file: ssh.join("known_hosts") },
-            volume: None,
-            hardware: None,
-            created_at: now,
-            expires_at: later(now, Duration::from_secs(24 * 3600)),
-            kept: false,
-        })
-    }
-
-    /// Opens connections to them; a passphrase is asked for beside what moves on the screen.
-    pub(super) fn host_connector(&self) -> SshConnector {
-        let screen = Arc::clone(&self.screen);
-        let ask = move |question: &str| {
-            screen.hold();
-            let answer = secret::ask(question);
-            screen.go_on();
-            answer
-        };
-        host_connector(self.globals.identity.is_some(), &self.home, Arc::new(ask))
-    }
+/// The machine that `target` means, for a run of `owner`: it is logged in on with the key that was `named`, or else with one of
+/// those in `home`.
+pub(super) fn machine(target: &str, named: Option<&Path>, home: &Path, owner: &str) -> Result<Machine, Fault> {
+    let (user, host, port) = parse_target(target)?;
+    let ssh = home.join(".ssh");
+    let identity = match named {
+        Some(file) if !file.is_file() => {
+            let what = if file.is_dir() { "a folder" } else { "not there" };
+            return Err(Fault::usage(format!("the private key `{}` is {what}", file.display()))
+                .hint(format!("Name a file with `--identity FILE`; yours are in `{}`.", ssh.display())));
+        }
+        Some(file) => file.to_owned(),
+        None => default_identities(&ssh)?.remove(0),
+    };
+    let now = Timestamp::now();
+    Ok(Machine {
+        id: MachineId::random(),
+        provider: ProviderKind::Host,
+        platform: Platform::Linux,
+        run: RunId::new(now),
+        owner: owner.to_owned(),
+        image: "somebody else's machine".to_owned(),
+        address: Address::Tcp { host, port },
+        user,
+        identity,
+        host_key: HostKey::KnownHosts { file: ssh.join("known_hosts") },
+        volume: None,
+        hardware: None,
+        created_at: now,
+        expires_at: later(now, Duration::from_secs(24 * 3600)),
+        kept: false,
+    })
 }
 
-/// Opens connections to machines of somebody else's: with the key that the user named, or else with any of theirs.
-fn host_connector(named: bool, home: &Path, ask: Ask) -> SshConnector {
+/// What machines of somebody else's are logged in with: the key that the user `named`, or else any of theirs.
+pub(super) fn login(named: bool, home: &Path, ask: Ask) -> Login {
     let others = if named { Vec::new() } else { default_identities(&home.join(".ssh")).unwrap_or_default() };
-    SshConnector::default().with_login(Login { agent: variables::agent(), others, ask: Some(ask) })
+    Login { agent: variables::agent(), others, ask: Some(ask) }
 }
 
-/// The same for a process that knows the machine alone: a key that lies among the user's own was not named.
-pub fn connector_of(machine: &Machine) -> SshConnector {
-    if machine.provider != ProviderKind::Host {
-        return SshConnector::default();
-    }
-    let home = home().unwrap_or_default();
-    let own = default_identities(&home.join(".ssh")).unwrap_or_default();
-    host_connector(!own.contains(&machine.identity), &home, Arc::new(secret::ask))
+/// Whether the key lies among the user's own, where it was found and not named.
+pub(super) fn is_own(home: &Path, identity: &PathBuf) -> bool {
+    default_identities(&home.join(".ssh")).unwrap_or_default().contains(identity)
 }
 
 /// The keys of the user that are there; the first of their names where only an agent holds one.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::base::text;
 use crate::command::context::Context;
+use crate::flow::site::Sites;
 use crate::model::build::BuildStore;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::{Fingerprint, ImageRecord, LayerRecord};
@@ -131,7 +132,8 @@ const STAYS: &str = "stays: ";
 pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let provider = context.default_provider()?;
     let rule = args.rule(provider, &context.owner)?;
-    let store = context.images(provider).await?;
+    let images = context.sites.images(provider);
+    let store = images.store().await?;
     let (records, mut layers) = (store.list().await?, store.layers().await?);
     layers.sort_by_key(|layer| std::cmp::Reverse(layer.created_at));
     let plan = plan(&records, &layers, &context.current_layers()?, &rule);
@@ -149,7 +151,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     if plan.others > 0 {
         context.screen.message(&format!("Images of other people, which stay: {} (`--any-owner`)", plan.others));
     }
-    let mut done = collect(store.as_ref(), plan, args, &mut left).await?;
+    let mut done = collect(store, plan, args, &mut left).await?;
     let gone: Vec<Fingerprint> = done.iter().filter(|c| c.goes()).map(|c| c.id.clone()).collect();
     done.extend(collect_builds(&context.state.builds(), &gone, args)?);
     if args.json {

@@ -32,7 +32,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let own = context.journal.machines()?.into_iter().find(|machine| machine.id.as_str() == args.target);
     let machine = match own {
         Some(machine) => machine,
-        None => context.host_machine(&args.target)?,
+        None => context.sites.host_machine(&args.target)?,
     };
     let suite = LinuxTests::for_checks(context.ssh()?);
     let connection = super::connect(&context, &machine).await?;

@@ -3,6 +3,7 @@
 use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::flow::release::{Part, release};
+use crate::flow::site::Sites;
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::Machine;
@@ -43,7 +44,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
             }
             continue;
         }
-        let provider = context.provider(machine.provider).await?;
+        let provider = context.sites.site(machine.provider).await?.provider;
         let (journal, all) = (context.journal.as_ref(), rows.clone());
         let stays = match release(provider.as_ref(), journal, rows, Part::All, &|| context.now()).await {
             Err(_) if context.state.is_full() && is_gone(provider.as_ref(), machine, &all).await? => {

@@ -13,6 +13,7 @@ use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::signals;
 use crate::flow::fleet::{self, End, Ended, Limits, Listener, Member};
+use crate::flow::site::Sites;
 use crate::model::event::{Step, StepEvent, Teller};
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
@@ -177,7 +178,7 @@ async fn members(context: &Context, machines: &[Machine]) -> Result<Vec<Member>,
         let connector = match connectors.get(kind.name()) {
             Some(connector) => Arc::clone(connector),
             None => {
-                let connector = context.connector(kind).await?;
+                let connector = context.sites.connector(kind).await?;
                 connectors.insert(kind.name(), Arc::clone(&connector));
                 connector
             }

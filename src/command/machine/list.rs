@@ -52,13 +52,14 @@ enum Shown<'a> {
 
 /// Lists.
 pub async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
+    let estate = context.estate();
     let machines = context.journal.machines()?;
-    let looks = context.looks_where_possible().await?;
+    let looks = estate.look_where_possible().await?;
     let open = context.journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })?;
     let unmet: BTreeSet<&MachineId> =
         open.iter().filter(|row| row.kind.is_machine() && !looks.meets(row)).map(|row| &row.machine).collect();
-    context.end_expired(&looks).await?;
-    let survey = context.survey(&looks).await?;
+    estate.end_expired(&looks).await?;
+    let survey = estate.survey(&looks).await?;
     let now = context.now();
     let mut shown: Vec<Shown<'_>> =
         machines.iter().map(|machine| own(machine, live(machine, &looks.observed, &unmet), &survey, now)).collect();

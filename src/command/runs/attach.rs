@@ -10,6 +10,7 @@ use crate::command::session::Session;
 use crate::command::testing::{Reports, TaskFile, Tested, conclude, follow};
 use crate::flow::hold;
 use crate::flow::lease::{self, Ended};
+use crate::flow::site::Sites;
 use crate::model::event::MachineEvent;
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
@@ -175,7 +176,7 @@ fn gone(context: &Context, record: RunRecord) -> Result<Fault, Fault> {
 pub async fn visible(context: &Context, machine: &Machine) -> Result<(), Fault> {
     let filter = ResourceFilter { machine: Some(machine.id.clone()), open: true, ..ResourceFilter::default() };
     let rows: Vec<Resource> = context.journal.resources(&filter)?;
-    let provider = context.provider(machine.provider).await?;
+    let provider = context.sites.site(machine.provider).await?.provider;
     if rows.iter().all(|row| provider.is_here(row)) {
         return Ok(());
     }

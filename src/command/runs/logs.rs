@@ -14,6 +14,7 @@ use crate::command::runs::chosen::chosen;
 use crate::command::runs::viewer::Viewer;
 use crate::command::testing::TaskFile;
 use crate::flow::durable::Durable;
+use crate::flow::site::Sites;
 use crate::model::connection::Process;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
@@ -99,7 +100,7 @@ async fn from_machine(context: &Context, dir: &RunDir, shown: Offsets) -> Result
     let machine = machine_of(context, &task)?.ok_or_else(none)?;
     visible(context, &machine).await?;
     let screen = Arc::clone(&context.screen);
-    let (run, site) = (context.run(dir.id().clone(), screen), context.site(machine.provider).await?);
+    let (run, site) = (context.run(dir.id().clone(), screen), context.sites.site(machine.provider).await?);
     let durable = Durable::new(&run, &site, &machine, None, &task.begun.folder);
     let base = task.begun.log_base;
     let from =

@@ -1,16 +1,32 @@
-//! What is there, by looking at every provider that is or was used here, beside what the journal says.
+//! What is there of all that is ours, by looking at every provider that is or was used here, beside what the journal says.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::id::ResourceId;
-use crate::command::context::Context;
-use crate::model::event::AccountEvent;
+use crate::flow::site::Sites;
+use crate::model::event::{AccountEvent, Teller};
 use crate::model::fault::Fault;
-use crate::model::journal::ResourceFilter;
+use crate::model::journal::{Journal, ResourceFilter};
 use crate::model::machine::{ProviderKind, Sighting};
 use crate::model::provider::Provider;
 use crate::model::resource::{Observed, Resource};
+use crate::model::run::{Driver, RunRecord, RunState};
+
+/// All that is ours, in no run of its own: what the journal says, and the sites where it lies.
+#[derive(Clone)]
+pub struct Estate<'a> {
+    /// Where things of ours are.
+    pub sites: &'a dyn Sites,
+    /// What is written down of them.
+    pub journal: &'a dyn Journal,
+    /// Tells what happens, and the time.
+    pub teller: Teller,
+    /// The person on whose word something is done, for the record.
+    pub owner: String,
+    /// Whether the process of a driver lives.
+    pub alive: fn(&Driver) -> bool,
+}
 
 /// The world as it was looked at, beside the open rows of the journal.
 #[derive(Default)]
@@ -31,65 +47,66 @@ impl Looks {
     }
 }
 
-impl Context {
-    /// Looks at every provider that is or was used here, then reads the open rows with `read`: what a living run makes in
-    /// between is in the journal by then.
-    pub async fn looks(&self, read: impl Fn() -> Result<Vec<Resource>, Fault>) -> Result<Looks, Fault> {
-        self.looks_unless(read, |has_rows, is_default| has_rows || is_default).await
+impl Estate<'_> {
+    /// Whether a run is at work now: it has not ended, and its driver is alive.
+    pub fn is_driven(&self, run: &RunRecord) -> bool {
+        run.state != RunState::Ended && (self.alive)(&run.driver)
+    }
+
+    /// Looks at every provider that is or was used here, then reads the open rows: what a living run makes in between is in the
+    /// journal by then. Fails where a provider that has open rows, or was asked for, cannot be looked at: what it has must not
+    /// pass for gone.
+    pub async fn look(&self) -> Result<Looks, Fault> {
+        let open_before = self.open_rows()?;
+        let mut looks = self.look_at(&open_before).await?;
+        looks.open = self.open_rows()?;
+        looks.unseen = looks.open.iter().filter(|row| !looks.meets(row)).map(|row| row.id.clone()).collect();
+        Ok(looks)
     }
 
     /// Looks as far as it goes, for a listing: who cannot be asked is told of, and what it has is not seen. The provider that was
     /// asked for must answer, or an empty list would pass for its own.
-    pub async fn looks_where_possible(&self) -> Result<Looks, Fault> {
-        self.looks_unless(|| Ok(Vec::new()), |_, is_default| is_default).await
+    pub async fn look_where_possible(&self) -> Result<Looks, Fault> {
+        self.look_at(&[]).await
     }
 
-    /// `refuses` says whether a provider that cannot be asked is a fault: it has open rows; it is the one that was asked for.
-    async fn looks_unless(
-        &self,
-        read: impl Fn() -> Result<Vec<Resource>, Fault>,
-        refuses: fn(bool, bool) -> bool,
-    ) -> Result<Looks, Fault> {
+    fn open_rows(&self) -> Result<Vec<Resource>, Fault> {
+        self.journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })
+    }
+
+    /// Looks at the providers that are watched and at those of the `open` rows.
+    async fn look_at(&self, open: &[Resource]) -> Result<Looks, Fault> {
         let mut looks = Looks::default();
-        let open_before = read()?;
-        for kind in [ProviderKind::Local, ProviderKind::Ec2, ProviderKind::Host] {
-            let has_rows = open_before.iter().any(|row| row.provider == kind);
-            if !has_rows && !self.is_looked_at(kind) {
-                continue;
+        let mut kinds = self.sites.watched();
+        for row in open {
+            if !kinds.contains(&row.provider) {
+                kinds.push(row.provider);
             }
-            match self.look(kind, &open_before).await {
+        }
+        for kind in kinds {
+            let rows: Vec<Resource> = open.iter().filter(|row| row.provider == kind).cloned().collect();
+            match self.look_at_one(kind, &rows).await {
                 Ok((provider, observed)) => {
                     looks.observed.extend(observed);
                     looks.lookers.push(provider);
                 }
                 // Rows that cannot be looked after must not pass for gone, nor for nothing.
-                Err(fault) if refuses(has_rows, self.default_provider()? == kind) => return Err(fault),
+                Err(fault) if !rows.is_empty() || self.sites.chosen()? == kind => return Err(fault),
                 Err(fault) => self.not_looked_at(kind, &fault),
             }
         }
-        looks.open = read()?;
-        looks.unseen = looks.open.iter().filter(|row| !looks.meets(row)).map(|row| row.id.clone()).collect();
         Ok(looks)
     }
 
-    async fn look(&self, kind: ProviderKind, open: &[Resource]) -> Result<(Arc<dyn Provider>, Vec<Observed>), Fault> {
-        let provider = self.provider(kind).await?;
-        let of_kind: Vec<Resource> = open.iter().filter(|row| row.provider == kind).cloned().collect();
+    async fn look_at_one(
+        &self,
+        kind: ProviderKind,
+        open: &[Resource],
+    ) -> Result<(Arc<dyn Provider>, Vec<Observed>), Fault> {
+        let provider = self.sites.site(kind).await?.provider;
         let mut observed = provider.observe().await?;
-        observed.extend(provider.observe_open(&of_kind).await?);
+        observed.extend(provider.observe_open(open).await?);
         Ok((provider, observed))
-    }
-
-    /// Whether there may be machines of the provider that the journal does not know.
-    fn is_looked_at(&self, kind: ProviderKind) -> bool {
-        match kind {
-            ProviderKind::Local => true,
-            // The state directory gets its id when EC2 is used first.
-            ProviderKind::Ec2 => {
-                self.default_provider().is_ok_and(|kind| kind == ProviderKind::Ec2) || self.state.has_id()
-            }
-            ProviderKind::Host | ProviderKind::Dummy => false,
-        }
     }
 
     /// The machines of every provider that was looked at, whoever made them. One that cannot be asked is told of, and is a fault
@@ -99,7 +116,7 @@ impl Context {
         for provider in &looks.lookers {
             match provider.survey().await {
                 Ok(sightings) => seen.extend(sightings.into_iter().map(|sighting| (provider.kind(), sighting))),
-                Err(fault) if self.default_provider()? == provider.kind() => return Err(fault),
+                Err(fault) if self.sites.chosen()? == provider.kind() => return Err(fault),
                 Err(fault) => self.not_looked_at(provider.kind(), &fault),
             }
         }
@@ -114,7 +131,7 @@ impl Context {
                 Ok(ended) => ended,
                 Err(fault) => {
                     let provider = provider.kind().name().to_owned();
-                    self.teller().tell(AccountEvent::ExpiredNotEnded { provider, failure: (&fault).into() });
+                    self.teller.tell(AccountEvent::ExpiredNotEnded { provider, failure: (&fault).into() });
                     continue;
                 }
             };
@@ -128,10 +145,10 @@ impl Context {
     fn tell_of_expired(&self, sighting: &Sighting, refused: Option<&str>) -> Result<(), Fault> {
         let Sighting { id, owner, expires_at: expired_at, .. } = sighting.clone();
         if let Some(why) = refused {
-            self.teller().tell(AccountEvent::ExpiredStays { id, owner, expired_at, why: why.to_owned() });
+            self.teller.tell(AccountEvent::ExpiredStays { id, owner, expired_at, why: why.to_owned() });
             return Ok(());
         }
-        self.teller().tell(AccountEvent::ExpiredEnded { id, owner, expired_at });
+        self.teller.tell(AccountEvent::ExpiredEnded { id, owner, expired_at });
         let since = expired_at.map(|at| format!("{at:.0}")).unwrap_or_default();
         let Ok(machine) = sighting.id.parse() else { return Ok(()) };
         let filter = ResourceFilter { machine: Some(machine), open: true, ..ResourceFilter::default() };
@@ -146,6 +163,6 @@ impl Context {
 
     fn not_looked_at(&self, kind: ProviderKind, fault: &Fault) {
         let provider = kind.name().to_owned();
-        self.teller().tell(AccountEvent::NotLookedAt { provider, failure: fault.into() });
+        self.teller.tell(AccountEvent::NotLookedAt { provider, failure: fault.into() });
     }
 }

@@ -128,7 +128,7 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
     ui::secret::restore();
     whole(result.unwrap_or_else(|fault| {
         ui::complain(&error::render(&fault));
-        error::exit_code(fault.kind)
+        fault.kind.exit_code()
     }))
 }
 
@@ -190,7 +190,7 @@ fn variable_behind(error: &clap::Error, said: &str) -> Option<String> {
 fn whole(code: i32) -> i32 {
     let Some(fault) = ui::unwritten() else { return code };
     ui::complain(&error::render(&fault));
-    if code == error::exit::OK { error::exit_code(fault.kind) } else { code }
+    if code == error::exit::OK { fault.kind.exit_code() } else { code }
 }
 
 async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Result<i32, Fault> {

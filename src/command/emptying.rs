@@ -11,14 +11,13 @@ use crate::base::text;
 use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::signals;
-use crate::flow::purge::{Found, Limits, Removal, find, is_row_of};
+use crate::flow::purge::{Found, Limits, Removal, close_rows, find};
 use crate::flow::site::Sites;
 use crate::model::event::RemovalEvent;
 use crate::model::fault::{Fault, FaultKind, Left};
-use crate::model::journal::ResourceFilter;
 use crate::model::machine::ProviderKind;
-use crate::model::purge::{Account, Filter, Item, Outcome, Whose};
-use crate::model::resource::{Fate, Resource, ResourceKind, ResourceState};
+use crate::model::purge::{Filter, Item, Outcome, Whose};
+use crate::model::resource::{Fate, ResourceKind};
 use crate::ui::{confirm, table};
 
 /// How many of the things that stay an error names; the listing has them all.
@@ -137,7 +136,7 @@ pub async fn run(context: &Context, kinds: &[ResourceKind], options: &Options) -
     let removal =
         Removal { account: account.as_ref(), stop: &stop, teller: context.teller(), limits: Limits::default() };
     let outcomes = removal.run(&found.items).await;
-    let closed = close_rows(context, account.as_ref(), &outcomes).await;
+    let closed = close_rows(&context.estate(), ProviderKind::Ec2, account.as_ref(), &outcomes).await;
     let shown = outcomes.iter().map(Shown::done).chain(Shown::left_alone(&found)).collect();
     show(context, shown, &filter, options.json);
     let verdict = verdict(&found, &outcomes, stop.is_cancelled());
@@ -237,29 +236,6 @@ fn verdict(found: &Found, outcomes: &[Outcome], interrupted: bool) -> Result<i32
         names.push(format!("and {more} more"));
     }
     Err(Fault::new(kind, message).leaving(Left::These(names)))
-}
-
-/// Closes the journal's rows of what was seen gone, so that no audit looks for it.
-async fn close_rows(context: &Context, account: &dyn Account, outcomes: &[Outcome]) -> Result<(), Fault> {
-    let journal = context.journal.as_ref();
-    let of_ec2 = |row: &Resource| row.provider == ProviderKind::Ec2 && row.state != ResourceState::Gone;
-    let mut rows: Vec<Resource> = journal.resources(&ResourceFilter::default())?;
-    rows.retain(of_ec2);
-    let mut closed = std::collections::BTreeSet::new();
-    for outcome in outcomes.iter().filter(|outcome| outcome.fate == Fate::Gone && !rows.is_empty()) {
-        let name = account.row_name(&outcome.item).await?;
-        for row in rows.iter().filter(|row| is_row_of(row, &outcome.item, name.as_deref())) {
-            journal.gone(&row.id, context.now())?;
-            closed.insert(row.machine.clone());
-        }
-    }
-    for machine in closed {
-        let filter = ResourceFilter { machine: Some(machine.clone()), open: true, ..ResourceFilter::default() };
-        if journal.resources(&filter)?.is_empty() {
-            journal.forget_machine(&machine)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

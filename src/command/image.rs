@@ -11,8 +11,7 @@ use crate::base::text;
 use crate::command::context::Context;
 use crate::command::machine_args::CloudArgs;
 use crate::command::session::{Ending, Session};
-use crate::flow::bake::{Options, bake};
-use crate::flow::lease::until_stopped;
+use crate::flow::bake::{Options, bake_many};
 use crate::flow::site::Sites;
 use crate::model::fault::Fault;
 use crate::model::image::{Fingerprint, ImagePlan, ImageRecord};
@@ -203,24 +202,11 @@ pub async fn bake_all(
     let session = Session::begin(context, command).await?;
     let options =
         Options { keep_failed: args.keep_failed, expiry: BAKE_EXPIRY, hardware, max_cost: args.cloud.max_cost() };
-    if let Err(fault) = until_stopped(&session.run, session.site.provider.vet(&options.hardware)).await {
-        return session.end(Err(fault)).await;
-    }
-    let mut results = Vec::new();
-    if parallel {
-        let bakes = plans.iter().map(|plan| bake(&session.run, &session.site, plan, &options));
-        results = futures_util::future::join_all(bakes).await;
-    } else {
-        for plan in &plans {
-            let result = bake(&session.run, &session.site, plan, &options).await;
-            let stop = result.is_err() && session.run.stop.is_cancelled();
-            results.push(result);
-            if stop {
-                break;
-            }
-        }
-    }
-    let ending = conclude(&session, results, args.json, command == BUILD);
+    let beside = if parallel { plans.len() } else { 1 };
+    let ending = match bake_many(&session.run, &session.site, &plans, beside, &options).await {
+        Ok(results) => conclude(&session, results, args.json, command == BUILD),
+        Err(fault) => Err(fault),
+    };
     session.end(ending).await
 }
 

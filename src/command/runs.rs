@@ -59,9 +59,6 @@ pub struct ShowArgs {
     json: bool,
 }
 
-/// How a run ended whose machine ended before somebody followed its tests to their end.
-pub(super) const GONE: &str = "its machine ended before its tests were followed to their end";
-
 #[derive(Serialize)]
 struct Shown<'a> {
     #[serde(flatten)]

@@ -173,7 +173,7 @@ impl Session {
             Ok(ending) => ending,
             Err(fault) => {
                 self.run.tell(RunEvent::Failed { failure: (&fault).into() });
-                Ending { code: error::exit_code(fault.kind), summary: fault.message.clone(), detached: None }
+                Ending { code: fault.kind.exit_code(), summary: fault.message.clone(), detached: None }
             }
         };
         let made =

@@ -251,7 +251,7 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
     if let Some(fault) = results.artifacts.as_ref().and_then(Collected::fault) {
         session.run.tell(TestsEvent::ArtifactsLack { failure: (&fault).into() });
         // Tests that failed or were lost are the worse news.
-        code = if code == error::exit::OK { error::exit_code(fault.kind) } else { code };
+        code = if code == error::exit::OK { fault.kind.exit_code() } else { code };
     }
     if session.run.stop.is_cancelled() {
         code = error::exit::INTERRUPTED;

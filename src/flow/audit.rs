@@ -1,5 +1,9 @@
 //! Holding the journal against what is really there, both ways.
 
+pub mod fix;
+pub mod forget;
+pub mod remaining;
+
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;

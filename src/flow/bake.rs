@@ -1,6 +1,9 @@
 //! Making an image: layer by layer, each kept as soon as it is whole.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use futures_util::stream::{self, StreamExt};
 
 use crate::base::id::MachineId;
 use crate::flow::durable::Durable;
@@ -73,6 +76,32 @@ pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &Options) -
         Some(record) if record.name == plan.name => Ok(record),
         _ => store.finish(plan, run.now()).await,
     }
+}
+
+/// Makes what is missing of `plans`, at most `beside` of them at the same time, and gives how each went, in their order. One that
+/// fails keeps no other from being made; those that had not begun when the run was stopped are left out. Fails where the
+/// hardware is refused, before anything is made.
+pub async fn bake_many(
+    run: &Run,
+    site: &Site,
+    plans: &[ImagePlan],
+    beside: usize,
+    options: &Options,
+) -> Result<Vec<Result<ImageRecord, Fault>>, Fault> {
+    until_stopped(run, site.provider.vet(&options.hardware)).await?;
+    let stopped = &AtomicBool::new(false);
+    let bakes = plans.iter().map(|plan| async move {
+        if stopped.load(Ordering::Relaxed) {
+            return None;
+        }
+        let result = bake(run, site, plan, options).await;
+        if result.is_err() && run.stop.is_cancelled() {
+            stopped.store(true, Ordering::Relaxed);
+        }
+        Some(result)
+    });
+    let results: Vec<_> = stream::iter(bakes).buffered(beside.max(1)).collect().await;
+    Ok(results.into_iter().flatten().collect())
 }
 
 fn work(plan: &ImagePlan, layer: &LayerPlan) -> Work {

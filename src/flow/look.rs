@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::base::id::ResourceId;
+use crate::base::id::{MachineId, ResourceId};
 use crate::flow::site::Sites;
 use crate::model::event::{AccountEvent, Teller};
 use crate::model::fault::Fault;
@@ -11,7 +11,7 @@ use crate::model::journal::{Journal, ResourceFilter};
 use crate::model::machine::{ProviderKind, Sighting};
 use crate::model::provider::Provider;
 use crate::model::resource::{Observed, Resource};
-use crate::model::run::{Driver, RunRecord, RunState};
+use crate::model::run::{Driver, RunRecord};
 
 /// All that is ours, in no run of its own: what the journal says, and the sites where it lies.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ impl Looks {
 impl Estate<'_> {
     /// Whether a run is at work now: it has not ended, and its driver is alive.
     pub fn is_driven(&self, run: &RunRecord) -> bool {
-        run.state != RunState::Ended && (self.alive)(&run.driver)
+        !run.has_ended() && (self.alive)(&run.driver)
     }
 
     /// Looks at every provider that is or was used here, then reads the open rows: what a living run makes in between is in the
@@ -68,6 +68,17 @@ impl Estate<'_> {
     /// asked for must answer, or an empty list would pass for its own.
     pub async fn look_where_possible(&self) -> Result<Looks, Fault> {
         self.look_at(&[]).await
+    }
+
+    /// Forgets those of `machines` of which no row is open any more.
+    pub fn forget_machines<'a>(&self, machines: impl Iterator<Item = &'a MachineId>) -> Result<(), Fault> {
+        for machine in machines.collect::<BTreeSet<_>>() {
+            let filter = ResourceFilter { machine: Some(machine.clone()), open: true, ..ResourceFilter::default() };
+            if self.journal.resources(&filter)?.is_empty() {
+                self.journal.forget_machine(machine)?;
+            }
+        }
+        Ok(())
     }
 
     fn open_rows(&self) -> Result<Vec<Resource>, Fault> {

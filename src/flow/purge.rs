@@ -9,8 +9,11 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::deadline::Deadline;
+use crate::flow::look::Estate;
 use crate::model::event::{RemovalEvent, Teller};
 use crate::model::fault::Fault;
+use crate::model::journal::ResourceFilter;
+use crate::model::machine::ProviderKind;
 use crate::model::purge::{Account, Filter, Item, Judgement, Outcome};
 use crate::model::resource::{Fate, Resource, ResourceKind, ResourceState};
 
@@ -235,7 +238,7 @@ impl Removal<'_> {
 
 /// Whether `row` is the journal's row for `item`, whose row is named `name`. The system's own ids are unique; a locator that
 /// is only a name (a role's) counts where the whole name of the row is the same.
-pub fn is_row_of(row: &Resource, item: &Item, name: Option<&str>) -> bool {
+fn is_row_of(row: &Resource, item: &Item, name: Option<&str>) -> bool {
     if row.kind != item.kind || row.state == ResourceState::Gone {
         return false;
     }
@@ -245,6 +248,26 @@ pub fn is_row_of(row: &Resource, item: &Item, name: Option<&str>) -> bool {
         Some(locator) if !only_named && item.name.as_deref() != Some(locator) => false,
         _ => name == Some(row.name.as_str()),
     }
+}
+
+/// Closes the journal's rows of what was seen gone from the account of a provider of `kind`, so that no audit looks for it.
+pub async fn close_rows(
+    estate: &Estate<'_>,
+    kind: ProviderKind,
+    account: &dyn Account,
+    outcomes: &[Outcome],
+) -> Result<(), Fault> {
+    let mut rows = estate.journal.resources(&ResourceFilter::default())?;
+    rows.retain(|row| row.provider == kind && row.state != ResourceState::Gone);
+    let mut closed = BTreeSet::new();
+    for outcome in outcomes.iter().filter(|outcome| outcome.fate == Fate::Gone && !rows.is_empty()) {
+        let name = account.row_name(&outcome.item).await?;
+        for row in rows.iter().filter(|row| is_row_of(row, &outcome.item, name.as_deref())) {
+            estate.journal.gone(&row.id, estate.teller.now())?;
+            closed.insert(row.machine.clone());
+        }
+    }
+    estate.forget_machines(closed.iter())
 }
 
 #[cfg(test)]

@@ -21,6 +21,19 @@ pub enum FaultKind {
     Interrupted,
 }
 
+impl FaultKind {
+    /// The exit code of a command that ends with such a fault (`docs/errors.md`).
+    pub const fn exit_code(self) -> i32 {
+        match self {
+            Self::Usage => 2,
+            Self::Outside => 3,
+            Self::Infrastructure => 4,
+            Self::LeftBehind => 5,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
 /// What a failed step left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::RunId;
+use crate::model::fault::FaultKind;
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +54,29 @@ pub struct RunRecord {
     pub summary: Option<String>,
 }
 
+/// How a run ended whose machine ended before somebody followed its tests to their end.
+pub const MACHINE_GONE: &str = "its machine ended before its tests were followed to their end";
+
 impl RunRecord {
+    /// Whether it ended and said so.
+    pub fn has_ended(&self) -> bool {
+        self.state == RunState::Ended
+    }
+
+    /// The record as it is from `now` on where nobody will follow the run to its end any more: its driver died, or its machine
+    /// ended while it was detached.
+    #[must_use]
+    pub fn lost(self, now: Timestamp) -> Self {
+        let summary = if self.state == RunState::Detached { MACHINE_GONE } else { "its driver died" };
+        Self {
+            state: RunState::Ended,
+            ended_at: Some(now),
+            exit_code: Some(FaultKind::Infrastructure.exit_code()),
+            summary: Some(summary.to_owned()),
+            ..self
+        }
+    }
+
     /// Whether `flag` is among its own arguments; what follows `--` is for others.
     pub fn was_told(&self, flag: &str) -> bool {
         self.arguments.iter().take_while(|word| *word != "--").any(|word| word == flag)

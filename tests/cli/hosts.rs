@@ -214,12 +214,11 @@ fn one_session_a_connection_is_enough() {
 #[test]
 fn a_run_on_a_machine_of_somebody_elses_makes_no_key_of_ours() {
     let place = Place::new();
-    let sshd = Sshd::start();
-    know(&place, sshd.port, &sshd.host.public_openssh);
-    let target = format!("{}@127.0.0.1:{}", user(), sshd.port);
-    let identity = sshd.dir.path().join("identity");
-    let run = ["run-tests-linux", "--host", &target, "--identity", identity.to_str().unwrap(), "test-add.t"];
-    place.run(&run).expect(3).tells(&["does not keep the contract", "Nothing is left behind"]);
+    let login = key(&place, "login");
+    let host = ["run-tests-linux", "--host", "hg@127.0.0.1:1", "--identity", login.to_str().unwrap()];
+    // Refused after the run has begun, and before the machine is asked for anything.
+    let done = place.run(&[&host[..], &["--image-source", "--filesystem", "ext4"]].concat()).expect(2);
+    done.tells(&["no second volume", "Nothing is left behind"]);
     assert_eq!(std::fs::read_dir(place.state.join("keys")).unwrap().count(), 0);
     place.assert_clean();
 }

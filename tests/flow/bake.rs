@@ -1,9 +1,11 @@
 //! Making an image layer by layer.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use automation::connection::dummy::Reply;
-use automation::flow::bake::{Options, bake};
+use automation::flow::bake::{Options, bake, bake_many};
 use automation::model::event::Teller;
 use automation::model::exit::Exit;
 use automation::model::fault::{Fault, FaultKind, Left};
@@ -128,6 +130,62 @@ async fn the_fault_of_a_step_is_not_hidden_by_what_is_left_of_its_machine() {
     assert_eq!(fault.kind, FaultKind::Outside);
     assert!(matches!(&fault.left, Left::These(names) if names.len() == 1 && names[0].starts_with("rootfs ")));
     assert_eq!(theatre.open(), [ResourceKind::Rootfs]);
+}
+
+/// The same image under three names, with layers of their own.
+fn three() -> Vec<ImagePlan> {
+    let image = |name: &str, digits: [char; 3]| {
+        let mut plan = ImagePlan { name: name.into(), ..plan() };
+        for (layer, digit) in plan.layers.iter_mut().zip(digits) {
+            layer.fingerprint = Fingerprint(digit.to_string().repeat(64));
+        }
+        plan
+    };
+    vec![image("one", ['a', 'b', 'c']), image("two", ['1', '2', '3']), image("three", ['4', '5', '6'])]
+}
+
+/// The most machines that were there at once while three images were baked, so many beside each other.
+async fn most_at_once(beside: usize) -> usize {
+    let mut theatre = theatre();
+    let (dummy, most) = (theatre.dummy.clone(), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    theatre.watch(move |_| {
+        let told = |start: &str| dummy.story().iter().filter(|line| line.starts_with(start)).count();
+        let bases = told("base ");
+        seen.fetch_max(1 + told("create ") + bases - told("release process "), Ordering::Relaxed);
+    });
+    let made = bake_many(&theatre.run, &theatre.site, &three(), beside, &OPTIONS).await.unwrap();
+    let names: Vec<String> = made.into_iter().map(|record| record.unwrap().name).collect();
+    assert_eq!(names, ["one", "two", "three"], "in the order of the plans");
+    theatre.assert_clean().await;
+    most.load(Ordering::Relaxed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_images_are_baked_side_by_side_up_to_a_bound() {
+    for beside in [1, 2, 3] {
+        assert_eq!(most_at_once(beside).await, beside);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_fails_keeps_no_other_from_being_made_and_a_stop_does() {
+    let theatre = theatre();
+    theatre.tasks.on(line("packages"), Reply::exit(Exit::Code(1))).on(line("packages"), Reply::ok());
+    let made = bake_many(&theatre.run, &theatre.site, &three(), 1, &OPTIONS).await.unwrap();
+    assert_eq!(made.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, true]);
+
+    let stopped = self::theatre();
+    let stop = stopped.run.stop.clone();
+    stopped.events.on_each(move |line| {
+        if line.starts_with("step two: ") {
+            stop.cancel();
+        }
+    });
+    let made = bake_many(&stopped.run, &stopped.site, &three(), 1, &OPTIONS).await.unwrap();
+    assert_eq!(made.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false], "the third had not begun");
+    assert_eq!(made[1].as_ref().unwrap_err().kind, FaultKind::Interrupted);
+    stopped.assert_clean().await;
 }
 
 /// Makes the lowest layer, as an earlier bake did.

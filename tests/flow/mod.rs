@@ -8,6 +8,7 @@ mod builds;
 mod cloud;
 mod cost;
 mod durable;
+mod estate;
 mod fleet;
 mod host;
 mod lease;

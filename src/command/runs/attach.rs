@@ -16,7 +16,7 @@ use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::{Machine, ProviderKind};
 use crate::model::resource::Resource;
-use crate::model::run::{RunRecord, RunState};
+use crate::model::run::{MACHINE_GONE, RunRecord, RunState};
 use crate::model::suite::Suite;
 use crate::project::mercurial::LinuxTests;
 use crate::state::file::Lock;
@@ -164,11 +164,11 @@ fn gone(context: &Context, record: RunRecord) -> Result<Fault, Fault> {
         state: RunState::Ended,
         ended_at: Some(context.now()),
         exit_code: Some(exit::INFRASTRUCTURE),
-        summary: Some(super::GONE.to_owned()),
+        summary: Some(MACHINE_GONE.to_owned()),
         ..record
     })?;
     let log = context.to_type(&format!("runs logs {id}"));
-    Ok(Fault::infrastructure(format!("run `{id}` is lost: {}", super::GONE))
+    Ok(Fault::infrastructure(format!("run `{id}` is lost: {}", MACHINE_GONE))
         .hint(format!("`{log}` prints what came before that.")))
 }
 

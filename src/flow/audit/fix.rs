@@ -1,0 +1,161 @@
+//! Removing what remains and nobody uses, and ending the records of runs that nobody follows any more.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::base::id::RunId;
+use crate::flow::audit::remaining::{Remaining, row_of};
+use crate::flow::audit::{Finding, Standing, as_row};
+use crate::flow::lease::remove_files;
+use crate::flow::look::Estate;
+use crate::flow::release::{Part, release};
+use crate::guest;
+use crate::model::fault::Fault;
+use crate::model::journal::ResourceFilter;
+use crate::model::machine::ProviderKind;
+use crate::model::resource::{Fate, Resource, ResourceKind, ResourceState};
+use crate::model::task::Stepped;
+
+/// How long a machine of somebody else's may take to answer.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+
+/// What removes our files, the folder among them, from a machine that stays.
+pub type Clean<'a> = &'a (dyn Fn(&str) -> Stepped + Send + Sync);
+
+/// What is to go of what remains: all that nobody uses, or what `ids` name. One that names nothing is a mistake.
+pub fn going<'a>(remaining: &'a Remaining, ids: &[String]) -> Result<Vec<&'a Finding>, Fault> {
+    let findings = &remaining.findings;
+    for id in ids {
+        match findings.iter().find(|finding| finding.is_named(id)) {
+            None => {
+                return Err(Fault::usage(format!("nothing that remains is called `{id}`"))
+                    .hint("`automation audit` shows what remains, with its ids."));
+            }
+            Some(finding) if !findings.iter().any(|it| it.is_named(id) && it.is_to_go(ids)) => {
+                return Err(Fault::usage(format!("`{id}` is in use")).hint(format!(
+                    "`automation machine down {}` ends a machine that was kept; a living run ends its own.",
+                    finding.machine
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(findings.iter().filter(|finding| finding.is_to_go(ids)).collect())
+}
+
+/// Removes the findings `going` of what remains, and ends the records of dead runs of which nothing is left, of `only` this one
+/// where one is named. Gives what became of each, in their order: one that fails keeps no other from being removed.
+pub async fn fix(
+    estate: &Estate<'_>,
+    remaining: &Remaining,
+    going: &[&Finding],
+    only: Option<&RunId>,
+    clean: Clean<'_>,
+) -> Result<Vec<Fate>, Fault> {
+    let now = estate.teller.now();
+    end_all(estate, going, now).await?;
+    let mut fates = Vec::new();
+    for finding in going {
+        let removed = remove(estate, finding, &remaining.findings, clean, now).await;
+        fates.push(removed.unwrap_or_else(|fault| Fate::Stays(fault.line())));
+    }
+    estate.forget_machines(going.iter().map(|finding| &finding.machine))?;
+    close_dead_runs(estate, only)?;
+    Ok(fates)
+}
+
+/// Tells all machines that are to go to end, before one is waited for after the other.
+async fn end_all(estate: &Estate<'_>, going: &[&Finding], now: Timestamp) -> Result<(), Fault> {
+    let mut rows: HashMap<ProviderKind, Vec<Resource>> = HashMap::new();
+    for finding in going.iter().filter(|finding| finding.kind.is_machine()) {
+        let row = match (row_of(estate, finding)?, &finding.run) {
+            // An open row that was closed meanwhile names nothing any more.
+            (None, Some(_)) => continue,
+            (Some(row), _) => Resource { locator: finding.locator.clone(), ..row },
+            (None, None) => as_row(finding, &RunId::new(now), finding.kind.provider(), now),
+        };
+        rows.entry(row.provider).or_default().push(row);
+    }
+    for (kind, rows) in rows {
+        estate.sites.site(kind).await?.provider.end_all(&rows).await;
+    }
+    Ok(())
+}
+
+/// Removes one finding.
+async fn remove(
+    estate: &Estate<'_>,
+    finding: &Finding,
+    all: &[Finding],
+    clean: Clean<'_>,
+    now: Timestamp,
+) -> Result<Fate, Fault> {
+    let row = match row_of(estate, finding)? {
+        Some(row) if row.kind == ResourceKind::RemoteFiles => clean_remote(estate, row, all, clean).await?,
+        Some(row) => row,
+        None => as_row(finding, &RunId::new(now), finding.kind.provider(), now),
+    };
+    if row.state == ResourceState::Gone {
+        return Ok(Fate::Gone);
+    }
+    let provider = estate.sites.site(row.provider).await?.provider;
+    if finding.run.is_none() {
+        return provider.release(&row).await;
+    }
+    let clock = || estate.teller.now();
+    let stays = release(provider.as_ref(), estate.journal, vec![row], Part::All, &clock).await?;
+    Ok(match stays.first() {
+        None => Fate::Gone,
+        Some(row) => Fate::Stays(row.note.clone().unwrap_or_default()),
+    })
+}
+
+/// Removes our files from a machine of somebody else's, as the run that put them there would have; gives their row as it
+/// is then.
+async fn clean_remote(
+    estate: &Estate<'_>,
+    row: Resource,
+    all: &[Finding],
+    clean: Clean<'_>,
+) -> Result<Resource, Fault> {
+    let shares = |other: &&Finding| other.kind == row.kind && other.locator == row.locator;
+    if let Some(other) = all.iter().filter(shares).find(|other| other.standing == Standing::InUse) {
+        let run = other.run.as_ref().map(ToString::to_string).unwrap_or_default();
+        return Err(Fault::outside(format!("the living run {run} is at work on that machine")));
+    }
+    let machine = estate.journal.machines()?.into_iter().find(|machine| machine.id == row.machine);
+    let Some(machine) = machine.filter(|_| row.state == ResourceState::Present) else { return Ok(row) };
+    let clean = clean(&guest::of(machine.platform).run_folder(&row.run));
+    let connector = estate.sites.connector(row.provider).await?;
+    let why = match connector.connect(&machine, &machine.user, CONNECT_LIMIT, false).await {
+        Ok(connection) => {
+            let why = remove_files(connection.as_ref(), &clean).await;
+            connection.close().await;
+            why
+        }
+        Err(error) => Some(error.to_string()),
+    };
+    if why.is_some() {
+        return Ok(Resource { note: why, ..row });
+    }
+    estate.journal.gone(&row.id, estate.teller.now())?;
+    Ok(Resource { state: ResourceState::Gone, ..row })
+}
+
+/// A run whose driver died, or whose machine ended while nobody followed it, says so from now on, once nothing is left of it:
+/// what remains of a run that ended could pass for kept.
+pub(super) fn close_dead_runs(estate: &Estate<'_>, only: Option<&RunId>) -> Result<(), Fault> {
+    for record in estate.journal.runs(usize::MAX)? {
+        let meant = only.is_none_or(|run| *run == record.id);
+        if record.has_ended() || !meant || (estate.alive)(&record.driver) {
+            continue;
+        }
+        let filter = ResourceFilter { run: Some(record.id.clone()), open: true, ..ResourceFilter::default() };
+        if estate.journal.resources(&filter)?.is_empty() {
+            estate.journal.update_run(&record.lost(estate.teller.now()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! Ending the matter of what is out of reach for good.
+
+use crate::flow::audit::fix::close_dead_runs;
+use crate::flow::audit::remaining::{Remaining, row_of};
+use crate::flow::audit::{Finding, Standing};
+use crate::flow::look::Estate;
+use crate::model::fault::Fault;
+use crate::model::resource::Observed;
+
+/// Why a finding is not forgotten: it can be removed in earnest, or may still be wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// A living run uses it.
+    InUse,
+    /// It was kept on purpose, and its expiry is ahead.
+    Kept,
+    /// It was seen.
+    Seen,
+}
+
+/// Why `finding` is not to be forgotten, if it is not.
+pub fn refusal(remaining: &Remaining, finding: &Finding) -> Option<Refusal> {
+    let same = |seen: &Observed| seen.kind == finding.kind && seen.name == finding.name;
+    match finding.standing {
+        Standing::InUse => Some(Refusal::InUse),
+        Standing::Kept => Some(Refusal::Kept),
+        _ => remaining.observed.iter().any(same).then_some(Refusal::Seen),
+    }
+}
+
+/// Gives up `meant`, of which none is refused: they count no more as left behind, and their rows say who gave them up.
+pub fn forget(estate: &Estate<'_>, meant: &[Finding]) -> Result<(), Fault> {
+    for finding in meant {
+        let Some(row) = row_of(estate, finding)? else { continue };
+        let last = row.note.as_ref().map(|note| format!("; before that: {note}")).unwrap_or_default();
+        let note = format!("forgotten by {} at {:.0}, not seen gone{last}", estate.owner, estate.teller.now());
+        estate.journal.forgotten(&row.id, &note)?;
+    }
+    estate.forget_machines(meant.iter().map(|finding| &finding.machine))?;
+    for run in meant.iter().filter_map(|finding| finding.run.as_ref()) {
+        close_dead_runs(estate, Some(run))?;
+    }
+    Ok(())
+}

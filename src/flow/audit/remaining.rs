@@ -1,0 +1,84 @@
+//! What remains of all that was ever made: the look at the sites beside the journal, both ways.
+
+use std::collections::BTreeSet;
+
+use crate::base::id::RunId;
+use crate::flow::audit::{Finding, World, findings, seen_gone, went_meanwhile};
+use crate::flow::look::{Estate, Looks};
+use crate::model::fault::Fault;
+use crate::model::journal::ResourceFilter;
+use crate::model::resource::{Observed, Resource};
+
+/// What remains, and what was seen.
+pub struct Remaining {
+    /// What remains, in the order of release: processes first, files last.
+    pub findings: Vec<Finding>,
+    /// What was seen, whether it is ours or not.
+    pub observed: Vec<Observed>,
+}
+
+/// Looks what remains, of one run or of all, and closes the rows of machines of which nothing is there any more. With
+/// `ends_expired`, machines of anybody whose time is over are told to end.
+pub async fn remaining(estate: &Estate<'_>, run: Option<&RunId>, ends_expired: bool) -> Result<Remaining, Fault> {
+    let journal = estate.journal;
+    // The system is looked at before the journal is read: what a living run makes in between is in the journal by then.
+    let looked = estate.teller.now();
+    let looks = estate.look().await?;
+    if ends_expired {
+        estate.end_expired(&looks).await?;
+    }
+    let mut found = Vec::new();
+    for finding in judge(estate, &looks)? {
+        let filter = ResourceFilter { machine: Some(finding.machine.clone()), ..ResourceFilter::default() };
+        // A living run that released it meanwhile closed its row.
+        if finding.run.is_some() || !went_meanwhile(&finding, &journal.resources(&filter)?, looked) {
+            found.push(finding);
+        }
+    }
+    let mut found = close(estate, found, &looks.observed)?;
+    if let Some(run) = run {
+        found.retain(|finding| finding.run.as_ref() == Some(run));
+    }
+    // Processes first, files last: the order of release.
+    found.reverse();
+    found.sort_by_key(|finding| !finding.kind.is_machine());
+    Ok(Remaining { findings: found, observed: looks.observed })
+}
+
+/// What remains by a look, and why.
+fn judge(estate: &Estate<'_>, looks: &Looks) -> Result<Vec<Finding>, Fault> {
+    let ids: BTreeSet<&RunId> = looks.open.iter().map(|row| &row.run).collect();
+    let mut runs = Vec::new();
+    for id in ids {
+        runs.extend(estate.journal.run(id)?);
+    }
+    let alive = runs.iter().filter(|record| estate.is_driven(record)).map(|record| record.id.clone()).collect();
+    let machines = estate.journal.machines()?;
+    Ok(findings(&World {
+        open: &looks.open,
+        observed: &looks.observed,
+        runs: &runs,
+        machines: &machines,
+        alive: &alive,
+        unseen: &looks.unseen,
+        now: estate.teller.now(),
+    }))
+}
+
+/// Closes the rows of machines of which nothing is there any more; gives what remains.
+fn close(estate: &Estate<'_>, found: Vec<Finding>, observed: &[Observed]) -> Result<Vec<Finding>, Fault> {
+    let (gone, remaining) = seen_gone(found, observed);
+    for finding in &gone {
+        if let Some(row) = row_of(estate, finding)? {
+            estate.journal.gone(&row.id, estate.teller.now())?;
+        }
+    }
+    estate.forget_machines(gone.iter().map(|finding| &finding.machine))?;
+    Ok(remaining)
+}
+
+/// The open row of a finding; none where it has no row, or that was closed meanwhile.
+pub(super) fn row_of(estate: &Estate<'_>, finding: &Finding) -> Result<Option<Resource>, Fault> {
+    let filter = ResourceFilter { machine: Some(finding.machine.clone()), open: true, ..ResourceFilter::default() };
+    Ok(estate.journal.resources(&filter)?.into_iter().find(|row| row.id.as_str() == finding.id))
+}

@@ -1,0 +1,231 @@
+//! What is looked at, removed and given up at several sites at once, with no run and no command.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use automation::base::id::MachineId;
+use automation::connection::dummy::{DummyConnector, Reply};
+use automation::flow::audit::fix::{fix, going};
+use automation::flow::audit::forget::{Refusal, forget, refusal};
+use automation::flow::audit::remaining::{Remaining, remaining};
+use automation::flow::lease::Lease;
+use automation::flow::look::Estate;
+use automation::flow::purge::close_rows;
+use automation::flow::site::{Images, Site, Sites};
+use automation::model::connection::Connector;
+use automation::model::exit::Exit;
+use automation::model::fault::{Fault, FaultKind};
+use automation::model::journal::Journal;
+use automation::model::machine::{Machine, ProviderKind};
+use automation::model::purge::{Account, Item, Outcome, Refusal as Refused};
+use automation::model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
+use automation::model::run::{RunRecord, RunState};
+use automation::model::task::{Command, Stepped};
+use automation::model::work::Work;
+use automation::provider::dummy::Call;
+use automation::provider::host::HostProvider;
+
+use super::{GRACE, Theatre};
+
+/// Machines in memory, and those of somebody else's; no other provider can be asked.
+struct Two<'a>(&'a Theatre);
+
+#[async_trait]
+impl Sites for Two<'_> {
+    fn chosen(&self) -> Result<ProviderKind, Fault> {
+        Ok(ProviderKind::Dummy)
+    }
+
+    fn watched(&self) -> Vec<ProviderKind> {
+        vec![ProviderKind::Dummy, ProviderKind::Local]
+    }
+
+    async fn site(&self, kind: ProviderKind) -> Result<Site, Fault> {
+        let connector = self.connector(kind).await?;
+        match kind {
+            ProviderKind::Dummy => Ok(self.0.site.clone()),
+            ProviderKind::Host => {
+                let provider = Arc::new(HostProvider::new(None));
+                Ok(Site { provider, connector, images: self.images(kind), grace: GRACE })
+            }
+            _ => Err(Fault::outside("no credentials")),
+        }
+    }
+
+    async fn connector(&self, _: ProviderKind) -> Result<Arc<dyn Connector>, Fault> {
+        Ok(Arc::new(DummyConnector::new(self.0.remote.clone())))
+    }
+
+    fn images(&self, _: ProviderKind) -> Images {
+        self.0.site.images.clone()
+    }
+
+    async fn account(&self, _: ProviderKind) -> Result<Arc<dyn Account>, Fault> {
+        Err(Fault::usage("there is no account"))
+    }
+}
+
+fn estate<'a>(theatre: &'a Theatre, sites: &'a dyn Sites) -> Estate<'a> {
+    Estate {
+        sites,
+        journal: theatre.journal.as_ref(),
+        teller: theatre.run.teller.clone(),
+        owner: "bob@example".into(),
+        alive: |_| false,
+    }
+}
+
+/// A machine in memory and files on a machine of somebody else's, both of a run whose driver died.
+async fn left_by_a_dead_driver(theatre: &Theatre) -> Machine {
+    let lease = Lease::acquire(&theatre.run, &theatre.site, &theatre.request()).await.unwrap();
+    lease.give_up().await;
+    let machine = crate::support::machine::of(ProviderKind::Host, theatre.run.id.clone(), theatre.run.now());
+    let row = plan(theatre, ProviderKind::Host, &machine.id, ResourceKind::RemoteFiles, "hg@example.org");
+    theatre.journal.present(&row.id, "hg@example.org").unwrap();
+    theatre.journal.store_machine(&machine).unwrap();
+    machine
+}
+
+fn plan(theatre: &Theatre, of: ProviderKind, machine: &MachineId, kind: ResourceKind, name: &str) -> Resource {
+    let planned = PlannedResource { machine: machine.clone(), kind, name: name.to_owned() };
+    theatre.journal.plan(&theatre.run.id, of, &[planned], theatre.run.now()).unwrap();
+    theatre.rows().into_iter().find(|row| row.name == name).unwrap()
+}
+
+fn clean(folder: &str) -> Stepped {
+    let command = Command::new("clean").arg(folder);
+    Stepped { work: Work::RunningOnMany { machines: 1 }, command, limit: Duration::from_secs(1) }
+}
+
+fn standing(remaining: &Remaining) -> BTreeSet<String> {
+    remaining.findings.iter().map(|finding| format!("{:?} {:?}", finding.kind, finding.standing)).collect()
+}
+
+fn record(theatre: &Theatre) -> RunRecord {
+    theatre.journal.run(&theatre.run.id).unwrap().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_fix_removes_what_is_left_at_two_sites_and_ends_the_record_of_the_dead() {
+    let theatre = Theatre::new();
+    left_by_a_dead_driver(&theatre).await;
+    theatre.remote.answer(|command| (command.program == "clean").then(Reply::ok));
+    let sites = Two(&theatre);
+    let estate = estate(&theatre, &sites);
+    let found = remaining(&estate, None, false).await.unwrap();
+    assert!(standing(&found).contains("RemoteFiles Orphaned") && standing(&found).contains("Process Orphaned"));
+    assert_eq!(
+        theatre.events.count("warning "),
+        1,
+        "the site that cannot be asked is told of: {:?}",
+        theatre.events.lines()
+    );
+
+    let nothing = going(&found, &["hg-nothing".to_owned()]).unwrap_err();
+    assert_eq!(nothing.kind, FaultKind::Usage);
+    let going = going(&found, &[]).unwrap();
+    assert!(going[0].kind.is_machine(), "processes first");
+    let fates = fix(&estate, &found, &going, None, &clean).await.unwrap();
+    assert!(fates.len() == found.findings.len() && fates.iter().all(|fate| *fate == Fate::Gone), "{fates:?}");
+    theatre.assert_clean().await;
+    let record = record(&theatre);
+    assert_eq!((record.state, record.exit_code), (RunState::Ended, Some(4)));
+    assert_eq!(record.summary.as_deref(), Some("its driver died"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_removed_keeps_nothing_else_and_its_run_stays_open() {
+    let theatre = Theatre::new();
+    left_by_a_dead_driver(&theatre).await;
+    theatre.remote.answer(|command| (command.program == "clean").then(|| Reply::exit(Exit::Code(1))));
+    let sites = Two(&theatre);
+    let estate = estate(&theatre, &sites);
+    let found = remaining(&estate, None, false).await.unwrap();
+    let going = going(&found, &[]).unwrap();
+    let fates = fix(&estate, &found, &going, None, &clean).await.unwrap();
+    let stays: Vec<&Fate> = fates.iter().filter(|fate| **fate != Fate::Gone).collect();
+    assert!(matches!(stays[..], [Fate::Stays(why)] if why.contains("log in and remove")), "{fates:?}");
+    assert_eq!(theatre.open(), [ResourceKind::RemoteFiles]);
+    assert_eq!(record(&theatre).state, RunState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_was_not_seen_is_forgotten() {
+    let theatre = Theatre::new();
+    let machine = left_by_a_dead_driver(&theatre).await;
+    let sites = Two(&theatre);
+    let estate = estate(&theatre, &sites);
+    let found = remaining(&estate, None, false).await.unwrap();
+    let (files, rest): (Vec<_>, Vec<_>) = found.findings.iter().partition(|it| it.machine == machine.id);
+    assert!(rest.iter().all(|finding| refusal(&found, finding) == Some(Refusal::Seen)));
+    assert_eq!(refusal(&found, files[0]), None);
+    forget(&estate, &[files[0].clone()]).unwrap();
+    let row = theatre.rows().into_iter().find(|row| row.machine == machine.id).unwrap();
+    assert_eq!(row.state, ResourceState::Forgotten);
+    assert!(row.note.unwrap().starts_with("forgotten by bob@example at "));
+    assert!(theatre.journal.machines().unwrap().iter().all(|known| known.id != machine.id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_site_that_cannot_be_looked_at_are_no_nothing() {
+    let theatre = Theatre::new();
+    let sites = Two(&theatre);
+    let estate = estate(&theatre, &sites);
+    assert!(estate.look().await.unwrap().open.is_empty(), "nobody has rows there");
+    plan(&theatre, ProviderKind::Ec2, &MachineId::random(), ResourceKind::Instance, "1/west/hg-1");
+    assert_eq!(estate.look().await.err().unwrap().message, "no credentials");
+    assert!(estate.look_where_possible().await.is_ok());
+    theatre.dummy.fail(Call::Observe, "no answer");
+    assert_eq!(estate.look_where_possible().await.err().unwrap().message, "no answer", "it was asked for");
+}
+
+/// An account whose rows are called by its place.
+struct West;
+
+#[async_trait]
+impl Account for West {
+    fn place(&self) -> &str {
+        "west"
+    }
+
+    async fn row_name(&self, item: &Item) -> Result<Option<String>, Fault> {
+        Ok(item.name.as_ref().map(|name| format!("1/west/{name}")))
+    }
+
+    async fn find(&self, _: ResourceKind) -> Result<Vec<Item>, Fault> {
+        Ok(Vec::new())
+    }
+
+    fn batch(&self, _: ResourceKind) -> usize {
+        1
+    }
+
+    async fn remove(&self, _: ResourceKind, _: &[String]) -> Vec<Refused> {
+        Vec::new()
+    }
+
+    async fn there(&self, _: ResourceKind, _: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn an_emptying_closes_the_rows_of_what_was_seen_gone_and_no_others() {
+    let theatre = Theatre::new();
+    let (kind, gone, stays) = (ResourceKind::Instance, MachineId::random(), MachineId::random());
+    plan(&theatre, ProviderKind::Ec2, &gone, kind, "1/west/gone");
+    plan(&theatre, ProviderKind::Ec2, &stays, kind, "1/west/stays");
+    plan(&theatre, ProviderKind::Host, &stays, kind, "1/west/gone of another provider");
+    let outcome = |name: &str, fate| {
+        let (id, name, owner) = (format!("i-{name}"), Some(name.to_owned()), None);
+        let item = Item { id, kind, name, owner, why: String::new(), created_at: None, state: String::new() };
+        Outcome { item, fate }
+    };
+    let outcomes = [outcome("gone", Fate::Gone), outcome("stays", Fate::Stays("denied".into()))];
+    let sites = Two(&theatre);
+    close_rows(&estate(&theatre, &sites), ProviderKind::Ec2, &West, &outcomes).await.unwrap();
+    let open: Vec<String> = theatre.rows().into_iter().filter(Resource::is_open).map(|row| row.name).collect();
+    assert_eq!(open, ["1/west/stays", "1/west/gone of another provider"]);
+}

@@ -23,15 +23,14 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use automation::base::id::{MachineId, RunId};
-use automation::flow::run::{Run, later};
+use automation::base::id::RunId;
+use automation::flow::order::Order;
 use automation::flow::site::Sites;
 use automation::flow::{lease, suite};
 use automation::model::event::NoSink;
 use automation::model::image::Fingerprint;
-use automation::model::machine::{Caps, Hardware, Network, Platform, ProviderKind};
+use automation::model::machine::{Platform, ProviderKind};
 use automation::model::output::{Limits, output};
-use automation::model::provider::MachineRequest;
 use automation::model::run::{RunRecord, RunState};
 use automation::model::task;
 
@@ -110,8 +109,12 @@ fn boots(state: &Path, table: &mut Table) {
     let (run, site) =
         (context.run(id.clone(), Arc::new(NoSink)), runtime.block_on(context.sites.site(ProviderKind::Local)).unwrap());
     let (mut boots, mut wholes) = (Vec::new(), Vec::new());
+    let order = Order {
+        layers: layers.clone(),
+        ..Order::new("linux-dev-debian12", "hg", Duration::from_secs(600), site.grace)
+    };
     for _ in 0..21 {
-        let request = request(&run, site.grace, &layers);
+        let request = order.request(&run, run.now());
         let began = Instant::now();
         let folder = suite::folder(&run, Platform::Linux);
         let ended = runtime.block_on(lease::with_machine(&run, &site, &request, &folder, None, async |_, durable| {
@@ -130,28 +133,6 @@ fn boots(state: &Path, table: &mut Table) {
     let beside = peers(state, &layers, boot);
     table.add("boot to a finished remote `true`", milliseconds(boot), "at most 300 ms", beside);
     table.add("the same, until all is seen gone", milliseconds(whole), "", String::new());
-}
-
-fn request(run: &Run, grace: Duration, layers: &[Fingerprint]) -> MachineRequest {
-    let now = run.now();
-    MachineRequest {
-        id: MachineId::random(),
-        run: run.id.clone(),
-        owner: run.owner.clone(),
-        image: "linux-dev-debian12".to_owned(),
-        layers: layers.to_vec(),
-        cloud: None,
-        hardware: Hardware::default(),
-        user: "hg".to_owned(),
-        network: Network::Loopback,
-        caps: Caps::default(),
-        volume: None,
-        filesystem: String::new(),
-        now,
-        expires_at: later(now, Duration::from_secs(600)),
-        grace,
-        max_cost: None,
-    }
 }
 
 /// The same root run by others, without SSH and without a host key: they do less.

@@ -1,4 +1,4 @@
-//! Errors for people: kind to exit code, and the words of [`Failure`].
+//! Errors for people: the exit codes, and the words of [`Failure`].
 
 use crate::model::failure::Failure;
 use crate::model::fault::Fault;

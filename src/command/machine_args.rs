@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::base::text;
 use crate::command::context::Context;
+use crate::flow::order::Order;
 use crate::model::fault::Fault;
+use crate::model::image::ImagePlan;
 use crate::model::machine::{Caps, Hardware, Network, ProviderKind};
 use crate::model::price::Budget;
 
@@ -131,7 +133,7 @@ impl MachineArgs {
     }
 
     /// The network.
-    pub fn network(&self, context: &Context) -> Network {
+    fn network(&self, context: &Context) -> Network {
         match self.network {
             Some(NetworkArg::Host) => Network::Host,
             Some(NetworkArg::Loopback) => Network::Loopback,
@@ -161,21 +163,26 @@ impl MachineArgs {
         self.cloud.refuse_unfit(kind)
     }
 
-    /// The limits.
-    pub fn caps(&self) -> Result<Caps, Fault> {
-        Ok(Caps { cpus: self.cpus, memory: self.memory })
-    }
-
-    /// What kind of computer.
-    pub fn hardware(&self, context: &Context) -> Hardware {
+    /// The machine that is wanted: of the image of `plan`, or of no image of ours; its life is `ttl` at most.
+    pub fn order(&self, context: &Context, plan: Option<&ImagePlan>, user: &str, ttl: Duration) -> Order {
         let hardware = self.cloud.hardware(context);
         #[cfg(feature = "ec2")]
         let hardware = Hardware { spot: self.spot, ..hardware };
-        hardware
+        let order = Order {
+            hardware,
+            network: self.network(context),
+            caps: Caps { cpus: self.cpus, memory: self.memory },
+            max_cost: self.max_cost(),
+            ..Order::new("somebody else's machine", user, ttl, context.grace())
+        };
+        match plan {
+            Some(plan) => order.booting(plan, plan.layers.len()),
+            None => order,
+        }
     }
 
     /// The most that it may cost, in US dollars.
-    pub fn max_cost(&self) -> Option<Budget> {
+    fn max_cost(&self) -> Option<Budget> {
         self.cloud.max_cost()
     }
 }
@@ -202,7 +209,7 @@ impl CloudArgs {
     }
 
     /// What kind of computer.
-    pub fn hardware(&self, context: &Context) -> Hardware {
+    fn hardware(&self, context: &Context) -> Hardware {
         #[cfg(feature = "ec2")]
         {
             let mut hardware = self.bake_hardware();

@@ -20,12 +20,13 @@ use crate::flow::bake::{Options, bake};
 use crate::flow::durable::Durable;
 use crate::flow::hold;
 use crate::flow::lease::{After, Ended, foresee, until_stopped, with_machine};
-use crate::flow::run::{Run, later};
+use crate::flow::order::Order;
+use crate::flow::run::Run;
 use crate::flow::suite;
 use crate::flow::suite::Begun;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::ImagePlan;
-use crate::model::machine::{Caps, Hardware, Machine, Platform, ProviderKind};
+use crate::model::machine::{Hardware, Machine, Platform, ProviderKind};
 use crate::model::provider::MachineRequest;
 use crate::model::suite::Suite;
 use crate::project::mercurial;
@@ -151,7 +152,6 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let context = context.privileged(args.machine.privileged_machine)?;
     context.require_ssh()?;
     let ttl = lifetime(&args, kind)?;
-    let caps = args.machine.caps()?;
     let current = std::env::current_dir().map_err(|e| Fault::outside("cannot tell the current folder").because(e))?;
     let checkout = mercurial::find(&args.wish(), &current).await?;
     let tests = mercurial::named(&args.tests, &current, checkout.as_ref())?;
@@ -189,7 +189,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     }
     let fetch = args.artifacts.check()?;
     let volume = (!matches!(filesystem.as_str(), "default" | "tmpfs")).then_some(VOLUME);
-    let request = MachineRequest { volume, filesystem, ..request(&context, &args, plan.as_ref(), caps, ttl)? };
+    let order = Order { volume, filesystem, ..args.machine.order(&context, plan.as_ref(), "hg", ttl) };
     args.reports.check()?;
     // What was looked up before belongs to no part of the run.
     let began = Instant::now();
@@ -197,7 +197,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     for told in why.flatten().into_iter().chain(suite.checkout.as_ref().and_then(|checkout| checkout.remark.clone())) {
         session.run.tell(told);
     }
-    let result = drive(&session, &args, began, plan.as_ref(), &suite, request, fetch).await;
+    let result = drive(&session, &args, began, plan.as_ref(), &suite, &order, fetch).await;
     session.end(result).await
 }
 
@@ -219,60 +219,30 @@ fn lifetime(args: &Args, kind: ProviderKind) -> Result<Duration, Fault> {
     }
 }
 
-fn request(
-    context: &Context,
-    args: &Args,
-    plan: Option<&ImagePlan>,
-    caps: Caps,
-    ttl: Duration,
-) -> Result<MachineRequest, Fault> {
-    let now = context.now();
-    Ok(MachineRequest {
-        id: MachineId::random(),
-        run: crate::base::id::RunId::new(now),
-        owner: context.owner.clone(),
-        image: plan.map_or_else(|| "somebody else's machine".to_owned(), |plan| plan.name.clone()),
-        layers: plan.map(|plan| plan.chain(plan.layers.len())).unwrap_or_default(),
-        cloud: plan.and_then(ImagePlan::cloud).cloned(),
-        hardware: args.machine.hardware(context),
-        user: "hg".to_owned(),
-        network: args.machine.network(context),
-        caps,
-        volume: None,
-        filesystem: String::new(),
-        now,
-        expires_at: later(now, ttl),
-        grace: context.grace(),
-        max_cost: args.machine.max_cost(),
-    })
-}
-
 async fn drive(
     session: &Session,
     args: &Args,
     began: Instant,
     plan: Option<&ImagePlan>,
     suite: &mercurial::LinuxTests,
-    request: MachineRequest,
+    order: &Order,
     fetch: Fetch,
 ) -> Result<Ending, Fault> {
-    let (run, site, context) = (&session.run, &session.site, &session.context);
-    foresee(run, site, &request).await?;
+    let (run, site) = (&session.run, &session.site);
+    foresee(run, site, &order.request(run, run.now())).await?;
     if let Some(plan) = plan {
         let options = Options {
             keep_failed: false,
             expiry: BAKE_EXPIRY,
             hardware: Hardware::default(),
-            max_cost: args.machine.max_cost(),
+            max_cost: order.max_cost,
         };
         bake(run, site, plan, &options).await?;
     }
     let baking = began.elapsed().as_secs_f64();
     // Baking takes minutes: a lease from before it would be over.
-    let now = context.now();
-    let expires_at = later(now, request.expires_at.duration_since(request.now).unsigned_abs());
-    let request = MachineRequest { run: session.id().clone(), now, expires_at, ..request };
-    let wanted = Wanted { args, suite, image: image_of(plan, &request), fetch, began, baking };
+    let request = order.request(run, run.now());
+    let wanted = Wanted { args, suite, image: image_of(plan, order), fetch, began, baking };
     let (ended, task) = test(session, &wanted, &request).await;
     let ending = conclude(session, &args.reports, task, ended)?;
     Ok(if args.detach { wanted_so(ending) } else { ending })
@@ -289,10 +259,10 @@ struct Wanted<'a> {
     baking: f64,
 }
 
-fn image_of(plan: Option<&ImagePlan>, request: &MachineRequest) -> String {
+fn image_of(plan: Option<&ImagePlan>, order: &Order) -> String {
     match plan {
         Some(plan) => format!("{} {}", plan.name, plan.fingerprint()),
-        None => request.image.clone(),
+        None => order.image.clone(),
     }
 }
 

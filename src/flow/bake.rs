@@ -9,8 +9,9 @@ use crate::base::id::MachineId;
 use crate::flow::durable::Durable;
 use crate::flow::lease::{Lease, release_machine, these, undo, until_stopped, write_down};
 use crate::flow::lines::Lines;
+use crate::flow::order::Order;
 use crate::flow::release::Part;
-use crate::flow::run::{Run, later};
+use crate::flow::run::Run;
 use crate::flow::script;
 use crate::flow::site::Site;
 use crate::guest;
@@ -19,9 +20,9 @@ use crate::model::event::{StepEvent, Subject};
 use crate::model::exit::Exit;
 use crate::model::fault::{Fault, Left};
 use crate::model::image::{ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
-use crate::model::machine::{Caps, Hardware, Machine, Network};
+use crate::model::machine::{Hardware, Machine, Network};
 use crate::model::price::Budget;
-use crate::model::provider::{MachineRequest, Made};
+use crate::model::provider::Made;
 use crate::model::task::Script;
 use crate::model::work::Work;
 
@@ -146,25 +147,13 @@ async fn finish(run: &Run, site: &Site, machine: &MachineId, made: Result<(), Fa
     run.journal.forget_machine(machine)
 }
 
-fn request(run: &Run, site: &Site, plan: &ImagePlan, below: usize, options: &Options) -> MachineRequest {
-    let now = run.now();
-    MachineRequest {
-        id: MachineId::random(),
-        run: run.id.clone(),
-        owner: run.owner.clone(),
-        image: plan.name.clone(),
-        layers: plan.chain(below),
-        cloud: plan.cloud().cloned(),
+/// The machine of a step, which boots from the layers `below`. Packages come over the network.
+fn order(site: &Site, plan: &ImagePlan, below: usize, options: &Options) -> Order {
+    Order {
         hardware: options.hardware.clone(),
-        user: "root".to_owned(),
         network: Network::Host,
-        caps: Caps::default(),
-        volume: None,
-        filesystem: String::new(),
-        now,
-        expires_at: later(now, options.expiry),
-        grace: site.grace,
         max_cost: options.max_cost,
+        ..Order::new(plan.name.clone(), "root", options.expiry, site.grace).booting(plan, below)
     }
 }
 
@@ -177,7 +166,7 @@ async fn on_machine(
 ) -> Result<(), Fault> {
     let Some(layer) = layers.last() else { return Ok(()) };
     let below = plan.layers.iter().take_while(|other| !layers.contains(other)).count();
-    let request = request(run, site, plan, below, options);
+    let request = order(site, plan, below, options).request(run, run.now());
     let began = Instant::now();
     let mut lease = Lease::acquire(run, site, &request).await?;
     let ran = run_steps(run, site, &mut lease, plan, layers).await;

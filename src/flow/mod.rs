@@ -9,6 +9,7 @@ pub mod hold;
 pub mod lease;
 pub mod lines;
 pub mod look;
+pub mod order;
 pub mod parts;
 pub mod purge;
 pub mod release;

@@ -31,7 +31,7 @@ fn layer(name: &str, digit: char, recipe: LayerRecipe) -> LayerPlan {
     LayerPlan { name: name.into(), description: format!("making {name}"), recipe, fingerprint }
 }
 
-fn plan() -> ImagePlan {
+pub fn plan() -> ImagePlan {
     let script = || LayerRecipe::Script {
         text: "true\n".into(),
         env: vec![("COLOUR".into(), "deep red".into())],

@@ -12,6 +12,7 @@ mod estate;
 mod fleet;
 mod host;
 mod lease;
+mod order;
 mod push;
 mod suite;
 mod sync;
@@ -24,13 +25,14 @@ use automation::base::id::{MachineId, RunId};
 use automation::connection::dummy::{Dummy as Remote, DummyConnector};
 use automation::flow::durable::Durable;
 use automation::flow::lease::{self as leases, After, Ended};
+use automation::flow::order::Order;
 use automation::flow::run::{Run, later};
 use automation::flow::site::{Images, Site};
 use automation::model::connection::{Connection, ConnectionError, Connector};
 use automation::model::event::{Event, Sink, Teller, Words};
 use automation::model::fault::Fault;
 use automation::model::journal::{Journal, ResourceFilter};
-use automation::model::machine::{Caps, Hardware, Machine, Network, Platform, ProviderKind};
+use automation::model::machine::{Machine, Platform, ProviderKind};
 use automation::model::provider::{Confirm, MachineRequest, Provider};
 use automation::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
 use automation::model::run::{Driver, RunRecord, RunState};
@@ -238,25 +240,8 @@ impl Theatre {
     }
 
     pub fn request(&self) -> MachineRequest {
-        let now = self.run.now();
-        MachineRequest {
-            id: MachineId::random(),
-            run: self.run.id.clone(),
-            owner: "ann@example".into(),
-            image: "test".into(),
-            layers: vec![],
-            cloud: None,
-            hardware: Hardware::default(),
-            user: "hg".into(),
-            network: Network::Loopback,
-            caps: Caps::default(),
-            volume: None,
-            filesystem: "ext4".into(),
-            now,
-            expires_at: later(now, Duration::from_secs(3600)),
-            grace: GRACE,
-            max_cost: None,
-        }
+        let order = Order { filesystem: "ext4".into(), ..Order::new("test", "hg", Duration::from_secs(3600), GRACE) };
+        order.request(&self.run, self.run.now())
     }
 
     /// Calls `before` each time before a machine is made.

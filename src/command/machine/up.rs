@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::base::id::MachineId;
 use crate::base::text;
 use crate::command::context::Context;
 use crate::command::image::BAKE_EXPIRY;
@@ -10,7 +9,7 @@ use crate::command::machine_args::MachineArgs;
 use crate::command::session::{Ending, Session};
 use crate::flow::bake::{Options, bake};
 use crate::flow::lease::{Lease, foresee, undo, until_stopped};
-use crate::flow::run::later;
+use crate::flow::order::Order;
 use crate::model::fault::Fault;
 use crate::model::machine::{Hardware, Machine, ProviderKind};
 use crate::model::provider::MachineRequest;
@@ -70,38 +69,24 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let plan = definition
         .plan(&context.choice(&distro, Some(&args.machine.python(&context)))?)
         .map_err(|fault| args.machine.blame(&context, fault))?;
-    let session = Session::begin(context, COMMAND).await?;
-    let now = session.context.now();
-    let request = MachineRequest {
-        id: MachineId::random(),
-        run: session.id().clone(),
-        owner: session.run.owner.clone(),
-        image: plan.name.clone(),
-        layers: plan.chain(plan.layers.len()),
-        cloud: plan.cloud().cloned(),
-        hardware: args.machine.hardware(&session.context),
-        user: definition.login_user().to_owned(),
-        network: args.machine.network(&session.context),
-        caps: args.machine.caps()?,
+    let order = Order {
         volume: args.volume,
         filesystem: VOLUME_FILESYSTEM.to_owned(),
-        now,
-        expires_at: later(now, args.ttl),
-        grace: session.site.grace,
-        max_cost: args.machine.max_cost(),
+        ..args.machine.order(&context, Some(&plan), definition.login_user(), args.ttl)
     };
+    let session = Session::begin(context, COMMAND).await?;
+    let (run, site) = (&session.run, &session.site);
     let making = async {
         let options = Options {
             keep_failed: false,
             expiry: BAKE_EXPIRY,
             hardware: Hardware::default(),
-            max_cost: args.machine.max_cost(),
+            max_cost: order.max_cost,
         };
-        foresee(&session.run, &session.site, &request).await?;
-        bake(&session.run, &session.site, &plan, &options).await?;
+        foresee(run, site, &order.request(run, run.now())).await?;
+        bake(run, site, &plan, &options).await?;
         // Baking takes minutes: a lease from before it would be over.
-        let now = session.context.now();
-        make(&session, MachineRequest { now, expires_at: later(now, args.ttl), ..request.clone() }).await
+        make(&session, order.request(run, run.now())).await
     };
     let result = match making.await {
         Ok(machine) => hand_over(&session, &machine, args.json).await,

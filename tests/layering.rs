@@ -24,7 +24,7 @@ const RANKS: [(&str, u8); 13] = [
 const SITES: &str = "command/context/sites.rs";
 
 /// `(text, folders below src where it may stand)`.
-const BORDERS: [(&str, &[&str]); 28] = [
+const BORDERS: [(&str, &[&str]); 30] = [
     ("aws_sdk", &["provider/ec2", "connection/ssm"]),
     ("aws_config", &["provider/ec2", "connection/ssm", "command/context"]),
     ("russh", &["connection"]),
@@ -40,6 +40,9 @@ const BORDERS: [(&str, &[&str]); 28] = [
     ("home_dir", &["command"]),
     ("mercurial", &["project", "command"]),
     ("clap", &["cli.rs", "command"]),
+    // What an image can be told, and how its steps get it, its definition says.
+    ("hg_", &["project"]),
+    ("python", &["project", "report", "model/subject", "command/run_tests_linux"]),
     // What a machine's system is asked is the guest's to say.
     ("command::new(\"sh\")", &["guest"]),
     ("command::new(\"bash\")", &["guest"]),

@@ -172,9 +172,27 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Whether `text` has the shape `scheme://rest` (or `file:/path`) without blanks or control characters.
+pub fn is_url(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let plain = !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    let rooted = if scheme == "file" { rest.starts_with('/') } else { rest.len() > 2 && rest.starts_with("//") };
+    plain && rooted && !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_lowercase() || b == b'+')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_has_a_scheme_and_no_blanks() {
+        for good in ["http://deb.debian.org/debian", "file:///srv/mirror", "file:/srv", "ssh://me@host/x"] {
+            assert!(is_url(good), "{good}");
+        }
+        for bad in ["deb.debian.org", "http://", "://x", "http://a b", "-o x://y", ""] {
+            assert!(!is_url(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn one_thing_is_not_several() {

@@ -2,6 +2,7 @@
 
 use crate::command::context::Context;
 use crate::command::image::{BakeArgs, bake_all};
+use crate::command::parameter_args::ParameterArgs;
 use crate::model::fault::Fault;
 
 /// Bake the images for Linux development machines.
@@ -14,6 +15,8 @@ pub struct Args {
     #[arg(long)]
     parallel: bool,
     #[command(flatten)]
+    parameters: ParameterArgs<false>,
+    #[command(flatten)]
     bake: BakeArgs,
 }
 
@@ -23,7 +26,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let distros = if args.distros.is_empty() { definition.distros_of(context.base_choice()?) } else { args.distros };
     let plans = distros
         .iter()
-        .map(|distro| definition.plan(&context.choice(distro, None)?))
+        .map(|distro| definition.plan(&args.parameters.choice(&context, &definition, distro)?))
         .collect::<Result<Vec<_>, Fault>>()?;
     bake_all(context, "bootstrap-linux-dev", plans, args.parallel, args.bake).await
 }

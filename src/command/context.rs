@@ -7,9 +7,9 @@ pub mod sites;
 mod sweep;
 pub mod variables;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,13 +21,14 @@ use crate::command::globals::Globals;
 use crate::flow::look::Estate;
 use crate::flow::run::Run;
 use crate::flow::site::Sites;
-use crate::image::{BaseChoice, Choice, Definition};
+use crate::image::{BaseChoice, Choice, Definition, Given};
 use crate::model::event::{Sink, Subject, Teller};
 use crate::model::fault::Fault;
 use crate::model::image::Fingerprint;
 use crate::model::journal::Journal;
 use crate::model::machine::ProviderKind;
-use crate::model::setting::Section;
+use crate::model::parameter::Parameter;
+use crate::model::setting::{Key, Kind, Section};
 use crate::project::mercurial;
 use crate::state::dir::StateDir;
 use crate::state::settings::Settings;
@@ -36,12 +37,26 @@ use crate::ui::{OutputTo, Screen};
 /// The state directory's name below the home directory.
 const STATE_FOLDER: &str = ".hgautomation";
 
-/// The sections of the settings file that belong to projects and providers.
-const SECTIONS: &[Section] = &[
-    mercurial::SETTINGS,
+/// The keys of the settings file that belong to parameters of images, each as a section of its own.
+fn of_parameters() -> Result<Vec<Section>, Fault> {
+    static KEYS: OnceLock<Vec<(&'static str, Key)>> = OnceLock::new();
+    let parameters = crate::image::built_in_parameters()?;
+    let key = |parameter: &'static Parameter| {
+        let (section, name) = parameter.setting.as_deref()?.split_once('.')?;
+        Some((section, Key { name, kind: Kind::Parameter(parameter) }))
+    };
+    let keys = KEYS.get_or_init(|| parameters.iter().filter_map(key).collect());
+    Ok(keys.iter().map(|(name, key)| Section { name, keys: std::slice::from_ref(key) }).collect())
+}
+
+/// The sections of the settings file that are not the tool's own.
+fn sections() -> Result<Vec<Section>, Fault> {
+    #[cfg_attr(not(feature = "ec2"), expect(unused_mut, reason = "a provider may add one"))]
+    let mut sections = of_parameters()?;
     #[cfg(feature = "ec2")]
-    crate::provider::ec2::SETTINGS,
-];
+    sections.push(crate::provider::ec2::SETTINGS);
+    Ok(sections)
+}
 
 /// The providers that `--provider` can name.
 const PROVIDERS: &[(&str, ProviderKind)] = &[
@@ -153,7 +168,7 @@ impl Context {
         if let Some(target) = &globals.host {
             host::parse_target(target)?;
         }
-        let settings = state.settings(SECTIONS)?;
+        let settings = state.settings(&sections()?)?;
         // `--json` anywhere before `--` leaves standard output to JSON.
         let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
         let output = if json { OutputTo::Stderr } else { OutputTo::Stdout };
@@ -252,27 +267,28 @@ impl Context {
         })
     }
 
-    /// What shapes an image beside its definition.
-    pub fn choice(&self, distro: &str, python_version: Option<&str>) -> Result<Choice, Fault> {
-        let setting = |key| self.settings.extra(mercurial::SETTINGS.name, key);
-        Ok(Choice {
-            base: self.base_choice()?,
-            distro: distro.to_owned(),
-            python_version: python_version.unwrap_or("system3").to_owned(),
-            source: setting("source").unwrap_or("distribution").to_owned(),
-            source_url: setting("upstream-url").unwrap_or(mercurial::UPSTREAM_URL).to_owned(),
-            source_revision: setting("upstream-revision").unwrap_or_default().to_owned(),
-        })
+    /// What the settings say of `parameters`, by name. With `usual` also of those that have an option of their own.
+    pub fn values(&self, parameters: &[Parameter], usual: bool) -> BTreeMap<String, Given> {
+        let decides = |parameter: &&Parameter| usual || parameter.option.is_none();
+        let of_settings = |parameter: &Parameter| {
+            let key = parameter.setting.as_deref()?;
+            let value = self.settings.extra(key)?.to_owned();
+            Some((parameter.name.clone(), Given { value, origin: self.settings.origin(key) }))
+        };
+        parameters.iter().filter(decides).filter_map(of_settings).collect()
     }
 
-    /// The fingerprints of all layers that today's definitions and settings give, over every distribution and Python.
+    /// The fingerprints of all layers that today's definitions and settings give, over every distribution and value that a command
+    /// can be told.
     pub fn current_layers(&self) -> Result<BTreeSet<Fingerprint>, Fault> {
         let mut current = BTreeSet::new();
         for name in crate::image::names(self.sites.globals.images.as_deref())? {
             let definition = self.definition(&name)?;
             for distro in definition.distros_of(self.base_choice()?) {
-                for python in definition.pythons(&distro) {
-                    let plan = definition.plan(&self.choice(&distro, Some(&python))?)?;
+                let mut choice = Choice::new(self.base_choice()?, &distro);
+                choice.values = self.values(definition.parameters(), false);
+                for variant in definition.variants(&choice) {
+                    let plan = definition.plan(&variant)?;
                     current.extend(plan.chain(plan.layers.len()));
                 }
             }

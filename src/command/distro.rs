@@ -26,8 +26,7 @@ pub fn choose(
     needs: &Needs,
 ) -> Result<Chosen, Fault> {
     let definition = context.definition("linux-dev")?;
-    let python = args.python(context);
-    let plan = |distro: &str| definition.plan(&context.choice(distro, Some(&python))?);
+    let plan = |distro: &str| definition.plan(&args.parameters.choice(context, &definition, distro)?);
     let usual = &context.settings.defaults.distro;
     let Some(checkout) = checkout else {
         return Ok(Chosen { plan: plan(args.named_distro().unwrap_or(usual))?, why: None });
@@ -77,7 +76,7 @@ pub fn choose(
 }
 
 fn lacking(definition: &Definition, needs: &Needs, distro: &str) -> Vec<String> {
-    definition.provided(distro).map(|provided| needs.lacking(&provided)).unwrap_or_default()
+    needs.lacking(&definition.provided(distro))
 }
 
 fn refused(distro: &str, checkout: &Checkout, lacks: &[String], can: &[String]) -> Fault {

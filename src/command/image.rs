@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::base::text;
 use crate::command::context::Context;
 use crate::command::machine_args::CloudArgs;
+use crate::command::parameter_args::ParameterArgs;
 use crate::command::session::{Ending, Session};
 use crate::flow::bake::{Options, bake_many};
 use crate::flow::site::Sites;
@@ -64,9 +65,8 @@ pub struct BuildArgs {
     /// The distribution [default: debian12, or the settings' `defaults.distro`]
     #[arg(long)]
     distro: Option<String>,
-    /// The Python to carry beside the system's
-    #[arg(long, value_name = "VERSION")]
-    python_version: Option<String>,
+    #[command(flatten)]
+    parameters: ParameterArgs<false>,
     #[command(flatten)]
     bake: BakeArgs,
 }
@@ -111,7 +111,7 @@ impl Command {
             Self::Build(args) => {
                 let definition = context.definition(&args.name)?;
                 let distro = args.distro.unwrap_or_else(|| context.settings.defaults.distro.clone());
-                let plan = definition.plan(&context.choice(&distro, args.python_version.as_deref())?)?;
+                let plan = definition.plan(&args.parameters.choice(&context, &definition, &distro)?)?;
                 bake_all(context, BUILD, vec![plan], false, args.bake).await
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::base::text;
 use crate::command::context::Context;
 use crate::flow::order::Order;
+use crate::command::parameter_args::ParameterArgs;
 use crate::model::fault::Fault;
 use crate::model::image::ImagePlan;
 use crate::model::machine::{Caps, Hardware, Network, ProviderKind};
@@ -17,9 +18,9 @@ pub struct MachineArgs {
     /// has what its build needs]
     #[arg(long, value_name = "NAME")]
     distro: Option<String>,
-    /// The Python to run with: system3, pypy3 or 3.N [default: system3, or the settings' `defaults.python-version`]
-    #[arg(long, value_name = "VERSION")]
-    pub python_version: Option<String>,
+    /// What the image's definition lets choose.
+    #[command(flatten)]
+    pub parameters: ParameterArgs<true>,
     /// The network that a local machine sees [default: loopback, or the settings' `defaults.network`]
     #[arg(long, value_enum)]
     network: Option<NetworkArg>,
@@ -106,27 +107,11 @@ impl MachineArgs {
         self.distro.as_deref().filter(|name| *name != AUTO)
     }
 
-    /// The Python.
-    pub fn python(&self, context: &Context) -> String {
-        self.python_version.clone().unwrap_or_else(|| context.settings.defaults.python_version.clone())
-    }
-
-    /// A fault about the image, with the line of the settings that asked for what is refused where no option did.
+    /// A fault about the image, with the line of the settings that asked for the distribution where no option did.
     pub fn blame(&self, context: &Context, mut fault: Fault) -> Fault {
-        let asked = [
-            ("defaults.distro", self.distro.is_none(), context.settings.defaults.distro.as_str()),
-            (
-                "defaults.python-version",
-                self.python_version.is_none(),
-                context.settings.defaults.python_version.as_str(),
-            ),
-        ];
-        let named = |value: &str| {
-            fault.message.contains(&format!("no distribution `{value}`"))
-                || fault.message.contains(&format!("no Python `{value}`"))
-        };
-        let line = asked.into_iter().find(|(_, by_settings, value)| *by_settings && named(value));
-        if let Some(origin) = line.and_then(|(key, _, _)| context.settings.origin(key)) {
+        let named = format!("no distribution `{}`", context.settings.defaults.distro);
+        let line = context.settings.origin("defaults.distro").filter(|_| self.distro.is_none());
+        if let Some(origin) = line.filter(|_| fault.message.contains(&named)) {
             fault.message = format!("{origin}: {}", fault.message);
         }
         fault
@@ -143,7 +128,8 @@ impl MachineArgs {
 
     /// Refuses what a machine of this provider cannot be told.
     pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
-        let of_image = [("--distro", self.named_distro().is_some())];
+        let of_image =
+            [("--distro", self.named_distro().is_some()), ("--parameter", self.parameters.first_other().is_some())];
         let of_local = [
             ("--network", self.network.is_some()),
             ("--cpus", self.cpus.is_some()),

@@ -17,6 +17,7 @@ pub mod image;
 pub mod internal;
 pub mod machine;
 pub mod machine_args;
+pub mod parameter_args;
 #[cfg(feature = "ec2")]
 pub mod purge_ec2_resources;
 pub mod report_file;

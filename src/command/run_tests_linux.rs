@@ -167,6 +167,10 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         ),
     };
     let (plan, why) = chosen.map(|chosen| (chosen.plan, chosen.why)).unzip();
+    let values = match &plan {
+        Some(plan) => plan.values.clone(),
+        None => args.machine.parameters.without_image(&context)?,
+    };
     let filesystem = match args.filesystem {
         Some(filesystem) => filesystem.name().to_owned(),
         None => context.settings.defaults.filesystem.clone(),
@@ -175,7 +179,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         tests,
         flags: args.flags.clone(),
         filesystem: filesystem.clone(),
-        python_version: plan.as_ref().map_or_else(|| args.machine.python(&context), |plan| plan.python.clone()),
+        python_version: mercurial::python(&values),
         image: plan.as_ref().map(ImagePlan::fingerprint),
         checkout,
         ssh: context.ssh()?,

@@ -1,17 +1,16 @@
-//! `image.toml`: what an image is made of, and the plan that follows for a distribution and a Python.
+//! `image.toml`: what an image is made of, and the plan that follows for a distribution and values of its parameters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use crate::base::text;
+use crate::image::document::{Distro, Document, Ec2, Step, When};
+use crate::image::parameters::{self, Given, Values};
+use crate::image::variables;
 use crate::image::{fingerprint, source::Files};
 use crate::model::fault::Fault;
-use crate::model::image::{BaseSpec, CloudBase, Fingerprint, ImagePlan, LayerPlan, LayerRecipe, Provided};
-
-/// The Python that every image has without a variant.
-const SYSTEM_PYTHON: &str = "system3";
+use crate::model::image::{BaseSpec, Fingerprint, ImagePlan, LayerPlan, LayerRecipe, Provided};
+use crate::model::parameter::Parameter;
 
 /// What an image's lowest layer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,124 +29,44 @@ pub struct Choice {
     pub base: BaseChoice,
     /// The distribution.
     pub distro: String,
-    /// `system3`, `pypy3` or `3.N`.
-    pub python_version: String,
-    /// `distribution` or `upstream`: where the source to test comes from.
-    pub source: String,
-    /// Where upstream's source is.
-    pub source_url: String,
-    /// Which of upstream's changesets; empty for the newest.
-    pub source_revision: String,
+    /// What is said of parameters, by name; where nothing is said, the default counts.
+    pub values: BTreeMap<String, Given>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Document {
-    name: String,
-    #[serde(rename = "description")]
-    _description: String,
-    login_user: String,
-    base: Base,
-    packages: Vec<String>,
-    distros: BTreeMap<String, Distro>,
-    steps: Vec<Step>,
+impl Choice {
+    /// A distribution with the default of every parameter.
+    pub fn new(base: BaseChoice, distro: &str) -> Self {
+        Self { base, distro: distro.to_owned(), values: BTreeMap::new() }
+    }
+
+    /// With a value of a parameter.
+    pub fn with(mut self, parameter: &str, value: &str) -> Self {
+        self.values.insert(parameter.to_owned(), Given { value: value.to_owned(), origin: None });
+        self
+    }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Base {
-    description: String,
-    packages: Vec<String>,
+/// A choice with a value of every parameter.
+struct Resolved<'a> {
+    /// What the lowest layer is.
+    base: BaseChoice,
+    /// The distribution's name.
+    name: &'a str,
+    /// The distribution.
+    distro: &'a Distro,
+    /// The values by parameter.
+    values: Values,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Distro {
-    family: String,
-    suite: String,
-    suites: Vec<String>,
-    security_suite: Option<String>,
-    components: Vec<String>,
-    /// The version of the distribution's own Python, `3.N`.
-    system_python: String,
-    /// Packages beyond the common ones.
-    #[serde(default)]
-    packages: Vec<String>,
-    /// Common packages that this distribution lacks.
-    #[serde(default)]
-    without: Vec<String>,
-    /// What its packages give a build of something written in Python: names of distributions of Python, and their versions.
-    #[serde(default)]
-    provides: BTreeMap<String, String>,
-    /// Packages in the versions of a later release, where its own are too old.
-    later: Option<Later>,
-    #[serde(default)]
-    pythons: BTreeMap<String, Python>,
-    /// Its image on Amazon EC2, where it has one.
-    ec2: Option<Ec2>,
-}
-
-/// What is taken from a later release of a distribution.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Later {
-    /// The release's code name.
-    suite: String,
-    packages: Vec<String>,
-}
-
-/// Where a distribution's own image on Amazon EC2 is.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Ec2 {
-    /// The account that publishes it: twelve digits.
-    owner: String,
-    /// The pattern of its name.
-    name: String,
-    /// The public parameter of AWS Systems Manager that names the newest.
-    parameter: Option<String>,
-    /// The user that it lets in.
-    user: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Python {
-    packages: Vec<String>,
-    executable: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Step {
-    name: String,
-    description: String,
-    script: String,
-    #[serde(default)]
-    env: Vec<String>,
-    timeout: String,
-    when: Option<When>,
-}
-
-/// When a step takes part.
-#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-enum When {
-    /// Only for a Python beyond the system's.
-    ExtraPython,
-    /// Only on a cloud's base image.
-    Cloud,
-    /// Only where packages of a later release are wanted.
-    LaterPackages,
-}
-
-impl When {
-    fn holds(self, distro: &Distro, choice: &Choice) -> bool {
-        match self {
-            Self::ExtraPython => choice.python_version != SYSTEM_PYTHON,
-            Self::Cloud => choice.base == BaseChoice::Cloud,
-            Self::LaterPackages => distro.later.is_some(),
-        }
+impl Resolved<'_> {
+    /// Whether a step takes part.
+    fn has(&self, step: &Step) -> bool {
+        let there = match step.when {
+            None => true,
+            Some(When::Cloud) => self.base == BaseChoice::Cloud,
+            Some(When::LaterPackages) => self.distro.later.is_some(),
+        };
+        there && parameters::hold(&self.values, &step.only_if, &step.unless)
     }
 }
 
@@ -155,6 +74,7 @@ impl When {
 #[derive(Debug)]
 pub struct Definition {
     document: Document,
+    parameters: Vec<Parameter>,
     scripts: BTreeMap<String, String>,
 }
 
@@ -163,95 +83,31 @@ pub fn parse(files: Files) -> Result<Definition, Fault> {
     let place = files.place("image.toml");
     let document: Document = toml::from_str(&files.definition()?)
         .map_err(|error| Fault::outside(format!("cannot read `{place}`")).because(error.to_string()))?;
+    let flaw = |why: String| Fault::outside(format!("`{place}`: {why}"));
+    let of_distros: Vec<&parameters::OfDistro> = document.distros.values().map(|distro| &distro.values).collect();
+    let parameters = parameters::read(&document.parameters, &of_distros).map_err(flaw)?;
+    let known = variables::known(&document).map_err(flaw)?;
     let mut scripts = BTreeMap::new();
     for step in &document.steps {
         scripts.insert(step.script.clone(), files.read(&step.script)?);
-        text::parse_duration(&step.timeout)
-            .map_err(|why| Fault::outside(format!("`{place}`: step `{}`: {why}", step.name)))?;
-        let known = variables(&document, None);
-        if let Some(unknown) = step.env.iter().find(|name| !known.contains_key(name.as_str())) {
-            let names: Vec<&str> = known.keys().copied().collect();
-            return Err(Fault::outside(format!(
-                "`{place}`: step `{}` asks for the unknown variable `{unknown}` (there are: {})",
-                step.name,
-                names.join(", ")
-            )));
-        }
+        step.check(&known, &parameters).map_err(|why| flaw(format!("step `{}`{why}", step.name)))?;
     }
     let unique: BTreeSet<&str> = document.steps.iter().map(|step| step.name.as_str()).collect();
     if unique.len() != document.steps.len() {
-        return Err(Fault::outside(format!("`{place}`: two steps have the same name")));
+        return Err(flaw("two steps have the same name".to_owned()));
     }
     for (name, ec2) in document.distros.iter().filter_map(|(name, distro)| Some((name, distro.ec2.as_ref()?))) {
-        ec2.check().map_err(|why| Fault::outside(format!("`{place}`: `distros.{name}.ec2`: {why}")))?;
+        ec2.check().map_err(|why| flaw(format!("`distros.{name}.ec2`: {why}")))?;
     }
-    Ok(Definition { document, scripts })
-}
-
-impl Ec2 {
-    /// Why it cannot be meant. Anybody may publish an image under any name, so an owner that is not one account is refused.
-    fn check(&self) -> Result<(), String> {
-        if self.owner.len() != 12 || !self.owner.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(format!("the owner `{}` is not the twelve digits of an account", self.owner));
-        }
-        if self.name.is_empty() || self.user.is_empty() {
-            return Err("`name` and `user` must not be empty".to_owned());
-        }
-        match &self.parameter {
-            Some(parameter) if !parameter.starts_with("/aws/service/") => {
-                Err(format!("the parameter `{parameter}` is not public: it does not begin with `/aws/service/`"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn base(&self) -> CloudBase {
-        let Self { owner, name, parameter, user } = self;
-        CloudBase { owner: owner.clone(), name: name.clone(), parameter: parameter.clone(), user: user.clone() }
-    }
-}
-
-/// The variables that a step may ask for, with their values for a choice.
-fn variables(document: &Document, choice: Option<(&Distro, &Choice)>) -> BTreeMap<&'static str, String> {
-    let python = choice.and_then(|(distro, choice)| distro.pythons.get(&choice.python_version));
-    let of = |value: &dyn Fn(&Distro, &Choice) -> String| choice.map(|(d, c)| value(d, c)).unwrap_or_default();
-    let later =
-        |value: &dyn Fn(&Later) -> String| of(&|distro, _| distro.later.as_ref().map(value).unwrap_or_default());
-    BTreeMap::from([
-        ("HG_DISTRO", of(&|_, choice| choice.distro.clone())),
-        ("HG_LATER_PACKAGES", later(&|later| later.packages.join(" "))),
-        ("HG_LATER_SUITE", later(&|later| later.suite.clone())),
-        ("HG_PACKAGES", of(&|distro, _| packages(document, distro).join(" "))),
-        ("HG_PYTHON_VERSION", of(&|_, choice| choice.python_version.clone())),
-        ("HG_PYTHON_PACKAGES", python.map(|python| python.packages.join(" ")).unwrap_or_default()),
-        ("HG_PYTHON_EXECUTABLE", python.map(|python| python.executable.clone()).unwrap_or_default()),
-        ("HG_SOURCE", of(&|_, choice| choice.source.clone())),
-        ("HG_SOURCE_URL", of(&|_, choice| upstream(choice, &choice.source_url))),
-        ("HG_SOURCE_REVISION", of(&|_, choice| upstream(choice, &choice.source_revision))),
-    ])
-}
-
-/// Where upstream is does not shape an image that is not made from it.
-fn upstream(choice: &Choice, value: &str) -> String {
-    if choice.source == "upstream" { value.to_owned() } else { String::new() }
-}
-
-/// All packages of an image, sorted.
-fn packages<'a>(document: &'a Document, distro: &'a Distro) -> Vec<&'a str> {
-    let mut names: Vec<&str> = document
-        .packages
-        .iter()
-        .filter(|name| !distro.without.contains(name))
-        .chain(&distro.packages)
-        .chain(&document.base.packages)
-        .map(String::as_str)
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+    Ok(Definition { document, parameters, scripts })
 }
 
 impl Definition {
+    /// Its parameters, sorted by name.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
     /// The user to log in as on a finished machine.
     pub fn login_user(&self) -> &str {
         &self.document.login_user
@@ -268,46 +124,56 @@ impl Definition {
         self.document.distros.iter().filter(|(_, distro)| has(distro)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// The Pythons that a distribution can carry; empty for an unknown one.
-    pub fn pythons(&self, distro: &str) -> Vec<String> {
-        let Some(distro) = self.document.distros.get(distro) else { return Vec::new() };
-        std::iter::once(SYSTEM_PYTHON.to_owned()).chain(distro.pythons.keys().cloned()).collect()
-    }
-
-    /// What a distribution gives a build of something written in Python; none for an unknown one.
-    pub fn provided(&self, distro: &str) -> Option<Provided> {
-        let distro = self.document.distros.get(distro)?;
-        Some(Provided { python: distro.system_python.clone(), packages: distro.provides.clone() })
-    }
-
-    /// The plan for a choice; an unknown distribution or Python is refused with what there is.
-    pub fn plan(&self, choice: &Choice) -> Result<ImagePlan, Fault> {
-        let (choice, distro) = self.resolve(choice)?;
-        let mut layers = vec![self.base(distro, &choice)?];
-        for step in &self.document.steps {
-            if step.when.is_some_and(|when| !when.holds(distro, &choice)) {
-                continue;
+    /// The choices between which one call of the tool and the next one may differ: `choice` with each value of every parameter that
+    /// varies, is a word, and of which `choice` says nothing.
+    pub fn variants(&self, choice: &Choice) -> Vec<Choice> {
+        let Some(distro) = self.document.distros.get(&choice.distro) else { return Vec::new() };
+        let mut variants = vec![choice.clone()];
+        let open = |parameter: &&Parameter| parameter.varies() && !choice.values.contains_key(&parameter.name);
+        for parameter in self.parameters.iter().filter(open) {
+            let Some(declared) = self.document.parameters.get(&parameter.name) else { continue };
+            let values = declared.values(&parameter.name, &distro.values);
+            if !values.is_empty() {
+                let each =
+                    |variant: Choice| values.iter().map(move |value| variant.clone().with(&parameter.name, value));
+                variants = variants.into_iter().flat_map(each).collect();
             }
-            let below = layers[layers.len() - 1].fingerprint.clone();
-            layers.push(self.layer(step, &below, distro, &choice));
         }
-        let variant = match choice.python_version.as_str() {
-            SYSTEM_PYTHON => String::new(),
-            python => format!("-{python}"),
-        };
-        Ok(ImagePlan {
-            name: format!("{}-{}{variant}", self.document.name, choice.distro),
-            distro: choice.distro.clone(),
-            python: choice.python_version.clone(),
-            layers,
-        })
+        variants
+    }
+
+    /// What a distribution gives a build; nothing for an unknown one.
+    pub fn provided(&self, distro: &str) -> Provided {
+        self.document.distros.get(distro).map(|distro| distro.provides.clone()).unwrap_or_default()
+    }
+
+    /// The plan for a choice; an unknown distribution, parameter or value is refused with what there is.
+    pub fn plan(&self, choice: &Choice) -> Result<ImagePlan, Fault> {
+        let resolved = self.resolve(choice)?;
+        let mut layers = vec![self.base(&resolved)?];
+        let variables = variables::values(&self.document, resolved.name, resolved.distro, &resolved.values);
+        for step in self.document.steps.iter().filter(|step| resolved.has(step)) {
+            let below = layers[layers.len() - 1].fingerprint.clone();
+            layers.push(self.layer(step, &below, &variables));
+        }
+        let mut name = format!("{}-{}", self.document.name, choice.distro);
+        for parameter in &self.parameters {
+            let named = self.document.parameters.get(&parameter.name).is_some_and(|declared| declared.in_name);
+            if let Some(value) =
+                resolved.values.get(&parameter.name).filter(|value| named && **value != parameter.default)
+            {
+                name = format!("{name}-{value}");
+            }
+        }
+        Ok(ImagePlan { name, distro: choice.distro.clone(), values: resolved.values, layers })
     }
 
     /// The lowest layer.
-    fn base(&self, distro: &Distro, choice: &Choice) -> Result<LayerPlan, Fault> {
+    fn base(&self, resolved: &Resolved<'_>) -> Result<LayerPlan, Fault> {
+        let distro = resolved.distro;
         let name = "base".to_owned();
-        if choice.base == BaseChoice::Cloud {
-            let base = distro.ec2.as_ref().map(Ec2::base).ok_or_else(|| self.no_cloud(&choice.distro))?;
+        if resolved.base == BaseChoice::Cloud {
+            let base = distro.ec2.as_ref().map(Ec2::base).ok_or_else(|| self.no_cloud(resolved.name))?;
             return Ok(LayerPlan {
                 name,
                 description: format!("Starting from the distribution's image `{}`", base.name),
@@ -321,7 +187,7 @@ impl Definition {
             suites: distro.suites.clone(),
             security_suite: distro.security_suite.clone(),
             components: distro.components.clone(),
-            packages: packages(&self.document, distro).into_iter().map(str::to_owned).collect(),
+            packages: self.document.packages(distro).into_iter().map(str::to_owned).collect(),
         };
         Ok(LayerPlan {
             name,
@@ -338,13 +204,9 @@ impl Definition {
             .hint(format!("Add a table `[distros.\"{distro}\".ec2]` to its `image.toml`."))
     }
 
-    fn layer(&self, step: &Step, below: &Fingerprint, distro: &Distro, choice: &Choice) -> LayerPlan {
-        let values = variables(&self.document, Some((distro, choice)));
-        let env: Vec<(String, String)> = step
-            .env
-            .iter()
-            .filter_map(|name| values.get(name.as_str()).map(|value| (name.clone(), value.clone())))
-            .collect();
+    fn layer(&self, step: &Step, below: &Fingerprint, values: &BTreeMap<&str, String>) -> LayerPlan {
+        let value = |name: &String| values.get(name.as_str()).cloned().unwrap_or_default();
+        let env: Vec<(String, String)> = step.env.iter().map(|name| (name.clone(), value(name))).collect();
         let text = self.scripts.get(&step.script).cloned().unwrap_or_default();
         LayerPlan {
             name: step.name.clone(),
@@ -358,8 +220,8 @@ impl Definition {
         }
     }
 
-    /// The choice with a Python that is the system's own called so, and its distribution.
-    fn resolve(&self, choice: &Choice) -> Result<(Choice, &Distro), Fault> {
+    /// The choice with a value of every parameter.
+    fn resolve<'a>(&'a self, choice: &'a Choice) -> Result<Resolved<'a>, Fault> {
         let Some(distro) = self.document.distros.get(&choice.distro) else {
             let known = self.distros();
             let message = format!("there is no distribution `{}` (there are: {})", choice.distro, known.join(", "));
@@ -369,25 +231,44 @@ impl Definition {
                 None => fault.hint("Choose one of these."),
             });
         };
-        let mut choice = choice.clone();
-        if choice.python_version == distro.system_python {
-            SYSTEM_PYTHON.clone_into(&mut choice.python_version);
+        parameters::refuse_unknown(&self.document.name, &self.parameters, &choice.values)?;
+        let mut values = Values::new();
+        for parameter in &self.parameters {
+            let value = match choice.values.get(&parameter.name) {
+                Some(given) => self.meant(parameter, given, &choice.distro, distro)?,
+                None => parameter.default.clone(),
+            };
+            values.insert(parameter.name.clone(), value);
         }
-        if choice.python_version != SYSTEM_PYTHON && !distro.pythons.contains_key(&choice.python_version) {
-            let known: Vec<String> = self
-                .pythons(&choice.distro)
-                .into_iter()
-                .map(|name| if name == SYSTEM_PYTHON { format!("{name} ({})", distro.system_python) } else { name })
-                .collect();
-            return Err(Fault::usage(format!(
-                "`{}` carries no Python `{}` (there are: {})",
-                choice.distro,
-                choice.python_version,
-                known.join(", ")
-            ))
-            .hint("Choose one of these, or another distribution (`--distro`), whose own Python may be newer."));
+        Ok(Resolved { base: choice.base, name: &choice.distro, distro, values })
+    }
+
+    /// The value of a parameter that is meant by what a user says.
+    fn meant(&self, parameter: &Parameter, given: &Given, name: &str, distro: &Distro) -> Result<String, Fault> {
+        let has = |distro: &Distro| {
+            self.document.parameters.get(&parameter.name)?.meant(parameter, &distro.values, &given.value)
+        };
+        if let Some(value) = has(distro) {
+            return Ok(value);
         }
-        Ok((choice, distro))
+        let said = &given.value;
+        let origin = given.origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default();
+        let choices = self
+            .document
+            .parameters
+            .get(&parameter.name)
+            .map(|declared| declared.choices(&parameter.name, &distro.values));
+        let Some(choices) = choices.filter(|choices| !choices.is_empty()) else {
+            let message = format!("{origin}parameter `{}` takes {}, not `{said}`", parameter.name, parameter.allowed());
+            return Err(Fault::usage(message).hint(format!("{}.", parameter.help)));
+        };
+        let fault = Fault::usage(format!("{origin}`{name}` has no {} `{said}` (there are: {choices})", parameter.name));
+        let others = self.document.distros.iter().filter(|(_, distro)| has(distro).is_some());
+        let others: Vec<String> = others.map(|(name, _)| format!("`--distro {name}`")).collect();
+        Err(fault.hint(match others.as_slice() {
+            [] => "Choose one of these.".to_owned(),
+            others => format!("Choose one of these, or a distribution that has it: {}.", others.join(", ")),
+        }))
     }
 }
 
@@ -397,14 +278,7 @@ mod tests {
     use std::path::Path;
 
     fn choice(distro: &str, python: &str) -> Choice {
-        Choice {
-            base: BaseChoice::Userland,
-            distro: distro.into(),
-            python_version: python.into(),
-            source: "distribution".into(),
-            source_url: "https://example.org/hg".into(),
-            source_revision: String::new(),
-        }
+        Choice::new(BaseChoice::Userland, distro).with("python-version", python)
     }
 
     fn write(folder: &Path, file: &str, text: &str) {
@@ -420,16 +294,41 @@ packages = ["b", "a"]
 [base]
 description = "base"
 packages = ["openssh-server"]
+[variables]
+HG_DISTRO = "distro"
+HG_LATER_PACKAGES = "later-packages"
+HG_LATER_SUITE = "later-suite"
+HG_PACKAGES = "packages"
+[parameters.python-version]
+help = "The Python"
+values = ["system3"]
+default = "system3"
+variable = "HG_PYTHON_VERSION"
+option = "VERSION"
+setting = "defaults.python-version"
+in-name = true
+[parameters.source]
+help = "The source"
+values = ["distribution", "upstream"]
+default = "distribution"
+variable = "HG_SOURCE"
+setting = "mercurial.source"
+[parameters.source-url]
+help = "Where upstream is"
+takes = "url"
+default = "https://example.org/hg"
+variable = "HG_SOURCE_URL"
+setting = "mercurial.upstream-url"
+if = { source = "upstream" }
 [distros.one]
 family = "debian"
 suite = "s"
 suites = ["s"]
 components = ["main"]
-system-python = "3.11"
 without = ["b"]
-[distros.one.pythons.pypy3]
-packages = ["pypy3"]
-executable = "/usr/bin/pypy3"
+[distros.one.values.python-version]
+system3 = { also = ["3.11"] }
+pypy3 = { variables = { HG_PYTHON_PACKAGES = "pypy3 pypy3-dev" } }
 [distros.one.ec2]
 owner = "012345678901"
 name = "one-amd64-*"
@@ -440,7 +339,6 @@ family = "debian"
 suite = "t"
 suites = ["t"]
 components = ["main"]
-system-python = "3.13"
 provides = { setuptools = "78.1.1" }
 [distros.two.later]
 suite = "u"
@@ -471,7 +369,7 @@ description = "step python"
 script = "2.sh"
 env = ["HG_PYTHON_VERSION"]
 timeout = "5m"
-when = "extra-python"
+unless = { python-version = "system3" }
 [[steps]]
 name = "two"
 description = "step two"
@@ -503,7 +401,11 @@ timeout = "5m"
         let definition = loaded(TEXT, "1", "2").unwrap();
         let plain = definition.plan(&choice("one", "3.11")).unwrap();
         let variant = definition.plan(&choice("one", "pypy3")).unwrap();
-        assert_eq!((plain.name.as_str(), plain.python.as_str()), ("x-one", "system3"), "its own version is no variant");
+        assert_eq!(
+            (plain.name.as_str(), plain.values["python-version"].as_str()),
+            ("x-one", "system3"),
+            "its own version is no variant"
+        );
         assert_eq!(variant.name, "x-one-pypy3");
         assert_eq!(plain.chain(2), variant.chain(2));
         assert_eq!((plain.layers.len(), variant.layers.len()), (3, 4));
@@ -514,7 +416,7 @@ timeout = "5m"
     }
 
     fn cloud(distro: &str) -> Choice {
-        Choice { base: BaseChoice::Cloud, ..choice(distro, "system3") }
+        Choice::new(BaseChoice::Cloud, distro)
     }
 
     /// Whoever has baked these must not bake them again because the tool learned of clouds.
@@ -578,36 +480,114 @@ timeout = "5m"
         assert_eq!(env, &expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let one = definition.plan(&choice("one", "system3")).unwrap();
         assert!(one.layers.iter().all(|layer| layer.name != "later"));
-        let provided = definition.provided("two").unwrap();
-        assert_eq!((provided.python.as_str(), provided.packages["setuptools"].as_str()), ("3.13", "78.1.1"));
-        assert!(definition.provided("one").unwrap().packages.is_empty() && definition.provided("none").is_none());
+        assert_eq!(definition.provided("two")["setuptools"], "78.1.1");
+        assert!(definition.provided("one").is_empty() && definition.provided("none").is_empty());
     }
 
     #[test]
     fn where_upstream_is_counts_only_when_the_source_comes_from_there() {
         let definition = loaded(TEXT, "1", "2").unwrap();
         let moved = |source: &str, url: &str| {
-            let choice = Choice { source: source.into(), source_url: url.into(), ..choice("one", "system3") };
+            let choice = Choice::new(BaseChoice::Userland, "one").with("source", source).with("source-url", url);
             definition.plan(&choice).unwrap().fingerprint()
         };
-        assert_eq!(moved("distribution", "a"), moved("distribution", "b"));
-        assert_ne!(moved("upstream", "a"), moved("upstream", "b"));
+        assert_eq!(moved("distribution", "x://a"), moved("distribution", "x://b"));
+        assert_ne!(moved("upstream", "x://a"), moved("upstream", "x://b"));
+    }
+
+    /// Message and hint of what is refused.
+    fn refused(choice: &Choice) -> String {
+        let fault = loaded(TEXT, "1", "2").unwrap().plan(choice).unwrap_err();
+        assert_eq!(fault.kind, crate::model::fault::FaultKind::Usage);
+        format!("{}\n{}", fault.message, fault.hint.unwrap_or_default())
     }
 
     #[test]
     fn what_there_is_not_is_refused_with_what_there_is() {
+        insta::assert_snapshot!(refused(&choice("one", "3.99")), @r"
+        `one` has no python-version `3.99` (there are: system3 (3.11), pypy3)
+        Choose one of these.
+        ");
+        insta::assert_snapshot!(refused(&choice("two", "pypy3")), @r"
+        `two` has no python-version `pypy3` (there are: system3)
+        Choose one of these, or a distribution that has it: `--distro one`.
+        ");
+        insta::assert_snapshot!(refused(&choice("onne", "system3")), @r"
+        there is no distribution `onne` (there are: one, two)
+        Did you mean `one`?
+        ");
+        let one = Choice::new(BaseChoice::Userland, "one");
+        insta::assert_snapshot!(refused(&one.clone().with("sauce", "upstream")), @r"
+        the image `x` has no parameter `sauce` (there are: python-version, source, source-url)
+        Did you mean `source`?
+        ");
+        insta::assert_snapshot!(refused(&one.clone().with("source-url", "here")), @r"
+        parameter `source-url` takes a URL, not `here`
+        Where upstream is.
+        ");
+        let mut of_settings = one;
+        let given = Given { value: "2".into(), origin: Some("/s/config.toml:3".into()) };
+        of_settings.values.insert("python-version".into(), given);
+        assert!(refused(&of_settings).starts_with("/s/config.toml:3: `one` has no python-version `2`"));
+    }
+
+    #[test]
+    fn what_one_call_may_choose_and_the_next_one_not_varies() {
         let definition = loaded(TEXT, "1", "2").unwrap();
-        let fault = definition.plan(&choice("one", "3.99")).unwrap_err();
-        assert_eq!(fault.message, "`one` carries no Python `3.99` (there are: system3 (3.11), pypy3)");
-        let fault = definition.plan(&choice("onne", "system3")).unwrap_err();
-        assert_eq!(fault.hint.as_deref(), Some("Did you mean `one`?"));
+        let names = |choice: &Choice| -> Vec<String> {
+            definition.variants(choice).iter().map(|choice| definition.plan(choice).unwrap().name).collect()
+        };
+        let one = Choice::new(BaseChoice::Userland, "one");
+        assert_eq!(names(&one), ["x-one", "x-one-pypy3"], "the settings alone decide of the source");
+        assert_eq!(names(&one.with("python-version", "pypy3")), ["x-one-pypy3"]);
+        assert_eq!(names(&Choice::new(BaseChoice::Userland, "two")), ["x-two"]);
+    }
+
+    #[test]
+    fn a_parameter_that_cannot_be_meant_is_an_error_that_names_it() {
+        for (from, to, word) in [
+            ("default = \"system3\"", "default = \"pypy3\"", "`python-version` does not take its own default"),
+            (
+                "default = \"https://example.org/hg\"",
+                "default = \"here\"",
+                "`source-url` does not take its own default",
+            ),
+            ("values = [\"system3\"]", "values = []", "`python-version` needs either `values` or `takes`"),
+            ("takes = \"url\"", "takes = \"url\"\nin-name = true", "`source-url` takes text"),
+            ("takes = \"url\"", "takes = \"url\"\nbeyond = [\"x\"]", "`beyond` has no meaning"),
+            (
+                "if = { source = \"upstream\" }",
+                "if = { source = \"elsewhere\" }",
+                "`distribution` or `upstream`, not `elsewhere`",
+            ),
+            (
+                "unless = { python-version = \"system3\" }",
+                "unless = { python = \"system3\" }",
+                "unknown parameter `python`",
+            ),
+            ("[parameters.source]", "[parameters.Source]", "lower-case"),
+            ("values = [\"distribution\", \"upstream\"]", "values = [\"distribution\", \"up stream\"]", "`up stream`"),
+            (
+                "variable = \"HG_SOURCE_URL\"",
+                "variable = \"HG_SOURCE\"",
+                "`HG_SOURCE` is set by parameter `source` and by",
+            ),
+            ("variable = \"HG_SOURCE_URL\"", "variable = \"url\"", "`url` is no name of a variable"),
+            ("HG_PYTHON_PACKAGES = \"", "HG_PACKAGES = \"", "`HG_PACKAGES` is set by `variables` and by the values of"),
+            ("[distros.one.values.python-version]", "[distros.one.values.python]", "`python`, which is no parameter"),
+            ("setting = \"mercurial.source\"", "setting = \"source\"", "`section.key`"),
+        ] {
+            assert!(TEXT.contains(from), "{from}");
+            let fault = loaded(&TEXT.replace(from, to), "1", "2").unwrap_err();
+            assert!(fault.chain().join("\n").contains(word), "{word}: {fault:?}");
+        }
     }
 
     #[test]
     fn an_unknown_key_or_variable_is_an_error_that_names_it() {
         let fault = loaded(&format!("colour = 1\n{TEXT}"), "1", "2").unwrap_err();
         assert!(fault.chain().join("\n").contains("colour"), "{fault:?}");
-        let fault = loaded(&TEXT.replace("\"HG_SOURCE\"", "\"HG_SAUCE\""), "1", "2").unwrap_err();
+        let fault = loaded(&TEXT.replace("[\"HG_SOURCE\"", "[\"HG_SAUCE\""), "1", "2").unwrap_err();
         assert!(fault.message.contains("HG_SAUCE") && fault.message.contains("HG_SOURCE"), "{fault:?}");
     }
 
@@ -616,8 +596,7 @@ timeout = "5m"
         let definition = crate::image::load(None, "linux-dev").unwrap();
         assert!(definition.distros().contains(&"debian12".to_owned()));
         for distro in definition.distros() {
-            for python in definition.pythons(&distro) {
-                let local = choice(&distro, &python);
+            for local in definition.variants(&Choice::new(BaseChoice::Userland, &distro)) {
                 let plan = definition.plan(&local).unwrap();
                 assert!(plan.layers.len() >= 6, "{}", plan.name);
                 let cloud = definition.plan(&Choice { base: BaseChoice::Cloud, ..local }).unwrap();

@@ -58,14 +58,8 @@ pub struct CloudBase {
     pub user: String,
 }
 
-/// What an image gives a build of something written in Python.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Provided {
-    /// The version of the system's Python, for example `3.11`.
-    pub python: String,
-    /// What is installed for it, by the names of the Python index, with versions.
-    pub packages: BTreeMap<String, String>,
-}
+/// What an image gives a build: names, for example of the Python index, and their versions. Who knows what a build needs knows the names.
+pub type Provided = BTreeMap<String, String>;
 
 /// How one layer is made from the one below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,8 +99,8 @@ pub struct ImagePlan {
     pub name: String,
     /// The distribution, for example `debian12`.
     pub distro: String,
-    /// The Python that it carries for the task: `system3` or the name of another. The system's own version is `system3`.
-    pub python: String,
+    /// The values of all parameters of its definition, by name.
+    pub values: BTreeMap<String, String>,
     /// The layers; never empty.
     pub layers: Vec<LayerPlan>,
 }
@@ -200,7 +194,8 @@ mod tests {
             owner: None,
             locator: None,
         };
-        let plan = ImagePlan { name: "mine".into(), distro: String::new(), python: String::new(), layers: Vec::new() };
+        let plan =
+            ImagePlan { name: "mine".into(), distro: String::new(), values: BTreeMap::new(), layers: Vec::new() };
         let records = vec![
             image("other", vec![layer("base", 1), layer("python", 2)]),
             image("mine", vec![layer("base", 3), layer("build", 4)]),

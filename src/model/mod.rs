@@ -13,6 +13,7 @@ pub mod journal;
 pub mod machine;
 pub mod outcome;
 pub mod output;
+pub mod parameter;
 pub mod price;
 pub mod provider;
 pub mod purge;

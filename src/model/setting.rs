@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use crate::base::text;
+use crate::model::parameter::Parameter;
+
 /// A table of the settings file.
 #[derive(Debug, Clone, Copy)]
 pub struct Section {
@@ -40,12 +43,14 @@ pub enum Kind {
         /// Whether a text is allowed.
         check: fn(&str) -> bool,
     },
+    /// What a parameter of images takes.
+    Parameter(&'static Parameter),
 }
 
 impl Kind {
     /// A web or file address.
     pub const fn url(allowed: &'static str) -> Self {
-        Self::Text { allowed, check: is_url }
+        Self::Text { allowed, check: text::is_url }
     }
 
     /// What the key takes, completes "takes".
@@ -57,42 +62,33 @@ impl Kind {
                 format!("a span of time from `{}` to `{}`, such as `90s` or `5m`", span(min), span(max))
             }
             Self::Text { allowed, .. } => (*allowed).to_owned(),
+            Self::Parameter(parameter) => parameter.allowed(),
         }
     }
 
-    /// Whether `text` is allowed.
-    pub fn accepts(&self, text: &str) -> bool {
+    /// The allowed word that `value` may have been meant for.
+    pub fn nearest(&self, value: &str) -> Option<&str> {
         match self {
-            Self::OneOf(words) => words.contains(&text),
-            Self::Duration { min, max } => {
-                crate::base::text::parse_duration(text).is_ok_and(|span| span >= *min && span <= *max)
-            }
-            Self::Text { check, .. } => check(text),
+            Self::OneOf(words) => text::nearest(value, words.iter().copied()),
+            Self::Parameter(parameter) => parameter.nearest(value),
+            Self::Duration { .. } | Self::Text { .. } => None,
         }
     }
-}
 
-/// Whether `text` has the shape `scheme://rest` (or `file:/path`) without blanks or control characters.
-fn is_url(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once(':') else { return false };
-    let plain = !text.chars().any(|c| c.is_whitespace() || c.is_control());
-    let rooted = if scheme == "file" { rest.starts_with('/') } else { rest.len() > 2 && rest.starts_with("//") };
-    plain && rooted && !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_lowercase() || b == b'+')
+    /// Whether `value` is allowed.
+    pub fn accepts(&self, value: &str) -> bool {
+        match self {
+            Self::OneOf(words) => words.contains(&value),
+            Self::Duration { min, max } => text::parse_duration(value).is_ok_and(|span| span >= *min && span <= *max),
+            Self::Text { check, .. } => check(value),
+            Self::Parameter(parameter) => parameter.accepts(value),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_url_has_a_scheme_and_no_blanks() {
-        for good in ["http://deb.debian.org/debian", "file:///srv/mirror", "file:/srv", "ssh://me@host/x"] {
-            assert!(is_url(good), "{good}");
-        }
-        for bad in ["deb.debian.org", "http://", "://x", "http://a b", "-o x://y", ""] {
-            assert!(!is_url(bad), "{bad}");
-        }
-    }
 
     #[test]
     fn a_span_has_two_limits() {

@@ -51,10 +51,6 @@ const OWN: [Section; 3] = [
                 kind: Kind::Text { allowed: "a distribution's name such as `debian12`", check: is_name },
             },
             Key { name: "filesystem", kind: Kind::OneOf(&["default", "btrfs", "ext3", "ext4", "jfs", "tmpfs", "xfs"]) },
-            Key {
-                name: "python-version",
-                kind: Kind::Text { allowed: "`system3`, `pypy3` or a version such as `3.12`", check: is_python },
-            },
             Key { name: "network", kind: Kind::OneOf(&["loopback", "host"]) },
         ],
     },
@@ -97,8 +93,6 @@ pub struct Defaults {
     pub distro: String,
     /// The file system of the work folder.
     pub filesystem: String,
-    /// The Python.
-    pub python_version: String,
     /// The machine's network.
     pub network: Network,
 }
@@ -112,7 +106,6 @@ impl Default for Settings {
             defaults: Defaults {
                 distro: "debian12".to_owned(),
                 filesystem: "default".to_owned(),
-                python_version: "system3".to_owned(),
                 network: Network::Loopback,
             },
             file: PathBuf::new(),
@@ -122,7 +115,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads `path`; a missing file is the defaults. `extra` are the sections of projects.
+    /// Reads `path`; a missing file is the defaults. `extra` are the sections of providers and of images,
+    /// which may add keys to those of the tool's own.
     ///
     /// Any key or value that is not known is a [`Fault`] of kind outside that names the file and the line.
     pub fn load(path: &Path, extra: &[Section]) -> Result<Self, Fault> {
@@ -142,7 +136,7 @@ impl Settings {
     }
 
     fn parse(path: &Path, text: &str, extra: &[Section]) -> Result<Self, Fault> {
-        let reader = Reader { path, text, sections: OWN.iter().chain(extra).copied().collect() };
+        let reader = Reader { path, text, sections: tables(OWN.iter().chain(extra)) };
         let table = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             or_mend(reader.fault(at, error.message().trim().replace('\n', "; ")))
@@ -173,7 +167,6 @@ impl Settings {
         self.defaults = Defaults {
             distro: get("defaults.distro").unwrap_or(built_in.distro),
             filesystem: get("defaults.filesystem").unwrap_or(built_in.filesystem),
-            python_version: get("defaults.python-version").unwrap_or(built_in.python_version),
             network: match get("defaults.network").as_deref() {
                 Some("host") => Network::Host,
                 _ => built_in.network,
@@ -181,9 +174,9 @@ impl Settings {
         };
     }
 
-    /// The value of a project's key, where the file gives one.
-    pub fn extra(&self, section: &str, key: &str) -> Option<&str> {
-        self.given.get(&format!("{section}.{key}")).map(|(value, _)| value.as_str())
+    /// The value of a key that is not the tool's own, where the file gives one. `key` is written as `defaults.distro`.
+    pub fn extra(&self, key: &str) -> Option<&str> {
+        self.given.get(key).map(|(value, _)| value.as_str())
     }
 
     /// Where a value comes from, `FILE:LINE`, for the message about a value that only later proves wrong; none when it
@@ -193,11 +186,29 @@ impl Settings {
     }
 }
 
+/// All that a table of the file may hold, whoever's it is.
+struct Table {
+    name: &'static str,
+    keys: Vec<Key>,
+}
+
+/// The tables that `sections` make up, each once.
+fn tables<'a>(sections: impl Iterator<Item = &'a Section>) -> Vec<Table> {
+    let mut tables: Vec<Table> = Vec::new();
+    for section in sections {
+        match tables.iter_mut().find(|table| table.name == section.name) {
+            Some(table) => table.keys.extend(section.keys),
+            None => tables.push(Table { name: section.name, keys: section.keys.to_vec() }),
+        }
+    }
+    tables
+}
+
 /// Reads a parsed file against what it may hold.
 struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
-    sections: Vec<Section>,
+    sections: Vec<Table>,
 }
 
 type Given = BTreeMap<String, (String, usize)>;
@@ -235,13 +246,13 @@ impl Reader<'_> {
         }
     }
 
-    fn top(&self) -> Option<&Section> {
+    fn top(&self) -> Option<&Table> {
         self.sections.iter().find(|section| section.name.is_empty())
     }
 
     fn take(
         &self,
-        section: &Section,
+        section: &Table,
         name: &str,
         at: usize,
         value: &Spanned<DeValue<'_>>,
@@ -258,12 +269,8 @@ impl Reader<'_> {
                 given.insert(full, (text, self.line(at)));
             }
             Ok(text) => {
-                let hint = match key.kind {
-                    Kind::OneOf(words) => text::nearest(&text, words.iter().copied()),
-                    _ => None,
-                };
                 let mut fault = self.fault(at, format!("`{full}` takes {}, not `{text}`", key.kind.allowed()));
-                fault.hint = hint.map(|word| format!("Did you mean `{word}`?"));
+                fault.hint = key.kind.nearest(&text).map(|word| format!("Did you mean `{word}`?"));
                 problems.push((at, fault));
             }
             Err(found) => {
@@ -273,7 +280,7 @@ impl Reader<'_> {
         }
     }
 
-    fn unknown_key(&self, section: &Section, name: &str, at: usize) -> Fault {
+    fn unknown_key(&self, section: &Table, name: &str, at: usize) -> Fault {
         let fault = self.fault(at, format!("unknown key `{}`", full_name(section, name)));
         let known = || section.keys.iter().map(|key| key.name);
         if let Some(near) = text::nearest(name, known()) {
@@ -323,11 +330,11 @@ fn or_mend(fault: Fault) -> Fault {
     if fault.hint.is_some() { fault } else { fault.hint("Mend that line, or take it out for what holds without it.") }
 }
 
-fn holds(section: &Section, key: &str) -> bool {
+fn holds(section: &Table, key: &str) -> bool {
     section.keys.iter().any(|known| known.name == key)
 }
 
-fn full_name(section: &Section, key: &str) -> String {
+fn full_name(section: &Table, key: &str) -> String {
     if section.name.is_empty() { key.to_owned() } else { format!("{}.{key}", section.name) }
 }
 
@@ -353,11 +360,6 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
 }
 
-fn is_python(text: &str) -> bool {
-    let minor = text.strip_prefix("3.");
-    matches!(text, "system3" | "pypy3") || minor.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,8 +372,12 @@ mod tests {
         ],
     };
 
+    /// A key in a table that others have keys in.
+    const MORE: Section =
+        Section { name: "defaults", keys: &[Key { name: "flavour", kind: Kind::OneOf(&["plain", "full"]) }] };
+
     fn parse(text: &str) -> Result<Settings, Fault> {
-        Settings::parse(Path::new("/s/config.toml"), text, &[SAMPLE])
+        Settings::parse(Path::new("/s/config.toml"), text, &[SAMPLE, MORE])
     }
 
     /// Message and hint of the error.
@@ -405,7 +411,7 @@ keyring = "/etc/keys.gpg"
 [defaults]
 distro = "ubuntu24.04"
 filesystem = "ext4"
-python-version = "3.12"
+flavour = "full"
 network = "host"
 [sample]
 source = "upstream"
@@ -418,9 +424,10 @@ source = "upstream"
         assert_eq!(settings.local.keyring.as_deref(), Some(Path::new("/etc/keys.gpg")));
         let defaults = &settings.defaults;
         assert_eq!((defaults.distro.as_str(), defaults.filesystem.as_str()), ("ubuntu24.04", "ext4"));
-        assert_eq!((defaults.python_version.as_str(), defaults.network), ("3.12", Network::Host));
-        assert_eq!(settings.extra("sample", "source"), Some("upstream"));
-        assert_eq!(settings.extra("sample", "upstream-url"), None);
+        assert_eq!(defaults.network, Network::Host);
+        assert_eq!(settings.extra("defaults.flavour"), Some("full"));
+        assert_eq!(settings.extra("sample.source"), Some("upstream"));
+        assert_eq!(settings.extra("sample.upstream-url"), None);
         assert_eq!(settings.origin("defaults.distro").as_deref(), Some("/s/config.toml:10"));
         assert_eq!(settings.origin("local.keyring.x"), None);
         assert_eq!(parse("grace = 90").unwrap().grace.as_secs(), 90);
@@ -479,7 +486,7 @@ source = "upstream"
         Did you mean `local`?
         ");
         insta::assert_snapshot!(refused("grace = \"soon\""), @"/s/config.toml:1: `grace` takes a span of time from `1s` to `86400s`, such as `90s` or `5m`, not `soon`");
-        insta::assert_snapshot!(refused("[defaults]\npython-version = 3.12"), @"/s/config.toml:2: `defaults.python-version` takes `system3`, `pypy3` or a version such as `3.12`, in quotes, not the number 3.12");
+        insta::assert_snapshot!(refused("[defaults]\nflavour = 3.12"), @"/s/config.toml:2: `defaults.flavour` takes `plain` or `full`, in quotes, not the number 3.12");
         insta::assert_snapshot!(refused("[local]\nkeyring = \"~/keys\""), @"/s/config.toml:2: `local.keyring` takes the absolute path of a file, not `~/keys`");
     }
 

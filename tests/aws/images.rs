@@ -121,14 +121,7 @@ impl Scene {
 }
 
 fn plan() -> ImagePlan {
-    let choice = Choice {
-        base: BaseChoice::Cloud,
-        distro: "debian12".into(),
-        python_version: "system3".into(),
-        source: "distribution".into(),
-        source_url: String::new(),
-        source_revision: String::new(),
-    };
+    let choice = Choice::new(BaseChoice::Cloud, "debian12");
     automation::image::load(None, "linux-dev").unwrap().plan(&choice).unwrap()
 }
 

@@ -70,6 +70,17 @@ const WRONG: &[Wrong<'static>] = &[
     (&["machine", "up", "--distro", ""], 2, &["``", "debian12", "hint:"]),
     (&["machine", "up", "--distro", "debian99"], 2, &["`debian99`", "hint:", "`debian12`"]),
     (&["machine", "up", "--python-version", "2.7"], 2, &["`2.7`", "system3", "hint:"]),
+    (
+        &["machine", "up", "--python-version", "pypy4"],
+        2,
+        &["`debian12` has no python-version `pypy4`", "system3 (3.11), pypy3"],
+    ),
+    (&["machine", "up", "--distro", "ubuntu22.04", "--python-version", "pypy3"], 2, &["hint:", "`--distro debian12`"]),
+    (&["machine", "up", "--parameter", "source"], 2, &["--parameter", "name, `=` and the value"]),
+    (&["machine", "up", "--parameter", "sauce=upstream"], 2, &["`sauce`", "source-url", "hint:", "`source`"]),
+    (&["machine", "up", "--parameter", "source=sauce"], 2, &["`sauce`", "distribution, upstream", "hint:"]),
+    (&["image", "build", "--parameter", "source-url=here"], 2, &["`here`", "a URL such as", "hint:"]),
+    (&["image", "build", "--python-version", "pypy3", "--parameter", "python-version=3.11"], 2, &["given twice"]),
     (&["machine", "up", "--network", "none"], 2, &["'none'", "loopback"]),
     (&["machine", "up", "extra"], 2, &["'extra'"]),
     (&["--provider", "host", "machine", "up"], 2, &["`host`", "hint:"]),
@@ -86,6 +97,12 @@ const WRONG: &[Wrong<'static>] = &[
     (&["--host", "hg@127.0.0.1:1", "--identity", "FILE", "run-tests-linux"], 2, &["FILE", "no private key", "hint:"]),
     (&["--host", "hg@h", "run-tests-linux"], 2, &["no private key", "no agent", "hint:"]),
     (&["--host", "hg@h", "--identity", "FILE", "run-tests-linux", "--distro", "debian12"], 2, &["`--distro`", "hint:"]),
+    (&["--host", "hg@h", "run-tests-linux", "--parameter", "flavour=full"], 2, &["`--parameter`", "hint:"]),
+    (
+        &["--host", "hg@h", "run-tests-linux", "--python-version", "2.7"],
+        2,
+        &["`2.7`", "a version such as `3.12`", "hint:"],
+    ),
     (&["--host", "hg@h", "--provider", "local", "run-tests-linux"], 2, &["`--host`", "hint:"]),
     (&["--images", "FOREIGN", "image", "list"], 2, &["FOREIGN", "hint:"]),
     (&["--images", "FILE", "image", "list"], 2, &["FILE", "hint:"]),
@@ -267,6 +284,12 @@ fn settings_that_are_not_known_are_refused_with_the_nearest_key() {
     for command in [&["run-tests-linux"][..], &["machine", "up"]] {
         place.run(command).expect(2).tells(&["config.toml:2: ", "`debian99`", "hint:"]);
     }
+    place.settings("[mercurial]\nsource = \"upstraem\"\n");
+    place.run(&["runs", "list"]).expect(3).tells(&[
+        "`distribution` or `upstream`",
+        "`upstraem`",
+        "Did you mean `upstream`?",
+    ]);
     place.settings("[defaults]\npython-version = \"3.99\"\n");
     place.run(&["machine", "up"]).expect(2).tells(&["config.toml:2: ", "`3.99`", "hint:"]);
 }

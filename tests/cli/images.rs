@@ -71,6 +71,79 @@ fn scripts_that_were_saved_on_windows_run_as_any_others() {
     place.assert_clean();
 }
 
+/// What a definition says of a parameter of its own, for a step that puts what it gets into a file and one for `full` alone.
+const FLAVOUR: &str = r#"
+[parameters.flavour]
+help = "How much is installed"
+values = ["small", "full"]
+default = "small"
+variable = "FLAVOUR"
+in-name = true
+[distros.debian12.values.flavour.full]
+also = ["whole"]
+variables = { TOOLS = "gdb strace" }
+"#;
+
+const KEEP_FLAVOUR: &str = "printf '%s: %s\\n' \"$FLAVOUR\" \"$TOOLS\" >/root/flavour\n";
+
+/// Adds `FLAVOUR` to the place's definition.
+fn add_flavour(place: &Place) {
+    let file = place.path().join("definitions/linux-dev/image.toml");
+    let mut document: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
+    for step in document["steps"].as_array_mut().unwrap().iter_mut().map(|step| step.as_table_mut().unwrap()) {
+        match step["name"].as_str().unwrap() {
+            "flavour" => drop(step.insert("env".into(), vec!["FLAVOUR", "TOOLS"].into())),
+            "documents" => {
+                let full: toml::Table = "flavour = 'full'".parse().unwrap();
+                drop(step.insert("if".into(), toml::Value::Table(full)));
+            }
+            _ => {}
+        }
+    }
+    let more: toml::Table = FLAVOUR.parse().unwrap();
+    let own = document["parameters"].as_table_mut().unwrap();
+    own.extend(more["parameters"].as_table().unwrap().clone());
+    let values = more["distros"]["debian12"]["values"].as_table().unwrap().clone();
+    document["distros"]["debian12"]["values"].as_table_mut().unwrap().extend(values);
+    std::fs::write(file, toml::to_string(&document).unwrap()).unwrap();
+}
+
+#[test]
+fn a_definition_of_ones_own_has_parameters_of_its_own_that_its_steps_get() {
+    let place = Place::with_steps(&[("flavour", KEEP_FLAVOUR), ("documents", "touch /root/documents\n")]);
+    place.own_images();
+    add_flavour(&place);
+    for (parameter, told) in [
+        ("flavour=huge", &["`debian12` has no flavour `huge` (there are: small, full (whole))", "hint:"][..]),
+        ("flavor=full", &["no parameter `flavor`", "Did you mean `flavour`?"]),
+    ] {
+        for command in [&["image", "build"][..], &["machine", "up"], &["bootstrap-linux-dev"], &["run-tests-linux"]] {
+            let done = place.run(&[command, &["--parameter", parameter]].concat()).expect(2).tells(told);
+            assert_eq!(done.text(), "", "{command:?}");
+        }
+    }
+    assert_eq!(place.json(&["runs", "list", "--json"]), serde_json::json!([]), "a refusal is no run");
+    let full = place.json(&["image", "build", "--parameter", "flavour=whole", "--json"]);
+    let small = place.json(&["image", "build", "--json"]);
+    assert_eq!(
+        (text(&full["name"]), text(&small["name"])),
+        ("linux-dev-debian12-full".into(), "linux-dev-debian12".into())
+    );
+    let of = |image: &Value, at: usize| text(&image["layers"][at]["fingerprint"]);
+    assert_eq!((of(&full, 0), of(&full, 1)), (of(&small, 0), of(&small, 1)), "what does not ask for it is shared");
+    assert_ne!(of(&full, 2), of(&small, 2));
+    assert_eq!(place.json(&["image", "gc", "--dry-run", "--json"]), serde_json::json!([]), "both are of today");
+    for (further, flavour, documents) in
+        [(&["--parameter", "flavour=full"][..], "full: gdb strace\n", 0), (&[], "small: \n", 2)]
+    {
+        let id = place.up(further);
+        assert_eq!(place.exec(&id, &["sudo", "cat", "/root/flavour"]).expect(0).text(), flavour);
+        place.exec(&id, &["sudo", "ls", "/root/documents"]).expect(documents);
+        place.run(&["machine", "down", &id]).expect(0);
+    }
+    place.assert_clean();
+}
+
 /// The image that no definition makes any more is collected with its two layers, the rest stays.
 fn collected(place: &Place, old: &Value) {
     let listed = place.json(&["image", "list", "--json"]);

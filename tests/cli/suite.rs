@@ -402,7 +402,7 @@ fn what_a_distribution_lacks_for_the_build_is_known_before_anything_boots() {
         "--revision REV",
     ]);
     on(&["--working-copy", "--distro", "debian13"]).tells(&["No distribution can"]);
-    on(&["--working-copy", "--python-version", "3.99"]).tells(&["carries no Python `3.99`"]);
+    on(&["--working-copy", "--python-version", "3.99"]).tells(&["has no python-version `3.99`"]);
     let images = place.run(&["image", "list"]).expect(0).text();
     assert!(!images.contains("linux-dev"), "nothing was made: {images}");
     place.assert_clean();

@@ -48,7 +48,7 @@ pub fn plan() -> ImagePlan {
     ImagePlan {
         name: "linux-dev".into(),
         distro: "debian12".into(),
-        python: "system3".to_owned(),
+        values: std::collections::BTreeMap::new(),
         layers: vec![
             layer("base", 'a', LayerRecipe::Base(base)),
             layer("packages", 'b', script()),

@@ -256,7 +256,7 @@ fn base_plan() -> ImagePlan {
     ImagePlan {
         name: "test".into(),
         distro: "debian12".into(),
-        python: "system3".to_owned(),
+        values: std::collections::BTreeMap::new(),
         layers: vec![LayerPlan {
             name: "base".into(),
             description: "a small Debian".into(),

@@ -32,7 +32,7 @@ pub async fn commit(
     let plan = ImagePlan {
         name: "tried".into(),
         distro: "tried".into(),
-        python: "system3".into(),
+        values: std::collections::BTreeMap::new(),
         layers: vec![layer.clone()],
     };
     store.commit(&Made { plan: &plan, layer, machine, took }, &NoLedger, &Teller::silent()).await

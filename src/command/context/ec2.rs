@@ -53,7 +53,7 @@ impl Builder {
     }
 
     fn ec2_setting(&self, key: &str) -> Option<&str> {
-        self.settings.extra(ec2::SETTINGS.name, key)
+        self.settings.extra(&format!("{}.{key}", ec2::SETTINGS.name))
     }
 
     /// The clients of AWS, and whose credentials they use.

@@ -67,7 +67,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let definition = context.definition("linux-dev")?;
     let distro = args.machine.distro(&context);
     let plan = definition
-        .plan(&context.choice(&distro, Some(&args.machine.python(&context)))?)
+        .plan(&args.machine.parameters.choice(&context, &definition, &distro)?)
         .map_err(|fault| args.machine.blame(&context, fault))?;
     let order = Order {
         volume: args.volume,

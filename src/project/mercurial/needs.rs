@@ -7,6 +7,9 @@ use serde::Deserialize;
 
 use crate::model::image::Provided;
 
+/// What an image calls the system's Python among what it provides.
+const PYTHON: &str = "python";
+
 /// What a build needs, as far as its source says so.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
@@ -47,10 +50,10 @@ impl Needs {
 
     /// What of it an image lacks, in words; empty where it has all.
     pub fn lacking(&self, provided: &Provided) -> Vec<String> {
-        let python = self.python.as_ref().filter(|wanted| !fits(wanted, &provided.python));
-        let python = python.map(|wanted| format!("Python {wanted} (it has {})", provided.python));
+        let python = self.python.as_ref().zip(provided.get(PYTHON)).filter(|(wanted, found)| !fits(wanted, found));
+        let python = python.map(|(wanted, found)| format!("Python {wanted} (it has {found})"));
         let lacks = |(name, wanted): &(String, VersionSpecifiers)| {
-            let found = provided.packages.iter().find(|(found, _)| normalised(found) == *name);
+            let found = provided.iter().find(|(found, _)| normalised(found) == *name);
             match found {
                 Some((_, version)) if fits(wanted, version) => None,
                 Some((_, version)) => Some(format!("{name} {wanted} (it has {version})")),
@@ -90,8 +93,8 @@ mod tests {
     use super::*;
 
     fn provided(python: &str, packages: &[(&str, &str)]) -> Provided {
-        let packages = packages.iter().map(|(name, version)| ((*name).to_owned(), (*version).to_owned())).collect();
-        Provided { python: python.to_owned(), packages }
+        let all = [("python", python)].into_iter().chain(packages.iter().copied());
+        all.map(|(name, version)| (name.to_owned(), version.to_owned())).collect()
     }
 
     const NEWEST: &str = r#"

@@ -153,7 +153,7 @@ impl Bases {
         let plan = ImagePlan {
             name: image.to_owned(),
             distro: String::new(),
-            python: String::new(),
+            values: std::collections::BTreeMap::new(),
             layers: vec![layer.clone()],
         };
         let made = Made { plan: &plan, layer: &layer, machine, took: Duration::ZERO };
@@ -179,14 +179,7 @@ fn hash(text: &str) -> Fingerprint {
 }
 
 fn base_plan(distro: &str) -> Result<ImagePlan, Fault> {
-    let choice = Choice {
-        base: BaseChoice::Userland,
-        distro: distro.to_owned(),
-        python_version: "system3".to_owned(),
-        source: "distribution".to_owned(),
-        source_url: String::new(),
-        source_revision: String::new(),
-    };
+    let choice = Choice::new(BaseChoice::Userland, distro);
     let mut plan = automation::image::load(None, "linux-dev")?.plan(&choice)?;
     plan.layers.truncate(1);
     let Some(LayerPlan { recipe: LayerRecipe::Base(base), fingerprint, .. }) = plan.layers.first_mut() else {

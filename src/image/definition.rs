@@ -567,6 +567,7 @@ timeout = "5m"
             ),
             ("[parameters.source]", "[parameters.Source]", "lower-case"),
             ("values = [\"distribution\", \"upstream\"]", "values = [\"distribution\", \"up stream\"]", "`up stream`"),
+            ("values = [\"distribution\", \"upstream\"]", "values = [\"distribution\", \"upstream\", \"#\"]", "`#`"),
             (
                 "variable = \"HG_SOURCE_URL\"",
                 "variable = \"HG_SOURCE\"",
@@ -576,6 +577,7 @@ timeout = "5m"
             ("HG_PYTHON_PACKAGES = \"", "HG_PACKAGES = \"", "`HG_PACKAGES` is set by `variables` and by the values of"),
             ("[distros.one.values.python-version]", "[distros.one.values.python]", "`python`, which is no parameter"),
             ("setting = \"mercurial.source\"", "setting = \"source\"", "`section.key`"),
+            ("setting = \"mercurial.source\"", "setting = \"mercurial.sauce\"", "`mercurial.sauce`, which is none"),
         ] {
             assert!(TEXT.contains(from), "{from}");
             let fault = loaded(&TEXT.replace(from, to), "1", "2").unwrap_err();

@@ -79,7 +79,7 @@ pub fn read(all: &All, distros: &[&OfDistro]) -> Result<Vec<Parameter>, String> 
         if all.get(name).is_none_or(|declared| declared.takes.is_some()) {
             return Err(format!("a distribution has values of `{name}`, which is no parameter with `values`"));
         }
-        check_words(name, values.keys().chain(values.values().flat_map(|own| &own.also)))?;
+        check_words(name, values.keys().chain(values.values().flat_map(|own| &own.also)), b"._-")?;
     }
     let parameters = all.iter().map(|(name, declared)| declared.read(name, distros)).collect::<Result<Vec<_>, _>>()?;
     for (name, declared) in all {
@@ -88,10 +88,9 @@ pub fn read(all: &All, distros: &[&OfDistro]) -> Result<Vec<Parameter>, String> 
     Ok(parameters)
 }
 
-/// Words become options, parts of names and of paths.
-fn check_words<'a>(name: &str, mut words: impl Iterator<Item = &'a String>) -> Result<(), String> {
-    let plain =
-        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-#".contains(&b));
+/// Words become arguments, parts of names and of paths. Beside letters and digits they have `marks`.
+fn check_words<'a>(name: &str, mut words: impl Iterator<Item = &'a String>, marks: &[u8]) -> Result<(), String> {
+    let plain = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || marks.contains(&b));
     match words.find(|word| !plain(word) || word.starts_with(['-', '.'])) {
         Some(bad) => Err(format!("`{bad}`, a value of `{name}`, is no word of letters, digits, `.`, `-` and `_`")),
         None => Ok(()),
@@ -156,10 +155,12 @@ impl Declared {
             option: self.option.clone(),
             setting: self.setting.clone(),
         };
-        match self.flaw(&parameter) {
-            Some(flaw) => Err(format!("parameter `{name}` {flaw}")),
-            None => check_words(name, self.values.iter().chain(&self.beyond)).map(|()| parameter),
+        if let Some(flaw) = self.flaw(&parameter) {
+            return Err(format!("parameter `{name}` {flaw}"));
         }
+        check_words(name, self.values.iter(), b"._-")?;
+        check_words(name, self.beyond.iter(), b"._-#")?;
+        Ok(parameter)
     }
 
     /// What is wrong with it, completes "the parameter".

@@ -19,6 +19,11 @@ pub const PREPARE_BASE: &str = include_str!("../../remote/linux/prepare-base.sh"
 /// See [`PREPARE_BASE`].
 pub const COMPILE_BASE: &str = include_str!("../../remote/linux/compile-base.sh");
 
+/// Holds a machine that keeps the contract of `docs/remote-machine.md` for one run; lies in the run's folder.
+pub const HOLD: &str = include_str!("../../remote/linux/hold.sh");
+/// Removes what a run made on such a machine outside of its folder, in which it lies.
+pub const CLEANUP: &str = include_str!("../../remote/linux/cleanup.sh");
+
 const BLOCK_HASHES: &str = include_str!("../../remote/linux/block-hashes.sh");
 const DATA_EXTENTS: &str = include_str!("../../remote/linux/data-extents.sh");
 const FILE_SERVER: &str = include_str!("../../remote/linux/file-server.sh");

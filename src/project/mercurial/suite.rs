@@ -33,8 +33,8 @@ const PARTS: [Part; 9] = [
     Part { name: "sync-finish.sh", text: include_str!("../../../remote/mercurial/sync-finish.sh") },
     Part { name: "apply-working-copy.sh", text: include_str!("../../../remote/mercurial/apply-working-copy.sh") },
     Part { name: "check-contract.sh", text: include_str!("../../../remote/mercurial/check-contract.sh") },
-    Part { name: "hold.sh", text: include_str!("../../../remote/mercurial/hold.sh") },
-    Part { name: CLEANUP, text: include_str!("../../../remote/mercurial/cleanup.sh") },
+    Part { name: "hold.sh", text: guest::HOLD },
+    Part { name: CLEANUP, text: guest::CLEANUP },
 ];
 
 /// Builds the source in place.

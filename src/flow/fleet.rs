@@ -1,8 +1,9 @@
 //! One command on many machines at once.
 //!
-//! Whoever calls chooses the machines and the way to each; nothing is read or written here but over connections. A machine
+//! Whoever calls chooses the machines, of one provider or several; nothing is read or written here but over connections. A machine
 //! that is slow, dead or silent holds up none of the others.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::flow::site::Sites;
 use crate::model::connection::{Connection, ConnectionError, Connector, Process};
 use crate::model::exit::Exit;
-use crate::model::machine::Machine;
+use crate::model::fault::Fault;
+use crate::model::machine::{Machine, ProviderKind};
 use crate::model::task::{Chunk, Command};
 
 /// A machine that was not reached within this gives its place to the next and goes on trying beside: connecting takes tens
@@ -37,6 +40,25 @@ pub struct Member {
     pub machine: Machine,
     /// Reaches it.
     pub connector: Arc<dyn Connector>,
+}
+
+/// The machines with the ways to them; machines of one provider share theirs.
+pub async fn members(sites: &dyn Sites, machines: &[Machine]) -> Result<Vec<Member>, Fault> {
+    let mut connectors: HashMap<ProviderKind, Arc<dyn Connector>> = HashMap::new();
+    let mut members = Vec::new();
+    for machine in machines {
+        let kind = machine.provider;
+        let connector = match connectors.get(&kind) {
+            Some(connector) => Arc::clone(connector),
+            None => {
+                let connector = sites.connector(kind).await?;
+                connectors.insert(kind, Arc::clone(&connector));
+                connector
+            }
+        };
+        members.push(Member { machine: machine.clone(), connector });
+    }
+    Ok(members)
 }
 
 /// What bounds the work.

@@ -10,6 +10,7 @@ use automation::connection::dummy::{DummyConnector, Reply};
 use automation::flow::audit::fix::{fix, going};
 use automation::flow::audit::forget::{Refusal, forget, refusal};
 use automation::flow::audit::remaining::{Remaining, remaining};
+use automation::flow::fleet::members;
 use automation::flow::lease::Lease;
 use automation::flow::look::Estate;
 use automation::flow::purge::close_rows;
@@ -179,6 +180,18 @@ async fn rows_of_a_site_that_cannot_be_looked_at_are_no_nothing() {
     assert!(estate.look_where_possible().await.is_ok());
     theatre.dummy.fail(Call::Observe, "no answer");
     assert_eq!(estate.look_where_possible().await.err().unwrap().message, "no answer", "it was asked for");
+}
+
+#[tokio::test]
+async fn machines_of_several_providers_are_reached_together_and_those_of_one_the_same_way() {
+    let theatre = Theatre::new();
+    let sites = Two(&theatre);
+    let of = |kind| crate::support::machine::of(kind, theatre.run.id.clone(), theatre.run.now());
+    let machines = [ProviderKind::Host, ProviderKind::Dummy, ProviderKind::Host].map(of);
+    let members = members(&sites, &machines).await.unwrap();
+    assert!(members.iter().zip(&machines).all(|(member, machine)| member.machine == *machine));
+    assert!(Arc::ptr_eq(&members[0].connector, &members[2].connector));
+    assert!(!Arc::ptr_eq(&members[0].connector, &members[1].connector));
 }
 
 /// An account whose rows are called by its place.

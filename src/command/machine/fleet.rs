@@ -12,12 +12,11 @@ use crate::base::id::MachineId;
 use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::signals;
-use crate::flow::fleet::{self, End, Ended, Limits, Listener, Member};
-use crate::flow::site::Sites;
+use crate::flow::fleet::{self, End, Ended, Limits, Listener};
 use crate::model::event::{Step, StepEvent, Teller};
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
-use crate::model::machine::{Machine, ProviderKind};
+use crate::model::machine::Machine;
 use crate::model::task::{Chunk, Command};
 use crate::model::work::Work;
 use crate::ui::Screen;
@@ -87,7 +86,7 @@ pub async fn run(context: &Context, args: &FleetArgs, command: &Command) -> Resu
     let second = "Left at once. Commands that were running may be running still.".to_owned();
     signals::watch_saying(stop.clone(), "ending the commands", second)?;
     let limits = Limits { parallel: args.parallel, connect: CONNECT_LIMIT, time: args.timeout };
-    let members = members(context, &machines).await?;
+    let members = fleet::members(&context.sites, &machines).await?;
     let (ends, collected) = if args.json {
         let mut listener = Collecting::new(Progress::new(context, &machines), machines.len());
         (fleet::run(members, command, limits, &stop, &mut listener).await, listener.streams)
@@ -167,25 +166,6 @@ fn list(context: &Context, json: bool, machines: &[Machine]) {
     context.screen.message(&format!("Would run {}:", as_whom(machines)));
     let lines: Vec<String> = machines.iter().map(|machine| format!("{}\n", machine.id)).collect();
     context.screen.data(&lines.concat());
-}
-
-/// The machines with the ways to them; machines of one provider share theirs.
-async fn members(context: &Context, machines: &[Machine]) -> Result<Vec<Member>, Fault> {
-    let mut connectors: BTreeMap<&str, _> = BTreeMap::new();
-    let mut members = Vec::new();
-    for machine in machines {
-        let kind: ProviderKind = machine.provider;
-        let connector = match connectors.get(kind.name()) {
-            Some(connector) => Arc::clone(connector),
-            None => {
-                let connector = context.sites.connector(kind).await?;
-                connectors.insert(kind.name(), Arc::clone(&connector));
-                connector
-            }
-        };
-        members.push(Member { machine: machine.clone(), connector });
-    }
-    Ok(members)
 }
 
 /// Tells on a terminal how far it is.

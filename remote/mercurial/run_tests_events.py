@@ -15,7 +15,7 @@ One JSON object on a line:
     {"event": "finish", "test": NAME, "outcome": OUTCOME, "seconds": NUMBER, "reason": STRING or null}
     {"event": "end"}                              once, when the runner came to its own end
 
-OUTCOME is "passed", "failed", "errored" (the runner could not run the test), "skipped", "ignored" (it was selected, but a
+OUTCOME is "passed", "failed", "timed_out" (the test took longer than --timeout allows, and was ended), "errored" (the runner could not run the test), "skipped", "ignored" (it was selected, but a
 filter like --keywords took it out), "missing" (it was selected, and its file is not there) or "interrupted". A test that never
 finishes was lost. With --runs-per-test and --loop a test finishes more than once.
 """
@@ -152,7 +152,8 @@ class TestResult(__main__.TestResult):
         super().addSuccess(test)
 
     def addFailure(self, test, reason):
-        self._verdict(test, "failed", reason)
+        # The runner tells them apart by these words as well, and by nothing else.
+        self._verdict(test, "timed_out" if str(reason) == "timed out" else "failed", reason)
         super().addFailure(test, reason)
 
     def addError(self, test, err):

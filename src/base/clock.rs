@@ -25,12 +25,35 @@ pub mod seconds {
     }
 }
 
+/// The same of a span that may be none, which is null.
+pub mod optional_seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Span(#[serde(with = "super::seconds")] Duration);
+
+    /// Writes the span as seconds.
+    pub fn serialize<S: Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        span.map(Span).serialize(serializer)
+    }
+
+    /// Reads seconds; see [`super::seconds::deserialize`].
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Span>::deserialize(deserializer)?.map(|span| span.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
     struct Span(#[serde(with = "super::seconds")] Duration);
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Perhaps(#[serde(with = "super::optional_seconds")] Option<Duration>);
 
     #[test]
     fn a_span_is_a_number_of_seconds_and_none_is_negative() {
@@ -39,6 +62,15 @@ mod tests {
         assert_eq!(serde_json::from_str::<Span>(&written).unwrap(), Span(Duration::from_millis(2500)));
         for bad in ["-1", "1e300", "\"2\""] {
             assert!(serde_json::from_str::<Span>(bad).is_err(), "{bad}");
+            assert!(serde_json::from_str::<Perhaps>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_span_that_is_not_known_is_null() {
+        for (span, text) in [(None, "null"), (Some(Duration::from_millis(2500)), "2.5")] {
+            assert_eq!(serde_json::to_string(&Perhaps(span)).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Perhaps>(text).unwrap(), Perhaps(span));
         }
     }
 }

@@ -243,7 +243,7 @@ async fn drive(
         };
         bake(run, site, plan, &options).await?;
     }
-    let baking = began.elapsed().as_secs_f64();
+    let baking = began.elapsed();
     // Baking takes minutes: a lease from before it would be over.
     let request = order.request(run, run.now());
     let wanted = Wanted { args, suite, image: image_of(plan, order), fetch, began, baking };
@@ -259,8 +259,8 @@ struct Wanted<'a> {
     image: String,
     fetch: Fetch,
     began: Instant,
-    /// Wall clock seconds that went into making images.
-    baking: f64,
+    /// How long making images took.
+    baking: Duration,
 }
 
 fn image_of(plan: Option<&ImagePlan>, order: &Order) -> String {
@@ -305,7 +305,7 @@ async fn on_machine(
     task: &mut Option<TaskFile>,
 ) -> Result<After<Option<Tested>>, Fault> {
     let (run, suite) = (&session.run, wanted.suite);
-    let booting = wanted.began.elapsed().as_secs_f64() - wanted.baking;
+    let booting = wanted.began.elapsed().saturating_sub(wanted.baking);
     let builds = session.context.state.builds();
     let ready = suite::set_up(run, machine, durable, suite, target, &builds).await?;
     let file = |begun: &Begun| TaskFile {

@@ -1,10 +1,11 @@
 //! What every driver of a test run does, be it the first or one that comes later: follow the tests, publish the results.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::text;
+use crate::base::{clock, text};
 use crate::command::artifact_args::Fetch;
 use crate::command::session::{Ending, Session};
 use crate::command::signals::TIDYING_LIMIT;
@@ -18,7 +19,7 @@ use crate::model::build::Built;
 use crate::model::event::{RunEvent, TestsEvent, TroubleEvent};
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
-use crate::model::outcome::{Evidence, Results, TimeSplit, Verdict, count, verdict};
+use crate::model::outcome::{Cell, Evidence, Results, TimeSplit, Verdict, count, verdict};
 use crate::model::suite::Suite;
 use crate::report;
 use crate::state::runs::{RunDir, RunFile};
@@ -35,10 +36,12 @@ const LAST_BYTES: u64 = 64 << 10;
 pub struct TaskFile {
     /// The image that the machine was booted from, in words.
     pub image: String,
-    /// Wall clock seconds that went into making images.
-    pub baking: f64,
-    /// Wall clock seconds from then until the machine was there.
-    pub booting: f64,
+    /// How long making images took.
+    #[serde(with = "clock::seconds")]
+    pub baking: Duration,
+    /// How long it was from then until the machine was there.
+    #[serde(with = "clock::seconds")]
+    pub booting: Duration,
     /// The tests.
     pub begun: Begun,
     /// What is to be brought home after them.
@@ -199,16 +202,26 @@ fn detached(begun: &Begun, machine: Machine) -> Ending {
 
 fn results(session: &Session, task: TaskFile, tested: Tested, cost: Option<f64>) -> Results {
     let Tested { ran, artifacts } = tested;
-    let total = session.context.now().duration_since(session.started_at()).as_secs_f64();
+    let total = Duration::try_from(session.context.now().duration_since(session.started_at())).unwrap_or_default();
     let evidence = Evidence { runner: &ran.runner, gap: ran.gap.as_deref(), may_all_skip: task.allow_all_skipped };
+    let (verdict, counts) = (verdict(&ran.tests, &evidence), count(&ran.tests));
+    let cell = Cell {
+        image: task.image.clone(),
+        distro: ran.subject.distro.clone(),
+        python: ran.subject.python.clone(),
+        filesystem: ran.subject.filesystem.clone(),
+        machines: vec![task.begun.machine],
+        verdict,
+        counts,
+    };
     Results {
         id: session.id().clone(),
-        verdict: verdict(&ran.tests, &evidence),
-        counts: count(&ran.tests),
+        verdict,
+        counts,
         time: TimeSplit {
             total,
             image: task.baking,
-            setup: task.booting + ran.before.setup - ran.before.push - ran.before.build,
+            setup: (task.booting + ran.before.setup).saturating_sub(ran.before.push + ran.before.build),
             push: ran.before.push,
             build: ran.before.build,
             tests: ran.testing,
@@ -223,6 +236,7 @@ fn results(session: &Session, task: TaskFile, tested: Tested, cost: Option<f64>)
         artifacts,
         runner: ran.runner,
         said: ran.said,
+        cells: vec![cell],
         tests: ran.tests,
     }
 }

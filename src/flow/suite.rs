@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::base::clock;
 use crate::base::id::{MachineId, TaskId};
 use crate::base::text;
 use crate::flow::durable::Durable;
@@ -28,7 +29,7 @@ use crate::model::event::{StepEvent, TestsEvent};
 use crate::model::exit::Exit;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::{Machine, Platform};
-use crate::model::outcome::{TestResult, not_run, reconcile};
+use crate::model::outcome::{Attempt, TestResult, not_run, reconcile};
 use crate::model::output::{Limits, Output, output};
 use crate::model::subject::Subject;
 use crate::model::suite::{Job, Reported, Suite};
@@ -67,21 +68,23 @@ pub struct Ran {
     /// How long what came before the runner took.
     #[serde(flatten)]
     pub before: Before,
-    /// Wall clock seconds of the runner.
-    pub testing: f64,
+    /// How long the runner took, by the wall clock.
+    #[serde(with = "clock::seconds")]
+    pub testing: Duration,
 }
 
-/// How long making a machine ready for tests took, wall clock seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+/// How long making a machine ready for tests took, by the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Before {
     /// All of it.
-    pub setup: f64,
+    #[serde(with = "clock::seconds")]
+    pub setup: Duration,
     /// Of that, bringing the source there.
-    #[serde(default)]
-    pub push: f64,
+    #[serde(default, with = "clock::seconds")]
+    pub push: Duration,
     /// Of that, building it.
-    #[serde(default)]
-    pub build: f64,
+    #[serde(default, with = "clock::seconds")]
+    pub build: Duration,
 }
 
 /// The folder for the scripts of this run on a machine of this kind.
@@ -117,7 +120,7 @@ impl Ready {
             gap: None,
             built: Some(self.built),
             before: self.before,
-            testing: 0.0,
+            testing: Duration::ZERO,
         })
     }
 
@@ -131,7 +134,7 @@ impl Ready {
             source: self.source.clone(),
             subject: self.subject.clone(),
             began_at: now,
-            limit: limit.unwrap_or(self.runner.limit).as_secs_f64(),
+            limit: limit.unwrap_or(self.runner.limit),
             built: Some(self.built),
             before: self.before,
             log_base: Offsets::default(),
@@ -157,8 +160,9 @@ pub struct Begun {
     pub subject: Subject,
     /// When they were begun, by the clock here.
     pub began_at: Timestamp,
-    /// How long they may take from then, seconds.
-    pub limit: f64,
+    /// How long they may take from then.
+    #[serde(with = "clock::seconds")]
+    pub limit: Duration,
     /// Where the build of what is tested came from.
     #[serde(default)]
     pub built: Option<Built>,
@@ -191,7 +195,7 @@ pub async fn set_up(
     let run = &run.on(&machine.id);
     let began = Instant::now();
     let mut ready = until_stopped(run, prepare_all(run, machine, durable, suite, target, builds)).await?;
-    ready.before.setup = began.elapsed().as_secs_f64();
+    ready.before.setup = began.elapsed();
     if ready.failed.is_none() {
         run.tell(TestsEvent::Ready { source: ready.source.clone(), expected: ready.expected.len() });
     }
@@ -226,9 +230,10 @@ async fn prepare_all(
             Job::Build(job) => outcome = Some(build(run, durable, builds, &job).await?),
         }
     }
-    let mut before = Before { build: outcome.as_ref().map_or(0.0, |outcome| outcome.seconds), ..Before::default() };
+    let mut before =
+        Before { build: outcome.as_ref().map_or(Duration::ZERO, |outcome| outcome.took), ..Before::default() };
     if pushed {
-        before.push = (pushing.elapsed().as_secs_f64() - before.build).max(0.0);
+        before.push = pushing.elapsed().saturating_sub(before.build);
     }
     // An image without this file is none the worse.
     let baked = match durable.read_file(suite.baked_file(), 1 << 20).await {
@@ -312,7 +317,7 @@ pub async fn finish(
         Some(record) => record.ended_at.duration_since(record.started_at),
         None => run.now().duration_since(begun.began_at),
     };
-    let took = Duration::try_from(took).unwrap_or_default().as_secs_f64();
+    let took = Duration::try_from(took).unwrap_or_default();
     let root = hold::root(durable, suite, &begun.folder).await;
     let report_file = at(suite, &root, suite.report_file());
     let drained = match report.drain(durable, &report_file).await {
@@ -324,7 +329,7 @@ pub async fn finish(
     let mut reported = report.reported();
     let (gap, caveats) = (gap(&reported, drained.err()), std::mem::take(&mut reported.caveats));
     let building = building(begun.built, &reported, took);
-    let mut tests = judge(&runner, &begun.expected, reported);
+    let mut tests = judge(&runner, begun, reported);
     if !run.stop.is_cancelled() {
         detail::fetch(durable, &|test| suite.detail_file(test).map(|path| at(suite, &root, &path)), &mut tests).await;
     }
@@ -342,13 +347,13 @@ pub async fn finish(
     })))
 }
 
-/// How many of the seconds that the runner took went into a build of its own. One that never came to its first test built until
+/// How much of the time that the runner took went into a build of its own. One that never came to its first test built until
 /// its end.
-fn building(built: Option<Built>, reported: &Reported, took: f64) -> f64 {
+fn building(built: Option<Built>, reported: &Reported, took: Duration) -> Duration {
     match (built, reported.building) {
-        (Some(Built::Runner), Some(seconds)) => seconds.clamp(0.0, took),
+        (Some(Built::Runner), Some(building)) => building.min(took),
         (Some(Built::Runner), None) if !reported.began => took,
-        _ => 0.0,
+        _ => Duration::ZERO,
     }
 }
 
@@ -362,9 +367,10 @@ fn gap(reported: &Reported, unread: Option<Fault>) -> Option<String> {
     }
 }
 
-/// What a run came to whose runner ended by `runner`: every test that it told of, and what is to be said of the others.
-fn judge(runner: &Exit, expected: &[String], reported: Reported) -> Vec<TestResult> {
-    let known: Vec<String> = expected.iter().cloned().chain(reported.expected).collect();
+/// What a run came to whose runner ended by `runner`: every test that it told of, and what is to be said of the others. All were
+/// this machine's to run, for the first time.
+fn judge(runner: &Exit, begun: &Begun, reported: Reported) -> Vec<TestResult> {
+    let known: Vec<String> = begun.expected.iter().cloned().chain(reported.expected).collect();
     let why = match runner {
         // It builds what it tests before it comes to a test. Beyond 127 a signal ended it, whatever it was doing.
         Exit::Code(1..=127) if !reported.began && reported.tests.is_empty() => {
@@ -374,7 +380,11 @@ fn judge(runner: &Exit, expected: &[String], reported: Reported) -> Vec<TestResu
         exit if !reported.complete => format!("the runner ended with {exit} before it came to this test"),
         _ => "the runner's report does not mention it".to_owned(),
     };
-    reconcile(&known, reported.tests, &why)
+    let mut tests = reconcile(&known, reported.tests, &why);
+    for test in &mut tests {
+        test.attempt = Some(Attempt { machine: begun.machine.clone(), number: 1 });
+    }
+    tests
 }
 
 /// Lets the machine check itself against its contract; the suite's files are put there first where they are not, and

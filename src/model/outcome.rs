@@ -1,9 +1,12 @@
 //! What a test and a whole run came to.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::clock;
+use crate::base::id::{MachineId, RunId};
 use crate::model::artifact::Collected;
 use crate::model::build::Built;
 use crate::model::exit::Exit;
@@ -15,8 +18,11 @@ use crate::model::subject::Subject;
 pub enum TestOutcome {
     /// It ran and passed.
     Passed,
-    /// It ran and failed, or ran out of its own time.
+    /// It ran and failed.
     Failed,
+    /// It ran out of the time that its runner gives each test, and was ended: a failure of a kind of its own.
+    #[serde(rename = "timed_out")]
+    TimedOut,
     /// It was not run, for a reason that the runner names.
     Skipped,
     /// It was expected and there is no word of it.
@@ -30,12 +36,28 @@ impl TestOutcome {
     /// How bad it is, for a test of which several outcomes are known: the worst counts.
     pub fn rank(self) -> u8 {
         match self {
-            Self::Lost | Self::NotRun => 3,
-            Self::Failed => 2,
+            Self::Lost | Self::NotRun => 4,
+            Self::Failed => 3,
+            Self::TimedOut => 2,
             Self::Passed => 1,
             Self::Skipped => 0,
         }
     }
+
+    /// Whether the test ran and did not do what it should.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::TimedOut)
+    }
+}
+
+/// One try of a test on one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The machine.
+    pub machine: MachineId,
+    /// Which try of this test in its run it was, from 1.
+    #[serde(rename = "attempt")]
+    pub number: u32,
 }
 
 /// One test of a run; each test appears exactly once.
@@ -45,12 +67,23 @@ pub struct TestResult {
     pub name: String,
     /// What it came to.
     pub outcome: TestOutcome,
-    /// How long it ran, wall clock seconds; none when it did not run.
-    pub seconds: Option<f64>,
+    /// How long it ran, by the wall clock; none when it did not run. `seconds` in JSON.
+    #[serde(rename = "seconds", default, with = "clock::optional_seconds")]
+    pub took: Option<Duration>,
     /// Why it was skipped, failed or lost.
     pub reason: Option<String>,
     /// The difference between the expected and the actual output, where it failed, capped.
     pub detail: Option<String>,
+    /// Where it was tried; none of a test that no machine was to run, and in results of builds that did not say it.
+    #[serde(flatten)]
+    pub attempt: Option<Attempt>,
+}
+
+impl TestResult {
+    /// Of a test that did not run, for this reason.
+    fn without_run(name: &str, outcome: TestOutcome, why: &str) -> Self {
+        Self { name: name.to_owned(), outcome, took: None, reason: Some(why.to_owned()), detail: None, attempt: None }
+    }
 }
 
 /// How many tests came to what.
@@ -60,8 +93,11 @@ pub struct Counts {
     pub total: usize,
     /// Ran and passed.
     pub passed: usize,
-    /// Ran and failed.
+    /// Ran and failed, or ran out of their own time.
     pub failed: usize,
+    /// Of those that failed: ran out of their own time.
+    #[serde(default)]
+    pub timed_out: usize,
     /// Not run, with a reason.
     pub skipped: usize,
     /// Expected, and no word of them.
@@ -101,30 +137,53 @@ impl Verdict {
     }
 }
 
-/// Where the time of a run went, wall clock seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+/// Where the time of a run went, by the wall clock; seconds in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TimeSplit {
     /// From the start of the command to the verdict.
-    pub total: f64,
+    #[serde(with = "clock::seconds")]
+    pub total: Duration,
     /// Making images, where they were not there yet.
-    pub image: f64,
+    #[serde(with = "clock::seconds")]
+    pub image: Duration,
     /// From asking for a machine to the start of the tests, without what follows here.
-    pub setup: f64,
+    #[serde(with = "clock::seconds")]
+    pub setup: Duration,
     /// Bringing the source to the machine, and checking it out.
-    #[serde(default)]
-    pub push: f64,
+    #[serde(default, with = "clock::seconds")]
+    pub push: Duration,
     /// Building it there, or bringing a build that was kept.
-    #[serde(default)]
-    pub build: f64,
+    #[serde(default, with = "clock::seconds")]
+    pub build: Duration,
     /// The tests.
-    pub tests: f64,
+    #[serde(with = "clock::seconds")]
+    pub tests: Duration,
+}
+
+/// One point of a matrix: what varies from one cell of a run to the next, and what the tests on it came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// The image that its machines booted, with its fingerprint.
+    pub image: String,
+    /// Their distribution, as they name it themselves.
+    pub distro: Option<String>,
+    /// The version of the Python that ran the tests.
+    pub python: Option<String>,
+    /// The file system of the work folder.
+    pub filesystem: Option<String>,
+    /// The machines that ran its tests; by them a test is found to belong to it.
+    pub machines: Vec<MachineId>,
+    /// The verdict on its tests alone.
+    pub verdict: Verdict,
+    /// How many of its tests came to what.
+    pub counts: Counts,
 }
 
 /// The results of one run, the content of `results.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Results {
     /// The run's id.
-    pub id: crate::base::id::RunId,
+    pub id: RunId,
     /// The verdict.
     pub verdict: Verdict,
     /// How many tests came to what.
@@ -157,6 +216,10 @@ pub struct Results {
     /// The last lines of a build that failed; none otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<String>,
+    /// The points of the matrix that was tested, each with its own verdict; none in results of builds that did not tell them
+    /// apart.
+    #[serde(default)]
+    pub cells: Vec<Cell>,
     /// Every test, by name.
     pub tests: Vec<TestResult>,
 }
@@ -167,7 +230,8 @@ pub fn count(tests: &[TestResult]) -> Counts {
     Counts {
         total: tests.len(),
         passed: of(TestOutcome::Passed),
-        failed: of(TestOutcome::Failed),
+        failed: of(TestOutcome::Failed) + of(TestOutcome::TimedOut),
+        timed_out: of(TestOutcome::TimedOut),
         skipped: of(TestOutcome::Skipped),
         lost: of(TestOutcome::Lost),
         not_run: of(TestOutcome::NotRun),
@@ -177,20 +241,13 @@ pub fn count(tests: &[TestResult]) -> Counts {
 /// The outcome of `expected` tests that were not begun, one result a test, sorted by name.
 pub fn not_run(expected: &[String], why: &str) -> Vec<TestResult> {
     let names: BTreeSet<&String> = expected.iter().collect();
-    let of = |name: &String| TestResult {
-        name: name.clone(),
-        outcome: TestOutcome::NotRun,
-        seconds: None,
-        reason: Some(why.to_owned()),
-        detail: None,
-    };
-    names.into_iter().map(of).collect()
+    names.into_iter().map(|name| TestResult::without_run(name, TestOutcome::NotRun, why)).collect()
 }
 
 /// Holds what was reported against what was expected: one result a test, sorted by name, tests without a report lost.
 ///
 /// `expected` are the names that the runner itself listed for the same arguments. A name reported twice keeps its worst
-/// outcome (lost, failed, passed, skipped). Reported names that were not expected are kept: they did run.
+/// outcome (lost, failed, timed out, passed, skipped). Reported names that were not expected are kept: they did run.
 pub fn reconcile(expected: &[String], reported: Vec<TestResult>, why_lost: &str) -> Vec<TestResult> {
     let mut by_name = std::collections::BTreeMap::<String, TestResult>::new();
     for result in reported {
@@ -203,13 +260,7 @@ pub fn reconcile(expected: &[String], reported: Vec<TestResult>, why_lost: &str)
     }
     let names: BTreeSet<&String> = expected.iter().collect();
     for name in names {
-        by_name.entry(name.clone()).or_insert_with(|| TestResult {
-            name: name.clone(),
-            outcome: TestOutcome::Lost,
-            seconds: None,
-            reason: Some(why_lost.to_owned()),
-            detail: None,
-        });
+        by_name.entry(name.clone()).or_insert_with(|| TestResult::without_run(name, TestOutcome::Lost, why_lost));
     }
     by_name.into_values().collect()
 }
@@ -253,7 +304,8 @@ mod tests {
     use super::*;
 
     fn test(name: &str, outcome: TestOutcome) -> TestResult {
-        TestResult { name: name.into(), outcome, seconds: Some(1.0), reason: None, detail: None }
+        let took = Some(Duration::from_secs(1));
+        TestResult { name: name.into(), outcome, took, reason: None, detail: None, attempt: None }
     }
 
     fn judge(tests: &[TestResult], runner: Exit) -> Verdict {
@@ -274,6 +326,18 @@ mod tests {
             vec![test("t", TestOutcome::Passed), test("t", TestOutcome::Failed), test("t", TestOutcome::Passed)];
         let tests = reconcile(&["t".to_owned()], reported, "");
         assert_eq!((tests.len(), tests[0].outcome), (1, TestOutcome::Failed));
+    }
+
+    #[test]
+    fn a_test_that_ran_out_of_its_time_has_failed_in_a_way_of_its_own() {
+        let tests = [test("a", TestOutcome::TimedOut), test("b", TestOutcome::Passed)];
+        assert_eq!((count(&tests).failed, count(&tests).timed_out), (1, 1));
+        assert_eq!(judge(&tests, Exit::Code(1)), Verdict::Failed);
+        assert_eq!(judge(&tests, Exit::Code(0)).exit_code(), 1);
+        // Of one that once failed for a reason of its own that reason is told.
+        let reported =
+            [TestOutcome::TimedOut, TestOutcome::Failed, TestOutcome::Passed].map(|outcome| test("t", outcome));
+        assert_eq!(reconcile(&[], reported.to_vec(), "")[0].outcome, TestOutcome::Failed);
     }
 
     #[test]

@@ -34,8 +34,8 @@ pub struct Reported {
     pub tests: Vec<TestResult>,
     /// What it said that makes green mean less than it seems, a phrase each.
     pub caveats: Vec<String>,
-    /// How long it built what it tests before that, seconds; none where it did not say.
-    pub building: Option<f64>,
+    /// How long it built what it tests before that; none where it did not say.
+    pub building: Option<Duration>,
     /// Whether the runner came to its first test.
     pub began: bool,
     /// Whether the runner said that it came to its own end.

@@ -1,6 +1,7 @@
 //! `results.json`: the results of a run, for programs. Fields are only ever added.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::model::fault::Fault;
 use crate::model::outcome::Results;
@@ -10,12 +11,11 @@ use crate::model::outcome::Results;
 pub fn render(results: &Results) -> Result<String, Fault> {
     let mut results = results.clone();
     let time = &mut results.time;
-    for seconds in [&mut time.total, &mut time.image, &mut time.setup, &mut time.push, &mut time.build, &mut time.tests]
-    {
-        *seconds = milliseconds(*seconds);
+    for span in [&mut time.total, &mut time.image, &mut time.setup, &mut time.push, &mut time.build, &mut time.tests] {
+        *span = milliseconds(*span);
     }
     for test in &mut results.tests {
-        test.seconds = test.seconds.map(milliseconds);
+        test.took = test.took.map(milliseconds);
     }
     let text = serde_json::to_string_pretty(&results);
     text.map(|text| text + "\n")
@@ -31,36 +31,54 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Results, Fault> {
     })
 }
 
-/// Rounded to milliseconds; JSON has no infinities, and no time is endless or negative.
-fn milliseconds(seconds: f64) -> f64 {
-    if seconds.is_finite() && seconds > 0.0 { (seconds * 1000.0).round() / 1000.0 } else { 0.0 }
+/// Rounded to milliseconds.
+fn milliseconds(span: Duration) -> Duration {
+    let half = Duration::from_micros(500);
+    let up = span.saturating_add(half);
+    Duration::new(up.as_secs(), up.subsec_millis() * 1_000_000)
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::model::exit::Exit;
-    use crate::model::outcome::{Evidence, TestOutcome, TestResult, TimeSplit, count, verdict};
+    use crate::model::outcome::{Attempt, Cell, Evidence, TestOutcome, TestResult, TimeSplit, count, verdict};
     use crate::model::subject::Subject;
 
     pub(in crate::report) fn test(name: &str, outcome: TestOutcome, reason: Option<&str>) -> TestResult {
-        let ran = matches!(outcome, TestOutcome::Passed | TestOutcome::Failed);
+        let ran = outcome == TestOutcome::Passed || outcome.is_failure();
         TestResult {
             name: name.into(),
             outcome,
-            seconds: ran.then_some(1.234_567),
+            took: ran.then_some(Duration::from_micros(1_234_567)),
             reason: reason.map(str::to_owned),
             detail: None,
+            attempt: Some(Attempt { machine: "hg-4x2k9q0d7m".parse().unwrap(), number: 1 }),
         }
     }
 
     pub(in crate::report) fn results(tests: Vec<TestResult>) -> Results {
-        let runner = Exit::Code(u32::from(tests.iter().any(|test| test.outcome == TestOutcome::Failed)));
+        let runner = Exit::Code(u32::from(tests.iter().any(|test| test.outcome.is_failure())));
+        let verdict = verdict(&tests, &Evidence { runner: &runner, gap: None, may_all_skip: false });
+        let cell = Cell {
+            image: "linux-dev-debian12 (0123456789ab)".into(),
+            distro: Some("debian12".into()),
+            python: Some("3.11.2".into()),
+            filesystem: Some("default".into()),
+            machines: vec!["hg-4x2k9q0d7m".parse().unwrap()],
+            verdict,
+            counts: count(&tests),
+        };
         Results {
             id: "20261120-105301-abcdef".parse().unwrap(),
-            verdict: verdict(&tests, &Evidence { runner: &runner, gap: None, may_all_skip: false }),
+            verdict,
             counts: count(&tests),
-            time: TimeSplit { total: 10.0, image: 0.0, setup: 2.0, push: 0.0, build: 0.0, tests: 7.5 },
+            time: TimeSplit {
+                total: Duration::from_secs(10),
+                setup: Duration::from_secs(2),
+                tests: Duration::from_millis(7500),
+                ..TimeSplit::default()
+            },
             image: "linux-dev-debian12 (0123456789ab)".into(),
             source: "the image's own source 6.3.2 (a1b2c3d4e5f6)".into(),
             built: None,
@@ -80,6 +98,7 @@ pub(super) mod tests {
             artifacts: None,
             runner,
             said: None,
+            cells: vec![cell],
             tests,
         }
     }
@@ -151,13 +170,27 @@ pub(super) mod tests {
         assert_eq!((back.counts, back.verdict), (results.counts, results.verdict));
     }
 
+    /// As builds wrote it that knew of no attempts and no cells.
+    const OLD: &str = r#"{"id": "20261120-105301-abcdef", "verdict": "failed",
+        "counts": {"total": 2, "passed": 0, "failed": 1, "skipped": 1, "lost": 0, "not_run": 0},
+        "time": {"total": 10.5, "image": 0.0, "setup": 2.0, "push": 0.0, "build": 0.0, "tests": 7.5},
+        "image": "linux-dev-debian12 (0123456789ab)", "source": "the image's own source", "built": "image",
+        "program": "hg", "version": null, "revision": null, "working_copy": false, "distro": "debian12", "python": "3.11.2",
+        "filesystem": "default", "flags": [], "caveats": [], "gap": null, "cost": null,
+        "runner": {"kind": "code", "value": 1}, "tests": [
+        {"name": "test-a.t", "outcome": "failed", "seconds": 1.235, "reason": "timed out", "detail": null},
+        {"name": "test-b.t", "outcome": "skipped", "seconds": null, "reason": "no svn", "detail": null}]}"#;
+
     #[test]
-    fn a_time_that_is_no_number_does_not_spoil_the_file() {
-        let mut results = results(vec![test("a", TestOutcome::Passed, None)]);
-        results.time.total = f64::NAN;
-        results.tests[0].seconds = Some(f64::INFINITY);
-        let back = parse(render(&results).unwrap().as_bytes(), Path::new("x")).unwrap();
-        assert_eq!((back.time.total, back.tests[0].seconds), (0.0, Some(0.0)));
+    fn results_of_builds_that_knew_of_no_attempts_and_no_cells_are_still_read() {
+        let read = parse(OLD.as_bytes(), Path::new("x")).unwrap();
+        assert_eq!(
+            (read.time.total, read.tests[0].took),
+            (Duration::from_millis(10_500), Some(Duration::from_millis(1235)))
+        );
+        assert_eq!((read.cells.len(), &read.tests[0].attempt, read.counts.timed_out), (0, &None, 0));
+        let again = render(&read).unwrap();
+        assert!(!again.contains("attempt") && again.contains("\"seconds\": 1.235"), "{again}");
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! `junit.xml`: the results of a run, for the systems that show test results.
 
-use std::time::Duration;
-
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::model::fault::Fault;
@@ -10,7 +8,7 @@ use crate::report::terminal::why_incomplete;
 
 /// The content of `junit.xml`. `suite` names the test suite, most often the subcommand (`run-tests-linux`).
 ///
-/// A lost test is an `error`, so that no reader of the file takes it for passed, and so is one that was not begun. Where the verdict
+/// A test that ran out of its own time is a `failure` of the type `timed_out`. A lost test is an `error`, so that no reader of the file takes it for passed, and so is one that was not begun. Where the verdict
 /// is not `passed` and no test says so, because there is none, all were skipped or the report is not whole, the suite holds one error
 /// in the run's name, for the same reason.
 pub fn render(suite: &str, results: &Results) -> Result<String, Fault> {
@@ -18,7 +16,7 @@ pub fn render(suite: &str, results: &Results) -> Result<String, Fault> {
     for (name, value) in properties(results) {
         cases.add_property(Property::new(name, plain(&value)));
     }
-    cases.set_time(duration(results.time.tests));
+    cases.set_time(results.time.tests);
     cases.add_test_cases(results.tests.iter().map(|test| case(suite, test)));
     if results.verdict != Verdict::Passed && results.counts.failed + results.counts.lost + results.counts.not_run == 0 {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
@@ -27,7 +25,7 @@ pub fn render(suite: &str, results: &Results) -> Result<String, Fault> {
         cases.add_test_case(TestCase::new(plain(results.id.as_str()), status));
     }
     let mut report = Report::new(plain(suite));
-    report.set_time(duration(results.time.total));
+    report.set_time(results.time.total);
     report.add_test_suite(cases);
     report.to_string().map_err(|error| Fault::infrastructure("cannot write the results as XML").because(error))
 }
@@ -56,12 +54,13 @@ fn case(suite: &str, test: &TestResult) -> TestCase {
     let mut status = match test.outcome {
         TestOutcome::Passed => TestCaseStatus::success(),
         TestOutcome::Skipped => TestCaseStatus::skipped(),
-        TestOutcome::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        TestOutcome::Failed | TestOutcome::TimedOut => TestCaseStatus::non_success(NonSuccessKind::Failure),
         TestOutcome::Lost | TestOutcome::NotRun => TestCaseStatus::non_success(NonSuccessKind::Error),
     };
     let kind = match test.outcome {
         TestOutcome::Lost => Some("lost"),
         TestOutcome::NotRun => Some("not_run"),
+        TestOutcome::TimedOut => Some("timed_out"),
         _ => None,
     };
     if test.outcome != TestOutcome::Passed {
@@ -78,8 +77,8 @@ fn case(suite: &str, test: &TestResult) -> TestCase {
     }
     let mut case = TestCase::new(plain(&test.name), status);
     case.set_classname(plain(suite));
-    if let Some(seconds) = test.seconds {
-        case.set_time(duration(seconds));
+    if let Some(took) = test.took {
+        case.set_time(took);
     }
     case
 }
@@ -98,10 +97,6 @@ fn plain(text: &str) -> String {
         }
     }
     out
-}
-
-fn duration(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -165,6 +160,12 @@ mod tests {
         let report = Report::deserialize_from_str(&text).unwrap();
         assert_eq!((report.tests, report.failures, report.errors), (1, 1, 0));
         assert!(report.test_suites[0].test_cases[0].name.as_str().starts_with("test "));
+    }
+
+    #[test]
+    fn a_test_that_ran_out_of_its_time_is_a_failure_of_its_own_kind() {
+        let text = render("s", &results(vec![test("a", TestOutcome::TimedOut, Some("timed out"))])).unwrap();
+        assert!(text.contains("<failure message=\"timed out\" type=\"timed_out\"/>"), "{text}");
     }
 
     #[test]

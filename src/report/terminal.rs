@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::{escapes, text};
 use crate::model::exit::Exit;
-use crate::model::outcome::{Results, TestOutcome, Verdict};
+use crate::model::outcome::{Counts, Results, TestOutcome, TestResult, Verdict};
 
 /// How many tests of one outcome are named.
 const NAMED: usize = 20;
@@ -17,7 +17,9 @@ pub fn summary(results: &Results) -> String {
     let mut lines = vec![verdict(results)];
     lines.extend(why_incomplete(results).map(|why| format!("Why: {why}")));
     lines.push(format!("Tests: {}", counted(results)));
-    for (outcome, title) in [(TestOutcome::Failed, "Failed"), (TestOutcome::Lost, "Lost")] {
+    for (outcome, title) in
+        [(TestOutcome::Failed, "Failed"), (TestOutcome::TimedOut, "Timed out"), (TestOutcome::Lost, "Lost")]
+    {
         lines.extend(named(results, outcome, title));
     }
     if let Some(said) = &results.said {
@@ -35,7 +37,7 @@ pub fn verdict(results: &Results) -> String {
     let total = text::counted(counts.total, "test");
     let (word, mut said) = match results.verdict {
         Verdict::Passed => ("PASSED", format!("{} of {total}", counts.passed)),
-        Verdict::Failed => ("FAILED", format!("{} of {total}", counts.failed)),
+        Verdict::Failed => ("FAILED", format!("{} of {total}{}", counts.failed, timed_out(counts))),
         Verdict::Incomplete if counts.lost > 0 => ("INCOMPLETE", format!("{} of {total} lost", counts.lost)),
         Verdict::Incomplete => ("INCOMPLETE", total),
         Verdict::NotRun => ("NOT RUN", total),
@@ -51,15 +53,20 @@ pub fn verdict(results: &Results) -> String {
     format!("{word}  {said}{parts} · {}", span(results.time.total))
 }
 
+/// ` (2 timed out)`, behind the number of those that failed.
+fn timed_out(counts: &Counts) -> String {
+    if counts.timed_out > 0 { format!(" ({} timed out)", counts.timed_out) } else { String::new() }
+}
+
 /// How many tests came to what.
 fn counted(results: &Results) -> String {
     let counts = &results.counts;
     let of = [
-        (counts.passed, "passed"),
-        (counts.failed, "failed"),
-        (counts.skipped, "skipped"),
-        (counts.lost, "lost"),
-        (counts.not_run, "not run"),
+        (counts.passed, "passed".to_owned()),
+        (counts.failed, format!("failed{}", timed_out(counts))),
+        (counts.skipped, "skipped".to_owned()),
+        (counts.lost, "lost".to_owned()),
+        (counts.not_run, "not run".to_owned()),
     ];
     let parts: Vec<String> =
         of.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
@@ -98,8 +105,7 @@ pub fn why_incomplete(results: &Results) -> Option<String> {
 }
 
 /// `46 s` below a minute, `3m 05s` beyond.
-fn span(seconds: f64) -> String {
-    let span = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+fn span(span: Duration) -> String {
     if span.as_secs_f64().round() < 60.0 { format!("{:.0} s", span.as_secs_f64()) } else { text::seconds(span) }
 }
 
@@ -109,7 +115,9 @@ fn named(results: &Results, outcome: TestOutcome, title: &str) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = vec![format!("{title}:")];
-    lines.extend(tests.iter().take(NAMED).map(|test| match first_line(test.reason.as_deref()) {
+    // Its reason says no more than the title.
+    let reason = |test: &TestResult| test.reason.clone().filter(|_| outcome != TestOutcome::TimedOut);
+    lines.extend(tests.iter().take(NAMED).map(|test| match first_line(reason(test).as_deref()) {
         Some(reason) => format!("  {} ({reason})", visible(&test.name)),
         None => format!("  {}", visible(&test.name)),
     }));
@@ -121,23 +129,22 @@ fn named(results: &Results, outcome: TestOutcome, title: &str) -> Vec<String> {
 
 fn time(results: &Results) -> String {
     let time = &results.time;
-    let span = |seconds: f64| text::seconds(Duration::try_from_secs_f64(seconds).unwrap_or_default());
     // What took no time was not done.
-    let part = |name: &str, seconds: f64| match seconds {
-        0.0 => String::new(),
-        seconds => format!(", {name} {}", span(seconds)),
+    let part = |name: &str, span: Duration| match span {
+        Duration::ZERO => String::new(),
+        span => format!(", {name} {}", text::seconds(span)),
     };
     // The image is made once, not for every run: it would hide what a run's own setup costs.
-    let own = time.total - time.image;
-    let share = if own > 0.0 { (time.setup / own * 100.0).clamp(0.0, 100.0) } else { 0.0 };
+    let own = time.total.saturating_sub(time.image);
+    let share = if own.is_zero() { 0.0 } else { (time.setup.div_duration_f64(own) * 100.0).min(100.0) };
     format!(
         "Time: total {}{}, setup {}{}{}, tests {}; setup share {share:.0} %",
-        span(time.total),
+        text::seconds(time.total),
         part("image", time.image),
-        span(time.setup),
+        text::seconds(time.setup),
         part("push", time.push),
         part("build", time.build),
-        span(time.tests)
+        text::seconds(time.tests)
     )
 }
 
@@ -175,7 +182,8 @@ mod tests {
             test("test-c.t", TestOutcome::Skipped, Some("no svn")),
         ];
         let mut failed = results(tests.clone());
-        (failed.time.image, failed.time.push, failed.time.build) = (4.0, 0.5, 63.0);
+        failed.time.image = Duration::from_secs(4);
+        (failed.time.push, failed.time.build) = (Duration::from_millis(500), Duration::from_secs(63));
         insta::assert_snapshot!(summary(&failed), @r"
         FAILED  1 of 3 tests, 1 skipped · hg 6.3.2 a1b2c3d4e5f6 · debian12 · python 3.11 · 10 s
         Tests: 1 passed, 1 failed, 1 skipped
@@ -192,6 +200,24 @@ mod tests {
           test-b.t\u{1b}[2J (output changed)
         Lost:
           test-d.t
+        Time: total 10.0s, setup 2.0s, tests 7.5s; setup share 20 %
+        ");
+    }
+
+    #[test]
+    fn tests_that_ran_out_of_their_time_are_told_apart_from_those_that_failed() {
+        let tests = vec![
+            test("test-a.t", TestOutcome::Failed, Some("output changed")),
+            test("test-b.t", TestOutcome::TimedOut, Some("timed out")),
+            test("test-c.t", TestOutcome::Passed, None),
+        ];
+        insta::assert_snapshot!(summary(&results(tests)), @r"
+        FAILED  2 of 3 tests (1 timed out) · hg 6.3.2 a1b2c3d4e5f6 · debian12 · python 3.11 · 10 s
+        Tests: 1 passed, 2 failed (1 timed out)
+        Failed:
+          test-a.t (output changed)
+        Timed out:
+          test-b.t
         Time: total 10.0s, setup 2.0s, tests 7.5s; setup share 20 %
         ");
     }
@@ -217,7 +243,7 @@ mod tests {
         let mut results = results(vec![test("a", TestOutcome::Passed, None)]);
         results.caveats = vec!["output not compared (--debug)".into(), "x\u{1b}[2J".into()];
         results.subject.flags = vec!["--debug".into(), "x".repeat(100)];
-        results.time.total = 3661.0;
+        results.time.total = Duration::from_secs(3661);
         let line = verdict(&results);
         assert!(
             line.starts_with("PASSED  1 of 1 test · output not compared (--debug) · x\\u{1b}[2J · hg 6.3.2"),

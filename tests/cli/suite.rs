@@ -100,7 +100,7 @@ fn results_tell_every_outcome_and_the_exit_code_follows() {
     assert_eq!((&results["verdict"], &results["runner"]["value"]), (&"failed".into(), &1.into()), "{results}");
     assert_eq!(
         results["counts"],
-        serde_json::json!({"total": 3, "passed": 1, "failed": 1, "skipped": 1, "lost": 0, "not_run": 0})
+        serde_json::json!({"total": 3, "passed": 1, "failed": 1, "timed_out": 0, "skipped": 1, "lost": 0, "not_run": 0})
     );
     let detail = results["tests"][0]["detail"].as_str().unwrap();
     assert!(detail.contains("$ echo one\n  one\n"), "{detail}");
@@ -184,6 +184,25 @@ fn a_test_that_hangs_is_lost_when_its_time_is_over() {
     assert_eq!(outcomes(&results), pairs(&[("test-a-ok.t", "passed"), ("test-hangs.t", "lost")]));
     assert_eq!(results["runner"]["kind"], "lost", "{results}");
     assert!(done.took < Duration::from_secs(90));
+    place.assert_clean();
+}
+
+#[test]
+fn a_test_that_runs_out_of_the_runners_patience_is_told_as_timed_out() {
+    let place = Place::whole();
+    let tests = [("test-a-ok.t", "  $ true\n"), ("test-hangs.t", "  $ sleep 1000\n")];
+    let checkout = mercurial::small(place.path(), &tests);
+    let arguments = [&over(&checkout, &["--json", "test-a-ok.t", "test-hangs.t"])[..], &["--timeout", "3"]].concat();
+    let done = place.run(&arguments).expect(1);
+    let done = done.tells(&["FAILED  1 of 2 tests (1 timed out)", "Timed out:\n  test-hangs.t\n"]);
+    let results = done.json();
+    assert_eq!(outcomes(&results), pairs(&[("test-a-ok.t", "passed"), ("test-hangs.t", "timed_out")]));
+    assert_eq!((&results["counts"]["failed"], &results["counts"]["timed_out"]), (&1.into(), &1.into()), "{results}");
+    let cell = &results["cells"][0];
+    assert_eq!((&cell["verdict"], &cell["counts"]), (&"failed".into(), &results["counts"]), "{results}");
+    for test in results["tests"].as_array().unwrap() {
+        assert_eq!((&test["machine"], &test["attempt"]), (&cell["machines"][0], &1.into()), "{results}");
+    }
     place.assert_clean();
 }
 

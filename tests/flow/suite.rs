@@ -14,7 +14,7 @@ use automation::model::event::Teller;
 use automation::model::exit::Exit;
 use automation::model::fault::{Fault, FaultKind};
 use automation::model::machine::Machine;
-use automation::model::outcome::{Evidence, TestOutcome, Verdict, verdict};
+use automation::model::outcome::{Attempt, Evidence, TestOutcome, Verdict, verdict};
 use automation::model::provider::Provider;
 use automation::model::task::{Chunk, Command, Offsets, TaskOutput};
 use automation::project::mercurial::{LinuxTests, Ssh};
@@ -208,7 +208,9 @@ async fn every_test_that_ran_is_in_the_result_with_its_time() {
     let hand = Stagehand::new(Script::of(0, &all_passed())).await;
     let ran = hand.run(None).await.unwrap();
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed; 3], Verdict::Passed));
-    assert!(ran.tests.iter().all(|test| test.seconds == Some(1.5)));
+    assert!(ran.tests.iter().all(|test| test.took == Some(Duration::from_millis(1500))));
+    let attempt = Some(Attempt { machine: hand.machine.id.clone(), number: 1 });
+    assert!(ran.tests.iter().all(|test| test.attempt == attempt), "{ran:?}");
     let lines = hand.theatre.events.lines();
     assert_eq!(hand.output.stdout(), "..s\n");
     assert!(lines.contains(&"notice Testing the machine's own source: 3 tests expected".to_owned()), "{lines:?}");
@@ -337,9 +339,10 @@ async fn a_runner_that_fails_before_its_first_test_did_not_build_what_it_tests()
 async fn a_build_that_the_runner_makes_is_no_part_of_its_tests() {
     let options = "{\"event\": \"options\", \"debug\": false, \"foreign\": {}, \"building\": 40}\n";
     // The machine's record says how long the runner took; one that failed before its first test built until its end.
-    for (status, report, building) in [(0, options.to_owned() + &all_passed(), 40.0), (1, String::new(), 100.0)] {
+    for (status, report, building) in [(0, options.to_owned() + &all_passed(), 40), (1, String::new(), 100)] {
         let ran = Stagehand::new(Script::of(status, &report)).await.run(None).await.unwrap();
-        assert!((ran.before.build, ran.testing) == (building, TOOK.as_secs_f64() - building), "{ran:?}");
+        let building = Duration::from_secs(building);
+        assert!((ran.before.build, ran.testing) == (building, TOOK.saturating_sub(building)), "{ran:?}");
         assert!(ran.before.setup >= ran.before.build, "{ran:?}");
     }
 }

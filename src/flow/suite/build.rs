@@ -28,8 +28,8 @@ const CANNOT: Exit = Exit::Code(3);
 pub struct Outcome {
     /// Where it came from.
     pub built: Built,
-    /// Wall clock seconds.
-    pub seconds: f64,
+    /// How long it took, by the wall clock.
+    pub took: Duration,
     /// How it failed and the last that it said; none of one that is there.
     pub failed: Option<(Exit, String)>,
 }
@@ -41,17 +41,17 @@ pub async fn build(run: &Run, durable: &Durable, store: &dyn BuildStore, build: 
     if let Some(packed) = build.key.as_deref().and_then(|key| store.find(key))
         && restore(run, durable, store, build, &packed).await?
     {
-        return Ok(Outcome { built: Built::Kept, seconds: began.elapsed().as_secs_f64(), failed: None });
+        return Ok(Outcome { built: Built::Kept, took: began.elapsed(), failed: None });
     }
     let (built, failed) = make(run, durable, build).await?;
-    let seconds = began.elapsed().as_secs_f64();
+    let took = began.elapsed();
     if built == Built::Made
         && failed.is_none()
         && let Some(key) = &build.key
     {
         keep(run, durable, store, build, key).await;
     }
-    Ok(Outcome { built, seconds, failed })
+    Ok(Outcome { built, took, failed })
 }
 
 /// Builds; what the build says are details of its step.

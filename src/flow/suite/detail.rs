@@ -4,7 +4,7 @@ use crate::base::text;
 use crate::guest;
 use crate::model::connection::Connection;
 use crate::model::exit::Exit;
-use crate::model::outcome::{TestOutcome, TestResult};
+use crate::model::outcome::TestResult;
 use crate::model::output::{Limits, Output, output};
 
 /// Of how many failed tests the output is fetched, and how many bytes of it in all; the run's log has all of it.
@@ -25,7 +25,7 @@ pub(super) async fn fetch(
     tests: &mut [TestResult],
 ) {
     let mut held = 0;
-    for (number, test) in tests.iter_mut().filter(|test| test.outcome == TestOutcome::Failed).enumerate() {
+    for (number, test) in tests.iter_mut().filter(|test| test.outcome.is_failure()).enumerate() {
         if number >= DETAILS || held >= DETAIL_BYTES {
             test.detail = Some(LEFT_OUT.to_owned());
             continue;

@@ -31,7 +31,7 @@ pub(super) async fn until_ended(
         let stdout = kept.stdout.saturating_sub(base.stdout);
         durable.follow_task(&begun.task, Offsets { stdout, stderr: kept.stderr.saturating_sub(base.stderr) })
     };
-    let limit = Duration::try_from_secs_f64(begun.limit).unwrap_or(Duration::MAX);
+    let limit = begun.limit;
     let mut over = Duration::try_from(later(begun.began_at, limit).duration_since(run.now())).unwrap_or_default();
     // Whoever comes late finds what came in time. Where that cannot be asked, following tells why.
     if over.is_zero() && durable.has_ended(&begun.task).await.unwrap_or(true) {

@@ -132,7 +132,7 @@ fn of_images_and_accounts() -> Vec<Kind> {
 }
 
 fn of_tests() -> Vec<Kind> {
-    let counts = Counts { total: 3, passed: 1, failed: 1, skipped: 0, lost: 1, not_run: 0 };
+    let counts = Counts { total: 3, passed: 1, failed: 1, timed_out: 0, skipped: 0, lost: 1, not_run: 0 };
     let events = vec![
         TestsEvent::DistroChosen { distro: "debian12".into(), of: "0123".into(), passed_over: Vec::new() },
         TestsEvent::DistroChosen { distro: "debian13".into(), of: "0123".into(), passed_over: texts(&["x", "y"]) },

@@ -4,6 +4,7 @@
 //! is said: such a report is not whole.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -58,10 +59,11 @@ enum Line {
 }
 
 #[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 enum Outcome {
     Passed,
     Failed,
+    TimedOut,
     Errored,
     Skipped,
     Ignored,
@@ -75,6 +77,7 @@ impl Outcome {
             Self::Passed => TestOutcome::Passed,
             // A test that the runner could not run is not a test that passed.
             Self::Failed | Self::Errored => TestOutcome::Failed,
+            Self::TimedOut => TestOutcome::TimedOut,
             Self::Skipped | Self::Ignored => TestOutcome::Skipped,
             // The runner calls a test whose file is not there skipped: nobody asked for that.
             Self::Missing | Self::Interrupted => TestOutcome::Lost,
@@ -110,7 +113,7 @@ pub struct Reader {
     /// Bytes of names and reasons in `entries`.
     text: usize,
     caveats: Vec<String>,
-    building: Option<f64>,
+    building: Option<Duration>,
     complete: bool,
     beyond: Option<String>,
 }
@@ -181,7 +184,7 @@ impl Reader {
             }
             Line::Options { debug, foreign, building } => {
                 self.caveats = caveats(debug, &foreign);
-                self.building = building.filter(|seconds| seconds.is_finite());
+                self.building = building.and_then(span);
             }
             Line::Start { test } => {
                 if let Some(entry) = self.entry(test) {
@@ -197,7 +200,7 @@ impl Reader {
         let room = TEXT_CAP.saturating_sub(self.text + name.len());
         let Some(entry) = self.entry(name.clone()) else { return };
         // The runner also says "passed" of a test that it was only asked to list.
-        if matches!(outcome, Outcome::Passed | Outcome::Failed) && !entry.started {
+        if matches!(outcome, Outcome::Passed | Outcome::Failed | Outcome::TimedOut) && !entry.started {
             return;
         }
         let rank = outcome.into_test().rank();
@@ -210,7 +213,8 @@ impl Reader {
         let after = reason.as_ref().map_or(0, String::len);
         let fits = after <= room.saturating_add(before);
         let reason = reason.filter(|_| fits);
-        entry.result = Some(TestResult { name, outcome: outcome.into_test(), seconds, reason, detail: None });
+        let (outcome, took) = (outcome.into_test(), seconds.and_then(span));
+        entry.result = Some(TestResult { name, outcome, took, reason, detail: None, attempt: None });
         if fits {
             self.text = self.text + after - before;
         } else {
@@ -239,6 +243,11 @@ impl Reader {
         }
         Some(self.entries.entry(name).or_default())
     }
+}
+
+/// A span of so many seconds; none of a number that is no span.
+fn span(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// What the runner's options make green mean.
@@ -312,6 +321,24 @@ mod tests {
     }
 
     #[test]
+    fn a_test_that_ran_out_of_its_time_says_so() {
+        let report = [started("t"), finished("t", "timed_out"), finished("u", "timed_out")].concat();
+        let tests = read(report.as_bytes()).tests;
+        assert_eq!((tests.len(), tests[0].outcome), (1, TestOutcome::TimedOut), "one that never started has no time");
+        assert_eq!(tests[0].took, Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_not_known() {
+        for seconds in ["-1", "1e300", "null"] {
+            let line = format!(
+                "{{\"event\": \"finish\", \"test\": \"t\", \"outcome\": \"skipped\", \"seconds\": {seconds}, \"reason\": null}}"
+            );
+            assert_eq!(read(line.as_bytes()).tests[0].took, None, "{seconds}");
+        }
+    }
+
+    #[test]
     fn a_test_that_ran_often_keeps_its_worst_outcome() {
         let report = [started("t"), finished("t", "passed"), finished("t", "failed"), finished("t", "passed")].concat();
         let reported = read(report.as_bytes());
@@ -332,7 +359,7 @@ mod tests {
         let told = ["output not compared (--debug)", "not the source's own program but /usr/bin/hg (--with-hg)"];
         assert_eq!(read(report).caveats, told);
         let plain = read(br#"{"event": "options", "debug": false, "foreign": {}, "building": 61.5}"#);
-        assert_eq!((plain.caveats.len(), plain.building), (0, Some(61.5)));
+        assert_eq!((plain.caveats.len(), plain.building), (0, Some(Duration::from_millis(61_500))));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use automation::base::id::RunId;
 use automation::flow::order::Order;
 use automation::flow::site::Sites;
-use automation::flow::{lease, suite};
+use automation::flow::{lease, testing};
 use automation::model::event::NoSink;
 use automation::model::image::Fingerprint;
 use automation::model::machine::{Platform, ProviderKind};
@@ -116,7 +116,7 @@ fn boots(state: &Path, table: &mut Table) {
     for _ in 0..21 {
         let request = order.request(&run, run.now());
         let began = Instant::now();
-        let folder = suite::folder(&run, Platform::Linux);
+        let folder = testing::folder(&run, Platform::Linux);
         let ended = runtime.block_on(lease::with_machine(&run, &site, &request, &folder, None, async |_, durable| {
             let connection = durable.direct().await?;
             let done = output(connection.as_ref(), &task::Command::new("true"), Limits::SMALL).await?;

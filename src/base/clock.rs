@@ -16,7 +16,8 @@ pub mod seconds {
 
     /// Writes the span as seconds.
     pub fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(span.as_secs_f64())
+        // One division, of whole numbers, is as near as can be: 1.235 s are written as 1.235.
+        serializer.serialize_f64(span.as_nanos() as f64 / 1e9)
     }
 
     /// Reads seconds; a negative number, and one that no span can hold, are errors.
@@ -59,6 +60,7 @@ mod tests {
     fn a_span_is_a_number_of_seconds_and_none_is_negative() {
         let written = serde_json::to_string(&Span(Duration::from_millis(2500))).unwrap();
         assert_eq!(written, "2.5");
+        assert_eq!(serde_json::to_string(&Span(Duration::from_millis(1235))).unwrap(), "1.235");
         assert_eq!(serde_json::from_str::<Span>(&written).unwrap(), Span(Duration::from_millis(2500)));
         for bad in ["-1", "1e300", "\"2\""] {
             assert!(serde_json::from_str::<Span>(bad).is_err(), "{bad}");

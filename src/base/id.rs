@@ -67,6 +67,37 @@ id_type! {
     TaskId
 }
 
+/// One test, as its runner calls it, for example `test-add.t` or `test-clone.t#stream-bundle2-v2`. A machine may say any text: what is
+/// shown is made harmless there, and no path is made of it unlooked at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TestName(String);
+
+impl TestName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TestName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<String> for TestName {
+    fn from(name: String) -> Self {
+        Self(name)
+    }
+}
+
+impl From<&str> for TestName {
+    fn from(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
 /// The last `n` characters of a fresh ULID in lower case: all of them from its random part for `n` up to 16.
 fn random_suffix(n: usize) -> String {
     let text = ulid::Ulid::generate().to_string().to_lowercase();

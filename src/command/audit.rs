@@ -13,7 +13,7 @@ use crate::flow::audit::{Finding, Standing};
 use crate::model::fault::Fault;
 use crate::model::journal::{ResourceFilter, all_closed};
 use crate::model::resource::{Fate, Resource, ResourceState};
-use crate::model::suite::Suite;
+use crate::model::runner::Tenancy;
 use crate::project::mercurial::LinuxTests;
 use crate::ui::table;
 
@@ -61,7 +61,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         let fates = match args.dry_run {
             true => vec!["would be removed".to_owned(); going.len()],
             false => {
-                let suite = LinuxTests::for_checks(context.ssh()?);
+                let suite = LinuxTests::for_following(context.ssh()?);
                 let clean = |folder: &str| suite.clean(folder);
                 fix(&estate, &found, &going, run.as_ref(), &clean).await?.into_iter().map(told).collect()
             }

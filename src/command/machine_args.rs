@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::base::text;
 use crate::command::context::Context;
-use crate::flow::order::Order;
 use crate::command::parameter_args::ParameterArgs;
+use crate::flow::order::Order;
 use crate::model::fault::Fault;
 use crate::model::image::ImagePlan;
 use crate::model::machine::{Caps, Hardware, Network, ProviderKind};

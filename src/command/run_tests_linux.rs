@@ -17,18 +17,17 @@ use crate::command::machine_args::{MachineArgs, default_ttl};
 use crate::command::session::{Ending, Session};
 use crate::command::testing::{COMMAND, Reports, TaskFile, Tested, conclude, follow};
 use crate::flow::bake::{Options, bake};
+use crate::flow::contract;
 use crate::flow::durable::Durable;
-use crate::flow::hold;
 use crate::flow::lease::{After, Ended, foresee, until_stopped, with_machine};
 use crate::flow::order::Order;
 use crate::flow::run::Run;
-use crate::flow::suite;
-use crate::flow::suite::Begun;
+use crate::flow::testing::{self, Begun, hold};
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::ImagePlan;
 use crate::model::machine::{Hardware, Machine, Platform, ProviderKind};
 use crate::model::provider::MachineRequest;
-use crate::model::suite::Suite;
+use crate::model::runner::{Runner, Tenancy};
 use crate::project::mercurial;
 use crate::ui;
 
@@ -175,7 +174,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         Some(filesystem) => filesystem.name().to_owned(),
         None => context.settings.defaults.filesystem.clone(),
     };
-    let suite = mercurial::LinuxTests {
+    let runner = mercurial::LinuxTests {
         tests,
         flags: args.flags.clone(),
         filesystem: filesystem.clone(),
@@ -198,10 +197,10 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     // What was looked up before belongs to no part of the run.
     let began = Instant::now();
     let session = Session::begin(context, COMMAND).await?;
-    for told in why.flatten().into_iter().chain(suite.checkout.as_ref().and_then(|checkout| checkout.remark.clone())) {
+    for told in why.flatten().into_iter().chain(runner.checkout.as_ref().and_then(|checkout| checkout.remark.clone())) {
         session.run.tell(told);
     }
-    let result = drive(&session, &args, began, plan.as_ref(), &suite, &order, fetch).await;
+    let result = drive(&session, &args, began, plan.as_ref(), &runner, &order, fetch).await;
     session.end(result).await
 }
 
@@ -228,7 +227,7 @@ async fn drive(
     args: &Args,
     began: Instant,
     plan: Option<&ImagePlan>,
-    suite: &mercurial::LinuxTests,
+    runner: &mercurial::LinuxTests,
     order: &Order,
     fetch: Fetch,
 ) -> Result<Ending, Fault> {
@@ -246,7 +245,7 @@ async fn drive(
     let baking = began.elapsed();
     // Baking takes minutes: a lease from before it would be over.
     let request = order.request(run, run.now());
-    let wanted = Wanted { args, suite, image: image_of(plan, order), fetch, began, baking };
+    let wanted = Wanted { args, runner, image: image_of(plan, order), fetch, began, baking };
     let (ended, task) = test(session, &wanted, &request).await;
     let ending = conclude(session, &args.reports, task, ended)?;
     Ok(if args.detach { wanted_so(ending) } else { ending })
@@ -255,7 +254,7 @@ async fn drive(
 /// What is to be tested, and since when it is tried.
 struct Wanted<'a> {
     args: &'a Args,
-    suite: &'a mercurial::LinuxTests,
+    runner: &'a mercurial::LinuxTests,
     image: String,
     fetch: Fetch,
     began: Instant,
@@ -276,20 +275,20 @@ async fn test(
     wanted: &Wanted<'_>,
     request: &MachineRequest,
 ) -> (Ended<Option<Tested>>, Option<TaskFile>) {
-    let (run, site, suite) = (&session.run, &session.site, wanted.suite);
+    let (run, site, runner) = (&session.run, &session.site, wanted.runner);
     let target = session.dir.path().join("machine.json");
-    let folder = suite::folder(run, Platform::Linux);
-    let clean = suite.clean(&folder);
+    let folder = testing::folder(run, Platform::Linux);
+    let clean = runner.clean(&folder);
     let mut task = None;
     let ended = with_machine(run, site, request, &folder, Some(&clean), async |machine, durable| {
         write_target(&target, machine)?;
         if machine.provider == ProviderKind::Host {
             // Not under the supervisor: the check removes the folder in which that would be.
-            let checked = async { require_contract(run, durable.direct().await?.as_ref(), suite).await };
+            let checked = async { require_contract(run, durable.direct().await?.as_ref()).await };
             until_stopped(run, checked).await?;
         }
         let work = on_machine(session, wanted, machine, durable, &target, &mut task);
-        hold::present(durable, suite, work).await
+        hold::present(durable, runner, work).await
     })
     .await;
     (ended, task)
@@ -304,10 +303,10 @@ async fn on_machine(
     target: &Path,
     task: &mut Option<TaskFile>,
 ) -> Result<After<Option<Tested>>, Fault> {
-    let (run, suite) = (&session.run, wanted.suite);
+    let (run, runner) = (&session.run, wanted.runner);
     let booting = wanted.began.elapsed().saturating_sub(wanted.baking);
     let builds = session.context.state.builds();
-    let ready = suite::set_up(run, machine, durable, suite, target, &builds).await?;
+    let ready = testing::set_up(run, machine, durable, runner, target, &builds).await?;
     let file = |begun: &Begun| TaskFile {
         image: wanted.image.clone(),
         baking: wanted.baking,
@@ -321,17 +320,17 @@ async fn on_machine(
         return Ok(After::Release(Some(Tested::unbuilt(ran))));
     }
     let keep = |begun: &Begun| file(begun).write(&session.dir);
-    let begun = suite::begin(run, durable, ready, wanted.args.timeout, &keep).await?;
+    let begun = testing::begin(run, durable, ready, wanted.args.timeout, &keep).await?;
     let task = task.insert(file(&begun));
     // Whoever interrupts at the last moment wants nothing left there.
     if wanted.args.detach && !run.stop.is_cancelled() {
         return match announce(session, wanted.args, machine) {
             Ok(()) => Ok(After::Detach(None)),
-            Err(error) => Err(untold(session, durable, suite, task, error).await),
+            Err(error) => Err(untold(session, durable, runner, task, error).await),
         };
     }
     session.detachable();
-    follow(session, durable, suite, task).await
+    follow(session, durable, runner, task).await
 }
 
 /// Prints what the user asked for with `--detach`, while the machine can still be taken back.
@@ -347,13 +346,13 @@ fn announce(session: &Session, args: &Args, machine: &Machine) -> std::io::Resul
 async fn untold(
     session: &Session,
     durable: &Durable,
-    suite: &dyn Suite,
+    runner: &dyn Runner,
     task: &TaskFile,
     error: std::io::Error,
 ) -> Fault {
     session.run.stop.cancel();
     // What they came to by now is nobody's question; a machine that stays must not keep them.
-    drop(follow(session, durable, suite, task).await);
+    drop(follow(session, durable, runner, task).await);
     // Told here, with what became of the tests.
     drop(ui::unwritten());
     ui::unwritten_fault(error)
@@ -375,15 +374,12 @@ fn write_target(path: &Path, machine: &Machine) -> Result<(), Fault> {
     crate::state::file::write_atomic(path, &text)
 }
 
-async fn require_contract(
-    run: &Run,
-    connection: &dyn crate::model::connection::Connection,
-    suite: &dyn Suite,
-) -> Result<(), Fault> {
-    let checks = suite::check(run, connection, suite).await.map_err(|fault| match fault.hint {
-        None => fault.hint("`automation machine check USER@HOST` says what is wrong there, and how to mend it."),
-        Some(_) => fault,
-    })?;
+async fn require_contract(run: &Run, connection: &dyn crate::model::connection::Connection) -> Result<(), Fault> {
+    let checks =
+        contract::check(run, connection, &mercurial::MachineContract).await.map_err(|fault| match fault.hint {
+            None => fault.hint("`automation machine check USER@HOST` says what is wrong there, and how to mend it."),
+            Some(_) => fault,
+        })?;
     let broken: Vec<String> = checks
         .iter()
         .filter(|check| !check.ok && check.required)

@@ -10,17 +10,17 @@ use crate::command::artifact_args::Fetch;
 use crate::command::session::{Ending, Session};
 use crate::command::signals::TIDYING_LIMIT;
 use crate::command::{error, report_file};
+use crate::flow::artifacts;
 use crate::flow::durable::Durable;
 use crate::flow::lease::{After, Ended, until_stopped};
-use crate::flow::suite::{self, Begun, Finished, Ran};
-use crate::flow::{artifacts, hold};
+use crate::flow::testing::{self, Begun, Finished, Ran, hold};
 use crate::model::artifact::Collected;
 use crate::model::build::Built;
 use crate::model::event::{RunEvent, TestsEvent, TroubleEvent};
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
 use crate::model::outcome::{Cell, Evidence, Results, TimeSplit, Verdict, count, verdict};
-use crate::model::suite::Suite;
+use crate::model::runner::Runner;
 use crate::report;
 use crate::state::runs::{RunDir, RunFile};
 
@@ -128,20 +128,20 @@ impl Reports {
 pub async fn follow(
     session: &Session,
     durable: &Durable,
-    suite: &dyn Suite,
+    runner: &dyn Runner,
     task: &TaskFile,
 ) -> Result<After<Option<Tested>>, Fault> {
     let (run, output) = (&session.run, session.output());
     if let Some(tested) = Tested::read(&session.dir) {
         return Ok(After::Release(Some(tested)));
     }
-    match suite::finish(run, durable, suite, &task.begun, &output).await {
+    match testing::finish(run, durable, runner, &task.begun, &output).await {
         Ok(Finished::Ran(mut ran)) => {
             if count(&ran.tests).not_run > 0 {
                 let said = session.dir.tail(RunFile::Output, LAST_BYTES)?;
                 ran.said = Some(text::last_lines(&String::from_utf8_lossy(&said), LAST_LINES));
             }
-            let artifacts = fetch(session, durable, suite, task).await;
+            let artifacts = fetch(session, durable, runner, task).await;
             let tested = Tested { ran: *ran, artifacts };
             // Releasing takes a while; a driver that dies in it must not lose what is known.
             if let Err(fault) = tested.write(&session.dir) {
@@ -159,14 +159,14 @@ pub async fn follow(
 }
 
 /// Brings home what was asked for, also of tests that failed. The machine goes either way, and what could not be fetched is told.
-async fn fetch(session: &Session, durable: &Durable, suite: &dyn Suite, task: &TaskFile) -> Option<Collected> {
+async fn fetch(session: &Session, durable: &Durable, runner: &dyn Runner, task: &TaskFile) -> Option<Collected> {
     let run = &session.run;
     if task.fetch.wanted.is_empty() || run.stop.is_cancelled() {
         return None;
     }
     let folder = task.fetch.folder(session.dir.path());
     let teller = run.on(&durable.machine().id).teller;
-    let root = hold::root(durable, suite, &task.begun.folder).await;
+    let root = hold::root(durable, runner, &task.begun.folder).await;
     let collecting = artifacts::collect(&teller, durable, &root, &task.fetch.wanted, &folder);
     match until_stopped(run, collecting).await {
         Ok(collected) => Some(collected),

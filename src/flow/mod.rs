@@ -3,9 +3,9 @@
 pub mod artifacts;
 pub mod audit;
 pub mod bake;
+pub mod contract;
 pub mod durable;
 pub mod fleet;
-pub mod hold;
 pub mod lease;
 pub mod lines;
 pub mod look;
@@ -17,6 +17,6 @@ pub mod run;
 pub mod script;
 pub mod shell;
 pub mod site;
-pub mod suite;
 pub mod sync;
+pub mod testing;
 pub mod timed;

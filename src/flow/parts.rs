@@ -1,16 +1,16 @@
-//! A suite's own files on a machine: the folder of a run, which is ours alone.
+//! Files of ours on a machine: the folder of a run, which is ours alone.
 
 use crate::guest;
 use crate::model::connection::{Connection, ConnectionError};
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
 use crate::model::output::{Limits, output};
-use crate::model::suite::Suite;
+use crate::model::runner::Part;
 
-/// Puts the suite's files into `folder` on the machine, which is made, or is of an earlier try and ours alone.
-pub async fn put_parts(connection: &dyn Connection, suite: &dyn Suite, folder: &str) -> Result<(), Fault> {
+/// Puts files into `folder` on the machine, which is made, or is of an earlier try and ours alone.
+pub async fn put_parts(connection: &dyn Connection, parts: &[Part], folder: &str) -> Result<(), Fault> {
     make_folder(connection, folder).await?;
-    write_parts(connection, suite, folder).await
+    write_parts(connection, parts, folder).await
 }
 
 /// Makes `folder` on the machine, or makes sure that it is ours alone.
@@ -27,9 +27,9 @@ pub async fn make_folder(connection: &dyn Connection, folder: &str) -> Result<()
     }
 }
 
-/// Puts the suite's files into a folder of ours on the machine.
-pub async fn write_parts(connection: &dyn Connection, suite: &dyn Suite, folder: &str) -> Result<(), Fault> {
-    let writes = suite.parts().into_iter().map(|part| {
+/// Puts files into a folder of ours on the machine.
+pub async fn write_parts(connection: &dyn Connection, parts: &[Part], folder: &str) -> Result<(), Fault> {
+    let writes = parts.iter().map(|part| {
         let path = format!("{folder}/{}", part.name);
         async move { connection.write_file(&path, part.text.as_bytes(), 0o755).await }
     });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
-use crate::base::id::{MachineId, RunId};
+use crate::base::id::{MachineId, RunId, TestName};
 use crate::model::artifact::Collected;
 use crate::model::build::Built;
 use crate::model::exit::Exit;
@@ -63,8 +63,8 @@ pub struct Attempt {
 /// One test of a run; each test appears exactly once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TestResult {
-    /// The test's name as the runner gives it, for example `test-add.t` or `test-clone.t#stream-bundle2-v2`.
-    pub name: String,
+    /// The test's name.
+    pub name: TestName,
     /// What it came to.
     pub outcome: TestOutcome,
     /// How long it ran, by the wall clock; none when it did not run. `seconds` in JSON.
@@ -81,8 +81,8 @@ pub struct TestResult {
 
 impl TestResult {
     /// Of a test that did not run, for this reason.
-    fn without_run(name: &str, outcome: TestOutcome, why: &str) -> Self {
-        Self { name: name.to_owned(), outcome, took: None, reason: Some(why.to_owned()), detail: None, attempt: None }
+    fn without_run(name: &TestName, outcome: TestOutcome, why: &str) -> Self {
+        Self { name: name.clone(), outcome, took: None, reason: Some(why.to_owned()), detail: None, attempt: None }
     }
 }
 
@@ -239,8 +239,8 @@ pub fn count(tests: &[TestResult]) -> Counts {
 }
 
 /// The outcome of `expected` tests that were not begun, one result a test, sorted by name.
-pub fn not_run(expected: &[String], why: &str) -> Vec<TestResult> {
-    let names: BTreeSet<&String> = expected.iter().collect();
+pub fn not_run(expected: &[TestName], why: &str) -> Vec<TestResult> {
+    let names: BTreeSet<&TestName> = expected.iter().collect();
     names.into_iter().map(|name| TestResult::without_run(name, TestOutcome::NotRun, why)).collect()
 }
 
@@ -248,8 +248,8 @@ pub fn not_run(expected: &[String], why: &str) -> Vec<TestResult> {
 ///
 /// `expected` are the names that the runner itself listed for the same arguments. A name reported twice keeps its worst
 /// outcome (lost, failed, timed out, passed, skipped). Reported names that were not expected are kept: they did run.
-pub fn reconcile(expected: &[String], reported: Vec<TestResult>, why_lost: &str) -> Vec<TestResult> {
-    let mut by_name = std::collections::BTreeMap::<String, TestResult>::new();
+pub fn reconcile(expected: &[TestName], reported: Vec<TestResult>, why_lost: &str) -> Vec<TestResult> {
+    let mut by_name = std::collections::BTreeMap::<TestName, TestResult>::new();
     for result in reported {
         match by_name.get(&result.name) {
             Some(known) if known.outcome.rank() >= result.outcome.rank() => {}
@@ -258,7 +258,7 @@ pub fn reconcile(expected: &[String], reported: Vec<TestResult>, why_lost: &str)
             }
         }
     }
-    let names: BTreeSet<&String> = expected.iter().collect();
+    let names: BTreeSet<&TestName> = expected.iter().collect();
     for name in names {
         by_name.entry(name.clone()).or_insert_with(|| TestResult::without_run(name, TestOutcome::Lost, why_lost));
     }
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn an_expected_test_without_a_report_is_lost_and_never_green() {
-        let expected = ["test-a.t".to_owned(), "test-b.t".to_owned()];
+        let expected = ["test-a.t", "test-b.t"].map(TestName::from);
         let tests = reconcile(&expected, vec![test("test-a.t", TestOutcome::Passed)], "no report");
         assert_eq!(tests[1].outcome, TestOutcome::Lost);
         assert_eq!(judge(&tests, Exit::Code(0)), Verdict::Incomplete);
@@ -324,7 +324,7 @@ mod tests {
     fn a_test_appears_once_with_its_worst_outcome() {
         let reported =
             vec![test("t", TestOutcome::Passed), test("t", TestOutcome::Failed), test("t", TestOutcome::Passed)];
-        let tests = reconcile(&["t".to_owned()], reported, "");
+        let tests = reconcile(&["t".into()], reported, "");
         assert_eq!((tests.len(), tests[0].outcome), (1, TestOutcome::Failed));
     }
 
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn tests_that_were_not_begun_are_neither_lost_nor_green() {
-        let names = ["b", "a", "b"].map(str::to_owned);
+        let names = ["b", "a", "b"].map(TestName::from);
         let tests = not_run(&names, "not built");
         assert_eq!(tests.iter().map(|test| test.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         for runner in [Exit::Code(0), Exit::Code(1)] {

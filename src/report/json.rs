@@ -118,6 +118,7 @@ pub(super) mod tests {
             "total": 2,
             "passed": 1,
             "failed": 0,
+            "timed_out": 0,
             "skipped": 1,
             "lost": 0,
             "not_run": 0
@@ -147,20 +148,45 @@ pub(super) mod tests {
             "kind": "code",
             "value": 0
           },
+          "cells": [
+            {
+              "image": "linux-dev-debian12 (0123456789ab)",
+              "distro": "debian12",
+              "python": "3.11.2",
+              "filesystem": "default",
+              "machines": [
+                "hg-4x2k9q0d7m"
+              ],
+              "verdict": "passed",
+              "counts": {
+                "total": 2,
+                "passed": 1,
+                "failed": 0,
+                "timed_out": 0,
+                "skipped": 1,
+                "lost": 0,
+                "not_run": 0
+              }
+            }
+          ],
           "tests": [
             {
               "name": "test-add.t",
               "outcome": "passed",
               "seconds": 1.235,
               "reason": null,
-              "detail": null
+              "detail": null,
+              "machine": "hg-4x2k9q0d7m",
+              "attempt": 1
             },
             {
               "name": "test-x.t",
               "outcome": "skipped",
               "seconds": null,
               "reason": "missing feature: \u001bx",
-              "detail": null
+              "detail": null,
+              "machine": "hg-4x2k9q0d7m",
+              "attempt": 1
             }
           ]
         }

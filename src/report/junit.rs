@@ -75,7 +75,7 @@ fn case(suite: &str, test: &TestResult) -> TestCase {
     if let Some(kind) = kind {
         status.set_type(kind);
     }
-    let mut case = TestCase::new(plain(&test.name), status);
+    let mut case = TestCase::new(plain(test.name.as_str()), status);
     case.set_classname(plain(suite));
     if let Some(took) = test.took {
         case.set_time(took);

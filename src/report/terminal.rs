@@ -118,8 +118,8 @@ fn named(results: &Results, outcome: TestOutcome, title: &str) -> Vec<String> {
     // Its reason says no more than the title.
     let reason = |test: &TestResult| test.reason.clone().filter(|_| outcome != TestOutcome::TimedOut);
     lines.extend(tests.iter().take(NAMED).map(|test| match first_line(reason(test).as_deref()) {
-        Some(reason) => format!("  {} ({reason})", visible(&test.name)),
-        None => format!("  {}", visible(&test.name)),
+        Some(reason) => format!("  {} ({reason})", visible(test.name.as_str())),
+        None => format!("  {}", visible(test.name.as_str())),
     }));
     if tests.len() > NAMED {
         lines.push(format!("  and {} more", tests.len() - NAMED));

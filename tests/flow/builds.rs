@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use automation::connection::dummy::Reply;
 use automation::flow::durable::Durable;
-use automation::flow::suite::build::{Outcome, build};
-use automation::flow::suite::folder;
+use automation::flow::testing::build::{Outcome, build};
+use automation::flow::testing::folder;
 use automation::model::build::{Build, BuildStore, Built};
 use automation::model::event::Teller;
 use automation::model::exit::Exit;

@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use automation::connection::dummy::{Call, Reply};
+use automation::flow::contract::check;
 use automation::flow::lease::Ended;
-use automation::flow::suite::{check, folder};
+use automation::flow::testing::folder;
 use automation::model::connection::ConnectionError;
 use automation::model::exit::Exit;
 use automation::model::fault::FaultKind;
 use automation::model::machine::{Machine, Platform, ProviderKind};
 use automation::model::provider::MachineRequest;
 use automation::model::resource::{ResourceKind, ResourceState};
-use automation::model::suite::Suite;
+use automation::model::runner::Tenancy;
 use automation::model::task::Stepped;
+use automation::project::mercurial::MachineContract;
 use automation::provider::host::HostProvider;
 
-use super::suite::tests_of;
+use super::testing::tests_of;
 use super::{Theatre, with_machine};
 
 fn theatre() -> Theatre {
@@ -160,7 +162,7 @@ async fn a_refused_request_leaves_no_row_open() {
 #[tokio::test(start_paused = true)]
 async fn a_check_leaves_no_folder_that_the_end_of_the_run_does_not_know() {
     let theatre = theatre();
-    let (suite, folder) = (tests_of(&[]), folder(&theatre.run, Platform::Linux));
+    let folder = folder(&theatre.run, Platform::Linux);
     let own = folder.clone();
     theatre.remote.answer(move |command| {
         let makes = command.args.get(1)?.contains("mkdir -m 0700") && command.args.last() == Some(&own);
@@ -169,7 +171,7 @@ async fn a_check_leaves_no_folder_that_the_end_of_the_run_does_not_know() {
     theatre.remote.on(format!("rm -rf -- {folder}"), Reply::ok());
     let lost = ConnectionError::File { doing: "write".into(), reason: "quota exceeded".into() };
     theatre.remote.fail(Call::WriteFile, lost);
-    let fault = check(&theatre.run, &theatre.remote, &suite).await.unwrap_err();
+    let fault = check(&theatre.run, &theatre.remote, &MachineContract).await.unwrap_err();
     assert_eq!(fault.message, "cannot write: quota exceeded");
     assert!(theatre.remote.calls().contains(&format!("start rm -rf -- {folder}")));
 }

@@ -244,7 +244,7 @@ async fn two_runs_release_only_what_is_theirs() {
 
 /// Work that leaves its task running.
 async fn left(theatre: &Theatre) -> Ended<u32> {
-    let folder = automation::flow::suite::folder(&theatre.run, Platform::Linux);
+    let folder = automation::flow::testing::folder(&theatre.run, Platform::Linux);
     leases::with_machine(&theatre.run, &theatre.site, &theatre.request(), &folder, None, async |_, _| {
         Ok(After::Detach(7))
     })

@@ -14,8 +14,8 @@ mod host;
 mod lease;
 mod order;
 mod push;
-mod suite;
 mod sync;
+mod testing;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -55,7 +55,7 @@ pub async fn with_machine<T>(
     clean: Option<&Stepped>,
     work: impl AsyncFnOnce(&Machine, &Durable) -> Result<T, Fault>,
 ) -> Ended<T> {
-    let folder = automation::flow::suite::folder(run, Platform::Linux);
+    let folder = automation::flow::testing::folder(run, Platform::Linux);
     leases::with_machine(run, site, request, &folder, clean, async |machine, durable| {
         work(machine, durable).await.map(After::Release)
     })

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use automation::connection::dummy::Reply;
 use automation::flow::durable::Durable;
-use automation::flow::suite::{folder, set_up};
+use automation::flow::testing::{folder, set_up};
 use automation::model::event::Teller;
 use automation::model::provider::Provider;
-use automation::model::suite::Suite;
+use automation::model::runner::Runner;
 use automation::project::mercurial::{Checkout, LinuxTests, Ssh};
 
 use super::Theatre;
 use super::builds::Kept as Builds;
-use super::suite::tests_of;
+use super::testing::tests_of;
 use crate::support::mercurial::hg;
 
 /// In place of `ssh`: serves the repository `$1`, cut off after `$3` bytes where that is not 0 and the file `$2` is there, which it
@@ -31,7 +31,7 @@ fi
 /// A checkout with `history` changesets, and a machine's repository that has the first few and one of its own.
 struct Sides {
     dir: tempfile::TempDir,
-    suite: LinuxTests,
+    tests: LinuxTests,
 }
 
 impl Sides {
@@ -63,7 +63,7 @@ impl Sides {
             rebuilds: false,
             remark: None,
         });
-        Self { suite: LinuxTests { checkout, ssh, ..tests_of(&["test-a.t"]) }, dir }
+        Self { tests: LinuxTests { checkout, ssh, ..tests_of(&["test-a.t"]) }, dir }
     }
 
     fn there(&self) -> PathBuf {
@@ -71,7 +71,7 @@ impl Sides {
     }
 
     fn node(&self) -> &str {
-        &self.suite.checkout.as_ref().unwrap().node
+        &self.tests.checkout.as_ref().unwrap().node
     }
 
     /// How often the machine was asked what.
@@ -94,7 +94,7 @@ impl Sides {
 async fn a_push_asks_as_little_of_a_long_history_as_of_a_short_one() {
     for history in [10, 3000] {
         let sides = Sides::new(history, 0);
-        sides.suite.synchronise("/x", Path::new("/x"), &Teller::silent()).await.unwrap();
+        sides.tests.send(Path::new("/x"), &Teller::silent()).await.unwrap();
         hg(&sides.there(), &["log", "--rev", sides.node()]);
         let asked = sides.asked();
         assert_eq!(asked.get("unbundle"), Some(&1), "{asked:?}");
@@ -114,7 +114,7 @@ async fn a_push_whose_connection_broke_is_made_again() {
     theatre.tasks.answer(prepared);
     let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &Teller::silent()).await.unwrap();
     let durable = Durable::new(&theatre.run, &theatre.site, &machine, None, &folder(&theatre.run, machine.platform));
-    set_up(&theatre.run, &machine, &durable, &sides.suite, Path::new("/x"), &Builds::default()).await.unwrap();
+    set_up(&theatre.run, &machine, &durable, &sides.tests, Path::new("/x"), &Builds::default()).await.unwrap();
     let lines = theatre.events.lines();
     let again: Vec<&String> = lines.iter().filter(|line| line.ends_with("; trying again")).collect();
     assert_eq!(again.len(), 1, "{lines:?}");

@@ -3,14 +3,15 @@
 use crate::command::context::Context;
 use crate::command::error::exit;
 use crate::command::session::Session;
+use crate::flow::contract::check;
 use crate::flow::parts::{make_folder, remove_folder, write_parts};
 use crate::flow::shell;
-use crate::flow::suite::{check, folder};
+use crate::flow::testing::folder;
 use crate::model::check::Check;
 use crate::model::connection::Connection;
+use crate::model::contract::Contract;
 use crate::model::fault::{Fault, FaultKind};
-use crate::model::suite::Suite;
-use crate::project::mercurial::LinuxTests;
+use crate::project::mercurial::MachineContract;
 use crate::ui::table;
 
 /// Verify that a machine keeps the contract of `docs/remote-machine.md`.
@@ -34,10 +35,9 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         Some(machine) => machine,
         None => context.sites.host_machine(&args.target)?,
     };
-    let suite = LinuxTests::for_checks(context.ssh()?);
     let connection = super::connect(&context, &machine).await?;
     let session = Session::begin(context, "machine check").await?;
-    let checks = clauses(&session, connection.as_ref(), &suite, &machine.user).await;
+    let checks = clauses(&session, connection.as_ref(), &MachineContract, &machine.user).await;
     connection.close().await;
     let checks = match checks {
         Ok(checks) => checks,
@@ -55,7 +55,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
 async fn clauses(
     session: &Session,
     connection: &dyn Connection,
-    suite: &dyn Suite,
+    contract: &dyn Contract,
     user: &str,
 ) -> Result<Vec<Check>, Fault> {
     let folder = folder(&session.run, connection.platform());
@@ -74,7 +74,7 @@ async fn clauses(
         checks.push(clause("a folder of ours in /tmp", Some(remedy), fault.line()));
         return Ok(checks);
     }
-    let put = write_parts(connection, suite, &folder).await;
+    let put = write_parts(connection, &contract.parts(), &folder).await;
     match &put {
         Ok(()) => checks.push(clause("sftp", None, "works")),
         Err(fault) => {
@@ -84,7 +84,7 @@ async fn clauses(
     }
     remove_folder(connection, &folder).await?;
     if put.is_ok() {
-        checks.extend(check(&session.run, connection, suite).await?);
+        checks.extend(check(&session.run, connection, contract).await?);
     }
     Ok(checks)
 }

@@ -8,16 +8,16 @@ use crate::command::runs::chosen::chosen_with_tests;
 use crate::command::runs::viewer::Viewer;
 use crate::command::session::Session;
 use crate::command::testing::{Reports, TaskFile, Tested, conclude, follow};
-use crate::flow::hold;
 use crate::flow::lease::{self, Ended};
 use crate::flow::site::Sites;
+use crate::flow::testing::hold;
 use crate::model::event::MachineEvent;
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::{Machine, ProviderKind};
 use crate::model::resource::Resource;
 use crate::model::run::{MACHINE_GONE, RunRecord, RunState};
-use crate::model::suite::Suite;
+use crate::model::runner::Tenancy;
 use crate::project::mercurial::LinuxTests;
 use crate::state::file::Lock;
 use crate::state::process::is_driven;
@@ -119,10 +119,10 @@ impl Drive<'_> {
             }
         }
         // What follows the tests depends on none of the arguments that chose them.
-        let suite = LinuxTests::for_checks(session.context.ssh()?);
-        let (folder, clean) = (&task.begun.folder, suite.clean(&task.begun.folder));
+        let runner = LinuxTests::for_following(session.context.ssh()?);
+        let (folder, clean) = (&task.begun.folder, runner.clean(&task.begun.folder));
         let ended = lease::attach(&session.run, &session.site, machine, folder, Some(&clean), async |_, durable| {
-            hold::present(durable, &suite, follow(&session, durable, &suite, &task)).await
+            hold::present(durable, &runner, follow(&session, durable, &runner, &task)).await
         })
         .await;
         let result = conclude(&session, self.reports, Some(task), ended);

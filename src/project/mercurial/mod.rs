@@ -1,16 +1,18 @@
 //! Mercurial: its source, its test runner.
 
 mod checkout;
+mod contract;
 mod facts;
 mod hg;
 mod names;
 mod needs;
 mod report;
-mod suite;
+mod runner;
 
 pub use checkout::{Checkout, Wish, find, named};
+pub use contract::MachineContract;
 pub use needs::Needs;
-pub use suite::{LinuxTests, PATIENCE, Ssh, builds};
+pub use runner::{LinuxTests, PATIENCE, Ssh, builds};
 
 use std::collections::BTreeMap;
 

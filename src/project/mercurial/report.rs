@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::base::id::TestName;
 use crate::base::text;
 use crate::model::outcome::{TestOutcome, TestResult};
-use crate::model::suite::{ReportReader, Reported};
+use crate::model::runner::{ReportReader, Reported};
 
 /// Longest line. The longest of an honest report names all tests: 50 KiB for the 1,100 of Mercurial's suite.
 const LINE_CAP: usize = 512 << 10;
@@ -132,7 +133,8 @@ impl ReportReader for Reader {
     fn reported(&mut self) -> Reported {
         self.end_line();
         let began = self.entries.values().any(|entry| entry.started);
-        let expected = self.entries.iter().filter(|(_, entry)| entry.expected).map(|(name, _)| name.clone()).collect();
+        let expected = self.entries.iter().filter(|(_, entry)| entry.expected);
+        let expected = expected.map(|(name, _)| TestName::from(name.as_str())).collect();
         Reported {
             expected,
             tests: std::mem::take(&mut self.entries).into_values().filter_map(|entry| entry.result).collect(),
@@ -142,6 +144,11 @@ impl ReportReader for Reader {
             complete: self.complete,
             beyond: self.beyond.take(),
         }
+    }
+
+    fn output_file(&self, test: &TestName) -> Option<String> {
+        // Names come from the machine: one that is no plain file name is not made into a path.
+        (!test.as_str().contains('/')).then(|| format!("/hgwork/results/{test}.err"))
     }
 }
 
@@ -214,7 +221,7 @@ impl Reader {
         let fits = after <= room.saturating_add(before);
         let reason = reason.filter(|_| fits);
         let (outcome, took) = (outcome.into_test(), seconds.and_then(span));
-        entry.result = Some(TestResult { name, outcome, took, reason, detail: None, attempt: None });
+        entry.result = Some(TestResult { name: name.into(), outcome, took, reason, detail: None, attempt: None });
         if fits {
             self.text = self.text + after - before;
         } else {
@@ -296,7 +303,7 @@ mod tests {
             let mut reader = Reader::default();
             report.chunks(size).for_each(|piece| reader.feed(piece));
             let reported = reader.reported();
-            assert_eq!(reported.expected, ["test-a.t", "test-b.t"]);
+            assert_eq!(reported.expected, ["test-a.t", "test-b.t"].map(TestName::from));
             assert_eq!(reported.tests.len(), 1);
             assert_eq!(reported.tests[0].outcome, TestOutcome::Skipped);
             assert_eq!(reported.tests[0].reason.as_deref(), Some("missing feature: x"));

@@ -15,7 +15,7 @@ use crate::model::connection::Process;
 use crate::model::event::Step;
 use crate::model::fault::Fault;
 use crate::model::output::{Limits, output};
-use crate::model::suite::Suite;
+use crate::model::runner::Runner;
 use crate::model::task::Chunk;
 use crate::model::work::{Holder, Work};
 
@@ -26,11 +26,11 @@ const LEAST_SILENCE: Duration = Duration::from_secs(30);
 const SAID: usize = 4096;
 
 /// Waits until no other run holds the machine, and holds it. One that does not become free in time is an error that names who holds it.
-pub async fn hold(run: &Run, durable: &Durable, suite: &dyn Suite) -> Result<(), Fault> {
+pub async fn hold(run: &Run, durable: &Durable, runner: &dyn Runner) -> Result<(), Fault> {
     let site = durable.site();
     let silence = site.grace.max(LEAST_SILENCE);
-    let wanted = suite.hold(durable.folder(), &run.id, &run.owner, silence);
-    let Some(step) = wanted.filter(|_| site.provider.machines_stay()) else { return Ok(()) };
+    let Some(tenancy) = runner.tenancy().filter(|_| site.provider.machines_stay()) else { return Ok(()) };
+    let step = tenancy.hold(durable.folder(), &run.id, &run.owner, silence);
     let id = TaskId::random();
     let mut task = durable.run_task(&id, &step.command).await?;
     let end = Instant::now() + step.limit;
@@ -85,11 +85,12 @@ fn busy(holder: Option<&str>, waited: Duration) -> Fault {
 }
 
 /// Does `work`, and shows the machine meanwhile that this driver is there.
-pub async fn present<T>(durable: &Durable, suite: &dyn Suite, work: impl Future<Output = T>) -> T {
+pub async fn present<T>(durable: &Durable, runner: &dyn Runner, work: impl Future<Output = T>) -> T {
     let site = durable.site();
-    match suite.sign(durable.folder()).filter(|_| site.provider.machines_stay()) {
+    match runner.tenancy().filter(|_| site.provider.machines_stay()) {
         None => work.await,
-        Some(sign) => {
+        Some(tenancy) => {
+            let sign = tenancy.sign(durable.folder());
             let signs = async {
                 loop {
                     tokio::time::sleep(site.grace.max(LEAST_SILENCE) / 4).await;
@@ -108,13 +109,11 @@ pub async fn present<T>(durable: &Durable, suite: &dyn Suite, work: impl Future<
     }
 }
 
-/// Where what a run left below the suite's folder is to be found: put aside, where a later run has taken the machine since.
-pub async fn root(durable: &Durable, suite: &dyn Suite, folder: &str) -> String {
-    let own = suite.artifact_root().to_owned();
-    if !durable.site().provider.machines_stay() {
-        return own;
-    }
-    let aside = suite.put_aside(folder);
+/// Where what a run left below the runner's folder is to be found: put aside, where a later run has taken the machine since.
+pub async fn root(durable: &Durable, runner: &dyn Runner, folder: &str) -> String {
+    let own = runner.layout().root.to_owned();
+    let Some(tenancy) = runner.tenancy().filter(|_| durable.site().provider.machines_stay()) else { return own };
+    let aside = tenancy.put_aside(folder);
     let look = durable.guest().is_folder(&aside);
     let there = match durable.direct().await {
         Ok(connection) => output(connection.as_ref(), &look, Limits::SMALL).await.is_ok_and(|done| done.exit.success()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use automation::connection::dummy::{Dummy as Remote, DummyConnector, Reply};
 use automation::flow::durable::Durable;
-use automation::flow::suite::{Begun, Finished, Ran, begin, finish, folder, set_up};
+use automation::flow::testing::{Begun, Finished, Ran, begin, finish, folder, set_up};
 use automation::model::connection::Connection;
 use automation::model::event::Teller;
 use automation::model::exit::Exit;
@@ -34,7 +34,7 @@ const END: &str = "{\"event\": \"end\"}\n";
 
 pub fn tests_of(names: &[&str]) -> LinuxTests {
     let ssh = Ssh { program: "/bin/automation".into(), args: vec![] };
-    LinuxTests { tests: names.iter().map(|name| (*name).to_owned()).collect(), ..LinuxTests::for_checks(ssh) }
+    LinuxTests { tests: names.iter().map(|name| (*name).to_owned()).collect(), ..LinuxTests::for_following(ssh) }
 }
 
 /// What the machine does at each call; a test changes what its story is about.
@@ -163,15 +163,15 @@ impl Stagehand {
     }
 
     async fn run_until(&self, limit: Option<Duration>) -> Result<Finished, Fault> {
-        let (run, suite) = (&self.theatre.run, tests_of(&["test-a.t"]));
+        let (run, runner) = (&self.theatre.run, tests_of(&["test-a.t"]));
         let durable = self.durable();
-        let ready = set_up(run, &self.machine, &durable, &suite, Path::new("/x"), &Builds::default()).await?;
+        let ready = set_up(run, &self.machine, &durable, &runner, Path::new("/x"), &Builds::default()).await?;
         let begun = begin(run, &durable, ready, limit, &|begun| {
             self.kept.lock().unwrap().push(serde_json::to_string(begun).unwrap());
             Ok(())
         })
         .await?;
-        finish(run, &durable, &suite, &begun, &self.output).await
+        finish(run, &durable, &runner, &begun, &self.output).await
     }
 
     fn durable(&self) -> Durable {
@@ -455,8 +455,8 @@ async fn an_unknown_test_is_a_usage_error_with_the_nearest() {
 #[tokio::test(start_paused = true)]
 async fn everything_needed_to_follow_is_kept_before_anything_is_started() {
     let hand = Stagehand::new(Script::of(0, &all_passed())).await;
-    let (run, suite, durable) = (&hand.theatre.run, tests_of(&["test-a.t"]), hand.durable());
-    let ready = set_up(run, &hand.machine, &durable, &suite, Path::new("/x"), &Builds::default()).await.unwrap();
+    let (run, runner, durable) = (&hand.theatre.run, tests_of(&["test-a.t"]), hand.durable());
+    let ready = set_up(run, &hand.machine, &durable, &runner, Path::new("/x"), &Builds::default()).await.unwrap();
     let before = hand.theatre.tasks.started().len();
     let refused = begin(run, &durable, ready.clone(), None, &|_| Err(Fault::outside("no space left on device"))).await;
     assert_eq!(refused.unwrap_err().message, "no space left on device");
@@ -473,7 +473,7 @@ async fn everything_needed_to_follow_is_kept_before_anything_is_started() {
     let again: Begun = serde_json::from_str(&kept.into_inner().unwrap()).unwrap();
     assert_eq!(again, begun);
     let other = Durable::new(run, &hand.theatre.site, &hand.machine, None, &again.folder);
-    let Finished::Ran(ran) = finish(run, &other, &suite, &again, &hand.output).await.unwrap() else {
+    let Finished::Ran(ran) = finish(run, &other, &runner, &again, &hand.output).await.unwrap() else {
         panic!("nobody asked for that")
     };
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed; 3], Verdict::Passed));

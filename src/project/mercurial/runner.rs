@@ -1,4 +1,4 @@
-//! Mercurial's test suite on a Linux machine.
+//! Mercurial's test runner on a Linux machine.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,17 +7,17 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::base::id::RunId;
+use crate::base::id::{RunId, TestName};
 use crate::guest::{self, Guest};
 use crate::model::build::{Build, Built};
-use crate::model::check::Check;
 use crate::model::event::{StepEvent, Teller};
 use crate::model::exit::Exit;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::Fingerprint;
 use crate::model::machine::{Machine, Platform};
+use crate::model::output::Output;
+use crate::model::runner::{Job, Layout, Listing, Part, ReportReader, Runner, Tenancy};
 use crate::model::subject::Subject;
-use crate::model::suite::{Job, Part, ReportReader, Suite};
 use crate::model::task::{Command, Stepped};
 use crate::model::work::Work;
 use crate::project::mercurial::checkout::Checkout;
@@ -25,17 +25,19 @@ use crate::project::mercurial::facts::{self, Facts};
 use crate::project::mercurial::hg::hg;
 use crate::project::mercurial::{names, report};
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 8] = [
     Part { name: "prepare-work.sh", text: include_str!("../../../remote/mercurial/prepare-work.sh") },
     Part { name: BUILD, text: BUILD_TEXT },
     Part { name: "run-tests.sh", text: include_str!("../../../remote/mercurial/run-tests.sh") },
     Part { name: "run_tests_events.py", text: include_str!("../../../remote/mercurial/run_tests_events.py") },
     Part { name: "sync-finish.sh", text: include_str!("../../../remote/mercurial/sync-finish.sh") },
     Part { name: "apply-working-copy.sh", text: include_str!("../../../remote/mercurial/apply-working-copy.sh") },
-    Part { name: "check-contract.sh", text: include_str!("../../../remote/mercurial/check-contract.sh") },
-    Part { name: "hold.sh", text: guest::HOLD },
+    HOLD,
     Part { name: CLEANUP, text: guest::CLEANUP },
 ];
+
+/// Holds a machine that stays, and tells who holds it.
+pub(super) const HOLD: Part = Part { name: "hold.sh", text: guest::HOLD };
 
 /// Builds the source in place.
 const BUILD: &str = "build-source.sh";
@@ -43,6 +45,12 @@ const BUILD_TEXT: &str = include_str!("../../../remote/mercurial/build-source.sh
 
 /// The exit code of `prepare-work.sh` for "this machine cannot make that file system".
 const REFUSED: Exit = Exit::Code(3);
+
+/// The runner's name in the folders of runs.
+pub const NAME: &str = "mercurial";
+
+/// Its folder on every machine.
+const WORK: &str = "/hgwork";
 
 /// The exit code of `run-tests.sh --list` for a test that does not exist.
 const UNKNOWN_TEST: Exit = Exit::Code(66);
@@ -60,7 +68,7 @@ const PREPARE_LIMIT: Duration = Duration::from_secs(600);
 const BUILD_LIMIT: Duration = Duration::from_secs(1800);
 
 /// Short commands.
-const SHORT: Duration = Duration::from_secs(120);
+pub(super) const SHORT: Duration = Duration::from_secs(120);
 
 /// How long it is waited for another run on a machine of somebody else's, where nothing is said.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -147,8 +155,8 @@ pub fn builds(flags: &[String]) -> bool {
 }
 
 impl LinuxTests {
-    /// For checking a machine's contract, which depends on no test.
-    pub fn for_checks(ssh: Ssh) -> Self {
+    /// For what depends on no test: following tests that were begun, and removing what they left.
+    pub fn for_following(ssh: Ssh) -> Self {
         Self {
             tests: Vec::new(),
             flags: Vec::new(),
@@ -207,14 +215,42 @@ impl LinuxTests {
         format!("{}-{}-{}-{hash}", image.short(), self.python_version, checkout.short())
     }
 
-    fn runner(&self, folder: &str, options: &[String], baked: Option<&[u8]>) -> Command {
+    fn runner(
+        &self,
+        folder: &str,
+        options: &[String],
+        baked: Option<&[u8]>,
+        flags: &[String],
+        tests: &[&str],
+    ) -> Command {
         script(folder, "run-tests.sh")
             .args(options.iter().cloned())
             .args(self.builds_in_place().then_some("--built"))
             .arg(self.python(baked))
             .arg("--")
-            .args(self.flags.iter().cloned())
-            .args(self.tests.iter().cloned())
+            .args(flags.iter().cloned())
+            .args(tests.iter().copied())
+    }
+
+    /// The tests as the user named them.
+    fn named(&self) -> Vec<&str> {
+        self.tests.iter().map(String::as_str).collect()
+    }
+
+    /// What follows once the source is on the machine.
+    fn settle(&self, folder: &str, checkout: &Checkout) -> Vec<Job> {
+        let step = |work, command| Job::Step(Box::new(Stepped { work, command, limit: PREPARE_LIMIT }));
+        let finish = script(folder, "sync-finish.sh").arg(&checkout.node);
+        let checking_out = step(Work::CheckingOut { revision: checkout.short().to_owned() }, finish);
+        // A build is of the changeset alone where that will do: then it fits whatever else is changed.
+        let first = self.builds_in_place() && !checkout.rebuilds;
+        let applying = checkout.patch.as_ref().map(|patch| {
+            let command = script(folder, "apply-working-copy.sh").args(first.then_some("--built"));
+            step(Work::ApplyingChanges, command.stdin(patch.clone()))
+        });
+        let building = self.builds_in_place().then(|| Job::Build(Box::new(self.build(folder, checkout))));
+        let rest = if first { [building, applying] } else { [applying, building] };
+        std::iter::once(checking_out).chain(rest.into_iter().flatten()).collect()
     }
 
     async fn push(&self, checkout: &Checkout, target: &Path, teller: &Teller) -> Result<(), Fault> {
@@ -259,59 +295,12 @@ fn guest() -> &'static dyn Guest {
     guest::of(Platform::Linux)
 }
 
-fn script(folder: &str, name: &str) -> Command {
+pub(super) fn script(folder: &str, name: &str) -> Command {
     guest().script(&format!("{folder}/{name}"))
 }
 
-#[async_trait]
-impl Suite for LinuxTests {
-    fn parts(&self) -> Vec<Part> {
-        PARTS.to_vec()
-    }
-
-    fn prepare(&self, folder: &str, machine: &Machine) -> Stepped {
-        let command = script(folder, "prepare-work.sh").arg(&self.filesystem).args(machine.volume.clone());
-        let work = Work::Preparing { folder: "/hgwork".to_owned(), filesystem: self.filesystem.clone() };
-        Stepped { work, command, limit: PREPARE_LIMIT }
-    }
-
-    fn refused(&self, exit: &Exit, stderr: &str) -> Fault {
-        if *exit == REFUSED {
-            return Fault::outside(format!("the machine refuses file system `{}`", self.filesystem))
-                .because(stderr.trim().to_owned())
-                .hint("`--filesystem default` and `--filesystem tmpfs` work everywhere.");
-        }
-        let kind = if matches!(exit, Exit::Lost(_)) { FaultKind::Infrastructure } else { FaultKind::Outside };
-        Fault::new(kind, format!("cannot prepare /hgwork on the machine: {exit}"))
-            .because(stderr.trim().to_owned())
-            .hint("`automation machine check` says what a machine must have.")
-    }
-
-    fn baked_file(&self) -> &'static str {
-        "/hgwork/baked.json"
-    }
-
-    async fn synchronise(&self, folder: &str, target: &Path, teller: &Teller) -> Result<Vec<Job>, Fault> {
-        let Some(checkout) = &self.checkout else { return Ok(Vec::new()) };
-        let revision = checkout.short().to_owned();
-        let from = checkout.root.display().to_string();
-        let pushing = teller.begin(Work::Pushing { revision: revision.clone(), from });
-        self.push(checkout, target, teller).await?;
-        pushing.done();
-        let step = |work, command| Job::Step(Box::new(Stepped { work, command, limit: PREPARE_LIMIT }));
-        let finish = script(folder, "sync-finish.sh").arg(&checkout.node);
-        let checking_out = step(Work::CheckingOut { revision }, finish);
-        // A build is of the changeset alone where that will do: then it fits whatever else is changed.
-        let first = self.builds_in_place() && !checkout.rebuilds;
-        let applying = checkout.patch.as_ref().map(|patch| {
-            let command = script(folder, "apply-working-copy.sh").args(first.then_some("--built"));
-            step(Work::ApplyingChanges, command.stdin(patch.clone()))
-        });
-        let building = self.builds_in_place().then(|| Job::Build(Box::new(self.build(folder, checkout))));
-        let rest = if first { [building, applying] } else { [applying, building] };
-        Ok(std::iter::once(checking_out).chain(rest.into_iter().flatten()).collect())
-    }
-
+/// What a machine says of itself and of the tests, read.
+impl LinuxTests {
     fn built(&self, baked_bytes: Option<&[u8]>) -> Built {
         match baked(baked_bytes) {
             _ if !builds(&self.flags) => Built::Given,
@@ -353,7 +342,7 @@ impl Suite for LinuxTests {
         }
     }
 
-    fn judge_listing(&self, exit: &Exit, listed: &[u8], stderr: &str) -> Result<Vec<String>, Fault> {
+    fn judge_listing(&self, exit: &Exit, listed: &[u8], stderr: &str) -> Result<Vec<TestName>, Fault> {
         let text = String::from_utf8_lossy(listed);
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let listed: Vec<String> = lines.take(report::MOST_TESTS + 1).map(str::to_owned).collect();
@@ -362,7 +351,10 @@ impl Suite for LinuxTests {
         }
         match exit {
             Exit::Code(0) if listed.is_empty() => Err(none_selected(stderr)),
-            Exit::Code(0) => names::check_listed(&self.tests, &self.flags, &listed).map(|()| listed),
+            Exit::Code(0) => {
+                names::check_listed(&self.tests, &self.flags, &listed)?;
+                Ok(listed.into_iter().map(TestName::from).collect())
+            }
             exit if *exit == UNKNOWN_TEST => {
                 let unknown = stderr.lines().find_map(|line| line.strip_prefix("unknown test: ")).unwrap_or("?");
                 Err(names::unknown(unknown, listed.iter().map(String::as_str)))
@@ -374,39 +366,101 @@ impl Suite for LinuxTests {
         }
     }
 
+    fn refused(&self, exit: &Exit, stderr: &str) -> Fault {
+        if *exit == REFUSED {
+            return Fault::outside(format!("the machine refuses file system `{}`", self.filesystem))
+                .because(stderr.trim().to_owned())
+                .hint("`--filesystem default` and `--filesystem tmpfs` work everywhere.");
+        }
+        let kind = if matches!(exit, Exit::Lost(_)) { FaultKind::Infrastructure } else { FaultKind::Outside };
+        Fault::new(kind, format!("cannot prepare /hgwork on the machine: {exit}"))
+            .because(stderr.trim().to_owned())
+            .hint("`automation machine check` says what a machine must have.")
+    }
+}
+
+#[async_trait]
+impl Runner for LinuxTests {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn layout(&self) -> Layout {
+        Layout { root: WORK, baked: "/hgwork/baked.json", report: "/hgwork/results/events.jsonl" }
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        PARTS.to_vec()
+    }
+
+    fn set_up(&self, folder: &str, machine: &Machine) -> Vec<Job> {
+        let command = script(folder, "prepare-work.sh").arg(&self.filesystem).args(machine.volume.clone());
+        let work = Work::Preparing { folder: WORK.to_owned(), filesystem: self.filesystem.clone() };
+        let mut jobs = vec![Job::Step(Box::new(Stepped { work, command, limit: PREPARE_LIMIT }))];
+        if let Some(checkout) = &self.checkout {
+            jobs.push(Job::Send);
+            jobs.extend(self.settle(folder, checkout));
+        }
+        jobs
+    }
+
+    async fn send(&self, target: &Path, teller: &Teller) -> Result<(), Fault> {
+        let Some(checkout) = &self.checkout else { return Ok(()) };
+        let (revision, from) = (checkout.short().to_owned(), checkout.root.display().to_string());
+        let pushing = teller.begin(Work::Pushing { revision, from });
+        self.push(checkout, target, teller).await?;
+        pushing.done();
+        Ok(())
+    }
+
+    fn explain(&self, step: &Stepped, done: &Output) -> Option<Fault> {
+        matches!(step.work, Work::Preparing { .. }).then(|| self.refused(&done.exit, &done.said()))
+    }
+
     fn list(&self, folder: &str, baked: Option<&[u8]>) -> Stepped {
-        let command = self.runner(folder, &["--list".to_owned(), self.tests.len().to_string()], baked);
+        let options = ["--list".to_owned(), self.tests.len().to_string()];
+        let command = self.runner(folder, &options, baked, &self.flags, &self.named());
         Stepped { work: Work::ListingTests, command, limit: SHORT }
     }
 
-    fn run(&self, folder: &str, baked: Option<&[u8]>) -> Stepped {
-        Stepped { work: Work::RunningTests, command: self.runner(folder, &[], baked), limit: RUN_LIMIT }
+    fn read_list(&self, baked: Option<&[u8]>, done: &Output) -> Result<Listing, Fault> {
+        let said = done.said();
+        Ok(Listing {
+            tests: self.judge_listing(&done.exit, &done.stdout, &said)?,
+            source: self.source(baked),
+            subject: self.subject(baked, &said),
+            built: self.built(baked),
+        })
     }
 
-    fn report_file(&self) -> &'static str {
-        "/hgwork/results/events.jsonl"
+    fn run(&self, folder: &str, baked: Option<&[u8]>, part: Option<&[TestName]>) -> Stepped {
+        let command = match part {
+            None => self.runner(folder, &[], baked, &self.flags, &self.named()),
+            Some(part) => {
+                let tests: Vec<&str> = part.iter().map(TestName::as_str).collect();
+                self.runner(folder, &[], baked, &names::flags_of_a_part(&self.flags), &tests)
+            }
+        };
+        Stepped { work: Work::RunningTests, command, limit: RUN_LIMIT }
     }
 
-    fn report_reader(&self) -> Box<dyn ReportReader> {
+    fn read_report(&self) -> Box<dyn ReportReader> {
         Box::new(report::Reader::default())
     }
 
-    fn artifact_root(&self) -> &'static str {
-        "/hgwork"
+    fn tenancy(&self) -> Option<&dyn Tenancy> {
+        Some(self)
     }
+}
 
-    fn detail_file(&self, test: &str) -> Option<String> {
-        // Names come from the machine: one that is no plain file name is not made into a path.
-        (!test.contains('/')).then(|| format!("/hgwork/results/{test}.err"))
-    }
-
-    fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> Option<Stepped> {
+impl Tenancy for LinuxTests {
+    fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> Stepped {
         let command = script(folder, "hold.sh").args([run.as_str(), &silence.as_secs().to_string(), owner]);
-        Some(Stepped { work: Work::Holding, command, limit: self.patience })
+        Stepped { work: Work::Holding, command, limit: self.patience }
     }
 
-    fn sign(&self, folder: &str) -> Option<Command> {
-        Some(guest().text(SHOW_SIGN).arg(folder))
+    fn sign(&self, folder: &str) -> Command {
+        guest().text(SHOW_SIGN).arg(folder)
     }
 
     fn put_aside(&self, folder: &str) -> String {
@@ -417,33 +471,21 @@ impl Suite for LinuxTests {
         let command = guest().remove_run(folder, CLEANUP);
         Stepped { work: Work::RemovingFiles, command, limit: SHORT }
     }
+}
 
-    fn check(&self, folder: &str) -> Stepped {
-        Stepped { work: Work::CheckingContract, command: script(folder, "check-contract.sh"), limit: SHORT }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn read_checks(&self, printed: &[u8]) -> Result<Vec<Check>, Fault> {
-        #[derive(Deserialize)]
-        struct Clause {
-            clause: String,
-            ok: bool,
-            found: String,
-            remedy: String,
-        }
-        let mut checks = Vec::new();
-        for line in printed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let clause: Clause = serde_json::from_slice(line).map_err(|error| {
-                Fault::infrastructure(format!("cannot read `{}`", String::from_utf8_lossy(line))).because(error)
-            })?;
-            checks.push(Check {
-                // A machine without these runs tests on `--filesystem default`; what is asked for is tried when it is.
-                required: !clause.clause.starts_with("mkfs ") && !clause.clause.starts_with("mount "),
-                name: clause.clause,
-                ok: clause.ok,
-                found: clause.found,
-                remedy: Some(clause.remedy).filter(|remedy| !remedy.is_empty()),
-            });
-        }
-        Ok(checks)
+    #[test]
+    fn a_part_of_the_tests_is_named_and_not_chosen_again() {
+        let ssh = Ssh { program: "/bin/automation".into(), args: vec![] };
+        let flags = ["--shard-total", "2", "--shard-index=1", "-j4", "--retest", "--keywords", "x"].map(str::to_owned);
+        let tests =
+            LinuxTests { tests: vec!["test-a.t".into()], flags: flags.to_vec(), ..LinuxTests::for_following(ssh) };
+        let words = |part: Option<&[TestName]>| tests.run("/f", None, part).command.args[2..].join(" ");
+        assert_eq!(words(None), format!("/usr/bin/python3 -- {} test-a.t", flags.join(" ")));
+        let part = ["test-b.t#case", "test-c.t"].map(TestName::from);
+        assert_eq!(words(Some(&part)), "/usr/bin/python3 -- -j4 --keywords x test-b.t#case test-c.t");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::flow::durable::{Durable, Task};
 use crate::flow::run::{Run, later};
-use crate::flow::suite::Begun;
+use crate::flow::testing::Begun;
 use crate::model::connection::Process;
 use crate::model::event::{TestsEvent, TroubleEvent};
 use crate::model::exit::Exit;

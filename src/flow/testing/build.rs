@@ -6,7 +6,7 @@ use crate::base::deadline::Deadline;
 use crate::flow::durable::Durable;
 use crate::flow::lines::Lines;
 use crate::flow::run::Run;
-use crate::flow::suite::shown;
+use crate::flow::testing::shown;
 use crate::model::build::{Build, BuildStore, Built};
 use crate::model::connection::Connection;
 use crate::model::event::{TestsEvent, TroubleEvent};

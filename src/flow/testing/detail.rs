@@ -1,5 +1,6 @@
 //! The output of failed tests, for the reports: its beginning and its end, where the failure most often is.
 
+use crate::base::id::TestName;
 use crate::base::text;
 use crate::guest;
 use crate::model::connection::Connection;
@@ -21,7 +22,7 @@ const HALF: usize = 32 << 10;
 /// Brings the output of failed tests; `file_of` says where that of a test is.
 pub(super) async fn fetch(
     connection: &dyn Connection,
-    file_of: &(dyn Fn(&str) -> Option<String> + Sync),
+    file_of: &(dyn Fn(&TestName) -> Option<String> + Sync),
     tests: &mut [TestResult],
 ) {
     let mut held = 0;

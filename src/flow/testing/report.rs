@@ -6,12 +6,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::base::deadline::Deadline;
+use crate::base::id::TestName;
 use crate::flow::durable::Durable;
 use crate::flow::run::Run;
 use crate::model::event::TestsEvent;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
-use crate::model::suite::{ReportReader, Reported, Suite};
+use crate::model::runner::{ReportReader, Reported, Runner};
 use crate::model::task::Chunk;
 
 /// How much of what is left of the report is asked for at once.
@@ -36,9 +37,14 @@ struct Taken {
 }
 
 impl Report {
-    /// Of a suite's runner; nothing is taken yet.
-    pub fn of(suite: &dyn Suite) -> Self {
-        Self { path: suite.report_file(), taken: Mutex::new(Taken { reader: suite.report_reader(), bytes: 0 }) }
+    /// Of a runner; nothing is taken yet.
+    pub fn of(runner: &dyn Runner) -> Self {
+        Self { path: runner.layout().report, taken: Mutex::new(Taken { reader: runner.read_report(), bytes: 0 }) }
+    }
+
+    /// The file on the machine that holds the output of a failed test.
+    pub fn output_file(&self, test: &TestName) -> Option<String> {
+        self.lock().reader.output_file(test)
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {

@@ -1,0 +1,27 @@
+//! Holding a machine against the machine contract.
+
+use crate::flow::parts::{put_parts, remove_folder};
+use crate::flow::run::Run;
+use crate::flow::testing::{failed, folder};
+use crate::model::check::Check;
+use crate::model::connection::Connection;
+use crate::model::contract::Contract;
+use crate::model::fault::Fault;
+use crate::model::output::{Limits, output};
+
+/// Lets the machine check itself; the contract's files are put there first, and removed afterwards.
+pub async fn check(run: &Run, connection: &dyn Connection, contract: &dyn Contract) -> Result<Vec<Check>, Fault> {
+    // The run's own folder: whatever cuts this short, the end of the run removes it.
+    let folder = folder(run, connection.platform());
+    let step = contract.check(&folder);
+    let done = match put_parts(connection, &contract.parts(), &folder).await {
+        Ok(()) => {
+            output(connection, &step.command, Limits { bytes: 1 << 20, time: step.limit }).await.map_err(Fault::from)
+        }
+        Err(fault) => Err(fault),
+    };
+    let removed = remove_folder(connection, &folder).await;
+    let done = done?;
+    removed?;
+    if done.exit.success() { contract.read(&done.stdout) } else { Err(failed(&step, &done)) }
+}

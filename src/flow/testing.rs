@@ -1,0 +1,137 @@
+//! Running tests on a machine: set it up, begin the tests, follow them, bring their report home, judge.
+
+pub mod build;
+mod detail;
+mod follow;
+pub mod hold;
+mod output;
+mod report;
+mod set_up;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::base::clock;
+use crate::base::id::{MachineId, TaskId, TestName};
+use crate::flow::run::Run;
+use crate::guest;
+use crate::model::build::Built;
+use crate::model::connection::Connection;
+use crate::model::event::StepEvent;
+use crate::model::exit::Exit;
+use crate::model::fault::Fault;
+use crate::model::machine::Platform;
+use crate::model::outcome::TestResult;
+use crate::model::output::{Limits, Output, output};
+use crate::model::subject::Subject;
+use crate::model::task::{Offsets, Stepped};
+
+pub use follow::{Finished, finish};
+pub use set_up::{Ready, begin, set_up};
+
+/// What a run on a machine came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ran {
+    /// Every test, once.
+    pub tests: Vec<TestResult>,
+    /// How the runner ended.
+    pub runner: Exit,
+    /// The last lines of a build that failed, as far as they are known.
+    #[serde(default)]
+    pub said: Option<String>,
+    /// What was tested, in words.
+    pub source: String,
+    /// What was tested and on what.
+    #[serde(default)]
+    pub subject: Subject,
+    /// What makes green mean less than it seems, a phrase each.
+    #[serde(default)]
+    pub caveats: Vec<String>,
+    /// What is missing of the runner's report; none where it is whole.
+    #[serde(default)]
+    pub gap: Option<String>,
+    /// Where the build of it came from.
+    #[serde(default)]
+    pub built: Option<Built>,
+    /// How long what came before the runner took.
+    #[serde(flatten)]
+    pub before: Before,
+    /// How long the runner took, by the wall clock.
+    #[serde(with = "clock::seconds")]
+    pub testing: Duration,
+}
+
+/// How long making a machine ready for tests took, by the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Before {
+    /// All of it.
+    #[serde(with = "clock::seconds")]
+    pub setup: Duration,
+    /// Of that, bringing the source there.
+    #[serde(default, with = "clock::seconds")]
+    pub push: Duration,
+    /// Of that, building it.
+    #[serde(default, with = "clock::seconds")]
+    pub build: Duration,
+}
+
+/// The folder for the scripts of this run on a machine of this kind.
+pub fn folder(run: &Run, platform: Platform) -> String {
+    guest::of(platform).run_folder(&run.id)
+}
+
+/// Tests that were begun: everything needed to follow them later, from another process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Begun {
+    /// The machine.
+    pub machine: MachineId,
+    /// The task on it.
+    pub task: TaskId,
+    /// The folder on the machine of the task and its supervisor.
+    pub folder: String,
+    /// The tests that are expected to run.
+    pub expected: Vec<TestName>,
+    /// What is tested, in words.
+    pub source: String,
+    /// What is tested and on what.
+    #[serde(default)]
+    pub subject: Subject,
+    /// When they were begun, by the clock here.
+    pub began_at: Timestamp,
+    /// How long they may take from then.
+    #[serde(with = "clock::seconds")]
+    pub limit: Duration,
+    /// Where the build of what is tested came from.
+    #[serde(default)]
+    pub built: Option<Built>,
+    /// How long setting the machine up took.
+    #[serde(flatten)]
+    pub before: Before,
+    /// What the run's log held of each stream before the tests; nothing, unless whoever keeps this says otherwise.
+    pub log_base: Offsets,
+}
+
+/// Does a step, and tells of it.
+async fn shown(run: &Run, connection: &dyn Connection, step: &Stepped) -> Result<Output, Fault> {
+    let showing = run.teller.begin(step.work.clone());
+    let done = output(connection, &step.command, Limits { bytes: 1 << 20, time: step.limit }).await?;
+    for line in done.said().lines() {
+        run.tell(StepEvent::Said { line: line.to_owned() });
+    }
+    if done.exit.success() {
+        showing.done();
+    }
+    Ok(done)
+}
+
+/// That a step failed, in its own words.
+pub(super) fn failed(step: &Stepped, done: &Output) -> Fault {
+    let (message, said) = (format!("{} failed with {}", step.work.words(), done.exit), done.said());
+    let fault = match done.exit {
+        Exit::Lost(_) => Fault::infrastructure(message),
+        _ => Fault::outside(message),
+    };
+    if said.is_empty() { fault } else { fault.because(said) }
+}

@@ -1,0 +1,124 @@
+//! Following tests to their end, and what they came to.
+
+use std::time::Duration;
+
+use crate::base::id::TestName;
+use crate::flow::durable::Durable;
+use crate::flow::run::Run;
+use crate::flow::testing::report::Report;
+use crate::flow::testing::{Before, Begun, Ran, detail, hold, output};
+use crate::model::build::Built;
+use crate::model::exit::Exit;
+use crate::model::fault::Fault;
+use crate::model::outcome::{Attempt, TestResult, not_run, reconcile};
+use crate::model::runner::{Reported, Runner};
+use crate::model::task::TaskOutput;
+
+/// What following the tests came to.
+#[derive(Debug, Clone)]
+pub enum Finished {
+    /// They ended, or were ended, or were lost.
+    Ran(Box<Ran>),
+    /// They go on without us.
+    Detached,
+}
+
+/// Follows the tests from where `output` ends until they have ended, and brings their report home. A run that is asked to stop
+/// ends them; one that is asked to detach leaves them running.
+pub async fn finish(
+    run: &Run,
+    durable: &Durable,
+    runner: &dyn Runner,
+    begun: &Begun,
+    output: &dyn TaskOutput,
+) -> Result<Finished, Fault> {
+    let run = &run.on(&durable.machine().id);
+    let report = Report::of(runner);
+    let ended = tokio::select! {
+        ended = output::until_ended(run, durable, begun, output) => ended?,
+        // It never ends; the runner's own end decides.
+        never = report.follow(durable) => match never {},
+    };
+    let Some((exit, record)) = ended else { return Ok(Finished::Detached) };
+    // By the machine's clock where it says so: they may have ended long before anybody looked.
+    let took = match &record {
+        Some(record) => record.ended_at.duration_since(record.started_at),
+        None => run.now().duration_since(begun.began_at),
+    };
+    let took = Duration::try_from(took).unwrap_or_default();
+    let root = hold::root(durable, runner, &begun.folder).await;
+    let report_file = at(runner, &root, runner.layout().report);
+    let drained = match report.drain(durable, &report_file).await {
+        Err(_) if matches!(exit, Exit::Lost(_)) && !run.stop.is_cancelled() => {
+            report.drain_once_more(run, durable, &report_file).await
+        }
+        drained => drained,
+    };
+    let mut reported = report.reported();
+    let (gap, caveats) = (gap(&reported, drained.err()), std::mem::take(&mut reported.caveats));
+    let building = building(begun.built, &reported, took);
+    let mut tests = judge(&exit, begun, reported);
+    if !run.stop.is_cancelled() {
+        detail::fetch(durable, &|test| report.output_file(test).map(|path| at(runner, &root, &path)), &mut tests).await;
+    }
+    Ok(Finished::Ran(Box::new(Ran {
+        tests,
+        runner: exit,
+        said: None,
+        source: begun.source.clone(),
+        built: begun.built,
+        before: Before { build: begun.before.build + building, setup: begun.before.setup + building, ..begun.before },
+        subject: begun.subject.clone(),
+        caveats,
+        gap,
+        testing: took - building,
+    })))
+}
+
+/// How much of the time that the runner took went into a build of its own. One that never came to its first test built until
+/// its end.
+fn building(built: Option<Built>, reported: &Reported, took: Duration) -> Duration {
+    match (built, reported.building) {
+        (Some(Built::Runner), Some(building)) => building.min(took),
+        (Some(Built::Runner), None) if !reported.began => took,
+        _ => Duration::ZERO,
+    }
+}
+
+/// What is missing of a report.
+fn gap(reported: &Reported, unread: Option<Fault>) -> Option<String> {
+    match (&reported.beyond, unread) {
+        (Some(beyond), _) => Some(format!("it holds {beyond}, which was not taken")),
+        (None, _) if reported.complete => None,
+        (None, Some(fault)) => Some(format!("its end could not be read: {}", fault.line())),
+        (None, None) => Some("it does not say that the runner came to its end".to_owned()),
+    }
+}
+
+/// What a run came to whose runner ended by `runner`: every test that it told of, and what is to be said of the others. All were
+/// this machine's to run, for the first time.
+fn judge(runner: &Exit, begun: &Begun, reported: Reported) -> Vec<TestResult> {
+    let known: Vec<TestName> = begun.expected.iter().cloned().chain(reported.expected).collect();
+    let why = match runner {
+        // It builds what it tests before it comes to a test. Beyond 127 a signal ended it, whatever it was doing.
+        Exit::Code(1..=127) if !reported.began && reported.tests.is_empty() => {
+            return not_run(&known, &format!("the test runner ended with {runner} before its first test"));
+        }
+        Exit::Lost(reason) => format!("the run was lost: {reason}"),
+        exit if !reported.complete => format!("the runner ended with {exit} before it came to this test"),
+        _ => "the runner's report does not mention it".to_owned(),
+    };
+    let mut tests = reconcile(&known, reported.tests, &why);
+    for test in &mut tests {
+        test.attempt = Some(Attempt { machine: begun.machine.clone(), number: 1 });
+    }
+    tests
+}
+
+/// Where a file of the runner's folder is when that folder is `root`.
+fn at(runner: &dyn Runner, root: &str, path: &str) -> String {
+    match path.strip_prefix(runner.layout().root).and_then(|below| below.strip_prefix('/')) {
+        Some(below) => format!("{root}/{below}"),
+        None => path.to_owned(),
+    }
+}

@@ -1,0 +1,205 @@
+//! Making a machine ready for tests, and beginning them there.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::base::id::{TaskId, TestName};
+use crate::base::text;
+use crate::flow::durable::Durable;
+use crate::flow::lease::until_stopped;
+use crate::flow::parts::write_parts;
+use crate::flow::run::Run;
+use crate::flow::testing::build::{Outcome, build};
+use crate::flow::testing::{Before, Begun, Ran, failed, hold, shown};
+use crate::model::build::{BuildStore, Built};
+use crate::model::connection::{Connection, ConnectionError};
+use crate::model::event::TestsEvent;
+use crate::model::exit::Exit;
+use crate::model::fault::{Fault, FaultKind};
+use crate::model::machine::Machine;
+use crate::model::outcome::not_run;
+use crate::model::output::{Limits, output};
+use crate::model::runner::{Job, Listing, Runner};
+use crate::model::subject::Subject;
+use crate::model::task::{Offsets, Stepped};
+
+/// Longest list of tests that a runner may print. That of Mercurial's suite has 50 KiB.
+const LISTING_CAP: usize = 2 << 20;
+
+/// How many times sending the source is tried again after its connection broke.
+const MORE_SENDS: u32 = 2;
+
+/// A machine on which the tests can start.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    source: String,
+    subject: Subject,
+    expected: Vec<TestName>,
+    runner: Stepped,
+    folder: String,
+    built: Built,
+    before: Before,
+    /// How the build failed and the last that it said; then there is nothing to test.
+    failed: Option<(Exit, String)>,
+}
+
+impl Ready {
+    /// What the run came to when what it was to test was not built; none where it was.
+    pub fn unbuilt(&self) -> Option<Ran> {
+        let (exit, said) = self.failed.clone()?;
+        Some(Ran {
+            tests: not_run(&self.expected, &format!("the build ended with {exit}")),
+            runner: exit,
+            said: Some(said),
+            source: self.source.clone(),
+            subject: self.subject.clone(),
+            caveats: Vec::new(),
+            gap: None,
+            built: Some(self.built),
+            before: self.before,
+            testing: Duration::ZERO,
+        })
+    }
+
+    /// Tests on `machine` that begin at `now`, written down before that.
+    pub fn begun(&self, machine: &Machine, now: Timestamp, limit: Option<Duration>) -> Begun {
+        Begun {
+            machine: machine.id.clone(),
+            task: TaskId::random(),
+            folder: self.folder.clone(),
+            expected: self.expected.clone(),
+            source: self.source.clone(),
+            subject: self.subject.clone(),
+            began_at: now,
+            limit: limit.unwrap_or(self.runner.limit),
+            built: Some(self.built),
+            before: self.before,
+            log_base: Offsets::default(),
+        }
+    }
+}
+
+/// Puts the runner on the machine, brings the source there and has it built, with a build of `builds` where one fits. `target` is a
+/// file here in which the machine is written down for processes that the runner starts.
+pub async fn set_up(
+    run: &Run,
+    machine: &Machine,
+    durable: &Durable,
+    runner: &dyn Runner,
+    target: &Path,
+    builds: &dyn BuildStore,
+) -> Result<Ready, Fault> {
+    let run = &run.on(&machine.id);
+    let began = Instant::now();
+    let mut ready = until_stopped(run, prepare_all(run, machine, durable, runner, target, builds)).await?;
+    ready.before.setup = began.elapsed();
+    if ready.failed.is_none() {
+        run.tell(TestsEvent::Ready { source: ready.source.clone(), expected: ready.expected.len() });
+    }
+    Ok(ready)
+}
+
+async fn prepare_all(
+    run: &Run,
+    machine: &Machine,
+    durable: &Durable,
+    runner: &dyn Runner,
+    target: &Path,
+    builds: &dyn BuildStore,
+) -> Result<Ready, Fault> {
+    let folder = durable.folder();
+    durable.prepare().await?;
+    write_parts(durable, &runner.parts(), folder).await?;
+    hold::hold(run, durable, runner).await?;
+    let (before, outcome) = work_off(run, machine, durable, runner, target, builds).await?;
+    let baked = match durable.read_file(runner.layout().baked, 1 << 20).await {
+        Ok(baked) => Some(baked),
+        Err(ConnectionError::File { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let baked = baked.as_deref();
+    let step = runner.list(folder, baked);
+    let listed = output(durable, &step.command, Limits { bytes: LISTING_CAP, time: step.limit }).await?;
+    if listed.capped {
+        let cap = text::bytes(LISTING_CAP as u64);
+        return Err(Fault::outside(format!("the test runner's list of tests is longer than {cap}")));
+    }
+    let Listing { tests, source, subject, built } = runner.read_list(baked, &listed)?;
+    Ok(Ready {
+        source,
+        subject,
+        expected: tests,
+        runner: runner.run(folder, baked, None),
+        folder: folder.to_owned(),
+        built: outcome.as_ref().map_or(built, |outcome| outcome.built),
+        before,
+        failed: outcome.and_then(|outcome| outcome.failed),
+    })
+}
+
+/// Does what makes a machine ready; gives how long the parts of it took, and what a build came to where one was to be made.
+async fn work_off(
+    run: &Run,
+    machine: &Machine,
+    durable: &Durable,
+    runner: &dyn Runner,
+    target: &Path,
+    builds: &dyn BuildStore,
+) -> Result<(Before, Option<Outcome>), Fault> {
+    let (mut sending, mut outcome) = (None, None);
+    for job in runner.set_up(durable.folder(), machine) {
+        match job {
+            Job::Step(step) => {
+                let done = shown(run, durable, &step).await?;
+                if !done.exit.success() {
+                    return Err(runner.explain(&step, &done).unwrap_or_else(|| failed(&step, &done)));
+                }
+            }
+            Job::Send => {
+                sending.get_or_insert_with(Instant::now);
+                send(run, durable, runner, target).await?;
+            }
+            Job::Build(job) => outcome = Some(build(run, durable, builds, &job).await?),
+        }
+    }
+    let build = outcome.as_ref().map_or(Duration::ZERO, |outcome| outcome.took);
+    // What follows the sending belongs to it: the source is checked out, changes are applied.
+    let push = sending.map_or(Duration::ZERO, |since| since.elapsed().saturating_sub(build));
+    Ok((Before { build, push, ..Before::default() }, outcome))
+}
+
+/// Sends the source to the machine. A process on this computer does that over a connection of its own: where that broke and the
+/// machine still answers, it is done again, and sends what is missing by then.
+async fn send(run: &Run, durable: &Durable, runner: &dyn Runner, target: &Path) -> Result<(), Fault> {
+    let mut tries = 0;
+    loop {
+        let fault = match runner.send(target, &run.teller).await {
+            Err(fault) if fault.kind == FaultKind::Infrastructure && tries < MORE_SENDS => fault,
+            done => return done,
+        };
+        tries += 1;
+        run.tell(TestsEvent::SendingAgain { failure: (&fault).into() });
+        // Whether the machine is still there is for it to say: this waits for as long as it may be.
+        output(durable, &durable.guest().nothing(), Limits::SMALL).await?;
+    }
+}
+
+/// Starts the tests, at most once, and returns. `keep` is called before anything is started, with what it takes to follow them.
+///
+/// A connection that cannot be had any more is no error here: following them will say so, with every test lost.
+pub async fn begin(
+    run: &Run,
+    durable: &Durable,
+    ready: Ready,
+    limit: Option<Duration>,
+    keep: &(dyn Fn(&Begun) -> Result<(), Fault> + Sync),
+) -> Result<Begun, Fault> {
+    let begun = ready.begun(durable.machine(), run.now(), limit);
+    keep(&begun)?;
+    match until_stopped(run, async { Ok(durable.launch_task(&begun.task, &ready.runner.command).await?) }).await {
+        Err(fault) if fault.kind != FaultKind::Infrastructure => Err(fault),
+        _ => Ok(begun),
+    }
+}

@@ -1,27 +1,9 @@
 //! Which files come home, as every command that runs something takes it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
-use crate::flow::artifacts::Wanted;
+use crate::flow::artifacts::{Fetch, Wanted};
 use crate::model::fault::Fault;
-
-/// What is to be fetched, as it is kept with the run for whoever follows it to its end.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Fetch {
-    /// The patterns.
-    pub wanted: Wanted,
-    /// The folder for what matches; none is the run's own.
-    pub into: Option<PathBuf>,
-}
-
-impl Fetch {
-    /// The folder for what matches, where `run` is that of the run.
-    pub fn folder(&self, run: &Path) -> PathBuf {
-        self.into.clone().unwrap_or_else(|| run.join("artifacts"))
-    }
-}
 
 /// Which files come home, and where to.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -8,26 +8,27 @@ use serde::Serialize;
 
 use crate::base::id::{MachineId, RunId};
 use crate::base::text;
-use crate::command::artifact_args::{ArtifactArgs, Fetch};
+use crate::command::artifact_args::ArtifactArgs;
 use crate::command::context::Context;
 use crate::command::distro;
 use crate::command::error;
 use crate::command::image::BAKE_EXPIRY;
 use crate::command::machine_args::{MachineArgs, default_ttl};
 use crate::command::session::{Ending, Session};
-use crate::command::testing::{COMMAND, Reports, TaskFile, Tested, conclude, follow};
+use crate::command::testing::{COMMAND, Reports, conclude};
+use crate::flow::artifacts::Fetch;
 use crate::flow::bake::{Options, bake};
 use crate::flow::contract;
 use crate::flow::durable::Durable;
 use crate::flow::lease::{After, Ended, foresee, until_stopped, with_machine};
 use crate::flow::order::Order;
 use crate::flow::run::Run;
-use crate::flow::testing::{self, Begun, hold};
+use crate::flow::testing::{self, Begun, Records, TestTask, Tested, hold};
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::image::ImagePlan;
 use crate::model::machine::{Hardware, Machine, Platform, ProviderKind};
 use crate::model::provider::MachineRequest;
-use crate::model::runner::{Runner, Tenancy};
+use crate::model::runner::{Runner, RunnerRecord, Tenancy};
 use crate::project::mercurial;
 use crate::ui;
 
@@ -247,7 +248,7 @@ async fn drive(
     let request = order.request(run, run.now());
     let wanted = Wanted { args, runner, image: image_of(plan, order), fetch, began, baking };
     let (ended, task) = test(session, &wanted, &request).await;
-    let ending = conclude(session, &args.reports, task, ended)?;
+    let ending = conclude(session, &args.reports, task, ended).await?;
     Ok(if args.detach { wanted_so(ending) } else { ending })
 }
 
@@ -274,7 +275,7 @@ async fn test(
     session: &Session,
     wanted: &Wanted<'_>,
     request: &MachineRequest,
-) -> (Ended<Option<Tested>>, Option<TaskFile>) {
+) -> (Ended<Option<Tested>>, Option<TestTask>) {
     let (run, site, runner) = (&session.run, &session.site, wanted.runner);
     let target = session.dir.path().join("machine.json");
     let folder = testing::folder(run, Platform::Linux);
@@ -301,13 +302,14 @@ async fn on_machine(
     machine: &Machine,
     durable: &Durable,
     target: &Path,
-    task: &mut Option<TaskFile>,
+    task: &mut Option<TestTask>,
 ) -> Result<After<Option<Tested>>, Fault> {
     let (run, runner) = (&session.run, wanted.runner);
     let booting = wanted.began.elapsed().saturating_sub(wanted.baking);
     let builds = session.context.state.builds();
     let ready = testing::set_up(run, machine, durable, runner, target, &builds).await?;
-    let file = |begun: &Begun| TaskFile {
+    let file = |begun: &Begun| TestTask {
+        runner: Some(RunnerRecord::of(runner)),
         image: wanted.image.clone(),
         baking: wanted.baking,
         booting,
@@ -319,7 +321,7 @@ async fn on_machine(
         *task = Some(file(&ready.begun(machine, run.now(), wanted.args.timeout)));
         return Ok(After::Release(Some(Tested::unbuilt(ran))));
     }
-    let keep = |begun: &Begun| file(begun).write(&session.dir);
+    let keep = |begun: &Begun| file(begun).keep(&session.dir);
     let begun = testing::begin(run, durable, ready, wanted.args.timeout, &keep).await?;
     let task = task.insert(file(&begun));
     // Whoever interrupts at the last moment wants nothing left there.
@@ -331,6 +333,17 @@ async fn on_machine(
     }
     session.detachable();
     follow(session, durable, runner, task).await
+}
+
+/// Follows the tests, and keeps what they say and come to.
+async fn follow(
+    session: &Session,
+    durable: &Durable,
+    runner: &dyn Runner,
+    task: &TestTask,
+) -> Result<After<Option<Tested>>, Fault> {
+    let records = Records { folder: &session.dir, output: &session.output() };
+    testing::follow(&session.run, durable, runner, task, &records).await
 }
 
 /// Prints what the user asked for with `--detach`, while the machine can still be taken back.
@@ -347,7 +360,7 @@ async fn untold(
     session: &Session,
     durable: &Durable,
     runner: &dyn Runner,
-    task: &TaskFile,
+    task: &TestTask,
     error: std::io::Error,
 ) -> Fault {
     session.run.stop.cancel();

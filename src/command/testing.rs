@@ -1,99 +1,24 @@
-//! What every driver of a test run does, be it the first or one that comes later: follow the tests, publish the results.
+//! What a run with tests ends with, whoever drove it: its results, published.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::base::{clock, text};
-use crate::command::artifact_args::Fetch;
+use crate::base::text;
 use crate::command::session::{Ending, Session};
 use crate::command::signals::TIDYING_LIMIT;
 use crate::command::{error, report_file};
-use crate::flow::artifacts;
-use crate::flow::durable::Durable;
-use crate::flow::lease::{After, Ended, until_stopped};
-use crate::flow::testing::{self, Begun, Finished, Ran, hold};
+use crate::flow::lease::Ended;
+use crate::flow::testing::{Begun, TestTask, Tested, results};
 use crate::model::artifact::Collected;
 use crate::model::build::Built;
-use crate::model::event::{RunEvent, TestsEvent, TroubleEvent};
+use crate::model::event::TestsEvent;
 use crate::model::fault::{Fault, FaultKind};
 use crate::model::machine::Machine;
-use crate::model::outcome::{Cell, Evidence, Results, TimeSplit, Verdict, count, verdict};
-use crate::model::runner::Runner;
+use crate::model::outcome::{Results, Verdict};
 use crate::report;
-use crate::state::runs::{RunDir, RunFile};
+use crate::state::runs::RunFile;
 
 /// The name of test runs in the journal and in reports.
 pub const COMMAND: &str = "run-tests-linux";
-
-/// How many last lines of a build that failed are shown, and in how many last bytes of the output they are looked for.
-const LAST_LINES: usize = 20;
-const LAST_BYTES: u64 = 64 << 10;
-
-/// What a later driver needs to know of tests that were begun, the content of `task.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TaskFile {
-    /// The image that the machine was booted from, in words.
-    pub image: String,
-    /// How long making images took.
-    #[serde(with = "clock::seconds")]
-    pub baking: Duration,
-    /// How long it was from then until the machine was there.
-    #[serde(with = "clock::seconds")]
-    pub booting: Duration,
-    /// The tests.
-    pub begun: Begun,
-    /// What is to be brought home after them.
-    #[serde(default)]
-    pub fetch: Fetch,
-    /// Whether a run in which every test was skipped is green.
-    #[serde(default)]
-    pub allow_all_skipped: bool,
-}
-
-/// Tests that were followed to their end, and what was brought home; the content of `tested.json`, from which whoever comes after a
-/// driver that died while it released the machine learns what they came to.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Tested {
-    ran: Ran,
-    artifacts: Option<Collected>,
-}
-
-impl Tested {
-    /// Tests that came to this without having been followed: nothing was there to test.
-    pub fn unbuilt(ran: Ran) -> Self {
-        Self { ran, artifacts: None }
-    }
-
-    /// Writes it into the folder of a run.
-    fn write(&self, dir: &RunDir) -> Result<(), Fault> {
-        let text = serde_json::to_vec(self).map_err(|e| Fault::infrastructure("cannot write JSON").because(e))?;
-        dir.write(RunFile::Tested, &text)
-    }
-
-    /// What an earlier driver knew before it released the machine; a file that cannot be read is as good as none.
-    pub fn read(dir: &RunDir) -> Option<Self> {
-        serde_json::from_slice(&dir.read(RunFile::Tested).ok()??).ok()
-    }
-}
-
-impl TaskFile {
-    /// Writes it into the folder of a run.
-    pub fn write(&self, dir: &RunDir) -> Result<(), Fault> {
-        let text = serde_json::to_vec_pretty(self)
-            .map_err(|error| Fault::infrastructure("cannot write JSON").because(error))?;
-        dir.write(RunFile::Task, &text)
-    }
-
-    /// Reads that of a run; none where its tests were never begun.
-    pub fn read(dir: &RunDir) -> Result<Option<Self>, Fault> {
-        let Some(bytes) = dir.read(RunFile::Task)? else { return Ok(None) };
-        let path = dir.file(RunFile::Task);
-        let read = serde_json::from_slice(&bytes);
-        read.map(Some).map_err(|error| Fault::outside(format!("`{}` is damaged", path.display())).because(error))
-    }
-}
 
 /// Where results go beside the run's folder.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -123,71 +48,23 @@ impl Reports {
     }
 }
 
-/// Follows tests that were begun to their end, or until the user leaves them. Where their output cannot be kept here any more they
-/// are left as well: they go on, and whoever has made room follows them.
-pub async fn follow(
-    session: &Session,
-    durable: &Durable,
-    runner: &dyn Runner,
-    task: &TaskFile,
-) -> Result<After<Option<Tested>>, Fault> {
-    let (run, output) = (&session.run, session.output());
-    if let Some(tested) = Tested::read(&session.dir) {
-        return Ok(After::Release(Some(tested)));
-    }
-    match testing::finish(run, durable, runner, &task.begun, &output).await {
-        Ok(Finished::Ran(mut ran)) => {
-            if count(&ran.tests).not_run > 0 {
-                let said = session.dir.tail(RunFile::Output, LAST_BYTES)?;
-                ran.said = Some(text::last_lines(&String::from_utf8_lossy(&said), LAST_LINES));
-            }
-            let artifacts = fetch(session, durable, runner, task).await;
-            let tested = Tested { ran: *ran, artifacts };
-            // Releasing takes a while; a driver that dies in it must not lose what is known.
-            if let Err(fault) = tested.write(&session.dir) {
-                run.tell(TroubleEvent::from(&fault));
-            }
-            Ok(After::Release(Some(tested)))
-        }
-        Ok(Finished::Detached) => Ok(After::Detach(None)),
-        Err(fault) if run.stop.is_cancelled() => Err(fault),
-        Err(fault) => {
-            run.tell(RunEvent::Failed { failure: (&fault).into() });
-            Ok(After::Detach(None))
-        }
-    }
-}
-
-/// Brings home what was asked for, also of tests that failed. The machine goes either way, and what could not be fetched is told.
-async fn fetch(session: &Session, durable: &Durable, runner: &dyn Runner, task: &TaskFile) -> Option<Collected> {
-    let run = &session.run;
-    if task.fetch.wanted.is_empty() || run.stop.is_cancelled() {
-        return None;
-    }
-    let folder = task.fetch.folder(session.dir.path());
-    let teller = run.on(&durable.machine().id).teller;
-    let root = hold::root(durable, runner, &task.begun.folder).await;
-    let collecting = artifacts::collect(&teller, durable, &root, &task.fetch.wanted, &folder);
-    match until_stopped(run, collecting).await {
-        Ok(collected) => Some(collected),
-        Err(fault) => {
-            let _ = tokio::time::timeout(TIDYING_LIMIT, crate::connection::tidied()).await;
-            Some(Collected { folder, failed: Some(fault.line()), ..Collected::default() })
-        }
-    }
-}
-
 /// What a run came to whose tests were followed.
-pub fn conclude(
+pub async fn conclude(
     session: &Session,
     reports: &Reports,
-    task: Option<TaskFile>,
+    task: Option<TestTask>,
     ended: Ended<Option<Tested>>,
 ) -> Result<Ending, Fault> {
     let tested = ended.result?;
     let task = task.ok_or_else(|| Fault::infrastructure("the tests were followed before they were begun"))?;
     match (tested, ended.detached) {
-        (Some(tested), _) => publish(session, reports, results(session, task, tested, ended.cost)),
+        (Some(tested), _) => {
+            if tested.artifacts.as_ref().is_some_and(|artifacts| artifacts.failed.is_some()) {
+                // Half of a file that was given up is put away behind our back.
+                let _ = tokio::time::timeout(TIDYING_LIMIT, crate::connection::tidied()).await;
+            }
+            publish(session, reports, results(&session.run, session.started_at(), task, tested, ended.cost))
+        }
         (None, Some(machine)) => Ok(detached(&task.begun, machine)),
         (None, None) => Err(Fault::new(FaultKind::Interrupted, "interrupted")),
     }
@@ -198,47 +75,6 @@ fn detached(begun: &Begun, machine: Machine) -> Ending {
     let tests = text::counted(begun.expected.len(), "test");
     let summary = format!("{tests} on {} until {:.0}", machine.id, machine.expires_at);
     Ending { code: error::exit::DETACHED, summary, detached: Some(machine) }
-}
-
-fn results(session: &Session, task: TaskFile, tested: Tested, cost: Option<f64>) -> Results {
-    let Tested { ran, artifacts } = tested;
-    let total = Duration::try_from(session.context.now().duration_since(session.started_at())).unwrap_or_default();
-    let evidence = Evidence { runner: &ran.runner, gap: ran.gap.as_deref(), may_all_skip: task.allow_all_skipped };
-    let (verdict, counts) = (verdict(&ran.tests, &evidence), count(&ran.tests));
-    let cell = Cell {
-        image: task.image.clone(),
-        distro: ran.subject.distro.clone(),
-        python: ran.subject.python.clone(),
-        filesystem: ran.subject.filesystem.clone(),
-        machines: vec![task.begun.machine],
-        verdict,
-        counts,
-    };
-    Results {
-        id: session.id().clone(),
-        verdict,
-        counts,
-        time: TimeSplit {
-            total,
-            image: task.baking,
-            setup: (task.booting + ran.before.setup).saturating_sub(ran.before.push + ran.before.build),
-            push: ran.before.push,
-            build: ran.before.build,
-            tests: ran.testing,
-        },
-        image: task.image,
-        source: ran.source,
-        built: ran.built,
-        subject: ran.subject,
-        caveats: ran.caveats,
-        gap: ran.gap,
-        cost,
-        artifacts,
-        runner: ran.runner,
-        said: ran.said,
-        cells: vec![cell],
-        tests: ran.tests,
-    }
 }
 
 /// Writes the reports, shows the verdict.

@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 pub use crate::flow::artifacts::pattern::{Pattern, Wanted};
 
 use crate::base::text;
@@ -23,6 +25,22 @@ use crate::model::connection::Connection;
 use crate::model::event::{FilesEvent, StepEvent, Teller};
 use crate::model::fault::Fault;
 use crate::model::work::{Moved, Work};
+
+/// What is to be fetched, as it is kept with the run for whoever follows it to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Fetch {
+    /// The patterns.
+    pub wanted: Wanted,
+    /// The folder for what matches; none is the run's own.
+    pub into: Option<PathBuf>,
+}
+
+impl Fetch {
+    /// The folder for what matches, where `run` is that of the run.
+    pub fn folder(&self, run: &Path) -> PathBuf {
+        self.into.clone().unwrap_or_else(|| run.join("artifacts"))
+    }
+}
 
 /// Fetches what matches into the folder `into`, which is made where something does: relative patterns below `root` to the same
 /// paths below it, absolute ones to their whole paths below it.

@@ -2,11 +2,14 @@
 
 pub mod build;
 mod detail;
+mod drive;
 mod follow;
 pub mod hold;
 mod output;
 mod report;
 mod set_up;
+mod task;
+mod verdict;
 
 use std::time::Duration;
 
@@ -28,8 +31,11 @@ use crate::model::output::{Limits, Output, output};
 use crate::model::subject::Subject;
 use crate::model::task::{Offsets, Stepped};
 
+pub use drive::{Records, follow, resume};
 pub use follow::{Finished, finish};
 pub use set_up::{Ready, begin, set_up};
+pub use task::{TestTask, Tested};
+pub use verdict::results;
 
 /// What a run on a machine came to.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,10 +1,12 @@
 //! One invocation by a user.
 
+use std::path::{Path, PathBuf};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::base::id::RunId;
-use crate::model::fault::FaultKind;
+use crate::base::id::{MachineId, RunId};
+use crate::model::fault::{Fault, FaultKind};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,4 +83,35 @@ impl RunRecord {
     pub fn was_told(&self, flag: &str) -> bool {
         self.arguments.iter().take_while(|word| *word != "--").any(|word| word == flag)
     }
+}
+
+/// A task that was written down in the folder of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptTask {
+    /// The file, for messages.
+    pub path: PathBuf,
+    /// What it holds, JSON.
+    pub text: Vec<u8>,
+}
+
+/// The folder of a run on this computer, as far as flows know it: what it takes to go on with a run from another process. Files are
+/// written whole or not at all.
+pub trait RunFolder: Send + Sync {
+    /// Where it is.
+    fn path(&self) -> &Path;
+
+    /// Writes down all that it takes to follow the task on a machine, before that is started.
+    fn keep_task(&self, machine: &MachineId, text: &[u8]) -> Result<(), Fault>;
+
+    /// The tasks that were written down, by their machines' ids; none where none was begun.
+    fn tasks(&self) -> Result<Vec<KeptTask>, Fault>;
+
+    /// Writes down what the tests came to, before their machine is released.
+    fn keep_tested(&self, text: &[u8]) -> Result<(), Fault>;
+
+    /// What the tests came to; none where nobody has written it down yet.
+    fn tested(&self) -> Result<Option<Vec<u8>>, Fault>;
+
+    /// The end of the tasks' output, at most so many bytes.
+    fn last_output(&self, bytes: u64) -> Result<Vec<u8>, Fault>;
 }

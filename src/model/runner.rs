@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::base::id::{RunId, TestName};
 use crate::model::build::{Build, Built};
@@ -101,6 +102,9 @@ pub trait Runner: Send + Sync {
     /// Its name, by which a run's folder says whose its tests are; never changed.
     fn name(&self) -> &'static str;
 
+    /// What makes the same runner again in another process, as JSON; see [`RunnerRecord`].
+    fn settings(&self) -> serde_json::Value;
+
     /// Where its things lie.
     fn layout(&self) -> Layout;
 
@@ -131,6 +135,22 @@ pub trait Runner: Send + Sync {
     /// How it shares a machine that stays with other runs; none where it leaves nothing there and disturbs nobody.
     fn tenancy(&self) -> Option<&dyn Tenancy> {
         None
+    }
+}
+
+/// Whose tests were begun on a machine, as it is kept with them: whoever follows them makes the runner from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunnerRecord {
+    /// [`Runner::name`].
+    pub name: String,
+    /// [`Runner::settings`].
+    pub settings: serde_json::Value,
+}
+
+impl RunnerRecord {
+    /// Of this runner.
+    pub fn of(runner: &dyn Runner) -> Self {
+        Self { name: runner.name().to_owned(), settings: runner.settings() }
     }
 }
 

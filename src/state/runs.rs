@@ -5,10 +5,17 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::base::id::RunId;
+use crate::base::id::{MachineId, RunId};
 use crate::base::text;
 use crate::model::fault::Fault;
+use crate::model::run::{KeptTask, RunFolder};
 use crate::state::file::{self, Lock};
+
+/// The folder of the tasks of a run, a file a machine.
+const TASKS: &str = "tasks";
+
+/// The one task of a run of a build that knew of one machine a run.
+const OLD_TASK: &str = "task.json";
 
 /// How many candidates an error about an ambiguous id names.
 const NAMED: usize = 5;
@@ -20,8 +27,6 @@ pub enum RunFile {
     Output,
     /// How the output came, piece by piece.
     Index,
-    /// The task that runs on a machine, as JSON: all that another process needs to follow it.
-    Task,
     /// What the tests came to, as JSON: known before the machine is released.
     Tested,
     /// The events of the run for people, a line each, with UTC times.
@@ -40,7 +45,6 @@ impl RunFile {
         match self {
             Self::Output => "output.log",
             Self::Index => "output.index",
-            Self::Task => "task.json",
             Self::Tested => "tested.json",
             Self::Steps => "events.log",
             Self::Events => "events.jsonl",
@@ -129,6 +133,70 @@ impl RunDir {
     }
 }
 
+impl RunDir {
+    /// The files of the run's tasks, by machine.
+    fn task_files(&self) -> Result<Vec<PathBuf>, Fault> {
+        let folder = self.path.join(TASKS);
+        let fault = |error| file::fault("read", &folder, error);
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(Some(self.path.join(OLD_TASK)).filter(|path| path.is_file()).into_iter().collect());
+            }
+            Err(error) => return Err(fault(error)),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(fault)?.path();
+            // A file whose writing was cut off has another name.
+            let of_machine = path.file_stem().and_then(MachineId::of_folder).is_some();
+            if of_machine && path.extension().is_some_and(|extension| extension == "json") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// Whether a task was begun for the run, as far as can be read.
+    pub fn has_tasks(&self) -> bool {
+        self.task_files().is_ok_and(|files| !files.is_empty())
+    }
+}
+
+impl RunFolder for RunDir {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn keep_task(&self, machine: &MachineId, text: &[u8]) -> Result<(), Fault> {
+        let folder = self.path.join(TASKS);
+        let made = DirBuilder::new().mode(0o700).recursive(true).create(&folder);
+        made.map_err(|error| file::fault("make", &folder, error))?;
+        file::write_atomic(&folder.join(format!("{machine}.json")), text)
+    }
+
+    fn tasks(&self) -> Result<Vec<KeptTask>, Fault> {
+        let read = |path: PathBuf| match std::fs::read(&path) {
+            Ok(text) => Ok(KeptTask { path, text }),
+            Err(error) => Err(file::fault("read", &path, error)),
+        };
+        self.task_files()?.into_iter().map(read).collect()
+    }
+
+    fn keep_tested(&self, text: &[u8]) -> Result<(), Fault> {
+        self.write(RunFile::Tested, text)
+    }
+
+    fn tested(&self) -> Result<Option<Vec<u8>>, Fault> {
+        self.read(RunFile::Tested)
+    }
+
+    fn last_output(&self, bytes: u64) -> Result<Vec<u8>, Fault> {
+        self.tail(RunFile::Output, bytes)
+    }
+}
+
 /// The run that `wanted` means among `known` (newest first): `latest`, which is the one that the caller takes for it, an id, or the
 /// beginning of exactly one.
 pub fn resolve(known: &[RunId], latest: Option<&RunId>, wanted: &str) -> Result<RunId, Fault> {
@@ -196,6 +264,25 @@ mod tests {
         run.write(RunFile::Output, b"one two").unwrap();
         assert_eq!(run.tail(RunFile::Output, 3).unwrap(), b"two");
         assert_eq!(run.tail(RunFile::Output, 300).unwrap(), b"one two");
+    }
+
+    #[test]
+    fn tasks_are_kept_by_machine_and_that_of_an_older_build_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::create(dir.path(), &"20261120-110000-bbbbbb".parse().unwrap()).unwrap();
+        let texts = || -> Vec<String> {
+            let tasks = run.tasks().unwrap().into_iter();
+            tasks.map(|task| String::from_utf8(task.text).unwrap()).collect()
+        };
+        assert!(texts().is_empty() && !run.has_tasks());
+        std::fs::write(run.path().join("task.json"), "old").unwrap();
+        assert_eq!((texts(), run.has_tasks()), (vec!["old".to_owned()], true));
+        for machine in ["hg-b", "hg-a"] {
+            run.keep_task(&machine.parse().unwrap(), machine.as_bytes()).unwrap();
+        }
+        // As a writer leaves it that was killed.
+        std::fs::write(run.path().join("tasks/.hg-c.json.123-0.tmp"), "half").unwrap();
+        assert_eq!(texts(), ["hg-a", "hg-b"]);
     }
 
     #[test]

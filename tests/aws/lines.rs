@@ -92,9 +92,8 @@ impl<'a> Run<'a> {
 
     /// Runs a command on its machine.
     fn exec(&self, command: &[&str]) -> Done {
-        let task = std::fs::read(self.folder.join("task.json")).unwrap();
-        let task: serde_json::Value = serde_json::from_slice(&task).unwrap();
-        let machine = task["begun"]["machine"].as_str().unwrap();
+        let task = std::fs::read_dir(self.folder.join("tasks")).unwrap().next().unwrap().unwrap().path();
+        let machine = task.file_stem().unwrap().to_str().unwrap();
         self.world.start_strictly("machine", &[&["exec", machine, "--"], command].concat()).end()
     }
 }

@@ -242,6 +242,28 @@ fn a_run_whose_driver_was_killed_goes_on_at_the_exact_byte() {
 }
 
 #[test]
+fn a_run_that_an_older_build_began_is_followed_by_what_that_wrote_down() {
+    let story = Story::new();
+    let run = story.detached(&[]);
+    let task = story.folder(&run).join("tasks").join(format!("{}.json", story.machine_of(&run)));
+    let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&task).unwrap()).unwrap();
+    assert_eq!(
+        (&kept["runner"]["name"], &kept["runner"]["settings"]["filesystem"]),
+        (&"mercurial".into(), &"default".into())
+    );
+    let strange = kept.to_string().replace("\"mercurial\"", "\"martian\"");
+    std::fs::write(&task, strange).unwrap();
+    story.place.run(&["runs", "attach", &run]).expect(3).tells(&["knows no test runner `martian`"]);
+    assert_eq!(story.shown(&run)["state"], "detached", "nothing has changed");
+    kept.as_object_mut().unwrap().remove("runner").unwrap();
+    std::fs::remove_dir_all(task.parent().unwrap()).unwrap();
+    std::fs::write(story.folder(&run).join("task.json"), kept.to_string()).unwrap();
+    story.go();
+    story.place.run(&["runs", "attach", &run]).expect(0).tells(&["PASSED  1 of 1 test", "Nothing is left behind"]);
+    story.passed(&run);
+}
+
+#[test]
 fn a_driver_that_dies_while_it_releases_the_machine_loses_no_verdict() {
     let story = Story::new();
     let driver = story.talking(&["--grace", "5m"]);

@@ -7,18 +7,17 @@ use crate::command::error::exit;
 use crate::command::runs::chosen::chosen_with_tests;
 use crate::command::runs::viewer::Viewer;
 use crate::command::session::Session;
-use crate::command::testing::{Reports, TaskFile, Tested, conclude, follow};
-use crate::flow::lease::{self, Ended};
+use crate::command::testing::{Reports, conclude};
+use crate::flow::lease::Ended;
 use crate::flow::site::Sites;
-use crate::flow::testing::hold;
+use crate::flow::testing::{self, Records, TestTask, Tested};
 use crate::model::event::MachineEvent;
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
 use crate::model::machine::{Machine, ProviderKind};
 use crate::model::resource::Resource;
 use crate::model::run::{MACHINE_GONE, RunRecord, RunState};
-use crate::model::runner::Tenancy;
-use crate::project::mercurial::LinuxTests;
+use crate::project;
 use crate::state::file::Lock;
 use crate::state::process::is_driven;
 use crate::state::runs::RunDir;
@@ -104,12 +103,13 @@ pub struct Drive<'a> {
 impl Drive<'_> {
     /// Drives the run to its end and gives its exit code.
     pub async fn run(&self, context: Context, record: RunRecord, driving: Lock) -> Result<i32, Fault> {
-        let task = TaskFile::read(&context.state.run(&record.id)?)?;
+        let task = TestTask::read(&context.state.run(&record.id)?)?;
         let task = task.ok_or_else(|| never_began(&context, &record))?;
         let Some(machine) = machine_of(&context, &task)? else {
             return self.without_machine(context, record, driving, task).await;
         };
         visible(&context, &machine).await?;
+        let runner = project::runner(task.runner.as_ref(), context.ssh()?)?;
         let session = Session::resume(context, record, machine.provider, driving, self.shows_output).await?;
         match self.cancels {
             true => session.run.stop.cancel(),
@@ -118,14 +118,9 @@ impl Drive<'_> {
                 session.run.teller.machine(&machine.id, MachineEvent::Following { run });
             }
         }
-        // What follows the tests depends on none of the arguments that chose them.
-        let runner = LinuxTests::for_following(session.context.ssh()?);
-        let (folder, clean) = (&task.begun.folder, runner.clean(&task.begun.folder));
-        let ended = lease::attach(&session.run, &session.site, machine, folder, Some(&clean), async |_, durable| {
-            hold::present(durable, &runner, follow(&session, durable, &runner, &task)).await
-        })
-        .await;
-        let result = conclude(&session, self.reports, Some(task), ended);
+        let records = Records { folder: &session.dir, output: &session.output() };
+        let ended = testing::resume(&session.run, &session.site, machine, runner.as_ref(), &task, &records).await;
+        let result = conclude(&session, self.reports, Some(task), ended).await;
         session.end(result).await
     }
 
@@ -135,13 +130,13 @@ impl Drive<'_> {
         context: Context,
         record: RunRecord,
         driving: Lock,
-        task: TaskFile,
+        task: TestTask,
     ) -> Result<i32, Fault> {
         let Some(tested) = Tested::read(&context.state.run(&record.id)?) else { return Err(gone(&context, record)?) };
         let kind = context.default_provider()?;
         let session = Session::resume(context, record, kind, driving, self.shows_output).await?;
         let ended = Ended { result: Ok(Some(tested)), left: Vec::new(), cost: None, detached: None };
-        let result = conclude(&session, self.reports, Some(task), ended);
+        let result = conclude(&session, self.reports, Some(task), ended).await;
         session.end(result).await
     }
 }
@@ -153,7 +148,7 @@ fn never_began(context: &Context, record: &RunRecord) -> Fault {
 }
 
 /// The stored machine of a run's tests; none when it is known to be gone.
-pub fn machine_of(context: &Context, task: &TaskFile) -> Result<Option<Machine>, Fault> {
+pub fn machine_of(context: &Context, task: &TestTask) -> Result<Option<Machine>, Fault> {
     Ok(context.journal.machines()?.into_iter().find(|machine| machine.id == task.begun.machine))
 }
 

@@ -9,7 +9,8 @@ use crate::command::error::exit;
 use crate::command::runs::attach::{Drive, take};
 use crate::command::runs::chosen::chosen;
 use crate::command::session::left_behind;
-use crate::command::testing::{Reports, TaskFile};
+use crate::command::testing::Reports;
+use crate::flow::testing::TestTask;
 use crate::model::event::Remainder;
 use crate::model::fault::Fault;
 use crate::model::journal::ResourceFilter;
@@ -111,7 +112,7 @@ fn planned(context: &Context, record: &RunRecord) -> Result<String, Fault> {
     if is_driven(record) {
         return Ok(format!("would tell process {}, which drives run {id}, to stop", record.driver.pid));
     }
-    Ok(match TaskFile::read(&context.state.run(id)?)? {
+    Ok(match TestTask::read(&context.state.run(id)?)? {
         Some(task) => format!("would end the tests of run {id} on {} and release it", task.begun.machine),
         None => format!("run {id} has no tests that go on: there is nothing to cancel"),
     })

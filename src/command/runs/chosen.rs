@@ -14,7 +14,9 @@ pub fn chosen(context: &Context, text: &str) -> Result<RunRecord, Fault> {
     let mut records = context.journal.runs(usize::MAX)?;
     let machines = context.journal.machines()?;
     let known: Vec<RunId> = records.iter().map(|record| record.id.clone()).collect();
-    let latest = latest(&records, |record| goes_on(record, &machines, context.now())).map(|record| record.id.clone());
+    let has_tests = |record: &RunRecord| has_tests(context, record);
+    let latest = latest(&records, has_tests, |record| goes_on(record, &machines, context.now()));
+    let latest = latest.map(|record| record.id.clone());
     if text == "latest" && latest.is_none() && !known.is_empty() {
         return Err(
             Fault::usage("there are no runs with tests yet").hint("`automation runs list` shows the runs there are.")
@@ -28,7 +30,7 @@ pub fn chosen(context: &Context, text: &str) -> Result<RunRecord, Fault> {
 /// The same, and refuses a run without tests, whose end says nothing of any.
 pub fn chosen_with_tests(context: &Context, text: &str) -> Result<RunRecord, Fault> {
     let record = chosen(context, text)?;
-    if has_tests(&record) {
+    if has_tests(context, &record) {
         return Ok(record);
     }
     let list = context.to_type("runs list");
@@ -36,12 +38,17 @@ pub fn chosen_with_tests(context: &Context, text: &str) -> Result<RunRecord, Fau
         .hint(format!("`{list}` shows the runs there are; without an id the latest with tests is meant.")))
 }
 
-fn has_tests(record: &RunRecord) -> bool {
-    record.command == COMMAND
+/// Whether a run is there for tests: by its command, which is known before any began, or by what its folder says was begun.
+fn has_tests(context: &Context, record: &RunRecord) -> bool {
+    record.command == COMMAND || context.state.run(&record.id).is_ok_and(|dir| dir.has_tasks())
 }
 
 /// Of `records`, newest first, that which `latest` means.
-fn latest(records: &[RunRecord], goes_on: impl Fn(&RunRecord) -> bool) -> Option<&RunRecord> {
+fn latest(
+    records: &[RunRecord],
+    has_tests: impl Fn(&RunRecord) -> bool,
+    goes_on: impl Fn(&RunRecord) -> bool,
+) -> Option<&RunRecord> {
     let with_tests = || records.iter().filter(|record| has_tests(record));
     with_tests().find(|record| goes_on(record)).or_else(|| with_tests().next())
 }
@@ -75,12 +82,14 @@ mod tests {
             record("r-2", COMMAND),
             record("r-1", COMMAND),
         ];
+        let has_tests = |record: &RunRecord| record.command == COMMAND;
         let found = |going: &[&str]| {
-            latest(&records, |record| going.contains(&record.id.as_str())).map(|record| record.id.to_string())
+            latest(&records, has_tests, |record| going.contains(&record.id.as_str()))
+                .map(|record| record.id.to_string())
         };
         assert_eq!(found(&[]).as_deref(), Some("r-4"));
         assert_eq!(found(&["r-5", "r-3"]).as_deref(), Some("r-4"), "machines and images are none");
         assert_eq!(found(&["r-2", "r-1"]).as_deref(), Some("r-2"));
-        assert!(latest(&records[..1], |_| true).is_none());
+        assert!(latest(&records[..1], has_tests, |_| true).is_none());
     }
 }

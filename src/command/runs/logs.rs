@@ -12,9 +12,9 @@ use crate::command::error::exit;
 use crate::command::runs::attach::{machine_of, visible};
 use crate::command::runs::chosen::chosen;
 use crate::command::runs::viewer::Viewer;
-use crate::command::testing::TaskFile;
 use crate::flow::durable::Durable;
 use crate::flow::site::Sites;
+use crate::flow::testing::TestTask;
 use crate::model::connection::Process;
 use crate::model::exit::Exit;
 use crate::model::fault::Fault;
@@ -96,7 +96,7 @@ async fn follow(context: &Context, dir: &RunDir) -> Result<i32, Fault> {
 /// Shows what the machine has beyond `shown`, without taking the run over.
 async fn from_machine(context: &Context, dir: &RunDir, shown: Offsets) -> Result<i32, Fault> {
     let none = || Fault::infrastructure(format!("run `{}` has no machine to read from", dir.id()));
-    let task = TaskFile::read(dir)?.ok_or_else(none)?;
+    let task = TestTask::read(dir)?.ok_or_else(none)?;
     let machine = machine_of(context, &task)?.ok_or_else(none)?;
     visible(context, &machine).await?;
     let screen = Arc::clone(&context.screen);

@@ -12,7 +12,7 @@ mod runner;
 pub use checkout::{Checkout, Wish, find, named};
 pub use contract::MachineContract;
 pub use needs::Needs;
-pub use runner::{LinuxTests, PATIENCE, Ssh, builds};
+pub use runner::{LinuxTests, NAME, PATIENCE, Ssh, builds};
 
 use std::collections::BTreeMap;
 

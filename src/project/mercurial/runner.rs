@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::base::id::{RunId, TestName};
@@ -109,6 +109,15 @@ pub struct LinuxTests {
     pub patience: Duration,
 }
 
+/// What is kept of the tests with a run, so that another process can follow them.
+#[derive(Debug, Serialize, Deserialize)]
+struct Settings {
+    tests: Vec<String>,
+    flags: Vec<String>,
+    filesystem: String,
+    python: String,
+}
+
 /// What the image says of its own source.
 #[derive(Debug, Deserialize)]
 struct Baked {
@@ -167,6 +176,13 @@ impl LinuxTests {
             ssh,
             patience: PATIENCE,
         }
+    }
+
+    /// The runner that [`Runner::settings`] tells of; its source is on the machine already.
+    pub fn from_settings(settings: &serde_json::Value, ssh: Ssh) -> Result<Self, Fault> {
+        let Settings { tests, flags, filesystem, python } = Settings::deserialize(settings)
+            .map_err(|error| Fault::outside("cannot read the settings that were kept of the tests").because(error))?;
+        Ok(Self { tests, flags, filesystem, python_version: python, ..Self::for_following(ssh) })
     }
 
     fn python(&self, baked_bytes: Option<&[u8]>) -> String {
@@ -383,6 +399,17 @@ impl LinuxTests {
 impl Runner for LinuxTests {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        let settings = Settings {
+            tests: self.tests.clone(),
+            flags: self.flags.clone(),
+            filesystem: self.filesystem.clone(),
+            python: self.python_version.clone(),
+        };
+        // Texts and lists of them are always JSON.
+        serde_json::to_value(settings).unwrap_or_default()
     }
 
     fn layout(&self) -> Layout {

@@ -1,0 +1,103 @@
+//! Driving tests that were begun to their end: what every driver does, be it the first or one that comes later.
+
+use crate::base::text;
+use crate::flow::artifacts;
+use crate::flow::durable::Durable;
+use crate::flow::lease::{self, After, Ended, until_stopped};
+use crate::flow::run::Run;
+use crate::flow::site::Site;
+use crate::flow::testing::{Finished, TestTask, Tested, finish, hold};
+use crate::model::artifact::Collected;
+use crate::model::event::{RunEvent, TroubleEvent};
+use crate::model::fault::Fault;
+use crate::model::machine::Machine;
+use crate::model::outcome::count;
+use crate::model::run::RunFolder;
+use crate::model::runner::Runner;
+use crate::model::task::TaskOutput;
+
+/// How many last lines of a build that failed are shown, and in how many last bytes of the output they are looked for.
+const LAST_LINES: usize = 20;
+const LAST_BYTES: u64 = 64 << 10;
+
+/// Where it is kept what the tests say and what they come to.
+pub struct Records<'a> {
+    /// The run's folder.
+    pub folder: &'a dyn RunFolder,
+    /// The output of its task, in that folder.
+    pub output: &'a dyn TaskOutput,
+}
+
+/// Goes on with tests that another driver began on `machine`, and ends as that would have: what they came to is kept, and the
+/// machine is released, or left to them.
+pub async fn resume(
+    run: &Run,
+    site: &Site,
+    machine: Machine,
+    runner: &dyn Runner,
+    task: &TestTask,
+    records: &Records<'_>,
+) -> Ended<Option<Tested>> {
+    let folder = &task.begun.folder;
+    let clean = runner.tenancy().map(|tenancy| tenancy.clean(folder));
+    lease::attach(run, site, machine, folder, clean.as_ref(), async |_, durable| {
+        hold::present(durable, runner, follow(run, durable, runner, task, records)).await
+    })
+    .await
+}
+
+/// Follows tests that were begun to their end, or until the user leaves them. Where their output cannot be kept here any more they
+/// are left as well: they go on, and whoever has made room follows them.
+pub async fn follow(
+    run: &Run,
+    durable: &Durable,
+    runner: &dyn Runner,
+    task: &TestTask,
+    records: &Records<'_>,
+) -> Result<After<Option<Tested>>, Fault> {
+    if let Some(tested) = Tested::read(records.folder) {
+        return Ok(After::Release(Some(tested)));
+    }
+    match finish(run, durable, runner, &task.begun, records.output).await {
+        Ok(Finished::Ran(mut ran)) => {
+            if count(&ran.tests).not_run > 0 {
+                let said = records.folder.last_output(LAST_BYTES)?;
+                ran.said = Some(text::last_lines(&String::from_utf8_lossy(&said), LAST_LINES));
+            }
+            let artifacts = fetch(run, durable, runner, task, records.folder).await;
+            let tested = Tested { ran: *ran, artifacts };
+            // Releasing takes a while; a driver that dies in it must not lose what is known.
+            if let Err(fault) = tested.keep(records.folder) {
+                run.tell(TroubleEvent::from(&fault));
+            }
+            Ok(After::Release(Some(tested)))
+        }
+        Ok(Finished::Detached) => Ok(After::Detach(None)),
+        Err(fault) if run.stop.is_cancelled() => Err(fault),
+        Err(fault) => {
+            run.tell(RunEvent::Failed { failure: (&fault).into() });
+            Ok(After::Detach(None))
+        }
+    }
+}
+
+/// Brings home what was asked for, also of tests that failed. The machine goes either way, and what could not be fetched is told.
+async fn fetch(
+    run: &Run,
+    durable: &Durable,
+    runner: &dyn Runner,
+    task: &TestTask,
+    kept: &dyn RunFolder,
+) -> Option<Collected> {
+    if task.fetch.wanted.is_empty() || run.stop.is_cancelled() {
+        return None;
+    }
+    let folder = task.fetch.folder(kept.path());
+    let teller = run.on(&durable.machine().id).teller;
+    let root = hold::root(durable, runner, &task.begun.folder).await;
+    let collecting = artifacts::collect(&teller, durable, &root, &task.fetch.wanted, &folder);
+    match until_stopped(run, collecting).await {
+        Ok(collected) => Some(collected),
+        Err(fault) => Some(Collected { folder, failed: Some(fault.line()), ..Collected::default() }),
+    }
+}

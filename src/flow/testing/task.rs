@@ -1,0 +1,181 @@
+//! What a run's folder holds of its tests: what it takes to follow them, and what they came to.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::clock;
+use crate::flow::artifacts::Fetch;
+use crate::flow::testing::{Begun, Ran};
+use crate::model::artifact::Collected;
+use crate::model::fault::Fault;
+use crate::model::run::RunFolder;
+use crate::model::runner::RunnerRecord;
+
+/// What a later driver needs to know of tests that were begun on a machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TestTask {
+    /// Whose tests they are; none in the files of builds that knew one runner alone.
+    #[serde(default)]
+    pub runner: Option<RunnerRecord>,
+    /// The image that the machine was booted from, in words.
+    pub image: String,
+    /// How long making images took.
+    #[serde(with = "clock::seconds")]
+    pub baking: Duration,
+    /// How long it was from then until the machine was there.
+    #[serde(with = "clock::seconds")]
+    pub booting: Duration,
+    /// The tests.
+    pub begun: Begun,
+    /// What is to be brought home after them.
+    #[serde(default)]
+    pub fetch: Fetch,
+    /// Whether a run in which every test was skipped is green.
+    #[serde(default)]
+    pub allow_all_skipped: bool,
+}
+
+impl TestTask {
+    /// Writes it into the folder of its run.
+    pub fn keep(&self, folder: &dyn RunFolder) -> Result<(), Fault> {
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| Fault::infrastructure("cannot write JSON").because(error))?;
+        folder.keep_task(&self.begun.machine, &text)
+    }
+
+    /// Reads that of a run; none where its tests were never begun. A run whose tests went to several machines is one of a newer build.
+    pub fn read(folder: &dyn RunFolder) -> Result<Option<Self>, Fault> {
+        let tasks = folder.tasks()?;
+        let [task] = tasks.as_slice() else {
+            return match tasks.len() {
+                0 => Ok(None),
+                many => Err(Fault::outside(format!("the run's tests are on {many} machines"))
+                    .hint("Follow it with the build of this tool that began it.")),
+            };
+        };
+        let read = serde_json::from_slice(&task.text);
+        read.map(Some).map_err(|error| Fault::outside(format!("`{}` is damaged", task.path.display())).because(error))
+    }
+}
+
+/// Tests that were followed to their end, and what was brought home: from it whoever comes after a driver that died while it released
+/// the machine learns what they came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Tested {
+    /// What they came to.
+    pub ran: Ran,
+    /// What was brought home; none where nothing was asked for.
+    pub artifacts: Option<Collected>,
+}
+
+impl Tested {
+    /// Tests that came to this without having been followed: nothing was there to test.
+    pub fn unbuilt(ran: Ran) -> Self {
+        Self { ran, artifacts: None }
+    }
+
+    /// Writes it into the folder of its run.
+    pub(super) fn keep(&self, folder: &dyn RunFolder) -> Result<(), Fault> {
+        let text = serde_json::to_vec(self).map_err(|e| Fault::infrastructure("cannot write JSON").because(e))?;
+        folder.keep_tested(&text)
+    }
+
+    /// What an earlier driver knew before it released the machine; a file that cannot be read is as good as none.
+    pub fn read(folder: &dyn RunFolder) -> Option<Self> {
+        serde_json::from_slice(&folder.tested().ok()??).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::base::id::MachineId;
+    use crate::model::outcome::TestOutcome;
+    use crate::model::run::KeptTask;
+
+    /// A folder that holds these.
+    #[derive(Default)]
+    struct Folder {
+        tasks: Vec<&'static str>,
+        tested: Option<&'static str>,
+    }
+
+    impl RunFolder for Folder {
+        fn path(&self) -> &Path {
+            Path::new("/run")
+        }
+
+        fn keep_task(&self, _: &MachineId, _: &[u8]) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        fn tasks(&self) -> Result<Vec<KeptTask>, Fault> {
+            let kept = |text: &&str| KeptTask { path: "/run/task.json".into(), text: (*text).into() };
+            Ok(self.tasks.iter().map(kept).collect())
+        }
+
+        fn keep_tested(&self, _: &[u8]) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        fn tested(&self) -> Result<Option<Vec<u8>>, Fault> {
+            Ok(self.tested.map(Into::into))
+        }
+
+        fn last_output(&self, _: u64) -> Result<Vec<u8>, Fault> {
+            Ok(Vec::new())
+        }
+    }
+
+    /// As builds wrote `task.json` that knew of one runner.
+    const OLD_TASK: &str = r#"{
+  "image": "linux-dev-debian12 0123456789ab", "baking": 0.25, "booting": 1.5,
+  "begun": {"machine": "hg-4x2k9q0d7m", "task": "0123456789abcdef", "folder": "/tmp/hg-automation-20261120-105301-abcdef",
+    "expected": ["test-a.t", "test-b.t"], "source": "the image's own source",
+    "subject": {"program": "hg", "version": "6.3.2", "revision": null, "working_copy": false, "distro": "debian12",
+      "python": "3.11.2", "filesystem": "default", "flags": []},
+    "began_at": "2026-11-20T10:53:01Z", "limit": 43200.0, "built": "image", "setup": 2.125, "push": 0.0, "build": 0.0,
+    "log_base": {"stdout": 0, "stderr": 0}},
+  "fetch": {"wanted": {"patterns": []}, "into": null}, "allow_all_skipped": false
+}"#;
+
+    /// As they wrote `tested.json`.
+    const OLD_TESTED: &str = r#"{"ran": {"tests": [
+    {"name": "test-a.t", "outcome": "passed", "seconds": 1.234567, "reason": null, "detail": null},
+    {"name": "test-b.t", "outcome": "lost", "seconds": null, "reason": "gone", "detail": null}],
+  "runner": {"kind": "code", "value": 0}, "said": null, "source": "the image's own source",
+  "subject": {"program": "hg", "version": null, "revision": null, "working_copy": false, "distro": null, "python": null,
+    "filesystem": null, "flags": []},
+  "caveats": [], "gap": null, "built": "image", "setup": 2.125, "push": 0.0, "build": 0.0, "testing": 7.5},
+  "artifacts": null}"#;
+
+    #[test]
+    fn what_older_builds_wrote_is_still_read() {
+        let folder = Folder { tasks: vec![OLD_TASK], tested: Some(OLD_TESTED) };
+        let task = TestTask::read(&folder).unwrap().unwrap();
+        assert_eq!((&task.runner, task.begun.limit), (&None, Duration::from_secs(43_200)));
+        assert_eq!((task.booting, task.begun.before.setup), (Duration::from_millis(1500), Duration::from_millis(2125)));
+        assert_eq!(task.begun.expected[1].as_str(), "test-b.t");
+        let again: TestTask = serde_json::from_slice(&serde_json::to_vec(&task).unwrap()).unwrap();
+        assert_eq!(again, task);
+        let ran = Tested::read(&folder).unwrap().ran;
+        assert_eq!((ran.tests[1].outcome, &ran.tests[1].attempt), (TestOutcome::Lost, &None));
+        assert_eq!(
+            (ran.testing, ran.tests[0].took),
+            (Duration::from_millis(7500), Some(Duration::from_nanos(1_234_567_000)))
+        );
+    }
+
+    #[test]
+    fn a_run_without_a_task_that_can_be_followed_says_so() {
+        assert_eq!(TestTask::read(&Folder::default()).unwrap(), None);
+        let several = TestTask::read(&Folder { tasks: vec![OLD_TASK; 2], ..Folder::default() }).unwrap_err();
+        assert_eq!(several.message, "the run's tests are on 2 machines");
+        let damaged = TestTask::read(&Folder { tasks: vec![&OLD_TASK[..90]], ..Folder::default() }).unwrap_err();
+        assert_eq!(damaged.message, "`/run/task.json` is damaged");
+        assert!(Tested::read(&Folder { tested: Some("{"), ..Folder::default() }).is_none());
+    }
+}

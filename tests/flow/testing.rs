@@ -7,8 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use automation::connection::dummy::{Dummy as Remote, DummyConnector, Reply};
+use automation::flow::artifacts::Fetch;
 use automation::flow::durable::Durable;
-use automation::flow::testing::{Begun, Finished, Ran, begin, finish, folder, set_up};
+use automation::flow::testing::{
+    Begun, Finished, Ran, Records, TestTask, Tested, begin, finish, folder, results, resume, set_up,
+};
 use automation::model::connection::Connection;
 use automation::model::event::Teller;
 use automation::model::exit::Exit;
@@ -16,8 +19,10 @@ use automation::model::fault::{Fault, FaultKind};
 use automation::model::machine::Machine;
 use automation::model::outcome::{Attempt, Evidence, TestOutcome, Verdict, verdict};
 use automation::model::provider::Provider;
+use automation::model::runner::RunnerRecord;
 use automation::model::task::{Chunk, Command, Offsets, TaskOutput};
 use automation::project::mercurial::{LinuxTests, Ssh};
+use automation::state::dir::StateDir;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command as Local;
 
@@ -478,6 +483,50 @@ async fn everything_needed_to_follow_is_kept_before_anything_is_started() {
     };
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed; 3], Verdict::Passed));
     assert_eq!(hand.theatre.tasks.started().len(), before + 1, "it is followed, not started again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tests_are_driven_to_their_results_by_what_the_runs_folder_says_alone() {
+    let hand = Stagehand::new(Script::of(0, &all_passed())).await;
+    let (run, site, durable) = (&hand.theatre.run, &hand.theatre.site, hand.durable());
+    let place = tempfile::tempdir().unwrap();
+    let folder = StateDir::open(&place.path().join("state")).unwrap().create_run(&run.id).unwrap();
+    assert_eq!(TestTask::read(&folder).unwrap(), None);
+    let first = tests_of(&["test-a.t"]);
+    let ready = set_up(run, &hand.machine, &durable, &first, Path::new("/x"), &Builds::default()).await.unwrap();
+    let keep = |begun: &Begun| {
+        let task = TestTask {
+            runner: Some(RunnerRecord::of(&first)),
+            image: "an image".into(),
+            baking: Duration::from_secs(3),
+            booting: Duration::from_secs(2),
+            begun: begun.clone(),
+            fetch: Fetch::default(),
+            allow_all_skipped: false,
+        };
+        task.keep(&folder)
+    };
+    begin(run, &durable, ready, None, &keep).await.unwrap();
+    let started = hand.theatre.tasks.started().len();
+    drop(durable);
+
+    // A worker without arguments.
+    let task = TestTask::read(&folder).unwrap().unwrap();
+    let runner = automation::project::runner(task.runner.as_ref(), first.ssh.clone()).unwrap();
+    let records = Records { folder: &folder, output: &hand.output };
+    let ended = resume(run, site, hand.machine.clone(), runner.as_ref(), &task, &records).await;
+    let tested = ended.result.unwrap().unwrap();
+    assert_eq!((hand.theatre.tasks.started().len(), hand.output.stdout().as_str()), (started, "..s\n"));
+    assert!(ended.left.is_empty() && ended.detached.is_none(), "the machine is released");
+    assert_eq!(Tested::read(&folder).unwrap().ran.tests, tested.ran.tests, "what is known outlives the driver");
+    let results = results(run, run.now(), task, tested, Some(0.5));
+    assert_eq!((results.verdict, results.counts.passed, results.cost), (Verdict::Passed, 3, Some(0.5)));
+    let [cell] = results.cells.as_slice() else { panic!("{:?}", results.cells) };
+    assert_eq!((cell.verdict, cell.counts, &cell.image), (Verdict::Passed, results.counts, &"an image".to_owned()));
+    assert_eq!(
+        (cell.machines.as_slice(), results.time.image),
+        ([hand.machine.id.clone()].as_slice(), Duration::from_secs(3))
+    );
 }
 
 #[tokio::test(start_paused = true)]

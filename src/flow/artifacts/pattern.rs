@@ -11,7 +11,7 @@ use crate::model::fault::Fault;
 /// What begins a pattern's part that is not literal.
 const SPECIAL: [char; 6] = ['*', '?', '[', ']', '{', '\\'];
 
-/// A pattern, absolute or relative to the folder that the suite works in. `*` and `?` stay within a name; `**` does not.
+/// A pattern, absolute or relative to the folder that the runner works in. `*` and `?` stay within a name; `**` does not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pattern {
     /// The pattern.

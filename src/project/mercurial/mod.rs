@@ -3,6 +3,7 @@
 mod checkout;
 mod contract;
 mod facts;
+mod flags;
 mod hg;
 mod names;
 mod needs;
@@ -11,8 +12,9 @@ mod runner;
 
 pub use checkout::{Checkout, Wish, find, named};
 pub use contract::MachineContract;
+pub use flags::builds;
 pub use needs::Needs;
-pub use runner::{LinuxTests, NAME, PATIENCE, Ssh, builds};
+pub use runner::{LinuxTests, NAME, PATIENCE, Ssh};
 
 use std::collections::BTreeMap;
 

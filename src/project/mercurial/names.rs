@@ -8,31 +8,6 @@ use crate::model::fault::Fault;
 /// Flags of the runner with which it leaves out tests that were named; it takes any beginning of a long flag that is no other's.
 const LEAVING_OUT: [&str; 5] = ["--sh", "--ret", "--rest", "-r", "-R"];
 
-/// Flags of the runner that choose among tests for a machine alone, and take a value.
-const SHARDING: &str = "--shard-";
-
-/// Flags of the runner that choose among tests by what an earlier run came to.
-const CHOOSING_AGAIN: [&str; 4] = ["--ret", "--rest", "-r", "-R"];
-
-/// The user's flags for a part of the tests that were listed under them, without those that would choose among them once more.
-pub fn flags_of_a_part(flags: &[String]) -> Vec<String> {
-    let mut kept = Vec::new();
-    let mut rest = flags.iter();
-    while let Some(flag) = rest.next() {
-        if flag.starts_with(SHARDING) {
-            if !flag.contains('=') {
-                rest.next();
-            }
-        } else if !CHOOSING_AGAIN
-            .iter()
-            .any(|start| if start.len() > 2 { flag.starts_with(start) } else { flag == start })
-        {
-            kept.push(flag.clone());
-        }
-    }
-    kept
-}
-
 /// The name by which the runner knows what was called `given` in the folder `current`: a file of the folder `tests`, which is that of the
 /// checkout where there is one, or a path as from the root of one.
 pub fn plain(given: &str, current: &Path, tests: Option<&Path>) -> String {

@@ -23,7 +23,7 @@ use crate::model::work::Work;
 use crate::project::mercurial::checkout::Checkout;
 use crate::project::mercurial::facts::{self, Facts};
 use crate::project::mercurial::hg::hg;
-use crate::project::mercurial::{names, report};
+use crate::project::mercurial::{flags, names, report};
 
 const PARTS: [Part; 8] = [
     Part { name: "prepare-work.sh", text: include_str!("../../../remote/mercurial/prepare-work.sh") },
@@ -132,37 +132,6 @@ fn baked(bytes: Option<&[u8]>) -> Option<Baked> {
     serde_json::from_slice(bytes?).ok()
 }
 
-/// Flags of the runner that name a Mercurial which is built already.
-const READY: [&str; 4] = ["-l", "--local", "--with-hg", "--hg-wheel"];
-
-/// Flags of the runner that have it build in a way of its own: other languages, other programs, coverage.
-const OWN_BUILD: [&str; 15] = [
-    "--with-chg",
-    "--with-rhg",
-    "--pure",
-    "--rust",
-    "--no-rust",
-    "--chg",
-    "--rhg",
-    "--pyoxidized",
-    "--compiler",
-    "-c",
-    "-C",
-    "-H",
-    "--cover",
-    "--annotate",
-    "--htmlcov",
-];
-
-fn names_one(flags: &[String], known: &[&str]) -> bool {
-    flags.iter().any(|flag| known.contains(&flag.split('=').next().unwrap_or_default()))
-}
-
-/// Whether the runner with these flags tests what is built from the source beside it.
-pub fn builds(flags: &[String]) -> bool {
-    !names_one(flags, &READY)
-}
-
 impl LinuxTests {
     /// For what depends on no test: following tests that were begun, and removing what they left.
     pub fn for_following(ssh: Ssh) -> Self {
@@ -191,11 +160,6 @@ impl LinuxTests {
             _ if self.python_version == "system3" => "/usr/bin/python3".to_owned(),
             _ => format!("/hgdev/pyenv/versions/{}/bin/python", self.python_version),
         }
-    }
-
-    /// Whether the runner is to test a build that is in place, rather than one that it makes for itself.
-    fn builds_in_place(&self) -> bool {
-        builds(&self.flags) && !names_one(&self.flags, &OWN_BUILD)
     }
 
     fn build(&self, folder: &str, checkout: &Checkout) -> Build {
@@ -241,7 +205,7 @@ impl LinuxTests {
     ) -> Command {
         script(folder, "run-tests.sh")
             .args(options.iter().cloned())
-            .args(self.builds_in_place().then_some("--built"))
+            .args(flags::builds_in_place(&self.flags).then_some("--built"))
             .arg(self.python(baked))
             .arg("--")
             .args(flags.iter().cloned())
@@ -259,12 +223,12 @@ impl LinuxTests {
         let finish = script(folder, "sync-finish.sh").arg(&checkout.node);
         let checking_out = step(Work::CheckingOut { revision: checkout.short().to_owned() }, finish);
         // A build is of the changeset alone where that will do: then it fits whatever else is changed.
-        let first = self.builds_in_place() && !checkout.rebuilds;
+        let first = flags::builds_in_place(&self.flags) && !checkout.rebuilds;
         let applying = checkout.patch.as_ref().map(|patch| {
             let command = script(folder, "apply-working-copy.sh").args(first.then_some("--built"));
             step(Work::ApplyingChanges, command.stdin(patch.clone()))
         });
-        let building = self.builds_in_place().then(|| Job::Build(Box::new(self.build(folder, checkout))));
+        let building = flags::builds_in_place(&self.flags).then(|| Job::Build(Box::new(self.build(folder, checkout))));
         let rest = if first { [building, applying] } else { [applying, building] };
         std::iter::once(checking_out).chain(rest.into_iter().flatten()).collect()
     }
@@ -319,8 +283,10 @@ pub(super) fn script(folder: &str, name: &str) -> Command {
 impl LinuxTests {
     fn built(&self, baked_bytes: Option<&[u8]>) -> Built {
         match baked(baked_bytes) {
-            _ if !builds(&self.flags) => Built::Given,
-            Some(baked) if self.builds_in_place() && baked.python == self.python(baked_bytes) => Built::Image,
+            _ if !flags::builds(&self.flags) => Built::Given,
+            Some(baked) if flags::builds_in_place(&self.flags) && baked.python == self.python(baked_bytes) => {
+                Built::Image
+            }
             _ => Built::Runner,
         }
     }
@@ -465,7 +431,7 @@ impl Runner for LinuxTests {
             None => self.runner(folder, &[], baked, &self.flags, &self.named()),
             Some(part) => {
                 let tests: Vec<&str> = part.iter().map(TestName::as_str).collect();
-                self.runner(folder, &[], baked, &names::flags_of_a_part(&self.flags), &tests)
+                self.runner(folder, &[], baked, &flags::of_a_part(&self.flags), &tests)
             }
         };
         Stepped { work: Work::RunningTests, command, limit: RUN_LIMIT }

@@ -1,0 +1,78 @@
+//! What the user's flags for the test runner mean to us: most go to it as they are.
+
+/// Flags of the runner that name a Mercurial which is built already.
+const READY: [&str; 4] = ["-l", "--local", "--with-hg", "--hg-wheel"];
+
+/// Flags of the runner that have it build in a way of its own: other languages, other programs, coverage.
+const OWN_BUILD: [&str; 15] = [
+    "--with-chg",
+    "--with-rhg",
+    "--pure",
+    "--rust",
+    "--no-rust",
+    "--chg",
+    "--rhg",
+    "--pyoxidized",
+    "--compiler",
+    "-c",
+    "-C",
+    "-H",
+    "--cover",
+    "--annotate",
+    "--htmlcov",
+];
+
+fn names_one(flags: &[String], known: &[&str]) -> bool {
+    flags.iter().any(|flag| known.contains(&flag.split('=').next().unwrap_or_default()))
+}
+
+/// Whether the runner with these flags tests what is built from the source beside it.
+pub fn builds(flags: &[String]) -> bool {
+    !names_one(flags, &READY)
+}
+
+/// Whether the runner is to test a build that is in place, rather than one that it makes for itself.
+pub fn builds_in_place(flags: &[String]) -> bool {
+    builds(flags) && !names_one(flags, &OWN_BUILD)
+}
+
+/// Flags of the runner that choose among tests for a machine alone, and take a value.
+const SHARDING: &str = "--shard-";
+
+/// Flags of the runner that choose among tests by what an earlier run came to.
+const CHOOSING_AGAIN: [&str; 4] = ["--ret", "--rest", "-r", "-R"];
+
+/// The user's flags for a part of the tests that were listed under them, without those that would choose among them once more.
+pub fn of_a_part(flags: &[String]) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut rest = flags.iter();
+    while let Some(flag) = rest.next() {
+        if flag.starts_with(SHARDING) {
+            if !flag.contains('=') {
+                rest.next();
+            }
+        } else if !CHOOSING_AGAIN
+            .iter()
+            .any(|start| if start.len() > 2 { flag.starts_with(start) } else { flag == start })
+        {
+            kept.push(flag.clone());
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_tell_where_the_build_comes_from() {
+        let of = |flags: &[&str]| {
+            let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+            (builds(&flags), builds_in_place(&flags))
+        };
+        assert_eq!(of(&["-j4"]), (true, true));
+        assert_eq!(of(&["--pure"]), (true, false));
+        assert_eq!(of(&["--with-hg=/usr/bin/hg"]), (false, false));
+    }
+}

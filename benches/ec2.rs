@@ -1,7 +1,7 @@
 //! The main job on Amazon EC2 in an account that is set up, against the emulator with real machines: how many calls, where
 //! its time goes, memory. Prints a table, with the same job on this computer in the same run.
 //!
-//! `cargo bench --bench ec2` runs it; it needs root, because the machines of the emulator listen on port 22, and what
+//! `cargo bench -p aws-emulator --bench ec2` runs it; it needs root, because the machines of the emulator listen on port 22, and what
 //! `docs/testing.md` says of the emulator. Base systems and the image of local machines are kept in `target/bench-state` (or
 //! `AUTOMATION_BENCH_STATE`), which `benches/machines.rs` uses too. The AMI is baked anew each time, for moto keeps its records
 //! in memory only: two minutes.
@@ -18,21 +18,13 @@
     missing_docs
 )]
 
-#[path = "../examples/aws-emulator/emulator/mod.rs"]
-#[expect(dead_code, reason = "nobody orders anything here; tests do")]
-mod emulator;
-
-#[path = "support/child.rs"]
-mod child;
-
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use emulator::control::covered;
-use emulator::{Emulator, Options};
-
-const BINARY: &str = env!("CARGO_BIN_EXE_automation");
+use aws_emulator::control::covered;
+use aws_emulator::{Emulator, Options};
+use support::tool::binary;
 
 /// The main job: three tests of Mercurial's own suite.
 const JOB: [&str; 5] = ["run-tests-linux", "--json", "test-add.t", "test-commit.t", "test-merge1.t"];
@@ -50,7 +42,7 @@ fn main() {
         return;
     }
     let state = std::env::var_os("AUTOMATION_BENCH_STATE")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-state"), PathBuf::from);
+        .map_or_else(|| support::root().join("target/bench-state"), PathBuf::from);
     let folder = tempfile::tempdir().unwrap();
     let local = Side { state: state.clone(), home: folder.path().to_owned(), emulator: None };
     eprintln!("image of local machines (baked on first use) ...");
@@ -58,7 +50,7 @@ fn main() {
     let options = Options {
         folder: folder.path().join("emulator"),
         machines: true,
-        executable: BINARY.into(),
+        executable: binary().into(),
         shares_moto: false,
         bases: state,
     };
@@ -113,7 +105,7 @@ struct Measure {
 
 impl Side<'_> {
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", &self.home);
         command.arg("--state-path").arg(&self.state).current_dir("/").stdin(Stdio::null()).stderr(Stdio::null());
         if let Some(aws) = self.emulator {
@@ -134,7 +126,7 @@ impl Side<'_> {
         }
         let began = Instant::now();
         let child = self.command(&JOB).stdout(Stdio::piped()).spawn().unwrap();
-        let (output, memory) = child::finish(child);
+        let (output, memory) = support::child::finish(child);
         let whole = began.elapsed();
         let results: serde_json::Value = serde_json::from_slice(&output).unwrap();
         assert_eq!(results["verdict"], "passed");

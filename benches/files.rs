@@ -14,22 +14,17 @@
     missing_docs
 )]
 
-#[path = "support/relay.rs"]
-mod relay;
-#[expect(dead_code)]
-#[path = "../tests/support/sshd.rs"]
-mod sshd;
-#[path = "support/state.rs"]
-mod state;
-#[path = "support/store.rs"]
-mod store;
+mod common {
+    pub(crate) mod state;
+    pub(crate) mod store;
+}
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use automation::model::machine::{Address, Machine};
+use model::machine::{Address, Machine};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_automation");
 
@@ -53,7 +48,7 @@ enum Who {
 const WHO: [Who; 3] = [Who::Ours, Who::Sftp(None), Who::Sftp(Some("aes128-gcm@openssh.com"))];
 
 struct Bench {
-    sshd: sshd::Sshd,
+    sshd: support::sshd::Sshd,
     state: PathBuf,
     near: Machine,
     far: Machine,
@@ -65,10 +60,10 @@ fn number(variable: &str, otherwise: usize) -> usize {
 }
 
 fn main() {
-    let sshd = sshd::Sshd::start();
+    let sshd = support::sshd::Sshd::start();
     let near = sshd.machine();
-    let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: relay::start(sshd.port, DELAY) };
-    let far = Machine { id: automation::base::id::MachineId::random(), address, ..near.clone() };
+    let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: support::relay::start(sshd.port, DELAY) };
+    let far = Machine { id: model::base::id::MachineId::random(), address, ..near.clone() };
     let state = sshd.folder("state");
     let bench = Bench { sshd, state, near, far, rounds: number("AUTOMATION_BENCH_ROUNDS", 5).max(1) };
     bench.store();
@@ -94,7 +89,7 @@ fn main() {
 impl Bench {
     /// Writes the two machines into the state directory, as `machine up` would.
     fn store(&self) {
-        store::store(&self.state, &[self.near.clone(), self.far.clone()]);
+        common::store::store(&self.state, &[self.near.clone(), self.far.clone()]);
     }
 
     fn row(&self, machine: &Machine, way: Way, size: usize, place: &str, bar: f64) {

@@ -18,28 +18,25 @@
     missing_docs
 )]
 
-#[path = "support/memory.rs"]
-mod memory;
-#[path = "../tests/support/sshd.rs"]
-mod sshd;
-#[path = "support/state.rs"]
-mod state;
-#[path = "support/store.rs"]
-mod store;
+mod common {
+    pub(crate) mod memory;
+    pub(crate) mod state;
+    pub(crate) mod store;
+}
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use automation::base::id::{MachineId, RunId};
-use automation::connection::SshConnector;
-use automation::flow::run::later;
-use automation::model::connection::Connector;
-use automation::model::machine::Machine;
-use automation::model::output::{Limits, output};
-use automation::model::task;
-use sshd::Sshd;
+use connection::SshConnector;
+use flow::run::later;
+use model::base::id::{MachineId, RunId};
+use model::connection::Connector;
+use model::machine::Machine;
+use model::output::{Limits, output};
+use model::task;
+use support::sshd::Sshd;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_automation");
 
@@ -96,7 +93,7 @@ fn with_dash() {
 }
 
 fn shell() -> String {
-    let user = sshd::user();
+    let user = support::sshd::user();
     let users = std::fs::read_to_string("/etc/passwd").unwrap();
     let line = users.lines().find(|line| line.starts_with(&format!("{user}:")));
     line.and_then(|line| line.rsplit(':').next()).unwrap_or("unknown").to_owned()
@@ -168,7 +165,7 @@ impl Bench {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let machines = store(&state, &sshd, FLEETS[2]);
         let peers = std::env::var_os("AUTOMATION_BENCH_PEERS")
-            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-peers"), PathBuf::from);
+            .map_or_else(|| support::root().join("target/bench-peers"), PathBuf::from);
         let python = Some(peers.join("bin/python")).filter(|python| python.exists());
         let bench = Self { sshd, machines, state, runtime, python };
         bench.write_configurations();
@@ -181,7 +178,7 @@ impl Bench {
 
     /// Files by which every peer finds the same server under as many names as are wanted, with the same keys.
     fn write_configurations(&self) {
-        let (at, port, user) = (self.sshd.dir.path().display(), self.sshd.port, sshd::user());
+        let (at, port, user) = (self.sshd.dir.path().display(), self.sshd.port, support::sshd::user());
         let public = self.sshd.host.public_openssh.trim();
         let known = format!("[127.0.0.1]:{port} {public}\n");
         std::fs::write(self.path("known_hosts"), known).unwrap();
@@ -251,7 +248,7 @@ impl Bench {
             println!("{module}: not installed\n");
             return None;
         }
-        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/library.py"));
+        command.arg(support::root().join("benches/peers/library.py"));
         command.arg(what).arg(self.path(config)).arg(count.to_string()).stdin(Stdio::null());
         command.env("HOME", self.sshd.dir.path());
         Some(command)
@@ -405,7 +402,7 @@ impl Bench {
         for (name, _, command) in self.everybody(FLEETS[2], "sleep 3") {
             let Some(mut command) = command else { continue };
             let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            let peak = memory::watch(child);
+            let peak = common::memory::watch(child);
             let verdict = match name.starts_with("`automation") {
                 true if peak.bytes > 80_000_000 => ", bar 80 MB **missed**",
                 true => ", bar at most 80 MB",
@@ -421,7 +418,7 @@ fn runner<'a>(name: &'static str, bar: Option<f64>, turn: impl FnMut() -> f64 + 
     Runner { name, bar, turn: Box::new(turn) }
 }
 
-async fn connect(machine: &Machine) -> Box<dyn automation::model::connection::Connection> {
+async fn connect(machine: &Machine) -> Box<dyn model::connection::Connection> {
     let connector = SshConnector::default();
     connector.connect(machine, &machine.user, Duration::from_secs(30), false).await.unwrap()
 }
@@ -449,6 +446,6 @@ fn store(state: &Path, sshd: &Sshd, number: usize) -> Vec<Machine> {
         (RunId::new(jiff::Timestamp::now()), later(jiff::Timestamp::now(), Duration::from_secs(3600)));
     let machine = || Machine { id: MachineId::random(), run: run.clone(), expires_at, kept: true, ..sshd.machine() };
     let machines: Vec<Machine> = (0..number).map(|_| machine()).collect();
-    store::store(state, &machines);
+    common::store::store(state, &machines);
     machines
 }

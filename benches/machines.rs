@@ -13,37 +13,36 @@
     missing_docs
 )]
 
-#[path = "support/child.rs"]
-mod child;
-#[path = "support/state.rs"]
-mod state;
+mod common {
+    pub(crate) mod state;
+}
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use automation::base::id::RunId;
-use automation::flow::order::Order;
-use automation::flow::site::Sites;
-use automation::flow::{lease, testing};
-use automation::model::event::NoSink;
-use automation::model::image::Fingerprint;
-use automation::model::machine::{Platform, ProviderKind};
-use automation::model::output::{Limits, output};
-use automation::model::run::{RunRecord, RunState};
-use automation::model::task;
+use flow::order::Order;
+use flow::site::Sites;
+use flow::{lease, testing};
+use model::base::id::RunId;
+use model::event::NoSink;
+use model::image::Fingerprint;
+use model::machine::{Platform, ProviderKind};
+use model::output::{Limits, output};
+use model::run::{RunRecord, RunState};
+use model::task;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_automation");
 
 fn main() {
     // The bench is its own guard, as the tool is.
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
-    if let Some(code) = automation::provider::local::internal(&arguments) {
+    if let Some(code) = local::internal(&arguments) {
         std::process::exit(code);
     }
     let state = std::env::var_os("AUTOMATION_BENCH_STATE")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-state"), PathBuf::from);
+        .map_or_else(|| support::root().join("target/bench-state"), PathBuf::from);
     bake(&state);
     let mut table = Table::default();
     boots(&state, &mut table);
@@ -103,9 +102,9 @@ fn layers(state: &Path) -> Vec<Fingerprint> {
 fn boots(state: &Path, table: &mut Table) {
     let layers = layers(state);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let context = state::open(state, Some("local"));
+    let context = common::state::open(state, Some("local"));
     let id = RunId::new(context.now());
-    context.journal.store_run(&state::record(&context, &id)).unwrap();
+    context.journal.store_run(&common::state::record(&context, &id)).unwrap();
     let (run, site) =
         (context.run(id.clone(), Arc::new(NoSink)), runtime.block_on(context.sites.site(ProviderKind::Local)).unwrap());
     let (mut boots, mut wholes) = (Vec::new(), Vec::new());
@@ -127,7 +126,7 @@ fn boots(state: &Path, table: &mut Table) {
         wholes.push(began.elapsed());
         assert!(ended.left.is_empty());
     }
-    let ended = RunRecord { state: RunState::Ended, exit_code: Some(0), ..state::record(&context, &id) };
+    let ended = RunRecord { state: RunState::Ended, exit_code: Some(0), ..common::state::record(&context, &id) };
     context.journal.update_run(&ended).unwrap();
     let (boot, whole) = (median(boots), median(wholes));
     let beside = peers(state, &layers, boot);
@@ -205,7 +204,7 @@ fn main_job(state: &Path, table: &mut Table) {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let (output, peak) = child::finish(child);
+        let (output, peak) = support::child::finish(child);
         let results: serde_json::Value = serde_json::from_slice(&output).unwrap();
         assert_eq!(results["verdict"], "passed");
         setups.push(Duration::from_secs_f64(results["time"]["setup"].as_f64().unwrap()));

@@ -1,6 +1,6 @@
 //! How many calls and how much time it takes to empty an account, by the number of things in it. Prints a table.
 //!
-//! `cargo bench --bench purge` runs it against the emulator (`examples/aws-emulator`, without machines; `docs/testing.md` says
+//! `cargo bench -p aws-emulator --bench purge` runs it against the emulator (`examples/aws-emulator`, without machines; `docs/testing.md` says
 //! what it needs). Every call is answered 40 ms late, as over a network. Counts and ratios hold anywhere; times drift.
 
 #![allow(
@@ -12,22 +12,17 @@
     missing_docs
 )]
 
-#[path = "../examples/aws-emulator/emulator/mod.rs"]
-#[expect(dead_code, reason = "only its interface is needed here")]
-mod emulator;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aws_config::{BehaviorVersion, Region};
+use aws_emulator::control::covered;
+use aws_emulator::{Emulator, Options, REGION};
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
-use emulator::control::covered;
-use emulator::{Emulator, Options, REGION};
 use futures_util::StreamExt;
-
-const BINARY: &str = env!("CARGO_BIN_EXE_automation");
+use support::tool::binary;
 
 /// The newest image of Debian 12 in the emulator.
 const DEBIAN: &str = "ami-0deb12000000a0002";
@@ -91,7 +86,7 @@ async fn start(folder: &Path) -> (Emulator, Client) {
         shares_moto: false,
         folder: folder.join("emulator"),
         machines: false,
-        executable: BINARY.into(),
+        executable: binary().into(),
         bases: folder.join("bases"),
     };
     let aws = Emulator::start(options).unwrap();
@@ -143,7 +138,7 @@ fn measure(aws: &Emulator, folder: &Path, command: &str, count: usize) -> Measur
     aws.control.delay("*", NETWORK);
     aws.control.clear_log();
     let began = Instant::now();
-    let status = Command::new(BINARY)
+    let status = Command::new(binary())
         .args(["--state-path".as_ref(), folder.join("state").as_os_str(), command.as_ref()])
         .envs(aws.environment())
         .env("HOME", folder)

@@ -13,13 +13,10 @@
     missing_docs
 )]
 
-#[path = "../tests/support/sshd.rs"]
-#[expect(dead_code)]
-mod sshd;
-#[path = "support/state.rs"]
-mod state;
-#[path = "support/store.rs"]
-mod store;
+mod common {
+    pub(crate) mod state;
+    pub(crate) mod store;
+}
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -42,7 +39,7 @@ fn main() {
 }
 
 struct Bench {
-    sshd: sshd::Sshd,
+    sshd: support::sshd::Sshd,
     id: String,
     state: PathBuf,
     /// The tree, on the local side.
@@ -100,10 +97,10 @@ fn compete(work: &str, mut all: Vec<Contestant<'_>>) -> String {
 
 impl Bench {
     fn new() -> Self {
-        let sshd = sshd::Sshd::start();
+        let sshd = support::sshd::Sshd::start();
         let state = sshd.dir.path().join("state");
         let machine = sshd.machine();
-        store::store(&state, std::slice::from_ref(&machine));
+        common::store::store(&state, std::slice::from_ref(&machine));
         let tree = sshd.folder("tree");
         for number in 0..FILES {
             let folder = tree.join(format!("folder {}", number / 100));
@@ -142,7 +139,7 @@ impl Bench {
 
     fn sftp(&self, line: &str) -> Option<Duration> {
         let (ssh, port) = (self.ssh(), self.sshd.port);
-        time(&format!("echo '{line}' | sftp -q {ssh} -P {port} -b - {}@127.0.0.1", sshd::user()), &[])
+        time(&format!("echo '{line}' | sftp -q {ssh} -P {port} -b - {}@127.0.0.1", support::sshd::user()), &[])
     }
 
     fn rsync(&self, from: &str, to: &str) -> Option<Duration> {
@@ -150,7 +147,7 @@ impl Bench {
     }
 
     fn there(&self, path: &Path) -> String {
-        format!("{}@127.0.0.1:{}", sshd::user(), path.display())
+        format!("{}@127.0.0.1:{}", support::sshd::user(), path.display())
     }
 
     fn check(&self, folder: &Path) {
@@ -163,7 +160,7 @@ impl Bench {
 
     fn upload(&self) -> String {
         let (tree, to) = (self.tree.to_str().unwrap(), self.at("up"));
-        let (ssh, port, user) = (self.ssh(), self.sshd.port, sshd::user());
+        let (ssh, port, user) = (self.ssh(), self.sshd.port, support::sshd::user());
         let checked = |took: Option<Duration>| {
             took.inspect(|_| self.check(&to));
             took
@@ -193,7 +190,7 @@ impl Bench {
 
     fn download(&self) -> String {
         let (tree, to) = (self.tree.to_str().unwrap(), self.at("down"));
-        let (ssh, port, user) = (self.ssh(), self.sshd.port, sshd::user());
+        let (ssh, port, user) = (self.ssh(), self.sshd.port, support::sshd::user());
         let checked = |took: Option<Duration>| {
             took.inspect(|_| self.check(&to));
             took

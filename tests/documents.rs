@@ -1,6 +1,6 @@
 //! Sentences of the documents that can be held against the code, or against each other.
 
-use automation::model::resource::{ResourceKind, ResourceState};
+use model::resource::{ResourceKind, ResourceState};
 
 /// A document in one line, so that where its lines end does not matter.
 fn document(text: &str) -> String {
@@ -47,7 +47,7 @@ fn the_json_contract_names_every_field_of_a_machine_and_of_results() {
         assert!(machine.contains(field), "{field}");
     }
     let results = between(&json, "## results ", "## run ");
-    let subject = serde_json::to_value(automation::model::subject::Subject::default()).unwrap();
+    let subject = serde_json::to_value(model::subject::Subject::default()).unwrap();
     for field in subject.as_object().unwrap().keys().map(String::as_str).chain(["gap", "caveats", "verdict", "counts"])
     {
         assert!(results.contains(&format!("`{field}`")), "{field}");

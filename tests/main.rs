@@ -3,8 +3,6 @@
 // `clippy.toml` allows these in test functions; helpers of tests are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-#[cfg(feature = "ec2")]
-mod aws;
 mod cli;
 mod connection;
 mod documents;
@@ -13,4 +11,3 @@ mod layering;
 mod local_provider;
 mod remote;
 mod state;
-mod support;

@@ -12,15 +12,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use automation::base::id::{MachineId, ResourceId, RunId};
-use automation::model::fault::Fault;
-use automation::model::journal::{Journal, ResourceFilter};
-use automation::model::machine::ProviderKind;
-use automation::model::resource::{PlannedResource, Resource, ResourceKind};
-use automation::model::run::{RunRecord, RunState};
-use automation::state::dir::StateDir;
-use automation::state::process;
 use jiff::Timestamp;
+use model::base::id::{MachineId, ResourceId, RunId};
+use model::fault::Fault;
+use model::journal::{Journal, ResourceFilter};
+use model::machine::ProviderKind;
+use model::resource::{PlannedResource, Resource, ResourceKind};
+use model::run::{RunRecord, RunState};
+use state::dir::StateDir;
+use state::process;
 
 const SCENARIO: &str = "AUTOMATION_TEST_SCENARIO";
 const STATE: &str = "AUTOMATION_TEST_STATE";

@@ -1,25 +1,22 @@
 //! AWS without an account, for a try by hand: starts the emulator that the tests use and says how to reach it.
 //!
-//!     cargo run --release --example aws-emulator [-- [OPTIONS] [COMMAND...]]
+//!     cargo run --release -p aws-emulator [-- [OPTIONS] [COMMAND...]]
 
 // It is a program to be read at a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-#[expect(dead_code, reason = "nobody orders anything here; tests do")]
-mod emulator;
-
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use automation::model::fault::{Fault, FaultKind};
-use emulator::{Emulator, Options};
+use aws_emulator::{Emulator, Options};
+use model::fault::{Fault, FaultKind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const HELP: &str = "\
 Emulates Amazon EC2 on this computer: no account, no cost, and every instance is a real machine.
 
-Usage: cargo run --release --example aws-emulator [-- [OPTIONS] [COMMAND...]]
+Usage: cargo run --release -p aws-emulator [-- [OPTIONS] [COMMAND...]]
 
 Without COMMAND it prints the variables to set in another terminal, and runs until Ctrl-C. With COMMAND it runs that with the
 variables set, and ends with its exit code. Everything that it has started ends with it.
@@ -70,7 +67,7 @@ fn read(arguments: Vec<OsString>) -> Result<Asked, Fault> {
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     // The guards of its machines are this very program.
-    if let Some(code) = automation::provider::local::internal(&arguments) {
+    if let Some(code) = local::internal(&arguments) {
         std::process::exit(code);
     }
     match read(arguments).and_then(|asked| work(&asked)) {
@@ -90,8 +87,7 @@ fn work(asked: &Asked) -> Result<u8, Fault> {
         print!("{HELP}");
         return Ok(0);
     }
-    let base =
-        asked.folder.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/aws-emulator"));
+    let base = asked.folder.clone().unwrap_or_else(|| aws_emulator::project().join("target/aws-emulator"));
     let base = std::path::absolute(&base).map_err(|error| Fault::usage("the folder is no path").because(error))?;
     let options = Options {
         folder: base.join(format!("run-{}", std::process::id())),
@@ -115,7 +111,7 @@ fn work(asked: &Asked) -> Result<u8, Fault> {
 async fn session(asked: &Asked, options: Options) -> Result<u8, Fault> {
     let hear = |kind| signal(kind).map_err(|error| Fault::outside("cannot receive signals").because(error));
     let (mut interrupt, mut terminate) = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
-    eprintln!("starting the emulator, with {}", emulator::moto::program().display());
+    eprintln!("starting the emulator, with {}", aws_emulator::moto::program().display());
     let machines = options.machines;
     let aws = Emulator::start(options)?;
     eprintln!("the emulated AWS answers at {}", aws.endpoint());

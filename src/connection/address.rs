@@ -5,14 +5,13 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
+use model::base::text;
+use model::connection::ConnectionError;
+use model::machine::{Address, HANDOVER_ENDED};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::{TcpStream, UnixStream};
-
-use crate::base::text;
-use crate::model::connection::ConnectionError;
-use crate::model::machine::{Address, HANDOVER_ENDED};
 
 /// The longest path that fits a Unix socket's address (108 bytes with the final NUL).
 const SOCKET_PATH_MAX: usize = 107;

@@ -7,13 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use archive::partial::flat;
+use model::connection::Connection;
+use model::output::{Limits, output};
+use model::task::Command;
 use sha2::{Digest, Sha256};
-
-use crate::connection::partial::flat;
-use crate::guest;
-use crate::model::connection::Connection;
-use crate::model::output::{Limits, output};
-use crate::model::task::Command;
 
 /// Bytes of a block. A machine starts two small programs for each, which takes it about 2 ms; a copy that was cut sends at
 /// most a few blocks again.

@@ -1,8 +1,9 @@
-//! A machine in memory, for tests of flows and for dry runs.
+//! A machine in memory, for tests of flows and for dry runs, and the [`provider`] of such machines.
 //!
 //! It is strict: a command that nobody told it to expect is an error, a file below a folder that is not there cannot be
 //! written. It fails on order: [`Dummy::fail`] makes the next call of a kind fail, [`Dummy::lose`] breaks everything.
 
+pub mod provider;
 mod reply;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -11,14 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use archive::links;
 use async_trait::async_trait;
+use model::connection::{Connection, ConnectionError, Connector, Process, Progress, Stdin, Totals};
+use model::exit::Exit;
+use model::machine::{Machine, Platform};
+use model::task::{Chunk, Command, WindowSize};
 use tokio_util::sync::CancellationToken;
-
-use crate::connection::archive::links;
-use crate::model::connection::{Connection, ConnectionError, Connector, Process, Progress, Stdin, Totals};
-use crate::model::exit::Exit;
-use crate::model::machine::{Machine, Platform};
-use crate::model::task::{Chunk, Command, WindowSize};
 
 pub use reply::Reply;
 
@@ -303,7 +303,7 @@ impl Connection for Dummy {
         let state = self.enter(Call::ReadFile, format!("read_file {remote}"))?;
         match state.nodes.get(remote) {
             Some(Node::File(bytes, _)) if bytes.len() as u64 > cap => {
-                let reason = format!("it is longer than {}", crate::base::text::bytes(cap));
+                let reason = format!("it is longer than {}", model::base::text::bytes(cap));
                 Err(failure(format!("read `{remote}`"), reason))
             }
             Some(Node::File(bytes, _)) => Ok(bytes.clone()),

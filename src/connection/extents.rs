@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::connection::blocks::answer;
-use crate::guest;
-use crate::model::connection::Connection;
-use crate::model::output::Limits;
+use model::connection::Connection;
+use model::output::Limits;
+
+use crate::blocks::answer;
 
 /// The machine looks at no byte of the file; one in more parts than about 50,000 is fetched as one.
 const LIMITS: Limits = Limits { bytes: 1 << 20, time: Duration::from_secs(10) };

@@ -6,18 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use model::base::deadline::Deadline;
+use model::connection::ConnectionError;
+use model::machine::Address;
 use russh::client::{self, AuthResult, DisconnectReason};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::base::deadline::Deadline;
-use crate::connection::host_key::Expected;
-use crate::connection::link::Link;
-use crate::connection::login::{self, Candidate, Candidates};
-use crate::connection::{address, keys};
-use crate::model::connection::ConnectionError;
-use crate::model::machine::Address;
+use crate::host_key::Expected;
+use crate::link::Link;
+use crate::login::{self, Candidate, Candidates};
+use crate::{address, keys};
 
 /// How much of what a server says first is kept for a message, bytes.
 const GREETING_CAP: usize = 80;
@@ -60,7 +60,7 @@ pub(super) async fn attempt(target: &Target, limit: Duration) -> Result<Establis
     let address = target.address.to_string();
     let deadline = Deadline::after(limit, String::new());
     let timed_out = |awaited: &str| {
-        let what = format!("waited {} for {awaited}", crate::base::text::seconds(limit));
+        let what = format!("waited {} for {awaited}", model::base::text::seconds(limit));
         Failure::passing(ConnectionError::TimedOut { address: address.clone(), what })
     };
     let stream =

@@ -1,13 +1,13 @@
 //! Which host keys are trusted for a machine. Files are read, never written.
 
 use hmac::{Hmac, KeyInit, Mac};
+use model::connection::ConnectionError;
+use model::machine::{Address, HostKey, Machine};
 use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns, Marker};
 use russh::keys::{Algorithm, PublicKey};
 use sha1::Sha1;
 
-use crate::connection::keys::shown;
-use crate::model::connection::ConnectionError;
-use crate::model::machine::{Address, HostKey, Machine};
+use crate::keys::shown;
 
 /// The keys that a machine may show.
 #[derive(Debug, Clone, Default)]

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use model::connection::ConnectionError;
 use russh_sftp::protocol::{Attrs, Data, FileAttributes, Handle, OpenFlags, Status, StatusCode, Version};
 use tokio::sync::Semaphore;
 
-use crate::connection::link::Link;
-use crate::connection::names::REGULAR;
-use crate::connection::sftp::Sftp;
-use crate::model::connection::ConnectionError;
+use crate::link::Link;
+use crate::names::REGULAR;
+use crate::sftp::Sftp;
 
 /// What the server pretends to have, and what it was asked to change.
 #[derive(Clone, Default)]

@@ -6,17 +6,16 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use model::base::escapes::Filter;
+use model::base::signal::Heeded;
+use model::connection::{Connection, Process, Stdin};
+use model::exit::Exit;
+use model::task::{Chunk, Command, Terminal, WindowSize};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-
-use crate::base::escapes::Filter;
-use crate::base::signal::Heeded;
-use crate::model::connection::{Connection, Process, Stdin};
-use crate::model::exit::Exit;
-use crate::model::task::{Chunk, Command, Terminal, WindowSize};
 
 /// Bytes of one read.
 const READ: usize = 64 << 10;

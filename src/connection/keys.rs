@@ -1,10 +1,9 @@
 //! Key pairs of our own, in OpenSSH form.
 
+use model::fault::Fault;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use russh::keys::{HashAlg, PrivateKey, PublicKey};
-
-use crate::model::fault::Fault;
 
 /// An ed25519 key pair.
 #[derive(Clone)]
@@ -60,13 +59,6 @@ fn random(mut bytes: &mut [u8]) -> rustix::io::Result<()> {
         bytes = &mut bytes[got..];
     }
     Ok(())
-}
-
-/// Twelve random characters for the name of a partial file.
-pub(super) fn suffix() -> String {
-    let id = crate::base::id::ResourceId::random();
-    let text = id.as_str();
-    text[text.len() - 12..].to_owned()
 }
 
 #[cfg(test)]

@@ -8,14 +8,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::connection::{ConnectionError, Progress};
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use russh_sftp::protocol::{OpenFlags, Status, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::connection::link::Link;
-use crate::connection::sftp::{PACKET_CAP, REQUEST_LIMIT, said};
-use crate::model::connection::{ConnectionError, Progress};
+use crate::link::Link;
+use crate::sftp::{PACKET_CAP, REQUEST_LIMIT, said};
 
 /// Requests for reading that may be unanswered. With the usual 255 KiB each they fill the window of a channel.
 const READS: usize = 10;

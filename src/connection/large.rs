@@ -13,26 +13,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use archive::look::Look;
+use archive::names::quoted;
+use archive::partial::{LocalPartial, flat, local_failure};
+use archive::place::Place;
 use futures_util::future::try_join_all;
+use model::connection::{Connection, ConnectionError, Progress, Totals};
+use model::output::Limits;
 use russh::ChannelMsg;
 use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use tokio::sync::mpsc;
 
-use crate::connection::blocks;
-use crate::connection::extents;
-use crate::connection::lane::{Chunk, Lane, Piece};
-use crate::connection::look::{Look, Since};
-use crate::connection::names::{permissions, quoted};
-use crate::connection::partial::{Handle, LocalPartial, Partial, flat, local_failure};
-use crate::connection::place::Place;
-use crate::connection::pool::Pool;
-use crate::connection::sftp::steady::changed;
-use crate::connection::sftp::{Sftp, There};
-use crate::connection::tree;
-use crate::guest;
-use crate::model::connection::{Connection, ConnectionError, Progress, Totals};
-use crate::model::output::Limits;
+use crate::blocks;
+use crate::extents;
+use crate::lane::{Chunk, Lane, Piece};
+use crate::look::Since;
+use crate::names::permissions;
+use crate::partial::{Handle, Partial};
+use crate::pool::Pool;
+use crate::sftp::steady::changed;
+use crate::sftp::{Sftp, There};
+use crate::tree;
 
 /// Files of more bytes than this travel this way; smaller ones are sent again faster than they are compared.
 pub(super) const LARGE: u64 = 16 << 20;

@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use model::connection::ConnectionError;
 use tokio_util::sync::CancellationToken;
-
-use crate::model::connection::ConnectionError;
 
 /// Shared by everything that uses one transport.
 ///

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use model::connection::ConnectionError;
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
 use russh::keys::{PrivateKey, PublicKey, decode_secret_key};
 use tokio::net::UnixStream;
 
-use crate::connection::keys;
-use crate::model::connection::ConnectionError;
+use crate::keys;
 
 /// How long an agent may take to say what it holds. One that asks its user for each signature is asked within the login's limit.
 const AGENT_LIMIT: Duration = Duration::from_secs(5);

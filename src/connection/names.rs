@@ -2,8 +2,6 @@
 
 use russh_sftp::protocol::FileAttributes;
 
-use crate::connection::keys::suffix;
-
 /// The bits of a mode that say what kind of file it is.
 pub(super) const KIND: u32 = 0o170_000;
 pub(super) const FOLDER: u32 = 0o040_000;
@@ -26,22 +24,4 @@ pub(super) fn permissions(mode: u32) -> FileAttributes {
 /// The kind bits of what the server says; zero where it says nothing.
 pub(super) fn kind(attrs: &FileAttributes) -> u32 {
     attrs.permissions.unwrap_or(0) & KIND
-}
-
-pub(super) fn quoted(path: &str) -> String {
-    format!("`{}`", path.escape_debug())
-}
-
-/// A partial name that nobody else has.
-pub(super) fn partial_name(name: &str) -> String {
-    partial_name_with(name, &suffix())
-}
-
-/// `.NAME.hg-partial-SUFFIX`, within the 255 bytes that a name may have.
-pub(super) fn partial_name_with(name: &str, suffix: &str) -> String {
-    let mut end = name.len().min(200);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!(".{}.hg-partial-{suffix}", &name[..end])
 }

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use model::base::deadline::{Deadline, Pace};
+use model::connection::ConnectionError;
 use russh::client::{self, Msg};
 use russh::{Channel, ChannelOpenFailure, Disconnect};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
-use crate::base::deadline::{Deadline, Pace};
-use crate::connection::handshake::{Client, Established, Target, attempt};
-use crate::connection::lane::Lane;
-use crate::connection::link::Link;
-use crate::connection::sftp::Sftp;
-use crate::model::connection::ConnectionError;
+use crate::handshake::{Client, Established, Target, attempt};
+use crate::lane::Lane;
+use crate::link::Link;
+use crate::sftp::Sftp;
 
 /// Sessions on one transport. OpenSSH allows ten by default, and counts one a moment longer than we do. More commands than
 /// this open a further transport.
@@ -73,7 +73,7 @@ pub(super) async fn reach(target: &Target, limit: Duration, patient: bool) -> Re
 
 /// The last reason, with how long it was tried.
 fn insisted(last: Option<ConnectionError>, target: &Target, limit: Duration) -> ConnectionError {
-    let tried = format!("kept trying for {}", crate::base::text::seconds(limit));
+    let tried = format!("kept trying for {}", model::base::text::seconds(limit));
     match last {
         Some(ConnectionError::Refused { address, source }) => {
             let kind = source.as_ref().map_or(std::io::ErrorKind::Other, std::io::Error::kind);

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use model::connection::{ConnectionError, Process, Stdin};
+use model::exit::Exit;
+use model::task::{Chunk, WindowSize};
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::link::Link;
-use crate::model::connection::{ConnectionError, Process, Stdin};
-use crate::model::exit::Exit;
-use crate::model::task::{Chunk, WindowSize};
+use crate::link::Link;
 
 type Writer = Arc<ChannelWriteHalf<Msg>>;
 

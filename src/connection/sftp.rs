@@ -10,8 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use archive::look::Look;
+use archive::names::quoted;
+use archive::partial::{LocalPartial, flat, local_failure};
+use archive::place::{Place, Stream};
 use futures_util::FutureExt;
 use futures_util::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
+use model::base::deadline::{Deadline, Expired};
+use model::connection::{ConnectionError, Progress};
 use russh::Channel;
 use russh::client::Msg;
 use russh_sftp::client::error::Error as SftpError;
@@ -22,14 +28,10 @@ use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, Status, StatusCode
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::base::deadline::{Deadline, Expired};
-use crate::connection::link::Link;
-use crate::connection::look::Look;
-use crate::connection::names::{FOLDER, LINK, REGULAR, SOCKET, folder_of, kind, permissions, quoted};
-use crate::connection::partial::{Handle, LocalPartial, Partial, flat, local_failure};
-use crate::connection::place::{Place, Stream};
-use crate::connection::subsystem::Subsystem;
-use crate::model::connection::{ConnectionError, Progress};
+use crate::link::Link;
+use crate::names::{FOLDER, LINK, REGULAR, SOCKET, folder_of, kind, permissions};
+use crate::partial::{Handle, Partial};
+use crate::subsystem::Subsystem;
 
 /// Bytes of one read or write request, where the server allows as many.
 const CHUNK: u32 = 128 << 10;
@@ -294,7 +296,7 @@ impl Sftp {
                 Err(error) => return Err(self.failure(doing(), error)),
             }
             if bytes.len() as u64 > cap {
-                let reason = format!("it is longer than {}", crate::base::text::bytes(cap));
+                let reason = format!("it is longer than {}", model::base::text::bytes(cap));
                 return Err(ConnectionError::File { doing: doing(), reason });
             }
         }

@@ -4,22 +4,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use archive::names::{file_name, trimmed};
 use async_trait::async_trait;
+use model::base::deadline::Deadline;
+use model::connection::{Connection, ConnectionError, Connector, Parcel, Process, Progress, Totals};
+use model::machine::{Machine, Platform};
+use model::task::Command;
 use russh::client::{self, Msg};
 use russh::{Channel, ChannelMsg, Preferred, cipher, kex};
 
-use crate::base::deadline::Deadline;
-use crate::connection::handshake::Target;
-use crate::connection::host_key::Expected;
-use crate::connection::large::{self, LARGE};
-use crate::connection::link::Link;
-use crate::connection::login::{Candidates, Keyring, Login};
-use crate::connection::pool::{OPEN_LIMIT, Pool, WINDOW, reach};
-use crate::connection::process::SshProcess;
-use crate::connection::tree;
-use crate::model::connection::{Connection, ConnectionError, Connector, Parcel, Process, Progress, Totals};
-use crate::model::machine::{Machine, Platform};
-use crate::model::task::Command;
+use crate::handshake::Target;
+use crate::host_key::Expected;
+use crate::large::{self, LARGE};
+use crate::link::Link;
+use crate::login::{Candidates, Keyring, Login};
+use crate::pool::{OPEN_LIMIT, Pool, WINDOW, reach};
+use crate::process::SshProcess;
+use crate::tree;
 
 /// How long a peer may be silent before it is asked for a sign of life.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -145,13 +146,13 @@ struct SshConnection {
 async fn request_terminal(
     channel: &mut Channel<Msg>,
     link: &Link,
-    terminal: &crate::model::task::Terminal,
+    terminal: &model::task::Terminal,
 ) -> Result<(), ConnectionError> {
     let (columns, rows) = (terminal.size.columns, terminal.size.rows);
     channel.request_pty(true, &terminal.kind, columns, rows, 0, 0, &[]).await.map_err(|_| link.lost())?;
     let deadline = Deadline::after(OPEN_LIMIT, "a terminal");
     loop {
-        let expired = |expired: crate::base::deadline::Expired| ConnectionError::TimedOut {
+        let expired = |expired: model::base::deadline::Expired| ConnectionError::TimedOut {
             address: link.address().to_owned(),
             what: expired.to_string(),
         };
@@ -196,13 +197,13 @@ impl Connection for SshConnection {
     async fn upload(&self, local: &Path, remote: &str, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
         // What cannot be looked at is reported by whoever reads it.
         if std::fs::metadata(local).is_ok_and(|found| found.is_file() && found.len() > LARGE) {
-            return large::upload(&self.pool, self, local, tree::file_name(remote)?, progress).await;
+            return large::upload(&self.pool, self, local, file_name(remote)?, progress).await;
         }
         tree::upload(self, self.pool.sftp(), local, remote, progress).await
     }
 
     async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
-        let path = tree::trimmed(remote);
+        let path = trimmed(remote);
         match tree::download(self, self.pool.sftp(), path, local, progress).await? {
             tree::Found::Tree(totals) => Ok(totals),
             tree::Found::File(_, found) if found.size.is_some_and(|size| size > LARGE) => {

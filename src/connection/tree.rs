@@ -8,17 +8,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use archive::item::{Item, item, plan, refused};
+use archive::names::{file_name, partial_name, quoted, trimmed};
+use archive::partial::local_failure;
+use archive::place::READER_LIMIT;
+use archive::{Bounds, Cargo, Load};
+use model::connection::{Connection, ConnectionError, Parcel, Progress, Totals};
+use model::task::Command;
 use russh_sftp::protocol::FileAttributes;
 
-use crate::connection::archive::item::{Item, item, plan, refused};
-use crate::connection::archive::{self, Bounds, Cargo, Load};
-use crate::connection::names::{FOLDER, REGULAR, kind, partial_name, quoted};
-use crate::connection::partial::local_failure;
-use crate::connection::place::READER_LIMIT;
-use crate::connection::sftp::Sftp;
-use crate::guest;
-use crate::model::connection::{Connection, ConnectionError, Parcel, Progress, Totals};
-use crate::model::task::Command;
+use crate::names::{FOLDER, REGULAR, kind};
+use crate::sftp::Sftp;
 
 /// Requests in flight for a file: 2 MiB.
 pub(super) const LONE_DEPTH: usize = 16;
@@ -164,21 +164,4 @@ pub(super) async fn pick(
     let doing = format!("read {}", quoted(remote));
     let received = archive::receive(connection, &command, local, bounds, progress, &doing).await?;
     received.ok_or_else(|| ConnectionError::File { doing, reason: "it is no folder".to_owned() })
-}
-
-/// The name of a file on a machine: one that ends in a slash is a folder's.
-pub(super) fn file_name(remote: &str) -> Result<&str, ConnectionError> {
-    match remote.len() > 1 && remote.ends_with('/') {
-        false => Ok(remote),
-        true => {
-            let reason = "the name ends in a slash, and a file is no folder".to_owned();
-            Err(ConnectionError::File { doing: format!("write {}", quoted(remote)), reason })
-        }
-    }
-}
-
-/// Without slashes at the end, which would make an empty name of it.
-pub(super) fn trimmed(path: &str) -> &str {
-    let trimmed = path.trim_end_matches('/');
-    if trimmed.is_empty() && !path.is_empty() { "/" } else { trimmed }
 }

@@ -16,15 +16,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::flow::artifacts::pattern::{Pattern, Wanted};
+pub use crate::artifacts::pattern::{Pattern, Wanted};
 
-use crate::base::text;
-use crate::flow::artifacts::listing::{Kind, Listing, list};
-use crate::model::artifact::Collected;
-use crate::model::connection::Connection;
-use crate::model::event::{FilesEvent, StepEvent, Teller};
-use crate::model::fault::Fault;
-use crate::model::work::{Moved, Work};
+use crate::artifacts::listing::{Kind, Listing, list};
+use model::artifact::Collected;
+use model::base::text;
+use model::connection::Connection;
+use model::event::{FilesEvent, StepEvent, Teller};
+use model::fault::Fault;
+use model::work::{Moved, Work};
 
 /// What is to be fetched, as it is kept with the run for whoever follows it to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

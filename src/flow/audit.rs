@@ -7,12 +7,11 @@ pub mod remaining;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use model::base::id::{MachineId, ResourceId, RunId};
+use model::machine::Machine;
+use model::resource::{Observed, Resource, ResourceKind, ResourceState};
+use model::run::{RunRecord, RunState};
 use serde::{Deserialize, Serialize};
-
-use crate::base::id::{MachineId, ResourceId, RunId};
-use crate::model::machine::Machine;
-use crate::model::resource::{Observed, Resource, ResourceKind, ResourceState};
-use crate::model::run::{RunRecord, RunState};
 
 /// Why something is still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,14 +181,9 @@ pub fn went_meanwhile(finding: &Finding, rows: &[Resource], looked: Timestamp) -
 }
 
 /// The row that a thing without a row would have, so that the ordinary release can remove it.
-pub fn as_row(
-    finding: &Finding,
-    run: &RunId,
-    provider: crate::model::machine::ProviderKind,
-    now: Timestamp,
-) -> Resource {
+pub fn as_row(finding: &Finding, run: &RunId, provider: model::machine::ProviderKind, now: Timestamp) -> Resource {
     Resource {
-        id: crate::base::id::ResourceId::random(),
+        id: model::base::id::ResourceId::random(),
         run: run.clone(),
         machine: finding.machine.clone(),
         provider,

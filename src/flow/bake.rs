@@ -4,27 +4,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
+use model::base::id::MachineId;
+use model::connection::Connection;
+use model::event::{StepEvent, Subject};
+use model::exit::Exit;
+use model::fault::{Fault, Left};
+use model::image::{ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
+use model::machine::{Hardware, Machine, Network};
+use model::price::Budget;
+use model::provider::Made;
+use model::task::Script;
+use model::work::Work;
 
-use crate::base::id::MachineId;
-use crate::flow::durable::Durable;
-use crate::flow::lease::{Lease, release_machine, these, undo, until_stopped, write_down};
-use crate::flow::lines::Lines;
-use crate::flow::order::Order;
-use crate::flow::release::Part;
-use crate::flow::run::Run;
-use crate::flow::script;
-use crate::flow::site::Site;
-use crate::guest;
-use crate::model::connection::Connection;
-use crate::model::event::{StepEvent, Subject};
-use crate::model::exit::Exit;
-use crate::model::fault::{Fault, Left};
-use crate::model::image::{ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
-use crate::model::machine::{Hardware, Machine, Network};
-use crate::model::price::Budget;
-use crate::model::provider::Made;
-use crate::model::task::Script;
-use crate::model::work::Work;
+use crate::durable::Durable;
+use crate::lease::{Lease, release_machine, these, undo, until_stopped, write_down};
+use crate::lines::Lines;
+use crate::order::Order;
+use crate::release::Part;
+use crate::run::Run;
+use crate::script;
+use crate::site::Site;
 
 /// How to bake.
 #[derive(Debug, Clone)]
@@ -131,7 +130,7 @@ async fn base(run: &Run, site: &Site, plan: &ImagePlan, layer: &LayerPlan) -> Re
     finish(run, site, &machine, made).await
 }
 
-fn stays(left: &[crate::model::resource::Resource]) -> Fault {
+fn stays(left: &[model::resource::Resource]) -> Fault {
     Fault::infrastructure("the machine of a bake step does not end").leaving(these(left))
 }
 
@@ -251,8 +250,8 @@ async fn run_step(run: &Run, durable: &Durable, layer: &LayerPlan, whole: bool) 
         Exit::Code(0) => Ok(()),
         exit => {
             let kind = match exit {
-                Exit::Lost(_) => crate::model::fault::FaultKind::Infrastructure,
-                _ => crate::model::fault::FaultKind::Outside,
+                Exit::Lost(_) => model::fault::FaultKind::Infrastructure,
+                _ => model::fault::FaultKind::Outside,
             };
             let hint = match whole {
                 false => "The layers below it are kept: the next try goes on from here.",

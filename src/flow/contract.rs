@@ -1,13 +1,14 @@
 //! Holding a machine against the machine contract.
 
-use crate::flow::parts::{put_parts, remove_folder};
-use crate::flow::run::Run;
-use crate::flow::testing::{failed, folder};
-use crate::model::check::Check;
-use crate::model::connection::Connection;
-use crate::model::contract::Contract;
-use crate::model::fault::Fault;
-use crate::model::output::{Limits, output};
+use model::check::Check;
+use model::connection::Connection;
+use model::contract::Contract;
+use model::fault::Fault;
+use model::output::{Limits, output};
+
+use crate::parts::{put_parts, remove_folder};
+use crate::run::Run;
+use crate::testing::{failed, folder};
 
 /// Lets the machine check itself; the contract's files are put there first, and removed afterwards.
 pub async fn check(run: &Run, connection: &dyn Connection, contract: &dyn Contract) -> Result<Vec<Check>, Fault> {

@@ -16,23 +16,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use guest::tasks::{OTHER_BOOT, Request};
+use guest::{self, Guest};
+use model::base::deadline::{Deadline, Pace};
+use model::base::id::TaskId;
+use model::base::text;
+use model::connection::{Connection, ConnectionError, Parcel, Process, Progress, Totals};
+use model::event::{LetInTrouble, MachineEvent};
+use model::exit::Exit;
+use model::fault::Fault;
+use model::machine::{Machine, Platform};
+use model::output::Output;
+use model::task::{Command, Offsets};
 use tokio::time::Instant;
 
-use crate::base::deadline::{Deadline, Pace};
-use crate::base::id::TaskId;
-use crate::base::text;
-use crate::flow::durable::task::Begin;
-use crate::flow::run::Run;
-use crate::flow::site::Site;
-use crate::guest::tasks::{OTHER_BOOT, Request};
-use crate::guest::{self, Guest};
-use crate::model::connection::{Connection, ConnectionError, Parcel, Process, Progress, Totals};
-use crate::model::event::{LetInTrouble, MachineEvent};
-use crate::model::exit::Exit;
-use crate::model::fault::Fault;
-use crate::model::machine::{Machine, Platform};
-use crate::model::output::Output;
-use crate::model::task::{Command, Offsets};
+use crate::durable::task::Begin;
+use crate::run::Run;
+use crate::site::Site;
 
 pub use task::Task;
 

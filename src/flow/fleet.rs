@@ -7,16 +7,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::connection::{Connection, ConnectionError, Connector, Process};
+use model::exit::Exit;
+use model::fault::Fault;
+use model::machine::{Machine, ProviderKind};
+use model::task::{Chunk, Command};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::flow::site::Sites;
-use crate::model::connection::{Connection, ConnectionError, Connector, Process};
-use crate::model::exit::Exit;
-use crate::model::fault::Fault;
-use crate::model::machine::{Machine, ProviderKind};
-use crate::model::task::{Chunk, Command};
+use crate::site::Sites;
 
 /// A machine that was not reached within this gives its place to the next and goes on trying beside: connecting takes tens
 /// of milliseconds, a few hundred on a busy computer.

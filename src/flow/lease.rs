@@ -7,25 +7,26 @@ mod renewal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::id::{MachineId, ResourceId};
-use crate::flow::durable::Durable;
-use crate::flow::lease::budget::afford;
-use crate::flow::lease::renewal::{Renewal, heartbeat, interval};
-use crate::flow::release::{self, Part};
-use crate::flow::run::Run;
-use crate::flow::shell;
-use crate::flow::site::Site;
-use crate::model::connection::Connection;
-use crate::model::event::{MachineEvent, TroubleEvent};
-use crate::model::fault::{Fault, FaultKind, Left};
-use crate::model::journal::ResourceFilter;
-use crate::model::machine::{Machine, ProviderKind};
-use crate::model::output::{Limits, output};
-use crate::model::price::Quote;
-use crate::model::provider::MachineRequest;
-use crate::model::resource::{PlannedResource, Resource, ResourceKind};
-use crate::model::task::Stepped;
-use crate::model::work::Work;
+use model::base::id::{MachineId, ResourceId};
+use model::connection::Connection;
+use model::event::{MachineEvent, TroubleEvent};
+use model::fault::{Fault, FaultKind, Left};
+use model::journal::ResourceFilter;
+use model::machine::{Machine, ProviderKind};
+use model::output::{Limits, output};
+use model::price::Quote;
+use model::provider::MachineRequest;
+use model::resource::{PlannedResource, Resource, ResourceKind};
+use model::task::Stepped;
+use model::work::Work;
+
+use crate::durable::Durable;
+use crate::lease::budget::afford;
+use crate::lease::renewal::{Renewal, heartbeat, interval};
+use crate::release::{self, Part};
+use crate::run::Run;
+use crate::shell;
+use crate::site::Site;
 
 pub use budget::foresee;
 

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::flow::run::Run;
-use crate::model::event::StepEvent;
-use crate::model::task::Chunk;
+use model::event::StepEvent;
+use model::task::Chunk;
+
+use crate::run::Run;
 
 /// How many last lines are kept for the error of a step that fails; all of them are in the run's log.
 const TAIL_LINES: usize = 20;

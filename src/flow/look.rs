@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::base::id::{MachineId, ResourceId};
-use crate::flow::site::Sites;
-use crate::model::event::{AccountEvent, Teller};
-use crate::model::fault::Fault;
-use crate::model::journal::{Journal, ResourceFilter};
-use crate::model::machine::{ProviderKind, Sighting};
-use crate::model::provider::Provider;
-use crate::model::resource::{Observed, Resource};
-use crate::model::run::{Driver, RunRecord};
+use model::base::id::{MachineId, ResourceId};
+use model::event::{AccountEvent, Teller};
+use model::fault::Fault;
+use model::journal::{Journal, ResourceFilter};
+use model::machine::{ProviderKind, Sighting};
+use model::provider::Provider;
+use model::resource::{Observed, Resource};
+use model::run::{Driver, RunRecord};
+
+use crate::site::Sites;
 
 /// All that is ours, in no run of its own: what the journal says, and the sites where it lies.
 #[derive(Clone)]

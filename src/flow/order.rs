@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::id::MachineId;
+use model::image::{CloudBase, Fingerprint, ImagePlan};
+use model::machine::{Caps, Hardware, Network};
+use model::price::Budget;
+use model::provider::MachineRequest;
 
-use crate::base::id::MachineId;
-use crate::flow::run::{Run, later};
-use crate::model::image::{CloudBase, Fingerprint, ImagePlan};
-use crate::model::machine::{Caps, Hardware, Network};
-use crate::model::price::Budget;
-use crate::model::provider::MachineRequest;
+use crate::run::{Run, later};
 
 /// A machine that is wanted; what each field means stands at the same one of [`MachineRequest`].
 #[derive(Debug, Clone)]

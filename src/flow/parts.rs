@@ -1,11 +1,9 @@
 //! Files of ours on a machine: the folder of a run, which is ours alone.
-
-use crate::guest;
-use crate::model::connection::{Connection, ConnectionError};
-use crate::model::exit::Exit;
-use crate::model::fault::Fault;
-use crate::model::output::{Limits, output};
-use crate::model::runner::Part;
+use model::connection::{Connection, ConnectionError};
+use model::exit::Exit;
+use model::fault::Fault;
+use model::output::{Limits, output};
+use model::runner::Part;
 
 /// Puts files into `folder` on the machine, which is made, or is of an earlier try and ours alone.
 pub async fn put_parts(connection: &dyn Connection, parts: &[Part], folder: &str) -> Result<(), Fault> {

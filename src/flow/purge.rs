@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use model::base::deadline::Deadline;
+use model::event::{RemovalEvent, Teller};
+use model::fault::Fault;
+use model::journal::ResourceFilter;
+use model::machine::ProviderKind;
+use model::purge::{Account, Filter, Item, Judgement, Outcome};
+use model::resource::{Fate, Resource, ResourceKind, ResourceState};
 use tokio_util::sync::CancellationToken;
 
-use crate::base::deadline::Deadline;
-use crate::flow::look::Estate;
-use crate::model::event::{RemovalEvent, Teller};
-use crate::model::fault::Fault;
-use crate::model::journal::ResourceFilter;
-use crate::model::machine::ProviderKind;
-use crate::model::purge::{Account, Filter, Item, Judgement, Outcome};
-use crate::model::resource::{Fate, Resource, ResourceKind, ResourceState};
+use crate::look::Estate;
 
 /// The kinds in the order of removal; those of one wave do not depend on each other.
 ///
@@ -277,7 +277,7 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::model::purge::{Refusal, Whose};
+    use model::purge::{Refusal, Whose};
 
     /// An account in memory: `refuses` are ids with a reason, `lingers` is how many looks an item survives its removal.
     #[derive(Default)]
@@ -385,7 +385,7 @@ mod tests {
             id: "1".parse().unwrap(),
             run: "r".parse().unwrap(),
             machine: "hg-1".parse().unwrap(),
-            provider: crate::model::machine::ProviderKind::Dummy,
+            provider: model::machine::ProviderKind::Dummy,
             kind,
             name: name.into(),
             locator: locator.map(str::to_owned),

@@ -4,12 +4,11 @@
 //! journal, never the memory of who made them.
 
 use jiff::Timestamp;
-
-use crate::base::deadline::Deadline;
-use crate::model::fault::Fault;
-use crate::model::journal::Journal;
-use crate::model::provider::Provider;
-use crate::model::resource::{Fate, Resource, ResourceKind};
+use model::base::deadline::Deadline;
+use model::fault::Fault;
+use model::journal::Journal;
+use model::provider::Provider;
+use model::resource::{Fate, Resource, ResourceKind};
 
 /// Which part of a machine to release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,9 +80,9 @@ pub async fn release(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::id::{MachineId, ResourceId, RunId};
-    use crate::model::machine::ProviderKind;
-    use crate::model::resource::ResourceState;
+    use model::base::id::{MachineId, ResourceId, RunId};
+    use model::machine::ProviderKind;
+    use model::resource::ResourceState;
 
     fn row(id: &str, kind: ResourceKind) -> Resource {
         let now = Timestamp::UNIX_EPOCH;

@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::id::{MachineId, ResourceId, RunId};
+use model::event::{Kind, Subject, Teller};
+use model::fault::Fault;
+use model::journal::Journal;
+use model::machine::ProviderKind;
+use model::provider::Ledger;
+use model::resource::PlannedResource;
 use tokio_util::sync::CancellationToken;
-
-use crate::base::id::{MachineId, ResourceId, RunId};
-use crate::model::event::{Kind, Subject, Teller};
-use crate::model::fault::Fault;
-use crate::model::journal::Journal;
-use crate::model::machine::ProviderKind;
-use crate::model::provider::Ledger;
-use crate::model::resource::PlannedResource;
 
 /// One run, as far as flows know it. Clones are the same run.
 #[derive(Clone)]

@@ -1,12 +1,13 @@
 //! Running a script of ours on a machine.
 
-use crate::base::deadline::Deadline;
-use crate::flow::durable::Durable;
-use crate::model::connection::Connection;
-use crate::model::exit::Exit;
-use crate::model::fault::Fault;
-use crate::model::output::follow;
-use crate::model::task::{Chunk, Script};
+use model::base::deadline::Deadline;
+use model::connection::Connection;
+use model::exit::Exit;
+use model::fault::Fault;
+use model::output::follow;
+use model::task::{Chunk, Script};
+
+use crate::durable::Durable;
 
 /// Runs `script` from a file in the durable connection's folder and hands its output to `output` as it comes.
 ///

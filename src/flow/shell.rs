@@ -1,13 +1,13 @@
 //! What a machine of somebody else's does with a command: told from what it says, not guessed.
 
-use crate::flow::run::Run;
-use crate::guest;
-use crate::model::connection::Connection;
-use crate::model::event::MachineEvent;
-use crate::model::exit::Exit;
-use crate::model::fault::Fault;
-use crate::model::machine::Machine;
-use crate::model::output::{Limits, output};
+use model::connection::Connection;
+use model::event::MachineEvent;
+use model::exit::Exit;
+use model::fault::Fault;
+use model::machine::Machine;
+use model::output::{Limits, output};
+
+use crate::run::Run;
 
 /// What the command says; nothing else would.
 const SAYS: &str = "hg-automation: commands run here";

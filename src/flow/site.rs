@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
+use model::connection::Connector;
+use model::fault::Fault;
+use model::machine::ProviderKind;
+use model::provider::{ImageStore, Provider};
+use model::purge::Account;
 use tokio::sync::OnceCell;
-
-use crate::model::connection::Connector;
-use crate::model::fault::Fault;
-use crate::model::machine::ProviderKind;
-use crate::model::provider::{ImageStore, Provider};
-use crate::model::purge::Account;
 
 /// One provider, how its machines are reached, and what they boot from. Clones are the same site.
 #[derive(Clone)]
@@ -86,7 +85,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::provider::dummy::Dummy;
+    use connection::dummy::provider::Dummy;
 
     #[tokio::test]
     async fn images_are_opened_once_when_they_are_asked_for_and_again_where_that_failed() {

@@ -13,16 +13,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use model::connection::{Connection, Parcel, Progress};
+use model::event::{StepEvent, Teller};
+use model::exit::Exit;
+use model::fault::Fault;
+use model::output::{Limits, output};
+use model::task::Command;
 use serde::Serialize;
 
-use crate::flow::sync::plan::Plan;
-use crate::guest;
-use crate::model::connection::{Connection, Parcel, Progress};
-use crate::model::event::{StepEvent, Teller};
-use crate::model::exit::Exit;
-use crate::model::fault::Fault;
-use crate::model::output::{Limits, output};
-use crate::model::task::Command;
+use crate::sync::plan::Plan;
 
 /// What a machine may say of a tree: some 200 bytes for each entry, and for a million of them.
 const LISTING: Limits = Limits { bytes: 512 << 20, time: Duration::from_secs(600) };

@@ -14,22 +14,21 @@ mod verdict;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::clock;
+use model::base::id::{MachineId, TaskId, TestName};
+use model::build::Built;
+use model::connection::Connection;
+use model::event::StepEvent;
+use model::exit::Exit;
+use model::fault::Fault;
+use model::machine::Platform;
+use model::outcome::TestResult;
+use model::output::{Limits, Output, output};
+use model::subject::Subject;
+use model::task::{Offsets, Stepped};
 use serde::{Deserialize, Serialize};
 
-use crate::base::clock;
-use crate::base::id::{MachineId, TaskId, TestName};
-use crate::flow::run::Run;
-use crate::guest;
-use crate::model::build::Built;
-use crate::model::connection::Connection;
-use crate::model::event::StepEvent;
-use crate::model::exit::Exit;
-use crate::model::fault::Fault;
-use crate::model::machine::Platform;
-use crate::model::outcome::TestResult;
-use crate::model::output::{Limits, Output, output};
-use crate::model::subject::Subject;
-use crate::model::task::{Offsets, Stepped};
+use crate::run::Run;
 
 pub use drive::{Records, follow, resume};
 pub use follow::{Finished, finish};

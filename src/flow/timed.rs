@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use model::connection::{ConnectionError, Process, Stdin};
+use model::exit::Exit;
+use model::task::{Chunk, WindowSize};
 use tokio::time::Instant;
 
-use crate::flow::fleet::ENDINGS;
-use crate::model::connection::{ConnectionError, Process, Stdin};
-use crate::model::exit::Exit;
-use crate::model::task::{Chunk, WindowSize};
+use crate::fleet::ENDINGS;
 
-/// Ends its command when its time is over, with the signals and the patience of [`crate::flow::fleet`]. What the command still says
+/// Ends its command when its time is over, with the signals and the patience of [`crate::fleet`]. What the command still says
 /// by then is heard.
 pub struct Timed {
     /// Locked by nobody for long: a process alone may not be shared, as whoever hears one wants to.

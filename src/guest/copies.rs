@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::task::Command;
+use model::task::Command;
 
 /// Exit code of [`Copies::pack`]: there is a file in place of a folder.
 pub const IS_FILE: u32 = 66;

@@ -1,6 +1,6 @@
 //! Files and folders: making, reading, listing, removing.
 
-use crate::model::task::Command;
+use model::task::Command;
 
 /// Asks a machine's system for its files.
 pub trait Files: Send + Sync {

@@ -1,9 +1,8 @@
 //! The life of a machine: what its first boot does, how its end is pushed out, how it is given a key of its own.
 
 use jiff::Timestamp;
-
-use crate::base::id::MachineId;
-use crate::model::task::Command;
+use model::base::id::MachineId;
+use model::task::Command;
 
 /// What a machine is told at its launch.
 #[derive(Debug, Clone, Copy)]

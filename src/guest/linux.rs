@@ -5,14 +5,14 @@ mod first_boot;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::id::{RunId, TaskId};
+use model::task::Command;
 
-use crate::base::id::{RunId, TaskId};
-use crate::guest::copies::Copies;
-use crate::guest::files::Files;
-use crate::guest::life::{AgentFolders, FirstBoot, Life};
-use crate::guest::shell::Shell;
-use crate::guest::tasks::{Request, Tasks};
-use crate::model::task::Command;
+use crate::copies::Copies;
+use crate::files::Files;
+use crate::life::{AgentFolders, FirstBoot, Life};
+use crate::shell::Shell;
+use crate::tasks::{Request, Tasks};
 
 /// Prepares a userland that is being bootstrapped, and completes it; `$1` is its root folder.
 pub const PREPARE_BASE: &str = include_str!("../../remote/linux/prepare-base.sh");

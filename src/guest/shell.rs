@@ -1,6 +1,6 @@
 //! Programs: what runs a script, a user's own line, and what tells that commands run at all.
 
-use crate::model::task::Command;
+use model::task::Command;
 
 /// Asks a machine's system to run programs.
 pub trait Shell: Send + Sync {

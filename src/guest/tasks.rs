@@ -1,7 +1,7 @@
 //! Tasks that outlive connections: where they lie, and what their supervisor is asked and answers.
 
-use crate::base::id::{RunId, TaskId};
-use crate::model::task::{Command, Offsets};
+use model::base::id::{RunId, TaskId};
+use model::task::{Command, Offsets};
 
 /// The line behind which a task's bytes begin, on both streams of a [`Request::Start`] and a [`Request::Follow`].
 pub const FOLLOWS: &[u8] = b"hg-automation: output follows\n";
@@ -47,7 +47,7 @@ pub enum Request<'a> {
         /// Whether following ends when standard input ends, which is then the caller's to hold.
         watched: bool,
     },
-    /// Prints the [`TaskRecord`](crate::model::task::TaskRecord) as JSON on a line; fails where there is none yet.
+    /// Prints the [`TaskRecord`](model::task::TaskRecord) as JSON on a line; fails where there is none yet.
     Record,
     /// Ends the task in an orderly way, and by force after so many seconds; returns when nothing of it runs.
     Cancel {
@@ -64,7 +64,7 @@ pub trait Tasks: Send + Sync {
     /// The folder for the steps of a bake, of which no image keeps anything.
     fn bake_folder(&self) -> &'static str;
 
-    /// Makes `folder` the caller's alone, as [`Files::own_folder`](crate::guest::Files::own_folder) does, puts the supervisor there and prints what identifies
+    /// Makes `folder` the caller's alone, as [`Files::own_folder`](crate::Files::own_folder) does, puts the supervisor there and prints what identifies
     /// this boot on the last line.
     fn install_supervisor(&self, folder: &str) -> Command;
 

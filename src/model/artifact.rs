@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::fault::Fault;
+use crate::fault::Fault;
 
 /// What came home.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::fault::Fault;
-use crate::model::task::Stepped;
+use crate::fault::Fault;
+use crate::task::Stepped;
 
 /// How what is tested is built on a machine, as data; the flow does it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
-use crate::model::exit::Exit;
-use crate::model::fault::{Fault, FaultKind};
-use crate::model::machine::{Machine, Platform};
-use crate::model::task::{Chunk, Command, WindowSize};
+use crate::exit::Exit;
+use crate::fault::{Fault, FaultKind};
+use crate::machine::{Machine, Platform};
+use crate::task::{Chunk, Command, WindowSize};
 
 /// How a connection fails. Each variant is a different thing for the user to do.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,9 @@
 //! The machine contract: what a machine that somebody else made must be like. It is the tool's, whatever is run there.
 
-use crate::model::check::Check;
-use crate::model::fault::Fault;
-use crate::model::runner::Part;
-use crate::model::task::Stepped;
+use crate::check::Check;
+use crate::fault::Fault;
+use crate::runner::Part;
+use crate::task::Stepped;
 
 /// How a machine is held against the contract, as data; the flow does it. Paths of parts are `folder/NAME`.
 pub trait Contract: Send + Sync {

@@ -6,7 +6,7 @@
 //! [`Kind`]. In JSON an event is one flat object (`docs/json.md`): a reader skips a line whose family, kind or subject it does not
 //! know, as [`read`] does, and fields that it does not know.
 //!
-//! [`Failure`]: crate::model::failure::Failure
+//! [`Failure`]: crate::failure::Failure
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

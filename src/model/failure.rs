@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::fault::{Fault, FaultKind, Left};
+use crate::fault::{Fault, FaultKind, Left};
 
 /// A [`Fault`] that can be stored: its causes are texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

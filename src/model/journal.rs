@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 
 use crate::base::id::{MachineId, ResourceId, RunId};
-use crate::model::fault::Fault;
-use crate::model::machine::{Machine, ProviderKind};
-use crate::model::resource::{PlannedResource, Resource};
-use crate::model::run::RunRecord;
+use crate::fault::Fault;
+use crate::machine::{Machine, ProviderKind};
+use crate::resource::{PlannedResource, Resource};
+use crate::run::RunRecord;
 
 /// Which rows to read.
 #[derive(Debug, Clone, Default)]

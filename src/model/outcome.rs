@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::Collected;
 use crate::base::clock;
 use crate::base::id::{MachineId, RunId, TestName};
-use crate::model::artifact::Collected;
-use crate::model::build::Built;
-use crate::model::exit::Exit;
-use crate::model::subject::Subject;
+use crate::build::Built;
+use crate::exit::Exit;
+use crate::subject::Subject;
 
 /// What one test came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::base::deadline::Deadline;
 use crate::base::text;
-use crate::model::connection::{Connection, ConnectionError, Process};
-use crate::model::exit::Exit;
-use crate::model::task::{Chunk, Command};
+use crate::connection::{Connection, ConnectionError, Process};
+use crate::exit::Exit;
+use crate::task::{Chunk, Command};
 
 /// What a command said and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

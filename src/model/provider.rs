@@ -15,14 +15,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::base::id::{MachineId, ResourceId, RunId};
-use crate::model::connection::Connection;
-use crate::model::event::Teller;
-use crate::model::fault::Fault;
-use crate::model::image::{CloudBase, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
-use crate::model::machine::{Caps, Hardware, Machine, Network, ProviderKind, Sighting};
-use crate::model::price::{Budget, Quote};
-use crate::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
-use crate::model::task::Command;
+use crate::connection::Connection;
+use crate::event::Teller;
+use crate::fault::Fault;
+use crate::image::{CloudBase, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
+use crate::machine::{Caps, Hardware, Machine, Network, ProviderKind, Sighting};
+use crate::price::{Budget, Quote};
+use crate::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
+use crate::task::Command;
 
 /// A machine to be.
 #[derive(Debug, Clone)]

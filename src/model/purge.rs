@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::fault::Fault;
-use crate::model::resource::{Fate, ResourceKind};
+use crate::fault::Fault;
+use crate::resource::{Fate, ResourceKind};
 
 /// A thing of ours, found by looking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::{MachineId, RunId};
-use crate::model::fault::{Fault, FaultKind};
+use crate::fault::{Fault, FaultKind};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

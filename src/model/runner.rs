@@ -10,14 +10,14 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::{RunId, TestName};
-use crate::model::build::{Build, Built};
-use crate::model::event::Teller;
-use crate::model::fault::Fault;
-use crate::model::machine::Machine;
-use crate::model::outcome::TestResult;
-use crate::model::output::Output;
-use crate::model::subject::Subject;
-use crate::model::task::{Command, Stepped};
+use crate::build::{Build, Built};
+use crate::event::Teller;
+use crate::fault::Fault;
+use crate::machine::Machine;
+use crate::outcome::TestResult;
+use crate::output::Output;
+use crate::subject::Subject;
+use crate::task::{Command, Stepped};
 
 /// A file that is needed on a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::base::text;
-use crate::model::parameter::Parameter;
+use crate::parameter::Parameter;
 
 /// A table of the settings file.
 #[derive(Debug, Clone, Copy)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::exit::Exit;
-use crate::model::fault::Fault;
-use crate::model::work::Work;
+use crate::exit::Exit;
+use crate::fault::Fault;
+use crate::work::Work;
 
 /// A command on a machine; mirrors [`std::process::Command`]. Words and variables travel quoted, never substituted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::model::fault::Fault;
-use crate::model::outcome::Results;
+use model::fault::Fault;
+use model::outcome::Results;
 
 /// The content of `results.json`: indented, times in seconds with three digits, a line end at the end. The same results
 /// give the same bytes.
@@ -41,11 +41,11 @@ fn milliseconds(span: Duration) -> Duration {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::exit::Exit;
-    use crate::model::outcome::{Attempt, Cell, Evidence, TestOutcome, TestResult, TimeSplit, count, verdict};
-    use crate::model::subject::Subject;
+    use model::exit::Exit;
+    use model::outcome::{Attempt, Cell, Evidence, TestOutcome, TestResult, TimeSplit, count, verdict};
+    use model::subject::Subject;
 
-    pub(in crate::report) fn test(name: &str, outcome: TestOutcome, reason: Option<&str>) -> TestResult {
+    pub(crate) fn test(name: &str, outcome: TestOutcome, reason: Option<&str>) -> TestResult {
         let ran = outcome == TestOutcome::Passed || outcome.is_failure();
         TestResult {
             name: name.into(),
@@ -57,7 +57,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::report) fn results(tests: Vec<TestResult>) -> Results {
+    pub(crate) fn results(tests: Vec<TestResult>) -> Results {
         let runner = Exit::Code(u32::from(tests.iter().any(|test| test.outcome.is_failure())));
         let verdict = verdict(&tests, &Evidence { runner: &runner, gap: None, may_all_skip: false });
         let cell = Cell {

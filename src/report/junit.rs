@@ -1,10 +1,10 @@
 //! `junit.xml`: the results of a run, for the systems that show test results.
 
+use model::fault::Fault;
+use model::outcome::{Results, TestOutcome, TestResult, Verdict};
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
-use crate::model::fault::Fault;
-use crate::model::outcome::{Results, TestOutcome, TestResult, Verdict};
-use crate::report::terminal::why_incomplete;
+use crate::terminal::why_incomplete;
 
 /// The content of `junit.xml`. `suite` names the test suite, most often the subcommand (`run-tests-linux`).
 ///
@@ -102,7 +102,7 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::json::tests::{results, test};
+    use crate::json::tests::{results, test};
 
     #[test]
     fn every_test_appears_once_with_what_it_came_to() {
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_test_that_was_not_begun_is_an_error_of_its_own_kind() {
-        let text = render("s", &results(crate::model::outcome::not_run(&["a".into()], "the build failed"))).unwrap();
+        let text = render("s", &results(model::outcome::not_run(&["a".into()], "the build failed"))).unwrap();
         assert!(text.contains(r#"<error message="the build failed" type="not_run"/>"#), "{text}");
     }
 

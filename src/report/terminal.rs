@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::base::{escapes, text};
-use crate::model::exit::Exit;
-use crate::model::outcome::{Counts, Results, TestOutcome, TestResult, Verdict};
+use model::base::{escapes, text};
+use model::exit::Exit;
+use model::outcome::{Counts, Results, TestOutcome, TestResult, Verdict};
 
 /// How many tests of one outcome are named.
 const NAMED: usize = 20;
@@ -161,8 +161,8 @@ fn visible(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::outcome::Evidence;
-    use crate::report::json::tests::{results, test};
+    use crate::json::tests::{results, test};
+    use model::outcome::Evidence;
 
     #[test]
     fn a_good_run_takes_three_lines() {
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn a_build_that_failed_is_shown_with_its_last_lines_and_names_no_test() {
         let why = "the test runner ended with exit status 1 before its first test";
-        let mut results = results(crate::model::outcome::not_run(&["a".into(), "b".into()], why));
+        let mut results = results(model::outcome::not_run(&["a".into(), "b".into()], why));
         results.said = Some("error: no\u{1b}[1m compiler\nmake: *** stop".into());
         insta::assert_snapshot!(summary(&results), @r"
         NOT RUN  2 tests · hg 6.3.2 a1b2c3d4e5f6 · debian12 · python 3.11 · 10 s
@@ -271,7 +271,7 @@ mod tests {
         let why = |tests, runner: Exit, gap: Option<&str>| {
             let mut results = results(tests);
             let evidence = Evidence { runner: &runner, gap, may_all_skip: false };
-            results.verdict = crate::model::outcome::verdict(&results.tests, &evidence);
+            results.verdict = model::outcome::verdict(&results.tests, &evidence);
             results.gap = gap.map(str::to_owned);
             results.runner = runner;
             summary(&results).lines().nth(1).unwrap().to_owned()

@@ -4,11 +4,12 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::model::build::BuildStore;
-use crate::model::fault::Fault;
-use crate::model::image::Fingerprint;
-use crate::state::file;
-use crate::state::private::make_private;
+use model::build::BuildStore;
+use model::fault::Fault;
+use model::image::Fingerprint;
+
+use crate::file;
+use crate::private::make_private;
 
 /// Most bytes of all builds together. One of Mercurial has 4 MiB, so these are the last hundred.
 pub const CAP: u64 = 512 << 20;

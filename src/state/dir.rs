@@ -8,20 +8,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::base::id::{ResourceId, RunId};
+use model::base::removal::{self, Whose};
+use model::fault::Fault;
+use model::journal::Journal;
+use model::setting::Section;
 use sha2::{Digest, Sha256};
 
-use crate::base::id::{ResourceId, RunId};
-use crate::base::removal::{self, Whose};
-use crate::model::fault::Fault;
-use crate::model::journal::Journal;
-use crate::model::setting::Section;
-use crate::state::builds::Builds;
-use crate::state::file::{self, Lock};
-use crate::state::journal::{SqliteJournal, Unopened};
-use crate::state::keys::{self, Identity};
-use crate::state::private::make_private;
-use crate::state::runs::RunDir;
-use crate::state::settings::Settings;
+use crate::builds::Builds;
+use crate::file::{self, Lock};
+use crate::journal::{SqliteJournal, Unopened};
+use crate::keys::{self, Identity};
+use crate::private::make_private;
+use crate::runs::RunDir;
+use crate::settings::Settings;
 
 /// The files of a state directory, in the order in which they go: what says that it is one goes last.
 const FILES: [&str; 8] =

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::model::fault::Fault;
+use model::fault::Fault;
 
 /// How often a lock that another process holds is asked for again.
 const LOCK_POLL: Duration = Duration::from_millis(5);
@@ -110,7 +110,7 @@ impl Lock {
                 Ok(()) => return Ok(Self { _file: file }),
                 Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(LOCK_POLL),
                 Err(TryLockError::WouldBlock) => {
-                    let waited = crate::base::text::seconds(limit);
+                    let waited = model::base::text::seconds(limit);
                     return Err(Fault::outside(format!(
                         "waited {waited} for another process that holds `{}`",
                         path.display()

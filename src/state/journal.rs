@@ -15,14 +15,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use model::base::id::{MachineId, ResourceId, RunId};
+use model::fault::{Fault, FaultKind};
+use model::journal::{Journal, ResourceFilter};
+use model::machine::{Machine, ProviderKind};
+use model::resource::{PlannedResource, Resource};
+use model::run::RunRecord;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
-
-use crate::base::id::{MachineId, ResourceId, RunId};
-use crate::model::fault::{Fault, FaultKind};
-use crate::model::journal::{Journal, ResourceFilter};
-use crate::model::machine::{Machine, ProviderKind};
-use crate::model::resource::{PlannedResource, Resource};
-use crate::model::run::RunRecord;
 
 pub use unopened::Unopened;
 

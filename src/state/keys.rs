@@ -10,8 +10,9 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::model::fault::Fault;
-use crate::state::file;
+use model::fault::Fault;
+
+use crate::file;
 
 const PRIVATE: &str = "keypair-automation";
 const PUBLIC: &str = "keypair-automation.pub";
@@ -134,7 +135,7 @@ fn half(missing: &Path, there: &Path) -> Fault {
 }
 
 fn quoted(path: &Path) -> String {
-    crate::base::quote::word(&path.to_string_lossy()).unwrap_or_else(|_| path.display().to_string())
+    model::base::quote::word(&path.to_string_lossy()).unwrap_or_else(|_| path.display().to_string())
 }
 
 #[cfg(test)]

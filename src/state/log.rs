@@ -1,4 +1,4 @@
-//! The log of a run: `output.log` with the task's output as it came (see [`crate::state::output`]), and its events twice:
+//! The log of a run: `output.log` with the task's output as it came (see [`crate::output`]), and its events twice:
 //! `events.log` has them in words for people, `events.jsonl` as data for programs (`docs/json.md`), a line each.
 //!
 //! A log that cannot be written never ends a run. What a [`TaskOutput`] cannot keep is refused, so that whoever follows a task
@@ -14,14 +14,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::text;
+use model::event::{Event, Sink, TroubleEvent, Words};
+use model::fault::Fault;
+use model::task::{Chunk, Offsets, TaskOutput};
 
-use crate::base::text;
-use crate::model::event::{Event, Sink, TroubleEvent, Words};
-use crate::model::fault::Fault;
-use crate::model::task::{Chunk, Offsets, TaskOutput};
-use crate::state::file;
-use crate::state::output::Output;
-use crate::state::runs::{RunDir, RunFile};
+use crate::file;
+use crate::output::Output;
+use crate::runs::{RunDir, RunFile};
 
 /// How many bytes of events are gathered before they are written.
 const BUFFER: usize = 64 * 1024;
@@ -312,8 +312,8 @@ fn stamped(now: Timestamp, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::event::{self, Kind, MachineEvent, StepEvent, Subject};
-    use crate::model::work::Work;
+    use model::event::{self, Kind, MachineEvent, StepEvent, Subject};
+    use model::work::Work;
 
     fn run() -> (tempfile::TempDir, RunDir) {
         let dir = tempfile::tempdir().unwrap();

@@ -11,10 +11,11 @@ use std::io::{self, BufReader, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::model::fault::Fault;
-use crate::model::task::{Chunk, Offsets};
-use crate::state::file;
-use crate::state::runs::{RunDir, RunFile};
+use model::fault::Fault;
+use model::task::{Chunk, Offsets};
+
+use crate::file;
+use crate::runs::{RunDir, RunFile};
 
 /// Bytes of a record.
 const RECORD: usize = 5;

@@ -5,8 +5,9 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use crate::model::fault::Fault;
-use crate::state::file;
+use model::fault::Fault;
+
+use crate::file;
 
 /// Makes a folder of mode 0700 unless it is there, and refuses one that is not fit to keep secrets in.
 ///
@@ -36,7 +37,7 @@ pub(super) fn make_private(path: &Path, what: &str) -> Result<(), Fault> {
     let mode = found.mode() & 0o777;
     if mode & 0o022 != 0 {
         return Err(Fault::outside(format!("{what} `{name}` can be written by others (mode {mode:04o})"))
-            .hint(format!("Run `chmod 700 {}`.", crate::base::quote::word(&name.to_string()).unwrap_or_default())));
+            .hint(format!("Run `chmod 700 {}`.", model::base::quote::word(&name.to_string()).unwrap_or_default())));
     }
     Ok(())
 }

@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-
-use crate::model::fault::Fault;
-use crate::model::machine::Machine;
-use crate::model::run::{Driver, RunRecord, RunState};
+use model::fault::Fault;
+use model::machine::Machine;
+use model::run::{Driver, RunRecord, RunState};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 

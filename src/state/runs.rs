@@ -5,11 +5,12 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::base::id::{MachineId, RunId};
-use crate::base::text;
-use crate::model::fault::Fault;
-use crate::model::run::{KeptTask, RunFolder};
-use crate::state::file::{self, Lock};
+use model::base::id::{MachineId, RunId};
+use model::base::text;
+use model::fault::Fault;
+use model::run::{KeptTask, RunFolder};
+
+use crate::file::{self, Lock};
 
 /// The folder of the tasks of a run, a file a machine.
 const TASKS: &str = "tasks";

@@ -5,14 +5,14 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use model::base::text;
+use model::fault::Fault;
+use model::machine::{Network, ProviderKind};
+use model::setting::{Key, Kind, Section};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::base::text;
-use crate::model::fault::Fault;
-use crate::model::machine::{Network, ProviderKind};
-use crate::model::setting::{Key, Kind, Section};
-use crate::state::file;
+use crate::file;
 
 /// A settings file longer than this is none.
 const CAP: u64 = 1 << 20;
@@ -22,11 +22,8 @@ const GRACE: Kind = Kind::Duration { min: Duration::from_secs(1), max: Duration:
 
 const MIRROR: Kind = Kind::url("a URL such as `http://deb.debian.org/debian`");
 
-/// Where machines can come from.
-#[cfg(feature = "ec2")]
+/// Where machines can come from. A tool that was built without one of them says so when it is asked for machines.
 const PROVIDERS: &[&str] = &["local", "ec2", "host"];
-#[cfg(not(feature = "ec2"))]
-const PROVIDERS: &[&str] = &["local", "host"];
 
 /// The sections that belong to the tool itself.
 const OWN: [Section; 3] = [
@@ -383,7 +380,7 @@ mod tests {
     /// Message and hint of the error.
     fn refused(text: &str) -> String {
         let fault = parse(text).unwrap_err();
-        assert_eq!(fault.kind, crate::model::fault::FaultKind::Outside);
+        assert_eq!(fault.kind, model::fault::FaultKind::Outside);
         // What stands where there is no better hint.
         let hint = fault.hint.filter(|hint| !hint.starts_with("Mend that line"));
         format!("{}\n{}", fault.message, hint.unwrap_or_default())
@@ -461,8 +458,6 @@ source = "upstream"
         ");
     }
 
-    // The snapshots name every provider.
-    #[cfg(feature = "ec2")]
     #[test]
     fn an_unknown_section_is_told_from_a_key() {
         insta::assert_snapshot!(refused("[locale]\nx = 1"), @r"
@@ -477,8 +472,6 @@ source = "upstream"
         insta::assert_snapshot!(refused("[provider]"), @"/s/config.toml:1: `provider` takes `local` or `ec2` or `host`, in quotes, not a table");
     }
 
-    // The snapshots name every provider.
-    #[cfg(feature = "ec2")]
     #[test]
     fn a_wrong_value_names_what_is_allowed() {
         insta::assert_snapshot!(refused("provider = \"locla\""), @r"

@@ -3,20 +3,20 @@
 
 use std::time::Duration;
 
-use automation::provider::ec2::policy::{self, Scope};
+use aws::ec2::policy::{self, Scope};
 use rustix::process::Signal;
 use serde_json::Value;
+use support::images;
+use support::tool::{Done, LIMIT, Place, Running, is_root, skip};
 
-use crate::support::aws::{Emulator, interface_only, with_machines};
-use crate::support::images;
-use crate::support::tool::{Done, LIMIT, Place, Running, is_root, skip};
+use crate::emulated::{Emulator, interface_only, with_machines};
 
 /// How long the whole image may take to bake on a computer that does other things beside it.
 const BAKE_LIMIT: Duration = Duration::from_secs(25 * 60);
 
 /// An emulated account and the tool in surroundings of its own. Dropped in this order: what the tool left is looked at by the
 /// emulator's end.
-pub struct World {
+pub(crate) struct World {
     pub aws: Emulator,
     pub place: Place,
     _folder: tempfile::TempDir,
@@ -39,7 +39,7 @@ impl World {
         Self { aws: interface_only(folder.path()), place, _folder: folder }
     }
 
-    pub fn start(&self, arguments: &[&str]) -> Running {
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         self.aws.control.lenient();
         self.begin(arguments)
     }
@@ -55,7 +55,7 @@ impl World {
     }
 
     /// Starts `command` where nothing is allowed but what `iam-policy` prints for it.
-    pub fn start_strictly(&self, command: &str, arguments: &[&str]) -> Running {
+    pub(crate) fn start_strictly(&self, command: &str, arguments: &[&str]) -> Running {
         let allowed: Vec<&str> = policy::actions(command).into_iter().collect();
         self.aws.control.strict(&allowed);
         self.aws.control.clear_log();
@@ -81,7 +81,7 @@ impl World {
     }
 
     /// Nothing of a machine is there, by journal and by account.
-    pub fn assert_clean(&self) {
+    pub(crate) fn assert_clean(&self) {
         self.strictly("audit", &[]).expect(0);
         let everybody = ["--all-owners", "--untagged", "--dry-run", "--json"];
         let listed = self.strictly("terminate-ec2-instances", &everybody).expect(0).json();
@@ -353,9 +353,9 @@ fn hardware_that_there_is_not_and_a_price_that_is_not_known_are_refused_before_a
 fn whoever_lists_machines_ends_what_has_expired_and_no_other() {
     let world = World::interface(Place::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let client = runtime.block_on(async { aws_sdk_ec2::Client::new(&crate::support::aws::sdk(&world.aws).await) });
+    let client = runtime.block_on(async { aws_sdk_ec2::Client::new(&crate::emulated::sdk(&world.aws).await) });
     let instance = |expires: &str, marks: &[(&str, &str)]| {
-        let machine = automation::base::id::MachineId::random();
+        let machine = model::base::id::MachineId::random();
         let of_machine = [("Name", machine.as_str()), ("hg:machine", machine.as_str()), ("hg:expires", expires)];
         let tags = [&of_machine[..], marks].concat();
         let tags = super::purge::marked(aws_sdk_ec2::types::ResourceType::Instance, &tags);

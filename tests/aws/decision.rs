@@ -6,18 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_emulator::call::{ACCOUNT, Call};
+use aws_emulator::control::Logged;
+use aws_emulator::xml::Element;
 use serde_json::Value;
-
-use crate::support::aws::emulator::call::{ACCOUNT, Call};
-use crate::support::aws::emulator::control::Logged;
-use crate::support::aws::emulator::xml::Element;
 
 type Tags = BTreeMap<String, String>;
 type Context = BTreeMap<String, Vec<String>>;
 
 /// An action on a resource.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub(crate) struct Request {
     pub action: String,
     pub resource: String,
     pub context: Context,
@@ -58,7 +57,7 @@ fn holds(operator: &str, wanted: &[&str], found: Option<&Vec<String>>) -> bool {
 }
 
 /// Whether a statement of `policy` allows `request`.
-pub fn allows(policy: &Value, request: &Request) -> bool {
+pub(crate) fn allows(policy: &Value, request: &Request) -> bool {
     policy["Statement"].as_array().unwrap().iter().any(|statement| {
         let action = texts(&statement["Action"]).iter().any(|action| like(action, &request.action));
         let resource = texts(&statement["Resource"]).iter().any(|pattern| like(pattern, &request.resource));
@@ -90,7 +89,7 @@ const LISTS: [(&str, &str, &str); 10] = [
 
 /// What is known of the account.
 #[derive(Default)]
-pub struct Known {
+pub(crate) struct Known {
     /// By `instance/i-…`, `role/NAME`.
     tags: BTreeMap<String, Tags>,
     boundaries: BTreeMap<String, String>,
@@ -120,7 +119,7 @@ fn iam_tags(call: &Call) -> Tags {
 
 impl Known {
     /// Takes in what a call and its reply tell.
-    pub fn learn(&mut self, logged: &Logged) {
+    pub(crate) fn learn(&mut self, logged: &Logged) {
         let (call, action) = (&logged.call, &*logged.call.action);
         if logged.status != 200 && logged.status != 0 {
             return;
@@ -192,7 +191,7 @@ impl Known {
     }
 
     /// What is asked of IAM when `call` is made.
-    pub fn requests(&self, call: &Call) -> Vec<Request> {
+    pub(crate) fn requests(&self, call: &Call) -> Vec<Request> {
         match &*call.service {
             "ec2" => self.of_ec2(call),
             "iam" => self.of_iam(call),
@@ -339,7 +338,7 @@ impl Known {
 }
 
 /// The requests of `calls`, made after those of `history`, that `policy` does not allow, each once.
-pub fn refused(policy: &Value, history: &[Logged], calls: &[Logged]) -> BTreeSet<String> {
+pub(crate) fn refused(policy: &Value, history: &[Logged], calls: &[Logged]) -> BTreeSet<String> {
     let mut known = Known::default();
     history.iter().for_each(|logged| known.learn(logged));
     let mut refused = BTreeSet::new();

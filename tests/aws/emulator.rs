@@ -8,8 +8,7 @@ use aws_sdk_ec2::types::{
 };
 
 use super::DEBIAN;
-use crate::support::aws::{interface_only, sdk};
-use crate::support::tool;
+use crate::emulated::{interface_only, sdk};
 
 fn tags(kind: ResourceType, name: &str) -> TagSpecification {
     TagSpecification::builder().resource_type(kind).tags(Tag::builder().key("Name").value(name).build()).build()
@@ -139,10 +138,10 @@ async fn keys_groups_spot_requests_and_prices_are_as_on_aws() {
     let aws = interface_only(folder.path());
     let config = sdk(&aws).await;
     let client = aws_sdk_ec2::Client::new(&config);
-    let pair = automation::connection::generate("tester").unwrap();
+    let pair = connection::generate("tester").unwrap();
     let material = Blob::new(pair.public_openssh.clone());
     let made = client.import_key_pair().key_name("hg-test").public_key_material(material).send().await.unwrap();
-    let wanted = automation::connection::fingerprint(&pair.public_openssh).unwrap();
+    let wanted = connection::fingerprint(&pair.public_openssh).unwrap();
     let wanted = format!("{}=", wanted.trim_start_matches("SHA256:"));
     assert_eq!(made.key_fingerprint(), Some(&*wanted));
     let seen = client.describe_key_pairs().key_names("hg-test").send().await.unwrap();
@@ -235,14 +234,9 @@ async fn orders_are_carried_out_in_their_number_and_for_what_they_name() {
 
 #[test]
 fn the_example_runs_a_command_and_ends_with_it() {
-    // `cargo test` builds it; a run of this test binary alone does not.
-    let example = std::path::Path::new(tool::BINARY).with_file_name("examples").join("aws-emulator");
-    if !example.is_file() {
-        return tool::skip("the example is not built");
-    }
     let folder = tempfile::tempdir().unwrap();
     let line = "test \"$AWS_REGION\" = us-west-2 && test -n \"$AWS_ENDPOINT_URL\" && exit 7";
-    let mut command = std::process::Command::new(example);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_aws-emulator"));
     command.arg("--folder").arg(folder.path()).args(["--no-machines", "--", "sh", "-c", line]);
     let done = command.output().unwrap();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();

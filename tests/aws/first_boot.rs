@@ -3,20 +3,20 @@
 
 use std::time::{Duration, Instant};
 
-use automation::base::id::ResourceId;
-use automation::connection::SshConnector;
-use automation::model::connection::{Connection, Connector};
-use automation::model::machine::{HostKey, Machine};
-use automation::model::output::{Limits, output};
-use automation::model::provider::Provider;
-use automation::model::resource::{Fate, Resource};
-use automation::model::task::Command;
+use connection::SshConnector;
 use jiff::Timestamp;
+use model::base::id::ResourceId;
+use model::connection::{Connection, Connector};
+use model::machine::{HostKey, Machine};
+use model::output::{Limits, output};
+use model::provider::Provider;
+use model::resource::{Fate, Resource};
+use model::task::Command;
+use support::{images, leftovers, tool};
 
 use super::commands::{run, shell};
 use super::launch::{Account, User};
-use crate::support::aws::with_machines;
-use crate::support::{images, leftovers, tool};
+use crate::emulated::with_machines;
 
 /// How long a machine may take until it answers, and to be gone.
 const LIMIT: Duration = Duration::from_secs(60);

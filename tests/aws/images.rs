@@ -3,22 +3,22 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use automation::base::id::{MachineId, ResourceId, RunId};
-use automation::image::{BaseChoice, Choice};
-use automation::model::event::Teller;
-use automation::model::fault::{Fault, FaultKind};
-use automation::model::image::{Fingerprint, ImagePlan, ImageRecord};
-use automation::model::machine::ProviderKind;
-use automation::model::provider::{ImageStore, Ledger, Made};
-use automation::model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
-use automation::provider::ec2::clients::Clients;
-use automation::provider::ec2::images::{Ec2Images, Reader, Trust, fate};
-use automation::provider::ec2::tags;
+use aws::ec2::clients::Clients;
+use aws::ec2::images::{Ec2Images, Reader, Trust, fate};
+use aws::ec2::tags;
 use aws_sdk_ec2::types::{InstanceType, ResourceType, Tag};
 use jiff::Timestamp;
+use model::base::id::{MachineId, ResourceId, RunId};
+use model::event::Teller;
+use model::fault::{Fault, FaultKind};
+use model::image::{Fingerprint, ImagePlan, ImageRecord};
+use model::machine::ProviderKind;
+use model::provider::{ImageStore, Ledger, Made};
+use model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
+use project::image::{BaseChoice, Choice};
+use support::tool::{Place, Running};
 
-use crate::support::aws::{Emulator, REGION, interface_only, sdk};
-use crate::support::tool::{Place, Running};
+use crate::emulated::{Emulator, REGION, interface_only, sdk};
 
 const DEBIAN: &str = "ami-0deb12000000a0002";
 const ANN: &str = "ann@example";
@@ -122,7 +122,7 @@ impl Scene {
 
 fn plan() -> ImagePlan {
     let choice = Choice::new(BaseChoice::Cloud, "debian12");
-    automation::image::load(None, "linux-dev").unwrap().plan(&choice).unwrap()
+    project::image::load(None, "linux-dev").unwrap().plan(&choice).unwrap()
 }
 
 fn value<'a>(tags: &'a [Tag], key: &str) -> &'a str {

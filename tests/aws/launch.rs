@@ -5,28 +5,28 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use automation::base::id::{MachineId, ResourceId, RunId};
-use automation::connection::generate;
-use automation::model::event::{Event, Sink, Teller, Words};
-use automation::model::fault::{Fault, FaultKind};
-use automation::model::image::{CloudBase, Fingerprint};
-use automation::model::machine::{Address, Caps, Hardware, Machine, Network, ProviderKind};
-use automation::model::provider::{Ledger, MachineRequest, Provider};
-use automation::model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
-use automation::provider::KeyPair;
-use automation::provider::ec2::clients::Clients;
-use automation::provider::ec2::{Ec2Config, Ec2Provider, policy};
+use aws::ec2::clients::Clients;
+use aws::ec2::{Ec2Config, Ec2Provider, policy};
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::primitives::Blob;
 use aws_sdk_ec2::types::{Filter, Instance, SecurityGroupRule, VolumeType};
+use connection::generate;
 use jiff::Timestamp;
+use model::base::id::{MachineId, ResourceId, RunId};
+use model::event::{Event, Sink, Teller, Words};
+use model::fault::{Fault, FaultKind};
+use model::image::{CloudBase, Fingerprint};
+use model::key_pair::KeyPair;
+use model::machine::{Address, Caps, Hardware, Machine, Network, ProviderKind};
+use model::provider::{Ledger, MachineRequest, Provider};
+use model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
 
 use super::DEBIAN;
-use crate::support::aws::{Emulator, REGION, interface_only, sdk};
+use crate::emulated::{Emulator, REGION, interface_only, sdk};
 
 /// Keeps what is written down and what is told.
 #[derive(Default)]
-pub struct Book {
+pub(crate) struct Book {
     planned: Mutex<Vec<(ResourceId, PlannedResource)>>,
     kept: Mutex<Vec<String>>,
     told: Arc<Told>,
@@ -76,7 +76,7 @@ impl Book {
 }
 
 /// Somebody with a state directory of their own.
-pub struct User {
+pub(crate) struct User {
     pub provider: Ec2Provider,
     owner: String,
     public_key: String,
@@ -84,7 +84,7 @@ pub struct User {
 }
 
 /// An emulated account.
-pub struct Account {
+pub(crate) struct Account {
     pub folder: tempfile::TempDir,
     pub aws: Emulator,
     pub client: Client,
@@ -96,21 +96,21 @@ impl Account {
         Self::of(interface_only).await
     }
 
-    pub async fn of(start: impl Fn(&Path) -> Emulator) -> Self {
+    pub(crate) async fn of(start: impl Fn(&Path) -> Emulator) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let aws = start(folder.path());
         let client = Client::new(&sdk(&aws).await);
         Self { folder, aws, client }
     }
 
-    pub async fn user(&self, owner: &str, ingress: &str) -> User {
+    pub(crate) async fn user(&self, owner: &str, ingress: &str) -> User {
         let pair = generate(owner).unwrap();
         let identity = self.folder.path().join(format!("identity-{owner}"));
         std::fs::write(&identity, &pair.private_openssh).unwrap();
         self.user_with_key(owner, ingress, &identity, &pair.public_openssh).await
     }
 
-    pub async fn user_with_key(&self, owner: &str, ingress: &str, identity: &Path, public_key: &str) -> User {
+    pub(crate) async fn user_with_key(&self, owner: &str, ingress: &str, identity: &Path, public_key: &str) -> User {
         let ingress = if ingress.is_empty() { vec![] } else { vec![ingress.to_owned()] };
         let config = Ec2Config {
             clients: Arc::new(Clients::new(sdk(&self.aws).await)),
@@ -125,7 +125,7 @@ impl Account {
             }),
             ingress,
             address_url: format!("{}/checkip", self.aws.endpoint()),
-            trust: automation::provider::ec2::images::Trust::Own,
+            trust: aws::ec2::images::Trust::Own,
             cache: self.folder.path().join("prices.json"),
         };
         let provider = Ec2Provider::open(config).await.unwrap();
@@ -151,7 +151,7 @@ impl Account {
         from
     }
 
-    pub async fn instances(&self) -> Vec<Instance> {
+    pub(crate) async fn instances(&self) -> Vec<Instance> {
         let found = self.client.describe_instances().send().await.unwrap();
         found.reservations().iter().flat_map(|reservation| reservation.instances().to_vec()).collect()
     }
@@ -170,7 +170,7 @@ fn filter(name: &str, value: &str) -> Filter {
 
 impl User {
     /// A machine to bake an image on: it boots from the distribution's own image.
-    pub fn request(&self) -> MachineRequest {
+    pub(crate) fn request(&self) -> MachineRequest {
         let now = Timestamp::now();
         MachineRequest {
             id: MachineId::random(),
@@ -201,7 +201,10 @@ impl User {
         self.provider.provision(request, &self.book, &self.book.teller()).await
     }
 
-    pub async fn make(&self, request: &MachineRequest) -> Result<(Machine, Vec<Resource>), (Fault, Vec<Resource>)> {
+    pub(crate) async fn make(
+        &self,
+        request: &MachineRequest,
+    ) -> Result<(Machine, Vec<Resource>), (Fault, Vec<Resource>)> {
         let rows = Mutex::new(rows(request, self.provider.plan(request)));
         let confirm = |kind: ResourceKind, name: &str, locator: &str| {
             let mut rows = rows.lock().unwrap();
@@ -218,7 +221,7 @@ impl User {
     }
 
     /// Releases rows as the flow does, the instance first.
-    pub async fn release(&self, rows: &[Resource]) -> Vec<Fate> {
+    pub(crate) async fn release(&self, rows: &[Resource]) -> Vec<Fate> {
         let mut rows: Vec<&Resource> = rows.iter().rev().collect();
         rows.sort_by_key(|row| row.kind != ResourceKind::Instance);
         let mut fates = Vec::new();

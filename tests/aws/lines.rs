@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use aws_emulator::lines::Fault;
+use support::mercurial;
+use support::tool::{Done, Running};
+
 use super::cli::World;
-use crate::support::aws::emulator::lines::Fault;
-use crate::support::aws::sdk;
-use crate::support::mercurial;
-use crate::support::tool::{Done, Running};
+use crate::emulated::sdk;
 
 /// What the loud test prints: at least so many lines of 100 bytes, 50 MB altogether.
 const LINES: usize = 500_000;
@@ -145,7 +146,7 @@ fn assert_whole(log: &[u8]) {
 }
 
 /// Runs a loud test while its lines break in every way, once because its caller has moved; `world` has the whole image.
-pub fn break_under_a_run(world: &World) {
+pub(crate) fn break_under_a_run(world: &World) {
     let lines = &world.aws.control.lines;
     // The first one breaks while the machine is prepared or the source travels.
     lines.break_next(&[(6_000, Fault::Reset)]);
@@ -188,7 +189,7 @@ true";
 const LONG: (&str, &str) = ("test-long.t", "  $ echo begun\n  begun\n  $ sleep 600\n");
 
 /// Runs a long test on a machine that ends under it: lost, and said so.
-pub fn end_under_a_run(world: &World) {
+pub(crate) fn end_under_a_run(world: &World) {
     let run = Run::start(world, &[LONG], LONG.0, "begun");
     // Its last word may be cut off.
     run.exec(&["sudo", "poweroff"]);
@@ -199,7 +200,7 @@ pub fn end_under_a_run(world: &World) {
 }
 
 /// The same for a machine that is booted again.
-pub fn boot_under_a_run(world: &World) {
+pub(crate) fn boot_under_a_run(world: &World) {
     let run = Run::start(world, &[LONG], LONG.0, "begun");
     run.exec(&["sudo", "sh", "-c", BOOT_AGAIN]);
     world.aws.control.lines.break_all(Fault::Close);

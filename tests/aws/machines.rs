@@ -3,23 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use automation::base::id::{MachineId, RunId};
-use automation::connection::{SshConnector, generate};
-use automation::model::connection::{Connection, Connector};
-use automation::model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
-use automation::model::task::Command;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::primitives::Blob;
 use aws_sdk_ec2::types::{
     IamInstanceProfileSpecification, Instance, InstanceStateName, InstanceType, ShutdownBehavior,
 };
 use base64::Engine;
+use connection::{SshConnector, generate};
 use jiff::Timestamp;
+use model::base::id::{MachineId, RunId};
+use model::connection::{Connection, Connector};
+use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
+use model::task::Command;
+use support::{images, leftovers, tool};
 
 use super::DEBIAN;
 use super::commands::shell;
-use crate::support::aws::{Emulator, sdk, with_machines};
-use crate::support::{images, leftovers, tool};
+use crate::emulated::{Emulator, sdk, with_machines};
 
 /// How long a machine may take until it answers, and to be gone.
 const LIMIT: Duration = Duration::from_secs(60);

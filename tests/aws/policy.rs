@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use automation::provider::ec2::policy::{self, Scope};
+use aws::ec2::policy::{self, Scope};
+use aws_emulator::call::Call;
 use serde_json::Value;
 
 use super::decision::{self, Known, Request, allows};
 use super::purge::{World, me};
-use crate::support::aws::emulator::call::Call;
 
 /// The actions that a policy allows.
 fn allowed(policy: &Value) -> BTreeSet<String> {

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use automation::provider::ec2::clients::Clients;
-use automation::provider::ec2::prices::{Prices, Wanted};
+use aws::ec2::clients::Clients;
+use aws::ec2::prices::{Prices, Wanted};
 use jiff::Timestamp;
+use support::events::Events;
 
-use crate::flow::Events;
-use crate::support::aws::{Emulator, REGION, interface_only, sdk};
+use crate::emulated::{Emulator, REGION, interface_only, sdk};
 
 fn wanted(instance_type: &str, spot: bool) -> Wanted {
     Wanted { region: REGION.into(), instance_type: instance_type.into(), spot, volumes_gib: 20 }

@@ -2,22 +2,22 @@
 
 use std::path::Path;
 
-use automation::base::id::{MachineId, RunId};
-use automation::model::journal::{Journal, ResourceFilter};
-use automation::model::machine::ProviderKind;
-use automation::model::resource::{PlannedResource, ResourceKind, ResourceState};
-use automation::model::run::{RunRecord, RunState};
-use automation::state::dir::StateDir;
 use aws_sdk_ec2::primitives::Blob;
 use aws_sdk_ec2::types::{
     Filter, InstanceMarketOptionsRequest, InstanceType, IpPermission, MarketType, ResourceType, Tag, TagSpecification,
     UserIdGroupPair,
 };
+use model::base::id::{MachineId, RunId};
+use model::journal::{Journal, ResourceFilter};
+use model::machine::ProviderKind;
+use model::resource::{PlannedResource, ResourceKind, ResourceState};
+use model::run::{RunRecord, RunState};
 use serde_json::Value;
+use state::dir::StateDir;
+use support::tool::{Done, Place, Running};
 
 use super::DEBIAN;
-use crate::support::aws::{Emulator, interface_only, sdk};
-use crate::support::tool::{Done, Place, Running};
+use crate::emulated::{Emulator, interface_only, sdk};
 
 /// A role that nobody can assume; only its shape counts.
 const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
@@ -30,7 +30,7 @@ const POLICY: &str =
 const READS: [&str; 4] = ["Describe", "List", "Get", "sts:"];
 
 /// An emulated account, with clients to fill it and the tool to empty it.
-pub struct World {
+pub(crate) struct World {
     pub aws: Emulator,
     pub place: Place,
     pub ec2: aws_sdk_ec2::Client,
@@ -39,14 +39,14 @@ pub struct World {
 
 type Marks<'a> = &'a [(&'a str, &'a str)];
 
-pub fn marked(kind: ResourceType, marks: Marks<'_>) -> Option<Vec<TagSpecification>> {
+pub(crate) fn marked(kind: ResourceType, marks: Marks<'_>) -> Option<Vec<TagSpecification>> {
     let tags = marks.iter().map(|(key, value)| Tag::builder().key(*key).value(*value).build()).collect();
     let specification = TagSpecification::builder().resource_type(kind).set_tags(Some(tags)).build();
     (!marks.is_empty()).then(|| vec![specification])
 }
 
 impl World {
-    pub async fn new(folder: &Path) -> Self {
+    pub(crate) async fn new(folder: &Path) -> Self {
         let aws = interface_only(folder);
         let config = sdk(&aws).await;
         let (ec2, iam) = (aws_sdk_ec2::Client::new(&config), aws_sdk_iam::Client::new(&config));
@@ -54,7 +54,7 @@ impl World {
     }
 
     /// Runs the tool on the account, with nothing in the log but its own calls.
-    pub fn tool(&self, arguments: &[&str]) -> Done {
+    pub(crate) fn tool(&self, arguments: &[&str]) -> Done {
         self.aws.control.clear_log();
         let mut command = self.place.command(arguments);
         command.envs(self.aws.environment()).env("LOGNAME", "me");
@@ -62,55 +62,55 @@ impl World {
     }
 
     /// Runs an emptying verb on everything.
-    pub fn empty(&self, arguments: &[&str]) -> Done {
+    pub(crate) fn empty(&self, arguments: &[&str]) -> Done {
         self.tool(&[arguments, &EVERYTHING].concat())
     }
 
     /// What a `--json` listing of the tool says of an id: its fate.
-    pub fn fate<'a>(listing: &'a Value, id: &str) -> &'a str {
+    pub(crate) fn fate<'a>(listing: &'a Value, id: &str) -> &'a str {
         let item = listing.as_array().unwrap().iter().find(|item| item["id"] == id);
         item.map_or("absent", |item| item["fate"].as_str().unwrap())
     }
 
-    pub async fn instances(&self, count: i32, marks: Marks<'_>) -> Vec<String> {
+    pub(crate) async fn instances(&self, count: i32, marks: Marks<'_>) -> Vec<String> {
         let run = self.ec2.run_instances().image_id(DEBIAN).instance_type(InstanceType::T3Micro);
         let run = run.min_count(count).max_count(count);
         let reply = run.set_tag_specifications(marked(ResourceType::Instance, marks)).send().await.unwrap();
         reply.instances().iter().map(|instance| instance.instance_id().unwrap().to_owned()).collect()
     }
 
-    pub async fn image(&self, instance: &str, name: &str, marks: Marks<'_>) -> String {
+    pub(crate) async fn image(&self, instance: &str, name: &str, marks: Marks<'_>) -> String {
         let image = self.ec2.create_image().instance_id(instance).name(name);
         let reply = image.set_tag_specifications(marked(ResourceType::Image, marks)).send().await.unwrap();
         reply.image_id().unwrap().to_owned()
     }
 
-    pub async fn volume(&self, marks: Marks<'_>) -> String {
+    pub(crate) async fn volume(&self, marks: Marks<'_>) -> String {
         let volume = self.ec2.create_volume().availability_zone("us-west-2a").size(1);
         let reply = volume.set_tag_specifications(marked(ResourceType::Volume, marks)).send().await.unwrap();
         reply.volume_id().unwrap().to_owned()
     }
 
-    pub async fn snapshot(&self, volume: &str, marks: Marks<'_>) -> String {
+    pub(crate) async fn snapshot(&self, volume: &str, marks: Marks<'_>) -> String {
         let snapshot = self.ec2.create_snapshot().volume_id(volume);
         let reply = snapshot.set_tag_specifications(marked(ResourceType::Snapshot, marks)).send().await.unwrap();
         reply.snapshot_id().unwrap().to_owned()
     }
 
-    pub async fn group(&self, name: &str, marks: Marks<'_>) -> String {
+    pub(crate) async fn group(&self, name: &str, marks: Marks<'_>) -> String {
         let group = self.ec2.create_security_group().group_name(name).description("a group");
         let reply = group.set_tag_specifications(marked(ResourceType::SecurityGroup, marks)).send().await.unwrap();
         reply.group_id().unwrap().to_owned()
     }
 
-    pub async fn key_pair(&self, name: &str, marks: Marks<'_>) {
-        let public = automation::connection::generate("tester").unwrap().public_openssh;
+    pub(crate) async fn key_pair(&self, name: &str, marks: Marks<'_>) {
+        let public = connection::generate("tester").unwrap().public_openssh;
         let pair = self.ec2.import_key_pair().key_name(name).public_key_material(Blob::new(public));
         pair.set_tag_specifications(marked(ResourceType::KeyPair, marks)).send().await.unwrap();
     }
 
     /// A role in an instance profile.
-    pub async fn role(&self, role: &str, profile: &str, owner: Option<&str>) {
+    pub(crate) async fn role(&self, role: &str, profile: &str, owner: Option<&str>) {
         let tag = |owner| aws_sdk_iam::types::Tag::builder().key("hg:owner").value(owner).build().unwrap();
         let tags = owner.map(|owner| vec![tag(owner)]);
         let made = self.iam.create_role().role_name(role).assume_role_policy_document(TRUST);
@@ -125,13 +125,13 @@ impl World {
     }
 
     /// The ids of the snapshots of the account.
-    pub async fn snapshots(&self) -> Vec<String> {
+    pub(crate) async fn snapshots(&self) -> Vec<String> {
         let seen = self.ec2.describe_snapshots().owner_ids("self").send().await.unwrap();
         seen.snapshots().iter().map(|snapshot| snapshot.snapshot_id().unwrap().to_owned()).collect()
     }
 
     /// How many instances are not terminated.
-    pub async fn live(&self) -> usize {
+    pub(crate) async fn live(&self) -> usize {
         let states = ["pending", "running", "shutting-down", "stopping", "stopped"].map(str::to_owned).to_vec();
         let filter = Filter::builder().name("instance-state-name").set_values(Some(states)).build();
         let seen = self.ec2.describe_instances().filters(filter).send().await.unwrap();
@@ -139,19 +139,19 @@ impl World {
     }
 
     /// The calls of the last tool that were no reads.
-    pub fn changes(&self) -> Vec<String> {
+    pub(crate) fn changes(&self) -> Vec<String> {
         let names = self.aws.control.names();
         names.into_iter().filter(|name| !READS.iter().any(|read| name.contains(read))).collect()
     }
 }
 
 /// What the tool takes `user` of this computer for.
-pub fn me(user: &str) -> String {
+pub(crate) fn me(user: &str) -> String {
     format!("{user}@{}", rustix::system::uname().nodename().to_str().unwrap())
 }
 
 /// What empties the account of all that can be taken for ours, whoever made it.
-pub const EVERYTHING: [&str; 3] = ["--all-owners", "--untagged", "--yes"];
+pub(crate) const EVERYTHING: [&str; 3] = ["--all-owners", "--untagged", "--yes"];
 
 const MINE: Marks<'static> = &[("hg:owner", "me@here")];
 const YOURS: Marks<'static> = &[("hg:owner", "you@there")];
@@ -413,7 +413,7 @@ async fn rows_of_the_journal_are_closed_for_what_went_and_for_nothing_else() {
         command: "machine up".into(),
         arguments: vec![],
         owner: "me@here".into(),
-        driver: automation::state::process::current().unwrap(),
+        driver: state::process::current().unwrap(),
         state: RunState::Ended,
         started_at: now,
         ended_at: Some(now),

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use support::tool::Running;
+
 use super::purge::{EVERYTHING, World};
-use crate::support::tool::Running;
 
 const MINE: &[(&str, &str)] = &[("hg:owner", "me@here")];
 

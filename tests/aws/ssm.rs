@@ -2,20 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use automation::base::id::{MachineId, RunId};
-use automation::connection::SsmConnector;
-use automation::model::connection::{Connection, ConnectionError, Connector};
-use automation::model::exit::Exit;
-use automation::model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
-use automation::model::task::{Chunk, Command};
+use aws::ssm::SsmConnector;
 use aws_sdk_ec2::types::{IamInstanceProfileSpecification, InstanceType};
 use jiff::Timestamp;
+use model::base::id::{MachineId, RunId};
+use model::connection::{Connection, ConnectionError, Connector};
+use model::exit::Exit;
+use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
+use model::task::{Chunk, Command};
+use support::contract::{copies_files, reports_commands, writes_and_reads_small_files};
+use support::{images, tool};
 
 use super::DEBIAN;
 use super::commands::shell;
-use crate::connection::contract::{copies_files, reports_commands, writes_and_reads_small_files};
-use crate::support::aws::{Emulator, REGION, sdk, with_machines};
-use crate::support::{images, tool};
+use crate::emulated::{Emulator, REGION, sdk, with_machines};
 
 /// How long a machine may take until its agent answers.
 const LIMIT: Duration = Duration::from_secs(60);

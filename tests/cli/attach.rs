@@ -6,9 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-
-use crate::support::tool::{Done, Place, Running, clear, is_root, private, skip};
-use crate::support::{leftovers, mercurial};
+use support::tool::{Done, Place, Running, clear, is_root, private, skip};
+use support::{leftovers, mercurial};
 
 /// Ending on an idle computer takes a second or two; the rest is room for a busy one.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -414,7 +413,7 @@ fn typing(place: &Place, words: &[&str], keys: &[(&str, &str)]) -> Running {
 }
 
 /// The same, with a pause of so many seconds before each.
-pub fn typing_slowly(place: &Place, words: &[&str], keys: &[(&str, &str)], pause: f64) -> Running {
+pub(crate) fn typing_slowly(place: &Place, words: &[&str], keys: &[(&str, &str)], pause: f64) -> Running {
     let inner = place.command(words);
     let mut command = Command::new("/usr/bin/python3");
     clear(&mut command, &place.home);

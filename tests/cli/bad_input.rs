@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::tool::{Place, Running, is_root, private, skip};
+use support::tool::{Place, Running, is_root, private, skip};
 
 /// Runs `run-tests-linux` with `arguments`, which must be refused as usage.
 #[track_caller]
@@ -260,8 +260,8 @@ fn a_variable_that_means_nothing_is_refused_by_its_name() {
         }
     }
     with("AUTOMATION_PROVIDER", "xx", &["--provider", "local", "runs", "list"]).expect(0);
-    let mut command = Command::new(crate::support::tool::BINARY);
-    crate::support::tool::clear(&mut command, &place.home);
+    let mut command = Command::new(support::tool::binary());
+    support::tool::clear(&mut command, &place.home);
     command.args(["runs", "list"]).env("AUTOMATION_STATE_PATH", "");
     Running::start(command).end().expect(2).tells(&["AUTOMATION_STATE_PATH", "hint:"]);
     place.assert_clean();
@@ -299,7 +299,7 @@ fn sources_that_are_no_checkout_of_mercurial_are_refused() {
     let place = Place::new();
     let at = |name: &str| place.path().join(name).display().to_string();
     let mut git = Command::new("git");
-    crate::support::tool::clear(&mut git, &place.home);
+    support::tool::clear(&mut git, &place.home);
     assert!(git.args(["init", "--quiet", &at("git")]).status().unwrap().success());
     refused(&place, &["--source", &at("git")], &["Git checkout", "hg clone"]);
     std::fs::create_dir(at("empty")).unwrap();
@@ -310,7 +310,7 @@ fn sources_that_are_no_checkout_of_mercurial_are_refused() {
     refused(&place, &["--working-copy"], &["need a Mercurial checkout"]);
     refused(&place, &["--revision", "tip"], &["need a Mercurial checkout"]);
     std::fs::create_dir(at("other")).unwrap();
-    crate::support::mercurial::hg(&place.path().join("other"), &["init"]);
+    support::mercurial::hg(&place.path().join("other"), &["init"]);
     refused(&place, &["--source", &at("other")], &["no checkout of Mercurial", "tests/run-tests.py"]);
     std::fs::create_dir(at("other") + "/tests").unwrap();
     std::fs::write(at("other") + "/tests/run-tests.py", "").unwrap();
@@ -344,7 +344,7 @@ fn a_source_of_mercurial_that_cannot_be_sent_is_never_replaced_by_the_images_own
     // One that lies in somebody's repository of other things is not that repository.
     let home = place.path().join("dotfiles");
     std::fs::create_dir(&home).unwrap();
-    crate::support::mercurial::hg(&home, &["init"]);
+    support::mercurial::hg(&home, &["init"]);
     inside(&release("dotfiles/hg-7.2.4")).expect(2).tells(&told);
     // Nor does a repository of other things inside it hide it.
     let nested = root.join("mercurial/nested");
@@ -352,12 +352,12 @@ fn a_source_of_mercurial_that_cannot_be_sent_is_never_replaced_by_the_images_own
     inside(&nested).expect(2).tells(&told);
     std::fs::remove_dir_all(&nested).unwrap();
     // The first way out, half gone.
-    crate::support::mercurial::hg(&root, &["init"]);
+    support::mercurial::hg(&root, &["init"]);
     inside(&root.join("tests")).expect(2).tells(&["nothing is checked out", "hg commit --addremove"]);
-    crate::support::mercurial::hg(&root, &["commit", "-A", "-m", "some", "mercurial"]);
+    support::mercurial::hg(&root, &["commit", "-A", "-m", "some", "mercurial"]);
     inside(&root).expect(2).tells(&["has no tests/run-tests.py", "hg add"]);
     // And whole: the tests that it holds are known.
-    crate::support::mercurial::hg(&root, &["commit", "-A", "-m", "release"]);
+    support::mercurial::hg(&root, &["commit", "-A", "-m", "release"]);
     let unknown = [
         ("test-ad.t", "Did you mean `test-add.t`?"),
         ("add", "Did you mean `test-add.t`?"),
@@ -429,10 +429,10 @@ fn a_state_directory_that_cannot_be_used_is_named_and_left_alone() {
 }
 
 /// Runs the tool on a disk that `mount` makes at the state directory, in a mount namespace that ends with it.
-fn on_a_disk(place: &Place, mount: &str, arguments: &[&str]) -> crate::support::tool::Done {
+fn on_a_disk(place: &Place, mount: &str, arguments: &[&str]) -> support::tool::Done {
     let inner = place.command(arguments);
     let mut command = Command::new("unshare");
-    crate::support::tool::clear(&mut command, &place.home);
+    support::tool::clear(&mut command, &place.home);
     let script = format!("state=$1; shift; {mount} && exec \"$@\"");
     command.args(["--mount", "sh", "-c", &script, "sh"]).arg(&place.state);
     command.arg(inner.get_program()).args(inner.get_args());
@@ -465,7 +465,7 @@ fn a_disk_that_fills_up_while_a_step_runs_is_no_reason_to_leave_anything() {
     let fills = "cat /dev/zero >/root/filler || exit 7\n";
     let place = Place::with_steps(&[("fills", fills)]);
     std::fs::remove_file(place.state.join("images")).unwrap();
-    let images = crate::support::images::cache().join("images");
+    let images = support::images::cache().join("images");
     // More than the bake asks for beforehand. The certificate must be read where the journal is: on the disk.
     let mount = format!(
         "mount -t tmpfs -o size=256m,mode=0700 none \"$state\" && ln -s '{}' \"$state/images\"",

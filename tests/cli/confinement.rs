@@ -5,16 +5,16 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::tool::{BINARY, Done, Place, Running, is_root, skip};
+use support::tool::{Done, Place, Running, binary, is_root, skip};
 
 /// Ways out, each tried harmlessly; the program tells those that are open.
-pub const ESCAPES: &str = include_str!("../support/escapes.py");
+pub(crate) const ESCAPES: &str = include_str!("../support/escapes.py");
 
 /// The fewest ways that count as a list.
 const LEAST: usize = 25;
 
 /// Fails if a way out is open, or if hardly one was tried.
-pub fn assert_shut(said: &str) {
+pub(crate) fn assert_shut(said: &str) {
     assert!(!said.contains("OUT "), "{said}");
     assert!(!said.contains("odd "), "{said}");
     let tried = said.lines().find_map(|line| line.split_once("tried ")?.1.trim().parse::<usize>().ok());
@@ -22,7 +22,7 @@ pub fn assert_shut(said: &str) {
 }
 
 /// The program for a machine of `network`, as a line for a shell.
-pub fn try_all(network: &str) -> String {
+pub(crate) fn try_all(network: &str) -> String {
     format!("sudo python3 - {network} <<'PY'\n{ESCAPES}\nPY\n")
 }
 
@@ -59,7 +59,7 @@ fn nothing_leads_out_of_a_bake() {
 
 /// The user ids of every process that was started from below `state`, machines' own included.
 fn users_of(state: &Path) -> Vec<u32> {
-    let namespaces: Vec<_> = crate::support::leftovers::processes(state)
+    let namespaces: Vec<_> = support::leftovers::processes(state)
         .into_iter()
         .filter_map(|(pid, _)| std::fs::read_link(format!("/proc/{pid}/ns/user")).ok())
         .filter(|namespace| Some(namespace) != std::fs::read_link("/proc/self/ns/user").ok().as_ref())
@@ -115,7 +115,7 @@ fn a_machine_is_the_same_whoever_makes_it() {
     let plain = place.up(&[]);
     let odd = place.command(&["machine", "up"]);
     let mut shell = Command::new("bash");
-    shell.args(["-c", SURROUNDINGS, "bash", BINARY]).args(odd.get_args());
+    shell.args(["-c", SURROUNDINGS, "bash", binary()]).args(odd.get_args());
     shell.current_dir(&place.home).env_clear().envs(odd.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let odd = Running::start(shell).end().expect(0).text().trim().to_owned();
     let found = |id: &str| {

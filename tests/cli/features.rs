@@ -1,6 +1,6 @@
 //! What the build holds: with the feature `ec2` and without it.
 
-use crate::support::tool::Place;
+use support::tool::Place;
 
 #[test]
 fn the_help_names_ec2_only_where_it_is_built_in() {

@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-
-use crate::support::leftovers;
-use crate::support::tool::{Done, Place};
+use support::leftovers;
+use support::tool::{Done, Place};
 
 fn machines<const N: usize>(place: &Place) -> [String; N] {
     let running = [(); N].map(|()| place.start(&["machine", "up"]));

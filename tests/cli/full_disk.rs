@@ -1,7 +1,7 @@
 //! What ends something, or only looks, works on a disk without any room.
 
-use crate::support::mounts;
-use crate::support::tool::{Place, is_root, skip};
+use support::mounts;
+use support::tool::{Place, is_root, skip};
 
 #[test]
 fn machines_are_listed_used_and_ended_on_a_full_disk() {

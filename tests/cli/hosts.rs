@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::support::mercurial::{self, READY_HG};
-use crate::support::sshd::{Sshd, free_port, user};
-use crate::support::tool::Place;
+use support::mercurial::{self, READY_HG};
+use support::sshd::{Sshd, free_port, user};
+use support::tool::Place;
 
 /// A machine of ours that plays somebody else's.
 struct Foreign {
@@ -18,7 +18,7 @@ struct Foreign {
 
 /// Makes a key pair and gives the path of the private half.
 fn key(place: &Place, name: &str) -> PathBuf {
-    let pair = automation::connection::generate(name).unwrap();
+    let pair = connection::generate(name).unwrap();
     let path = place.path().join(name);
     std::fs::write(&path, &pair.private_openssh).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();

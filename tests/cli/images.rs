@@ -1,9 +1,8 @@
 //! Baking: layers are kept, a failed bake resumes, a failed machine can be looked at, what is old can be collected.
 
 use serde_json::Value;
-
-use crate::support::images;
-use crate::support::tool::{BINARY, Place, Running, clear, is_root, skip};
+use support::images;
+use support::tool::{Place, Running, binary, clear, is_root, skip};
 
 const GOOD: &str = "echo fine >/root/good\n";
 const BAD: &str = "echo some output\necho the reason of the failure >&2\nexit 9\n";
@@ -272,7 +271,7 @@ fn a_full_disk_is_told_before_a_bake_and_gc_makes_room_on_it() {
     if !is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    command.args(["--", "sh", "-c", FULL, "sh"]).arg(disk.path()).arg(BINARY);
+    command.args(["--", "sh", "-c", FULL, "sh"]).arg(disk.path()).arg(binary());
     let done = Running::start(command).end();
     if done.code() == 77 {
         return skip("nobody may mount a disk of their own here");

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-
-use crate::support::tool::{Place, Running, clear};
-use crate::support::{leftovers, mercurial};
+use support::tool::{Place, Running, clear};
+use support::{leftovers, mercurial};
 
 /// Releasing on an idle computer takes a second; the rest is room for a busy one.
 const LIMIT: Duration = Duration::from_secs(60);

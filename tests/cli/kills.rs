@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-
-use crate::support::tool::{Place, Running, is_root, skip};
-use crate::support::{leftovers, mercurial};
+use support::tool::{Place, Running, is_root, skip};
+use support::{leftovers, mercurial};
 
 /// The grace, and room for a busy computer to remove files.
 const SOON: Duration = Duration::from_secs(30);

@@ -7,11 +7,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use support::leftovers;
+use support::memory::Peak;
+use support::mercurial;
+use support::tool::{Place, Running, binary, clear, is_root, skip};
+
 use super::alone;
-use crate::support::leftovers;
-use crate::support::memory::Peak;
-use crate::support::mercurial;
-use crate::support::tool::{BINARY, Place, Running, clear, is_root, skip};
 
 #[test]
 fn a_commands_output_and_status_come_through_apart() {
@@ -379,7 +380,7 @@ fn a_run_with_much_output_logs_all_of_it_in_little_memory() {
         "import sys\nb = bytes(i % 256 for i in range(1 << 20))\nfor _ in range(200): sys.stdout.buffer.write(b)\n";
     let test = "  $ \"$PYTHON\" \"$TESTDIR/loud.py\"\n";
     let checkout = mercurial::small(place.path(), &[("loud.py", loud), ("test-loud.t", test)]);
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(binary());
     clear(&mut command, &place.home);
     let arguments = ["run-tests-linux", "--source", checkout.to_str().unwrap(), "test-loud.t"];
     command.current_dir(&place.home).arg("--state-path").arg(&place.state).args(arguments);

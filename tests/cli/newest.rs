@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use support::mercurial::hg;
+use support::tool::Place;
 
 use super::alone;
-use crate::support::mercurial::hg;
-use crate::support::tool::Place;
 
 /// Small tests of Mercurial's suite that need nothing of the machine; the second asks the helpers of tests, which are programs in
 /// Python that import Mercurial, the third starts a Python where the current folder is gone.
@@ -21,7 +21,7 @@ fn release() -> PathBuf {
     if let Some(file) = std::env::var_os("AUTOMATION_NEWEST_MERCURIAL") {
         return file.into();
     }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/newest-mercurial");
+    let folder = support::root().join("target/newest-mercurial");
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let found = files.into_iter().find(|file| file.to_string_lossy().ends_with(".tar.gz"));
     found.expect("run `tests/newest-mercurial`, which fetches the release, or name it with AUTOMATION_NEWEST_MERCURIAL")

@@ -6,8 +6,7 @@ use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
-use crate::support::tool::{Done, Place};
+use support::tool::{Done, Place};
 
 /// Runs the tool with standard output on a device that has no room.
 fn on_a_full_disk(place: &Place, arguments: &[&str]) -> Done {

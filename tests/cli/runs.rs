@@ -1,9 +1,8 @@
 //! What is remembered of past runs.
 
-use automation::model::event::{self, Event, Kind, RunEvent, StepEvent, Subject, Words};
+use model::event::{self, Event, Kind, RunEvent, StepEvent, Subject, Words};
 use serde_json::Value;
-
-use crate::support::tool::Place;
+use support::tool::Place;
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_else(|| panic!("`{key}` is no text in {value}"))

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use support::memory::Peak;
+use support::mercurial::{self, READY_HG, hg};
+use support::tool::{Done, Place, Running, is_root, skip};
 
 use super::alone;
-use crate::support::memory::Peak;
-use crate::support::mercurial::{self, READY_HG, hg};
-use crate::support::tool::{Done, Place, Running, is_root, skip};
 
 /// The arguments of a run over a checkout of our own.
 fn over<'a>(checkout: &'a std::path::Path, further: &[&'a str]) -> Vec<&'a str> {

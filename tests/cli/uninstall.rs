@@ -1,16 +1,15 @@
 //! Removing everything.
 
-use automation::base::id::{MachineId, RunId};
-use automation::model::journal::Journal;
-use automation::model::machine::{Machine, ProviderKind};
-use automation::model::resource::{PlannedResource, ResourceKind};
-use automation::model::run::{Driver, RunRecord, RunState};
-use automation::state::dir::StateDir;
 use jiff::Timestamp;
-
-use crate::support::leftovers;
-use crate::support::mounts;
-use crate::support::tool::Place;
+use model::base::id::{MachineId, RunId};
+use model::journal::Journal;
+use model::machine::{Machine, ProviderKind};
+use model::resource::{PlannedResource, ResourceKind};
+use model::run::{Driver, RunRecord, RunState};
+use state::dir::StateDir;
+use support::leftovers;
+use support::mounts;
+use support::tool::Place;
 
 #[test]
 fn everything_goes_after_somebody_said_so() {
@@ -88,7 +87,7 @@ fn what_is_elsewhere_is_not_lost_sight_of_and_a_living_run_is_let_be() {
     place.run(&["uninstall", "--yes"]).expect(5).tells(&["remote_files me@there:/x", "audit --fix", "audit --forget"]);
     assert!(place.state.join("journal.db").exists());
     place.run(&["audit", "--forget", machine.as_str()]).expect(0);
-    let me = automation::state::process::current().unwrap();
+    let me = state::process::current().unwrap();
     journal.update_run(&RunRecord { driver: me, state: RunState::Running, ..run.clone() }).unwrap();
     place.run(&["uninstall", "--yes"]).expect(2).tells(&["is at work", "runs cancel"]);
     let detached = RunRecord { state: RunState::Detached, ..run.clone() };
@@ -97,7 +96,7 @@ fn what_is_elsewhere_is_not_lost_sight_of_and_a_living_run_is_let_be() {
     let lives = Machine {
         expires_at: now + std::time::Duration::from_secs(3600),
         kept: true,
-        ..crate::support::machine::of(ProviderKind::Host, run.id.clone(), now)
+        ..support::machine::of(ProviderKind::Host, run.id.clone(), now)
     };
     journal.store_machine(&lives).unwrap();
     for words in [&["uninstall", "--yes"][..], &["uninstall", "--dry-run"]] {
@@ -158,7 +157,7 @@ fn what_is_mounted_in_it_is_left_as_it_is() {
 fn a_state_directory_by_a_link_goes_with_the_link_and_a_mount_point_stays() {
     let place = Place::new();
     let real = place.path().join("elsewhere");
-    crate::support::tool::private(&real);
+    support::tool::private(&real);
     std::os::unix::fs::symlink(&real, &place.state).unwrap();
     place.run(&["runs", "list"]).expect(0);
     place.run(&["uninstall", "--yes"]).expect(0).tells(&["was a link to", "both are gone"]);

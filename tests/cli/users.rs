@@ -8,10 +8,10 @@ use std::sync::Once;
 use std::time::Duration;
 
 use serde_json::Value;
+use support::tool::{Done, Running, binary, clear, is_root, skip};
+use support::{images, leftovers};
 
 use super::confinement::{assert_shut, try_all};
-use crate::support::tool::{BINARY, Done, Running, clear, is_root, skip};
-use crate::support::{images, leftovers};
 
 /// A user id that nobody has.
 const UID: u32 = 54_321;
@@ -88,7 +88,7 @@ impl User {
     fn tool(&self, state: &str, arguments: &[&str]) -> Running {
         let mut command = Command::new("unshare");
         clear(&mut command, Path::new("/mnt/home"));
-        command.args(["--mount", "sh", "-c", ENTER, "sh"]).arg(&self.folder).args([BINARY, &UID.to_string()]);
+        command.args(["--mount", "sh", "-c", ENTER, "sh"]).arg(&self.folder).args([binary(), &UID.to_string()]);
         command.args(["/mnt/automation", "--state-path", &format!("/mnt/{state}")]).args(arguments);
         Running::start(command)
     }

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use automation::connection::generate;
-use automation::model::connection::ConnectionError;
-use automation::model::exit::Exit;
-use automation::model::machine::{Address, HostKey, Machine};
-use automation::model::task::Command;
+use connection::generate;
+use model::connection::ConnectionError;
+use model::exit::Exit;
+use model::machine::{Address, HostKey, Machine};
+use model::task::Command;
+use support::sshd::{Sshd, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{LIMIT, connect, drain, run, sh, try_connect};
-use crate::support::sshd::{Sshd, free_port};
 
 const SHORT: Duration = Duration::from_millis(400);
 
@@ -168,7 +168,7 @@ async fn another_host_key_is_a_mismatch_and_no_key_is_offered() {
     let started = Instant::now();
     let error = refusal(&machine, LIMIT, true).await;
     assert!(started.elapsed() < Duration::from_secs(5), "a mismatch was retried");
-    let fingerprint = |key: &str| automation::connection::fingerprint(key).unwrap();
+    let fingerprint = |key: &str| connection::fingerprint(key).unwrap();
     let ConnectionError::HostKeyMismatch { expected, shown, .. } = &error else { panic!("{error}") };
     assert_eq!(*expected, fingerprint(&other.public_openssh));
     assert_eq!(*shown, fingerprint(&sshd.host.public_openssh));
@@ -259,8 +259,8 @@ async fn a_session_that_dies_mid_command_is_lost() {
 
 #[tokio::test]
 async fn a_frozen_machine_is_given_up() {
-    use automation::connection::{Settings, SshConnector};
-    use automation::model::connection::Connector;
+    use connection::{Settings, SshConnector};
+    use model::connection::Connector;
     let sshd = Sshd::start();
     let settings = Settings { keepalive: Duration::from_millis(100), keepalive_misses: 2 };
     assert_eq!(settings.silence(), Duration::from_millis(300));

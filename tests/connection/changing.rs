@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use automation::model::connection::{ConnectionError, Totals};
+use model::connection::{ConnectionError, Totals};
 
 use super::files::names;
 use super::one_file::{Story, same};

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use automation::model::connection::ConnectionError;
-use automation::model::exit::Exit;
-use automation::model::task::Command;
+use model::connection::ConnectionError;
+use model::exit::Exit;
+use model::task::Command;
+use support::sshd::Sshd;
 
 use super::{LIMIT, connect, run, sh};
-use crate::support::sshd::Sshd;
 
-pub fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
@@ -215,7 +215,7 @@ fn a_pipe_that_nobody_reads_is_given_up_by_the_machine() {
     let dir = tempfile::tempdir().unwrap();
     let pipe = dir.path().join("pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/remote/linux/write-into.sh");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../remote/linux/write-into.sh");
     let mut command = std::process::Command::new("sh");
     let output = command.arg(script).arg(&pipe).arg("0.2").stdin(std::process::Stdio::null()).output().unwrap();
     assert!(!output.status.success());

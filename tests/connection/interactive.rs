@@ -4,13 +4,13 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use automation::connection::{Manner, Streams, bridge, interact};
-use automation::model::exit::Exit;
-use automation::model::task::{Command, Terminal, WindowSize};
+use connection::{Manner, Streams, bridge, interact};
+use model::exit::Exit;
+use model::task::{Command, Terminal, WindowSize};
 use rustix::termios::{LocalModes, tcgetattr, tcsetwinsize};
+use support::sshd::Sshd;
 
 use super::{LIMIT, connect, sh};
-use crate::support::sshd::Sshd;
 
 /// As a person's terminal is joined with a machine's.
 const LOGIN: Manner = Manner { raw: true, filter: true };

@@ -5,17 +5,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use automation::model::connection::{ConnectionError, Totals};
-
-use automation::model::machine::{Address, Machine};
+use model::connection::{ConnectionError, Totals};
+use model::machine::{Address, Machine};
+use support::sshd::Sshd;
 
 use super::connect;
 use super::files::names;
 use super::one_file::{Story, same};
-use crate::support::sshd::Sshd;
-
-#[path = "../../benches/support/relay.rs"]
-mod relay;
 
 /// Longer than anything here takes beside a compiler.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -177,7 +173,7 @@ async fn a_machine_far_away_is_reached_over_several_channels_as_far_as_it_allows
         let (from, folder) = (sshd.dir.path().join("from"), sshd.folder("folder"));
         let story = Story { sshd, up, from, folder };
         fill(&story.from, SIZE + 1000, 6);
-        let port = relay::start(story.sshd.port, Duration::from_millis(25));
+        let port = support::relay::start(story.sshd.port, Duration::from_millis(25));
         let address = Address::Tcp { host: "127.0.0.1".to_owned(), port };
         let connection = connect(&Machine { address, ..story.sshd.machine() }).await;
         let (moved, most) = (AtomicU64::new(0), AtomicU64::new(0));

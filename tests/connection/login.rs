@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use automation::connection::SshConnector;
-use automation::connection::login::Login;
-use automation::model::connection::{ConnectionError, Connector};
-use automation::model::machine::{HostKey, Machine};
+use connection::SshConnector;
+use connection::login::Login;
+use model::connection::{ConnectionError, Connector};
+use model::machine::{HostKey, Machine};
+use support::sshd::Sshd;
 
 use super::LIMIT;
-use crate::support::sshd::Sshd;
 
 /// Makes a key, with a passphrase where that is not empty.
 fn key(folder: &Path, name: &str, passphrase: &str) -> PathBuf {

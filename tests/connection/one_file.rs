@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use automation::model::connection::{ConnectionError, Progress, Totals};
+use model::connection::{ConnectionError, Progress, Totals};
+use support::sshd::Sshd;
 
 use super::connect;
-use crate::support::sshd::Sshd;
 
 /// A file and the folder that it is copied to, over a server of its own.
-pub struct Story {
+pub(crate) struct Story {
     pub sshd: Sshd,
     /// Whether it goes to the machine.
     pub up: bool,
@@ -18,17 +18,17 @@ pub struct Story {
 
 impl Story {
     /// The file is for the caller to make.
-    pub fn new(up: bool) -> Self {
+    pub(crate) fn new(up: bool) -> Self {
         let sshd = Sshd::start();
         let (from, folder) = (sshd.dir.path().join("from"), sshd.folder("folder"));
         Self { sshd, up, from, folder }
     }
 
-    pub fn to(&self) -> PathBuf {
+    pub(crate) fn to(&self) -> PathBuf {
         self.folder.join("to")
     }
 
-    pub async fn copy(&self, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
+    pub(crate) async fn copy(&self, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
         let connection = connect(&self.sshd.machine()).await;
         match self.up {
             true => connection.upload(&self.from, self.to().to_str().unwrap(), progress).await,
@@ -38,6 +38,6 @@ impl Story {
 }
 
 /// Whether two files hold the same, in little memory.
-pub fn same(one: &Path, other: &Path) -> bool {
+pub(crate) fn same(one: &Path, other: &Path) -> bool {
     std::process::Command::new("cmp").arg("-s").arg(one).arg(other).status().unwrap().success()
 }

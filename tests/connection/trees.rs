@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use automation::model::connection::{ConnectionError, Parcel};
-use automation::model::exit::Exit;
-use automation::model::task::Command;
+use model::connection::{ConnectionError, Parcel};
+use model::exit::Exit;
+use model::task::Command;
+use support::sshd::Sshd;
+use support::tool::is_root;
 
 use super::files::names;
 use super::{LIMIT, connect, run, sh};
-use crate::support::sshd::Sshd;
-use crate::support::tool::is_root;
 
 fn mode(path: &Path) -> u32 {
     std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
@@ -133,14 +133,14 @@ async fn what_may_not_be_replaced_keeps_a_whole_folder_away() {
             let local = sshd.folder(&format!("local-{number}-{name}"));
             std::fs::write(local.join(name), "new").unwrap();
             std::fs::write(local.join("fine"), "new").unwrap();
-            let before = super::contract::listing_without(&to, "pipe");
+            let before = support::contract::listing_without(&to, "pipe");
             let copied = match number {
                 0 => connection.upload(&local, to.to_str().unwrap(), &|_| ()).await,
                 _ => connection.download(local.to_str().unwrap(), &to, &|_| ()).await,
             };
             let error = copied.unwrap_err().to_string();
             assert!(error.contains(what) && error.contains(name), "{error}");
-            assert_eq!(super::contract::listing_without(&to, "pipe"), before);
+            assert_eq!(support::contract::listing_without(&to, "pipe"), before);
         }
     }
 }
@@ -176,7 +176,10 @@ async fn odd_names_links_and_holes_survive_the_way_there_and_back() {
     assert_eq!(connection.download(remote.to_str().unwrap(), &back, &progress).await.unwrap(), up);
     assert_eq!(moved.into_inner(), up.bytes);
     for place in [&remote, &back] {
-        assert_eq!(super::contract::listing_without(place, "hole"), super::contract::listing_without(&local, "hole"));
+        assert_eq!(
+            support::contract::listing_without(place, "hole"),
+            support::contract::listing_without(&local, "hole")
+        );
         let found = std::fs::metadata(place.join("hole")).unwrap();
         assert!(found.len() == 5 << 30 && found.blocks() < 1000, "{found:?}");
         let mut bytes = [0; 5];

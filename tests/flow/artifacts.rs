@@ -6,15 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use automation::connection::SshConnector;
-use automation::flow::artifacts::{Wanted, collect};
-use automation::model::artifact::Collected;
-use automation::model::connection::{Connection, Connector};
-use automation::model::event::Teller;
-
-use super::Events;
-use crate::support::sshd::Sshd;
-use crate::support::tool::is_root;
+use connection::SshConnector;
+use flow::artifacts::{Wanted, collect};
+use model::artifact::Collected;
+use model::connection::{Connection, Connector};
+use model::event::Teller;
+use support::events::Events;
+use support::sshd::Sshd;
+use support::tool::is_root;
 
 async fn connect(sshd: &Sshd) -> Box<dyn Connection> {
     let machine = sshd.machine();

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use automation::base::id::{MachineId, ResourceId, RunId};
-use automation::flow::audit::{Finding, Standing, World, as_row, findings, seen_gone, went_meanwhile};
-use automation::flow::run::later;
-use automation::model::machine::{Machine, ProviderKind};
-use automation::model::provider::Provider;
-use automation::model::resource::{Fate, Observed, Resource, ResourceKind, ResourceState};
-use automation::model::run::{Driver, RunRecord, RunState};
-use automation::provider::host::HostProvider;
+use connection::host::HostProvider;
+use flow::audit::{Finding, Standing, World, as_row, findings, seen_gone, went_meanwhile};
+use flow::run::later;
 use jiff::Timestamp;
+use model::base::id::{MachineId, ResourceId, RunId};
+use model::machine::{Machine, ProviderKind};
+use model::provider::Provider;
+use model::resource::{Fate, Observed, Resource, ResourceKind, ResourceState};
+use model::run::{Driver, RunRecord, RunState};
 
 /// How the run stands whose rows are looked at.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,7 +64,7 @@ fn seen(kind: ResourceKind) -> Observed {
 }
 
 fn machine(expires_at: Timestamp, kept: bool) -> Machine {
-    Machine { id: machine_id(), expires_at, kept, ..crate::support::machine::of(ProviderKind::Dummy, run_id(), now()) }
+    Machine { id: machine_id(), expires_at, kept, ..support::machine::of(ProviderKind::Dummy, run_id(), now()) }
 }
 
 fn record(state: RunState) -> RunRecord {

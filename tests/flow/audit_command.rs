@@ -3,19 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use automation::base::id::{MachineId, RunId};
-use automation::guest;
-use automation::model::journal::{Journal, ResourceFilter};
-use automation::model::machine::{Machine, Platform, ProviderKind};
-use automation::model::resource::{PlannedResource, Resource, ResourceKind, ResourceState};
-use automation::model::run::{RunRecord, RunState};
-use automation::state::dir::StateDir;
-use automation::state::journal::SqliteJournal;
 use jiff::Timestamp;
+use model::base::id::{MachineId, RunId};
+use model::journal::{Journal, ResourceFilter};
+use model::machine::{Machine, Platform, ProviderKind};
+use model::resource::{PlannedResource, Resource, ResourceKind, ResourceState};
+use model::run::{RunRecord, RunState};
 use serde_json::Value;
+use state::dir::StateDir;
+use state::journal::SqliteJournal;
+use support::sshd::Sshd;
 
 use super::begin;
-use crate::support::sshd::Sshd;
 
 /// A state directory with one run whose driver is dead.
 struct Story {

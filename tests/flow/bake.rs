@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use automation::connection::dummy::Reply;
-use automation::flow::bake::{Options, bake, bake_many};
-use automation::model::event::Teller;
-use automation::model::exit::Exit;
-use automation::model::fault::{Fault, FaultKind, Left};
-use automation::model::image::{BaseSpec, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
-use automation::model::journal::Journal;
-use automation::model::machine::Hardware;
-use automation::model::provider::ImageStore;
-use automation::model::resource::ResourceKind;
-use automation::provider::dummy::Call;
+use connection::dummy::Reply;
+use connection::dummy::provider::Call;
+use flow::bake::{Options, bake, bake_many};
+use model::event::Teller;
+use model::exit::Exit;
+use model::fault::{Fault, FaultKind, Left};
+use model::image::{BaseSpec, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
+use model::journal::Journal;
+use model::machine::Hardware;
+use model::provider::ImageStore;
+use model::resource::ResourceKind;
+use support::keep;
 
 use super::Theatre;
-use crate::support::keep;
 
 static OPTIONS: std::sync::LazyLock<Options> = std::sync::LazyLock::new(|| options(false));
 static KEEP: std::sync::LazyLock<Options> = std::sync::LazyLock::new(|| options(true));
@@ -31,7 +31,7 @@ fn layer(name: &str, digit: char, recipe: LayerRecipe) -> LayerPlan {
     LayerPlan { name: name.into(), description: format!("making {name}"), recipe, fingerprint }
 }
 
-pub fn plan() -> ImagePlan {
+pub(crate) fn plan() -> ImagePlan {
     let script = || LayerRecipe::Script {
         text: "true\n".into(),
         env: vec![("COLOUR".into(), "deep red".into())],
@@ -250,7 +250,7 @@ async fn who_waited_for_another_bake_takes_its_layer() {
     let held = theatre.dummy.lock(&base.fingerprint, &Teller::silent()).await.unwrap();
     let other = async {
         // Runs once the bake below waits.
-        let machine = automation::base::id::MachineId::random();
+        let machine = model::base::id::MachineId::random();
         let teller = Teller::silent();
         theatre.dummy.make_base(&base, &machine, super::GRACE, &|_, _, _| Ok(()), &teller).await.unwrap();
         keep::commit(&theatre.dummy, &base, &machine, Duration::ZERO).await.unwrap();

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use automation::connection::dummy::Reply;
-use automation::flow::durable::Durable;
-use automation::flow::testing::build::{Outcome, build};
-use automation::flow::testing::folder;
-use automation::model::build::{Build, BuildStore, Built};
-use automation::model::event::Teller;
-use automation::model::exit::Exit;
-use automation::model::fault::{Fault, FaultKind};
-use automation::model::provider::Provider;
-use automation::model::task::{Command, Stepped};
-use automation::model::work::Work;
+use connection::dummy::Reply;
+use flow::durable::Durable;
+use flow::testing::build::{Outcome, build};
+use flow::testing::folder;
+use model::build::{Build, BuildStore, Built};
+use model::event::Teller;
+use model::exit::Exit;
+use model::fault::{Fault, FaultKind};
+use model::provider::Provider;
+use model::task::{Command, Stepped};
+use model::work::Work;
 
 use super::Theatre;
 
@@ -22,7 +22,7 @@ const PACKED: &str = "/tmp/packed";
 
 /// Builds, in memory.
 #[derive(Default)]
-pub struct Kept(Mutex<BTreeMap<String, Vec<u8>>>);
+pub(crate) struct Kept(Mutex<BTreeMap<String, Vec<u8>>>);
 
 impl Kept {
     fn of(packed: &str) -> Self {

@@ -6,21 +6,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use automation::base::id::MachineId;
-use automation::connection::dummy::Reply;
-use automation::flow::lease::{Ended, Lease};
-use automation::flow::release::{Part, release};
-use automation::model::connection::{Connection, ConnectionError, Connector};
-use automation::model::event::Teller;
-use automation::model::exit::Exit;
-use automation::model::fault::Fault;
-use automation::model::journal::Journal;
-use automation::model::machine::{HostKey, Machine, ProviderKind};
-use automation::model::provider::{Confirm, Ledger, MachineRequest, Provider};
-use automation::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
-use automation::model::task::Command;
-use automation::provider::dummy::Dummy;
+use connection::dummy::Reply;
+use connection::dummy::provider::Dummy;
+use flow::lease::{Ended, Lease};
+use flow::release::{Part, release};
 use jiff::Timestamp;
+use model::base::id::MachineId;
+use model::connection::{Connection, ConnectionError, Connector};
+use model::event::Teller;
+use model::exit::Exit;
+use model::fault::Fault;
+use model::journal::Journal;
+use model::machine::{HostKey, Machine, ProviderKind};
+use model::provider::{Confirm, Ledger, MachineRequest, Provider};
+use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
+use model::task::Command;
 
 use super::{GRACE, Theatre, with_machine};
 
@@ -160,7 +160,7 @@ async fn the_lease_is_renewed_on_the_machine_over_a_connection_that_is_made_agai
         let before = renewals(&theatre);
         assert!((7..=8).contains(&before), "{before}");
         let lost = || ConnectionError::Lost { address: "x".into(), reason: "Wi-Fi".into() };
-        theatre.remote.fail(automation::connection::dummy::Call::Start, lost());
+        theatre.remote.fail(connection::dummy::Call::Start, lost());
         tokio::time::sleep(GRACE).await;
         Ok(renewals(&theatre) - before)
     })

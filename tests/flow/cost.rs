@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use automation::flow::lease::Ended;
-use automation::flow::run::later;
-use automation::model::fault::FaultKind;
-use automation::model::price::{Budget, Quote};
-use automation::model::provider::MachineRequest;
+use flow::lease::Ended;
+use flow::run::later;
+use model::fault::FaultKind;
+use model::price::{Budget, Quote};
+use model::provider::MachineRequest;
 
 use super::{Theatre, with_machine};
 
@@ -60,7 +60,7 @@ async fn a_machine_that_could_cost_more_than_was_said_is_not_made() {
     assert_eq!(fault.kind, FaultKind::Outside);
     assert!(fault.message.contains("could cost 2.0000 USD"), "{}", fault.message);
     assert!(theatre.dummy.story().is_empty() && theatre.rows().is_empty(), "nothing was planned");
-    let request = MachineRequest { id: automation::base::id::MachineId::random(), max_cost: within(2.0), ..request };
+    let request = MachineRequest { id: model::base::id::MachineId::random(), max_cost: within(2.0), ..request };
     let ended = with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| Ok(7)).await;
     assert_eq!(ended.result.unwrap(), 7);
 }

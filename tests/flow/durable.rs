@@ -5,23 +5,23 @@ use std::process::{Command as Local, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use automation::base::id::TaskId;
-use automation::connection::{Settings, SshConnector};
-use automation::flow::durable::{Durable, Task};
-use automation::model::connection::{Connection, Process};
-use automation::model::exit::Exit;
-use automation::model::machine::{Address, Machine};
-use automation::model::output::{Limits, output};
-use automation::model::task::{Chunk, Command, Offsets, TaskRecord};
+use connection::{Settings, SshConnector};
+use flow::durable::{Durable, Task};
+use model::base::id::TaskId;
+use model::connection::{Connection, Process};
+use model::exit::Exit;
+use model::machine::{Address, Machine};
+use model::output::{Limits, output};
+use model::task::{Chunk, Command, Offsets, TaskRecord};
+use support::proxy::Proxy;
+use support::sshd::Sshd;
 
 use super::Theatre;
-use crate::support::proxy::Proxy;
-use crate::support::sshd::Sshd;
 
 /// Longer than anything here takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/remote/linux/supervise.sh");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../remote/linux/supervise.sh");
 
 /// A server, the way to it, and what the flows work with.
 struct Scene {

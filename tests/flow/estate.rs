@@ -5,28 +5,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use automation::base::id::MachineId;
-use automation::connection::dummy::{DummyConnector, Reply};
-use automation::flow::audit::fix::{fix, going};
-use automation::flow::audit::forget::{Refusal, forget, refusal};
-use automation::flow::audit::remaining::{Remaining, remaining};
-use automation::flow::fleet::members;
-use automation::flow::lease::Lease;
-use automation::flow::look::Estate;
-use automation::flow::purge::close_rows;
-use automation::flow::site::{Images, Site, Sites};
-use automation::model::connection::Connector;
-use automation::model::exit::Exit;
-use automation::model::fault::{Fault, FaultKind};
-use automation::model::journal::Journal;
-use automation::model::machine::{Machine, ProviderKind};
-use automation::model::purge::{Account, Item, Outcome, Refusal as Refused};
-use automation::model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
-use automation::model::run::{RunRecord, RunState};
-use automation::model::task::{Command, Stepped};
-use automation::model::work::Work;
-use automation::provider::dummy::Call;
-use automation::provider::host::HostProvider;
+use connection::dummy::provider::Call;
+use connection::dummy::{DummyConnector, Reply};
+use connection::host::HostProvider;
+use flow::audit::fix::{fix, going};
+use flow::audit::forget::{Refusal, forget, refusal};
+use flow::audit::remaining::{Remaining, remaining};
+use flow::fleet::members;
+use flow::lease::Lease;
+use flow::look::Estate;
+use flow::purge::close_rows;
+use flow::site::{Images, Site, Sites};
+use model::base::id::MachineId;
+use model::connection::Connector;
+use model::exit::Exit;
+use model::fault::{Fault, FaultKind};
+use model::journal::Journal;
+use model::machine::{Machine, ProviderKind};
+use model::purge::{Account, Item, Outcome, Refusal as Refused};
+use model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
+use model::run::{RunRecord, RunState};
+use model::task::{Command, Stepped};
+use model::work::Work;
 
 use super::{GRACE, Theatre};
 
@@ -82,7 +82,7 @@ fn estate<'a>(theatre: &'a Theatre, sites: &'a dyn Sites) -> Estate<'a> {
 async fn left_by_a_dead_driver(theatre: &Theatre) -> Machine {
     let lease = Lease::acquire(&theatre.run, &theatre.site, &theatre.request()).await.unwrap();
     lease.give_up().await;
-    let machine = crate::support::machine::of(ProviderKind::Host, theatre.run.id.clone(), theatre.run.now());
+    let machine = support::machine::of(ProviderKind::Host, theatre.run.id.clone(), theatre.run.now());
     let row = plan(theatre, ProviderKind::Host, &machine.id, ResourceKind::RemoteFiles, "hg@example.org");
     theatre.journal.present(&row.id, "hg@example.org").unwrap();
     theatre.journal.store_machine(&machine).unwrap();
@@ -186,7 +186,7 @@ async fn rows_of_a_site_that_cannot_be_looked_at_are_no_nothing() {
 async fn machines_of_several_providers_are_reached_together_and_those_of_one_the_same_way() {
     let theatre = Theatre::new();
     let sites = Two(&theatre);
-    let of = |kind| crate::support::machine::of(kind, theatre.run.id.clone(), theatre.run.now());
+    let of = |kind| support::machine::of(kind, theatre.run.id.clone(), theatre.run.now());
     let machines = [ProviderKind::Host, ProviderKind::Dummy, ProviderKind::Host].map(of);
     let members = members(&sites, &machines).await.unwrap();
     assert!(members.iter().zip(&machines).all(|(member, machine)| member.machine == *machine));

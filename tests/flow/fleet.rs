@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use automation::base::id::RunId;
-use automation::connection::dummy::{Dummy, DummyConnector, Reply};
-use automation::flow::fleet::{End, Ended, Limits, Listener, Member, run};
-use automation::model::connection::{Connection, ConnectionError, Connector};
-use automation::model::exit::Exit;
-use automation::model::machine::{Machine, ProviderKind};
-use automation::model::task::{Chunk, Command};
+use connection::dummy::{Dummy, DummyConnector, Reply};
+use flow::fleet::{End, Ended, Limits, Listener, Member, run};
+use model::base::id::RunId;
+use model::connection::{Connection, ConnectionError, Connector};
+use model::exit::Exit;
+use model::machine::{Machine, ProviderKind};
+use model::task::{Chunk, Command};
 use tokio_util::sync::CancellationToken;
 
 /// How long connecting may take.
@@ -53,7 +53,7 @@ impl Connector for Late {
 
 fn member(connector: impl Connector + 'static) -> Member {
     let now = jiff::Timestamp::UNIX_EPOCH;
-    let machine = Machine { kept: true, ..crate::support::machine::of(ProviderKind::Dummy, RunId::new(now), now) };
+    let machine = Machine { kept: true, ..support::machine::of(ProviderKind::Dummy, RunId::new(now), now) };
     Member { machine, connector: Arc::new(connector) }
 }
 

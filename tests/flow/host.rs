@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use automation::connection::dummy::{Call, Reply};
-use automation::flow::contract::check;
-use automation::flow::lease::Ended;
-use automation::flow::testing::folder;
-use automation::model::connection::ConnectionError;
-use automation::model::exit::Exit;
-use automation::model::fault::FaultKind;
-use automation::model::machine::{Machine, Platform, ProviderKind};
-use automation::model::provider::MachineRequest;
-use automation::model::resource::{ResourceKind, ResourceState};
-use automation::model::runner::Tenancy;
-use automation::model::task::Stepped;
-use automation::project::mercurial::MachineContract;
-use automation::provider::host::HostProvider;
+use connection::dummy::{Call, Reply};
+use connection::host::HostProvider;
+use flow::contract::check;
+use flow::lease::Ended;
+use flow::testing::folder;
+use model::connection::ConnectionError;
+use model::exit::Exit;
+use model::fault::FaultKind;
+use model::machine::{Machine, Platform, ProviderKind};
+use model::provider::MachineRequest;
+use model::resource::{ResourceKind, ResourceState};
+use model::runner::Tenancy;
+use model::task::Stepped;
+use project::mercurial::MachineContract;
 
 use super::testing::tests_of;
 use super::{Theatre, with_machine};
@@ -25,7 +25,7 @@ fn theatre() -> Theatre {
     let machine = Machine {
         id: theatre.request().id,
         image: "somebody else's machine".into(),
-        ..crate::support::machine::of(ProviderKind::Host, theatre.run.id.clone(), theatre.run.now())
+        ..support::machine::of(ProviderKind::Host, theatre.run.id.clone(), theatre.run.now())
     };
     theatre.site.provider = Arc::new(HostProvider::new(Some(machine)));
     theatre.remote.answer(|command| {
@@ -114,7 +114,7 @@ async fn files_that_cannot_be_removed_stay_in_the_journal_with_the_reason() {
     // Another try to release does not heap words on words.
     let row = theatre.rows().remove(0);
     let fate = theatre.site.provider.release(&row).await.unwrap();
-    assert_eq!(fate, automation::model::resource::Fate::Stays(note));
+    assert_eq!(fate, model::resource::Fate::Stays(note));
 }
 
 #[tokio::test(start_paused = true)]

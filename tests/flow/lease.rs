@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use automation::base::id::ResourceId;
-use automation::flow::lease::{self as leases, After, Ended, Lease};
-use automation::flow::release::{Part, release};
-use automation::flow::run::later;
-use automation::model::connection::ConnectionError;
-use automation::model::fault::{Fault, FaultKind, Left};
-use automation::model::journal::{Journal, ResourceFilter};
-use automation::model::machine::{Platform, ProviderKind};
-use automation::model::resource::{PlannedResource, Resource, ResourceKind, ResourceState};
-use automation::provider::dummy::Call;
+use connection::dummy::provider::Call;
+use flow::lease::{self as leases, After, Ended, Lease};
+use flow::release::{Part, release};
+use flow::run::later;
+use model::base::id::ResourceId;
+use model::connection::ConnectionError;
+use model::fault::{Fault, FaultKind, Left};
+use model::journal::{Journal, ResourceFilter};
+use model::machine::{Platform, ProviderKind};
+use model::resource::{PlannedResource, Resource, ResourceKind, ResourceState};
 
 use super::{GRACE, Theatre, begin, with_machine};
 
@@ -48,7 +48,7 @@ async fn rows_are_written_before_anything_is_made_and_closed_in_reverse() {
 async fn the_order_of_release_does_not_hang_on_ids_of_one_millisecond() {
     for _ in 0..20 {
         let theatre = Theatre::new();
-        let request = automation::model::provider::MachineRequest { volume: Some(1), ..theatre.request() };
+        let request = model::provider::MachineRequest { volume: Some(1), ..theatre.request() };
         with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| Ok(())).await.result.unwrap();
         assert_eq!(theatre.released(), ["process", "mount", "namespace", "loop_device", "rootfs"]);
     }
@@ -197,7 +197,7 @@ async fn a_machine_that_does_not_answer_shows_its_last_words() {
         user: "hg".into(),
         identity: "/s/key".into(),
     };
-    theatre.remote.fail(automation::connection::dummy::Call::Connect, error);
+    theatre.remote.fail(connection::dummy::Call::Connect, error);
     let fault = seven(&theatre).await.result.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Outside);
     let hint = fault.hint.unwrap();
@@ -234,7 +234,7 @@ async fn two_runs_release_only_what_is_theirs() {
     let theatre = Theatre::new();
     let mut other = theatre.run.clone();
     other.id = begin(&theatre.journal, theatre.run.now());
-    let request = automation::model::provider::MachineRequest { run: other.id.clone(), ..theatre.request() };
+    let request = model::provider::MachineRequest { run: other.id.clone(), ..theatre.request() };
     let kept = Lease::acquire(&other, &theatre.site, &request).await.unwrap();
     assert_eq!(seven(&theatre).await.result.unwrap(), 7);
     assert_eq!(theatre.open().len(), 4);
@@ -244,7 +244,7 @@ async fn two_runs_release_only_what_is_theirs() {
 
 /// Work that leaves its task running.
 async fn left(theatre: &Theatre) -> Ended<u32> {
-    let folder = automation::flow::testing::folder(&theatre.run, Platform::Linux);
+    let folder = flow::testing::folder(&theatre.run, Platform::Linux);
     leases::with_machine(&theatre.run, &theatre.site, &theatre.request(), &folder, None, async |_, _| {
         Ok(After::Detach(7))
     })

@@ -17,97 +17,49 @@ mod push;
 mod sync;
 mod testing;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use automation::base::id::{MachineId, RunId};
-use automation::connection::dummy::{Dummy as Remote, DummyConnector};
-use automation::flow::durable::Durable;
-use automation::flow::lease::{self as leases, After, Ended};
-use automation::flow::order::Order;
-use automation::flow::run::{Run, later};
-use automation::flow::site::{Images, Site};
-use automation::model::connection::{Connection, ConnectionError, Connector};
-use automation::model::event::{Event, Sink, Teller, Words};
-use automation::model::fault::Fault;
-use automation::model::journal::{Journal, ResourceFilter};
-use automation::model::machine::{Machine, Platform, ProviderKind};
-use automation::model::provider::{Confirm, MachineRequest, Provider};
-use automation::model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
-use automation::model::run::{Driver, RunRecord, RunState};
-use automation::model::task::Stepped;
-use automation::provider::dummy::Dummy;
-use automation::state::dir::StateDir;
-use automation::state::journal::SqliteJournal;
+use connection::dummy::provider::Dummy;
+use connection::dummy::{Dummy as Remote, DummyConnector};
+use flow::durable::Durable;
+use flow::lease::{self as leases, After, Ended};
+use flow::order::Order;
+use flow::run::{Run, later};
+use flow::site::{Images, Site};
 use jiff::Timestamp;
+use model::base::id::{MachineId, RunId};
+use model::connection::{Connection, ConnectionError, Connector};
+use model::event::Teller;
+use model::fault::Fault;
+use model::journal::{Journal, ResourceFilter};
+use model::machine::{Machine, Platform, ProviderKind};
+use model::provider::{Confirm, MachineRequest, Provider};
+use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
+use model::run::{Driver, RunRecord, RunState};
+use model::task::Stepped;
+use state::dir::StateDir;
+use state::journal::SqliteJournal;
+use support::events::Events;
+use support::supervised::Supervised;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::supervised::Supervised;
-
-pub const GRACE: Duration = Duration::from_secs(60);
+pub(crate) const GRACE: Duration = Duration::from_secs(60);
 
 /// A machine for work after which it goes, whatever that came to.
-pub async fn with_machine<T>(
+pub(crate) async fn with_machine<T>(
     run: &Run,
     site: &Site,
     request: &MachineRequest,
     clean: Option<&Stepped>,
     work: impl AsyncFnOnce(&Machine, &Durable) -> Result<T, Fault>,
 ) -> Ended<T> {
-    let folder = automation::flow::testing::folder(run, Platform::Linux);
+    let folder = flow::testing::folder(run, Platform::Linux);
     leases::with_machine(run, site, request, &folder, clean, async |machine, durable| {
         work(machine, durable).await.map(After::Release)
     })
     .await
-}
-
-type Hook = Box<dyn Fn(&str) + Send + Sync>;
-
-/// Keeps what is told, a line each, and lets a test act on it.
-#[derive(Default)]
-pub struct Events {
-    lines: Mutex<Vec<String>>,
-    hook: Mutex<Option<Hook>>,
-}
-
-impl Events {
-    pub fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
-    }
-
-    /// What tells these events.
-    pub fn teller(self: &Arc<Self>) -> Teller {
-        Teller::new(Arc::<Self>::clone(self), Arc::new(Timestamp::now))
-    }
-
-    pub fn count(&self, start: &str) -> usize {
-        self.lines().iter().filter(|line| line.starts_with(start)).count()
-    }
-
-    pub fn on_each(&self, hook: impl Fn(&str) + Send + Sync + 'static) {
-        *self.hook.lock().unwrap() = Some(Box::new(hook));
-    }
-}
-
-impl Sink for Events {
-    fn event(&self, event: Event) {
-        let line = match event.words() {
-            Words::Begin(text) => format!("step {text}"),
-            Words::Expect(took) => format!("expected {}", took.as_secs()),
-            Words::End { text, .. } => format!("done {text}"),
-            Words::Stop => "stop".to_owned(),
-            Words::Detail(text) => format!("detail {text}"),
-            Words::Progress(text) => format!("progress {text}"),
-            Words::Notice(text) => format!("notice {text}"),
-            Words::Warning(text) => format!("warning {text}"),
-            Words::Outcome(text) => format!("outcome {text}"),
-        };
-        self.lines.lock().unwrap().push(line.clone());
-        if let Some(hook) = self.hook.lock().unwrap().as_ref() {
-            hook(&line);
-        }
-    }
 }
 
 /// A provider that lets a test look before a machine is made, and stop after.
@@ -183,7 +135,7 @@ impl Connector for NeverAnswers {
 }
 
 /// Writes a new run down.
-pub fn begin(journal: &SqliteJournal, now: Timestamp) -> RunId {
+pub(crate) fn begin(journal: &SqliteJournal, now: Timestamp) -> RunId {
     let id = RunId::new(now);
     let record = RunRecord {
         id: id.clone(),
@@ -202,7 +154,7 @@ pub fn begin(journal: &SqliteJournal, now: Timestamp) -> RunId {
 }
 
 /// A run and a site with everything behind them.
-pub struct Theatre {
+pub(crate) struct Theatre {
     pub dummy: Dummy,
     pub remote: Remote,
     /// What tasks do on it.
@@ -216,7 +168,7 @@ pub struct Theatre {
 
 impl Theatre {
     /// Must be called on a runtime: its clock is the runtime's.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let journal = Arc::new(StateDir::open(&dir.path().join("state")).unwrap().journal().unwrap());
         let (dummy, remote, events) = (Dummy::new(), Remote::new(), Arc::new(Events::default()));
@@ -239,51 +191,51 @@ impl Theatre {
         Self { dummy, remote, tasks, journal, events, run, site, dir }
     }
 
-    pub fn request(&self) -> MachineRequest {
+    pub(crate) fn request(&self) -> MachineRequest {
         let order = Order { filesystem: "ext4".into(), ..Order::new("test", "hg", Duration::from_secs(3600), GRACE) };
         order.request(&self.run, self.run.now())
     }
 
     /// Calls `before` each time before a machine is made.
-    pub fn watch(&mut self, before: impl Fn(&MachineRequest) + Send + Sync + 'static) {
+    pub(crate) fn watch(&mut self, before: impl Fn(&MachineRequest) + Send + Sync + 'static) {
         let inner = Arc::clone(&self.site.provider);
         self.site.provider = Arc::new(Watched { inner, before: Box::new(before), stuck: None });
     }
 
     /// The user gives up while a machine is made.
-    pub fn stop_in_create(&mut self) {
+    pub(crate) fn stop_in_create(&mut self) {
         let inner = Arc::clone(&self.site.provider);
         let stuck = Some(self.run.stop.clone());
         self.site.provider = Arc::new(Watched { inner, before: Box::new(|_| ()), stuck });
     }
 
     /// The user gives up while a machine does not answer.
-    pub fn stop_in_connect(&mut self) {
+    pub(crate) fn stop_in_connect(&mut self) {
         self.site.connector = Arc::new(NeverAnswers(self.run.stop.clone()));
     }
 
     /// A path for a report on this computer.
-    pub fn events_file(&self) -> std::path::PathBuf {
+    pub(crate) fn events_file(&self) -> std::path::PathBuf {
         self.dir.path().join("events.jsonl")
     }
 
-    pub fn rows(&self) -> Vec<Resource> {
+    pub(crate) fn rows(&self) -> Vec<Resource> {
         self.journal.resources(&ResourceFilter::default()).unwrap()
     }
 
-    pub fn open(&self) -> Vec<ResourceKind> {
+    pub(crate) fn open(&self) -> Vec<ResourceKind> {
         let rows = self.rows().into_iter();
         rows.filter(|row| row.state != ResourceState::Gone).map(|row| row.kind).collect()
     }
 
     /// What was released, in order.
-    pub fn released(&self) -> Vec<String> {
+    pub(crate) fn released(&self) -> Vec<String> {
         let story = self.dummy.story().into_iter();
         story.filter_map(|line| Some(line.strip_prefix("release ")?.split(' ').next()?.to_owned())).collect()
     }
 
     /// Nothing is there, nothing is open, no machine is remembered.
-    pub async fn assert_clean(&self) {
+    pub(crate) async fn assert_clean(&self) {
         assert_eq!(self.dummy.observe().await.unwrap(), []);
         assert_eq!(self.open(), []);
         assert_eq!(self.journal.machines().unwrap(), []);

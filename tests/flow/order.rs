@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use automation::flow::order::Order;
-use automation::flow::run::later;
-use automation::model::machine::Network;
+use flow::order::Order;
+use flow::run::later;
+use model::machine::Network;
 
 use super::bake::plan;
 use super::{GRACE, Theatre};

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use automation::connection::dummy::Reply;
-use automation::flow::durable::Durable;
-use automation::flow::testing::{folder, set_up};
-use automation::model::event::Teller;
-use automation::model::provider::Provider;
-use automation::model::runner::Runner;
-use automation::project::mercurial::{Checkout, LinuxTests, Ssh};
+use connection::dummy::Reply;
+use flow::durable::Durable;
+use flow::testing::{folder, set_up};
+use model::event::Teller;
+use model::provider::Provider;
+use model::runner::Runner;
+use project::mercurial::{Checkout, LinuxTests, Ssh};
+use support::mercurial::hg;
 
 use super::Theatre;
 use super::builds::Kept as Builds;
 use super::testing::tests_of;
-use crate::support::mercurial::hg;
 
 /// In place of `ssh`: serves the repository `$1`, cut off after `$3` bytes where that is not 0 and the file `$2` is there, which it
 /// removes; what it is asked goes to the file `$2.asked`.
@@ -107,7 +107,7 @@ async fn a_push_asks_as_little_of_a_long_history_as_of_a_short_one() {
 async fn a_push_whose_connection_broke_is_made_again() {
     let sides = Sides::new(300, 2000);
     let theatre = Theatre::new();
-    let prepared = |command: &automation::model::task::Command| {
+    let prepared = |command: &model::task::Command| {
         let list = command.args.get(1).is_some_and(|word| word == "--list");
         Some(if list { Reply::ok().stdout("test-a.t\n") } else { Reply::ok() })
     };

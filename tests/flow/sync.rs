@@ -6,13 +6,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use automation::connection::SshConnector;
-use automation::flow::sync::{Done, Wanted, sync};
-use automation::model::connection::Connector;
-use automation::model::event::Teller;
-use automation::model::fault::{Fault, FaultKind};
-
-use crate::support::sshd::Sshd;
+use connection::SshConnector;
+use flow::sync::{Done, Wanted, sync};
+use model::connection::Connector;
+use model::event::Teller;
+use model::fault::{Fault, FaultKind};
+use support::sshd::Sshd;
 
 /// What the machine remembers, in the folder itself.
 const OURS: &str = ".hg-automation-sync";

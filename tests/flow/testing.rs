@@ -6,38 +6,35 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use automation::connection::dummy::{Dummy as Remote, DummyConnector, Reply};
-use automation::flow::artifacts::Fetch;
-use automation::flow::durable::Durable;
-use automation::flow::testing::{
-    Begun, Finished, Ran, Records, TestTask, Tested, begin, finish, folder, results, resume, set_up,
-};
-use automation::model::connection::Connection;
-use automation::model::event::Teller;
-use automation::model::exit::Exit;
-use automation::model::fault::{Fault, FaultKind};
-use automation::model::machine::Machine;
-use automation::model::outcome::{Attempt, Evidence, TestOutcome, Verdict, verdict};
-use automation::model::provider::Provider;
-use automation::model::runner::RunnerRecord;
-use automation::model::task::{Chunk, Command, Offsets, TaskOutput};
-use automation::project::mercurial::{LinuxTests, Ssh};
-use automation::state::dir::StateDir;
+use TestOutcome::{Failed, Lost, NotRun, Passed, Skipped};
+use connection::dummy::{Dummy as Remote, DummyConnector, Reply};
+use flow::artifacts::Fetch;
+use flow::durable::Durable;
+use flow::testing::{Begun, Finished, Ran, Records, TestTask, Tested, begin, finish, folder, results, resume, set_up};
+use model::connection::Connection;
+use model::event::Teller;
+use model::exit::Exit;
+use model::fault::{Fault, FaultKind};
+use model::machine::Machine;
+use model::outcome::{Attempt, Evidence, TestOutcome, Verdict, verdict};
+use model::provider::Provider;
+use model::runner::RunnerRecord;
+use model::task::{Chunk, Command, Offsets, TaskOutput};
+use project::mercurial::{LinuxTests, Ssh};
+use state::dir::StateDir;
+use support::supervised::TOOK;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command as Local;
 
-use TestOutcome::{Failed, Lost, NotRun, Passed, Skipped};
-
 use super::Theatre;
 use super::builds::Kept as Builds;
-use crate::support::supervised::TOOK;
 
 const EVENTS: &str = "/hgwork/results/events.jsonl";
 
 /// What the runner writes when it came to its end.
 const END: &str = "{\"event\": \"end\"}\n";
 
-pub fn tests_of(names: &[&str]) -> LinuxTests {
+pub(crate) fn tests_of(names: &[&str]) -> LinuxTests {
     let ssh = Ssh { program: "/bin/automation".into(), args: vec![] };
     LinuxTests { tests: names.iter().map(|name| (*name).to_owned()).collect(), ..LinuxTests::for_following(ssh) }
 }
@@ -512,7 +509,7 @@ async fn tests_are_driven_to_their_results_by_what_the_runs_folder_says_alone() 
 
     // A worker without arguments.
     let task = TestTask::read(&folder).unwrap().unwrap();
-    let runner = automation::project::runner(task.runner.as_ref(), first.ssh.clone()).unwrap();
+    let runner = project::runner(task.runner.as_ref(), first.ssh.clone()).unwrap();
     let records = Records { folder: &folder, output: &hand.output };
     let ended = resume(run, site, hand.machine.clone(), runner.as_ref(), &task, &records).await;
     let tested = ended.result.unwrap().unwrap();

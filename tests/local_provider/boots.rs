@@ -156,7 +156,7 @@ async fn caps_hold() {
 #[tokio::test]
 async fn the_doctor_finds_what_these_tests_rely_upon_and_leaves_nothing() {
     let world = World::new(&base().await);
-    let checks = automation::provider::local::doctor::checks(&world.config).await;
+    let checks = local::doctor::checks(&world.config).await;
     for check in &checks {
         eprintln!("{check:?}");
         assert!(check.ok || (!check.required && check.remedy.is_some()), "{check:?}");

@@ -1,8 +1,10 @@
 //! How machines end, and what is left when a driver, a guard or a first process dies.
 
-use super::*;
-use crate::support::leftovers;
 use std::io::{BufRead, BufReader};
+
+use support::leftovers;
+
+use super::*;
 
 /// Waits until nothing of the world is left.
 async fn gone_within(world: &World, limit: Duration) {

@@ -9,21 +9,21 @@ mod boots;
 mod deaths;
 mod layers;
 
-use automation::base::id::{MachineId, ResourceId, RunId};
-use automation::model::event::{Event, Sink, Teller};
-use automation::model::fault::Fault;
-use automation::model::image::{BaseSpec, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
-use automation::model::machine::{Address, Caps, Hardware, HostKey, Machine, Network, ProviderKind};
-use automation::model::provider::{ImageStore, MachineRequest, Provider};
-use automation::model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
-use automation::provider::KeyPair;
-use automation::provider::local::images::LocalImages;
-use automation::provider::local::images::mirrors::Mirrors;
-use automation::provider::local::{LocalConfig, LocalProvider};
+use local::images::LocalImages;
+use local::images::mirrors::Mirrors;
+use local::{LocalConfig, LocalProvider};
+use model::base::id::{MachineId, ResourceId, RunId};
+use model::event::{Event, Sink, Teller};
+use model::fault::Fault;
+use model::image::{BaseSpec, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
+use model::key_pair::KeyPair;
+use model::machine::{Address, Caps, Hardware, HostKey, Machine, Network, ProviderKind};
+use model::provider::{ImageStore, MachineRequest, Provider};
+use model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
 
 use jiff::Timestamp;
 
-use crate::support::keep;
+use support::keep;
 
 /// The fingerprint of the base; to be changed with what is in it.
 const LAYER: &str = "aa00000000000000000000000000000000000000000000000000000000000002";
@@ -212,7 +212,7 @@ impl World {
         let paths = [helper.to_str().unwrap(), socket.to_str().unwrap()];
         Command::new("ssh")
             .args(["-F", "none", "-o", "ProxyUseFdpass=yes", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"])
-            .args(["-o", &format!("ProxyCommand=python3 {}", automation::base::quote::join(&paths).unwrap())])
+            .args(["-o", &format!("ProxyCommand=python3 {}", model::base::quote::join(&paths).unwrap())])
             .args(["-o", &format!("UserKnownHostsFile={}", known.display()), "-o", "StrictHostKeyChecking=yes"])
             .arg("-i")
             .arg(&machine.identity)
@@ -269,7 +269,7 @@ fn base_plan() -> ImagePlan {
 /// A base userland: made once with the provider itself, kept for other tests and later runs.
 async fn base() -> PathBuf {
     let cache = std::env::var_os("AUTOMATION_TEST_CACHE")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-cache"), PathBuf::from);
+        .map_or_else(|| support::root().join("target/test-cache"), PathBuf::from);
     let state = cache.join(format!("local-{}", rustix::process::geteuid().as_raw()));
     std::fs::create_dir_all(&state).unwrap();
     let keys = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Once;
 use std::time::Duration;
 
-use super::tool::{BINARY, Running, clear, private};
+use crate::tool::{Running, binary, clear, private};
 
 /// How long one bake may take.
 const BAKE_LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -15,13 +15,13 @@ const BAKE_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// The folder for everything that tests keep: images, and the places of tests that run now.
 pub fn cache() -> PathBuf {
     let cache = std::env::var_os("AUTOMATION_TEST_CACHE")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-cache"), PathBuf::from);
+        .map_or_else(|| crate::root().join("target/test-cache"), PathBuf::from);
     cache.join(format!("cli-{}", rustix::process::geteuid().as_raw()))
 }
 
 /// Writes a definition of `linux-dev` with the real base, the step that makes the user, and `steps`: names and scripts.
 pub fn define(folder: &Path, steps: &[(&str, &str)]) {
-    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/linux-dev");
+    let real = crate::root().join("images/linux-dev");
     let text = std::fs::read_to_string(real.join("image.toml")).unwrap();
     let mut document: toml::Table = text.parse().unwrap();
     document.insert("packages".into(), toml::Value::Array(Vec::new()));
@@ -54,7 +54,7 @@ fn append(target: &Path, all: &mut Vec<toml::Value>, steps: &[(&str, &str)]) {
 
 /// Writes the real definition of `linux-dev` with further `steps`.
 pub fn define_whole(folder: &Path, steps: &[(&str, &str)]) {
-    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("images/linux-dev");
+    let real = crate::root().join("images/linux-dev");
     let target = folder.join("linux-dev");
     std::fs::create_dir_all(folder).unwrap();
     assert!(Command::new("cp").arg("-r").args([&real, &target]).status().unwrap().success());
@@ -110,7 +110,7 @@ fn folder() -> PathBuf {
 fn bake(further: &[&str]) {
     let cache = folder();
     let home = tempfile::tempdir().unwrap();
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(binary());
     clear(&mut command, home.path());
     command.arg("--state-path").arg(&cache).args(["image", "build"]).args(further);
     Running::start(command).end_within(BAKE_LIMIT).expect(0);

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use automation::base::id::{MachineId, ResourceId};
-use automation::model::event::Teller;
-use automation::model::fault::Fault;
-use automation::model::image::{ImagePlan, LayerPlan, LayerRecord};
-use automation::model::provider::{ImageStore, Ledger, Made};
-use automation::model::resource::PlannedResource;
+use model::base::id::{MachineId, ResourceId};
+use model::event::Teller;
+use model::fault::Fault;
+use model::image::{ImagePlan, LayerPlan, LayerRecord};
+use model::provider::{ImageStore, Ledger, Made};
+use model::resource::PlannedResource;
 
 /// Takes nothing.
 pub struct NoLedger;

@@ -1,8 +1,8 @@
 //! Machines in memory, for tests that need one and not what it is.
 
-use automation::base::id::{MachineId, RunId};
-use automation::model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 use jiff::Timestamp;
+use model::base::id::{MachineId, RunId};
+use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 
 /// A machine of `run` that was made and expires at `now`; the test says what of it matters.
 pub fn of(provider: ProviderKind, run: RunId, now: Timestamp) -> Machine {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::images;
-use super::tool::{Place, clear};
+use crate::images;
+use crate::tool::{Place, clear};
 
 /// Flags for the runner that spare the build of Mercurial, where the tree under test has nothing to build.
 pub const READY_HG: [&str; 2] = ["--", "--with-hg=/hgdev/venv-bootstrap/bin/hg"];

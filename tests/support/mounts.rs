@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::tool::{Done, Place, Running, clear, is_root, skip};
+use crate::tool::{Done, Place, Running, clear, is_root, skip};
 
 /// Runs a shell script in which `a WORDS` runs the tool here and `$S` is the state directory. None, said aloud, where nobody may
 /// mount anything.
@@ -18,10 +18,7 @@ pub fn script(place: &Place, script: &str) -> Option<Done> {
     let whole =
         format!("S=$1; shift; mount -t tmpfs none /mnt || exit 77; umount /mnt\na() {{ {} \"$@\"; }}\n{script}", {
             let words = [inner.get_program()].into_iter().chain(inner.get_args());
-            words
-                .map(|word| automation::base::quote::word(&word.to_string_lossy()).unwrap())
-                .collect::<Vec<_>>()
-                .join(" ")
+            words.map(|word| model::base::quote::word(&word.to_string_lossy()).unwrap()).collect::<Vec<_>>().join(" ")
         });
     command.current_dir(place.path()).args(["--", "sh", "-eux", "-c", &whole, "sh"]).arg(&place.state);
     let done = Running::start(command).end();

@@ -19,6 +19,7 @@ enum Order {
 
 /// A relay; it ends with the runtime of its test.
 pub struct Proxy {
+    /// Where it listens, on loopback.
     pub port: u16,
     target: Arc<AtomicU16>,
     /// After how many bytes from the server a connection is reset.
@@ -28,6 +29,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// One that carries connections to a port of loopback.
     pub async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (order, _) = watch::channel(Order::Forward);

@@ -6,9 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use automation::base::id::{MachineId, RunId};
-use automation::connection::{KeyPair, generate};
-use automation::model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
+use connection::{KeyPair, generate};
+use model::base::id::{MachineId, RunId};
+use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 
 /// Where the server looks for its empty folder as root; compiled into it.
 const PRIVILEGE_FOLDER: &str = "/run/sshd";
@@ -18,8 +18,11 @@ static USERS: Mutex<(usize, bool)> = Mutex::new((0, false));
 
 /// A running server; killed with all its sessions when dropped.
 pub struct Sshd {
+    /// Its folder, which is also the home of who logs in.
     pub dir: tempfile::TempDir,
+    /// Where it listens, on loopback.
     pub port: u16,
+    /// Its own key.
     pub host: KeyPair,
     child: Option<Child>,
     config: PathBuf,

@@ -4,9 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use automation::connection::dummy::{Dummy, Reply};
-use automation::model::exit::Exit;
-use automation::model::task::{Chunk, Command, Offsets, TaskRecord};
+use connection::dummy::{Dummy, Reply};
+use model::exit::Exit;
+use model::task::{Chunk, Command, Offsets, TaskRecord};
 
 const FOLLOWS: &str = "hg-automation: output follows\n";
 

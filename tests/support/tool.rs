@@ -5,16 +5,19 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{images, leftovers};
+use crate::{images, leftovers};
 
 /// The binary under test.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_automation");
+pub fn binary() -> &'static str {
+    static BINARY: LazyLock<String> = LazyLock::new(|| crate::built("automation").to_str().unwrap().to_owned());
+    &BINARY
+}
 
 /// How long an ordinary command may take on a computer that bakes an image beside it.
 pub const LIMIT: Duration = Duration::from_secs(300);
@@ -37,6 +40,12 @@ pub struct Place {
     /// The home directory.
     pub home: PathBuf,
     definitions: Option<PathBuf>,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Place {
@@ -129,7 +138,7 @@ impl Place {
 
     /// A command that runs the tool here.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         clear(&mut command, &self.home);
         command.current_dir(&self.home).arg("--state-path").arg(&self.state);
         if let Some(definitions) = &self.definitions {
@@ -246,9 +255,13 @@ pub fn clear(command: &mut Command, home: &Path) {
 /// How a process ended and what it said.
 #[derive(Debug)]
 pub struct Done {
+    /// By itself, or by a signal.
     pub status: ExitStatus,
+    /// All of it.
     pub stdout: Vec<u8>,
+    /// All of it, as text.
     pub stderr: String,
+    /// From its start to its end.
     pub took: Duration,
 }
 

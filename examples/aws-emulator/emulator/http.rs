@@ -118,7 +118,7 @@ async fn body(stream: &mut BufReader<TcpStream>, headers: &[(String, String)], t
 }
 
 /// The next request on a connection; `None` when the other side has closed it.
-pub async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
+pub(crate) async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
     let Some(first) = line(stream).await? else { return Ok(None) };
     let mut words = first.split(' ');
     let (method, path) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
@@ -131,7 +131,7 @@ pub async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Optio
 }
 
 /// Answers a request; the connection stays.
-pub async fn write_response(stream: &mut BufReader<TcpStream>, response: &Response) -> io::Result<()> {
+pub(crate) async fn write_response(stream: &mut BufReader<TcpStream>, response: &Response) -> io::Result<()> {
     let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let (status, length) = (response.status, response.body.len());
     let mut head = format!("HTTP/1.1 {status} Answer\r\nContent-Length: {length}\r\nDate: {date}\r\n");
@@ -145,7 +145,7 @@ pub async fn write_response(stream: &mut BufReader<TcpStream>, response: &Respon
 }
 
 /// Sends a request to a server on a connection of its own and reads the answer whole.
-pub async fn send(server: SocketAddr, request: &Request) -> io::Result<Response> {
+pub(crate) async fn send(server: SocketAddr, request: &Request) -> io::Result<Response> {
     let exchange = async {
         let stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;

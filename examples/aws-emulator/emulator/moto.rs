@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
-use automation::base::leash::Leash;
-use automation::model::fault::Fault;
+use model::base::leash::Leash;
+use model::fault::Fault;
 use rustix::fs::MemfdFlags;
 use rustix::process::Signal;
 
@@ -68,8 +68,7 @@ pub struct Moto {
 
 /// The program: what `AUTOMATION_MOTO` names, else the one that `tests/emulator-venv` installs.
 pub fn program() -> PathBuf {
-    std::env::var_os("AUTOMATION_MOTO")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(INSTALLED), PathBuf::from)
+    std::env::var_os("AUTOMATION_MOTO").map_or_else(|| crate::project().join(INSTALLED), PathBuf::from)
 }
 
 impl Moto {

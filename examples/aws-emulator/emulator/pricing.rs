@@ -41,7 +41,7 @@ fn price_of(instance_type: &str) -> Option<f64> {
 }
 
 /// Answers `GetProducts`.
-pub fn answer(call: &Call, there: bool) -> Response {
+pub(crate) fn answer(call: &Call, there: bool) -> Response {
     if !there {
         return call.refuse(500, "InternalErrorException", "prices cannot be had now");
     }
@@ -112,7 +112,7 @@ fn product(service: &str, family: &str, attributes: &Value, unit: &str, price: f
 }
 
 /// Answers `DescribeSpotPriceHistory` of EC2 with one price a zone.
-pub fn spot_history(call: &Call) -> Response {
+pub(crate) fn spot_history(call: &Call) -> Response {
     let zone = call.param("AvailabilityZone");
     let mut items = Vec::new();
     for kind in call.list("InstanceType") {

@@ -15,7 +15,7 @@ use super::machines::Machines;
 use super::{pricing, ssm};
 
 /// The proxy's parts; shared by all connections.
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// Orders and log.
     pub control: Arc<Control>,
     /// EC2 beside moto.
@@ -30,12 +30,17 @@ pub struct Proxy {
 
 impl Proxy {
     /// A proxy in front of moto, for one of its accounts.
-    pub fn new(control: Arc<Control>, moto: SocketAddr, account: String, machines: Option<Arc<Machines>>) -> Self {
+    pub(crate) fn new(
+        control: Arc<Control>,
+        moto: SocketAddr,
+        account: String,
+        machines: Option<Arc<Machines>>,
+    ) -> Self {
         Self { control, ec2: Ec2::default(), ssm: ssm::Ssm::default(), moto, account, machines }
     }
 
     /// Serves until it is dropped.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
@@ -95,7 +100,7 @@ impl Proxy {
     }
 
     /// Asks moto.
-    pub async fn forward(&self, call: &Call) -> Response {
+    pub(crate) async fn forward(&self, call: &Call) -> Response {
         let mut request = call.request();
         request.headers.push(("x-moto-account-id".to_owned(), self.account.clone()));
         request.body = swap(&request.body, ACCOUNT, &self.account);
@@ -108,22 +113,22 @@ impl Proxy {
     }
 
     /// The real machines, where they are wanted.
-    pub fn machines(&self) -> Option<&Arc<Machines>> {
+    pub(crate) fn machines(&self) -> Option<&Arc<Machines>> {
         self.machines.as_ref()
     }
 
     /// Whether an instance's machine has come as far as `running` says; without real machines at once.
-    pub fn machine_started(&self, id: &str) -> bool {
+    pub(crate) fn machine_started(&self, id: &str) -> bool {
         self.machines.as_ref().is_none_or(|machines| machines.started(id))
     }
 
     /// Whether a real machine of the instance is there still.
-    pub fn has_machine(&self, id: &str) -> bool {
+    pub(crate) fn has_machine(&self, id: &str) -> bool {
         self.machines.as_ref().is_some_and(|machines| machines.has(id))
     }
 
     /// The address of an instance's machine.
-    pub fn machine_address(&self, id: &str) -> Option<String> {
+    pub(crate) fn machine_address(&self, id: &str) -> Option<String> {
         self.machines.as_ref().and_then(|machines| machines.address(id))
     }
 }

@@ -35,7 +35,7 @@ type Invocations = Arc<Mutex<BTreeMap<(String, String), Invocation>>>;
 
 /// Commands and their results.
 #[derive(Debug, Default)]
-pub struct Ssm {
+pub(crate) struct Ssm {
     invocations: Invocations,
 }
 
@@ -68,7 +68,7 @@ fn told(bytes: &[u8], most: usize) -> String {
 
 impl Ssm {
     /// Answers a call.
-    pub async fn answer(&self, proxy: &Proxy, call: &Call) -> Response {
+    pub(crate) async fn answer(&self, proxy: &Proxy, call: &Call) -> Response {
         match &*call.action {
             "GetParameter" => match parameter(call.body["Name"].as_str().unwrap_or_default()) {
                 Some(found) => call.json(&json!({"Parameter": found})),

@@ -1,7 +1,7 @@
 //! What a command of a dummy machine answers, as a test orders it.
 
-use crate::model::exit::Exit;
-use crate::model::task::Chunk;
+use model::exit::Exit;
+use model::task::Chunk;
 
 /// What a command is to do.
 #[derive(Debug, Clone)]

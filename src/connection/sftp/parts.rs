@@ -2,23 +2,23 @@
 //! session.
 
 use super::*;
-use crate::connection::look::Since;
+use crate::look::Since;
 
 /// Requests in flight for what is written one after another: 2 MiB.
 const POURING: usize = 16;
 
 impl Sftp {
-    pub(in crate::connection) fn raw(&self) -> &Arc<RawSftpSession> {
+    pub(crate) fn raw(&self) -> &Arc<RawSftpSession> {
         &self.raw
     }
 
     /// Bytes of one read or write request of a large copy.
-    pub(in crate::connection) fn most(&self) -> u32 {
+    pub(crate) fn most(&self) -> u32 {
         self.most
     }
 
     /// Looks at what `remote` means. What cannot be looked at is taken for nothing: making it there tells why.
-    pub(in crate::connection) async fn place(&self, remote: &str) -> Result<There, ConnectionError> {
+    pub(crate) async fn place(&self, remote: &str) -> Result<There, ConnectionError> {
         let looking = |error| self.failure(format!("look at {}", quoted(remote)), error);
         let refused = |reason: &str| {
             let doing = format!("write {}", quoted(remote));
@@ -52,16 +52,12 @@ impl Sftp {
     }
 
     /// Makes the partial file of `remote`, which is not there, open to nobody else.
-    pub(in crate::connection) async fn create(&self, partial: &str, remote: &str) -> Result<Handle, ConnectionError> {
+    pub(crate) async fn create(&self, partial: &str, remote: &str) -> Result<Handle, ConnectionError> {
         self.open_to_write(partial, OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE, remote).await
     }
 
     /// Opens the partial file of `remote`, which is there, with what it holds.
-    pub(in crate::connection) async fn open_again(
-        &self,
-        partial: &str,
-        remote: &str,
-    ) -> Result<Handle, ConnectionError> {
+    pub(crate) async fn open_again(&self, partial: &str, remote: &str) -> Result<Handle, ConnectionError> {
         self.open_to_write(partial, OpenFlags::WRITE, remote).await
     }
 
@@ -72,7 +68,7 @@ impl Sftp {
     }
 
     /// Whether anything has the name.
-    pub(in crate::connection) async fn is_there(&self, path: &str) -> Result<bool, ConnectionError> {
+    pub(crate) async fn is_there(&self, path: &str) -> Result<bool, ConnectionError> {
         match self.raw.lstat(path).await {
             Ok(_) => Ok(true),
             Err(SftpError::Status(_)) => Ok(false),
@@ -81,12 +77,12 @@ impl Sftp {
     }
 
     /// Removes a file; one that cannot be removed shows itself when it is made anew.
-    pub(in crate::connection) async fn remove(&self, path: &str) {
+    pub(crate) async fn remove(&self, path: &str) {
         drop(self.raw.remove(path).await);
     }
 
     /// Gives a file that was written over other sessions its size and mode, and closes it.
-    pub(in crate::connection) async fn finish(
+    pub(crate) async fn finish(
         &self,
         handle: Handle,
         attributes: FileAttributes,
@@ -100,7 +96,7 @@ impl Sftp {
     }
 
     /// Copies what lies behind `start`, if anything does; the bytes copied.
-    pub(in crate::connection) async fn fetch_tail(
+    pub(crate) async fn fetch_tail(
         &self,
         remote: &str,
         file: &Arc<std::fs::File>,
@@ -176,11 +172,7 @@ impl Sftp {
     }
 
     /// Gives a partial file its name, replacing what has it unless that is a folder.
-    pub(in crate::connection) async fn put_in_place(
-        &self,
-        partial: Partial,
-        remote: &str,
-    ) -> Result<(), ConnectionError> {
+    pub(crate) async fn put_in_place(&self, partial: Partial, remote: &str) -> Result<(), ConnectionError> {
         let renamed = match self.posix_rename {
             true => self.posix_rename(&partial.path, remote).await,
             false => match self.raw.rename(partial.path.as_str(), remote).await {

@@ -1,7 +1,9 @@
 //! Whether what was fetched is what one moment had: asked when the last byte has come.
 
+use archive::look::CHANGED;
+
 use super::*;
-use crate::connection::look::{CHANGED, Since};
+use crate::look::Since;
 
 /// Requests in flight for what is read again: 2 MiB.
 const AGAIN: usize = 16;
@@ -42,7 +44,7 @@ impl Sftp {
     }
 
     /// Refuses a file of which `range` is not what `file` holds already.
-    pub(in crate::connection) async fn reads_again(
+    pub(crate) async fn reads_again(
         &self,
         handle: &str,
         remote: &str,
@@ -70,7 +72,7 @@ impl Sftp {
     }
 
     /// The same of a file that is not open.
-    pub(in crate::connection) async fn reads_again_by_name(
+    pub(crate) async fn reads_again_by_name(
         &self,
         remote: &str,
         (file, local): (&Arc<std::fs::File>, &Path),
@@ -91,6 +93,6 @@ fn fresh(found: &FileAttributes, began: SystemTime) -> bool {
 }
 
 /// What is said of a file on the machine that did not stay as it was.
-pub(in crate::connection) fn changed(remote: &str) -> ConnectionError {
+pub(crate) fn changed(remote: &str) -> ConnectionError {
     ConnectionError::File { doing: format!("read {}", quoted(remote)), reason: CHANGED.to_owned() }
 }

@@ -6,12 +6,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use crate::flow::artifacts::pattern::Wanted;
-use crate::guest;
-use crate::model::connection::Connection;
-use crate::model::exit::Exit;
-use crate::model::fault::{Fault, FaultKind};
-use crate::model::output::{Limits, output};
+use model::connection::Connection;
+use model::exit::Exit;
+use model::fault::{Fault, FaultKind};
+use model::output::{Limits, output};
+
+use crate::artifacts::pattern::Wanted;
 
 /// What a machine may list: some 100 bytes for each of a few million files.
 const LISTING: Limits = Limits { bytes: 512 << 20, time: Duration::from_secs(600) };

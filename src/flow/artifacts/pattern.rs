@@ -4,9 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
+use model::fault::Fault;
 use serde::{Deserialize, Serialize};
-
-use crate::model::fault::Fault;
 
 /// What begins a pattern's part that is not literal.
 const SPECIAL: [char; 6] = ['*', '?', '[', ']', '{', '\\'];

@@ -4,19 +4,18 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::id::RunId;
+use model::fault::Fault;
+use model::journal::ResourceFilter;
+use model::machine::ProviderKind;
+use model::resource::{Fate, Resource, ResourceKind, ResourceState};
+use model::task::Stepped;
 
-use crate::base::id::RunId;
-use crate::flow::audit::remaining::{Remaining, row_of};
-use crate::flow::audit::{Finding, Standing, as_row};
-use crate::flow::lease::remove_files;
-use crate::flow::look::Estate;
-use crate::flow::release::{Part, release};
-use crate::guest;
-use crate::model::fault::Fault;
-use crate::model::journal::ResourceFilter;
-use crate::model::machine::ProviderKind;
-use crate::model::resource::{Fate, Resource, ResourceKind, ResourceState};
-use crate::model::task::Stepped;
+use crate::audit::remaining::{Remaining, row_of};
+use crate::audit::{Finding, Standing, as_row};
+use crate::lease::remove_files;
+use crate::look::Estate;
+use crate::release::{Part, release};
 
 /// How long a machine of somebody else's may take to answer.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);

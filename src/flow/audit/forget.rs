@@ -1,11 +1,12 @@
 //! Ending the matter of what is out of reach for good.
 
-use crate::flow::audit::fix::close_dead_runs;
-use crate::flow::audit::remaining::{Remaining, row_of};
-use crate::flow::audit::{Finding, Standing};
-use crate::flow::look::Estate;
-use crate::model::fault::Fault;
-use crate::model::resource::Observed;
+use model::fault::Fault;
+use model::resource::Observed;
+
+use crate::audit::fix::close_dead_runs;
+use crate::audit::remaining::{Remaining, row_of};
+use crate::audit::{Finding, Standing};
+use crate::look::Estate;
 
 /// Why a finding is not forgotten: it can be removed in earnest, or may still be wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::id::RunId;
-use crate::flow::audit::{Finding, World, findings, seen_gone, went_meanwhile};
-use crate::flow::look::{Estate, Looks};
-use crate::model::fault::Fault;
-use crate::model::journal::ResourceFilter;
-use crate::model::resource::{Observed, Resource};
+use model::base::id::RunId;
+use model::fault::Fault;
+use model::journal::ResourceFilter;
+use model::resource::{Observed, Resource};
+
+use crate::audit::{Finding, World, findings, seen_gone, went_meanwhile};
+use crate::look::{Estate, Looks};
 
 /// What remains, and what was seen.
 pub struct Remaining {

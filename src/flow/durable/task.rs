@@ -4,16 +4,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use guest::tasks::{FOLLOWS, NEVER, OTHER_BOOT, REFUSED, Request, VANISHED};
+use model::base::id::TaskId;
+use model::base::text;
+use model::connection::{ConnectionError, Process, Stdin};
+use model::exit::Exit;
+use model::task::{Chunk, Command, Offsets, TaskRecord, WindowSize};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::base::id::TaskId;
-use crate::base::text;
-use crate::flow::durable::{Durable, OUTPUT_CAP, REQUEST_LIMIT, lost, why};
-use crate::guest::tasks::{FOLLOWS, NEVER, OTHER_BOOT, REFUSED, Request, VANISHED};
-use crate::model::connection::{ConnectionError, Process, Stdin};
-use crate::model::exit::Exit;
-use crate::model::task::{Chunk, Command, Offsets, TaskRecord, WindowSize};
+use crate::durable::{Durable, OUTPUT_CAP, REQUEST_LIMIT, lost, why};
 
 /// Most bytes that may come before that line, from a login shell that greets.
 const GREETING_CAP: usize = 64 << 10;

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use crate::base::text;
-use crate::flow::lease::until_stopped;
-use crate::flow::run::Run;
-use crate::flow::site::Site;
-use crate::model::event::{MachineEvent, Teller};
-use crate::model::fault::Fault;
-use crate::model::price::{Quote, amount};
-use crate::model::provider::MachineRequest;
+use model::base::text;
+use model::event::{MachineEvent, Teller};
+use model::fault::Fault;
+use model::price::{Quote, amount};
+use model::provider::MachineRequest;
+
+use crate::lease::until_stopped;
+use crate::run::Run;
+use crate::site::Site;
 
 /// Refuses early what would be refused when the machine is made, after minutes of baking: hardware that there is not, and a
 /// price beyond the limit.

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::connection::Connection;
+use model::event::MachineEvent;
+use model::fault::Fault;
+use model::machine::Machine;
+use model::output::{Limits, output};
 
-use crate::flow::lease::RECONNECT_LIMIT;
-use crate::flow::run::{Run, later};
-use crate::flow::site::Site;
-use crate::model::connection::Connection;
-use crate::model::event::MachineEvent;
-use crate::model::fault::Fault;
-use crate::model::machine::Machine;
-use crate::model::output::{Limits, output};
+use crate::lease::RECONNECT_LIMIT;
+use crate::run::{Run, later};
+use crate::site::Site;
 
 /// Pushes a machine's end out: by its provider, or on the machine where that keeps its own lease.
 #[derive(Default)]

@@ -6,9 +6,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use model::fault::Fault;
 use sha2::{Digest, Sha256};
-
-use crate::model::fault::Fault;
 
 /// A SHA-256.
 pub type Hash = [u8; 32];

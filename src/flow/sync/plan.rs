@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use crate::flow::sync::local::{self, Survey};
-use crate::flow::sync::remote::{Entry, Kind, Look};
-use crate::model::fault::Fault;
+use model::fault::Fault;
+
+use crate::sync::local::{self, Survey};
+use crate::sync::remote::{Entry, Kind, Look};
 
 /// What is to be done.
 #[derive(Debug, Default, PartialEq, Eq)]

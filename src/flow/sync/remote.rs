@@ -14,8 +14,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::flow::sync::local::{self, Hash, Survey};
-use crate::model::fault::Fault;
+use model::fault::Fault;
+
+use crate::sync::local::{self, Hash, Survey};
 
 /// What an entry on a machine is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,17 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use crate::base::deadline::Deadline;
-use crate::flow::durable::Durable;
-use crate::flow::lines::Lines;
-use crate::flow::run::Run;
-use crate::flow::testing::shown;
-use crate::model::build::{Build, BuildStore, Built};
-use crate::model::connection::Connection;
-use crate::model::event::{TestsEvent, TroubleEvent};
-use crate::model::exit::Exit;
-use crate::model::fault::Fault;
-use crate::model::output::follow;
+use model::base::deadline::Deadline;
+use model::build::{Build, BuildStore, Built};
+use model::connection::Connection;
+use model::event::{TestsEvent, TroubleEvent};
+use model::exit::Exit;
+use model::fault::Fault;
+use model::output::follow;
+
+use crate::durable::Durable;
+use crate::lines::Lines;
+use crate::run::Run;
+use crate::testing::shown;
 
 /// Longest packed result that is fetched: many times what a build of Mercurial has.
 const PACKED_CAP: u64 = 64 << 20;

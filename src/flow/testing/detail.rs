@@ -1,12 +1,11 @@
 //! The output of failed tests, for the reports: its beginning and its end, where the failure most often is.
 
-use crate::base::id::TestName;
-use crate::base::text;
-use crate::guest;
-use crate::model::connection::Connection;
-use crate::model::exit::Exit;
-use crate::model::outcome::TestResult;
-use crate::model::output::{Limits, Output, output};
+use model::base::id::TestName;
+use model::base::text;
+use model::connection::Connection;
+use model::exit::Exit;
+use model::outcome::TestResult;
+use model::output::{Limits, Output, output};
 
 /// Of how many failed tests the output is fetched, and how many bytes of it in all; the run's log has all of it.
 const DETAILS: usize = 100;
@@ -67,7 +66,7 @@ fn read(done: &Output) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::machine::Platform;
+    use model::machine::Platform;
 
     /// What is printed of a file on this computer.
     fn ends_of(bytes: &[u8]) -> Option<String> {

@@ -1,20 +1,21 @@
 //! Driving tests that were begun to their end: what every driver does, be it the first or one that comes later.
 
-use crate::base::text;
-use crate::flow::artifacts;
-use crate::flow::durable::Durable;
-use crate::flow::lease::{self, After, Ended, until_stopped};
-use crate::flow::run::Run;
-use crate::flow::site::Site;
-use crate::flow::testing::{Finished, TestTask, Tested, finish, hold};
-use crate::model::artifact::Collected;
-use crate::model::event::{RunEvent, TroubleEvent};
-use crate::model::fault::Fault;
-use crate::model::machine::Machine;
-use crate::model::outcome::count;
-use crate::model::run::RunFolder;
-use crate::model::runner::Runner;
-use crate::model::task::TaskOutput;
+use model::artifact::Collected;
+use model::base::text;
+use model::event::{RunEvent, TroubleEvent};
+use model::fault::Fault;
+use model::machine::Machine;
+use model::outcome::count;
+use model::run::RunFolder;
+use model::runner::Runner;
+use model::task::TaskOutput;
+
+use crate::artifacts;
+use crate::durable::Durable;
+use crate::lease::{self, After, Ended, until_stopped};
+use crate::run::Run;
+use crate::site::Site;
+use crate::testing::{Finished, TestTask, Tested, finish, hold};
 
 /// How many last lines of a build that failed are shown, and in how many last bytes of the output they are looked for.
 const LAST_LINES: usize = 20;

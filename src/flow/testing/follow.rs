@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use crate::base::id::TestName;
-use crate::flow::durable::Durable;
-use crate::flow::run::Run;
-use crate::flow::testing::report::Report;
-use crate::flow::testing::{Before, Begun, Ran, detail, hold, output};
-use crate::model::build::Built;
-use crate::model::exit::Exit;
-use crate::model::fault::Fault;
-use crate::model::outcome::{Attempt, TestResult, not_run, reconcile};
-use crate::model::runner::{Reported, Runner};
-use crate::model::task::TaskOutput;
+use model::base::id::TestName;
+use model::build::Built;
+use model::exit::Exit;
+use model::fault::Fault;
+use model::outcome::{Attempt, TestResult, not_run, reconcile};
+use model::runner::{Reported, Runner};
+use model::task::TaskOutput;
+
+use crate::durable::Durable;
+use crate::run::Run;
+use crate::testing::report::Report;
+use crate::testing::{Before, Begun, Ran, detail, hold, output};
 
 /// What following the tests came to.
 #[derive(Debug, Clone)]

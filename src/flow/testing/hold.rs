@@ -5,19 +5,19 @@
 
 use std::time::Duration;
 
+use model::base::id::TaskId;
+use model::base::text;
+use model::connection::Process;
+use model::event::Step;
+use model::fault::Fault;
+use model::output::{Limits, output};
+use model::runner::Runner;
+use model::task::Chunk;
+use model::work::{Holder, Work};
 use tokio::time::Instant;
 
-use crate::base::id::TaskId;
-use crate::base::text;
-use crate::flow::durable::Durable;
-use crate::flow::run::Run;
-use crate::model::connection::Process;
-use crate::model::event::Step;
-use crate::model::fault::Fault;
-use crate::model::output::{Limits, output};
-use crate::model::runner::Runner;
-use crate::model::task::Chunk;
-use crate::model::work::{Holder, Work};
+use crate::durable::Durable;
+use crate::run::Run;
 
 /// The least time without a sign after which a driver counts as gone: a connection may take as long to be made again.
 const LEAST_SILENCE: Duration = Duration::from_secs(30);
@@ -137,6 +137,6 @@ mod tests {
         assert_eq!(words("of - somebody else"), "a run of somebody else, who holds the machine");
         let fault = busy(Some(&holder), Duration::from_secs(120));
         assert!(fault.line().contains("waited 2m 00s for run 20261128-103701-abcdef of ann@desk"), "{fault:?}");
-        assert_eq!(fault.kind, crate::model::fault::FaultKind::Outside);
+        assert_eq!(fault.kind, model::fault::FaultKind::Outside);
     }
 }

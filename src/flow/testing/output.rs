@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use crate::flow::durable::{Durable, Task};
-use crate::flow::run::{Run, later};
-use crate::flow::testing::Begun;
-use crate::model::connection::Process;
-use crate::model::event::{TestsEvent, TroubleEvent};
-use crate::model::exit::Exit;
-use crate::model::fault::Fault;
-use crate::model::task::{Chunk, Offsets, TaskOutput, TaskRecord};
+use model::connection::Process;
+use model::event::{TestsEvent, TroubleEvent};
+use model::exit::Exit;
+use model::fault::Fault;
+use model::task::{Chunk, Offsets, TaskOutput, TaskRecord};
+
+use crate::durable::{Durable, Task};
+use crate::run::{Run, later};
+use crate::testing::Begun;
 
 /// How long tests that were told to stop may take to do so, and to have their last output kept; within what the flow of a
 /// machine leaves for last words.

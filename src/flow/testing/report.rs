@@ -5,15 +5,16 @@ use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::base::deadline::Deadline;
-use crate::base::id::TestName;
-use crate::flow::durable::Durable;
-use crate::flow::run::Run;
-use crate::model::event::TestsEvent;
-use crate::model::exit::Exit;
-use crate::model::fault::Fault;
-use crate::model::runner::{ReportReader, Reported, Runner};
-use crate::model::task::Chunk;
+use model::base::deadline::Deadline;
+use model::base::id::TestName;
+use model::event::TestsEvent;
+use model::exit::Exit;
+use model::fault::Fault;
+use model::runner::{ReportReader, Reported, Runner};
+use model::task::Chunk;
+
+use crate::durable::Durable;
+use crate::run::Run;
 
 /// How much of what is left of the report is asked for at once.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -26,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const SECOND_CHANCE: Duration = Duration::from_secs(15);
 
 /// What was taken of a report.
-pub struct Report {
+pub(crate) struct Report {
     path: &'static str,
     taken: Mutex<Taken>,
 }
@@ -38,12 +39,12 @@ struct Taken {
 
 impl Report {
     /// Of a runner; nothing is taken yet.
-    pub fn of(runner: &dyn Runner) -> Self {
+    pub(crate) fn of(runner: &dyn Runner) -> Self {
         Self { path: runner.layout().report, taken: Mutex::new(Taken { reader: runner.read_report(), bytes: 0 }) }
     }
 
     /// The file on the machine that holds the output of a failed test.
-    pub fn output_file(&self, test: &TestName) -> Option<String> {
+    pub(crate) fn output_file(&self, test: &TestName) -> Option<String> {
         self.lock().reader.output_file(test)
     }
 
@@ -63,7 +64,7 @@ impl Report {
     }
 
     /// Takes it as it is written, over one connection after another, for as long as there is one.
-    pub async fn follow(&self, durable: &Durable) -> Infallible {
+    pub(crate) async fn follow(&self, durable: &Durable) -> Infallible {
         while let Ok(connection) = durable.direct().await {
             // For as long as it takes: the file is not there before the runner starts. Whatever has its name later is not it.
             let command = durable.guest().follow_file(self.path, self.from());
@@ -88,7 +89,7 @@ impl Report {
     }
 
     /// Takes what is there and was not taken yet; `path` is where it is by now. A report that is not there is none.
-    pub async fn drain(&self, durable: &Durable, path: &str) -> Result<(), Fault> {
+    pub(crate) async fn drain(&self, durable: &Durable, path: &str) -> Result<(), Fault> {
         let all = async {
             loop {
                 let command = durable.guest().file_piece(path, self.from(), PIECE_BYTES);
@@ -103,7 +104,7 @@ impl Report {
     }
 
     /// The same over a connection of its own, after the run was given up as lost.
-    pub async fn drain_once_more(&self, run: &Run, durable: &Durable, path: &str) -> Result<(), Fault> {
+    pub(crate) async fn drain_once_more(&self, run: &Run, durable: &Durable, path: &str) -> Result<(), Fault> {
         run.tell(TestsEvent::ReportAskedAgain);
         let (site, machine) = (durable.site(), durable.machine());
         let connection = site.connector.connect(machine, &machine.user, SECOND_CHANCE, false).await?;
@@ -111,7 +112,7 @@ impl Report {
     }
 
     /// What was said in what was taken.
-    pub fn reported(&self) -> Reported {
+    pub(crate) fn reported(&self) -> Reported {
         self.lock().reader.reported()
     }
 }

@@ -4,26 +4,26 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use model::base::id::{TaskId, TestName};
+use model::base::text;
+use model::build::{BuildStore, Built};
+use model::connection::{Connection, ConnectionError};
+use model::event::TestsEvent;
+use model::exit::Exit;
+use model::fault::{Fault, FaultKind};
+use model::machine::Machine;
+use model::outcome::not_run;
+use model::output::{Limits, output};
+use model::runner::{Job, Listing, Runner};
+use model::subject::Subject;
+use model::task::{Offsets, Stepped};
 
-use crate::base::id::{TaskId, TestName};
-use crate::base::text;
-use crate::flow::durable::Durable;
-use crate::flow::lease::until_stopped;
-use crate::flow::parts::write_parts;
-use crate::flow::run::Run;
-use crate::flow::testing::build::{Outcome, build};
-use crate::flow::testing::{Before, Begun, Ran, failed, hold, shown};
-use crate::model::build::{BuildStore, Built};
-use crate::model::connection::{Connection, ConnectionError};
-use crate::model::event::TestsEvent;
-use crate::model::exit::Exit;
-use crate::model::fault::{Fault, FaultKind};
-use crate::model::machine::Machine;
-use crate::model::outcome::not_run;
-use crate::model::output::{Limits, output};
-use crate::model::runner::{Job, Listing, Runner};
-use crate::model::subject::Subject;
-use crate::model::task::{Offsets, Stepped};
+use crate::durable::Durable;
+use crate::lease::until_stopped;
+use crate::parts::write_parts;
+use crate::run::Run;
+use crate::testing::build::{Outcome, build};
+use crate::testing::{Before, Begun, Ran, failed, hold, shown};
 
 /// Longest list of tests that a runner may print. That of Mercurial's suite has 50 KiB.
 const LISTING_CAP: usize = 2 << 20;

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use model::artifact::Collected;
+use model::base::clock;
+use model::fault::Fault;
+use model::run::RunFolder;
+use model::runner::RunnerRecord;
 use serde::{Deserialize, Serialize};
 
-use crate::base::clock;
-use crate::flow::artifacts::Fetch;
-use crate::flow::testing::{Begun, Ran};
-use crate::model::artifact::Collected;
-use crate::model::fault::Fault;
-use crate::model::run::RunFolder;
-use crate::model::runner::RunnerRecord;
+use crate::artifacts::Fetch;
+use crate::testing::{Begun, Ran};
 
 /// What a later driver needs to know of tests that were begun on a machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,9 +92,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::base::id::MachineId;
-    use crate::model::outcome::TestOutcome;
-    use crate::model::run::KeptTask;
+    use model::base::id::MachineId;
+    use model::outcome::TestOutcome;
+    use model::run::KeptTask;
 
     /// A folder that holds these.
     #[derive(Default)]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::outcome::{Cell, Evidence, Results, TimeSplit, count, verdict};
 
-use crate::flow::run::Run;
-use crate::flow::testing::{TestTask, Tested};
-use crate::model::outcome::{Cell, Evidence, Results, TimeSplit, count, verdict};
+use crate::run::Run;
+use crate::testing::{TestTask, Tested};
 
 /// The results of tests that were followed to their end: the verdict, and what it rests on. The run began at `started_at`, and its
 /// machine has cost `cost`, where that is known.

@@ -6,7 +6,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::guest::life::FirstBoot;
+use crate::life::FirstBoot;
 
 const SCRIPT: &str = include_str!("../../../remote/linux/first-boot.sh");
 const WATCHER: &str = include_str!("../../../remote/linux/watch-lease.sh");
@@ -37,7 +37,7 @@ pub(super) fn text(told: &FirstBoot<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::id::MachineId;
+    use model::base::id::MachineId;
 
     fn told<'a>(machine: &'a MachineId, user: &'a str) -> FirstBoot<'a> {
         FirstBoot {

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::event::words::Words;
-use crate::model::failure::Failure;
+use crate::event::words::Words;
+use crate::failure::Failure;
 
 /// Something was met in an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::event::words::Words;
+use crate::event::words::Words;
 
 /// Names that a sentence shows.
 const SHOWN: usize = 3;

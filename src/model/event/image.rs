@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
 use crate::base::text;
-use crate::model::event::words::Words;
-use crate::model::image::Fingerprint;
+use crate::event::words::Words;
+use crate::image::Fingerprint;
 
 /// Something happened to an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
 use crate::base::text;
-use crate::model::event::words::Words;
-use crate::model::failure::Failure;
-use crate::model::price::Quote;
+use crate::event::words::Words;
+use crate::failure::Failure;
+use crate::price::Quote;
 
 /// Something happened to the machine that is the event's subject.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

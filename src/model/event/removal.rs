@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::text;
-use crate::model::event::words::Words;
-use crate::model::failure::Failure;
-use crate::model::resource::ResourceKind;
+use crate::event::words::Words;
+use crate::failure::Failure;
+use crate::resource::ResourceKind;
 
 /// Something happened to things that are to be removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

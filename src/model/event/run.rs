@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::MachineId;
-use crate::model::event::words::Words;
-use crate::model::failure::Failure;
-use crate::model::resource::{Resource, ResourceKind};
+use crate::event::words::Words;
+use crate::failure::Failure;
+use crate::resource::{Resource, ResourceKind};
 
 /// Something happened to the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

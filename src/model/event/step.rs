@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock;
 use crate::base::id::MachineId;
 use crate::base::text;
-use crate::model::event::words::Words;
-use crate::model::work::{Moved, Work};
+use crate::event::words::Words;
+use crate::work::{Moved, Work};
 
 /// How many machines a line names.
 const NAMED: usize = 3;

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use crate::base::clock::Clock;
 use crate::base::id::MachineId;
-use crate::model::event::{Event, Kind, MachineEvent, NoSink, Sink, StepEvent, Subject};
-use crate::model::work::{Moved, Work};
+use crate::event::{Event, Kind, MachineEvent, NoSink, Sink, StepEvent, Subject};
+use crate::work::{Moved, Work};
 
 /// Makes events of kinds: puts the time and a subject to them and gives them to a sink. Cheap to clone.
 #[derive(Clone)]

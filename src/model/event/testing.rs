@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::text;
-use crate::model::event::words::Words;
-use crate::model::failure::Failure;
-use crate::model::outcome::{Counts, Verdict};
+use crate::event::words::Words;
+use crate::failure::Failure;
+use crate::outcome::{Counts, Verdict};
 
 /// Something happened to the tests of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

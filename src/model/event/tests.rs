@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::model::failure::Failure;
-use crate::model::fault::Fault;
-use crate::model::image::Fingerprint;
-use crate::model::outcome::{Counts, Verdict};
-use crate::model::price::Quote;
-use crate::model::resource::ResourceKind;
-use crate::model::work::{Holder, Moved, Work};
+use crate::failure::Failure;
+use crate::fault::Fault;
+use crate::image::Fingerprint;
+use crate::outcome::{Counts, Verdict};
+use crate::price::Quote;
+use crate::resource::ResourceKind;
+use crate::work::{Holder, Moved, Work};
 
 fn at() -> Timestamp {
     "2026-11-20T10:53:01.25Z".parse().unwrap()

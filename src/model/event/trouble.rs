@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::event::words::Words;
-use crate::model::failure::Failure;
-use crate::model::fault::Fault;
+use crate::event::words::Words;
+use crate::failure::Failure;
+use crate::fault::Fault;
 
 /// Something went wrong and was not the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

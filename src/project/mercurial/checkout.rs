@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::event::TestsEvent;
-use crate::model::fault::Fault;
-use crate::project::mercurial::hg::hg;
-use crate::project::mercurial::names;
-use crate::project::mercurial::needs::Needs;
+use model::event::TestsEvent;
+use model::fault::Fault;
+
+use crate::mercurial::hg::hg;
+use crate::mercurial::names;
+use crate::mercurial::needs::Needs;
 
 /// How long a question to the local repository may take. A cold `hg status` of a large checkout on a slow disk takes
 /// half a minute.

@@ -1,14 +1,14 @@
 //! The machine contract of `docs/remote-machine.md`, whose clauses are those of machines for Mercurial's tests.
 
+use model::check::Check;
+use model::contract::Contract;
+use model::fault::Fault;
+use model::runner::Part;
+use model::task::Stepped;
+use model::work::Work;
 use serde::Deserialize;
 
-use crate::model::check::Check;
-use crate::model::contract::Contract;
-use crate::model::fault::Fault;
-use crate::model::runner::Part;
-use crate::model::task::Stepped;
-use crate::model::work::Work;
-use crate::project::mercurial::runner::{HOLD, SHORT, script};
+use crate::mercurial::runner::{HOLD, SHORT, script};
 
 const CHECK: Part =
     Part { name: "check-contract.sh", text: include_str!("../../../remote/mercurial/check-contract.sh") };

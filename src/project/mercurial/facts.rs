@@ -8,7 +8,7 @@ const LONGEST: usize = 64;
 
 /// What a machine says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The distribution with its version, for example `debian13`.
     pub distro: Option<String>,
     /// The version of the Python that runs the tests, for example `3.13.5` or `pypy 3.10.13`.
@@ -17,7 +17,7 @@ pub struct Facts {
 
 impl Facts {
     /// Finds them in what was written to standard error.
-    pub fn read(told: &str) -> Self {
+    pub(crate) fn read(told: &str) -> Self {
         let mut facts = Self::default();
         let words = told.lines().find_map(|line| line.strip_prefix(MARK)).unwrap_or_default();
         for (name, value) in words.split(' ').filter_map(|word| word.split_once('=')) {
@@ -33,7 +33,7 @@ impl Facts {
 }
 
 /// `text` where it is a word that can stand in a line for people as it is.
-pub fn word(text: &str) -> Option<String> {
+pub(crate) fn word(text: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
     (!text.is_empty() && text.len() <= LONGEST && text.chars().all(plain)).then(|| text.to_owned())
 }

@@ -32,7 +32,7 @@ pub fn builds(flags: &[String]) -> bool {
 }
 
 /// Whether the runner is to test a build that is in place, rather than one that it makes for itself.
-pub fn builds_in_place(flags: &[String]) -> bool {
+pub(crate) fn builds_in_place(flags: &[String]) -> bool {
     builds(flags) && !names_one(flags, &OWN_BUILD)
 }
 
@@ -43,7 +43,7 @@ const SHARDING: &str = "--shard-";
 const CHOOSING_AGAIN: [&str; 4] = ["--ret", "--rest", "-r", "-R"];
 
 /// The user's flags for a part of the tests that were listed under them, without those that would choose among them once more.
-pub fn of_a_part(flags: &[String]) -> Vec<String> {
+pub(crate) fn of_a_part(flags: &[String]) -> Vec<String> {
     let mut kept = Vec::new();
     let mut rest = flags.iter();
     while let Some(flag) = rest.next() {

@@ -4,16 +4,15 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use model::base::deadline::Deadline;
+use model::base::leash::Leash;
+use model::base::text;
+use model::fault::Fault;
 use rustix::process::Signal;
 use tokio::process::Command;
 
-use crate::base::deadline::Deadline;
-use crate::base::leash::Leash;
-use crate::base::text;
-use crate::model::fault::Fault;
-
 /// What `hg` printed and its exit status.
-pub struct Said {
+pub(crate) struct Said {
     pub stdout: Vec<u8>,
     pub stderr: String,
     pub code: Option<i32>,
@@ -21,7 +20,7 @@ pub struct Said {
 
 /// Runs `hg` in `root` with plain output in UTF-8. The user's own configuration takes part: a repository may need its
 /// extensions to be read.
-pub async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<Said, Fault> {
+pub(crate) async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<Said, Fault> {
     let mut command = Command::new("hg");
     command
         .arg("--cwd")

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use crate::base::text;
-use crate::model::fault::Fault;
+use model::base::text;
+use model::fault::Fault;
 
 /// Flags of the runner with which it leaves out tests that were named; it takes any beginning of a long flag that is no other's.
 const LEAVING_OUT: [&str; 5] = ["--sh", "--ret", "--rest", "-r", "-R"];
 
 /// The name by which the runner knows what was called `given` in the folder `current`: a file of the folder `tests`, which is that of the
 /// checkout where there is one, or a path as from the root of one.
-pub fn plain(given: &str, current: &Path, tests: Option<&Path>) -> String {
+pub(crate) fn plain(given: &str, current: &Path, tests: Option<&Path>) -> String {
     let (path, case) = match given.split_once('#') {
         Some((path, case)) => (path, format!("#{case}")),
         None => (given, String::new()),
@@ -29,7 +29,7 @@ pub fn plain(given: &str, current: &Path, tests: Option<&Path>) -> String {
 }
 
 /// Refuses names that are none of `known`.
-pub fn check(names: &[String], known: &[String]) -> Result<(), Fault> {
+pub(crate) fn check(names: &[String], known: &[String]) -> Result<(), Fault> {
     let file = |name: &str| name.split('#').next().unwrap_or_default().to_owned();
     match names.iter().find(|name| !known.contains(&file(name))) {
         Some(name) => Err(unknown(name, known.iter().map(String::as_str))),
@@ -39,7 +39,7 @@ pub fn check(names: &[String], known: &[String]) -> Result<(), Fault> {
 
 /// Refuses names of which the runner, given `flags`, listed nothing. It passes over what it does not know, and a run without a test
 /// that was asked for is not what was asked for.
-pub fn check_listed(names: &[String], flags: &[String], listed: &[String]) -> Result<(), Fault> {
+pub(crate) fn check_listed(names: &[String], flags: &[String], listed: &[String]) -> Result<(), Fault> {
     if flags.iter().any(|flag| LEAVING_OUT.iter().any(|start| flag.starts_with(start))) {
         return Ok(());
     }
@@ -54,7 +54,7 @@ pub fn check_listed(names: &[String], flags: &[String], listed: &[String]) -> Re
 }
 
 /// Says that there is no such test.
-pub fn unknown<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Fault {
+pub(crate) fn unknown<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Fault {
     let fault = Fault::usage(format!("there is no test `{name}` in the source under test"));
     match text::nearest(name, known) {
         Some(near) => fault.hint(format!("Did you mean `{near}`?")),

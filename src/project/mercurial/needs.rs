@@ -2,10 +2,9 @@
 
 use std::str::FromStr;
 
+use model::image::Provided;
 use pep440_rs::{Version, VersionSpecifiers};
 use serde::Deserialize;
-
-use crate::model::image::Provided;
 
 /// What an image calls the system's Python among what it provides.
 const PYTHON: &str = "python";

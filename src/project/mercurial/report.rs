@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use model::base::id::TestName;
+use model::base::text;
+use model::outcome::{TestOutcome, TestResult};
+use model::runner::{ReportReader, Reported};
 use serde::Deserialize;
-
-use crate::base::id::TestName;
-use crate::base::text;
-use crate::model::outcome::{TestOutcome, TestResult};
-use crate::model::runner::{ReportReader, Reported};
 
 /// Longest line. The longest of an honest report names all tests: 50 KiB for the 1,100 of Mercurial's suite.
 const LINE_CAP: usize = 512 << 10;
@@ -105,7 +104,7 @@ struct Entry {
 
 /// A report, line by line.
 #[derive(Default)]
-pub struct Reader {
+pub(crate) struct Reader {
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
     /// Whether the line that comes is too long, and passed over.

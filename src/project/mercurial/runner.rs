@@ -4,26 +4,26 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use guest::{self, Guest};
+use model::base::id::{RunId, TestName};
+use model::build::{Build, Built};
+use model::event::{StepEvent, Teller};
+use model::exit::Exit;
+use model::fault::{Fault, FaultKind};
+use model::image::Fingerprint;
+use model::machine::{Machine, Platform};
+use model::output::Output;
+use model::runner::{Job, Layout, Listing, Part, ReportReader, Runner, Tenancy};
+use model::subject::Subject;
+use model::task::{Command, Stepped};
+use model::work::Work;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::base::id::{RunId, TestName};
-use crate::guest::{self, Guest};
-use crate::model::build::{Build, Built};
-use crate::model::event::{StepEvent, Teller};
-use crate::model::exit::Exit;
-use crate::model::fault::{Fault, FaultKind};
-use crate::model::image::Fingerprint;
-use crate::model::machine::{Machine, Platform};
-use crate::model::output::Output;
-use crate::model::runner::{Job, Layout, Listing, Part, ReportReader, Runner, Tenancy};
-use crate::model::subject::Subject;
-use crate::model::task::{Command, Stepped};
-use crate::model::work::Work;
-use crate::project::mercurial::checkout::Checkout;
-use crate::project::mercurial::facts::{self, Facts};
-use crate::project::mercurial::hg::hg;
-use crate::project::mercurial::{flags, names, report};
+use crate::mercurial::checkout::Checkout;
+use crate::mercurial::facts::{self, Facts};
+use crate::mercurial::hg::hg;
+use crate::mercurial::{flags, names, report};
 
 const PARTS: [Part; 8] = [
     Part { name: "prepare-work.sh", text: include_str!("../../../remote/mercurial/prepare-work.sh") },
@@ -237,7 +237,7 @@ impl LinuxTests {
         let mut ssh = vec![self.ssh.program.display().to_string()];
         ssh.extend(self.ssh.args.iter().cloned());
         ssh.push(target.display().to_string());
-        let ssh = crate::base::quote::join(&ssh).map_err(|e| Fault::usage("cannot name our own program").because(e))?;
+        let ssh = model::base::quote::join(&ssh).map_err(|e| Fault::usage("cannot name our own program").because(e))?;
         let (ssh, rev) = (format!("ui.ssh={ssh}"), format!("--rev={}", checkout.node));
         let args = [
             "push",

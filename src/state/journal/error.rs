@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
+use model::fault::Fault;
 use rusqlite::ErrorCode;
-
-use crate::model::fault::Fault;
 
 /// Whether another process is in the way, so that trying again helps.
 pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
@@ -35,7 +34,7 @@ pub(super) fn fault(path: &Path, doing: &str, error: rusqlite::Error) -> Fault {
 
 /// The journal is damaged; it is left as it is.
 pub(super) fn damaged(path: &Path, how: &str) -> Fault {
-    let name = crate::base::quote::word(&path.to_string_lossy()).unwrap_or_else(|_| path.display().to_string());
+    let name = model::base::quote::word(&path.to_string_lossy()).unwrap_or_else(|_| path.display().to_string());
     Fault::outside(format!("the journal `{}` is damaged: {how}", path.display())).hint(format!(
         "Nothing was changed. Move it aside with `for f in {name}*; do mv \"$f\" \"$f.damaged\"; done`; `automation audit` then finds what is there by looking."
     ))

@@ -3,16 +3,15 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use model::fault::Fault;
+use model::journal::ResourceFilter;
+use model::machine::ProviderKind;
+use model::resource::{Resource, ResourceKind, ResourceState};
+use model::run::{Driver, RunRecord, RunState};
 use rusqlite::Row;
 use rusqlite::types::Type;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-
-use crate::model::fault::Fault;
-use crate::model::journal::ResourceFilter;
-use crate::model::machine::ProviderKind;
-use crate::model::resource::{Resource, ResourceKind, ResourceState};
-use crate::model::run::{Driver, RunRecord, RunState};
 
 type Result<T> = rusqlite::Result<T>;
 

@@ -5,11 +5,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use model::fault::Fault;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::model::fault::Fault;
-use crate::state::file;
-use crate::state::journal::{BUSY_POLL, error};
+use crate::file;
+use crate::journal::{BUSY_POLL, error};
 
 /// What brings a database from one schema to the next. Only ever added to; the schema's number is the length.
 const MIGRATIONS: [&str; 4] = [FIRST, KEPT, DETACHED, FORGOTTEN];

@@ -1,9 +1,10 @@
 use std::path::PathBuf;
 
+use model::machine::{Address, HostKey, Platform};
+use model::resource::{ResourceKind, ResourceState};
+use model::run::{Driver, RunState};
+
 use super::*;
-use crate::model::machine::{Address, HostKey, Platform};
-use crate::model::resource::{ResourceKind, ResourceState};
-use crate::model::run::{Driver, RunState};
 
 struct Story {
     _dir: tempfile::TempDir,

@@ -1,13 +1,12 @@
 //! A journal that cannot be opened because its disk is full: commands that end or only look do without one, as far as they can.
 
 use jiff::Timestamp;
-
-use crate::base::id::{MachineId, ResourceId, RunId};
-use crate::model::fault::Fault;
-use crate::model::journal::{Journal, ResourceFilter};
-use crate::model::machine::{Machine, ProviderKind};
-use crate::model::resource::{PlannedResource, Resource};
-use crate::model::run::RunRecord;
+use model::base::id::{MachineId, ResourceId, RunId};
+use model::fault::Fault;
+use model::journal::{Journal, ResourceFilter};
+use model::machine::{Machine, ProviderKind};
+use model::resource::{PlannedResource, Resource};
+use model::run::RunRecord;
 
 /// Answers everything with why it could not be opened.
 #[derive(Debug)]

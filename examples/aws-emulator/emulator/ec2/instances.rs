@@ -177,7 +177,7 @@ impl Ec2 {
     }
 
     /// Brings the record of an instance to what its machine has done: it has switched itself off, or is broken.
-    pub async fn ended_by_itself(&self, proxy: &Proxy, ended: &Ended) {
+    pub(crate) async fn ended_by_itself(&self, proxy: &Proxy, ended: &Ended) {
         let launch = {
             let mut known = self.known();
             let Some(launch) = known.launches.get_mut(&ended.id).filter(|launch| launch.ended.is_none()) else {

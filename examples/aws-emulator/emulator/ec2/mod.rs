@@ -54,7 +54,7 @@ struct Known {
 
 /// EC2 as the proxy plays it.
 #[derive(Debug, Default)]
-pub struct Ec2(Mutex<Known>);
+pub(crate) struct Ec2(Mutex<Known>);
 
 impl Ec2 {
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -62,7 +62,7 @@ impl Ec2 {
     }
 
     /// Answers a call.
-    pub async fn answer(&self, proxy: &Proxy, call: &Call) -> Response {
+    pub(crate) async fn answer(&self, proxy: &Proxy, call: &Call) -> Response {
         match &*call.action {
             "RunInstances" => self.run_instances(proxy, call).await,
             "DescribeInstances" => self.describe_instances(proxy, call).await,

@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use automation::base::id::{MachineId, ResourceId, RunId};
-use automation::image::{BaseChoice, Choice};
-use automation::model::event::Teller;
-use automation::model::fault::Fault;
-use automation::model::image::{BASE_REVISION, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
-use automation::model::machine::ProviderKind;
-use automation::model::provider::{ImageStore, Ledger, Made, Provider};
-use automation::model::resource::{Fate, PlannedResource, Resource, ResourceState};
-use automation::provider::local::images::LocalImages;
-use automation::provider::local::{LocalConfig, LocalProvider};
 use jiff::Timestamp;
+use local::images::LocalImages;
+use local::{LocalConfig, LocalProvider};
+use model::base::id::{MachineId, ResourceId, RunId};
+use model::event::Teller;
+use model::fault::Fault;
+use model::image::{BASE_REVISION, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
+use model::machine::ProviderKind;
+use model::provider::{ImageStore, Ledger, Made, Provider};
+use model::resource::{Fate, PlannedResource, Resource, ResourceState};
+use project::image::{BaseChoice, Choice};
 use sha2::{Digest, Sha256};
 
 use super::super::seeds;
@@ -29,7 +29,7 @@ const PACKAGES: [&str; 8] =
     ["ca-certificates", "iproute2", "kmod", "mount", "openssh-server", "procps", "python3", "sudo"];
 
 /// Layers by image.
-pub struct Bases {
+pub(crate) struct Bases {
     /// Where bases are kept for the next time.
     shared: LocalConfig,
     /// Where the emulator's machines live.
@@ -38,7 +38,7 @@ pub struct Bases {
 }
 
 /// Nothing is written down: what an emulator makes it removes, and its machines end with it.
-pub struct NoLedger;
+pub(crate) struct NoLedger;
 
 impl Ledger for NoLedger {
     fn plan(&self, _: &PlannedResource) -> Result<ResourceId, Fault> {
@@ -51,7 +51,7 @@ impl Ledger for NoLedger {
 }
 
 /// A row as a journal would hold it.
-pub fn row(planned: PlannedResource) -> Resource {
+pub(crate) fn row(planned: PlannedResource) -> Resource {
     let now = Timestamp::now();
     Resource {
         id: ResourceId::random(),
@@ -69,7 +69,7 @@ pub fn row(planned: PlannedResource) -> Resource {
 }
 
 /// Releases what was planned, in reverse; gives the first reason why something stays.
-pub async fn release(provider: &LocalProvider, planned: Vec<PlannedResource>) -> Result<(), Fault> {
+pub(crate) async fn release(provider: &LocalProvider, planned: Vec<PlannedResource>) -> Result<(), Fault> {
     for planned in planned.into_iter().rev() {
         let name = planned.name.clone();
         if let Fate::Stays(why) = provider.release(&row(planned)).await? {
@@ -81,7 +81,7 @@ pub async fn release(provider: &LocalProvider, planned: Vec<PlannedResource>) ->
 
 impl Bases {
     /// Bases in the state directory of `shared`, machines in that of `own`.
-    pub fn new(shared: LocalConfig, own: LocalConfig) -> Self {
+    pub(crate) fn new(shared: LocalConfig, own: LocalConfig) -> Self {
         Self { shared, own, baked: Mutex::default() }
     }
 
@@ -90,7 +90,7 @@ impl Bases {
     }
 
     /// The layers of an image, lowest first; a base that is missing is made now.
-    pub async fn layers(&self, image: &str) -> Result<Vec<Fingerprint>, Fault> {
+    pub(crate) async fn layers(&self, image: &str) -> Result<Vec<Fingerprint>, Fault> {
         if let Some(layers) = self.baked().get(image) {
             return Ok(layers.clone());
         }
@@ -142,7 +142,7 @@ impl Bases {
     }
 
     /// Keeps the files of an ended machine as an image.
-    pub async fn commit(&self, below: &[Fingerprint], machine: &MachineId, image: &str) -> Result<(), Fault> {
+    pub(crate) async fn commit(&self, below: &[Fingerprint], machine: &MachineId, image: &str) -> Result<(), Fault> {
         let fingerprint = hash(image);
         let layer = LayerPlan {
             name: image.to_owned(),
@@ -163,7 +163,7 @@ impl Bases {
     }
 
     /// Removes what was baked; bases stay for the next time.
-    pub async fn clear(&self) {
+    pub(crate) async fn clear(&self) {
         let images = LocalImages::new(self.own.clone());
         let baked = std::mem::take(&mut *self.baked());
         for layers in baked.values() {
@@ -180,7 +180,7 @@ fn hash(text: &str) -> Fingerprint {
 
 fn base_plan(distro: &str) -> Result<ImagePlan, Fault> {
     let choice = Choice::new(BaseChoice::Userland, distro);
-    let mut plan = automation::image::load(None, "linux-dev")?.plan(&choice)?;
+    let mut plan = project::image::load(None, "linux-dev")?.plan(&choice)?;
     plan.layers.truncate(1);
     let Some(LayerPlan { recipe: LayerRecipe::Base(base), fingerprint, .. }) = plan.layers.first_mut() else {
         return Err(Fault::infrastructure(format!("the definition of `{distro}` has no base")));

@@ -1,9 +1,9 @@
 //! From a connection to an instance's port 22 to an SSH server in its machine.
 
-use automation::connection::ssh::SshConnector;
-use automation::model::connection::{Connector, Process, Stdin};
-use automation::model::machine::Machine;
-use automation::model::task::{Chunk, Command};
+use connection::ssh::SshConnector;
+use model::connection::{Connector, Process, Stdin};
+use model::machine::Machine;
+use model::task::{Chunk, Command};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -21,7 +21,7 @@ const PIECE: usize = 64 << 10;
 /// Serves one connection to its end, or until its line breaks; what the server says on standard error goes to `console`.
 ///
 /// A connection to the machine for each: what one caller does not read holds up no other.
-pub async fn serve(mut stream: TcpStream, machine: &Machine, lines: &Lines, console: impl Fn(&[u8])) {
+pub(crate) async fn serve(mut stream: TcpStream, machine: &Machine, lines: &Lines, console: impl Fn(&[u8])) {
     if !lines.until_let_in().await {
         return;
     }

@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use automation::base::id::{MachineId, RunId};
-use automation::connection::ssh::SshConnector;
-use automation::model::connection::{Connection, Connector};
-use automation::model::event::Teller;
-use automation::model::exit::Exit;
-use automation::model::fault::Fault;
-use automation::model::image::Fingerprint;
-use automation::model::machine::{Caps, Hardware, Machine, Network};
-use automation::model::provider::{MachineRequest, Provider};
-use automation::model::resource::ResourceKind;
-use automation::model::task::{Chunk, Command};
-use automation::provider::local::{LocalConfig, LocalProvider};
+use connection::ssh::SshConnector;
 use jiff::Timestamp;
+use local::{LocalConfig, LocalProvider};
+use model::base::id::{MachineId, RunId};
+use model::connection::{Connection, Connector};
+use model::event::Teller;
+use model::exit::Exit;
+use model::fault::Fault;
+use model::image::Fingerprint;
+use model::machine::{Caps, Hardware, Machine, Network};
+use model::provider::{MachineRequest, Provider};
+use model::resource::ResourceKind;
+use model::task::{Chunk, Command};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -48,7 +48,7 @@ const ADDRESS_TRIES: usize = 64;
 
 /// What is to become of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub(crate) enum Wish {
     /// It runs.
     Run,
     /// Its processes end; its files stay.
@@ -67,7 +67,7 @@ enum Stage {
 }
 
 /// An instance's machine.
-pub struct Instance {
+pub(crate) struct Instance {
     launched: Launched,
     /// Where port 22 answers once it has booted.
     pub address: Ipv4Addr,
@@ -91,7 +91,7 @@ struct Shared {
 }
 
 /// A port 22 that is held and at which nobody listens yet.
-pub struct Port(TcpSocket);
+pub(crate) struct Port(TcpSocket);
 
 fn reserve_port() -> Result<(Ipv4Addr, Port), Fault> {
     let cannot = |error: std::io::Error| Fault::outside("cannot have an address for an instance").because(error);
@@ -117,7 +117,7 @@ fn ulid_bits() -> (u8, u8) {
 
 impl Instance {
     /// Takes an address for an instance; nothing runs yet.
-    pub fn reserve(
+    pub(crate) fn reserve(
         launched: Launched,
         config: LocalConfig,
         bases: Arc<Bases>,
@@ -146,32 +146,32 @@ impl Instance {
     }
 
     /// Whether the machine is there.
-    pub fn started(&self) -> bool {
+    pub(crate) fn started(&self) -> bool {
         *self.stage.borrow() >= Stage::Started
     }
 
     /// Whether nothing of it is left.
-    pub fn gone(&self) -> bool {
+    pub(crate) fn gone(&self) -> bool {
         *self.stage.borrow() == Stage::Gone
     }
 
     /// Whether Systems Manager reaches it.
-    pub fn managed(&self) -> bool {
+    pub(crate) fn managed(&self) -> bool {
         self.launched.managed && self.booted.load(Ordering::Acquire) && *self.stage.borrow() == Stage::Started
     }
 
     /// What it said at its start.
-    pub fn console(&self) -> Vec<u8> {
+    pub(crate) fn console(&self) -> Vec<u8> {
         self.shared().console.clone()
     }
 
     /// The layers that it booted from.
-    pub fn layers(&self) -> Vec<Fingerprint> {
+    pub(crate) fn layers(&self) -> Vec<Fingerprint> {
         self.shared().layers.clone()
     }
 
     /// Changes what is to become of it; an end is for good.
-    pub fn wish(&self, wish: Wish) {
+    pub(crate) fn wish(&self, wish: Wish) {
         self.wish.send_if_modified(|now| {
             let change = *now != Wish::End && *now != wish;
             if change {
@@ -182,7 +182,7 @@ impl Instance {
     }
 
     /// Ends its processes and waits until they have.
-    pub async fn stop(&self) -> Result<(), Fault> {
+    pub(crate) async fn stop(&self) -> Result<(), Fault> {
         self.wish(Wish::Stop);
         let mut stage = self.stage.subscribe();
         let stopped = stage.wait_for(|stage| *stage >= Stage::Stopped);
@@ -200,7 +200,7 @@ impl Instance {
     }
 
     /// Lives until it is to end.
-    pub async fn live(self: Arc<Self>, port: Port) {
+    pub(crate) async fn live(self: Arc<Self>, port: Port) {
         // A volume of EC2's is a block device, which a machine that is confined cannot have.
         let privileged = self.launched.volume.is_some();
         let provider = LocalProvider::new(LocalConfig { privileged, ..self.config.clone() });
@@ -365,7 +365,7 @@ impl Instance {
     }
 
     /// Runs a shell script as root, as the agent of Systems Manager does.
-    pub async fn run(&self, script: &str) -> Outcome {
+    pub(crate) async fn run(&self, script: &str) -> Outcome {
         let machine = self.shared().machine.clone();
         let Some(machine) = machine else { return Outcome::default() };
         let lost = |why: String| Outcome { stderr: why.into_bytes(), ..Outcome::default() };

@@ -15,25 +15,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use automation::connection::keys;
-use automation::model::fault::Fault;
-use automation::provider::KeyPair;
-use automation::provider::local::LocalConfig;
-use automation::provider::local::images::mirrors::Mirrors;
+use connection::keys;
+use local::LocalConfig;
+use local::images::mirrors::Mirrors;
+use model::fault::Fault;
+use model::key_pair::KeyPair;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::task::TaskTracker;
 
-use super::control::Control;
-
 use self::bases::Bases;
 use self::life::{Instance, Wish};
+use super::control::Control;
 
 /// How long all machines together may take to end.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// What an instance was launched with.
 #[derive(Debug, Clone, Default)]
-pub struct Launched {
+pub(crate) struct Launched {
     /// Its id.
     pub id: String,
     /// The image's id.
@@ -50,7 +49,7 @@ pub struct Launched {
 
 /// Told when an instance ends without having been asked over the interface.
 #[derive(Debug, Clone)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Its id.
     pub id: String,
     /// AWS's code for the reason.
@@ -60,7 +59,7 @@ pub struct Ended {
 }
 
 /// Real machines by instance.
-pub struct Machines {
+pub(crate) struct Machines {
     own: LocalConfig,
     bases: Arc<Bases>,
     instances: Mutex<BTreeMap<String, Arc<Instance>>>,
@@ -71,7 +70,7 @@ pub struct Machines {
 
 /// What a command on a machine came to.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Standard output.
     pub stdout: Vec<u8>,
     /// Standard error.
@@ -148,7 +147,7 @@ fn private_folder(path: &Path) -> Result<(), Fault> {
 impl Machines {
     /// Machines in `folder`, on bases in the state directory `bases`; guards are `executable`. `control` is told of
     /// those that have booted, `ended` of those that end by themselves.
-    pub fn new(
+    pub(crate) fn new(
         folder: &Path,
         bases: &Path,
         executable: &Path,
@@ -180,8 +179,8 @@ impl Machines {
     }
 
     /// Looks whether machines can be made here at all.
-    pub async fn check(&self) -> Result<(), Fault> {
-        let checks = automation::provider::local::doctor::checks(&self.own).await;
+    pub(crate) async fn check(&self) -> Result<(), Fault> {
+        let checks = local::doctor::checks(&self.own).await;
         match checks.into_iter().find(|check| check.required && !check.ok) {
             Some(bad) => Err(Fault::outside(format!("machines cannot be made here: {}", bad.name))
                 .because(bad.found)
@@ -191,7 +190,7 @@ impl Machines {
     }
 
     /// Starts the machine of an instance that was launched; it goes on by itself.
-    pub fn start(&self, launched: Launched) {
+    pub(crate) fn start(&self, launched: Launched) {
         let id = launched.id.clone();
         let control = Arc::clone(&self.control);
         match Instance::reserve(launched, self.own.clone(), Arc::clone(&self.bases), control, self.ended.clone()) {
@@ -208,29 +207,29 @@ impl Machines {
     }
 
     /// Whether the machine has begun to boot.
-    pub fn started(&self, id: &str) -> bool {
+    pub(crate) fn started(&self, id: &str) -> bool {
         self.instance(id).is_none_or(|instance| instance.started())
     }
 
     /// Whether anything of the machine is there.
-    pub fn has(&self, id: &str) -> bool {
+    pub(crate) fn has(&self, id: &str) -> bool {
         self.instance(id).is_some_and(|instance| !instance.gone())
     }
 
     /// The machine's address.
-    pub fn address(&self, id: &str) -> Option<String> {
+    pub(crate) fn address(&self, id: &str) -> Option<String> {
         self.instance(id).map(|instance| instance.address.to_string())
     }
 
     /// Ends the machine and removes its files, in the background.
-    pub fn end(&self, id: &str) {
+    pub(crate) fn end(&self, id: &str) {
         if let Some(instance) = self.instance(id) {
             instance.wish(Wish::End);
         }
     }
 
     /// Ends the machine's processes; its files stay.
-    pub async fn stop(&self, id: &str) -> Result<(), String> {
+    pub(crate) async fn stop(&self, id: &str) -> Result<(), String> {
         match self.instance(id) {
             Some(instance) => instance.stop().await.map_err(|fault| fault.chain().join(": ")),
             None => Ok(()),
@@ -238,7 +237,7 @@ impl Machines {
     }
 
     /// Keeps the machine's files as an image; the machine is stopped for it.
-    pub async fn commit(&self, id: &str, image: &str) -> Result<(), String> {
+    pub(crate) async fn commit(&self, id: &str, image: &str) -> Result<(), String> {
         let instance = self.instance(id).ok_or_else(|| format!("{id} has no machine"))?;
         let said = |fault: Fault| fault.chain().join(": ");
         instance.stop().await.map_err(said)?;
@@ -246,22 +245,22 @@ impl Machines {
     }
 
     /// What the machine said at its start.
-    pub fn console(&self, id: &str) -> Option<Vec<u8>> {
+    pub(crate) fn console(&self, id: &str) -> Option<Vec<u8>> {
         self.instance(id).map(|instance| instance.console())
     }
 
     /// Whether Systems Manager reaches the instance.
-    pub fn managed(&self, id: &str) -> bool {
+    pub(crate) fn managed(&self, id: &str) -> bool {
         self.instance(id).is_some_and(|instance| instance.managed())
     }
 
     /// The instances that Systems Manager reaches.
-    pub fn all_managed(&self) -> Vec<String> {
+    pub(crate) fn all_managed(&self) -> Vec<String> {
         self.instances().iter().filter(|(_, instance)| instance.managed()).map(|(id, _)| id.clone()).collect()
     }
 
     /// Runs a shell script as root on the machine.
-    pub async fn run(&self, id: &str, script: &str) -> Outcome {
+    pub(crate) async fn run(&self, id: &str, script: &str) -> Outcome {
         match self.instance(id) {
             Some(instance) => instance.run(script).await,
             None => Outcome::default(),
@@ -269,7 +268,7 @@ impl Machines {
     }
 
     /// Ends everything; what does not end in time ends by itself without us soon after.
-    pub async fn shut_down(&self) {
+    pub(crate) async fn shut_down(&self) {
         for instance in self.instances().values() {
             instance.wish(Wish::End);
         }

@@ -1,0 +1,97 @@
+//! What travels in an archive: the entries of a tree, looked at on this computer.
+
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use model::connection::ConnectionError;
+
+use crate::partial::local_failure;
+
+/// The block of the format, bytes.
+pub const BLOCK: usize = 512;
+
+/// Folders below each other; deeper ones are refused, for a machine could name them without end.
+pub const DEPTH_CAP: usize = 256;
+
+/// Entries of a tree; more are refused, for what is to be made is held in memory.
+pub const ENTRIES_CAP: usize = 1_000_000;
+
+/// What travels, by its path below the top. The top itself has the empty path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Below the top.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+/// What an item is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A folder.
+    Folder,
+    /// A plain file.
+    File,
+    /// A link, with its target.
+    Link(Vec<u8>),
+}
+
+/// Looks at a local folder, from the top.
+pub fn plan(top: &Path) -> Result<Vec<Item>, ConnectionError> {
+    let mode = std::fs::metadata(top).map_err(|error| local_failure("read", top, &error))?.mode();
+    let mut items = vec![Item { path: PathBuf::new(), kind: Kind::Folder, mode }];
+    let mut todo = vec![PathBuf::new()];
+    while let Some(folder) = todo.pop() {
+        let here = top.join(&folder);
+        let entries = std::fs::read_dir(&here).map_err(|error| local_failure("read", &here, &error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| local_failure("read", &here, &error))?;
+            let path = folder.join(entry.file_name());
+            let listed = entry.file_type().map_err(|error| local_failure("read", &entry.path(), &error))?;
+            // What a file's mode is, is asked when it is open.
+            let item = match listed.is_file() {
+                true => Item { path, kind: Kind::File, mode: 0 },
+                false => item(top, path)?,
+            };
+            if item.kind == Kind::Folder {
+                todo.push(item.path.clone());
+            }
+            items.push(item);
+        }
+        if items.len() > ENTRIES_CAP {
+            return Err(refused(top, &format!("it has more than {ENTRIES_CAP} entries")));
+        }
+    }
+    Ok(items)
+}
+
+/// Looks at one entry below `top`.
+pub fn item(top: &Path, path: PathBuf) -> Result<Item, ConnectionError> {
+    let from = top.join(&path);
+    let found = std::fs::symlink_metadata(&from).map_err(|error| local_failure("read", &from, &error))?;
+    let kind = if found.is_dir() {
+        Kind::Folder
+    } else if found.is_file() {
+        Kind::File
+    } else if found.is_symlink() {
+        let target = std::fs::read_link(&from).map_err(|error| local_failure("read", &from, &error))?;
+        Kind::Link(target.into_os_string().into_vec())
+    } else {
+        let what = match found.file_type() {
+            kind if kind.is_fifo() => "a named pipe",
+            kind if kind.is_socket() => "a socket",
+            _ => "a device",
+        };
+        return Err(refused(&from, &format!("it is {what}, neither a file, a folder nor a symbolic link")));
+    };
+    Ok(Item { path, kind, mode: found.mode() })
+}
+
+/// What cannot travel, and why.
+pub fn refused(path: &Path, reason: &str) -> ConnectionError {
+    let doing = format!("copy `{}`", path.display().to_string().escape_debug());
+    ConnectionError::File { doing, reason: reason.to_owned() }
+}

@@ -1,0 +1,348 @@
+//! Trees as one archive over one command's streams: `tar` on the machine at one end, this program at the other.
+//!
+//! The archive is made and read on a thread of its own, a few pieces ahead, while the connection carries it. Nothing of it is
+//! believed to be whole before the machine said so by its exit status; a copy that is given up half-way is half on neither side.
+
+pub mod item;
+pub mod links;
+pub mod look;
+pub mod names;
+pub mod partial;
+pub mod place;
+mod read;
+#[cfg(test)]
+mod tests;
+mod unpack;
+mod write;
+
+use std::io::{Error, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::item::{Item, refused};
+use crate::partial::at_work;
+pub use crate::unpack::Bounds;
+use crate::write::{Packer, Piece};
+use model::connection::{Connection, ConnectionError, Process, Progress, Stdin, Totals};
+use model::exit::Exit;
+use model::task::{Chunk, Command};
+
+/// Pieces that wait between the thread and the connection.
+const AHEAD: usize = 8;
+
+/// How long nothing may move: unpacking and removing many files takes a machine a while, of which it says nothing.
+const STALL: Duration = Duration::from_secs(600);
+
+/// How often somebody who waits is told of what came.
+const TELLING: Duration = Duration::from_millis(100);
+
+/// How long a machine may take to remove what was not whole.
+const CLEANING: Duration = Duration::from_secs(30);
+
+/// Most bytes that are kept of what the machine says about a failure.
+const SAID_CAP: usize = 4096;
+
+/// What is to be packed.
+pub struct Cargo {
+    /// The folder, or the file.
+    pub top: PathBuf,
+    /// What of it travels.
+    pub items: Vec<Item>,
+    /// Small files that go first, by name.
+    pub notes: Vec<(String, Vec<u8>)>,
+}
+
+/// What goes to a command's standard input.
+pub enum Load {
+    /// An archive of this.
+    Tree(Cargo),
+    /// The bytes of this file.
+    File(PathBuf),
+}
+
+impl Load {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Tree(cargo) => &cargo.top,
+            Self::File(path) => path,
+        }
+    }
+
+    fn hand(&self, take: impl FnMut(Piece) -> bool) -> Result<Totals, ConnectionError> {
+        match self {
+            Self::Tree(cargo) => pack(cargo, take),
+            Self::File(path) => write::pour(path, take),
+        }
+    }
+}
+
+/// The last time that something moved.
+struct Signs {
+    began: Instant,
+    last: AtomicU64,
+}
+
+impl Signs {
+    fn new() -> Self {
+        Self { began: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    fn note(&self) {
+        self.last.store(self.began.elapsed().as_secs(), Ordering::Relaxed);
+    }
+
+    /// Ends when nothing has moved for too long.
+    async fn stalled(&self) {
+        loop {
+            let last = Duration::from_secs(self.last.load(Ordering::Relaxed));
+            match (last + STALL).checked_sub(self.began.elapsed()) {
+                Some(left) => tokio::time::sleep(left + Duration::from_secs(1)).await,
+                None => return,
+            }
+        }
+    }
+}
+
+/// Where sending failed.
+enum Broken {
+    /// Here, with a reason that counts.
+    Here(ConnectionError),
+    /// On the way: the machine says more of why.
+    Under(ConnectionError),
+}
+
+/// Runs `command` with `load` on its standard input. `doing` is what to say of a failure.
+pub async fn send(
+    connection: &dyn Connection,
+    command: &Command,
+    load: Load,
+    progress: Progress<'_>,
+    doing: &str,
+) -> Result<Totals, ConnectionError> {
+    let mut process = connection.start(command).await?;
+    let Some(stdin) = process.take_stdin() else { return Err(unable()) };
+    let signs = Signs::new();
+    let both = async {
+        let (feeding, listening) = (feed(stdin, load, &signs, progress), listen(&mut *process, &signs, None));
+        tokio::pin!(feeding, listening);
+        tokio::select! {
+            ended = &mut listening => (feeding.await, Some(ended)),
+            fed = &mut feeding => match fed {
+                Ok(totals) => (Ok(totals), Some(listening.await)),
+                // Without its end the machine throws away what it has.
+                Err(broken) => (Err(broken), tokio::time::timeout(CLEANING, listening).await.ok()),
+            },
+        }
+    };
+    let (fed, ended) = tokio::select! {
+        both = both => both,
+        () = signs.stalled() => return Err(stalled(doing)),
+    };
+    let ended =
+        ended.unwrap_or_else(|| Ended { exit: Exit::Lost("it did not end".to_owned()), said: Vec::new(), whole: true });
+    match (fed, &ended.exit) {
+        (Err(Broken::Here(error)), _) | (Err(Broken::Under(error)), Exit::Lost(_) | Exit::Code(0)) => Err(error),
+        (Ok(totals), Exit::Code(0)) => Ok(totals),
+        _ => Err(ended.failure(doing)),
+    }
+}
+
+/// Packs on a thread and writes what comes from there.
+async fn feed(mut stdin: Box<dyn Stdin>, load: Load, signs: &Signs, progress: Progress<'_>) -> Result<Totals, Broken> {
+    let (pieces, mut coming) = mpsc::channel::<Piece>(AHEAD);
+    let top = load.path().to_owned();
+    let packing = tokio::task::spawn_blocking(move || load.hand(|piece| pieces.blocking_send(piece).is_ok()));
+    while let Some(piece) = coming.recv().await {
+        stdin.write(&piece.bytes).await.map_err(Broken::Under)?;
+        signs.note();
+        progress(piece.content);
+    }
+    let packed = packing.await.map_err(|error| Broken::Here(refused(&top, &error.to_string())))?;
+    let totals = packed.map_err(Broken::Here)?;
+    stdin.close().await.map_err(Broken::Under)?;
+    Ok(totals)
+}
+
+fn pack(cargo: &Cargo, take: impl FnMut(Piece) -> bool) -> Result<Totals, ConnectionError> {
+    let mut packer = Packer::new(take);
+    for (name, bytes) in &cargo.notes {
+        packer.note(name, bytes)?;
+    }
+    packer.tree(&cargo.top, &cargo.items)?;
+    packer.end()
+}
+
+/// How a command ended, and what it said on standard error.
+struct Ended {
+    exit: Exit,
+    said: Vec<u8>,
+    /// Whether its output was read to the end.
+    whole: bool,
+}
+
+impl Ended {
+    fn failure(self, doing: &str) -> ConnectionError {
+        let doing = doing.to_owned();
+        match self.exit {
+            Exit::Lost(reason) => ConnectionError::Lost { address: "the machine".to_owned(), reason },
+            exit => {
+                let said = String::from_utf8_lossy(&self.said);
+                let lines =
+                    said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("Exiting with"));
+                let lines: Vec<&str> = lines.take(3).collect();
+                let reason = match lines.is_empty() {
+                    true => format!("the machine only says `{exit}`"),
+                    false => lines.join("; "),
+                };
+                ConnectionError::File { doing, reason }
+            }
+        }
+    }
+}
+
+/// Hands standard output on to `unpacking` until the command ends, or nobody takes it any more.
+async fn listen(process: &mut dyn Process, signs: &Signs, unpacking: Option<&mpsc::Sender<Coming>>) -> Ended {
+    let (mut said, mut whole) = (Vec::new(), true);
+    while let Some(chunk) = process.next().await {
+        signs.note();
+        match (chunk, unpacking) {
+            (Chunk::Stdout(bytes), Some(to)) => {
+                if to.send(Coming::Bytes(bytes)).await.is_err() {
+                    whole = false;
+                    break;
+                }
+            }
+            (Chunk::Stdout(_), None) => {}
+            (Chunk::Stderr(bytes), _) => {
+                let room = SAID_CAP.saturating_sub(said.len());
+                said.extend(bytes.into_iter().take(room));
+            }
+        }
+    }
+    Ended { exit: process.exit(), said, whole }
+}
+
+/// What comes from a machine.
+enum Coming {
+    Bytes(Vec<u8>),
+    /// The machine said that this was all.
+    Whole,
+}
+
+/// The bytes that come, for the thread that unpacks them. Their end is an error unless the machine said that it is one.
+struct Arriving {
+    from: mpsc::Receiver<Coming>,
+    piece: Vec<u8>,
+    at: usize,
+    whole: bool,
+}
+
+impl Read for Arriving {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        while self.at == self.piece.len() {
+            match self.from.blocking_recv() {
+                _ if self.whole => return Ok(0),
+                Some(Coming::Bytes(bytes)) => (self.piece, self.at) = (bytes, 0),
+                Some(Coming::Whole) => self.whole = true,
+                None => return Err(Error::new(ErrorKind::UnexpectedEof, "it breaks off")),
+            }
+        }
+        let room = into.len().min(self.piece.len() - self.at);
+        into[..room].copy_from_slice(&self.piece[self.at..self.at + room]);
+        self.at += room;
+        Ok(room)
+    }
+}
+
+/// Unpacks what `command` writes to its standard output: the folder `local`, or what is expected below it, within `bounds`. `None`
+/// where the machine says that there is a file in place of a folder.
+pub async fn receive(
+    connection: &dyn Connection,
+    command: &Command,
+    local: &Path,
+    bounds: Bounds<'static>,
+    progress: Progress<'_>,
+    doing: &str,
+) -> Result<Option<Totals>, ConnectionError> {
+    let mut process = connection.start(command).await?;
+    let (pieces, from) = mpsc::channel(AHEAD);
+    let told = Arc::new(AtomicU64::new(0));
+    let (to, counter) = (local.to_owned(), Arc::clone(&told));
+    let at_work = at_work();
+    let mut unpacking = tokio::task::spawn_blocking(move || {
+        let arriving = Arriving { from, piece: Vec::new(), at: 0, whole: false };
+        let unpacked = unpack::unpack(arriving, &to, bounds, &counter);
+        drop(at_work);
+        unpacked
+    });
+    let tell = || progress(told.swap(0, Ordering::Relaxed));
+    let signs = Signs::new();
+    let both = async {
+        let ended = listen(&mut *process, &signs, Some(&pieces)).await;
+        if ended.exit == Exit::Code(0) {
+            drop(pieces.send(Coming::Whole).await);
+        }
+        drop(pieces);
+        ended
+    };
+    tokio::pin!(both);
+    let mut ticks = tokio::time::interval(TELLING);
+    let ended = loop {
+        tokio::select! {
+            ended = &mut both => break ended,
+            _ = ticks.tick() => tell(),
+            () = signs.stalled() => return Err(stalled(doing)),
+        }
+    };
+    let unpacked = loop {
+        tokio::select! {
+            unpacked = &mut unpacking => break unpacked.map_err(|error| refused(local, &error.to_string()))?,
+            _ = ticks.tick() => tell(),
+        }
+    };
+    tell();
+    match (unpacked, &ended.exit) {
+        (Ok(totals), _) => Ok(Some(totals)),
+        (Err(_), Exit::Code(guest::IS_FILE)) => Ok(None),
+        // A channel that was closed because nobody took it any more has no status.
+        (Err(error), Exit::Code(0)) => Err(error),
+        (Err(error), Exit::Lost(_)) if !ended.whole => Err(error),
+        (Err(_), _) => Err(ended.failure(doing)),
+    }
+}
+
+/// What to say of a tree that is too large for a way on which little travels.
+const LARGE: &str = "more than 8 MiB do not travel by SSM; use SSH";
+
+/// The archive of the folder `top`, of whose files at most `cap` bytes travel, and what is in it.
+pub fn in_memory(top: &Path, cap: u64) -> Result<(Vec<u8>, Totals), ConnectionError> {
+    let cargo = Cargo { top: top.to_owned(), items: item::plan(top)?, notes: Vec::new() };
+    let (mut bytes, mut content) = (Vec::new(), 0);
+    let packed = pack(&cargo, |piece| {
+        content += piece.content;
+        bytes.extend(piece.bytes);
+        content <= cap
+    });
+    match packed {
+        Err(_) if content > cap => Err(refused(top, LARGE)),
+        packed => packed.map(|totals| (bytes, totals)),
+    }
+}
+
+/// Unpacks a whole archive to `local`, of whose files at most `cap` bytes are taken.
+pub fn from_memory(archive: &[u8], local: &Path, cap: u64) -> Result<Totals, ConnectionError> {
+    unpack::unpack(archive, local, Bounds { expected: None, cap: (cap, LARGE) }, &AtomicU64::new(0))
+}
+
+fn unable() -> ConnectionError {
+    ConnectionError::Invalid("this connection carries no archive; use SSH".to_owned())
+}
+
+fn stalled(doing: &str) -> ConnectionError {
+    let what = format!("nothing moved for {}s while it was to {doing}", STALL.as_secs());
+    ConnectionError::TimedOut { address: "the machine".to_owned(), what }
+}

@@ -1,0 +1,227 @@
+//! What stands where a file is to go on this computer.
+//!
+//! A plain file is replaced when all has come, and so is nothing. A link is followed and stays a link. A device or a pipe takes the
+//! bytes as they come and stays what it is. Anything else is refused before anything is made.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::connection::ConnectionError;
+
+use crate::partial::{flat, local_failure};
+
+/// Links behind each other that are followed, as many as Linux follows.
+const LINKS: usize = 40;
+
+/// How long a pipe waits for somebody who reads it, and how often it is looked for one.
+pub const READER_LIMIT: Duration = Duration::from_secs(30);
+const READER_POLL: Duration = Duration::from_millis(20);
+
+/// How long whoever reads a pipe or a device may take nothing.
+const TAKING_LIMIT: Duration = Duration::from_secs(600);
+
+/// What stands there.
+#[derive(Debug)]
+pub enum Place {
+    /// A plain file or nothing, under this name, which is behind every link.
+    File(PathBuf),
+    /// Something that is written into, under this name.
+    Stream(PathBuf),
+}
+
+impl Place {
+    /// Looks at what `local` means.
+    pub fn of(local: &Path) -> Result<Self, ConnectionError> {
+        let refused = |reason: &str| local_failure("write", local, &std::io::Error::other(reason));
+        let found = match std::fs::metadata(local) {
+            Ok(found) if found.is_dir() => return Err(refused("a folder has that name")),
+            // `x/.` as well: the system says that there is no such folder.
+            _ if local.as_os_str().as_bytes().ends_with(b"/") => {
+                return Err(refused("the name ends in a slash, and there is no such folder"));
+            }
+            Ok(found) => Some(found.file_type()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(local_failure("write", local, &error)),
+        };
+        match found {
+            Some(kind) if kind.is_socket() => Err(refused("it is a socket")),
+            Some(kind) if !kind.is_file() => Ok(Self::Stream(local.to_owned())),
+            _ => behind(local).map_err(|error| local_failure("write", local, &error)),
+        }
+    }
+}
+
+/// Follows links to their end, where there may be nothing yet.
+fn behind(local: &Path) -> std::io::Result<Place> {
+    let mut path = local.to_owned();
+    for _ in 0..LINKS {
+        let Ok(target) = std::fs::read_link(&path) else { return Ok(Place::File(path)) };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if is_proc(folder) {
+            // What a process holds open: whoever holds it would not see another file of that name.
+            return Ok(Place::Stream(local.to_owned()));
+        }
+        path = folder.join(target);
+    }
+    Err(std::io::Error::from_raw_os_error(libc::ELOOP))
+}
+
+fn is_proc(folder: &Path) -> bool {
+    rustix::fs::statfs(folder).is_ok_and(|found| found.f_type == rustix::fs::PROC_SUPER_MAGIC)
+}
+
+/// Our own output, where that is what `path` leads to: opened by its name it would be written from its start.
+fn own_output(path: &Path) -> Option<File> {
+    let ours = std::fs::canonicalize("/proc/self/fd").ok()?;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        let folder = path.parent()?;
+        if folder.canonicalize().is_ok_and(|folder| folder == ours) {
+            let output = match path.file_name()?.to_str()? {
+                "1" => rustix::stdio::stdout(),
+                "2" => rustix::stdio::stderr(),
+                _ => return None,
+            };
+            return rustix::io::fcntl_dupfd_cloexec(output, 0).ok().map(File::from);
+        }
+        path = folder.join(std::fs::read_link(&path).ok()?);
+    }
+    None
+}
+
+/// A device, a pipe or what a process holds open, written from its start on.
+pub struct Stream {
+    file: Arc<File>,
+    path: PathBuf,
+}
+
+impl Stream {
+    /// Opens it; waits for somebody who reads a pipe.
+    pub async fn open(path: &Path) -> Result<Self, ConnectionError> {
+        let end = Instant::now() + READER_LIMIT;
+        loop {
+            match Self::open_now(path) {
+                Err(error) if error.raw_os_error() == Some(libc::ENXIO) && Instant::now() < end => {
+                    tokio::time::sleep(READER_POLL).await;
+                }
+                opened => return opened.map_err(|error| unread(path, error)),
+            }
+        }
+    }
+
+    /// The same without waiting.
+    pub fn open_now(path: &Path) -> std::io::Result<Self> {
+        if let Some(output) = own_output(path) {
+            return Ok(Self { file: Arc::new(output), path: path.to_owned() });
+        }
+        let kind = std::fs::metadata(path)?.file_type();
+        let mut flags = libc::O_NOCTTY;
+        if kind.is_fifo() {
+            flags |= libc::O_NONBLOCK;
+        }
+        if kind.is_block_device() {
+            // One that is mounted is refused.
+            flags |= libc::O_EXCL;
+        }
+        let file = File::options().write(true).truncate(kind.is_file()).custom_flags(flags).open(path)?;
+        // It was not to wait for its reader, but it is to wait for its room.
+        rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
+        Ok(Self { file: Arc::new(file), path: path.to_owned() })
+    }
+
+    /// Writes all bytes.
+    pub async fn write(&self, bytes: Vec<u8>) -> Result<(), ConnectionError> {
+        let file = Arc::clone(&self.file);
+        let writing = tokio::task::spawn_blocking(move || (&*file).write_all(&bytes));
+        let written = match tokio::time::timeout(TAKING_LIMIT, writing).await {
+            Ok(written) => flat(written),
+            Err(_) => Err(std::io::Error::other(format!("nobody took anything for {}s", TAKING_LIMIT.as_secs()))),
+        };
+        written.map_err(|error| local_failure("write", &self.path, &error))
+    }
+
+    /// The same on a thread that may wait.
+    pub fn write_now(&self, bytes: &[u8]) -> std::io::Result<()> {
+        (&*self.file).write_all(bytes)
+    }
+}
+
+/// The failure of opening a stream.
+pub fn unread(path: &Path, error: std::io::Error) -> ConnectionError {
+    match error.raw_os_error() {
+        Some(libc::ENXIO) => local_failure("write", path, &std::io::Error::other("nobody reads from it")),
+        _ => local_failure("write", path, &error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(place: Result<Place, ConnectionError>) -> PathBuf {
+        match place {
+            Ok(Place::File(path)) => path,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn links_are_followed_and_what_is_no_file_is_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, at(name)).unwrap();
+        std::fs::create_dir(at("d")).unwrap();
+        std::fs::write(at("d/real"), "x").unwrap();
+        link("d/real", "one");
+        link("one", "two");
+        link("d/new", "dangling");
+        link("loop", "loop");
+        link("/dev/null", "null");
+        for (name, real) in [("one", "d/real"), ("two", "d/real"), ("dangling", "d/new"), ("d/real", "d/real")] {
+            assert_eq!(file(Place::of(&at(name))), at(real));
+        }
+        assert_eq!(file(Place::of(&at("none"))), at("none"));
+        assert_eq!(file(Place::of(Path::new("no-such-name"))), Path::new("no-such-name"));
+        assert!(matches!(Place::of(&at("null")), Ok(Place::Stream(path)) if path == at("null")));
+        assert!(matches!(Place::of(Path::new("/dev/full")), Ok(Place::Stream(_))));
+        let open = File::create(at("open")).unwrap();
+        let held = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+        assert!(matches!(Place::of(Path::new(&held)), Ok(Place::Stream(_))));
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for (name, reason) in [
+            ("d", "a folder"),
+            ("d/", "a folder"),
+            ("none/", "no such folder"),
+            ("d/real/", "no such folder"),
+            ("loop", "symbolic links"),
+            ("socket", "a socket"),
+        ] {
+            let error = Place::of(&at(name)).unwrap_err().to_string();
+            assert!(error.contains(reason) && error.contains("on this computer"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pipe_waits_for_its_reader_and_stays_a_pipe() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(Stream::open_now(&pipe).err().and_then(|error| error.raw_os_error()), Some(libc::ENXIO));
+        let from = pipe.clone();
+        let reader = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            std::fs::read(from).unwrap()
+        });
+        let stream = Stream::open(&pipe).await.unwrap();
+        // More than a pipe holds at once.
+        stream.write(vec![7; 300_000]).await.unwrap();
+        drop(stream);
+        assert_eq!(reader.join().unwrap(), vec![7; 300_000]);
+        assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    }
+}

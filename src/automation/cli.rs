@@ -1,0 +1,219 @@
+//! The tree of subcommands: parse, run, exit code.
+
+use clap::{Args, Parser, Subcommand};
+use model::base::escapes;
+use model::fault::Fault;
+
+use crate::command::globals::{Globals, typed};
+use crate::command::{self, error};
+use crate::compose::Context;
+use crate::ui;
+
+/// Ephemeral machines for builds and tests.
+///
+/// Gives a team throw-away machines, bakes their images, runs Mercurial's test suite on them over SSH, brings the
+/// results home and proves that nothing was left behind. Machines are made on this computer, where no account and no
+/// daemon are needed, or by the provider that is named.
+#[derive(Debug, Parser)]
+#[command(name = "automation", version, propagate_version = false, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run Mercurial's test suite on an ephemeral Linux machine
+    RunTestsLinux(Box<command::run_tests_linux::Args>),
+    /// Bake the images for Linux development machines
+    BootstrapLinuxDev(command::bootstrap_linux_dev::Args),
+    /// Keep machines by hand: make, list, enter, copy, end, check
+    #[command(subcommand)]
+    Machine(command::machine::Command),
+    /// List, build, show and collect images
+    #[command(subcommand)]
+    Image(command::image::Command),
+    /// List and show runs and their logs, follow and cancel them
+    #[command(subcommand)]
+    Runs(command::runs::Command),
+    /// Say exactly what remains of all that was ever made, and remove what nobody uses
+    Audit(command::audit::Args),
+    /// End every machine of ours on EC2, in one region of the account
+    #[cfg(feature = "ec2")]
+    TerminateEc2Instances(command::terminate_ec2_instances::Args),
+    /// Remove everything of ours from EC2 and IAM: machines, images, what they share
+    #[cfg(feature = "ec2")]
+    PurgeEc2Resources(command::purge_ec2_resources::Args),
+    /// Print the least IAM policy that the commands need
+    #[cfg(feature = "ec2")]
+    IamPolicy(command::iam_policy::Args),
+    /// Check what this computer can do, with a remedy for what it cannot
+    Doctor(command::doctor::Args),
+    /// Remove everything that the tool keeps on this computer
+    Uninstall(command::uninstall::Args),
+    /// Print the completions for a shell
+    Completions(command::completions::Args),
+    #[command(flatten)]
+    Internal(command::internal::Command),
+}
+
+impl Command {
+    /// Whether it makes something: on a full disk it is refused before it begins. What ends, collects or only looks works there.
+    fn needs_room(&self) -> bool {
+        use command::{image::Command as Image, machine::Command as Machine, runs::Command as Runs};
+        match self {
+            Self::RunTestsLinux(_) | Self::BootstrapLinuxDev(_) => true,
+            Self::Machine(command) => matches!(command, Machine::Up(_) | Machine::Check(_)),
+            Self::Image(command) => matches!(command, Image::Build(_)),
+            // They write down what a run comes to.
+            Self::Runs(command) => matches!(command, Runs::Attach(_) | Runs::Wait(_)),
+            _ => false,
+        }
+    }
+}
+
+/// The clap tree, for completions: without what is hidden, which some shells would offer all the same.
+fn tree() -> clap::Command {
+    let whole = <Cli as clap::CommandFactory>::command();
+    let shown = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let tree = clap::Command::new("automation").version(env!("CARGO_PKG_VERSION"));
+    Globals::augment_args(tree).subcommands(shown)
+}
+
+/// How much stack a command has, bytes, whatever the caller's limit is: what Linux gives by default. A build without
+/// optimisation was seen to need more than 1 MiB.
+const STACK: usize = 8 << 20;
+
+/// Parses `arguments`, runs the command, gives the exit code.
+pub fn run(arguments: Vec<std::ffi::OsString>) -> i32 {
+    // The guard of a machine must not have threads, for it forks; nor does it need any of what follows.
+    if let Some(code) = local::internal(arguments.get(1..).unwrap_or_default()) {
+        return code;
+    }
+    let running = std::thread::Builder::new().name("command".to_owned()).stack_size(STACK).spawn(|| drive(arguments));
+    match running.map(std::thread::JoinHandle::join) {
+        Ok(Ok(code)) => code,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(error) => {
+            ui::complain(&format!("error: cannot start a thread: {error}"));
+            error::exit::OUTSIDE
+        }
+    }
+}
+
+fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            match odd_argument(&error, &arguments) {
+                Some(fault) => ui::complain(&error::render(&fault)),
+                None => tell(&error),
+            }
+            return whole(if error.use_stderr() { error::exit::USAGE } else { error::exit::OK });
+        }
+    };
+    let words = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            ui::complain(&format!("error: cannot start the runtime: {error}"));
+            return error::exit::OUTSIDE;
+        }
+    };
+    let result = runtime.block_on(dispatch(&cli.globals, cli.command, words));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    // A question that was given up half-way has left its terminal silent.
+    ui::secret::restore();
+    whole(result.unwrap_or_else(|fault| {
+        ui::complain(&error::render(&fault));
+        fault.kind.exit_code()
+    }))
+}
+
+/// Prints what the parser of the command line says, help among it; in colours where a person reads it.
+fn tell(said: &clap::Error) {
+    let text = said.render().to_string();
+    let safe = escapes::plain(&text);
+    match (safe == text, said.use_stderr()) {
+        (true, true) => drop(said.print()),
+        (true, false) => {
+            if let Err(error) = said.print() {
+                ui::not_written(&error);
+            }
+            // What is held back for the end of a line is written now, or known not to be.
+            ui::print("");
+        }
+        (false, true) => ui::complain(safe.trim_end()),
+        (false, false) => ui::print(&safe),
+    }
+    if said.kind() == clap::error::ErrorKind::UnknownArgument && below_zero(&text) {
+        ui::complain("hint: No option takes a value below zero.");
+    }
+    if let Some(variable) = variable_behind(said, &text).filter(|_| said.use_stderr()) {
+        ui::complain(&format!("hint: The value comes from the variable `{variable}`."));
+    }
+}
+
+/// What to say of an argument that should be UTF-8 and is not: the parser does not say which one it is.
+fn odd_argument(error: &clap::Error, arguments: &[std::ffi::OsString]) -> Option<Fault> {
+    let odd = arguments.iter().skip(1).find(|word| word.to_str().is_none());
+    let odd = odd.filter(|_| error.kind() == clap::error::ErrorKind::InvalidUtf8)?.to_string_lossy();
+    let fault = Fault::usage(format!("`{}` is not UTF-8", odd.escape_debug()));
+    Some(fault.hint("Only paths on this computer may have any name."))
+}
+
+/// Whether what was taken for an option is a number below zero.
+fn below_zero(said: &str) -> bool {
+    said.split_once("'-").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// The variable whose value was turned down, where the option that it stands for was not typed.
+fn variable_behind(error: &clap::Error, said: &str) -> Option<String> {
+    let tree = <Cli as clap::CommandFactory>::command();
+    let mut named = tree.get_arguments().filter_map(|argument| Some((argument.get_long()?, argument.get_env()?)));
+    let (_, variable) = named.find(|(long, variable)| {
+        let option = format!("--{long}");
+        let value = crate::compose::variables::value(variable);
+        let unreadable = value.as_ref().is_some_and(|value| value.to_str().is_none());
+        let meant = match error.kind() {
+            clap::error::ErrorKind::InvalidUtf8 => unreadable,
+            _ => said.contains(&format!("'{option}")),
+        };
+        meant && value.is_some() && !typed(&option)
+    })?;
+    Some(variable.to_string_lossy().into_owned())
+}
+
+/// The exit code of a process that would end with `code`, with what it had to print taken into account.
+fn whole(code: i32) -> i32 {
+    let Some(fault) = ui::unwritten() else { return code };
+    ui::complain(&error::render(&fault));
+    if code == error::exit::OK { fault.kind.exit_code() } else { code }
+}
+
+async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Result<i32, Fault> {
+    let needs_room = command.needs_room();
+    let given = words.clone();
+    let open = || if needs_room { Context::open(globals, given) } else { Context::open_for_cleanup(globals, given) };
+    match command {
+        // It opens the state directory only where there is one.
+        Command::Uninstall(args) => command::uninstall::run(globals, words, args).await,
+        Command::Completions(args) => command::completions::run(args, tree()),
+        Command::Internal(internal) => internal.run().await,
+        Command::Doctor(args) => command::doctor::run(open()?, args).await,
+        Command::RunTestsLinux(args) => command::run_tests_linux::run(open()?, *args).await,
+        Command::BootstrapLinuxDev(args) => command::bootstrap_linux_dev::run(open()?, args).await,
+        Command::Machine(command) => command.run(open()?).await,
+        Command::Image(command) => command.run(open()?).await,
+        Command::Runs(command) => command.run(open()?).await,
+        Command::Audit(args) => command::audit::run(open()?, args).await,
+        #[cfg(feature = "ec2")]
+        Command::TerminateEc2Instances(args) => command::terminate_ec2_instances::run(open()?, args).await,
+        #[cfg(feature = "ec2")]
+        Command::PurgeEc2Resources(args) => command::purge_ec2_resources::run(open()?, args).await,
+        #[cfg(feature = "ec2")]
+        Command::IamPolicy(args) => command::iam_policy::run(&args),
+    }
+}

@@ -1,0 +1,177 @@
+//! `automation audit`.
+
+mod forget;
+
+use flow::audit::fix::{fix, going};
+use flow::audit::remaining::remaining;
+use flow::audit::{Finding, Standing};
+use model::base::id::RunId;
+use model::fault::Fault;
+use model::journal::{ResourceFilter, all_closed};
+use model::resource::{Fate, Resource, ResourceState};
+use model::runner::Tenancy;
+use project::mercurial::LinuxTests;
+use serde::Serialize;
+
+use crate::command::error::exit;
+use crate::compose::Context;
+use crate::ui::table;
+
+/// Say exactly what remains of all that was ever made, and remove what nobody uses.
+///
+/// Holds the journal against what is really there, both ways; rows of machines that ended by themselves are closed. Exit
+/// code 0 when nothing remains, 5 otherwise. Machines of living runs and machines that were kept on purpose are shown and
+/// never touched; `machine down` ends the latter. A machine that is not in the journal here and whose expiry is ahead may be
+/// another computer's that has a copy of this state directory: it is shown as `elsewhere`, and ended where its id is given.
+/// Machines on EC2 whose expiry has passed are told to end, whoever made them.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this run; with `--json` its certificate: every resource, its id, when it was seen gone
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
+    /// Remove at once what belongs to a dead driver, has expired, or has no record; with IDs, these alone
+    #[arg(long, group = "change")]
+    fix: bool,
+    /// With `--fix`: what to remove, by the id of a machine, a resource or a row; also a machine that is `elsewhere`
+    #[arg(value_name = "ID", requires = "fix")]
+    ids: Vec<String>,
+    /// Give up what is out of reach for good, by the id of a machine or of a finding: it counts no more as left behind, and
+    /// the record says who gave it up. What is there is not forgotten
+    #[arg(long, group = "change", value_name = "ID", conflicts_with = "run")]
+    forget: Vec<String>,
+    /// With `--fix` and `--forget`: only say what would be done
+    #[arg(long, requires = "change")]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Audits.
+pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
+    if !args.forget.is_empty() {
+        return forget::run(&context, &args.forget, args.dry_run, args.json).await;
+    }
+    let estate = context.estate();
+    let run = args.run.as_deref().map(|text| context.resolve_run(text)).transpose()?;
+    let mut found = remaining(&estate, run.as_ref(), !args.dry_run).await?;
+    let mut fixed = Vec::new();
+    if args.fix {
+        let going = going(&found, &args.ids)?;
+        let fates = match args.dry_run {
+            true => vec!["would be removed".to_owned(); going.len()],
+            false => {
+                let suite = LinuxTests::for_following(context.ssh()?);
+                let clean = |folder: &str| suite.clean(folder);
+                fix(&estate, &found, &going, run.as_ref(), &clean).await?.into_iter().map(told).collect()
+            }
+        };
+        fixed = going.into_iter().cloned().zip(fates).collect();
+        if !args.dry_run {
+            found = remaining(&estate, run.as_ref(), false).await?;
+        }
+    }
+    let left = found.findings;
+    match (run, args.json) {
+        (Some(run), true) => certificate(&context, &run, left),
+        (_, json) => {
+            show(&context, &left, &fixed, json);
+            Ok(if left.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
+        }
+    }
+}
+
+fn told(fate: Fate) -> String {
+    match fate {
+        Fate::Gone => "gone".to_owned(),
+        Fate::Stays(why) => format!("stays: {why}"),
+        Fate::Kept(locator) => format!("kept: {locator}"),
+    }
+}
+
+fn show(context: &Context, remaining: &[Finding], fixed: &[(Finding, String)], json: bool) {
+    if json {
+        // Listings are newest first; the ids of rows sort by time.
+        let mut newest: Vec<&Finding> = remaining.iter().collect();
+        newest.sort_by(|a, b| b.id.cmp(&a.id));
+        context.screen.json(&newest);
+        return;
+    }
+    if !fixed.is_empty() {
+        let rows: Vec<Vec<String>> = fixed
+            .iter()
+            .map(|(finding, fate)| vec![finding.kind.name().to_owned(), finding.name.clone(), fate.clone()])
+            .collect();
+        context.screen.data(&table::render(&["KIND", "NAME", "FATE"], &rows));
+    }
+    if remaining.is_empty() {
+        context.screen.message("Nothing remains.");
+        return;
+    }
+    let rows: Vec<Vec<String>> = remaining
+        .iter()
+        .map(|finding| {
+            let standing = serde_json::to_value(finding.standing).ok();
+            vec![
+                finding.kind.name().to_owned(),
+                finding.name.clone(),
+                finding.locator.clone().unwrap_or_default(),
+                standing.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default(),
+                finding.run.as_ref().map(ToString::to_string).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    context.screen.data(&table::render(&["KIND", "NAME", "LOCATOR", "STANDING", "RUN"], &rows));
+    if fixed.is_empty() && remaining.iter().any(|finding| finding.standing.fixable()) {
+        context.screen.message("`automation audit --fix` removes what nobody uses.");
+    }
+    if let Some(finding) = remaining.iter().find(|finding| finding.standing == Standing::Elsewhere) {
+        context.screen.message(&format!(
+            "What is `elsewhere` is not in the journal here, and its expiry is ahead: a driver on another computer, with a copy of \
+             this state directory, may be using it. `automation audit --fix {}` ends it all the same.",
+            finding.machine
+        ));
+    }
+}
+
+/// The certificate of a run.
+#[derive(Serialize)]
+struct Certificate {
+    id: RunId,
+    /// Whether every resource was seen gone.
+    clean: bool,
+    /// Whether its local machines were told to have root of this computer inside.
+    privileged: bool,
+    made: usize,
+    gone: usize,
+    /// Meant to outlive the run.
+    kept: usize,
+    /// Given up by a person, and not seen gone.
+    forgotten: usize,
+    resources: Vec<Resource>,
+    remaining: Vec<Finding>,
+}
+
+fn certificate(context: &Context, run: &RunId, remaining: Vec<Finding>) -> Result<i32, Fault> {
+    let resources =
+        context.journal.resources(&ResourceFilter { run: Some(run.clone()), ..ResourceFilter::default() })?;
+    let in_state = |state| resources.iter().filter(|row| row.state == state).count();
+    let (gone, kept) = (in_state(ResourceState::Gone), in_state(ResourceState::Kept));
+    let forgotten = in_state(ResourceState::Forgotten);
+    let ended = all_closed(&resources) && remaining.is_empty();
+    // The matter has ended, but nobody saw that all is gone.
+    let clean = ended && forgotten == 0;
+    let privileged = context.journal.run(run)?.is_some_and(|record| record.was_told("--privileged-machine"));
+    context.screen.json(&Certificate {
+        id: run.clone(),
+        clean,
+        privileged,
+        made: resources.len(),
+        gone,
+        kept,
+        forgotten,
+        resources,
+        remaining,
+    });
+    Ok(if ended { exit::OK } else { exit::LEFT_BEHIND })
+}

@@ -1,0 +1,89 @@
+//! Which distribution a checkout is tested on: one that was named, or the first that has what the checkout's build needs.
+
+use model::event::TestsEvent;
+use model::fault::Fault;
+use model::image::ImagePlan;
+use project::image::Definition;
+use project::mercurial::{Checkout, Needs};
+
+use crate::command::machine_args::MachineArgs;
+use crate::compose::Context;
+
+/// The image to boot, and why it is that one.
+#[derive(Debug)]
+pub struct Chosen {
+    /// The image.
+    pub plan: ImagePlan,
+    /// To be told to the user, where nobody named the distribution.
+    pub why: Option<TestsEvent>,
+}
+
+/// Chooses the image for tests of `checkout`, or of the image's own source. `needs` are those of the checkout's build, none where
+/// nothing of it is built.
+pub fn choose(
+    context: &Context,
+    args: &MachineArgs,
+    checkout: Option<&Checkout>,
+    needs: &Needs,
+) -> Result<Chosen, Fault> {
+    let definition = context.definition("linux-dev")?;
+    let plan = |distro: &str| definition.plan(&args.parameters.choice(context, &definition, distro)?);
+    let usual = &context.settings.defaults.distro;
+    let Some(checkout) = checkout else {
+        return Ok(Chosen { plan: plan(args.named_distro().unwrap_or(usual))?, why: None });
+    };
+    if args.named_distro().is_none() && !definition.distros().contains(usual) {
+        // Another must not be taken in silence for one that the settings misspell.
+        plan(usual)?;
+    }
+    let others = definition.distros_of(context.base_choice()?);
+    let all: Vec<&str> =
+        std::iter::once(usual).chain(others.iter().filter(|name| *name != usual)).map(String::as_str).collect();
+    let lacking = |distro: &str| lacking(&definition, needs, distro);
+    if let Some(named) = args.named_distro() {
+        let plan = plan(named)?;
+        let lacks = lacking(named);
+        if lacks.is_empty() {
+            return Ok(Chosen { plan, why: None });
+        }
+        let can: Vec<String> =
+            all.iter().filter(|name| lacking(name).is_empty()).map(|name| format!("`{name}`")).collect();
+        return Err(refused(named, checkout, &lacks, &can));
+    }
+    let (mut passed_over, mut unfit, mut fault) = (Vec::new(), false, None);
+    for distro in all {
+        let plan = match plan(distro) {
+            Ok(plan) => plan,
+            Err(why) => {
+                passed_over.push(why.message.clone());
+                fault.get_or_insert(why);
+                continue;
+            }
+        };
+        let lacks = lacking(distro);
+        if lacks.is_empty() {
+            let (distro, of) = (distro.to_owned(), checkout.short().to_owned());
+            return Ok(Chosen { plan, why: Some(TestsEvent::DistroChosen { distro, of, passed_over }) });
+        }
+        passed_over.push(format!("{distro} lacks {}", lacks.join(", ")));
+        unfit = true;
+    }
+    // Where what the checkout needs was never looked at, that is not what is wrong.
+    Err(fault.filter(|_| !unfit).unwrap_or_else(|| {
+        Fault::usage(format!("no distribution has what the build of {} needs", checkout.short()))
+            .because(passed_over.join("\n"))
+            .hint("Test an older revision (`--revision REV`), or use a machine that has it (`--host USER@HOST`).")
+    }))
+}
+
+fn lacking(definition: &Definition, needs: &Needs, distro: &str) -> Vec<String> {
+    needs.lacking(&definition.provided(distro))
+}
+
+fn refused(distro: &str, checkout: &Checkout, lacks: &[String], can: &[String]) -> Fault {
+    let message = format!("`{distro}` cannot build {}: it lacks {}", checkout.short(), lacks.join(", "));
+    Fault::usage(message).hint(match can {
+        [] => "No distribution can; use a machine that has it (`--host USER@HOST`).".to_owned(),
+        can => format!("{} can; without `--distro` the first of them is taken.", can.join(" and ")),
+    })
+}

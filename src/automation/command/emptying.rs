@@ -1,0 +1,306 @@
+//! What `terminate-ec2-instances` and `purge-ec2-resources` share: look, show, ask, remove, say what became of each.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use flow::purge::{Found, Limits, Removal, close_rows, find};
+use flow::site::Sites;
+use jiff::{SignedDuration, Timestamp};
+use model::base::text;
+use model::event::RemovalEvent;
+use model::fault::{Fault, FaultKind, Left};
+use model::machine::ProviderKind;
+use model::purge::{Filter, Item, Outcome, Whose};
+use model::resource::{Fate, ResourceKind};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::command::error::exit;
+use crate::command::signals;
+use crate::compose::Context;
+use crate::ui::{confirm, table};
+
+/// How many of the things that stay an error names; the listing has them all.
+const NAMED: usize = 20;
+
+/// The options of both.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// What this person made, as the tag `hg:owner` says [default: you]
+    #[arg(long, value_name = "USER@HOST", conflicts_with = "all_owners", value_parser = text::parse_owner)]
+    owner: Option<String>,
+    /// What anybody made whom the tag `hg:owner` names
+    #[arg(long)]
+    all_owners: bool,
+    /// Also what names no owner: it is only called `hg-…`, as what the tool before this one made, or what has nothing to do
+    /// with either
+    #[arg(long)]
+    untagged: bool,
+    /// Only what was made longer ago than this; what does not tell its age stays
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
+    older_than: Option<Duration>,
+    /// Only list what would be removed, and why it is taken for ours
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Options {
+    fn filter(&self, me: &str, now: Timestamp) -> Filter {
+        let before = self.older_than.map(|span| {
+            let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
+            now.checked_sub(span).unwrap_or(Timestamp::MIN)
+        });
+        let whose = match (&self.owner, self.all_owners) {
+            (_, true) => Whose::All,
+            (Some(owner), false) if owner != "me" => Whose::One(owner.clone()),
+            (_, false) => Whose::One(me.to_owned()),
+        };
+        Filter { whose, untagged: self.untagged, before }
+    }
+}
+
+/// An item and what became of it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    item: &'a Item,
+    /// `gone`, `stays`, `would be removed`, `would stay` or `left alone`.
+    fate: &'static str,
+    /// Why it stays.
+    reason: Option<&'a str>,
+}
+
+/// Why a thing that names no owner is left alone.
+const UNOWNED: &str = "nobody is named as its owner (`--untagged` removes it)";
+
+impl<'a> Shown<'a> {
+    /// What is meant, as it would end, and what names no owner.
+    fn planned(found: &'a Found) -> Vec<Self> {
+        let planned = |item: &'a Item| match found.used.get(&(item.kind.name(), item.id.clone())) {
+            Some(user) => Self { item, fate: "would stay", reason: Some(user.as_str()) },
+            None => Self { item, fate: "would be removed", reason: None },
+        };
+        found.items.iter().map(planned).chain(Self::left_alone(found)).collect()
+    }
+
+    fn left_alone(found: &'a Found) -> impl Iterator<Item = Self> {
+        found.unowned.iter().map(|item| Self { item, fate: "left alone", reason: Some(UNOWNED) })
+    }
+
+    fn done(outcome: &'a Outcome) -> Self {
+        let (fate, reason) = match &outcome.fate {
+            Fate::Gone => ("gone", None),
+            Fate::Stays(why) | Fate::Kept(why) => ("stays", Some(why.as_str())),
+        };
+        Self { item: &outcome.item, fate, reason }
+    }
+}
+
+/// Removes everything of `kinds` that `options` mean.
+pub async fn run(context: &Context, kinds: &[ResourceKind], options: &Options) -> Result<i32, Fault> {
+    let asks = !options.yes && !options.dry_run;
+    if asks && !confirm::somebody_is_there() {
+        return Err(Fault::usage("there is no terminal to ask at whether things are to be removed")
+            .hint("`--dry-run` lists what would be removed; `--yes` removes it without asking."));
+    }
+    let account = context.sites.account(ProviderKind::Ec2).await?;
+    let filter = options.filter(&context.owner, context.now());
+    let found = find(account.as_ref(), kinds, &filter).await?;
+    for (kind, fault) in &found.unseen {
+        context.teller().tell(RemovalEvent::Unseen { resource: *kind, failure: fault.into() });
+    }
+    tell_others(context, &found);
+    if options.dry_run || found.items.is_empty() {
+        show(context, Shown::planned(&found), &filter, options.json);
+        return verdict(&found, &[], false);
+    }
+    let what = format!("{}{} in {}", summed(&found.items), owners(&found.items, &context.owner), account.place());
+    if asks {
+        context.screen.message(render(&Shown::planned(&found)).trim_end());
+        if !confirm::confirm(&format!("Remove {what}?")) {
+            context.screen.message("Nothing was removed.");
+            return Ok(exit::OK);
+        }
+    } else {
+        context.teller().tell(RemovalEvent::Began { what });
+    }
+    let stop = CancellationToken::new();
+    let second = "Left at once; what was asked to go away goes, the rest stays. The same command goes on.".to_owned();
+    signals::watch_saying(stop.clone(), "stopping before the next batch", second)?;
+    let removal =
+        Removal { account: account.as_ref(), stop: &stop, teller: context.teller(), limits: Limits::default() };
+    let outcomes = removal.run(&found.items).await;
+    let closed = close_rows(&context.estate(), ProviderKind::Ec2, account.as_ref(), &outcomes).await;
+    let shown = outcomes.iter().map(Shown::done).chain(Shown::left_alone(&found)).collect();
+    show(context, shown, &filter, options.json);
+    let verdict = verdict(&found, &outcomes, stop.is_cancelled());
+    closed.and(verdict)
+}
+
+/// Says how much other people have, which is left alone.
+fn tell_others(context: &Context, found: &Found) {
+    if found.others.is_empty() {
+        return;
+    }
+    let things: usize = found.others.values().sum();
+    context.teller().tell(RemovalEvent::OthersLeft { things, owners: found.others.keys().cloned().collect() });
+}
+
+/// `2 instances, 1 volume`.
+fn summed(items: &[Item]) -> String {
+    let kinds = flow::purge::kinds();
+    let counts = kinds.into_iter().map(|kind| (kind, items.iter().filter(|item| item.kind == kind).count()));
+    let counts: Vec<String> = counts.filter(|(_, count)| *count > 0).map(|(kind, count)| kind.counted(count)).collect();
+    counts.join(", ")
+}
+
+/// Whose `items` are, for a question: ` of yours`, ` of 2 people (ann@here, bob@there)`.
+fn owners(items: &[Item], me: &str) -> String {
+    let people: BTreeSet<&str> = items.iter().filter_map(|item| item.owner.as_deref()).collect();
+    let people: Vec<&str> = people.into_iter().collect();
+    let whose = match people.as_slice() {
+        [] => String::new(),
+        [one] if *one == me => " of yours".to_owned(),
+        people => format!(" of {}", text::people(people)),
+    };
+    match items.iter().filter(|item| item.owner.is_none()).count() {
+        0 => whose,
+        count if count == items.len() => " without a named owner".to_owned(),
+        count => format!("{whose} ({count} without a named owner)"),
+    }
+}
+
+fn show(context: &Context, mut shown: Vec<Shown<'_>>, filter: &Filter, json: bool) {
+    if json {
+        // Listings are newest first.
+        shown.sort_by_key(|row| std::cmp::Reverse(row.item.created_at));
+        context.screen.json(&shown);
+    } else if shown.is_empty() {
+        let of = match &filter.whose {
+            Whose::All => "anybody's".to_owned(),
+            Whose::One(owner) if *owner == context.owner => format!("yours (`{owner}`)"),
+            Whose::One(owner) => format!("`{owner}`"),
+        };
+        context.screen.message(&format!("There is nothing of {of}."));
+    } else {
+        context.screen.data(&render(&shown));
+    }
+}
+
+fn render(shown: &[Shown<'_>]) -> String {
+    let cells = |row: &Shown<'_>| {
+        let fate = row.reason.map_or_else(|| row.fate.to_owned(), |reason| format!("{}: {reason}", row.fate));
+        vec![
+            row.item.kind.name().to_owned(),
+            row.item.id.clone(),
+            row.item.name.clone().unwrap_or_default(),
+            row.item.created_at.map(|at| at.strftime("%Y-%m-%d %H:%M").to_string()).unwrap_or_default(),
+            row.item.state.clone(),
+            row.item.why.clone(),
+            fate,
+        ]
+    };
+    let rows: Vec<Vec<String>> = shown.iter().map(cells).collect();
+    table::render(&["KIND", "ID", "NAME", "MADE (UTC)", "STATE", "WHY IT IS OURS", "FATE"], &rows)
+}
+
+/// The exit code, or the fault that names what stays.
+fn verdict(found: &Found, outcomes: &[Outcome], interrupted: bool) -> Result<i32, Fault> {
+    let reason = |outcome: &Outcome| match &outcome.fate {
+        Fate::Gone => None,
+        Fate::Stays(why) | Fate::Kept(why) => Some(why.clone()),
+    };
+    let stays: Vec<String> =
+        outcomes.iter().filter_map(|o| Some(format!("{} {}: {}", o.item.kind.name(), o.item.id, reason(o)?))).collect();
+    if stays.is_empty() && found.unseen.is_empty() {
+        return Ok(exit::OK);
+    }
+    let (kind, message) = match (interrupted, stays.len()) {
+        (true, _) => (FaultKind::Interrupted, "interrupted before everything was removed".to_owned()),
+        (false, 0) => (FaultKind::LeftBehind, "not everything could be looked at".to_owned()),
+        (false, count) => (FaultKind::LeftBehind, format!("{count} of {} things stay", outcomes.len())),
+    };
+    if stays.is_empty() {
+        let unseen: Vec<String> = found.unseen.iter().map(|(kind, _)| kind.several()).collect();
+        return Err(Fault::new(kind, message).leaving(Left::Unknown(format!("{} were not seen", unseen.join(", ")))));
+    }
+    let more = stays.len().saturating_sub(NAMED);
+    let mut names: Vec<String> = stays.into_iter().take(NAMED).collect();
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    Err(Fault::new(kind, message).leaving(Left::These(names)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(id: &str, fate: Fate) -> Outcome {
+        let kind = ResourceKind::Snapshot;
+        Outcome { item: item(kind, id, None), fate }
+    }
+
+    fn item(kind: ResourceKind, id: &str, owner: Option<&str>) -> Item {
+        let (owner, why, state) = (owner.map(str::to_owned), String::new(), String::new());
+        Item { id: id.into(), kind, name: None, owner, why, created_at: None, state }
+    }
+
+    #[test]
+    fn a_question_says_what_and_whose() {
+        let of = |owners: &[Option<&str>]| -> Vec<Item> {
+            owners.iter().map(|owner| item(ResourceKind::Instance, "i", *owner)).collect()
+        };
+        let asked = |items: &[Item]| format!("{}{}", summed(items), owners(items, "me"));
+        assert_eq!(asked(&of(&[Some("me"), Some("me")])), "2 instances of yours");
+        assert_eq!(asked(&of(&[Some("me"), Some("ann")])), "2 instances of 2 people (ann, me)");
+        assert_eq!(asked(&of(&[Some("ann")])), "1 instance of 1 person (ann)");
+        assert_eq!(asked(&of(&[None])), "1 instance without a named owner");
+        assert_eq!(asked(&of(&[Some("me"), None])), "2 instances of yours (1 without a named owner)");
+    }
+
+    #[test]
+    fn what_a_machine_uses_would_stay_and_what_names_nobody_is_left_alone() {
+        let found = Found {
+            items: vec![item(ResourceKind::Role, "r", Some("me")), item(ResourceKind::Volume, "v", Some("me"))],
+            unowned: vec![item(ResourceKind::Instance, "web", None)],
+            used: [(("role", "r".to_owned()), "i-1 uses it".to_owned())].into(),
+            ..Found::default()
+        };
+        let shown = Shown::planned(&found);
+        let fates: Vec<_> = shown.iter().map(|row| (row.item.id.as_str(), row.fate, row.reason)).collect();
+        let expected = [
+            ("r", "would stay", Some("i-1 uses it")),
+            ("v", "would be removed", None),
+            ("web", "left alone", Some(UNOWNED)),
+        ];
+        assert_eq!(fates, expected);
+    }
+
+    #[test]
+    fn what_stays_is_named_with_its_reason() {
+        let found = Found::default();
+        assert_eq!(verdict(&found, &[outcome("snap-1", Fate::Gone)], false).unwrap(), exit::OK);
+        let stays = [outcome("snap-1", Fate::Gone), outcome("snap-2", Fate::Stays("denied".into()))];
+        let fault = verdict(&found, &stays, false).unwrap_err();
+        assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::LeftBehind, "1 of 2 things stay"));
+        assert_eq!(fault.left, Left::These(vec!["snapshot snap-2: denied".into()]));
+        assert_eq!(verdict(&found, &stays, true).unwrap_err().kind, FaultKind::Interrupted);
+        let many: Vec<Outcome> = (0..NAMED + 5).map(|n| outcome(&n.to_string(), Fate::Stays("x".into()))).collect();
+        let Left::These(names) = verdict(&found, &many, false).unwrap_err().left else { panic!("names") };
+        assert_eq!((names.len(), names.last().unwrap().as_str()), (NAMED + 1, "and 5 more"));
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_is_no_success() {
+        let unseen = vec![(ResourceKind::Role, Fault::outside("denied"))];
+        let fault = verdict(&Found { unseen, ..Found::default() }, &[], false).unwrap_err();
+        assert_eq!((fault.kind, fault.left), (FaultKind::LeftBehind, Left::Unknown("roles were not seen".into())));
+    }
+}

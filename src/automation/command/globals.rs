@@ -1,0 +1,63 @@
+//! Options that every subcommand takes.
+
+#[cfg(feature = "ec2")]
+pub mod ec2;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use model::base::text;
+
+/// Options that every subcommand takes.
+#[derive(Debug, Clone, Args)]
+pub struct Globals {
+    /// The folder for everything the tool keeps: keys, settings, journal, images, machines, runs
+    #[arg(long, global = true, value_name = "DIR", env = "AUTOMATION_STATE_PATH", help_heading = "Global options")]
+    pub state_path: Option<PathBuf>,
+    /// Where machines come from [default: local, or the settings' `provider`]
+    #[arg(long, global = true, value_name = "NAME", env = "AUTOMATION_PROVIDER", help_heading = "Global options")]
+    pub provider: Option<String>,
+    /// The machine of provider `host`
+    #[arg(long, global = true, value_name = "USER@HOST[:PORT]", help_heading = "Global options")]
+    pub host: Option<String>,
+    /// The private key to log in with on the machine of provider `host`
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub identity: Option<PathBuf>,
+    /// A folder of image definitions to use instead of the built-in ones
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub images: Option<PathBuf>,
+    /// How long a machine lives without a sign of its driver [default: the settings' `grace`, else 60s; 9m on EC2]
+    #[arg(long, global = true, value_name = "SPAN", value_parser = text::parse_grace,
+          help_heading = "Global options")]
+    pub grace: Option<std::time::Duration>,
+    /// On a terminal, let the output of tasks set titles, reach the clipboard and the like, which is filtered out otherwise
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub raw: bool,
+    /// Those of EC2.
+    #[cfg(feature = "ec2")]
+    #[command(flatten)]
+    pub ec2: ec2::Ec2Globals,
+}
+
+impl Globals {
+    /// What named the provider: the option, or the variable behind it.
+    pub fn provider_from(&self) -> &'static str {
+        if self.was_typed("--provider") { "--provider" } else { "AUTOMATION_PROVIDER" }
+    }
+
+    /// Whether the option stands on the command line; its value is the environment's otherwise.
+    pub fn was_typed(&self, option: &str) -> bool {
+        typed(option)
+    }
+}
+
+/// Whether the option stands on this process's command line.
+pub fn typed(option: &str) -> bool {
+    among(std::env::args_os().skip(1), option)
+}
+
+/// Whether `option` stands among `arguments` before `--`.
+fn among(arguments: impl Iterator<Item = std::ffi::OsString>, option: &str) -> bool {
+    let mut words = arguments.map(|word| word.to_string_lossy().into_owned()).take_while(|word| word != "--");
+    words.any(|word| word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+}

@@ -1,0 +1,249 @@
+//! `automation image list|build|gc|show`.
+
+mod gc;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use flow::bake::{Options, bake_many};
+use flow::site::Sites;
+use model::base::text;
+use model::fault::Fault;
+use model::image::{Fingerprint, ImagePlan, ImageRecord};
+use model::machine::ProviderKind;
+use serde::Serialize;
+
+use crate::command::machine_args::CloudArgs;
+use crate::command::parameter_args::ParameterArgs;
+use crate::command::session::{Ending, Session};
+use crate::compose::Context;
+use crate::ui::table;
+
+/// Subcommands of `image`.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List the images that are there, newest first
+    List(ListArgs),
+    /// Bake one image where it is missing
+    Build(BuildArgs),
+    /// Show one image and its layers
+    Show(ShowArgs),
+    /// Remove images that no longer match their definition, and layers that no image uses
+    Gc(gc::Args),
+}
+
+/// `image list`.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What every baking command takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BakeArgs {
+    /// Leave the machine of a failed step for a look, for two hours
+    #[arg(long)]
+    keep_failed: bool,
+    /// Bake on local machines whose root is root of this computer. Root only; for kernels that cannot confine root's machines
+    #[arg(long)]
+    privileged_machine: bool,
+    #[command(flatten)]
+    cloud: CloudArgs,
+    /// Print the images as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `image build`.
+#[derive(Debug, clap::Args)]
+pub struct BuildArgs {
+    /// The image's definition
+    #[arg(default_value = "linux-dev")]
+    name: String,
+    /// The distribution [default: debian12, or the settings' `defaults.distro`]
+    #[arg(long)]
+    distro: Option<String>,
+    #[command(flatten)]
+    parameters: ParameterArgs<false>,
+    #[command(flatten)]
+    bake: BakeArgs,
+}
+
+/// `image show`.
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// The image's name, or the first digits of its fingerprint
+    image: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The command that bakes one image.
+const BUILD: &str = "image build";
+
+/// How long a baking machine may live, and a failed one stays when kept: the original's longest bake took 40 minutes.
+pub const BAKE_EXPIRY: Duration = Duration::from_secs(2 * 3600);
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: &'a Fingerprint,
+    bytes: u64,
+    #[serde(flatten)]
+    record: &'a ImageRecord,
+}
+
+impl<'a> Shown<'a> {
+    fn new(record: &'a ImageRecord) -> Self {
+        Self { id: &record.fingerprint, bytes: record.layers.iter().map(|layer| layer.bytes).sum(), record }
+    }
+}
+
+impl Command {
+    /// Runs it.
+    pub async fn run(self, context: Context) -> Result<i32, Fault> {
+        match self {
+            Self::List(args) => list(&context, &args).await,
+            Self::Show(args) => show(&context, &args).await,
+            Self::Gc(args) => gc::run(&context, &args).await,
+            Self::Build(args) => {
+                let definition = context.definition(&args.name)?;
+                let distro = args.distro.unwrap_or_else(|| context.settings.defaults.distro.clone());
+                let plan = definition.plan(&args.parameters.choice(&context, &definition, &distro)?)?;
+                bake_all(context, BUILD, vec![plan], false, args.bake).await
+            }
+        }
+    }
+}
+
+async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
+    let records = context.sites.images(context.default_provider()?).store().await?.list().await?;
+    if args.json {
+        context.screen.json(&records.iter().map(Shown::new).collect::<Vec<_>>());
+        return Ok(0);
+    }
+    // Only what is kept outside this computer has an owner and a name of the system's.
+    let shared = records.iter().any(|record| record.locator.is_some());
+    let mut heads = vec!["NAME", "FINGERPRINT", "SIZE", "MADE"];
+    if shared {
+        heads.extend(["OWNER", "ID"]);
+    }
+    let row = |record: &ImageRecord| {
+        let (size, made) = (text::bytes(Shown::new(record).bytes), record.created_at.to_string());
+        let mut row = vec![record.name.clone(), record.fingerprint.short().to_owned(), size, made];
+        if shared {
+            row.extend([&record.owner, &record.locator].map(|word| word.clone().unwrap_or_default()));
+        }
+        row
+    };
+    let rows: Vec<Vec<String>> = records.iter().map(row).collect();
+    context.screen.data(&table::render(&heads, &rows));
+    Ok(0)
+}
+
+/// Whether a person who writes `word` means this image: by its name, that of the account's console too, by what the system
+/// calls it, or by the first digits of its fingerprint.
+fn is_called(record: &ImageRecord, word: &str) -> bool {
+    record.name == word.strip_prefix("hg-").unwrap_or(word)
+        || record.locator.as_deref() == Some(word)
+        || (word.len() >= 4 && record.fingerprint.0.starts_with(word))
+}
+
+async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
+    let records = context.sites.images(context.default_provider()?).store().await?.list().await?;
+    let record = records.iter().find(|record| is_called(record, &args.image)).ok_or_else(|| {
+        let names: BTreeSet<&str> = records.iter().map(|r| r.name.as_str()).collect();
+        let known = if names.is_empty() { "none".to_owned() } else { Vec::from_iter(names).join(", ") };
+        Fault::usage(format!("no image `{}` (there are: {known})", args.image))
+            .hint("`automation image list` shows the images there are, `automation image build` makes one.")
+    })?;
+    if args.json {
+        context.screen.json(&Shown::new(record));
+        return Ok(0);
+    }
+    let rows: Vec<Vec<String>> = record
+        .layers
+        .iter()
+        .map(|layer| {
+            let took = text::seconds(Duration::from_secs(layer.seconds));
+            vec![layer.name.clone(), layer.fingerprint.short().to_owned(), text::bytes(layer.bytes), took]
+        })
+        .collect();
+    let id = record.locator.as_ref().map(|id| format!("\nid {id}")).unwrap_or_default();
+    let owner = record.owner.as_ref().map(|owner| format!(" by {owner}")).unwrap_or_default();
+    context.screen.data(&format!(
+        "{} {}{id}\nmade {}{owner}\n\n{}",
+        record.name,
+        record.fingerprint,
+        record.created_at,
+        table::render(&["LAYER", "FINGERPRINT", "SIZE", "TOOK"], &rows)
+    ));
+    Ok(0)
+}
+
+/// Bakes `plans`, one after another or side by side, as one run.
+pub async fn bake_all(
+    context: Context,
+    command: &str,
+    plans: Vec<ImagePlan>,
+    parallel: bool,
+    args: BakeArgs,
+) -> Result<i32, Fault> {
+    let kind = context.default_provider()?;
+    if args.privileged_machine && kind == ProviderKind::Ec2 {
+        return Err(Fault::usage("`--privileged-machine` has no meaning with provider `ec2`"));
+    }
+    let context = context.privileged(args.privileged_machine)?;
+    args.cloud.refuse_unfit(kind)?;
+    context.require_ssh()?;
+    let hardware = args.cloud.bake_hardware();
+    let session = Session::begin(context, command).await?;
+    let options =
+        Options { keep_failed: args.keep_failed, expiry: BAKE_EXPIRY, hardware, max_cost: args.cloud.max_cost() };
+    let beside = if parallel { plans.len() } else { 1 };
+    let ending = match bake_many(&session.run, &session.site, &plans, beside, &options).await {
+        Ok(results) => conclude(&session, results, args.json, command == BUILD),
+        Err(fault) => Err(fault),
+    };
+    session.end(ending).await
+}
+
+/// Shows the images that were made and gives the first fault, after every other fault was shown.
+fn conclude(
+    session: &Session,
+    results: Vec<Result<ImageRecord, Fault>>,
+    json: bool,
+    one: bool,
+) -> Result<Ending, Fault> {
+    let (mut made, mut faults) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(record) => made.push(record),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    let shown: Vec<Shown<'_>> = made.iter().map(Shown::new).collect();
+    match (json, one) {
+        (false, _) => {}
+        // A verb that makes one thing prints that object, nothing where it could not be made.
+        (true, true) => shown.first().into_iter().for_each(|image| session.context.screen.json(image)),
+        (true, false) => session.context.screen.json(&shown),
+    }
+    let mut faults = faults.into_iter();
+    let first = faults.next();
+    for fault in faults {
+        session.context.screen.message(&crate::command::error::render(&fault));
+    }
+    match first {
+        Some(fault) => Err(fault),
+        None => {
+            let names: Vec<String> =
+                made.iter().map(|record| format!("{} {}", record.name, record.fingerprint.short())).collect();
+            let summary = format!("ready: {}", names.join(", "));
+            session.context.screen.message(&format!("Images {summary}"));
+            Ok(Ending { code: 0, summary, detached: None })
+        }
+    }
+}

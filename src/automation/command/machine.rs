@@ -1,0 +1,104 @@
+//! `automation machine up|list|ssh|exec|cp|sync|down|check`.
+
+mod check;
+mod copy;
+mod down;
+mod exec;
+mod fleet;
+mod list;
+mod side;
+mod sync;
+mod up;
+
+use flow::site::Sites;
+use model::connection::Connection;
+use model::fault::{Fault, FaultKind};
+use model::machine::Machine;
+
+use crate::compose::Context;
+
+/// Subcommands of `machine`. A machine is named by its id or the beginning of it.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make a machine and keep it until its expiry
+    Up(up::Args),
+    /// List the machines that are there, newest first
+    List(list::Args),
+    /// Log in, or run one command with a terminal
+    Ssh(exec::SshArgs),
+    /// Run a command on one machine or many; its output and exit status come through apart
+    Exec(exec::ExecArgs),
+    /// Copy files and folders to or from a machine
+    ///
+    /// One side is a path here, the other `ID:PATH` on a machine. Like `cp -r`: into TO where TO is a folder, to the name TO
+    /// otherwise. A link at TO is followed, a device or a pipe written into; neither is replaced. A large file that was cut
+    /// goes on where it stopped when the same copy is made again.
+    Cp(copy::Args),
+    /// Bring a folder on a machine up to date with one here, sending only what differs
+    ///
+    /// What differs is decided by size and content. What an earlier sync put there and is not here any more is removed;
+    /// what others put there stays, unless a file here has its name.
+    Sync(sync::Args),
+    /// End machines and remove all that belongs to them
+    Down(down::Args),
+    /// Verify that a machine keeps the contract of `docs/remote-machine.md`
+    Check(check::Args),
+}
+
+impl Command {
+    /// Runs it.
+    pub async fn run(self, context: Context) -> Result<i32, Fault> {
+        match self {
+            Self::Up(args) => up::run(context, args).await,
+            Self::List(args) => list::run(&context, &args).await,
+            Self::Ssh(args) => exec::ssh(&context, args).await,
+            Self::Exec(args) => exec::exec(&context, args).await,
+            Self::Cp(args) => copy::run(&context, &args).await,
+            Self::Sync(args) => sync::run(&context, &args).await,
+            Self::Down(args) => down::run(&context, &args).await,
+            Self::Check(args) => check::run(context, args).await,
+        }
+    }
+}
+
+/// The stored machine that `text` names.
+fn find(context: &Context, text: &str) -> Result<Machine, Fault> {
+    let machines = context.journal.machines()?;
+    if let Some(exact) = machines.iter().find(|machine| machine.id.as_str() == text) {
+        return Ok(exact.clone());
+    }
+    let mut matching = machines.iter().filter(|machine| !text.is_empty() && machine.id.as_str().starts_with(text));
+    match (matching.next(), matching.next()) {
+        (Some(machine), None) => Ok(machine.clone()),
+        (Some(_), Some(_)) => Err(Fault::usage(format!("`{text}` names more than one machine"))),
+        _ => {
+            let known: Vec<&str> = machines.iter().map(|machine| machine.id.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let fault = Fault::usage(format!("no machine `{text}` (there are: {known})"));
+            let ids = machines.iter().map(|machine| machine.id.as_str());
+            Err(match model::base::text::nearest(text, ids) {
+                Some(near) => fault.hint(format!("Did you mean `{near}`?")),
+                None if text.starts_with("20") => fault.hint(
+                    "That is the id of a run, not of a machine; `automation machine list` shows those there are.",
+                ),
+                None => {
+                    fault.hint("`automation machine list` shows those there are, `automation machine up` makes one.")
+                }
+            })
+        }
+    }
+}
+
+/// A connection to a machine that is up: the first refusal counts.
+async fn connect(context: &Context, machine: &Machine) -> Result<Box<dyn Connection>, Fault> {
+    let limit = std::time::Duration::from_secs(30);
+    context.sites.connector(machine.provider).await?.connect(machine, &machine.user, limit, false).await.map_err(
+        |error| {
+            let fault = Fault::from(error);
+            if machine.expires_at < context.now() && fault.kind == FaultKind::Infrastructure {
+                return fault.hint(format!("The machine expired at {}.", machine.expires_at));
+            }
+            fault
+        },
+    )
+}

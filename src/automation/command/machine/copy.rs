@@ -1,0 +1,210 @@
+//! `automation machine cp`.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::base::{quote, text};
+use model::connection::{Connection, Totals};
+use model::event::{FilesEvent, StepEvent};
+use model::fault::Fault;
+use model::machine::Machine;
+use model::output::{Limits, output};
+use model::work::Work;
+
+use crate::command::machine::side::{Side, side};
+use crate::command::signals;
+use crate::compose::Context;
+
+/// Copy files and folders to or from a machine.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to copy: a path here, or `ID:PATH`; a path here with a colon is `./NAME`
+    from: OsString,
+    /// Where to: `ID:PATH`, or a path here; `ID:` and `ID:~/` are the home of the machine's user
+    to: OsString,
+    /// Print what was moved as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The connection of a copy, once there is one.
+type Held = std::sync::OnceLock<Box<dyn Connection>>;
+
+/// Copies.
+pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
+    let began = std::time::Instant::now();
+    let shown = |path: &OsStr| path.to_string_lossy().into_owned();
+    let work = Work::Copying { from: shown(&args.from), to: shown(&args.to) };
+    let step = context.teller().begin(work);
+    // Outlives a copy that is given up, whose half file on the machine is removed over it.
+    let held = Held::new();
+    let copying = async {
+        match (side(context, &args.from)?, side(context, &args.to)?) {
+            (Side::Here(from), Side::There { machine, path }) => upload(context, &held, &from, &machine, &path).await,
+            (Side::There { machine, path }, Side::Here(to)) => download(context, &held, &machine, &path, to).await,
+            _ => Err(Fault::usage("one side must be a path here, the other `ID:PATH` on a machine")),
+        }
+    };
+    let totals =
+        signals::until_signal(copying, "Make the same copy again: a large file goes on where it was cut.").await?;
+    step.done();
+    tell(context, args, &totals, began.elapsed());
+    Ok(0)
+}
+
+/// Shows what moves.
+fn told<'a>(context: &Context, moved: &'a AtomicU64, total: Option<u64>) -> impl Fn(u64) + Send + Sync + use<'a> {
+    let teller = context.teller();
+    move |bytes| {
+        let done = moved.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        teller.tell(StepEvent::Moved { done, total });
+    }
+}
+
+async fn download(context: &Context, held: &Held, machine: &Machine, from: &str, to: PathBuf) -> Result<Totals, Fault> {
+    let connection = super::connect(context, machine).await?;
+    let connection = held.get_or_init(|| connection);
+    let moved = AtomicU64::new(0);
+    let to = into_local(from, to)?;
+    let totals = connection.download(from, &to, &told(context, &moved, None)).await.map_err(|error| {
+        let fault = Fault::from(error);
+        let file = to.as_os_str().as_bytes().ends_with(b"/") && fault.hint.is_none();
+        if file { fault.hint("Make the folder first, or leave out the slash at the end.") } else { fault }
+    })?;
+    connection.close().await;
+    Ok(totals)
+}
+
+async fn upload(context: &Context, held: &Held, from: &Path, machine: &Machine, to: &str) -> Result<Totals, Fault> {
+    if !from.exists() && !from.is_symlink() {
+        return Err(Fault::usage(format!("there is no `{}`", from.display())));
+    }
+    let sized = from.to_owned();
+    let (connection, total) =
+        tokio::join!(super::connect(context, machine), tokio::task::spawn_blocking(move || size(&sized)));
+    let connection = connection?;
+    let connection = held.get_or_init(|| connection);
+    let moved = AtomicU64::new(0);
+    let progress = told(context, &moved, total.ok());
+    let totals = match into_remote(connection.as_ref(), from, to).await? {
+        Target::Name(target) if target.ends_with('/') && from.is_file() => {
+            let folder = quote::word(&target).unwrap_or_default();
+            let make = context.to_type(&format!("machine exec {} -- mkdir -p {folder}", machine.id));
+            return Err(Fault::outside(format!("there is no folder `{target}` on the machine"))
+                .hint(format!("Make it with `{make}`, or leave out the slash at the end.")));
+        }
+        Target::Name(target) => connection.upload(from, &target, &progress).await?,
+        Target::Same => {
+            let above = from.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let paths = all(above, from.file_name().unwrap_or_default())?;
+            connection.upload_some(above, &paths, to, &progress).await?
+        }
+    };
+    connection.close().await;
+    Ok(totals)
+}
+
+/// What is called `name` in the folder `above` and all below it, from the top, by their paths below `above`.
+fn all(above: &Path, name: &OsStr) -> Result<Vec<PathBuf>, Fault> {
+    let mut paths = vec![PathBuf::from(name)];
+    let mut at = 0;
+    while let Some(path) = paths.get(at).cloned() {
+        let place = above.join(&path);
+        let failed = |error| {
+            Fault::outside(format!("cannot read `{}`", place.display().to_string().escape_debug())).because(error)
+        };
+        if std::fs::symlink_metadata(&place).map_err(failed)?.is_dir() {
+            for entry in std::fs::read_dir(&place).map_err(failed)? {
+                paths.push(path.join(entry.map_err(failed)?.file_name()));
+            }
+        }
+        at += 1;
+    }
+    Ok(paths)
+}
+
+/// The bytes of all files, for the bar: what cannot be looked at is told of by the copy itself.
+fn size(from: &Path) -> u64 {
+    match std::fs::metadata(from) {
+        Ok(found) if found.is_file() => found.len(),
+        Ok(found) if found.is_dir() => {
+            let paths = all(from, OsStr::new(".")).unwrap_or_default();
+            let sizes = paths.iter().filter_map(|path| std::fs::symlink_metadata(from.join(path)).ok());
+            sizes.filter(std::fs::Metadata::is_file).map(|found| found.len()).sum()
+        }
+        _ => 0,
+    }
+}
+
+fn tell(context: &Context, args: &Args, totals: &Totals, took: std::time::Duration) {
+    if !totals.replaced_links.is_empty() {
+        context.teller().tell(FilesEvent::LinksReplaced(totals.replaced_links.as_slice().into()));
+    }
+    if args.json {
+        context.screen.json(totals);
+        return;
+    }
+    let rate = text::bytes((totals.bytes as f64 / took.as_secs_f64().max(0.001)) as u64);
+    let files = text::counted(totals.files, "file");
+    context.screen.message(&format!("Copied {files}, {} ({rate}/s)", text::bytes(totals.bytes)));
+}
+
+fn last_name(path: &str) -> Option<&str> {
+    path.trim_end_matches('/').rsplit('/').next().filter(|name| !matches!(*name, "" | "." | ".."))
+}
+
+fn into_local(from: &str, to: PathBuf) -> Result<PathBuf, Fault> {
+    if !to.is_dir() {
+        return Ok(to);
+    }
+    let name = last_name(from)
+        .ok_or_else(|| Fault::usage(format!("`{from}` has no name to keep: name the target in full")))?;
+    Ok(to.join(name))
+}
+
+/// What something is to be called on a machine.
+enum Target {
+    /// This path.
+    Name(String),
+    /// What it is called here, which no text can hold, in the folder that was given.
+    Same,
+}
+
+async fn into_remote(connection: &dyn Connection, from: &Path, to: &str) -> Result<Target, Fault> {
+    let test = guest::of(connection.platform()).is_folder(to);
+    if !output(connection, &test, Limits::SMALL).await?.exit.success() {
+        return Ok(Target::Name(to.to_owned()));
+    }
+    let real = from.canonicalize().unwrap_or_else(|_| from.to_owned());
+    let nameless = || Fault::usage(format!("`{}` has no name to keep: name the target in full", from.display()));
+    match (from.file_name(), real.file_name().and_then(OsStr::to_str)) {
+        (Some(name), _) => Ok(match name.to_str() {
+            Some(name) => Target::Name(below(to, name)),
+            // It would travel as a link under this name, and the file behind it not at all.
+            None if from.is_symlink() => {
+                return Err(Fault::usage(format!("`{}` is a link whose name is not UTF-8", from.display()))
+                    .hint("Name what it leads to, or the target in full."));
+            }
+            None => Target::Same,
+        }),
+        (None, Some(name)) => Ok(Target::Name(below(to, name))),
+        (None, None) => Err(nameless()),
+    }
+}
+
+fn below(folder: &str, name: &str) -> String {
+    format!("{}/{name}", folder.trim_end_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_name_of_a_path_is_kept() {
+        assert_eq!(last_name("/a/b/"), Some("b"));
+        assert_eq!(last_name("/a/.."), None);
+    }
+}

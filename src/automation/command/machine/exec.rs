@@ -1,0 +1,183 @@
+//! `automation machine ssh` and `automation machine exec`.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use connection::interactive;
+use flow::timed::Timed;
+use model::connection::Connection;
+use model::exit::Exit;
+use model::fault::Fault;
+use model::task::Command;
+
+use crate::command::error::exit;
+use crate::command::machine::fleet::FleetArgs;
+use crate::compose::Context;
+use crate::ui;
+
+/// Log in, or run one command with a terminal.
+#[derive(Debug, clap::Args)]
+pub struct SshArgs {
+    /// The machine's id
+    machine: String,
+    /// A command to run instead of the login shell, given to the machine's shell as it is
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// What stands below the help of `machine exec`.
+const EXEC_HELP: &str = "\
+Options stand before the machine's id. On one machine the command is joined with our own standard input, output and error, and its \
+status is ours, or 4 where its `--timeout` was over. With `--all` or \
+`--machines` it runs on many at once without input, every line of output comes behind its machine's id, and the status is 0 where \
+it succeeded everywhere, 1 where it failed somewhere, 4 where a machine was not reached or an end is not known. It runs as the \
+user that `machine ssh` logs in as, which is told first.";
+
+/// Run a command; its output and exit status come through apart.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "automation machine exec [--timeout SPAN] ID -- COMMAND...\n       \
+                      automation machine exec --all|--machines ID,ID [OPTIONS] -- COMMAND...",
+    after_help = EXEC_HELP
+)]
+pub struct ExecArgs {
+    #[command(flatten)]
+    fleet: FleetArgs,
+    /// The command and its arguments, behind the machine's id where there is one alone; no shell comes in between
+    #[arg(
+        required_unless_present = "dry_run",
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    words: Vec<String>,
+}
+
+impl ExecArgs {
+    /// The machine, where there is one alone, and the command.
+    fn split(mut self) -> Result<(FleetArgs, Option<String>, Vec<String>), Fault> {
+        let machine = (!self.fleet.wanted() && !self.words.is_empty()).then(|| self.words.remove(0));
+        // The words after the id come as they were typed, with what set them apart from it.
+        let apart = machine.is_some() && self.words.first().is_some_and(|word| word == "--");
+        if apart {
+            self.words.remove(0);
+        }
+        if let Some(option) = machine.as_deref().filter(|id| id.starts_with('-')) {
+            return Err(
+                Fault::usage(format!("there is no option `{option}`")).hint("See `automation machine exec --help`.")
+            );
+        }
+        if let (Some(id), Some(option), false) = (&machine, self.words.first(), apart)
+            && option.starts_with('-')
+        {
+            return Err(Fault::usage(format!("`{option}` stands behind the machine, where its command begins"))
+                .hint(format!("Options come first: `automation machine exec [OPTIONS] {id} -- COMMAND`.")));
+        }
+        if self.words.is_empty() && !self.fleet.dry_run() {
+            return Err(Fault::usage("there is no command to run").hint("Give it after `--`."));
+        }
+        Ok((self.fleet, machine, self.words))
+    }
+}
+
+/// Logs in.
+pub(crate) async fn ssh(context: &Context, args: SshArgs) -> Result<i32, Fault> {
+    let machine = super::find(context, &args.machine)?;
+    let connection = super::connect(context, &machine).await?;
+    let mut command = match args.command.is_empty() {
+        true => Command::new(""),
+        // As `ssh` does: the words are joined and the machine's own shell splits them.
+        false => guest::of(machine.platform).line(&args.command.join(" ")),
+    };
+    let kind = std::env::var("TERM").ok().filter(|kind| !kind.is_empty()).unwrap_or_else(|| "dumb".to_owned());
+    command.terminal = interactive::terminal(&kind);
+    let exit = join(context, connection.as_ref(), &command, None).await;
+    connection.close().await;
+    status(context, &exit?)
+}
+
+/// Runs the command.
+pub(crate) async fn exec(context: &Context, args: ExecArgs) -> Result<i32, Fault> {
+    let (fleet, machine, words) = args.split()?;
+    let mut words = words.into_iter();
+    let command = Command::new(words.next().unwrap_or_default()).args(words);
+    let Some(machine) = machine else {
+        return super::fleet::run(context, &fleet, &command).await;
+    };
+    let machine = super::find(context, &machine)?;
+    let connection = super::connect(context, &machine).await?;
+    let exit = join(context, connection.as_ref(), &command, fleet.timeout).await;
+    connection.close().await;
+    status(context, &exit?)
+}
+
+/// Joins the command with our own streams until it ends, or until its time is over.
+async fn join(
+    context: &Context,
+    connection: &dyn Connection,
+    command: &Command,
+    limit: Option<Duration>,
+) -> Result<Exit, Fault> {
+    let streams = interactive::Streams::own()
+        .map_err(|error| Fault::outside("standard input, output or error is closed").because(error))?;
+    let process = connection.start(command).await?;
+    let manner = interactive::Manner { raw: command.terminal.is_some(), filter: !context.raw() };
+    let Some(limit) = limit else { return told(interactive::join(process, streams, manner).await) };
+    let (process, over) = Timed::new(process, limit);
+    let exit = told(interactive::join(Box::new(process), streams, manner).await)?;
+    if !over.load(Ordering::Relaxed) {
+        return Ok(exit);
+    }
+    let seen = if matches!(exit, Exit::Lost(_)) { "it may be running still" } else { "it was ended" };
+    let limit = model::base::text::seconds(limit);
+    Err(Fault::infrastructure(format!("the command did not end within {limit}, {seen}"))
+        .hint("`--timeout SPAN` gives it more time."))
+}
+
+/// How the command ended, where all that it wrote could be written here. Its own failure is worse news than lost messages.
+fn told(joined: std::io::Result<interactive::Joined>) -> Result<Exit, Fault> {
+    let joined = joined.map_err(ui::unwritten_fault)?;
+    match joined.messages {
+        Err(error) if joined.exit == Exit::Code(0) => Err(ui::unwritten_messages_fault(error)),
+        _ => Ok(joined.exit),
+    }
+}
+
+/// The command's own status is ours; a signal is 128 and its number, as a shell has it; lost is infrastructure.
+fn status(context: &Context, ended: &Exit) -> Result<i32, Fault> {
+    match ended {
+        Exit::Code(code) => Ok(i32::try_from(*code).unwrap_or(exit::FAILED)),
+        Exit::Signal(name) => {
+            context.screen.message(&format!("ended by signal {name}"));
+            Ok(128 + number(name).unwrap_or(0))
+        }
+        Exit::Lost(reason) => Err(Fault::infrastructure(format!("the command's end is not known: {reason}"))),
+    }
+}
+
+/// The number of a signal by its name in the SSH protocol (RFC 4254, 6.10), as Linux has it. Signals beyond that list come
+/// as `NAME@DOMAIN`.
+fn number(name: &str) -> Option<i32> {
+    let number = match name.split('@').next().unwrap_or(name) {
+        "HUP" => libc::SIGHUP,
+        "INT" => libc::SIGINT,
+        "QUIT" => libc::SIGQUIT,
+        "ILL" => libc::SIGILL,
+        "ABRT" => libc::SIGABRT,
+        "FPE" => libc::SIGFPE,
+        "KILL" => libc::SIGKILL,
+        "SEGV" => libc::SIGSEGV,
+        "PIPE" => libc::SIGPIPE,
+        "ALRM" => libc::SIGALRM,
+        "USR1" => libc::SIGUSR1,
+        "USR2" => libc::SIGUSR2,
+        "TERM" => libc::SIGTERM,
+        "BUS" => libc::SIGBUS,
+        "TRAP" => libc::SIGTRAP,
+        "SYS" => libc::SIGSYS,
+        "XCPU" => libc::SIGXCPU,
+        "XFSZ" => libc::SIGXFSZ,
+        _ => return None,
+    };
+    Some(number)
+}

@@ -1,0 +1,179 @@
+//! `automation machine list`.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use model::base::id::MachineId;
+use model::base::text;
+use model::fault::Fault;
+use model::journal::ResourceFilter;
+use model::machine::{Machine, ProviderKind, Sighting};
+use model::resource::Observed;
+use serde::Serialize;
+
+use crate::compose::Context;
+use crate::ui::table;
+
+/// List the machines that are there, newest first.
+///
+/// On EC2, where it is or was used from here, the region's machines of every owner are listed, and those whose expiry has
+/// passed are told to end.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A line of the list.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown<'a> {
+    /// A machine that the journal holds.
+    Own {
+        #[serde(flatten)]
+        machine: &'a Machine,
+        /// Whether it was seen; none where it could not be looked for: it is in another region or account than was asked.
+        live: Option<bool>,
+        /// Whole seconds since it was made.
+        age_seconds: i64,
+        /// US dollars so far, where they can be told.
+        cost: Option<f64>,
+    },
+    /// A machine that was made elsewhere.
+    Other {
+        #[serde(flatten)]
+        sighting: &'a Sighting,
+        provider: ProviderKind,
+        live: bool,
+        age_seconds: Option<i64>,
+    },
+}
+
+/// Lists.
+pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
+    let estate = context.estate();
+    let machines = context.journal.machines()?;
+    let looks = estate.look_where_possible().await?;
+    let open = context.journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })?;
+    let unmet: BTreeSet<&MachineId> =
+        open.iter().filter(|row| row.kind.is_machine() && !looks.meets(row)).map(|row| &row.machine).collect();
+    estate.end_expired(&looks).await?;
+    let survey = estate.survey(&looks).await?;
+    let now = context.now();
+    let mut shown: Vec<Shown<'_>> =
+        machines.iter().map(|machine| own(machine, live(machine, &looks.observed, &unmet), &survey, now)).collect();
+    let known = |sighting: &Sighting| machines.iter().any(|machine| machine.id.as_str() == sighting.id);
+    shown.extend(survey.iter().filter(|(_, sighting)| !known(sighting)).map(|(provider, sighting)| Shown::Other {
+        sighting,
+        provider: *provider,
+        live: true,
+        age_seconds: sighting.created_at.map(|at| now.as_second() - at.as_second()),
+    }));
+    // The journal knows in which order they were handed over, which is another one where several are made at once.
+    shown.sort_by_key(|row| std::cmp::Reverse(row.created_at()));
+    if args.json {
+        context.screen.json(&shown);
+        return Ok(0);
+    }
+    let rows: Vec<Vec<String>> = shown.iter().map(|row| row.cells(now)).collect();
+    let header = ["ID", "PROVIDER", "IMAGE", "OWNER", "STATE", "AGE", "ENDS IN", "COST", "RUN"];
+    context.screen.data(&table::render(&header, &rows));
+    Ok(0)
+}
+
+/// Whether the machine was seen; one that was not, and could not have been, may be there all the same.
+fn live(machine: &Machine, observed: &[Observed], unmet: &BTreeSet<&MachineId>) -> Option<bool> {
+    let seen = observed.iter().any(|seen| seen.kind.is_machine() && seen.machine == machine.id);
+    (seen || !unmet.contains(&machine.id)).then_some(seen)
+}
+
+fn own<'a>(machine: &'a Machine, live: Option<bool>, survey: &[(ProviderKind, Sighting)], now: Timestamp) -> Shown<'a> {
+    let sighting = survey.iter().map(|(_, sighting)| sighting).find(|sighting| sighting.id == machine.id.as_str());
+    Shown::Own {
+        machine,
+        live,
+        age_seconds: now.as_second() - machine.created_at.as_second(),
+        cost: sighting.and_then(|sighting| sighting.cost),
+    }
+}
+
+impl Shown<'_> {
+    fn created_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Own { machine, .. } => Some(machine.created_at),
+            Self::Other { sighting, .. } => sighting.created_at,
+        }
+    }
+
+    fn cells(&self, now: Timestamp) -> Vec<String> {
+        let span = |seconds: i64| text::seconds(std::time::Duration::from_secs(seconds.max(0).unsigned_abs()));
+        let until = |at: Timestamp| span(at.as_second() - now.as_second());
+        let money = |cost: Option<f64>| cost.map(|cost| format!("${cost:.2}")).unwrap_or_default();
+        match self {
+            Self::Own { machine, live, age_seconds, cost } => vec![
+                machine.id.to_string(),
+                machine.provider.name().to_owned(),
+                machine.image.clone(),
+                machine.owner.clone(),
+                live.map_or("unknown", |live| if live { "live" } else { "ended" }).to_owned(),
+                span(*age_seconds),
+                until(machine.expires_at),
+                money(*cost),
+                machine.run.to_string(),
+            ],
+            Self::Other { sighting, provider, age_seconds, .. } => vec![
+                sighting.id.clone(),
+                provider.name().to_owned(),
+                sighting.image.clone(),
+                sighting.owner.clone().unwrap_or_default(),
+                sighting.state.clone(),
+                age_seconds.map(span).unwrap_or_default(),
+                sighting.expires_at.map(until).unwrap_or_default(),
+                money(sighting.cost),
+                sighting.run.as_ref().map(ToString::to_string).unwrap_or_default(),
+            ],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::machine::{Address, HostKey, Platform};
+    use model::resource::ResourceKind;
+
+    #[test]
+    fn a_machine_that_could_not_be_looked_for_is_not_called_ended() {
+        let machine = Machine {
+            id: MachineId::random(),
+            provider: ProviderKind::Ec2,
+            platform: Platform::Linux,
+            run: model::base::id::RunId::new(Timestamp::UNIX_EPOCH),
+            owner: "me@here".into(),
+            image: "x".into(),
+            address: Address::Tcp { host: "192.0.2.1".into(), port: 22 },
+            user: "hg".into(),
+            identity: "/k".into(),
+            host_key: HostKey::Exact { public: "ssh-ed25519 AAAA".into() },
+            volume: None,
+            hardware: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            expires_at: Timestamp::UNIX_EPOCH,
+            kept: true,
+        };
+        let seen = Observed {
+            kind: ResourceKind::Instance,
+            machine: machine.id.clone(),
+            name: "x".into(),
+            locator: "i-1".into(),
+            expires_at: None,
+            elsewhere: false,
+        };
+        let (here, elsewhere) = (BTreeSet::new(), BTreeSet::from([&machine.id]));
+        assert_eq!(live(&machine, std::slice::from_ref(&seen), &here), Some(true));
+        assert_eq!(live(&machine, &[], &here), Some(false));
+        assert_eq!(live(&machine, &[], &elsewhere), None);
+        assert_eq!(live(&machine, &[seen], &elsewhere), Some(true));
+    }
+}

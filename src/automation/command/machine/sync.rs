@@ -1,0 +1,78 @@
+//! `automation machine sync`.
+
+use std::ffi::OsString;
+
+use flow::sync::{Done, Wanted, sync};
+use model::base::text;
+use model::fault::Fault;
+use model::work::Work;
+
+use crate::command::machine::side::{Side, side};
+use crate::command::signals;
+use crate::compose::Context;
+
+/// Bring a folder on a machine up to date with one here, sending only what differs.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder here
+    #[arg(value_name = "FROM")]
+    from: OsString,
+    /// The folder on the machine, as `ID:PATH`; made where it is missing
+    #[arg(value_name = "TO")]
+    to: OsString,
+    /// Remove at most so many entries; where there are more, nothing is sent
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    max_delete: usize,
+    /// Only say what would be sent and removed
+    #[arg(long)]
+    dry_run: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Synchronises.
+pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
+    let began = std::time::Instant::now();
+    let (from, machine, to) = match (side(context, &args.from)?, side(context, &args.to)?) {
+        (Side::Here(from), Side::There { machine, path }) => (from, machine, path),
+        _ => return Err(Fault::usage("FROM must be a folder here, and TO `ID:PATH` on a machine")),
+    };
+    if !from.is_dir() {
+        return Err(Fault::usage(format!("there is no folder `{}`", from.display())));
+    }
+    let wanted = Wanted { from, to, max_delete: args.max_delete, dry_run: args.dry_run };
+    let teller = context.teller();
+    let (shown, to) = (wanted.from.display().to_string(), wanted.to.clone());
+    let step = teller.begin(Work::Synchronising { from: shown, to });
+    let syncing = sync(super::connect(context, &machine), &teller, &wanted);
+    let done = signals::until_signal(syncing, "Run it again: what was not done yet is done then.").await?;
+    step.done();
+    if args.json {
+        context.screen.json(&done);
+    } else {
+        for (verb, paths) in [("send", &done.to_send), ("remove", &done.to_delete)] {
+            for path in paths {
+                context.screen.data(&format!("{verb} {}\n", path.escape_debug()));
+            }
+        }
+        context.screen.message(&summary(&done, began.elapsed()));
+    }
+    Ok(0)
+}
+
+fn summary(done: &Done, took: std::time::Duration) -> String {
+    let would = if done.dry_run { "Would send" } else { "Sent" };
+    let kept = match done.kept {
+        0 => String::new(),
+        kept => format!(", {kept} kept that no sync put there"),
+    };
+    format!(
+        "{would} {} ({}), removed {}, {} unchanged{kept} ({})",
+        done.sent,
+        text::bytes(done.bytes),
+        done.deleted,
+        done.unchanged,
+        text::seconds(took)
+    )
+}

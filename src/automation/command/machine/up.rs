@@ -1,0 +1,139 @@
+//! `automation machine up`.
+
+use std::time::Duration;
+
+use flow::bake::{Options, bake};
+use flow::lease::{Lease, foresee, undo, until_stopped};
+use flow::order::Order;
+use model::base::text;
+use model::fault::Fault;
+use model::machine::{Hardware, Machine, ProviderKind};
+use model::provider::MachineRequest;
+use model::work::Work;
+
+use crate::command::image::BAKE_EXPIRY;
+use crate::command::machine_args::MachineArgs;
+use crate::command::session::{Ending, Session};
+use crate::compose::Context;
+use crate::ui;
+
+/// The command's name in the records of runs.
+pub(crate) const COMMAND: &str = "machine up";
+
+/// Make a machine and keep it until its expiry.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// How long it lives
+    #[arg(long, value_name = "SPAN", default_value = "2h", value_parser = model::base::text::parse_ttl)]
+    ttl: Duration,
+    /// Give it a second volume of this size: an ext4 file system mounted at `/run/hg-volume`, or the block device
+    /// `/dev/hg-volume` on EC2 and on a privileged machine
+    #[arg(long, value_name = "SIZE", value_parser = parse_volume)]
+    volume: Option<u64>,
+    /// Print the machine as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The least size at which a file system of any use can be made; `btrfs` wants 109 MiB, `xfs` 300, and say so.
+const LEAST_VOLUME: u64 = 16 << 20;
+
+/// The most that a file on `ext4` can hold, and a volume on EC2.
+const MOST_VOLUME: u64 = 16 << 40;
+
+fn parse_volume(text: &str) -> Result<u64, String> {
+    match text::parse_bytes(text)? {
+        bytes if !(LEAST_VOLUME..=MOST_VOLUME).contains(&bytes) => {
+            let (least, most) = (text::bytes(LEAST_VOLUME), text::bytes(MOST_VOLUME));
+            Err(format!("a volume has {least} to {most}, so that a file system fits on it, such as `1G`"))
+        }
+        bytes => Ok(bytes),
+    }
+}
+
+/// What a second volume comes with where the machine may not make a file system itself.
+const VOLUME_FILESYSTEM: &str = "ext4";
+
+/// Makes the machine.
+pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
+    let kind = context.default_provider()?;
+    if kind == ProviderKind::Host {
+        return Err(Fault::usage(format!("provider `{}` makes no machines", kind.name()))
+            .hint("Leave `--provider` and `--host` out for one on this computer, or use that machine with `run-tests-linux --host`."));
+    }
+    args.machine.refuse_unfit(kind)?;
+    let context = context.privileged(args.machine.privileged_machine)?;
+    let definition = context.definition("linux-dev")?;
+    let distro = args.machine.distro(&context);
+    let plan = definition
+        .plan(&args.machine.parameters.choice(&context, &definition, &distro)?)
+        .map_err(|fault| args.machine.blame(&context, fault))?;
+    let order = Order {
+        volume: args.volume,
+        filesystem: VOLUME_FILESYSTEM.to_owned(),
+        ..args.machine.order(&context, Some(&plan), definition.login_user(), args.ttl)
+    };
+    let session = Session::begin(context, COMMAND).await?;
+    let (run, site) = (&session.run, &session.site);
+    let making = async {
+        let options = Options {
+            keep_failed: false,
+            expiry: BAKE_EXPIRY,
+            hardware: Hardware::default(),
+            max_cost: order.max_cost,
+        };
+        foresee(run, site, &order.request(run, run.now())).await?;
+        bake(run, site, &plan, &options).await?;
+        // Baking takes minutes: a lease from before it would be over.
+        make(&session, order.request(run, run.now())).await
+    };
+    let result = match making.await {
+        Ok(machine) => hand_over(&session, &machine, args.json).await,
+        Err(fault) => Err(fault),
+    };
+    session.end(result).await
+}
+
+/// Tells who asked for the machine its id. A machine whose id nobody could read would be nobody's, so it is ended.
+async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<Ending, Fault> {
+    let screen = &session.context.screen;
+    let told = if json { screen.try_json(machine) } else { screen.try_data(&format!("{}\n", machine.id)) };
+    if let Err(error) = told {
+        // Told here, with what became of the machine.
+        drop(ui::unwritten());
+        let fault = ui::unwritten_fault(error).hint("Nobody would know the machine's id, so it was ended.");
+        return Err(undo(&session.run, &session.site, &machine.id, fault).await);
+    }
+    let summary = format!("{} until {}", machine.id, machine.expires_at);
+    Ok(Ending { code: 0, summary, detached: None })
+}
+
+async fn make(session: &Session, request: MachineRequest) -> Result<Machine, Fault> {
+    let run = session.run.on(&request.id);
+    let step = run.teller.begin(Work::Booting { machine: request.id.clone(), image: request.image.clone() });
+    let mut lease = Lease::acquire(&session.run, &session.site, &request).await?;
+    // A machine is handed over only when somebody can log in, and not to somebody who no longer wants it.
+    let ready = match lease.connect(&request.user).await {
+        Ok(connection) => {
+            let goodbye = async {
+                connection.close().await;
+                Ok(())
+            };
+            until_stopped(&session.run, goodbye).await
+        }
+        Err(fault) => Err(fault),
+    };
+    match ready {
+        Ok(()) => {
+            let machine = lease.leave().await?;
+            step.done();
+            Ok(machine)
+        }
+        Err(fault) => {
+            lease.give_up().await;
+            Err(undo(&session.run, &session.site, &request.id, fault).await)
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What a user may say of the machine that a command makes.
+
+use std::time::Duration;
+
+use flow::order::Order;
+use model::base::text;
+use model::fault::Fault;
+use model::image::ImagePlan;
+use model::machine::{Caps, Hardware, Network, ProviderKind};
+use model::price::Budget;
+
+use crate::command::parameter_args::ParameterArgs;
+use crate::compose::Context;
+
+/// What every command that makes a machine takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct MachineArgs {
+    /// The distribution [default: debian12, or the settings' `defaults.distro`; for tests of a checkout `auto`, the first that
+    /// has what its build needs]
+    #[arg(long, value_name = "NAME")]
+    distro: Option<String>,
+    /// What the image's definition lets choose.
+    #[command(flatten)]
+    pub parameters: ParameterArgs<true>,
+    /// The network that a local machine sees [default: loopback, or the settings' `defaults.network`]
+    #[arg(long, value_enum)]
+    network: Option<NetworkArg>,
+    /// Make a local machine whose root is root of this computer: no user namespace, no filter of system calls. Root only;
+    /// what runs there must be trusted like root's own shell
+    #[arg(long)]
+    pub privileged_machine: bool,
+    /// How many processors' worth of time a local machine may use [default: no limit]
+    #[arg(long, value_name = "N", value_parser = parse_cpus)]
+    cpus: Option<f64>,
+    /// How much memory a local machine may use [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    memory: Option<u64>,
+    /// Take spare capacity, which is cheaper and can be taken away; ordinary capacity where there is none
+    #[cfg(feature = "ec2")]
+    #[arg(long, help_heading = "Amazon EC2")]
+    spot: bool,
+    #[command(flatten)]
+    cloud: CloudArgs,
+}
+
+/// What only machines of a cloud can be told.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct CloudArgs {
+    /// Instance types, the most wanted first; the next is taken where capacity lacks, a single one is never replaced
+    /// [default: the settings' `ec2.instance-type`, else c5.9xlarge, and t3.2xlarge for baking]
+    #[cfg(feature = "ec2")]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = parse_instance_type, help_heading = "Amazon EC2")]
+    instance_type: Vec<String>,
+    /// Refuse to launch a machine that could cost more than this many US dollars until its expiry; each machine counts for
+    /// itself
+    #[cfg(feature = "ec2")]
+    #[arg(long, value_name = "USD", value_parser = parse_cost, help_heading = "Amazon EC2")]
+    max_cost: Option<f64>,
+    /// With `--max-cost`: launch also where no price can be had
+    #[cfg(feature = "ec2")]
+    #[arg(long, requires = "max_cost", help_heading = "Amazon EC2")]
+    unknown_cost_ok: bool,
+}
+
+/// The distribution that is chosen by what a checkout needs.
+const AUTO: &str = "auto";
+
+/// The machine's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum NetworkArg {
+    /// Its own, with loopback only
+    Loopback,
+    /// That of this computer
+    Host,
+}
+
+/// The least memory with which a machine starts and somebody can log in.
+const LEAST_MEMORY: u64 = 64 << 20;
+
+fn parse_cpus(text: &str) -> Result<f64, String> {
+    let cpus = text.parse().ok().filter(|cpus| (0.05..=1024.0).contains(cpus));
+    cpus.ok_or_else(|| format!("`{text}` is not a number between 0.05 and 1024"))
+}
+
+fn parse_memory(text: &str) -> Result<u64, String> {
+    match text::parse_bytes(text)? {
+        bytes if bytes < LEAST_MEMORY => Err(format!("a machine needs at least {}", text::bytes(LEAST_MEMORY))),
+        bytes => Ok(bytes),
+    }
+}
+
+#[cfg(feature = "ec2")]
+fn parse_cost(text: &str) -> Result<f64, String> {
+    match text.trim_start_matches('$').parse::<f64>() {
+        Ok(cost) if cost.is_finite() && cost > 0.0 => Ok(cost),
+        _ => Err(format!("`{text}` is not an amount of US dollars such as `2.50`")),
+    }
+}
+
+impl MachineArgs {
+    /// The distribution.
+    pub fn distro(&self, context: &Context) -> String {
+        self.distro.clone().unwrap_or_else(|| context.settings.defaults.distro.clone())
+    }
+
+    /// The distribution, as far as one was named; `auto` is none.
+    pub fn named_distro(&self) -> Option<&str> {
+        self.distro.as_deref().filter(|name| *name != AUTO)
+    }
+
+    /// A fault about the image, with the line of the settings that asked for the distribution where no option did.
+    pub fn blame(&self, context: &Context, mut fault: Fault) -> Fault {
+        let named = format!("no distribution `{}`", context.settings.defaults.distro);
+        let line = context.settings.origin("defaults.distro").filter(|_| self.distro.is_none());
+        if let Some(origin) = line.filter(|_| fault.message.contains(&named)) {
+            fault.message = format!("{origin}: {}", fault.message);
+        }
+        fault
+    }
+
+    /// The network.
+    fn network(&self, context: &Context) -> Network {
+        match self.network {
+            Some(NetworkArg::Host) => Network::Host,
+            Some(NetworkArg::Loopback) => Network::Loopback,
+            None => context.settings.defaults.network,
+        }
+    }
+
+    /// Refuses what a machine of this provider cannot be told.
+    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
+        let of_image =
+            [("--distro", self.named_distro().is_some()), ("--parameter", self.parameters.first_other().is_some())];
+        let of_local = [
+            ("--network", self.network.is_some()),
+            ("--cpus", self.cpus.is_some()),
+            ("--memory", self.memory.is_some()),
+            ("--privileged-machine", self.privileged_machine),
+        ];
+        let refused: Vec<_> = match kind {
+            ProviderKind::Host => of_image.into_iter().chain(of_local).collect(),
+            ProviderKind::Ec2 => of_local.to_vec(),
+            ProviderKind::Local | ProviderKind::Dummy => Vec::new(),
+        };
+        refuse(&refused, kind)?;
+        #[cfg(feature = "ec2")]
+        if kind != ProviderKind::Ec2 {
+            refuse(&[("--spot", self.spot)], kind)?;
+        }
+        self.cloud.refuse_unfit(kind)
+    }
+
+    /// The machine that is wanted: of the image of `plan`, or of no image of ours; its life is `ttl` at most.
+    pub fn order(&self, context: &Context, plan: Option<&ImagePlan>, user: &str, ttl: Duration) -> Order {
+        let hardware = self.cloud.hardware(context);
+        #[cfg(feature = "ec2")]
+        let hardware = Hardware { spot: self.spot, ..hardware };
+        let order = Order {
+            hardware,
+            network: self.network(context),
+            caps: Caps { cpus: self.cpus, memory: self.memory },
+            max_cost: self.max_cost(),
+            ..Order::new("somebody else's machine", user, ttl, context.grace())
+        };
+        match plan {
+            Some(plan) => order.booting(plan, plan.layers.len()),
+            None => order,
+        }
+    }
+
+    /// The most that it may cost, in US dollars.
+    fn max_cost(&self) -> Option<Budget> {
+        self.cloud.max_cost()
+    }
+}
+
+/// An instance type by the look of it; whether there is such a one is asked when a machine is wanted.
+#[cfg(feature = "ec2")]
+fn parse_instance_type(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("an instance type is blank: name them as in `c5.9xlarge,c5a.8xlarge`".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
+
+impl CloudArgs {
+    /// Refuses what a machine of this provider cannot be told.
+    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
+        #[cfg(feature = "ec2")]
+        if kind != ProviderKind::Ec2 {
+            let given = [("--instance-type", !self.instance_type.is_empty()), ("--max-cost", self.max_cost.is_some())];
+            return refuse(&given, kind);
+        }
+        let _ = kind;
+        Ok(())
+    }
+
+    /// What kind of computer.
+    fn hardware(&self, context: &Context) -> Hardware {
+        #[cfg(feature = "ec2")]
+        {
+            let mut hardware = self.bake_hardware();
+            hardware.managed = context.sites.by_systems_manager();
+            if hardware.instance_types.is_empty() {
+                hardware.instance_types = context.sites.instance_types();
+            }
+            hardware
+        }
+        #[cfg(not(feature = "ec2"))]
+        {
+            let _ = context;
+            Hardware::default()
+        }
+    }
+
+    /// The same for a machine that bakes: the settings' instance types are for other work.
+    pub fn bake_hardware(&self) -> Hardware {
+        #[cfg(feature = "ec2")]
+        {
+            // A bake that loses its machine loses all its work.
+            Hardware { instance_types: self.instance_type.clone(), spot: false, managed: false }
+        }
+        #[cfg(not(feature = "ec2"))]
+        Hardware::default()
+    }
+
+    /// The most that it may cost, in US dollars.
+    pub fn max_cost(&self) -> Option<Budget> {
+        #[cfg(feature = "ec2")]
+        return self.max_cost.map(|most| Budget { most, unknown_ok: self.unknown_cost_ok });
+        #[cfg(not(feature = "ec2"))]
+        None
+    }
+}
+
+fn refuse(given: &[(&str, bool)], kind: ProviderKind) -> Result<(), Fault> {
+    let Some((flag, _)) = given.iter().find(|(_, given)| *given) else { return Ok(()) };
+    let message = match kind {
+        ProviderKind::Host => format!("`{flag}` has no meaning on a machine that somebody else made"),
+        kind => format!("`{flag}` has no meaning with provider `{}`", kind.name()),
+    };
+    Err(Fault::usage(message).hint(format!("Leave `{flag}` out, or name another provider.")))
+}
+
+/// How long a machine for tests or for use by hand may live, where nothing is said: long enough for the whole suite on this
+/// computer (8 hours on 2 processors); two hours where it costs money.
+pub fn default_ttl(kind: ProviderKind) -> Duration {
+    match kind {
+        ProviderKind::Ec2 => Duration::from_secs(2 * 3600),
+        _ => Duration::from_secs(13 * 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_not_asked_to_start_in_no_memory() {
+        assert_eq!(parse_memory("64M"), Ok(64 << 20));
+        assert_eq!(parse_memory("63M"), Err("a machine needs at least 64.0 MiB".to_owned()));
+        assert!(parse_memory("1").is_err() && parse_memory("x").is_err());
+    }
+
+    #[cfg(feature = "ec2")]
+    #[test]
+    fn a_cost_is_an_amount_of_money() {
+        assert_eq!(parse_cost("2.50"), Ok(2.5));
+        assert_eq!(parse_cost("$3"), Ok(3.0));
+        for bad in ["0", "-1", "inf", "NaN", "two", ""] {
+            assert!(parse_cost(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! `automation run-tests-linux`.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use flow::artifacts::Fetch;
+use flow::bake::{Options, bake};
+use flow::contract;
+use flow::durable::Durable;
+use flow::lease::{After, Ended, foresee, until_stopped, with_machine};
+use flow::order::Order;
+use flow::run::Run;
+use flow::testing::{self, Begun, Records, TestTask, Tested, hold};
+use jiff::Timestamp;
+use model::base::id::{MachineId, RunId};
+use model::base::text;
+use model::fault::{Fault, FaultKind};
+use model::image::ImagePlan;
+use model::machine::{Hardware, Machine, Platform, ProviderKind};
+use model::provider::MachineRequest;
+use model::runner::{Runner, RunnerRecord, Tenancy};
+use project::mercurial;
+use serde::Serialize;
+
+use crate::command::artifact_args::ArtifactArgs;
+use crate::command::distro;
+use crate::command::error;
+use crate::command::image::BAKE_EXPIRY;
+use crate::command::machine_args::{MachineArgs, default_ttl};
+use crate::command::session::{Ending, Session};
+use crate::command::testing::{COMMAND, Reports, conclude};
+use crate::compose::Context;
+use crate::ui;
+
+/// Run Mercurial's test suite on an ephemeral Linux machine.
+///
+/// Inside a checkout of Mercurial its revision is sent and tested, elsewhere the source that comes with the image. The
+/// image is baked on first use. While the tests run, Ctrl-C asks whether to detach, cancel or keep on. Exit code: 0 all ran
+/// and passed, 1 some failed, 2 usage, 3 a cause outside, 4 something was lost, 5 something was left behind, 6 detached by the
+/// user, 130 interrupted.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: automation run-tests-linux test-add.t test-commit.t -- --timeout 60 -j 4")]
+pub struct Args {
+    /// Tests to run, by the names of their files [default: all]
+    #[arg(value_name = "TEST")]
+    tests: Vec<String>,
+    /// Flags for run-tests.py, as they are
+    #[arg(last = true, value_name = "FLAG", allow_hyphen_values = true)]
+    flags: Vec<String>,
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// The file system of the work folder [default: default, or the settings' `defaults.filesystem`]
+    #[arg(long, value_enum)]
+    filesystem: Option<Filesystem>,
+    /// The revision to test [default: the one checked out]
+    #[arg(short, long, value_name = "REV")]
+    revision: Option<String>,
+    /// The checkout to test [default: the one around the current folder]
+    #[arg(long, value_name = "DIR")]
+    source: Option<PathBuf>,
+    /// Test the source that comes with the image, wherever this is run
+    #[arg(long, conflicts_with_all = ["source", "revision", "working_copy"])]
+    image_source: bool,
+    /// Also send uncommitted changes of tracked files
+    #[arg(long)]
+    working_copy: bool,
+    /// Call a run in which every test was skipped passed
+    #[arg(long)]
+    allow_all_skipped: bool,
+    /// How long the tests may take altogether; tests that did not end by then are lost
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
+    timeout: Option<Duration>,
+    /// How long to wait for another run that uses a machine of somebody else's [default: 2m]
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
+    wait: Option<Duration>,
+    /// How long the machine lives at most, whatever happens to this command [default: 13h, 2h on EC2]
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_ttl)]
+    ttl: Option<Duration>,
+    /// Return as soon as the tests run; they go on on the machine, which lives until its expiry (`--ttl`). `runs attach` follows
+    /// them. Prints the run's id; with `--json` also its machine and when that expires
+    #[arg(long, conflicts_with = "junit")]
+    detach: bool,
+    #[command(flatten)]
+    artifacts: ArtifactArgs,
+    #[command(flatten)]
+    reports: Reports,
+}
+
+/// What `--detach --json` prints.
+#[derive(Serialize)]
+struct Detached<'a> {
+    id: &'a RunId,
+    machine: &'a MachineId,
+    expires_at: Timestamp,
+}
+
+/// A file system for the work folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Filesystem {
+    /// The machine's root
+    Default,
+    /// On a volume of its own
+    Btrfs,
+    /// On a volume of its own
+    Ext3,
+    /// On a volume of its own
+    Ext4,
+    /// On a volume of its own
+    Jfs,
+    /// In memory
+    Tmpfs,
+    /// On a volume of its own
+    Xfs,
+}
+
+/// The size of the second volume: the original's second volume had 8 GB. The file behind it is sparse.
+const VOLUME: u64 = 8 << 30;
+
+/// What a machine needs before and after its tests: booting, preparing, bringing the results home.
+const AROUND_TESTS: Duration = Duration::from_secs(3600);
+
+impl Filesystem {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Btrfs => "btrfs",
+            Self::Ext3 => "ext3",
+            Self::Ext4 => "ext4",
+            Self::Jfs => "jfs",
+            Self::Tmpfs => "tmpfs",
+            Self::Xfs => "xfs",
+        }
+    }
+}
+
+impl Args {
+    /// What the user says of the source.
+    fn wish(&self) -> mercurial::Wish<'_> {
+        mercurial::Wish {
+            source: self.source.as_deref(),
+            of_image: self.image_source,
+            revision: self.revision.as_deref(),
+            working_copy: self.working_copy,
+        }
+    }
+}
+
+/// Runs the tests.
+pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
+    let kind = context.default_provider()?;
+    args.machine.refuse_unfit(kind)?;
+    let context = context.privileged(args.machine.privileged_machine)?;
+    context.require_ssh()?;
+    let ttl = lifetime(&args, kind)?;
+    let current = std::env::current_dir().map_err(|e| Fault::outside("cannot tell the current folder").because(e))?;
+    let checkout = mercurial::find(&args.wish(), &current).await?;
+    let tests = mercurial::named(&args.tests, &current, checkout.as_ref())?;
+    let needs = match &checkout {
+        Some(checkout) if kind != ProviderKind::Host && mercurial::builds(&args.flags) => checkout.needs().await?,
+        _ => mercurial::Needs::default(),
+    };
+    let chosen = match kind {
+        ProviderKind::Host => None,
+        _ => Some(
+            distro::choose(&context, &args.machine, checkout.as_ref(), &needs)
+                .map_err(|fault| args.machine.blame(&context, fault))?,
+        ),
+    };
+    let (plan, why) = chosen.map(|chosen| (chosen.plan, chosen.why)).unzip();
+    let values = match &plan {
+        Some(plan) => plan.values.clone(),
+        None => args.machine.parameters.without_image(&context)?,
+    };
+    let filesystem = match args.filesystem {
+        Some(filesystem) => filesystem.name().to_owned(),
+        None => context.settings.defaults.filesystem.clone(),
+    };
+    let runner = mercurial::LinuxTests {
+        tests,
+        flags: args.flags.clone(),
+        filesystem: filesystem.clone(),
+        python_version: mercurial::python(&values),
+        image: plan.as_ref().map(ImagePlan::fingerprint),
+        checkout,
+        ssh: context.ssh()?,
+        patience: args.wait.unwrap_or(mercurial::PATIENCE),
+    };
+    if args.wait.is_some() && kind != ProviderKind::Host {
+        return Err(Fault::usage(
+            "`--wait` is for a machine of somebody else's (`--host`): a machine of its own is used by nobody else",
+        )
+        .hint("Leave it out."));
+    }
+    let fetch = args.artifacts.check()?;
+    let volume = (!matches!(filesystem.as_str(), "default" | "tmpfs")).then_some(VOLUME);
+    let order = Order { volume, filesystem, ..args.machine.order(&context, plan.as_ref(), "hg", ttl) };
+    args.reports.check()?;
+    // What was looked up before belongs to no part of the run.
+    let began = Instant::now();
+    let session = Session::begin(context, COMMAND).await?;
+    for told in why.flatten().into_iter().chain(runner.checkout.as_ref().and_then(|checkout| checkout.remark.clone())) {
+        session.run.tell(told);
+    }
+    let result = drive(&session, &args, began, plan.as_ref(), &runner, &order, fetch).await;
+    session.end(result).await
+}
+
+/// How long the machine may live: longer than the tests, by the time that booting and preparing take.
+fn lifetime(args: &Args, kind: ProviderKind) -> Result<Duration, Fault> {
+    let ttl = args.ttl.unwrap_or_else(|| default_ttl(kind));
+    let most = ttl.saturating_sub(AROUND_TESTS);
+    match args.timeout {
+        Some(timeout) if timeout > most && args.ttl.is_none() && kind == ProviderKind::Ec2 => {
+            Ok(timeout + AROUND_TESTS)
+        }
+        Some(timeout) if timeout > most => Err(Fault::usage(format!(
+            "`--timeout {}` leaves no time before and after the tests of a machine that lives {}",
+            text::seconds(timeout),
+            text::seconds(ttl)
+        ))
+        .hint("Give a longer `--ttl`.")),
+        _ => Ok(ttl),
+    }
+}
+
+async fn drive(
+    session: &Session,
+    args: &Args,
+    began: Instant,
+    plan: Option<&ImagePlan>,
+    runner: &mercurial::LinuxTests,
+    order: &Order,
+    fetch: Fetch,
+) -> Result<Ending, Fault> {
+    let (run, site) = (&session.run, &session.site);
+    foresee(run, site, &order.request(run, run.now())).await?;
+    if let Some(plan) = plan {
+        let options = Options {
+            keep_failed: false,
+            expiry: BAKE_EXPIRY,
+            hardware: Hardware::default(),
+            max_cost: order.max_cost,
+        };
+        bake(run, site, plan, &options).await?;
+    }
+    let baking = began.elapsed();
+    // Baking takes minutes: a lease from before it would be over.
+    let request = order.request(run, run.now());
+    let wanted = Wanted { args, runner, image: image_of(plan, order), fetch, began, baking };
+    let (ended, task) = test(session, &wanted, &request).await;
+    let ending = conclude(session, &args.reports, task, ended).await?;
+    Ok(if args.detach { wanted_so(ending) } else { ending })
+}
+
+/// What is to be tested, and since when it is tried.
+struct Wanted<'a> {
+    args: &'a Args,
+    runner: &'a mercurial::LinuxTests,
+    image: String,
+    fetch: Fetch,
+    began: Instant,
+    /// How long making images took.
+    baking: Duration,
+}
+
+fn image_of(plan: Option<&ImagePlan>, order: &Order) -> String {
+    match plan {
+        Some(plan) => format!("{} {}", plan.name, plan.fingerprint()),
+        None => order.image.clone(),
+    }
+}
+
+/// Makes the machine, begins the tests on it and follows them, or leaves them there.
+async fn test(
+    session: &Session,
+    wanted: &Wanted<'_>,
+    request: &MachineRequest,
+) -> (Ended<Option<Tested>>, Option<TestTask>) {
+    let (run, site, runner) = (&session.run, &session.site, wanted.runner);
+    let target = session.dir.path().join("machine.json");
+    let folder = testing::folder(run, Platform::Linux);
+    let clean = runner.clean(&folder);
+    let mut task = None;
+    let ended = with_machine(run, site, request, &folder, Some(&clean), async |machine, durable| {
+        write_target(&target, machine)?;
+        if machine.provider == ProviderKind::Host {
+            // Not under the supervisor: the check removes the folder in which that would be.
+            let checked = async { require_contract(run, durable.direct().await?.as_ref()).await };
+            until_stopped(run, checked).await?;
+        }
+        let work = on_machine(session, wanted, machine, durable, &target, &mut task);
+        hold::present(durable, runner, work).await
+    })
+    .await;
+    (ended, task)
+}
+
+/// What is done on the machine once it is there.
+async fn on_machine(
+    session: &Session,
+    wanted: &Wanted<'_>,
+    machine: &Machine,
+    durable: &Durable,
+    target: &Path,
+    task: &mut Option<TestTask>,
+) -> Result<After<Option<Tested>>, Fault> {
+    let (run, runner) = (&session.run, wanted.runner);
+    let booting = wanted.began.elapsed().saturating_sub(wanted.baking);
+    let builds = session.context.state.builds();
+    let ready = testing::set_up(run, machine, durable, runner, target, &builds).await?;
+    let file = |begun: &Begun| TestTask {
+        runner: Some(RunnerRecord::of(runner)),
+        image: wanted.image.clone(),
+        baking: wanted.baking,
+        booting,
+        begun: begun.clone(),
+        fetch: wanted.fetch.clone(),
+        allow_all_skipped: wanted.args.allow_all_skipped,
+    };
+    if let Some(ran) = ready.unbuilt() {
+        *task = Some(file(&ready.begun(machine, run.now(), wanted.args.timeout)));
+        return Ok(After::Release(Some(Tested::unbuilt(ran))));
+    }
+    let keep = |begun: &Begun| file(begun).keep(&session.dir);
+    let begun = testing::begin(run, durable, ready, wanted.args.timeout, &keep).await?;
+    let task = task.insert(file(&begun));
+    // Whoever interrupts at the last moment wants nothing left there.
+    if wanted.args.detach && !run.stop.is_cancelled() {
+        return match announce(session, wanted.args, machine) {
+            Ok(()) => Ok(After::Detach(None)),
+            Err(error) => Err(untold(session, durable, runner, task, error).await),
+        };
+    }
+    session.detachable();
+    follow(session, durable, runner, task).await
+}
+
+/// Follows the tests, and keeps what they say and come to.
+async fn follow(
+    session: &Session,
+    durable: &Durable,
+    runner: &dyn Runner,
+    task: &TestTask,
+) -> Result<After<Option<Tested>>, Fault> {
+    let records = Records { folder: &session.dir, output: &session.output() };
+    testing::follow(&session.run, durable, runner, task, &records).await
+}
+
+/// Prints what the user asked for with `--detach`, while the machine can still be taken back.
+fn announce(session: &Session, args: &Args, machine: &Machine) -> std::io::Result<()> {
+    let screen = &session.context.screen;
+    match args.reports.json {
+        true => screen.try_json(&Detached { id: session.id(), machine: &machine.id, expires_at: machine.expires_at }),
+        false => screen.try_data(&format!("{}\n", session.id())),
+    }
+}
+
+/// Cancels tests whose run's id nobody could read: nobody would follow them, nor end their machine. It goes with the fault.
+async fn untold(
+    session: &Session,
+    durable: &Durable,
+    runner: &dyn Runner,
+    task: &TestTask,
+    error: std::io::Error,
+) -> Fault {
+    session.run.stop.cancel();
+    // What they came to by now is nobody's question; a machine that stays must not keep them.
+    drop(follow(session, durable, runner, task).await);
+    // Told here, with what became of the tests.
+    drop(ui::unwritten());
+    ui::unwritten_fault(error)
+        .hint("Nobody would know the run's id, so its tests were cancelled and its machine released.")
+}
+
+/// The ending of a run that was asked to detach: not to be there when the tests end is what was wanted.
+fn wanted_so(ending: Ending) -> Ending {
+    let Some(machine) = &ending.detached else { return ending };
+    // One that could not be told to live on is not what was wanted.
+    let code = if machine.kept { error::exit::OK } else { error::exit::INFRASTRUCTURE };
+    Ending { code, ..ending }
+}
+
+/// `hg` starts our own program in place of `ssh`; this file tells it which machine is meant.
+fn write_target(path: &Path, machine: &Machine) -> Result<(), Fault> {
+    let fault = || Fault::outside(format!("cannot write `{}`", path.display()));
+    let text = serde_json::to_vec_pretty(machine).map_err(|error| fault().because(error))?;
+    state::file::write_atomic(path, &text)
+}
+
+async fn require_contract(run: &Run, connection: &dyn model::connection::Connection) -> Result<(), Fault> {
+    let checks =
+        contract::check(run, connection, &mercurial::MachineContract).await.map_err(|fault| match fault.hint {
+            None => fault.hint("`automation machine check USER@HOST` says what is wrong there, and how to mend it."),
+            Some(_) => fault,
+        })?;
+    let broken: Vec<String> = checks
+        .iter()
+        .filter(|check| !check.ok && check.required)
+        .map(|check| format!("{}: {}", check.name, check.remedy.as_deref().unwrap_or(&check.found)))
+        .collect();
+    if broken.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::new(FaultKind::Outside, "the machine does not keep the contract")
+        .because(broken.join("\n"))
+        .hint("`docs/remote-machine.md` says what a machine must have; `automation machine check` shows every clause."))
+}

@@ -1,0 +1,177 @@
+//! `automation runs list|show|logs|attach|wait|cancel`.
+
+mod attach;
+mod cancel;
+mod chosen;
+mod logs;
+mod viewer;
+
+use jiff::Timestamp;
+use model::base::id::RunId;
+use model::fault::Fault;
+use model::machine::Machine;
+use model::outcome::Results;
+use model::run::{RunRecord, RunState};
+use serde::Serialize;
+use state::dir::StateDir;
+use state::runs::RunFile;
+
+use crate::compose::Context;
+use crate::ui::table;
+
+/// Subcommands of `runs`. A run is named by its id, the beginning of it, or `latest`, the latest that has tests: one that still goes
+/// on before those that have ended.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List runs, newest first
+    List(ListArgs),
+    /// Show one run and its results
+    Show(ShowArgs),
+    /// Print the output of one run's task, or the log of its steps
+    Logs(logs::Args),
+    /// Follow a run to its end: its output, its verdict, its exit code
+    Attach(attach::Args),
+    /// The same without the output
+    Wait(attach::Args),
+    /// End a run: its tests, then its machine
+    Cancel(cancel::Args),
+}
+
+/// `runs list`.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// How many at the most
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `runs show`.
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
+    #[arg(default_value = "latest")]
+    run: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    record: &'a RunRecord,
+    /// Whether its driver is at work now.
+    alive: bool,
+    /// When the machine on which its tests go on ends at the latest; null where none was left.
+    expires_at: Option<Timestamp>,
+    folder: std::path::PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    results: Option<Results>,
+}
+
+impl Command {
+    /// Runs it.
+    pub async fn run(self, context: Context) -> Result<i32, Fault> {
+        match self {
+            Self::List(args) => list(&context, &args),
+            Self::Show(args) => show(&context, &args),
+            Self::Logs(args) => logs::run(&context, &args).await,
+            Self::Attach(args) => attach::run(context, &args, true).await,
+            Self::Wait(args) => attach::run(context, &args, false).await,
+            Self::Cancel(args) => cancel::run(context, &args).await,
+        }
+    }
+}
+
+impl<'a> Shown<'a> {
+    fn of(state: &StateDir, record: &'a RunRecord, machine: Option<&Machine>, results: Option<Results>) -> Self {
+        let alive = state::process::is_driven(record);
+        let expires_at = machine.filter(|_| record.state == RunState::Detached).map(|machine| machine.expires_at);
+        Self { record, alive, expires_at, folder: state.runs().join(record.id.as_str()), results }
+    }
+
+    fn standing(&self, now: Timestamp) -> String {
+        let record = self.record;
+        match (record.state, self.alive, self.expires_at) {
+            (RunState::Running | RunState::Detached, true, _) => "running".to_owned(),
+            (RunState::Running, false, _) => "driver died".to_owned(),
+            (RunState::Detached, false, Some(until)) if until > now => format!("detached until {until:.0}"),
+            (RunState::Detached, false, Some(_)) => "machine expired".to_owned(),
+            (RunState::Detached, false, None) => "machine gone".to_owned(),
+            (RunState::Ended, _, _) => record.exit_code.map_or("ended".to_owned(), |code| format!("exit {code}")),
+        }
+    }
+}
+
+/// The machine that was left to a run's tests.
+fn left_to<'a>(machines: &'a [Machine], run: &RunId) -> Option<&'a Machine> {
+    machines.iter().find(|machine| machine.run == *run)
+}
+
+/// What the journal holds of a run.
+fn record(context: &Context, id: &RunId) -> Result<RunRecord, Fault> {
+    context.journal.run(id)?.ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))
+}
+
+fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
+    let records = context.journal.runs(args.limit)?;
+    let machines = context.journal.machines()?;
+    let shown = |record| Shown::of(&context.state, record, left_to(&machines, &record.id), None);
+    let runs: Vec<Shown<'_>> = records.iter().map(shown).collect();
+    if args.json {
+        context.screen.json(&runs);
+        return Ok(0);
+    }
+    let rows: Vec<Vec<String>> = runs
+        .iter()
+        .map(|run| {
+            vec![
+                run.record.id.to_string(),
+                run.record.command.clone(),
+                run.standing(context.now()),
+                run.record.summary.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    context.screen.data(&table::render(&["ID", "COMMAND", "STANDING", "SUMMARY"], &rows));
+    Ok(0)
+}
+
+fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
+    let record = chosen::chosen(context, &args.run)?;
+    let machines = context.journal.machines()?;
+    let results = results(context, &record.id)?;
+    let run = Shown::of(&context.state, &record, left_to(&machines, &record.id), results);
+    if args.json {
+        context.screen.json(&run);
+        return Ok(0);
+    }
+    let ended = record.ended_at.map(|at| format!("\nended    {at}")).unwrap_or_default();
+    let summary = match (&run.results, &record.summary) {
+        (Some(results), _) => format!("\n\n{}", report::terminal::summary(results)),
+        (None, Some(summary)) => format!("\nsummary  {summary}"),
+        (None, None) => String::new(),
+    };
+    context.screen.data(&format!(
+        "run      {}\ncommand  {} {}\nowner    {}\nstanding {}\nstarted  {}{ended}\nfolder   {}{}\n",
+        record.id,
+        "automation",
+        record.arguments.join(" "),
+        record.owner,
+        run.standing(context.now()),
+        record.started_at,
+        run.folder.display(),
+        summary.trim_end()
+    ));
+    Ok(0)
+}
+
+fn results(context: &Context, id: &RunId) -> Result<Option<Results>, Fault> {
+    // A run whose folder was removed by hand still has its record.
+    let Ok(dir) = context.state.run(id) else { return Ok(None) };
+    let path = dir.file(RunFile::Results);
+    dir.read(RunFile::Results)?.map(|bytes| report::json::parse(&bytes, &path)).transpose()
+}

@@ -1,0 +1,186 @@
+//! `automation runs attach` and `automation runs wait`: following a run to its end, as its first driver would have.
+
+use std::time::Duration;
+
+use flow::lease::Ended;
+use flow::site::Sites;
+use flow::testing::{self, Records, TestTask, Tested};
+use model::event::MachineEvent;
+use model::fault::Fault;
+use model::journal::ResourceFilter;
+use model::machine::{Machine, ProviderKind};
+use model::resource::Resource;
+use model::run::{MACHINE_GONE, RunRecord, RunState};
+use state::file::Lock;
+use state::process::is_driven;
+use state::runs::RunDir;
+
+use crate::command::error::exit;
+use crate::command::runs::chosen::chosen_with_tests;
+use crate::command::runs::viewer::Viewer;
+use crate::command::session::Session;
+use crate::command::testing::{Reports, conclude};
+use crate::compose::Context;
+
+/// How often the log of a run that somebody else drives is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Follow a run to its end: its output, its verdict, its exit code.
+///
+/// A run that was detached, or whose driver died, is driven from here: its results are collected and its machine is
+/// released. While somebody else drives it, its log is shown, and it is taken over should that driver die. Of a run that has
+/// ended the verdict is shown.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
+    #[arg(default_value = "latest")]
+    run: String,
+    #[command(flatten)]
+    reports: Reports,
+}
+
+/// Follows a run to its end; `shows_output` for the task's own output as well.
+pub(crate) async fn run(context: Context, args: &Args, shows_output: bool) -> Result<i32, Fault> {
+    let id = chosen_with_tests(&context, &args.run)?.id;
+    args.reports.check()?;
+    let dir = context.state.run(&id)?;
+    let mut viewer = Viewer::new(dir.clone());
+    let mut told = false;
+    let screen = std::sync::Arc::clone(&context.screen);
+    let mut show = || if shows_output { viewer.show(&screen) } else { Ok(()) };
+    loop {
+        if let Some((record, driving)) = take(&context, &dir)? {
+            show()?;
+            return match record.state {
+                RunState::Ended => ended(&context, &record, &dir, &args.reports),
+                RunState::Running | RunState::Detached => {
+                    let drive = Drive { reports: &args.reports, shows_output, cancels: false };
+                    drive.run(context, record, driving).await
+                }
+            };
+        }
+        if !std::mem::replace(&mut told, true) {
+            context.screen.message(&format!("Run {id} is at work elsewhere; its log is followed."));
+        }
+        show()?;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The run as it is recorded, and the right to drive it; none while another process does.
+pub(crate) fn take(context: &Context, dir: &RunDir) -> Result<Option<(RunRecord, Lock)>, Fault> {
+    let Some(driving) = dir.lock_driver()? else { return Ok(None) };
+    let record = super::record(context, dir.id())?;
+    // A driver that has let go of the run and is about to end; for a moment only.
+    Ok((!is_driven(&record)).then_some((record, driving)))
+}
+
+/// Tells of a run that has ended; gives its exit code.
+fn ended(context: &Context, record: &RunRecord, dir: &RunDir, reports: &Reports) -> Result<i32, Fault> {
+    match super::results(context, dir.id())? {
+        Some(results) => {
+            context.screen.message(report::terminal::summary(&results).trim_end());
+            reports.give(&context.screen, &results)?;
+        }
+        None => {
+            let summary = record.summary.as_deref().unwrap_or("nothing is known of how");
+            context.screen.message(&format!("Run {} has ended: {summary}", record.id));
+        }
+    }
+    Ok(record.exit_code.unwrap_or(exit::INFRASTRUCTURE))
+}
+
+/// How a run is driven that another process began.
+pub(crate) struct Drive<'a> {
+    /// Where the results go.
+    pub reports: &'a Reports,
+    /// Whether the task's output is shown.
+    pub shows_output: bool,
+    /// Whether the task is told to end.
+    pub cancels: bool,
+}
+
+impl Drive<'_> {
+    /// Drives the run to its end and gives its exit code.
+    pub(crate) async fn run(&self, context: Context, record: RunRecord, driving: Lock) -> Result<i32, Fault> {
+        let task = TestTask::read(&context.state.run(&record.id)?)?;
+        let task = task.ok_or_else(|| never_began(&context, &record))?;
+        let Some(machine) = machine_of(&context, &task)? else {
+            return self.without_machine(context, record, driving, task).await;
+        };
+        visible(&context, &machine).await?;
+        let runner = project::runner(task.runner.as_ref(), context.ssh()?)?;
+        let session = Session::resume(context, record, machine.provider, driving, self.shows_output).await?;
+        match self.cancels {
+            true => session.run.stop.cancel(),
+            false => {
+                let run = session.id().clone();
+                session.run.teller.machine(&machine.id, MachineEvent::Following { run });
+            }
+        }
+        let records = Records { folder: &session.dir, output: &session.output() };
+        let ended = testing::resume(&session.run, &session.site, machine, runner.as_ref(), &task, &records).await;
+        let result = conclude(&session, self.reports, Some(task), ended).await;
+        session.end(result).await
+    }
+
+    /// Ends a run whose machine is gone: with what its tests came to, where a driver knew that and was killed before it said so.
+    async fn without_machine(
+        &self,
+        context: Context,
+        record: RunRecord,
+        driving: Lock,
+        task: TestTask,
+    ) -> Result<i32, Fault> {
+        let Some(tested) = Tested::read(&context.state.run(&record.id)?) else { return Err(gone(&context, record)?) };
+        let kind = context.default_provider()?;
+        let session = Session::resume(context, record, kind, driving, self.shows_output).await?;
+        let ended = Ended { result: Ok(Some(tested)), left: Vec::new(), cost: None, detached: None };
+        let result = conclude(&session, self.reports, Some(task), ended).await;
+        session.end(result).await
+    }
+}
+
+fn never_began(context: &Context, record: &RunRecord) -> Fault {
+    let fix = context.to_type(&format!("audit --fix --run {}", record.id));
+    Fault::outside(format!("run `{}` has no tests that go on: its driver ended before they began", record.id))
+        .hint(format!("`{fix}` removes what it left; then run it again."))
+}
+
+/// The stored machine of a run's tests; none when it is known to be gone.
+pub(crate) fn machine_of(context: &Context, task: &TestTask) -> Result<Option<Machine>, Fault> {
+    Ok(context.journal.machines()?.into_iter().find(|machine| machine.id == task.begun.machine))
+}
+
+/// Closes the record of a run whose machine has gone, and says so.
+fn gone(context: &Context, record: RunRecord) -> Result<Fault, Fault> {
+    let id = record.id.clone();
+    context.journal.update_run(&RunRecord {
+        state: RunState::Ended,
+        ended_at: Some(context.now()),
+        exit_code: Some(exit::INFRASTRUCTURE),
+        summary: Some(MACHINE_GONE.to_owned()),
+        ..record
+    })?;
+    let log = context.to_type(&format!("runs logs {id}"));
+    Ok(Fault::infrastructure(format!("run `{id}` is lost: {}", MACHINE_GONE))
+        .hint(format!("`{log}` prints what came before that.")))
+}
+
+/// Refuses a machine that is out of reach of its provider as it is set up here: it must not pass for gone.
+pub(crate) async fn visible(context: &Context, machine: &Machine) -> Result<(), Fault> {
+    let filter = ResourceFilter { machine: Some(machine.id.clone()), open: true, ..ResourceFilter::default() };
+    let rows: Vec<Resource> = context.journal.resources(&filter)?;
+    let provider = context.sites.site(machine.provider).await?.provider;
+    if rows.iter().all(|row| provider.is_here(row)) {
+        return Ok(());
+    }
+    let hint = match machine.provider {
+        ProviderKind::Ec2 => {
+            "Name the region and the credentials with which it was made (`--aws-region`, `AWS_PROFILE`)."
+        }
+        _ => "Give the options with which it was made.",
+    };
+    let kind = machine.provider.name();
+    Err(Fault::outside(format!("machine {} cannot be seen from here by provider `{kind}`", machine.id)).hint(hint))
+}

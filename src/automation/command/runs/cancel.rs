@@ -1,0 +1,143 @@
+//! `automation runs cancel`.
+
+use std::time::{Duration, Instant};
+
+use flow::testing::TestTask;
+use model::event::Remainder;
+use model::fault::Fault;
+use model::journal::ResourceFilter;
+use model::machine::Machine;
+use model::run::{RunRecord, RunState};
+use rustix::process::{Pid, Signal, kill_process};
+use state::dir::StateDir;
+use state::file::Lock;
+use state::process::is_driven;
+
+use crate::command::error::exit;
+use crate::command::runs::attach::{Drive, take};
+use crate::command::runs::chosen::chosen;
+use crate::command::session::left_behind;
+use crate::command::testing::Reports;
+use crate::compose::Context;
+
+/// How long a driver may take to end after it was told to: it asks the machine for the report and releases it.
+const DRIVER_LIMIT: Duration = Duration::from_secs(300);
+
+/// How often it is looked whether a driver has ended.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// End a run: its tests, then its machine. What was known by then is kept as its result.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
+    #[arg(default_value = "latest")]
+    run: String,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the run as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Cancels the run.
+pub(crate) async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
+    let record = chosen(&context, &args.run)?;
+    let id = record.id.clone();
+    let dir = context.state.run(&id)?;
+    if args.dry_run {
+        context.screen.data(&format!("{}\n", planned(&context, &record)?));
+        return Ok(exit::OK);
+    }
+    let journal = std::sync::Arc::clone(&context.journal);
+    let (audit, down) = (context.to_type(&format!("audit --fix --run {id}")), context.to_type("machine down"));
+    let (state, screen) = (context.state.clone(), std::sync::Arc::clone(&context.screen));
+    let made_for = journal.machines()?.into_iter().find(|machine| machine.run == id);
+    let (record, driving) = match take(&context, &dir)? {
+        Some(taken) => taken,
+        None => stop_driver(&context, &dir).await?,
+    };
+    if record.state == RunState::Ended {
+        drop(driving);
+    } else {
+        let drive = Drive { reports: &Reports::default(), shows_output: false, cancels: true };
+        drive
+            .run(context, record, driving)
+            .await
+            .map_err(|fault| without_room(fault, &state, made_for.as_ref(), &down))?;
+    }
+    let found = journal.run(&id)?.ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))?;
+    let open = journal.resources(&ResourceFilter { run: Some(id), open: true, ..ResourceFilter::default() })?;
+    let mut kept = journal.machines()?;
+    kept.retain(|machine| machine.kept && machine.run == found.id);
+    match args.json {
+        true => screen.json(&super::Shown::of(&state, &found, None, None)),
+        false => screen.message(&format!("Run {} {}.", found.id, how(&found))),
+    }
+    let left = left_behind(&open, &kept);
+    if !left.is_empty() {
+        let names: Vec<String> = left.iter().map(|row| Remainder::from(*row).line()).collect();
+        screen.message(&format!("Left behind:\n{}\n`{audit}` removes it.", names.join("\n")));
+    }
+    for machine in kept {
+        screen
+            .message(&format!("Kept {} until {:.0}; `{down} {}` ends it.", machine.id, machine.expires_at, machine.id));
+    }
+    Ok(if left.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
+}
+
+/// The fault of a run that could not be cancelled, with what ends it all the same where the disk has no room for its results.
+fn without_room(fault: Fault, state: &StateDir, machine: Option<&Machine>, down: &str) -> Fault {
+    let Some(machine) = machine.filter(|_| state.is_full()) else { return fault };
+    fault.hint(format!(
+        "Free space on this disk and cancel the run again; or end it without its results: `{down} {}`.",
+        machine.id
+    ))
+}
+
+/// How a run ended, for people.
+fn how(record: &RunRecord) -> String {
+    match record.exit_code {
+        Some(exit::INTERRUPTED) => "was cancelled".to_owned(),
+        Some(code) => format!("had ended with exit code {code}"),
+        None => "has ended".to_owned(),
+    }
+}
+
+fn planned(context: &Context, record: &RunRecord) -> Result<String, Fault> {
+    let id = &record.id;
+    if record.state == RunState::Ended {
+        return Ok(format!("run {id} has ended: there is nothing to cancel"));
+    }
+    if is_driven(record) {
+        return Ok(format!("would tell process {}, which drives run {id}, to stop", record.driver.pid));
+    }
+    Ok(match TestTask::read(&context.state.run(id)?)? {
+        Some(task) => format!("would end the tests of run {id} on {} and release it", task.begun.machine),
+        None => format!("run {id} has no tests that go on: there is nothing to cancel"),
+    })
+}
+
+/// Tells the driver to stop and waits for its end; gives the run as it is then.
+async fn stop_driver(context: &Context, dir: &state::runs::RunDir) -> Result<(RunRecord, Lock), Fault> {
+    let record = super::record(context, dir.id())?;
+    let pid = i32::try_from(record.driver.pid).ok().and_then(Pid::from_raw).filter(|_| is_driven(&record));
+    if let Some(pid) = pid {
+        context.screen.message(&format!("Telling process {}, which drives the run, to stop.", record.driver.pid));
+        kill_process(pid, Signal::TERM).map_err(|error| {
+            Fault::outside(format!("cannot tell process {} to stop", record.driver.pid)).because(error)
+        })?;
+    }
+    let end = Instant::now() + DRIVER_LIMIT;
+    loop {
+        if let Some(taken) = take(context, dir)? {
+            return Ok(taken);
+        }
+        if Instant::now() > end {
+            let (pid, limit) = (record.driver.pid, model::base::text::seconds(DRIVER_LIMIT));
+            return Err(Fault::outside(format!("process {pid} still drives run `{}` after {limit}", record.id))
+                .hint(format!("End it with `kill -9 {pid}` and cancel the run again.")));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

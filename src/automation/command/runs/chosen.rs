@@ -1,0 +1,96 @@
+//! Which run is meant.
+
+use model::base::id::RunId;
+use model::fault::Fault;
+use model::run::RunRecord;
+use state::process::goes_on;
+use state::runs::resolve;
+
+use crate::command::testing::COMMAND;
+use crate::compose::Context;
+
+/// The run that `text` names: an id, its beginning, or `latest`, the latest that has tests, where one that still goes on comes before
+/// those that have ended. A machine that was made or an image that was baked since is none.
+pub(crate) fn chosen(context: &Context, text: &str) -> Result<RunRecord, Fault> {
+    let mut records = context.journal.runs(usize::MAX)?;
+    let machines = context.journal.machines()?;
+    let known: Vec<RunId> = records.iter().map(|record| record.id.clone()).collect();
+    let has_tests = |record: &RunRecord| has_tests(context, record);
+    let latest = latest(&records, has_tests, |record| goes_on(record, &machines, context.now()));
+    let latest = latest.map(|record| record.id.clone());
+    if text == "latest" && latest.is_none() && !known.is_empty() {
+        return Err(
+            Fault::usage("there are no runs with tests yet").hint("`automation runs list` shows the runs there are.")
+        );
+    }
+    let id = resolve(&known, latest.as_ref(), text)?;
+    let at = records.iter().position(|record| record.id == id);
+    at.map(|at| records.swap_remove(at)).ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))
+}
+
+/// The same, and refuses a run without tests, whose end says nothing of any.
+pub(crate) fn chosen_with_tests(context: &Context, text: &str) -> Result<RunRecord, Fault> {
+    let record = chosen(context, text)?;
+    if has_tests(context, &record) {
+        return Ok(record);
+    }
+    let list = context.to_type("runs list");
+    Err(Fault::usage(format!("run `{}` has no tests: it is one of `{}`", record.id, record.command))
+        .hint(format!("`{list}` shows the runs there are; without an id the latest with tests is meant.")))
+}
+
+/// Whether a run is there for tests: by its command, which is known before any began, or by what its folder says was begun.
+fn has_tests(context: &Context, record: &RunRecord) -> bool {
+    record.command == COMMAND || context.state.run(&record.id).is_ok_and(|dir| dir.has_tasks())
+}
+
+/// Of `records`, newest first, that which `latest` means.
+fn latest(
+    records: &[RunRecord],
+    has_tests: impl Fn(&RunRecord) -> bool,
+    goes_on: impl Fn(&RunRecord) -> bool,
+) -> Option<&RunRecord> {
+    let with_tests = || records.iter().filter(|record| has_tests(record));
+    with_tests().find(|record| goes_on(record)).or_else(|| with_tests().next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::run::{Driver, RunState};
+
+    fn record(id: &str, command: &str) -> RunRecord {
+        RunRecord {
+            id: id.parse().unwrap(),
+            command: command.into(),
+            arguments: vec![],
+            owner: "ann@example".into(),
+            driver: Driver { pid: 1, started: 1, boot: "b".into() },
+            state: RunState::Ended,
+            started_at: "2026-11-20T12:00:00Z".parse().unwrap(),
+            ended_at: None,
+            exit_code: None,
+            summary: None,
+        }
+    }
+
+    #[test]
+    fn the_latest_run_has_tests_and_one_that_goes_on_comes_first() {
+        let records = [
+            record("r-5", "machine up"),
+            record("r-4", COMMAND),
+            record("r-3", "image build"),
+            record("r-2", COMMAND),
+            record("r-1", COMMAND),
+        ];
+        let has_tests = |record: &RunRecord| record.command == COMMAND;
+        let found = |going: &[&str]| {
+            latest(&records, has_tests, |record| going.contains(&record.id.as_str()))
+                .map(|record| record.id.to_string())
+        };
+        assert_eq!(found(&[]).as_deref(), Some("r-4"));
+        assert_eq!(found(&["r-5", "r-3"]).as_deref(), Some("r-4"), "machines and images are none");
+        assert_eq!(found(&["r-2", "r-1"]).as_deref(), Some("r-2"));
+        assert!(latest(&records[..1], has_tests, |_| true).is_none());
+    }
+}

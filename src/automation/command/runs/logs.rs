@@ -1,0 +1,118 @@
+//! `automation runs logs`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flow::durable::Durable;
+use flow::site::Sites;
+use flow::testing::TestTask;
+use model::base::id::RunId;
+use model::connection::Process;
+use model::exit::Exit;
+use model::fault::Fault;
+use model::run::RunState;
+use model::task::Offsets;
+use serde::Serialize;
+use state::process::is_driven;
+use state::runs::{RunDir, RunFile};
+
+use crate::command::error::exit;
+use crate::command::runs::attach::{machine_of, visible};
+use crate::command::runs::chosen::chosen;
+use crate::command::runs::viewer::Viewer;
+use crate::compose::Context;
+
+/// How often the log of a run that goes on is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Print the output of one run's task, or the log of its steps
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
+    #[arg(default_value = "latest")]
+    run: String,
+    /// Print the log of the run's own steps instead of the task's output
+    #[arg(long)]
+    steps: bool,
+    /// Go on printing until the task ends; of a run without a driver, straight from its machine
+    #[arg(short, long, conflicts_with_all = ["steps", "json"])]
+    follow: bool,
+    /// Print where the logs are, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Logs {
+    id: RunId,
+    output: PathBuf,
+    steps: PathBuf,
+    events: PathBuf,
+}
+
+/// Prints them.
+pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
+    let id = chosen(context, &args.run)?.id;
+    let dir = context.state.run(&id)?;
+    if args.json {
+        let [output, steps, events] = [RunFile::Output, RunFile::Steps, RunFile::Events].map(|file| dir.file(file));
+        context.screen.json(&Logs { id, output, steps, events });
+        return Ok(exit::OK);
+    }
+    if args.follow {
+        return follow(context, &dir).await;
+    }
+    match args.steps {
+        true => context.screen.json_file(&dir.file(RunFile::Steps))?,
+        false => context.screen.output_file(&dir.file(RunFile::Output))?,
+    }
+    let record = super::record(context, &id)?;
+    if !args.steps && record.state != RunState::Ended && !is_driven(&record) {
+        let follow = context.to_type(&format!("runs logs -f {id}"));
+        context
+            .screen
+            .message(&format!("Nobody drives this run: this is what came while somebody did. `{follow}` reads on."));
+    }
+    Ok(exit::OK)
+}
+
+/// Shows the log while somebody drives the run, then what comes from the machine.
+async fn follow(context: &Context, dir: &RunDir) -> Result<i32, Fault> {
+    let mut viewer = Viewer::new(dir.clone());
+    loop {
+        // Looked at before the log: what a driver wrote before it ended is shown.
+        let record = super::record(context, dir.id())?;
+        let driven = is_driven(&record);
+        viewer.show(&context.screen)?;
+        match record.state {
+            RunState::Ended => return Ok(exit::OK),
+            _ if driven => tokio::time::sleep(LOOK).await,
+            _ => return from_machine(context, dir, viewer.offsets()).await,
+        }
+    }
+}
+
+/// Shows what the machine has beyond `shown`, without taking the run over.
+async fn from_machine(context: &Context, dir: &RunDir, shown: Offsets) -> Result<i32, Fault> {
+    let none = || Fault::infrastructure(format!("run `{}` has no machine to read from", dir.id()));
+    let task = TestTask::read(dir)?.ok_or_else(none)?;
+    let machine = machine_of(context, &task)?.ok_or_else(none)?;
+    visible(context, &machine).await?;
+    let screen = Arc::clone(&context.screen);
+    let (run, site) = (context.run(dir.id().clone(), screen), context.sites.site(machine.provider).await?);
+    let durable = Durable::new(&run, &site, &machine, None, &task.begun.folder);
+    let base = task.begun.log_base;
+    let from =
+        Offsets { stdout: shown.stdout.saturating_sub(base.stdout), stderr: shown.stderr.saturating_sub(base.stderr) };
+    let mut process = durable.follow_task(&task.begun.task, from);
+    while let Some(chunk) = process.next().await {
+        context.screen.task_output(chunk);
+    }
+    match process.exit() {
+        // Somebody else followed it to its end meanwhile, and released the machine.
+        Exit::Lost(_) if super::record(context, dir.id())?.state == RunState::Ended => Ok(exit::OK),
+        Exit::Lost(reason) => Err(Fault::infrastructure(format!("the log of run `{}` breaks off: {reason}", dir.id()))),
+        Exit::Code(_) | Exit::Signal(_) => Ok(exit::OK),
+    }
+}

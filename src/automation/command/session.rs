@@ -1,0 +1,257 @@
+//! One run from its first journal row to its certificate.
+
+use std::sync::Arc;
+
+use flow::run::Run;
+use flow::site::{Site, Sites};
+use model::base::id::RunId;
+use model::event::{Event, Remainder, RunEvent, Sink};
+use model::fault::Fault;
+use model::journal::ResourceFilter;
+use model::machine::{Machine, ProviderKind};
+use model::resource::{Resource, ResourceState};
+use model::run::{RunRecord, RunState};
+use model::task::{Chunk, Offsets, TaskOutput};
+use state::file::Lock;
+use state::log::RunLog;
+use state::runs::RunDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::command::error;
+use crate::command::signals::{self, Watched};
+use crate::compose::Context;
+use crate::ui::{self, Screen};
+
+/// A run that is under way: its record in the journal, its folder, its log, its signals.
+pub struct Session {
+    /// What it runs with.
+    pub context: Context,
+    /// The run, as flows know it.
+    pub run: Run,
+    /// Where its machines are made.
+    pub site: Site,
+    /// Its folder.
+    pub dir: RunDir,
+    log: Arc<RunLog>,
+    record: RunRecord,
+    /// Cancelled when the task goes on without a driver.
+    detachable: CancellationToken,
+    /// Whether the task's output is shown.
+    shows_output: bool,
+    /// Held for as long as this process drives the run.
+    _driving: Lock,
+}
+
+/// What a command came to, before it is known whether something was left behind.
+#[derive(Debug, Default)]
+pub struct Ending {
+    /// The exit code when nothing was left behind.
+    pub code: i32,
+    /// One line for `runs list`.
+    pub summary: String,
+    /// The machine on which the run's task goes on; none when the run has ended.
+    pub detached: Option<Machine>,
+}
+
+/// Shows events on the screen and keeps them in the run's log.
+struct Tee {
+    screen: Arc<Screen>,
+    log: Arc<RunLog>,
+}
+
+impl Sink for Tee {
+    fn event(&self, event: Event) {
+        self.log.event(event.clone());
+        self.screen.event(event);
+    }
+}
+
+/// Keeps a task's output in the run's log, and shows it.
+struct Kept {
+    screen: Option<Arc<Screen>>,
+    log: Arc<RunLog>,
+}
+
+impl TaskOutput for Kept {
+    fn offsets(&self) -> Offsets {
+        self.log.offsets()
+    }
+
+    fn append(&self, chunk: &Chunk) -> Result<(), Fault> {
+        self.log.append(chunk)?;
+        if let Some(screen) = &self.screen {
+            screen.task_output(chunk.clone());
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Writes the run down and begins it.
+    pub async fn begin(context: Context, command: &str) -> Result<Self, Fault> {
+        let id = RunId::new(context.now());
+        let record = RunRecord {
+            id: id.clone(),
+            command: command.to_owned(),
+            arguments: context.words.clone(),
+            owner: context.owner.clone(),
+            driver: state::process::current()?,
+            state: RunState::Running,
+            started_at: context.now(),
+            ended_at: None,
+            exit_code: None,
+            summary: None,
+        };
+        // What can be refused is refused before the run is written down: nobody would end its record.
+        let site = context.sites.site(context.default_provider()?).await?;
+        let dir = context.state.create_run(&id)?;
+        let driving = dir.lock_driver()?.ok_or_else(|| Fault::outside(format!("another process drives run {id}")))?;
+        context.journal.store_run(&record)?;
+        Self::with(context, site, dir, record, driving)
+    }
+
+    /// Goes on with a run that another process began: this one drives it from now on, on machines of `kind`.
+    pub async fn resume(
+        context: Context,
+        record: RunRecord,
+        kind: ProviderKind,
+        driving: Lock,
+        shows_output: bool,
+    ) -> Result<Self, Fault> {
+        let site = context.sites.site(kind).await?;
+        let dir = context.state.run(&record.id)?;
+        // A run that was detached stays so in the record: its machine lives on whatever becomes of this driver.
+        let record = RunRecord { driver: state::process::current()?, ..record };
+        context.journal.update_run(&record)?;
+        let mut session = Self::with(context, site, dir, record, driving)?;
+        session.shows_output = shows_output;
+        session.detachable.cancel();
+        Ok(session)
+    }
+
+    fn with(context: Context, site: Site, dir: RunDir, record: RunRecord, driving: Lock) -> Result<Self, Fault> {
+        let teller = context.teller();
+        let log = Arc::new(RunLog::start(&dir, Box::new(move |trouble| teller.tell(trouble)))?);
+        let tee = Tee { screen: Arc::clone(&context.screen), log: Arc::clone(&log) };
+        let run = context.run(record.id.clone(), Arc::new(tee));
+        let detachable = CancellationToken::new();
+        signals::watch(Watched {
+            stop: run.stop.clone(),
+            detach: run.detach.clone(),
+            detachable: detachable.clone(),
+            screen: Arc::clone(&context.screen),
+            clean: context.to_type(&format!("audit --fix --run {}", record.id)),
+            attach: context.to_type(&format!("runs attach {}", record.id)),
+        })?;
+        Ok(Self { context, run, site, dir, log, record, detachable, shows_output: true, _driving: driving })
+    }
+
+    /// From now on the task goes on without this driver: the user may detach.
+    pub fn detachable(&self) {
+        self.detachable.cancel();
+    }
+
+    /// Where the output of the run's task is kept and shown.
+    pub fn output(&self) -> impl TaskOutput + use<> {
+        let screen = self.shows_output.then(|| Arc::clone(&self.context.screen));
+        Kept { screen, log: Arc::clone(&self.log) }
+    }
+
+    /// When the run began.
+    pub fn started_at(&self) -> jiff::Timestamp {
+        self.record.started_at
+    }
+
+    /// The run's id.
+    pub fn id(&self) -> &RunId {
+        &self.record.id
+    }
+
+    /// Looks at what is left, closes the run's record unless its task goes on, and gives the exit code.
+    pub async fn end(self, result: Result<Ending, Fault>) -> Result<i32, Fault> {
+        let ending = match result {
+            Ok(ending) => ending,
+            Err(fault) => {
+                self.run.tell(RunEvent::Failed { failure: (&fault).into() });
+                Ending { code: fault.kind.exit_code(), summary: fault.message.clone(), detached: None }
+            }
+        };
+        let made =
+            self.run.journal.resources(&ResourceFilter { run: Some(self.record.id.clone()), ..Default::default() })?;
+        let mut kept = self.run.journal.machines()?;
+        kept.retain(|machine| machine.kept && machine.run == self.record.id);
+        let code = match &ending.detached {
+            Some(machine) => self.tell_detached(machine, &made, ending.code),
+            None => self.certify(&made, &kept, ending.code),
+        };
+        // What could not be printed is told at the end of the process, which ends with this code then.
+        let code = if code == error::exit::OK && !ui::is_whole() { error::exit::OUTSIDE } else { code };
+        self.context.screen.settle();
+        if let Some(trouble) = self.log.finish() {
+            self.context.screen.message(&format!("warning: the run's log is not whole: {trouble}"));
+        }
+        let record = match ending.detached {
+            Some(_) => RunRecord { state: RunState::Detached, summary: Some(ending.summary), ..self.record },
+            None => RunRecord {
+                state: RunState::Ended,
+                ended_at: Some(self.context.now()),
+                exit_code: Some(code),
+                summary: Some(ending.summary),
+                ..self.record
+            },
+        };
+        self.run.journal.update_run(&record)?;
+        Ok(code)
+    }
+
+    /// Says where the run's task goes on and how to follow it, and what else is there of the run.
+    fn tell_detached(&self, machine: &Machine, made: &[Resource], code: i32) -> i32 {
+        let id = &self.record.id;
+        let until = machine.kept.then_some(machine.expires_at);
+        let (attach, cancel) =
+            (self.context.to_type(&format!("runs attach {id}")), self.context.to_type(&format!("runs cancel {id}")));
+        self.run.tell(RunEvent::Detached { machine: machine.id.clone(), until, attach, cancel });
+        let left = remainders(made, std::slice::from_ref(machine));
+        let any = !left.is_empty();
+        if any {
+            self.run.tell(RunEvent::LeftBeside { left });
+        }
+        error::with_left(code, any)
+    }
+
+    /// Says what is left, and gives the exit code with that taken into account. What was kept on purpose is not left.
+    fn certify(&self, made: &[Resource], kept: &[Machine], code: i32) -> i32 {
+        for machine in kept {
+            let (machine, until) = (machine.id.clone(), machine.expires_at);
+            let down = self.context.to_type(&format!("machine down {machine}"));
+            self.run.tell(RunEvent::MachineKept { machine, until, down });
+        }
+        let left = remainders(made, kept);
+        let any = !left.is_empty();
+        let fixtures = made.iter().filter(|row| row.state == ResourceState::Kept).count();
+        let id = &self.record.id;
+        match (any, made.len()) {
+            (false, _) if !kept.is_empty() => {}
+            (false, 0) => self.run.tell(RunEvent::NothingMade),
+            (false, made) => {
+                let look = self.context.to_type(&format!("audit --run {id}"));
+                self.run.tell(RunEvent::Clean { made, kept: fixtures, look });
+            }
+            (true, made) => {
+                let fix = self.context.to_type(&format!("audit --fix --run {id}"));
+                self.run.tell(RunEvent::LeftBehind { made, left, fix });
+            }
+        }
+        error::with_left(code, any)
+    }
+}
+
+fn remainders(made: &[Resource], kept: &[Machine]) -> Vec<Remainder> {
+    left_behind(made, kept).into_iter().map(Remainder::from).collect()
+}
+
+/// The open rows of `made` that belong to no machine of `kept`.
+pub fn left_behind<'a>(made: &'a [Resource], kept: &[Machine]) -> Vec<&'a Resource> {
+    let meant = |row: &Resource| kept.iter().any(|machine| machine.id == row.machine);
+    made.iter().filter(|row| row.is_open() && !meant(row)).collect()
+}

@@ -1,0 +1,209 @@
+//! What Ctrl-C, SIGTERM and SIGHUP do: the first asks to stop, the second leaves at once; while tests run by themselves on a
+//! machine, Ctrl-C on a terminal asks and a terminal that is closed detaches. A signal that whoever started us ignores on purpose, as
+//! `nohup` does, stays ignored.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::base::signal::Heeded;
+use model::fault::{Fault, FaultKind};
+use tokio::signal::unix::SignalKind;
+use tokio_util::sync::CancellationToken;
+
+use crate::command::error::exit;
+use crate::ui::choice::{self, Choice};
+use crate::ui::{self, Screen};
+
+/// How long what was given up may take at the least to put away its half things on the machine.
+const TIDYING: Duration = Duration::from_millis(500);
+
+/// How long it may take at the most to put away those here: many files, on a slow disk.
+pub const TIDYING_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long an answer is waited for.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// Within this time the same signal once more is the same signal: GNU `timeout` sends its signal to the process and to the
+/// group that it is in.
+const SAME: Duration = Duration::from_secs(1);
+
+/// The same for Ctrl-C where a person types it, who can do so twice in a second: longer than two signals that were sent at
+/// once are apart on a busy computer, shorter than two strokes of a key.
+const SAME_STROKE: Duration = Duration::from_millis(100);
+
+/// What signals of a run act on.
+pub struct Watched {
+    /// Cancelled by the first signal that stops.
+    pub stop: CancellationToken,
+    /// Cancelled to leave the task running and go.
+    pub detach: CancellationToken,
+    /// Cancelled by the run as soon as its task goes on without a driver.
+    pub detachable: CancellationToken,
+    /// Where the run shows its events.
+    pub screen: Arc<Screen>,
+    /// The command that cleans up.
+    pub clean: String,
+    /// The command that follows the run.
+    pub attach: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Interrupt,
+    Terminate,
+    Hangup,
+}
+
+impl Kind {
+    /// How soon after it the same signal is no other.
+    fn same(self) -> Duration {
+        if self == Self::Interrupt && choice::somebody_is_there() { SAME_STROKE } else { SAME }
+    }
+}
+
+/// The signals that end a program.
+struct Signals {
+    interrupt: Heeded,
+    terminate: Heeded,
+    hangup: Heeded,
+    /// What came last, and when.
+    last: Option<(Kind, Instant)>,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Fault> {
+        let listen = |kind| Heeded::listen(kind).map_err(|e| Fault::outside("cannot listen for signals").because(e));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+            last: None,
+        })
+    }
+
+    /// The next signal that is not the last one over again.
+    async fn next(&mut self) -> Kind {
+        loop {
+            let kind = tokio::select! {
+                () = self.interrupt.comes() => Kind::Interrupt,
+                () = self.terminate.comes() => Kind::Terminate,
+                () = self.hangup.comes() => Kind::Hangup,
+            };
+            let now = Instant::now();
+            if self.last.is_some_and(|(last, at)| last == kind && now.duration_since(at) < kind.same()) {
+                continue;
+            }
+            self.last = Some((kind, now));
+            return kind;
+        }
+    }
+}
+
+/// Watches the signals of a run for the rest of the process.
+pub fn watch(run: Watched) -> Result<(), Fault> {
+    let mut signals = Signals::listen()?;
+    tokio::spawn(async move {
+        loop {
+            let kind = signals.next().await;
+            let begun = run.detachable.is_cancelled();
+            if run.stop.is_cancelled() || run.detach.is_cancelled() {
+                // A terminal that is closed sends more than one, and none of them is from somebody in a hurry.
+                if kind != Kind::Hangup {
+                    leave(&run.second(begun));
+                }
+                continue;
+            }
+            match kind {
+                Kind::Hangup if begun => run.go(Choice::Detach),
+                Kind::Interrupt if begun && choice::somebody_is_there() => {
+                    let choice = run.ask(&mut signals).await;
+                    run.go(choice);
+                }
+                _ => run.go(Choice::Cancel),
+            }
+        }
+    });
+    Ok(())
+}
+
+impl Watched {
+    fn go(&self, choice: Choice) {
+        match choice {
+            Choice::Detach => {
+                self.detach.cancel();
+                ui::complain("\nDetaching; the tests go on.");
+            }
+            Choice::Cancel => {
+                self.stop.cancel();
+                ui::complain("\nInterrupted: releasing what was made. Once more leaves at once.");
+            }
+            Choice::KeepOn => ui::complain("\nFollowing the tests."),
+        }
+    }
+
+    /// Asks what to do; a second Ctrl-C, and SIGTERM, mean to cancel.
+    async fn ask(&self, signals: &mut Signals) -> Choice {
+        self.screen.hold();
+        ui::complain("\nThe tests go on meanwhile.");
+        let settled = CancellationToken::new();
+        let theirs = settled.clone();
+        let asking = tokio::task::spawn_blocking(move || choice::choose(ANSWER_LIMIT, &theirs));
+        let choice = tokio::select! {
+            // A question that could not be asked was not answered.
+            choice = asking => choice.unwrap_or(Choice::KeepOn),
+            kind = signals.next() => if kind == Kind::Hangup { Choice::Detach } else { Choice::Cancel },
+        };
+        settled.cancel();
+        self.screen.go_on();
+        choice
+    }
+
+    fn second(&self, begun: bool) -> String {
+        let clean = &self.clean;
+        if begun && self.detach.is_cancelled() {
+            return format!("Left at once. The tests may go on; to follow them:\n  {}", self.attach);
+        }
+        format!("Left at once. Machines of this run end by themselves; to remove everything now:\n  {clean}")
+    }
+}
+
+/// Watches the signals of work that is not a run: the first cancels `stop`, which brings about what `doing` says, the second
+/// prints `second` and ends the process.
+pub fn watch_saying(stop: CancellationToken, doing: &'static str, second: String) -> Result<(), Fault> {
+    let mut signals = Signals::listen()?;
+    tokio::spawn(async move {
+        signals.next().await;
+        stop.cancel();
+        ui::complain(&format!("\nInterrupted: {doing}. Once more leaves at once."));
+        signals.next().await;
+        leave(&second);
+    });
+    Ok(())
+}
+
+/// Does work that is not a run and makes nothing but files; a signal gives it up. `left` says what stays then.
+pub async fn until_signal<T>(work: impl Future<Output = Result<T, Fault>>, left: &str) -> Result<T, Fault> {
+    let mut signals = Signals::listen()?;
+    let done = tokio::select! {
+        done = work => Some(done),
+        _ = signals.next() => None,
+    };
+    match done {
+        Some(done) => done,
+        None => {
+            let tidied = tokio::time::timeout(TIDYING_LIMIT, archive::partial::tidied());
+            tokio::select! {
+                _ = async { tokio::join!(tokio::time::sleep(TIDYING), tidied) } => {}
+                _ = signals.next() => {}
+            }
+            Err(Fault::new(FaultKind::Interrupted, "interrupted").hint(left))
+        }
+    }
+}
+
+fn leave(why: &str) {
+    ui::complain(why);
+    connection::interactive::restore_terminal();
+    ui::secret::restore();
+    std::process::exit(exit::INTERRUPTED);
+}

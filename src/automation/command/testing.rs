@@ -1,0 +1,111 @@
+//! What a run with tests ends with, whoever drove it: its results, published.
+
+use std::path::PathBuf;
+
+use flow::lease::Ended;
+use flow::testing::{Begun, TestTask, Tested, results};
+use model::artifact::Collected;
+use model::base::text;
+use model::build::Built;
+use model::event::TestsEvent;
+use model::fault::{Fault, FaultKind};
+use model::machine::Machine;
+use model::outcome::{Results, Verdict};
+use state::runs::RunFile;
+
+use crate::command::session::{Ending, Session};
+use crate::command::signals::TIDYING_LIMIT;
+use crate::command::{error, report_file};
+
+/// The name of test runs in the journal and in reports.
+pub const COMMAND: &str = "run-tests-linux";
+
+/// Where results go beside the run's folder.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Reports {
+    /// Also write the JUnit report to this file, which is emptied first; a pipe or a device is written into
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Print the results as JSON; the tests' output goes to standard error
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Reports {
+    /// Refuses a report that cannot be written: that is better known before the tests than after them.
+    pub fn check(&self) -> Result<(), Fault> {
+        self.junit.as_deref().map_or(Ok(()), |path| report_file::prepare("--junit", path))
+    }
+
+    /// Writes and prints what was asked for, of results that lie in the run's folder.
+    pub fn give(&self, screen: &crate::ui::Screen, results: &Results) -> Result<(), Fault> {
+        if self.json {
+            // That it could not be written is told at the end of the process.
+            drop(screen.json_text(&report::json::render(results)?));
+        }
+        let Some(path) = &self.junit else { return Ok(()) };
+        report_file::write(path, &report::junit::render(COMMAND, results)?, screen)
+    }
+}
+
+/// What a run came to whose tests were followed.
+pub async fn conclude(
+    session: &Session,
+    reports: &Reports,
+    task: Option<TestTask>,
+    ended: Ended<Option<Tested>>,
+) -> Result<Ending, Fault> {
+    let tested = ended.result?;
+    let task = task.ok_or_else(|| Fault::infrastructure("the tests were followed before they were begun"))?;
+    match (tested, ended.detached) {
+        (Some(tested), _) => {
+            if tested.artifacts.as_ref().is_some_and(|artifacts| artifacts.failed.is_some()) {
+                // Half of a file that was given up is put away behind our back.
+                let _ = tokio::time::timeout(TIDYING_LIMIT, archive::partial::tidied()).await;
+            }
+            publish(session, reports, results(&session.run, session.started_at(), task, tested, ended.cost))
+        }
+        (None, Some(machine)) => Ok(detached(&task.begun, machine)),
+        (None, None) => Err(Fault::new(FaultKind::Interrupted, "interrupted")),
+    }
+}
+
+/// The ending of a run whose tests go on by themselves.
+fn detached(begun: &Begun, machine: Machine) -> Ending {
+    let tests = text::counted(begun.expected.len(), "test");
+    let summary = format!("{tests} on {} until {:.0}", machine.id, machine.expires_at);
+    Ending { code: error::exit::DETACHED, summary, detached: Some(machine) }
+}
+
+/// Writes the reports, shows the verdict.
+fn publish(session: &Session, reports: &Reports, results: Results) -> Result<Ending, Fault> {
+    session.dir.write(RunFile::Results, report::json::render(&results)?.as_bytes())?;
+    session.dir.write(RunFile::Junit, report::junit::render(COMMAND, &results)?.as_bytes())?;
+    let (verdict, counts) = (results.verdict, results.counts);
+    let summary = report::terminal::summary(&results).trim_end().to_owned();
+    session.run.tell(TestsEvent::Judged { verdict, counts, summary });
+    if results.verdict == Verdict::NotRun {
+        // What a build of ours said are details of its step; what the runner's said is its output.
+        let which = if results.built == Some(Built::Made) { " --steps" } else { "" };
+        let look = session.context.to_type(&format!("runs logs {}{which}", results.id));
+        session.run.tell(TestsEvent::NotBuilt { look });
+    }
+    let screen = &session.context.screen;
+    screen.message(&format!("Results: {}", session.dir.file(RunFile::Results).display()));
+    if let Some(found) = results.artifacts.as_ref().filter(|found| found.files > 0) {
+        screen.message(&format!("Artifacts: {} in {}", text::bytes(found.bytes), found.folder.display()));
+    }
+    // Last: a file that cannot be written must not hide the verdict.
+    reports.give(screen, &results)?;
+    let mut code = results.verdict.exit_code();
+    if let Some(fault) = results.artifacts.as_ref().and_then(Collected::fault) {
+        session.run.tell(TestsEvent::ArtifactsLack { failure: (&fault).into() });
+        // Tests that failed or were lost are the worse news.
+        code = if code == error::exit::OK { fault.kind.exit_code() } else { code };
+    }
+    if session.run.stop.is_cancelled() {
+        code = error::exit::INTERRUPTED;
+    }
+    let summary = report::terminal::verdict(&results);
+    Ok(Ending { code, summary, detached: None })
+}

@@ -1,0 +1,206 @@
+//! `automation uninstall`.
+
+use std::path::PathBuf;
+
+use local::uninstall::{Inventory, Uninstaller};
+use model::base::id::{MachineId, RunId};
+use model::base::removal;
+use model::base::text::counted;
+use model::fault::{Fault, FaultKind, Left};
+use model::journal::ResourceFilter;
+use model::machine::ProviderKind;
+use model::resource::ResourceState;
+use model::run::RunRecord;
+use serde::Serialize;
+use state::process;
+
+use crate::command::error::exit;
+use crate::command::globals::Globals;
+use crate::compose::{Context, executable, state_path};
+use crate::ui::confirm;
+
+/// How many of the things that stand in the way an error names.
+const NAMED: usize = 20;
+
+/// Remove everything that the tool keeps on this computer: machines, images, runs, keys, settings, the record.
+///
+/// Machines are ended, and files removed as whoever owns them: of an ordinary user's images most belong to ids that only the
+/// tool can act for, so that `rm -rf` fails. Asks first, on a terminal. Refused while a run is at work, and while something on
+/// EC2 or on a machine of somebody else's is recorded as left behind.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was there, and what became of it.
+#[derive(Serialize)]
+struct Removal {
+    id: PathBuf,
+    machines: Vec<MachineId>,
+    /// Folders of layers, those on their way in or out included.
+    layers: usize,
+    runs: usize,
+    /// What is kept in accounts and stays there.
+    kept: Vec<String>,
+    fate: &'static str,
+    /// Why something stays.
+    left: Vec<String>,
+}
+
+/// Removes everything.
+pub async fn run(globals: &Globals, words: Vec<String>, args: Args) -> Result<i32, Fault> {
+    let path = state_path(globals)?;
+    // Opening it would make it.
+    if !path.join("layout").is_file() {
+        let fault = Fault::usage(format!("`{}` is no state directory of ours", path.display()));
+        return Err(fault.hint("Name it with `--state-path`; where there is none, there is nothing to remove."));
+    }
+    let context = Context::open_for_cleanup(globals, words)?;
+    refuse(&context)?;
+    let uninstaller = Uninstaller::new(context.state.root(), executable()?);
+    let there = uninstaller.inventory()?;
+    let runs = context.journal.runs(usize::MAX)?.len();
+    let mut removal = Removal {
+        id: context.state.root().to_owned(),
+        machines: there.machines.clone(),
+        layers: there.layers.len(),
+        runs,
+        kept: kept(&context)?,
+        fate: "would be removed",
+        left: Vec::new(),
+    };
+    let what = told(&removal);
+    for kept in &removal.kept {
+        context.screen.message(&format!("Stays in its account: {kept}"));
+    }
+    if args.dry_run {
+        show(&context, &removal, args.json, &format!("Would remove {what}."));
+        return Ok(exit::OK);
+    }
+    if !args.yes && !confirm::somebody_is_there() {
+        return Err(Fault::usage(format!("nobody is there to be asked whether {what} shall be removed"))
+            .hint(format!("`{}` does not ask.", context.to_type("uninstall --yes"))));
+    }
+    if !args.yes && !confirm::confirm(&format!("Remove {what}?")) {
+        context.screen.message("Nothing was removed.");
+        return Ok(exit::OK);
+    }
+    removal.left = tokio::task::block_in_place(|| remove(&context, &uninstaller, &there));
+    removal.fate = if removal.left.is_empty() { "gone" } else { "stays" };
+    let said = if removal.left.is_empty() { format!("Removed {what}.") } else { removal.left.join("\n") };
+    show(&context, &removal, args.json, &said);
+    Ok(if removal.left.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
+}
+
+fn show(context: &Context, removal: &Removal, json: bool, text: &str) {
+    if json {
+        context.screen.json(removal);
+    }
+    context.screen.message(text);
+}
+
+fn told(removal: &Removal) -> String {
+    let Removal { machines, layers, runs, .. } = removal;
+    let (machines, layers) = (counted(machines.len(), "machine"), counted(*layers, "image layer"));
+    format!("`{}` with {machines}, {layers} and {}, keys and settings", removal.id.display(), counted(*runs, "run"))
+}
+
+/// Refuses while a run is at work, and while something elsewhere would be lost sight of.
+fn refuse(context: &Context) -> Result<(), Fault> {
+    let machines = context.journal.machines()?;
+    let goes_on = |run: &RunRecord| process::goes_on(run, &machines, context.now());
+    if let Some(run) = context.journal.runs(usize::MAX)?.iter().find(|run| goes_on(run)) {
+        let how =
+            if process::is_driven(run) { "is at work" } else { "is at work: it was detached, and its machine lives" };
+        let (cancel, wait) = (format!("runs cancel {}", run.id), format!("runs wait {}", run.id));
+        let (cancel, wait) = (context.to_type(&cancel), context.to_type(&wait));
+        return Err(Fault::usage(format!("run {} {how}", run.id))
+            .hint(format!("`{cancel}` ends it, `{wait}` waits for its results.")));
+    }
+    let open = context.journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })?;
+    let elsewhere: Vec<String> = open
+        .iter()
+        .filter(|row| row.provider != ProviderKind::Local)
+        .map(|row| format!("{} {}", row.kind.name(), row.name))
+        .collect();
+    if elsewhere.is_empty() {
+        return Ok(());
+    }
+    let count = elsewhere.len();
+    let (fix, forget) = (context.to_type("audit --fix"), context.to_type("audit --forget ID"));
+    let fault = format!(
+        "{} that {} not on this computer would be lost sight of",
+        counted(count, "resource"),
+        match count {
+            1 => "is",
+            _ => "are",
+        }
+    );
+    let named = elsewhere.into_iter().take(NAMED).collect();
+    Err(Fault::new(FaultKind::LeftBehind, fault).leaving(Left::These(named)).hint(format!(
+        "`{fix}` removes what nobody uses, `machine down` ends what was kept, `{forget}` gives up what is out of reach."
+    )))
+}
+
+/// What runs of this directory made to outlive them, in accounts.
+fn kept(context: &Context) -> Result<Vec<String>, Fault> {
+    let rows = context.journal.resources(&ResourceFilter::default())?;
+    let kept = rows.into_iter().filter(|row| row.state == ResourceState::Kept);
+    Ok(kept.map(|row| format!("{} {}", row.kind.name(), row.locator.unwrap_or(row.name))).collect())
+}
+
+/// Removes it all, the files by which it is known as a state directory last; gives the reasons why something stays.
+fn remove(context: &Context, uninstaller: &Uninstaller, there: &Inventory) -> Vec<String> {
+    let now = context.now();
+    let mut left = Vec::new();
+    for machine in &there.machines {
+        left.extend(uninstaller.end(machine, &RunId::new(now), now));
+    }
+    for layer in &there.layers {
+        let removed = uninstaller.remove_layer(layer);
+        left.extend(removed.err().map(|error| format!("cannot remove `{}`: {error}", layer.display())));
+    }
+    if !left.is_empty() {
+        return left;
+    }
+    let mut others = Vec::new();
+    let folders = uninstaller.remove_folders(&mut others).map_err(|error| format!("cannot remove images: {error}"));
+    let removed = folders.and_then(|()| context.state.remove(&mut others));
+    for path in &others {
+        context.screen.message(&format!("`{}` stays: it is not ours.", path.display()));
+    }
+    left.extend(removed.err().or_else(|| remove_root(context).err()));
+    left
+}
+
+/// Removes the state directory itself, and a link that led to it, where nothing else is in it.
+fn remove_root(context: &Context) -> Result<(), String> {
+    let root = context.state.root();
+    let failed = |error: std::io::Error| format!("cannot remove `{}`: {error}", root.display());
+    let place = std::fs::canonicalize(root).map_err(failed)?;
+    if removal::is_mount_point(&place).map_err(failed)? {
+        context.screen.message(&format!("`{}` stays: it is a mount point.", root.display()));
+        return Ok(());
+    }
+    match std::fs::remove_dir(&place) {
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+            context.screen.message(&format!("`{}` stays: there are files in it that are not ours.", root.display()));
+            return Ok(());
+        }
+        removed => removed.map_err(|error| format!("cannot remove `{}`: {error}", place.display()))?,
+    }
+    if root.is_symlink() {
+        std::fs::remove_file(root).map_err(failed)?;
+        let (link, place) = (root.display(), place.display());
+        context.screen.message(&format!("`{link}` was a link to `{place}`; both are gone."));
+    }
+    Ok(())
+}

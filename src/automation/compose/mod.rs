@@ -1,0 +1,339 @@
+//! The only place that reads the environment and knows a home directory; its `sites` alone construct adapters.
+
+#[cfg(feature = "ec2")]
+mod by_address;
+#[cfg(feature = "ec2")]
+pub mod ec2;
+pub mod host;
+pub mod sites;
+mod sweep;
+pub mod variables;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use flow::look::Estate;
+use flow::run::Run;
+use flow::site::Sites;
+use jiff::Timestamp;
+use model::base::id::RunId;
+use model::event::{Sink, Subject, Teller};
+use model::fault::Fault;
+use model::image::Fingerprint;
+use model::journal::Journal;
+use model::machine::ProviderKind;
+use model::parameter::Parameter;
+use model::setting::{Key, Kind, Section};
+use project::image::{BaseChoice, Choice, Definition, Given};
+use project::mercurial;
+use state::dir::StateDir;
+use state::settings::Settings;
+use tokio_util::sync::CancellationToken;
+
+use crate::command::globals::Globals;
+use crate::compose::sites::Builder;
+use crate::ui::{OutputTo, Screen};
+
+/// The state directory's name below the home directory.
+const STATE_FOLDER: &str = ".hgautomation";
+
+/// The keys of the settings file that belong to parameters of images, each as a section of its own.
+fn of_parameters() -> Result<Vec<Section>, Fault> {
+    static KEYS: OnceLock<Vec<(&'static str, Key)>> = OnceLock::new();
+    let parameters = project::image::built_in_parameters()?;
+    let key = |parameter: &'static Parameter| {
+        let (section, name) = parameter.setting.as_deref()?.split_once('.')?;
+        Some((section, Key { name, kind: Kind::Parameter(parameter) }))
+    };
+    let keys = KEYS.get_or_init(|| parameters.iter().filter_map(key).collect());
+    Ok(keys.iter().map(|(name, key)| Section { name, keys: std::slice::from_ref(key) }).collect())
+}
+
+/// The sections of the settings file that are not the tool's own.
+fn sections() -> Result<Vec<Section>, Fault> {
+    #[cfg_attr(not(feature = "ec2"), expect(unused_mut, reason = "a provider may add one"))]
+    let mut sections = of_parameters()?;
+    #[cfg(feature = "ec2")]
+    sections.push(aws::ec2::SETTINGS);
+    Ok(sections)
+}
+
+/// The providers that `--provider` can name.
+const PROVIDERS: &[(&str, ProviderKind)] = &[
+    ("local", ProviderKind::Local),
+    #[cfg(feature = "ec2")]
+    ("ec2", ProviderKind::Ec2),
+    ("host", ProviderKind::Host),
+];
+
+/// What a command runs with: resolved values, no raw flags.
+pub struct Context {
+    /// The arguments as given, for the run's record.
+    pub words: Vec<String>,
+    /// The settings.
+    pub settings: Settings,
+    /// The state directory.
+    pub state: StateDir,
+    /// The record of resources.
+    pub journal: Arc<dyn Journal>,
+    /// Where everything is shown.
+    pub screen: Arc<Screen>,
+    /// Who runs it.
+    pub owner: String,
+    /// Where its machines, their images and accounts are.
+    pub sites: Builder,
+}
+
+fn home() -> Result<PathBuf, Fault> {
+    std::env::home_dir()
+        .filter(|home| home.is_absolute())
+        .ok_or_else(|| Fault::outside("cannot tell the home directory").hint("Set `HOME`, or give `--state-path DIR`."))
+}
+
+/// Refuses a folder of image definitions that is not there: without a word, nothing would be in it.
+fn look_at_images(globals: &Globals) -> Result<(), Fault> {
+    let Some(folder) = globals.images.as_ref().filter(|folder| !folder.is_dir()) else { return Ok(()) };
+    Err(Fault::usage(format!("there is no folder of image definitions `{}`", folder.display()))
+        .hint("Name one with `--images`, or leave that away for the built-in ones."))
+}
+
+/// Refuses settings that ask for a provider which this tool was built without.
+fn look_at_provider(settings: &Settings) -> Result<(), Fault> {
+    if PROVIDERS.iter().any(|(_, kind)| *kind == settings.provider) {
+        return Ok(());
+    }
+    let origin = settings.origin("provider").unwrap_or_default();
+    let name = settings.provider.name();
+    Err(Fault::outside(format!("{origin}: this tool was built without the provider `{name}`"))
+        .hint(format!("Build it with the feature `{name}`, or name another provider there.")))
+}
+
+/// Where the state directory is, whether it is there or not.
+pub fn state_path(globals: &Globals) -> Result<PathBuf, Fault> {
+    let path = match &globals.state_path {
+        Some(path) if path.as_os_str().is_empty() => {
+            let from = if globals.was_typed("--state-path") { "--state-path" } else { "AUTOMATION_STATE_PATH" };
+            return Err(Fault::usage(format!("`{from}` is empty"))
+                .hint("Name a folder, or leave it out for `.hgautomation` in your home directory."));
+        }
+        Some(path) => std::path::absolute(path)
+            .map_err(|e| Fault::usage(format!("`{}` is no path", path.display())).because(e))?,
+        None => home()?.join(STATE_FOLDER),
+    };
+    // Paths below it stand in the journal as text, by which what was made is found again.
+    match path.to_str() {
+        Some(_) => Ok(path),
+        None => Err(Fault::usage(format!("the state directory's path `{}` is not UTF-8", path.display()))
+            .hint("Name another directory with `--state-path`.")),
+    }
+}
+
+/// The longest owner, in characters: what a tag of AWS holds.
+const OWNER_CAP: usize = 256;
+
+/// `user@host`, as far as the system tells, of characters that every service takes in a tag: it must read the same wherever
+/// it is found again.
+pub fn owner() -> String {
+    let allowed = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
+    whole_owner().chars().map(|c| if allowed(c) { c } else { '_' }).take(OWNER_CAP).collect()
+}
+
+fn whole_owner() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let user = variables::user()
+        .or_else(|| name_of(rustix::process::getuid().as_raw()))
+        .unwrap_or_else(|| "unknown".to_owned());
+    format!("{user}@{host}")
+}
+
+/// The name of a user id by the system's list of users; a user who is in a directory service only has none there.
+fn name_of(uid: u32) -> Option<String> {
+    let list = std::fs::read_to_string("/etc/passwd").ok()?;
+    let line = list.lines().find(|line| line.split(':').nth(2) == Some(uid.to_string().as_str()))?;
+    line.split(':').next().map(str::to_owned)
+}
+
+/// Our own program.
+pub fn executable() -> Result<PathBuf, Fault> {
+    std::env::current_exe().map_err(|e| Fault::outside("cannot tell where our own program is").because(e))
+}
+
+impl Context {
+    /// Opens the state directory and reads the settings.
+    pub fn open(globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
+        let state = StateDir::open(&state_path(globals)?)?;
+        let journal = Arc::new(state.journal()?);
+        Self::with(state, journal, globals, words)
+    }
+
+    /// The same for a command that ends, collects or only looks: a full disk is no reason to refuse.
+    pub fn open_for_cleanup(globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
+        let state = StateDir::open_for_cleanup(&state_path(globals)?)?;
+        let journal = state.journal_for_cleanup()?;
+        Self::with(state, journal, globals, words)
+    }
+
+    fn with(state: StateDir, journal: Arc<dyn Journal>, globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
+        look_at_images(globals)?;
+        variables::check(globals)?;
+        if let Some(target) = &globals.host {
+            host::parse_target(target)?;
+        }
+        let settings = state.settings(&sections()?)?;
+        look_at_provider(&settings)?;
+        // `--json` anywhere before `--` leaves standard output to JSON.
+        let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+        let output = if json { OutputTo::Stderr } else { OutputTo::Stdout };
+        let (owner, screen) = (owner(), Arc::new(Screen::new(output, false, globals.raw)));
+        let sites = Builder {
+            settings: settings.clone(),
+            state: state.clone(),
+            screen: Arc::clone(&screen),
+            owner: owner.clone(),
+            privileged: false,
+            globals: globals.clone(),
+            home: home().unwrap_or_default(),
+            identity: Arc::default(),
+            #[cfg(feature = "ec2")]
+            aws: Arc::default(),
+            #[cfg(feature = "ec2")]
+            clients: Arc::default(),
+        };
+        let context = Self { words, settings, state, journal, screen, owner, sites };
+        context.sweep();
+        Ok(context)
+    }
+
+    /// The same with local machines whose root is root of this computer, where that is `wanted`.
+    pub fn privileged(self, wanted: bool) -> Result<Self, Fault> {
+        if wanted && !rustix::process::geteuid().is_root() {
+            return Err(Fault::usage(
+                "`--privileged-machine` is for root: root on such a machine is root of this computer",
+            )
+            .hint("Leave it away: an ordinary user's machines have a root of their own."));
+        }
+        let sites = Builder { privileged: wanted, ..self.sites };
+        Ok(Self { sites, ..self })
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// Tells what happens outside of any run: on the screen alone.
+    pub fn teller(&self) -> Teller {
+        Teller::new(Arc::<Screen>::clone(&self.screen), Arc::new(Timestamp::now))
+    }
+
+    /// A command line of ours to type, for a hint: with the state path where it was given on this one's.
+    pub fn to_type(&self, words: &str) -> String {
+        match &self.sites.globals.state_path {
+            Some(_) => format!("automation --state-path {} {words}", self.state.root().display()),
+            None => format!("automation {words}"),
+        }
+    }
+
+    /// Whether the output of tasks may do to a terminal what it likes.
+    pub fn raw(&self) -> bool {
+        self.sites.globals.raw
+    }
+
+    /// How long a machine of the provider that was asked for lives without a sign of its driver.
+    pub fn grace(&self) -> Duration {
+        self.sites.grace(self.default_provider().unwrap_or(self.settings.provider))
+    }
+
+    /// The provider that was asked for: by flag or variable, else by the settings.
+    pub fn default_provider(&self) -> Result<ProviderKind, Fault> {
+        self.sites.chosen()
+    }
+
+    /// All that is ours, for work that belongs to no run.
+    pub fn estate(&self) -> Estate<'_> {
+        Estate {
+            sites: &self.sites,
+            journal: self.journal.as_ref(),
+            teller: self.teller(),
+            owner: self.owner.clone(),
+            alive: state::process::is_alive,
+        }
+    }
+
+    /// The run that `text` names, whatever it did: an id, its beginning, or `latest`.
+    pub fn resolve_run(&self, text: &str) -> Result<RunId, Fault> {
+        let known: Vec<RunId> = self.journal.runs(usize::MAX)?.into_iter().map(|record| record.id).collect();
+        state::runs::resolve(&known, known.first(), text)
+    }
+
+    /// An image definition by name.
+    pub fn definition(&self, name: &str) -> Result<Definition, Fault> {
+        project::image::load(self.sites.globals.images.as_deref(), name)
+    }
+
+    /// What the lowest layer of an image is for the provider that was asked for.
+    pub fn base_choice(&self) -> Result<BaseChoice, Fault> {
+        Ok(match self.default_provider()? {
+            ProviderKind::Ec2 => BaseChoice::Cloud,
+            ProviderKind::Local | ProviderKind::Host | ProviderKind::Dummy => BaseChoice::Userland,
+        })
+    }
+
+    /// What the settings say of `parameters`, by name. With `usual` also of those that have an option of their own.
+    pub fn values(&self, parameters: &[Parameter], usual: bool) -> BTreeMap<String, Given> {
+        let decides = |parameter: &&Parameter| usual || parameter.option.is_none();
+        let of_settings = |parameter: &Parameter| {
+            let key = parameter.setting.as_deref()?;
+            let value = self.settings.extra(key)?.to_owned();
+            Some((parameter.name.clone(), Given { value, origin: self.settings.origin(key) }))
+        };
+        parameters.iter().filter(decides).filter_map(of_settings).collect()
+    }
+
+    /// The fingerprints of all layers that today's definitions and settings give, over every distribution and value that a command
+    /// can be told.
+    pub fn current_layers(&self) -> Result<BTreeSet<Fingerprint>, Fault> {
+        let mut current = BTreeSet::new();
+        for name in project::image::names(self.sites.globals.images.as_deref())? {
+            let definition = self.definition(&name)?;
+            for distro in definition.distros_of(self.base_choice()?) {
+                let mut choice = Choice::new(self.base_choice()?, &distro);
+                choice.values = self.values(definition.parameters(), false);
+                for variant in definition.variants(&choice) {
+                    let plan = definition.plan(&variant)?;
+                    current.extend(plan.chain(plan.layers.len()));
+                }
+            }
+        }
+        Ok(current)
+    }
+
+    /// Refuses work that commands alone cannot do.
+    pub fn require_ssh(&self) -> Result<(), Fault> {
+        #[cfg(feature = "ec2")]
+        if self.sites.by_systems_manager() {
+            return Err(Fault::usage("`--connect ssm` runs commands and moves small files; tests and bakes need SSH"));
+        }
+        Ok(())
+    }
+
+    /// How `hg` is to reach machines: by this very program.
+    pub fn ssh(&self) -> Result<mercurial::Ssh, Fault> {
+        let args = vec!["internal-ssh".to_owned(), "--target".to_owned()];
+        Ok(mercurial::Ssh { program: executable()?, args })
+    }
+
+    /// A run, as flows know it.
+    pub fn run(&self, id: RunId, sink: Arc<dyn Sink>) -> Run {
+        Run {
+            teller: Teller::new(sink, Arc::new(Timestamp::now)).about(Subject::Run(id.clone())),
+            id,
+            owner: self.owner.clone(),
+            journal: Arc::clone(&self.journal),
+            stop: CancellationToken::new(),
+            detach: CancellationToken::new(),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The only place that builds providers, image stores and connectors: the sites of this process.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+#[cfg(feature = "ec2")]
+use aws::{ec2, ssm::SsmConnector};
+use connection::host::HostProvider;
+use connection::{self, ssh::SshConnector};
+use flow::site::{Images, Site, Sites};
+use local::images::{LocalImages, mirrors::Mirrors};
+use local::{LocalConfig, LocalProvider};
+use model::check::Check;
+use model::connection::Connector;
+use model::fault::Fault;
+use model::key_pair::{KeyMaker, KeyPair};
+use model::machine::{Machine, ProviderKind};
+use model::provider::{ImageStore, Provider};
+use model::purge::Account;
+use state::dir::StateDir;
+use state::keys::Identity;
+use state::settings::Settings;
+
+use crate::command::globals::Globals;
+#[cfg(feature = "ec2")]
+use crate::compose::by_address::ByAddress;
+use crate::compose::{PROVIDERS, executable, home, host};
+use crate::ui::{Screen, secret};
+
+/// What builds the sites of this process, of resolved values. Clones share what was opened.
+#[derive(Clone)]
+pub struct Builder {
+    pub(super) settings: Settings,
+    pub(super) state: StateDir,
+    pub(super) screen: Arc<Screen>,
+    pub(super) owner: String,
+    /// Whether local machines are to be privileged ones.
+    pub(super) privileged: bool,
+    pub(super) globals: Globals,
+    pub(super) home: PathBuf,
+    /// Read at the first use, and once: a site's provider and its images both ask for it.
+    pub(super) identity: Arc<OnceLock<Identity>>,
+    #[cfg(feature = "ec2")]
+    pub(super) aws: Arc<tokio::sync::OnceCell<aws_config::SdkConfig>>,
+    #[cfg(feature = "ec2")]
+    pub(super) clients: Arc<OnceLock<Arc<ec2::clients::Clients>>>,
+}
+
+#[async_trait]
+impl Sites for Builder {
+    fn chosen(&self) -> Result<ProviderKind, Fault> {
+        let Some(name) = self.globals.provider.as_deref() else {
+            return Ok(if self.globals.host.is_some() { ProviderKind::Host } else { self.settings.provider });
+        };
+        match PROVIDERS.iter().find(|(known, _)| *known == name) {
+            Some((_, kind)) if *kind != ProviderKind::Host && self.globals.host.is_some() => {
+                Err(Fault::usage(format!("`--host` has no meaning with `--provider {name}`"))
+                    .hint("Leave one of the two out."))
+            }
+            Some((_, kind)) => Ok(*kind),
+            // Looked at when the context was opened.
+            None => Err(Fault::usage(format!("there is no provider `{name}`")).hint("Leave `--provider` out.")),
+        }
+    }
+
+    fn watched(&self) -> Vec<ProviderKind> {
+        // The state directory gets its id when EC2 is used first.
+        let cloud = self.chosen().is_ok_and(|kind| kind == ProviderKind::Ec2) || self.state.has_id();
+        [Some(ProviderKind::Local), cloud.then_some(ProviderKind::Ec2)].into_iter().flatten().collect()
+    }
+
+    async fn site(&self, kind: ProviderKind) -> Result<Site, Fault> {
+        Ok(Site {
+            provider: self.provider(kind).await?,
+            connector: self.connector(kind).await?,
+            images: self.images(kind),
+            grace: self.grace(kind),
+        })
+    }
+
+    async fn connector(&self, kind: ProviderKind) -> Result<Arc<dyn Connector>, Fault> {
+        Ok(match kind {
+            #[cfg(feature = "ec2")]
+            ProviderKind::Ec2 => {
+                Arc::new(ByAddress { ssh: SshConnector::default(), ssm: SsmConnector::new(self.aws().await) })
+            }
+            ProviderKind::Host => Arc::new(self.host_connector()),
+            _ => Arc::new(SshConnector::default()),
+        })
+    }
+
+    fn images(&self, kind: ProviderKind) -> Images {
+        let builder = self.clone();
+        Images::opened_by(move || {
+            let builder = builder.clone();
+            Box::pin(async move { builder.image_store(kind).await })
+        })
+    }
+
+    async fn account(&self, kind: ProviderKind) -> Result<Arc<dyn Account>, Fault> {
+        match kind {
+            #[cfg(feature = "ec2")]
+            ProviderKind::Ec2 => Ok(Arc::new(ec2::purge::Ec2Account::open(self.clients().await?).await?)),
+            #[cfg(not(feature = "ec2"))]
+            ProviderKind::Ec2 => Err(without_ec2()),
+            kind => Err(Fault::usage(format!("provider `{}` has no account", kind.name()))),
+        }
+    }
+}
+
+impl Builder {
+    async fn provider(&self, kind: ProviderKind) -> Result<Arc<dyn Provider>, Fault> {
+        match kind {
+            ProviderKind::Local => Ok(Arc::new(LocalProvider::new(self.local_config()?))),
+            #[cfg(feature = "ec2")]
+            ProviderKind::Ec2 => Ok(Arc::new(ec2::Ec2Provider::open(self.ec2_config().await?).await?)),
+            #[cfg(not(feature = "ec2"))]
+            ProviderKind::Ec2 => Err(without_ec2()),
+            ProviderKind::Host => {
+                let target = self.globals.host.as_deref();
+                let machine = target.map(|target| self.host_machine(target)).transpose()?;
+                Ok(Arc::new(HostProvider::new(machine)))
+            }
+            ProviderKind::Dummy => Err(Fault::usage("provider `dummy` is for tests")),
+        }
+    }
+
+    async fn image_store(&self, kind: ProviderKind) -> Result<Arc<dyn ImageStore>, Fault> {
+        match kind {
+            #[cfg(feature = "ec2")]
+            ProviderKind::Ec2 => {
+                let clients = self.clients().await?;
+                // What is wrong with credentials, region or network is told at once.
+                clients.identity().await?;
+                let (region, state_id) = (clients.region().to_owned(), self.state.id()?);
+                Ok(Arc::new(ec2::images::Ec2Images::new(clients, &region, self.reader(), &state_id)))
+            }
+            #[cfg(not(feature = "ec2"))]
+            ProviderKind::Ec2 => Err(without_ec2()),
+            // Whoever tests on a machine of somebody else's still has images on this computer.
+            ProviderKind::Local | ProviderKind::Host | ProviderKind::Dummy => {
+                Ok(Arc::new(LocalImages::new(self.local_config()?)))
+            }
+        }
+    }
+
+    /// The machine that `USER@HOST[:PORT]` means. Its host key is the one that the user's `known_hosts` names, which is
+    /// read and never written.
+    pub fn host_machine(&self, target: &str) -> Result<Machine, Fault> {
+        host::machine(target, self.globals.identity.as_deref(), &self.home, &self.owner)
+    }
+
+    /// How long a machine of the provider lives without a sign of its driver.
+    pub(super) fn grace(&self, kind: ProviderKind) -> Duration {
+        let of_provider = || match kind {
+            #[cfg(feature = "ec2")]
+            ProviderKind::Ec2 => self.ec2_grace(),
+            _ => self.settings.grace,
+        };
+        self.globals.grace.unwrap_or_else(of_provider)
+    }
+
+    /// The key pair that machines are met with.
+    pub(super) fn identity(&self) -> Result<Identity, Fault> {
+        if let Some(known) = self.identity.get() {
+            return Ok(known.clone());
+        }
+        let make =
+            || connection::keys::generate("hg-automation").map(|pair| (pair.private_openssh, pair.public_openssh));
+        let read = self.state.identity(&make, &connection::keys::matches)?;
+        Ok(self.identity.get_or_init(|| read).clone())
+    }
+
+    fn local_config(&self) -> Result<LocalConfig, Fault> {
+        let identity = self.identity()?;
+        Ok(LocalConfig {
+            state: self.state.root().to_owned(),
+            executable: executable()?,
+            identity: identity.path,
+            public_key: identity.public,
+            host_keys: host_keys(),
+            mirrors: Mirrors {
+                debian: self.settings.local.debian_mirror.clone(),
+                debian_security: self.settings.local.debian_security_mirror.clone(),
+                ubuntu: self.settings.local.ubuntu_mirror.clone(),
+            },
+            keyring: self.settings.local.keyring.clone(),
+            environment: std::env::vars_os().collect(),
+            privileged: self.privileged,
+        })
+    }
+
+    /// What can be made here: on this computer, or in the account where EC2 was asked for.
+    pub async fn doctor(&self) -> Result<Vec<Check>, Fault> {
+        #[cfg(feature = "ec2")]
+        if self.chosen()? == ProviderKind::Ec2 {
+            return Ok(self.ec2_doctor().await);
+        }
+        Ok(local::doctor::checks(&self.local_config()?).await)
+    }
+
+    /// Opens connections to machines of somebody else's; a passphrase is asked for beside what moves on the screen.
+    fn host_connector(&self) -> SshConnector {
+        let screen = Arc::clone(&self.screen);
+        let ask = move |question: &str| {
+            screen.hold();
+            let answer = secret::ask(question);
+            screen.go_on();
+            answer
+        };
+        SshConnector::default().with_login(host::login(self.globals.identity.is_some(), &self.home, Arc::new(ask)))
+    }
+}
+
+/// How a process that knows the machine alone reaches it: a key that lies among the user's own was not named.
+pub fn connector_of(machine: &Machine) -> impl Connector + use<> {
+    if machine.provider != ProviderKind::Host {
+        return SshConnector::default();
+    }
+    let home = home().unwrap_or_default();
+    let named = !host::is_own(&home, &machine.identity);
+    SshConnector::default().with_login(host::login(named, &home, Arc::new(secret::ask)))
+}
+
+/// What is answered where a record names EC2 and this build has nothing of it.
+#[cfg(not(feature = "ec2"))]
+fn without_ec2() -> Fault {
+    Fault::outside("this build has no provider `ec2`").hint("Build it with the feature `ec2`, which is on by default.")
+}
+
+/// Makes the host keys of machines.
+pub(super) fn host_keys() -> KeyMaker {
+    Arc::new(|| {
+        let pair = connection::keys::generate("hg-automation-host")?;
+        Ok(KeyPair { private: pair.private_openssh, public: pair.public_openssh })
+    })
+}

@@ -1,0 +1,93 @@
+//! What the environment says, looked at before anything is done with it: a variable that is misspelt inside must not pass for one
+//! that is not set, and whoever is told of a wrong value must learn that it came from there.
+
+use model::base::text;
+use model::fault::Fault;
+
+use crate::command::globals::Globals;
+use crate::compose::PROVIDERS;
+
+/// The longest name of an owner, bytes: with the computer's it must fit into a tag.
+const OWNER_CAP: usize = 128;
+
+/// Refuses values that mean nothing.
+pub fn check(globals: &Globals) -> Result<(), Fault> {
+    if let Some(name) = &globals.provider {
+        provider(name, globals.provider_from())?;
+    }
+    for variable in OWNERS {
+        if let Some(value) = std::env::var_os(variable) {
+            let fit = |name: &str| name.len() <= OWNER_CAP && !name.chars().any(char::is_control);
+            if !value.to_str().is_some_and(fit) {
+                return Err(Fault::usage(format!(
+                    "`{variable}` holds no name of a user: `{}`",
+                    value.to_string_lossy()
+                ))
+                .hint(format!("Set it to your name, or `unset {variable}`.")));
+            }
+        }
+    }
+    #[cfg(feature = "ec2")]
+    if let Some(value) = std::env::var_os(ADDRESS_URL) {
+        let known = model::setting::Kind::url("");
+        if !value.is_empty() && !value.to_str().is_some_and(|text| known.accepts(text)) {
+            return Err(Fault::usage(format!("`{ADDRESS_URL}` holds no URL: `{}`", value.to_string_lossy()))
+                .hint(format!("Set it to a URL such as `https://checkip.amazonaws.com`, or `unset {ADDRESS_URL}`.")));
+        }
+    }
+    Ok(())
+}
+
+/// What the environment holds.
+pub fn value(name: &std::ffi::OsStr) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
+}
+
+/// Where this computer's public address is asked for.
+#[cfg(feature = "ec2")]
+pub const ADDRESS_URL: &str = "AUTOMATION_ADDRESS_URL";
+
+/// Who says what the user is called, the first first.
+const OWNERS: [&str; 2] = ["LOGNAME", "USER"];
+
+/// What the user is called, as far as the environment says.
+pub fn user() -> Option<String> {
+    OWNERS.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+/// Where the user's SSH agent listens.
+pub fn agent() -> Option<std::path::PathBuf> {
+    std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(Into::into)
+}
+
+/// Refuses a provider that there is not; `from` is what named it.
+fn provider(name: &str, from: &str) -> Result<(), Fault> {
+    if PROVIDERS.iter().any(|(known, _)| *known == name) {
+        return Ok(());
+    }
+    let known: Vec<&str> = PROVIDERS.iter().map(|(known, _)| *known).collect();
+    let message = format!("`{from}` names a provider that there is not: `{name}` (there are: {})", known.join(", "));
+    let fault = Fault::usage(message);
+    Err(match text::nearest(name, known) {
+        Some(near) => fault.hint(format!("Did you mean `{near}`?")),
+        None if from.starts_with('-') => fault.hint("Leave it out for the settings' `provider`, or `local`."),
+        None => fault.hint(format!("`unset {from}`, or name another with `--provider`.")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_named_a_provider_is_told() {
+        assert!(provider("local", "--provider").is_ok());
+        let fault = provider("xx", "AUTOMATION_PROVIDER").unwrap_err();
+        assert!(
+            fault.message.starts_with("`AUTOMATION_PROVIDER` names a provider that there is not: `xx` (there are:")
+        );
+        assert!(fault.hint.unwrap().contains("unset AUTOMATION_PROVIDER"));
+        assert_eq!(provider("lokal", "--provider").unwrap_err().hint.as_deref(), Some("Did you mean `local`?"));
+        assert!(provider("", "--provider").is_err());
+    }
+}

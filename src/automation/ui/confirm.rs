@@ -1,0 +1,44 @@
+//! Asking before something that cannot be undone.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use model::base::escapes;
+
+/// Whether somebody is there to answer: both where a question is shown and where an answer is typed are terminals.
+pub fn somebody_is_there() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks `question` on standard error; only a clear yes is one.
+pub fn confirm(question: &str) -> bool {
+    ask(&mut std::io::stdin().lock(), &mut std::io::stderr().lock(), question)
+}
+
+fn ask(input: &mut impl BufRead, output: &mut impl Write, question: &str) -> bool {
+    if write!(output, "{} [y/N] ", escapes::plain(question)).and_then(|()| output.flush()).is_err() {
+        // A question that nobody sees is not answered.
+        return false;
+    }
+    let mut answer = String::new();
+    let read = input.read_line(&mut answer).unwrap_or(0);
+    read > 0 && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_yes_is_one() {
+        let answer = |typed: &str| {
+            let mut shown = Vec::new();
+            let yes = ask(&mut typed.as_bytes(), &mut shown, "Remove 2 things?");
+            assert_eq!(String::from_utf8(shown).unwrap(), "Remove 2 things? [y/N] ");
+            yes
+        };
+        assert!(answer("y\n") && answer("Yes\n") && answer(" YES "));
+        for no in ["", "\n", "n\n", "no\n", "yep\n", "yy\n"] {
+            assert!(!answer(no), "{no:?}");
+        }
+    }
+}

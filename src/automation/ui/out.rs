@@ -1,0 +1,72 @@
+//! The two streams that everything goes out by, and what is known of their trouble.
+//!
+//! Whoever prints goes on where a write fails: a run is not lost for a full disk or a reader that went away. That data did not
+//! come out is kept in mind, and told once at the end of the process by [`unwritten`], which makes it the end's exit code.
+
+use std::io::{ErrorKind, Result as IoResult, Write};
+use std::sync::{Mutex, PoisonError};
+
+use model::base::escapes;
+use model::fault::Fault;
+
+/// Why data could not be written, for the first time.
+static TROUBLE: Mutex<Option<Fault>> = Mutex::new(None);
+
+/// Writes data to standard output as it is, to the last byte.
+pub(crate) fn data(bytes: &[u8]) -> IoResult<()> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(bytes).and_then(|()| out.flush());
+    written.inspect_err(note)
+}
+
+/// Keeps the first trouble with standard output in mind. A reader that went away (`| head`) has what it wanted.
+pub fn note(error: &std::io::Error) {
+    keep(error, fault);
+}
+
+/// The same of standard error, where what goes there is the output of a task and kept nowhere else.
+pub(crate) fn note_messages(error: &std::io::Error) {
+    keep(error, messages_fault);
+}
+
+fn keep(error: &std::io::Error, fault: fn(std::io::Error) -> Fault) {
+    if error.kind() != ErrorKind::BrokenPipe {
+        let same = error.raw_os_error().map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error);
+        TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| fault(same));
+    }
+}
+
+/// The fault of a process that could not write all of its data.
+pub fn fault(error: std::io::Error) -> Fault {
+    Fault::outside("cannot write to standard output")
+        .because(error)
+        .hint("What was printed is not whole: make room where it goes, and ask for it again.")
+}
+
+/// The fault of a process that could not write all of a task's standard error.
+pub fn messages_fault(error: std::io::Error) -> Fault {
+    Fault::outside("cannot write to standard error")
+        .because(error)
+        .hint("What the command said there is not whole: make room where it goes, and run it again.")
+}
+
+/// That some data could not be written, where that happened.
+pub fn unwritten() -> Option<Fault> {
+    TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Whether some data could not be written so far.
+pub fn is_whole() -> bool {
+    TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+}
+
+/// Prints data on standard output without a screen.
+pub fn print(text: &str) {
+    drop(data(text.as_bytes()));
+}
+
+/// Prints a line on standard error without a screen. A reader that went away is no reason to lose a run, and `eprintln!`
+/// would end the process for it. Whatever a machine got into it steers no terminal.
+pub fn complain(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{}", escapes::plain(text)));
+}

@@ -1,0 +1,187 @@
+//! From where machines may be reached: ranges of addresses, and the caller's own public address.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::HttpConnector;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::byte_stream::ByteStream;
+use model::base::deadline::Deadline;
+use model::fault::Fault;
+
+/// How long the answer may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// How much of an answer is read: an IPv6 address has at most 45 characters.
+const CAP: usize = 256;
+
+/// A range of addresses, without any bits beyond its prefix: `192.0.2.0/24`, `2001:db8::/32`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cidr {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// A text that is no range of addresses.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a range of addresses such as `192.0.2.7/32` or `2001:db8::/32`")]
+pub struct NoCidr(String);
+
+impl Cidr {
+    /// The range that holds `address` alone.
+    pub fn alone(address: IpAddr) -> Self {
+        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// Whether it is a range of IPv4.
+    pub fn is_v4(&self) -> bool {
+        self.address.is_ipv4()
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// `address` without the bits beyond `prefix`.
+fn masked(address: IpAddr, prefix: u8) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(v4) => {
+            let beyond = 32_u32.checked_sub(prefix.into())?;
+            Some(IpAddr::V4((v4.to_bits() & u32::MAX.checked_shl(beyond).unwrap_or(0)).into()))
+        }
+        IpAddr::V6(v6) => {
+            let beyond = 128_u32.checked_sub(prefix.into())?;
+            Some(IpAddr::V6((v6.to_bits() & u128::MAX.checked_shl(beyond).unwrap_or(0)).into()))
+        }
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = NoCidr;
+
+    /// Reads a range, or one address as the range that holds it alone.
+    fn from_str(text: &str) -> Result<Self, NoCidr> {
+        let wrong = || NoCidr(text.to_owned());
+        let (address, prefix) = match text.trim().split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix.parse::<u8>().map_err(|_| wrong())?)),
+            None => (text.trim(), None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let Some(prefix) = prefix else { return Ok(Self::alone(address)) };
+        Ok(Self { address: masked(address, prefix).ok_or_else(wrong)?, prefix })
+    }
+}
+
+/// The ranges that `texts` name, each once, in order; a text that is none is the user's to mend.
+pub fn parse(texts: &[String]) -> Result<Vec<Cidr>, Fault> {
+    let mut ranges = texts
+        .iter()
+        .map(|text| text.parse::<Cidr>())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Fault::usage(error.to_string()))?;
+    ranges.sort();
+    ranges.dedup();
+    Ok(ranges)
+}
+
+/// The caller's own public address, by asking `url`, which answers with the address as text.
+pub async fn own(url: &str) -> Result<IpAddr, Fault> {
+    let deadline = Deadline::after(LIMIT, format!("`{url}` to answer"));
+    let asked = match deadline.bound(ask(url)).await {
+        Ok(asked) => asked,
+        Err(expired) => Err(expired.to_string()),
+    };
+    asked.map_err(|why| {
+        Fault::outside(format!("cannot find out this computer's public address from `{url}`"))
+            .because(why)
+            .hint("Say from where machines may be reached with `--ingress-cidr ADDRESS/32`.")
+    })
+}
+
+async fn ask(url: &str) -> Result<IpAddr, String> {
+    let request = HttpRequest::get(url).map_err(|error| error.to_string())?;
+    // The SDK's own stack, so that there is one implementation of TLS in the program.
+    let connector = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build();
+    let mut response = connector.call(request).await.map_err(|error| chain(&error))?;
+    if !response.status().is_success() {
+        return Err(format!("it answered with status {}", response.status().as_u16()));
+    }
+    let mut body = ByteStream::new(response.take_body());
+    let mut answer = Vec::new();
+    while let Some(piece) = body.next().await {
+        answer.extend_from_slice(&piece.map_err(|error| chain(&error))?);
+        if answer.len() > CAP {
+            return Err("its answer is longer than any address".to_owned());
+        }
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    answer.trim().parse().map_err(|_| format!("its answer is no address: `{}`", answer.trim().escape_debug()))
+}
+
+/// What an error and its causes say.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_ec2_writes_them() {
+        let shown = |text: &str| text.parse::<Cidr>().map(|cidr| cidr.to_string()).unwrap_or_default();
+        assert_eq!(shown("192.0.2.77/24"), "192.0.2.0/24");
+        assert_eq!(shown("192.0.2.77"), "192.0.2.77/32");
+        assert_eq!(shown("0.0.0.0/0"), "0.0.0.0/0");
+        assert_eq!(shown("2001:DB8:0:0::1/64"), "2001:db8::/64");
+        assert_eq!(shown("::1"), "::1/128");
+        for bad in ["", "192.0.2.1/33", "::/129", "192.0.2/24", "x/8", "192.0.2.1/", "192.0.2.1/-1"] {
+            assert!(bad.parse::<Cidr>().is_err(), "{bad}");
+        }
+        let texts = ["192.0.2.9/24".to_owned(), "192.0.2.1/24".to_owned()];
+        assert_eq!(parse(&texts).unwrap().len(), 1);
+    }
+
+    /// A server that answers every request with `answer`; gives its address.
+    async fn serve(answer: &'static str) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/checkip", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 1024];
+                drop(stream.read(&mut request).await);
+                drop(stream.write_all(answer.as_bytes()).await);
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn the_answer_must_be_an_address() {
+        let good = serve("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n203.0.113.9\n").await;
+        assert_eq!(own(&good).await.unwrap().to_string(), "203.0.113.9");
+        for (answer, why) in [
+            ("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>", "no address"),
+            ("HTTP/1.1 503 No\r\nconnection: close\r\n\r\n203.0.113.9", "503"),
+        ] {
+            let fault = own(&serve(answer).await).await.unwrap_err();
+            assert!(fault.chain().join(" ").contains(why), "{fault:?}");
+            assert!(fault.hint.unwrap().contains("--ingress-cidr"));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! In which order a launch is tried with other parameters: pure.
+//!
+//! A type is tried where EC2 likes best, then in every zone that offers it, then the next type follows; with spare capacity
+//! first where that was asked for, then with ordinary capacity. One single type is therefore never replaced. A quota, a
+//! permission or a wrong value is no matter of place: it ends the launch, but for the quota of spare capacity alone.
+
+use std::collections::VecDeque;
+
+use crate::ec2::trouble::Class;
+
+/// One way to ask for an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    /// Whether spare capacity is asked for.
+    pub spot: bool,
+    /// The instance type.
+    pub instance_type: String,
+    /// The zone; none where EC2 chooses.
+    pub zone: Option<String>,
+}
+
+/// The attempts that are still to be made.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    left: VecDeque<Attempt>,
+}
+
+impl Attempts {
+    /// All types, the most wanted first.
+    pub(crate) fn new(types: &[String], spot: bool) -> Self {
+        let markets: &[bool] = if spot { &[true, false] } else { &[false] };
+        let all = markets
+            .iter()
+            .flat_map(|spot| types.iter().map(|name| Attempt { spot: *spot, instance_type: name.clone(), zone: None }));
+        Self { left: all.collect() }
+    }
+
+    /// Whether zones are worth asking for after such a failure.
+    pub(crate) fn wants_zones(failed: &Attempt, class: Class) -> bool {
+        failed.zone.is_none() && matches!(class, Class::Capacity | Class::Unsupported)
+    }
+
+    /// Learns how an attempt failed; `zones` are those that offer its type.
+    pub(crate) fn failed(&mut self, failed: &Attempt, class: Class, zones: &[String]) {
+        match class {
+            Class::Capacity | Class::Unsupported if failed.zone.is_none() => {
+                for zone in zones.iter().rev() {
+                    self.left.push_front(Attempt { zone: Some(zone.clone()), ..failed.clone() });
+                }
+            }
+            Class::Capacity | Class::Unsupported => {}
+            // The quota of spare capacity is counted apart.
+            Class::Quota if failed.spot => self.left.retain(|attempt| !attempt.spot),
+            _ => self.left.clear(),
+        }
+    }
+}
+
+impl Iterator for Attempts {
+    type Item = Attempt;
+
+    fn next(&mut self) -> Option<Attempt> {
+        self.left.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs all attempts against `answer`; shows each as `TYPE`, `TYPE@ZONE`, with `spot:` before it.
+    fn tried(types: &[&str], spot: bool, answer: impl Fn(&Attempt) -> Class) -> Vec<String> {
+        let types: Vec<String> = types.iter().map(|name| (*name).to_owned()).collect();
+        let zones = ["1a".to_owned(), "1b".to_owned()];
+        let mut attempts = Attempts::new(&types, spot);
+        let mut tried = Vec::new();
+        while let Some(attempt) = attempts.next() {
+            let spot = if attempt.spot { "spot:" } else { "" };
+            let zone = attempt.zone.as_deref().map(|zone| format!("@{zone}")).unwrap_or_default();
+            tried.push(format!("{spot}{}{zone}", attempt.instance_type));
+            attempts.failed(&attempt, answer(&attempt), &zones);
+        }
+        tried
+    }
+
+    #[test]
+    fn capacity_is_looked_for_in_zones_then_types() {
+        let none = |_: &Attempt| Class::Capacity;
+        assert_eq!(tried(&["x", "y"], false, none), ["x", "x@1a", "x@1b", "y", "y@1a", "y@1b"]);
+    }
+
+    #[test]
+    fn a_single_type_is_never_replaced() {
+        assert_eq!(tried(&["x"], false, |_| Class::Unsupported), ["x", "x@1a", "x@1b"]);
+    }
+
+    #[test]
+    fn ordinary_capacity_is_the_fallback_of_spare_capacity() {
+        let none = |attempt: &Attempt| if attempt.spot { Class::Capacity } else { Class::Quota };
+        assert_eq!(tried(&["x"], true, none), ["spot:x", "spot:x@1a", "spot:x@1b", "x"]);
+        let full = |attempt: &Attempt| if attempt.spot { Class::Quota } else { Class::Permission };
+        assert_eq!(tried(&["x", "y"], true, full), ["spot:x", "x"]);
+    }
+
+    #[test]
+    fn what_is_no_matter_of_place_ends_it() {
+        for class in [Class::Quota, Class::Permission, Class::NotFound, Class::NoAnswer, Class::Other] {
+            assert_eq!(tried(&["x", "y"], false, |_| class), ["x"], "{class:?}");
+        }
+    }
+}

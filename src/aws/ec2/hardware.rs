@@ -1,0 +1,47 @@
+//! What a request means in instance types and sizes of volumes: pure.
+
+use model::provider::MachineRequest;
+
+/// The type that tests run on where none is named: that of the tool before this one, 36 processors.
+pub(crate) const TEST_TYPE: &str = "c5.9xlarge";
+
+/// The type that images are baked on where none is named: that of the tool before this one.
+pub(crate) const BAKE_TYPE: &str = "t3.2xlarge";
+
+/// The size of the root volume of a machine for tests, in GiB.
+const TEST_ROOT_GIB: i32 = 12;
+
+/// The same where an image is baked; machines that boot from the image have at least that.
+const BAKE_ROOT_GIB: i32 = 10;
+
+/// Bytes of one GiB.
+pub(crate) const GIB: u64 = 1 << 30;
+
+/// Whether the machine is to bake an image.
+pub(crate) fn bakes(request: &MachineRequest) -> bool {
+    request.layers.len() <= 1
+}
+
+/// The wanted types, the most wanted first.
+pub(crate) fn types(request: &MachineRequest) -> Vec<String> {
+    match request.hardware.instance_types.as_slice() {
+        [] if bakes(request) => vec![BAKE_TYPE.to_owned()],
+        [] => vec![TEST_TYPE.to_owned()],
+        named => named.to_vec(),
+    }
+}
+
+/// Bytes in whole GiB, rounded up, as EBS has them.
+pub(crate) fn gib(bytes: u64) -> i32 {
+    i32::try_from(bytes.div_ceil(GIB)).unwrap_or(i32::MAX).max(1)
+}
+
+/// The least size of its root volume, in GiB.
+pub(crate) fn root_gib(request: &MachineRequest) -> i32 {
+    if bakes(request) { BAKE_ROOT_GIB } else { TEST_ROOT_GIB }
+}
+
+/// All its volumes together, in GiB.
+pub(crate) fn volumes_gib(request: &MachineRequest) -> u64 {
+    u64::try_from(root_gib(request) + request.volume.map_or(0, gib)).unwrap_or_default()
+}

@@ -1,0 +1,331 @@
+//! From a machine on which all steps have run to an image that others boot from.
+
+use std::time::{Duration, Instant};
+
+use aws_sdk_ec2::types::{Filter, Image, Instance, InstanceStateName, ResourceType};
+use model::base::deadline::{Deadline, Pace};
+use model::event::{ImageEvent, Teller};
+use model::fault::Fault;
+use model::image::{Fingerprint, ImageRecord};
+use model::provider::{Ledger, Made};
+use model::resource::{Fate, PlannedResource, Resource, ResourceKind};
+
+use crate::ec2::clients::Clients;
+use crate::ec2::images::record::{self, Standing, ami_name, standing};
+use crate::ec2::images::{Ec2Images, filter, remove};
+use crate::ec2::tags::{self, RowName};
+use crate::ec2::trouble::{self, Class};
+
+/// How long a snapshot of a few GiB may take; most of the time it is two to ten minutes.
+const IMAGE_LIMIT: Duration = Duration::from_secs(3600);
+
+/// How long a new image may be unknown to the call that describes it.
+const UNKNOWN_LIMIT: Duration = Duration::from_secs(60);
+
+/// How often an image is looked for whose making was cut off, or whose answer was lost, a second apart.
+const LATE_LOOKS: u32 = 4;
+
+/// The longest name of an image, in characters.
+const AMI_NAME_CAP: usize = 128;
+
+/// The first and the longest pause between two looks.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+
+/// How often a wait says that it still waits.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
+
+/// What a call that makes an image came to.
+enum Begun {
+    /// It is being made and has this id.
+    Ours(String),
+    /// There is one of this name.
+    NameTaken,
+}
+
+/// What the wish for an image of a name came to.
+enum Making {
+    /// There is one that may be used, and has this id.
+    Usable(String),
+    /// There is one of a person who is not trusted.
+    Anothers(Box<Image>),
+}
+
+/// The name of an image of `owner` where the usual one is another person's.
+fn own_name(name: &str, owner: &str) -> String {
+    format!("{name}-{}", tags::as_name(owner)).chars().take(AMI_NAME_CAP).collect()
+}
+
+/// The name of a row for the snapshot number `at` of an image: snapshots have no names of their own.
+fn part_name(image: &str, at: usize) -> String {
+    format!("{image}-{at}")
+}
+
+/// Whether nothing can be made of it any more.
+fn has_ended(instance: &Instance) -> bool {
+    let state = instance.state().and_then(|state| state.name());
+    matches!(state, Some(InstanceStateName::Terminated | InstanceStateName::ShuttingDown))
+}
+
+impl Ec2Images {
+    /// Makes an image of the machine and waits until it can be booted from.
+    pub(super) async fn bake(
+        &self,
+        made: &Made<'_>,
+        ledger: &dyn Ledger,
+        teller: &Teller,
+    ) -> Result<ImageRecord, Fault> {
+        let instance = self.instance_of(made).await?;
+        let name = ami_name(&made.plan.name, &made.layer.fingerprint);
+        if let Some(record) = self.bake_as(&name, made, &instance, ledger, teller).await? {
+            return Ok(record);
+        }
+        // Somebody who is not trusted has the name.
+        let own = own_name(&name, &self.reader.owner);
+        let record = self.bake_as(&own, made, &instance, ledger, teller).await?;
+        record.ok_or_else(|| Fault::outside(format!("another person's image has the name `{own}`")))
+    }
+
+    /// Makes an image of this name; none where a person has it who is not trusted.
+    async fn bake_as(
+        &self,
+        name: &str,
+        made: &Made<'_>,
+        instance: &str,
+        ledger: &dyn Ledger,
+        teller: &Teller,
+    ) -> Result<Option<ImageRecord>, Fault> {
+        let account = &self.clients.identity().await?.account;
+        let planned = |kind, name: String| PlannedResource {
+            machine: made.machine.clone(),
+            kind,
+            name: RowName::regional(account, &self.region, name).to_string(),
+        };
+        let row = ledger.plan(&planned(ResourceKind::MachineImage, name.to_owned()))?;
+        // One for the machine's only disk; what more there is has no name before it is seen.
+        let first = ledger.plan(&planned(ResourceKind::Snapshot, part_name(name, 0)))?;
+        let keep = |image: &Image| {
+            ledger.kept(&row, image.image_id().unwrap_or_default())?;
+            for (at, snapshot) in record::snapshots(image).iter().enumerate() {
+                match at {
+                    0 => ledger.kept(&first, snapshot)?,
+                    _ => ledger.kept(&ledger.plan(&planned(ResourceKind::Snapshot, part_name(name, at)))?, snapshot)?,
+                }
+            }
+            Ok::<(), Fault>(())
+        };
+        let id = match self.make(made, instance, name).await? {
+            Making::Usable(id) => id,
+            // There is one of that name, so the rows are true whoever made it.
+            Making::Anothers(image) => return keep(&image).map(|()| None),
+        };
+        let image = self.until_whole(&id, teller).await?;
+        keep(&image)?;
+        let lacks = || Fault::infrastructure(format!("the image `{id}` lacks its tags"));
+        record::record(&image).ok_or_else(lacks).map(Some)
+    }
+
+    /// The instance of the machine. It is not stopped: EC2 itself shuts it down for the snapshot and starts it again, and then
+    /// it ends by itself like any other; one that was stopped would stay for ever if this process died now.
+    async fn instance_of(&self, made: &Made<'_>) -> Result<String, Fault> {
+        let machine = made.machine;
+        let found = self.instance(filter(&format!("tag:{}", tags::MACHINE), machine.as_str())).await?;
+        let there = found.filter(|instance| !has_ended(instance));
+        there.and_then(|instance| instance.instance_id).ok_or_else(|| {
+            Fault::infrastructure(format!(
+                "the machine `{machine}` is not there any more, so no image can be made of it"
+            ))
+            .hint("Its lease may have run out: give a longer `--grace`.")
+        })
+    }
+
+    /// The instance that `wanted` names; a terminated one only where there is no other.
+    async fn instance(&self, wanted: Filter) -> Result<Option<Instance>, Fault> {
+        let answer = self.ec2().describe_instances().filters(wanted).send().await;
+        let answer =
+            answer.map_err(|error| trouble::fault(&format!("look at machines of `{}`", self.region), error))?;
+        let instances =
+            answer.reservations.unwrap_or_default().into_iter().flat_map(|r| r.instances.unwrap_or_default());
+        Ok(instances.min_by_key(has_ended))
+    }
+
+    /// Begins the image.
+    async fn create(&self, made: &Made<'_>, instance: &str, name: &str) -> Result<Begun, Fault> {
+        let of = tags::ImageTags {
+            name: &format!("{}{}", tags::PREFIX, made.plan.name),
+            fingerprint: &made.layer.fingerprint.0,
+            owner: &self.reader.owner,
+            distro: &made.plan.distro,
+            state_id: &self.state_id,
+        };
+        let mut tags = of.tags();
+        tags.push(tags::tag(tags::SECONDS, &made.took.as_secs().to_string()));
+        tags.push(tags::tag(tags::MACHINE, made.machine.as_str()));
+        let answer = self
+            .ec2()
+            .create_image()
+            .instance_id(instance)
+            .name(name)
+            .description(format!("{} {}", made.plan.name, made.layer.fingerprint.short()))
+            .tag_specifications(tags::specification(ResourceType::Image, &tags))
+            .tag_specifications(tags::specification(ResourceType::Snapshot, &tags))
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => {
+                let id = answer.image_id;
+                id.map(Begun::Ours).ok_or_else(|| Fault::infrastructure(format!("the image `{name}` has no id")))
+            }
+            Err(error) if trouble::class(&error) == Class::Duplicate => Ok(Begun::NameTaken),
+            Err(error) => Err(trouble::fault(&format!("make the image `{name}` of `{instance}`"), error)),
+        }
+    }
+
+    /// Makes the image `name`, or takes the one that has this name already: somebody else was faster, or the answer to our own
+    /// call was lost. One of ours that failed is in the way and is removed.
+    async fn make(&self, made: &Made<'_>, instance: &str, name: &str) -> Result<Making, Fault> {
+        if let Begun::Ours(id) = self.create(made, instance, name).await? {
+            return Ok(Making::Usable(id));
+        }
+        let found = self.named(name, &made.layer.fingerprint).await?;
+        if !self.reader.accepts(&found) {
+            return Ok(Making::Anothers(Box::new(found)));
+        }
+        let owner = tags::owner(found.tags());
+        if matches!(standing(&found), Standing::Failed(_)) && owner == Some(self.reader.owner.as_str()) {
+            remove::deregister(&self.clients, &self.region, &found).await?;
+            if let Begun::Ours(id) = self.create(made, instance, name).await? {
+                return Ok(Making::Usable(id));
+            }
+        }
+        Ok(Making::Usable(found.image_id().unwrap_or_default().to_owned()))
+    }
+
+    /// The image that holds the name already. Where our own call made it a moment ago and its answer was lost, it may not be
+    /// told of at once: it is looked for several times.
+    async fn named(&self, name: &str, fingerprint: &Fingerprint) -> Result<Image, Fault> {
+        let mut found = Vec::new();
+        for look in 0..LATE_LOOKS {
+            if look > 0 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            found = self.described(vec![filter("name", name)]).await?;
+            if !found.is_empty() {
+                break;
+            }
+        }
+        let other = found.first().and_then(Image::image_id).unwrap_or("one that is not shown").to_owned();
+        let ours = |image: &Image| tags::value(image.tags(), tags::FINGERPRINT) == Some(&fingerprint.0);
+        found.into_iter().find(ours).ok_or_else(|| {
+            Fault::outside(format!("cannot make the image `{name}`: another one has this name ({other})"))
+                .hint("It lacks our fingerprint: deregister or rename it, then try again.")
+        })
+    }
+
+    /// Waits until machines can boot from the image.
+    pub(super) async fn until_whole(&self, id: &str, teller: &Teller) -> Result<Image, Fault> {
+        let deadline = Deadline::after(IMAGE_LIMIT, format!("the image `{id}` to be available"));
+        deadline.bound(self.poll(id, teller)).await?
+    }
+
+    async fn poll(&self, id: &str, teller: &Teller) -> Result<Image, Fault> {
+        let (began, mut told) = (Instant::now(), Instant::now());
+        let mut pace = Pace::new(PAUSES);
+        teller.tell(ImageEvent::Waiting { id: id.to_owned() });
+        loop {
+            let image = described(&self.clients, &self.region, id).await?;
+            match image.as_ref().map_or(Standing::Gone, standing) {
+                Standing::Available => return image.ok_or_else(|| gone(id)),
+                Standing::Failed(reason) => {
+                    return Err(Fault::infrastructure(format!("the image `{id}` failed")).because(reason));
+                }
+                // A new one may be unknown for a moment.
+                Standing::Gone if began.elapsed() > UNKNOWN_LIMIT => return Err(gone(id)),
+                Standing::Gone | Standing::Pending => {}
+            }
+            if told.elapsed() >= SIGN_OF_LIFE {
+                teller.tell(ImageEvent::Pending { id: id.to_owned(), waited: began.elapsed() });
+                told = Instant::now();
+            }
+            pace.pause().await;
+        }
+    }
+}
+
+fn gone(id: &str) -> Fault {
+    Fault::infrastructure(format!("the image `{id}` is not there any more"))
+        .hint("Somebody of this account removed it; try again.")
+}
+
+/// The image `id`; none where it is not known.
+async fn described(clients: &Clients, region: &str, id: &str) -> Result<Option<Image>, Fault> {
+    match clients.ec2(region).describe_images().image_ids(id).send().await {
+        Ok(answer) => Ok(answer.images.unwrap_or_default().into_iter().next()),
+        Err(error) => match trouble::class(&error) {
+            Class::NotFound => Ok(None),
+            _ => Err(trouble::fault(&format!("look at the image `{id}`"), error)),
+        },
+    }
+}
+
+/// What became of the image or snapshot of a row that is still open: a bake was cut off between making it and seeing it whole.
+/// What will be whole is kept, for the machine was baked to the end; what failed is removed. `row` must be of the account
+/// that the credentials are of.
+///
+/// # Errors
+///
+/// A name that is none of ours; the fault of a call.
+pub async fn fate(clients: &Clients, row: &Resource) -> Result<Fate, Fault> {
+    let place: RowName = row.name.parse().map_err(|error: tags::NoRowName| Fault::infrastructure(error.to_string()))?;
+    let region = place.region.as_deref().unwrap_or(clients.region());
+    if row.kind == ResourceKind::Snapshot {
+        let Some(id) = &row.locator else { return unseen_snapshot(clients, region, row, &place.name).await };
+        let there = remove::snapshots_there(clients, region, std::slice::from_ref(id)).await?;
+        return Ok(if there.is_empty() { Fate::Gone } else { Fate::Kept(id.clone()) });
+    }
+    let Some(image) = of_name(clients, region, &place.name).await? else { return Ok(Fate::Gone) };
+    let id = image.image_id().unwrap_or_default().to_owned();
+    match standing(&image) {
+        Standing::Available | Standing::Pending => Ok(Fate::Kept(id)),
+        Standing::Gone => Ok(Fate::Gone),
+        Standing::Failed(_) => {
+            remove::deregister(clients, region, &image).await?;
+            Ok(Fate::Gone)
+        }
+    }
+}
+
+/// What became of a snapshot that nobody was told the id of: it is its image's, or it was left without one and is removed.
+async fn unseen_snapshot(clients: &Clients, region: &str, row: &Resource, name: &str) -> Result<Fate, Fault> {
+    let image = match name.rsplit_once('-') {
+        Some((image, _)) => of_name(clients, region, image).await?,
+        None => None,
+    };
+    if let Some(id) = image.as_ref().and_then(|image| record::snapshots(image).into_iter().next()) {
+        return Ok(Fate::Kept(id));
+    }
+    let of_machine = filter(&format!("tag:{}", tags::MACHINE), row.machine.as_str());
+    let answer = clients.ec2(region).describe_snapshots().owner_ids("self").filters(of_machine).send().await;
+    let answer = answer.map_err(|error| trouble::fault("look for the snapshot of an image", error))?;
+    let left: Vec<String> = answer.snapshots().iter().filter_map(|it| it.snapshot_id.clone()).collect();
+    match (image, left.into_iter().next()) {
+        (Some(_), Some(id)) => Ok(Fate::Kept(id)),
+        (None, Some(id)) => remove::delete_snapshots(clients, region, &[id]).await.map(|()| Fate::Gone),
+        (_, None) => Ok(Fate::Gone),
+    }
+}
+
+/// The image of this name. The call that makes it may have been cut off on its way, so that it appears late: it is looked for
+/// several times before it is said not to be there.
+async fn of_name(clients: &Clients, region: &str, name: &str) -> Result<Option<Image>, Fault> {
+    for look in 0..LATE_LOOKS {
+        if look > 0 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let answer = clients.ec2(region).describe_images().owners("self").filters(filter("name", name)).send().await;
+        let answer = answer.map_err(|error| trouble::fault(&format!("look at the image `{name}`"), error))?;
+        if let Some(image) = answer.images.unwrap_or_default().into_iter().next() {
+            return Ok(Some(image));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,239 @@
+//! Images of an account: AMIs with the tag [`tags::FINGERPRINT`], each with its snapshots.
+//!
+//! The lowest layer is somebody else's image, so it is always there; one machine makes all that is above it, and that is kept
+//! as one AMI. Its owner boots from it, and whoever trusts its owner; only its owner collects it, unless asked otherwise.
+//!
+//! What is absent: a lock for the whole account. Two people who bake one image at the same time meet at its name, which the
+//! account has once: the second takes what the first made where that one is trusted, and makes one of a name of its own otherwise.
+
+mod bake;
+mod record;
+mod remove;
+mod trust;
+
+pub use bake::fate;
+pub use trust::{Reader, Trust};
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_ec2::types::{Filter, Image, ImageState};
+use jiff::Timestamp;
+use model::base::id::MachineId;
+use model::event::{ImageEvent, Teller, TroubleEvent};
+use model::fault::Fault;
+use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
+use model::provider::{Confirm, ImageStore, Ledger, Made};
+use model::resource::PlannedResource;
+use record::Standing;
+
+use crate::ec2::clients::Clients;
+use crate::ec2::{tags, trouble};
+
+/// How many images one page may hold; the most that the service allows.
+const PAGE: i32 = 1000;
+
+/// Keeps the images of one person in one region.
+pub struct Ec2Images {
+    clients: Arc<Clients>,
+    region: String,
+    reader: Reader,
+    state_id: String,
+    /// One lock for each image that this process makes.
+    making: Mutex<HashMap<Fingerprint, Arc<tokio::sync::Mutex<()>>>>,
+    /// What this process has made or met: a listing may not show it yet.
+    made: Mutex<BTreeMap<Fingerprint, ImageRecord>>,
+}
+
+/// A filter of a describe call.
+fn filter(name: &str, value: impl Into<String>) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+impl Ec2Images {
+    /// The images that `reader`, whose state directory has the id `state_id`, may use, make and remove in `region`. Asks
+    /// nobody yet.
+    pub fn new(clients: Arc<Clients>, region: &str, reader: Reader, state_id: &str) -> Self {
+        Self {
+            clients,
+            region: region.to_owned(),
+            reader,
+            state_id: state_id.to_owned(),
+            making: Mutex::default(),
+            made: Mutex::default(),
+        }
+    }
+
+    fn ec2(&self) -> aws_sdk_ec2::Client {
+        self.clients.ec2(&self.region)
+    }
+
+    /// The account's own images that `filters` leave, in any state.
+    async fn described(&self, filters: Vec<Filter>) -> Result<Vec<Image>, Fault> {
+        let call = self.ec2().describe_images().owners("self").set_filters(Some(filters)).max_results(PAGE);
+        let mut pages = call.into_paginator().items().send();
+        let mut images = Vec::new();
+        while let Some(image) = pages.next().await {
+            let doing = || format!("list the images of `{}`", self.region);
+            images.push(image.map_err(|error| trouble::fault(&doing(), error))?);
+        }
+        Ok(images)
+    }
+
+    /// The images of this fingerprint, in any state.
+    async fn of(&self, fingerprint: &Fingerprint) -> Result<Vec<Image>, Fault> {
+        self.described(vec![filter(&format!("tag:{}", tags::FINGERPRINT), &fingerprint.0)]).await
+    }
+
+    fn remembered(&self, fingerprint: &Fingerprint) -> Option<ImageRecord> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).get(fingerprint).cloned()
+    }
+
+    fn remember(&self, record: ImageRecord) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(record.fingerprint.clone(), record);
+    }
+
+    fn forget(&self, fingerprint: &Fingerprint) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(fingerprint);
+    }
+}
+
+/// Refuses the plan of an image that does not start from one of the cloud.
+fn check(plan: &ImagePlan) -> Result<(), Fault> {
+    match plan.cloud() {
+        Some(_) => Ok(()),
+        None => Err(Fault::infrastructure(format!("`{}` is no plan for Amazon EC2", plan.name))),
+    }
+}
+
+#[async_trait]
+impl ImageStore for Ec2Images {
+    fn keeps_whole(&self) -> bool {
+        true
+    }
+
+    async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
+        check(plan)?;
+        let fingerprint = plan.fingerprint();
+        if self.remembered(&fingerprint).is_none() {
+            let found = self.of(&fingerprint).await?;
+            if let Some(record) = self.reader.choose(&found).and_then(record::record) {
+                self.remember(record);
+            }
+        }
+        // The base is its distribution's and is always there.
+        Ok(if self.remembered(&fingerprint).is_some() { plan.layers.len() } else { 1 })
+    }
+
+    /// Within this process nobody else makes it then. What another one has begun to keep is waited for.
+    async fn lock(&self, layer: &Fingerprint, teller: &Teller) -> Result<Box<dyn Send + Sync>, Fault> {
+        let lock = {
+            let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(making.entry(layer.clone()).or_default())
+        };
+        let guard = lock.lock_owned().await;
+        if self.remembered(layer).is_none() {
+            let found = self.of(layer).await?;
+            let others = self.reader.others(&found);
+            if !others.is_empty() && self.reader.choose(&found).is_none() {
+                let owners = others.iter().map(ToString::to_string).collect();
+                teller.tell(ImageEvent::OthersNotUsed { fingerprint: layer.clone(), owners });
+            }
+            let is_pending =
+                |image: &&Image| record::standing(image) == Standing::Pending && self.reader.accepts(image);
+            let pending = found.iter().find(is_pending);
+            if let Some(id) = pending.and_then(Image::image_id) {
+                // Where it fails it is made here, whoever began it.
+                if let Err(fault) = self.until_whole(id, teller).await {
+                    teller.tell(TroubleEvent::from(&fault));
+                }
+            }
+        }
+        Ok(Box::new(guard))
+    }
+
+    fn plan_base(&self, _: &MachineId) -> Vec<PlannedResource> {
+        Vec::new()
+    }
+
+    async fn make_base(
+        &self,
+        layer: &LayerPlan,
+        _: &MachineId,
+        _: Duration,
+        _: Confirm<'_>,
+        _: &Teller,
+    ) -> Result<(), Fault> {
+        let why = "on Amazon EC2 the base is the distribution's own image";
+        Err(Fault::infrastructure(format!("cannot make the layer `{}`", layer.name)).because(why))
+    }
+
+    async fn commit(&self, made: &Made<'_>, ledger: &dyn Ledger, teller: &Teller) -> Result<LayerRecord, Fault> {
+        check(made.plan)?;
+        let record = self.bake(made, ledger, teller).await?;
+        let layer = record.layers.first().cloned();
+        self.remember(record);
+        layer.ok_or_else(|| Fault::infrastructure(format!("the image of `{}` has no layer", made.plan.name)))
+    }
+
+    /// The tags of an AMI are its record, so there is nothing to write down.
+    async fn finish(&self, plan: &ImagePlan, _: Timestamp) -> Result<ImageRecord, Fault> {
+        check(plan)?;
+        let fingerprint = plan.fingerprint();
+        if let Some(record) = self.remembered(&fingerprint) {
+            return Ok(record);
+        }
+        let found = self.of(&fingerprint).await?;
+        self.reader.choose(&found).and_then(record::record).ok_or_else(|| {
+            Fault::infrastructure(format!("there is no image `{}` in `{}`", plan.name, self.region))
+                .hint("`automation image list --provider ec2` shows what there is.")
+        })
+    }
+
+    async fn record(&self, fingerprint: &Fingerprint) -> Result<Option<ImageRecord>, Fault> {
+        Ok(self.remembered(fingerprint))
+    }
+
+    async fn list(&self) -> Result<Vec<ImageRecord>, Fault> {
+        let filters = vec![filter("tag-key", tags::FINGERPRINT), filter("state", ImageState::Available.as_str())];
+        let mut records: Vec<ImageRecord> = self.described(filters).await?.iter().filter_map(record::record).collect();
+        {
+            let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+            let missing = made.values().filter(|made| !records.iter().any(|known| known.locator == made.locator));
+            let missing: Vec<ImageRecord> = missing.cloned().collect();
+            records.extend(missing);
+        }
+        records.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.name.cmp(&b.name)));
+        Ok(records)
+    }
+
+    /// None: what is kept is whole images.
+    async fn layers(&self) -> Result<Vec<LayerRecord>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn users(&self, images: &[ImageRecord]) -> Result<BTreeMap<Fingerprint, String>, Fault> {
+        let ids = images.iter().filter_map(|image| Some((image.locator.clone()?, image.fingerprint.clone())));
+        let ids: BTreeMap<String, Fingerprint> = ids.collect();
+        let wanted: Vec<String> = ids.keys().cloned().collect();
+        let users = self.machines_of(&wanted).await?;
+        Ok(users.into_iter().filter_map(|(id, user)| Some((ids.get(&id)?.clone(), user))).collect())
+    }
+
+    async fn remove_image(&self, fingerprint: &Fingerprint, of_any_owner: bool) -> Result<(), Fault> {
+        let removed = self.remove(fingerprint, of_any_owner).await;
+        self.forget(fingerprint);
+        removed
+    }
+
+    async fn remove_layer(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
+        let why = "an account keeps whole images, not layers";
+        Err(Fault::infrastructure(format!("cannot remove the layer `{}`", fingerprint.short())).because(why))
+    }
+
+    async fn sweep(&self, dry_run: bool) -> Result<usize, Fault> {
+        self.sweep_snapshots(dry_run).await
+    }
+}

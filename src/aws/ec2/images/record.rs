@@ -1,0 +1,186 @@
+//! What an AMI and its snapshots say of themselves, in our words. Pure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{Image, ImageState, Snapshot, SnapshotState};
+use jiff::Timestamp;
+use model::image::{Fingerprint, ImageRecord, LayerRecord};
+
+use crate::ec2::tags;
+
+/// The name of the only layer that an image of an account has.
+const WHOLE: &str = "image";
+
+/// How old a snapshot must be before it can be one that was forgotten: a younger one may belong to an image that the listing
+/// does not show yet.
+const SETTLED: Duration = Duration::from_secs(600);
+
+/// The name of the AMI for a plan's name and fingerprint. Names are unique in an account and region, and several images of one
+/// plan stand side by side, so the fingerprint is a part of it.
+pub(crate) fn ami_name(plan: &str, fingerprint: &Fingerprint) -> String {
+    format!("{}{plan}-{}", tags::PREFIX, fingerprint.short())
+}
+
+/// The record of an AMI that was baked by us; none for any other.
+pub(crate) fn record(image: &Image) -> Option<ImageRecord> {
+    let value = |key| tags::value(image.tags(), key);
+    let fingerprint = Fingerprint(value(tags::FINGERPRINT)?.to_owned());
+    let named = value(tags::NAME).or(image.name()).unwrap_or_default();
+    let created_at = image.creation_date().and_then(|date| date.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH);
+    Some(ImageRecord {
+        name: named.strip_prefix(tags::PREFIX).unwrap_or(named).to_owned(),
+        distro: value(tags::DISTRO).unwrap_or_default().to_owned(),
+        layers: vec![LayerRecord {
+            name: WHOLE.to_owned(),
+            fingerprint: fingerprint.clone(),
+            created_at,
+            seconds: value(tags::SECONDS).and_then(|seconds| seconds.parse().ok()).unwrap_or_default(),
+            bytes: bytes(image),
+        }],
+        fingerprint,
+        created_at,
+        owner: tags::owner(image.tags()).map(str::to_owned),
+        locator: image.image_id().map(str::to_owned),
+    })
+}
+
+/// The sizes of its volumes together; what is billed of a snapshot is at most that.
+fn bytes(image: &Image) -> u64 {
+    let sizes = image.block_device_mappings().iter().filter_map(|mapping| mapping.ebs()?.volume_size());
+    sizes.map(|gib| u64::try_from(gib).unwrap_or_default() << 30).sum()
+}
+
+/// The snapshots that an AMI is made of.
+pub(crate) fn snapshots(image: &Image) -> Vec<String> {
+    let mappings = image.block_device_mappings().iter();
+    mappings.filter_map(|mapping| mapping.ebs()?.snapshot_id()).map(str::to_owned).collect()
+}
+
+/// Where an image stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Machines can boot from it.
+    Available,
+    /// It is being made.
+    Pending,
+    /// It will never be available, for this reason.
+    Failed(String),
+    /// It is not there.
+    Gone,
+}
+
+/// Where an image stands, by what the service says.
+pub(crate) fn standing(image: &Image) -> Standing {
+    match image.state() {
+        Some(ImageState::Available) => Standing::Available,
+        Some(ImageState::Deregistered) => Standing::Gone,
+        Some(state @ (ImageState::Failed | ImageState::Error | ImageState::Invalid | ImageState::Disabled)) => {
+            let reason = image.state_reason().and_then(|reason| reason.message());
+            Standing::Failed(reason.map_or_else(|| format!("its state is `{}`", state.as_str()), str::to_owned))
+        }
+        _ => Standing::Pending,
+    }
+}
+
+/// The snapshots of `owner` that an image left behind: whole, of our images, of no image that is there or being made.
+pub(crate) fn orphans(snapshots: &[Snapshot], images: &[Image], owner: &str, now: Timestamp) -> Vec<String> {
+    let used: BTreeSet<String> = images.iter().flat_map(self::snapshots).collect();
+    // An image that is being made does not name its snapshots yet.
+    let pending: BTreeSet<&str> = images
+        .iter()
+        .filter(|image| standing(image) == Standing::Pending)
+        .filter_map(|image| tags::value(image.tags(), tags::FINGERPRINT))
+        .collect();
+    let settled = |snapshot: &Snapshot| {
+        let started = snapshot.start_time().and_then(|at| Timestamp::from_second(at.secs()).ok());
+        started.is_some_and(|started| now.duration_since(started).unsigned_abs() >= SETTLED && started < now)
+    };
+    snapshots
+        .iter()
+        .filter(|snapshot| snapshot.state() != Some(&SnapshotState::Pending) && settled(snapshot))
+        .filter(|snapshot| tags::owner(snapshot.tags()) == Some(owner))
+        .filter(|snapshot| tags::value(snapshot.tags(), tags::FINGERPRINT).is_some_and(|of| !pending.contains(of)))
+        .filter_map(Snapshot::snapshot_id)
+        .filter(|id| !used.contains(*id))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::types::{BlockDeviceMapping, EbsBlockDevice};
+    use aws_smithy_types::DateTime;
+
+    use super::*;
+
+    const OWNER: &str = "ann@host";
+
+    fn image(state: ImageState, fingerprint: &str, snapshot: Option<&str>) -> Image {
+        let ebs = EbsBlockDevice::builder().volume_size(10).set_snapshot_id(snapshot.map(str::to_owned)).build();
+        Image::builder()
+            .image_id("ami-1")
+            .name("hg-linux-dev-debian12-0123")
+            .state(state)
+            .creation_date("2026-11-20T10:00:00.000Z")
+            .tags(tags::tag(tags::NAME, "hg-linux-dev-debian12"))
+            .tags(tags::tag(tags::FINGERPRINT, fingerprint))
+            .tags(tags::tag(tags::DISTRO, "debian12"))
+            .tags(tags::tag(tags::OWNER, OWNER))
+            .tags(tags::tag(tags::SECONDS, "90"))
+            .block_device_mappings(BlockDeviceMapping::builder().ebs(ebs).build())
+            .build()
+    }
+
+    fn snapshot(id: &str, fingerprint: &str, owner: &str, age: i64) -> Snapshot {
+        Snapshot::builder()
+            .snapshot_id(id)
+            .state(SnapshotState::Completed)
+            .start_time(DateTime::from_secs(now().as_second() - age))
+            .tags(tags::tag(tags::FINGERPRINT, fingerprint))
+            .tags(tags::tag(tags::OWNER, owner))
+            .build()
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-20T12:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn an_image_of_ours_tells_its_name_size_and_owner() {
+        let record = record(&image(ImageState::Available, "ab", Some("snap-1"))).unwrap();
+        assert_eq!((record.name.as_str(), record.distro.as_str()), ("linux-dev-debian12", "debian12"));
+        assert_eq!((record.owner.as_deref(), record.locator.as_deref()), (Some(OWNER), Some("ami-1")));
+        assert_eq!((record.layers[0].bytes, record.layers[0].seconds), (10 << 30, 90));
+        assert_eq!(record.created_at.to_string(), "2026-11-20T10:00:00Z");
+        assert!(super::record(&Image::builder().name("hg-else").build()).is_none(), "without a fingerprint");
+    }
+
+    #[test]
+    fn the_name_of_an_ami_fits_and_tells_images_of_one_plan_apart() {
+        let name = ami_name("linux-dev-ubuntu24.04-pypy3", &Fingerprint("a".repeat(64)));
+        assert_eq!(name, "hg-linux-dev-ubuntu24.04-pypy3-aaaaaaaaaaaa");
+        assert!(name.len() <= 128, "the longest name of an AMI");
+    }
+
+    #[test]
+    fn a_state_that_nobody_knows_yet_is_waited_for() {
+        assert_eq!(standing(&image(ImageState::from("new"), "ab", None)), Standing::Pending);
+        assert_eq!(standing(&image(ImageState::Deregistered, "ab", None)), Standing::Gone);
+        assert!(matches!(standing(&image(ImageState::Failed, "ab", None)), Standing::Failed(_)));
+    }
+
+    #[test]
+    fn an_orphan_is_ours_whole_old_enough_and_of_no_image() {
+        let images = [image(ImageState::Available, "aa", Some("snap-used")), image(ImageState::Pending, "bb", None)];
+        let snapshots = [
+            snapshot("snap-used", "aa", OWNER, 7200),
+            snapshot("snap-left", "aa", OWNER, 7200),
+            snapshot("snap-pending", "bb", OWNER, 7200),
+            snapshot("snap-young", "cc", OWNER, 60),
+            snapshot("snap-bob", "cc", "bob@host", 7200),
+            Snapshot::builder().snapshot_id("snap-strange").start_time(DateTime::from_secs(1)).build(),
+        ];
+        assert_eq!(orphans(&snapshots, &images, OWNER, now()), ["snap-left"]);
+    }
+}

@@ -1,0 +1,183 @@
+//! Collecting images: the AMI first, then its snapshots, which nothing else would find again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{Filter, Image, InstanceStateName};
+use jiff::Timestamp;
+use model::base::deadline::{Deadline, Pace};
+use model::fault::{Fault, Left};
+use model::image::Fingerprint;
+
+use crate::ec2::clients::Clients;
+use crate::ec2::images::{Ec2Images, filter, record};
+use crate::ec2::tags;
+use crate::ec2::trouble::{self, Class};
+
+/// How long an image and its snapshots may take to go away.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The first and the longest pause between two looks.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+
+/// How many values a filter may have.
+const VALUES: usize = 200;
+
+/// The states of a machine that has a use for its image.
+const LIVE: [InstanceStateName; 4] =
+    [InstanceStateName::Pending, InstanceStateName::Running, InstanceStateName::Stopping, InstanceStateName::Stopped];
+
+impl Ec2Images {
+    /// One live machine of each of the images `ids` that has any, by the image.
+    pub(super) async fn machines_of(&self, ids: &[String]) -> Result<BTreeMap<String, String>, Fault> {
+        let states = LIVE.iter().map(|state| state.as_str().to_owned()).collect();
+        let live = Filter::builder().name("instance-state-name").set_values(Some(states)).build();
+        let mut users = BTreeMap::new();
+        for ids in ids.chunks(VALUES) {
+            let of = Filter::builder().name("image-id").set_values(Some(ids.to_vec())).build();
+            let call = self.ec2().describe_instances().filters(of).filters(live.clone()).max_results(1000);
+            let mut pages = call.into_paginator().items().send();
+            while let Some(reservation) = pages.next().await {
+                let doing = || "find the machines that use an image";
+                let reservation = reservation.map_err(|error| trouble::fault(doing(), error))?;
+                for instance in reservation.instances() {
+                    let machine = tags::value(instance.tags(), tags::MACHINE).or(instance.instance_id());
+                    if let (Some(image), Some(machine)) = (instance.image_id(), machine) {
+                        users.insert(image.to_owned(), machine.to_owned());
+                    }
+                }
+            }
+        }
+        Ok(users)
+    }
+
+    /// Removes the images of this fingerprint with their snapshots; well when there are none.
+    pub(super) async fn remove(&self, fingerprint: &Fingerprint, of_any_owner: bool) -> Result<(), Fault> {
+        let images = self.of(fingerprint).await?;
+        let ids: Vec<String> = images.iter().filter_map(Image::image_id).map(str::to_owned).collect();
+        let users = self.machines_of(&ids).await?;
+        for image in &images {
+            let user = users.get(image.image_id().unwrap_or_default());
+            self.may_go(image, user, of_any_owner)?;
+        }
+        for image in &images {
+            deregister(&self.clients, &self.region, image).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses what is of another owner, and what is in use.
+    fn may_go(&self, image: &Image, user: Option<&String>, of_any_owner: bool) -> Result<(), Fault> {
+        let id = image.image_id().unwrap_or_default();
+        let owner = tags::owner(image.tags());
+        if !of_any_owner && owner != Some(self.reader.owner.as_str()) {
+            let whose =
+                owner.map_or_else(|| "nobody is named as its owner".to_owned(), |o| format!("it belongs to `{o}`"));
+            let fault = Fault::outside(format!("the image `{id}` is not yours: {whose}"));
+            return Err(fault.hint("`--any-owner` removes it all the same."));
+        }
+        match user {
+            Some(machine) => Err(Fault::outside(format!("the image `{id}` is in use by machine `{machine}`"))
+                .hint(format!("End the machine first: `automation machine down {machine}`."))),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the snapshots whose image went away without them.
+    pub(super) async fn sweep_snapshots(&self, dry_run: bool) -> Result<usize, Fault> {
+        let images = self.described(vec![filter("tag-key", tags::FINGERPRINT)]).await?;
+        let call = self.ec2().describe_snapshots().owner_ids("self").max_results(1000);
+        let call = call.filters(filter("tag-key", tags::FINGERPRINT));
+        let call = call.filters(filter(&format!("tag:{}", tags::OWNER), &self.reader.owner));
+        let mut pages = call.into_paginator().items().send();
+        let mut snapshots = Vec::new();
+        while let Some(snapshot) = pages.next().await {
+            let doing = || format!("list the snapshots of `{}`", self.region);
+            snapshots.push(snapshot.map_err(|error| trouble::fault(&doing(), error))?);
+        }
+        let orphans = record::orphans(&snapshots, &images, &self.reader.owner, Timestamp::now());
+        if !dry_run {
+            delete_snapshots(&self.clients, &self.region, &orphans).await?;
+        }
+        Ok(orphans.len())
+    }
+}
+
+/// Deregisters an image and deletes its snapshots, and returns when both were seen gone.
+pub(super) async fn deregister(clients: &Clients, region: &str, image: &Image) -> Result<(), Fault> {
+    let Some(id) = image.image_id() else { return Ok(()) };
+    let snapshots = record::snapshots(image);
+    let call = clients.ec2_deletes(region).deregister_image().image_id(id);
+    match call.delete_associated_snapshots(true).send().await {
+        Ok(_) => {}
+        Err(error) if trouble::class(&error) == Class::NotFound => {}
+        Err(error) => return Err(trouble::fault(&format!("deregister the image `{id}`"), error)),
+    }
+    let deadline = Deadline::after(LIMIT, format!("the image `{id}` to go away"));
+    deadline.bound(until_gone(clients, region, id)).await??;
+    delete_snapshots(clients, region, &snapshots).await
+}
+
+async fn until_gone(clients: &Clients, region: &str, id: &str) -> Result<(), Fault> {
+    let mut pace = Pace::new(PAUSES);
+    loop {
+        // A filter, unlike an id, is no error where nothing fits it.
+        let answer = clients.ec2(region).describe_images().owners("self").filters(filter("image-id", id)).send().await;
+        let answer = answer.map_err(|error| trouble::fault(&format!("look at the image `{id}`"), error))?;
+        if answer.images().iter().all(|image| record::standing(image) == record::Standing::Gone) {
+            return Ok(());
+        }
+        pace.pause().await;
+    }
+}
+
+/// Deletes snapshots and returns when they were seen gone. What deregistering has deleted already is not asked for again; what
+/// is still in use by an image that is just going away is tried again.
+pub(super) async fn delete_snapshots(clients: &Clients, region: &str, ids: &[String]) -> Result<(), Fault> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let left = std::sync::Mutex::new(ids.to_vec());
+    let work = async {
+        let mut pace = Pace::new(PAUSES);
+        loop {
+            let there = snapshots_there(clients, region, ids).await?;
+            if there.is_empty() {
+                return Ok(());
+            }
+            left.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&there);
+            for id in &there {
+                delete_snapshot(clients, region, id).await?;
+            }
+            pace.pause().await;
+        }
+    };
+    let deadline = Deadline::after(LIMIT, format!("the snapshots {} to go away", ids.join(", ")));
+    let done = deadline.bound(work).await.map_err(Fault::from).and_then(|done| done);
+    done.map_err(|fault| {
+        let left = left.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        fault.leaving(Left::These(left))
+    })
+}
+
+async fn delete_snapshot(clients: &Clients, region: &str, id: &str) -> Result<(), Fault> {
+    match clients.ec2_deletes(region).delete_snapshot().snapshot_id(id).send().await {
+        Ok(_) => Ok(()),
+        Err(error) => match trouble::class(&error) {
+            Class::NotFound | Class::Dependency => Ok(()),
+            _ => Err(trouble::fault(&format!("delete the snapshot `{id}`"), error)),
+        },
+    }
+}
+
+/// Those of the snapshots `ids` that are there.
+pub(super) async fn snapshots_there(clients: &Clients, region: &str, ids: &[String]) -> Result<Vec<String>, Fault> {
+    let mut there = Vec::new();
+    for ids in ids.chunks(VALUES) {
+        let of = Filter::builder().name("snapshot-id").set_values(Some(ids.to_vec())).build();
+        let answer = clients.ec2(region).describe_snapshots().owner_ids("self").filters(of).send().await;
+        let answer = answer.map_err(|error| trouble::fault("look at the snapshots of an image", error))?;
+        there.extend(answer.snapshots().iter().filter_map(|snapshot| snapshot.snapshot_id()).map(str::to_owned));
+    }
+    Ok(there)
+}

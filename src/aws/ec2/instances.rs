@@ -1,0 +1,281 @@
+//! Instances as they are: describing, waiting, terminating, their console.
+
+use std::time::Duration;
+
+use aws_sdk_ec2::error::SdkError;
+use aws_sdk_ec2::operation::describe_instance_types::DescribeInstanceTypesError;
+use aws_sdk_ec2::types::{ArchitectureType, Filter, Instance, InstanceStateName, InstanceType, InstanceTypeInfo};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use model::base::deadline::{Deadline, Pace};
+use model::base::id::MachineId;
+use model::fault::Fault;
+
+use crate::ec2::tags;
+use crate::ec2::trouble::{self, Class};
+
+/// How many instances a page holds; the most that the API takes.
+const PAGE: i32 = 1000;
+
+/// How long an instance may take until it has an address. That takes seconds; the rest is room for a slow region.
+pub(crate) const ADDRESS_LIMIT: Duration = Duration::from_secs(300);
+
+/// How long a new id may be unknown. Three seconds were seen.
+const UNKNOWN_LIMIT: Duration = Duration::from_secs(60);
+
+/// The first and the longest pause between two looks at a new instance.
+const ADDRESS_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+
+/// The pause between two looks at an instance that is being connected to. Most answer within a minute.
+const ENDED_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long an instance may take to end. Half a minute is usual; what runs on it may take its time to stop. The
+/// SDK's own waiter takes ten minutes.
+pub(crate) const END_LIMIT: Duration = Duration::from_secs(600);
+
+/// The first and the longest pause between two looks at an instance that ends.
+const END_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// How many last lines of a console an error shows.
+const CONSOLE_LINES: usize = 40;
+
+/// A filter by the tag `key`.
+pub(crate) fn tagged(key: &str, value: &str) -> Filter {
+    Filter::builder().name(format!("tag:{key}")).values(value).build()
+}
+
+/// Where an instance stands.
+pub(crate) fn state(instance: &Instance) -> InstanceStateName {
+    let state = instance.state().and_then(|state| state.name().cloned());
+    state.unwrap_or(InstanceStateName::Pending)
+}
+
+/// All instances that `filter` lets through and that have not ended.
+pub(crate) async fn find(ec2: &aws_sdk_ec2::Client, filter: Filter) -> Result<Vec<Instance>, Fault> {
+    find_all(ec2, vec![filter]).await
+}
+
+/// The same for what all of `filters` let through.
+pub(crate) async fn find_all(ec2: &aws_sdk_ec2::Client, filters: Vec<Filter>) -> Result<Vec<Instance>, Fault> {
+    let pages = ec2.describe_instances().set_filters(Some(filters)).max_results(PAGE).into_paginator();
+    let found = pages.items().send().collect::<Result<Vec<_>, _>>().await;
+    let found = found.map_err(|error| trouble::fault("list instances", error))?;
+    let instances = found.into_iter().flat_map(|reservation| reservation.instances.unwrap_or_default());
+    Ok(instances.filter(|instance| state(instance) != InstanceStateName::Terminated).collect())
+}
+
+/// The instance `id` as it is now; `None` where EC2 does not know it (yet, or any more).
+pub(crate) async fn get(ec2: &aws_sdk_ec2::Client, id: &str) -> Result<Option<Instance>, Fault> {
+    match ec2.describe_instances().instance_ids(id).send().await {
+        Ok(found) => Ok(found.reservations.into_iter().flatten().flat_map(|r| r.instances.unwrap_or_default()).next()),
+        Err(error) if trouble::class(&error) == Class::NotFound => Ok(None),
+        Err(error) => Err(trouble::fault(&format!("look at the instance `{id}`"), error)),
+    }
+}
+
+/// Waits until the instance has a public address: it may be pending still, for connecting can start at once.
+///
+/// A `managed` one is reached by its id: that EC2 knows it is enough.
+pub(crate) async fn until_address(
+    ec2: &aws_sdk_ec2::Client,
+    id: &str,
+    managed: bool,
+) -> Result<(Instance, Option<String>), Fault> {
+    let deadline = Deadline::after(ADDRESS_LIMIT, format!("the instance `{id}` to have a public address"));
+    let unknown = Deadline::after(UNKNOWN_LIMIT, format!("EC2 to know the instance `{id}`"));
+    let mut pace = Pace::new(ADDRESS_PAUSES);
+    loop {
+        let seen = deadline.bound(get(ec2, id)).await??;
+        match seen {
+            Some(instance) if is_ending(&state(&instance)) => return Err(ended(ec2, id, &instance).await),
+            Some(instance) => {
+                let address = instance.public_ip_address().filter(|address| !address.is_empty()).map(str::to_owned);
+                match address {
+                    address if managed || address.is_some() => return Ok((instance, address)),
+                    _ if state(&instance) == InstanceStateName::Running => return Err(no_address(id, &instance)),
+                    _ => {}
+                }
+            }
+            None if unknown.left().is_zero() => return Err(unknown.expired().into()),
+            None => {}
+        }
+        deadline.bound(pace.pause()).await?;
+    }
+}
+
+/// Ends when the instance does, with EC2's reason. What EC2 does not answer meanwhile says nothing about the instance.
+pub(crate) async fn until_ended(ec2: &aws_sdk_ec2::Client, id: &str) -> Fault {
+    loop {
+        tokio::time::sleep(ENDED_PAUSE).await;
+        match get(ec2, id).await {
+            Ok(Some(instance)) if is_ending(&state(&instance)) => return ended(ec2, id, &instance).await,
+            _ => {}
+        }
+    }
+}
+
+/// Ends when no instance of `machine`, which another process made, is there any more. One empty answer is not believed: lists
+/// lag behind.
+pub(crate) async fn until_none(ec2: &aws_sdk_ec2::Client, machine: &MachineId) -> Fault {
+    let mut empty = 0;
+    while empty < 2 {
+        tokio::time::sleep(ENDED_PAUSE).await;
+        match find(ec2, tagged(tags::MACHINE, machine.as_str())).await {
+            Ok(found) if found.is_empty() => empty += 1,
+            Ok(_) => empty = 0,
+            Err(_) => {}
+        }
+    }
+    Fault::infrastructure(format!("the instance of {machine} has ended"))
+}
+
+fn is_ending(state: &InstanceStateName) -> bool {
+    !matches!(state, InstanceStateName::Pending | InstanceStateName::Running)
+}
+
+fn no_address(id: &str, instance: &Instance) -> Fault {
+    let subnet = instance.subnet_id().unwrap_or("its subnet");
+    Fault::outside(format!("the instance `{id}` was given no public address"))
+        .hint(format!("Let `{subnet}` assign public addresses, which default subnets do."))
+}
+
+/// The fault for an instance that ended before it was of use.
+async fn ended(ec2: &aws_sdk_ec2::Client, id: &str, instance: &Instance) -> Fault {
+    let reason = instance.state_reason().and_then(|reason| reason.message().or(reason.code()));
+    let state = state(instance);
+    let fault = Fault::infrastructure(format!("the instance `{id}` is {state} before it could be reached"))
+        .because(reason.unwrap_or("EC2 gives no reason").to_owned());
+    match console(ec2, id).await {
+        Some(console) => fault.hint(format!("The machine's own last words:\n{console}")),
+        None => fault,
+    }
+}
+
+/// Refuses types that `region` does not have, or that have another kind of processor than our images are for.
+pub(crate) async fn vet(ec2: &aws_sdk_ec2::Client, region: &str, types: &[String]) -> Result<(), Fault> {
+    // One by one where there are several: a refusal names them all, and it matters which it is.
+    for name in types {
+        let found = describe_types(ec2, std::slice::from_ref(name)).await;
+        let found = found.map_err(|error| match trouble::class(&error) {
+            Class::Unsupported | Class::NotFound => no_type(name, region),
+            _ => trouble::fault(&format!("look at the instance type `{name}`"), error),
+        })?;
+        let Some(info) = found.first() else { return Err(no_type(name, region)) };
+        let made_for = info.processor_info().map(|info| info.supported_architectures()).unwrap_or_default();
+        if !made_for.is_empty() && !made_for.contains(&ArchitectureType::X8664) {
+            let kinds: Vec<&str> = made_for.iter().map(ArchitectureType::as_str).collect();
+            return Err(Fault::outside(format!(
+                "the instance type `{name}` is `{}`, and our images are `x86_64`",
+                kinds.join("`, `")
+            ))
+            .hint("Choose another `--instance-type`."));
+        }
+    }
+    Ok(())
+}
+
+fn no_type(name: &str, region: &str) -> Fault {
+    Fault::outside(format!("there is no instance type `{name}` in `{region}`")).hint(
+        "Choose another `--instance-type` or `--aws-region`; `aws ec2 describe-instance-types` lists what there is.",
+    )
+}
+
+async fn describe_types(
+    ec2: &aws_sdk_ec2::Client,
+    types: &[String],
+) -> Result<Vec<InstanceTypeInfo>, SdkError<DescribeInstanceTypesError>> {
+    let wanted = types.iter().map(|name| InstanceType::from(name.as_str())).collect();
+    let found = ec2.describe_instance_types().set_instance_types(Some(wanted)).send().await?;
+    Ok(found.instance_types.unwrap_or_default())
+}
+
+/// Those of `types` that have disks of their own.
+pub(crate) async fn with_disk(ec2: &aws_sdk_ec2::Client, types: &[String]) -> Result<Vec<String>, Fault> {
+    let found = describe_types(ec2, types).await;
+    let found = found.map_err(|error| trouble::fault("look at the instance types that were named", error))?;
+    let of = |info: &InstanceTypeInfo| {
+        let name = info.instance_type()?.as_str().to_owned();
+        (info.instance_storage_supported == Some(true)).then_some(name)
+    };
+    Ok(found.iter().filter_map(of).collect())
+}
+
+/// The last lines of the console of the instance `id`.
+pub(crate) async fn console(ec2: &aws_sdk_ec2::Client, id: &str) -> Option<String> {
+    let ask = |latest: bool| ec2.get_console_output().instance_id(id).latest(latest).send();
+    // What is there at this moment is given for newer types only.
+    let output = match ask(true).await {
+        Ok(found) => found.output,
+        Err(_) => ask(false).await.ok()?.output,
+    };
+    let text = STANDARD.decode(output?.replace(['\n', '\r'], "")).ok()?;
+    last_lines(&String::from_utf8_lossy(&text), CONSOLE_LINES)
+}
+
+fn last_lines(text: &str, count: usize) -> Option<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let kept = lines.get(lines.len().saturating_sub(count)..).unwrap_or_default().join("\n");
+    (!kept.trim().is_empty()).then_some(kept)
+}
+
+/// What became of instances that were to end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// EC2 says that all have ended.
+    Seen,
+    /// EC2 does not know them.
+    Unknown,
+    /// These have not yet, with where they stand.
+    Waiting(String),
+}
+
+/// Ends the instances and waits until EC2 says that they have ended.
+pub(crate) async fn terminate(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Result<End, Fault> {
+    let doing = format!("terminate `{}`", ids.join("`, `"));
+    match ec2.terminate_instances().set_instance_ids(Some(ids.to_vec())).send().await {
+        Ok(_) => {}
+        Err(error) if trouble::class(&error) == Class::NotFound && ids.len() == 1 => return Ok(End::Unknown),
+        Err(error) => return Err(trouble::fault(&doing, error)),
+    }
+    let deadline = Deadline::after(END_LIMIT, format!("{} to end", ids.join(", ")));
+    let mut pace = Pace::new(END_PAUSES);
+    loop {
+        // None has ended at once.
+        pace.pause().await;
+        let living = living(ec2, ids).await?;
+        if living.is_empty() {
+            return Ok(End::Seen);
+        }
+        if deadline.left() < pace.next() {
+            return Ok(End::Waiting(living.join(", ")));
+        }
+    }
+}
+
+/// Those of `ids` that have not ended, as `i-… is shutting-down`.
+async fn living(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Result<Vec<String>, Fault> {
+    // By filter: an id that EC2 has forgotten is an error when it is asked for itself.
+    let filter = Filter::builder().name("instance-id").set_values(Some(ids.to_vec())).build();
+    let show = |instance: &Instance| format!("{} is {}", instance.instance_id().unwrap_or_default(), state(instance));
+    Ok(find(ec2, filter).await?.iter().map(show).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_console_is_what_counts() {
+        assert_eq!(last_lines("a\nb\nc\n", 2).as_deref(), Some("b\nc"));
+        assert_eq!(last_lines("a", 2).as_deref(), Some("a"));
+        assert_eq!(last_lines(" \n\n", 2), None);
+    }
+
+    #[test]
+    fn an_instance_is_of_use_while_it_comes_up() {
+        assert!(!is_ending(&InstanceStateName::Pending) && !is_ending(&InstanceStateName::Running));
+        for over in [InstanceStateName::ShuttingDown, InstanceStateName::Terminated, InstanceStateName::Stopped] {
+            assert!(is_ending(&over), "{over}");
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! Machines on Amazon EC2.
+//!
+//! A machine is one instance, launched by one call that holds everything it needs ([`launch`]): tags by which it is found,
+//! user data by which it ends itself and proves who it is ([`user_data`]), and shutdown that means termination. What all
+//! machines of an account share is reconciled before ([`shared`]) and stays.
+//!
+//! * [`tags`]: the names and tags by which what is ours is told from what is not.
+//! * [`clients`]: the clients of the services, one a region, with their limits.
+//! * [`images`]: AMIs that were baked here.
+//! * [`policy`]: the least permissions that each command needs.
+//! * [`prices`]: what a machine costs.
+//! * [`purge`]: everything of ours that an account holds, found and removed.
+//! * [`settings`]: the section `[ec2]` of the settings file.
+//! * [`trouble`]: what the services refuse, in our words.
+//! * [`doctor`]: what can be known before a machine is asked for.
+//! * [`door`]: profile, region and network, before anything else.
+//! * [`address`]: from where machines may be reached.
+//! * [`base_image`]: what an instance boots from.
+//! * [`hardware`]: what a request means in types and sizes.
+//! * [`instances`]: instances as they are.
+//! * [`release`]: removing what a row of the journal names.
+//! * [`survey`]: what is live, whoever made it.
+//! * [`settle`]: what is done over the first proved connection.
+//! * [`spread`]: calls on what is not known everywhere yet.
+//!
+//! What is absent: no state of ours in the account beyond tags, no agent on the machine, no renewal by an API: the machine
+//! keeps its own lease, and its driver pushes it out over a connection.
+
+pub mod address;
+mod attempts;
+mod base_image;
+pub mod clients;
+pub mod doctor;
+pub mod door;
+mod hardware;
+pub mod images;
+mod instances;
+mod launch;
+mod observe;
+pub mod policy;
+pub mod prices;
+mod provision;
+pub mod purge;
+mod release;
+mod rows;
+pub mod settings;
+mod settle;
+mod shared;
+mod spread;
+mod survey;
+pub mod tags;
+pub mod trouble;
+mod user_data;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use address::Cidr;
+use async_trait::async_trait;
+use base_image::BaseImage;
+use clients::Clients;
+use guest::FirstBoot;
+use hardware::{bakes, gib, root_gib, types, volumes_gib};
+use jiff::{SignedDuration, Timestamp};
+use launch::Launch;
+use model::base::id::MachineId;
+use model::connection::Connection;
+use model::event::{MachineEvent, Teller};
+use model::fault::Fault;
+use model::key_pair::KeyMaker;
+use model::machine::{Address, Hardware, HostKey, Machine, Platform, ProviderKind, Sighting};
+use model::price::Quote;
+use model::provider::{Confirm, Ledger, MachineRequest, Provider};
+use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
+use model::task::Command;
+use prices::{Prices, Wanted};
+use rows::{INSTANCE, INTERFACE, ROOT_VOLUME, Rows, SPOT_REQUEST, WORK_VOLUME};
+use shared::Shared;
+use tags::{MachineTags, RowName};
+
+pub use settings::SETTINGS;
+
+/// What the machine calls its second volume: its first boot finds it and names it so.
+const VOLUME: &str = "/dev/hg-volume";
+
+/// What the name of a machine's type ends with where it has spare capacity.
+const SPOT: &str = " spot";
+
+/// How long a machine may take from having an address to its first answer. A minute is usual for a distribution's own image.
+const BOOT_LIMIT: Duration = Duration::from_secs(300);
+
+/// The lease of a launch: [`BOOT_LIMIT`] and a minute for the launch itself. Nobody can renew it before the machine answers, and
+/// then it is renewed at once.
+const FIRST_LEASE: SignedDuration = SignedDuration::from_secs(360);
+
+/// What the provider is told from outside.
+#[derive(Clone)]
+pub struct Ec2Config {
+    /// The clients of AWS.
+    pub clients: Arc<Clients>,
+    /// The region where machines are made.
+    pub region: String,
+    /// Who runs it: `user@host`.
+    pub owner: String,
+    /// The id of the state directory.
+    pub state_id: String,
+    /// The private key that logs in.
+    pub identity: PathBuf,
+    /// Its public half, one line in OpenSSH form.
+    pub public_key: String,
+    /// Makes host keys.
+    pub host_keys: KeyMaker,
+    /// From where machines may be reached, as ranges; empty for the caller's own public address.
+    pub ingress: Vec<String>,
+    /// Where the caller's own public address is asked for; [`settings::ADDRESS_URL`] unless set otherwise.
+    pub address_url: String,
+    /// Whose images machines boot from, beside the owner's.
+    pub trust: images::Trust,
+    /// The file that keeps prices between runs.
+    pub cache: PathBuf,
+}
+
+/// What this process knows of a launch of its own.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// Whether an instance may exist.
+    doubt: bool,
+    /// When its launch was last called.
+    called: Option<Timestamp>,
+    /// Its id, once it is known.
+    instance: Option<String>,
+    /// The sizes of its volumes together, in GiB.
+    volumes_gib: u64,
+}
+
+/// Makes machines on EC2.
+pub struct Ec2Provider {
+    config: Ec2Config,
+    clients: Arc<Clients>,
+    account: String,
+    ranges: Vec<Cidr>,
+    prices: Prices,
+    /// What was reconciled, for managed machines and for others: those of one process that are made side by side need it once.
+    shared: tokio::sync::Mutex<HashMap<bool, Shared>>,
+    /// From where this process has let machines be reached.
+    admitted: tokio::sync::Mutex<Vec<Cidr>>,
+    known: Mutex<HashMap<MachineId, Known>>,
+}
+
+impl Ec2Provider {
+    /// The provider of `config`'s region in the account that the credentials are for, which is asked here.
+    pub async fn open(config: Ec2Config) -> Result<Self, Fault> {
+        let clients = Arc::clone(&config.clients);
+        let ranges = address::parse(&config.ingress)?;
+        let account = clients.identity().await?.account.clone();
+        let (shared, known) = (tokio::sync::Mutex::default(), Mutex::default());
+        let prices = Prices::new(Arc::clone(&clients), config.cache.clone());
+        Ok(Self { config, clients, account, ranges, prices, shared, admitted: tokio::sync::Mutex::default(), known })
+    }
+
+    /// The clients.
+    pub fn clients(&self) -> &Arc<Clients> {
+        &self.clients
+    }
+
+    /// The account's twelve digits.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    fn ec2(&self) -> aws_sdk_ec2::Client {
+        self.clients.ec2(&self.config.region)
+    }
+
+    fn here(&self) -> observe::Here<'_> {
+        observe::Here { account: &self.account, region: &self.config.region, state_id: &self.config.state_id }
+    }
+
+    fn rows<'a>(&'a self, request: &'a MachineRequest) -> Rows<'a> {
+        Rows { account: &self.account, region: &self.config.region, request }
+    }
+
+    fn wanted(&self, instance_type: &str, spot: bool, volumes_gib: u64) -> Wanted {
+        Wanted { region: self.config.region.clone(), instance_type: instance_type.to_owned(), spot, volumes_gib }
+    }
+
+    fn know(&self, machine: &MachineId, change: impl FnOnce(&mut Known)) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        change(known.entry(machine.clone()).or_default());
+    }
+
+    fn known(&self, machine: &MachineId) -> Option<Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(machine).cloned()
+    }
+
+    async fn image(&self, request: &MachineRequest) -> Result<BaseImage, Fault> {
+        let region = &self.config.region;
+        match (request.layers.last(), &request.cloud) {
+            (Some(fingerprint), _) if !bakes(request) => {
+                let (owner, trust) = (self.config.owner.clone(), self.config.trust.clone());
+                let reader = images::Reader { owner, trust };
+                base_image::of_account(&self.clients, region, &reader, &request.image, fingerprint).await
+            }
+            (_, Some(base)) => base_image::of_distribution(&self.clients, region, base).await,
+            (_, None) => Err(Fault::usage(format!("the image `{}` has no base image on EC2", request.image))
+                .hint("Choose a distribution whose table in `image.toml` has an `ec2` part.")),
+        }
+    }
+
+    /// What the machine's first boot is told, in base64, and how it proves who it is. One that is managed gets no keys: nobody
+    /// reaches it by them.
+    fn first_boot(&self, request: &MachineRequest) -> Result<(String, HostKey), Fault> {
+        let pair = if request.hardware.managed { None } else { Some((self.config.host_keys)()?) };
+        // From now and not from the request, after which images and what the account shares were looked for.
+        let lease = Timestamp::now().checked_add(FIRST_LEASE).unwrap_or(request.expires_at);
+        let user_data = user_data::encoded(
+            Platform::Linux,
+            &FirstBoot {
+                machine: &request.id,
+                user: &request.user,
+                keys: pair.as_ref().map(|pair| (self.config.public_key.as_str(), pair.private.as_str())),
+                lease,
+                expires_at: request.expires_at,
+            },
+        )?;
+        let host_key = pair.map_or(HostKey::None, |pair| HostKey::Exact { public: pair.public.trim_end().to_owned() });
+        Ok((user_data, host_key))
+    }
+
+    /// Launches the instance; gives its id.
+    async fn launch(&self, request: &MachineRequest, user_data: &str, teller: &Teller) -> Result<LaunchedAs, Fault> {
+        let reconciled = self.shared.lock().await.get(&request.hardware.managed).cloned();
+        let Some(shared) = reconciled else {
+            return Err(Fault::infrastructure("the account was not made ready before the launch"));
+        };
+        let types = types(request);
+        let ec2 = self.ec2();
+        let (image, with_disk) = futures_util::future::try_join(self.image(request), async {
+            match request.volume {
+                Some(_) => instances::with_disk(&ec2, &types).await,
+                None => Ok(Vec::new()),
+            }
+        })
+        .await?;
+        let tags = MachineTags {
+            machine: &request.id,
+            run: &request.run,
+            owner: &request.owner,
+            expires_at: request.expires_at,
+            state_id: &self.config.state_id,
+        }
+        .tags();
+        let launch = Launch {
+            ec2: &ec2,
+            machine: &request.id,
+            image: &image,
+            shared: &shared,
+            types: &types,
+            with_disk: &with_disk,
+            spot: request.hardware.spot,
+            root_gib: root_gib(request),
+            work_gib: request.volume.map(gib),
+            user_data,
+            tags: &tags,
+            teller,
+            doubt: &|doubt| {
+                self.know(&request.id, |known| {
+                    known.doubt = doubt;
+                    known.called = doubt.then(Timestamp::now).or(known.called);
+                });
+            },
+        };
+        let (instance, attempt) = launch.run().await?;
+        self.know(&request.id, |known| known.volumes_gib = launch.volumes_gib(&attempt));
+        if request.hardware.spot && !attempt.spot {
+            teller.machine(&request.id, MachineEvent::NoSpareCapacity);
+        }
+        if attempt.instance_type != *types.first().unwrap_or(&attempt.instance_type) {
+            let instance_type = attempt.instance_type.clone();
+            teller.machine(&request.id, MachineEvent::TypeChosen { instance_type });
+        }
+        let id = instance.instance_id.ok_or_else(|| Fault::infrastructure("the launched instance has no id"))?;
+        let hardware = format!("{}{}", attempt.instance_type, if attempt.spot { SPOT } else { "" });
+        Ok(LaunchedAs { id, spot_request: instance.spot_instance_request_id, root_device: image.root_device, hardware })
+    }
+
+    /// Tells the journal of what came with the instance, as far as EC2 says it already.
+    fn confirm_parts(
+        &self,
+        instance: &aws_sdk_ec2::types::Instance,
+        launched: &LaunchedAs,
+        request: &MachineRequest,
+        confirm: Confirm<'_>,
+    ) -> Result<(), Fault> {
+        let parts = observe::parts(instance);
+        let root = parts.volumes.iter().find(|(device, _)| *device == launched.root_device);
+        let work = parts.volumes.iter().find(|(device, _)| *device != launched.root_device);
+        if let Some((_, id)) = root {
+            self.rows(request).confirm(ROOT_VOLUME, id, confirm)?;
+        }
+        if let Some((_, id)) = work.filter(|_| request.volume.is_some()) {
+            self.rows(request).confirm(WORK_VOLUME, id, confirm)?;
+        }
+        match parts.interfaces.first() {
+            Some(id) => self.rows(request).confirm(INTERFACE, id, confirm),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An instance that was launched.
+struct LaunchedAs {
+    id: String,
+    spot_request: Option<String>,
+    root_device: String,
+    hardware: String,
+}
+
+#[async_trait]
+impl Provider for Ec2Provider {
+    fn kind(&self) -> ProviderKind {
+        ProviderKind::Ec2
+    }
+
+    async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
+        self.bring_account(request, ledger, teller).await
+    }
+
+    async fn let_in(&self, machine: &Machine, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
+        self.admit(machine, ledger, teller).await
+    }
+
+    async fn quote(&self, request: &MachineRequest, teller: &Teller) -> Option<Quote> {
+        // Spare capacity falls back on ordinary one, and one type on the next: the dearest is what it may come to.
+        let mut dearest: Option<Quote> = None;
+        for name in types(request) {
+            let quote =
+                self.prices.quote(&self.wanted(&name, false, volumes_gib(request)), request.now, teller).await?;
+            if dearest.as_ref().is_none_or(|known| quote.per_hour() > known.per_hour()) {
+                dearest = Some(quote);
+            }
+        }
+        dearest
+    }
+
+    async fn price(&self, machine: &Machine, teller: &Teller) -> Option<Quote> {
+        let hardware = machine.hardware.as_deref()?;
+        let (name, spot) = hardware.strip_suffix(SPOT).map_or((hardware, false), |name| (name, true));
+        let volumes_gib = self.known(&machine.id).map_or(0, |known| known.volumes_gib);
+        self.prices.quote(&self.wanted(name, spot, volumes_gib), machine.created_at, teller).await
+    }
+
+    async fn vet(&self, hardware: &Hardware) -> Result<(), Fault> {
+        // What is taken where nothing is named is everywhere.
+        match hardware.instance_types.is_empty() {
+            true => Ok(()),
+            false => instances::vet(&self.ec2(), &self.config.region, &hardware.instance_types).await,
+        }
+    }
+
+    fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
+        self.rows(request).all()
+    }
+
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, teller: &Teller) -> Result<Machine, Fault> {
+        self.know(&request.id, |_| {});
+        let (user_data, host_key) = self.first_boot(request)?;
+        let launched = self.launch(request, &user_data, teller).await?;
+        self.know(&request.id, |known| known.instance = Some(launched.id.clone()));
+        self.rows(request).confirm(INSTANCE, &launched.id, confirm)?;
+        if let Some(id) = &launched.spot_request {
+            self.rows(request).confirm(SPOT_REQUEST, id, confirm)?;
+        }
+        let managed = request.hardware.managed;
+        let (instance, host) = instances::until_address(&self.ec2(), &launched.id, managed).await?;
+        self.confirm_parts(&instance, &launched, request, confirm)?;
+        Ok(Machine {
+            id: request.id.clone(),
+            provider: ProviderKind::Ec2,
+            platform: Platform::Linux,
+            run: request.run.clone(),
+            owner: request.owner.clone(),
+            image: request.image.clone(),
+            address: match host {
+                Some(host) if !managed => Address::Tcp { host, port: 22 },
+                _ => Address::Ssm { instance: launched.id, region: self.config.region.clone() },
+            },
+            user: request.user.clone(),
+            identity: self.config.identity.clone(),
+            host_key,
+            volume: request.volume.map(|_| VOLUME.to_owned()),
+            hardware: Some(launched.hardware),
+            created_at: request.now,
+            expires_at: request.expires_at,
+            kept: false,
+        })
+    }
+
+    async fn until_ended(&self, machine: &Machine) -> Fault {
+        match self.known(&machine.id).and_then(|known| known.instance) {
+            Some(id) => instances::until_ended(&self.ec2(), &id).await,
+            // Another process made it.
+            None => instances::until_none(&self.ec2(), &machine.id).await,
+        }
+    }
+
+    async fn settle(&self, machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
+        match &machine.host_key {
+            // Nothing was handed over.
+            HostKey::None => Ok(machine.clone()),
+            _ => settle::settle(machine, connection).await,
+        }
+    }
+
+    async fn renew(&self, machine: &Machine, _: Timestamp) -> Result<(), Fault> {
+        Err(Fault::infrastructure(format!("{} keeps its own lease, which is renewed on it", machine.id)))
+    }
+
+    fn lease_command(&self, machine: &Machine, until: Timestamp) -> Option<Command> {
+        Some(settle::lease_command(machine, until))
+    }
+
+    fn boot_limit(&self) -> Duration {
+        BOOT_LIMIT
+    }
+
+    fn release_limit(&self, kind: ResourceKind) -> Duration {
+        release::limit(kind)
+    }
+
+    async fn end_all(&self, resources: &[Resource]) {
+        release::end_all(&self.clients, &self.account, resources).await;
+    }
+
+    async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
+        let launch = match self.known(&resource.machine) {
+            Some(known) if !known.doubt && known.instance.is_none() => None,
+            known => Some(known.and_then(|known| known.called).unwrap_or(resource.planned_at)),
+        };
+        release::release(&self.clients, &self.account, resource, launch).await
+    }
+
+    async fn observe(&self) -> Result<Vec<Observed>, Fault> {
+        self.here().observe(&self.ec2(), &self.config.owner, Timestamp::now()).await
+    }
+
+    async fn observe_open(&self, open: &[Resource]) -> Result<Vec<Observed>, Fault> {
+        self.here().spot_requests(&self.ec2(), open).await
+    }
+
+    /// What machines share and images are not looked for, and nothing in other accounts and regions. What was planned a moment
+    /// ago may be there and not be told of yet.
+    fn sees(&self, resource: &Resource) -> bool {
+        use ResourceKind::{Instance, NetworkInterface, SpotRequest, Volume};
+        let kind = matches!(resource.kind, Instance | Volume | NetworkInterface | SpotRequest);
+        let age = Timestamp::now().duration_since(resource.planned_at);
+        // One with a locator was told of by the launch, so only the look may have come too early.
+        let least = if resource.locator.is_some() { release::UNKNOWN_LIMIT } else { release::TURNS_UP };
+        kind && age.unsigned_abs() >= least && self.is_here(resource)
+    }
+
+    fn is_here(&self, resource: &Resource) -> bool {
+        let here = |name: RowName| name.account == self.account && name.region.as_ref() == Some(&self.config.region);
+        resource.name.parse().is_ok_and(here)
+    }
+
+    async fn survey(&self) -> Result<Vec<Sighting>, Fault> {
+        survey::survey(&self.ec2(), &self.prices, &self.config.region, Timestamp::now()).await
+    }
+
+    async fn end_expired(&self) -> Result<Vec<(Sighting, Option<String>)>, Fault> {
+        survey::end_expired(&self.clients, &self.config.region).await
+    }
+
+    async fn console(&self, machine: &MachineId) -> Option<String> {
+        let ec2 = self.ec2();
+        let id = match self.known(machine).and_then(|known| known.instance) {
+            Some(id) => id,
+            None => {
+                let found = instances::find(&ec2, instances::tagged(tags::MACHINE, machine.as_str())).await.ok()?;
+                found.into_iter().next()?.instance_id?
+            }
+        };
+        instances::console(&ec2, &id).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

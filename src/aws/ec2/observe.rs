@@ -1,0 +1,150 @@
+//! What is there of machines on EC2, as rows of the journal name it.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_ec2::types::{Filter, Instance, NetworkInterface, SpotInstanceRequest, SpotInstanceState, Tag, Volume};
+use jiff::Timestamp;
+use model::base::id::MachineId;
+use model::fault::Fault;
+use model::resource::{Observed, Resource, ResourceKind};
+
+use crate::ec2::purge::{interfaces, volumes};
+use crate::ec2::tags::{self, RowName};
+use crate::ec2::{instances, launch, trouble};
+
+/// The states in which a spot request can still make an instance, or has one.
+const SPOT_STATES: [SpotInstanceState; 3] =
+    [SpotInstanceState::Open, SpotInstanceState::Active, SpotInstanceState::Disabled];
+
+/// How many spot requests a page holds; the most that the API takes.
+const SPOT_PAGE: i32 = 1000;
+
+/// What came with an instance.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Parts {
+    /// Volumes, each with the device that it was attached as.
+    pub volumes: Vec<(String, String)>,
+    /// The ids of its interfaces.
+    pub interfaces: Vec<String>,
+}
+
+/// The parts that EC2 says an instance has so far.
+pub(crate) fn parts(instance: &Instance) -> Parts {
+    let volumes = instance.block_device_mappings().iter();
+    let volumes = volumes.filter_map(|m| Some((m.device_name.clone()?, m.ebs.as_ref()?.volume_id.clone()?)));
+    let interfaces = instance.network_interfaces().iter().filter_map(|i| i.network_interface_id.clone());
+    Parts { volumes: volumes.collect(), interfaces: interfaces.collect() }
+}
+
+/// When a thing ends at the latest, by its tag.
+pub(crate) fn expires(tagged: &[Tag]) -> Option<Timestamp> {
+    tags::value(tagged, tags::EXPIRES).and_then(|text| text.parse().ok())
+}
+
+/// The part of an id that copies of a state directory share; the rest is the computer's. Older builds wrote this alone.
+fn directory(id: &str) -> &str {
+    id.split_once('.').map_or(id, |(directory, _)| directory)
+}
+
+/// Whether another computer made a thing, with a copy of the state directory `state_id`.
+fn is_of_copy(tagged: &[Tag], state_id: &str) -> bool {
+    let of_copy = |id: &str| id.contains('.') && id != state_id && directory(id) == directory(state_id);
+    tags::value(tagged, tags::STATE).is_some_and(of_copy)
+}
+
+/// Whether the journal of the state directory `state_id` may know of a thing: it is of this state directory or of a copy of
+/// it, whatever its owner and its computer were called then (both change), or it is of `owner`, its time is over, and whoever
+/// finds it may end it.
+pub(crate) fn is_for_us(tagged: &[Tag], owner: &str, state_id: &str, now: Timestamp) -> bool {
+    let of_directory = tags::value(tagged, tags::STATE).is_some_and(|id| directory(id) == directory(state_id));
+    let of_owner = tags::owner(tagged) == Some(owner);
+    of_directory || (of_owner && expires(tagged).is_some_and(|expires| expires <= now))
+}
+
+/// Where is looked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Here<'a> {
+    /// The account's twelve digits.
+    pub account: &'a str,
+    /// The region.
+    pub region: &'a str,
+    /// The id of the state directory whose journal is held against what is there.
+    pub state_id: &'a str,
+}
+
+impl Here<'_> {
+    /// Everything of machines that `owner` with the state directory should know of.
+    pub(crate) async fn observe(
+        self,
+        ec2: &aws_sdk_ec2::Client,
+        owner: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Observed>, Fault> {
+        // Filters are joined by "and", so the one that both kinds of ours pass is by the key alone.
+        let ours = || Filter::builder().name("tag-key").values(tags::MACHINE).build();
+        let (instances, volumes, interfaces) = futures_util::future::try_join3(
+            instances::find(ec2, ours()),
+            volumes::list(ec2, ours()),
+            interfaces::list(ec2, ours()),
+        )
+        .await?;
+        let for_us = |tagged: &[Tag]| is_for_us(tagged, owner, self.state_id, now);
+        let instances = instances.iter().filter(|it| for_us(it.tags())).filter_map(|it| self.instance(it));
+        let volumes = volumes.iter().filter(|it| for_us(it.tags())).filter_map(|it| self.volume(it));
+        let interfaces = interfaces.iter().filter(|it| for_us(it.tag_set())).filter_map(|it| self.interface(it));
+        Ok(instances.chain(volumes).chain(interfaces).collect())
+    }
+
+    /// The spot requests of the machines of `open` rows that can still make an instance. EC2 closes one when its instance ends,
+    /// and goes on telling of it for a while. Asks nobody where no row names one.
+    pub(crate) async fn spot_requests(
+        self,
+        ec2: &aws_sdk_ec2::Client,
+        open: &[Resource],
+    ) -> Result<Vec<Observed>, Fault> {
+        let rows = open.iter().filter(|row| row.kind == ResourceKind::SpotRequest);
+        let machines: BTreeSet<&str> = rows.map(|row| row.machine.as_str()).collect();
+        if machines.is_empty() {
+            return Ok(Vec::new());
+        }
+        let states = Some(SPOT_STATES.map(|state| state.as_str().to_owned()).to_vec());
+        let states = Filter::builder().name("state").set_values(states).build();
+        let ours = Filter::builder().name("tag-key").values(tags::MACHINE).build();
+        let pages = ec2.describe_spot_instance_requests().filters(states).filters(ours).into_paginator();
+        let found = pages.page_size(SPOT_PAGE).items().send().collect::<Result<Vec<_>, _>>().await;
+        let found = found.map_err(|error| trouble::fault("list spot requests", error))?;
+        let named = |tagged: &[Tag]| tags::value(tagged, tags::MACHINE).is_some_and(|it| machines.contains(it));
+        let of = |it: &SpotInstanceRequest| {
+            self.of(ResourceKind::SpotRequest, it.tags(), "-spot", it.spot_instance_request_id()?)
+        };
+        Ok(found.iter().filter(|it| named(it.tags())).filter_map(of).collect())
+    }
+
+    fn of(self, kind: ResourceKind, tagged: &[Tag], suffix: &str, locator: &str) -> Option<Observed> {
+        let machine: MachineId = tags::value(tagged, tags::MACHINE)?.parse().ok()?;
+        let name = RowName::regional(self.account, self.region, format!("{machine}{suffix}")).to_string();
+        let (expires_at, elsewhere) = (expires(tagged), is_of_copy(tagged, self.state_id));
+        Some(Observed { kind, machine, name, locator: locator.to_owned(), expires_at, elsewhere })
+    }
+
+    /// An instance, named as [`plan`](model::provider::Provider::plan) names its row.
+    pub(crate) fn instance(self, instance: &Instance) -> Option<Observed> {
+        self.of(ResourceKind::Instance, instance.tags(), "", instance.instance_id()?)
+    }
+
+    /// A volume of one.
+    pub(crate) fn volume(self, volume: &Volume) -> Option<Observed> {
+        // One that is attached is told by its device; of those that are not, a root volume was made from its image's snapshot.
+        let is_root = match volume.attachments().first().and_then(|attached| attached.device()) {
+            Some(device) => device != launch::WORK_DEVICE,
+            None => volume.snapshot_id().is_some_and(|id| !id.is_empty()),
+        };
+        self.of(ResourceKind::Volume, volume.tags(), if is_root { "-root" } else { "-work" }, volume.volume_id()?)
+    }
+
+    /// An interface of one.
+    pub(crate) fn interface(self, interface: &NetworkInterface) -> Option<Observed> {
+        let id = interface.network_interface_id()?;
+        self.of(ResourceKind::NetworkInterface, interface.tag_set(), "-eth0", id)
+    }
+}

@@ -1,0 +1,139 @@
+//! Prices that were asked for before, in a file of the state directory that other processes use too.
+//!
+//! The cache is never needed: a file that is damaged is taken for an empty one, and one that cannot be written is let be.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One price and when it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Row {
+    usd: f64,
+    at: Timestamp,
+}
+
+/// The rows by `SOURCE KEY`.
+type Rows = BTreeMap<String, Row>;
+
+/// How long a row stays in the file; longer than any price is taken for true.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The file.
+pub(crate) struct Cache {
+    path: PathBuf,
+    source: String,
+    /// Held while the file is read, changed and written, so that look-ups of this process lose none of each other's.
+    writing: Mutex<()>,
+}
+
+impl Cache {
+    /// The file `path`, for prices of `source`.
+    pub(crate) fn new(path: PathBuf, source: String) -> Self {
+        Self { path, source, writing: Mutex::default() }
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("{} {key}", self.source)
+    }
+
+    /// The price that was written within `keeps` of `now`: `now` may be when a machine was made, before the price was asked. One
+    /// from a later future is of a clock that was wrong.
+    pub(crate) fn read(&self, key: &str, keeps: Duration, now: Timestamp) -> Option<f64> {
+        let row = *rows(&self.path).get(&self.key(key))?;
+        (is_near(&row, keeps, now) && row.usd.is_finite() && row.usd > 0.0).then_some(row.usd)
+    }
+
+    /// Remembers a price.
+    pub(crate) fn write(&self, key: &str, usd: f64, now: Timestamp) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = rows(&self.path);
+        rows.retain(|_, row| is_near(row, KEPT, now));
+        rows.insert(self.key(key), Row { usd, at: now });
+        if let Ok(text) = serde_json::to_vec_pretty(&rows) {
+            // What is not remembered is asked again.
+            drop(replace(&self.path, &text));
+        }
+    }
+}
+
+fn is_near(row: &Row, span: Duration, now: Timestamp) -> bool {
+    now.duration_since(row.at).unsigned_abs() <= span
+}
+
+fn rows(path: &Path) -> Rows {
+    std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+/// Replaces the file as a whole; it is readable by its owner only.
+fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let fresh = path.with_file_name(name);
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(text).and_then(|()| std::fs::rename(&fresh, path)).inspect_err(|_| {
+        drop(std::fs::remove_file(&fresh));
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_price_is_kept_for_its_time_and_for_its_source() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("prices.json");
+        let cache = Cache::new(path.clone(), "aws".into());
+        assert_eq!(cache.read("k", DAY, at("2026-11-20T00:00:00Z")), None);
+        cache.write("k", 1.5, at("2026-11-20T00:00:00Z"));
+        cache.write("l", 2.5, at("2026-11-20T00:00:00Z"));
+        assert_eq!(cache.read("k", DAY, at("2026-11-20T23:59:59Z")), Some(1.5));
+        assert_eq!(cache.read("l", DAY, at("2026-11-20T23:59:59Z")), Some(2.5));
+        assert_eq!(cache.read("k", DAY, at("2026-11-21T00:00:01Z")), None);
+        assert_eq!(
+            cache.read("k", DAY, at("2026-11-19T23:00:00Z")),
+            Some(1.5),
+            "for a machine made before it was asked"
+        );
+        assert_eq!(cache.read("k", DAY, at("2026-11-18T23:59:59Z")), None, "from the future");
+        let other = Cache::new(path.clone(), "http://localhost:5000".into());
+        assert_eq!(other.read("k", DAY, at("2026-11-20T01:00:00Z")), None);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("prices.json");
+        let now = at("2026-11-20T00:00:00Z");
+        std::fs::write(&path, r#"{"aws k": {"usd": 1.5"#).unwrap();
+        let cache = Cache::new(path, "aws".into());
+        assert_eq!(cache.read("k", DAY, now), None);
+        cache.write("k", 1.5, now);
+        assert_eq!(cache.read("k", DAY, now), Some(1.5));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_let_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().join("absent").join("prices.json"), "aws".into());
+        cache.write("k", 1.5, at("2026-11-20T00:00:00Z"));
+        assert_eq!(cache.read("k", DAY, at("2026-11-20T00:00:00Z")), None);
+    }
+}

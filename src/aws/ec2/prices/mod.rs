@@ -1,0 +1,203 @@
+//! Prices of machines: from the account's price list and the market of spare capacity, with a cache.
+//!
+//! What is absent: any default. A price that cannot be had is not guessed; the machine is made all the same.
+
+mod cache;
+mod list;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_ec2::types::InstanceType;
+use aws_sdk_pricing::types::{Filter, FilterType};
+use cache::Cache;
+use jiff::Timestamp;
+use list::Unit;
+use model::base::deadline::Deadline;
+use model::event::{AccountEvent, Teller};
+use model::fault::Fault;
+use model::price::{HOURS_A_MONTH, Quote};
+
+use crate::ec2::clients::Clients;
+use crate::ec2::trouble;
+
+/// How long all look-ups of a quote may take together: a launch must not wait long for what it can do without.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The currency that is asked for. The list has another one in China's regions only, which are an AWS of their own.
+const CURRENCY: &str = "USD";
+
+/// The service under whose name the price list has public addresses.
+const NETWORK: &str = "AmazonVPC";
+
+/// The machine whose price is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The region.
+    pub region: String,
+    /// The instance type, for example `c5.9xlarge`.
+    pub instance_type: String,
+    /// Whether it is spare capacity.
+    pub spot: bool,
+    /// Sizes of all its volumes together, in GiB.
+    pub volumes_gib: u64,
+}
+
+/// Asks for prices.
+pub struct Prices {
+    clients: Arc<Clients>,
+    cache: Cache,
+}
+
+/// What is priced, and the name of its row in the cache.
+#[derive(Debug, Clone, Copy)]
+enum Item<'a> {
+    OnDemand(&'a str),
+    Spot(&'a str),
+    Volume,
+    Address,
+}
+
+impl Item<'_> {
+    fn key(self, region: &str) -> String {
+        match self {
+            Self::OnDemand(kind) => format!("{region}/on-demand/{kind}"),
+            Self::Spot(kind) => format!("{region}/spot/{kind}"),
+            Self::Volume => format!("{region}/volume/gp3"),
+            Self::Address => format!("{region}/address"),
+        }
+    }
+
+    /// How long a price of this kind is taken for true: the list changes a few times a year, the market within hours.
+    fn keeps(self) -> Duration {
+        match self {
+            Self::Spot(_) => Duration::from_secs(3600),
+            _ => Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+impl Prices {
+    /// Prices that are remembered in the file `cache`.
+    pub fn new(clients: Arc<Clients>, cache: PathBuf) -> Self {
+        // Prices of an emulator must never be taken for those of AWS.
+        let source = clients.sdk().endpoint_url().unwrap_or("aws").to_owned();
+        Self { clients, cache: Cache::new(cache, source) }
+    }
+
+    /// The price of `wanted`; none, with the reason as a warning, where it cannot be had.
+    pub async fn quote(&self, wanted: &Wanted, now: Timestamp, teller: &Teller) -> Option<Quote> {
+        match self.ask(wanted, now).await {
+            Ok(quote) => Some(quote),
+            Err(fault) => {
+                let instance_type = wanted.instance_type.clone();
+                teller.tell(AccountEvent::PriceUnknown { instance_type, failure: (&fault).into() });
+                None
+            }
+        }
+    }
+
+    /// The price of `wanted`, or why it cannot be had.
+    ///
+    /// # Errors
+    ///
+    /// The fault of the first look-up that failed; one that says what is missing where the answer holds no price.
+    pub async fn ask(&self, wanted: &Wanted, now: Timestamp) -> Result<Quote, Fault> {
+        let Wanted { region, instance_type, spot, volumes_gib } = wanted;
+        let compute = if *spot { Item::Spot(instance_type) } else { Item::OnDemand(instance_type) };
+        let deadline = Deadline::after(LIMIT, "the price list");
+        let (compute, volume, address) = deadline
+            .bound(async {
+                futures_util::future::try_join3(
+                    self.price(region, compute, now),
+                    self.price(region, Item::Volume, now),
+                    self.price(region, Item::Address, now),
+                )
+                .await
+            })
+            .await??;
+        let kind = if *spot { "spot" } else { "on demand" };
+        Ok(Quote {
+            currency: CURRENCY.to_owned(),
+            compute_per_hour: compute,
+            volumes_per_hour: volume * *volumes_gib as f64 / HOURS_A_MONTH,
+            address_per_hour: address,
+            basis: format!("{instance_type} {kind} in {region}"),
+        })
+    }
+
+    /// The price of one unit of `item`: from the cache, else by asking.
+    async fn price(&self, region: &str, item: Item<'_>, now: Timestamp) -> Result<f64, Fault> {
+        let key = item.key(region);
+        if let Some(price) = self.cache.read(&key, item.keeps(), now) {
+            return Ok(price);
+        }
+        let price = match item {
+            Item::OnDemand(kind) => self.listed("AmazonEC2", &on_demand(region, kind), Unit::Hour, kind).await?,
+            Item::Spot(kind) => self.market(region, kind, now).await?,
+            Item::Volume => {
+                let filters = [("regionCode", region), ("productFamily", "Storage"), ("volumeApiName", "gp3")];
+                self.listed("AmazonEC2", &filters, Unit::GibMonth, "a gp3 volume").await?
+            }
+            Item::Address => {
+                let filters = [("regionCode", region), ("group", "VPCPublicIPv4Address")];
+                self.listed(NETWORK, &filters, Unit::Hour, "a public address").await?
+            }
+        };
+        self.cache.write(&key, price, now);
+        Ok(price)
+    }
+
+    /// The highest price in `unit` among the products of `service` that `filters` leave.
+    async fn listed(&self, service: &str, filters: &[(&str, &str)], unit: Unit, what: &str) -> Result<f64, Fault> {
+        let doing = format!("look the price of `{what}` up");
+        let filters = filters
+            .iter()
+            .map(|(field, value)| Filter::builder().r#type(FilterType::TermMatch).field(*field).value(*value).build())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Fault::infrastructure(format!("cannot {doing}")).because(error))?;
+        let pages = self.clients.pricing().get_products().service_code(service).set_filters(Some(filters));
+        let mut pages = pages.into_paginator().items().send();
+        let mut highest: Option<f64> = None;
+        while let Some(product) = pages.next().await {
+            let product = product.map_err(|error| trouble::fault(&doing, error))?;
+            for price in list::prices(&product, unit) {
+                highest = Some(highest.map_or(price, |known| known.max(price)));
+            }
+        }
+        highest.ok_or_else(|| Fault::outside(format!("cannot {doing}")).because("the price list does not hold it"))
+    }
+
+    /// What `instance_type` costs as spare capacity: the dearest zone's latest price, for it is not known which one it will be.
+    async fn market(&self, region: &str, instance_type: &str, now: Timestamp) -> Result<f64, Fault> {
+        let doing = format!("look the spot price of `{instance_type}` up");
+        // The history from now on holds exactly the price that is valid now, once a zone.
+        let pages = self.clients.ec2(region).describe_spot_price_history();
+        let mut pages = pages
+            .instance_types(InstanceType::from(instance_type))
+            .product_descriptions("Linux/UNIX")
+            .start_time(aws_smithy_types::DateTime::from_secs(now.as_second()))
+            .into_paginator()
+            .items()
+            .send();
+        let mut offers = Vec::new();
+        while let Some(offer) = pages.next().await {
+            offers.push(offer.map_err(|error| trouble::fault(&doing, error))?);
+        }
+        list::dearest(&offers)
+            .ok_or_else(|| Fault::outside(format!("cannot {doing}")).because("no zone of the region offers it"))
+    }
+}
+
+/// What leaves one product of the list: Linux without anything on it, on shared hardware, not reserved.
+fn on_demand<'a>(region: &'a str, instance_type: &'a str) -> [(&'static str, &'a str); 6] {
+    [
+        ("regionCode", region),
+        ("instanceType", instance_type),
+        ("operatingSystem", "Linux"),
+        ("tenancy", "Shared"),
+        ("preInstalledSw", "NA"),
+        ("capacitystatus", "Used"),
+    ]
+}

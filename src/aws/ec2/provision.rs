@@ -1,0 +1,83 @@
+//! What a machine needs of its account before it is made, and the way to it when the caller's address has changed since.
+
+use jiff::Timestamp;
+use model::base::id::MachineId;
+use model::event::{MachineEvent, Teller};
+use model::fault::Fault;
+use model::machine::{Address, Machine};
+use model::provider::{Ledger, MachineRequest};
+
+use crate::ec2::Ec2Provider;
+use crate::ec2::address::{self, Cidr};
+use crate::ec2::shared::security_group::{self, Wanted};
+use crate::ec2::shared::{self, Account, Needs};
+use crate::ec2::tags;
+
+impl Ec2Provider {
+    /// Reconciles what the machine needs: key pair and security group, or, where it is managed, role and profile and a group that
+    /// lets nobody in.
+    pub(super) async fn bring_account(
+        &self,
+        request: &MachineRequest,
+        ledger: &dyn Ledger,
+        teller: &Teller,
+    ) -> Result<(), Fault> {
+        let managed = request.hardware.managed;
+        // Held meanwhile: who is made side by side waits for the first instead of doing the same.
+        let mut reconciled = self.shared.lock().await;
+        if reconciled.get(&managed).is_some_and(|known| known.until >= request.expires_at) {
+            return Ok(());
+        }
+        let ranges = if managed { Vec::new() } else { self.callers().await? };
+        let ec2 = self.ec2();
+        let account = self.in_account(&ec2, &request.owner, &request.id, ledger, teller);
+        let needs = Needs { managed, ranges: ranges.clone(), now: request.now, until: request.expires_at };
+        let shared = shared::reconcile(&account, &self.config.public_key, &needs).await?;
+        reconciled.insert(managed, shared);
+        if !managed {
+            *self.admitted.lock().await = ranges;
+        }
+        Ok(())
+    }
+
+    /// Lets this computer in from where it is now. Asks for nothing but its address while that is the one that was let in.
+    pub(super) async fn admit(&self, machine: &Machine, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
+        // By Systems Manager nothing has to be let in; ranges that were named are the user's to choose.
+        if !self.ranges.is_empty() || !matches!(machine.address, Address::Tcp { .. }) {
+            return Ok(());
+        }
+        let mut admitted = self.admitted.lock().await;
+        let ranges = self.callers().await?;
+        if *admitted == ranges {
+            return Ok(());
+        }
+        let shown = ranges.iter().map(Cidr::to_string).collect();
+        teller.machine(&machine.id, MachineEvent::LettingIn { ranges: shown });
+        let ec2 = self.ec2();
+        let account = self.in_account(&ec2, &machine.owner, &machine.id, ledger, teller);
+        let wanted = Wanted { ranges: &ranges, now: Timestamp::now(), until: machine.expires_at };
+        security_group::reconcile(&account, tags::LINUX_GROUP, wanted).await?;
+        *admitted = ranges;
+        Ok(())
+    }
+
+    /// From where machines are to be reached.
+    async fn callers(&self) -> Result<Vec<Cidr>, Fault> {
+        match self.ranges.is_empty() {
+            true => Ok(vec![Cidr::alone(address::own(&self.config.address_url).await?)]),
+            false => Ok(self.ranges.clone()),
+        }
+    }
+
+    fn in_account<'a>(
+        &'a self,
+        ec2: &'a aws_sdk_ec2::Client,
+        owner: &'a str,
+        machine: &'a MachineId,
+        ledger: &'a dyn Ledger,
+        teller: &'a Teller,
+    ) -> Account<'a> {
+        let (clients, region) = (self.clients.as_ref(), self.config.region.as_str());
+        Account { clients, ec2, id: &self.account, region, owner, machine, ledger, teller }
+    }
+}

@@ -1,0 +1,59 @@
+//! Machine images of the account's own. All are listed and told apart here: a filter by tag would lose one that has only
+//! its name.
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::{Filter, Image};
+use model::fault::Fault;
+use model::purge::{Item, Refusal};
+use model::resource::ResourceKind;
+
+use super::each::each;
+use super::search;
+use crate::ec2::trouble;
+
+pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+    Ok(list(ec2, None).await?.iter().filter_map(item).collect())
+}
+
+/// Ours with the ids of the snapshots that each is made of.
+pub(crate) async fn with_snapshots(ec2: &Client) -> Result<Vec<(Item, Vec<String>)>, Fault> {
+    let snapshots = |image: &Image| {
+        let disks = image.block_device_mappings().iter().filter_map(|mapping| mapping.ebs());
+        disks.filter_map(|disk| disk.snapshot_id()).map(str::to_owned).collect()
+    };
+    Ok(list(ec2, None).await?.iter().filter_map(|image| Some((item(image)?, snapshots(image)))).collect())
+}
+
+async fn list(ec2: &Client, search: Option<Filter>) -> Result<Vec<Image>, Fault> {
+    let request = ec2.describe_images().owners("self").set_filters(search.map(|search| vec![search]));
+    let pages = request.into_paginator().page_size(search::PAGE).items();
+    pages.send().try_collect().await.map_err(|error| trouble::fault("list the machine images", error))
+}
+
+fn state(image: &Image) -> String {
+    image.state().map_or("", |state| state.as_str()).to_owned()
+}
+
+fn item(image: &Image) -> Option<Item> {
+    let item = search::item(ResourceKind::MachineImage, image.image_id(), image.name(), image.tags())?;
+    let created_at = image.creation_date().and_then(|date| date.parse().ok());
+    Some(Item { created_at, state: state(image), ..item })
+}
+
+/// Only the image: of its snapshots those that are ours go by themselves, for one may be somebody else's.
+pub(crate) async fn deregister(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+    each(ids, |id| async move {
+        ec2.deregister_image().image_id(id).send().await?;
+        Ok(())
+    })
+    .await
+}
+
+pub(crate) async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+    search::in_chunks(ids, "image-id", |filter| async {
+        let found = list(ec2, Some(filter)).await?;
+        let live = found.iter().filter(|image| state(image) != "deregistered");
+        Ok(live.filter_map(|image| Some((image.image_id()?.to_owned(), state(image)))).collect())
+    })
+    .await
+}

@@ -1,0 +1,43 @@
+//! Key pairs, which the API lists whole: there are at most some thousands. A name is unique in a region and is the id here, for
+//! permissions to delete one go by the name.
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::{Filter, KeyPairInfo};
+use model::fault::Fault;
+use model::purge::{Item, Refusal};
+use model::resource::ResourceKind;
+
+use super::each::each;
+use super::search;
+use crate::ec2::trouble;
+
+pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+    Ok(list(ec2, None).await?.iter().filter_map(item).collect())
+}
+
+async fn list(ec2: &Client, search: Option<Filter>) -> Result<Vec<KeyPairInfo>, Fault> {
+    let answer = ec2.describe_key_pairs().set_filters(search.map(|search| vec![search])).send().await;
+    let answer = answer.map_err(|error| trouble::fault("list the key pairs", error))?;
+    Ok(answer.key_pairs.unwrap_or_default())
+}
+
+fn item(pair: &KeyPairInfo) -> Option<Item> {
+    let item = search::item(ResourceKind::KeyPair, pair.key_name(), pair.key_name(), pair.tags())?;
+    Some(Item { created_at: search::time(pair.create_time()), ..item })
+}
+
+pub(crate) async fn delete(ec2: &Client, names: &[String]) -> Vec<Refusal> {
+    each(names, |name| async move {
+        ec2.delete_key_pair().key_name(name).send().await?;
+        Ok(())
+    })
+    .await
+}
+
+pub(crate) async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+    search::in_chunks(ids, "key-name", |filter| async {
+        let found = list(ec2, Some(filter)).await?;
+        Ok(found.iter().filter_map(|pair| Some((pair.key_name()?.to_owned(), String::new()))).collect())
+    })
+    .await
+}

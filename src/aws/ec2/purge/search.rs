@@ -1,0 +1,142 @@
+//! Filters for the server, and what they find as items.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types::{Filter, Tag};
+use aws_smithy_types::DateTime;
+use jiff::Timestamp;
+use model::fault::Fault;
+use model::purge::Item;
+use model::resource::ResourceKind;
+
+use crate::ec2::tags;
+
+/// How many things a page of a search holds; the most that the API allows for most kinds.
+pub(crate) const PAGE: i32 = 1000;
+
+/// How many values a filter may have; the API's own limit.
+pub(crate) const VALUES: usize = 200;
+
+/// A filter.
+pub(crate) fn filter(name: &str, values: &[&str]) -> Filter {
+    let values = values.iter().map(|value| (*value).to_owned()).collect();
+    Filter::builder().name(name).set_values(Some(values)).build()
+}
+
+/// The searches that together find everything with our prefix or a tag of ours: filters are joined by "and", so that it
+/// takes more than one.
+pub(crate) fn searches() -> [Filter; 3] {
+    let keys = format!("{}*", tags::KEY_PREFIX);
+    [named(), filter("tag-key", &[&keys]), filter("tag-key", &[tags::FINGERPRINT])]
+}
+
+/// The search for everything that is named with our prefix.
+pub(crate) fn named() -> Filter {
+    filter("tag:Name", &[&format!("{}*", tags::PREFIX)])
+}
+
+/// The item for a thing of `kind`, if it is ours. `name` is its name proper, where the kind has one; else its tag counts.
+pub(crate) fn item(kind: ResourceKind, id: Option<&str>, name: Option<&str>, marks: &[Tag]) -> Option<Item> {
+    let tag = tags::value(marks, tags::NAME);
+    let ours = tags::is_ours(name, tags::keys(marks)) || tags::is_ours(tag, []);
+    ours.then(|| Item {
+        id: id.unwrap_or_default().to_owned(),
+        kind,
+        name: name.or(tag).map(str::to_owned),
+        owner: tags::owner(marks).map(str::to_owned),
+        why: why(tags::owner(marks), tags::keys(marks)),
+        created_at: None,
+        state: String::new(),
+    })
+    .filter(|item| !item.id.is_empty())
+}
+
+/// Why a thing that is ours is, for people: `owner` is what its tag says, `keys` are those of all its tags.
+pub(crate) fn why<'a>(owner: Option<&str>, keys: impl IntoIterator<Item = &'a str>) -> String {
+    let mark = || keys.into_iter().find(|key| tags::is_ours(None, [*key]));
+    match (owner, mark) {
+        (Some(owner), _) => format!("its tag `{}` is `{owner}`", tags::OWNER),
+        (None, mark) => match mark() {
+            Some(key) => format!("it has the tag `{key}`, and none that names its owner"),
+            None => format!("its name begins with `{}`, and no tag names its owner", tags::PREFIX),
+        },
+    }
+}
+
+/// A time of the SDK's; whole seconds.
+pub(crate) fn time(at: Option<&DateTime>) -> Option<Timestamp> {
+    Timestamp::from_second(at?.secs()).ok()
+}
+
+/// What all [`searches`] find, each asked of `ask`, side by side.
+pub(crate) async fn everywhere<F, Fut>(ask: F) -> Result<Vec<Item>, Fault>
+where
+    F: Fn(Filter) -> Fut,
+    Fut: Future<Output = Result<Vec<Item>, Fault>>,
+{
+    Ok(merged(futures_util::future::try_join_all(searches().into_iter().map(ask)).await?))
+}
+
+/// The results of several searches as one, each item once.
+pub(crate) fn merged(found: Vec<Vec<Item>>) -> Vec<Item> {
+    let items: BTreeMap<String, Item> = found.into_iter().flatten().map(|item| (item.id.clone(), item)).collect();
+    items.into_values().collect()
+}
+
+/// Asks `ask` about `ids`, as many at once as a filter takes, and joins the answers; what was not asked for is left out.
+pub(crate) async fn in_chunks<F, Fut>(ids: &[String], name: &str, ask: F) -> Result<Vec<(String, String)>, Fault>
+where
+    F: Fn(Filter) -> Fut,
+    Fut: Future<Output = Result<Vec<(String, String)>, Fault>>,
+{
+    let mut there = Vec::new();
+    for chunk in ids.chunks(VALUES) {
+        let values: Vec<&str> = chunk.iter().map(String::as_str).collect();
+        let answer = ask(filter(name, &values)).await?;
+        there.extend(answer.into_iter().filter(|(id, _)| values.contains(&id.as_str())));
+    }
+    Ok(there)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: Option<&str>, marks: &[(&str, &str)]) -> Option<Item> {
+        let marks: Vec<Tag> = marks.iter().map(|(key, value)| tags::tag(key, value)).collect();
+        item(ResourceKind::Volume, Some("vol-1"), name, &marks)
+    }
+
+    #[test]
+    fn strangers_are_no_items_whatever_the_server_says() {
+        assert!(of(None, &[("Name", "web")]).is_none());
+        assert!(of(Some("hgweb"), &[("owner", "hg-me")]).is_none());
+        assert!(of(None, &[]).is_none());
+        assert!(item(ResourceKind::Volume, None, Some("hg-x"), &[]).is_none(), "nothing without an id");
+    }
+
+    #[test]
+    fn prefix_or_tag_is_enough() {
+        assert_eq!(of(None, &[("Name", "hg-a")]).unwrap().name.as_deref(), Some("hg-a"));
+        assert_eq!(of(Some("hg-b"), &[("Name", "web")]).unwrap().name.as_deref(), Some("hg-b"));
+        assert_eq!(of(None, &[("hg:owner", "me@here")]).unwrap().owner.as_deref(), Some("me@here"));
+        let why = |name, marks: &[(&str, &str)]| of(name, marks).unwrap().why;
+        assert_eq!(why(None, &[("Name", "hg-a"), ("hg:owner", "me@here")]), "its tag `hg:owner` is `me@here`");
+        assert_eq!(why(Some("hg-web"), &[]), "its name begins with `hg-`, and no tag names its owner");
+        let old = why(None, &[("Name", "hg-a"), ("HGIMAGEFINGERPRINT", "f")]);
+        let blank = of(None, &[("hg:owner", " ")]).unwrap();
+        assert_eq!(
+            (blank.owner, blank.why.as_str()),
+            (None, "it has the tag `hg:owner`, and none that names its owner")
+        );
+        assert_eq!(old, "it has the tag `HGIMAGEFINGERPRINT`, and none that names its owner");
+        assert!(of(Some("web"), &[("HGIMAGEFINGERPRINT", "f")]).is_some());
+        assert!(of(Some("web"), &[("Name", "hg-c")]).is_some());
+    }
+
+    #[test]
+    fn an_item_that_two_searches_find_is_one() {
+        let one = of(None, &[("Name", "hg-a"), ("hg:owner", "me")]).unwrap();
+        assert_eq!(merged(vec![vec![one.clone()], vec![one.clone()]]), [one]);
+    }
+}

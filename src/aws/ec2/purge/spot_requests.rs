@@ -1,0 +1,60 @@
+//! Requests for spot instances that can still make one.
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::{Filter, SpotInstanceRequest};
+use model::fault::Fault;
+use model::purge::{Item, Refusal};
+use model::resource::ResourceKind;
+
+use super::each::Denied;
+use super::search;
+use crate::ec2::trouble::{self, Class};
+
+/// The states from which a request can come back to life.
+const STATES: [&str; 3] = ["open", "active", "disabled"];
+
+pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+    search::everywhere(|search| async { Ok(list(ec2, search).await?.iter().filter_map(item).collect()) }).await
+}
+
+async fn list(ec2: &Client, search: Filter) -> Result<Vec<SpotInstanceRequest>, Fault> {
+    let states = search::filter("state", &STATES);
+    let pages = ec2.describe_spot_instance_requests().filters(states).filters(search).into_paginator();
+    let found = pages.page_size(search::PAGE).items().send().try_collect().await;
+    found.map_err(|error| trouble::fault("list the spot requests", error))
+}
+
+fn state(request: &SpotInstanceRequest) -> String {
+    request.state().map_or("", |state| state.as_str()).to_owned()
+}
+
+fn item(request: &SpotInstanceRequest) -> Option<Item> {
+    let item = search::item(ResourceKind::SpotRequest, request.spot_instance_request_id(), None, request.tags())?;
+    Some(Item { created_at: search::time(request.create_time()), state: state(request), ..item })
+}
+
+/// In one call; where that is refused for one of them, one by one.
+pub(crate) async fn cancel(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+    let all = ec2.cancel_spot_instance_requests().set_spot_instance_request_ids(Some(ids.to_vec())).send().await;
+    match all.map_err(Denied::from) {
+        Ok(_) => Vec::new(),
+        Err(denied) if ids.len() == 1 && denied.class != Class::NotFound => {
+            vec![Refusal { id: ids[0].clone(), reason: denied.reason }]
+        }
+        Err(_) => {
+            super::each::each(ids, |id| async move {
+                ec2.cancel_spot_instance_requests().spot_instance_request_ids(id).send().await?;
+                Ok(())
+            })
+            .await
+        }
+    }
+}
+
+pub(crate) async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+    search::in_chunks(ids, "spot-instance-request-id", |filter| async {
+        let found = list(ec2, filter).await?;
+        Ok(found.iter().filter_map(|r| Some((r.spot_instance_request_id()?.to_owned(), state(r)))).collect())
+    })
+    .await
+}

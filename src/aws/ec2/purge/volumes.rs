@@ -1,0 +1,51 @@
+//! Volumes: most go with their instance, so that only what stayed is deleted.
+
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types::{Filter, Volume};
+use model::fault::Fault;
+use model::purge::{Item, Refusal};
+use model::resource::ResourceKind;
+
+use super::each::each;
+use super::search;
+use crate::ec2::trouble;
+
+/// The most that a page of volumes may hold.
+const PAGE: i32 = 500;
+
+pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+    search::everywhere(|search| async { Ok(list(ec2, search).await?.iter().filter_map(item).collect()) }).await
+}
+
+/// The volumes that a filter gives, of whomever they are.
+pub(crate) async fn list(ec2: &Client, search: Filter) -> Result<Vec<Volume>, Fault> {
+    let pages = ec2.describe_volumes().filters(search).into_paginator().page_size(PAGE);
+    pages.items().send().try_collect().await.map_err(|error| trouble::fault("list the volumes", error))
+}
+
+fn state(volume: &Volume) -> String {
+    volume.state().map_or("", |state| state.as_str()).to_owned()
+}
+
+fn item(volume: &Volume) -> Option<Item> {
+    let item = search::item(ResourceKind::Volume, volume.volume_id(), None, volume.tags())?;
+    Some(Item { created_at: search::time(volume.create_time()), state: state(volume), ..item })
+}
+
+pub(crate) async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+    // A look that fails leaves all of them to be tried.
+    let left = there(look, ids).await.map_or(ids.to_vec(), |left| left.into_iter().map(|(id, _)| id).collect());
+    each(&left, |id| async move {
+        ec2.delete_volume().volume_id(id).send().await?;
+        Ok(())
+    })
+    .await
+}
+
+pub(crate) async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+    search::in_chunks(ids, "volume-id", |filter| async {
+        let found = list(ec2, filter).await?;
+        Ok(found.iter().filter_map(|volume| Some((volume.volume_id()?.to_owned(), state(volume)))).collect())
+    })
+    .await
+}

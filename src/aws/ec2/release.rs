@@ -1,0 +1,383 @@
+//! Removing what a row of the journal names, and looking that it is gone.
+//!
+//! An instance takes its volumes, interfaces and spot request with it, so their rows are most often only looked after.
+//! What machines share stays ([`Fate::Kept`]). Where the journal has no locator, a thing is found by the tag that the very
+//! call that made it gave it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{
+    CancelSpotInstanceRequestState, Filter, NetworkInterfaceStatus, SpotInstanceState, VolumeState,
+};
+use jiff::Timestamp;
+use model::base::deadline::{Deadline, Pace};
+use model::fault::Fault;
+use model::resource::{Fate, Resource, ResourceKind};
+
+use crate::ec2::clients::Clients;
+use crate::ec2::instances::{self, End};
+use crate::ec2::tags::{self, RowName};
+use crate::ec2::trouble::{self, Class};
+use crate::ec2::{images, purge};
+
+/// How long after the call of its launch a thing may be there and yet unknown to EC2. Three seconds were seen.
+pub(crate) const UNKNOWN_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long after its planning a thing that a look does not meet may still turn up: the launch comes after the planning, and is
+/// tried again in other zones and while parts of the account are not known everywhere.
+pub(crate) const TURNS_UP: Duration = Duration::from_secs(180);
+
+/// How often an unknown thing is looked for.
+const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a part of an instance may take to go after the instance.
+const PART_LIMIT: Duration = Duration::from_secs(60);
+
+/// The first and the longest pause between two looks at such a part.
+const PART_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+
+/// How long one resource of the kind may take to go away; more than the waits in here together.
+pub(crate) fn limit(kind: ResourceKind) -> Duration {
+    match kind {
+        ResourceKind::Instance => instances::END_LIMIT + Duration::from_secs(60),
+        ResourceKind::MachineImage | ResourceKind::Snapshot => Duration::from_secs(300),
+        _ => Duration::from_secs(90),
+    }
+}
+
+/// One row, where it is.
+struct Row<'a> {
+    ec2: aws_sdk_ec2::Client,
+    resource: &'a Resource,
+    name: RowName,
+    /// Until when a thing that is not found may still turn up.
+    turns_up: Deadline,
+}
+
+/// Removes what `resource` names. `launch` is when the launch of its machine was last called, as far as is known; none where it
+/// was refused or never begun.
+pub(crate) async fn release(
+    clients: &Clients,
+    account: &str,
+    resource: &Resource,
+    launch: Option<Timestamp>,
+) -> Result<Fate, Fault> {
+    let name: RowName = resource
+        .name
+        .parse()
+        .map_err(|error| Fault::infrastructure("cannot read a row of the journal").because(error))?;
+    if name.account != account {
+        return Ok(Fate::Stays(format!("it is in account {}; these credentials are for {account}", name.account)));
+    }
+    let region = name.region.clone().unwrap_or_else(|| clients.region().to_owned());
+    let ec2 = clients.ec2(&region);
+    let rest = launch.map_or(Duration::ZERO, |called| rest(called, Timestamp::now()));
+    let turns_up = Deadline::after(rest, "a new instance to be known");
+    let row = Row { ec2, resource, name, turns_up };
+    match resource.kind {
+        ResourceKind::Instance => row.instance().await,
+        ResourceKind::Volume => row.volume().await,
+        ResourceKind::NetworkInterface => row.interface().await,
+        ResourceKind::SpotRequest => row.spot_request().await,
+        ResourceKind::KeyPair => row.key_pair().await,
+        ResourceKind::SecurityGroup => row.security_group().await,
+        ResourceKind::Role => row.role(clients).await,
+        ResourceKind::InstanceProfile => row.profile(clients).await,
+        ResourceKind::MachineImage | ResourceKind::Snapshot => images::fate(clients, resource).await,
+        kind => Err(Fault::infrastructure(format!("a {} is nothing that EC2 has", kind.name()))),
+    }
+}
+
+/// How many instances one call ends; the most that the API takes.
+pub(crate) const BATCH: usize = 1000;
+
+/// Tells the instances that `resources` name and whose ids are known to end, with as few calls as can be in each region, and
+/// waits for none. Those of other accounts are left; a refusal is told by [`release`], which asks again.
+pub(crate) async fn end_all(clients: &Clients, account: &str, resources: &[Resource]) {
+    for (region, ids) in by_region(clients.region(), account, resources) {
+        let ec2 = clients.ec2(&region);
+        for batch in ids.chunks(BATCH) {
+            purge::instances::terminate(&ec2, batch).await;
+        }
+    }
+}
+
+/// The ids of the instances of `account` among `resources`, by their region; `home` is that of those that name none.
+fn by_region(home: &str, account: &str, resources: &[Resource]) -> BTreeMap<String, Vec<String>> {
+    let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for resource in resources.iter().filter(|resource| resource.kind == ResourceKind::Instance) {
+        let Ok(name) = resource.name.parse::<RowName>() else { continue };
+        if let Some(id) = resource.locator.as_ref().filter(|_| name.account == account) {
+            ids.entry(name.region.unwrap_or_else(|| home.to_owned())).or_default().push(id.clone());
+        }
+    }
+    ids
+}
+
+/// How long what was called for at `called` may still turn up.
+fn rest(called: Timestamp, now: Timestamp) -> Duration {
+    UNKNOWN_LIMIT.saturating_sub(now.duration_since(called).unsigned_abs())
+}
+
+/// Where a part of an instance stands.
+enum Part {
+    /// It is not there.
+    Gone,
+    /// Nothing uses it: these ids can be deleted.
+    Idle(Vec<String>),
+    /// Something still uses it, or it is being deleted.
+    Busy(String),
+}
+
+impl Row<'_> {
+    fn locator(&self) -> Option<&str> {
+        self.resource.locator.as_deref()
+    }
+
+    /// By its id, or else by the tag of its machine. A filter, unlike an id, is no error where nothing is found.
+    fn filter(&self, id: &str) -> Filter {
+        match self.locator() {
+            Some(locator) => Filter::builder().name(id).values(locator).build(),
+            None => instances::tagged(tags::MACHINE, self.resource.machine.as_str()),
+        }
+    }
+
+    async fn instance(&self) -> Result<Fate, Fault> {
+        loop {
+            let ids = match self.locator() {
+                Some(id) => vec![id.to_owned()],
+                None => self.find_instances().await?,
+            };
+            if !ids.is_empty() {
+                match instances::terminate(&self.ec2, &ids).await? {
+                    End::Seen => return Ok(Fate::Gone),
+                    End::Waiting(which) => return Ok(Fate::Stays(format!("it was told to end, and {which}"))),
+                    End::Unknown => {}
+                }
+            }
+            if self.turns_up.left() < UNKNOWN_PAUSE {
+                return Ok(Fate::Gone);
+            }
+            tokio::time::sleep(UNKNOWN_PAUSE).await;
+        }
+    }
+
+    async fn find_instances(&self) -> Result<Vec<String>, Fault> {
+        let found = instances::find(&self.ec2, self.filter("instance-id")).await?;
+        Ok(found.into_iter().filter_map(|instance| instance.instance_id).collect())
+    }
+
+    async fn volume(&self) -> Result<Fate, Fault> {
+        let look = || async {
+            let call = self.ec2.describe_volumes().filters(self.filter("volume-id"));
+            let found = call.send().await.map_err(|error| trouble::fault("look for the machine's volumes", error))?;
+            let of = |volume: &aws_sdk_ec2::types::Volume| {
+                let idle = volume.state() == Some(&VolumeState::Available);
+                let state = volume.state().map_or("of unknown state", VolumeState::as_str).to_owned();
+                volume.volume_id.clone().map(|id| (id, idle, state))
+            };
+            Ok(part(found.volumes().iter().filter_map(of).collect()))
+        };
+        let delete = |id: String| async move {
+            let deleted = self.ec2.delete_volume().volume_id(&id).send().await.map(drop);
+            deleted.or_else(|error| missing(&format!("delete the volume `{id}`"), error))
+        };
+        until_gone(look, delete).await
+    }
+
+    async fn interface(&self) -> Result<Fate, Fault> {
+        let look = || async {
+            let call = self.ec2.describe_network_interfaces().filters(self.filter("network-interface-id"));
+            let found =
+                call.send().await.map_err(|error| trouble::fault("look for the machine's interfaces", error))?;
+            let of = |interface: &aws_sdk_ec2::types::NetworkInterface| {
+                let idle = interface.status() == Some(&NetworkInterfaceStatus::Available);
+                let state = interface.status().map_or("of unknown state", NetworkInterfaceStatus::as_str).to_owned();
+                interface.network_interface_id.clone().map(|id| (id, idle, state))
+            };
+            Ok(part(found.network_interfaces().iter().filter_map(of).collect()))
+        };
+        let delete = |id: String| async move {
+            let deleted = self.ec2.delete_network_interface().network_interface_id(&id).send().await.map(drop);
+            deleted.or_else(|error| missing(&format!("delete the network interface `{id}`"), error))
+        };
+        until_gone(look, delete).await
+    }
+
+    async fn spot_request(&self) -> Result<Fate, Fault> {
+        let look = || async {
+            let call = self.ec2.describe_spot_instance_requests().filters(self.filter("spot-instance-request-id"));
+            let found =
+                call.send().await.map_err(|error| trouble::fault("look for the machine's spot request", error))?;
+            let of = |request: &aws_sdk_ec2::types::SpotInstanceRequest| match request.state() {
+                Some(SpotInstanceState::Cancelled | SpotInstanceState::Closed | SpotInstanceState::Failed) => None,
+                _ => request.spot_instance_request_id.clone().map(|id| (id, true, String::new())),
+            };
+            Ok(part(found.spot_instance_requests().iter().filter_map(of).collect()))
+        };
+        let cancel = |id: String| async move {
+            let cancelled = self.ec2.cancel_spot_instance_requests().spot_instance_request_ids(&id).send().await;
+            match cancelled {
+                Ok(answer) => answer
+                    .cancelled_spot_instance_requests()
+                    .iter()
+                    .all(|request| request.state() != Some(&CancelSpotInstanceRequestState::Open))
+                    .then_some(())
+                    .ok_or_else(|| Fault::infrastructure(format!("the spot request `{id}` stays open"))),
+                Err(error) => missing(&format!("cancel the spot request `{id}`"), error),
+            }
+        };
+        until_gone(look, cancel).await
+    }
+
+    fn kept(&self, locator: Option<String>) -> Fate {
+        match locator {
+            Some(locator) => Fate::Kept(locator),
+            None => Fate::Gone,
+        }
+    }
+
+    async fn key_pair(&self) -> Result<Fate, Fault> {
+        let filter = Filter::builder().name("key-name").values(&self.name.name).build();
+        let found = self.ec2.describe_key_pairs().filters(filter).send().await;
+        let found = found.map_err(|error| trouble::fault("look for our key pair", error))?;
+        Ok(self.kept(found.key_pairs().first().and_then(|pair| pair.key_pair_id.clone())))
+    }
+
+    async fn security_group(&self) -> Result<Fate, Fault> {
+        let filter = Filter::builder().name("group-name").values(&self.name.name).build();
+        let found = self.ec2.describe_security_groups().filters(filter).send().await;
+        let found = found.map_err(|error| trouble::fault("look for our security group", error))?;
+        Ok(self.kept(found.security_groups().first().and_then(|group| group.group_id.clone())))
+    }
+
+    async fn role(&self, clients: &Clients) -> Result<Fate, Fault> {
+        match clients.iam().get_role().role_name(&self.name.name).send().await {
+            Ok(_) => Ok(Fate::Kept(self.name.name.clone())),
+            Err(error) if trouble::class(&error) == Class::NotFound => Ok(Fate::Gone),
+            Err(error) => Err(trouble::fault("look for our role", error)),
+        }
+    }
+
+    async fn profile(&self, clients: &Clients) -> Result<Fate, Fault> {
+        match clients.iam().get_instance_profile().instance_profile_name(&self.name.name).send().await {
+            Ok(_) => Ok(Fate::Kept(self.name.name.clone())),
+            Err(error) if trouble::class(&error) == Class::NotFound => Ok(Fate::Gone),
+            Err(error) => Err(trouble::fault("look for our instance profile", error)),
+        }
+    }
+}
+
+/// What was found of one kind, each `(id, whether nothing uses it, its state)`.
+fn part(found: Vec<(String, bool, String)>) -> Part {
+    if found.is_empty() {
+        return Part::Gone;
+    }
+    let busy: Vec<String> =
+        found.iter().filter(|(_, idle, _)| !idle).map(|(id, _, state)| format!("{id} is {state}")).collect();
+    match busy.is_empty() {
+        true => Part::Idle(found.into_iter().map(|(id, ..)| id).collect()),
+        false => Part::Busy(busy.join(", ")),
+    }
+}
+
+/// A refusal because it is not there, or because something still uses it, is for the next look to judge.
+fn missing<E, R>(doing: &str, error: aws_sdk_ec2::error::SdkError<E, R>) -> Result<(), Fault>
+where
+    E: aws_sdk_ec2::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    match trouble::class(&error) {
+        Class::NotFound | Class::Dependency => Ok(()),
+        _ => Err(trouble::fault(doing, error)),
+    }
+}
+
+/// Deletes what is idle and waits for what is not, until all of it is gone.
+async fn until_gone<L, D>(look: impl Fn() -> L, delete: impl Fn(String) -> D) -> Result<Fate, Fault>
+where
+    L: Future<Output = Result<Part, Fault>>,
+    D: Future<Output = Result<(), Fault>>,
+{
+    let deadline = Deadline::after(PART_LIMIT, "a part of the machine to go");
+    let mut pace = Pace::new(PART_PAUSES);
+    loop {
+        let why = match look().await? {
+            Part::Gone => return Ok(Fate::Gone),
+            Part::Idle(ids) => {
+                for id in &ids {
+                    delete(id.clone()).await?;
+                }
+                format!("{} is being deleted", ids.join(", "))
+            }
+            Part::Busy(why) => why,
+        };
+        if deadline.left() < pace.next() {
+            return Ok(Fate::Stays(why));
+        }
+        pace.pause().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_deleted_only_when_nothing_uses_any_of_it() {
+        let found = |idle| ("vol-1".to_owned(), idle, "in-use".to_owned());
+        assert!(matches!(part(vec![]), Part::Gone));
+        assert!(matches!(part(vec![found(true)]), Part::Idle(ids) if ids == ["vol-1"]));
+        assert!(matches!(part(vec![found(true), found(false)]), Part::Busy(why) if why == "vol-1 is in-use"));
+    }
+
+    #[test]
+    fn what_ends_at_once_is_of_this_account_and_each_in_its_region() {
+        let row = |kind, name: &str, locator: Option<&str>| Resource {
+            id: model::base::id::ResourceId::random(),
+            run: model::base::id::RunId::new(Timestamp::UNIX_EPOCH),
+            machine: model::base::id::MachineId::random(),
+            provider: model::machine::ProviderKind::Ec2,
+            kind,
+            name: name.to_owned(),
+            locator: locator.map(str::to_owned),
+            state: model::resource::ResourceState::Present,
+            planned_at: Timestamp::UNIX_EPOCH,
+            gone_at: None,
+            note: None,
+        };
+        let rows = [
+            row(ResourceKind::Instance, "111111111111/us-west-2/hg-a", Some("i-1")),
+            row(ResourceKind::Instance, "111111111111/us-east-1/hg-b", Some("i-2")),
+            row(ResourceKind::Instance, "111111111111/us-west-2/hg-c", Some("i-3")),
+            row(ResourceKind::Instance, "222222222222/us-west-2/hg-d", Some("i-4")),
+            row(ResourceKind::Instance, "111111111111/us-west-2/hg-e", None),
+            row(ResourceKind::Volume, "111111111111/us-west-2/hg-a-root", Some("vol-1")),
+        ];
+        let wanted = [("us-east-1", vec!["i-2"]), ("us-west-2", vec!["i-1", "i-3"])];
+        let wanted = wanted.map(|(region, ids)| (region.to_owned(), ids.into_iter().map(str::to_owned).collect()));
+        assert_eq!(by_region("us-west-2", "111111111111", &rows), BTreeMap::from(wanted));
+    }
+
+    #[test]
+    fn a_launch_turns_up_some_time_after_its_call() {
+        let called: Timestamp = "2026-11-20T12:00:00Z".parse().unwrap();
+        let after = |seconds| rest(called, called + jiff::SignedDuration::from_secs(seconds));
+        assert_eq!((after(0), after(5), after(60)), (UNKNOWN_LIMIT, Duration::from_secs(15), Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_idle_is_deleted_and_looked_after() {
+        let there = std::sync::atomic::AtomicBool::new(true);
+        let look = || async {
+            let there = there.load(std::sync::atomic::Ordering::Relaxed);
+            Ok(if there { Part::Idle(vec!["vol-1".to_owned()]) } else { Part::Gone })
+        };
+        let delete = |_| async {
+            there.store(false, std::sync::atomic::Ordering::Relaxed);
+            Ok(())
+        };
+        assert_eq!(until_gone(look, delete).await.unwrap(), Fate::Gone);
+    }
+}

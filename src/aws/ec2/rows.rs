@@ -1,0 +1,46 @@
+//! The journal's rows of one machine: which there are, and the names under which they are planned and confirmed.
+
+use model::fault::Fault;
+use model::provider::{Confirm, MachineRequest};
+use model::resource::{PlannedResource, ResourceKind};
+
+use crate::ec2::tags::RowName;
+
+/// Something that a launch makes: what it is, and what its name adds to the machine's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part(ResourceKind, &'static str);
+
+pub(super) const SPOT_REQUEST: Part = Part(ResourceKind::SpotRequest, "-spot");
+pub(super) const ROOT_VOLUME: Part = Part(ResourceKind::Volume, "-root");
+pub(super) const WORK_VOLUME: Part = Part(ResourceKind::Volume, "-work");
+pub(super) const INTERFACE: Part = Part(ResourceKind::NetworkInterface, "-eth0");
+pub(super) const INSTANCE: Part = Part(ResourceKind::Instance, "");
+
+/// Where the machine of a request is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) account: &'a str,
+    pub(super) region: &'a str,
+    pub(super) request: &'a MachineRequest,
+}
+
+impl Rows<'_> {
+    /// Every part of the machine, in the order of making.
+    pub(super) fn all(self) -> Vec<PlannedResource> {
+        let spot = self.request.hardware.spot.then_some(SPOT_REQUEST);
+        let work = self.request.volume.map(|_| WORK_VOLUME);
+        let parts = [spot, Some(ROOT_VOLUME), work, Some(INTERFACE), Some(INSTANCE)];
+        let row =
+            |Part(kind, suffix)| PlannedResource { machine: self.request.id.clone(), kind, name: self.name(suffix) };
+        parts.into_iter().flatten().map(row).collect()
+    }
+
+    fn name(self, suffix: &str) -> String {
+        RowName::regional(self.account, self.region, format!("{}{suffix}", self.request.id)).to_string()
+    }
+
+    /// Tells the journal that a part is there.
+    pub(super) fn confirm(self, Part(kind, suffix): Part, locator: &str, confirm: Confirm<'_>) -> Result<(), Fault> {
+        confirm(kind, &self.name(suffix), locator)
+    }
+}

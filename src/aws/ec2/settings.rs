@@ -1,0 +1,80 @@
+//! What the settings file may say of EC2: the section `[ec2]`.
+
+use std::time::Duration;
+
+use model::setting::{Key, Kind, Section};
+
+/// `[ec2]`.
+pub const SETTINGS: Section = Section {
+    name: "ec2",
+    keys: &[
+        Key { name: "region", kind: Kind::Text { allowed: "a region such as `us-west-2`", check: is_region } },
+        Key {
+            name: "instance-type",
+            kind: Kind::Text { allowed: "instance types such as `c5.9xlarge,c5a.8xlarge`", check: are_types },
+        },
+        // Much longer than on this computer: a laptop that sleeps for a while must not cost its machine.
+        Key {
+            name: "grace",
+            kind: Kind::Duration { min: Duration::from_secs(60), max: Duration::from_secs(24 * 3600) },
+        },
+        Key {
+            name: "trust-images-of",
+            kind: Kind::Text { allowed: "owners such as `ann@build1,bob@build2`, or `all`", check: are_owners },
+        },
+        Key { name: "address-url", kind: Kind::url("a URL such as `https://checkip.amazonaws.com`") },
+    ],
+};
+
+/// How long a machine lives without a sign of its driver, where nothing is said: with the minute at most that it takes to switch
+/// itself off, ten minutes.
+pub const GRACE: Duration = Duration::from_secs(540);
+
+/// Where this computer's public address is asked for, where nothing is said: Amazon's own service for that.
+pub const ADDRESS_URL: &str = "https://checkip.amazonaws.com";
+
+/// Whether `text` has the shape of a region's name: words of letters and digits, and a number at the end.
+pub fn is_region(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let number = parts.next_back().is_some_and(|last| !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()));
+    let words: Vec<&str> = parts.collect();
+    let word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    number && words.len() >= 2 && words.iter().all(word)
+}
+
+/// Whether `text` is a list of owners, or the word for all.
+fn are_owners(text: &str) -> bool {
+    text.split(',')
+        .map(str::trim)
+        .all(|word| word == "all" || word.split_once('@').is_some_and(|(user, _)| !user.is_empty()))
+}
+
+/// Whether `text` is a list of names such as `c5.9xlarge`.
+fn are_types(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let name = |name: &str| {
+        name.trim().split_once('.').is_some_and(|(family, size)| {
+            !family.is_empty() && !size.is_empty() && family.chars().all(plain) && size.chars().all(plain)
+        })
+    };
+    text.split(',').all(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_their_shapes() {
+        for good in ["us-west-2", "ap-southeast-1", "us-gov-west-1", "eu-central-1"] {
+            assert!(is_region(good), "{good}");
+        }
+        for bad in ["", "us", "west-2", "us-west", "us-west-2a", "US-WEST-2", "us--2", "a b-c-1"] {
+            assert!(!is_region(bad), "{bad}");
+        }
+        assert!(are_types("c5.9xlarge") && are_types("c5.9xlarge, m6i.metal-24xl"));
+        assert!(are_owners("all") && are_owners("ann@here, bob@there") && !are_owners("") && !are_owners("ann"));
+        assert!([",", " ", " , "].iter().all(|blank| !are_types(blank) && !are_owners(blank)));
+        assert!(!are_types("") && !are_types("c5") && !are_types("c5.9xlarge,") && !are_types("C5.large"));
+    }
+}

@@ -1,0 +1,58 @@
+//! What is done over the first proved connection, and how a machine's lease is renewed on it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::connection::Connection;
+use model::fault::Fault;
+use model::machine::{HostKey, Machine};
+use model::output::{Limits, output};
+use model::task::Command;
+
+/// Replacing the host key takes one small key and a signal, and the script says a line.
+const LIMITS: Limits = Limits { bytes: 8 << 10, time: Duration::from_secs(60) };
+
+/// Replaces the host key that was handed over by one that the machine makes itself; gives the machine with that.
+pub(crate) async fn settle(machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
+    let command = guest::of(machine.platform).replace_host_key(&machine.user);
+    let failed = || Fault::infrastructure(format!("cannot replace the host key of {}", machine.id));
+    let done = output(connection, &command, LIMITS).await?;
+    if !done.exit.success() {
+        return Err(failed().because(done.ending()));
+    }
+    let public = public_key(&done.stdout).ok_or_else(|| failed().because("the machine did not say its new one"))?;
+    Ok(Machine { host_key: HostKey::Exact { public }, ..machine.clone() })
+}
+
+/// The one line that is a public key.
+fn public_key(said: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(said).ok()?.trim();
+    let is_key = text.starts_with("ssh-ed25519 AAAA") && !text.contains(['\n', '\r']);
+    is_key.then(|| text.to_owned())
+}
+
+/// The command that lets `machine` live until `until`, or its expiry if that is sooner.
+pub(crate) fn lease_command(machine: &Machine, until: Timestamp) -> Command {
+    guest::of(machine.platform).renew_lease(until.min(machine.expires_at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_public_key_is_taken_for_one() {
+        assert_eq!(public_key(b"ssh-ed25519 AAAAx host\n").as_deref(), Some("ssh-ed25519 AAAAx host"));
+        for bad in [&b""[..], b"ssh-rsa AAAA", b"Last login\nssh-ed25519 AAAAx", b"ssh-ed25519 AAAAx\nmore", b"\xff"] {
+            assert_eq!(public_key(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_lease_is_never_beyond_the_expiry() {
+        let machine = crate::ec2::tests::machine();
+        let later = machine.expires_at + jiff::SignedDuration::from_hours(1);
+        let command = lease_command(&machine, later);
+        assert_eq!(command.args.last(), Some(&machine.expires_at.as_second().to_string()));
+    }
+}

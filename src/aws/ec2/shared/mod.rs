@@ -1,0 +1,101 @@
+//! What all machines of an account share: key pair, security groups, role and instance profile.
+//!
+//! They are made when they are missing, written down before, and kept: no run removes them. They are reconciled by content
+//! and not by existence, so that what a killed run left half-made is mended by the next.
+
+pub(crate) mod key_pair;
+pub(crate) mod role;
+pub(crate) mod rules;
+pub(crate) mod security_group;
+
+use jiff::Timestamp;
+use model::base::id::{MachineId, ResourceId};
+use model::event::Teller;
+use model::fault::Fault;
+use model::provider::Ledger;
+use model::resource::{PlannedResource, ResourceKind};
+
+use crate::ec2::address::Cidr;
+use crate::ec2::clients::Clients;
+use crate::ec2::tags::{self, RowName};
+
+/// An account in a region, for whom, and where is written down what is made there.
+pub(crate) struct Account<'a> {
+    /// The clients.
+    pub clients: &'a Clients,
+    /// EC2 of the region.
+    pub ec2: &'a aws_sdk_ec2::Client,
+    /// The account's twelve digits.
+    pub id: &'a str,
+    /// The region.
+    pub region: &'a str,
+    /// Who runs it.
+    pub owner: &'a str,
+    /// The machine that needs it.
+    pub machine: &'a MachineId,
+    /// Where it is written down.
+    pub ledger: &'a dyn Ledger,
+    /// Where warnings go.
+    pub teller: &'a Teller,
+}
+
+impl Account<'_> {
+    fn plan(&self, kind: ResourceKind, name: &str) -> Result<ResourceId, Fault> {
+        self.write_down(kind, &RowName::regional(self.id, self.region, name))
+    }
+
+    fn plan_global(&self, kind: ResourceKind, name: &str) -> Result<ResourceId, Fault> {
+        self.write_down(kind, &RowName::global(self.id, name))
+    }
+
+    fn write_down(&self, kind: ResourceKind, name: &RowName) -> Result<ResourceId, Fault> {
+        self.ledger.plan(&PlannedResource { machine: self.machine.clone(), kind, name: name.to_string() })
+    }
+}
+
+/// What a machine needs of its account.
+#[derive(Debug, Clone)]
+pub(crate) struct Needs {
+    /// Whether it is reached by Systems Manager: role and instance profile instead of a key pair and an open port.
+    pub managed: bool,
+    /// From where it may be reached; nowhere for one that is managed.
+    pub ranges: Vec<Cidr>,
+    /// The time.
+    pub now: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// What was found or made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shared {
+    /// The name of our key pair, where machines are reached by SSH.
+    pub key_pair: Option<String>,
+    /// The id of the security group.
+    pub group: String,
+    /// The name of the instance profile, where machines are managed.
+    pub profile: Option<String>,
+    /// Until when the security group lets the caller in at least.
+    pub until: Timestamp,
+}
+
+/// Brings the account to what is needed, and to no more than that.
+pub(crate) async fn reconcile(account: &Account<'_>, public_key: &str, needs: &Needs) -> Result<Shared, Fault> {
+    let name = if needs.managed { tags::MANAGED_GROUP } else { tags::LINUX_GROUP };
+    let wanted = security_group::Wanted { ranges: &needs.ranges, now: needs.now, until: needs.until };
+    let key_pair = async {
+        match needs.managed {
+            true => Ok(None),
+            false => key_pair::reconcile(account, public_key).await.map(Some),
+        }
+    };
+    let profile = async {
+        match needs.managed {
+            true => role::reconcile(account).await.map(Some),
+            false => Ok(None),
+        }
+    };
+    let group = security_group::reconcile(account, name, wanted);
+    let (key_pair, group, profile) = futures_util::future::try_join3(key_pair, group, profile).await?;
+    Ok(Shared { key_pair, group, profile, until: needs.until })
+}

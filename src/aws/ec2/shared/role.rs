@@ -1,0 +1,328 @@
+//! The role that lets Systems Manager reach a machine, in an instance profile that hands it to the machine.
+//!
+//! Reconciled by content: trust, policy, and the role's place in the profile. What is absent: waiting until IAM has told all
+//! of AWS; what needs them, the launch too, is called again while they are not known yet ([`spread`]).
+
+use aws_sdk_iam::types::Role;
+use model::event::AccountEvent;
+use model::fault::Fault;
+use model::resource::ResourceKind;
+use serde_json::{Value, json};
+
+use crate::ec2::shared::Account;
+use crate::ec2::spread;
+use crate::ec2::tags::{self, INSTANCE_PROFILE, ROLE};
+use crate::ec2::trouble::{self, Class};
+
+/// AWS's own policy for the agent of Systems Manager. It lets a machine read every parameter of the account, secrets too, so the
+/// role does not have it; it is the role's boundary, beyond which no policy that anybody gives it goes.
+pub(crate) const BOUNDARY: &str = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore";
+
+/// The name of the role's own policy.
+pub(crate) const POLICY: &str = "hg-automation-run-command";
+
+/// What the agent needs to take commands: to say that it is there, and to fetch them and answer.
+fn policy() -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Action": [
+                "ec2messages:AcknowledgeMessage",
+                "ec2messages:DeleteMessage",
+                "ec2messages:FailMessage",
+                "ec2messages:GetEndpoint",
+                "ec2messages:GetMessages",
+                "ec2messages:SendReply",
+                "ssm:ListAssociations",
+                "ssm:ListInstanceAssociations",
+                "ssm:UpdateInstanceInformation",
+                "ssmmessages:CreateControlChannel",
+                "ssmmessages:CreateDataChannel",
+                "ssmmessages:OpenControlChannel",
+                "ssmmessages:OpenDataChannel",
+            ],
+            "Resource": "*",
+        }],
+    })
+}
+
+/// Who may take the role: EC2 alone, for its machines.
+fn trust() -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": {"Service": "ec2.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }],
+    })
+}
+
+/// What IAM knows of role and profile.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Known {
+    /// Who may take the role, as IAM gives it; none where there is no role.
+    trust: Option<String>,
+    /// The boundary of what it may be allowed.
+    boundary: Option<String>,
+    /// Its own policy of our name, as IAM gives it.
+    policy: Option<String>,
+    /// The policies of others that it has.
+    attached: Vec<String>,
+    /// The roles in the profile, of which there is one at most; none where there is no profile.
+    profile: Option<Vec<String>>,
+}
+
+/// One change.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    MakeRole,
+    MendTrust,
+    Bound,
+    PutPolicy,
+    /// Takes the policy away that lets a machine read parameters; a build before this one gave it.
+    Detach,
+    MakeProfile,
+    /// Takes another role out of the profile.
+    TakeOut(String),
+    PutIn,
+}
+
+/// What makes role and profile what they should be, in order.
+fn steps(known: &Known) -> Vec<Step> {
+    let mut steps = Vec::new();
+    match &known.trust {
+        None => steps.push(Step::MakeRole),
+        Some(found) if !is_same(found, &trust()) => steps.push(Step::MendTrust),
+        Some(_) => {}
+    }
+    if known.trust.is_some() && known.boundary.as_deref() != Some(BOUNDARY) {
+        steps.push(Step::Bound);
+    }
+    if !known.policy.as_deref().is_some_and(|found| is_same(found, &policy())) {
+        steps.push(Step::PutPolicy);
+    }
+    if known.attached.iter().any(|arn| arn == BOUNDARY) {
+        steps.push(Step::Detach);
+    }
+    match &known.profile {
+        None => steps.extend([Step::MakeProfile, Step::PutIn]),
+        Some(roles) if roles.iter().any(|role| role == ROLE) => {}
+        Some(roles) => {
+            steps.extend(roles.iter().map(|role| Step::TakeOut(role.clone())));
+            steps.push(Step::PutIn);
+        }
+    }
+    steps
+}
+
+/// Whether a document, which IAM gives percent-encoded, is `wanted`.
+fn is_same(found: &str, wanted: &Value) -> bool {
+    serde_json::from_str::<Value>(&decoded(found)).is_ok_and(|found| found == *wanted)
+}
+
+/// `text` with its percent escapes resolved; what is no escape stays.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escape = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) if *first == b'%' => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Makes sure that role and profile are there and are what they should be; gives the profile's name.
+pub(crate) async fn reconcile(account: &Account<'_>) -> Result<String, Fault> {
+    let iam = account.clients.iam();
+    let known = look(&iam).await?;
+    let beyond: Vec<&str> = known.attached.iter().map(String::as_str).filter(|arn| *arn != BOUNDARY).collect();
+    if !beyond.is_empty() {
+        let policies = beyond.into_iter().map(str::to_owned).collect();
+        account.teller.tell(AccountEvent::RoleAllowsMore { role: ROLE.to_owned(), policies });
+    }
+    for step in steps(&known) {
+        apply(account, &iam, &step).await?;
+    }
+    Ok(INSTANCE_PROFILE.to_owned())
+}
+
+async fn look(iam: &aws_sdk_iam::Client) -> Result<Known, Fault> {
+    let role = async {
+        match iam.get_role().role_name(ROLE).send().await {
+            Ok(found) => Ok(found.role),
+            Err(error) if trouble::class(&error) == Class::NotFound => Ok(None),
+            Err(error) => Err(trouble::fault(&format!("look at the role `{ROLE}`"), error)),
+        }
+    };
+    let policy = async {
+        match iam.get_role_policy().role_name(ROLE).policy_name(POLICY).send().await {
+            Ok(found) => Ok(Some(found.policy_document)),
+            Err(error) if trouble::class(&error) == Class::NotFound => Ok(None),
+            Err(error) => Err(trouble::fault(&format!("look at the policy of the role `{ROLE}`"), error)),
+        }
+    };
+    let attached = async {
+        let pages = iam.list_attached_role_policies().role_name(ROLE).into_paginator().items().send();
+        match pages.collect::<Result<Vec<_>, _>>().await {
+            Ok(found) => Ok(found.into_iter().filter_map(|policy| policy.policy_arn).collect()),
+            Err(error) if trouble::class(&error) == Class::NotFound => Ok(Vec::new()),
+            Err(error) => Err(trouble::fault(&format!("list the policies of the role `{ROLE}`"), error)),
+        }
+    };
+    let profile = async {
+        match iam.get_instance_profile().instance_profile_name(INSTANCE_PROFILE).send().await {
+            Ok(found) => Ok(found.instance_profile.map(|profile| names(profile.roles()))),
+            Err(error) if trouble::class(&error) == Class::NotFound => Ok(None),
+            Err(error) => Err(trouble::fault(&format!("look at the instance profile `{INSTANCE_PROFILE}`"), error)),
+        }
+    };
+    let (role, policy, attached, profile) = futures_util::future::try_join4(role, policy, attached, profile).await?;
+    let boundary = role.as_ref().and_then(|role| role.permissions_boundary()?.permissions_boundary_arn.clone());
+    let trust = role.map(|role| role.assume_role_policy_document.unwrap_or_default());
+    Ok(Known { trust, boundary, policy, attached, profile })
+}
+
+fn names(roles: &[Role]) -> Vec<String> {
+    roles.iter().map(|role| role.role_name.clone()).collect()
+}
+
+async fn apply(account: &Account<'_>, iam: &aws_sdk_iam::Client, step: &Step) -> Result<(), Fault> {
+    match step {
+        Step::MakeRole => make_role(account, iam).await,
+        Step::MendTrust => {
+            let call = iam.update_assume_role_policy().role_name(ROLE).policy_document(trust().to_string());
+            let doing = format!("mend who may take the role `{ROLE}`");
+            spread::outlasted(|| call.clone().send()).await.map_err(|error| trouble::fault(&doing, error)).map(drop)
+        }
+        Step::Bound => {
+            let call = iam.put_role_permissions_boundary().role_name(ROLE).permissions_boundary(BOUNDARY);
+            let doing = format!("bound what the role `{ROLE}` may be allowed");
+            spread::outlasted(|| call.clone().send()).await.map_err(|error| trouble::fault(&doing, error)).map(drop)
+        }
+        Step::PutPolicy => {
+            let call = iam.put_role_policy().role_name(ROLE).policy_name(POLICY).policy_document(policy().to_string());
+            let doing = format!("give the role `{ROLE}` its policy");
+            spread::outlasted(|| call.clone().send()).await.map_err(|error| trouble::fault(&doing, error)).map(drop)
+        }
+        Step::Detach => {
+            let call = iam.detach_role_policy().role_name(ROLE).policy_arn(BOUNDARY);
+            match call.send().await {
+                Err(error) if trouble::class(&error) != Class::NotFound => {
+                    Err(trouble::fault(&format!("take a policy away from the role `{ROLE}`"), error))
+                }
+                _ => Ok(()),
+            }
+        }
+        Step::MakeProfile => make_profile(account, iam).await,
+        Step::TakeOut(role) => {
+            let call = iam.remove_role_from_instance_profile();
+            let call = call.instance_profile_name(INSTANCE_PROFILE).role_name(role);
+            let doing = format!("take the role `{role}` out of the instance profile `{INSTANCE_PROFILE}`");
+            call.send().await.map_err(|error| trouble::fault(&doing, error)).map(drop)
+        }
+        Step::PutIn => put_in(iam).await,
+    }
+}
+
+async fn make_role(account: &Account<'_>, iam: &aws_sdk_iam::Client) -> Result<(), Fault> {
+    let row = account.plan_global(ResourceKind::Role, ROLE)?;
+    let call = iam
+        .create_role()
+        .role_name(ROLE)
+        .description("Lets Systems Manager reach ephemeral machines of hg-automation")
+        .assume_role_policy_document(trust().to_string())
+        .permissions_boundary(BOUNDARY)
+        .set_tags(Some(tags::for_iam(&tags::fixture_tags(account.owner))));
+    match call.send().await {
+        Ok(_) => account.ledger.kept(&row, ROLE),
+        // Another run made it meanwhile.
+        Err(error) if trouble::class(&error) == Class::Duplicate => account.ledger.kept(&row, ROLE),
+        Err(error) => Err(trouble::fault(&format!("make the role `{ROLE}`"), error)),
+    }
+}
+
+async fn make_profile(account: &Account<'_>, iam: &aws_sdk_iam::Client) -> Result<(), Fault> {
+    let row = account.plan_global(ResourceKind::InstanceProfile, INSTANCE_PROFILE)?;
+    let call = iam
+        .create_instance_profile()
+        .instance_profile_name(INSTANCE_PROFILE)
+        .set_tags(Some(tags::for_iam(&tags::fixture_tags(account.owner))));
+    match call.send().await {
+        Ok(_) => account.ledger.kept(&row, INSTANCE_PROFILE),
+        Err(error) if trouble::class(&error) == Class::Duplicate => account.ledger.kept(&row, INSTANCE_PROFILE),
+        Err(error) => Err(trouble::fault(&format!("make the instance profile `{INSTANCE_PROFILE}`"), error)),
+    }
+}
+
+async fn put_in(iam: &aws_sdk_iam::Client) -> Result<(), Fault> {
+    let call = iam.add_role_to_instance_profile().instance_profile_name(INSTANCE_PROFILE).role_name(ROLE);
+    let Err(error) = spread::outlasted(|| call.clone().send()).await else { return Ok(()) };
+    // A profile holds one role: another run put it in meanwhile, which is looked at rather than believed.
+    if trouble::class(&error) == Class::Quota && look(iam).await?.profile.is_some_and(|roles| roles == [ROLE]) {
+        return Ok(());
+    }
+    Err(trouble::fault(&format!("put the role `{ROLE}` into the instance profile `{INSTANCE_PROFILE}`"), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(document: &Value) -> String {
+        document.to_string().replace('{', "%7B").replace('"', "%22").replace(':', "%3A")
+    }
+
+    fn whole() -> Known {
+        Known {
+            trust: Some(encoded(&trust())),
+            boundary: Some(BOUNDARY.into()),
+            policy: Some(encoded(&policy())),
+            attached: vec![],
+            profile: Some(vec![ROLE.into()]),
+        }
+    }
+
+    #[test]
+    fn what_is_whole_is_left() {
+        assert_eq!(steps(&whole()), []);
+        let more = Known { attached: vec!["arn:aws:iam::aws:policy/Other".into()], ..whole() };
+        assert_eq!(steps(&more), []);
+    }
+
+    #[test]
+    fn what_was_cut_off_between_any_two_calls_is_mended() {
+        assert_eq!(steps(&Known::default()), [Step::MakeRole, Step::PutPolicy, Step::MakeProfile, Step::PutIn]);
+        assert_eq!(steps(&Known { policy: None, ..whole() }), [Step::PutPolicy]);
+        assert_eq!(steps(&Known { profile: Some(vec![]), ..whole() }), [Step::PutIn]);
+        assert_eq!(steps(&Known { profile: None, ..whole() }), [Step::MakeProfile, Step::PutIn]);
+        let other = Known { profile: Some(vec!["x".into()]), ..whole() };
+        assert_eq!(steps(&other), [Step::TakeOut("x".into()), Step::PutIn]);
+    }
+
+    #[test]
+    fn a_role_of_an_earlier_build_loses_what_it_need_not_have() {
+        let earlier = Known { boundary: None, policy: None, attached: vec![BOUNDARY.into()], ..whole() };
+        assert_eq!(steps(&earlier), [Step::Bound, Step::PutPolicy, Step::Detach]);
+        assert_eq!(steps(&Known { policy: Some(encoded(&trust())), ..whole() }), [Step::PutPolicy]);
+        assert!(!policy().to_string().contains("Parameter"), "a machine reads no secrets of its account");
+    }
+
+    #[test]
+    fn a_role_that_others_may_take_is_mended() {
+        let open = trust().to_string().replace("ec2.amazonaws.com", "lambda.amazonaws.com");
+        assert_eq!(steps(&Known { trust: Some(open), ..whole() }), [Step::MendTrust]);
+        assert_eq!(steps(&Known { trust: Some("{".into()), ..whole() }), [Step::MendTrust]);
+        assert_eq!(decoded("%7B%22a%22%3A 1%7D%zz%"), "{\"a\": 1}%zz%");
+    }
+}

@@ -1,0 +1,187 @@
+//! What a security group lets in, and what is to be changed about it: pure.
+//!
+//! Every rule of ours says whose it is and until when it is needed. There is no time on rules themselves, and the same owner
+//! may have machines that were launched from another network an hour ago; so a rule is removed when its owner's present
+//! addresses lack it and its time is over. Two owners behind one address share a rule, for EC2 takes no second one
+//! like it: whoever needs it pushes its end out.
+
+use aws_sdk_ec2::types::SecurityGroupRule;
+use jiff::Timestamp;
+
+use crate::ec2::address::Cidr;
+use crate::ec2::tags;
+
+/// The only port that is let in.
+pub(crate) const PORT: u16 = 22;
+
+/// What the description of a rule of ours begins with.
+const MARK: &str = "hg-automation ";
+
+/// How many characters a description may have.
+const DESCRIPTION_CAP: usize = 255;
+
+/// The description of a rule of `owner`: only the characters that EC2 takes.
+pub(crate) fn description(owner: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(c);
+    let owner = owner.chars().map(|c| if allowed(c) { c } else { '_' });
+    MARK.chars().chain(owner).take(DESCRIPTION_CAP).collect()
+}
+
+/// One rule about what is let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rule {
+    /// `sgr-…`
+    pub id: String,
+    /// Whether it opens port 22 of TCP and nothing else.
+    pub port_only: bool,
+    /// From where; none for a rule that names a group or a prefix list.
+    pub from: Option<Cidr>,
+    /// The value of its tag for the owner.
+    pub owner: Option<String>,
+    /// Its description.
+    pub described: String,
+    /// Until when it is needed, by its tag.
+    pub expires: Option<Timestamp>,
+}
+
+impl Rule {
+    /// A rule of an answer; none for one about what is let out.
+    pub(crate) fn of(rule: &SecurityGroupRule) -> Option<Self> {
+        if rule.is_egress == Some(true) {
+            return None;
+        }
+        let from = rule.cidr_ipv4().or(rule.cidr_ipv6());
+        Some(Self {
+            id: rule.security_group_rule_id.clone()?,
+            port_only: rule.ip_protocol() == Some("tcp")
+                && rule.from_port == Some(PORT.into())
+                && rule.to_port == Some(PORT.into()),
+            from: from.and_then(|text| text.parse().ok()),
+            owner: tags::owner(rule.tags()).map(str::to_owned),
+            described: rule.description().unwrap_or_default().to_owned(),
+            expires: tags::value(rule.tags(), tags::EXPIRES).and_then(|text| text.parse().ok()),
+        })
+    }
+
+    /// Whether it is of `owner`. The description counts too: a call that was cut off may have left no tag.
+    fn is_of(&self, owner: &str) -> bool {
+        match &self.owner {
+            Some(tagged) => tagged == owner,
+            None => self.described == description(owner),
+        }
+    }
+
+    /// Whether it is of anybody who uses this program.
+    fn is_ours(&self) -> bool {
+        self.owner.is_some() || self.described.starts_with(MARK)
+    }
+}
+
+/// What is to be changed about a group.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// Rules to remove, by id.
+    pub revoke: Vec<String>,
+    /// Ranges to let in.
+    pub add: Vec<Cidr>,
+    /// Rules whose end is to be pushed out, by id.
+    pub extend: Vec<String>,
+    /// Rules of others that open more than port 22, for a warning.
+    pub wide: Vec<String>,
+}
+
+/// What makes `rules` let `owner` in from `wanted` until `until`, and takes back what the owner needs no more.
+pub(crate) fn changes(rules: &[Rule], wanted: &[Cidr], owner: &str, now: Timestamp, until: Timestamp) -> Changes {
+    let mut changes = Changes::default();
+    let late_enough = |rule: &Rule| rule.expires.is_some_and(|expires| expires >= until);
+    for rule in rules {
+        let is_wanted = rule.port_only && rule.from.is_some_and(|from| wanted.contains(&from));
+        let over = rule.expires.is_none_or(|expires| expires <= now);
+        if is_wanted {
+            // Somebody's who does not use this program stays as it is: it has no end.
+            if rule.is_ours() && !late_enough(rule) {
+                changes.extend.push(rule.id.clone());
+            }
+        } else if rule.is_of(owner) && (!rule.port_only || over) {
+            changes.revoke.push(rule.id.clone());
+        } else if !rule.port_only && !rule.is_of(owner) {
+            changes.wide.push(rule.id.clone());
+        }
+    }
+    let is_let_in = |range: &&Cidr| rules.iter().any(|rule| rule.port_only && rule.from == Some(**range));
+    changes.add = wanted.iter().filter(|range| !is_let_in(range)).copied().collect();
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: &str = "me@here";
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-11-20T{text}:00Z").parse().unwrap()
+    }
+
+    fn rule(id: &str, from: &str, owner: &str, expires: Option<&str>) -> Rule {
+        Rule {
+            id: id.into(),
+            port_only: true,
+            from: Some(from.parse().unwrap()),
+            owner: (!owner.is_empty()).then(|| owner.to_owned()),
+            described: if owner.is_empty() { String::new() } else { description(owner) },
+            expires: expires.map(at),
+        }
+    }
+
+    fn of(rules: &[Rule]) -> Changes {
+        changes(rules, &["192.0.2.1".parse().unwrap()], ME, at("10:00"), at("12:00"))
+    }
+
+    fn ids(ids: &[&str]) -> Vec<String> {
+        ids.iter().map(|id| (*id).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_missing_is_put_back_and_what_is_there_is_left() {
+        assert_eq!(of(&[]).add.len(), 1);
+        assert_eq!(of(&[rule("a", "192.0.2.1", ME, Some("12:00"))]), Changes::default());
+        let short = of(&[rule("a", "192.0.2.1", ME, Some("11:59"))]);
+        assert_eq!(short, Changes { extend: ids(&["a"]), ..Changes::default() });
+    }
+
+    #[test]
+    fn only_what_is_over_and_of_the_same_owner_is_removed() {
+        let rules = [
+            rule("a", "192.0.2.1", ME, Some("13:00")),
+            rule("over", "198.51.100.1", ME, Some("10:00")),
+            rule("endless", "198.51.100.2", ME, None),
+            rule("in-use", "198.51.100.3", ME, Some("10:01")),
+            rule("theirs", "198.51.100.4", "you@there", Some("09:00")),
+            rule("strangers", "198.51.100.5", "", None),
+        ];
+        assert_eq!(of(&rules), Changes { revoke: ids(&["over", "endless"]), ..Changes::default() });
+    }
+
+    #[test]
+    fn a_rule_that_lost_its_tag_is_known_by_its_description() {
+        let lost = Rule { owner: None, described: description(ME), ..rule("a", "198.51.100.1", ME, None) };
+        assert_eq!(of(&[lost]).revoke, ids(&["a"]));
+        assert_eq!(description("a<b>@c"), "hg-automation a_b_@c");
+    }
+
+    #[test]
+    fn one_address_of_two_owners_is_one_rule() {
+        let changes = of(&[rule("theirs", "192.0.2.1", "you@there", Some("10:30"))]);
+        assert_eq!(changes, Changes { extend: ids(&["theirs"]), ..Changes::default() });
+        assert_eq!(of(&[rule("strangers", "192.0.2.1", "", None)]), Changes::default());
+    }
+
+    #[test]
+    fn more_than_port_22_is_removed_from_ours_and_told_of_others() {
+        let wide = |owner: &str, id: &str| Rule { port_only: false, ..rule(id, "0.0.0.0/0", owner, Some("20:00")) };
+        let changes = of(&[wide(ME, "mine"), wide("", "theirs"), wide("you@there", "yours")]);
+        assert_eq!((changes.revoke, changes.wide), (ids(&["mine"]), ids(&["theirs", "yours"])));
+        assert_eq!(changes.add.len(), 1);
+    }
+}

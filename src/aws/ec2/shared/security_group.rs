@@ -1,0 +1,208 @@
+//! The security groups: port 22 from the caller's addresses, and nothing else of ours; of the group of machines without SSH,
+//! nothing at all.
+//!
+//! Reconciled by content: a group that was made and got no rule is mended by the next run. The rules for that are
+//! [`super::rules`].
+
+use aws_sdk_ec2::types::{Filter, IpPermission, IpRange, Ipv6Range, ResourceType, SecurityGroup, SecurityGroupRule};
+use jiff::{SignedDuration, Timestamp};
+use model::event::AccountEvent;
+use model::fault::Fault;
+use model::resource::ResourceKind;
+
+use crate::ec2::address::Cidr;
+use crate::ec2::shared::Account;
+use crate::ec2::shared::rules::{self, Changes, PORT, Rule};
+use crate::ec2::trouble::{self, Class};
+use crate::ec2::{spread, tags};
+
+/// How much longer a rule stays than the machine that it was made for: the next machines of a day need no change.
+const SPARE: SignedDuration = SignedDuration::from_hours(24);
+
+/// How many groups or rules a page holds; the most that the API takes.
+const PAGE: i32 = 1000;
+
+/// What the groups are to let in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// From where.
+    pub ranges: &'a [Cidr],
+    /// The time.
+    pub now: Timestamp,
+    /// Until when at least.
+    pub until: Timestamp,
+}
+
+/// Makes sure that the group `name` is in the default network and lets the caller in; gives its id.
+pub(crate) async fn reconcile(account: &Account<'_>, name: &str, wanted: Wanted<'_>) -> Result<String, Fault> {
+    let (network, known) = futures_util::future::try_join(default_network(account), list(account, name)).await?;
+    let id = find_or_make(account, &known, name, &network).await?;
+    let rules = list_rules(account, &id).await?;
+    mend(account, name, &id, rules, wanted).await?;
+    Ok(id)
+}
+
+async fn find_or_make(account: &Account<'_>, known: &[Known], name: &str, network: &str) -> Result<String, Fault> {
+    // A group of the same name may be in another network, where our machines are not.
+    match known.iter().find(|group| group.name == name && group.network == network) {
+        Some(group) => Ok(group.id.clone()),
+        None => make(account, name, network).await,
+    }
+}
+
+#[derive(Debug)]
+struct Known {
+    id: String,
+    name: String,
+    network: String,
+}
+
+impl Known {
+    fn of(group: SecurityGroup) -> Option<Self> {
+        Some(Self { id: group.group_id?, name: group.group_name?, network: group.vpc_id? })
+    }
+}
+
+fn filter(name: &str, values: &[&str]) -> Filter {
+    let values = values.iter().map(|value| (*value).to_owned()).collect();
+    Filter::builder().name(name).set_values(Some(values)).build()
+}
+
+/// The default network of the region, which machines are launched into.
+async fn default_network(account: &Account<'_>) -> Result<String, Fault> {
+    let call = account.ec2.describe_vpcs().filters(filter("is-default", &["true"]));
+    let answer = call.send().await.map_err(|error| trouble::fault("look for the default VPC", error))?;
+    answer.vpcs().iter().find_map(|network| network.vpc_id.clone()).ok_or_else(|| {
+        Fault::outside(format!("the region `{}` of the account has no default VPC", account.region))
+            .hint("Make one with `aws ec2 create-default-vpc`, or choose another `--aws-region`.")
+    })
+}
+
+async fn list(account: &Account<'_>, name: &str) -> Result<Vec<Known>, Fault> {
+    let call = account.ec2.describe_security_groups().filters(filter("group-name", &[name])).max_results(PAGE);
+    let found: Result<Vec<SecurityGroup>, _> = call.into_paginator().items().send().collect().await;
+    let found = found.map_err(|error| trouble::fault(&format!("look for the security group `{name}`"), error))?;
+    Ok(found.into_iter().filter_map(Known::of).collect())
+}
+
+async fn make(account: &Account<'_>, name: &str, network: &str) -> Result<String, Fault> {
+    let row = account.plan(ResourceKind::SecurityGroup, name)?;
+    let mut group_tags = tags::fixture_tags(account.owner);
+    group_tags.push(tags::tag(tags::NAME, name));
+    let call = account
+        .ec2
+        .create_security_group()
+        .group_name(name)
+        .description(match name == tags::LINUX_GROUP {
+            true => "Ephemeral machines of hg-automation: port 22 from their users only",
+            false => "Ephemeral machines of hg-automation without SSH: nothing is let in",
+        })
+        .vpc_id(network)
+        .tag_specifications(tags::specification(ResourceType::SecurityGroup, &group_tags));
+    let id = match call.send().await {
+        Ok(made) => made.group_id.unwrap_or_default(),
+        // Another run made it meanwhile, or an answer was lost and the call was made again.
+        Err(error) if trouble::class(&error) == Class::Duplicate => {
+            let known = list(account, name).await?;
+            known.into_iter().find(|group| group.network == network).map(|group| group.id).unwrap_or_default()
+        }
+        Err(error) => return Err(trouble::fault(&format!("make the security group `{name}`"), error)),
+    };
+    if id.is_empty() {
+        return Err(Fault::infrastructure(format!("the security group `{name}` was made and cannot be found")));
+    }
+    account.ledger.kept(&row, &id)?;
+    Ok(id)
+}
+
+/// The rules of the group `id` about what is let in.
+async fn list_rules(account: &Account<'_>, id: &str) -> Result<Vec<Rule>, Fault> {
+    let call = account.ec2.describe_security_group_rules().filters(filter("group-id", &[id])).max_results(PAGE);
+    let found = spread::outlasted(|| call.clone().into_paginator().items().send().collect::<Result<Vec<_>, _>>()).await;
+    let found: Vec<SecurityGroupRule> =
+        found.map_err(|error| trouble::fault("list the rules of our security group", error))?;
+    Ok(found.iter().filter(|rule| rule.group_id() == Some(id)).filter_map(Rule::of).collect())
+}
+
+async fn mend(account: &Account<'_>, name: &str, id: &str, rules: Vec<Rule>, wanted: Wanted<'_>) -> Result<(), Fault> {
+    let changes = rules::changes(&rules, wanted.ranges, account.owner, wanted.now, wanted.until);
+    if !changes.wide.is_empty() {
+        let (group, rules) = (name.to_owned(), changes.wide.clone());
+        account.teller.tell(AccountEvent::GroupLetsInMore { group, port: PORT, rules });
+    }
+    // First what lets the caller in, so that nobody is shut out when the rest fails.
+    allow(account, name, id, &changes, wanted.until).await?;
+    extend(account, name, &changes, wanted.until).await?;
+    revoke(account, name, id, &changes).await
+}
+
+/// One call for all ranges. Where another run made one of them meanwhile none is made, and the rest follow one by one.
+async fn allow(account: &Account<'_>, name: &str, id: &str, changes: &Changes, until: Timestamp) -> Result<(), Fault> {
+    if changes.add.is_empty() || allow_these(account, name, id, &changes.add, until).await? {
+        return Ok(());
+    }
+    for range in &changes.add {
+        allow_these(account, name, id, std::slice::from_ref(range), until).await?;
+    }
+    Ok(())
+}
+
+/// Lets `ranges` in; `false` where one of them was let in already.
+async fn allow_these(
+    account: &Account<'_>,
+    name: &str,
+    id: &str,
+    ranges: &[Cidr],
+    until: Timestamp,
+) -> Result<bool, Fault> {
+    let described = rules::description(account.owner);
+    let mut permission = IpPermission::builder().ip_protocol("tcp").from_port(PORT.into()).to_port(PORT.into());
+    for range in ranges {
+        let text = range.to_string();
+        permission = if range.is_v4() {
+            permission.ip_ranges(IpRange::builder().cidr_ip(text).description(&described).build())
+        } else {
+            permission.ipv6_ranges(Ipv6Range::builder().cidr_ipv6(text).description(&described).build())
+        };
+    }
+    let mut rule_tags = tags::fixture_tags(account.owner);
+    rule_tags.push(tags::tag(tags::EXPIRES, &tags::time(until + SPARE)));
+    let call = account
+        .ec2
+        .authorize_security_group_ingress()
+        .group_id(id)
+        .ip_permissions(permission.build())
+        .tag_specifications(tags::specification(ResourceType::SecurityGroupRule, &rule_tags));
+    match spread::outlasted(|| call.clone().send()).await {
+        Ok(_) => Ok(true),
+        Err(error) if trouble::class(&error) == Class::Duplicate => Ok(false),
+        Err(error) => {
+            let shown: Vec<String> = ranges.iter().map(Cidr::to_string).collect();
+            Err(trouble::fault(&format!("let {} into the security group `{name}`", shown.join(", ")), error))
+        }
+    }
+}
+
+async fn extend(account: &Account<'_>, name: &str, changes: &Changes, until: Timestamp) -> Result<(), Fault> {
+    if changes.extend.is_empty() {
+        return Ok(());
+    }
+    let end = tags::tag(tags::EXPIRES, &tags::time(until + SPARE));
+    let call = account.ec2.create_tags().set_resources(Some(changes.extend.clone())).tags(end);
+    let doing = || format!("push out the end of rules of the security group `{name}`");
+    call.send().await.map_err(|error| trouble::fault(&doing(), error)).map(drop)
+}
+
+async fn revoke(account: &Account<'_>, name: &str, id: &str, changes: &Changes) -> Result<(), Fault> {
+    if changes.revoke.is_empty() {
+        return Ok(());
+    }
+    let ids = Some(changes.revoke.clone());
+    let call = account.ec2.revoke_security_group_ingress().group_id(id).set_security_group_rule_ids(ids);
+    match call.send().await {
+        Ok(_) => Ok(()),
+        // Another run of the same owner removed it meanwhile.
+        Err(error) if trouble::class(&error) == Class::NotFound => Ok(()),
+        Err(error) => Err(trouble::fault(&format!("remove old rules of the security group `{name}`"), error)),
+    }
+}

@@ -1,0 +1,181 @@
+//! What is live in the region, whoever made it, and what it has cost so far: for people.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{Filter, Instance, InstanceLifecycleType, InstanceStateName, Volume};
+use jiff::{SignedDuration, Timestamp};
+use model::base::id::{MachineId, RunId};
+use model::event::Teller;
+use model::fault::Fault;
+use model::machine::Sighting;
+
+use crate::ec2::clients::Clients;
+use crate::ec2::prices::{Prices, Wanted};
+use crate::ec2::purge::{self, volumes};
+use crate::ec2::release::BATCH;
+use crate::ec2::tags;
+use crate::ec2::{instances, observe};
+
+/// The machines of every owner in `region`, with what they have cost until `now` where the price is to be had.
+pub(crate) async fn survey(
+    ec2: &aws_sdk_ec2::Client,
+    prices: &Prices,
+    region: &str,
+    now: Timestamp,
+) -> Result<Vec<Sighting>, Fault> {
+    let ours = |key: &str| Filter::builder().name("tag-key").values(key).build();
+    let (found, volumes) = futures_util::future::try_join(
+        instances::find(ec2, ours(tags::OWNER)),
+        volumes::list(ec2, ours(tags::MACHINE)),
+    )
+    .await?;
+    let sizes = sizes(&volumes);
+    let mut sightings = Vec::new();
+    for instance in &found {
+        let mut sighting = sighting(instance);
+        let wanted = wanted(instance, region, sizes.get(&sighting.id).copied().unwrap_or_default());
+        // A list must not be spoilt by a price; those of one type are asked for once and then remembered.
+        if let Some(quote) = prices.quote(&wanted, now, &Teller::silent()).await {
+            let age = sighting.created_at.map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
+            sighting.cost = age.map(|age| quote.cost(age));
+        }
+        sightings.push(sighting);
+    }
+    Ok(sightings)
+}
+
+/// How long after its expiry a machine may still be on its way out.
+const LATE: SignedDuration = SignedDuration::from_secs(60);
+
+/// The same where the time is this computer's: AWS refuses the calls of one whose clock is wrong by more.
+const LATE_BY_OWN_CLOCK: SignedDuration = SignedDuration::from_mins(15);
+
+/// Tells the machines of anybody in `region` to end whose expiry has passed; gives each, with why where it was refused.
+pub(crate) async fn end_expired(clients: &Clients, region: &str) -> Result<Vec<(Sighting, Option<String>)>, Fault> {
+    let expired = expired(&clients.ec2(region), clients.now()).await?;
+    let ids: Vec<String> = expired.iter().map(|sighting| sighting.locator.clone()).collect();
+    let mut refused = HashMap::new();
+    for ids in ids.chunks(BATCH) {
+        let refusals = purge::instances::terminate(&clients.ec2_deletes(region), ids).await;
+        refused.extend(refusals.into_iter().map(|refusal| (refusal.id, refusal.reason)));
+    }
+    let told = |sighting: Sighting| {
+        let why = refused.remove(&sighting.locator);
+        (sighting, why)
+    };
+    Ok(expired.into_iter().map(told).collect())
+}
+
+/// The machines of anybody that are live and whose expiry has passed at `now`, by the clock of AWS where that is known. What lacks
+/// any tag of a machine of ours is none.
+async fn expired(ec2: &aws_sdk_ec2::Client, now: Option<Timestamp>) -> Result<Vec<Sighting>, Fault> {
+    let due = now.map_or_else(|| Timestamp::now() - LATE_BY_OWN_CLOCK, |now| now - LATE);
+    let ours = Filter::builder().name("tag-key").values(tags::EXPIRES).build();
+    let found = instances::find(ec2, ours).await?;
+    Ok(found.iter().filter(|instance| is_due(instance, due)).map(sighting).collect())
+}
+
+fn is_due(instance: &Instance, due: Timestamp) -> bool {
+    let has = |key| tags::value(instance.tags(), key).is_some();
+    let marked = has(tags::OWNER) && has(tags::RUN) && has(tags::STATE);
+    let of_machine = tags::value(instance.tags(), tags::MACHINE).is_some_and(|id| id.parse::<MachineId>().is_ok());
+    let live = instances::state(instance) != InstanceStateName::ShuttingDown;
+    let over = observe::expires(instance.tags()).is_some_and(|expires| expires <= due);
+    marked && of_machine && live && over
+}
+
+/// The sizes of each machine's volumes together, in GiB.
+fn sizes(volumes: &[Volume]) -> HashMap<String, u64> {
+    let mut sizes = HashMap::new();
+    for volume in volumes {
+        if let Some(machine) = tags::value(volume.tags(), tags::MACHINE) {
+            *sizes.entry(machine.to_owned()).or_default() += u64::try_from(volume.size().unwrap_or(0)).unwrap_or(0);
+        }
+    }
+    sizes
+}
+
+fn wanted(instance: &Instance, region: &str, volumes_gib: u64) -> Wanted {
+    Wanted {
+        region: region.to_owned(),
+        instance_type: instance.instance_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+        spot: instance.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),
+        volumes_gib,
+    }
+}
+
+fn sighting(instance: &Instance) -> Sighting {
+    let tag = |key| tags::value(instance.tags(), key).map(str::to_owned);
+    let locator = instance.instance_id().unwrap_or_default().to_owned();
+    let time = |at: &aws_smithy_types::DateTime| Timestamp::from_second(at.secs()).ok();
+    Sighting {
+        id: tag(tags::MACHINE).or_else(|| tag(tags::NAME)).unwrap_or_else(|| locator.clone()),
+        image: instance.image_id().unwrap_or_default().to_owned(),
+        hardware: instance.instance_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+        owner: tags::owner(instance.tags()).map(str::to_owned),
+        run: tag(tags::RUN).and_then(|text| text.parse::<RunId>().ok()),
+        state: instances::state(instance).as_str().to_owned(),
+        created_at: instance.launch_time().and_then(time),
+        expires_at: tag(tags::EXPIRES).and_then(|text| text.parse().ok()),
+        cost: None,
+        locator,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::types::Tag;
+
+    use super::*;
+
+    #[test]
+    fn a_machine_is_shown_as_its_tags_say() {
+        let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
+        let instance = Instance::builder()
+            .instance_id("i-1")
+            .tags(tag(tags::MACHINE, "hg-0123456789"))
+            .tags(tag(tags::OWNER, "ann@home"))
+            .tags(tag(tags::EXPIRES, "2026-11-20T10:00:00Z"))
+            .launch_time(aws_smithy_types::DateTime::from_secs(60))
+            .build();
+        let seen = sighting(&instance);
+        assert_eq!((seen.id.as_str(), seen.owner.as_deref()), ("hg-0123456789", Some("ann@home")));
+        assert_eq!(seen.created_at.map(Timestamp::as_second), Some(60));
+        assert!(seen.expires_at.is_some() && seen.run.is_none());
+        assert_eq!(sighting(&Instance::builder().instance_id("i-2").build()).id, "i-2");
+    }
+
+    #[test]
+    fn only_a_whole_machine_of_ours_is_ended_for_its_age() {
+        let due: Timestamp = "2026-11-20T10:00:00Z".parse().unwrap();
+        let whole = [
+            (tags::MACHINE, "hg-0123456789"),
+            (tags::OWNER, "ann@home"),
+            (tags::RUN, "r"),
+            (tags::STATE, "s"),
+            (tags::EXPIRES, "2026-11-20T10:00:00Z"),
+        ];
+        let instance = |marks: &[(&str, &str)]| {
+            let tags = marks.iter().map(|(key, value)| Tag::builder().key(*key).value(*value).build()).collect();
+            Instance::builder().instance_id("i-1").set_tags(Some(tags)).build()
+        };
+        assert!(is_due(&instance(&whole), due));
+        assert!(!is_due(&instance(&whole), due - SignedDuration::from_secs(1)), "its time is ahead");
+        for at in 0..whole.len() {
+            let mut lacking = whole.to_vec();
+            let (key, _) = lacking.remove(at);
+            assert!(!is_due(&instance(&lacking), due), "without `{key}`");
+        }
+    }
+
+    #[test]
+    fn the_sizes_of_a_machines_volumes_add_up() {
+        let volume = |machine: &str, size| {
+            let tag = Tag::builder().key(tags::MACHINE).value(machine).build();
+            Volume::builder().size(size).tags(tag).build()
+        };
+        let sizes = sizes(&[volume("hg-a", 12), volume("hg-a", 8), volume("hg-b", 10), Volume::builder().build()]);
+        assert_eq!((sizes["hg-a"], sizes["hg-b"], sizes.len()), (20, 10, 2));
+    }
+}

@@ -1,0 +1,60 @@
+//! User data: what a machine's system is told at its first boot, as EC2 takes it.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use guest::{self, FirstBoot};
+use model::fault::Fault;
+use model::machine::Platform;
+
+/// How much user data EC2 takes, in bytes before it is encoded.
+const CAP: usize = 16 * 1024;
+
+/// A login name as distributions allow it; it becomes a part of a path on the machine.
+fn is_user(name: &str) -> bool {
+    let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    first && name.len() <= 32 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+}
+
+/// The user data in base64, as `RunInstances` takes it.
+pub(crate) fn encoded(platform: Platform, told: &FirstBoot<'_>) -> Result<String, Fault> {
+    if !is_user(told.user) {
+        return Err(Fault::usage(format!("`{}` is no login name", told.user)));
+    }
+    let text = guest::of(platform).first_boot(told);
+    if text.len() > CAP {
+        return Err(Fault::outside(format!("the user data has {} bytes, and EC2 takes {CAP}", text.len())));
+    }
+    Ok(STANDARD.encode(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::base::id::MachineId;
+
+    fn told<'a>(machine: &'a MachineId, user: &'a str, key: &'a str) -> FirstBoot<'a> {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        FirstBoot { machine, user, keys: Some(("ssh-ed25519 AAAA me", key)), lease: now, expires_at: now }
+    }
+
+    #[test]
+    fn a_user_cannot_be_a_path_or_more_lines() {
+        let machine = "hg-0123456789".parse().unwrap();
+        for bad in ["", "../x", "a b", "a\nexpires 9", "-x", ".ssh"] {
+            assert!(encoded(Platform::Linux, &told(&machine, bad, "KEY")).is_err(), "{bad:?}");
+        }
+        for good in ["hg", "root", "_apt", "ec2-user", "j.doe"] {
+            assert!(encoded(Platform::Linux, &told(&machine, good, "KEY")).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn there_is_room_for_what_a_machine_is_told_and_no_more_is_sent_than_ec2_takes() {
+        let machine = "hg-0123456789".parse().unwrap();
+        // An ed25519 key has some 400 bytes.
+        let key = "k".repeat(1024);
+        assert!(encoded(Platform::Linux, &told(&machine, "hg", &key)).is_ok());
+        let fault = encoded(Platform::Linux, &told(&machine, "hg", &"k".repeat(CAP))).unwrap_err();
+        assert!(fault.message.ends_with("bytes, and EC2 takes 16384"), "{fault:?}");
+    }
+}

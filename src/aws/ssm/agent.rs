@@ -1,0 +1,288 @@
+//! The agent of one instance, by way of the service: runs a script as root and gives what it printed.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ssm::types::{InstanceInformationStringFilter, PingStatus};
+use model::base::deadline::{Deadline, Pace};
+use model::connection::ConnectionError;
+
+use crate::ssm::protocol::{Progress, progress};
+
+/// What is said of an instance that the service has not heard of.
+const NO_AGENT: &str = "no SSM agent of it is known (Ubuntu's own images hold one, Debian's do not)";
+
+/// The document that runs a script; every account has it.
+const DOCUMENT: &str = "AWS-RunShellScript";
+
+/// How often a call is tried; the service throttles who asks much, and says so.
+const ATTEMPTS: u32 = 5;
+
+/// How long one attempt of a call may take.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a script may take to reach the agent, seconds; the service allows no less than 30.
+const DELIVERY: i32 = 60;
+
+/// How long a script may run, seconds. All of ours hold back at most [`super::HOLD`].
+const EXECUTION: u64 = 60;
+
+/// How long a script may take in all.
+const LIMIT: Duration = Duration::from_secs(135);
+
+/// How long the service may not know of a command that it has just accepted.
+const UNKNOWN_LIMIT: Duration = Duration::from_secs(15);
+
+/// The pause between two looks at a script starts at the first and doubles up to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// How long taking a script back may take.
+const CANCEL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long one question about the agent may take.
+const PING_LIMIT: Duration = Duration::from_secs(30);
+
+/// Whether the agent is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ping {
+    /// It answers.
+    Online,
+    /// It does not, and this is what is known.
+    Silent(String),
+}
+
+/// Runs scripts as root on one machine: the seam between the rules of this module and the service.
+#[async_trait]
+pub(super) trait Runner: Send + Sync {
+    /// The machine's address, for messages.
+    fn address(&self) -> String;
+
+    /// Runs `script` and gives what it printed. Dropped half-way, it takes the script back as far as it can.
+    async fn run(&self, script: String) -> Result<String, ConnectionError>;
+
+    /// Whether there is anybody to run it.
+    async fn ping(&self) -> Result<Ping, ConnectionError>;
+}
+
+/// The agent of an instance.
+pub(super) struct Agent {
+    client: Client,
+    instance: String,
+}
+
+impl Agent {
+    pub(super) fn new(sdk: &aws_config::SdkConfig, instance: &str, region: &str) -> Self {
+        let region = aws_config::Region::new(region.to_owned());
+        let config = aws_sdk_ssm::config::Builder::from(sdk)
+            .region(region)
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_LIMIT).build())
+            .build();
+        Self { client: Client::from_conf(config), instance: instance.to_owned() }
+    }
+
+    async fn send(&self, script: String) -> Result<String, ConnectionError> {
+        let sent = self
+            .client
+            .send_command()
+            .document_name(DOCUMENT)
+            .instance_ids(&self.instance)
+            .timeout_seconds(DELIVERY)
+            .parameters("commands", vec![script])
+            .parameters("executionTimeout", vec![EXECUTION.to_string()])
+            .send()
+            .await
+            .map_err(|error| self.failure("ssm:SendCommand", &error))?;
+        let id = sent.command().and_then(|command| command.command_id());
+        id.map(str::to_owned).ok_or_else(|| self.lost("the service accepted a command and gave it no id"))
+    }
+
+    /// Looks at a command until its script has run.
+    async fn output(&self, command: &str) -> Result<String, ConnectionError> {
+        let unknown = Deadline::after(UNKNOWN_LIMIT, "the service to know its own command");
+        let mut pace = Pace::new(PAUSES);
+        loop {
+            pace.pause().await;
+            let asked =
+                self.client.get_command_invocation().command_id(command).instance_id(&self.instance).send().await;
+            let found = match asked {
+                Ok(found) => found,
+                Err(error) if error.code() == Some("InvocationDoesNotExist") && !unknown.left().is_zero() => continue,
+                Err(error) => return Err(self.failure("ssm:GetCommandInvocation", &error)),
+            };
+            let status = found.status().map_or("", |status| status.as_str());
+            match progress(status) {
+                Progress::Under => {}
+                Progress::Ran => return Ok(found.standard_output_content().unwrap_or_default().to_owned()),
+                Progress::Broken => {
+                    let details = found.status_details().filter(|text| !text.is_empty()).unwrap_or(status);
+                    let error = found.standard_error_content().unwrap_or_default().trim();
+                    return Err(self.lost(&broken(details, error)));
+                }
+            }
+        }
+    }
+
+    fn lost(&self, reason: &str) -> ConnectionError {
+        ConnectionError::Lost { address: self.instance.clone(), reason: reason.to_owned() }
+    }
+
+    /// What a failed call means.
+    fn failure<E, R>(&self, call: &str, error: &SdkError<E, R>) -> ConnectionError
+    where
+        SdkError<E, R>: ProvideErrorMetadata,
+        E: std::error::Error + 'static,
+        R: std::fmt::Debug,
+    {
+        let detail = || aws_sdk_ssm::error::DisplayErrorContext(error).to_string();
+        match (error.code(), error) {
+            (Some(code), _) => refusal(&self.instance, call, code, error.message().unwrap_or_default()),
+            (None, SdkError::TimeoutError(_)) => ConnectionError::TimedOut {
+                address: self.instance.clone(),
+                what: format!("the service did not answer `{call}`"),
+            },
+            // Credentials that cannot be had fail while the request is made, before it is sent.
+            (None, SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_))
+                if detail().contains("credential") =>
+            {
+                let reason = "no AWS credentials can be had".to_owned();
+                ConnectionError::Denied { address: self.instance.clone(), reason }
+            }
+            (None, _) => self.lost(&format!("the service cannot be asked `{call}`: {}", detail())),
+        }
+    }
+}
+
+/// What an error code of the service means for a connection.
+fn refusal(instance: &str, call: &str, code: &str, message: &str) -> ConnectionError {
+    let address = instance.to_owned();
+    let said = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
+    match code {
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => {
+            ConnectionError::Denied { address, reason: format!("these credentials may not `{call}` ({said})") }
+        }
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+            ConnectionError::Denied { address, reason: format!("the AWS credentials have expired ({said})") }
+        }
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "AuthFailure" => ConnectionError::Denied { address, reason: format!("AWS refuses the credentials ({said})") },
+        "InvalidInstanceId" => {
+            let reason = format!("no SSM agent of it is known, or it has ended ({said})");
+            ConnectionError::Refused { address, source: Some(std::io::Error::other(reason)) }
+        }
+        _ => ConnectionError::Lost { address, reason: format!("`{call}` failed ({said})") },
+    }
+}
+
+/// Why a script did not run to its end, in words.
+fn broken(details: &str, error: &str) -> String {
+    let said = error.lines().last().map_or_else(String::new, |line| format!(" (`{}`)", line.escape_debug()));
+    match details {
+        "DeliveryTimedOut" | "Delivery Timed Out" => {
+            format!("the machine's agent did not take a command within {DELIVERY} s; it is busy or gone")
+        }
+        "Undeliverable" => "the machine's agent cannot be reached".to_owned(),
+        "Terminated" => "the machine ended".to_owned(),
+        other => format!("the agent reports `{other}`{said}"),
+    }
+}
+
+/// A command whose script may still be under way; it is taken back when this is dropped.
+struct InFlight<'a> {
+    agent: &'a Agent,
+    command: Option<String>,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if let (Some(command), Ok(runtime)) = (self.command.take(), tokio::runtime::Handle::try_current()) {
+            let cancel = self.agent.client.cancel_command().command_id(command).instance_ids(&self.agent.instance);
+            runtime.spawn(async move {
+                drop(tokio::time::timeout(CANCEL_LIMIT, cancel.send()).await);
+            });
+        }
+    }
+}
+
+#[async_trait]
+impl Runner for Agent {
+    fn address(&self) -> String {
+        self.instance.clone()
+    }
+
+    async fn run(&self, script: String) -> Result<String, ConnectionError> {
+        let deadline = Deadline::after(LIMIT, "a command of the SSM agent");
+        let timed_out = |expired: model::base::deadline::Expired| ConnectionError::TimedOut {
+            address: self.instance.clone(),
+            what: expired.to_string(),
+        };
+        let command = deadline.bound(self.send(script)).await.map_err(timed_out)??;
+        let mut flight = InFlight { agent: self, command: Some(command.clone()) };
+        let output = deadline.bound(self.output(&command)).await.map_err(timed_out)?;
+        flight.command = None;
+        output
+    }
+
+    async fn ping(&self) -> Result<Ping, ConnectionError> {
+        let by_id = InstanceInformationStringFilter::builder().key("InstanceIds").values(&self.instance).build();
+        let by_id = by_id.map_err(|error| ConnectionError::Invalid(error.to_string()))?;
+        let asking = self.client.describe_instance_information().filters(by_id).send();
+        let deadline = Deadline::after(PING_LIMIT, "the service to tell of the SSM agent");
+        let asked = deadline.bound(asking).await.map_err(|expired| ConnectionError::TimedOut {
+            address: self.instance.clone(),
+            what: expired.to_string(),
+        })?;
+        let found = match asked {
+            Ok(found) => found,
+            Err(error) if error.code() == Some("InvalidInstanceId") => {
+                return Ok(Ping::Silent(NO_AGENT.to_owned()));
+            }
+            Err(error) => return Err(self.failure("ssm:DescribeInstanceInformation", &error)),
+        };
+        let of_it = found.instance_information_list().iter().find(|one| one.instance_id() == Some(&self.instance));
+        Ok(match of_it.map(|one| (one.ping_status(), one.last_ping_date_time())) {
+            None => Ping::Silent(NO_AGENT.to_owned()),
+            Some((Some(PingStatus::Online), _)) => Ping::Online,
+            Some((status, last)) => {
+                let status = status.map_or("unknown", PingStatus::as_str);
+                let last = last.map_or_else(String::new, |last| format!(", last heard of at {last}"));
+                Ping::Silent(format!("its SSM agent is `{status}`{last}"))
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_the_service_ask_different_things_of_the_user() {
+        let of = |code| refusal("i-1", "ssm:SendCommand", code, "why");
+        let denied = of("AccessDeniedException");
+        assert!(matches!(denied, ConnectionError::Denied { .. }) && denied.to_string().contains("ssm:SendCommand"));
+        assert!(of("ExpiredTokenException").to_string().contains("expired"));
+        assert!(matches!(of("UnrecognizedClientException"), ConnectionError::Denied { .. }));
+        assert!(matches!(of("InvalidInstanceId"), ConnectionError::Refused { .. }));
+        let other = of("InternalServerError");
+        assert!(
+            matches!(other, ConnectionError::Lost { .. }) && other.to_string().contains("InternalServerError: why")
+        );
+    }
+
+    #[test]
+    fn a_script_that_did_not_run_says_why() {
+        assert!(broken("DeliveryTimedOut", "").contains("did not take a command"));
+        assert!(broken("Undeliverable", "").contains("cannot be reached"));
+        assert_eq!(broken("Failed", "a\nlast"), "the agent reports `Failed` (`last`)");
+    }
+}

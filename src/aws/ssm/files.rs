@@ -1,0 +1,204 @@
+//! Small files and trees, as the input and output of commands.
+
+use std::fs::Metadata;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Mutex;
+
+use archive::item::refused;
+use archive::look::Look;
+use archive::names::{file_name, trimmed};
+use archive::names::{partial_name, quoted};
+use archive::partial::{flat, local_failure};
+use model::connection::{Connection, ConnectionError, Progress, Totals};
+use model::exit::Exit;
+use model::output::Output;
+use model::task::Command;
+
+use crate::ssm::SsmConnection;
+
+/// Most bytes of files in one copy: at some 80 KB a second more is nothing that anybody waits for.
+pub(super) const CAP: u64 = 8 << 20;
+
+/// Most bytes of an archive: the files, and 512 bytes or a few times that for each entry.
+const ARCHIVE_CAP: usize = 12 << 20;
+
+/// Most bytes that are kept of what the script says about a failure.
+const REASON_CAP: usize = 4096;
+
+pub(super) async fn write(
+    connection: &SsmConnection,
+    remote: &str,
+    bytes: &[u8],
+    mode: u32,
+    progress: Progress<'_>,
+) -> Result<(), ConnectionError> {
+    let doing = || format!("write {}", quoted(remote));
+    check_size(doing, bytes.len() as u64)?;
+    let command = writing(connection, remote, mode);
+    run(connection, &command, bytes, 0, doing, progress).await.map(drop)
+}
+
+pub(super) async fn read(connection: &SsmConnection, remote: &str, cap: u64) -> Result<Vec<u8>, ConnectionError> {
+    let doing = || format!("read {}", quoted(remote));
+    let most = cap.min(CAP) + 1;
+    let command = guest::of(connection.platform()).read_whole(remote, most);
+    let bytes = run(connection, &command, b"", most as usize, doing, &|_| ()).await?;
+    let length = bytes.len() as u64;
+    if length > cap {
+        let reason = format!("it is longer than {}", model::base::text::bytes(cap));
+        return Err(ConnectionError::File { doing: doing(), reason });
+    }
+    check_size(doing, length).map(|()| bytes)
+}
+
+pub(super) async fn upload(
+    connection: &SsmConnection,
+    local: &Path,
+    remote: &str,
+    progress: Progress<'_>,
+) -> Result<Totals, ConnectionError> {
+    let found = std::fs::metadata(local).map_err(|error| local_failure("read", local, &error))?;
+    let doing = || format!("copy `{}` to {}", local.display().to_string().escape_debug(), quoted(remote));
+    if found.is_file() {
+        check_size(doing, found.len())?;
+        let bytes = read_locally(local).await?;
+        let totals = Totals::file(bytes.len() as u64);
+        let mode = found.permissions().mode();
+        let remote = file_name(remote)?;
+        let around = length(&writing(connection, remote, mode))?;
+        let sent = scaled(progress, around + bytes.len(), totals.bytes);
+        write(connection, remote, &bytes, mode, &sent).await?;
+        return Ok(totals);
+    }
+    if !found.is_dir() {
+        return Err(refused(local, "it is neither a file nor a folder"));
+    }
+    let top = local.to_owned();
+    let packing = tokio::task::spawn_blocking(move || archive::in_memory(&top, CAP)).await;
+    let (bytes, totals) = packing.map_err(|error| refused(local, &error.to_string()))??;
+    if bytes.len() > ARCHIVE_CAP {
+        return Err(too_large(doing));
+    }
+    let mode = found.permissions().mode() & 0o7777;
+    let command = guest::of(connection.platform()).unpack(trimmed(remote), &partial_name(""), mode);
+    let sent = scaled(progress, length(&command)? + bytes.len(), totals.bytes);
+    run(connection, &command, &bytes, 0, doing, &sent).await?;
+    Ok(totals)
+}
+
+pub(super) async fn download(
+    connection: &SsmConnection,
+    remote: &str,
+    local: &Path,
+    progress: Progress<'_>,
+) -> Result<Totals, ConnectionError> {
+    let doing = || format!("read {}", quoted(remote));
+    let command = guest::of(connection.platform()).pack_whole(trimmed(remote), ARCHIVE_CAP as u64);
+    let bytes = run(connection, &command, b"", ARCHIVE_CAP, doing, &|_| ()).await?;
+    let to = local.to_owned();
+    let unpacking = tokio::task::spawn_blocking(move || archive::from_memory(&bytes, &to, CAP)).await;
+    let totals = unpacking.map_err(|error| refused(local, &error.to_string()))??;
+    progress(totals.bytes);
+    Ok(totals)
+}
+
+/// The command that takes a file on its standard input.
+fn writing(connection: &SsmConnection, remote: &str, mode: u32) -> Command {
+    let name = remote.rsplit('/').next().unwrap_or_default();
+    guest::of(connection.platform()).write_whole(remote, &partial_name(name), mode & 0o7777)
+}
+
+/// How many bytes of a command travel beside its input.
+fn length(command: &Command) -> Result<usize, ConnectionError> {
+    super::process::line(command).map(|line| line.len())
+}
+
+/// Runs `command` with `input`; gives what it prints, of which `most` bytes are due.
+///
+/// `sent` is told of the bytes as they travel: of the command's too, which [`scaled`] takes off.
+async fn run(
+    connection: &SsmConnection,
+    command: &Command,
+    input: &[u8],
+    most: usize,
+    doing: impl Fn() -> String,
+    sent: Progress<'_>,
+) -> Result<Vec<u8>, ConnectionError> {
+    let line = super::process::line(command)?;
+    let session = &connection.session;
+    let mut process = session.start(&connection.user, &line, Some(input), sent).await?;
+    let done = Output::within(&mut process, most, REASON_CAP).await;
+    match &done.exit {
+        _ if done.capped => Err(too_large(doing)),
+        Exit::Code(0) => Ok(done.stdout),
+        Exit::Lost(reason) => Err(ConnectionError::Lost { address: session.runner.address(), reason: reason.clone() }),
+        exit => {
+            let said = done.said();
+            let reason = said.lines().next_back().map(str::to_owned);
+            let reason = reason.unwrap_or_else(|| format!("the machine only says `{exit}`"));
+            Err(ConnectionError::File { doing: doing(), reason })
+        }
+    }
+}
+
+fn check_size(doing: impl Fn() -> String, size: u64) -> Result<(), ConnectionError> {
+    if size <= CAP { Ok(()) } else { Err(too_large(doing)) }
+}
+
+fn too_large(doing: impl Fn() -> String) -> ConnectionError {
+    let cap = model::base::text::bytes(CAP);
+    ConnectionError::File { doing: doing(), reason: format!("more than {cap} do not travel by SSM; use SSH") }
+}
+
+/// Reads a file that was seen to be small; one that has grown beyond the cap, or does not stay as it is, is refused.
+async fn read_locally(path: &Path) -> Result<Vec<u8>, ConnectionError> {
+    let from = path.to_owned();
+    let reading = tokio::task::spawn_blocking(move || read_capped(&from, CAP)).await;
+    let (read, before, after) = flat(reading).map_err(|error| local_failure("read", path, &error))?;
+    Look::of(&before).check(path, &after)?;
+    read.ok_or_else(|| too_large(|| format!("read `{}`", path.display().to_string().escape_debug())))
+}
+
+/// The whole file, or nothing where it has more than `cap` bytes; and what was seen of it before and after.
+fn read_capped(path: &Path, cap: u64) -> std::io::Result<(Option<Vec<u8>>, Metadata, Metadata)> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path)?;
+    let before = file.metadata()?;
+    (&file).take(cap + 1).read_to_end(&mut bytes)?;
+    Ok(((bytes.len() as u64 <= cap).then_some(bytes), before, file.metadata()?))
+}
+
+/// Tells `progress` of `bytes` in all while `sent` bytes travel: never too many, and the rest with the last.
+fn scaled(progress: Progress<'_>, sent: usize, bytes: u64) -> impl Fn(u64) + Send + Sync {
+    let told = Mutex::new((0_u64, 0_u64));
+    let whole = sent as u64;
+    move |more| {
+        let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        told.0 += more;
+        let due = if told.0 >= whole { bytes } else { bytes * told.0 / whole };
+        progress(due - told.1);
+        told.1 = due;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_reaches_the_whole_and_never_passes_it() {
+        let seen = Mutex::new(Vec::new());
+        let note = |bytes| seen.lock().unwrap().push(bytes);
+        let around = 2000;
+        let tell = scaled(&note, around + 100_000, 1000);
+        for _ in 0..10 {
+            tell(10_000);
+        }
+        tell(around as u64 + 50);
+        let seen = seen.lock().unwrap();
+        assert!(seen.len() == 11 && seen[0] > 50 && seen[0] < 100, "{seen:?}");
+        assert_eq!(seen.iter().sum::<u64>(), 1000);
+    }
+}

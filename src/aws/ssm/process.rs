@@ -1,0 +1,380 @@
+//! Commands by requests to the agent's script: starting one, following it to its end, ending it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use archive::names::suffix;
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use model::connection::{ConnectionError, Process, Progress, Stdin};
+use model::exit::Exit;
+use model::task::{Chunk, Command, WindowSize};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::ssm::agent::{Ping, Runner};
+use crate::ssm::protocol::{AT_ONCE, PIECE, Places, Report, Request, Start, State, Tracker};
+
+/// Most bytes of a command's line and its input together: beyond it the hundreds of requests take minutes.
+pub(super) const PAYLOAD_CAP: usize = 16 << 20;
+
+/// Failures in a row that a live agent is forgiven: it is restarted when it updates itself.
+const FAILURES: u32 = 3;
+
+/// The pause after such a failure.
+const FAILURE_PAUSE: Duration = Duration::from_secs(2);
+
+/// Pieces of output that are held for a command whose output is not read: together 70 KB.
+const CHUNKS: usize = 4;
+
+/// How long ending a command may take, and sending the last word of a connection.
+pub(super) const END_LIMIT: Duration = Duration::from_secs(20);
+
+/// Folders of ended commands that one request names.
+const FORGET: usize = 50;
+
+/// What every command of one connection shares.
+pub(super) struct Session {
+    pub(super) runner: Arc<dyn Runner>,
+    pub(super) places: Places,
+    /// How long an answer may be held back, seconds.
+    pub(super) hold: u64,
+    /// Commands that ended, whose folders are still on the machine.
+    forget: Mutex<Vec<String>>,
+    tasks: TaskTracker,
+    closed: CancellationToken,
+}
+
+impl Session {
+    pub(super) fn new(runner: Arc<dyn Runner>, places: Places, hold: u64) -> Self {
+        let (tasks, closed) = (TaskTracker::new(), CancellationToken::new());
+        Self { runner, places, hold, forget: Mutex::default(), tasks, closed }
+    }
+
+    fn forgotten(&self) -> MutexGuard<'_, Vec<String>> {
+        self.forget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lost(&self, reason: String) -> ConnectionError {
+        ConnectionError::Lost { address: self.runner.address(), reason }
+    }
+
+    /// Sends a request about the command `id` and reads the answer. Folders of ended commands are removed with it.
+    pub(super) async fn ask(&self, id: &str, request: &Request) -> Result<Report, ConnectionError> {
+        let mut riding = Riding { session: self, ids: self.take_forgotten() };
+        let answer = self.runner.run(request.text(&self.places, &riding.ids, id)).await?;
+        riding.ids.clear();
+        Report::read(&answer).map_err(|reason| self.lost(reason))
+    }
+
+    fn take_forgotten(&self) -> Vec<String> {
+        let mut ids = self.forgotten();
+        let rest = ids.len().saturating_sub(FORGET);
+        ids.split_off(rest)
+    }
+
+    /// Starts `line` with `stdin` as `user`.
+    pub(super) async fn start(
+        self: &Arc<Self>,
+        user: &str,
+        line: &str,
+        stdin: Option<&[u8]>,
+        sent: Progress<'_>,
+    ) -> Result<SsmProcess, ConnectionError> {
+        if self.closed.is_cancelled() {
+            return Err(self.lost("it was closed".to_owned()));
+        }
+        let mut payload = line.as_bytes().to_vec();
+        payload.extend_from_slice(stdin.unwrap_or_default());
+        if payload.len() > PAYLOAD_CAP {
+            let cap = model::base::text::bytes(PAYLOAD_CAP as u64);
+            let reason = format!("a command and its input over SSM are at most {cap}; larger ones need SSH");
+            return Err(ConnectionError::Invalid(reason));
+        }
+        let remote = Remote { session: Arc::clone(self), id: suffix(), ended: false };
+        let mut pieces: Vec<Vec<u8>> = payload.chunks(PIECE).map(<[u8]>::to_vec).collect();
+        let last = pieces.pop().unwrap_or_default();
+        let count = pieces.len();
+        remote.put(pieces, sent).await?;
+        let mut tracker = Tracker::new(self.hold);
+        let range = tracker.first();
+        let start = Request::Start(Start {
+            user: user.to_owned(),
+            pieces: count,
+            line: line.len(),
+            total: payload.len(),
+            last,
+            hold: self.hold,
+        });
+        let report = remote.settled(&start).await?;
+        sent((payload.len() - count * PIECE) as u64);
+        let first = tracker.accept(range, report);
+        Ok(SsmProcess::follow(remote, tracker, first, stdin.is_none()))
+    }
+
+    /// Ends every command, and removes what is left of them on the machine.
+    pub(super) async fn close(&self) {
+        self.closed.cancel();
+        self.tasks.close();
+        let ending = async {
+            self.tasks.wait().await;
+            self.clear().await;
+        };
+        let _ = tokio::time::timeout(END_LIMIT, ending).await;
+    }
+
+    /// Removes the folders of commands that ended, as far as the agent answers.
+    async fn clear(&self) {
+        while !self.forgotten().is_empty() {
+            if self.ask("none", &Request::Forget).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The same without anybody to wait for it.
+    pub(super) fn clear_aside(self: &Arc<Self>) {
+        if !self.forgotten().is_empty() && tokio::runtime::Handle::try_current().is_ok() {
+            let session = Arc::clone(self);
+            self.tasks.spawn(async move {
+                let _ = tokio::time::timeout(END_LIMIT, session.clear()).await;
+            });
+        }
+    }
+}
+
+/// Ids that ride on a request; they go back when it does not arrive.
+struct Riding<'a> {
+    session: &'a Session,
+    ids: Vec<String>,
+}
+
+impl Drop for Riding<'_> {
+    fn drop(&mut self) {
+        self.session.forgotten().append(&mut self.ids);
+    }
+}
+
+/// A command on the machine, ended there when this is dropped before it ended by itself.
+struct Remote {
+    session: Arc<Session>,
+    id: String,
+    ended: bool,
+}
+
+impl Remote {
+    /// Sends a request that must not be refused.
+    async fn settled(&self, request: &Request) -> Result<Report, ConnectionError> {
+        let report = self.insist(request).await?;
+        match report.state {
+            State::Refused(reason) => Err(ConnectionError::Denied { address: self.session.runner.address(), reason }),
+            _ => Ok(report),
+        }
+    }
+
+    /// Sends the pieces of what is to be started, several at a time.
+    async fn put(&self, pieces: Vec<Vec<u8>>, sent: Progress<'_>) -> Result<(), ConnectionError> {
+        let putting = stream::iter(pieces.into_iter().enumerate()).map(|(index, bytes)| async move {
+            let length = bytes.len() as u64;
+            self.settled(&Request::Put { index, bytes }).await?;
+            sent(length);
+            Ok::<_, ConnectionError>(())
+        });
+        putting.buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// Sends a request; an agent that is there may fail a few times. None of them does anything twice.
+    async fn insist(&self, request: &Request) -> Result<Report, ConnectionError> {
+        let mut failures = 0;
+        loop {
+            let error = match self.session.ask(&self.id, request).await {
+                Err(error @ (ConnectionError::Lost { .. } | ConnectionError::TimedOut { .. })) => error,
+                answered => return answered,
+            };
+            failures += 1;
+            match self.session.runner.ping().await {
+                Ok(Ping::Silent(reason)) => return Err(self.session.lost(reason)),
+                Ok(Ping::Online) if failures < FAILURES => tokio::time::sleep(FAILURE_PAUSE).await,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// Fetches what is next.
+    async fn fetch(&self, tracker: &mut Tracker) -> Result<Vec<Chunk>, ConnectionError> {
+        let ranges = tracker.next();
+        let requests: Vec<Request> = ranges.iter().copied().map(Request::Follow).collect();
+        let reports = join_all(requests.iter().map(|request| self.insist(request))).await;
+        let mut chunks = Vec::new();
+        for (range, report) in ranges.into_iter().zip(reports) {
+            chunks.extend(tracker.accept(range, report?).map_err(|reason| self.session.lost(reason))?);
+        }
+        Ok(chunks)
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        if self.ended {
+            self.session.forgotten().push(std::mem::take(&mut self.id));
+            return;
+        }
+        if tokio::runtime::Handle::try_current().is_ok() {
+            let (session, id) = (Arc::clone(&self.session), std::mem::take(&mut self.id));
+            self.session.tasks.spawn(async move {
+                drop(tokio::time::timeout(END_LIMIT, session.ask(&id, &Request::End)).await);
+            });
+        }
+    }
+}
+
+/// What a process and the task that follows its command share.
+#[derive(Default)]
+struct Shared {
+    exit: Mutex<Option<Exit>>,
+    /// Nobody wants it any more.
+    given_up: CancellationToken,
+}
+
+impl Shared {
+    fn exit(&self) -> MutexGuard<'_, Option<Exit>> {
+        self.exit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A command that the agent runs.
+pub(super) struct SsmProcess {
+    output: mpsc::Receiver<Chunk>,
+    shared: Arc<Shared>,
+    stdin_open: bool,
+    done: bool,
+}
+
+impl SsmProcess {
+    /// Follows a command from its `first` answer on.
+    fn follow(mut remote: Remote, tracker: Tracker, first: Result<Vec<Chunk>, String>, stdin_open: bool) -> Self {
+        let (sender, output) = mpsc::channel(CHUNKS);
+        let shared = Arc::new(Shared::default());
+        let known = Arc::clone(&shared);
+        let session = Arc::clone(&remote.session);
+        session.tasks.clone().spawn(async move {
+            let following = async {
+                match first {
+                    Ok(chunks) => pass_on(&remote, tracker, chunks, &sender).await,
+                    Err(reason) => Some(Exit::Lost(reason)),
+                }
+            };
+            let exit = tokio::select! {
+                biased;
+                () = known.given_up.cancelled() => None,
+                () = session.closed.cancelled() => Some(Exit::Lost("the connection was closed".to_owned())),
+                exit = following => exit,
+            };
+            remote.ended = exit.as_ref().is_some_and(|exit| !matches!(exit, Exit::Lost(_)));
+            if let Some(exit) = exit {
+                known.exit().get_or_insert(exit);
+            }
+            drop(remote);
+            drop(sender);
+        });
+        Self { output, shared, stdin_open, done: false }
+    }
+}
+
+/// Sends `chunks` and all that is fetched after them; gives how the command ended, or nothing when nobody reads.
+async fn pass_on(
+    remote: &Remote,
+    mut tracker: Tracker,
+    mut chunks: Vec<Chunk>,
+    sender: &mpsc::Sender<Chunk>,
+) -> Option<Exit> {
+    loop {
+        for chunk in chunks {
+            sender.send(chunk).await.ok()?;
+        }
+        if let Some(exit) = tracker.exit() {
+            return Some(exit);
+        }
+        chunks = match remote.fetch(&mut tracker).await {
+            Ok(chunks) => chunks,
+            Err(error) => return Some(Exit::Lost(reason(error))),
+        };
+    }
+}
+
+/// Why a command is lost; its address is known to whoever started it.
+fn reason(error: ConnectionError) -> String {
+    match error {
+        ConnectionError::Lost { reason, .. } => reason,
+        ConnectionError::Refused { source: Some(source), .. } => source.to_string(),
+        error => error.to_string(),
+    }
+}
+
+#[async_trait]
+impl Process for SsmProcess {
+    async fn next(&mut self) -> Option<Chunk> {
+        self.stdin_open = false;
+        let chunk = self.output.recv().await;
+        self.done = chunk.is_none();
+        chunk
+    }
+
+    fn take_stdin(&mut self) -> Option<Box<dyn Stdin>> {
+        std::mem::take(&mut self.stdin_open).then(|| Box::new(NoStdin(Arc::clone(&self.shared))) as Box<dyn Stdin>)
+    }
+
+    async fn resize(&self, _: WindowSize) -> Result<(), ConnectionError> {
+        Err(ConnectionError::Invalid("a command over SSM has no terminal".to_owned()))
+    }
+
+    fn exit(&self) -> Exit {
+        match &*self.shared.exit() {
+            Some(exit) if self.done => exit.clone(),
+            _ => Exit::Lost("its output was not read to the end".to_owned()),
+        }
+    }
+}
+
+impl Drop for SsmProcess {
+    fn drop(&mut self) {
+        self.shared.given_up.cancel();
+    }
+}
+
+/// Why input that comes later is refused.
+const NO_INPUT: &str = "over SSM a command's input has to come with it; input that comes while it runs needs SSH";
+
+/// Standard input that takes nothing. A command that was to be given something is ended: without it, it would do
+/// something else than was meant.
+struct NoStdin(Arc<Shared>);
+
+#[async_trait]
+impl Stdin for NoStdin {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        *self.0.exit() = Some(Exit::Lost(NO_INPUT.to_owned()));
+        self.0.given_up.cancel();
+        Err(ConnectionError::Invalid(NO_INPUT.to_owned()))
+    }
+
+    async fn close(&mut self) -> Result<(), ConnectionError> {
+        Ok(())
+    }
+}
+
+/// The line for the user's shell.
+pub(super) fn line(command: &Command) -> Result<String, ConnectionError> {
+    if command.terminal.is_some() {
+        return Err(ConnectionError::Invalid("SSM gives no terminal; a terminal needs SSH".to_owned()));
+    }
+    let line = command.to_shell().map_err(|error| ConnectionError::Invalid(error.to_string()))?;
+    if line.is_empty() && command.stdin.is_none() {
+        return Err(ConnectionError::Invalid(format!("a login shell reads its commands: {NO_INPUT}")));
+    }
+    Ok(line)
+}

@@ -1,0 +1,417 @@
+//! Machines and images in memory, for tests and dry runs; fails on order.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use model::base::id::MachineId;
+use model::event::{Awaited, ImageEvent, Teller};
+use model::fault::Fault;
+use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
+use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
+use model::price::Quote;
+use model::provider::{Confirm, ImageStore, Ledger, MachineRequest, Made, Provider};
+use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
+
+/// What a dummy can be told to fail at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// [`Provider::create`], after it made resources up to and including this kind.
+    CreateAfter(ResourceKind),
+    /// [`Provider::create`], before it makes anything.
+    Create,
+    /// [`Provider::renew`].
+    Renew,
+    /// [`Provider::release`] of this kind.
+    Release(ResourceKind),
+    /// [`Provider::observe`].
+    Observe,
+    /// [`ImageStore::make_base`], after it made its sandbox.
+    MakeBase,
+    /// [`ImageStore::commit`].
+    Commit,
+}
+
+#[derive(Default)]
+struct Inner {
+    present: BTreeMap<(MachineId, &'static str), Observed>,
+    leases: HashMap<MachineId, Timestamp>,
+    orders: Vec<(Call, String)>,
+    stays: HashMap<ResourceKind, String>,
+    story: Vec<String>,
+    layers: BTreeMap<Fingerprint, LayerRecord>,
+    images: Vec<ImageRecord>,
+    locks: HashMap<Fingerprint, Arc<tokio::sync::Mutex<()>>>,
+    price: Option<Quote>,
+    seconds: Option<u64>,
+}
+
+/// A provider and an image store in memory. Clones share what is there.
+#[derive(Clone, Default)]
+pub struct Dummy {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Dummy {
+    /// A dummy that has nothing and obeys.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the next such call fail with `message`.
+    pub fn fail(&self, call: Call, message: &str) {
+        self.inner().orders.push((call, message.to_owned()));
+    }
+
+    /// Makes the records of layers say that they took so many seconds.
+    pub fn take(&self, seconds: u64) {
+        self.inner().seconds = Some(seconds);
+    }
+
+    /// Makes every resource of `kind` stay for this reason.
+    pub fn stay(&self, kind: ResourceKind, reason: &str) {
+        self.inner().stays.insert(kind, reason.to_owned());
+    }
+
+    /// Lets resources of `kind` go again.
+    pub fn let_go(&self, kind: ResourceKind) {
+        self.inner().stays.remove(&kind);
+    }
+
+    /// What was done, in order: `create ID`, `renew ID`, `release KIND ID`, `base NAME`, `commit NAME`.
+    pub fn story(&self) -> Vec<String> {
+        self.inner().story.clone()
+    }
+
+    /// Until when a machine lives.
+    pub fn lease(&self, machine: &MachineId) -> Option<Timestamp> {
+        self.inner().leases.get(machine).copied()
+    }
+
+    /// Ends a machine from outside, as its guard does when the lease is over: all of it is gone.
+    pub fn end(&self, machine: &MachineId) {
+        let mut inner = self.inner();
+        inner.present.retain(|(id, _), _| id != machine);
+        inner.leases.remove(machine);
+    }
+
+    /// Makes every machine cost this.
+    pub fn charge(&self, price: Quote) {
+        self.inner().price = Some(price);
+    }
+
+    /// Obeys an order for `call`, if there is one.
+    fn obey(&self, call: Call) -> Result<(), Fault> {
+        let mut inner = self.inner();
+        match inner.orders.iter().position(|(ordered, _)| *ordered == call) {
+            Some(index) => Err(Fault::infrastructure(inner.orders.remove(index).1)),
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&self, line: String) {
+        self.inner().story.push(line);
+    }
+
+    /// Makes the planned resources one by one.
+    fn make(&self, planned: &[PlannedResource], confirm: Confirm<'_>) -> Result<(), Fault> {
+        for plan in planned {
+            let locator = format!("dummy {}", plan.name);
+            let observed = Observed {
+                kind: plan.kind,
+                machine: plan.machine.clone(),
+                name: plan.name.clone(),
+                locator: locator.clone(),
+                expires_at: None,
+                elsewhere: false,
+            };
+            self.inner().present.insert((plan.machine.clone(), plan.kind.name()), observed);
+            confirm(plan.kind, &plan.name, &locator)?;
+            self.obey(Call::CreateAfter(plan.kind))?;
+        }
+        Ok(())
+    }
+}
+
+fn name_all(machine: &MachineId, kinds: &[ResourceKind]) -> Vec<PlannedResource> {
+    let plan = |kind: &ResourceKind| {
+        let name = format!("{machine}/{}", kind.name());
+        PlannedResource { machine: machine.clone(), kind: *kind, name }
+    };
+    kinds.iter().map(plan).collect()
+}
+
+#[async_trait]
+impl Provider for Dummy {
+    fn kind(&self) -> ProviderKind {
+        ProviderKind::Dummy
+    }
+
+    fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
+        use ResourceKind::{LoopDevice, Mount, Namespace, Process, Rootfs};
+        let mut kinds = vec![Rootfs, Process, Namespace, Mount];
+        if request.volume.is_some() {
+            kinds.insert(1, LoopDevice);
+        }
+        name_all(&request.id, &kinds)
+    }
+
+    async fn quote(&self, _: &MachineRequest, _: &Teller) -> Option<Quote> {
+        self.inner().price.clone()
+    }
+
+    async fn price(&self, _: &Machine, _: &Teller) -> Option<Quote> {
+        self.inner().price.clone()
+    }
+
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, _: &Teller) -> Result<Machine, Fault> {
+        self.tell(format!("create {}", request.id));
+        self.obey(Call::Create)?;
+        self.make(&self.plan(request), confirm)?;
+        let lease = (request.now + request.grace).min(request.expires_at);
+        self.inner().leases.insert(request.id.clone(), lease);
+        Ok(Machine {
+            id: request.id.clone(),
+            provider: ProviderKind::Dummy,
+            platform: Platform::Linux,
+            run: request.run.clone(),
+            owner: request.owner.clone(),
+            image: request.image.clone(),
+            address: Address::Tcp { host: request.id.to_string(), port: 22 },
+            user: request.user.clone(),
+            identity: "dummy-identity".into(),
+            host_key: HostKey::Exact { public: "ssh-ed25519 dummy".to_owned() },
+            volume: request.volume.map(|_| "/dev/dummy".to_owned()),
+            hardware: None,
+            created_at: request.now,
+            expires_at: request.expires_at,
+            kept: false,
+        })
+    }
+
+    async fn renew(&self, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
+        self.tell(format!("renew {}", machine.id));
+        self.obey(Call::Renew)?;
+        match self.inner().leases.get_mut(&machine.id) {
+            Some(lease) => *lease = until.min(machine.expires_at),
+            None => return Err(Fault::infrastructure(format!("machine `{}` has ended", machine.id))),
+        }
+        Ok(())
+    }
+
+    fn boot_limit(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn release_limit(&self, _: ResourceKind) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
+        self.tell(format!("release {} {}", resource.kind.name(), resource.machine));
+        self.obey(Call::Release(resource.kind))?;
+        let mut inner = self.inner();
+        if let Some(reason) = inner.stays.get(&resource.kind) {
+            return Ok(Fate::Stays(reason.clone()));
+        }
+        inner.present.remove(&(resource.machine.clone(), resource.kind.name()));
+        if resource.kind == ResourceKind::Process {
+            inner.leases.remove(&resource.machine);
+        }
+        Ok(Fate::Gone)
+    }
+
+    async fn observe(&self) -> Result<Vec<Observed>, Fault> {
+        self.obey(Call::Observe)?;
+        Ok(self.inner().present.values().cloned().collect())
+    }
+
+    async fn console(&self, machine: &MachineId) -> Option<String> {
+        Some(format!("dummy console of {machine}"))
+    }
+}
+
+#[async_trait]
+impl ImageStore for Dummy {
+    async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
+        let inner = self.inner();
+        Ok(plan.layers.iter().take_while(|layer| inner.layers.contains_key(&layer.fingerprint)).count())
+    }
+
+    async fn lock(&self, layer: &Fingerprint, teller: &Teller) -> Result<Box<dyn Send + Sync>, Fault> {
+        let lock = self.inner().locks.entry(layer.clone()).or_default().clone();
+        let held = match lock.clone().try_lock_owned() {
+            Ok(held) => held,
+            Err(_) => {
+                teller.tell(ImageEvent::WaitingForProcess { awaited: Awaited::Layer(layer.clone()) });
+                lock.lock_owned().await
+            }
+        };
+        Ok(Box::new(held))
+    }
+
+    fn plan_base(&self, machine: &MachineId) -> Vec<PlannedResource> {
+        name_all(machine, &[ResourceKind::Rootfs, ResourceKind::Process])
+    }
+
+    async fn make_base(
+        &self,
+        layer: &LayerPlan,
+        machine: &MachineId,
+        _: Duration,
+        confirm: Confirm<'_>,
+        _: &Teller,
+    ) -> Result<(), Fault> {
+        self.tell(format!("base {}", layer.name));
+        self.make(&self.plan_base(machine), confirm)?;
+        self.obey(Call::MakeBase)?;
+        self.inner().present.remove(&(machine.clone(), ResourceKind::Process.name()));
+        Ok(())
+    }
+
+    async fn commit(&self, made: &Made<'_>, _: &dyn Ledger, _: &Teller) -> Result<LayerRecord, Fault> {
+        let Made { layer, machine, took, .. } = *made;
+        self.tell(format!("commit {}", layer.name));
+        self.obey(Call::Commit)?;
+        let mut inner = self.inner();
+        let has = |kind: ResourceKind| inner.present.contains_key(&(machine.clone(), kind.name()));
+        if has(ResourceKind::Process) || !has(ResourceKind::Rootfs) {
+            return Err(Fault::infrastructure(format!("machine `{machine}` still runs, or its files are gone")));
+        }
+        let record = LayerRecord {
+            name: layer.name.clone(),
+            fingerprint: layer.fingerprint.clone(),
+            created_at: Timestamp::UNIX_EPOCH,
+            seconds: inner.seconds.unwrap_or(took.as_secs()),
+            bytes: 4096,
+        };
+        inner.layers.insert(layer.fingerprint.clone(), record.clone());
+        Ok(record)
+    }
+
+    async fn expected(&self, plan: &ImagePlan) -> BTreeMap<String, u64> {
+        plan.expected(self.inner().images.clone())
+    }
+
+    async fn finish(&self, plan: &ImagePlan, now: Timestamp) -> Result<ImageRecord, Fault> {
+        let mut inner = self.inner();
+        let layers: Vec<LayerRecord> =
+            plan.layers.iter().filter_map(|layer| inner.layers.get(&layer.fingerprint).cloned()).collect();
+        if layers.len() != plan.layers.len() {
+            return Err(Fault::infrastructure(format!("image `{}` lacks layers", plan.name)));
+        }
+        let record = ImageRecord {
+            name: plan.name.clone(),
+            distro: plan.distro.clone(),
+            fingerprint: plan.fingerprint(),
+            layers,
+            created_at: now,
+            owner: None,
+            locator: None,
+        };
+        inner.images.retain(|image| image.fingerprint != record.fingerprint);
+        inner.images.insert(0, record.clone());
+        Ok(record)
+    }
+
+    async fn list(&self) -> Result<Vec<ImageRecord>, Fault> {
+        Ok(self.inner().images.clone())
+    }
+
+    async fn layers(&self) -> Result<Vec<LayerRecord>, Fault> {
+        Ok(self.inner().layers.values().cloned().collect())
+    }
+
+    async fn remove_image(&self, fingerprint: &Fingerprint, _: bool) -> Result<(), Fault> {
+        self.inner().images.retain(|image| &image.fingerprint != fingerprint);
+        Ok(())
+    }
+
+    async fn remove_layer(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
+        self.inner().layers.remove(fingerprint);
+        Ok(())
+    }
+
+    async fn sweep(&self, _: bool) -> Result<usize, Fault> {
+        Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::base::id::{ResourceId, RunId};
+    use model::machine::{Caps, Hardware, Network};
+    use model::resource::ResourceState;
+
+    fn request() -> MachineRequest {
+        let now = Timestamp::UNIX_EPOCH;
+        MachineRequest {
+            id: MachineId::random(),
+            run: RunId::new(now),
+            owner: "ann@example".into(),
+            image: "test".into(),
+            layers: vec![],
+            cloud: None,
+            hardware: Hardware::default(),
+            user: "hg".into(),
+            network: Network::Loopback,
+            caps: Caps::default(),
+            volume: Some(1),
+            filesystem: "ext4".into(),
+            now,
+            expires_at: now + Duration::from_secs(100),
+            grace: Duration::from_secs(60),
+            max_cost: None,
+        }
+    }
+
+    fn row(plan: &PlannedResource) -> Resource {
+        Resource {
+            id: ResourceId::random(),
+            run: RunId::new(Timestamp::UNIX_EPOCH),
+            machine: plan.machine.clone(),
+            provider: ProviderKind::Dummy,
+            kind: plan.kind,
+            name: plan.name.clone(),
+            locator: None,
+            state: ResourceState::Planned,
+            planned_at: Timestamp::UNIX_EPOCH,
+            gone_at: None,
+            note: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_on_order_leaves_what_was_made_before() {
+        let dummy = Dummy::new();
+        let request = request();
+        dummy.fail(Call::CreateAfter(ResourceKind::Process), "no power");
+        let error = dummy.create(&request, &|_, _, _| Ok(()), &Teller::silent()).await.unwrap_err();
+        assert_eq!(error.message, "no power");
+        assert_eq!(dummy.observe().await.unwrap().len(), 3);
+        dummy.stay(ResourceKind::Rootfs, "busy");
+        for plan in dummy.plan(&request).iter().rev() {
+            let fate = dummy.release(&row(plan)).await.unwrap();
+            assert_eq!(fate == Fate::Gone, plan.kind != ResourceKind::Rootfs);
+        }
+        assert_eq!(dummy.observe().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_lease_never_goes_beyond_the_expiry() {
+        let dummy = Dummy::new();
+        let request = request();
+        let machine = dummy.create(&request, &|_, _, _| Ok(()), &Teller::silent()).await.unwrap();
+        dummy.renew(&machine, request.now + Duration::from_secs(500)).await.unwrap();
+        assert_eq!(dummy.lease(&machine.id), Some(request.expires_at));
+        dummy.end(&machine.id);
+        assert!(dummy.renew(&machine, request.now).await.is_err());
+    }
+}

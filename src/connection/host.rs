@@ -1,0 +1,103 @@
+//! A machine that somebody else made: never created, never stopped, never purged by us. What is ours on it are files.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use model::base::id::MachineId;
+use model::event::Teller;
+use model::fault::Fault;
+use model::machine::{Machine, ProviderKind};
+use model::provider::{Confirm, MachineRequest, Provider};
+use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
+
+/// One machine of somebody else's; or none, where only rows of earlier runs are looked at.
+pub struct HostProvider {
+    machine: Option<Machine>,
+}
+
+impl HostProvider {
+    /// A provider of `machine`.
+    pub fn new(machine: Option<Machine>) -> Self {
+        Self { machine }
+    }
+}
+
+/// Who logs in where.
+fn login(machine: &Machine) -> String {
+    format!("{}@{}", machine.user, machine.address)
+}
+
+/// The name of the files of a request's run on the machine.
+fn files(machine: Option<&Machine>, request: &MachineRequest) -> String {
+    let platform = machine.map(|machine| machine.platform).unwrap_or_default();
+    format!("{}:{}", machine.map(login).unwrap_or_default(), guest::of(platform).run_folder(&request.run))
+}
+
+#[async_trait]
+impl Provider for HostProvider {
+    fn kind(&self) -> ProviderKind {
+        ProviderKind::Host
+    }
+
+    fn machines_stay(&self) -> bool {
+        true
+    }
+
+    fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
+        let name = files(self.machine.as_ref(), request);
+        vec![PlannedResource { machine: request.id.clone(), kind: ResourceKind::RemoteFiles, name }]
+    }
+
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, _: &Teller) -> Result<Machine, Fault> {
+        if request.volume.is_some() {
+            return Err(Fault::usage("a machine that somebody else made is given no second volume")
+                .hint("Choose `--filesystem default` or `--filesystem tmpfs`."));
+        }
+        let Some(machine) = &self.machine else {
+            return Err(Fault::usage("provider `host` needs a machine").hint("Name it with `--host USER@HOST[:PORT]`."));
+        };
+        confirm(ResourceKind::RemoteFiles, &files(Some(machine), request), &login(machine))?;
+        let (id, run, owner) = (request.id.clone(), request.run.clone(), request.owner.clone());
+        Ok(Machine { id, run, owner, created_at: request.now, expires_at: request.expires_at, ..machine.clone() })
+    }
+
+    async fn renew(&self, _: &Machine, _: Timestamp) -> Result<(), Fault> {
+        Ok(()) // It does not end, so there is no end to push out.
+    }
+
+    /// It is up already, or it is not; the rest is room for a slow line.
+    fn boot_limit(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    fn release_limit(&self, _: ResourceKind) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
+        if resource.state == ResourceState::Planned {
+            return Ok(Fate::Gone); // It is confirmed before the first connection, and without one nothing gets there.
+        }
+        // Files go over a connection, while there is one: `flow::lease` does that and closes the row.
+        let advice = format!("log in and remove `{}` and `/hgwork`, or run on the machine again", resource.name);
+        Ok(Fate::Stays(match &resource.note {
+            None => advice,
+            Some(note) if note.ends_with(&advice) => note.clone(),
+            Some(note) => format!("{note}; {advice}"),
+        }))
+    }
+
+    /// Files on a machine of somebody else's cannot be seen from here.
+    fn sees(&self, _: &Resource) -> bool {
+        false
+    }
+
+    async fn observe(&self) -> Result<Vec<Observed>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn console(&self, _: &MachineId) -> Option<String> {
+        None
+    }
+}

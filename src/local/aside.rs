@@ -1,0 +1,65 @@
+//! Work that a process cannot do where it is: a forked process does it beside it.
+
+use std::io::{PipeReader, PipeWriter, Read, Write};
+
+use rustix::process::{Pid, WaitOptions};
+
+use crate::sys;
+use crate::trouble::{Doing, Trouble};
+
+/// A forked process that waits for a word, works, tells what went wrong, and ends.
+pub(crate) struct Aside {
+    begin: Option<PipeWriter>,
+    answer: PipeReader,
+    child: Option<Pid>,
+}
+
+impl Aside {
+    /// Forks; the namespaces and the rights of now are those in which `work` will be done.
+    pub(crate) fn new(work: impl FnOnce() -> Result<(), Trouble>) -> Result<Self, Trouble> {
+        let (mut wait, begin) = std::io::pipe().doing(|| "make a pipe")?;
+        let (answer, mut reply) = std::io::pipe().doing(|| "make a pipe")?;
+        match sys::fork().doing(|| "fork")? {
+            sys::Fork::Child => {
+                drop((begin, answer));
+                // No word comes where there is nothing to do any more.
+                if wait.read(&mut [0]).unwrap_or_default() == 1
+                    && let Err(trouble) = work()
+                {
+                    drop(reply.write_all(&serde_json::to_vec(&trouble).unwrap_or_default()));
+                    sys::exit_now(1);
+                }
+                sys::exit_now(0)
+            }
+            sys::Fork::Parent(child) => Ok(Self { begin: Some(begin), answer, child: Some(child) }),
+        }
+    }
+
+    /// Gives the word and waits until the work is done.
+    pub(crate) fn go(mut self) -> Result<(), Trouble> {
+        if let Some(mut begin) = self.begin.take() {
+            begin.write_all(b"g").doing(|| "reach the process beside this one")?;
+        }
+        let mut said = Vec::new();
+        self.answer.read_to_end(&mut said).doing(|| "hear from the process beside this one")?;
+        match (serde_json::from_slice::<Trouble>(&said), self.end()) {
+            (Ok(trouble), _) => Err(trouble),
+            (Err(_), true) => Ok(()),
+            (Err(_), false) => Err(Trouble::new("the process beside this one ended before its work was done")),
+        }
+    }
+
+    /// Waits for the process; whether it ended well.
+    fn end(&mut self) -> bool {
+        self.begin = None;
+        let Some(child) = self.child.take() else { return false };
+        let status = rustix::process::waitpid(Some(child), WaitOptions::empty());
+        status.ok().flatten().is_some_and(|(_, status)| status.exit_status() == Some(0))
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,202 @@
+//! What this computer can do for local machines. Every check tries the thing itself where that leaves nothing behind.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use model::base::id::MachineId;
+use model::base::leash::Leash;
+use model::base::text;
+use model::check::Check;
+use model::machine::Caps;
+use rustix::process::Signal;
+
+use crate::files::{Action, Files};
+use crate::folders::Folders;
+use crate::images::{layers::PROBE, room};
+use crate::probe::PROBE_COMMAND;
+use crate::trouble::Trouble;
+use crate::{LocalConfig, blocking, cgroup, computer, loops};
+
+/// Where images of the main job and a few machines fit with ease.
+const ROOMY: u64 = 10 << 30;
+
+/// File systems that `--filesystem` knows.
+const FILE_SYSTEMS: [&str; 6] = ["btrfs", "ext3", "ext4", "jfs", "tmpfs", "xfs"];
+
+/// Checks everything that the local provider builds upon.
+pub async fn checks(config: &LocalConfig) -> Vec<Check> {
+    let config = config.clone();
+    blocking(move || all(&config)).await.unwrap_or_else(|fault| vec![Check::bad("doctor", fault.message, "Try again.")])
+}
+
+fn all(config: &LocalConfig) -> Vec<Check> {
+    let mut checks = vec![kernel(), ids()];
+    match computer::private_folder(&config.state) {
+        Ok(()) => checks.push(room(&config.state)),
+        Err(trouble) => {
+            checks.push(bad("state directory", trouble));
+            return checks;
+        }
+    }
+    checks.extend(probe(config));
+    checks.extend([confinement(), bootstrap(), caps(&config.state)]);
+    if computer::is_root() {
+        checks.extend([volumes(), file_systems()]);
+    } else {
+        checks.push(file_systems_of_users());
+    }
+    checks
+}
+
+fn bad(name: &str, trouble: Trouble) -> Check {
+    let remedy = trouble.hint.unwrap_or_else(|| "Run as root, or choose another place with `--state-path`.".to_owned());
+    Check::bad(name, trouble.message, remedy)
+}
+
+fn kernel() -> Check {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy().into_owned();
+    let version = computer::kernel_version(&release);
+    let found = format!("Linux {release}");
+    // 5.11 is the first on which an ordinary user may mount an overlay; 5.12 has `mount_setattr`.
+    if version >= (5, 12) {
+        Check::good("kernel", found)
+    } else {
+        Check::bad("kernel", found, "Use a kernel of version 5.12 or later.")
+    }
+}
+
+fn ids() -> Check {
+    let found = match computer::id_map() {
+        Ok(None) => computer::ids_of_nobody(&MachineId::random())
+            .map(|map| format!("root; a machine gets ids of nobody's, for example from {}", map.uid)),
+        Ok(Some(map)) => Ok(format!("ordinary, with subordinate ids from {}", map.subuid)),
+        Err(trouble) => Err(trouble),
+    };
+    match found {
+        Ok(found) => Check::good("user", found),
+        Err(trouble) => bad("user", trouble),
+    }
+}
+
+/// What stands between a machine and this computer, and how root can do without.
+fn confinement() -> Check {
+    let name = "confinement";
+    let always = "root on a machine is root of a user namespace, behind a filter of system calls";
+    if !computer::is_root() {
+        return Check::good(name, always);
+    }
+    Check::good(name, format!("{always}; with `--privileged-machine` it is root of this computer"))
+}
+
+fn room(state: &Path) -> Check {
+    let kind = computer::file_system_of(state).unwrap_or_default();
+    let free = room::free(state).unwrap_or_default();
+    let found = format!("{} free on {kind} at `{}`; an image takes 0.9 GiB", text::bytes(free.bytes), state.display());
+    if free.bytes >= ROOMY && free.fits_image() {
+        return Check::good("disk space", found);
+    }
+    let found = if free.inodes < room::IMAGE_INODES { format!("{found}, and {} inodes", free.inodes) } else { found };
+    let check = Check::bad("disk space", found, "Make room, or choose another place with `--state-path`.");
+    if free.fits_image() { check.optional() } else { check }
+}
+
+/// Makes namespaces and an overlay in a process of its own and takes its word for it.
+fn probe(config: &LocalConfig) -> Vec<Check> {
+    let name = "namespaces";
+    let map = match config.ids(&MachineId::random()) {
+        Ok(map) => map,
+        Err(trouble) => return vec![bad(name, trouble)],
+    };
+    let folders = Folders::new(&config.state);
+    let folder = folders.passage().join(format!("{PROBE}{}", std::process::id()));
+    if let Err(trouble) = computer::private_folder(&folder) {
+        return vec![bad("state directory", trouble)];
+    }
+    let output = Command::new(&config.executable)
+        .arg(PROBE_COMMAND)
+        .arg(&folder)
+        .arg(serde_json::to_string(&map).unwrap_or_default())
+        .stdin(Stdio::null())
+        .leashed(Signal::KILL)
+        .output();
+    let files = Files { state: folders.state().to_owned(), executable: config.executable.clone() };
+    let removed = files.apply(Action::Remove, &folder);
+    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let mut checks: Vec<Check> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    if checks.is_empty() {
+        checks.push(Check::bad(name, "the probe said nothing", "Run `automation doctor` again."));
+    }
+    if let Err(error) = removed {
+        let remedy = format!("Remove `{}` by hand, as root.", folder.display());
+        checks.push(Check::bad("probe", format!("cannot remove its folder: {error}"), remedy));
+    }
+    checks
+}
+
+fn bootstrap() -> Check {
+    let name = "making images";
+    if let Some(program) = computer::find_program("mmdebstrap") {
+        return Check::good(name, format!("`{}`", program.display()));
+    }
+    let missing: Vec<&str> =
+        ["apt-get", "dpkg-deb", "perl"].into_iter().filter(|name| computer::find_program(name).is_none()).collect();
+    if missing.is_empty() {
+        return Check::good(name, "`mmdebstrap` is not installed and will be brought in by `apt-get`");
+    }
+    let found = format!("`mmdebstrap` is not installed, nor is `{}`", missing.join("`, `"));
+    Check::bad(name, found, "Install `mmdebstrap` and `apt`, or build images on a Debian or Ubuntu host.")
+}
+
+fn volumes() -> Check {
+    let name = "second volumes";
+    match loops::find_free() {
+        Ok(path) => Check::good(name, format!("`{}` is free", path.display())),
+        Err(trouble) => bad(name, trouble).optional(),
+    }
+}
+
+fn caps(state: &Path) -> Check {
+    let name = "caps on processors and memory";
+    let caps = Caps { cpus: Some(1.0), memory: Some(1 << 30) };
+    let id = MachineId::random();
+    let tried = cgroup::plan(state, &id, &caps, computer::is_root()).and_then(|plan| {
+        let plan = plan.ok_or_else(|| Trouble::new("no caps"))?;
+        let made = cgroup::make(&plan);
+        for group in &plan.groups {
+            drop(cgroup::remove(&group.path));
+        }
+        made.map(|()| plan)
+    });
+    match tried {
+        Ok(plan) => {
+            let paths: Vec<String> =
+                plan.groups.iter().filter_map(|group| Some(format!("`{}`", group.path.parent()?.display()))).collect();
+            Check::good(name, format!("control groups in {}", paths.join(" and "))).optional()
+        }
+        Err(trouble) => bad(name, trouble).optional(),
+    }
+}
+
+/// Whatever the kernel knows, a disk is for root to mount.
+fn file_systems_of_users() -> Check {
+    let found = "default and tmpfs; one with a disk of its own can be mounted by root only";
+    Check::bad("file systems", found, "Run as root for `--filesystem ext4` and the like.").optional()
+}
+
+fn file_systems() -> Check {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let modules = std::fs::read_to_string(format!("/lib/modules/{release}/modules.dep")).unwrap_or_default();
+    let has = |name: &&str| {
+        known.lines().any(|line| line.split_whitespace().next_back() == Some(name))
+            || modules.lines().any(|line| line.contains(&format!("/{name}/{name}.ko")))
+    };
+    let (there, missing): (Vec<&str>, Vec<&str>) = FILE_SYSTEMS.iter().partition(|name| has(name));
+    let found = format!("the kernel knows {}", there.join(", "));
+    if missing.is_empty() {
+        return Check::good("file systems", found).optional();
+    }
+    let remedy = format!("`--filesystem` cannot be {} here; any other works.", missing.join(" or "));
+    Check::bad("file systems", found, remedy).optional()
+}

@@ -1,0 +1,102 @@
+//! Work on files of machines and layers, as root of the machines' user namespace: an ordinary user's machine has files of
+//! subordinate ids, which the user may neither remove nor even look at.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use model::base::leash::Leash;
+use model::base::removal;
+use model::base::text;
+use rustix::process::Signal;
+
+use crate::images::layers;
+use crate::spec::IdMap;
+use crate::{computer, ids, remove};
+
+/// The hidden subcommand: `automation internal-files remove|seal STATE PATH MAP`, where `MAP` is JSON.
+pub(crate) const FILES_COMMAND: &str = "internal-files";
+
+/// What to do with a folder of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Remove it and all below it.
+    Remove,
+    /// Strip the layer in its folder `fs` of what must not be kept, and tell its size.
+    Seal,
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Remove => "remove",
+            Self::Seal => "seal",
+        }
+    }
+
+    /// Does it, with the rights of this process; gives the bytes on disk of a sealed layer.
+    fn apply(self, state: &Path, path: &Path) -> io::Result<u64> {
+        if !remove::is_ours(state, path) {
+            return Err(io::Error::other(format!("`{}` is no folder of ours", path.display())));
+        }
+        match self {
+            Self::Remove => removal::tree(path).map(|()| 0),
+            Self::Seal => {
+                let root = path.join("fs");
+                layers::strip(&root)?;
+                layers::measure(&root)
+            }
+        }
+    }
+}
+
+/// Works on files of one state directory, for the driver.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    /// The state directory.
+    pub state: PathBuf,
+    /// Our own executable.
+    pub executable: PathBuf,
+}
+
+impl Files {
+    /// Does `action` on `path`; gives the bytes on disk of a sealed layer. Blocks.
+    pub(crate) fn apply(&self, action: Action, path: &Path) -> io::Result<u64> {
+        // A machine that never came up has files of the user's own only, and may have failed for want of the map.
+        if action == Action::Remove {
+            match action.apply(&self.state, path) {
+                // What is mounted there is in everybody's way.
+                Err(error) if error.kind() != io::ErrorKind::ResourceBusy => {}
+                done => return done,
+            }
+        }
+        let Ok(Some(map)) = computer::id_map() else { return action.apply(&self.state, path) };
+        let output = Command::new(&self.executable)
+            .args([FILES_COMMAND, action.name()])
+            .args([&self.state, path])
+            .arg(serde_json::to_string(&map)?)
+            .stdin(Stdio::null())
+            .leashed(Signal::KILL)
+            .output()?;
+        if output.status.success() {
+            return text::said(&output.stdout).parse().map_err(io::Error::other);
+        }
+        Err(io::Error::other(text::said(&output.stderr)))
+    }
+}
+
+/// The body of the hidden subcommand: the result goes to standard output, the reason of a failure to standard error.
+/// Gives the exit code. Must be called before the process starts a thread.
+pub(crate) fn main(action: &str, state: &Path, path: &Path, map: &str) -> i32 {
+    let action = [Action::Remove, Action::Seal].into_iter().find(|known| known.name() == action);
+    let done = action.ok_or_else(|| "no such action".to_owned()).and_then(|action| {
+        let map: IdMap = serde_json::from_str(map).map_err(|error| error.to_string())?;
+        ids::enter(&map).map_err(|trouble| trouble.message)?;
+        action.apply(state, path).map_err(|error| error.to_string())
+    });
+    let told = match &done {
+        Ok(bytes) => writeln!(io::stdout(), "{bytes}"),
+        Err(reason) => writeln!(io::stderr(), "{reason}"),
+    };
+    i32::from(done.is_err() || told.is_err())
+}

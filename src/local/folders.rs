@@ -1,0 +1,184 @@
+//! Where a local machine's files are, below the state directory.
+
+use std::path::{Path, PathBuf};
+
+use model::base::id::MachineId;
+use model::image::Fingerprint;
+
+use crate::trouble::{Doing, Trouble};
+
+/// The folders of one state directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Folders {
+    state: PathBuf,
+}
+
+impl Folders {
+    /// Those of the state directory `state`.
+    ///
+    /// The path is made canonical: guards are found by it, and what one driver calls by a link's name must be found by
+    /// another that does not. A folder that is not there yet is canonical but for its last part.
+    pub(crate) fn new(state: &Path) -> Self {
+        let whole = || std::fs::canonicalize(state);
+        let parent = || Some(std::fs::canonicalize(state.parent()?).ok()?.join(state.file_name()?));
+        Self { state: whole().ok().or_else(parent).unwrap_or_else(|| state.to_owned()) }
+    }
+
+    /// The state directory.
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// Holds one folder a machine.
+    pub(crate) fn machines(&self) -> PathBuf {
+        self.state.join("machines")
+    }
+
+    /// The folder of a machine.
+    pub(crate) fn machine(&self, id: &MachineId) -> MachineFolder {
+        MachineFolder { path: self.machines().join(id.as_str()) }
+    }
+
+    /// Holds layers, records, tools and locks.
+    pub(crate) fn images(&self) -> PathBuf {
+        self.state.join("images")
+    }
+
+    /// Holds one folder a layer.
+    pub(crate) fn layers(&self) -> PathBuf {
+        self.images().join("layers")
+    }
+
+    /// The folder of a layer: there and whole, or not there.
+    pub(crate) fn layer(&self, fingerprint: &Fingerprint) -> PathBuf {
+        self.layers().join(&fingerprint.0)
+    }
+
+    /// Holds one file a finished image.
+    pub(crate) fn records(&self) -> PathBuf {
+        self.images().join("records")
+    }
+
+    /// Holds programs that this host lacks and that were brought in.
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.images().join("tools")
+    }
+
+    /// Holds files to lock.
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.images().join("locks")
+    }
+
+    /// Holds layers on their way in and out.
+    pub(crate) fn passage(&self) -> PathBuf {
+        self.images().join("tmp")
+    }
+}
+
+/// The folder of one machine.
+#[derive(Debug, Clone)]
+pub(crate) struct MachineFolder {
+    path: PathBuf,
+}
+
+impl MachineFolder {
+    /// The one at `path`: a sandbox sees its own by another name.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// The folder itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the machine is to be: written by the driver, read by the guard.
+    pub(crate) fn spec(&self) -> PathBuf {
+        self.path.join("spec.json")
+    }
+
+    /// When the machine ends unless told otherwise: decimal seconds since 1970.
+    pub(crate) fn lease(&self) -> PathBuf {
+        self.path.join("lease")
+    }
+
+    /// Who guards the machine: written by the guard.
+    pub(crate) fn facts(&self) -> PathBuf {
+        self.path.join("guard.json")
+    }
+
+    /// What the guard, the first process and the SSH server wrote.
+    pub(crate) fn console(&self) -> PathBuf {
+        self.path.join("console.log")
+    }
+
+    /// Where the guard hands over connections.
+    pub(crate) fn control(&self) -> PathBuf {
+        self.path.join(CONTROL)
+    }
+
+    /// The machine's private host key.
+    pub(crate) fn host_key(&self) -> PathBuf {
+        self.path.join("host_key")
+    }
+
+    /// What `apt` is told in the machine, proxies with their passwords included: written by the driver, for root only.
+    pub(crate) fn apt_conf(&self) -> PathBuf {
+        self.path.join("apt.conf")
+    }
+
+    /// What the machine changes.
+    pub(crate) fn upper(&self) -> PathBuf {
+        self.path.join("upper")
+    }
+
+    /// The overlay's own workshop.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.path.join("work")
+    }
+
+    /// Where the machine's root is mounted, in its own mount namespace.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.path.join("root")
+    }
+
+    /// The machine's `/tmp`.
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.path.join("tmp")
+    }
+
+    /// The file behind the machine's second volume.
+    pub(crate) fn volume(&self) -> PathBuf {
+        self.path.join("volume.img")
+    }
+}
+
+/// Where the host's proxies are mounted in a machine on the host's network; every base has an empty file there.
+pub(crate) const APT_PROXY: &str = "/etc/apt/apt.conf.d/95automation-proxy";
+
+/// The control socket's name in a machine's folder.
+pub(crate) const CONTROL: &str = "control.sock";
+
+/// What is in a folder; nothing where it is not there. That it cannot be read is an error: then nobody knows.
+pub(crate) fn entries(folder: &Path) -> Result<Vec<std::fs::DirEntry>, Trouble> {
+    let doing = || format!("read the folder `{}`", folder.display());
+    match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries.and_then(Iterator::collect).doing(doing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_told_from_what_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        assert_eq!(entries(folder.path()).unwrap().len(), 1);
+        assert!(entries(&folder.path().join("nothing")).unwrap().is_empty());
+        let trouble = entries(&folder.path().join("file")).unwrap_err();
+        assert!(trouble.message.starts_with("cannot read the folder"), "{trouble}");
+    }
+}

@@ -1,0 +1,80 @@
+//! What a guard, and with it its machine, does not take over from whoever starts it.
+//!
+//! A machine is the same whether it was made from a terminal, by `cron`, under `nohup` or in a shell with limits of its own.
+//! The variables are the driver's concern, which starts the guard with hardly any.
+
+#![expect(unsafe_code, reason = "descriptors that were inherited are owned by nobody")]
+
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::sys;
+use crate::trouble::{Doing, Trouble};
+
+/// No limit.
+const FREE: Option<u64> = None;
+
+/// The limits of every machine's processes, soft and hard: those of a login on Debian 12 (systemd 252), but for the numbers
+/// of processes and of pending signals, which follow from a computer's memory there and are not limited here.
+const LIMITS: [(Resource, Option<u64>, Option<u64>); 16] = [
+    (Resource::As, FREE, FREE),
+    (Resource::Core, Some(0), FREE),
+    (Resource::Cpu, FREE, FREE),
+    (Resource::Data, FREE, FREE),
+    (Resource::Fsize, FREE, FREE),
+    (Resource::Locks, FREE, FREE),
+    (Resource::Memlock, Some(8 << 20), Some(8 << 20)),
+    (Resource::Msgqueue, Some(819_200), Some(819_200)),
+    (Resource::Nice, Some(0), Some(0)),
+    (Resource::Nofile, Some(1024), Some(524_288)),
+    (Resource::Nproc, FREE, FREE),
+    (Resource::Rss, FREE, FREE),
+    (Resource::Rtprio, Some(0), Some(0)),
+    (Resource::Rttime, FREE, FREE),
+    (Resource::Sigpending, FREE, FREE),
+    (Resource::Stack, Some(8 << 20), FREE),
+];
+
+/// Puts this process into the state in which every guard begins. Must be called before it opens anything.
+pub(crate) fn begin() -> Result<(), Trouble> {
+    // SAFETY: nothing has been opened yet.
+    unsafe { sys::close_inherited() }.doing(|| "close what was left open")?;
+    sys::reset_signals().doing(|| "reset signals")?;
+    sys::reset_personality();
+    // A kernel without keyrings has none that could be taken over.
+    drop(sys::leave_keyring());
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    for (resource, soft, hard) in LIMITS {
+        limit(resource, soft, hard);
+    }
+    Ok(())
+}
+
+/// Sets a limit. An ordinary user cannot raise a hard one: then it stays, and is the most that the soft one can be.
+fn limit(resource: Resource, soft: Option<u64>, hard: Option<u64>) {
+    if setrlimit(resource, Rlimit { current: soft, maximum: hard }).is_ok() {
+        return;
+    }
+    let most = least(getrlimit(resource).maximum, hard);
+    let _ = setrlimit(resource, Rlimit { current: least(soft, most), maximum: most });
+}
+
+/// The lower of two limits.
+fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_limit_is_the_highest_of_all() {
+        assert_eq!(least(None, Some(5)), Some(5));
+        assert_eq!(least(Some(3), Some(5)), Some(3));
+        assert_eq!(least(None, None), None);
+    }
+}

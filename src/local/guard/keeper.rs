@@ -1,0 +1,131 @@
+//! The keeper: the guard's parent, for the last duty. When the guard has ended, however it ended, and the driver has not
+//! removed the machine's folder by then, it does so, with all that the system still has of the machine.
+//!
+//! It holds nothing and does nothing while the guard lives, so that there is little that could end it. A guard whose keeper
+//! was killed does its duty itself; where both are killed, the next command of ours does ([`crate::sweep`]).
+
+use std::os::fd::AsFd;
+
+use model::base::removal;
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, WaitOptions};
+
+use super::{log, now};
+use crate::lease::LeaseClock;
+use crate::spec::Spec;
+use crate::trouble::{Doing, Trouble};
+use crate::{channel, proc, release, sys};
+
+/// How often a folder that is left to its driver is looked at.
+const TICK_MS: u32 = 1000;
+
+/// How often it is asked whether the guard lives, beside the signal that tells of its end.
+const WATCH_MS: u32 = 60_000;
+
+/// How often it is tried to clear a machine away; what cannot be removed in ten minutes is left to the next command of ours.
+const ATTEMPTS: u32 = 600;
+
+/// The least time in seconds that a driver has for the files of a machine that it has ended: to move them into a layer, or
+/// to remove them.
+const LEAST: i64 = 2;
+
+/// Which of the two processes this is after [`split`].
+pub(crate) enum Side {
+    /// The guard, told of its keeper.
+    Guard(Option<Pid>),
+    /// The keeper.
+    Keeper(Keeper),
+}
+
+/// The keeper of one machine.
+pub(crate) struct Keeper {
+    signals: OwnedFd,
+    guard: Option<Pid>,
+}
+
+/// Parts the process into keeper and guard; the guard is the child, so that its end is told.
+pub(crate) fn split() -> Result<Side, Trouble> {
+    let keeper = Keeper { signals: signals()?, guard: None };
+    let own = rustix::process::getpid();
+    match sys::fork().doing(|| "fork")? {
+        sys::Fork::Child => Ok(Side::Guard(Some(own))),
+        sys::Fork::Parent(guard) => {
+            // Only now: the guard was born under the other name, so that it is never taken for a keeper.
+            proc::call_keeper();
+            Ok(Side::Keeper(Keeper { guard: Some(guard), ..keeper }))
+        }
+    }
+}
+
+/// Does the keeper's duty in its place, where the guard's `keeper` lives no more.
+pub(crate) fn stand_in(spec: &Spec, keeper: Option<Pid>) {
+    if rustix::process::getppid() == keeper {
+        return;
+    }
+    proc::call_keeper();
+    if let Ok(signals) = signals() {
+        Keeper { signals, guard: None }.keep(spec);
+    }
+}
+
+fn signals() -> Result<OwnedFd, Trouble> {
+    sys::signal_fd(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD]).doing(|| "receive signals")
+}
+
+impl Keeper {
+    /// Waits until the guard has ended and the machine's folder is gone; removes it when its driver has not in time.
+    ///
+    /// SIGTERM means that nobody will come any more: the driver sends it when it is done, a system that shuts down to all.
+    pub(crate) fn keep(mut self, spec: &Spec) {
+        let mut told = false;
+        while self.guard.is_some() {
+            told |= self.wait(WATCH_MS);
+        }
+        let folder = spec.folder();
+        let (mut clock, mut attempts) = (left_to_driver(spec), 0);
+        while folder.path().exists() {
+            if told || clock.is_over(now(), None) {
+                let Some(reason) = clear(spec) else { continue };
+                attempts += 1;
+                if told || attempts > ATTEMPTS {
+                    return log(&reason);
+                }
+            }
+            told |= self.wait(TICK_MS);
+        }
+    }
+
+    /// Waits for a signal, and buries the guard when it is that; whether it was SIGTERM.
+    fn wait(&mut self, milliseconds: u32) -> bool {
+        channel::wait(&[self.signals.as_fd()], milliseconds);
+        let told = sys::arrived(self.signals.as_fd()).contains(&libc::SIGTERM);
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, _))) if Some(pid) == self.guard => self.guard = None,
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => {
+                    self.guard = None;
+                    break;
+                }
+            }
+        }
+        told
+    }
+}
+
+/// When the driver of a machine that has ended must have seen to its files: at the end of the lease, and a grace from now
+/// where the machine was left to live for longer.
+fn left_to_driver(spec: &Spec) -> LeaseClock {
+    let now = now();
+    let wall = now.wall as i64;
+    let lease = std::fs::read_to_string(spec.folder().lease()).ok().and_then(|text| text.trim().parse().ok());
+    let lease: i64 = lease.unwrap_or(spec.lease);
+    let until = if lease > wall { lease.min(wall + spec.grace).max(wall + LEAST) } else { lease };
+    LeaseClock::new(now, until, spec.expires_at.max(until), spec.grace)
+}
+
+/// Removes all that is left of the machine; gives the reason why something stays.
+fn clear(spec: &Spec) -> Option<String> {
+    release::clear(&spec.folders(), &spec.id, &removal::tree)
+}

@@ -1,0 +1,345 @@
+//! The guard: one process a machine that makes it, watches its lease and ends it.
+//!
+//! It is our own executable, re-executed, without threads and without an async runtime, so that it can fork. It outlives
+//! its driver; the machine does not outlive it, for the machine's first process dies with its parent. Its own parent, the
+//! [`keeper`], sees to it that nothing of the machine stays when both driver and guard are gone.
+
+mod fresh;
+mod handover;
+mod keeper;
+mod volume;
+mod watch;
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use model::machine::Network;
+use model::resource::ResourceKind;
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+use rustix::process::Pid;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+use crate::aside::Aside;
+use crate::cgroup::{self, CgroupPlan};
+use crate::folders::MachineFolder;
+use crate::lease::{LeaseClock, Now};
+use crate::loops::{self, LoopDevice};
+use crate::spec::{Facts, Kind, ProcessId, Report, Spec, read_json, write_json};
+use crate::trees;
+use crate::trouble::{Doing, Trouble};
+use crate::{channel, computer, ids, init, proc, sys};
+
+/// Runs a guard to its end; the body of the hidden subcommand `internal-guard SPEC`. Gives the exit code.
+///
+/// Must be called before the process starts a thread.
+pub(crate) fn main(spec_path: &Path) -> i32 {
+    let begun = fresh::begin();
+    let mut reports = match Reports::take_standard_output() {
+        Ok(reports) => reports,
+        Err(_) => return 1,
+    };
+    let (spec, gives_ids, keeper) = match begun.and_then(|()| begin(spec_path)) {
+        Ok(Begun { spec, gives_ids, side: keeper::Side::Guard(keeper) }) => (spec, gives_ids, keeper),
+        Ok(Begun { spec, side: keeper::Side::Keeper(keeper), .. }) => {
+            // The driver hears of the guard's end by the end of its pipe.
+            drop(reports);
+            keeper.keep(&spec);
+            return 0;
+        }
+        Err(trouble) => return reports.fail(trouble),
+    };
+    let code = match Guard::new(spec.clone(), gives_ids) {
+        Ok(mut guard) => guard.run(reports),
+        Err(trouble) => reports.fail(trouble),
+    };
+    keeper::stand_in(&spec, keeper);
+    code
+}
+
+/// What a guard begins with.
+struct Begun {
+    spec: Spec,
+    gives_ids: bool,
+    side: keeper::Side,
+}
+
+/// Reads what is to be made, takes the rights to make it, and parts into guard and keeper. Root has all rights: its guard goes
+/// nowhere, and gives the machine its ids from outside.
+fn begin(spec_path: &Path) -> Result<Begun, Trouble> {
+    let spec = prepare(spec_path)?;
+    let gives_ids = spec.ids.is_some() && computer::is_root();
+    if let Some(map) = spec.ids.as_ref().filter(|_| !gives_ids) {
+        ids::enter(map)?;
+    }
+    Ok(Begun { spec, gives_ids, side: keeper::split()? })
+}
+
+/// The way to the driver. A driver that is gone is no error: the lease takes care of it.
+pub(crate) struct Reports {
+    pipe: File,
+}
+
+impl Reports {
+    /// Keeps standard output for reports and points descriptors 1 and 2 elsewhere, see [`prepare`].
+    fn take_standard_output() -> Result<Self, rustix::io::Errno> {
+        let pipe = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
+        Ok(Self { pipe: File::from(pipe) })
+    }
+
+    fn send(&mut self, report: &Report) {
+        if let Ok(mut line) = serde_json::to_vec(report) {
+            line.push(b'\n');
+            drop(self.pipe.write_all(&line));
+        }
+    }
+
+    fn fail(&mut self, trouble: Trouble) -> i32 {
+        self.send(&Report::Failed(trouble));
+        1
+    }
+
+    fn present(&mut self, kind: ResourceKind, locator: impl ToString) {
+        self.send(&Report::Present { kind, locator: locator.to_string() });
+    }
+}
+
+/// Leaves the driver's terminal and reads what is to be made.
+fn prepare(spec_path: &Path) -> Result<Spec, Trouble> {
+    // Fails where the process leads a group already, as from a shell with job control; it is apart then too.
+    let _ = rustix::process::setsid();
+    let spec: Spec = read_json(spec_path)?;
+    let console = spec.folder().console();
+    let log = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&console)
+        .doing(|| format!("write `{}`", console.display()))?;
+    rustix::stdio::dup2_stdout(&log).doing(|| "redirect standard output")?;
+    rustix::stdio::dup2_stderr(&log).doing(|| "redirect standard error")?;
+    rustix::process::chdir("/").doing(|| "change to `/`")?;
+    Ok(spec)
+}
+
+/// What a guard holds while its machine lives.
+pub(crate) struct Guard {
+    spec: Spec,
+    /// Whether this guard is root and gives its machine ids of nobody's. An ordinary user's is in the machine's user namespace
+    /// itself, as root.
+    gives_ids: bool,
+    folder: MachineFolder,
+    clock: LeaseClock,
+    signals: OwnedFd,
+    /// To the machine's first process; closed when it has ended.
+    channel: Option<OwnedFd>,
+    control: Option<OwnedFd>,
+    init: Option<Pid>,
+    /// Keeps the loop device attached until the machine has mounted it, and detached is all that is left after.
+    volume: Option<LoopDevice>,
+    cgroup: Option<CgroupPlan>,
+}
+
+/// How long a machine's first process may take to make its root.
+const BOOT_LIMIT_MS: u32 = 30_000;
+
+impl Guard {
+    fn new(spec: Spec, gives_ids: bool) -> Result<Self, Trouble> {
+        let wanted = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD];
+        let signals = sys::signal_fd(&wanted).doing(|| "receive signals")?;
+        Ok(Self {
+            folder: spec.folder(),
+            clock: LeaseClock::new(now(), spec.lease, spec.expires_at, spec.grace),
+            gives_ids,
+            spec,
+            signals,
+            channel: None,
+            control: None,
+            init: None,
+            volume: None,
+            cgroup: None,
+        })
+    }
+
+    /// Makes the machine and watches it to its end; gives the exit code.
+    fn run(&mut self, mut reports: Reports) -> i32 {
+        if let Err(trouble) = self.bring_up(&mut reports) {
+            self.end_machine();
+            return reports.fail(trouble);
+        }
+        self.watch(reports);
+        0
+    }
+
+    /// Makes everything, in the order in which it was planned.
+    fn bring_up(&mut self, reports: &mut Reports) -> Result<(), Trouble> {
+        let own = i32::try_from(std::process::id()).unwrap_or_default();
+        let guard = proc::identify(own).ok_or_else(|| Trouble::new("cannot read `/proc/self/stat`"))?;
+        reports.present(ResourceKind::Process, guard);
+        self.make_surroundings(reports)?;
+        let (channel, inner_end) = channel::pair().doing(|| "make a socket pair")?;
+        let secrets = match &self.spec.kind {
+            Kind::Machine(machine) => Some(init::Secrets::read(&self.spec, machine)?),
+            Kind::Sandbox(_) => None,
+        };
+        let forked =
+            sys::fork_into(self.namespaces()).map_err(|error| ids::no_namespace("the machine's namespaces", &error))?;
+        let init = match forked {
+            sys::Fork::Child => {
+                drop(channel);
+                let device = self.volume.as_ref().map(|device| device.path.as_path());
+                init::main(init::Start { spec: &self.spec, channel: inner_end, secrets, device })
+            }
+            sys::Fork::Parent(pid) => pid,
+        };
+        drop(inner_end);
+        self.init = Some(init);
+        if let Some(map) = self.spec.ids.as_ref().filter(|_| self.gives_ids) {
+            ids::give(init, map)?;
+        }
+        let number = init.as_raw_nonzero().get();
+        if let Some(plan) = &self.cgroup {
+            cgroup::enter(plan, number)?;
+        }
+        if self.loopback() {
+            enter_network(number)?;
+        }
+        let facts = self.facts(guard, number)?;
+        write_json(&self.folder.facts(), &facts)?;
+        reports.present(ResourceKind::Namespace, &facts.namespace);
+        self.control = Some(handover::listen(&self.folder)?);
+        self.hand_in_trees(&channel, number)?;
+        channel::send(&channel, b"go", None).doing(|| "start the machine's first process")?;
+        self.await_ready(channel, reports)
+    }
+
+    /// Whether this is for a machine with a network of its own.
+    fn loopback(&self) -> bool {
+        matches!(&self.spec.kind, Kind::Machine(machine) if machine.network == Network::Loopback)
+    }
+
+    /// What the machine's first process is born into. All belongs to its user namespace, where it has one.
+    fn namespaces(&self) -> UnshareFlags {
+        let mut all = UnshareFlags::NEWPID | UnshareFlags::NEWNS;
+        if self.gives_ids {
+            all |= UnshareFlags::NEWUSER;
+        }
+        if self.loopback() {
+            all |= UnshareFlags::NEWNET;
+        }
+        all
+    }
+
+    /// What must be there before the machine's first process is.
+    fn make_surroundings(&mut self, reports: &mut Reports) -> Result<(), Trouble> {
+        let machine = match &self.spec.kind {
+            Kind::Sandbox(_) if self.gives_ids => return protect_host(&self.spec),
+            Kind::Sandbox(_) => return Ok(()),
+            Kind::Machine(machine) => machine,
+        };
+        match (machine.volume, &self.spec.ids) {
+            (Some(bytes), Some(_)) => {
+                volume::require(&machine.filesystem)?;
+                loops::make_backing(&self.folder.volume(), bytes)?;
+            }
+            (Some(bytes), None) => {
+                loops::make_backing(&self.folder.volume(), bytes)?;
+                let device = loops::attach(&self.folder.volume())?;
+                reports.present(ResourceKind::LoopDevice, device.path.display());
+                self.volume = Some(device);
+            }
+            (None, _) => {}
+        }
+        if let Some(plan) = &machine.cgroup {
+            self.cgroup = Some(plan.clone());
+            cgroup::make(plan)?;
+            // One resource, though version 1 of control groups takes one folder a controller.
+            let paths: Vec<String> = plan.groups.iter().map(|group| group.path.display().to_string()).collect();
+            reports.present(ResourceKind::Cgroup, paths.join(" "));
+        }
+        Ok(())
+    }
+
+    /// Makes the trees of a machine that may not do so itself, in a mount namespace apart.
+    fn hand_in_trees(&self, channel: &OwnedFd, init: i32) -> Result<(), Trouble> {
+        if !self.gives_ids {
+            return Ok(());
+        }
+        let namespace = open_namespace(init, "user")?;
+        let make = || trees::make(&self.spec, Some(namespace.as_fd()))?.send(channel);
+        Aside::new(make)?.go()
+    }
+
+    fn facts(&self, guard: ProcessId, init: i32) -> Result<Facts, Trouble> {
+        Ok(Facts {
+            guard,
+            init: proc::identify(init).ok_or_else(|| Trouble::new("the machine's first process ended at once"))?,
+            namespace: proc::pid_namespace(init).ok_or_else(|| Trouble::new("cannot read the machine's namespace"))?,
+            loop_device: self.volume.as_ref().map(|device| device.path.display().to_string()),
+        })
+    }
+
+    /// Passes on what the machine's first process tells, until it is ready.
+    fn await_ready(&mut self, channel: OwnedFd, reports: &mut Reports) -> Result<(), Trouble> {
+        loop {
+            if channel::wait(&[channel.as_fd()], BOOT_LIMIT_MS) != [true] {
+                return Err(Trouble::new("the machine's first process gave no sign for 30 seconds"));
+            }
+            let message = channel::receive(&channel).doing(|| "hear from the machine's first process")?;
+            if message.bytes.is_empty() {
+                return Err(Trouble::new("the machine's first process ended while it started"));
+            }
+            let report = serde_json::from_slice(&message.bytes).doing(|| "understand the first process")?;
+            match report {
+                Report::Failed(trouble) => return Err(trouble),
+                Report::Formatted => self.hand_in_volume(&channel, reports)?,
+                other => {
+                    let ready = matches!(other, Report::Ready);
+                    reports.send(&other);
+                    if ready {
+                        self.channel = Some(channel);
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes to the console, which standard error is.
+fn log(line: &str) {
+    drop(writeln!(std::io::stderr(), "guard: {line}"));
+}
+
+/// Enters the network of the machine whose first process is `init`: connections to its port 22 begin there.
+fn enter_network(init: i32) -> Result<(), Trouble> {
+    let network = open_namespace(init, "net")?;
+    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).doing(|| "enter the machine's network")
+}
+
+fn open_namespace(process: i32, name: &str) -> Result<OwnedFd, Trouble> {
+    let path = format!("/proc/{process}/ns/{name}");
+    rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(|| format!("open `{path}`"))
+}
+
+/// Makes everything but the state directory read-only for this guard: its sandbox takes the mounts over and, with a user
+/// namespace of its own, cannot undo that.
+fn protect_host(spec: &Spec) -> Result<(), Trouble> {
+    sys::unshare(UnshareFlags::NEWNS).map_err(|error| ids::no_namespace("a mount namespace", &error))?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .doing(|| "make the mounts private")?;
+    mount_bind(&spec.state, &spec.state).doing(|| format!("bind `{}`", spec.state.display()))?;
+    trees::protect_everything()?;
+    trees::open_again(&spec.state)?;
+    // The ids of a user namespace are written there.
+    trees::open_again(Path::new("/proc"))
+}
+
+/// The clocks now.
+fn now() -> Now {
+    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Now { wall: wall.as_secs_f64(), boot: sys::boot_clock(), awake: sys::awake_clock() }
+}

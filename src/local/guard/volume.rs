@@ -1,0 +1,68 @@
+//! The second volume of a confined machine: mounted by the guard, for the kernel mounts file systems of disks for root of the
+//! computer only.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use model::resource::ResourceKind;
+use rustix::fs::{AtFlags, Gid, Uid};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
+
+use super::{Guard, Reports};
+use crate::loops;
+use crate::spec::{IdMap, Kind};
+use crate::trees::{Tree, Trees};
+use crate::trouble::{Doing, Trouble};
+
+/// Refuses a file system that the kernel does not know. Asking loads its module where it has one.
+pub(crate) fn require(filesystem: &str) -> Result<(), Trouble> {
+    open(filesystem).map(drop)
+}
+
+fn open(filesystem: &str) -> Result<OwnedFd, Trouble> {
+    fsopen(filesystem, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| {
+        let text = match error {
+            rustix::io::Errno::NODEV => {
+                format!("the kernel of this computer does not know the file system `{filesystem}`")
+            }
+            error => format!("cannot mount the file system `{filesystem}`: {error}"),
+        };
+        Trouble::new(text).hint("`automation doctor` says which file systems `--filesystem` can be here.")
+    })
+}
+
+impl Guard {
+    /// Mounts what the machine's first process has made on its disk, and hands it in.
+    pub(super) fn hand_in_volume(&mut self, channel: &OwnedFd, reports: &mut Reports) -> Result<(), Trouble> {
+        let (Kind::Machine(machine), Some(map)) = (&self.spec.kind, &self.spec.ids) else {
+            return Err(Trouble::new("the machine speaks of a volume that it has not"));
+        };
+        let device = loops::attach(&self.folder.volume())?;
+        reports.present(ResourceKind::LoopDevice, device.path.display());
+        let tree = mount(&machine.filesystem, &device.path)?;
+        give(&tree, map)?;
+        self.volume = Some(device);
+        Trees::one(Tree::Volume, tree).send(channel)
+    }
+}
+
+fn mount(filesystem: &str, device: &Path) -> Result<OwnedFd, Trouble> {
+    let doing = || format!("mount the file system `{filesystem}` of `{}`", device.display());
+    let context = open(filesystem)?;
+    fsconfig_set_string(&context, "source", device).doing(doing)?;
+    fsconfig_create(&context).doing(doing)?;
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).doing(doing)
+}
+
+/// Gives a fresh file system, in which there is hardly anything, to the machine's root: what is made on it later belongs to
+/// the machine's ids by itself, and goes with the machine.
+fn give(tree: &OwnedFd, map: &IdMap) -> Result<(), Trouble> {
+    let (uid, gid) = (Some(Uid::from_raw(map.uid)), Some(Gid::from_raw(map.gid)));
+    let doing = || "give the volume to the machine";
+    rustix::fs::chownat(tree.as_fd(), c"", uid, gid, AtFlags::EMPTY_PATH).doing(doing)?;
+    match rustix::fs::chownat(tree.as_fd(), c"lost+found", uid, gid, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(error) if error != rustix::io::Errno::NOENT => Err(error).doing(doing),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,111 @@
+//! The guard's watch: lease, signals, connections, the end.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, WaitOptions};
+
+use super::{Guard, Reports, handover, log, now};
+use crate::spec::{Kind, Report};
+use crate::{cgroup, channel, sys};
+
+/// How often the lease is looked at.
+const TICK_MS: u32 = 1000;
+
+/// How long killed processes may take to be gone; a process in an uninterruptible wait can take long.
+const END_LIMIT: Duration = Duration::from_secs(20);
+
+impl Guard {
+    /// Watches until told to stop or until the lease is over, then ends the machine. Its files are for whoever told, and
+    /// for the keeper where nobody comes for them.
+    ///
+    /// A machine that ended by itself, and a sandbox whose program is done, stay guarded until then.
+    pub(super) fn watch(&mut self, reports: Reports) {
+        let mut reports = Some(reports).filter(|_| matches!(self.spec.kind, Kind::Sandbox(_)));
+        while self.goes_on(&mut reports) {}
+        self.end_machine();
+    }
+
+    fn goes_on(&mut self, reports: &mut Option<Reports>) -> bool {
+        let (signalled, called, told) = self.wait();
+        if signalled && sys::arrived(self.signals.as_fd()).contains(&libc::SIGTERM) {
+            return false;
+        }
+        self.reap();
+        if called && let Some(control) = &self.control {
+            handover::serve(control, self.channel.as_ref(), &self.spec);
+        }
+        if told {
+            self.hear(reports);
+        }
+        let lease = std::fs::read_to_string(self.folder.lease()).ok().and_then(|text| text.trim().parse().ok());
+        if self.clock.is_over(now(), lease) {
+            log("the lease is over");
+            return false;
+        }
+        // Without its folder there is nothing left to guard, and no other way to be told to stop.
+        self.folder.path().exists()
+    }
+
+    /// Waits for a tick or for something to happen: a signal, a caller, a word of the first process.
+    fn wait(&self) -> (bool, bool, bool) {
+        let (control, channel) = (self.control.as_ref(), self.channel.as_ref());
+        let mut waited: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd()];
+        waited.extend(control.map(AsFd::as_fd));
+        waited.extend(channel.map(AsFd::as_fd));
+        let mut ready = channel::wait(&waited, TICK_MS).into_iter();
+        let signalled = ready.next().unwrap_or_default();
+        let called = control.is_some() && ready.next().unwrap_or_default();
+        (signalled, called, channel.is_some() && ready.next().unwrap_or_default())
+    }
+
+    /// Hears that a sandbox's program is done, or that the first process is gone.
+    fn hear(&mut self, reports: &mut Option<Reports>) {
+        let Some(channel) = &self.channel else { return };
+        let bytes = channel::receive(channel).map(|message| message.bytes).unwrap_or_default();
+        if let Ok(report @ Report::Finished { .. }) = serde_json::from_slice(&bytes)
+            && let Some(mut reports) = reports.take()
+        {
+            reports.send(&report);
+        }
+        if bytes.is_empty() {
+            log("the machine's first process has ended");
+            self.channel = None;
+            *reports = None;
+        }
+    }
+
+    /// Notices children that ended.
+    fn reap(&mut self) {
+        while let Ok(Some((pid, _))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if Some(pid) == self.init {
+                self.init = None;
+            }
+        }
+    }
+
+    /// Ends the machine: with its first process all others die and all its mounts vanish.
+    pub(super) fn end_machine(&mut self) {
+        self.control = None;
+        drop(std::fs::remove_file(self.folder.control()));
+        if let Some(init) = self.init {
+            let _ = rustix::process::kill_process(init, Signal::KILL);
+        }
+        let limit = Instant::now() + END_LIMIT;
+        while self.init.is_some() && Instant::now() < limit {
+            self.reap();
+            if self.init.is_some() {
+                channel::wait(&[self.signals.as_fd()], 50);
+                sys::arrived(self.signals.as_fd());
+            }
+        }
+        self.channel = None;
+        self.volume = None;
+        for group in self.cgroup.take().map(|plan| plan.groups).unwrap_or_default() {
+            let removed = cgroup::remove_patiently(&group.path);
+            if let Err(error) = removed {
+                log(&format!("cannot remove `{}`: {error}", group.path.display()));
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Layers on disk: `layers/<fingerprint>/` holds `fs/` and `layer.json`, and is there only when it is whole.
+
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use model::base::id::MachineId;
+use model::base::removal;
+use model::image::{Fingerprint, LayerRecord};
+
+use crate::folders::{Folders, entries};
+use crate::proc;
+use crate::spec::{Kind, Spec, read_json};
+use crate::trouble::{Doing, Trouble};
+
+/// The record's name in a layer's folder.
+pub(crate) const RECORD: &str = "layer.json";
+
+/// How the name of a layer ends that was taken out of its place.
+pub(crate) const REMOVED: &str = ".removed";
+
+/// What the folder of a probe is called in the passage, before the number of its process.
+pub(crate) const PROBE: &str = "probe-";
+
+/// A fingerprint that can be a folder's name.
+pub(crate) fn check(fingerprint: &Fingerprint) -> Result<(), Trouble> {
+    let text = &fingerprint.0;
+    let plain = (8..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if plain { Ok(()) } else { Err(Trouble::new(format!("`{text}` is not a fingerprint"))) }
+}
+
+/// Whether a folder of this name among the layers is ours; what else is there is somebody else's.
+pub(crate) fn is_name(name: &str) -> bool {
+    check(&Fingerprint(name.to_owned())).is_ok()
+}
+
+/// The same among the layers on their way in and out: those that were taken out, those of machines, folders of probes.
+pub(crate) fn is_passing(name: &str) -> bool {
+    name.strip_suffix(REMOVED).is_some_and(is_name)
+        || name.strip_prefix(PROBE).is_some_and(|pid| pid.parse::<u32>().is_ok())
+        || MachineId::of_folder(name.as_ref()).is_some()
+}
+
+/// Whether the layer is there.
+pub(crate) fn is_present(folders: &Folders, fingerprint: &Fingerprint) -> bool {
+    check(fingerprint).is_ok() && folders.layer(fingerprint).join(RECORD).exists()
+}
+
+/// Every layer that is there, oldest first.
+pub(crate) fn all(folders: &Folders) -> Result<Vec<LayerRecord>, Trouble> {
+    let mut records = Vec::new();
+    for entry in entries(&folders.layers())? {
+        let path = entry.path().join(RECORD);
+        if path.exists() {
+            records.push(read_json::<LayerRecord>(&path)?);
+        }
+    }
+    records.sort_by(|a, b| a.created_at.cmp(&b.created_at).then_with(|| a.fingerprint.cmp(&b.fingerprint)));
+    Ok(records)
+}
+
+/// The living machine that boots from a layer, if there is one.
+pub(crate) fn user_of(folders: &Folders, fingerprint: &Fingerprint) -> Result<Option<String>, Trouble> {
+    let guards = proc::guards()?;
+    Ok(guards.iter().filter(|found| found.spec.starts_with(folders.machines())).find_map(|found| {
+        let spec: Spec = read_json(&found.spec).ok()?;
+        match &spec.kind {
+            Kind::Machine(machine) if machine.layers.contains(fingerprint) => Some(spec.id.to_string()),
+            _ => None,
+        }
+    }))
+}
+
+/// Takes out of a layer what belongs to the computer or the boot that made it.
+///
+/// `/dev`, `/run` and `/tmp` are mounts on a machine; what lies beneath them comes from a bootstrap only. Host keys are
+/// made for each machine; those that a package's installation made would be the same on all of them.
+pub(crate) fn strip(root: &Path) -> std::io::Result<()> {
+    for folder in ["dev", "run", "tmp"] {
+        let folder = root.join(folder);
+        if std::fs::symlink_metadata(&folder).is_ok_and(|found| found.is_dir()) {
+            for entry in std::fs::read_dir(&folder)? {
+                remove_entry(&entry?)?;
+            }
+        }
+    }
+    let keys = root.join("etc/ssh");
+    for entry in std::fs::read_dir(keys).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        // A whiteout of a key, which is a device, must stay: it hides the key of a lower layer.
+        if name.to_string_lossy().starts_with("ssh_host_") && entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_entry(entry: &std::fs::DirEntry) -> std::io::Result<()> {
+    if entry.file_type()?.is_dir() { removal::tree(&entry.path()) } else { std::fs::remove_file(entry.path()) }
+}
+
+/// The bytes that a tree takes on disk; a file with several names counts once.
+pub(crate) fn measure(root: &Path) -> std::io::Result<u64> {
+    let mut seen = HashSet::new();
+    let mut bytes = 0;
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            let found = entry.metadata()?;
+            if found.nlink() < 2 || found.is_dir() || seen.insert(found.ino()) {
+                bytes += found.blocks() * 512;
+            }
+            if found.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// Brings everything written on the file system of `path` to its disk: a machine's own writes did not wait for that.
+pub(crate) fn sync(path: &Path) -> Result<(), Trouble> {
+    let doing = || format!("write `{}` to disk", path.display());
+    let folder = std::fs::File::open(path).doing(doing)?;
+    rustix::fs::syncfs(&folder).doing(doing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_no_path() {
+        assert!(check(&Fingerprint("0123456789abcdef".into())).is_ok());
+        for bad in ["", "../../etc", "abc", "0123456z", "0123456/"] {
+            assert!(check(&Fingerprint(bad.into())).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_others_are_not_ours() {
+        assert!(is_name("0123456789abcdef") && !is_name("notours") && !is_name(".hidden"));
+        for name in ["0123456789abcdef.removed", "hg-0123456789", "probe-77"] {
+            assert!(is_passing(name), "{name}");
+        }
+        for name in ["notours", "notours.removed", "0123456789abcdef", "probe-x", ".removed"] {
+            assert!(!is_passing(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_layer_is_stripped_and_measured() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for inner in ["dev/pts", "run/x", "etc/ssh", "tmp"] {
+            std::fs::create_dir_all(root.join(inner)).unwrap();
+        }
+        std::fs::write(root.join("etc/ssh/ssh_host_rsa_key"), "secret").unwrap();
+        std::fs::write(root.join("etc/ssh/sshd_config"), vec![0; 10000]).unwrap();
+        std::fs::hard_link(root.join("etc/ssh/sshd_config"), root.join("etc/ssh/again")).unwrap();
+        strip(root).unwrap();
+        assert!(!root.join("etc/ssh/ssh_host_rsa_key").exists() && !root.join("run/x").exists());
+        assert!(root.join("etc/ssh/sshd_config").exists() && root.join("dev").exists());
+        let bytes = measure(root).unwrap();
+        assert!((10000..80000).contains(&bytes), "{bytes}");
+    }
+}

@@ -1,0 +1,305 @@
+//! Images of local machines: stacks of layers in `images/` of the state directory.
+
+mod bootstrap;
+pub(super) mod layers;
+mod lock;
+pub mod mirrors;
+pub(super) mod room;
+mod tools;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bootstrap::Bootstrap;
+use jiff::Timestamp;
+use model::base::id::MachineId;
+use model::event::{Awaited, ImageEvent, Teller};
+use model::fault::{Fault, FaultKind};
+use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe, LayerRecord};
+use model::provider::{Confirm, ImageStore, Ledger, Made};
+use model::resource::{PlannedResource, ResourceKind};
+
+use crate::files::{Action, Files};
+use crate::folders::{Folders, entries};
+use crate::spec::{read_json, write_json, write_whole};
+use crate::trouble::{Doing, Trouble};
+use crate::{LocalConfig, blocking, computer, hold, launch, make_folder, names, proc, release};
+
+/// Keeps layers and images of local machines.
+pub struct LocalImages {
+    config: LocalConfig,
+    folders: Folders,
+    files: Files,
+}
+
+impl LocalImages {
+    /// The images in `config.state`. Makes nothing yet.
+    pub fn new(config: LocalConfig) -> Self {
+        let folders = Folders::new(&config.state);
+        let files = Files { state: folders.state().to_owned(), executable: config.executable.clone() };
+        Self { folders, files, config }
+    }
+
+    /// Brings a machine's files into the place of a layer; each step but the last leaves them where `release` looks.
+    fn keep(&self, layer: &LayerPlan, machine: &MachineId, took: Duration) -> Result<LayerRecord, Fault> {
+        layers::check(&layer.fingerprint)?;
+        let (folders, folder) = (&self.folders, self.folders.machine(machine));
+        if !proc::guards_of(&folder.spec())?.is_empty() {
+            let text = format!("machine `{machine}` still runs; its files cannot become a layer yet");
+            return Err(Trouble::new(text).into());
+        }
+        // Nobody clears them away meanwhile, however long it takes.
+        let _held = hold::shared(folder.path())
+            .ok_or_else(|| Trouble::new(format!("the files of machine `{machine}` are gone: its lease was over")))?;
+        let place = folders.layer(&layer.fingerprint);
+        if layers::is_present(folders, &layer.fingerprint) {
+            return Ok(read_json(&place.join(layers::RECORD))?);
+        }
+        let passage = folders.passage().join(machine.as_str());
+        computer::private_folder(&passage)?;
+        let _passing = hold::shared(&passage);
+        computer::private_folder(&folders.layers())?;
+        let root = passage.join("fs");
+        std::fs::rename(folder.upper(), &root).doing(|| format!("move `{}`", folder.upper().display()))?;
+        let bytes =
+            self.files.apply(Action::Seal, &passage).doing(|| format!("seal the layer in `{}`", passage.display()))?;
+        let record = LayerRecord {
+            name: layer.name.clone(),
+            fingerprint: layer.fingerprint.clone(),
+            created_at: Timestamp::now(),
+            seconds: took.as_secs(),
+            bytes,
+        };
+        write_json(&passage.join(layers::RECORD), &record)?;
+        layers::sync(&passage)?;
+        if place.exists() {
+            // What was there before its record went would stand in the way.
+            self.remove_taken_out(&place)?;
+        }
+        std::fs::rename(&passage, &place).doing(|| format!("make the layer `{}`", place.display()))?;
+        layers::sync(&folders.layers())?;
+        Ok(record)
+    }
+
+    /// Takes a layer out of its place at once, and then removes its files at leisure.
+    fn discard(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
+        layers::check(fingerprint)?;
+        let _lock = match lock::attempt(&self.folders.locks(), &fingerprint.0) {
+            Ok(None) => {
+                return Err(Trouble::new(format!("the layer `{}` is being made", fingerprint.short()))
+                    .hint("Wait until the bake is over, then try again.")
+                    .into());
+            }
+            // Whoever makes a layer made the file to lock first. Where there is no room for that, nobody has.
+            Err(_) if !self.folders.locks().join(&fingerprint.0).exists() => None,
+            held => held?,
+        };
+        if let Some(machine) = layers::user_of(&self.folders, fingerprint)? {
+            return Err(Trouble::new(format!("the layer `{}` is in use by machine `{machine}`", fingerprint.short()))
+                .hint(format!("End the machine first: `automation machine down {machine}`."))
+                .into());
+        }
+        let place = self.folders.layer(fingerprint);
+        if place.exists() {
+            let passage = self.folders.passage();
+            let out = passage.join(format!("{fingerprint}{}", layers::REMOVED));
+            // An earlier removal of a layer of this fingerprint may have been cut off.
+            self.remove_taken_out(&out)?;
+            let moved = computer::private_folder(&passage).is_ok() && std::fs::rename(&place, &out).is_ok();
+            if !moved {
+                // A full disk may have no room for another name; without its record it is no layer any more either.
+                remove_file(&place.join(layers::RECORD))?;
+            }
+            self.remove_taken_out(if moved { &out } else { &place })?;
+        }
+        Ok(())
+    }
+
+    /// Removes what no record knows: layers that were taken out of their place, layers whose record is gone (`rm -rf` of an
+    /// ordinary user takes it and leaves the rest), what a probe that was killed left. Nobody uses such a one, so several
+    /// processes may do it. One that cannot be removed keeps no other from it.
+    fn sweep_unknown(&self, dry_run: bool) -> Result<usize, Fault> {
+        let mut unknown = Vec::new();
+        for entry in entries(&self.folders.passage())? {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // What others put there is theirs.
+            if !layers::is_passing(&name) {
+                continue;
+            }
+            let probe = name.strip_prefix(layers::PROBE).map(|pid| pid.parse().unwrap_or_default());
+            let stays = match probe {
+                Some(pid) => proc::identify(pid).is_some(),
+                None if name.ends_with(layers::REMOVED) => false,
+                // A layer on its way in has its machine's name, and whoever brings it in holds it.
+                None => name.parse().map_or(true, |machine| self.folders.machine(&machine).path().exists()),
+            };
+            if !stays && (name.ends_with(layers::REMOVED) || hold::alone(&entry.path()).is_some()) {
+                unknown.push(entry.path());
+            }
+        }
+        // A layer comes into its place with its record.
+        let ours = |entry: &std::fs::DirEntry| entry.file_name().to_str().is_some_and(layers::is_name);
+        let layers = entries(&self.folders.layers())?.into_iter().filter(ours).map(|entry| entry.path());
+        unknown.extend(layers.filter(|path| !path.join(layers::RECORD).exists()));
+        let mut stays = None;
+        for path in unknown.iter().filter(|_| !dry_run) {
+            stays = stays.or(self.remove_taken_out(path).err());
+        }
+        stays.map_or(Ok(unknown.len()), Err)
+    }
+
+    fn remove_taken_out(&self, path: &Path) -> Result<(), Fault> {
+        let removed = self.files.apply(Action::Remove, path).doing(|| format!("remove `{}`", path.display()));
+        removed.map(drop).map_err(|trouble| Fault::new(FaultKind::LeftBehind, trouble.message))
+    }
+
+    fn record_path(&self, fingerprint: &Fingerprint) -> Result<std::path::PathBuf, Trouble> {
+        layers::check(fingerprint)?;
+        Ok(self.folders.records().join(format!("{fingerprint}.json")))
+    }
+
+    fn records(&self) -> Result<Vec<ImageRecord>, Trouble> {
+        let mut records = Vec::new();
+        for entry in entries(&self.folders.records())? {
+            if entry.path().extension().is_some_and(|name| name == "json") {
+                records.push(read_json::<ImageRecord>(&entry.path())?);
+            }
+        }
+        records.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.name.cmp(&b.name)));
+        Ok(records)
+    }
+
+    fn same(&self) -> Self {
+        Self::new(self.config.clone())
+    }
+}
+
+#[async_trait]
+impl ImageStore for LocalImages {
+    async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
+        let there = |layer: &&LayerPlan| layers::is_present(&self.folders, &layer.fingerprint);
+        Ok(plan.layers.iter().take_while(there).count())
+    }
+
+    fn prepare(&self, missing: &[LayerPlan]) -> Result<(), Fault> {
+        room::check(self.folders.state(), missing)?;
+        let makes_base = missing.iter().any(|layer| matches!(layer.recipe, LayerRecipe::Base(_)));
+        if let Some(keyring) = self.config.keyring.as_ref().filter(|_| makes_base) {
+            tools::check_keyring(keyring)?;
+        }
+        Ok(())
+    }
+
+    async fn lock(&self, layer: &Fingerprint, teller: &Teller) -> Result<Box<dyn Send + Sync>, Fault> {
+        layers::check(layer)?;
+        let awaited = Awaited::Layer(layer.clone());
+        Ok(Box::new(lock::lock(&self.folders.locks(), &layer.0, &awaited, teller).await?))
+    }
+
+    fn plan_base(&self, machine: &MachineId) -> Vec<PlannedResource> {
+        use ResourceKind::{Mount, Namespace, Process, Rootfs};
+        names::plan(&self.folders, machine, &[Rootfs, Process, Namespace, Mount])
+    }
+
+    async fn make_base(
+        &self,
+        layer: &LayerPlan,
+        machine: &MachineId,
+        grace: Duration,
+        confirm: Confirm<'_>,
+        teller: &Teller,
+    ) -> Result<(), Fault> {
+        let LayerRecipe::Base(base) = &layer.recipe else {
+            return Err(Fault::infrastructure(format!("the step `{}` makes no base", layer.name)));
+        };
+        let ids = self.config.ids(machine)?;
+        let tools = tools::provide(&self.folders, &base.family, self.config.keyring.as_deref(), teller).await?;
+        let chosen = mirrors::choose(base, &self.config.mirrors);
+        let environment = self.config.environment.clone();
+        let proxies = blocking(move || mirrors::proxies(&environment)).await?;
+        let folder = make_folder(&self.folders, machine)?;
+        let tools = tools.within(&folder, self.config.keyring.as_deref())?;
+        let bootstrap = Bootstrap { base, mirrors: &chosen, tools: &tools };
+        let place = folder.path().display().to_string();
+        confirm(ResourceKind::Rootfs, &place, &place)?;
+        let options = bootstrap::apt_options(&proxies);
+        write_whole(&folder.apt_conf(), options.as_bytes()).doing(|| "write the configuration of `apt`")?;
+        let sandbox = bootstrap.sandbox(&self.folders.tools());
+        let spec = bootstrap::specify(self.folders.state(), machine, sandbox, ids, grace);
+        teller.tell(ImageEvent::PackagesFrom { mirror: mirrors::without_userinfo(&chosen.main) });
+        let mut launched = launch::launch(&self.config, &spec)?;
+        launched.ready(&|kind| names::of(&self.folders, machine, kind), confirm).await?;
+        bootstrap.watch(&mut launched, &folder, grace, teller).await?;
+        let ended = folder.clone();
+        if let Some(reason) = blocking(move || release::end_machine(&ended)).await? {
+            return Err(Fault::infrastructure(reason));
+        }
+        bootstrap.furnish(&folder.upper())?;
+        Ok(())
+    }
+
+    async fn commit(&self, made: &Made<'_>, _: &dyn Ledger, _: &Teller) -> Result<LayerRecord, Fault> {
+        let (store, layer, machine, took) = (self.same(), made.layer.clone(), made.machine.clone(), made.took);
+        Ok(blocking(move || store.keep(&layer, &machine, took)).await??)
+    }
+
+    async fn expected(&self, plan: &ImagePlan) -> BTreeMap<String, u64> {
+        // What cannot be read tells nothing; whoever needs it meets the error.
+        plan.expected(self.records().unwrap_or_default())
+    }
+
+    async fn finish(&self, plan: &ImagePlan, now: Timestamp) -> Result<ImageRecord, Fault> {
+        let path = self.record_path(&plan.fingerprint())?;
+        let read = |layer: &LayerPlan| {
+            layers::check(&layer.fingerprint)?;
+            read_json::<LayerRecord>(&self.folders.layer(&layer.fingerprint).join(layers::RECORD))
+        };
+        let record = ImageRecord {
+            name: plan.name.clone(),
+            distro: plan.distro.clone(),
+            fingerprint: plan.fingerprint(),
+            layers: plan.layers.iter().map(read).collect::<Result<_, Trouble>>()?,
+            created_at: now,
+            owner: None,
+            locator: None,
+        };
+        computer::private_folder(&self.folders.records())?;
+        write_json(&path, &record)?;
+        Ok(record)
+    }
+
+    async fn list(&self) -> Result<Vec<ImageRecord>, Fault> {
+        Ok(self.records()?)
+    }
+
+    async fn layers(&self) -> Result<Vec<LayerRecord>, Fault> {
+        Ok(layers::all(&self.folders)?)
+    }
+
+    async fn remove_image(&self, fingerprint: &Fingerprint, _: bool) -> Result<(), Fault> {
+        remove_file(&self.record_path(fingerprint)?)?;
+        Ok(())
+    }
+
+    async fn remove_layer(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
+        let (store, fingerprint) = (self.same(), fingerprint.clone());
+        Ok(blocking(move || store.discard(&fingerprint)).await??)
+    }
+
+    async fn sweep(&self, dry_run: bool) -> Result<usize, Fault> {
+        let store = self.same();
+        Ok(blocking(move || store.sweep_unknown(dry_run)).await??)
+    }
+}
+
+/// Removes a file; well when it is not there.
+fn remove_file(path: &Path) -> Result<(), Trouble> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Trouble::new(format!("cannot remove `{}`: {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,93 @@
+//! What a machine does not see of `/proc` and `/sys`, and what it sees and cannot change.
+//!
+//! Root of a user namespace may write to hardly any of it; this is for what everybody may read, and for the day on which a
+//! file's own rights are wrong. The lists are those of other container runtimes, and what else shows the computer's memory,
+//! keys or timers.
+
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
+
+use crate::trouble::{Doing, Trouble};
+
+/// Files that look empty.
+const FILES: [&str; 20] = [
+    "/proc/interrupts",
+    "/proc/iomem",
+    "/proc/ioports",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/key-users",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/latency_stats",
+    "/proc/pagetypeinfo",
+    "/proc/sched_debug",
+    "/proc/slabinfo",
+    "/proc/softirqs",
+    "/proc/sysrq-trigger",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/vmallocinfo",
+];
+
+/// Folders that look empty.
+const FOLDERS: [&str; 14] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/bus",
+    "/proc/driver",
+    "/proc/dynamic_debug",
+    "/proc/scsi",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/fs/bpf",
+    "/sys/fs/cgroup",
+    "/sys/fs/pstore",
+    "/sys/kernel/debug",
+    "/sys/kernel/security",
+    "/sys/kernel/tracing",
+];
+
+/// What can be read and not written.
+const READ_ONLY: [&str; 4] = ["/proc/fs", "/proc/irq", "/proc/mtrr", "/proc/sys"];
+
+/// Where the empty folder is until it covers others.
+const EMPTY: &str = "/dev/shm";
+
+/// Covers them; this process is in the machine's root already, and `/dev` is there.
+pub(crate) fn cover() -> Result<(), Trouble> {
+    let sealed = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    mount("tmpfs", EMPTY, "tmpfs", sealed, Some(c"size=4k,mode=755")).doing(|| "make an empty folder")?;
+    for (from, paths) in [("/dev/null", &FILES[..]), (EMPTY, &FOLDERS[..])] {
+        for path in paths {
+            there(mount_bind(from, *path)).doing(|| format!("cover `{path}`"))?;
+        }
+    }
+    unmount(EMPTY, UnmountFlags::DETACH).doing(|| "let go of the empty folder")?;
+    for path in READ_ONLY {
+        protect(path)?;
+    }
+    Ok(())
+}
+
+/// Makes what is at `path` read-only.
+pub(crate) fn protect(path: &str) -> Result<(), Trouble> {
+    if !Path::new(path).exists() {
+        return Ok(());
+    }
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount_bind(path, path).and_then(|()| mount_remount(path, flags, c"")).doing(|| format!("protect `{path}`"))
+}
+
+/// What this kernel does not have needs no cover.
+fn there(covered: rustix::io::Result<()>) -> rustix::io::Result<()> {
+    match covered {
+        Err(Errno::NOENT) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,153 @@
+//! A machine's first process: makes its root, then is its `init` and answers on its port 22.
+//!
+//! It is the guard's child and goes on as our own code, without `exec`. It dies with the guard.
+
+mod caps;
+mod confine;
+mod dev;
+mod files;
+mod masks;
+mod root;
+mod sandbox;
+mod seccomp;
+mod serve;
+mod volume;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use model::machine::Network;
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::process::Signal;
+use rustix::thread::UnshareFlags;
+
+use crate::spec::{Kind, MachineSpec, Report, Spec};
+use crate::trees::{self, Trees};
+use crate::trouble::{Doing, Trouble};
+use crate::{channel, ids, sys};
+
+pub(crate) use confine::shut_in;
+pub(crate) use files::Secrets;
+pub(crate) use root::masked_proc;
+pub(crate) use sandbox::{MACHINE, TOOLS};
+pub(crate) use volume::PLACE as VOLUME_PLACE;
+
+/// What the guard hands to a machine's first process before that begins to be one.
+pub(crate) struct Start<'a> {
+    /// What is to be made.
+    pub spec: &'a Spec,
+    /// To the guard.
+    pub channel: OwnedFd,
+    /// What of the machine's folder only the guard can read; a sandbox has none.
+    pub secrets: Option<Secrets>,
+    /// The block device that a privileged machine's second volume is.
+    pub device: Option<&'a Path>,
+}
+
+/// What a first process works with.
+struct Init<'a> {
+    spec: &'a Spec,
+    channel: OwnedFd,
+}
+
+/// Runs a machine's first process to its end.
+pub(crate) fn main(start: Start<'_>) -> ! {
+    let init = Init { spec: start.spec, channel: start.channel };
+    let code = match init.run(start.secrets, start.device) {
+        Ok(code) => code,
+        Err(trouble) => {
+            init.tell(&Report::Failed(trouble));
+            1
+        }
+    };
+    sys::exit_now(code)
+}
+
+/// Ends this process with the guard. A change of user or of rights may undo this: to be said again after each.
+fn follow_guard() -> Result<(), Trouble> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing(|| "follow the guard's end")
+}
+
+impl Init<'_> {
+    fn tell(&self, report: &Report) {
+        if let Ok(bytes) = serde_json::to_vec(report) {
+            let _ = channel::send(&self.channel, &bytes, None);
+        }
+    }
+
+    fn run(&self, secrets: Option<Secrets>, device: Option<&Path>) -> Result<i32, Trouble> {
+        // A guard that died before the word came has closed its end: none comes.
+        let Some(handed) = self.await_word()? else { return Ok(1) };
+        rustix::process::setsid().doing(|| "start a session")?;
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        if self.spec.ids.is_some() {
+            ids::become_root()?;
+        }
+        follow_guard()?;
+        if self.is_orphan() {
+            return Ok(1);
+        }
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+            .doing(|| "make the mounts private")?;
+        let trees = if handed.is_empty() { trees::make(self.spec, None)? } else { handed };
+        match &self.spec.kind {
+            Kind::Machine(machine) => {
+                let secrets = secrets.ok_or_else(|| Trouble::new("the machine got no host key"))?;
+                self.be_machine(machine, trees, &secrets, device)
+            }
+            Kind::Sandbox(sandbox) => sandbox::run(self, sandbox, trees),
+        }
+    }
+
+    /// Waits for the guard's word, and takes what comes before it.
+    fn await_word(&self) -> Result<Option<Trees>, Trouble> {
+        let mut trees = Trees::default();
+        loop {
+            let message = channel::receive(&self.channel).doing(|| "hear from the guard")?;
+            match message.bytes.as_slice() {
+                [] => return Ok(None),
+                b"go" => return Ok(Some(trees)),
+                _ => trees.receive(message)?,
+            }
+        }
+    }
+
+    fn be_machine(
+        &self,
+        machine: &MachineSpec,
+        mut trees: Trees,
+        secrets: &Secrets,
+        device: Option<&Path>,
+    ) -> Result<i32, Trouble> {
+        // Its root is of this machine's control group, whatever that is called outside.
+        sys::unshare(UnshareFlags::NEWCGROUP).doing(|| "make a control group namespace")?;
+        let disk = trees.take_any(trees::Tree::Disk);
+        if machine.network == Network::Loopback {
+            sys::loopback_up().doing(|| "bring the machine's network interface `lo` up")?;
+        }
+        root::make(self, machine, trees, device)?;
+        if self.spec.ids.is_some() {
+            masks::cover()?;
+            confine::shut_in()?;
+        } else {
+            sys::unshare(UnshareFlags::NEWUTS | UnshareFlags::NEWIPC).doing(|| "make UTS and IPC namespaces")?;
+            root::protect_host()?;
+            caps::give_up()?;
+        }
+        // Not before: mounts of the outer namespace are locked, and `/etc` could be shown elsewhere only with all in it.
+        files::write(self.spec, machine, secrets)?;
+        let name = self.spec.id.as_str().as_bytes();
+        rustix::system::sethostname(name).doing(|| "set the host name")?;
+        dev::show_queues();
+        if let Some(disk) = disk {
+            volume::bring(self, &disk, &machine.filesystem)?;
+        }
+        serve::run(self, machine)
+    }
+
+    /// Whether the guard is gone.
+    fn is_orphan(&self) -> bool {
+        channel::wait(&[self.channel.as_fd()], 0) == [true]
+            && channel::receive(&self.channel).is_ok_and(|message| message.bytes.is_empty())
+    }
+}

@@ -1,0 +1,221 @@
+//! The system calls that a machine's processes are refused: what no test and no package's installation needs, and what has
+//! led out of namespaces before.
+//!
+//! The program is put together here, for the checks that matter beside the numbers (foreign architectures, x32, single
+//! arguments) are what a table of rules for a library could not say in less.
+
+use libc::{
+    BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, EAFNOSUPPORT, ENOSYS, EPERM, SECCOMP_RET_ALLOW,
+    SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, sock_filter,
+};
+
+use crate::sys;
+use crate::trouble::{Doing, Trouble};
+
+/// Refused as if not allowed, as other container runtimes do it.
+const FORBIDDEN: &[libc::c_long] = &[
+    libc::SYS_acct,
+    libc::SYS_add_key,
+    libc::SYS_bpf,
+    libc::SYS_clock_settime,
+    libc::SYS_delete_module,
+    libc::SYS_fanotify_init,
+    libc::SYS_finit_module,
+    libc::SYS_init_module,
+    libc::SYS_kexec_file_load,
+    libc::SYS_kexec_load,
+    libc::SYS_keyctl,
+    libc::SYS_lookup_dcookie,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_perf_event_open,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_reboot,
+    libc::SYS_request_key,
+    libc::SYS_settimeofday,
+    libc::SYS_swapoff,
+    libc::SYS_swapon,
+    libc::SYS_syslog,
+    libc::SYS_userfaultfd,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+];
+
+/// Refused as if unknown: programs have another way then. `mount` goes by the older call, libraries of rings by ordinary
+/// reads and writes.
+const UNKNOWN: &[libc::c_long] = &[
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_io_uring_setup,
+    libc::SYS_nfsservctl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS__sysctl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_sysfs,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_uselib,
+];
+
+/// The families of sockets that there are. All others are of no use to a test; some know no network namespaces (`AF_VSOCK`
+/// reaches the host of a virtual machine), and asking for one loads a module into the kernel.
+const FAMILIES: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET];
+
+/// The execution domains that there are: Linux itself, 32-bit names, old version numbers, fixed addresses for debuggers; and
+/// the question for the present one.
+const PERSONALITIES: &[u32] = &[0, 0x8, 0x2_0000, 0x2_0008, 0x4_0000, u32::MAX];
+
+/// What a terminal is not asked: to take input as if it was typed, and to change the console.
+const TERMINAL_REQUESTS: &[u32] = &[0x5412, 0x541C];
+
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: u32 = 0xC000_003E;
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: u32 = 0xC000_00B7;
+
+/// From this number on calls belong to x32, a second way to make nearly all of them.
+#[cfg(target_arch = "x86_64")]
+const X32: u32 = 0x4000_0000;
+
+/// Where a call's number, architecture and arguments are in what the kernel shows the program.
+const NUMBER: u32 = 0;
+const ARCH: u32 = 4;
+const fn argument(index: u32) -> u32 {
+    // The lower half: those that are looked at are 32 bits wide for the kernel, which ignores the upper.
+    16 + 8 * index
+}
+
+/// Refuses them, for this process and all that it starts.
+pub(crate) fn install() -> Result<(), Trouble> {
+    sys::filter_calls(&program()).doing(|| "filter system calls")
+}
+
+fn program() -> Vec<sock_filter> {
+    let errno = |code: libc::c_int| SECCOMP_RET_ERRNO | code.unsigned_abs();
+    // A program of another architecture numbers its calls differently: none of this would hold for it.
+    let mut all = vec![load(ARCH), jump(BPF_JEQ, ARCHITECTURE, 1, 0), end(SECCOMP_RET_KILL_PROCESS), load(NUMBER)];
+    #[cfg(target_arch = "x86_64")]
+    all.extend([jump(BPF_JGE, X32, 0, 1), end(errno(ENOSYS))]);
+    for (calls, code) in [(FORBIDDEN, EPERM), (UNKNOWN, ENOSYS)] {
+        for call in calls {
+            all.extend([jump(BPF_JEQ, number(*call), 0, 1), end(errno(code))]);
+        }
+    }
+    let families: Vec<u32> = FAMILIES.iter().map(|family| family.unsigned_abs()).collect();
+    all.extend(only(libc::SYS_socket, 0, &families, errno(EAFNOSUPPORT)));
+    all.extend(only(libc::SYS_personality, 0, PERSONALITIES, errno(EPERM)));
+    all.extend(never(libc::SYS_ioctl, 1, TERMINAL_REQUESTS, errno(EPERM)));
+    all.push(end(SECCOMP_RET_ALLOW));
+    all
+}
+
+/// Lets `call` through only with one of `values` as its argument.
+fn only(call: libc::c_long, index: u32, values: &[u32], otherwise: u32) -> Vec<sock_filter> {
+    of(call, index, values, SECCOMP_RET_ALLOW, otherwise)
+}
+
+/// Lets `call` through unless its argument is one of `values`.
+fn never(call: libc::c_long, index: u32, values: &[u32], then: u32) -> Vec<sock_filter> {
+    of(call, index, values, then, SECCOMP_RET_ALLOW)
+}
+
+/// Decides `call` by one argument: `then` where it is one of `values`, else `otherwise`. Other calls pass by.
+fn of(call: libc::c_long, index: u32, values: &[u32], then: u32, otherwise: u32) -> Vec<sock_filter> {
+    let mut body = vec![load(argument(index))];
+    for value in values {
+        body.extend([jump(BPF_JEQ, *value, 0, 1), end(then)]);
+    }
+    body.push(end(otherwise));
+    let mut all = vec![jump(BPF_JEQ, number(call), 0, u8::try_from(body.len()).unwrap_or(u8::MAX))];
+    all.extend(body);
+    all
+}
+
+fn number(call: libc::c_long) -> u32 {
+    u32::try_from(call).unwrap_or(u32::MAX)
+}
+
+fn load(offset: u32) -> sock_filter {
+    instruction(BPF_LD | BPF_W | BPF_ABS, offset, 0, 0)
+}
+
+fn jump(test: u32, value: u32, when: u8, otherwise: u8) -> sock_filter {
+    instruction(BPF_JMP | test | BPF_K, value, when, otherwise)
+}
+
+fn end(answer: u32) -> sock_filter {
+    instruction(BPF_RET | BPF_K, answer, 0, 0)
+}
+
+fn instruction(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code: u16::try_from(code).unwrap_or_default(), jt, jf, k }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs the program as the kernel does, on a call's number, architecture and first two arguments.
+    fn decide(number: u32, architecture: u32, arguments: [u32; 2]) -> u32 {
+        let program = program();
+        let (mut at, mut held) = (0, 0);
+        loop {
+            let step = program[at];
+            at += 1;
+            match u32::from(step.code) {
+                code if code == BPF_LD | BPF_W | BPF_ABS => {
+                    held = match step.k {
+                        NUMBER => number,
+                        ARCH => architecture,
+                        16 => arguments[0],
+                        24 => arguments[1],
+                        other => panic!("offset {other}"),
+                    }
+                }
+                code if code == BPF_JMP | BPF_JEQ | BPF_K => {
+                    at += usize::from(if held == step.k { step.jt } else { step.jf });
+                }
+                code if code == BPF_JMP | BPF_JGE | BPF_K => {
+                    at += usize::from(if held >= step.k { step.jt } else { step.jf });
+                }
+                code if code == BPF_RET | BPF_K => return step.k,
+                other => panic!("instruction {other:#x}"),
+            }
+        }
+    }
+
+    fn here(call: libc::c_long, arguments: [u32; 2]) -> u32 {
+        decide(number(call), ARCHITECTURE, arguments)
+    }
+
+    #[test]
+    fn what_tests_need_passes_and_what_leads_out_does_not() {
+        let errno = |code: libc::c_int| SECCOMP_RET_ERRNO | code.unsigned_abs();
+        for call in [libc::SYS_read, libc::SYS_mount, libc::SYS_clone, libc::SYS_setuid, libc::SYS_ptrace] {
+            assert_eq!(here(call, [0, 0]), SECCOMP_RET_ALLOW, "{call}");
+        }
+        assert_eq!(here(libc::SYS_open_by_handle_at, [0, 0]), errno(EPERM));
+        assert_eq!(here(libc::SYS_fsopen, [0, 0]), errno(ENOSYS));
+        assert_eq!(here(libc::SYS_socket, [1, 0]), SECCOMP_RET_ALLOW);
+        assert_eq!(here(libc::SYS_socket, [40, 0]), errno(EAFNOSUPPORT));
+        assert_eq!(here(libc::SYS_ioctl, [0, 0x5401]), SECCOMP_RET_ALLOW);
+        assert_eq!(here(libc::SYS_ioctl, [0, 0x5412]), errno(EPERM));
+        assert_eq!(here(libc::SYS_personality, [u32::MAX, 0]), SECCOMP_RET_ALLOW);
+        assert_eq!(here(libc::SYS_personality, [0x40_0000, 0]), errno(EPERM));
+    }
+
+    #[test]
+    fn no_other_way_to_make_a_call_gets_by() {
+        assert_eq!(decide(5, 0x4000_0003, [0, 0]), SECCOMP_RET_KILL_PROCESS);
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(
+            decide(X32 | number(libc::SYS_read), ARCHITECTURE, [0, 0]),
+            SECCOMP_RET_ERRNO | ENOSYS.unsigned_abs()
+        );
+    }
+}

@@ -1,0 +1,73 @@
+//! The second volume of a confined machine: a file system on a disk of its own, which only the computer's kernel may mount.
+//!
+//! The image's own program makes it, as on every other machine, on a file that is no device yet, and before anybody can log
+//! in: what the guard then mounts was not written by a test.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use model::base::text;
+use rustix::mount::{UnmountFlags, unmount};
+
+use super::Init;
+use crate::channel;
+use crate::spec::Report;
+use crate::trees::{Tree, Trees, attach, make_folder};
+use crate::trouble::{Doing, Trouble};
+
+/// Where the file is while its file system is made.
+const DISK: &str = "/run/automation/disk";
+
+/// Where the volume is mounted.
+pub(crate) const PLACE: &str = "/run/hg-volume";
+
+/// Where programs of the image are looked for.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What makes a file system, with its flags. The journal and the inode tables of ext3 and ext4 are initialised later, while
+/// the machine is already in use; nothing is discarded, for the file is sparse already.
+const MAKERS: [(&str, &[&str]); 5] = [
+    ("btrfs", &["mkfs.btrfs", "--quiet", "--force", "--nodiscard"]),
+    ("ext3", &["mkfs.ext3", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]),
+    ("ext4", &["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]),
+    ("jfs", &["mkfs.jfs", "-q"]),
+    ("xfs", &["mkfs.xfs", "-q", "-f", "-K"]),
+];
+
+/// Makes the file system, and mounts it when the guard hands it in.
+pub(crate) fn bring(init: &Init<'_>, disk: &OwnedFd, filesystem: &str) -> Result<(), Trouble> {
+    File::create(DISK).doing(|| format!("make `{DISK}`"))?;
+    attach(disk, DISK)?;
+    format(filesystem)?;
+    unmount(DISK, UnmountFlags::DETACH).doing(|| format!("let go of `{DISK}`"))?;
+    init.tell(&Report::Formatted);
+    let mut trees = Trees::default();
+    trees.receive(channel::receive(init.channel.as_fd()).doing(|| "hear from the guard")?)?;
+    make_folder(Path::new(PLACE))?;
+    attach(trees.take(Tree::Volume)?, PLACE)
+}
+
+fn format(filesystem: &str) -> Result<(), Trouble> {
+    let maker = MAKERS.iter().find(|(name, _)| *name == filesystem).map(|(_, command)| *command);
+    let Some([program, flags @ ..]) = maker else {
+        return Err(Trouble::new(format!("nothing makes a file system `{filesystem}`")));
+    };
+    let output = Command::new(program)
+        .args(flags)
+        .arg(DISK)
+        .env_clear()
+        .env("PATH", PATH)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| {
+            Trouble::new(format!("cannot run `{program}`, which the image must have: {error}"))
+                .hint("Choose another `--filesystem`, or add the program to the image.")
+        })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = text::said(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+    Err(Trouble::new(format!("`{program}` failed: {said}")).hint("Choose another `--filesystem`, or a larger volume."))
+}

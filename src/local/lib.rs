@@ -1,0 +1,297 @@
+//! Machines on this computer.
+//!
+//! A machine is a folder, `machines/<id>` in the state directory, and one [`guard`] process that makes the machine and
+//! outlives the driver. The machine's first process ([`init`]) is the guard's child in namespaces of its own: its root is
+//! an overlay over the cached layers of an image, and it starts the image's own OpenSSH server for each connection. When
+//! the lease is over, the guard ends the machine, and its parent, the keeper, removes the folder; when the guard dies, the
+//! machine dies.
+//!
+//! What runs there is root of a user namespace at most, in which the computer's files and kernel are nobody's business: with
+//! the user's subordinate ids, or, where root makes the machine, with a range of ids that nobody has ([`trees`] says how the
+//! files fit). [`init`] shuts it in before anything of the image runs.
+//!
+//! What is absent: no daemon, no container registry, no network but loopback unless asked for, nothing written outside
+//! the state directory. Only a machine that was made with `--privileged-machine` has root of this computer inside.
+
+mod aside;
+mod cgroup;
+mod channel;
+mod computer;
+pub mod doctor;
+mod files;
+mod folders;
+mod guard;
+mod hints;
+mod hold;
+mod ids;
+pub mod images;
+mod init;
+mod launch;
+mod lease;
+mod loops;
+mod names;
+mod observe;
+mod probe;
+mod proc;
+mod release;
+mod remove;
+mod spec;
+pub mod sweep;
+mod sys;
+mod trees;
+mod trouble;
+pub mod uninstall;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use files::Files;
+use folders::{Folders, MachineFolder};
+use images::mirrors::{self, Mirrors};
+use jiff::Timestamp;
+use model::base::id::MachineId;
+use model::event::{MachineEvent, Teller};
+use model::fault::Fault;
+use model::key_pair::KeyMaker;
+use model::machine::{Address, HostKey, Machine, Network, Platform, ProviderKind};
+use model::provider::{Confirm, MachineRequest, Provider};
+use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
+use release::Releaser;
+use spec::{IdMap, Kind, MachineSpec, Spec, write_whole};
+use trouble::{Doing, Trouble};
+
+/// What the local provider is told from outside.
+#[derive(Clone)]
+pub struct LocalConfig {
+    /// The state directory, an absolute path.
+    pub state: PathBuf,
+    /// Our own executable, which is run again as guard.
+    pub executable: PathBuf,
+    /// The private key that logs in.
+    pub identity: PathBuf,
+    /// Its public half, one line in OpenSSH form.
+    pub public_key: String,
+    /// Makes host keys.
+    pub host_keys: KeyMaker,
+    /// Package mirrors from the user's settings.
+    pub mirrors: Mirrors,
+    /// A file of archive keys from the user's settings, beside the distribution's that the host has.
+    pub keyring: Option<PathBuf>,
+    /// The driver's variables: where its proxies are. Guards and machines inherit none.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Whether machines are to be as root made them once: root inside is root of this computer.
+    pub privileged: bool,
+}
+
+impl LocalConfig {
+    /// The ids that the machine `id` is confined to; none where it is to be privileged.
+    fn ids(&self, id: &MachineId) -> Result<Option<IdMap>, Trouble> {
+        match (self.privileged, computer::is_root()) {
+            (true, true) => Ok(None),
+            (true, false) => Err(Trouble::new("only root can make a privileged machine")
+                .hint("Leave `--privileged-machine` away, or run as root.")),
+            (false, true) => Ok(Some(computer::ids_of_nobody(id)?)),
+            (false, false) => computer::id_map(),
+        }
+    }
+}
+
+/// The hidden subcommands by which our own executable is run again: `internal-guard SPEC`, `internal-probe FOLDER MAP`
+/// and `internal-files ACTION STATE PATH MAP`. Gives the exit code, or `None` when `arguments` (without the program's name)
+/// are none of them. Must be asked first of all in `main`: they fork, so no thread may have been started.
+pub fn internal(arguments: &[OsString]) -> Option<i32> {
+    let words: Vec<&Path> = arguments.iter().map(Path::new).collect();
+    match words.as_slice() {
+        [command, spec] if command.as_os_str() == proc::GUARD_COMMAND => Some(guard::main(spec)),
+        [command, folder, map] if command.as_os_str() == probe::PROBE_COMMAND => {
+            Some(probe::main(folder, map.to_str()?))
+        }
+        [command, action, state, path, map] if command.as_os_str() == files::FILES_COMMAND => {
+            Some(files::main(action.to_str()?, state, path, map.to_str()?))
+        }
+        _ => None,
+    }
+}
+
+/// Machines on this computer.
+pub struct LocalProvider {
+    config: LocalConfig,
+    folders: Folders,
+    releaser: Releaser,
+}
+
+/// The second volume inside of a privileged machine.
+const DEVICE: &str = "/dev/hg-volume";
+
+impl LocalProvider {
+    /// A provider of machines in `config.state`. Makes nothing yet.
+    pub fn new(config: LocalConfig) -> Self {
+        let folders = Folders::new(&config.state);
+        let files = Files { state: folders.state().to_owned(), executable: config.executable.clone() };
+        let releaser = Releaser { folders: folders.clone(), files };
+        Self { config, folders, releaser }
+    }
+
+    /// Refuses what cannot be, before anything is made.
+    fn specify(&self, request: &MachineRequest) -> Result<Spec, Trouble> {
+        let ids = self.config.ids(&request.id)?;
+        if request.volume.is_some() && !computer::is_root() {
+            return Err(Trouble::new(
+                "an ordinary user cannot have a second volume: the kernel mounts file systems of disks for root only",
+            )
+            .hint("Choose `--filesystem default` or `--filesystem tmpfs`, or run as root."));
+        }
+        for layer in &request.layers {
+            if !images::layers::is_present(&self.folders, layer) {
+                return Err(Trouble::new(format!("the layer `{}` of image `{}` is not there", layer, request.image))
+                    .hint("Run `automation image build` to make it."));
+            }
+        }
+        let cgroup = cgroup::plan(self.folders.state(), &request.id, &request.caps, computer::is_root())?;
+        let expires_at = request.expires_at.as_second();
+        let grace = i64::try_from(request.grace.as_secs()).unwrap_or(i64::MAX / 4);
+        Ok(Spec {
+            id: request.id.clone(),
+            state: self.folders.state().to_owned(),
+            kind: Kind::Machine(MachineSpec {
+                layers: request.layers.clone(),
+                network: request.network,
+                cgroup,
+                volume: request.volume,
+                filesystem: request.filesystem.clone(),
+                authorized_key: self.config.public_key.clone(),
+            }),
+            ids,
+            grace,
+            lease: request.now.as_second().saturating_add(grace).min(expires_at),
+            expires_at,
+        })
+    }
+
+    /// Writes down by which proxies `apt` on a machine of the host's network reaches its mirrors, where there are any.
+    async fn write_proxies(&self, folder: &MachineFolder) -> Result<(), Fault> {
+        let environment = self.config.environment.clone();
+        let lines = blocking(move || mirrors::proxies(&environment)).await?;
+        if !lines.is_empty() {
+            let text = lines.join("\n") + "\n";
+            write_whole(&folder.apt_conf(), text.as_bytes()).doing(|| "write the configuration of `apt`")?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a machine's folder.
+fn make_folder(folders: &Folders, machine: &MachineId) -> Result<MachineFolder, Trouble> {
+    let folder = folders.machine(machine);
+    computer::private_folder(&folders.machines())?;
+    computer::spread_folders(&folders.machines());
+    // Not recursive: a folder that is there already belongs to another machine.
+    std::fs::create_dir(folder.path()).doing(|| format!("make the folder `{}`", folder.path().display()))?;
+    make_inner_folders(&folder).doing(|| format!("make folders in `{}`", folder.path().display()))?;
+    Ok(folder)
+}
+
+fn make_inner_folders(folder: &MachineFolder) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &std::path::Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode));
+    mode(folder.path(), 0o700)?;
+    for inner in [folder.upper(), folder.work(), folder.root(), folder.tmp()] {
+        std::fs::create_dir(&inner)?;
+        // The machine's `/` looks like `upper`, whatever mask the driver runs under.
+        mode(&inner, 0o755)?;
+    }
+    Ok(())
+}
+
+/// Runs blocking work apart from the async runtime.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Fault::infrastructure("an inner task ended").because(error))
+}
+
+#[async_trait]
+impl Provider for LocalProvider {
+    fn kind(&self) -> ProviderKind {
+        ProviderKind::Local
+    }
+
+    fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
+        use ResourceKind::{Cgroup, LoopDevice, Mount, Namespace, Process, Rootfs};
+        let mut kinds = vec![Rootfs, Process, Namespace, Mount];
+        if request.volume.is_some() {
+            kinds.push(LoopDevice);
+        }
+        if request.caps.cpus.is_some() || request.caps.memory.is_some() {
+            kinds.push(Cgroup);
+        }
+        names::plan(&self.folders, &request.id, &kinds)
+    }
+
+    async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, teller: &Teller) -> Result<Machine, Fault> {
+        let spec = self.specify(request)?;
+        if spec.ids.is_none() {
+            teller.machine(&request.id, MachineEvent::RootIsRoot);
+        }
+        let host_key = (self.config.host_keys)()?;
+        let folder = make_folder(&self.folders, &request.id)?;
+        let place = folder.path().display().to_string();
+        confirm(ResourceKind::Rootfs, &place, &place)?;
+        write_whole(&folder.host_key(), host_key.private.as_bytes()).doing(|| "write the machine's host key")?;
+        if request.network == Network::Host {
+            self.write_proxies(&folder).await?;
+        }
+        launch::launch(&self.config, &spec)?
+            .ready(&|kind| names::of(&self.folders, &request.id, kind), confirm)
+            .await?;
+        Ok(Machine {
+            id: request.id.clone(),
+            provider: ProviderKind::Local,
+            platform: Platform::Linux,
+            run: request.run.clone(),
+            owner: request.owner.clone(),
+            image: request.image.clone(),
+            address: Address::Handover { socket: folder.control() },
+            user: request.user.clone(),
+            identity: self.config.identity.clone(),
+            host_key: HostKey::Exact { public: host_key.public.trim_end().to_owned() },
+            volume: request.volume.map(|_| if self.config.privileged { DEVICE } else { init::VOLUME_PLACE }.to_owned()),
+            hardware: None,
+            created_at: request.now,
+            expires_at: request.expires_at,
+            kept: false,
+        })
+    }
+
+    async fn renew(&self, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
+        launch::write_lease(&self.folders.machine(&machine.id), until.min(machine.expires_at).as_second())
+    }
+
+    /// A local machine takes a third of a second on an idle computer; the rest is room for a busy one.
+    fn boot_limit(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    /// Ending a machine is a signal and a wait for the kernel. Removing its files took 2 s for 300,000 of them on an idle
+    /// computer, and more than a minute after a part of Mercurial's suite on one that was busy with better things.
+    fn release_limit(&self, kind: ResourceKind) -> Duration {
+        match kind {
+            ResourceKind::Rootfs => Duration::from_secs(15 * 60),
+            _ => Duration::from_secs(60),
+        }
+    }
+
+    async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
+        let (releaser, resource) = (self.releaser.clone(), resource.clone());
+        blocking(move || releaser.release(&resource)).await?
+    }
+
+    async fn observe(&self) -> Result<Vec<Observed>, Fault> {
+        let folders = self.folders.clone();
+        Ok(blocking(move || observe::observe(&folders)).await??)
+    }
+
+    async fn console(&self, machine: &MachineId) -> Option<String> {
+        launch::tail(&self.folders.machine(machine).console(), 40)
+    }
+}

@@ -1,0 +1,118 @@
+//! Processes as `/proc` shows them.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::folders::entries;
+use crate::spec::ProcessId;
+use crate::trouble::Trouble;
+
+/// The hidden subcommand that runs a guard: `automation internal-guard SPEC`, exactly so, for this is how it is found.
+pub(crate) const GUARD_COMMAND: &str = "internal-guard";
+
+/// A guard, or a machine's first process, which is a fork of its guard and shows the same command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The process.
+    pub id: ProcessId,
+    /// The specification it was started with.
+    pub spec: PathBuf,
+    /// Whether it is the first process of a PID namespace of its own.
+    pub is_init: bool,
+}
+
+/// What a keeper calls itself, for it has its guard's command line.
+const KEEPER: &std::ffi::CStr = c"machine-keeper";
+
+/// Says from now on that this process is a keeper and no guard.
+pub(crate) fn call_keeper() {
+    // It cannot fail: the name is short enough and in memory of ours.
+    let _ = rustix::thread::set_name(KEEPER);
+}
+
+fn is_keeper(pid: i32) -> bool {
+    std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_ascii_end() == KEEPER.to_bytes())
+}
+
+/// Every live guard and first process on this computer that this user may see.
+pub(crate) fn guards() -> Result<Vec<Found>, Trouble> {
+    Ok(all()?.into_iter().filter(|found| !is_keeper(found.id.pid)).collect())
+}
+
+/// The live keepers of one machine.
+pub(crate) fn keepers_of(spec: &Path) -> Result<Vec<Found>, Trouble> {
+    Ok(all()?.into_iter().filter(|found| found.spec == spec && is_keeper(found.id.pid)).collect())
+}
+
+/// Every live guard, keeper and first process on this computer that this user may see.
+pub(crate) fn all() -> Result<Vec<Found>, Trouble> {
+    let own = i32::try_from(std::process::id()).ok().and_then(identify);
+    own.ok_or_else(|| Trouble::new("`/proc` does not show this process, so it shows no other"))?;
+    Ok(entries(Path::new("/proc"))?
+        .into_iter()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(|pid| {
+            let spec = guarded_spec(pid)?;
+            Some(Found { id: identify(pid)?, spec, is_init: is_init(pid) })
+        })
+        .collect())
+}
+
+/// The live guards and first processes of one machine.
+pub(crate) fn guards_of(spec: &Path) -> Result<Vec<Found>, Trouble> {
+    Ok(guards()?.into_iter().filter(|found| found.spec == spec).collect())
+}
+
+fn guarded_spec(pid: i32) -> Option<PathBuf> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut words = line.split(|byte| *byte == 0).skip(1);
+    (words.next()? == GUARD_COMMAND.as_bytes()).then_some(())?;
+    let spec = PathBuf::from(OsStr::from_bytes(words.next()?));
+    // The command line ends with a NUL, so that one empty word follows the last.
+    (words.next()?.is_empty() && words.next().is_none()).then_some(spec)
+}
+
+/// The process with its start time; `None` when there is no such process or it is dead and only waits to be noticed.
+pub(crate) fn identify(pid: i32) -> Option<ProcessId> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the name in parentheses, which may hold anything, also spaces and parentheses.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let dead = matches!(*fields.first()?, "Z" | "X");
+    let started = fields.get(19)?.parse().ok()?;
+    (!dead).then_some(ProcessId { pid, started })
+}
+
+/// Whether exactly this process lives.
+pub(crate) fn alive(id: ProcessId) -> bool {
+    identify(id.pid) == Some(id)
+}
+
+/// Whether the process is number 1 of an inner PID namespace.
+fn is_init(pid: i32) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .is_some_and(|ids| ids.split_whitespace().count() > 1 && ids.split_whitespace().next_back() == Some("1"))
+}
+
+/// The PID namespace of a process, for example `pid:[4026532448]`.
+pub(crate) fn pid_namespace(pid: i32) -> Option<String> {
+    Some(std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok()?.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_no_guard() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let id = identify(me).unwrap();
+        assert!(alive(id));
+        assert!(!alive(ProcessId { started: id.started + 1, ..id }));
+        assert!(guarded_spec(me).is_none() && !is_init(me));
+        assert!(pid_namespace(me).unwrap().starts_with("pid:["));
+    }
+}

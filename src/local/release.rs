@@ -1,0 +1,210 @@
+//! Removing a machine's resources, in whatever phase its driver left them.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use model::base::id::MachineId;
+use model::fault::Fault;
+use model::resource::{Fate, Resource, ResourceKind};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use crate::files::{Action, Files};
+use crate::folders::{Folders, MachineFolder};
+use crate::proc::Found;
+use crate::spec::ProcessId;
+use crate::trouble::Trouble;
+use crate::{cgroup, hold, loops, proc};
+
+/// How long a guard may take to end its machine when asked.
+const ASKED_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long killed processes may take to be gone.
+const KILLED_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often processes that are to end are looked for anew.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long the kernel may take to let go of a loop device or a control group whose users are gone.
+const SETTLE_LIMIT: Duration = Duration::from_secs(3);
+
+/// Releases resources of one state directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Releaser {
+    /// The state directory's folders.
+    pub folders: Folders,
+    /// Removes files.
+    pub files: Files,
+}
+
+impl Releaser {
+    /// Removes a resource and looks whether it is gone. Blocks.
+    ///
+    /// Whatever the kind, the machine is ended first: its namespaces and mounts go with its processes, and nothing of
+    /// it can be removed under its feet.
+    pub(crate) fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
+        let folder = self.folders.machine(&resource.machine);
+        if let Some(reason) = end_machine(&folder) {
+            return Ok(Fate::Stays(reason));
+        }
+        Ok(match resource.kind {
+            ResourceKind::Process | ResourceKind::Namespace | ResourceKind::Mount => Fate::Gone,
+            ResourceKind::Cgroup => settle(|| remove_groups(&self.folders, &resource.machine)),
+            ResourceKind::LoopDevice => settle(|| release_loops(&folder)),
+            ResourceKind::Rootfs => self.release_rootfs(resource, &folder),
+            kind => return Err(Fault::infrastructure(format!("a local machine has no {}", kind.name()))),
+        })
+    }
+
+    fn release_rootfs(&self, resource: &Resource, folder: &MachineFolder) -> Fate {
+        if Path::new(&resource.name) != folder.path() {
+            let reason = format!("`{}` is not in this state directory's `machines`", resource.name);
+            return Fate::Stays(reason);
+        }
+        if let Some(reason) = release_loops(folder) {
+            return Fate::Stays(reason);
+        }
+        // So that the keeper does not begin with it too, if this takes longer than the lease.
+        let held = hold::shared(folder.path());
+        let removed = remove_files(&self.folders, &resource.machine, &|path| self.files.apply(Action::Remove, path));
+        drop(held);
+        // It would see by itself that its duty is over, but only at its next look.
+        let reason = removed.or_else(|| end_all(&|| proc::keepers_of(&folder.spec())));
+        reason.map_or(Fate::Gone, Fate::Stays)
+    }
+}
+
+/// Removes the files of a machine, those included that a driver left on their way into a layer; gives the reason why some
+/// stay. The machine's own folder goes last: while it is there, somebody looks for the rest.
+fn remove_files<T>(
+    folders: &Folders,
+    machine: &MachineId,
+    remove: &dyn Fn(&Path) -> std::io::Result<T>,
+) -> Option<String> {
+    let (passage, folder) = (folders.passage().join(machine.as_str()), folders.machine(machine));
+    [passage.as_path(), folder.path()].into_iter().filter(|path| path.exists()).find_map(|path| {
+        let error = remove(path).err()?;
+        Some(format!("cannot remove `{}`: {error}", path.display()))
+    })
+}
+
+/// Clears away all that is there of a machine whose driver has not: processes, control groups, loop devices, files. Gives the
+/// reason why something stays; a folder that a driver works on is left to it.
+pub(crate) fn clear<T>(
+    folders: &Folders,
+    machine: &MachineId,
+    remove: &dyn Fn(&Path) -> std::io::Result<T>,
+) -> Option<String> {
+    let folder = folders.machine(machine);
+    let Some(_held) = hold::alone(folder.path()) else {
+        return folder.path().exists().then(|| format!("`{}` is being worked on", folder.path().display()));
+    };
+    end_machine(&folder)
+        .or_else(|| remove_groups(folders, machine))
+        .or_else(|| release_loops(&folder))
+        .or_else(|| remove_files(folders, machine, remove))
+}
+
+/// Removes the control groups of a machine that has ended; gives the reason why one stays.
+fn remove_groups(folders: &Folders, machine: &MachineId) -> Option<String> {
+    match cgroup::groups_of(folders.state(), machine) {
+        Ok(groups) => groups.iter().find_map(|group| {
+            let error = cgroup::remove_patiently(group).err()?;
+            Some(format!("cannot remove `{}`: {error}", group.display()))
+        }),
+        Err(trouble) => Some(trouble.message),
+    }
+}
+
+/// Ends a machine's processes; the files stay. Gives the reason why one still lives.
+pub(crate) fn end_machine(folder: &MachineFolder) -> Option<String> {
+    let spec = folder.spec();
+    end_all(&|| proc::guards_of(&spec))
+}
+
+/// Ends the processes that `find` finds, first by asking; gives the reason why one still lives.
+fn end_all(find: &dyn Fn() -> Result<Vec<Found>, Trouble>) -> Option<String> {
+    for (signal, limit) in [(Signal::TERM, ASKED_LIMIT), (Signal::KILL, KILLED_LIMIT)] {
+        let mut living = match hold_all(find) {
+            Ok(living) => living,
+            Err(trouble) => return Some(trouble.message),
+        };
+        for (_, handle) in &living {
+            let _ = rustix::process::pidfd_send_signal(handle, signal);
+        }
+        let deadline = Instant::now() + limit;
+        while let Some((_, handle)) = living.first() {
+            if Instant::now() > deadline {
+                break;
+            }
+            wait_for_end(handle, deadline.min(Instant::now() + LOOK));
+            // Looked for anew: a guard that has no keeper goes on as one.
+            living = match hold_all(find) {
+                Ok(living) => living,
+                Err(trouble) => return Some(trouble.message),
+            };
+        }
+        if living.is_empty() {
+            return None;
+        }
+    }
+    let left = match hold_all(find) {
+        Ok(handles) => handles.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>(),
+        Err(trouble) => return Some(trouble.message),
+    };
+    (!left.is_empty()).then(|| format!("{} did not end when killed", left.join(" and ")))
+}
+
+/// What `find` finds, held so that no other process can take their numbers.
+fn hold_all(find: &dyn Fn() -> Result<Vec<Found>, Trouble>) -> Result<Vec<(ProcessId, OwnedFd)>, Trouble> {
+    let living = find()?
+        .into_iter()
+        .filter_map(|found| {
+            let handle = rustix::process::pidfd_open(Pid::from_raw(found.id.pid)?, PidfdFlags::empty()).ok()?;
+            // Looked at again: the number may have passed on between the two looks.
+            proc::alive(found.id).then_some((found.id, handle))
+        })
+        .collect();
+    Ok(living)
+}
+
+fn wait_for_end(handle: &OwnedFd, deadline: Instant) {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let limit = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        match rustix::event::poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&limit)) {
+            Err(rustix::io::Errno::INTR) => {}
+            _ => return,
+        }
+    }
+}
+
+/// Detaches what is still attached to a file in the machine's folder; gives the reason why one is left.
+fn release_loops(folder: &MachineFolder) -> Option<String> {
+    let detached = loops::attached_below(folder.path()).and_then(|found| {
+        for attached in found {
+            drop(loops::detach(&attached.device));
+        }
+        loops::attached_below(folder.path())
+    });
+    match detached {
+        Ok(left) => left.first().map(|attached| format!("`{}` is still in use", attached.device.display())),
+        Err(trouble) => Some(trouble.message),
+    }
+}
+
+/// Tries until no reason is left, or gives up with the last one.
+fn settle(mut attempt: impl FnMut() -> Option<String>) -> Fate {
+    let deadline = Instant::now() + SETTLE_LIMIT;
+    loop {
+        match attempt() {
+            None => return Fate::Gone,
+            Some(reason) if Instant::now() > deadline => return Fate::Stays(reason),
+            Some(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What driver and guard tell each other: the specification, the lease, the facts, the reports.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use model::base::id::MachineId;
+use model::image::Fingerprint;
+use model::machine::Network;
+use model::resource::ResourceKind;
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::CgroupPlan;
+use crate::folders::{Folders, MachineFolder};
+use crate::trouble::{Doing, Trouble};
+
+/// What a guard is to make and watch: `machines/<id>/spec.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Spec {
+    /// The machine's id.
+    pub id: MachineId,
+    /// The state directory, an absolute path.
+    pub state: PathBuf,
+    /// A machine to log in to, or a sandbox for one program.
+    pub kind: Kind,
+    /// The ids that it is confined to; none for a privileged one, whose ids are the computer's.
+    pub ids: Option<IdMap>,
+    /// How long the machine lives without a sign of its driver, in seconds.
+    pub grace: i64,
+    /// The lease until the file `lease` says another: seconds since 1970.
+    pub lease: i64,
+    /// The end at the latest: seconds since 1970.
+    pub expires_at: i64,
+}
+
+impl Spec {
+    /// The state directory's folders.
+    pub(crate) fn folders(&self) -> Folders {
+        Folders::new(&self.state)
+    }
+
+    /// The machine's folder.
+    pub(crate) fn folder(&self) -> MachineFolder {
+        self.folders().machine(&self.id)
+    }
+}
+
+/// What a guard guards.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// A machine.
+    Machine(MachineSpec),
+    /// One program over the host's own files, which it cannot change.
+    Sandbox(SandboxSpec),
+}
+
+/// A machine to log in to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MachineSpec {
+    /// The layers of its root, lowest first.
+    pub layers: Vec<Fingerprint>,
+    /// Its network.
+    pub network: Network,
+    /// Its limits.
+    pub cgroup: Option<CgroupPlan>,
+    /// The size of its second volume in bytes.
+    pub volume: Option<u64>,
+    /// The file system that the volume comes with, unless the machine is privileged.
+    #[serde(default)]
+    pub filesystem: String,
+    /// The public key that may log in.
+    pub authorized_key: String,
+}
+
+/// One program to run over the host's own files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SandboxSpec {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Variables to set for it.
+    pub env: Vec<(String, String)>,
+}
+
+/// The ids of a machine: 0 is the user, 1 to 65535 are its subordinate ids. Where root makes it, all are of a range that
+/// nobody on the computer has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IdMap {
+    /// The user, or the first of a range of nobody's.
+    pub uid: u32,
+    /// The user's group, or the first of a range of nobody's.
+    pub gid: u32,
+    /// The first subordinate user id.
+    pub subuid: u32,
+    /// The first subordinate group id.
+    pub subgid: u32,
+}
+
+/// How many ids a machine has beside 0.
+pub(crate) const MAPPED_IDS: u32 = 65535;
+
+/// A process; its number alone can be another process's tomorrow, with its start time it cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProcessId {
+    /// Process id.
+    pub pid: i32,
+    /// Start time in clock ticks since boot.
+    pub started: u64,
+}
+
+impl std::fmt::Display for ProcessId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pid {} started {}", self.pid, self.started)
+    }
+}
+
+/// What the guard knows of itself: `machines/<id>/guard.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    /// The guard.
+    pub guard: ProcessId,
+    /// The machine's first process, as the host sees it.
+    pub init: ProcessId,
+    /// The machine's PID namespace, as `/proc/PID/ns/pid` names it.
+    pub namespace: String,
+    /// The loop device behind its second volume.
+    pub loop_device: Option<String>,
+}
+
+/// What a guard tells its driver while it starts: one line of JSON each.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Report {
+    /// A resource is there now.
+    Present {
+        /// What it is.
+        kind: ResourceKind,
+        /// What the system calls it.
+        locator: String,
+    },
+    /// A file system is on the disk of the machine's second volume; for the guard alone.
+    Formatted,
+    /// The machine can be logged in to; the sandbox's program runs.
+    Ready,
+    /// It did not come up.
+    Failed(Trouble),
+    /// The sandbox's program ended.
+    Finished {
+        /// Its exit status, or the number of the signal that ended it with a minus before it.
+        status: i32,
+    },
+}
+
+/// Writes a file under its name only when it is whole.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let fresh = path.with_file_name(name);
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(bytes)?;
+    drop(file);
+    std::fs::rename(&fresh, path).inspect_err(|_| {
+        drop(std::fs::remove_file(&fresh));
+    })
+}
+
+/// Reads a file of JSON.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Trouble> {
+    let text = std::fs::read(path).doing(|| format!("read `{}`", path.display()))?;
+    serde_json::from_slice(&text).doing(|| format!("read `{}`", path.display()))
+}
+
+/// Writes a file of JSON.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Trouble> {
+    let text = serde_json::to_vec_pretty(value).doing(|| format!("write `{}`", path.display()))?;
+    write_whole(path, &text).doing(|| format!("write `{}`", path.display()))
+}

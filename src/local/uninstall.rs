@@ -1,0 +1,151 @@
+//! Removing everything that the local provider has in a state directory, as the owners of the files: of an ordinary user's
+//! machines and images most belong to subordinate ids, which the user may not even look at.
+//!
+//! What is a link is removed as a link: what it leads to was put elsewhere by somebody. What is mounted stays as it is, and so do
+//! files that are not the tool's.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use model::base::id::{MachineId, ResourceId, RunId};
+use model::base::removal::{self, IsOurs, Whose};
+use model::machine::ProviderKind;
+use model::resource::{Fate, Resource, ResourceKind, ResourceState};
+
+use crate::files::{Action, Files};
+use crate::folders::{Folders, entries};
+use crate::images::layers;
+use crate::release::Releaser;
+use crate::trouble::Trouble;
+use crate::{cgroup, names, proc};
+
+/// What is there to remove.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Machines, dead ones included.
+    pub machines: Vec<MachineId>,
+    /// Folders of layers, also of those that are on their way in or out.
+    pub layers: Vec<PathBuf>,
+}
+
+/// Removes what is in one state directory.
+pub struct Uninstaller {
+    folders: Folders,
+    releaser: Releaser,
+}
+
+impl Uninstaller {
+    /// One for the state directory `state`; `executable` is our own program.
+    pub fn new(state: &Path, executable: PathBuf) -> Self {
+        let folders = Folders::new(state);
+        let files = Files { state: folders.state().to_owned(), executable };
+        Self { releaser: Releaser { folders: folders.clone(), files }, folders }
+    }
+
+    /// Looks at what is there: machines by their folders, processes and control groups, layers by their folders, for no
+    /// record need know of them.
+    pub fn inventory(&self) -> Result<Inventory, Trouble> {
+        let machines = self.folders.machines();
+        let named = |entry: std::fs::DirEntry| MachineId::of_folder(&entry.file_name());
+        let mut found: Vec<MachineId> = entries(&machines)?.into_iter().filter_map(named).collect();
+        let guarded = proc::all()?.into_iter().filter_map(|process| {
+            process.spec.strip_prefix(&machines).ok()?.iter().next()?.to_str()?.parse::<MachineId>().ok()
+        });
+        found.extend(guarded);
+        found.extend(cgroup::all(self.folders.state())?.into_iter().map(|(id, _)| id));
+        found.sort();
+        found.dedup();
+        Ok(Inventory { machines: found, layers: self.layers()? })
+    }
+
+    /// The folders of layers that are ours, by their names; none where the folders that hold them are links or mounted.
+    fn layers(&self) -> Result<Vec<PathBuf>, Trouble> {
+        let elsewhere = |folder: &Path| folder.is_symlink() || removal::is_mount_point(folder).unwrap_or(false);
+        let mut found = Vec::new();
+        if elsewhere(&self.folders.images()) {
+            return Ok(found);
+        }
+        for (folder, is_ours) in self.holders() {
+            if !elsewhere(&folder) {
+                let ours = |entry: &std::fs::DirEntry| entry.file_name().to_str().is_some_and(is_ours);
+                found.extend(entries(&folder)?.into_iter().filter(ours).map(|entry| entry.path()));
+            }
+        }
+        Ok(found)
+    }
+
+    fn holders(&self) -> [(PathBuf, IsOurs); 2] {
+        [(self.folders.layers(), layers::is_name), (self.folders.passage(), layers::is_passing)]
+    }
+
+    /// Removes the folders of machines and images, from which [`Uninstaller::end`] and [`Uninstaller::remove_layer`] took what
+    /// belongs to other ids; adds what stays because it is not ours to `others`. Blocks.
+    pub fn remove_folders(&self, others: &mut Vec<PathBuf>) -> std::io::Result<()> {
+        let folders = &self.folders;
+        removal::ours(&folders.machines(), &|_| Whose::Others, others)?;
+        // A link goes as a link, and of a mount the error tells.
+        if folders.images().is_symlink() || removal::is_mount_point(&folders.images())? {
+            return removal::tree(&folders.images());
+        }
+        let ours = |ours: bool| if ours { Whose::Ours } else { Whose::Others };
+        for (folder, _) in self.holders() {
+            removal::ours(&folder, &|_| Whose::Others, others)?;
+        }
+        removal::ours(&folders.records(), &|name| ours(is_record(name)), others)?;
+        removal::ours(&folders.locks(), &|name| ours(layers::is_name(name) || name == "tools"), others)?;
+        removal::ours(&folders.tools(), &|name| ours(is_tool(name)), others)?;
+        let known = |name: &str| match ["layers", "tmp", "records", "locks", "tools"].contains(&name) {
+            true => Whose::Seen,
+            false => Whose::Others,
+        };
+        removal::ours(&folders.images(), &known, others)
+    }
+
+    /// Ends a machine and removes all of it; gives the reasons why something stays. Blocks.
+    pub fn end(&self, machine: &MachineId, run: &RunId, now: Timestamp) -> Vec<String> {
+        use ResourceKind::{Cgroup, LoopDevice, Process, Rootfs};
+        let release = |kind| {
+            let row = Resource {
+                id: ResourceId::random(),
+                run: run.clone(),
+                machine: machine.clone(),
+                provider: ProviderKind::Local,
+                kind,
+                name: names::of(&self.folders, machine, kind),
+                locator: None,
+                state: ResourceState::Present,
+                planned_at: now,
+                gone_at: None,
+                note: None,
+            };
+            match self.releaser.release(&row) {
+                Ok(Fate::Stays(reason)) => Some(reason),
+                Ok(_) => None,
+                Err(fault) => Some(fault.line()),
+            }
+        };
+        [Process, Cgroup, LoopDevice, Rootfs].into_iter().filter_map(release).collect()
+    }
+
+    /// Removes the folder of a layer. Blocks.
+    pub fn remove_layer(&self, path: &Path) -> std::io::Result<()> {
+        if path.is_symlink() || !path.is_dir() {
+            return removal::tree(path);
+        }
+        self.releaser.files.apply(Action::Remove, path).map(drop)
+    }
+}
+
+/// Whether a file among the records of images is ours; one that was being written has an ending more.
+fn is_record(name: &str) -> bool {
+    name.split_once(".json")
+        .is_some_and(|(name, rest)| layers::is_name(name) && (rest.is_empty() || rest.ends_with(".new")))
+}
+
+/// Whether a folder among the programs that were brought in is ours: a package, or what `apt` needs beside.
+fn is_tool(name: &str) -> bool {
+    let package = name.strip_suffix(".new").unwrap_or(name);
+    matches!(package, "apt" | "mmdebstrap")
+        || package.starts_with("ubuntu-archive-")
+        || package.ends_with("-archive-keyring")
+}

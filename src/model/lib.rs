@@ -1,0 +1,29 @@
+//! Words of the domain: plain data, pure rules, and the traits that adapters implement. No I/O, no clock, no randomness but in [`base`].
+
+pub mod artifact;
+pub mod base;
+pub mod build;
+pub mod check;
+pub mod connection;
+pub mod contract;
+pub mod event;
+pub mod exit;
+pub mod failure;
+pub mod fault;
+pub mod image;
+pub mod journal;
+pub mod key_pair;
+pub mod machine;
+pub mod outcome;
+pub mod output;
+pub mod parameter;
+pub mod price;
+pub mod provider;
+pub mod purge;
+pub mod resource;
+pub mod run;
+pub mod runner;
+pub mod setting;
+pub mod subject;
+pub mod task;
+pub mod work;

@@ -1,0 +1,174 @@
+//! `image.toml` as it is written down; `docs/images.md` describes the keys.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::base::text;
+use model::image::{CloudBase, Provided};
+use model::parameter::Parameter;
+use serde::Deserialize;
+
+use crate::image::parameters::{self, Values};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Document {
+    pub name: String,
+    #[serde(rename = "description")]
+    _description: String,
+    pub login_user: String,
+    pub base: Base,
+    pub packages: Vec<String>,
+    /// What the variables of steps hold that no parameter does.
+    #[serde(default)]
+    pub variables: BTreeMap<String, Fact>,
+    #[serde(default)]
+    pub parameters: parameters::All,
+    pub distros: BTreeMap<String, Distro>,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Base {
+    pub description: String,
+    pub packages: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Distro {
+    pub family: String,
+    pub suite: String,
+    pub suites: Vec<String>,
+    pub security_suite: Option<String>,
+    pub components: Vec<String>,
+    /// Packages beyond the common ones.
+    #[serde(default)]
+    pub packages: Vec<String>,
+    /// Common packages that this distribution lacks.
+    #[serde(default)]
+    pub without: Vec<String>,
+    /// What its packages give a build: names and versions.
+    #[serde(default)]
+    pub provides: Provided,
+    /// Packages in the versions of a later release, where its own are too old.
+    pub later: Option<Later>,
+    /// What it says of parameters.
+    #[serde(default)]
+    pub values: parameters::OfDistro,
+    /// Its image on Amazon EC2, where it has one.
+    pub ec2: Option<Ec2>,
+}
+
+/// What is known of every image, for a variable of the definition's choice.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Fact {
+    /// The distribution's name.
+    Distro,
+    /// All packages, sorted, with blanks between.
+    Packages,
+    /// The code name of the later release that packages are taken from; empty where there is none.
+    LaterSuite,
+    /// The packages that are taken from there, with blanks between.
+    LaterPackages,
+}
+
+/// What is taken from a later release of a distribution.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Later {
+    /// The release's code name.
+    pub suite: String,
+    pub packages: Vec<String>,
+}
+
+/// Where a distribution's own image on Amazon EC2 is.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Ec2 {
+    /// The account that publishes it: twelve digits.
+    pub owner: String,
+    /// The pattern of its name.
+    pub name: String,
+    /// The public parameter of AWS Systems Manager that names the newest.
+    pub parameter: Option<String>,
+    /// The user that it lets in.
+    pub user: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Step {
+    pub name: String,
+    pub description: String,
+    pub script: String,
+    #[serde(default)]
+    pub env: Vec<String>,
+    pub timeout: String,
+    pub when: Option<When>,
+    /// Values of parameters without which it takes no part.
+    #[serde(default, rename = "if")]
+    pub only_if: Values,
+    /// Values of parameters with any of which it takes no part.
+    #[serde(default)]
+    pub unless: Values,
+}
+
+/// Where a step takes part.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum When {
+    /// Only on a cloud's base image.
+    Cloud,
+    /// Only where packages of a later release are wanted.
+    LaterPackages,
+}
+
+impl Ec2 {
+    /// Why it cannot be meant. Anybody may publish an image under any name, so an owner that is not one account is refused.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.owner.len() != 12 || !self.owner.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(format!("the owner `{}` is not the twelve digits of an account", self.owner));
+        }
+        if self.name.is_empty() || self.user.is_empty() {
+            return Err("`name` and `user` must not be empty".to_owned());
+        }
+        match &self.parameter {
+            Some(parameter) if !parameter.starts_with("/aws/service/") => {
+                Err(format!("the parameter `{parameter}` is not public: it does not begin with `/aws/service/`"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn base(&self) -> CloudBase {
+        let Self { owner, name, parameter, user } = self;
+        CloudBase { owner: owner.clone(), name: name.clone(), parameter: parameter.clone(), user: user.clone() }
+    }
+}
+
+impl Step {
+    /// Why it cannot be meant, completes "step `name`".
+    pub(crate) fn check(&self, known: &BTreeSet<&str>, parameters: &[Parameter]) -> Result<(), String> {
+        text::parse_duration(&self.timeout).map_err(|why| format!(": {why}"))?;
+        for conditions in [&self.only_if, &self.unless] {
+            parameters::check_conditions(parameters, conditions).map_err(|why| format!(": {why}"))?;
+        }
+        let Some(unknown) = self.env.iter().find(|name| !known.contains(name.as_str())) else { return Ok(()) };
+        let names: Vec<&str> = known.iter().copied().collect();
+        Err(format!(" asks for the unknown variable `{unknown}` (there are: {})", names.join(", ")))
+    }
+}
+
+impl Document {
+    /// All packages of an image, sorted.
+    pub(crate) fn packages<'a>(&'a self, distro: &'a Distro) -> Vec<&'a str> {
+        let common = self.packages.iter().filter(|name| !distro.without.contains(name));
+        let all = common.chain(&distro.packages).chain(&self.base.packages);
+        let mut names: Vec<&str> = all.map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}

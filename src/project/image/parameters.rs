@@ -1,0 +1,234 @@
+//! Parameters as `image.toml` declares them: what they take, what a distribution adds, which variables carry them to steps.
+
+use std::collections::BTreeMap;
+
+use model::base::text;
+use model::fault::Fault;
+use model::parameter::{Parameter, Takes};
+use serde::Deserialize;
+
+/// A parameter as it is written down.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Declared {
+    help: String,
+    /// The words that every distribution takes.
+    #[serde(default)]
+    values: Vec<String>,
+    /// Words, with `#` for a number, that no distribution need have: what machines of somebody else's may have.
+    #[serde(default)]
+    beyond: Vec<String>,
+    /// What it takes that has no list of words.
+    takes: Option<Text>,
+    allowed: Option<String>,
+    default: String,
+    /// The variable by which a step gets the value.
+    pub variable: String,
+    option: Option<String>,
+    setting: Option<String>,
+    /// Whether a value other than the default is part of the image's name.
+    #[serde(default)]
+    pub in_name: bool,
+    /// Values of other parameters without which this one is of no meaning: its variable is empty then.
+    #[serde(default, rename = "if")]
+    pub only_if: Values,
+}
+
+/// Text that a parameter takes.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Text {
+    Url,
+    Line,
+}
+
+/// What a distribution says of one value of a parameter.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Own {
+    /// Other names of the value there.
+    #[serde(default)]
+    also: Vec<String>,
+    /// Further variables that steps get with it.
+    #[serde(default)]
+    pub variables: Values,
+}
+
+/// Texts by name: values of parameters, or of variables.
+pub(crate) type Values = BTreeMap<String, String>;
+
+/// All parameters of a definition, by name.
+pub(crate) type All = BTreeMap<String, Declared>;
+
+/// What a distribution says of parameters: by parameter, then by value.
+pub(crate) type OfDistro = BTreeMap<String, BTreeMap<String, Own>>;
+
+/// What a user says of a parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Given {
+    /// The value.
+    pub value: String,
+    /// Where it stands, `FILE:LINE`, for the message about one that is refused; none where it was typed.
+    pub origin: Option<String>,
+}
+
+/// What a definition's parameters are, checked; `distros` are what its distributions say of them. The error is for people.
+pub(crate) fn read(all: &All, distros: &[&OfDistro]) -> Result<Vec<Parameter>, String> {
+    for (name, values) in distros.iter().flat_map(|distro| distro.iter()) {
+        if all.get(name).is_none_or(|declared| declared.takes.is_some()) {
+            return Err(format!("a distribution has values of `{name}`, which is no parameter with `values`"));
+        }
+        check_words(name, values.keys().chain(values.values().flat_map(|own| &own.also)), b"._-")?;
+    }
+    let parameters = all.iter().map(|(name, declared)| declared.read(name, distros)).collect::<Result<Vec<_>, _>>()?;
+    for (name, declared) in all {
+        check_conditions(&parameters, &declared.only_if).map_err(|why| format!("parameter `{name}`: {why}"))?;
+    }
+    Ok(parameters)
+}
+
+/// Words become arguments, parts of names and of paths. Beside letters and digits they have `marks`.
+fn check_words<'a>(name: &str, mut words: impl Iterator<Item = &'a String>, marks: &[u8]) -> Result<(), String> {
+    let plain = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || marks.contains(&b));
+    match words.find(|word| !plain(word) || word.starts_with(['-', '.'])) {
+        Some(bad) => Err(format!("`{bad}`, a value of `{name}`, is no word of letters, digits, `.`, `-` and `_`")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses conditions on what there is not.
+pub(crate) fn check_conditions(parameters: &[Parameter], conditions: &Values) -> Result<(), String> {
+    for (name, value) in conditions {
+        let Some(parameter) = parameters.iter().find(|parameter| parameter.name == *name) else {
+            return Err(format!("a condition names the unknown parameter `{name}` (there are: {})", names(parameters)));
+        };
+        if !parameter.accepts(value) {
+            return Err(format!("a condition on `{name}`, which takes {}, not `{value}`", parameter.allowed()));
+        }
+    }
+    Ok(())
+}
+
+/// The names of parameters, for people.
+fn names(parameters: &[Parameter]) -> String {
+    match parameters {
+        [] => "none".to_owned(),
+        all => all.iter().map(|parameter| parameter.name.as_str()).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Whether `values` have all values that `needed` names, and none that `unwanted` names.
+pub(crate) fn hold(values: &Values, needed: &Values, unwanted: &Values) -> bool {
+    let has = |(name, value): (&String, &String)| values.get(name) == Some(value);
+    needed.iter().all(has) && !unwanted.iter().any(has)
+}
+
+/// Refuses what is said of parameters that there are not; `image` is the definition's name.
+pub(crate) fn refuse_unknown(
+    image: &str,
+    parameters: &[Parameter],
+    given: &BTreeMap<String, Given>,
+) -> Result<(), Fault> {
+    let known = |name: &&String| parameters.iter().any(|parameter| parameter.name == **name);
+    let Some(unknown) = given.keys().find(|name| !known(name)) else { return Ok(()) };
+    let fault =
+        Fault::usage(format!("the image `{image}` has no parameter `{unknown}` (there are: {})", names(parameters)));
+    Err(match text::nearest(unknown, parameters.iter().map(|parameter| parameter.name.as_str())) {
+        Some(near) => fault.hint(format!("Did you mean `{near}`?")),
+        None => {
+            let lines: Vec<String> = parameters.iter().map(|p| format!("`{}`: {}", p.name, p.help)).collect();
+            fault.hint(format!("Leave it out, or choose one of its own. {}", lines.join("; ")).trim_end().to_owned())
+        }
+    })
+}
+
+impl Declared {
+    /// What it is, checked.
+    fn read(&self, name: &str, distros: &[&OfDistro]) -> Result<Parameter, String> {
+        let parameter = Parameter {
+            name: name.to_owned(),
+            help: self.help.clone(),
+            takes: match self.takes {
+                Some(Text::Url) => Takes::Url,
+                Some(Text::Line) => Takes::Line,
+                None => Takes::Words { known: self.known(name, distros) },
+            },
+            allowed: self.allowed.clone(),
+            default: self.default.clone(),
+            option: self.option.clone(),
+            setting: self.setting.clone(),
+        };
+        if let Some(flaw) = self.flaw(&parameter) {
+            return Err(format!("parameter `{name}` {flaw}"));
+        }
+        check_words(name, self.values.iter(), b"._-")?;
+        check_words(name, self.beyond.iter(), b"._-#")?;
+        Ok(parameter)
+    }
+
+    /// What is wrong with it, completes "the parameter".
+    fn flaw(&self, parameter: &Parameter) -> Option<String> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let (text, words) = (self.takes.is_some(), !self.values.is_empty());
+        let default_fits = if text {
+            self.default.is_empty() || parameter.accepts(&self.default)
+        } else {
+            self.values.contains(&self.default)
+        };
+        let flaws = [
+            (
+                !parameter.name.starts_with(|c: char| c.is_ascii_lowercase()) || !parameter.name.bytes().all(plain),
+                "has a name that is not of lower-case letters, digits and `-`",
+            ),
+            (text == words, "needs either `values` or `takes`"),
+            (text && !self.beyond.is_empty(), "takes text, for which `beyond` has no meaning"),
+            (text && self.in_name, "takes text, which cannot be part of a name"),
+            (!default_fits, "does not take its own default"),
+            (
+                self.setting.as_ref().is_some_and(|key| !key.contains('.')),
+                "has a `setting` that is not written as `section.key`",
+            ),
+        ];
+        flaws.into_iter().find(|(wrong, _)| *wrong).map(|(_, flaw)| flaw.to_owned())
+    }
+
+    /// All words that it takes somewhere, without repetition.
+    fn known(&self, name: &str, distros: &[&OfDistro]) -> Vec<String> {
+        let own = distros.iter().filter_map(|distro| distro.get(name)).flatten();
+        let own = own.flat_map(|(value, own)| std::iter::once(value).chain(&own.also));
+        let mut known: Vec<String> = Vec::new();
+        for word in self.values.iter().chain(own).chain(&self.beyond) {
+            if !known.contains(word) {
+                known.push(word.clone());
+            }
+        }
+        known
+    }
+
+    /// The values that it has on a distribution; none where it takes text.
+    pub(crate) fn values(&self, name: &str, distro: &OfDistro) -> Vec<String> {
+        let own = distro.get(name).into_iter().flat_map(BTreeMap::keys);
+        self.values.iter().chain(own.filter(|value| !self.values.contains(value))).cloned().collect()
+    }
+
+    /// The value that is meant on a distribution by what a user says; none where it has no such one.
+    pub(crate) fn meant(&self, parameter: &Parameter, distro: &OfDistro, said: &str) -> Option<String> {
+        if self.takes.is_some() {
+            return (said == self.default || parameter.accepts(said)).then(|| said.to_owned());
+        }
+        if self.values(&parameter.name, distro).iter().any(|value| value == said) {
+            return Some(said.to_owned());
+        }
+        let own = distro.get(&parameter.name)?;
+        own.iter().find(|(_, own)| own.also.iter().any(|other| other == said)).map(|(value, _)| value.clone())
+    }
+
+    /// What it has on a distribution, for people: `system3 (3.11), pypy3`.
+    pub(crate) fn choices(&self, name: &str, distro: &OfDistro) -> String {
+        let shown = |value: String| match distro.get(name).and_then(|own| own.get(&value)) {
+            Some(own) if !own.also.is_empty() => format!("{value} ({})", own.also.join(", ")),
+            _ => value,
+        };
+        self.values(name, distro).into_iter().map(shown).collect::<Vec<_>>().join(", ")
+    }
+}

@@ -1,0 +1,50 @@
+//! What is particular to one code base. Knows no provider and no protocol: it says what to run, flows run it.
+
+pub mod image;
+pub mod mercurial;
+
+use model::fault::Fault;
+use model::runner::{Runner, RunnerRecord};
+
+use crate::mercurial::{LinuxTests, Ssh};
+
+/// The runner whose tests were begun, from what was kept with them; `ssh` is how programs on this computer reach the machine. Where
+/// nothing was kept they were begun by a build that knew Mercurial's alone.
+pub fn runner(record: Option<&RunnerRecord>, ssh: Ssh) -> Result<Box<dyn Runner>, Fault> {
+    match record {
+        None => Ok(Box::new(LinuxTests::for_following(ssh))),
+        Some(RunnerRecord { name, settings }) if name == mercurial::NAME => {
+            Ok(Box::new(LinuxTests::from_settings(settings, ssh)?))
+        }
+        Some(RunnerRecord { name, .. }) => Err(Fault::outside(format!("this build knows no test runner `{name}`"))
+            .hint("Follow the run with the build of this tool that began it.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_is_made_again_from_what_was_kept_of_it() {
+        let ssh = || Ssh { program: "/bin/automation".into(), args: vec![] };
+        let tests = LinuxTests {
+            tests: vec!["test-a.t".into()],
+            flags: vec!["-j4".into()],
+            filesystem: "tmpfs".into(),
+            python_version: "3.13".into(),
+            ..LinuxTests::for_following(ssh())
+        };
+        let record: RunnerRecord =
+            serde_json::from_slice(&serde_json::to_vec(&RunnerRecord::of(&tests)).unwrap()).unwrap();
+        let again = runner(Some(&record), ssh()).unwrap();
+        assert_eq!((again.name(), again.settings()), ("mercurial", tests.settings()));
+        assert_eq!(again.run("/f", None, None), tests.run("/f", None, None));
+        assert_eq!(runner(None, ssh()).unwrap().name(), "mercurial", "of builds that knew no other");
+        let unknown = RunnerRecord { name: "pytest".into(), ..record.clone() };
+        let fault = runner(Some(&unknown), ssh()).err().unwrap();
+        assert_eq!(fault.message, "this build knows no test runner `pytest`");
+        let damaged = RunnerRecord { settings: serde_json::Value::Null, ..record };
+        assert!(runner(Some(&damaged), ssh()).is_err());
+    }
+}

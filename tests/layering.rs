@@ -37,8 +37,9 @@ const HOMES: [(&str, &[&str]); 13] = [
     ("toml", &["project", "state"]),
 ];
 
-/// The only file that constructs providers, image stores and connectors.
+/// The only files that construct providers, image stores and connectors.
 const SITES: &str = "automation/compose/sites";
+const EC2_SITES: &str = "automation/compose/ec2";
 
 /// `(text, folders and files below src where it may stand)`.
 const BORDERS: [(&str, &[&str]); 24] = [
@@ -58,12 +59,12 @@ const BORDERS: [(&str, &[&str]); 24] = [
     ("localprovider::", &["local", SITES]),
     ("localimages::", &["local", SITES]),
     ("hostprovider::", &["connection/host", SITES]),
-    ("ec2provider::", &["aws/ec2", SITES]),
-    ("ec2images::", &["aws/ec2", SITES]),
-    ("ec2account::", &["aws/ec2", SITES]),
-    ("sshconnector::", &["connection", SITES]),
-    ("ssmconnector::", &["aws/ssm", SITES]),
-    ("byaddress {", &["automation/compose/by_address", SITES]),
+    ("ec2provider::", &["aws/ec2", EC2_SITES]),
+    ("ec2images::", &["aws/ec2", EC2_SITES]),
+    ("ec2account::", &["aws/ec2", EC2_SITES]),
+    ("sshconnector::", &["connection", SITES, EC2_SITES, "automation/compose/without_ec2"]),
+    ("ssmconnector::", &["aws/ssm", EC2_SITES]),
+    ("byaddress {", &[EC2_SITES]),
     // What a machine's system is asked is the guest's to say.
     ("command::new(\"sh\")", &["guest"]),
     ("command::new(\"bash\")", &["guest"]),

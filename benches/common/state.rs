@@ -17,7 +17,6 @@ pub(crate) fn open(state: &Path, provider: Option<&str>) -> Context {
         images: None,
         grace: None,
         raw: false,
-        #[cfg(feature = "ec2")]
         ec2: Default::default(),
     };
     Context::open(&globals, vec!["bench".to_owned()]).unwrap()

@@ -40,15 +40,8 @@ enum Command {
     Runs(command::runs::Command),
     /// Say exactly what remains of all that was ever made, and remove what nobody uses
     Audit(command::audit::Args),
-    /// End every machine of ours on EC2, in one region of the account
-    #[cfg(feature = "ec2")]
-    TerminateEc2Instances(command::terminate_ec2_instances::Args),
-    /// Remove everything of ours from EC2 and IAM: machines, images, what they share
-    #[cfg(feature = "ec2")]
-    PurgeEc2Resources(command::purge_ec2_resources::Args),
-    /// Print the least IAM policy that the commands need
-    #[cfg(feature = "ec2")]
-    IamPolicy(command::iam_policy::Args),
+    #[command(flatten)]
+    Ec2(command::ec2::Command),
     /// Check what this computer can do, with a remedy for what it cannot
     Doctor(command::doctor::Args),
     /// Remove everything that the tool keeps on this computer
@@ -209,11 +202,6 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Image(command) => command.run(open()?).await,
         Command::Runs(command) => command.run(open()?).await,
         Command::Audit(args) => command::audit::run(open()?, args).await,
-        #[cfg(feature = "ec2")]
-        Command::TerminateEc2Instances(args) => command::terminate_ec2_instances::run(open()?, args).await,
-        #[cfg(feature = "ec2")]
-        Command::PurgeEc2Resources(args) => command::purge_ec2_resources::run(open()?, args).await,
-        #[cfg(feature = "ec2")]
-        Command::IamPolicy(args) => command::iam_policy::run(&args),
+        Command::Ec2(command) => command.run(open).await,
     }
 }

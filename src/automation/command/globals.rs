@@ -1,12 +1,11 @@
 //! Options that every subcommand takes.
 
-#[cfg(feature = "ec2")]
-pub mod ec2;
-
 use std::path::PathBuf;
 
 use clap::Args;
 use model::base::text;
+
+use crate::command::ec2::args::Ec2Globals;
 
 /// Options that every subcommand takes.
 #[derive(Debug, Clone, Args)]
@@ -34,9 +33,8 @@ pub struct Globals {
     #[arg(long, global = true, help_heading = "Global options")]
     pub raw: bool,
     /// Those of EC2.
-    #[cfg(feature = "ec2")]
     #[command(flatten)]
-    pub ec2: ec2::Ec2Globals,
+    pub ec2: Ec2Globals,
 }
 
 impl Globals {

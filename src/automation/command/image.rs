@@ -13,7 +13,7 @@ use model::image::{Fingerprint, ImagePlan, ImageRecord};
 use model::machine::ProviderKind;
 use serde::Serialize;
 
-use crate::command::machine_args::CloudArgs;
+use crate::command::ec2::args::CloudArgs;
 use crate::command::parameter_args::ParameterArgs;
 use crate::command::session::{Ending, Session};
 use crate::compose::Context;

@@ -7,8 +7,8 @@ use model::base::text;
 use model::fault::Fault;
 use model::image::ImagePlan;
 use model::machine::{Caps, Hardware, Network, ProviderKind};
-use model::price::Budget;
 
+use crate::command::ec2::args::{CloudArgs, SpotArg};
 use crate::command::parameter_args::ParameterArgs;
 use crate::compose::Context;
 
@@ -35,31 +35,10 @@ pub struct MachineArgs {
     /// How much memory a local machine may use [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
     memory: Option<u64>,
-    /// Take spare capacity, which is cheaper and can be taken away; ordinary capacity where there is none
-    #[cfg(feature = "ec2")]
-    #[arg(long, help_heading = "Amazon EC2")]
-    spot: bool,
+    #[command(flatten)]
+    spot: SpotArg,
     #[command(flatten)]
     cloud: CloudArgs,
-}
-
-/// What only machines of a cloud can be told.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct CloudArgs {
-    /// Instance types, the most wanted first; the next is taken where capacity lacks, a single one is never replaced
-    /// [default: the settings' `ec2.instance-type`, else c5.9xlarge, and t3.2xlarge for baking]
-    #[cfg(feature = "ec2")]
-    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = parse_instance_type, help_heading = "Amazon EC2")]
-    instance_type: Vec<String>,
-    /// Refuse to launch a machine that could cost more than this many US dollars until its expiry; each machine counts for
-    /// itself
-    #[cfg(feature = "ec2")]
-    #[arg(long, value_name = "USD", value_parser = parse_cost, help_heading = "Amazon EC2")]
-    max_cost: Option<f64>,
-    /// With `--max-cost`: launch also where no price can be had
-    #[cfg(feature = "ec2")]
-    #[arg(long, requires = "max_cost", help_heading = "Amazon EC2")]
-    unknown_cost_ok: bool,
 }
 
 /// The distribution that is chosen by what a checkout needs.
@@ -86,14 +65,6 @@ fn parse_memory(text: &str) -> Result<u64, String> {
     match text::parse_bytes(text)? {
         bytes if bytes < LEAST_MEMORY => Err(format!("a machine needs at least {}", text::bytes(LEAST_MEMORY))),
         bytes => Ok(bytes),
-    }
-}
-
-#[cfg(feature = "ec2")]
-fn parse_cost(text: &str) -> Result<f64, String> {
-    match text.trim_start_matches('$').parse::<f64>() {
-        Ok(cost) if cost.is_finite() && cost > 0.0 => Ok(cost),
-        _ => Err(format!("`{text}` is not an amount of US dollars such as `2.50`")),
     }
 }
 
@@ -143,23 +114,17 @@ impl MachineArgs {
             ProviderKind::Local | ProviderKind::Dummy => Vec::new(),
         };
         refuse(&refused, kind)?;
-        #[cfg(feature = "ec2")]
-        if kind != ProviderKind::Ec2 {
-            refuse(&[("--spot", self.spot)], kind)?;
-        }
+        self.spot.refuse_unfit(kind)?;
         self.cloud.refuse_unfit(kind)
     }
 
     /// The machine that is wanted: of the image of `plan`, or of no image of ours; its life is `ttl` at most.
     pub fn order(&self, context: &Context, plan: Option<&ImagePlan>, user: &str, ttl: Duration) -> Order {
-        let hardware = self.cloud.hardware(context);
-        #[cfg(feature = "ec2")]
-        let hardware = Hardware { spot: self.spot, ..hardware };
         let order = Order {
-            hardware,
+            hardware: Hardware { spot: self.spot.is_given(), ..self.cloud.hardware(context) },
             network: self.network(context),
             caps: Caps { cpus: self.cpus, memory: self.memory },
-            max_cost: self.max_cost(),
+            max_cost: self.cloud.max_cost(),
             ..Order::new("somebody else's machine", user, ttl, context.grace())
         };
         match plan {
@@ -167,73 +132,10 @@ impl MachineArgs {
             None => order,
         }
     }
-
-    /// The most that it may cost, in US dollars.
-    fn max_cost(&self) -> Option<Budget> {
-        self.cloud.max_cost()
-    }
 }
 
-/// An instance type by the look of it; whether there is such a one is asked when a machine is wanted.
-#[cfg(feature = "ec2")]
-fn parse_instance_type(text: &str) -> Result<String, String> {
-    match text.trim() {
-        "" => Err("an instance type is blank: name them as in `c5.9xlarge,c5a.8xlarge`".to_owned()),
-        name => Ok(name.to_owned()),
-    }
-}
-
-impl CloudArgs {
-    /// Refuses what a machine of this provider cannot be told.
-    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
-        #[cfg(feature = "ec2")]
-        if kind != ProviderKind::Ec2 {
-            let given = [("--instance-type", !self.instance_type.is_empty()), ("--max-cost", self.max_cost.is_some())];
-            return refuse(&given, kind);
-        }
-        let _ = kind;
-        Ok(())
-    }
-
-    /// What kind of computer.
-    fn hardware(&self, context: &Context) -> Hardware {
-        #[cfg(feature = "ec2")]
-        {
-            let mut hardware = self.bake_hardware();
-            hardware.managed = context.sites.by_systems_manager();
-            if hardware.instance_types.is_empty() {
-                hardware.instance_types = context.sites.instance_types();
-            }
-            hardware
-        }
-        #[cfg(not(feature = "ec2"))]
-        {
-            let _ = context;
-            Hardware::default()
-        }
-    }
-
-    /// The same for a machine that bakes: the settings' instance types are for other work.
-    pub fn bake_hardware(&self) -> Hardware {
-        #[cfg(feature = "ec2")]
-        {
-            // A bake that loses its machine loses all its work.
-            Hardware { instance_types: self.instance_type.clone(), spot: false, managed: false }
-        }
-        #[cfg(not(feature = "ec2"))]
-        Hardware::default()
-    }
-
-    /// The most that it may cost, in US dollars.
-    pub fn max_cost(&self) -> Option<Budget> {
-        #[cfg(feature = "ec2")]
-        return self.max_cost.map(|most| Budget { most, unknown_ok: self.unknown_cost_ok });
-        #[cfg(not(feature = "ec2"))]
-        None
-    }
-}
-
-fn refuse(given: &[(&str, bool)], kind: ProviderKind) -> Result<(), Fault> {
+/// Refuses options that a machine of this provider cannot be told.
+pub(super) fn refuse(given: &[(&str, bool)], kind: ProviderKind) -> Result<(), Fault> {
     let Some((flag, _)) = given.iter().find(|(_, given)| *given) else { return Ok(()) };
     let message = match kind {
         ProviderKind::Host => format!("`{flag}` has no meaning on a machine that somebody else made"),
@@ -260,15 +162,5 @@ mod tests {
         assert_eq!(parse_memory("64M"), Ok(64 << 20));
         assert_eq!(parse_memory("63M"), Err("a machine needs at least 64.0 MiB".to_owned()));
         assert!(parse_memory("1").is_err() && parse_memory("x").is_err());
-    }
-
-    #[cfg(feature = "ec2")]
-    #[test]
-    fn a_cost_is_an_amount_of_money() {
-        assert_eq!(parse_cost("2.50"), Ok(2.5));
-        assert_eq!(parse_cost("$3"), Ok(3.0));
-        for bad in ["0", "-1", "inf", "NaN", "two", ""] {
-            assert!(parse_cost(bad).is_err(), "{bad}");
-        }
     }
 }

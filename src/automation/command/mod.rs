@@ -6,25 +6,19 @@ pub mod bootstrap_linux_dev;
 pub mod completions;
 pub mod distro;
 pub mod doctor;
-#[cfg(feature = "ec2")]
-pub mod emptying;
+#[cfg_attr(not(feature = "ec2"), path = "without_ec2.rs")]
+pub mod ec2;
 pub mod error;
 pub mod globals;
-#[cfg(feature = "ec2")]
-pub mod iam_policy;
 pub mod image;
 pub mod internal;
 pub mod machine;
 pub mod machine_args;
 pub mod parameter_args;
-#[cfg(feature = "ec2")]
-pub mod purge_ec2_resources;
 pub mod report_file;
 pub mod run_tests_linux;
 pub mod runs;
 pub mod session;
 pub mod signals;
-#[cfg(feature = "ec2")]
-pub mod terminate_ec2_instances;
 pub mod testing;
 pub mod uninstall;

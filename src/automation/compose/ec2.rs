@@ -1,18 +1,57 @@
-//! What is constructed for Amazon EC2 alone.
+//! What is constructed for Amazon EC2 alone. `without_ec2.rs` has the same names for a tool that was built without it.
+
+mod by_address;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws::ec2;
+use aws::ssm::SsmConnector;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use connection::ssh::SshConnector;
+use model::check::Check;
+use model::connection::Connector;
 use model::fault::Fault;
+use model::machine::ProviderKind;
+use model::provider::{ImageStore, Provider};
+use model::purge::Account;
+use model::setting::{Kind, Section};
+use tokio::sync::OnceCell;
 
-use crate::command::globals::ec2::ConnectArg;
+use crate::command::ec2::args::ConnectArg;
+use crate::compose::ec2::by_address::ByAddress;
 use crate::compose::sites::{Builder, host_keys};
 
 /// Where an account's machines are made when nothing says otherwise: where the tool before this one made them.
 const REGION: &str = "us-west-2";
+
+/// Its name, and the kind that it stands for.
+pub(super) const PROVIDER: Option<(&str, ProviderKind)> = Some(("ec2", ProviderKind::Ec2));
+
+/// Its section of the settings file.
+pub(super) const SETTINGS: Option<Section> = Some(ec2::SETTINGS);
+
+/// Names where this computer's public address is asked for.
+const ADDRESS_URL: &str = "AUTOMATION_ADDRESS_URL";
+
+/// What was opened once, for all sites of this process.
+#[derive(Clone, Default)]
+pub(super) struct Opened {
+    config: Arc<OnceCell<SdkConfig>>,
+    clients: Arc<OnceLock<Arc<ec2::clients::Clients>>>,
+}
+
+/// Refuses variables of EC2 that mean nothing.
+pub(super) fn check_variables() -> Result<(), Fault> {
+    let Some(value) = std::env::var_os(ADDRESS_URL) else { return Ok(()) };
+    let known = Kind::url("");
+    if value.is_empty() || value.to_str().is_some_and(|text| known.accepts(text)) {
+        return Ok(());
+    }
+    Err(Fault::usage(format!("`{ADDRESS_URL}` holds no URL: `{}`", value.to_string_lossy()))
+        .hint(format!("Set it to a URL such as `https://checkip.amazonaws.com`, or `unset {ADDRESS_URL}`.")))
+}
 
 /// A variable that is set and not empty.
 fn variable(name: &str) -> Option<String> {
@@ -26,8 +65,8 @@ fn lossy(bytes: Vec<u8>) -> String {
 impl Builder {
     /// Credentials by the SDK's standard chain, and the region: by option, by settings, by the chain, else `us-west-2`.
     /// Asks nobody yet.
-    pub(super) async fn aws(&self) -> SdkConfig {
-        self.aws.get_or_init(|| self.load_aws()).await.clone()
+    async fn aws(&self) -> SdkConfig {
+        self.ec2.config.get_or_init(|| self.load_aws()).await.clone()
     }
 
     async fn load_aws(&self) -> SdkConfig {
@@ -57,14 +96,14 @@ impl Builder {
     }
 
     /// The clients of AWS, and whose credentials they use.
-    pub(super) async fn clients(&self) -> Result<Arc<ec2::clients::Clients>, Fault> {
+    async fn clients(&self) -> Result<Arc<ec2::clients::Clients>, Fault> {
         self.check_profile()?;
         let sdk = self.aws().await;
-        Ok(Arc::clone(self.clients.get_or_init(|| Arc::new(ec2::clients::Clients::new(sdk)))))
+        Ok(Arc::clone(self.ec2.clients.get_or_init(|| Arc::new(ec2::clients::Clients::new(sdk)))))
     }
 
     /// What the provider is opened with.
-    pub(super) async fn ec2_config(&self) -> Result<ec2::Ec2Config, Fault> {
+    async fn ec2_config(&self) -> Result<ec2::Ec2Config, Fault> {
         let clients = self.clients().await?;
         let identity = self.identity()?;
         Ok(ec2::Ec2Config {
@@ -83,19 +122,43 @@ impl Builder {
     }
 
     /// What can be known before a machine is asked for.
-    pub(super) async fn ec2_doctor(&self) -> Vec<model::check::Check> {
-        ec2::doctor::checks(self.clients().await, &self.address_url()).await
+    pub(super) async fn ec2_doctor(&self) -> Result<Vec<Check>, Fault> {
+        Ok(ec2::doctor::checks(self.clients().await, &self.address_url()).await)
+    }
+
+    /// Reaches machines of EC2.
+    pub(super) async fn ec2_connector(&self) -> Arc<dyn Connector> {
+        Arc::new(ByAddress { ssh: SshConnector::default(), ssm: SsmConnector::new(self.aws().await) })
+    }
+
+    /// The account that the credentials are for.
+    pub(super) async fn ec2_account(&self) -> Result<Arc<dyn Account>, Fault> {
+        Ok(Arc::new(ec2::purge::Ec2Account::open(self.clients().await?).await?))
+    }
+
+    /// Makes machines. Fails where there are no credentials that AWS accepts.
+    pub(super) async fn ec2_provider(&self) -> Result<Arc<dyn Provider>, Fault> {
+        Ok(Arc::new(ec2::Ec2Provider::open(self.ec2_config().await?).await?))
+    }
+
+    /// The images of the account.
+    pub(super) async fn ec2_images(&self) -> Result<Arc<dyn ImageStore>, Fault> {
+        let clients = self.clients().await?;
+        // What is wrong with credentials, region or network is told at once.
+        clients.identity().await?;
+        let (region, state_id) = (clients.region().to_owned(), self.state.id()?);
+        Ok(Arc::new(ec2::images::Ec2Images::new(clients, &region, self.reader(), &state_id)))
     }
 
     /// Where this computer's public address is asked for.
     fn address_url(&self) -> String {
-        variable(super::variables::ADDRESS_URL)
+        variable(ADDRESS_URL)
             .or_else(|| self.ec2_setting("address-url").map(str::to_owned))
             .unwrap_or_else(|| ec2::settings::ADDRESS_URL.to_owned())
     }
 
     /// Who reads images, and whose are trusted.
-    pub(super) fn reader(&self) -> ec2::images::Reader {
+    fn reader(&self) -> ec2::images::Reader {
         ec2::images::Reader { owner: self.owner.clone(), trust: self.trust() }
     }
 

@@ -1,9 +1,7 @@
 //! The only place that reads the environment and knows a home directory; its `sites` alone construct adapters.
 
-#[cfg(feature = "ec2")]
-mod by_address;
-#[cfg(feature = "ec2")]
-pub mod ec2;
+#[cfg_attr(not(feature = "ec2"), path = "without_ec2.rs")]
+mod ec2;
 pub mod host;
 pub mod sites;
 mod sweep;
@@ -53,20 +51,13 @@ fn of_parameters() -> Result<Vec<Section>, Fault> {
 
 /// The sections of the settings file that are not the tool's own.
 fn sections() -> Result<Vec<Section>, Fault> {
-    #[cfg_attr(not(feature = "ec2"), expect(unused_mut, reason = "a provider may add one"))]
-    let mut sections = of_parameters()?;
-    #[cfg(feature = "ec2")]
-    sections.push(aws::ec2::SETTINGS);
-    Ok(sections)
+    Ok(of_parameters()?.into_iter().chain(ec2::SETTINGS).collect())
 }
 
 /// The providers that `--provider` can name.
-const PROVIDERS: &[(&str, ProviderKind)] = &[
-    ("local", ProviderKind::Local),
-    #[cfg(feature = "ec2")]
-    ("ec2", ProviderKind::Ec2),
-    ("host", ProviderKind::Host),
-];
+fn providers() -> impl Iterator<Item = (&'static str, ProviderKind)> {
+    [("local", ProviderKind::Local)].into_iter().chain(ec2::PROVIDER).chain([("host", ProviderKind::Host)])
+}
 
 /// What a command runs with: resolved values, no raw flags.
 pub struct Context {
@@ -101,7 +92,7 @@ fn look_at_images(globals: &Globals) -> Result<(), Fault> {
 
 /// Refuses settings that ask for a provider which this tool was built without.
 fn look_at_provider(settings: &Settings) -> Result<(), Fault> {
-    if PROVIDERS.iter().any(|(_, kind)| *kind == settings.provider) {
+    if providers().any(|(_, kind)| kind == settings.provider) {
         return Ok(());
     }
     let origin = settings.origin("provider").unwrap_or_default();
@@ -196,10 +187,7 @@ impl Context {
             globals: globals.clone(),
             home: home().unwrap_or_default(),
             identity: Arc::default(),
-            #[cfg(feature = "ec2")]
-            aws: Arc::default(),
-            #[cfg(feature = "ec2")]
-            clients: Arc::default(),
+            ec2: ec2::Opened::default(),
         };
         let context = Self { words, settings, state, journal, screen, owner, sites };
         context.sweep();
@@ -312,7 +300,6 @@ impl Context {
 
     /// Refuses work that commands alone cannot do.
     pub fn require_ssh(&self) -> Result<(), Fault> {
-        #[cfg(feature = "ec2")]
         if self.sites.by_systems_manager() {
             return Err(Fault::usage("`--connect ssm` runs commands and moves small files; tests and bakes need SSH"));
         }

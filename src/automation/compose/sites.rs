@@ -1,12 +1,10 @@
-//! The only place that builds providers, image stores and connectors: the sites of this process.
+//! The only place that builds providers, image stores and connectors: the sites of this process. What is of EC2 is built in `ec2`.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-#[cfg(feature = "ec2")]
-use aws::{ec2, ssm::SsmConnector};
 use connection::host::HostProvider;
 use connection::{self, ssh::SshConnector};
 use flow::site::{Images, Site, Sites};
@@ -24,9 +22,7 @@ use state::keys::Identity;
 use state::settings::Settings;
 
 use crate::command::globals::Globals;
-#[cfg(feature = "ec2")]
-use crate::compose::by_address::ByAddress;
-use crate::compose::{PROVIDERS, executable, home, host};
+use crate::compose::{ec2, executable, home, host, providers};
 use crate::ui::{Screen, secret};
 
 /// What builds the sites of this process, of resolved values. Clones share what was opened.
@@ -42,10 +38,8 @@ pub struct Builder {
     pub(super) home: PathBuf,
     /// Read at the first use, and once: a site's provider and its images both ask for it.
     pub(super) identity: Arc<OnceLock<Identity>>,
-    #[cfg(feature = "ec2")]
-    pub(super) aws: Arc<tokio::sync::OnceCell<aws_config::SdkConfig>>,
-    #[cfg(feature = "ec2")]
-    pub(super) clients: Arc<OnceLock<Arc<ec2::clients::Clients>>>,
+    /// What was opened for EC2.
+    pub(super) ec2: ec2::Opened,
 }
 
 #[async_trait]
@@ -54,12 +48,12 @@ impl Sites for Builder {
         let Some(name) = self.globals.provider.as_deref() else {
             return Ok(if self.globals.host.is_some() { ProviderKind::Host } else { self.settings.provider });
         };
-        match PROVIDERS.iter().find(|(known, _)| *known == name) {
-            Some((_, kind)) if *kind != ProviderKind::Host && self.globals.host.is_some() => {
+        match providers().find(|(known, _)| *known == name) {
+            Some((_, kind)) if kind != ProviderKind::Host && self.globals.host.is_some() => {
                 Err(Fault::usage(format!("`--host` has no meaning with `--provider {name}`"))
                     .hint("Leave one of the two out."))
             }
-            Some((_, kind)) => Ok(*kind),
+            Some((_, kind)) => Ok(kind),
             // Looked at when the context was opened.
             None => Err(Fault::usage(format!("there is no provider `{name}`")).hint("Leave `--provider` out.")),
         }
@@ -82,10 +76,7 @@ impl Sites for Builder {
 
     async fn connector(&self, kind: ProviderKind) -> Result<Arc<dyn Connector>, Fault> {
         Ok(match kind {
-            #[cfg(feature = "ec2")]
-            ProviderKind::Ec2 => {
-                Arc::new(ByAddress { ssh: SshConnector::default(), ssm: SsmConnector::new(self.aws().await) })
-            }
+            ProviderKind::Ec2 => self.ec2_connector().await,
             ProviderKind::Host => Arc::new(self.host_connector()),
             _ => Arc::new(SshConnector::default()),
         })
@@ -101,10 +92,7 @@ impl Sites for Builder {
 
     async fn account(&self, kind: ProviderKind) -> Result<Arc<dyn Account>, Fault> {
         match kind {
-            #[cfg(feature = "ec2")]
-            ProviderKind::Ec2 => Ok(Arc::new(ec2::purge::Ec2Account::open(self.clients().await?).await?)),
-            #[cfg(not(feature = "ec2"))]
-            ProviderKind::Ec2 => Err(without_ec2()),
+            ProviderKind::Ec2 => self.ec2_account().await,
             kind => Err(Fault::usage(format!("provider `{}` has no account", kind.name()))),
         }
     }
@@ -114,10 +102,7 @@ impl Builder {
     async fn provider(&self, kind: ProviderKind) -> Result<Arc<dyn Provider>, Fault> {
         match kind {
             ProviderKind::Local => Ok(Arc::new(LocalProvider::new(self.local_config()?))),
-            #[cfg(feature = "ec2")]
-            ProviderKind::Ec2 => Ok(Arc::new(ec2::Ec2Provider::open(self.ec2_config().await?).await?)),
-            #[cfg(not(feature = "ec2"))]
-            ProviderKind::Ec2 => Err(without_ec2()),
+            ProviderKind::Ec2 => self.ec2_provider().await,
             ProviderKind::Host => {
                 let target = self.globals.host.as_deref();
                 let machine = target.map(|target| self.host_machine(target)).transpose()?;
@@ -129,16 +114,7 @@ impl Builder {
 
     async fn image_store(&self, kind: ProviderKind) -> Result<Arc<dyn ImageStore>, Fault> {
         match kind {
-            #[cfg(feature = "ec2")]
-            ProviderKind::Ec2 => {
-                let clients = self.clients().await?;
-                // What is wrong with credentials, region or network is told at once.
-                clients.identity().await?;
-                let (region, state_id) = (clients.region().to_owned(), self.state.id()?);
-                Ok(Arc::new(ec2::images::Ec2Images::new(clients, &region, self.reader(), &state_id)))
-            }
-            #[cfg(not(feature = "ec2"))]
-            ProviderKind::Ec2 => Err(without_ec2()),
+            ProviderKind::Ec2 => self.ec2_images().await,
             // Whoever tests on a machine of somebody else's still has images on this computer.
             ProviderKind::Local | ProviderKind::Host | ProviderKind::Dummy => {
                 Ok(Arc::new(LocalImages::new(self.local_config()?)))
@@ -155,7 +131,6 @@ impl Builder {
     /// How long a machine of the provider lives without a sign of its driver.
     pub(super) fn grace(&self, kind: ProviderKind) -> Duration {
         let of_provider = || match kind {
-            #[cfg(feature = "ec2")]
             ProviderKind::Ec2 => self.ec2_grace(),
             _ => self.settings.grace,
         };
@@ -194,9 +169,8 @@ impl Builder {
 
     /// What can be made here: on this computer, or in the account where EC2 was asked for.
     pub async fn doctor(&self) -> Result<Vec<Check>, Fault> {
-        #[cfg(feature = "ec2")]
         if self.chosen()? == ProviderKind::Ec2 {
-            return Ok(self.ec2_doctor().await);
+            return self.ec2_doctor().await;
         }
         Ok(local::doctor::checks(&self.local_config()?).await)
     }
@@ -222,12 +196,6 @@ pub fn connector_of(machine: &Machine) -> impl Connector + use<> {
     let home = home().unwrap_or_default();
     let named = !host::is_own(&home, &machine.identity);
     SshConnector::default().with_login(host::login(named, &home, Arc::new(secret::ask)))
-}
-
-/// What is answered where a record names EC2 and this build has nothing of it.
-#[cfg(not(feature = "ec2"))]
-fn without_ec2() -> Fault {
-    Fault::outside("this build has no provider `ec2`").hint("Build it with the feature `ec2`, which is on by default.")
 }
 
 /// Makes the host keys of machines.

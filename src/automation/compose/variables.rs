@@ -5,7 +5,7 @@ use model::base::text;
 use model::fault::Fault;
 
 use crate::command::globals::Globals;
-use crate::compose::PROVIDERS;
+use crate::compose::{ec2, providers};
 
 /// The longest name of an owner, bytes: with the computer's it must fit into a tag.
 const OWNER_CAP: usize = 128;
@@ -27,25 +27,13 @@ pub fn check(globals: &Globals) -> Result<(), Fault> {
             }
         }
     }
-    #[cfg(feature = "ec2")]
-    if let Some(value) = std::env::var_os(ADDRESS_URL) {
-        let known = model::setting::Kind::url("");
-        if !value.is_empty() && !value.to_str().is_some_and(|text| known.accepts(text)) {
-            return Err(Fault::usage(format!("`{ADDRESS_URL}` holds no URL: `{}`", value.to_string_lossy()))
-                .hint(format!("Set it to a URL such as `https://checkip.amazonaws.com`, or `unset {ADDRESS_URL}`.")));
-        }
-    }
-    Ok(())
+    ec2::check_variables()
 }
 
 /// What the environment holds.
 pub fn value(name: &std::ffi::OsStr) -> Option<std::ffi::OsString> {
     std::env::var_os(name)
 }
-
-/// Where this computer's public address is asked for.
-#[cfg(feature = "ec2")]
-pub const ADDRESS_URL: &str = "AUTOMATION_ADDRESS_URL";
 
 /// Who says what the user is called, the first first.
 const OWNERS: [&str; 2] = ["LOGNAME", "USER"];
@@ -62,10 +50,10 @@ pub fn agent() -> Option<std::path::PathBuf> {
 
 /// Refuses a provider that there is not; `from` is what named it.
 fn provider(name: &str, from: &str) -> Result<(), Fault> {
-    if PROVIDERS.iter().any(|(known, _)| *known == name) {
+    if providers().any(|(known, _)| known == name) {
         return Ok(());
     }
-    let known: Vec<&str> = PROVIDERS.iter().map(|(known, _)| *known).collect();
+    let known: Vec<&str> = providers().map(|(known, _)| known).collect();
     let message = format!("`{from}` names a provider that there is not: `{name}` (there are: {})", known.join(", "));
     let fault = Fault::usage(message);
     Err(match text::nearest(name, known) {

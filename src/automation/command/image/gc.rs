@@ -12,6 +12,7 @@ use model::provider::ImageStore;
 use serde::Serialize;
 use state::builds::Builds;
 
+use crate::command::ec2::args::AnyOwnerArg;
 use crate::compose::Context;
 use crate::ui::table;
 
@@ -25,10 +26,8 @@ pub struct Args {
     /// [default: 2 on EC2, 0 on this computer]
     #[arg(long, value_name = "N")]
     keep: Option<usize>,
-    /// Remove images of other people of the account too
-    #[cfg(feature = "ec2")]
-    #[arg(long, help_heading = "Amazon EC2")]
-    any_owner: bool,
+    #[command(flatten)]
+    any_owner: AnyOwnerArg,
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
@@ -41,22 +40,15 @@ pub struct Args {
 const KEPT_IN_ACCOUNT: usize = 2;
 
 impl Args {
-    fn any_owner(&self) -> bool {
-        #[cfg(feature = "ec2")]
-        return self.any_owner;
-        #[cfg(not(feature = "ec2"))]
-        false
-    }
-
     fn rule(&self, provider: ProviderKind, me: &str) -> Result<Rule, Fault> {
         let shared = provider == ProviderKind::Ec2;
-        if self.any_owner() && !shared {
+        if self.any_owner.is_given() && !shared {
             return Err(Fault::usage(format!("`--any-owner` has no meaning with `--provider {}`", provider.name())));
         }
         Ok(Rule {
             all: self.all,
             keep: self.keep.unwrap_or(if shared { KEPT_IN_ACCOUNT } else { 0 }),
-            owner: (!self.any_owner()).then(|| me.to_owned()),
+            owner: (!self.any_owner.is_given()).then(|| me.to_owned()),
         })
     }
 }
@@ -184,7 +176,7 @@ async fn collect(
         let fate = match users.get(&image.fingerprint) {
             Some(machine) => format!("{STAYS}in use by machine `{machine}`"),
             None if args.dry_run => fate(Ok(()), true),
-            None => fate(store.remove_image(&image.fingerprint, args.any_owner()).await, false),
+            None => fate(store.remove_image(&image.fingerprint, args.any_owner.is_given()).await, false),
         };
         done.push(Collected { id: image.fingerprint, kind: "image", name: image.name, bytes: None, fate });
     }

@@ -25,7 +25,7 @@ const NAMED: usize = 20;
 
 /// The options of both.
 #[derive(Debug, clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// What this person made, as the tag `hg:owner` says [default: you]
     #[arg(long, value_name = "USER@HOST", conflicts_with = "all_owners", value_parser = text::parse_owner)]
     owner: Option<String>,
@@ -103,7 +103,7 @@ impl<'a> Shown<'a> {
 }
 
 /// Removes everything of `kinds` that `options` mean.
-pub async fn run(context: &Context, kinds: &[ResourceKind], options: &Options) -> Result<i32, Fault> {
+pub(crate) async fn run(context: &Context, kinds: &[ResourceKind], options: &Options) -> Result<i32, Fault> {
     let asks = !options.yes && !options.dry_run;
     if asks && !confirm::somebody_is_there() {
         return Err(Fault::usage("there is no terminal to ask at whether things are to be removed")

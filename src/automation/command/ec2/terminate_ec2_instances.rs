@@ -3,7 +3,7 @@
 use flow::purge::MACHINES;
 use model::fault::Fault;
 
-use crate::command::emptying::{self, Options};
+use crate::command::ec2::emptying::{self, Options};
 use crate::compose::Context;
 
 /// End every machine of ours on EC2, in one region of the account.
@@ -18,6 +18,6 @@ pub struct Args {
 }
 
 /// Ends them.
-pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
+pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     emptying::run(&context, &MACHINES, &args.options).await
 }

@@ -25,7 +25,7 @@ pub struct Args {
 }
 
 /// Prints it.
-pub fn run(args: &Args) -> Result<i32, Fault> {
+pub(crate) fn run(args: &Args) -> Result<i32, Fault> {
     let known: Vec<&str> = policy::commands().collect();
     for command in &args.commands {
         if !known.contains(&command.as_str()) {

@@ -3,7 +3,7 @@
 use flow::purge::kinds;
 use model::fault::Fault;
 
-use crate::command::emptying::{self, Options};
+use crate::command::ec2::emptying::{self, Options};
 use crate::compose::Context;
 
 /// Remove everything of ours from EC2 and IAM.
@@ -19,6 +19,6 @@ pub struct Args {
 }
 
 /// Removes it.
-pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
+pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     emptying::run(&context, &kinds(), &args.options).await
 }

@@ -1,0 +1,68 @@
+//! In place of `ec2` in a tool that was built without it: the same names, and an answer where a record names EC2.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use connection::ssh::SshConnector;
+use model::check::Check;
+use model::connection::Connector;
+use model::fault::Fault;
+use model::machine::ProviderKind;
+use model::provider::{ImageStore, Provider};
+use model::purge::Account;
+use model::setting::Section;
+
+use crate::compose::sites::Builder;
+
+/// Nobody can name it.
+pub(super) const PROVIDER: Option<(&str, ProviderKind)> = None;
+
+/// The settings file has no section of it.
+pub(super) const SETTINGS: Option<Section> = None;
+
+/// Nothing is opened.
+#[derive(Clone, Default)]
+pub(super) struct Opened {}
+
+/// No variable means anything.
+pub(super) fn check_variables() -> Result<(), Fault> {
+    Ok(())
+}
+
+fn without_ec2() -> Fault {
+    Fault::outside("this build has no provider `ec2`").hint("Build it with the feature `ec2`, which is on by default.")
+}
+
+impl Builder {
+    pub(super) async fn ec2_connector(&self) -> Arc<dyn Connector> {
+        Arc::new(SshConnector::default())
+    }
+
+    pub(super) async fn ec2_account(&self) -> Result<Arc<dyn Account>, Fault> {
+        Err(without_ec2())
+    }
+
+    pub(super) async fn ec2_provider(&self) -> Result<Arc<dyn Provider>, Fault> {
+        // Nothing was opened that it could be made of.
+        let Opened {} = self.ec2;
+        Err(without_ec2())
+    }
+
+    pub(super) async fn ec2_images(&self) -> Result<Arc<dyn ImageStore>, Fault> {
+        Err(without_ec2())
+    }
+
+    pub(super) async fn ec2_doctor(&self) -> Result<Vec<Check>, Fault> {
+        Err(without_ec2())
+    }
+
+    /// A machine of EC2 that a record names is as any.
+    pub(super) fn ec2_grace(&self) -> Duration {
+        self.settings.grace
+    }
+
+    /// Never.
+    pub fn by_systems_manager(&self) -> bool {
+        false
+    }
+}

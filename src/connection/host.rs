@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use model::base::id::MachineId;
 use model::event::Teller;
 use model::fault::Fault;
 use model::machine::{Machine, ProviderKind};
-use model::provider::{Confirm, MachineRequest, Provider};
+use model::provider::ability::Horizon;
+use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
 
 /// One machine of somebody else's; or none, where only rows of earlier runs are looked at.
@@ -40,8 +40,12 @@ impl Provider for HostProvider {
         ProviderKind::Host
     }
 
-    fn machines_stay(&self) -> bool {
-        true
+    fn abilities(&self) -> Abilities<'_> {
+        Abilities { horizon: Some(self), ..Abilities::default() }
+    }
+
+    fn lease_keeper(&self) -> LeaseKeeper<'_> {
+        LeaseKeeper::Nobody
     }
 
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
@@ -60,10 +64,6 @@ impl Provider for HostProvider {
         confirm(ResourceKind::RemoteFiles, &files(Some(machine), request), &login(machine))?;
         let (id, run, owner) = (request.id.clone(), request.run.clone(), request.owner.clone());
         Ok(Machine { id, run, owner, created_at: request.now, expires_at: request.expires_at, ..machine.clone() })
-    }
-
-    async fn renew(&self, _: &Machine, _: Timestamp) -> Result<(), Fault> {
-        Ok(()) // It does not end, so there is no end to push out.
     }
 
     /// It is up already, or it is not; the rest is room for a slow line.
@@ -88,16 +88,23 @@ impl Provider for HostProvider {
         }))
     }
 
-    /// Files on a machine of somebody else's cannot be seen from here.
-    fn sees(&self, _: &Resource) -> bool {
-        false
-    }
-
     async fn observe(&self) -> Result<Vec<Observed>, Fault> {
         Ok(Vec::new())
     }
 
     async fn console(&self, _: &MachineId) -> Option<String> {
         None
+    }
+}
+
+impl Horizon for HostProvider {
+    /// Files on a machine of somebody else's cannot be seen from here.
+    fn sees(&self, _: &Resource) -> bool {
+        false
+    }
+
+    /// The machine is reached by its address, from wherever it is asked.
+    fn is_here(&self, _: &Resource) -> bool {
+        true
     }
 }

@@ -88,7 +88,7 @@ pub async fn bake_many(
     beside: usize,
     options: &Options,
 ) -> Result<Vec<Result<ImageRecord, Fault>>, Fault> {
-    until_stopped(run, site.provider.vet(&options.hardware)).await?;
+    until_stopped(run, site.vet(&options.hardware)).await?;
     let stopped = &AtomicBool::new(false);
     let bakes = plans.iter().map(|plan| async move {
         if stopped.load(Ordering::Relaxed) {

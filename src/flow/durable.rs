@@ -282,7 +282,7 @@ impl Durable {
         tokio::select! {
             biased;
             connected = insisting => connected,
-            fault = site.provider.until_ended(machine) => {
+            fault = site.until_ended(machine) => {
                 Err(ConnectionError::Lost { address: machine.address.to_string(), reason: fault.line() })
             }
         }
@@ -291,8 +291,9 @@ impl Durable {
     /// Sees to it that nothing but the network keeps us from the machine. What fails here is tried again while it is not reached.
     async fn let_in(&self) {
         let (run, site, machine) = (&self.inner.run, &self.inner.site, &self.inner.machine);
+        let Some(sharing) = site.provider.abilities().sharing else { return };
         let ledger = run.ledger(site.provider.kind());
-        let asked = site.provider.let_in(machine, &ledger, &run.teller);
+        let asked = sharing.let_in(machine, &ledger, &run.teller);
         let trouble = match tokio::time::timeout(LET_IN_LIMIT, asked).await {
             Ok(Ok(())) => return,
             Ok(Err(fault)) => LetInTrouble::Failed((&fault).into()),

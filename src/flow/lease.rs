@@ -15,7 +15,7 @@ use model::journal::ResourceFilter;
 use model::machine::{Machine, ProviderKind};
 use model::output::{Limits, output};
 use model::price::Quote;
-use model::provider::MachineRequest;
+use model::provider::{LeaseKeeper, MachineRequest};
 use model::resource::{PlannedResource, Resource, ResourceKind};
 use model::task::Stepped;
 use model::work::Work;
@@ -127,22 +127,24 @@ impl Lease {
     /// Plans, records and makes a machine. On an error nothing is left but what the error names.
     pub async fn acquire(run: &Run, site: &Site, request: &MachineRequest) -> Result<Self, Fault> {
         let teller = &run.teller;
-        let quote = until_stopped(run, async { Ok(site.provider.quote(request, teller).await) }).await?;
+        let quote = until_stopped(run, async { Ok(site.quote(request, teller).await) }).await?;
         afford(run, site, request, quote.as_ref())?;
-        let ledger = run.ledger(site.provider.kind());
-        let provisioned = until_stopped(run, site.provider.provision(request, &ledger, teller)).await;
-        if let Err(fault) = provisioned {
-            return Err(undo(run, site, &request.id, fault).await);
+        if let Some(sharing) = site.provider.abilities().sharing {
+            let ledger = run.ledger(site.provider.kind());
+            let provisioned = until_stopped(run, sharing.provision(request, &ledger, teller)).await;
+            if let Err(fault) = provisioned {
+                return Err(undo(run, site, &request.id, fault).await);
+            }
         }
         let confirm = write_down(run, site.provider.kind(), &site.provider.plan(request))?;
         let made = until_stopped(run, site.provider.create(request, &confirm, teller)).await;
         let stored = made.and_then(|machine| run.journal.store_machine(&machine).map(|()| machine));
         match stored {
             Ok(machine) => {
-                let on_machine = site.provider.lease_command(&machine, machine.expires_at).is_some();
+                let on_machine = matches!(site.provider.lease_keeper(), LeaseKeeper::Machine(_));
                 let heartbeat = (!on_machine).then(|| heartbeat(run, site, &machine, interval(site)));
                 let price = match quote {
-                    Some(_) => site.provider.price(&machine, teller).await,
+                    Some(_) => site.price(&machine, teller).await,
                     None => None,
                 };
                 Ok(Self { heartbeat, run: run.clone(), site: site.clone(), machine, settled: false, price })
@@ -155,7 +157,7 @@ impl Lease {
     /// dead; one that was left to live until its expiry needs no renewal.
     pub async fn adopt(run: &Run, site: &Site, machine: Machine) -> Self {
         let heartbeat = (!machine.kept).then(|| heartbeat(run, site, &machine, Duration::ZERO));
-        let price = site.provider.price(&machine, &run.teller).await;
+        let price = site.price(&machine, &run.teller).await;
         // The first driver had settled it before anything was begun.
         Self { heartbeat, run: run.clone(), site: site.clone(), machine, settled: true, price }
     }
@@ -196,7 +198,7 @@ impl Lease {
             tokio::select! {
                 biased;
                 connected = self.site.connector.connect(&self.machine, user, limit, true) => connected.map_err(Fault::from),
-                fault = self.site.provider.until_ended(&self.machine) => Err(fault),
+                fault = self.site.until_ended(&self.machine) => Err(fault),
             }
         };
         let error = match until_stopped(&self.run, connecting).await {
@@ -219,10 +221,12 @@ impl Lease {
         if self.settled {
             return Ok(());
         }
-        let machine = until_stopped(&self.run, self.site.provider.settle(&self.machine, connection)).await?;
-        if machine != self.machine {
-            self.run.journal.store_machine(&machine)?;
-            self.machine = machine;
+        if let Some(boot) = self.site.provider.abilities().boot {
+            let machine = until_stopped(&self.run, boot.settle(&self.machine, connection)).await?;
+            if machine != self.machine {
+                self.run.journal.store_machine(&machine)?;
+                self.machine = machine;
+            }
         }
         self.settled = true;
         if self.heartbeat.is_none() {
@@ -334,7 +338,7 @@ pub async fn with_machine<T>(
     // Of a machine that is not made for this request, the user is its own.
     let user = lease.machine.user.clone();
     let connected = match lease.connect(&user).await {
-        Ok(connection) if site.provider.machines_stay() => {
+        Ok(connection) if site.provider.kind().machines_stay() => {
             until_stopped(run, shell::fit(run, connection, &lease.machine)).await
         }
         connected => connected,
@@ -389,7 +393,7 @@ async fn on_machine<T>(
         Ok(After::Release(value)) => Ok(value),
         Err(fault) => Err(fault),
     };
-    if let Some(clean) = clean.filter(|_| durable.site().provider.machines_stay()) {
+    if let Some(clean) = clean.filter(|_| durable.site().provider.kind().machines_stay()) {
         clean_host(run, durable, clean).await;
     }
     let _ = tokio::time::timeout(GOODBYE, durable.close()).await;

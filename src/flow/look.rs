@@ -12,7 +12,7 @@ use model::provider::Provider;
 use model::resource::{Observed, Resource};
 use model::run::{Driver, RunRecord};
 
-use crate::site::Sites;
+use crate::site::{Sites, observe};
 
 /// All that is ours, in no run of its own: what the journal says, and the sites where it lies.
 #[derive(Clone)]
@@ -41,10 +41,15 @@ pub struct Looks {
     lookers: Vec<Arc<dyn Provider>>,
 }
 
+/// Whether a look of `looker` meets the resource if it is there.
+fn sees(looker: &dyn Provider, row: &Resource) -> bool {
+    looker.abilities().horizon.is_none_or(|horizon| horizon.sees(row))
+}
+
 impl Looks {
     /// Whether the look would have met the resource if it were there.
     pub fn meets(&self, row: &Resource) -> bool {
-        self.lookers.iter().any(|looker| looker.kind() == row.provider && looker.sees(row))
+        self.lookers.iter().any(|looker| looker.kind() == row.provider && sees(looker.as_ref(), row))
     }
 }
 
@@ -116,8 +121,7 @@ impl Estate<'_> {
         open: &[Resource],
     ) -> Result<(Arc<dyn Provider>, Vec<Observed>), Fault> {
         let provider = self.sites.site(kind).await?.provider;
-        let mut observed = provider.observe().await?;
-        observed.extend(provider.observe_open(open).await?);
+        let observed = observe(provider.as_ref(), open).await?;
         Ok((provider, observed))
     }
 
@@ -126,7 +130,8 @@ impl Estate<'_> {
     pub async fn survey(&self, looks: &Looks) -> Result<Vec<(ProviderKind, Sighting)>, Fault> {
         let mut seen = Vec::new();
         for provider in &looks.lookers {
-            match provider.survey().await {
+            let Some(survey) = provider.abilities().survey else { continue };
+            match survey.survey().await {
                 Ok(sightings) => seen.extend(sightings.into_iter().map(|sighting| (provider.kind(), sighting))),
                 Err(fault) if self.sites.chosen()? == provider.kind() => return Err(fault),
                 Err(fault) => self.not_looked_at(provider.kind(), &fault),
@@ -139,7 +144,8 @@ impl Estate<'_> {
     /// those that the journal knows: their certificate tells who ended them.
     pub async fn end_expired(&self, looks: &Looks) -> Result<(), Fault> {
         for provider in &looks.lookers {
-            let ended = match provider.end_expired().await {
+            let Some(survey) = provider.abilities().survey else { continue };
+            let ended = match survey.end_expired().await {
                 Ok(ended) => ended,
                 Err(fault) => {
                     let provider = provider.kind().name().to_owned();

@@ -6,10 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use model::connection::Connector;
+use model::event::Teller;
 use model::fault::Fault;
-use model::machine::ProviderKind;
-use model::provider::{ImageStore, Provider};
+use model::machine::{Hardware, Machine, ProviderKind};
+use model::price::Quote;
+use model::provider::{ImageStore, MachineRequest, Provider};
 use model::purge::Account;
+use model::resource::{Observed, Resource};
 use tokio::sync::OnceCell;
 
 /// One provider, how its machines are reached, and what they boot from. Clones are the same site.
@@ -23,6 +26,43 @@ pub struct Site {
     pub images: Images,
     /// How long a machine lives without a sign of its driver.
     pub grace: Duration,
+}
+
+impl Site {
+    /// The price of a machine to be; none where it costs nothing, or where no price can be had.
+    pub async fn quote(&self, request: &MachineRequest, teller: &Teller) -> Option<Quote> {
+        self.provider.abilities().pricing?.quote(request, teller).await
+    }
+
+    /// The price of a machine that was made; none as for [`Site::quote`].
+    pub async fn price(&self, machine: &Machine, teller: &Teller) -> Option<Quote> {
+        self.provider.abilities().pricing?.price(machine, teller).await
+    }
+
+    /// Refuses hardware that there is not, where there is something to choose.
+    pub async fn vet(&self, hardware: &Hardware) -> Result<(), Fault> {
+        match self.provider.abilities().hardware {
+            Some(range) => range.vet(hardware).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Ends when the machine is seen to have ended by itself while it boots, with why; never where only connecting tells.
+    pub async fn until_ended(&self, machine: &Machine) -> Fault {
+        match self.provider.abilities().boot {
+            Some(boot) => boot.until_ended(machine).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// What is there of a provider's: what it looks for by itself, and what of the `open` rows it looks for when they name it.
+pub async fn observe(provider: &dyn Provider, open: &[Resource]) -> Result<Vec<Observed>, Fault> {
+    let mut observed = provider.observe().await?;
+    if let Some(naming) = provider.abilities().naming {
+        observed.extend(naming.observe_open(open).await?);
+    }
+    Ok(observed)
 }
 
 /// Opens a store of images.

@@ -56,7 +56,8 @@ use model::event::{MachineEvent, Teller};
 use model::fault::Fault;
 use model::key_pair::KeyMaker;
 use model::machine::{Address, HostKey, Machine, Network, Platform, ProviderKind};
-use model::provider::{Confirm, MachineRequest, Provider};
+use model::provider::ability::Renew;
+use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
 use release::Releaser;
 use spec::{IdMap, Kind, MachineSpec, Spec, write_whole};
@@ -216,6 +217,14 @@ impl Provider for LocalProvider {
         ProviderKind::Local
     }
 
+    fn abilities(&self) -> Abilities<'_> {
+        Abilities::default()
+    }
+
+    fn lease_keeper(&self) -> LeaseKeeper<'_> {
+        LeaseKeeper::Provider(self)
+    }
+
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
         use ResourceKind::{Cgroup, LoopDevice, Mount, Namespace, Process, Rootfs};
         let mut kinds = vec![Rootfs, Process, Namespace, Mount];
@@ -263,10 +272,6 @@ impl Provider for LocalProvider {
         })
     }
 
-    async fn renew(&self, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
-        launch::write_lease(&self.folders.machine(&machine.id), until.min(machine.expires_at).as_second())
-    }
-
     /// A local machine takes a third of a second on an idle computer; the rest is room for a busy one.
     fn boot_limit(&self) -> Duration {
         Duration::from_secs(60)
@@ -293,5 +298,12 @@ impl Provider for LocalProvider {
 
     async fn console(&self, machine: &MachineId) -> Option<String> {
         launch::tail(&self.folders.machine(machine).console(), 40)
+    }
+}
+
+#[async_trait]
+impl Renew for LocalProvider {
+    async fn renew(&self, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
+        launch::write_lease(&self.folders.machine(&machine.id), until.min(machine.expires_at).as_second())
     }
 }

@@ -41,6 +41,11 @@ impl ProviderKind {
     pub fn costs(self) -> bool {
         self == Self::Ec2
     }
+
+    /// Whether its machines stay when they are released, so that our files on them must be removed over a connection.
+    pub fn machines_stay(self) -> bool {
+        self == Self::Host
+    }
 }
 
 /// The system that runs on a machine: how we speak to it is `guest`'s.

@@ -1,12 +1,14 @@
-//! Where machines come from: the contract that every provider keeps.
+//! Where machines come from: the contract that every provider keeps. What only some can do stands in [`ability`].
 //!
 //! * Nothing is made before the journal holds its name: [`Provider::plan`] names it, the flow writes it down, then
 //!   [`Provider::create`] makes it and calls `confirm` for each resource as soon as it exists.
-//! * A machine ends by itself when its lease is over, whatever becomes of its driver: [`Provider::renew`] pushes the end
-//!   out, and never beyond the machine's expiry.
+//! * A machine ends by itself when its lease is over, whatever becomes of its driver: whoever keeps the lease
+//!   ([`Provider::lease_keeper`]) pushes the end out, and never beyond the machine's expiry.
 //! * [`Provider::release`] takes a resource, not a machine, so that the same path cleans up after a crash. It is
 //!   idempotent and answers [`Fate::Gone`] only after it looked.
 //! * [`Provider::observe`] looks at the system, not at the journal.
+
+pub mod ability;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,14 +17,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::base::id::{MachineId, ResourceId, RunId};
-use crate::connection::Connection;
 use crate::event::Teller;
 use crate::fault::Fault;
 use crate::image::{CloudBase, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
-use crate::machine::{Caps, Hardware, Machine, Network, ProviderKind, Sighting};
-use crate::price::{Budget, Quote};
+use crate::machine::{Caps, Hardware, Machine, Network, ProviderKind};
+use crate::price::Budget;
 use crate::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
-use crate::task::Command;
+
+pub use ability::{Abilities, LeaseKeeper};
 
 /// A machine to be.
 #[derive(Debug, Clone)]
@@ -76,49 +78,17 @@ pub trait Ledger: Send + Sync {
     fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault>;
 }
 
-/// Makes, keeps and removes machines.
+/// The life of machines: makes, keeps and removes them.
 #[async_trait]
 pub trait Provider: Send + Sync {
     /// Which one this is.
     fn kind(&self) -> ProviderKind;
 
-    /// Whether its machines stay when they are released, so that our files on them must be removed over a connection.
-    fn machines_stay(&self) -> bool {
-        false
-    }
+    /// What else it can do.
+    fn abilities(&self) -> Abilities<'_>;
 
-    /// Brings what all machines of an account share (key pair, security groups, role) to what `request` needs: by content,
-    /// not by existence. Called before [`Provider::plan`]; what is missing goes through the ledger before it is made.
-    async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
-        let _ = (request, ledger, teller);
-        Ok(())
-    }
-
-    /// Lets this computer reach a machine that it does not reach any more: its own address may be another one by now. To be
-    /// called now and then while it is not reached; cheap where nothing has changed.
-    async fn let_in(&self, machine: &Machine, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
-        let _ = (machine, ledger, teller);
-        Ok(())
-    }
-
-    /// The price of the machine that `request` means, of the dearest where it may become one of several; none where it costs
-    /// nothing, or, with the reason told, where no price can be had.
-    async fn quote(&self, request: &MachineRequest, teller: &Teller) -> Option<Quote> {
-        let _ = (request, teller);
-        None
-    }
-
-    /// The price of a machine that was made.
-    async fn price(&self, machine: &Machine, teller: &Teller) -> Option<Quote> {
-        let _ = (machine, teller);
-        None
-    }
-
-    /// Refuses hardware that there is not, or that cannot run our images; asked before anything is made or baked for it.
-    async fn vet(&self, hardware: &Hardware) -> Result<(), Fault> {
-        let _ = hardware;
-        Ok(())
-    }
+    /// Who keeps its machines' leases.
+    fn lease_keeper(&self) -> LeaseKeeper<'_>;
 
     /// Names everything that [`Provider::create`] may make for `request`, in the order of making.
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource>;
@@ -126,76 +96,17 @@ pub trait Provider: Send + Sync {
     /// Makes the machine. On an error everything that was begun is still in the journal, to be released by the flow.
     async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, teller: &Teller) -> Result<Machine, Fault>;
 
-    /// Ends when the machine is seen to have ended by itself while it boots, with why; never where only connecting tells.
-    async fn until_ended(&self, machine: &Machine) -> Fault {
-        let _ = machine;
-        std::future::pending().await
-    }
-
-    /// Does what can only be done over the first proved connection, as the machine's user or as root (a host key that was
-    /// handed over is replaced by one that the machine made itself); gives the machine as it is then.
-    async fn settle(&self, machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
-        let _ = connection;
-        Ok(machine.clone())
-    }
-
-    /// Lets the machine live until `until`, or its expiry if that is sooner. For machines that
-    /// [`Provider::lease_command`] does not speak for.
-    async fn renew(&self, machine: &Machine, until: Timestamp) -> Result<(), Fault>;
-
-    /// The command that does the same on the machine, as its user, where the machine itself keeps its lease.
-    fn lease_command(&self, machine: &Machine, until: Timestamp) -> Option<Command> {
-        let _ = (machine, until);
-        None
-    }
-
     /// How long a machine may take from its making to its first answer.
     fn boot_limit(&self) -> Duration;
 
     /// How long one resource of the kind may take to go away.
     fn release_limit(&self, kind: ResourceKind) -> Duration;
 
-    /// Tells the machines among `resources` to end, all at once, and waits for none: their ends then run side by side while
-    /// [`Provider::release`] looks after one at a time. What is refused here is for that to tell.
-    async fn end_all(&self, resources: &[Resource]) {
-        let _ = resources;
-    }
-
     /// Removes one resource and looks whether it is gone.
     async fn release(&self, resource: &Resource) -> Result<Fate, Fault>;
 
     /// Lists what is there, by looking at the system.
     async fn observe(&self) -> Result<Vec<Observed>, Fault>;
-
-    /// Lists what is there of those of the `open` rows that [`Provider::observe`] does not look for unless one is named.
-    async fn observe_open(&self, open: &[Resource]) -> Result<Vec<Observed>, Fault> {
-        let _ = open;
-        Ok(Vec::new())
-    }
-
-    /// Whether [`Provider::observe`], with [`Provider::observe_open`], would have met the resource if it were there. One that it cannot see (in another account
-    /// or region, say) is not gone because it was not met.
-    fn sees(&self, resource: &Resource) -> bool {
-        let _ = resource;
-        true
-    }
-
-    /// Whether a resource of a machine is in reach at all: one in another account or region is not.
-    fn is_here(&self, resource: &Resource) -> bool {
-        let _ = resource;
-        true
-    }
-
-    /// Machines that are live, whoever made them, where a provider can tell; for people, and for no decision.
-    async fn survey(&self) -> Result<Vec<Sighting>, Fault> {
-        Ok(Vec::new())
-    }
-
-    /// Tells machines to end whose expiry has passed by the provider's own clock and that are there all the same, whoever made
-    /// them; gives each, with why where it was refused. For machines that keep their own time, and may be kept from it.
-    async fn end_expired(&self) -> Result<Vec<(Sighting, Option<String>)>, Fault> {
-        Ok(Vec::new())
-    }
 
     /// The last lines that the machine itself wrote about its start, for error messages.
     async fn console(&self, machine: &MachineId) -> Option<String>;

@@ -18,6 +18,7 @@ use model::fault::{Fault, FaultKind};
 use model::image::{CloudBase, Fingerprint};
 use model::key_pair::KeyPair;
 use model::machine::{Address, Caps, Hardware, Machine, Network, ProviderKind};
+use model::provider::ability::{Horizon, ObserveOpen, Sharing};
 use model::provider::{Ledger, MachineRequest, Provider};
 use model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
 

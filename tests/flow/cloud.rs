@@ -18,7 +18,8 @@ use model::exit::Exit;
 use model::fault::Fault;
 use model::journal::Journal;
 use model::machine::{HostKey, Machine, ProviderKind};
-use model::provider::{Confirm, Ledger, MachineRequest, Provider};
+use model::provider::ability::{Boot, RenewOnMachine, Sharing};
+use model::provider::{Abilities, Confirm, LeaseKeeper, Ledger, MachineRequest, Provider};
 use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
 use model::task::Command;
 
@@ -41,12 +42,12 @@ impl Provider for Cloud {
         ProviderKind::Dummy
     }
 
-    async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, _: &Teller) -> Result<(), Fault> {
-        let id = ledger.plan(&key_pair(&request.id))?;
-        if !self.allowed.load(Ordering::SeqCst) {
-            return Err(Fault::outside("not allowed to import a key pair"));
-        }
-        ledger.kept(&id, "key-1")
+    fn abilities(&self) -> Abilities<'_> {
+        Abilities { sharing: Some(self), boot: Some(self), ..Abilities::default() }
+    }
+
+    fn lease_keeper(&self) -> LeaseKeeper<'_> {
+        LeaseKeeper::Machine(self)
     }
 
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
@@ -55,29 +56,6 @@ impl Provider for Cloud {
 
     async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, teller: &Teller) -> Result<Machine, Fault> {
         self.inner.create(request, confirm, teller).await
-    }
-
-    async fn settle(&self, machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
-        let mut process = connection.start(&Command::new("new-host-key")).await?;
-        while process.next().await.is_some() {}
-        match process.exit() {
-            Exit::Code(0) => {}
-            exit => return Err(Fault::infrastructure(format!("the host key was not replaced: {exit}"))),
-        }
-        Ok(Machine { host_key: HostKey::Exact { public: "ssh-ed25519 new".into() }, ..machine.clone() })
-    }
-
-    async fn until_ended(&self, machine: &Machine) -> Fault {
-        tokio::time::sleep(Duration::from_secs(20)).await;
-        Fault::infrastructure(format!("{} has ended: spare capacity was taken away", machine.id))
-    }
-
-    async fn renew(&self, machine: &Machine, _: Timestamp) -> Result<(), Fault> {
-        Err(Fault::infrastructure(format!("the lease of {} is on the machine", machine.id)))
-    }
-
-    fn lease_command(&self, _: &Machine, _: Timestamp) -> Option<Command> {
-        Some(Command::new("renew-lease"))
     }
 
     fn boot_limit(&self) -> Duration {
@@ -102,6 +80,45 @@ impl Provider for Cloud {
 
     async fn console(&self, machine: &MachineId) -> Option<String> {
         self.inner.console(machine).await
+    }
+}
+
+#[async_trait]
+impl Sharing for Cloud {
+    async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, _: &Teller) -> Result<(), Fault> {
+        let id = ledger.plan(&key_pair(&request.id))?;
+        if !self.allowed.load(Ordering::SeqCst) {
+            return Err(Fault::outside("not allowed to import a key pair"));
+        }
+        ledger.kept(&id, "key-1")
+    }
+
+    async fn let_in(&self, _: &Machine, _: &dyn Ledger, _: &Teller) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Boot for Cloud {
+    async fn settle(&self, machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
+        let mut process = connection.start(&Command::new("new-host-key")).await?;
+        while process.next().await.is_some() {}
+        match process.exit() {
+            Exit::Code(0) => {}
+            exit => return Err(Fault::infrastructure(format!("the host key was not replaced: {exit}"))),
+        }
+        Ok(Machine { host_key: HostKey::Exact { public: "ssh-ed25519 new".into() }, ..machine.clone() })
+    }
+
+    async fn until_ended(&self, machine: &Machine) -> Fault {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        Fault::infrastructure(format!("{} has ended: spare capacity was taken away", machine.id))
+    }
+}
+
+impl RenewOnMachine for Cloud {
+    fn lease_command(&self, _: &Machine, _: Timestamp) -> Command {
+        Command::new("renew-lease")
     }
 }
 

@@ -35,7 +35,7 @@ use model::event::Teller;
 use model::fault::Fault;
 use model::journal::{Journal, ResourceFilter};
 use model::machine::{Machine, Platform, ProviderKind};
-use model::provider::{Confirm, MachineRequest, Provider};
+use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
 use model::run::{Driver, RunRecord, RunState};
 use model::task::Stepped;
@@ -76,6 +76,14 @@ impl Provider for Watched {
         self.inner.kind()
     }
 
+    fn abilities(&self) -> Abilities<'_> {
+        self.inner.abilities()
+    }
+
+    fn lease_keeper(&self) -> LeaseKeeper<'_> {
+        self.inner.lease_keeper()
+    }
+
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
         self.inner.plan(request)
     }
@@ -90,10 +98,6 @@ impl Provider for Watched {
                 std::future::pending().await
             }
         }
-    }
-
-    async fn renew(&self, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
-        self.inner.renew(machine, until).await
     }
 
     fn boot_limit(&self) -> Duration {

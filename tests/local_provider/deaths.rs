@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader};
 
 use support::leftovers;
 
+use model::provider::ability::Renew;
+
 use super::*;
 
 /// Waits until nothing of the world is left.

@@ -4,6 +4,7 @@
 //! user data by which it ends itself and proves who it is ([`user_data`]), and shutdown that means termination. What all
 //! machines of an account share is reconciled before ([`shared`]) and stays.
 //!
+//! * [`abilities`]: what it can do beyond the life of a machine.
 //! * [`tags`]: the names and tags by which what is ours is told from what is not.
 //! * [`clients`]: the clients of the services, one a region, with their limits.
 //! * [`images`]: AMIs that were baked here.
@@ -26,6 +27,7 @@
 //! What is absent: no state of ours in the account beyond tags, no agent on the machine, no renewal by an API: the machine
 //! keeps its own lease, and its driver pushes it out over a connection.
 
+mod abilities;
 pub mod address;
 mod attempts;
 mod base_image;
@@ -62,23 +64,20 @@ use async_trait::async_trait;
 use base_image::BaseImage;
 use clients::Clients;
 use guest::FirstBoot;
-use hardware::{bakes, gib, root_gib, types, volumes_gib};
+use hardware::{bakes, gib, root_gib, types};
 use jiff::{SignedDuration, Timestamp};
 use launch::Launch;
 use model::base::id::MachineId;
-use model::connection::Connection;
 use model::event::{MachineEvent, Teller};
 use model::fault::Fault;
 use model::key_pair::KeyMaker;
-use model::machine::{Address, Hardware, HostKey, Machine, Platform, ProviderKind, Sighting};
-use model::price::Quote;
-use model::provider::{Confirm, Ledger, MachineRequest, Provider};
+use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
+use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
-use model::task::Command;
 use prices::{Prices, Wanted};
 use rows::{INSTANCE, INTERFACE, ROOT_VOLUME, Rows, SPOT_REQUEST, WORK_VOLUME};
 use shared::Shared;
-use tags::{MachineTags, RowName};
+use tags::MachineTags;
 
 pub use settings::SETTINGS;
 
@@ -324,40 +323,21 @@ impl Provider for Ec2Provider {
         ProviderKind::Ec2
     }
 
-    async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
-        self.bring_account(request, ledger, teller).await
-    }
-
-    async fn let_in(&self, machine: &Machine, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
-        self.admit(machine, ledger, teller).await
-    }
-
-    async fn quote(&self, request: &MachineRequest, teller: &Teller) -> Option<Quote> {
-        // Spare capacity falls back on ordinary one, and one type on the next: the dearest is what it may come to.
-        let mut dearest: Option<Quote> = None;
-        for name in types(request) {
-            let quote =
-                self.prices.quote(&self.wanted(&name, false, volumes_gib(request)), request.now, teller).await?;
-            if dearest.as_ref().is_none_or(|known| quote.per_hour() > known.per_hour()) {
-                dearest = Some(quote);
-            }
+    fn abilities(&self) -> Abilities<'_> {
+        Abilities {
+            pricing: Some(self),
+            sharing: Some(self),
+            hardware: Some(self),
+            boot: Some(self),
+            survey: Some(self),
+            ending: Some(self),
+            naming: Some(self),
+            horizon: Some(self),
         }
-        dearest
     }
 
-    async fn price(&self, machine: &Machine, teller: &Teller) -> Option<Quote> {
-        let hardware = machine.hardware.as_deref()?;
-        let (name, spot) = hardware.strip_suffix(SPOT).map_or((hardware, false), |name| (name, true));
-        let volumes_gib = self.known(&machine.id).map_or(0, |known| known.volumes_gib);
-        self.prices.quote(&self.wanted(name, spot, volumes_gib), machine.created_at, teller).await
-    }
-
-    async fn vet(&self, hardware: &Hardware) -> Result<(), Fault> {
-        // What is taken where nothing is named is everywhere.
-        match hardware.instance_types.is_empty() {
-            true => Ok(()),
-            false => instances::vet(&self.ec2(), &self.config.region, &hardware.instance_types).await,
-        }
+    fn lease_keeper(&self) -> LeaseKeeper<'_> {
+        LeaseKeeper::Machine(self)
     }
 
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
@@ -398,40 +378,12 @@ impl Provider for Ec2Provider {
         })
     }
 
-    async fn until_ended(&self, machine: &Machine) -> Fault {
-        match self.known(&machine.id).and_then(|known| known.instance) {
-            Some(id) => instances::until_ended(&self.ec2(), &id).await,
-            // Another process made it.
-            None => instances::until_none(&self.ec2(), &machine.id).await,
-        }
-    }
-
-    async fn settle(&self, machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
-        match &machine.host_key {
-            // Nothing was handed over.
-            HostKey::None => Ok(machine.clone()),
-            _ => settle::settle(machine, connection).await,
-        }
-    }
-
-    async fn renew(&self, machine: &Machine, _: Timestamp) -> Result<(), Fault> {
-        Err(Fault::infrastructure(format!("{} keeps its own lease, which is renewed on it", machine.id)))
-    }
-
-    fn lease_command(&self, machine: &Machine, until: Timestamp) -> Option<Command> {
-        Some(settle::lease_command(machine, until))
-    }
-
     fn boot_limit(&self) -> Duration {
         BOOT_LIMIT
     }
 
     fn release_limit(&self, kind: ResourceKind) -> Duration {
         release::limit(kind)
-    }
-
-    async fn end_all(&self, resources: &[Resource]) {
-        release::end_all(&self.clients, &self.account, resources).await;
     }
 
     async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
@@ -444,34 +396,6 @@ impl Provider for Ec2Provider {
 
     async fn observe(&self) -> Result<Vec<Observed>, Fault> {
         self.here().observe(&self.ec2(), &self.config.owner, Timestamp::now()).await
-    }
-
-    async fn observe_open(&self, open: &[Resource]) -> Result<Vec<Observed>, Fault> {
-        self.here().spot_requests(&self.ec2(), open).await
-    }
-
-    /// What machines share and images are not looked for, and nothing in other accounts and regions. What was planned a moment
-    /// ago may be there and not be told of yet.
-    fn sees(&self, resource: &Resource) -> bool {
-        use ResourceKind::{Instance, NetworkInterface, SpotRequest, Volume};
-        let kind = matches!(resource.kind, Instance | Volume | NetworkInterface | SpotRequest);
-        let age = Timestamp::now().duration_since(resource.planned_at);
-        // One with a locator was told of by the launch, so only the look may have come too early.
-        let least = if resource.locator.is_some() { release::UNKNOWN_LIMIT } else { release::TURNS_UP };
-        kind && age.unsigned_abs() >= least && self.is_here(resource)
-    }
-
-    fn is_here(&self, resource: &Resource) -> bool {
-        let here = |name: RowName| name.account == self.account && name.region.as_ref() == Some(&self.config.region);
-        resource.name.parse().is_ok_and(here)
-    }
-
-    async fn survey(&self) -> Result<Vec<Sighting>, Fault> {
-        survey::survey(&self.ec2(), &self.prices, &self.config.region, Timestamp::now()).await
-    }
-
-    async fn end_expired(&self) -> Result<Vec<(Sighting, Option<String>)>, Fault> {
-        survey::end_expired(&self.clients, &self.config.region).await
     }
 
     async fn console(&self, machine: &MachineId) -> Option<String> {

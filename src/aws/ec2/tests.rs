@@ -4,6 +4,7 @@ use aws_sdk_ec2::types::{
 use model::base::id::RunId;
 use model::image::Fingerprint;
 use model::machine::{Caps, Hardware, Network};
+use model::provider::ability::Horizon;
 
 use super::hardware::{BAKE_TYPE, GIB, TEST_TYPE};
 use super::*;

@@ -12,7 +12,8 @@ use model::fault::Fault;
 use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
 use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 use model::price::Quote;
-use model::provider::{Confirm, ImageStore, Ledger, MachineRequest, Made, Provider};
+use model::provider::ability::{Pricing, Renew};
+use model::provider::{Abilities, Confirm, ImageStore, LeaseKeeper, Ledger, MachineRequest, Made, Provider};
 use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
 
 /// What a dummy can be told to fail at.
@@ -22,7 +23,7 @@ pub enum Call {
     CreateAfter(ResourceKind),
     /// [`Provider::create`], before it makes anything.
     Create,
-    /// [`Provider::renew`].
+    /// [`Renew::renew`].
     Renew,
     /// [`Provider::release`] of this kind.
     Release(ResourceKind),
@@ -153,6 +154,14 @@ impl Provider for Dummy {
         ProviderKind::Dummy
     }
 
+    fn abilities(&self) -> Abilities<'_> {
+        Abilities { pricing: Some(self), ..Abilities::default() }
+    }
+
+    fn lease_keeper(&self) -> LeaseKeeper<'_> {
+        LeaseKeeper::Provider(self)
+    }
+
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
         use ResourceKind::{LoopDevice, Mount, Namespace, Process, Rootfs};
         let mut kinds = vec![Rootfs, Process, Namespace, Mount];
@@ -160,14 +169,6 @@ impl Provider for Dummy {
             kinds.insert(1, LoopDevice);
         }
         name_all(&request.id, &kinds)
-    }
-
-    async fn quote(&self, _: &MachineRequest, _: &Teller) -> Option<Quote> {
-        self.inner().price.clone()
-    }
-
-    async fn price(&self, _: &Machine, _: &Teller) -> Option<Quote> {
-        self.inner().price.clone()
     }
 
     async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, _: &Teller) -> Result<Machine, Fault> {
@@ -193,16 +194,6 @@ impl Provider for Dummy {
             expires_at: request.expires_at,
             kept: false,
         })
-    }
-
-    async fn renew(&self, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
-        self.tell(format!("renew {}", machine.id));
-        self.obey(Call::Renew)?;
-        match self.inner().leases.get_mut(&machine.id) {
-            Some(lease) => *lease = until.min(machine.expires_at),
-            None => return Err(Fault::infrastructure(format!("machine `{}` has ended", machine.id))),
-        }
-        Ok(())
     }
 
     fn boot_limit(&self) -> Duration {
@@ -234,6 +225,30 @@ impl Provider for Dummy {
 
     async fn console(&self, machine: &MachineId) -> Option<String> {
         Some(format!("dummy console of {machine}"))
+    }
+}
+
+#[async_trait]
+impl Pricing for Dummy {
+    async fn quote(&self, _: &MachineRequest, _: &Teller) -> Option<Quote> {
+        self.inner().price.clone()
+    }
+
+    async fn price(&self, _: &Machine, _: &Teller) -> Option<Quote> {
+        self.inner().price.clone()
+    }
+}
+
+#[async_trait]
+impl Renew for Dummy {
+    async fn renew(&self, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
+        self.tell(format!("renew {}", machine.id));
+        self.obey(Call::Renew)?;
+        match self.inner().leases.get_mut(&machine.id) {
+            Some(lease) => *lease = until.min(machine.expires_at),
+            None => return Err(Fault::infrastructure(format!("machine `{}` has ended", machine.id))),
+        }
+        Ok(())
     }
 }
 

@@ -78,7 +78,10 @@ async fn end_all(estate: &Estate<'_>, going: &[&Finding], now: Timestamp) -> Res
         rows.entry(row.provider).or_default().push(row);
     }
     for (kind, rows) in rows {
-        estate.sites.site(kind).await?.provider.end_all(&rows).await;
+        let provider = estate.sites.site(kind).await?.provider;
+        if let Some(ending) = provider.abilities().ending {
+            ending.end_all(&rows).await;
+        }
     }
     Ok(())
 }

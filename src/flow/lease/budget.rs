@@ -15,11 +15,11 @@ use crate::site::Site;
 /// Refuses early what would be refused when the machine is made, after minutes of baking: hardware that there is not, and a
 /// price beyond the limit.
 pub async fn foresee(run: &Run, site: &Site, request: &MachineRequest) -> Result<(), Fault> {
-    until_stopped(run, site.provider.vet(&request.hardware)).await?;
+    until_stopped(run, site.vet(&request.hardware)).await?;
     if request.max_cost.is_none() {
         return Ok(());
     }
-    let quote = until_stopped(run, async { Ok(site.provider.quote(request, &Teller::silent()).await) }).await?;
+    let quote = until_stopped(run, async { Ok(site.quote(request, &Teller::silent()).await) }).await?;
     within_budget(site, request, quote.as_ref())
 }
 

@@ -8,6 +8,7 @@ use model::event::MachineEvent;
 use model::fault::Fault;
 use model::machine::Machine;
 use model::output::{Limits, output};
+use model::provider::LeaseKeeper;
 
 use crate::lease::RECONNECT_LIMIT;
 use crate::run::{Run, later};
@@ -22,8 +23,10 @@ pub(super) struct Renewal {
 impl Renewal {
     /// Lets the machine live until `until`.
     pub(super) async fn renew(&mut self, site: &Site, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
-        let Some(command) = site.provider.lease_command(machine, until) else {
-            return site.provider.renew(machine, until).await;
+        let command = match site.provider.lease_keeper() {
+            LeaseKeeper::Nobody => return Ok(()),
+            LeaseKeeper::Provider(provider) => return provider.renew(machine, until).await,
+            LeaseKeeper::Machine(keeper) => keeper.lease_command(machine, until),
         };
         // A connection of its own: that of the work may be choked, or lost without anybody knowing yet.
         let connection = match self.connection.take() {

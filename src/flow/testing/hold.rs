@@ -29,7 +29,7 @@ const SAID: usize = 4096;
 pub async fn hold(run: &Run, durable: &Durable, runner: &dyn Runner) -> Result<(), Fault> {
     let site = durable.site();
     let silence = site.grace.max(LEAST_SILENCE);
-    let Some(tenancy) = runner.tenancy().filter(|_| site.provider.machines_stay()) else { return Ok(()) };
+    let Some(tenancy) = runner.tenancy().filter(|_| site.provider.kind().machines_stay()) else { return Ok(()) };
     let step = tenancy.hold(durable.folder(), &run.id, &run.owner, silence);
     let id = TaskId::random();
     let mut task = durable.run_task(&id, &step.command).await?;
@@ -87,7 +87,7 @@ fn busy(holder: Option<&str>, waited: Duration) -> Fault {
 /// Does `work`, and shows the machine meanwhile that this driver is there.
 pub async fn present<T>(durable: &Durable, runner: &dyn Runner, work: impl Future<Output = T>) -> T {
     let site = durable.site();
-    match runner.tenancy().filter(|_| site.provider.machines_stay()) {
+    match runner.tenancy().filter(|_| site.provider.kind().machines_stay()) {
         None => work.await,
         Some(tenancy) => {
             let sign = tenancy.sign(durable.folder());
@@ -112,7 +112,7 @@ pub async fn present<T>(durable: &Durable, runner: &dyn Runner, work: impl Futur
 /// Where what a run left below the runner's folder is to be found: put aside, where a later run has taken the machine since.
 pub async fn root(durable: &Durable, runner: &dyn Runner, folder: &str) -> String {
     let own = runner.layout().root.to_owned();
-    let Some(tenancy) = runner.tenancy().filter(|_| durable.site().provider.machines_stay()) else { return own };
+    let Some(tenancy) = runner.tenancy().filter(|_| durable.site().provider.kind().machines_stay()) else { return own };
     let aside = tenancy.put_aside(folder);
     let look = durable.guest().is_folder(&aside);
     let there = match durable.direct().await {

@@ -15,6 +15,7 @@ use model::exit::Exit;
 use model::fault::Fault;
 use model::image::Fingerprint;
 use model::machine::{Caps, Hardware, Machine, Network};
+use model::provider::ability::Renew;
 use model::provider::{MachineRequest, Provider};
 use model::resource::ResourceKind;
 use model::task::{Chunk, Command};

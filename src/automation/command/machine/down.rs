@@ -1,7 +1,7 @@
 //! `automation machine down`.
 
 use flow::release::{Part, release};
-use flow::site::Sites;
+use flow::site::{Sites, observe};
 use model::fault::Fault;
 use model::journal::ResourceFilter;
 use model::machine::Machine;
@@ -72,7 +72,6 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
 
 /// Whether nothing of the machine is there any more, by looking.
 async fn is_gone(provider: &dyn Provider, machine: &Machine, rows: &[Resource]) -> Result<bool, Fault> {
-    let mut observed = provider.observe().await?;
-    observed.extend(provider.observe_open(rows).await?);
+    let observed = observe(provider, rows).await?;
     Ok(observed.iter().all(|seen| seen.machine != machine.id))
 }

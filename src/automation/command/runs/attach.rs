@@ -172,7 +172,8 @@ pub(crate) async fn visible(context: &Context, machine: &Machine) -> Result<(), 
     let filter = ResourceFilter { machine: Some(machine.id.clone()), open: true, ..ResourceFilter::default() };
     let rows: Vec<Resource> = context.journal.resources(&filter)?;
     let provider = context.sites.site(machine.provider).await?.provider;
-    if rows.iter().all(|row| provider.is_here(row)) {
+    let horizon = provider.abilities().horizon;
+    if rows.iter().all(|row| horizon.is_none_or(|horizon| horizon.is_here(row))) {
         return Ok(());
     }
     let hint = match machine.provider {

@@ -1,0 +1,132 @@
+//! What the provider can do beyond the life of a machine.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use model::connection::Connection;
+use model::event::Teller;
+use model::fault::Fault;
+use model::machine::{Hardware, HostKey, Machine, Sighting};
+use model::price::Quote;
+use model::provider::ability::{
+    Boot, EndTogether, HardwareRange, Horizon, ObserveOpen, Pricing, RenewOnMachine, Sharing, Survey,
+};
+use model::provider::{Ledger, MachineRequest};
+use model::resource::{Observed, Resource, ResourceKind};
+use model::task::Command;
+
+use crate::ec2::hardware::{types, volumes_gib};
+use crate::ec2::tags::RowName;
+use crate::ec2::{Ec2Provider, SPOT, instances, release, settle, survey};
+
+impl RenewOnMachine for Ec2Provider {
+    fn lease_command(&self, machine: &Machine, until: Timestamp) -> Command {
+        settle::lease_command(machine, until)
+    }
+}
+
+#[async_trait]
+impl Pricing for Ec2Provider {
+    async fn quote(&self, request: &MachineRequest, teller: &Teller) -> Option<Quote> {
+        // Spare capacity falls back on ordinary one, and one type on the next: the dearest is what it may come to.
+        let mut dearest: Option<Quote> = None;
+        for name in types(request) {
+            let quote =
+                self.prices.quote(&self.wanted(&name, false, volumes_gib(request)), request.now, teller).await?;
+            if dearest.as_ref().is_none_or(|known| quote.per_hour() > known.per_hour()) {
+                dearest = Some(quote);
+            }
+        }
+        dearest
+    }
+
+    async fn price(&self, machine: &Machine, teller: &Teller) -> Option<Quote> {
+        let hardware = machine.hardware.as_deref()?;
+        let (name, spot) = hardware.strip_suffix(SPOT).map_or((hardware, false), |name| (name, true));
+        let volumes_gib = self.known(&machine.id).map_or(0, |known| known.volumes_gib);
+        self.prices.quote(&self.wanted(name, spot, volumes_gib), machine.created_at, teller).await
+    }
+}
+
+#[async_trait]
+impl Sharing for Ec2Provider {
+    async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
+        self.bring_account(request, ledger, teller).await
+    }
+
+    async fn let_in(&self, machine: &Machine, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
+        self.admit(machine, ledger, teller).await
+    }
+}
+
+#[async_trait]
+impl HardwareRange for Ec2Provider {
+    async fn vet(&self, hardware: &Hardware) -> Result<(), Fault> {
+        // What is taken where nothing is named is everywhere.
+        match hardware.instance_types.is_empty() {
+            true => Ok(()),
+            false => instances::vet(&self.ec2(), &self.config.region, &hardware.instance_types).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Boot for Ec2Provider {
+    async fn until_ended(&self, machine: &Machine) -> Fault {
+        match self.known(&machine.id).and_then(|known| known.instance) {
+            Some(id) => instances::until_ended(&self.ec2(), &id).await,
+            // Another process made it.
+            None => instances::until_none(&self.ec2(), &machine.id).await,
+        }
+    }
+
+    async fn settle(&self, machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
+        match &machine.host_key {
+            // Nothing was handed over.
+            HostKey::None => Ok(machine.clone()),
+            _ => settle::settle(machine, connection).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Survey for Ec2Provider {
+    async fn survey(&self) -> Result<Vec<Sighting>, Fault> {
+        survey::survey(&self.ec2(), &self.prices, &self.config.region, Timestamp::now()).await
+    }
+
+    async fn end_expired(&self) -> Result<Vec<(Sighting, Option<String>)>, Fault> {
+        survey::end_expired(&self.clients, &self.config.region).await
+    }
+}
+
+#[async_trait]
+impl EndTogether for Ec2Provider {
+    async fn end_all(&self, resources: &[Resource]) {
+        release::end_all(&self.clients, &self.account, resources).await;
+    }
+}
+
+#[async_trait]
+impl ObserveOpen for Ec2Provider {
+    async fn observe_open(&self, open: &[Resource]) -> Result<Vec<Observed>, Fault> {
+        self.here().spot_requests(&self.ec2(), open).await
+    }
+}
+
+impl Horizon for Ec2Provider {
+    /// What machines share and images are not looked for, and nothing in other accounts and regions. What was planned a moment
+    /// ago may be there and not be told of yet.
+    fn sees(&self, resource: &Resource) -> bool {
+        use ResourceKind::{Instance, NetworkInterface, SpotRequest, Volume};
+        let kind = matches!(resource.kind, Instance | Volume | NetworkInterface | SpotRequest);
+        let age = Timestamp::now().duration_since(resource.planned_at);
+        // One with a locator was told of by the launch, so only the look may have come too early.
+        let least = if resource.locator.is_some() { release::UNKNOWN_LIMIT } else { release::TURNS_UP };
+        kind && age.unsigned_abs() >= least && self.is_here(resource)
+    }
+
+    fn is_here(&self, resource: &Resource) -> bool {
+        let here = |name: RowName| name.account == self.account && name.region.as_ref() == Some(&self.config.region);
+        resource.name.parse().is_ok_and(here)
+    }
+}

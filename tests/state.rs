@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use jiff::Timestamp;
 use model::base::id::{MachineId, ResourceId, RunId};
 use model::fault::Fault;
-use model::journal::{Journal, ResourceFilter};
+use model::journal::{ResourceFilter, ResourceJournal, RunJournal};
 use model::machine::ProviderKind;
 use model::resource::{PlannedResource, Resource, ResourceKind};
 use model::run::{RunRecord, RunState};

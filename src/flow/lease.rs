@@ -11,7 +11,7 @@ use model::base::id::{MachineId, ResourceId};
 use model::connection::Connection;
 use model::event::{MachineEvent, TroubleEvent};
 use model::fault::{Fault, FaultKind, Left};
-use model::journal::ResourceFilter;
+use model::journal::{ResourceFilter, ResourceJournal};
 use model::machine::{Machine, ProviderKind};
 use model::output::{Limits, output};
 use model::price::Quote;
@@ -85,7 +85,7 @@ pub fn write_down(
 ) -> Result<impl Fn(ResourceKind, &str, &str) -> Result<(), Fault> + Send + Sync + use<>, Fault> {
     let ids = run.journal.plan(&run.id, kind, planned, run.now())?;
     let rows: Vec<(PlannedResource, ResourceId)> = planned.iter().cloned().zip(ids).collect();
-    let journal = Arc::clone(&run.journal);
+    let journal: Arc<dyn ResourceJournal> = run.journal.clone();
     Ok(move |kind: ResourceKind, name: &str, locator: &str| {
         match rows.iter().find(|(planned, _)| planned.kind == kind && planned.name == name) {
             Some((_, row)) => journal.present(row, locator),

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use model::base::deadline::Deadline;
 use model::fault::Fault;
-use model::journal::Journal;
+use model::journal::ResourceJournal;
 use model::provider::Provider;
 use model::resource::{Fate, Resource, ResourceKind};
 
@@ -43,7 +43,7 @@ pub fn order(mut open: Vec<Resource>, part: Part) -> Vec<Resource> {
 /// full disk the files that go away make room, so what could not be written down is tried once more at the end.
 pub async fn release(
     provider: &dyn Provider,
-    journal: &dyn Journal,
+    journal: &dyn ResourceJournal,
     rows: Vec<Resource>,
     part: Part,
     now: &(dyn Fn() -> Timestamp + Send + Sync),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use model::base::id::{MachineId, ResourceId, RunId};
 use model::event::{Kind, Subject, Teller};
 use model::fault::Fault;
-use model::journal::Journal;
+use model::journal::{Journal, ResourceJournal};
 use model::machine::ProviderKind;
 use model::provider::Ledger;
 use model::resource::PlannedResource;
@@ -55,25 +55,26 @@ impl Run {
 
     /// Where a provider of this kind writes down what it makes for this run beside a machine.
     pub fn ledger(&self, kind: ProviderKind) -> impl Ledger + use<'_> {
-        RunLedger { run: self, kind }
+        RunLedger { run: &self.id, journal: self.journal.as_ref(), teller: &self.teller, kind }
     }
 }
 
 /// Rows of one run at one provider.
 struct RunLedger<'a> {
-    run: &'a Run,
+    run: &'a RunId,
+    journal: &'a dyn ResourceJournal,
+    teller: &'a Teller,
     kind: ProviderKind,
 }
 
 impl Ledger for RunLedger<'_> {
     fn plan(&self, resource: &PlannedResource) -> Result<ResourceId, Fault> {
-        let run = self.run;
-        let ids = run.journal.plan(&run.id, self.kind, std::slice::from_ref(resource), run.now())?;
+        let ids = self.journal.plan(self.run, self.kind, std::slice::from_ref(resource), self.teller.now())?;
         ids.into_iter().next().ok_or_else(|| Fault::infrastructure("the journal gave no row"))
     }
 
     fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
-        self.run.journal.kept(id, locator)
+        self.journal.kept(id, locator)
     }
 }
 

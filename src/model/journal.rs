@@ -19,8 +19,8 @@ pub struct ResourceFilter {
     pub open: bool,
 }
 
-/// The record. Every method is durable when it returns; two processes may use one journal at the same time.
-pub trait Journal: Send + Sync {
+/// The rows of resources. Every method is durable when it returns; two processes may use one journal at the same time.
+pub trait ResourceJournal: Send + Sync {
     /// Writes rows down, all or none, before anything is made; the ids come back in the same order.
     fn plan(
         &self,
@@ -47,7 +47,10 @@ pub trait Journal: Send + Sync {
 
     /// Rows, oldest first.
     fn resources(&self, filter: &ResourceFilter) -> Result<Vec<Resource>, Fault>;
+}
 
+/// The rows of machines, under the same promises as those of resources.
+pub trait MachineJournal: Send + Sync {
     /// Stores a machine so that it can be opened again by id.
     fn store_machine(&self, machine: &Machine) -> Result<(), Fault>;
 
@@ -56,7 +59,10 @@ pub trait Journal: Send + Sync {
 
     /// The stored machines, newest first.
     fn machines(&self) -> Result<Vec<Machine>, Fault>;
+}
 
+/// The rows of runs, under the same promises as those of resources.
+pub trait RunJournal: Send + Sync {
     /// Stores a new run.
     fn store_run(&self, run: &RunRecord) -> Result<(), Fault>;
 
@@ -69,6 +75,11 @@ pub trait Journal: Send + Sync {
     /// One run by its id.
     fn run(&self, id: &RunId) -> Result<Option<RunRecord>, Fault>;
 }
+
+/// All of it, for those that need more than one of its parts.
+pub trait Journal: ResourceJournal + MachineJournal + RunJournal {}
+
+impl<T: ResourceJournal + MachineJournal + RunJournal> Journal for T {}
 
 /// Whether every row is closed: the resource was seen gone, is kept on purpose, or was given up.
 pub fn all_closed(resources: &[Resource]) -> bool {

@@ -8,7 +8,7 @@ use aws_sdk_ec2::types::{
     UserIdGroupPair,
 };
 use model::base::id::{MachineId, RunId};
-use model::journal::{Journal, ResourceFilter};
+use model::journal::{ResourceFilter, ResourceJournal, RunJournal};
 use model::machine::ProviderKind;
 use model::resource::{PlannedResource, ResourceKind, ResourceState};
 use model::run::{RunRecord, RunState};

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use model::base::id::{MachineId, RunId};
-use model::journal::Journal;
+use model::journal::{MachineJournal, ResourceJournal, RunJournal};
 use model::machine::{Machine, ProviderKind};
 use model::resource::{PlannedResource, ResourceKind};
 use model::run::{Driver, RunRecord, RunState};

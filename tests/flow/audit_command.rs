@@ -5,7 +5,7 @@ use std::process::Command;
 
 use jiff::Timestamp;
 use model::base::id::{MachineId, RunId};
-use model::journal::{Journal, ResourceFilter};
+use model::journal::{MachineJournal, ResourceFilter, ResourceJournal, RunJournal};
 use model::machine::{Machine, Platform, ProviderKind};
 use model::resource::{PlannedResource, Resource, ResourceKind, ResourceState};
 use model::run::{RunRecord, RunState};

@@ -11,7 +11,7 @@ use model::event::Teller;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind, Left};
 use model::image::{BaseSpec, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
-use model::journal::Journal;
+use model::journal::MachineJournal;
 use model::machine::Hardware;
 use model::provider::ImageStore;
 use model::resource::ResourceKind;

@@ -16,7 +16,7 @@ use model::connection::{Connection, ConnectionError, Connector};
 use model::event::Teller;
 use model::exit::Exit;
 use model::fault::Fault;
-use model::journal::Journal;
+use model::journal::{MachineJournal, ResourceJournal};
 use model::machine::{HostKey, Machine, ProviderKind};
 use model::provider::ability::{Boot, RenewOnMachine, Sharing};
 use model::provider::{Abilities, Confirm, LeaseKeeper, Ledger, MachineRequest, Provider};

@@ -20,7 +20,7 @@ use model::base::id::MachineId;
 use model::connection::Connector;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
-use model::journal::Journal;
+use model::journal::{MachineJournal, ResourceJournal, RunJournal};
 use model::machine::{Machine, ProviderKind};
 use model::purge::{Account, Item, Outcome, Refusal as Refused};
 use model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};

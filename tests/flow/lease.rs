@@ -9,7 +9,7 @@ use flow::run::later;
 use model::base::id::ResourceId;
 use model::connection::ConnectionError;
 use model::fault::{Fault, FaultKind, Left};
-use model::journal::{Journal, ResourceFilter};
+use model::journal::{MachineJournal, ResourceFilter, ResourceJournal};
 use model::machine::{Platform, ProviderKind};
 use model::resource::{PlannedResource, Resource, ResourceKind, ResourceState};
 
@@ -233,7 +233,7 @@ async fn a_machine_that_cannot_be_left_is_released() {
 async fn two_runs_release_only_what_is_theirs() {
     let theatre = Theatre::new();
     let mut other = theatre.run.clone();
-    other.id = begin(&theatre.journal, theatre.run.now());
+    other.id = begin(theatre.journal.as_ref(), theatre.run.now());
     let request = model::provider::MachineRequest { run: other.id.clone(), ..theatre.request() };
     let kept = Lease::acquire(&other, &theatre.site, &request).await.unwrap();
     assert_eq!(seven(&theatre).await.result.unwrap(), 7);

@@ -33,7 +33,7 @@ use model::base::id::{MachineId, RunId};
 use model::connection::{Connection, ConnectionError, Connector};
 use model::event::Teller;
 use model::fault::Fault;
-use model::journal::{Journal, ResourceFilter};
+use model::journal::{MachineJournal, ResourceFilter, ResourceJournal, RunJournal};
 use model::machine::{Machine, Platform, ProviderKind};
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
@@ -139,7 +139,7 @@ impl Connector for NeverAnswers {
 }
 
 /// Writes a new run down.
-pub(crate) fn begin(journal: &SqliteJournal, now: Timestamp) -> RunId {
+pub(crate) fn begin(journal: &dyn RunJournal, now: Timestamp) -> RunId {
     let id = RunId::new(now);
     let record = RunRecord {
         id: id.clone(),
@@ -184,7 +184,7 @@ impl Theatre {
             grace: GRACE,
         };
         let run = Run {
-            id: begin(&journal, start),
+            id: begin(journal.as_ref(), start),
             journal: journal.clone(),
             teller: Teller::new(events.clone(), Arc::new(move || later(start, began.elapsed()))),
             stop: CancellationToken::new(),

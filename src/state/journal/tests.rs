@@ -1,8 +1,13 @@
 use std::path::PathBuf;
 
-use model::machine::{Address, HostKey, Platform};
-use model::resource::{ResourceKind, ResourceState};
-use model::run::{Driver, RunState};
+use jiff::Timestamp;
+use model::base::id::ResourceId;
+use model::fault::FaultKind;
+use model::journal::{MachineJournal, ResourceFilter, ResourceJournal, RunJournal};
+use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
+use model::resource::{PlannedResource, Resource, ResourceKind, ResourceState};
+use model::run::{Driver, RunRecord, RunState};
+use rusqlite::params;
 
 use super::*;
 

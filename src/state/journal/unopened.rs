@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use model::base::id::{MachineId, ResourceId, RunId};
 use model::fault::Fault;
-use model::journal::{Journal, ResourceFilter};
+use model::journal::{MachineJournal, ResourceFilter, ResourceJournal, RunJournal};
 use model::machine::{Machine, ProviderKind};
 use model::resource::{PlannedResource, Resource};
 use model::run::RunRecord;
@@ -29,7 +29,7 @@ impl Unopened {
     }
 }
 
-impl Journal for Unopened {
+impl ResourceJournal for Unopened {
     fn plan(&self, _: &RunId, _: ProviderKind, _: &[PlannedResource], _: Timestamp) -> Result<Vec<ResourceId>, Fault> {
         self.fault()
     }
@@ -57,7 +57,9 @@ impl Journal for Unopened {
     fn resources(&self, _: &ResourceFilter) -> Result<Vec<Resource>, Fault> {
         self.fault()
     }
+}
 
+impl MachineJournal for Unopened {
     fn store_machine(&self, _: &Machine) -> Result<(), Fault> {
         self.fault()
     }
@@ -69,7 +71,9 @@ impl Journal for Unopened {
     fn machines(&self) -> Result<Vec<Machine>, Fault> {
         self.fault()
     }
+}
 
+impl RunJournal for Unopened {
     fn store_run(&self, _: &RunRecord) -> Result<(), Fault> {
         self.fault()
     }

@@ -145,9 +145,9 @@ pub struct Machine {
     pub host_key: HostKey,
     /// A block device inside the machine for a file system of its own, where one was asked for.
     pub volume: Option<String>,
-    /// What kind of computer it is, where its provider has a choice, for example `c5.9xlarge` or `c5.9xlarge spot`.
+    /// What kind of computer it is, where its provider has a choice.
     #[serde(default)]
-    pub hardware: Option<String>,
+    pub hardware: Option<GivenHardware>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it ends by itself at the latest, whatever its driver says.
@@ -204,6 +204,43 @@ pub struct Hardware {
     pub managed: bool,
 }
 
+/// What kind of computer a machine is, of what was wanted as [`Hardware`].
+///
+/// In JSON it is its text, `c5.9xlarge` or `c5.9xlarge spot`, in the journal as well as for users: builds before this one read and
+/// wrote no other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct GivenHardware {
+    /// The provider's name of the type.
+    pub instance_type: String,
+    /// Whether it is spare capacity at a lower price, which may be taken away.
+    pub spot: bool,
+}
+
+/// What follows the type in the text of [`GivenHardware`] where it is spare capacity. No type has a space in its name.
+const SPOT: &str = " spot";
+
+impl std::fmt::Display for GivenHardware {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.instance_type, if self.spot { SPOT } else { "" })
+    }
+}
+
+impl From<GivenHardware> for String {
+    fn from(hardware: GivenHardware) -> Self {
+        hardware.to_string()
+    }
+}
+
+impl From<String> for GivenHardware {
+    fn from(text: String) -> Self {
+        match text.strip_suffix(SPOT) {
+            Some(instance_type) => Self { instance_type: instance_type.to_owned(), spot: true },
+            None => Self { instance_type: text, spot: false },
+        }
+    }
+}
+
 /// Limits on what a machine may use.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Caps {
@@ -211,4 +248,36 @@ pub struct Caps {
     pub cpus: Option<f64>,
     /// Memory in bytes.
     pub memory: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine as builds wrote it while its hardware was a text alone.
+    fn written(hardware: &str) -> String {
+        format!(
+            r#"{{"id":"hg-0123456789","provider":"ec2","platform":"linux","run":"r-1","owner":"me@here","image":"linux-dev-debian12",
+            "address":{{"kind":"tcp","host":"192.0.2.1","port":22}},"user":"hg","identity":"/k","host_key":{{"kind":"none"}},
+            "volume":null{hardware},"created_at":"2026-11-20T10:00:00Z","expires_at":"2026-11-20T12:00:00Z","kept":false}}"#
+        )
+    }
+
+    #[test]
+    fn hardware_that_older_builds_wrote_is_read_and_stays_the_same_text() {
+        for (text, spot) in [("c5.9xlarge", false), ("c5.9xlarge spot", true)] {
+            let machine: Machine = serde_json::from_str(&written(&format!(r#","hardware":"{text}""#))).unwrap();
+            assert_eq!(machine.hardware, Some(GivenHardware { instance_type: "c5.9xlarge".into(), spot }));
+            assert_eq!(serde_json::to_value(&machine).unwrap()["hardware"], text);
+        }
+    }
+
+    #[test]
+    fn a_machine_of_a_provider_without_a_choice_has_no_hardware() {
+        for hardware in ["", r#","hardware":null"#] {
+            let machine: Machine = serde_json::from_str(&written(hardware)).unwrap();
+            assert_eq!(machine.hardware, None);
+            assert!(serde_json::to_value(&machine).unwrap()["hardware"].is_null());
+        }
+    }
 }

@@ -17,7 +17,7 @@ use model::event::{Event, Sink, Teller, Words};
 use model::fault::{Fault, FaultKind};
 use model::image::{CloudBase, Fingerprint};
 use model::key_pair::KeyPair;
-use model::machine::{Address, Caps, Hardware, Machine, Network, ProviderKind};
+use model::machine::{Address, Caps, GivenHardware, Hardware, Machine, Network, ProviderKind};
 use model::provider::ability::{Horizon, ObserveOpen, Sharing};
 use model::provider::{Ledger, MachineRequest, Provider};
 use model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
@@ -491,7 +491,7 @@ async fn a_lack_of_capacity_is_met_by_other_zones_and_types() {
     assert_eq!(tried.last().map(String::as_str), Some("m5.large"));
     let unique: BTreeSet<_> = tried.iter().collect();
     assert_eq!(unique.len(), tried.len(), "the SDK must not repeat what would be refused again: {tried:?}");
-    assert_eq!(machine.hardware.as_deref(), Some("m5.large"));
+    assert_eq!(machine.hardware, Some(GivenHardware { instance_type: "m5.large".into(), spot: false }));
     assert!(user.book.told().contains("m5.large"), "{}", user.book.told());
     user.release(&made).await;
 }
@@ -538,7 +538,7 @@ async fn spare_capacity_falls_back_on_ordinary_and_says_so() {
     let (machine, made) = user.make(&request).await.map_err(|(fault, _)| fault).unwrap();
     let tried = tried(&account);
     assert!(tried[0] == "spot:c5.9xlarge" && tried.last().unwrap() == "c5.9xlarge", "{tried:?}");
-    assert_eq!(machine.hardware.as_deref(), Some("c5.9xlarge"));
+    assert_eq!(machine.hardware, Some(GivenHardware { instance_type: "c5.9xlarge".into(), spot: false }));
     assert!(user.book.told().contains("no spare capacity"), "{}", user.book.told());
     assert!(user.release(&made).await.iter().all(|fate| *fate == Fate::Gone));
 }
@@ -549,7 +549,8 @@ async fn a_spot_request_is_looked_for_when_a_row_names_it_and_until_it_is_closed
     let user = account.user("me@here", "192.0.2.1/32").await;
     let mut request = user.request();
     request.hardware = Hardware { instance_types: vec!["c5.9xlarge".into()], spot: true, managed: false };
-    let (_, mut rows) = user.make(&request).await.map_err(|(fault, _)| fault).unwrap();
+    let (machine, mut rows) = user.make(&request).await.map_err(|(fault, _)| fault).unwrap();
+    assert_eq!(machine.hardware, Some(GivenHardware { instance_type: "c5.9xlarge".into(), spot: true }));
     rows.iter_mut().for_each(|row| row.planned_at -= jiff::SignedDuration::from_hours(1));
     let row = rows.iter().find(|row| row.kind == ResourceKind::SpotRequest).unwrap().clone();
     assert!(user.provider.sees(&row));

@@ -16,7 +16,7 @@ use model::task::Command;
 
 use crate::ec2::hardware::{types, volumes_gib};
 use crate::ec2::tags::RowName;
-use crate::ec2::{Ec2Provider, SPOT, instances, release, settle, survey};
+use crate::ec2::{Ec2Provider, instances, release, settle, survey};
 
 impl RenewOnMachine for Ec2Provider {
     fn lease_command(&self, machine: &Machine, until: Timestamp) -> Command {
@@ -40,10 +40,10 @@ impl Pricing for Ec2Provider {
     }
 
     async fn price(&self, machine: &Machine, teller: &Teller) -> Option<Quote> {
-        let hardware = machine.hardware.as_deref()?;
-        let (name, spot) = hardware.strip_suffix(SPOT).map_or((hardware, false), |name| (name, true));
+        let hardware = machine.hardware.as_ref()?;
         let volumes_gib = self.known(&machine.id).map_or(0, |known| known.volumes_gib);
-        self.prices.quote(&self.wanted(name, spot, volumes_gib), machine.created_at, teller).await
+        let wanted = self.wanted(&hardware.instance_type, hardware.spot, volumes_gib);
+        self.prices.quote(&wanted, machine.created_at, teller).await
     }
 }
 

@@ -71,7 +71,7 @@ use model::base::id::MachineId;
 use model::event::{MachineEvent, Teller};
 use model::fault::Fault;
 use model::key_pair::KeyMaker;
-use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
+use model::machine::{Address, GivenHardware, HostKey, Machine, Platform, ProviderKind, Sighting};
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
 use prices::{Prices, Wanted};
@@ -83,9 +83,6 @@ pub use settings::SETTINGS;
 
 /// What the machine calls its second volume: its first boot finds it and names it so.
 const VOLUME: &str = "/dev/hg-volume";
-
-/// What the name of a machine's type ends with where it has spare capacity.
-const SPOT: &str = " spot";
 
 /// How long a machine may take from having an address to its first answer. A minute is usual for a distribution's own image.
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
@@ -281,7 +278,7 @@ impl Ec2Provider {
             teller.machine(&request.id, MachineEvent::TypeChosen { instance_type });
         }
         let id = instance.instance_id.ok_or_else(|| Fault::infrastructure("the launched instance has no id"))?;
-        let hardware = format!("{}{}", attempt.instance_type, if attempt.spot { SPOT } else { "" });
+        let hardware = GivenHardware { instance_type: attempt.instance_type, spot: attempt.spot };
         Ok(LaunchedAs { id, spot_request: instance.spot_instance_request_id, root_device: image.root_device, hardware })
     }
 
@@ -314,7 +311,7 @@ struct LaunchedAs {
     id: String,
     spot_request: Option<String>,
     root_device: String,
-    hardware: String,
+    hardware: GivenHardware,
 }
 
 #[async_trait]

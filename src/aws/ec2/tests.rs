@@ -185,7 +185,7 @@ async fn volumes_are_confirmed_by_the_names_of_their_rows() {
         id: "i-1".into(),
         spot_request: None,
         root_device: "/dev/xvda".into(),
-        hardware: TEST_TYPE.into(),
+        hardware: model::machine::GivenHardware { instance_type: TEST_TYPE.into(), spot: false },
     };
     let told = Mutex::new(Vec::new());
     let confirm = |_: ResourceKind, name: &str, locator: &str| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use archive::names::{file_name, trimmed};
 use async_trait::async_trait;
 use model::base::deadline::Deadline;
-use model::connection::{Connection, ConnectionError, Connector, Parcel, Process, Progress, Totals};
+use model::connection::{Connection, ConnectionError, Connector, Parcel, Process, Progress, Totals, Trees};
 use model::machine::{Machine, Platform};
 use model::task::Command;
 use russh::client::{self, Msg};
@@ -216,6 +216,17 @@ impl Connection for SshConnection {
         }
     }
 
+    fn trees(&self) -> Result<&dyn Trees, ConnectionError> {
+        Ok(self)
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+#[async_trait]
+impl Trees for SshConnection {
     async fn send_parcel(
         &self,
         command: &Command,
@@ -244,9 +255,5 @@ impl Connection for SshConnection {
         progress: Progress<'_>,
     ) -> Result<Totals, ConnectionError> {
         tree::pick(self, remote, paths, local, most, progress).await
-    }
-
-    async fn close(&self) {
-        self.pool.close().await;
     }
 }

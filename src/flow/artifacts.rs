@@ -72,7 +72,7 @@ pub async fn collect(
         std::fs::create_dir_all(into)
             .map_err(|error| Fault::outside(format!("cannot make `{}`", into.display())).because(error))?;
         let most = chosen.room.saturating_sub(collected.bytes);
-        let totals = connection.download_some(base, &paths, into, most, &progress).await?;
+        let totals = connection.trees()?.download_some(base, &paths, into, most, &progress).await?;
         collected.files += totals.files;
         collected.bytes += totals.bytes;
     }

@@ -21,7 +21,7 @@ use guest::{self, Guest};
 use model::base::deadline::{Deadline, Pace};
 use model::base::id::TaskId;
 use model::base::text;
-use model::connection::{Connection, ConnectionError, Parcel, Process, Progress, Totals};
+use model::connection::{Connection, ConnectionError, Parcel, Process, Progress, Totals, Trees};
 use model::event::{LetInTrouble, MachineEvent};
 use model::exit::Exit;
 use model::fault::Fault;
@@ -429,35 +429,8 @@ impl Connection for Durable {
         repeated!(self, connection => connection.download(remote, local, progress))
     }
 
-    async fn send_parcel(
-        &self,
-        command: &Command,
-        parcel: Parcel<'_>,
-        progress: Progress<'_>,
-    ) -> Result<Totals, ConnectionError> {
-        // What the command did by then is not known here: it is not sent twice.
-        self.live().await?.1.send_parcel(command, parcel, progress).await
-    }
-
-    async fn upload_some(
-        &self,
-        local: &Path,
-        paths: &[PathBuf],
-        remote: &str,
-        progress: Progress<'_>,
-    ) -> Result<Totals, ConnectionError> {
-        repeated!(self, connection => connection.upload_some(local, paths, remote, progress))
-    }
-
-    async fn download_some(
-        &self,
-        remote: &str,
-        paths: &[PathBuf],
-        local: &Path,
-        most: u64,
-        progress: Progress<'_>,
-    ) -> Result<Totals, ConnectionError> {
-        repeated!(self, connection => connection.download_some(remote, paths, local, most, progress))
+    fn trees(&self) -> Result<&dyn Trees, ConnectionError> {
+        Ok(self)
     }
 
     fn holds_stdin(&self) -> bool {
@@ -469,5 +442,39 @@ impl Connection for Durable {
         if let Some(live) = live {
             live.close().await;
         }
+    }
+}
+
+#[async_trait]
+impl Trees for Durable {
+    async fn send_parcel(
+        &self,
+        command: &Command,
+        parcel: Parcel<'_>,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError> {
+        // What the command did by then is not known here: it is not sent twice.
+        self.live().await?.1.trees()?.send_parcel(command, parcel, progress).await
+    }
+
+    async fn upload_some(
+        &self,
+        local: &Path,
+        paths: &[PathBuf],
+        remote: &str,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError> {
+        repeated!(self, connection => connection.trees()?.upload_some(local, paths, remote, progress))
+    }
+
+    async fn download_some(
+        &self,
+        remote: &str,
+        paths: &[PathBuf],
+        local: &Path,
+        most: u64,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError> {
+        repeated!(self, connection => connection.trees()?.download_some(remote, paths, local, most, progress))
     }
 }

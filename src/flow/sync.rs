@@ -150,7 +150,7 @@ async fn apply(
     };
     let parcel = Parcel { top: &wanted.from, paths: &plan.send, notes };
     let command = guest::of(connection.platform()).sync_apply(&wanted.to);
-    connection.send_parcel(&command, parcel, progress).await?;
+    connection.trees()?.send_parcel(&command, parcel, progress).await?;
     match here.changed(&wanted.from, &plan.send) {
         None => Ok(()),
         Some(path) => Err(Fault::outside(format!("`{}` changed while it was copied", path.display()))

@@ -270,42 +270,9 @@ pub trait Connection: Send + Sync {
     /// Copies a file or a folder to `local`, in the same manner. Of the links in a folder those that lead out of it become notes.
     async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError>;
 
-    /// Runs `command` with the archive of `parcel` on its standard input. It must end with status 0.
-    async fn send_parcel(
-        &self,
-        command: &Command,
-        parcel: Parcel<'_>,
-        progress: Progress<'_>,
-    ) -> Result<Totals, ConnectionError> {
-        drop((command, parcel, progress));
-        Err(without_archives())
-    }
-
-    /// Copies the files, links and folders `paths` below the folder `local`, a folder before what is in it and itself without
-    /// that, to the same paths below the folder `remote`.
-    async fn upload_some(
-        &self,
-        local: &Path,
-        paths: &[PathBuf],
-        remote: &str,
-        progress: Progress<'_>,
-    ) -> Result<Totals, ConnectionError> {
-        let _ = (local, paths, remote, progress);
-        Err(without_archives())
-    }
-
-    /// Copies the files `paths` below the folder `remote` to the same paths below the folder `local`, all of them or none; a link
-    /// comes as the file that it leads to. More than `most` bytes, holes counted, are refused.
-    async fn download_some(
-        &self,
-        remote: &str,
-        paths: &[PathBuf],
-        local: &Path,
-        most: u64,
-        progress: Progress<'_>,
-    ) -> Result<Totals, ConnectionError> {
-        let _ = (remote, paths, local, most, progress);
-        Err(without_archives())
+    /// The way to copy chosen parts of trees, or why this connection has none.
+    fn trees(&self) -> Result<&dyn Trees, ConnectionError> {
+        Err(ConnectionError::Invalid("this connection carries whole files and folders only; use SSH".to_owned()))
     }
 
     /// Whether a command's standard input stays open for as long as somebody holds it. Without that, a command cannot learn
@@ -318,8 +285,37 @@ pub trait Connection: Send + Sync {
     async fn close(&self);
 }
 
-fn without_archives() -> ConnectionError {
-    ConnectionError::Invalid("this connection carries whole files and folders only; use SSH".to_owned())
+/// Copies of chosen parts of trees, each set as one archive: for connections that carry output and input of any size.
+#[async_trait]
+pub trait Trees: Send + Sync {
+    /// Runs `command` with the archive of `parcel` on its standard input. It must end with status 0.
+    async fn send_parcel(
+        &self,
+        command: &Command,
+        parcel: Parcel<'_>,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError>;
+
+    /// Copies the files, links and folders `paths` below the folder `local`, a folder before what is in it and itself without
+    /// that, to the same paths below the folder `remote`.
+    async fn upload_some(
+        &self,
+        local: &Path,
+        paths: &[PathBuf],
+        remote: &str,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError>;
+
+    /// Copies the files `paths` below the folder `remote` to the same paths below the folder `local`, all of them or none; a link
+    /// comes as the file that it leads to. More than `most` bytes, holes counted, are refused.
+    async fn download_some(
+        &self,
+        remote: &str,
+        paths: &[PathBuf],
+        local: &Path,
+        most: u64,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError>;
 }
 
 /// Opens connections: the seam between flows and the `connection` adapter.

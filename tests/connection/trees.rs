@@ -293,8 +293,8 @@ async fn some_files_of_a_folder_come_in_one_stream_or_none_of_them() {
     std::os::unix::fs::symlink(&outside, there.join("linked")).unwrap();
     let paths = [paths, vec![PathBuf::from("linked/file")]].concat();
     let remote = there.to_str().unwrap();
-    let some =
-        async |paths: &[PathBuf], to: &Path, most| connection.download_some(remote, paths, to, most, &|_| ()).await;
+    let trees = connection.trees().unwrap();
+    let some = async |paths: &[PathBuf], to: &Path, most| trees.download_some(remote, paths, to, most, &|_| ()).await;
     let got = some(&paths, &here, u64::MAX).await.unwrap();
     assert_eq!(
         (got.files, names(&here), names(&here.join("a")).len()),
@@ -329,14 +329,15 @@ async fn a_parcel_reaches_the_command_that_unpacks_it() {
     let to = sshd.folder("to");
     let unpack = sh(&format!("cd {} && tar -xf - && [ -e whole ]", to.display()));
     let note = vec![("note".to_owned(), b"words".to_vec())];
-    let totals = connection.send_parcel(&unpack, parcel(note), &|_| ()).await.unwrap();
+    let trees = connection.trees().unwrap();
+    let totals = trees.send_parcel(&unpack, parcel(note), &|_| ()).await.unwrap();
     assert_eq!((totals.files, totals.bytes), (1, 4));
     assert_eq!(std::fs::read(to.join("note")).unwrap(), b"words");
     assert_eq!(std::fs::read(to.join("tree/a/b")).unwrap(), b"text");
     let refusing = sh("echo 'not today' >&2; exit 3");
-    let error = connection.send_parcel(&refusing, parcel(Vec::new()), &|_| ()).await.unwrap_err();
+    let error = trees.send_parcel(&refusing, parcel(Vec::new()), &|_| ()).await.unwrap_err();
     assert!(error.to_string().contains("not today"), "{error}");
     std::fs::remove_file(local.join("a/b")).unwrap();
-    let error = connection.send_parcel(&unpack, parcel(Vec::new()), &|_| ()).await.unwrap_err();
+    let error = trees.send_parcel(&unpack, parcel(Vec::new()), &|_| ()).await.unwrap_err();
     assert!(error.to_string().contains("a/b"), "{error}");
 }

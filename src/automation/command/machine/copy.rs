@@ -99,7 +99,7 @@ async fn upload(context: &Context, held: &Held, from: &Path, machine: &Machine, 
         Target::Same => {
             let above = from.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let paths = all(above, from.file_name().unwrap_or_default())?;
-            connection.upload_some(above, &paths, to, &progress).await?
+            connection.trees()?.upload_some(above, &paths, to, &progress).await?
         }
     };
     connection.close().await;

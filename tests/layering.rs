@@ -42,7 +42,7 @@ const SITES: &str = "automation/compose/sites";
 const EC2_SITES: &str = "automation/compose/ec2";
 
 /// `(text, folders and files below src where it may stand)`.
-const BORDERS: [(&str, &[&str]); 24] = [
+const BORDERS: [(&str, &[&str]); 26] = [
     ("aws_config", &["aws", "automation/compose"]),
     ("indicatif", &["automation/ui"]),
     ("println!", &["automation/ui"]),
@@ -51,10 +51,22 @@ const BORDERS: [(&str, &[&str]); 24] = [
     ("env::var", &["automation/command", "automation/compose"]),
     ("env::current_dir", &["automation/command", "automation/compose"]),
     ("home_dir", &["automation/compose"]),
-    ("mercurial", &["project", "automation/cli", "automation/command", "automation/compose"]),
+    ("mercurial", &["project/mercurial", "project/lib", "automation/command", "automation/compose"]),
+    ("clap", &["automation/cli", "automation/command"]),
+    ("unsafe_code", &["local", "model/base/leash"]),
     // What an image can be told, and how its steps get it, its definition says.
-    ("hg_", &["project"]),
-    ("python", &["project", "report", "model/subject", "automation/command/run_tests_linux"]),
+    ("hg_", &["project/mercurial"]),
+    (
+        "python",
+        &[
+            "project/mercurial",
+            "report",
+            "model/outcome",
+            "model/subject",
+            "flow/testing/verdict",
+            "automation/command/run_tests_linux",
+        ],
+    ),
     // One file builds what a run works with; an adapter's own folder may as well.
     ("localprovider::", &["local", SITES]),
     ("localimages::", &["local", SITES]),
@@ -132,12 +144,19 @@ fn words_stay_inside_their_borders() {
 /// What is wrong with the manifest of the crate `own`.
 fn forbidden(own: &str, manifest: &str) -> Vec<String> {
     let manifest: toml::Table = manifest.parse().unwrap();
-    let names = manifest["dependencies"].as_table().unwrap().keys();
+    // What is built on one system alone, or to build the crate, is a dependency too; so is one under another name.
+    let mut tables: Vec<&toml::Value> =
+        ["dependencies", "build-dependencies"].iter().filter_map(|key| manifest.get(*key)).collect();
+    let systems = manifest.get("target").and_then(toml::Value::as_table).into_iter().flatten();
+    tables.extend(systems.filter_map(|(_, system)| system.get("dependencies")));
+    let tables = tables.into_iter().filter_map(toml::Value::as_table).flatten();
+    let names: Vec<&str> =
+        tables.map(|(name, of)| of.get("package").and_then(toml::Value::as_str).unwrap_or(name)).collect();
     let (_, allowed) = CRATES.iter().find(|(name, _)| *name == own).unwrap_or_else(|| panic!("`{own}` has no place"));
     let ours = |name: &str| CRATES.iter().any(|(known, _)| *known == name);
     let away =
         |name: &str| HOMES.iter().find(|(start, _)| name.starts_with(start)).is_some_and(|(_, at)| !at.contains(&own));
-    let wrong = names.filter(|name| if ours(name) { !allowed.contains(&name.as_str()) } else { away(name) });
+    let wrong = names.into_iter().filter(|name| if ours(name) { !allowed.contains(name) } else { away(name) });
     wrong.map(|name| format!("`{own}` depends on `{name}`")).collect()
 }
 
@@ -180,6 +199,8 @@ fn the_check_itself_finds_what_it_should() {
     assert_eq!(manifest("connection", "archive"), 0);
     assert_eq!(manifest("state", "russh-sftp"), 1, "a crate outside its border");
     assert_eq!(manifest("flow", "aws-sdk-ec2"), 1, "a crate outside its border");
+    let hidden = "[dependencies]\nx = { package = \"local\", path = \"../local\" }\n[target.'cfg(unix)'.dependencies]\naws = {}\n";
+    assert_eq!(forbidden("state", hidden).len(), 2, "under another name, and on one system alone");
 }
 
 /// Lines of product code that a file may have: beyond them a noun is missing.
@@ -272,6 +293,34 @@ fn circle(modules: &[(Vec<String>, Vec<Vec<String>>)]) -> Option<Vec<String>> {
     }
     let names = left.iter().map(|at| modules[*at].0.join("::")).collect::<Vec<_>>();
     (!names.is_empty()).then_some(names)
+}
+
+/// `(folder below src, what it must not import of its own crate)`.
+const UPWARDS: [(&str, &[&str]); 3] = [
+    ("automation/ui", &["cli", "command", "compose"]),
+    ("project/image", &["mercurial"]),
+    ("project/mercurial", &["image"]),
+];
+
+/// What a file imports of its own crate that stands above it or beside it.
+fn upwards(path: &Path, text: &str) -> Vec<String> {
+    let mut wrong: Vec<Vec<String>> = imports(text);
+    wrong.retain(|import| match path.starts_with("model/base") {
+        true => import[0] != "base",
+        false => UPWARDS.iter().any(|(folder, above)| path.starts_with(folder) && above.contains(&import[0].as_str())),
+    });
+    wrong.into_iter().map(|import| format!("{}: imports `{}`", path.display(), import.join("::"))).collect()
+}
+
+#[test]
+fn within_a_crate_too_nothing_imports_what_stands_above_or_beside_it() {
+    let faults: Vec<String> = sources().iter().flat_map(|(path, text)| upwards(path, text)).collect();
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    let check = |path: &str, text: &str| upwards(Path::new(path), text).len();
+    assert_eq!(check("model/base/text.rs", "use crate::outcome::Verdict;"), 1);
+    assert_eq!(check("model/base/text.rs", "use crate::base::id::RunId;"), 0);
+    assert_eq!(check("automation/ui/mod.rs", "use crate::command::error::exit;"), 1);
+    assert_eq!(check("project/image/source.rs", "use crate::mercurial::NAME;"), 1);
 }
 
 #[test]

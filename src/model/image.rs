@@ -24,7 +24,7 @@ impl std::fmt::Display for Fingerprint {
     }
 }
 
-/// Part of every base's fingerprint: raise it when `provider/local/images/bootstrap.rs`, or a script that it runs, changes
+/// Part of every base's fingerprint: raise it when `local/images/bootstrap.rs`, or a script that it runs, changes
 /// what a base holds.
 pub const BASE_REVISION: u32 = 3;
 

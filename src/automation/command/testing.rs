@@ -55,14 +55,17 @@ pub async fn conclude(
     task: Option<TestTask>,
     ended: Ended<Option<Tested>>,
 ) -> Result<Ending, Fault> {
+    let failed = |tested: &Tested| tested.artifacts.as_ref().is_some_and(|artifacts| artifacts.failed.is_some());
+    let given_up =
+        ended.result.as_ref().map_or(session.run.stop.is_cancelled(), |tested| tested.as_ref().is_some_and(failed));
+    if given_up {
+        // Half of a file that was given up is put away behind our back.
+        let _ = tokio::time::timeout(TIDYING_LIMIT, archive::partial::tidied()).await;
+    }
     let tested = ended.result?;
     let task = task.ok_or_else(|| Fault::infrastructure("the tests were followed before they were begun"))?;
     match (tested, ended.detached) {
         (Some(tested), _) => {
-            if tested.artifacts.as_ref().is_some_and(|artifacts| artifacts.failed.is_some()) {
-                // Half of a file that was given up is put away behind our back.
-                let _ = tokio::time::timeout(TIDYING_LIMIT, archive::partial::tidied()).await;
-            }
             publish(session, reports, results(&session.run, session.started_at(), task, tested, ended.cost))
         }
         (None, Some(machine)) => Ok(detached(&task.begun, machine)),

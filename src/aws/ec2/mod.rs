@@ -71,7 +71,7 @@ use model::base::id::MachineId;
 use model::event::{MachineEvent, Teller};
 use model::fault::Fault;
 use model::key_pair::KeyMaker;
-use model::machine::{Address, GivenHardware, HostKey, Machine, Platform, ProviderKind, Sighting};
+use model::machine::{Address, GivenHardware, HostKey, Machine, Platform, ProviderKind};
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
 use prices::{Prices, Wanted};

@@ -80,11 +80,6 @@ impl Dummy {
         self.inner().stays.insert(kind, reason.to_owned());
     }
 
-    /// Lets resources of `kind` go again.
-    pub fn let_go(&self, kind: ResourceKind) {
-        self.inner().stays.remove(&kind);
-    }
-
     /// What was done, in order: `create ID`, `renew ID`, `release KIND ID`, `base NAME`, `commit NAME`.
     pub fn story(&self) -> Vec<String> {
         self.inner().story.clone()

@@ -36,8 +36,8 @@ pub(crate) fn builds_in_place(flags: &[String]) -> bool {
     builds(flags) && !names_one(flags, &OWN_BUILD)
 }
 
-/// Flags of the runner that choose among tests for a machine alone, and take a value.
-const SHARDING: &str = "--shard-";
+/// Flags of the runner that choose among tests or add to them, and take a value.
+const CHOOSING: [&str; 2] = ["--shard-", "--test-list"];
 
 /// Flags of the runner that choose among tests by what an earlier run came to.
 const CHOOSING_AGAIN: [&str; 4] = ["--ret", "--rest", "-r", "-R"];
@@ -47,7 +47,7 @@ pub(crate) fn of_a_part(flags: &[String]) -> Vec<String> {
     let mut kept = Vec::new();
     let mut rest = flags.iter();
     while let Some(flag) = rest.next() {
-        if flag.starts_with(SHARDING) {
+        if CHOOSING.iter().any(|start| flag.starts_with(start)) {
             if !flag.contains('=') {
                 rest.next();
             }

@@ -473,9 +473,10 @@ mod tests {
     #[test]
     fn a_part_of_the_tests_is_named_and_not_chosen_again() {
         let ssh = Ssh { program: "/bin/automation".into(), args: vec![] };
-        let flags = ["--shard-total", "2", "--shard-index=1", "-j4", "--retest", "--keywords", "x"].map(str::to_owned);
+        let choosing = ["--shard-total", "2", "--shard-index=1", "--test-list", "/list", "--retest"];
+        let flags = choosing.into_iter().chain(["-j4", "--keywords", "x"]).map(str::to_owned).collect::<Vec<_>>();
         let tests =
-            LinuxTests { tests: vec!["test-a.t".into()], flags: flags.to_vec(), ..LinuxTests::for_following(ssh) };
+            LinuxTests { tests: vec!["test-a.t".into()], flags: flags.clone(), ..LinuxTests::for_following(ssh) };
         let words = |part: Option<&[TestName]>| tests.run("/f", None, part).command.args[2..].join(" ");
         assert_eq!(words(None), format!("/usr/bin/python3 -- {} test-a.t", flags.join(" ")));
         let part = ["test-b.t#case", "test-c.t"].map(TestName::from);

@@ -354,7 +354,7 @@ fn a_check_finds_damage_that_no_query_meets() {
     assert!(journal.check().unwrap_err().message.contains("is damaged"));
 }
 
-/// Not a check but a measurement: `cargo test plan_costs -- --ignored --nocapture`.
+/// Not a check but a measurement: `cargo test -p state --lib plan_costs -- --ignored --nocapture`.
 #[test]
 #[ignore = "measures"]
 fn plan_costs() {

@@ -30,10 +30,11 @@ from_distribution() {
     if [[ -e /hgdev/src/contrib/python-zstandard/MANIFEST.in ]]; then
         hg --cwd /hgdev/src add contrib/python-zstandard/MANIFEST.in || die "cannot add the source to the repository"
     fi
-    hg --cwd /hgdev/src commit --quiet --user 'hg <hg@localhost>' --date "$date 0" --message "source package $name" ||
+    # The messages keep the rules that test-check-commit.t holds drafts to.
+    hg --cwd /hgdev/src commit --quiet --user 'hg <hg@localhost>' --date "$date 0" --message "packaging: source package $name" ||
         die "cannot commit the source"
     # setup.py takes the version from the newest tag, and fails where there is none.
-    hg --cwd /hgdev/src tag --user 'hg <hg@localhost>' --date "$date 0" --message "tag $version" -- "$version" ||
+    hg --cwd /hgdev/src tag --user 'hg <hg@localhost>' --date "$date 0" --message "packaging: tag $version" -- "$version" ||
         die "cannot tag the source"
 }
 

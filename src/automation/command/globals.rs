@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use model::base::text;
 
-use crate::command::ec2::args::Ec2Globals;
+use crate::command::ec2::globals::Ec2Globals;
 
 /// Options that every subcommand takes.
 #[derive(Debug, Clone, Args)]

@@ -10,6 +10,7 @@ use model::machine::{Caps, Hardware, Network, ProviderKind};
 
 use crate::command::ec2::args::{CloudArgs, SpotArg};
 use crate::command::parameter_args::ParameterArgs;
+use crate::command::unfit::refuse;
 use crate::compose::Context;
 
 /// What every command that makes a machine takes.
@@ -132,16 +133,6 @@ impl MachineArgs {
             None => order,
         }
     }
-}
-
-/// Refuses options that a machine of this provider cannot be told.
-pub(super) fn refuse(given: &[(&str, bool)], kind: ProviderKind) -> Result<(), Fault> {
-    let Some((flag, _)) = given.iter().find(|(_, given)| *given) else { return Ok(()) };
-    let message = match kind {
-        ProviderKind::Host => format!("`{flag}` has no meaning on a machine that somebody else made"),
-        kind => format!("`{flag}` has no meaning with provider `{}`", kind.name()),
-    };
-    Err(Fault::usage(message).hint(format!("Leave `{flag}` out, or name another provider.")))
 }
 
 /// How long a machine for tests or for use by hand may live, where nothing is said: long enough for the whole suite on this

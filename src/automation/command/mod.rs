@@ -21,4 +21,5 @@ pub mod runs;
 pub mod session;
 pub mod signals;
 pub mod testing;
+mod unfit;
 pub mod uninstall;

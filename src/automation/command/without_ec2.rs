@@ -4,6 +4,13 @@ use model::fault::Fault;
 
 use crate::compose::Context;
 
+/// Options that every subcommand takes, which are none.
+pub mod globals {
+    /// None.
+    #[derive(Debug, Clone, Default, clap::Args)]
+    pub struct Ec2Globals {}
+}
+
 /// Options that stand for none.
 pub mod args {
     use model::fault::Fault;
@@ -11,10 +18,6 @@ pub mod args {
     use model::price::Budget;
 
     use crate::compose::Context;
-
-    /// No options that every subcommand takes.
-    #[derive(Debug, Clone, Default, clap::Args)]
-    pub struct Ec2Globals {}
 
     /// No choice of a capacity.
     #[derive(Debug, Clone, Default, clap::Args)]

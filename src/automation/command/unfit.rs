@@ -1,0 +1,14 @@
+//! Options that have no meaning for machines of the provider that was asked for.
+
+use model::fault::Fault;
+use model::machine::ProviderKind;
+
+/// Refuses options that a machine of this provider cannot be told.
+pub(crate) fn refuse(given: &[(&str, bool)], kind: ProviderKind) -> Result<(), Fault> {
+    let Some((flag, _)) = given.iter().find(|(_, given)| *given) else { return Ok(()) };
+    let message = match kind {
+        ProviderKind::Host => format!("`{flag}` has no meaning on a machine that somebody else made"),
+        kind => format!("`{flag}` has no meaning with provider `{}`", kind.name()),
+    };
+    Err(Fault::usage(message).hint(format!("Leave `{flag}` out, or name another provider.")))
+}

@@ -3,6 +3,8 @@
 use std::process::Child;
 use std::time::Duration;
 
+use support::processes::descendants;
+
 /// The most that was seen.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Peak {
@@ -38,20 +40,5 @@ fn proportional(pid: u32) -> u64 {
 
 /// `root` and everything below it.
 fn tree(root: u32) -> Vec<u32> {
-    let mut parents = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        if let Some(parent) = after.split_whitespace().nth(1).and_then(|field| field.parse::<u32>().ok()) {
-            parents.push((pid, parent));
-        }
-    }
-    let (mut found, mut at) = (vec![root], 0);
-    while at < found.len() {
-        let parent = found[at];
-        found.extend(parents.iter().filter(|(_, above)| *above == parent).map(|(pid, _)| *pid));
-        at += 1;
-    }
-    found
+    std::iter::once(root).chain(descendants(root)).collect()
 }

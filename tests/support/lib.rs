@@ -19,6 +19,7 @@ pub mod machine;
 pub mod memory;
 pub mod mercurial;
 pub mod mounts;
+pub mod processes;
 pub mod proxy;
 pub mod relay;
 pub mod sshd;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use model::exit::Exit;
 use model::task::Chunk;
+use support::contract::listing;
 
 use super::*;
 use crate::ssm::files::CAP;
@@ -340,26 +341,6 @@ async fn small_files_are_written_and_read() {
     let error = connection.write_file(remote.path().to_str().unwrap(), b"x", 0o600).await.unwrap_err();
     assert!(error.to_string().contains("a folder has that name"), "{error}");
     assert_eq!(std::fs::read_dir(remote.path()).unwrap().count(), 1, "partial files are left");
-}
-
-/// Every path below `top` with its mode and content.
-fn listing(top: &Path) -> Vec<(std::path::PathBuf, u32, Vec<u8>)> {
-    use std::os::unix::ffi::OsStrExt;
-    let (mut found, mut todo) = (Vec::new(), vec![top.to_owned()]);
-    while let Some(path) = todo.pop() {
-        let meta = std::fs::symlink_metadata(&path).unwrap();
-        let content = if meta.is_symlink() {
-            std::fs::read_link(&path).unwrap().as_os_str().as_bytes().to_vec()
-        } else if meta.is_dir() {
-            todo.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            Vec::new()
-        } else {
-            std::fs::read(&path).unwrap()
-        };
-        found.push((path.strip_prefix(top).unwrap().to_owned(), meta.permissions().mode(), content));
-    }
-    found.sort();
-    found
 }
 
 #[tokio::test]

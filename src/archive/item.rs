@@ -1,4 +1,4 @@
-//! What travels in an archive: the entries of a tree, looked at on this computer.
+//! The entries of a tree on this computer, as they travel in an archive.
 
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -8,27 +8,27 @@ use model::connection::ConnectionError;
 
 use crate::partial::local_failure;
 
-/// The block of the format, bytes.
+/// Size of a block of the tar format, in bytes.
 pub const BLOCK: usize = 512;
 
-/// Folders below each other; deeper ones are refused, for a machine could name them without end.
+/// Most folders below each other; deeper ones are refused, because a machine could name them without end.
 pub const DEPTH_CAP: usize = 256;
 
-/// Entries of a tree; more are refused, for what is to be made is held in memory.
+/// Most entries of a tree; more are refused, because the list of entries is held in memory.
 pub const ENTRIES_CAP: usize = 1_000_000;
 
-/// What travels, by its path below the top. The top itself has the empty path.
+/// An entry of a tree, by its path below the top. The top itself has the empty path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Below the top.
+    /// Its path below the top.
     pub path: PathBuf,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its permissions.
     pub mode: u32,
 }
 
-/// What an item is.
+/// The kind of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A folder.
@@ -39,7 +39,7 @@ pub enum Kind {
     Link(Vec<u8>),
 }
 
-/// Looks at a local folder, from the top.
+/// Lists a local folder with all below it, a folder before its entries.
 pub fn plan(top: &Path) -> Result<Vec<Item>, ConnectionError> {
     let mode = std::fs::metadata(top).map_err(|error| local_failure("read", top, &error))?.mode();
     let mut items = vec![Item { path: PathBuf::new(), kind: Kind::Folder, mode }];
@@ -51,7 +51,7 @@ pub fn plan(top: &Path) -> Result<Vec<Item>, ConnectionError> {
             let entry = entry.map_err(|error| local_failure("read", &here, &error))?;
             let path = folder.join(entry.file_name());
             let listed = entry.file_type().map_err(|error| local_failure("read", &entry.path(), &error))?;
-            // What a file's mode is, is asked when it is open.
+            // A file's mode is read when the file is open, so that mode and content belong together.
             let item = match listed.is_file() {
                 true => Item { path, kind: Kind::File, mode: 0 },
                 false => item(top, path)?,
@@ -90,7 +90,7 @@ pub fn item(top: &Path, path: PathBuf) -> Result<Item, ConnectionError> {
     Ok(Item { path, kind, mode: found.mode() })
 }
 
-/// What cannot travel, and why.
+/// The error for an entry that cannot travel, with the reason.
 pub fn refused(path: &Path, reason: &str) -> ConnectionError {
     let doing = format!("copy `{}`", path.display().to_string().escape_debug());
     ConnectionError::File { doing, reason: reason.to_owned() }

@@ -1,7 +1,8 @@
 //! Trees as one archive over one command's streams: `tar` on the machine at one end, this program at the other.
 //!
-//! The archive is made and read on a thread of its own, a few pieces ahead, while the connection carries it. Nothing of it is
-//! believed to be whole before the machine said so by its exit status; a copy that is given up half-way is half on neither side.
+//! The archive is made and read on a thread of its own, a few pieces ahead, while the connection carries it. It counts
+//! as whole only when the machine's exit status says so; a copy that is given up half-way leaves half a tree on neither
+//! side.
 
 pub mod item;
 pub mod links;
@@ -31,34 +32,35 @@ use model::connection::{Connection, ConnectionError, Process, Progress, Stdin, T
 use model::exit::Exit;
 use model::task::{Chunk, Command};
 
-/// Pieces that wait between the thread and the connection.
+/// Most pieces that wait between the thread and the connection.
 const AHEAD: usize = 8;
 
-/// How long nothing may move: unpacking and removing many files takes a machine a while, of which it says nothing.
+/// Longest time without a byte moving: a machine says nothing while it unpacks or removes many files, which takes a
+/// while.
 const STALL: Duration = Duration::from_secs(600);
 
-/// How often somebody who waits is told of what came.
+/// Interval at which the progress of a download is reported.
 const TELLING: Duration = Duration::from_millis(100);
 
-/// How long a machine may take to remove what was not whole.
+/// How long a machine may take to remove a partial copy.
 const CLEANING: Duration = Duration::from_secs(30);
 
 /// Most bytes that are kept of what the machine says about a failure.
 const SAID_CAP: usize = 4096;
 
-/// What is to be packed.
+/// A tree that is to be packed.
 pub struct Cargo {
     /// The folder, or the file.
     pub top: PathBuf,
-    /// What of it travels.
+    /// The entries of it that travel.
     pub items: Vec<Item>,
     /// Small files that go first, by name.
     pub notes: Vec<(String, Vec<u8>)>,
 }
 
-/// What goes to a command's standard input.
+/// The bytes that go to a command's standard input.
 pub enum Load {
-    /// An archive of this.
+    /// An archive of this tree.
     Tree(Cargo),
     /// The bytes of this file.
     File(PathBuf),
@@ -80,7 +82,7 @@ impl Load {
     }
 }
 
-/// The last time that something moved.
+/// Remembers when something last moved.
 struct Signs {
     began: Instant,
     last: AtomicU64,
@@ -95,7 +97,7 @@ impl Signs {
         self.last.store(self.began.elapsed().as_secs(), Ordering::Relaxed);
     }
 
-    /// Ends when nothing has moved for too long.
+    /// Returns when nothing has moved for [`STALL`].
     async fn stalled(&self) {
         loop {
             let last = Duration::from_secs(self.last.load(Ordering::Relaxed));
@@ -107,15 +109,15 @@ impl Signs {
     }
 }
 
-/// Where sending failed.
+/// The side on which sending failed.
 enum Broken {
-    /// Here, with a reason that counts.
+    /// This computer, with a reason that counts.
     Here(ConnectionError),
-    /// On the way: the machine says more of why.
+    /// The connection or the machine; the machine's own words, if there are any, say more about the reason.
     Under(ConnectionError),
 }
 
-/// Runs `command` with `load` on its standard input. `doing` is what to say of a failure.
+/// Runs `command` with `load` on its standard input. `doing` describes the copy in the message of a failure.
 pub async fn send(
     connection: &dyn Connection,
     command: &Command,
@@ -133,7 +135,7 @@ pub async fn send(
             ended = &mut listening => (feeding.await, Some(ended)),
             fed = &mut feeding => match fed {
                 Ok(totals) => (Ok(totals), Some(listening.await)),
-                // Without its end the machine throws away what it has.
+                // The machine discards what it has when the archive breaks off; it gets the time to do so.
                 Err(broken) => (Err(broken), tokio::time::timeout(CLEANING, listening).await.ok()),
             },
         }
@@ -151,7 +153,7 @@ pub async fn send(
     }
 }
 
-/// Packs on a thread and writes what comes from there.
+/// Packs on a thread and writes the pieces to the command's standard input.
 async fn feed(mut stdin: Box<dyn Stdin>, load: Load, signs: &Signs, progress: Progress<'_>) -> Result<Totals, Broken> {
     let (pieces, mut coming) = mpsc::channel::<Piece>(AHEAD);
     let top = load.path().to_owned();
@@ -176,7 +178,7 @@ fn pack(cargo: &Cargo, take: impl FnMut(Piece) -> bool) -> Result<Totals, Connec
     packer.end()
 }
 
-/// How a command ended, and what it said on standard error.
+/// The end of a command: its exit, and what it said on standard error.
 struct Ended {
     exit: Exit,
     said: Vec<u8>,
@@ -204,7 +206,7 @@ impl Ended {
     }
 }
 
-/// Hands standard output on to `unpacking` until the command ends, or nobody takes it any more.
+/// Hands standard output on to `unpacking` until the command ends or the receiver is gone.
 async fn listen(process: &mut dyn Process, signs: &Signs, unpacking: Option<&mpsc::Sender<Coming>>) -> Ended {
     let (mut said, mut whole) = (Vec::new(), true);
     while let Some(chunk) = process.next().await {
@@ -226,14 +228,15 @@ async fn listen(process: &mut dyn Process, signs: &Signs, unpacking: Option<&mps
     Ended { exit: process.exit(), said, whole }
 }
 
-/// What comes from a machine.
+/// A message from the connection to the thread that unpacks.
 enum Coming {
     Bytes(Vec<u8>),
-    /// The machine said that this was all.
+    /// The machine's exit status said that the archive is complete.
     Whole,
 }
 
-/// The bytes that come, for the thread that unpacks them. Their end is an error unless the machine said that it is one.
+/// The incoming bytes as a reader, for the thread that unpacks them. Their end is an error unless [`Coming::Whole`]
+/// came first.
 struct Arriving {
     from: mpsc::Receiver<Coming>,
     piece: Vec<u8>,
@@ -258,8 +261,8 @@ impl Read for Arriving {
     }
 }
 
-/// Unpacks what `command` writes to its standard output: the folder `local`, or what is expected below it, within `bounds`. `None`
-/// where the machine says that there is a file in place of a folder.
+/// Unpacks the archive that `command` writes to its standard output, within `bounds`: the whole folder `local`, or the
+/// expected files below it. Gives `None` where the machine says that there is a file in place of a folder.
 pub async fn receive(
     connection: &dyn Connection,
     command: &Command,
@@ -308,17 +311,17 @@ pub async fn receive(
     match (unpacked, &ended.exit) {
         (Ok(totals), _) => Ok(Some(totals)),
         (Err(_), Exit::Code(guest::IS_FILE)) => Ok(None),
-        // A channel that was closed because nobody took it any more has no status.
+        // A channel that we closed because unpacking failed has no exit status, so `Lost` is not the cause.
         (Err(error), Exit::Code(0)) => Err(error),
         (Err(error), Exit::Lost(_)) if !ended.whole => Err(error),
         (Err(_), _) => Err(ended.failure(doing)),
     }
 }
 
-/// What to say of a tree that is too large for a way on which little travels.
+/// The reason for refusing a tree that is too large for SSM.
 const LARGE: &str = "more than 8 MiB do not travel by SSM; use SSH";
 
-/// The archive of the folder `top`, of whose files at most `cap` bytes travel, and what is in it.
+/// Packs the folder `top`, whose files may have at most `cap` bytes, into memory; gives the archive and its totals.
 pub fn in_memory(top: &Path, cap: u64) -> Result<(Vec<u8>, Totals), ConnectionError> {
     let cargo = Cargo { top: top.to_owned(), items: item::plan(top)?, notes: Vec::new() };
     let (mut bytes, mut content) = (Vec::new(), 0);
@@ -333,7 +336,7 @@ pub fn in_memory(top: &Path, cap: u64) -> Result<(Vec<u8>, Totals), ConnectionEr
     }
 }
 
-/// Unpacks a whole archive to `local`, of whose files at most `cap` bytes are taken.
+/// Unpacks an archive in memory to `local`; its files may have at most `cap` bytes.
 pub fn from_memory(archive: &[u8], local: &Path, cap: u64) -> Result<Totals, ConnectionError> {
     unpack::unpack(archive, local, Bounds { expected: None, cap: (cap, LARGE) }, &AtomicU64::new(0))
 }
@@ -343,6 +346,6 @@ fn unable() -> ConnectionError {
 }
 
 fn stalled(doing: &str) -> ConnectionError {
-    let what = format!("nothing moved for {}s while it was to {doing}", STALL.as_secs());
+    let what = format!("nothing moved for {}s while trying to {doing}", STALL.as_secs());
     ConnectionError::TimedOut { address: "the machine".to_owned(), what }
 }

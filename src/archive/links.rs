@@ -1,7 +1,7 @@
 //! Links of an archive that came from a machine.
 //!
-//! Whoever works on a folder next follows the links in it. What leads out of the folder would lead that person into this
-//! computer's own files, wherever the machine likes; so only a note of such a link is made.
+//! The user of a downloaded folder follows the links in it. A link that leads out of the folder would lead to any file
+//! of this computer that the machine chose; so a note is written in place of such a link.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 /// Links by their paths, with their targets.
 pub type Links = HashMap<PathBuf, Vec<u8>>;
 
-/// Links behind each other that are followed, as many as Linux follows.
+/// Most links that are followed one after another, the same number as in Linux.
 const MOST: usize = 40;
 
-/// The end of a note.
+/// The end of a note's text.
 const NOTE: &[u8] = b"`.\nIt leads out of the folder that was copied, so it was not made here.\n";
 
-/// Whether the link `path` leads out of the folder that it is in, by what the archive has and what is in the folder `there` already.
+/// Whether the link `path` leads out of the top folder, judged by the links of the archive and by those already in the
+/// folder `there`.
 pub fn leads_out(links: &Links, there: Option<&Path>, path: &Path) -> bool {
     let parts = |target: &[u8]| -> Vec<Vec<u8>> {
         target
@@ -37,7 +38,7 @@ pub fn leads_out(links: &Links, there: Option<&Path>, path: &Path) -> bool {
             if target.first() == Some(&b'/') {
                 return true;
             }
-            // The system gives up there, too: it leads nowhere.
+            // The system gives up here, too: such a link leads nowhere.
             if followed > MOST {
                 return false;
             }
@@ -59,7 +60,7 @@ pub fn leads_out(links: &Links, there: Option<&Path>, path: &Path) -> bool {
     }
 }
 
-/// Writes what a link was that is not made.
+/// Writes a note that says where the link led, in place of the link.
 pub fn note(place: &Path, target: &[u8]) -> std::io::Result<()> {
     let text = [&b"On the machine this is a symbolic link to `"[..], target, NOTE].concat();
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(place)?;
@@ -93,7 +94,7 @@ mod tests {
         for path in links.keys() {
             assert_eq!(leads_out(&links, None, path), out.iter().any(|out| path == Path::new(out)), "{path:?}");
         }
-        // What is there already counts too.
+        // Links that are already in the folder count too.
         let there = tempfile::tempdir().unwrap();
         assert!(!leads_out(&links, Some(there.path()), Path::new("mine")));
         std::os::unix::fs::symlink("/etc", there.path().join("theirs")).unwrap();

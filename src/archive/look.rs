@@ -1,4 +1,4 @@
-//! Whether a file stayed as it was while it was read: half of one content and half of another is no copy of either.
+//! Checks that a file did not change while it was read: half of one content and half of another is a copy of neither.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -8,10 +8,10 @@ use model::connection::ConnectionError;
 
 use crate::item::refused;
 
-/// What is said of a file that did not stay as it was.
+/// The reason for refusing a file that did not stay as it was.
 pub const CHANGED: &str = "it changed while it was read";
 
-/// What is seen of a file on this computer before its first byte is read.
+/// The state of a file on this computer before its first byte is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
     size: u64,
@@ -21,17 +21,17 @@ pub struct Look {
 }
 
 impl Look {
-    /// What is to be seen in what the system says of it.
+    /// Takes the state from the file's metadata.
     pub fn of(found: &Metadata) -> Self {
         let (written, changed) = ((found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec()));
         Self { size: found.len(), written, changed, names: found.nlink() }
     }
 
-    /// Refuses a file that is not as it was; `after` is looked at when the last byte was read.
+    /// Refuses a file that is not as it was; `after` is its metadata after the last byte was read.
     pub fn check(self, path: &Path, after: &Metadata) -> Result<(), ConnectionError> {
         let after = Self::of(after);
-        // The change time also tells of a writer that sets the other time back. It moves as well where another file took the
-        // name, which is how editors save, and then the file that was read is whole.
+        // The change time also reveals a writer that sets the modification time back. It moves as well where another
+        // file took the name, which is how editors save; the file that was read is whole then.
         let renamed = self.names != after.names;
         let same = (self.size, self.written) == (after.size, after.written);
         match same && (renamed || self.changed == after.changed) {

@@ -1,4 +1,4 @@
-//! Names of files: as errors show them, without the slash of a folder, and of what is not whole yet.
+//! Names of files: as errors show them, without the slash of a folder, and for files that are not whole yet.
 
 use model::connection::ConnectionError;
 
@@ -7,7 +7,7 @@ pub fn quoted(path: &str) -> String {
     format!("`{}`", path.escape_debug())
 }
 
-/// A partial name that nobody else has.
+/// A unique name for a partial file or folder.
 pub fn partial_name(name: &str) -> String {
     partial_name_with(name, &suffix())
 }
@@ -28,18 +28,18 @@ pub fn suffix() -> String {
     text[text.len() - 12..].to_owned()
 }
 
-/// The name of a file on a machine: one that ends in a slash is a folder's.
+/// Checks that `remote` can name a file on a machine: a name that ends in a slash is a folder's.
 pub fn file_name(remote: &str) -> Result<&str, ConnectionError> {
     match remote.len() > 1 && remote.ends_with('/') {
         false => Ok(remote),
         true => {
-            let reason = "the name ends in a slash, and a file is no folder".to_owned();
+            let reason = "the name ends in a slash, and a file is not a folder".to_owned();
             Err(ConnectionError::File { doing: format!("write {}", quoted(remote)), reason })
         }
     }
 }
 
-/// Without slashes at the end, which would make an empty name of it.
+/// `path` without slashes at its end, which would make its last name empty.
 pub fn trimmed(path: &str) -> &str {
     let trimmed = path.trim_end_matches('/');
     if trimmed.is_empty() && !path.is_empty() { "/" } else { trimmed }

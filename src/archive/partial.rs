@@ -1,8 +1,8 @@
-//! What a copy must not leave behind on this computer: partial files. And what a large one may: a partial file with a name by which the
-//! next try finds it.
+//! Partial files on this computer. A copy must not leave one behind, except that a large copy may leave a file under a
+//! name by which the next try finds it.
 //!
-//! A copy can end in the middle of any wait, by an error or because its future is dropped; so each of these cleans up when it
-//! is dropped, and folders do from the thread that makes them, for which [`tidied`] waits.
+//! A copy can end in the middle of any wait, by an error or because its future is dropped; so a partial file is removed
+//! when its value is dropped. Folders are removed by the thread that makes them, for which [`tidied`] waits.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -17,25 +17,25 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::names::{partial_name, partial_name_with};
 
-/// Digits in the name of a partial file that lasts.
+/// Digits in the name of a lasting partial file.
 pub const TAG: usize = 16;
 
-/// Threads that work on something here that is not whole, or put it away. One for the process, because a copy that was given up has
-/// nobody any more who could be handed it.
+/// The threads that make or remove partial folders. It is one for the whole process, because a copy that was given up
+/// has no owner left who could wait for its thread.
 static AT_WORK: LazyLock<TaskTracker> = LazyLock::new(TaskTracker::new);
 
-/// Held by a thread for as long as it has something that is not whole.
+/// A token that a thread holds for as long as it has a partial folder.
 pub fn at_work() -> TaskTrackerToken {
     AT_WORK.token()
 }
 
-/// Waits until every copy that was given up has put away what was not whole on this computer.
+/// Waits until every copy that was given up has removed its partial folder from this computer.
 pub async fn tidied() {
     AT_WORK.close();
     AT_WORK.wait().await;
 }
 
-/// Names what is copied, by 16 digits, which no random suffix has.
+/// A name for the copied thing, of 16 digits: no random suffix has that length.
 pub fn tag(of: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
     for part in of {
@@ -45,20 +45,21 @@ pub fn tag(of: &[&[u8]]) -> String {
     hash.finalize().iter().take(TAG / 2).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A local file that is not whole yet, removed unless it was put in place or is to last.
+/// A local file that is not whole yet; it is removed on drop unless it was put in place or is to last.
 pub struct LocalPartial {
     path: PathBuf,
     kept: bool,
 }
 
 impl LocalPartial {
-    /// Its name beside `local`, with nothing there yet.
+    /// A partial file with a unique name beside `local`, which is not created yet.
     pub fn beside(local: &Path) -> Self {
         Self { path: local.with_file_name(partial_name(&file_name(local))), kept: false }
     }
 
-    /// One that the next copy of `origin` to `local` finds again where this one is cut, and whether it was found so. What other
-    /// origins have left of `local` is removed. While another copy of the two is under way, it is one as any.
+    /// A partial file that the next copy of `origin` to `local` finds again where this copy breaks off, and whether an
+    /// earlier copy left one. Partial files that copies of other origins to `local` have left are removed. While
+    /// another copy of the same origin is under way, the partial file is an ordinary one.
     pub fn lasting(local: &Path, origin: &str) -> Result<(Self, File, bool), ConnectionError> {
         use std::os::unix::fs::OpenOptionsExt;
         let failed = |error| local_failure("write", local, &error);
@@ -81,7 +82,7 @@ impl LocalPartial {
         let same = || {
             std::fs::symlink_metadata(&path).is_ok_and(|there| (there.dev(), there.ino()) == (found.dev(), found.ino()))
         };
-        // Where others may write, one of theirs would stay theirs under the final name.
+        // In a folder where others may write, another user's file would stay that user's under the final name.
         let own = found.uid() == rustix::process::geteuid().as_raw() && found.nlink() == 1;
         if found.is_file() && own && lock(&file) && same() {
             return Ok((Self { path, kept: true }, file, found.len() > 0));
@@ -89,7 +90,7 @@ impl LocalPartial {
         Self::create(local).map(|(partial, file)| (partial, file, false))
     }
 
-    /// One of a name that nobody else has, beside `local`, open for both.
+    /// Creates a partial file with a unique name beside `local`, open for reading and writing.
     pub fn create(local: &Path) -> Result<(Self, std::fs::File), ConnectionError> {
         use std::os::unix::fs::OpenOptionsExt;
         let partial = Self::beside(local);
@@ -97,12 +98,12 @@ impl LocalPartial {
         file.map(|file| (partial, file)).map_err(|error| local_failure("write", local, &error))
     }
 
-    /// Removes it, also where it was to last.
+    /// Removes the file, also where it was to last.
     pub fn remove(mut self) {
         self.kept = false;
     }
 
-    /// Gives it its name.
+    /// Gives the file its final name.
     pub fn rename(mut self, local: &Path) -> std::io::Result<()> {
         if let Err(error) = std::fs::rename(&self.path, local) {
             self.kept = false;
@@ -112,7 +113,7 @@ impl LocalPartial {
         Ok(())
     }
 
-    /// Gives it its name and its mode.
+    /// Gives the file its mode and its final name.
     pub async fn put_in_place(self, file: Arc<std::fs::File>, local: &Path, mode: u32) -> Result<(), ConnectionError> {
         use std::os::unix::fs::PermissionsExt;
         let to = local.to_owned();
@@ -141,7 +142,8 @@ fn lock(file: &File) -> bool {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
-/// Removes what cut copies from elsewhere have left of `name`, unless they are under way. What fails is left as it is.
+/// Removes the partial files that interrupted copies of other origins have left of `name`, unless such a copy is under
+/// way. A file that cannot be removed is left as it is.
 fn remove_stale(local: &Path, name: &str, own: &str) {
     let start = partial_name_with(name, "");
     let folder = local.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -157,13 +159,13 @@ fn remove_stale(local: &Path, name: &str, own: &str) {
     }
 }
 
-/// The failure of `doing` something with a file of this computer.
+/// The error of an operation (`doing`, a verb) on a file of this computer.
 pub fn local_failure(doing: &str, path: &Path, error: &std::io::Error) -> ConnectionError {
     let doing = format!("{doing} `{}` on this computer", path.display().to_string().escape_debug());
     ConnectionError::File { doing, reason: error.to_string() }
 }
 
-/// The result of a blocking task; its panic is an error like another.
+/// The result of a blocking task; a panic of the task becomes an ordinary error.
 pub fn flat<T>(joined: Result<std::io::Result<T>, tokio::task::JoinError>) -> std::io::Result<T> {
     joined.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }

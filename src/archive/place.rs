@@ -1,7 +1,7 @@
-//! What stands where a file is to go on this computer.
+//! The target of a copy on this computer: a file, or a stream that is written into.
 //!
-//! A plain file is replaced when all has come, and so is nothing. A link is followed and stays a link. A device or a pipe takes the
-//! bytes as they come and stays what it is. Anything else is refused before anything is made.
+//! A plain file appears, or is replaced, when all bytes have come. A link is followed and stays a link. A device or a
+//! pipe takes the bytes as they come and stays what it is. Any other target is refused before anything is made.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,32 +15,33 @@ use model::connection::ConnectionError;
 
 use crate::partial::{flat, local_failure};
 
-/// Links behind each other that are followed, as many as Linux follows.
+/// Most links that are followed one after another, the same number as in Linux.
 const LINKS: usize = 40;
 
-/// How long a pipe waits for somebody who reads it, and how often it is looked for one.
+/// How long a copy waits for a reader of a pipe.
 pub const READER_LIMIT: Duration = Duration::from_secs(30);
+/// Interval at which it checks for a reader.
 const READER_POLL: Duration = Duration::from_millis(20);
 
-/// How long whoever reads a pipe or a device may take nothing.
+/// How long the reader of a pipe, or a device, may take no bytes.
 const TAKING_LIMIT: Duration = Duration::from_secs(600);
 
-/// What stands there.
+/// The target that a local path means.
 #[derive(Debug)]
 pub enum Place {
-    /// A plain file or nothing, under this name, which is behind every link.
+    /// A plain file, or none yet, under this name, at which every link ends.
     File(PathBuf),
-    /// Something that is written into, under this name.
+    /// A device, a pipe or an open file of a process, which is written into, under this name.
     Stream(PathBuf),
 }
 
 impl Place {
-    /// Looks at what `local` means.
+    /// Finds out what `local` means.
     pub fn of(local: &Path) -> Result<Self, ConnectionError> {
         let refused = |reason: &str| local_failure("write", local, &std::io::Error::other(reason));
         let found = match std::fs::metadata(local) {
             Ok(found) if found.is_dir() => return Err(refused("a folder has that name")),
-            // `x/.` as well: the system says that there is no such folder.
+            // A path `x/.` comes here as well, and the system says that there is no such folder.
             _ if local.as_os_str().as_bytes().ends_with(b"/") => {
                 return Err(refused("the name ends in a slash, and there is no such folder"));
             }
@@ -56,14 +57,14 @@ impl Place {
     }
 }
 
-/// Follows links to their end, where there may be nothing yet.
+/// Follows links to their end, where no file need exist yet.
 fn behind(local: &Path) -> std::io::Result<Place> {
     let mut path = local.to_owned();
     for _ in 0..LINKS {
         let Ok(target) = std::fs::read_link(&path) else { return Ok(Place::File(path)) };
         let folder = path.parent().unwrap_or(Path::new(""));
         if is_proc(folder) {
-            // What a process holds open: whoever holds it would not see another file of that name.
+            // The link is an open file of a process, which would not see a new file that took its name.
             return Ok(Place::Stream(local.to_owned()));
         }
         path = folder.join(target);
@@ -75,7 +76,8 @@ fn is_proc(folder: &Path) -> bool {
     rustix::fs::statfs(folder).is_ok_and(|found| found.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
-/// Our own output, where that is what `path` leads to: opened by its name it would be written from its start.
+/// A copy of our own standard output or error where `path` leads to it: a file opened by that name would be overwritten
+/// from its start.
 fn own_output(path: &Path) -> Option<File> {
     let ours = std::fs::canonicalize("/proc/self/fd").ok()?;
     let mut path = path.to_owned();
@@ -94,14 +96,14 @@ fn own_output(path: &Path) -> Option<File> {
     None
 }
 
-/// A device, a pipe or what a process holds open, written from its start on.
+/// A device, a pipe or an open file of a process, which takes bytes one after another.
 pub struct Stream {
     file: Arc<File>,
     path: PathBuf,
 }
 
 impl Stream {
-    /// Opens it; waits for somebody who reads a pipe.
+    /// Opens the stream; waits for the reader of a pipe.
     pub async fn open(path: &Path) -> Result<Self, ConnectionError> {
         let end = Instant::now() + READER_LIMIT;
         loop {
@@ -114,7 +116,7 @@ impl Stream {
         }
     }
 
-    /// The same without waiting.
+    /// Opens the stream without waiting for a reader.
     pub fn open_now(path: &Path) -> std::io::Result<Self> {
         if let Some(output) = own_output(path) {
             return Ok(Self { file: Arc::new(output), path: path.to_owned() });
@@ -125,11 +127,11 @@ impl Stream {
             flags |= libc::O_NONBLOCK;
         }
         if kind.is_block_device() {
-            // One that is mounted is refused.
+            // With this flag the kernel refuses a device that is mounted.
             flags |= libc::O_EXCL;
         }
         let file = File::options().write(true).truncate(kind.is_file()).custom_flags(flags).open(path)?;
-        // It was not to wait for its reader, but it is to wait for its room.
+        // Opening must not wait for a reader, but writing must wait until the pipe has room.
         rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
         Ok(Self { file: Arc::new(file), path: path.to_owned() })
     }
@@ -145,7 +147,7 @@ impl Stream {
         written.map_err(|error| local_failure("write", &self.path, &error))
     }
 
-    /// The same on a thread that may wait.
+    /// Writes all bytes, on a thread that may block.
     pub fn write_now(&self, bytes: &[u8]) -> std::io::Result<()> {
         (&*self.file).write_all(bytes)
     }
@@ -218,7 +220,7 @@ mod tests {
             std::fs::read(from).unwrap()
         });
         let stream = Stream::open(&pipe).await.unwrap();
-        // More than a pipe holds at once.
+        // This is more than a pipe holds at once.
         stream.write(vec![7; 300_000]).await.unwrap();
         drop(stream);
         assert_eq!(reader.join().unwrap(), vec![7; 300_000]);

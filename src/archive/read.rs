@@ -1,6 +1,6 @@
 //! The entries of an archive that GNU tar wrote with `--format=gnu`, one after another, in bounded memory.
 //!
-//! The names are as the machine gives them: nothing is checked here.
+//! The names are as the machine gives them: they are not checked here.
 
 use std::io::{Error, ErrorKind, Read, Result};
 
@@ -8,13 +8,13 @@ use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
 use crate::item::BLOCK;
 
-/// Bytes of a name or of a link's target: Linux has at most 4096.
+/// Most bytes of a name or of a link's target: Linux allows 4096.
 const NAME_CAP: u64 = 8 << 10;
 
-/// Spans of one sparse file.
+/// Most spans of one sparse file.
 const SPANS_CAP: usize = 1 << 20;
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Folder,
@@ -24,20 +24,20 @@ pub(crate) enum Kind {
     Odd,
 }
 
-/// One entry. Of a file, the data of its spans is to be read behind it, and [`Reader::pad`] called then.
+/// One entry. The data of a file's spans follows it and must be read next; then [`Reader::pad`] must be called.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub kind: Kind,
     pub name: Vec<u8>,
     pub target: Vec<u8>,
     pub mode: u32,
-    /// Bytes of the file, with its holes.
+    /// Size of the file in bytes, holes included.
     pub size: u64,
-    /// Its data, by offset and length; in order, and within the size.
+    /// The parts of the file that have data, by offset and length; in order, and within the size.
     pub spans: Vec<(u64, u64)>,
 }
 
-/// Reads entries.
+/// Reads the entries of an archive.
 pub(crate) struct Reader<R> {
     pub from: R,
 }
@@ -47,7 +47,7 @@ fn broken(what: &str) -> Error {
 }
 
 impl<R: Read> Reader<R> {
-    /// The next entry, or `None` behind the last, when all that follows was read too.
+    /// The next entry, or `None` after the last one, when the rest of the stream was read too.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
         let (mut name, mut target) = (None, None);
         loop {
@@ -83,7 +83,7 @@ impl<R: Read> Reader<R> {
             _ => (stored, vec![(0, stored)]),
         };
         if kind != Kind::File && stored != 0 {
-            return Err(broken("what is no file has data"));
+            return Err(broken("an entry that is not a file has data"));
         }
         let old = header.as_old();
         Ok(Entry {
@@ -135,7 +135,7 @@ impl<R: Read> Reader<R> {
         Ok(block)
     }
 
-    /// A name that stands in an entry of its own.
+    /// Reads a long name, which has an entry of its own.
     fn text(&mut self, length: u64) -> Result<Vec<u8>> {
         if length > NAME_CAP {
             return Err(broken("a name is too long"));
@@ -146,7 +146,7 @@ impl<R: Read> Reader<R> {
         Ok(until_nul(&text))
     }
 
-    /// Skips what fills up the last block of `length` bytes of data.
+    /// Skips the padding after `length` bytes of data, up to the end of their last block.
     pub(crate) fn pad(&mut self, length: u64) -> Result<()> {
         let over = (length % BLOCK as u64) as usize;
         if over == 0 { Ok(()) } else { self.from.read_exact(&mut [0; BLOCK][over..]) }

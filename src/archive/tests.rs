@@ -1,4 +1,4 @@
-//! Archives of machines that lie, and of trees that are odd, with this computer's own `tar` in the machine's place.
+//! Archives from machines that lie, and archives of odd trees, with this computer's own `tar` in the machine's place.
 
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -67,7 +67,7 @@ fn an_archive_cannot_lead_out_of_its_folder() {
     ];
     for case in cases {
         let top = tempfile::tempdir().unwrap();
-        // Into a new folder and into one that is there.
+        // It is unpacked into a new folder and into an existing one.
         for local in [top.path().join("to"), top.path().to_owned()] {
             assert!(unpack_from(&archive(case), &local, None, 100).is_err(), "{case:?}");
             assert_eq!(count(top.path()), 0, "{case:?}");
@@ -84,7 +84,7 @@ fn a_folder_is_never_entered_through_a_link_that_is_there() {
     let error = unpack_from(&tree, top.path(), None, 100).unwrap_err().to_string();
     assert!(error.contains("a link has that name"), "{error}");
     assert_eq!((count(outside.path()), count(top.path())), (0, 1));
-    // Nor does a file take the place of the link or of what it leads to.
+    // A file does not replace the link or the file that it leads to, either.
     let error = unpack_from(&archive(&[("./", DIR, ""), ("./a", FILE, "x")]), top.path(), None, 100).unwrap_err();
     assert!(error.to_string().contains("a link has that name"), "{error}");
     assert!(std::fs::symlink_metadata(top.path().join("a")).unwrap().is_symlink());
@@ -113,7 +113,7 @@ fn no_link_that_comes_leads_out_of_the_folder() {
     let local = top.path().join("to");
     let links = [("./in", LINK, "d/../x"), ("./out", LINK, "d/../../x"), ("./abs", LINK, "/etc/passwd")];
     let tree = archive(&[&[("./", DIR, ""), ("./d/", DIR, ""), ("./x", FILE, "x")][..], &links[..]].concat());
-    // A second time over what is there.
+    // The second time it is merged into the folder that the first made.
     for _ in 0..2 {
         let totals = unpack_from(&tree, &local, None, 100).unwrap();
         assert_eq!((totals.files, totals.replaced_links), (1, vec!["abs".to_owned(), "out".to_owned()]));
@@ -173,14 +173,14 @@ fn what_is_too_much_or_too_deep_or_broken_is_refused() {
     });
     packer.tree(top.path(), &items.collect::<Vec<_>>()).unwrap();
     packer.end().unwrap();
-    // Below `tree/` is what stands below `./` in an archive of a machine's.
+    // Our archives have below `tree/` what a machine's archive has below `./`.
     let out = Process::new("tar").args(["-cf", "-", "-C"]).arg(top.path()).arg(".").output().unwrap();
     let mut deep = out.stdout[..512].to_vec();
     deep.extend(&packed);
     refused(&deep, "folders below each other");
 }
 
-/// Packs `top`, has `tar` unpack it, and gives where.
+/// Packs `top`, has `tar` unpack it, and gives the folder with the result.
 fn through_tar(top: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
     let mut tar = Process::new("tar");

@@ -1,7 +1,9 @@
-//! An archive of a machine's becomes a folder here, whatever the archive says: nothing is made outside of that folder, nothing is
-//! written through a link, no link that is made leads out of it, and no file has its name before all are whole.
+//! Unpacks an archive from a machine into a local folder, safely whatever the archive says: nothing is made outside of
+//! that folder, nothing is written through a link, no link that is made leads out of it, and no file has its name
+//! before all are whole.
 //!
-//! Everything is made in a new folder of ours first. Nobody else writes there and links come last, so no path in it leads out of it.
+//! Everything is made in a new, private folder first. Nobody else writes there and links come last, so no path in it
+//! leads out of it.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -26,15 +28,15 @@ use crate::read::{Entry, Kind, Reader};
 /// Bytes that are read and written at once.
 const BUFFER: usize = 256 << 10;
 
-/// What an archive may hold.
+/// Bounds on what an archive may hold.
 pub struct Bounds<'a> {
     /// The files that were asked for, by their paths below the top; `None` for the whole of a folder.
     pub expected: Option<HashSet<PathBuf>>,
-    /// Most bytes of all files with their holes, and what to say about more.
+    /// Most bytes of all files together, holes included, and the reason for refusing more.
     pub cap: (u64, &'a str),
 }
 
-/// Unpacks what `from` gives to `local`, and counts the bytes of files in `told` as they come.
+/// Unpacks the archive `from` to `local`, and adds the bytes of files to `told` as they come.
 pub(crate) fn unpack(
     from: impl Read,
     local: &Path,
@@ -68,19 +70,20 @@ pub(crate) fn unpack(
     Ok(unpacking.totals)
 }
 
-/// A new folder on the file system of what it becomes; removed when that fails.
+/// A new folder on the file system of the target, whose content is moved there at the end; it is removed when the copy
+/// fails.
 struct Stage {
     path: PathBuf,
-    /// Whether there is a folder already, into which it is merged.
+    /// Whether the target is an existing folder, into which the content is merged.
     merge: bool,
     kept: bool,
-    /// Locked for as long as this copy is under way.
+    /// The lock on the folder, held for as long as this copy is under way.
     _lock: File,
 }
 
 impl Stage {
     fn beside(local: &Path) -> Result<Self, ConnectionError> {
-        // The top may be a link that its owner made.
+        // The top may be a link that the user made.
         let merge = local.is_dir();
         if !merge && (local.is_symlink() || local.exists()) {
             return Err(refused(local, "something that is no folder has its name"));
@@ -94,7 +97,7 @@ impl Stage {
     }
 }
 
-/// Opens a folder for this copy alone, and says whether it can be known that it is.
+/// Opens a folder and tries to lock it for this copy alone; gives the folder and whether the lock was taken.
 fn locked(path: &Path) -> std::io::Result<(File, bool)> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = File::from(rustix::fs::open(path, flags, Mode::empty())?);
@@ -102,7 +105,8 @@ fn locked(path: &Path) -> std::io::Result<(File, bool)> {
     Ok((folder, locked))
 }
 
-/// Removes the folders that killed copies to the same place have left, by the start of the name of `path`. What fails is left.
+/// Removes the folders that killed copies to the same target have left, found by the start of the name of `path`. A
+/// folder that cannot be removed is left as it is.
 fn remove_stale(path: &Path) {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name().map(|name| name.to_string_lossy())) else {
         return;
@@ -132,9 +136,9 @@ struct Unpacking<'a, R> {
     told: &'a AtomicU64,
     buffer: Vec<u8>,
     totals: Totals,
-    /// Folders, from the top, with the modes that they are to have.
+    /// The folders that were made, from the top, with their final modes.
     made: Vec<(PathBuf, u32)>,
-    /// The same folders: only in these may anything be made.
+    /// The same folders as a set: only in these may anything be made.
     folders: HashSet<PathBuf>,
     bounds: Bounds<'a>,
 }
@@ -155,7 +159,7 @@ impl<R: Read> Unpacking<'_, R> {
         }
     }
 
-    /// Makes folders and files below `stage`; gives the links that are to be made.
+    /// Makes folders and files below `stage`; gives the links, which are made later.
     fn stage(&mut self, stage: &Path, first: Entry) -> Result<Links, ConnectionError> {
         let mut links = Links::new();
         let mut entry = match self.bounds.expected.clone() {
@@ -198,7 +202,7 @@ impl<R: Read> Unpacking<'_, R> {
         Ok(links)
     }
 
-    /// The folder that everything else is in comes first.
+    /// Checks that the archive begins with the folder that everything else is in.
     fn top(&mut self, entry: &Entry) -> Result<(), ConnectionError> {
         if entry.kind != Kind::Folder || !matches!(entry.name.as_slice(), b"./" | b".") {
             return Err(refused(self.local, "the machine's archive does not begin with the folder"));
@@ -221,7 +225,8 @@ impl<R: Read> Unpacking<'_, R> {
         Ok(())
     }
 
-    /// The path below the top that an entry's name means.
+    /// The path below the top for an entry's name; refuses a name that leads out of the folder or that was not asked
+    /// for.
     fn path(&self, entry: &Entry) -> Result<PathBuf, ConnectionError> {
         let name = entry.name.as_slice();
         let shown = || Path::new(OsStr::from_bytes(name)).to_owned();
@@ -247,7 +252,7 @@ impl<R: Read> Unpacking<'_, R> {
     }
 
     fn folder(&mut self, stage: &Path, path: PathBuf, mode: u32) -> Result<(), ConnectionError> {
-        // Open to nobody else until it is in its place, and to us whatever its mode will be.
+        // Nobody else may enter it until it is in its place, and we must be able to, whatever its final mode is.
         let made = std::fs::DirBuilder::new().mode(0o700).create(stage.join(&path));
         made.map_err(|error| self.failed(&path, &error))?;
         self.folders.insert(path.clone());
@@ -261,7 +266,7 @@ impl<R: Read> Unpacking<'_, R> {
         self.fill(entry, &file, path)
     }
 
-    /// Makes the links, and a note in the place of each that leads out.
+    /// Makes the links, and a note in place of each link that leads out of the folder.
     fn link(&mut self, stage: &Stage, links: &Links) -> Result<(), ConnectionError> {
         let there = stage.merge.then_some(self.local);
         for (path, target) in links {
@@ -279,7 +284,7 @@ impl<R: Read> Unpacking<'_, R> {
         Ok(())
     }
 
-    /// An archive that is one file.
+    /// Unpacks an archive that is a single file.
     fn lone(&mut self, entry: &Entry) -> Result<(), ConnectionError> {
         let local = match Place::of(self.local)? {
             Place::File(path) => path,
@@ -291,7 +296,7 @@ impl<R: Read> Unpacking<'_, R> {
         partial.rename(&local).map_err(|error| local_failure("write", &local, &error))
     }
 
-    /// The same, where it is to be written into something.
+    /// Unpacks an archive that is a single file into a stream.
     fn pour(&mut self, entry: &Entry, path: &Path) -> Result<(), ConnectionError> {
         self.fits(entry)?;
         if !matches!(entry.spans[..], [] | [(0, _)]) || entry.spans.iter().any(|(_, length)| *length != entry.size) {
@@ -322,7 +327,7 @@ impl<R: Read> Unpacking<'_, R> {
         }
     }
 
-    /// Writes what the archive has of a file.
+    /// Writes the data of a file from the archive, and sets the file's mode.
     fn fill(&mut self, entry: &Entry, file: &std::fs::File, path: &Path) -> Result<(), ConnectionError> {
         self.fits(entry)?;
         let mut told = 0;
@@ -352,7 +357,7 @@ impl<R: Read> Unpacking<'_, R> {
         Ok(())
     }
 
-    /// Gives everything its name. A folder that was there keeps its mode.
+    /// Moves everything to its final name. A folder that existed before keeps its mode.
     fn place(&mut self, mut stage: Stage) -> Result<(), ConnectionError> {
         let mut old = HashSet::new();
         if stage.merge {
@@ -371,7 +376,8 @@ impl<R: Read> Unpacking<'_, R> {
     }
 }
 
-/// Checks that what is in the folder `path` below `stage` may have its names below `local`, of which nothing is changed.
+/// Checks that the entries of the folder `path` below `stage` can be moved to the same names below `local`; changes
+/// nothing there.
 fn check(stage: &Path, local: &Path, path: &Path) -> Result<(), ConnectionError> {
     let from = stage.join(path);
     let taken = |place: &Path, by: &str| Err(refused(place, &format!("{by} has that name, and nothing was copied")));
@@ -380,7 +386,7 @@ fn check(stage: &Path, local: &Path, path: &Path) -> Result<(), ConnectionError>
         let kind = entry.file_type().map_err(|error| local_failure("read", &from, &error))?;
         let path = path.join(entry.file_name());
         let place = local.join(&path);
-        // What cannot be looked at fails when it is moved.
+        // A target that cannot be examined fails when the entry is moved there.
         let Ok(found) = std::fs::symlink_metadata(&place) else { continue };
         match found.file_type() {
             there if kind.is_dir() && there.is_dir() => check(stage, local, &path)?,
@@ -396,8 +402,8 @@ fn check(stage: &Path, local: &Path, path: &Path) -> Result<(), ConnectionError>
     Ok(())
 }
 
-/// Moves what is in the folder `path` below `stage` to the folder of the same path below `local`, and notes the folders that
-/// were there.
+/// Moves the entries of the folder `path` below `stage` to the folder of the same path below `local`, and adds the
+/// folders that existed before to `old`.
 fn merge(stage: &Path, local: &Path, path: &Path, old: &mut HashSet<PathBuf>) -> Result<(), ConnectionError> {
     let from = stage.join(path);
     let failed = |place: &Path, error: &Error| match error.kind() {

@@ -1,4 +1,4 @@
-//! A tree as an archive that GNU tar reads, in pieces.
+//! Packs a tree as an archive that GNU tar reads, in pieces.
 
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -13,24 +13,25 @@ use crate::item::{BLOCK, Item, Kind, refused};
 use crate::look::Look;
 use crate::partial::local_failure;
 
-/// Bytes of a piece, about: enough that handing it over costs nothing beside it, and few enough that several may wait.
+/// Approximate size of a piece in bytes: large enough that handing it over costs little, small enough that several can
+/// wait in memory.
 pub(crate) const PIECE: usize = 256 << 10;
 
-/// Spans in the header of a sparse file, and in each block behind it.
+/// How many spans fit into the header of a sparse file, and into each block that follows it.
 const SPANS: (usize, usize) = (4, 21);
 
-/// Whoever took the pieces has gone; why is known there.
+/// The reason for giving up when the receiver of the pieces is gone; the receiver has the real cause.
 const GONE: &str = "nobody takes it any more";
 
 /// A piece of an archive.
 #[derive(Debug, Default)]
 pub(crate) struct Piece {
     pub bytes: Vec<u8>,
-    /// The bytes of files that it brings, holes among them.
+    /// How many bytes of files it stands for, holes included.
     pub content: u64,
 }
 
-/// Writes an archive to whoever takes its pieces.
+/// Makes an archive and hands its pieces to `take`.
 pub(crate) struct Packer<Take> {
     piece: Piece,
     take: Take,
@@ -38,12 +39,13 @@ pub(crate) struct Packer<Take> {
 }
 
 impl<Take: FnMut(Piece) -> bool> Packer<Take> {
-    /// `take` says whether it wants more.
+    /// A packer for `take`, which says whether it wants more pieces.
     pub(crate) fn new(take: Take) -> Self {
         Self { piece: Piece::default(), take, totals: Totals::default() }
     }
 
-    /// Writes the entries, which stand below `tree/` in the archive; each in its folder's wake.
+    /// Writes the entries, which are below `tree/` in the archive, in the order of `items`: a folder comes before its
+    /// entries.
     pub(crate) fn tree(&mut self, top: &Path, items: &[Item]) -> Result<(), ConnectionError> {
         self.header(EntryType::Directory, b"tree/", b"", 0, 0o700)?;
         for item in items.iter().filter(|item| !item.path.as_os_str().is_empty()) {
@@ -90,7 +92,7 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
         if self.piece.bytes.len() >= PIECE { self.flush() } else { Ok(()) }
     }
 
-    /// Fills up to a whole block what follows `length` bytes of data.
+    /// Pads `length` bytes of data to a whole block.
     fn pad(&mut self, length: u64) -> Result<(), ConnectionError> {
         let over = (length % BLOCK as u64) as usize;
         if over == 0 { Ok(()) } else { self.put(&[0; BLOCK][over..]) }
@@ -108,7 +110,7 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
         self.put(header.as_bytes())
     }
 
-    /// Writes the names that do not fit into a header, and makes the header.
+    /// Writes names that do not fit into a header as entries of their own, and makes the header.
     fn names(
         &mut self,
         kind: EntryType,
@@ -137,15 +139,15 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
         Ok(header)
     }
 
-    /// Writes a file as it is now; one that changes meanwhile is an error.
+    /// Writes a file as it is now; a file that changes meanwhile is an error.
     fn file(&mut self, name: &[u8], from: &Path) -> Result<(), ConnectionError> {
         let failed = |error: std::io::Error| local_failure("read", from, &error);
-        // What was a file when it was looked at may be a pipe by now, which would wait for a writer.
+        // The file may have been replaced by a pipe since the tree was listed; opening that would wait for a writer.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let mut file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(from).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
         if !found.is_file() {
-            return Err(refused(from, "it is no file any more"));
+            return Err(refused(from, "it is not a file any more"));
         }
         let (size, mode) = (found.len(), found.mode());
         match spans(&file, &found).map_err(failed)? {
@@ -176,13 +178,13 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
         Ok(())
     }
 
-    /// Counts bytes of a file that stand in the piece now.
+    /// Counts bytes of a file that were just added to the piece.
     fn content(&mut self, bytes: usize) -> Result<(), ConnectionError> {
         self.piece.content += bytes as u64;
         if self.piece.bytes.len() >= PIECE { self.flush() } else { Ok(()) }
     }
 
-    /// Writes the parts of a file that are no holes.
+    /// Writes the parts of a file that are not holes.
     fn sparse(
         &mut self,
         name: &[u8],
@@ -232,7 +234,7 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
     }
 }
 
-/// Hands on the bytes of a file, as it is when it is read.
+/// Hands on the bytes of a file, without an archive around them; a file that changes meanwhile is an error.
 pub(crate) fn pour(from: &Path, mut take: impl FnMut(Piece) -> bool) -> Result<Totals, ConnectionError> {
     let failed = |error: std::io::Error| local_failure("read", from, &error);
     let mut file = std::fs::File::open(from).map_err(failed)?;
@@ -270,12 +272,12 @@ fn plain(kind: EntryType, size: u64, mode: u32) -> Header {
     header
 }
 
-/// The parts of a sparse file that are no holes, by offset and length; `None` where it has no holes.
+/// The parts of a sparse file that are not holes, by offset and length; `None` where it has no holes.
 ///
-/// A file that ends with a hole has an empty span at its end, as GNU tar has it.
+/// A file that ends with a hole gets an empty span at its end, as GNU tar writes it.
 fn spans(file: &std::fs::File, found: &std::fs::Metadata) -> std::io::Result<Option<Vec<(u64, u64)>>> {
     let size = found.len();
-    // Blocks are of 512 bytes, whatever the file system's own are.
+    // These blocks have 512 bytes, whatever the block size of the file system is.
     if found.blocks().saturating_mul(512) >= size {
         return Ok(None);
     }
@@ -283,7 +285,7 @@ fn spans(file: &std::fs::File, found: &std::fs::Metadata) -> std::io::Result<Opt
     while at < size {
         let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
             Ok(start) => start,
-            // No data from here on.
+            // There is no data from here on.
             Err(rustix::io::Errno::NXIO) => break,
             Err(error) => return Err(error.into()),
         };

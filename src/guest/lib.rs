@@ -1,11 +1,14 @@
-//! How we speak to a machine's system: every command that is sent to one is made here, as its platform has it.
+//! The interface to a machine's operating system: every command that is sent to a machine is made here, for its
+//! platform.
 //!
-//! * A command is data: the words, variables and input of a [`Command`](model::task::Command). What a caller gives becomes an argument or
-//!   standard input, never a part of a program.
-//! * A path is one of the machine's user: it begins at the user's home unless it is absolute, and no path is taken for an option.
-//! * What a command prints and how it ends is told beside the method that makes it, and is the same on every platform.
+//! * A command is data: the words, variables and input of a [`Command`](model::task::Command). A caller's value becomes
+//!   an argument or standard input, never a part of a program.
+//! * A path is a path of the machine's user: it begins at the user's home unless it is absolute, and no path is taken
+//!   for an option.
+//! * The output and the exit code of a command are documented at the method that makes it, and are the same on every
+//!   platform.
 //!
-//! What is absent: running anything, and what a project runs on a machine.
+//! This crate does not run the commands, and it does not know the commands of a project.
 
 mod copies;
 mod files;
@@ -23,12 +26,12 @@ pub use tasks::Tasks;
 
 use model::machine::Platform;
 
-/// Everything that a machine's system is asked.
+/// All requests to a machine's operating system.
 pub trait Guest: Shell + Tasks + Files + Copies + Life {}
 
 impl<T: Shell + Tasks + Files + Copies + Life> Guest for T {}
 
-/// How the system of a machine is spoken to.
+/// The implementation for a platform.
 pub fn of(platform: Platform) -> &'static dyn Guest {
     match platform {
         Platform::Linux => &linux::Linux,

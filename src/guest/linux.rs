@@ -1,4 +1,4 @@
-//! Linux: `sh`, GNU tools, and the scripts of `remote/linux`. What must be installed is told in `docs/remote-machine.md`.
+//! Linux: `sh`, GNU tools, and the scripts of `remote/linux`. `docs/remote-machine.md` lists what must be installed.
 
 mod first_boot;
 
@@ -14,14 +14,15 @@ use crate::life::{AgentFolders, FirstBoot, Life};
 use crate::shell::Shell;
 use crate::tasks::{Request, Tasks};
 
-/// Prepares a userland that is being bootstrapped, and completes it; `$1` is its root folder.
+/// Prepares a userland during its bootstrap; `$1` is its root folder.
 pub const PREPARE_BASE: &str = include_str!("../../remote/linux/prepare-base.sh");
-/// See [`PREPARE_BASE`].
+/// Completes a userland at the end of its bootstrap; `$1` is its root folder.
 pub const COMPILE_BASE: &str = include_str!("../../remote/linux/compile-base.sh");
 
-/// Holds a machine that keeps the contract of `docs/remote-machine.md` for one run; lies in the run's folder.
+/// Holds a machine that keeps the contract of `docs/remote-machine.md` for one run. The script is put into the run's
+/// folder.
 pub const HOLD: &str = include_str!("../../remote/linux/hold.sh");
-/// Removes what a run made on such a machine outside of its folder, in which it lies.
+/// Removes what a run made on such a machine outside of its folder. The script is put into that folder.
 pub const CLEANUP: &str = include_str!("../../remote/linux/cleanup.sh");
 
 const BLOCK_HASHES: &str = include_str!("../../remote/linux/block-hashes.sh");
@@ -41,11 +42,11 @@ const SYNC_TREE: &str = include_str!("../../remote/linux/sync-tree.sh");
 const TREE: &str = include_str!("../../remote/linux/tree.sh");
 const WRITE_INTO: &str = include_str!("../../remote/linux/write-into.sh");
 
-/// Any Linux.
+/// Linux, of any distribution.
 #[derive(Debug)]
 pub(super) struct Linux;
 
-/// `path` so that no program takes it for an option.
+/// `path` in a form that no program takes for an option.
 fn plain(path: &str) -> String {
     if path.starts_with('/') || path.is_empty() { path.to_owned() } else { format!("./{path}") }
 }
@@ -59,17 +60,17 @@ fn split(path: &str) -> (&str, &str) {
     }
 }
 
-/// The text of a script with its arguments; standard input is the caller's.
+/// The command that runs the text of a script with its arguments; standard input is left to the caller.
 fn open(script: &str, words: &[&str]) -> Command {
     Command::new("sh").args(["-c", script, "sh"]).args(words.iter().copied())
 }
 
-/// The same without standard input.
+/// The same command with empty standard input.
 fn closed(script: &str, words: &[&str]) -> Command {
     open(script, words).stdin(Vec::new())
 }
 
-/// The words that start `command`; its variables go before it by `env`.
+/// The words that start `command`; its variables are set by `env`.
 fn words(command: &Command) -> Vec<String> {
     let mut words = Vec::new();
     if !command.env.is_empty() {
@@ -81,7 +82,7 @@ fn words(command: &Command) -> Vec<String> {
     words
 }
 
-/// What the supervisor calls a following whose standard input is held, and another.
+/// The supervisor's word for following with a standard input that the caller holds, or without.
 fn hold(watched: bool) -> &'static str {
     if watched { "watch" } else { "alone" }
 }
@@ -147,7 +148,7 @@ impl Tasks for Linux {
         format!("/tmp/hg-automation-{run}")
     }
 
-    /// Memory on every machine that boots.
+    /// A path below `/run`, which is in memory on every machine that boots.
     fn bake_folder(&self) -> &'static str {
         "/run/hg-bake"
     }
@@ -272,7 +273,7 @@ impl Life for Linux {
     }
 
     fn agent_text(&self, words: &[String]) -> String {
-        // An empty word has to be quoted to be one.
+        // An empty word must be quoted, or the shell would drop it.
         let words: Vec<&str> = words.iter().map(|word| if word.is_empty() { "''" } else { word }).collect();
         format!("set -- {}\n{SSM_COMMAND}", words.join(" "))
     }

@@ -1,21 +1,21 @@
-//! Tasks that outlive connections: where they lie, and what their supervisor is asked and answers.
+//! Tasks that outlive connections: their folders, and the requests to their supervisor and its answers.
 
 use model::base::id::{RunId, TaskId};
 use model::task::{Command, Offsets};
 
-/// The line behind which a task's bytes begin, on both streams of a [`Request::Start`] and a [`Request::Follow`].
+/// The line after which a task's bytes begin, on both streams of a [`Request::Start`] and a [`Request::Follow`].
 pub const FOLLOWS: &[u8] = b"hg-automation: output follows\n";
 
 /// Exit code: the task was never started, and never will be.
 pub const NEVER: u32 = 81;
-/// Exit code: the machine was booted again since.
+/// Exit code: the machine was rebooted since.
 pub const OTHER_BOOT: u32 = 82;
-/// Exit code: the supervisor has gone and left no record.
+/// Exit code: the supervisor is gone and left no record.
 pub const VANISHED: u32 = 83;
 /// Exit code: the task cannot be started; standard error says why.
 pub const REFUSED: u32 = 84;
 
-/// What a supervisor is asked about a task.
+/// A request to the supervisor about a task.
 #[derive(Debug, Clone, Copy)]
 pub enum Request<'a> {
     /// Starts the task unless it was started before, and returns.
@@ -27,7 +27,7 @@ pub enum Request<'a> {
         /// The boot that it must be started in.
         boot: &'a str,
     },
-    /// The same, and follows it from the beginning.
+    /// Starts the task unless it was started before, and follows it from the beginning.
     Start {
         /// The task.
         command: &'a Command,
@@ -38,43 +38,43 @@ pub enum Request<'a> {
         /// Whether following ends when standard input ends, which is then the caller's to hold.
         watched: bool,
     },
-    /// Sends on what it prints from these offsets until it has ended.
+    /// Sends the task's output from the given offsets on, until the task has ended.
     Follow {
-        /// What the caller has.
+        /// How much of the output the caller has.
         from: Offsets,
         /// The boot that it was started in.
         boot: &'a str,
         /// Whether following ends when standard input ends, which is then the caller's to hold.
         watched: bool,
     },
-    /// Prints the [`TaskRecord`](model::task::TaskRecord) as JSON on a line; fails where there is none yet.
+    /// Prints the [`TaskRecord`](model::task::TaskRecord) as one line of JSON; fails where there is none yet.
     Record,
-    /// Ends the task in an orderly way, and by force after so many seconds; returns when nothing of it runs.
+    /// Ends the task in an orderly way, and by force after a grace period; returns when none of its processes runs.
     Cancel {
-        /// Seconds.
+        /// The grace period in seconds.
         grace: u64,
     },
 }
 
-/// Asks a machine's system to keep tasks.
+/// Asks a machine's system to run and keep tasks.
 pub trait Tasks: Send + Sync {
-    /// The folder for the files and tasks of a run, which lies where files for a short time do.
+    /// The folder for the files and tasks of a run, in the system's place for temporary files.
     fn run_folder(&self, run: &RunId) -> String;
 
-    /// The folder for the steps of a bake, of which no image keeps anything.
+    /// The folder for the steps of a bake; nothing in it gets into an image.
     fn bake_folder(&self) -> &'static str;
 
-    /// Makes `folder` the caller's alone, as [`Files::own_folder`](crate::Files::own_folder) does, puts the supervisor there and prints what identifies
-    /// this boot on the last line.
+    /// Makes `folder` private to the caller, as [`Files::own_folder`](crate::Files::own_folder) does, puts the
+    /// supervisor there and prints an identifier of this boot on the last line.
     fn install_supervisor(&self, folder: &str) -> Command;
 
-    /// The file whose content becomes the standard input of a task, where it is there before the start.
+    /// The file whose content becomes the standard input of a task, if it exists before the start.
     fn task_input(&self, folder: &str, id: &TaskId) -> String;
 
     /// Asks the supervisor in `folder` about a task.
     fn supervise(&self, folder: &str, id: &TaskId, request: &Request<'_>) -> Command;
 
-    /// Removes all of a run: runs the script called `clean` in `folder`, where it is there, then ends the tasks in there, and removes
-    /// the folder as the last.
+    /// Removes everything of a run: runs the script called `clean` in `folder`, if it exists, then ends the tasks in
+    /// the folder, and at last removes the folder.
     fn remove_run(&self, folder: &str, clean: &str) -> Command;
 }

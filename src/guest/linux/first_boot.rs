@@ -1,7 +1,8 @@
-//! What a machine of a cloud runs first at every boot.
+//! The user data that a machine of a cloud runs first at every boot.
 //!
-//! The text is `#cloud-boothook`, the script of `remote/linux/first-boot.sh`, a line `__DATA__`, and lines `KEY VALUE`. The
-//! script reads them from itself, so nothing of them is ever part of a program; the programs among them travel as base64.
+//! The text is `#cloud-boothook`, the script of `remote/linux/first-boot.sh`, a line `__DATA__`, and lines `KEY VALUE`.
+//! The script reads these lines from its own file, so no value is ever part of a program; programs among the values
+//! travel as base64.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,10 +13,11 @@ const SCRIPT: &str = include_str!("../../../remote/linux/first-boot.sh");
 const WATCHER: &str = include_str!("../../../remote/linux/watch-lease.sh");
 const KEEPER: &str = include_str!("../../../remote/linux/keep-watcher.sh");
 
-/// What cloud-init tells the kind of user data by; a boothook runs at every boot, before the SSH server starts.
+/// The line by which cloud-init recognises this kind of user data; a boothook runs at every boot, before the SSH server
+/// starts.
 const KIND: &str = "#cloud-boothook\n";
 
-/// The whole text.
+/// The text of the user data.
 pub(super) fn text(told: &FirstBoot<'_>) -> String {
     let keys = told.keys.map(|(authorized, host)| {
         let authorized = STANDARD.encode(format!("{}\n", authorized.trim()));
@@ -119,7 +121,7 @@ mod tests {
         let target = folder.path().join("watch");
         assert!(run(&["unpack", "watcher", target.to_str().unwrap()]).status.success());
         assert_eq!(std::fs::read_to_string(&target).unwrap(), WATCHER);
-        // What did not come replaces nothing.
+        // A value that is missing replaces nothing.
         assert!(!run(&["unpack", "nothing", target.to_str().unwrap()]).status.success());
         assert_eq!(std::fs::read_to_string(&target).unwrap(), WATCHER);
     }

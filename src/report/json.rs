@@ -6,8 +6,8 @@ use std::time::Duration;
 use model::fault::Fault;
 use model::outcome::Results;
 
-/// The content of `results.json`: indented, times in seconds with three digits, a line end at the end. The same results
-/// give the same bytes.
+/// The content of `results.json`: indented, with times in seconds with three decimals, and a line end at the end. The
+/// same results give the same bytes.
 pub fn render(results: &Results) -> Result<String, Fault> {
     let mut results = results.clone();
     let time = &mut results.time;
@@ -22,7 +22,7 @@ pub fn render(results: &Results) -> Result<String, Fault> {
         .map_err(|error| Fault::infrastructure("cannot write the results as JSON").because(error))
 }
 
-/// Reads what [`render`] wrote; fields that are not known are passed over. `path` is for the message.
+/// Reads what [`render`] wrote; unknown fields are ignored. `path` is for the error message.
 pub fn parse(bytes: &[u8], path: &Path) -> Result<Results, Fault> {
     serde_json::from_slice(bytes).map_err(|error| {
         Fault::outside(format!("`{}` holds no results that this build can read", path.display()))
@@ -31,7 +31,7 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Results, Fault> {
     })
 }
 
-/// Rounded to milliseconds.
+/// The span rounded to milliseconds.
 fn milliseconds(span: Duration) -> Duration {
     let half = Duration::from_micros(500);
     let up = span.saturating_add(half);
@@ -186,7 +186,7 @@ pub(super) mod tests {
         assert_eq!((back.counts, back.verdict), (results.counts, results.verdict));
     }
 
-    /// As builds wrote it that knew of no attempts and no cells.
+    /// Results as older builds of the tool wrote them, which did not know attempts and cells.
     const OLD: &str = r#"{"id": "20261120-105301-abcdef", "verdict": "failed",
         "counts": {"total": 2, "passed": 0, "failed": 1, "skipped": 1, "lost": 0, "not_run": 0},
         "time": {"total": 10.5, "image": 0.0, "setup": 2.0, "push": 0.0, "build": 0.0, "tests": 7.5},

@@ -1,4 +1,4 @@
-//! `junit.xml`: the results of a run, for the systems that show test results.
+//! `junit.xml`: the results of a run, for systems that show test results.
 
 use model::fault::Fault;
 use model::outcome::{Results, TestOutcome, TestResult, Verdict};
@@ -8,9 +8,10 @@ use crate::terminal::why_incomplete;
 
 /// The content of `junit.xml`. `suite` names the test suite, most often the subcommand (`run-tests-linux`).
 ///
-/// A test that ran out of its own time is a `failure` of the type `timed_out`. A lost test is an `error`, so that no reader of the file takes it for passed, and so is one that was not begun. Where the verdict
-/// is not `passed` and no test says so, because there is none, all were skipped or the report is not whole, the suite holds one error
-/// in the run's name, for the same reason.
+/// A test that ran out of its own time is a `failure` of the type `timed_out`. A lost test and a test that was not
+/// begun are each an `error`, so that no reader of the file takes them for passed. Where the verdict is not `passed`
+/// but no test shows that, because there is no test, all were skipped or the report is not whole, the suite holds one
+/// error with the run's id as its name, for the same reason.
 pub fn render(suite: &str, results: &Results) -> Result<String, Fault> {
     let mut cases = TestSuite::new(plain(suite));
     for (name, value) in properties(results) {
@@ -30,7 +31,7 @@ pub fn render(suite: &str, results: &Results) -> Result<String, Fault> {
     report.to_string().map_err(|error| Fault::infrastructure("cannot write the results as XML").because(error))
 }
 
-/// What was tested and on what; a property of which nothing is known is left out.
+/// The tested software and the environment; unknown properties are left out.
 fn properties(results: &Results) -> Vec<(&'static str, String)> {
     let subject = &results.subject;
     let several = |values: &[String], between: &str| Some(values.join(between)).filter(|text| !text.is_empty());
@@ -83,8 +84,8 @@ fn case(suite: &str, test: &TestResult) -> TestCase {
     case
 }
 
-/// `text` with what XML cannot hold, or what the writer would drop, made visible: control characters as `\x1b`, the two
-/// non-characters as `\u{fffe}`, a tab as blanks.
+/// `text` with those characters made visible that XML cannot hold or that the writer would drop: control characters as
+/// `\x1b`, the two non-characters as `\u{fffe}`, a tab as spaces.
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,5 @@
-//! Results as text: `results.json`, `junit.xml`, and the summary for the terminal. Writes no file and prints nothing.
+//! Results as text: `results.json`, `junit.xml`, and the summary for the terminal. This crate writes no file and prints
+//! nothing.
 
 pub mod json;
 pub mod junit;

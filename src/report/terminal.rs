@@ -6,13 +6,14 @@ use model::base::{escapes, text};
 use model::exit::Exit;
 use model::outcome::{Counts, Results, TestOutcome, TestResult, Verdict};
 
-/// How many tests of one outcome are named.
+/// Most tests of one outcome that are named.
 const NAMED: usize = 20;
 
 /// Most characters of the runner's flags that the verdict shows.
 const FLAGS_SHOWN: usize = 80;
 
-/// The verdict, the counts, the failed and lost tests by name, and where the time went; lines without a final line end.
+/// The verdict, the counts, the failed and lost tests by name, and how the time was spent; lines without a final line
+/// end.
 pub fn summary(results: &Results) -> String {
     let mut lines = vec![verdict(results)];
     lines.extend(why_incomplete(results).map(|why| format!("Why: {why}")));
@@ -53,12 +54,12 @@ pub fn verdict(results: &Results) -> String {
     format!("{word}  {said}{parts} · {}", span(results.time.total))
 }
 
-/// ` (2 timed out)`, behind the number of those that failed.
+/// ` (2 timed out)`, which follows the number of failed tests; empty where none timed out.
 fn timed_out(counts: &Counts) -> String {
     if counts.timed_out > 0 { format!(" ({} timed out)", counts.timed_out) } else { String::new() }
 }
 
-/// How many tests came to what.
+/// The numbers of tests by outcome.
 fn counted(results: &Results) -> String {
     let counts = &results.counts;
     let of = [
@@ -73,7 +74,7 @@ fn counted(results: &Results) -> String {
     if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
 }
 
-/// What is missing to a verdict; none where there is one.
+/// Why there is no verdict of passed or failed; none where there is one.
 pub fn why_incomplete(results: &Results) -> Option<String> {
     let counts = &results.counts;
     match results.verdict {
@@ -92,7 +93,7 @@ pub fn why_incomplete(results: &Results) -> Option<String> {
         }
         (Exit::Code(_), None) if counts.lost > 0 => "some tests that were expected did not report".to_owned(),
         (Exit::Code(0), None) if counts.skipped > 0 => {
-            "every test was skipped, so nothing was tried; `--allow-all-skipped` calls that passed".to_owned()
+            "every test was skipped, so nothing was tried; `--allow-all-skipped` counts that as passed".to_owned()
         }
         (Exit::Code(0), None) => "no test ran".to_owned(),
         (Exit::Code(code), None) if counts.passed + counts.failed == 0 => {
@@ -115,7 +116,7 @@ fn named(results: &Results, outcome: TestOutcome, title: &str) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = vec![format!("{title}:")];
-    // Its reason says no more than the title.
+    // The reason of a test that timed out says no more than the title.
     let reason = |test: &TestResult| test.reason.clone().filter(|_| outcome != TestOutcome::TimedOut);
     lines.extend(tests.iter().take(NAMED).map(|test| match first_line(reason(test).as_deref()) {
         Some(reason) => format!("  {} ({reason})", visible(test.name.as_str())),
@@ -129,12 +130,12 @@ fn named(results: &Results, outcome: TestOutcome, title: &str) -> Vec<String> {
 
 fn time(results: &Results) -> String {
     let time = &results.time;
-    // What took no time was not done.
+    // A part that took no time was not done, and is left out.
     let part = |name: &str, span: Duration| match span {
         Duration::ZERO => String::new(),
         span => format!(", {name} {}", text::seconds(span)),
     };
-    // The image is made once, not for every run: it would hide what a run's own setup costs.
+    // The image is made once and not for every run, so its time would hide the share of a run's own setup.
     let own = time.total.saturating_sub(time.image);
     let share = if own.is_zero() { 0.0 } else { (time.setup.div_duration_f64(own) * 100.0).min(100.0) };
     format!(
@@ -153,7 +154,7 @@ fn first_line(reason: Option<&str>) -> Option<String> {
     Some(visible(line))
 }
 
-/// Names and reasons come from the machine.
+/// Escapes names and reasons, because they come from the machine.
 fn visible(text: &str) -> String {
     escapes::one_line(text).into_owned()
 }
@@ -253,7 +254,7 @@ mod tests {
             line.contains(" · flags --debug xxx") && line.ends_with("xxx [… 28 bytes left out] · 1h 01m"),
             "{line}"
         );
-        // Results of builds that did not say what they had tested.
+        // Older builds of the tool did not record what they had tested.
         results.subject = Default::default();
         results.caveats.clear();
         assert_eq!(verdict(&results), "PASSED  1 of 1 test · 1h 01m");
@@ -281,7 +282,7 @@ mod tests {
         insta::assert_snapshot!(why(passed(), Exit::Lost("the machine went away".into()), Some("it breaks off")), @"Why: the test runner was lost: the machine went away");
         insta::assert_snapshot!(why(passed(), Exit::Code(0), Some("it breaks off")), @"Why: the test runner ended with exit status 0 and its report is not whole: it breaks off");
         insta::assert_snapshot!(why(passed(), Exit::Code(2), None), @"Why: the test runner ended with exit status 2 and names no failed test");
-        insta::assert_snapshot!(why(skipped(), Exit::Code(0), None), @"Why: every test was skipped, so nothing was tried; `--allow-all-skipped` calls that passed");
+        insta::assert_snapshot!(why(skipped(), Exit::Code(0), None), @"Why: every test was skipped, so nothing was tried; `--allow-all-skipped` counts that as passed");
         insta::assert_snapshot!(why(vec![], Exit::Code(255), None), @"Why: no test ran, and the test runner ended with exit status 255");
     }
 }

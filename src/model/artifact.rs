@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 
-/// What came home.
+/// The result of fetching artifacts: what came, and what did not.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Collected {
-    /// Where they are now.
+    /// The folder in which they are now.
     pub folder: PathBuf,
     /// Files that came.
     pub files: u64,
@@ -17,50 +17,48 @@ pub struct Collected {
     pub bytes: u64,
     /// The patterns that had to match and did not.
     pub missing: Vec<String>,
-    /// What matched and could not be read, and folders with what might match that could not be entered.
+    /// Files that matched and could not be read, and folders that might hold matches and could not be entered.
     pub unreadable: Vec<String>,
-    /// What matched and is a link to no file.
+    /// Links that matched and do not lead to a file.
     #[serde(default)]
     pub links: Vec<String>,
-    /// Files that matched and have more bytes, holes counted, than there is room for; each with its size.
+    /// Files that matched and have more bytes, holes included, than there is room for; each with its size.
     #[serde(default)]
     pub too_large: Vec<String>,
-    /// The patterns that match no file but a folder.
+    /// The patterns that match a folder and no file.
     #[serde(default)]
     pub folders: Vec<String>,
-    /// Why nothing could be fetched at all; none where it was tried to the end.
+    /// Why nothing could be fetched at all; none where fetching was tried to the end.
     #[serde(default)]
     pub failed: Option<String>,
 }
 
 impl Collected {
-    /// What to tell, after everything else was told, of what did not come.
+    /// The fault to report at the end of the run about files that did not come; none where all came.
     pub fn fault(&self) -> Option<Fault> {
         if let Some(why) = &self.failed {
             let fault = Fault::outside("the artifacts could not be fetched").because(why.clone());
-            return Some(
-                fault.hint("Whether anything matches them is not known. Run it again when the cause is mended."),
-            );
+            return Some(fault.hint("It is not known whether any file matches. Run it again when the cause is fixed."));
         }
         if [&self.missing, &self.unreadable, &self.too_large].iter().all(|names| names.is_empty()) {
             return None;
         }
         let parts = [
             ("nothing matches", &self.missing),
-            ("links that lead to no file", &self.links),
-            ("not readable for us", &self.unreadable),
+            ("links that do not lead to a file", &self.links),
+            ("not readable by the user", &self.unreadable),
             ("larger than the room here", &self.too_large),
         ];
         let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
         let parts: Vec<String> = parts.map(|(what, names)| format!("{what}: {}", names.join(", "))).collect();
         let hint = match self.folders.first() {
-            Some(folder) => format!("`{folder}` is a folder: `{folder}/**` is all that is in it."),
+            Some(folder) => format!("`{folder}` is a folder: `{folder}/**` means all files in it."),
             None => "The others were. `--optional-artifact GLOB` lets a pattern match nothing.".to_owned(),
         };
         Some(Fault::outside("not all artifacts could be fetched").because(parts.join("; ")).hint(hint))
     }
 
-    /// Lets every name stand once, in order.
+    /// Sorts the names and removes duplicates.
     pub fn settle(&mut self) {
         for names in [&mut self.unreadable, &mut self.links, &mut self.too_large] {
             names.sort();

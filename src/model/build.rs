@@ -1,51 +1,53 @@
-//! Builds of what is tested: how one is made on a machine, and how it is kept for the next machine.
+//! Builds of the software under test: how a build is made on a machine, and how it is kept for the next machine.
 
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 use crate::task::Stepped;
 
-/// How what is tested is built on a machine, as data; the flow does it.
+/// The steps that build the software under test on a machine, as data; the flow runs them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
-    /// What is built, for people.
+    /// The name of the built software, for people.
     pub what: String,
-    /// Names the result among all that are ever kept: whatever shapes it is in it. None where it is not to be kept.
+    /// The key of the result in the [`BuildStore`]: it covers everything that shapes the result. None where the result
+    /// is not to be kept.
     pub key: Option<String>,
-    /// Why a kept result fits although what is tested is not quite what was built; for people.
+    /// Why a kept result fits although the tested source differs from the source that was built; for people.
     pub despite: Option<String>,
-    /// Builds, and packs the result into [`Build::packed`]. Its exit status 3 says that it cannot be built like this.
+    /// Builds, and packs the result into [`Build::packed`]. Exit status 3 says that the software cannot be built in
+    /// this way.
     pub make: Stepped,
-    /// Puts a packed result in the place of a build. Where it fails nothing of it stays.
+    /// Unpacks a packed result in place of a build. Where that fails, it leaves nothing behind.
     pub restore: Stepped,
     /// The packed result, a file on the machine.
     pub packed: String,
 }
 
-/// Where a build of what is tested came from.
+/// Where the build of the software under test came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Built {
     /// It was made for this run.
     Made,
-    /// It was made for an earlier run and kept on this side.
+    /// It was made for an earlier run and kept on this computer.
     Kept,
     /// It came with the image.
     Image,
     /// The test runner makes it in its own way, before its first test.
     Runner,
-    /// The runner's flags name one that is there.
+    /// The runner's flags name an existing one.
     Given,
 }
 
-/// What is kept of builds on this side.
+/// The builds that are kept on this computer.
 pub trait BuildStore: Send + Sync {
-    /// The packed result of that name; none where none is kept, or where it cannot be read.
+    /// The packed result with this key; none where none is kept, or where it cannot be read.
     fn find(&self, key: &str) -> Option<Vec<u8>>;
 
-    /// Keeps a packed result; what was used least lately goes where there is no room for it.
+    /// Keeps a packed result; the least recently used results are removed where there is no room for it.
     fn keep(&self, key: &str, packed: &[u8]) -> Result<(), Fault>;
 
-    /// Removes one that turned out to be of no use.
+    /// Removes a result that turned out to be unusable.
     fn remove(&self, key: &str) -> Result<(), Fault>;
 }

@@ -1,4 +1,4 @@
-//! A live way to run commands and move files on a machine.
+//! Connections: live ways to run commands and move files on a machine.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::machine::{Machine, Platform};
 use crate::task::{Chunk, Command, WindowSize};
 
-/// How a connection fails. Each variant is a different thing for the user to do.
+/// The failure of a connection. Each variant asks the user for a different action.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// Nothing listens at the address.
@@ -26,7 +26,7 @@ pub enum ConnectionError {
     TimedOut {
         /// The address.
         address: String,
-        /// What was waited for and how long.
+        /// The reason for the wait, and its length.
         what: String,
     },
     /// The machine shows another host key than the one made for it.
@@ -46,7 +46,7 @@ pub enum ConnectionError {
         name: String,
         /// SHA-256 fingerprint of the key that was shown.
         shown: String,
-        /// Where its key is looked for.
+        /// The file in which its key was searched for.
         file: String,
     },
     /// The machine shows a host key that was withdrawn.
@@ -56,7 +56,7 @@ pub enum ConnectionError {
         address: String,
         /// SHA-256 fingerprint of the key that was shown.
         shown: String,
-        /// Where it is marked.
+        /// The file that marks it.
         file: String,
     },
     /// The machine does not accept the key for the user.
@@ -69,15 +69,16 @@ pub enum ConnectionError {
         /// The private key's file.
         identity: String,
     },
-    /// The service that carries the connection does not let these credentials, or the machine does not know the user.
+    /// The service that carries the connection does not accept these credentials, or the machine does not know the
+    /// user.
     #[error("{address} cannot be used: {reason}")]
     Denied {
         /// The address.
         address: String,
-        /// What is denied, and by whom.
+        /// The denied action, and who denies it.
         reason: String,
     },
-    /// The connection was there and broke.
+    /// The connection was established, and broke.
     #[error("connection to {address} lost: {reason}")]
     Lost {
         /// The address.
@@ -85,29 +86,29 @@ pub enum ConnectionError {
         /// How it broke.
         reason: String,
     },
-    /// The machine is not there any more: no later attempt can do better.
+    /// The machine does not exist any more: no later attempt can succeed.
     #[error("connection to {address} lost: the machine has ended")]
     MachineEnded {
         /// The address.
         address: String,
     },
-    /// The other side is no SSH server, or speaks no algorithm that we do.
+    /// The other side is not an SSH server, or has no algorithm in common with us.
     #[error("{address} does not speak SSH as expected: {reason}")]
     Protocol {
         /// The address.
         address: String,
-        /// What it said.
+        /// How its answer differs from what SSH expects.
         reason: String,
     },
-    /// A file operation failed; the connection is well.
+    /// A file operation failed; the connection is intact.
     #[error("cannot {doing}: {reason}")]
     File {
-        /// What was being done, with which path.
+        /// The operation, with its path.
         doing: String,
         /// Why it failed.
         reason: String,
     },
-    /// There is nothing to log in with.
+    /// There is no usable private key to log in with.
     #[error("cannot use the private key `{identity}`: {reason}")]
     NoKey {
         /// The private key's file.
@@ -155,14 +156,14 @@ impl From<ConnectionError> for Fault {
             ConnectionError::Invalid(_) => (FaultKind::Usage, None),
             ConnectionError::File { .. } => (FaultKind::Outside, None),
             ConnectionError::Refused { .. } => {
-                (FaultKind::Infrastructure, Some("See that it is up, and that this is its address and port."))
+                (FaultKind::Infrastructure, Some("Check that it is up, and that this is its address and port."))
             }
             ConnectionError::TimedOut { .. } => (
                 FaultKind::Infrastructure,
-                Some("See that it is up and that nothing in between swallows packets; then try again."),
+                Some("Check that it is up and that nothing in between swallows packets; then try again."),
             ),
             ConnectionError::Protocol { .. } => {
-                (FaultKind::Infrastructure, Some("See what listens there; the log of its SSH server may say why."))
+                (FaultKind::Infrastructure, Some("Check what listens there; the log of its SSH server may say why."))
             }
             ConnectionError::Lost { .. } | ConnectionError::MachineEnded { .. } => (FaultKind::Infrastructure, None),
         };
@@ -181,42 +182,42 @@ pub trait Process: Send {
     /// The next piece of output, in order of arrival; `None` once the command's channel is closed. Cancel safe.
     async fn next(&mut self) -> Option<Chunk>;
 
-    /// The way to its standard input; `None` when it was taken already or the command came with its input.
+    /// The writer of its standard input; `None` when it was taken already or the command came with its input.
     fn take_stdin(&mut self) -> Option<Box<dyn Stdin>>;
 
-    /// Tells its terminal that the window has another size.
+    /// Tells its terminal the new size of the window.
     async fn resize(&self, size: WindowSize) -> Result<(), ConnectionError>;
 
-    /// Asks for a signal, by its name without `SIG`, to the command and the processes of its group. Nobody says whether it was
-    /// sent: not every way to a machine can send one, and those that cannot do nothing.
+    /// Asks for a signal, by its name without `SIG`, to the command and the processes of its group. The result does not
+    /// say whether the signal was sent: a connection that cannot send signals does nothing.
     async fn signal(&mut self, _name: &str) -> Result<(), ConnectionError> {
         Ok(())
     }
 
-    /// How it ended; to be asked after [`Process::next`] gave `None`. A channel that closed without a status is
-    /// [`Exit::Lost`].
+    /// How it ended; to be called after [`Process::next`] gave `None`. The exit of a channel that closed without a
+    /// status is [`Exit::Lost`].
     fn exit(&self) -> Exit;
 }
 
 /// Standard input of a remote command.
 #[async_trait]
 pub trait Stdin: Send {
-    /// Sends bytes; waits while the other side takes no more.
+    /// Sends bytes; waits while the other side accepts no more.
     async fn write(&mut self, bytes: &[u8]) -> Result<(), ConnectionError>;
 
     /// Sends end of file.
     async fn close(&mut self) -> Result<(), ConnectionError>;
 }
 
-/// What a copy moved.
+/// The numbers of files and bytes that a copy moved.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Totals {
     /// Regular files.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Links of a folder that came from a machine and that lead out of it, by their paths below the folder: in the place of each is a
-    /// note of what it was. A name that is not UTF-8 is shown as near as may be.
+    /// The links that led out of a folder that came from a machine, by their paths below the folder: each was replaced
+    /// by a note that says where it led. Bytes of a name that are not UTF-8 are replaced.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replaced_links: Vec<String>,
 }
@@ -228,21 +229,21 @@ impl Totals {
     }
 }
 
-/// What of a local tree travels as one archive to a command that unpacks it.
+/// A part of a local tree that travels as one archive to a command that unpacks it.
 ///
-/// The archive holds the notes by their names, then the paths below `tree/`, and at its end an empty file `whole`, by which the
-/// command knows that nothing is missing. GNU tar reads it.
+/// The archive holds the notes by their names, then the paths below `tree/`, and at its end an empty file `whole`, by
+/// which the command knows that nothing is missing. GNU tar can read the archive.
 #[derive(Debug, Clone)]
 pub struct Parcel<'a> {
     /// The folder that the paths are below.
     pub top: &'a Path,
-    /// Files, links and folders, a folder before what is in it and itself without that.
+    /// Files, links and folders. A folder comes before its entries and does not bring them by itself.
     pub paths: &'a [PathBuf],
     /// Small files that go first, by name.
     pub notes: Vec<(String, Vec<u8>)>,
 }
 
-/// Told of the bytes that a copy moves, as it moves them.
+/// A callback that receives the number of bytes that a copy has moved since the last call.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
 
 /// A live connection. One connection carries any number of commands and copies side by side.
@@ -262,26 +263,27 @@ pub trait Connection: Send + Sync {
 
     /// Copies a file or a folder (with all below it) to `remote`, which is replaced when it is a file.
     ///
-    /// Keeps permission bits, symbolic links and empty folders. A file appears under its name only when it is whole. A file goes to
-    /// what `remote` leads to where that is a link, and into what is there where that is a device or a pipe; a folder is merged
-    /// into one that is there, and refused as a whole where something in it has the name of a link, a device or a pipe.
+    /// Keeps permission bits, symbolic links and empty folders. A file appears under its name only when it is whole.
+    /// Where `remote` is a link, a file goes to the link's target; where it is a device or a pipe, the file's bytes are
+    /// written into it. A folder is merged into an existing one, and refused as a whole where an entry has the name of
+    /// a link, a device or a pipe there.
     async fn upload(&self, local: &Path, remote: &str, progress: Progress<'_>) -> Result<Totals, ConnectionError>;
 
-    /// Copies a file or a folder to `local`, in the same manner. Of the links in a folder those that lead out of it become notes.
+    /// Copies a file or a folder to `local`, in the same manner. Links that lead out of a copied folder become notes.
     async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError>;
 
-    /// The way to copy chosen parts of trees, or why this connection has none.
+    /// The interface for copies of chosen parts of trees, or the reason why this connection has none.
     fn trees(&self) -> Result<&dyn Trees, ConnectionError> {
         Err(ConnectionError::Invalid("this connection carries whole files and folders only; use SSH".to_owned()))
     }
 
-    /// Whether a command's standard input stays open for as long as somebody holds it. Without that, a command cannot learn
-    /// from its input that its caller has gone.
+    /// Whether a command's standard input stays open for as long as the caller holds it. Without that, a command cannot
+    /// learn from its input that its caller is gone.
     fn holds_stdin(&self) -> bool {
         true
     }
 
-    /// Says goodbye. A connection that is dropped instead is closed without ceremony.
+    /// Closes the connection in an orderly way. A connection that is dropped instead just breaks.
     async fn close(&self);
 }
 
@@ -296,8 +298,8 @@ pub trait Trees: Send + Sync {
         progress: Progress<'_>,
     ) -> Result<Totals, ConnectionError>;
 
-    /// Copies the files, links and folders `paths` below the folder `local`, a folder before what is in it and itself without
-    /// that, to the same paths below the folder `remote`.
+    /// Copies the files, links and folders `paths` below the folder `local` to the same paths below the folder
+    /// `remote`. A folder comes before its entries and does not bring them by itself.
     async fn upload_some(
         &self,
         local: &Path,
@@ -306,8 +308,8 @@ pub trait Trees: Send + Sync {
         progress: Progress<'_>,
     ) -> Result<Totals, ConnectionError>;
 
-    /// Copies the files `paths` below the folder `remote` to the same paths below the folder `local`, all of them or none; a link
-    /// comes as the file that it leads to. More than `most` bytes, holes counted, are refused.
+    /// Copies the files `paths` below the folder `remote` to the same paths below the folder `local`, all of them or
+    /// none; a link arrives as the file that it leads to. More than `most` bytes, holes included, are refused.
     async fn download_some(
         &self,
         remote: &str,
@@ -318,7 +320,7 @@ pub trait Trees: Send + Sync {
     ) -> Result<Totals, ConnectionError>;
 }
 
-/// Opens connections: the seam between flows and the `connection` adapter.
+/// Opens connections: the interface between flows and the `connection` adapter.
 #[async_trait]
 pub trait Connector: Send + Sync {
     /// Connects and authenticates as the machine's user within `limit`, or fails with the last reason.

@@ -1,10 +1,10 @@
-//! What flows tell of their work, as data: something happened, at a time, to something. One sink in `ui` draws it, another keeps it
-//! in the run's folder, and both take their words from [`Event::words`].
+//! Events: the reports of flows about their work, as data: something happened, at a time, to something. One sink in
+//! `ui` draws it, another keeps it in the run's folder, and both take their words from [`Event::words`].
 //!
-//! Kinds are grouped by family, a file each. A family is an enum whose variants carry data (ids, counts, spans, a [`Failure`]) and no
-//! sentence; `words` of the family makes the sentences. A new kind is a variant and its line in `words`; a new family also a line in
-//! [`Kind`]. In JSON an event is one flat object (`docs/json.md`): a reader skips a line whose family, kind or subject it does not
-//! know, as [`read`] does, and fields that it does not know.
+//! Kinds are grouped by family, a file each. A family is an enum whose variants carry data (ids, counts, spans, a
+//! [`Failure`]) and no sentence; `words` of the family makes the sentences. A new kind is a variant and its line in
+//! `words`; a new family also needs a line in [`Kind`]. In JSON an event is one flat object (`docs/json.md`): a reader
+//! skips a line whose family, kind or subject it does not know, as [`read`] does, and fields that it does not know.
 //!
 //! [`Failure`]: crate::failure::Failure
 
@@ -40,18 +40,18 @@ pub use words::Words;
 /// Something happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// When, by the clock of the run.
+    /// When it happened, by the clock of the run.
     pub at: Timestamp,
-    /// To what; none where a command works outside of any run.
+    /// The thing it happened to; none where a command works outside of any run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Subject>,
-    /// What.
+    /// The kind of the event, with its data.
     #[serde(flatten)]
     pub kind: Kind,
 }
 
 impl Event {
-    /// The event as words, and how they are meant to be shown.
+    /// The event in words, and how they are to be shown.
     pub fn words(&self) -> Words {
         let subject = self.subject.as_ref().map_or("", Subject::name);
         match &self.kind {
@@ -68,7 +68,7 @@ impl Event {
     }
 }
 
-/// What an event is about.
+/// The thing that an event is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
@@ -93,27 +93,27 @@ impl Subject {
     }
 }
 
-/// What happened, by family.
+/// The kinds of events, by family.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "family", rename_all = "snake_case")]
 pub enum Kind {
     /// A piece of work began, goes on or ended.
     Step(StepEvent),
-    /// To one machine, which is the event's subject.
+    /// Something happened to one machine, which is the event's subject.
     Machine(MachineEvent),
-    /// To an image, its layers and what they are made of.
+    /// Something happened to an image, its layers or their ingredients.
     Image(ImageEvent),
-    /// To what the machines of an account share.
+    /// Something was found in an account.
     Account(AccountEvent),
-    /// To the tests, their source and its build.
+    /// Something happened to the tests, their source or its build.
     Tests(TestsEvent),
-    /// To files that travel.
+    /// Something happened to files that are copied.
     Files(FilesEvent),
-    /// To things that are removed from an account.
+    /// Something happened to things that are removed from an account.
     Removal(RemovalEvent),
-    /// To the run as a whole.
+    /// Something happened to the run as a whole.
     Run(RunEvent),
-    /// Something went wrong that is told as it is.
+    /// Something went wrong, and is reported as it is.
     Trouble(TroubleEvent),
 }
 
@@ -127,7 +127,7 @@ macro_rules! family {
     };
 }
 
-// Not of a machine's events, which need their machine: `Teller::machine`.
+// A machine's event is not among these, because it needs its machine: `Teller::machine`.
 family!(
     Step(StepEvent),
     Image(ImageEvent),
@@ -139,21 +139,23 @@ family!(
     Trouble(TroubleEvent)
 );
 
-/// Takes events. Must not block for long and must not fail: showing is never worth losing a run.
+/// Takes events. Must not block for long and must not fail: a run must never be lost because an event could not be
+/// shown.
 pub trait Sink: Send + Sync {
     /// Takes one event.
     fn event(&self, event: Event);
 }
 
-/// Takes no notice.
+/// A sink that ignores all events.
 pub struct NoSink;
 
 impl Sink for NoSink {
     fn event(&self, _: Event) {}
 }
 
-/// The events of a file that holds one a line, in order. Left out are lines of kinds that this build does not know, and lines that
-/// are not whole: the last one, where its writer was killed, and one that a full disk cut.
+/// The events of a file that holds one per line, in order. Lines of kinds that this build does not know are left out,
+/// and so are torn lines: the last one, where its writer was killed, and one that was cut off because the disk was
+/// full.
 pub fn read(lines: &[u8]) -> impl Iterator<Item = Event> {
     lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok())
 }

@@ -10,8 +10,8 @@ pub enum Exit {
     Code(u32),
     /// A signal ended it; the name is without `SIG`, for example `KILL`.
     Signal(String),
-    /// Nobody knows: the connection or the machine went away before a status came. Never success, never a failure
-    /// of the command.
+    /// The status is not known: the connection or the machine went away before it came. This is never a success, and
+    /// never a failure of the command.
     Lost(String),
 }
 

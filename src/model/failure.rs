@@ -1,4 +1,4 @@
-//! A fault as data: what an event and a log can hold of it, and the words for it.
+//! A fault as data, for events and logs, and the words for it.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,14 +7,14 @@ use crate::fault::{Fault, FaultKind, Left};
 /// A [`Fault`] that can be stored: its causes are texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Whose turn it is to act.
+    /// The party that must act.
     pub kind: FaultKind,
     /// The message and every cause below it, outermost first; never empty.
     pub chain: Vec<String>,
-    /// What is left behind.
+    /// The things that are left behind.
     #[serde(default, skip_serializing_if = "Left::is_nothing")]
     pub left: Left,
-    /// What to do next, a whole sentence.
+    /// The next step for the user, a whole sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -31,11 +31,11 @@ impl Failure {
         self.chain.join(": ")
     }
 
-    /// For people, in lines: the message, numbered causes, what is left, the hint.
+    /// The text for people, in lines: the message, numbered causes, what is left, the hint.
     pub fn text(&self) -> String {
         let mut chain = self.chain.iter();
         let message = chain.next().map(String::as_str).unwrap_or_default();
-        // A name from elsewhere with a line's end in it must not pass for a line of ours.
+        // A foreign name that contains a line end must not pass for a line of our own.
         let mut text = format!("error: {}", message.trim_end().replace('\n', "\n       "));
         let causes = chain.filter(|cause| !cause.trim().is_empty());
         for (number, cause) in (1..).zip(causes) {

@@ -1,11 +1,11 @@
-//! What went wrong, in the words of the layer where it did.
+//! Errors, in the words of the layer in which they occurred.
 
 use std::error::Error;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Whose turn it is to act; decides the exit code (`docs/errors.md`).
+/// The party that must act; decides the exit code (`docs/errors.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
@@ -34,7 +34,7 @@ impl FaultKind {
     }
 }
 
-/// What a failed step left behind.
+/// The things that a failed step left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Left {
@@ -61,13 +61,13 @@ impl Left {
 pub struct Fault {
     /// Decides the exit code.
     pub kind: FaultKind,
-    /// What was being done with what, and how it failed.
+    /// The action, its object, and how it failed.
     pub message: String,
     /// The cause below, if any.
     pub source: Option<Box<dyn Error + Send + Sync>>,
-    /// What is left behind.
+    /// The things that are left behind.
     pub left: Left,
-    /// What to do next.
+    /// The next step for the user.
     pub hint: Option<String>,
 }
 
@@ -124,7 +124,7 @@ impl Fault {
         lines
     }
 
-    /// The same in one line.
+    /// The message and its causes in one line.
     pub fn line(&self) -> String {
         self.chain().join(": ")
     }

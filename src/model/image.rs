@@ -28,7 +28,7 @@ impl std::fmt::Display for Fingerprint {
 /// what a base holds.
 pub const BASE_REVISION: u32 = 3;
 
-/// What the lowest layer is made of: a distribution's userland.
+/// The ingredients of the lowest layer: a distribution's userland.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseSpec {
     /// `debian` or `ubuntu`.
@@ -45,28 +45,29 @@ pub struct BaseSpec {
     pub packages: Vec<String>,
 }
 
-/// A cloud's base image, made by its distribution: where the lowest layer comes from on machines of a cloud.
+/// A cloud's base image, made by a distribution: the lowest layer on machines of a cloud.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloudBase {
     /// The account that publishes it, twelve digits.
     pub owner: String,
-    /// The pattern of its name with `*`; the newest that matches is meant.
+    /// The pattern of its name with `*`; the newest image that matches is used.
     pub name: String,
-    /// The public parameter of AWS Systems Manager that names the newest, where the distribution has one.
+    /// The public parameter of AWS Systems Manager that names the newest image, where the distribution has one.
     pub parameter: Option<String>,
-    /// The user that it lets in.
+    /// The user that can log in to it.
     pub user: String,
 }
 
-/// What an image gives a build: names, for example of the Python index, and their versions. Who knows what a build needs knows the names.
+/// The things that an image provides for a build, as names and versions, for example of packages of the Python index.
+/// The code that knows the needs of a build knows the names.
 pub type Provided = BTreeMap<String, String>;
 
-/// How one layer is made from the one below it.
+/// How a layer is made from the layer below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LayerRecipe {
     /// By bootstrapping a userland.
     Base(BaseSpec),
-    /// By the distribution itself, for a cloud: it is there already.
+    /// By the distribution itself, for a cloud: the layer exists already.
     Cloud(CloudBase),
     /// By running a script as root.
     Script {
@@ -84,7 +85,7 @@ pub enum LayerRecipe {
 pub struct LayerPlan {
     /// Its step's name, for example `packages`.
     pub name: String,
-    /// What the step does, for people.
+    /// A description of the step, for people.
     pub description: String,
     /// How it is made.
     pub recipe: LayerRecipe,
@@ -95,7 +96,7 @@ pub struct LayerPlan {
 /// An image to be, lowest layer first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImagePlan {
-    /// For example `linux-dev-debian12` or `linux-dev-debian12-pypy3`.
+    /// Its name, for example `linux-dev-debian12` or `linux-dev-debian12-pypy3`.
     pub name: String,
     /// The distribution, for example `debian12`.
     pub distro: String,
@@ -119,8 +120,8 @@ impl ImagePlan {
         }
     }
 
-    /// How many seconds each layer took the last time, by name, as `records` tell, newest first: that of an image of this name,
-    /// else of any.
+    /// How many seconds each layer took the last time, by name, according to `records` (newest first): for an image of
+    /// this name if there was one, else for any image.
     pub fn expected(&self, mut records: Vec<ImageRecord>) -> BTreeMap<String, u64> {
         records.sort_by_key(|record| record.name != self.name);
         let mut seconds = BTreeMap::new();
@@ -136,7 +137,7 @@ impl ImagePlan {
     }
 }
 
-/// What is recorded of a finished image.
+/// The record of a finished image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRecord {
     /// The image's name; several records of one name differ in fingerprint.
@@ -145,19 +146,19 @@ pub struct ImageRecord {
     pub distro: String,
     /// Its fingerprint.
     pub fingerprint: Fingerprint,
-    /// Its layers, lowest first; one alone where they are kept as one.
+    /// Its layers, lowest first; a single one where they are stored as one.
     pub layers: Vec<LayerRecord>,
     /// When it was finished.
     pub created_at: Timestamp,
-    /// Who made it (`user@host`), where several people share what is kept.
+    /// Who made it (`user@host`), where several people share the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// What the system calls it (`ami-0123456789abcdef0`), where it is kept outside this computer.
+    /// Its name in the system (`ami-0123456789abcdef0`), where it is stored outside this computer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locator: Option<String>,
 }
 
-/// What is recorded of a layer.
+/// The record of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerRecord {
     /// Its step's name.
@@ -166,7 +167,7 @@ pub struct LayerRecord {
     pub fingerprint: Fingerprint,
     /// When it was made.
     pub created_at: Timestamp,
-    /// How long the making took, wall clock seconds.
+    /// How long the making took, in seconds by the wall clock.
     pub seconds: u64,
     /// Bytes on disk.
     pub bytes: u64,

@@ -1,4 +1,5 @@
-//! The durable record of resources: written before the call that may create one, closed after it was seen gone.
+//! The durable record of resources: a row is written before the call that may create the resource, and closed after the
+//! resource was seen gone.
 
 use jiff::Timestamp;
 
@@ -21,7 +22,7 @@ pub struct ResourceFilter {
 
 /// The rows of resources. Every method is durable when it returns; two processes may use one journal at the same time.
 pub trait ResourceJournal: Send + Sync {
-    /// Writes rows down, all or none, before anything is made; the ids come back in the same order.
+    /// Writes rows, all or none, before anything is made; the ids come back in the same order.
     fn plan(
         &self,
         run: &RunId,
@@ -30,19 +31,19 @@ pub trait ResourceJournal: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<ResourceId>, Fault>;
 
-    /// A resource was seen to exist and is called `locator`.
+    /// Records that a resource was seen to exist and is called `locator`.
     fn present(&self, id: &ResourceId, locator: &str) -> Result<(), Fault>;
 
-    /// A resource was seen to exist, is called `locator`, and is meant to outlive its run.
+    /// Records that a resource was seen to exist, is called `locator`, and is meant to outlive its run.
     fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault>;
 
-    /// A resource was seen gone. Saying it again changes nothing: the first time counts.
+    /// Records that a resource was seen gone. A second call changes nothing: the first time counts.
     fn gone(&self, id: &ResourceId, at: Timestamp) -> Result<(), Fault>;
 
-    /// Nobody will look for a resource any more, though it was not seen gone; `note` says who said so, and why.
+    /// Records that a resource is given up although it was not seen gone; `note` says by whom, and why.
     fn forgotten(&self, id: &ResourceId, note: &str) -> Result<(), Fault>;
 
-    /// Something went wrong with a resource that is still open.
+    /// Records what went wrong with a resource that is still open.
     fn note(&self, id: &ResourceId, note: &str) -> Result<(), Fault>;
 
     /// Rows, oldest first.
@@ -76,7 +77,7 @@ pub trait RunJournal: Send + Sync {
     fn run(&self, id: &RunId) -> Result<Option<RunRecord>, Fault>;
 }
 
-/// All of it, for those that need more than one of its parts.
+/// The whole journal, for code that needs more than one of its parts.
 pub trait Journal: ResourceJournal + MachineJournal + RunJournal {}
 
 impl<T: ResourceJournal + MachineJournal + RunJournal> Journal for T {}

@@ -1,15 +1,15 @@
-//! Key pairs of machines. Cryptography lives with connections, so it comes to providers from outside.
+//! Key pairs of machines. Cryptography belongs to connections, so providers are given a function that makes key pairs.
 
 use std::sync::Arc;
 
 use crate::fault::Fault;
 
-/// A fresh key pair of a machine, both in OpenSSH form: the private key's file and the public key's line.
+/// A new key pair of a machine, both keys in OpenSSH form: the private key's file and the public key's line.
 #[derive(Clone)]
 pub struct KeyPair {
-    /// `-----BEGIN OPENSSH PRIVATE KEY-----` and so on.
+    /// The private key: `-----BEGIN OPENSSH PRIVATE KEY-----` and so on.
     pub private: String,
-    /// `ssh-ed25519 AAAA…`
+    /// The public key: `ssh-ed25519 AAAA…`.
     pub public: String,
 }
 

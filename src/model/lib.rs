@@ -1,4 +1,5 @@
-//! Words of the domain: plain data, pure rules, and the traits that adapters implement. No I/O, no clock, no randomness but in [`base`].
+//! Words of the domain: plain data, pure rules, and the traits that adapters implement. There is no I/O, clock or
+//! randomness except in [`base`].
 
 pub mod artifact;
 pub mod base;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::id::{MachineId, RunId};
 
-/// Where machines come from.
+/// The kind of a provider: where machines come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderKind {
@@ -48,7 +48,7 @@ impl ProviderKind {
     }
 }
 
-/// The system that runs on a machine: how we speak to it is `guest`'s.
+/// The operating system of a machine. The crate `guest` knows how to speak to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Platform {
@@ -71,9 +71,9 @@ pub enum Address {
     /// A Unix socket on this computer whose other side hands over a connected socket to the machine's port 22.
     ///
     /// On every accepted connection the machine's guard sends one byte: `+` with exactly one file descriptor as
-    /// `SCM_RIGHTS` ancillary data; `-` followed by the reason why there is none now, as UTF-8 text up to end of file; or
-    /// [`HANDOVER_ENDED`] when the machine has ended, which is for good. So is a socket at which nobody listens: the guard
-    /// listens before its machine is made known.
+    /// `SCM_RIGHTS` ancillary data; `-` followed by the reason why there is none now, as UTF-8 text up to end of file;
+    /// or [`HANDOVER_ENDED`] when the machine has ended for good. A socket at which nobody listens means the same,
+    /// because the guard listens before its machine is made known.
     Handover {
         /// The Unix socket.
         socket: PathBuf,
@@ -87,7 +87,7 @@ pub enum Address {
     },
 }
 
-/// What a guard answers at [`Address::Handover`] when its machine has ended.
+/// The answer of a guard at [`Address::Handover`] when its machine has ended.
 pub const HANDOVER_ENDED: u8 = b'.';
 
 impl std::fmt::Display for Address {
@@ -101,18 +101,18 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// How the machine proves who it is.
+/// How a machine proves its identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum HostKey {
-    /// Exactly this public key in OpenSSH form (`ssh-ed25519 AAAA…`), made for the machine.
+    /// By exactly this public key in OpenSSH form (`ssh-ed25519 AAAA…`), made for the machine.
     Exact {
         /// The public key.
         public: String,
     },
     /// By no key of its own: it is reached through its provider, which tells one machine from another.
     None,
-    /// The key that a `known_hosts` file names for the address; the file is read, never written.
+    /// By the key that a `known_hosts` file names for the address; the file is read, never written.
     KnownHosts {
         /// The file.
         file: PathBuf,
@@ -124,9 +124,9 @@ pub enum HostKey {
 pub struct Machine {
     /// Its id and host name.
     pub id: MachineId,
-    /// Who made it.
+    /// The provider that made it.
     pub provider: ProviderKind,
-    /// The system that runs on it; records of builds that did not write it are of Linux.
+    /// Its operating system; older builds of the tool did not write it, and knew only Linux.
     #[serde(default)]
     pub platform: Platform,
     /// The run that made it.
@@ -141,32 +141,32 @@ pub struct Machine {
     pub user: String,
     /// The private key to log in with.
     pub identity: PathBuf,
-    /// How it proves who it is.
+    /// How it proves its identity.
     pub host_key: HostKey,
-    /// A block device inside the machine for a file system of its own, where one was asked for.
+    /// A block device inside the machine for a separate file system, where one was requested.
     pub volume: Option<String>,
-    /// What kind of computer it is, where its provider has a choice.
+    /// Its hardware, where its provider has a choice.
     #[serde(default)]
     pub hardware: Option<GivenHardware>,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When it ends by itself at the latest, whatever its driver says.
+    /// When it ends by itself at the latest, whatever its driver does.
     pub expires_at: Timestamp,
-    /// Whether it was left to live on without its driver, on purpose. Any other machine is released by its run.
+    /// Whether it was left on purpose to live on without its driver. Any other machine is released by its run.
     #[serde(default)]
     pub kept: bool,
 }
 
-/// A live machine as its provider shows it, whoever made it.
+/// A live machine as its provider lists it, no matter who made it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sighting {
-    /// Its name, which is its id where this tool made it.
+    /// Its name, which is the machine's id where this tool made it.
     pub id: String,
-    /// What the system calls it, for example `i-0123456789abcdef0`.
+    /// Its name in the system, for example `i-0123456789abcdef0`.
     pub locator: String,
-    /// What it was booted from, as far as its provider tells.
+    /// The image that it was booted from, if its provider says so.
     pub image: String,
-    /// What kind of computer it is, for example `c5.9xlarge`.
+    /// Its hardware, for example `c5.9xlarge`.
     pub hardware: String,
     /// The person it belongs to, as its tags say.
     pub owner: Option<String>,
@@ -178,25 +178,26 @@ pub struct Sighting {
     pub created_at: Option<Timestamp>,
     /// When it ends by itself, as its tags say.
     pub expires_at: Option<Timestamp>,
-    /// What it has cost so far in US dollars, where prices can be had.
+    /// Its cost so far in US dollars, where prices are known.
     pub cost: Option<f64>,
 }
 
-/// Which network a machine sees.
+/// The network that a machine sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
-    /// Its own, with loopback only.
+    /// A network of its own, with loopback only.
     #[default]
     Loopback,
     /// The network of the computer that runs the tool.
     Host,
 }
 
-/// What kind of computer a machine is to be, where the provider has a choice.
+/// The requested hardware of a machine, where the provider has a choice.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hardware {
-    /// Instance types, the most wanted first; empty for the provider's own choice. A single one is never replaced.
+    /// Instance types in order of preference; empty for the provider's own choice. A single type is never replaced by
+    /// another.
     pub instance_types: Vec<String>,
     /// Whether spare capacity at a lower price is wanted, which may be taken away; ordinary capacity is the fallback.
     pub spot: bool,
@@ -204,10 +205,10 @@ pub struct Hardware {
     pub managed: bool,
 }
 
-/// What kind of computer a machine is, of what was wanted as [`Hardware`].
+/// The actual hardware of a machine that was requested with [`Hardware`].
 ///
-/// In JSON it is its text, `c5.9xlarge` or `c5.9xlarge spot`, in the journal as well as for users: builds before this one read and
-/// wrote no other.
+/// In JSON it is a text, `c5.9xlarge` or `c5.9xlarge spot`, in the journal as well as for users, because older builds
+/// of the tool read and write this form only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct GivenHardware {
@@ -217,7 +218,7 @@ pub struct GivenHardware {
     pub spot: bool,
 }
 
-/// What follows the type in the text of [`GivenHardware`] where it is spare capacity. No type has a space in its name.
+/// The suffix of the text of [`GivenHardware`] for spare capacity. No type has a space in its name.
 const SPOT: &str = " spot";
 
 impl std::fmt::Display for GivenHardware {
@@ -244,7 +245,7 @@ impl From<String> for GivenHardware {
 /// Limits on what a machine may use.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Caps {
-    /// Processors' worth of time, for example 1.5.
+    /// Processor time as a number of processors, for example 1.5.
     pub cpus: Option<f64>,
     /// Memory in bytes.
     pub memory: Option<u64>,
@@ -254,7 +255,7 @@ pub struct Caps {
 mod tests {
     use super::*;
 
-    /// A machine as builds wrote it while its hardware was a text alone.
+    /// A machine as older builds wrote it, when its hardware was only a text.
     fn written(hardware: &str) -> String {
         format!(
             r#"{{"id":"hg-0123456789","provider":"ec2","platform":"linux","run":"r-1","owner":"me@here","image":"linux-dev-debian12",

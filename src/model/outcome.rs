@@ -1,4 +1,4 @@
-//! What a test and a whole run came to.
+//! The outcomes of tests and the results of a run.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::build::Built;
 use crate::exit::Exit;
 use crate::subject::Subject;
 
-/// What one test came to.
+/// The outcome of one test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TestOutcome {
@@ -20,12 +20,12 @@ pub enum TestOutcome {
     Passed,
     /// It ran and failed.
     Failed,
-    /// It ran out of the time that its runner gives each test, and was ended: a failure of a kind of its own.
+    /// It ran longer than its runner allows a test, and was ended: a failure of a separate kind.
     #[serde(rename = "timed_out")]
     TimedOut,
     /// It was not run, for a reason that the runner names.
     Skipped,
-    /// It was expected and there is no word of it.
+    /// It was expected, and nothing was reported about it.
     Lost,
     /// The software under test was not built, so that no test was begun.
     #[serde(rename = "not_run")]
@@ -33,7 +33,7 @@ pub enum TestOutcome {
 }
 
 impl TestOutcome {
-    /// How bad it is, for a test of which several outcomes are known: the worst counts.
+    /// How bad the outcome is: of several outcomes of one test the worst counts.
     pub fn rank(self) -> u8 {
         match self {
             Self::Lost | Self::NotRun => 4,
@@ -55,7 +55,7 @@ impl TestOutcome {
 pub struct Attempt {
     /// The machine.
     pub machine: MachineId,
-    /// Which try of this test in its run it was, from 1.
+    /// The number of this try among those of the test in the run, from 1.
     #[serde(rename = "attempt")]
     pub number: u32,
 }
@@ -65,7 +65,7 @@ pub struct Attempt {
 pub struct TestResult {
     /// The test's name.
     pub name: TestName,
-    /// What it came to.
+    /// Its outcome.
     pub outcome: TestOutcome,
     /// How long it ran, by the wall clock; none when it did not run. `seconds` in JSON.
     #[serde(rename = "seconds", default, with = "clock::optional_seconds")]
@@ -74,35 +74,35 @@ pub struct TestResult {
     pub reason: Option<String>,
     /// The difference between the expected and the actual output, where it failed, capped.
     pub detail: Option<String>,
-    /// Where it was tried; none of a test that no machine was to run, and in results of builds that did not say it.
+    /// Where it was tried; none for a test that no machine was to run, and in results of older builds of the tool.
     #[serde(flatten)]
     pub attempt: Option<Attempt>,
 }
 
 impl TestResult {
-    /// Of a test that did not run, for this reason.
+    /// The result of a test that did not run, with the reason.
     fn without_run(name: &TestName, outcome: TestOutcome, why: &str) -> Self {
         Self { name: name.clone(), outcome, took: None, reason: Some(why.to_owned()), detail: None, attempt: None }
     }
 }
 
-/// How many tests came to what.
+/// The numbers of tests by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
-    /// All of them.
+    /// All tests.
     pub total: usize,
-    /// Ran and passed.
+    /// Tests that ran and passed.
     pub passed: usize,
-    /// Ran and failed, or ran out of their own time.
+    /// Tests that ran and failed, or ran out of their own time.
     pub failed: usize,
-    /// Of those that failed: ran out of their own time.
+    /// Those of the failed tests that ran out of their own time.
     #[serde(default)]
     pub timed_out: usize,
-    /// Not run, with a reason.
+    /// Tests that were not run, for a reason that the runner names.
     pub skipped: usize,
-    /// Expected, and no word of them.
+    /// Tests that were expected, and about which nothing was reported.
     pub lost: usize,
-    /// Expected, and not begun because what they test was not built.
+    /// Tests that were expected, and not begun because the software under test was not built.
     #[serde(default)]
     pub not_run: usize,
 }
@@ -111,16 +111,16 @@ pub struct Counts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// The runner said that it came to its end, every expected test was accounted for, at least one ran, none failed (exit code
-    /// 0).
+    /// The runner reported its own end, every expected test is accounted for, at least one ran, and none failed (exit
+    /// code 0).
     Passed,
-    /// The same, and some failed (exit code 1).
+    /// The same, but some tests failed (exit code 1).
     Failed,
-    /// Some expected test is lost, the runner's report is not whole, or nothing ran at all (exit code 4). Stronger than
-    /// `failed`: what is not known may be worse than what is.
+    /// Some expected test is lost, the runner's report is not whole, or nothing ran at all (exit code 4). This is
+    /// stronger than `failed`: the missing results may be worse than the known ones.
     Incomplete,
-    /// The software under test was not built: no test was begun, and nobody knows what they would have come to (exit
-    /// code 3: the cause is in the source, or in what the machine lacks to build it).
+    /// The software under test was not built: no test was begun, and their outcomes are unknown (exit code 3: the cause
+    /// is in the source, or in what the machine lacks to build it).
     #[serde(rename = "not_run")]
     NotRun,
 }
@@ -137,45 +137,45 @@ impl Verdict {
     }
 }
 
-/// Where the time of a run went, by the wall clock; seconds in JSON.
+/// How the time of a run was spent, by the wall clock; seconds in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TimeSplit {
     /// From the start of the command to the verdict.
     #[serde(with = "clock::seconds")]
     pub total: Duration,
-    /// Making images, where they were not there yet.
+    /// Making images that did not exist yet.
     #[serde(with = "clock::seconds")]
     pub image: Duration,
-    /// From asking for a machine to the start of the tests, without what follows here.
+    /// From the request for a machine to the start of the tests, without the push and the build.
     #[serde(with = "clock::seconds")]
     pub setup: Duration,
-    /// Bringing the source to the machine, and checking it out.
+    /// Sending the source to the machine, and checking it out.
     #[serde(default, with = "clock::seconds")]
     pub push: Duration,
-    /// Building it there, or bringing a build that was kept.
+    /// Building the source there, or sending a build that was kept.
     #[serde(default, with = "clock::seconds")]
     pub build: Duration,
-    /// The tests.
+    /// Running the tests.
     #[serde(with = "clock::seconds")]
     pub tests: Duration,
 }
 
-/// One point of a matrix: what varies from one cell of a run to the next, and what the tests on it came to.
+/// One point of a matrix: the properties that vary from one cell of a run to the next, and the result of its tests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
     /// The image that its machines booted, with its fingerprint.
     pub image: String,
-    /// Their distribution, as they name it themselves.
+    /// The distribution of its machines, by its own name.
     pub distro: Option<String>,
     /// The version of the Python that ran the tests.
     pub python: Option<String>,
     /// The file system of the work folder.
     pub filesystem: Option<String>,
-    /// The machines that ran its tests; by them a test is found to belong to it.
+    /// The machines that ran its tests; a test belongs to the cell of its machine.
     pub machines: Vec<MachineId>,
     /// The verdict on its tests alone.
     pub verdict: Verdict,
-    /// How many of its tests came to what.
+    /// The numbers of its tests by outcome.
     pub counts: Counts,
 }
 
@@ -186,38 +186,39 @@ pub struct Results {
     pub id: RunId,
     /// The verdict.
     pub verdict: Verdict,
-    /// How many tests came to what.
+    /// The numbers of tests by outcome.
     pub counts: Counts,
-    /// Where the time went.
+    /// How the time was spent.
     pub time: TimeSplit,
     /// The image that was booted, with its fingerprint.
     pub image: String,
-    /// What was tested, in words that name where it came from, for example `revision 0123… of /home/me/hg`.
+    /// The tested source, in words that name its origin, for example `revision 0123… of /home/me/hg`.
     pub source: String,
-    /// Where the build of it came from; none in results of older builds of this tool.
+    /// Where the build of the source came from; none in results of older builds of the tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub built: Option<Built>,
-    /// What was tested and on what, a field each.
+    /// The tested software and the environment, a field each.
     #[serde(flatten)]
     pub subject: Subject,
-    /// What makes the verdict mean less than it seems, a phrase each, for example `output not compared (--debug)`.
+    /// The reasons why the verdict means less than it seems, a phrase each, for example
+    /// `output not compared (--debug)`.
     #[serde(default)]
     pub caveats: Vec<String>,
-    /// What is missing of the runner's own report; null where it is whole.
+    /// The missing part of the runner's own report; null where the report is whole.
     #[serde(default)]
     pub gap: Option<String>,
-    /// What the machine cost, in US dollars; null where it cost nothing or that is not known.
+    /// The cost of the machine in US dollars; null where it cost nothing or the cost is not known.
     pub cost: Option<f64>,
-    /// What was brought home besides; none where nothing was asked for.
+    /// The artifacts that were fetched; none where none were requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<Collected>,
-    /// How the runner's process ended; where what it tests was not built, how that ended.
+    /// How the runner's process ended; where the software under test was not built, how the build ended.
     pub runner: Exit,
     /// The last lines of a build that failed; none otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<String>,
-    /// The points of the matrix that was tested, each with its own verdict; none in results of builds that did not tell them
-    /// apart.
+    /// The points of the tested matrix, each with its own verdict; empty in results of older builds of the tool, which
+    /// did not distinguish cells.
     #[serde(default)]
     pub cells: Vec<Cell>,
     /// Every test, by name.
@@ -238,16 +239,18 @@ pub fn count(tests: &[TestResult]) -> Counts {
     }
 }
 
-/// The outcome of `expected` tests that were not begun, one result a test, sorted by name.
+/// The results of `expected` tests that were not begun, one per test, sorted by name.
 pub fn not_run(expected: &[TestName], why: &str) -> Vec<TestResult> {
     let names: BTreeSet<&TestName> = expected.iter().collect();
     names.into_iter().map(|name| TestResult::without_run(name, TestOutcome::NotRun, why)).collect()
 }
 
-/// Holds what was reported against what was expected: one result a test, sorted by name, tests without a report lost.
+/// Compares the reported tests with the expected ones: gives one result per test, sorted by name; an expected test
+/// without a report is lost.
 ///
-/// `expected` are the names that the runner itself listed for the same arguments. A name reported twice keeps its worst
-/// outcome (lost, failed, timed out, passed, skipped). Reported names that were not expected are kept: they did run.
+/// `expected` has the names that the runner itself listed for the same arguments. A name that was reported twice keeps
+/// its worst outcome (lost, failed, timed out, passed, skipped). Reported names that were not expected are kept: those
+/// tests did run.
 pub fn reconcile(expected: &[TestName], reported: Vec<TestResult>, why_lost: &str) -> Vec<TestResult> {
     let mut by_name = std::collections::BTreeMap::<TestName, TestResult>::new();
     for result in reported {
@@ -265,12 +268,13 @@ pub fn reconcile(expected: &[TestName], reported: Vec<TestResult>, why_lost: &st
     by_name.into_values().collect()
 }
 
-/// What a verdict rests on beside the tests.
+/// The evidence for a verdict besides the tests.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
     /// How the runner ended.
     pub runner: &'a Exit,
-    /// What is missing of its report, its own word that it came to its end included; none where that is whole.
+    /// The missing part of its report, which must include its statement that it reached its end; none where the report
+    /// is whole.
     pub gap: Option<&'a str>,
     /// Whether the user said that a run in which every test was skipped is green.
     pub may_all_skip: bool,
@@ -278,9 +282,9 @@ pub struct Evidence<'a> {
 
 /// The verdict on `tests`.
 ///
-/// A runner that ended without a status leaves the verdict incomplete even when its report looks whole, and so does one whose
-/// report is not whole even when its status is 0. So does a run in which nothing passed and nothing failed while something was
-/// asked for: all skipped is not green by itself, because nothing was tried.
+/// The verdict is incomplete where the runner ended without a status, even when its report looks whole, and where its
+/// report is not whole, even when its status is 0. It is also incomplete where no test passed or failed: a run in which
+/// all tests were skipped is not green by itself, because nothing was tried.
 pub fn verdict(tests: &[TestResult], evidence: &Evidence<'_>) -> Verdict {
     let counts = count(tests);
     if counts.not_run > 0 {
@@ -293,7 +297,8 @@ pub fn verdict(tests: &[TestResult], evidence: &Evidence<'_>) -> Verdict {
     match (counts.failed, evidence.runner) {
         (_, Exit::Lost(_) | Exit::Signal(_)) => Verdict::Incomplete,
         (0, Exit::Code(0)) => Verdict::Passed,
-        // The runner says that something failed and its report names nothing: the report is not whole.
+        // The runner's status says that something failed but its report names no failed test, so the report is not
+        // whole.
         (0, Exit::Code(_)) => Verdict::Incomplete,
         (_, Exit::Code(_)) => Verdict::Failed,
     }
@@ -334,7 +339,7 @@ mod tests {
         assert_eq!((count(&tests).failed, count(&tests).timed_out), (1, 1));
         assert_eq!(judge(&tests, Exit::Code(1)), Verdict::Failed);
         assert_eq!(judge(&tests, Exit::Code(0)).exit_code(), 1);
-        // Of one that once failed for a reason of its own that reason is told.
+        // A test that also failed without running out of time is reported as failed.
         let reported =
             [TestOutcome::TimedOut, TestOutcome::Failed, TestOutcome::Passed].map(|outcome| test("t", outcome));
         assert_eq!(reconcile(&[], reported.to_vec(), "")[0].outcome, TestOutcome::Failed);

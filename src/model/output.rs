@@ -1,4 +1,4 @@
-//! What a short command on a machine says: all of it within limits, and how it ended.
+//! The output of short commands on a machine, within limits, and how they ended.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::connection::{Connection, ConnectionError, Process};
 use crate::exit::Exit;
 use crate::task::{Chunk, Command};
 
-/// What a command said and how it ended.
+/// The output of a command, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     /// Standard output, up to the cap.
@@ -31,7 +31,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For commands that say a few lines at once.
+    /// Limits for commands that print a few lines quickly.
     pub const SMALL: Self = Self { bytes: 1 << 20, time: Duration::from_secs(60) };
 }
 
@@ -40,15 +40,16 @@ impl Output {
         Self { stdout: Vec::new(), stderr: Vec::new(), capped: false, exit: Exit::Code(0) }
     }
 
-    /// Reads what `process` says until it ends, and keeps at most `bytes` of each stream.
+    /// Reads the output of `process` until it ends, and keeps at most `bytes` of each stream.
     pub async fn of(process: &mut dyn Process, bytes: usize) -> Self {
         let mut output = Self::nothing();
         output.read(process, bytes).await;
         output
     }
 
-    /// Reads what `process` says until it ends, or prints more than `printed` bytes: then it is capped, and its end is not known.
-    /// Of standard error `said` bytes are kept, and the rest is left out without a word.
+    /// Reads the output of `process` until it ends, or until it has printed more than `printed` bytes: then the output
+    /// is capped, and the exit is not known. Of standard error at most `said` bytes are kept; the rest is dropped and
+    /// does not count as capped.
     pub async fn within(process: &mut dyn Process, printed: usize, said: usize) -> Self {
         let mut output = Self::nothing();
         while let Some(chunk) = process.next().await {
@@ -84,24 +85,24 @@ impl Output {
         kept.extend_from_slice(&bytes[..room]);
     }
 
-    /// What it printed.
+    /// Standard output as text.
     pub fn printed(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// What it said on standard error, without the blanks around it.
+    /// Standard error as text, without the white space around it.
     pub fn said(&self) -> String {
         text::said(&self.stderr)
     }
 
-    /// How it ended, with what it said where it said anything.
+    /// How the command ended, with its standard error unless that is empty.
     pub fn ending(&self) -> String {
         let said = self.said();
         if said.is_empty() { self.exit.to_string() } else { format!("{}: {said}", self.exit) }
     }
 }
 
-/// Runs `command` and keeps what it says within `limits`. One that runs out of its time is [`Exit::Lost`].
+/// Runs `command` and keeps its output within `limits`. A command that runs out of time ends as [`Exit::Lost`].
 pub async fn output(connection: &dyn Connection, command: &Command, limits: Limits) -> Result<Output, ConnectionError> {
     let mut process = connection.start(command).await?;
     let deadline = Deadline::after(limits.time, format!("`{}` to end", command.program));
@@ -112,7 +113,8 @@ pub async fn output(connection: &dyn Connection, command: &Command, limits: Limi
     Ok(output)
 }
 
-/// Runs `command` and hands on what it says, piece by piece, until it ends. One that runs past `deadline` is [`Exit::Lost`].
+/// Runs `command` and hands on its output, piece by piece, until it ends. A command that runs past `deadline` ends as
+/// [`Exit::Lost`].
 pub async fn follow(
     connection: &dyn Connection,
     command: &Command,

@@ -1,5 +1,5 @@
-//! What a user may choose of an image beside its distribution, as data: the definition says so, and whoever reads options and
-//! settings needs to know no name.
+//! Parameters of images: the choices that a user has besides the distribution, as data. They come from the image's
+//! definition, so the code that reads options and settings knows none of their names.
 
 use crate::base::text;
 
@@ -8,26 +8,26 @@ use crate::base::text;
 pub struct Parameter {
     /// Its name, for example `python-version`.
     pub name: String,
-    /// A line for people: what it decides.
+    /// A line for people that says what it decides.
     pub help: String,
-    /// What it takes.
+    /// The kind of values that it takes.
     pub takes: Takes,
-    /// What is allowed, completes "takes"; none where the words of `takes` say it.
+    /// A phrase for the allowed values that completes "takes"; none where `takes` gives one.
     pub allowed: Option<String>,
-    /// Its value where nobody says one.
+    /// Its value where none is given.
     pub default: String,
-    /// Where it has an option of its own, `--NAME`: what the option's value is called.
+    /// The placeholder of the option's value where the parameter has an option of its own, `--NAME`.
     pub option: Option<String>,
-    /// The key of the settings, `section.key`, that holds its value where nothing else is said.
+    /// The key of the settings, `section.key`, that holds its value where no option gives one.
     pub setting: Option<String>,
 }
 
-/// What a parameter takes.
+/// The kind of values that a parameter takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Takes {
     /// One of some words.
     Words {
-        /// All words that some distribution has, and patterns of those that only other machines have.
+        /// All words that some distribution has, and patterns for words that only other machines have.
         known: Vec<String>,
     },
     /// A web or file address.
@@ -37,7 +37,7 @@ pub enum Takes {
 }
 
 impl Parameter {
-    /// What it takes, completes "takes".
+    /// A phrase for the allowed values that completes "takes".
     pub fn allowed(&self) -> String {
         match (&self.allowed, &self.takes) {
             (Some(allowed), _) => allowed.clone(),
@@ -49,7 +49,7 @@ impl Parameter {
         }
     }
 
-    /// Whether it takes `value` at all; a distribution may have less.
+    /// Whether `value` is allowed at all; a single distribution may allow fewer values.
     pub fn accepts(&self, value: &str) -> bool {
         match &self.takes {
             Takes::Words { known } => known.iter().any(|word| matches(word, value)),
@@ -58,7 +58,7 @@ impl Parameter {
         }
     }
 
-    /// The allowed word that `value` may have been meant for.
+    /// The allowed word nearest to `value`.
     pub fn nearest(&self, value: &str) -> Option<&str> {
         match &self.takes {
             Takes::Words { known } => text::nearest(value, known.iter().map(String::as_str)),
@@ -66,14 +66,14 @@ impl Parameter {
         }
     }
 
-    /// Whether one call of the tool may choose another value than the next one, so that images of all its values are of use: the
-    /// settings alone decide of the others.
+    /// Whether two calls of the tool may choose different values, so that images with all its values are useful. Other
+    /// parameters are decided by the settings alone.
     pub fn varies(&self) -> bool {
         self.option.is_some() || self.setting.is_none()
     }
 }
 
-/// Whether `value` is `word`, in which each `#` stands for digits.
+/// Whether `value` matches `word`, in which each `#` stands for one or more digits.
 fn matches(word: &str, value: &str) -> bool {
     let Some((head, tail)) = word.split_once('#') else { return word == value };
     let Some(rest) = value.strip_prefix(head) else { return false };

@@ -1,48 +1,49 @@
-//! What machines cost.
+//! Prices of machines.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Hours in a month, by which a price a month becomes one an hour: the number that AWS's own calculator uses.
+/// Hours in a month, for conversion of monthly prices to hourly ones: the number that AWS's own calculator uses.
 pub const HOURS_A_MONTH: f64 = 730.0;
 
-/// The shortest time that is billed: EC2 bills Linux machines, their volumes and addresses by the second, a minute at least.
+/// The shortest time that is billed: EC2 bills Linux machines, their volumes and addresses by the second, for at least
+/// a minute.
 pub const SHORTEST_BILLED: Duration = Duration::from_secs(60);
 
-/// The price of one machine, before taxes, traffic and what the account has been granted.
+/// The price of one machine, without taxes, traffic and discounts of the account.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Quote {
     /// The currency of the figures, for example `USD`.
     pub currency: String,
-    /// The computer itself, an hour.
+    /// The price of the computer itself per hour.
     pub compute_per_hour: f64,
-    /// All its volumes together, an hour.
+    /// The price of all its volumes together per hour.
     pub volumes_per_hour: f64,
-    /// Its public address, an hour; zero where it has none.
+    /// The price of its public address per hour; zero where it has none.
     pub address_per_hour: f64,
-    /// What the figures are of, for example `c5.9xlarge on demand in us-west-2`.
+    /// The priced thing, for example `c5.9xlarge on demand in us-west-2`.
     pub basis: String,
 }
 
 impl Quote {
-    /// All parts together, an hour.
+    /// The price of all parts together per hour.
     pub fn per_hour(&self) -> f64 {
         self.compute_per_hour + self.volumes_per_hour + self.address_per_hour
     }
 
-    /// What the machine costs that lives for `duration`: by the second, [`SHORTEST_BILLED`] at least.
+    /// The cost of a machine that lives for `duration`: billed by the second, for at least [`SHORTEST_BILLED`].
     pub fn cost(&self, duration: Duration) -> f64 {
         self.per_hour() * duration.max(SHORTEST_BILLED).as_secs_f64() / 3600.0
     }
 
-    /// The same for people: `3.0744 USD`.
+    /// The cost as text for people: `3.0744 USD`.
     pub fn cost_text(&self, duration: Duration) -> String {
         format!("{} {}", amount(self.cost(duration)), self.currency)
     }
 
-    /// One line for people, for example ``1.5372 USD an hour (c5.9xlarge on demand in us-west-2: compute 1.5300, volumes
-    /// 0.0022, address 0.0050)``.
+    /// One line for people, for example ``1.5372 USD an hour (c5.9xlarge on demand in us-west-2: compute 1.5300,
+    /// volumes 0.0022, address 0.0050)``.
     pub fn text(&self) -> String {
         format!(
             "{} {} an hour ({}: compute {}, volumes {}, address {})",
@@ -59,9 +60,9 @@ impl Quote {
 /// The most that a machine may cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Budget {
-    /// Until its expiry, in the currency of its price.
+    /// The limit on the cost until its expiry, in the currency of its price.
     pub most: f64,
-    /// Whether it may be made where no price can be had.
+    /// Whether the machine may be made where its price is not known.
     pub unknown_ok: bool,
 }
 

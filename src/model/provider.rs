@@ -1,11 +1,12 @@
-//! Where machines come from: the contract that every provider keeps. What only some can do stands in [`ability`].
+//! Providers: where machines come from. This is the contract that every provider keeps; abilities of some providers are
+//! in [`ability`].
 //!
-//! * Nothing is made before the journal holds its name: [`Provider::plan`] names it, the flow writes it down, then
+//! * Nothing is made before the journal holds its name: [`Provider::plan`] names it, the flow writes the row, then
 //!   [`Provider::create`] makes it and calls `confirm` for each resource as soon as it exists.
-//! * A machine ends by itself when its lease is over, whatever becomes of its driver: whoever keeps the lease
-//!   ([`Provider::lease_keeper`]) pushes the end out, and never beyond the machine's expiry.
+//! * A machine ends by itself when its lease is over, whatever becomes of its driver: the keeper of the lease
+//!   ([`Provider::lease_keeper`]) postpones the end, but never beyond the machine's expiry.
 //! * [`Provider::release`] takes a resource, not a machine, so that the same path cleans up after a crash. It is
-//!   idempotent and answers [`Fate::Gone`] only after it looked.
+//!   idempotent and answers [`Fate::Gone`] only after it has checked.
 //! * [`Provider::observe`] looks at the system, not at the journal.
 
 pub mod ability;
@@ -26,22 +27,22 @@ use crate::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
 
 pub use ability::{Abilities, LeaseKeeper};
 
-/// A machine to be.
+/// A request for a machine.
 #[derive(Debug, Clone)]
 pub struct MachineRequest {
     /// Its id, chosen by the flow.
     pub id: MachineId,
-    /// The run that asks.
+    /// The run that requests it.
     pub run: RunId,
     /// The person it belongs to.
     pub owner: String,
     /// The image's name, for people.
     pub image: String,
-    /// The layers to boot from, lowest first. One alone is the base: the machine is to bake an image.
+    /// The layers to boot from, lowest first. A single one is the base: the machine is to bake an image.
     pub layers: Vec<Fingerprint>,
     /// The cloud's base image, for providers whose machines start from one.
     pub cloud: Option<CloudBase>,
-    /// What kind of computer it is to be.
+    /// The requested hardware.
     pub hardware: Hardware,
     /// The user to log in as.
     pub user: String,
@@ -51,10 +52,10 @@ pub struct MachineRequest {
     pub caps: Caps,
     /// Size in bytes of a second block device, where the task needs a file system of its own.
     pub volume: Option<u64>,
-    /// The file system that the second block device is for, for example `ext4`: a provider whose machines may not mount it
-    /// themselves makes it.
+    /// The file system that the second block device is for, for example `ext4`: a provider whose machines may not mount
+    /// it themselves makes it.
     pub filesystem: String,
-    /// When it was asked for.
+    /// When it was requested.
     pub now: Timestamp,
     /// When it ends at the latest.
     pub expires_at: Timestamp,
@@ -64,36 +65,36 @@ pub struct MachineRequest {
     pub max_cost: Option<Budget>,
 }
 
-/// Told as soon as a planned resource exists: its kind and the name that it was planned under, then what the system calls it.
-/// To be told of one that was never planned is an error.
+/// A callback for each planned resource as soon as it exists, with its kind, its planned name and its name in the
+/// system. It fails for a resource that was never planned.
 pub type Confirm<'a> = &'a (dyn Fn(ResourceKind, &str, &str) -> Result<(), Fault> + Send + Sync);
 
-/// Where a provider writes down what it makes beside a machine, before it makes it: what was missing is known only after
-/// it was looked for.
+/// The journal as a provider sees it: it records resources that are made besides a machine, before they are made. They
+/// cannot be planned with the machine, because only a look at the system shows which of them are missing.
 pub trait Ledger: Send + Sync {
-    /// Writes it down.
+    /// Writes the row of a resource that is about to be made.
     fn plan(&self, resource: &PlannedResource) -> Result<ResourceId, Fault>;
 
-    /// It exists, is called `locator`, and is meant to outlive its run.
+    /// Records that the resource exists, is called `locator`, and is meant to outlive its run.
     fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault>;
 }
 
-/// The life of machines: makes, keeps and removes them.
+/// A provider: makes, keeps and removes machines.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Which one this is.
+    /// Its kind.
     fn kind(&self) -> ProviderKind;
 
-    /// What else it can do.
+    /// Its abilities beyond this trait.
     fn abilities(&self) -> Abilities<'_>;
 
-    /// Who keeps its machines' leases.
+    /// The keeper of its machines' leases.
     fn lease_keeper(&self) -> LeaseKeeper<'_>;
 
     /// Names everything that [`Provider::create`] may make for `request`, in the order of making.
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource>;
 
-    /// Makes the machine. On an error everything that was begun is still in the journal, to be released by the flow.
+    /// Makes the machine. After an error all resources that were begun are in the journal, and the flow releases them.
     async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, teller: &Teller) -> Result<Machine, Fault>;
 
     /// How long a machine may take from its making to its first answer.
@@ -102,10 +103,10 @@ pub trait Provider: Send + Sync {
     /// How long one resource of the kind may take to go away.
     fn release_limit(&self, kind: ResourceKind) -> Duration;
 
-    /// Removes one resource and looks whether it is gone.
+    /// Removes one resource and checks that it is gone.
     async fn release(&self, resource: &Resource) -> Result<Fate, Fault>;
 
-    /// Lists what is there, by looking at the system.
+    /// Lists the resources that exist, by looking at the system.
     async fn observe(&self) -> Result<Vec<Observed>, Fault>;
 
     /// The last lines that the machine itself wrote about its start, for error messages.
@@ -115,9 +116,9 @@ pub trait Provider: Send + Sync {
 /// A layer that was made on a machine and is to be kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Made<'a> {
-    /// The image that it is of.
+    /// The image that it belongs to.
     pub plan: &'a ImagePlan,
-    /// The layer; the topmost where several were made at once.
+    /// The layer; the topmost where several were made on one machine.
     pub layer: &'a LayerPlan,
     /// Where it was made.
     pub machine: &'a MachineId,
@@ -125,32 +126,34 @@ pub struct Made<'a> {
     pub took: Duration,
 }
 
-/// Keeps layers and images for a provider.
+/// Stores layers and images for a provider.
 #[async_trait]
 pub trait ImageStore: Send + Sync {
-    /// Whether one machine makes all missing layers of an image, which are kept as one; otherwise each has its own.
+    /// Whether one machine makes all missing layers of an image, which are stored as one; otherwise each layer has its
+    /// own machine.
     fn keeps_whole(&self) -> bool {
         false
     }
 
-    /// How many of the plan's lowest layers are there and whole.
+    /// How many of the plan's lowest layers are stored and whole.
     async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault>;
 
-    /// Refuses, before anything is made, what is known to fail: no room for `missing` layers of an image, say.
+    /// Refuses, before anything is made, a bake that is known to fail, for example because there is no room for the
+    /// `missing` layers.
     fn prepare(&self, missing: &[LayerPlan]) -> Result<(), Fault> {
         let _ = missing;
         Ok(())
     }
 
-    /// Waits until no other process makes this layer, then keeps others from making it until the guard is dropped.
+    /// Waits until no other process makes this layer, then locks out others until the returned guard is dropped.
     async fn lock(&self, layer: &Fingerprint, teller: &Teller) -> Result<Box<dyn Send + Sync>, Fault>;
 
-    /// Names what [`ImageStore::make_base`] may make in the sandbox `machine`.
+    /// Names the resources that [`ImageStore::make_base`] may make in the sandbox `machine`.
     fn plan_base(&self, machine: &MachineId) -> Vec<PlannedResource>;
 
     /// Bootstraps the lowest layer in a sandbox whose lease runs out after `grace` without a sign of its driver.
     ///
-    /// The layer is not kept until [`ImageStore::commit`].
+    /// The layer is not stored until [`ImageStore::commit`].
     async fn make_base(
         &self,
         layer: &LayerPlan,
@@ -160,20 +163,21 @@ pub trait ImageStore: Send + Sync {
         teller: &Teller,
     ) -> Result<(), Fault>;
 
-    /// Keeps what was changed on the machine as this layer of `plan`; where machines are local, this one must have ended
-    /// and its files must still be there.
+    /// Stores the changes that were made on the machine as this layer of the plan. A local machine must have ended, and
+    /// its files must still exist.
     async fn commit(&self, made: &Made<'_>, ledger: &dyn Ledger, teller: &Teller) -> Result<LayerRecord, Fault>;
 
     /// Records the image as finished.
     async fn finish(&self, plan: &ImagePlan, now: Timestamp) -> Result<ImageRecord, Fault>;
 
-    /// What is recorded of the finished image with this fingerprint; none, too, where asking costs more than finishing again.
+    /// The record of the finished image with this fingerprint; none, too, where the query costs more than finishing the
+    /// image again.
     async fn record(&self, fingerprint: &Fingerprint) -> Result<Option<ImageRecord>, Fault> {
         Ok(self.list().await?.into_iter().find(|record| record.fingerprint == *fingerprint))
     }
 
-    /// How many seconds each of the plan's layers took the last time, by name: of the image of that name, else of any.
-    /// Empty where nothing is known, and where looking would cost more than it tells.
+    /// How many seconds each of the plan's layers took the last time, by name: for an image of that name if there was
+    /// one, else for any. Empty where nothing is known, and where the query would cost more than the answer is worth.
     async fn expected(&self, plan: &ImagePlan) -> BTreeMap<String, u64> {
         let _ = plan;
         BTreeMap::new()
@@ -182,23 +186,24 @@ pub trait ImageStore: Send + Sync {
     /// The finished images, newest first.
     async fn list(&self) -> Result<Vec<ImageRecord>, Fault>;
 
-    /// Every layer that is kept, whether or not an image uses it.
+    /// All stored layers, whether or not an image uses them.
     async fn layers(&self) -> Result<Vec<LayerRecord>, Fault>;
 
-    /// Which of `images` are in use, and by what; asked at once for all of them. A store that keeps layers tells by
-    /// [`ImageStore::remove_layer`].
+    /// Which of `images` are in use, and by what, in one query for all of them. A store of separate layers refuses in
+    /// [`ImageStore::remove_layer`] instead.
     async fn users(&self, images: &[ImageRecord]) -> Result<BTreeMap<Fingerprint, String>, Fault> {
         let _ = images;
         Ok(BTreeMap::new())
     }
 
-    /// Removes an image's record; its layers stay until [`ImageStore::remove_layer`]. Refused where the image is in use, and
-    /// where it is somebody else's, unless those of any owner are meant.
+    /// Removes an image's record; its layers stay until [`ImageStore::remove_layer`]. Refused where the image is in
+    /// use, and where it belongs to somebody else unless `of_any_owner` is set.
     async fn remove_image(&self, fingerprint: &Fingerprint, of_any_owner: bool) -> Result<(), Fault>;
 
     /// Removes a layer; refused while a machine boots from it or a process makes it.
     async fn remove_layer(&self, fingerprint: &Fingerprint) -> Result<(), Fault>;
 
-    /// Removes what removals that were cut off have left, or with `dry_run` only looks; gives the number of layers or snapshots.
+    /// Removes the remains of interrupted removals, or only counts them with `dry_run`; gives the number of layers or
+    /// snapshots.
     async fn sweep(&self, dry_run: bool) -> Result<usize, Fault>;
 }

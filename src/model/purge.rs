@@ -1,7 +1,7 @@
-//! Emptying an account of everything that is ours, whatever any journal says of it.
+//! The purge: removing everything of ours from an account, whatever any journal says.
 //!
-//! What is ours is decided by the [`Account`], by names and tags; what of that is meant is decided by [`Filter`]. The
-//! order of removal is in `flow::purge`.
+//! The [`Account`] decides by names and tags which things are ours; the [`Filter`] decides which of them are to be
+//! removed. The order of removal is in `flow::purge`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +15,9 @@ use crate::resource::{Fate, ResourceKind};
 /// A thing of ours, found by looking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// What the system calls it: `i-…`, `ami-…`, the name of a role.
+    /// Its name in the system: `i-…`, `ami-…`, the name of a role.
     pub id: String,
-    /// What it is.
+    /// Its kind.
     pub kind: ResourceKind,
     /// Its name.
     pub name: Option<String>,
@@ -25,52 +25,53 @@ pub struct Item {
     pub owner: Option<String>,
     /// Why it is taken for ours, for people.
     pub why: String,
-    /// When it was made, where the system tells.
+    /// When it was made, where the system says so.
     pub created_at: Option<Timestamp>,
     /// Its state in the system's words; empty where there is only one.
     pub state: String,
 }
 
-/// Whose things are meant.
+/// The owners whose things are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whose {
-    /// This person's.
+    /// Those of this person.
     One(String),
-    /// Everybody's who is named as an owner.
+    /// Those of everybody who is named as an owner.
     All,
 }
 
-/// Which items are meant.
+/// A filter that decides which items are to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// Whose.
+    /// The owners of the items.
     pub whose: Whose,
-    /// Whether what names no owner is meant as well: it has only a name like ours, or a tag of the tool before this one.
+    /// Whether items without an owner are meant as well: these have only a name like ours, or a tag of this tool's
+    /// predecessor.
     pub untagged: bool,
-    /// Only what was made before this time.
+    /// If given, only items that were made before this time are meant.
     pub before: Option<Timestamp>,
 }
 
-/// What a filter says of an item.
+/// The answer of a filter for an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judgement {
     /// It is meant.
     Meant,
-    /// It is of a person who is not.
+    /// It belongs to a person whose items are not meant.
     Anothers,
-    /// It names no owner, and such things were not asked for.
+    /// It names no owner, and such items are not meant.
     Nobodys,
-    /// It is too young, or does not tell its age.
+    /// It is too young, or its age is not known.
     Young,
 }
 
-/// Whether an owner is one: a tag that is there without a word names nobody.
+/// Whether an owner's tag names a person: an empty tag names nobody.
 pub fn names_somebody(owner: &str) -> bool {
     !owner.trim().is_empty()
 }
 
 impl Filter {
-    /// Whether `item` is meant, and else why not. What does not tell its age is not meant by a filter on that.
+    /// Whether `item` is meant, or else why not. A filter with a time never means an item whose age is not known.
     pub fn judge(&self, item: &Item) -> Judgement {
         let old = self.before.is_none_or(|before| item.created_at.is_some_and(|made| made < before));
         let owner = item.owner.as_ref().filter(|owner| names_somebody(owner));
@@ -85,39 +86,41 @@ impl Filter {
     }
 }
 
-/// What became of an item.
+/// The result of the removal of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// The item.
     pub item: Item,
-    /// What became of it.
+    /// Its fate.
     pub fate: Fate,
 }
 
-/// Why the removal of an item was refused.
+/// A refused removal of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The item.
     pub id: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// Where things of ours are. Nothing that is not ours is ever given by [`Account::find`], and nothing is ever made.
+/// An account that may hold things of ours. [`Account::find`] never gives anything that is not ours, and nothing is
+/// ever made.
 #[async_trait]
 pub trait Account: Send + Sync {
-    /// Where it looks, for people, for example a region.
+    /// The place in which it looks, for people, for example a region.
     fn place(&self) -> &str;
 
-    /// The name of the journal's row for `item`, whoever wrote that row; none where rows have no name for such a thing.
+    /// The name that the journal's row for `item` has, no matter who wrote that row; none where the journal has no rows
+    /// for such things.
     async fn row_name(&self, item: &Item) -> Result<Option<String>, Fault>;
 
-    /// Everything of ours of one kind that is there or still going away.
+    /// All things of ours of one kind that exist or are still being removed.
     async fn find(&self, kind: ResourceKind) -> Result<Vec<Item>, Fault>;
 
-    /// Which of the items of one kind machines use, and by which machine in words, wherever in the account it is and whoever
-    /// made it; `ending` are the ids of machines that do not count. Asked for what could be taken from under a machine that
-    /// lives: where the system itself refuses that, the answer may be empty.
+    /// Which of the items of one kind are in use by a machine, and by which one, in words. It counts machines anywhere
+    /// in the account, no matter who made them, except those in `ending`. This protects items that could be removed
+    /// while a live machine needs them: where the system itself refuses that, the answer may be empty.
     async fn users(
         &self,
         kind: ResourceKind,
@@ -128,14 +131,14 @@ pub trait Account: Send + Sync {
         Ok(BTreeMap::new())
     }
 
-    /// How many items [`Account::remove`] takes at once at most.
+    /// The most items that one call of [`Account::remove`] takes.
     fn batch(&self, kind: ResourceKind) -> usize;
 
-    /// Asks for the removal of items of one kind; gives those that were refused. One that is not there is not refused, and
-    /// one that is refused keeps no other from being removed.
+    /// Asks for the removal of items of one kind; gives those that were refused. An item that does not exist is not
+    /// refused, and a refused item does not prevent the removal of the others.
     async fn remove(&self, kind: ResourceKind, ids: &[String]) -> Vec<Refusal>;
 
-    /// Which of these are still there, with their state.
+    /// Which of these items still exist, with their state.
     async fn there(&self, kind: ResourceKind, ids: &[String]) -> Result<Vec<(String, String)>, Fault>;
 }
 

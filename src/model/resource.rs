@@ -1,4 +1,4 @@
-//! Anything created outside this process, and where it stands between planned and gone.
+//! Resources: everything that is created outside this process, with a state between planned and gone.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::id::{MachineId, ResourceId, RunId};
 use crate::machine::ProviderKind;
 
-/// What kind of thing a resource is.
+/// The kind of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResourceKind {
@@ -70,17 +70,17 @@ impl ResourceKind {
         }
     }
 
-    /// `instances`, `security groups`.
+    /// The plural for people: `instances`, `security groups`.
     pub fn several(self) -> String {
         format!("{}s", self.name().replace('_', " "))
     }
 
-    /// `1 instance`, `2 security groups`.
+    /// A number with the noun, for people: `1 instance`, `2 security groups`.
     pub fn counted(self, count: usize) -> String {
         if count == 1 { format!("1 {}", self.name().replace('_', " ")) } else { format!("{count} {}", self.several()) }
     }
 
-    /// Which provider's machines have such resources; files on a machine of somebody else's are the host provider's.
+    /// The provider whose machines have such resources; files on somebody else's machine belong to the host provider.
     pub fn provider(self) -> ProviderKind {
         match self {
             Self::Rootfs | Self::Mount | Self::Namespace | Self::Process | Self::LoopDevice | Self::Cgroup => {
@@ -91,7 +91,7 @@ impl ResourceKind {
         }
     }
 
-    /// Whether it is the machine itself: while it is there, the machine lives.
+    /// Whether it is the machine itself: while it exists, the machine lives.
     pub fn is_machine(self) -> bool {
         matches!(self, Self::Process | Self::Instance)
     }
@@ -118,28 +118,30 @@ impl ResourceKind {
     ];
 }
 
-/// Where a resource stands.
+/// The state of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResourceState {
-    /// Written down; the call that makes it may or may not have happened.
+    /// Its row is written; the call that makes it may or may not have happened.
     Planned,
-    /// Seen to exist.
+    /// It was seen to exist.
     Present,
-    /// Seen to exist, and meant to outlive its run: an image, or what all machines of an account share.
+    /// It was seen to exist, and is meant to outlive its run: an image, or something that all machines of an account
+    /// share.
     Kept,
-    /// Seen gone, or seen never to have been made.
+    /// It was seen gone, or seen never to have been made.
     Gone,
-    /// Given up by a person, and not seen gone: what it was in, most often a machine, is out of reach for good.
+    /// A person gave it up, and it was not seen gone: the thing that held it, most often a machine, is out of reach for
+    /// good.
     Forgotten,
 }
 
-/// What to write down before a resource is made.
+/// The data of a row before the resource is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedResource {
     /// The machine that it belongs to.
     pub machine: MachineId,
-    /// What it is.
+    /// Its kind.
     pub kind: ResourceKind,
     /// Its name, known before it is made: enough to find it again after a crash.
     pub name: String,
@@ -154,15 +156,15 @@ pub struct Resource {
     pub run: RunId,
     /// The machine that it belongs to.
     pub machine: MachineId,
-    /// Who made it.
+    /// The provider that made it.
     pub provider: ProviderKind,
-    /// What it is.
+    /// Its kind.
     pub kind: ResourceKind,
     /// Its name, known before it was made.
     pub name: String,
-    /// What the system calls it (`pid 4711 started 99`, `/dev/loop3`), known after it was made.
+    /// Its name in the system (`pid 4711 started 99`, `/dev/loop3`), known after it was made.
     pub locator: Option<String>,
-    /// Where it stands.
+    /// Its state.
     pub state: ResourceState,
     /// When the row was written.
     pub planned_at: Timestamp,
@@ -173,38 +175,39 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// Whether somebody still has to see to it.
+    /// Whether the row is open, so that somebody still has to release the resource.
     pub fn is_open(&self) -> bool {
         matches!(self.state, ResourceState::Planned | ResourceState::Present)
     }
 }
 
-/// What an attempt to remove a resource came to.
+/// The result of an attempt to remove a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// It was looked for and is not there.
+    /// A check showed that it does not exist.
     Gone,
-    /// It is still there, for this reason.
+    /// It still exists, for this reason.
     Stays(String),
-    /// It is there under this locator and is meant to outlive its run.
+    /// It exists under this locator and is meant to outlive its run.
     Kept(String),
 }
 
-/// A resource that a provider found by looking, whatever the journal says.
+/// A resource that a provider found in the system, whatever the journal says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
-    /// What it is.
+    /// Its kind.
     pub kind: ResourceKind,
     /// The machine that its name says it belongs to.
     pub machine: MachineId,
     /// Its name, comparable with [`Resource::name`].
     pub name: String,
-    /// What the system calls it.
+    /// Its name in the system.
     pub locator: String,
-    /// When it ends by itself, as the system tells; none where it does not, or where it ends with its driver in any case.
+    /// When it ends by itself, according to the system; none where the system does not say so, or where it ends with
+    /// its driver anyway.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
-    /// Whether it says that another computer made it, with a copy of this state directory.
+    /// Whether its marks say that another computer, with a copy of this state directory, made it.
     #[serde(default)]
     pub elsewhere: bool,
 }

@@ -1,4 +1,4 @@
-//! One invocation by a user.
+//! Runs: invocations of the tool by a user.
 
 use std::path::{Path, PathBuf};
 
@@ -8,19 +8,20 @@ use serde::{Deserialize, Serialize};
 use crate::base::id::{MachineId, RunId};
 use crate::fault::{Fault, FaultKind};
 
-/// Where a run stands.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
     /// Its driver is (or was, when killed) at work.
     Running,
-    /// Its task goes on by itself on a machine that lives until its expiry, whether or not a driver follows it at present.
+    /// Its task goes on by itself on a machine that lives until its expiry, whether or not a driver follows it at
+    /// present.
     Detached,
-    /// It ended and said so.
+    /// It ended, and its end was recorded.
     Ended,
 }
 
-/// The process that drives a run. A process id alone can be another process's tomorrow; with its start time it cannot.
+/// The process that drives a run. The start time and the boot identify it, because process ids are reused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Driver {
     /// Process id.
@@ -31,7 +32,7 @@ pub struct Driver {
     pub boot: String,
 }
 
-/// What is kept of a run in the journal; its log and results are files in its folder.
+/// The journal's record of a run; the log and results of the run are files in its folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRecord {
     /// The run's id.
@@ -44,7 +45,7 @@ pub struct RunRecord {
     pub owner: String,
     /// The process that drives it.
     pub driver: Driver,
-    /// Where it stands.
+    /// Its state.
     pub state: RunState,
     /// When it began.
     pub started_at: Timestamp,
@@ -56,16 +57,16 @@ pub struct RunRecord {
     pub summary: Option<String>,
 }
 
-/// How a run ended whose machine ended before somebody followed its tests to their end.
+/// The summary of a run whose machine ended before its tests were followed to their end.
 pub const MACHINE_GONE: &str = "its machine ended before its tests were followed to their end";
 
 impl RunRecord {
-    /// Whether it ended and said so.
+    /// Whether it ended, and its end was recorded.
     pub fn has_ended(&self) -> bool {
         self.state == RunState::Ended
     }
 
-    /// The record as it is from `now` on where nobody will follow the run to its end any more: its driver died, or its machine
+    /// The record of a run that nobody can follow to its end any more, closed at `now`: its driver died, or its machine
     /// ended while it was detached.
     #[must_use]
     pub fn lost(self, now: Timestamp) -> Self {
@@ -79,39 +80,39 @@ impl RunRecord {
         }
     }
 
-    /// Whether `flag` is among its own arguments; what follows `--` is for others.
+    /// Whether `flag` is among the tool's own arguments; those after `--` are for other programs.
     pub fn was_told(&self, flag: &str) -> bool {
         self.arguments.iter().take_while(|word| *word != "--").any(|word| word == flag)
     }
 }
 
-/// A task that was written down in the folder of a run.
+/// The record of a task in the folder of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptTask {
     /// The file, for messages.
     pub path: PathBuf,
-    /// What it holds, JSON.
+    /// Its content, JSON.
     pub text: Vec<u8>,
 }
 
-/// The folder of a run on this computer, as far as flows know it: what it takes to go on with a run from another process. Files are
-/// written whole or not at all.
+/// The folder of a run on this computer, as flows see it: the data that another process needs to continue the run.
+/// Files are written whole or not at all.
 pub trait RunFolder: Send + Sync {
-    /// Where it is.
+    /// Its path.
     fn path(&self) -> &Path;
 
-    /// Writes down all that it takes to follow the task on a machine, before that is started.
+    /// Stores the data that is needed to follow the task on a machine, before the task is started.
     fn keep_task(&self, machine: &MachineId, text: &[u8]) -> Result<(), Fault>;
 
-    /// The tasks that were written down, by their machines' ids; none where none was begun.
+    /// The stored tasks, by their machines' ids; empty where no task was begun.
     fn tasks(&self) -> Result<Vec<KeptTask>, Fault>;
 
-    /// Writes down what the tests came to, before their machine is released.
+    /// Stores the outcome of the tests, before their machine is released.
     fn keep_tested(&self, text: &[u8]) -> Result<(), Fault>;
 
-    /// What the tests came to; none where nobody has written it down yet.
+    /// The stored outcome of the tests; none where there is none yet.
     fn tested(&self) -> Result<Option<Vec<u8>>, Fault>;
 
-    /// The end of the tasks' output, at most so many bytes.
+    /// The last part of the tasks' output, at most `bytes` long.
     fn last_output(&self, bytes: u64) -> Result<Vec<u8>, Fault>;
 }

@@ -1,7 +1,7 @@
-//! A test runner: the seam between flows and a project's tests.
+//! Test runners: the interface between flows and a project's tests.
 //!
-//! The runner says what is to be done on a machine, as data, and the flow does it, over connections that break: it sets a machine up,
-//! lists the tests that are to run, runs them or some of them, and reads its own report.
+//! A runner describes, as data, how to set up a machine, list the tests, run all or some of them, and it reads its own
+//! report. The flow does all that over connections that may break.
 
 use std::path::Path;
 use std::time::Duration;
@@ -28,117 +28,119 @@ pub struct Part {
     pub text: &'static str,
 }
 
-/// What the runner's own report says.
+/// The content of the runner's own report.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Reported {
-    /// The tests that the runner said it would run; empty when it did not come so far.
+    /// The tests that the runner announced; empty when it did not get that far.
     pub expected: Vec<TestName>,
-    /// What it said of them, each test once with its worst outcome.
+    /// The reported results, each test once with its worst outcome.
     pub tests: Vec<TestResult>,
-    /// What it said that makes green mean less than it seems, a phrase each.
+    /// The reasons in the report why green means less than it seems, a phrase each.
     pub caveats: Vec<String>,
-    /// How long it built what it tests before that; none where it did not say.
+    /// How long the runner built the software under test before the tests; none where it did not say.
     pub building: Option<Duration>,
-    /// Whether the runner came to its first test.
+    /// Whether the runner began its first test.
     pub began: bool,
-    /// Whether the runner said that it came to its own end.
+    /// Whether the runner reported its own end.
     pub complete: bool,
-    /// What of the report was not taken, because it is more than a report can be; none where all of it was.
+    /// A description of what was dropped because the report exceeds its limits; none where nothing was.
     pub beyond: Option<String>,
 }
 
-/// Reads a runner's report as it comes. Whoever controls the runner controls the report: a reader keeps a bounded amount of it,
-/// whatever comes and however much.
+/// Reads a runner's report as it arrives. The tests on the machine control the report, so a reader must keep a bounded
+/// amount of it, whatever arrives.
 pub trait ReportReader: Send {
-    /// Takes the next bytes, in whatever pieces they come.
+    /// Takes the next bytes, in pieces of any size.
     fn feed(&mut self, bytes: &[u8]);
 
-    /// What was said; a report may break off in the middle of a line.
+    /// The content of the report so far; it may break off in the middle of a line.
     fn reported(&mut self) -> Reported;
 
-    /// The file on the machine that holds the output of a failed test; none of a name that is no file's.
+    /// The file on the machine that holds the output of a failed test; none where the test's name cannot be a file's.
     fn output_file(&self, test: &TestName) -> Option<String>;
 }
 
-/// Where a runner's things lie on every machine.
+/// The paths of a runner's files, the same on every machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// The folder in which it works, and at which relative patterns for artifacts begin.
+    /// The folder in which it works, and to which relative patterns for artifacts refer.
     pub root: &'static str,
-    /// The file in which an image says what it was baked with; an image without it is none the worse.
+    /// The file in which an image records what it was baked with; an image without it works as well.
     pub baked: &'static str,
     /// The file in which the runner reports while it runs.
     pub report: &'static str,
 }
 
-/// One of the things that make a machine ready for the tests.
+/// One job in the preparation of a machine for the tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Job {
     /// A command on the machine, which must succeed.
     Step(Box<Stepped>),
-    /// The source is sent there: [`Runner::send`].
+    /// The source is sent to the machine: [`Runner::send`].
     Send,
-    /// A build of what is tested.
+    /// The software under test is built.
     Build(Box<Build>),
 }
 
-/// What a machine would run.
+/// The tests that a machine would run, and their context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
     /// The tests that are expected to run under the user's flags.
     pub tests: Vec<TestName>,
-    /// What is tested, in words.
+    /// The tested source, in words.
     pub source: String,
-    /// What is tested and on what.
+    /// The tested software and the environment.
     pub subject: Subject,
-    /// Where the build of it comes from when none was made as a [`Job`].
+    /// Where the build of the source comes from when none was made as a [`Job`].
     pub built: Built,
 }
 
-/// The adapter to a test runner, for one source and the user's flags. Paths of parts are `folder/NAME`; `baked` is the content of
-/// [`Layout::baked`], none where there is no such file.
+/// The adapter to a test runner, for one source and the user's flags. Paths of parts are `folder/NAME`; `baked` is the
+/// content of the file [`Layout::baked`], none where there is no such file.
 #[async_trait]
 pub trait Runner: Send + Sync {
-    /// Its name, by which a run's folder says whose its tests are; never changed.
+    /// Its name, by which a run's folder identifies the runner of its tests; it must never change.
     fn name(&self) -> &'static str;
 
-    /// What makes the same runner again in another process, as JSON; see [`RunnerRecord`].
+    /// The settings, as JSON, from which another process can make the same runner; see [`RunnerRecord`].
     fn settings(&self) -> serde_json::Value;
 
-    /// Where its things lie.
+    /// The paths of its files.
     fn layout(&self) -> Layout;
 
     /// The files that it needs on the machine.
     fn parts(&self) -> Vec<Part>;
 
-    /// What makes `machine` ready, in order.
+    /// The jobs that prepare `machine`, in order.
     fn set_up(&self, folder: &str, machine: &Machine) -> Vec<Job>;
 
-    /// Sends the source, by a process on this computer that reaches the machine as `target`, a file for the tool's own `ssh`, says.
+    /// Sends the source, by a process on this computer. `target` is a file for the tool's own `ssh` that says how to
+    /// reach the machine.
     async fn send(&self, target: &Path, teller: &Teller) -> Result<(), Fault>;
 
-    /// What it means that a step of [`Runner::set_up`] failed like this; none where the step's own words say it.
+    /// Explains the failure of a step of [`Runner::set_up`]; none where the step's own output is explanation enough.
     fn explain(&self, step: &Stepped, done: &Output) -> Option<Fault>;
 
-    /// Prints the tests that would run under the user's flags.
+    /// The step that prints the tests that would run under the user's flags.
     fn list(&self, folder: &str, baked: Option<&[u8]>) -> Stepped;
 
-    /// Reads what [`Runner::list`] printed, or says why the tests that were asked for cannot be run.
+    /// Reads what [`Runner::list`] printed, or says why the requested tests cannot be run.
     fn read_list(&self, baked: Option<&[u8]>, done: &Output) -> Result<Listing, Fault>;
 
-    /// Runs tests: all that were listed, or the given `part` of them.
+    /// The step that runs all listed tests, or the given `part` of them.
     fn run(&self, folder: &str, baked: Option<&[u8]>, part: Option<&[TestName]>) -> Stepped;
 
-    /// Something that reads [`Layout::report`].
+    /// A reader of the file [`Layout::report`].
     fn read_report(&self) -> Box<dyn ReportReader>;
 
-    /// How it shares a machine that stays with other runs; none where it leaves nothing there and disturbs nobody.
+    /// How it shares with other runs a machine that stays; none where it leaves nothing there and disturbs nobody.
     fn tenancy(&self) -> Option<&dyn Tenancy> {
         None
     }
 }
 
-/// Whose tests were begun on a machine, as it is kept with them: whoever follows them makes the runner from it.
+/// The record of the runner whose tests were begun on a machine. It is stored with them, and a later follower makes the
+/// runner from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunnerRecord {
     /// [`Runner::name`].
@@ -148,25 +150,26 @@ pub struct RunnerRecord {
 }
 
 impl RunnerRecord {
-    /// Of this runner.
+    /// The record of this runner.
     pub fn of(runner: &dyn Runner) -> Self {
         Self { name: runner.name().to_owned(), settings: runner.settings() }
     }
 }
 
-/// How a runner shares a machine that stays with other runs.
+/// How a runner shares with other runs a machine that stays.
 pub trait Tenancy: Send + Sync {
-    /// Waits until no other run holds the machine and holds it for this run, for as long as it has a driver or a task. Says on its
-    /// output `waits RUN SINCE OWNER` for whom it waits, and `held`. The limit is that of waiting; a driver that gives no
-    /// [`Tenancy::sign`] for `silence` counts as gone.
+    /// The step that waits until no other run holds the machine, and then holds it for this run as long as the run has
+    /// a driver or a task. It prints `waits RUN SINCE OWNER` while it waits for another run, and `held` at the end. The
+    /// step's limit is that of waiting; a driver that gives no [`Tenancy::sign`] for `silence` counts as gone.
     fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> Stepped;
 
-    /// Shows the machine that the run's driver is there.
+    /// The command that shows the machine that the run's driver is alive.
     fn sign(&self, folder: &str) -> Command;
 
-    /// Where a later run puts what an earlier one left below [`Layout::root`] before it takes the machine.
+    /// The folder to which a later run moves what an earlier one left below [`Layout::root`] before it takes the
+    /// machine.
     fn put_aside(&self, folder: &str) -> String;
 
-    /// Removes what the runner left.
+    /// The step that removes what the runner left.
     fn clean(&self, folder: &str) -> Stepped;
 }

@@ -1,5 +1,5 @@
-//! What the settings file may hold, as data: a project or provider says which keys are its own, and the reader of the
-//! file needs to know neither.
+//! The keys of the settings file, as data: a project or provider declares its own keys, and the reader of the file
+//! needs to know neither.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ pub struct Section {
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    /// What it takes.
+    /// The kind of values that it takes.
     pub kind: Kind,
 }
 
-/// What a key takes.
+/// The kind of values that a key takes.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// One of these words.
@@ -38,12 +38,13 @@ pub enum Kind {
     },
     /// Text that passes a check.
     Text {
-        /// What is allowed, completes "takes", for example ``a URL such as `http://deb.debian.org/debian` ``.
+        /// A phrase for the allowed values that completes "takes", for example ``a URL such as
+        /// `http://deb.debian.org/debian` ``.
         allowed: &'static str,
         /// Whether a text is allowed.
         check: fn(&str) -> bool,
     },
-    /// What a parameter of images takes.
+    /// A value of a parameter of images.
     Parameter(&'static Parameter),
 }
 
@@ -53,7 +54,7 @@ impl Kind {
         Self::Text { allowed, check: text::is_url }
     }
 
-    /// What the key takes, completes "takes".
+    /// A phrase for the allowed values that completes "takes".
     pub fn allowed(&self) -> String {
         match self {
             Self::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
@@ -66,7 +67,7 @@ impl Kind {
         }
     }
 
-    /// The allowed word that `value` may have been meant for.
+    /// The allowed word nearest to `value`.
     pub fn nearest(&self, value: &str) -> Option<&str> {
         match self {
             Self::OneOf(words) => text::nearest(value, words.iter().copied()),

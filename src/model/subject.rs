@@ -1,18 +1,18 @@
-//! What a run tested and on what: without it a verdict says nothing.
+//! The subject of a run: the software that it tested and the environment, without which a verdict means nothing.
 
 use serde::{Deserialize, Serialize};
 
 /// How many digits of a revision name it for people.
 const SHORT: usize = 12;
 
-/// What was tested and where, as results name it. A field of which nothing is known is none, or empty; results and tasks of builds
-/// that did not write it read as if nothing were known.
+/// The tested software and the environment, as results name them. An unknown field is none, or empty; so are fields in
+/// results and tasks that older builds of the tool wrote without them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Subject {
     /// The program under test, for example `hg`.
     #[serde(default)]
     pub program: String,
-    /// The version that the source says it is, for example `7.2.4`.
+    /// The version according to the source, for example `7.2.4`.
     #[serde(default)]
     pub version: Option<String>,
     /// The revision, in full.
@@ -21,7 +21,7 @@ pub struct Subject {
     /// Whether uncommitted changes were tested with it.
     #[serde(default)]
     pub working_copy: bool,
-    /// The machine's distribution as it names itself, for example `debian13`.
+    /// The machine's distribution by its own name, for example `debian13`.
     #[serde(default)]
     pub distro: Option<String>,
     /// The version of the Python that ran the tests, for example `3.13.5` or `pypy 3.10.13`.
@@ -30,13 +30,14 @@ pub struct Subject {
     /// The file system of the work folder, `default` for the machine's own.
     #[serde(default)]
     pub filesystem: Option<String>,
-    /// The flags that the test runner was given, as they were.
+    /// The flags that the test runner was given, unchanged.
     #[serde(default)]
     pub flags: Vec<String>,
 }
 
 impl Subject {
-    /// For people: `hg 7.2.4 db34ec2475d1 + changes · debian13 · python 3.13`; empty where nothing is known.
+    /// The parts of a text for people, such as `hg 7.2.4 db34ec2475d1 + changes · debian13 · python 3.13`; empty where
+    /// nothing is known.
     pub fn words(&self) -> Vec<String> {
         let short = |revision: &str| revision.get(..SHORT).unwrap_or(revision).to_owned();
         let changes = self.working_copy.then(|| "+ changes".to_owned());

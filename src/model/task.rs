@@ -1,4 +1,4 @@
-//! A program to run on a machine.
+//! Commands and tasks: programs that run on a machine.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct Command {
     pub args: Vec<String>,
     /// Variables to set for it.
     pub env: Vec<(String, String)>,
-    /// What it reads on standard input; `None` leaves standard input to the caller.
+    /// The bytes that it reads on standard input; `None` leaves standard input to the caller.
     pub stdin: Option<Vec<u8>>,
     /// A terminal to give it, for interactive use.
     pub terminal: Option<Terminal>,
@@ -33,10 +33,10 @@ pub enum Chunk {
     Stderr(Vec<u8>),
 }
 
-/// A command with its limit, and what it is told as.
+/// A command with its limit and the work as which it is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stepped {
-    /// What it does.
+    /// The work that it does.
     pub work: Work,
     /// The command; paths of parts are made with the folder that the flow gives.
     pub command: Command,
@@ -89,7 +89,7 @@ impl Command {
         self
     }
 
-    /// Gives it bytes to read.
+    /// Gives it bytes to read on standard input.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());
@@ -118,7 +118,7 @@ impl Command {
     }
 }
 
-/// A script of ours to run on a machine.
+/// One of our scripts, to run on a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
     /// Its name, for messages, for example `venv-bootstrap.sh`.
@@ -133,16 +133,16 @@ pub struct Script {
     pub limit: Duration,
 }
 
-/// How much of a task's output somebody has, in bytes from its start.
+/// How much of a task's output was received or stored, in bytes from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Offsets {
-    /// Of standard output.
+    /// Bytes of standard output.
     pub stdout: u64,
-    /// Of standard error.
+    /// Bytes of standard error.
     pub stderr: u64,
 }
 
-/// What the machine wrote down at the end of a task.
+/// The machine's record of the end of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskRecord {
     /// How the task's own process ended; never [`Exit::Lost`].
@@ -151,21 +151,22 @@ pub struct TaskRecord {
     pub started_at: Timestamp,
     /// When it ended, by the machine's clock.
     pub ended_at: Timestamp,
-    /// The most memory that one of its processes was seen to use, in bytes, or all of them where the machine counts that.
+    /// The most memory in bytes that one of its processes was seen to use, or all of them together where the machine
+    /// counts that.
     pub peak_memory: Option<u64>,
-    /// The bytes of output that the machine holds, with the marks of what was left out.
+    /// The bytes of output that the machine holds, including the marks for omitted output.
     pub output: Offsets,
-    /// Whether output beyond the cap, or for which the machine had no room, was left out.
+    /// Whether output was omitted, because it exceeded the cap or the machine had no room for it.
     pub capped: bool,
     /// Whether it was told to stop.
     pub cancelled: bool,
 }
 
-/// Where a task's output is kept, byte for byte.
+/// A store for a task's output, byte for byte.
 pub trait TaskOutput: Send + Sync {
-    /// How much of every stream is kept.
+    /// How much of each stream is stored.
     fn offsets(&self) -> Offsets;
 
-    /// Keeps a piece, whole or not at all; it is shown as well.
+    /// Stores a piece, whole or not at all, and shows it.
     fn append(&self, chunk: &Chunk) -> Result<(), Fault>;
 }

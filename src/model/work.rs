@@ -1,4 +1,4 @@
-//! Pieces of work that a person waits for, as data, and the words for them.
+//! Work that a person waits for, as data, and the words for it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::base::clock;
 use crate::base::id::MachineId;
 use crate::base::text;
 
-/// Files that were moved.
+/// The numbers of files and bytes that were moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// How many.
@@ -17,7 +17,7 @@ pub struct Moved {
     pub bytes: u64,
 }
 
-/// What is done in a step.
+/// The work of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "doing", rename_all = "snake_case")]
 pub enum Work {
@@ -37,7 +37,7 @@ pub enum Work {
     BakingLayer {
         /// The image's name.
         image: String,
-        /// What the layer's step does.
+        /// The description of the layer's step.
         layer: String,
         /// Which of the image's layers it is, from 1.
         number: usize,
@@ -51,19 +51,19 @@ pub enum Work {
         /// How many.
         count: usize,
     },
-    /// The scripts' folder for the work is made.
+    /// The work folder of the scripts is made.
     Preparing {
         /// The folder on the machine.
         folder: String,
         /// Its file system.
         filesystem: String,
     },
-    /// Another run holds the machine.
+    /// The run waits, because another run holds the machine.
     WaitingForHolder {
-        /// How long it is waited.
+        /// How long it waits at most.
         #[serde(with = "clock::seconds")]
         most: Duration,
-        /// For whom; none where the machine does not tell.
+        /// The run that holds the machine; none where the machine does not name it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         holder: Option<Holder>,
     },
@@ -83,38 +83,38 @@ pub enum Work {
     },
     /// Uncommitted changes are applied.
     ApplyingChanges,
-    /// What is tested is built.
+    /// The software under test is built.
     Building {
-        /// What.
+        /// Its name.
         what: String,
     },
-    /// A build that was kept is put in its place.
+    /// A build that was kept is unpacked.
     RestoringBuild {
-        /// Of what.
+        /// The name of the built software.
         what: String,
     },
     /// The runner is asked for its tests.
     ListingTests,
     /// The tests run.
     RunningTests,
-    /// The machine's contract is looked at, clause by clause.
+    /// The machine is checked against its contract, clause by clause.
     CheckingContract,
     /// Our files are removed from a machine that stays.
     RemovingFiles,
-    /// Files are brought home.
+    /// Artifacts are fetched.
     FetchingArtifacts,
     /// A folder is brought up to date.
     Synchronising {
-        /// The folder here.
+        /// The folder on this computer.
         from: String,
         /// The folder on the machine.
         to: String,
     },
     /// A file or a folder is copied.
     Copying {
-        /// From where, as the user wrote it.
+        /// The source, as the user wrote it.
         from: String,
-        /// To where.
+        /// The target.
         to: String,
     },
     /// A command runs on many machines.
@@ -124,19 +124,19 @@ pub enum Work {
     },
 }
 
-/// A run that holds a machine, in the words of the machine.
+/// A run that holds a machine, as the machine describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The run.
     pub run: String,
-    /// Whose it is.
+    /// The run's owner.
     pub owner: String,
-    /// Since when.
+    /// When the run began to hold the machine.
     pub since: String,
 }
 
 impl Holder {
-    /// `run R of ann@build1, which has held the machine since T`; the words for one that does not tell where there is none.
+    /// The words for a holder: `run R of ann@build1, which has held the machine since T`, or words for an unknown one.
     pub fn words(holder: Option<&Self>) -> String {
         match holder {
             Some(Self { run, owner, since }) => {
@@ -148,7 +148,7 @@ impl Holder {
 }
 
 impl Work {
-    /// `Booting hg-… from …`: the beginning of a sentence, without its end.
+    /// The words for the work under way, such as `Booting hg-… from …`: a sentence without a full stop.
     pub fn words(&self) -> String {
         match self {
             Self::Booting { machine, image } => format!("Booting {machine} from {image}"),
@@ -176,7 +176,7 @@ impl Work {
         }
     }
 
-    /// The same when it is done; none of what tells by itself what it came to, and of mere waiting.
+    /// The words for the work when it is done; none for work that reports its own result, and for mere waiting.
     pub fn done(&self, moved: Option<Moved>) -> Option<String> {
         match (self, moved) {
             (

@@ -376,7 +376,7 @@ fn whoever_lists_machines_ends_what_has_expired_and_no_other() {
         let others = [instance(ahead, &theirs), instance(over, &theirs[..2]), instance(over, &[])];
         std::thread::sleep(Duration::from_millis(400));
         let done = world.tool(command);
-        done.tells(&["of bob@there to end: it has expired at 2026-01-01"]);
+        done.tells(&["of bob@there to end: it expired at 2026-01-01"]);
         let left = live();
         assert!(!left.contains(&expired) && others.iter().all(|other| left.contains(other)), "{left:?}");
     }

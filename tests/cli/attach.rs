@@ -434,7 +434,7 @@ fn ctrl_c_on_a_terminal_asks_and_the_answer_is_done() {
     let story = Story::new();
     let words = story.words(&[]);
     let asked: Done = typing(&story.place, &words, &[CTRL_C, (QUESTION, "d\n")]).end_within(LIMIT).expect(6);
-    assert!(asked.text().contains("Detached: the run goes on on hg-"), "{}", asked.text());
+    assert!(asked.text().contains("Detached: the run continues on hg-"), "{}", asked.text());
     let run = story.place.latest();
     assert_eq!(story.shown(&run)["state"], "detached");
     // Another that attaches is asked as well; what is no answer is asked again.

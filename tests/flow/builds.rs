@@ -102,7 +102,7 @@ async fn a_kept_build_that_does_not_run_is_made_anew() {
     assert_eq!(outcome.unwrap().built, Built::Made);
     assert_eq!(theatre.tasks.started(), ["restore", "make"]);
     assert_eq!(kept.all(), [("key".to_owned(), b"new".to_vec())]);
-    assert_eq!(theatre.events.count("warning the build of 0123 that was kept is of no use"), 1);
+    assert_eq!(theatre.events.count("warning the build of 0123 that was kept does not work"), 1);
 }
 
 #[tokio::test(start_paused = true)]

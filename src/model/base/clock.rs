@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-/// Tells the time.
+/// Gives the current time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// For `serde(with)`: a [`std::time::Duration`] as a number of seconds with a fraction, as all our JSON has spans.
+/// For `serde(with)`: a [`std::time::Duration`] as a number of seconds with a fraction, the form of all spans in our
+/// JSON.
 pub mod seconds {
     use std::time::Duration;
 
@@ -16,7 +17,7 @@ pub mod seconds {
 
     /// Writes the span as seconds.
     pub fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        // One division, of whole numbers, is as near as can be: 1.235 s are written as 1.235.
+        // A single division of whole numbers gives the nearest float: 1.235 s are written as 1.235.
         serializer.serialize_f64(span.as_nanos() as f64 / 1e9)
     }
 
@@ -26,7 +27,7 @@ pub mod seconds {
     }
 }
 
-/// The same of a span that may be none, which is null.
+/// The same for an optional span; none is null.
 pub mod optional_seconds {
     use std::time::Duration;
 
@@ -40,7 +41,7 @@ pub mod optional_seconds {
         span.map(Span).serialize(serializer)
     }
 
-    /// Reads seconds. A number that is no span is a span that is not known: one odd time must not spoil a file.
+    /// Reads seconds. A number that is not a span is read as none: one odd time must not make a whole file unreadable.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<f64>::deserialize(deserializer)?.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
     }

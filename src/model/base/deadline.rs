@@ -15,9 +15,9 @@ pub struct Deadline {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("waited {limit:?} for {awaited}")]
 pub struct Expired {
-    /// How long was waited.
+    /// How long the wait was.
     pub limit: Duration,
-    /// What was waited for, for example `` `sshd` to answer``.
+    /// The awaited thing, for example `` `sshd` to answer``.
     pub awaited: String,
 }
 
@@ -27,12 +27,12 @@ impl Deadline {
         Self { at: Instant::now() + limit, limit, awaited: awaited.into() }
     }
 
-    /// What is left; zero once it has passed.
+    /// The time that is left; zero once the deadline has passed.
     pub fn left(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
 
-    /// The error to report once it has passed.
+    /// The error to report once the deadline has passed.
     pub fn expired(&self) -> Expired {
         Expired { limit: self.limit, awaited: self.awaited.clone() }
     }
@@ -60,7 +60,7 @@ impl Deadline {
     }
 }
 
-/// Pauses that double: short for what is over soon, long for what takes its time.
+/// Pauses that double: short at first, for waits that are over soon, and longer for waits that take their time.
 #[derive(Debug, Clone)]
 pub struct Pace {
     next: Duration,
@@ -68,7 +68,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The first and the longest pause.
+    /// Pauses that begin with `first` and grow up to `longest`.
     pub fn new((first, longest): (Duration, Duration)) -> Self {
         Self { next: first, longest }
     }
@@ -78,7 +78,7 @@ impl Pace {
         self.next
     }
 
-    /// Waits; the next time twice as long.
+    /// Waits, and doubles the next pause.
     pub async fn pause(&mut self) {
         let pause = self.next;
         self.next = (pause * 2).min(self.longest);

@@ -1,11 +1,12 @@
-//! What would steer a terminal: made visible in words of our own, filtered out of what others say.
+//! Characters and sequences that would control a terminal: made visible in our own messages, filtered out of others'
+//! output.
 
 use std::borrow::Cow;
 
-/// The longest sequence that is held back until its end has come, bytes. A longer one is none that a terminal knows.
+/// The longest sequence, in bytes, that is held back until its end has come. No terminal knows a longer one.
 const LONGEST: usize = 256;
 
-/// Whether a character acts on a terminal, or on the order of what stands beside it, in place of being shown.
+/// Whether a character is not shown but acts on the terminal or on the order of the characters beside it.
 fn steers(c: char) -> bool {
     let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || reorders
@@ -22,25 +23,26 @@ fn shown<'a>(text: &'a str, hidden: impl Fn(char) -> bool, show: impl Fn(char, &
     Cow::Owned(out)
 }
 
-/// `text` for a terminal: lines and tabs stay, whatever else would steer it is shown as `\u{1b}` and the like.
+/// `text` for a terminal: line ends and tabs stay, other control characters are shown as `\u{1b}` and the like.
 pub fn plain(text: &str) -> Cow<'_, str> {
     shown(text, |c| steers(c) && c != '\n' && c != '\t', |c, out| out.extend(c.escape_default()))
 }
 
-/// The same in one line: a name with a line's end in it must not pass for words of ours.
+/// The same in one line: a name that contains a line end must not pass for a line of our own.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     shown(text, steers, |c, out| out.extend(c.escape_default()))
 }
 
-/// JSON text whose strings hold nothing that steers a terminal. Its meaning is the same.
+/// JSON text with the same meaning, in whose strings control characters are escaped.
 pub fn json(text: &str) -> Cow<'_, str> {
-    // What a serialiser leaves as it is can stand in strings alone.
+    // A serialiser leaves such characters only inside strings, where an escape means the same.
     shown(text, |c| steers(c) && c != '\n', |c, out| out.push_str(&format!("\\u{:04x}", u32::from(c))))
 }
 
-/// Takes out of a stream what acts on a terminal's window and not on its text: titles, the clipboard, notifications, colours of the
-/// palette and whatever else travels as an operating system command or a device control string (ECMA-48, 5.6 and 8.3.89), and
-/// window manipulations (`CSI ... t`). Colours, the cursor and everything that is no sequence stay, byte for byte.
+/// Removes from a stream the sequences that act on a terminal's window and not on its text: titles, the clipboard,
+/// notifications, colours of the palette and everything else that travels as an operating system command or a device
+/// control string (ECMA-48, 5.6 and 8.3.89), and window manipulations (`CSI ... t`). Text colours, cursor movements and
+/// all plain text stay, byte for byte.
 #[derive(Debug, Default)]
 pub struct Filter {
     state: State,
@@ -60,19 +62,19 @@ enum State {
     Sequence,
     /// In a string that is left out, up to its terminator.
     Left,
-    /// There, after ESC.
+    /// In such a string, after ESC.
     LeftEscape,
-    /// There, after the first byte of a wide control.
+    /// In such a string, after the first byte of a control of eight bits.
     LeftWide,
 }
 
 const ESC: u8 = 0x1b;
 const BEL: u8 = 0x07;
-/// What begins a control of eight bits in UTF-8.
+/// The first byte of a control of eight bits in UTF-8.
 const WIDE: u8 = 0xc2;
 
 impl Filter {
-    /// What of `bytes` goes to the terminal now.
+    /// Takes the next bytes of the stream and gives those that may go to the terminal now.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len());
         for &byte in bytes {
@@ -87,7 +89,7 @@ impl Filter {
             (State::Text, WIDE) => self.hold(State::Wide, byte),
             (State::Text, _) => out.push(byte),
             (State::Escape, b'[') => self.hold(State::Sequence, byte),
-            // `ESC k` is the title of a window of `screen`.
+            // `ESC k` sets the title of a window of `screen`.
             (State::Escape, b']' | b'P' | b'X' | b'^' | b'_' | b'k') => self.leave_out(),
             (State::Wide, 0x9b) => self.hold(State::Sequence, byte),
             (State::Wide, 0x90 | 0x98 | 0x9d..=0x9f) => self.leave_out(),
@@ -98,9 +100,9 @@ impl Filter {
             (State::Left, BEL) | (State::LeftEscape, b'\\') | (State::LeftWide, 0x9c) => self.forget(),
             (State::Left, ESC) => self.state = State::LeftEscape,
             (State::Left, WIDE) => self.state = State::LeftWide,
-            // No such string goes over a line's end: what follows one that has no terminator is text again.
+            // No such string contains a line end, so the text after a string without terminator is shown again.
             (State::Left, b'\n') => self.pass_on(byte, out),
-            // Cancelled.
+            // CAN and SUB cancel a sequence.
             (State::Left, 0x18 | 0x1a) => self.forget(),
             (State::Left, _) => {}
             (State::LeftEscape, _) => {
@@ -130,7 +132,8 @@ impl Filter {
         self.state = State::Text;
     }
 
-    /// Gives what was held, which is nothing to be left out, and looks at the byte anew where it may begin something.
+    /// Releases the held sequence, which turned out harmless, and handles the byte anew where it may begin another
+    /// sequence.
     fn pass_on(&mut self, byte: u8, out: &mut Vec<u8>) {
         out.append(&mut self.held);
         self.state = State::Text;
@@ -157,7 +160,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap(), value);
     }
 
-    /// What a terminal gets, wherever the stream is cut.
+    /// The filtered bytes, which must be the same wherever the stream is cut.
     fn filtered(bytes: &[u8]) -> Vec<u8> {
         let whole = Filter::default().push(bytes);
         for at in 0..bytes.len() {
@@ -198,7 +201,7 @@ mod tests {
         let mut all: Vec<u8> = "\u{1b}[1;31mred\u{1b}[0m\u{1b}[2K\r\u{1b}7\u{1b}(B né \u{a0}\t\u{7}".into();
         all.extend([0xff, 0x9d, b'x', 0xc2, b'y', 0x1b, b'\n']);
         assert_eq!(filtered(&all), all);
-        // One without an end takes no more than its line.
+        // A string without terminator hides no more than its line.
         assert_eq!(filtered(b"\x1b]0;never ends\nnext\n"), b"\nnext\n");
         let long = [b"\x1b[".to_vec(), vec![b'1'; 1000], b"mx".to_vec()].concat();
         assert_eq!(filtered(&long), long);

@@ -45,7 +45,8 @@ macro_rules! id_type {
     };
 }
 
-/// A text that is not an id: ids are 1 to 64 ASCII letters, digits and hyphens, and do not start with a hyphen.
+/// The error for a text that is not an id: ids are 1 to 64 ASCII letters, digits and hyphens, and do not start with a
+/// hyphen.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not an id: ids consist of letters, digits and hyphens")]
 pub struct InvalidId(String);
@@ -63,12 +64,12 @@ id_type! {
     ResourceId
 }
 id_type! {
-    /// One start of a task on a machine: sixteen random characters. What bears the same id starts at most once.
+    /// One start of a task on a machine: sixteen random characters. A task with the same id starts at most once.
     TaskId
 }
 
-/// One test, as its runner calls it, for example `test-add.t` or `test-clone.t#stream-bundle2-v2`. A machine may say any text: what is
-/// shown is made harmless there, and no path is made of it unlooked at.
+/// The name of one test, as its runner calls it, for example `test-add.t` or `test-clone.t#stream-bundle2-v2`. A
+/// machine may send any text as a name, so it must be escaped before it is shown and checked before it becomes a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TestName(String);
@@ -98,7 +99,7 @@ impl From<&str> for TestName {
     }
 }
 
-/// The last `n` characters of a fresh ULID in lower case: all of them from its random part for `n` up to 16.
+/// The last `n` characters of a new ULID in lower case; up to 16 of them are random.
 fn random_suffix(n: usize) -> String {
     let text = ulid::Ulid::generate().to_string().to_lowercase();
     text[text.len() - n..].to_owned()
@@ -110,7 +111,8 @@ impl RunId {
         Self(format!("{}-{}", now.strftime("%Y%m%d-%H%M%S"), random_suffix(6)))
     }
 
-    /// The run whose folder has this name; none where [`RunId::new`] makes no such name, so that the folder is somebody else's.
+    /// The run whose folder has this name; none where [`RunId::new`] does not make such names, so that the folder is
+    /// not ours.
     pub fn of_folder(name: &str) -> Option<Self> {
         let parts: Vec<&str> = name.split('-').collect();
         let digits = |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -127,15 +129,15 @@ impl MachineId {
         Self(format!("hg-{}", random_suffix(10)))
     }
 
-    /// The machine whose folder has this name; none where [`MachineId::random`] makes no such name, so that the folder is
-    /// somebody else's.
+    /// The machine whose folder has this name; none where [`MachineId::random`] does not make such names, so that the
+    /// folder is not ours.
     pub fn of_folder(name: &std::ffi::OsStr) -> Option<Self> {
         name.to_str().filter(|name| name.starts_with("hg-"))?.parse().ok()
     }
 }
 
 impl ResourceId {
-    /// A new random id that sorts by the time it was made.
+    /// A new id with a random part, which sorts by the time at which it was made.
     pub fn random() -> Self {
         Self(random_suffix(26))
     }

@@ -1,4 +1,4 @@
-//! Programs that end with the one that started them, however that ends.
+//! Programs that end with the program that started them, however that ends.
 
 #![expect(unsafe_code, reason = "what runs between fork and exec calls nothing that allocates or locks")]
 
@@ -9,15 +9,16 @@ use std::os::unix::process::CommandExt;
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
-/// Something that can be started on a leash.
+/// A command whose program can be started on a leash.
 pub trait Leash {
-    /// Lets the kernel send `signal` to the program when the thread that started it ends, be it by SIGKILL: that thread must
-    /// live for as long as the program is wanted, as those of an async runtime and those that wait for the program do.
+    /// Lets the kernel send `signal` to the program when the thread that started it ends, even by SIGKILL. So that
+    /// thread must live for as long as the program is needed; threads of an async runtime and threads that wait for the
+    /// program do.
     ///
-    /// Programs that change their user on the way (set-user-id) get away.
+    /// The kernel takes programs that change their user (set-user-id) off the leash.
     fn leashed(&mut self, signal: Signal) -> &mut Self;
 
-    /// Lets the program hold a lock as well: one that this process has on `file` is free only when both have ended.
+    /// Lets the program hold this process's lock on `file` as well: the lock is free only when both have ended.
     fn holding(&mut self, file: &File) -> io::Result<&mut Self>;
 }
 
@@ -26,10 +27,10 @@ impl Leash for std::process::Command {
         let parent = getpid();
         let leash = move || {
             set_parent_process_death_signal(Some(signal))?;
-            // The parent may have ended before the line above counted.
+            // The parent may have ended before the line above took effect.
             if getppid() == Some(parent) { Ok(()) } else { Err(Errno::OWNERDEAD.into()) }
         };
-        // SAFETY: between fork and exec it makes two system calls, and neither allocates nor locks.
+        // SAFETY: between fork and exec the closure makes two system calls, and neither allocates nor locks.
         unsafe { self.pre_exec(leash) }
     }
 

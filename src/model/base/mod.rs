@@ -1,4 +1,5 @@
-//! What has no domain: ids, the clock, shell quoting, deadlines, programs on a leash, removal of folders, signals, text.
+//! Helpers without a domain: ids, the clock, shell quoting, deadlines, programs on a leash, removal of folders,
+//! signals, text.
 
 pub mod clock;
 pub mod deadline;

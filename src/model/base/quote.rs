@@ -1,6 +1,6 @@
 //! Quoting for the shell that an SSH server hands a command to.
 
-/// A word holds a NUL byte, which no shell can carry.
+/// The error for a word with a NUL byte, which no shell can carry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a command's words and variables cannot hold a NUL byte")]
 pub struct NulByte;

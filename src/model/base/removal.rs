@@ -1,8 +1,8 @@
-//! Removing a folder with all below it, and nothing of what is mounted there.
+//! Removal of a folder with all below it, but nothing of what is mounted there.
 //!
-//! A bind mount of the same file system has the same device number, and what is in it is somebody else's all the same: mounts
-//! are told apart by the kernel's own number of them. Only mounts that this process sees stand in the way; those of a machine
-//! are in namespaces of its own, and go with it.
+//! A bind mount of the same file system has the same device number although its content is not ours, so mounts are
+//! distinguished by the kernel's mount number. Only mounts that this process sees prevent a removal; a machine's own
+//! mounts are in its namespaces and vanish with them.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -16,27 +16,27 @@ use rustix::io::Errno;
 
 use crate::base::quote;
 
-/// How often a removal is tried to which somebody adds, as dying processes do.
+/// How many times the removal of a folder is tried while somebody adds to it, as dying processes do.
 const ATTEMPTS: usize = 20;
 
-/// How long it waits in between.
+/// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What becomes of an entry of a folder that is the tool's, see [`ours`].
+/// The owner of an entry in one of the tool's folders, who decides what [`ours`] does with the entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
-    /// It goes, with all below it.
+    /// Ours: it is removed with all below it.
     Ours,
-    /// It stays, and is told of.
+    /// Somebody else's: it stays, and is reported.
     Others,
-    /// It was looked at before, and told of if something in it stays.
+    /// A folder that was handled before: what stays in it is reported already.
     Seen,
 }
 
-/// Removes what `path` is, a folder with all below it; well when it is not there.
+/// Removes `path`, a folder with all below it. It is not an error when `path` does not exist.
 ///
-/// A link is removed as a link. What is mounted there or below is left as it is, with the folders above it; the error is of
-/// kind [`io::ErrorKind::ResourceBusy`], and says where and what to do.
+/// A link is removed as a link. A mount at `path` or below is left as it is, with the folders above it; the error is of
+/// kind [`io::ErrorKind::ResourceBusy`], and says where the mount is and what to do.
 pub fn tree(path: &Path) -> io::Result<()> {
     for _ in 1..ATTEMPTS {
         match once(path) {
@@ -50,8 +50,9 @@ pub fn tree(path: &Path) -> io::Result<()> {
 /// Whether an entry of a folder is ours, by its name.
 pub type IsOurs = fn(&str) -> bool;
 
-/// Removes those entries of a folder that are ours, by their names, and then the folder where it is empty; well when it is not
-/// there. What stays is added to `others`. A link in the folder's place is removed as a link.
+/// Removes those entries of a folder that are ours, by their names, and then the folder if it is empty. It is not an
+/// error when the folder does not exist. Entries of others are added to `others`. A link in the folder's place is
+/// removed as a link.
 pub fn ours(folder: &Path, whose: &dyn Fn(&str) -> Whose, others: &mut Vec<PathBuf>) -> io::Result<()> {
     match std::fs::symlink_metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -77,7 +78,7 @@ pub fn ours(folder: &Path, whose: &dyn Fn(&str) -> Whose, others: &mut Vec<PathB
     }
 }
 
-/// Whether something is mounted on `path` itself, as this process sees it. A link is none.
+/// Whether something is mounted on `path` itself, as this process sees it. A link is not a mount point.
 pub fn is_mount_point(path: &Path) -> io::Result<bool> {
     let (parent, name) = parted(path)?;
     let parent = folder(parent)?;
@@ -88,7 +89,7 @@ pub fn is_mount_point(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Something is mounted on `path`.
+/// The error for a mount point at `path`, which prevents its removal.
 fn in_the_way(path: &Path) -> io::Error {
     let shown = path.display();
     let quoted = quote::word(&path.to_string_lossy()).unwrap_or_else(|_| shown.to_string());
@@ -98,7 +99,7 @@ fn in_the_way(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::ResourceBusy, text)
 }
 
-/// The number of a mount, or of its device where the kernel (before Linux 5.8) does not tell it.
+/// The number of a mount, or of its device where the kernel (before Linux 5.8) does not give mount numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mount {
     Number(u64),
@@ -165,7 +166,7 @@ fn once(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a folder in order to remove what is in it; what is no folder is removed at once.
+/// Opens a folder in order to remove its entries; anything but a folder is removed at once.
 fn enter(at: impl AsFd, name: &CStr, mount: Mount, path: impl Fn() -> PathBuf) -> io::Result<Option<Level>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(&at, name, flags, Mode::empty()) {
@@ -180,7 +181,8 @@ fn enter(at: impl AsFd, name: &CStr, mount: Mount, path: impl Fn() -> PathBuf) -
     }
 }
 
-/// What came of the removal of one entry: what is gone already is as good, and what is busy is mounted on.
+/// The result of the removal of one entry: an entry that is gone already counts as removed, and a busy one is a mount
+/// point.
 fn settled(removed: rustix::io::Result<()>, path: impl Fn() -> PathBuf) -> io::Result<()> {
     match removed {
         Err(Errno::NOENT) => Ok(()),
@@ -238,7 +240,7 @@ mod tests {
         assert!(others.is_empty() && !path.exists());
     }
 
-    /// Only root makes mounts without more ado; tests of the commands do it in namespaces of their own.
+    /// Only root can make mounts directly; the tests of the commands make them in namespaces of their own.
     #[test]
     fn proc_is_a_mount_point_and_a_plain_folder_is_none() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,25 +1,25 @@
-//! Signals that end a program, unless whoever started it ignores them on purpose, as `nohup` does with SIGHUP. Then they stay
-//! ignored.
+//! Signals that end a program, unless its starter has them ignored on purpose, as `nohup` does with SIGHUP. Then they
+//! stay ignored.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// A signal that is listened to for the rest of the process, or was ignored when listening began and stays so.
+/// A signal that the process listens to from now on, or one that was ignored before and stays ignored.
 #[derive(Debug)]
 pub struct Heeded(Option<Signal>);
 
 impl Heeded {
-    /// Begins to listen.
+    /// Begins to listen for the signal.
     pub fn listen(kind: SignalKind) -> io::Result<Self> {
-        // To listen is to take the signal over: from the second time on it is not ignored any more.
+        // Listening replaces the signal's disposition: a second call sees the signal as not ignored.
         match on_purpose(ignored(), kind) {
             true => Ok(Self(None)),
             false => signal(kind).map(Some).map(Self),
         }
     }
 
-    /// Waits until it comes once more; for ever where it is ignored.
+    /// Waits until the signal comes; forever where it is ignored.
     pub async fn comes(&mut self) {
         match &mut self.0 {
             Some(signal) => drop(signal.recv().await),
@@ -28,14 +28,15 @@ impl Heeded {
     }
 }
 
-/// Whether somebody meant a signal to be ignored, where all of `ignored` are. A shell without job control has whatever it starts in the
-/// background ignore SIGINT and SIGQUIT together: nobody asked for that, and who sends SIGINT to such a process means it.
+/// Whether somebody ignores a signal on purpose, judged by the mask of all `ignored` signals. A shell without job
+/// control makes every program that it starts in the background ignore SIGINT and SIGQUIT together: nobody asked for
+/// that, and a SIGINT that is sent to such a process is meant to end it.
 fn on_purpose(ignored: u64, kind: SignalKind) -> bool {
     let is = |kind: SignalKind| ignored & (1 << (kind.as_raw_value() - 1)) != 0;
     is(kind) && !(kind == SignalKind::interrupt() && is(SignalKind::quit()))
 }
 
-/// The signals that this process ignores, the lowest bit for number 1; none where the system does not tell.
+/// The mask of the signals that this process ignores, the lowest bit for number 1; empty where the system does not say.
 fn ignored() -> u64 {
     mask(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
 }

@@ -1,14 +1,15 @@
-//! Words for people: the nearest known name, sizes, spans of time.
+//! Text for people: the nearest known name, sizes, spans of time.
 
 use std::time::Duration;
 
-/// Shortest word that is sought inside of others.
+/// Length of the shortest word that is searched for inside other words.
 const LEAST_SOUGHT: usize = 3;
 
 /// The member of `known` that `given` most likely meant, when one is near enough to be worth naming.
 ///
-/// One letter off is nearest; then the shortest that begins with `given`; then what is near by Damerau-Levenshtein distance, at most a
-/// third of the longer word and never more than 4; then the shortest that holds `given`.
+/// A name with one letter off comes first; then the shortest that begins with `given`; then the nearest by
+/// Damerau-Levenshtein distance, at most a third of the longer word and never more than 4; then the shortest that
+/// contains `given`.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let known: Vec<&str> = known.into_iter().collect();
     let near = known
@@ -38,7 +39,7 @@ pub fn seconds(duration: Duration) -> String {
     }
 }
 
-/// `text` cut to about `cap` bytes, with how much was left out at its end: `beginning [… 12 bytes left out]`.
+/// `text` cut to about `cap` bytes, with the number of omitted bytes at its end: `beginning [… 12 bytes left out]`.
 pub fn cut(text: &str, cap: usize) -> String {
     if text.len() <= cap {
         return text.to_owned();
@@ -47,18 +48,18 @@ pub fn cut(text: &str, cap: usize) -> String {
     format!("{} [… {} left out]", &text[..end], counted(text.len() - end, "byte"))
 }
 
-/// A number of things: `1 test`, `3 tests`. For nouns whose plural ends in `s`.
+/// A number with its noun: `1 test`, `3 tests`. For nouns whose plural ends in `s`.
 pub fn counted<N: std::fmt::Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
     let plural = if count == N::from(1) { "" } else { "s" };
     format!("{count} {noun}{plural}")
 }
 
-/// What a program said, as text without the blanks around it; bytes that are not UTF-8 are replaced.
+/// A program's output as text without the white space around it; bytes that are not UTF-8 are replaced.
 pub fn said(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
 }
 
-/// Names of people that are shown; they are of no use in numbers.
+/// Most names of people that are shown: a long list of names helps nobody.
 const PEOPLE_NAMED: usize = 5;
 
 /// `2 people (ann@here, bob@there)`.
@@ -92,13 +93,13 @@ pub fn bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// `text` as it would have been saved on Unix: without a byte order mark, and with lines that end in LF alone.
+/// `text` as an editor on Unix would have saved it: without a byte order mark, and with lines that end in LF alone.
 pub fn unix(text: &str) -> String {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
     text.strip_suffix('\r').map(str::to_owned).unwrap_or(text)
 }
 
-/// Reads a name that must not be blank: what names nobody would be taken for everything that names nobody.
+/// Reads an owner's name, which must not be blank: a blank owner would match everything that names no owner.
 pub fn parse_owner(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("it names nobody: give an owner such as `ann@build1`".to_owned()),
@@ -106,7 +107,8 @@ pub fn parse_owner(text: &str) -> Result<String, String> {
     }
 }
 
-/// Reads a span of time such as `90s`, `2h`, `1h30m`, `1d12h`; a bare number is seconds. Zero and negative spans are refused.
+/// Reads a span of time such as `90s`, `2h`, `1h30m`, `1d12h`; a bare number is seconds. Zero and negative spans are
+/// refused.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let seconds = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -117,7 +119,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if seconds.is_zero() { Err("the span of time must be longer than zero".to_owned()) } else { Ok(seconds) }
 }
 
-/// A span with units; a day is 24 hours, and comes first.
+/// Reads a span with units; a day is 24 hours, and days come first.
 fn span(text: &str) -> Option<Duration> {
     let short = |text: &str| text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
     if let Some(span) = short(text) {
@@ -131,8 +133,8 @@ fn span(text: &str) -> Option<Duration> {
     }
 }
 
-/// Reads how long a machine may live without a sign of its driver: a second to a day. Less is over before the next sign
-/// can come, more is no protection.
+/// Reads how long a machine may live without a sign of its driver: a second to a day. A shorter time is over before the
+/// next sign can come, and a longer one does not protect.
 pub fn parse_grace(text: &str) -> Result<Duration, String> {
     let grace = parse_duration(text)?;
     let day = Duration::from_secs(24 * 3600);
@@ -142,7 +144,7 @@ pub fn parse_grace(text: &str) -> Result<Duration, String> {
     Err(format!("`{text}` is not between `1s` and `24h`"))
 }
 
-/// Reads how long a machine may be kept: a second to thirty days, so that it does have an end.
+/// Reads how long a machine may be kept: a second to thirty days, so that every machine has an end.
 pub fn parse_ttl(text: &str) -> Result<Duration, String> {
     let ttl = parse_duration(text)?;
     if (Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600)).contains(&ttl) {
@@ -172,7 +174,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Whether `text` has the shape `scheme://rest` (or `file:/path`) without blanks or control characters.
+/// Whether `text` has the form `scheme://rest` (or `file:/path`) without white space or control characters.
 pub fn is_url(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else { return false };
     let plain = !text.chars().any(|c| c.is_whitespace() || c.is_control());

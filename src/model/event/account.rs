@@ -1,4 +1,4 @@
-//! What is met in an account, apart from one machine.
+//! Events about an account as a whole, apart from those of one machine.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use crate::event::words::Words;
 use crate::failure::Failure;
 
-/// Something was met in an account.
+/// Something was found in an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum AccountEvent {
-    /// No price could be had.
+    /// The price of a machine is not known.
     PriceUnknown {
-        /// Of a machine of this type.
+        /// The machine's type.
         instance_type: String,
         /// Why not.
         failure: Failure,
@@ -21,16 +21,16 @@ pub enum AccountEvent {
     RoleAllowsMore {
         /// The role.
         role: String,
-        /// The policies beyond ours.
+        /// Its policies that are not ours.
         policies: Vec<String>,
     },
-    /// Our security group lets in more than the tool needs, by rules of others.
+    /// Our security group lets in more than the tool needs, by rules that somebody else added.
     GroupLetsInMore {
         /// The group.
         group: String,
         /// The only port that is needed.
         port: u16,
-        /// What is let in beside.
+        /// The additional rules.
         rules: Vec<String>,
     },
     /// Machines of a provider could not be listed.
@@ -40,29 +40,29 @@ pub enum AccountEvent {
         /// Why not.
         failure: Failure,
     },
-    /// Machines of a provider whose time is over could not be ended.
+    /// Expired machines of a provider could not be ended.
     ExpiredNotEnded {
         /// The provider.
         provider: String,
         /// Why not.
         failure: Failure,
     },
-    /// A machine was there although its time was over, and was told to end.
+    /// An expired machine still existed, and was told to end.
     ExpiredEnded {
-        /// What it is called.
+        /// The machine's name.
         id: String,
-        /// Whose it is; none where it does not say.
+        /// The machine's owner; none where it names none.
         owner: Option<String>,
-        /// When its time was over.
+        /// When it expired.
         expired_at: Option<Timestamp>,
     },
-    /// The same, and that was refused.
+    /// An expired machine still exists, and ending it was refused.
     ExpiredStays {
-        /// What it is called.
+        /// The machine's name.
         id: String,
-        /// Whose it is; none where it does not say.
+        /// The machine's owner; none where it names none.
         owner: Option<String>,
-        /// When its time was over.
+        /// When it expired.
         expired_at: Option<Timestamp>,
         /// Why it was refused.
         why: String,
@@ -91,11 +91,11 @@ impl AccountEvent {
             }
             Self::ExpiredEnded { id, owner, expired_at } => {
                 let (owner, since) = (whose(owner), since(*expired_at));
-                Words::Notice(format!("Told {id} of {owner} to end: it has expired at {since} and was there still."))
+                Words::Notice(format!("Told {id} of {owner} to end: it expired at {since} and still existed."))
             }
             Self::ExpiredStays { id, owner, expired_at, why } => {
                 let (owner, since) = (whose(owner), since(*expired_at));
-                Words::Warning(format!("{id} of {owner} has expired at {since} and cannot be ended: {why}"))
+                Words::Warning(format!("{id} of {owner} expired at {since} and cannot be ended: {why}"))
             }
         }
     }

@@ -1,22 +1,22 @@
-//! What happens to files that travel.
+//! Events about files that are copied.
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::words::Words;
 
-/// Names that a sentence shows.
+/// Most names that a sentence shows.
 const SHOWN: usize = 3;
 
-/// Names that an event holds: nobody knows how many there are, and an event is one line.
+/// Most names that an event holds: there may be any number, and an event is one line.
 const HELD: usize = 100;
 
-/// Something happened to files that travel.
+/// Something happened to files that are copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FilesEvent {
-    /// Links that were asked for and lead to no file.
+    /// Links that were asked for do not lead to a file, and were not fetched.
     LinksLeft(Names),
-    /// What was asked for is a folder, of which nothing was.
+    /// A pattern matched a folder but nothing in it.
     FolderLeft {
         /// The pattern.
         glob: String,
@@ -45,11 +45,11 @@ impl FilesEvent {
         match self {
             Self::LinksLeft(links) => {
                 let named = links.few(|path| path.escape_debug().to_string());
-                Words::Notice(format!("Links that lead to no file were left: {named}"))
+                Words::Notice(format!("Links that do not lead to a file were left: {named}"))
             }
-            Self::FolderLeft { glob } => {
-                Words::Notice(format!("`{glob}` is a folder, and nothing of it was fetched: `{glob}/**` is all in it"))
-            }
+            Self::FolderLeft { glob } => Words::Notice(format!(
+                "`{glob}` is a folder, and nothing of it was fetched: `{glob}/**` means all files in it"
+            )),
             Self::LinksReplaced(links) => {
                 let named = links.few(|path| format!("`{}`", path.escape_debug()));
                 Words::Warning(format!("links that lead out of the folder became notes of what they were: {named}"))
@@ -59,7 +59,7 @@ impl FilesEvent {
 }
 
 impl Names {
-    /// The first few, and how many more there are.
+    /// The first few names, and how many more there are.
     fn few(&self, shown: impl Fn(&String) -> String) -> String {
         let mut words: Vec<String> = self.first.iter().take(SHOWN).map(shown).collect();
         if self.count > SHOWN {

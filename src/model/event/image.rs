@@ -1,4 +1,4 @@
-//! What happens to images, their layers and what these are made of.
+//! Events about images, their layers and the ingredients of layers.
 
 use std::time::Duration;
 
@@ -13,50 +13,50 @@ use crate::image::Fingerprint;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ImageEvent {
-    /// Another process does what is needed here; it is waited for.
+    /// The run waits for another process that makes something needed here.
     WaitingForProcess {
-        /// What it does.
+        /// The work of that process.
         awaited: Awaited,
     },
-    /// There is such an image, of people whose images are not used.
+    /// Other people have such an image, but their images are not used.
     OthersNotUsed {
         /// The image.
         fingerprint: Fingerprint,
         /// The people.
         owners: Vec<String>,
     },
-    /// It is waited until machines can boot from the image.
+    /// The run waits until machines can boot from the image.
     Waiting {
-        /// What the provider calls it.
+        /// The provider's name for it.
         id: String,
     },
-    /// It is still waited for.
+    /// The run still waits for the image.
     Pending {
-        /// What the provider calls it.
+        /// The provider's name for it.
         id: String,
-        /// For so long by now.
+        /// How long the run has waited by now.
         #[serde(with = "clock::seconds")]
         waited: Duration,
     },
-    /// A program that this computer lacks is brought in for the tool alone.
+    /// A program that this computer lacks is installed for the tool alone.
     BringingIn {
         /// The package that has it.
         package: String,
     },
-    /// Where packages come from.
+    /// Packages come from a mirror.
     PackagesFrom {
         /// The address of the mirror.
         mirror: String,
     },
 }
 
-/// What another process does meanwhile.
+/// The work of another process that a run waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Awaited {
     /// It makes a layer.
     Layer(Fingerprint),
-    /// It brings in a program that this computer lacks.
+    /// It installs a program that this computer lacks.
     Tool,
 }
 
@@ -77,7 +77,7 @@ impl ImageEvent {
             )),
             Self::Waiting { id } => Words::Detail(format!("waiting for the image `{id}`")),
             Self::Pending { id, waited } => {
-                Words::Detail(format!("the image `{id}` is pending for {}", text::seconds(*waited)))
+                Words::Detail(format!("the image `{id}` has been pending for {}", text::seconds(*waited)))
             }
             Self::BringingIn { package } => {
                 Words::Detail(format!("bringing in `{package}` (it is not installed on this host)"))

@@ -1,4 +1,4 @@
-//! What happens to one machine.
+//! Events about one machine.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::price::Quote;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum MachineEvent {
-    /// What it will cost, before it is made.
+    /// The expected cost of the machine, before it is made.
     CostForeseen {
         /// Its price.
         quote: Quote,
@@ -22,13 +22,13 @@ pub enum MachineEvent {
         #[serde(with = "clock::seconds")]
         life: Duration,
     },
-    /// No price could be had for a machine whose cost has a limit.
+    /// The price of a machine whose cost has a limit is not known.
     CostUnknown,
-    /// What it has cost up to its end.
+    /// The cost of the machine up to its end.
     Cost {
         /// Its price.
         quote: Quote,
-        /// How long it was there.
+        /// How long it existed.
         #[serde(with = "clock::seconds")]
         age: Duration,
     },
@@ -37,49 +37,49 @@ pub enum MachineEvent {
         /// Why.
         failure: Failure,
     },
-    /// It has ordinary capacity: there was no spare one.
+    /// The machine has ordinary capacity, because no spare capacity was available.
     NoSpareCapacity,
-    /// It is not of the type that was wanted first.
+    /// The machine is not of the type that was requested first.
     TypeChosen {
         /// The type that it is of.
         instance_type: String,
     },
-    /// Its root is root of this computer.
+    /// The machine's root is root of this computer.
     RootIsRoot,
-    /// The login shell says something before a command's output.
+    /// The login shell prints something before a command's output.
     ShellPrints {
         /// The machine's user.
         user: String,
-        /// What it says.
+        /// The text that it prints.
         noise: String,
     },
-    /// These addresses are let in.
+    /// These addresses are allowed to reach the machine.
     LettingIn {
         /// Ranges of addresses.
         ranges: Vec<String>,
     },
-    /// It is not known whether this computer is still let in.
+    /// It is not known whether this computer is still allowed to reach the machine.
     LetInUnknown {
         /// Why not.
         trouble: LetInTrouble,
     },
-    /// The connection broke; what runs on the machine goes on.
+    /// The connection broke; the tasks on the machine go on.
     ConnectionLost {
         /// Why, in the connection's words.
         why: String,
     },
-    /// It is connected to again.
+    /// There is a connection to the machine again.
     ConnectedAgain {
-        /// How long it was not.
+        /// How long there was none.
         #[serde(with = "clock::seconds")]
         after: Duration,
     },
-    /// Its lease could not be renewed: it will end by itself.
+    /// The machine's lease could not be renewed: the machine will end by itself.
     LeaseNotRenewed {
         /// Why.
         failure: Failure,
     },
-    /// It could not be told to live on without its driver.
+    /// The machine could not be told to live on without its driver.
     NotLeft {
         /// When it may end.
         #[serde(with = "clock::seconds")]
@@ -87,30 +87,30 @@ pub enum MachineEvent {
         /// Why.
         failure: Failure,
     },
-    /// A run on it that another process began is followed.
+    /// A run on the machine that another process began is followed.
     Following {
         /// The run.
         run: crate::base::id::RunId,
     },
-    /// It could not be released.
+    /// The machine could not be released.
     NotReleased {
         /// Why.
         failure: Failure,
     },
-    /// It is not known what is left of it.
+    /// It is not known what is left of the machine.
     LeftUnknown {
         /// Why not.
         failure: Failure,
     },
 }
 
-/// Why it is not known whether this computer is let in.
+/// The reason why it is not known whether this computer is allowed to reach a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LetInTrouble {
-    /// The look failed.
+    /// The check failed.
     Failed(Failure),
-    /// There was no answer in this time.
+    /// There was no answer within this time.
     NoAnswer(#[serde(with = "clock::seconds")] Duration),
 }
 
@@ -140,7 +140,7 @@ impl MachineEvent {
             )),
             Self::LettingIn { ranges } => Words::Notice(format!("Letting {} reach {id}", ranges.join(", "))),
             Self::LetInUnknown { trouble } => {
-                Words::Detail(format!("cannot look whether this computer is still let in: {}", trouble.words()))
+                Words::Detail(format!("cannot check whether this computer is still let in: {}", trouble.words()))
             }
             Self::ConnectionLost { why } => Words::Warning(format!(
                 "the connection to {id} was lost ({why}); what runs there goes on, connecting again"

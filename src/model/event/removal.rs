@@ -1,4 +1,4 @@
-//! What happens while an account is emptied.
+//! Events about the emptying of an account.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,28 +22,28 @@ pub enum RemovalEvent {
     OthersLeft {
         /// How many.
         things: usize,
-        /// Whose.
+        /// Their owners.
         owners: Vec<String>,
     },
     /// The removal begins.
     Began {
-        /// What is removed from where, in words.
+        /// The things and their place, in words.
         what: String,
     },
-    /// That of one kind begins.
+    /// The removal of the things of one kind begins.
     KindBegan {
         /// The kind.
         resource: ResourceKind,
         /// How many.
         count: usize,
-        /// Where, in words.
+        /// The place, in words.
         place: String,
     },
-    /// Some are still there.
+    /// Some things still exist.
     Waiting {
-        /// Of this kind.
+        /// Their kind.
         resource: ResourceKind,
-        /// So many.
+        /// How many.
         count: usize,
     },
 }
@@ -55,7 +55,7 @@ impl RemovalEvent {
                 Words::Warning(format!("{} cannot be looked at: {}", resource.several(), failure.line()))
             }
             Self::OthersLeft { things, owners } => Words::Notice(format!(
-                "Left alone: {} of {}; `--all-owners` means them as well.",
+                "Left alone: {} of {}; `--all-owners` includes them.",
                 text::counted(*things, "thing"),
                 text::people(owners)
             )),

@@ -1,4 +1,4 @@
-//! What happens to a run as a whole: how it ends, and what is left of it.
+//! Events about a run as a whole: how it ends, and what is left of it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,23 +12,23 @@ use crate::resource::{Resource, ResourceKind};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RunEvent {
-    /// It came to an end that is an error, or what it did besides did.
+    /// The run, or other work beside it, ended with an error.
     Failed {
-        /// What was wrong.
+        /// The error.
         failure: Failure,
     },
-    /// Its task goes on without a driver.
+    /// The run's task goes on without a driver.
     Detached {
-        /// On this machine.
+        /// The machine on which it goes on.
         machine: MachineId,
-        /// For so long at most; none where the machine only has its lease.
+        /// When the machine ends at the latest; none where it only has its lease.
         until: Option<Timestamp>,
-        /// What to type to follow it.
+        /// The command that follows it.
         attach: String,
-        /// What to type to end it.
+        /// The command that ends it.
         cancel: String,
     },
-    /// What is left beside the machine on which the task goes on.
+    /// Resources are left besides those of the machine on which the task goes on.
     LeftBeside {
         /// The resources.
         left: Vec<Remainder>,
@@ -39,27 +39,27 @@ pub enum RunEvent {
         machine: MachineId,
         /// When it ends by itself.
         until: Timestamp,
-        /// What to type to end it.
+        /// The command that ends it.
         down: String,
     },
-    /// It made nothing.
+    /// The run made no resources.
     NothingMade,
-    /// All that it made was seen gone, or is meant to stay.
+    /// All resources that the run made were seen gone, or are meant to stay.
     Clean {
         /// How many resources it made.
         made: usize,
         /// How many of them stay for later runs.
         kept: usize,
-        /// What to type to look again.
+        /// The command that checks again.
         look: String,
     },
-    /// Some of what it made is still there.
+    /// Some resources that the run made still exist.
     LeftBehind {
         /// How many resources it made.
         made: usize,
-        /// What of them is left.
+        /// Those that are left.
         left: Vec<Remainder>,
-        /// What to type to remove it.
+        /// The command that removes them.
         fix: String,
     },
 }
@@ -67,11 +67,11 @@ pub enum RunEvent {
 /// A resource that is left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remainder {
-    /// What it is.
+    /// Its kind.
     pub resource: ResourceKind,
     /// Its name.
     pub name: String,
-    /// Why it is there; none where its release was not tried.
+    /// Why it still exists; none where its release was not tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
@@ -103,7 +103,9 @@ impl RunEvent {
                     Some(at) => format!("until {at:.0} at the latest"),
                     None => "until its lease is over".to_owned(),
                 };
-                format!("Detached: the run goes on on {machine}, {until}.\n`{attach}` follows it, `{cancel}` ends it.")
+                format!(
+                    "Detached: the run continues on {machine}, {until}.\n`{attach}` follows it, `{cancel}` ends it."
+                )
             }
             Self::LeftBeside { left } => format!("Left behind beside it:\n{}", lines(left)),
             Self::MachineKept { machine, until, down } => format!("Kept {machine} until {until:.0}; `{down}` ends it."),

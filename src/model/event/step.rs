@@ -1,4 +1,4 @@
-//! Pieces of work: what a person waits for.
+//! Events about steps: pieces of work that a person waits for.
 
 use std::time::Duration;
 
@@ -10,21 +10,22 @@ use crate::base::text;
 use crate::event::words::Words;
 use crate::work::{Moved, Work};
 
-/// How many machines a line names.
+/// Most machines that a line names.
 const NAMED: usize = 3;
 
-/// A piece of work began, goes on or ended. Those of one subject do not overlap, but that one may stand within another.
+/// A piece of work began, goes on or ended. The steps of one subject do not overlap, except that one may be nested in
+/// another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StepEvent {
-    /// It began.
+    /// The step began.
     Began {
-        /// What.
+        /// Its work.
         work: Work,
     },
-    /// The step that began last took so long the last time; told where that is known.
+    /// The step that began last is expected to take as long as the last time; sent where that time is known.
     Expected {
-        /// Then.
+        /// How long it took then.
         #[serde(with = "clock::seconds")]
         took: Duration,
     },
@@ -33,32 +34,32 @@ pub enum StepEvent {
         /// The line, without its end.
         line: String,
     },
-    /// It goes on on these machines.
+    /// The step waits for the machines on which it is not done yet.
     Waiting {
-        /// The machines.
+        /// These machines.
         machines: Vec<MachineId>,
     },
-    /// Bytes moved so far. Told often, and never kept.
+    /// The step has moved bytes. Sent often, and never kept.
     Moved {
-        /// Moved so far.
+        /// Bytes moved so far.
         done: u64,
-        /// All of them, when known.
+        /// All bytes that are to be moved, when known.
         total: Option<u64>,
     },
-    /// It ended well.
+    /// The step succeeded.
     Ended {
-        /// What.
+        /// Its work.
         work: Work,
         /// How long it took.
         #[serde(with = "clock::seconds")]
         took: Duration,
-        /// What was moved, where that is told.
+        /// How much was moved, where that is counted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         moved: Option<Moved>,
     },
-    /// It failed or was given up. Why is told by other events and by the end of the run.
+    /// The step failed or was given up. The reason is in other events and in the end of the run.
     Stopped {
-        /// What.
+        /// Its work.
         work: Work,
         /// How long it went on.
         #[serde(with = "clock::seconds")]

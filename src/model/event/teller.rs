@@ -1,4 +1,4 @@
-//! How code tells of its work: with the time, and of what it works on.
+//! How code reports its work as events, with the time and the subject.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::base::id::MachineId;
 use crate::event::{Event, Kind, MachineEvent, NoSink, Sink, StepEvent, Subject};
 use crate::work::{Moved, Work};
 
-/// Makes events of kinds: puts the time and a subject to them and gives them to a sink. Cheap to clone.
+/// Reports events: adds the time and a subject to a kind and gives the event to a sink. Cheap to clone.
 #[derive(Clone)]
 pub struct Teller {
     sink: Arc<dyn Sink>,
@@ -19,17 +19,17 @@ pub struct Teller {
 }
 
 impl Teller {
-    /// One that tells `sink`, about nothing in particular.
+    /// A teller that reports to `sink`, without a subject.
     pub fn new(sink: Arc<dyn Sink>, clock: Clock) -> Self {
         Self { sink, clock, subject: None }
     }
 
-    /// One that nobody hears.
+    /// A teller whose events go nowhere.
     pub fn silent() -> Self {
         Self::new(Arc::new(NoSink), Arc::new(|| Timestamp::UNIX_EPOCH))
     }
 
-    /// The same about something else.
+    /// The same teller with another subject.
     #[must_use]
     pub fn about(&self, subject: Subject) -> Self {
         Self { subject: Some(subject), ..self.clone() }
@@ -40,40 +40,40 @@ impl Teller {
         (self.clock)()
     }
 
-    /// Tells what happened to the subject.
+    /// Reports what happened to the subject.
     pub fn tell(&self, kind: impl Into<Kind>) {
         let event = Event { at: self.now(), subject: self.subject.clone(), kind: kind.into() };
         self.sink.event(event);
     }
 
-    /// Tells what happened to a machine.
+    /// Reports what happened to a machine.
     pub fn machine(&self, id: &MachineId, event: MachineEvent) {
         self.about(Subject::Machine(id.clone())).tell(Kind::Machine(event));
     }
 
-    /// Begins a step. Its end is told by [`Step::done`]; one that is dropped before has stopped.
+    /// Begins a step. [`Step::done`] reports its success; a step that is dropped before is reported as stopped.
     pub fn begin(&self, work: Work) -> Step {
         self.tell(StepEvent::Began { work: work.clone() });
         Step { work: Some(work), began: Instant::now(), teller: self.clone() }
     }
 }
 
-/// A step that was begun. How long it takes is measured, whatever becomes of the clock meanwhile.
+/// A step that was begun. Its duration is measured by a monotonic clock, so changes of the system's time do not matter.
 #[must_use = "a step that is dropped at once has stopped"]
 pub struct Step {
-    /// None once its end was told.
+    /// The work; none once its end was reported.
     work: Option<Work>,
     began: Instant,
     teller: Teller,
 }
 
 impl Step {
-    /// Ends the step well; gives how long it took.
+    /// Ends the step with success; gives how long it took.
     pub fn done(self) -> Duration {
         self.end(None)
     }
 
-    /// The same, with what was moved.
+    /// Ends the step with success and the numbers of what it moved; gives how long it took.
     pub fn done_with(self, moved: Moved) -> Duration {
         self.end(Some(moved))
     }

@@ -1,4 +1,4 @@
-//! What happens to tests, their source and its build.
+//! Events about tests, their source and its build.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,83 +15,83 @@ pub enum TestsEvent {
     DistroChosen {
         /// The distribution.
         distro: String,
-        /// What is to be built on it.
+        /// The source that is to be built on it.
         of: String,
-        /// What is wrong with those that come before it, a phrase each.
+        /// Why the distributions before it were not chosen, a phrase each.
         passed_over: Vec<String>,
     },
     /// Uncommitted changes were to be tested, and there are none.
     NothingUncommitted,
     /// There are uncommitted changes, and they are not tested.
     ChangesNotTested {
-        /// How many files have some.
+        /// How many files have such changes.
         files: usize,
     },
-    /// The source could not be sent; it is tried again.
+    /// The source could not be sent; the run tries again.
     SendingAgain {
         /// Why.
         failure: Failure,
     },
     /// A build of an earlier run is used.
     BuildReused {
-        /// Of what.
+        /// The built source.
         what: String,
         /// Its size.
         bytes: u64,
-        /// Why it fits although what is tested is not quite what was built.
+        /// Why it fits although the tested source differs from the source that was built.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         despite: Option<String>,
     },
     /// A build of an earlier run does not work, and is made anew.
     BuildUseless {
-        /// Of what.
+        /// The built source.
         what: String,
     },
     /// The runner builds by itself.
     RunnerBuilds {
-        /// What.
+        /// The source that it builds.
         what: String,
         /// Why, in the words of the script that builds.
         why: String,
     },
     /// A build could not be kept for the next run.
     BuildNotKept {
-        /// Of what.
+        /// The built source.
         what: String,
         /// Why.
         failure: Failure,
     },
     /// All is ready for the tests.
     Ready {
-        /// What is tested, in words.
+        /// The tested source, in words.
         source: String,
         /// How many tests are expected.
         expected: usize,
     },
-    /// The tests' output could not be kept here; it waits on the machine.
+    /// The tests' output could not be stored on this computer; it waits on the machine.
     OutputWaits {
         /// Why.
         failure: Failure,
     },
     /// The run was lost; the report is asked for once more.
     ReportAskedAgain,
-    /// The verdict.
+    /// The run has a verdict.
     Judged {
-        /// In a word.
+        /// The verdict.
         verdict: Verdict,
         /// How many tests came to what.
         counts: Counts,
-        /// The same and more for people, in lines.
+        /// The verdict and more for people, in lines.
         summary: String,
     },
-    /// What is tested could not be built.
+    /// The software under test could not be built.
     NotBuilt {
-        /// What to type to see all that was said.
+        /// The command that shows the output of the build.
         look: String,
     },
-    /// Not all that was asked for came home.
+    /// Not all requested artifacts were fetched.
     ArtifactsLack {
-        /// What and why.
+        /// Which, and why.
         failure: Failure,
     },
 }
@@ -103,7 +103,9 @@ impl TestsEvent {
                 [] => format!("Distribution: {distro}"),
                 why => format!("Distribution: {distro}, the first that can build {of} ({})", why.join("; ")),
             }),
-            Self::NothingUncommitted => Words::Notice("Nothing is uncommitted: what is committed is tested".to_owned()),
+            Self::NothingUncommitted => {
+                Words::Notice("There are no uncommitted changes: the committed source is tested".to_owned())
+            }
             Self::ChangesNotTested { files } => Words::Notice(format!(
                 "The uncommitted changes of {} are not tested; `--working-copy` sends them",
                 text::counted(*files, "file")
@@ -115,7 +117,7 @@ impl TestsEvent {
                 Words::Notice(format!("The build of {what} that was kept is used again ({size}){despite}"))
             }
             Self::BuildUseless { what } => {
-                Words::Warning(format!("the build of {what} that was kept is of no use; it is made anew"))
+                Words::Warning(format!("the build of {what} that was kept does not work; it is built again"))
             }
             Self::RunnerBuilds { what, why } => {
                 Words::Notice(format!("The test runner builds {what} in its own way: {why}"))
@@ -132,7 +134,7 @@ impl TestsEvent {
             Self::ReportAskedAgain => Words::Warning("the run was lost; trying once more for the report".to_owned()),
             Self::Judged { summary, .. } => Words::Outcome(summary.clone()),
             Self::NotBuilt { look } => Words::Outcome(format!(
-                "hint: `{look}` shows all that was said; mend the source, or name a distribution that has what it needs \
+                "hint: `{look}` shows all that was said; fix the source, or name a distribution that has what it needs \
                  (`--distro NAME`)."
             )),
             Self::ArtifactsLack { failure } => Words::Outcome(failure.text()),

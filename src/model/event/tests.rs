@@ -210,7 +210,7 @@ fn every_kind_is_written_and_read_as_it_was() {
     }
 }
 
-/// What a tag may be, by the error about one that it may not: what is derived knows every variant.
+/// The allowed values of a tag, taken from the error for a wrong one: the derived error lists every variant.
 fn variants<T: serde::de::DeserializeOwned>(unknown: serde_json::Value) -> BTreeSet<String> {
     let Err(error) = serde_json::from_value::<T>(unknown) else { panic!("that is none") };
     let text = error.to_string();
@@ -320,8 +320,8 @@ fn the_words_of_every_kind() {
     Warning("Root on hg-0123456789 is root of this computer (`--privileged-machine`).")
     Warning("the login shell of user `hg` prints `welcome` before the output of a command, which damages file transfers that go through it")
     Notice("Letting 192.0.2.1/32, 192.0.2.2/32 reach hg-0123456789")
-    Detail("cannot look whether this computer is still let in: cannot do `x`: no room")
-    Detail("cannot look whether this computer is still let in: no answer in 1m 06s")
+    Detail("cannot check whether this computer is still let in: cannot do `x`: no room")
+    Detail("cannot check whether this computer is still let in: no answer in 1m 06s")
     Warning("the connection to hg-0123456789 was lost (end of file); what runs there goes on, connecting again")
     Notice("connected to hg-0123456789 again after 1m 06s")
     Warning("cannot renew the lease of hg-0123456789, it will end by itself: cannot do `x`: no room")
@@ -333,7 +333,7 @@ fn the_words_of_every_kind() {
     Notice("Another process brings in a tool; waiting for it.")
     Notice("There is an image 0123456789ab of ann, bob that is not used: `--trust-images-of OWNER` uses another person's.")
     Detail("waiting for the image `ami-1`")
-    Detail("the image `ami-1` is pending for 1m 06s")
+    Detail("the image `ami-1` has been pending for 1m 06s")
     Detail("bringing in `mmdebstrap` (it is not installed on this host)")
     Detail("packages come from http://deb.example/debian")
     Warning("The price of `c5.9xlarge` is not known: cannot do `x`: no room.")
@@ -341,35 +341,35 @@ fn the_words_of_every_kind() {
     Warning("the security group `group` lets in more than port 22, by rules that are not yours: tcp 80")
     Warning("`ec2` was not looked at: cannot do `x`: no room")
     Warning("expired machines of `ec2` were not ended: cannot do `x`: no room")
-    Notice("Told hg-1 of nobody to end: it has expired at 2026-11-20T10:53:01Z and was there still.")
-    Warning("hg-1 of ann@build1 has expired at 2026-11-20T10:53:01Z and cannot be ended: no")
+    Notice("Told hg-1 of nobody to end: it expired at 2026-11-20T10:53:01Z and still existed.")
+    Warning("hg-1 of ann@build1 expired at 2026-11-20T10:53:01Z and cannot be ended: no")
     Notice("Distribution: debian12")
     Notice("Distribution: debian13, the first that can build 0123 (x; y)")
-    Notice("Nothing is uncommitted: what is committed is tested")
+    Notice("There are no uncommitted changes: the committed source is tested")
     Notice("The uncommitted changes of 2 files are not tested; `--working-copy` sends them")
     Warning("cannot do `x`: no room; trying again")
     Notice("The build of 0123 that was kept is used again (2.0 KiB); only tests changed")
     Notice("The build of 0123 that was kept is used again (2.0 KiB)")
-    Warning("the build of 0123 that was kept is of no use; it is made anew")
+    Warning("the build of 0123 that was kept does not work; it is built again")
     Notice("The test runner builds 0123 in its own way: no compiler")
     Warning("the build of 0123 is not kept: cannot do `x`: no room")
     Notice("Testing revision 0123: 1 test expected")
     Warning("cannot do `x`: no room; trying again until there is room")
     Warning("the run was lost; trying once more for the report")
     Outcome("one\ntwo")
-    Outcome("hint: `automation runs logs r-1` shows all that was said; mend the source, or name a distribution that has what it needs (`--distro NAME`).")
+    Outcome("hint: `automation runs logs r-1` shows all that was said; fix the source, or name a distribution that has what it needs (`--distro NAME`).")
     Outcome("error: cannot do `x`\n  1: no room")
-    Notice("Links that lead to no file were left: a, b, c, 1 more")
-    Notice("`out` is a folder, and nothing of it was fetched: `out/**` is all in it")
+    Notice("Links that do not lead to a file were left: a, b, c, 1 more")
+    Notice("`out` is a folder, and nothing of it was fetched: `out/**` means all files in it")
     Warning("links that lead out of the folder became notes of what they were: `a`, `b\\n`")
     Warning("security groups cannot be looked at: cannot do `x`: no room")
-    Notice("Left alone: 2 things of 1 person (ann); `--all-owners` means them as well.")
+    Notice("Left alone: 2 things of 1 person (ann); `--all-owners` includes them.")
     Notice("Removing 2 instances of yours in us-west-2.")
     Notice("Removing 2 security groups in us-west-2.")
     Detail("waiting for 1 security group to go away")
     Outcome("error: cannot do `x`\n  1: no room")
-    Outcome("Detached: the run goes on on hg-0123456789, until 2026-11-20T10:53:01Z at the latest.\n`automation runs attach r-1` follows it, `automation runs cancel r-1` ends it.")
-    Outcome("Detached: the run goes on on hg-0123456789, until its lease is over.\n`automation runs attach r-1` follows it, `automation runs cancel r-1` ends it.")
+    Outcome("Detached: the run continues on hg-0123456789, until 2026-11-20T10:53:01Z at the latest.\n`automation runs attach r-1` follows it, `automation runs cancel r-1` ends it.")
+    Outcome("Detached: the run continues on hg-0123456789, until its lease is over.\n`automation runs attach r-1` follows it, `automation runs cancel r-1` ends it.")
     Outcome("Left behind beside it:\n  volume vol: not released yet")
     Outcome("Kept hg-0123456789 until 2026-11-20T10:53:01Z; `automation machine down hg-1` ends it.")
     Outcome("Nothing was made, nothing is left behind.")
@@ -385,7 +385,7 @@ fn however_many_names_there_are_an_event_holds_a_few() {
     let names: Vec<String> = (0..100_000).map(|number| number.to_string()).collect();
     let event = Event { at: at(), subject: None, kind: FilesEvent::LinksLeft(names.as_slice().into()).into() };
     assert!(line(&event).len() < 2000, "{}", line(&event).len());
-    let words = Words::Notice("Links that lead to no file were left: 0, 1, 2, 99997 more".to_owned());
+    let words = Words::Notice("Links that do not lead to a file were left: 0, 1, 2, 99997 more".to_owned());
     assert_eq!(event.words(), words);
 }
 

@@ -1,4 +1,4 @@
-//! Trouble that is told as it is.
+//! Events about trouble that does not end the run.
 
 use std::path::PathBuf;
 
@@ -12,9 +12,9 @@ use crate::fault::Fault;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum TroubleEvent {
-    /// This, by the words of whoever met it.
+    /// Some work failed.
     Failed {
-        /// What and why.
+        /// The error, in the words of that work.
         failure: Failure,
     },
     /// A file of the run's log cannot be written.

@@ -1,31 +1,31 @@
-//! What an event becomes for people: a sentence, and what is to be done with it.
+//! Events in words: a sentence for people, and how it is to be shown.
 
 use std::time::Duration;
 
-/// The words of an event. Sinks decide by this how to show it, and never look at the words.
+/// The words of an event. Sinks decide by the variant how to show them, and never look at the words themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Words {
     /// A step of this name began; it stays in view until the next step or its end.
     Begin(String),
     /// The step that began last took this long the last time.
     Expect(Duration),
-    /// A step ended well.
+    /// A step succeeded.
     End {
-        /// What was done.
+        /// The work that was done.
         text: String,
         /// How long it took.
         took: Duration,
     },
-    /// A step ended without words of its own: it failed, or whoever ends it tells what it came to.
+    /// A step ended without words of its own: it failed, or its caller reports the result.
     Stop,
     /// A line below the step, one of many.
     Detail(String),
-    /// How far the step is. Of no worth a moment later: it is not kept.
+    /// The progress of the step. It is outdated a moment later, so it is not kept.
     Progress(String),
-    /// Something the user should know and that is no error.
+    /// Something that the user should know and that is not an error.
     Notice(String),
     /// Something that went wrong and was not the end.
     Warning(String),
-    /// What it all came to, in one line or several: shown whatever the user wants to be spared.
+    /// The result, in one line or several: shown even if the user wants less output.
     Outcome(String),
 }

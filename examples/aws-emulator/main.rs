@@ -1,8 +1,8 @@
-//! AWS without an account, for a try by hand: starts the emulator that the tests use and says how to reach it.
+//! AWS without an account, to try the tool manually: starts the emulator that the tests use and prints how to reach it.
 //!
 //!     cargo run --release -p aws-emulator [-- [OPTIONS] [COMMAND...]]
 
-// It is a program to be read at a terminal.
+// This program prints for a person at a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::ffi::OsString;
@@ -27,7 +27,7 @@ Options:
   --help          Print this
 ";
 
-/// What the command line asks for.
+/// The arguments of the command line.
 #[derive(Debug, Default)]
 struct Asked {
     help: bool,
@@ -51,9 +51,7 @@ fn read(arguments: Vec<OsString>) -> Result<Asked, Fault> {
                 asked.command.extend(rest.by_ref());
             }
             Some(option) if option.starts_with('-') => {
-                return Err(
-                    Fault::usage(format!("there is no option `{option}`")).hint("`--help` tells what there is.")
-                );
+                return Err(Fault::usage(format!("there is no option `{option}`")).hint("`--help` lists the options."));
             }
             _ => {
                 asked.command.push(word);
@@ -66,7 +64,7 @@ fn read(arguments: Vec<OsString>) -> Result<Asked, Fault> {
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    // The guards of its machines are this very program.
+    // The guards of its machines run this same program.
     if let Some(code) = local::internal(&arguments) {
         std::process::exit(code);
     }
@@ -88,12 +86,12 @@ fn work(asked: &Asked) -> Result<u8, Fault> {
         return Ok(0);
     }
     let base = asked.folder.clone().unwrap_or_else(|| aws_emulator::project().join("target/aws-emulator"));
-    let base = std::path::absolute(&base).map_err(|error| Fault::usage("the folder is no path").because(error))?;
+    let base = std::path::absolute(&base).map_err(|error| Fault::usage("the folder is not a path").because(error))?;
     let options = Options {
         folder: base.join(format!("run-{}", std::process::id())),
         machines: !asked.no_machines,
         executable: std::env::current_exe()
-            .map_err(|error| Fault::outside("cannot tell where our own program is").because(error))?,
+            .map_err(|error| Fault::outside("cannot find our own program").because(error))?,
         shares_moto: false,
         bases: base,
     };
@@ -103,7 +101,7 @@ fn work(asked: &Asked) -> Result<u8, Fault> {
         .map_err(|error| Fault::outside("cannot start").because(error))?;
     let folder = options.folder.clone();
     let code = runtime.block_on(session(asked, options));
-    // Its machines have ended; what stays is the folder of base systems.
+    // Its machines have ended; only the folder of base systems stays.
     drop(std::fs::remove_dir_all(folder));
     code
 }
@@ -140,7 +138,7 @@ async fn ended(interrupt: &mut Signal, terminate: &mut Signal) {
     }
 }
 
-/// Runs the command to its end; a signal reaches it too, and its own end is waited for.
+/// Runs the command to its end; passes a signal on to it and still waits for its end.
 async fn run(asked: &Asked, aws: &Emulator, interrupt: &mut Signal, terminate: &mut Signal) -> Result<u8, Fault> {
     let Some((program, arguments)) = asked.command.split_first() else { return Ok(0) };
     let started = tokio::process::Command::new(program)

@@ -1,6 +1,7 @@
-//! Everything AWS: machines of Amazon EC2 ([`ec2`]), and the connection by an instance's agent of Systems Manager ([`ssm`]).
+//! Everything AWS: machines on Amazon EC2 ([`ec2`]), and connections through the Systems Manager agent of an instance
+//! ([`ssm`]).
 //!
-//! No other crate names one of AWS's; without the feature `ec2` of the binary, none of them is built.
+//! No other crate depends on the crates of AWS; without the feature `ec2` of the binary, none of them is built.
 
 pub mod ec2;
 pub mod ssm;

@@ -1,4 +1,4 @@
-//! One call of AWS's interface: read from a request, written back as one, and answered in the service's manner.
+//! One call of AWS's interface: read from a request, written back as a request, and answered in the service's manner.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub const ACCOUNT: &str = "123456789012";
 pub struct Call {
     /// The service's name in signatures: `ec2`, `iam`, `sts`, `ssm`, `pricing`.
     pub service: String,
-    /// For example `RunInstances`.
+    /// The action, for example `RunInstances`.
     pub action: String,
     /// The region that it was signed for.
     pub region: String,
@@ -29,7 +29,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Reads a call; `None` when the request is none.
+    /// Reads a call; `None` if the request is not a call.
     pub fn read(request: &Request) -> Option<Self> {
         let authorization = request.header("authorization").to_owned();
         // Credential=KEY/DAY/REGION/SERVICE/aws4_request
@@ -47,7 +47,7 @@ impl Call {
         Some(Self { service, action, region, params, body: Value::Null, authorization, target })
     }
 
-    /// A call of the emulator's own to EC2.
+    /// A call that the emulator itself makes to EC2.
     pub fn ec2(region: &str, action: &str, params: &[(&str, &str)]) -> Self {
         let mut all: BTreeMap<String, String> =
             params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -66,12 +66,12 @@ impl Call {
         }
     }
 
-    /// `service:Action`, as policies write it.
+    /// The name of the call as policies write it: `service:Action`.
     pub fn name(&self) -> String {
         format!("{}:{}", self.service, self.action)
     }
 
-    /// A parameter; empty when there is none.
+    /// A parameter; empty if the call does not have it.
     pub fn param(&self, name: &str) -> &str {
         self.params.get(name).map_or("", String::as_str)
     }
@@ -81,7 +81,7 @@ impl Call {
         (1..).map_while(|at| self.params.get(&format!("{name}.{at}")).cloned()).collect()
     }
 
-    /// The tags that the call gives to what it makes of a kind: `instance`, `volume` and so on.
+    /// The tags that the call puts on new resources of a kind: `instance`, `volume` and so on.
     pub fn tags(&self, kind: &str) -> Vec<(String, String)> {
         let spec = |at: usize| format!("TagSpecification.{at}");
         let of_kind = (1..)
@@ -98,7 +98,7 @@ impl Call {
         tags
     }
 
-    /// Takes out the parameters that begin with `prefix`.
+    /// Removes the parameters that begin with `prefix`.
     pub fn drop_params(&mut self, prefix: &str) {
         self.params.retain(|name, _| !name.starts_with(prefix));
     }

@@ -1,4 +1,4 @@
-//! What tests order and what they read: delays, refusals, cut replies; the log of calls and what was not allowed.
+//! The orders of tests (delays, refusals, cut replies), and the log of calls with those that were not allowed.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,17 +16,17 @@ pub struct Logged {
     pub name: String,
     /// The call.
     pub call: Call,
-    /// The status that it was answered with; 0 while it is under way and where the reply was cut.
+    /// The status of the answer; 0 while the call is under way and if the reply was cut.
     pub status: u16,
-    /// The reply; empty while it is under way and where it was cut.
+    /// The reply; empty while the call is under way and if the reply was cut.
     pub reply: String,
     /// When it came.
     pub came: Instant,
-    /// When it was answered; never where the reply was cut.
+    /// When it was answered; `None` while the call is under way and if the reply was cut.
     pub answered: Option<Instant>,
 }
 
-/// How much time before `end` lies in at least one of `spans`.
+/// The total time before `end` that lies in at least one of `spans`.
 pub fn covered(mut spans: Vec<(Instant, Instant)>, end: Instant) -> Duration {
     spans.sort();
     let (mut sum, mut reached) = (Duration::ZERO, None);
@@ -38,7 +38,7 @@ pub fn covered(mut spans: Vec<(Instant, Instant)>, end: Instant) -> Duration {
     sum
 }
 
-/// What becomes of a call before or instead of its answer.
+/// The effect of an order on a call, before or instead of its answer.
 #[derive(Debug, Clone)]
 enum Effect {
     Delay(Duration),
@@ -48,11 +48,11 @@ enum Effect {
     Cut,
 }
 
-/// An order for calls of a name, for as often as `left` says; always when it says nothing.
+/// An order for the next `left` calls of a name, or for all of them.
 #[derive(Debug, Clone)]
 struct Order {
     name: String,
-    /// A parameter that must have this value, of the query protocol.
+    /// A parameter of the query protocol and the value that it must have.
     only: Option<(String, String)>,
     effect: Effect,
     left: Option<usize>,
@@ -66,12 +66,12 @@ impl Order {
     }
 }
 
-/// How things are on the emulated side.
+/// The conditions on the emulated side.
 #[derive(Debug, Clone)]
 pub struct Conditions {
     /// How long an instance is pending.
     pub pending: Duration,
-    /// How many times a new instance's id is unknown to those who ask for it.
+    /// How many times a new instance's id is unknown when it is asked for.
     pub unknown: usize,
     /// How long a command that was sent by Systems Manager is unknown.
     pub invocation_unknown: Duration,
@@ -81,9 +81,9 @@ pub struct Conditions {
     pub terminating: Duration,
     /// Whether the credentials have expired.
     pub expired: bool,
-    /// Whether prices can be had.
+    /// Whether prices are available.
     pub prices: bool,
-    /// From where callers are told that they call; without, from where they do.
+    /// The address that callers are told as their own; `None` for their real one.
     pub caller: Option<IpAddr>,
 }
 
@@ -113,7 +113,7 @@ struct State {
     conditions: Conditions,
 }
 
-/// Orders and log; shared by the proxy and the tests.
+/// Orders and log, which the proxy and the tests share.
 #[derive(Debug, Default)]
 pub struct Control {
     state: Mutex<State>,
@@ -121,13 +121,13 @@ pub struct Control {
     pub lines: Lines,
 }
 
-/// What the proxy does with a call.
+/// The decision of what the proxy does with a call.
 pub struct Verdict {
-    /// Waits this long first.
+    /// How long the proxy waits first.
     pub delay: Duration,
-    /// Answers this instead of asking anybody.
+    /// The answer to give instead of asking anybody.
     pub refusal: Option<Response>,
-    /// Does what was asked and drops the connection without a reply.
+    /// Whether the call is carried out and the connection dropped without a reply.
     pub cut: bool,
     /// The call's place in the log.
     pub number: usize,
@@ -143,7 +143,7 @@ impl Control {
         self.state().orders.push(Order { name: name.to_owned(), only, effect, left });
     }
 
-    /// Delays every call of a name (`ec2:RunInstances`; `*` is all).
+    /// Delays every call of a name (`ec2:RunInstances`; `*` means all).
     pub fn delay(&self, name: &str, by: Duration) {
         self.order(name, None, Effect::Delay(by), None);
     }
@@ -158,12 +158,12 @@ impl Control {
         self.order(name, None, Effect::Cut, Some(times));
     }
 
-    /// Refuses every call of a name for want of permission.
+    /// Refuses every call of a name because of missing permissions.
     pub fn deny(&self, name: &str) {
         self.order(name, None, Effect::Deny, None);
     }
 
-    /// Refuses the next `times` calls of a name with an error of EC2's; 400, or 500 for capacity as AWS does.
+    /// Refuses the next `times` calls of a name with an error of EC2, with status 400, or 500 for capacity as AWS does.
     pub fn fail(&self, name: &str, code: &str, message: &str, times: usize) {
         self.order(name, None, refusal(code, message), Some(times));
     }
@@ -174,7 +174,7 @@ impl Control {
         self.order(name, Some(only), refusal(code, message), None);
     }
 
-    /// Takes all orders back.
+    /// Removes all orders.
     pub fn clear_orders(&self) {
         self.state().orders.clear();
     }
@@ -189,19 +189,19 @@ impl Control {
         self.state().conditions.clone()
     }
 
-    /// Callers have another address from now on, as a laptop in another network: their lines stall, and nobody answers them
-    /// until a rule was made that lets this address in.
+    /// Gives callers another address, like that of a laptop in another network: their lines stall, and nobody answers
+    /// them until a rule lets this address in.
     pub fn move_callers(&self, to: IpAddr) {
         self.set(|conditions| conditions.caller = Some(to));
         self.lines.shut_out();
     }
 
-    /// From now on a call outside of `allowed` (`service:Action`) is refused, and kept as a violation.
+    /// Refuses every further call outside of `allowed` (`service:Action`), and records it as a violation.
     pub fn strict(&self, allowed: &[&str]) {
         self.state().allowed = Some(allowed.iter().map(|name| (*name).to_owned()).collect());
     }
 
-    /// From now on every call is answered.
+    /// Answers every further call.
     pub fn lenient(&self) {
         self.state().allowed = None;
     }
@@ -211,7 +211,7 @@ impl Control {
         self.state().violations.clone()
     }
 
-    /// The calls so far, in the order in which they came.
+    /// The calls so far, in order of arrival.
     pub fn calls(&self) -> Vec<Logged> {
         self.state().log.clone()
     }
@@ -221,17 +221,17 @@ impl Control {
         self.state().log.iter().map(|logged| logged.name.clone()).collect()
     }
 
-    /// The times in which the calls so far waited for their answers; without those whose replies were cut.
+    /// The spans in which the calls so far waited for their answers, without the calls whose replies were cut.
     pub fn waits(&self) -> Vec<(Instant, Instant)> {
         self.state().log.iter().filter_map(|logged| Some((logged.came, logged.answered?))).collect()
     }
 
-    /// How many calls of a name came; `*` is all.
+    /// How many calls of a name came; `*` means all.
     pub fn count(&self, name: &str) -> usize {
         self.state().log.iter().filter(|logged| name == "*" || logged.name == name).count()
     }
 
-    /// Begins a new log of calls and boots; the calls of the one before go into the history.
+    /// Begins a new log of calls and boots; the calls of the old log go into the history.
     pub fn clear_log(&self) {
         let mut state = self.state();
         let log = std::mem::take(&mut state.log);
@@ -244,7 +244,7 @@ impl Control {
         self.state().history.clone()
     }
 
-    /// Writes a call down and says what becomes of it.
+    /// Logs a call and decides what happens to it.
     pub fn judge(&self, call: &Call) -> Verdict {
         let mut state = self.state();
         let number = state.log.len();
@@ -289,7 +289,7 @@ impl Control {
         verdict
     }
 
-    /// Writes down how a call was answered.
+    /// Logs the answer to a call.
     pub fn answered(&self, number: usize, response: &Response) {
         let mut state = self.state();
         let status = response.status;
@@ -304,12 +304,12 @@ impl Control {
         }
     }
 
-    /// Writes down that port 22 of an instance answers.
+    /// Logs that port 22 of an instance answers.
     pub fn booted(&self, id: &str) {
         self.state().boots.push((id.to_owned(), Instant::now()));
     }
 
-    /// The instances whose port 22 answered so far, with the moment of the first time.
+    /// The instances whose port 22 has answered so far, each with the first time at which it did.
     pub fn boots(&self) -> Vec<(String, Instant)> {
         self.state().boots.clone()
     }

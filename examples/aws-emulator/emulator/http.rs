@@ -1,6 +1,8 @@
-//! As much of HTTP/1.1 as the SDK and moto need, over plain TCP: bodies by length or in chunks, connections that stay.
+//! As much of HTTP/1.1 as the SDK and moto need, over plain TCP: bodies by length or in chunks, and persistent
+//! connections.
 //!
-//! By hand because the crates of the SDK are built without an HTTP server, and a feature more would build all of them twice.
+//! It is implemented here because the SDK's crates are built without an HTTP server, and another feature would build
+//! all of them twice.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,42 +14,42 @@ use tokio::net::TcpStream;
 /// The longest line and the longest body that are read, bytes.
 const LONGEST: (u64, u64) = (64 << 10, 64 << 20);
 
-/// How long moto may take for an answer.
+/// How long moto may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
-/// A request as it came.
+/// A request as it was received.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// `GET`, `POST`.
+    /// The method: `GET`, `POST`.
     pub method: String,
     /// Path and query.
     pub path: String,
-    /// Names in lower case, values.
+    /// Header names in lower case, with their values.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
 
 impl Request {
-    /// The value of a header; empty when there is none.
+    /// The value of a header; empty if the request does not have it.
     pub fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 }
 
-/// An answer to give.
+/// An answer.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// Headers beside the length.
+    /// The headers besides the length.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// An answer of a content type.
+    /// An answer with a content type.
     pub fn new(status: u16, kind: &str, body: impl Into<Vec<u8>>) -> Self {
         Self { status, headers: vec![("Content-Type".to_owned(), kind.to_owned())], body: body.into() }
     }
@@ -57,7 +59,7 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Whether it tells of success.
+    /// Whether it reports success.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -117,7 +119,7 @@ async fn body(stream: &mut BufReader<TcpStream>, headers: &[(String, String)], t
     Ok(bytes)
 }
 
-/// The next request on a connection; `None` when the other side has closed it.
+/// The next request on a connection; `None` if the other side has closed it.
 pub(crate) async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
     let Some(first) = line(stream).await? else { return Ok(None) };
     let mut words = first.split(' ');
@@ -130,7 +132,7 @@ pub(crate) async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Resul
     Ok(Some(Request { method, path, headers, body }))
 }
 
-/// Answers a request; the connection stays.
+/// Answers a request; the connection stays open.
 pub(crate) async fn write_response(stream: &mut BufReader<TcpStream>, response: &Response) -> io::Result<()> {
     let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let (status, length) = (response.status, response.body.len());
@@ -144,7 +146,7 @@ pub(crate) async fn write_response(stream: &mut BufReader<TcpStream>, response: 
     stream.get_mut().flush().await
 }
 
-/// Sends a request to a server on a connection of its own and reads the answer whole.
+/// Sends a request to a server on a connection of its own and reads the whole answer.
 pub(crate) async fn send(server: SocketAddr, request: &Request) -> io::Result<Response> {
     let exchange = async {
         let stream = TcpStream::connect(server).await?;

@@ -1,7 +1,8 @@
-//! AWS without an account: moto behind a proxy of ours that answers as AWS does where moto does not, does what tests order,
-//! and starts a real machine on this computer for every instance.
+//! AWS without an account: moto behind our own proxy, which answers as AWS does where moto does not, follows the orders
+//! of tests, and starts a real machine on this computer for every instance.
 //!
-//! What is absent: checks of signatures and of policies (a test orders refusals), costs, regions' differences.
+//! Deliberately absent: checks of signatures and of policies (a test orders refusals), costs, and differences between
+//! regions.
 
 pub mod call;
 pub mod control;
@@ -29,23 +30,23 @@ pub use control::Control;
 
 use machines::Machines;
 
-/// The folder of the whole project, below which `tests/emulator-venv` installs what the emulator stands on.
+/// The folder of the whole project, below which `tests/emulator-venv` installs moto.
 pub fn project() -> &'static Path {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.ancestors().nth(2).unwrap_or(own)
 }
 
-/// The region that everything here is set to.
+/// The region of everything here.
 pub const REGION: &str = "us-west-2";
 
-/// What an emulator is started with.
+/// The options for starting an emulator.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// A folder of the emulator's own.
     pub folder: PathBuf,
-    /// Whether instances are real machines; without, only the interface is there.
+    /// Whether instances are real machines; otherwise there is only the interface.
     pub machines: bool,
-    /// The program whose hidden subcommands guard local machines: the tool, or one that answers as it does.
+    /// The program whose hidden subcommands guard local machines: the tool, or a program that answers as it does.
     pub executable: PathBuf,
     /// Whether moto is shared with the other emulators of this process, in which each has an account to itself.
     pub shares_moto: bool,
@@ -53,7 +54,7 @@ pub struct Options {
     pub bases: PathBuf,
 }
 
-/// A running emulator. Ends all it has started when it is dropped.
+/// A running emulator. When dropped, it ends everything that it has started.
 pub struct Emulator {
     /// Orders and log.
     pub control: Arc<Control>,
@@ -63,13 +64,14 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts everything; returns when it answers.
+    /// Starts everything; returns once the emulator answers.
     pub fn start(options: Options) -> Result<Self, Fault> {
         let control = Arc::new(Control::default());
         let (stop, stopped) = oneshot::channel();
         let (ready, told) = mpsc::channel();
         let theirs = Arc::clone(&control);
-        // A thread of its own, whatever runtime the caller has; moto lives as long as the thread that started it.
+        // The emulator has a thread of its own, whatever the caller's runtime; moto lives as long as the thread that
+        // started it.
         let thread = std::thread::Builder::new()
             .name("aws-emulator".to_owned())
             .spawn(move || run(&options, theirs, &ready, stopped))
@@ -84,12 +86,12 @@ impl Emulator {
         }
     }
 
-    /// Where it answers: the value of `AWS_ENDPOINT_URL`.
+    /// The URL at which it answers: the value of `AWS_ENDPOINT_URL`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The variables with which the tool, and any other program of AWS's, talks to the emulator alone.
+    /// The variables that make the tool, and any other client of AWS, talk only to the emulator.
     pub fn environment(&self) -> Vec<(String, String)> {
         let pairs = [
             ("AWS_ENDPOINT_URL", self.endpoint()),
@@ -157,7 +159,7 @@ async fn serve(
     if let Some(machines) = &machines {
         machines.check().await?;
     }
-    // Held until the end, when it is ours alone.
+    // An unshared server is held here until the end.
     let mut own = None;
     let (moto, account) = if options.shares_moto {
         (moto::shared()?, next_account())
@@ -169,7 +171,7 @@ async fn serve(
     };
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
     let listener = listener.map_err(|error| Fault::outside("cannot listen on loopback").because(error))?;
-    let address = listener.local_addr().map_err(|error| Fault::outside("cannot tell the port").because(error))?;
+    let address = listener.local_addr().map_err(|error| Fault::outside("cannot find out the port").because(error))?;
     let proxy = Arc::new(proxy::Proxy::new(control, moto, account, machines.clone()));
     let serving = tokio::spawn(Arc::clone(&proxy).serve(listener));
     drop(ready.send(Ok(address)));
@@ -177,7 +179,7 @@ async fn serve(
         while let Some(ended) = endings.recv().await {
             proxy.ec2.ended_by_itself(&proxy, &ended).await;
         }
-        // Without machines none ends by itself.
+        // Without machines, no instance ends by itself.
         std::future::pending::<()>().await;
     };
     tokio::select! {

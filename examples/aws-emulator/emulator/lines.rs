@@ -1,4 +1,4 @@
-//! Faults of the lines to instances' port 22: what a network does between a laptop and a cloud.
+//! Faults of the lines to port 22 of instances, as the network between a laptop and a cloud has them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,32 +9,32 @@ use tokio::sync::watch;
 /// How a line breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Both sides are closed in order, as by a server that was stopped.
+    /// Both sides are closed properly, as by a server that was stopped.
     Close,
-    /// The caller is told that nobody knows the connection, as by a router that was restarted.
+    /// The caller gets a reset, as from a router that was restarted and does not know the connection.
     Reset,
-    /// Nothing is carried any more and nobody is told, as by a cable that was pulled.
+    /// Nothing is carried any more and neither side notices, as after a cable was pulled.
     Stall,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Faults for lines to come: after how many bytes to the caller, and which.
+    /// The faults for future lines, each with the number of bytes to the caller after which it occurs.
     waiting: VecDeque<(u64, Fault)>,
     broken: usize,
     refusing: bool,
 }
 
-/// How long a caller that is not let in waits before it is forgotten; longer than any waits.
+/// How long a caller that is not let in is kept waiting; longer than any caller waits.
 const SHUT_OUT_LIMIT: Duration = Duration::from_secs(600);
 
-/// Orders for lines; shared by the bridges and the tests.
+/// Orders for lines, which the bridges and the tests share.
 #[derive(Debug, Clone)]
 pub struct Lines {
     state: Arc<Mutex<State>>,
-    /// Counts the orders to break what is there, with the fault of the last.
+    /// The number of orders to break all existing lines, with the fault of the last order.
     now: watch::Sender<(u64, Fault)>,
-    /// Whether callers are kept out: nobody answers them.
+    /// Whether callers are shut out: nobody answers them.
     shut: watch::Sender<bool>,
 }
 
@@ -44,7 +44,7 @@ impl Default for Lines {
     }
 }
 
-/// One line's orders.
+/// The orders for one line.
 pub struct Line {
     lines: Lines,
     now: watch::Receiver<(u64, Fault)>,
@@ -57,7 +57,7 @@ impl Lines {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Breaks every line that is there.
+    /// Breaks every existing line.
     pub fn break_all(&self, fault: Fault) {
         self.now.send_modify(|(count, last)| {
             *count += 1;
@@ -65,39 +65,39 @@ impl Lines {
         });
     }
 
-    /// Breaks lines to come, one for each of `faults`, once it has carried as many bytes to its caller.
+    /// Breaks future lines, one for each of `faults`, once the line has carried that many bytes to its caller.
     pub fn break_next(&self, faults: &[(u64, Fault)]) {
         self.state().waiting.extend(faults);
     }
 
-    /// From now on lines to come are closed at once, or are not any more.
+    /// Sets whether future lines are closed at once.
     pub fn refuse(&self, refuse: bool) {
         self.state().refusing = refuse;
     }
 
-    /// Stalls every line that is there, and lets nobody in, as a security group does that lacks the caller's address.
+    /// Stalls every existing line and lets nobody in, like a security group without the caller's address.
     pub fn shut_out(&self) {
         self.shut.send_replace(true);
         self.break_all(Fault::Stall);
     }
 
-    /// Lets callers in again, also those that wait.
+    /// Lets callers in again, including those that wait.
     pub fn let_in(&self) {
         self.shut.send_replace(false);
     }
 
-    /// Ends when callers are let in; `false` when that takes too long.
+    /// Waits until callers are let in; returns `false` if that takes too long.
     pub async fn until_let_in(&self) -> bool {
         let mut shut = self.shut.subscribe();
         matches!(tokio::time::timeout(SHUT_OUT_LIMIT, shut.wait_for(|shut| !shut)).await, Ok(Ok(_)))
     }
 
-    /// How many lines were broken so far.
+    /// How many lines have been broken so far.
     pub fn broken(&self) -> usize {
         self.state().broken
     }
 
-    /// A new line; none where lines are refused.
+    /// Begins a new line; `None` if lines are refused.
     pub fn begin(&self) -> Option<Line> {
         let mut state = self.state();
         if state.refusing {
@@ -109,7 +109,7 @@ impl Lines {
 }
 
 impl Line {
-    /// Counts bytes that were carried to the caller; the fault that they bring about.
+    /// Counts bytes that were carried to the caller; returns the fault that is due after them.
     pub fn carried(&mut self, bytes: u64) -> Option<Fault> {
         self.carried += bytes;
         let (_, fault) = self.after.filter(|(after, _)| self.carried >= *after)?;
@@ -118,7 +118,7 @@ impl Line {
         Some(fault)
     }
 
-    /// Ends when the line is to break now. Cancel safe.
+    /// Waits until the line is to break; returns the fault. Cancel safe.
     pub async fn broken(&mut self) -> Fault {
         if self.now.changed().await.is_err() {
             return std::future::pending().await;

@@ -1,4 +1,4 @@
-//! The child that plays the services of AWS: moto's server, from the Python index.
+//! The child process that plays the services of AWS: moto's server, a Python package.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,20 +15,20 @@ use model::fault::Fault;
 use rustix::fs::MemfdFlags;
 use rustix::process::Signal;
 
-/// How long it may take until it answers; importing it takes seconds on a busy computer.
+/// How long the server may take to answer; importing it takes seconds on a busy computer.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Where `tests/emulator-venv` puts it, below the root of the source.
+/// The path at which `tests/emulator-venv` installs the program, below the root of the source.
 const INSTALLED: &str = "target/moto/bin/moto_server";
 
-/// Starts one server for the whole process, at the first call; later ones give the same. It ends with the process.
+/// Starts one server for the whole process at the first call; later calls return the same. It ends with the process.
 ///
-/// Its start costs two seconds of a processor, which a binary with dozens of tests should pay once.
+/// Its start takes two seconds of processor time, which a binary with dozens of tests should spend once.
 pub fn shared() -> Result<SocketAddr, Fault> {
     static ADDRESS: OnceLock<Result<SocketAddr, String>> = OnceLock::new();
     let started = ADDRESS.get_or_init(|| {
         let (sender, receiver) = mpsc::channel();
-        // The server follows the thread that started it, so this thread stays.
+        // The server ends with the thread that started it, so this thread stays.
         std::thread::spawn(move || {
             let moto = start_anywhere();
             drop(sender.send(moto.as_ref().map(|moto| moto.address).map_err(|fault| fault.chain().join(": "))));
@@ -41,18 +41,18 @@ pub fn shared() -> Result<SocketAddr, Fault> {
     started.clone().map_err(Fault::outside)
 }
 
-/// Starts a server whose files are in memory: nobody would be there to remove them when the process ends.
+/// Starts a server whose files are in memory, because nobody could remove them when the process ends.
 fn start_anywhere() -> Result<Moto, Fault> {
     let in_memory = |name: &str| {
         let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC);
-        file.map(File::from).map_err(|error| Fault::outside("cannot have a file in memory").because(error))
+        file.map(File::from).map_err(|error| Fault::outside("cannot create a file in memory").because(error))
     };
     let (mut amis, log) = (in_memory("amis.json")?, in_memory("moto.log")?);
     amis.write_all(super::seeds::amis().as_bytes())
         .map_err(|error| Fault::outside("cannot write a file in memory").because(error))?;
     let path = |file: &File| PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
     let mut moto = Moto::start(&path(&amis), &path(&log))?;
-    // moto reads the images when it is first asked for one.
+    // The files stay open, because moto reads the images when it is first asked for one.
     moto.files = vec![amis, log];
     Ok(moto)
 }
@@ -60,13 +60,13 @@ fn start_anywhere() -> Result<Moto, Fault> {
 /// A running server; ended when dropped.
 pub struct Moto {
     child: Child,
-    /// Files that it uses and that go with it.
+    /// Files that the server uses and that are closed with it.
     files: Vec<File>,
-    /// Where it answers.
+    /// The address at which it answers.
     pub address: SocketAddr,
 }
 
-/// The program: what `AUTOMATION_MOTO` names, else the one that `tests/emulator-venv` installs.
+/// The program: the one that `AUTOMATION_MOTO` names, else the one that `tests/emulator-venv` installs.
 pub fn program() -> PathBuf {
     std::env::var_os("AUTOMATION_MOTO").map_or_else(|| crate::project().join(INSTALLED), PathBuf::from)
 }
@@ -79,7 +79,8 @@ impl Moto {
             return Err(Fault::outside(format!("there is no `{}`", program.display()))
                 .hint("Install it with `tests/emulator-venv`, or name another with AUTOMATION_MOTO."));
         }
-        // Another process may take the port between the two; then the server ends at once and another port is tried.
+        // Another process may take the port before the server binds it; then the server ends at once and another port
+        // is tried.
         let mut last = None;
         for _ in 0..3 {
             match Self::start_once(&program, amis, log) {

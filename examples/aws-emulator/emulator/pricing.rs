@@ -1,4 +1,4 @@
-//! Prices: the service that moto lacks, for a few types, and spot prices beside them.
+//! Prices: the service that moto lacks, for a few types, and spot prices.
 
 use serde_json::{Value, json};
 
@@ -30,10 +30,10 @@ const GP3: f64 = 0.08;
 /// Dollars an hour for a public address.
 const ADDRESS: f64 = 0.005;
 
-/// What spot costs of the price on demand.
+/// The spot price as a share of the price on demand.
 const SPOT_SHARE: f64 = 0.4;
 
-/// The zones in which there are spot prices.
+/// The zones that have spot prices.
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
 fn price_of(instance_type: &str) -> Option<f64> {
@@ -43,7 +43,7 @@ fn price_of(instance_type: &str) -> Option<f64> {
 /// Answers `GetProducts`.
 pub(crate) fn answer(call: &Call, there: bool) -> Response {
     if !there {
-        return call.refuse(500, "InternalErrorException", "prices cannot be had now");
+        return call.refuse(500, "InternalErrorException", "prices are not available now");
     }
     if call.action != "GetProducts" {
         return call.refuse(400, "InvalidParameterException", &format!("{} is not emulated", call.action));
@@ -83,7 +83,7 @@ pub(crate) fn answer(call: &Call, there: bool) -> Response {
     let service = call.body["ServiceCode"].as_str().unwrap_or_default();
     let list: Vec<Value> = products
         .iter()
-        // The address is in the list of AmazonVPC, and was in that of AmazonEC2 before.
+        // The address is in the list of AmazonVPC, and was in that of AmazonEC2 earlier.
         .filter(|(of, family, attributes, _, _)| {
             (*of == service || *family == "IP Address") && fits(family, attributes)
         })
@@ -92,7 +92,7 @@ pub(crate) fn answer(call: &Call, there: bool) -> Response {
     call.json(&json!({"FormatVersion": "aws_v1", "PriceList": list}))
 }
 
-/// One entry of the list: JSON within a string, as AWS has it.
+/// One entry of the list: JSON within a string, as AWS sends it.
 fn product(service: &str, family: &str, attributes: &Value, unit: &str, price: f64) -> String {
     let sku = "EMULATEDSKU00000";
     let dimension = json!({
@@ -111,7 +111,7 @@ fn product(service: &str, family: &str, attributes: &Value, unit: &str, price: f
     .to_string()
 }
 
-/// Answers `DescribeSpotPriceHistory` of EC2 with one price a zone.
+/// Answers `DescribeSpotPriceHistory` of EC2 with one price for each zone.
 pub(crate) fn spot_history(call: &Call) -> Response {
     let zone = call.param("AvailabilityZone");
     let mut items = Vec::new();

@@ -1,4 +1,5 @@
-//! The way between a caller and moto: reads calls, does as it is ordered, and answers as AWS does where moto would not.
+//! The proxy between a caller and moto: it reads calls, follows the orders of tests, and answers as AWS does where moto
+//! would not.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,16 +15,16 @@ use super::http::{self, Request, Response};
 use super::machines::Machines;
 use super::{pricing, ssm};
 
-/// The proxy's parts; shared by all connections.
+/// The proxy, which all connections share.
 pub(crate) struct Proxy {
     /// Orders and log.
     pub control: Arc<Control>,
-    /// EC2 beside moto.
+    /// The differences of EC2 from moto.
     pub ec2: Ec2,
     /// Systems Manager's commands.
     pub ssm: ssm::Ssm,
     moto: SocketAddr,
-    /// The account within moto; callers see [`ACCOUNT`] whatever it is.
+    /// The account within moto; callers always see [`ACCOUNT`].
     account: String,
     machines: Option<Arc<Machines>>,
 }
@@ -45,10 +46,10 @@ impl Proxy {
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let proxy = Arc::clone(&self);
-                    // An error is the caller's: a connection that it closed or that broke.
+                    // An error concerns only the caller: a connection that it closed or that broke.
                     tokio::spawn(async move { proxy.connection(stream).await.unwrap_or_default() });
                 }
-                // For example too many open files: a moment later it may work.
+                // The error may be temporary, for example too many open files.
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
             }
         }
@@ -72,10 +73,10 @@ impl Proxy {
         Ok(())
     }
 
-    /// Answers a request; `None` when its reply is to be cut.
+    /// Answers a request; `None` if its reply is to be cut.
     async fn handle(&self, request: &Request) -> Option<Response> {
         let Some(call) = Call::read(request) else {
-            return Some(Response::new(400, "text/plain", "this is no signed call of AWS's interface\n"));
+            return Some(Response::new(400, "text/plain", "this is not a signed call to AWS\n"));
         };
         let verdict = self.control.judge(&call);
         tokio::time::sleep(verdict.delay).await;
@@ -105,24 +106,24 @@ impl Proxy {
         request.headers.push(("x-moto-account-id".to_owned(), self.account.clone()));
         request.body = swap(&request.body, ACCOUNT, &self.account);
         match http::send(self.moto, &request).await {
-            // A failure within moto itself, as a page for people.
+            // A failure within moto itself comes as a page for people.
             Ok(response) if response.status >= 500 => call.refuse(500, "InternalError", &response.text()),
             Ok(response) => Response { body: swap(&response.body, &self.account, ACCOUNT), ..response },
             Err(error) => call.refuse(500, "InternalError", &format!("moto does not answer: {error}")),
         }
     }
 
-    /// The real machines, where they are wanted.
+    /// The real machines, if the emulator has them.
     pub(crate) fn machines(&self) -> Option<&Arc<Machines>> {
         self.machines.as_ref()
     }
 
-    /// Whether an instance's machine has come as far as `running` says; without real machines at once.
+    /// Whether an instance counts as `running`: its machine has started, or there are no real machines.
     pub(crate) fn machine_started(&self, id: &str) -> bool {
         self.machines.as_ref().is_none_or(|machines| machines.started(id))
     }
 
-    /// Whether a real machine of the instance is there still.
+    /// Whether a real machine of the instance still exists.
     pub(crate) fn has_machine(&self, id: &str) -> bool {
         self.machines.as_ref().is_some_and(|machines| machines.has(id))
     }
@@ -133,7 +134,7 @@ impl Proxy {
     }
 }
 
-/// Text with one account's number in the place of another's.
+/// Replaces the number of one account by that of another.
 fn swap(body: &[u8], from: &str, to: &str) -> Vec<u8> {
     match std::str::from_utf8(body) {
         Ok(text) if from != to => text.replace(from, to).into_bytes(),

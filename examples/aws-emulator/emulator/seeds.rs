@@ -1,4 +1,4 @@
-//! What the emulated account finds when it is new: base images of the distributions and their public parameters.
+//! The content of a new emulated account: base images of the distributions and their public parameters.
 
 use serde_json::json;
 
@@ -15,21 +15,21 @@ pub struct BaseImage {
     pub id: &'static str,
     /// Its name.
     pub name: &'static str,
-    /// Whose it is.
+    /// The account that owns it.
     pub owner: &'static str,
     /// The distribution in the image definition `linux-dev`.
     pub distro: &'static str,
     /// Its login user.
     pub user: &'static str,
-    /// Its root's device.
+    /// Its root device.
     pub root: &'static str,
     /// When it was made.
     pub created: &'static str,
-    /// The public parameter that names it, where there is one.
+    /// The public parameter that names it; empty if there is none.
     pub parameter: &'static str,
 }
 
-/// The base images. Of Debian 12 there are two: the newer one is to be taken.
+/// The base images. There are two of Debian 12, of which the newer one must be chosen.
 pub const BASES: [BaseImage; 5] = [
     BaseImage {
         id: "ami-0deb12000000a0001",
@@ -83,7 +83,7 @@ pub const BASES: [BaseImage; 5] = [
     },
 ];
 
-/// The base image of an id.
+/// The base image with an id.
 pub fn base(id: &str) -> Option<&'static BaseImage> {
     BASES.iter().find(|base| base.id == id)
 }

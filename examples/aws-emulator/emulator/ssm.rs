@@ -1,4 +1,4 @@
-//! Systems Manager: the public parameters that moto lacks, and commands that really run.
+//! Systems Manager: the public parameters that moto lacks, and commands that are really run.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,13 +13,13 @@ use super::machines::{Machines, Outcome};
 use super::proxy::Proxy;
 use super::seeds;
 
-/// The most that `GetCommandInvocation` tells of standard output and of standard error, in characters.
+/// The most characters of standard output and of standard error in an answer of `GetCommandInvocation`.
 const TOLD: (usize, usize) = (24_000, 8_000);
 
-/// What stands at the end of output that was cut.
+/// The text at the end of output that was cut.
 const CUT: &str = "--output truncated--";
 
-/// How long a command may run that names no limit of its own, as the document `AWS-RunShellScript` has it.
+/// How long a command without a limit of its own may run, by the document `AWS-RunShellScript`.
 const EXECUTION_LIMIT: Duration = Duration::from_secs(3600);
 
 /// A command on one instance.
@@ -57,7 +57,7 @@ fn command_id() -> String {
     format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
 }
 
-/// Output as the service tells it: text, cut.
+/// Output as the service returns it: text, cut to `most` characters.
 fn told(bytes: &[u8], most: usize) -> String {
     let text = String::from_utf8_lossy(bytes);
     if text.chars().count() <= most {
@@ -122,7 +122,7 @@ impl Ssm {
             let (status, outcome) = match ran {
                 Err(_) => ("TimedOut", Outcome::default()),
                 Ok(outcome) if outcome.code == Some(0) => ("Success", outcome),
-                // An instance that has gone answers no more: the service never hears the end.
+                // An instance that is gone answers no more, so the service never learns the end.
                 Ok(outcome) if outcome.code.is_none() => ("DeliveryTimedOut", outcome),
                 Ok(outcome) => ("Failed", outcome),
             };
@@ -144,7 +144,7 @@ impl Ssm {
         let Some(found) = found.filter(|found| found.sent.elapsed() >= unknown) else {
             return call.refuse(400, "InvocationDoesNotExist", "");
         };
-        // The service knows `TimedOut` only; what timed out is in the details.
+        // The service's status is only `TimedOut`; the details say what timed out.
         let status = if found.status == "DeliveryTimedOut" { "TimedOut" } else { found.status };
         let details = if status == "TimedOut" && found.status == status { "ExecutionTimedOut" } else { found.status };
         call.json(&json!({
@@ -171,7 +171,7 @@ impl Ssm {
     }
 }
 
-/// The instances that have an agent, as far as filters by id go.
+/// Lists the instances that have an agent; only filters by id are supported.
 fn information(proxy: &Proxy, call: &Call) -> Response {
     let filters = [("Filters", "Key", "Values"), ("InstanceInformationFilterList", "key", "valueSet")];
     let mut wanted = Vec::new();
@@ -196,7 +196,7 @@ fn information(proxy: &Proxy, call: &Call) -> Response {
     call.json(&json!({"InstanceInformationList": list}))
 }
 
-/// The parameter of a distribution, as the service tells it.
+/// The parameter of a distribution, as the service returns it.
 fn parameter(name: &str) -> Option<Value> {
     let base = seeds::BASES.iter().find(|base| !base.parameter.is_empty() && base.parameter == name)?;
     Some(json!({

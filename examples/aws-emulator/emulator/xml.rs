@@ -1,11 +1,11 @@
-//! As much of XML as the replies of AWS need: elements, one string of attributes, text. Text stays escaped as it came.
+//! As much of XML as the replies of AWS need: elements, one string of attributes, and text, which stays escaped.
 
-/// An element with what is in it: either children or text.
+/// An element with its content: either children or text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Element {
     /// Its name.
     pub name: String,
-    /// Its attributes as they stood, with the space before them.
+    /// Its attributes unchanged, with the space before them.
     attributes: String,
     /// The elements in it.
     pub children: Vec<Element>,
@@ -24,7 +24,7 @@ impl Element {
         Self { name: name.to_owned(), children, ..Self::default() }
     }
 
-    /// Reads a document; `None` when it is none.
+    /// Reads a document; `None` if the text is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let mut rest = text.trim_start();
         while rest.starts_with("<?") {
@@ -69,12 +69,12 @@ impl Element {
         self.children.iter().find(|child| child.name == name)
     }
 
-    /// The first child of a name, to be changed.
+    /// The first child of a name, mutable.
     pub fn child_mut(&mut self, name: &str) -> Option<&mut Self> {
         self.children.iter_mut().find(|child| child.name == name)
     }
 
-    /// The text at a path of names, unescaped; empty when there is none.
+    /// The text at a path of names, unescaped; empty if the path does not exist.
     pub fn text_at(&self, path: &[&str]) -> String {
         let mut element = self;
         for name in path {
@@ -91,7 +91,7 @@ impl Element {
         self.child(name).map_or(&[], |list| &list.children)
     }
 
-    /// Puts a child in the place of the first of its name, or at the end.
+    /// Replaces the first child of the same name by `child`, or adds it at the end.
     pub fn put(&mut self, child: Self) {
         match self.child_mut(&child.name) {
             Some(place) => *place = child,
@@ -99,7 +99,7 @@ impl Element {
         }
     }
 
-    /// Takes out every child of a name.
+    /// Removes every child of a name.
     pub fn remove(&mut self, name: &str) {
         self.children.retain(|child| child.name != name);
     }
@@ -135,7 +135,7 @@ impl Element {
     }
 }
 
-/// Text as it stands in a document.
+/// Text as a document writes it.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

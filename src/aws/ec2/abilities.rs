@@ -1,4 +1,4 @@
-//! What the provider can do beyond the life of a machine.
+//! The abilities of the provider beyond the life of a machine.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -27,7 +27,8 @@ impl RenewOnMachine for Ec2Provider {
 #[async_trait]
 impl Pricing for Ec2Provider {
     async fn quote(&self, request: &MachineRequest, teller: &Teller) -> Option<Quote> {
-        // Spare capacity falls back on ordinary one, and one type on the next: the dearest is what it may come to.
+        // Spare capacity falls back to ordinary capacity, and one type to the next: the dearest type is the upper
+        // bound.
         let mut dearest: Option<Quote> = None;
         for name in types(request) {
             let quote =
@@ -61,7 +62,7 @@ impl Sharing for Ec2Provider {
 #[async_trait]
 impl HardwareRange for Ec2Provider {
     async fn vet(&self, hardware: &Hardware) -> Result<(), Fault> {
-        // What is taken where nothing is named is everywhere.
+        // The default types exist in every region.
         match hardware.instance_types.is_empty() {
             true => Ok(()),
             false => instances::vet(&self.ec2(), &self.config.region, &hardware.instance_types).await,
@@ -74,14 +75,14 @@ impl Boot for Ec2Provider {
     async fn until_ended(&self, machine: &Machine) -> Fault {
         match self.known(&machine.id).and_then(|known| known.instance) {
             Some(id) => instances::until_ended(&self.ec2(), &id).await,
-            // Another process made it.
+            // Another process made the machine.
             None => instances::until_none(&self.ec2(), &machine.id).await,
         }
     }
 
     async fn settle(&self, machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
         match &machine.host_key {
-            // Nothing was handed over.
+            // No host key was handed over.
             HostKey::None => Ok(machine.clone()),
             _ => settle::settle(machine, connection).await,
         }
@@ -114,13 +115,13 @@ impl ObserveOpen for Ec2Provider {
 }
 
 impl Horizon for Ec2Provider {
-    /// What machines share and images are not looked for, and nothing in other accounts and regions. What was planned a moment
-    /// ago may be there and not be told of yet.
+    /// Observing finds neither shared resources nor images, and nothing in other accounts and regions. A resource that
+    /// was planned a moment ago may exist without being listed yet.
     fn sees(&self, resource: &Resource) -> bool {
         use ResourceKind::{Instance, NetworkInterface, SpotRequest, Volume};
         let kind = matches!(resource.kind, Instance | Volume | NetworkInterface | SpotRequest);
         let age = Timestamp::now().duration_since(resource.planned_at);
-        // One with a locator was told of by the launch, so only the look may have come too early.
+        // A row has a locator because its launch was answered, so only the listing may lag behind.
         let least = if resource.locator.is_some() { release::UNKNOWN_LIMIT } else { release::TURNS_UP };
         kind && age.unsigned_abs() >= least && self.is_here(resource)
     }

@@ -16,7 +16,7 @@ use model::fault::Fault;
 /// How long the answer may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// How much of an answer is read: an IPv6 address has at most 45 characters.
+/// The most bytes that are read of an answer: an IPv6 address has at most 45 characters.
 const CAP: usize = 256;
 
 /// A range of addresses, without any bits beyond its prefix: `192.0.2.0/24`, `2001:db8::/32`.
@@ -26,7 +26,7 @@ pub struct Cidr {
     prefix: u8,
 }
 
-/// A text that is no range of addresses.
+/// The error for a text that is not a range of addresses.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a range of addresses such as `192.0.2.7/32` or `2001:db8::/32`")]
 pub struct NoCidr(String);
@@ -79,7 +79,7 @@ impl FromStr for Cidr {
     }
 }
 
-/// The ranges that `texts` name, each once, in order; a text that is none is the user's to mend.
+/// The ranges that `texts` name, sorted and without duplicates; a text that is not a range is a usage error.
 pub fn parse(texts: &[String]) -> Result<Vec<Cidr>, Fault> {
     let mut ranges = texts
         .iter()
@@ -91,7 +91,7 @@ pub fn parse(texts: &[String]) -> Result<Vec<Cidr>, Fault> {
     Ok(ranges)
 }
 
-/// The caller's own public address, by asking `url`, which answers with the address as text.
+/// The caller's own public address, by asking `url`, which must answer with the address as text.
 pub async fn own(url: &str) -> Result<IpAddr, Fault> {
     let deadline = Deadline::after(LIMIT, format!("`{url}` to answer"));
     let asked = match deadline.bound(ask(url)).await {
@@ -107,7 +107,7 @@ pub async fn own(url: &str) -> Result<IpAddr, Fault> {
 
 async fn ask(url: &str) -> Result<IpAddr, String> {
     let request = HttpRequest::get(url).map_err(|error| error.to_string())?;
-    // The SDK's own stack, so that there is one implementation of TLS in the program.
+    // This uses the SDK's own HTTP stack, so that the program contains one implementation of TLS.
     let connector = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build();
     let mut response = connector.call(request).await.map_err(|error| chain(&error))?;
     if !response.status().is_success() {
@@ -122,10 +122,10 @@ async fn ask(url: &str) -> Result<IpAddr, String> {
         }
     }
     let answer = String::from_utf8_lossy(&answer);
-    answer.trim().parse().map_err(|_| format!("its answer is no address: `{}`", answer.trim().escape_debug()))
+    answer.trim().parse().map_err(|_| format!("its answer is not an address: `{}`", answer.trim().escape_debug()))
 }
 
-/// What an error and its causes say.
+/// The text of an error and its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(parse(&texts).unwrap().len(), 1);
     }
 
-    /// A server that answers every request with `answer`; gives its address.
+    /// Starts a server that answers every request with `answer`; returns its URL.
     async fn serve(answer: &'static str) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/checkip", listener.local_addr().unwrap());
@@ -176,7 +176,7 @@ mod tests {
         let good = serve("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n203.0.113.9\n").await;
         assert_eq!(own(&good).await.unwrap().to_string(), "203.0.113.9");
         for (answer, why) in [
-            ("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>", "no address"),
+            ("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>", "not an address"),
             ("HTTP/1.1 503 No\r\nconnection: close\r\n\r\n203.0.113.9", "503"),
         ] {
             let fault = own(&serve(answer).await).await.unwrap_err();

@@ -1,8 +1,9 @@
-//! In which order a launch is tried with other parameters: pure.
+//! The order in which a launch is tried with other parameters: pure.
 //!
-//! A type is tried where EC2 likes best, then in every zone that offers it, then the next type follows; with spare capacity
-//! first where that was asked for, then with ordinary capacity. One single type is therefore never replaced. A quota, a
-//! permission or a wrong value is no matter of place: it ends the launch, but for the quota of spare capacity alone.
+//! A type is tried in the zone that EC2 chooses, then in every zone that offers it, then the next type follows; all of
+//! that with spare capacity first if that was requested, then with ordinary capacity. A single type is therefore never
+//! replaced. A quota, a permission or a wrong value does not depend on the zone, so it ends the launch, except for the
+//! quota of spare capacity.
 
 use std::collections::VecDeque;
 
@@ -11,11 +12,11 @@ use crate::ec2::trouble::Class;
 /// One way to ask for an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attempt {
-    /// Whether spare capacity is asked for.
+    /// Whether spare capacity is requested.
     pub spot: bool,
     /// The instance type.
     pub instance_type: String,
-    /// The zone; none where EC2 chooses.
+    /// The zone; `None` where EC2 chooses.
     pub zone: Option<String>,
 }
 
@@ -26,7 +27,7 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    /// All types, the most wanted first.
+    /// Attempts with all `types`, the preferred one first.
     pub(crate) fn new(types: &[String], spot: bool) -> Self {
         let markets: &[bool] = if spot { &[true, false] } else { &[false] };
         let all = markets
@@ -35,12 +36,12 @@ impl Attempts {
         Self { left: all.collect() }
     }
 
-    /// Whether zones are worth asking for after such a failure.
+    /// Whether other zones are worth trying after such a failure.
     pub(crate) fn wants_zones(failed: &Attempt, class: Class) -> bool {
         failed.zone.is_none() && matches!(class, Class::Capacity | Class::Unsupported)
     }
 
-    /// Learns how an attempt failed; `zones` are those that offer its type.
+    /// Takes into account how an attempt failed; `zones` are those that offer its type.
     pub(crate) fn failed(&mut self, failed: &Attempt, class: Class, zones: &[String]) {
         match class {
             Class::Capacity | Class::Unsupported if failed.zone.is_none() => {
@@ -49,7 +50,7 @@ impl Attempts {
                 }
             }
             Class::Capacity | Class::Unsupported => {}
-            // The quota of spare capacity is counted apart.
+            // AWS counts the quota of spare capacity separately.
             Class::Quota if failed.spot => self.left.retain(|attempt| !attempt.spot),
             _ => self.left.clear(),
         }
@@ -68,7 +69,8 @@ impl Iterator for Attempts {
 mod tests {
     use super::*;
 
-    /// Runs all attempts against `answer`; shows each as `TYPE`, `TYPE@ZONE`, with `spot:` before it.
+    /// Runs all attempts against `answer`; shows each as `TYPE` or `TYPE@ZONE`, with `spot:` before it for spare
+    /// capacity.
     fn tried(types: &[&str], spot: bool, answer: impl Fn(&Attempt) -> Class) -> Vec<String> {
         let types: Vec<String> = types.iter().map(|name| (*name).to_owned()).collect();
         let zones = ["1a".to_owned(), "1b".to_owned()];

@@ -1,4 +1,5 @@
-//! From which image an instance boots: the newest base image of a distribution, or the account's image with a fingerprint.
+//! The image that an instance boots from: the newest base image of a distribution, or the account's image with a
+//! fingerprint.
 
 use aws_sdk_ec2::types::{Filter, Image};
 use model::fault::Fault;
@@ -9,14 +10,14 @@ use crate::ec2::images::Reader;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
 
-/// What a launch has to know of its image.
+/// An image as a launch has to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BaseImage {
     /// `ami-…`
     pub id: String,
-    /// What the image calls its root device.
+    /// The image's name for its root device.
     pub root_device: String,
-    /// The least size of the root volume in GiB.
+    /// The minimal size of the root volume in GiB.
     pub root_gib: i32,
 }
 
@@ -29,7 +30,7 @@ impl BaseImage {
     }
 }
 
-/// The newest by the time of its making, which is RFC 3339 in one form and therefore sorts as text.
+/// The newest image by its creation date, which is RFC 3339 in one form and therefore sorts as text.
 fn newest(images: &[Image]) -> Option<&Image> {
     images.iter().max_by_key(|image| image.creation_date().unwrap_or_default())
 }
@@ -38,7 +39,7 @@ fn filter(name: &str, value: &str) -> Filter {
     Filter::builder().name(name).values(value).build()
 }
 
-/// The newest image of the distribution: by its public parameter where it has one, else by owner and name.
+/// The newest image of the distribution: by its public parameter if it has one, else by owner and name.
 pub(crate) async fn of_distribution(clients: &Clients, region: &str, base: &CloudBase) -> Result<BaseImage, Fault> {
     if let Some(parameter) = &base.parameter
         && let Some(id) = by_parameter(clients, region, parameter).await?
@@ -63,7 +64,7 @@ pub(crate) async fn of_distribution(clients: &Clients, region: &str, base: &Clou
     })
 }
 
-/// What the parameter names; `None` where this region has no such parameter.
+/// The image id that the parameter holds; `None` if this region has no such parameter.
 async fn by_parameter(clients: &Clients, region: &str, name: &str) -> Result<Option<String>, Fault> {
     match clients.ssm(region).get_parameter().name(name).send().await {
         Ok(found) => Ok(found.parameter.and_then(|parameter| parameter.value)),
@@ -72,7 +73,7 @@ async fn by_parameter(clients: &Clients, region: &str, name: &str) -> Result<Opt
     }
 }
 
-/// The image `id`; `None` where it is not there any more.
+/// The image `id`; `None` if it does not exist any more.
 async fn by_id(clients: &Clients, region: &str, id: &str) -> Result<Option<BaseImage>, Fault> {
     match clients.ec2(region).describe_images().image_ids(id).send().await {
         Ok(found) => Ok(found.images().first().and_then(BaseImage::of)),
@@ -81,7 +82,7 @@ async fn by_id(clients: &Clients, region: &str, id: &str) -> Result<Option<BaseI
     }
 }
 
-/// The image of the account with this fingerprint that `reader` may boot from; `name` is the image's, for people.
+/// The image of the account with this fingerprint that `reader` may boot from; `name` is the image's name for messages.
 pub(crate) async fn of_account(
     clients: &Clients,
     region: &str,
@@ -100,7 +101,7 @@ pub(crate) async fn of_account(
         let text = format!("the account has no image `{name}` of fingerprint {} in `{region}`", fingerprint.short());
         match reader.others(found.images()).as_slice() {
             [] => Fault::outside(text).hint("Run `automation bootstrap-linux-dev --provider ec2` to make it."),
-            others => Fault::outside(format!("{text} but that of {}", others.join(", ")))
+            others => Fault::outside(format!("{text} except that of {}", others.join(", ")))
                 .hint("`--trust-images-of OWNER` boots from another person's; `bootstrap-linux-dev` makes your own."),
         }
     })

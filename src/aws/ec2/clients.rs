@@ -1,5 +1,5 @@
 //! The clients of the services, one a region, with their limits: every call has a deadline and a budget of retries, which
-//! are the SDK's own. What is absent: any waiting or retrying of ours, and any reading of the environment.
+//! the SDK makes. Deliberately absent: our own waiting and retrying, and reading the environment.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +16,11 @@ use tokio::sync::OnceCell;
 use crate::ec2::door::{self, NotConnected, ReadClock, ServiceClock};
 use crate::ec2::trouble;
 
-/// How often an ordinary call is tried. The SDK's default is 3; an account that several people use is throttled more.
+/// How many times an ordinary call is tried. The SDK's default is 3; an account that several people use is throttled
+/// more.
 const ATTEMPTS: u32 = 5;
 
-/// How often a delete is tried: thousands of them meet the limits of the API, and there is time.
+/// How many times a delete is tried: thousands of them meet the limits of the API, and there is time.
 const DELETE_ATTEMPTS: u32 = 10;
 
 /// The longest pause between two attempts; the SDK's default.
@@ -28,7 +29,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(20);
 /// The first pause between two attempts; doubled each time, by a random factor. The limits of EC2 refill every second.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 
-/// How long it may take until a connection stands.
+/// How long it may take until a connection is established.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long one attempt may take. A page of a thousand instances takes several seconds.
@@ -40,7 +41,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(120);
 /// The same for a delete: ten attempts with pauses of up to twenty seconds.
 const DELETE_LIMIT: Duration = Duration::from_secs(300);
 
-/// Whose credentials these are.
+/// The account and user of the credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The account's twelve digits.
@@ -55,7 +56,7 @@ pub struct Clients {
     region: String,
     ec2: Mutex<HashMap<String, aws_sdk_ec2::Client>>,
     clock: Arc<ServiceClock>,
-    /// Set once the region was seen to be one.
+    /// Set once the region is known to exist.
     region_known: OnceCell<()>,
     identity: OnceCell<Identity>,
 }
@@ -68,7 +69,7 @@ fn timeouts(whole: Duration) -> TimeoutConfig {
         .build()
 }
 
-/// The limits of what is asked first.
+/// The limits of the first calls.
 fn at_door() -> TimeoutConfig {
     timeouts(CALL_LIMIT).to_builder().connect_timeout(door::CONNECT_LIMIT).build()
 }
@@ -80,14 +81,14 @@ fn retries(attempts: u32) -> RetryConfig {
         .with_max_backoff(MAX_BACKOFF)
 }
 
-/// A budget that nothing else draws on: what throttles deletes must not use up the retries of an ordinary call. It is not
-/// counted, for every delete has its own limits.
+/// A budget of retries for deletes alone: throttled deletes must not use up the retries of ordinary calls. It is
+/// unlimited, for every delete has its own limits.
 fn delete_partition() -> RetryPartition {
     RetryPartition::custom("hg-automation-deletes").token_bucket(TokenBucket::unlimited()).build()
 }
 
 impl Clients {
-    /// Clients by `sdk`, whose region is the one that is meant where none is named; without any it is `us-west-2`.
+    /// Clients with the configuration `sdk`, whose region is the default one; if it has none, that is `us-west-2`.
     pub fn new(sdk: SdkConfig) -> Self {
         let region = sdk.region().map_or("us-west-2", |region| region.as_ref()).to_owned();
         let sdk = sdk.into_builder().retry_config(retries(ATTEMPTS)).timeout_config(timeouts(CALL_LIMIT)).build();
@@ -95,12 +96,12 @@ impl Clients {
         Self { sdk, region, ec2: Mutex::default(), clock, region_known, identity: OnceCell::new() }
     }
 
-    /// The region that is meant where none is named.
+    /// The default region.
     pub fn region(&self) -> &str {
         &self.region
     }
 
-    /// What the clients are made of, for a service that is not named here.
+    /// The configuration of the clients, for a service that has no method here.
     pub fn sdk(&self) -> &SdkConfig {
         &self.sdk
     }
@@ -116,7 +117,7 @@ impl Clients {
         made.entry(region.to_owned()).or_insert_with(|| aws_sdk_ec2::Client::new(&self.of(region))).clone()
     }
 
-    /// EC2 in `region`, for what is asked first: a connection that cannot be made is told at once.
+    /// EC2 in `region`, for the first calls: a connection that cannot be established is reported at once.
     pub fn ec2_at_door(&self, region: &str) -> aws_sdk_ec2::Client {
         let config = aws_sdk_ec2::config::Builder::from(&self.of(region));
         let config = config.timeout_config(at_door()).retry_classifier(NotConnected);
@@ -130,7 +131,7 @@ impl Clients {
         aws_sdk_iam::Client::from_conf(config.build())
     }
 
-    /// Refuses a region that there is not; asks AWS only where it is not a well-known one.
+    /// Refuses a region that does not exist; asks AWS only about a region that is not well known.
     pub async fn check_region(&self) -> Result<(), Fault> {
         self.region_known.get_or_try_init(|| self.ask_for_region()).await.copied()
     }
@@ -142,7 +143,7 @@ impl Clients {
         door::check_region(&self.ec2_at_door(door::HOME), &self.region).await
     }
 
-    /// The time by the clock of AWS, once an answer to [`Clients::identity`] has told it.
+    /// The time by the clock of AWS, once an answer to [`Clients::identity`] has carried it.
     pub fn now(&self) -> Option<Timestamp> {
         self.clock.now()
     }
@@ -182,12 +183,12 @@ impl Clients {
         aws_sdk_ssm::Client::new(&self.of(region))
     }
 
-    /// The price list, which is served from few regions only and is the same in each of them.
+    /// The price list, which only few regions serve and which is the same in each of them.
     pub fn pricing(&self) -> aws_sdk_pricing::Client {
         aws_sdk_pricing::Client::new(&self.of("us-east-1"))
     }
 
-    /// Whose credentials these are; asked once, and before anything else.
+    /// The account and user of the credentials; asked once, and before anything else.
     pub async fn identity(&self) -> Result<&Identity, Fault> {
         self.identity
             .get_or_try_init(|| async {

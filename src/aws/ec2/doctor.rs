@@ -1,4 +1,4 @@
-//! What can be known before a machine is asked for: credentials, region, the way back to this computer.
+//! Checks that can be made before a machine is requested: credentials, region, the way back to this computer.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use model::fault::Fault;
 use crate::ec2::clients::Clients;
 use crate::ec2::{address, trouble};
 
-/// Looks; makes nothing.
+/// Runs the checks; they create nothing.
 pub async fn checks(clients: Result<Arc<Clients>, Fault>, address_url: &str) -> Vec<Check> {
     let clients = match clients {
         Ok(clients) => clients,
@@ -27,7 +27,7 @@ pub async fn checks(clients: Result<Arc<Clients>, Fault>, address_url: &str) -> 
     }
     checks.push(match address::own(address_url).await {
         Ok(own) => Check::good("address", format!("{own}; port 22 of machines is opened for it alone")),
-        // Whoever names a range needs no address.
+        // A user who names a range does not need the address.
         Err(fault) => broken("address", fault).optional(),
     });
     checks

@@ -1,8 +1,8 @@
-//! What is asked before anything else: whether there is such a profile, such a region, and a network, each named as what it is
-//! and within seconds.
+//! The checks before anything else: that the profile, the region and a network exist, each with an error of its own and
+//! within seconds.
 //!
-//! The SDK would tell of none of them: a profile that is missing passes for missing credentials, a region that is missing for a
-//! name that cannot be resolved, and a dead network is tried for minutes.
+//! The SDK reports none of them clearly: a missing profile looks like missing credentials, a missing region looks like
+//! a name that cannot be resolved, and a dead network is retried for minutes.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -20,13 +20,14 @@ use model::fault::Fault;
 
 use crate::ec2::trouble::{self, Class};
 
-/// How long it may take until the first connection stands. Somebody is waiting to hear that there is no network.
+/// How long it may take until the first connection is established. Somebody is waiting to hear that there is no
+/// network.
 pub const CONNECT_LIMIT: Duration = Duration::from_millis(2500);
 
-/// Where regions that are not in [`REGIONS`] are asked for.
+/// The region that is asked about regions that are not in [`REGIONS`].
 pub const HOME: &str = "us-east-1";
 
-/// The regions that are known without asking. One that is not among them is asked for: AWS opens new ones.
+/// The regions that are known without asking. AWS is asked about any other, because it opens new ones.
 const REGIONS: [&str; 38] = [
     "af-south-1",
     "ap-east-1",
@@ -68,22 +69,22 @@ const REGIONS: [&str; 38] = [
     "us-west-2",
 ];
 
-/// Whether there is such a region for certain.
+/// Whether the region certainly exists.
 pub fn is_well_known(region: &str) -> bool {
     REGIONS.contains(&region)
 }
 
-/// Refuses a region that there is not, by what `home`, EC2 in [`HOME`], says.
+/// Refuses a region that `home`, which is EC2 in [`HOME`], does not list.
 pub async fn check_region(home: &aws_sdk_ec2::Client, region: &str) -> Result<(), Fault> {
     let asked = home.describe_regions().all_regions(true).send().await;
     let known: Vec<String> = match asked {
         Ok(answer) => answer.regions().iter().filter_map(|region| region.region_name.clone()).collect(),
         Err(error) => match trouble::class(&error) {
-            // What is wrong is not the region.
+            // The region is not the problem here.
             Class::Unreachable | Class::NoAnswer => {
                 return Err(trouble::fault(&format!("find out whether there is a region `{region}`"), error));
             }
-            // Who may not ask finds out by using it.
+            // A user who may not list regions finds out by using the region.
             _ => return Ok(()),
         },
     };
@@ -99,7 +100,7 @@ pub async fn check_region(home: &aws_sdk_ec2::Client, region: &str) -> Result<()
     })
 }
 
-/// Refuses a profile that `files`, the texts of `~/.aws/config` and `~/.aws/credentials`, do not have.
+/// Refuses a profile that is not in `files`, the texts of `~/.aws/config` and `~/.aws/credentials`.
 pub fn check_profile(name: &str, files: &[String]) -> Result<(), Fault> {
     let sections = files.iter().flat_map(|text| text.lines()).filter_map(|line| {
         let section = line.trim().strip_prefix('[')?.split(']').next()?.trim();
@@ -117,7 +118,7 @@ pub fn check_profile(name: &str, files: &[String]) -> Result<(), Fault> {
     })
 }
 
-/// Keeps the SDK from trying again what could not be connected to.
+/// Keeps the SDK from repeating a call whose connection could not be established.
 #[derive(Debug)]
 pub struct NotConnected;
 
@@ -144,7 +145,7 @@ impl ClassifyRetry for NotConnected {
 pub struct ServiceClock(Mutex<Option<SignedDuration>>);
 
 impl ServiceClock {
-    /// The time by AWS's clock; none where no answer told it.
+    /// The time by AWS's clock; `None` if no answer has carried it yet.
     pub fn now(&self) -> Option<Timestamp> {
         let ahead = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
         Timestamp::now().checked_add(ahead).ok()
@@ -158,7 +159,7 @@ impl ServiceClock {
     }
 }
 
-/// Reads it.
+/// Sets the [`ServiceClock`] from the date of each answer.
 #[derive(Debug, Clone)]
 pub struct ReadClock(pub std::sync::Arc<ServiceClock>);
 

@@ -1,4 +1,4 @@
-//! Instances as they are: describing, waiting, terminating, their console.
+//! Describing, awaiting and terminating instances, and reading their console.
 
 use std::time::Duration;
 
@@ -14,29 +14,29 @@ use model::fault::Fault;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
 
-/// How many instances a page holds; the most that the API takes.
+/// How many instances a page holds; the API's own limit.
 const PAGE: i32 = 1000;
 
-/// How long an instance may take until it has an address. That takes seconds; the rest is room for a slow region.
+/// How long an instance may take to get an address. That takes seconds; the rest is room for a slow region.
 pub(crate) const ADDRESS_LIMIT: Duration = Duration::from_secs(300);
 
-/// How long a new id may be unknown. Three seconds were seen.
+/// How long a new id may be unknown. The longest time observed was three seconds.
 const UNKNOWN_LIMIT: Duration = Duration::from_secs(60);
 
-/// The first and the longest pause between two looks at a new instance.
+/// The first and the longest pause between two polls of a new instance.
 const ADDRESS_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
-/// The pause between two looks at an instance that is being connected to. Most answer within a minute.
+/// The pause between two polls of an instance while a connection to it is being made. Most answer within a minute.
 const ENDED_PAUSE: Duration = Duration::from_secs(10);
 
-/// How long an instance may take to end. Half a minute is usual; what runs on it may take its time to stop. The
-/// SDK's own waiter takes ten minutes.
+/// How long an instance may take to end. Half a minute is usual; programs that run on it may be slow to stop. The
+/// SDK's own waiter allows ten minutes.
 pub(crate) const END_LIMIT: Duration = Duration::from_secs(600);
 
-/// The first and the longest pause between two looks at an instance that ends.
+/// The first and the longest pause between two polls of an instance that ends.
 const END_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
-/// How many last lines of a console an error shows.
+/// How many lines of the end of a console an error shows.
 const CONSOLE_LINES: usize = 40;
 
 /// A filter by the tag `key`.
@@ -44,18 +44,18 @@ pub(crate) fn tagged(key: &str, value: &str) -> Filter {
     Filter::builder().name(format!("tag:{key}")).values(value).build()
 }
 
-/// Where an instance stands.
+/// The state of an instance.
 pub(crate) fn state(instance: &Instance) -> InstanceStateName {
     let state = instance.state().and_then(|state| state.name().cloned());
     state.unwrap_or(InstanceStateName::Pending)
 }
 
-/// All instances that `filter` lets through and that have not ended.
+/// All instances that match `filter` and have not ended.
 pub(crate) async fn find(ec2: &aws_sdk_ec2::Client, filter: Filter) -> Result<Vec<Instance>, Fault> {
     find_all(ec2, vec![filter]).await
 }
 
-/// The same for what all of `filters` let through.
+/// All instances that match every one of `filters` and have not ended.
 pub(crate) async fn find_all(ec2: &aws_sdk_ec2::Client, filters: Vec<Filter>) -> Result<Vec<Instance>, Fault> {
     let pages = ec2.describe_instances().set_filters(Some(filters)).max_results(PAGE).into_paginator();
     let found = pages.items().send().collect::<Result<Vec<_>, _>>().await;
@@ -64,7 +64,7 @@ pub(crate) async fn find_all(ec2: &aws_sdk_ec2::Client, filters: Vec<Filter>) ->
     Ok(instances.filter(|instance| state(instance) != InstanceStateName::Terminated).collect())
 }
 
-/// The instance `id` as it is now; `None` where EC2 does not know it (yet, or any more).
+/// The instance `id` as it is now; `None` if EC2 does not know it (yet, or any more).
 pub(crate) async fn get(ec2: &aws_sdk_ec2::Client, id: &str) -> Result<Option<Instance>, Fault> {
     match ec2.describe_instances().instance_ids(id).send().await {
         Ok(found) => Ok(found.reservations.into_iter().flatten().flat_map(|r| r.instances.unwrap_or_default()).next()),
@@ -73,9 +73,9 @@ pub(crate) async fn get(ec2: &aws_sdk_ec2::Client, id: &str) -> Result<Option<In
     }
 }
 
-/// Waits until the instance has a public address: it may be pending still, for connecting can start at once.
+/// Waits until the instance has a public address; it may still be pending, because connecting can start at once.
 ///
-/// A `managed` one is reached by its id: that EC2 knows it is enough.
+/// A `managed` instance is reached by its id: it is enough that EC2 knows it.
 pub(crate) async fn until_address(
     ec2: &aws_sdk_ec2::Client,
     id: &str,
@@ -103,7 +103,7 @@ pub(crate) async fn until_address(
     }
 }
 
-/// Ends when the instance does, with EC2's reason. What EC2 does not answer meanwhile says nothing about the instance.
+/// Returns when the instance ends, with EC2's reason. Calls that fail meanwhile say nothing about the instance.
 pub(crate) async fn until_ended(ec2: &aws_sdk_ec2::Client, id: &str) -> Fault {
     loop {
         tokio::time::sleep(ENDED_PAUSE).await;
@@ -114,8 +114,8 @@ pub(crate) async fn until_ended(ec2: &aws_sdk_ec2::Client, id: &str) -> Fault {
     }
 }
 
-/// Ends when no instance of `machine`, which another process made, is there any more. One empty answer is not believed: lists
-/// lag behind.
+/// Returns when there is no instance of `machine`, which another process made, any more. One empty answer is not
+/// enough, because lists lag behind.
 pub(crate) async fn until_none(ec2: &aws_sdk_ec2::Client, machine: &MachineId) -> Fault {
     let mut empty = 0;
     while empty < 2 {
@@ -139,7 +139,7 @@ fn no_address(id: &str, instance: &Instance) -> Fault {
         .hint(format!("Let `{subnet}` assign public addresses, which default subnets do."))
 }
 
-/// The fault for an instance that ended before it was of use.
+/// The fault for an instance that ended before it could be used.
 async fn ended(ec2: &aws_sdk_ec2::Client, id: &str, instance: &Instance) -> Fault {
     let reason = instance.state_reason().and_then(|reason| reason.message().or(reason.code()));
     let state = state(instance);
@@ -151,9 +151,9 @@ async fn ended(ec2: &aws_sdk_ec2::Client, id: &str, instance: &Instance) -> Faul
     }
 }
 
-/// Refuses types that `region` does not have, or that have another kind of processor than our images are for.
+/// Refuses types that `region` does not have, or whose processors our images are not made for.
 pub(crate) async fn vet(ec2: &aws_sdk_ec2::Client, region: &str, types: &[String]) -> Result<(), Fault> {
-    // One by one where there are several: a refusal names them all, and it matters which it is.
+    // The types are asked for one by one: a refusal of several names them all, and it matters which one is wrong.
     for name in types {
         let found = describe_types(ec2, std::slice::from_ref(name)).await;
         let found = found.map_err(|error| match trouble::class(&error) {
@@ -189,7 +189,7 @@ async fn describe_types(
     Ok(found.instance_types.unwrap_or_default())
 }
 
-/// Those of `types` that have disks of their own.
+/// The types among `types` that have disks of their own.
 pub(crate) async fn with_disk(ec2: &aws_sdk_ec2::Client, types: &[String]) -> Result<Vec<String>, Fault> {
     let found = describe_types(ec2, types).await;
     let found = found.map_err(|error| trouble::fault("look at the instance types that were named", error))?;
@@ -203,7 +203,7 @@ pub(crate) async fn with_disk(ec2: &aws_sdk_ec2::Client, types: &[String]) -> Re
 /// The last lines of the console of the instance `id`.
 pub(crate) async fn console(ec2: &aws_sdk_ec2::Client, id: &str) -> Option<String> {
     let ask = |latest: bool| ec2.get_console_output().instance_id(id).latest(latest).send();
-    // What is there at this moment is given for newer types only.
+    // Only newer types give the console of this moment; for others, `latest` is an error.
     let output = match ask(true).await {
         Ok(found) => found.output,
         Err(_) => ask(false).await.ok()?.output,
@@ -218,18 +218,18 @@ fn last_lines(text: &str, count: usize) -> Option<String> {
     (!kept.trim().is_empty()).then_some(kept)
 }
 
-/// What became of instances that were to end.
+/// The result of terminating instances.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// EC2 says that all have ended.
     Seen,
     /// EC2 does not know them.
     Unknown,
-    /// These have not yet, with where they stand.
+    /// These have not ended yet, each with its state.
     Waiting(String),
 }
 
-/// Ends the instances and waits until EC2 says that they have ended.
+/// Terminates the instances and waits until EC2 says that they have ended.
 pub(crate) async fn terminate(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Result<End, Fault> {
     let doing = format!("terminate `{}`", ids.join("`, `"));
     match ec2.terminate_instances().set_instance_ids(Some(ids.to_vec())).send().await {
@@ -240,7 +240,7 @@ pub(crate) async fn terminate(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Resu
     let deadline = Deadline::after(END_LIMIT, format!("{} to end", ids.join(", ")));
     let mut pace = Pace::new(END_PAUSES);
     loop {
-        // None has ended at once.
+        // No instance ends at once.
         pace.pause().await;
         let living = living(ec2, ids).await?;
         if living.is_empty() {
@@ -252,9 +252,9 @@ pub(crate) async fn terminate(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Resu
     }
 }
 
-/// Those of `ids` that have not ended, as `i-… is shutting-down`.
+/// The instances among `ids` that have not ended, as `i-… is shutting-down`.
 async fn living(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Result<Vec<String>, Fault> {
-    // By filter: an id that EC2 has forgotten is an error when it is asked for itself.
+    // This asks by filter, because asking by an id that EC2 has forgotten is an error.
     let filter = Filter::builder().name("instance-id").set_values(Some(ids.to_vec())).build();
     let show = |instance: &Instance| format!("{} is {}", instance.instance_id().unwrap_or_default(), state(instance));
     Ok(find(ec2, filter).await?.iter().map(show).collect())

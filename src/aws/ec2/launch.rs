@@ -1,7 +1,7 @@
-//! Launching one instance: one call, tried with other parameters where EC2 has no room.
+//! Launching one instance: one call, tried with other parameters where EC2 has no capacity.
 //!
-//! Everything that a machine needs is in the call itself, tags too: a launch that is cut off leaves nothing that cannot be
-//! found and nothing that does not end by itself.
+//! The call itself holds everything that a machine needs, including tags, so a launch that is interrupted leaves only
+//! resources that can be found and that end by themselves.
 
 use aws_sdk_ec2::config::Builder;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
@@ -26,41 +26,42 @@ use crate::ec2::shared::Shared;
 use crate::ec2::trouble::{self, Class};
 use crate::ec2::{spread, tags};
 
-/// What the second volume is called in the launch. The machine sees it under another name, which it finds out itself.
+/// The name of the second volume in the launch. The machine sees it under another name, which it finds out itself.
 pub(crate) const WORK_DEVICE: &str = "/dev/sdf";
 
-/// An instance to be.
+/// The parameters of a launch.
 pub(crate) struct Launch<'a> {
     /// EC2 of the region.
     pub ec2: &'a aws_sdk_ec2::Client,
-    /// The machine that it is to be.
+    /// The machine that the instance will be.
     pub machine: &'a MachineId,
-    /// What it boots from.
+    /// The image that it boots from.
     pub image: &'a BaseImage,
-    /// What the account's machines share.
+    /// The resources that the account's machines share.
     pub shared: &'a Shared,
-    /// Types, the most wanted first.
+    /// Types, the preferred one first.
     pub types: &'a [String],
-    /// Types among them that have a disk of their own, which serves as second volume.
+    /// The types among them that have a disk of their own, which serves as the second volume.
     pub with_disk: &'a [String],
-    /// Whether spare capacity is wanted.
+    /// Whether spare capacity is requested.
     pub spot: bool,
-    /// The size of the root volume in GiB; the image's own where that is more.
+    /// The size of the root volume in GiB; the image's own size if that is larger.
     pub root_gib: i32,
     /// The size of a second volume in GiB.
     pub work_gib: Option<i32>,
-    /// In base64.
+    /// The user data in base64.
     pub user_data: &'a str,
     /// The tags of instance, volumes, interfaces and spot request.
     pub tags: &'a [Tag],
-    /// Where fallbacks are told.
+    /// The teller that fallbacks are reported to.
     pub teller: &'a Teller,
-    /// Told whether an instance may exist: `true` before each call, `false` after a refusal that leaves no doubt.
+    /// Called with whether an instance may exist: `true` before each call, `false` after a refusal that leaves no
+    /// doubt.
     pub doubt: &'a (dyn Fn(bool) + Send + Sync),
 }
 
-/// Keeps the SDK from repeating what would be refused again: a lack of capacity is answered like a server that is out of
-/// order, which the SDK tries again at length, while another zone may have room at once.
+/// Keeps the SDK from repeating a call that would be refused again: EC2 reports a lack of capacity like a server error,
+/// which the SDK would retry at length, although another zone may have capacity at once.
 #[derive(Debug)]
 struct NoRoom;
 
@@ -84,12 +85,13 @@ impl ClassifyRetry for NoRoom {
     }
 }
 
-/// Whether a refusal leaves no doubt that nothing was made. An answer that was lost before it may have been another one.
+/// Whether a refusal leaves no doubt that nothing was made. Where the SDK has retried, an earlier answer that was lost
+/// may have been a success.
 fn is_sure(class: Class) -> bool {
     !matches!(class, Class::NoAnswer | Class::Stranger | Class::Broken | Class::Throttled)
 }
 
-/// Whether the launch met something that was made a moment ago and is not known everywhere yet.
+/// Whether the launch failed because something was made a moment ago and AWS does not know it everywhere yet.
 fn spreads(error: &SdkError<RunInstancesError>) -> bool {
     let message = error.message().unwrap_or_default().to_lowercase();
     match error.code() {
@@ -100,7 +102,7 @@ fn spreads(error: &SdkError<RunInstancesError>) -> bool {
 }
 
 impl Launch<'_> {
-    /// Launches; gives the instance and how it was had in the end.
+    /// Launches the instance; returns it and the attempt that succeeded.
     pub(crate) async fn run(&self) -> Result<(Instance, Attempt), Fault> {
         let mut attempts = Attempts::new(self.types, self.spot);
         let mut offers: Option<Vec<(String, String)>> = None;
@@ -115,7 +117,7 @@ impl Launch<'_> {
             let class = trouble::class(&error);
             if Attempts::wants_zones(&attempt, class) && offers.is_none() {
                 offers = Some(self.offers().await.unwrap_or_else(|fault| {
-                    // The lack of room is what the user must hear of in the end, not this.
+                    // The final error must be the lack of capacity, not this fault.
                     self.teller.tell(TroubleEvent::from(&fault));
                     Vec::new()
                 }));
@@ -135,7 +137,7 @@ impl Launch<'_> {
         format!("launch `{}` as `{}`{market}{zone}", self.machine, attempt.instance_type)
     }
 
-    /// Which zones offer which of the types, in the order of zones.
+    /// The pairs of a type and a zone that offers it, in the order of zones.
     async fn offers(&self) -> Result<Vec<(String, String)>, Fault> {
         let filter = Filter::builder().name("instance-type").set_values(Some(self.types.to_vec())).build();
         let call = self.ec2.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone);
@@ -149,18 +151,19 @@ impl Launch<'_> {
         Ok(offers)
     }
 
-    /// One attempt, repeated while what it needs is not known everywhere yet.
+    /// Makes one attempt, and repeats it while AWS does not know everywhere what it needs.
     async fn attempt(&self, attempt: &Attempt, number: u32) -> Result<Instance, SdkError<RunInstancesError>> {
         let deadline = Deadline::after(spread::LIMIT, "new parts of the account to be known everywhere");
         let mut pace = Pace::new(spread::PAUSES);
         loop {
             (self.doubt)(true);
-            // The pause and the call are cut off together with the whole launch, so the doubt is told before.
+            // The doubt is set before the call, because the launch can be cancelled during the call or the pause.
             let call = self.call(attempt, number).customize();
             let sent = call.config_override(Builder::new().retry_classifier(NoRoom)).send().await;
             let error = match sent {
                 Ok(made) => match made.instances.and_then(|made| made.into_iter().next()) {
                     Some(instance) => return Ok(instance),
+                    // This counts as a lost answer, because an instance may exist.
                     None => return Err(SdkError::timeout_error("the answer names no instance")),
                 },
                 Err(error) => error,
@@ -175,12 +178,12 @@ impl Launch<'_> {
         }
     }
 
-    /// The size of the second volume, where the type has no disk of its own.
+    /// The size of the second volume; `None` if the type has a disk of its own.
     fn work(&self, attempt: &Attempt) -> Option<i32> {
         self.work_gib.filter(|_| !self.with_disk.contains(&attempt.instance_type))
     }
 
-    /// The sizes of all its volumes together, in GiB.
+    /// The total size of the volumes, in GiB.
     pub(crate) fn volumes_gib(&self, attempt: &Attempt) -> u64 {
         let root = self.root_gib.max(self.image.root_gib);
         (root + self.work(attempt).unwrap_or(0)).unsigned_abs().into()
@@ -209,7 +212,7 @@ impl Launch<'_> {
             .instance_type(InstanceType::from(attempt.instance_type.as_str()))
             .min_count(1)
             .max_count(1)
-            // An equal token with other parameters would be refused, so each attempt has its own.
+            // EC2 refuses the same token with other parameters, so each attempt has its own.
             .client_token(format!("{}-{number}", self.machine))
             .set_key_name(self.shared.key_pair.clone())
             .security_group_ids(&self.shared.group)
@@ -238,7 +241,7 @@ impl Launch<'_> {
     }
 }
 
-/// Spare capacity for one machine, that ends when it is taken away.
+/// The options for spare capacity for one machine, which ends when EC2 takes the capacity away.
 fn spot() -> InstanceMarketOptionsRequest {
     let options = SpotMarketOptions::builder()
         .spot_instance_type(SpotInstanceType::OneTime)

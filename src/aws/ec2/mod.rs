@@ -1,31 +1,31 @@
 //! Machines on Amazon EC2.
 //!
-//! A machine is one instance, launched by one call that holds everything it needs ([`launch`]): tags by which it is found,
-//! user data by which it ends itself and proves who it is ([`user_data`]), and shutdown that means termination. What all
-//! machines of an account share is reconciled before ([`shared`]) and stays.
+//! A machine is one instance, launched by one call that holds everything it needs ([`launch`]): tags by which it is
+//! found, user data by which it ends itself and proves who it is ([`user_data`]), and shutdown that means termination.
+//! Resources that all machines of an account share are reconciled before ([`shared`]) and stay.
 //!
-//! * [`abilities`]: what it can do beyond the life of a machine.
-//! * [`tags`]: the names and tags by which what is ours is told from what is not.
+//! * [`abilities`]: what the provider can do beyond the life of a machine.
+//! * [`tags`]: the names and tags that tell our resources from everybody else's.
 //! * [`clients`]: the clients of the services, one a region, with their limits.
 //! * [`images`]: AMIs that were baked here.
-//! * [`policy`]: the least permissions that each command needs.
+//! * [`policy`]: the minimal permissions that each command needs.
 //! * [`prices`]: what a machine costs.
-//! * [`purge`]: everything of ours that an account holds, found and removed.
+//! * [`purge`]: finding and removing all our resources in an account.
 //! * [`settings`]: the section `[ec2]` of the settings file.
-//! * [`trouble`]: what the services refuse, in our words.
-//! * [`doctor`]: what can be known before a machine is asked for.
-//! * [`door`]: profile, region and network, before anything else.
+//! * [`trouble`]: the refusals of the services, in our words.
+//! * [`doctor`]: checks that can be made before a machine is requested.
+//! * [`door`]: checks of profile, region and network, before anything else.
 //! * [`address`]: from where machines may be reached.
-//! * [`base_image`]: what an instance boots from.
-//! * [`hardware`]: what a request means in types and sizes.
-//! * [`instances`]: instances as they are.
-//! * [`release`]: removing what a row of the journal names.
-//! * [`survey`]: what is live, whoever made it.
-//! * [`settle`]: what is done over the first proved connection.
-//! * [`spread`]: calls on what is not known everywhere yet.
+//! * [`base_image`]: the image that an instance boots from.
+//! * [`hardware`]: the instance types and volume sizes of a request.
+//! * [`instances`]: describing, awaiting and terminating instances.
+//! * [`release`]: removing the resource of a journal row.
+//! * [`survey`]: all live machines, whoever made them.
+//! * [`settle`]: the work over the first proved connection.
+//! * [`spread`]: repeating calls on things that AWS does not know everywhere yet.
 //!
-//! What is absent: no state of ours in the account beyond tags, no agent on the machine, no renewal by an API: the machine
-//! keeps its own lease, and its driver pushes it out over a connection.
+//! Deliberately absent: any state in the account beyond tags, an agent on the machine, and renewal through an API. The
+//! machine keeps its own lease, and its driver extends it over a connection.
 
 mod abilities;
 pub mod address;
@@ -81,53 +81,53 @@ use tags::MachineTags;
 
 pub use settings::SETTINGS;
 
-/// What the machine calls its second volume: its first boot finds it and names it so.
+/// The device name of the second volume on the machine: the first boot finds the volume and gives it this name.
 const VOLUME: &str = "/dev/hg-volume";
 
 /// How long a machine may take from having an address to its first answer. A minute is usual for a distribution's own image.
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
 
-/// The lease of a launch: [`BOOT_LIMIT`] and a minute for the launch itself. Nobody can renew it before the machine answers, and
-/// then it is renewed at once.
+/// The lease of a launch: [`BOOT_LIMIT`] and a minute for the launch itself. Nobody can renew it before the machine
+/// answers; after that it is renewed at once.
 const FIRST_LEASE: SignedDuration = SignedDuration::from_secs(360);
 
-/// What the provider is told from outside.
+/// The configuration of the provider.
 #[derive(Clone)]
 pub struct Ec2Config {
     /// The clients of AWS.
     pub clients: Arc<Clients>,
     /// The region where machines are made.
     pub region: String,
-    /// Who runs it: `user@host`.
+    /// The person who runs the tool: `user@host`.
     pub owner: String,
     /// The id of the state directory.
     pub state_id: String,
-    /// The private key that logs in.
+    /// The private key for logging in.
     pub identity: PathBuf,
-    /// Its public half, one line in OpenSSH form.
+    /// The public half of `identity`, one line in OpenSSH form.
     pub public_key: String,
     /// Makes host keys.
     pub host_keys: KeyMaker,
-    /// From where machines may be reached, as ranges; empty for the caller's own public address.
+    /// The address ranges from which machines may be reached; empty for the caller's own public address.
     pub ingress: Vec<String>,
-    /// Where the caller's own public address is asked for; [`settings::ADDRESS_URL`] unless set otherwise.
+    /// The URL that answers with the caller's public address; [`settings::ADDRESS_URL`] unless set otherwise.
     pub address_url: String,
-    /// Whose images machines boot from, beside the owner's.
+    /// The people whose images machines boot from, besides the owner's.
     pub trust: images::Trust,
     /// The file that keeps prices between runs.
     pub cache: PathBuf,
 }
 
-/// What this process knows of a launch of its own.
+/// The knowledge of this process about one of its own launches.
 #[derive(Debug, Clone, Default)]
 struct Known {
     /// Whether an instance may exist.
     doubt: bool,
     /// When its launch was last called.
     called: Option<Timestamp>,
-    /// Its id, once it is known.
+    /// The instance's id, once it is known.
     instance: Option<String>,
-    /// The sizes of its volumes together, in GiB.
+    /// The total size of its volumes, in GiB.
     volumes_gib: u64,
 }
 
@@ -138,15 +138,16 @@ pub struct Ec2Provider {
     account: String,
     ranges: Vec<Cidr>,
     prices: Prices,
-    /// What was reconciled, for managed machines and for others: those of one process that are made side by side need it once.
+    /// The reconciled resources, for managed machines (`true`) and for others: machines that one process makes side by
+    /// side share one reconciliation.
     shared: tokio::sync::Mutex<HashMap<bool, Shared>>,
-    /// From where this process has let machines be reached.
+    /// The ranges from which this process has made machines reachable.
     admitted: tokio::sync::Mutex<Vec<Cidr>>,
     known: Mutex<HashMap<MachineId, Known>>,
 }
 
 impl Ec2Provider {
-    /// The provider of `config`'s region in the account that the credentials are for, which is asked here.
+    /// The provider for `config`'s region in the account of the credentials; asks AWS for that account.
     pub async fn open(config: Ec2Config) -> Result<Self, Fault> {
         let clients = Arc::clone(&config.clients);
         let ranges = address::parse(&config.ingress)?;
@@ -205,11 +206,12 @@ impl Ec2Provider {
         }
     }
 
-    /// What the machine's first boot is told, in base64, and how it proves who it is. One that is managed gets no keys: nobody
-    /// reaches it by them.
+    /// The user data for the machine's first boot, in base64, and the host key that proves the machine. A managed
+    /// machine gets no keys, because nobody reaches it by SSH.
     fn first_boot(&self, request: &MachineRequest) -> Result<(String, HostKey), Fault> {
         let pair = if request.hardware.managed { None } else { Some((self.config.host_keys)()?) };
-        // From now and not from the request, after which images and what the account shares were looked for.
+        // The lease counts from now, not from the request: finding images and reconciling the account took time since
+        // then.
         let lease = Timestamp::now().checked_add(FIRST_LEASE).unwrap_or(request.expires_at);
         let user_data = user_data::encoded(
             Platform::Linux,
@@ -225,7 +227,7 @@ impl Ec2Provider {
         Ok((user_data, host_key))
     }
 
-    /// Launches the instance; gives its id.
+    /// Launches the instance; returns its id and how it was launched.
     async fn launch(&self, request: &MachineRequest, user_data: &str, teller: &Teller) -> Result<LaunchedAs, Fault> {
         let reconciled = self.shared.lock().await.get(&request.hardware.managed).cloned();
         let Some(shared) = reconciled else {
@@ -282,7 +284,7 @@ impl Ec2Provider {
         Ok(LaunchedAs { id, spot_request: instance.spot_instance_request_id, root_device: image.root_device, hardware })
     }
 
-    /// Tells the journal of what came with the instance, as far as EC2 says it already.
+    /// Confirms to the journal the parts that came with the instance, as far as EC2 lists them already.
     fn confirm_parts(
         &self,
         instance: &aws_sdk_ec2::types::Instance,
@@ -342,6 +344,7 @@ impl Provider for Ec2Provider {
     }
 
     async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, teller: &Teller) -> Result<Machine, Fault> {
+        // With this entry, a release knows that there is nothing to wait for until the launch is called.
         self.know(&request.id, |_| {});
         let (user_data, host_key) = self.first_boot(request)?;
         let launched = self.launch(request, &user_data, teller).await?;
@@ -385,6 +388,7 @@ impl Provider for Ec2Provider {
 
     async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
         let launch = match self.known(&resource.machine) {
+            // This process makes the machine and knows that no instance was launched.
             Some(known) if !known.doubt && known.instance.is_none() => None,
             known => Some(known.and_then(|known| known.called).unwrap_or(resource.planned_at)),
         };

@@ -1,4 +1,4 @@
-//! What is there of machines on EC2, as rows of the journal name it.
+//! Observing the resources of machines on EC2, named as the journal names them.
 
 use std::collections::BTreeSet;
 
@@ -16,19 +16,19 @@ use crate::ec2::{instances, launch, trouble};
 const SPOT_STATES: [SpotInstanceState; 3] =
     [SpotInstanceState::Open, SpotInstanceState::Active, SpotInstanceState::Disabled];
 
-/// How many spot requests a page holds; the most that the API takes.
+/// How many spot requests a page holds; the API's own limit.
 const SPOT_PAGE: i32 = 1000;
 
-/// What came with an instance.
+/// The resources that came with an instance.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parts {
-    /// Volumes, each with the device that it was attached as.
+    /// Pairs of the device that a volume is attached as and the volume's id.
     pub volumes: Vec<(String, String)>,
     /// The ids of its interfaces.
     pub interfaces: Vec<String>,
 }
 
-/// The parts that EC2 says an instance has so far.
+/// The parts of an instance, as far as EC2 lists them so far.
 pub(crate) fn parts(instance: &Instance) -> Parts {
     let volumes = instance.block_device_mappings().iter();
     let volumes = volumes.filter_map(|m| Some((m.device_name.clone()?, m.ebs.as_ref()?.volume_id.clone()?)));
@@ -36,51 +36,52 @@ pub(crate) fn parts(instance: &Instance) -> Parts {
     Parts { volumes: volumes.collect(), interfaces: interfaces.collect() }
 }
 
-/// When a thing ends at the latest, by its tag.
+/// The time at which a resource ends at the latest, by its tag.
 pub(crate) fn expires(tagged: &[Tag]) -> Option<Timestamp> {
     tags::value(tagged, tags::EXPIRES).and_then(|text| text.parse().ok())
 }
 
-/// The part of an id that copies of a state directory share; the rest is the computer's. Older builds wrote this alone.
+/// The part of a state id that copies of a state directory share; the rest identifies the computer. Older builds wrote
+/// this part alone.
 fn directory(id: &str) -> &str {
     id.split_once('.').map_or(id, |(directory, _)| directory)
 }
 
-/// Whether another computer made a thing, with a copy of the state directory `state_id`.
+/// Whether another computer made a resource, with a copy of the state directory `state_id`.
 fn is_of_copy(tagged: &[Tag], state_id: &str) -> bool {
     let of_copy = |id: &str| id.contains('.') && id != state_id && directory(id) == directory(state_id);
     tags::value(tagged, tags::STATE).is_some_and(of_copy)
 }
 
-/// Whether the journal of the state directory `state_id` may know of a thing: it is of this state directory or of a copy of
-/// it, whatever its owner and its computer were called then (both change), or it is of `owner`, its time is over, and whoever
-/// finds it may end it.
+/// Whether the journal of the state directory `state_id` may know of a resource. That is so if the resource is of this
+/// state directory or of a copy of it, whatever its owner and its computer were called then (both change); or if it is
+/// of `owner` and has expired, so that anybody who finds it may end it.
 pub(crate) fn is_for_us(tagged: &[Tag], owner: &str, state_id: &str, now: Timestamp) -> bool {
     let of_directory = tags::value(tagged, tags::STATE).is_some_and(|id| directory(id) == directory(state_id));
     let of_owner = tags::owner(tagged) == Some(owner);
     of_directory || (of_owner && expires(tagged).is_some_and(|expires| expires <= now))
 }
 
-/// Where is looked.
+/// The place that is observed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Here<'a> {
     /// The account's twelve digits.
     pub account: &'a str,
     /// The region.
     pub region: &'a str,
-    /// The id of the state directory whose journal is held against what is there.
+    /// The id of the state directory whose journal is compared with the observed resources.
     pub state_id: &'a str,
 }
 
 impl Here<'_> {
-    /// Everything of machines that `owner` with the state directory should know of.
+    /// All resources of machines that `owner` with this state directory should know of.
     pub(crate) async fn observe(
         self,
         ec2: &aws_sdk_ec2::Client,
         owner: &str,
         now: Timestamp,
     ) -> Result<Vec<Observed>, Fault> {
-        // Filters are joined by "and", so the one that both kinds of ours pass is by the key alone.
+        // Filters are joined by "and", so this one uses the key alone, which both cases of `is_for_us` have.
         let ours = || Filter::builder().name("tag-key").values(tags::MACHINE).build();
         let (instances, volumes, interfaces) = futures_util::future::try_join3(
             instances::find(ec2, ours()),
@@ -95,8 +96,8 @@ impl Here<'_> {
         Ok(instances.chain(volumes).chain(interfaces).collect())
     }
 
-    /// The spot requests of the machines of `open` rows that can still make an instance. EC2 closes one when its instance ends,
-    /// and goes on telling of it for a while. Asks nobody where no row names one.
+    /// The spot requests of the machines of `open` rows that can still make an instance. EC2 closes a request when its
+    /// instance ends, but lists it for a while longer. Without a row of a spot request, EC2 is not asked.
     pub(crate) async fn spot_requests(
         self,
         ec2: &aws_sdk_ec2::Client,
@@ -132,9 +133,10 @@ impl Here<'_> {
         self.of(ResourceKind::Instance, instance.tags(), "", instance.instance_id()?)
     }
 
-    /// A volume of one.
+    /// A volume of an instance.
     pub(crate) fn volume(self, volume: &Volume) -> Option<Observed> {
-        // One that is attached is told by its device; of those that are not, a root volume was made from its image's snapshot.
+        // The device identifies an attached volume; a detached root volume is known by the image's snapshot that it was
+        // made from.
         let is_root = match volume.attachments().first().and_then(|attached| attached.device()) {
             Some(device) => device != launch::WORK_DEVICE,
             None => volume.snapshot_id().is_some_and(|id| !id.is_empty()),
@@ -142,7 +144,7 @@ impl Here<'_> {
         self.of(ResourceKind::Volume, volume.tags(), if is_root { "-root" } else { "-work" }, volume.volume_id()?)
     }
 
-    /// An interface of one.
+    /// An interface of an instance.
     pub(crate) fn interface(self, interface: &NetworkInterface) -> Option<Observed> {
         let id = interface.network_interface_id()?;
         self.of(ResourceKind::NetworkInterface, interface.tag_set(), "-eth0", id)

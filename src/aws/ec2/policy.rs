@@ -1,12 +1,14 @@
-//! The least permissions that each command needs, as an IAM policy.
+//! The minimal permissions that each command needs, as an IAM policy.
 //!
-//! A [`Grant`] is a part of a statement; a command is a list of grants. Where AWS can tell by tag or name what is ours, the statement
-//! says so: what searches cannot be narrowed, what makes must put our tag on it, what ends or changes must find it there, or is
-//! bound to the exact name of what is ours once in an account. With an owner, all but what people share is bound to that
-//! owner's tag. A decision engine of the tests holds the table against the calls that the emulator saw.
+//! A [`Grant`] is a part of a statement; a command is a list of grants. Where AWS can recognise our resources by tag or
+//! name, the statement is bound to them: searches cannot be narrowed; a call that makes a resource must put our tag on
+//! it; a call that ends or changes one must find the tag there, or is bound to the exact name of a resource that an
+//! account has once. With an owner, everything but the resources that people share is bound to that owner's tag. A
+//! decision engine in the tests compares this table with the calls that the emulator saw.
 //!
-//! What is absent by default: anything that lets its holder end what carries no tag. What only has a name like ours can be told
-//! by AWS from nothing else in part of the cases, so it is a statement of its own, which is asked for ([`Scope::untagged`]).
+//! Deliberately absent by default: any permission to end resources without a tag. AWS cannot always tell resources that
+//! only have a name like ours from others, so these permissions are statements of their own, on request
+//! ([`Scope::untagged`]).
 
 mod grants;
 
@@ -20,16 +22,16 @@ use grants::{
 };
 use serde_json::{Map, Value, json};
 
-/// For whom a policy is.
+/// The person and the resources that a policy is for.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
-    /// Whose things may be ended and changed; everybody's where nobody is named.
+    /// The person whose resources may be ended and changed; everybody's if nobody is named.
     pub owner: Option<String>,
-    /// Whether what carries no tag of ours may be ended for its name.
+    /// Whether resources without our tags may be ended because of their names.
     pub untagged: bool,
 }
 
-/// What it takes to make machines, use them and end them.
+/// The grants for making machines, using them and ending them.
 const MACHINES: &[&[&Grant]] = &[
     &[&IDENTITY, &LOOK, &LOOK_AROUND, &CHOOSE, &PARAMETER],
     &[&KEY_PAIR, &GROUP, &GROUP_IN, &RULES, &RULES_NEW, &RULES_OLD, &RULES_RENEW],
@@ -38,7 +40,7 @@ const MACHINES: &[&[&Grant]] = &[
     &[&MANAGE, &MANAGE_BY, &MANAGE_FOLLOW],
 ];
 
-/// What it takes to keep images beside that.
+/// The additional grants for keeping images.
 const IMAGES: &[&Grant] = &[&BAKE, &BAKE_MARKED, &COLLECT];
 
 /// The commands that use AWS.
@@ -54,15 +56,15 @@ const COMMANDS: [&str; 9] = [
     "terminate-ec2-instances",
 ];
 
-/// What a command needs.
+/// The grants that a command needs.
 fn grants(command: &str, scope: &Scope) -> Vec<&'static Grant> {
     let mut grants: Vec<&Grant> = match command {
         // An audit looks at everything that a journal can name, and ends what nobody uses.
         "audit" => vec![&IDENTITY, &LOOK, &LOOK_AROUND, &END, &COLLECT, &ROLE_LOOK],
         "doctor" => vec![&IDENTITY, &CHOOSE],
-        // Whoever makes a machine bakes its image first where there is none.
+        // A command that makes a machine bakes its image first if there is none.
         "bootstrap-linux-dev" | "image" | "machine" | "run-tests-linux" => [&MACHINES.concat(), IMAGES].concat(),
-        // Whoever attaches to a run tells its cost, and releases its machine; from another address it is let in first.
+        // Attaching to a run reports its cost and releases its machine; from another address it first has to be let in.
         "runs" => vec![
             &IDENTITY,
             &LOOK,
@@ -113,8 +115,8 @@ pub fn actions(command: &str) -> BTreeSet<&'static str> {
     grants(command, &whole).iter().flat_map(|grant| grant.actions.iter().copied()).collect()
 }
 
-/// The policy for all of `commands`. What has the same resources and conditions is one statement: a policy has a limit of
-/// characters.
+/// The policy for all of `commands`. Grants with the same resources and conditions become one statement, because the
+/// length of a policy is limited.
 pub fn document(commands: &[&str], scope: &Scope) -> Value {
     let mut merged: Vec<(&Grant, BTreeSet<&str>)> = Vec::new();
     for grant in commands.iter().flat_map(|command| grants(command, scope)) {
@@ -139,7 +141,7 @@ fn statement(grant: &Grant, actions: &BTreeSet<&str>, scope: &Scope) -> Value {
     for (operator, key, is) in grant.conditions {
         let (operator, values) = match (is, &scope.owner) {
             (Is::Any(values), _) => (*operator, json!(values)),
-            // Whoever it is: that there is one.
+            // Without an owner, the condition is that the tag exists.
             (Is::Owner, None) => ("Null", json!(["false"])),
             (Is::Owner, Some(owner)) => (*operator, json!([owner])),
         };

@@ -1,4 +1,4 @@
-//! What a machine needs of its account before it is made, and the way to it when the caller's address has changed since.
+//! Preparing the account before a machine is made, and letting the caller in again after its address has changed.
 
 use jiff::Timestamp;
 use model::base::id::MachineId;
@@ -14,8 +14,8 @@ use crate::ec2::shared::{self, Account, Needs};
 use crate::ec2::tags;
 
 impl Ec2Provider {
-    /// Reconciles what the machine needs: key pair and security group, or, where it is managed, role and profile and a group that
-    /// lets nobody in.
+    /// Reconciles what the machine needs: key pair and security group, or for a managed machine role, profile and a
+    /// group that lets nobody in.
     pub(super) async fn bring_account(
         &self,
         request: &MachineRequest,
@@ -23,7 +23,8 @@ impl Ec2Provider {
         teller: &Teller,
     ) -> Result<(), Fault> {
         let managed = request.hardware.managed;
-        // Held meanwhile: who is made side by side waits for the first instead of doing the same.
+        // The lock is held meanwhile, so that machines that are made side by side wait for the first one instead of
+        // doing the same.
         let mut reconciled = self.shared.lock().await;
         if reconciled.get(&managed).is_some_and(|known| known.until >= request.expires_at) {
             return Ok(());
@@ -40,9 +41,9 @@ impl Ec2Provider {
         Ok(())
     }
 
-    /// Lets this computer in from where it is now. Asks for nothing but its address while that is the one that was let in.
+    /// Lets this computer in from its present address. While the address is the one that was let in, AWS is not called.
     pub(super) async fn admit(&self, machine: &Machine, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
-        // By Systems Manager nothing has to be let in; ranges that were named are the user's to choose.
+        // Systems Manager needs no open port, and ranges that the user has named are the user's choice.
         if !self.ranges.is_empty() || !matches!(machine.address, Address::Tcp { .. }) {
             return Ok(());
         }
@@ -61,7 +62,7 @@ impl Ec2Provider {
         Ok(())
     }
 
-    /// From where machines are to be reached.
+    /// The ranges from which machines are to be reached.
     async fn callers(&self) -> Result<Vec<Cidr>, Fault> {
         match self.ranges.is_empty() {
             true => Ok(vec![Cidr::alone(address::own(&self.config.address_url).await?)]),

@@ -1,8 +1,8 @@
-//! Removing what a row of the journal names, and looking that it is gone.
+//! Removing the resource of a journal row, and checking that it is gone.
 //!
-//! An instance takes its volumes, interfaces and spot request with it, so their rows are most often only looked after.
-//! What machines share stays ([`Fate::Kept`]). Where the journal has no locator, a thing is found by the tag that the very
-//! call that made it gave it.
+//! An instance takes its volumes, interfaces and spot request with it, so for their rows a check is usually enough.
+//! Resources that machines share stay ([`Fate::Kept`]). Where the journal has no locator, a resource is found by the
+//! tag that it got from the same call that made it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,23 +21,24 @@ use crate::ec2::tags::{self, RowName};
 use crate::ec2::trouble::{self, Class};
 use crate::ec2::{images, purge};
 
-/// How long after the call of its launch a thing may be there and yet unknown to EC2. Three seconds were seen.
+/// How long after the call of its launch a resource may exist without being known to EC2. The longest time observed was
+/// three seconds.
 pub(crate) const UNKNOWN_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long after its planning a thing that a look does not meet may still turn up: the launch comes after the planning, and is
-/// tried again in other zones and while parts of the account are not known everywhere.
+/// How long after its planning a resource that was not found may still turn up: the launch comes after the planning,
+/// and is tried again in other zones and while AWS does not know parts of the account everywhere.
 pub(crate) const TURNS_UP: Duration = Duration::from_secs(180);
 
-/// How often an unknown thing is looked for.
+/// The pause between two searches for an unknown resource.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a part of an instance may take to go after the instance.
 const PART_LIMIT: Duration = Duration::from_secs(60);
 
-/// The first and the longest pause between two looks at such a part.
+/// The first and the longest pause between two polls of such a part.
 const PART_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
-/// How long one resource of the kind may take to go away; more than the waits in here together.
+/// How long one resource of the kind may take to go away; more than the sum of the waits in this file.
 pub(crate) fn limit(kind: ResourceKind) -> Duration {
     match kind {
         ResourceKind::Instance => instances::END_LIMIT + Duration::from_secs(60),
@@ -46,17 +47,17 @@ pub(crate) fn limit(kind: ResourceKind) -> Duration {
     }
 }
 
-/// One row, where it is.
+/// A row that is being released, with the client of its region.
 struct Row<'a> {
     ec2: aws_sdk_ec2::Client,
     resource: &'a Resource,
     name: RowName,
-    /// Until when a thing that is not found may still turn up.
+    /// Until when a resource that is not found may still turn up.
     turns_up: Deadline,
 }
 
-/// Removes what `resource` names. `launch` is when the launch of its machine was last called, as far as is known; none where it
-/// was refused or never begun.
+/// Removes `resource`. `launch` is the time of the last call to launch its machine, as far as it is known; `None` if
+/// the launch was refused or never begun.
 pub(crate) async fn release(
     clients: &Clients,
     account: &str,
@@ -85,15 +86,16 @@ pub(crate) async fn release(
         ResourceKind::Role => row.role(clients).await,
         ResourceKind::InstanceProfile => row.profile(clients).await,
         ResourceKind::MachineImage | ResourceKind::Snapshot => images::fate(clients, resource).await,
-        kind => Err(Fault::infrastructure(format!("a {} is nothing that EC2 has", kind.name()))),
+        kind => Err(Fault::infrastructure(format!("EC2 has no resource of the kind `{}`", kind.name()))),
     }
 }
 
-/// How many instances one call ends; the most that the API takes.
+/// How many instances one call ends; the API's own limit.
 pub(crate) const BATCH: usize = 1000;
 
-/// Tells the instances that `resources` name and whose ids are known to end, with as few calls as can be in each region, and
-/// waits for none. Those of other accounts are left; a refusal is told by [`release`], which asks again.
+/// Terminates the instances among `resources` whose ids are known, with as few calls as possible in each region,
+/// without waiting for their end. Those of other accounts are skipped; a refusal is reported by [`release`], which
+/// tries again.
 pub(crate) async fn end_all(clients: &Clients, account: &str, resources: &[Resource]) {
     for (region, ids) in by_region(clients.region(), account, resources) {
         let ec2 = clients.ec2(&region);
@@ -103,7 +105,7 @@ pub(crate) async fn end_all(clients: &Clients, account: &str, resources: &[Resou
     }
 }
 
-/// The ids of the instances of `account` among `resources`, by their region; `home` is that of those that name none.
+/// The ids of the instances of `account` among `resources`, by region; `home` is the region of rows that name none.
 fn by_region(home: &str, account: &str, resources: &[Resource]) -> BTreeMap<String, Vec<String>> {
     let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for resource in resources.iter().filter(|resource| resource.kind == ResourceKind::Instance) {
@@ -115,14 +117,14 @@ fn by_region(home: &str, account: &str, resources: &[Resource]) -> BTreeMap<Stri
     ids
 }
 
-/// How long what was called for at `called` may still turn up.
+/// How long a resource whose launch was called at `called` may still turn up.
 fn rest(called: Timestamp, now: Timestamp) -> Duration {
     UNKNOWN_LIMIT.saturating_sub(now.duration_since(called).unsigned_abs())
 }
 
-/// Where a part of an instance stands.
+/// The state of a part of an instance.
 enum Part {
-    /// It is not there.
+    /// It does not exist.
     Gone,
     /// Nothing uses it: these ids can be deleted.
     Idle(Vec<String>),
@@ -135,7 +137,8 @@ impl Row<'_> {
         self.resource.locator.as_deref()
     }
 
-    /// By its id, or else by the tag of its machine. A filter, unlike an id, is no error where nothing is found.
+    /// The filter for the resource: its id, or else the tag of its machine. A filter that matches nothing is not an
+    /// error, unlike an unknown id.
     fn filter(&self, id: &str) -> Filter {
         match self.locator() {
             Some(locator) => Filter::builder().name(id).values(locator).build(),
@@ -269,7 +272,7 @@ impl Row<'_> {
     }
 }
 
-/// What was found of one kind, each `(id, whether nothing uses it, its state)`.
+/// The state of the resources that were found of one kind, each `(id, whether nothing uses it, its state)`.
 fn part(found: Vec<(String, bool, String)>) -> Part {
     if found.is_empty() {
         return Part::Gone;
@@ -282,7 +285,7 @@ fn part(found: Vec<(String, bool, String)>) -> Part {
     }
 }
 
-/// A refusal because it is not there, or because something still uses it, is for the next look to judge.
+/// Accepts a refusal because the resource is missing or still in use: the next poll decides.
 fn missing<E, R>(doing: &str, error: aws_sdk_ec2::error::SdkError<E, R>) -> Result<(), Fault>
 where
     E: aws_sdk_ec2::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -294,7 +297,7 @@ where
     }
 }
 
-/// Deletes what is idle and waits for what is not, until all of it is gone.
+/// Deletes the idle resources and waits for the busy ones, until all are gone.
 async fn until_gone<L, D>(look: impl Fn() -> L, delete: impl Fn(String) -> D) -> Result<Fate, Fault>
 where
     L: Future<Output = Result<Part, Fault>>,

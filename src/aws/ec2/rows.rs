@@ -1,4 +1,4 @@
-//! The journal's rows of one machine: which there are, and the names under which they are planned and confirmed.
+//! The journal's rows for one machine, and the names under which they are planned and confirmed.
 
 use model::fault::Fault;
 use model::provider::{Confirm, MachineRequest};
@@ -6,7 +6,7 @@ use model::resource::{PlannedResource, ResourceKind};
 
 use crate::ec2::tags::RowName;
 
-/// Something that a launch makes: what it is, and what its name adds to the machine's.
+/// A resource that a launch makes: its kind, and the suffix that its name adds to the machine's.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part(ResourceKind, &'static str);
 
@@ -16,7 +16,7 @@ pub(super) const WORK_VOLUME: Part = Part(ResourceKind::Volume, "-work");
 pub(super) const INTERFACE: Part = Part(ResourceKind::NetworkInterface, "-eth0");
 pub(super) const INSTANCE: Part = Part(ResourceKind::Instance, "");
 
-/// Where the machine of a request is made.
+/// A request with the account and region in which its machine is made.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows<'a> {
     pub(super) account: &'a str,
@@ -25,7 +25,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Every part of the machine, in the order of making.
+    /// Every part of the machine, in the order in which they are made.
     pub(super) fn all(self) -> Vec<PlannedResource> {
         let spot = self.request.hardware.spot.then_some(SPOT_REQUEST);
         let work = self.request.volume.map(|_| WORK_VOLUME);
@@ -39,7 +39,7 @@ impl Rows<'_> {
         RowName::regional(self.account, self.region, format!("{}{suffix}", self.request.id)).to_string()
     }
 
-    /// Tells the journal that a part is there.
+    /// Tells the journal that a part exists.
     pub(super) fn confirm(self, Part(kind, suffix): Part, locator: &str, confirm: Confirm<'_>) -> Result<(), Fault> {
         confirm(kind, &self.name(suffix), locator)
     }

@@ -1,4 +1,4 @@
-//! What the settings file may say of EC2: the section `[ec2]`.
+//! The section `[ec2]` of the settings file.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub const SETTINGS: Section = Section {
             name: "instance-type",
             kind: Kind::Text { allowed: "instance types such as `c5.9xlarge,c5a.8xlarge`", check: are_types },
         },
-        // Much longer than on this computer: a laptop that sleeps for a while must not cost its machine.
+        // The grace is much longer than for local machines: a laptop that sleeps for a while must not lose its machine.
         Key {
             name: "grace",
             kind: Kind::Duration { min: Duration::from_secs(60), max: Duration::from_secs(24 * 3600) },
@@ -26,11 +26,11 @@ pub const SETTINGS: Section = Section {
     ],
 };
 
-/// How long a machine lives without a sign of its driver, where nothing is said: with the minute at most that it takes to switch
-/// itself off, ten minutes.
+/// How long a machine lives without a sign of its driver, by default. It takes up to a minute to switch itself off, so
+/// that is ten minutes in all.
 pub const GRACE: Duration = Duration::from_secs(540);
 
-/// Where this computer's public address is asked for, where nothing is said: Amazon's own service for that.
+/// The default URL that answers with this computer's public address: Amazon's own service for that.
 pub const ADDRESS_URL: &str = "https://checkip.amazonaws.com";
 
 /// Whether `text` has the shape of a region's name: words of letters and digits, and a number at the end.

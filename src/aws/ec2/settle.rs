@@ -1,4 +1,4 @@
-//! What is done over the first proved connection, and how a machine's lease is renewed on it.
+//! The work over the first proved connection, and the renewal of a machine's lease on the machine.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use model::machine::{HostKey, Machine};
 use model::output::{Limits, output};
 use model::task::Command;
 
-/// Replacing the host key takes one small key and a signal, and the script says a line.
+/// Replacing the host key takes one small key and a signal, and the script prints one line.
 const LIMITS: Limits = Limits { bytes: 8 << 10, time: Duration::from_secs(60) };
 
-/// Replaces the host key that was handed over by one that the machine makes itself; gives the machine with that.
+/// Replaces the host key from the user data by one that the machine makes itself; returns the machine with the new key.
 pub(crate) async fn settle(machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
     let command = guest::of(machine.platform).replace_host_key(&machine.user);
     let failed = || Fault::infrastructure(format!("cannot replace the host key of {}", machine.id));
@@ -20,11 +20,11 @@ pub(crate) async fn settle(machine: &Machine, connection: &dyn Connection) -> Re
     if !done.exit.success() {
         return Err(failed().because(done.ending()));
     }
-    let public = public_key(&done.stdout).ok_or_else(|| failed().because("the machine did not say its new one"))?;
+    let public = public_key(&done.stdout).ok_or_else(|| failed().because("the machine did not report its new key"))?;
     Ok(Machine { host_key: HostKey::Exact { public }, ..machine.clone() })
 }
 
-/// The one line that is a public key.
+/// The public key, if the output is one line that holds one.
 fn public_key(said: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(said).ok()?.trim();
     let is_key = text.starts_with("ssh-ed25519 AAAA") && !text.contains(['\n', '\r']);

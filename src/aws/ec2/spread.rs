@@ -1,4 +1,5 @@
-//! What was made a moment ago is not known everywhere in AWS at once: calls that need it are made again for a while.
+//! Resources that were made a moment ago are not known everywhere in AWS at once, so calls that need them are repeated
+//! for a while.
 
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::ec2::trouble::{self, Class};
 
-/// How long calls may meet things that were made a moment ago and are not known everywhere yet. IAM says seconds; a minute
-/// was seen.
+/// How long AWS may take to know a new resource everywhere. IAM's documents say seconds; the longest time observed was
+/// a minute.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 /// The first and the longest pause between two calls.
@@ -19,12 +20,12 @@ pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Dur
 /// Codes by which IAM says that another change to the same thing is not done yet.
 const MEANWHILE: [&str; 2] = ["ConcurrentModification", "ConcurrentModificationException"];
 
-/// Makes a call on what is known to have been made, again and again for [`LIMIT`] while the service does not know it, or is
-/// still at an earlier change to it; gives the last answer. The call must be one that may be repeated.
+/// Makes a call on a resource that is known to exist, and repeats it for [`LIMIT`] while the service does not know the
+/// resource or has not finished an earlier change to it; returns the last answer. The call must be safe to repeat.
 ///
 /// # Errors
 ///
-/// Any other refusal at once; the same one after the limit.
+/// Any other refusal at once; the same refusal after the limit.
 pub(crate) async fn outlasted<T, E, R, C>(call: impl Fn() -> C) -> Result<T, SdkError<E, R>>
 where
     C: Future<Output = Result<T, SdkError<E, R>>>,
@@ -62,7 +63,7 @@ mod tests {
         SdkError::service_error(Error::generic(ErrorMetadata::builder().code(code).build()), ())
     }
 
-    /// How often a call is made whose first `times` answers are `code`, and whether it went well in the end.
+    /// How many times a call is made whose first `times` answers are `code`, and whether it succeeded in the end.
     async fn calls(code: &str, times: u32) -> (u32, bool) {
         let made = AtomicU32::new(0);
         let answer = outlasted(|| async {

@@ -1,4 +1,4 @@
-//! What is live in the region, whoever made it, and what it has cost so far: for people.
+//! The live machines of a region, whoever made them, and their cost so far: for people.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::ec2::release::BATCH;
 use crate::ec2::tags;
 use crate::ec2::{instances, observe};
 
-/// The machines of every owner in `region`, with what they have cost until `now` where the price is to be had.
+/// The machines of every owner in `region`, with their cost until `now` if the price is known.
 pub(crate) async fn survey(
     ec2: &aws_sdk_ec2::Client,
     prices: &Prices,
@@ -35,7 +35,7 @@ pub(crate) async fn survey(
     for instance in &found {
         let mut sighting = sighting(instance);
         let wanted = wanted(instance, region, sizes.get(&sighting.id).copied().unwrap_or_default());
-        // A list must not be spoilt by a price; those of one type are asked for once and then remembered.
+        // A missing price must not spoil the list; the price of a type is looked up once and then remembered.
         if let Some(quote) = prices.quote(&wanted, now, &Teller::silent()).await {
             let age = sighting.created_at.map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
             sighting.cost = age.map(|age| quote.cost(age));
@@ -45,13 +45,13 @@ pub(crate) async fn survey(
     Ok(sightings)
 }
 
-/// How long after its expiry a machine may still be on its way out.
+/// How long after its expiry a machine may take to end by itself.
 const LATE: SignedDuration = SignedDuration::from_secs(60);
 
-/// The same where the time is this computer's: AWS refuses the calls of one whose clock is wrong by more.
+/// The same by this computer's clock: AWS refuses the calls of a computer whose clock is wrong by more.
 const LATE_BY_OWN_CLOCK: SignedDuration = SignedDuration::from_mins(15);
 
-/// Tells the machines of anybody in `region` to end whose expiry has passed; gives each, with why where it was refused.
+/// Terminates the expired machines of every owner in `region`; returns each with the reason if that was refused.
 pub(crate) async fn end_expired(clients: &Clients, region: &str) -> Result<Vec<(Sighting, Option<String>)>, Fault> {
     let expired = expired(&clients.ec2(region), clients.now()).await?;
     let ids: Vec<String> = expired.iter().map(|sighting| sighting.locator.clone()).collect();
@@ -67,8 +67,8 @@ pub(crate) async fn end_expired(clients: &Clients, region: &str) -> Result<Vec<(
     Ok(expired.into_iter().map(told).collect())
 }
 
-/// The machines of anybody that are live and whose expiry has passed at `now`, by the clock of AWS where that is known. What lacks
-/// any tag of a machine of ours is none.
+/// The live machines of every owner whose expiry has passed at `now`, which is the time by the clock of AWS if that is
+/// known. An instance that lacks one of the tags of our machines does not count.
 async fn expired(ec2: &aws_sdk_ec2::Client, now: Option<Timestamp>) -> Result<Vec<Sighting>, Fault> {
     let due = now.map_or_else(|| Timestamp::now() - LATE_BY_OWN_CLOCK, |now| now - LATE);
     let ours = Filter::builder().name("tag-key").values(tags::EXPIRES).build();
@@ -85,7 +85,7 @@ fn is_due(instance: &Instance, due: Timestamp) -> bool {
     marked && of_machine && live && over
 }
 
-/// The sizes of each machine's volumes together, in GiB.
+/// The total size of each machine's volumes, in GiB.
 fn sizes(volumes: &[Volume]) -> HashMap<String, u64> {
     let mut sizes = HashMap::new();
     for volume in volumes {

@@ -1,7 +1,7 @@
-//! The names and tags by which what is ours is told from what is not.
+//! The names and tags that tell our resources from everybody else's.
 //!
-//! A thing is ours when its name begins with [`PREFIX`] or when it carries one of our tags ([`is_ours`]); nothing else is
-//! ever touched. What is absent: any decision about whose of us it is beyond reading [`OWNER`].
+//! A resource is ours if its name begins with [`PREFIX`] or if it carries one of our tags ([`is_ours`]); nothing else
+//! is ever touched. Deliberately absent: decisions about who of us owns it, beyond reading [`OWNER`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,15 +11,15 @@ use jiff::Timestamp;
 use model::base::id::{MachineId, RunId};
 use model::purge::names_somebody;
 
-/// What every name of ours begins with.
+/// The prefix of all our names.
 pub const PREFIX: &str = "hg-";
 
-/// What every tag key of ours begins with, but for [`NAME`] and [`FINGERPRINT`].
+/// The prefix of all our tag keys except [`NAME`] and [`FINGERPRINT`].
 pub const KEY_PREFIX: &str = "hg:";
 
-/// The tag that consoles show as the name.
+/// The tag that the AWS console shows as the name.
 pub const NAME: &str = "Name";
-/// Who made it: `user@host` of the driver.
+/// The person who made it: `user@host` of the driver.
 pub const OWNER: &str = "hg:owner";
 /// The run that made it.
 pub const RUN: &str = "hg:run";
@@ -35,7 +35,7 @@ pub const STATE: &str = "hg:state";
 pub const DISTRO: &str = "hg:distro";
 /// How long the making of an image took, in seconds.
 pub const SECONDS: &str = "hg:seconds";
-/// The fingerprint of an image; the key is that of the tool before this one.
+/// The fingerprint of an image; the predecessor of this tool used the same key.
 pub const FINGERPRINT: &str = "HGIMAGEFINGERPRINT";
 
 /// The key pair of an account with one user.
@@ -49,14 +49,14 @@ pub const ROLE: &str = "hg-ephemeral-ec2-role-1";
 /// The instance profile that hands [`ROLE`] to a machine.
 pub const INSTANCE_PROFILE: &str = "hg-ephemeral-ec2-1";
 
-/// The longest value that a tag may have, in characters.
+/// The longest value of a tag, in characters.
 const VALUE_CAP: usize = 256;
 
-/// What stands in for the region in the name of a thing that belongs to no region.
+/// The word in place of the region in the row name of a resource without a region.
 const GLOBAL: &str = "iam";
 
-/// Whether a thing of this name and with these tag keys is ours. `name` is the `Name` tag, or the name proper where the
-/// thing has one (key pair, group, role).
+/// Whether a resource with this name and these tag keys is ours. `name` is the `Name` tag, or the proper name if the
+/// resource has one (key pair, group, role).
 pub fn is_ours<'a>(name: Option<&str>, keys: impl IntoIterator<Item = &'a str>) -> bool {
     let named = name.is_some_and(|name| name.starts_with(PREFIX));
     named || keys.into_iter().any(|key| key.starts_with(KEY_PREFIX) || key == FINGERPRINT)
@@ -67,7 +67,7 @@ pub fn value<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
     tags.iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value)
 }
 
-/// Who made it, as its tag says. A tag without a word names nobody, and is as none.
+/// The owner by the tag [`OWNER`]. A blank tag counts as missing.
 pub fn owner(tags: &[Tag]) -> Option<&str> {
     value(tags, OWNER).filter(|owner| names_somebody(owner))
 }
@@ -77,30 +77,30 @@ pub fn keys(tags: &[Tag]) -> impl Iterator<Item = &str> {
     tags.iter().filter_map(Tag::key)
 }
 
-/// One tag; a value that is too long for a tag is cut.
+/// A tag; a value that is too long for a tag is cut.
 pub fn tag(key: &str, value: &str) -> Tag {
     let value: String = value.chars().take(VALUE_CAP).collect();
     Tag::builder().key(key).value(value).build()
 }
 
-/// `tags` for the things of `kind` that a call makes.
+/// The specification that a call puts `tags` on the resources of `kind` that it makes.
 pub fn specification(kind: ResourceType, tags: &[Tag]) -> TagSpecification {
     TagSpecification::builder().resource_type(kind).set_tags(Some(tags.to_vec())).build()
 }
 
-/// A time as tags hold it: RFC 3339 in UTC, whole seconds.
+/// A time in the form that tags hold: RFC 3339 in UTC, whole seconds.
 pub fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// What the tags of a machine and its parts say.
+/// The values of the tags of a machine and its parts.
 #[derive(Debug, Clone, Copy)]
 pub struct MachineTags<'a> {
     /// Its id.
     pub machine: &'a MachineId,
-    /// The run that makes it.
+    /// The run that makes the machine.
     pub run: &'a RunId,
-    /// Who runs it.
+    /// The person who runs the tool.
     pub owner: &'a str,
     /// When it ends at the latest.
     pub expires_at: Timestamp,
@@ -123,18 +123,18 @@ impl MachineTags<'_> {
     }
 }
 
-/// What the tags of an image and its snapshots say.
+/// The values of the tags of an image and its snapshots.
 #[derive(Debug, Clone, Copy)]
 pub struct ImageTags<'a> {
     /// The image's name.
     pub name: &'a str,
     /// The fingerprint of its uppermost layer.
     pub fingerprint: &'a str,
-    /// Who baked it.
+    /// The person who baked it.
     pub owner: &'a str,
     /// The distribution that it holds.
     pub distro: &'a str,
-    /// The state directory of who baked it.
+    /// The id of that person's state directory.
     pub state_id: &'a str,
 }
 
@@ -152,12 +152,13 @@ impl ImageTags<'_> {
     }
 }
 
-/// The tags of what outlives every run: key pairs, security groups and, by [`for_iam`], roles and instance profiles.
+/// The tags of resources that outlive every run: key pairs, security groups and, through [`for_iam`], roles and
+/// instance profiles.
 pub fn fixture_tags(owner: &str) -> Vec<Tag> {
     vec![tag(OWNER, owner), tag(VERSION, env!("CARGO_PKG_VERSION"))]
 }
 
-/// The same tags for IAM, which takes letters, digits, blanks and `_.:/=+-@` in a value: anything else becomes `_`.
+/// The same tags for IAM, which accepts letters, digits, blanks and `_.:/=+-@` in a value: anything else becomes `_`.
 pub fn for_iam(tags: &[Tag]) -> Vec<aws_sdk_iam::types::Tag> {
     let allowed = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
     let make = |tag: &Tag| {
@@ -173,25 +174,25 @@ pub fn as_name(owner: &str) -> String {
     plain.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
 
-/// The name of a row of the journal: where a thing is and what it is called there, `ACCOUNT/REGION/NAME`, and
-/// `ACCOUNT/iam/NAME` for what belongs to no region.
+/// The name of a row of the journal, which says where a resource is and how it is called there: `ACCOUNT/REGION/NAME`,
+/// or `ACCOUNT/iam/NAME` for a resource without a region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowName {
     /// The account's twelve digits.
     pub account: String,
-    /// The region; none for IAM.
+    /// The region; `None` for IAM.
     pub region: Option<String>,
-    /// Its name there.
+    /// The resource's name there.
     pub name: String,
 }
 
 impl RowName {
-    /// A thing of a region.
+    /// The row name of a resource in a region.
     pub fn regional(account: &str, region: &str, name: impl Into<String>) -> Self {
         Self { account: account.to_owned(), region: Some(region.to_owned()), name: name.into() }
     }
 
-    /// A thing of IAM.
+    /// The row name of a resource of IAM.
     pub fn global(account: &str, name: impl Into<String>) -> Self {
         Self { account: account.to_owned(), region: None, name: name.into() }
     }
@@ -203,7 +204,7 @@ impl fmt::Display for RowName {
     }
 }
 
-/// A text that is no [`RowName`].
+/// The error for a text that is not a [`RowName`].
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not ACCOUNT/REGION/NAME")]
 pub struct NoRowName(String);

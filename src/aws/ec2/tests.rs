@@ -9,7 +9,7 @@ use model::provider::ability::Horizon;
 use super::hardware::{BAKE_TYPE, GIB, TEST_TYPE};
 use super::*;
 
-/// A machine as it is made.
+/// A machine as the provider makes it.
 pub(crate) fn machine() -> Machine {
     Machine {
         id: "hg-0123456789".parse().unwrap(),
@@ -131,7 +131,7 @@ fn another_state_directorys_machine_is_ours_to_see_only_when_its_time_is_over() 
         observe::is_for_us(instance(state_id, expires).tags(), owner, "mine", now)
     };
     assert!(seen_by("me@here", "mine", "2026-11-20T13:00:00Z"));
-    assert!(seen_by("me@renamed", "mine", "2026-11-20T13:00:00Z"), "the journal knows it still");
+    assert!(seen_by("me@renamed", "mine", "2026-11-20T13:00:00Z"), "the journal still knows it");
     assert!(!seen_by("me@here", "other", "2026-11-20T13:00:00Z"));
     assert!(seen_by("me@here", "other", "2026-11-20T12:00:00Z"));
     assert!(!seen_by("you@there", "other", "2026-11-20T12:00:00Z"), "another person's");

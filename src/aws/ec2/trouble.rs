@@ -1,6 +1,6 @@
-//! What the services refuse, in our words: the class of an error, whose turn it is to act, and what to do next.
+//! Errors of the services in our words: the class of an error, the kind of fault, and what to do next.
 //!
-//! No message repeats what a service says about credentials: such an answer can quote the request's own headers.
+//! No message repeats the text of a service about credentials: such an answer can quote the request's own headers.
 
 use std::error::Error;
 
@@ -9,45 +9,46 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use model::fault::{Fault, FaultKind};
 
-/// What kind of refusal it is.
+/// The class of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// No credentials were found, or what names them is wrong.
+    /// No credentials were found, or the name for them is wrong.
     CredentialsMissing,
-    /// They were found and are past their time.
+    /// The credentials were found and have expired.
     CredentialsExpired,
-    /// They were found and the service does not know them.
+    /// The credentials were found and the service does not accept them.
     CredentialsRefused,
-    /// They are good and do not allow it.
+    /// The credentials are good and do not allow the call.
     Permission,
-    /// The account may not have more of it.
+    /// The account's quota is used up.
     Quota,
-    /// AWS has no more of it at the moment, or none at that price.
+    /// AWS has no more capacity at the moment, or none at that price.
     Capacity,
-    /// What was asked for does not exist in that combination.
+    /// The requested combination does not exist.
     Unsupported,
-    /// Too many calls, still so after all retries.
+    /// There were too many calls, even after all retries.
     Throttled,
-    /// It is not there.
+    /// The resource does not exist.
     NotFound,
-    /// Something else still uses it.
+    /// Another resource still uses it.
     Dependency,
-    /// There is one of that name already.
+    /// A resource of that name exists already.
     Duplicate,
-    /// The service answered that it is out of order.
+    /// The service reported an internal error.
     Broken,
-    /// No whole answer came: it may have been done or not.
+    /// No complete answer came: the call may have been carried out or not.
     NoAnswer,
-    /// The service could not be reached: it was not done.
+    /// The service could not be reached: the call was not carried out.
     Unreachable,
-    /// Somebody else answered, for example a proxy or the login page of a network: it may have been done or not.
+    /// Something else answered, for example a proxy or the login page of a network: the call may have been carried out
+    /// or not.
     Stranger,
     /// Anything else.
     Other,
 }
 
-/// Codes with their class, from the lists of error codes of EC2, IAM, STS and Systems Manager. The codes of a family
-/// (`….NotFound`, `…LimitExceeded`) are told by [`classify`].
+/// Codes with their class, from the lists of error codes of EC2, IAM, STS and Systems Manager. [`classify`] recognises
+/// whole families of codes (`….NotFound`, `…LimitExceeded`).
 const CODES: [(Class, &[&str]); 11] = [
     (Class::CredentialsMissing, &["MissingAuthenticationToken", "MissingAuthenticationTokenException"]),
     (Class::CredentialsExpired, &["ExpiredToken", "ExpiredTokenException", "RequestExpired"]),
@@ -136,7 +137,7 @@ const CODES: [(Class, &[&str]); 11] = [
 
 /// The class of an error code.
 pub fn classify(code: &str) -> Class {
-    // Some answers put the side at fault before the code.
+    // Some answers have the side at fault as a prefix of the code.
     let code = code.trim_start_matches("Client.").trim_start_matches("Server.");
     if let Some((class, _)) = CODES.iter().find(|(_, codes)| codes.contains(&code)) {
         return *class;
@@ -150,7 +151,7 @@ pub fn classify(code: &str) -> Class {
     }
 }
 
-/// The class of what a call came to.
+/// The class of a failed call.
 pub fn class<E, R>(error: &SdkError<E, R>) -> Class
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -158,7 +159,8 @@ where
 {
     if let Some(code) = error.code() {
         return match classify(code) {
-            // A type that there is not at all is a wrong value to the launch, which names the parameter in its words alone.
+            // For a type that does not exist, a launch reports a wrong value and names the parameter only in its
+            // message.
             Class::Other if error.message().is_some_and(|said| said.contains("for InstanceType")) => Class::Unsupported,
             class => class,
         };
@@ -168,7 +170,7 @@ where
     }
     match error {
         SdkError::ConstructionFailure(_) => Class::Other,
-        // A service of AWS names a code.
+        // A service of AWS would have sent a code.
         SdkError::ServiceError(_) | SdkError::ResponseError(_) => Class::Stranger,
         // A connection that could not be made carried no request; one that broke may have.
         SdkError::DispatchFailure(failure) if failure.is_user() => Class::Unreachable,
@@ -186,13 +188,13 @@ where
     }
 }
 
-/// Whether the connection itself could not be made: an unknown name, a certificate that is refused, nobody who answers in time.
-/// The client says so in its words alone.
+/// Whether the connection itself could not be made: the name is unknown, the certificate is refused, or nobody answers
+/// in time. The client reports that only in the text of its error.
 pub fn is_of_connecting(error: &(dyn Error + 'static)) -> bool {
     causes(error).iter().any(|said| said.contains("client error (Connect)") || said.contains("HTTP connect timeout"))
 }
 
-/// What the wrappers of the SDK say, which tells nobody anything.
+/// The texts of the SDK's wrappers, which are of no use to anybody.
 const WRAPPERS: [&str; 7] = [
     "client error (Connect)",
     "client error (SendRequest)",
@@ -203,7 +205,7 @@ const WRAPPERS: [&str; 7] = [
     "timeout",
 ];
 
-/// What `error` and its causes say without the wrappers; all of it where that is nothing.
+/// The texts of `error` and its causes without the wrappers; all texts if nothing else is left.
 fn plain_causes(error: &(dyn Error + 'static)) -> String {
     let said = causes(error);
     let told: Vec<&str> = said.iter().map(String::as_str).filter(|said| !WRAPPERS.contains(said)).collect();
@@ -218,7 +220,7 @@ fn refused(error: &std::io::Error) -> bool {
     )
 }
 
-/// A session that ended is told apart from there being none: the remedies differ.
+/// The class of an error about credentials. Expired sessions differ from missing ones, because the remedies differ.
 fn of_credentials(error: &CredentialsError) -> Class {
     let said = causes(error).join(": ").to_lowercase();
     if said.contains("expired") { Class::CredentialsExpired } else { Class::CredentialsMissing }
@@ -236,7 +238,7 @@ fn below<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
     None
 }
 
-/// What `error` and its causes say, outermost first, without repeats.
+/// The texts of `error` and its causes, outermost first, without repeats.
 fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
     let mut said: Vec<String> = Vec::new();
     let mut next = Some(error);
@@ -264,7 +266,7 @@ where
     }
 }
 
-/// Whose turn it is to act.
+/// The kind of fault: who has to act.
 fn kind(class: Class) -> FaultKind {
     match class {
         Class::CredentialsMissing
@@ -279,7 +281,7 @@ fn kind(class: Class) -> FaultKind {
     }
 }
 
-/// Why, in one line: `CODE: message`, or what is known where no service answered.
+/// The reason in one line: `CODE: message`, or whatever is known if no service answered.
 pub fn reason<E, R>(class: Class, error: &SdkError<E, R>) -> String
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -291,12 +293,12 @@ where
         (Class::CredentialsExpired, _) => format!("the AWS credentials have expired{code}"),
         (Class::CredentialsRefused, _) => format!("AWS does not accept the credentials{code}"),
         (Class::NoAnswer, _) => {
-            format!("no whole answer came, so it may have been done or not: {}", plain_causes(error))
+            format!("no complete answer came, so it may have been done or not: {}", plain_causes(error))
         }
-        (Class::Stranger, None) => "what answers is none of AWS's services".to_owned(),
+        (Class::Stranger, None) => "the answer does not come from a service of AWS".to_owned(),
         (Class::Unreachable, _) => format!("the service cannot be reached: {}", plain_causes(error)),
         (_, Some(message)) => {
-            // What follows is a blob that only its account can decode.
+            // The rest is a blob that only its account can decode.
             let plain = message.split("Encoded authorization failure message").next().unwrap_or(message);
             format!("{}: {}", error.code().unwrap_or("no code"), plain.trim())
         }
@@ -311,7 +313,7 @@ fn denied_action(message: &str) -> Option<&str> {
     action.contains(':').then_some(action)
 }
 
-/// What to do next.
+/// The advice for the user, if there is any.
 fn hint(class: Class, message: Option<&str>) -> Option<String> {
     Some(match class {
         Class::CredentialsMissing | Class::CredentialsRefused => {
@@ -447,7 +449,7 @@ mod tests {
         let stranger = Failed::service_error(RunInstancesError::generic(ErrorMetadata::builder().build()), ());
         assert_eq!(class(&stranger), Class::Stranger);
         let told = fault("launch `hg-1`", stranger);
-        assert!(told.kind == FaultKind::Outside && told.line().ends_with("none of AWS's services"), "{told:?}");
+        assert!(told.kind == FaultKind::Outside && told.line().ends_with("a service of AWS"), "{told:?}");
         let said = std::io::Error::other("client error (Connect)");
         assert_eq!(class(&Failed::dispatch_failure(ConnectorError::io(said.into()))), Class::Unreachable);
         assert_eq!(class(&SdkError::<RunInstancesError, ()>::timeout_error("late")), Class::NoAnswer);

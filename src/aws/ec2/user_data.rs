@@ -1,4 +1,4 @@
-//! User data: what a machine's system is told at its first boot, as EC2 takes it.
+//! The user data for the first boot of a machine, in the form that EC2 takes.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use model::machine::Platform;
 /// How much user data EC2 takes, in bytes before it is encoded.
 const CAP: usize = 16 * 1024;
 
-/// A login name as distributions allow it; it becomes a part of a path on the machine.
+/// Whether distributions allow `name` as a login name; it becomes a part of a path on the machine.
 fn is_user(name: &str) -> bool {
     let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     first && name.len() <= 32 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
@@ -18,7 +18,7 @@ fn is_user(name: &str) -> bool {
 /// The user data in base64, as `RunInstances` takes it.
 pub(crate) fn encoded(platform: Platform, told: &FirstBoot<'_>) -> Result<String, Fault> {
     if !is_user(told.user) {
-        return Err(Fault::usage(format!("`{}` is no login name", told.user)));
+        return Err(Fault::usage(format!("`{}` is not a login name", told.user)));
     }
     let text = guest::of(platform).first_boot(told);
     if text.len() > CAP {

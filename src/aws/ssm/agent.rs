@@ -1,4 +1,4 @@
-//! The agent of one instance, by way of the service: runs a script as root and gives what it printed.
+//! The agent of one instance, reached through the service: runs a script as root and returns its output.
 
 use std::time::Duration;
 
@@ -13,58 +13,59 @@ use model::connection::ConnectionError;
 
 use crate::ssm::protocol::{Progress, progress};
 
-/// What is said of an instance that the service has not heard of.
-const NO_AGENT: &str = "no SSM agent of it is known (Ubuntu's own images hold one, Debian's do not)";
+/// The message about an instance that the service does not know.
+const NO_AGENT: &str = "the service knows no SSM agent on it (Ubuntu's own images hold one, Debian's do not)";
 
 /// The document that runs a script; every account has it.
 const DOCUMENT: &str = "AWS-RunShellScript";
 
-/// How often a call is tried; the service throttles who asks much, and says so.
+/// How many times a call is tried; the service throttles callers who make many calls.
 const ATTEMPTS: u32 = 5;
 
 /// How long one attempt of a call may take.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long a script may take to reach the agent, seconds; the service allows no less than 30.
+/// How long a script may take to reach the agent, in seconds; the service requires at least 30.
 const DELIVERY: i32 = 60;
 
-/// How long a script may run, seconds. All of ours hold back at most [`super::HOLD`].
+/// How long a script may run, in seconds. Our scripts hold their answers back for at most [`super::HOLD`].
 const EXECUTION: u64 = 60;
 
-/// How long a script may take in all.
+/// How long a script may take in all, including its delivery.
 const LIMIT: Duration = Duration::from_secs(135);
 
-/// How long the service may not know of a command that it has just accepted.
+/// How long a command that the service has just accepted may be unknown to it.
 const UNKNOWN_LIMIT: Duration = Duration::from_secs(15);
 
-/// The pause between two looks at a script starts at the first and doubles up to the second.
+/// The first and the longest pause between two polls of a script; pauses double in between.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// How long taking a script back may take.
+/// How long cancelling a script may take.
 const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long one question about the agent may take.
+/// How long one query about the agent may take.
 const PING_LIMIT: Duration = Duration::from_secs(30);
 
-/// Whether the agent is there.
+/// The result of a query about the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ping {
     /// It answers.
     Online,
-    /// It does not, and this is what is known.
+    /// It does not answer; the text holds what is known.
     Silent(String),
 }
 
-/// Runs scripts as root on one machine: the seam between the rules of this module and the service.
+/// A way to run scripts as root on one machine. It separates this module from the service, so that tests can replace
+/// the latter.
 #[async_trait]
 pub(super) trait Runner: Send + Sync {
     /// The machine's address, for messages.
     fn address(&self) -> String;
 
-    /// Runs `script` and gives what it printed. Dropped half-way, it takes the script back as far as it can.
+    /// Runs `script` and returns its standard output. If the future is dropped early, it tries to cancel the script.
     async fn run(&self, script: String) -> Result<String, ConnectionError>;
 
-    /// Whether there is anybody to run it.
+    /// Asks whether an agent answers.
     async fn ping(&self) -> Result<Ping, ConnectionError>;
 }
 
@@ -101,7 +102,7 @@ impl Agent {
         id.map(str::to_owned).ok_or_else(|| self.lost("the service accepted a command and gave it no id"))
     }
 
-    /// Looks at a command until its script has run.
+    /// Polls a command until its script has run; returns the output.
     async fn output(&self, command: &str) -> Result<String, ConnectionError> {
         let unknown = Deadline::after(UNKNOWN_LIMIT, "the service to know its own command");
         let mut pace = Pace::new(PAUSES);
@@ -131,7 +132,7 @@ impl Agent {
         ConnectionError::Lost { address: self.instance.clone(), reason: reason.to_owned() }
     }
 
-    /// What a failed call means.
+    /// The connection error for a failed call.
     fn failure<E, R>(&self, call: &str, error: &SdkError<E, R>) -> ConnectionError
     where
         SdkError<E, R>: ProvideErrorMetadata,
@@ -145,25 +146,25 @@ impl Agent {
                 address: self.instance.clone(),
                 what: format!("the service did not answer `{call}`"),
             },
-            // Credentials that cannot be had fail while the request is made, before it is sent.
+            // Missing credentials fail while the request is made, before it is sent.
             (None, SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_))
                 if detail().contains("credential") =>
             {
-                let reason = "no AWS credentials can be had".to_owned();
+                let reason = "no AWS credentials are available".to_owned();
                 ConnectionError::Denied { address: self.instance.clone(), reason }
             }
-            (None, _) => self.lost(&format!("the service cannot be asked `{call}`: {}", detail())),
+            (None, _) => self.lost(&format!("`{call}` failed: {}", detail())),
         }
     }
 }
 
-/// What an error code of the service means for a connection.
+/// The connection error for an error code of the service.
 fn refusal(instance: &str, call: &str, code: &str, message: &str) -> ConnectionError {
     let address = instance.to_owned();
     let said = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
     match code {
         "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => {
-            ConnectionError::Denied { address, reason: format!("these credentials may not `{call}` ({said})") }
+            ConnectionError::Denied { address, reason: format!("these credentials do not allow `{call}` ({said})") }
         }
         "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
             ConnectionError::Denied { address, reason: format!("the AWS credentials have expired ({said})") }
@@ -176,14 +177,14 @@ fn refusal(instance: &str, call: &str, code: &str, message: &str) -> ConnectionE
         | "MissingAuthenticationToken"
         | "AuthFailure" => ConnectionError::Denied { address, reason: format!("AWS refuses the credentials ({said})") },
         "InvalidInstanceId" => {
-            let reason = format!("no SSM agent of it is known, or it has ended ({said})");
+            let reason = format!("the service knows no SSM agent on it, or it has ended ({said})");
             ConnectionError::Refused { address, source: Some(std::io::Error::other(reason)) }
         }
         _ => ConnectionError::Lost { address, reason: format!("`{call}` failed ({said})") },
     }
 }
 
-/// Why a script did not run to its end, in words.
+/// The reason, in words, why a script did not run to its end.
 fn broken(details: &str, error: &str) -> String {
     let said = error.lines().last().map_or_else(String::new, |line| format!(" (`{}`)", line.escape_debug()));
     match details {
@@ -196,7 +197,7 @@ fn broken(details: &str, error: &str) -> String {
     }
 }
 
-/// A command whose script may still be under way; it is taken back when this is dropped.
+/// A command whose script may still be running; dropping this cancels it.
 struct InFlight<'a> {
     agent: &'a Agent,
     command: Option<String>,

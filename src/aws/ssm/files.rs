@@ -1,4 +1,4 @@
-//! Small files and trees, as the input and output of commands.
+//! Copying small files and trees as the input and output of commands.
 
 use std::fs::Metadata;
 use std::io::Read;
@@ -18,13 +18,13 @@ use model::task::Command;
 
 use crate::ssm::SsmConnection;
 
-/// Most bytes of files in one copy: at some 80 KB a second more is nothing that anybody waits for.
+/// Most bytes of files in one copy: at some 80 KB a second nobody would wait for more.
 pub(super) const CAP: u64 = 8 << 20;
 
-/// Most bytes of an archive: the files, and 512 bytes or a few times that for each entry.
+/// Most bytes of an archive: the files, and 512 bytes or a small multiple of that for each entry.
 const ARCHIVE_CAP: usize = 12 << 20;
 
-/// Most bytes that are kept of what the script says about a failure.
+/// Most bytes that are kept of the script's message about a failure.
 const REASON_CAP: usize = 4096;
 
 pub(super) async fn write(
@@ -110,14 +110,14 @@ fn writing(connection: &SsmConnection, remote: &str, mode: u32) -> Command {
     guest::of(connection.platform()).write_whole(remote, &partial_name(name), mode & 0o7777)
 }
 
-/// How many bytes of a command travel beside its input.
+/// How many bytes of a command are sent besides its input.
 fn length(command: &Command) -> Result<usize, ConnectionError> {
     super::process::line(command).map(|line| line.len())
 }
 
-/// Runs `command` with `input`; gives what it prints, of which `most` bytes are due.
+/// Runs `command` with `input`; returns its output, of at most `most` bytes.
 ///
-/// `sent` is told of the bytes as they travel: of the command's too, which [`scaled`] takes off.
+/// `sent` gets the number of bytes as they are sent, including those of the command, which [`scaled`] discounts.
 async fn run(
     connection: &SsmConnection,
     command: &Command,
@@ -137,7 +137,7 @@ async fn run(
         exit => {
             let said = done.said();
             let reason = said.lines().next_back().map(str::to_owned);
-            let reason = reason.unwrap_or_else(|| format!("the machine only says `{exit}`"));
+            let reason = reason.unwrap_or_else(|| format!("the machine only reports `{exit}`"));
             Err(ConnectionError::File { doing: doing(), reason })
         }
     }
@@ -152,7 +152,8 @@ fn too_large(doing: impl Fn() -> String) -> ConnectionError {
     ConnectionError::File { doing: doing(), reason: format!("more than {cap} do not travel by SSM; use SSH") }
 }
 
-/// Reads a file that was seen to be small; one that has grown beyond the cap, or does not stay as it is, is refused.
+/// Reads a file that was small when it was checked; a file that has grown beyond the cap, or changes meanwhile, is
+/// refused.
 async fn read_locally(path: &Path) -> Result<Vec<u8>, ConnectionError> {
     let from = path.to_owned();
     let reading = tokio::task::spawn_blocking(move || read_capped(&from, CAP)).await;
@@ -161,7 +162,7 @@ async fn read_locally(path: &Path) -> Result<Vec<u8>, ConnectionError> {
     read.ok_or_else(|| too_large(|| format!("read `{}`", path.display().to_string().escape_debug())))
 }
 
-/// The whole file, or nothing where it has more than `cap` bytes; and what was seen of it before and after.
+/// The whole file, or `None` if it has more than `cap` bytes; and its metadata before and after.
 fn read_capped(path: &Path, cap: u64) -> std::io::Result<(Option<Vec<u8>>, Metadata, Metadata)> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path)?;
@@ -170,7 +171,8 @@ fn read_capped(path: &Path, cap: u64) -> std::io::Result<(Option<Vec<u8>>, Metad
     Ok(((bytes.len() as u64 <= cap).then_some(bytes), before, file.metadata()?))
 }
 
-/// Tells `progress` of `bytes` in all while `sent` bytes travel: never too many, and the rest with the last.
+/// Reports a total of `bytes` to `progress` while `sent` bytes are sent: never too many, and the rest with the last of
+/// them.
 fn scaled(progress: Progress<'_>, sent: usize, bytes: u64) -> impl Fn(u64) + Send + Sync {
     let told = Mutex::new((0_u64, 0_u64));
     let whole = sent as u64;

@@ -1,22 +1,23 @@
 //! Commands and small files over AWS Systems Manager Run Command, for machines that SSH does not reach.
 //!
-//! The instance's agent runs `remote/linux/ssm-command.sh` as root, which starts the command as the machine's user in a session of
-//! its own and keeps its line, input, output and wait status in a folder of mode 0700 below `/tmp`. The driver asks for the
-//! output in pieces, while the command runs and after it, and then has the folder removed. So nothing is cut off at
-//! the 24,000 characters that the service keeps, a lost answer loses nothing, and a request that arrives twice starts its
-//! command once.
+//! The instance's agent runs `remote/linux/ssm-command.sh` as root, which starts the command as the machine's user in a
+//! session of its own and keeps its line, input, output and wait status in a folder of mode 0700 below `/tmp`. The
+//! driver asks for the output in pieces, while the command runs and after it, and then has the folder removed. So
+//! nothing is cut off at the 24,000 characters that the service keeps, no output is lost with an answer, and a request
+//! that arrives twice starts its command once.
 //!
-//! Beside what every connection promises:
+//! Besides the promises of every connection:
 //!
-//! * **The service proves the machine**: there is no host key; who may send commands to the instance is a matter of the
-//!   account. Lines and input stand in the service's history of commands: no place for secrets.
+//! * **The service proves the machine**: there is no host key; the account decides who may send commands to the
+//!   instance. The service's history of commands shows lines and input, so they must not hold secrets.
 //! * **Each stream is in order**, but standard output and standard error are not ordered between each other.
 //! * **Every wait ends**: a request that the agent does not take or finish is given up, and a command whose agent went silent is
 //!   [`Exit::Lost`](model::exit::Exit::Lost) with what is known about the agent.
-//! * **Dropping** a process ends its command on the machine, as far as a bounded attempt does.
+//! * **Dropping** a process ends its command on the machine, in one bounded attempt.
 //!
-//! What is absent: terminals, input that comes while a command runs, more than [`files::CAP`] of files in one copy: each is
-//! refused with a word on SSH. A file travels in requests of 24 KiB (up) and 17 KiB (down), about four a second.
+//! Deliberately absent: terminals, input that comes while a command runs, and more than [`files::CAP`] of files in one
+//! copy. Each is refused with a hint at SSH. A file is sent in requests of 24 KiB (up) and 17 KiB (down), about four a
+//! second.
 //!
 //! Calls of AWS: `ssm:DescribeInstanceInformation`, `ssm:SendCommand` (document `AWS-RunShellScript`),
 //! `ssm:GetCommandInvocation`, `ssm:CancelCommand`.
@@ -43,10 +44,10 @@ use crate::ssm::agent::{Agent, Ping, Runner};
 use crate::ssm::process::Session;
 use crate::ssm::protocol::{Places, Request, State};
 
-/// How long the machine may hold back its answer while a command has nothing new to tell, seconds.
+/// How long the machine may hold its answer back while a command has no new output, in seconds.
 const HOLD: u64 = 15;
 
-/// The pause between two looks at a machine that boots starts at the first and doubles up to the second.
+/// The first and the longest pause between two attempts at a machine that boots; pauses double in between.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(3));
 
 /// Opens connections over SSM.
@@ -56,7 +57,7 @@ pub struct SsmConnector {
 }
 
 impl SsmConnector {
-    /// A connector with these credentials; the region is that of each machine's address.
+    /// A connector with the credentials of `sdk`; the region comes from each machine's address.
     pub fn new(sdk: aws_config::SdkConfig) -> Self {
         Self { sdk }
     }
@@ -72,7 +73,7 @@ impl Connector for SsmConnector {
         patient: bool,
     ) -> Result<Box<dyn Connection>, ConnectionError> {
         let Address::Ssm { instance, region } = &machine.address else {
-            let reason = format!("{} is reached by SSH: no SSM agent of it is known", machine.id);
+            let reason = format!("{} is reached by SSH, not by an SSM agent", machine.id);
             return Err(ConnectionError::Invalid(reason));
         };
         let agent = Arc::new(Agent::new(&self.sdk, instance, region));
@@ -84,7 +85,7 @@ impl Connector for SsmConnector {
 /// Waits until the agent runs commands as `user`.
 async fn open(session: Session, user: &str, limit: Duration, patient: bool) -> Result<SsmConnection, ConnectionError> {
     if !protocol::is_user(user) {
-        return Err(ConnectionError::Invalid(format!("`{}` is no user's name", user.escape_debug())));
+        return Err(ConnectionError::Invalid(format!("`{}` is not a user name", user.escape_debug())));
     }
     let deadline = Deadline::after(limit, "the SSM agent");
     let mut pace = Pace::new(BACKOFF);
@@ -106,7 +107,7 @@ async fn open(session: Session, user: &str, limit: Duration, patient: bool) -> R
 /// A failed attempt.
 struct Failure {
     error: ConnectionError,
-    /// Whether it may get better by itself: the agent comes up, and users are made, while a machine boots.
+    /// Whether another attempt may succeed: while a machine boots, its agent starts and its users are created.
     again: bool,
 }
 
@@ -135,7 +136,7 @@ async fn attempt(session: &Session, user: &str) -> Result<(), Failure> {
     }
 }
 
-/// The last reason, with how long it was tried.
+/// The last error, with the time for which connecting was tried.
 fn insisted(last: Option<ConnectionError>, runner: &dyn Runner, limit: Duration) -> ConnectionError {
     let tried = format!("kept trying for {}", model::base::text::seconds(limit));
     match last {

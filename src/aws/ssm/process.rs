@@ -1,4 +1,4 @@
-//! Commands by requests to the agent's script: starting one, following it to its end, ending it.
+//! Starting, following and ending commands by requests to the agent's script.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,31 +17,31 @@ use tokio_util::task::TaskTracker;
 use crate::ssm::agent::{Ping, Runner};
 use crate::ssm::protocol::{AT_ONCE, PIECE, Places, Report, Request, Start, State, Tracker};
 
-/// Most bytes of a command's line and its input together: beyond it the hundreds of requests take minutes.
+/// Most bytes of a command's line and its input together: larger ones would take hundreds of requests and minutes.
 pub(super) const PAYLOAD_CAP: usize = 16 << 20;
 
-/// Failures in a row that a live agent is forgiven: it is restarted when it updates itself.
+/// How many failures in a row of a live agent are tolerated: the agent restarts when it updates itself.
 const FAILURES: u32 = 3;
 
 /// The pause after such a failure.
 const FAILURE_PAUSE: Duration = Duration::from_secs(2);
 
-/// Pieces of output that are held for a command whose output is not read: together 70 KB.
+/// How many pieces of output are buffered for a command whose output is not read: together 70 KB.
 const CHUNKS: usize = 4;
 
-/// How long ending a command may take, and sending the last word of a connection.
+/// How long ending a command may take, and sending the last request of a connection.
 pub(super) const END_LIMIT: Duration = Duration::from_secs(20);
 
-/// Folders of ended commands that one request names.
+/// How many folders of ended commands one request names.
 const FORGET: usize = 50;
 
-/// What every command of one connection shares.
+/// The state that all commands of one connection share.
 pub(super) struct Session {
     pub(super) runner: Arc<dyn Runner>,
     pub(super) places: Places,
-    /// How long an answer may be held back, seconds.
+    /// How long an answer may be held back, in seconds.
     pub(super) hold: u64,
-    /// Commands that ended, whose folders are still on the machine.
+    /// The ids of ended commands whose folders are still on the machine.
     forget: Mutex<Vec<String>>,
     tasks: TaskTracker,
     closed: CancellationToken,
@@ -75,7 +75,7 @@ impl Session {
         ids.split_off(rest)
     }
 
-    /// Starts `line` with `stdin` as `user`.
+    /// Starts `line` with `stdin` as `user`; `sent` gets the number of bytes as they are sent.
     pub(super) async fn start(
         self: &Arc<Self>,
         user: &str,
@@ -114,7 +114,7 @@ impl Session {
         Ok(SsmProcess::follow(remote, tracker, first, stdin.is_none()))
     }
 
-    /// Ends every command, and removes what is left of them on the machine.
+    /// Ends every command, and removes the remaining folders on the machine.
     pub(super) async fn close(&self) {
         self.closed.cancel();
         self.tasks.close();
@@ -134,7 +134,7 @@ impl Session {
         }
     }
 
-    /// The same without anybody to wait for it.
+    /// Does the same in the background.
     pub(super) fn clear_aside(self: &Arc<Self>) {
         if !self.forgotten().is_empty() && tokio::runtime::Handle::try_current().is_ok() {
             let session = Arc::clone(self);
@@ -145,7 +145,7 @@ impl Session {
     }
 }
 
-/// Ids that ride on a request; they go back when it does not arrive.
+/// Ids of commands to forget that a request carries; they go back to the session if the request fails.
 struct Riding<'a> {
     session: &'a Session,
     ids: Vec<String>,
@@ -157,7 +157,7 @@ impl Drop for Riding<'_> {
     }
 }
 
-/// A command on the machine, ended there when this is dropped before it ended by itself.
+/// A command on the machine; dropping this ends the command if it has not ended by itself.
 struct Remote {
     session: Arc<Session>,
     id: String,
@@ -174,7 +174,7 @@ impl Remote {
         }
     }
 
-    /// Sends the pieces of what is to be started, several at a time.
+    /// Sends the pieces of a command's line and input, several at a time.
     async fn put(&self, pieces: Vec<Vec<u8>>, sent: Progress<'_>) -> Result<(), ConnectionError> {
         let putting = stream::iter(pieces.into_iter().enumerate()).map(|(index, bytes)| async move {
             let length = bytes.len() as u64;
@@ -185,7 +185,7 @@ impl Remote {
         putting.buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    /// Sends a request; an agent that is there may fail a few times. None of them does anything twice.
+    /// Sends a request, and repeats it if a live agent fails a few times: a request that arrives twice acts once.
     async fn insist(&self, request: &Request) -> Result<Report, ConnectionError> {
         let mut failures = 0;
         loop {
@@ -202,7 +202,7 @@ impl Remote {
         }
     }
 
-    /// Fetches what is next.
+    /// Fetches the next output.
     async fn fetch(&self, tracker: &mut Tracker) -> Result<Vec<Chunk>, ConnectionError> {
         let ranges = tracker.next();
         let requests: Vec<Request> = ranges.iter().copied().map(Request::Follow).collect();
@@ -230,11 +230,11 @@ impl Drop for Remote {
     }
 }
 
-/// What a process and the task that follows its command share.
+/// The state that a process and the task that follows its command share.
 #[derive(Default)]
 struct Shared {
     exit: Mutex<Option<Exit>>,
-    /// Nobody wants it any more.
+    /// Cancelled when nobody wants the command any more.
     given_up: CancellationToken,
 }
 
@@ -283,7 +283,7 @@ impl SsmProcess {
     }
 }
 
-/// Sends `chunks` and all that is fetched after them; gives how the command ended, or nothing when nobody reads.
+/// Sends `chunks` and all output that follows to the reader; returns how the command ended, or `None` if nobody reads.
 async fn pass_on(
     remote: &Remote,
     mut tracker: Tracker,
@@ -304,7 +304,7 @@ async fn pass_on(
     }
 }
 
-/// Why a command is lost; its address is known to whoever started it.
+/// The reason why a command is lost, without the address, which the caller knows.
 fn reason(error: ConnectionError) -> String {
     match error {
         ConnectionError::Lost { reason, .. } => reason,
@@ -344,11 +344,11 @@ impl Drop for SsmProcess {
     }
 }
 
-/// Why input that comes later is refused.
+/// The error for input that comes later.
 const NO_INPUT: &str = "over SSM a command's input has to come with it; input that comes while it runs needs SSH";
 
-/// Standard input that takes nothing. A command that was to be given something is ended: without it, it would do
-/// something else than was meant.
+/// Standard input that accepts nothing. A write ends the command: without that input, the command would do something
+/// else than the user meant.
 struct NoStdin(Arc<Shared>);
 
 #[async_trait]

@@ -1,7 +1,7 @@
-//! What the driver and `remote/linux/ssm-command.sh` say to each other, as pure rules.
+//! The protocol between the driver and `remote/linux/ssm-command.sh`, as pure rules.
 //!
-//! A [`Request`] becomes the text that the agent runs; what that prints is read back as a [`Report`]; a [`Tracker`] says which
-//! pieces of a command's output to ask for next, and puts them together in order. Nothing here does I/O.
+//! A [`Request`] becomes the text that the agent runs; the output of that is read back as a [`Report`]; a [`Tracker`]
+//! says which pieces of a command's output to ask for next, and puts them together in order. Nothing here does I/O.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,17 +9,19 @@ use model::exit::Exit;
 use model::machine::Platform;
 use model::task::Chunk;
 
-/// Most bytes of output in one answer, as in the script: 23,336 characters of base64 of the 24,000 that
-/// `GetCommandInvocation` keeps.
+/// Most bytes of output in one answer, the same number as in the script: they make 23,336 characters of base64, and
+/// `GetCommandInvocation` keeps 24,000.
 pub(super) const ROOM: u64 = 17_500;
 
-/// Bytes of a piece that is sent: 32 KiB in base64, which with the script stays well below the 64 KB that a document may have.
+/// Bytes of a piece that is sent: 32 KiB in base64, so that it stays, together with the script, well below the 64 KB
+/// limit of a document.
 pub(super) const PIECE: usize = 24 << 10;
 
-/// Pieces that are asked for at once. The agent runs five commands at a time by default; one is left for others.
+/// How many pieces are requested at once. The agent runs five commands at a time by default; one is left for others.
 pub(super) const AT_ONCE: usize = 4;
 
-/// The machine's system, where the folders of commands are made on it, and where it notes that one was started.
+/// The machine's platform, the folder on it in which commands get their folders, and the folder in which it notes the
+/// commands that it has started.
 #[derive(Debug, Clone)]
 pub(super) struct Places {
     pub(super) platform: Platform,
@@ -28,61 +30,61 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Those of a system.
+    /// The places on a platform.
     pub(super) fn of(platform: Platform) -> Self {
         let folders = guest::of(platform).agent_folders();
         Self { platform, base: folders.base.to_owned(), tokens: folders.tokens.to_owned() }
     }
 }
 
-/// What is asked of the script about one command.
+/// A request to the script about one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Request {
-    /// Whether commands can be run as this user.
+    /// Asks whether commands can be run as this user.
     Probe { user: String },
-    /// Keeps a piece of what [`Request::Start`] needs.
+    /// Stores a piece of the line and input for [`Request::Start`].
     Put { index: usize, bytes: Vec<u8> },
-    /// Starts the command, once however often it arrives; answers like [`Request::Follow`] from the beginning.
+    /// Starts the command, once even if it arrives several times; answers like [`Request::Follow`] from the beginning.
     Start(Start),
-    /// Tells of the command.
+    /// Asks for the command's state and output.
     Follow(Range),
     /// Ends the command and forgets it.
     End,
-    /// Nothing of its own.
+    /// Does nothing of its own; it carries the ids of commands to forget.
     Forget,
 }
 
-/// How a command is started.
+/// The parameters for starting a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Start {
     /// The user to run as.
     pub(super) user: String,
     /// How many pieces were put before.
     pub(super) pieces: usize,
-    /// Bytes of the shell's line, which come first.
+    /// Bytes of the shell's line, which comes first.
     pub(super) line: usize,
     /// Bytes of the line and the standard input.
     pub(super) total: usize,
-    /// What is left of them after the pieces.
+    /// The rest of those bytes after the pieces.
     pub(super) last: Vec<u8>,
-    /// How long to wait for the first output or the end, seconds.
+    /// How long to wait for the first output or the end, in seconds.
     pub(super) hold: u64,
 }
 
-/// Which output to tell of: for each stream from where, and how much at most.
+/// The output to report: the start and the most bytes for each stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Range {
     pub(super) at: [u64; 2],
     pub(super) most: [u64; 2],
-    /// How long to wait for something new, seconds.
+    /// How long to wait for something new, in seconds.
     pub(super) hold: u64,
 }
 
 impl Request {
-    /// The text for the agent. `forget` names commands whose folders are to be removed on the occasion.
+    /// The text for the agent. `forget` names commands whose folders are to be removed with this request.
     ///
-    /// Nothing of what a caller gave stands in it but as base64: neither the shell nor the service, which replaces `{{…}}`,
-    /// finds anything in it. The user's name is the exception; it is checked by [`is_user`].
+    /// It holds the caller's data only as base64, so that neither the shell nor the service, which replaces `{{…}}`,
+    /// can interpret it. The user's name is the exception; [`is_user`] checks it.
     pub(super) fn text(&self, places: &Places, forget: &[String], id: &str) -> String {
         let mut words = vec![places.base.clone(), places.tokens.clone()];
         words.push(if forget.is_empty() { "-".to_owned() } else { forget.join(",") });
@@ -109,25 +111,25 @@ impl Request {
     }
 }
 
-/// Whether `name` can be a user's on Linux, so that it stands in a script as it is.
+/// Whether `name` can be a user name on Linux, so that it can stand unquoted in a script.
 pub(super) fn is_user(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     !name.is_empty() && name.len() <= 32 && !name.starts_with('-') && name.bytes().all(plain)
 }
 
-/// What has become of a command, as the machine sees it.
+/// The state of a command, as the machine sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
     Running,
-    /// It ended, and this is how.
+    /// It ended in this way.
     Ended(Exit),
-    /// What kept watch over it is gone, and there is no status.
+    /// Its supervisor is gone, and there is no status.
     Vanished,
     /// The machine knows nothing of it.
     Absent,
-    /// The request was done; it was not about a command that runs.
+    /// The request was carried out; it was not about a running command.
     Ready,
-    /// The request cannot be done.
+    /// The request cannot be carried out.
     Refused(String),
 }
 
@@ -137,20 +139,20 @@ pub(super) struct Report {
     pub(super) state: State,
     /// Bytes of standard output and of standard error so far.
     pub(super) sizes: [u64; 2],
-    /// The pieces of them that were asked for.
+    /// The requested pieces of standard output and of standard error.
     pub(super) pieces: [Vec<u8>; 2],
 }
 
 impl Report {
-    /// Reads what the script printed; gives what is wrong with it where it is no whole answer.
+    /// Reads the script's output; the error says what is wrong with an incomplete answer.
     pub(super) fn read(text: &str) -> Result<Self, String> {
         let lines: Vec<&str> = text.trim_end().lines().collect();
         let &["automation-ssm", state, out, out_piece, err, err_piece, "end"] = lines.as_slice() else {
             let start: String = text.chars().take(200).collect();
-            return Err(format!("the agent's answer is not whole: `{}`", start.escape_debug()));
+            return Err(format!("the agent's answer is not complete: `{}`", start.escape_debug()));
         };
-        let number = |text: &str| text.parse::<u64>().map_err(|_| format!("the agent gives the size `{text}`"));
-        let bytes = |text: &str| STANDARD.decode(text).map_err(|_| "the agent gives broken base64".to_owned());
+        let number = |text: &str| text.parse::<u64>().map_err(|_| format!("the agent reports the size `{text}`"));
+        let bytes = |text: &str| STANDARD.decode(text).map_err(|_| "the agent sends broken base64".to_owned());
         Ok(Self {
             state: read_state(state)?,
             sizes: [number(out)?, number(err)?],
@@ -163,23 +165,23 @@ fn read_state(text: &str) -> Result<State, String> {
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     Ok(match word {
         "running" => State::Running,
-        "ended" => State::Ended(exit(rest.parse().map_err(|_| format!("the agent gives the wait status `{rest}`"))?)),
+        "ended" => State::Ended(exit(rest.parse().map_err(|_| format!("the agent reports the wait status `{rest}`"))?)),
         "vanished" => State::Vanished,
         "absent" => State::Absent,
         "ready" => State::Ready,
         "refused" => State::Refused(rest.to_owned()),
-        _ => return Err(format!("the agent gives the state `{}`", text.escape_debug())),
+        _ => return Err(format!("the agent reports the state `{}`", text.escape_debug())),
     })
 }
 
-/// Names of the signals from 1 on, without `SIG`; the same on every processor that Linux machines on EC2 have.
+/// The names of the signals from 1 on, without `SIG`; they are the same on every processor of Linux machines on EC2.
 const SIGNALS: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
     "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
     "PWR", "SYS",
 ];
 
-/// What a wait status, as `wait` gives it, means; -1 says that the program could not be started at all.
+/// The exit that a wait status of `wait` means; -1 says that the program could not be started at all.
 fn exit(status: i32) -> Exit {
     let Ok(status) = u32::try_from(status) else {
         return Exit::Lost("the user's shell cannot be started on the machine".to_owned());
@@ -193,10 +195,10 @@ fn exit(status: i32) -> Exit {
     }
 }
 
-/// How far a command's output was fetched.
+/// How much of a command's output has been fetched.
 #[derive(Debug)]
 pub(super) struct Tracker {
-    /// How long the machine may hold an answer back while there is nothing new, seconds.
+    /// How long the machine may hold an answer back while there is nothing new, in seconds.
     hold: u64,
     seen: [u64; 2],
     known: [u64; 2],
@@ -208,13 +210,13 @@ impl Tracker {
         Self { hold, seen: [0; 2], known: [0; 2], ended: None }
     }
 
-    /// What [`Request::Start`] answers.
+    /// The range that [`Request::Start`] answers with.
     pub(super) fn first(&self) -> Range {
         Range { at: [0; 2], most: [ROOM; 2], hold: self.hold }
     }
 
-    /// What to ask for next; several may be asked at once, and are to be given to [`Tracker::accept`] in this order. None
-    /// when all is known.
+    /// The ranges to request next. They may be requested at once, and their answers must go to [`Tracker::accept`] in
+    /// this order. Empty if everything is known.
     pub(super) fn next(&self) -> Vec<Range> {
         if self.seen == self.known {
             return match self.ended {
@@ -235,12 +237,12 @@ impl Tracker {
         ranges
     }
 
-    /// Takes an answer to `range`; gives the output in it.
+    /// Takes an answer to `range`; returns the output in it.
     pub(super) fn accept(&mut self, range: Range, report: Report) -> Result<Vec<Chunk>, String> {
         match report.state {
             State::Running | State::Ready => {}
             State::Ended(exit) => self.ended = Some(exit),
-            State::Vanished => return Err("what kept watch over the command was killed".to_owned()),
+            State::Vanished => return Err("the supervisor of the command was killed".to_owned()),
             State::Absent => {
                 return Err("the machine knows nothing of the command any more; was it restarted?".to_owned());
             }
@@ -265,24 +267,25 @@ impl Tracker {
         Ok(chunks)
     }
 
-    /// How the command ended, once all of its output was fetched.
+    /// How the command ended, once all of its output has been fetched.
     pub(super) fn exit(&self) -> Option<Exit> {
         self.ended.clone().filter(|_| self.seen == self.known)
     }
 }
 
-/// How far the service is with a request.
+/// The progress of the service with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// It will tell more.
+    /// It is still under way.
     Under,
     /// The script ran to its end.
     Ran,
-    /// It will never tell more, and the script did not run to its end.
+    /// It has ended, and the script did not run to its end.
     Broken,
 }
 
-/// What a status of `GetCommandInvocation` means. A status that is not known yet may still change.
+/// The progress that a status of `GetCommandInvocation` means. An unknown status counts as under way, because it may
+/// still change.
 pub(super) fn progress(status: &str) -> Progress {
     match status {
         "Success" => Progress::Ran,
@@ -332,7 +335,7 @@ mod tests {
     fn an_answer_reads_back_and_a_cut_one_is_refused() {
         let whole = "automation-ssm\nended 768\n3\nb3V0\n0\n\nend\n";
         assert_eq!(Report::read(whole), Ok(report(State::Ended(Exit::Code(3)), [3, 0], [b"out", b""])));
-        assert!(Report::read(&whole[..whole.len() - 5]).unwrap_err().contains("not whole"));
+        assert!(Report::read(&whole[..whole.len() - 5]).unwrap_err().contains("not complete"));
         assert!(Report::read("").is_err());
         assert!(Report::read(&whole.replace("b3V0", "b3V")).unwrap_err().contains("base64"));
         assert!(Report::read(&whole.replace("ended 768", "asleep")).unwrap_err().contains("asleep"));

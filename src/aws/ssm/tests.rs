@@ -1,4 +1,4 @@
-//! The scripts and the driver together, with this computer in the place of the machine and its agent.
+//! Tests of the scripts and the driver together, with this computer in the place of the machine and its agent.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,16 +11,16 @@ use support::contract::listing;
 use super::*;
 use crate::ssm::files::CAP;
 
-/// Longer than anything here takes, so that a test that hangs says so.
+/// The limit of every wait: longer than anything here takes, so that a test that hangs fails.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Runs scripts here as the service's agent would there, and fails on order.
+/// Runs scripts on this computer as the agent would on a machine, and fails on request.
 struct Here {
     dir: tempfile::TempDir,
     requests: AtomicUsize,
     /// How many of the next answers are lost after the script ran.
     lose: AtomicUsize,
-    /// How many looks find no agent.
+    /// How many of the next pings find no agent.
     silent: AtomicUsize,
     /// Whether every script arrives twice.
     twice: bool,
@@ -46,7 +46,7 @@ impl Here {
         open(self.session(), &me(), LIMIT, false).await.unwrap()
     }
 
-    /// Folders of commands that are still there.
+    /// How many folders of commands still exist.
     fn left(&self) -> usize {
         let named = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("hg-automation-ssm-");
         std::fs::read_dir(self.dir.path()).unwrap().flatten().filter(named).count()
@@ -76,7 +76,7 @@ impl Runner for Here {
         if taken(&self.lose) {
             return Err(ConnectionError::Lost { address: self.address(), reason: "its answer was lost".to_owned() });
         }
-        // What the service keeps.
+        // The service keeps that many characters.
         Ok(String::from_utf8(ran.stdout).unwrap().chars().take(24_000).collect())
     }
 
@@ -85,7 +85,7 @@ impl Runner for Here {
     }
 }
 
-/// Whoever runs the tests.
+/// The name of the user who runs the tests.
 fn me() -> String {
     let name = std::process::Command::new("id").arg("-un").output().unwrap();
     String::from_utf8(name.stdout).unwrap().trim().to_owned()
@@ -110,7 +110,7 @@ async fn run(connection: &SsmConnection, command: &Command) -> (Vec<u8>, Vec<u8>
     drain(&mut *connection.start(command).await.unwrap()).await
 }
 
-/// Waits until nothing of any command is left, or says what is.
+/// Waits until no folder of any command is left.
 async fn settled(here: &Here) {
     let deadline = Deadline::after(LIMIT, "every folder to be removed");
     let probe = || async { (here.left() == 0).then_some(()) };
@@ -240,7 +240,7 @@ async fn lost_answers_lose_nothing_and_a_silent_agent_is_lost() {
     here.silent.store(1, Ordering::SeqCst);
     assert_eq!(drain(&mut *process).await.2, Exit::Lost("it is asleep".to_owned()));
     here.lose.store(0, Ordering::SeqCst);
-    // The answer to the start itself, too.
+    // The answer to the start itself can be lost, too.
     here.lose.store(1, Ordering::SeqCst);
     assert_eq!(run(&connection, &sh("echo once")).await, (b"once\n".to_vec(), Vec::new(), Exit::Code(0)));
     connection.close().await;
@@ -377,7 +377,7 @@ async fn trees_travel_both_ways() {
     assert_eq!(connection.download(&remote, &back, &progress).await.unwrap(), up);
     assert_eq!(count.into_inner(), up.bytes);
     assert_eq!(listing(&tree), listing(&back));
-    // A second time into what is there: files are replaced, others and modes of folders stay.
+    // A second upload into the same folder replaces files; other files and the modes of folders stay.
     std::fs::write(far.path().join("up/other"), "stays").unwrap();
     std::fs::set_permissions(far.path().join("up/empty"), PermissionsExt::from_mode(0o700)).unwrap();
     std::fs::write(tree.join("nothing"), "something").unwrap();
@@ -396,7 +396,7 @@ async fn trees_travel_both_ways() {
     assert_eq!(std::fs::read(far.path().join("up/other")).unwrap(), big);
     let error = connection.upload(&tree, &format!("{remote}/other"), &|_| ()).await.unwrap_err();
     assert!(error.to_string().contains("no folder"), "{error}");
-    // What a file goes to is followed or written into, here and there.
+    // The target of a copy is followed if it is a link, and written into if it is a device, on both sides.
     for folder in [far.path(), local.path()] {
         std::os::unix::fs::symlink("real", folder.join("link")).unwrap();
         let pipe = rustix::fs::FileType::Fifo;

@@ -5,10 +5,10 @@ use super::super::http::Response;
 use super::super::proxy::Proxy;
 use super::super::xml::Element;
 
-/// The most that one page of `DescribeInstances` and its like holds.
+/// The largest page of `DescribeInstances` and similar calls.
 pub(super) const LARGEST_PAGE: usize = 1000;
 
-/// The lists that come in pages: action, the list's element, the parameter that names single ids.
+/// The lists that come in pages: the action, the list's element, and the parameter for single ids.
 pub(super) const PAGED: [(&str, &str, &str); 8] = [
     ("DescribeInstances", "reservationSet", "InstanceId"),
     ("DescribeVolumes", "volumeSet", "VolumeId"),
@@ -20,7 +20,7 @@ pub(super) const PAGED: [(&str, &str, &str); 8] = [
     ("DescribeSpotInstanceRequests", "spotInstanceRequestSet", "SpotInstanceRequestId"),
 ];
 
-/// The values of a filter; empty when it was not given.
+/// The values of a filter; empty if it was not given.
 pub(super) fn filter_values(call: &Call, name: &str) -> Vec<String> {
     (1..)
         .map(|at| format!("Filter.{at}"))
@@ -30,7 +30,7 @@ pub(super) fn filter_values(call: &Call, name: &str) -> Vec<String> {
         .collect()
 }
 
-/// The call without the filters of a name; the others are counted anew.
+/// The call without the filters of a name; the others are renumbered.
 pub(super) fn without_filter(call: &Call, name: &str) -> Call {
     let mut changed = call.clone();
     changed.drop_params("Filter.");
@@ -48,7 +48,7 @@ pub(super) fn without_filter(call: &Call, name: &str) -> Call {
     changed
 }
 
-/// Whether tags fit the filters `tag:KEY` and `tag-key`, with `*` at the end of a value.
+/// Whether tags match the filters `tag:KEY` and `tag-key`, with `*` at the end of a value.
 pub(super) fn tags_fit(call: &Call, tags: &[(String, String)]) -> bool {
     let like = |pattern: &str, text: &str| match pattern.strip_suffix('*') {
         Some(prefix) => text.starts_with(prefix),
@@ -65,7 +65,7 @@ pub(super) fn tags_fit(call: &Call, tags: &[(String, String)]) -> bool {
     })
 }
 
-/// Asks moto for a whole list, lets `change` work on it, and gives the page that was asked for.
+/// Asks moto for a whole list, lets `change` edit it, and answers with the requested page.
 pub(super) async fn paged(proxy: &Proxy, call: &Call, list: &str, change: impl FnOnce(&mut Vec<Element>)) -> Response {
     let ids = PAGED.iter().find(|(action, _, _)| *action == call.action).map_or("", |(_, _, ids)| *ids);
     let size = call.param("MaxResults");

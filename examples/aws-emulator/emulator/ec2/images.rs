@@ -10,7 +10,8 @@ use super::filters::{filter_values, paged};
 use super::{Ec2, create_tags};
 
 impl Ec2 {
-    /// Names are unique; snapshots get their tags; the machine's files become the image; pending at first.
+    /// Makes an image: names are unique; snapshots get their tags; the machine's files become the image; it is pending
+    /// at first.
     pub(super) async fn create_image(&self, proxy: &Proxy, call: &Call) -> Response {
         let name = call.param("Name");
         let filter = [("Owner.1", "self"), ("Filter.1.Name", "name"), ("Filter.1.Value.1", name)];
@@ -64,7 +65,7 @@ pub(super) async fn snapshots_of(proxy: &Proxy, region: &str, image: &str) -> Ve
     devices.map(|device| device.text_at(&["ebs", "snapshotId"])).filter(|id| !id.is_empty()).collect()
 }
 
-/// With `DeleteAssociatedSnapshots` the image's snapshots go too, and the reply tells their fates.
+/// Deregisters an image; with `DeleteAssociatedSnapshots` its snapshots go too, and the reply reports their fates.
 pub(super) async fn deregister(proxy: &Proxy, call: &Call) -> Response {
     let snapshots = snapshots_of(proxy, &call.region, call.param("ImageId")).await;
     let reply = proxy.forward(call).await;
@@ -81,7 +82,7 @@ pub(super) async fn deregister(proxy: &Proxy, call: &Call) -> Response {
     call.xml(vec![Element::leaf("return", "true"), Element::node("deleteSnapshotResultSet", items)])
 }
 
-/// Owners are respected.
+/// Lists snapshots, and respects the owners that the call names.
 pub(super) async fn describe_snapshots(proxy: &Proxy, call: &Call) -> Response {
     let owners = call.list("Owner");
     paged(proxy, call, "snapshotSet", |snapshots| {

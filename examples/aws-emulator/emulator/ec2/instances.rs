@@ -1,4 +1,4 @@
-//! Instances: from the launch to the end, and the machines behind them.
+//! Instances from the launch to the end, and the machines behind them.
 
 use std::time::Instant;
 
@@ -12,17 +12,18 @@ use super::super::xml::Element;
 use super::filters::{filter_values, paged, without_filter};
 use super::{Ec2, Launch, Spot, create_tags};
 
-/// The most that user data may hold before it is encoded, bytes.
+/// The most bytes of user data before it is encoded.
 pub(super) const LONGEST_USER_DATA: usize = 16_384;
 
-/// The root's device in the images that there are.
+/// The root devices of the base images.
 pub(super) const ROOTS: [&str; 2] = ["/dev/xvda", "/dev/sda1"];
 
-/// The size of the disk that types with one bring along here, bytes.
+/// The size in bytes of the disk of types that have one of their own.
 pub(super) const INSTANCE_STORE: u64 = 8 << 30;
 
 impl Ec2 {
-    /// An equal client token gives the first instance again; interfaces get their tags; a spot request is kept.
+    /// Launches instances: the same client token returns the first instance again; interfaces get their tags; a spot
+    /// request is kept.
     pub(super) async fn run_instances(&self, proxy: &Proxy, call: &Call) -> Response {
         let token = (call.region.clone(), call.param("ClientToken").to_owned());
         if let Some((params, reply)) = self.known().tokens.get(&token).cloned()
@@ -98,16 +99,17 @@ impl Ec2 {
         }
     }
 
-    /// Ids that are not known at first, `pending`, `shutting-down`, addresses of real machines, spot requests, pages.
+    /// Lists instances, with ids that are unknown at first, `pending`, `shutting-down`, addresses of real machines,
+    /// spot requests and pages.
     pub(super) async fn describe_instances(&self, proxy: &Proxy, call: &Call) -> Response {
         let asked = call.list("InstanceId");
         if let Some(id) = self.still_unknown(&asked) {
             let message = format!("The instance ID '{id}' does not exist");
             return call.refuse(400, "InvalidInstanceID.NotFound", &message);
         }
-        // moto answers this filter with 500.
+        // moto answers this filter with status 500.
         let tokens = filter_values(call, "client-token");
-        // moto ends an instance at once: its state is known here only.
+        // moto ends an instance at once: only the emulator knows its state.
         let states = filter_values(call, "instance-state-name");
         let profiles = filter_values(call, "iam-instance-profile.arn");
         let asked = without_filter(&without_filter(call, "client-token"), "instance-state-name");
@@ -143,7 +145,7 @@ impl Ec2 {
         })
     }
 
-    /// Whether an instance is not shown yet to those who look by other things than its id.
+    /// Whether an instance is not yet found by anything but its id.
     pub(super) fn hidden(&self, id: &str) -> bool {
         let mut known = self.known();
         let Some(launch) = known.launches.get_mut(id).filter(|launch| launch.unknown > 0) else { return false };
@@ -151,7 +153,7 @@ impl Ec2 {
         true
     }
 
-    /// Interfaces go with their instances; so do the machines.
+    /// Terminates instances with their interfaces and machines.
     pub(super) async fn terminate(&self, proxy: &Proxy, call: &Call) -> Response {
         let reply = proxy.forward(call).await;
         if reply.is_success() {
@@ -162,8 +164,8 @@ impl Ec2 {
         reply
     }
 
-    /// Removes what goes with an instance that has ended. Its interface is only remembered as gone: moto would need three
-    /// calls for it, and a thousand instances end with one.
+    /// Removes the interface and the machine of an instance that has ended. The interface is only remembered as gone:
+    /// moto would need three calls for each, and one call ends a thousand instances.
     pub(super) fn ended(&self, proxy: &Proxy, id: &str) {
         let mut known = self.known();
         let Some(launch) = known.launches.get_mut(id).filter(|launch| launch.ended.is_none()) else { return };
@@ -176,7 +178,7 @@ impl Ec2 {
         }
     }
 
-    /// Brings the record of an instance to what its machine has done: it has switched itself off, or is broken.
+    /// Updates the record of an instance whose machine has switched itself off or is broken.
     pub(crate) async fn ended_by_itself(&self, proxy: &Proxy, ended: &Ended) {
         let launch = {
             let mut known = self.known();
@@ -213,7 +215,7 @@ pub(super) fn state(code: &str, name: &str) -> Element {
     Element::node("instanceState", vec![Element::leaf("code", code), Element::leaf("name", name)])
 }
 
-/// A reservation as one for each of its instances: pages count instances.
+/// Splits a reservation into one for each of its instances, because pages count instances.
 fn single(mut reservation: Element) -> Vec<Element> {
     let instances = reservation.child_mut("instancesSet").map(|set| std::mem::take(&mut set.children));
     let one = |instance| {
@@ -233,7 +235,7 @@ fn profile(call: &Call) -> String {
     }
 }
 
-/// What the machine of an instance is to be.
+/// The parameters for the machine of an instance.
 pub(super) async fn asked_for(proxy: &Proxy, call: &Call, id: &str) -> Launched {
     let engine = base64::engine::general_purpose::STANDARD;
     let key = match call.param("KeyName") {
@@ -255,7 +257,7 @@ pub(super) async fn asked_for(proxy: &Proxy, call: &Call, id: &str) -> Launched 
     }
 }
 
-/// The size in bytes of a second disk: one that was asked for, or the one that the type brings along.
+/// The size in bytes of a second disk: a requested volume, or the type's own disk.
 pub(super) fn second_volume(call: &Call) -> Option<u64> {
     let devices = (1..).map(|at| format!("BlockDeviceMapping.{at}"));
     let devices = devices.take_while(|device| call.params.contains_key(&format!("{device}.DeviceName")));
@@ -266,7 +268,7 @@ pub(super) fn second_volume(call: &Call) -> Option<u64> {
     sizes.map(|gibibytes| gibibytes << 30).next().or(own)
 }
 
-/// Brings what moto says of an instance to what AWS would say.
+/// Changes moto's description of an instance to that of AWS.
 pub(super) fn dress(item: &mut Element, launch: &Launch, proxy: &Proxy) {
     let id = item.text_at(&["instanceId"]);
     let conditions = proxy.control.conditions();
@@ -306,7 +308,7 @@ pub(super) fn dress(item: &mut Element, launch: &Launch, proxy: &Proxy) {
     }
 }
 
-/// What the real machine said at its start, where there is one.
+/// Answers with the console of the real machine, if there is one.
 pub(super) async fn console(proxy: &Proxy, call: &Call) -> Response {
     let text = proxy.machines().and_then(|machines| machines.console(call.param("InstanceId")));
     let Some(text) = text else { return proxy.forward(call).await };

@@ -1,4 +1,4 @@
-//! Where moto's EC2 differs from Amazon's in something that the tool can meet. Each function is one difference.
+//! The differences between moto's EC2 and Amazon's that matter to the tool. Each function is one difference.
 
 mod filters;
 mod images;
@@ -17,34 +17,34 @@ use super::http::Response;
 use super::proxy::Proxy;
 use super::xml::Element;
 
-/// What the proxy knows of an instance beside moto.
+/// The proxy's own knowledge about an instance.
 #[derive(Debug, Clone)]
 struct Launch {
     /// The region.
     pub region: String,
     /// When it was launched.
     at: Instant,
-    /// How many more times its id is unknown.
+    /// How many more times its id will be unknown.
     unknown: usize,
-    /// When it was told to end.
+    /// When it was terminated.
     ended: Option<Instant>,
-    /// Code and reason of an end that nobody asked for over the interface.
+    /// Code and reason of an end that nobody requested over the interface.
     reason: Option<(String, String)>,
-    /// Whether it terminates when it switches itself off; else it stops.
+    /// Whether it terminates when it switches itself off; otherwise it stops.
     terminates: bool,
     /// Its network interface.
     interface: String,
-    /// The name of its instance profile; empty where it has none. moto does not tell of it.
+    /// The name of its instance profile, which moto does not report; empty if it has none.
     profile: String,
-    /// Its spot request, where it has one.
+    /// Its spot request, if it has one.
     spot: Option<Spot>,
 }
 
-/// What the proxy keeps of EC2.
+/// The proxy's own knowledge about EC2.
 #[derive(Debug, Default)]
 struct Known {
     launches: BTreeMap<String, Launch>,
-    /// Region and client token; the parameters of the launch and the reply.
+    /// By region and client token, the parameters of the launch and the reply.
     tokens: BTreeMap<(String, String), (BTreeMap<String, String>, String)>,
     images: BTreeMap<String, Instant>,
     /// Interfaces that have gone with their instances.

@@ -11,7 +11,7 @@ use super::Ec2;
 use super::filters::{filter_values, paged};
 
 impl Ec2 {
-    /// Interfaces that went with their instances are not there.
+    /// Lists interfaces without those that went with their instances.
     pub(super) async fn describe_interfaces(&self, proxy: &Proxy, call: &Call) -> Response {
         let gone = self.known().gone.clone();
         if let Some(id) = call.list("NetworkInterfaceId").into_iter().find(|id| gone.contains(id)) {
@@ -24,7 +24,7 @@ impl Ec2 {
         .await
     }
 
-    /// A group in use cannot be deleted.
+    /// Deletes a group, unless it is in use.
     pub(super) async fn delete_group(&self, proxy: &Proxy, call: &Call) -> Response {
         let (filter, value) = match call.param("GroupId") {
             "" => ("group-name", call.param("GroupName")),
@@ -42,7 +42,7 @@ impl Ec2 {
     }
 }
 
-/// Names are unique within a VPC.
+/// Makes a group; names are unique within a VPC.
 pub(super) async fn create_group(proxy: &Proxy, call: &Call) -> Response {
     let name = call.param("GroupName");
     let filter = [("Filter.1.Name", "group-name"), ("Filter.1.Value.1", name)];
@@ -57,7 +57,7 @@ pub(super) async fn create_group(proxy: &Proxy, call: &Call) -> Response {
     proxy.forward(call).await
 }
 
-/// The fingerprint that AWS gives an imported ed25519 key: base64 of the SHA-256 of the public key's blob.
+/// The fingerprint that AWS computes for an imported ed25519 key: base64 of the SHA-256 of the public key's blob.
 pub(super) fn fingerprint(public: &str) -> Option<String> {
     let engine = base64::engine::general_purpose::STANDARD;
     let mut words = public.split_whitespace();
@@ -76,7 +76,7 @@ pub(super) async fn import_key_pair(proxy: &Proxy, call: &Call) -> Response {
     Response::new(200, "text/xml", document.document())
 }
 
-/// Fingerprints as AWS gives them, also as a filter.
+/// Lists key pairs with the fingerprints that AWS would report, also as a filter.
 pub(super) async fn describe_key_pairs(proxy: &Proxy, call: &Call) -> Response {
     let wanted = filter_values(call, "fingerprint");
     let mut forwarded = call.clone();

@@ -6,7 +6,7 @@ use super::super::xml::Element;
 use super::filters::{filter_values, tags_fit};
 use super::{Ec2, Launch, tag_set};
 
-/// A spot request; moto keeps none for instances that are asked for with `RunInstances`.
+/// A spot request; moto keeps none for instances that are launched with `RunInstances`.
 #[derive(Debug, Clone)]
 pub(super) struct Spot {
     pub(super) id: String,

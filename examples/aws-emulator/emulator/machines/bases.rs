@@ -1,4 +1,5 @@
-//! From an image's id to the layers of local machines: bases made from the definition `linux-dev`, and what was baked on them.
+//! The layers of local machines for an image's id: bases made from the definition `linux-dev`, and images baked on
+//! them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,15 +21,15 @@ use sha2::{Digest, Sha256};
 
 use super::super::seeds;
 
-/// How long the guard of a bootstrap lives without us.
+/// How long the guard of a bootstrap lives without the emulator.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// What a distribution's own image holds, of that which the emulator and the first step of a bake need. All other packages of
-/// `linux-dev` are for the step to install, as on AWS.
+/// The packages of a distribution's own image that the emulator and the first step of a bake need. All other packages
+/// of `linux-dev` are installed by the step, as on AWS.
 const PACKAGES: [&str; 8] =
     ["ca-certificates", "iproute2", "kmod", "mount", "openssh-server", "procps", "python3", "sudo"];
 
-/// Layers by image.
+/// The layers of images.
 pub(crate) struct Bases {
     /// Where bases are kept for the next time.
     shared: LocalConfig,
@@ -37,7 +38,7 @@ pub(crate) struct Bases {
     baked: Mutex<BTreeMap<String, Vec<Fingerprint>>>,
 }
 
-/// Nothing is written down: what an emulator makes it removes, and its machines end with it.
+/// A ledger that writes nothing down: an emulator removes what it makes, and its machines end with it.
 pub(crate) struct NoLedger;
 
 impl Ledger for NoLedger {
@@ -50,7 +51,7 @@ impl Ledger for NoLedger {
     }
 }
 
-/// A row as a journal would hold it.
+/// The row that a journal would hold.
 pub(crate) fn row(planned: PlannedResource) -> Resource {
     let now = Timestamp::now();
     Resource {
@@ -68,7 +69,7 @@ pub(crate) fn row(planned: PlannedResource) -> Resource {
     }
 }
 
-/// Releases what was planned, in reverse; gives the first reason why something stays.
+/// Releases the planned resources in reverse order; the error is the first reason why one stays.
 pub(crate) async fn release(provider: &LocalProvider, planned: Vec<PlannedResource>) -> Result<(), Fault> {
     for planned in planned.into_iter().rev() {
         let name = planned.name.clone();
@@ -80,7 +81,7 @@ pub(crate) async fn release(provider: &LocalProvider, planned: Vec<PlannedResour
 }
 
 impl Bases {
-    /// Bases in the state directory of `shared`, machines in that of `own`.
+    /// Keeps bases in the state directory of `shared`, and machines in that of `own`.
     pub(crate) fn new(shared: LocalConfig, own: LocalConfig) -> Self {
         Self { shared, own, baked: Mutex::default() }
     }
@@ -89,7 +90,7 @@ impl Bases {
         self.baked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The layers of an image, lowest first; a base that is missing is made now.
+    /// The layers of an image, lowest first; a missing base is made now.
     pub(crate) async fn layers(&self, image: &str) -> Result<Vec<Fingerprint>, Fault> {
         if let Some(layers) = self.baked().get(image) {
             return Ok(layers.clone());
@@ -102,7 +103,7 @@ impl Bases {
         Ok(vec![layer.fingerprint.clone()])
     }
 
-    /// Makes the base where it is missing, and shows it in our own state directory.
+    /// Makes the base if it is missing, and links it into the emulator's own state directory.
     async fn provide(&self, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
         let images = LocalImages::new(self.shared.clone());
         if images.present(plan).await? == 0 {
@@ -117,7 +118,7 @@ impl Bases {
             let parent = self.own.state.join("images/layers");
             std::fs::create_dir_all(&parent)
                 .and_then(|()| match std::os::unix::fs::symlink(place(&self.shared), &own) {
-                    // Another instance of the same image came first.
+                    // Another instance of the same image was faster.
                     Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
                     done => done,
                 })
@@ -162,7 +163,7 @@ impl Bases {
         Ok(())
     }
 
-    /// Removes what was baked; bases stay for the next time.
+    /// Removes baked images; bases stay for the next time.
     pub(crate) async fn clear(&self) {
         let images = LocalImages::new(self.own.clone());
         let baked = std::mem::take(&mut *self.baked());

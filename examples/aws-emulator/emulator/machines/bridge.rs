@@ -1,4 +1,4 @@
-//! From a connection to an instance's port 22 to an SSH server in its machine.
+//! The bridge from a connection to an instance's port 22 to an SSH server in its machine.
 
 use connection::ssh::SshConnector;
 use model::connection::{Connector, Process, Stdin};
@@ -9,18 +9,18 @@ use tokio::net::TcpStream;
 
 use super::super::lines::{Fault, Line, Lines};
 
-/// How long the machine's own server may take; it is there before the instance's port is.
+/// How long the machine's own server may take to answer; it runs before the instance's port is open.
 const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// How long a line that carries nothing any more stays open; longer than any caller waits for it.
+/// How long a stalled line stays open; longer than any caller waits for it.
 const STALL: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// How much is moved at once, bytes.
+/// How many bytes are moved at once.
 const PIECE: usize = 64 << 10;
 
-/// Serves one connection to its end, or until its line breaks; what the server says on standard error goes to `console`.
+/// Serves one connection to its end, or until its line breaks; the server's standard error goes to `console`.
 ///
-/// A connection to the machine for each: what one caller does not read holds up no other.
+/// Each caller gets a connection of its own to the machine, so that a caller who does not read holds up nobody else.
 pub(crate) async fn serve(mut stream: TcpStream, machine: &Machine, lines: &Lines, console: impl Fn(&[u8])) {
     if !lines.until_let_in().await {
         return;
@@ -55,7 +55,7 @@ pub(crate) async fn serve(mut stream: TcpStream, machine: &Machine, lines: &Line
     connection.close().await;
 }
 
-/// Carries bytes both ways until one side ends; the fault that the line broke with, if it did.
+/// Carries bytes both ways until one side ends; returns the fault with which the line broke, if it did.
 async fn carry(
     stream: &mut TcpStream,
     process: &mut dyn Process,
@@ -103,7 +103,7 @@ async fn carry(
         drop(to_caller.shutdown().await);
         None
     };
-    // The server ends when its caller has gone, and a caller that stays silent ends with the server.
+    // The server ends once its caller has gone, and the bridge of a silent caller ends with the server.
     tokio::pin!(up, down);
     tokio::select! {
         broken = &mut down => broken,

@@ -1,4 +1,4 @@
-//! One instance's machine from its launch to its end.
+//! The machine of one instance from its launch to its end.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,34 +31,34 @@ use super::{Ended, Launched, Outcome, bridge};
 const PREPARE: &str = include_str!("prepare.sh");
 const USER_DATA: &str = include_str!("user-data.sh");
 
-/// How long a machine lives without the emulator, and how often it is told that the emulator lives.
+/// How long a machine lives without the emulator, and the pause between two renewals of its lease.
 const GRACE: Duration = Duration::from_secs(20);
 const RENEWAL: Duration = Duration::from_secs(4);
 
-/// The longest life of a machine; an emulator for tests is not needed longer.
+/// The longest life of a machine; no emulator is needed longer.
 const LIFE: Duration = Duration::from_secs(12 * 3600);
 
 /// How long the machine's own server may take to answer on a busy computer.
 const CONNECT_LIMIT: Duration = Duration::from_secs(60);
 
-/// How much of the console is kept, bytes: as much as AWS keeps.
+/// How many bytes of the console are kept: as many as AWS keeps.
 const CONSOLE_CAP: usize = 64 << 10;
 
-/// How many addresses are tried for one that is free.
+/// How many addresses are tried to find a free one.
 const ADDRESS_TRIES: usize = 64;
 
-/// What is to become of an instance.
+/// The state that an instance is to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
     /// It runs.
     Run,
-    /// Its processes end; its files stay.
+    /// Its processes end, and its files stay.
     Stop,
-    /// Nothing of it stays.
+    /// Everything of it is removed.
     End,
 }
 
-/// How far it has come.
+/// The state that an instance has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 enum Stage {
     Launched,
@@ -70,7 +70,7 @@ enum Stage {
 /// An instance's machine.
 pub(crate) struct Instance {
     launched: Launched,
-    /// Where port 22 answers once it has booted.
+    /// The address at which port 22 answers once it has booted.
     pub address: Ipv4Addr,
     /// The local machine's id.
     pub machine: MachineId,
@@ -91,11 +91,11 @@ struct Shared {
     machine: Option<Machine>,
 }
 
-/// A port 22 that is held and at which nobody listens yet.
+/// A port 22 that is bound, but not listened on yet.
 pub(crate) struct Port(TcpSocket);
 
 fn reserve_port() -> Result<(Ipv4Addr, Port), Fault> {
-    let cannot = |error: std::io::Error| Fault::outside("cannot have an address for an instance").because(error);
+    let cannot = |error: std::io::Error| Fault::outside("cannot reserve an address for an instance").because(error);
     let mut last = std::io::Error::other("none was tried");
     for _ in 0..ADDRESS_TRIES {
         let bits = ulid_bits();
@@ -117,7 +117,7 @@ fn ulid_bits() -> (u8, u8) {
 }
 
 impl Instance {
-    /// Takes an address for an instance; nothing runs yet.
+    /// Reserves an address for an instance; nothing runs yet.
     pub(crate) fn reserve(
         launched: Launched,
         config: LocalConfig,
@@ -146,7 +146,7 @@ impl Instance {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the machine is there.
+    /// Whether the machine has started.
     pub(crate) fn started(&self) -> bool {
         *self.stage.borrow() >= Stage::Started
     }
@@ -161,17 +161,17 @@ impl Instance {
         self.launched.managed && self.booted.load(Ordering::Acquire) && *self.stage.borrow() == Stage::Started
     }
 
-    /// What it said at its start.
+    /// Its console.
     pub(crate) fn console(&self) -> Vec<u8> {
         self.shared().console.clone()
     }
 
-    /// The layers that it booted from.
+    /// The layers that it has booted from.
     pub(crate) fn layers(&self) -> Vec<Fingerprint> {
         self.shared().layers.clone()
     }
 
-    /// Changes what is to become of it; an end is for good.
+    /// Changes the wished state; an end is final.
     pub(crate) fn wish(&self, wish: Wish) {
         self.wish.send_if_modified(|now| {
             let change = *now != Wish::End && *now != wish;
@@ -182,7 +182,7 @@ impl Instance {
         });
     }
 
-    /// Ends its processes and waits until they have.
+    /// Ends its processes and waits until they have ended.
     pub(crate) async fn stop(&self) -> Result<(), Fault> {
         self.wish(Wish::Stop);
         let mut stage = self.stage.subscribe();
@@ -200,9 +200,9 @@ impl Instance {
         shared.console.drain(..excess);
     }
 
-    /// Lives until it is to end.
+    /// Runs the machine through its life, until its end.
     pub(crate) async fn live(self: Arc<Self>, port: Port) {
-        // A volume of EC2's is a block device, which a machine that is confined cannot have.
+        // A volume of EC2 is a block device, which a confined machine cannot have.
         let privileged = self.launched.volume.is_some();
         let provider = LocalProvider::new(LocalConfig { privileged, ..self.config.clone() });
         let request = self.request();
@@ -214,7 +214,7 @@ impl Instance {
         if let Some((code, reason)) = fault {
             self.say(format!("emulator: {reason}\n").as_bytes());
             drop(self.ended.send(Ended { id: self.launched.id.clone(), code, reason }));
-            // Whoever hears it says whether it stops or ends.
+            // The receiver decides whether it stops or ends.
             drop(tokio::time::timeout(CONNECT_LIMIT, wish.wait_for(|wish| *wish != Wish::Run)).await);
         }
         let planned = provider.plan(&request);
@@ -252,7 +252,7 @@ impl Instance {
         }
     }
 
-    /// Boots and serves; comes back only with a reason why it must end.
+    /// Boots and serves; returns only with a reason why it must end.
     async fn work(
         self: &Arc<Self>,
         provider: &LocalProvider,
@@ -291,7 +291,7 @@ impl Instance {
         let watched = Command::new("sh").args(["-c", "exec cat /run/emulator/power"]);
         let console = Command::new("sh").args(["-c", "exec cat <>/dev/console"]);
         tokio::select! {
-            // Both run for as long as the machine.
+            // Both followed commands run for as long as the machine.
             fault = self.follow(connection.as_ref(), &console) => broken(fault),
             fault = self.follow(connection.as_ref(), &watched) => {
                 drop(fault);
@@ -307,7 +307,7 @@ impl Instance {
         self.script(connection, &command.stdin(self.launched.public_key.clone())).await
     }
 
-    /// Runs a command to its end; its output goes to the console, and it must end well.
+    /// Runs a command to its end; its output goes to the console, and it must succeed.
     async fn script(&self, connection: &dyn Connection, command: &Command) -> Result<(), Fault> {
         let mut process = connection.start(command).await?;
         while let Some(Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = process.next().await {
@@ -319,7 +319,7 @@ impl Instance {
         }
     }
 
-    /// The same for a command that is not to end before the machine does.
+    /// The same for a command that must not end before the machine does.
     async fn follow(&self, connection: &dyn Connection, command: &Command) -> Fault {
         match self.script(connection, command).await {
             Ok(()) => Fault::infrastructure(format!("`{}` ended", command.program)),
@@ -374,7 +374,7 @@ impl Instance {
             Ok(connection) => connection,
             Err(error) => return lost(error.to_string()),
         };
-        // The script is read from a file, so that its commands have standard input of their own.
+        // The script is read from a file, so that its commands have their own standard input.
         let wrapper = "f=$(mktemp) && cat >\"$f\" && sh \"$f\" </dev/null; code=$?; rm -f \"$f\"; exit $code";
         let command = Command::new("sh").args(["-c", wrapper]).stdin(script.as_bytes().to_vec());
         let mut process = match connection.start(&command).await {
@@ -397,12 +397,12 @@ impl Instance {
     }
 }
 
-/// The login user of an image: that of its base, and `admin` for what was baked.
+/// The login user of an image: that of a base image, and `admin` for a baked one.
 fn seeds_user(image: &str) -> &'static str {
     seeds::base(image).map_or("admin", |base| base.user)
 }
 
-/// Tells the machine that the emulator lives; comes back only when that cannot be told.
+/// Keeps renewing the machine's lease; returns only if that fails.
 async fn keep(provider: &LocalProvider, machine: &Machine) -> Fault {
     loop {
         tokio::time::sleep(RENEWAL).await;

@@ -2,8 +2,8 @@
 //! listens.
 //!
 //! A connection to that port is bridged to `sshd -i` in the machine, started afresh for each connection with the machine's
-//! own configuration and host key, as the user data left them. The machine's own server, which the emulator uses, has
-//! others, so the two do not meet.
+//! own configuration and host key, as the user data left them. The server that the emulator itself uses has its own
+//! configuration and key, so the two do not interfere.
 
 mod bases;
 mod bridge;
@@ -30,7 +30,7 @@ use super::control::Control;
 /// How long all machines together may take to end.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
-/// What an instance was launched with.
+/// The parameters with which an instance was launched.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Launched {
     /// Its id.
@@ -39,7 +39,7 @@ pub(crate) struct Launched {
     pub image: String,
     /// User data, decoded.
     pub user_data: Vec<u8>,
-    /// The public key that was named, one line; empty without.
+    /// The public key that the launch named, one line; empty without one.
     pub public_key: String,
     /// The size of a second volume in bytes.
     pub volume: Option<u64>,
@@ -47,7 +47,7 @@ pub(crate) struct Launched {
     pub managed: bool,
 }
 
-/// Told when an instance ends without having been asked over the interface.
+/// The notice that an instance has ended without a request over the interface.
 #[derive(Debug, Clone)]
 pub(crate) struct Ended {
     /// Its id.
@@ -68,18 +68,18 @@ pub(crate) struct Machines {
     ended: UnboundedSender<Ended>,
 }
 
-/// What a command on a machine came to.
+/// The outcome of a command on a machine.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outcome {
     /// Standard output.
     pub stdout: Vec<u8>,
     /// Standard error.
     pub stderr: Vec<u8>,
-    /// Exit code; none when the machine was lost.
+    /// Exit code; `None` if the machine was lost.
     pub code: Option<i32>,
 }
 
-/// Whether instances can have port 22 of addresses of their own.
+/// Checks that instances can have port 22 of addresses of their own.
 fn check_port() -> Result<(), Fault> {
     let address = (Ipv4Addr::new(127, 77, 255, 254), 22);
     let remedy = |error: &std::io::Error| match error.kind() {
@@ -93,7 +93,7 @@ fn check_port() -> Result<(), Fault> {
     };
     match std::net::TcpListener::bind(address) {
         Ok(_) => Ok(()),
-        // Another emulator is looking at the same moment.
+        // Another emulator is making this check at the same moment.
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && !is_taken_everywhere() => Ok(()),
         Err(error) => {
             let hint = remedy(&error);
@@ -145,8 +145,8 @@ fn private_folder(path: &Path) -> Result<(), Fault> {
 }
 
 impl Machines {
-    /// Machines in `folder`, on bases in the state directory `bases`; guards are `executable`. `control` is told of
-    /// those that have booted, `ended` of those that end by themselves.
+    /// Machines in `folder`, on bases in the state directory `bases`; guards are `executable`. Booted machines are
+    /// reported to `control`, machines that end by themselves to `ended`.
     pub(crate) fn new(
         folder: &Path,
         bases: &Path,
@@ -178,18 +178,18 @@ impl Machines {
         self.instances().get(id).cloned()
     }
 
-    /// Looks whether machines can be made here at all.
+    /// Checks that machines can be made on this computer.
     pub(crate) async fn check(&self) -> Result<(), Fault> {
         let checks = local::doctor::checks(&self.own).await;
         match checks.into_iter().find(|check| check.required && !check.ok) {
             Some(bad) => Err(Fault::outside(format!("machines cannot be made here: {}", bad.name))
                 .because(bad.found)
-                .hint(bad.remedy.unwrap_or_else(|| "`automation doctor` tells more.".to_owned()))),
+                .hint(bad.remedy.unwrap_or_else(|| "`automation doctor` shows more.".to_owned()))),
             None => Ok(()),
         }
     }
 
-    /// Starts the machine of an instance that was launched; it goes on by itself.
+    /// Starts the machine of a launched instance in the background.
     pub(crate) fn start(&self, launched: Launched) {
         let id = launched.id.clone();
         let control = Arc::clone(&self.control);
@@ -211,7 +211,7 @@ impl Machines {
         self.instance(id).is_none_or(|instance| instance.started())
     }
 
-    /// Whether anything of the machine is there.
+    /// Whether anything of the machine exists.
     pub(crate) fn has(&self, id: &str) -> bool {
         self.instance(id).is_some_and(|instance| !instance.gone())
     }
@@ -228,7 +228,7 @@ impl Machines {
         }
     }
 
-    /// Ends the machine's processes; its files stay.
+    /// Ends the machine's processes, and keeps its files.
     pub(crate) async fn stop(&self, id: &str) -> Result<(), String> {
         match self.instance(id) {
             Some(instance) => instance.stop().await.map_err(|fault| fault.chain().join(": ")),
@@ -236,7 +236,7 @@ impl Machines {
         }
     }
 
-    /// Keeps the machine's files as an image; the machine is stopped for it.
+    /// Keeps the machine's files as an image, for which the machine is stopped.
     pub(crate) async fn commit(&self, id: &str, image: &str) -> Result<(), String> {
         let instance = self.instance(id).ok_or_else(|| format!("{id} has no machine"))?;
         let said = |fault: Fault| fault.chain().join(": ");
@@ -244,7 +244,7 @@ impl Machines {
         self.bases.commit(&instance.layers(), &instance.machine, image).await.map_err(said)
     }
 
-    /// What the machine said at its start.
+    /// The machine's console.
     pub(crate) fn console(&self, id: &str) -> Option<Vec<u8>> {
         self.instance(id).map(|instance| instance.console())
     }
@@ -267,7 +267,7 @@ impl Machines {
         }
     }
 
-    /// Ends everything; what does not end in time ends by itself without us soon after.
+    /// Ends everything; a machine that does not end in time soon ends by itself, because its lease is not renewed.
     pub(crate) async fn shut_down(&self) {
         for instance in self.instances().values() {
             instance.wish(Wish::End);

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes a local machine look like an instance that has just booted from its distribution's image.
 #
-#   prepare.sh USER <PUBLIC-KEY      the image's login user; the key that cloud-init would put there, may be empty
+#   prepare.sh USER <PUBLIC-KEY      the image's login user; the key that cloud-init would install, may be empty
 #
 # Runs as root, before the user data.
 set -eu
@@ -9,13 +9,13 @@ set -eu
 user=$1
 say() { printf 'emulator: %s\n' "$*"; }
 
-# What the instance says at its start, and the sign that it wants to be off. Both are read by the emulator.
+# The emulator reads two pipes: the console, and the signal that the instance wants to switch off.
 mkdir -p /run/emulator
 rm -f /dev/console /run/emulator/power
 mkfifo -m 622 /dev/console
 mkfifo -m 600 /run/emulator/power
 
-# There is no kernel of its own to switch off.
+# The machine has no kernel of its own to switch off.
 for name in poweroff shutdown halt; do
     rm -f "/usr/sbin/$name" "/sbin/$name"
     printf '#!/bin/sh\necho off >/run/emulator/power\n' >"/usr/sbin/$name"
@@ -37,12 +37,12 @@ if [ -n "$key" ]; then
     chown "$user" "$home/.ssh/authorized_keys"
 fi
 
-# The machine's rights are not enough for the modules of PAM. Of two equal settings the first counts.
+# The machine's rights are not enough for the modules of PAM. If a setting occurs twice, sshd takes the first.
 mkdir -p /etc/ssh/sshd_config.d
 printf 'UsePAM no\n' >/etc/ssh/sshd_config.d/01-emulator.conf
 grep -q '^Include /etc/ssh/sshd_config.d/' /etc/ssh/sshd_config ||
     sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config
 ssh-keygen -A >/dev/null
-# The second disk, under the name that an instance of today's types would give it.
+# The second disk gets the name that it has on an instance of a current type.
 if [ -b /dev/hg-volume ]; then ln -sfn hg-volume /dev/nvme1n1; fi
 say "$user can log in"

@@ -1,4 +1,4 @@
-//! From a machine on which all steps have run to an image that others boot from.
+//! Making an image that other machines boot from, of a machine on which all steps have run.
 
 use std::time::{Duration, Instant};
 
@@ -16,41 +16,41 @@ use crate::ec2::images::{Ec2Images, filter, remove};
 use crate::ec2::tags::{self, RowName};
 use crate::ec2::trouble::{self, Class};
 
-/// How long a snapshot of a few GiB may take; most of the time it is two to ten minutes.
+/// How long a snapshot of a few GiB may take; it usually takes two to ten minutes.
 const IMAGE_LIMIT: Duration = Duration::from_secs(3600);
 
 /// How long a new image may be unknown to the call that describes it.
 const UNKNOWN_LIMIT: Duration = Duration::from_secs(60);
 
-/// How often an image is looked for whose making was cut off, or whose answer was lost, a second apart.
+/// How many times, a second apart, an image is looked for whose creation was interrupted or whose answer was lost.
 const LATE_LOOKS: u32 = 4;
 
 /// The longest name of an image, in characters.
 const AMI_NAME_CAP: usize = 128;
 
-/// The first and the longest pause between two looks.
+/// The first and the longest pause between two polls.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
-/// How often a wait says that it still waits.
+/// How long a wait is silent before it reports that it still waits.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
 
-/// What a call that makes an image came to.
+/// The result of a call that makes an image.
 enum Begun {
     /// It is being made and has this id.
     Ours(String),
-    /// There is one of this name.
+    /// There already is an image of this name.
     NameTaken,
 }
 
-/// What the wish for an image of a name came to.
+/// The result of the attempt to have an image of a name.
 enum Making {
-    /// There is one that may be used, and has this id.
+    /// There is an image that may be used; it has this id.
     Usable(String),
-    /// There is one of a person who is not trusted.
+    /// The image of this name belongs to a person who is not trusted.
     Anothers(Box<Image>),
 }
 
-/// The name of an image of `owner` where the usual one is another person's.
+/// The name for an image of `owner` if the usual name is taken by another person.
 fn own_name(name: &str, owner: &str) -> String {
     format!("{name}-{}", tags::as_name(owner)).chars().take(AMI_NAME_CAP).collect()
 }
@@ -60,7 +60,7 @@ fn part_name(image: &str, at: usize) -> String {
     format!("{image}-{at}")
 }
 
-/// Whether nothing can be made of it any more.
+/// Whether an image can no longer be made of the instance.
 fn has_ended(instance: &Instance) -> bool {
     let state = instance.state().and_then(|state| state.name());
     matches!(state, Some(InstanceStateName::Terminated | InstanceStateName::ShuttingDown))
@@ -79,13 +79,13 @@ impl Ec2Images {
         if let Some(record) = self.bake_as(&name, made, &instance, ledger, teller).await? {
             return Ok(record);
         }
-        // Somebody who is not trusted has the name.
+        // A person who is not trusted has the name.
         let own = own_name(&name, &self.reader.owner);
         let record = self.bake_as(&own, made, &instance, ledger, teller).await?;
         record.ok_or_else(|| Fault::outside(format!("another person's image has the name `{own}`")))
     }
 
-    /// Makes an image of this name; none where a person has it who is not trusted.
+    /// Makes an image of this name; `None` if a person who is not trusted has the name.
     async fn bake_as(
         &self,
         name: &str,
@@ -101,7 +101,7 @@ impl Ec2Images {
             name: RowName::regional(account, &self.region, name).to_string(),
         };
         let row = ledger.plan(&planned(ResourceKind::MachineImage, name.to_owned()))?;
-        // One for the machine's only disk; what more there is has no name before it is seen.
+        // This row is for the machine's only disk; further snapshots have no name before they are seen.
         let first = ledger.plan(&planned(ResourceKind::Snapshot, part_name(name, 0)))?;
         let keep = |image: &Image| {
             ledger.kept(&row, image.image_id().unwrap_or_default())?;
@@ -115,7 +115,7 @@ impl Ec2Images {
         };
         let id = match self.make(made, instance, name).await? {
             Making::Usable(id) => id,
-            // There is one of that name, so the rows are true whoever made it.
+            // An image of that name exists, so the rows are true whoever made it.
             Making::Anothers(image) => return keep(&image).map(|()| None),
         };
         let image = self.until_whole(&id, teller).await?;
@@ -125,7 +125,7 @@ impl Ec2Images {
     }
 
     /// The instance of the machine. It is not stopped: EC2 itself shuts it down for the snapshot and starts it again, and then
-    /// it ends by itself like any other; one that was stopped would stay for ever if this process died now.
+    /// it ends by itself like any other; a stopped instance would stay for ever if this process died now.
     async fn instance_of(&self, made: &Made<'_>) -> Result<String, Fault> {
         let machine = made.machine;
         let found = self.instance(filter(&format!("tag:{}", tags::MACHINE), machine.as_str())).await?;
@@ -138,7 +138,7 @@ impl Ec2Images {
         })
     }
 
-    /// The instance that `wanted` names; a terminated one only where there is no other.
+    /// The instance that matches `wanted`; a terminated one only if there is no other.
     async fn instance(&self, wanted: Filter) -> Result<Option<Instance>, Fault> {
         let answer = self.ec2().describe_instances().filters(wanted).send().await;
         let answer =
@@ -148,7 +148,7 @@ impl Ec2Images {
         Ok(instances.min_by_key(has_ended))
     }
 
-    /// Begins the image.
+    /// Makes the call that begins the image.
     async fn create(&self, made: &Made<'_>, instance: &str, name: &str) -> Result<Begun, Fault> {
         let of = tags::ImageTags {
             name: &format!("{}{}", tags::PREFIX, made.plan.name),
@@ -180,8 +180,8 @@ impl Ec2Images {
         }
     }
 
-    /// Makes the image `name`, or takes the one that has this name already: somebody else was faster, or the answer to our own
-    /// call was lost. One of ours that failed is in the way and is removed.
+    /// Makes the image `name`, or takes the one that already has this name: somebody else was faster, or the answer to
+    /// our own call was lost. A failed image of our own is in the way and is removed.
     async fn make(&self, made: &Made<'_>, instance: &str, name: &str) -> Result<Making, Fault> {
         if let Begun::Ours(id) = self.create(made, instance, name).await? {
             return Ok(Making::Usable(id));
@@ -200,8 +200,8 @@ impl Ec2Images {
         Ok(Making::Usable(found.image_id().unwrap_or_default().to_owned()))
     }
 
-    /// The image that holds the name already. Where our own call made it a moment ago and its answer was lost, it may not be
-    /// told of at once: it is looked for several times.
+    /// The image that already has the name. If our own call made it a moment ago and the answer was lost, it may not be
+    /// listed at once, so it is looked for several times.
     async fn named(&self, name: &str, fingerprint: &Fingerprint) -> Result<Image, Fault> {
         let mut found = Vec::new();
         for look in 0..LATE_LOOKS {
@@ -238,7 +238,7 @@ impl Ec2Images {
                 Standing::Failed(reason) => {
                     return Err(Fault::infrastructure(format!("the image `{id}` failed")).because(reason));
                 }
-                // A new one may be unknown for a moment.
+                // A new image may be unknown for a moment.
                 Standing::Gone if began.elapsed() > UNKNOWN_LIMIT => return Err(gone(id)),
                 Standing::Gone | Standing::Pending => {}
             }
@@ -256,7 +256,7 @@ fn gone(id: &str) -> Fault {
         .hint("Somebody of this account removed it; try again.")
 }
 
-/// The image `id`; none where it is not known.
+/// The image `id`; `None` if EC2 does not know it.
 async fn described(clients: &Clients, region: &str, id: &str) -> Result<Option<Image>, Fault> {
     match clients.ec2(region).describe_images().image_ids(id).send().await {
         Ok(answer) => Ok(answer.images.unwrap_or_default().into_iter().next()),
@@ -267,13 +267,13 @@ async fn described(clients: &Clients, region: &str, id: &str) -> Result<Option<I
     }
 }
 
-/// What became of the image or snapshot of a row that is still open: a bake was cut off between making it and seeing it whole.
-/// What will be whole is kept, for the machine was baked to the end; what failed is removed. `row` must be of the account
-/// that the credentials are of.
+/// The fate of the image or snapshot of a row that is still open, because a bake was interrupted between making it and
+/// seeing it complete. An image that is or will be complete is kept, for the machine was baked to the end; a failed one
+/// is removed. `row` must belong to the account of the credentials.
 ///
 /// # Errors
 ///
-/// A name that is none of ours; the fault of a call.
+/// A row name that cannot be read; the fault of a call.
 pub async fn fate(clients: &Clients, row: &Resource) -> Result<Fate, Fault> {
     let place: RowName = row.name.parse().map_err(|error: tags::NoRowName| Fault::infrastructure(error.to_string()))?;
     let region = place.region.as_deref().unwrap_or(clients.region());
@@ -294,7 +294,7 @@ pub async fn fate(clients: &Clients, row: &Resource) -> Result<Fate, Fault> {
     }
 }
 
-/// What became of a snapshot that nobody was told the id of: it is its image's, or it was left without one and is removed.
+/// The fate of a snapshot whose id was never reported: it is kept if its image exists, and removed otherwise.
 async fn unseen_snapshot(clients: &Clients, region: &str, row: &Resource, name: &str) -> Result<Fate, Fault> {
     let image = match name.rsplit_once('-') {
         Some((image, _)) => of_name(clients, region, image).await?,
@@ -314,8 +314,8 @@ async fn unseen_snapshot(clients: &Clients, region: &str, row: &Resource, name: 
     }
 }
 
-/// The image of this name. The call that makes it may have been cut off on its way, so that it appears late: it is looked for
-/// several times before it is said not to be there.
+/// The image of this name. The call that makes it may have been interrupted on its way, so that the image appears late:
+/// it is looked for several times before it counts as missing.
 async fn of_name(clients: &Clients, region: &str, name: &str) -> Result<Option<Image>, Fault> {
     for look in 0..LATE_LOOKS {
         if look > 0 {

@@ -1,10 +1,12 @@
 //! Images of an account: AMIs with the tag [`tags::FINGERPRINT`], each with its snapshots.
 //!
-//! The lowest layer is somebody else's image, so it is always there; one machine makes all that is above it, and that is kept
-//! as one AMI. Its owner boots from it, and whoever trusts its owner; only its owner collects it, unless asked otherwise.
+//! The lowest layer is a distribution's own image, so it always exists; one machine makes all layers above it, which
+//! are kept as one AMI. Its owner and the people who trust the owner boot from it; only its owner removes it, unless
+//! asked otherwise.
 //!
-//! What is absent: a lock for the whole account. Two people who bake one image at the same time meet at its name, which the
-//! account has once: the second takes what the first made where that one is trusted, and makes one of a name of its own otherwise.
+//! Deliberately absent: a lock for the whole account. Two people who bake the same image at the same time meet at its
+//! name, which is unique in the account: the second person uses the image of the first if that one is trusted, and else
+//! makes another one under a name of their own.
 
 mod bake;
 mod record;
@@ -32,7 +34,7 @@ use record::Standing;
 use crate::ec2::clients::Clients;
 use crate::ec2::{tags, trouble};
 
-/// How many images one page may hold; the most that the service allows.
+/// How many images one page may hold; the API's own limit.
 const PAGE: i32 = 1000;
 
 /// Keeps the images of one person in one region.
@@ -43,7 +45,7 @@ pub struct Ec2Images {
     state_id: String,
     /// One lock for each image that this process makes.
     making: Mutex<HashMap<Fingerprint, Arc<tokio::sync::Mutex<()>>>>,
-    /// What this process has made or met: a listing may not show it yet.
+    /// The images that this process has made or found; a listing may not show them yet.
     made: Mutex<BTreeMap<Fingerprint, ImageRecord>>,
 }
 
@@ -53,8 +55,8 @@ fn filter(name: &str, value: impl Into<String>) -> Filter {
 }
 
 impl Ec2Images {
-    /// The images that `reader`, whose state directory has the id `state_id`, may use, make and remove in `region`. Asks
-    /// nobody yet.
+    /// The images that `reader`, whose state directory has the id `state_id`, may use, make and remove in `region`.
+    /// Makes no call yet.
     pub fn new(clients: Arc<Clients>, region: &str, reader: Reader, state_id: &str) -> Self {
         Self {
             clients,
@@ -70,7 +72,7 @@ impl Ec2Images {
         self.clients.ec2(&self.region)
     }
 
-    /// The account's own images that `filters` leave, in any state.
+    /// The account's own images that match `filters`, in any state.
     async fn described(&self, filters: Vec<Filter>) -> Result<Vec<Image>, Fault> {
         let call = self.ec2().describe_images().owners("self").set_filters(Some(filters)).max_results(PAGE);
         let mut pages = call.into_paginator().items().send();
@@ -100,11 +102,11 @@ impl Ec2Images {
     }
 }
 
-/// Refuses the plan of an image that does not start from one of the cloud.
+/// Refuses the plan of an image that does not start from an image of the cloud.
 fn check(plan: &ImagePlan) -> Result<(), Fault> {
     match plan.cloud() {
         Some(_) => Ok(()),
-        None => Err(Fault::infrastructure(format!("`{}` is no plan for Amazon EC2", plan.name))),
+        None => Err(Fault::infrastructure(format!("`{}` is not a plan for Amazon EC2", plan.name))),
     }
 }
 
@@ -123,11 +125,11 @@ impl ImageStore for Ec2Images {
                 self.remember(record);
             }
         }
-        // The base is its distribution's and is always there.
+        // The base is the distribution's own image and always exists.
         Ok(if self.remembered(&fingerprint).is_some() { plan.layers.len() } else { 1 })
     }
 
-    /// Within this process nobody else makes it then. What another one has begun to keep is waited for.
+    /// Keeps other tasks of this process from making the image, and waits for an image that another process has begun.
     async fn lock(&self, layer: &Fingerprint, teller: &Teller) -> Result<Box<dyn Send + Sync>, Fault> {
         let lock = {
             let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,7 +147,7 @@ impl ImageStore for Ec2Images {
                 |image: &&Image| record::standing(image) == Standing::Pending && self.reader.accepts(image);
             let pending = found.iter().find(is_pending);
             if let Some(id) = pending.and_then(Image::image_id) {
-                // Where it fails it is made here, whoever began it.
+                // If that image fails, this process makes it, whoever began it.
                 if let Err(fault) = self.until_whole(id, teller).await {
                     teller.tell(TroubleEvent::from(&fault));
                 }
@@ -209,7 +211,7 @@ impl ImageStore for Ec2Images {
         Ok(records)
     }
 
-    /// None: what is kept is whole images.
+    /// Always empty: an account keeps whole images.
     async fn layers(&self) -> Result<Vec<LayerRecord>, Fault> {
         Ok(Vec::new())
     }

@@ -1,4 +1,4 @@
-//! What an AMI and its snapshots say of themselves, in our words. Pure.
+//! Reading AMIs and their snapshots as our records: pure.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::ec2::tags;
 /// The name of the only layer that an image of an account has.
 const WHOLE: &str = "image";
 
-/// How old a snapshot must be before it can be one that was forgotten: a younger one may belong to an image that the listing
+/// How old a snapshot must be before it can count as an orphan: a younger one may belong to an image that the listing
 /// does not show yet.
 const SETTLED: Duration = Duration::from_secs(600);
 
@@ -22,7 +22,7 @@ pub(crate) fn ami_name(plan: &str, fingerprint: &Fingerprint) -> String {
     format!("{}{plan}-{}", tags::PREFIX, fingerprint.short())
 }
 
-/// The record of an AMI that was baked by us; none for any other.
+/// The record of an AMI that this program baked; `None` for any other.
 pub(crate) fn record(image: &Image) -> Option<ImageRecord> {
     let value = |key| tags::value(image.tags(), key);
     let fingerprint = Fingerprint(value(tags::FINGERPRINT)?.to_owned());
@@ -45,7 +45,7 @@ pub(crate) fn record(image: &Image) -> Option<ImageRecord> {
     })
 }
 
-/// The sizes of its volumes together; what is billed of a snapshot is at most that.
+/// The total size of the image's volumes, which is the most that can be billed for its snapshots.
 fn bytes(image: &Image) -> u64 {
     let sizes = image.block_device_mappings().iter().filter_map(|mapping| mapping.ebs()?.volume_size());
     sizes.map(|gib| u64::try_from(gib).unwrap_or_default() << 30).sum()
@@ -57,7 +57,7 @@ pub(crate) fn snapshots(image: &Image) -> Vec<String> {
     mappings.filter_map(|mapping| mapping.ebs()?.snapshot_id()).map(str::to_owned).collect()
 }
 
-/// Where an image stands.
+/// The state of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// Machines can boot from it.
@@ -66,11 +66,11 @@ pub(crate) enum Standing {
     Pending,
     /// It will never be available, for this reason.
     Failed(String),
-    /// It is not there.
+    /// It does not exist.
     Gone,
 }
 
-/// Where an image stands, by what the service says.
+/// The state of an image, by the service's answer.
 pub(crate) fn standing(image: &Image) -> Standing {
     match image.state() {
         Some(ImageState::Available) => Standing::Available,
@@ -83,7 +83,8 @@ pub(crate) fn standing(image: &Image) -> Standing {
     }
 }
 
-/// The snapshots of `owner` that an image left behind: whole, of our images, of no image that is there or being made.
+/// The snapshots of `owner` that an image left behind: complete, tagged as parts of our images, and not used by an
+/// image that exists or is being made.
 pub(crate) fn orphans(snapshots: &[Snapshot], images: &[Image], owner: &str, now: Timestamp) -> Vec<String> {
     let used: BTreeSet<String> = images.iter().flat_map(self::snapshots).collect();
     // An image that is being made does not name its snapshots yet.

@@ -1,4 +1,4 @@
-//! Collecting images: the AMI first, then its snapshots, which nothing else would find again.
+//! Removing images: the AMI first, then its snapshots, which nothing else would find again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,18 +17,18 @@ use crate::ec2::trouble::{self, Class};
 /// How long an image and its snapshots may take to go away.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The first and the longest pause between two looks.
+/// The first and the longest pause between two polls.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
 /// How many values a filter may have.
 const VALUES: usize = 200;
 
-/// The states of a machine that has a use for its image.
+/// The states of a machine that uses its image.
 const LIVE: [InstanceStateName; 4] =
     [InstanceStateName::Pending, InstanceStateName::Running, InstanceStateName::Stopping, InstanceStateName::Stopped];
 
 impl Ec2Images {
-    /// One live machine of each of the images `ids` that has any, by the image.
+    /// For each of the images `ids` that is in use, one live machine that uses it.
     pub(super) async fn machines_of(&self, ids: &[String]) -> Result<BTreeMap<String, String>, Fault> {
         let states = LIVE.iter().map(|state| state.as_str().to_owned()).collect();
         let live = Filter::builder().name("instance-state-name").set_values(Some(states)).build();
@@ -51,7 +51,7 @@ impl Ec2Images {
         Ok(users)
     }
 
-    /// Removes the images of this fingerprint with their snapshots; well when there are none.
+    /// Removes the images of this fingerprint with their snapshots; it is not an error if there are none.
     pub(super) async fn remove(&self, fingerprint: &Fingerprint, of_any_owner: bool) -> Result<(), Fault> {
         let images = self.of(fingerprint).await?;
         let ids: Vec<String> = images.iter().filter_map(Image::image_id).map(str::to_owned).collect();
@@ -66,7 +66,7 @@ impl Ec2Images {
         Ok(())
     }
 
-    /// Refuses what is of another owner, and what is in use.
+    /// Refuses to remove an image that belongs to another owner or is in use.
     fn may_go(&self, image: &Image, user: Option<&String>, of_any_owner: bool) -> Result<(), Fault> {
         let id = image.image_id().unwrap_or_default();
         let owner = tags::owner(image.tags());
@@ -83,7 +83,7 @@ impl Ec2Images {
         }
     }
 
-    /// Removes the snapshots whose image went away without them.
+    /// Removes the snapshots whose image was removed without them; returns how many there are.
     pub(super) async fn sweep_snapshots(&self, dry_run: bool) -> Result<usize, Fault> {
         let images = self.described(vec![filter("tag-key", tags::FINGERPRINT)]).await?;
         let call = self.ec2().describe_snapshots().owner_ids("self").max_results(1000);
@@ -103,7 +103,7 @@ impl Ec2Images {
     }
 }
 
-/// Deregisters an image and deletes its snapshots, and returns when both were seen gone.
+/// Deregisters an image and deletes its snapshots; returns after both were seen gone.
 pub(super) async fn deregister(clients: &Clients, region: &str, image: &Image) -> Result<(), Fault> {
     let Some(id) = image.image_id() else { return Ok(()) };
     let snapshots = record::snapshots(image);
@@ -121,7 +121,7 @@ pub(super) async fn deregister(clients: &Clients, region: &str, image: &Image) -
 async fn until_gone(clients: &Clients, region: &str, id: &str) -> Result<(), Fault> {
     let mut pace = Pace::new(PAUSES);
     loop {
-        // A filter, unlike an id, is no error where nothing fits it.
+        // A filter that matches nothing is not an error, unlike an unknown id.
         let answer = clients.ec2(region).describe_images().owners("self").filters(filter("image-id", id)).send().await;
         let answer = answer.map_err(|error| trouble::fault(&format!("look at the image `{id}`"), error))?;
         if answer.images().iter().all(|image| record::standing(image) == record::Standing::Gone) {
@@ -131,8 +131,8 @@ async fn until_gone(clients: &Clients, region: &str, id: &str) -> Result<(), Fau
     }
 }
 
-/// Deletes snapshots and returns when they were seen gone. What deregistering has deleted already is not asked for again; what
-/// is still in use by an image that is just going away is tried again.
+/// Deletes snapshots and returns after they were seen gone. Those that deregistering has already deleted are skipped;
+/// those that an image that is going away still uses are tried again.
 pub(super) async fn delete_snapshots(clients: &Clients, region: &str, ids: &[String]) -> Result<(), Fault> {
     if ids.is_empty() {
         return Ok(());
@@ -170,7 +170,7 @@ async fn delete_snapshot(clients: &Clients, region: &str, id: &str) -> Result<()
     }
 }
 
-/// Those of the snapshots `ids` that are there.
+/// The snapshots among `ids` that exist.
 pub(super) async fn snapshots_there(clients: &Clients, region: &str, ids: &[String]) -> Result<Vec<String>, Fault> {
     let mut there = Vec::new();
     for ids in ids.chunks(VALUES) {

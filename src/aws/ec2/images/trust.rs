@@ -1,4 +1,4 @@
-//! Whose images machines boot from: whoever bakes an image is root on every machine that boots from it. Pure.
+//! Trust in the owners of images: a person who bakes an image is root on every machine that boots from it. Pure.
 
 use aws_sdk_ec2::types::Image;
 
@@ -8,20 +8,20 @@ use crate::ec2::tags;
 /// The word for everybody.
 const ALL: &str = "all";
 
-/// Whose images are used beside one's own.
+/// The people whose images are used besides one's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Trust {
-    /// Nobody's.
+    /// Nobody else's.
     #[default]
     Own,
-    /// Those of these owners (`user@host`).
+    /// The images of these owners (`user@host`).
     These(Vec<String>),
-    /// Everybody's of the account.
+    /// The images of everybody in the account.
     All,
 }
 
 impl Trust {
-    /// What the words of a user mean: owners, or `all`.
+    /// The trust that a user's words mean: owners, or `all`.
     pub fn of(words: &[String]) -> Self {
         let words: Vec<String> =
             words.iter().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect();
@@ -33,12 +33,12 @@ impl Trust {
     }
 }
 
-/// Who asks for images, and whose may be used.
+/// A person who uses images, and the people whom that person trusts.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    /// Who asks: `user@host`.
+    /// The person: `user@host`.
     pub owner: String,
-    /// Whose are used beside the asker's own.
+    /// The people whose images are used besides the person's own.
     pub trust: Trust,
 }
 
@@ -47,7 +47,7 @@ impl Reader {
         tags::owner(image.tags()) == Some(self.owner.as_str())
     }
 
-    /// Whether machines may boot from it.
+    /// Whether machines may boot from the image.
     pub fn accepts(&self, image: &Image) -> bool {
         let owner = tags::owner(image.tags());
         self.is_own(image)
@@ -58,14 +58,14 @@ impl Reader {
             }
     }
 
-    /// The one to boot from: one's own before another's, then the newest. By the time of its making, which is RFC 3339 in one
-    /// form and therefore sorts as text.
+    /// The image to boot from: one's own before another's, then the newest by its creation date, which is RFC 3339 in
+    /// one form and therefore sorts as text.
     pub fn choose<'a>(&self, images: &'a [Image]) -> Option<&'a Image> {
         let whole = images.iter().filter(|image| standing(image) == Standing::Available && self.accepts(image));
         whole.max_by_key(|image| (self.is_own(image), image.creation_date().unwrap_or_default()))
     }
 
-    /// The owners of those that could be booted from and are not accepted.
+    /// The owners of available images that are not accepted.
     pub fn others<'a>(&self, images: &'a [Image]) -> Vec<&'a str> {
         let whole = images.iter().filter(|image| standing(image) == Standing::Available && !self.accepts(image));
         let mut owners: Vec<&str> = whole.map(|image| tags::owner(image.tags()).unwrap_or("nobody")).collect();

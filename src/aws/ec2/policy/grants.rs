@@ -1,24 +1,24 @@
-//! The statements, each with what it is for. Which command needs which is for the module above.
+//! The grants of which statements are made. The parent module decides which command needs which of them.
 
 use crate::ec2::shared::role::BOUNDARY;
 
-/// What a condition holds the call against.
+/// The values that a condition requires.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Is {
     /// One of these.
     Any(&'static [&'static str]),
-    /// The owner that the policy is for; any, where it is for everybody.
+    /// The owner that the policy is for; any owner if it is for everybody.
     Owner,
 }
 
 /// Operator, key and values.
 pub(crate) type Condition = (&'static str, &'static str, Is);
 
-/// Who may do what to what, under which condition.
+/// A permission: actions on resources, under conditions.
 pub(crate) struct Grant {
     /// The statement's name.
     pub sid: &'static str,
-    /// As `service:Action`.
+    /// The actions, as `service:Action`.
     pub actions: &'static [&'static str],
     /// Patterns of ARNs.
     pub resources: &'static [&'static str],
@@ -28,16 +28,16 @@ pub(crate) struct Grant {
 
 const ANY: &[&str] = &["*"];
 
-/// The call puts the owner's tag on what it makes.
+/// The call puts the owner's tag on the resource that it makes.
 const MARKS: Condition = ("StringEquals", "aws:RequestTag/hg:owner", Is::Owner);
 
-/// The thing carries the owner's tag.
+/// The resource carries the owner's tag.
 const MARKED: Condition = ("StringEquals", "aws:ResourceTag/hg:owner", Is::Owner);
 
-/// The thing carries the tag of anybody: people share it.
+/// The resource carries anybody's tag: people share it.
 const SHARED: Condition = ("Null", "aws:ResourceTag/hg:owner", Is::Any(&["false"]));
 
-/// The thing carries no owner's tag.
+/// The resource carries no owner's tag.
 const UNMARKED: Condition = ("Null", "aws:ResourceTag/hg:owner", Is::Any(&["true"]));
 
 const ROLES: &[&str] = &["arn:aws:iam::*:role/hg-ephemeral-ec2-role-1"];
@@ -118,7 +118,7 @@ pub(crate) const GROUP_IN: Grant = Grant {
     conditions: &[],
 };
 
-/// The group itself is everybody's: a rule of one's own in it is one's own.
+/// The group itself belongs to everybody, and each rule in it to the person who made the rule.
 pub(crate) const RULES: Grant = Grant {
     sid: "KeepRules",
     actions: &["ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"],
@@ -136,7 +136,7 @@ pub(crate) const RULES_NEW: Grant = Grant {
 pub(crate) const RULES_OLD: Grant =
     Grant { sid: "RemoveRules", actions: &["ec2:RevokeSecurityGroupIngress"], resources: ANY, conditions: &[MARKED] };
 
-/// Two people behind one address share a rule: whoever needs it pushes its end out, and changes nothing else of it.
+/// Two people behind one address share a rule: each of them may extend its expiry, and change nothing else about it.
 pub(crate) const RULES_RENEW: Grant = Grant {
     sid: "RenewRules",
     actions: &["ec2:CreateTags"],
@@ -255,8 +255,8 @@ pub(crate) const PROFILE_NEW: Grant = Grant {
     conditions: &[MARKS],
 };
 
-/// Whoever may give a role policies and hand it to a machine may do what those policies say. The boundary keeps that to what
-/// AWS lets the agent of Systems Manager do, whatever is written into the role.
+/// A user who may give a role policies and hand it to a machine gains the permissions of those policies. The boundary
+/// limits them to what AWS lets the agent of Systems Manager do, whatever is written into the role.
 pub(crate) const ROLE_BOUND: Grant = Grant {
     sid: "KeepRoleBounded",
     actions: &["iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"],
@@ -270,7 +270,7 @@ pub(crate) const ROLE: Grant =
 pub(crate) const ROLE_TAG: Grant =
     Grant { sid: "TagRole", actions: &["iam:TagRole"], resources: ROLES, conditions: &[MARKS] };
 
-/// A build before this one gave it.
+/// Earlier builds attached this policy.
 pub(crate) const ROLE_NARROW: Grant = Grant {
     sid: "NarrowRole",
     actions: &["iam:DetachRolePolicy"],
@@ -312,7 +312,7 @@ pub(crate) const REMOVE: Grant = Grant {
     conditions: &[MARKED],
 };
 
-/// Groups that refer to each other cannot be removed before their rules.
+/// Groups that refer to each other cannot be removed before these rules.
 pub(crate) const REMOVE_RULES: Grant = Grant {
     sid: "RemoveRulesOfMarked",
     actions: &["ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress"],
@@ -340,7 +340,7 @@ pub(crate) const REMOVE_ROLES: Grant = Grant {
     conditions: &[MARKED],
 };
 
-/// What has the prefix in its `Name` tag and names no owner.
+/// Resources that have the prefix in their `Name` tag and name no owner.
 pub(crate) const END_NAMED: Grant = Grant {
     sid: "EndNamed",
     actions: &[
@@ -353,8 +353,8 @@ pub(crate) const END_NAMED: Grant = Grant {
     conditions: &[UNMARKED, ("StringLike", "aws:ResourceTag/Name", Is::Any(&["hg-*"]))],
 };
 
-/// What the tool before this one left is known by the name of a group or an image, of which AWS makes no condition, or by the
-/// image that a snapshot is of.
+/// Resources that the predecessor of this tool left are known by the name of a group or an image, for which AWS offers
+/// no condition, or by the image that a snapshot belongs to.
 pub(crate) const REMOVE_UNMARKED: Grant = Grant {
     sid: "RemoveUnmarked",
     actions: &[

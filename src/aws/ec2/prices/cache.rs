@@ -1,6 +1,6 @@
-//! Prices that were asked for before, in a file of the state directory that other processes use too.
+//! A cache of earlier prices, in a file of the state directory that other processes use too.
 //!
-//! The cache is never needed: a file that is damaged is taken for an empty one, and one that cannot be written is let be.
+//! Nothing depends on the cache: a damaged file counts as empty, and a file that cannot be written is ignored.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// One price and when it was asked for.
+/// One price and when it was looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Row {
     usd: f64,
@@ -22,14 +22,15 @@ struct Row {
 /// The rows by `SOURCE KEY`.
 type Rows = BTreeMap<String, Row>;
 
-/// How long a row stays in the file; longer than any price is taken for true.
+/// How long a row stays in the file; longer than any price is valid.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The file.
 pub(crate) struct Cache {
     path: PathBuf,
     source: String,
-    /// Held while the file is read, changed and written, so that look-ups of this process lose none of each other's.
+    /// Held while the file is read, changed and written, so that parallel look-ups of this process do not lose each
+    /// other's rows.
     writing: Mutex<()>,
 }
 
@@ -43,8 +44,8 @@ impl Cache {
         format!("{} {key}", self.source)
     }
 
-    /// The price that was written within `keeps` of `now`: `now` may be when a machine was made, before the price was asked. One
-    /// from a later future is of a clock that was wrong.
+    /// The price that was written within `keeps` of `now`, before or after: `now` may be the time at which a machine
+    /// was made, before its price was looked up. A price from further in the future comes from a wrong clock.
     pub(crate) fn read(&self, key: &str, keeps: Duration, now: Timestamp) -> Option<f64> {
         let row = *rows(&self.path).get(&self.key(key))?;
         (is_near(&row, keeps, now) && row.usd.is_finite() && row.usd > 0.0).then_some(row.usd)
@@ -57,7 +58,7 @@ impl Cache {
         rows.retain(|_, row| is_near(row, KEPT, now));
         rows.insert(self.key(key), Row { usd, at: now });
         if let Ok(text) = serde_json::to_vec_pretty(&rows) {
-            // What is not remembered is asked again.
+            // A price that is not remembered is looked up again.
             drop(replace(&self.path, &text));
         }
     }
@@ -108,7 +109,7 @@ mod tests {
         assert_eq!(
             cache.read("k", DAY, at("2026-11-19T23:00:00Z")),
             Some(1.5),
-            "for a machine made before it was asked"
+            "for a machine made before the price was looked up"
         );
         assert_eq!(cache.read("k", DAY, at("2026-11-18T23:59:59Z")), None, "from the future");
         let other = Cache::new(path.clone(), "http://localhost:5000".into());

@@ -1,11 +1,11 @@
-//! Reads what the price list and the market say. Pure.
+//! Reading the answers of the price list and of the spot market: pure.
 
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::SpotPrice;
 use serde::Deserialize;
 
-/// What a price is for.
+/// The unit of a price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     /// An hour.
@@ -23,7 +23,7 @@ impl Unit {
     }
 }
 
-/// A product of the list; everything else in it is of no concern here.
+/// A product of the list, with the fields that matter here.
 #[derive(Debug, Deserialize)]
 struct Product {
     #[serde(default)]
@@ -63,11 +63,12 @@ struct Dimension {
     price_per_unit: BTreeMap<String, String>,
 }
 
-/// Kinds of use that are no machine's: an address that nobody uses, one of a block that was rented whole.
+/// Usage types that do not apply to a machine: an address that nobody uses, or one of a block that was rented as a
+/// whole.
 const OTHER_USES: [&str; 2] = ["IdleAddress", "ContiguousBlock"];
 
-/// The prices in US dollars that a product of the list has for `unit`. Zero is none: the list has such rows for products that
-/// are billed under another name. What cannot be read has no price.
+/// The prices in US dollars that a product of the list has for `unit`. Zero does not count as a price: the list has
+/// such rows for products that are billed under another name. A product that cannot be read has no price.
 pub(crate) fn prices(product: &str, unit: Unit) -> Vec<f64> {
     let Ok(product) = serde_json::from_str::<Product>(product) else { return Vec::new() };
     let usage = product.product.attributes.usagetype.unwrap_or_default();

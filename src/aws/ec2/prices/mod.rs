@@ -1,6 +1,6 @@
 //! Prices of machines: from the account's price list and the market of spare capacity, with a cache.
 //!
-//! What is absent: any default. A price that cannot be had is not guessed; the machine is made all the same.
+//! Deliberately absent: default prices. An unknown price is not guessed; the machine is made all the same.
 
 mod cache;
 mod list;
@@ -22,16 +22,17 @@ use model::price::{HOURS_A_MONTH, Quote};
 use crate::ec2::clients::Clients;
 use crate::ec2::trouble;
 
-/// How long all look-ups of a quote may take together: a launch must not wait long for what it can do without.
+/// How long all look-ups of a quote may take together: a launch must not wait long for information that it can do
+/// without.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The currency that is asked for. The list has another one in China's regions only, which are an AWS of their own.
+/// The currency of prices. The list has another one only in the regions of China, which are a separate AWS.
 const CURRENCY: &str = "USD";
 
-/// The service under whose name the price list has public addresses.
+/// The service under whose name the price list holds public addresses.
 const NETWORK: &str = "AmazonVPC";
 
-/// The machine whose price is wanted.
+/// A machine to be priced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// The region.
@@ -40,17 +41,17 @@ pub struct Wanted {
     pub instance_type: String,
     /// Whether it is spare capacity.
     pub spot: bool,
-    /// Sizes of all its volumes together, in GiB.
+    /// The total size of its volumes, in GiB.
     pub volumes_gib: u64,
 }
 
-/// Asks for prices.
+/// Looks prices up.
 pub struct Prices {
     clients: Arc<Clients>,
     cache: Cache,
 }
 
-/// What is priced, and the name of its row in the cache.
+/// An item that has a price, and a row in the cache.
 #[derive(Debug, Clone, Copy)]
 enum Item<'a> {
     OnDemand(&'a str),
@@ -69,7 +70,7 @@ impl Item<'_> {
         }
     }
 
-    /// How long a price of this kind is taken for true: the list changes a few times a year, the market within hours.
+    /// How long a price of this kind is valid: the list changes a few times a year, the market within hours.
     fn keeps(self) -> Duration {
         match self {
             Self::Spot(_) => Duration::from_secs(3600),
@@ -81,12 +82,12 @@ impl Item<'_> {
 impl Prices {
     /// Prices that are remembered in the file `cache`.
     pub fn new(clients: Arc<Clients>, cache: PathBuf) -> Self {
-        // Prices of an emulator must never be taken for those of AWS.
+        // An emulator's prices must never pass for those of AWS.
         let source = clients.sdk().endpoint_url().unwrap_or("aws").to_owned();
         Self { clients, cache: Cache::new(cache, source) }
     }
 
-    /// The price of `wanted`; none, with the reason as a warning, where it cannot be had.
+    /// The price of `wanted`; `None`, with the reason as a warning, if it is not known.
     pub async fn quote(&self, wanted: &Wanted, now: Timestamp, teller: &Teller) -> Option<Quote> {
         match self.ask(wanted, now).await {
             Ok(quote) => Some(quote),
@@ -98,11 +99,11 @@ impl Prices {
         }
     }
 
-    /// The price of `wanted`, or why it cannot be had.
+    /// The price of `wanted`, or the reason why it is not known.
     ///
     /// # Errors
     ///
-    /// The fault of the first look-up that failed; one that says what is missing where the answer holds no price.
+    /// The fault of the first look-up that failed; if the answer holds no price, a fault that says so.
     pub async fn ask(&self, wanted: &Wanted, now: Timestamp) -> Result<Quote, Fault> {
         let Wanted { region, instance_type, spot, volumes_gib } = wanted;
         let compute = if *spot { Item::Spot(instance_type) } else { Item::OnDemand(instance_type) };
@@ -127,7 +128,7 @@ impl Prices {
         })
     }
 
-    /// The price of one unit of `item`: from the cache, else by asking.
+    /// The price of one unit of `item`: from the cache, else from AWS.
     async fn price(&self, region: &str, item: Item<'_>, now: Timestamp) -> Result<f64, Fault> {
         let key = item.key(region);
         if let Some(price) = self.cache.read(&key, item.keeps(), now) {
@@ -149,9 +150,9 @@ impl Prices {
         Ok(price)
     }
 
-    /// The highest price in `unit` among the products of `service` that `filters` leave.
+    /// The highest price in `unit` among the products of `service` that match `filters`.
     async fn listed(&self, service: &str, filters: &[(&str, &str)], unit: Unit, what: &str) -> Result<f64, Fault> {
-        let doing = format!("look the price of `{what}` up");
+        let doing = format!("look up the price of `{what}`");
         let filters = filters
             .iter()
             .map(|(field, value)| Filter::builder().r#type(FilterType::TermMatch).field(*field).value(*value).build())
@@ -169,10 +170,11 @@ impl Prices {
         highest.ok_or_else(|| Fault::outside(format!("cannot {doing}")).because("the price list does not hold it"))
     }
 
-    /// What `instance_type` costs as spare capacity: the dearest zone's latest price, for it is not known which one it will be.
+    /// The price of `instance_type` as spare capacity: the latest price of the dearest zone, because the zone is not
+    /// known yet.
     async fn market(&self, region: &str, instance_type: &str, now: Timestamp) -> Result<f64, Fault> {
-        let doing = format!("look the spot price of `{instance_type}` up");
-        // The history from now on holds exactly the price that is valid now, once a zone.
+        let doing = format!("look up the spot price of `{instance_type}`");
+        // The history from now on holds exactly the price that is valid now, once for each zone.
         let pages = self.clients.ec2(region).describe_spot_price_history();
         let mut pages = pages
             .instance_types(InstanceType::from(instance_type))
@@ -190,7 +192,7 @@ impl Prices {
     }
 }
 
-/// What leaves one product of the list: Linux without anything on it, on shared hardware, not reserved.
+/// The filters that leave one product of the list: plain Linux on shared hardware, not reserved.
 fn on_demand<'a>(region: &'a str, instance_type: &'a str) -> [(&'static str, &'a str); 6] {
     [
         ("regionCode", region),

@@ -1,4 +1,5 @@
-//! Removals for which the API has no batch: side by side within a bound, with patience for what is still in use.
+//! Removals for which the API has no batch: side by side within a bound, with patience for resources that are still in
+//! use.
 
 use std::error::Error;
 use std::time::Duration;
@@ -15,18 +16,18 @@ use crate::ec2::trouble::{self, Class};
 /// meets the throttle.
 const AT_ONCE: usize = 16;
 
-/// How long a thing may be refused because something uses it that is going away itself: an image gives up its snapshots,
-/// and an instance its volumes and groups, some seconds after it is gone.
+/// How long a removal may be refused because the resource is used by another one that is going away itself: an image
+/// gives up its snapshots, and an instance its volumes and groups, some seconds after it is gone.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The pause before it is tried again.
+/// The pause before a removal is tried again.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Why one removal was refused, and whether it is worth trying again.
+/// The refusal of one removal; its class says whether it is worth trying again.
 pub(crate) struct Denied {
     /// What kind of refusal it is.
     pub class: Class,
-    /// Why.
+    /// The reason, in words.
     pub reason: String,
 }
 
@@ -41,13 +42,13 @@ where
     }
 }
 
-/// Calls `delete` for every id; one that is not there is not refused.
+/// Calls `delete` for every id; an id that does not exist is not a refusal.
 pub(crate) async fn each<F, Fut>(ids: &[String], delete: F) -> Vec<Refusal>
 where
     F: Fn(String) -> Fut + Sync,
     Fut: Future<Output = Result<(), Denied>> + Send,
 {
-    // One limit for all, so that many that stay in use do not add up.
+    // All share one deadline, so that the waits for many that stay in use do not add up.
     let deadline = Deadline::after(PATIENCE, "what uses it to go away");
     let mut tries = Vec::with_capacity(ids.len());
     for id in ids {

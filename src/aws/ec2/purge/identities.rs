@@ -1,5 +1,5 @@
 //! Roles and instance profiles, which belong to the account and not to a region. IAM cannot search by name: all are listed,
-//! in pages, and told apart here by their name; their tags tell only the owner.
+//! in pages, and ours are selected here by their names; the tags only name the owner.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ async fn roles(iam: &Client) -> Result<Vec<Role>, Fault> {
 pub(crate) async fn find_profiles(iam: &Client) -> Result<Vec<Item>, Fault> {
     let items = profiles(iam).await?.into_iter().map(|profile| async move {
         let name = profile.instance_profile_name();
-        // Who cannot read the tags sees the profile without its owner.
+        // A user who cannot read the tags sees the profile without its owner.
         let shown = iam.get_instance_profile().instance_profile_name(name).send().await.ok();
         let whole = shown.and_then(|answer| answer.instance_profile);
         let owner = whole.and_then(|profile| owner(profile.tags()));
@@ -59,7 +59,7 @@ pub(crate) async fn find_profiles(iam: &Client) -> Result<Vec<Item>, Fault> {
 pub(crate) async fn find_roles(iam: &Client) -> Result<Vec<Item>, Fault> {
     let items = roles(iam).await?.into_iter().map(|role| async move {
         let name = role.role_name();
-        // Who cannot read the tags sees the role without its owner.
+        // A user who cannot read the tags sees the role without its owner.
         let marks = iam.list_role_tags().role_name(name).send().await;
         let owner = marks.ok().and_then(|answer| owner(answer.tags()));
         Item {
@@ -75,7 +75,7 @@ pub(crate) async fn find_roles(iam: &Client) -> Result<Vec<Item>, Fault> {
     Ok(join_all(items).await)
 }
 
-/// The ARNs of the profiles by which machines have the things `ids`, profiles or roles, each with the id.
+/// The ARNs of the profiles through which machines use the profiles or roles `ids`, each with that id.
 pub(crate) async fn profiles_with(
     iam: &Client,
     kind: ResourceKind,
@@ -92,7 +92,7 @@ pub(crate) async fn profiles_with(
     Ok(ids.iter().flat_map(|id| with(id).into_iter().map(|arn| (arn, id.clone()))).collect())
 }
 
-/// `Ok` for what is not there.
+/// Turns a refusal of a missing resource into `Ok`.
 fn unless_missing<T>(result: Result<T, Denied>) -> Result<(), Denied> {
     match result {
         Err(denied) if denied.class != Class::NotFound => Err(denied),

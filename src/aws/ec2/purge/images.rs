@@ -1,5 +1,5 @@
-//! Machine images of the account's own. All are listed and told apart here: a filter by tag would lose one that has only
-//! its name.
+//! The account's own machine images. All are listed, and ours are selected here: a filter by tag would miss an image
+//! that has only a name like ours.
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Image};
@@ -15,7 +15,7 @@ pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
     Ok(list(ec2, None).await?.iter().filter_map(item).collect())
 }
 
-/// Ours with the ids of the snapshots that each is made of.
+/// Our images with the ids of the snapshots that each is made of.
 pub(crate) async fn with_snapshots(ec2: &Client) -> Result<Vec<(Item, Vec<String>)>, Fault> {
     let snapshots = |image: &Image| {
         let disks = image.block_device_mappings().iter().filter_map(|mapping| mapping.ebs());
@@ -40,7 +40,7 @@ fn item(image: &Image) -> Option<Item> {
     Some(Item { created_at, state: state(image), ..item })
 }
 
-/// Only the image: of its snapshots those that are ours go by themselves, for one may be somebody else's.
+/// Deregisters only the images: our snapshots are removed separately, because a snapshot may be somebody else's.
 pub(crate) async fn deregister(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
     each(ids, |id| async move {
         ec2.deregister_image().image_id(id).send().await?;

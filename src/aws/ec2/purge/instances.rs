@@ -1,4 +1,5 @@
-//! Instances: ended by the thousand; a batch that is refused for one of them is split until that one is alone.
+//! Instances: terminated by the thousand; a batch that is refused because of one of them is split until that one is
+//! alone.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +15,10 @@ use super::search;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
 
-/// Every state but `terminated`, in which an instance is listed for an hour and costs nothing.
+/// Every state but `terminated`: a terminated instance is still listed for an hour, but costs nothing.
 const STATES: [&str; 5] = ["pending", "running", "shutting-down", "stopping", "stopped"];
 
-/// Two searches, not three as elsewhere: a thousand instances make long pages.
+/// Two searches, not three as for other kinds: a thousand instances make long pages.
 fn searches() -> [Filter; 2] {
     let keys = format!("{}*", tags::KEY_PREFIX);
     [search::named(), search::filter("tag-key", &[&keys, tags::FINGERPRINT])]
@@ -78,7 +79,7 @@ fn is_of_one(class: Class) -> bool {
     matches!(class, Class::NotFound | Class::Permission | Class::Dependency | Class::Unsupported | Class::Other)
 }
 
-/// By the same searches, not by id: they stay few when the instances are many.
+/// Uses the same searches, not the ids: the number of calls stays small when there are many instances.
 pub(crate) async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     let wanted: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
     let live = find(ec2).await?.into_iter().filter(|item| wanted.contains(item.id.as_str()));

@@ -1,4 +1,4 @@
-//! Network interfaces: most go with their instance, so that only what stayed is deleted.
+//! Network interfaces: most go with their instance, so only the remaining ones are deleted.
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, NetworkInterface};
@@ -14,7 +14,7 @@ pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
     search::everywhere(|search| async { Ok(list(ec2, search).await?.iter().filter_map(item).collect()) }).await
 }
 
-/// The interfaces that a filter gives, of whomever they are.
+/// The interfaces that match a filter, whoever owns them.
 pub(crate) async fn list(ec2: &Client, search: Filter) -> Result<Vec<NetworkInterface>, Fault> {
     let pages = ec2.describe_network_interfaces().filters(search).into_paginator().page_size(search::PAGE);
     pages.items().send().try_collect().await.map_err(|error| trouble::fault("list the network interfaces", error))
@@ -27,13 +27,13 @@ fn state(interface: &NetworkInterface) -> String {
 fn item(interface: &NetworkInterface) -> Option<Item> {
     let id = interface.network_interface_id();
     let item = search::item(ResourceKind::NetworkInterface, id, None, interface.tag_set())?;
-    // An interface does not tell its own age; the one that came with an instance is as old as its attachment.
+    // EC2 does not report the age of an interface; one that came with an instance is as old as its attachment.
     let created_at = search::time(interface.attachment().and_then(|attachment| attachment.attach_time()));
     Some(Item { created_at, state: state(interface), ..item })
 }
 
 pub(crate) async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<Refusal> {
-    // A look that fails leaves all of them to be tried.
+    // If the listing fails, all of them are tried.
     let left = there(look, ids).await.map_or(ids.to_vec(), |left| left.into_iter().map(|(id, _)| id).collect());
     each(&left, |id| async move {
         ec2.delete_network_interface().network_interface_id(id).send().await?;

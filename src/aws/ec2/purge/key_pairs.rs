@@ -1,5 +1,5 @@
-//! Key pairs, which the API lists whole: there are at most some thousands. A name is unique in a region and is the id here, for
-//! permissions to delete one go by the name.
+//! Key pairs, which the API lists on one page: there are at most some thousands. A name is unique in a region and
+//! serves as the id here, because permissions to delete a key pair go by the name.
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, KeyPairInfo};

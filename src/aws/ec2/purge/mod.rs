@@ -1,8 +1,10 @@
-//! Finds and removes everything of ours in one region of an account, and in IAM, which has none. One file a kind.
+//! Finds and removes all our resources in one region of an account, and in IAM, which has no regions. Each kind has a
+//! file.
 //!
-//! Searches are in pages, removals in batches where the API has them and side by side within bounds where it has not, looks
-//! by id in batches. What the server's filters give is checked once more here: what has neither the prefix nor a tag of ours
-//! is never given, so never removed. What is absent: the order of removal and the waiting, which are `flow::purge`.
+//! Searches are in pages, removals in batches where the API has them and side by side within bounds where it has not,
+//! look-ups by id in batches. The results of the server's filters are checked once more here: a resource with neither
+//! our prefix nor our tags is never returned, and so never removed. Deliberately absent: the order of removal and the
+//! waiting (`flow::purge`).
 
 mod each;
 mod identities;
@@ -31,7 +33,7 @@ use crate::ec2::tags::RowName;
 /// How many instances one call ends; the API's own limit.
 const INSTANCES_A_CALL: usize = 1000;
 
-/// How many of the other things are asked for between two looks at whether the user wants to stop.
+/// How many resources of the other kinds are removed between two checks whether the user wants to stop.
 const OTHERS_A_BATCH: usize = 160;
 
 /// One region of an account.
@@ -47,7 +49,7 @@ pub struct Ec2Account {
 }
 
 impl Ec2Account {
-    /// The region that the clients mean where none is named. Refused where there is no such region.
+    /// The account in the default region of the clients; a region that does not exist is refused.
     pub async fn open(clients: Arc<Clients>) -> Result<Self, Fault> {
         clients.check_region().await?;
         let region = clients.region().to_owned();
@@ -96,7 +98,7 @@ impl Account for Ec2Account {
         }
     }
 
-    /// IAM lets a role and a profile be deleted under the machines that have them; EC2 itself refuses anything of that sort.
+    /// IAM lets a role and a profile be deleted while machines use them; EC2 itself refuses to delete resources in use.
     async fn users(
         &self,
         kind: ResourceKind,

@@ -1,4 +1,4 @@
-//! Filters for the server, and what they find as items.
+//! Filters for the server, and reading their results as items.
 
 use std::collections::BTreeMap;
 
@@ -11,31 +11,31 @@ use model::resource::ResourceKind;
 
 use crate::ec2::tags;
 
-/// How many things a page of a search holds; the most that the API allows for most kinds.
+/// How many resources a page of a search holds; the API's own limit for most kinds.
 pub(crate) const PAGE: i32 = 1000;
 
 /// How many values a filter may have; the API's own limit.
 pub(crate) const VALUES: usize = 200;
 
-/// A filter.
 pub(crate) fn filter(name: &str, values: &[&str]) -> Filter {
     let values = values.iter().map(|value| (*value).to_owned()).collect();
     Filter::builder().name(name).set_values(Some(values)).build()
 }
 
-/// The searches that together find everything with our prefix or a tag of ours: filters are joined by "and", so that it
-/// takes more than one.
+/// The searches that together find everything with our prefix or one of our tags: filters are joined by "and", so one
+/// search is not enough.
 pub(crate) fn searches() -> [Filter; 3] {
     let keys = format!("{}*", tags::KEY_PREFIX);
     [named(), filter("tag-key", &[&keys]), filter("tag-key", &[tags::FINGERPRINT])]
 }
 
-/// The search for everything that is named with our prefix.
+/// The search for everything whose `Name` tag begins with our prefix.
 pub(crate) fn named() -> Filter {
     filter("tag:Name", &[&format!("{}*", tags::PREFIX)])
 }
 
-/// The item for a thing of `kind`, if it is ours. `name` is its name proper, where the kind has one; else its tag counts.
+/// The item for a resource of `kind`, if it is ours. `name` is its proper name if the kind has one; else its tag
+/// counts.
 pub(crate) fn item(kind: ResourceKind, id: Option<&str>, name: Option<&str>, marks: &[Tag]) -> Option<Item> {
     let tag = tags::value(marks, tags::NAME);
     let ours = tags::is_ours(name, tags::keys(marks)) || tags::is_ours(tag, []);
@@ -51,7 +51,8 @@ pub(crate) fn item(kind: ResourceKind, id: Option<&str>, name: Option<&str>, mar
     .filter(|item| !item.id.is_empty())
 }
 
-/// Why a thing that is ours is, for people: `owner` is what its tag says, `keys` are those of all its tags.
+/// The reason why a resource is ours, for people: `owner` is the value of its owner tag, `keys` are the keys of all its
+/// tags.
 pub(crate) fn why<'a>(owner: Option<&str>, keys: impl IntoIterator<Item = &'a str>) -> String {
     let mark = || keys.into_iter().find(|key| tags::is_ours(None, [*key]));
     match (owner, mark) {
@@ -63,12 +64,12 @@ pub(crate) fn why<'a>(owner: Option<&str>, keys: impl IntoIterator<Item = &'a st
     }
 }
 
-/// A time of the SDK's; whole seconds.
+/// The SDK's time as a timestamp of whole seconds.
 pub(crate) fn time(at: Option<&DateTime>) -> Option<Timestamp> {
     Timestamp::from_second(at?.secs()).ok()
 }
 
-/// What all [`searches`] find, each asked of `ask`, side by side.
+/// The results of all [`searches`], which `ask` makes side by side.
 pub(crate) async fn everywhere<F, Fut>(ask: F) -> Result<Vec<Item>, Fault>
 where
     F: Fn(Filter) -> Fut,
@@ -83,7 +84,8 @@ pub(crate) fn merged(found: Vec<Vec<Item>>) -> Vec<Item> {
     items.into_values().collect()
 }
 
-/// Asks `ask` about `ids`, as many at once as a filter takes, and joins the answers; what was not asked for is left out.
+/// Asks `ask` about `ids`, as many at once as a filter takes, and joins the answers; ids that were not asked for are
+/// left out.
 pub(crate) async fn in_chunks<F, Fut>(ids: &[String], name: &str, ask: F) -> Result<Vec<(String, String)>, Fault>
 where
     F: Fn(Filter) -> Fut,

@@ -1,5 +1,5 @@
-//! Security groups. One that is in use stays with the name of its user; rules by which groups that are going away refer to
-//! each other are revoked first.
+//! Security groups. A group in use stays, and its user is reported; rules by which groups that are being removed refer
+//! to each other are revoked first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,7 @@ pub(crate) async fn delete(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
                 return Err(denied);
             }
             if let Some(user) = user_of(ec2, &id).await {
-                // Not worth waiting for: what is attached now belongs to an instance that was not ended.
+                // It is not worth waiting: an interface that is attached now belongs to an instance that was not ended.
                 return Err(Denied { class: Class::Other, reason: format!("{}; {user}", denied.reason) });
             }
             mutual.get_or_init(|| revoke_mutual(ec2, ids)).await;
@@ -48,7 +48,7 @@ pub(crate) async fn delete(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
     .await
 }
 
-/// Who uses a group, in words, where that is an instance.
+/// The instance that uses a group, in words, if there is one.
 async fn user_of(ec2: &Client, group: &str) -> Option<String> {
     let users = interfaces::list(ec2, search::filter("group-id", &[group])).await.ok()?;
     users.iter().find_map(|interface| {
@@ -57,7 +57,7 @@ async fn user_of(ec2: &Client, group: &str) -> Option<String> {
     })
 }
 
-/// Revokes the rules by which one of `groups` refers to another; what fails shows when the group is deleted.
+/// Revokes the rules by which one of `groups` refers to another; a failure shows when the group is deleted.
 async fn revoke_mutual(ec2: &Client, groups: &[String]) {
     let mut rules = Vec::new();
     for chunk in groups.chunks(search::VALUES) {

@@ -1,5 +1,5 @@
-//! Snapshots: those with our prefix or a tag of ours, and those that EC2 made for an image of ours, which carry no tag where
-//! the tool before this one made the image.
+//! Snapshots: those with our prefix or one of our tags, and those that EC2 made for one of our images, which carry no
+//! tag if the predecessor of this tool made the image.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,8 +52,8 @@ fn item(snapshot: &Snapshot) -> Option<Item> {
     Some(Item { created_at: search::time(snapshot.start_time()), state: state(snapshot), ..item })
 }
 
-/// A snapshot without a mark of ours is a part of `image` only when EC2 says in its description that it was made for it: an
-/// image can also be registered from a snapshot that somebody keeps for another purpose.
+/// A snapshot without our prefix and tags is a part of `image` only if EC2 says in its description that it was made for
+/// it: an image can also be registered from a snapshot that somebody keeps for another purpose.
 fn part_of(snapshot: &Snapshot, image: &Item) -> Option<Item> {
     let made_for_it = snapshot.description()?.split_whitespace().any(|word| word == image.id);
     made_for_it.then(|| Item {

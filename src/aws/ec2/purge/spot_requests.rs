@@ -1,4 +1,4 @@
-//! Requests for spot instances that can still make one.
+//! Requests for spot instances that can still make an instance.
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, SpotInstanceRequest};
@@ -33,7 +33,7 @@ fn item(request: &SpotInstanceRequest) -> Option<Item> {
     Some(Item { created_at: search::time(request.create_time()), state: state(request), ..item })
 }
 
-/// In one call; where that is refused for one of them, one by one.
+/// Cancels the requests in one call, or one by one if that is refused because of one of them.
 pub(crate) async fn cancel(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
     let all = ec2.cancel_spot_instance_requests().set_spot_instance_request_ids(Some(ids.to_vec())).send().await;
     match all.map_err(Denied::from) {

@@ -1,4 +1,5 @@
-//! Which machines use what IAM would let be deleted under them: in every region, for IAM has none.
+//! The machines that use profiles and roles, which IAM would delete all the same: in every region, because IAM has no
+//! regions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,8 @@ const AT_ONCE: usize = 8;
 /// The states in which an instance still uses its profile, or will when it is started again.
 const LIVE: [&str; 4] = ["pending", "running", "stopping", "stopped"];
 
-/// Of `profiles`, each an ARN and what is used with it, what is used by a machine that is not in `ending`, and by which.
+/// The resources that machines outside of `ending` use, each with one such machine. `profiles` are pairs of a profile's
+/// ARN and the resource that is used through it.
 pub(crate) async fn of_profiles(
     clients: &Clients,
     profiles: &[(String, String)],

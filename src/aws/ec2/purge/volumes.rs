@@ -1,4 +1,4 @@
-//! Volumes: most go with their instance, so that only what stayed is deleted.
+//! Volumes: most go with their instance, so only the remaining ones are deleted.
 
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Volume};
@@ -10,14 +10,14 @@ use super::each::each;
 use super::search;
 use crate::ec2::trouble;
 
-/// The most that a page of volumes may hold.
+/// How many volumes a page holds; the API's own limit.
 const PAGE: i32 = 500;
 
 pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
     search::everywhere(|search| async { Ok(list(ec2, search).await?.iter().filter_map(item).collect()) }).await
 }
 
-/// The volumes that a filter gives, of whomever they are.
+/// The volumes that match a filter, whoever owns them.
 pub(crate) async fn list(ec2: &Client, search: Filter) -> Result<Vec<Volume>, Fault> {
     let pages = ec2.describe_volumes().filters(search).into_paginator().page_size(PAGE);
     pages.items().send().try_collect().await.map_err(|error| trouble::fault("list the volumes", error))
@@ -33,7 +33,7 @@ fn item(volume: &Volume) -> Option<Item> {
 }
 
 pub(crate) async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<Refusal> {
-    // A look that fails leaves all of them to be tried.
+    // If the listing fails, all of them are tried.
     let left = there(look, ids).await.map_or(ids.to_vec(), |left| left.into_iter().map(|(id, _)| id).collect());
     each(&left, |id| async move {
         ec2.delete_volume().volume_id(id).send().await?;

@@ -1,7 +1,7 @@
 //! The key pair: the public half of the state directory's identity, imported under a name that nobody else uses.
 //!
-//! Reconciled by content: a key pair is ours when it holds our public key, whatever its tags say. Nobody's key pair is ever
-//! deleted; where the name is taken by another key, ours gets another name.
+//! It is reconciled by content: a key pair is ours if it holds our public key, whatever its tags say. Nobody's key pair
+//! is ever deleted; if the name is taken by another key, ours gets another name.
 
 use aws_sdk_ec2::primitives::Blob;
 use aws_sdk_ec2::types::{Filter, KeyPairInfo, ResourceType};
@@ -15,10 +15,10 @@ use crate::ec2::shared::Account;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
 
-/// How often a name is chosen again after another process took it in between.
+/// How many times a name is chosen, if other processes take the chosen ones in between.
 const TRIES: usize = 3;
 
-/// How many hexadecimal digits of the key tell its name from another key's of the same owner.
+/// How many hexadecimal digits of the key's hash tell its name from that of another key of the same owner.
 const DIGITS: usize = 8;
 
 /// A key pair that the account has.
@@ -38,7 +38,8 @@ impl Known {
         })
     }
 
-    /// Whether it holds the key of which `blob` is the public half. The key itself decides where the answer has it.
+    /// Whether it holds the key whose public half is `blob`. The key itself decides if the answer has it, else the
+    /// fingerprint.
     fn holds(&self, blob: &[u8]) -> bool {
         if let Some(theirs) = self.public.as_deref().and_then(key_blob) {
             return theirs == blob;
@@ -47,7 +48,7 @@ impl Known {
     }
 }
 
-/// What is signed over in a line `ssh-ed25519 AAAA… comment`.
+/// The binary public key in a line `ssh-ed25519 AAAA… comment`.
 fn key_blob(line: &str) -> Option<Vec<u8>> {
     STANDARD.decode(line.split_whitespace().nth(1)?).ok()
 }
@@ -57,12 +58,12 @@ fn fingerprint(blob: &[u8]) -> String {
     STANDARD.encode(Sha256::digest(blob))
 }
 
-/// A fingerprint without what writers differ in.
+/// A fingerprint without the prefix and padding that some writers omit.
 fn plain(fingerprint: &str) -> &str {
     fingerprint.trim().trim_start_matches("SHA256:").trim_end_matches('=')
 }
 
-/// The names that ours may have, the most wanted first.
+/// The names that our key pair may have, the preferred one first.
 fn names(owner: &str, blob: &[u8]) -> [String; 3] {
     let own = format!("{}-{}", tags::KEY_PAIR, tags::as_name(owner));
     let digits: String = Sha256::digest(blob).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -70,16 +71,16 @@ fn names(owner: &str, blob: &[u8]) -> [String; 3] {
     [tags::KEY_PAIR.to_owned(), own.clone(), format!("{own}-{digits}")]
 }
 
-/// What is to be done.
+/// The next step of reconciling.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
-    /// This one is ours already.
+    /// The key pair of this name already holds our key.
     Use(String),
-    /// Ours gets this name.
+    /// Our key is imported under this name.
     Import(String),
 }
 
-/// One that holds our key, else the first name that is free; `None` where other keys have all of them.
+/// Uses a key pair that holds our key, else the first free name; `None` if other keys have all names.
 fn decide(known: &[Known], names: &[String], blob: &[u8]) -> Option<Step> {
     if let Some(ours) = known.iter().find(|pair| pair.holds(blob)) {
         return Some(Step::Use(ours.name.clone()));
@@ -88,7 +89,7 @@ fn decide(known: &[Known], names: &[String], blob: &[u8]) -> Option<Step> {
     names.iter().find(free).cloned().map(Step::Import)
 }
 
-/// Makes sure that the account holds our public key; gives its name there.
+/// Makes sure that the account holds our public key; returns its name there.
 pub(crate) async fn reconcile(account: &Account<'_>, public: &str) -> Result<String, Fault> {
     let blob = key_blob(public).ok_or_else(|| Fault::outside("the public key of the state directory is damaged"))?;
     let names = names(account.owner, &blob);
@@ -109,14 +110,14 @@ pub(crate) async fn reconcile(account: &Account<'_>, public: &str) -> Result<Str
 }
 
 async fn list(account: &Account<'_>, names: &[String]) -> Result<Vec<Known>, Fault> {
-    // A filter leaves out names that are not there; asking for the names themselves would be an error.
+    // A filter leaves out names that do not exist; asking for the names themselves would be an error.
     let filter = Filter::builder().name("key-name").set_values(Some(names.to_vec())).build();
     let call = account.ec2.describe_key_pairs().include_public_key(true).filters(filter);
     let answer = call.send().await.map_err(|error| trouble::fault("look for our key pair", error))?;
     Ok(answer.key_pairs().iter().filter_map(Known::of).collect())
 }
 
-/// Imports the key; `false` where the name was taken meanwhile.
+/// Imports the key; `false` if the name was taken meanwhile.
 async fn import(account: &Account<'_>, name: &str, public: &str) -> Result<bool, Fault> {
     let row = account.plan(ResourceKind::KeyPair, name)?;
     let specification = tags::specification(ResourceType::KeyPair, &tags::fixture_tags(account.owner));
@@ -127,7 +128,7 @@ async fn import(account: &Account<'_>, name: &str, public: &str) -> Result<bool,
             Ok(true)
         }
         Err(error) if trouble::class(&error) == Class::Duplicate => {
-            // There is one of that name, so the row is true whoever made it.
+            // A key pair of that name exists, so the row is true whoever made it.
             account.ledger.kept(&row, name)?;
             Ok(false)
         }

@@ -1,7 +1,7 @@
-//! What all machines of an account share: key pair, security groups, role and instance profile.
+//! The resources that all machines of an account share: key pair, security groups, role and instance profile.
 //!
 //! They are made when they are missing, written down before, and kept: no run removes them. They are reconciled by content
-//! and not by existence, so that what a killed run left half-made is mended by the next.
+//! and not by existence, so that the next run completes what a killed run left half-made.
 
 pub(crate) mod key_pair;
 pub(crate) mod role;
@@ -19,7 +19,7 @@ use crate::ec2::address::Cidr;
 use crate::ec2::clients::Clients;
 use crate::ec2::tags::{self, RowName};
 
-/// An account in a region, for whom, and where is written down what is made there.
+/// An account in a region, the person and machine that use it, and the ledger for new resources.
 pub(crate) struct Account<'a> {
     /// The clients.
     pub clients: &'a Clients,
@@ -29,13 +29,13 @@ pub(crate) struct Account<'a> {
     pub id: &'a str,
     /// The region.
     pub region: &'a str,
-    /// Who runs it.
+    /// The person who runs the tool.
     pub owner: &'a str,
-    /// The machine that needs it.
+    /// The machine that needs the resources.
     pub machine: &'a MachineId,
-    /// Where it is written down.
+    /// The ledger in which resources are written down.
     pub ledger: &'a dyn Ledger,
-    /// Where warnings go.
+    /// The teller that warnings are reported to.
     pub teller: &'a Teller,
 }
 
@@ -53,20 +53,21 @@ impl Account<'_> {
     }
 }
 
-/// What a machine needs of its account.
+/// The needs of a machine from its account.
 #[derive(Debug, Clone)]
 pub(crate) struct Needs {
-    /// Whether it is reached by Systems Manager: role and instance profile instead of a key pair and an open port.
+    /// Whether Systems Manager reaches it: it needs a role and an instance profile instead of a key pair and an open
+    /// port.
     pub managed: bool,
-    /// From where it may be reached; nowhere for one that is managed.
+    /// The ranges from which it may be reached; empty for a managed machine.
     pub ranges: Vec<Cidr>,
     /// The time.
     pub now: Timestamp,
-    /// Until when.
+    /// Until when it needs them.
     pub until: Timestamp,
 }
 
-/// What was found or made.
+/// The reconciled resources, whether they were found or made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shared {
     /// The name of our key pair, where machines are reached by SSH.
@@ -75,11 +76,11 @@ pub(crate) struct Shared {
     pub group: String,
     /// The name of the instance profile, where machines are managed.
     pub profile: Option<String>,
-    /// Until when the security group lets the caller in at least.
+    /// Until when at least the security group lets the caller in.
     pub until: Timestamp,
 }
 
-/// Brings the account to what is needed, and to no more than that.
+/// Makes sure that the account has the resources that are needed, and no more than those.
 pub(crate) async fn reconcile(account: &Account<'_>, public_key: &str, needs: &Needs) -> Result<Shared, Fault> {
     let name = if needs.managed { tags::MANAGED_GROUP } else { tags::LINUX_GROUP };
     let wanted = security_group::Wanted { ranges: &needs.ranges, now: needs.now, until: needs.until };

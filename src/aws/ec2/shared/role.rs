@@ -1,7 +1,8 @@
 //! The role that lets Systems Manager reach a machine, in an instance profile that hands it to the machine.
 //!
-//! Reconciled by content: trust, policy, and the role's place in the profile. What is absent: waiting until IAM has told all
-//! of AWS; what needs them, the launch too, is called again while they are not known yet ([`spread`]).
+//! Both are reconciled by content: trust, policy, and the role's place in the profile. Deliberately absent: waiting
+//! until all of AWS knows them. Calls that need them, including the launch, are repeated while they are not known yet
+//! ([`spread`]).
 
 use aws_sdk_iam::types::Role;
 use model::event::AccountEvent;
@@ -14,14 +15,15 @@ use crate::ec2::spread;
 use crate::ec2::tags::{self, INSTANCE_PROFILE, ROLE};
 use crate::ec2::trouble::{self, Class};
 
-/// AWS's own policy for the agent of Systems Manager. It lets a machine read every parameter of the account, secrets too, so the
-/// role does not have it; it is the role's boundary, beyond which no policy that anybody gives it goes.
+/// AWS's own policy for the agent of Systems Manager. It lets a machine read every parameter of the account, including
+/// secrets, so it is not attached to the role; it is the role's boundary, which limits every policy that anybody gives
+/// the role.
 pub(crate) const BOUNDARY: &str = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore";
 
 /// The name of the role's own policy.
 pub(crate) const POLICY: &str = "hg-automation-run-command";
 
-/// What the agent needs to take commands: to say that it is there, and to fetch them and answer.
+/// The permissions that the agent needs to take commands: to register itself, to fetch commands and to answer them.
 fn policy() -> Value {
     json!({
         "Version": "2012-10-17",
@@ -47,7 +49,7 @@ fn policy() -> Value {
     })
 }
 
-/// Who may take the role: EC2 alone, for its machines.
+/// The trust policy: only EC2 may assume the role, for its machines.
 fn trust() -> Value {
     json!({
         "Version": "2012-10-17",
@@ -59,18 +61,18 @@ fn trust() -> Value {
     })
 }
 
-/// What IAM knows of role and profile.
+/// The role and the profile as IAM has them.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Known {
-    /// Who may take the role, as IAM gives it; none where there is no role.
+    /// The trust policy, as IAM returns it; `None` if there is no role.
     trust: Option<String>,
-    /// The boundary of what it may be allowed.
+    /// The ARN of the role's permissions boundary.
     boundary: Option<String>,
-    /// Its own policy of our name, as IAM gives it.
+    /// The role's inline policy of our name, as IAM returns it.
     policy: Option<String>,
-    /// The policies of others that it has.
+    /// The ARNs of the managed policies that are attached to the role.
     attached: Vec<String>,
-    /// The roles in the profile, of which there is one at most; none where there is no profile.
+    /// The roles in the profile, at most one; `None` if there is no profile.
     profile: Option<Vec<String>>,
 }
 
@@ -81,7 +83,7 @@ enum Step {
     MendTrust,
     Bound,
     PutPolicy,
-    /// Takes the policy away that lets a machine read parameters; a build before this one gave it.
+    /// Detaches the policy that lets a machine read parameters; earlier builds attached it.
     Detach,
     MakeProfile,
     /// Takes another role out of the profile.
@@ -89,7 +91,7 @@ enum Step {
     PutIn,
 }
 
-/// What makes role and profile what they should be, in order.
+/// The steps that make role and profile what they should be, in order.
 fn steps(known: &Known) -> Vec<Step> {
     let mut steps = Vec::new();
     match &known.trust {
@@ -117,12 +119,12 @@ fn steps(known: &Known) -> Vec<Step> {
     steps
 }
 
-/// Whether a document, which IAM gives percent-encoded, is `wanted`.
+/// Whether a document, which IAM returns percent-encoded, equals `wanted`.
 fn is_same(found: &str, wanted: &Value) -> bool {
     serde_json::from_str::<Value>(&decoded(found)).is_ok_and(|found| found == *wanted)
 }
 
-/// `text` with its percent escapes resolved; what is no escape stays.
+/// `text` with its percent escapes resolved; anything that is not an escape stays.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -142,7 +144,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Makes sure that role and profile are there and are what they should be; gives the profile's name.
+/// Makes sure that role and profile exist and are what they should be; returns the profile's name.
 pub(crate) async fn reconcile(account: &Account<'_>) -> Result<String, Fault> {
     let iam = account.clients.iam();
     let known = look(&iam).await?;
@@ -268,7 +270,7 @@ async fn make_profile(account: &Account<'_>, iam: &aws_sdk_iam::Client) -> Resul
 async fn put_in(iam: &aws_sdk_iam::Client) -> Result<(), Fault> {
     let call = iam.add_role_to_instance_profile().instance_profile_name(INSTANCE_PROFILE).role_name(ROLE);
     let Err(error) = spread::outlasted(|| call.clone().send()).await else { return Ok(()) };
-    // A profile holds one role: another run put it in meanwhile, which is looked at rather than believed.
+    // A profile holds one role. Another run may have added ours meanwhile, which is checked rather than assumed.
     if trouble::class(&error) == Class::Quota && look(iam).await?.profile.is_some_and(|roles| roles == [ROLE]) {
         return Ok(());
     }

@@ -1,9 +1,9 @@
-//! What a security group lets in, and what is to be changed about it: pure.
+//! The rules of a security group and the changes that they need: pure.
 //!
-//! Every rule of ours says whose it is and until when it is needed. There is no time on rules themselves, and the same owner
-//! may have machines that were launched from another network an hour ago; so a rule is removed when its owner's present
-//! addresses lack it and its time is over. Two owners behind one address share a rule, for EC2 takes no second one
-//! like it: whoever needs it pushes its end out.
+//! The tags of our rules say who owns a rule and until when it is needed. EC2 itself never expires rules, and the same
+//! owner may have machines that were launched from another network an hour ago; so a rule is removed only if its range
+//! is not among its owner's present addresses and its time is over. Two owners behind one address share a rule, because
+//! EC2 refuses a duplicate: each of them extends its expiry as needed.
 
 use aws_sdk_ec2::types::SecurityGroupRule;
 use jiff::Timestamp;
@@ -11,32 +11,32 @@ use jiff::Timestamp;
 use crate::ec2::address::Cidr;
 use crate::ec2::tags;
 
-/// The only port that is let in.
+/// The only port that rules open.
 pub(crate) const PORT: u16 = 22;
 
-/// What the description of a rule of ours begins with.
+/// The prefix of the descriptions of our rules.
 const MARK: &str = "hg-automation ";
 
 /// How many characters a description may have.
 const DESCRIPTION_CAP: usize = 255;
 
-/// The description of a rule of `owner`: only the characters that EC2 takes.
+/// The description of a rule of `owner`, with only the characters that EC2 accepts.
 pub(crate) fn description(owner: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(c);
     let owner = owner.chars().map(|c| if allowed(c) { c } else { '_' });
     MARK.chars().chain(owner).take(DESCRIPTION_CAP).collect()
 }
 
-/// One rule about what is let in.
+/// An inbound rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rule {
     /// `sgr-…`
     pub id: String,
     /// Whether it opens port 22 of TCP and nothing else.
     pub port_only: bool,
-    /// From where; none for a rule that names a group or a prefix list.
+    /// The range that it lets in; `None` for a rule that names a group or a prefix list.
     pub from: Option<Cidr>,
-    /// The value of its tag for the owner.
+    /// The owner by its tag.
     pub owner: Option<String>,
     /// Its description.
     pub described: String,
@@ -45,7 +45,7 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    /// A rule of an answer; none for one about what is let out.
+    /// The rule in an answer; `None` for an outbound rule.
     pub(crate) fn of(rule: &SecurityGroupRule) -> Option<Self> {
         if rule.is_egress == Some(true) {
             return None;
@@ -63,7 +63,7 @@ impl Rule {
         })
     }
 
-    /// Whether it is of `owner`. The description counts too: a call that was cut off may have left no tag.
+    /// Whether it belongs to `owner`. The description counts too, because an interrupted call may have left no tag.
     fn is_of(&self, owner: &str) -> bool {
         match &self.owner {
             Some(tagged) => tagged == owner,
@@ -71,26 +71,27 @@ impl Rule {
         }
     }
 
-    /// Whether it is of anybody who uses this program.
+    /// Whether it belongs to anybody who uses this program.
     fn is_ours(&self) -> bool {
         self.owner.is_some() || self.described.starts_with(MARK)
     }
 }
 
-/// What is to be changed about a group.
+/// The changes to make to a group.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     /// Rules to remove, by id.
     pub revoke: Vec<String>,
     /// Ranges to let in.
     pub add: Vec<Cidr>,
-    /// Rules whose end is to be pushed out, by id.
+    /// Rules whose expiry is to be extended, by id.
     pub extend: Vec<String>,
     /// Rules of others that open more than port 22, for a warning.
     pub wide: Vec<String>,
 }
 
-/// What makes `rules` let `owner` in from `wanted` until `until`, and takes back what the owner needs no more.
+/// The changes that make `rules` let `owner` in from `wanted` until `until`, and that remove the rules that the owner
+/// no longer needs.
 pub(crate) fn changes(rules: &[Rule], wanted: &[Cidr], owner: &str, now: Timestamp, until: Timestamp) -> Changes {
     let mut changes = Changes::default();
     let late_enough = |rule: &Rule| rule.expires.is_some_and(|expires| expires >= until);
@@ -98,7 +99,7 @@ pub(crate) fn changes(rules: &[Rule], wanted: &[Cidr], owner: &str, now: Timesta
         let is_wanted = rule.port_only && rule.from.is_some_and(|from| wanted.contains(&from));
         let over = rule.expires.is_none_or(|expires| expires <= now);
         if is_wanted {
-            // Somebody's who does not use this program stays as it is: it has no end.
+            // A rule of somebody who does not use this program stays as it is: it has no expiry.
             if rule.is_ours() && !late_enough(rule) {
                 changes.extend.push(rule.id.clone());
             }

@@ -1,8 +1,8 @@
-//! The security groups: port 22 from the caller's addresses, and nothing else of ours; of the group of machines without SSH,
-//! nothing at all.
+//! The security groups: our rules let in port 22 from the caller's addresses and nothing else; the group of machines
+//! without SSH lets in nothing at all.
 //!
-//! Reconciled by content: a group that was made and got no rule is mended by the next run. The rules for that are
-//! [`super::rules`].
+//! They are reconciled by content: the next run completes a group that was made and got no rule. [`super::rules`]
+//! decides about the changes.
 
 use aws_sdk_ec2::types::{Filter, IpPermission, IpRange, Ipv6Range, ResourceType, SecurityGroup, SecurityGroupRule};
 use jiff::{SignedDuration, Timestamp};
@@ -16,24 +16,25 @@ use crate::ec2::shared::rules::{self, Changes, PORT, Rule};
 use crate::ec2::trouble::{self, Class};
 use crate::ec2::{spread, tags};
 
-/// How much longer a rule stays than the machine that it was made for: the next machines of a day need no change.
+/// How much longer a rule stays than the machine that it was made for, so that the next machines of the day need no
+/// change.
 const SPARE: SignedDuration = SignedDuration::from_hours(24);
 
-/// How many groups or rules a page holds; the most that the API takes.
+/// How many groups or rules a page holds; the API's own limit.
 const PAGE: i32 = 1000;
 
-/// What the groups are to let in.
+/// The access that a group is to give.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
-    /// From where.
+    /// The ranges to let in.
     pub ranges: &'a [Cidr],
     /// The time.
     pub now: Timestamp,
-    /// Until when at least.
+    /// Until when at least they are let in.
     pub until: Timestamp,
 }
 
-/// Makes sure that the group `name` is in the default network and lets the caller in; gives its id.
+/// Makes sure that the group `name` exists in the default network and lets the caller in; returns its id.
 pub(crate) async fn reconcile(account: &Account<'_>, name: &str, wanted: Wanted<'_>) -> Result<String, Fault> {
     let (network, known) = futures_util::future::try_join(default_network(account), list(account, name)).await?;
     let id = find_or_make(account, &known, name, &network).await?;
@@ -115,7 +116,7 @@ async fn make(account: &Account<'_>, name: &str, network: &str) -> Result<String
     Ok(id)
 }
 
-/// The rules of the group `id` about what is let in.
+/// The inbound rules of the group `id`.
 async fn list_rules(account: &Account<'_>, id: &str) -> Result<Vec<Rule>, Fault> {
     let call = account.ec2.describe_security_group_rules().filters(filter("group-id", &[id])).max_results(PAGE);
     let found = spread::outlasted(|| call.clone().into_paginator().items().send().collect::<Result<Vec<_>, _>>()).await;
@@ -130,13 +131,14 @@ async fn mend(account: &Account<'_>, name: &str, id: &str, rules: Vec<Rule>, wan
         let (group, rules) = (name.to_owned(), changes.wide.clone());
         account.teller.tell(AccountEvent::GroupLetsInMore { group, port: PORT, rules });
     }
-    // First what lets the caller in, so that nobody is shut out when the rest fails.
+    // The caller is let in first, so that nobody is shut out when the rest fails.
     allow(account, name, id, &changes, wanted.until).await?;
     extend(account, name, &changes, wanted.until).await?;
     revoke(account, name, id, &changes).await
 }
 
-/// One call for all ranges. Where another run made one of them meanwhile none is made, and the rest follow one by one.
+/// Lets all ranges in with one call. If another run has made one of the rules meanwhile, that call makes none of them,
+/// and the ranges are let in one by one.
 async fn allow(account: &Account<'_>, name: &str, id: &str, changes: &Changes, until: Timestamp) -> Result<(), Fault> {
     if changes.add.is_empty() || allow_these(account, name, id, &changes.add, until).await? {
         return Ok(());
@@ -147,7 +149,7 @@ async fn allow(account: &Account<'_>, name: &str, id: &str, changes: &Changes, u
     Ok(())
 }
 
-/// Lets `ranges` in; `false` where one of them was let in already.
+/// Lets `ranges` in; `false` if one of them was let in already.
 async fn allow_these(
     account: &Account<'_>,
     name: &str,
@@ -189,7 +191,7 @@ async fn extend(account: &Account<'_>, name: &str, changes: &Changes, until: Tim
     }
     let end = tags::tag(tags::EXPIRES, &tags::time(until + SPARE));
     let call = account.ec2.create_tags().set_resources(Some(changes.extend.clone())).tags(end);
-    let doing = || format!("push out the end of rules of the security group `{name}`");
+    let doing = || format!("extend the rules of the security group `{name}`");
     call.send().await.map_err(|error| trouble::fault(&doing(), error)).map(drop)
 }
 

@@ -1,11 +1,11 @@
 //! Bringing files home by pattern.
 //!
-//! Two commands on the machine, however many patterns and files there are: one lists what stands below the patterns' literal
-//! beginnings, one sends what matches as one stream (one more where patterns are absolute as well as relative). Matching is done here,
-//! so that a pattern means the same on every machine.
+//! It takes two commands on the machine, however many patterns and files there are: one lists everything below the
+//! patterns' literal beginnings, the other sends the matching files as one stream (a third runs where some patterns are
+//! absolute and some relative). Matching is done here, so that a pattern means the same on every machine.
 //!
-//! What comes home are files: in the place of a link comes the file that it leads to on the machine, so that nothing that was fetched
-//! leads anywhere. What matches and does not come is told.
+//! Only files are fetched: a link is replaced by the file that it leads to on the machine, so that nothing that was
+//! fetched leads anywhere. Matches that are not fetched are reported.
 
 mod listing;
 mod pattern;
@@ -26,24 +26,24 @@ use model::event::{FilesEvent, StepEvent, Teller};
 use model::fault::Fault;
 use model::work::{Moved, Work};
 
-/// What is to be fetched, as it is kept with the run for whoever follows it to its end.
+/// The files to fetch, as they are kept with the run for the driver that follows it to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Fetch {
     /// The patterns.
     pub wanted: Wanted,
-    /// The folder for what matches; none is the run's own.
+    /// The folder for the files; none means the run's own.
     pub into: Option<PathBuf>,
 }
 
 impl Fetch {
-    /// The folder for what matches, where `run` is that of the run.
+    /// The folder for the files, where `run` is the folder of the run.
     pub fn folder(&self, run: &Path) -> PathBuf {
         self.into.clone().unwrap_or_else(|| run.join("artifacts"))
     }
 }
 
-/// Fetches what matches into the folder `into`, which is made where something does: relative patterns below `root` to the same
-/// paths below it, absolute ones to their whole paths below it.
+/// Fetches the matching files into the folder `into`, which is made if there are any. Files of relative patterns keep
+/// their paths below `root`, those of absolute patterns their whole paths.
 pub async fn collect(
     teller: &Teller,
     connection: &dyn Connection,
@@ -81,19 +81,19 @@ pub async fn collect(
     Ok(collected)
 }
 
-/// What matches.
+/// The files that match.
 #[derive(Default)]
 struct Chosen {
-    /// Files by the folder that their paths are below.
+    /// Paths, by the folder that they are relative to.
     paths: BTreeMap<String, BTreeSet<PathBuf>>,
-    /// Their bytes, holes counted.
+    /// Their bytes, with holes counted.
     total: u64,
-    /// Most bytes that they may have.
+    /// The most bytes that they may have.
     room: u64,
 }
 
 impl Chosen {
-    /// Takes what matches a pattern, and notes in `collected` what of it cannot come.
+    /// Adds the files that match a pattern, and notes in `collected` the matches that cannot be fetched.
     fn add(
         &mut self,
         pattern: &Pattern,
@@ -154,7 +154,7 @@ fn room(into: &Path) -> u64 {
     free.map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize))
 }
 
-/// Tells of what did not come where that is no error.
+/// Reports the matches that were not fetched, where that is not an error.
 fn notice(teller: &Teller, collected: &Collected) {
     if !collected.links.is_empty() {
         teller.tell(FilesEvent::LinksLeft(collected.links.as_slice().into()));

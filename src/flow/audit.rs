@@ -1,4 +1,4 @@
-//! Holding the journal against what is really there, both ways.
+//! Comparing the journal with what really exists, both ways.
 
 pub mod fix;
 pub mod forget;
@@ -13,7 +13,7 @@ use model::resource::{Observed, Resource, ResourceKind, ResourceState};
 use model::run::{RunRecord, RunState};
 use serde::{Deserialize, Serialize};
 
-/// Why something is still there.
+/// Why something still exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
@@ -25,12 +25,12 @@ pub enum Standing {
     Orphaned,
     /// It was kept on purpose and its expiry has passed.
     Expired,
-    /// It is there and the journal does not know it.
+    /// It exists, and the journal does not know it.
     Unrecorded,
-    /// Its expiry is ahead, and it is not in the journal, or says that another computer made it with a copy of this state
-    /// directory: a driver there may be at work on it. It is ended only when it is asked for by its id.
+    /// Its expiry is ahead, and it is not in the journal, or it says that another computer made it with a copy of this
+    /// state directory: a driver there may be at work on it. It is ended only when the user gives its id.
     Elsewhere,
-    /// The journal has it open, and it is not there.
+    /// The journal has it open, and it does not exist.
     Vanished,
 }
 
@@ -48,7 +48,8 @@ impl Finding {
             .contains(&Some(word))
     }
 
-    /// Whether `audit --fix` with the words `named` deals with it; without any, with all that nobody uses.
+    /// Whether `audit --fix` with the words `named` deals with it; without words it deals with everything that nobody
+    /// uses.
     pub fn is_to_go(&self, named: &[String]) -> bool {
         match named.is_empty() {
             true => self.standing.fixable(),
@@ -65,31 +66,31 @@ impl Finding {
 pub struct Finding {
     /// The row's id, or `KIND:NAME` of a thing that has no row.
     pub id: String,
-    /// What it is.
+    /// Its kind.
     pub kind: ResourceKind,
     /// Its name.
     pub name: String,
-    /// What the system calls it.
+    /// The system's name for it.
     pub locator: Option<String>,
     /// The machine that it belongs to.
     pub machine: MachineId,
     /// The run that made it, when known.
     pub run: Option<RunId>,
-    /// Why it is still there.
+    /// Why it still exists.
     pub standing: Standing,
-    /// What went wrong with it last.
+    /// The last thing that went wrong with it.
     pub note: Option<String>,
 }
 
-/// What is known of the world: rows, runs, machines and what a look at the system showed.
+/// Everything that is known of the world: rows, runs, machines and what a look at the system showed.
 pub struct World<'a> {
     /// The open rows.
     pub open: &'a [Resource],
-    /// What was seen.
+    /// The things that were seen.
     pub observed: &'a [Observed],
     /// The runs that the rows name.
     pub runs: &'a [RunRecord],
-    /// The open rows that the look could not have met, were they there.
+    /// The open rows whose resources the look could not have seen, had they existed.
     pub unseen: &'a BTreeSet<ResourceId>,
     /// The stored machines.
     pub machines: &'a [Machine],
@@ -99,7 +100,7 @@ pub struct World<'a> {
     pub now: Timestamp,
 }
 
-/// Decides what remains and why; no I/O.
+/// Decides what remains and why, without I/O.
 pub fn findings(world: &World<'_>) -> Vec<Finding> {
     let rows = world.open.iter().map(|row| of_row(world, row));
     let known: BTreeSet<(&str, &str)> = world.open.iter().map(|row| (row.kind.name(), row.name.as_str())).collect();
@@ -125,16 +126,16 @@ fn standing(world: &World<'_>, row: &Resource, seen: Option<&Observed>) -> Stand
     if world.alive.contains(&row.run) {
         return Standing::InUse;
     }
-    // Mounts and namespaces live inside the machine: they stand and fall with its process, which is looked for.
+    // Mounts and namespaces live inside the machine: they exist as long as its process, which is looked for instead.
     let inside = matches!(row.kind, ResourceKind::Mount | ResourceKind::Namespace);
     let machine_seen = || world.observed.iter().any(|seen| seen.machine == row.machine && seen.kind.is_machine());
     let there = if inside { machine_seen() } else { seen.is_some() };
     if !there && !world.unseen.contains(&row.id) {
         return Standing::Vanished;
     }
-    // A machine whose release failed is stored as well: only the one that was left on purpose counts.
+    // A machine whose release failed is stored as well: only a machine that was left on purpose counts.
     let kept = world.machines.iter().find(|machine| machine.id == row.machine && machine.kept);
-    // A run that is at work with a dead driver never got to tell anybody of the machine that it meant to leave.
+    // A run that is recorded as running although its driver is dead never reported the machine that it meant to leave.
     let told = world.runs.iter().any(|run| run.id == row.run && run.state != RunState::Running);
     match kept {
         Some(machine) if told && machine.expires_at > world.now => Standing::Kept,
@@ -145,7 +146,7 @@ fn standing(world: &World<'_>, row: &Resource, seen: Option<&Observed>) -> Stand
     }
 }
 
-/// When a thing ends by itself, where that is yet to come.
+/// The time at which a thing ends by itself, if that is still ahead.
 fn ahead(seen: &Observed, now: Timestamp) -> Option<Timestamp> {
     seen.expires_at.filter(|expires| *expires > now)
 }
@@ -164,9 +165,10 @@ fn of_stranger(seen: &Observed, now: Timestamp) -> Finding {
     }
 }
 
-/// Parts `found` into rows to close, for nothing of their machine is there any more, and the rest.
+/// Splits `found` into the rows to close, because nothing of their machine exists any more, and the rest.
 ///
-/// While anything of a machine is there, something may still be making or ending it: then a row that was not met stays open.
+/// While anything of a machine exists, something may still be making or ending it, so a row whose resource was not seen
+/// stays open.
 pub fn seen_gone(found: Vec<Finding>, observed: &[Observed]) -> (Vec<Finding>, Vec<Finding>) {
     let there = |machine: &MachineId| observed.iter().any(|seen| seen.machine == *machine);
     found.into_iter().partition(|finding| finding.standing == Standing::Vanished && !there(&finding.machine))

@@ -28,24 +28,24 @@ use crate::site::Site;
 /// How to bake.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Leave the machine of a failed step for a look.
+    /// Leave the machine of a failed step to be looked at.
     pub keep_failed: bool,
     /// How long such a machine stays, and how long a step's machine may live at all.
     pub expiry: Duration,
-    /// What kind of computer the steps run on.
+    /// The kind of computer that the steps run on.
     pub hardware: Hardware,
     /// The most that one machine may cost.
     pub max_cost: Option<Budget>,
 }
 
-/// Makes what is missing of `plan` and records the image; says at once when nothing is missing.
+/// Makes the missing layers of `plan` and records the image; returns at once if none is missing.
 pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &Options) -> Result<ImageRecord, Fault> {
     let run = &run.about(Subject::Image(plan.name.clone()));
     let store = site.images.store().await?;
     let expected = store.expected(plan).await;
     loop {
         let present = store.present(plan).await?;
-        // What one machine makes: one layer, or all that are missing.
+        // One machine makes one layer, or all that are missing.
         let until = if store.keeps_whole() { plan.layers.len() } else { present + 1 };
         let Some(layers) = plan.layers.get(present..until).filter(|layers| !layers.is_empty()) else { break };
         let Some(layer) = layers.last() else { break };
@@ -58,7 +58,7 @@ pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &Options) -
             1 => work(plan, layer),
             count => Work::BakingLayers { image: plan.name.clone(), count },
         });
-        // Less than a second is over before one has read it.
+        // A step of less than a second is over before anybody has read this.
         if let Some(seconds) = expected.get(&layer.name).filter(|seconds| layers.len() == 1 && **seconds > 0) {
             run.tell(StepEvent::Expected { took: Duration::from_secs(*seconds) });
         }
@@ -78,9 +78,9 @@ pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &Options) -
     }
 }
 
-/// Makes what is missing of `plans`, at most `beside` of them at the same time, and gives how each went, in their order. One that
-/// fails keeps no other from being made; those that had not begun when the run was stopped are left out. Fails where the
-/// hardware is refused, before anything is made.
+/// Bakes `plans`, at most `beside` of them at the same time, and gives the result of each, in their order. A plan that
+/// fails does not stop the others; plans that had not begun when the run was stopped are left out. Fails before
+/// anything is made if the hardware is refused.
 pub async fn bake_many(
     run: &Run,
     site: &Site,
@@ -197,7 +197,7 @@ async fn keep(lease: Lease, fault: Fault) -> Fault {
             let hint = format!("Look with `automation machine ssh {id}`, end it with `automation machine down {id}`.");
             fault.leaving(Left::These(names)).hint(hint)
         }
-        // It could not be left, so it was released, as far as that went.
+        // The machine could not be left, so it was released, as far as that went.
         Err(second) => {
             let why = second.line();
             Fault { left: second.left, ..fault }.hint(format!("The machine could not be kept: {why}"))
@@ -234,7 +234,7 @@ async fn run_steps(
 /// Runs one step; `whole` says that its image is kept with all steps or not at all.
 async fn run_step(run: &Run, durable: &Durable, layer: &LayerPlan, whole: bool) -> Result<(), Fault> {
     let LayerRecipe::Script { text, env, limit } = &layer.recipe else {
-        return Err(Fault::infrastructure(format!("bake step `{}` is no script", layer.name)));
+        return Err(Fault::infrastructure(format!("bake step `{}` is not a script", layer.name)));
     };
     let script = Script {
         name: format!("{}.sh", layer.name),

@@ -1,4 +1,4 @@
-//! Holding a machine against the machine contract.
+//! Checking a machine against the machine contract.
 
 use model::check::Check;
 use model::connection::Connection;
@@ -12,7 +12,7 @@ use crate::testing::{failed, folder};
 
 /// Lets the machine check itself; the contract's files are put there first, and removed afterwards.
 pub async fn check(run: &Run, connection: &dyn Connection, contract: &dyn Contract) -> Result<Vec<Check>, Fault> {
-    // The run's own folder: whatever cuts this short, the end of the run removes it.
+    // This is the run's own folder: whatever cuts the check short, the end of the run removes it.
     let folder = folder(run, connection.platform());
     let step = contract.check(&folder);
     let done = match put_parts(connection, &contract.parts(), &folder).await {

@@ -1,13 +1,13 @@
 //! Commands that outlive the connection that started them.
 //!
-//! [`Durable`] is a connection over connections that come and go. A command started on it runs under
-//! a supervisor on the machine (`guest::tasks`), which keeps its output, starts it at most once and writes down how it ended; it
-//! is followed from here by the byte. When the connection breaks, another is made (the host key is checked as ever) and the
-//! following goes on where it stopped: nothing is lost, nothing comes twice. A command is lost only when the machine is gone for
-//! good, was booted again, or its supervisor was killed, and the reason says which.
+//! [`Durable`] is a connection over connections that come and go. A command started on it runs under a supervisor on
+//! the machine (`guest::tasks`), which keeps its output, starts it at most once and writes down how it ended; this side
+//! follows its output by byte offsets. When the connection breaks, another is made (the host key is checked as ever)
+//! and following goes on where it stopped, so nothing is lost and nothing comes twice. A command is lost only when the
+//! machine is gone for good, was booted again, or its supervisor was killed, and the reason says which.
 //!
-//! What is absent: terminals, and input that comes while a command runs. Standard output and standard error are each in order, but
-//! not ordered between each other.
+//! There are no terminals, and no input that comes while a command runs. Standard output and standard error each come
+//! in order, but not in order relative to each other.
 
 mod task;
 
@@ -36,8 +36,8 @@ use crate::site::Site;
 
 pub use task::Task;
 
-/// Most bytes of each stream of a task that the machine keeps. The whole suite of tests with debugging output takes a few
-/// hundred MiB.
+/// The most bytes of each stream of a task that the machine keeps. The whole suite of tests with debugging output takes
+/// a few hundred MiB.
 const OUTPUT_CAP: u64 = 1 << 30;
 
 /// The pause between two attempts to connect starts at the first and doubles up to the second.
@@ -46,26 +46,27 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// How long one attempt to connect may take: a network that swallows packets is tried anew after that.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(15);
 
-/// How often it is looked whether this computer is still let in while the machine is not reached, and how long that may take.
+/// The pause between two checks that this computer is still let in, while the machine is not reached, and the time that
+/// one check may take.
 const LET_IN_PAUSE: Duration = Duration::from_secs(30);
 const LET_IN_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a short request to the supervisor may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
 
-/// Most bytes of each stream of an answer to a request.
+/// The most bytes of each stream of an answer to a request.
 const ANSWER_CAP: usize = 2 << 20;
 
-/// How often one request or copy may lose its connection. What breaks every connection is not the network.
+/// How many times one request or copy may lose its connection. If every connection breaks, the network is not to blame.
 const MOST_LOSSES: usize = 20;
 
-/// How long a cancelled task has between SIGTERM and SIGKILL, seconds.
+/// How long a cancelled task has between SIGTERM and SIGKILL, in seconds.
 const CANCEL_GRACE: u64 = 5;
 
-/// What `supervise.sh cancel` needs beyond the grace, in which processes that do not end are watched.
+/// The time that `supervise.sh cancel` needs beyond the grace, in which it watches processes that do not end.
 const CANCEL_MARGIN: Duration = Duration::from_secs(25);
 
-/// A connection whose commands outlive it. Clones are the same.
+/// A connection whose commands outlive it. Clones are the same connection.
 #[derive(Clone)]
 pub struct Durable {
     inner: Arc<Inner>,
@@ -77,7 +78,7 @@ struct Inner {
     machine: Machine,
     folder: String,
     link: tokio::sync::Mutex<Link>,
-    /// What the supervisor calls the machine's boot, once it is there.
+    /// The supervisor's name for the machine's boot, once the supervisor is there.
     boot: tokio::sync::Mutex<Option<String>>,
     /// When the machine was last known to answer.
     answered: Mutex<Instant>,
@@ -86,9 +87,9 @@ struct Inner {
 /// The connection of the moment.
 struct Link {
     live: Option<Arc<dyn Connection>>,
-    /// Counts connections, so that one that is found broken by several is given up once.
+    /// Counts connections, so that one that several callers find broken is given up once.
     number: u64,
-    /// When the last one broke, until there is another.
+    /// When the last connection broke, until there is another.
     broke: Option<Instant>,
 }
 
@@ -98,7 +99,7 @@ fn lost(error: &ConnectionError) -> bool {
     matches!(error, Lost { .. } | MachineEnded { .. } | TimedOut { .. } | Refused { .. })
 }
 
-/// What happened to the connection, without its address where that is said already.
+/// The reason why a connection failed, without its address, which the surrounding message names already.
 fn why(error: &ConnectionError) -> String {
     match error {
         ConnectionError::Lost { reason, .. } => reason.clone(),
@@ -115,8 +116,8 @@ fn for_good(error: &ConnectionError) -> bool {
 }
 
 impl Durable {
-    /// `first` is a live connection, or none to connect at first use. `folder` on the machine becomes ours (mode 0700) at first
-    /// use; the supervisor and the tasks' folders lie there, and removing it is the caller's.
+    /// `first` is a live connection, or none to connect at first use. `folder` on the machine becomes ours (mode 0700)
+    /// at first use; the supervisor and the tasks' folders lie there, and the caller removes it.
     pub fn new(run: &Run, site: &Site, machine: &Machine, first: Option<Box<dyn Connection>>, folder: &str) -> Self {
         let link = Link { live: first.map(Arc::from), number: 0, broke: None };
         Self {
@@ -152,7 +153,7 @@ impl Durable {
         guest::of(self.inner.machine.platform)
     }
 
-    /// Makes the folder and puts the supervisor there, where that was not done yet.
+    /// Makes the folder and installs the supervisor there, if that was not done yet.
     pub async fn prepare(&self) -> Result<(), ConnectionError> {
         self.boot().await.map(drop)
     }
@@ -163,7 +164,7 @@ impl Durable {
         Ok(Task::spawn(self, id, Begin::Start(command.clone()), Offsets::default()))
     }
 
-    /// Starts `command` unless a task with this id was started already, and leaves it.
+    /// Starts `command` unless a task with this id was started already, and does not follow it.
     pub async fn launch_task(&self, id: &TaskId, command: &Command) -> Result<(), ConnectionError> {
         self.give_input(id, command).await?;
         let boot = self.boot().await?;
@@ -175,17 +176,18 @@ impl Durable {
         }
     }
 
-    /// Follows a task that was started before, by whomever, from these offsets.
+    /// Follows a task that any process started before, from these offsets.
     pub fn follow_task(&self, id: &TaskId, from: Offsets) -> Task {
         Task::spawn(self, id, Begin::Follow, from)
     }
 
-    /// Whether a task has ended and its record is there.
+    /// Whether a task has ended and left its record.
     pub async fn has_ended(&self, id: &TaskId) -> Result<bool, ConnectionError> {
         Ok(self.ask(&self.request(id, &Request::Record), REQUEST_LIMIT).await?.exit.success())
     }
 
-    /// Ends a task, by SIGTERM and then by SIGKILL; returns when nothing of it runs. One that was not started never will be.
+    /// Ends a task, by SIGTERM and then by SIGKILL; returns when nothing of it runs. A task that was not started yet
+    /// never will be.
     pub async fn cancel_task(&self, id: &TaskId) -> Result<(), Fault> {
         self.boot().await?;
         let command = self.request(id, &Request::Cancel { grace: CANCEL_GRACE });
@@ -197,7 +199,8 @@ impl Durable {
         }
     }
 
-    /// Ends a task where that takes no new connection. Nobody is left to be told; what does not end now ends with the machine.
+    /// Ends a task if that takes no new connection. Nobody is left to hear of a failure, and a task that does not end
+    /// now ends with the machine.
     async fn cancel_quietly(&self, id: &TaskId) {
         let Some(connection) = self.inner.link.lock().await.live.clone() else { return };
         let command = self.request(id, &Request::Cancel { grace: CANCEL_GRACE });
@@ -205,7 +208,7 @@ impl Durable {
         drop(tokio::time::timeout(limit, self.ask_once(connection.as_ref(), &command)).await);
     }
 
-    /// The live connection, for commands that need no supervision; another one where it broke.
+    /// The live connection, or a new one if that broke, for commands that need no supervision.
     pub async fn direct(&self) -> Result<Arc<dyn Connection>, ConnectionError> {
         self.live().await.map(|(_, connection)| connection)
     }
@@ -232,7 +235,7 @@ impl Durable {
         if link.number != number || link.live.take().is_none() {
             return;
         }
-        // What keeps the lease alive is not this connection: up to now the machine had no reason to end.
+        // The lease does not depend on this connection: until now the machine had no reason to end.
         self.answered();
         link.broke = Some(Instant::now());
         self.tell(MachineEvent::ConnectionLost { why: why.to_owned() });
@@ -246,7 +249,7 @@ impl Durable {
         *self.inner.answered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// How long the machine may still be there without a sign of it.
+    /// How long the machine may still exist without a sign from it.
     fn patience(&self) -> Duration {
         let (run, site, machine) = (&self.inner.run, &self.inner.site, &self.inner.machine);
         if machine.kept {
@@ -256,7 +259,7 @@ impl Durable {
         site.grace.saturating_sub(answered.elapsed())
     }
 
-    /// Connects, for as long as the machine may still be there.
+    /// Tries to connect for as long as the machine may still exist.
     async fn connect(&self) -> Result<Box<dyn Connection>, ConnectionError> {
         let (site, machine) = (&self.inner.site, &self.inner.machine);
         let began = Instant::now();
@@ -288,7 +291,8 @@ impl Durable {
         }
     }
 
-    /// Sees to it that nothing but the network keeps us from the machine. What fails here is tried again while it is not reached.
+    /// Makes sure that nothing but the network keeps us from the machine. A failure is tried again while the machine is
+    /// not reached.
     async fn let_in(&self) {
         let (run, site, machine) = (&self.inner.run, &self.inner.site, &self.inner.machine);
         let Some(sharing) = site.provider.abilities().sharing else { return };
@@ -302,7 +306,7 @@ impl Durable {
         self.tell(MachineEvent::LetInUnknown { trouble });
     }
 
-    /// The machine's boot; the first call puts the supervisor there.
+    /// The machine's boot; the first call installs the supervisor.
     async fn boot(&self) -> Result<String, ConnectionError> {
         let mut boot = self.inner.boot.lock().await;
         if let Some(boot) = boot.as_ref() {
@@ -313,7 +317,7 @@ impl Durable {
             return Err(self.refused("put the supervisor there", &done));
         }
         let said = done.printed();
-        // A login shell may greet first.
+        // A login shell may print a greeting first.
         let here = said.lines().last().unwrap_or("-").trim().to_owned();
         *boot = Some(here.clone());
         Ok(here)
@@ -344,8 +348,8 @@ impl Durable {
         Ok(())
     }
 
-    /// Runs a short request that may be repeated, and repeats it where its connection breaks. What it says beyond the cap of an answer
-    /// is read and left out.
+    /// Runs a short request that may be repeated, and repeats it if its connection breaks. Output beyond the cap of an
+    /// answer is read and left out.
     pub(super) async fn ask(&self, command: &Command, limit: Duration) -> Result<Output, ConnectionError> {
         let mut losses = 0;
         loop {
@@ -372,7 +376,7 @@ impl Durable {
         }
     }
 
-    /// Whether what was done on the connection with this number is to be done again, on the next.
+    /// Whether the work on the connection with this number is to be done again on the next.
     async fn again<T>(&self, number: u64, done: &Result<T, ConnectionError>, losses: &mut usize) -> bool {
         match done {
             Err(error) if lost(error) && *losses < MOST_LOSSES => {
@@ -388,7 +392,7 @@ impl Durable {
     }
 }
 
-/// Does it over the live connection, and once more over another where that broke: for what may be repeated.
+/// Does work that may be repeated: over the live connection, and again over another one where that broke.
 macro_rules! repeated {
     ($self:ident, $connection:ident => $work:expr) => {{
         let mut losses = 0;
@@ -453,7 +457,7 @@ impl Trees for Durable {
         parcel: Parcel<'_>,
         progress: Progress<'_>,
     ) -> Result<Totals, ConnectionError> {
-        // What the command did by then is not known here: it is not sent twice.
+        // If the connection breaks, nobody here knows what the command did by then, so it is not sent twice.
         self.live().await?.1.trees()?.send_parcel(command, parcel, progress).await
     }
 

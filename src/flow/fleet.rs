@@ -1,7 +1,7 @@
 //! One command on many machines at once.
 //!
-//! Whoever calls chooses the machines, of one provider or several; nothing is read or written here but over connections. A machine
-//! that is slow, dead or silent holds up none of the others.
+//! The caller chooses the machines, of one provider or several; nothing is read or written here except over
+//! connections. A machine that is slow, dead or silent does not hold up the others.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,31 +18,32 @@ use tokio_util::sync::CancellationToken;
 
 use crate::site::Sites;
 
-/// A machine that was not reached within this gives its place to the next and goes on trying beside: connecting takes tens
-/// of milliseconds, a few hundred on a busy computer.
+/// A machine that was not reached within this time gives its place to the next and goes on trying aside: connecting
+/// takes tens of milliseconds, a few hundred on a busy computer.
 const STEP_ASIDE: Duration = Duration::from_secs(2);
 
-/// How many machines may go on trying beside: each holds a socket or two, of the 1024 files that a process may have open.
+/// How many machines may go on trying aside: each holds a socket or two, of the 1024 files that a process may have
+/// open.
 const ASIDE: usize = 200;
 
-/// Pieces of output, of at most 32 KiB, that wait to be taken; then the machines wait.
+/// How many pieces of output, of at most 32 KiB each, may wait to be taken; beyond that the machines wait.
 const PIECES: usize = 256;
 
-/// What a command that has to end gets, and how long it may take each time.
+/// The signals for a command that has to end, and how long it may take after each.
 pub(super) const ENDINGS: [(&str, Duration); 2] = [("TERM", Duration::from_secs(2)), ("KILL", Duration::from_secs(1))];
 
-/// How often is told how far it is.
+/// How often progress is reported.
 const TICK: Duration = Duration::from_secs(1);
 
 /// A machine and the way to it.
 pub struct Member {
     /// The machine.
     pub machine: Machine,
-    /// Reaches it.
+    /// The way to it.
     pub connector: Arc<dyn Connector>,
 }
 
-/// The machines with the ways to them; machines of one provider share theirs.
+/// Finds the ways to the machines; machines of one provider share one.
 pub async fn members(sites: &dyn Sites, machines: &[Machine]) -> Result<Vec<Member>, Fault> {
     let mut connectors: HashMap<ProviderKind, Arc<dyn Connector>> = HashMap::new();
     let mut members = Vec::new();
@@ -61,7 +62,7 @@ pub async fn members(sites: &dyn Sites, machines: &[Machine]) -> Result<Vec<Memb
     Ok(members)
 }
 
-/// What bounds the work.
+/// The limits of the work.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Machines on which the command runs at the same time, at least one.
@@ -72,14 +73,14 @@ pub struct Limits {
     pub time: Option<Duration>,
 }
 
-/// How it went on one machine.
+/// How the command ended on one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// The command ended so, or its end is not known.
+    /// The command ended with this exit, or its end is not known.
     Ran(Exit),
-    /// There was no connection, or it carried no command; why.
+    /// There was no connection, or it carried no command, for this reason.
     NotReached(String),
-    /// The command did not end in its time, and was ended; whether it was seen to end.
+    /// The command did not end in its time, and was ended.
     TimedOut {
         /// The time that it had.
         limit: Duration,
@@ -98,18 +99,18 @@ pub enum End {
 /// An end and how long it took to get there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// How it went.
+    /// How the command ended.
     pub end: End,
     /// From the attempt to connect.
     pub took: Duration,
 }
 
-/// Told of what happens, in order for every machine; machines are named by their index.
+/// Hears what happens, in order for every machine; machines are named by their index.
 pub trait Listener {
     /// The command on a machine wrote this.
     fn output(&mut self, member: usize, chunk: Chunk);
 
-    /// It is over on a machine; no more output comes.
+    /// The command is over on a machine; no more output comes.
     fn ended(&mut self, member: usize);
 
     /// Some time has passed.
@@ -121,7 +122,7 @@ enum Told {
     Ended(Ended),
 }
 
-/// What all machines share.
+/// The state that all machines share.
 struct Shared {
     command: Command,
     limits: Limits,
@@ -130,7 +131,7 @@ struct Shared {
     stop: CancellationToken,
 }
 
-/// Where one machine tells what happens to it.
+/// Reports what happens to one machine.
 struct Teller {
     member: usize,
     tell: mpsc::Sender<(usize, Told)>,
@@ -138,14 +139,14 @@ struct Teller {
 
 impl Teller {
     async fn tell(&self, told: Told) {
-        // Nobody listens only where the caller has gone.
+        // This fails only if the caller has gone, and then nobody listens.
         drop(self.tell.send((self.member, told)).await);
     }
 }
 
-/// Runs `command` on all `members` and gives how it went, in their order. Ends soon after `stop` is cancelled.
+/// Runs `command` on all `members` and gives how it ended on each, in their order. Ends soon after `stop` is cancelled.
 ///
-/// The machines are served beside the caller's own task: a listener that blocks holds up output, but no connection.
+/// The machines are served in tasks of their own: a listener that blocks holds up output, but no connection.
 pub async fn run(
     members: Vec<Member>,
     command: &Command,
@@ -162,7 +163,7 @@ pub async fn run(
         stop: stop.clone(),
     });
     let (tell, mut told) = mpsc::channel(PIECES);
-    // Dropped with this future, and everything that it holds with it.
+    // The set is dropped with this future, and ends all tasks in it.
     let mut tasks = tokio::task::JoinSet::new();
     for (index, member) in members.into_iter().enumerate() {
         let (shared, teller) = (Arc::clone(&shared), Teller { member: index, tell: tell.clone() });
@@ -189,7 +190,7 @@ pub async fn run(
     ends
 }
 
-/// Everything on one machine: waits for a place, connects, runs the command.
+/// Does everything on one machine: waits for a place, connects, runs the command.
 async fn serve(shared: &Shared, member: &Member, teller: &Teller) {
     let place = tokio::select! {
         biased;
@@ -218,7 +219,7 @@ async fn serve(shared: &Shared, member: &Member, teller: &Teller) {
 
 type Place = tokio::sync::OwnedSemaphorePermit;
 
-/// Connects; a machine that takes long lets others use its place until it is there.
+/// Connects; a machine that takes long lets others use its place until it is reached.
 async fn reach(
     shared: &Shared,
     member: &Member,
@@ -239,11 +240,11 @@ async fn reach(
     Ok((connection, place))
 }
 
-/// Runs the command and tells its output.
+/// Runs the command and reports its output.
 async fn converse(shared: &Shared, connection: &dyn Connection, teller: &Teller) -> End {
     let started = tokio::select! {
         biased;
-        // Whether it was begun is not known by then.
+        // Nobody knows at this point whether the command was begun.
         () = shared.stop.cancelled() => return End::Stopped { seen: false },
         started = connection.start(&shared.command) => started,
     };
@@ -270,14 +271,15 @@ async fn converse(shared: &Shared, connection: &dyn Connection, teller: &Teller)
     limit.map_or(End::Stopped { seen }, |limit| End::TimedOut { limit, seen })
 }
 
-/// Tells the output until the command's channel is closed.
+/// Reports the output until the command's channel is closed.
 async fn hear(process: &mut dyn Process, teller: &Teller) {
     while let Some(chunk) = process.next().await {
         teller.tell(Told::Output(chunk)).await;
     }
 }
 
-/// Ends a command, with its last words; whether it was seen to end. Dropping the process afterwards closes its channel.
+/// Ends a command and reports its last output; gives whether it was seen to end. Dropping the process afterwards closes
+/// its channel.
 async fn end(process: &mut dyn Process, teller: &Teller) -> bool {
     for (signal, limit) in ENDINGS {
         let asked = async {

@@ -36,16 +36,16 @@ const RECONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// How long closing a connection to a machine may take: one that is about to end needs no long goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// A live machine whose end is pushed out for as long as this value lives.
+/// A live machine whose end is postponed for as long as this value lives.
 pub struct Lease {
     run: Run,
     site: Site,
     /// The machine.
     pub machine: Machine,
-    /// Renews it; none before a machine that keeps its own lease was reached.
+    /// Renews the lease; none before a machine that keeps its own lease was reached.
     heartbeat: Option<tokio::task::JoinHandle<()>>,
     settled: bool,
-    /// What it costs, where it costs something and that is known.
+    /// Its price, if it costs something and the price is known.
     price: Option<Quote>,
 }
 
@@ -57,27 +57,27 @@ impl Drop for Lease {
     }
 }
 
-/// What a piece of work came to, and what is to become of its machine.
+/// The result of a piece of work, and what is to become of its machine.
 pub enum After<T> {
-    /// It is done, and the machine goes.
+    /// The work is done, and the machine is released.
     Release(T),
-    /// It goes on by itself on the machine, which lives until its expiry.
+    /// The work goes on by itself on the machine, which lives until its expiry.
     Detach(T),
 }
 
-/// What became of a piece of work and of the machine it was done on.
+/// The end of a piece of work and of the machine that it was done on.
 pub struct Ended<T> {
-    /// What the work came to.
+    /// The result of the work.
     pub result: Result<T, Fault>,
     /// The resources that could not be released; normally none.
     pub left: Vec<Resource>,
-    /// What the machine cost, in the currency of its price, where that is known.
+    /// The cost of the machine, in the currency of its price, if it is known.
     pub cost: Option<f64>,
-    /// The machine, where the work goes on on it; `kept` unless it could not be told to live on, which was then said.
+    /// The machine, if the work goes on there; `kept` unless its lease could not be extended, which was then reported.
     pub detached: Option<Machine>,
 }
 
-/// Writes `planned` down for a provider of `kind`; gives the `confirm` of their rows.
+/// Writes `planned` down for a provider of `kind`; gives the function that confirms their rows.
 pub fn write_down(
     run: &Run,
     kind: ProviderKind,
@@ -107,10 +107,10 @@ pub async fn until_stopped<T>(run: &Run, work: impl Future<Output = Result<T, Fa
     }
 }
 
-/// How long work that was asked to stop may take to say what it knows.
+/// How long work that was asked to stop may take to report what it knows.
 const LAST_WORDS: Duration = Duration::from_secs(20);
 
-/// Runs `work`, which watches the run's stop itself, until it ends, or until it was asked to stop and has not for a while.
+/// Runs `work`, which watches the run's stop itself, until it ends, or for a while after it was asked to stop.
 async fn until_given_up<T>(run: &Run, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     let given_up = async {
         run.stop.cancelled().await;
@@ -153,8 +153,8 @@ impl Lease {
         }
     }
 
-    /// Takes over a machine on which a task was begun by another driver. Its lease is renewed at once, for that driver may be
-    /// dead; one that was left to live until its expiry needs no renewal.
+    /// Takes over a machine on which another driver began a task. Its lease is renewed at once, for that driver may be
+    /// dead; a machine that was left to live until its expiry needs no renewal.
     pub async fn adopt(run: &Run, site: &Site, machine: Machine) -> Self {
         let heartbeat = (!machine.kept).then(|| heartbeat(run, site, &machine, Duration::ZERO));
         let price = site.price(&machine, &run.teller).await;
@@ -162,7 +162,7 @@ impl Lease {
         Self { heartbeat, run: run.clone(), site: site.clone(), machine, settled: true, price }
     }
 
-    /// Stops renewing, and waits for a renewal that is under way, so that none comes after what follows.
+    /// Stops renewing, and waits for a renewal that is under way, so that none comes after this.
     async fn still(&mut self) {
         if let Some(heartbeat) = self.heartbeat.take() {
             heartbeat.abort();
@@ -176,7 +176,7 @@ impl Lease {
         self.tell_cost();
     }
 
-    /// What the machine has cost so far, in the currency of its price.
+    /// The cost of the machine so far, in the currency of its price.
     pub fn cost(&self) -> Option<f64> {
         Some(self.price.as_ref()?.cost(self.age()))
     }
@@ -191,7 +191,7 @@ impl Lease {
         }
     }
 
-    /// Opens a connection as `user`; waits while the machine boots. The first one settles what only it can.
+    /// Opens a connection as `user`; waits while the machine boots. The first connection settles what only it can.
     pub async fn connect(&mut self, user: &str) -> Result<Box<dyn Connection>, Fault> {
         let limit = self.site.provider.boot_limit();
         let connecting = async {
@@ -230,20 +230,20 @@ impl Lease {
         }
         self.settled = true;
         if self.heartbeat.is_none() {
-            // At once: the lease of the launch is only as long as a boot may take.
+            // It renews at once: the lease of the launch is only as long as a boot may take.
             self.heartbeat = Some(heartbeat(&self.run, &self.site, &self.machine, Duration::ZERO));
         }
         Ok(())
     }
 
-    /// Ends the machine and leaves its files; gives what would not end.
+    /// Ends the machine and leaves its files; gives the resources that did not end.
     pub async fn stop(mut self) -> Result<Vec<Resource>, Fault> {
         self.still().await;
         self.tell_cost();
         release_machine(&self.run, &self.site, &self.machine.id, Part::Running).await
     }
 
-    /// Ends the machine, removes all that belongs to it and looks that it is gone; gives what stays.
+    /// Ends the machine, removes all that belongs to it and checks that it is gone; gives the resources that remain.
     pub async fn release(mut self) -> Result<Vec<Resource>, Fault> {
         self.still().await;
         self.tell_cost();
@@ -254,8 +254,8 @@ impl Lease {
         Ok(left)
     }
 
-    /// Lets the machine, on which a task goes on, live until its expiry. One that cannot be told so is left to its lease, with
-    /// a warning: whoever follows the task before that is over renews it.
+    /// Lets the machine, on which a task goes on, live until its expiry. A machine whose lease cannot be extended is
+    /// left with the lease that it has, and a warning: a driver that follows the task before that is over renews it.
     async fn detach(mut self) -> Machine {
         self.still().await;
         if self.machine.kept {
@@ -272,7 +272,7 @@ impl Lease {
         self.machine.clone()
     }
 
-    /// Lets the machine live on without this driver until its expiry. One that cannot be left is released.
+    /// Lets the machine live on without this driver until its expiry. A machine that cannot be left is released.
     pub async fn leave(mut self) -> Result<Machine, Fault> {
         self.still().await;
         let machine = Machine { kept: true, ..self.machine.clone() };
@@ -287,9 +287,9 @@ impl Lease {
     }
 }
 
-/// Releases all of a machine after `fault`, which is given back with what would not go.
+/// Releases all of a machine after `fault`; gives the fault back with the resources that remain.
 pub async fn undo(run: &Run, site: &Site, machine: &MachineId, fault: Fault) -> Fault {
-    // Files of ours get onto a machine over a connection alone, and there never was one.
+    // Our files get onto a machine only over a connection, and there never was one.
     close_files(run, machine, None);
     let released = match release_machine(run, site, machine, Part::All).await {
         Ok(left) if left.is_empty() => run.journal.forget_machine(machine).map(|()| left),
@@ -302,7 +302,7 @@ pub async fn undo(run: &Run, site: &Site, machine: &MachineId, fault: Fault) -> 
     }
 }
 
-/// `left` by name, for a fault.
+/// The names of `left`, for a fault.
 pub fn these(left: &[Resource]) -> Left {
     Left::These(left.iter().map(|row| format!("{} {}", row.kind.name(), row.name)).collect())
 }
@@ -317,8 +317,8 @@ pub async fn release_machine(run: &Run, site: &Site, machine: &MachineId, part: 
 /// Makes a machine, does `work` on it, and releases it on success, error, deadline and interruption alike, or leaves it to a
 /// task that goes on. `folder` is ours on the machine, for what runs there.
 ///
-/// `work` ends soon after the run is asked to stop, with what it knows; it is given up when it does not.
-/// The work's own result and what could not be released are told side by side: neither hides the other.
+/// `work` ends soon after the run is asked to stop, with what it knows; it is given up when it does not. The work's own
+/// result and what could not be released are reported side by side: neither hides the other.
 pub async fn with_machine<T>(
     run: &Run,
     site: &Site,
@@ -335,7 +335,7 @@ pub async fn with_machine<T>(
             return Ended { result: Err(fault), left: open_rows(run, &request.id), cost: None, detached: None };
         }
     };
-    // Of a machine that is not made for this request, the user is its own.
+    // A machine that was not made for this request has a user of its own.
     let user = lease.machine.user.clone();
     let connected = match lease.connect(&user).await {
         Ok(connection) if site.provider.kind().machines_stay() => {
@@ -351,7 +351,7 @@ pub async fn with_machine<T>(
         }
         Err(fault) => {
             drop(step);
-            // Files get there over a connection that carries commands alone: there never was one.
+            // Our files get onto a machine only over a connection that carries commands, and there never was one.
             close_files(run, &request.id, None);
             let cost = lease.cost();
             let left = release_lease(run, lease).await;
@@ -401,7 +401,7 @@ async fn on_machine<T>(
     Ended { result, left, cost, detached: None }
 }
 
-/// Releases a machine; gives what stays.
+/// Releases a machine; gives the resources that remain.
 async fn release_lease(run: &Run, lease: Lease) -> Vec<Resource> {
     let id = lease.machine.id.clone();
     let step = run.teller.begin(Work::Releasing { machine: id.clone() });
@@ -419,8 +419,8 @@ async fn release_lease(run: &Run, lease: Lease) -> Vec<Resource> {
     }
 }
 
-/// Removes our files from a machine that stays, over a new connection where the first was lost, and closes their row. Not as a
-/// task: what keeps tasks is among what is removed.
+/// Removes our files from a machine that stays, over a new connection if the first was lost, and closes their row. This
+/// is not done as a task: the supervisor of tasks is among the files that are removed.
 async fn clean_host(run: &Run, durable: &Durable, clean: &Stepped) {
     let (step, machine) = (run.teller.begin(clean.work.clone()), durable.machine());
     let mut why = match tokio::time::timeout(RECONNECT_LIMIT, durable.direct()).await {
@@ -439,7 +439,7 @@ async fn clean_host(run: &Run, durable: &Durable, clean: &Stepped) {
     }
 }
 
-/// Removes our files from a machine; gives why they are still there, if they are.
+/// Removes our files from a machine; gives the reason if they are still there.
 pub async fn remove_files(connection: &dyn Connection, clean: &Stepped) -> Option<String> {
     let limits = Limits { bytes: 1 << 16, time: clean.limit };
     match output(connection, &clean.command, limits).await {
@@ -463,7 +463,7 @@ fn close_files(run: &Run, machine: &MachineId, why: Option<&str>) {
     }
 }
 
-/// The open rows of a machine. Where the journal cannot be read there are none to tell of, and that is said.
+/// The open rows of a machine. If the journal cannot be read, that is reported and there are none.
 fn open_rows(run: &Run, machine: &MachineId) -> Vec<Resource> {
     let filter = ResourceFilter { machine: Some(machine.clone()), open: true, ..ResourceFilter::default() };
     run.journal.resources(&filter).unwrap_or_else(|fault| {

@@ -18,7 +18,7 @@ pub struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// None yet.
+    /// No lines yet.
     pub fn new(run: &'a Run) -> Self {
         Self { run, partial: Vec::new(), tail: VecDeque::new() }
     }
@@ -49,7 +49,7 @@ impl<'a> Lines<'a> {
         self.run.tell(StepEvent::Said { line });
     }
 
-    /// The last lines; empty where nothing was said.
+    /// The last lines; empty if nothing was printed.
     pub fn tail(mut self) -> String {
         self.line();
         Vec::from(self.tail).join("\n")

@@ -1,4 +1,4 @@
-//! What is there of all that is ours, by looking at every provider that is or was used here, beside what the journal says.
+//! Finding everything that is ours, by looking at every provider that is or was used here, beside the journal.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,40 +14,40 @@ use model::run::{Driver, RunRecord};
 
 use crate::site::{Sites, observe};
 
-/// All that is ours, in no run of its own: what the journal says, and the sites where it lies.
+/// Everything that is ours, for work outside of any run: the journal, and the sites where our things are.
 #[derive(Clone)]
 pub struct Estate<'a> {
-    /// Where things of ours are.
+    /// The sites where our things are.
     pub sites: &'a dyn Sites,
-    /// What is written down of them.
+    /// The records of them.
     pub journal: &'a dyn Journal,
-    /// Tells what happens, and the time.
+    /// Reports what happens, and knows the time.
     pub teller: Teller,
-    /// The person on whose word something is done, for the record.
+    /// The person who asked for the work, for the record.
     pub owner: String,
     /// Whether the process of a driver lives.
     pub alive: fn(&Driver) -> bool,
 }
 
-/// The world as it was looked at, beside the open rows of the journal.
+/// The result of a look at the world, beside the open rows of the journal.
 #[derive(Default)]
 pub struct Looks {
-    /// What was seen.
+    /// The things that were seen.
     pub observed: Vec<Observed>,
     /// The open rows, read after the look.
     pub open: Vec<Resource>,
-    /// Those of them that the look could not have met.
+    /// The open rows whose resources the look could not have seen.
     pub unseen: BTreeSet<ResourceId>,
     lookers: Vec<Arc<dyn Provider>>,
 }
 
-/// Whether a look of `looker` meets the resource if it is there.
+/// Whether a look of `looker` sees the resource if it exists.
 fn sees(looker: &dyn Provider, row: &Resource) -> bool {
     looker.abilities().horizon.is_none_or(|horizon| horizon.sees(row))
 }
 
 impl Looks {
-    /// Whether the look would have met the resource if it were there.
+    /// Whether the look would have seen the resource if it existed.
     pub fn meets(&self, row: &Resource) -> bool {
         self.lookers.iter().any(|looker| looker.kind() == row.provider && sees(looker.as_ref(), row))
     }
@@ -59,9 +59,9 @@ impl Estate<'_> {
         !run.has_ended() && (self.alive)(&run.driver)
     }
 
-    /// Looks at every provider that is or was used here, then reads the open rows: what a living run makes in between is in the
-    /// journal by then. Fails where a provider that has open rows, or was asked for, cannot be looked at: what it has must not
-    /// pass for gone.
+    /// Looks at every provider that is or was used here, then reads the open rows: what a living run makes in between
+    /// is in the journal by then. Fails if a provider that has open rows, or was asked for, cannot be looked at: its
+    /// resources must not pass for gone.
     pub async fn look(&self) -> Result<Looks, Fault> {
         let open_before = self.open_rows()?;
         let mut looks = self.look_at(&open_before).await?;
@@ -70,8 +70,8 @@ impl Estate<'_> {
         Ok(looks)
     }
 
-    /// Looks as far as it goes, for a listing: who cannot be asked is told of, and what it has is not seen. The provider that was
-    /// asked for must answer, or an empty list would pass for its own.
+    /// Looks as far as possible, for a listing: a provider that cannot be asked is reported, and its things are not
+    /// seen. The provider that was asked for must answer, or an empty list would pass for its own.
     pub async fn look_where_possible(&self) -> Result<Looks, Fault> {
         self.look_at(&[]).await
     }
@@ -107,7 +107,7 @@ impl Estate<'_> {
                     looks.observed.extend(observed);
                     looks.lookers.push(provider);
                 }
-                // Rows that cannot be looked after must not pass for gone, nor for nothing.
+                // Rows that cannot be checked must not pass for gone, nor for none.
                 Err(fault) if !rows.is_empty() || self.sites.chosen()? == kind => return Err(fault),
                 Err(fault) => self.not_looked_at(kind, &fault),
             }
@@ -125,8 +125,8 @@ impl Estate<'_> {
         Ok((provider, observed))
     }
 
-    /// The machines of every provider that was looked at, whoever made them. One that cannot be asked is told of, and is a fault
-    /// where it is the one that was asked for.
+    /// The machines of every provider that was looked at, whoever made them. A provider that cannot be asked is
+    /// reported, and is a fault if it is the one that was asked for.
     pub async fn survey(&self, looks: &Looks) -> Result<Vec<(ProviderKind, Sighting)>, Fault> {
         let mut seen = Vec::new();
         for provider in &looks.lookers {
@@ -140,8 +140,8 @@ impl Estate<'_> {
         Ok(seen)
     }
 
-    /// Ends the machines of everybody whose time is over and that are there all the same, and says so here and in the rows of
-    /// those that the journal knows: their certificate tells who ended them.
+    /// Ends everybody's machines whose time is over and that still exist. It is reported here and noted in the rows of
+    /// those that the journal knows: their certificate says who ended them.
     pub async fn end_expired(&self, looks: &Looks) -> Result<(), Fault> {
         for provider in &looks.lookers {
             let Some(survey) = provider.abilities().survey else { continue };

@@ -1,5 +1,5 @@
-//! An order: a machine that is wanted, every flag and setting resolved once. It becomes a request when its run and the time are
-//! known, as often as such a machine is wanted.
+//! An order: a wanted machine, with every flag and setting resolved once. It becomes a request when its run and the
+//! time are known, once for each such machine.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use model::provider::MachineRequest;
 
 use crate::run::{Run, later};
 
-/// A machine that is wanted; what each field means stands at the same one of [`MachineRequest`].
+/// A wanted machine. The field of the same name in [`MachineRequest`] says what each field means.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// The image's name, for people.
@@ -21,7 +21,7 @@ pub struct Order {
     pub layers: Vec<Fingerprint>,
     /// The cloud's base image, for providers whose machines start from one.
     pub cloud: Option<CloudBase>,
-    /// What kind of computer it is to be.
+    /// The kind of computer.
     pub hardware: Hardware,
     /// The user to log in as.
     pub user: String,
@@ -35,14 +35,14 @@ pub struct Order {
     pub filesystem: String,
     /// How long it lives at most, from the request on.
     pub ttl: Duration,
-    /// How long it lives without a sign of its driver.
+    /// How long it lives without a sign from its driver.
     pub grace: Duration,
     /// The most that it may cost.
     pub max_cost: Option<Budget>,
 }
 
 impl Order {
-    /// A machine of no image of ours, with a network of its own, without limits and with nothing beside its root.
+    /// An order for a machine without layers, with a network of its own, without limits and without a second device.
     pub fn new(image: impl Into<String>, user: impl Into<String>, ttl: Duration, grace: Duration) -> Self {
         Self {
             image: image.into(),
@@ -60,13 +60,13 @@ impl Order {
         }
     }
 
-    /// The same, booting from the lowest `layers` of `plan`.
+    /// The same order, for a machine that boots from the lowest `layers` of `plan`.
     #[must_use]
     pub fn booting(self, plan: &ImagePlan, layers: usize) -> Self {
         Self { image: plan.name.clone(), layers: plan.chain(layers), cloud: plan.cloud().cloned(), ..self }
     }
 
-    /// Asks for one such machine, new with every call, for `run`; its life is counted from `now`.
+    /// Makes a request for one such machine for `run`, a new one with every call. Its life counts from `now`.
     pub fn request(&self, run: &Run, now: Timestamp) -> MachineRequest {
         let order = self.clone();
         MachineRequest {

@@ -1,17 +1,17 @@
-//! Files of ours on a machine: the folder of a run, which is ours alone.
+//! Our files on a machine, in the folder of a run, which belongs to us alone.
 use model::connection::{Connection, ConnectionError};
 use model::exit::Exit;
 use model::fault::Fault;
 use model::output::{Limits, output};
 use model::runner::Part;
 
-/// Puts files into `folder` on the machine, which is made, or is of an earlier try and ours alone.
+/// Puts files into `folder` on the machine. The folder is made, or is left from an earlier try and belongs to us alone.
 pub async fn put_parts(connection: &dyn Connection, parts: &[Part], folder: &str) -> Result<(), Fault> {
     make_folder(connection, folder).await?;
     write_parts(connection, parts, folder).await
 }
 
-/// Makes `folder` on the machine, or makes sure that it is ours alone.
+/// Makes `folder` on the machine, or makes sure that an existing one belongs to us alone.
 pub async fn make_folder(connection: &dyn Connection, folder: &str) -> Result<(), Fault> {
     // Another user of the machine could have put a program there.
     let command = guest::of(connection.platform()).own_folder(folder);
@@ -25,7 +25,7 @@ pub async fn make_folder(connection: &dyn Connection, folder: &str) -> Result<()
     }
 }
 
-/// Puts files into a folder of ours on the machine.
+/// Writes files into our folder on the machine.
 pub async fn write_parts(connection: &dyn Connection, parts: &[Part], folder: &str) -> Result<(), Fault> {
     let writes = parts.iter().map(|part| {
         let path = format!("{folder}/{}", part.name);

@@ -1,6 +1,7 @@
-//! Emptying an account: what uses another thing goes first, every item is tried, every item is looked after.
+//! Emptying an account: an item that uses another goes first, every item is tried, every item is checked afterwards.
 //!
-//! What is absent: which service is asked, and whether something may be removed; the [`Account`] has found only what is ours.
+//! Nothing here knows which service is asked, or whether something may be removed; the [`Account`] has found only our
+//! things.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -34,15 +35,15 @@ const WAVES: [&[ResourceKind]; 4] = [
     &[ResourceKind::Snapshot, ResourceKind::SecurityGroup, ResourceKind::Role],
 ];
 
-/// What makes machines, and they themselves.
+/// The kinds that make machines, and the machines themselves.
 pub const MACHINES: [ResourceKind; 2] = [ResourceKind::SpotRequest, ResourceKind::Instance];
 
-/// How long what was asked to go away is waited for.
+/// How long to wait for items that were asked to go away.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Instances, which shut down first: minutes, and longer for large ones.
+    /// For instances, which shut down first: minutes, and longer for large ones.
     pub instances: Duration,
-    /// Anything else, which goes at once and is only seen a little later.
+    /// For anything else, which goes at once but is seen to be gone only a little later.
     pub others: Duration,
 }
 
@@ -61,12 +62,13 @@ pub fn kinds() -> Vec<ResourceKind> {
     WAVES.concat()
 }
 
-/// What a search has found.
+/// The result of a search.
 #[derive(Default)]
 pub struct Found {
     /// The items that are meant, in the order of removal, oldest first.
     pub items: Vec<Item>,
-    /// Those that would be, did they name an owner: they have only a name like ours, or a mark of the tool before this one.
+    /// Items that would be meant if they named an owner: they have only a name like ours, or a mark of the tool before
+    /// this one.
     pub unowned: Vec<Item>,
     /// How many things each other person has.
     pub others: BTreeMap<String, usize>,
@@ -76,8 +78,8 @@ pub struct Found {
     pub unseen: Vec<(ResourceKind, Fault)>,
 }
 
-/// Looks for everything of `kinds` that `filter` means. A kind that cannot be looked at hides no other; where none can be,
-/// that is the fault.
+/// Looks for everything of `kinds` that `filter` means. A kind that cannot be looked at does not hide the others; only
+/// if none can be looked at, that is the fault.
 pub async fn find(account: &dyn Account, kinds: &[ResourceKind], filter: &Filter) -> Result<Found, Fault> {
     let searches = kinds.iter().map(|kind| async move { (*kind, account.find(*kind).await) });
     let mut found = Found::default();
@@ -109,7 +111,7 @@ fn sort_in(found: &mut Found, filter: &Filter, item: Item) {
     }
 }
 
-/// Which of `items` machines use that are not among them. Where that cannot be told, a use is taken for granted.
+/// The items that are used by machines which are not among `items`. Where that cannot be found out, a use is assumed.
 async fn used(account: &dyn Account, items: &[Item]) -> BTreeMap<(&'static str, String), String> {
     let ending = items.iter().filter(|item| item.kind == ResourceKind::Instance).map(|item| item.id.clone()).collect();
     let mut used = BTreeMap::new();
@@ -120,7 +122,7 @@ async fn used(account: &dyn Account, items: &[Item]) -> BTreeMap<(&'static str, 
     used
 }
 
-/// Why each of `ids` that must stay is to stay.
+/// The reasons why some of `ids` must stay.
 async fn users(
     account: &dyn Account,
     kind: ResourceKind,
@@ -131,25 +133,25 @@ async fn users(
         return BTreeMap::new();
     }
     account.users(kind, ids, ending).await.unwrap_or_else(|fault| {
-        let why = format!("it cannot be told whether a machine uses it: {}", fault.line());
+        let why = format!("cannot find out whether a machine uses it: {}", fault.line());
         ids.iter().map(|id| (id.clone(), why.clone())).collect()
     })
 }
 
-/// What a removal works with.
+/// A removal, with everything that it works with.
 pub struct Removal<'a> {
     /// Where the items are.
     pub account: &'a dyn Account,
     /// Ends the work before the next batch.
     pub stop: &'a CancellationToken,
-    /// Where progress is told.
+    /// Where progress is reported.
     pub teller: Teller,
     /// How long to wait.
     pub limits: Limits,
 }
 
 impl Removal<'_> {
-    /// Removes `items` and looks that they are gone; gives what became of each, in the order of removal.
+    /// Removes `items` and checks that they are gone; gives the outcome of each, in the order of removal.
     pub async fn run(&self, items: &[Item]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(items.len());
         for wave in WAVES {
@@ -172,7 +174,7 @@ impl Removal<'_> {
             self.teller.tell(RemovalEvent::KindBegan { resource: kind, count, place });
         }
         let mut ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
-        // A machine may have come since the search; one of those that were to end may be there still.
+        // A machine may have come since the search, and one of those that were to end may still exist.
         let used = users(self.account, kind, &ids, &BTreeSet::new()).await;
         ids.retain(|id| !used.contains_key(id));
         let mut tried = Vec::new();
@@ -198,7 +200,7 @@ impl Removal<'_> {
         items.into_iter().map(|item| Outcome { item: item.clone(), fate: fate(item) }).collect()
     }
 
-    /// Looks until what was not refused is gone, or the time is over; gives what is there then.
+    /// Waits until everything that was not refused is gone, or the time is over; gives the items that exist then.
     async fn wait(
         &self,
         kind: ResourceKind,
@@ -226,7 +228,7 @@ impl Removal<'_> {
         if kind == ResourceKind::Instance { self.limits.instances } else { self.limits.others }
     }
 
-    /// Why an item is there that was to go.
+    /// The reason for an item that exists although it was to go.
     fn unfinished(&self, kind: ResourceKind, state: &str) -> String {
         let state = if state.is_empty() { "there".to_owned() } else { format!("`{state}`") };
         match self.stop.is_cancelled() {
@@ -250,7 +252,8 @@ fn is_row_of(row: &Resource, item: &Item, name: Option<&str>) -> bool {
     }
 }
 
-/// Closes the journal's rows of what was seen gone from the account of a provider of `kind`, so that no audit looks for it.
+/// Closes the journal's rows of items that were seen gone from the account of a provider of `kind`, so that no audit
+/// looks for them.
 pub async fn close_rows(
     estate: &Estate<'_>,
     kind: ProviderKind,
@@ -286,7 +289,7 @@ mod tests {
         refuses: BTreeMap<String, String>,
         lingers: BTreeMap<String, usize>,
         blind: bool,
-        /// What machines use, and the machine.
+        /// The items that machines use, and the machine of each.
         uses: BTreeMap<String, String>,
         asked: Mutex<Vec<(ResourceKind, Vec<String>)>>,
         going: Mutex<BTreeMap<String, usize>>,

@@ -1,7 +1,7 @@
-//! Removing resources: reverse order of making, every one tried, every one looked after.
+//! Removing resources: in reverse order of making, every one tried, every one checked afterwards.
 //!
 //! The same path serves the end of a run, an interrupted run and the cleanup after a crash: it takes rows of the
-//! journal, never the memory of who made them.
+//! journal, never the memory of the process that made them.
 
 use jiff::Timestamp;
 use model::base::deadline::Deadline;
@@ -13,7 +13,7 @@ use model::resource::{Fate, Resource, ResourceKind};
 /// Which part of a machine to release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// What runs: processes, namespaces and the mounts that die with them. Files stay.
+    /// Everything that runs: processes, namespaces and the mounts that die with them. Files stay.
     Running,
     /// Everything.
     All,
@@ -29,18 +29,18 @@ fn belongs(part: Part, kind: ResourceKind) -> bool {
 /// `open` rows, oldest first as the journal gives them, in the order of their release: the latest planned first.
 pub fn order(mut open: Vec<Resource>, part: Part) -> Vec<Resource> {
     open.retain(|row| row.is_open() && belongs(part, row.kind));
-    // Ids do not tell the order: those of one call are made in the same millisecond, and are random within it.
+    // Ids do not give the order: those of one call are made in the same millisecond, and are random within it.
     open.reverse();
-    // What runs goes first, whatever the order of making: a process ends its namespaces and mounts with it, an instance
-    // its volumes and interfaces.
+    // Running things go first, whatever the order of making: a process ends its namespaces and mounts with it, an
+    // instance its volumes and interfaces.
     open.sort_by_key(|row| !row.kind.is_machine());
     open
 }
 
 /// Releases `rows` and closes those that were seen gone; gives those that stay, each with its reason as a note.
 ///
-/// A journal that cannot be written keeps nothing from being removed: every row is tried before that fault is given. On a
-/// full disk the files that go away make room, so what could not be written down is tried once more at the end.
+/// A journal that cannot be written does not stop a removal: every row is tried before that fault is given. On a full
+/// disk the files that go away make room, so rows that could not be closed are tried once more at the end.
 pub async fn release(
     provider: &dyn Provider,
     journal: &dyn ResourceJournal,

@@ -1,4 +1,5 @@
-//! The run that a flow works for: what it is told by, told to, and stopped by. It knows no provider: that is the site's.
+//! The run that a flow works for: who it is for, where it is recorded, where events go, and how it is stopped. It knows
+//! no provider; the site does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub struct Run {
     pub owner: String,
     /// Remembers what is made for it.
     pub journal: Arc<dyn Journal>,
-    /// Tells what happens, and the time.
+    /// Reports what happens, and knows the time.
     pub teller: Teller,
     /// Cancelled when the user or the system asks to stop; releasing goes on regardless.
     pub stop: CancellationToken,
@@ -36,24 +37,24 @@ impl Run {
         self.teller.now()
     }
 
-    /// The same run, for work on something of which it tells from here on.
+    /// The same run, whose events are about `subject` from here on.
     #[must_use]
     pub fn about(&self, subject: Subject) -> Self {
         Self { teller: self.teller.about(subject), ..self.clone() }
     }
 
-    /// The same for a machine.
+    /// The same run, whose events are about a machine.
     #[must_use]
     pub fn on(&self, machine: &MachineId) -> Self {
         self.about(Subject::Machine(machine.clone()))
     }
 
-    /// Tells what happened.
+    /// Reports an event.
     pub fn tell(&self, kind: impl Into<Kind>) {
         self.teller.tell(kind);
     }
 
-    /// Where a provider of this kind writes down what it makes for this run beside a machine.
+    /// The ledger in which a provider of this kind writes down what it makes for this run beside a machine.
     pub fn ledger(&self, kind: ProviderKind) -> impl Ledger + use<'_> {
         RunLedger { run: &self.id, journal: self.journal.as_ref(), teller: &self.teller, kind }
     }
@@ -78,7 +79,7 @@ impl Ledger for RunLedger<'_> {
     }
 }
 
-/// `now` plus `span`, or the latest time that can be told.
+/// `now` plus `span`, or the latest time that can be expressed.
 pub fn later(now: Timestamp, span: Duration) -> Timestamp {
     now.checked_add(span).unwrap_or(Timestamp::MAX)
 }

@@ -1,4 +1,4 @@
-//! Running a script of ours on a machine.
+//! Running one of our scripts on a machine.
 
 use model::base::deadline::Deadline;
 use model::connection::Connection;
@@ -12,7 +12,8 @@ use crate::durable::Durable;
 /// Runs `script` from a file in the durable connection's folder and hands its output to `output` as it comes.
 ///
 /// The script is a file on the machine and its input is arguments and variables, so that nothing of it passes through
-/// another shell. It goes on while the connection is away. One that runs out of its time is ended and [`Exit::Lost`].
+/// another shell. It goes on while the connection is broken. A script that runs out of its time is ended, and its exit
+/// is [`Exit::Lost`].
 pub async fn run(durable: &Durable, script: &Script, output: &mut (dyn FnMut(Chunk) + Send)) -> Result<Exit, Fault> {
     let base = script.name.rsplit('/').next().unwrap_or(&script.name);
     let path = format!("{}/{base}", durable.folder());

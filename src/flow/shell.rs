@@ -1,4 +1,4 @@
-//! What a machine of somebody else's does with a command: told from what it says, not guessed.
+//! How somebody else's machine handles a command: judged by its output, not guessed.
 
 use model::connection::Connection;
 use model::event::MachineEvent;
@@ -9,14 +9,14 @@ use model::output::{Limits, output};
 
 use crate::run::Run;
 
-/// What the command says; nothing else would.
+/// The text that the command prints; nothing else would print it.
 const SAYS: &str = "hg-automation: commands run here";
 
-/// The longest piece of what a machine says that is told, characters.
+/// The longest piece of a machine's output that a message quotes, in characters.
 const TOLD: usize = 200;
 
-/// Runs a command that says something known. Gives what the login shell prints before it, if anything; a machine on which it is not
-/// said does not run commands, and the fault tells what was said in its place.
+/// Runs a command that prints a known text. Gives what the login shell prints before it, if anything. A machine that
+/// does not print the text does not run commands, and the fault quotes what it printed instead.
 pub async fn look(connection: &dyn Connection, user: &str) -> Result<Option<String>, Fault> {
     let done = output(connection, &guest::of(connection.platform()).echo(SAYS), Limits::SMALL).await?;
     let stdout = done.printed();
@@ -38,7 +38,7 @@ pub async fn look(connection: &dyn Connection, user: &str) -> Result<Option<Stri
         .hint(remedy(user)))
 }
 
-/// A connection to a machine of somebody else's, when that runs commands.
+/// Gives back a connection to somebody else's machine if that machine runs commands.
 pub async fn fit(run: &Run, connection: Box<dyn Connection>, machine: &Machine) -> Result<Box<dyn Connection>, Fault> {
     if let Some(noise) = look(connection.as_ref(), &machine.user).await? {
         run.teller.machine(&machine.id, MachineEvent::ShellPrints { user: machine.user.clone(), noise });
@@ -46,7 +46,7 @@ pub async fn fit(run: &Run, connection: Box<dyn Connection>, machine: &Machine) 
     Ok(connection)
 }
 
-/// What to do about a login shell that runs no commands.
+/// The remedy for a login shell that runs no commands.
 pub fn remedy(user: &str) -> String {
     format!(
         "Run `sudo usermod --shell /bin/bash {user}` there; where a forced command answers in its place, take `command=` out of the \
@@ -58,11 +58,12 @@ fn told(line: &str) -> String {
     line.trim().chars().take(TOLD).collect()
 }
 
-/// What to do about a file server that does not start, by what the machine's own configuration says; `noise` is what [`look`] gave.
+/// The remedy for a file server that does not start, judged by the machine's own configuration; `noise` is what
+/// [`look`] gave.
 pub async fn file_server_remedy(connection: &dyn Connection, noise: Option<&str>) -> String {
     if let Some(noise) = noise {
         return format!(
-            "the login shell prints `{noise}` before everything, which a file transfer cannot bear: print it only where there is a \
+            "the login shell prints `{noise}` before everything, which breaks file transfers: print it only where there is a \
              terminal (`[ -t 1 ]`)"
         );
     }
@@ -78,8 +79,8 @@ pub async fn file_server_remedy(connection: &dyn Connection, noise: Option<&str>
              `internal-sftp` in its place, and reload sshd"
         ),
         (path, Some(_)) => format!(
-            "/etc/ssh/sshd_config has `Subsystem sftp {path}` already, and that is there: reload sshd where the line is newer than the \
-             server, and look into its log otherwise"
+            "/etc/ssh/sshd_config has `Subsystem sftp {path}` already, and that program exists: reload sshd if the line is newer than \
+             the server; otherwise look into its log"
         ),
     }
 }

@@ -24,12 +24,12 @@ pub struct Site {
     pub connector: Arc<dyn Connector>,
     /// Keeps what they boot from.
     pub images: Images,
-    /// How long a machine lives without a sign of its driver.
+    /// How long a machine lives without a sign from its driver.
     pub grace: Duration,
 }
 
 impl Site {
-    /// The price of a machine to be; none where it costs nothing, or where no price can be had.
+    /// The price of a machine that is not made yet; none if it costs nothing, or if no price can be had.
     pub async fn quote(&self, request: &MachineRequest, teller: &Teller) -> Option<Quote> {
         self.provider.abilities().pricing?.quote(request, teller).await
     }
@@ -39,7 +39,7 @@ impl Site {
         self.provider.abilities().pricing?.price(machine, teller).await
     }
 
-    /// Refuses hardware that there is not, where there is something to choose.
+    /// Refuses hardware that does not exist, where there is hardware to choose.
     pub async fn vet(&self, hardware: &Hardware) -> Result<(), Fault> {
         match self.provider.abilities().hardware {
             Some(range) => range.vet(hardware).await,
@@ -47,7 +47,8 @@ impl Site {
         }
     }
 
-    /// Ends when the machine is seen to have ended by itself while it boots, with why; never where only connecting tells.
+    /// Returns, with the reason, when the machine is seen to have ended by itself while it boots; never where only
+    /// connecting shows that.
     pub async fn until_ended(&self, machine: &Machine) -> Fault {
         match self.provider.abilities().boot {
             Some(boot) => boot.until_ended(machine).await,
@@ -56,7 +57,8 @@ impl Site {
     }
 }
 
-/// What is there of a provider's: what it looks for by itself, and what of the `open` rows it looks for when they name it.
+/// Looks for a provider's resources: those that it finds by itself, and those of the `open` rows that it finds only by
+/// their names.
 pub async fn observe(provider: &dyn Provider, open: &[Resource]) -> Result<Vec<Observed>, Fault> {
     let mut observed = provider.observe().await?;
     if let Some(naming) = provider.abilities().naming {
@@ -77,7 +79,7 @@ pub struct Images {
 }
 
 impl Images {
-    /// Images that `open` opens. Where it fails, the next who asks tries it again.
+    /// Images that `open` opens. If it fails, the next caller tries it again.
     pub fn opened_by(
         open: impl Fn() -> BoxFuture<'static, Result<Arc<dyn ImageStore>, Fault>> + Send + Sync + 'static,
     ) -> Self {
@@ -101,19 +103,19 @@ impl Images {
 /// Where a flow gets the sites that it works on: one run may use several, each by the kind of its provider.
 #[async_trait]
 pub trait Sites: Send + Sync {
-    /// The provider that was asked for. Fails where what was asked for contradicts itself.
+    /// The provider that was asked for. Fails if the request contradicts itself.
     fn chosen(&self) -> Result<ProviderKind, Fault>;
 
-    /// The providers at which there may be things of ours that the journal does not know, those of this computer first.
+    /// The providers that may have things of ours which the journal does not know, those of this computer first.
     fn watched(&self) -> Vec<ProviderKind>;
 
     /// The site of a provider. Fails where the provider cannot be worked with: there are no credentials, say.
     async fn site(&self, kind: ProviderKind) -> Result<Site, Fault>;
 
-    /// How the machines of a provider are reached; all that is needed for a machine that is there, whoever made it.
+    /// How the machines of a provider are reached: all that is needed for a machine that exists, whoever made it.
     async fn connector(&self, kind: ProviderKind) -> Result<Arc<dyn Connector>, Fault>;
 
-    /// The images of a provider, which is not asked for anything itself.
+    /// The images of a provider. The provider itself is not asked for anything.
     fn images(&self, kind: ProviderKind) -> Images;
 
     /// The account of a provider, to be emptied. Fails where it has none, or cannot be asked.

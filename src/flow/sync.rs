@@ -1,9 +1,9 @@
 //! Making a folder on a machine equal to one here, by sending only what differs.
 //!
-//! Three round trips, however large the tree is: look at both sides at once, have the machine hash what cannot be judged
-//! otherwise (most often nothing), and send one archive with all that is to change. What differs is decided by size and SHA-256. A
-//! file whose times, size and inode are those that it had when its content was last known is not read again on the machine; how that stays
-//! right is told in [`remote`].
+//! A sync takes three round trips, however large the tree is: it looks at both sides at once, has the machine hash the
+//! files that cannot be judged otherwise (most often none), and sends one archive with everything that is to change.
+//! Size and SHA-256 decide whether a file differs. A file whose times, size and inode are those that it had when its
+//! content was last known is not read again on the machine; [`remote`] says why that is safe.
 
 pub mod local;
 pub mod plan;
@@ -23,7 +23,8 @@ use serde::Serialize;
 
 use crate::sync::plan::Plan;
 
-/// What a machine may say of a tree: some 200 bytes for each entry, and for a million of them.
+/// The longest answer of a machine about a tree: some 200 bytes for each entry are enough for more than a million
+/// entries.
 const LISTING: Limits = Limits { bytes: 512 << 20, time: Duration::from_secs(600) };
 
 /// Where a sync goes, and what it may do.
@@ -31,15 +32,15 @@ const LISTING: Limits = Limits { bytes: 512 << 20, time: Duration::from_secs(600
 pub struct Wanted {
     /// The folder here.
     pub from: PathBuf,
-    /// The folder on the machine; made where it is missing, in a folder that is there.
+    /// The folder on the machine; it is made if it is missing, in a folder that exists.
     pub to: String,
-    /// Most entries that may be removed; a dry run shows them all.
+    /// The most entries that may be removed; a dry run shows them all.
     pub max_delete: usize,
     /// Only say what would be done.
     pub dry_run: bool,
 }
 
-/// What a sync did, or would do.
+/// The changes that a sync made, or would make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Done {
     /// Files, links and folders that were sent.
@@ -48,16 +49,16 @@ pub struct Done {
     pub bytes: u64,
     /// Entries that were removed.
     pub deleted: usize,
-    /// Entries that are there, not here, and stay: no sync put them there, or they were changed since.
+    /// Entries that exist only on the machine and stay: no sync put them there, or they were changed since.
     pub kept: usize,
     /// Entries that were the same on both sides.
     pub unchanged: usize,
     /// Whether nothing was done.
     pub dry_run: bool,
-    /// What would be sent, in a dry run.
+    /// The paths that would be sent, in a dry run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub to_send: Vec<String>,
-    /// What would be removed, in a dry run.
+    /// The paths that would be removed, in a dry run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub to_delete: Vec<String>,
 }
@@ -96,6 +97,8 @@ pub async fn sync(
         );
         return Err(Fault::usage(message).hint("Look with `--dry-run`; allow it with `--max-delete N`."));
     }
+    // Also without a change where the machine had to hash files or remembers nothing: it then remembers this sync, so
+    // that the next one need not hash them.
     if !wanted.dry_run && (plan.changes() || !unknown.is_empty() || !there.remembers()) {
         apply(connection.as_ref(), teller, wanted, &plan, &here, &there).await?;
     }
@@ -120,7 +123,7 @@ fn done(plan: &Plan, here: &local::Survey, wanted: &Wanted) -> Done {
     }
 }
 
-/// Sends everything that is to change, which the machine does when all of it has come.
+/// Sends everything that is to change. The machine changes nothing before all of it has come.
 async fn apply(
     connection: &dyn Connection,
     teller: &Teller,
@@ -171,7 +174,7 @@ async fn ask(connection: &dyn Connection, command: Command) -> Result<Vec<u8>, F
     }
 }
 
-/// The paths, each below `.` and with a NUL behind it.
+/// The paths, each with `./` in front and a NUL behind.
 fn names(paths: &[PathBuf]) -> Vec<u8> {
     use std::os::unix::ffi::OsStrExt;
     let mut names = Vec::new();
@@ -183,7 +186,7 @@ fn names(paths: &[PathBuf]) -> Vec<u8> {
     names
 }
 
-/// The name, in every synchronised folder, of what is remembered there.
+/// Whether a path is the folder in which the machine remembers syncs; every synchronised folder holds one.
 fn is_ours(path: &Path) -> bool {
     path == Path::new(".hg-automation-sync")
 }

@@ -36,7 +36,7 @@ pub use set_up::{Ready, begin, set_up};
 pub use task::{TestTask, Tested};
 pub use verdict::results;
 
-/// What a run on a machine came to.
+/// The outcome of a run on a machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ran {
     /// Every test, once.
@@ -46,21 +46,21 @@ pub struct Ran {
     /// The last lines of a build that failed, as far as they are known.
     #[serde(default)]
     pub said: Option<String>,
-    /// What was tested, in words.
+    /// The tested source, in words.
     pub source: String,
-    /// What was tested and on what.
+    /// The tested program, and what it was tested on.
     #[serde(default)]
     pub subject: Subject,
-    /// What makes green mean less than it seems, a phrase each.
+    /// The reasons why green means less than it seems, a phrase each.
     #[serde(default)]
     pub caveats: Vec<String>,
-    /// What is missing of the runner's report; none where it is whole.
+    /// The part that is missing in the runner's report; none if it is whole.
     #[serde(default)]
     pub gap: Option<String>,
-    /// Where the build of it came from.
+    /// Where the build of the source came from.
     #[serde(default)]
     pub built: Option<Built>,
-    /// How long what came before the runner took.
+    /// How long the steps before the runner took.
     #[serde(flatten)]
     pub before: Before,
     /// How long the runner took, by the wall clock.
@@ -71,7 +71,7 @@ pub struct Ran {
 /// How long making a machine ready for tests took, by the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Before {
-    /// All of it.
+    /// All steps together.
     #[serde(with = "clock::seconds")]
     pub setup: Duration,
     /// Of that, bringing the source there.
@@ -98,9 +98,9 @@ pub struct Begun {
     pub folder: String,
     /// The tests that are expected to run.
     pub expected: Vec<TestName>,
-    /// What is tested, in words.
+    /// The source under test, in words.
     pub source: String,
-    /// What is tested and on what.
+    /// The program under test, and what it is tested on.
     #[serde(default)]
     pub subject: Subject,
     /// When they were begun, by the clock here.
@@ -114,11 +114,11 @@ pub struct Begun {
     /// How long setting the machine up took.
     #[serde(flatten)]
     pub before: Before,
-    /// What the run's log held of each stream before the tests; nothing, unless whoever keeps this says otherwise.
+    /// How much of each stream the run's log held before the tests; nothing, unless the caller that keeps this sets it.
     pub log_base: Offsets,
 }
 
-/// Does a step, and tells of it.
+/// Does a step, and reports it.
 async fn shown(run: &Run, connection: &dyn Connection, step: &Stepped) -> Result<Output, Fault> {
     let showing = run.teller.begin(step.work.clone());
     let done = output(connection, &step.command, Limits { bytes: 1 << 20, time: step.limit }).await?;
@@ -131,7 +131,7 @@ async fn shown(run: &Run, connection: &dyn Connection, step: &Stepped) -> Result
     Ok(done)
 }
 
-/// That a step failed, in its own words.
+/// The fault of a step that failed, in the step's own words.
 pub(super) fn failed(step: &Stepped, done: &Output) -> Fault {
     let (message, said) = (format!("{} failed with {}", step.work.words(), done.exit), done.said());
     let fault = match done.exit {

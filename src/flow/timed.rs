@@ -1,4 +1,4 @@
-//! A command that may take only so long, for whoever hears it as any other.
+//! A command with a time limit, which its reader uses like any other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,22 +12,22 @@ use tokio::time::Instant;
 
 use crate::fleet::ENDINGS;
 
-/// Ends its command when its time is over, with the signals and the patience of [`crate::fleet`]. What the command still says
-/// by then is heard.
+/// Ends its command when its time is over, with the signals and the patience of [`crate::fleet`]. Output that still
+/// comes meanwhile is passed on.
 pub struct Timed {
-    /// Locked by nobody for long: a process alone may not be shared, as whoever hears one wants to.
+    /// A process alone cannot be shared between threads, as its readers need; nobody locks this for long.
     process: Mutex<Box<dyn Process>>,
-    /// When the next of the endings is due, and how many there were.
+    /// When the next of the endings is due, and how many were sent.
     due: Instant,
     asked: usize,
     over: Arc<AtomicBool>,
 }
 
 impl Timed {
-    /// The command, and what tells afterwards whether its time was over before it ended.
+    /// Limits a command. The flag says afterwards whether its time was over before it ended.
     pub fn new(process: Box<dyn Process>, limit: Duration) -> (Self, Arc<AtomicBool>) {
         let over = Arc::new(AtomicBool::new(false));
-        // A span that no clock holds is none.
+        // A span that the clock cannot add counts as no limit.
         let now = Instant::now();
         let due = now.checked_add(limit).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)));
         (Self { process: Mutex::new(process), due, asked: 0, over: Arc::clone(&over) }, over)
@@ -49,7 +49,7 @@ impl Process for Timed {
                 () = due => {}
             }
             self.over.store(true, Ordering::Relaxed);
-            // One that heeds no signal is left, which closes its channel.
+            // A command that heeds no signal is dropped, which closes its channel.
             let (signal, limit) = ENDINGS.get(self.asked)?;
             (self.asked, self.due) = (self.asked + 1, Instant::now() + *limit);
             self.process().signal(signal).await.ok()?;

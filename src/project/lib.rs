@@ -1,4 +1,4 @@
-//! What is particular to one code base. Knows no provider and no protocol: it says what to run, flows run it.
+//! Everything particular to one code base. It knows no provider and no protocol: it says what to run, and flows run it.
 
 pub mod image;
 pub mod mercurial;
@@ -8,8 +8,8 @@ use model::runner::{Runner, RunnerRecord};
 
 use crate::mercurial::{LinuxTests, Ssh};
 
-/// The runner whose tests were begun, from what was kept with them; `ssh` is how programs on this computer reach the machine. Where
-/// nothing was kept they were begun by a build that knew Mercurial's alone.
+/// The runner whose tests were begun, from what was kept with them; `ssh` is how programs on this computer reach the
+/// machine. If nothing was kept, the tests were begun by a build that knew only Mercurial's.
 pub fn runner(record: Option<&RunnerRecord>, ssh: Ssh) -> Result<Box<dyn Runner>, Fault> {
     match record {
         None => Ok(Box::new(LinuxTests::for_following(ssh))),

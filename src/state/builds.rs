@@ -1,4 +1,4 @@
-//! Builds of what was tested, kept so that the same source need not be built again: one packed file each.
+//! Builds of tested sources, kept so that the same source need not be built again: one packed file each.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use model::image::Fingerprint;
 use crate::file;
 use crate::private::make_private;
 
-/// Most bytes of all builds together. One of Mercurial has 4 MiB, so these are the last hundred.
+/// The most bytes of all builds together. A build of Mercurial has 4 MiB, so the last hundred are kept.
 pub const CAP: u64 = 512 << 20;
 
-/// How files of builds end; anything else in the folder is not ours.
+/// The ending of build files; any other file in the folder is not ours.
 const ENDING: &str = ".tar.gz";
 
 /// The folder of builds.
@@ -58,7 +58,7 @@ impl Builds {
         self.folder.join(format!("{key}{ENDING}"))
     }
 
-    /// All that are kept, the one used last first.
+    /// All builds that are kept, the one used last first.
     pub fn list(&self) -> Result<Vec<KeptBuild>, Fault> {
         let entries = match std::fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -92,7 +92,8 @@ impl BuildStore for Builds {
     fn find(&self, key: &str) -> Option<Vec<u8>> {
         let path = self.path(key);
         let bytes = std::fs::read(&path).ok()?;
-        // The time of the file is when it was used last. It only says which goes first.
+        // The file's time says when it was used last. It only decides which build goes first, so a failure does no
+        // harm.
         drop(std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now())));
         Some(bytes)
     }

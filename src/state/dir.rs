@@ -23,14 +23,16 @@ use crate::private::make_private;
 use crate::runs::RunDir;
 use crate::settings::Settings;
 
-/// The files of a state directory, in the order in which they go: what says that it is one goes last.
+/// The files of a state directory, in the order of their removal: the one that says that it is a state directory goes
+/// last.
 const FILES: [&str; 8] =
     ["prices.json", "config.toml", "id", "journal.db-wal", "journal.db-shm", "journal.db", ".lock", "layout"];
 
 /// The layout that this build reads and writes; a higher one is refused.
 const LAYOUT: u32 = 1;
 
-/// What must fit on the disk before any work starts: what SQLite needs to open the journal, and some more.
+/// The bytes that must fit on the disk before any work starts: those that SQLite needs to open the journal, and some
+/// more.
 const ROOM: usize = 64 * 1024;
 
 /// How long to wait for another process that sets up the directory at this moment.
@@ -45,13 +47,14 @@ pub struct StateDir {
 impl StateDir {
     /// Opens the directory at `path`, making it (mode 0700, with the folders above it) when it is missing.
     ///
-    /// Refused with a [`Fault`] of kind outside when it is no directory, not writable, on a read-only or full disk,
+    /// Fails with a [`Fault`] of kind outside when it is not a directory, not writable, on a read-only or full disk,
     /// somebody else's, writable by others, or laid out by a newer build.
     pub fn open(path: &Path) -> Result<Self, Fault> {
         Self::open_with(path, true)
     }
 
-    /// The same without asking for free space: for commands that end or only look, which a full disk must not stop.
+    /// Opens it without asking for free space: for commands that end things or only look, which a full disk must not
+    /// stop.
     pub fn open_for_cleanup(path: &Path) -> Result<Self, Fault> {
         Self::open_with(path, false)
     }
@@ -116,8 +119,9 @@ impl StateDir {
         SqliteJournal::open(&self.root.join("journal.db"))
     }
 
-    /// The same for commands that end or only look: on a full disk, where SQLite cannot make the files that it needs beside the
-    /// database, the journal is opened for this process alone; where not even that goes, they go on with one that answers nothing.
+    /// Opens the journal for commands that end things or only look: on a full disk, where SQLite cannot make the files
+    /// that it needs beside the database, the journal is opened for this process alone; if not even that works, they go
+    /// on with one that answers nothing.
     pub fn journal_for_cleanup(&self) -> Result<Arc<dyn Journal>, Fault> {
         match self.journal() {
             Ok(journal) => Ok(Arc::new(journal)),
@@ -132,24 +136,24 @@ impl StateDir {
         }
     }
 
-    /// Whether its disk has no room at present for what work would need to begin.
+    /// Whether its disk has at present too little room for any work to begin.
     pub fn is_full(&self) -> bool {
         probe(&self.root).is_err_and(|error| file::is_full(&error))
     }
 
-    /// The key pair that machines are met with, made by `make` (private and public half) when there is none.
+    /// The key pair for logging in to machines, made by `make` (private and public half) when there is none.
     pub fn identity(&self, make: keys::Make<'_>, matches: keys::Matches<'_>) -> Result<Identity, Fault> {
         let folder = self.keys();
         let _lock = Lock::acquire(&folder.join(".lock"), LOCK_LIMIT)?;
         keys::load_or_create(&folder, make, matches)
     }
 
-    /// The name of this directory on this computer, `RANDOM.PLACE`: what is made elsewhere carries it, so that two directories
-    /// of one person do not take each other's machines for lost.
+    /// The name of this directory on this computer, `RANDOM.PLACE`: resources made elsewhere carry it, so that two
+    /// directories of one person do not take each other's machines for lost.
     ///
-    /// The first part is made on first use and kept in the file `id`, which a copy of the directory has as well; the second is
-    /// told from the computer and the path, which a copy has not. Whoever finds it compares
-    /// the first parts.
+    /// The first part is made on first use and kept in the file `id`, which a copy of the directory has as well; the
+    /// second is derived from the computer and the path, which a copy does not share. A command that finds such a name
+    /// compares the first parts.
     pub fn id(&self) -> Result<String, Fault> {
         Ok(format!("{}.{}", self.random_id()?, self.place()))
     }
@@ -193,8 +197,9 @@ impl StateDir {
         RunDir::open(&self.runs(), id)
     }
 
-    /// Removes what is in it but for the folders of machines and images, the files by which it is known as a state directory
-    /// last. What stays because it is not ours is added to `others`; the reason is given why something of ours stays.
+    /// Removes its content except the folders of machines and images; the files by which it is known as a state
+    /// directory go last. Files that are not ours stay and are added to `others`. Fails with the reason if something of
+    /// ours stays.
     pub fn remove(&self, others: &mut Vec<PathBuf>) -> Result<(), String> {
         let failed = |path: &Path, error: io::Error| format!("cannot remove `{}`: {error}", path.display());
         let folders: [(PathBuf, removal::IsOurs); 3] = [
@@ -241,7 +246,7 @@ fn probe(folder: &Path) -> io::Result<()> {
     let nameless = OpenOptions::new().write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(folder);
     match nameless {
         Ok(mut file) => file.write_all(&[0; ROOM]),
-        // Some file systems (network ones, older overlays) know no nameless files.
+        // Some file systems (network ones, older overlays) do not support nameless files.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOENT)) => {
             let path = folder.join(format!(".probe-{}", std::process::id()));
             let written = std::fs::write(&path, [0; ROOM]);
@@ -284,7 +289,7 @@ mod tests {
         let of_copy = copy.id().unwrap();
         let random = |id: &str| id.split_once('.').unwrap().0.to_owned();
         assert!(of_copy != id && random(&of_copy) == random(&id), "{id} {of_copy}");
-        // What an older build wrote is read as it is.
+        // An id that an older build wrote is read as it is.
         std::fs::write(copy.root().join("id"), "01jdxyz\n").unwrap();
         assert!(copy.id().unwrap().starts_with("01jdxyz."));
     }

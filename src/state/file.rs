@@ -1,4 +1,4 @@
-//! Whole-or-not-at-all writes, a lock between processes, and errors of the file system in words.
+//! Atomic writes, a lock between processes, and errors of the file system in words.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use model::fault::Fault;
 
-/// How often a lock that another process holds is asked for again.
+/// The pause between two tries to take a lock that another process holds.
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
-/// A [`Fault`] of kind outside: `cannot DOING `PATH``, with what to do about it where that is known.
+/// A [`Fault`] of kind outside: `cannot DOING `PATH``, with a hint where a remedy is known.
 pub fn fault(doing: &str, path: &Path, error: io::Error) -> Fault {
     let hint = match error.kind() {
         _ if is_full(&error) => Some(
@@ -43,7 +43,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
         .and_then(|()| std::fs::rename(&temporary, path))
         .and_then(|()| sync_parent(path));
     written.map_err(|error| {
-        // Made by this call a moment ago; after a rename it is not there any more.
+        // This call made the file a moment ago; after a rename it no longer exists.
         drop(std::fs::remove_file(&temporary));
         fault("write", path, error)
     })

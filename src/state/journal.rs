@@ -37,15 +37,15 @@ pub struct SqliteJournal {
 }
 
 impl SqliteJournal {
-    /// Opens `path`, making it when it is missing. The caller sees to it that one process at a time does this.
+    /// Opens `path`, making it when it is missing. The caller makes sure that one process at a time does this.
     ///
-    /// Fails with a [`Fault`] of kind outside when the file is damaged, of a newer build, or cannot be written.
+    /// Fails with a [`Fault`] of kind outside when the file is damaged, comes from a newer build, or cannot be written.
     pub(super) fn open(path: &Path) -> Result<Self, Fault> {
         Self::open_for(path, schema::Use::Shared)
     }
 
-    /// The same without the files that SQLite shares between processes, for which a full disk has no room. Nobody else can
-    /// use the journal meanwhile.
+    /// Opens it without the files that SQLite shares between processes, for which a full disk has no room. Nobody else
+    /// can use the journal meanwhile.
     pub(super) fn open_alone(path: &Path) -> Result<Self, Fault> {
         Self::open_for(path, schema::Use::Alone)
     }
@@ -92,7 +92,7 @@ impl SqliteJournal {
         })
     }
 
-    /// Repeats `work` while another process is in the way. A transaction that failed left nothing.
+    /// Repeats `work` while another process is in the way. A transaction that failed changed nothing.
     fn patiently<T>(&self, doing: &str, mut work: impl FnMut() -> rusqlite::Result<T>) -> Result<T, Fault> {
         let end = Instant::now() + BUSY;
         loop {
@@ -103,7 +103,7 @@ impl SqliteJournal {
         }
     }
 
-    /// Fails when an update met no row.
+    /// Fails if an update changed no row.
     fn met(&self, count: usize, what: &str, id: &str) -> Result<(), Fault> {
         if count > 0 {
             return Ok(());

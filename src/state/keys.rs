@@ -1,8 +1,9 @@
-//! The key pair that this computer meets its machines with: `keys/keypair-automation` and `keypair-automation.pub`.
+//! The key pair with which this computer logs in to its machines: `keys/keypair-automation` and
+//! `keypair-automation.pub`.
 //!
 //! Two files cannot appear at once, so both are written whole under `.new` names first and then renamed, private half
-//! first. A process that is killed between the renames leaves a pair that the next one completes. Whatever else is found
-//! half, foreign or damaged is named and kept: a machine may still be reachable with it.
+//! first. A process that is killed between the renames leaves a pair that the next one completes. Any other pair that
+//! is half, foreign or damaged is named and kept: a machine may still be reachable with it.
 //!
 //! Making and comparing keys is the business of `connection`, and comes in as functions.
 
@@ -82,8 +83,11 @@ fn load(path: PathBuf, public_path: &Path, matches: Matches<'_>) -> Result<Ident
     let public = read(public_path)?;
     let away = || format!("Move {} and {} away to get a new pair.", quoted(&path), quoted(public_path));
     if private.trim().is_empty() || public.trim().is_empty() || public.trim().lines().count() != 1 {
-        return Err(Fault::outside(format!("the key pair `{}` is damaged: a half is empty or no key", path.display()))
-            .hint(away()));
+        return Err(Fault::outside(format!(
+            "the key pair `{}` is damaged: a half is empty or is not a key",
+            path.display()
+        ))
+        .hint(away()));
     }
     match matches(&private, public.trim()) {
         Ok(true) => Ok(Identity { path, public: public.trim().to_owned() }),
@@ -119,7 +123,7 @@ fn publish(from: &Path, to: &Path) -> Result<(), Fault> {
         .map_err(|error| file::fault("make the key", to, error))
 }
 
-/// Whether a file among the keys is ours; one that was being made has an ending more.
+/// Whether a file among the keys is ours; a file that is still being made has one ending more.
 pub(super) fn is_name(name: &str) -> bool {
     [PRIVATE, PUBLIC].contains(&name.strip_suffix(".new").unwrap_or(name))
 }

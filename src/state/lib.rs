@@ -2,13 +2,13 @@
 //!
 //! * [`dir`]: the directory itself, its layout and its checks; the way in to everything else.
 //! * [`settings`], that is `config.toml`.
-//! * [`keys`]: the key pair that machines are met with.
+//! * [`keys`]: the key pair with which this computer logs in to machines.
 //! * [`journal`]: the record of resources, in SQLite.
 //! * [`runs`], [`log`] and [`output`]: a folder per run, the log in it, and the task's output, which is kept to the byte.
 //! * [`process`]: whether the driver of a run still lives.
-//! * [`file`]: whole-or-not-at-all writes, and a lock between processes.
+//! * [`file`]: atomic writes, and a lock between processes.
 //!
-//! What is damaged is named and left where it is: nothing here deletes a file that it did not make a moment before.
+//! Damaged files are named and left where they are: nothing here deletes a file that it did not make a moment before.
 
 pub mod builds;
 pub mod dir;

@@ -1,9 +1,9 @@
 //! The log of a run: `output.log` with the task's output as it came (see [`crate::output`]), and its events twice:
 //! `events.log` has them in words for people, `events.jsonl` as data for programs (`docs/json.md`), a line each.
 //!
-//! A log that cannot be written never ends a run. What a [`TaskOutput`] cannot keep is refused, so that whoever follows a task
-//! asks for it again. Of all else the first failure is told once, by the function given at the start, and what is missing is
-//! remembered for the end.
+//! A log that cannot be written never ends a run. Output that cannot be kept as a [`TaskOutput`] is refused, so that
+//! the follower of the task asks for it again. For everything else the first failure is reported once, by the function
+//! given at the start, and what is missing is remembered for the end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -35,7 +35,7 @@ pub struct RunLog {
     flusher: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Told the first time that something could not be written. Called without any lock held, from any thread.
+/// Called the first time that something could not be written, from any thread and without any lock held.
 pub type Warn = Box<dyn Fn(TroubleEvent) + Send + Sync>;
 
 struct Shared {
@@ -46,7 +46,7 @@ struct Shared {
 
 struct Files {
     output: Output,
-    /// What of the output did not get onto the disk, and why.
+    /// The part of the output that did not get onto the disk, and the reason.
     missing: Missing,
     steps: Buffered,
     events: Buffered,
@@ -54,7 +54,7 @@ struct Files {
 }
 
 impl RunLog {
-    /// Opens the files to go on with what they hold, and begins to write events out every second.
+    /// Opens the files to go on after what they hold, and begins to write events out every second.
     pub fn start(run: &RunDir, warn: Warn) -> Result<Self, Fault> {
         let files = Files {
             output: Output::open(run)?,
@@ -70,7 +70,7 @@ impl RunLog {
         Ok(Self { shared, flusher: Mutex::new(Some(flusher)) })
     }
 
-    /// Writes out what waits and puts it on the disk. Says what is missing in the log, if anything is.
+    /// Writes out everything that waits and puts it on the disk. Gives what is missing in the log, if anything is.
     pub fn finish(&self) -> Option<String> {
         self.stop();
         self.shared.write(|files| {
@@ -80,7 +80,7 @@ impl RunLog {
         self.trouble()
     }
 
-    /// What is missing in the log up to now, if anything is.
+    /// The missing part of the log up to now, if anything is missing.
     pub fn trouble(&self) -> Option<String> {
         let files = self.shared.lock();
         let output = files.missing.trouble(&files.output.path);
@@ -108,7 +108,7 @@ impl Drop for RunLog {
 impl Sink for RunLog {
     fn event(&self, event: Event) {
         let words = event.words();
-        // Of no worth a moment later, and there are thousands.
+        // Progress is worth nothing a moment later, and there are thousands of such events.
         if matches!(words, Words::Progress(_)) {
             return;
         }
@@ -120,7 +120,7 @@ impl Sink for RunLog {
     }
 }
 
-/// The line for `events.log`; none of what only programs want.
+/// The line for `events.log`; none for what only programs want.
 fn for_people(words: &Words) -> Option<String> {
     Some(match words {
         Words::Expect(_) | Words::Stop | Words::Progress(_) => return None,
@@ -134,7 +134,7 @@ fn for_people(words: &Words) -> Option<String> {
 
 /// The line for `events.jsonl`.
 fn for_programs(event: &Event) -> Vec<u8> {
-    // An event holds nothing that JSON has no words for; a line that could not be made would be left out like one that is torn.
+    // JSON can hold every event; one that it could not would be left out, as a torn line is.
     let mut line = serde_json::to_vec(event).unwrap_or_default();
     line.push(b'\n');
     line
@@ -165,7 +165,7 @@ impl Shared {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does `work`, and tells of the first failure after the lock is free: the teller may log its warning here.
+    /// Does `work`, and reports the first failure after the lock is free, because its warning may be logged here.
     fn write(&self, work: impl FnOnce(&mut Files) -> Option<TroubleEvent>) {
         let failed = work(&mut self.lock());
         if let Some(trouble) = failed {
@@ -192,7 +192,7 @@ impl Shared {
     }
 }
 
-/// What of a file could not be written.
+/// The part of a file that could not be written.
 #[derive(Default)]
 struct Missing {
     bytes: u64,
@@ -222,7 +222,7 @@ struct Buffered {
     file: File,
     waiting: Vec<u8>,
     missing: Missing,
-    /// Whether the file ends in the middle of a line: where its writer was killed, or found no room.
+    /// Whether the file ends in the middle of a line: its writer was killed, or found no room.
     torn: bool,
 }
 
@@ -239,7 +239,7 @@ impl Buffered {
 
     /// Takes whole lines; gives the warning when this is the first time that some could not be written.
     fn write(&mut self, lines: &[u8]) -> Option<TroubleEvent> {
-        // What is torn is one line lost; glued to it, the next would be lost as well.
+        // A torn line is lost; glued to it, the next one would be lost as well.
         if std::mem::take(&mut self.torn) {
             self.waiting.push(b'\n');
         }
@@ -251,7 +251,7 @@ impl Buffered {
         let (written, error) = write_all(&mut self.file, &self.waiting);
         let lost = self.waiting.len() - written;
         self.torn |= lost > 0 && written > 0 && self.waiting[written - 1] != b'\n';
-        // What cannot be written is let go: memory stays bounded, and a later write may find room again.
+        // Bytes that cannot be written are dropped: memory stays bounded, and a later write may find room again.
         self.waiting.clear();
         error.and_then(|error| self.missing.add(&self.path, lost as u64, error))
     }

@@ -1,9 +1,9 @@
-//! The output of a run's task: `output.log` with the bytes as they came, `output.index` with a record a piece.
+//! The output of a run's task: `output.log` with the bytes as they came, `output.index` with a record for each piece.
 //!
-//! A record is five bytes, the stream (1 standard output, 2 standard error) and the piece's length as a little-endian `u32`.
-//! It is written after the bytes that it tells of, so what the index covers is in the log. Whoever opens the files to go on
-//! cuts both back to that: a writer that was killed at any byte has left nothing half, and the sums of the records are the
-//! offsets from which the task is followed.
+//! A record is five bytes, the stream (1 standard output, 2 standard error) and the piece's length as a little-endian
+//! `u32`. It is written after its bytes, so everything that the index covers is in the log. A writer that opens the
+//! files to go on cuts both back to that: one that was killed at any byte has left nothing half, and the sums of the
+//! records are the offsets from which the task is followed.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -20,10 +20,10 @@ use crate::runs::{RunDir, RunFile};
 /// Bytes of a record.
 const RECORD: usize = 5;
 
-/// How many bytes of output are read at once, and records of the index.
+/// How many bytes of output are read at once.
 const PIECE: u64 = 64 * 1024;
 
-/// What is kept of a task's output. One process at a time writes it: the one that holds the run's driver lock.
+/// The kept output of a task. One process at a time writes it: the one that holds the run's driver lock.
 pub(super) struct Output {
     /// The log, for messages.
     pub(super) path: PathBuf,
@@ -56,7 +56,7 @@ impl Output {
         self.cut()
     }
 
-    /// Makes both files as long as what is kept.
+    /// Cuts both files to the length of what is kept.
     fn cut(&self) -> io::Result<()> {
         for (file, length) in [(&self.bytes, total(self.offsets)), (&self.index, self.records * RECORD as u64)] {
             if file.metadata()?.len() > length {
@@ -77,7 +77,7 @@ impl Output {
             Chunk::Stdout(bytes) => (1, bytes),
             Chunk::Stderr(bytes) => (2, bytes),
         };
-        // A record holds no more than 4 GiB; pieces come by the packet.
+        // A record counts no more than 4 GiB; real pieces are packets.
         for piece in bytes.chunks(u32::MAX as usize) {
             let mut record = [stream; RECORD];
             record[1..].copy_from_slice(&u32::try_from(piece.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -86,7 +86,7 @@ impl Output {
                 .write_all_at(piece, total(self.offsets))
                 .and_then(|()| self.index.write_all_at(&record, self.records * RECORD as u64));
             if let Err(error) = written {
-                // What stays behind the end is written over by the next piece, or cut off by the next to open.
+                // Bytes that stay behind the end are overwritten by the next piece, or cut off by the next writer.
                 drop(self.cut());
                 return Err(error);
             }
@@ -103,7 +103,7 @@ impl Output {
 }
 
 fn open(path: &Path) -> Result<File, Fault> {
-    // Not for appending: every write says where, so that one that failed half way is written over.
+    // Not opened for appending: every write names its place, so that one that failed half-way is overwritten.
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     opened.map_err(|error| file::fault("open the log", path, error))
 }
@@ -112,7 +112,7 @@ fn total(offsets: Offsets) -> u64 {
     offsets.stdout + offsets.stderr
 }
 
-/// `offsets` with what a record tells of; none for what is no record.
+/// `offsets` with the piece of a record added; none if the bytes are not a record.
 fn counted(offsets: Offsets, record: &[u8; RECORD]) -> Option<Offsets> {
     let [stream, length @ ..] = *record;
     let length = u64::from(u32::from_le_bytes(length));
@@ -132,7 +132,7 @@ fn read_whole(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// Reads what is kept of a task's output, also while its driver goes on writing. Changes nothing.
+/// Reads the kept output of a task, also while its driver goes on writing. Changes nothing.
 pub struct OutputReader {
     path: PathBuf,
     bytes: File,
@@ -157,7 +157,7 @@ impl OutputReader {
         Ok(Some(Self { path, bytes, index, records: 0, given: 0, waiting: VecDeque::new() }))
     }
 
-    /// The next piece, of at most 64 KiB; none when everything was given that is there now.
+    /// The next piece, of at most 64 KiB; none if everything that is there now was given.
     pub fn next_piece(&mut self) -> Result<Option<Chunk>, Fault> {
         self.read().map_err(|error| file::fault("read", &self.path, error))
     }
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(output.offsets(), Offsets { stdout: 4, stderr: 5 });
         let (whole, records) = (std::fs::read(&log).unwrap(), std::fs::read(&index).unwrap());
         assert_eq!((whole.as_slice(), records.len()), (b"one\0two\xff3".as_slice(), 15));
-        // The bytes come first, then their record: whatever is there of either, what is kept is whole pieces.
+        // The bytes come first, then their record: whatever part of either exists, only whole pieces are kept.
         for bytes in 0..=whole.len() {
             for told in 0..=records.len() {
                 std::fs::write(&log, &whole[..bytes]).unwrap();

@@ -9,9 +9,9 @@ use model::fault::Fault;
 
 use crate::file;
 
-/// Makes a folder of mode 0700 unless it is there, and refuses one that is not fit to keep secrets in.
+/// Makes a folder of mode 0700 unless it exists, and refuses one that is not fit to keep secrets in.
 ///
-/// Permissions are only ever set on what this call made.
+/// Permissions are only ever set on a folder that this call made.
 pub(super) fn make_private(path: &Path, what: &str) -> Result<(), Fault> {
     let found = match std::fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {

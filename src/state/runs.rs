@@ -12,27 +12,27 @@ use model::run::{KeptTask, RunFolder};
 
 use crate::file::{self, Lock};
 
-/// The folder of the tasks of a run, a file a machine.
+/// The folder of a run's tasks, with a file for each machine.
 const TASKS: &str = "tasks";
 
-/// The one task of a run of a build that knew of one machine a run.
+/// The file of a run's only task, from builds that knew one machine for each run.
 const OLD_TASK: &str = "task.json";
 
 /// How many candidates an error about an ambiguous id names.
 const NAMED: usize = 5;
 
-/// What lies in the folder of a run.
+/// A file in the folder of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunFile {
     /// The task's output, byte for byte.
     Output,
-    /// How the output came, piece by piece.
+    /// The pieces in which the output came.
     Index,
-    /// What the tests came to, as JSON: known before the machine is released.
+    /// The outcome of the tests, as JSON, written before the machine is released.
     Tested,
     /// The events of the run for people, a line each, with UTC times.
     Steps,
-    /// The same as data, a JSON object a line.
+    /// The same events as data, one JSON object a line.
     Events,
     /// The results, as JSON.
     Results,
@@ -101,7 +101,7 @@ impl RunDir {
         file::write_atomic(&self.file(file), bytes)
     }
 
-    /// Takes the lock that whoever drives the run holds as long as it lives; none while another process has it.
+    /// Takes the lock that the driver of the run holds as long as it lives; none while another process has it.
     pub fn lock_driver(&self) -> Result<Option<Lock>, Fault> {
         Lock::try_acquire(&self.path.join("driver.lock"))
     }
@@ -116,7 +116,7 @@ impl RunDir {
         }
     }
 
-    /// The last bytes of a file, at most `cap`; nothing of one that was not written.
+    /// The last bytes of a file, at most `cap`; nothing if the file was not written.
     pub fn tail(&self, file: RunFile, cap: u64) -> Result<Vec<u8>, Fault> {
         let path = self.file(file);
         let read = || -> std::io::Result<Vec<u8>> {
@@ -198,8 +198,8 @@ impl RunFolder for RunDir {
     }
 }
 
-/// The run that `wanted` means among `known` (newest first): `latest`, which is the one that the caller takes for it, an id, or the
-/// beginning of exactly one.
+/// Finds the run that `wanted` means among `known` (newest first). It is an id, the beginning of exactly one id, or the
+/// word `latest`, for which the caller gives the run.
 pub fn resolve(known: &[RunId], latest: Option<&RunId>, wanted: &str) -> Result<RunId, Fault> {
     let list = "`automation runs list` shows the runs there are.";
     if wanted == "latest" {
@@ -281,7 +281,7 @@ mod tests {
         for machine in ["hg-b", "hg-a"] {
             run.keep_task(&machine.parse().unwrap(), machine.as_bytes()).unwrap();
         }
-        // As a writer leaves it that was killed.
+        // As a writer leaves it if it is killed.
         std::fs::write(run.path().join("tasks/.hg-c.json.123-0.tmp"), "half").unwrap();
         assert_eq!(texts(), ["hg-a", "hg-b"]);
     }

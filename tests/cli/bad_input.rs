@@ -305,13 +305,13 @@ fn sources_that_are_no_checkout_of_mercurial_are_refused() {
     std::fs::create_dir(at("empty")).unwrap();
     // The repository of this project lies above the test's folder.
     let elsewhere = tempfile::tempdir().unwrap();
-    refused(&place, &["--source", elsewhere.path().to_str().unwrap()], &["in no Mercurial checkout"]);
+    refused(&place, &["--source", elsewhere.path().to_str().unwrap()], &["not in a Mercurial checkout"]);
     refused(&place, &["--source", &at("missing")], &["is not a folder"]);
     refused(&place, &["--working-copy"], &["need a Mercurial checkout"]);
     refused(&place, &["--revision", "tip"], &["need a Mercurial checkout"]);
     std::fs::create_dir(at("other")).unwrap();
     support::mercurial::hg(&place.path().join("other"), &["init"]);
-    refused(&place, &["--source", &at("other")], &["no checkout of Mercurial", "tests/run-tests.py"]);
+    refused(&place, &["--source", &at("other")], &["not a checkout of Mercurial", "tests/run-tests.py"]);
     std::fs::create_dir(at("other") + "/tests").unwrap();
     std::fs::write(at("other") + "/tests/run-tests.py", "").unwrap();
     refused(&place, &["--source", &at("other"), "--revision", "nope"], &["`nope`"]);

@@ -1,4 +1,4 @@
-//! What stands on a machine below the beginnings of patterns.
+//! The entries of a machine below the beginnings of patterns.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,44 +13,44 @@ use model::output::{Limits, output};
 
 use crate::artifacts::pattern::Wanted;
 
-/// What a machine may list: some 100 bytes for each of a few million files.
+/// The longest listing of a machine: some 100 bytes for each of a few million files.
 const LISTING: Limits = Limits { bytes: 512 << 20, time: Duration::from_secs(600) };
 
-/// What something is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A file, or a link to one.
     File {
-        /// Its bytes, holes counted.
+        /// Its bytes, with holes counted.
         bytes: u64,
         /// Whether the machine's user may read it.
         readable: bool,
     },
     Folder,
-    /// A link to a folder, to nothing, or to what is neither.
+    /// A link to a folder, to nothing, or to something else that is not a file.
     Link,
 }
 
-/// What was found.
+/// The entries that were found.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// By path.
+    /// The entries by path.
     pub(super) found: BTreeMap<PathBuf, Kind>,
-    /// What the machine's user may not look into.
+    /// Folders that the machine's user may not look into.
     pub(super) closed: Vec<PathBuf>,
 }
 
-/// Lists what stands below the beginnings of all patterns. A link is followed where a pattern names it, not below `**`.
+/// Lists the entries below the beginnings of all patterns. A link is followed where a pattern names it, not below `**`.
 pub(super) async fn list(connection: &dyn Connection, root: &str, wanted: &Wanted) -> Result<Listing, Fault> {
     let mut starts: Vec<PathBuf> = wanted.patterns.iter().map(|pattern| pattern.beginning(root)).collect();
     starts.sort();
     starts.dedup();
-    // What patterns are made of is text.
+    // Patterns are text, so nothing is lost here.
     let starts: Vec<String> = starts.iter().map(|start| start.display().to_string()).collect();
     let command = guest::of(connection.platform()).list_files(&starts);
     let listed = output(connection, &command, LISTING).await?;
     match &listed.exit {
-        // A start that is not there is no error of ours: its pattern matches nothing.
+        // A start that does not exist is not an error: its pattern matches nothing.
         Exit::Code(0 | 1) if !listed.capped => Ok(Listing {
             found: listed.stdout.split(|byte| *byte == 0).filter_map(found).collect(),
             closed: closed(&listed.stderr, root),
@@ -81,7 +81,8 @@ fn found(record: &[u8]) -> Option<(PathBuf, Kind)> {
     plain.then_some((path, kind))
 }
 
-/// What `find` complains that it may not enter. The folder that every file system has for what its repair finds is nobody's.
+/// The folders that `find` reports it may not enter. `lost+found`, which a file system has at its root, is left out:
+/// nobody's files are in it.
 fn closed(said: &[u8], root: &str) -> Vec<PathBuf> {
     let lines = said.split(|byte| *byte == b'\n');
     let paths = lines.filter_map(|line| {

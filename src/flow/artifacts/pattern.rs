@@ -7,7 +7,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use model::fault::Fault;
 use serde::{Deserialize, Serialize};
 
-/// What begins a pattern's part that is not literal.
+/// The characters by which a part of a pattern is not literal.
 const SPECIAL: [char; 6] = ['*', '?', '[', ']', '{', '\\'];
 
 /// A pattern, absolute or relative to the folder that the runner works in. `*` and `?` stay within a name; `**` does not.
@@ -19,7 +19,7 @@ pub struct Pattern {
     pub required: bool,
 }
 
-/// What is to be brought home.
+/// The files to fetch.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Wanted {
     /// The patterns, as they were given.
@@ -38,7 +38,7 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// Whether there is nothing to bring.
+    /// Whether there is nothing to fetch.
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty()
     }
@@ -49,14 +49,14 @@ impl Pattern {
         self.glob.starts_with('/')
     }
 
-    /// Without what means nothing.
+    /// The pattern without a leading `./`, which means nothing.
     pub(super) fn text(&self) -> &str {
         self.glob.strip_prefix("./").unwrap_or(&self.glob)
     }
 
     pub(super) fn matcher(&self) -> Result<GlobMatcher, Fault> {
         let refused =
-            |reason: &str| Fault::usage(format!("`{}` is no pattern for artifacts", self.glob)).because(reason);
+            |reason: &str| Fault::usage(format!("`{}` is not a pattern for artifacts", self.glob)).because(reason);
         if self.text().trim_matches('/').is_empty() {
             return Err(refused("it names no file"));
         }
@@ -76,14 +76,15 @@ impl Pattern {
         let parts = self.text().split('/').filter(|part| !part.is_empty() && *part != ".");
         parts.take_while(|part| !part.contains(SPECIAL)).fold(base, |path, part| path.join(part))
     }
-    /// Whether something in the folder `path` may match, which cannot be entered, where relative patterns begin at `root`.
+    /// Whether something in the folder `path`, which cannot be entered, may match; relative patterns begin at `root`.
     pub(super) fn reaches(&self, root: &str, path: &Path) -> bool {
         if self.beginning(root).starts_with(path) {
             return true;
         }
         let Ok(below) = path.strip_prefix(if self.absolute() { "/" } else { root }) else { return false };
         let parts: Vec<&str> = self.text().split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-        // From there on a part is no name: `**` is any number of them, and what `{` begins may hold slashes.
+        // From this part on, parts are not single names: `**` is any number of them, and a group in braces may hold
+        // slashes.
         let names = parts.iter().position(|part| part.contains("**") || part.contains('{'));
         let depth = below.components().count();
         if names.is_none() && depth >= parts.len() {

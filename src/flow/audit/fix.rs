@@ -1,4 +1,4 @@
-//! Removing what remains and nobody uses, and ending the records of runs that nobody follows any more.
+//! Removing the remaining things that nobody uses, and ending the records of runs that nobody follows any more.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,13 +17,14 @@ use crate::lease::remove_files;
 use crate::look::Estate;
 use crate::release::{Part, release};
 
-/// How long a machine of somebody else's may take to answer.
+/// How long somebody else's machine may take to answer.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
-/// What removes our files, the folder among them, from a machine that stays.
+/// Makes the step that removes our files, with their folder, from a machine that stays.
 pub type Clean<'a> = &'a (dyn Fn(&str) -> Stepped + Send + Sync);
 
-/// What is to go of what remains: all that nobody uses, or what `ids` name. One that names nothing is a mistake.
+/// Chooses the findings to remove: all that nobody uses, or those that `ids` name. An id that names nothing is a
+/// mistake.
 pub fn going<'a>(remaining: &'a Remaining, ids: &[String]) -> Result<Vec<&'a Finding>, Fault> {
     let findings = &remaining.findings;
     for id in ids {
@@ -44,8 +45,8 @@ pub fn going<'a>(remaining: &'a Remaining, ids: &[String]) -> Result<Vec<&'a Fin
     Ok(findings.iter().filter(|finding| finding.is_to_go(ids)).collect())
 }
 
-/// Removes the findings `going` of what remains, and ends the records of dead runs of which nothing is left, of `only` this one
-/// where one is named. Gives what became of each, in their order: one that fails keeps no other from being removed.
+/// Removes the findings `going`, and ends the records of dead runs of which nothing is left, or of the run `only` where
+/// it is given. Gives the fate of each finding, in their order. A removal that fails does not stop the others.
 pub async fn fix(
     estate: &Estate<'_>,
     remaining: &Remaining,
@@ -65,7 +66,7 @@ pub async fn fix(
     Ok(fates)
 }
 
-/// Tells all machines that are to go to end, before one is waited for after the other.
+/// Asks all machines that are to go to end, before it waits for one after the other.
 async fn end_all(estate: &Estate<'_>, going: &[&Finding], now: Timestamp) -> Result<(), Fault> {
     let mut rows: HashMap<ProviderKind, Vec<Resource>> = HashMap::new();
     for finding in going.iter().filter(|finding| finding.kind.is_machine()) {
@@ -114,8 +115,8 @@ async fn remove(
     })
 }
 
-/// Removes our files from a machine of somebody else's, as the run that put them there would have; gives their row as it
-/// is then.
+/// Removes our files from somebody else's machine, as the run that put them there would have done. Gives their row as
+/// it is afterwards.
 async fn clean_remote(
     estate: &Estate<'_>,
     row: Resource,
@@ -146,8 +147,8 @@ async fn clean_remote(
     Ok(Resource { state: ResourceState::Gone, ..row })
 }
 
-/// A run whose driver died, or whose machine ended while nobody followed it, says so from now on, once nothing is left of it:
-/// what remains of a run that ended could pass for kept.
+/// Records the end of runs whose driver died, or whose machine ended while nobody followed it, once nothing is left of
+/// them. Not earlier: the remains of a run that ended could pass for kept.
 pub(super) fn close_dead_runs(estate: &Estate<'_>, only: Option<&RunId>) -> Result<(), Fault> {
     for record in estate.journal.runs(usize::MAX)? {
         let meant = only.is_none_or(|run| *run == record.id);

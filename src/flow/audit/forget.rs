@@ -1,4 +1,4 @@
-//! Ending the matter of what is out of reach for good.
+//! Giving up on things that are out of reach for good.
 
 use model::fault::Fault;
 use model::resource::Observed;
@@ -8,7 +8,7 @@ use crate::audit::remaining::{Remaining, row_of};
 use crate::audit::{Finding, Standing};
 use crate::look::Estate;
 
-/// Why a finding is not forgotten: it can be removed in earnest, or may still be wanted.
+/// Why a finding is not forgotten: it can really be removed, or may still be wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// A living run uses it.
@@ -19,7 +19,7 @@ pub enum Refusal {
     Seen,
 }
 
-/// Why `finding` is not to be forgotten, if it is not.
+/// The reason not to forget `finding`, if there is one.
 pub fn refusal(remaining: &Remaining, finding: &Finding) -> Option<Refusal> {
     let same = |seen: &Observed| seen.kind == finding.kind && seen.name == finding.name;
     match finding.standing {
@@ -29,7 +29,8 @@ pub fn refusal(remaining: &Remaining, finding: &Finding) -> Option<Refusal> {
     }
 }
 
-/// Gives up `meant`, of which none is refused: they count no more as left behind, and their rows say who gave them up.
+/// Gives up `meant`, none of which is refused: they no longer count as left behind, and their rows say who gave them
+/// up.
 pub fn forget(estate: &Estate<'_>, meant: &[Finding]) -> Result<(), Fault> {
     for finding in meant {
         let Some(row) = row_of(estate, finding)? else { continue };

@@ -1,4 +1,5 @@
-//! What remains of all that was ever made: the look at the sites beside the journal, both ways.
+//! Finding what remains of everything that was ever made: the sites are looked at and compared with the journal, both
+//! ways.
 
 use std::collections::BTreeSet;
 
@@ -10,16 +11,16 @@ use model::resource::{Observed, Resource};
 use crate::audit::{Finding, World, findings, seen_gone, went_meanwhile};
 use crate::look::{Estate, Looks};
 
-/// What remains, and what was seen.
+/// The findings, and everything that was seen.
 pub struct Remaining {
-    /// What remains, in the order of release: processes first, files last.
+    /// The things that remain, in the order of release: processes first, files last.
     pub findings: Vec<Finding>,
-    /// What was seen, whether it is ours or not.
+    /// Everything that was seen, whether it is ours or not.
     pub observed: Vec<Observed>,
 }
 
-/// Looks what remains, of one run or of all, and closes the rows of machines of which nothing is there any more. With
-/// `ends_expired`, machines of anybody whose time is over are told to end.
+/// Finds what remains, of one run or of all, and closes the rows of machines of which nothing exists any more. With
+/// `ends_expired`, everybody's machines whose time is over are ended.
 pub async fn remaining(estate: &Estate<'_>, run: Option<&RunId>, ends_expired: bool) -> Result<Remaining, Fault> {
     let journal = estate.journal;
     // The system is looked at before the journal is read: what a living run makes in between is in the journal by then.
@@ -46,7 +47,7 @@ pub async fn remaining(estate: &Estate<'_>, run: Option<&RunId>, ends_expired: b
     Ok(Remaining { findings: found, observed: looks.observed })
 }
 
-/// What remains by a look, and why.
+/// Judges by a look what remains, and why.
 fn judge(estate: &Estate<'_>, looks: &Looks) -> Result<Vec<Finding>, Fault> {
     let ids: BTreeSet<&RunId> = looks.open.iter().map(|row| &row.run).collect();
     let mut runs = Vec::new();
@@ -66,7 +67,7 @@ fn judge(estate: &Estate<'_>, looks: &Looks) -> Result<Vec<Finding>, Fault> {
     }))
 }
 
-/// Closes the rows of machines of which nothing is there any more; gives what remains.
+/// Closes the rows of machines of which nothing exists any more; gives the other findings.
 fn close(estate: &Estate<'_>, found: Vec<Finding>, observed: &[Observed]) -> Result<Vec<Finding>, Fault> {
     let (gone, remaining) = seen_gone(found, observed);
     for finding in &gone {
@@ -78,7 +79,7 @@ fn close(estate: &Estate<'_>, found: Vec<Finding>, observed: &[Observed]) -> Res
     Ok(remaining)
 }
 
-/// The open row of a finding; none where it has no row, or that was closed meanwhile.
+/// The open row of a finding; none if it has no row, or if the row was closed meanwhile.
 pub(super) fn row_of(estate: &Estate<'_>, finding: &Finding) -> Result<Option<Resource>, Fault> {
     let filter = ResourceFilter { machine: Some(finding.machine.clone()), open: true, ..ResourceFilter::default() };
     Ok(estate.journal.resources(&filter)?.into_iter().find(|row| row.id.as_str() == finding.id))

@@ -1,4 +1,4 @@
-//! A task that is followed by the byte, over one connection after another.
+//! Following a task by byte offsets, over one connection after another.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,33 +15,33 @@ use tokio::time::Instant;
 
 use crate::durable::{Durable, OUTPUT_CAP, REQUEST_LIMIT, lost, why};
 
-/// Most bytes that may come before that line, from a login shell that greets.
+/// The most bytes that a login shell may print before the line after which the task's own output begins.
 const GREETING_CAP: usize = 64 << 10;
 
-/// What it means that the machine's boot is another.
+/// The reason that a task is lost if the machine's boot is another.
 pub(super) const BOOTED_AGAIN: &str = "the machine was booted again, which ended the task";
 
-/// Pieces of output that wait for whoever reads them.
+/// How many pieces of output may wait for their reader.
 const QUEUE: usize = 32;
 
-/// How often in a row a task may be followed in vain: without a new byte, and for less than [`FAIR`].
+/// How many times in a row a task may be followed in vain: without a new byte, and for less than [`FAIR`].
 const MOST_FRUITLESS: u32 = 20;
 
-/// The pause before following once more after it was in vain; it grows by itself each time.
+/// The pause before following again after it was in vain; it grows by this much each time.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// An attempt that lasted this long was not in vain, even where the task had nothing to say.
+/// An attempt that lasted this long was not in vain, even if the task printed nothing.
 const FAIR: Duration = Duration::from_secs(2);
 
 /// How following begins.
 pub(super) enum Begin {
-    /// By starting this.
+    /// By starting this command.
     Start(Command),
     /// The task was started before.
     Follow,
 }
 
-/// What a task came to.
+/// The end of a task.
 struct Ended {
     exit: Exit,
     record: Option<TaskRecord>,
@@ -52,7 +52,7 @@ pub struct Task {
     id: TaskId,
     durable: Durable,
     chunks: mpsc::Receiver<Chunk>,
-    /// What its reader has got.
+    /// How far its reader has got.
     offsets: Offsets,
     ended: Arc<Mutex<Option<Ended>>>,
     exit: Option<Exit>,
@@ -61,7 +61,7 @@ pub struct Task {
     ends_with_us: bool,
 }
 
-/// Counts a piece.
+/// Counts a piece in `offsets`.
 fn add(offsets: &mut Offsets, chunk: &Chunk) {
     match chunk {
         Chunk::Stdout(bytes) => offsets.stdout += bytes.len() as u64,
@@ -99,12 +99,12 @@ impl Task {
         self
     }
 
-    /// How many bytes of it were handed out, with those that were there before.
+    /// How many bytes of its output were handed out, with those before the offsets from which it is followed.
     pub fn offsets(&self) -> Offsets {
         self.offsets
     }
 
-    /// What the machine wrote down of it; none before it has ended, and when it is lost.
+    /// The machine's record of the task; none before the task has ended, and none if it is lost.
     pub fn record(&self) -> Option<&TaskRecord> {
         self.record.as_ref()
     }
@@ -118,7 +118,7 @@ impl Process for Task {
             return Some(chunk);
         }
         if self.exit.is_none() {
-            // The follower tells how it ended before it goes, and closes the channel by going.
+            // The follower stores how the task ended before it finishes, and closes the channel by finishing.
             let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
             let lost = || Ended { exit: Exit::Lost("it is no longer followed".to_owned()), record: None };
             let ended = ended.unwrap_or_else(lost);
@@ -160,18 +160,18 @@ struct Follower {
     durable: Durable,
     id: TaskId,
     begin: Begin,
-    /// What was handed on.
+    /// How much was handed on.
     offsets: Offsets,
     sender: mpsc::Sender<Chunk>,
 }
 
 /// How one attempt at following ended.
 enum Attempt {
-    /// The task has ended, and everything came.
+    /// The task has ended, and all of its output came.
     Drained,
     /// Another attempt may go on.
     Cut(String),
-    /// Nothing more is to be learnt.
+    /// Nothing more can be learnt.
     Over(Exit),
 }
 
@@ -184,11 +184,11 @@ impl Follower {
                 Attempt::Over(exit) => return Ended { exit, record: None },
                 Attempt::Cut(why) => why,
                 Attempt::Drained => match self.record().await {
-                    // Less than was kept: what read the file on the machine was cut off.
+                    // Fewer bytes came than the machine kept: the process that read the file there was cut off.
                     Ok(record)
                         if record.output.stdout > self.offsets.stdout || record.output.stderr > self.offsets.stderr =>
                     {
-                        "its output came in part".to_owned()
+                        "only a part of its output came".to_owned()
                     }
                     Ok(record) => return Ended { exit: record.exit.clone(), record: Some(record) },
                     Err(why) => why,
@@ -200,7 +200,7 @@ impl Follower {
                 let exit = Exit::Lost(format!("it cannot be followed: {why}"));
                 return Ended { exit, record: None };
             }
-            // The first time is at once: the connection broke just as it was used.
+            // The first repetition comes at once: the connection broke just as it was used.
             tokio::time::sleep(PAUSE * fruitless.saturating_sub(1)).await;
         }
     }
@@ -212,7 +212,7 @@ impl Follower {
         }
     }
 
-    /// Follows over one connection. An error is for good.
+    /// Follows over one connection. An error is final.
     async fn attempt_once(&mut self) -> Result<Attempt, ConnectionError> {
         let boot = self.durable.boot().await?;
         let (number, connection) = self.durable.live().await?;
@@ -225,7 +225,7 @@ impl Follower {
             }
             Err(error) => return Err(error),
         };
-        // The machine learns from its end that nobody follows any more.
+        // Held open meanwhile: its end tells the machine that nobody follows any more.
         let _stdin = process.take_stdin();
         let (mut stdout, mut stderr) = (Greeting::default(), Greeting::default());
         while let Some(chunk) = process.next().await {
@@ -235,7 +235,7 @@ impl Follower {
                 Chunk::Stderr(bytes) => Chunk::Stderr(stderr.strip(bytes)),
             };
             if stdout.over || stderr.over {
-                // It runs, so that there is nothing to be started again.
+                // The task runs, so it must not be started again.
                 self.begin = Begin::Follow;
             }
             let (Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = &chunk;
@@ -257,7 +257,7 @@ impl Follower {
             Exit::Code(NEVER) => lost("it was never started"),
             Exit::Code(OTHER_BOOT) => lost(BOOTED_AGAIN),
             Exit::Code(VANISHED) => {
-                // Its processes may be there all the same.
+                // Its processes may run all the same.
                 drop(self.durable.cancel_task(&self.id).await);
                 lost("its supervisor on the machine was killed")
             }
@@ -282,13 +282,13 @@ impl Follower {
     async fn record(&self) -> Result<TaskRecord, String> {
         let done = self.durable.ask(&self.durable.request(&self.id, &Request::Record), REQUEST_LIMIT).await;
         let done = done.map_err(|error| error.to_string())?;
-        // A login shell may greet first.
+        // A login shell may print a greeting first.
         let line = done.stdout.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap_or_default();
         serde_json::from_slice(line).map_err(|error| format!("its record cannot be read ({}): {error}", done.exit))
     }
 }
 
-/// What comes before the line that a task's bytes follow.
+/// The output before the line after which a task's bytes begin.
 #[derive(Default)]
 struct Greeting {
     over: bool,
@@ -296,7 +296,7 @@ struct Greeting {
 }
 
 impl Greeting {
-    /// What of `bytes` belongs to the task.
+    /// The part of `bytes` that belongs to the task.
     fn strip(&mut self, bytes: Vec<u8>) -> Vec<u8> {
         if self.over {
             return bytes;

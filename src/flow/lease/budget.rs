@@ -1,4 +1,4 @@
-//! What a machine to be may cost, told and held against its limit before it is made.
+//! The cost of a machine, reported and checked against its limit before the machine is made.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::lease::until_stopped;
 use crate::run::Run;
 use crate::site::Site;
 
-/// Refuses early what would be refused when the machine is made, after minutes of baking: hardware that there is not, and a
+/// Refuses early what would otherwise be refused only after minutes of baking: hardware that does not exist, and a
 /// price beyond the limit.
 pub async fn foresee(run: &Run, site: &Site, request: &MachineRequest) -> Result<(), Fault> {
     until_stopped(run, site.vet(&request.hardware)).await?;
@@ -27,14 +27,14 @@ fn life(request: &MachineRequest) -> Duration {
     Duration::try_from(request.expires_at.duration_since(request.now)).unwrap_or_default()
 }
 
-/// What the machine costs until its expiry, for people.
+/// The cost of the machine until its expiry, for people.
 fn at_most(request: &MachineRequest, quote: &Quote) -> String {
     let life = life(request);
     let span = text::seconds(life);
     format!("{} until its expiry in {span}", quote.cost_text(life))
 }
 
-/// Refuses a machine that could cost more than was said, and one whose price is not known where a limit was.
+/// Refuses a machine that could cost more than its limit, and one with a limit whose price is not known.
 fn within_budget(site: &Site, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
     let Some(budget) = request.max_cost else { return Ok(()) };
     let most = amount(budget.most);
@@ -50,13 +50,13 @@ fn within_budget(site: &Site, request: &MachineRequest, quote: Option<&Quote>) -
             request.id
         ))
         .hint(
-            "Nothing was launched. `--unknown-cost-ok` makes it all the same; without `--max-cost` nothing is asked.",
+            "Nothing was launched. `--unknown-cost-ok` makes it anyway; without `--max-cost` no price is asked for.",
         )),
         _ => Ok(()),
     }
 }
 
-/// Shows the price of a machine to be; refuses one beyond its budget.
+/// Reports the price of a machine that is about to be made, and refuses one beyond its budget.
 pub(super) fn afford(run: &Run, site: &Site, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
     within_budget(site, request, quote)?;
     match quote {

@@ -1,4 +1,4 @@
-//! Renewing a lease: by the machine's provider, or on the machine where that keeps its own lease.
+//! Renewing a lease: through the machine's provider, or on the machine itself where it keeps its own lease.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::lease::RECONNECT_LIMIT;
 use crate::run::{Run, later};
 use crate::site::Site;
 
-/// Pushes a machine's end out: by its provider, or on the machine where that keeps its own lease.
+/// Postpones a machine's end: through its provider, or on the machine itself where it keeps its own lease.
 #[derive(Default)]
 pub(super) struct Renewal {
     connection: Option<Box<dyn Connection>>,
@@ -28,7 +28,7 @@ impl Renewal {
             LeaseKeeper::Provider(provider) => return provider.renew(machine, until).await,
             LeaseKeeper::Machine(keeper) => keeper.lease_command(machine, until),
         };
-        // A connection of its own: that of the work may be choked, or lost without anybody knowing yet.
+        // This is a connection of its own: the work's connection may be choked, or lost without anybody knowing it yet.
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => site.connector.connect(machine, &machine.user, RECONNECT_LIMIT, false).await?,
@@ -42,7 +42,7 @@ impl Renewal {
     }
 }
 
-/// Renews the lease, for the first time after `first`.
+/// Renews the lease again and again, for the first time after `first`.
 pub(super) fn heartbeat(run: &Run, site: &Site, machine: &Machine, first: Duration) -> tokio::task::JoinHandle<()> {
     let (run, site, machine) = (run.clone(), site.clone(), machine.clone());
     tokio::spawn(async move {
@@ -54,7 +54,7 @@ pub(super) fn heartbeat(run: &Run, site: &Site, machine: &Machine, first: Durati
             pause = interval(&site);
             let until = later(run.now(), site.grace);
             let Err(fault) = renewal.renew(&site, &machine, until).await else { continue };
-            // Sooner again: the first lease of a machine may be shorter than a whole pause.
+            // The next try comes sooner: the first lease of a machine may be shorter than a whole pause.
             pause /= 4;
             if !std::mem::replace(&mut warned, true) {
                 run.teller.machine(&machine.id, MachineEvent::LeaseNotRenewed { failure: (&fault).into() });

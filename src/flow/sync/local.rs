@@ -1,4 +1,4 @@
-//! What a folder here holds: every entry with its mode, and the SHA-256 of every file.
+//! The content of a folder on this computer: every entry with its mode, and the SHA-256 of every file.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -18,34 +18,34 @@ const BUFFER: usize = 128 << 10;
 /// Files that a thread takes at a time.
 const BATCH: usize = 32;
 
-/// What an entry is, with what it holds.
+/// The kind of an entry, with its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A file of this hash.
     File(Hash),
-    /// A symbolic link to this.
+    /// A symbolic link to this target.
     Link(Vec<u8>),
     /// A folder.
     Folder,
 }
 
-/// What is there under one path.
+/// The entry at one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its permission bits.
     pub mode: u32,
-    /// Its bytes, of a file.
+    /// Its size in bytes, of a file.
     pub size: u64,
-    /// By which it is seen that it is another now: inode, time of its content, time of its change.
+    /// Inode, mtime and ctime: if one of them is another now, the file was changed since.
     id: [i64; 5],
 }
 
-/// A tree.
+/// A folder with all that is in it.
 #[derive(Debug, Clone, Default)]
 pub struct Survey {
-    /// By path below the top, a folder before what is in it.
+    /// The entries by path below the top, a folder before its content.
     pub entries: BTreeMap<PathBuf, Entry>,
 }
 
@@ -68,7 +68,7 @@ fn failed(path: &Path, error: std::io::Error) -> Fault {
 }
 
 impl Survey {
-    /// What the machine is to remember of these: a record each, with a NUL behind it.
+    /// The records of these paths that the machine is to remember, each with a NUL behind it.
     pub fn records<'a>(&self, paths: impl Iterator<Item = &'a PathBuf>) -> Vec<u8> {
         let mut records = Vec::new();
         for path in paths {
@@ -85,7 +85,7 @@ impl Survey {
         records
     }
 
-    /// The first of these files that is not what it was when it was hashed.
+    /// The first of these files that was changed since it was hashed.
     pub fn changed<'a>(&self, top: &Path, paths: &'a [PathBuf]) -> Option<&'a PathBuf> {
         paths.iter().find(|path| match self.entries.get(*path) {
             Some(entry) if matches!(entry.kind, Kind::File(_)) => {
@@ -165,7 +165,7 @@ fn read_all(top: &Path, files: &[PathBuf]) -> Result<Vec<(PathBuf, Entry)>, Faul
 
 fn read(path: &Path, buffer: &mut [u8]) -> Result<Entry, Fault> {
     use std::io::Read;
-    // What was a file when it was listed may be a pipe by now, which would wait for a writer.
+    // A path that was a file when it was listed may be a pipe by now, and opening that would wait for a writer.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let opened = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
     let mut file = opened.map_err(|error| failed(path, error))?;

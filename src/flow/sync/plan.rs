@@ -1,4 +1,4 @@
-//! What is to be done so that the folder there is equal to the one here.
+//! The changes that make the folder on the machine equal to the one here.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -8,20 +8,20 @@ use model::fault::Fault;
 use crate::sync::local::{self, Survey};
 use crate::sync::remote::{Entry, Kind, Look};
 
-/// What is to be done.
+/// The changes to make on the machine.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// What is sent, a folder before what is in it.
+    /// Entries that are sent, a folder before its content.
     pub send: Vec<PathBuf>,
     /// Files and links that are removed.
     pub delete: Vec<PathBuf>,
-    /// Folders that are removed where nothing else is in them, from the bottom.
+    /// Folders that are removed if nothing else is in them, from the bottom.
     pub folders: Vec<PathBuf>,
     /// Modes that are set.
     pub modes: Vec<(PathBuf, u32)>,
-    /// Folders that their owner must be let into first.
+    /// Folders that must be made writable for their owner first.
     pub open: Vec<PathBuf>,
-    /// Entries there that stay without being here.
+    /// Entries that exist only on the machine and stay.
     pub kept: usize,
     /// Entries that are the same on both sides.
     pub unchanged: usize,
@@ -44,11 +44,11 @@ impl Plan {
     }
 }
 
-/// Compares both sides. Something that no sync put there and that is in the way is an error, before anything is changed.
+/// Compares both sides. An entry that is in the way and that no sync put there is an error, before anything is changed.
 pub fn make(here: &Survey, there: &Look) -> Result<Plan, Fault> {
     let mut plan = Plan::default();
     let mut gone: HashSet<&Path> = HashSet::new();
-    // From the bottom, so that a folder comes after what is in it.
+    // From the bottom, so that a folder comes after its content.
     for (path, entry) in there.entries.iter().rev() {
         let ours = here.entries.get(path);
         if ours.is_some_and(|ours| !in_the_way(ours, entry, there.is_sent(path))) {
@@ -56,6 +56,7 @@ pub fn make(here: &Survey, there: &Look) -> Result<Plan, Fault> {
         }
         let folder = entry.kind == Kind::Folder;
         let empty = || children(there, path).all(|below| gone.contains(below));
+        // Only an entry that a sync put there may go, and a folder only together with everything in it.
         if there.is_sent(path) && (!folder || empty()) {
             let list = if folder { &mut plan.folders } else { &mut plan.delete };
             list.push(path.clone());
@@ -81,6 +82,8 @@ pub fn make(here: &Survey, there: &Look) -> Result<Plan, Fault> {
             _ => plan.send.push(path.clone()),
         }
     }
+    // Entries can only come or go in a folder that its owner may write: a folder that forbids it is opened first, and
+    // gets its mode back at the end.
     let touched: HashSet<&Path> =
         plan.send.iter().chain(&plan.delete).chain(&plan.folders).filter_map(|path| path.parent()).collect();
     for path in touched {
@@ -92,14 +95,15 @@ pub fn make(here: &Survey, there: &Look) -> Result<Plan, Fault> {
             }
         }
     }
-    // What is within a folder that nobody may enter is reached behind it.
+    // A folder is opened before the folders in it, and its mode is listed after theirs: they are out of reach while it
+    // is closed.
     plan.open.sort();
     plan.modes.sort_by(|one, other| other.cmp(one));
     Ok(plan)
 }
 
-/// Whether what is there must go before what is here can come. A file gives way to a file or link of itself; a link gives way to a
-/// link, and to a file where a sync had `sent` it.
+/// Whether the entry there must be removed before the one here can take its place. A file or link simply replaces a
+/// file; a link replaces a link, and a file replaces a link that a sync had `sent`.
 fn in_the_way(ours: &local::Entry, theirs: &Entry, sent: bool) -> bool {
     match (&ours.kind, &theirs.kind) {
         (local::Kind::Folder, theirs) => *theirs != Kind::Folder,
@@ -118,7 +122,7 @@ fn same(ours: &local::Entry, theirs: &Entry) -> bool {
     }
 }
 
-/// What stands directly in a folder on the machine.
+/// The entries directly in a folder on the machine.
 fn children<'a>(there: &'a Look, folder: &'a Path) -> impl Iterator<Item = &'a Path> {
     let after = (std::ops::Bound::Excluded(folder.to_owned()), std::ops::Bound::Unbounded);
     let below = there.entries.range(after).map(|(path, _)| path.as_path());

@@ -1,13 +1,17 @@
-//! What a folder on a machine holds, as `remote/linux/sync-tree.sh` tells of it.
+//! The content of a folder on a machine, as `remote/linux/sync-tree.sh` reports it.
 //!
-//! The machine remembers what was sent and how every file looked at the end. A file's content is known without reading it where
-//! size, inode and both times are the same as then, and nobody can have changed it before then without being seen:
+//! The machine remembers what was sent, and lists every file at the end of a sync. The content of a file is known
+//! without reading it if its size, inode, mtime and ctime are the same as in that listing, and if nobody can have
+//! changed it unseen before the listing. The second holds in two cases:
 //!
-//! * it was last touched before the sync that remembers it looked at the folder, and its content was known by that look; or
-//! * it came with that sync, and has the time that it had before anybody else could reach it.
+//! * its last change was before the sync looked at the folder. The look made its content known, and a change between
+//!   the look and the listing would have left a later ctime.
+//! * it came with the sync, and has the mtime with which it was unpacked where nobody else could reach it. Its ctime
+//!   says nothing, for putting a file into its place changes it. Before the machine does that, it lets the clock of its
+//!   files move on, so that any later write leaves another mtime.
 //!
-//! Times are compared for being the same, and among those that one clock gave within one sync; so a clock that jumps makes at most a
-//! file be read again.
+//! Times are compared for equality; only ctimes and the time of the look, which one clock gives, are compared for their
+//! order. So a clock that jumps between two syncs costs at most that a file is read again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
@@ -18,12 +22,12 @@ use model::fault::Fault;
 
 use crate::sync::local::{self, Hash, Survey};
 
-/// What an entry on a machine is.
+/// The kind of an entry on a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// A file, and its hash where that is known.
+    /// A file, with its hash if that is known.
     File(Option<Hash>),
-    /// A symbolic link to this.
+    /// A symbolic link to this target.
     Link(Vec<u8>),
     /// A folder.
     Folder,
@@ -34,22 +38,22 @@ pub enum Kind {
 /// An entry on a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its permission bits.
     pub mode: u32,
-    /// Its bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// Size, inode, time of its content: as the machine wrote them.
+    /// Size, inode and mtime as the machine printed them: they are only compared for equality.
     content: Vec<u8>,
-    /// Time of its change.
+    /// Its ctime, which every change of content, mode or links moves, and which no program can set.
     changed: Time,
 }
 
 /// Seconds and nanoseconds.
 type Time = (i64, u64);
 
-/// What a sync put somewhere.
+/// An entry that a sync sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sent {
     /// A file of this hash.
@@ -60,12 +64,13 @@ pub enum Sent {
     Folder,
 }
 
-/// A folder on a machine.
+/// The content of a folder on a machine, with what is remembered there of earlier syncs.
 #[derive(Debug, Default)]
 pub struct Look {
-    /// By path below the top, a folder before what is in it.
+    /// The entries by path below the top, a folder before its content.
     pub entries: BTreeMap<PathBuf, Entry>,
-    /// What earlier syncs put there; more than one where one of them did not end.
+    /// The entries that earlier syncs put at each path. There are two where a sync did not end: it may or may not have
+    /// come to that path.
     pub sent: HashMap<PathBuf, HashSet<Sent>>,
     began: Vec<u8>,
     remembers: bool,
@@ -75,6 +80,7 @@ fn odd(what: &str) -> Fault {
     Fault::infrastructure(format!("the machine's listing cannot be read: {what}"))
 }
 
+/// Reads a time as `find` prints it, with ten digits after the point: nine of them are the nanoseconds.
 fn time(text: &[u8]) -> Option<Time> {
     let text = std::str::from_utf8(text).ok()?;
     let (seconds, rest) = text.split_once('.').unwrap_or((text, "0"));
@@ -100,7 +106,8 @@ pub fn read(printed: &[u8]) -> Result<Look, Fault> {
         }
         let into = sections.entry(section).or_default();
         into.push(record);
-        // The target of a link may look like anything.
+        // The second record of an entry is the target of a link, which may look like a section: it is taken whatever it
+        // holds.
         if matches!(section, b"now" | b"seen") {
             into.push(records.next().ok_or_else(|| odd("it breaks off"))?);
         }
@@ -111,6 +118,7 @@ pub fn read(printed: &[u8]) -> Result<Look, Fault> {
     let empty = Vec::new();
     let of = |name: &str| sections.get(name.as_bytes()).unwrap_or(&empty);
     let seen = listing(of("seen"))?;
+    // `same` stands in place of `now` if nothing has changed since the listing at the end of the last sync.
     let now = if sections.contains_key(&b"same"[..]) { seen.clone() } else { listing(of("now"))? };
     let mut look = Look { entries: now, remembers: !of("stamp").is_empty(), ..Look::default() };
     look.began = of("began").first().map(|began| began.to_vec()).unwrap_or_default();
@@ -118,6 +126,8 @@ pub fn read(printed: &[u8]) -> Result<Look, Fault> {
         let (place, sent) = sent(record).ok_or_else(|| odd("what was sent"))?;
         look.sent.entry(place).or_default().insert(sent);
     }
+    // The machine removes `pending` last. While it is there, the other sections may belong to different syncs, and a
+    // path may have two hashes: then no content is taken as known.
     let interrupted = !of("pending").is_empty();
     let stamp = of("stamp").first().and_then(|stamp| time(stamp));
     if let (Some(stamp), false) = (stamp, interrupted) {
@@ -127,7 +137,7 @@ pub fn read(printed: &[u8]) -> Result<Look, Fault> {
     Ok(look)
 }
 
-/// The entries of a listing, whose records come in pairs.
+/// The entries of a listing, in which each has two records: itself, and the target of a link.
 fn listing(records: &[&[u8]]) -> Result<BTreeMap<PathBuf, Entry>, Fault> {
     let entry = |record: &[u8], target: &[u8]| {
         let fields: Vec<&[u8]> = record.splitn(7, |byte| *byte == b' ').collect();
@@ -147,6 +157,7 @@ fn listing(records: &[&[u8]]) -> Result<BTreeMap<PathBuf, Entry>, Fault> {
     pairs.map(|pair| entry(pair[0], pair[1]).ok_or_else(|| odd("an entry"))).collect()
 }
 
+/// Reads a record of `sent` or `pending`: `KIND HASH PATH`.
 fn sent(record: &[u8]) -> Option<(PathBuf, Sent)> {
     let mut fields = record.splitn(3, |byte| *byte == b' ');
     let (kind, hash, name) = (fields.next()?, fields.next()?, fields.next()?);
@@ -158,6 +169,7 @@ fn sent(record: &[u8]) -> Option<(PathBuf, Sent)> {
     Some((path(name), sent))
 }
 
+/// Reads a record of `fresh`, `SIZE INODE MTIME PATH`; gives its first three fields as [`Entry::content`] has them.
 fn fresh(record: &[u8]) -> Option<(PathBuf, &[u8])> {
     let (at, _) = record.iter().enumerate().filter(|(_, byte)| **byte == b' ').nth(2)?;
     Some((path(&record[at + 1..]), &record[..at]))
@@ -173,7 +185,7 @@ fn unhex(text: &[u8]) -> Option<Hash> {
 }
 
 impl Look {
-    /// The time just before the machine was looked at.
+    /// The time just before the machine looked at the folder, by the clock that gives its files their times.
     pub fn began(&self) -> &[u8] {
         &self.began
     }
@@ -183,13 +195,16 @@ impl Look {
         self.remembers
     }
 
-    /// Takes over the hashes of files that are as they were at the end of the last sync, which looked at `stamp`.
+    /// Takes over the hashes of files that are as they were at the end of the last sync, which looked at `stamp`. The
+    /// beginning of this file says why they still hold.
     fn recall(&mut self, seen: &BTreeMap<PathBuf, Entry>, fresh: &HashMap<PathBuf, &[u8]>, stamp: Time) {
         for (path, entry) in &mut self.entries {
+            // There is only one: a path has two only after an interrupted sync.
             let Some(Sent::File(hash)) = self.sent.get(path).and_then(|sent| sent.iter().next()) else { continue };
             let same = seen.get(path).is_some_and(|then| {
                 matches!(then.kind, Kind::File(_)) && then.content == entry.content && then.changed == entry.changed
             });
+            // Not at the time of the look itself: a change within the same tick of the clock may have come after it.
             let untouched = entry.changed < stamp || fresh.get(path).is_some_and(|came| *came == entry.content);
             if let (Kind::File(known), true, true) = (&mut entry.kind, same, untouched) {
                 *known = Some(*hash);
@@ -197,7 +212,8 @@ impl Look {
         }
     }
 
-    /// The files that only their hash can judge: of one size with what is here, or to be removed if they are what was sent.
+    /// The files that only their hash can judge: those of the same size as the file here, and those that are not here
+    /// and are removed if they still are what was sent.
     pub fn unknown(&self, here: &Survey) -> Vec<PathBuf> {
         let open = |(path, entry): &(&PathBuf, &Entry)| {
             entry.kind == Kind::File(None)
@@ -209,7 +225,8 @@ impl Look {
         self.entries.iter().filter(open).map(|(path, _)| path.clone()).collect()
     }
 
-    /// Takes what the machine hashed.
+    /// Takes over the hashes that the machine printed. A file that it could not read is not among them and stays
+    /// unknown.
     pub fn learn(&mut self, printed: &[u8]) {
         for record in printed.split(|byte| *byte == 0) {
             let Some((hash, name)) = record.split_at_checked(64) else { continue };
@@ -220,7 +237,8 @@ impl Look {
         }
     }
 
-    /// Whether the entry is what a sync put there.
+    /// Whether the entry is still what a sync put there. A file of unknown content is not: it may be somebody's work,
+    /// which no sync may remove.
     pub fn is_sent(&self, path: &Path) -> bool {
         let (Some(entry), Some(sent)) = (self.entries.get(path), self.sent.get(path)) else { return false };
         match &entry.kind {
@@ -236,7 +254,7 @@ impl Look {
 mod tests {
     use super::*;
 
-    /// The sections of a look, of which `now` is left out where everything is the same.
+    /// The sections of a look, without `now` if everything is the same.
     fn look(now: &str, seen: &str, fresh: &str, stamp: &str, pending: &str) -> Look {
         let hash = local::hex(&local::hash(b"x"));
         let sent = format!("f {hash} a\0d - d\0");
@@ -266,7 +284,7 @@ mod tests {
         // It came with that sync, and is as it came.
         assert!(known(&look(&then, &then, "1 7 90.0 a\0", "99.9", "")));
         assert!(!known(&look(&then, &then, "1 7 89.0 a\0", "99.9", "")));
-        // Another since: in size, inode, time of the content, time of the change (to the past as well).
+        // Changed since: in size, inode, time of the content, time of the change (to the past as well).
         for now in [
             file(2, 7, "90.0", "100.0000000010"),
             file(1, 8, "90.0", "100.0000000010"),
@@ -275,7 +293,7 @@ mod tests {
         ] {
             assert!(!known(&look(&now, &then, "", "200.0", "")), "{now:?}");
         }
-        // After a sync that did not end, nothing is.
+        // After a sync that did not end, no file is known.
         let pending = format!("f {} b\0", local::hex(&local::hash(b"y")));
         let look = look(&then, &then, "", "200.0", &pending);
         assert!(!known(&look) && look.sent.contains_key(Path::new("b")));

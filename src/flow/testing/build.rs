@@ -1,4 +1,4 @@
-//! Building what is tested on the machine, or putting a build there that was kept of an earlier run.
+//! Building the source under test on the machine, or putting a build there that was kept from an earlier run.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::lines::Lines;
 use crate::run::Run;
 use crate::testing::shown;
 
-/// Longest packed result that is fetched: many times what a build of Mercurial has.
+/// The longest packed result that is fetched: many times the size of a build of Mercurial.
 const PACKED_CAP: u64 = 64 << 20;
 
 /// How long a packed result may be on its way home: waiting longer would cost more than it saves.
@@ -24,19 +24,19 @@ const FETCH_LIMIT: Duration = Duration::from_secs(60);
 /// The exit status of a build that cannot be made in this way; the runner tries its own.
 const CANNOT: Exit = Exit::Code(3);
 
-/// What a build came to.
+/// The outcome of a build.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// Where it came from.
     pub built: Built,
     /// How long it took, by the wall clock.
     pub took: Duration,
-    /// How it failed and the last that it said; none of one that is there.
+    /// How it failed, with its last output; none if the build is there.
     pub failed: Option<(Exit, String)>,
 }
 
-/// Puts a build in place: one that was kept where it fits, else one that is made now, and kept. A build that fails is told in the
-/// outcome; a machine that is lost meanwhile is a fault.
+/// Puts a build in place: a kept one if it fits, else one that is made now, and kept. The outcome reports a build that
+/// fails; a machine that is lost meanwhile is a fault.
 pub async fn build(run: &Run, durable: &Durable, store: &dyn BuildStore, build: &Build) -> Result<Outcome, Fault> {
     let began = Instant::now();
     if let Some(packed) = build.key.as_deref().and_then(|key| store.find(key))
@@ -55,7 +55,7 @@ pub async fn build(run: &Run, durable: &Durable, store: &dyn BuildStore, build: 
     Ok(Outcome { built, took, failed })
 }
 
-/// Builds; what the build says are details of its step.
+/// Builds; the output of the build becomes details of its step.
 async fn make(run: &Run, durable: &Durable, build: &Build) -> Result<(Built, Option<(Exit, String)>), Fault> {
     let showing = run.teller.begin(build.make.work.clone());
     let mut lines = Lines::new(run);
@@ -76,7 +76,8 @@ async fn make(run: &Run, durable: &Durable, build: &Build) -> Result<(Built, Opt
     }
 }
 
-/// Whether the build that was kept is in place now. One that does not run is of no use to anybody any more.
+/// Puts the kept build in place, and gives whether it is there now. A build that does not run is of no use to any later
+/// run, and is removed from the store.
 async fn restore(
     run: &Run,
     durable: &Durable,
@@ -103,7 +104,7 @@ async fn restore(
     Ok(false)
 }
 
-/// Brings the result home and keeps it. That it could not be kept is no reason to end a run.
+/// Fetches the result and keeps it. A failure to keep it is not a reason to end a run.
 async fn keep(run: &Run, durable: &Durable, store: &dyn BuildStore, build: &Build, key: &str) {
     let fetching = durable.read_file(&build.packed, PACKED_CAP);
     let kept = match Deadline::after(FETCH_LIMIT, "the result of the build").bound(fetching).await {

@@ -7,18 +7,19 @@ use model::exit::Exit;
 use model::outcome::TestResult;
 use model::output::{Limits, Output, output};
 
-/// Of how many failed tests the output is fetched, and how many bytes of it in all; the run's log has all of it.
+/// How many failed tests have their output fetched, and how many bytes of it are fetched in all; the run's log has all
+/// of it.
 const DETAILS: usize = 100;
 const DETAIL_BYTES: usize = 4 << 20;
 
-/// What stands in place of an output for which there was no room.
+/// The text in place of an output for which there was no room.
 const LEFT_OUT: &str =
     "[left out: reports hold the output of the first failed tests only; the run's log has all of it]";
 
 /// How much of the beginning and of the end of an output is kept, bytes.
 const HALF: usize = 32 << 10;
 
-/// Brings the output of failed tests; `file_of` says where that of a test is.
+/// Fetches the output of failed tests; `file_of` gives the file that holds the output of a test.
 pub(super) async fn fetch(
     connection: &dyn Connection,
     file_of: &(dyn Fn(&TestName) -> Option<String> + Sync),
@@ -41,7 +42,7 @@ pub(super) async fn fetch(
     }
 }
 
-/// What the machine printed of the ends of a file, with how much was left out in between.
+/// Reads the two ends of a file as the machine printed them, and says how much was left out in between.
 fn read(done: &Output) -> Option<String> {
     let at = done.stdout.iter().position(|byte| *byte == b'\n')?;
     let (size, output) = (&done.stdout[..at], &done.stdout[at + 1..]);
@@ -52,7 +53,7 @@ fn read(done: &Output) -> Option<String> {
         return Some(as_text(output));
     }
     let (head, tail) = output.split_at(output.len().min(HALF));
-    // Whole lines, where they are not longer than that.
+    // Both are cut to whole lines, unless one line is longer than they are.
     let head = &head[..head.iter().rposition(|byte| *byte == b'\n').map_or(head.len(), |at| at + 1)];
     let tail = &tail[tail.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1)..];
     let left_out = text::counted(size - head.len() - tail.len(), "byte");
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
     use model::machine::Platform;
 
-    /// What is printed of a file on this computer.
+    /// The ends of a file on this computer.
     fn ends_of(bytes: &[u8]) -> Option<String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();

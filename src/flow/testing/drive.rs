@@ -1,4 +1,4 @@
-//! Driving tests that were begun to their end: what every driver does, be it the first or one that comes later.
+//! Driving tests that were begun to their end: what every driver does, whether it is the first or a later one.
 
 use model::artifact::Collected;
 use model::base::text;
@@ -21,7 +21,7 @@ use crate::testing::{Finished, TestTask, Tested, finish, hold};
 const LAST_LINES: usize = 20;
 const LAST_BYTES: u64 = 64 << 10;
 
-/// Where it is kept what the tests say and what they come to.
+/// Where the output and the outcome of the tests are kept.
 pub struct Records<'a> {
     /// The run's folder.
     pub folder: &'a dyn RunFolder,
@@ -29,8 +29,8 @@ pub struct Records<'a> {
     pub output: &'a dyn TaskOutput,
 }
 
-/// Goes on with tests that another driver began on `machine`, and ends as that would have: what they came to is kept, and the
-/// machine is released, or left to them.
+/// Goes on with tests that another driver began on `machine`, and ends as that driver would have done: their outcome is
+/// kept, and the machine is released, or left to them.
 pub async fn resume(
     run: &Run,
     site: &Site,
@@ -47,8 +47,8 @@ pub async fn resume(
     .await
 }
 
-/// Follows tests that were begun to their end, or until the user leaves them. Where their output cannot be kept here any more they
-/// are left as well: they go on, and whoever has made room follows them.
+/// Follows tests that were begun to their end, or until the user leaves them. If their output can no longer be kept
+/// here, they are left as well: they go on, and can be followed once there is room.
 pub async fn follow(
     run: &Run,
     durable: &Durable,
@@ -67,7 +67,7 @@ pub async fn follow(
             }
             let artifacts = fetch(run, durable, runner, task, records.folder).await;
             let tested = Tested { ran: *ran, artifacts };
-            // Releasing takes a while; a driver that dies in it must not lose what is known.
+            // Releasing takes a while; a driver that dies during it must not lose what is known.
             if let Err(fault) = tested.keep(records.folder) {
                 run.tell(TroubleEvent::from(&fault));
             }
@@ -82,7 +82,8 @@ pub async fn follow(
     }
 }
 
-/// Brings home what was asked for, also of tests that failed. The machine goes either way, and what could not be fetched is told.
+/// Fetches the files that were asked for, also after tests that failed. The machine goes either way, and a failure is
+/// part of the result.
 async fn fetch(
     run: &Run,
     durable: &Durable,

@@ -1,4 +1,4 @@
-//! Following tests to their end, and what they came to.
+//! Following tests to their end, and judging them.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::run::Run;
 use crate::testing::report::Report;
 use crate::testing::{Before, Begun, Ran, detail, hold, output};
 
-/// What following the tests came to.
+/// The outcome of following tests.
 #[derive(Debug, Clone)]
 pub enum Finished {
     /// They ended, or were ended, or were lost.
@@ -37,11 +37,11 @@ pub async fn finish(
     let report = Report::of(runner);
     let ended = tokio::select! {
         ended = output::until_ended(run, durable, begun, output) => ended?,
-        // It never ends; the runner's own end decides.
+        // Following the report never ends; the runner's own end decides.
         never = report.follow(durable) => match never {},
     };
     let Some((exit, record)) = ended else { return Ok(Finished::Detached) };
-    // By the machine's clock where it says so: they may have ended long before anybody looked.
+    // By the machine's clock if it left a record: the tests may have ended long before anybody looked.
     let took = match &record {
         Some(record) => record.ended_at.duration_since(record.started_at),
         None => run.now().duration_since(begun.began_at),
@@ -76,8 +76,8 @@ pub async fn finish(
     })))
 }
 
-/// How much of the time that the runner took went into a build of its own. One that never came to its first test built until
-/// its end.
+/// How much of the runner's time went into a build of its own. A runner that never came to its first test was building
+/// until its end.
 fn building(built: Option<Built>, reported: &Reported, took: Duration) -> Duration {
     match (built, reported.building) {
         (Some(Built::Runner), Some(building)) => building.min(took),
@@ -86,7 +86,7 @@ fn building(built: Option<Built>, reported: &Reported, took: Duration) -> Durati
     }
 }
 
-/// What is missing of a report.
+/// Says what is missing in a report.
 fn gap(reported: &Reported, unread: Option<Fault>) -> Option<String> {
     match (&reported.beyond, unread) {
         (Some(beyond), _) => Some(format!("it holds {beyond}, which was not taken")),
@@ -96,12 +96,13 @@ fn gap(reported: &Reported, unread: Option<Fault>) -> Option<String> {
     }
 }
 
-/// What a run came to whose runner ended by `runner`: every test that it told of, and what is to be said of the others. All were
-/// this machine's to run, for the first time.
+/// The results of a run whose runner ended with `runner`: every test that it reported, and a reason for each of the
+/// others. All were this machine's to run, for the first time.
 fn judge(runner: &Exit, begun: &Begun, reported: Reported) -> Vec<TestResult> {
     let known: Vec<TestName> = begun.expected.iter().cloned().chain(reported.expected).collect();
     let why = match runner {
-        // It builds what it tests before it comes to a test. Beyond 127 a signal ended it, whatever it was doing.
+        // The runner builds before it comes to a test. A code beyond 127 means that a signal ended it, whatever it was
+        // doing.
         Exit::Code(1..=127) if !reported.began && reported.tests.is_empty() => {
             return not_run(&known, &format!("the test runner ended with {runner} before its first test"));
         }
@@ -116,7 +117,7 @@ fn judge(runner: &Exit, begun: &Begun, reported: Reported) -> Vec<TestResult> {
     tests
 }
 
-/// Where a file of the runner's folder is when that folder is `root`.
+/// The place of a file of the runner's folder if that folder is `root`.
 fn at(runner: &dyn Runner, root: &str, path: &str) -> String {
     match path.strip_prefix(runner.layout().root).and_then(|below| below.strip_prefix('/')) {
         Some(below) => format!("{root}/{below}"),

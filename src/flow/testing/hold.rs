@@ -1,7 +1,8 @@
-//! Holding a machine that stays for one run: two at once would remove each other's files.
+//! Holding a machine that stays for one run: two runs at once would remove each other's files.
 //!
-//! What holds it is a process on the machine, which outlives connections and ends with the run's last task or its files, so that
-//! nothing keeps a machine for ever. The driver's part is to wait its turn, with words and a limit, and to show that it is there.
+//! A process on the machine holds it, which outlives connections and ends with the run's last task or its files, so
+//! that nothing keeps a machine for ever. The driver's part is to wait its turn, with a message and a limit, and to
+//! show that it is alive.
 
 use std::time::Duration;
 
@@ -19,13 +20,14 @@ use tokio::time::Instant;
 use crate::durable::Durable;
 use crate::run::Run;
 
-/// The least time without a sign after which a driver counts as gone: a connection may take as long to be made again.
+/// The least time without a sign after which a driver counts as gone: making a connection again may take as long.
 const LEAST_SILENCE: Duration = Duration::from_secs(30);
 
-/// Most that is kept of what a hold that fails says, bytes.
+/// The most that is kept of the output of a hold that fails, in bytes.
 const SAID: usize = 4096;
 
-/// Waits until no other run holds the machine, and holds it. One that does not become free in time is an error that names who holds it.
+/// Waits until no other run holds the machine, and holds it. A machine that does not become free in time is an error
+/// that names its holder.
 pub async fn hold(run: &Run, durable: &Durable, runner: &dyn Runner) -> Result<(), Fault> {
     let site = durable.site();
     let silence = site.grace.max(LEAST_SILENCE);
@@ -37,7 +39,7 @@ pub async fn hold(run: &Run, durable: &Durable, runner: &dyn Runner) -> Result<(
     let (mut heard, mut said, mut waiting, mut holder) = (Vec::new(), Vec::new(), None, None);
     loop {
         let Ok(chunk) = tokio::time::timeout_at(end, task.next()).await else {
-            // What waits on must not hold the machine for a run that has given up.
+            // The waiting process must not get hold of the machine for a run that has given up.
             durable.cancel_task(&id).await?;
             return Err(busy(holder.as_deref(), step.limit));
         };
@@ -66,7 +68,7 @@ pub async fn hold(run: &Run, durable: &Durable, runner: &dyn Runner) -> Result<(
     }
 }
 
-/// Reads `RUN SINCE OWNER`; none where the machine does not tell.
+/// Reads `RUN SINCE OWNER`; none if the machine does not say.
 fn read(holder: &str) -> Option<Holder> {
     let mut parts = holder.splitn(3, ' ');
     match (parts.next(), parts.next(), parts.next()) {
@@ -84,7 +86,7 @@ fn busy(holder: Option<&str>, waited: Duration) -> Fault {
         .hint("Try again when that has ended, wait longer (`--wait SPAN`), or name another machine.")
 }
 
-/// Does `work`, and shows the machine meanwhile that this driver is there.
+/// Does `work`, and shows the machine meanwhile that this driver is alive.
 pub async fn present<T>(durable: &Durable, runner: &dyn Runner, work: impl Future<Output = T>) -> T {
     let site = durable.site();
     match runner.tenancy().filter(|_| site.provider.kind().machines_stay()) {
@@ -94,7 +96,7 @@ pub async fn present<T>(durable: &Durable, runner: &dyn Runner, work: impl Futur
             let signs = async {
                 loop {
                     tokio::time::sleep(site.grace.max(LEAST_SILENCE) / 4).await;
-                    // One that does not come through is followed by another.
+                    // A sign that does not get through is followed by another.
                     if let Ok(connection) = durable.direct().await {
                         drop(output(connection.as_ref(), &sign, Limits::SMALL).await);
                     }
@@ -109,7 +111,7 @@ pub async fn present<T>(durable: &Durable, runner: &dyn Runner, work: impl Futur
     }
 }
 
-/// Where what a run left below the runner's folder is to be found: put aside, where a later run has taken the machine since.
+/// The folder with what a run left in the runner's folder. It was put aside if a later run has taken the machine since.
 pub async fn root(durable: &Durable, runner: &dyn Runner, folder: &str) -> String {
     let own = runner.layout().root.to_owned();
     let Some(tenancy) = runner.tenancy().filter(|_| durable.site().provider.kind().machines_stay()) else { return own };

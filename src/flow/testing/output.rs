@@ -1,4 +1,4 @@
-//! The output of tests while they run: kept piece by piece until their end, wherever they are told to end.
+//! The output of tests while they run: kept piece by piece until their end, even when they are told to end.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::durable::{Durable, Task};
 use crate::run::{Run, later};
 use crate::testing::Begun;
 
-/// How long tests that were told to stop may take to do so, and to have their last output kept; within what the flow of a
-/// machine leaves for last words.
+/// How long tests that were told to stop may take to do so, with their last output kept. It is less than a machine's
+/// flow leaves for last words.
 const ENDING_LIMIT: Duration = Duration::from_secs(12);
 
-/// How long output waits for room on this computer, and how often it looks.
+/// How long output waits for room on this computer, and the pause between two tries.
 const ROOM_LIMIT: Duration = Duration::from_secs(15 * 60);
 const ROOM_PAUSE: Duration = Duration::from_secs(3);
 
@@ -34,7 +34,8 @@ pub(super) async fn until_ended(
     };
     let limit = begun.limit;
     let mut over = Duration::try_from(later(begun.began_at, limit).duration_since(run.now())).unwrap_or_default();
-    // Whoever comes late finds what came in time. Where that cannot be asked, following tells why.
+    // A driver that comes after the limit still takes tests that ended before it. If the machine cannot be asked,
+    // following says why.
     if over.is_zero() && durable.has_ended(&begun.task).await.unwrap_or(true) {
         over = Duration::MAX;
     }
@@ -46,14 +47,15 @@ pub(super) async fn until_ended(
         () = run.stop.cancelled() => "interrupted".to_owned(),
         () = tokio::time::sleep(over) => format!("waited {limit:?} for the tests to end"),
     };
-    // What it still says is kept, as far as it comes in time. A piece may have been on its way just now: it comes again.
+    // The last output is kept, as far as it comes in time. A piece that was on its way just now comes again: following
+    // begins at the end of the kept output.
     let mut task = from();
     let ending = async {
         let ended = durable.cancel_task(&begun.task).await;
         if let Err(fault) = &ended {
             run.tell(TroubleEvent::from(fault));
         }
-        // Where the task could not be told, nothing ends the following.
+        // If the task could not be ended, following it would not end either.
         if ended.is_ok() { keep_output(run, &mut task, output).await } else { Ok(()) }
     };
     if let Ok(kept) = tokio::time::timeout(ENDING_LIMIT, ending).await {

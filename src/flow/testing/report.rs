@@ -1,5 +1,5 @@
-//! The runner's report, taken while it is written, so that what was reported before a machine was lost counts. It passes through
-//! in pieces and is never held whole: a machine's tests may write into it without end.
+//! The runner's report, taken while it is written, so that everything reported before a machine was lost counts. It
+//! passes through in pieces and is never held whole: a machine's tests may write into it without end.
 
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,17 +16,17 @@ use model::task::Chunk;
 use crate::durable::Durable;
 use crate::run::Run;
 
-/// How much of what is left of the report is asked for at once.
+/// How much of the rest of the report is asked for at once.
 const PIECE_BYTES: u64 = 1 << 20;
 
 /// The pause before the report is followed over another connection.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long taking what is left of a report may take, and connecting once more for it after a connection was lost. A report is a few
-/// MiB at the most, and most of it was followed.
+/// How long taking the rest of a report may take, and connecting once more for it after a connection was lost. A report
+/// has a few MiB at the most, and most of it was taken while it was followed.
 const SECOND_CHANCE: Duration = Duration::from_secs(15);
 
-/// What was taken of a report.
+/// The part of a report that was taken.
 pub(crate) struct Report {
     path: &'static str,
     taken: Mutex<Taken>,
@@ -38,7 +38,7 @@ struct Taken {
 }
 
 impl Report {
-    /// Of a runner; nothing is taken yet.
+    /// The report of a runner, of which nothing is taken yet.
     pub(crate) fn of(runner: &dyn Runner) -> Self {
         Self { path: runner.layout().report, taken: Mutex::new(Taken { reader: runner.read_report(), bytes: 0 }) }
     }
@@ -58,21 +58,22 @@ impl Report {
         taken.bytes += bytes.len() as u64;
     }
 
-    /// Where what was not taken begins.
+    /// Where the part that was not taken begins.
     fn from(&self) -> u64 {
         self.lock().bytes
     }
 
-    /// Takes it as it is written, over one connection after another, for as long as there is one.
+    /// Takes the report as it is written, over one connection after another, for as long as there is one.
     pub(crate) async fn follow(&self, durable: &Durable) -> Infallible {
         while let Ok(connection) = durable.direct().await {
-            // For as long as it takes: the file is not there before the runner starts. Whatever has its name later is not it.
+            // This waits for as long as it takes: the file does not exist before the runner starts. A later file of the
+            // same name is not it.
             let command = durable.guest().follow_file(self.path, self.from());
             let Ok(mut process) = connection.start(&command).await else {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            // Held open for as long as the report is followed, and closed with the channel.
+            // Standard input is held open for as long as the report is followed, and closed with the channel.
             let _stdin = process.take_stdin();
             while let Some(chunk) = process.next().await {
                 if let Chunk::Stdout(bytes) = chunk {
@@ -80,7 +81,7 @@ impl Report {
                 }
             }
             if !matches!(process.exit(), Exit::Lost(_)) {
-                // Where standard input is not held, the report is had at the end alone.
+                // Where standard input cannot be held open, the report is taken only at the end.
                 break;
             }
             tokio::time::sleep(PAUSE).await;
@@ -88,7 +89,7 @@ impl Report {
         std::future::pending().await
     }
 
-    /// Takes what is there and was not taken yet; `path` is where it is by now. A report that is not there is none.
+    /// Takes the rest of the report; `path` is its place by now. A report that does not exist is empty.
     pub(crate) async fn drain(&self, durable: &Durable, path: &str) -> Result<(), Fault> {
         let all = async {
             loop {
@@ -111,7 +112,7 @@ impl Report {
         self.drain(&Durable::new(run, site, machine, Some(connection), durable.folder()), path).await
     }
 
-    /// What was said in what was taken.
+    /// Everything that the part taken so far reported.
     pub(crate) fn reported(&self) -> Reported {
         self.lock().reader.reported()
     }

@@ -25,7 +25,7 @@ use crate::run::Run;
 use crate::testing::build::{Outcome, build};
 use crate::testing::{Before, Begun, Ran, failed, hold, shown};
 
-/// Longest list of tests that a runner may print. That of Mercurial's suite has 50 KiB.
+/// The longest list of tests that a runner may print. The list of Mercurial's suite has 50 KiB.
 const LISTING_CAP: usize = 2 << 20;
 
 /// How many times sending the source is tried again after its connection broke.
@@ -41,12 +41,12 @@ pub struct Ready {
     folder: String,
     built: Built,
     before: Before,
-    /// How the build failed and the last that it said; then there is nothing to test.
+    /// How the build failed, with its last output; then there is nothing to test.
     failed: Option<(Exit, String)>,
 }
 
 impl Ready {
-    /// What the run came to when what it was to test was not built; none where it was.
+    /// The outcome of a run whose source could not be built; none if it was built.
     pub fn unbuilt(&self) -> Option<Ran> {
         let (exit, said) = self.failed.clone()?;
         Some(Ran {
@@ -63,7 +63,7 @@ impl Ready {
         })
     }
 
-    /// Tests on `machine` that begin at `now`, written down before that.
+    /// The record of tests on `machine` that begin at `now`, to be written down before that.
     pub fn begun(&self, machine: &Machine, now: Timestamp, limit: Option<Duration>) -> Begun {
         Begun {
             machine: machine.id.clone(),
@@ -81,8 +81,8 @@ impl Ready {
     }
 }
 
-/// Puts the runner on the machine, brings the source there and has it built, with a build of `builds` where one fits. `target` is a
-/// file here in which the machine is written down for processes that the runner starts.
+/// Puts the runner on the machine, brings the source there and has it built, or takes a build of `builds` if one fits.
+/// `target` is a file on this computer that describes the machine to processes that the runner starts.
 pub async fn set_up(
     run: &Run,
     machine: &Machine,
@@ -139,7 +139,8 @@ async fn prepare_all(
     })
 }
 
-/// Does what makes a machine ready; gives how long the parts of it took, and what a build came to where one was to be made.
+/// Does the runner's jobs that make a machine ready; gives how long the parts of them took, and the outcome of a build
+/// if there was one to make.
 async fn work_off(
     run: &Run,
     machine: &Machine,
@@ -165,13 +166,13 @@ async fn work_off(
         }
     }
     let build = outcome.as_ref().map_or(Duration::ZERO, |outcome| outcome.took);
-    // What follows the sending belongs to it: the source is checked out, changes are applied.
+    // The jobs after the sending belong to it: the source is checked out, changes are applied.
     let push = sending.map_or(Duration::ZERO, |since| since.elapsed().saturating_sub(build));
     Ok((Before { build, push, ..Before::default() }, outcome))
 }
 
-/// Sends the source to the machine. A process on this computer does that over a connection of its own: where that broke and the
-/// machine still answers, it is done again, and sends what is missing by then.
+/// Sends the source to the machine. A process on this computer does that over a connection of its own: if that breaks
+/// and the machine still answers, it is done again, and sends only what is still missing.
 async fn send(run: &Run, durable: &Durable, runner: &dyn Runner, target: &Path) -> Result<(), Fault> {
     let mut tries = 0;
     loop {
@@ -181,14 +182,16 @@ async fn send(run: &Run, durable: &Durable, runner: &dyn Runner, target: &Path) 
         };
         tries += 1;
         run.tell(TestsEvent::SendingAgain { failure: (&fault).into() });
-        // Whether the machine is still there is for it to say: this waits for as long as it may be.
+        // Only the machine itself can show that it still exists: this waits for as long as it may.
         output(durable, &durable.guest().nothing(), Limits::SMALL).await?;
     }
 }
 
-/// Starts the tests, at most once, and returns. `keep` is called before anything is started, with what it takes to follow them.
+/// Starts the tests, at most once, and returns. `keep` is called before anything is started, with the record that it
+/// takes to follow them.
 ///
-/// A connection that cannot be had any more is no error here: following them will say so, with every test lost.
+/// A connection that cannot be made again is not an error here: following the tests will report it, with every test
+/// lost.
 pub async fn begin(
     run: &Run,
     durable: &Durable,

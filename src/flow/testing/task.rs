@@ -1,4 +1,4 @@
-//! What a run's folder holds of its tests: what it takes to follow them, and what they came to.
+//! The records of tests in a run's folder: one that it takes to follow them, and one of their outcome.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::Fetch;
 use crate::testing::{Begun, Ran};
 
-/// What a later driver needs to know of tests that were begun on a machine.
+/// Everything that a later driver needs to know of tests that were begun on a machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TestTask {
-    /// Whose tests they are; none in the files of builds that knew one runner alone.
+    /// The runner of the tests; none in files of builds that knew only one runner.
     #[serde(default)]
     pub runner: Option<RunnerRecord>,
     /// The image that the machine was booted from, in words.
@@ -23,12 +23,12 @@ pub struct TestTask {
     /// How long making images took.
     #[serde(with = "clock::seconds")]
     pub baking: Duration,
-    /// How long it was from then until the machine was there.
+    /// How long it took from then until the machine was up.
     #[serde(with = "clock::seconds")]
     pub booting: Duration,
     /// The tests.
     pub begun: Begun,
-    /// What is to be brought home after them.
+    /// The files to fetch after them.
     #[serde(default)]
     pub fetch: Fetch,
     /// Whether a run in which every test was skipped is green.
@@ -44,7 +44,8 @@ impl TestTask {
         folder.keep_task(&self.begun.machine, &text)
     }
 
-    /// Reads that of a run; none where its tests were never begun. A run whose tests went to several machines is one of a newer build.
+    /// Reads the record of a run; none if its tests were never begun. A run whose tests went to several machines is one
+    /// of a newer build.
     pub fn read(folder: &dyn RunFolder) -> Result<Option<Self>, Fault> {
         let tasks = folder.tasks()?;
         let [task] = tasks.as_slice() else {
@@ -59,18 +60,18 @@ impl TestTask {
     }
 }
 
-/// Tests that were followed to their end, and what was brought home: from it whoever comes after a driver that died while it released
-/// the machine learns what they came to.
+/// Tests that were followed to their end, and the files that were fetched. If a driver dies while it releases the
+/// machine, the next one learns their outcome from this record.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Tested {
-    /// What they came to.
+    /// Their outcome.
     pub ran: Ran,
-    /// What was brought home; none where nothing was asked for.
+    /// The files that were fetched; none if none were asked for.
     pub artifacts: Option<Collected>,
 }
 
 impl Tested {
-    /// Tests that came to this without having been followed: nothing was there to test.
+    /// Tests with this outcome that were never followed: there was nothing to test.
     pub fn unbuilt(ran: Ran) -> Self {
         Self { ran, artifacts: None }
     }
@@ -81,7 +82,7 @@ impl Tested {
         folder.keep_tested(&text)
     }
 
-    /// What an earlier driver knew before it released the machine; a file that cannot be read is as good as none.
+    /// Reads what an earlier driver knew before it released the machine; a file that cannot be read is as good as none.
     pub fn read(folder: &dyn RunFolder) -> Option<Self> {
         serde_json::from_slice(&folder.tested().ok()??).ok()
     }
@@ -130,7 +131,7 @@ mod tests {
         }
     }
 
-    /// As builds wrote `task.json` that knew of one runner.
+    /// A `task.json` of builds that knew only one runner.
     const OLD_TASK: &str = r#"{
   "image": "linux-dev-debian12 0123456789ab", "baking": 0.25, "booting": 1.5,
   "begun": {"machine": "hg-4x2k9q0d7m", "task": "0123456789abcdef", "folder": "/tmp/hg-automation-20261120-105301-abcdef",
@@ -142,7 +143,7 @@ mod tests {
   "fetch": {"wanted": {"patterns": []}, "into": null}, "allow_all_skipped": false
 }"#;
 
-    /// As they wrote `tested.json`.
+    /// A `tested.json` of the same builds.
     const OLD_TESTED: &str = r#"{"ran": {"tests": [
     {"name": "test-a.t", "outcome": "passed", "seconds": 1.234567, "reason": null, "detail": null},
     {"name": "test-b.t", "outcome": "lost", "seconds": null, "reason": "gone", "detail": null}],

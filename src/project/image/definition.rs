@@ -13,7 +13,7 @@ use crate::image::parameters::{self, Given, Values};
 use crate::image::variables;
 use crate::image::{fingerprint, source::Files};
 
-/// What an image's lowest layer is.
+/// The kind of an image's lowest layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BaseChoice {
     /// A userland that is bootstrapped here.
@@ -23,14 +23,14 @@ pub enum BaseChoice {
     Cloud,
 }
 
-/// What the user chooses of an image.
+/// The user's choice of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// What the lowest layer is.
+    /// The kind of its lowest layer.
     pub base: BaseChoice,
     /// The distribution.
     pub distro: String,
-    /// What is said of parameters, by name; where nothing is said, the default counts.
+    /// The given values of parameters, by name; for all others the default counts.
     pub values: BTreeMap<String, Given>,
 }
 
@@ -40,7 +40,7 @@ impl Choice {
         Self { base, distro: distro.to_owned(), values: BTreeMap::new() }
     }
 
-    /// With a value of a parameter.
+    /// The same choice with this value of a parameter.
     pub fn with(mut self, parameter: &str, value: &str) -> Self {
         self.values.insert(parameter.to_owned(), Given { value: value.to_owned(), origin: None });
         self
@@ -49,7 +49,7 @@ impl Choice {
 
 /// A choice with a value of every parameter.
 struct Resolved<'a> {
-    /// What the lowest layer is.
+    /// The kind of its lowest layer.
     base: BaseChoice,
     /// The distribution's name.
     name: &'a str,
@@ -125,8 +125,8 @@ impl Definition {
         self.document.distros.iter().filter(|(_, distro)| has(distro)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// The choices between which one call of the tool and the next one may differ: `choice` with each value of every parameter that
-    /// varies, is a word, and of which `choice` says nothing.
+    /// The choices that may differ between one call of the tool and the next: `choice` with each value of every
+    /// parameter that varies, takes words, and is not in `choice` already.
     pub fn variants(&self, choice: &Choice) -> Vec<Choice> {
         let Some(distro) = self.document.distros.get(&choice.distro) else { return Vec::new() };
         let mut variants = vec![choice.clone()];
@@ -143,7 +143,7 @@ impl Definition {
         variants
     }
 
-    /// What a distribution gives a build; nothing for an unknown one.
+    /// The things that a distribution provides to a build; none for an unknown distribution.
     pub fn provided(&self, distro: &str) -> Provided {
         self.document.distros.get(distro).map(|distro| distro.provides.clone()).unwrap_or_default()
     }
@@ -244,7 +244,7 @@ impl Definition {
         Ok(Resolved { base: choice.base, name: &choice.distro, distro, values })
     }
 
-    /// The value of a parameter that is meant by what a user says.
+    /// The value of a parameter that the user means.
     fn meant(&self, parameter: &Parameter, given: &Given, name: &str, distro: &Distro) -> Result<String, Fault> {
         let has = |distro: &Distro| {
             self.document.parameters.get(&parameter.name)?.meant(parameter, &distro.values, &given.value)
@@ -420,7 +420,7 @@ timeout = "5m"
         Choice::new(BaseChoice::Cloud, distro)
     }
 
-    /// Whoever has baked these must not bake them again because the tool learned of clouds.
+    /// Users who have baked these need not bake them again because the tool learned of clouds.
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn a_local_image_keeps_its_fingerprint() {
@@ -496,7 +496,7 @@ timeout = "5m"
         assert_ne!(moved("upstream", "x://a"), moved("upstream", "x://b"));
     }
 
-    /// Message and hint of what is refused.
+    /// The message and hint of a refused choice.
     fn refused(choice: &Choice) -> String {
         let fault = loaded(TEXT, "1", "2").unwrap().plan(choice).unwrap_err();
         assert_eq!(fault.kind, model::fault::FaultKind::Usage);
@@ -574,9 +574,13 @@ timeout = "5m"
                 "variable = \"HG_SOURCE\"",
                 "`HG_SOURCE` is set by parameter `source` and by",
             ),
-            ("variable = \"HG_SOURCE_URL\"", "variable = \"url\"", "`url` is no name of a variable"),
+            ("variable = \"HG_SOURCE_URL\"", "variable = \"url\"", "`url` is not a name for a variable"),
             ("HG_PYTHON_PACKAGES = \"", "HG_PACKAGES = \"", "`HG_PACKAGES` is set by `variables` and by the values of"),
-            ("[distros.one.values.python-version]", "[distros.one.values.python]", "`python`, which is no parameter"),
+            (
+                "[distros.one.values.python-version]",
+                "[distros.one.values.python]",
+                "`python`, which is not a parameter",
+            ),
             ("setting = \"mercurial.source\"", "setting = \"source\"", "`section.key`"),
             ("setting = \"mercurial.source\"", "setting = \"mercurial.sauce\"", "`mercurial.sauce`, which is none"),
         ] {

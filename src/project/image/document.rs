@@ -18,7 +18,7 @@ pub(crate) struct Document {
     pub login_user: String,
     pub base: Base,
     pub packages: Vec<String>,
-    /// What the variables of steps hold that no parameter does.
+    /// Variables of steps that hold a fact, not a parameter.
     #[serde(default)]
     pub variables: BTreeMap<String, Fact>,
     #[serde(default)]
@@ -48,19 +48,19 @@ pub(crate) struct Distro {
     /// Common packages that this distribution lacks.
     #[serde(default)]
     pub without: Vec<String>,
-    /// What its packages give a build: names and versions.
+    /// The things that its packages provide to a build: names and versions.
     #[serde(default)]
     pub provides: Provided,
     /// Packages in the versions of a later release, where its own are too old.
     pub later: Option<Later>,
-    /// What it says of parameters.
+    /// Its own values of parameters.
     #[serde(default)]
     pub values: parameters::OfDistro,
     /// Its image on Amazon EC2, where it has one.
     pub ec2: Option<Ec2>,
 }
 
-/// What is known of every image, for a variable of the definition's choice.
+/// A fact that is known of every image, for a variable that the definition chooses.
 #[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Fact {
@@ -74,7 +74,7 @@ pub(crate) enum Fact {
     LaterPackages,
 }
 
-/// What is taken from a later release of a distribution.
+/// Packages from a later release of a distribution.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Later {
@@ -93,7 +93,7 @@ pub(crate) struct Ec2 {
     pub name: String,
     /// The public parameter of AWS Systems Manager that names the newest.
     pub parameter: Option<String>,
-    /// The user that it lets in.
+    /// The user to log in as.
     pub user: String,
 }
 
@@ -107,10 +107,10 @@ pub(crate) struct Step {
     pub env: Vec<String>,
     pub timeout: String,
     pub when: Option<When>,
-    /// Values of parameters without which it takes no part.
+    /// The step takes part only with all of these values of parameters.
     #[serde(default, rename = "if")]
     pub only_if: Values,
-    /// Values of parameters with any of which it takes no part.
+    /// The step takes part only without any of these values of parameters.
     #[serde(default)]
     pub unless: Values,
 }
@@ -126,7 +126,8 @@ pub(crate) enum When {
 }
 
 impl Ec2 {
-    /// Why it cannot be meant. Anybody may publish an image under any name, so an owner that is not one account is refused.
+    /// Checks that it can mean one image. Anybody may publish an image under any name, so an owner that is not one
+    /// account is refused.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.owner.len() != 12 || !self.owner.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(format!("the owner `{}` is not the twelve digits of an account", self.owner));
@@ -149,7 +150,7 @@ impl Ec2 {
 }
 
 impl Step {
-    /// Why it cannot be meant, completes "step `name`".
+    /// Checks the step; an error completes "step `name`".
     pub(crate) fn check(&self, known: &BTreeSet<&str>, parameters: &[Parameter]) -> Result<(), String> {
         text::parse_duration(&self.timeout).map_err(|why| format!(": {why}"))?;
         for conditions in [&self.only_if, &self.unless] {

@@ -34,7 +34,7 @@ pub fn load(folder: Option<&Path>, name: &str) -> Result<Definition, Fault> {
     }
 }
 
-/// Refuses a parameter that wants its value from where the settings hold none.
+/// Refuses a parameter that names a setting which does not exist.
 fn check_settings(definition: &Definition, folder: &Path) -> Result<(), Fault> {
     let known: Vec<&str> = built_in_parameters()?.iter().filter_map(|known| known.setting.as_deref()).collect();
     for parameter in definition.parameters() {
@@ -50,7 +50,7 @@ fn check_settings(definition: &Definition, folder: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The names of the definitions that there are.
+/// The names of all definitions.
 pub fn names(folder: Option<&Path>) -> Result<Vec<String>, Fault> {
     source::names(folder)
 }

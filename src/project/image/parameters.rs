@@ -15,10 +15,10 @@ pub(crate) struct Declared {
     /// The words that every distribution takes.
     #[serde(default)]
     values: Vec<String>,
-    /// Words, with `#` for a number, that no distribution need have: what machines of somebody else's may have.
+    /// Words, with `#` for a number, that no distribution need have: somebody else's machines may have them.
     #[serde(default)]
     beyond: Vec<String>,
-    /// What it takes that has no list of words.
+    /// The kind of text that it takes, if it takes no words.
     takes: Option<Text>,
     allowed: Option<String>,
     default: String,
@@ -29,7 +29,7 @@ pub(crate) struct Declared {
     /// Whether a value other than the default is part of the image's name.
     #[serde(default)]
     pub in_name: bool,
-    /// Values of other parameters without which this one is of no meaning: its variable is empty then.
+    /// Values of other parameters without which this one means nothing: its variable is empty then.
     #[serde(default, rename = "if")]
     pub only_if: Values,
 }
@@ -42,7 +42,7 @@ enum Text {
     Line,
 }
 
-/// What a distribution says of one value of a parameter.
+/// A distribution's entry for one value of a parameter.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Own {
@@ -60,23 +60,24 @@ pub(crate) type Values = BTreeMap<String, String>;
 /// All parameters of a definition, by name.
 pub(crate) type All = BTreeMap<String, Declared>;
 
-/// What a distribution says of parameters: by parameter, then by value.
+/// A distribution's entries for values of parameters: by parameter, then by value.
 pub(crate) type OfDistro = BTreeMap<String, BTreeMap<String, Own>>;
 
-/// What a user says of a parameter.
+/// A value that a user gave for a parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Given {
     /// The value.
     pub value: String,
-    /// Where it stands, `FILE:LINE`, for the message about one that is refused; none where it was typed.
+    /// Where it stands, `FILE:LINE`, for the message if it is refused; none if it was typed.
     pub origin: Option<String>,
 }
 
-/// What a definition's parameters are, checked; `distros` are what its distributions say of them. The error is for people.
+/// Reads and checks the parameters of a definition; `distros` are its distributions' entries for them. The error is for
+/// people.
 pub(crate) fn read(all: &All, distros: &[&OfDistro]) -> Result<Vec<Parameter>, String> {
     for (name, values) in distros.iter().flat_map(|distro| distro.iter()) {
         if all.get(name).is_none_or(|declared| declared.takes.is_some()) {
-            return Err(format!("a distribution has values of `{name}`, which is no parameter with `values`"));
+            return Err(format!("a distribution has values of `{name}`, which is not a parameter with `values`"));
         }
         check_words(name, values.keys().chain(values.values().flat_map(|own| &own.also)), b"._-")?;
     }
@@ -87,16 +88,16 @@ pub(crate) fn read(all: &All, distros: &[&OfDistro]) -> Result<Vec<Parameter>, S
     Ok(parameters)
 }
 
-/// Words become arguments, parts of names and of paths. Beside letters and digits they have `marks`.
+/// Checks words, which become arguments and parts of names and paths. Beside letters and digits they may have `marks`.
 fn check_words<'a>(name: &str, mut words: impl Iterator<Item = &'a String>, marks: &[u8]) -> Result<(), String> {
     let plain = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || marks.contains(&b));
     match words.find(|word| !plain(word) || word.starts_with(['-', '.'])) {
-        Some(bad) => Err(format!("`{bad}`, a value of `{name}`, is no word of letters, digits, `.`, `-` and `_`")),
+        Some(bad) => Err(format!("`{bad}`, a value of `{name}`, is not a word of letters, digits, `.`, `-` and `_`")),
         None => Ok(()),
     }
 }
 
-/// Refuses conditions on what there is not.
+/// Refuses conditions on unknown parameters and on values that these do not take.
 pub(crate) fn check_conditions(parameters: &[Parameter], conditions: &Values) -> Result<(), String> {
     for (name, value) in conditions {
         let Some(parameter) = parameters.iter().find(|parameter| parameter.name == *name) else {
@@ -123,7 +124,7 @@ pub(crate) fn hold(values: &Values, needed: &Values, unwanted: &Values) -> bool 
     needed.iter().all(has) && !unwanted.iter().any(has)
 }
 
-/// Refuses what is said of parameters that there are not; `image` is the definition's name.
+/// Refuses values of unknown parameters; `image` is the definition's name.
 pub(crate) fn refuse_unknown(
     image: &str,
     parameters: &[Parameter],
@@ -143,7 +144,7 @@ pub(crate) fn refuse_unknown(
 }
 
 impl Declared {
-    /// What it is, checked.
+    /// The parameter, checked.
     fn read(&self, name: &str, distros: &[&OfDistro]) -> Result<Parameter, String> {
         let parameter = Parameter {
             name: name.to_owned(),
@@ -166,7 +167,7 @@ impl Declared {
         Ok(parameter)
     }
 
-    /// What is wrong with it, completes "the parameter".
+    /// A flaw of the parameter, if there is one; completes "the parameter".
     fn flaw(&self, parameter: &Parameter) -> Option<String> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let (text, words) = (self.takes.is_some(), !self.values.is_empty());
@@ -205,13 +206,13 @@ impl Declared {
         known
     }
 
-    /// The values that it has on a distribution; none where it takes text.
+    /// The values that it has on a distribution; none if it takes text.
     pub(crate) fn values(&self, name: &str, distro: &OfDistro) -> Vec<String> {
         let own = distro.get(name).into_iter().flat_map(BTreeMap::keys);
         self.values.iter().chain(own.filter(|value| !self.values.contains(value))).cloned().collect()
     }
 
-    /// The value that is meant on a distribution by what a user says; none where it has no such one.
+    /// The value on a distribution that the user means by `said`; none if there is no such value.
     pub(crate) fn meant(&self, parameter: &Parameter, distro: &OfDistro, said: &str) -> Option<String> {
         if self.takes.is_some() {
             return (said == self.default || parameter.accepts(said)).then(|| said.to_owned());
@@ -223,7 +224,7 @@ impl Declared {
         own.iter().find(|(_, own)| own.also.iter().any(|other| other == said)).map(|(value, _)| value.clone())
     }
 
-    /// What it has on a distribution, for people: `system3 (3.11), pypy3`.
+    /// The values that it has on a distribution, for people: `system3 (3.11), pypy3`.
     pub(crate) fn choices(&self, name: &str, distro: &OfDistro) -> String {
         let shown = |value: String| match distro.get(name).and_then(|own| own.get(&value)) {
             Some(own) if !own.also.is_empty() => format!("{value} ({})", own.also.join(", ")),

@@ -36,8 +36,8 @@ impl Files {
         self.read(DEFINITION)
     }
 
-    /// The text of a file directly in the definition's folder. One that was saved on Windows reads, and hashes, as it would have from
-    /// Unix: the shell of a machine takes a CR for a part of the word before it.
+    /// The text of a file directly in the definition's folder. A file that was saved on Windows reads, and hashes, as
+    /// it would have if it had been saved on Unix: the shell of a machine takes a CR for a part of the word before it.
     pub(crate) fn read(&self, file: &str) -> Result<String, Fault> {
         if file.contains('/') || file == ".." {
             return Err(Fault::outside(format!(

@@ -1,11 +1,12 @@
-//! The variables by which the steps of an image get what shapes it.
+//! The variables that pass to the steps of an image what shapes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::image::document::{Distro, Document, Fact};
 use crate::image::parameters::{self, Values};
 
-/// The variables that a step may ask for. One that two things would set is refused, and so is a name that no shell would take.
+/// The variables that a step may ask for. A variable that two things would set is refused, and so is a name that no
+/// shell would take.
 pub(crate) fn known(document: &Document) -> Result<BTreeSet<&str>, String> {
     let facts = document.variables.keys().map(|variable| (variable, "`variables`".to_owned()));
     let own = document.parameters.iter().map(|(name, declared)| (&declared.variable, format!("parameter `{name}`")));
@@ -29,11 +30,11 @@ fn check(variable: &str) -> Result<(), String> {
     let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
     match variable.starts_with(|c: char| c.is_ascii_uppercase()) && variable.bytes().all(plain) {
         true => Ok(()),
-        false => Err(format!("`{variable}` is no name of a variable: it has capital letters, digits and `_`")),
+        false => Err(format!("`{variable}` is not a name for a variable: it has capital letters, digits and `_`")),
     }
 }
 
-/// Their values for an image; those that have none there are not among them.
+/// The values of the variables for an image; those that have none there are left out.
 pub(crate) fn values<'a>(
     document: &'a Document,
     name: &str,

@@ -14,20 +14,20 @@ use crate::mercurial::needs::Needs;
 /// half a minute.
 const QUESTION: Duration = Duration::from_secs(120);
 
-/// What is written of a repository without a changeset.
+/// The node that `hg` prints for a repository without a changeset.
 const NOTHING: &str = "0000000000000000000000000000000000000000";
 
 /// The file without which there is nothing to run.
 const RUNNER: &str = "tests/run-tests.py";
 
-/// Where a released source says its version.
+/// The file in which a released source states its version.
 const RELEASE: &str = "PKG-INFO";
 
-/// Where a source says what its build needs.
+/// The file in which a source states what its build needs.
 const BUILD_FILE: &str = "pyproject.toml";
 
-/// Settings under which a patch is all that has changed, and can be applied: people let `hg diff` leave out blanks and more, and plain
-/// output does not undo that.
+/// Settings with which a patch holds everything that has changed, and can be applied: people have `hg diff` leave out
+/// blanks and more, and plain output does not undo that.
 const WHOLE: [&str; 10] = [
     "diff.ignorews=no",
     "diff.ignorewsamount=no",
@@ -41,7 +41,7 @@ const WHOLE: [&str; 10] = [
     "defaults.diff=",
 ];
 
-/// What is written of the working copy itself, where a revision is asked for.
+/// The node that `hg` prints for the working copy itself.
 const WORKING_COPY: &str = "ffffffffffffffffffffffffffffffffffffffff";
 
 /// A changeset of a Mercurial checkout on this computer.
@@ -51,42 +51,43 @@ pub struct Checkout {
     pub root: PathBuf,
     /// The changeset, 40 hexadecimal digits.
     pub node: String,
-    /// The version that it says it is, for example `7.2.4`, or `7.2.4+12` twelve changesets after it; none where it says none.
+    /// The version that it states, for example `7.2.4`, or `7.2.4+12` twelve changesets after it; none if it states
+    /// none.
     pub version: Option<String>,
     /// The names of the tests in it, sorted.
     pub tests: Vec<String>,
     /// Uncommitted changes as a Git-style patch, when they are to be sent and there are any.
     pub patch: Option<Vec<u8>>,
-    /// Whether they change what a build reads, rather than only what is read in place when Mercurial runs.
+    /// Whether they change files that a build reads, rather than only files that are read in place when Mercurial runs.
     pub rebuilds: bool,
-    /// What is to be told of the uncommitted changes, where somebody might think otherwise.
+    /// A remark on the uncommitted changes, where the user might expect otherwise.
     pub remark: Option<TestsEvent>,
 }
 
 impl Checkout {
-    /// The changeset, as short as people are shown it.
+    /// The changeset, in the short form that people are shown.
     pub fn short(&self) -> &str {
         self.node.get(..12).unwrap_or(&self.node)
     }
 
-    /// What its build needs, as it is sent.
+    /// The needs of its build, in the state that is sent.
     pub async fn needs(&self) -> Result<Needs, Fault> {
         if self.patch.is_some() {
             let text = std::fs::read_to_string(self.root.join(BUILD_FILE));
             return Ok(text.map(|text| Needs::parse(&text)).unwrap_or_default());
         }
-        // A source of before 2019 has none, and so has one of ours in a test.
+        // A source from before 2019 has no such file, and neither have those of our tests.
         let said = hg(&self.root, &["cat", &format!("--rev={}", self.node), BUILD_FILE], QUESTION).await?;
         Ok(Needs::parse(&String::from_utf8_lossy(&said.stdout)))
     }
 }
 
-/// What the user said of the source.
+/// The source that the user asked for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wish<'a> {
     /// The folder.
     pub source: Option<&'a Path>,
-    /// The source that comes with the image, wherever this is.
+    /// The source that comes with the image, whatever the present folder is.
     pub of_image: bool,
     /// The revision.
     pub revision: Option<&'a str>,
@@ -102,8 +103,8 @@ enum Found {
     Neither,
 }
 
-/// The nearest folder that means something: a tree inside another is the one that is meant. A Git repository of something else says
-/// nothing of what it lies in.
+/// Finds the nearest folder that means something: of two nested trees the inner one is meant. A Git repository of
+/// something else says nothing about the tree that it lies in.
 fn climb(from: &Path) -> Found {
     let mut git = None;
     for folder in from.ancestors() {
@@ -125,9 +126,9 @@ fn climb(from: &Path) -> Found {
 
 /// Finds the source to test.
 ///
-/// With a source it must be a Mercurial checkout of Mercurial; without, the checkout that holds `current`, or none when `current` is in
-/// no source of Mercurial (then the image's own is tested). A source that is there and cannot be sent is refused: what is tested must
-/// not be another than the one that the user stands in.
+/// A source that the user names must be a Mercurial checkout of Mercurial. Without one it is the checkout that holds
+/// `current`, or none if `current` is not in a source of Mercurial (then the image's own is tested). A source that
+/// exists and cannot be sent is refused: the tested source must not be another than the one that the user stands in.
 pub async fn find(wish: &Wish<'_>, current: &Path) -> Result<Option<Checkout>, Fault> {
     if wish.of_image {
         return Ok(None);
@@ -144,7 +145,7 @@ pub async fn find(wish: &Wish<'_>, current: &Path) -> Result<Option<Checkout>, F
         (Found::Unversioned(root), _) => return Err(unversioned(&root)),
         (Found::Git(root), source) if source.is_some() || root.join(RUNNER).is_file() => return Err(git(&root)),
         (Found::Neither, Some(_)) => {
-            return Err(Fault::usage(format!("`{}` is in no Mercurial checkout", start.display())).hint(
+            return Err(Fault::usage(format!("`{}` is not in a Mercurial checkout", start.display())).hint(
                 "Name a checkout of Mercurial, or say `--image-source` for the source that comes with the image.",
             ));
         }
@@ -155,14 +156,15 @@ pub async fn find(wish: &Wish<'_>, current: &Path) -> Result<Option<Checkout>, F
         _ => return Ok(None),
     };
     if !root.join(RUNNER).is_file() {
-        return Err(Fault::usage(format!("`{}` is no checkout of Mercurial: it has no {RUNNER}", root.display())).hint(
+        return Err(Fault::usage(format!("`{}` is not a checkout of Mercurial: it has no {RUNNER}", root.display())).hint(
             "Name a checkout of Mercurial with `--source DIR`, or say `--image-source` for the source that comes with the image.",
         ));
     }
     resolve(root, wish).await.map(Some)
 }
 
-/// The tests that are meant by `given` in the folder `current`; refuses what the checkout does not hold, where there is one.
+/// The tests that are meant by `given` in the folder `current`; refuses tests that the checkout, if there is one, does
+/// not hold.
 pub fn named(given: &[String], current: &Path, checkout: Option<&Checkout>) -> Result<Vec<String>, Fault> {
     let folder = checkout.map(|checkout| checkout.root.join("tests"));
     let tests: Vec<String> = given.iter().map(|name| names::plain(name, current, folder.as_deref())).collect();
@@ -210,7 +212,7 @@ async fn resolve(root: PathBuf, wish: &Wish<'_>) -> Result<Checkout, Fault> {
             .hint("`hg commit --addremove` makes a changeset of what lies there, `hg update` checks one out."));
     }
     if node == WORKING_COPY {
-        return Err(Fault::usage(format!("`{revision}` is no changeset but the working copy"))
+        return Err(Fault::usage(format!("`{revision}` is the working copy, not a changeset"))
             .hint("`--working-copy` sends what is uncommitted with the changeset that is checked out."));
     }
     if phase == "secret" {
@@ -233,7 +235,7 @@ async fn resolve(root: PathBuf, wish: &Wish<'_>) -> Result<Checkout, Fault> {
     Ok(Checkout { root, node, version, tests, patch, rebuilds, remark })
 }
 
-/// What of the tree says what it is and which tests it has, by paths from its root.
+/// The files of the tree that say what it is and which tests it has, by their paths from its root.
 async fn files(root: &Path, node: &str, working_copy: bool) -> Result<Vec<String>, Fault> {
     let rev = format!("--rev={node}");
     let wanted = ["glob:tests/test-*", "glob:tests/run-tests.py", "glob:PKG-INFO"];
@@ -242,7 +244,7 @@ async fn files(root: &Path, node: &str, working_copy: bool) -> Result<Vec<String
     args.extend(wanted);
     let said = hg(root, &args, QUESTION).await?;
     match said.code {
-        // 1 says that there is none.
+        // The exit code 1 says that there are none.
         Some(0 | 1) => {
             let names = said.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty());
             Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
@@ -258,13 +260,13 @@ fn test_name(file: &str) -> Option<&str> {
         .then_some(name)
 }
 
-/// The version by the latest tag; none where there is none.
+/// The version by the latest tag; none if there is no tag.
 fn tagged(tags: &str, distance: &str) -> Option<String> {
     let tag = tags.split(':').next().filter(|tag| *tag != "null" && !tag.is_empty())?;
     Some(if distance == "0" { tag.to_owned() } else { format!("{tag}+{distance}") })
 }
 
-/// The version by what a release says of itself.
+/// The version that a release states of itself.
 async fn released(root: &Path, node: &str) -> Result<Option<String>, Fault> {
     let said = hg(root, &["cat", &format!("--rev={node}"), &format!("path:{RELEASE}")], QUESTION).await?;
     let text = String::from_utf8_lossy(&said.stdout);
@@ -293,7 +295,7 @@ async fn changes(root: &Path, revision: &str, node: &str) -> Result<Option<Vec<u
     Ok(Some(said.stdout).filter(|patch| !patch.is_empty()))
 }
 
-/// What is to be told of uncommitted changes that are not sent, or that were to be sent and are none.
+/// A remark on uncommitted changes that are not sent, or that were to be sent and do not exist.
 async fn remark(root: &Path, wish: &Wish<'_>, sent: bool) -> Result<Option<TestsEvent>, Fault> {
     if wish.working_copy {
         return Ok((!sent).then_some(TestsEvent::NothingUncommitted));
@@ -316,11 +318,11 @@ async fn changed(root: &Path) -> Result<Vec<String>, Fault> {
     Ok(paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect())
 }
 
-/// Whether a build reads the file. What is not known to be read in place may be part of a build.
+/// Whether a build reads the file. A file that is not known to be read in place may be part of a build.
 fn shapes_build(path: &str) -> bool {
     const IN_PLACE: [&str; 6] =
         ["tests/", "doc/", "relnotes/", "mercurial/helptext/", "mercurial/templates/", "mercurial/defaultrc/"];
-    // What builds is written in Python too.
+    // Build scripts are written in Python too.
     const BUILDS: [&str; 3] = ["setup.py", "contrib/python-zstandard/", "mercurial/cffi/"];
     let starts = |known: &[&str]| known.iter().any(|start| path.starts_with(start));
     starts(&BUILDS) || !(path.ends_with(".py") || starts(&IN_PLACE))

@@ -13,13 +13,13 @@ use crate::mercurial::runner::{HOLD, SHORT, script};
 const CHECK: Part =
     Part { name: "check-contract.sh", text: include_str!("../../../remote/mercurial/check-contract.sh") };
 
-/// What a machine for Mercurial's tests must be like.
+/// The contract of machines for Mercurial's tests.
 #[derive(Debug, Clone, Copy)]
 pub struct MachineContract;
 
 impl Contract for MachineContract {
     fn parts(&self) -> Vec<Part> {
-        // The check asks the other who holds the machine.
+        // The check runs the other script to learn who holds the machine.
         vec![CHECK, HOLD]
     }
 
@@ -41,7 +41,8 @@ impl Contract for MachineContract {
                 Fault::infrastructure(format!("cannot read `{}`", String::from_utf8_lossy(line))).because(error)
             })?;
             checks.push(Check {
-                // A machine without these runs tests on `--filesystem default`; what is asked for is tried when it is.
+                // A machine without these runs tests on `--filesystem default`; any other file system is tried when it
+                // is asked for.
                 required: !clause.clause.starts_with("mkfs ") && !clause.clause.starts_with("mount "),
                 name: clause.clause,
                 ok: clause.ok,

@@ -1,12 +1,12 @@
-//! What `remote/mercurial/run-tests.sh --list` says of the machine beside the list.
+//! The facts about the machine that `remote/mercurial/run-tests.sh --list` prints beside the list.
 
-/// The beginning of the line that says it.
+/// The beginning of the line that holds them.
 const MARK: &str = "run-tests: on ";
 
-/// Longest word that is taken: a revision has 40.
+/// The longest word that is taken: a revision has 40 characters.
 const LONGEST: usize = 64;
 
-/// What a machine says of itself.
+/// The facts that a machine reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Facts {
     /// The distribution with its version, for example `debian13`.
@@ -16,7 +16,7 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Finds them in what was written to standard error.
+    /// Finds them in the text of standard error.
     pub(crate) fn read(told: &str) -> Self {
         let mut facts = Self::default();
         let words = told.lines().find_map(|line| line.strip_prefix(MARK)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the user's flags for the test runner mean to us: most go to it as they are.
+//! The meaning of the user's flags for the test runner; most of them are passed on as they are.
 
 /// Flags of the runner that name a Mercurial which is built already.
 const READY: [&str; 4] = ["-l", "--local", "--with-hg", "--hg-wheel"];
@@ -26,7 +26,7 @@ fn names_one(flags: &[String], known: &[&str]) -> bool {
     flags.iter().any(|flag| known.contains(&flag.split('=').next().unwrap_or_default()))
 }
 
-/// Whether the runner with these flags tests what is built from the source beside it.
+/// Whether the runner with these flags tests a build of the source beside it.
 pub fn builds(flags: &[String]) -> bool {
     !names_one(flags, &READY)
 }

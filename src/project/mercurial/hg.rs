@@ -11,14 +11,14 @@ use model::fault::Fault;
 use rustix::process::Signal;
 use tokio::process::Command;
 
-/// What `hg` printed and its exit status.
+/// The output of `hg` and its exit status.
 pub(crate) struct Said {
     pub stdout: Vec<u8>,
     pub stderr: String,
     pub code: Option<i32>,
 }
 
-/// Runs `hg` in `root` with plain output in UTF-8. The user's own configuration takes part: a repository may need its
+/// Runs `hg` in `root` with plain output in UTF-8. The user's own configuration applies: a repository may need its
 /// extensions to be read.
 pub(crate) async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<Said, Fault> {
     let mut command = Command::new("hg");
@@ -32,7 +32,7 @@ pub(crate) async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<Sa
         .env("HGENCODING", "utf-8")
         .stdin(Stdio::null())
         .kill_on_drop(true)
-        // Not by force: it tidies up its locks of the repository.
+        // Ended gently, so that it removes its locks of the repository.
         .leashed(Signal::TERM);
     let verb = args.iter().find(|arg| !arg.starts_with('-')).copied().unwrap_or("hg");
     let deadline = Deadline::after(limit, format!("`hg {verb}` to end"));

@@ -5,11 +5,12 @@ use std::path::Path;
 use model::base::text;
 use model::fault::Fault;
 
-/// Flags of the runner with which it leaves out tests that were named; it takes any beginning of a long flag that is no other's.
+/// Flags of the runner with which it leaves out tests that were named; it takes any unambiguous beginning of a long
+/// flag.
 const LEAVING_OUT: [&str; 5] = ["--sh", "--ret", "--rest", "-r", "-R"];
 
-/// The name by which the runner knows what was called `given` in the folder `current`: a file of the folder `tests`, which is that of the
-/// checkout where there is one, or a path as from the root of one.
+/// The runner's name of the test that was called `given` in the folder `current`. That is a file of the folder `tests`,
+/// the checkout's if there is one, or a path as from the root of a checkout.
 pub(crate) fn plain(given: &str, current: &Path, tests: Option<&Path>) -> String {
     let (path, case) = match given.split_once('#') {
         Some((path, case)) => (path, format!("#{case}")),
@@ -28,7 +29,7 @@ pub(crate) fn plain(given: &str, current: &Path, tests: Option<&Path>) -> String
     if rest.is_empty() || rest.contains('/') { given.to_owned() } else { format!("{rest}{case}") }
 }
 
-/// Refuses names that are none of `known`.
+/// Refuses names that are not among `known`.
 pub(crate) fn check(names: &[String], known: &[String]) -> Result<(), Fault> {
     let file = |name: &str| name.split('#').next().unwrap_or_default().to_owned();
     match names.iter().find(|name| !known.contains(&file(name))) {
@@ -37,8 +38,8 @@ pub(crate) fn check(names: &[String], known: &[String]) -> Result<(), Fault> {
     }
 }
 
-/// Refuses names of which the runner, given `flags`, listed nothing. It passes over what it does not know, and a run without a test
-/// that was asked for is not what was asked for.
+/// Refuses names for which the runner, given `flags`, listed nothing. The runner skips names that it does not know, and
+/// a run without a test that was asked for is not the run that was asked for.
 pub(crate) fn check_listed(names: &[String], flags: &[String], listed: &[String]) -> Result<(), Fault> {
     if flags.iter().any(|flag| LEAVING_OUT.iter().any(|start| flag.starts_with(start))) {
         return Ok(());
@@ -53,7 +54,7 @@ pub(crate) fn check_listed(names: &[String], flags: &[String], listed: &[String]
     }
 }
 
-/// Says that there is no such test.
+/// The fault of a name that is not the name of a test.
 pub(crate) fn unknown<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Fault {
     let fault = Fault::usage(format!("there is no test `{name}` in the source under test"));
     match text::nearest(name, known) {

@@ -1,4 +1,4 @@
-//! What a source says in its `pyproject.toml` that its build needs, held against what an image has.
+//! The needs of a build, as a source states them in its `pyproject.toml`, compared with what an image has.
 
 use std::str::FromStr;
 
@@ -6,10 +6,10 @@ use model::image::Provided;
 use pep440_rs::{Version, VersionSpecifiers};
 use serde::Deserialize;
 
-/// What an image calls the system's Python among what it provides.
+/// The name of the system's Python among the things that an image provides.
 const PYTHON: &str = "python";
 
-/// What a build needs, as far as its source says so.
+/// The needs of a build, as far as its source states them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Packages by their normalised names, with the versions that will do.
@@ -38,7 +38,8 @@ struct Project {
 }
 
 impl Needs {
-    /// Reads the text of a `pyproject.toml`. What cannot be read is not needed as far as is known: the build will tell.
+    /// Reads the text of a `pyproject.toml`. Needs that cannot be read are left out: the build will report what it
+    /// lacks.
     pub fn parse(text: &str) -> Self {
         let document: Document = toml::from_str(text).unwrap_or_default();
         Self {
@@ -47,7 +48,7 @@ impl Needs {
         }
     }
 
-    /// What of it an image lacks, in words; empty where it has all.
+    /// The needs that an image does not meet, in words; empty if it meets all.
     pub fn lacking(&self, provided: &Provided) -> Vec<String> {
         let python = self.python.as_ref().zip(provided.get(PYTHON)).filter(|(wanted, found)| !fits(wanted, found));
         let python = python.map(|(wanted, found)| format!("Python {wanted} (it has {found})"));
@@ -64,11 +65,11 @@ impl Needs {
 }
 
 fn fits(wanted: &VersionSpecifiers, version: &str) -> bool {
-    // A version that is none cannot be held against anything: the definition's fault, which its own test finds.
+    // A text that is not a version cannot be compared: that is a mistake in the definition, which its own test finds.
     Version::from_str(version).map_or(true, |version| wanted.contains(&version))
 }
 
-/// A requirement's name and versions; none of one that only applies somewhere, or that names a place.
+/// A requirement's name and versions; none if it applies only under a condition, or names a place.
 fn requirement(line: &str) -> Option<(String, VersionSpecifiers)> {
     if line.contains([';', '@']) {
         return None;

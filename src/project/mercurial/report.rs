@@ -1,7 +1,8 @@
-//! Reading what `remote/mercurial/run_tests_events.py` wrote: a JSON object a line, complete up to the moment of a loss.
+//! Reading the report that `remote/mercurial/run_tests_events.py` wrote: one JSON object a line, complete up to the
+//! moment of a loss.
 //!
-//! The file lies on a machine whose tests may write into it what they like. So everything here has a cap, and what is beyond a cap
-//! is said: such a report is not whole.
+//! The file lies on a machine whose tests may write anything into it. So everything here has a cap, and a report that
+//! goes beyond one says so and is not whole.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,22 +13,23 @@ use model::outcome::{TestOutcome, TestResult};
 use model::runner::{ReportReader, Reported};
 use serde::Deserialize;
 
-/// Longest line. The longest of an honest report names all tests: 50 KiB for the 1,100 of Mercurial's suite.
+/// The longest line. The longest one of an honest report names all tests: 50 KiB for the 1,100 of Mercurial's suite.
 const LINE_CAP: usize = 512 << 10;
 
-/// Longest name of a test: that of a file, and the cases of it.
+/// The longest name of a test: that of a file, with its cases.
 const NAME_CAP: usize = 1024;
 
-/// Longest reason that is kept; an honest one is a line.
+/// The longest reason that is kept; an honest one is a line.
 const REASON_CAP: usize = 4096;
 
-/// Most tests.
+/// The most tests.
 pub(super) const MOST_TESTS: usize = 20_000;
 
-/// Most bytes of names and reasons. Mercurial's whole suite has 0.1 MiB of them. Written as JSON each byte may become six.
+/// The most bytes of names and reasons. Mercurial's whole suite has 0.1 MiB of them. Written as JSON each byte may
+/// become six.
 const TEXT_CAP: usize = 2 << 20;
 
-/// Longest path of a program that a caveat names.
+/// The longest path of a program that a caveat names.
 const PATH_CAP: usize = 256;
 
 #[derive(Deserialize)]
@@ -39,10 +41,10 @@ enum Line {
     Options {
         #[serde(default)]
         debug: bool,
-        /// The programs under test that are not of the source, by the flag that named them.
+        /// The programs under test that do not come from the source, by the flag that named them.
         #[serde(default)]
         foreign: BTreeMap<String, String>,
-        /// Seconds that the runner built and installed before it came to its tests.
+        /// The seconds for which the runner built and installed before it came to its tests.
         #[serde(default)]
         building: Option<f64>,
     },
@@ -79,12 +81,12 @@ impl Outcome {
             Self::Failed | Self::Errored => TestOutcome::Failed,
             Self::TimedOut => TestOutcome::TimedOut,
             Self::Skipped | Self::Ignored => TestOutcome::Skipped,
-            // The runner calls a test whose file is not there skipped: nobody asked for that.
+            // The runner calls a test without a file skipped, but nobody asked to skip it.
             Self::Missing | Self::Interrupted => TestOutcome::Lost,
         }
     }
 
-    /// What is said where the runner gave no reason.
+    /// The reason where the runner gave none.
     fn reason(self) -> Option<&'static str> {
         match self {
             Self::Missing => Some("the runner found no file of that name"),
@@ -94,7 +96,7 @@ impl Outcome {
     }
 }
 
-/// What was said of one test.
+/// Everything that was reported about one test.
 #[derive(Default)]
 struct Entry {
     expected: bool,
@@ -107,7 +109,7 @@ struct Entry {
 pub(crate) struct Reader {
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
-    /// Whether the line that comes is too long, and passed over.
+    /// Whether the present line is too long and is skipped.
     skipping: bool,
     entries: BTreeMap<String, Entry>,
     /// Bytes of names and reasons in `entries`.
@@ -146,7 +148,7 @@ impl ReportReader for Reader {
     }
 
     fn output_file(&self, test: &TestName) -> Option<String> {
-        // Names come from the machine: one that is no plain file name is not made into a path.
+        // Names come from the machine: one that is not a plain file name is not made into a path.
         (!test.as_str().contains('/')).then(|| format!("/hgwork/results/{test}.err"))
     }
 }
@@ -167,14 +169,14 @@ impl Reader {
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
         if !std::mem::take(&mut self.skipping) {
-            // One that breaks off, or that is none of ours, is passed over: what it would have said stays unknown, and so lost.
+            // A line that breaks off, or that is not ours, is skipped: its test stays unknown, and so lost.
             if let Ok(line) = serde_json::from_slice(&line) {
                 self.take(line);
             }
         }
     }
 
-    /// The first thing that is too much is enough to say.
+    /// Notes a cap that was exceeded; the first one is enough to say.
     fn note(&mut self, what: String) {
         self.beyond.get_or_insert(what);
     }
@@ -229,7 +231,7 @@ impl Reader {
         }
     }
 
-    /// What is known of a test; none where there is no room for another.
+    /// The entry of a test; none if there is no room for another.
     fn entry(&mut self, name: String) -> Option<&mut Entry> {
         if !self.entries.contains_key(&name) {
             let too_much = if name.len() > NAME_CAP {
@@ -251,12 +253,12 @@ impl Reader {
     }
 }
 
-/// A span of so many seconds; none of a number that is no span.
+/// A span of so many seconds; none if the number is not a span.
 fn span(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// What the runner's options make green mean.
+/// The reasons, from the runner's options, why green means less than it seems.
 fn caveats(debug: bool, foreign: &BTreeMap<String, String>) -> Vec<String> {
     let mut said = Vec::new();
     if debug {
@@ -297,7 +299,7 @@ mod tests {
 {"event": "finish", "test": "test-a.t", "outcome": "skipped", "seconds": 0.5, "reason": "missing feature: x"}
 {"event": "start", "test": "test-b.t"}
 {"event": "finish", "test": "test-b.t", "outc"#;
-        // In whatever pieces it comes.
+        // The pieces in which it comes do not matter.
         for size in 1..report.len() {
             let mut reader = Reader::default();
             report.chunks(size).for_each(|piece| reader.feed(piece));

@@ -36,10 +36,10 @@ const PARTS: [Part; 8] = [
     Part { name: CLEANUP, text: guest::CLEANUP },
 ];
 
-/// Holds a machine that stays, and tells who holds it.
+/// The script that holds a machine that stays, and reports who holds it.
 pub(super) const HOLD: Part = Part { name: "hold.sh", text: guest::HOLD };
 
-/// Builds the source in place.
+/// The script that builds the source in place.
 const BUILD: &str = "build-source.sh";
 const BUILD_TEXT: &str = include_str!("../../../remote/mercurial/build-source.sh");
 
@@ -49,37 +49,37 @@ const REFUSED: Exit = Exit::Code(3);
 /// The runner's name in the folders of runs.
 pub const NAME: &str = "mercurial";
 
-/// Its folder on every machine.
+/// The runner's folder on every machine.
 const WORK: &str = "/hgwork";
 
 /// The exit code of `run-tests.sh --list` for a test that does not exist.
 const UNKNOWN_TEST: Exit = Exit::Code(66);
 
-/// Longest run where no limit is given. The whole suite takes about 20 minutes on 36 cores and 8 hours on 2.
+/// The longest run if no limit is given. The whole suite takes about 20 minutes on 36 cores and 8 hours on 2.
 const RUN_LIMIT: Duration = Duration::from_secs(12 * 3600);
 
-/// Longest push: the whole history of Mercurial, 0.5 GB, over a slow line.
+/// The longest push: the whole history of Mercurial, 0.5 GB, over a slow line.
 const PUSH_LIMIT: Duration = Duration::from_secs(3600);
 
 /// Preparing copies a few hundred MiB at the most.
 const PREPARE_LIMIT: Duration = Duration::from_secs(600);
 
-/// Longest build. A minute on two processors, of which an emulated machine has the tenth part.
+/// The longest build. It takes a minute on two processors, and an emulated machine has a tenth of their speed.
 const BUILD_LIMIT: Duration = Duration::from_secs(1800);
 
-/// Short commands.
+/// The limit of short commands.
 pub(super) const SHORT: Duration = Duration::from_secs(120);
 
-/// How long it is waited for another run on a machine of somebody else's, where nothing is said.
+/// How long to wait for another run on somebody else's machine, unless the user says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Removes what a run made outside of its folder.
+/// The script that removes everything that a run made outside of its folder.
 const CLEANUP: &str = "cleanup.sh";
 
-/// Shows the machine that the driver is there.
+/// The script that shows the machine that the driver is alive.
 const SHOW_SIGN: &str = include_str!("../../../remote/mercurial/show-sign.sh");
 
-/// How `hg` is to reach the machine: a program of ours with its first arguments, in place of `ssh`.
+/// How `hg` is to reach the machine: our own program with its first arguments, in place of `ssh`.
 #[derive(Debug, Clone)]
 pub struct Ssh {
     /// The program.
@@ -88,7 +88,7 @@ pub struct Ssh {
     pub args: Vec<String>,
 }
 
-/// What to test and how.
+/// The tests to run, and how.
 #[derive(Debug, Clone)]
 pub struct LinuxTests {
     /// Test names, as given.
@@ -99,17 +99,17 @@ pub struct LinuxTests {
     pub filesystem: String,
     /// The Python, `system3`, `pypy3` or `3.N`.
     pub python_version: String,
-    /// The image of the machine; none of a machine that somebody else made.
+    /// The image of the machine; none for a machine that somebody else made.
     pub image: Option<Fingerprint>,
     /// The user's checkout; none tests the image's own source.
     pub checkout: Option<Checkout>,
     /// How `hg` is to reach the machine.
     pub ssh: Ssh,
-    /// How long it is waited for another run on a machine of somebody else's.
+    /// How long to wait for another run on somebody else's machine.
     pub patience: Duration,
 }
 
-/// What is kept of the tests with a run, so that another process can follow them.
+/// The settings of the tests that are kept with a run, so that another process can follow them.
 #[derive(Debug, Serialize, Deserialize)]
 struct Settings {
     tests: Vec<String>,
@@ -118,7 +118,7 @@ struct Settings {
     python: String,
 }
 
-/// What the image says of its own source.
+/// The image's description of its own source.
 #[derive(Debug, Deserialize)]
 struct Baked {
     node: String,
@@ -133,7 +133,7 @@ fn baked(bytes: Option<&[u8]>) -> Option<Baked> {
 }
 
 impl LinuxTests {
-    /// For what depends on no test: following tests that were begun, and removing what they left.
+    /// A runner for work that depends on no test: following tests that were begun, and removing what they left.
     pub fn for_following(ssh: Ssh) -> Self {
         Self {
             tests: Vec::new(),
@@ -147,7 +147,7 @@ impl LinuxTests {
         }
     }
 
-    /// The runner that [`Runner::settings`] tells of; its source is on the machine already.
+    /// The runner that [`Runner::settings`] describes; its source is on the machine already.
     pub fn from_settings(settings: &serde_json::Value, ssh: Ssh) -> Result<Self, Fault> {
         let Settings { tests, flags, filesystem, python } = Settings::deserialize(settings)
             .map_err(|error| Fault::outside("cannot read the settings that were kept of the tests").because(error))?;
@@ -181,7 +181,7 @@ impl LinuxTests {
         }
     }
 
-    /// All that shapes a build: how it is made, by what, of what.
+    /// The key of a build, from everything that shapes it: the script, the image, the Python, the source.
     fn build_key(&self, image: &Fingerprint, checkout: &Checkout) -> String {
         let patch = checkout.patch.as_deref().filter(|_| checkout.rebuilds).unwrap_or_default();
         let mut hash = Sha256::new();
@@ -217,12 +217,12 @@ impl LinuxTests {
         self.tests.iter().map(String::as_str).collect()
     }
 
-    /// What follows once the source is on the machine.
+    /// The jobs that follow once the source is on the machine.
     fn settle(&self, folder: &str, checkout: &Checkout) -> Vec<Job> {
         let step = |work, command| Job::Step(Box::new(Stepped { work, command, limit: PREPARE_LIMIT }));
         let finish = script(folder, "sync-finish.sh").arg(&checkout.node);
         let checking_out = step(Work::CheckingOut { revision: checkout.short().to_owned() }, finish);
-        // A build is of the changeset alone where that will do: then it fits whatever else is changed.
+        // Where that is enough, the changeset alone is built: such a build fits whatever else is changed.
         let first = flags::builds_in_place(&self.flags) && !checkout.rebuilds;
         let applying = checkout.patch.as_ref().map(|patch| {
             let command = script(folder, "apply-working-copy.sh").args(first.then_some("--built"));
@@ -253,7 +253,7 @@ impl LinuxTests {
         for line in String::from_utf8_lossy(&said.stdout).lines() {
             teller.tell(StepEvent::Said { line: line.to_owned() });
         }
-        // 1 says that there was nothing to push: the machine has it all.
+        // The exit code 1 says that there was nothing to push: the machine has it all.
         match said.code {
             Some(0 | 1) => Ok(()),
             _ => {
@@ -263,14 +263,14 @@ impl LinuxTests {
     }
 }
 
-/// Says that the runner would run nothing.
+/// The fault of arguments with which the runner would run nothing.
 fn none_selected(stderr: &str) -> Fault {
     let said: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("run-tests: ")).collect();
     let fault = Fault::usage("the arguments select no test").hint("Without a name and without flags all tests run.");
     if said.is_empty() { fault } else { fault.because(said.join("\n")) }
 }
 
-/// These tests are for Linux.
+/// The system of the machine: these tests are for Linux.
 fn guest() -> &'static dyn Guest {
     guest::of(Platform::Linux)
 }
@@ -279,7 +279,7 @@ pub(super) fn script(folder: &str, name: &str) -> Command {
     guest().script(&format!("{folder}/{name}"))
 }
 
-/// What a machine says of itself and of the tests, read.
+/// Reads what a machine says of itself and of the tests.
 impl LinuxTests {
     fn built(&self, baked_bytes: Option<&[u8]>) -> Built {
         match baked(baked_bytes) {
@@ -374,7 +374,7 @@ impl Runner for LinuxTests {
             filesystem: self.filesystem.clone(),
             python: self.python_version.clone(),
         };
-        // Texts and lists of them are always JSON.
+        // Texts and lists of them can always be written as JSON.
         serde_json::to_value(settings).unwrap_or_default()
     }
 

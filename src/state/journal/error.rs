@@ -10,7 +10,7 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// What failed with the journal `path`; `doing` ends in its preposition, for example `write a run into`.
+/// The fault of a failed access to the journal `path`; `doing` ends in its preposition, for example `write a run into`.
 pub(super) fn fault(path: &Path, doing: &str, error: rusqlite::Error) -> Fault {
     let name = path.display();
     let message = format!("cannot {doing} the journal `{name}`");
@@ -26,13 +26,13 @@ pub(super) fn fault(path: &Path, doing: &str, error: rusqlite::Error) -> Fault {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "Another `automation` is stopped or stuck while it writes; end it and try again."
         }
-        // What is left is a row that breaks a rule of the schema, or one that this build cannot read.
+        // The remaining causes are a row that breaks a rule of the schema, or one that this build cannot read.
         _ => return Fault::infrastructure(message).because(error),
     };
     Fault::outside(message).because(error).hint(hint)
 }
 
-/// The journal is damaged; it is left as it is.
+/// The fault of a damaged journal, which is left as it is.
 pub(super) fn damaged(path: &Path, how: &str) -> Fault {
     let name = model::base::quote::word(&path.to_string_lossy()).unwrap_or_else(|_| path.display().to_string());
     Fault::outside(format!("the journal `{}` is damaged: {how}", path.display())).hint(format!(

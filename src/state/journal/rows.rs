@@ -35,7 +35,7 @@ pub(super) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Re
     serde_json::from_str(&text).map_err(|error| unreadable(column, error))
 }
 
-/// A column of text that a type reads.
+/// A column of text that a type parses.
 pub(super) fn parsed<T>(row: &Row<'_>, column: usize) -> Result<T>
 where
     T: FromStr,

@@ -11,7 +11,8 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::file;
 use crate::journal::{BUSY_POLL, error};
 
-/// What brings a database from one schema to the next. Only ever added to; the schema's number is the length.
+/// The steps that bring a database from one schema to the next. Steps are only ever added; the schema's number is their
+/// count.
 const MIGRATIONS: [&str; 4] = [FIRST, KEPT, DETACHED, FORGOTTEN];
 
 pub(super) const FIRST: &str = "
@@ -56,7 +57,7 @@ CREATE INDEX resources_of_machine ON resources (machine, seq);
 CREATE INDEX resources_open ON resources (seq) WHERE state <> 'gone';
 ";
 
-/// Resources that are meant to outlive their run. SQLite changes a check only by way of a new table.
+/// Adds resources that are meant to outlive their run. SQLite can change a check only by way of a new table.
 pub(super) const KEPT: &str = "
 CREATE TABLE resources_with_kept (
     seq        INTEGER PRIMARY KEY,
@@ -81,7 +82,7 @@ CREATE INDEX resources_of_machine ON resources (machine, seq);
 CREATE INDEX resources_open ON resources (seq) WHERE state NOT IN ('gone', 'kept');
 ";
 
-/// Runs whose task goes on without a driver. The rows of other tables name runs by their id, which stays.
+/// Adds runs whose task goes on without a driver. The rows of other tables name runs by their id, which stays.
 const DETACHED: &str = "
 CREATE TABLE runs_with_detached (
     seq            INTEGER PRIMARY KEY,
@@ -103,7 +104,7 @@ DROP TABLE runs;
 ALTER TABLE runs_with_detached RENAME TO runs;
 ";
 
-/// Resources that a person gave up.
+/// Adds resources that a person gave up.
 const FORGOTTEN: &str = "
 CREATE TABLE resources_with_forgotten (
     seq        INTEGER PRIMARY KEY,
@@ -176,8 +177,8 @@ pub(super) fn open(path: &Path, limit: Duration, by: Use) -> Result<Connection, 
             Ok(connection)
         });
         match opened {
-            // The first opener after a kill recovers the log, and the last to close tidies it; neither is waited for
-            // by SQLite's own timeout.
+            // The first opener after a kill recovers the log, and the last to close tidies it; SQLite's own timeout
+            // waits for neither.
             Err(Problem::Sqlite(problem)) if error::is_busy(&problem) && Instant::now() < end => {
                 std::thread::sleep(BUSY_POLL);
             }
@@ -210,7 +211,7 @@ fn prepare(connection: &mut Connection, limit: Duration, by: Use) -> Result<(), 
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     if found < known {
-        // A table that others name is replaced while nothing looks after the names.
+        // A step may replace a table that others refer to, so references are not checked meanwhile.
         connection.pragma_update(None, "foreign_keys", false)?;
         migrate(connection)?;
     }

@@ -295,7 +295,7 @@ fn the_rows_of_the_second_schema_are_kept_and_their_runs_can_be_detached() {
     assert_eq!((run.arguments.as_slice(), run.driver.started, run.started_at), (["a".to_owned()].as_slice(), 2, at(0)));
     journal.update_run(&RunRecord { state: RunState::Detached, ..run }).unwrap();
     assert_eq!(journal.run(&id("r-1")).unwrap().unwrap().state, RunState::Detached);
-    // What names a run is still looked after.
+    // References to runs are checked again.
     journal.plan(&id("r-1"), ProviderKind::Local, &[planned("hg-2", ResourceKind::Process)], at(1)).unwrap();
     journal.plan(&id("r-2"), ProviderKind::Local, &[planned("hg-3", ResourceKind::Process)], at(1)).unwrap_err();
     journal.store_run(&record("r-3")).unwrap();

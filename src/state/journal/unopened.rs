@@ -1,4 +1,5 @@
-//! A journal that cannot be opened because its disk is full: commands that end or only look do without one, as far as they can.
+//! The stand-in for a journal that cannot be opened because its disk is full: commands that end things or only look do
+//! without one, as far as they can.
 
 use jiff::Timestamp;
 use model::base::id::{MachineId, ResourceId, RunId};
@@ -8,7 +9,7 @@ use model::machine::{Machine, ProviderKind};
 use model::resource::{PlannedResource, Resource};
 use model::run::RunRecord;
 
-/// Answers everything with why it could not be opened.
+/// Answers every request with the reason why the journal could not be opened.
 #[derive(Debug)]
 pub struct Unopened {
     why: String,
@@ -16,11 +17,11 @@ pub struct Unopened {
 }
 
 impl Unopened {
-    /// One that could not be opened for `fault`.
+    /// Stands in for a journal that could not be opened because of `fault`.
     pub fn new(fault: &Fault) -> Self {
         // A disk with a few blocks left may still have no room for the name of another file, which is all that SQLite wants then.
         let hint = "There is no room on this disk for the files that the journal needs. Remove one of your own from it (`df -i` says \
-                    whether it is files that it has too many of), then try again; `automation image gc` works meanwhile.";
+                    whether it holds too many files), then try again; `automation image gc` works meanwhile.";
         Self { why: fault.line(), hint: hint.to_owned() }
     }
 

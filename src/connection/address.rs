@@ -16,11 +16,11 @@ use tokio::net::{TcpStream, UnixStream};
 /// The longest path that fits a Unix socket's address (108 bytes with the final NUL).
 const SOCKET_PATH_MAX: usize = 107;
 
-/// The most that is kept of the reason why a socket is not handed over, bytes.
+/// The largest part of a refusal's reason that is kept, in bytes.
 const REASON_CAP: u64 = 4096;
 
-/// Dials once. Waits as long as the system does; the caller bounds it. [`ConnectionError::MachineEnded`] never
-/// gets better.
+/// Dials once. It waits as long as the system does, and the caller sets a limit. [`ConnectionError::MachineEnded`] is
+/// final.
 pub(super) async fn dial(address: &Address) -> Result<TcpStream, ConnectionError> {
     let refused = |source| ConnectionError::Refused { address: address.to_string(), source: Some(source) };
     match address {
@@ -47,12 +47,12 @@ pub(super) async fn dial(address: &Address) -> Result<TcpStream, ConnectionError
             }
         }
         Address::Ssm { instance, .. } => {
-            Err(ConnectionError::Invalid(format!("{instance} is known by its SSM agent alone: SSH has no way to it")))
+            Err(ConnectionError::Invalid(format!("{instance} is known only by its SSM agent: SSH cannot reach it")))
         }
     }
 }
 
-/// Connects to a Unix socket whose path may be longer than an address holds.
+/// Connects to a Unix socket, also by a path that is too long for an address.
 async fn connect_unix(socket: &Path) -> std::io::Result<UnixStream> {
     if socket.as_os_str().len() <= SOCKET_PATH_MAX {
         return UnixStream::connect(socket).await;
@@ -73,7 +73,7 @@ enum Handed {
     Nonsense(&'static str),
 }
 
-/// Reads the guard's one byte and what comes with it.
+/// Reads the guard's one byte, and the socket or the reason that comes with it.
 async fn receive(mut guard: UnixStream) -> std::io::Result<Handed> {
     let (byte, mut fds) = guard.async_io(Interest::READABLE, || receive_now(&guard)).await?;
     match (byte, fds.pop()) {
@@ -85,14 +85,15 @@ async fn receive(mut guard: UnixStream) -> std::io::Result<Handed> {
             Ok(Handed::Refusal(text::said(&reason)))
         }
         (Some(HANDOVER_ENDED), _) => Ok(Handed::Ended),
-        (Some(_), _) => Ok(Handed::Nonsense("the machine's guard sent something that is no hand-over")),
+        (Some(_), _) => Ok(Handed::Nonsense("the machine's guard sent something that is not a hand-over")),
         (None, _) => Ok(Handed::Refusal("the machine's guard closed the connection".to_owned())),
     }
 }
 
 /// One byte (none at end of file) and the descriptors beside it.
 fn receive_now(guard: &UnixStream) -> std::io::Result<(Option<u8>, Vec<OwnedFd>)> {
-    // Room for a few more than the one that is due: the surplus is closed here instead of being cut off by the kernel.
+    // The buffer has room for more than the one descriptor that is due, so that a surplus is seen here and closed, not
+    // cut off by the kernel.
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0_u8];
@@ -106,7 +107,7 @@ fn receive_now(guard: &UnixStream) -> std::io::Result<(Option<u8>, Vec<OwnedFd>)
     Ok(((got.bytes == 1).then_some(byte[0]), fds))
 }
 
-/// The handed descriptor as a socket of this runtime.
+/// Makes a socket of this runtime of the received descriptor.
 fn adopt(fd: OwnedFd) -> std::io::Result<TcpStream> {
     if rustix::net::sockopt::socket_type(&fd)? != rustix::net::SocketType::STREAM {
         return Err(std::io::ErrorKind::InvalidInput.into());

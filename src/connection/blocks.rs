@@ -1,4 +1,4 @@
-//! What two files have in common, block by block, without moving them: how an interrupted copy goes on.
+//! Compares two files block by block without moving them, so that an interrupted copy can go on.
 
 use std::fs::File;
 use std::ops::Range;
@@ -13,27 +13,28 @@ use model::output::{Limits, output};
 use model::task::Command;
 use sha2::{Digest, Sha256};
 
-/// Bytes of a block. A machine starts two small programs for each, which takes it about 2 ms; a copy that was cut sends at
-/// most a few blocks again.
+/// Bytes of a block. A machine starts two small programs for each block, which takes it about 2 ms; a copy that was
+/// interrupted sends at most a few blocks again.
 pub(super) const BLOCK: u64 = 8 << 20;
 
-/// How long the machine may take to begin, and for each block: 8 MiB from a slow disk, and their hash.
+/// How long the machine may take to begin, and for each block: to read 8 MiB from a slow disk and to hash them.
 const BLOCK_LIMIT: Duration = Duration::from_secs(60);
 const BLOCK_TIME: Duration = Duration::from_secs(2);
 
 pub(super) type Hash = [u8; 32];
 
-/// The hashes of at most the first `count` blocks of a file on the machine; nothing where there is no such file, or the
-/// machine cannot tell (it has no shell, or no `sha256sum`). With `own` the file must belong to us and be no link.
+/// The hashes of at most the first `count` blocks of a file on the machine; `None` where there is no such file or the
+/// machine cannot hash it (it has no shell, or no `sha256sum`). With `own` the file must belong to us and must not be a
+/// link.
 pub(super) async fn remote(connection: &dyn Connection, path: &str, count: u64, own: bool) -> Option<Vec<Hash>> {
     let command = guest::of(connection.platform()).block_hashes(path, BLOCK, count, own);
-    // A line has 64 digits, two blanks, a dash.
+    // A line has 64 digits, two blanks, a dash and a line end, which leaves some room.
     let cap = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(80);
     let time = BLOCK_LIMIT + u32::try_from(count).unwrap_or(u32::MAX) * BLOCK_TIME;
     answer(connection, &command, Limits { bytes: cap, time }).await?.lines().map(parse).collect()
 }
 
-/// What a command prints, where it succeeds within `limits` and prints no more than they allow.
+/// The output of a command that succeeds within `limits`; `None` of any other.
 pub(super) async fn answer(connection: &dyn Connection, command: &Command, limits: Limits) -> Option<String> {
     let done = output(connection, command, limits).await.ok()?;
     (done.exit.success() && !done.capped).then(|| String::from_utf8(done.stdout).ok()).flatten()
@@ -48,13 +49,13 @@ fn parse(line: &str) -> Option<Hash> {
     Some(hash)
 }
 
-/// The parts of a file of `size` bytes that are not as `theirs` says, by the blocks of `file`.
+/// The parts of `file`, which has `size` bytes, whose blocks do not have the hashes `theirs`.
 pub(super) async fn differing(file: &Arc<File>, size: u64, theirs: Vec<Hash>) -> std::io::Result<Vec<Range<u64>>> {
     let file = Arc::clone(file);
     flat(tokio::task::spawn_blocking(move || compare(&file, size, &theirs)).await)
 }
 
-/// On all processors, since hashing is slower than most networks of a data centre.
+/// Compares on all processors, since hashing on one is slower than most networks of a data centre.
 fn compare(file: &File, size: u64, theirs: &[Hash]) -> std::io::Result<Vec<Range<u64>>> {
     let blocks = usize::try_from(size.div_ceil(BLOCK)).unwrap_or(usize::MAX);
     let known = theirs.len().min(blocks);
@@ -88,7 +89,7 @@ fn compare(file: &File, size: u64, theirs: &[Hash]) -> std::io::Result<Vec<Range
     Ok(ranges(&differs, size))
 }
 
-/// The bytes of the blocks that are marked, neighbours as one.
+/// The ranges of the marked blocks; adjacent blocks become one range.
 fn ranges(marked: &[bool], size: u64) -> Vec<Range<u64>> {
     let mut ranges: Vec<Range<u64>> = Vec::new();
     for block in marked.iter().enumerate().filter_map(|(block, marked)| marked.then_some(block as u64)) {
@@ -121,7 +122,7 @@ mod tests {
         assert_eq!(compare(&file, size, &[whole, whole]).unwrap(), one(BLOCK..size));
         let theirs = [whole, whole, whole, hash(5)];
         assert_eq!(compare(&file, size, &theirs).unwrap(), one(BLOCK..2 * BLOCK));
-        // A longer file than ours has more blocks, and another last one.
+        // A file that is longer than ours has more blocks, and differs in the last block of ours.
         let theirs = [[0; 32], whole, whole, whole, whole];
         assert_eq!(compare(&file, size, &theirs).unwrap(), [0..2 * BLOCK, 3 * BLOCK..size]);
         assert_eq!(compare(&file, 0, &[]).unwrap(), []);

@@ -1,7 +1,8 @@
 //! A machine in memory, for tests of flows and for dry runs, and the [`provider`] of such machines.
 //!
-//! It is strict: a command that nobody told it to expect is an error, a file below a folder that is not there cannot be
-//! written. It fails on order: [`Dummy::fail`] makes the next call of a kind fail, [`Dummy::lose`] breaks everything.
+//! The machine is strict: a command that it was not told to expect is an error, and so is writing a file below a folder
+//! that does not exist. It fails on request: [`Dummy::fail`] makes the next call of a kind fail, [`Dummy::lose`] breaks
+//! everything.
 
 pub mod provider;
 mod reply;
@@ -82,8 +83,8 @@ impl Dummy {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers `line` (as [`Command::to_shell`] gives it) with `reply`. Several replies to one line are used in the order
-    /// in which they were given; the last one stays.
+    /// Answers `line` (as [`Command::to_shell`] returns it) with `reply`. Several replies to one line are used in the
+    /// order in which they were given; the last one is used for all further calls.
     pub fn on(&self, line: impl Into<String>, reply: Reply) -> &Self {
         self.lock().replies.entry(line.into()).or_default().push_back(reply);
         self
@@ -95,7 +96,7 @@ impl Dummy {
         self
     }
 
-    /// Makes the next call of this kind fail; several orders are taken one after another.
+    /// Makes the next call of this kind fail; several errors are used one after another.
     pub fn fail(&self, call: Call, error: ConnectionError) -> &Self {
         self.lock().failures.entry(call).or_default().push_back(error);
         self
@@ -107,12 +108,12 @@ impl Dummy {
         self.gone.cancel();
     }
 
-    /// Everything that was asked of it, in order: `start LINE`, `upload REMOTE` and so on.
+    /// All calls in order: `start LINE`, `upload REMOTE` and so on.
     pub fn calls(&self) -> Vec<String> {
         self.lock().calls.clone()
     }
 
-    /// What commands were given on standard input, each with its line.
+    /// The standard input of every command, each with the command's line.
     pub fn inputs(&self) -> Vec<(String, Vec<u8>)> {
         self.lock().inputs.clone()
     }
@@ -140,7 +141,7 @@ impl Dummy {
         }
     }
 
-    /// Notes the call, and fails it where that was ordered.
+    /// Records the call, and fails where [`Dummy::fail`] or [`Dummy::lose`] asked for that.
     fn enter(&self, call: Call, what: String) -> Result<MutexGuard<'_, State>, ConnectionError> {
         let mut state = self.lock();
         state.calls.push(what);
@@ -168,7 +169,7 @@ impl State {
         if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() }
     }
 
-    /// Puts a node where its folder is there and no folder has its name.
+    /// Puts a node at `path`, provided that its folder exists and no folder has its name.
     fn put(&mut self, path: &str, node: Node) -> Result<(), ConnectionError> {
         if let (Some(Node::Link(target)), Node::File(..)) = (self.nodes.get(path), &node) {
             let target = if target.starts_with('/') { target.clone() } else { format!("{}/{target}", parent(path)) };
@@ -274,7 +275,7 @@ impl Connection for Dummy {
         let mut state = self.enter(Call::Start, format!("start {line}"))?;
         let ordered = state.ordered(&line);
         let answers = state.answers.clone();
-        // An answer may ask the machine about its files.
+        // An answer may ask the machine about its files, which takes the lock again.
         drop(state);
         let Some(reply) = ordered.or_else(|| answers.iter().find_map(|answer| answer(command))) else {
             return Err(ConnectionError::Invalid(format!("the dummy machine was not told to expect `{line}`")));
@@ -307,7 +308,7 @@ impl Connection for Dummy {
                 Err(failure(format!("read `{remote}`"), reason))
             }
             Some(Node::File(bytes, _)) => Ok(bytes.clone()),
-            Some(_) => Err(failure(format!("read `{remote}`"), "it is no file")),
+            Some(_) => Err(failure(format!("read `{remote}`"), "it is not a file")),
             None => Err(failure(format!("read `{remote}`"), "no such file or folder")),
         }
     }

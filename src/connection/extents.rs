@@ -1,4 +1,4 @@
-//! Where a file on the machine has data, so that the holes of a sparse one need not travel.
+//! Finds the parts of a file on the machine that hold data, so that the holes of a sparse file need not travel.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -8,15 +8,16 @@ use model::output::Limits;
 
 use crate::blocks::answer;
 
-/// The machine looks at no byte of the file; one in more parts than about 50,000 is fetched as one.
+/// The machine reads no byte of the file, so that the time is short. The output has room for about 50,000 parts; a file
+/// with more of them is fetched with its holes.
 const LIMITS: Limits = Limits { bytes: 1 << 20, time: Duration::from_secs(10) };
 
-/// The parts of a file that hold data; nothing where it is not sparse or the machine cannot tell.
+/// The parts of a file that hold data; `None` where the file is not sparse or the machine cannot tell.
 pub(super) async fn remote(connection: &dyn Connection, path: &str, size: u64) -> Option<Vec<Range<u64>>> {
     parse(&answer(connection, &guest::of(connection.platform()).data_extents(path), LIMITS).await?, size)
 }
 
-/// Parts that are in order and within the file, or nothing.
+/// The parts, or `None` where they are not in order and within the file.
 fn parse(text: &str, size: u64) -> Option<Vec<Range<u64>>> {
     let mut parts: Vec<Range<u64>> = Vec::new();
     for line in text.lines() {
@@ -30,7 +31,7 @@ fn parse(text: &str, size: u64) -> Option<Vec<Range<u64>>> {
     Some(parts)
 }
 
-/// What of `parts` lies at or behind `start`.
+/// The parts that lie at or behind `start`; a part that crosses it is cut there.
 pub(super) fn behind(parts: Vec<Range<u64>>, start: u64) -> impl Iterator<Item = Range<u64>> {
     parts.into_iter().map(move |part| part.start.max(start)..part.end).filter(|part| !part.is_empty())
 }

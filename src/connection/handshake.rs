@@ -1,4 +1,4 @@
-//! One attempt to reach, recognise and be let in by a machine, and what its failure means.
+//! One attempt to reach a machine, check its host key and log in, and the meaning of its failures.
 
 use std::net::Shutdown;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use crate::link::Link;
 use crate::login::{self, Candidate, Candidates};
 use crate::{address, keys};
 
-/// How much of what a server says first is kept for a message, bytes.
+/// How many of the first bytes of a server are kept for a message.
 const GREETING_CAP: usize = 80;
 
 /// Everything an attempt needs, resolved once.
@@ -40,8 +40,8 @@ pub(super) struct Established {
 /// A failed attempt.
 pub(super) struct Failure {
     pub(super) error: ConnectionError,
-    /// Whether it may get better by itself: a machine that boots refuses, drops and is silent, but never shows a wrong
-    /// key or turns one down.
+    /// Whether another attempt may succeed: a machine that boots refuses or drops connections or is silent, but never
+    /// shows a wrong host key or rejects a key of the user.
     pub(super) again: bool,
 }
 
@@ -72,7 +72,7 @@ pub(super) async fn attempt(target: &Target, limit: Duration) -> Result<Establis
                 error => Failure::passing(error),
             },
         )?;
-    // Not every handed-over socket has the option, and none needs it to be right.
+    // Not every socket that a guard hands over has the option, and the connection works without it.
     drop(stream.set_nodelay(true));
     let (stream, severing) = Severing::of(stream).map_err(|error| {
         Failure::passing(ConnectionError::Lost { address: address.clone(), reason: error.to_string() })
@@ -96,10 +96,10 @@ async fn exchange(target: &Target, address: &str, stream: TcpStream) -> Result<E
     }
 }
 
-/// What a failed key exchange means.
+/// The failure that an error of the key exchange means.
 fn explain(error: russh::Error, address: &str, heard: &Heard, expected: &Expected) -> Failure {
     let heard = heard.lock();
-    // Asked first: what `russh` reports is often only that the socket was closed afterwards.
+    // The host key comes first: `russh` often reports only that the socket was closed afterwards.
     if let Some(Rejected { shown, revoked_in }) = &heard.rejected {
         let (address, shown) = (address.to_owned(), shown.clone());
         return Failure::final_(match revoked_in.clone() {
@@ -124,11 +124,12 @@ fn explain(error: russh::Error, address: &str, heard: &Heard, expected: &Expecte
     }
     let said = String::from_utf8_lossy(&heard.greeting);
     let said = said.lines().next().unwrap_or_default().escape_debug().to_string();
-    // OpenSSH says `Exceeded MaxStartups` and the like in place of its banner, then hangs up: that passes.
+    // OpenSSH sends `Exceeded MaxStartups` and the like instead of its banner and hangs up: another attempt may
+    // succeed.
     Failure { error: protocol(format!("it answered `{said}`")), again: closed }
 }
 
-/// Offers one key after the other.
+/// Offers the keys one after another.
 async fn authenticate(target: &Target, established: &mut Established) -> Result<(), Failure> {
     let link = Arc::clone(&established.link);
     for candidate in &target.keys.offered {
@@ -143,7 +144,7 @@ async fn authenticate(target: &Target, established: &mut Established) -> Result<
     }))
 }
 
-/// Whether the key was taken.
+/// Offers one key; whether the server accepted it.
 async fn offer(target: &Target, candidate: &Candidate, established: &mut Established) -> Result<bool, Failure> {
     let link = Arc::clone(&established.link);
     let handle = &mut established.handle;
@@ -151,7 +152,7 @@ async fn offer(target: &Target, candidate: &Candidate, established: &mut Establi
         true => Failure::passing(link.lost()),
         false => Failure::final_(link.protocol(error)),
     };
-    // SHA-1 signatures are refused by every server of the last years; SHA-2 is what a silent one will know.
+    // A server that does not announce its signature algorithms gets SHA-2: every recent server refuses SHA-1.
     let hash = match candidate.public().algorithm().is_rsa() {
         true => match handle.best_supported_rsa_hash().await.map_err(|error| broken(error.to_string()))? {
             Some(best) => best,
@@ -166,7 +167,7 @@ async fn offer(target: &Target, candidate: &Candidate, established: &mut Establi
             handle.authenticate_publickey(user, key).await.map_err(|error| broken(error.to_string()))?
         }
         Candidate::Agent { socket, key, .. } => {
-            // An agent that has gone meanwhile, or whose user says no, has no key: the next may do.
+            // The agent may have gone by now, or its user may have declined: the next key may still succeed.
             let Ok(mut agent) = login::agent(socket).await else { return Ok(false) };
             match handle.authenticate_publickey_with(user, key.clone(), hash, &mut agent).await {
                 Ok(result) => result,
@@ -177,7 +178,7 @@ async fn offer(target: &Target, candidate: &Candidate, established: &mut Establi
     };
     match result {
         AuthResult::Success => Ok(true),
-        // `russh` reports a session that ended as a failure without methods to go on with.
+        // `russh` reports a session that has ended as a failure without remaining methods.
         AuthResult::Failure { remaining_methods, .. } if remaining_methods.is_empty() && link.is_gone() => {
             Err(Failure::passing(link.lost()))
         }
@@ -185,10 +186,10 @@ async fn offer(target: &Target, candidate: &Candidate, established: &mut Establi
     }
 }
 
-/// A second hold on the socket, to cut it off when an attempt is given up.
+/// A duplicate of the socket, by which an attempt that is given up shuts it down.
 ///
-/// `russh` runs the session in a task of its own; dropping the future that waits for it leaves the task, and its socket,
-/// waiting for a server that may never answer.
+/// `russh` runs the session in a task of its own. Dropping the future that waits for it would leave that task, and its
+/// socket, waiting for a server that may never answer.
 struct Severing(Option<std::net::TcpStream>);
 
 impl Severing {
@@ -211,22 +212,22 @@ impl Drop for Severing {
     }
 }
 
-/// What was heard of the server before the keys were exchanged.
+/// The server's words before the end of the key exchange, shared by the socket and the session.
 #[derive(Default)]
 struct Heard(Mutex<Greeting>);
 
 #[derive(Default)]
 struct Greeting {
     greeting: Vec<u8>,
-    /// The host key that was turned down.
+    /// The host key that was rejected.
     rejected: Option<Rejected>,
 }
 
-/// A host key that was turned down.
+/// A host key that was rejected.
 struct Rejected {
-    /// Its fingerprint.
+    /// The fingerprint of the key.
     shown: String,
-    /// The file that says that it was withdrawn, if one does.
+    /// The file that revokes the key, if one does.
     revoked_in: Option<String>,
 }
 
@@ -242,13 +243,14 @@ impl Heard {
     }
 }
 
-/// Reads after which the kernel is asked to acknowledge at once.
+/// The number of first reads after which the kernel is asked to acknowledge at once.
 ///
-/// OpenSSH's server leaves Nagle's algorithm on until the first session runs, and announces its host keys just before that
-/// session is confirmed: the confirmation then waits for our acknowledgement, which the kernel would hold back for 40 ms.
+/// OpenSSH's server leaves Nagle's algorithm on until the first session runs, and announces its host keys just before
+/// it confirms that session: the confirmation then waits for our acknowledgement, which the kernel would delay by 40
+/// ms.
 const PROMPT_READS: usize = 32;
 
-/// A socket that keeps the first bytes that were read from it.
+/// A socket that keeps a copy of the first bytes that were read from it.
 struct Listening {
     inner: TcpStream,
     heard: Arc<Heard>,
@@ -263,7 +265,8 @@ impl AsyncRead for Listening {
             return result;
         }
         self.prompt -= 1;
-        // Holds only until the kernel thinks otherwise, so it is asked again; a socket without the option is slower.
+        // The kernel drops this setting at its own discretion, so it is set after each read. A socket without it is
+        // only slower.
         let _ = rustix::net::sockopt::set_tcp_quickack(&self.inner, true);
         let mut heard = self.heard.lock();
         let room = GREETING_CAP.saturating_sub(heard.greeting.len());
@@ -289,7 +292,7 @@ impl AsyncWrite for Listening {
     }
 }
 
-/// Our side of a session's callbacks.
+/// The callbacks of a session.
 pub(super) struct Client {
     link: Arc<Link>,
     heard: Arc<Heard>,
@@ -322,7 +325,7 @@ impl client::Handler for Client {
     }
 }
 
-// Also runs where `russh` forgets to call `disconnected`: when shutting down a reset socket fails.
+// This also runs where `russh` does not call `disconnected`, as when shutting down a reset socket fails.
 impl Drop for Client {
     fn drop(&mut self) {
         self.link.end();

@@ -1,4 +1,4 @@
-//! A machine that somebody else made: never created, never stopped, never purged by us. What is ours on it are files.
+//! A machine that somebody else made: we never create, stop or purge it. Only files on it are ours.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use model::provider::ability::Horizon;
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
 
-/// One machine of somebody else's; or none, where only rows of earlier runs are looked at.
+/// The provider of one machine that somebody else made; of none, where only rows of earlier runs are looked at.
 pub struct HostProvider {
     machine: Option<Machine>,
 }
@@ -23,7 +23,7 @@ impl HostProvider {
     }
 }
 
-/// Who logs in where.
+/// The user and the address of a machine.
 fn login(machine: &Machine) -> String {
     format!("{}@{}", machine.user, machine.address)
 }
@@ -66,7 +66,7 @@ impl Provider for HostProvider {
         Ok(Machine { id, run, owner, created_at: request.now, expires_at: request.expires_at, ..machine.clone() })
     }
 
-    /// It is up already, or it is not; the rest is room for a slow line.
+    /// The machine is up already, or it is not; the time is for a slow network.
     fn boot_limit(&self) -> Duration {
         Duration::from_secs(60)
     }
@@ -77,9 +77,9 @@ impl Provider for HostProvider {
 
     async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
         if resource.state == ResourceState::Planned {
-            return Ok(Fate::Gone); // It is confirmed before the first connection, and without one nothing gets there.
+            return Ok(Fate::Gone); // The row is confirmed before the first connection, so that no file was written yet.
         }
-        // Files go over a connection, while there is one: `flow::lease` does that and closes the row.
+        // `flow::lease` removes the files over the connection and closes the row. Here there is no connection any more.
         let advice = format!("log in and remove `{}` and `/hgwork`, or run on the machine again", resource.name);
         Ok(Fate::Stays(match &resource.note {
             None => advice,
@@ -98,12 +98,12 @@ impl Provider for HostProvider {
 }
 
 impl Horizon for HostProvider {
-    /// Files on a machine of somebody else's cannot be seen from here.
+    /// Files on somebody else's machine cannot be seen without a connection.
     fn sees(&self, _: &Resource) -> bool {
         false
     }
 
-    /// The machine is reached by its address, from wherever it is asked.
+    /// The machine is reached by its address, from any computer.
     fn is_here(&self, _: &Resource) -> bool {
         true
     }

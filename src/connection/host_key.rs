@@ -1,4 +1,4 @@
-//! Which host keys are trusted for a machine. Files are read, never written.
+//! The host keys that are trusted for a machine. Files of known hosts are read, never written.
 
 use hmac::{Hmac, KeyInit, Mac};
 use model::connection::ConnectionError;
@@ -14,14 +14,14 @@ use crate::keys::shown;
 pub(super) struct Expected {
     trusted: Vec<PublicKey>,
     revoked: Vec<PublicKey>,
-    /// What the machine is called there.
+    /// The machine's name in `file`.
     name: String,
-    /// The file that says all this, where it is one.
+    /// The file of known hosts that the keys come from; empty where the machine's record holds the key.
     file: String,
 }
 
 impl Expected {
-    /// Reads what the machine's record says. Fails with [`ConnectionError::Invalid`] on an unreadable key or file.
+    /// The keys that the machine's record names. Fails with [`ConnectionError::Invalid`] on an unreadable key or file.
     pub(super) fn of(machine: &Machine) -> Result<Self, ConnectionError> {
         match &machine.host_key {
             HostKey::Exact { public } => {
@@ -59,12 +59,12 @@ impl Expected {
         holds(&self.trusted, key) && !holds(&self.revoked, key)
     }
 
-    /// The file that says that `key` was withdrawn, if one does.
+    /// The file that revokes `key`, if one does.
     pub(super) fn revoked_in(&self, key: &PublicKey) -> Option<&str> {
         holds(&self.revoked, key).then_some(self.file.as_str())
     }
 
-    /// What the machine is called in the file that has no key of it; none where one is known.
+    /// The machine's name and the file, where the file has no key of the machine; `None` where a key is trusted.
     pub(super) fn unknown(&self) -> Option<(String, String)> {
         self.trusted.is_empty().then(|| (self.name.clone(), self.file.clone()))
     }
@@ -74,9 +74,11 @@ impl Expected {
         self.trusted.iter().map(shown).collect::<Vec<_>>().join(" or ")
     }
 
-    /// `all` with the kinds of the trusted keys first, so that a server with several keys shows one that can be compared.
+    /// `all` with the algorithms of the trusted keys first, so that a server with several keys shows one that can be
+    /// compared.
     ///
-    /// The others stay: a server that has none of the trusted kind is then seen to show another key.
+    /// The others stay in the list: a server without a key of a trusted algorithm then shows another key, and the
+    /// message is about that key instead of a failed negotiation.
     pub(super) fn order(&self, all: &[Algorithm]) -> Vec<Algorithm> {
         let kind = |algorithm: &Algorithm| match algorithm {
             Algorithm::Rsa { .. } => Algorithm::Rsa { hash: None },
@@ -98,7 +100,7 @@ fn name(host: &str, port: u16) -> String {
     if port == 22 { host.to_owned() } else { format!("[{host}]:{port}") }
 }
 
-/// The keys of `host` in the text of a `known_hosts` file. Lines that cannot be read are other people's business.
+/// The keys of `host` in the text of a `known_hosts` file. Lines that cannot be read are skipped.
 fn known_hosts(text: &str, host: &str, port: u16) -> Expected {
     let wanted = name(&host.to_ascii_lowercase(), port);
     let mut expected = Expected::default();
@@ -114,7 +116,7 @@ fn known_hosts(text: &str, host: &str, port: u16) -> Expected {
         match entry.marker() {
             None => expected.trusted.push(entry.public_key().clone()),
             Some(Marker::Revoked) => expected.revoked.push(entry.public_key().clone()),
-            // A certificate authority vouches for certificates, and we ask for none.
+            // A certificate authority signs certificates, and we accept none.
             Some(Marker::CertAuthority) => {}
         }
     }

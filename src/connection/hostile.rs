@@ -12,10 +12,10 @@ use crate::link::Link;
 use crate::names::REGULAR;
 use crate::sftp::Sftp;
 
-/// What the server pretends to have, and what it was asked to change.
+/// A server with the files that it pretends to have, and a log of the changes that it was asked for.
 #[derive(Clone, Default)]
 struct Hostile {
-    /// The size that it gives every file, and the bytes that are there.
+    /// The size that it reports for every file; `content` is what it really has.
     size: u64,
     content: Vec<u8>,
     write_fails: bool,
@@ -98,7 +98,7 @@ async fn session(server: Hostile) -> Sftp {
     Sftp::over(ours, Arc::new(Link::new("hostile".to_owned())), slot).await.unwrap()
 }
 
-/// Fetches a file as a copy does.
+/// Downloads a file in the way in which a copy does.
 async fn fetch(server: Hostile, local: &Path) -> Result<u64, ConnectionError> {
     let sftp = session(server).await;
     let found = sftp.stat("/f").await?.unwrap();

@@ -1,7 +1,8 @@
-//! A remote command on the local streams: a login, or the byte bridge that stands in for another program's `ssh`.
+//! Connects a remote command with the local streams: for a login, or as the byte bridge that another program uses as
+//! its `ssh`.
 //!
-//! Reading and writing the local streams happens on threads of their own: a read of a terminal cannot be called off, and
-//! neither may keep the other, or the end of the program, waiting. Input flows whatever becomes of the output.
+//! Reading and writing the local streams happens on threads of their own: a read of a terminal cannot be cancelled, and
+//! neither may delay the other or the end of the program. Input flows even while output is blocked.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,13 +18,13 @@ use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize,
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-/// Bytes of one read.
+/// The largest number of bytes of one read.
 const READ: usize = 64 << 10;
 
-/// Reads that wait for the connection.
+/// The number of reads that may wait for the connection.
 const INPUTS: usize = 4;
 
-/// Chunks that wait for the local side, of at most 32 KiB each.
+/// The number of chunks, of at most 32 KiB each, that may wait for the local side.
 const OUTPUTS: usize = 64;
 
 /// The local ends of a command's three streams.
@@ -37,9 +38,9 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// This process's own, as duplicates. Fails where one is closed.
+    /// Duplicates of this process's own streams. Fails where one is closed.
     pub fn own() -> std::io::Result<Self> {
-        // Above the three, so that a closed one is not taken for another.
+        // The duplicates get numbers from 3 on, so that none takes the number of a standard stream that is closed.
         let duplicate = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
         Ok(Self {
             stdin: duplicate(rustix::stdio::stdin())?,
@@ -49,14 +50,14 @@ impl Streams {
     }
 }
 
-/// The terminal to ask the machine for: one of this process's terminal's size, called `kind` (the value of `TERM`).
-/// `None` where standard input or output is no terminal.
+/// The terminal to request from the machine: of the size of this process's terminal, and called `kind` (the value of
+/// `TERM`). `None` where standard input or output is not a terminal.
 pub fn terminal(kind: &str) -> Option<Terminal> {
     let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
     (isatty(stdin) && isatty(stdout)).then(|| Terminal { kind: kind.to_owned(), size: window(stdout) })
 }
 
-/// The size of a terminal; that of the first terminals where it is not told.
+/// The size of a terminal; 80 by 24 where it is unknown.
 fn window(fd: impl AsFd) -> WindowSize {
     match tcgetwinsize(fd) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
@@ -66,7 +67,7 @@ fn window(fd: impl AsFd) -> WindowSize {
     }
 }
 
-/// Runs `command` on this process's own streams, byte for byte, and says how it ended.
+/// Runs `command` on this process's own streams, byte for byte, and returns how it ended.
 pub async fn bridge_stdio(connection: &dyn Connection, command: &Command) -> Exit {
     match Streams::own() {
         Ok(streams) => bridge(connection, command, streams).await,
@@ -74,7 +75,7 @@ pub async fn bridge_stdio(connection: &dyn Connection, command: &Command) -> Exi
     }
 }
 
-/// Runs `command` on the given streams, byte for byte, and says how it ended.
+/// Runs `command` on the given streams, byte for byte, and returns how it ended.
 pub async fn bridge(connection: &dyn Connection, command: &Command, streams: Streams) -> Exit {
     match connection.start(command).await {
         Ok(process) => match interact(process, streams, Manner { raw: false, filter: false }).await {
@@ -85,35 +86,36 @@ pub async fn bridge(connection: &dyn Connection, command: &Command, streams: Str
     }
 }
 
-/// How a command is joined with the local streams.
+/// How a command is connected with the local streams.
 #[derive(Debug, Clone, Copy)]
 pub struct Manner {
-    /// For a command that was given a terminal: a local terminal on standard input hands over every key as it is typed, and tells
-    /// of its window's size; its state comes back when this ends in whatever way.
+    /// For a command that has a terminal: a local terminal on standard input passes on every key as it is typed and
+    /// every change of its window's size. Its state is restored in the end, however that comes.
     pub raw: bool,
-    /// Whether titles, the clipboard and the like are kept from a local terminal.
+    /// Whether escape sequences for titles, the clipboard and the like are withheld from a local terminal.
     pub filter: bool,
 }
 
-/// Joins a running command with the local streams until it ends; everything it wrote is then written.
+/// Connects a running command with the local streams until it ends and all its output is written.
 ///
-/// SIGTERM, SIGHUP and SIGINT end a raw one as [`Exit::Lost`]. A local reader that goes away ends the command's channel and is
-/// `SIGPIPE`; standard output that cannot be written to for another reason is the error, and ends the channel too.
+/// With `raw`, SIGTERM, SIGHUP and SIGINT end it as [`Exit::Lost`]. A local reader that goes away ends the command's
+/// channel and counts as `SIGPIPE`. Any other failure to write to standard output ends the channel too, and is returned
+/// as the error.
 pub async fn interact(process: Box<dyn Process>, streams: Streams, manner: Manner) -> std::io::Result<Exit> {
     join(process, streams, manner).await.map(|joined| joined.exit)
 }
 
-/// What a command came to that was joined with the local streams.
+/// The outcome of a command that was connected with the local streams.
 #[derive(Debug)]
 pub struct Joined {
-    /// How it ended.
+    /// How the command ended.
     pub exit: Exit,
-    /// Why some of its standard error could not be written, where that is so: no reason to end it. A reader that went away has what
-    /// it wanted.
+    /// The error where some of its standard error could not be written, which does not end the command. A reader that
+    /// went away is not an error.
     pub messages: std::io::Result<()>,
 }
 
-/// The same as [`interact`], for whoever wants to know of lost messages.
+/// Does the same as [`interact`], and also reports lost messages on standard error.
 pub async fn join(mut process: Box<dyn Process>, streams: Streams, manner: Manner) -> std::io::Result<Joined> {
     let Streams { stdin, stdout, stderr } = streams;
     let mut terminal = if manner.raw { LocalTerminal::enter(&stdin) } else { None };
@@ -182,7 +184,7 @@ fn read_locally(fd: OwnedFd) -> Option<(mpsc::Receiver<Vec<u8>>, OwnedFd)> {
                 Ok(0) => break,
                 Ok(got) if sender.blocking_send(buffer[..got].to_vec()).is_ok() => {}
                 Err(Errno::AGAIN | Errno::INTR) => {}
-                // A terminal that hung up, among others: there is no more input.
+                // There is no more input, for example because the terminal hung up.
                 Ok(_) | Err(_) => break,
             }
         }
@@ -191,7 +193,7 @@ fn read_locally(fd: OwnedFd) -> Option<(mpsc::Receiver<Vec<u8>>, OwnedFd)> {
     Some((receiver, stop))
 }
 
-/// Waits until something can be done with `fd`; false once `stopped` is hung up.
+/// Waits until `fd` is ready; false once the other end of `stopped` is closed.
 fn ready(fd: &OwnedFd, wanted: PollFlags, stopped: Option<&OwnedFd>) -> bool {
     loop {
         let mut fds = vec![PollFd::new(fd, wanted)];
@@ -204,10 +206,10 @@ fn ready(fd: &OwnedFd, wanted: PollFlags, stopped: Option<&OwnedFd>) -> bool {
     }
 }
 
-/// What became of all that was sent, told when it is written or standard output could not be written to.
+/// The results of writing, sent when all is written or standard output could not be written to.
 struct Written {
     stdout: Result<(), Errno>,
-    /// The first trouble.
+    /// The first error; later chunks are tried all the same.
     stderr: Result<(), Errno>,
 }
 
@@ -231,7 +233,7 @@ fn write_locally(stdout: OwnedFd, stderr: OwnedFd, filter: bool) -> (mpsc::Sende
                         break;
                     }
                 }
-                // Nobody reads the messages: no reason to end the command.
+                // Messages that nobody reads are no reason to end the command.
                 Chunk::Stderr(bytes) => {
                     let written = write_all(&stderr, &pass(&mut of_stderr, bytes));
                     result.stderr = result.stderr.and(written);
@@ -241,12 +243,12 @@ fn write_locally(stdout: OwnedFd, stderr: OwnedFd, filter: bool) -> (mpsc::Sende
         drop(receiver);
         let _ = done.send(result);
     };
-    // Without the thread both halves are dropped, and the first chunk finds nobody to write it.
+    // Where the thread cannot be started, both halves are dropped, and sending the first chunk fails.
     drop(std::thread::Builder::new().name("stdout".to_owned()).spawn(write));
     (sender, written)
 }
 
-/// Writes everything, also to a descriptor that somebody made non-blocking.
+/// Writes everything, also to a descriptor that another process has made non-blocking.
 fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match rustix::io::write(fd, bytes) {
@@ -259,15 +261,15 @@ fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The terminal that is in raw mode now, and the state that it is to get back.
+/// The terminal that is in raw mode now, and the state to restore.
 static RAW: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
 
 fn raw() -> MutexGuard<'static, Option<(OwnedFd, Termios)>> {
     RAW.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives a terminal in raw mode its state back. To be called by whoever ends the process without unwinding; harmless
-/// at any other time.
+/// Restores the state of a terminal in raw mode. It must be called before the process ends without unwinding, and is
+/// harmless at any other time.
 pub fn restore_terminal() {
     if let Some((fd, state)) = raw().take() {
         let _ = tcsetattr(&fd, OptionalActions::Drain, &state);
@@ -279,7 +281,7 @@ enum Event {
     Signal(&'static str),
 }
 
-/// A local terminal in raw mode, until dropped.
+/// A local terminal that is in raw mode until this value is dropped.
 struct LocalTerminal {
     fd: OwnedFd,
     resized: Signal,
@@ -287,7 +289,7 @@ struct LocalTerminal {
 }
 
 impl LocalTerminal {
-    /// `None` where `fd` is no terminal, or another is in raw mode already.
+    /// `None` where `fd` is not a terminal, or another one is in raw mode already.
     fn enter(fd: &OwnedFd) -> Option<Self> {
         let state = tcgetattr(fd).ok()?;
         let mut kept = raw();
@@ -303,7 +305,7 @@ impl LocalTerminal {
                 (Heeded::listen(SignalKind::interrupt()).ok()?, "INT"),
             ],
         };
-        // Kept before it is changed: a panic in between must find it.
+        // The state is kept before it is changed, so that a panic in between can restore it.
         *kept = Some((fd.try_clone().ok()?, state.clone()));
         drop(kept);
         let mut state = state;
@@ -312,7 +314,7 @@ impl LocalTerminal {
         Some(terminal)
     }
 
-    /// What happens to the terminal next; never ends where there is none.
+    /// Waits for the next event of the terminal; for ever where there is no terminal.
     async fn event(terminal: &mut Option<Self>) -> Event {
         let Some(terminal) = terminal else { return std::future::pending().await };
         let [first, second, third] = &mut terminal.ends;

@@ -1,4 +1,4 @@
-//! Key pairs of our own, in OpenSSH form.
+//! Our own key pairs, in OpenSSH form.
 
 use model::fault::Fault;
 use russh::keys::ssh_key::LineEnding;
@@ -33,7 +33,8 @@ pub fn generate(comment: &str) -> Result<KeyPair, Fault> {
     Ok(KeyPair { private_openssh, public_openssh })
 }
 
-/// Whether `private` and `public`, both in OpenSSH form, are two halves of one pair. A text that is no key is a fault.
+/// Whether `private` and `public`, both in OpenSSH form, are two halves of one pair. A text that is not a key is a
+/// fault.
 pub fn matches(private: &str, public: &str) -> Result<bool, Fault> {
     let unreadable = |what: &str, error: russh::keys::ssh_key::Error| {
         Fault::outside(format!("the {what} key is damaged")).because(error.to_string())
@@ -43,7 +44,8 @@ pub fn matches(private: &str, public: &str) -> Result<bool, Fault> {
     Ok(private.public_key().key_data() == public.key_data())
 }
 
-/// The fingerprint of a public key in OpenSSH form, as OpenSSH prints it: `SHA256:…`. `None` when it is no public key.
+/// The fingerprint of a public key in OpenSSH form, as OpenSSH prints it: `SHA256:…`. `None` where the text is not a
+/// public key.
 pub fn fingerprint(public: &str) -> Option<String> {
     PublicKey::from_openssh(public.trim()).ok().map(|key| shown(&key))
 }

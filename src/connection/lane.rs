@@ -1,8 +1,8 @@
 //! One SFTP session that only moves the bytes of one large file, many requests at once.
 //!
-//! The general session lays every packet out anew on its way through three queues. Here a write goes to the transport as
-//! it was read from the disk, and a read's bytes go from the transport's packet to the file: per byte that halves our work.
-//! What is absent: everything but opening a file that is there, reading and writing.
+//! The general session copies every packet on its way through three queues. Here the bytes of a write go to the
+//! transport as they were read from the disk, and those of a read go from the transport's packet to the file: that
+//! halves our work per byte. The session can only open an existing file, read it and write it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::link::Link;
 use crate::sftp::{PACKET_CAP, REQUEST_LIMIT, said};
 
-/// Requests for reading that may be unanswered. With the usual 255 KiB each they fill the window of a channel.
+/// Read requests that may be unanswered at once. With the usual 255 KiB each, they fill the window of a channel.
 const READS: usize = 10;
 
-/// Packet types, by the third version of the protocol.
+/// The packet types of version 3 of the protocol.
 mod kind {
     pub(super) const INIT: u8 = 1;
     pub(super) const VERSION: u8 = 2;
@@ -38,18 +38,19 @@ pub(super) type Piece = (u64, ChannelMsg);
 /// Bytes to be written at an offset.
 pub(super) type Chunk = (u64, Vec<u8>);
 
-/// An open file on the machine, over a channel of its own, which is closed when this is dropped. Where every answer was read
-/// nothing is lost by that.
+/// An open file on the machine, over a channel of its own, which is closed when the value is dropped. Nothing is lost
+/// by that once every answer was read.
 pub(super) struct Lane {
     inbox: Inbox,
     writer: Arc<ChannelWriteHalf<Msg>>,
     handle: Vec<u8>,
-    /// Its place among the sessions of the transport.
+    /// The lane's place among the sessions of the transport; taken out only by `drop`.
     slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Lane {
-    /// Asks for a file server on a fresh channel, and for nothing else yet: the answers are read by [`Lane::open`].
+    /// Requests a file server on a fresh channel and greets it. [`Lane::open`] reads the answers, since each wait here
+    /// would cost a round trip.
     pub(super) async fn start(
         (channel, link, slot): (Channel<Msg>, Arc<Link>, OwnedSemaphorePermit),
     ) -> Result<Self, ConnectionError> {
@@ -57,16 +58,17 @@ impl Lane {
         let (reader, writer) = channel.split();
         let inbox = Inbox { reader, link, current: None, read: 0 };
         let lane = Self { inbox, writer: Arc::new(writer), handle: Vec::new(), slot: Some(slot) };
-        // The third version, which is what OpenSSH speaks.
+        // OpenSSH speaks version 3. The version stands where other packets have the number of a request.
         lane.send(packet(kind::INIT, 3, &[])).await?;
         Ok(lane)
     }
 
-    /// Opens a file; `doing` is for the error.
+    /// Opens a file; errors name `doing`.
     pub(super) async fn open(&mut self, path: &str, flags: OpenFlags, doing: &str) -> Result<(), ConnectionError> {
         let mut body = string(path.as_bytes());
         body.extend(flags.bits().to_be_bytes());
         body.extend(0_u32.to_be_bytes());
+        // Sent before the answer to the greeting is read, which again saves a round trip.
         self.send(packet(kind::OPEN, 0, &body)).await?;
         match self.inbox.reply().await? {
             (kind::VERSION, ..) => {}
@@ -83,8 +85,11 @@ impl Lane {
         self.writer.data_bytes(bytes).await.map_err(|_| self.inbox.link.lost())
     }
 
-    /// Writes what `chunks` gives until it gives no more, and waits until all is there. The server's window for this channel
-    /// bounds what is under way.
+    /// Writes the chunks of the queue until it ends, and waits until the server has confirmed all of them. Several
+    /// lanes may share one queue; a fast lane then takes more. The server's window for this channel bounds what is
+    /// under way.
+    ///
+    /// Sending and receiving run side by side: a server stops reading requests while nobody reads its answers.
     pub(super) async fn write(
         &mut self,
         chunks: &tokio::sync::Mutex<mpsc::Receiver<Chunk>>,
@@ -104,24 +109,29 @@ impl Lane {
                 head.extend(offset.to_be_bytes());
                 head.extend(length(bytes.len()).to_be_bytes());
                 let head = packet_before(kind::WRITE, id, &head, bytes.len());
+                // Recorded before it is sent, so that no answer comes to a request that `receiving` does not know.
                 if sent.send((id, bytes.len() as u64)).is_err() {
                     break;
                 }
+                // Two messages make one packet, so that the bytes need not be copied behind their head.
                 writer.data_bytes(head).await.map_err(|_| link.lost())?;
                 writer.data_bytes(bytes).await.map_err(|_| link.lost())?;
             }
+            // Ends `receiving` once the last answer has come.
             drop(sent);
             Ok(())
         };
         let receiving = async {
             let mut expected = HashMap::new();
-            // One answer to each request, in whatever order.
+            // Each request gets one answer, and the answers come in any order.
             loop {
+                // Without an open request no answer comes, and waiting for one would run into its limit.
                 if expected.is_empty() {
                     let Some((id, bytes)) = under_way.recv().await else { break };
                     expected.insert(id, bytes);
                 }
                 let reply = inbox.reply().await?;
+                // The answer may belong to a request that was sent during the wait.
                 while let Ok((id, bytes)) = under_way.try_recv() {
                     expected.insert(id, bytes);
                 }
@@ -132,7 +142,11 @@ impl Lane {
         tokio::try_join!(sending, receiving).map(drop)
     }
 
-    /// Reads the spans that `next` gives until it gives no more, and hands the pieces on. A file that is shorter is an error.
+    /// Reads the spans that `next` returns until it returns `None`, and passes the pieces on. A file that ends before a
+    /// span does is an error.
+    ///
+    /// The bookkeeping is that of [`Lane::write`]; in addition at most [`READS`] requests are open, since no window
+    /// bounds requests that are this small.
     pub(super) async fn read(
         &mut self,
         next: &(dyn Fn() -> Option<(u64, u32)> + Send + Sync),
@@ -154,6 +168,7 @@ impl Lane {
             let mut id = 0_u32;
             while let Ok(permit) = room.acquire().await {
                 let Some((offset, want)) = next() else { break };
+                // The permit is given back when the whole span has come.
                 permit.forget();
                 id = id.wrapping_add(1);
                 if sent.send((id, offset, want)).is_err() {
@@ -183,7 +198,8 @@ impl Lane {
                     room.add_permits(1);
                     continue;
                 }
-                // A short answer is followed by a request for the rest.
+                // A server may answer with fewer bytes than were asked for: the rest is requested under the same
+                // number.
                 let (offset, want) = (offset + u64::from(bytes), want - bytes);
                 expected.insert(id, (offset, want));
                 writer.data_bytes(request(id, offset, want)).await.map_err(|_| inbox.link.lost())?;
@@ -199,7 +215,8 @@ impl Drop for Lane {
         let (writer, slot) = (Arc::clone(&self.writer), self.slot.take());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                // The server closes its files with the channel.
+                // The server closes its files with the channel. The place is given back only afterwards, because the
+                // server counts the session until then.
                 drop(writer.close().await);
                 drop(slot);
             });
@@ -207,17 +224,18 @@ impl Drop for Lane {
     }
 }
 
-/// What the server says, packet by packet out of the channel's messages.
+/// The server's answers. Packets and the channel's messages have independent borders.
 struct Inbox {
     reader: ChannelReadHalf,
     link: Arc<Link>,
-    /// The message that is being read, and how many of its bytes were.
+    /// The message that is being read; `read` bytes of it were read already.
     current: Option<ChannelMsg>,
     read: usize,
 }
 
 impl Inbox {
-    /// The next piece of at most `most` bytes, within one message; waits for it at most as long as for any answer.
+    /// The next bytes, at most `most` and of one message, as a slice of it rather than a copy. Waits for them as long
+    /// as for any answer.
     async fn piece(&mut self, most: usize) -> Result<ChannelMsg, ConnectionError> {
         loop {
             if let Some(ChannelMsg::Data { data }) = &self.current
@@ -236,6 +254,7 @@ impl Inbox {
                 Ok(Some(ChannelMsg::Failure)) => {
                     return Err(self.link.protocol("its SSH server offers no further SFTP"));
                 }
+                // The transport lives, so that only this session has ended.
                 Ok(Some(ChannelMsg::Close | ChannelMsg::Eof) | None) if !self.link.is_gone() => {
                     let reason = "the file session ended while a file was copied".to_owned();
                     return Err(ConnectionError::Lost { address: self.link.address().to_owned(), reason });
@@ -250,7 +269,7 @@ impl Inbox {
         }
     }
 
-    /// Exactly `count` bytes; meant for small counts.
+    /// Exactly `count` bytes as a copy, for all but the content of files.
     async fn exact(&mut self, count: usize) -> Result<Vec<u8>, ConnectionError> {
         let mut bytes = Vec::with_capacity(count);
         while bytes.len() < count {
@@ -261,9 +280,10 @@ impl Inbox {
         Ok(bytes)
     }
 
-    /// The length of what follows, the type and the number of a packet.
+    /// Reads the head of a packet: the length of its body, its type and the number of the request.
     async fn head(&mut self) -> Result<(usize, u8, u32), ConnectionError> {
         let head = self.exact(9).await?;
+        // The length counts the type (one byte) and the number (four bytes), but not itself.
         let whole = number(&head[..4]);
         if !(5..=PACKET_CAP).contains(&whole) {
             return Err(self.link.protocol("its file server sends a packet of an impossible length"));
@@ -271,13 +291,13 @@ impl Inbox {
         Ok((whole as usize - 5, head[4], number(&head[5..])))
     }
 
-    /// A whole packet.
+    /// Reads a whole packet: type, number and body.
     async fn reply(&mut self) -> Result<(u8, u32, Vec<u8>), ConnectionError> {
         let (rest, kind, id) = self.head().await?;
         Ok((kind, id, self.exact(rest).await?))
     }
 
-    /// The number of the request that is answered next and how many bytes follow.
+    /// Reads the head of an answer with content: the number of the request, and how many bytes of content follow.
     async fn data(&mut self, doing: &str) -> Result<(u32, u32), ConnectionError> {
         let (rest, kind, id) = self.head().await?;
         if kind != kind::DATA {
@@ -285,6 +305,7 @@ impl Inbox {
             return Err(self.refused((kind, id, body), doing));
         }
         let bytes = number(&self.exact(4.min(rest)).await?);
+        // No bytes at all would be requested again for ever.
         match bytes as usize + 4 == rest && bytes > 0 {
             true => Ok((id, bytes)),
             false => Err(self.link.protocol("its file server sends a packet of an impossible length")),
@@ -303,7 +324,8 @@ impl Inbox {
             let piece = self.piece(left).await?;
             let ChannelMsg::Data { data } = &piece else { continue };
             let got = data.len();
-            // Nobody takes them where writing failed, and then that is what is told.
+            // The receiver is gone only where writing to the disk failed, and the caller reports that error before this
+            // one.
             if pieces.send((offset, piece)).await.is_err() {
                 return Err(self.link.lost());
             }
@@ -330,7 +352,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// What an answer means that is not the one that was hoped for.
+    /// The error that an unexpected answer means.
     fn refused(&self, reply: (u8, u32, Vec<u8>), doing: &str) -> ConnectionError {
         match status(&reply) {
             Some(status) if status.status_code == StatusCode::Eof => {
@@ -345,7 +367,7 @@ impl Inbox {
     }
 }
 
-/// The status in a packet that is one.
+/// The status that a packet holds, if it is a status packet.
 fn status((kind, id, body): &(u8, u32, Vec<u8>)) -> Option<Status> {
     if *kind != kind::STATUS || body.len() < 4 {
         return None;
@@ -363,7 +385,7 @@ fn status((kind, id, body): &(u8, u32, Vec<u8>)) -> Option<Status> {
     Some(Status { id: *id, status_code, error_message, language_tag: String::new() })
 }
 
-/// Up to four bytes, the highest first.
+/// The big-endian number in at most four bytes.
 fn number(bytes: &[u8]) -> u32 {
     bytes.iter().take(4).fold(0, |sum, byte| sum << 8 | u32::from(*byte))
 }
@@ -382,7 +404,7 @@ fn packet(kind: u8, id: u32, body: &[u8]) -> Vec<u8> {
     packet_before(kind, id, body, 0)
 }
 
-/// The start of a packet that `more` bytes follow.
+/// A packet without its last `more` bytes, which the caller sends behind it.
 fn packet_before(kind: u8, id: u32, body: &[u8], more: usize) -> Vec<u8> {
     let mut packet = length(5 + body.len() + more).to_be_bytes().to_vec();
     packet.push(kind);

@@ -1,8 +1,9 @@
-//! One large file each way: over as many channels as its distance asks for, from where an earlier try was cut, without the
-//! holes of a sparse one.
+//! Copies one large file in either direction: over as many channels as the round trip requires, from where an earlier
+//! copy was interrupted, and without the holes of a sparse file.
 //!
-//! What was copied so far stays beside the target under a name that the next try finds; it is never taken on trust, but
-//! compared block by block. So it does not matter who wrote it, how far it came, or whether the source has changed since.
+//! The part that was copied so far stays beside the target under a name that the next copy finds. It is never trusted,
+//! but compared block by block: so it does not matter who wrote it, how far it came, or whether the source has changed
+//! since.
 
 use std::fs::File;
 use std::io::IoSlice;
@@ -36,17 +37,17 @@ use crate::sftp::steady::changed;
 use crate::sftp::{Sftp, There};
 use crate::tree;
 
-/// Files of more bytes than this travel this way; smaller ones are sent again faster than they are compared.
+/// Files of more bytes than this are copied in this way; smaller files are sent again faster than they are compared.
 pub(super) const LARGE: u64 = 16 << 20;
 
-/// Chunks that are read ahead of the network, and pieces that wait for the disk: at most 2 MiB each.
+/// How many chunks are read ahead of the network, and how many pieces may wait for the disk: at most 2 MiB of each.
 const CHUNKS: usize = 8;
 const PIECES: usize = 64;
 
-/// The machine removes what other states of the source have left, and says nothing.
+/// The machine removes the partial files of other states of the source, and prints nothing.
 const REMOVING: Limits = Limits { bytes: 0, time: Duration::from_secs(30) };
 
-/// The machine looks at one file, and says a line.
+/// The machine looks at one file, and prints a line.
 const LOOKING: Limits = Limits { bytes: 256, time: Duration::from_secs(30) };
 
 /// Sends a large local file over the sessions of `pool`, which `connection` runs its commands on.
@@ -84,7 +85,7 @@ pub(super) async fn upload(
     };
     match sent.await {
         Ok(()) => sftp.put_in_place(partial, remote).await?,
-        // The next try would fail in the same way, and what is there may be what fills the disk.
+        // The next copy would fail in the same way, and the partial file may be what fills the disk.
         Err(error @ ConnectionError::File { .. }) => {
             partial.remove().await;
             return Err(sftp.full_or(error, remote).await);
@@ -102,7 +103,7 @@ async fn remove_stale(connection: &dyn Connection, partial: &Partial) {
     }
 }
 
-/// A local file on its way to `remote`.
+/// A local file that is copied to `remote`.
 struct Source<'a> {
     file: Arc<File>,
     local: &'a Path,
@@ -111,7 +112,8 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Opens what an earlier try has left, and says which parts of the file it lacks; or makes it anew.
+    /// Opens the partial file of an earlier copy and returns the parts of the file that it lacks; makes it anew where
+    /// it cannot be compared. `error` is why the partial file could not be created.
     async fn again(
         &self,
         connection: &dyn Connection,
@@ -132,7 +134,7 @@ impl Source<'_> {
         Ok((sftp.open_again(&partial.path, self.remote).await?, Some(parts)))
     }
 
-    /// Sends `parts`, where the other side has some already; all but the holes otherwise.
+    /// Sends `parts`, or everything but the holes where there are none.
     async fn send(
         &self,
         mut lanes: Vec<Lane>,
@@ -159,7 +161,7 @@ impl Source<'_> {
             lane.write(&chunks, doing, &counted).await
         });
         let written = try_join_all(writing).await;
-        // Whoever still reads learns by this that nobody writes.
+        // Ends the reading thread where writing has failed.
         drop(chunks);
         let read = flat(reading.await);
         written?;
@@ -169,15 +171,15 @@ impl Source<'_> {
     }
 }
 
-/// Reads all but the holes.
+/// Reads everything but the holes.
 fn read_data(file: &File, size: u64, chunk: usize, give: &mpsc::Sender<Chunk>) -> std::io::Result<()> {
     let mut at = 0;
     while at < size {
         let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
             Ok(start) => start.min(size),
-            // Nothing but a hole up to the end.
+            // There is only a hole up to the end.
             Err(rustix::io::Errno::NXIO) => break,
-            // A file system that knows no holes has none.
+            // A file system that cannot tell holes is read as a whole.
             Err(_) => at,
         };
         let end = rustix::fs::seek(file, SeekFrom::Hole(start)).map_or(size, |end| end.clamp(start, size));
@@ -201,10 +203,10 @@ fn read_part(file: &File, part: Range<u64>, chunk: usize, give: &mpsc::Sender<Ch
                 return Err(std::io::Error::other("it became shorter while it was read"));
             }
         }
-        // The allocator may have given more room than was asked for.
+        // The buffer may be larger than requested, and then more was read.
         bytes.truncate(want);
         if give.blocking_send((at, bytes)).is_err() {
-            // Writing failed, which is told elsewhere.
+            // Writing has failed, and the writer reports that.
             return Ok(());
         }
         at += want as u64;
@@ -212,7 +214,7 @@ fn read_part(file: &File, part: Range<u64>, chunk: usize, give: &mpsc::Sender<Ch
     Ok(())
 }
 
-/// Fetches a large remote file. `found` is what the server says of it.
+/// Fetches a large remote file. `found` holds the attributes that the server reported.
 pub(super) async fn download(
     pool: &Pool,
     connection: &dyn Connection,
@@ -248,7 +250,7 @@ pub(super) async fn download(
     };
     match fetched.await {
         Ok((bytes, seen)) => {
-            // On a change what has come stays for the next try, which compares it.
+            // After a change the partial file stays for the next copy, which compares it.
             check(connection, &sftp, (remote, found, seen), (&file, local), bytes).await?;
             let mode = found.permissions.map_or(0o644, |mode| mode & 0o777);
             partial.put_in_place(file, local, mode).await?;
@@ -262,8 +264,8 @@ pub(super) async fn download(
     }
 }
 
-/// Refuses a remote file that did not stay as it was, whose `total` bytes are in `file` now; `found` and `seen` are from before
-/// the first byte. A file that grew is well where all of what came is there.
+/// Refuses a remote file that changed during its copy; its `total` bytes are in `file` now, and `found` and `seen` are
+/// from before the first byte. A file that only grew is accepted where it still begins with the bytes that were copied.
 async fn check(
     connection: &dyn Connection,
     sftp: &Sftp,
@@ -277,7 +279,8 @@ async fn check(
         Since::Same | Since::Changed => return Err(changed(remote)),
         Since::Grown => {}
     }
-    // The last block of a file that still grows is another every time; as many bytes of it as came are read again.
+    // The last block of a file that still grows has another hash each time; so the bytes of it that were copied are
+    // read again.
     let blocks = total / blocks::BLOCK;
     let whole = blocks * blocks::BLOCK;
     let theirs = blocks::remote(connection, remote, blocks, false).await.unwrap_or_default();
@@ -288,12 +291,13 @@ async fn check(
     }
 }
 
-/// Which file has the name and its times to the nanosecond, where the machine tells: its file server knows whole seconds.
+/// The identity of the file with this name and its times to the nanosecond, where the machine can tell: its file server
+/// has only whole seconds.
 async fn precisely(connection: &dyn Connection, remote: &str) -> Option<String> {
     blocks::answer(connection, &guest::of(connection.platform()).file_identity(remote), LOOKING).await
 }
 
-/// What a local file lacks that an earlier try has begun. `data` is where the other has any.
+/// The parts that the partial file of an earlier copy lacks. `data` are the parts of the remote file that hold data.
 async fn missing(
     connection: &dyn Connection,
     remote: &str,
@@ -302,7 +306,7 @@ async fn missing(
     data: Vec<Range<u64>>,
 ) -> std::io::Result<Vec<Range<u64>>> {
     let mut end = 0;
-    // Up to the last byte that was written; behind it there is one hole, and nothing to compare.
+    // Finds the last byte that was written; behind it there is only a hole, and nothing to compare.
     while let Ok(data) = rustix::fs::seek(file, SeekFrom::Data(end)) {
         end = rustix::fs::seek(file, SeekFrom::Hole(data))?;
     }
@@ -318,7 +322,7 @@ async fn missing(
     Ok(parts)
 }
 
-/// A local file that is fetched.
+/// The local file that a remote file is copied to.
 struct Target<'a> {
     sftp: &'a Sftp,
     remote: &'a str,
@@ -328,7 +332,8 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Fetches `parts`; the length of the whole. A `fresh` file has zeros wherever nothing was written yet.
+    /// Fetches `parts` and returns the length of the whole file. A `fresh` file has zeros wherever nothing was written
+    /// yet.
     async fn fetch(
         self,
         mut lanes: Vec<Lane>,
@@ -355,17 +360,17 @@ impl Target<'_> {
         });
         let read = try_join_all(reading).await;
         drop(give);
-        // Asked first: where the disk is full, reading ends for want of a taker.
+        // The writer's error comes first: where the disk is full, reading fails only because nobody takes the pieces.
         flat(writing.await).map_err(|error| local_failure("write", self.local, &error))?;
         read?;
         progress(self.size.saturating_sub(moved.into_inner()));
-        // A file that grows is taken as long as it is.
+        // Of a file that grows, the bytes behind its announced end are copied too.
         let more = self.sftp.fetch_tail(self.remote, &self.file, self.local, self.size, progress).await?;
         Ok(self.size + more)
     }
 }
 
-/// The next span to ask for: its offset and length.
+/// The next span to request: its offset and length.
 fn next_span(
     parts: &Mutex<std::vec::IntoIter<Range<u64>>>,
     current: &Mutex<Range<u64>>,
@@ -381,7 +386,7 @@ fn next_span(
     Some((start, length))
 }
 
-/// Writes pieces as they come, neighbours with one call.
+/// Writes pieces as they come, adjacent ones with one call.
 fn write_pieces(file: &File, fresh: bool, mut pieces: mpsc::Receiver<Piece>) -> std::io::Result<()> {
     let mut waiting: Vec<Piece> = Vec::with_capacity(PIECES);
     while pieces.blocking_recv_many(&mut waiting, PIECES) > 0 {
@@ -407,7 +412,7 @@ fn write_pieces(file: &File, fresh: bool, mut pieces: mpsc::Receiver<Piece>) -> 
     Ok(())
 }
 
-/// Leaves or makes a hole.
+/// Makes a hole, which a fresh file has already.
 fn clear(file: &File, fresh: bool, offset: u64, length: u64) -> std::io::Result<()> {
     if fresh {
         return Ok(());
@@ -415,7 +420,7 @@ fn clear(file: &File, fresh: bool, offset: u64, length: u64) -> std::io::Result<
     let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     match rustix::fs::fallocate(file, mode, offset, length) {
         Ok(()) => Ok(()),
-        // A file system that makes no holes.
+        // The file system cannot make holes.
         Err(_) => {
             let zeros = vec![0; usize::try_from(length).unwrap_or(0)];
             std::os::unix::fs::FileExt::write_all_at(file, &zeros, offset)
@@ -439,6 +444,7 @@ fn write_run(file: &File, start: u64, run: &[&[u8]]) -> std::io::Result<()> {
 
 /// Whether all bytes are zero.
 fn zero(bytes: &[u8]) -> bool {
-    // Most data says no with its first bytes; for the rest, blocks that the compiler compares many bytes at a time.
+    // The first byte decides for most data. The rest is compared in blocks, for which the compiler uses vector
+    // instructions.
     bytes.first() == Some(&0) && bytes.chunks(512).all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
 }

@@ -1,4 +1,4 @@
-//! What is known about one transport: whether it is alive, and how it broke.
+//! The state of one transport: whether it is alive, and how it broke.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,15 +7,16 @@ use std::time::Duration;
 use model::connection::ConnectionError;
 use tokio_util::sync::CancellationToken;
 
-/// Shared by everything that uses one transport.
+/// The state that everything on one transport shares.
 ///
-/// `russh` tells of the end of a session in three ways (a callback, a dropped handler, a closed queue), and waits on a
-/// full window are told in none of them; so the handler's own drop is the one signal that everything races with.
+/// `russh` announces the end of a session in three ways (a callback, a dropped handler, a closed queue), and none of
+/// them reaches a task that waits on a full window; so the handler's own drop is the one signal that every wait races
+/// with.
 pub(super) struct Link {
     address: String,
     gone: CancellationToken,
     reason: Mutex<Option<String>>,
-    /// The shortest time in which an answer came, nanoseconds; the highest number before the first.
+    /// The shortest time in which an answer came, in nanoseconds; `u64::MAX` before the first answer.
     distance: AtomicU64,
 }
 
@@ -28,13 +29,13 @@ impl Link {
         &self.address
     }
 
-    /// Learns how far the other side is.
+    /// Records how long an answer took, from which the distance of the other side follows.
     pub(super) fn answered_after(&self, time: Duration) {
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.distance.fetch_min(time, Ordering::Relaxed);
     }
 
-    /// About one round trip; nothing before the first answer.
+    /// About one round trip; `None` before the first answer.
     pub(super) fn distance(&self) -> Option<Duration> {
         let time = self.distance.load(Ordering::Relaxed);
         (time != u64::MAX).then(|| Duration::from_nanos(time))
@@ -58,12 +59,12 @@ impl Link {
         self.gone.is_cancelled()
     }
 
-    /// Ends when the transport is dead.
+    /// Waits until the transport is dead.
     pub(super) async fn gone(&self) {
         self.gone.cancelled().await;
     }
 
-    /// Why it broke, as far as anybody said.
+    /// The reason why the transport broke, as far as it is known.
     pub(super) fn reason(&self) -> String {
         self.slot().clone().unwrap_or_else(|| "the other side closed the connection".to_owned())
     }

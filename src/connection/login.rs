@@ -1,5 +1,5 @@
-//! What a machine is logged in to with: the key that is named for it, and on a machine of somebody else's also the user's other
-//! keys, those that an agent holds, and one whose passphrase is typed.
+//! The keys to log in to a machine with: the key that is named for it, and on somebody else's machine also the user's
+//! other keys, those of an agent, and one whose passphrase is typed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,26 +14,26 @@ use tokio::net::UnixStream;
 
 use crate::keys;
 
-/// How long an agent may take to say what it holds. One that asks its user for each signature is asked within the login's limit.
+/// How long an agent may take to list its keys. Signing, for which an agent may ask its user, has the login's limit.
 const AGENT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Keys that are offered in one connection: OpenSSH hangs up after six refusals.
+/// The largest number of keys that one connection offers: OpenSSH hangs up after six refusals.
 const MOST: usize = 6;
 
-/// How often a passphrase may be mistyped.
+/// How many times a passphrase may be typed.
 const TRIES: usize = 3;
 
-/// Asks for the passphrase of the key that the text names; none where nobody is there to type it, or nobody wants to.
+/// Shows a prompt and returns the passphrase; `None` where nobody is there to type it, or the user declines.
 pub type Ask = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// Where keys come from beside the one that is named for a machine; resolved by the caller.
+/// The sources of keys beside the one that is named for a machine; resolved by the caller.
 #[derive(Clone, Default)]
 pub struct Login {
-    /// Where the user's agent listens.
+    /// The socket of the user's agent.
     pub agent: Option<PathBuf>,
-    /// Further private keys; none where the user named one, which is then the only one.
+    /// Further private keys; empty where the user named a key, which is then the only one.
     pub others: Vec<PathBuf>,
-    /// Asks for a passphrase, with its thread blocked.
+    /// Asks for a passphrase, and blocks its thread meanwhile.
     pub ask: Option<Ask>,
 }
 
@@ -47,15 +47,15 @@ pub(super) struct Keyring {
 /// A key that may be offered.
 #[derive(Clone)]
 pub(super) enum Candidate {
-    /// From a file.
+    /// A key from a file.
     File(PathBuf, Arc<PrivateKey>),
-    /// Held by the agent that listens there.
+    /// A key that an agent holds.
     Agent {
-        /// Where it listens.
+        /// The agent's socket.
         socket: PathBuf,
         /// The public half.
         key: PublicKey,
-        /// What the agent calls it.
+        /// The agent's name for the key.
         comment: String,
     },
 }
@@ -68,7 +68,7 @@ impl Candidate {
         }
     }
 
-    /// For a message.
+    /// The key's name for a message.
     fn name(&self) -> String {
         match self {
             Self::File(path, key) => format!("`{}` ({})", path.display(), keys::shown(key.public_key())),
@@ -77,7 +77,7 @@ impl Candidate {
     }
 }
 
-/// What can be offered, and what could be if somebody typed a passphrase.
+/// The keys that can be offered, and those that could be if somebody typed a passphrase.
 #[derive(Default)]
 pub(super) struct Candidates {
     pub(super) offered: Vec<Candidate>,
@@ -86,7 +86,7 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// The keys that were offered, for a message, and those that were not.
+    /// The keys that were offered and those that were not, for a message.
     pub(super) fn describe(&self) -> String {
         let mut text = self.offered.iter().map(Candidate::name).collect::<Vec<_>>().join(" or ");
         for path in &self.locked {
@@ -96,10 +96,10 @@ impl Candidates {
     }
 }
 
-/// What a file holds.
+/// The content of a key file.
 enum Read {
     Key(Arc<PrivateKey>),
-    /// A key behind a passphrase, with its public half where that can be had.
+    /// A key behind a passphrase, with its public half where that can be read.
     Locked(Option<PublicKey>),
 }
 
@@ -120,8 +120,8 @@ impl Keyring {
         Self { login, unlocked: Arc::default() }
     }
 
-    /// The keys to offer to a machine whose own is `identity`: files first, then what the agent holds. A locked one is asked for
-    /// where nothing else can be offered.
+    /// The keys to offer to a machine for which `identity` is named: first those from files, then the agent's. The
+    /// passphrase of a locked key is asked for only where no other key can be offered.
     pub(super) async fn candidates(&self, identity: &Path) -> Result<Candidates, ConnectionError> {
         let mut found = Candidates::default();
         let mut wanted = Vec::new();
@@ -137,7 +137,7 @@ impl Keyring {
                 Err(error) => unusable = unusable.or(Some(error)),
             }
         }
-        // A key that the user named is the only one, and the agent may hold that one.
+        // A key that the user named is the only one to offer; the agent may hold it where its file is locked.
         let named = self.login.others.is_empty();
         if !named || found.offered.is_empty() {
             let fits = |key: &PublicKey| !named || wanted.iter().any(|wanted| wanted.key_data() == key.key_data());
@@ -154,7 +154,7 @@ impl Keyring {
         Ok(found)
     }
 
-    /// Asks for the passphrases of locked keys, and gives the first that opens.
+    /// Asks for the passphrases of locked keys, and returns the first key that opens.
     pub(super) async fn unlock(&self, locked: &[PathBuf]) -> Option<Candidate> {
         let ask = self.login.ask.clone()?;
         let (paths, unlocked) = (locked.to_vec(), Arc::clone(&self.unlocked));
@@ -187,17 +187,18 @@ impl Keyring {
                 Ok(Read::Locked(half(PrivateKey::from_openssh(&text).ok().as_ref())))
             }
             Err(_) if text.contains("ENCRYPTED") => Ok(Read::Locked(half(None))),
-            Err(error) => Err(unusable(path, &format!("it is no private key that OpenSSH would take ({error})"))),
+            Err(error) => Err(unusable(path, &format!("it is not a private key that OpenSSH accepts ({error})"))),
         }
     }
 
-    /// Adds the agent's keys that fit and are not there yet; false where no agent answers.
+    /// Adds the agent's keys that fit and were not found yet; false where no agent answers.
     async fn ask_agent(&self, found: &mut Candidates, fits: impl Fn(&PublicKey) -> bool) -> bool {
         let Some(socket) = &self.login.agent else { return false };
         let asking = async { AgentClient::connect_uds(socket).await?.request_identities().await };
         let Ok(Ok(held)) = tokio::time::timeout(AGENT_LIMIT, asking).await else { return false };
         for identity in held {
-            // A certificate needs an authority that the machine trusts: its key is held as well.
+            // Certificates are skipped: only a machine that trusts their authority accepts them, and an agent holds the
+            // plain key beside its certificate.
             let AgentIdentity::PublicKey { key, comment } = identity else { continue };
             let new = !found.offered.iter().any(|known| known.public().key_data() == key.key_data());
             if new && fits(&key) {
@@ -207,7 +208,7 @@ impl Keyring {
         true
     }
 
-    /// Why there is nothing to offer.
+    /// The error that says why there is no key to offer.
     fn nothing(
         &self,
         locked: &[PathBuf],
@@ -216,14 +217,14 @@ impl Keyring {
         answered: bool,
     ) -> ConnectionError {
         let Some(path) = locked.first() else {
-            return unusable.unwrap_or_else(|| self::unusable(identity, "it is no key"));
+            return unusable.unwrap_or_else(|| self::unusable(identity, "it is not a key"));
         };
         let agent = match &self.login.agent {
             Some(_) if answered => "the agent does not hold it".to_owned(),
             Some(socket) => format!("no agent answers at `{}` (`SSH_AUTH_SOCK`)", socket.display()),
             None => "there is no agent (`SSH_AUTH_SOCK`)".to_owned(),
         };
-        self::unusable(path, &format!("it is protected by a passphrase, nobody typed that, and {agent}"))
+        self::unusable(path, &format!("it is protected by a passphrase, which nobody typed, and {agent}"))
     }
 }
 
@@ -238,7 +239,7 @@ fn public_beside(path: &Path) -> Option<PublicKey> {
     PublicKey::from_openssh(std::fs::read_to_string(name).ok()?.trim()).ok()
 }
 
-/// The key in `path`, opened with what is typed; none where nobody types it right.
+/// The key in `path`, opened with a typed passphrase; `None` where nobody types the right one.
 fn typed(ask: &Ask, path: &Path) -> Option<PrivateKey> {
     let text = std::fs::read_to_string(path).ok()?;
     let mut again = "";
@@ -254,7 +255,7 @@ fn typed(ask: &Ask, path: &Path) -> Option<PrivateKey> {
     None
 }
 
-/// The agent at `socket`, to sign with.
+/// Connects to the agent at `socket`, to sign with its keys.
 pub(super) async fn agent(socket: &Path) -> Result<AgentClient<UnixStream>, russh::keys::Error> {
     AgentClient::connect_uds(socket).await
 }
@@ -263,7 +264,7 @@ pub(super) async fn agent(socket: &Path) -> Result<AgentClient<UnixStream>, russ
 mod tests {
     use super::*;
 
-    /// A folder with the keys `plain` and `locked` (`secret`).
+    /// A folder with the keys `plain` and `locked`, whose passphrase is `secret`.
     fn keys() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let plain = keys::generate("plain").unwrap().private_openssh;

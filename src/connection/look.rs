@@ -1,12 +1,13 @@
-//! Whether a file on a machine stayed as it was while it was read, as far as its server tells.
+//! Decides whether a file on a machine changed while it was read, as far as its server tells.
 
 use russh_sftp::protocol::FileAttributes;
 
-/// What became of a file on the machine while it was read, as far as its server tells: its size, and its time in whole seconds.
+/// The change of a file on the machine while it was read, by the size and the time in whole seconds that its server
+/// reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Since {
     Same,
-    /// It is longer. More may have come at its end, or other bytes in the place of what was there.
+    /// The file is longer: bytes were appended, or the content was replaced.
     Grown,
     Changed,
 }
@@ -17,7 +18,7 @@ impl Since {
         match was.cmp(&is) {
             std::cmp::Ordering::Less => Self::Grown,
             std::cmp::Ordering::Greater => Self::Changed,
-            // Those of `/proc` announce nothing, and have another time whenever they are looked at.
+            // Files of `/proc` report no size, and another time whenever they are looked at.
             std::cmp::Ordering::Equal if was == 0 || before.mtime == after.mtime => Self::Same,
             std::cmp::Ordering::Equal => Self::Changed,
         }

@@ -21,7 +21,7 @@ pub(super) fn permissions(mode: u32) -> FileAttributes {
     FileAttributes { permissions: Some(mode & 0o7777), ..FileAttributes::empty() }
 }
 
-/// The kind bits of what the server says; zero where it says nothing.
+/// The kind bits of a file's attributes; zero where the server reports none.
 pub(super) fn kind(attrs: &FileAttributes) -> u32 {
     attrs.permissions.unwrap_or(0) & KIND
 }

@@ -1,8 +1,8 @@
-//! What a copy must not leave behind on a machine: partial files and open ones. And what a large one may: a partial file with a name by
-//! which the next try finds it.
+//! The partial and open files of a copy on a machine, which the copy must not leave behind; only a large one may leave
+//! its partial file, under a name by which the next copy finds it.
 //!
-//! A copy can end in the middle of any wait, by an error or because its future is dropped; so each of these cleans up when it
-//! is dropped, from a task of its own, as far as the connection still carries it.
+//! A copy can end in the middle of any wait, by an error or because its future is dropped. So these values clean up
+//! when they are dropped, in a task of their own, as long as the connection works.
 
 use std::fs::Metadata;
 use std::os::linux::net::SocketAddrExt;
@@ -16,7 +16,7 @@ use archive::partial::{TAG, tag};
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error as SftpError;
 
-/// An open remote file, which is closed even when its copy is given up.
+/// An open remote file, which is closed even when its copy is abandoned.
 pub(super) struct Handle {
     raw: Arc<RawSftpSession>,
     pub(super) name: String,
@@ -45,12 +45,12 @@ impl Drop for Handle {
     }
 }
 
-/// A remote file that is not whole yet, removed unless it was put in place or is to last.
+/// A remote file that is not whole yet; dropping it removes the file unless that was put in place or is to last.
 pub(super) struct Partial {
     raw: Arc<RawSftpSession>,
     pub(super) path: String,
     kept: bool,
-    /// Held for as long as this copy is under way, where it lasts.
+    /// The lock that a lasting file's copy holds while it is under way.
     lock: Option<UnixListener>,
 }
 
@@ -59,10 +59,11 @@ impl Partial {
         Self { raw: Arc::clone(raw), path: beside(remote, &suffix()), kept: false, lock: None }
     }
 
-    /// One that the next copy of `local` to `remote` finds again where this one is cut; `address` is the machine's. While another
-    /// copy of the two is under way on this computer, it is one as any.
+    /// A partial file that the next copy of `local` to `remote` finds where this copy is interrupted; `address` is the
+    /// machine's. While another copy of the two is under way on this computer, it is an ordinary partial file.
     ///
-    /// A source that has changed since has another: what a cut connection still delivers late belongs to the old one.
+    /// A source that has changed has another partial file, because a broken connection may still deliver bytes of the
+    /// old source late.
     pub(super) fn lasting(
         raw: &Arc<RawSftpSession>,
         (local, found): (&Path, &Metadata),
@@ -74,7 +75,7 @@ impl Partial {
         let which = tag(&[host.nodename().to_bytes(), local.as_os_str().as_encoded_bytes(), remote.as_bytes()]);
         let numbers = [found.len(), found.mtime().cast_unsigned(), found.mtime_nsec().cast_unsigned()];
         let state = tag(&numbers.map(u64::to_be_bytes).each_ref().map(|number| &number[..]));
-        // An abstract name is the kernel's and goes with its process, however that ends.
+        // An abstract socket name serves as the lock: the kernel frees it with its process, however that ends.
         let lock = format!("hg-partial-{}", tag(&[which.as_bytes(), address.as_bytes()]));
         match SocketAddr::from_abstract_name(lock).and_then(|name| UnixListener::bind_addr(&name)) {
             Ok(lock) => {
@@ -85,8 +86,8 @@ impl Partial {
         }
     }
 
-    /// What the paths of lasting partial files for other states of the source begin with; each has half a [`TAG`]
-    /// more. Nothing for one that does not last.
+    /// The common start of the paths of lasting partial files for all states of the source; half a [`TAG`] follows it.
+    /// `None` for a file that does not last.
     pub(super) fn start(&self) -> Option<&str> {
         let start = self.path.len().checked_sub(TAG / 2)?;
         self.lock.as_ref().and_then(|_| self.path.get(..start))

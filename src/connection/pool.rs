@@ -1,4 +1,4 @@
-//! The transports to one machine and the sessions on them: a further one where there is no room, and the file server's.
+//! The transports to one machine and the sessions on them. A further transport is opened where no other has room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,34 +16,34 @@ use crate::lane::Lane;
 use crate::link::Link;
 use crate::sftp::Sftp;
 
-/// Sessions on one transport. OpenSSH allows ten by default, and counts one a moment longer than we do. More commands than
-/// this open a further transport.
+/// The number of sessions on one transport. OpenSSH allows ten by default, and counts one a moment longer than we do.
+/// Further commands open a further transport.
 const SESSIONS: usize = 8;
 
-/// How long the other side may take to put away a session that has ended here, where it allows no second beside it.
+/// How long the other side may take to close a session that has ended here, where it allows no second one beside it.
 const CLOSING_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long one attempt of a patient caller may take: something that accepts connections before the machine is up must
+/// How long one attempt of a patient caller may take: a program that accepts connections before the machine is up must
 /// not use up the whole limit.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(15);
 
-/// The pause between attempts starts at the first and doubles up to the second.
+/// The pause between attempts: the first value, doubled after each attempt up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 
-/// How long a goodbye may take to reach the transport's task.
+/// How long the transport's task may take to accept a goodbye, and then to end.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 
-/// How long the other side may take to open a session, and a further transport to come up.
+/// How long the other side may take to open a session, and how long a further transport may take to come up.
 pub(super) const OPEN_LIMIT: Duration = Duration::from_secs(30);
 
-/// Bytes that the other side may send ahead on one channel.
+/// The number of bytes that the other side may send ahead on one channel.
 pub(super) const WINDOW: u32 = 2 << 20;
 
-/// Bytes a second that a large copy should reach where only the distance is in the way: more than a gigabit network carries
-/// and about what one processor encrypts.
+/// The bytes a second that a large copy should reach where only the round trip limits it: more than a gigabit network
+/// carries, and about as many as one processor encrypts.
 const RATE: f64 = 400e6;
 
-/// Attempts until one succeeds, fails for good, or the limit is over.
+/// Makes attempts until one succeeds or fails for good, or the limit is over.
 pub(super) async fn reach(target: &Target, limit: Duration, patient: bool) -> Result<Established, ConnectionError> {
     let end = Instant::now() + limit;
     let mut pace = Pace::new(BACKOFF);
@@ -55,7 +55,7 @@ pub(super) async fn reach(target: &Target, limit: Duration, patient: bool) -> Re
             Ok(established) => return Ok(established),
             Err(failure) if !patient || !failure.again => return Err(failure.error),
             Err(failure) => {
-                // An attempt that was cut short by the end says less than the whole one before it.
+                // An attempt that the end of the limit cut short tells less than the whole one before it.
                 let cut_short = bound < limit.min(ATTEMPT_LIMIT) / 2;
                 match failure.error {
                     ConnectionError::TimedOut { .. } if cut_short && last.is_some() => {}
@@ -71,7 +71,7 @@ pub(super) async fn reach(target: &Target, limit: Duration, patient: bool) -> Re
     Err(insisted(last, target, limit))
 }
 
-/// The last reason, with how long it was tried.
+/// The last error, with the time for which attempts were made.
 fn insisted(last: Option<ConnectionError>, target: &Target, limit: Duration) -> ConnectionError {
     let tried = format!("kept trying for {}", model::base::text::seconds(limit));
     match last {
@@ -92,17 +92,17 @@ fn insisted(last: Option<ConnectionError>, target: &Target, limit: Duration) -> 
 struct Transport {
     handle: client::Handle<Client>,
     link: Arc<Link>,
-    /// Places for sessions that nobody has.
+    /// The free places for sessions.
     slots: Arc<Semaphore>,
-    /// All places, those that somebody has included.
+    /// The number of all places, free and taken.
     places: AtomicUsize,
-    /// Sessions that were opened on it, ended ones included.
+    /// The number of sessions that were opened on the transport, ended ones included.
     opened: AtomicUsize,
 }
 
 /// Why a session could not be opened.
 enum NoSession {
-    /// The other side allows no more on this transport.
+    /// The other side allows no further session on this transport.
     Full,
     Error(ConnectionError),
 }
@@ -147,16 +147,16 @@ impl Transport {
 /// The transports to one machine, and the sessions on them.
 pub(super) struct Pool {
     target: Target,
-    /// The first is the connection; the others carry what did not fit on it. None is ever taken out.
+    /// The first transport is the connection; the others carry sessions that did not fit on it. None is ever removed.
     transports: Mutex<Vec<Arc<Transport>>>,
     sftp: Mutex<Option<Arc<Sftp>>>,
 }
 
-/// A session, what it runs over, and its place there.
+/// A session, the state of its transport, and its place there.
 pub(super) type Session = (Channel<Msg>, Arc<Link>, OwnedSemaphorePermit);
 
 impl Pool {
-    /// The pool of a machine that was reached already.
+    /// The pool of a machine whose first transport is up.
     pub(super) fn new(target: Target, first: Established) -> Self {
         let first = Arc::new(Transport::new(first));
         Self { target, transports: Mutex::new(vec![first]), sftp: Mutex::new(None) }
@@ -166,8 +166,8 @@ impl Pool {
         self.target.address.to_string()
     }
 
-    /// As many channels with a file server as a large file needs for this distance: on each no more than a window can be under
-    /// way, and the other side's is what it is. At least one.
+    /// As many channels with a file server as a large file needs for this round trip, and at least one: on each channel
+    /// no more than a window can be under way, and we cannot enlarge the other side's window.
     pub(super) async fn lanes(&self) -> Result<Vec<Lane>, ConnectionError> {
         let (room, distance) = {
             let transports = self.transports.lock().await;
@@ -187,7 +187,7 @@ impl Pool {
             }
         }
         match last {
-            // Fewer are slower, and nothing worse.
+            // Fewer channels are only slower.
             Some(error) if lanes.is_empty() => Err(error),
             _ => Ok(lanes),
         }
@@ -206,12 +206,13 @@ impl Pool {
                     let reason = "it opens no session, not even the first: its `MaxSessions` may be 0";
                     return Err(transport.link.protocol(reason));
                 }
-                // A session that has ended here is counted there until all is put away.
+                // The other side counts a session that has ended here until it has closed it too.
                 Err(NoSession::Full) if alone && !closing.left().is_zero() => {
                     drop(slot);
                     pace.pause().await;
                 }
-                // A server with a smaller `MaxSessions`: this transport has as many as it will ever have.
+                // The server has a smaller `MaxSessions`: this transport gets no places beyond those that are taken
+                // now.
                 Err(NoSession::Full) => {
                     slot.forget();
                     let fewer = 1 + transport.slots.forget_permits(SESSIONS);
@@ -221,7 +222,8 @@ impl Pool {
         }
     }
 
-    /// A transport with room, made where there is none; whether it has no other session.
+    /// A transport with room, made where there is none, with a place on it; the last value says whether it has no other
+    /// session.
     async fn transport(&self) -> Result<(Arc<Transport>, OwnedSemaphorePermit, bool), ConnectionError> {
         let mut transports = self.transports.lock().await;
         if let Some(first) = transports.first()

@@ -19,13 +19,13 @@ pub(super) struct SshProcess {
     reader: ChannelReadHalf,
     writer: Writer,
     link: Arc<Link>,
-    /// Ends whoever still writes: `russh` lets a write wait for a window that a closed channel never opens.
+    /// Ends pending writes: `russh` lets a write wait for a window that a closed channel never opens.
     closed: CancellationToken,
     stdin_open: bool,
     refused: bool,
     done: bool,
     exit: Option<Exit>,
-    /// Its place among the sessions of the transport.
+    /// The process's place among the sessions of the transport.
     slot: Option<OwnedSemaphorePermit>,
 }
 
@@ -44,7 +44,7 @@ impl SshProcess {
             let mut input =
                 SshStdin { writer: Arc::clone(&writer), link: Arc::clone(&link), closed: closed.clone(), open: true };
             tokio::spawn(async move {
-                // A command that ends without reading all of its input is no error.
+                // It is not an error that a command ends before it has read all of its input.
                 if input.write(&bytes).await.is_ok() {
                     drop(input.close().await);
                 }
@@ -73,7 +73,7 @@ impl Process for SshProcess {
                 Some(ChannelMsg::ExtendedData { data, .. }) => return Some(Chunk::Stderr(data.into())),
                 Some(ChannelMsg::ExitStatus { exit_status }) => self.exit = Some(Exit::Code(exit_status)),
                 Some(ChannelMsg::ExitSignal { signal_name, .. }) => self.exit = Some(Exit::Signal(name(signal_name))),
-                // The only request that asked for an answer and was not answered yet is the command itself.
+                // Only the request to run the command still waits for an answer.
                 Some(ChannelMsg::Failure) => {
                     self.refused = true;
                     drop(self.writer.close().await);
@@ -132,7 +132,7 @@ impl Drop for SshProcess {
     }
 }
 
-/// The name without `SIG`.
+/// The signal's name without `SIG`.
 fn name(signal: Sig) -> String {
     match signal {
         Sig::Custom(name) => name.trim_start_matches("SIG").to_owned(),

@@ -1,4 +1,4 @@
-//! One SFTP session: single files both ways.
+//! One SFTP session, which copies single files in both directions.
 
 mod parts;
 pub(super) mod steady;
@@ -33,16 +33,16 @@ use crate::names::{FOLDER, LINK, REGULAR, SOCKET, folder_of, kind, permissions};
 use crate::partial::{Handle, Partial};
 use crate::subsystem::Subsystem;
 
-/// Bytes of one read or write request, where the server allows as many.
+/// The bytes of one read or write request, where the server allows as many.
 const CHUNK: u32 = 128 << 10;
 
-/// The same for a file that travels alone over channels of its own. OpenSSH allows 255 KiB.
+/// The same for a large file, which has channels of its own. OpenSSH allows 255 KiB.
 const MOST: u32 = 255 << 10;
 
-/// A write to a local file that is not worth another thread, bytes: it ends in the page cache.
+/// The largest write to a local file, in bytes, that is not worth another thread: it ends in the page cache.
 const INLINE: usize = 32 << 10;
 
-/// How long the server may take to answer one request, seconds; it counts the wait behind the requests before it.
+/// How long the server may take to answer one request, in seconds; this includes the wait for the requests before it.
 pub(super) const REQUEST_LIMIT: u64 = 120;
 
 /// How long the file session may take to come up.
@@ -78,7 +78,7 @@ impl Sftp {
         }
     }
 
-    /// Starts a session on a stream that a server reads.
+    /// Starts a session over a stream to a file server.
     pub(super) async fn over(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         link: Arc<Link>,
@@ -92,7 +92,8 @@ impl Sftp {
             true => link.lost(),
             false => none(&format!("the machine's SFTP server does not start ({error})")),
         };
-        // Asked behind the greeting without waiting for its answer: a server that knows no limits says so.
+        // The limits are requested without waiting for the answer to the greeting, which saves a round trip: a server
+        // that does not know the extension answers with an error.
         let greeting = async { tokio::join!(biased; raw.init(), raw.limits()) };
         let (version, limits) = deadline.bound(greeting).await.map_err(timed_out)?;
         let version = version.map_err(failed)?;
@@ -108,12 +109,12 @@ impl Sftp {
         Ok(Self { raw: Arc::new(raw), link, chunk, most, posix_rename, broken: AtomicBool::new(false), _slot: slot })
     }
 
-    /// Whether it may still be used.
+    /// Whether the session may still be used.
     pub(super) fn alive(&self) -> bool {
         !self.link.is_gone() && !self.broken.load(Ordering::Relaxed)
     }
 
-    /// What a failed request means.
+    /// The error that a failed request means. A session without an answer is marked as broken.
     pub(super) fn failure(&self, doing: impl Into<String>, error: SftpError) -> ConnectionError {
         let doing = doing.into();
         let reason = match error {
@@ -134,7 +135,7 @@ impl Sftp {
         ConnectionError::File { doing, reason }
     }
 
-    /// What `path` is, following symbolic links; `None` where there is nothing.
+    /// The attributes of `path`, following symbolic links; `None` where there is no such file.
     pub(super) async fn stat(&self, path: &str) -> Result<Option<FileAttributes>, ConnectionError> {
         match self.raw.stat(path).await {
             Ok(attrs) => Ok(Some(attrs.attrs)),
@@ -154,8 +155,8 @@ impl Sftp {
         }
     }
 
-    /// Sends a local file with at most `depth` requests in flight; the number of its bytes, or `None` where something has the name
-    /// that is to be written into.
+    /// Sends a local file with at most `depth` requests in flight. Returns the number of its bytes, or `None` where
+    /// `remote` is a device or a pipe, which must be written into.
     pub(super) async fn upload(
         &self,
         local: &Path,
@@ -170,8 +171,8 @@ impl Sftp {
         self.put(remote, mode, depth, progress, Source::File(file, local, Look::of(&found))).await
     }
 
-    /// Writes all that `source` has to a file beside `remote`, or beside what that link leads to, then puts it in place. `None` where
-    /// what stands there is to be written into.
+    /// Writes `source` to a file beside `remote`, or beside the target of that link, and then puts it in place. `None`
+    /// where `remote` is a device or a pipe.
     async fn put(
         &self,
         remote: &str,
@@ -183,7 +184,7 @@ impl Sftp {
         let (mut remote, mut followed) = (remote.to_owned(), false);
         loop {
             let partial = Partial::new(&self.raw, &remote);
-            // Asked in one go, because most often nothing or a plain file is there.
+            // Both requests are sent together, because most often there is no file or a plain one.
             let (there, created) = tokio::join!(biased; self.place(&remote), self.create(&partial.path, &remote));
             let filled = match there {
                 Ok(There::File(real)) if followed || real == remote => {
@@ -199,7 +200,7 @@ impl Sftp {
                     continue;
                 }
             };
-            // Whoever reads the name must not find half of each.
+            // A reader must not find a mixture of two states of the source.
             let filled = match filled {
                 Ok(length) => source.check().await.map(|()| length),
                 Err(error) => Err(error),
@@ -214,7 +215,7 @@ impl Sftp {
         }
     }
 
-    /// Writes all that `source` has to a new file, on the way to `remote`.
+    /// Writes `source` to the partial file of `remote`.
     async fn fill(
         &self,
         created: Result<Handle, ConnectionError>,
@@ -241,7 +242,7 @@ impl Sftp {
             if ended {
                 break;
             }
-            // A request is sent when it is first asked for its answer, so each is asked at once.
+            // A request is sent when its future is first polled, so each is polled at once.
             while let Some(written) = match in_flight.len() >= depth {
                 true => in_flight.next().await,
                 false => in_flight.next().now_or_never().flatten(),
@@ -258,7 +259,7 @@ impl Sftp {
             }
             Ok(())
         };
-        // Sent behind the last writes without waiting for their answers: the server works in order.
+        // The mode and the end follow the last writes without waiting for their answers: the server works in order.
         let closing = handle.close();
         let (written, set, closed) =
             tokio::join!(biased; draining, self.raw.fsetstat(name.as_str(), permissions(mode)), closing);
@@ -270,7 +271,7 @@ impl Sftp {
         Ok(offset)
     }
 
-    /// Names a full disk, which SFTP has no code for.
+    /// Replaces an error by that of a full disk, for which SFTP has no code, where the disk is full.
     pub(super) async fn full_or(&self, error: ConnectionError, path: &str) -> ConnectionError {
         let ConnectionError::File { doing, .. } = &error else { return error };
         match self.raw.statvfs(folder_of(path)).await {
@@ -304,7 +305,7 @@ impl Sftp {
         Ok(bytes)
     }
 
-    /// At least one byte and at most `length` of them; `None` at the end of the file.
+    /// Reads at least one byte and at most `length` bytes; `None` at the end of the file.
     async fn read_at(&self, handle: &str, offset: u64, length: u32) -> Result<Option<Vec<u8>>, SftpError> {
         match self.raw.read(handle, offset, length).await {
             Ok(data) if data.data.is_empty() || data.data.len() > length as usize => {
@@ -316,7 +317,8 @@ impl Sftp {
         }
     }
 
-    /// Fetches a remote file with at most `depth` requests in flight; the number of its bytes. `found` is what the server says of it.
+    /// Fetches a remote file with at most `depth` requests in flight, and returns the number of its bytes. `found`
+    /// holds the attributes that the server reported.
     pub(super) async fn download(
         &self,
         remote: &str,
@@ -343,8 +345,8 @@ impl Sftp {
             total.fetch_add(got, Ordering::Relaxed);
             Ok(())
         };
-        // The first asks for what lies behind the end that was announced, if anything does: a file that grows is taken as
-        // long as it is, and those of `/proc` announce nothing.
+        // The first request is for bytes behind the announced end: a file that grows is copied with them, and files of
+        // `/proc` announce no size at all.
         let mut in_flight = FuturesUnordered::new();
         in_flight.push(fetch(size, None));
         let mut offset = 0;
@@ -363,13 +365,13 @@ impl Sftp {
         self.check((&handle.name, remote), found, (&file, local), total.load(Ordering::Relaxed), began).await?;
         let mode = found.permissions.map_or(0o644, |mode| mode & 0o777);
         let (closed, placed) = tokio::join!(handle.close(), partial.put_in_place(file, local, mode));
-        // Nothing was written through the handle: a failing close loses nothing.
+        // Nothing was written through the handle, so that a failing close loses nothing.
         drop(closed);
         placed?;
         Ok(total.into_inner())
     }
 
-    /// Copies one span, or everything from its start where it has no length; the bytes copied.
+    /// Copies one span, or everything from its start where it has no length. Returns the number of bytes.
     async fn fetch(
         &self,
         handle: &str,
@@ -407,23 +409,23 @@ impl Sftp {
     }
 }
 
-/// What stands where a file is to go on the machine.
+/// The kind of what a file on the machine would replace.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum There {
-    /// A plain file or nothing, under this name, which is behind every link.
+    /// A plain file or nothing. The name is that behind all links.
     File(String),
     /// A device or a pipe.
     Stream,
 }
 
-/// What a file is written from.
+/// The source of a file that is written.
 enum Source<'a> {
     Bytes(&'a [u8]),
     File(tokio::fs::File, &'a Path, Look),
 }
 
 impl Source<'_> {
-    /// The next `room` bytes; fewer only at the end.
+    /// Takes the next `room` bytes; fewer only at the end.
     async fn take(&mut self, room: usize) -> Result<Vec<u8>, ConnectionError> {
         let (file, path) = match self {
             Self::Bytes(rest) => {
@@ -445,7 +447,7 @@ impl Source<'_> {
         Ok(bytes)
     }
 
-    /// Refuses a file that did not stay as it was.
+    /// Refuses a local file that changed while it was read.
     async fn check(&self) -> Result<(), ConnectionError> {
         let Self::File(file, path, look) = self else { return Ok(()) };
         let after = file.metadata().await.map_err(|error| local_failure("read", path, &error))?;
@@ -453,7 +455,7 @@ impl Source<'_> {
     }
 }
 
-/// What a status means.
+/// The reason that a status means.
 pub(super) fn said(status: &Status) -> String {
     match status.status_code {
         StatusCode::NoSuchFile => "no such file or folder".to_owned(),

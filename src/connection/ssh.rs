@@ -34,7 +34,7 @@ pub const CHANNEL_MESSAGES: usize = 512;
 /// The largest packet that the other side may send, bytes.
 const PACKET: u32 = 32 << 10;
 
-/// What can be chosen about SSH connections; resolved by the caller, never read from the environment.
+/// The settings of SSH connections; resolved by the caller, never read from the environment.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How long a peer may be silent before it is asked for a sign of life.
@@ -50,15 +50,15 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// How long a silent peer takes to be given up; a minute by default.
+    /// How long a peer may be silent before it is given up; a minute by default.
     pub fn silence(&self) -> Duration {
         self.keepalive * u32::try_from(self.keepalive_misses + 1).unwrap_or(u32::MAX)
     }
 
     fn config(&self, expected: &Expected) -> client::Config {
         let mut preferred = Preferred::DEFAULT;
-        // The key exchange decides how long a connect takes; curve25519 is the cheapest that every server of the last ten
-        // years speaks. The others stay for compatibility.
+        // The key exchange decides how long connecting takes; curve25519 is the cheapest that every server of the last
+        // ten years supports. The others stay for compatibility.
         preferred.kex = first(&[kex::CURVE25519, kex::CURVE25519_PRE_RFC_8731], &preferred.kex).into();
         // 200 MB of output over loopback, on a processor with AES instructions: 0.44 s with aes128-gcm, 0.55 s with
         // aes256-gcm, 1.39 s with chacha20-poly1305.
@@ -99,7 +99,7 @@ impl SshConnector {
         Self { settings, keyring: Keyring::default() }
     }
 
-    /// The same, with more to log in with than the key that is named for a machine.
+    /// Adds sources of keys beside the key that is named for a machine.
     #[must_use]
     pub fn with_login(self, login: Login) -> Self {
         Self { keyring: Keyring::new(login), ..self }
@@ -124,7 +124,7 @@ impl Connector for SshConnector {
             expected,
         };
         let established = match reach(&target, limit, patient).await {
-            // The last thing to try: whoever is there opens what is locked.
+            // As a last resort, the user is asked for the passphrase of a locked key.
             Err(refused @ ConnectionError::AuthenticationRefused { .. }) if !target.keys.locked.is_empty() => {
                 let Some(opened) = self.keyring.unlock(&target.keys.locked).await else { return Err(refused) };
                 target.keys = Candidates { offered: vec![opened], locked: Vec::new() };
@@ -142,7 +142,7 @@ struct SshConnection {
     platform: Platform,
 }
 
-/// Asks for a terminal and waits for the answer, which a refusal makes worth waiting for.
+/// Requests a terminal and waits for the answer, so that a refusal is reported before the command runs.
 async fn request_terminal(
     channel: &mut Channel<Msg>,
     link: &Link,
@@ -177,7 +177,7 @@ impl Connection for SshConnection {
         if let Some(terminal) = &command.terminal {
             request_terminal(&mut channel, &link, terminal).await?;
         }
-        // The answer is left to the process: waiting for it here would cost every command a round trip.
+        // The process reads the answer: waiting for it here would cost every command a round trip.
         let asked = match line.is_empty() {
             true => channel.request_shell(true).await,
             false => channel.exec(true, line).await,
@@ -195,7 +195,7 @@ impl Connection for SshConnection {
     }
 
     async fn upload(&self, local: &Path, remote: &str, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
-        // What cannot be looked at is reported by whoever reads it.
+        // Where the file cannot be looked at, reading it reports the error.
         if std::fs::metadata(local).is_ok_and(|found| found.is_file() && found.len() > LARGE) {
             return large::upload(&self.pool, self, local, file_name(remote)?, progress).await;
         }

@@ -1,5 +1,5 @@
-//! The stream of a file server that may be written to before the machine has said whether it has one: the answer to the request
-//! comes on the same way as the server's own words, so waiting for it first would cost a round trip.
+//! The stream of a file server. It can be written to before the machine has answered whether it has such a server:
+//! waiting for that answer would cost a round trip.
 
 use std::io::Result as IoResult;
 use std::pin::Pin;
@@ -13,14 +13,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 type Next = Pin<Box<dyn Future<Output = (ChannelReadHalf, Option<ChannelMsg>)> + Send>>;
 
-/// Whether the machine refused to start the server; known when the stream has ended.
+/// Whether the machine refused to start the server, which is known when the stream has ended.
 pub(super) type Refused = Arc<AtomicBool>;
 
-/// Closes its channel when dropped.
+/// The stream; dropping it closes its channel.
 pub(super) struct Subsystem {
-    /// The message that comes next; nothing after the last.
+    /// The wait for the next message; `None` after the last.
     next: Option<Next>,
-    /// The message that is being read, and how many of its bytes were.
+    /// The message that is being read, and the number of its bytes that were read already.
     current: Option<(ChannelMsg, usize)>,
     refused: Refused,
     writer: Pin<Box<dyn AsyncWrite + Send>>,
@@ -28,7 +28,7 @@ pub(super) struct Subsystem {
 }
 
 impl Subsystem {
-    /// Over a channel on which the server was asked for.
+    /// The stream over a channel on which the server was requested.
     pub(super) fn new(channel: Channel<Msg>) -> (Self, Refused) {
         let (reader, channel) = channel.split();
         let refused = Refused::default();
@@ -71,7 +71,7 @@ impl AsyncRead for Subsystem {
                     self.refused.store(true, Ordering::Relaxed);
                     continue;
                 }
-                // No bytes would read as the end.
+                // A read of no bytes would mean the end of the stream.
                 Some(ChannelMsg::Data { data }) if !data.is_empty() => {
                     self.current = Some((ChannelMsg::Data { data }, 0));
                 }

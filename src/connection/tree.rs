@@ -1,8 +1,8 @@
-//! Files and folders both ways: which way each of them goes.
+//! Copies files and folders in both directions, each in its own way.
 //!
-//! A file travels by SFTP, a folder as one archive over one command (`remote/linux/tree.sh`), so that it takes as long as its
-//! bytes do and not as long as its files are many. What cannot travel (a socket, a device) is refused before anything is sent. What
-//! is absent: the archive itself (`archive`), and modification times, which `cp -r` does not keep either.
+//! A file travels by SFTP, a folder as one archive over one command (`remote/linux/tree.sh`), so that its time depends
+//! on the bytes and not on the number of files. Files that cannot travel (sockets, devices) are refused before anything
+//! is sent. Modification times are not kept, as with `cp -r`. The archive itself is the crate `archive`.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use russh_sftp::protocol::FileAttributes;
 use crate::names::{FOLDER, REGULAR, kind};
 use crate::sftp::Sftp;
 
-/// Requests in flight for a file: 2 MiB.
+/// The number of requests in flight for a file: 2 MiB.
 pub(super) const LONE_DEPTH: usize = 16;
 
 /// Copies a local file or folder to `remote`. A symbolic link named as the source itself is followed.
@@ -51,7 +51,7 @@ pub(super) async fn upload(
     archive::send(connection, &command, Load::Tree(cargo), progress, &format!("write {}", quoted(remote))).await
 }
 
-/// Writes a local file into a device or a pipe on the machine, which stays what it is.
+/// Writes a local file into a device or a pipe on the machine, which is not replaced.
 pub(super) async fn pour(
     connection: &dyn Connection,
     local: &Path,
@@ -93,7 +93,7 @@ pub(super) async fn put(
     send(connection, &command, Parcel { top: local, paths, notes: Vec::new() }, progress).await
 }
 
-/// What the source of a download turned out to be.
+/// The kind of a download's source.
 pub(super) enum Found {
     /// A folder, which was copied.
     Tree(Totals),
@@ -103,7 +103,8 @@ pub(super) enum Found {
 
 /// Copies a remote file or folder to `local`. A symbolic link named as the source itself is followed.
 ///
-/// Which of both it is, is asked in two ways at once: a folder begins to come by the first, a file by the second.
+/// The command that packs a folder and the file session are started at once, so that neither kind waits for the other:
+/// a folder comes by the first, a file by the second.
 pub(super) async fn download(
     connection: &dyn Connection,
     sftp: impl Future<Output = Result<Arc<Sftp>, ConnectionError>>,
@@ -141,8 +142,8 @@ pub(super) async fn download(
     }
 }
 
-/// Fetches the files `paths` below the folder `remote`, of at most `most` bytes with their holes, to the same paths below `local`. A
-/// link comes as the file that it leads to.
+/// Fetches the files `paths` below the folder `remote`, of at most `most` bytes with their holes, to the same paths
+/// below `local`. A link is fetched as the file that it leads to.
 pub(super) async fn pick(
     connection: &dyn Connection,
     remote: &str,
@@ -163,5 +164,5 @@ pub(super) async fn pick(
     let bounds = Bounds { expected: Some(paths.iter().cloned().collect()), cap };
     let doing = format!("read {}", quoted(remote));
     let received = archive::receive(connection, &command, local, bounds, progress, &doing).await?;
-    received.ok_or_else(|| ConnectionError::File { doing, reason: "it is no folder".to_owned() })
+    received.ok_or_else(|| ConnectionError::File { doing, reason: "it is not a folder".to_owned() })
 }

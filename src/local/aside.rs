@@ -1,4 +1,4 @@
-//! Work that a process cannot do where it is: a forked process does it beside it.
+//! Work that a process cannot do in its own namespaces: a process that it forks beforehand does it.
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
 
@@ -7,7 +7,7 @@ use rustix::process::{Pid, WaitOptions};
 use crate::sys;
 use crate::trouble::{Doing, Trouble};
 
-/// A forked process that waits for a word, works, tells what went wrong, and ends.
+/// A forked process that waits for a word, does its work, reports what went wrong, and ends.
 pub(crate) struct Aside {
     begin: Option<PipeWriter>,
     answer: PipeReader,
@@ -15,14 +15,14 @@ pub(crate) struct Aside {
 }
 
 impl Aside {
-    /// Forks; the namespaces and the rights of now are those in which `work` will be done.
+    /// Forks. `work` will be done in the namespaces and with the rights that this process has now.
     pub(crate) fn new(work: impl FnOnce() -> Result<(), Trouble>) -> Result<Self, Trouble> {
         let (mut wait, begin) = std::io::pipe().doing(|| "make a pipe")?;
         let (answer, mut reply) = std::io::pipe().doing(|| "make a pipe")?;
         match sys::fork().doing(|| "fork")? {
             sys::Fork::Child => {
                 drop((begin, answer));
-                // No word comes where there is nothing to do any more.
+                // The pipe ends without a word where the work is no longer needed.
                 if wait.read(&mut [0]).unwrap_or_default() == 1
                     && let Err(trouble) = work()
                 {
@@ -49,7 +49,7 @@ impl Aside {
         }
     }
 
-    /// Waits for the process; whether it ended well.
+    /// Waits for the process to end; whether it succeeded.
     fn end(&mut self) -> bool {
         self.begin = None;
         let Some(child) = self.child.take() else { return false };

@@ -1,4 +1,4 @@
-//! Control groups that cap a machine: version 2 where the kernel's controllers are there, else version 1.
+//! Control groups that cap a machine: version 2 where it has the controllers, otherwise version 1.
 
 use std::path::{Path, PathBuf};
 
@@ -14,16 +14,16 @@ use crate::trouble::{Doing, Trouble};
 /// The groups to make for one machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CgroupPlan {
-    /// One with version 2, one a controller with version 1.
+    /// One group with version 2, one for each controller with version 1.
     pub groups: Vec<Group>,
 }
 
 /// One control group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Group {
-    /// Its folder.
+    /// The group's folder.
     pub path: PathBuf,
-    /// What to write where in it.
+    /// The limits to write to files of the folder.
     pub settings: Vec<Setting>,
 }
 
@@ -32,13 +32,14 @@ pub(crate) struct Group {
 pub(crate) struct Setting {
     /// The file in the group's folder.
     pub file: String,
-    /// Its content.
+    /// The content to write.
     pub value: String,
-    /// Whether the machine must not start without it; swap accounting may be off.
+    /// Whether the machine must not start without this limit. Limits of swap are optional, since its accounting may be
+    /// off.
     pub required: bool,
 }
 
-/// The length in microseconds of the period of which a machine gets its share.
+/// The period in microseconds of which a machine gets its share.
 const PERIOD: u64 = 100_000;
 
 /// The mount points of the control groups, from `/proc/self/mountinfo`.
@@ -51,7 +52,7 @@ pub(crate) struct Hierarchies {
 }
 
 impl Hierarchies {
-    /// What this computer has mounted.
+    /// The mount points on this computer.
     pub(crate) fn mounted() -> Result<Self, Trouble> {
         Ok(Self::parse(&std::fs::read_to_string("/proc/self/mountinfo").doing(|| "read `/proc/self/mountinfo`")?))
     }
@@ -80,7 +81,7 @@ impl Hierarchies {
         self.legacy.iter().find(|(name, _)| name == controller).map(|(_, path)| path.as_path())
     }
 
-    /// Every folder that may hold a group of ours.
+    /// Every folder that may hold our groups.
     fn parents(&self) -> Vec<PathBuf> {
         let mut parents: Vec<PathBuf> = self.legacy.iter().map(|(_, path)| path.clone()).collect();
         if let Some(unified) = &self.unified {
@@ -93,7 +94,7 @@ impl Hierarchies {
     }
 }
 
-/// The group's name: tells machines of different state directories apart.
+/// The group's name, which distinguishes machines of different state directories.
 fn group_name(state: &Path, id: &MachineId) -> String {
     format!("{}{id}", prefix(state))
 }
@@ -104,7 +105,7 @@ fn prefix(state: &Path) -> String {
     format!("automation-{tag}-")
 }
 
-/// Finds groups that can hold `caps`; `None` without caps.
+/// Plans groups that can enforce `caps`; `None` without caps.
 pub(crate) fn plan(state: &Path, id: &MachineId, caps: &Caps, root: bool) -> Result<Option<CgroupPlan>, Trouble> {
     if caps.cpus.is_none() && caps.memory.is_none() {
         return Ok(None);
@@ -130,14 +131,15 @@ pub(crate) fn plan(state: &Path, id: &MachineId, caps: &Caps, root: bool) -> Res
     Ok(Some(CgroupPlan { groups }))
 }
 
-/// The group below which a group with the controllers can be made: the top for root, else one's own ancestors.
+/// The group below which a group with the controllers can be made: for root the top, otherwise an ancestor of this
+/// process's own group.
 fn unified_parent(unified: &Path, caps: &Caps, root: bool) -> Option<PathBuf> {
     let candidates = if root { vec![unified.to_owned()] } else { own_ancestors(unified) };
     let wanted: Vec<&str> = [caps.cpus.map(|_| "cpu"), caps.memory.map(|_| "memory")].into_iter().flatten().collect();
     candidates.into_iter().find(|group| offers(group, &wanted, root) && may_write(group))
 }
 
-/// Whether children of `group` have the controllers `wanted`; root switches them on where that is possible.
+/// Whether children of `group` have the controllers `wanted`; root enables them where that is possible.
 fn offers(group: &Path, wanted: &[&str], root: bool) -> bool {
     let has = |file: &str, name: &str| {
         std::fs::read_to_string(group.join(file)).unwrap_or_default().split_whitespace().any(|word| word == name)
@@ -213,7 +215,7 @@ pub(crate) fn make(plan: &CgroupPlan) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Moves a process, and with it all that it starts from then on, into the groups.
+/// Moves a process into the groups; all processes that it starts from then on follow.
 pub(crate) fn enter(plan: &CgroupPlan, pid: i32) -> Result<(), Trouble> {
     for group in &plan.groups {
         std::fs::write(group.path.join("cgroup.procs"), pid.to_string())
@@ -222,9 +224,9 @@ pub(crate) fn enter(plan: &CgroupPlan, pid: i32) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Ends what still runs in the group at `path` and removes it; well when it is not there.
+/// Ends the processes in the group at `path` and removes the group; succeeds where there is none.
 pub(crate) fn remove(path: &Path) -> std::io::Result<()> {
-    // Version 1 lacks this file; there the end of the machine's first process has ended all others.
+    // Version 1 lacks this file. There the end of the machine's first process has ended all others.
     let kill = path.join("cgroup.kill");
     if kill.exists() {
         std::fs::write(kill, "1")?;
@@ -235,7 +237,7 @@ pub(crate) fn remove(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// The same, for up to a second: a group is busy for a moment after its last process died.
+/// Tries [`remove`] for up to a second: a group is busy for a moment after its last process died.
 pub(crate) fn remove_patiently(path: &Path) -> std::io::Result<()> {
     for _ in 0..50 {
         if remove(path).is_ok() {
@@ -246,12 +248,12 @@ pub(crate) fn remove_patiently(path: &Path) -> std::io::Result<()> {
     remove(path)
 }
 
-/// The groups of one machine that are there.
+/// The existing groups of one machine.
 pub(crate) fn groups_of(state: &Path, id: &MachineId) -> Result<Vec<PathBuf>, Trouble> {
     Ok(all(state)?.into_iter().filter(|(machine, _)| machine == id).map(|(_, path)| path).collect())
 }
 
-/// Every group of this state directory's machines.
+/// All groups of this state directory's machines.
 pub(crate) fn all(state: &Path) -> Result<Vec<(MachineId, PathBuf)>, Trouble> {
     let prefix = prefix(state);
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Messages between processes over a Unix socket, and descriptors that travel with them.
+//! Messages between processes over a Unix socket, with descriptors attached.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,15 +10,15 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-/// The longest message; a specification's errors are a few lines.
+/// The longest message in bytes. The longest that is sent is an error, which has a few lines.
 const LONGEST: usize = 16 * 1024;
 
-/// Two connected ends that keep messages apart.
+/// Makes two connected ends that preserve the borders of messages.
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
 }
 
-/// Sends `bytes`, and with them a descriptor.
+/// Sends `bytes`, and a descriptor with them.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
     let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -32,9 +32,9 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptor: Option<BorrowedF
 
 /// A message.
 pub(crate) struct Message {
-    /// Its bytes; none when the other end is closed.
+    /// The bytes; empty when the other end is closed.
     pub bytes: Vec<u8>,
-    /// The descriptor that came with it.
+    /// The descriptor that came with the bytes.
     pub descriptor: Option<OwnedFd>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn receive(socket: impl AsFd) -> Result<Message, Errno> {
     Ok(Message { bytes, descriptor })
 }
 
-/// Waits until one of `sockets` can be read or was closed, at most `milliseconds`; says which.
+/// Waits at most `milliseconds` until one of `sockets` can be read or is closed. Returns for each whether that is so.
 pub(crate) fn wait(sockets: &[BorrowedFd<'_>], milliseconds: u32) -> Vec<bool> {
     let mut polled: Vec<PollFd<'_>> = sockets.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
     let limit =

@@ -1,4 +1,4 @@
-//! What this computer and this user have.
+//! The abilities of this computer and this user: ids, programs, file systems.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The ids of an ordinary user's machines: the user and its subordinate ids; none for root.
+/// The ids of an ordinary user's machines: the user and its subordinate ids; `None` for root.
 pub(crate) fn id_map() -> Result<Option<IdMap>, Trouble> {
     if is_root() {
         return Ok(None);
@@ -43,16 +43,17 @@ pub(crate) fn id_map() -> Result<Option<IdMap>, Trouble> {
     Ok(Some(map))
 }
 
-/// Where ranges of ids for machines of root's begin and end. No system of ids knows them: users end below 65536, subordinate
-/// ids begin at 100000 (shadow) or 524288 (systemd), containers of systemd end at 1879048191, and from 2147352576 on ids are
-/// reserved again (systemd's table of user ids, `UIDS-GIDS`).
+/// The ids for root's machines. No scheme of ids assigns them: users end below 65536, subordinate ids begin at 100000
+/// (shadow) or 524288 (systemd), containers of systemd end at 1879048191, and from 2147352576 on ids are reserved again
+/// (systemd's table of user ids, `UIDS-GIDS`).
 const NOBODYS: std::ops::Range<u32> = 1_879_048_192..2_147_352_576;
 
-/// How many ids a machine has.
+/// The number of ids that a machine has.
 const RANGE: u32 = MAPPED_IDS + 1;
 
-/// The ids of a machine of root's: those that the files of subordinate ids give root, else a range of the machine's own that
-/// nobody has. Two machines may share one when there are thousands; what is theirs is apart in other ways as well.
+/// The ids of one of root's machines: those that the files of subordinate ids give root, otherwise a range that nobody
+/// has and that follows from the machine's id. Among thousands of machines two may share a range; they are separated in
+/// other ways too.
 pub(crate) fn ids_of_nobody(machine: &MachineId) -> Result<IdMap, Trouble> {
     require_kernel()?;
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -78,13 +79,13 @@ pub(crate) fn ids_of_nobody(machine: &MachineId) -> Result<IdMap, Trouble> {
     Ok(IdMap { uid, gid, subuid: uid + 1, subgid: gid + 1 })
 }
 
-/// Overlays over id-mapped mounts came with Linux 5.19.
+/// Refuses kernels before Linux 5.19, the first with overlays over id-mapped mounts.
 fn require_kernel() -> Result<(), Trouble> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     if kernel_version(&release) >= (5, 19) {
         return Ok(());
     }
-    Err(Trouble::new(format!("Linux {release} cannot confine machines of root's")).hint(hints::UNCONFINED))
+    Err(Trouble::new(format!("Linux {release} cannot confine root's machines")).hint(hints::UNCONFINED))
 }
 
 /// The first two numbers of a kernel's release.
@@ -93,7 +94,8 @@ pub(crate) fn kernel_version(release: &str) -> (u32, u32) {
     (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default())
 }
 
-/// The first id of a range that touches none of `taken` (first id and length); which one follows from the machine's id.
+/// The first id of a range that overlaps none of `taken` (first id and length). The machine's id selects the range, so
+/// that a machine always gets the same one.
 fn free_range(machine: &MachineId, taken: &[(u32, u32)]) -> Result<u32, Trouble> {
     use sha2::{Digest, Sha256};
     let ranges = (NOBODYS.end - NOBODYS.start) / RANGE;
@@ -122,7 +124,7 @@ fn names(table: &str) -> Vec<(u32, u32)> {
     table.lines().filter_map(|line| Some((line.split(':').nth(2)?.parse().ok()?, 1))).collect()
 }
 
-/// Whether a user namespace with this map knows a machine's ids from `first` on.
+/// Whether a user namespace with this map has a machine's ids from `first` on.
 fn is_mapped(map: &str, first: u32) -> bool {
     map.lines().any(|line| {
         let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
@@ -131,7 +133,7 @@ fn is_mapped(map: &str, first: u32) -> bool {
     })
 }
 
-/// The first of a range of subordinate ids that is long enough.
+/// The first id of the user's first range of subordinate ids that is long enough.
 fn subordinate(table: &str, user: &str, uid: u32, least: u32) -> Option<u32> {
     let uid = uid.to_string();
     table.lines().find_map(|line| {
@@ -142,7 +144,7 @@ fn subordinate(table: &str, user: &str, uid: u32, least: u32) -> Option<u32> {
     })
 }
 
-/// The name of a user, from the password file or, where users come from elsewhere, from `id`.
+/// The name of a user, from the password file, or from `id` where users come from elsewhere.
 fn user_name(uid: u32) -> String {
     let table = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let uid = uid.to_string();
@@ -158,10 +160,10 @@ fn user_name(uid: u32) -> String {
     })
 }
 
-/// Where system programs are, also those that an ordinary user's `PATH` leaves out.
+/// The folders of system programs, including those that an ordinary user's `PATH` leaves out.
 pub(crate) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A program of the system, by name.
+/// Finds a system program by name.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     SYSTEM_PATH.split(':').map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
 }
@@ -181,12 +183,12 @@ fn deepest_mount(table: &str, path: &Path) -> Option<String> {
             let point = left.split(' ').nth(4)?.replace("\\040", " ");
             path.starts_with(&point).then(|| (point.len(), right.split(' ').next().unwrap_or_default()))
         })
-        // Of two mounts on one place the later hides the earlier; `max_by_key` keeps the last of equals.
+        // Of two mounts at one place the later hides the earlier; `max_by_key` returns the last of equals.
         .max_by_key(|(length, _)| *length)
         .map(|(_, kind)| format!("`{kind}`"))
 }
 
-/// Makes a folder that only its owner may enter, with those above it.
+/// Makes a folder that only its owner may enter, and those above it.
 pub(crate) fn private_folder(path: &Path) -> Result<(), Trouble> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
@@ -196,12 +198,12 @@ pub(crate) fn private_folder(path: &Path) -> Result<(), Trouble> {
         .doing(|| format!("make the folder `{}`", path.display()))
 }
 
-/// Asks the file system to put each folder below `path` into another corner of the disk.
+/// Asks the file system to put each folder below `path` into another part of the disk.
 ///
-/// On ext4, making files where many were deleted in the last minutes is twenty times slower (measured: a copy of 5,000
-/// files took 4.5 s right after another machine's teardown, 0.3 s with this). The place follows from the folder's name, so
-/// this helps where names differ, as those of machines do; a folder of one name in all of them would be slow again. Other
-/// file systems do not know the wish.
+/// On ext4, making files where many were deleted in the last minutes is many times slower (measured: a copy of 5,000
+/// files took 4.5 s right after another machine's teardown, 0.3 s with this). The place follows from the folder's name,
+/// so this helps where names differ, as those of machines do; folders of the same name in all machines would be slow
+/// again. Other file systems ignore the flag.
 pub(crate) fn spread_folders(path: &Path) {
     use rustix::fs::{IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags};
     let Ok(folder) = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else {

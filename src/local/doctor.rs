@@ -1,4 +1,5 @@
-//! What this computer can do for local machines. Every check tries the thing itself where that leaves nothing behind.
+//! Checks whether this computer can run local machines. Every check tries the thing itself where that leaves nothing
+//! behind.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,13 +18,13 @@ use crate::probe::PROBE_COMMAND;
 use crate::trouble::Trouble;
 use crate::{LocalConfig, blocking, cgroup, computer, loops};
 
-/// Where images of the main job and a few machines fit with ease.
+/// Bytes on which the images of the main job and a few machines fit with ease.
 const ROOMY: u64 = 10 << 30;
 
 /// File systems that `--filesystem` knows.
 const FILE_SYSTEMS: [&str; 6] = ["btrfs", "ext3", "ext4", "jfs", "tmpfs", "xfs"];
 
-/// Checks everything that the local provider builds upon.
+/// Checks everything that the local provider depends on.
 pub async fn checks(config: &LocalConfig) -> Vec<Check> {
     let config = config.clone();
     blocking(move || all(&config)).await.unwrap_or_else(|fault| vec![Check::bad("doctor", fault.message, "Try again.")])
@@ -69,7 +70,7 @@ fn kernel() -> Check {
 fn ids() -> Check {
     let found = match computer::id_map() {
         Ok(None) => computer::ids_of_nobody(&MachineId::random())
-            .map(|map| format!("root; a machine gets ids of nobody's, for example from {}", map.uid)),
+            .map(|map| format!("root; a machine gets ids that nobody has, for example from {}", map.uid)),
         Ok(Some(map)) => Ok(format!("ordinary, with subordinate ids from {}", map.subuid)),
         Err(trouble) => Err(trouble),
     };
@@ -79,7 +80,7 @@ fn ids() -> Check {
     }
 }
 
-/// What stands between a machine and this computer, and how root can do without.
+/// Describes what separates a machine from this computer, and how root can do without it.
 fn confinement() -> Check {
     let name = "confinement";
     let always = "root on a machine is root of a user namespace, behind a filter of system calls";
@@ -101,7 +102,7 @@ fn room(state: &Path) -> Check {
     if free.fits_image() { check.optional() } else { check }
 }
 
-/// Makes namespaces and an overlay in a process of its own and takes its word for it.
+/// Makes namespaces and an overlay in a process of their own, whose output are the checks.
 fn probe(config: &LocalConfig) -> Vec<Check> {
     let name = "namespaces";
     let map = match config.ids(&MachineId::random()) {
@@ -178,7 +179,7 @@ fn caps(state: &Path) -> Check {
     }
 }
 
-/// Whatever the kernel knows, a disk is for root to mount.
+/// Only root can mount a disk, whatever file systems the kernel has.
 fn file_systems_of_users() -> Check {
     let found = "default and tmpfs; one with a disk of its own can be mounted by root only";
     Check::bad("file systems", found, "Run as root for `--filesystem ext4` and the like.").optional()

@@ -1,5 +1,5 @@
-//! Work on files of machines and layers, as root of the machines' user namespace: an ordinary user's machine has files of
-//! subordinate ids, which the user may neither remove nor even look at.
+//! Work on files of machines and layers as root of the machines' user namespace: an ordinary user's machine has files
+//! of subordinate ids, which the user may neither remove nor even look at.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ use crate::{computer, ids, remove};
 /// The hidden subcommand: `automation internal-files remove|seal STATE PATH MAP`, where `MAP` is JSON.
 pub(crate) const FILES_COMMAND: &str = "internal-files";
 
-/// What to do with a folder of ours.
+/// The work to do on one of our folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Remove it and all below it.
+    /// Remove the folder and all below it.
     Remove,
-    /// Strip the layer in its folder `fs` of what must not be kept, and tell its size.
+    /// Strip the layer in the folder's `fs` of the files that must not be kept, and measure it.
     Seal,
 }
 
@@ -34,10 +34,10 @@ impl Action {
         }
     }
 
-    /// Does it, with the rights of this process; gives the bytes on disk of a sealed layer.
+    /// Does the work with the rights of this process; returns the bytes on disk of a sealed layer.
     fn apply(self, state: &Path, path: &Path) -> io::Result<u64> {
         if !remove::is_ours(state, path) {
-            return Err(io::Error::other(format!("`{}` is no folder of ours", path.display())));
+            return Err(io::Error::other(format!("`{}` is not one of our folders", path.display())));
         }
         match self {
             Self::Remove => removal::tree(path).map(|()| 0),
@@ -60,12 +60,13 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Does `action` on `path`; gives the bytes on disk of a sealed layer. Blocks.
+    /// Does `action` on `path`; returns the bytes on disk of a sealed layer. Blocks.
     pub(crate) fn apply(&self, action: Action, path: &Path) -> io::Result<u64> {
-        // A machine that never came up has files of the user's own only, and may have failed for want of the map.
+        // The user's own rights are tried first: a machine that never came up has only files of the user, and the map
+        // may be what it lacked.
         if action == Action::Remove {
             match action.apply(&self.state, path) {
-                // What is mounted there is in everybody's way.
+                // A mount is in the way of the namespace's root too.
                 Err(error) if error.kind() != io::ErrorKind::ResourceBusy => {}
                 done => return done,
             }
@@ -85,8 +86,8 @@ impl Files {
     }
 }
 
-/// The body of the hidden subcommand: the result goes to standard output, the reason of a failure to standard error.
-/// Gives the exit code. Must be called before the process starts a thread.
+/// The body of the hidden subcommand: writes the result to standard output, the reason of a failure to standard error.
+/// Returns the exit code. Must be called before the process starts a thread.
 pub(crate) fn main(action: &str, state: &Path, path: &Path, map: &str) -> i32 {
     let action = [Action::Remove, Action::Seal].into_iter().find(|known| known.name() == action);
     let done = action.ok_or_else(|| "no such action".to_owned()).and_then(|action| {

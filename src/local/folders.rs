@@ -1,4 +1,4 @@
-//! Where a local machine's files are, below the state directory.
+//! The places of a local machine's files below the state directory.
 
 use std::path::{Path, PathBuf};
 
@@ -14,10 +14,10 @@ pub(crate) struct Folders {
 }
 
 impl Folders {
-    /// Those of the state directory `state`.
+    /// The folders of the state directory `state`.
     ///
-    /// The path is made canonical: guards are found by it, and what one driver calls by a link's name must be found by
-    /// another that does not. A folder that is not there yet is canonical but for its last part.
+    /// The path is made canonical: guards are found by it, also by a driver that reaches the directory by another link.
+    /// A folder that does not exist yet is canonical but for its last part.
     pub(crate) fn new(state: &Path) -> Self {
         let whole = || std::fs::canonicalize(state);
         let parent = || Some(std::fs::canonicalize(state.parent()?).ok()?.join(state.file_name()?));
@@ -29,7 +29,7 @@ impl Folders {
         &self.state
     }
 
-    /// Holds one folder a machine.
+    /// The folder that holds a folder for each machine.
     pub(crate) fn machines(&self) -> PathBuf {
         self.state.join("machines")
     }
@@ -39,37 +39,37 @@ impl Folders {
         MachineFolder { path: self.machines().join(id.as_str()) }
     }
 
-    /// Holds layers, records, tools and locks.
+    /// The folder that holds layers, records, tools and locks.
     pub(crate) fn images(&self) -> PathBuf {
         self.state.join("images")
     }
 
-    /// Holds one folder a layer.
+    /// The folder that holds a folder for each layer.
     pub(crate) fn layers(&self) -> PathBuf {
         self.images().join("layers")
     }
 
-    /// The folder of a layer: there and whole, or not there.
+    /// The folder of a layer, which exists only when the layer is whole.
     pub(crate) fn layer(&self, fingerprint: &Fingerprint) -> PathBuf {
         self.layers().join(&fingerprint.0)
     }
 
-    /// Holds one file a finished image.
+    /// The folder that holds a file for each finished image.
     pub(crate) fn records(&self) -> PathBuf {
         self.images().join("records")
     }
 
-    /// Holds programs that this host lacks and that were brought in.
+    /// The folder that holds programs that this host lacks and that were downloaded.
     pub(crate) fn tools(&self) -> PathBuf {
         self.images().join("tools")
     }
 
-    /// Holds files to lock.
+    /// The folder that holds the files that are locked.
     pub(crate) fn locks(&self) -> PathBuf {
         self.images().join("locks")
     }
 
-    /// Holds layers on their way in and out.
+    /// The folder that holds layers that are being added or removed.
     pub(crate) fn passage(&self) -> PathBuf {
         self.images().join("tmp")
     }
@@ -82,7 +82,7 @@ pub(crate) struct MachineFolder {
 }
 
 impl MachineFolder {
-    /// The one at `path`: a sandbox sees its own by another name.
+    /// The machine's folder at `path`: a sandbox sees its own folder by another name.
     pub(crate) fn at(path: &Path) -> Self {
         Self { path: path.to_owned() }
     }
@@ -92,27 +92,27 @@ impl MachineFolder {
         &self.path
     }
 
-    /// What the machine is to be: written by the driver, read by the guard.
+    /// The machine's specification: written by the driver, read by the guard.
     pub(crate) fn spec(&self) -> PathBuf {
         self.path.join("spec.json")
     }
 
-    /// When the machine ends unless told otherwise: decimal seconds since 1970.
+    /// The time at which the machine ends unless the driver renews it: decimal seconds since 1970.
     pub(crate) fn lease(&self) -> PathBuf {
         self.path.join("lease")
     }
 
-    /// Who guards the machine: written by the guard.
+    /// The facts about the machine's guard: written by the guard.
     pub(crate) fn facts(&self) -> PathBuf {
         self.path.join("guard.json")
     }
 
-    /// What the guard, the first process and the SSH server wrote.
+    /// The output of the guard, the first process and the SSH server.
     pub(crate) fn console(&self) -> PathBuf {
         self.path.join("console.log")
     }
 
-    /// Where the guard hands over connections.
+    /// The socket at which the guard hands over connections.
     pub(crate) fn control(&self) -> PathBuf {
         self.path.join(CONTROL)
     }
@@ -122,22 +122,23 @@ impl MachineFolder {
         self.path.join("host_key")
     }
 
-    /// What `apt` is told in the machine, proxies with their passwords included: written by the driver, for root only.
+    /// The configuration of `apt` in the machine, including proxies with their passwords: written by the driver, for
+    /// root only.
     pub(crate) fn apt_conf(&self) -> PathBuf {
         self.path.join("apt.conf")
     }
 
-    /// What the machine changes.
+    /// The files that the machine changes: the overlay's upper folder.
     pub(crate) fn upper(&self) -> PathBuf {
         self.path.join("upper")
     }
 
-    /// The overlay's own workshop.
+    /// The overlay's work folder.
     pub(crate) fn work(&self) -> PathBuf {
         self.path.join("work")
     }
 
-    /// Where the machine's root is mounted, in its own mount namespace.
+    /// The mount point of the machine's root, in its own mount namespace.
     pub(crate) fn root(&self) -> PathBuf {
         self.path.join("root")
     }
@@ -153,13 +154,15 @@ impl MachineFolder {
     }
 }
 
-/// Where the host's proxies are mounted in a machine on the host's network; every base has an empty file there.
+/// The file over which the host's proxies are mounted in a machine on the host's network; every base has an empty file
+/// there.
 pub(crate) const APT_PROXY: &str = "/etc/apt/apt.conf.d/95automation-proxy";
 
 /// The control socket's name in a machine's folder.
 pub(crate) const CONTROL: &str = "control.sock";
 
-/// What is in a folder; nothing where it is not there. That it cannot be read is an error: then nobody knows.
+/// The entries of a folder; none where it does not exist. A folder that cannot be read is an error, since its content
+/// is unknown.
 pub(crate) fn entries(folder: &Path) -> Result<Vec<std::fs::DirEntry>, Trouble> {
     let doing = || format!("read the folder `{}`", folder.display());
     match std::fs::read_dir(folder) {

@@ -1,19 +1,19 @@
-//! Who works on a machine's folder: a lock on the folder itself, which the kernel lets go of when its holder dies.
+//! Locks on a machine's folder, which the kernel releases when their holder dies.
 //!
-//! A driver that keeps or removes a machine's files shares it; whoever clears away what dead drivers left takes it alone,
-//! and leaves the folder be while a driver is at work in it.
+//! A driver that keeps or removes a machine's files takes the lock shared. A process that clears away the folders of
+//! dead drivers takes it exclusively, and so leaves a folder alone while a driver works on it.
 
 use std::path::Path;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 
-/// Shares the folder with other drivers; none where it is not there, or is being cleared away at this moment.
+/// Takes the lock shared with other drivers; `None` where there is no folder or it is being cleared away.
 pub(crate) fn shared(folder: &Path) -> Option<OwnedFd> {
     hold(folder, FlockOperation::NonBlockingLockShared)
 }
 
-/// Takes the folder alone; none where it is not there, or somebody works on it.
+/// Takes the lock exclusively; `None` where there is no folder or another process works on it.
 pub(crate) fn alone(folder: &Path) -> Option<OwnedFd> {
     hold(folder, FlockOperation::NonBlockingLockExclusive)
 }

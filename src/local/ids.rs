@@ -12,10 +12,10 @@ use crate::spec::{IdMap, MAPPED_IDS};
 use crate::sys;
 use crate::trouble::{Doing, Trouble};
 
-/// Puts this process into a new user namespace as its root, with ids of an ordinary user's.
+/// Puts this process into a new user namespace as its root, with the ids of an ordinary user.
 ///
-/// The maps are written by the set-user-id programs of the `uidmap` package, which check that the ids are the user's;
-/// they must run outside the new namespace.
+/// The set-user-id programs of the `uidmap` package write the maps, since they check that the ids are the user's; they
+/// must run outside the new namespace.
 pub(crate) fn enter(map: &IdMap) -> Result<(), Trouble> {
     let target = std::process::id();
     let writer = Aside::new(|| {
@@ -27,15 +27,15 @@ pub(crate) fn enter(map: &IdMap) -> Result<(), Trouble> {
     become_root()
 }
 
-/// Gives the new user namespace of a child its ids; for root, who needs nobody's leave.
+/// Gives the new user namespace of a child its ids; only for root, which needs no permission.
 pub(crate) fn give(child: Pid, map: &IdMap) -> Result<(), Trouble> {
     let lines = |own: u32, subordinate: u32| format!("0 {own} 1\n1 {subordinate} {MAPPED_IDS}\n");
     write(child, &lines(map.uid, map.subuid), &lines(map.gid, map.subgid))
 }
 
-/// Gives the new user namespace of `target` the ids of the one above it.
+/// Gives the new user namespace of `target` the ids of its parent namespace.
 pub(crate) fn give_same(target: Pid) -> Result<(), Trouble> {
-    // In the pieces of the map above: one piece cannot go across two of those.
+    // The map has the same ranges as that of the parent, because a range cannot span two of the parent's.
     let lines = format!("0 0 1\n1 1 {MAPPED_IDS}\n");
     write(target, &lines, &lines)
 }
@@ -70,7 +70,7 @@ fn write_by(program: &str, target: u32, own: u32, subordinate: u32) -> Result<()
     Err(Trouble::new(format!("`{program}` refused: {said}")).hint(hints::SUBIDS))
 }
 
-/// The kernel refused a user namespace: names the setting that forbids it.
+/// The error where the kernel refuses a user namespace; it names the setting that forbids it.
 fn refused(error: &std::io::Error) -> Trouble {
     let reads = |path: &str, value: &str| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
     let settings = [
@@ -89,7 +89,7 @@ fn refused(error: &std::io::Error) -> Trouble {
     Trouble::new(format!("cannot make a user namespace: {error}")).hint(remedy)
 }
 
-/// The kernel refused a namespace.
+/// The error where the kernel refuses a namespace.
 pub(crate) fn no_namespace(what: &str, error: &std::io::Error) -> Trouble {
     Trouble::new(format!("cannot make {what}: {error}")).hint(
         "Run `automation doctor`. Root in a container needs the capability `SYS_ADMIN` (for example `docker run \

@@ -1,4 +1,4 @@
-//! Starting a guard and hearing from it, on the driver's side.
+//! Starts a guard and reads its reports, on the driver's side.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -21,7 +21,7 @@ use crate::trouble::{Doing, Trouble};
 /// How long a guard may take until its machine is ready.
 const READY_LIMIT: Duration = Duration::from_secs(40);
 
-/// A guard that was started. Dropping it closes the pipe and lets the guard be.
+/// A started guard. Dropping the value closes the pipe; the guard goes on.
 pub(crate) struct Launched {
     lines: Lines<BufReader<ChildStdout>>,
     console: PathBuf,
@@ -36,7 +36,8 @@ pub(crate) fn launch(config: &LocalConfig, spec: &Spec) -> Result<Launched, Trou
     let mut guard = Command::new(executable)
         .arg(GUARD_COMMAND)
         .arg(folder.spec())
-        // Nothing of the driver's goes further: a machine's first process shows the guard's variables as its own.
+        // The guard gets none of the driver's variables, because a machine's first process shows the guard's as its
+        // own.
         .env_clear()
         .env("PATH", computer::SYSTEM_PATH)
         .stdin(Stdio::null())
@@ -46,13 +47,14 @@ pub(crate) fn launch(config: &LocalConfig, spec: &Spec) -> Result<Launched, Trou
         .spawn()
         .doing(|| format!("start `{}`", executable.display()))?;
     let pipe = guard.stdout.take().ok_or_else(|| Trouble::new("the guard has no standard output"))?;
-    // Tokio buries a child that was let go of; without that, a guard that ended would stay as a zombie of its driver.
+    // Tokio reaps a child that was dropped; a guard that ended would otherwise stay as a zombie of its driver.
     drop(guard);
     Ok(Launched { lines: BufReader::new(pipe).lines(), console: folder.console() })
 }
 
 impl Launched {
-    /// Confirms what the guard makes, until its machine is ready; `name` gives the name that a kind was planned under.
+    /// Confirms the resources that the guard makes until its machine is ready; `name` returns the planned name of a
+    /// kind.
     pub(crate) async fn ready(
         &mut self,
         name: &(dyn Fn(ResourceKind) -> String + Sync),
@@ -69,7 +71,8 @@ impl Launched {
         }
     }
 
-    /// Waits for a sandbox's program: its exit status, or a signal's number with a minus before it.
+    /// Waits for the end of a sandbox's program, and returns its exit status, or a signal's number with a minus before
+    /// it.
     pub(crate) async fn finished(&mut self) -> Result<i32, Fault> {
         loop {
             if let Report::Finished { status } = self.next().await? {
@@ -93,7 +96,7 @@ impl Launched {
     }
 }
 
-/// How much of the end of a console is read.
+/// The number of bytes that are read of the end of a console.
 const TAIL_BYTES: u64 = 32 * 1024;
 
 /// The last `count` lines of a file.
@@ -110,7 +113,7 @@ pub(crate) fn tail(path: &Path, count: usize) -> Option<String> {
     (!kept.is_empty()).then_some(kept)
 }
 
-/// Writes a lease; a machine whose folder is gone has ended.
+/// Writes a lease. A machine whose folder is gone has ended.
 pub(crate) fn write_lease(folder: &MachineFolder, until: i64) -> Result<(), Fault> {
     write_whole(&folder.lease(), until.to_string().as_bytes()).map_err(|error| {
         let fault = Fault::infrastructure(format!("cannot renew the lease of `{}`", folder.path().display()));

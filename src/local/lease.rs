@@ -1,18 +1,18 @@
-//! When a machine must end, decided without I/O.
+//! Decides, without I/O, when a machine must end.
 
-/// What the clocks say, in seconds.
+/// The readings of the clocks, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Now {
-    /// Since 1970, as the computer believes; can jump.
+    /// The time since 1970 by the computer's clock, which can jump.
     pub wall: f64,
-    /// Since boot, with the time that the computer slept.
+    /// The time since boot, including the time that the computer slept.
     pub boot: f64,
-    /// Since boot, without the time that the computer slept.
+    /// The time since boot, without the time that the computer slept.
     pub awake: f64,
 }
 
-/// Follows a lease. A wall clock that is set anew neither ends a machine nor keeps it: only a lease's *new* value is
-/// compared with the wall clock, everything after is counted by the clock since boot.
+/// Follows a lease. Setting the wall clock neither ends a machine nor keeps it alive: only a lease's *new* value is
+/// compared with the wall clock, and from then on the clock since boot counts.
 #[derive(Debug)]
 pub(crate) struct LeaseClock {
     grace: f64,
@@ -23,11 +23,11 @@ pub(crate) struct LeaseClock {
     reprieve: f64,
 }
 
-/// A pause between two looks from which on the computer is taken to have slept; looks are a second apart.
+/// The pause between two checks, which are a second apart, from which on the computer counts as having slept.
 const PAUSE: f64 = 10.0;
 
 impl LeaseClock {
-    /// A machine with a first lease and an expiry (seconds since 1970) and a grace in seconds.
+    /// The clock of a machine with a first lease and an expiry (seconds since 1970) and a grace in seconds.
     pub(crate) fn new(now: Now, lease: i64, expires_at: i64, grace: i64) -> Self {
         let mut clock = Self {
             grace: grace as f64,
@@ -46,9 +46,9 @@ impl LeaseClock {
         self.ends = now.boot + (lease as f64 - now.wall);
     }
 
-    /// Looks: whether the machine must end now. `lease` is what the lease file says, if it can be read.
+    /// Checks whether the machine must end now. `lease` is the content of the lease file, if it can be read.
     ///
-    /// A computer that slept gives its driver one more grace to renew, for the driver slept too. The expiry stands.
+    /// After a sleep of the computer the driver gets one more grace to renew, because it slept too. The expiry stands.
     pub(crate) fn is_over(&mut self, now: Now, lease: Option<i64>) -> bool {
         let slept = (now.boot - self.last.boot) - (now.awake - self.last.awake);
         if slept > 1.0 || now.awake - self.last.awake > PAUSE {

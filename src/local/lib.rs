@@ -6,12 +6,13 @@
 //! the lease is over, the guard ends the machine, and its parent, the keeper, removes the folder; when the guard dies, the
 //! machine dies.
 //!
-//! What runs there is root of a user namespace at most, in which the computer's files and kernel are nobody's business: with
-//! the user's subordinate ids, or, where root makes the machine, with a range of ids that nobody has ([`trees`] says how the
-//! files fit). [`init`] shuts it in before anything of the image runs.
+//! The machine's programs are at most root of a user namespace, which has no rights over the computer's files and
+//! kernel: with the user's subordinate ids, or, where root makes the machine, with a range of ids that nobody has
+//! ([`trees`] says how the files fit). [`init`] confines the machine before anything of the image runs.
 //!
-//! What is absent: no daemon, no container registry, no network but loopback unless asked for, nothing written outside
-//! the state directory. Only a machine that was made with `--privileged-machine` has root of this computer inside.
+//! There is no daemon, no container registry and no network but loopback unless asked for, and nothing is written
+//! outside the state directory. Only a machine that was made with `--privileged-machine` has root of this computer
+//! inside.
 
 mod aside;
 mod cgroup;
@@ -63,12 +64,12 @@ use release::Releaser;
 use spec::{IdMap, Kind, MachineSpec, Spec, write_whole};
 use trouble::{Doing, Trouble};
 
-/// What the local provider is told from outside.
+/// The configuration of the local provider.
 #[derive(Clone)]
 pub struct LocalConfig {
     /// The state directory, an absolute path.
     pub state: PathBuf,
-    /// Our own executable, which is run again as guard.
+    /// Our own executable, which is run again as the guard.
     pub executable: PathBuf,
     /// The private key that logs in.
     pub identity: PathBuf,
@@ -76,32 +77,33 @@ pub struct LocalConfig {
     pub public_key: String,
     /// Makes host keys.
     pub host_keys: KeyMaker,
-    /// Package mirrors from the user's settings.
+    /// The package mirrors from the user's settings.
     pub mirrors: Mirrors,
-    /// A file of archive keys from the user's settings, beside the distribution's that the host has.
+    /// A file of archive keys from the user's settings, in addition to the distribution's on the host.
     pub keyring: Option<PathBuf>,
-    /// The driver's variables: where its proxies are. Guards and machines inherit none.
+    /// The driver's variables, which may name proxies. Guards and machines inherit none of them.
     pub environment: Vec<(OsString, OsString)>,
-    /// Whether machines are to be as root made them once: root inside is root of this computer.
+    /// Whether machines are privileged: root inside is root of this computer.
     pub privileged: bool,
 }
 
 impl LocalConfig {
-    /// The ids that the machine `id` is confined to; none where it is to be privileged.
+    /// The ids to which the machine `id` is confined; `None` where it is to be privileged.
     fn ids(&self, id: &MachineId) -> Result<Option<IdMap>, Trouble> {
         match (self.privileged, computer::is_root()) {
             (true, true) => Ok(None),
             (true, false) => Err(Trouble::new("only root can make a privileged machine")
-                .hint("Leave `--privileged-machine` away, or run as root.")),
+                .hint("Leave out `--privileged-machine`, or run as root.")),
             (false, true) => Ok(Some(computer::ids_of_nobody(id)?)),
             (false, false) => computer::id_map(),
         }
     }
 }
 
-/// The hidden subcommands by which our own executable is run again: `internal-guard SPEC`, `internal-probe FOLDER MAP`
-/// and `internal-files ACTION STATE PATH MAP`. Gives the exit code, or `None` when `arguments` (without the program's name)
-/// are none of them. Must be asked first of all in `main`: they fork, so no thread may have been started.
+/// Runs the hidden subcommands by which our own executable is run again: `internal-guard SPEC`, `internal-probe FOLDER
+/// MAP` and `internal-files ACTION STATE PATH MAP`. Returns the exit code, or `None` where `arguments` (without the
+/// program's name) are none of them. `main` must call this first: the subcommands fork, so no thread may have been
+/// started.
 pub fn internal(arguments: &[OsString]) -> Option<i32> {
     let words: Vec<&Path> = arguments.iter().map(Path::new).collect();
     match words.as_slice() {
@@ -116,14 +118,14 @@ pub fn internal(arguments: &[OsString]) -> Option<i32> {
     }
 }
 
-/// Machines on this computer.
+/// The provider of machines on this computer.
 pub struct LocalProvider {
     config: LocalConfig,
     folders: Folders,
     releaser: Releaser,
 }
 
-/// The second volume inside of a privileged machine.
+/// The device of the second volume inside a privileged machine.
 const DEVICE: &str = "/dev/hg-volume";
 
 impl LocalProvider {
@@ -135,7 +137,7 @@ impl LocalProvider {
         Self { config, folders, releaser }
     }
 
-    /// Refuses what cannot be, before anything is made.
+    /// Makes the specification of a machine, and refuses what is impossible before anything is made.
     fn specify(&self, request: &MachineRequest) -> Result<Spec, Trouble> {
         let ids = self.config.ids(&request.id)?;
         if request.volume.is_some() && !computer::is_root() {
@@ -171,7 +173,7 @@ impl LocalProvider {
         })
     }
 
-    /// Writes down by which proxies `apt` on a machine of the host's network reaches its mirrors, where there are any.
+    /// Writes the proxies by which `apt` on a machine on the host's network reaches its mirrors, where there are any.
     async fn write_proxies(&self, folder: &MachineFolder) -> Result<(), Fault> {
         let environment = self.config.environment.clone();
         let lines = blocking(move || mirrors::proxies(&environment)).await?;
@@ -188,7 +190,7 @@ fn make_folder(folders: &Folders, machine: &MachineId) -> Result<MachineFolder, 
     let folder = folders.machine(machine);
     computer::private_folder(&folders.machines())?;
     computer::spread_folders(&folders.machines());
-    // Not recursive: a folder that is there already belongs to another machine.
+    // The call is not recursive, because a folder that exists already belongs to another machine.
     std::fs::create_dir(folder.path()).doing(|| format!("make the folder `{}`", folder.path().display()))?;
     make_inner_folders(&folder).doing(|| format!("make folders in `{}`", folder.path().display()))?;
     Ok(folder)
@@ -200,13 +202,13 @@ fn make_inner_folders(folder: &MachineFolder) -> std::io::Result<()> {
     mode(folder.path(), 0o700)?;
     for inner in [folder.upper(), folder.work(), folder.root(), folder.tmp()] {
         std::fs::create_dir(&inner)?;
-        // The machine's `/` looks like `upper`, whatever mask the driver runs under.
+        // The mode of `upper` becomes that of the machine's `/`, so it must not depend on the driver's mask.
         mode(&inner, 0o755)?;
     }
     Ok(())
 }
 
-/// Runs blocking work apart from the async runtime.
+/// Runs blocking work outside the async runtime's threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Fault::infrastructure("an inner task ended").because(error))
 }
@@ -272,13 +274,13 @@ impl Provider for LocalProvider {
         })
     }
 
-    /// A local machine takes a third of a second on an idle computer; the rest is room for a busy one.
+    /// A local machine takes a third of a second on an idle computer; the limit is for a busy one.
     fn boot_limit(&self) -> Duration {
         Duration::from_secs(60)
     }
 
-    /// Ending a machine is a signal and a wait for the kernel. Removing its files took 2 s for 300,000 of them on an idle
-    /// computer, and more than a minute after a part of Mercurial's suite on one that was busy with better things.
+    /// Ending a machine takes a signal and a wait for the kernel. Removing its files took 2 s for 300,000 of them on an
+    /// idle computer, and more than a minute after a part of Mercurial's suite on a busy one.
     fn release_limit(&self, kind: ResourceKind) -> Duration {
         match kind {
             ResourceKind::Rootfs => Duration::from_secs(15 * 60),

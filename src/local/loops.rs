@@ -1,4 +1,4 @@
-//! Loop devices: a file that looks like a disk.
+//! Loop devices, by which a file looks like a disk.
 
 #![expect(unsafe_code, reason = "the kernel fills in a structure")]
 
@@ -44,7 +44,7 @@ struct LoopConfig {
     reserved: [u64; 8],
 }
 
-/// A loop device that the kernel detaches when its last user closes it; while this value lives, it is in use.
+/// A loop device that the kernel detaches when its last user closes it. This value is such a user.
 pub(crate) struct LoopDevice {
     /// For example `/dev/loop3`.
     pub path: PathBuf,
@@ -52,7 +52,7 @@ pub(crate) struct LoopDevice {
     _device: OwnedFd,
 }
 
-/// How often another process may take the free device between asking for one and taking it.
+/// How many times another process may take the free device between our asking for it and our taking it.
 const ATTEMPTS: u32 = 50;
 
 /// Makes a sparse file of `bytes` bytes.
@@ -63,7 +63,7 @@ pub(crate) fn make_backing(path: &Path, bytes: u64) -> Result<(), Trouble> {
     file.set_len(bytes).doing(|| format!("make `{}` {bytes} bytes long", path.display()))
 }
 
-/// Attaches a file.
+/// Attaches a file to a free loop device.
 pub(crate) fn attach(backing: &Path) -> Result<LoopDevice, Trouble> {
     let file =
         File::options().read(true).write(true).open(backing).doing(|| format!("open `{}`", backing.display()))?;
@@ -82,7 +82,7 @@ pub(crate) fn attach(backing: &Path) -> Result<LoopDevice, Trouble> {
     Err(Trouble::new("cannot find a loop device that stays free"))
 }
 
-/// A loop device that nobody uses at this moment.
+/// Finds a loop device that nobody uses at this moment.
 pub(crate) fn find_free() -> Result<PathBuf, Trouble> {
     let control = File::options().read(true).write(true).open("/dev/loop-control").map_err(|error| {
         Trouble::new(format!("cannot open `/dev/loop-control`: {error}"))
@@ -121,7 +121,7 @@ fn configure(device: &File, file: &File, backing: &Path) -> std::io::Result<()> 
     unsafe { sys::ioctl_struct(device, LOOP_CONFIGURE, &mut config) }
 }
 
-/// Detaches a loop device, or leaves that to the kernel as soon as its last user is gone.
+/// Detaches a loop device; the kernel delays that until its last user is gone.
 pub(crate) fn detach(device: &Path) -> std::io::Result<()> {
     let device = File::open(device)?;
     sys::ioctl_number(&device, LOOP_CLR_FD, 0).map(drop)
@@ -132,7 +132,7 @@ pub(crate) fn detach(device: &Path) -> std::io::Result<()> {
 pub(crate) struct Attached {
     /// For example `/dev/loop3`.
     pub device: PathBuf,
-    /// The file behind it, even where that is deleted by now.
+    /// The file behind the device, also where it was deleted.
     pub backing: PathBuf,
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn attached_below(folder: &Path) -> Result<Vec<Attached>, Trouble> {
     Ok(found)
 }
 
-/// The file behind the loop device that `/sys` shows at `device`; none when it is detached.
+/// The file behind the loop device that `/sys` shows at `device`; `None` when it is detached.
 fn backing(device: &Path) -> Result<Option<PathBuf>, Trouble> {
     let path = device.join("loop/backing_file");
     match std::fs::read(&path) {
@@ -160,7 +160,7 @@ fn backing(device: &Path) -> Result<Option<PathBuf>, Trouble> {
             let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
             Ok(Some(PathBuf::from(std::ffi::OsStr::from_bytes(bytes))))
         }
-        // It may be detached between the look at the folder and this one.
+        // The device may have been detached since the folder was listed.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => Ok(None),
         Err(error) => Err(error).doing(|| format!("read `{}`", path.display())),

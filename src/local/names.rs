@@ -5,7 +5,7 @@ use model::resource::{PlannedResource, ResourceKind};
 
 use crate::folders::Folders;
 
-/// The name of a machine's resource of `kind`; a machine has one of each at most.
+/// The name of a machine's resource of `kind`. A machine has at most one of each kind.
 pub(crate) fn of(folders: &Folders, machine: &MachineId, kind: ResourceKind) -> String {
     let folder = folders.machine(machine);
     match kind {
@@ -13,12 +13,12 @@ pub(crate) fn of(folders: &Folders, machine: &MachineId, kind: ResourceKind) -> 
         ResourceKind::Mount => folder.root().display().to_string(),
         ResourceKind::Process => folder.spec().display().to_string(),
         ResourceKind::LoopDevice => folder.volume().display().to_string(),
-        // Of kinds that local machines have none of, there is nothing else to name.
+        // The other kinds have nothing better, or do not occur on local machines.
         _ => machine.to_string(),
     }
 }
 
-/// Rows for `kinds`, in the order of making.
+/// The rows for `kinds`, in the order in which the resources are made.
 pub(crate) fn plan(folders: &Folders, machine: &MachineId, kinds: &[ResourceKind]) -> Vec<PlannedResource> {
     ResourceKind::ALL
         .into_iter()

@@ -1,4 +1,4 @@
-//! What is there of local machines, by looking at the system.
+//! Finds the resources of local machines that exist on this computer.
 
 use model::base::id::MachineId;
 use model::resource::{Observed, ResourceKind};
@@ -7,9 +7,9 @@ use crate::folders::{Folders, entries};
 use crate::trouble::Trouble;
 use crate::{cgroup, loops, names, proc};
 
-/// Everything of this state directory's machines that exists now. Blocks.
+/// All resources of this state directory's machines that exist now. Blocks.
 ///
-/// A place that cannot be looked at is an error: what is there would count as gone.
+/// A place that cannot be looked at is an error, because its resources would otherwise count as gone.
 pub(crate) fn observe(folders: &Folders) -> Result<Vec<Observed>, Trouble> {
     let mut found = Vec::new();
     let mut add = |kind, machine: &MachineId, locator: String| {
@@ -42,7 +42,7 @@ pub(crate) fn observe(folders: &Folders) -> Result<Vec<Observed>, Trouble> {
     Ok(found)
 }
 
-/// The machine in whose folder `path` is.
+/// The machine whose folder holds `path`.
 fn machine_of(folders: &Folders, path: &std::path::Path) -> Option<MachineId> {
     let inner = path.strip_prefix(folders.machines()).ok()?;
     inner.iter().next()?.to_str()?.parse().ok()

@@ -1,4 +1,4 @@
-//! Tries what a machine's start needs, in processes of its own: namespaces, ids, an overlay, `/proc`, the filter.
+//! Tries, in processes of its own, what the start of a machine needs: namespaces, ids, an overlay, `/proc`, the filter.
 
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,13 +18,13 @@ use crate::{channel, computer, ids, init, sys, trees};
 /// The hidden subcommand: `automation internal-probe FOLDER MAP`, where `MAP` is JSON or `null`.
 pub(crate) const PROBE_COMMAND: &str = "internal-probe";
 
-/// Tries everything below `folder` and writes a line of JSON for each check to standard output. Gives the exit code.
+/// Tries everything below `folder` and writes a line of JSON for each check to standard output. Returns the exit code.
 /// Must be called before the process starts a thread.
 pub(crate) fn main(folder: &Path, map: &str) -> i32 {
     i32::from(run(folder, map).is_none())
 }
 
-/// Ends with the first thing that does not work, for the others need it.
+/// Makes the checks up to the first that fails, because each needs those before it.
 fn run(folder: &Path, map: &str) -> Option<()> {
     let map: Option<IdMap> = serde_json::from_str(map).ok()?;
     let root = computer::is_root();
@@ -62,14 +62,14 @@ fn run(folder: &Path, map: &str) -> Option<()> {
     }
 }
 
-/// What root does for a machine from outside.
+/// Tries what root does for a machine from outside.
 fn beside(folder: &Path, map: &IdMap, child: Pid) -> Option<()> {
-    tell("user namespaces", ids::give(child, map), "usable, with 65536 ids of nobody's")?;
+    tell("user namespaces", ids::give(child, map), "usable, with 65536 ids that nobody has")?;
     let path = format!("/proc/{}/ns/user", child.as_raw_nonzero());
     let namespace = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let work = || trees::try_overlay(folder, Some(map), Some(namespace.as_fd()));
     let shown = Aside::new(work).and_then(Aside::go);
-    let found = "can be mounted in the state directory, with ids of nobody's";
+    let found = "can be mounted in the state directory, with ids that nobody has";
     tell("overlay", shown, found)
 }
 
@@ -91,7 +91,7 @@ fn inside(folder: &Path, map: Option<&IdMap>, channel: &OwnedFd, root: bool) -> 
         tell("overlay", trees::try_overlay(folder, map, None), "can be mounted in the state directory")?;
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    // At a place that the machine's root may enter: its folder is not.
+    // Mounted over `/proc`, because the machine's root may not enter the probe's folder.
     let proc = mount("proc", "/proc", "proc", flags, None).doing(|| "mount `/proc`").map_err(init::masked_proc);
     tell("proc", proc, "can be mounted")?;
     match map {
@@ -100,7 +100,7 @@ fn inside(folder: &Path, map: Option<&IdMap>, channel: &OwnedFd, root: bool) -> 
     }
 }
 
-/// Tells what came of a check, and goes on only if it is well.
+/// Prints the result of a check; `None` where it failed.
 fn tell(name: &str, result: Result<(), Trouble>, found: &str) -> Option<()> {
     let check = match &result {
         Ok(()) => Check::good(name, found),

@@ -1,4 +1,4 @@
-//! Processes as `/proc` shows them.
+//! The processes of machines, as `/proc` shows them.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +8,7 @@ use crate::folders::entries;
 use crate::spec::ProcessId;
 use crate::trouble::Trouble;
 
-/// The hidden subcommand that runs a guard: `automation internal-guard SPEC`, exactly so, for this is how it is found.
+/// The hidden subcommand that runs a guard: exactly `automation internal-guard SPEC`, because guards are found by that.
 pub(crate) const GUARD_COMMAND: &str = "internal-guard";
 
 /// A guard, or a machine's first process, which is a fork of its guard and shows the same command line.
@@ -16,18 +16,18 @@ pub(crate) const GUARD_COMMAND: &str = "internal-guard";
 pub(crate) struct Found {
     /// The process.
     pub id: ProcessId,
-    /// The specification it was started with.
+    /// The specification with which it was started.
     pub spec: PathBuf,
     /// Whether it is the first process of a PID namespace of its own.
     pub is_init: bool,
 }
 
-/// What a keeper calls itself, for it has its guard's command line.
+/// The name of a keeper's process, by which it differs from its guard, since both have the same command line.
 const KEEPER: &std::ffi::CStr = c"machine-keeper";
 
-/// Says from now on that this process is a keeper and no guard.
+/// Marks this process as a keeper.
 pub(crate) fn call_keeper() {
-    // It cannot fail: the name is short enough and in memory of ours.
+    // This cannot fail, since the name is short enough.
     let _ = rustix::thread::set_name(KEEPER);
 }
 
@@ -35,7 +35,7 @@ fn is_keeper(pid: i32) -> bool {
     std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_ascii_end() == KEEPER.to_bytes())
 }
 
-/// Every live guard and first process on this computer that this user may see.
+/// All live guards and first processes on this computer that this user may see.
 pub(crate) fn guards() -> Result<Vec<Found>, Trouble> {
     Ok(all()?.into_iter().filter(|found| !is_keeper(found.id.pid)).collect())
 }
@@ -45,7 +45,7 @@ pub(crate) fn keepers_of(spec: &Path) -> Result<Vec<Found>, Trouble> {
     Ok(all()?.into_iter().filter(|found| found.spec == spec && is_keeper(found.id.pid)).collect())
 }
 
-/// Every live guard, keeper and first process on this computer that this user may see.
+/// All live guards, keepers and first processes on this computer that this user may see.
 pub(crate) fn all() -> Result<Vec<Found>, Trouble> {
     let own = i32::try_from(std::process::id()).ok().and_then(identify);
     own.ok_or_else(|| Trouble::new("`/proc` does not show this process, so it shows no other"))?;
@@ -69,21 +69,21 @@ fn guarded_spec(pid: i32) -> Option<PathBuf> {
     let mut words = line.split(|byte| *byte == 0).skip(1);
     (words.next()? == GUARD_COMMAND.as_bytes()).then_some(())?;
     let spec = PathBuf::from(OsStr::from_bytes(words.next()?));
-    // The command line ends with a NUL, so that one empty word follows the last.
+    // The command line ends with a NUL, so that an empty word follows the last one.
     (words.next()?.is_empty() && words.next().is_none()).then_some(spec)
 }
 
-/// The process with its start time; `None` when there is no such process or it is dead and only waits to be noticed.
+/// The process with its start time; `None` when there is no such process or it is a zombie.
 pub(crate) fn identify(pid: i32) -> Option<ProcessId> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the name in parentheses, which may hold anything, also spaces and parentheses.
+    // The second field is the name in parentheses, which may itself hold spaces and parentheses.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let dead = matches!(*fields.first()?, "Z" | "X");
     let started = fields.get(19)?.parse().ok()?;
     (!dead).then_some(ProcessId { pid, started })
 }
 
-/// Whether exactly this process lives.
+/// Whether this process lives, and not another with its number.
 pub(crate) fn alive(id: ProcessId) -> bool {
     identify(id.pid) == Some(id)
 }

@@ -1,4 +1,4 @@
-//! Removing a machine's resources, in whatever phase its driver left them.
+//! Removes a machine's resources, in whatever phase its driver left them.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,10 +20,10 @@ use crate::{cgroup, hold, loops, proc};
 /// How long a guard may take to end its machine when asked.
 const ASKED_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long killed processes may take to be gone.
+/// How long killed processes may take to end.
 const KILLED_LIMIT: Duration = Duration::from_secs(10);
 
-/// How often processes that are to end are looked for anew.
+/// The interval in which processes that are to end are looked for anew.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How long the kernel may take to let go of a loop device or a control group whose users are gone.
@@ -39,10 +39,10 @@ pub(crate) struct Releaser {
 }
 
 impl Releaser {
-    /// Removes a resource and looks whether it is gone. Blocks.
+    /// Removes a resource and checks that it is gone. Blocks.
     ///
-    /// Whatever the kind, the machine is ended first: its namespaces and mounts go with its processes, and nothing of
-    /// it can be removed under its feet.
+    /// Whatever the kind, the machine is ended first: its namespaces and mounts go with its processes, and no resource
+    /// may be removed while processes use it.
     pub(crate) fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
         let folder = self.folders.machine(&resource.machine);
         if let Some(reason) = end_machine(&folder) {
@@ -65,18 +65,18 @@ impl Releaser {
         if let Some(reason) = release_loops(folder) {
             return Fate::Stays(reason);
         }
-        // So that the keeper does not begin with it too, if this takes longer than the lease.
+        // The lock keeps the keeper from the files, in case this takes longer than the lease.
         let held = hold::shared(folder.path());
         let removed = remove_files(&self.folders, &resource.machine, &|path| self.files.apply(Action::Remove, path));
         drop(held);
-        // It would see by itself that its duty is over, but only at its next look.
+        // The keeper would end by itself, but only when it looks at the folder again.
         let reason = removed.or_else(|| end_all(&|| proc::keepers_of(&folder.spec())));
         reason.map_or(Fate::Gone, Fate::Stays)
     }
 }
 
-/// Removes the files of a machine, those included that a driver left on their way into a layer; gives the reason why some
-/// stay. The machine's own folder goes last: while it is there, somebody looks for the rest.
+/// Removes the files of a machine, including those that a driver left on their way into a layer; returns the reason
+/// where some stay. The machine's own folder goes last, because the rest is found by it.
 fn remove_files<T>(
     folders: &Folders,
     machine: &MachineId,
@@ -89,8 +89,8 @@ fn remove_files<T>(
     })
 }
 
-/// Clears away all that is there of a machine whose driver has not: processes, control groups, loop devices, files. Gives the
-/// reason why something stays; a folder that a driver works on is left to it.
+/// Clears away a machine whose driver has not done so: processes, control groups, loop devices, files. Returns the
+/// reason where something stays; a folder on which a driver works is left to the driver.
 pub(crate) fn clear<T>(
     folders: &Folders,
     machine: &MachineId,
@@ -106,7 +106,7 @@ pub(crate) fn clear<T>(
         .or_else(|| remove_files(folders, machine, remove))
 }
 
-/// Removes the control groups of a machine that has ended; gives the reason why one stays.
+/// Removes the control groups of a machine that has ended; returns the reason where one stays.
 fn remove_groups(folders: &Folders, machine: &MachineId) -> Option<String> {
     match cgroup::groups_of(folders.state(), machine) {
         Ok(groups) => groups.iter().find_map(|group| {
@@ -117,13 +117,13 @@ fn remove_groups(folders: &Folders, machine: &MachineId) -> Option<String> {
     }
 }
 
-/// Ends a machine's processes; the files stay. Gives the reason why one still lives.
+/// Ends a machine's processes; the files stay. Returns the reason where a process still lives.
 pub(crate) fn end_machine(folder: &MachineFolder) -> Option<String> {
     let spec = folder.spec();
     end_all(&|| proc::guards_of(&spec))
 }
 
-/// Ends the processes that `find` finds, first by asking; gives the reason why one still lives.
+/// Ends the processes that `find` finds, first by SIGTERM; returns the reason where one still lives.
 fn end_all(find: &dyn Fn() -> Result<Vec<Found>, Trouble>) -> Option<String> {
     for (signal, limit) in [(Signal::TERM, ASKED_LIMIT), (Signal::KILL, KILLED_LIMIT)] {
         let mut living = match hold_all(find) {
@@ -139,7 +139,7 @@ fn end_all(find: &dyn Fn() -> Result<Vec<Found>, Trouble>) -> Option<String> {
                 break;
             }
             wait_for_end(handle, deadline.min(Instant::now() + LOOK));
-            // Looked for anew: a guard that has no keeper goes on as one.
+            // The processes are looked for anew, because a guard without a keeper goes on as one and is then not found.
             living = match hold_all(find) {
                 Ok(living) => living,
                 Err(trouble) => return Some(trouble.message),
@@ -156,13 +156,13 @@ fn end_all(find: &dyn Fn() -> Result<Vec<Found>, Trouble>) -> Option<String> {
     (!left.is_empty()).then(|| format!("{} did not end when killed", left.join(" and ")))
 }
 
-/// What `find` finds, held so that no other process can take their numbers.
+/// The processes that `find` finds, with descriptors that stay theirs even if their numbers are used again.
 fn hold_all(find: &dyn Fn() -> Result<Vec<Found>, Trouble>) -> Result<Vec<(ProcessId, OwnedFd)>, Trouble> {
     let living = find()?
         .into_iter()
         .filter_map(|found| {
             let handle = rustix::process::pidfd_open(Pid::from_raw(found.id.pid)?, PidfdFlags::empty()).ok()?;
-            // Looked at again: the number may have passed on between the two looks.
+            // Checked again, because another process may have got the number before the descriptor was opened.
             proc::alive(found.id).then_some((found.id, handle))
         })
         .collect();
@@ -183,7 +183,7 @@ fn wait_for_end(handle: &OwnedFd, deadline: Instant) {
     }
 }
 
-/// Detaches what is still attached to a file in the machine's folder; gives the reason why one is left.
+/// Detaches the loop devices of files in the machine's folder; returns the reason where one is left.
 fn release_loops(folder: &MachineFolder) -> Option<String> {
     let detached = loops::attached_below(folder.path()).and_then(|found| {
         for attached in found {
@@ -197,7 +197,7 @@ fn release_loops(folder: &MachineFolder) -> Option<String> {
     }
 }
 
-/// Tries until no reason is left, or gives up with the last one.
+/// Repeats `attempt` until it returns no reason; after a limit, its last reason counts.
 fn settle(mut attempt: impl FnMut() -> Option<String>) -> Fate {
     let deadline = Instant::now() + SETTLE_LIMIT;
     loop {

@@ -1,4 +1,4 @@
-//! What of a state directory may be removed as root of a machine's user namespace.
+//! Decides which folders of a state directory may be removed as root of a machine's user namespace.
 
 use std::path::Path;
 

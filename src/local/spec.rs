@@ -1,4 +1,4 @@
-//! What driver and guard tell each other: the specification, the lease, the facts, the reports.
+//! The data that driver and guard exchange: the specification, the lease, the facts, the reports.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::cgroup::CgroupPlan;
 use crate::folders::{Folders, MachineFolder};
 use crate::trouble::{Doing, Trouble};
 
-/// What a guard is to make and watch: `machines/<id>/spec.json`.
+/// The specification of what a guard makes and watches: `machines/<id>/spec.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Spec {
@@ -23,13 +23,13 @@ pub(crate) struct Spec {
     pub state: PathBuf,
     /// A machine to log in to, or a sandbox for one program.
     pub kind: Kind,
-    /// The ids that it is confined to; none for a privileged one, whose ids are the computer's.
+    /// The ids to which the machine is confined; `None` for a privileged one, whose ids are the computer's.
     pub ids: Option<IdMap>,
     /// How long the machine lives without a sign of its driver, in seconds.
     pub grace: i64,
-    /// The lease until the file `lease` says another: seconds since 1970.
+    /// The first lease, which holds until the file `lease` has another: seconds since 1970.
     pub lease: i64,
-    /// The end at the latest: seconds since 1970.
+    /// The latest end: seconds since 1970.
     pub expires_at: i64,
 }
 
@@ -45,7 +45,7 @@ impl Spec {
     }
 }
 
-/// What a guard guards.
+/// The kind of what a guard guards.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
@@ -67,7 +67,7 @@ pub(crate) struct MachineSpec {
     pub cgroup: Option<CgroupPlan>,
     /// The size of its second volume in bytes.
     pub volume: Option<u64>,
-    /// The file system that the volume comes with, unless the machine is privileged.
+    /// The volume's file system; unused where the machine is privileged.
     #[serde(default)]
     pub filesystem: String,
     /// The public key that may log in.
@@ -84,13 +84,13 @@ pub(crate) struct SandboxSpec {
     pub env: Vec<(String, String)>,
 }
 
-/// The ids of a machine: 0 is the user, 1 to 65535 are its subordinate ids. Where root makes it, all are of a range that
-/// nobody on the computer has.
+/// The ids of a machine: 0 is the user, 1 to 65535 are its subordinate ids. Where root makes the machine, all are of a
+/// range that nobody on the computer has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IdMap {
-    /// The user, or the first of a range of nobody's.
+    /// The user, or the first id of a range that nobody has.
     pub uid: u32,
-    /// The user's group, or the first of a range of nobody's.
+    /// The user's group, or the first id of a range that nobody has.
     pub gid: u32,
     /// The first subordinate user id.
     pub subuid: u32,
@@ -98,10 +98,10 @@ pub(crate) struct IdMap {
     pub subgid: u32,
 }
 
-/// How many ids a machine has beside 0.
+/// The number of ids that a machine has beside 0.
 pub(crate) const MAPPED_IDS: u32 = 65535;
 
-/// A process; its number alone can be another process's tomorrow, with its start time it cannot.
+/// A process, identified by its number and its start time, because the number alone can be used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProcessId {
     /// Process id.
@@ -116,7 +116,7 @@ impl std::fmt::Display for ProcessId {
     }
 }
 
-/// What the guard knows of itself: `machines/<id>/guard.json`.
+/// The facts that a guard records about itself and its machine: `machines/<id>/guard.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Facts {
     /// The guard.
@@ -129,22 +129,23 @@ pub(crate) struct Facts {
     pub loop_device: Option<String>,
 }
 
-/// What a guard tells its driver while it starts: one line of JSON each.
+/// A report of a guard to its driver while it starts: a line of JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Report {
-    /// A resource is there now.
+    /// A resource exists now.
     Present {
-        /// What it is.
+        /// The kind of the resource.
         kind: ResourceKind,
-        /// What the system calls it.
+        /// The system's name for the resource.
         locator: String,
     },
-    /// A file system is on the disk of the machine's second volume; for the guard alone.
+    /// The disk of the machine's second volume has a file system. This report of the first process is for the guard
+    /// alone.
     Formatted,
-    /// The machine can be logged in to; the sandbox's program runs.
+    /// Users can log in to the machine, or the sandbox's program runs.
     Ready,
-    /// It did not come up.
+    /// The machine did not come up.
     Failed(Trouble),
     /// The sandbox's program ended.
     Finished {
@@ -153,7 +154,7 @@ pub(crate) enum Report {
     },
 }
 
-/// Writes a file under its name only when it is whole.
+/// Writes a file so that its name never shows a part of it.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut name = path.file_name().unwrap_or_default().to_owned();

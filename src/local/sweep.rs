@@ -1,5 +1,5 @@
-//! Clearing away machines whose driver, guard and keeper were all killed, as `kill -9 -1` does: the next command of ours finds
-//! them by their folders. Where nothing is to be cleared away, that takes a look at each machine's lease.
+//! Clears away machines whose driver, guard and keeper were all killed, as `kill -9 -1` does: our next command finds
+//! them by their folders. Where there are none, that only reads the lease of each machine.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,25 +12,25 @@ use crate::folders::{Folders, MachineFolder, entries};
 use crate::trouble::Trouble;
 use crate::{observe, proc, release};
 
-/// A machine of which only leftovers are there: no process of it lives.
+/// A machine without a living process, of which only leftovers exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dead {
-    /// Which one.
+    /// The machine's id.
     pub machine: MachineId,
-    /// When its lease was over; for one that was never launched, when its folder was made.
+    /// The end of its lease; for a machine that was never launched, the time when its folder was made.
     pub since: Timestamp,
-    /// Whether it was launched. A driver that lives may be about to.
+    /// Whether the machine was launched. If it was not, a living driver may be about to do that.
     pub launched: bool,
 }
 
-/// Clears away what is left of machines of one state directory.
+/// Clears away the leftovers of machines of one state directory.
 pub struct Sweeper {
     folders: Folders,
     files: Files,
 }
 
 impl Sweeper {
-    /// One for the state directory `state`; `executable` is our own program.
+    /// A sweeper for the state directory `state`; `executable` is our own program.
     pub fn new(state: &Path, executable: PathBuf) -> Self {
         let folders = Folders::new(state);
         let files = Files { state: folders.state().to_owned(), executable };
@@ -46,13 +46,13 @@ impl Sweeper {
         if dead.is_empty() {
             return Ok(dead);
         }
-        // Whoever lives of a machine sees to its end itself.
+        // A living process of a machine sees to the machine's end itself.
         let living: Vec<PathBuf> = proc::all()?.into_iter().map(|found| found.spec).collect();
         dead.retain(|found| !living.contains(&self.folders.machine(&found.machine).spec()));
         Ok(dead)
     }
 
-    /// Those of `machines` of which nothing is there at all: no folder, no process, no control group, no loop device. Blocks.
+    /// Those of `machines` of which nothing exists: no folder, no process, no control group, no loop device. Blocks.
     pub fn vanished(&self, machines: Vec<MachineId>) -> Result<Vec<MachineId>, Trouble> {
         let gone = |machine: &MachineId| !self.folders.machine(machine).path().exists();
         let mut vanished: Vec<MachineId> = machines.into_iter().filter(gone).collect();
@@ -63,13 +63,13 @@ impl Sweeper {
         Ok(vanished)
     }
 
-    /// Removes all that is there of a dead machine; gives the reason why something stays. Blocks.
+    /// Removes everything of a dead machine; returns the reason where something stays. Blocks.
     pub fn clear(&self, machine: &MachineId) -> Option<String> {
         release::clear(&self.folders, machine, &|path| self.files.apply(Action::Remove, path))
     }
 }
 
-/// The machine of `folder`, where its lease is over or it has none.
+/// The machine of `folder`, where its lease is over; where it has no lease, its folder must be older than `now`.
 fn over(folder: &MachineFolder, now: Timestamp) -> Option<Dead> {
     let machine = MachineId::of_folder(folder.path().file_name()?)?;
     let lease = std::fs::read_to_string(folder.lease()).ok().and_then(|text| text.trim().parse::<i64>().ok());

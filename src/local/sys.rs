@@ -1,4 +1,4 @@
-//! The few system calls that no safe wrapper covers. All of this crate's part of `unsafe` for processes is here.
+//! The few system calls that no safe wrapper covers. All `unsafe` of this crate that concerns processes is here.
 
 #![expect(unsafe_code, reason = "calls of the kernel that no safe crate has")]
 
@@ -13,7 +13,7 @@ use rustix::thread::UnshareFlags;
 pub(crate) enum Fork {
     /// The new process.
     Child,
-    /// The old process, told of the new one.
+    /// The old process, with the id of the new one.
     Parent(Pid),
 }
 
@@ -27,13 +27,13 @@ pub(crate) fn fork() -> io::Result<Fork> {
     }
 }
 
-/// Splits the process in two, the child in new namespaces: unlike those of [`unshare`], all of them belong to the user
-/// namespace that is made with them, and the child is the first process of its PID namespace. Only for processes of a
-/// single thread.
+/// Splits the process in two, with the child in new namespaces. Unlike those of [`unshare`], all of them belong to the
+/// user namespace that is made with them, and the child is the first process of its PID namespace. Only for processes
+/// of a single thread.
 pub(crate) fn fork_into(namespaces: UnshareFlags) -> io::Result<Fork> {
     let flags = libc::c_long::from(libc::SIGCHLD) | libc::c_long::from(namespaces.bits());
-    // SAFETY: without `CLONE_VM` the child has a copy of all memory, as after `fork`; no pointer is passed. What the C
-    // library does beside the call concerns other threads, of which there are none.
+    // SAFETY: without `CLONE_VM` the child has a copy of all memory, as after `fork`; no pointer is passed. The further
+    // work of the C library's `fork` concerns other threads, of which there are none.
     match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child),
@@ -45,7 +45,7 @@ pub(crate) fn fork_into(namespaces: UnshareFlags) -> io::Result<Fork> {
     }
 }
 
-/// Ends the process at once, without running what is registered for its end.
+/// Ends the process at once, without running the functions that are registered for its end.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` takes no pointers and does not return.
     unsafe { libc::_exit(code) }
@@ -57,7 +57,7 @@ pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
 }
 
-/// Blocks `signals` and gives a descriptor that becomes readable when one of them arrives.
+/// Blocks `signals` and returns a descriptor that becomes readable when one of them arrives.
 pub(crate) fn signal_fd(signals: &[i32]) -> io::Result<OwnedFd> {
     // SAFETY: the set is initialised by `sigemptyset` before any use, and outlives the calls that read it.
     unsafe {
@@ -86,7 +86,7 @@ pub(crate) fn arrived(fd: BorrowedFd<'_>) -> Vec<i32> {
     signals
 }
 
-/// Seconds since boot, with the time that the computer slept.
+/// Seconds since boot, including the time that the computer slept.
 pub(crate) fn boot_clock() -> f64 {
     clock(libc::CLOCK_BOOTTIME)
 }
@@ -128,32 +128,32 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     Ok(())
 }
 
-/// An ioctl whose argument is a number or nothing; gives what the call gave.
+/// Makes an ioctl whose argument is a number or nothing; returns the result of the call.
 pub(crate) fn ioctl_number(fd: impl AsFd, request: u64, argument: i64) -> io::Result<i32> {
-    // SAFETY: callers name requests that take no pointer, so that the kernel touches no memory of ours.
+    // SAFETY: callers name requests that take no pointer, so that the kernel touches none of our memory.
     let answer = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request as _, argument) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
 
-/// An ioctl that reads or writes one plain structure.
+/// Makes an ioctl that reads or writes one plain structure.
 ///
 /// # Safety
 ///
-/// `T` must be the very structure (`repr(C)`) that `request` is documented to take.
+/// `T` must be the structure (`repr(C)`) that `request` is documented to take.
 pub(crate) unsafe fn ioctl_struct<T>(fd: impl AsFd, request: u64, argument: &mut T) -> io::Result<()> {
     // SAFETY: the caller vouches for the structure; the reference is valid for the length of the call.
     let answer = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request as _, std::ptr::from_mut(argument)) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// What [`change_mount`] changes.
+/// The changes that [`change_mount`] makes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MountChange<'a> {
-    /// Flags to set.
+    /// The flags to set.
     pub set: MountAttrFlags,
-    /// Flags to clear.
+    /// The flags to clear.
     pub clear: MountAttrFlags,
-    /// A user namespace by which the ids on the disk are shown.
+    /// The user namespace by which the mount maps the ids on the disk.
     pub ids: Option<BorrowedFd<'a>>,
     /// Whether the mounts below change as well.
     pub recursive: bool,
@@ -196,23 +196,24 @@ pub(crate) fn change_mount(tree: impl AsFd, change: MountChange<'_>) -> io::Resu
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Closes every descriptor but the three standard ones: whoever started this process may have left some open.
+/// Closes every descriptor but the three standard ones, since the process that started this one may have left some
+/// open.
 ///
 /// # Safety
 ///
 /// Nothing in this process may own such a descriptor.
 pub(crate) unsafe fn close_inherited() -> io::Result<()> {
-    // SAFETY: the caller vouches that nobody uses what is closed.
+    // SAFETY: the caller vouches that nobody uses the descriptors that are closed.
     let answer = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Gives every signal its default effect, but for the one that a write to a closed pipe raises, and blocks none.
+/// Restores the default action of every signal except SIGPIPE, which Rust programs ignore, and unblocks all.
 pub(crate) fn reset_signals() -> io::Result<()> {
     for signal in
         (1..=libc::SIGRTMAX()).filter(|signal| !matches!(*signal, libc::SIGPIPE | libc::SIGKILL | libc::SIGSTOP))
     {
-        // SAFETY: no handler is passed. Numbers that the C library keeps for itself are refused, which does no harm.
+        // SAFETY: no handler is passed. Numbers that the C library reserves are refused, which does no harm.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     // SAFETY: the set is initialised by `sigemptyset` before it is read, and outlives the call.
@@ -226,7 +227,7 @@ pub(crate) fn reset_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves the keyring of the session in which this process was started for an empty one of its own.
+/// Leaves the session keyring that this process has inherited for an empty one of its own.
 pub(crate) fn leave_keyring() -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
     // SAFETY: no name is passed, which asks for a new keyring without one.
@@ -241,7 +242,7 @@ pub(crate) fn reset_personality() {
     unsafe { libc::personality(0) };
 }
 
-/// Lets `program` decide on every system call of this process and of all that it starts, for good.
+/// Installs `program` as a permanent filter for the system calls of this process and of all that it starts.
 pub(crate) fn filter_calls(program: &[libc::sock_filter]) -> io::Result<()> {
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(io::Error::other)?,
@@ -252,8 +253,9 @@ pub(crate) fn filter_calls(program: &[libc::sock_filter]) -> io::Result<()> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Lets this process, and all that it starts, connect to abstract Unix sockets only of each other's. They belong to a network
-/// and not to files, so that a machine on the host's network would meet those of its user's desktop. Linux 6.12 or later.
+/// Lets this process and all that it starts connect only to their own abstract Unix sockets. Such sockets belong to a
+/// network and not to files, so that a machine on the host's network could otherwise connect to those of its user's
+/// desktop. Requires Linux 6.12.
 pub(crate) fn scope_abstract_sockets() -> io::Result<()> {
     #[repr(C)]
     struct Ruleset {
@@ -270,7 +272,7 @@ pub(crate) fn scope_abstract_sockets() -> io::Result<()> {
     if ruleset < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the call before gave this descriptor to nobody else.
+    // SAFETY: the call above returned this descriptor, and nothing else owns it.
     let ruleset = unsafe { OwnedFd::from_raw_fd(ruleset) };
     // SAFETY: takes no pointer.
     let answer = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };

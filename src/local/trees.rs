@@ -1,9 +1,9 @@
-//! The trees of files that a machine is made of, as mounts that are not attached anywhere yet.
+//! The trees of files of which a machine is made, as mounts that are not attached anywhere yet.
 //!
-//! An ordinary user's machine makes them itself: its root is the user, to whom the state directory belongs. Root of a
-//! machine of root's is nobody on this computer: it may not even enter the state directory. There the guard makes the trees
-//! in a mount namespace apart and hands them in. The layers on the disk belong to ids from 0 on, whoever bakes and boots;
-//! mounts that show them with the machine's ids in their place (Linux 5.19 or later for overlays) make both fit.
+//! An ordinary user's machine makes them itself: its root is the user, to whom the state directory belongs. Root of one
+//! of root's machines is nobody on this computer, and may not even enter the state directory. There the guard makes the
+//! trees in a separate mount namespace and hands them in. The layers on the disk belong to ids from 0 on, whoever bakes
+//! and boots; mounts that map these to the machine's ids (Linux 5.19 or later for overlays) make both fit.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::sys::{self, MountChange};
 use crate::trouble::{Doing, Trouble};
 use crate::{channel, computer};
 
-/// What `mount` takes for options at most: a page, with its final NUL.
+/// The most bytes that `mount` accepts as options: a page, less the final NUL.
 const LONGEST_OPTIONS: usize = 4095;
 
 /// One tree.
@@ -31,7 +31,8 @@ const LONGEST_OPTIONS: usize = 4095;
 pub(crate) enum Tree {
     /// The overlay that is a machine's root.
     Root,
-    /// A machine's `/tmp`: on the disk, for builds fill it; outside the overlay, so that it never gets into a layer.
+    /// A machine's `/tmp`: on the disk, because builds fill it, and outside the overlay, so that it never gets into a
+    /// layer.
     Tmp,
     /// The computer's `/sys`, for a machine on its network.
     System,
@@ -41,7 +42,7 @@ pub(crate) enum Tree {
     Volume,
     /// The folder of a sandbox's machine, with an overlay over nothing in its `root`.
     Folder,
-    /// Programs that were brought in for a sandbox.
+    /// The programs that were downloaded for a sandbox.
     Tools,
 }
 
@@ -61,12 +62,12 @@ impl Tree {
     }
 }
 
-/// Trees on their way to where they belong.
+/// The trees of a machine that are not attached yet.
 #[derive(Debug, Default)]
 pub(crate) struct Trees(Vec<(Tree, OwnedFd)>);
 
 impl Trees {
-    /// Those of one tree.
+    /// A collection of one tree.
     pub(crate) fn one(tree: Tree, mount: OwnedFd) -> Self {
         Self(vec![(tree, mount)])
     }
@@ -76,7 +77,7 @@ impl Trees {
         self.0.is_empty()
     }
 
-    /// Hands all to the other end of `channel`.
+    /// Sends all trees to the other end of `channel`.
     pub(crate) fn send(&self, channel: &OwnedFd) -> Result<(), Trouble> {
         for (tree, mount) in &self.0 {
             channel::send(channel, tree.name().as_bytes(), Some(mount.as_fd()))
@@ -85,22 +86,22 @@ impl Trees {
         Ok(())
     }
 
-    /// Takes what a message of [`send`](Self::send) holds.
+    /// Adds the tree of a message of [`send`](Self::send).
     pub(crate) fn receive(&mut self, message: channel::Message) -> Result<(), Trouble> {
         let tree = Tree::ALL.into_iter().find(|tree| tree.name().as_bytes() == message.bytes);
         match (tree, message.descriptor) {
             (Some(tree), Some(mount)) => self.0.push((tree, mount)),
-            _ => return Err(Trouble::new("the guard said what its machine does not understand")),
+            _ => return Err(Trouble::new("the machine does not understand a message of its guard")),
         }
         Ok(())
     }
 
-    /// Takes one out.
+    /// Takes out a tree that must be there.
     pub(crate) fn take(&mut self, wanted: Tree) -> Result<OwnedFd, Trouble> {
         self.take_any(wanted).ok_or_else(|| Trouble::new(format!("the machine got no `{}`", wanted.name())))
     }
 
-    /// Takes one out that need not be there.
+    /// Takes out a tree, if it is there.
     pub(crate) fn take_any(&mut self, wanted: Tree) -> Option<OwnedFd> {
         let at = self.0.iter().position(|(tree, _)| *tree == wanted)?;
         Some(self.0.swap_remove(at).1)
@@ -114,13 +115,13 @@ pub(crate) fn attach(tree: impl AsFd, place: impl AsRef<Path>) -> Result<(), Tro
     move_mount(tree, c"", CWD, place, flags).doing(|| format!("mount `{}`", place.display()))
 }
 
-/// Makes the trees that `spec` asks for, shown with the ids of `shown` where that is not this process's own user namespace.
+/// Makes the trees for `spec`, mapped to the ids of the user namespace `shown` where that is not this process's own.
 ///
-/// Changes this process for good: its mounts, its folder and its user. It must be in a mount namespace of its own where
-/// nothing is `shown`, and makes one otherwise.
+/// Changes this process for good: its mounts, its folder and its user. Without `shown` it must be in a mount namespace
+/// of its own; with `shown` it makes one.
 pub(crate) fn make(spec: &Spec, shown: Option<BorrowedFd<'_>>) -> Result<Trees, Trouble> {
-    // Paths are relative to the state directory: short, and free of the characters `:` and `,` that separate options,
-    // whatever the state directory is called.
+    // Paths are relative to the state directory, so that they are short, and free of the characters `:` and `,`, which
+    // separate options, whatever the state directory is called.
     rustix::process::chdir(&spec.state).doing(|| format!("change to `{}`", spec.state.display()))?;
     let maker = Maker { spec, folder: format!("machines/{}", spec.id), shown };
     if shown.is_some() {
@@ -134,7 +135,7 @@ pub(crate) fn make(spec: &Spec, shown: Option<BorrowedFd<'_>>) -> Result<Trees, 
 
 struct Maker<'a> {
     spec: &'a Spec,
-    /// The machine's folder, from the state directory on.
+    /// The machine's folder, relative to the state directory.
     folder: String,
     shown: Option<BorrowedFd<'a>>,
 }
@@ -160,7 +161,7 @@ impl Maker<'_> {
         if machine.volume.is_some() && self.spec.ids.is_some() {
             trees.0.push((Tree::Disk, copy(&format!("{}/volume.img", self.folder), OpenTreeFlags::empty())?));
         }
-        // Nothing on it is a device, and nothing that gets onto it shall be.
+        // The trees hold no devices, and a device that a machine makes there must not work.
         for (_, tree) in &trees.0 {
             let set = MountAttrFlags::MOUNT_ATTR_NODEV;
             sys::change_mount(tree, MountChange { set, ..MountChange::default() }).doing(|| "allow no devices")?;
@@ -197,15 +198,15 @@ impl Maker<'_> {
     }
 }
 
-/// Tries whether an overlay can be made of the folders `lower`, `upper`, `work` and `root` in `folder`. Like [`make`], it
-/// changes this process for good.
+/// Tries to make an overlay of the folders `lower`, `upper`, `work` and `root` in `folder`. Like [`make`], this changes
+/// this process for good.
 pub(crate) fn try_overlay(folder: &Path, ids: Option<&IdMap>, shown: Option<BorrowedFd<'_>>) -> Result<(), Trouble> {
     rustix::process::chdir(folder).doing(|| format!("change to `{}`", folder.display()))?;
     if shown.is_some() {
         apart()?;
     }
     show(".", shown, MountAttrFlags::empty()).map_err(|error| cannot_show(folder, &error))?;
-    // What was covered is still the current folder.
+    // The current folder is still the covered one.
     rustix::process::chdir(folder).doing(|| format!("change to `{}`", folder.display()))?;
     overlay(&["lower".to_owned()], ".", ids, shown.is_some())?.map_err(|error| no_overlay(folder, error))?;
     std::fs::write("root/probe", "x").doing(|| "write to an overlay")
@@ -217,7 +218,7 @@ fn apart() -> Result<(), Trouble> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).doing(|| "make the mounts private")
 }
 
-/// Covers `path` with itself, with the ids of `shown` in place of the disk's.
+/// Mounts `path` over itself, with the ids on the disk mapped by the user namespace `shown`.
 fn show(path: &str, shown: Option<BorrowedFd<'_>>, set: MountAttrFlags) -> std::io::Result<()> {
     if shown.is_none() {
         return Ok(());
@@ -229,8 +230,8 @@ fn show(path: &str, shown: Option<BorrowedFd<'_>>, set: MountAttrFlags) -> std::
     Ok(move_mount(tree, c"", CWD, path, flags)?)
 }
 
-/// Mounts an overlay over `layers`, topmost first, with the folders `upper`, `work` and `root` of `folder`. Trouble is of
-/// ours, an error the kernel's.
+/// Mounts an overlay over `layers`, topmost first, with the folders `upper`, `work` and `root` of `folder`. The inner
+/// error is the kernel's refusal of the mount, for which the caller has a hint.
 fn overlay(
     layers: &[String],
     folder: &str,
@@ -238,7 +239,8 @@ fn overlay(
     shown: bool,
 ) -> Result<rustix::io::Result<()>, Trouble> {
     let notes = match ids {
-        // Only the superuser may use `trusted` attributes; all others keep the overlay's notes in `user` attributes.
+        // Only the superuser may use `trusted` attributes; for all others the overlay keeps its notes in `user`
+        // attributes.
         Some(_) if !shown => ",userxattr",
         Some(map) => {
             act_as(map)?;
@@ -246,7 +248,8 @@ fn overlay(
         }
         None => ",redirect_dir=off,metacopy=off",
     };
-    // `volatile` spares every wait for the disk: a machine's changes are for now, and a layer is synced when committed.
+    // `volatile` spares every wait for the disk: a machine's changes are temporary, and a layer is synced when
+    // committed.
     let attempts = [format!("{notes},volatile"), notes.to_owned(), String::new()];
     let mut last = rustix::io::Errno::INVAL;
     for extra in &attempts {
@@ -267,8 +270,8 @@ fn overlay(
     Ok(Err(last))
 }
 
-/// Becomes the machine's root without giving up a right: an overlay works with the user of whoever mounts it, and only the
-/// machine's own users can own anything where the ids are shown differently.
+/// Becomes the machine's root without giving up a right: an overlay works as the user that mounts it, and on mapped
+/// mounts only the machine's own users can own files.
 fn act_as(map: &IdMap) -> Result<(), Trouble> {
     let doing = || "act as the machine's root";
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::from_raw(map.gid), Gid::ROOT).doing(doing)?;
@@ -278,14 +281,14 @@ fn act_as(map: &IdMap) -> Result<(), Trouble> {
     rustix::thread::set_capabilities(None, sets).doing(doing)
 }
 
-/// A mount of what is at `path`, attached nowhere.
+/// A mount of `path` that is attached nowhere.
 fn copy(path: &str, flags: OpenTreeFlags) -> Result<OwnedFd, Trouble> {
     let flags = flags | OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     open_tree(CWD, path, flags).doing(|| format!("open `{path}`"))
 }
 
-/// The computer's `/sys`, read-only. What is mounted below comes along only where it cannot be left out, which is so in a
-/// user namespace.
+/// The computer's `/sys`, read-only. The mounts below it are included only where they cannot be left out, as in a user
+/// namespace.
 fn system() -> Result<OwnedFd, Trouble> {
     let tree = copy("/sys", OpenTreeFlags::empty()).or_else(|_| copy("/sys", OpenTreeFlags::AT_RECURSIVE))?;
     let set = MountAttrFlags::MOUNT_ATTR_RDONLY
@@ -324,14 +327,14 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), Trouble> {
     }
 }
 
-/// The files cannot be shown with other ids: names the file system, which is the usual reason.
+/// The error where files cannot be shown with other ids; it names the file system, which is the usual reason.
 fn cannot_show(state: &Path, error: &std::io::Error) -> Trouble {
     let kind = file_system(state);
     Trouble::new(format!("cannot show `{}` (on {kind}) with a machine's ids: {error}", state.display()))
         .hint(hints::UNCONFINED)
 }
 
-/// The overlay cannot be mounted: names the file system, which is the usual reason.
+/// The error where the overlay cannot be mounted; it names the file system, which is the usual reason.
 fn no_overlay(state: &Path, error: rustix::io::Errno) -> Trouble {
     let kind = file_system(state);
     Trouble::new(format!("cannot mount an overlay in `{}` (on {kind}): {error}", state.display())).hint(

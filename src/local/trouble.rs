@@ -1,16 +1,16 @@
-//! Errors of the guard and of a machine's first process, as text that travels to the driver.
+//! The errors of the guard and of a machine's first process, as text that is sent to the driver.
 
 use std::fmt;
 
 use model::fault::Fault;
 use serde::{Deserialize, Serialize};
 
-/// What went wrong and what to do about it.
+/// An error with a hint on what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
-    /// A lowercase fragment with its causes.
+    /// The message: a lowercase fragment with its causes.
     pub message: String,
-    /// A whole sentence.
+    /// The hint: a whole sentence.
     pub hint: Option<String>,
 }
 
@@ -20,7 +20,7 @@ impl Trouble {
         Self { message: message.into(), hint: None }
     }
 
-    /// Adds what to do about it.
+    /// Adds a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -42,7 +42,7 @@ impl From<Trouble> for Fault {
     }
 }
 
-/// Says what was being done when a system call failed.
+/// Adds to an error what was being done.
 pub(crate) trait Doing<T> {
     /// `what` completes "cannot".
     fn doing<S: fmt::Display>(self, what: impl FnOnce() -> S) -> Result<T, Trouble>;

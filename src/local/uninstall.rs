@@ -1,8 +1,8 @@
-//! Removing everything that the local provider has in a state directory, as the owners of the files: of an ordinary user's
-//! machines and images most belong to subordinate ids, which the user may not even look at.
+//! Removes everything that the local provider has in a state directory, as the owners of the files: most files of an
+//! ordinary user's machines and images belong to subordinate ids, and the user may not even look at them.
 //!
-//! What is a link is removed as a link: what it leads to was put elsewhere by somebody. What is mounted stays as it is, and so do
-//! files that are not the tool's.
+//! A link is removed as a link, because somebody put its target elsewhere. Mounts stay as they are, and so do files
+//! that are not the tool's.
 
 use std::path::{Path, PathBuf};
 
@@ -19,31 +19,31 @@ use crate::release::Releaser;
 use crate::trouble::Trouble;
 use crate::{cgroup, names, proc};
 
-/// What is there to remove.
+/// The machines and layers that can be removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
-    /// Machines, dead ones included.
+    /// The machines, including dead ones.
     pub machines: Vec<MachineId>,
-    /// Folders of layers, also of those that are on their way in or out.
+    /// The folders of layers, including those that are being added or removed.
     pub layers: Vec<PathBuf>,
 }
 
-/// Removes what is in one state directory.
+/// Removes the local provider's files from one state directory.
 pub struct Uninstaller {
     folders: Folders,
     releaser: Releaser,
 }
 
 impl Uninstaller {
-    /// One for the state directory `state`; `executable` is our own program.
+    /// An uninstaller for the state directory `state`; `executable` is our own program.
     pub fn new(state: &Path, executable: PathBuf) -> Self {
         let folders = Folders::new(state);
         let files = Files { state: folders.state().to_owned(), executable };
         Self { releaser: Releaser { folders: folders.clone(), files }, folders }
     }
 
-    /// Looks at what is there: machines by their folders, processes and control groups, layers by their folders, for no
-    /// record need know of them.
+    /// Finds machines by their folders, processes and control groups, and layers by their folders, because none of them
+    /// needs to be recorded.
     pub fn inventory(&self) -> Result<Inventory, Trouble> {
         let machines = self.folders.machines();
         let named = |entry: std::fs::DirEntry| MachineId::of_folder(&entry.file_name());
@@ -58,7 +58,8 @@ impl Uninstaller {
         Ok(Inventory { machines: found, layers: self.layers()? })
     }
 
-    /// The folders of layers that are ours, by their names; none where the folders that hold them are links or mounted.
+    /// The folders of layers that are ours by their names. Folders above them that are links or mount points are
+    /// skipped.
     fn layers(&self) -> Result<Vec<PathBuf>, Trouble> {
         let elsewhere = |folder: &Path| folder.is_symlink() || removal::is_mount_point(folder).unwrap_or(false);
         let mut found = Vec::new();
@@ -78,12 +79,12 @@ impl Uninstaller {
         [(self.folders.layers(), layers::is_name), (self.folders.passage(), layers::is_passing)]
     }
 
-    /// Removes the folders of machines and images, from which [`Uninstaller::end`] and [`Uninstaller::remove_layer`] took what
-    /// belongs to other ids; adds what stays because it is not ours to `others`. Blocks.
+    /// Removes the folders of machines and images, from which [`Uninstaller::end`] and [`Uninstaller::remove_layer`]
+    /// have removed the files of other ids. Adds the files that stay because they are not ours to `others`. Blocks.
     pub fn remove_folders(&self, others: &mut Vec<PathBuf>) -> std::io::Result<()> {
         let folders = &self.folders;
         removal::ours(&folders.machines(), &|_| Whose::Others, others)?;
-        // A link goes as a link, and of a mount the error tells.
+        // A link is removed as a link, and a mount point is reported as an error.
         if folders.images().is_symlink() || removal::is_mount_point(&folders.images())? {
             return removal::tree(&folders.images());
         }
@@ -101,7 +102,7 @@ impl Uninstaller {
         removal::ours(&folders.images(), &known, others)
     }
 
-    /// Ends a machine and removes all of it; gives the reasons why something stays. Blocks.
+    /// Ends a machine and removes all of it; returns the reasons where something stays. Blocks.
     pub fn end(&self, machine: &MachineId, run: &RunId, now: Timestamp) -> Vec<String> {
         use ResourceKind::{Cgroup, LoopDevice, Process, Rootfs};
         let release = |kind| {
@@ -136,13 +137,13 @@ impl Uninstaller {
     }
 }
 
-/// Whether a file among the records of images is ours; one that was being written has an ending more.
+/// Whether a file among the records of images is ours; a file that was being written has a further ending.
 fn is_record(name: &str) -> bool {
     name.split_once(".json")
         .is_some_and(|(name, rest)| layers::is_name(name) && (rest.is_empty() || rest.ends_with(".new")))
 }
 
-/// Whether a folder among the programs that were brought in is ours: a package, or what `apt` needs beside.
+/// Whether a folder among the downloaded programs is ours: that of a package, or that of `apt`.
 fn is_tool(name: &str) -> bool {
     let package = name.strip_suffix(".new").unwrap_or(name);
     matches!(package, "apt" | "mmdebstrap")

@@ -1,4 +1,4 @@
-//! Machines and images in memory, for tests and dry runs; fails on order.
+//! Machines and images in memory, for tests and dry runs; every call can be made to fail.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,10 +16,10 @@ use model::provider::ability::{Pricing, Renew};
 use model::provider::{Abilities, Confirm, ImageStore, LeaseKeeper, Ledger, MachineRequest, Made, Provider};
 use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
 
-/// What a dummy can be told to fail at.
+/// A call that a dummy can be told to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// [`Provider::create`], after it made resources up to and including this kind.
+    /// [`Provider::create`], after it has made the resources up to and including this kind.
     CreateAfter(ResourceKind),
     /// [`Provider::create`], before it makes anything.
     Create,
@@ -29,7 +29,7 @@ pub enum Call {
     Release(ResourceKind),
     /// [`Provider::observe`].
     Observe,
-    /// [`ImageStore::make_base`], after it made its sandbox.
+    /// [`ImageStore::make_base`], after it has made its sandbox.
     MakeBase,
     /// [`ImageStore::commit`].
     Commit,
@@ -49,14 +49,14 @@ struct Inner {
     seconds: Option<u64>,
 }
 
-/// A provider and an image store in memory. Clones share what is there.
+/// A provider and an image store in memory. Clones share their state.
 #[derive(Clone, Default)]
 pub struct Dummy {
     inner: Arc<Mutex<Inner>>,
 }
 
 impl Dummy {
-    /// A dummy that has nothing and obeys.
+    /// A dummy that has nothing and fails at nothing.
     pub fn new() -> Self {
         Self::default()
     }
@@ -70,39 +70,39 @@ impl Dummy {
         self.inner().orders.push((call, message.to_owned()));
     }
 
-    /// Makes the records of layers say that they took so many seconds.
+    /// Makes the records of layers say that baking took `seconds`.
     pub fn take(&self, seconds: u64) {
         self.inner().seconds = Some(seconds);
     }
 
-    /// Makes every resource of `kind` stay for this reason.
+    /// Makes the release of every resource of `kind` fail for this reason.
     pub fn stay(&self, kind: ResourceKind, reason: &str) {
         self.inner().stays.insert(kind, reason.to_owned());
     }
 
-    /// What was done, in order: `create ID`, `renew ID`, `release KIND ID`, `base NAME`, `commit NAME`.
+    /// The calls in order: `create ID`, `renew ID`, `release KIND ID`, `base NAME`, `commit NAME`.
     pub fn story(&self) -> Vec<String> {
         self.inner().story.clone()
     }
 
-    /// Until when a machine lives.
+    /// The time until which a machine lives.
     pub fn lease(&self, machine: &MachineId) -> Option<Timestamp> {
         self.inner().leases.get(machine).copied()
     }
 
-    /// Ends a machine from outside, as its guard does when the lease is over: all of it is gone.
+    /// Ends a machine from outside, as its guard does when the lease is over: all its resources are gone.
     pub fn end(&self, machine: &MachineId) {
         let mut inner = self.inner();
         inner.present.retain(|(id, _), _| id != machine);
         inner.leases.remove(machine);
     }
 
-    /// Makes every machine cost this.
+    /// Sets the price of every machine.
     pub fn charge(&self, price: Quote) {
         self.inner().price = Some(price);
     }
 
-    /// Obeys an order for `call`, if there is one.
+    /// Fails where [`Dummy::fail`] asked for that, once.
     fn obey(&self, call: Call) -> Result<(), Fault> {
         let mut inner = self.inner();
         match inner.orders.iter().position(|(ordered, _)| *ordered == call) {

@@ -1,9 +1,9 @@
-//! What a command of a dummy machine answers, as a test orders it.
+//! The answer of a dummy machine to a command, as a test defines it.
 
 use model::exit::Exit;
 use model::task::Chunk;
 
-/// What a command is to do.
+/// The output, the files and the end of a command.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub(super) chunks: Vec<Chunk>,
@@ -14,36 +14,36 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Ends like this.
+    /// A reply that ends with `exit`.
     pub fn exit(exit: Exit) -> Self {
         Self { chunks: Vec::new(), exit, hangs: false, files: Vec::new(), folders: Vec::new() }
     }
 
-    /// Ends with status 0.
+    /// A reply that ends with status 0.
     pub fn ok() -> Self {
         Self::exit(Exit::Code(0))
     }
 
-    /// Writes to standard output.
+    /// Adds bytes for standard output.
     #[must_use]
     pub fn stdout(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.chunks.push(Chunk::Stdout(bytes.into()));
         self
     }
 
-    /// Writes to standard error.
+    /// Adds bytes for standard error.
     #[must_use]
     pub fn stderr(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.chunks.push(Chunk::Stderr(bytes.into()));
         self
     }
 
-    /// What it writes, in order.
+    /// The output in order.
     pub fn chunks(&self) -> &[Chunk] {
         &self.chunks
     }
 
-    /// How it ends.
+    /// The way in which it ends.
     pub fn end(&self) -> &Exit {
         &self.exit
     }
@@ -53,27 +53,27 @@ impl Reply {
         self.hangs
     }
 
-    /// One that leaves the same files, and ends at once with status 0.
+    /// A reply that leaves the same files, but prints nothing and ends at once with status 0.
     #[must_use]
     pub fn silent(&self) -> Self {
         Self { files: self.files.clone(), folders: self.folders.clone(), ..Self::ok() }
     }
 
-    /// Never ends after its output, until the machine is lost.
+    /// Makes the command hang after its output until the machine is lost.
     #[must_use]
     pub fn hang(mut self) -> Self {
         self.hangs = true;
         self
     }
 
-    /// Leaves a file with mode 0644, and the folders above it.
+    /// Makes the command leave a file with mode 0644, and the folders above it.
     #[must_use]
     pub fn file(mut self, path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         self.files.push((path.into(), bytes.into()));
         self
     }
 
-    /// Leaves a folder, and those above it.
+    /// Makes the command leave a folder, and those above it.
     #[must_use]
     pub fn folder(mut self, path: impl Into<String>) -> Self {
         self.folders.push(path.into());

@@ -1,10 +1,10 @@
-//! Around the bytes of a file: making it, finishing it, giving it its name. All that the copy of a large file asks of the general
-//! session.
+//! The requests around the bytes of a file: creating it, finishing it, giving it its name. The copy of a large file
+//! needs only these of the general session.
 
 use super::*;
 use crate::look::Since;
 
-/// Requests in flight for what is written one after another: 2 MiB.
+/// The number of requests in flight for bytes that are written in order: 2 MiB.
 const POURING: usize = 16;
 
 impl Sftp {
@@ -12,12 +12,13 @@ impl Sftp {
         &self.raw
     }
 
-    /// Bytes of one read or write request of a large copy.
+    /// The bytes of one read or write request of a large copy.
     pub(crate) fn most(&self) -> u32 {
         self.most
     }
 
-    /// Looks at what `remote` means. What cannot be looked at is taken for nothing: making it there tells why.
+    /// Finds out what a file at `remote` would replace. Where that cannot be looked at, the answer is nothing: creating
+    /// the file then fails with the reason.
     pub(crate) async fn place(&self, remote: &str) -> Result<There, ConnectionError> {
         let looking = |error| self.failure(format!("look at {}", quoted(remote)), error);
         let refused = |reason: &str| {
@@ -25,7 +26,7 @@ impl Sftp {
             Err(ConnectionError::File { doing, reason: reason.to_owned() })
         };
         let judge = |kind: u32| match kind {
-            // A server that does not say is taken at its best.
+            // A server that does not report the kind is assumed to mean a plain file.
             REGULAR | 0 => Ok(There::File(remote.to_owned())),
             FOLDER => refused("a folder has that name"),
             SOCKET => refused("it is a socket"),
@@ -51,12 +52,12 @@ impl Sftp {
         }
     }
 
-    /// Makes the partial file of `remote`, which is not there, open to nobody else.
+    /// Creates the partial file of `remote`, which must not exist, and which no other user may open.
     pub(crate) async fn create(&self, partial: &str, remote: &str) -> Result<Handle, ConnectionError> {
         self.open_to_write(partial, OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE, remote).await
     }
 
-    /// Opens the partial file of `remote`, which is there, with what it holds.
+    /// Opens the existing partial file of `remote` and keeps its content.
     pub(crate) async fn open_again(&self, partial: &str, remote: &str) -> Result<Handle, ConnectionError> {
         self.open_to_write(partial, OpenFlags::WRITE, remote).await
     }
@@ -67,7 +68,7 @@ impl Sftp {
         Ok(Handle::new(&self.raw, opened.handle))
     }
 
-    /// Whether anything has the name.
+    /// Whether there is anything with this name.
     pub(crate) async fn is_there(&self, path: &str) -> Result<bool, ConnectionError> {
         match self.raw.lstat(path).await {
             Ok(_) => Ok(true),
@@ -76,7 +77,7 @@ impl Sftp {
         }
     }
 
-    /// Removes a file; one that cannot be removed shows itself when it is made anew.
+    /// Removes a file. Failures are ignored, since creating the file anew would fail too.
     pub(crate) async fn remove(&self, path: &str) {
         drop(self.raw.remove(path).await);
     }
@@ -95,7 +96,7 @@ impl Sftp {
         closed.map_err(failed)
     }
 
-    /// Copies what lies behind `start`, if anything does; the bytes copied.
+    /// Copies the bytes behind `start`, if there are any, and returns their number.
     pub(crate) async fn fetch_tail(
         &self,
         remote: &str,
@@ -110,7 +111,7 @@ impl Sftp {
         self.fetch(&handle.name, remote, file, local, (start, None), progress).await
     }
 
-    /// Writes what an open file holds into something that takes bytes one after another; the number of them.
+    /// Writes an open file into a local device or pipe, and returns the number of bytes.
     pub(super) async fn pour(
         &self,
         handle: &str,
@@ -133,21 +134,21 @@ impl Sftp {
             to.write(piece).await?;
         }
         drop(pieces);
-        // A file that grows is taken as long as it is, and those of `/proc` announce nothing.
+        // A file that grows is copied to its present end, and files of `/proc` announce no size at all.
         let failed = |error| self.failure(format!("read {}", quoted(remote)), error);
         while let Some(piece) = self.read_at(handle, total, self.chunk).await.map_err(failed)? {
             total += piece.len() as u64;
             progress(piece.len() as u64);
             to.write(piece).await?;
         }
-        // What was written cannot be taken back, nor be compared; that it is no copy can be said.
+        // The bytes that were written can be neither taken back nor compared, but a change can be reported.
         match self.since(handle, remote, found).await? {
             Since::Changed => Err(steady::changed(remote)),
             Since::Same | Since::Grown => Ok(total),
         }
     }
 
-    /// Exactly these bytes of an open file.
+    /// Reads exactly `length` bytes of an open file.
     pub(super) async fn read_span(
         &self,
         handle: &str,
@@ -171,13 +172,13 @@ impl Sftp {
         Ok(bytes)
     }
 
-    /// Gives a partial file its name, replacing what has it unless that is a folder.
+    /// Gives a partial file its name, and replaces any file of that name, but no folder.
     pub(crate) async fn put_in_place(&self, partial: Partial, remote: &str) -> Result<(), ConnectionError> {
         let renamed = match self.posix_rename {
             true => self.posix_rename(&partial.path, remote).await,
             false => match self.raw.rename(partial.path.as_str(), remote).await {
                 Ok(_) => Ok(()),
-                // Plain SFTP does not replace; there is a moment without the file, which the extension has not.
+                // Plain SFTP does not replace a file: without the extension there is a moment without the file.
                 Err(_) => match self.raw.remove(remote).await {
                     Ok(_) => self.raw.rename(partial.path.as_str(), remote).await.map(drop),
                     Err(error) => Err(error),
@@ -199,7 +200,7 @@ impl Sftp {
     }
 
     async fn posix_rename(&self, from: &str, to: &str) -> Result<(), SftpError> {
-        // The same two strings on the wire as for a hard link.
+        // The request has the same two strings as that for a hard link, for which `russh-sftp` has a type.
         let names = HardlinkExtension { oldpath: from.to_owned(), newpath: to.to_owned() };
         let data: Vec<u8> = names.try_into()?;
         match self.raw.extended(POSIX_RENAME, data).await? {

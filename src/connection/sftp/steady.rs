@@ -1,16 +1,16 @@
-//! Whether what was fetched is what one moment had: asked when the last byte has come.
+//! Checks, after the last byte of a fetched file, that its content existed as a whole at one moment.
 
 use archive::look::CHANGED;
 
 use super::*;
 use crate::look::Since;
 
-/// Requests in flight for what is read again: 2 MiB.
+/// The number of requests in flight for bytes that are read again: 2 MiB.
 const AGAIN: usize = 16;
 
 impl Sftp {
-    /// Refuses a small file that did not stay as it was, whose `total` bytes are in `file` now. `found` is what the server said of
-    /// it before, and `began` when this computer asked for the first byte.
+    /// Refuses a small file that changed during its copy; its `total` bytes are in `file` now. `found` holds its
+    /// attributes from before, and `began` is when this computer requested the first byte.
     pub(super) async fn check(
         &self,
         (handle, remote): (&str, &str),
@@ -22,13 +22,13 @@ impl Sftp {
         match self.since(handle, remote, found).await? {
             Since::Same if !fresh(found, began) => Ok(()),
             Since::Same if found.size.unwrap_or(0) == 0 => Ok(()),
-            // What reads the same twice was there as a whole in between.
+            // Content that reads the same twice existed as a whole in between.
             Since::Same | Since::Grown => self.reads_again(handle, remote, (file, local), 0..total).await,
             Since::Changed => Err(changed(remote)),
         }
     }
 
-    /// What became of an open file since it was `found`.
+    /// The change of an open file since it had the attributes `found`.
     pub(super) async fn since(
         &self,
         handle: &str,
@@ -37,13 +37,13 @@ impl Sftp {
     ) -> Result<Since, ConnectionError> {
         match self.raw.fstat(handle).await {
             Ok(after) => Ok(Since::of(found, &after.attrs)),
-            // A server that cannot tell is taken at its word.
+            // A server that cannot tell is assumed to have an unchanged file.
             Err(SftpError::Status(status)) if status.status_code == StatusCode::OpUnsupported => Ok(Since::Same),
             Err(error) => Err(self.failure(format!("look at {}", quoted(remote)), error)),
         }
     }
 
-    /// Refuses a file of which `range` is not what `file` holds already.
+    /// Refuses a remote file whose bytes of `range` are not those that `file` holds.
     pub(crate) async fn reads_again(
         &self,
         handle: &str,
@@ -71,7 +71,7 @@ impl Sftp {
         Ok(())
     }
 
-    /// The same of a file that is not open.
+    /// Does the same with a file that is not open.
     pub(crate) async fn reads_again_by_name(
         &self,
         remote: &str,
@@ -85,14 +85,14 @@ impl Sftp {
     }
 }
 
-/// Whether a file was written in the second in which its copy began, so that its time would not tell of another write. By the
-/// clock here: a machine whose clock goes after it is taken at its word.
+/// Whether a file was written in the second in which its copy began, so that another write would not change its time.
+/// This goes by the clock of this computer, so that it misses such writes on a machine whose clock is slow.
 fn fresh(found: &FileAttributes, began: SystemTime) -> bool {
     let began = began.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     found.mtime.is_some_and(|mtime| u64::from(mtime) + 1 >= began)
 }
 
-/// What is said of a file on the machine that did not stay as it was.
+/// The error for a file on the machine that changed during its copy.
 pub(crate) fn changed(remote: &str) -> ConnectionError {
     ConnectionError::File { doing: format!("read {}", quoted(remote)), reason: CHANGED.to_owned() }
 }

@@ -1,7 +1,7 @@
-//! What a guard, and with it its machine, does not take over from whoever starts it.
+//! Resets everything that a guard, and thus its machine, would inherit from the process that starts it.
 //!
-//! A machine is the same whether it was made from a terminal, by `cron`, under `nohup` or in a shell with limits of its own.
-//! The variables are the driver's concern, which starts the guard with hardly any.
+//! A machine is the same whether it was made from a terminal, by `cron`, under `nohup` or in a shell with limits of its
+//! own. The driver sees to the environment: it starts the guard with hardly any variables.
 
 #![expect(unsafe_code, reason = "descriptors that were inherited are owned by nobody")]
 
@@ -14,8 +14,8 @@ use crate::trouble::{Doing, Trouble};
 /// No limit.
 const FREE: Option<u64> = None;
 
-/// The limits of every machine's processes, soft and hard: those of a login on Debian 12 (systemd 252), but for the numbers
-/// of processes and of pending signals, which follow from a computer's memory there and are not limited here.
+/// The soft and hard limits of every machine's processes: those of a login on Debian 12 (systemd 252), except for the
+/// numbers of processes and of pending signals, which depend on a computer's memory there and are not limited here.
 const LIMITS: [(Resource, Option<u64>, Option<u64>); 16] = [
     (Resource::As, FREE, FREE),
     (Resource::Core, Some(0), FREE),
@@ -41,7 +41,7 @@ pub(crate) fn begin() -> Result<(), Trouble> {
     unsafe { sys::close_inherited() }.doing(|| "close what was left open")?;
     sys::reset_signals().doing(|| "reset signals")?;
     sys::reset_personality();
-    // A kernel without keyrings has none that could be taken over.
+    // This fails on a kernel without keyrings, which has none to inherit.
     drop(sys::leave_keyring());
     rustix::process::umask(Mode::from_raw_mode(0o077));
     for (resource, soft, hard) in LIMITS {
@@ -50,7 +50,7 @@ pub(crate) fn begin() -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Sets a limit. An ordinary user cannot raise a hard one: then it stays, and is the most that the soft one can be.
+/// Sets a limit. An ordinary user cannot raise a hard limit: then that stays, and bounds the soft one.
 fn limit(resource: Resource, soft: Option<u64>, hard: Option<u64>) {
     if setrlimit(resource, Rlimit { current: soft, maximum: hard }).is_ok() {
         return;

@@ -1,9 +1,10 @@
-//! Handing connections to the machine's SSH server over to clients; the protocol is in
-//! [`Address::Handover`](model::machine::Address::Handover).
+//! Hands connections to the machine's SSH server over to clients;
+//! [`Address::Handover`](model::machine::Address::Handover) defines the protocol.
 //!
-//! A machine with a network of its own has its port 22; the guard is in that network, connects to it and hands the
-//! connected socket over. A machine on the host's network cannot own the host's port 22; there the guard makes a socket
-//! pair, hands one end over and gives the other to the machine's first process, which runs `sshd -i` on it.
+//! A machine with a network of its own has its own port 22; the guard is in that network, connects to the port and
+//! hands the connected socket over. A machine on the host's network cannot own the host's port 22; there the guard
+//! makes a socket pair, hands one end over and gives the other to the machine's first process, which runs `sshd -i` on
+//! it.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -20,14 +21,14 @@ use crate::folders::{CONTROL, MachineFolder};
 use crate::spec::{Kind, Spec};
 use crate::trouble::{Doing, Trouble};
 
-/// How long a client may take to take its descriptor.
+/// How long a client may take to accept its descriptor.
 const CLIENT_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a machine may take to take a connection.
+/// How long a machine may take to accept a connection.
 const MACHINE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Listens at the control socket. Its path may be longer than a socket's name can be, so it is reached by way of its
-/// opened folder.
+/// Listens at the control socket. Its path may be too long for a socket's address, so the address goes through a
+/// descriptor of its folder.
 pub(crate) fn listen(folder: &MachineFolder) -> Result<OwnedFd, Trouble> {
     let shown = folder.control();
     let doing = || format!("listen at `{}`", shown.display());
@@ -43,7 +44,7 @@ pub(crate) fn listen(folder: &MachineFolder) -> Result<OwnedFd, Trouble> {
     Ok(socket)
 }
 
-/// Serves every client that waits.
+/// Serves every waiting client.
 pub(crate) fn serve(control: &OwnedFd, channel: Option<&OwnedFd>, spec: &Spec) {
     while let Ok(client) = rustix::net::accept_with(control, SocketFlags::CLOEXEC) {
         let client = UnixStream::from(client);
@@ -60,7 +61,7 @@ pub(crate) fn serve(control: &OwnedFd, channel: Option<&OwnedFd>, spec: &Spec) {
 fn connect(channel: &OwnedFd, spec: &Spec) -> Result<OwnedFd, Trouble> {
     let Kind::Machine(machine) = &spec.kind else { return Err(Trouble::new("a sandbox has no SSH server")) };
     if machine.network == Network::Loopback {
-        // A machine that takes no more connections must not keep the guard from its watch.
+        // The time is limited, so that a machine that accepts no connections does not keep the guard from its watch.
         let port = SocketAddr::from((Ipv4Addr::LOCALHOST, 22));
         let stream = TcpStream::connect_timeout(&port, MACHINE_LIMIT).doing(|| "connect to the machine's port 22")?;
         let _ = sockopt::set_tcp_nodelay(&stream, true);

@@ -1,8 +1,8 @@
-//! The keeper: the guard's parent, for the last duty. When the guard has ended, however it ended, and the driver has not
-//! removed the machine's folder by then, it does so, with all that the system still has of the machine.
+//! The keeper is the guard's parent. When the guard has ended, in whatever way, and the driver does not remove the
+//! machine's folder in time, the keeper removes it, with everything that the system still has of the machine.
 //!
-//! It holds nothing and does nothing while the guard lives, so that there is little that could end it. A guard whose keeper
-//! was killed does its duty itself; where both are killed, the next command of ours does ([`crate::sweep`]).
+//! It holds nothing and does nothing while the guard lives, so that little can end it. A guard whose keeper was killed
+//! does the keeper's duty itself; where both are killed, our next command does ([`crate::sweep`]).
 
 use std::os::fd::AsFd;
 
@@ -16,22 +16,23 @@ use crate::spec::Spec;
 use crate::trouble::{Doing, Trouble};
 use crate::{channel, proc, release, sys};
 
-/// How often a folder that is left to its driver is looked at.
+/// The interval in which a folder that is left to its driver is looked at.
 const TICK_MS: u32 = 1000;
 
-/// How often it is asked whether the guard lives, beside the signal that tells of its end.
+/// The interval in which the guard is looked for, beside the signal that announces its end.
 const WATCH_MS: u32 = 60_000;
 
-/// How often it is tried to clear a machine away; what cannot be removed in ten minutes is left to the next command of ours.
+/// How many times the keeper tries to clear a machine away. What cannot be removed in ten minutes is left to our next
+/// command.
 const ATTEMPTS: u32 = 600;
 
-/// The least time in seconds that a driver has for the files of a machine that it has ended: to move them into a layer, or
-/// to remove them.
+/// The least time in seconds that a driver has to move the files of a machine that it has ended into a layer, or to
+/// remove them.
 const LEAST: i64 = 2;
 
 /// Which of the two processes this is after [`split`].
 pub(crate) enum Side {
-    /// The guard, told of its keeper.
+    /// The guard, with the process id of its keeper.
     Guard(Option<Pid>),
     /// The keeper.
     Keeper(Keeper),
@@ -43,21 +44,21 @@ pub(crate) struct Keeper {
     guard: Option<Pid>,
 }
 
-/// Parts the process into keeper and guard; the guard is the child, so that its end is told.
+/// Splits the process into keeper and guard. The guard is the child, so that the keeper learns of its end.
 pub(crate) fn split() -> Result<Side, Trouble> {
     let keeper = Keeper { signals: signals()?, guard: None };
     let own = rustix::process::getpid();
     match sys::fork().doing(|| "fork")? {
         sys::Fork::Child => Ok(Side::Guard(Some(own))),
         sys::Fork::Parent(guard) => {
-            // Only now: the guard was born under the other name, so that it is never taken for a keeper.
+            // Named only after the fork, so that the guard never bears the keeper's name.
             proc::call_keeper();
             Ok(Side::Keeper(Keeper { guard: Some(guard), ..keeper }))
         }
     }
 }
 
-/// Does the keeper's duty in its place, where the guard's `keeper` lives no more.
+/// Does the keeper's duty in its place where the guard's `keeper` is dead.
 pub(crate) fn stand_in(spec: &Spec, keeper: Option<Pid>) {
     if rustix::process::getppid() == keeper {
         return;
@@ -73,9 +74,11 @@ fn signals() -> Result<OwnedFd, Trouble> {
 }
 
 impl Keeper {
-    /// Waits until the guard has ended and the machine's folder is gone; removes it when its driver has not in time.
+    /// Waits until the guard has ended and the machine's folder is gone; removes the folder when the driver has not in
+    /// time.
     ///
-    /// SIGTERM means that nobody will come any more: the driver sends it when it is done, a system that shuts down to all.
+    /// SIGTERM means that no driver will come any more: a driver sends it when it is done, and a system that shuts down
+    /// sends it to all processes.
     pub(crate) fn keep(mut self, spec: &Spec) {
         let mut told = false;
         while self.guard.is_some() {
@@ -95,7 +98,7 @@ impl Keeper {
         }
     }
 
-    /// Waits for a signal, and buries the guard when it is that; whether it was SIGTERM.
+    /// Waits for a signal, and reaps the guard when it has ended; whether the signal was SIGTERM.
     fn wait(&mut self, milliseconds: u32) -> bool {
         channel::wait(&[self.signals.as_fd()], milliseconds);
         let told = sys::arrived(self.signals.as_fd()).contains(&libc::SIGTERM);
@@ -114,8 +117,8 @@ impl Keeper {
     }
 }
 
-/// When the driver of a machine that has ended must have seen to its files: at the end of the lease, and a grace from now
-/// where the machine was left to live for longer.
+/// The time that a driver has for the files of a machine that has ended: until the end of the lease, but at most a
+/// grace from now.
 fn left_to_driver(spec: &Spec) -> LeaseClock {
     let now = now();
     let wall = now.wall as i64;
@@ -125,7 +128,7 @@ fn left_to_driver(spec: &Spec) -> LeaseClock {
     LeaseClock::new(now, until, spec.expires_at.max(until), spec.grace)
 }
 
-/// Removes all that is left of the machine; gives the reason why something stays.
+/// Removes everything that is left of the machine; returns the reason where something stays.
 fn clear(spec: &Spec) -> Option<String> {
     release::clear(&spec.folders(), &spec.id, &removal::tree)
 }

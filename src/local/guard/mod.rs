@@ -1,8 +1,8 @@
-//! The guard: one process a machine that makes it, watches its lease and ends it.
+//! The guard is a process for each machine that makes the machine, watches its lease and ends it.
 //!
-//! It is our own executable, re-executed, without threads and without an async runtime, so that it can fork. It outlives
-//! its driver; the machine does not outlive it, for the machine's first process dies with its parent. Its own parent, the
-//! [`keeper`], sees to it that nothing of the machine stays when both driver and guard are gone.
+//! It is our own executable, re-executed, without threads and without an async runtime, so that it can fork. It
+//! outlives its driver; the machine does not outlive it, because the machine's first process dies with its parent. Its
+//! own parent, the [`keeper`], ensures that nothing of the machine stays when both driver and guard are gone.
 
 mod fresh;
 mod handover;
@@ -33,7 +33,7 @@ use crate::trees;
 use crate::trouble::{Doing, Trouble};
 use crate::{channel, computer, ids, init, proc, sys};
 
-/// Runs a guard to its end; the body of the hidden subcommand `internal-guard SPEC`. Gives the exit code.
+/// Runs a guard to its end; the body of the hidden subcommand `internal-guard SPEC`. Returns the exit code.
 ///
 /// Must be called before the process starts a thread.
 pub(crate) fn main(spec_path: &Path) -> i32 {
@@ -45,7 +45,7 @@ pub(crate) fn main(spec_path: &Path) -> i32 {
     let (spec, gives_ids, keeper) = match begun.and_then(|()| begin(spec_path)) {
         Ok(Begun { spec, gives_ids, side: keeper::Side::Guard(keeper) }) => (spec, gives_ids, keeper),
         Ok(Begun { spec, side: keeper::Side::Keeper(keeper), .. }) => {
-            // The driver hears of the guard's end by the end of its pipe.
+            // The driver learns of the guard's end by the end of this pipe, so the keeper must not hold it.
             drop(reports);
             keeper.keep(&spec);
             return 0;
@@ -60,15 +60,15 @@ pub(crate) fn main(spec_path: &Path) -> i32 {
     code
 }
 
-/// What a guard begins with.
+/// The state in which a guard or its keeper begins.
 struct Begun {
     spec: Spec,
     gives_ids: bool,
     side: keeper::Side,
 }
 
-/// Reads what is to be made, takes the rights to make it, and parts into guard and keeper. Root has all rights: its guard goes
-/// nowhere, and gives the machine its ids from outside.
+/// Reads the specification, gets the rights to make the machine, and splits into guard and keeper. Root's guard enters
+/// no user namespace, since it has all rights, and gives the machine its ids from outside.
 fn begin(spec_path: &Path) -> Result<Begun, Trouble> {
     let spec = prepare(spec_path)?;
     let gives_ids = spec.ids.is_some() && computer::is_root();
@@ -78,13 +78,13 @@ fn begin(spec_path: &Path) -> Result<Begun, Trouble> {
     Ok(Begun { spec, gives_ids, side: keeper::split()? })
 }
 
-/// The way to the driver. A driver that is gone is no error: the lease takes care of it.
+/// The pipe for reports to the driver. It is not an error that the driver is gone: the lease takes care of that.
 pub(crate) struct Reports {
     pipe: File,
 }
 
 impl Reports {
-    /// Keeps standard output for reports and points descriptors 1 and 2 elsewhere, see [`prepare`].
+    /// Keeps a duplicate of standard output for reports; [`prepare`] points descriptors 1 and 2 elsewhere.
     fn take_standard_output() -> Result<Self, rustix::io::Errno> {
         let pipe = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
         Ok(Self { pipe: File::from(pipe) })
@@ -107,9 +107,10 @@ impl Reports {
     }
 }
 
-/// Leaves the driver's terminal and reads what is to be made.
+/// Leaves the driver's terminal, reads the specification and redirects output to the console.
 fn prepare(spec_path: &Path) -> Result<Spec, Trouble> {
-    // Fails where the process leads a group already, as from a shell with job control; it is apart then too.
+    // Fails where the process leads a group already, as one from a shell with job control does; that is separate
+    // enough.
     let _ = rustix::process::setsid();
     let spec: Spec = read_json(spec_path)?;
     let console = spec.folder().console();
@@ -125,20 +126,21 @@ fn prepare(spec_path: &Path) -> Result<Spec, Trouble> {
     Ok(spec)
 }
 
-/// What a guard holds while its machine lives.
+/// The state of a guard while its machine lives.
 pub(crate) struct Guard {
     spec: Spec,
-    /// Whether this guard is root and gives its machine ids of nobody's. An ordinary user's is in the machine's user namespace
-    /// itself, as root.
+    /// Whether this guard is root and gives its machine ids that nobody has. An ordinary user's guard is itself in the
+    /// machine's user namespace, as its root.
     gives_ids: bool,
     folder: MachineFolder,
     clock: LeaseClock,
     signals: OwnedFd,
-    /// To the machine's first process; closed when it has ended.
+    /// The channel to the machine's first process; closed when that has ended.
     channel: Option<OwnedFd>,
     control: Option<OwnedFd>,
     init: Option<Pid>,
-    /// Keeps the loop device attached until the machine has mounted it, and detached is all that is left after.
+    /// Keeps the loop device attached at least until the machine has mounted it; the kernel detaches it after its last
+    /// user.
     volume: Option<LoopDevice>,
     cgroup: Option<CgroupPlan>,
 }
@@ -164,7 +166,7 @@ impl Guard {
         })
     }
 
-    /// Makes the machine and watches it to its end; gives the exit code.
+    /// Makes the machine and watches it to its end; returns the exit code.
     fn run(&mut self, mut reports: Reports) -> i32 {
         if let Err(trouble) = self.bring_up(&mut reports) {
             self.end_machine();
@@ -174,7 +176,7 @@ impl Guard {
         0
     }
 
-    /// Makes everything, in the order in which it was planned.
+    /// Makes all resources, in the order in which they were planned.
     fn bring_up(&mut self, reports: &mut Reports) -> Result<(), Trouble> {
         let own = i32::try_from(std::process::id()).unwrap_or_default();
         let guard = proc::identify(own).ok_or_else(|| Trouble::new("cannot read `/proc/self/stat`"))?;
@@ -216,12 +218,13 @@ impl Guard {
         self.await_ready(channel, reports)
     }
 
-    /// Whether this is for a machine with a network of its own.
+    /// Whether the machine has a network of its own.
     fn loopback(&self) -> bool {
         matches!(&self.spec.kind, Kind::Machine(machine) if machine.network == Network::Loopback)
     }
 
-    /// What the machine's first process is born into. All belongs to its user namespace, where it has one.
+    /// The namespaces that are made with the machine's first process. All belong to its user namespace, where it has
+    /// one.
     fn namespaces(&self) -> UnshareFlags {
         let mut all = UnshareFlags::NEWPID | UnshareFlags::NEWNS;
         if self.gives_ids {
@@ -233,7 +236,7 @@ impl Guard {
         all
     }
 
-    /// What must be there before the machine's first process is.
+    /// Makes what must exist before the machine's first process.
     fn make_surroundings(&mut self, reports: &mut Reports) -> Result<(), Trouble> {
         let machine = match &self.spec.kind {
             Kind::Sandbox(_) if self.gives_ids => return protect_host(&self.spec),
@@ -256,14 +259,14 @@ impl Guard {
         if let Some(plan) = &machine.cgroup {
             self.cgroup = Some(plan.clone());
             cgroup::make(plan)?;
-            // One resource, though version 1 of control groups takes one folder a controller.
+            // The groups are one resource, though version 1 has a folder for each controller.
             let paths: Vec<String> = plan.groups.iter().map(|group| group.path.display().to_string()).collect();
             reports.present(ResourceKind::Cgroup, paths.join(" "));
         }
         Ok(())
     }
 
-    /// Makes the trees of a machine that may not do so itself, in a mount namespace apart.
+    /// Makes the trees of a machine that may not make them itself, in a separate mount namespace.
     fn hand_in_trees(&self, channel: &OwnedFd, init: i32) -> Result<(), Trouble> {
         if !self.gives_ids {
             return Ok(());
@@ -282,7 +285,7 @@ impl Guard {
         })
     }
 
-    /// Passes on what the machine's first process tells, until it is ready.
+    /// Passes on the reports of the machine's first process until it is ready.
     fn await_ready(&mut self, channel: OwnedFd, reports: &mut Reports) -> Result<(), Trouble> {
         loop {
             if channel::wait(&[channel.as_fd()], BOOT_LIMIT_MS) != [true] {
@@ -309,12 +312,12 @@ impl Guard {
     }
 }
 
-/// Writes to the console, which standard error is.
+/// Writes a line to the console, to which standard error is redirected.
 fn log(line: &str) {
     drop(writeln!(std::io::stderr(), "guard: {line}"));
 }
 
-/// Enters the network of the machine whose first process is `init`: connections to its port 22 begin there.
+/// Enters the network of the machine whose first process is `init`, where connections to its port 22 begin.
 fn enter_network(init: i32) -> Result<(), Trouble> {
     let network = open_namespace(init, "net")?;
     move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).doing(|| "enter the machine's network")
@@ -325,8 +328,8 @@ fn open_namespace(process: i32, name: &str) -> Result<OwnedFd, Trouble> {
     rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(|| format!("open `{path}`"))
 }
 
-/// Makes everything but the state directory read-only for this guard: its sandbox takes the mounts over and, with a user
-/// namespace of its own, cannot undo that.
+/// Makes everything but the state directory read-only for this guard: its sandbox inherits the mounts and cannot undo
+/// that, since it has a user namespace of its own.
 fn protect_host(spec: &Spec) -> Result<(), Trouble> {
     sys::unshare(UnshareFlags::NEWNS).map_err(|error| ids::no_namespace("a mount namespace", &error))?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
@@ -338,7 +341,7 @@ fn protect_host(spec: &Spec) -> Result<(), Trouble> {
     trees::open_again(Path::new("/proc"))
 }
 
-/// The clocks now.
+/// Reads the clocks.
 fn now() -> Now {
     let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Now { wall: wall.as_secs_f64(), boot: sys::boot_clock(), awake: sys::awake_clock() }

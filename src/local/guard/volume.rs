@@ -1,5 +1,5 @@
-//! The second volume of a confined machine: mounted by the guard, for the kernel mounts file systems of disks for root of the
-//! computer only.
+//! The second volume of a confined machine. The guard mounts it, because the kernel mounts file systems of disks only
+//! for root of the computer.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -14,7 +14,8 @@ use crate::spec::{IdMap, Kind};
 use crate::trees::{Tree, Trees};
 use crate::trouble::{Doing, Trouble};
 
-/// Refuses a file system that the kernel does not know. Asking loads its module where it has one.
+/// Refuses a file system that the kernel does not know. The check loads the kernel module of the file system, if there
+/// is one.
 pub(crate) fn require(filesystem: &str) -> Result<(), Trouble> {
     open(filesystem).map(drop)
 }
@@ -32,10 +33,10 @@ fn open(filesystem: &str) -> Result<OwnedFd, Trouble> {
 }
 
 impl Guard {
-    /// Mounts what the machine's first process has made on its disk, and hands it in.
+    /// Mounts the file system that the machine's first process has made on its disk, and hands the mount in.
     pub(super) fn hand_in_volume(&mut self, channel: &OwnedFd, reports: &mut Reports) -> Result<(), Trouble> {
         let (Kind::Machine(machine), Some(map)) = (&self.spec.kind, &self.spec.ids) else {
-            return Err(Trouble::new("the machine speaks of a volume that it has not"));
+            return Err(Trouble::new("the machine reports a volume that it does not have"));
         };
         let device = loops::attach(&self.folder.volume())?;
         reports.present(ResourceKind::LoopDevice, device.path.display());
@@ -55,8 +56,8 @@ fn mount(filesystem: &str, device: &Path) -> Result<OwnedFd, Trouble> {
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).doing(doing)
 }
 
-/// Gives a fresh file system, in which there is hardly anything, to the machine's root: what is made on it later belongs to
-/// the machine's ids by itself, and goes with the machine.
+/// Gives a fresh file system, which is almost empty, to the machine's root. Files that are made on it later have ids of
+/// the machine by themselves, and vanish with the machine.
 fn give(tree: &OwnedFd, map: &IdMap) -> Result<(), Trouble> {
     let (uid, gid) = (Some(Uid::from_raw(map.uid)), Some(Gid::from_raw(map.gid)));
     let doing = || "give the volume to the machine";

@@ -1,4 +1,4 @@
-//! The guard's watch: lease, signals, connections, the end.
+//! The guard's watch over its machine: the lease, signals, connections and the end.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -9,17 +9,17 @@ use super::{Guard, Reports, handover, log, now};
 use crate::spec::{Kind, Report};
 use crate::{cgroup, channel, sys};
 
-/// How often the lease is looked at.
+/// The interval in which the lease is looked at.
 const TICK_MS: u32 = 1000;
 
-/// How long killed processes may take to be gone; a process in an uninterruptible wait can take long.
+/// How long killed processes may take to end; a process in an uninterruptible wait can take long.
 const END_LIMIT: Duration = Duration::from_secs(20);
 
 impl Guard {
-    /// Watches until told to stop or until the lease is over, then ends the machine. Its files are for whoever told, and
-    /// for the keeper where nobody comes for them.
+    /// Watches until a signal asks it to stop or the lease is over, then ends the machine. Its files are left to the
+    /// driver, and to the keeper where no driver comes for them.
     ///
-    /// A machine that ended by itself, and a sandbox whose program is done, stay guarded until then.
+    /// A machine that has ended by itself, and a sandbox whose program is done, stay guarded until then.
     pub(super) fn watch(&mut self, reports: Reports) {
         let mut reports = Some(reports).filter(|_| matches!(self.spec.kind, Kind::Sandbox(_)));
         while self.goes_on(&mut reports) {}
@@ -43,11 +43,11 @@ impl Guard {
             log("the lease is over");
             return false;
         }
-        // Without its folder there is nothing left to guard, and no other way to be told to stop.
+        // Without its folder there is nothing left to guard: removing the folder also stops the guard.
         self.folder.path().exists()
     }
 
-    /// Waits for a tick or for something to happen: a signal, a caller, a word of the first process.
+    /// Waits for at most a tick. Returns whether a signal came, a client called, and the first process sent a message.
     fn wait(&self) -> (bool, bool, bool) {
         let (control, channel) = (self.control.as_ref(), self.channel.as_ref());
         let mut waited: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd()];
@@ -59,7 +59,7 @@ impl Guard {
         (signalled, called, channel.is_some() && ready.next().unwrap_or_default())
     }
 
-    /// Hears that a sandbox's program is done, or that the first process is gone.
+    /// Reads a message of the first process: a sandbox's program is done, or the first process is gone.
     fn hear(&mut self, reports: &mut Option<Reports>) {
         let Some(channel) = &self.channel else { return };
         let bytes = channel::receive(channel).map(|message| message.bytes).unwrap_or_default();
@@ -75,7 +75,7 @@ impl Guard {
         }
     }
 
-    /// Notices children that ended.
+    /// Reaps children that have ended.
     fn reap(&mut self) {
         while let Ok(Some((pid, _))) = rustix::process::wait(WaitOptions::NOHANG) {
             if Some(pid) == self.init {
@@ -84,7 +84,7 @@ impl Guard {
         }
     }
 
-    /// Ends the machine: with its first process all others die and all its mounts vanish.
+    /// Ends the machine: all other processes die with its first one, and all its mounts vanish.
     pub(super) fn end_machine(&mut self) {
         self.control = None;
         drop(std::fs::remove_file(self.folder.control()));

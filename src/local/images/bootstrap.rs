@@ -1,4 +1,4 @@
-//! Making a base: `mmdebstrap` in a sandbox.
+//! Makes a base with `mmdebstrap` in a sandbox.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,24 +22,25 @@ use crate::{computer, init, spec};
 /// How long a base may take; a slow mirror takes minutes.
 pub(crate) const BASE_LIMIT: Duration = Duration::from_secs(20 * 60);
 
-/// What a base is made from.
+/// The inputs of a base.
 pub(crate) struct Bootstrap<'a> {
-    /// What it shall be.
+    /// The definition of the base.
     pub base: &'a BaseSpec,
-    /// Where its packages come from.
+    /// The mirrors of its packages.
     pub mirrors: &'a Chosen,
-    /// What makes it.
+    /// The programs and keys that make it.
     pub tools: &'a Tools,
 }
 
-/// What `apt` is told while it makes a base, as the text of a configuration file.
+/// The text of the configuration file of `apt` for making a base.
 pub(crate) fn apt_options(proxies: &[String]) -> String {
     let own = ["Acquire::Retries \"3\";", "Acquire::http::Timeout \"30\";", "Acquire::https::Timeout \"30\";"];
     own.into_iter().chain(proxies.iter().map(String::as_str)).map(|line| format!("{line}\n")).collect()
 }
 
 impl Bootstrap<'_> {
-    /// The sandbox in which it is made, in the terms of what is seen in there; programs that were brought in are in `tools`.
+    /// The sandbox in which the base is made, with paths as the sandbox sees them; programs that were downloaded are in
+    /// `tools`.
     pub(crate) fn sandbox(&self, tools: &Path) -> SandboxSpec {
         let folder = MachineFolder::at(Path::new(init::MACHINE));
         let inside = |path: &Path| match path.strip_prefix(tools) {
@@ -54,11 +55,13 @@ impl Bootstrap<'_> {
         let packages = self.base.packages.iter().map(String::as_str);
         let packages: Vec<&str> = std::iter::once("apt").chain(packages.filter(|name| *name != "apt")).collect();
         command.push(format!("--include={}", packages.join(",")));
-        // By a file: everybody may read the arguments of a process, and a proxy may have a password.
+        // The options are in a file, because everybody may read the arguments of a process, and a proxy may have a
+        // password.
         command.push(format!("--aptopt={}", folder.apt_conf().display()));
-        // Without it `apt` gives `dpkg` a search path without the folder that `PREPARE_BASE` puts a program into.
+        // Otherwise `apt` gives `dpkg` a search path without the folder into which `PREPARE_BASE` puts a program.
         command.push(format!("--aptopt=DPkg::Path \"{}\";", computer::SYSTEM_PATH));
-        // By the environment: `mmdebstrap` first looks for files of the names of its hooks, which none of several lines has.
+        // The scripts are in the environment: `mmdebstrap` first looks for a file with the name of the hook, and a
+        // script of several lines is not a file name.
         command.extend(["--essential-hook=eval \"$PREPARE\"", "--customize-hook=eval \"$COMPILE\""].map(str::to_owned));
         command.push(self.base.suite.clone());
         command.push(folder.root().display().to_string());
@@ -75,7 +78,7 @@ impl Bootstrap<'_> {
         SandboxSpec { command, env: env.map(|(name, value)| (name.to_owned(), value)).to_vec() }
     }
 
-    /// Writes what every base has: where its packages come from, and that no package may start a daemon.
+    /// Writes the files of every base: the sources of its packages, and the policy that no package may start a daemon.
     pub(crate) fn furnish(&self, root: &Path) -> Result<(), Trouble> {
         let signed_by = crate::images::mirrors::KEYRING_NAMES
             .iter()
@@ -86,9 +89,9 @@ impl Bootstrap<'_> {
         super::remove_file(&root.join("etc/apt/apt.conf.d/99mmdebstrap"))?;
         // A boot on the host's network mounts the host's proxies over it.
         write(&root.join(APT_PROXY.trim_start_matches('/')), "", 0o644)?;
-        // While an image is baked the machine is on the host's network, where its SSH server must not take port 22.
+        // While an image is baked, the machine is on the host's network, where its SSH server must not take port 22.
         write(&root.join("usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n", 0o755)?;
-        // The host's, from mmdebstrap; each boot mounts its own over them.
+        // `mmdebstrap` copies the host's files; each boot mounts its own over them.
         for name in ["hostname", "resolv.conf", "hosts"] {
             let path = root.join("etc").join(name);
             if !path.is_symlink() {
@@ -98,7 +101,7 @@ impl Bootstrap<'_> {
         Ok(())
     }
 
-    /// Why `mmdebstrap` failed, from its last lines.
+    /// The fault that says why `mmdebstrap` failed, from its last lines.
     fn failure(&self, status: i32, console: &Path) -> Fault {
         let said = without_userinfo(&launch::tail(console, 400).unwrap_or_default());
         let lost = [
@@ -117,7 +120,7 @@ impl Bootstrap<'_> {
         if said.lines().any(|line| lost.iter().any(|sign| line.contains(sign))) {
             let mirror = without_userinfo(&self.mirrors.main);
             return Fault::outside(format!("cannot reach the package mirror `{mirror}`")).because(cause).hint(format!(
-                "Look at the network and the proxy, or name another mirror in the settings (`local.{}-mirror`).",
+                "Check the network and the proxy, or name another mirror in the settings (`local.{}-mirror`).",
                 self.base.family
             ));
         }
@@ -125,7 +128,7 @@ impl Bootstrap<'_> {
             .because(if cause.is_empty() { tail_of(&said) } else { cause })
     }
 
-    /// Waits until `mmdebstrap` is done, passes its lines on and keeps the sandbox's lease.
+    /// Waits until `mmdebstrap` is done; meanwhile passes its lines on and renews the sandbox's lease.
     pub(crate) async fn watch(
         &self,
         launched: &mut Launched,
@@ -178,7 +181,7 @@ struct Follow {
 }
 
 impl Follow {
-    /// Passes on every whole line that is new.
+    /// Passes on every new whole line.
     fn pass_on(&mut self, teller: &Teller) {
         use std::io::{Read, Seek, SeekFrom};
         let Ok(mut file) = std::fs::File::open(&self.path) else { return };
@@ -293,7 +296,7 @@ mod tests {
         );
         let shadow = root.join("usr/local/sbin/py3compile");
         assert!(std::process::Command::new(&shadow).args(["-p", "python3-x"]).status().unwrap().success());
-        // The image has no Python: there is nothing to compile, and the program that does nothing is gone all the same.
+        // The image has no Python: there is nothing to compile, and the placeholder program is removed all the same.
         assert!(hook(COMPILE_BASE, root) && !shadow.exists());
     }
 }

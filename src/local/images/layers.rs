@@ -1,4 +1,4 @@
-//! Layers on disk: `layers/<fingerprint>/` holds `fs/` and `layer.json`, and is there only when it is whole.
+//! Layers on disk: `layers/<fingerprint>/` holds `fs/` and `layer.json`, and exists only when it is whole.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
@@ -16,37 +16,38 @@ use crate::trouble::{Doing, Trouble};
 /// The record's name in a layer's folder.
 pub(crate) const RECORD: &str = "layer.json";
 
-/// How the name of a layer ends that was taken out of its place.
+/// The ending of the name of a layer that was moved out of its place for removal.
 pub(crate) const REMOVED: &str = ".removed";
 
-/// What the folder of a probe is called in the passage, before the number of its process.
+/// The start of the name of a probe's folder in `images/tmp`; the number of its process follows.
 pub(crate) const PROBE: &str = "probe-";
 
-/// A fingerprint that can be a folder's name.
+/// Refuses a fingerprint that cannot be a folder's name.
 pub(crate) fn check(fingerprint: &Fingerprint) -> Result<(), Trouble> {
     let text = &fingerprint.0;
     let plain = (8..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if plain { Ok(()) } else { Err(Trouble::new(format!("`{text}` is not a fingerprint"))) }
 }
 
-/// Whether a folder of this name among the layers is ours; what else is there is somebody else's.
+/// Whether a folder of this name among the layers is ours; all other files there are somebody else's.
 pub(crate) fn is_name(name: &str) -> bool {
     check(&Fingerprint(name.to_owned())).is_ok()
 }
 
-/// The same among the layers on their way in and out: those that were taken out, those of machines, folders of probes.
+/// Whether a folder of this name in `images/tmp` is ours: a layer to be removed, the layer of a machine, or a probe's
+/// folder.
 pub(crate) fn is_passing(name: &str) -> bool {
     name.strip_suffix(REMOVED).is_some_and(is_name)
         || name.strip_prefix(PROBE).is_some_and(|pid| pid.parse::<u32>().is_ok())
         || MachineId::of_folder(name.as_ref()).is_some()
 }
 
-/// Whether the layer is there.
+/// Whether the layer exists.
 pub(crate) fn is_present(folders: &Folders, fingerprint: &Fingerprint) -> bool {
     check(fingerprint).is_ok() && folders.layer(fingerprint).join(RECORD).exists()
 }
 
-/// Every layer that is there, oldest first.
+/// All layers, oldest first.
 pub(crate) fn all(folders: &Folders) -> Result<Vec<LayerRecord>, Trouble> {
     let mut records = Vec::new();
     for entry in entries(&folders.layers())? {
@@ -71,10 +72,10 @@ pub(crate) fn user_of(folders: &Folders, fingerprint: &Fingerprint) -> Result<Op
     }))
 }
 
-/// Takes out of a layer what belongs to the computer or the boot that made it.
+/// Removes from a layer the files that belong to the computer or the boot that made it.
 ///
-/// `/dev`, `/run` and `/tmp` are mounts on a machine; what lies beneath them comes from a bootstrap only. Host keys are
-/// made for each machine; those that a package's installation made would be the same on all of them.
+/// `/dev`, `/run` and `/tmp` are mounts on a machine; files beneath them come only from a bootstrap. Host keys are made
+/// for each machine; those that a package's installation made would be the same on all of them.
 pub(crate) fn strip(root: &Path) -> std::io::Result<()> {
     for folder in ["dev", "run", "tmp"] {
         let folder = root.join(folder);
@@ -87,7 +88,7 @@ pub(crate) fn strip(root: &Path) -> std::io::Result<()> {
     let keys = root.join("etc/ssh");
     for entry in std::fs::read_dir(keys).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        // A whiteout of a key, which is a device, must stay: it hides the key of a lower layer.
+        // The whiteout of a key, which is a device, must stay, because it hides the key of a lower layer.
         if name.to_string_lossy().starts_with("ssh_host_") && entry.file_type()?.is_file() {
             std::fs::remove_file(entry.path())?;
         }
@@ -99,7 +100,7 @@ fn remove_entry(entry: &std::fs::DirEntry) -> std::io::Result<()> {
     if entry.file_type()?.is_dir() { removal::tree(&entry.path()) } else { std::fs::remove_file(entry.path()) }
 }
 
-/// The bytes that a tree takes on disk; a file with several names counts once.
+/// The bytes that a tree takes on disk. A file with several names counts once.
 pub(crate) fn measure(root: &Path) -> std::io::Result<u64> {
     let mut seen = HashSet::new();
     let mut bytes = 0;
@@ -119,7 +120,7 @@ pub(crate) fn measure(root: &Path) -> std::io::Result<u64> {
     Ok(bytes)
 }
 
-/// Brings everything written on the file system of `path` to its disk: a machine's own writes did not wait for that.
+/// Flushes the file system of `path` to its disk, because the overlay of a machine does not wait for that.
 pub(crate) fn sync(path: &Path) -> Result<(), Trouble> {
     let doing = || format!("write `{}` to disk", path.display());
     let folder = std::fs::File::open(path).doing(doing)?;

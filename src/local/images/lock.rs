@@ -13,11 +13,11 @@ use rustix::io::Errno;
 use crate::computer;
 use crate::trouble::{Doing, Trouble};
 
-/// How often a lock that another process holds is asked for.
+/// The interval in which a lock that another process holds is tried again.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Waits for the lock `name`; `awaited` is what the other process does meanwhile. Dropping the future stops waiting,
-/// dropping the file unlocks.
+/// Waits for the lock `name`; `awaited` is the work of the process that holds it. Dropping the future stops the wait,
+/// and dropping the file unlocks.
 pub(crate) async fn lock(folder: &Path, name: &str, awaited: &Awaited, teller: &Teller) -> Result<File, Fault> {
     let mut told = false;
     loop {
@@ -32,7 +32,7 @@ pub(crate) async fn lock(folder: &Path, name: &str, awaited: &Awaited, teller: &
     }
 }
 
-/// The lock `name`, or none while another process, or another part of this one, holds it.
+/// Takes the lock `name`; `None` while another process, or another part of this one, holds it.
 pub(crate) fn attempt(folder: &Path, name: &str) -> Result<Option<File>, Trouble> {
     computer::private_folder(folder)?;
     let path = folder.join(name);

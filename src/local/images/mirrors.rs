@@ -1,4 +1,4 @@
-//! Which package mirror and which keys a base is made from: the host's own where it is of the same family.
+//! Chooses the package mirror and the keys for a base: the host's own where that is of the same family.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::computer;
 
-/// Mirrors that the user's settings name; the host's are used for those that are not named.
+/// The mirrors that the user's settings name; the host's are used for those that are not named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mirrors {
     /// For Debian, for example `http://deb.debian.org/debian`.
@@ -37,21 +37,23 @@ struct Source {
     components: Vec<String>,
 }
 
-/// Who this computer is: `ID` and `VERSION_CODENAME` of `/etc/os-release`.
+/// The distribution of this computer: `ID` and `VERSION_CODENAME` of `/etc/os-release`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Host {
     family: String,
     suite: String,
 }
 
-/// Chooses for `base`: the settings, else what this computer itself uses, else the distribution's well-known mirror.
+/// Chooses the mirrors for `base`: those of the settings, otherwise those that this computer uses, otherwise the
+/// distribution's well-known ones.
 pub fn choose(base: &BaseSpec, settings: &Mirrors) -> Chosen {
     decide(base, settings, &host(), &configured())
 }
 
 fn decide(base: &BaseSpec, settings: &Mirrors, host: &Host, sources: &[Source]) -> Chosen {
     let find = |archive: &str, suite: &str| {
-        // What the host of the same family gets its own packages from counts first, whatever the mirror calls it.
+        // A host of the same family goes to the source of its own packages first, whatever the mirror calls the
+        // archive.
         let own = sources.iter().find(|source| {
             host.family == base.family
                 && source.suites.iter().any(|name| name == suite)
@@ -97,7 +99,7 @@ pub fn host_keyring(family: &str) -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
-/// How distributions call their keyrings' files.
+/// The endings of the names of distributions' keyrings.
 pub const KEYRING_NAMES: [&str; 2] = ["gpg", "pgp"];
 
 fn host() -> Host {
@@ -181,7 +183,7 @@ pub fn proxies(environment: &[(OsString, OsString)]) -> Vec<String> {
     complete(configured.unwrap_or_default(), environment)
 }
 
-/// Adds what only the environment knows. Of `no_proxy` only whole host names can be told to `apt`.
+/// Adds the proxies that only the environment names. Of `no_proxy`, `apt` can use only whole host names.
 fn complete(mut lines: Vec<String>, environment: &[(OsString, OsString)]) -> Vec<String> {
     let plain = |text: &&str| !text.is_empty() && !text.contains(['"', '\\']) && !text.contains(char::is_control);
     let value = |name: &str| {

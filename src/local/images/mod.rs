@@ -42,7 +42,7 @@ impl LocalImages {
         Self { folders, files, config }
     }
 
-    /// Brings a machine's files into the place of a layer; each step but the last leaves them where `release` looks.
+    /// Makes a layer of a machine's files. Each step but the last leaves them where `release` finds them.
     fn keep(&self, layer: &LayerPlan, machine: &MachineId, took: Duration) -> Result<LayerRecord, Fault> {
         layers::check(&layer.fingerprint)?;
         let (folders, folder) = (&self.folders, self.folders.machine(machine));
@@ -50,7 +50,7 @@ impl LocalImages {
             let text = format!("machine `{machine}` still runs; its files cannot become a layer yet");
             return Err(Trouble::new(text).into());
         }
-        // Nobody clears them away meanwhile, however long it takes.
+        // The lock keeps others from clearing the files away, however long this takes.
         let _held = hold::shared(folder.path())
             .ok_or_else(|| Trouble::new(format!("the files of machine `{machine}` are gone: its lease was over")))?;
         let place = folders.layer(&layer.fingerprint);
@@ -75,7 +75,7 @@ impl LocalImages {
         write_json(&passage.join(layers::RECORD), &record)?;
         layers::sync(&passage)?;
         if place.exists() {
-            // What was there before its record went would stand in the way.
+            // The rest of a layer that has lost its record would be in the way.
             self.remove_taken_out(&place)?;
         }
         std::fs::rename(&passage, &place).doing(|| format!("make the layer `{}`", place.display()))?;
@@ -83,7 +83,7 @@ impl LocalImages {
         Ok(record)
     }
 
-    /// Takes a layer out of its place at once, and then removes its files at leisure.
+    /// Moves a layer out of its place, which takes no time, and then removes its files, which may take long.
     fn discard(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
         layers::check(fingerprint)?;
         let _lock = match lock::attempt(&self.folders.locks(), &fingerprint.0) {
@@ -92,7 +92,8 @@ impl LocalImages {
                     .hint("Wait until the bake is over, then try again.")
                     .into());
             }
-            // Whoever makes a layer made the file to lock first. Where there is no room for that, nobody has.
+            // A process that makes a layer makes the lock's file first. Where that cannot be made, as on a full disk,
+            // and does not exist, nobody makes the layer.
             Err(_) if !self.folders.locks().join(&fingerprint.0).exists() => None,
             held => held?,
         };
@@ -109,7 +110,8 @@ impl LocalImages {
             self.remove_taken_out(&out)?;
             let moved = computer::private_folder(&passage).is_ok() && std::fs::rename(&place, &out).is_ok();
             if !moved {
-                // A full disk may have no room for another name; without its record it is no layer any more either.
+                // A full disk may have no room for another name. Without its record the folder is not a layer any more
+                // either.
                 remove_file(&place.join(layers::RECORD))?;
             }
             self.remove_taken_out(if moved { &out } else { &place })?;
@@ -117,14 +119,15 @@ impl LocalImages {
         Ok(())
     }
 
-    /// Removes what no record knows: layers that were taken out of their place, layers whose record is gone (`rm -rf` of an
-    /// ordinary user takes it and leaves the rest), what a probe that was killed left. Nobody uses such a one, so several
-    /// processes may do it. One that cannot be removed keeps no other from it.
+    /// Removes the folders that have no record: layers that were moved out of their place, layers whose record is gone
+    /// (`rm -rf` of an ordinary user removes it and leaves the rest), the folders of killed probes. Nobody uses such a
+    /// folder, so several processes may remove it at once. A folder that cannot be removed does not stop the removal of
+    /// the others.
     fn sweep_unknown(&self, dry_run: bool) -> Result<usize, Fault> {
         let mut unknown = Vec::new();
         for entry in entries(&self.folders.passage())? {
             let name = entry.file_name().to_string_lossy().into_owned();
-            // What others put there is theirs.
+            // Other names were not given by us.
             if !layers::is_passing(&name) {
                 continue;
             }
@@ -132,14 +135,14 @@ impl LocalImages {
             let stays = match probe {
                 Some(pid) => proc::identify(pid).is_some(),
                 None if name.ends_with(layers::REMOVED) => false,
-                // A layer on its way in has its machine's name, and whoever brings it in holds it.
+                // A layer that is being added has the name of its machine, and the process that adds it holds its lock.
                 None => name.parse().map_or(true, |machine| self.folders.machine(&machine).path().exists()),
             };
             if !stays && (name.ends_with(layers::REMOVED) || hold::alone(&entry.path()).is_some()) {
                 unknown.push(entry.path());
             }
         }
-        // A layer comes into its place with its record.
+        // A layer is moved to its place with its record, so that a folder without a record is not one being added.
         let ours = |entry: &std::fs::DirEntry| entry.file_name().to_str().is_some_and(layers::is_name);
         let layers = entries(&self.folders.layers())?.into_iter().filter(ours).map(|entry| entry.path());
         unknown.extend(layers.filter(|path| !path.join(layers::RECORD).exists()));
@@ -246,7 +249,7 @@ impl ImageStore for LocalImages {
     }
 
     async fn expected(&self, plan: &ImagePlan) -> BTreeMap<String, u64> {
-        // What cannot be read tells nothing; whoever needs it meets the error.
+        // Records that cannot be read give no estimate; the error is reported where the records are needed.
         plan.expected(self.records().unwrap_or_default())
     }
 
@@ -294,7 +297,7 @@ impl ImageStore for LocalImages {
     }
 }
 
-/// Removes a file; well when it is not there.
+/// Removes a file; succeeds where there is none.
 fn remove_file(path: &Path) -> Result<(), Trouble> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -1,4 +1,4 @@
-//! Whether an image fits on the disk, told before its bake begins: it would take minutes to fail.
+//! Checks before a bake that the image fits on the disk, because the bake would take minutes to fail.
 
 use std::path::Path;
 
@@ -6,21 +6,21 @@ use model::base::text;
 use model::fault::Fault;
 use model::image::{LayerPlan, LayerRecipe};
 
-/// What a whole image takes, bytes: 0.9 GiB for `linux-dev` on every distribution, the lowest layer included.
+/// The bytes of a whole image: 0.9 GiB for `linux-dev` on every distribution, including the lowest layer.
 const IMAGE: u64 = 920 << 20;
 
-/// The part of that which its lowest layer takes, and the packages beside it until they are unpacked.
+/// The part of [`IMAGE`] for the lowest layer, and for its packages until they are unpacked.
 const BASE: u64 = 680 << 20;
 
-/// How many files a whole image has, with room.
+/// The number of files of a whole image, rounded up.
 pub(crate) const IMAGE_INODES: u64 = 60_000;
 
-/// What is free on a file system for this user.
+/// The free space of a file system for this user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Free {
-    /// Bytes.
+    /// The free bytes.
     pub bytes: u64,
-    /// Files that can be made; a file system without a limit has the most there can be.
+    /// The number of files that can be made; `u64::MAX` on a file system without a limit.
     pub inodes: u64,
 }
 
@@ -31,16 +31,16 @@ impl Free {
     }
 }
 
-/// What is free where `path` is.
+/// The free space of the file system that holds `path`.
 pub(crate) fn free(path: &Path) -> std::io::Result<Free> {
     let found = rustix::fs::statvfs(path)?;
     let inodes = if found.f_files == 0 { u64::MAX } else { found.f_favail };
     Ok(Free { bytes: found.f_bavail.saturating_mul(found.f_frsize), inodes })
 }
 
-/// Refuses where the missing layers of an image do not fit beside the state directory.
+/// Refuses a bake whose missing layers do not fit on the file system of the state directory.
 pub(crate) fn check(state: &Path, missing: &[LayerPlan]) -> Result<(), Fault> {
-    // A file system that does not tell is no reason to refuse.
+    // A file system that does not report its free space is not a reason to refuse.
     let Ok(free) = free(state) else { return Ok(()) };
     decide(free, missing).map_err(|what| {
         Fault::outside(format!("there is no room to bake an image at `{}`", state.display()))

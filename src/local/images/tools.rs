@@ -1,4 +1,4 @@
-//! `mmdebstrap` and keyrings, brought in below the state directory where this host lacks them.
+//! Provides `mmdebstrap` and keyrings; those that this host lacks are downloaded below the state directory.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -27,14 +27,15 @@ const UBUNTU_KEY: &[u8] = include_bytes!("ubuntu-archive-2018.gpg");
 /// The programs and keys to make a base with.
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
-    /// How `mmdebstrap` is run.
+    /// The command that runs `mmdebstrap`.
     pub mmdebstrap: Vec<String>,
-    /// Files of archive keys: the distribution's, and the user's own.
+    /// The files of archive keys: the distribution's, and the user's own.
     pub keyrings: Vec<PathBuf>,
 }
 
 impl Tools {
-    /// With a copy of the user's own keys in the machine's folder: where they are, a sandbox may not get to.
+    /// Replaces the user's own keys by a copy in the machine's folder, because the sandbox may have no access to the
+    /// original.
     pub(crate) fn within(mut self, folder: &MachineFolder, keyring: Option<&Path>) -> Result<Self, Trouble> {
         for own in self.keyrings.iter_mut().filter(|path| Some(path.as_path()) == keyring) {
             let mut name = std::ffi::OsString::from("keyring-");
@@ -47,7 +48,8 @@ impl Tools {
     }
 }
 
-/// Finds the tools for a base of `family`, and brings in what is missing. Changes nothing outside the state directory.
+/// Finds the tools for a base of `family`, and downloads those that are missing. Changes nothing outside the state
+/// directory.
 pub(crate) async fn provide(
     folders: &Folders,
     family: &str,
@@ -77,7 +79,7 @@ pub(crate) async fn provide(
     Ok(Tools { mmdebstrap, keyrings })
 }
 
-/// Refuses a file of archive keys that cannot be read; `mmdebstrap` would answer with how it is to be called.
+/// Refuses a file of archive keys that cannot be read, for which `mmdebstrap` would only print its usage.
 pub(crate) fn check_keyring(keyring: &Path) -> Result<(), Fault> {
     let fault = |why: String| {
         Fault::outside(format!("the file of archive keys `{}` cannot be used", keyring.display())).because(why).hint(
@@ -87,13 +89,13 @@ pub(crate) fn check_keyring(keyring: &Path) -> Result<(), Fault> {
     let file = File::open(keyring).map_err(|error| fault(error.to_string()))?;
     let found = file.metadata().map_err(|error| fault(error.to_string()))?;
     match (found.is_file(), found.len()) {
-        (false, _) => Err(fault("it is no file".to_owned())),
+        (false, _) => Err(fault("it is not a file".to_owned())),
         (true, 0) => Err(fault("it is empty".to_owned())),
         (true, _) => Ok(()),
     }
 }
 
-/// Keys of another distribution than the host's.
+/// The keys of another distribution than the host's.
 async fn foreign_keyring(folders: &Folders, family: &str, teller: &Teller) -> Result<PathBuf, Fault> {
     if family == "ubuntu" {
         let path = folders.tools().join("ubuntu-archive-2018.gpg");
@@ -120,7 +122,7 @@ async fn foreign_keyring(folders: &Folders, family: &str, teller: &Teller) -> Re
     })
 }
 
-/// Unpacks a package of the host's distribution below `images/tools`, once.
+/// Downloads and unpacks a package of the host's distribution below `images/tools`, unless that was done before.
 async fn bring_in(folders: &Folders, package: &str, teller: &Teller) -> Result<PathBuf, Fault> {
     let lock = lock::lock(&folders.locks(), "tools", &Awaited::Tool, teller).await?;
     let folder = folders.tools().join(package);
@@ -132,15 +134,15 @@ async fn bring_in(folders: &Folders, package: &str, teller: &Teller) -> Result<P
     Ok(folder)
 }
 
-/// Downloads a package with `apt-get`, which verifies it, and unpacks it. Who brings in the next tool waits for `lock`, and
-/// clears the folder that all this happens in: the programs hold it too, so that none works there any more by then.
+/// Downloads a package with `apt-get`, which verifies it, and unpacks it. The next download waits for `lock` and clears
+/// the folder in which this happens. The programs hold the lock too, so that none of them works there any more by then.
 async fn unpack(tools: &Path, package: &str, target: &Path, lock: &File) -> Result<(), Fault> {
     let fresh = tools.join(format!("{package}.new"));
     removal::tree(&fresh).doing(|| format!("remove `{}`", fresh.display()))?;
     for folder in [&fresh, &tools.join("apt/state/lists/partial"), &tools.join("apt/cache/archives/partial")] {
         computer::private_folder(folder)?;
     }
-    // The host's lists of packages serve if they are there and fresh enough; else lists of our own are fetched.
+    // The host's lists of packages are used if they exist and are fresh enough; otherwise we fetch our own.
     let download = ["download", package];
     if run(apt(tools, &fresh, Path::new("/var/lib/apt/lists"), &download), APT_LIMIT, lock).await.is_err() {
         let own = tools.join("apt/state/lists");
@@ -172,7 +174,7 @@ fn apt(tools: &Path, folder: &Path, lists: &Path, arguments: &[&str]) -> Command
         "Dir::State::status=/var/lib/dpkg/status".to_owned(),
         format!("Dir::Cache={}", own("cache")),
         format!("Dir::Log={}", own("log")),
-        // The folders are closed to all others, also to the user that `apt` would become.
+        // The folders are closed to all other users, including the user that `apt` would become.
         "APT::Sandbox::User=root".to_owned(),
         "Acquire::Retries=2".to_owned(),
         "Acquire::http::Timeout=20".to_owned(),
@@ -185,11 +187,11 @@ fn apt(tools: &Path, folder: &Path, lists: &Path, arguments: &[&str]) -> Command
     command
 }
 
-/// How long `apt-get` may take to bring a small package, its lists included.
+/// How long `apt-get` may take to download a small package, including its lists.
 const APT_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// Runs a program, which holds `lock` with us; ends it, and all that it started, when `limit` is over or the future is
-/// dropped. It also ends with this process.
+/// Runs a program, which holds `lock` with us. Ends the program and all processes that it started when `limit` is over
+/// or the future is dropped; the program also ends with this process.
 async fn run(mut command: Command, limit: Duration, lock: &File) -> Result<(), Fault> {
     let name = command.as_std().get_program().to_string_lossy().into_owned();
     command.leashed(Signal::KILL).holding(lock).doing(|| format!("hand the lock to `{name}`"))?;
@@ -211,7 +213,7 @@ async fn run(mut command: Command, limit: Duration, lock: &File) -> Result<(), F
     Err(Fault::outside(format!("`{name}` failed: {last}")).hint(hints::APT))
 }
 
-/// A group of processes that ends with this value. Tokio buries the one that was started.
+/// A process group that is killed when this value is dropped. Tokio reaps the process that was started.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
@@ -228,7 +230,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes its process id to `file` and waits, with a child that does the same.
+    /// A program that starts a child, writes the child's process id to `file` and waits for it.
     fn sleeper(file: &Path) -> Command {
         let mut command = Command::new("sh");
         command.arg("-c").arg("sleep 60 & echo $! > \"$1\"; wait").arg("sh").arg(file);

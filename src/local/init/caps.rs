@@ -4,9 +4,10 @@ use rustix::thread::{CapabilitySet, capabilities, remove_capability_from_boundin
 
 use crate::trouble::{Doing, Trouble};
 
-/// What root of a machine's own user namespace keeps: rights over the machine's own files and processes. `SYS_ADMIN` is
-/// among them, for the machine's contract promises the right to mount; `AUDIT_WRITE`, for `sudo` complains without. There
-/// are none over its network: with them, the filters and schedulers of the kernel would be at a test's disposal.
+/// The capabilities that root of a machine's own user namespace keeps: rights over the machine's own files and
+/// processes. `SYS_ADMIN` is among them because the machine's contract promises the right to mount, `AUDIT_WRITE`
+/// because `sudo` complains without it. None is over the network: such a right would expose the kernel's filters and
+/// schedulers to tests.
 const KEPT: [CapabilitySet; 18] = [
     CapabilitySet::AUDIT_WRITE,
     CapabilitySet::CHOWN,
@@ -28,7 +29,8 @@ const KEPT: [CapabilitySet; 18] = [
     CapabilitySet::SYS_PTRACE,
 ];
 
-/// What root of a privileged machine, who is root of the computer, gives up: what is plainly the computer's.
+/// The capabilities that root of a privileged machine, which is root of the computer, gives up: those that concern only
+/// the computer.
 const GIVEN_UP: [CapabilitySet; 15] = [
     CapabilitySet::LINUX_IMMUTABLE,
     CapabilitySet::SYS_MODULE,
@@ -47,12 +49,12 @@ const GIVEN_UP: [CapabilitySet; 15] = [
     CapabilitySet::PERFMON.union(CapabilitySet::BPF),
 ];
 
-/// Keeps the few of a confined machine, for this process and all that it starts.
+/// Keeps only the capabilities of a confined machine, for this process and all that it starts.
 pub(crate) fn keep_few() -> Result<(), Trouble> {
     drop_all(CapabilitySet::all() - union(&KEPT))
 }
 
-/// Gives up those of a privileged machine, for this process and all that it starts.
+/// Gives up the capabilities that a privileged machine does not have, for this process and all that it starts.
 pub(crate) fn give_up() -> Result<(), Trouble> {
     drop_all(union(&GIVEN_UP))
 }
@@ -62,7 +64,7 @@ fn union(sets: &[CapabilitySet]) -> CapabilitySet {
 }
 
 fn drop_all(dropped: CapabilitySet) -> Result<(), Trouble> {
-    // Bit by bit: a later kernel has capabilities without a name here.
+    // Every bit is dropped, because a later kernel has capabilities that have no name here.
     for bit in (0..u64::BITS).filter(|bit| dropped.bits() & (1 << bit) != 0) {
         // A kernel that does not know a capability cannot grant it either.
         let _ = remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit));

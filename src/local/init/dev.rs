@@ -1,4 +1,4 @@
-//! The machine's `/dev`: the few nodes that programs need.
+//! Makes the machine's `/dev`, with the few nodes that programs need.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use rustix::mount::{MountFlags, mount, mount_bind};
 
 use crate::trouble::{Doing, Trouble};
 
-/// Character devices of every machine: name, major and minor number.
+/// The character devices of every machine: name, major and minor number.
 const NODES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-/// Links of every machine: name and target.
+/// The links of every machine: name and target.
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -23,10 +23,10 @@ const LINKS: [(&str, &str); 5] = [
 /// The second volume's name in `/dev`, where it is a block device.
 const VOLUME: &str = "hg-volume";
 
-/// Where message queues are shown in `/dev`.
+/// The mount point of message queues in `/dev`.
 const QUEUES: &str = "mqueue";
 
-/// Makes `/dev` at `dev`. A user namespace may not make nodes (`mapped`); there the host's are bound.
+/// Makes `/dev` at `dev`. In a user namespace (`mapped`) no nodes can be made, so the host's are bound there.
 pub(crate) fn make(dev: &Path, mapped: bool, volume: Option<&Path>) -> Result<(), Trouble> {
     mount("tmpfs", dev, "tmpfs", MountFlags::NOSUID, Some(c"mode=755,size=1m")).doing(|| "mount `/dev`")?;
     let all = Mode::from_raw_mode(0o666);
@@ -59,7 +59,7 @@ pub(crate) fn make(dev: &Path, mapped: bool, volume: Option<&Path>) -> Result<()
     mount("tmpfs", dev.join("shm"), "tmpfs", shared, Some(c"mode=1777")).doing(|| "mount `/dev/shm`")
 }
 
-/// Shows the message queues of this process's IPC namespace. Nice to have; kernels without them do without.
+/// Mounts the message queues of this process's IPC namespace. Failures are ignored, since not every kernel has them.
 pub(crate) fn show_queues() {
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
     let _ = mount("mqueue", Path::new("/dev").join(QUEUES), "mqueue", flags, None);

@@ -1,5 +1,5 @@
-//! Files that belong to one boot of one machine. They lie on `/run` and are mounted over their places in `/etc`, so that
-//! none of them, least of all a key, ever gets into a layer.
+//! The files that belong to one boot of one machine. They are on `/run` and are mounted over their places in `/etc`, so
+//! that none of them, least of all a key, ever gets into a layer.
 
 use std::fs::{File, Permissions};
 use std::io::Write;
@@ -13,13 +13,13 @@ use crate::folders::APT_PROXY;
 use crate::spec::{MachineSpec, Spec};
 use crate::trouble::{Doing, Trouble};
 
-/// Holds the files.
+/// The folder that holds the files.
 const FOLDER: &str = "/run/automation";
 
 /// The SSH server's configuration.
 pub(crate) const SSHD_CONFIG: &str = "/run/automation/sshd_config";
 
-/// What must be read before the host's files are out of sight.
+/// The texts that must be read before the host's files are out of reach.
 pub(crate) struct Secrets {
     host_key: String,
     resolver: String,
@@ -28,7 +28,7 @@ pub(crate) struct Secrets {
 }
 
 impl Secrets {
-    /// Reads them.
+    /// Reads the texts of `machine`.
     pub(crate) fn read(spec: &Spec, machine: &MachineSpec) -> Result<Self, Trouble> {
         let host_key = spec.folder().host_key();
         let proxies = match std::fs::read_to_string(spec.folder().apt_conf()) {
@@ -46,7 +46,7 @@ impl Secrets {
     }
 }
 
-/// Writes the files; this process is in the machine's root already.
+/// Writes the files. This process must be in the machine's root already.
 pub(crate) fn write(spec: &Spec, machine: &MachineSpec, secrets: &Secrets) -> Result<(), Trouble> {
     let id = &spec.id;
     for folder in [FOLDER, "/run/sshd"] {
@@ -62,7 +62,8 @@ pub(crate) fn write(spec: &Spec, machine: &MachineSpec, secrets: &Secrets) -> Re
          ff02::2\tip6-allrouters\n"
     );
     put_over("hosts", &hosts)?;
-    // Images of others may lack the place; then `apt` there has no proxy. A file made for it would get into the layer.
+    // Images that we did not make may lack the place, and then `apt` has no proxy there: a file made for it would get
+    // into the layer.
     if !secrets.proxies.is_empty() && Path::new(APT_PROXY).is_file() {
         let source = put("apt.conf", &secrets.proxies, 0o600)?;
         mount_bind(&source, APT_PROXY).doing(|| format!("mount `{APT_PROXY}`"))?;
@@ -83,7 +84,7 @@ fn put(name: &str, text: &str, mode: u32) -> Result<PathBuf, Trouble> {
     Ok(path)
 }
 
-/// Mounts a file over its place in `/etc`, which may be a link to nowhere yet.
+/// Mounts a file over its place in `/etc`, which may be a link to a file that does not exist yet.
 fn put_over(name: &str, text: &str) -> Result<(), Trouble> {
     let source = put(name, text, 0o644)?;
     let mut place = Path::new("/etc").join(name);
@@ -98,7 +99,8 @@ fn put_over(name: &str, text: &str) -> Result<(), Trouble> {
     mount_bind(&source, &place).doing(|| format!("mount `{}`", place.display()))
 }
 
-/// The SSH server, one process a connection. Keys only; without PAM, whose modules want rights that a machine lacks.
+/// The configuration of the SSH server. Only keys log in; PAM is off because its modules need rights that a machine
+/// lacks.
 const SSHD: &str = "\
 HostKey /run/automation/host_key
 AuthorizedKeysFile /run/automation/authorized_keys

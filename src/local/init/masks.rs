@@ -1,8 +1,8 @@
-//! What a machine does not see of `/proc` and `/sys`, and what it sees and cannot change.
+//! Hides parts of `/proc` and `/sys` from a machine, and makes others read-only.
 //!
-//! Root of a user namespace may write to hardly any of it; this is for what everybody may read, and for the day on which a
-//! file's own rights are wrong. The lists are those of other container runtimes, and what else shows the computer's memory,
-//! keys or timers.
+//! Root of a user namespace may write to hardly any of them. The masks are for files that everybody may read, and for
+//! the case that a file's own permissions are wrong. The lists are those of other container runtimes, and further files
+//! that show the computer's memory, keys or timers.
 
 use std::path::Path;
 
@@ -53,13 +53,13 @@ const FOLDERS: [&str; 14] = [
     "/sys/kernel/tracing",
 ];
 
-/// What can be read and not written.
+/// Folders that can be read but not written.
 const READ_ONLY: [&str; 4] = ["/proc/fs", "/proc/irq", "/proc/mtrr", "/proc/sys"];
 
-/// Where the empty folder is until it covers others.
+/// The mount point of the empty folder until it covers others.
 const EMPTY: &str = "/dev/shm";
 
-/// Covers them; this process is in the machine's root already, and `/dev` is there.
+/// Covers the files and folders. This process must be in the machine's root already, with `/dev` mounted.
 pub(crate) fn cover() -> Result<(), Trouble> {
     let sealed = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
     mount("tmpfs", EMPTY, "tmpfs", sealed, Some(c"size=4k,mode=755")).doing(|| "make an empty folder")?;
@@ -75,7 +75,7 @@ pub(crate) fn cover() -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Makes what is at `path` read-only.
+/// Makes `path` read-only, if it exists.
 pub(crate) fn protect(path: &str) -> Result<(), Trouble> {
     if !Path::new(path).exists() {
         return Ok(());
@@ -84,7 +84,7 @@ pub(crate) fn protect(path: &str) -> Result<(), Trouble> {
     mount_bind(path, path).and_then(|()| mount_remount(path, flags, c"")).doing(|| format!("protect `{path}`"))
 }
 
-/// What this kernel does not have needs no cover.
+/// Accepts that a file does not exist on this kernel.
 fn there(covered: rustix::io::Result<()>) -> rustix::io::Result<()> {
     match covered {
         Err(Errno::NOENT) => Ok(()),

@@ -1,6 +1,6 @@
-//! A machine's first process: makes its root, then is its `init` and answers on its port 22.
+//! A machine's first process. It makes the machine's root, then is its `init` and answers on its port 22.
 //!
-//! It is the guard's child and goes on as our own code, without `exec`. It dies with the guard.
+//! The process is the guard's child and continues as our own code, without `exec`. It dies with the guard.
 
 mod caps;
 mod confine;
@@ -32,19 +32,19 @@ pub(crate) use root::masked_proc;
 pub(crate) use sandbox::{MACHINE, TOOLS};
 pub(crate) use volume::PLACE as VOLUME_PLACE;
 
-/// What the guard hands to a machine's first process before that begins to be one.
+/// The values that the guard gives to a machine's first process.
 pub(crate) struct Start<'a> {
-    /// What is to be made.
+    /// The specification of the machine.
     pub spec: &'a Spec,
-    /// To the guard.
+    /// The channel to the guard.
     pub channel: OwnedFd,
-    /// What of the machine's folder only the guard can read; a sandbox has none.
+    /// The texts of the machine's folder that only the guard can read; a sandbox has none.
     pub secrets: Option<Secrets>,
-    /// The block device that a privileged machine's second volume is.
+    /// The block device of a privileged machine's second volume.
     pub device: Option<&'a Path>,
 }
 
-/// What a first process works with.
+/// The state of a first process.
 struct Init<'a> {
     spec: &'a Spec,
     channel: OwnedFd,
@@ -63,7 +63,8 @@ pub(crate) fn main(start: Start<'_>) -> ! {
     sys::exit_now(code)
 }
 
-/// Ends this process with the guard. A change of user or of rights may undo this: to be said again after each.
+/// Makes the kernel kill this process when the guard ends. A change of user or of rights may undo this, so it must be
+/// repeated after each.
 fn follow_guard() -> Result<(), Trouble> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing(|| "follow the guard's end")
 }
@@ -76,7 +77,7 @@ impl Init<'_> {
     }
 
     fn run(&self, secrets: Option<Secrets>, device: Option<&Path>) -> Result<i32, Trouble> {
-        // A guard that died before the word came has closed its end: none comes.
+        // No word comes where the guard has died before, since that closed its end.
         let Some(handed) = self.await_word()? else { return Ok(1) };
         rustix::process::setsid().doing(|| "start a session")?;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
@@ -99,7 +100,7 @@ impl Init<'_> {
         }
     }
 
-    /// Waits for the guard's word, and takes what comes before it.
+    /// Waits for the guard's word, and receives the trees that come before it.
     fn await_word(&self) -> Result<Option<Trees>, Trouble> {
         let mut trees = Trees::default();
         loop {
@@ -119,7 +120,7 @@ impl Init<'_> {
         secrets: &Secrets,
         device: Option<&Path>,
     ) -> Result<i32, Trouble> {
-        // Its root is of this machine's control group, whatever that is called outside.
+        // The root of the new namespace is the machine's control group, so that its name outside is not visible.
         sys::unshare(UnshareFlags::NEWCGROUP).doing(|| "make a control group namespace")?;
         let disk = trees.take_any(trees::Tree::Disk);
         if machine.network == Network::Loopback {
@@ -134,7 +135,8 @@ impl Init<'_> {
             root::protect_host()?;
             caps::give_up()?;
         }
-        // Not before: mounts of the outer namespace are locked, and `/etc` could be shown elsewhere only with all in it.
+        // These mounts are made only now: mounts of the outer namespace are locked together, so that the machine could
+        // bind `/etc` elsewhere only with all mounts in it.
         files::write(self.spec, machine, secrets)?;
         let name = self.spec.id.as_str().as_bytes();
         rustix::system::sethostname(name).doing(|| "set the host name")?;

@@ -1,4 +1,4 @@
-//! The machine's root, and what every system expects to find in it.
+//! Makes the machine's root, and the mounts that every system expects in it.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -15,8 +15,8 @@ use crate::trouble::{Doing, Trouble};
 
 /// Mounts everything and makes it the root of this process.
 ///
-/// The machine's root covers the computer's until this process moves over: `/dev` is still the computer's, `dev` the
-/// machine's.
+/// Until this process changes its root, absolute paths such as `/dev` are the computer's, and relative ones such as
+/// `dev` the machine's.
 pub(crate) fn make(
     init: &Init<'_>,
     machine: &MachineSpec,
@@ -35,7 +35,7 @@ pub(crate) fn make(
     mount("proc", "proc", "proc", nosuid | nodev | noexec, None).doing(|| "mount `/proc`").map_err(masked_proc)?;
     match trees.take_any(Tree::System) {
         Some(tree) => attach(tree, "sys")?,
-        // Nothing that a test machine does depends on it; a container may hide it.
+        // A container may forbid this mount, and nothing on a test machine depends on it.
         None => {
             let _ = mount("sysfs", "sys", "sysfs", nosuid | nodev | noexec | MountFlags::RDONLY, None);
         }
@@ -62,8 +62,8 @@ fn open_to_all(path: &str) -> Result<(), Trouble> {
     rustix::fs::chmod(path, Mode::from_raw_mode(0o1777)).doing(|| format!("open `{path}` to all"))
 }
 
-/// Lets everybody on a machine with a network of its own have every port and send echo requests: nobody there will have
-/// rights over the network.
+/// Lets every user of a machine with a network of its own bind every port and send echo requests, because nobody there,
+/// root included, has rights over the network.
 fn open_ports() -> Result<(), Trouble> {
     for (name, value) in [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 65535")] {
         let path = format!("/proc/sys/net/ipv4/{name}");
@@ -72,13 +72,13 @@ fn open_ports() -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Keeps what runs on a privileged machine, also as root, from changing the computer's kernel by accident: a package's
-/// installation sets kernel parameters where it can. This is no wall against malice.
+/// Keeps the programs of a privileged machine, also those of root, from changing the computer's kernel by accident: a
+/// package's installation sets kernel parameters where it can. This does not protect against malice.
 pub(crate) fn protect_host() -> Result<(), Trouble> {
     ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"].into_iter().try_for_each(masks::protect)
 }
 
-/// Why a fresh `/proc` is refused to an ordinary user.
+/// Adds the hint where a fresh `/proc` is refused to an ordinary user.
 pub(crate) fn masked_proc(trouble: Trouble) -> Trouble {
     trouble.hint("In a container `/proc` must not be masked: run outside of it, or give it `--privileged`.")
 }

@@ -1,8 +1,9 @@
-//! One program over the host's own files, of which it can change only its machine's folder.
+//! Runs one program over the host's own files, of which it can change only its machine's folder.
 //!
-//! What it makes goes into the folder `root`, an overlay over nothing: as on a machine, writes do not wait for the disk,
-//! which halves the time of a bootstrap. It is root of the machine's user namespace: of the host's files it sees what
-//! everybody may see, and by names below `/tmp` what is its own, for it may not enter the state directory.
+//! Its output goes into the folder `root`, an overlay over nothing: as on a machine, writes do not wait for the disk,
+//! which halves the time of a bootstrap. The program is root of the machine's user namespace: it sees those of the
+//! host's files that everybody may read, and its own files by names below `/tmp`, because it may not enter the state
+//! directory.
 
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -22,10 +23,10 @@ use crate::{channel, sys};
 /// The machine's folder, as the program sees it.
 pub(crate) const MACHINE: &str = "/tmp/machine";
 
-/// What was brought in for it, as the program sees it.
+/// The folder of downloaded tools, as the program sees it.
 pub(crate) const TOOLS: &str = "/tmp/tools";
 
-/// Runs the program, tells how it ended, and stays until then.
+/// Runs the program to its end, and reports its status.
 pub(crate) fn run(init: &Init<'_>, sandbox: &SandboxSpec, trees: Trees) -> Result<i32, Trouble> {
     place(init, trees)?;
     if init.spec.ids.is_some() {
@@ -62,7 +63,7 @@ pub(crate) fn run(init: &Init<'_>, sandbox: &SandboxSpec, trees: Trees) -> Resul
     }
 }
 
-/// Protects the host's files and puts the machine's in their place.
+/// Protects the host's files and mounts the machine's.
 fn place(init: &Init<'_>, mut trees: Trees) -> Result<(), Trouble> {
     trees::protect_everything()?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;

@@ -1,8 +1,8 @@
-//! The system calls that a machine's processes are refused: what no test and no package's installation needs, and what has
-//! led out of namespaces before.
+//! The filter of system calls for a machine's processes. It refuses calls that no test and no package's installation
+//! needs, and calls by which programs have escaped from namespaces before.
 //!
-//! The program is put together here, for the checks that matter beside the numbers (foreign architectures, x32, single
-//! arguments) are what a table of rules for a library could not say in less.
+//! The filter's program is assembled here: the checks beside those of numbers (foreign architectures, x32, single
+//! arguments) would not be shorter as the table of rules of a library.
 
 use libc::{
     BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, EAFNOSUPPORT, ENOSYS, EPERM, SECCOMP_RET_ALLOW,
@@ -12,7 +12,7 @@ use libc::{
 use crate::sys;
 use crate::trouble::{Doing, Trouble};
 
-/// Refused as if not allowed, as other container runtimes do it.
+/// The calls that fail with `EPERM`, as in other container runtimes.
 const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_acct,
     libc::SYS_add_key,
@@ -43,8 +43,8 @@ const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_iopl,
 ];
 
-/// Refused as if unknown: programs have another way then. `mount` goes by the older call, libraries of rings by ordinary
-/// reads and writes.
+/// The calls that fail with `ENOSYS`, so that programs use another way: `mount` uses the older call, and libraries for
+/// `io_uring` use ordinary reads and writes.
 const UNKNOWN: &[libc::c_long] = &[
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
@@ -62,15 +62,15 @@ const UNKNOWN: &[libc::c_long] = &[
     libc::SYS_uselib,
 ];
 
-/// The families of sockets that there are. All others are of no use to a test; some know no network namespaces (`AF_VSOCK`
-/// reaches the host of a virtual machine), and asking for one loads a module into the kernel.
+/// The allowed families of sockets. All others are of no use to a test; some ignore network namespaces (`AF_VSOCK`
+/// reaches the host of a virtual machine), and requesting one loads a module into the kernel.
 const FAMILIES: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET];
 
-/// The execution domains that there are: Linux itself, 32-bit names, old version numbers, fixed addresses for debuggers; and
-/// the question for the present one.
+/// The allowed execution domains: Linux itself, 32-bit names, old version numbers, fixed addresses for debuggers; and
+/// the query for the present one.
 const PERSONALITIES: &[u32] = &[0, 0x8, 0x2_0000, 0x2_0008, 0x4_0000, u32::MAX];
 
-/// What a terminal is not asked: to take input as if it was typed, and to change the console.
+/// The refused requests to a terminal: `TIOCSTI` inserts input as if it was typed, `TIOCLINUX` changes the console.
 const TERMINAL_REQUESTS: &[u32] = &[0x5412, 0x541C];
 
 #[cfg(target_arch = "x86_64")]
@@ -78,26 +78,27 @@ const ARCHITECTURE: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xC000_00B7;
 
-/// From this number on calls belong to x32, a second way to make nearly all of them.
+/// The first number of calls by x32, which is a second way to make nearly every call.
 #[cfg(target_arch = "x86_64")]
 const X32: u32 = 0x4000_0000;
 
-/// Where a call's number, architecture and arguments are in what the kernel shows the program.
+/// The offsets of a call's number, architecture and arguments in the kernel's `struct seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const fn argument(index: u32) -> u32 {
-    // The lower half: those that are looked at are 32 bits wide for the kernel, which ignores the upper.
+    // This is the lower half of an argument. The arguments that are checked have 32 bits, and the kernel ignores the
+    // upper half.
     16 + 8 * index
 }
 
-/// Refuses them, for this process and all that it starts.
+/// Installs the filter for this process and all that it starts.
 pub(crate) fn install() -> Result<(), Trouble> {
     sys::filter_calls(&program()).doing(|| "filter system calls")
 }
 
 fn program() -> Vec<sock_filter> {
     let errno = |code: libc::c_int| SECCOMP_RET_ERRNO | code.unsigned_abs();
-    // A program of another architecture numbers its calls differently: none of this would hold for it.
+    // Another architecture numbers its calls differently, so that the checks below would not hold for its programs.
     let mut all = vec![load(ARCH), jump(BPF_JEQ, ARCHITECTURE, 1, 0), end(SECCOMP_RET_KILL_PROCESS), load(NUMBER)];
     #[cfg(target_arch = "x86_64")]
     all.extend([jump(BPF_JGE, X32, 0, 1), end(errno(ENOSYS))]);
@@ -114,17 +115,18 @@ fn program() -> Vec<sock_filter> {
     all
 }
 
-/// Lets `call` through only with one of `values` as its argument.
+/// Allows `call` only with one of `values` as its argument.
 fn only(call: libc::c_long, index: u32, values: &[u32], otherwise: u32) -> Vec<sock_filter> {
     of(call, index, values, SECCOMP_RET_ALLOW, otherwise)
 }
 
-/// Lets `call` through unless its argument is one of `values`.
+/// Allows `call` unless its argument is one of `values`.
 fn never(call: libc::c_long, index: u32, values: &[u32], then: u32) -> Vec<sock_filter> {
     of(call, index, values, then, SECCOMP_RET_ALLOW)
 }
 
-/// Decides `call` by one argument: `then` where it is one of `values`, else `otherwise`. Other calls pass by.
+/// Decides `call` by one argument: `then` where that is one of `values`, otherwise `otherwise`. Other calls skip this
+/// part.
 fn of(call: libc::c_long, index: u32, values: &[u32], then: u32, otherwise: u32) -> Vec<sock_filter> {
     let mut body = vec![load(argument(index))];
     for value in values {

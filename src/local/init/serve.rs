@@ -1,4 +1,5 @@
-//! The machine at work: starts the image's SSH server for each connection, and buries the dead.
+//! The main loop of a machine's first process: starts the image's SSH server for each connection, and reaps dead
+//! processes.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -15,7 +16,7 @@ use crate::{channel, sys};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
-/// Listens before it says that it is ready, so that nobody ever has to try twice; serves until the guard is gone.
+/// Listens before it reports that it is ready, so that no client ever has to try twice; serves until the guard is gone.
 pub(crate) fn run(init: &Init<'_>, machine: &MachineSpec) -> Result<i32, Trouble> {
     if !Path::new(SSHD).exists() {
         return Err(Trouble::new(format!("the image has no `{SSHD}`")).hint("Add `openssh-server` to the image."));
@@ -48,7 +49,7 @@ pub(crate) fn run(init: &Init<'_>, machine: &MachineSpec) -> Result<i32, Trouble
     }
 }
 
-/// Takes a connection from the guard; false when the guard is gone.
+/// Takes a connection from the guard; returns false when the guard is gone.
 fn hear(init: &Init<'_>) -> bool {
     match channel::receive(&init.channel) {
         Ok(message) => {
@@ -61,7 +62,7 @@ fn hear(init: &Init<'_>) -> bool {
     }
 }
 
-/// Port 22 of both loopback addresses; a kernel without IPv6 has only one.
+/// Listens on port 22 of both loopback addresses; a kernel without IPv6 has only one.
 fn listeners() -> Result<Vec<OwnedFd>, Trouble> {
     let four = listen(&std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 22).into())
         .doing(|| "listen on the machine's port 22")?;
@@ -82,7 +83,7 @@ fn listen(address: &std::net::SocketAddr) -> rustix::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Starts the SSH server on a connection. Its messages go to the console, which standard error is.
+/// Starts the SSH server on a connection. Its messages go to the console, to which standard error is redirected.
 fn answer(connection: OwnedFd) {
     let Ok(output) = connection.try_clone() else { return };
     let started = Command::new(SSHD)

@@ -1,7 +1,8 @@
-//! The second volume of a confined machine: a file system on a disk of its own, which only the computer's kernel may mount.
+//! The second volume of a confined machine: a file system on a disk of its own, which only root of the computer may
+//! mount.
 //!
-//! The image's own program makes it, as on every other machine, on a file that is no device yet, and before anybody can log
-//! in: what the guard then mounts was not written by a test.
+//! The image's own program makes it, as on every other machine, on a file that is not a device yet, and before anybody
+//! can log in: so no test has written the file system that the guard then mounts.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,17 +18,17 @@ use crate::spec::Report;
 use crate::trees::{Tree, Trees, attach, make_folder};
 use crate::trouble::{Doing, Trouble};
 
-/// Where the file is while its file system is made.
+/// The mount point of the file while its file system is made.
 const DISK: &str = "/run/automation/disk";
 
-/// Where the volume is mounted.
+/// The mount point of the volume.
 pub(crate) const PLACE: &str = "/run/hg-volume";
 
-/// Where programs of the image are looked for.
+/// The search path for programs of the image.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What makes a file system, with its flags. The journal and the inode tables of ext3 and ext4 are initialised later, while
-/// the machine is already in use; nothing is discarded, for the file is sparse already.
+/// The program that makes each file system, with its flags. The journal and the inode tables of ext3 and ext4 are
+/// initialised later, while the machine is already in use; nothing is discarded, because the file is sparse already.
 const MAKERS: [(&str, &[&str]); 5] = [
     ("btrfs", &["mkfs.btrfs", "--quiet", "--force", "--nodiscard"]),
     ("ext3", &["mkfs.ext3", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]),

@@ -1,17 +1,17 @@
-//! In place of `ec2` in a tool that was built without it: the same names, which offer nothing.
+//! Replaces `ec2` in a tool that was built without it: the same names, which offer nothing.
 
 use model::fault::Fault;
 
 use crate::compose::Context;
 
-/// Options that every subcommand takes, which are none.
+/// Options that every subcommand takes: there are none.
 pub mod globals {
     /// None.
     #[derive(Debug, Clone, Default, clap::Args)]
     pub struct Ec2Globals {}
 }
 
-/// Options that stand for none.
+/// Groups of options, all of them empty.
 pub mod args {
     use model::fault::Fault;
     use model::machine::{Hardware, ProviderKind};

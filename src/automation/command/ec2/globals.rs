@@ -33,7 +33,7 @@ pub struct Ec2Globals {
     pub connect: ConnectArg,
 }
 
-/// The shape of a region's name; whether there is one is asked when it is used.
+/// Checks the shape of a region's name; whether the region exists is asked when it is used.
 fn parse_region(text: &str) -> Result<String, String> {
     match ec2::settings::is_region(text) {
         true => Ok(text.to_owned()),

@@ -343,8 +343,8 @@ follow_live() {
     local held first second sent watcher=
     # A shell gives background commands /dev/null as standard input: the watcher reads descriptor 3.
     exec 3<&0
-    # `held` ends with the supervisor, and `tail` ends after `held`. It does not watch the supervisor itself: the number of a
-    # process that ended can become another's, that of our own child cannot.
+    # `held` ends with the supervisor, and `tail` ends after `held`. No `tail` watches the supervisor itself: the process id of a
+    # process that has ended can be given to another one, but not that of our own child before it is waited for.
     flock -s "$dir/lock" true 3<&- >/dev/null 2>&1 &
     held=$!
     tail -c "+$(($1 + 1))" -f -s 0.02 --pid="$held" -- "$dir/stdout" 3<&- 2>/dev/null &

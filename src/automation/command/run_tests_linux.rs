@@ -86,7 +86,7 @@ pub struct Args {
     reports: Reports,
 }
 
-/// What `--detach --json` prints.
+/// The JSON of `--detach --json`.
 #[derive(Serialize)]
 struct Detached<'a> {
     id: &'a RunId,

@@ -40,7 +40,7 @@ pub enum Command {
 /// `runs list`.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
-    /// How many at the most
+    /// How many runs at most
     #[arg(long, default_value_t = 50)]
     limit: usize,
     /// Print JSON

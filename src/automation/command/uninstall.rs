@@ -24,9 +24,9 @@ const NAMED: usize = 20;
 
 /// Remove everything that the tool keeps on this computer: machines, images, runs, keys, settings, the record.
 ///
-/// Machines are ended, and files removed as whoever owns them: of an ordinary user's images most belong to ids that only the
-/// tool can act for, so that `rm -rf` fails. Asks first, on a terminal. Refused while a run is at work, and while something on
-/// EC2 or on a machine of somebody else's is recorded as left behind.
+/// Machines are ended, and files removed as the user who owns them: of an ordinary user's images most belong to ids
+/// that only the tool can act for, so that `rm -rf` fails. Asks first, on a terminal. Refused while a run is at work,
+/// and while something on EC2 or on a machine of somebody else's is recorded as left behind.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only say what would be removed

@@ -59,7 +59,7 @@ fn providers() -> impl Iterator<Item = (&'static str, ProviderKind)> {
     [("local", ProviderKind::Local)].into_iter().chain(ec2::PROVIDER).chain([("host", ProviderKind::Host)])
 }
 
-/// What a command runs with: resolved values, no raw flags.
+/// The values that a command runs with: resolved, no raw flags.
 pub struct Context {
     /// The arguments as given, for the run's record.
     pub words: Vec<String>,
@@ -101,7 +101,7 @@ fn look_at_provider(settings: &Settings) -> Result<(), Fault> {
         .hint(format!("Build it with the feature `{name}`, or name another provider there.")))
 }
 
-/// Where the state directory is, whether it is there or not.
+/// The path of the state directory, whether it exists or not.
 pub fn state_path(globals: &Globals) -> Result<PathBuf, Fault> {
     let path = match &globals.state_path {
         Some(path) if path.as_os_str().is_empty() => {

@@ -30,7 +30,7 @@ pub use out::{
     print, unwritten,
 };
 
-/// Where the output of the user's own task goes.
+/// The stream to which the output of the user's own task goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputTo {
     /// Standard output.

@@ -21,7 +21,7 @@ impl SpotArg {
         self.spot
     }
 
-    /// Refuses what a machine of this provider cannot be told.
+    /// Refuses options that have no meaning for machines of this provider.
     pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
         if kind == ProviderKind::Ec2 { Ok(()) } else { refuse(&[("--spot", self.spot)], kind) }
     }
@@ -59,7 +59,7 @@ fn parse_instance_type(text: &str) -> Result<String, String> {
 }
 
 impl CloudArgs {
-    /// Refuses what a machine of this provider cannot be told.
+    /// Refuses options that have no meaning for machines of this provider.
     pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
         if kind == ProviderKind::Ec2 {
             return Ok(());

@@ -161,7 +161,7 @@ fn summed(items: &[Item]) -> String {
     counts.join(", ")
 }
 
-/// Whose `items` are, for a question: ` of yours`, ` of 2 people (ann@here, bob@there)`.
+/// The owners of `items`, for a question: ` of yours`, ` of 2 people (ann@here, bob@there)`.
 fn owners(items: &[Item], me: &str) -> String {
     let people: BTreeSet<&str> = items.iter().filter_map(|item| item.owner.as_deref()).collect();
     let people: Vec<&str> = people.into_iter().collect();

@@ -31,7 +31,7 @@ const STREAM_CAP: usize = 1 << 20;
 /// The most that is kept of all streams together, bytes: with more than 128 machines each keeps less.
 const TOTAL_CAP: usize = 256 << 20;
 
-/// Which machines, and how.
+/// The machines to run on, and the limits.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FleetArgs {
     /// Run it on every machine that `machine up` made in this state directory and that has not expired

@@ -37,7 +37,7 @@ enum Shown<'a> {
         live: Option<bool>,
         /// Whole seconds since it was made.
         age_seconds: i64,
-        /// US dollars so far, where they can be told.
+        /// US dollars so far, where they are known.
         cost: Option<f64>,
     },
     /// A machine that was made elsewhere.

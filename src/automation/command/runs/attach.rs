@@ -92,7 +92,7 @@ fn ended(context: &Context, record: &RunRecord, dir: &RunDir, reports: &Reports)
 
 /// The manner in which to drive a run that another process began.
 pub(crate) struct Drive<'a> {
-    /// Where the results go.
+    /// The places to which the results go.
     pub reports: &'a Reports,
     /// Whether the task's output is shown.
     pub shows_output: bool,

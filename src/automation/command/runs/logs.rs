@@ -70,9 +70,9 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let record = super::record(context, &id)?;
     if !args.steps && record.state != RunState::Ended && !is_driven(&record) {
         let follow = context.to_type(&format!("runs logs -f {id}"));
-        context
-            .screen
-            .message(&format!("Nobody drives this run: this is what came while somebody did. `{follow}` reads on."));
+        context.screen.message(&format!(
+            "Nobody drives this run: this is the output from while it was driven. `{follow}` reads on."
+        ));
     }
     Ok(exit::OK)
 }

@@ -8,7 +8,7 @@
 # COUNT  how many blocks at most
 # OWNER  `own`: only a plain file that belongs to the caller; `any`: whatever PATH leads to, where that is a plain file
 #
-# Exit codes: 0 all printed; 1 something failed; 3 it is no such file.
+# Exit codes: 0 all printed; 1 something failed; 3 PATH is not such a file.
 path=$1 bytes=$2 count=$3
 [ -f "$path" ] || exit 3
 if [ "$4" = own ]; then

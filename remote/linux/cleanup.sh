@@ -3,9 +3,10 @@
 #
 #   cleanup.sh
 #
-# Removes nothing that this tool did not make: prepare-work.sh leaves a marker in its /hgwork, which names the folder of its run. What is
-# another run's stays: its tests may run in there. Prints each thing removed, and nothing if there was nothing. Exit codes: 0 nothing
-# of this run is left; 1 something is left, with a sentence on standard error.
+# Removes nothing that this tool did not make: prepare-work.sh leaves a marker in its /hgwork, which names the folder of its run.
+# The /hgwork of another run stays: its tests may run in there. Prints each thing removed, and nothing if there was nothing.
+#
+# Exit codes: 0 nothing of this run is left; 1 something is left, with a sentence on standard error.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
@@ -15,7 +16,7 @@ die() { printf '%s\n' "cleanup: $*" >&2; exit 1; }
 [[ -e $work ]] || exit 0
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd /
-# Whether this run holds the machine now, so that no other makes its /hgwork beside this.
+# Whether this run holds the machine now, so that no other run can make /hgwork meanwhile.
 holds() {
     local pid rest
     { read -r pid rest <"$here/holds"; } 2>/dev/null && [[ /proc/$pid/fd/9 -ef /hgdev ]]
@@ -47,7 +48,7 @@ end_processes() {
     done
     return "$found"
 }
-# A runner starts its next test when one was ended, until it is ended itself.
+# A runner that is still alive starts its next test when one was ended, so this repeats until nothing is found.
 for ((tries = 0; tries < 20; tries++)); do
     end_processes || break
     sleep 0.1

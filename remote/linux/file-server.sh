@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints where the SSH server's configuration says that its file server is, an empty line where it says nothing of it; and a second
-# line `there` where there is such a program.
+# Prints the path of the file server in the SSH server's configuration, or an empty line where it names none; and a second line
+# `there` where that program exists.
 #
 #   file-server.sh
 path=$(awk 'tolower($1) == "subsystem" && $2 == "sftp" { print $3; exit }' \

@@ -1,23 +1,23 @@
 #!/bin/sh
-# What an instance does first at every boot, before its SSH server starts: arms the dead-man switch, then takes the host key and
+# Runs first at every boot of an instance, before its SSH server starts: arms the dead-man switch, then takes the host key and
 # the login key that its driver handed over. The driver sends this file as user data, below a line `#cloud-boothook`, which
 # cloud-init takes away, and above a line `__DATA__` and lines `KEY VALUE`:
 #
 #   watcher BASE64            `watch-lease.sh`, which ends the machine
 #   keeper BASE64             `keep-watcher.sh`, which brings the watcher back where there is no systemd
 #   machine NAME              the machine's id
-#   user NAME                 who logs in; it need not exist yet
+#   user NAME                 the login user, which need not exist yet
 #   authorized-key BASE64     the public key that logs in, one line in OpenSSH form
 #   host-key BASE64           the private host key, a file in OpenSSH form; without both, the machine is not reached by SSH
 #   lease EPOCH               when the machine ends without a sign of its driver
 #   expires EPOCH             when it ends in any case
 #
 # cloud-init runs a boothook at every boot. The keys are taken once for a machine: by the second boot its host key was replaced
-# by one of its own, and the handed-over one, which user data still shows, must not come back. What an image brings from the
-# machine that it was made of is replaced. Runs as root, with or without systemd. Always exits 0: a machine whose keys could not
+# by one of its own, and the handed-over one, which user data still shows, must not come back. Keys that an image brings from
+# the machine that it was made of are replaced. Runs as root, with or without systemd. Always exits 0: a machine whose keys could not
 # be put in place still ends by itself, and one that could not be armed is powered off; the console says why.
 #
-# Variables of the whole script: machine, user (as told), state (the folder of this machine's state).
+# Variables of the whole script: machine, user (as given), state (the folder of this machine's state).
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
 states=/var/lib/hg-automation
@@ -34,12 +34,12 @@ is_time() {
     esac
 }
 
-# NAME FILE: writes what came as base64 to a file, all of it or nothing.
+# NAME FILE: decodes a base64 value to a file, all of it or nothing.
 unpack() {
     value "$1" | base64 -d >"$2.new" && [ -s "$2.new" ] && mv -f "$2.new" "$2"
 }
 
-# WATCHER ARGUMENT...: starts the watcher where systemd is. The manager, which nobody can kill, starts it again and refuses to
+# WATCHER ARGUMENT...: starts the watcher where systemd runs. The manager, which cannot be killed, restarts it and refuses to
 # stop it.
 watch_by_systemd() {
     local tries
@@ -57,7 +57,7 @@ Restart=always
 RestartSec=1
 OOMScoreAdjust=-1000
 EOF
-    # Neither waits for the boot to get on, which in turn waits for us.
+    # Neither may wait for the boot, which in turn waits for us.
     systemctl daemon-reload && systemctl start --no-block hg-automation-watch.service || return
     tries=0
     until [ -e "$run/armed" ]; do
@@ -67,7 +67,7 @@ EOF
     done
 }
 
-# WATCHER FOLDER USER LEASE EXPIRES: starts the watcher where systemd is not, below the keeper.
+# WATCHER FOLDER USER LEASE EXPIRES: starts the watcher below the keeper where systemd does not run.
 watch_by_keeper() {
     unpack keeper "$state/keep" || return
     watch=$1 folder=$2 user=$3 lease=$4 expires=$5 setsid sh -s <"$state/keep" >/dev/null 2>&1 &
@@ -81,7 +81,7 @@ arm() {
     is_time "$expires" || expires=$((now + 3600))
     is_time "$lease" || lease=$expires
     if [ -e "$state/lease" ]; then
-        # Not the first boot: the lease of the launch is long over, and what was told last counts. A boot gives no more time, or
+        # Not the first boot: the lease of the launch is long over, and the last renewal counts. A boot gives no more time, or
         # a machine that boots again and again would outlive its driver.
         last=$(cat "$state/lease")
         if is_time "$last"; then lease=$last; fi

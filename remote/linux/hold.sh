@@ -5,11 +5,11 @@
 #   hold.sh who                  prints `RUN SINCE OWNER` of the run that holds it, and nothing where none does
 #
 # RUN       the run's id
-# SILENCE   seconds without a sign of the run's driver after which it counts as gone
-# OWNER     whose run it is
+# SILENCE   seconds without a sign of the run's driver after which the driver counts as gone
+# OWNER     the run's owner
 #
 # Lies in the run's folder and prints a line `waits RUN SINCE OWNER` whenever it learns for whom it waits, then the line `held`, and
-# goes on. What is held is a lock on the folder /hgdev, which is let go of when this process ends, in whatever way. It ends when
+# goes on. It holds a lock on the folder /hgdev, which is released when this process ends, in whatever way. It ends when
 # the run's folder has gone; and when neither the driver gives a sign, by touching the file `alive` in the folder, nor any task of the
 # folder runs: tests that were left to themselves hold the machine, and no longer than that.
 #
@@ -20,7 +20,7 @@ export LC_ALL=C.UTF-8
 readonly machine=/hgdev
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# Nobody but its owner can look into the folder of another user's run.
+# Prints the holder. The folder of another user's run cannot be read: then the owner is `somebody else`.
 who() {
     local file pid rest
     flock -n "$machine" true && return
@@ -33,7 +33,7 @@ who() {
     printf '%s\n' "of - somebody else"
 }
 
-# Whether a task of the folder runs, beside this one.
+# Whether a task of the folder other than this one runs: its supervisor holds the lock then.
 works() {
     local lock
     for lock in "$here"/*/lock; do
@@ -63,14 +63,14 @@ until flock -n 9; do
         printf '%s\n' "waits $holder"
         told=$holder
     fi
-    # Woken as soon as it is let go of.
+    # This wakes up as soon as the lock is released, and at the latest after 2 s to see whether the run or the holder has changed.
     ! flock -w 2 9 || break
 done
 printf '%s\n' "$$ $run $(date -u +%Y-%m-%dT%H:%M:%SZ) $owner" >"$here/holds.new" && mv "$here/holds.new" "$here/holds"
 printf '%s\n' held
 
 sign='' silent=0
-# Whoever inherits the lock would hold it longer.
+# A child that inherits descriptor 9 would hold the lock longer than this process.
 while sleep 1 9<&-; do
     [[ -e $here/hold.sh ]] || exit 0
     now=$(stat -c %y -- "$here/alive" 2>/dev/null 9<&-)

@@ -2,7 +2,7 @@
 # Starts the watcher of the lease, and starts it again whenever it ends, on a machine without systemd. `first-boot.sh` starts it,
 # and the watcher starts it again where it was killed: each of the two brings the other back.
 #
-# It is read from standard input and told all it must know by its environment, so that no one word of a command line finds both:
+# It is read from standard input and gets its values by the environment, so that no one word of a command line matches both:
 #
 #   watch     the watcher, `watch-lease.sh` under the name that it has on the machine
 #   folder, user, lease, expires    the watcher's arguments

@@ -7,8 +7,8 @@
 # FOLDER       may lie where others can write: a link, or a folder of another user's, is refused
 # supervisor   standard input becomes FOLDER/supervise.sh, which then prints the identity of this boot
 #
-# Exit codes: 0 done; 73 it is not a folder of ours alone, and standard error says why; anything else: the supervisor could not
-# be put there.
+# Exit codes: 0 done; 73 the folder is not the caller's alone, and standard error says why; anything else: the supervisor could
+# not be put there.
 set -u
 folder=$1
 

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Reads a file that others write: its ends, a piece of it, or what comes as it comes.
+# Reads a file that others write: its ends, a piece of it, or its content as it grows.
 #
 #   read-file.sh ends PATH HALF         the size in bytes on a line of its own, then all of it where it has at most twice HALF bytes,
 #                                       else its first and its last HALF bytes
 #   read-file.sh piece PATH FROM MOST   at most MOST bytes from the byte FROM on, the first being 1; nothing where it is not there
-#   read-file.sh follow PATH FROM       what it has from the byte FROM on, and what is added, until standard input ends; the file may
+#   read-file.sh follow PATH FROM       its bytes from the byte FROM on, and all that is added, until standard input ends; the file may
 #                                       appear later
 #
 # Exit codes: 0 done; anything else: it is not a plain file, or cannot be read.
@@ -26,8 +26,8 @@ piece() {
     tail -c "+$1" -- "$path" | head -c "$2"
 }
 
-# A `tail` alone would live on, on a machine that stays, after the channel that it writes to was closed: it learns of that when it
-# writes next, which may be never.
+# On a machine that stays, a `tail` alone would live on after the channel that it writes to was closed: it notices that at its next
+# write, which may never come. So standard input is watched.
 follow() {
     tail -c "+$1" -f --retry -s 0.2 -- "$path" &
     cat >/dev/null

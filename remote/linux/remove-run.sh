@@ -1,5 +1,5 @@
 #!/bin/sh
-# Removes all that a run left on a machine that stays: what its own script knows of, its tasks, and its folder as the last.
+# Removes all that a run left on a machine that stays: what the run's own script removes, then its tasks, and its folder last.
 #
 #   remove-run.sh FOLDER SCRIPT
 #

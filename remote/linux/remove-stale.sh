@@ -1,10 +1,10 @@
 #!/bin/sh
-# Removes what cut copies of other states of a file have left beside their target.
+# Removes the partial files that interrupted copies of other versions of a file left beside their target.
 #
 #   remove-stale.sh START OWN
 #
-# START  a path; eight characters more make the path of such a file
-# OWN    the one that stays
+# START  the path of such a file without its last eight characters
+# OWN    the partial file that stays
 for path in "$1"????????; do
     [ "$path" = "$2" ] || rm -f -- "$path"
 done

@@ -3,8 +3,8 @@
 #
 #   replace-host-key.sh
 #
-# Runs as root, once its driver has proved the machine by the key that it handed over. That key was in user data, where
-# whoever may read user data could have read it: from here on it proves nothing. Connections that are open stay open.
+# Runs as root, once its driver has proved the machine by the key that it handed over. That key was in user data, which others
+# on the account may read: from here on it proves nothing. Connections that are open stay open.
 # Exit codes: 0 replaced, and the one line on standard output is the public key; 1 something failed and the old key is in force.
 set -eu
 export LC_ALL=C
@@ -19,7 +19,7 @@ trap 'rm -rf "$folder"' EXIT
 ssh-keygen -q -t ed25519 -N '' -C hg-automation-host -f "$folder/key" >&2
 public=$(cat "$folder/key.pub")
 mv -f "$folder/key" "$key"
-# A server that is started for each connection reads the key afresh; one that stays must be told.
+# A server that is started for each connection reads the key afresh; one that stays gets a signal.
 if [ -s /run/sshd.pid ]; then
     kill -HUP "$(cat /run/sshd.pid)" 2>/dev/null || true
 fi

@@ -11,7 +11,7 @@
 #   probe ID USER                                     whether commands can be run as USER
 #   put ID INDEX BYTES                                keeps a piece of what `start` needs
 #   start ID USER PIECES LINE TOTAL BYTES HOLD        starts the command once, then as `follow` from the beginning
-#   follow ID OUT OUT-MOST ERR ERR-MOST HOLD          tells of the command; waits HOLD seconds for something new
+#   follow ID OUT OUT-MOST ERR ERR-MOST HOLD          reports the command; waits HOLD seconds for something new
 #   end ID                                            ends the command, and removes its folder
 #   forget ID                                         nothing but FORGET
 #
@@ -74,7 +74,7 @@ follow() {
         state=$(state) out=$(size out) err=$(size err)
         if [ "$state" != running ] || [ "$tries" -ge $(($5 * 5)) ]; then break; fi
         tries=$((tries + 1))
-        # News are not told at once: a moment later there is more of them, or the end.
+        # New output is not reported at once: a moment later there is more, or the end.
         if [ "$out" -gt "$1" ] || [ "$err" -gt "$3" ]; then news=$((news + 1)); fi
         if [ "$news" -gt 10 ]; then break; fi
         if [ "$tries" -le 10 ] || [ "$news" -gt 0 ]; then sleep 0.02; else sleep 0.2; fi
@@ -174,7 +174,7 @@ start() {
     if mkdir -- "$tokens/$id" 2>/dev/null; then
         launch "$@"
     else
-        # The same request a second time, for the answer to the first was lost.
+        # The same request a second time, because the answer to the first was lost.
         tries=0
         while [ -d "$folder" ] && [ ! -e "$folder/pid" ] && [ "$tries" -lt 50 ]; do
             tries=$((tries + 1))
@@ -197,7 +197,7 @@ end() {
     local pid tries
     # From now on a start that is still on its way comes too late.
     mkdir -p -- "$tokens/$id"
-    # Without a status there may be processes of it, even where what kept watch over them is gone.
+    # Without a status processes of it may live, even where their supervisor is gone.
     if [ -e "$folder/pid" ] && [ ! -e "$folder/status" ]; then
         pid=$(cat "$folder/pid")
         kill -s TERM -- "-$pid" 2>/dev/null

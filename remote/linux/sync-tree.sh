@@ -2,22 +2,22 @@
 # The machine's side of a sync: what a folder holds, and what makes it equal to another. Run with `sh` as the user whose files they
 # are; needs GNU tar, find, xargs, cp and sha256sum, and flock. PATH does not begin with a dash.
 #
-#   look PATH            what is there, and what is remembered of the last sync
-#   hash PATH            SHA-256 of the files that standard input names, a NUL after each; what cannot be read is left out
-#   apply PATH           changes what the archive on standard input says
+#   look PATH            lists the folder, and prints the records of the last sync
+#   hash PATH            SHA-256 of the files that standard input names, a NUL after each; unreadable ones are left out
+#   apply PATH           makes the changes that the archive on standard input holds
 #
-# What is remembered stands in PATH/.hg-automation-sync, a folder of mode 0700, and goes with the tree when that is removed:
+# The records are in PATH/.hg-automation-sync, a folder of mode 0700, and go with the tree when that is removed:
 #
-#   sent       what syncs put there: KIND HASH PATH
-#   pending    what one that did not end was about to put there
-#   seen       all that was there at the end, as `look` lists it
-#   fresh      of the files that were new then, as they came, before anybody could reach them: SIZE INODE MTIME PATH
+#   sent       the files that syncs put there: KIND HASH PATH
+#   pending    the files that a sync which did not end was about to put there
+#   seen       the listing of `look` at the end of the sync
+#   fresh      the files that were new then, looked at before anybody could change them: SIZE INODE MTIME PATH
 #   stamp      the time just before the sync looked, by the clock that gives files their times
 #
-# `look` prints records with a NUL after each, in sections that begin with `=NAME`; a listing has two a file, of which the second is a
-# link's target. The archive holds `tree`, what is new; lists, a NUL after each: `delete` files, `folders` to be removed where nothing is in
-# them, `open` folders that are to be entered, `modes.MODE`; `sent`, `pending` and `stamp`; and behind it all `whole`. Nothing is changed before
-# all has come. Exits with 0, or with 1 and a reason on standard error.
+# `look` prints records with a NUL after each, in sections that begin with `=NAME`; a listing has two records a file, of which the
+# second is a link's target. The archive holds `tree`, the new files; lists with a NUL after each name: files to `delete`, `folders`
+# to be removed where they are empty, folders to `open` for their owner, and one `modes.MODE` for each mode; `sent`, `pending` and
+# `stamp`; and behind it all `whole`. Nothing is changed before all has arrived. Exits with 0, or with 1 and a reason on standard error.
 set -u
 umask 077
 export LC_ALL=C
@@ -65,7 +65,7 @@ hash() {
     return 0
 }
 
-# A folder that its owner may not enter would keep its content from being removed.
+# Removes what earlier syncs left. A folder that its owner may not enter would keep its content from being removed.
 clean() {
     local old
     for old in "$keep"/stage.*; do
@@ -82,7 +82,7 @@ each() {
     [ ! -s "$names" ] || xargs -0 "$@" -- <"$names"
 }
 
-# Sets `stage`, the folder in which what came is unpacked.
+# Sets `stage`, the folder in which the archive is unpacked.
 apply() {
     local modes
     [ -d "$path" ] || mkdir -m 755 -- "$path" || exit 1
@@ -98,7 +98,8 @@ apply() {
     tar -xpmf - -b 128 --no-same-owner --delay-directory-restore -C "$stage" || exit 1
     [ -e "$stage/whole" ] || fail 'the archive broke off'
     find "$stage/tree" -type f -printf '%s %i %T@ %P\0' >"$stage/fresh" || exit 1
-    # The clock of files moves every 10 ms at the slowest: what others write from now on has another time than what came.
+    # The clock of file times advances every 10 ms at the slowest: a file that others write from now on differs in time from
+    # the new ones.
     [ ! -s "$stage/fresh" ] || sleep 0.012
     mv -- "$stage/pending" "$keep/pending" || exit 1
     each open chmod u+rwx && each delete rm -f && each folders rmdir --ignore-fail-on-non-empty || exit 1
@@ -108,7 +109,7 @@ apply() {
         xargs -0 -r chmod "${modes##*.}" -- <"$modes" || exit 1
     done
     mv -- "$stage/sent" "$stage/fresh" "$stage/stamp" "$keep" || exit 1
-    # Before the listing, for it touches every file that came.
+    # `clean` comes before the listing, because removing their second names changes the status times of the new files.
     clean
     list >"$keep/new" && mv -- "$keep/new" "$keep/seen" && rm -f -- "$keep/pending" || exit 1
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Takes or gives a tree as one archive, for a driver that streams it. Run with `sh` as the user whose files they are; needs GNU
+# Receives or sends a tree as one archive, for a driver that streams it. Run with `sh` as the user whose files they are; needs GNU
 # tar, find, cp and mv. PATH does not begin with a dash.
 #
 #   unpack PATH PARTIAL MODE    the archive on standard input becomes the folder PATH with MODE, or is merged into it
@@ -7,8 +7,10 @@
 #   pick PATH                   of the folder PATH, the files that standard input names, a NUL after each; a link as its file
 #
 # An archive to unpack holds `tree`, and behind it `whole`, by which it is known that nothing is missing. It is unpacked under
-# PARTIAL, a name that nothing has yet, and every file gets its name when all are whole; a folder that is there keeps its mode, and a
-# link, a device or a pipe that has the name of a file is in the way of all. Exits with 0; with 66 where PATH of `pack` is a file; with 1 and a reason on standard error.
+# PARTIAL, a name that nothing has yet, and every file gets its name when all are whole; a folder that exists keeps its mode, and
+# a link, a device or a pipe that has the name of a file stops everything.
+#
+# Exits with 0; with 66 where PATH of `pack` is a file; with 1 and a reason on standard error.
 set -u
 umask 077
 export LC_ALL=C
@@ -24,7 +26,8 @@ clean() {
     rm -rf -- "$stage"
 }
 
-# Fails where something that may not be replaced has the name of what came: KIND, and by which tests of find it is seen.
+# KIND TESTS: fails where an entry of this kind in the archive has the name of something that may not be replaced, which is what the
+# tests of `find` match.
 free() {
     local taken what
     taken=$(find "$stage/tree" -mindepth 1 -type "$1" -printf './%P\0' | (

@@ -3,13 +3,13 @@
 #
 #   watch-lease.sh FOLDER USER LEASE EXPIRES
 #
-# FOLDER   what is looked at while the machine runs: `lease` in it, which USER renews; `armed` appears there at the start
+# FOLDER   the folder with the file `lease`, which USER renews and this reads; `armed` appears there at the start
 # USER     who logs in and renews the lease; the user need not exist yet
 # LEASE    when the machine ends without a sign of its driver, seconds since 1970
 # EXPIRES  when it ends in any case
 #
-# A loop of its own, because cloud-init waits for `first-boot.sh`. What runs on the machine may be root, and a stray `pkill` must
-# not make the machine immortal: what started this script starts it again. That is the system's own manager, or
+# It is a process of its own, because cloud-init waits for `first-boot.sh`. Tests may run as root, and a stray `pkill` must
+# not make the machine immortal: whatever started this script starts it again. That is the system's own manager, or
 # `keep-watcher.sh`, which lies beside this file as `keep` and which this script starts again. The last lease that could be read
 # is kept beside this file as `lease`, for the next boot. Runs as root; never ends while the machine lives.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
@@ -49,13 +49,13 @@ while :; do
     # The login user renews the lease; it may be made only later in the boot.
     [ -n "$owned" ] || ! chown "$user" "$folder" "$folder/lease" 2>/dev/null || owned=yes
     told=$(head -c 12 "$folder/lease" 2>/dev/null)
-    # A lease that cannot be read is no longer life: the last one that could be counts.
+    # A lease that cannot be read gives no time: the last readable one counts.
     case $told in
         '' | *[!0-9]* | ????????????*) ;;
         *) lease=$told ;;
     esac
     now=$(date +%s)
-    # A time that cannot be compared is over.
+    # A time that cannot be compared counts as over.
     if ! { [ "$now" -lt "$lease" ] && [ "$now" -lt "$expires" ]; }; then break; fi
     printf '%s\n' "$lease" >"$state/lease"
     if ! is_kept && [ -e "$state/keep" ]; then

@@ -1,16 +1,16 @@
 #!/bin/sh
-# Writes standard input into something that is there and no plain file: a device, or a pipe that somebody reads.
+# Writes standard input into something that exists and is not a plain file: a device, or a pipe that somebody reads.
 #
 #   write-into.sh PATH SECONDS
 #
-# PATH     what is written into; it does not begin with a dash
+# PATH     the device or the pipe; the path does not begin with a dash
 # SECONDS  how long a pipe waits for its reader
 #
 # Exit codes: 0 all written; anything else, or a signal: a reason on standard error.
 set -u
 path=$1 limit=$2
 if [ -p "$path" ]; then
-    # Whoever opens a pipe that nobody reads waits without end; only a signal gets it out of there.
+    # Opening a pipe that nobody reads blocks for ever; only a signal interrupts it.
     (
         nap=
         trap '[ -z "$nap" ] || kill "$nap"; exit' TERM

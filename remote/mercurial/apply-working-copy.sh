@@ -4,7 +4,7 @@
 #
 #   apply-working-copy.sh [--built] < PATCH
 #
-# --built   they leave a build of the changeset valid
+# --built   the changes leave a build of the changeset valid
 # PATCH     what `hg diff --git` printed (HGPLAIN=1) against the changeset that is checked out; may be empty
 #
 # Exit codes: 0 applied; 1 something failed, and nothing is applied; 2 wrong arguments.

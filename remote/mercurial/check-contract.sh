@@ -3,9 +3,9 @@
 #
 #   {"clause": NAME, "ok": true|false, "found": STRING, "remedy": STRING}
 #
-# `found` is what is there, `remedy` is how to mend it, empty where nothing is to be mended. Changes nothing: what needs a
-# trial is tried in a mount namespace that ends with the trial. What shows only from outside (that port 22 and SFTP answer)
-# is for the caller to see.
+# `found` is what is there, `remedy` is how to mend it, empty where nothing is to be mended. Changes nothing: a clause that needs
+# a trial is tried in a mount namespace that ends with the trial. The caller checks the clauses that show only from outside (that
+# port 22 and SFTP answer).
 #
 #   check-contract.sh
 #
@@ -33,7 +33,7 @@ check() {
     [[ $2 == "$3" ]] || remedy=$4
     report "$1" "$2" "$remedy"
 }
-# Runs a command and prints what it says, or why it failed; that it was this script which did not find it is nobody's business.
+# Runs a command and prints its output, or why it failed; the shell's prefix with the name and line of this script is cut off.
 answer() {
     local said
     said=$("$@" 2>&1) || true

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes /hgwork, where a run happens: on the asked file system, with /hgwork/tmp and a copy of /hgdev/src in /hgwork/src.
+# Makes /hgwork, where a run happens: on the requested file system, with /hgwork/tmp and a copy of /hgdev/src in /hgwork/src.
 #
 #   prepare-work.sh FILESYSTEM [DEVICE]
 #
@@ -12,10 +12,10 @@
 #   HG_TMPFS_SIZE   cap for tmpfs, default 2g. Memory is taken only as it is used. The copied source takes 0.1 GB, with
 #                   upstream's whole history about 0.7 GB, and a run of the whole suite up to 0.5 GB of temporary files
 #
-# Runs as hg. A /hgwork of an earlier run is replaced, and what that run found out is put aside into its folder, as taken/results; one
+# Runs as hg. A /hgwork of an earlier run is replaced, and that run's results are put aside into its folder, as taken/results; one
 # that this script did not make, and one in which tests still run, is left alone and refused.
 #
-# Exit codes: 0 ready; 1 something failed; 2 wrong arguments; 3 this kernel, this user or this machine cannot make the asked
+# Exit codes: 0 ready; 1 something failed; 2 wrong arguments; 3 this kernel, this user or this machine cannot make the requested
 # file system, with one sentence on standard error that says why.
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -28,7 +28,7 @@ die() { say "prepare-work: $*"; exit 1; }
 usage() { say "prepare-work: $*"; say "usage: prepare-work.sh default|btrfs|ext3|ext4|jfs|tmpfs|xfs [DEVICE]"; exit 2; }
 refuse() { say "cannot make $work on $filesystem: $*"; exit 3; }
 
-# Runs a command and keeps what it says, for the one sentence that a refusal has room for.
+# Runs a command and keeps its output on one line, for the one sentence that a refusal has room for.
 reason=
 attempt() {
     if ! reason=$("$@" 2>&1); then
@@ -37,7 +37,7 @@ attempt() {
     fi
 }
 
-# Whoever follows a run that was left to itself, and comes late, asks for its report.
+# Keeps the report of an earlier run that was left to itself: a driver that comes late still asks for it.
 put_aside() {
     local folder
     read -r folder <"$marker" || return 0
@@ -136,7 +136,8 @@ printf '%s\n' "$here" >"$marker"
 mkdir "$work/tmp" "$work/results"
 cp -a --reflink=auto "$source" "$work/src" || die "cannot copy $source to $work/src"
 
-# Says that /hgwork/src is still the baked tree with its build. Whatever changes the tree removes it, and a build writes it anew.
+# This file says that /hgwork/src is still the baked tree with its build. Scripts that change the tree remove it, and a build
+# writes it anew.
 if [[ -f /hgdev/baked.json ]]; then
     cp /hgdev/baked.json "$work/baked.json"
 fi

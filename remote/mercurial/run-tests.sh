@@ -17,8 +17,8 @@
 #                  runner at its end, so that an interrupted run has none
 #   TEST.err       the output of each failed test
 #
-# Where another run has taken /hgwork meanwhile, nothing is run, and the exit code is 75. As long as the tests run a lock on the marker in
-# /hgwork says so.
+# Where another run has taken /hgwork meanwhile, nothing is run, and the exit code is 75. As long as the tests run, this script
+# holds a lock on the marker in /hgwork.
 #
 # With --built, and where /hgwork/baked.json says that /hgwork/src is built with PYTHON, that build is tested (`--local`). In all
 # other cases the runner builds for itself, unless ARGUMENT says otherwise; standard error tells which it is.
@@ -65,12 +65,12 @@ baked_value() {
 
 cd "$work/src/tests"
 export TMPDIR=$work/tmp
-# What describes the caller's session is not for tests. The bootstrap's hg is last on the PATH: it reads /hgwork/src where a
+# Variables that describe the caller's session are not for tests. The bootstrap's hg is last on the PATH: it reads /hgwork/src where a
 # test asks the hg of the system about the repository, and stands behind the Mercurial under test otherwise.
 unset HGRCPATH HGPLAIN HGENCODING SSH_CONNECTION SSH_CLIENT SSH_TTY
 export PATH=$PATH:/hgdev/venv-bootstrap/bin
 # Since Mercurial 6.9 the runner installs with pip, which would fetch build tools from the Internet. The machine has them as
-# packages. (pip reads 0 as "no isolation" here.) Who wants pip's own way sets these differently.
+# packages. (pip reads 0 as "no isolation" here.) A user who wants pip's own way sets these differently.
 export PIP_NO_BUILD_ISOLATION=${PIP_NO_BUILD_ISOLATION-0} PIP_NO_INDEX=${PIP_NO_INDEX-1} PIP_DISABLE_PIP_VERSION_CHECK=1
 
 if [[ -n $list ]]; then
@@ -145,6 +145,6 @@ trap 'stop 143' TERM HUP
 
 status=0
 wait "$runner" || status=$?
-# What a test forgot to stop would otherwise hold the connection open.
+# Processes that a test forgot to stop would otherwise hold the connection open.
 kill -KILL -- "-$runner" 2>/dev/null || true
 exit "$status"

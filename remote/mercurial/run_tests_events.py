@@ -15,8 +15,8 @@ One JSON object on a line:
     {"event": "finish", "test": NAME, "outcome": OUTCOME, "seconds": NUMBER, "reason": STRING or null}
     {"event": "end"}                              once, when the runner came to its own end
 
-OUTCOME is "passed", "failed", "timed_out" (the test took longer than --timeout allows, and was ended), "errored" (the runner could not run the test), "skipped", "ignored" (it was selected, but a
-filter like --keywords took it out), "missing" (it was selected, and its file is not there) or "interrupted". A test that never
+OUTCOME is "passed", "failed", "timed_out" (the test took longer than --timeout allows, and was ended), "errored" (the runner
+could not run the test), "skipped", "ignored" (it was selected, but a filter like --keywords took it out), "missing" (it was selected, and its file is not there) or "interrupted". A test that never
 finishes was lost. With --runs-per-test and --loop a test finishes more than once.
 """
 
@@ -31,7 +31,7 @@ import time
 _here = os.path.dirname(os.path.abspath(__file__))
 _path = os.environ["HG_TEST_EVENTS"]
 
-# Some tests run the runner, and all inherit its environment: they shall see the one they would have without this module.
+# Some tests run the runner, and all inherit its environment: they must see the one that they would have without this module.
 for _environ in (os.environ, getattr(__main__, "origenviron", {})):
     _environ.pop("CUSTOM_TEST_RESULT", None)
     _environ.pop("HG_TEST_EVENTS", None)
@@ -93,7 +93,7 @@ def _signal(pid, number):
     try:
         os.kill(pid, number)
     except OSError:
-        pass  # It has ended by itself.
+        pass  # The process has ended by itself.
 
 
 __main__.terminate = _terminate_tree
@@ -108,7 +108,7 @@ class TestResult(__main__.TestResult):
         self._events_lock = threading.Lock()
         self._begun = {}
         self._verdicts = {}
-        # The runner makes its result, builds and installs, and only then comes to `onStart`.
+        # The runner makes its result, builds and installs, and only then calls `onStart`: the time between is that of the build.
         self._made = time.monotonic()
 
     def _event(self, **fields):
@@ -120,7 +120,7 @@ class TestResult(__main__.TestResult):
         if reason is not None:
             reason = str(reason)
         if id(test) not in self._begun:
-            # Taken out before it was started: it does not exist, is blacklisted, does not match the keywords.
+            # The test was taken out before its start: it does not exist, is blacklisted, or does not match the keywords.
             self._event(event="finish", test=test.name, outcome=outcome, seconds=0, reason=reason)
         elif self._verdicts.get(id(test), ("", None))[0] != "errored":
             self._verdicts[id(test)] = (outcome, reason)
@@ -152,7 +152,7 @@ class TestResult(__main__.TestResult):
         super().addSuccess(test)
 
     def addFailure(self, test, reason):
-        # The runner tells them apart by these words as well, and by nothing else.
+        # The runner itself tells a timeout from a failure by these words alone.
         self._verdict(test, "timed_out" if str(reason) == "timed out" else "failed", reason)
         super().addFailure(test, reason)
 

@@ -3,5 +3,5 @@
 #
 #   show-sign.sh FOLDER
 #
-# FOLDER   the run's folder, where `hold.sh` lies; where it has gone meanwhile, nothing is made in its place
+# FOLDER   the run's folder, with `hold.sh` in it; where the folder has gone meanwhile, nothing is made in its place
 [ ! -e "$1/hold.sh" ] || touch -- "$1/alive"

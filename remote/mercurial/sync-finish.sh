@@ -8,7 +8,7 @@
 #
 # Exit codes: 0 checked out; 1 something failed; 2 wrong arguments.
 set -euo pipefail
-# The configuration of whoever owns the machine must not take part: HGRCPATH empty, HGPLAIN set.
+# The configuration of the machine's owner must not take part: HGRCPATH empty, HGPLAIN set.
 export LC_ALL=C.UTF-8 HGPLAIN=1 HGRCPATH=
 
 die() { printf '%s\n' "sync-finish: $*" >&2; exit 1; }

@@ -53,21 +53,22 @@ enum Command {
 }
 
 impl Command {
-    /// Whether it makes something: on a full disk it is refused before it begins. What ends, collects or only looks works there.
+    /// Whether the command makes something: on a full disk it is refused before it begins. A command that ends,
+    /// collects or only looks works there.
     fn needs_room(&self) -> bool {
         use command::{image::Command as Image, machine::Command as Machine, runs::Command as Runs};
         match self {
             Self::RunTestsLinux(_) | Self::BootstrapLinuxDev(_) => true,
             Self::Machine(command) => matches!(command, Machine::Up(_) | Machine::Check(_)),
             Self::Image(command) => matches!(command, Image::Build(_)),
-            // They write down what a run comes to.
+            // Both write down the results of a run.
             Self::Runs(command) => matches!(command, Runs::Attach(_) | Runs::Wait(_)),
             _ => false,
         }
     }
 }
 
-/// The clap tree, for completions: without what is hidden, which some shells would offer all the same.
+/// The clap tree for completions, without hidden subcommands: some shells would offer them all the same.
 fn tree() -> clap::Command {
     let whole = <Cli as clap::CommandFactory>::command();
     let shown = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
@@ -75,7 +76,7 @@ fn tree() -> clap::Command {
     Globals::augment_args(tree).subcommands(shown)
 }
 
-/// How much stack a command has, bytes, whatever the caller's limit is: what Linux gives by default. A build without
+/// The size of a command's stack, bytes, whatever the caller's limit is: the default of Linux. A build without
 /// optimisation was seen to need more than 1 MiB.
 const STACK: usize = 8 << 20;
 
@@ -117,7 +118,7 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
     };
     let result = runtime.block_on(dispatch(&cli.globals, cli.command, words));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    // A question that was given up half-way has left its terminal silent.
+    // A question that was given up half-way has left its terminal without echo.
     ui::secret::restore();
     whole(result.unwrap_or_else(|fault| {
         ui::complain(&error::render(&fault));
@@ -125,7 +126,7 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
     }))
 }
 
-/// Prints what the parser of the command line says, help among it; in colours where a person reads it.
+/// Prints the message of the command line's parser, which may be the help; in colours where a person reads it.
 fn tell(said: &clap::Error) {
     let text = said.render().to_string();
     let safe = escapes::plain(&text);
@@ -135,7 +136,7 @@ fn tell(said: &clap::Error) {
             if let Err(error) = said.print() {
                 ui::not_written(&error);
             }
-            // What is held back for the end of a line is written now, or known not to be.
+            // An empty print flushes what the buffer still holds, so that a failed write is noticed now.
             ui::print("");
         }
         (false, true) => ui::complain(safe.trim_end()),
@@ -149,7 +150,7 @@ fn tell(said: &clap::Error) {
     }
 }
 
-/// What to say of an argument that should be UTF-8 and is not: the parser does not say which one it is.
+/// The fault of an argument that should be UTF-8 and is not: the parser does not say which argument it is.
 fn odd_argument(error: &clap::Error, arguments: &[std::ffi::OsString]) -> Option<Fault> {
     let odd = arguments.iter().skip(1).find(|word| word.to_str().is_none());
     let odd = odd.filter(|_| error.kind() == clap::error::ErrorKind::InvalidUtf8)?.to_string_lossy();
@@ -157,12 +158,12 @@ fn odd_argument(error: &clap::Error, arguments: &[std::ffi::OsString]) -> Option
     Some(fault.hint("Only paths on this computer may have any name."))
 }
 
-/// Whether what was taken for an option is a number below zero.
+/// Whether the word that was taken for an option is a number below zero.
 fn below_zero(said: &str) -> bool {
     said.split_once("'-").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// The variable whose value was turned down, where the option that it stands for was not typed.
+/// The variable whose value was rejected, where the option that it stands for was not typed.
 fn variable_behind(error: &clap::Error, said: &str) -> Option<String> {
     let tree = <Cli as clap::CommandFactory>::command();
     let mut named = tree.get_arguments().filter_map(|argument| Some((argument.get_long()?, argument.get_env()?)));
@@ -179,7 +180,7 @@ fn variable_behind(error: &clap::Error, said: &str) -> Option<String> {
     Some(variable.to_string_lossy().into_owned())
 }
 
-/// The exit code of a process that would end with `code`, with what it had to print taken into account.
+/// The exit code of a process that would end with `code`, changed where its output could not be written.
 fn whole(code: i32) -> i32 {
     let Some(fault) = ui::unwritten() else { return code };
     ui::complain(&error::render(&fault));
@@ -191,7 +192,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
     let given = words.clone();
     let open = || if needs_room { Context::open(globals, given) } else { Context::open_for_cleanup(globals, given) };
     match command {
-        // It opens the state directory only where there is one.
+        // The command opens the state directory only where there is one.
         Command::Uninstall(args) => command::uninstall::run(globals, words, args).await,
         Command::Completions(args) => command::completions::run(args, tree()),
         Command::Internal(internal) => internal.run().await,

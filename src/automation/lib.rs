@@ -7,14 +7,14 @@
 //! * [`compose`]: the only place that constructs adapters, reads the environment and knows a home directory.
 //! * [`ui`]: the only code that prints.
 //! * [`flow`]: use cases over traits: lease, run, bake, audit.
-//! * adapters beside each other, none depending on another but on `archive`: [`project`] (what is particular to one code base),
-//!   [`local`] and `aws` (where machines come from), [`connection`] (how they are reached), [`state`] (the state directory),
-//!   [`report`] (results as files).
+//! * adapters beside each other, none of which depends on another except on `archive`: [`project`] (what is particular
+//!   to one code base), [`local`] and `aws` (where machines come from), [`connection`] (how they are reached),
+//!   [`state`] (the state directory), [`report`] (results as files).
 //! * [`guest`]: how a machine's system is spoken to.
 //! * [`model`]: plain data, pure rules, and the traits that adapters implement; [`model::base`] has ids, quoting, deadlines, text.
 //!
-//! What is absent: `flow` names no provider, no project and no protocol; nothing but `ui` prints; nothing but
-//! `command` and `compose` reads the environment or knows a home directory.
+//! The code keeps to these limits: `flow` names no provider, no project and no protocol; nothing but `ui` prints;
+//! nothing but `command` and `compose` reads the environment or knows a home directory.
 
 pub mod cli;
 pub mod command;

@@ -1,4 +1,4 @@
-//! The binary: everything is in the library.
+//! The binary; all of its code is in the library.
 
 fn main() {
     std::process::exit(automation::cli::run(std::env::args_os().collect()));

@@ -24,7 +24,7 @@ fn the_help_names_ec2_only_where_it_is_built_in() {
 #[test]
 fn a_build_without_ec2_knows_no_such_provider() {
     let place = Place::new();
-    place.run(&["--provider", "ec2", "machine", "up"]).expect(2).tells(&["a provider that there is not: `ec2`"]);
+    place.run(&["--provider", "ec2", "machine", "up"]).expect(2).tells(&["a provider that does not exist: `ec2`"]);
     place.settings("provider = \"ec2\"\n");
     place.run(&["machine", "list"]).expect(3).tells(&["config.toml:1"]);
 }

@@ -1,11 +1,11 @@
-//! Which files come home, as every command that runs something takes it.
+//! The options for files that are brought home, which every command that runs something takes.
 
 use std::path::PathBuf;
 
 use flow::artifacts::{Fetch, Wanted};
 use model::fault::Fault;
 
-/// Which files come home, and where to.
+/// The files to bring home, and the folder for them.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ArtifactArgs {
     /// Fetch the files that match, from the work folder or by absolute path; something must
@@ -20,21 +20,21 @@ pub struct ArtifactArgs {
 }
 
 impl ArtifactArgs {
-    /// What is to be fetched, checked, and the folder for it made: nothing else was yet.
+    /// Checks what is to be fetched and makes the folder for it; nothing else has been made by then.
     pub fn check(&self) -> Result<Fetch, Fault> {
         let wanted = Wanted::new(&self.required, &self.optional)?;
         let absolute = |into: &PathBuf| {
             let refused = |reason: &str| Fault::usage(format!("`--artifacts {}`: {reason}", into.display()));
-            // It is written down with the run, for whoever follows it to its end.
+            // The name is written down with the run, for a later process that follows it to its end.
             if into.to_str().is_none() {
                 return Err(refused("its name is not UTF-8"));
             }
             if !into.is_dir() && into.symlink_metadata().is_ok() {
-                return Err(refused("something that is no folder has its name"));
+                return Err(refused("something with its name is not a folder"));
             }
-            // After the tests would be too late: the machine goes, and what was to be fetched with it.
+            // After the tests it would be too late: the machine goes, and the files with it.
             std::fs::create_dir_all(into).map_err(|error| refused("it cannot be made").because(error))?;
-            std::path::absolute(into).map_err(|error| refused("it is no path").because(error))
+            std::path::absolute(into).map_err(|error| refused("it is not a path").because(error))
         };
         Ok(Fetch { wanted, into: self.into.as_ref().map(absolute).transpose()? })
     }

@@ -140,13 +140,13 @@ struct Certificate {
     id: RunId,
     /// Whether every resource was seen gone.
     clean: bool,
-    /// Whether its local machines were told to have root of this computer inside.
+    /// Whether its local machines were asked to have root of this computer inside.
     privileged: bool,
     made: usize,
     gone: usize,
-    /// Meant to outlive the run.
+    /// Resources that are meant to outlive the run.
     kept: usize,
-    /// Given up by a person, and not seen gone.
+    /// Resources that a person gave up, and that were not seen gone.
     forgotten: usize,
     resources: Vec<Resource>,
     remaining: Vec<Finding>,
@@ -159,7 +159,7 @@ fn certificate(context: &Context, run: &RunId, remaining: Vec<Finding>) -> Resul
     let (gone, kept) = (in_state(ResourceState::Gone), in_state(ResourceState::Kept));
     let forgotten = in_state(ResourceState::Forgotten);
     let ended = all_closed(&resources) && remaining.is_empty();
-    // The matter has ended, but nobody saw that all is gone.
+    // All rows are closed, but a forgotten resource was never seen gone.
     let clean = ended && forgotten == 0;
     let privileged = context.journal.run(run)?.is_some_and(|record| record.was_told("--privileged-machine"));
     context.screen.json(&Certificate {

@@ -1,4 +1,5 @@
-//! Which distribution a checkout is tested on: one that was named, or the first that has what the checkout's build needs.
+//! The distribution on which a checkout is tested: one that was named, or the first that has what the checkout's build
+//! needs.
 
 use model::event::TestsEvent;
 use model::fault::Fault;
@@ -9,17 +10,17 @@ use project::mercurial::{Checkout, Needs};
 use crate::command::machine_args::MachineArgs;
 use crate::compose::Context;
 
-/// The image to boot, and why it is that one.
+/// The image to boot, and why it was chosen.
 #[derive(Debug)]
 pub struct Chosen {
     /// The image.
     pub plan: ImagePlan,
-    /// To be told to the user, where nobody named the distribution.
+    /// The event that tells the user, where nobody named the distribution.
     pub why: Option<TestsEvent>,
 }
 
-/// Chooses the image for tests of `checkout`, or of the image's own source. `needs` are those of the checkout's build, none where
-/// nothing of it is built.
+/// Chooses the image for tests of `checkout`, or of the image's own source. `needs` are those of the checkout's build;
+/// empty where nothing is built.
 pub fn choose(
     context: &Context,
     args: &MachineArgs,
@@ -33,7 +34,7 @@ pub fn choose(
         return Ok(Chosen { plan: plan(args.named_distro().unwrap_or(usual))?, why: None });
     };
     if args.named_distro().is_none() && !definition.distros().contains(usual) {
-        // Another must not be taken in silence for one that the settings misspell.
+        // Another distribution must not silently replace one that the settings misspell.
         plan(usual)?;
     }
     let others = definition.distros_of(context.base_choice()?);
@@ -68,7 +69,7 @@ pub fn choose(
         passed_over.push(format!("{distro} lacks {}", lacks.join(", ")));
         unfit = true;
     }
-    // Where what the checkout needs was never looked at, that is not what is wrong.
+    // Where every plan failed, the checkout's needs were never looked at, so the plan's fault is the one to show.
     Err(fault.filter(|_| !unfit).unwrap_or_else(|| {
         Fault::usage(format!("no distribution has what the build of {} needs", checkout.short()))
             .because(passed_over.join("\n"))

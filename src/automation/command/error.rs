@@ -25,7 +25,7 @@ pub mod exit {
     pub const INTERRUPTED: i32 = FaultKind::Interrupted.exit_code();
 }
 
-/// The exit code of a run that would end with `code`, where something is `left` behind: that is the stronger one. An
+/// The exit code of a run that would end with `code`, where something is `left` behind, which takes precedence. An
 /// interrupted run says in words what is left and keeps its code.
 pub fn with_left(code: i32, left: bool) -> i32 {
     if left && code != exit::INTERRUPTED { exit::LEFT_BEHIND } else { code }

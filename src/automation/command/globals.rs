@@ -32,29 +32,29 @@ pub struct Globals {
     /// On a terminal, let the output of tasks set titles, reach the clipboard and the like, which is filtered out otherwise
     #[arg(long, global = true, help_heading = "Global options")]
     pub raw: bool,
-    /// Those of EC2.
+    /// The options of EC2.
     #[command(flatten)]
     pub ec2: Ec2Globals,
 }
 
 impl Globals {
-    /// What named the provider: the option, or the variable behind it.
+    /// The name of the option or variable that chose the provider.
     pub fn provider_from(&self) -> &'static str {
         if self.was_typed("--provider") { "--provider" } else { "AUTOMATION_PROVIDER" }
     }
 
-    /// Whether the option stands on the command line; its value is the environment's otherwise.
+    /// Whether the option is on the command line; otherwise its value comes from the environment.
     pub fn was_typed(&self, option: &str) -> bool {
         typed(option)
     }
 }
 
-/// Whether the option stands on this process's command line.
+/// Whether the option is on this process's command line.
 pub fn typed(option: &str) -> bool {
     among(std::env::args_os().skip(1), option)
 }
 
-/// Whether `option` stands among `arguments` before `--`.
+/// Whether `option` is among `arguments` before `--`.
 fn among(arguments: impl Iterator<Item = std::ffi::OsString>, option: &str) -> bool {
     let mut words = arguments.map(|word| word.to_string_lossy().into_owned()).take_while(|word| word != "--");
     words.any(|word| word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))

@@ -40,7 +40,7 @@ pub struct ListArgs {
     json: bool,
 }
 
-/// What every baking command takes.
+/// The options of every command that bakes.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BakeArgs {
     /// Leave the machine of a failed step for a look, for two hours
@@ -84,7 +84,8 @@ pub struct ShowArgs {
 /// The command that bakes one image.
 const BUILD: &str = "image build";
 
-/// How long a baking machine may live, and a failed one stays when kept: the original's longest bake took 40 minutes.
+/// How long a baking machine may live, and how long a failed one is kept: the longest bake of the original tool took 40
+/// minutes.
 pub const BAKE_EXPIRY: Duration = Duration::from_secs(2 * 3600);
 
 #[derive(Serialize)]
@@ -124,7 +125,7 @@ async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
         context.screen.json(&records.iter().map(Shown::new).collect::<Vec<_>>());
         return Ok(0);
     }
-    // Only what is kept outside this computer has an owner and a name of the system's.
+    // Only images outside of this computer have an owner and an id of the provider's.
     let shared = records.iter().any(|record| record.locator.is_some());
     let mut heads = vec!["NAME", "FINGERPRINT", "SIZE", "MADE"];
     if shared {
@@ -143,8 +144,8 @@ async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
     Ok(0)
 }
 
-/// Whether a person who writes `word` means this image: by its name, that of the account's console too, by what the system
-/// calls it, or by the first digits of its fingerprint.
+/// Whether `word` names this image: by its name, with or without the prefix that the account's console shows, by the
+/// provider's id, or by the first digits of its fingerprint.
 fn is_called(record: &ImageRecord, word: &str) -> bool {
     record.name == word.strip_prefix("hg-").unwrap_or(word)
         || record.locator.as_deref() == Some(word)
@@ -227,7 +228,7 @@ fn conclude(
     let shown: Vec<Shown<'_>> = made.iter().map(Shown::new).collect();
     match (json, one) {
         (false, _) => {}
-        // A verb that makes one thing prints that object, nothing where it could not be made.
+        // A command that makes one thing prints that object, and nothing where it could not be made.
         (true, true) => shown.first().into_iter().for_each(|image| session.context.screen.json(image)),
         (true, false) => session.context.screen.json(&shown),
     }

@@ -12,7 +12,7 @@ use model::task::Command as Task;
 
 use crate::compose::sites::connector_of;
 
-/// What the tool starts itself.
+/// The subcommands that the tool starts itself.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Stand in for `ssh` where `hg` wants one
@@ -40,7 +40,8 @@ impl Command {
 
 /// Runs `command` on the machine that `target` describes and bridges standard input and output, as `ssh` does.
 async fn ssh(target: &Path, command: &[String]) -> Result<i32, Fault> {
-    // `hg`, or the shell that it starts us by, may be killed; where that has happened already, standard input has ended.
+    // `hg`, or the shell through which it starts us, may be killed: this process must end with it. If that happened
+    // before this call, standard input has ended.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
     let fault = || Fault::usage(format!("cannot read the machine from `{}`", target.display()));
     let text = std::fs::read(target).map_err(|error| fault().because(error))?;

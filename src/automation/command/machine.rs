@@ -89,7 +89,7 @@ fn find(context: &Context, text: &str) -> Result<Machine, Fault> {
     }
 }
 
-/// A connection to a machine that is up: the first refusal counts.
+/// Connects to a machine that is up: the first refusal is final.
 async fn connect(context: &Context, machine: &Machine) -> Result<Box<dyn Connection>, Fault> {
     let limit = std::time::Duration::from_secs(30);
     context.sites.connector(machine.provider).await?.connect(machine, &machine.user, limit, false).await.map_err(

@@ -1,4 +1,4 @@
-//! What a user may say of the machine that a command makes.
+//! The options for the machine that a command makes.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use crate::command::parameter_args::ParameterArgs;
 use crate::command::unfit::refuse;
 use crate::compose::Context;
 
-/// What every command that makes a machine takes.
+/// The options of every command that makes a machine.
 #[derive(Debug, Clone, clap::Args)]
 pub struct MachineArgs {
     /// The distribution [default: debian12, or the settings' `defaults.distro`; for tests of a checkout `auto`, the first that
     /// has what its build needs]
     #[arg(long, value_name = "NAME")]
     distro: Option<String>,
-    /// What the image's definition lets choose.
+    /// The parameters of the image's definition.
     #[command(flatten)]
     pub parameters: ParameterArgs<true>,
     /// The network that a local machine sees [default: loopback, or the settings' `defaults.network`]
@@ -42,7 +42,7 @@ pub struct MachineArgs {
     cloud: CloudArgs,
 }
 
-/// The distribution that is chosen by what a checkout needs.
+/// The word for a distribution that is chosen by what a checkout needs.
 const AUTO: &str = "auto";
 
 /// The machine's network.
@@ -54,7 +54,7 @@ pub enum NetworkArg {
     Host,
 }
 
-/// The least memory with which a machine starts and somebody can log in.
+/// The least memory with which a machine starts and a user can log in.
 const LEAST_MEMORY: u64 = 64 << 20;
 
 fn parse_cpus(text: &str) -> Result<f64, String> {
@@ -75,12 +75,12 @@ impl MachineArgs {
         self.distro.clone().unwrap_or_else(|| context.settings.defaults.distro.clone())
     }
 
-    /// The distribution, as far as one was named; `auto` is none.
+    /// The distribution that was named; `auto` does not name one.
     pub fn named_distro(&self) -> Option<&str> {
         self.distro.as_deref().filter(|name| *name != AUTO)
     }
 
-    /// A fault about the image, with the line of the settings that asked for the distribution where no option did.
+    /// The fault about the image, with the line of the settings that asked for the distribution where no option did.
     pub fn blame(&self, context: &Context, mut fault: Fault) -> Fault {
         let named = format!("no distribution `{}`", context.settings.defaults.distro);
         let line = context.settings.origin("defaults.distro").filter(|_| self.distro.is_none());
@@ -99,7 +99,7 @@ impl MachineArgs {
         }
     }
 
-    /// Refuses what a machine of this provider cannot be told.
+    /// Refuses options that have no meaning for machines of this provider.
     pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
         let of_image =
             [("--distro", self.named_distro().is_some()), ("--parameter", self.parameters.first_other().is_some())];
@@ -119,7 +119,7 @@ impl MachineArgs {
         self.cloud.refuse_unfit(kind)
     }
 
-    /// The machine that is wanted: of the image of `plan`, or of no image of ours; its life is `ttl` at most.
+    /// The order of a machine that boots the image of `plan`, or of one without an image; it lives for `ttl` at most.
     pub fn order(&self, context: &Context, plan: Option<&ImagePlan>, user: &str, ttl: Duration) -> Order {
         let order = Order {
             hardware: Hardware { spot: self.spot.is_given(), ..self.cloud.hardware(context) },
@@ -135,7 +135,7 @@ impl MachineArgs {
     }
 }
 
-/// How long a machine for tests or for use by hand may live, where nothing is said: long enough for the whole suite on this
+/// How long a machine for tests or for use by hand may live by default: long enough for the whole suite on this
 /// computer (8 hours on 2 processors); two hours where it costs money.
 pub fn default_ttl(kind: ProviderKind) -> Duration {
     match kind {

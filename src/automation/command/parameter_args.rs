@@ -1,4 +1,4 @@
-//! The options by which a user chooses values of an image's parameters. Which there are is the definitions' to say.
+//! The options by which a user chooses values of an image's parameters. The definitions say which parameters exist.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ impl<const USUAL: bool> clap::Args for ParameterArgs<USUAL> {
             .action(ArgAction::Append)
             .help("A parameter of the image's definition, by name; may be repeated");
         let command = command.args(options().map(|(parameter, value)| option(parameter, value, USUAL)));
-        // Beside the next option, so that those after it stand in the help where they would without it.
+        // It shares the display order of the next option, so that later options keep their places in the help.
         let next = command.get_arguments().filter(|argument| !argument.is_positional()).count();
         command.arg(any.display_order(next)).next_display_order(next)
     }
@@ -82,7 +82,8 @@ impl<const USUAL: bool> clap::FromArgMatches for ParameterArgs<USUAL> {
 }
 
 impl<const USUAL: bool> ParameterArgs<USUAL> {
-    /// What was typed for a parameter without an option of its own, for a machine that has no image: the first one's name.
+    /// The name of the first parameter that was typed and has no option of its own: a machine without an image has no
+    /// use for it.
     pub fn first_other(&self) -> Option<&str> {
         self.typed.keys().map(String::as_str).find(|name| !options().any(|(parameter, _)| parameter.name == **name))
     }
@@ -95,7 +96,8 @@ impl<const USUAL: bool> ParameterArgs<USUAL> {
         Ok(choice)
     }
 
-    /// The values for a machine that has no image, of the built-in parameters; what one does not take at all is refused.
+    /// The values of the built-in parameters for a machine that has no image; a value that a parameter does not accept
+    /// is refused.
     pub fn without_image(&self, context: &Context) -> Result<BTreeMap<String, String>, Fault> {
         let parameters = image::built_in_parameters()?;
         let mut given = context.values(parameters, USUAL);

@@ -1,5 +1,5 @@
-//! A file that the user named for a report. It is written into, whatever it is: a device, a pipe or a link is never replaced by a
-//! file. No pipe keeps the tool waiting for ever.
+//! A file that the user named for a report. The report is written into it, whatever it is: a device, a pipe or a link
+//! is never replaced by a file. A pipe never keeps the tool waiting for ever.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -18,10 +18,10 @@ use crate::ui::Screen;
 /// How long a pipe may be without a reader, or its reader without reading.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether a pipe has a reader.
+/// The pause between two looks at whether a pipe has a reader.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What the name leads to, links followed.
+/// The kind of file that the name leads to, links followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
     /// Our own standard output, by whatever name.
@@ -57,13 +57,13 @@ impl Target {
     }
 }
 
-/// Whether an open descriptor is the very same thing.
+/// Whether the open descriptor is the same file.
 fn is(found: &Metadata, descriptor: std::os::fd::BorrowedFd<'_>) -> bool {
     fstat(descriptor).is_ok_and(|open| (open.st_dev, open.st_ino) == (found.dev(), found.ino()))
 }
 
-/// Refuses what cannot be written, before anything else is done; `flag` named it. A regular file is emptied: what was in it is no result
-/// of what is done now.
+/// Refuses a file that cannot be written, before anything else is done; `flag` named it. A regular file is emptied: its
+/// old content must not pass for the new report.
 pub fn prepare(flag: &str, path: &Path) -> Result<(), Fault> {
     let fault = |why: String| {
         Fault::usage(format!("cannot write `{flag} {}`", path.display()))
@@ -74,7 +74,7 @@ pub fn prepare(flag: &str, path: &Path) -> Result<(), Fault> {
     match Target::of(path).map_err(fault)? {
         Target::Stdout | Target::Stderr => Ok(()),
         Target::File => File::create(path).map(drop).map_err(told),
-        // A reader that waits must not see it opened and closed.
+        // Opening the pipe would show a waiting reader an empty report.
         Target::Pipe => access(path, Access::WRITE_OK).map_err(|error| told(error.into())),
         Target::Device => open(path).map(drop).map_err(told),
     }
@@ -98,7 +98,7 @@ pub fn write(path: &Path, report: &str, screen: &Screen) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Opens what is no regular file, and waits for nothing.
+/// Opens a pipe or a device without waiting for its other side.
 fn open(path: &Path) -> std::io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(path)

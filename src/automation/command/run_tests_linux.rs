@@ -86,7 +86,7 @@ pub struct Args {
     reports: Reports,
 }
 
-/// What `--detach --json` prints.
+/// The JSON of `--detach --json`.
 #[derive(Serialize)]
 struct Detached<'a> {
     id: &'a RunId,
@@ -113,10 +113,10 @@ pub enum Filesystem {
     Xfs,
 }
 
-/// The size of the second volume: the original's second volume had 8 GB. The file behind it is sparse.
+/// The size of the second volume, bytes: that of the original tool. On this computer the file behind it is sparse.
 const VOLUME: u64 = 8 << 30;
 
-/// What a machine needs before and after its tests: booting, preparing, bringing the results home.
+/// The time that a machine needs before and after its tests: for booting, preparing, bringing the results home.
 const AROUND_TESTS: Duration = Duration::from_secs(3600);
 
 impl Filesystem {
@@ -134,7 +134,7 @@ impl Filesystem {
 }
 
 impl Args {
-    /// What the user says of the source.
+    /// The source that the user asked for.
     fn wish(&self) -> mercurial::Wish<'_> {
         mercurial::Wish {
             source: self.source.as_deref(),
@@ -195,7 +195,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let volume = (!matches!(filesystem.as_str(), "default" | "tmpfs")).then_some(VOLUME);
     let order = Order { volume, filesystem, ..args.machine.order(&context, plan.as_ref(), "hg", ttl) };
     args.reports.check()?;
-    // What was looked up before belongs to no part of the run.
+    // The time that the look-ups above took belongs to no part of the run.
     let began = Instant::now();
     let session = Session::begin(context, COMMAND).await?;
     for told in why.flatten().into_iter().chain(runner.checkout.as_ref().and_then(|checkout| checkout.remark.clone())) {
@@ -252,14 +252,14 @@ async fn drive(
     Ok(if args.detach { wanted_so(ending) } else { ending })
 }
 
-/// What is to be tested, and since when it is tried.
+/// The tests to be run on a machine, and since when.
 struct Wanted<'a> {
     args: &'a Args,
     runner: &'a mercurial::LinuxTests,
     image: String,
     fetch: Fetch,
     began: Instant,
-    /// How long making images took.
+    /// How long the images took to bake.
     baking: Duration,
 }
 
@@ -284,7 +284,7 @@ async fn test(
     let ended = with_machine(run, site, request, &folder, Some(&clean), async |machine, durable| {
         write_target(&target, machine)?;
         if machine.provider == ProviderKind::Host {
-            // Not under the supervisor: the check removes the folder in which that would be.
+            // The check does not run under the supervisor: it removes the folder in which the supervisor would be.
             let checked = async { require_contract(run, durable.direct().await?.as_ref()).await };
             until_stopped(run, checked).await?;
         }
@@ -295,7 +295,7 @@ async fn test(
     (ended, task)
 }
 
-/// What is done on the machine once it is there.
+/// Sets the machine up and runs the tests on it.
 async fn on_machine(
     session: &Session,
     wanted: &Wanted<'_>,
@@ -324,7 +324,7 @@ async fn on_machine(
     let keep = |begun: &Begun| file(begun).keep(&session.dir);
     let begun = testing::begin(run, durable, ready, wanted.args.timeout, &keep).await?;
     let task = task.insert(file(&begun));
-    // Whoever interrupts at the last moment wants nothing left there.
+    // A user who interrupts at the last moment wants nothing left there.
     if wanted.args.detach && !run.stop.is_cancelled() {
         return match announce(session, wanted.args, machine) {
             Ok(()) => Ok(After::Detach(None)),
@@ -335,7 +335,7 @@ async fn on_machine(
     follow(session, durable, runner, task).await
 }
 
-/// Follows the tests, and keeps what they say and come to.
+/// Follows the tests, and keeps their output and results.
 async fn follow(
     session: &Session,
     durable: &Durable,
@@ -346,7 +346,7 @@ async fn follow(
     testing::follow(&session.run, durable, runner, task, &records).await
 }
 
-/// Prints what the user asked for with `--detach`, while the machine can still be taken back.
+/// Prints the run's id, or JSON, for `--detach`, while the tests can still be cancelled where that fails.
 fn announce(session: &Session, args: &Args, machine: &Machine) -> std::io::Result<()> {
     let screen = &session.context.screen;
     match args.reports.json {
@@ -355,7 +355,8 @@ fn announce(session: &Session, args: &Args, machine: &Machine) -> std::io::Resul
     }
 }
 
-/// Cancels tests whose run's id nobody could read: nobody would follow them, nor end their machine. It goes with the fault.
+/// Cancels tests whose run's id could not be printed: nobody would follow them or end their machine, so the machine
+/// goes too.
 async fn untold(
     session: &Session,
     durable: &Durable,
@@ -364,23 +365,23 @@ async fn untold(
     error: std::io::Error,
 ) -> Fault {
     session.run.stop.cancel();
-    // What they came to by now is nobody's question; a machine that stays must not keep them.
+    // Their results so far do not matter, but a machine that stays must not go on running them.
     drop(follow(session, durable, runner, task).await);
-    // Told here, with what became of the tests.
+    // The fault below reports the failed write, with what became of the tests.
     drop(ui::unwritten());
     ui::unwritten_fault(error)
         .hint("Nobody would know the run's id, so its tests were cancelled and its machine released.")
 }
 
-/// The ending of a run that was asked to detach: not to be there when the tests end is what was wanted.
+/// The ending of a run that was asked to detach: to leave before the tests end is a success then.
 fn wanted_so(ending: Ending) -> Ending {
     let Some(machine) = &ending.detached else { return ending };
-    // One that could not be told to live on is not what was wanted.
+    // A machine whose lease could not be extended ends too early: that is not a success.
     let code = if machine.kept { error::exit::OK } else { error::exit::INFRASTRUCTURE };
     Ending { code, ..ending }
 }
 
-/// `hg` starts our own program in place of `ssh`; this file tells it which machine is meant.
+/// Writes the file that tells our own program, which `hg` starts in place of `ssh`, which machine to connect to.
 fn write_target(path: &Path, machine: &Machine) -> Result<(), Fault> {
     let fault = || Fault::outside(format!("cannot write `{}`", path.display()));
     let text = serde_json::to_vec_pretty(machine).map_err(|error| fault().because(error))?;

@@ -40,7 +40,7 @@ pub enum Command {
 /// `runs list`.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
-    /// How many at the most
+    /// How many runs at most
     #[arg(long, default_value_t = 50)]
     limit: usize,
     /// Print JSON
@@ -65,7 +65,7 @@ struct Shown<'a> {
     record: &'a RunRecord,
     /// Whether its driver is at work now.
     alive: bool,
-    /// When the machine on which its tests go on ends at the latest; null where none was left.
+    /// When the machine on which its tests go on ends at the latest; null where the run left no machine.
     expires_at: Option<Timestamp>,
     folder: std::path::PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,12 +106,12 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// The machine that was left to a run's tests.
+/// The machine on which a run's tests were left to go on.
 fn left_to<'a>(machines: &'a [Machine], run: &RunId) -> Option<&'a Machine> {
     machines.iter().find(|machine| machine.run == *run)
 }
 
-/// What the journal holds of a run.
+/// The journal's record of a run.
 fn record(context: &Context, id: &RunId) -> Result<RunRecord, Fault> {
     context.journal.run(id)?.ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))
 }

@@ -24,11 +24,11 @@ use crate::ui::{self, Screen};
 
 /// A run that is under way: its record in the journal, its folder, its log, its signals.
 pub struct Session {
-    /// What it runs with.
+    /// The context that the command runs with.
     pub context: Context,
-    /// The run, as flows know it.
+    /// The run in the form that flows use.
     pub run: Run,
-    /// Where its machines are made.
+    /// The site that makes its machines.
     pub site: Site,
     /// Its folder.
     pub dir: RunDir,
@@ -38,11 +38,11 @@ pub struct Session {
     detachable: CancellationToken,
     /// Whether the task's output is shown.
     shows_output: bool,
-    /// Held for as long as this process drives the run.
+    /// The lock that this process holds for as long as it drives the run.
     _driving: Lock,
 }
 
-/// What a command came to, before it is known whether something was left behind.
+/// The end of a command, before it is known whether something was left behind.
 #[derive(Debug, Default)]
 pub struct Ending {
     /// The exit code when nothing was left behind.
@@ -102,7 +102,7 @@ impl Session {
             exit_code: None,
             summary: None,
         };
-        // What can be refused is refused before the run is written down: nobody would end its record.
+        // All that can be refused is refused before the run is written down: nobody would close its record.
         let site = context.sites.site(context.default_provider()?).await?;
         let dir = context.state.create_run(&id)?;
         let driving = dir.lock_driver()?.ok_or_else(|| Fault::outside(format!("another process drives run {id}")))?;
@@ -110,7 +110,7 @@ impl Session {
         Self::with(context, site, dir, record, driving)
     }
 
-    /// Goes on with a run that another process began: this one drives it from now on, on machines of `kind`.
+    /// Goes on with a run that another process began: this process drives it from now on, on machines of `kind`.
     pub async fn resume(
         context: Context,
         record: RunRecord,
@@ -120,7 +120,7 @@ impl Session {
     ) -> Result<Self, Fault> {
         let site = context.sites.site(kind).await?;
         let dir = context.state.run(&record.id)?;
-        // A run that was detached stays so in the record: its machine lives on whatever becomes of this driver.
+        // A detached run stays `Detached` in the record: its machine lives on whatever becomes of this driver.
         let record = RunRecord { driver: state::process::current()?, ..record };
         context.journal.update_run(&record)?;
         let mut session = Self::with(context, site, dir, record, driving)?;
@@ -146,12 +146,12 @@ impl Session {
         Ok(Self { context, run, site, dir, log, record, detachable, shows_output: true, _driving: driving })
     }
 
-    /// From now on the task goes on without this driver: the user may detach.
+    /// Notes that from now on the task goes on without this driver, so that the user may detach.
     pub fn detachable(&self) {
         self.detachable.cancel();
     }
 
-    /// Where the output of the run's task is kept and shown.
+    /// The sink that keeps and shows the output of the run's task.
     pub fn output(&self) -> impl TaskOutput + use<> {
         let screen = self.shows_output.then(|| Arc::clone(&self.context.screen));
         Kept { screen, log: Arc::clone(&self.log) }
@@ -184,11 +184,11 @@ impl Session {
             Some(machine) => self.tell_detached(machine, &made, ending.code),
             None => self.certify(&made, &kept, ending.code),
         };
-        // What could not be printed is told at the end of the process, which ends with this code then.
+        // The end of the process reports data that could not be printed, and exits with this code.
         let code = if code == error::exit::OK && !ui::is_whole() { error::exit::OUTSIDE } else { code };
         self.context.screen.settle();
         if let Some(trouble) = self.log.finish() {
-            self.context.screen.message(&format!("warning: the run's log is not whole: {trouble}"));
+            self.context.screen.message(&format!("warning: the run's log is incomplete: {trouble}"));
         }
         let record = match ending.detached {
             Some(_) => RunRecord { state: RunState::Detached, summary: Some(ending.summary), ..self.record },
@@ -204,7 +204,7 @@ impl Session {
         Ok(code)
     }
 
-    /// Says where the run's task goes on and how to follow it, and what else is there of the run.
+    /// Tells where the run's task goes on and how to follow it, and which other resources of the run remain.
     fn tell_detached(&self, machine: &Machine, made: &[Resource], code: i32) -> i32 {
         let id = &self.record.id;
         let until = machine.kept.then_some(machine.expires_at);
@@ -219,7 +219,8 @@ impl Session {
         error::with_left(code, any)
     }
 
-    /// Says what is left, and gives the exit code with that taken into account. What was kept on purpose is not left.
+    /// Tells what is left behind, and gives the exit code with that taken into account. Resources that were kept on
+    /// purpose do not count.
     fn certify(&self, made: &[Resource], kept: &[Machine], code: i32) -> i32 {
         for machine in kept {
             let (machine, until) = (machine.id.clone(), machine.expires_at);

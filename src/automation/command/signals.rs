@@ -1,6 +1,6 @@
-//! What Ctrl-C, SIGTERM and SIGHUP do: the first asks to stop, the second leaves at once; while tests run by themselves on a
-//! machine, Ctrl-C on a terminal asks and a terminal that is closed detaches. A signal that whoever started us ignores on purpose, as
-//! `nohup` does, stays ignored.
+//! The effects of Ctrl-C, SIGTERM and SIGHUP: the first asks the run to stop, the second leaves at once. While tests
+//! run by themselves on a machine, Ctrl-C on a terminal asks what to do, and closing the terminal detaches. A signal
+//! that our parent made us ignore, as `nohup` does, stays ignored.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,32 +14,32 @@ use crate::command::error::exit;
 use crate::ui::choice::{self, Choice};
 use crate::ui::{self, Screen};
 
-/// How long what was given up may take at the least to put away its half things on the machine.
+/// The least time that work which was given up gets to remove its partial files on the machine.
 const TIDYING: Duration = Duration::from_millis(500);
 
-/// How long it may take at the most to put away those here: many files, on a slow disk.
+/// The most time that it gets to remove partial files on this computer: there may be many, on a slow disk.
 pub const TIDYING_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long an answer is waited for.
+/// How long to wait for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
-/// Within this time the same signal once more is the same signal: GNU `timeout` sends its signal to the process and to the
-/// group that it is in.
+/// A signal that comes again within this time counts as one: GNU `timeout` sends its signal to the process and to the
+/// process's group.
 const SAME: Duration = Duration::from_secs(1);
 
-/// The same for Ctrl-C where a person types it, who can do so twice in a second: longer than two signals that were sent at
-/// once are apart on a busy computer, shorter than two strokes of a key.
+/// The same for a Ctrl-C that a person types, who can do so twice in a second: longer than the gap between two signals
+/// sent together on a busy computer, shorter than the one between two keystrokes.
 const SAME_STROKE: Duration = Duration::from_millis(100);
 
-/// What signals of a run act on.
+/// The parts of a run that signals act on.
 pub struct Watched {
     /// Cancelled by the first signal that stops.
     pub stop: CancellationToken,
-    /// Cancelled to leave the task running and go.
+    /// Cancelled to leave the task running and end this process.
     pub detach: CancellationToken,
     /// Cancelled by the run as soon as its task goes on without a driver.
     pub detachable: CancellationToken,
-    /// Where the run shows its events.
+    /// The screen on which the run shows its events.
     pub screen: Arc<Screen>,
     /// The command that cleans up.
     pub clean: String,
@@ -55,7 +55,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// How soon after it the same signal is no other.
+    /// The time within which the same signal again counts as one.
     fn same(self) -> Duration {
         if self == Self::Interrupt && choice::somebody_is_there() { SAME_STROKE } else { SAME }
     }
@@ -66,7 +66,7 @@ struct Signals {
     interrupt: Heeded,
     terminate: Heeded,
     hangup: Heeded,
-    /// What came last, and when.
+    /// The signal that came last, and when.
     last: Option<(Kind, Instant)>,
 }
 
@@ -81,7 +81,7 @@ impl Signals {
         })
     }
 
-    /// The next signal that is not the last one over again.
+    /// Waits for the next signal that is not a repetition of the last one.
     async fn next(&mut self) -> Kind {
         loop {
             let kind = tokio::select! {
@@ -107,7 +107,7 @@ pub fn watch(run: Watched) -> Result<(), Fault> {
             let kind = signals.next().await;
             let begun = run.detachable.is_cancelled();
             if run.stop.is_cancelled() || run.detach.is_cancelled() {
-                // A terminal that is closed sends more than one, and none of them is from somebody in a hurry.
+                // A closed terminal sends SIGHUP more than once; that is not a user in a hurry.
                 if kind != Kind::Hangup {
                     leave(&run.second(begun));
                 }
@@ -167,8 +167,8 @@ impl Watched {
     }
 }
 
-/// Watches the signals of work that is not a run: the first cancels `stop`, which brings about what `doing` says, the second
-/// prints `second` and ends the process.
+/// Watches the signals of work that is not a run: the first cancels `stop`, which has the effect that `doing`
+/// describes, the second prints `second` and ends the process.
 pub fn watch_saying(stop: CancellationToken, doing: &'static str, second: String) -> Result<(), Fault> {
     let mut signals = Signals::listen()?;
     tokio::spawn(async move {
@@ -181,7 +181,7 @@ pub fn watch_saying(stop: CancellationToken, doing: &'static str, second: String
     Ok(())
 }
 
-/// Does work that is not a run and makes nothing but files; a signal gives it up. `left` says what stays then.
+/// Does work that is not a run and makes nothing but files; a signal abandons it. `left` is the hint of the fault then.
 pub async fn until_signal<T>(work: impl Future<Output = Result<T, Fault>>, left: &str) -> Result<T, Fault> {
     let mut signals = Signals::listen()?;
     let done = tokio::select! {

@@ -1,4 +1,4 @@
-//! What a run with tests ends with, whoever drove it: its results, published.
+//! The end of a run with tests, whichever process drove it: its results are published.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ use crate::command::{error, report_file};
 /// The name of test runs in the journal and in reports.
 pub const COMMAND: &str = "run-tests-linux";
 
-/// Where results go beside the run's folder.
+/// The places to which results go beside the run's folder.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Reports {
     /// Also write the JUnit report to this file, which is emptied first; a pipe or a device is written into
@@ -37,10 +37,10 @@ impl Reports {
         self.junit.as_deref().map_or(Ok(()), |path| report_file::prepare("--junit", path))
     }
 
-    /// Writes and prints what was asked for, of results that lie in the run's folder.
+    /// Writes and prints the reports that were asked for; the results are in the run's folder already.
     pub fn give(&self, screen: &crate::ui::Screen, results: &Results) -> Result<(), Fault> {
         if self.json {
-            // That it could not be written is told at the end of the process.
+            // A failure to write is reported at the end of the process.
             drop(screen.json_text(&report::json::render(results)?));
         }
         let Some(path) = &self.junit else { return Ok(()) };
@@ -48,7 +48,7 @@ impl Reports {
     }
 }
 
-/// What a run came to whose tests were followed.
+/// The ending of a run whose tests were followed.
 pub async fn conclude(
     session: &Session,
     reports: &Reports,
@@ -59,7 +59,7 @@ pub async fn conclude(
     let given_up =
         ended.result.as_ref().map_or(session.run.stop.is_cancelled(), |tested| tested.as_ref().is_some_and(failed));
     if given_up {
-        // Half of a file that was given up is put away behind our back.
+        // A background thread removes the half of a file whose download was given up.
         let _ = tokio::time::timeout(TIDYING_LIMIT, archive::partial::tidied()).await;
     }
     let tested = ended.result?;
@@ -88,7 +88,7 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
     let summary = report::terminal::summary(&results).trim_end().to_owned();
     session.run.tell(TestsEvent::Judged { verdict, counts, summary });
     if results.verdict == Verdict::NotRun {
-        // What a build of ours said are details of its step; what the runner's said is its output.
+        // The messages of our own build are details of its step; those of the runner's build are its output.
         let which = if results.built == Some(Built::Made) { " --steps" } else { "" };
         let look = session.context.to_type(&format!("runs logs {}{which}", results.id));
         session.run.tell(TestsEvent::NotBuilt { look });

@@ -3,7 +3,7 @@
 use model::fault::Fault;
 use model::machine::ProviderKind;
 
-/// Refuses options that a machine of this provider cannot be told.
+/// Refuses options that have no meaning for machines of this provider.
 pub(crate) fn refuse(given: &[(&str, bool)], kind: ProviderKind) -> Result<(), Fault> {
     let Some((flag, _)) = given.iter().find(|(_, given)| *given) else { return Ok(()) };
     let message = match kind {

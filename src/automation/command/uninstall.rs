@@ -19,14 +19,14 @@ use crate::command::globals::Globals;
 use crate::compose::{Context, executable, state_path};
 use crate::ui::confirm;
 
-/// How many of the things that stand in the way an error names.
+/// How many of the obstacles an error names.
 const NAMED: usize = 20;
 
 /// Remove everything that the tool keeps on this computer: machines, images, runs, keys, settings, the record.
 ///
-/// Machines are ended, and files removed as whoever owns them: of an ordinary user's images most belong to ids that only the
-/// tool can act for, so that `rm -rf` fails. Asks first, on a terminal. Refused while a run is at work, and while something on
-/// EC2 or on a machine of somebody else's is recorded as left behind.
+/// Machines are ended, and files removed as the user who owns them: of an ordinary user's images most belong to ids
+/// that only the tool can act for, so that `rm -rf` fails. Asks first, on a terminal. Refused while a run is at work,
+/// and while something on EC2 or on a machine of somebody else's is recorded as left behind.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only say what would be removed
@@ -40,7 +40,7 @@ pub struct Args {
     json: bool,
 }
 
-/// What was there, and what became of it.
+/// The things that were found, and their fate.
 #[derive(Serialize)]
 struct Removal {
     id: PathBuf,
@@ -48,19 +48,19 @@ struct Removal {
     /// Folders of layers, those on their way in or out included.
     layers: usize,
     runs: usize,
-    /// What is kept in accounts and stays there.
+    /// Resources that are kept in accounts and stay there.
     kept: Vec<String>,
     fate: &'static str,
-    /// Why something stays.
+    /// The reasons why something stays.
     left: Vec<String>,
 }
 
 /// Removes everything.
 pub async fn run(globals: &Globals, words: Vec<String>, args: Args) -> Result<i32, Fault> {
     let path = state_path(globals)?;
-    // Opening it would make it.
+    // Opening the directory would make one.
     if !path.join("layout").is_file() {
-        let fault = Fault::usage(format!("`{}` is no state directory of ours", path.display()));
+        let fault = Fault::usage(format!("`{}` is not a state directory of this tool", path.display()));
         return Err(fault.hint("Name it with `--state-path`; where there is none, there is nothing to remove."));
     }
     let context = Context::open_for_cleanup(globals, words)?;
@@ -86,7 +86,7 @@ pub async fn run(globals: &Globals, words: Vec<String>, args: Args) -> Result<i3
         return Ok(exit::OK);
     }
     if !args.yes && !confirm::somebody_is_there() {
-        return Err(Fault::usage(format!("nobody is there to be asked whether {what} shall be removed"))
+        return Err(Fault::usage(format!("nobody is there to be asked whether to remove {what}"))
             .hint(format!("`{}` does not ask.", context.to_type("uninstall --yes"))));
     }
     if !args.yes && !confirm::confirm(&format!("Remove {what}?")) {
@@ -150,14 +150,14 @@ fn refuse(context: &Context) -> Result<(), Fault> {
     )))
 }
 
-/// What runs of this directory made to outlive them, in accounts.
+/// Resources in accounts that runs of this directory made to outlive them.
 fn kept(context: &Context) -> Result<Vec<String>, Fault> {
     let rows = context.journal.resources(&ResourceFilter::default())?;
     let kept = rows.into_iter().filter(|row| row.state == ResourceState::Kept);
     Ok(kept.map(|row| format!("{} {}", row.kind.name(), row.locator.unwrap_or(row.name))).collect())
 }
 
-/// Removes it all, the files by which it is known as a state directory last; gives the reasons why something stays.
+/// Removes everything, last the files that mark it as a state directory; gives the reasons why something stays.
 fn remove(context: &Context, uninstaller: &Uninstaller, there: &Inventory) -> Vec<String> {
     let now = context.now();
     let mut left = Vec::new();
@@ -181,7 +181,7 @@ fn remove(context: &Context, uninstaller: &Uninstaller, there: &Inventory) -> Ve
     left
 }
 
-/// Removes the state directory itself, and a link that led to it, where nothing else is in it.
+/// Removes the state directory itself, and a link that leads to it, where nothing else is in it.
 fn remove_root(context: &Context) -> Result<(), String> {
     let root = context.state.root();
     let failed = |error: std::io::Error| format!("cannot remove `{}`: {error}", root.display());

@@ -1,17 +1,17 @@
-//! In place of `ec2` in a tool that was built without it: the same names, which offer nothing.
+//! Replaces `ec2` in a tool that was built without it: the same names, which offer nothing.
 
 use model::fault::Fault;
 
 use crate::compose::Context;
 
-/// Options that every subcommand takes, which are none.
+/// Options that every subcommand takes: there are none.
 pub mod globals {
     /// None.
     #[derive(Debug, Clone, Default, clap::Args)]
     pub struct Ec2Globals {}
 }
 
-/// Options that stand for none.
+/// Groups of options, all of them empty.
 pub mod args {
     use model::fault::Fault;
     use model::machine::{Hardware, ProviderKind};
@@ -29,7 +29,7 @@ pub mod args {
             false
         }
 
-        /// Nothing was told that could be refused.
+        /// There are no options that could be refused.
         pub fn refuse_unfit(&self, _: ProviderKind) -> Result<(), Fault> {
             Ok(())
         }
@@ -40,22 +40,22 @@ pub mod args {
     pub struct CloudArgs {}
 
     impl CloudArgs {
-        /// Nothing was told that could be refused.
+        /// There are no options that could be refused.
         pub fn refuse_unfit(&self, _: ProviderKind) -> Result<(), Fault> {
             Ok(())
         }
 
-        /// What a machine here is.
+        /// The default: there is nothing to choose from.
         pub fn hardware(&self, _: &Context) -> Hardware {
             Hardware::default()
         }
 
-        /// What a machine here is.
+        /// The default: there is nothing to choose from.
         pub fn bake_hardware(&self) -> Hardware {
             Hardware::default()
         }
 
-        /// What costs nothing has no bound.
+        /// No bound: machines without EC2 cost nothing.
         pub fn max_cost(&self) -> Option<Budget> {
             None
         }

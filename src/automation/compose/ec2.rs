@@ -1,4 +1,5 @@
-//! What of Amazon EC2 all sites of this process share. `without_ec2.rs` has the same names for a tool that was built without it.
+//! The parts of Amazon EC2 that all sites of this process share. `without_ec2.rs` has the same names for a tool that
+//! was built without it.
 
 mod adapters;
 mod by_address;
@@ -12,23 +13,23 @@ use model::machine::ProviderKind;
 use model::setting::{Kind, Section};
 use tokio::sync::OnceCell;
 
-/// Its name, and the kind that it stands for.
+/// The provider's name, and the kind that it stands for.
 pub(super) const PROVIDER: Option<(&str, ProviderKind)> = Some(("ec2", ProviderKind::Ec2));
 
-/// Its section of the settings file.
+/// The provider's section of the settings file.
 pub(super) const SETTINGS: Option<Section> = Some(ec2::SETTINGS);
 
-/// Names where this computer's public address is asked for.
+/// The variable with the URL that tells this computer's public address.
 const ADDRESS_URL: &str = "AUTOMATION_ADDRESS_URL";
 
-/// What was opened once, for all sites of this process.
+/// Configuration and clients, opened once for all sites of this process.
 #[derive(Clone, Default)]
 pub(super) struct Opened {
     config: Arc<OnceCell<SdkConfig>>,
     clients: Arc<OnceLock<Arc<ec2::clients::Clients>>>,
 }
 
-/// Refuses variables of EC2 that mean nothing.
+/// Refuses variables of EC2 whose values make no sense.
 pub(super) fn check_variables() -> Result<(), Fault> {
     let Some(value) = std::env::var_os(ADDRESS_URL) else { return Ok(()) };
     let known = Kind::url("");

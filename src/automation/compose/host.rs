@@ -1,4 +1,4 @@
-//! Machines of somebody else's: what names one, and what is logged in with there.
+//! Machines that somebody else made: how one is named, and the keys to log in with.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 
 use crate::compose::variables;
 
-/// The machine that `target` means, for a run of `owner`: it is logged in on with the key that was `named`, or else with one of
+/// The machine that `target` names, for a run of `owner`. The login key is the one that was `named`, or else one of
 /// those in `home`.
 pub(super) fn machine(target: &str, named: Option<&Path>, home: &Path, owner: &str) -> Result<Machine, Fault> {
     let (user, host, port) = parse_target(target)?;
@@ -46,18 +46,18 @@ pub(super) fn machine(target: &str, named: Option<&Path>, home: &Path, owner: &s
     })
 }
 
-/// What machines of somebody else's are logged in with: the key that the user `named`, or else any of theirs.
+/// The keys to log in with on somebody else's machine: the one that the user `named`, or else any of the user's own.
 pub(super) fn login(named: bool, home: &Path, ask: Ask) -> Login {
     let others = if named { Vec::new() } else { default_identities(&home.join(".ssh")).unwrap_or_default() };
     Login { agent: variables::agent(), others, ask: Some(ask) }
 }
 
-/// Whether the key lies among the user's own, where it was found and not named.
+/// Whether the key is one of the user's own, and so was found rather than named.
 pub(super) fn is_own(home: &Path, identity: &PathBuf) -> bool {
     default_identities(&home.join(".ssh")).unwrap_or_default().contains(identity)
 }
 
-/// The keys of the user that are there; the first of their names where only an agent holds one.
+/// The user's keys that exist; the first of the usual names where only an agent holds a key.
 fn default_identities(ssh: &Path) -> Result<Vec<PathBuf>, Fault> {
     let mut names = ["id_ed25519", "id_ecdsa", "id_rsa"].iter().map(|name| ssh.join(name));
     let there: Vec<PathBuf> = names.clone().filter(|path| path.is_file()).collect();

@@ -59,7 +59,7 @@ fn providers() -> impl Iterator<Item = (&'static str, ProviderKind)> {
     [("local", ProviderKind::Local)].into_iter().chain(ec2::PROVIDER).chain([("host", ProviderKind::Host)])
 }
 
-/// What a command runs with: resolved values, no raw flags.
+/// The values that a command runs with: resolved, no raw flags.
 pub struct Context {
     /// The arguments as given, for the run's record.
     pub words: Vec<String>,
@@ -69,11 +69,11 @@ pub struct Context {
     pub state: StateDir,
     /// The record of resources.
     pub journal: Arc<dyn Journal>,
-    /// Where everything is shown.
+    /// The screen on which everything is shown.
     pub screen: Arc<Screen>,
-    /// Who runs it.
+    /// The person who runs the command.
     pub owner: String,
-    /// Where its machines, their images and accounts are.
+    /// The sites with its machines, their images and accounts.
     pub sites: Builder,
 }
 
@@ -83,11 +83,11 @@ fn home() -> Result<PathBuf, Fault> {
         .ok_or_else(|| Fault::outside("cannot tell the home directory").hint("Set `HOME`, or give `--state-path DIR`."))
 }
 
-/// Refuses a folder of image definitions that is not there: without a word, nothing would be in it.
+/// Refuses a folder of image definitions that does not exist: it would otherwise pass for an empty one.
 fn look_at_images(globals: &Globals) -> Result<(), Fault> {
     let Some(folder) = globals.images.as_ref().filter(|folder| !folder.is_dir()) else { return Ok(()) };
     Err(Fault::usage(format!("there is no folder of image definitions `{}`", folder.display()))
-        .hint("Name one with `--images`, or leave that away for the built-in ones."))
+        .hint("Name one with `--images`, or leave it out for the built-in ones."))
 }
 
 /// Refuses settings that ask for a provider which this tool was built without.
@@ -101,7 +101,7 @@ fn look_at_provider(settings: &Settings) -> Result<(), Fault> {
         .hint(format!("Build it with the feature `{name}`, or name another provider there.")))
 }
 
-/// Where the state directory is, whether it is there or not.
+/// The path of the state directory, whether it exists or not.
 pub fn state_path(globals: &Globals) -> Result<PathBuf, Fault> {
     let path = match &globals.state_path {
         Some(path) if path.as_os_str().is_empty() => {
@@ -110,10 +110,10 @@ pub fn state_path(globals: &Globals) -> Result<PathBuf, Fault> {
                 .hint("Name a folder, or leave it out for `.hgautomation` in your home directory."));
         }
         Some(path) => std::path::absolute(path)
-            .map_err(|e| Fault::usage(format!("`{}` is no path", path.display())).because(e))?,
+            .map_err(|e| Fault::usage(format!("`{}` is not a path", path.display())).because(e))?,
         None => home()?.join(STATE_FOLDER),
     };
-    // Paths below it stand in the journal as text, by which what was made is found again.
+    // Paths below it are text in the journal, and resources are found again by them.
     match path.to_str() {
         Some(_) => Ok(path),
         None => Err(Fault::usage(format!("the state directory's path `{}` is not UTF-8", path.display()))
@@ -121,11 +121,11 @@ pub fn state_path(globals: &Globals) -> Result<PathBuf, Fault> {
     }
 }
 
-/// The longest owner, in characters: what a tag of AWS holds.
+/// The longest owner, in characters: the limit of a tag of AWS.
 const OWNER_CAP: usize = 256;
 
-/// `user@host`, as far as the system tells, of characters that every service takes in a tag: it must read the same wherever
-/// it is found again.
+/// `user@host`, as far as the system knows it, with only those characters that every service accepts in a tag: it must
+/// read the same wherever it is found again.
 pub fn owner() -> String {
     let allowed = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
     whole_owner().chars().map(|c| if allowed(c) { c } else { '_' }).take(OWNER_CAP).collect()
@@ -139,14 +139,14 @@ fn whole_owner() -> String {
     format!("{user}@{host}")
 }
 
-/// The name of a user id by the system's list of users; a user who is in a directory service only has none there.
+/// The name of a user id by the system's list of users; a user who is only in a directory service has no line there.
 fn name_of(uid: u32) -> Option<String> {
     let list = std::fs::read_to_string("/etc/passwd").ok()?;
     let line = list.lines().find(|line| line.split(':').nth(2) == Some(uid.to_string().as_str()))?;
     line.split(':').next().map(str::to_owned)
 }
 
-/// Our own program.
+/// The path of our own program.
 pub fn executable() -> Result<PathBuf, Fault> {
     std::env::current_exe().map_err(|e| Fault::outside("cannot tell where our own program is").because(e))
 }
@@ -159,7 +159,7 @@ impl Context {
         Self::with(state, journal, globals, words)
     }
 
-    /// The same for a command that ends, collects or only looks: a full disk is no reason to refuse.
+    /// The same for a command that ends, collects or only looks: a full disk is not a reason to refuse it.
     pub fn open_for_cleanup(globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
         let state = StateDir::open_for_cleanup(&state_path(globals)?)?;
         let journal = state.journal_for_cleanup()?;
@@ -200,7 +200,7 @@ impl Context {
             return Err(Fault::usage(
                 "`--privileged-machine` is for root: root on such a machine is root of this computer",
             )
-            .hint("Leave it away: an ordinary user's machines have a root of their own."));
+            .hint("Leave it out: an ordinary user's machines have a root of their own."));
         }
         let sites = Builder { privileged: wanted, ..self.sites };
         Ok(Self { sites, ..self })
@@ -211,12 +211,12 @@ impl Context {
         Timestamp::now()
     }
 
-    /// Tells what happens outside of any run: on the screen alone.
+    /// A teller for events outside of any run: they go to the screen alone.
     pub fn teller(&self) -> Teller {
         Teller::new(Arc::<Screen>::clone(&self.screen), Arc::new(Timestamp::now))
     }
 
-    /// A command line of ours to type, for a hint: with the state path where it was given on this one's.
+    /// A command line to type, for a hint: with the state path where this command was given one.
     pub fn to_type(&self, words: &str) -> String {
         match &self.sites.globals.state_path {
             Some(_) => format!("automation --state-path {} {words}", self.state.root().display()),
@@ -239,7 +239,7 @@ impl Context {
         self.sites.chosen()
     }
 
-    /// All that is ours, for work that belongs to no run.
+    /// Everything that belongs to this state directory, for work outside of any run.
     pub fn estate(&self) -> Estate<'_> {
         Estate {
             sites: &self.sites,
@@ -261,7 +261,7 @@ impl Context {
         project::image::load(self.sites.globals.images.as_deref(), name)
     }
 
-    /// What the lowest layer of an image is for the provider that was asked for.
+    /// The kind of an image's lowest layer with the provider that was asked for.
     pub fn base_choice(&self) -> Result<BaseChoice, Fault> {
         Ok(match self.default_provider()? {
             ProviderKind::Ec2 => BaseChoice::Cloud,
@@ -269,7 +269,7 @@ impl Context {
         })
     }
 
-    /// What the settings say of `parameters`, by name. With `usual` also of those that have an option of their own.
+    /// The settings' values of `parameters`, by name; with `usual` also of those that have an option of their own.
     pub fn values(&self, parameters: &[Parameter], usual: bool) -> BTreeMap<String, Given> {
         let decides = |parameter: &&Parameter| usual || parameter.option.is_none();
         let of_settings = |parameter: &Parameter| {
@@ -280,8 +280,8 @@ impl Context {
         parameters.iter().filter(decides).filter_map(of_settings).collect()
     }
 
-    /// The fingerprints of all layers that today's definitions and settings give, over every distribution and value that a command
-    /// can be told.
+    /// The fingerprints of all layers that today's definitions and settings give, over every distribution and value
+    /// that a command accepts.
     pub fn current_layers(&self) -> Result<BTreeSet<Fingerprint>, Fault> {
         let mut current = BTreeSet::new();
         for name in project::image::names(self.sites.globals.images.as_deref())? {
@@ -298,7 +298,7 @@ impl Context {
         Ok(current)
     }
 
-    /// Refuses work that commands alone cannot do.
+    /// Refuses work that needs more than commands where SSH is not used.
     pub fn require_ssh(&self) -> Result<(), Fault> {
         if self.sites.by_systems_manager() {
             return Err(Fault::usage("`--connect ssm` runs commands and moves small files; tests and bakes need SSH"));
@@ -306,13 +306,13 @@ impl Context {
         Ok(())
     }
 
-    /// How `hg` is to reach machines: by this very program.
+    /// The program by which `hg` reaches machines: this one.
     pub fn ssh(&self) -> Result<mercurial::Ssh, Fault> {
         let args = vec!["internal-ssh".to_owned(), "--target".to_owned()];
         Ok(mercurial::Ssh { program: executable()?, args })
     }
 
-    /// A run, as flows know it.
+    /// A run in the form that flows use.
     pub fn run(&self, id: RunId, sink: Arc<dyn Sink>) -> Run {
         Run {
             teller: Teller::new(sink, Arc::new(Timestamp::now)).about(Subject::Run(id.clone())),

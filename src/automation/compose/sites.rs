@@ -1,4 +1,5 @@
-//! The only place that builds providers, image stores and connectors: the sites of this process. What is of EC2 is built in `ec2`.
+//! The only place that builds providers, image stores and connectors: the sites of this process. Those of EC2 are built
+//! in `ec2`.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -25,7 +26,7 @@ use crate::command::globals::Globals;
 use crate::compose::{ec2, executable, home, host, providers};
 use crate::ui::{Screen, secret};
 
-/// What builds the sites of this process, of resolved values. Clones share what was opened.
+/// Builds the sites of this process from resolved values. Clones share the connections and clients that were opened.
 #[derive(Clone)]
 pub struct Builder {
     pub(super) settings: Settings,
@@ -36,9 +37,9 @@ pub struct Builder {
     pub(super) privileged: bool,
     pub(super) globals: Globals,
     pub(super) home: PathBuf,
-    /// Read at the first use, and once: a site's provider and its images both ask for it.
+    /// Read once, at the first use: a site's provider and its images both ask for it.
     pub(super) identity: Arc<OnceLock<Identity>>,
-    /// What was opened for EC2.
+    /// Configuration and clients of EC2.
     pub(super) ec2: ec2::Opened,
 }
 
@@ -54,13 +55,13 @@ impl Sites for Builder {
                     .hint("Leave one of the two out."))
             }
             Some((_, kind)) => Ok(kind),
-            // Looked at when the context was opened.
+            // Unreachable: the name was checked when the context was opened.
             None => Err(Fault::usage(format!("there is no provider `{name}`")).hint("Leave `--provider` out.")),
         }
     }
 
     fn watched(&self) -> Vec<ProviderKind> {
-        // The state directory gets its id when EC2 is used first.
+        // The state directory gets its id at the first use of EC2.
         let cloud = self.chosen().is_ok_and(|kind| kind == ProviderKind::Ec2) || self.state.has_id();
         [Some(ProviderKind::Local), cloud.then_some(ProviderKind::Ec2)].into_iter().flatten().collect()
     }
@@ -115,15 +116,15 @@ impl Builder {
     async fn image_store(&self, kind: ProviderKind) -> Result<Arc<dyn ImageStore>, Fault> {
         match kind {
             ProviderKind::Ec2 => self.ec2_images().await,
-            // Whoever tests on a machine of somebody else's still has images on this computer.
+            // A user who tests on somebody else's machine still has images on this computer.
             ProviderKind::Local | ProviderKind::Host | ProviderKind::Dummy => {
                 Ok(Arc::new(LocalImages::new(self.local_config()?)))
             }
         }
     }
 
-    /// The machine that `USER@HOST[:PORT]` means. Its host key is the one that the user's `known_hosts` names, which is
-    /// read and never written.
+    /// The machine that `USER@HOST[:PORT]` names. Its host key is the one in the user's `known_hosts`, which is read
+    /// and never written.
     pub fn host_machine(&self, target: &str) -> Result<Machine, Fault> {
         host::machine(target, self.globals.identity.as_deref(), &self.home, &self.owner)
     }
@@ -137,7 +138,7 @@ impl Builder {
         self.globals.grace.unwrap_or_else(of_provider)
     }
 
-    /// The key pair that machines are met with.
+    /// The key pair that logs in on our machines.
     pub(super) fn identity(&self) -> Result<Identity, Fault> {
         if let Some(known) = self.identity.get() {
             return Ok(known.clone());
@@ -167,7 +168,7 @@ impl Builder {
         })
     }
 
-    /// What can be made here: on this computer, or in the account where EC2 was asked for.
+    /// Checks what can be made: on this computer, or in the account where EC2 was asked for.
     pub async fn doctor(&self) -> Result<Vec<Check>, Fault> {
         if self.chosen()? == ProviderKind::Ec2 {
             return self.ec2_doctor().await;
@@ -175,7 +176,7 @@ impl Builder {
         Ok(local::doctor::checks(&self.local_config()?).await)
     }
 
-    /// Opens connections to machines of somebody else's; a passphrase is asked for beside what moves on the screen.
+    /// Opens connections to somebody else's machines; the screen holds its output back while it asks for a passphrase.
     fn host_connector(&self) -> SshConnector {
         let screen = Arc::clone(&self.screen);
         let ask = move |question: &str| {
@@ -188,7 +189,7 @@ impl Builder {
     }
 }
 
-/// How a process that knows the machine alone reaches it: a key that lies among the user's own was not named.
+/// The connector of a process that knows nothing but the machine: a key among the user's own counts as not named.
 pub fn connector_of(machine: &Machine) -> impl Connector + use<> {
     if machine.provider != ProviderKind::Host {
         return SshConnector::default();

@@ -1,4 +1,4 @@
-//! What every command does first: clearing away machines whose driver and guard were both killed, so that nothing of them
+//! Every command begins by clearing away machines whose driver and guard were both killed, so that nothing of them
 //! stays until somebody asks.
 
 use std::collections::BTreeMap;
@@ -12,15 +12,15 @@ use model::machine::ProviderKind;
 
 use crate::compose::{Context, executable};
 
-/// How long a command may be held up by this; what is left is for the next one.
+/// How long this may delay a command; the next command does the rest.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a folder that no row names may be there before it counts as left: that of a machine that is being made has rows.
+/// How long a folder without a row may exist before it counts as left behind: a machine that is being made has rows.
 const UNKNOWN: Duration = Duration::from_secs(60);
 
 impl Context {
-    /// Clears away dead machines, and closes their rows and those of machines that ended by themselves. No reason to refuse
-    /// the command, whatever comes of it: what stays is told by `audit`.
+    /// Clears away dead machines, and closes their rows and those of machines that ended by themselves. A failure does
+    /// not stop the command: `audit` reports what stays.
     pub(super) fn sweep(&self) {
         let Ok(executable) = executable() else { return };
         let sweeper = Sweeper::new(self.state.root(), executable);
@@ -46,7 +46,7 @@ impl Context {
         }
     }
 
-    /// Whether nobody will come for the machine any more.
+    /// Whether no driver will come back for the machine.
     fn is_left(&self, dead: &Dead) -> Result<bool, Fault> {
         let filter = ResourceFilter { machine: Some(dead.machine.clone()), ..ResourceFilter::default() };
         let rows = self.journal.resources(&filter)?;
@@ -61,7 +61,8 @@ impl Context {
         Ok(self.journal.run(run)?.is_some_and(|run| state::process::is_driven(&run)))
     }
 
-    /// Closes the rows of machines of which nothing is there any more: the keeper of a killed driver's has nobody to tell.
+    /// Closes the rows of machines of which nothing exists any more: a keeper whose driver was killed has no journal to
+    /// tell.
     fn close_vanished(&self, sweeper: &Sweeper) -> Result<(), Fault> {
         let open = self.journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })?;
         let local = open.iter().filter(|row| row.provider == ProviderKind::Local);

@@ -1,5 +1,5 @@
-//! What the environment says, looked at before anything is done with it: a variable that is misspelt inside must not pass for one
-//! that is not set, and whoever is told of a wrong value must learn that it came from there.
+//! The variables of the environment, checked before they are used: a variable with a wrong value must not pass for one
+//! that is not set, and the error must say that the value came from a variable.
 
 use model::base::text;
 use model::fault::Fault;
@@ -10,7 +10,7 @@ use crate::compose::{ec2, providers};
 /// The longest name of an owner, bytes: with the computer's it must fit into a tag.
 const OWNER_CAP: usize = 128;
 
-/// Refuses values that mean nothing.
+/// Refuses values that make no sense.
 pub fn check(globals: &Globals) -> Result<(), Fault> {
     if let Some(name) = &globals.provider {
         provider(name, globals.provider_from())?;
@@ -20,7 +20,7 @@ pub fn check(globals: &Globals) -> Result<(), Fault> {
             let fit = |name: &str| name.len() <= OWNER_CAP && !name.chars().any(char::is_control);
             if !value.to_str().is_some_and(fit) {
                 return Err(Fault::usage(format!(
-                    "`{variable}` holds no name of a user: `{}`",
+                    "`{variable}` does not hold the name of a user: `{}`",
                     value.to_string_lossy()
                 ))
                 .hint(format!("Set it to your name, or `unset {variable}`.")));
@@ -30,31 +30,31 @@ pub fn check(globals: &Globals) -> Result<(), Fault> {
     ec2::check_variables()
 }
 
-/// What the environment holds.
+/// The value of a variable.
 pub fn value(name: &std::ffi::OsStr) -> Option<std::ffi::OsString> {
     std::env::var_os(name)
 }
 
-/// Who says what the user is called, the first first.
+/// The variables that name the user, in order of precedence.
 const OWNERS: [&str; 2] = ["LOGNAME", "USER"];
 
-/// What the user is called, as far as the environment says.
+/// The user's name, as far as the environment has one.
 pub fn user() -> Option<String> {
     OWNERS.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
-/// Where the user's SSH agent listens.
+/// The socket of the user's SSH agent.
 pub fn agent() -> Option<std::path::PathBuf> {
     std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(Into::into)
 }
 
-/// Refuses a provider that there is not; `from` is what named it.
+/// Refuses a provider that does not exist; `from` is the option or variable that named it.
 fn provider(name: &str, from: &str) -> Result<(), Fault> {
     if providers().any(|(known, _)| known == name) {
         return Ok(());
     }
     let known: Vec<&str> = providers().map(|(known, _)| known).collect();
-    let message = format!("`{from}` names a provider that there is not: `{name}` (there are: {})", known.join(", "));
+    let message = format!("`{from}` names a provider that does not exist: `{name}` (there are: {})", known.join(", "));
     let fault = Fault::usage(message);
     Err(match text::nearest(name, known) {
         Some(near) => fault.hint(format!("Did you mean `{near}`?")),
@@ -72,7 +72,7 @@ mod tests {
         assert!(provider("local", "--provider").is_ok());
         let fault = provider("xx", "AUTOMATION_PROVIDER").unwrap_err();
         assert!(
-            fault.message.starts_with("`AUTOMATION_PROVIDER` names a provider that there is not: `xx` (there are:")
+            fault.message.starts_with("`AUTOMATION_PROVIDER` names a provider that does not exist: `xx` (there are:")
         );
         assert!(fault.hint.unwrap().contains("unset AUTOMATION_PROVIDER"));
         assert_eq!(provider("lokal", "--provider").unwrap_err().hint.as_deref(), Some("Did you mean `local`?"));

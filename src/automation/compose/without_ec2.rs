@@ -1,4 +1,4 @@
-//! In place of `ec2` in a tool that was built without it: the same names, and an answer where a record names EC2.
+//! Replaces `ec2` in a tool that was built without it: the same names, and a fault where a record names EC2.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use model::setting::Section;
 
 use crate::compose::sites::Builder;
 
-/// Nobody can name it.
+/// There is no such provider to name.
 pub(super) const PROVIDER: Option<(&str, ProviderKind)> = None;
 
-/// The settings file has no section of it.
+/// The settings file has no section for it.
 pub(super) const SETTINGS: Option<Section> = None;
 
-/// Nothing is opened.
+/// Holds nothing: there is nothing to open.
 #[derive(Clone, Default)]
 pub(super) struct Opened {}
 
-/// No variable means anything.
+/// Accepts all variables: none has a meaning here.
 pub(super) fn check_variables() -> Result<(), Fault> {
     Ok(())
 }
@@ -43,7 +43,7 @@ impl Builder {
     }
 
     pub(super) async fn ec2_provider(&self) -> Result<Arc<dyn Provider>, Fault> {
-        // Nothing was opened that it could be made of.
+        // Nothing was opened from which a provider could be made.
         let Opened {} = self.ec2;
         Err(without_ec2())
     }
@@ -56,12 +56,12 @@ impl Builder {
         Err(without_ec2())
     }
 
-    /// A machine of EC2 that a record names is as any.
+    /// The grace of a machine of EC2 that a record names: that of any machine.
     pub(super) fn ec2_grace(&self) -> Duration {
         self.settings.grace
     }
 
-    /// Never.
+    /// Never: Systems Manager is a part of EC2.
     pub fn by_systems_manager(&self) -> bool {
         false
     }

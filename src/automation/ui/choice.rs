@@ -1,4 +1,4 @@
-//! Asking what is to become of tests that go on meanwhile.
+//! Asks what is to become of tests that go on meanwhile.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -6,25 +6,25 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio_util::sync::CancellationToken;
 
-/// How often it is looked whether the question is still open.
+/// The pause between two looks at whether the question is still open.
 const POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// Longest answer that is read at once.
+/// The longest answer that is read at once, bytes.
 const LINE: usize = 256;
 
-/// What is to become of a run.
+/// The user's decision about a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// The task goes on, the driver goes.
+    /// The task goes on, the driver leaves.
     Detach,
     /// The task ends.
     Cancel,
-    /// As if nothing had been asked.
+    /// The run goes on as if nothing had been asked.
     KeepOn,
 }
 
-/// Whether somebody is there to answer: standard input and error are terminals, and this process may read what is typed (one
-/// in the background would be stopped for it).
+/// Whether a person can answer: standard input and error are terminals, and this process may read what is typed (a
+/// background process would be stopped by the kernel for it).
 pub fn somebody_is_there() -> bool {
     let stdin = rustix::stdio::stdin();
     std::io::stdin().is_terminal()
@@ -32,8 +32,8 @@ pub fn somebody_is_there() -> bool {
         && rustix::termios::tcgetpgrp(stdin).is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
-/// Asks, and reads lines from the terminal until one is an answer. No answer within `limit`, and the end of the input, mean
-/// to keep on; so does `settled`, when there is nothing to be asked any more. Blocks its thread.
+/// Asks, and reads lines from the terminal until one is an answer. No answer within `limit` means to keep on, as does
+/// the end of the input, and `settled`, which is cancelled when there is nothing left to ask. Blocks its thread.
 pub fn choose(limit: Duration, settled: &CancellationToken) -> Choice {
     let end = Instant::now() + limit;
     let mut typed = Vec::new();
@@ -57,7 +57,7 @@ fn answer(typed: &str) -> Option<Choice> {
     }
 }
 
-/// Reads what the terminal gives at once, which is a line; false where there is none to come.
+/// Reads what the terminal gives at once, which is a line; false where no line will come.
 fn read_line(line: &mut Vec<u8>, end: Instant, settled: &CancellationToken) -> bool {
     let stdin = rustix::stdio::stdin();
     while Instant::now() < end && !settled.is_cancelled() {
@@ -65,7 +65,7 @@ fn read_line(line: &mut Vec<u8>, end: Instant, settled: &CancellationToken) -> b
         if !matches!(poll(&mut polled, Some(&POLL)), Ok(1..)) {
             continue;
         }
-        // Past the buffer of the standard library: what is typed next belongs to whoever asks next.
+        // The read bypasses the buffer of the standard library: what is typed next belongs to the next question.
         let mut buffer = [0; LINE];
         let count = rustix::io::read(stdin, &mut buffer).unwrap_or(0);
         line.clear();

@@ -1,15 +1,15 @@
-//! Asking before something that cannot be undone.
+//! Asks before something that cannot be undone.
 
 use std::io::{BufRead, IsTerminal, Write};
 
 use model::base::escapes;
 
-/// Whether somebody is there to answer: both where a question is shown and where an answer is typed are terminals.
+/// Whether a person can answer: the question is shown on a terminal and the answer is typed on one.
 pub fn somebody_is_there() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Asks `question` on standard error; only a clear yes is one.
+/// Asks `question` on standard error; only a clear yes counts.
 pub fn confirm(question: &str) -> bool {
     ask(&mut std::io::stdin().lock(), &mut std::io::stderr().lock(), question)
 }

@@ -3,8 +3,9 @@
 //! Standard output carries data: what a listing lists, the output of the user's own task. Everything else goes to
 //! standard error. With `--json` the task's output goes to standard error too, so that standard output is one JSON value.
 //!
-//! Everything passes one of three borders: words of ours are made harmless ([`escapes::plain`]), JSON is ([`escapes::json`]), and
-//! on a terminal the output of tasks passes a filter ([`escapes::Filter`]) unless the user wants it raw.
+//! Everything passes one of three borders: our own words are made harmless by [`escapes::plain`], JSON by
+//! [`escapes::json`], and on a terminal the output of tasks passes a filter ([`escapes::Filter`]) unless the user wants
+//! it raw.
 
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::Path;
@@ -29,7 +30,7 @@ pub use out::{
     print, unwritten,
 };
 
-/// Where the output of the user's own task goes.
+/// The stream to which the output of the user's own task goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputTo {
     /// Standard output.
@@ -38,10 +39,10 @@ pub enum OutputTo {
     Stderr,
 }
 
-/// Where nothing moves, the lines of a long step's own output are shown this far apart; the run's log has all of them.
+/// Where no line moves, the lines of a long step's own output are shown this far apart; the run's log has all of them.
 const DETAIL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Characters of a bar.
+/// The width of a bar, characters.
 const BAR_WIDTH: usize = 20;
 
 /// Most bytes of output that are held back while a question is open. With more, all of it is shown in the middle of the question.
@@ -55,20 +56,21 @@ pub struct Screen {
     output: OutputTo,
     quiet: bool,
     state: Mutex<State>,
-    /// What stands before a terminal, for standard output and standard error; none where there is no terminal, or it is wanted raw.
+    /// The filters before the terminals of standard output and standard error; none where the stream is not a terminal,
+    /// or is wanted raw.
     filters: Mutex<[Option<escapes::Filter>; 2]>,
 }
 
 #[derive(Default)]
 struct State {
     bar: Option<ProgressBar>,
-    /// What each step is about that began and has not ended, in the order of their beginnings.
+    /// The subjects of the steps that began and have not ended, in the order of their beginnings.
     steps: Vec<Option<Subject>>,
-    /// When a detail was last shown where nothing moves.
+    /// When a detail was last shown where no line moves.
     detail: Option<Instant>,
     /// Whether the last byte of the task's output was a line's end: a message must not land in the middle of a line.
     mid_line: bool,
-    /// What came while a question is open.
+    /// The news that came while a question is open.
     held: Option<Held>,
 }
 
@@ -78,11 +80,11 @@ struct Held {
     bytes: usize,
 }
 
-/// What comes to be shown.
+/// Something to be shown.
 #[derive(Debug)]
 enum News {
     Event(Event),
-    /// Of the user's own task.
+    /// Output of the user's own task.
     Output(Chunk),
 }
 
@@ -109,7 +111,7 @@ impl Screen {
         Self { output, quiet, state: Mutex::new(State::default()), filters: Mutex::new(filters) }
     }
 
-    /// Writes a task's output, as it may go where it goes.
+    /// Writes a task's output, filtered where it goes to a terminal.
     fn foreign(&self, to: OutputTo, bytes: &[u8]) -> std::io::Result<()> {
         let mut filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
         let [stdout, stderr] = &mut *filters;
@@ -131,7 +133,7 @@ impl Screen {
         self.state().held = Some(Held::default());
     }
 
-    /// Shows what was held back, and whatever comes from now on.
+    /// Shows the news that was held back, and all that comes from now on.
     pub fn go_on(&self) {
         let mut state = self.state();
         for news in state.held.take().unwrap_or_default().news {
@@ -153,7 +155,7 @@ impl Screen {
         }
     }
 
-    /// Shows how far a step is that took so long the last time.
+    /// Shows how far along a step is that took `expected` the last time.
     fn expect(state: &State, expected: Duration) {
         let Some(bar) = &state.bar else { return };
         let share = move |now: &ProgressState, out: &mut dyn std::fmt::Write| {
@@ -197,7 +199,7 @@ impl Screen {
     fn output(&self, state: &mut State, chunk: &Chunk) {
         Self::end_bar(state);
         let (Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = chunk;
-        // Neither a reader that went away (`| head`) nor a full disk is a reason to lose the run.
+        // The run goes on: neither a reader that went away (`| head`) nor a full disk is a reason to lose it.
         drop(match (self.output, chunk) {
             (OutputTo::Stdout, Chunk::Stdout(_)) => self.foreign(OutputTo::Stdout, bytes),
             _ => self.foreign(OutputTo::Stderr, bytes),
@@ -207,7 +209,7 @@ impl Screen {
         }
     }
 
-    /// Ends what moves on the terminal; to be called before the process ends or asks something.
+    /// Ends the line that moves on the terminal; must be called before the process ends or asks something.
     pub fn settle(&self) {
         self.go_on();
         let mut state = self.state();
@@ -217,12 +219,12 @@ impl Screen {
         }
     }
 
-    /// Prints data on standard output, for people. What could not be written is told at the end of the process.
+    /// Prints data on standard output, for people. A failure to write is reported at the end of the process.
     pub fn data(&self, text: &str) {
         drop(self.try_data(text));
     }
 
-    /// The same, for whoever must not go on where it was not written.
+    /// The same, for a caller that must not go on where the data was not written.
     pub fn try_data(&self, text: &str) -> std::io::Result<()> {
         self.settle();
         out::data(escapes::plain(text).as_bytes())
@@ -233,7 +235,7 @@ impl Screen {
         drop(self.try_json(value));
     }
 
-    /// The same, for whoever must not go on where it was not written.
+    /// The same, for a caller that must not go on where the data was not written.
     pub fn try_json<T: serde::Serialize>(&self, value: &T) -> std::io::Result<()> {
         let written = serde_json::to_string_pretty(value).map_err(std::io::Error::from);
         written.and_then(|text| self.json_text(&text)).inspect_err(|error| {
@@ -243,7 +245,7 @@ impl Screen {
         })
     }
 
-    /// Prints what is JSON already.
+    /// Prints text that is JSON already.
     pub fn json_text(&self, text: &str) -> std::io::Result<()> {
         self.settle();
         out::data(format!("{}\n", escapes::json(text.trim_end())).as_bytes())
@@ -263,7 +265,7 @@ impl Sink for Screen {
 }
 
 impl Screen {
-    /// Shows output of the user's own task as it comes.
+    /// Shows output of the user's own task as it arrives.
     pub fn task_output(&self, chunk: Chunk) {
         self.take(News::Output(chunk));
     }
@@ -367,7 +369,7 @@ impl Screen {
         }
     }
 
-    /// Prints a file of ours that holds a JSON value a line.
+    /// Prints one of our own files, which holds a JSON value a line.
     pub fn json_file(&self, path: &Path) -> Result<(), Fault> {
         let Some(file) = self.open(path)? else { return Ok(()) };
         for line in BufReader::new(file).split(b'\n') {
@@ -379,7 +381,7 @@ impl Screen {
         Ok(())
     }
 
-    /// Nothing where there is no such file.
+    /// Opens the file; none where it does not exist.
     fn open(&self, path: &Path) -> Result<Option<std::fs::File>, Fault> {
         self.settle();
         match std::fs::File::open(path) {
@@ -389,7 +391,8 @@ impl Screen {
         }
     }
 
-    /// Prints whole lines of output, beside what moves on the terminal. A reader that went away is no reason to lose the rest.
+    /// Prints whole lines of output, beside what moves on the terminal. A reader that went away is not a reason to lose
+    /// the rest.
     pub fn lines(&self, chunk: &Chunk) {
         let state = self.state();
         let write = || match chunk {

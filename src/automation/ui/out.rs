@@ -1,7 +1,8 @@
-//! The two streams that everything goes out by, and what is known of their trouble.
+//! The two streams through which everything is printed, and the record of writes to them that failed.
 //!
-//! Whoever prints goes on where a write fails: a run is not lost for a full disk or a reader that went away. That data did not
-//! come out is kept in mind, and told once at the end of the process by [`unwritten`], which makes it the end's exit code.
+//! Printing goes on where a write fails: a run is not lost for a full disk or a reader that went away. Data that could
+//! not be written is noted, and reported once at the end of the process by [`unwritten`], which also decides the exit
+//! code.
 
 use std::io::{ErrorKind, Result as IoResult, Write};
 use std::sync::{Mutex, PoisonError};
@@ -19,12 +20,12 @@ pub(crate) fn data(bytes: &[u8]) -> IoResult<()> {
     written.inspect_err(note)
 }
 
-/// Keeps the first trouble with standard output in mind. A reader that went away (`| head`) has what it wanted.
+/// Notes the first failure of standard output. A reader that went away (`| head`) has what it wanted.
 pub fn note(error: &std::io::Error) {
     keep(error, fault);
 }
 
-/// The same of standard error, where what goes there is the output of a task and kept nowhere else.
+/// The same for standard error when it carries a task's output that is kept nowhere else.
 pub(crate) fn note_messages(error: &std::io::Error) {
     keep(error, messages_fault);
 }
@@ -40,22 +41,22 @@ fn keep(error: &std::io::Error, fault: fn(std::io::Error) -> Fault) {
 pub fn fault(error: std::io::Error) -> Fault {
     Fault::outside("cannot write to standard output")
         .because(error)
-        .hint("What was printed is not whole: make room where it goes, and ask for it again.")
+        .hint("The output is incomplete: make room where it goes, and ask for it again.")
 }
 
 /// The fault of a process that could not write all of a task's standard error.
 pub fn messages_fault(error: std::io::Error) -> Fault {
     Fault::outside("cannot write to standard error")
         .because(error)
-        .hint("What the command said there is not whole: make room where it goes, and run it again.")
+        .hint("The command's messages are incomplete: make room where they go, and run it again.")
 }
 
-/// That some data could not be written, where that happened.
+/// The fault of the first failed write, where there was one; takes it.
 pub fn unwritten() -> Option<Fault> {
     TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// Whether some data could not be written so far.
+/// Whether all data could be written so far.
 pub fn is_whole() -> bool {
     TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).is_none()
 }
@@ -65,8 +66,8 @@ pub fn print(text: &str) {
     drop(data(text.as_bytes()));
 }
 
-/// Prints a line on standard error without a screen. A reader that went away is no reason to lose a run, and `eprintln!`
-/// would end the process for it. Whatever a machine got into it steers no terminal.
+/// Prints a line on standard error without a screen. A reader that went away is not a reason to lose a run, and
+/// `eprintln!` would end the process for it. Control sequences that a machine put into the text are made harmless.
 pub fn complain(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "{}", escapes::plain(text)));
 }

@@ -1,6 +1,6 @@
 //! Output of many sources on one screen: whole lines, each behind the name of its source.
 
-/// The longest line that is waited for, bytes; a longer one is shown in pieces.
+/// The longest line that is kept until it ends, bytes; a longer line is shown in pieces.
 const LONGEST: usize = 64 << 10;
 
 /// One stream of one source. Bytes pass as they are, text or not.
@@ -29,7 +29,7 @@ impl Prefixed {
         shown
     }
 
-    /// What is left at the end, as a line.
+    /// The rest at the end of the stream, as a line.
     pub fn end(&mut self) -> Vec<u8> {
         let mut shown = Vec::new();
         if !self.rest.is_empty() {

@@ -1,4 +1,4 @@
-//! Columns for people.
+//! Tables for people.
 
 use model::base::escapes;
 

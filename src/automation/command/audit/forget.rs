@@ -1,4 +1,4 @@
-//! `automation audit --forget`: ending the matter of what is out of reach for good.
+//! `automation audit --forget`: closes the rows of what is out of reach for good.
 
 use flow::audit::Finding;
 use flow::audit::forget::{Refusal, forget, refusal};
@@ -10,7 +10,7 @@ use crate::command::audit::show;
 use crate::command::error::exit;
 use crate::compose::Context;
 
-/// Gives up what `ids` name, each a machine or a finding; all or none. `dry_run` only says what that would be.
+/// Gives up what `ids` name, each a machine or a finding; all or none. `dry_run` only reports what would be given up.
 pub(crate) async fn run(context: &Context, ids: &[String], dry_run: bool, json: bool) -> Result<i32, Fault> {
     let estate = context.estate();
     let mut found = remaining(&estate, None, false).await?;
@@ -33,14 +33,14 @@ pub(crate) async fn run(context: &Context, ids: &[String], dry_run: bool, json: 
     Ok(if found.findings.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
 }
 
-/// The findings that `id` means.
+/// The findings that `id` names.
 fn named<'a>(remaining: &'a Remaining, id: &str) -> Result<Vec<&'a Finding>, Fault> {
     let all = || remaining.findings.iter();
     let found: Vec<&Finding> = all().filter(|finding| finding.id == id || finding.machine.as_str() == id).collect();
     if !found.is_empty() {
         return Ok(found);
     }
-    let fault = Fault::usage(format!("of `{id}` nothing remains"));
+    let fault = Fault::usage(format!("nothing remains of `{id}`"));
     let known = all().flat_map(|finding| [finding.id.as_str(), finding.machine.as_str()]);
     Err(fault.hint(match text::nearest(id, known) {
         Some(near) => format!("Did you mean `{near}`?"),
@@ -48,7 +48,7 @@ fn named<'a>(remaining: &'a Remaining, id: &str) -> Result<Vec<&'a Finding>, Fau
     }))
 }
 
-/// Refuses what can be removed in earnest, or may still be wanted.
+/// Refuses a finding that can really be removed, or may still be wanted.
 fn refuse(context: &Context, remaining: &Remaining, finding: &Finding) -> Result<(), Fault> {
     let what = format!("{} `{}`", finding.kind.name(), finding.name);
     let id = &finding.machine;

@@ -7,7 +7,7 @@ use model::price::Budget;
 use crate::command::unfit::refuse;
 use crate::compose::Context;
 
-/// Which capacity a machine takes.
+/// The capacity that a machine takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct SpotArg {
     /// Take spare capacity, which is cheaper and can be taken away; ordinary capacity where there is none
@@ -21,13 +21,13 @@ impl SpotArg {
         self.spot
     }
 
-    /// Refuses what a machine of this provider cannot be told.
+    /// Refuses options that have no meaning for machines of this provider.
     pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
         if kind == ProviderKind::Ec2 { Ok(()) } else { refuse(&[("--spot", self.spot)], kind) }
     }
 }
 
-/// What only machines of a cloud can be told.
+/// The options that only machines of a cloud have.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct CloudArgs {
     /// Instance types, the most wanted first; the next is taken where capacity lacks, a single one is never replaced
@@ -50,7 +50,7 @@ fn parse_cost(text: &str) -> Result<f64, String> {
     }
 }
 
-/// An instance type by the look of it; whether there is such a one is asked when a machine is wanted.
+/// Checks the shape of an instance type; whether it exists is asked when a machine is wanted.
 fn parse_instance_type(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("an instance type is blank: name them as in `c5.9xlarge,c5a.8xlarge`".to_owned()),
@@ -59,7 +59,7 @@ fn parse_instance_type(text: &str) -> Result<String, String> {
 }
 
 impl CloudArgs {
-    /// Refuses what a machine of this provider cannot be told.
+    /// Refuses options that have no meaning for machines of this provider.
     pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
         if kind == ProviderKind::Ec2 {
             return Ok(());
@@ -67,7 +67,7 @@ impl CloudArgs {
         refuse(&[("--instance-type", !self.instance_type.is_empty()), ("--max-cost", self.max_cost.is_some())], kind)
     }
 
-    /// What kind of computer.
+    /// The hardware that was asked for.
     pub fn hardware(&self, context: &Context) -> Hardware {
         let mut hardware = self.bake_hardware();
         hardware.managed = context.sites.by_systems_manager();
@@ -79,7 +79,7 @@ impl CloudArgs {
 
     /// The same for a machine that bakes: the settings' instance types are for other work.
     pub fn bake_hardware(&self) -> Hardware {
-        // A bake that loses its machine loses all its work.
+        // A bake never uses spot capacity: it would lose all its work with its machine.
         Hardware { instance_types: self.instance_type.clone(), spot: false, managed: false }
     }
 
@@ -89,7 +89,7 @@ impl CloudArgs {
     }
 }
 
-/// Whose images are collected.
+/// The choice of owners whose images are collected.
 #[derive(Debug, Default, clap::Args)]
 pub struct AnyOwnerArg {
     /// Remove images of other people of the account too
@@ -98,7 +98,7 @@ pub struct AnyOwnerArg {
 }
 
 impl AnyOwnerArg {
-    /// Whether everybody's are meant.
+    /// Whether everybody's images are meant.
     pub fn is_given(&self) -> bool {
         self.any_owner
     }

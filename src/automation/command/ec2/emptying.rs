@@ -1,4 +1,5 @@
-//! What `terminate-ec2-instances` and `purge-ec2-resources` share: look, show, ask, remove, say what became of each.
+//! The steps that `terminate-ec2-instances` and `purge-ec2-resources` share: look, show, ask, remove, report the fate
+//! of each thing.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::command::signals;
 use crate::compose::Context;
 use crate::ui::{confirm, table};
 
-/// How many of the things that stay an error names; the listing has them all.
+/// How many of the remaining things an error names; the listing has them all.
 const NAMED: usize = 20;
 
 /// The options of both.
@@ -65,7 +66,7 @@ impl Options {
     }
 }
 
-/// An item and what became of it.
+/// An item and its fate.
 #[derive(Serialize)]
 struct Shown<'a> {
     #[serde(flatten)]
@@ -80,7 +81,7 @@ struct Shown<'a> {
 const UNOWNED: &str = "nobody is named as its owner (`--untagged` removes it)";
 
 impl<'a> Shown<'a> {
-    /// What is meant, as it would end, and what names no owner.
+    /// The items that would be removed, with the fate they would have, and those that name no owner.
     fn planned(found: &'a Found) -> Vec<Self> {
         let planned = |item: &'a Item| match found.used.get(&(item.kind.name(), item.id.clone())) {
             Some(user) => Self { item, fate: "would stay", reason: Some(user.as_str()) },
@@ -106,7 +107,7 @@ impl<'a> Shown<'a> {
 pub(crate) async fn run(context: &Context, kinds: &[ResourceKind], options: &Options) -> Result<i32, Fault> {
     let asks = !options.yes && !options.dry_run;
     if asks && !confirm::somebody_is_there() {
-        return Err(Fault::usage("there is no terminal to ask at whether things are to be removed")
+        return Err(Fault::usage("there is no terminal on which to ask whether things are to be removed")
             .hint("`--dry-run` lists what would be removed; `--yes` removes it without asking."));
     }
     let account = context.sites.account(ProviderKind::Ec2).await?;
@@ -143,7 +144,7 @@ pub(crate) async fn run(context: &Context, kinds: &[ResourceKind], options: &Opt
     closed.and(verdict)
 }
 
-/// Says how much other people have, which is left alone.
+/// Tells how much belongs to other people, which is left alone.
 fn tell_others(context: &Context, found: &Found) {
     if found.others.is_empty() {
         return;
@@ -152,7 +153,7 @@ fn tell_others(context: &Context, found: &Found) {
     context.teller().tell(RemovalEvent::OthersLeft { things, owners: found.others.keys().cloned().collect() });
 }
 
-/// `2 instances, 1 volume`.
+/// Counts by kind: `2 instances, 1 volume`.
 fn summed(items: &[Item]) -> String {
     let kinds = flow::purge::kinds();
     let counts = kinds.into_iter().map(|kind| (kind, items.iter().filter(|item| item.kind == kind).count()));
@@ -160,7 +161,7 @@ fn summed(items: &[Item]) -> String {
     counts.join(", ")
 }
 
-/// Whose `items` are, for a question: ` of yours`, ` of 2 people (ann@here, bob@there)`.
+/// The owners of `items`, for a question: ` of yours`, ` of 2 people (ann@here, bob@there)`.
 fn owners(items: &[Item], me: &str) -> String {
     let people: BTreeSet<&str> = items.iter().filter_map(|item| item.owner.as_deref()).collect();
     let people: Vec<&str> = people.into_iter().collect();

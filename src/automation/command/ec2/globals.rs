@@ -23,8 +23,8 @@ pub struct Ec2Globals {
     #[arg(long, global = true, value_name = "CIDR,…", value_delimiter = ',', value_parser = parse_cidr,
           help_heading = "Amazon EC2")]
     pub ingress_cidr: Vec<String>,
-    /// Whose images on EC2 machines may boot from beside yours: owners as `image list` tells them, or `all` [default: the
-    /// settings' `ec2.trust-images-of`, else nobody's]
+    /// Whose images on EC2 machines may boot from beside yours: owners as `image list` shows them, or `all` [default:
+    /// the settings' `ec2.trust-images-of`, else nobody's]
     #[arg(long, global = true, value_name = "OWNER,…", value_delimiter = ',', value_parser = model::base::text::parse_owner,
           help_heading = "Amazon EC2")]
     pub trust_images_of: Vec<String>,
@@ -33,7 +33,7 @@ pub struct Ec2Globals {
     pub connect: ConnectArg,
 }
 
-/// The shape of a region's name; whether there is one is asked when it is used.
+/// Checks the shape of a region's name; whether the region exists is asked when it is used.
 fn parse_region(text: &str) -> Result<String, String> {
     match ec2::settings::is_region(text) {
         true => Ok(text.to_owned()),

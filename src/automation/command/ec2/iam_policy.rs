@@ -24,7 +24,7 @@ pub struct Args {
     untagged: bool,
 }
 
-/// Prints it.
+/// Prints the policy.
 pub(crate) fn run(args: &Args) -> Result<i32, Fault> {
     let known: Vec<&str> = policy::commands().collect();
     for command in &args.commands {

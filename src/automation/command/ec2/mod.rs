@@ -1,5 +1,5 @@
-//! What a tool with Amazon EC2 offers beside the rest: subcommands, and options of others. `without_ec2.rs` has the same names for a
-//! tool that was built without it.
+//! The additions of a tool with Amazon EC2: subcommands, and options of other subcommands. `without_ec2.rs` has the
+//! same names for a tool that was built without it.
 
 pub mod args;
 mod emptying;

@@ -18,7 +18,7 @@ pub struct Args {
     options: Options,
 }
 
-/// Removes it.
+/// Removes everything.
 pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     emptying::run(&context, &kinds(), &args.options).await
 }

@@ -17,7 +17,7 @@ pub struct Args {
     options: Options,
 }
 
-/// Ends them.
+/// Ends the machines.
 pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     emptying::run(&context, &MACHINES, &args.options).await
 }

@@ -36,7 +36,8 @@ pub struct Args {
     json: bool,
 }
 
-/// How many images of a name stay on EC2 when nothing is said: today's and the one before it, for who has not updated yet.
+/// How many images of a name stay on EC2 by default: today's and the one before it, for people who have not updated
+/// yet.
 const KEPT_IN_ACCOUNT: usize = 2;
 
 impl Args {
@@ -53,10 +54,10 @@ impl Args {
     }
 }
 
-/// What to collect.
+/// The rule by which images are collected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
-    /// Everything.
+    /// Whether every image goes.
     all: bool,
     /// How many of the newest stay of each name.
     keep: usize,
@@ -64,22 +65,22 @@ struct Rule {
     owner: Option<String>,
 }
 
-/// What there is to collect.
+/// The images and layers to collect.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Plan {
     /// Images to remove, newest first.
     images: Vec<ImageRecord>,
     /// Layers to remove that no image uses any more.
     layers: Vec<LayerRecord>,
-    /// How many images were not looked at because they are other people's.
+    /// How many images were passed over because they are other people's.
     others: usize,
 }
 
-/// What `image gc` does: decided from what is there, without I/O. `current` are the layers of every image that today's
-/// definitions give, also of those that are not finished: a bake that is under way, or that failed, goes on from them.
+/// Decides what `image gc` removes, without I/O. `current` are the layers of every image that today's definitions give,
+/// unfinished images included: a bake that is under way, or that failed, goes on from them.
 fn plan(records: &[ImageRecord], layers: &[LayerRecord], current: &BTreeSet<Fingerprint>, rule: &Rule) -> Plan {
     let is_others = |record: &&ImageRecord| match (&rule.owner, &record.locator) {
-        // What is kept in an account and names no owner is nobody's to collect either.
+        // An image of an account that names no owner is not ours to collect either.
         (Some(me), Some(_)) => record.owner.as_ref() != Some(me),
         _ => false,
     };
@@ -111,16 +112,16 @@ struct Collected {
 }
 
 impl Collected {
-    /// Whether it is an image that went, or would.
+    /// Whether it is an image that was removed, or would be.
     fn goes(&self) -> bool {
         self.kind == "image" && !self.fate.starts_with(STAYS)
     }
 }
 
-/// How the fate of what is not removed begins.
+/// The prefix of the fate of a thing that is not removed.
 const STAYS: &str = "stays: ";
 
-/// Removes what the rule says.
+/// Removes the images, layers and builds that the rule names.
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let provider = context.default_provider()?;
     let rule = args.rule(provider, &context.owner)?;
@@ -129,7 +130,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let (records, mut layers) = (store.list().await?, store.layers().await?);
     layers.sort_by_key(|layer| std::cmp::Reverse(layer.created_at));
     let plan = plan(&records, &layers, &context.current_layers()?, &rule);
-    // What of these cannot be removed keeps nothing else from it, and is told of at the end.
+    // A leftover that cannot be removed does not stop the rest, and is reported at the end.
     let (swept, mut left) = match store.sweep(args.dry_run).await {
         Ok(swept) => (swept, None),
         Err(fault) if fault.kind == FaultKind::LeftBehind => (0, Some(fault)),
@@ -163,7 +164,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     left.map_or(Ok(0), Err)
 }
 
-/// Collects; the first fault by which files were left behind is added to `left`.
+/// Removes the planned images and layers; `left` receives the first fault that left files behind.
 async fn collect(
     store: &dyn ImageStore,
     plan: Plan,
@@ -195,7 +196,7 @@ async fn collect(
     Ok(done)
 }
 
-/// Builds of what was tested go with the image that they were made on: nothing else can use them.
+/// Removes builds whose image is `gone`: nothing else can use them.
 fn collect_builds(builds: &Builds, gone: &[Fingerprint], args: &Args) -> Result<Vec<Collected>, Fault> {
     let mut done = Vec::new();
     for build in builds.list()?.into_iter().filter(|build| args.all || build.is_of(gone)) {

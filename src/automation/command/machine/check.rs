@@ -52,7 +52,8 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     session.end(Ok(ending)).await
 }
 
-/// What only this side can see, then what the machine says of itself. What cannot be looked at for a clause before it is left out.
+/// The clauses that only this side can check, then those that the machine checks itself. A clause that cannot be
+/// checked because an earlier one is broken is left out.
 async fn clauses(
     session: &Session,
     connection: &dyn Connection,

@@ -38,7 +38,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let shown = |path: &OsStr| path.to_string_lossy().into_owned();
     let work = Work::Copying { from: shown(&args.from), to: shown(&args.to) };
     let step = context.teller().begin(work);
-    // Outlives a copy that is given up, whose half file on the machine is removed over it.
+    // The connection outlives a copy that is given up: the half file on the machine is removed over it.
     let held = Held::new();
     let copying = async {
         match (side(context, &args.from)?, side(context, &args.to)?) {
@@ -54,7 +54,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     Ok(0)
 }
 
-/// Shows what moves.
+/// A callback that shows how much has moved.
 fn told<'a>(context: &Context, moved: &'a AtomicU64, total: Option<u64>) -> impl Fn(u64) + Send + Sync + use<'a> {
     let teller = context.teller();
     move |bytes| {
@@ -106,7 +106,7 @@ async fn upload(context: &Context, held: &Held, from: &Path, machine: &Machine, 
     Ok(totals)
 }
 
-/// What is called `name` in the folder `above` and all below it, from the top, by their paths below `above`.
+/// The paths, relative to the folder `above`, of `name` in it and of all below that, parents first.
 fn all(above: &Path, name: &OsStr) -> Result<Vec<PathBuf>, Fault> {
     let mut paths = vec![PathBuf::from(name)];
     let mut at = 0;
@@ -125,7 +125,7 @@ fn all(above: &Path, name: &OsStr) -> Result<Vec<PathBuf>, Fault> {
     Ok(paths)
 }
 
-/// The bytes of all files, for the bar: what cannot be looked at is told of by the copy itself.
+/// The bytes of all files, for the bar: the copy itself reports what cannot be read.
 fn size(from: &Path) -> u64 {
     match std::fs::metadata(from) {
         Ok(found) if found.is_file() => found.len(),
@@ -164,11 +164,11 @@ fn into_local(from: &str, to: PathBuf) -> Result<PathBuf, Fault> {
     Ok(to.join(name))
 }
 
-/// What something is to be called on a machine.
+/// The name that a copy gets on the machine.
 enum Target {
     /// This path.
     Name(String),
-    /// What it is called here, which no text can hold, in the folder that was given.
+    /// Its name here, which is not UTF-8, in the folder that was given.
     Same,
 }
 
@@ -182,7 +182,7 @@ async fn into_remote(connection: &dyn Connection, from: &Path, to: &str) -> Resu
     match (from.file_name(), real.file_name().and_then(OsStr::to_str)) {
         (Some(name), _) => Ok(match name.to_str() {
             Some(name) => Target::Name(below(to, name)),
-            // It would travel as a link under this name, and the file behind it not at all.
+            // The copy by names would send the link itself, and not the file behind it.
             None if from.is_symlink() => {
                 return Err(Fault::usage(format!("`{}` is a link whose name is not UTF-8", from.display()))
                     .hint("Name what it leads to, or the target in full."));

@@ -70,7 +70,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     Ok(if left.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
 }
 
-/// Whether nothing of the machine is there any more, by looking.
+/// Whether the provider shows that nothing of the machine exists any more.
 async fn is_gone(provider: &dyn Provider, machine: &Machine, rows: &[Resource]) -> Result<bool, Fault> {
     let observed = observe(provider, rows).await?;
     Ok(observed.iter().all(|seen| seen.machine != machine.id))

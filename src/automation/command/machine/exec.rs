@@ -25,13 +25,13 @@ pub struct SshArgs {
     command: Vec<String>,
 }
 
-/// What stands below the help of `machine exec`.
+/// The text below the help of `machine exec`.
 const EXEC_HELP: &str = "\
 Options stand before the machine's id. On one machine the command is joined with our own standard input, output and error, and its \
-status is ours, or 4 where its `--timeout` was over. With `--all` or \
-`--machines` it runs on many at once without input, every line of output comes behind its machine's id, and the status is 0 where \
+status is ours, or 4 where it did not end within `--timeout`. With `--all` or \
+`--machines` it runs on many at once without input, every line of output follows its machine's id, and the status is 0 where \
 it succeeded everywhere, 1 where it failed somewhere, 4 where a machine was not reached or an end is not known. It runs as the \
-user that `machine ssh` logs in as, which is told first.";
+user that `machine ssh` logs in as, which is printed first.";
 
 /// Run a command; its output and exit status come through apart.
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,7 @@ impl ExecArgs {
     /// The machine, where there is one alone, and the command.
     fn split(mut self) -> Result<(FleetArgs, Option<String>, Vec<String>), Fault> {
         let machine = (!self.fleet.wanted() && !self.words.is_empty()).then(|| self.words.remove(0));
-        // The words after the id come as they were typed, with what set them apart from it.
+        // The parser hands the words after the id over as they were typed, a separating `--` included.
         let apart = machine.is_some() && self.words.first().is_some_and(|word| word == "--");
         if apart {
             self.words.remove(0);
@@ -86,7 +86,7 @@ pub(crate) async fn ssh(context: &Context, args: SshArgs) -> Result<i32, Fault> 
     let connection = super::connect(context, &machine).await?;
     let mut command = match args.command.is_empty() {
         true => Command::new(""),
-        // As `ssh` does: the words are joined and the machine's own shell splits them.
+        // The words are joined, as `ssh` does, and the machine's own shell splits them.
         false => guest::of(machine.platform).line(&args.command.join(" ")),
     };
     let kind = std::env::var("TERM").ok().filter(|kind| !kind.is_empty()).unwrap_or_else(|| "dumb".to_owned());
@@ -128,13 +128,14 @@ async fn join(
     if !over.load(Ordering::Relaxed) {
         return Ok(exit);
     }
-    let seen = if matches!(exit, Exit::Lost(_)) { "it may be running still" } else { "it was ended" };
+    let seen = if matches!(exit, Exit::Lost(_)) { "it may still be running" } else { "it was ended" };
     let limit = model::base::text::seconds(limit);
     Err(Fault::infrastructure(format!("the command did not end within {limit}, {seen}"))
         .hint("`--timeout SPAN` gives it more time."))
 }
 
-/// How the command ended, where all that it wrote could be written here. Its own failure is worse news than lost messages.
+/// The command's exit, where all that it wrote could be written here. Its own failure takes precedence over lost
+/// messages.
 fn told(joined: std::io::Result<interactive::Joined>) -> Result<Exit, Fault> {
     let joined = joined.map_err(ui::unwritten_fault)?;
     match joined.messages {
@@ -143,7 +144,8 @@ fn told(joined: std::io::Result<interactive::Joined>) -> Result<Exit, Fault> {
     }
 }
 
-/// The command's own status is ours; a signal is 128 and its number, as a shell has it; lost is infrastructure.
+/// Our exit code: the command's own status, or 128 and the number of its signal, as a shell has it; a lost command is
+/// an infrastructure fault.
 fn status(context: &Context, ended: &Exit) -> Result<i32, Fault> {
     match ended {
         Exit::Code(code) => Ok(i32::try_from(*code).unwrap_or(exit::FAILED)),

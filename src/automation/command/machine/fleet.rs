@@ -31,7 +31,7 @@ const STREAM_CAP: usize = 1 << 20;
 /// The most that is kept of all streams together, bytes: with more than 128 machines each keeps less.
 const TOTAL_CAP: usize = 256 << 20;
 
-/// Which machines, and how.
+/// The machines to run on, and the limits.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FleetArgs {
     /// Run it on every machine that `machine up` made in this state directory and that has not expired
@@ -63,7 +63,7 @@ fn parallel(text: &str) -> Result<usize, String> {
 }
 
 impl FleetArgs {
-    /// Whether it is asked for.
+    /// Whether the command is to run on many machines.
     pub(crate) fn wanted(&self) -> bool {
         self.all || !self.machines.is_empty()
     }
@@ -74,7 +74,7 @@ impl FleetArgs {
     }
 }
 
-/// Runs `command` on all of them.
+/// Runs `command` on all chosen machines.
 pub(crate) async fn run(context: &Context, args: &FleetArgs, command: &Command) -> Result<i32, Fault> {
     let machines = choose(context, args)?;
     if args.dry_run {
@@ -83,7 +83,7 @@ pub(crate) async fn run(context: &Context, args: &FleetArgs, command: &Command) 
     }
     context.screen.message(&format!("Running {}.", as_whom(&machines)));
     let stop = CancellationToken::new();
-    let second = "Left at once. Commands that were running may be running still.".to_owned();
+    let second = "Left at once. Commands that were running may still be running.".to_owned();
     signals::watch_saying(stop.clone(), "ending the commands", second)?;
     let limits = Limits { parallel: args.parallel, connect: CONNECT_LIMIT, time: args.timeout };
     let members = fleet::members(&context.sites, &machines).await?;
@@ -104,7 +104,7 @@ pub(crate) async fn run(context: &Context, args: &FleetArgs, command: &Command) 
     Ok(if stop.is_cancelled() { exit::INTERRUPTED } else { verdict(&ends) })
 }
 
-/// The machines that were named, each once; nothing has begun where one is not known.
+/// The machines that were named, each once; a machine that is not known fails before anything has begun.
 fn choose(context: &Context, args: &FleetArgs) -> Result<Vec<Machine>, Fault> {
     let mut chosen: Vec<Machine> = Vec::new();
     let mut busy = 0;
@@ -142,7 +142,7 @@ fn is_by_hand(context: &Context, machine: &Machine) -> Result<bool, Fault> {
     Ok(context.journal.run(&machine.run)?.is_some_and(|run| run.command == super::up::COMMAND))
 }
 
-/// Who runs it where: `as hg on 3 machines`.
+/// The users and the counts of their machines: `as hg on 3 machines`.
 fn as_whom(machines: &[Machine]) -> String {
     let mut users: BTreeMap<&str, usize> = BTreeMap::new();
     for machine in machines {
@@ -152,7 +152,7 @@ fn as_whom(machines: &[Machine]) -> String {
     users.into_iter().map(told).collect::<Vec<_>>().join(", ")
 }
 
-/// Says which machines were chosen.
+/// Lists the machines that were chosen.
 fn list(context: &Context, json: bool, machines: &[Machine]) {
     #[derive(Serialize)]
     struct Chosen<'a> {
@@ -168,7 +168,7 @@ fn list(context: &Context, json: bool, machines: &[Machine]) {
     context.screen.data(&lines.concat());
 }
 
-/// Tells on a terminal how far it is.
+/// Shows on a terminal which machines have not ended yet.
 struct Progress {
     screen: Arc<Screen>,
     teller: Teller,
@@ -244,11 +244,11 @@ impl Listener for Showing {
     }
 }
 
-/// What is kept of one stream.
+/// The part of one stream that is kept.
 #[derive(Debug, Default)]
 struct Kept {
     bytes: Vec<u8>,
-    /// How many more there were.
+    /// How many more bytes there were.
     left_out: u64,
 }
 
@@ -259,7 +259,7 @@ impl Kept {
         self.left_out += (bytes.len() - room) as u64;
     }
 
-    /// As text: what is no UTF-8 is replaced, and what was left out is told at the end.
+    /// The stream as text: bytes that are not UTF-8 are replaced, and the end says how many were left out.
     fn text(&self) -> String {
         let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
         if self.left_out > 0 {
@@ -301,7 +301,7 @@ impl Listener for Collecting {
     }
 }
 
-/// What is printed of one machine (`docs/json.md`).
+/// The JSON of one machine (`docs/json.md`).
 #[derive(Debug, Serialize)]
 struct Report {
     machine: MachineId,
@@ -334,7 +334,7 @@ fn report(machine: &Machine, ended: &Ended, [stdout, stderr]: [Kept; 2]) -> Repo
     }
 }
 
-/// What an end comes to, in the order in which it is told.
+/// The outcome of an end, in the order in which the summary lists them; the greatest decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fate {
     Succeeded,
@@ -370,7 +370,7 @@ impl Fate {
 }
 
 fn reason(end: &End) -> String {
-    let told = |seen: bool| if seen { "it was ended" } else { "it may be running still" };
+    let told = |seen: bool| if seen { "it was ended" } else { "it may still be running" };
     match end {
         End::Ran(Exit::Lost(reason)) => format!("its end is not known: {reason}"),
         End::Ran(exit) => exit.to_string(),
@@ -383,8 +383,8 @@ fn reason(end: &End) -> String {
     }
 }
 
-/// How many came to what, and a line for every machine where it was not well; machines of which the same is to be said share
-/// one.
+/// The counts of the outcomes, and a line for every machine that did not succeed; machines with the same outcome and
+/// reason share a line.
 fn summary(machines: &[Machine], ends: &[Ended], now: jiff::Timestamp) -> String {
     let mut counts: BTreeMap<Fate, usize> = BTreeMap::new();
     let mut lines: Vec<(Fate, String, Vec<&str>)> = Vec::new();
@@ -412,7 +412,7 @@ fn summary(machines: &[Machine], ends: &[Ended], now: jiff::Timestamp) -> String
     text
 }
 
-/// The one exit code: what is not known is stronger than what failed.
+/// The exit code for all machines: an unknown end takes precedence over a failure.
 fn verdict(ends: &[Ended]) -> i32 {
     match ends.iter().map(|ended| Fate::of(&ended.end)).max() {
         None | Some(Fate::Succeeded) => exit::OK,

@@ -33,11 +33,11 @@ enum Shown<'a> {
     Own {
         #[serde(flatten)]
         machine: &'a Machine,
-        /// Whether it was seen; none where it could not be looked for: it is in another region or account than was asked.
+        /// Whether it was seen; none where it could not be looked for because it is in another region or account.
         live: Option<bool>,
         /// Whole seconds since it was made.
         age_seconds: i64,
-        /// US dollars so far, where they can be told.
+        /// US dollars so far, where they are known.
         cost: Option<f64>,
     },
     /// A machine that was made elsewhere.
@@ -70,7 +70,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         live: true,
         age_seconds: sighting.created_at.map(|at| now.as_second() - at.as_second()),
     }));
-    // The journal knows in which order they were handed over, which is another one where several are made at once.
+    // The journal has the order in which machines were handed over, which differs where several are made at once.
     shown.sort_by_key(|row| std::cmp::Reverse(row.created_at()));
     if args.json {
         context.screen.json(&shown);
@@ -82,7 +82,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     Ok(0)
 }
 
-/// Whether the machine was seen; one that was not, and could not have been, may be there all the same.
+/// Whether the machine was seen; none where it was not seen and could not have been, because it may exist all the same.
 fn live(machine: &Machine, observed: &[Observed], unmet: &BTreeSet<&MachineId>) -> Option<bool> {
     let seen = observed.iter().any(|seen| seen.kind.is_machine() && seen.machine == machine.id);
     (seen || !unmet.contains(&machine.id)).then_some(seen)

@@ -23,8 +23,8 @@ pub(super) enum Side {
     },
 }
 
-/// What `text` names. Before the first colon stands a machine, unless a slash stands there, too. What is here under the whole of a
-/// name with a colon is a path here; where it might be a machine as well, nobody guesses.
+/// The side that `text` names. The part before the first colon names a machine, unless it contains a slash. A name with
+/// a colon that exists here as a whole is a path here; where it might name a machine as well, it is refused.
 pub(super) fn side(context: &Context, text: &OsStr) -> Result<Side, Fault> {
     let Some((name, path)) = split(text) else { return Ok(Side::Here(PathBuf::from(text))) };
     let shown = text.to_string_lossy();
@@ -54,7 +54,7 @@ pub(super) fn side(context: &Context, text: &OsStr) -> Result<Side, Fault> {
     Ok(Side::There { machine: Box::new(machine), path: there(path)? })
 }
 
-/// What stands before and behind the first colon, where that may be a machine's.
+/// The parts before and after the first colon, where the first may name a machine.
 fn split(text: &OsStr) -> Option<(&[u8], &[u8])> {
     let bytes = text.as_bytes();
     let at = bytes.iter().position(|byte| *byte == b':')?;
@@ -62,7 +62,7 @@ fn split(text: &OsStr) -> Option<(&[u8], &[u8])> {
     (!name.is_empty() && !name.contains(&b'/')).then_some((name, path))
 }
 
-/// A path on a machine, where nothing and `~` are the home of its user, in which every command and copy begins.
+/// Resolves a path on a machine: an empty one and `~` are the home of its user, in which every command and copy begins.
 fn there(path: &str) -> Result<String, Fault> {
     let below = match path.strip_prefix('~') {
         None => path,

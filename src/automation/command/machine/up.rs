@@ -37,7 +37,7 @@ pub struct Args {
     json: bool,
 }
 
-/// The least size at which a file system of any use can be made; `btrfs` wants 109 MiB, `xfs` 300, and say so.
+/// The least size for a useful file system; `btrfs` needs 109 MiB and `xfs` 300, and their tools say so.
 const LEAST_VOLUME: u64 = 16 << 20;
 
 /// The most that a file on `ext4` can hold, and a volume on EC2.
@@ -53,7 +53,7 @@ fn parse_volume(text: &str) -> Result<u64, String> {
     }
 }
 
-/// What a second volume comes with where the machine may not make a file system itself.
+/// The file system of a second volume on a machine that may not make one itself.
 const VOLUME_FILESYSTEM: &str = "ext4";
 
 /// Makes the machine.
@@ -96,12 +96,12 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     session.end(result).await
 }
 
-/// Tells who asked for the machine its id. A machine whose id nobody could read would be nobody's, so it is ended.
+/// Prints the machine's id. A machine whose id could not be printed would be lost to its user, so it is ended.
 async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<Ending, Fault> {
     let screen = &session.context.screen;
     let told = if json { screen.try_json(machine) } else { screen.try_data(&format!("{}\n", machine.id)) };
     if let Err(error) = told {
-        // Told here, with what became of the machine.
+        // The fault below reports the failed write, with what became of the machine.
         drop(ui::unwritten());
         let fault = ui::unwritten_fault(error).hint("Nobody would know the machine's id, so it was ended.");
         return Err(undo(&session.run, &session.site, &machine.id, fault).await);
@@ -114,7 +114,7 @@ async fn make(session: &Session, request: MachineRequest) -> Result<Machine, Fau
     let run = session.run.on(&request.id);
     let step = run.teller.begin(Work::Booting { machine: request.id.clone(), image: request.image.clone() });
     let mut lease = Lease::acquire(&session.run, &session.site, &request).await?;
-    // A machine is handed over only when somebody can log in, and not to somebody who no longer wants it.
+    // A machine is handed over only when its user can log in, and not after the user has interrupted.
     let ready = match lease.connect(&request.user).await {
         Ok(connection) => {
             let goodbye = async {

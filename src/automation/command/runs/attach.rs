@@ -1,4 +1,4 @@
-//! `automation runs attach` and `automation runs wait`: following a run to its end, as its first driver would have.
+//! `automation runs attach` and `automation runs wait`: follow a run to its end, as its first driver would have.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::command::session::Session;
 use crate::command::testing::{Reports, conclude};
 use crate::compose::Context;
 
-/// How often the log of a run that somebody else drives is looked at.
+/// The pause between two looks at the log of a run that another process drives.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Follow a run to its end: its output, its verdict, its exit code.
@@ -67,15 +67,15 @@ pub(crate) async fn run(context: Context, args: &Args, shows_output: bool) -> Re
     }
 }
 
-/// The run as it is recorded, and the right to drive it; none while another process does.
+/// The run's record, and the right to drive it; none while another process drives it.
 pub(crate) fn take(context: &Context, dir: &RunDir) -> Result<Option<(RunRecord, Lock)>, Fault> {
     let Some(driving) = dir.lock_driver()? else { return Ok(None) };
     let record = super::record(context, dir.id())?;
-    // A driver that has let go of the run and is about to end; for a moment only.
+    // A driver may have released the lock and not have ended yet; that lasts a moment only.
     Ok((!is_driven(&record)).then_some((record, driving)))
 }
 
-/// Tells of a run that has ended; gives its exit code.
+/// Shows the results of a run that has ended; gives its exit code.
 fn ended(context: &Context, record: &RunRecord, dir: &RunDir, reports: &Reports) -> Result<i32, Fault> {
     match super::results(context, dir.id())? {
         Some(results) => {
@@ -83,16 +83,16 @@ fn ended(context: &Context, record: &RunRecord, dir: &RunDir, reports: &Reports)
             reports.give(&context.screen, &results)?;
         }
         None => {
-            let summary = record.summary.as_deref().unwrap_or("nothing is known of how");
+            let summary = record.summary.as_deref().unwrap_or("it is not known how");
             context.screen.message(&format!("Run {} has ended: {summary}", record.id));
         }
     }
     Ok(record.exit_code.unwrap_or(exit::INFRASTRUCTURE))
 }
 
-/// How a run is driven that another process began.
+/// The manner in which to drive a run that another process began.
 pub(crate) struct Drive<'a> {
-    /// Where the results go.
+    /// The places to which the results go.
     pub reports: &'a Reports,
     /// Whether the task's output is shown.
     pub shows_output: bool,
@@ -124,7 +124,8 @@ impl Drive<'_> {
         session.end(result).await
     }
 
-    /// Ends a run whose machine is gone: with what its tests came to, where a driver knew that and was killed before it said so.
+    /// Ends a run whose machine is gone: with the results of its tests, where a driver had stored them and was killed
+    /// before it reported them.
     async fn without_machine(
         &self,
         context: Context,
@@ -167,7 +168,7 @@ fn gone(context: &Context, record: RunRecord) -> Result<Fault, Fault> {
         .hint(format!("`{log}` prints what came before that.")))
 }
 
-/// Refuses a machine that is out of reach of its provider as it is set up here: it must not pass for gone.
+/// Refuses a machine that its provider, as it is set up here, cannot see: it must not pass for gone.
 pub(crate) async fn visible(context: &Context, machine: &Machine) -> Result<(), Fault> {
     let filter = ResourceFilter { machine: Some(machine.id.clone()), open: true, ..ResourceFilter::default() };
     let rows: Vec<Resource> = context.journal.resources(&filter)?;

@@ -20,10 +20,10 @@ use crate::command::session::left_behind;
 use crate::command::testing::Reports;
 use crate::compose::Context;
 
-/// How long a driver may take to end after it was told to: it asks the machine for the report and releases it.
+/// How long a driver may take to end after SIGTERM: it fetches the report from the machine and releases it.
 const DRIVER_LIMIT: Duration = Duration::from_secs(300);
 
-/// How often it is looked whether a driver has ended.
+/// The pause between two looks at whether a driver has ended.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// End a run: its tests, then its machine. What was known by then is kept as its result.
@@ -86,7 +86,8 @@ pub(crate) async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
     Ok(if left.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
 }
 
-/// The fault of a run that could not be cancelled, with what ends it all the same where the disk has no room for its results.
+/// The fault of a run that could not be cancelled; where the disk has no room for its results, with the command that
+/// ends it all the same.
 fn without_room(fault: Fault, state: &StateDir, machine: Option<&Machine>, down: &str) -> Fault {
     let Some(machine) = machine.filter(|_| state.is_full()) else { return fault };
     fault.hint(format!(
@@ -118,7 +119,7 @@ fn planned(context: &Context, record: &RunRecord) -> Result<String, Fault> {
     })
 }
 
-/// Tells the driver to stop and waits for its end; gives the run as it is then.
+/// Tells the driver to stop and waits for its end; gives the run's record after that.
 async fn stop_driver(context: &Context, dir: &state::runs::RunDir) -> Result<(RunRecord, Lock), Fault> {
     let record = super::record(context, dir.id())?;
     let pid = i32::try_from(record.driver.pid).ok().and_then(Pid::from_raw).filter(|_| is_driven(&record));

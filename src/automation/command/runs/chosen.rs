@@ -1,4 +1,4 @@
-//! Which run is meant.
+//! The run that a user names.
 
 use model::base::id::RunId;
 use model::fault::Fault;
@@ -9,8 +9,8 @@ use state::runs::resolve;
 use crate::command::testing::COMMAND;
 use crate::compose::Context;
 
-/// The run that `text` names: an id, its beginning, or `latest`, the latest that has tests, where one that still goes on comes before
-/// those that have ended. A machine that was made or an image that was baked since is none.
+/// The run that `text` names: an id, its beginning, or `latest`, the latest that has tests, where one that still goes
+/// on comes before those that have ended. Runs that made a machine or baked an image do not count.
 pub(crate) fn chosen(context: &Context, text: &str) -> Result<RunRecord, Fault> {
     let mut records = context.journal.runs(usize::MAX)?;
     let machines = context.journal.machines()?;
@@ -28,7 +28,7 @@ pub(crate) fn chosen(context: &Context, text: &str) -> Result<RunRecord, Fault> 
     at.map(|at| records.swap_remove(at)).ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))
 }
 
-/// The same, and refuses a run without tests, whose end says nothing of any.
+/// The same, but refuses a run without tests: there are no results to wait for.
 pub(crate) fn chosen_with_tests(context: &Context, text: &str) -> Result<RunRecord, Fault> {
     let record = chosen(context, text)?;
     if has_tests(context, &record) {
@@ -39,12 +39,13 @@ pub(crate) fn chosen_with_tests(context: &Context, text: &str) -> Result<RunReco
         .hint(format!("`{list}` shows the runs there are; without an id the latest with tests is meant.")))
 }
 
-/// Whether a run is there for tests: by its command, which is known before any began, or by what its folder says was begun.
+/// Whether a run is one with tests: by its command, which is known before any test began, or by the tasks in its
+/// folder.
 fn has_tests(context: &Context, record: &RunRecord) -> bool {
     record.command == COMMAND || context.state.run(&record.id).is_ok_and(|dir| dir.has_tasks())
 }
 
-/// Of `records`, newest first, that which `latest` means.
+/// The run that `latest` names among `records`, newest first.
 fn latest(
     records: &[RunRecord],
     has_tests: impl Fn(&RunRecord) -> bool,

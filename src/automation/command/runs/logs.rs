@@ -23,7 +23,7 @@ use crate::command::runs::chosen::chosen;
 use crate::command::runs::viewer::Viewer;
 use crate::compose::Context;
 
-/// How often the log of a run that goes on is looked at.
+/// The pause between two looks at the log of a run that goes on.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Print the output of one run's task, or the log of its steps
@@ -51,7 +51,7 @@ struct Logs {
     events: PathBuf,
 }
 
-/// Prints them.
+/// Prints the logs.
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let id = chosen(context, &args.run)?.id;
     let dir = context.state.run(&id)?;
@@ -70,18 +70,18 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let record = super::record(context, &id)?;
     if !args.steps && record.state != RunState::Ended && !is_driven(&record) {
         let follow = context.to_type(&format!("runs logs -f {id}"));
-        context
-            .screen
-            .message(&format!("Nobody drives this run: this is what came while somebody did. `{follow}` reads on."));
+        context.screen.message(&format!(
+            "Nobody drives this run: this is the output from while it was driven. `{follow}` reads on."
+        ));
     }
     Ok(exit::OK)
 }
 
-/// Shows the log while somebody drives the run, then what comes from the machine.
+/// Shows the log while another process drives the run, then the output that comes from the machine.
 async fn follow(context: &Context, dir: &RunDir) -> Result<i32, Fault> {
     let mut viewer = Viewer::new(dir.clone());
     loop {
-        // Looked at before the log: what a driver wrote before it ended is shown.
+        // The record is read before the log, so that all that a driver wrote before it ended is shown.
         let record = super::record(context, dir.id())?;
         let driven = is_driven(&record);
         viewer.show(&context.screen)?;
@@ -93,7 +93,7 @@ async fn follow(context: &Context, dir: &RunDir) -> Result<i32, Fault> {
     }
 }
 
-/// Shows what the machine has beyond `shown`, without taking the run over.
+/// Shows the output that the machine has beyond `shown`, without taking the run over.
 async fn from_machine(context: &Context, dir: &RunDir, shown: Offsets) -> Result<i32, Fault> {
     let none = || Fault::infrastructure(format!("run `{}` has no machine to read from", dir.id()));
     let task = TestTask::read(dir)?.ok_or_else(none)?;
@@ -110,7 +110,7 @@ async fn from_machine(context: &Context, dir: &RunDir, shown: Offsets) -> Result
         context.screen.task_output(chunk);
     }
     match process.exit() {
-        // Somebody else followed it to its end meanwhile, and released the machine.
+        // Another process followed it to its end meanwhile, and released the machine.
         Exit::Lost(_) if super::record(context, dir.id())?.state == RunState::Ended => Ok(exit::OK),
         Exit::Lost(reason) => Err(Fault::infrastructure(format!("the log of run `{}` breaks off: {reason}", dir.id()))),
         Exit::Code(_) | Exit::Signal(_) => Ok(exit::OK),

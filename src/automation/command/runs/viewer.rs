@@ -7,7 +7,7 @@ use state::runs::RunDir;
 
 use crate::ui::Screen;
 
-/// Shows what a run's log holds, each byte once.
+/// Shows the output in a run's log, each byte once.
 pub(crate) struct Viewer {
     dir: RunDir,
     reader: Option<OutputReader>,
@@ -15,12 +15,12 @@ pub(crate) struct Viewer {
 }
 
 impl Viewer {
-    /// Of this run, from the beginning.
+    /// A viewer of this run, from the beginning.
     pub(crate) fn new(dir: RunDir) -> Self {
         Self { dir, reader: None, offsets: Offsets::default() }
     }
 
-    /// Shows what is there and was not shown yet.
+    /// Shows the output that is new since the last call.
     pub(crate) fn show(&mut self, screen: &Screen) -> Result<(), Fault> {
         if self.reader.is_none() {
             self.reader = OutputReader::open(&self.dir)?;
@@ -36,7 +36,7 @@ impl Viewer {
         Ok(())
     }
 
-    /// How much was shown of every stream.
+    /// How many bytes of each stream were shown.
     pub(crate) fn offsets(&self) -> Offsets {
         self.offsets
     }

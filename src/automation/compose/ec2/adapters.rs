@@ -1,4 +1,4 @@
-//! What is constructed for Amazon EC2 alone.
+//! The adapters that are constructed for Amazon EC2 alone.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::compose::ec2::ADDRESS_URL;
 use crate::compose::ec2::by_address::ByAddress;
 use crate::compose::sites::{Builder, host_keys};
 
-/// Where an account's machines are made when nothing says otherwise: where the tool before this one made them.
+/// The region when nothing else is said: the one that the predecessor of this tool used.
 const REGION: &str = "us-west-2";
 
-/// A variable that is set and not empty.
+/// The value of a variable that is set and not empty.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -33,7 +33,7 @@ fn lossy(bytes: Vec<u8>) -> String {
 
 impl Builder {
     /// Credentials by the SDK's standard chain, and the region: by option, by settings, by the chain, else `us-west-2`.
-    /// Asks nobody yet.
+    /// Makes no request yet.
     async fn aws(&self) -> SdkConfig {
         self.ec2.config.get_or_init(|| self.load_aws()).await.clone()
     }
@@ -51,7 +51,7 @@ impl Builder {
         config.into_builder().region(Region::from_static(REGION)).build()
     }
 
-    /// Refuses a profile that is named and is not there, which the SDK would take for missing credentials.
+    /// Refuses a profile that is named and does not exist, which the SDK would report as missing credentials.
     fn check_profile(&self) -> Result<(), Fault> {
         let Some(name) = variable("AWS_PROFILE") else { return Ok(()) };
         let file = |at: &str, usual: &str| variable(at).map_or_else(|| self.home.join(usual), PathBuf::from);
@@ -71,7 +71,7 @@ impl Builder {
         Ok(Arc::clone(self.ec2.clients.get_or_init(|| Arc::new(ec2::clients::Clients::new(sdk)))))
     }
 
-    /// What the provider is opened with.
+    /// The configuration of the provider.
     async fn ec2_config(&self) -> Result<ec2::Ec2Config, Fault> {
         let clients = self.clients().await?;
         let identity = self.identity()?;
@@ -90,12 +90,12 @@ impl Builder {
         })
     }
 
-    /// What can be known before a machine is asked for.
+    /// The checks that can be made before a machine is asked for.
     pub(in crate::compose) async fn ec2_doctor(&self) -> Result<Vec<Check>, Fault> {
         Ok(ec2::doctor::checks(self.clients().await, &self.address_url()).await)
     }
 
-    /// Reaches machines of EC2.
+    /// The connector of machines of EC2.
     pub(in crate::compose) async fn ec2_connector(&self) -> Arc<dyn Connector> {
         Arc::new(ByAddress { ssh: SshConnector::default(), ssm: SsmConnector::new(self.aws().await) })
     }
@@ -105,7 +105,7 @@ impl Builder {
         Ok(Arc::new(ec2::purge::Ec2Account::open(self.clients().await?).await?))
     }
 
-    /// Makes machines. Fails where there are no credentials that AWS accepts.
+    /// The provider. Fails where there are no credentials that AWS accepts.
     pub(in crate::compose) async fn ec2_provider(&self) -> Result<Arc<dyn Provider>, Fault> {
         Ok(Arc::new(ec2::Ec2Provider::open(self.ec2_config().await?).await?))
     }
@@ -113,25 +113,25 @@ impl Builder {
     /// The images of the account.
     pub(in crate::compose) async fn ec2_images(&self) -> Result<Arc<dyn ImageStore>, Fault> {
         let clients = self.clients().await?;
-        // What is wrong with credentials, region or network is told at once.
+        // A problem with credentials, region or network is reported at once.
         clients.identity().await?;
         let (region, state_id) = (clients.region().to_owned(), self.state.id()?);
         Ok(Arc::new(ec2::images::Ec2Images::new(clients, &region, self.reader(), &state_id)))
     }
 
-    /// Where this computer's public address is asked for.
+    /// The URL that tells this computer's public address.
     fn address_url(&self) -> String {
         variable(ADDRESS_URL)
             .or_else(|| self.ec2_setting("address-url").map(str::to_owned))
             .unwrap_or_else(|| ec2::settings::ADDRESS_URL.to_owned())
     }
 
-    /// Who reads images, and whose are trusted.
+    /// The owner who reads images, and the owners whose images are trusted.
     fn reader(&self) -> ec2::images::Reader {
         ec2::images::Reader { owner: self.owner.clone(), trust: self.trust() }
     }
 
-    /// Whose images machines may boot from: by option, else by settings.
+    /// The owners whose images machines may boot from: by option, else by settings.
     fn trust(&self) -> ec2::images::Trust {
         let said = &self.globals.ec2.trust_images_of;
         let set = || self.ec2_setting("trust-images-of").unwrap_or_default().split(',').map(str::to_owned).collect();

@@ -8,7 +8,7 @@ use connection::ssh::SshConnector;
 use model::connection::{Connection, ConnectionError, Connector};
 use model::machine::{Address, Machine};
 
-/// Reaches machines of Systems Manager by it, all others by SSH.
+/// Reaches machines with an address of Systems Manager by that service, all others by SSH.
 pub(crate) struct ByAddress {
     /// For machines with an address of the network.
     pub ssh: SshConnector,

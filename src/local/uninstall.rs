@@ -103,7 +103,6 @@ impl Uninstaller {
 
     /// Ends a machine and removes all of it; gives the reasons why something stays. Blocks.
     pub fn end(&self, machine: &MachineId, run: &RunId, now: Timestamp) -> Vec<String> {
-        use ResourceKind::{Cgroup, LoopDevice, Process, Rootfs};
         let release = |kind| {
             let row = Resource {
                 id: ResourceId::random(),
@@ -124,7 +123,10 @@ impl Uninstaller {
                 Err(fault) => Some(fault.line()),
             }
         };
-        [Process, Cgroup, LoopDevice, Rootfs].into_iter().filter_map(release).collect()
+        // What lives in its processes alone ends with them.
+        let apart = |kind: &ResourceKind| !matches!(kind, ResourceKind::Namespace | ResourceKind::Mount);
+        let kinds = ResourceKind::in_order_of_removal().filter(|kind| kind.provider() == ProviderKind::Local);
+        kinds.filter(apart).filter_map(release).collect()
     }
 
     /// Removes the folder of a layer. Blocks.

@@ -1,7 +1,7 @@
 //! Emptying an account of everything that is ours, whatever any journal says of it.
 //!
 //! What is ours is decided by the [`Account`], by names and tags; what of that is meant is decided by [`Filter`]. The
-//! order of removal is in `flow::purge`.
+//! order of removal is [`ResourceKind::REMOVAL`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,6 +108,9 @@ pub struct Refusal {
 pub trait Account: Send + Sync {
     /// Where it looks, for people, for example a region.
     fn place(&self) -> &str;
+
+    /// The kinds of things that may be there, in the order of removal.
+    fn kinds(&self) -> Vec<ResourceKind>;
 
     /// The name of the journal's row for `item`, whoever wrote that row; none where rows have no name for such a thing.
     async fn row_name(&self, item: &Item) -> Result<Option<String>, Fault>;

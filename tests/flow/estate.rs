@@ -203,6 +203,10 @@ impl Account for West {
         "west"
     }
 
+    fn kinds(&self) -> Vec<ResourceKind> {
+        Vec::new()
+    }
+
     async fn row_name(&self, item: &Item) -> Result<Option<String>, Fault> {
         Ok(item.name.as_ref().map(|name| format!("1/west/{name}")))
     }

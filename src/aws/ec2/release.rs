@@ -89,15 +89,12 @@ pub(crate) async fn release(
     }
 }
 
-/// How many instances one call ends; the most that the API takes.
-pub(crate) const BATCH: usize = 1000;
-
 /// Tells the instances that `resources` name and whose ids are known to end, with as few calls as can be in each region, and
 /// waits for none. Those of other accounts are left; a refusal is told by [`release`], which asks again.
 pub(crate) async fn end_all(clients: &Clients, account: &str, resources: &[Resource]) {
     for (region, ids) in by_region(clients.region(), account, resources) {
         let ec2 = clients.ec2(&region);
-        for batch in ids.chunks(BATCH) {
+        for batch in ids.chunks(instances::BATCH) {
             purge::instances::terminate(&ec2, batch).await;
         }
     }

@@ -1,5 +1,6 @@
 //! Sentences of the documents that can be held against the code, or against each other.
 
+use model::machine::ProviderKind;
 use model::resource::{ResourceKind, ResourceState};
 
 /// A document in one line, so that where its lines end does not matter.
@@ -33,6 +34,17 @@ fn the_json_contract_names_every_kind_and_state_of_a_resource() {
         let name = serde_json::to_value(state).unwrap();
         assert!(states.contains(&format!("`{}`", name.as_str().unwrap())), "{name}");
     }
+}
+
+#[test]
+fn the_documents_name_every_provider() {
+    let (state, words) = (include_str!("../docs/state.md"), document(include_str!("../docs/contributing.md")));
+    let settings = between(state, "provider = ", "\n");
+    let quoted: Vec<&str> = settings.split('"').skip(1).step_by(2).collect();
+    assert_eq!(quoted, ProviderKind::CHOICE_NAMES);
+    let provider = between(&words, "| provider |", " |");
+    let named: Vec<&str> = provider.split('`').skip(1).step_by(2).collect();
+    assert_eq!(named, ProviderKind::ALL.map(ProviderKind::name));
 }
 
 #[test]

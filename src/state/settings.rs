@@ -22,17 +22,18 @@ const GRACE: Kind = Kind::Duration { min: Duration::from_secs(1), max: Duration:
 
 const MIRROR: Kind = Kind::url("a URL such as `http://deb.debian.org/debian`");
 
-/// Where machines can come from. A tool that was built without one of them says so when it is asked for machines.
-const PROVIDERS: &[&str] = &["local", "ec2", "host"];
-
 /// The sections that belong to the tool itself.
 const OWN: [Section; 3] = [
     Section {
         name: "",
-        keys: &[Key { name: "provider", kind: Kind::OneOf(PROVIDERS) }, Key { name: "grace", kind: GRACE }],
+        keys: &[
+            // A tool that was built without one of them says so when it is asked for machines.
+            Key { name: "provider", kind: Kind::OneOf(&ProviderKind::CHOICE_NAMES) },
+            Key { name: "grace", kind: GRACE },
+        ],
     },
     Section {
-        name: "local",
+        name: ProviderKind::Local.name(),
         keys: &[
             Key { name: "debian-mirror", kind: MIRROR },
             Key { name: "debian-security-mirror", kind: MIRROR },
@@ -146,11 +147,9 @@ impl Settings {
     /// Sets the fields from what was given, which was checked before.
     fn resolve(&mut self) {
         let get = |key: &str| self.given.get(key).map(|(value, _)| value.clone());
-        self.provider = match get("provider").as_deref() {
-            Some("ec2") => ProviderKind::Ec2,
-            Some("host") => ProviderKind::Host,
-            _ => ProviderKind::Local,
-        };
+        if let Some(kind) = get("provider").and_then(|name| ProviderKind::chosen(&name)) {
+            self.provider = kind;
+        }
         if let Some(grace) = get("grace").and_then(|value| text::parse_duration(&value).ok()) {
             self.grace = grace;
         }

@@ -7,15 +7,14 @@ use connection::ssh::SshConnector;
 use model::check::Check;
 use model::connection::Connector;
 use model::fault::Fault;
-use model::machine::ProviderKind;
 use model::provider::{ImageStore, Provider};
 use model::purge::Account;
 use model::setting::Section;
 
 use crate::compose::sites::Builder;
 
-/// Nobody can name it.
-pub(super) const PROVIDER: Option<(&str, ProviderKind)> = None;
+/// Nobody can choose it.
+pub(super) const IS_BUILT_IN: bool = false;
 
 /// The settings file has no section of it.
 pub(super) const SETTINGS: Option<Section> = None;

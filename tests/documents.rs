@@ -1,5 +1,6 @@
 //! Sentences of the documents that can be held against the code, or against each other.
 
+use model::exit_code;
 use model::machine::ProviderKind;
 use model::resource::{ResourceKind, ResourceState};
 
@@ -20,6 +21,32 @@ fn readme_and_errors_say_in_the_same_words_what_green_means() {
     let said = between(&errors, "## What green means ", "controls what they report.");
     assert!(said.starts_with("**Green** (`PASSED`, exit code 0) means ") && said.contains("honest sources"), "{said}");
     assert!(readme.contains(said), "the README says it in other words");
+}
+
+#[test]
+fn readme_and_errors_list_every_exit_code_and_no_document_names_another() {
+    let (readme, errors) = (document(include_str!("../README.md")), include_str!("../docs/errors.md"));
+    let all = exit_code::ALL.map(|(code, words)| format!("{code} {words}"));
+    assert_eq!(between(&readme, "Exit codes: ", "."), all.join(", "));
+    let table = between(errors, "|---|---|---|\n", "\n\n");
+    let rows: Vec<&str> = table.lines().map(|line| between(line, "| ", " |")).collect();
+    assert_eq!(rows, exit_code::ALL.map(|(code, _)| code.to_string()));
+    let documents = [
+        include_str!("../README.md"),
+        errors,
+        include_str!("../docs/aws.md"),
+        include_str!("../docs/images.md"),
+        include_str!("../docs/json.md"),
+        include_str!("../docs/remote-machine.md"),
+        include_str!("../docs/state.md"),
+    ];
+    for text in documents.map(document) {
+        for code in text.split("exit code ").skip(1) {
+            let digits: String = code.chars().take_while(char::is_ascii_digit).collect();
+            let known = digits.is_empty() || exit_code::ALL.iter().any(|(code, _)| code.to_string() == digits);
+            assert!(known, "exit code {digits}");
+        }
+    }
 }
 
 #[test]

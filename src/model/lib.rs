@@ -8,6 +8,7 @@ pub mod connection;
 pub mod contract;
 pub mod event;
 pub mod exit;
+pub mod exit_code;
 pub mod failure;
 pub mod fault;
 pub mod image;

@@ -14,6 +14,7 @@ use model::machine::ProviderKind;
 use serde::Serialize;
 
 use crate::command::ec2::args::CloudArgs;
+use crate::command::error::exit;
 use crate::command::parameter_args::ParameterArgs;
 use crate::command::session::{Ending, Session};
 use crate::compose::Context;
@@ -122,7 +123,7 @@ async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
     let records = context.sites.images(context.default_provider()?).store().await?.list().await?;
     if args.json {
         context.screen.json(&records.iter().map(Shown::new).collect::<Vec<_>>());
-        return Ok(0);
+        return Ok(exit::OK);
     }
     // Only what is kept outside this computer has an owner and a name of the system's.
     let shared = records.iter().any(|record| record.locator.is_some());
@@ -140,7 +141,7 @@ async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
     };
     let rows: Vec<Vec<String>> = records.iter().map(row).collect();
     context.screen.data(&table::render(&heads, &rows));
-    Ok(0)
+    Ok(exit::OK)
 }
 
 /// Whether a person who writes `word` means this image: by its name, that of the account's console too, by what the system
@@ -161,7 +162,7 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
     })?;
     if args.json {
         context.screen.json(&Shown::new(record));
-        return Ok(0);
+        return Ok(exit::OK);
     }
     let rows: Vec<Vec<String>> = record
         .layers
@@ -180,7 +181,7 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
         record.created_at,
         table::render(&["LAYER", "FINGERPRINT", "SIZE", "TOOK"], &rows)
     ));
-    Ok(0)
+    Ok(exit::OK)
 }
 
 /// Bakes `plans`, one after another or side by side, as one run.

@@ -1,6 +1,7 @@
 //! Sentences of the documents that can be held against the code, or against each other.
 
 use model::exit_code;
+use model::filesystem::Filesystem;
 use model::machine::ProviderKind;
 use model::resource::{ResourceKind, ResourceState};
 
@@ -72,6 +73,18 @@ fn the_documents_name_every_provider() {
     let provider = between(&words, "| provider |", " |");
     let named: Vec<&str> = provider.split('`').skip(1).step_by(2).collect();
     assert_eq!(named, ProviderKind::ALL.map(ProviderKind::name));
+}
+
+#[test]
+fn the_settings_and_the_script_that_makes_them_name_every_file_system() {
+    let settings = between(include_str!("../docs/state.md"), "filesystem = \"default\"", "\n");
+    assert_eq!(settings.trim_start_matches([' ', '#']), Filesystem::NAMES.join(", "));
+    let script = include_str!("../remote/mercurial/prepare-work.sh");
+    let usage = between(script, "usage: prepare-work.sh ", " [DEVICE]");
+    assert_eq!(usage, Filesystem::NAMES.join("|"));
+    let taken = script.lines().find(|line| line.trim_start().starts_with("default | ")).unwrap();
+    let taken: Vec<&str> = taken.trim().trim_end_matches(") ;;").split(" | ").collect();
+    assert!(Filesystem::NAMES.iter().all(|name| taken.contains(name)) && taken.len() == Filesystem::NAMES.len());
 }
 
 #[test]

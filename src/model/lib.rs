@@ -11,6 +11,7 @@ pub mod exit;
 pub mod exit_code;
 pub mod failure;
 pub mod fault;
+pub mod filesystem;
 pub mod image;
 pub mod journal;
 pub mod key_pair;

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use crate::base::id::{MachineId, ResourceId, RunId};
 use crate::event::Teller;
 use crate::fault::Fault;
+use crate::filesystem::Filesystem;
 use crate::image::{CloudBase, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
 use crate::machine::{Caps, Hardware, Machine, Network, ProviderKind};
 use crate::price::Budget;
@@ -51,9 +52,8 @@ pub struct MachineRequest {
     pub caps: Caps,
     /// Size in bytes of a second block device, where the task needs a file system of its own.
     pub volume: Option<u64>,
-    /// The file system that the second block device is for, for example `ext4`: a provider whose machines may not mount it
-    /// themselves makes it.
-    pub filesystem: String,
+    /// The file system that the second block device is for: a provider whose machines may not mount it themselves makes it.
+    pub filesystem: Filesystem,
     /// When it was asked for.
     pub now: Timestamp,
     /// When it ends at the latest.

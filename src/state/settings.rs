@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use model::base::text;
 use model::fault::Fault;
+use model::filesystem::Filesystem;
 use model::machine::{Network, ProviderKind};
 use model::setting::{Key, Kind, Section};
 use toml::Spanned;
@@ -48,7 +49,7 @@ const OWN: [Section; 3] = [
                 name: "distro",
                 kind: Kind::Text { allowed: "a distribution's name such as `debian12`", check: is_name },
             },
-            Key { name: "filesystem", kind: Kind::OneOf(&["default", "btrfs", "ext3", "ext4", "jfs", "tmpfs", "xfs"]) },
+            Key { name: "filesystem", kind: Kind::OneOf(&Filesystem::NAMES) },
             Key { name: "network", kind: Kind::OneOf(&["loopback", "host"]) },
         ],
     },
@@ -90,7 +91,7 @@ pub struct Defaults {
     /// The distribution; whether there is an image for it is known where images are.
     pub distro: String,
     /// The file system of the work folder.
-    pub filesystem: String,
+    pub filesystem: Filesystem,
     /// The machine's network.
     pub network: Network,
 }
@@ -103,7 +104,7 @@ impl Default for Settings {
             local: Local::default(),
             defaults: Defaults {
                 distro: "debian12".to_owned(),
-                filesystem: "default".to_owned(),
+                filesystem: Filesystem::Default,
                 network: Network::Loopback,
             },
             file: PathBuf::new(),
@@ -162,7 +163,7 @@ impl Settings {
         let built_in = Self::default().defaults;
         self.defaults = Defaults {
             distro: get("defaults.distro").unwrap_or(built_in.distro),
-            filesystem: get("defaults.filesystem").unwrap_or(built_in.filesystem),
+            filesystem: get("defaults.filesystem").and_then(|name| name.parse().ok()).unwrap_or(built_in.filesystem),
             network: match get("defaults.network").as_deref() {
                 Some("host") => Network::Host,
                 _ => built_in.network,
@@ -419,7 +420,7 @@ source = "upstream"
         assert_eq!(settings.local.ubuntu_mirror.as_deref(), Some("file:///srv/ubuntu"));
         assert_eq!(settings.local.keyring.as_deref(), Some(Path::new("/etc/keys.gpg")));
         let defaults = &settings.defaults;
-        assert_eq!((defaults.distro.as_str(), defaults.filesystem.as_str()), ("ubuntu24.04", "ext4"));
+        assert_eq!((defaults.distro.as_str(), defaults.filesystem), ("ubuntu24.04", Filesystem::Ext4));
         assert_eq!(defaults.network, Network::Host);
         assert_eq!(settings.extra("defaults.flavour"), Some("full"));
         assert_eq!(settings.extra("sample.source"), Some("upstream"));

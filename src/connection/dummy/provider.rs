@@ -357,6 +357,7 @@ impl ImageStore for Dummy {
 mod tests {
     use super::*;
     use model::base::id::{ResourceId, RunId};
+    use model::filesystem::Filesystem;
     use model::machine::{Caps, Hardware, Network};
     use model::resource::ResourceState;
 
@@ -374,7 +375,7 @@ mod tests {
             network: Network::Loopback,
             caps: Caps::default(),
             volume: Some(1),
-            filesystem: "ext4".into(),
+            filesystem: Filesystem::Ext4,
             now,
             expires_at: now + Duration::from_secs(100),
             grace: Duration::from_secs(60),

@@ -125,22 +125,18 @@ pub struct Made<'a> {
     pub took: Duration,
 }
 
-/// Keeps layers and images for a provider.
+/// Keeps layers and images for a provider. A store says of everything here what it does, also where that is nothing: what it
+/// forgot would else pass for what it does not need.
 #[async_trait]
 pub trait ImageStore: Send + Sync {
     /// Whether one machine makes all missing layers of an image, which are kept as one; otherwise each has its own.
-    fn keeps_whole(&self) -> bool {
-        false
-    }
+    fn keeps_whole(&self) -> bool;
 
     /// How many of the plan's lowest layers are there and whole.
     async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault>;
 
     /// Refuses, before anything is made, what is known to fail: no room for `missing` layers of an image, say.
-    fn prepare(&self, missing: &[LayerPlan]) -> Result<(), Fault> {
-        let _ = missing;
-        Ok(())
-    }
+    fn prepare(&self, missing: &[LayerPlan]) -> Result<(), Fault>;
 
     /// Waits until no other process makes this layer, then keeps others from making it until the guard is dropped.
     async fn lock(&self, layer: &Fingerprint, teller: &Teller) -> Result<Box<dyn Send + Sync>, Fault>;
@@ -168,16 +164,11 @@ pub trait ImageStore: Send + Sync {
     async fn finish(&self, plan: &ImagePlan, now: Timestamp) -> Result<ImageRecord, Fault>;
 
     /// What is recorded of the finished image with this fingerprint; none, too, where asking costs more than finishing again.
-    async fn record(&self, fingerprint: &Fingerprint) -> Result<Option<ImageRecord>, Fault> {
-        Ok(self.list().await?.into_iter().find(|record| record.fingerprint == *fingerprint))
-    }
+    async fn record(&self, fingerprint: &Fingerprint) -> Result<Option<ImageRecord>, Fault>;
 
     /// How many seconds each of the plan's layers took the last time, by name: of the image of that name, else of any.
     /// Empty where nothing is known, and where looking would cost more than it tells.
-    async fn expected(&self, plan: &ImagePlan) -> BTreeMap<String, u64> {
-        let _ = plan;
-        BTreeMap::new()
-    }
+    async fn expected(&self, plan: &ImagePlan) -> BTreeMap<String, u64>;
 
     /// The finished images, newest first.
     async fn list(&self) -> Result<Vec<ImageRecord>, Fault>;
@@ -187,10 +178,7 @@ pub trait ImageStore: Send + Sync {
 
     /// Which of `images` are in use, and by what; asked at once for all of them. A store that keeps layers tells by
     /// [`ImageStore::remove_layer`].
-    async fn users(&self, images: &[ImageRecord]) -> Result<BTreeMap<Fingerprint, String>, Fault> {
-        let _ = images;
-        Ok(BTreeMap::new())
-    }
+    async fn users(&self, images: &[ImageRecord]) -> Result<BTreeMap<Fingerprint, String>, Fault>;
 
     /// Removes an image's record; its layers stay until [`ImageStore::remove_layer`]. Refused where the image is in use, and
     /// where it is somebody else's, unless those of any owner are meant.

@@ -126,10 +126,7 @@ pub trait Account: Send + Sync {
         kind: ResourceKind,
         ids: &[String],
         ending: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, String>, Fault> {
-        let _ = (kind, ids, ending);
-        Ok(BTreeMap::new())
-    }
+    ) -> Result<BTreeMap<String, String>, Fault>;
 
     /// How many items [`Account::remove`] takes at once at most.
     fn batch(&self, kind: ResourceKind) -> usize;

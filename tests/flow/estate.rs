@@ -1,6 +1,6 @@
 //! What is looked at, removed and given up at several sites at once, with no run and no command.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -213,6 +213,15 @@ impl Account for West {
 
     async fn find(&self, _: ResourceKind) -> Result<Vec<Item>, Fault> {
         Ok(Vec::new())
+    }
+
+    async fn users(
+        &self,
+        _: ResourceKind,
+        _: &[String],
+        _: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, String>, Fault> {
+        Ok(BTreeMap::new())
     }
 
     fn batch(&self, _: ResourceKind) -> usize {

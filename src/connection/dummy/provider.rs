@@ -249,6 +249,15 @@ impl Renew for Dummy {
 
 #[async_trait]
 impl ImageStore for Dummy {
+    fn keeps_whole(&self) -> bool {
+        false
+    }
+
+    /// Nothing is known to fail: memory has room.
+    fn prepare(&self, _: &[LayerPlan]) -> Result<(), Fault> {
+        Ok(())
+    }
+
     async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
         let inner = self.inner();
         Ok(plan.layers.iter().take_while(|layer| inner.layers.contains_key(&layer.fingerprint)).count())
@@ -330,12 +339,21 @@ impl ImageStore for Dummy {
         Ok(record)
     }
 
+    async fn record(&self, fingerprint: &Fingerprint) -> Result<Option<ImageRecord>, Fault> {
+        Ok(self.list().await?.into_iter().find(|record| record.fingerprint == *fingerprint))
+    }
+
     async fn list(&self) -> Result<Vec<ImageRecord>, Fault> {
         Ok(self.inner().images.clone())
     }
 
     async fn layers(&self) -> Result<Vec<LayerRecord>, Fault> {
         Ok(self.inner().layers.values().cloned().collect())
+    }
+
+    /// Nobody that could be told here: what is in use is told by the layer.
+    async fn users(&self, _: &[ImageRecord]) -> Result<BTreeMap<Fingerprint, String>, Fault> {
+        Ok(BTreeMap::new())
     }
 
     async fn remove_image(&self, fingerprint: &Fingerprint, _: bool) -> Result<(), Fault> {

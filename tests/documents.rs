@@ -1,5 +1,8 @@
 //! Sentences of the documents that can be held against the code, or against each other.
 
+use model::exit_code;
+use model::filesystem::Filesystem;
+use model::machine::ProviderKind;
 use model::resource::{ResourceKind, ResourceState};
 
 /// A document in one line, so that where its lines end does not matter.
@@ -22,6 +25,32 @@ fn readme_and_errors_say_in_the_same_words_what_green_means() {
 }
 
 #[test]
+fn readme_and_errors_list_every_exit_code_and_no_document_names_another() {
+    let (readme, errors) = (document(include_str!("../README.md")), include_str!("../docs/errors.md"));
+    let all = exit_code::ALL.map(|(code, words)| format!("{code} {words}"));
+    assert_eq!(between(&readme, "Exit codes: ", "."), all.join(", "));
+    let table = between(errors, "|---|---|---|\n", "\n\n");
+    let rows: Vec<&str> = table.lines().map(|line| between(line, "| ", " |")).collect();
+    assert_eq!(rows, exit_code::ALL.map(|(code, _)| code.to_string()));
+    let documents = [
+        include_str!("../README.md"),
+        errors,
+        include_str!("../docs/aws.md"),
+        include_str!("../docs/images.md"),
+        include_str!("../docs/json.md"),
+        include_str!("../docs/remote-machine.md"),
+        include_str!("../docs/state.md"),
+    ];
+    for text in documents.map(document) {
+        for code in text.split("exit code ").skip(1) {
+            let digits: String = code.chars().take_while(char::is_ascii_digit).collect();
+            let known = digits.is_empty() || exit_code::ALL.iter().any(|(code, _)| code.to_string() == digits);
+            assert!(known, "exit code {digits}");
+        }
+    }
+}
+
+#[test]
 fn the_json_contract_names_every_kind_and_state_of_a_resource() {
     let json = document(include_str!("../docs/json.md"));
     let kinds = between(&json, "## finding ", "`standing` is");
@@ -33,6 +62,29 @@ fn the_json_contract_names_every_kind_and_state_of_a_resource() {
         let name = serde_json::to_value(state).unwrap();
         assert!(states.contains(&format!("`{}`", name.as_str().unwrap())), "{name}");
     }
+}
+
+#[test]
+fn the_documents_name_every_provider() {
+    let (state, words) = (include_str!("../docs/state.md"), document(include_str!("../docs/contributing.md")));
+    let settings = between(state, "provider = ", "\n");
+    let quoted: Vec<&str> = settings.split('"').skip(1).step_by(2).collect();
+    assert_eq!(quoted, ProviderKind::CHOICE_NAMES);
+    let provider = between(&words, "| provider |", " |");
+    let named: Vec<&str> = provider.split('`').skip(1).step_by(2).collect();
+    assert_eq!(named, ProviderKind::ALL.map(ProviderKind::name));
+}
+
+#[test]
+fn the_settings_and_the_script_that_makes_them_name_every_file_system() {
+    let settings = between(include_str!("../docs/state.md"), "filesystem = \"default\"", "\n");
+    assert_eq!(settings.trim_start_matches([' ', '#']), Filesystem::NAMES.join(", "));
+    let script = include_str!("../remote/mercurial/prepare-work.sh");
+    let usage = between(script, "usage: prepare-work.sh ", " [DEVICE]");
+    assert_eq!(usage, Filesystem::NAMES.join("|"));
+    let taken = script.lines().find(|line| line.trim_start().starts_with("default | ")).unwrap();
+    let taken: Vec<&str> = taken.trim().trim_end_matches(") ;;").split(" | ").collect();
+    assert!(Filesystem::NAMES.iter().all(|name| taken.contains(name)) && taken.len() == Filesystem::NAMES.len());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::base::id::MachineId;
+use model::filesystem::Filesystem;
 use model::image::{CloudBase, Fingerprint, ImagePlan};
 use model::machine::{Caps, Hardware, Network};
 use model::price::Budget;
@@ -31,8 +32,8 @@ pub struct Order {
     pub caps: Caps,
     /// Size in bytes of a second block device.
     pub volume: Option<u64>,
-    /// The file system that the second block device is for; empty for none.
-    pub filesystem: String,
+    /// The file system that the second block device is for.
+    pub filesystem: Filesystem,
     /// How long it lives at most, from the request on.
     pub ttl: Duration,
     /// How long it lives without a sign from its driver.
@@ -53,7 +54,7 @@ impl Order {
             network: Network::Loopback,
             caps: Caps::default(),
             volume: None,
-            filesystem: String::new(),
+            filesystem: Filesystem::Default,
             ttl,
             grace,
             max_cost: None,

@@ -1,4 +1,5 @@
-//! Emptying an account: an item that uses another goes first, every item is tried, every item is checked afterwards.
+//! Emptying an account: an item that uses another goes first ([`ResourceKind::REMOVAL`]), every item is tried, every item
+//! is checked afterwards.
 //!
 //! Nothing here knows which service is asked, or whether something may be removed; the [`Account`] has found only our
 //! things.
@@ -17,23 +18,6 @@ use model::resource::{Fate, Resource, ResourceKind, ResourceState};
 use tokio_util::sync::CancellationToken;
 
 use crate::look::Estate;
-
-/// The kinds in the order of removal; those of one wave do not depend on each other.
-///
-/// Spot requests go first, for they could make new instances. An instance holds volumes, interfaces and security groups;
-/// an image holds its snapshots; an instance profile holds its role.
-const WAVES: [&[ResourceKind]; 4] = [
-    &[ResourceKind::SpotRequest],
-    &[ResourceKind::Instance],
-    &[
-        ResourceKind::Volume,
-        ResourceKind::NetworkInterface,
-        ResourceKind::MachineImage,
-        ResourceKind::KeyPair,
-        ResourceKind::InstanceProfile,
-    ],
-    &[ResourceKind::Snapshot, ResourceKind::SecurityGroup, ResourceKind::Role],
-];
 
 /// The kinds that make machines, and the machines themselves.
 pub const MACHINES: [ResourceKind; 2] = [ResourceKind::SpotRequest, ResourceKind::Instance];
@@ -56,11 +40,6 @@ impl Default for Limits {
 /// The pauses between two looks: short at first, for small things go at once.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// Every kind, in the order of removal.
-pub fn kinds() -> Vec<ResourceKind> {
-    WAVES.concat()
-}
 
 /// The result of a search.
 #[derive(Default)]
@@ -92,9 +71,8 @@ pub async fn find(account: &dyn Account, kinds: &[ResourceKind], filter: &Filter
     if found.unseen.len() == kinds.len() && !kinds.is_empty() {
         return Err(found.unseen.remove(0).1);
     }
-    let rank = |kind: ResourceKind| WAVES.iter().position(|wave| wave.contains(&kind));
     let order = |a: &Item, b: &Item| {
-        (rank(a.kind), a.kind.name(), a.created_at, &a.id).cmp(&(rank(b.kind), b.kind.name(), b.created_at, &b.id))
+        (a.kind.wave(), a.kind.name(), a.created_at, &a.id).cmp(&(b.kind.wave(), b.kind.name(), b.created_at, &b.id))
     };
     found.items.sort_by(order);
     found.unowned.sort_by(order);
@@ -115,7 +93,7 @@ fn sort_in(found: &mut Found, filter: &Filter, item: Item) {
 async fn used(account: &dyn Account, items: &[Item]) -> BTreeMap<(&'static str, String), String> {
     let ending = items.iter().filter(|item| item.kind == ResourceKind::Instance).map(|item| item.id.clone()).collect();
     let mut used = BTreeMap::new();
-    for kind in kinds() {
+    for kind in ResourceKind::in_order_of_removal() {
         let ids: Vec<String> = items.iter().filter(|item| item.kind == kind).map(|item| item.id.clone()).collect();
         used.extend(users(account, kind, &ids, &ending).await.into_iter().map(|(id, why)| ((kind.name(), id), why)));
     }
@@ -154,7 +132,7 @@ impl Removal<'_> {
     /// Removes `items` and checks that they are gone; gives the outcome of each, in the order of removal.
     pub async fn run(&self, items: &[Item]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(items.len());
-        for wave in WAVES {
+        for wave in ResourceKind::REMOVAL {
             let parts = wave.iter().map(|kind| {
                 let part: Vec<&Item> = items.iter().filter(|item| item.kind == *kind).collect();
                 async move { self.kind(*kind, part).await }
@@ -302,6 +280,10 @@ mod tests {
             "memory"
         }
 
+        fn kinds(&self) -> Vec<ResourceKind> {
+            ResourceKind::in_order_of_removal().collect()
+        }
+
         async fn row_name(&self, item: &Item) -> Result<Option<String>, Fault> {
             Ok(item.name.as_ref().map(|name| format!("memory/{name}")))
         }
@@ -371,7 +353,7 @@ mod tests {
     const ALL: Filter = Filter { whose: Whose::All, untagged: false, before: None };
 
     async fn remove(account: &Memory, stop: &CancellationToken) -> BTreeMap<String, Fate> {
-        let found = find(account, &kinds(), &ALL).await.unwrap();
+        let found = find(account, &account.kinds(), &ALL).await.unwrap();
         let limits = Limits { instances: Duration::from_secs(20), others: Duration::from_secs(20) };
         let removal = Removal { account, stop, teller: Teller::silent(), limits };
         removal.run(&found.items).await.into_iter().map(|outcome| (outcome.item.id, outcome.fate)).collect()
@@ -419,17 +401,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn users_go_before_what_they_use() {
-        let all: Vec<(ResourceKind, &str)> = kinds().into_iter().rev().map(|kind| (kind, kind.name())).collect();
+        let all = ResourceKind::ALL.map(|kind| (kind, kind.name()));
         let account = holding(&all);
         let fates = remove(&account, &CancellationToken::new()).await;
-        assert!(fates.len() == 10 && fates.values().all(|fate| *fate == Fate::Gone), "{fates:?}");
+        assert!(fates.len() == all.len() && fates.values().all(|fate| *fate == Fate::Gone), "{fates:?}");
         let asked: Vec<ResourceKind> = account.asked.lock().unwrap().iter().map(|(kind, _)| *kind).collect();
-        let before = |a, b| asked.iter().position(|k| *k == a).unwrap() < asked.iter().position(|k| *k == b).unwrap();
-        assert!(before(ResourceKind::SpotRequest, ResourceKind::Instance));
-        assert!(before(ResourceKind::Instance, ResourceKind::Volume));
-        assert!(before(ResourceKind::NetworkInterface, ResourceKind::SecurityGroup));
-        assert!(before(ResourceKind::MachineImage, ResourceKind::Snapshot));
-        assert!(before(ResourceKind::InstanceProfile, ResourceKind::Role));
+        assert!(asked.is_sorted_by_key(|kind| kind.wave()), "{asked:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -448,7 +425,7 @@ mod tests {
         let mut account = holding(&[(ResourceKind::Instance, "mine"), (role, "shared"), (role, "own")]);
         account.uses.insert("shared".into(), "theirs".into());
         account.uses.insert("own".into(), "mine".into());
-        let found = find(&account, &kinds(), &ALL).await.unwrap();
+        let found = find(&account, &account.kinds(), &ALL).await.unwrap();
         assert_eq!(found.used, BTreeMap::from([(("role", "shared".to_owned()), "theirs uses it".to_owned())]));
         let fates = remove(&account, &CancellationToken::new()).await;
         assert_eq!(fates["shared"], Fate::Stays("theirs uses it".into()));
@@ -471,7 +448,7 @@ mod tests {
         account.lingers.insert("slow".into(), 3);
         account.lingers.insert("stuck".into(), usize::MAX);
         // The clock of `Deadline` is the system's: a limit of zero is over at once.
-        let found = find(&account, &kinds(), &ALL).await.unwrap();
+        let found = find(&account, &account.kinds(), &ALL).await.unwrap();
         let limits = Limits { instances: Duration::from_millis(50), others: Duration::ZERO };
         let stop = CancellationToken::new();
         let removal = Removal { account: &account, stop: &stop, teller: Teller::silent(), limits };

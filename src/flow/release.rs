@@ -1,4 +1,5 @@
-//! Removing resources: in reverse order of making, every one tried, every one checked afterwards.
+//! Removing resources: the machine first, then in the order of removal that all share, every one tried, every one checked
+//! afterwards.
 //!
 //! The same path serves the end of a run, an interrupted run and the cleanup after a crash: it takes rows of the
 //! journal, never the memory of the process that made them.
@@ -26,14 +27,14 @@ fn belongs(part: Part, kind: ResourceKind) -> bool {
     }
 }
 
-/// `open` rows, oldest first as the journal gives them, in the order of their release: the latest planned first.
+/// `open` rows, oldest first as the journal gives them, in the order of their release: of one wave the latest planned first.
 pub fn order(mut open: Vec<Resource>, part: Part) -> Vec<Resource> {
     open.retain(|row| row.is_open() && belongs(part, row.kind));
     // Ids do not give the order: those of one call are made in the same millisecond, and are random within it.
     open.reverse();
-    // Running things go first, whatever the order of making: a process ends its namespaces and mounts with it, an
-    // instance its volumes and interfaces.
-    open.sort_by_key(|row| !row.kind.is_machine());
+    // A machine goes even before what could make another: of one machine of ours, that ends with it, and a call for it could
+    // fail while the machine runs on.
+    open.sort_by_key(|row| (!row.kind.is_machine(), row.kind.wave()));
     open
 }
 
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_goes_first_and_processes_before_all() {
+    fn processes_go_before_all_then_waves_and_of_one_wave_the_latest_first() {
         let rows = vec![
             row("9", ResourceKind::Rootfs),
             row("2", ResourceKind::Process),

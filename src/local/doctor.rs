@@ -8,6 +8,7 @@ use model::base::id::MachineId;
 use model::base::leash::Leash;
 use model::base::text;
 use model::check::Check;
+use model::filesystem::Filesystem;
 use model::machine::Caps;
 use rustix::process::Signal;
 
@@ -20,9 +21,6 @@ use crate::{LocalConfig, blocking, cgroup, computer, loops};
 
 /// Bytes on which the images of the main job and a few machines fit with ease.
 const ROOMY: u64 = 10 << 30;
-
-/// File systems that `--filesystem` knows.
-const FILE_SYSTEMS: [&str; 6] = ["btrfs", "ext3", "ext4", "jfs", "tmpfs", "xfs"];
 
 /// Checks everything that the local provider depends on.
 pub async fn checks(config: &LocalConfig) -> Vec<Check> {
@@ -193,7 +191,8 @@ fn file_systems() -> Check {
         known.lines().any(|line| line.split_whitespace().next_back() == Some(name))
             || modules.lines().any(|line| line.contains(&format!("/{name}/{name}.ko")))
     };
-    let (there, missing): (Vec<&str>, Vec<&str>) = FILE_SYSTEMS.iter().partition(|name| has(name));
+    let of_kernel = Filesystem::ALL.into_iter().filter(|it| *it != Filesystem::Default).map(Filesystem::name);
+    let (there, missing): (Vec<&str>, Vec<&str>) = of_kernel.partition(|name| has(name));
     let found = format!("the kernel knows {}", there.join(", "));
     if missing.is_empty() {
         return Check::good("file systems", found).optional();

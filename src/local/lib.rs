@@ -163,7 +163,7 @@ impl LocalProvider {
                 network: request.network,
                 cgroup,
                 volume: request.volume,
-                filesystem: request.filesystem.clone(),
+                filesystem: request.filesystem,
                 authorized_key: self.config.public_key.clone(),
             }),
             ids,

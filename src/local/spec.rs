@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use model::base::id::MachineId;
+use model::filesystem::Filesystem;
 use model::image::Fingerprint;
 use model::machine::Network;
 use model::resource::ResourceKind;
@@ -69,7 +70,7 @@ pub(crate) struct MachineSpec {
     pub volume: Option<u64>,
     /// The volume's file system; unused where the machine is privileged.
     #[serde(default)]
-    pub filesystem: String,
+    pub filesystem: Filesystem,
     /// The public key that may log in.
     pub authorized_key: String,
 }

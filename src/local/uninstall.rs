@@ -104,7 +104,6 @@ impl Uninstaller {
 
     /// Ends a machine and removes all of it; returns the reasons where something stays. Blocks.
     pub fn end(&self, machine: &MachineId, run: &RunId, now: Timestamp) -> Vec<String> {
-        use ResourceKind::{Cgroup, LoopDevice, Process, Rootfs};
         let release = |kind| {
             let row = Resource {
                 id: ResourceId::random(),
@@ -125,7 +124,10 @@ impl Uninstaller {
                 Err(fault) => Some(fault.line()),
             }
         };
-        [Process, Cgroup, LoopDevice, Rootfs].into_iter().filter_map(release).collect()
+        // What lives in its processes alone ends with them.
+        let apart = |kind: &ResourceKind| !matches!(kind, ResourceKind::Namespace | ResourceKind::Mount);
+        let kinds = ResourceKind::in_order_of_removal().filter(|kind| kind.provider() == ProviderKind::Local);
+        kinds.filter(apart).filter_map(release).collect()
     }
 
     /// Removes the folder of a layer. Blocks.

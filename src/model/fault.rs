@@ -5,19 +5,21 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::exit_code;
+
 /// The party that must act; decides the exit code (`docs/errors.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// The command line or a value in it is wrong (exit code 2).
+    /// The command line or a value in it is wrong.
     Usage,
-    /// A cause outside the tool: settings, credentials, the host, a machine's contract (exit code 3).
+    /// A cause outside the tool: settings, credentials, the host, a machine's contract.
     Outside,
-    /// A machine or connection was lost or never came up; the verdict is incomplete (exit code 4).
+    /// A machine or connection was lost or never came up; the verdict is incomplete.
     Infrastructure,
-    /// Something was, or may have been, left behind (exit code 5).
+    /// Something was, or may have been, left behind.
     LeftBehind,
-    /// The user or the system asked to stop (exit code 130).
+    /// The user or the system asked to stop.
     Interrupted,
 }
 
@@ -25,11 +27,11 @@ impl FaultKind {
     /// The exit code of a command that ends with such a fault (`docs/errors.md`).
     pub const fn exit_code(self) -> i32 {
         match self {
-            Self::Usage => 2,
-            Self::Outside => 3,
-            Self::Infrastructure => 4,
-            Self::LeftBehind => 5,
-            Self::Interrupted => 130,
+            Self::Usage => exit_code::USAGE,
+            Self::Outside => exit_code::OUTSIDE,
+            Self::Infrastructure => exit_code::INFRASTRUCTURE,
+            Self::LeftBehind => exit_code::LEFT_BEHIND,
+            Self::Interrupted => exit_code::INTERRUPTED,
         }
     }
 }

@@ -23,7 +23,7 @@ pub enum ProviderKind {
 
 impl ProviderKind {
     /// The name used on the command line, in settings and in JSON.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Local => "local",
             Self::Ec2 => "ec2",
@@ -31,11 +31,20 @@ impl ProviderKind {
             Self::Dummy => "dummy",
         }
     }
-}
 
-impl ProviderKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Local, Self::Ec2, Self::Host, Self::Dummy];
+
+    /// Those that a user can choose.
+    pub const CHOICES: [Self; 3] = [Self::Local, Self::Ec2, Self::Host];
+
+    /// The names of [`ProviderKind::CHOICES`].
+    pub const CHOICE_NAMES: [&str; 3] = [Self::CHOICES[0].name(), Self::CHOICES[1].name(), Self::CHOICES[2].name()];
+
+    /// The one of [`ProviderKind::CHOICES`] that has this name.
+    pub fn chosen(name: &str) -> Option<Self> {
+        Self::CHOICES.into_iter().find(|kind| kind.name() == name)
+    }
 
     /// Whether its machines cost money.
     pub fn costs(self) -> bool {
@@ -271,6 +280,15 @@ mod tests {
             assert_eq!(machine.hardware, Some(GivenHardware { instance_type: "c5.9xlarge".into(), spot }));
             assert_eq!(serde_json::to_value(&machine).unwrap()["hardware"], text);
         }
+    }
+
+    #[test]
+    fn a_provider_has_one_name_everywhere_and_tests_alone_have_the_one_in_memory() {
+        for kind in ProviderKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+            assert_eq!(ProviderKind::chosen(kind.name()), Some(kind).filter(|kind| *kind != ProviderKind::Dummy));
+        }
+        assert_eq!(ProviderKind::CHOICE_NAMES, ProviderKind::CHOICES.map(ProviderKind::name));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::base::clock;
 use crate::base::id::{MachineId, RunId, TestName};
 use crate::build::Built;
 use crate::exit::Exit;
+use crate::exit_code;
 use crate::subject::Subject;
 
 /// The outcome of one test.
@@ -111,16 +112,15 @@ pub struct Counts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// The runner reported its own end, every expected test is accounted for, at least one ran, and none failed (exit
-    /// code 0).
+    /// The runner said that it came to its end, every expected test was accounted for, at least one ran, none failed.
     Passed,
-    /// The same, but some tests failed (exit code 1).
+    /// The same, and some failed.
     Failed,
-    /// Some expected test is lost, the runner's report is not whole, or nothing ran at all (exit code 4). This is
-    /// stronger than `failed`: the missing results may be worse than the known ones.
+    /// Some expected test is lost, the runner's report is not whole, or nothing ran at all. Stronger than
+    /// `failed`: what is not known may be worse than what is.
     Incomplete,
-    /// The software under test was not built: no test was begun, and their outcomes are unknown (exit code 3: the cause
-    /// is in the source, or in what the machine lacks to build it).
+    /// The software under test was not built: no test was begun, and nobody knows what they would have come to. The
+    /// cause is in the source, or in what the machine lacks to build it.
     #[serde(rename = "not_run")]
     NotRun,
 }
@@ -129,10 +129,10 @@ impl Verdict {
     /// The exit code of a run with this verdict that left nothing behind.
     pub fn exit_code(self) -> i32 {
         match self {
-            Self::Passed => 0,
-            Self::Failed => 1,
-            Self::Incomplete => 4,
-            Self::NotRun => 3,
+            Self::Passed => exit_code::OK,
+            Self::Failed => exit_code::FAILED,
+            Self::Incomplete => exit_code::INFRASTRUCTURE,
+            Self::NotRun => exit_code::OUTSIDE,
         }
     }
 }

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use crate::base::id::{MachineId, ResourceId, RunId};
 use crate::event::Teller;
 use crate::fault::Fault;
+use crate::filesystem::Filesystem;
 use crate::image::{CloudBase, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
 use crate::machine::{Caps, Hardware, Machine, Network, ProviderKind};
 use crate::price::Budget;
@@ -52,9 +53,8 @@ pub struct MachineRequest {
     pub caps: Caps,
     /// Size in bytes of a second block device, where the task needs a file system of its own.
     pub volume: Option<u64>,
-    /// The file system that the second block device is for, for example `ext4`: a provider whose machines may not mount
-    /// it themselves makes it.
-    pub filesystem: String,
+    /// The file system that the second block device is for: a provider whose machines may not mount it themselves makes it.
+    pub filesystem: Filesystem,
     /// When it was requested.
     pub now: Timestamp,
     /// When it ends at the latest.
@@ -126,24 +126,20 @@ pub struct Made<'a> {
     pub took: Duration,
 }
 
-/// Stores layers and images for a provider.
+/// Keeps layers and images for a provider. A store says of everything here what it does, also where that is nothing: what it
+/// forgot would else pass for what it does not need.
 #[async_trait]
 pub trait ImageStore: Send + Sync {
     /// Whether one machine makes all missing layers of an image, which are stored as one; otherwise each layer has its
     /// own machine.
-    fn keeps_whole(&self) -> bool {
-        false
-    }
+    fn keeps_whole(&self) -> bool;
 
     /// How many of the plan's lowest layers are stored and whole.
     async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault>;
 
     /// Refuses, before anything is made, a bake that is known to fail, for example because there is no room for the
     /// `missing` layers.
-    fn prepare(&self, missing: &[LayerPlan]) -> Result<(), Fault> {
-        let _ = missing;
-        Ok(())
-    }
+    fn prepare(&self, missing: &[LayerPlan]) -> Result<(), Fault>;
 
     /// Waits until no other process makes this layer, then locks out others until the returned guard is dropped.
     async fn lock(&self, layer: &Fingerprint, teller: &Teller) -> Result<Box<dyn Send + Sync>, Fault>;
@@ -172,16 +168,11 @@ pub trait ImageStore: Send + Sync {
 
     /// The record of the finished image with this fingerprint; none, too, where the query costs more than finishing the
     /// image again.
-    async fn record(&self, fingerprint: &Fingerprint) -> Result<Option<ImageRecord>, Fault> {
-        Ok(self.list().await?.into_iter().find(|record| record.fingerprint == *fingerprint))
-    }
+    async fn record(&self, fingerprint: &Fingerprint) -> Result<Option<ImageRecord>, Fault>;
 
     /// How many seconds each of the plan's layers took the last time, by name: for an image of that name if there was
     /// one, else for any. Empty where nothing is known, and where the query would cost more than the answer is worth.
-    async fn expected(&self, plan: &ImagePlan) -> BTreeMap<String, u64> {
-        let _ = plan;
-        BTreeMap::new()
-    }
+    async fn expected(&self, plan: &ImagePlan) -> BTreeMap<String, u64>;
 
     /// The finished images, newest first.
     async fn list(&self) -> Result<Vec<ImageRecord>, Fault>;
@@ -191,10 +182,7 @@ pub trait ImageStore: Send + Sync {
 
     /// Which of `images` are in use, and by what, in one query for all of them. A store of separate layers refuses in
     /// [`ImageStore::remove_layer`] instead.
-    async fn users(&self, images: &[ImageRecord]) -> Result<BTreeMap<Fingerprint, String>, Fault> {
-        let _ = images;
-        Ok(BTreeMap::new())
-    }
+    async fn users(&self, images: &[ImageRecord]) -> Result<BTreeMap<Fingerprint, String>, Fault>;
 
     /// Removes an image's record; its layers stay until [`ImageStore::remove_layer`]. Refused where the image is in
     /// use, and where it belongs to somebody else unless `of_any_owner` is set.

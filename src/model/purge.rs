@@ -1,7 +1,7 @@
 //! The purge: removing everything of ours from an account, whatever any journal says.
 //!
 //! The [`Account`] decides by names and tags which things are ours; the [`Filter`] decides which of them are to be
-//! removed. The order of removal is in `flow::purge`.
+//! removed. The order of removal is [`ResourceKind::REMOVAL`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,6 +111,9 @@ pub trait Account: Send + Sync {
     /// The place in which it looks, for people, for example a region.
     fn place(&self) -> &str;
 
+    /// The kinds of things that may be there, in the order of removal.
+    fn kinds(&self) -> Vec<ResourceKind>;
+
     /// The name that the journal's row for `item` has, no matter who wrote that row; none where the journal has no rows
     /// for such things.
     async fn row_name(&self, item: &Item) -> Result<Option<String>, Fault>;
@@ -126,10 +129,7 @@ pub trait Account: Send + Sync {
         kind: ResourceKind,
         ids: &[String],
         ending: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, String>, Fault> {
-        let _ = (kind, ids, ending);
-        Ok(BTreeMap::new())
-    }
+    ) -> Result<BTreeMap<String, String>, Fault>;
 
     /// The most items that one call of [`Account::remove`] takes.
     fn batch(&self, kind: ResourceKind) -> usize;

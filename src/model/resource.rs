@@ -96,7 +96,7 @@ impl ResourceKind {
         matches!(self, Self::Process | Self::Instance)
     }
 
-    /// Every kind, in the order in which they are made; release goes the other way round.
+    /// Every kind, in the order in which they are made.
     pub const ALL: [Self; 17] = [
         Self::Rootfs,
         Self::LoopDevice,
@@ -116,6 +116,39 @@ impl ResourceKind {
         Self::MachineImage,
         Self::Snapshot,
     ];
+
+    /// Every kind in the order of removal: what uses another thing goes before it, and those of one wave do not depend on each
+    /// other. Whatever removes things of several kinds takes its order from here.
+    ///
+    /// Spot requests go first, for they could make new instances, and so do files on a machine, which must be there for that. A
+    /// process holds all that a local machine has, and an instance its volumes, interfaces and security groups; an image holds
+    /// its snapshots, an instance profile its role. A machine's files are free when nothing of it runs or is mounted.
+    pub const REMOVAL: [&[Self]; 4] = [
+        &[Self::SpotRequest, Self::RemoteFiles],
+        &[Self::Instance, Self::Process],
+        &[
+            Self::Volume,
+            Self::NetworkInterface,
+            Self::MachineImage,
+            Self::KeyPair,
+            Self::InstanceProfile,
+            Self::Mount,
+            Self::Namespace,
+            Self::Cgroup,
+            Self::LoopDevice,
+        ],
+        &[Self::Snapshot, Self::SecurityGroup, Self::Role, Self::Rootfs],
+    ];
+
+    /// Every kind, in the order of [`ResourceKind::REMOVAL`].
+    pub fn in_order_of_removal() -> impl Iterator<Item = Self> {
+        Self::REMOVAL.into_iter().flatten().copied()
+    }
+
+    /// In which wave of [`ResourceKind::REMOVAL`] it goes.
+    pub fn wave(self) -> usize {
+        Self::REMOVAL.iter().take_while(|wave| !wave.contains(&self)).count()
+    }
 }
 
 /// The state of a resource.
@@ -210,4 +243,40 @@ pub struct Observed {
     /// Whether its marks say that another computer, with a copy of this state directory, made it.
     #[serde(default)]
     pub elsewhere: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_stands_once_in_the_order_of_removal() {
+        for kind in ResourceKind::ALL {
+            let places = ResourceKind::in_order_of_removal().filter(|other| *other == kind).count();
+            assert_eq!(places, 1, "{}", kind.name());
+        }
+        assert_eq!(ResourceKind::in_order_of_removal().count(), ResourceKind::ALL.len());
+    }
+
+    #[test]
+    fn what_uses_another_thing_goes_before_it() {
+        use ResourceKind::{
+            Cgroup, Instance, InstanceProfile, LoopDevice, MachineImage, NetworkInterface, Process, Role, Rootfs,
+            SecurityGroup, Snapshot, SpotRequest, Volume,
+        };
+        let uses = [
+            (SpotRequest, Instance),
+            (Instance, Volume),
+            (Instance, NetworkInterface),
+            (NetworkInterface, SecurityGroup),
+            (MachineImage, Snapshot),
+            (InstanceProfile, Role),
+            (Process, Cgroup),
+            (Process, LoopDevice),
+            (LoopDevice, Rootfs),
+        ];
+        for (user, used) in uses {
+            assert!(user.wave() < used.wave(), "{} and {}", user.name(), used.name());
+        }
+    }
 }

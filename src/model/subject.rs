@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::filesystem::Filesystem;
+
 /// How many digits of a revision name it for people.
 const SHORT: usize = 12;
 
@@ -48,7 +50,7 @@ impl Subject {
             changes,
         ];
         let source: Vec<String> = source.into_iter().flatten().collect();
-        let filesystem = self.filesystem.clone().filter(|filesystem| filesystem != "default");
+        let filesystem = self.filesystem.clone().filter(|filesystem| filesystem != Filesystem::Default.name());
         let parts = [
             Some(source.join(" ")).filter(|source| !source.is_empty()),
             self.distro.clone(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock;
 use crate::base::id::MachineId;
 use crate::base::text;
+use crate::filesystem::Filesystem;
 
 /// The numbers of files and bytes that were moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +57,7 @@ pub enum Work {
         /// The folder on the machine.
         folder: String,
         /// Its file system.
-        filesystem: String,
+        filesystem: Filesystem,
     },
     /// The run waits, because another run holds the machine.
     WaitingForHolder {

@@ -24,6 +24,7 @@ pub fn runner(record: Option<&RunnerRecord>, ssh: Ssh) -> Result<Box<dyn Runner>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::filesystem::Filesystem;
 
     #[test]
     fn a_runner_is_made_again_from_what_was_kept_of_it() {
@@ -31,7 +32,7 @@ mod tests {
         let tests = LinuxTests {
             tests: vec!["test-a.t".into()],
             flags: vec!["-j4".into()],
-            filesystem: "tmpfs".into(),
+            filesystem: Filesystem::Tmpfs,
             python_version: "3.13".into(),
             ..LinuxTests::for_following(ssh())
         };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use model::base::text;
 use model::fault::Fault;
+use model::filesystem::Filesystem;
 use model::machine::{Network, ProviderKind};
 use model::setting::{Key, Kind, Section};
 use toml::Spanned;
@@ -22,17 +23,18 @@ const GRACE: Kind = Kind::Duration { min: Duration::from_secs(1), max: Duration:
 
 const MIRROR: Kind = Kind::url("a URL such as `http://deb.debian.org/debian`");
 
-/// Where machines can come from. A tool that was built without one of them says so when it is asked for machines.
-const PROVIDERS: &[&str] = &["local", "ec2", "host"];
-
 /// The sections that belong to the tool itself.
 const OWN: [Section; 3] = [
     Section {
         name: "",
-        keys: &[Key { name: "provider", kind: Kind::OneOf(PROVIDERS) }, Key { name: "grace", kind: GRACE }],
+        keys: &[
+            // A tool that was built without one of them says so when it is asked for machines.
+            Key { name: "provider", kind: Kind::OneOf(&ProviderKind::CHOICE_NAMES) },
+            Key { name: "grace", kind: GRACE },
+        ],
     },
     Section {
-        name: "local",
+        name: ProviderKind::Local.name(),
         keys: &[
             Key { name: "debian-mirror", kind: MIRROR },
             Key { name: "debian-security-mirror", kind: MIRROR },
@@ -47,7 +49,7 @@ const OWN: [Section; 3] = [
                 name: "distro",
                 kind: Kind::Text { allowed: "a distribution's name such as `debian12`", check: is_name },
             },
-            Key { name: "filesystem", kind: Kind::OneOf(&["default", "btrfs", "ext3", "ext4", "jfs", "tmpfs", "xfs"]) },
+            Key { name: "filesystem", kind: Kind::OneOf(&Filesystem::NAMES) },
             Key { name: "network", kind: Kind::OneOf(&["loopback", "host"]) },
         ],
     },
@@ -89,7 +91,7 @@ pub struct Defaults {
     /// The distribution; whether there is an image for it is known where images are.
     pub distro: String,
     /// The file system of the work folder.
-    pub filesystem: String,
+    pub filesystem: Filesystem,
     /// The machine's network.
     pub network: Network,
 }
@@ -102,7 +104,7 @@ impl Default for Settings {
             local: Local::default(),
             defaults: Defaults {
                 distro: "debian12".to_owned(),
-                filesystem: "default".to_owned(),
+                filesystem: Filesystem::Default,
                 network: Network::Loopback,
             },
             file: PathBuf::new(),
@@ -146,11 +148,9 @@ impl Settings {
     /// Sets the fields from what was given, which was checked before.
     fn resolve(&mut self) {
         let get = |key: &str| self.given.get(key).map(|(value, _)| value.clone());
-        self.provider = match get("provider").as_deref() {
-            Some("ec2") => ProviderKind::Ec2,
-            Some("host") => ProviderKind::Host,
-            _ => ProviderKind::Local,
-        };
+        if let Some(kind) = get("provider").and_then(|name| ProviderKind::chosen(&name)) {
+            self.provider = kind;
+        }
         if let Some(grace) = get("grace").and_then(|value| text::parse_duration(&value).ok()) {
             self.grace = grace;
         }
@@ -163,7 +163,7 @@ impl Settings {
         let built_in = Self::default().defaults;
         self.defaults = Defaults {
             distro: get("defaults.distro").unwrap_or(built_in.distro),
-            filesystem: get("defaults.filesystem").unwrap_or(built_in.filesystem),
+            filesystem: get("defaults.filesystem").and_then(|name| name.parse().ok()).unwrap_or(built_in.filesystem),
             network: match get("defaults.network").as_deref() {
                 Some("host") => Network::Host,
                 _ => built_in.network,
@@ -420,7 +420,7 @@ source = "upstream"
         assert_eq!(settings.local.ubuntu_mirror.as_deref(), Some("file:///srv/ubuntu"));
         assert_eq!(settings.local.keyring.as_deref(), Some(Path::new("/etc/keys.gpg")));
         let defaults = &settings.defaults;
-        assert_eq!((defaults.distro.as_str(), defaults.filesystem.as_str()), ("ubuntu24.04", "ext4"));
+        assert_eq!((defaults.distro.as_str(), defaults.filesystem), ("ubuntu24.04", Filesystem::Ext4));
         assert_eq!(defaults.network, Network::Host);
         assert_eq!(settings.extra("defaults.flavour"), Some("full"));
         assert_eq!(settings.extra("sample.source"), Some("upstream"));

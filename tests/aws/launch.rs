@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use model::base::id::{MachineId, ResourceId, RunId};
 use model::event::{Event, Sink, Teller, Words};
 use model::fault::{Fault, FaultKind};
+use model::filesystem::Filesystem;
 use model::image::{CloudBase, Fingerprint};
 use model::key_pair::KeyPair;
 use model::machine::{Address, Caps, GivenHardware, Hardware, Machine, Network, ProviderKind};
@@ -190,7 +191,7 @@ impl User {
             network: Network::Host,
             caps: Caps::default(),
             volume: None,
-            filesystem: "ext4".into(),
+            filesystem: Filesystem::Ext4,
             now,
             expires_at: now + Duration::from_secs(7200),
             grace: Duration::from_secs(600),

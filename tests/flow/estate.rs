@@ -1,6 +1,6 @@
 //! What is looked at, removed and given up at several sites at once, with no run and no command.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -203,12 +203,25 @@ impl Account for West {
         "west"
     }
 
+    fn kinds(&self) -> Vec<ResourceKind> {
+        Vec::new()
+    }
+
     async fn row_name(&self, item: &Item) -> Result<Option<String>, Fault> {
         Ok(item.name.as_ref().map(|name| format!("1/west/{name}")))
     }
 
     async fn find(&self, _: ResourceKind) -> Result<Vec<Item>, Fault> {
         Ok(Vec::new())
+    }
+
+    async fn users(
+        &self,
+        _: ResourceKind,
+        _: &[String],
+        _: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, String>, Fault> {
+        Ok(BTreeMap::new())
     }
 
     fn batch(&self, _: ResourceKind) -> usize {

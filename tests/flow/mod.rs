@@ -33,6 +33,7 @@ use model::base::id::{MachineId, RunId};
 use model::connection::{Connection, ConnectionError, Connector};
 use model::event::Teller;
 use model::fault::Fault;
+use model::filesystem::Filesystem;
 use model::journal::{MachineJournal, ResourceFilter, ResourceJournal, RunJournal};
 use model::machine::{Machine, Platform, ProviderKind};
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
@@ -196,7 +197,8 @@ impl Theatre {
     }
 
     pub(crate) fn request(&self) -> MachineRequest {
-        let order = Order { filesystem: "ext4".into(), ..Order::new("test", "hg", Duration::from_secs(3600), GRACE) };
+        let order =
+            Order { filesystem: Filesystem::Ext4, ..Order::new("test", "hg", Duration::from_secs(3600), GRACE) };
         order.request(&self.run, self.run.now())
     }
 

@@ -15,6 +15,7 @@ use local::{LocalConfig, LocalProvider};
 use model::base::id::{MachineId, ResourceId, RunId};
 use model::event::{Event, Sink, Teller};
 use model::fault::Fault;
+use model::filesystem::Filesystem;
 use model::image::{BaseSpec, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
 use model::key_pair::KeyPair;
 use model::machine::{Address, Caps, Hardware, HostKey, Machine, Network, ProviderKind};
@@ -184,7 +185,7 @@ impl World {
             network: Network::Loopback,
             caps: Caps::default(),
             volume: None,
-            filesystem: "ext4".into(),
+            filesystem: Filesystem::Ext4,
             now,
             expires_at: now + Duration::from_secs(3600),
             grace: Duration::from_secs(60),

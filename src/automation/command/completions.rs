@@ -3,6 +3,7 @@
 use clap_complete::Shell;
 use model::fault::Fault;
 
+use crate::command::error::exit;
 use crate::ui;
 
 /// Print the completions for a shell.
@@ -17,5 +18,5 @@ pub fn run(args: Args, mut tree: clap::Command) -> Result<i32, Fault> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut tree, "automation", &mut script);
     ui::print(&String::from_utf8_lossy(&script));
-    Ok(0)
+    Ok(exit::OK)
 }

@@ -3,27 +3,7 @@
 use model::failure::Failure;
 use model::fault::Fault;
 
-/// The documented exit codes (`docs/errors.md`).
-pub mod exit {
-    use model::fault::FaultKind;
-
-    /// All ran and passed.
-    pub const OK: i32 = 0;
-    /// Some test failed.
-    pub const FAILED: i32 = 1;
-    /// The command line is wrong.
-    pub const USAGE: i32 = FaultKind::Usage.exit_code();
-    /// A cause outside: settings, credentials, the host, a contract not met.
-    pub const OUTSIDE: i32 = FaultKind::Outside.exit_code();
-    /// A machine or connection was lost, or the verdict is incomplete.
-    pub const INFRASTRUCTURE: i32 = FaultKind::Infrastructure.exit_code();
-    /// Something was left behind.
-    pub const LEFT_BEHIND: i32 = FaultKind::LeftBehind.exit_code();
-    /// The task goes on by itself: its outcome is not known yet.
-    pub const DETACHED: i32 = 6;
-    /// Interrupted by the user or the system.
-    pub const INTERRUPTED: i32 = FaultKind::Interrupted.exit_code();
-}
+pub use model::exit_code as exit;
 
 /// The exit code of a run that would end with `code`, where something is `left` behind, which takes precedence. An
 /// interrupted run says in words what is left and keeps its code.

@@ -14,6 +14,7 @@ use model::machine::ProviderKind;
 use serde::Serialize;
 
 use crate::command::ec2::args::CloudArgs;
+use crate::command::error::exit;
 use crate::command::parameter_args::ParameterArgs;
 use crate::command::session::{Ending, Session};
 use crate::compose::Context;
@@ -123,7 +124,7 @@ async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
     let records = context.sites.images(context.default_provider()?).store().await?.list().await?;
     if args.json {
         context.screen.json(&records.iter().map(Shown::new).collect::<Vec<_>>());
-        return Ok(0);
+        return Ok(exit::OK);
     }
     // Only images outside of this computer have an owner and an id of the provider's.
     let shared = records.iter().any(|record| record.locator.is_some());
@@ -141,7 +142,7 @@ async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
     };
     let rows: Vec<Vec<String>> = records.iter().map(row).collect();
     context.screen.data(&table::render(&heads, &rows));
-    Ok(0)
+    Ok(exit::OK)
 }
 
 /// Whether `word` names this image: by its name, with or without the prefix that the account's console shows, by the
@@ -162,7 +163,7 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
     })?;
     if args.json {
         context.screen.json(&Shown::new(record));
-        return Ok(0);
+        return Ok(exit::OK);
     }
     let rows: Vec<Vec<String>> = record
         .layers
@@ -181,7 +182,7 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
         record.created_at,
         table::render(&["LAYER", "FINGERPRINT", "SIZE", "TOOK"], &rows)
     ));
-    Ok(0)
+    Ok(exit::OK)
 }
 
 /// Bakes `plans`, one after another or side by side, as one run.

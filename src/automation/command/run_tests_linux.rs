@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use flow::artifacts::Fetch;
 use flow::bake::{Options, bake};
 use flow::contract;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use model::base::id::{MachineId, RunId};
 use model::base::text;
 use model::fault::{Fault, FaultKind};
+use model::filesystem::Filesystem;
 use model::image::ImagePlan;
 use model::machine::{Hardware, Machine, Platform, ProviderKind};
 use model::provider::MachineRequest;
@@ -50,7 +52,7 @@ pub struct Args {
     #[command(flatten)]
     machine: MachineArgs,
     /// The file system of the work folder [default: default, or the settings' `defaults.filesystem`]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = filesystems())]
     filesystem: Option<Filesystem>,
     /// The revision to test [default: the one checked out]
     #[arg(short, long, value_name = "REV")]
@@ -94,43 +96,16 @@ struct Detached<'a> {
     expires_at: Timestamp,
 }
 
-/// A file system for the work folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Filesystem {
-    /// The machine's root
-    Default,
-    /// On a volume of its own
-    Btrfs,
-    /// On a volume of its own
-    Ext3,
-    /// On a volume of its own
-    Ext4,
-    /// On a volume of its own
-    Jfs,
-    /// In memory
-    Tmpfs,
-    /// On a volume of its own
-    Xfs,
-}
-
 /// The size of the second volume, bytes: that of the original tool. On this computer the file behind it is sparse.
 const VOLUME: u64 = 8 << 30;
 
 /// The time that a machine needs before and after its tests: for booting, preparing, bringing the results home.
 const AROUND_TESTS: Duration = Duration::from_secs(3600);
 
-impl Filesystem {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::Btrfs => "btrfs",
-            Self::Ext3 => "ext3",
-            Self::Ext4 => "ext4",
-            Self::Jfs => "jfs",
-            Self::Tmpfs => "tmpfs",
-            Self::Xfs => "xfs",
-        }
-    }
+/// The names of file systems, for the command line.
+fn filesystems() -> impl TypedValueParser<Value = Filesystem> {
+    let named = |it: Filesystem| PossibleValue::new(it.name()).help(it.place());
+    PossibleValuesParser::new(Filesystem::ALL.map(named)).try_map(|name: String| name.parse::<Filesystem>())
 }
 
 impl Args {
@@ -171,14 +146,11 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         Some(plan) => plan.values.clone(),
         None => args.machine.parameters.without_image(&context)?,
     };
-    let filesystem = match args.filesystem {
-        Some(filesystem) => filesystem.name().to_owned(),
-        None => context.settings.defaults.filesystem.clone(),
-    };
+    let filesystem = args.filesystem.unwrap_or(context.settings.defaults.filesystem);
     let runner = mercurial::LinuxTests {
         tests,
         flags: args.flags.clone(),
-        filesystem: filesystem.clone(),
+        filesystem,
         python_version: mercurial::python(&values),
         image: plan.as_ref().map(ImagePlan::fingerprint),
         checkout,
@@ -192,7 +164,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         .hint("Leave it out."));
     }
     let fetch = args.artifacts.check()?;
-    let volume = (!matches!(filesystem.as_str(), "default" | "tmpfs")).then_some(VOLUME);
+    let volume = filesystem.needs_volume().then_some(VOLUME);
     let order = Order { volume, filesystem, ..args.machine.order(&context, plan.as_ref(), "hg", ttl) };
     args.reports.check()?;
     // The time that the look-ups above took belongs to no part of the run.

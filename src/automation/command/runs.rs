@@ -16,6 +16,7 @@ use serde::Serialize;
 use state::dir::StateDir;
 use state::runs::RunFile;
 
+use crate::command::error::exit;
 use crate::compose::Context;
 use crate::ui::table;
 
@@ -123,7 +124,7 @@ fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
     let runs: Vec<Shown<'_>> = records.iter().map(shown).collect();
     if args.json {
         context.screen.json(&runs);
-        return Ok(0);
+        return Ok(exit::OK);
     }
     let rows: Vec<Vec<String>> = runs
         .iter()
@@ -137,7 +138,7 @@ fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
         })
         .collect();
     context.screen.data(&table::render(&["ID", "COMMAND", "STANDING", "SUMMARY"], &rows));
-    Ok(0)
+    Ok(exit::OK)
 }
 
 fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
@@ -147,7 +148,7 @@ fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
     let run = Shown::of(&context.state, &record, left_to(&machines, &record.id), results);
     if args.json {
         context.screen.json(&run);
-        return Ok(0);
+        return Ok(exit::OK);
     }
     let ended = record.ended_at.map(|at| format!("\nended    {at}")).unwrap_or_default();
     let summary = match (&run.results, &record.summary) {
@@ -166,7 +167,7 @@ fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
         run.folder.display(),
         summary.trim_end()
     ));
-    Ok(0)
+    Ok(exit::OK)
 }
 
 fn results(context: &Context, id: &RunId) -> Result<Option<Results>, Fault> {

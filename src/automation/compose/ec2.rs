@@ -9,12 +9,11 @@ use std::sync::{Arc, OnceLock};
 use aws::ec2;
 use aws_config::SdkConfig;
 use model::fault::Fault;
-use model::machine::ProviderKind;
 use model::setting::{Kind, Section};
 use tokio::sync::OnceCell;
 
-/// The provider's name, and the kind that it stands for.
-pub(super) const PROVIDER: Option<(&str, ProviderKind)> = Some(("ec2", ProviderKind::Ec2));
+/// It can be chosen.
+pub(super) const IS_BUILT_IN: bool = true;
 
 /// The provider's section of the settings file.
 pub(super) const SETTINGS: Option<Section> = Some(ec2::SETTINGS);

@@ -55,8 +55,8 @@ fn sections() -> Result<Vec<Section>, Fault> {
 }
 
 /// The providers that `--provider` can name.
-fn providers() -> impl Iterator<Item = (&'static str, ProviderKind)> {
-    [("local", ProviderKind::Local)].into_iter().chain(ec2::PROVIDER).chain([("host", ProviderKind::Host)])
+fn providers() -> impl Iterator<Item = ProviderKind> {
+    ProviderKind::CHOICES.into_iter().filter(|kind| *kind != ProviderKind::Ec2 || ec2::IS_BUILT_IN)
 }
 
 /// The values that a command runs with: resolved, no raw flags.
@@ -92,7 +92,7 @@ fn look_at_images(globals: &Globals) -> Result<(), Fault> {
 
 /// Refuses settings that ask for a provider which this tool was built without.
 fn look_at_provider(settings: &Settings) -> Result<(), Fault> {
-    if providers().any(|(_, kind)| kind == settings.provider) {
+    if providers().any(|kind| kind == settings.provider) {
         return Ok(());
     }
     let origin = settings.origin("provider").unwrap_or_default();

@@ -49,12 +49,12 @@ impl Sites for Builder {
         let Some(name) = self.globals.provider.as_deref() else {
             return Ok(if self.globals.host.is_some() { ProviderKind::Host } else { self.settings.provider });
         };
-        match providers().find(|(known, _)| *known == name) {
-            Some((_, kind)) if kind != ProviderKind::Host && self.globals.host.is_some() => {
+        match providers().find(|kind| kind.name() == name) {
+            Some(kind) if kind != ProviderKind::Host && self.globals.host.is_some() => {
                 Err(Fault::usage(format!("`--host` has no meaning with `--provider {name}`"))
                     .hint("Leave one of the two out."))
             }
-            Some((_, kind)) => Ok(kind),
+            Some(kind) => Ok(kind),
             // Unreachable: the name was checked when the context was opened.
             None => Err(Fault::usage(format!("there is no provider `{name}`")).hint("Leave `--provider` out.")),
         }

@@ -3,6 +3,7 @@
 
 use model::base::text;
 use model::fault::Fault;
+use model::machine::ProviderKind;
 
 use crate::command::globals::Globals;
 use crate::compose::{ec2, providers};
@@ -50,10 +51,10 @@ pub fn agent() -> Option<std::path::PathBuf> {
 
 /// Refuses a provider that does not exist; `from` is the option or variable that named it.
 fn provider(name: &str, from: &str) -> Result<(), Fault> {
-    if providers().any(|(known, _)| known == name) {
+    let known: Vec<&str> = providers().map(ProviderKind::name).collect();
+    if known.contains(&name) {
         return Ok(());
     }
-    let known: Vec<&str> = providers().map(|(known, _)| known).collect();
     let message = format!("`{from}` names a provider that does not exist: `{name}` (there are: {})", known.join(", "));
     let fault = Fault::usage(message);
     Err(match text::nearest(name, known) {

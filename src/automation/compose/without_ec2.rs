@@ -7,15 +7,14 @@ use connection::ssh::SshConnector;
 use model::check::Check;
 use model::connection::Connector;
 use model::fault::Fault;
-use model::machine::ProviderKind;
 use model::provider::{ImageStore, Provider};
 use model::purge::Account;
 use model::setting::Section;
 
 use crate::compose::sites::Builder;
 
-/// There is no such provider to name.
-pub(super) const PROVIDER: Option<(&str, ProviderKind)> = None;
+/// Nobody can choose it.
+pub(super) const IS_BUILT_IN: bool = false;
 
 /// The settings file has no section for it.
 pub(super) const SETTINGS: Option<Section> = None;

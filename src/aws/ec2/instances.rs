@@ -17,6 +17,9 @@ use crate::ec2::trouble::{self, Class};
 /// How many instances a page holds; the API's own limit.
 const PAGE: i32 = 1000;
 
+/// How many instances one call ends; the most that the API takes.
+pub(crate) const BATCH: usize = 1000;
+
 /// How long an instance may take to get an address. That takes seconds; the rest is room for a slow region.
 pub(crate) const ADDRESS_LIMIT: Duration = Duration::from_secs(300);
 

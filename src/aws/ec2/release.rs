@@ -90,16 +90,13 @@ pub(crate) async fn release(
     }
 }
 
-/// How many instances one call ends; the API's own limit.
-pub(crate) const BATCH: usize = 1000;
-
 /// Terminates the instances among `resources` whose ids are known, with as few calls as possible in each region,
 /// without waiting for their end. Those of other accounts are skipped; a refusal is reported by [`release`], which
 /// tries again.
 pub(crate) async fn end_all(clients: &Clients, account: &str, resources: &[Resource]) {
     for (region, ids) in by_region(clients.region(), account, resources) {
         let ec2 = clients.ec2(&region);
-        for batch in ids.chunks(BATCH) {
+        for batch in ids.chunks(instances::BATCH) {
             purge::instances::terminate(&ec2, batch).await;
         }
     }

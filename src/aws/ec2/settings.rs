@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use model::machine::ProviderKind;
 use model::setting::{Key, Kind, Section};
 
 /// `[ec2]`.
 pub const SETTINGS: Section = Section {
-    name: "ec2",
+    name: ProviderKind::Ec2.name(),
     keys: &[
         Key { name: "region", kind: Kind::Text { allowed: "a region such as `us-west-2`", check: is_region } },
         Key {

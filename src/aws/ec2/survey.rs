@@ -11,9 +11,9 @@ use model::fault::Fault;
 use model::machine::Sighting;
 
 use crate::ec2::clients::Clients;
+use crate::ec2::instances::BATCH;
 use crate::ec2::prices::{Prices, Wanted};
 use crate::ec2::purge::{self, volumes};
-use crate::ec2::release::BATCH;
 use crate::ec2::tags;
 use crate::ec2::{instances, observe};
 

@@ -2,6 +2,7 @@ use aws_sdk_ec2::types::{
     EbsInstanceBlockDevice, Instance, InstanceBlockDeviceMapping, InstanceNetworkInterface, NetworkInterface, Volume,
 };
 use model::base::id::RunId;
+use model::filesystem::Filesystem;
 use model::image::Fingerprint;
 use model::machine::{Caps, Hardware, Network};
 use model::provider::ability::Horizon;
@@ -43,7 +44,7 @@ fn request(layers: usize) -> MachineRequest {
         network: Network::Loopback,
         caps: Caps::default(),
         volume: Some(8 * GIB),
-        filesystem: "ext4".into(),
+        filesystem: Filesystem::Ext4,
         now: "2026-11-20T10:00:00Z".parse().unwrap(),
         expires_at: "2026-11-20T12:00:00Z".parse().unwrap(),
         grace: Duration::from_secs(60),

@@ -249,6 +249,15 @@ impl Renew for Dummy {
 
 #[async_trait]
 impl ImageStore for Dummy {
+    fn keeps_whole(&self) -> bool {
+        false
+    }
+
+    /// Nothing is known to fail: memory has room.
+    fn prepare(&self, _: &[LayerPlan]) -> Result<(), Fault> {
+        Ok(())
+    }
+
     async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
         let inner = self.inner();
         Ok(plan.layers.iter().take_while(|layer| inner.layers.contains_key(&layer.fingerprint)).count())
@@ -330,12 +339,21 @@ impl ImageStore for Dummy {
         Ok(record)
     }
 
+    async fn record(&self, fingerprint: &Fingerprint) -> Result<Option<ImageRecord>, Fault> {
+        Ok(self.list().await?.into_iter().find(|record| record.fingerprint == *fingerprint))
+    }
+
     async fn list(&self) -> Result<Vec<ImageRecord>, Fault> {
         Ok(self.inner().images.clone())
     }
 
     async fn layers(&self) -> Result<Vec<LayerRecord>, Fault> {
         Ok(self.inner().layers.values().cloned().collect())
+    }
+
+    /// Nobody that could be told here: what is in use is told by the layer.
+    async fn users(&self, _: &[ImageRecord]) -> Result<BTreeMap<Fingerprint, String>, Fault> {
+        Ok(BTreeMap::new())
     }
 
     async fn remove_image(&self, fingerprint: &Fingerprint, _: bool) -> Result<(), Fault> {
@@ -357,6 +375,7 @@ impl ImageStore for Dummy {
 mod tests {
     use super::*;
     use model::base::id::{ResourceId, RunId};
+    use model::filesystem::Filesystem;
     use model::machine::{Caps, Hardware, Network};
     use model::resource::ResourceState;
 
@@ -374,7 +393,7 @@ mod tests {
             network: Network::Loopback,
             caps: Caps::default(),
             volume: Some(1),
-            filesystem: "ext4".into(),
+            filesystem: Filesystem::Ext4,
             now,
             expires_at: now + Duration::from_secs(100),
             grace: Duration::from_secs(60),

@@ -245,7 +245,7 @@ impl Guard {
         };
         match (machine.volume, &self.spec.ids) {
             (Some(bytes), Some(_)) => {
-                volume::require(&machine.filesystem)?;
+                volume::require(machine.filesystem)?;
                 loops::make_backing(&self.folder.volume(), bytes)?;
             }
             (Some(bytes), None) => {

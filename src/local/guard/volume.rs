@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use model::filesystem::Filesystem;
 use model::resource::ResourceKind;
 use rustix::fs::{AtFlags, Gid, Uid};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
@@ -16,12 +17,12 @@ use crate::trouble::{Doing, Trouble};
 
 /// Refuses a file system that the kernel does not know. The check loads the kernel module of the file system, if there
 /// is one.
-pub(crate) fn require(filesystem: &str) -> Result<(), Trouble> {
+pub(crate) fn require(filesystem: Filesystem) -> Result<(), Trouble> {
     open(filesystem).map(drop)
 }
 
-fn open(filesystem: &str) -> Result<OwnedFd, Trouble> {
-    fsopen(filesystem, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| {
+fn open(filesystem: Filesystem) -> Result<OwnedFd, Trouble> {
+    fsopen(filesystem.name(), FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| {
         let text = match error {
             rustix::io::Errno::NODEV => {
                 format!("the kernel of this computer does not know the file system `{filesystem}`")
@@ -40,14 +41,14 @@ impl Guard {
         };
         let device = loops::attach(&self.folder.volume())?;
         reports.present(ResourceKind::LoopDevice, device.path.display());
-        let tree = mount(&machine.filesystem, &device.path)?;
+        let tree = mount(machine.filesystem, &device.path)?;
         give(&tree, map)?;
         self.volume = Some(device);
         Trees::one(Tree::Volume, tree).send(channel)
     }
 }
 
-fn mount(filesystem: &str, device: &Path) -> Result<OwnedFd, Trouble> {
+fn mount(filesystem: Filesystem, device: &Path) -> Result<OwnedFd, Trouble> {
     let doing = || format!("mount the file system `{filesystem}` of `{}`", device.display());
     let context = open(filesystem)?;
     fsconfig_set_string(&context, "source", device).doing(doing)?;

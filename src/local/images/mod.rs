@@ -181,6 +181,10 @@ impl LocalImages {
 
 #[async_trait]
 impl ImageStore for LocalImages {
+    fn keeps_whole(&self) -> bool {
+        false
+    }
+
     async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
         let there = |layer: &&LayerPlan| layers::is_present(&self.folders, &layer.fingerprint);
         Ok(plan.layers.iter().take_while(there).count())
@@ -273,12 +277,21 @@ impl ImageStore for LocalImages {
         Ok(record)
     }
 
+    async fn record(&self, fingerprint: &Fingerprint) -> Result<Option<ImageRecord>, Fault> {
+        Ok(self.list().await?.into_iter().find(|record| record.fingerprint == *fingerprint))
+    }
+
     async fn list(&self) -> Result<Vec<ImageRecord>, Fault> {
         Ok(self.records()?)
     }
 
     async fn layers(&self) -> Result<Vec<LayerRecord>, Fault> {
         Ok(layers::all(&self.folders)?)
+    }
+
+    /// Nobody that could be told here: what is in use is told by the layer.
+    async fn users(&self, _: &[ImageRecord]) -> Result<BTreeMap<Fingerprint, String>, Fault> {
+        Ok(BTreeMap::new())
     }
 
     async fn remove_image(&self, fingerprint: &Fingerprint, _: bool) -> Result<(), Fault> {

@@ -142,7 +142,7 @@ impl Init<'_> {
         rustix::system::sethostname(name).doing(|| "set the host name")?;
         dev::show_queues();
         if let Some(disk) = disk {
-            volume::bring(self, &disk, &machine.filesystem)?;
+            volume::bring(self, &disk, machine.filesystem)?;
         }
         serve::run(self, machine)
     }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use model::base::text;
+use model::filesystem::Filesystem;
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::Init;
@@ -29,16 +30,20 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// The program that makes each file system, with its flags. The journal and the inode tables of ext3 and ext4 are
 /// initialised later, while the machine is already in use; nothing is discarded, because the file is sparse already.
-const MAKERS: [(&str, &[&str]); 5] = [
-    ("btrfs", &["mkfs.btrfs", "--quiet", "--force", "--nodiscard"]),
-    ("ext3", &["mkfs.ext3", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]),
-    ("ext4", &["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]),
-    ("jfs", &["mkfs.jfs", "-q"]),
-    ("xfs", &["mkfs.xfs", "-q", "-f", "-K"]),
-];
+fn maker(filesystem: Filesystem) -> Option<&'static [&'static str]> {
+    match filesystem {
+        Filesystem::Btrfs => Some(&["mkfs.btrfs", "--quiet", "--force", "--nodiscard"]),
+        Filesystem::Ext3 => Some(&["mkfs.ext3", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]),
+        Filesystem::Ext4 => Some(&["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]),
+        Filesystem::Jfs => Some(&["mkfs.jfs", "-q"]),
+        Filesystem::Xfs => Some(&["mkfs.xfs", "-q", "-f", "-K"]),
+        // These lie on no volume.
+        Filesystem::Default | Filesystem::Tmpfs => None,
+    }
+}
 
 /// Makes the file system, and mounts it when the guard hands it in.
-pub(crate) fn bring(init: &Init<'_>, disk: &OwnedFd, filesystem: &str) -> Result<(), Trouble> {
+pub(crate) fn bring(init: &Init<'_>, disk: &OwnedFd, filesystem: Filesystem) -> Result<(), Trouble> {
     File::create(DISK).doing(|| format!("make `{DISK}`"))?;
     attach(disk, DISK)?;
     format(filesystem)?;
@@ -50,9 +55,8 @@ pub(crate) fn bring(init: &Init<'_>, disk: &OwnedFd, filesystem: &str) -> Result
     attach(trees.take(Tree::Volume)?, PLACE)
 }
 
-fn format(filesystem: &str) -> Result<(), Trouble> {
-    let maker = MAKERS.iter().find(|(name, _)| *name == filesystem).map(|(_, command)| *command);
-    let Some([program, flags @ ..]) = maker else {
+fn format(filesystem: Filesystem) -> Result<(), Trouble> {
+    let Some([program, flags @ ..]) = maker(filesystem) else {
         return Err(Trouble::new(format!("nothing makes a file system `{filesystem}`")));
     };
     let output = Command::new(program)

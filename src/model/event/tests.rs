@@ -7,6 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::failure::Failure;
 use crate::fault::Fault;
+use crate::filesystem::Filesystem;
 use crate::image::Fingerprint;
 use crate::outcome::{Counts, Verdict};
 use crate::price::Quote;
@@ -50,7 +51,7 @@ fn works() -> Vec<Work> {
         Work::Releasing { machine: machine() },
         Work::BakingLayer { image: "linux-dev".into(), layer: "packages".into(), number: 2, of: 5 },
         Work::BakingLayers { image: "linux-dev".into(), count: 4 },
-        Work::Preparing { folder: "/work".into(), filesystem: "ext4".into() },
+        Work::Preparing { folder: "/work".into(), filesystem: Filesystem::Ext4 },
         Work::WaitingForHolder { most: took(), holder: Some(holder) },
         Work::WaitingForHolder { most: took(), holder: None },
         Work::Holding,

@@ -10,6 +10,7 @@ use model::build::{Build, Built};
 use model::event::{StepEvent, Teller};
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
+use model::filesystem::Filesystem;
 use model::image::Fingerprint;
 use model::machine::{Machine, Platform};
 use model::output::Output;
@@ -96,7 +97,7 @@ pub struct LinuxTests {
     /// Flags for the runner, as given.
     pub flags: Vec<String>,
     /// The file system of the work folder.
-    pub filesystem: String,
+    pub filesystem: Filesystem,
     /// The Python, `system3`, `pypy3` or `3.N`.
     pub python_version: String,
     /// The image of the machine; none for a machine that somebody else made.
@@ -114,7 +115,7 @@ pub struct LinuxTests {
 struct Settings {
     tests: Vec<String>,
     flags: Vec<String>,
-    filesystem: String,
+    filesystem: Filesystem,
     python: String,
 }
 
@@ -138,7 +139,7 @@ impl LinuxTests {
         Self {
             tests: Vec::new(),
             flags: Vec::new(),
-            filesystem: "default".to_owned(),
+            filesystem: Filesystem::Default,
             python_version: "system3".to_owned(),
             image: None,
             checkout: None,
@@ -319,7 +320,7 @@ impl LinuxTests {
             working_copy: self.checkout.as_ref().is_some_and(|checkout| checkout.patch.is_some()),
             distro: facts.distro,
             python: facts.python,
-            filesystem: Some(self.filesystem.clone()),
+            filesystem: Some(self.filesystem.to_string()),
             flags: self.flags.clone(),
         }
     }
@@ -371,7 +372,7 @@ impl Runner for LinuxTests {
         let settings = Settings {
             tests: self.tests.clone(),
             flags: self.flags.clone(),
-            filesystem: self.filesystem.clone(),
+            filesystem: self.filesystem,
             python: self.python_version.clone(),
         };
         // Texts and lists of them can always be written as JSON.
@@ -387,8 +388,8 @@ impl Runner for LinuxTests {
     }
 
     fn set_up(&self, folder: &str, machine: &Machine) -> Vec<Job> {
-        let command = script(folder, "prepare-work.sh").arg(&self.filesystem).args(machine.volume.clone());
-        let work = Work::Preparing { folder: WORK.to_owned(), filesystem: self.filesystem.clone() };
+        let command = script(folder, "prepare-work.sh").arg(self.filesystem.name()).args(machine.volume.clone());
+        let work = Work::Preparing { folder: WORK.to_owned(), filesystem: self.filesystem };
         let mut jobs = vec![Job::Step(Box::new(Stepped { work, command, limit: PREPARE_LIMIT }))];
         if let Some(checkout) = &self.checkout {
             jobs.push(Job::Send);

@@ -13,6 +13,7 @@ use model::connection::{Connection, Connector};
 use model::event::Teller;
 use model::exit::Exit;
 use model::fault::Fault;
+use model::filesystem::Filesystem;
 use model::image::Fingerprint;
 use model::machine::{Caps, Hardware, Machine, Network};
 use model::provider::ability::Renew;
@@ -244,7 +245,7 @@ impl Instance {
             network: Network::Host,
             caps: Caps::default(),
             volume: self.launched.volume,
-            filesystem: String::new(),
+            filesystem: Filesystem::Default,
             now,
             expires_at: now + LIFE,
             grace: GRACE,

@@ -103,8 +103,8 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Removes everything of `kinds` that `options` mean.
-pub(crate) async fn run(context: &Context, kinds: &[ResourceKind], options: &Options) -> Result<i32, Fault> {
+/// Removes everything that `options` mean, of the kinds that `meant` names.
+pub(crate) async fn run(context: &Context, meant: fn(ResourceKind) -> bool, options: &Options) -> Result<i32, Fault> {
     let asks = !options.yes && !options.dry_run;
     if asks && !confirm::somebody_is_there() {
         return Err(Fault::usage("there is no terminal on which to ask whether things are to be removed")
@@ -112,7 +112,8 @@ pub(crate) async fn run(context: &Context, kinds: &[ResourceKind], options: &Opt
     }
     let account = context.sites.account(ProviderKind::Ec2).await?;
     let filter = options.filter(&context.owner, context.now());
-    let found = find(account.as_ref(), kinds, &filter).await?;
+    let kinds: Vec<ResourceKind> = account.kinds().into_iter().filter(|kind| meant(*kind)).collect();
+    let found = find(account.as_ref(), &kinds, &filter).await?;
     for (kind, fault) in &found.unseen {
         context.teller().tell(RemovalEvent::Unseen { resource: *kind, failure: fault.into() });
     }
@@ -155,8 +156,8 @@ fn tell_others(context: &Context, found: &Found) {
 
 /// Counts by kind: `2 instances, 1 volume`.
 fn summed(items: &[Item]) -> String {
-    let kinds = flow::purge::kinds();
-    let counts = kinds.into_iter().map(|kind| (kind, items.iter().filter(|item| item.kind == kind).count()));
+    let kinds = ResourceKind::in_order_of_removal();
+    let counts = kinds.map(|kind| (kind, items.iter().filter(|item| item.kind == kind).count()));
     let counts: Vec<String> = counts.filter(|(_, count)| *count > 0).map(|(kind, count)| kind.counted(count)).collect();
     counts.join(", ")
 }

@@ -4,6 +4,7 @@ use aws::ec2::policy::{self, Scope};
 use model::base::text;
 use model::fault::Fault;
 
+use crate::command::error::exit;
 use crate::compose;
 use crate::ui;
 
@@ -42,5 +43,5 @@ pub(crate) fn run(args: &Args) -> Result<i32, Fault> {
     let scope = Scope { owner, untagged: args.untagged };
     let policy = policy::document(if named.is_empty() { &known } else { &named }, &scope);
     ui::print(&format!("{policy:#}\n"));
-    Ok(0)
+    Ok(exit::OK)
 }

@@ -19,5 +19,5 @@ pub struct Args {
 
 /// Ends the machines.
 pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
-    emptying::run(&context, &MACHINES, &args.options).await
+    emptying::run(&context, |kind| MACHINES.contains(&kind), &args.options).await
 }

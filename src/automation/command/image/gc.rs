@@ -13,6 +13,7 @@ use serde::Serialize;
 use state::builds::Builds;
 
 use crate::command::ec2::args::AnyOwnerArg;
+use crate::command::error::exit;
 use crate::compose::Context;
 use crate::ui::table;
 
@@ -161,7 +162,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
             .collect();
         context.screen.data(&table::render(&["KIND", "NAME", "FINGERPRINT", "SIZE", "FATE"], &rows));
     }
-    left.map_or(Ok(0), Err)
+    left.map_or(Ok(exit::OK), Err)
 }
 
 /// Removes the planned images and layers; `left` receives the first fault that left files behind.

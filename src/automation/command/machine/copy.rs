@@ -13,6 +13,7 @@ use model::machine::Machine;
 use model::output::{Limits, output};
 use model::work::Work;
 
+use crate::command::error::exit;
 use crate::command::machine::side::{Side, side};
 use crate::command::signals;
 use crate::compose::Context;
@@ -51,7 +52,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         signals::until_signal(copying, "Make the same copy again: a large file goes on where it was cut.").await?;
     step.done();
     tell(context, args, &totals, began.elapsed());
-    Ok(0)
+    Ok(exit::OK)
 }
 
 /// A callback that shows how much has moved.

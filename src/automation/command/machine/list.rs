@@ -11,6 +11,7 @@ use model::machine::{Machine, ProviderKind, Sighting};
 use model::resource::Observed;
 use serde::Serialize;
 
+use crate::command::error::exit;
 use crate::compose::Context;
 use crate::ui::table;
 
@@ -74,12 +75,12 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     shown.sort_by_key(|row| std::cmp::Reverse(row.created_at()));
     if args.json {
         context.screen.json(&shown);
-        return Ok(0);
+        return Ok(exit::OK);
     }
     let rows: Vec<Vec<String>> = shown.iter().map(|row| row.cells(now)).collect();
     let header = ["ID", "PROVIDER", "IMAGE", "OWNER", "STATE", "AGE", "ENDS IN", "COST", "RUN"];
     context.screen.data(&table::render(&header, &rows));
-    Ok(0)
+    Ok(exit::OK)
 }
 
 /// Whether the machine was seen; none where it was not seen and could not have been, because it may exist all the same.

@@ -7,6 +7,7 @@ use model::base::text;
 use model::fault::Fault;
 use model::work::Work;
 
+use crate::command::error::exit;
 use crate::command::machine::side::{Side, side};
 use crate::command::signals;
 use crate::compose::Context;
@@ -58,7 +59,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         }
         context.screen.message(&summary(&done, began.elapsed()));
     }
-    Ok(0)
+    Ok(exit::OK)
 }
 
 fn summary(done: &Done, took: std::time::Duration) -> String {

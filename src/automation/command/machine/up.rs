@@ -7,6 +7,7 @@ use flow::lease::{Lease, foresee, undo, until_stopped};
 use flow::order::Order;
 use model::base::text;
 use model::fault::Fault;
+use model::filesystem::Filesystem;
 use model::machine::{Hardware, Machine, ProviderKind};
 use model::provider::MachineRequest;
 use model::work::Work;
@@ -54,7 +55,7 @@ fn parse_volume(text: &str) -> Result<u64, String> {
 }
 
 /// The file system of a second volume on a machine that may not make one itself.
-const VOLUME_FILESYSTEM: &str = "ext4";
+const VOLUME_FILESYSTEM: Filesystem = Filesystem::Ext4;
 
 /// Makes the machine.
 pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
@@ -72,7 +73,7 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         .map_err(|fault| args.machine.blame(&context, fault))?;
     let order = Order {
         volume: args.volume,
-        filesystem: VOLUME_FILESYSTEM.to_owned(),
+        filesystem: VOLUME_FILESYSTEM,
         ..args.machine.order(&context, Some(&plan), definition.login_user(), args.ttl)
     };
     let session = Session::begin(context, COMMAND).await?;

@@ -129,6 +129,11 @@ impl ImageStore for Ec2Images {
         Ok(if self.remembered(&fingerprint).is_some() { plan.layers.len() } else { 1 })
     }
 
+    /// Nothing is known to fail before it is tried: the base is its distribution's, and layers need no room here.
+    fn prepare(&self, _: &[LayerPlan]) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Keeps other tasks of this process from making the image, and waits for an image that another process has begun.
     async fn lock(&self, layer: &Fingerprint, teller: &Teller) -> Result<Box<dyn Send + Sync>, Fault> {
         let lock = {
@@ -196,6 +201,11 @@ impl ImageStore for Ec2Images {
 
     async fn record(&self, fingerprint: &Fingerprint) -> Result<Option<ImageRecord>, Fault> {
         Ok(self.remembered(fingerprint))
+    }
+
+    /// Nothing: an image is one layer there, and tells nothing of the steps that it was made by.
+    async fn expected(&self, _: &ImagePlan) -> BTreeMap<String, u64> {
+        BTreeMap::new()
     }
 
     async fn list(&self) -> Result<Vec<ImageRecord>, Fault> {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
 use aws_sdk_iam::Client;
 use aws_sdk_iam::types::{InstanceProfile, Role, Tag};
 use futures_util::future::join_all;
@@ -11,9 +12,46 @@ use model::purge::{Item, Refusal, names_somebody};
 use model::resource::ResourceKind;
 
 use super::each::{Denied, each};
+use super::kind::{Kind, Reach};
 use super::search;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
+
+/// Instance profiles.
+pub(super) struct Profiles;
+
+#[async_trait]
+impl Kind for Profiles {
+    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+        find_profiles(&reach.iam_at_door).await
+    }
+
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+        delete_profiles(&reach.iam_deletes, ids).await
+    }
+
+    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        there_profiles(&reach.iam, ids).await
+    }
+}
+
+/// Roles.
+pub(super) struct Roles;
+
+#[async_trait]
+impl Kind for Roles {
+    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+        find_roles(&reach.iam_at_door).await
+    }
+
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+        delete_roles(&reach.iam_deletes, ids).await
+    }
+
+    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        there_roles(&reach.iam, ids).await
+    }
+}
 
 fn owner(marks: &[Tag]) -> Option<String> {
     let named = marks.iter().find(|tag| tag.key() == tags::OWNER).map(|tag| tag.value().to_owned());
@@ -36,7 +74,7 @@ async fn roles(iam: &Client) -> Result<Vec<Role>, Fault> {
     Ok(all.into_iter().filter(|role| tags::is_ours(Some(role.role_name()), [])).collect())
 }
 
-pub(crate) async fn find_profiles(iam: &Client) -> Result<Vec<Item>, Fault> {
+async fn find_profiles(iam: &Client) -> Result<Vec<Item>, Fault> {
     let items = profiles(iam).await?.into_iter().map(|profile| async move {
         let name = profile.instance_profile_name();
         // A user who cannot read the tags sees the profile without its owner.
@@ -56,7 +94,7 @@ pub(crate) async fn find_profiles(iam: &Client) -> Result<Vec<Item>, Fault> {
     Ok(join_all(items).await)
 }
 
-pub(crate) async fn find_roles(iam: &Client) -> Result<Vec<Item>, Fault> {
+async fn find_roles(iam: &Client) -> Result<Vec<Item>, Fault> {
     let items = roles(iam).await?.into_iter().map(|role| async move {
         let name = role.role_name();
         // A user who cannot read the tags sees the role without its owner.
@@ -100,7 +138,7 @@ fn unless_missing<T>(result: Result<T, Denied>) -> Result<(), Denied> {
     }
 }
 
-pub(crate) async fn delete_profiles(iam: &Client, names: &[String]) -> Vec<Refusal> {
+async fn delete_profiles(iam: &Client, names: &[String]) -> Vec<Refusal> {
     each(names, |name| async move {
         let profile = iam.get_instance_profile().instance_profile_name(&name).send().await?;
         let roles = profile.instance_profile.map(|profile| profile.roles).unwrap_or_default();
@@ -114,7 +152,7 @@ pub(crate) async fn delete_profiles(iam: &Client, names: &[String]) -> Vec<Refus
     .await
 }
 
-pub(crate) async fn delete_roles(iam: &Client, names: &[String]) -> Vec<Refusal> {
+async fn delete_roles(iam: &Client, names: &[String]) -> Vec<Refusal> {
     each(names, |name| async move {
         let attached = iam.list_attached_role_policies().role_name(&name).into_paginator().items();
         for policy in attached.send().try_collect().await? {
@@ -138,12 +176,12 @@ fn wanted<'a>(names: impl Iterator<Item = &'a str>, ids: &[String]) -> Vec<(Stri
     names.filter(|name| ids.contains(name)).map(|name| (name.to_owned(), String::new())).collect()
 }
 
-pub(crate) async fn there_profiles(iam: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn there_profiles(iam: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     let left = profiles(iam).await?;
     Ok(wanted(left.iter().map(InstanceProfile::instance_profile_name), ids))
 }
 
-pub(crate) async fn there_roles(iam: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn there_roles(iam: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     let left = roles(iam).await?;
     Ok(wanted(left.iter().map(Role::role_name), ids))
 }

@@ -1,6 +1,7 @@
 //! The account's own machine images. All are listed, and ours are selected here: a filter by tag would miss an image
 //! that has only a name like ours.
 
+use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Image};
 use model::fault::Fault;
@@ -8,10 +9,29 @@ use model::purge::{Item, Refusal};
 use model::resource::ResourceKind;
 
 use super::each::each;
+use super::kind::{Kind, Reach};
 use super::search;
 use crate::ec2::trouble;
 
-pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+/// Machine images.
+pub(super) struct Images;
+
+#[async_trait]
+impl Kind for Images {
+    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+        find(&reach.ec2_at_door).await
+    }
+
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+        deregister(&reach.ec2_deletes, ids).await
+    }
+
+    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        there(&reach.ec2, ids).await
+    }
+}
+
+async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
     Ok(list(ec2, None).await?.iter().filter_map(item).collect())
 }
 
@@ -41,7 +61,7 @@ fn item(image: &Image) -> Option<Item> {
 }
 
 /// Deregisters only the images: our snapshots are removed separately, because a snapshot may be somebody else's.
-pub(crate) async fn deregister(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+async fn deregister(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
     each(ids, |id| async move {
         ec2.deregister_image().image_id(id).send().await?;
         Ok(())
@@ -49,7 +69,7 @@ pub(crate) async fn deregister(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
     .await
 }
 
-pub(crate) async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     search::in_chunks(ids, "image-id", |filter| async {
         let found = list(ec2, Some(filter)).await?;
         let live = found.iter().filter(|image| state(image) != "deregistered");

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Instance};
 use futures_util::future::{BoxFuture, FutureExt, try_join_all};
@@ -11,6 +12,7 @@ use model::purge::{Item, Refusal};
 use model::resource::ResourceKind;
 
 use super::each::Denied;
+use super::kind::{Kind, Reach};
 use super::search;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
@@ -24,7 +26,25 @@ fn searches() -> [Filter; 2] {
     [search::named(), search::filter("tag-key", &[&keys, tags::FINGERPRINT])]
 }
 
-pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+/// Instances.
+pub(super) struct Instances;
+
+#[async_trait]
+impl Kind for Instances {
+    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+        find(&reach.ec2_at_door).await
+    }
+
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+        terminate(&reach.ec2_deletes, ids).await
+    }
+
+    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        there(&reach.ec2, ids).await
+    }
+}
+
+async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
     let found = try_join_all(searches().into_iter().map(|filter| page_through(ec2, filter))).await?;
     Ok(search::merged(found))
 }
@@ -80,7 +100,7 @@ fn is_of_one(class: Class) -> bool {
 }
 
 /// Uses the same searches, not the ids: the number of calls stays small when there are many instances.
-pub(crate) async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     let wanted: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
     let live = find(ec2).await?.into_iter().filter(|item| wanted.contains(item.id.as_str()));
     Ok(live.map(|item| (item.id, item.state)).collect())

@@ -1,5 +1,6 @@
 //! Network interfaces: most go with their instance, so only the remaining ones are deleted.
 
+use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, NetworkInterface};
 use model::fault::Fault;
@@ -7,10 +8,29 @@ use model::purge::{Item, Refusal};
 use model::resource::ResourceKind;
 
 use super::each::each;
+use super::kind::{Kind, Reach};
 use super::search;
 use crate::ec2::trouble;
 
-pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+/// Network interfaces.
+pub(super) struct Interfaces;
+
+#[async_trait]
+impl Kind for Interfaces {
+    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+        find(&reach.ec2_at_door).await
+    }
+
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+        delete(&reach.ec2, &reach.ec2_deletes, ids).await
+    }
+
+    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        there(&reach.ec2, ids).await
+    }
+}
+
+async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
     search::everywhere(|search| async { Ok(list(ec2, search).await?.iter().filter_map(item).collect()) }).await
 }
 
@@ -32,7 +52,7 @@ fn item(interface: &NetworkInterface) -> Option<Item> {
     Some(Item { created_at, state: state(interface), ..item })
 }
 
-pub(crate) async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<Refusal> {
     // If the listing fails, all of them are tried.
     let left = there(look, ids).await.map_or(ids.to_vec(), |left| left.into_iter().map(|(id, _)| id).collect());
     each(&left, |id| async move {
@@ -42,7 +62,7 @@ pub(crate) async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<R
     .await
 }
 
-pub(crate) async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     search::in_chunks(ids, "network-interface-id", |filter| async {
         let found = list(ec2, filter).await?;
         Ok(found.iter().filter_map(|eni| Some((eni.network_interface_id()?.to_owned(), state(eni)))).collect())

@@ -1,6 +1,7 @@
 //! Key pairs, which the API lists on one page: there are at most some thousands. A name is unique in a region and
 //! serves as the id here, because permissions to delete a key pair go by the name.
 
+use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, KeyPairInfo};
 use model::fault::Fault;
@@ -8,10 +9,29 @@ use model::purge::{Item, Refusal};
 use model::resource::ResourceKind;
 
 use super::each::each;
+use super::kind::{Kind, Reach};
 use super::search;
 use crate::ec2::trouble;
 
-pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+/// Key pairs.
+pub(super) struct KeyPairs;
+
+#[async_trait]
+impl Kind for KeyPairs {
+    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+        find(&reach.ec2_at_door).await
+    }
+
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+        delete(&reach.ec2_deletes, ids).await
+    }
+
+    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        there(&reach.ec2, ids).await
+    }
+}
+
+async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
     Ok(list(ec2, None).await?.iter().filter_map(item).collect())
 }
 
@@ -26,7 +46,7 @@ fn item(pair: &KeyPairInfo) -> Option<Item> {
     Some(Item { created_at: search::time(pair.create_time()), ..item })
 }
 
-pub(crate) async fn delete(ec2: &Client, names: &[String]) -> Vec<Refusal> {
+async fn delete(ec2: &Client, names: &[String]) -> Vec<Refusal> {
     each(names, |name| async move {
         ec2.delete_key_pair().key_name(name).send().await?;
         Ok(())
@@ -34,7 +54,7 @@ pub(crate) async fn delete(ec2: &Client, names: &[String]) -> Vec<Refusal> {
     .await
 }
 
-pub(crate) async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     search::in_chunks(ids, "key-name", |filter| async {
         let found = list(ec2, Some(filter)).await?;
         Ok(found.iter().filter_map(|pair| Some((pair.key_name()?.to_owned(), String::new()))).collect())

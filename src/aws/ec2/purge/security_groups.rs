@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, SecurityGroup, SecurityGroupRule};
 use model::fault::Fault;
@@ -10,10 +11,29 @@ use model::purge::{Item, Refusal};
 use model::resource::ResourceKind;
 
 use super::each::{Denied, each};
+use super::kind::{Kind, Reach};
 use super::{interfaces, search};
 use crate::ec2::trouble::{self, Class};
 
-pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+/// Security groups.
+pub(super) struct SecurityGroups;
+
+#[async_trait]
+impl Kind for SecurityGroups {
+    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+        find(&reach.ec2_at_door).await
+    }
+
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+        delete(&reach.ec2_deletes, ids).await
+    }
+
+    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        there(&reach.ec2, ids).await
+    }
+}
+
+async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
     Ok(list(ec2, None).await?.iter().filter_map(item).collect())
 }
 
@@ -27,7 +47,7 @@ fn item(group: &SecurityGroup) -> Option<Item> {
     search::item(ResourceKind::SecurityGroup, group.group_id(), group.group_name(), group.tags())
 }
 
-pub(crate) async fn delete(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+async fn delete(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
     let mutual = tokio::sync::OnceCell::new();
     each(ids, |id| {
         let mutual = &mutual;
@@ -96,7 +116,7 @@ fn mutual(rules: &[SecurityGroupRule], groups: &[String]) -> BTreeMap<(String, b
     found
 }
 
-pub(crate) async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     search::in_chunks(ids, "group-id", |filter| async {
         let found = list(ec2, Some(filter)).await?;
         Ok(found.iter().filter_map(|group| Some((group.group_id()?.to_owned(), String::new()))).collect())

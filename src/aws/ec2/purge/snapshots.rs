@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Snapshot};
 use futures_util::future::{try_join, try_join_all};
@@ -11,10 +12,29 @@ use model::purge::{Item, Refusal};
 use model::resource::ResourceKind;
 
 use super::each::each;
+use super::kind::{Kind, Reach};
 use super::{images, search};
 use crate::ec2::trouble;
 
-pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+/// Snapshots.
+pub(super) struct Snapshots;
+
+#[async_trait]
+impl Kind for Snapshots {
+    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+        find(&reach.ec2_at_door).await
+    }
+
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+        delete(&reach.ec2_deletes, ids).await
+    }
+
+    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        there(&reach.ec2, ids).await
+    }
+}
+
+async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
     let tagged = try_join_all(
         search::searches()
             .into_iter()
@@ -67,7 +87,7 @@ fn part_of(snapshot: &Snapshot, image: &Item) -> Option<Item> {
     })
 }
 
-pub(crate) async fn delete(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+async fn delete(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
     each(ids, |id| async move {
         ec2.delete_snapshot().snapshot_id(id).send().await?;
         Ok(())
@@ -75,7 +95,7 @@ pub(crate) async fn delete(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
     .await
 }
 
-pub(crate) async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     search::in_chunks(ids, "snapshot-id", |filter| async {
         let found = list(ec2, filter).await?;
         Ok(found.iter().filter_map(|snapshot| Some((snapshot.snapshot_id()?.to_owned(), state(snapshot)))).collect())

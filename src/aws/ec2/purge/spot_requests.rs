@@ -1,5 +1,6 @@
 //! Requests for spot instances that can still make an instance.
 
+use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, SpotInstanceRequest};
 use model::fault::Fault;
@@ -7,13 +8,32 @@ use model::purge::{Item, Refusal};
 use model::resource::ResourceKind;
 
 use super::each::Denied;
+use super::kind::{Kind, Reach};
 use super::search;
 use crate::ec2::trouble::{self, Class};
 
 /// The states from which a request can come back to life.
 const STATES: [&str; 3] = ["open", "active", "disabled"];
 
-pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+/// Requests for spot instances.
+pub(super) struct SpotRequests;
+
+#[async_trait]
+impl Kind for SpotRequests {
+    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+        find(&reach.ec2_at_door).await
+    }
+
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+        cancel(&reach.ec2_deletes, ids).await
+    }
+
+    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        there(&reach.ec2, ids).await
+    }
+}
+
+async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
     search::everywhere(|search| async { Ok(list(ec2, search).await?.iter().filter_map(item).collect()) }).await
 }
 
@@ -34,7 +54,7 @@ fn item(request: &SpotInstanceRequest) -> Option<Item> {
 }
 
 /// Cancels the requests in one call, or one by one if that is refused because of one of them.
-pub(crate) async fn cancel(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+async fn cancel(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
     let all = ec2.cancel_spot_instance_requests().set_spot_instance_request_ids(Some(ids.to_vec())).send().await;
     match all.map_err(Denied::from) {
         Ok(_) => Vec::new(),
@@ -51,7 +71,7 @@ pub(crate) async fn cancel(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
     }
 }
 
-pub(crate) async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     search::in_chunks(ids, "spot-instance-request-id", |filter| async {
         let found = list(ec2, filter).await?;
         Ok(found.iter().filter_map(|r| Some((r.spot_instance_request_id()?.to_owned(), state(r)))).collect())

@@ -1,5 +1,6 @@
 //! Volumes: most go with their instance, so only the remaining ones are deleted.
 
+use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Volume};
 use model::fault::Fault;
@@ -7,13 +8,32 @@ use model::purge::{Item, Refusal};
 use model::resource::ResourceKind;
 
 use super::each::each;
+use super::kind::{Kind, Reach};
 use super::search;
 use crate::ec2::trouble;
 
 /// How many volumes a page holds; the API's own limit.
 const PAGE: i32 = 500;
 
-pub(crate) async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+/// Volumes.
+pub(super) struct Volumes;
+
+#[async_trait]
+impl Kind for Volumes {
+    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+        find(&reach.ec2_at_door).await
+    }
+
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+        delete(&reach.ec2, &reach.ec2_deletes, ids).await
+    }
+
+    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        there(&reach.ec2, ids).await
+    }
+}
+
+async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
     search::everywhere(|search| async { Ok(list(ec2, search).await?.iter().filter_map(item).collect()) }).await
 }
 
@@ -32,7 +52,7 @@ fn item(volume: &Volume) -> Option<Item> {
     Some(Item { created_at: search::time(volume.create_time()), state: state(volume), ..item })
 }
 
-pub(crate) async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<Refusal> {
     // If the listing fails, all of them are tried.
     let left = there(look, ids).await.map_or(ids.to_vec(), |left| left.into_iter().map(|(id, _)| id).collect());
     each(&left, |id| async move {
@@ -42,7 +62,7 @@ pub(crate) async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<R
     .await
 }
 
-pub(crate) async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     search::in_chunks(ids, "volume-id", |filter| async {
         let found = list(ec2, filter).await?;
         Ok(found.iter().filter_map(|volume| Some((volume.volume_id()?.to_owned(), state(volume)))).collect())

@@ -1,0 +1,50 @@
+//! What one kind of things can be asked for: each has a file, and a line in the registry.
+
+use async_trait::async_trait;
+use model::fault::Fault;
+use model::purge::{Item, Refusal};
+
+use crate::ec2::clients::Clients;
+
+/// The clients by which one region of an account is asked, and IAM, which has none.
+pub(super) struct Reach {
+    /// EC2.
+    pub ec2: aws_sdk_ec2::Client,
+    /// EC2, for the first question of a command.
+    pub ec2_at_door: aws_sdk_ec2::Client,
+    /// EC2, for many removals at once.
+    pub ec2_deletes: aws_sdk_ec2::Client,
+    /// IAM.
+    pub iam: aws_sdk_iam::Client,
+    /// IAM, for the first question of a command.
+    pub iam_at_door: aws_sdk_iam::Client,
+    /// IAM, for many removals at once.
+    pub iam_deletes: aws_sdk_iam::Client,
+}
+
+impl Reach {
+    /// To a region.
+    pub(super) fn new(clients: &Clients, region: &str) -> Self {
+        Self {
+            ec2: clients.ec2(region),
+            ec2_at_door: clients.ec2_at_door(region),
+            ec2_deletes: clients.ec2_deletes(region),
+            iam: clients.iam(),
+            iam_at_door: clients.iam_at_door(),
+            iam_deletes: clients.iam_deletes(),
+        }
+    }
+}
+
+/// One kind of things.
+#[async_trait]
+pub(super) trait Kind: Sync {
+    /// Everything of ours that is there or still going away; never anything else.
+    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault>;
+
+    /// Asks for the removal of these; gives those that were refused. One that is not there is not refused.
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal>;
+
+    /// Which of these are still there, with their state.
+    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault>;
+}

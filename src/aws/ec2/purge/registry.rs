@@ -1,0 +1,80 @@
+//! Every kind of things that EC2 and IAM have of ours, a line a kind, in the order of removal.
+
+use model::resource::ResourceKind;
+
+use super::identities::{Profiles, Roles};
+use super::images::Images;
+use super::instances::Instances;
+use super::interfaces::Interfaces;
+use super::key_pairs::KeyPairs;
+use super::kind::Kind;
+use super::security_groups::SecurityGroups;
+use super::snapshots::Snapshots;
+use super::spot_requests::SpotRequests;
+use super::volumes::Volumes;
+use crate::ec2::instances::BATCH;
+
+/// How many of the other things are asked for between two looks at whether the user wants to stop.
+const OTHERS_A_BATCH: usize = 160;
+
+/// Where things of a kind are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// In a region. EC2 refuses to remove what a machine uses.
+    Region,
+    /// In IAM, for all regions. IAM lets a thing be removed under the machines that have it.
+    Account,
+}
+
+/// What is known of one kind.
+pub(super) struct Line {
+    /// The kind.
+    pub kind: ResourceKind,
+    /// Where its things are.
+    pub scope: Scope,
+    /// How many are removed at once at most.
+    pub batch: usize,
+    /// How they are found, removed and looked for.
+    pub how: &'static dyn Kind,
+}
+
+const fn regional(kind: ResourceKind, batch: usize, how: &'static dyn Kind) -> Line {
+    Line { kind, scope: Scope::Region, batch, how }
+}
+
+const fn global(kind: ResourceKind, batch: usize, how: &'static dyn Kind) -> Line {
+    Line { kind, scope: Scope::Account, batch, how }
+}
+
+/// The lines, in the order of [`ResourceKind::REMOVAL`].
+pub(super) static LINES: [Line; 10] = [
+    regional(ResourceKind::SpotRequest, OTHERS_A_BATCH, &SpotRequests),
+    regional(ResourceKind::Instance, BATCH, &Instances),
+    regional(ResourceKind::Volume, OTHERS_A_BATCH, &Volumes),
+    regional(ResourceKind::NetworkInterface, OTHERS_A_BATCH, &Interfaces),
+    regional(ResourceKind::MachineImage, OTHERS_A_BATCH, &Images),
+    regional(ResourceKind::KeyPair, OTHERS_A_BATCH, &KeyPairs),
+    global(ResourceKind::InstanceProfile, OTHERS_A_BATCH, &Profiles),
+    regional(ResourceKind::Snapshot, OTHERS_A_BATCH, &Snapshots),
+    regional(ResourceKind::SecurityGroup, OTHERS_A_BATCH, &SecurityGroups),
+    global(ResourceKind::Role, OTHERS_A_BATCH, &Roles),
+];
+
+/// The line of a kind; none for what only other providers have.
+pub(super) fn line(kind: ResourceKind) -> Option<&'static Line> {
+    LINES.iter().find(|line| line.kind == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::machine::ProviderKind;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_that_ec2_has_is_registered_in_the_order_of_removal() {
+        let of_ec2 = ResourceKind::in_order_of_removal().filter(|kind| kind.provider() == ProviderKind::Ec2);
+        let registered = LINES.iter().map(|line| line.kind);
+        assert_eq!(registered.collect::<Vec<_>>(), of_ec2.collect::<Vec<_>>());
+    }
+}

@@ -37,7 +37,7 @@ const PARTS: [Part; 8] = [
 ];
 
 /// Holds a machine that stays, and tells who holds it.
-pub(super) const HOLD: Part = Part { name: "hold.sh", text: guest::HOLD };
+const HOLD: Part = Part { name: "hold.sh", text: guest::HOLD };
 
 /// Builds the source in place.
 const BUILD: &str = "build-source.sh";
@@ -68,7 +68,7 @@ const PREPARE_LIMIT: Duration = Duration::from_secs(600);
 const BUILD_LIMIT: Duration = Duration::from_secs(1800);
 
 /// Short commands.
-pub(super) const SHORT: Duration = Duration::from_secs(120);
+const SHORT: Duration = Duration::from_secs(120);
 
 /// How long it is waited for another run on a machine of somebody else's, where nothing is said.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -275,7 +275,7 @@ fn guest() -> &'static dyn Guest {
     guest::of(Platform::Linux)
 }
 
-pub(super) fn script(folder: &str, name: &str) -> Command {
+fn script(folder: &str, name: &str) -> Command {
     guest().script(&format!("{folder}/{name}"))
 }
 

@@ -1,21 +1,42 @@
-//! Checking a machine against the machine contract.
+//! Checking a machine against the machine contract: the clauses that are the tool's, whatever is run there, and those of what is.
+
+use std::time::Duration;
 
 use model::check::Check;
 use model::connection::Connection;
-use model::contract::Contract;
 use model::fault::Fault;
 use model::output::{Limits, output};
+use model::runner::Part;
+use model::task::Stepped;
+use model::work::Work;
+use serde::Deserialize;
 
 use crate::parts::{put_parts, remove_folder};
 use crate::run::Run;
 use crate::testing::{failed, folder};
 
+const CHECK: Part = Part { name: "check-contract.sh", text: guest::CHECK_CONTRACT };
+
+/// The check asks it who holds the machine.
+const HOLD: Part = Part { name: "hold.sh", text: guest::HOLD };
+
+/// The check asks a few dozen programs for a word each.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The files that a check needs on the machine. `own` are scripts with clauses of what is run there, see
+/// `remote/linux/check-contract.sh`.
+pub fn parts(own: &[Part]) -> Vec<Part> {
+    [&[CHECK, HOLD], own].concat()
+}
+
 /// Lets the machine check itself; the contract's files are put there first, and removed afterwards.
-pub async fn check(run: &Run, connection: &dyn Connection, contract: &dyn Contract) -> Result<Vec<Check>, Fault> {
+pub async fn check(run: &Run, connection: &dyn Connection, own: &[Part]) -> Result<Vec<Check>, Fault> {
     // This is the run's own folder: whatever cuts the check short, the end of the run removes it.
     let folder = folder(run, connection.platform());
-    let step = contract.check(&folder);
-    let done = match put_parts(connection, &contract.parts(), &folder).await {
+    let script = guest::of(connection.platform()).script(&format!("{folder}/{}", CHECK.name));
+    let command = script.args(own.iter().map(|part| part.name));
+    let step = Stepped { work: Work::CheckingContract, command, limit: LIMIT };
+    let done = match put_parts(connection, &parts(own), &folder).await {
         Ok(()) => {
             output(connection, &step.command, Limits { bytes: 1 << 20, time: step.limit }).await.map_err(Fault::from)
         }
@@ -24,5 +45,47 @@ pub async fn check(run: &Run, connection: &dyn Connection, contract: &dyn Contra
     let removed = remove_folder(connection, &folder).await;
     let done = done?;
     removed?;
-    if done.exit.success() { contract.read(&done.stdout) } else { Err(failed(&step, &done)) }
+    if done.exit.success() { read(&done.stdout) } else { Err(failed(&step, &done)) }
+}
+
+/// Reads what the check printed, one line a clause; a line that cannot be read is an error.
+fn read(printed: &[u8]) -> Result<Vec<Check>, Fault> {
+    #[derive(Deserialize)]
+    struct Clause {
+        clause: String,
+        ok: bool,
+        found: String,
+        remedy: String,
+    }
+    let mut checks = Vec::new();
+    for line in printed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let clause: Clause = serde_json::from_slice(line).map_err(|error| {
+            Fault::infrastructure(format!("cannot read `{}`", String::from_utf8_lossy(line))).because(error)
+        })?;
+        checks.push(Check {
+            // A machine without these runs tests on `--filesystem default`; what is asked for is tried when it is.
+            required: !clause.clause.starts_with("mkfs ") && !clause.clause.starts_with("mount "),
+            name: clause.clause,
+            ok: clause.ok,
+            found: clause.found,
+            remedy: Some(clause.remedy).filter(|remedy| !remedy.is_empty()),
+        });
+    }
+    Ok(checks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clause_without_a_remedy_is_kept_and_file_systems_are_not_required() {
+        let printed = br#"{"clause": "mount works", "ok": false, "found": "no", "remedy": "let it"}
+{"clause": "bash", "ok": true, "found": "yes", "remedy": ""}
+"#;
+        let checks = read(printed).unwrap();
+        assert!(!checks[0].required && !checks[0].ok && checks[0].remedy.as_deref() == Some("let it"));
+        assert!(checks[1].required && checks[1].ok && checks[1].remedy.is_none());
+        assert!(read(b"bash: warning\n").unwrap_err().message.contains("`bash: warning`"));
+    }
 }

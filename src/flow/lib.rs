@@ -3,7 +3,9 @@
 pub mod artifacts;
 pub mod audit;
 pub mod bake;
+pub mod collect;
 pub mod contract;
+pub mod down;
 pub mod durable;
 pub mod fleet;
 pub mod lease;

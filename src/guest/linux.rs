@@ -19,6 +19,9 @@ pub const PREPARE_BASE: &str = include_str!("../../remote/linux/prepare-base.sh"
 /// Completes a userland at the end of its bootstrap; `$1` is its root folder.
 pub const COMPILE_BASE: &str = include_str!("../../remote/linux/compile-base.sh");
 
+/// Holds the machine against the contract of `docs/remote-machine.md`; lies beside [`HOLD`] and the scripts of clauses that its
+/// arguments name.
+pub const CHECK_CONTRACT: &str = include_str!("../../remote/linux/check-contract.sh");
 /// Holds a machine that keeps the contract of `docs/remote-machine.md` for one run. The script is put into the run's
 /// folder.
 pub const HOLD: &str = include_str!("../../remote/linux/hold.sh");

@@ -1,8 +1,11 @@
 //! Builds of the software under test: how a build is made on a machine, and how it is kept for the next machine.
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
+use crate::image::Fingerprint;
 use crate::task::Stepped;
 
 /// The steps that build the software under test on a machine, as data; the flow runs them.
@@ -40,6 +43,25 @@ pub enum Built {
     Given,
 }
 
+/// One build that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptBuild {
+    /// Its key.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was used last.
+    pub used: SystemTime,
+}
+
+impl KeptBuild {
+    /// Whether it was made on a machine of one of these images: keys begin with the image's fingerprint.
+    pub fn is_of<'a>(&self, images: impl IntoIterator<Item = &'a Fingerprint>) -> bool {
+        let image = self.key.split('-').next().unwrap_or_default();
+        images.into_iter().any(|fingerprint| fingerprint.short() == image)
+    }
+}
+
 /// The builds that are kept on this computer.
 pub trait BuildStore: Send + Sync {
     /// The packed result with this key; none where none is kept, or where it cannot be read.
@@ -48,6 +70,22 @@ pub trait BuildStore: Send + Sync {
     /// Keeps a packed result; the least recently used results are removed where there is no room for it.
     fn keep(&self, key: &str, packed: &[u8]) -> Result<(), Fault>;
 
-    /// Removes a result that turned out to be unusable.
+    /// All that are kept, the one used last first.
+    fn list(&self) -> Result<Vec<KeptBuild>, Fault>;
+
+    /// Removes one that is of no use.
     fn remove(&self, key: &str) -> Result<(), Fault>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_belongs_to_the_image_that_its_key_begins_with() {
+        let key = format!("{}-system3-x", "a".repeat(12));
+        let build = KeptBuild { key, bytes: 1, used: SystemTime::UNIX_EPOCH };
+        let of = |digit: &str| Fingerprint(digit.repeat(64));
+        assert!(build.is_of(&[of("b"), of("a")]) && !build.is_of(&[of("b")]));
+    }
 }

@@ -6,7 +6,6 @@ pub mod base;
 pub mod build;
 pub mod check;
 pub mod connection;
-pub mod contract;
 pub mod event;
 pub mod exit;
 pub mod exit_code;

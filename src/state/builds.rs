@@ -4,9 +4,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use model::build::BuildStore;
+use model::build::{BuildStore, KeptBuild};
 use model::fault::Fault;
-use model::image::Fingerprint;
 
 use crate::file;
 use crate::private::make_private;
@@ -24,25 +23,6 @@ pub struct Builds {
     cap: u64,
 }
 
-/// One build that is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptBuild {
-    /// Its key.
-    pub key: String,
-    /// Its size.
-    pub bytes: u64,
-    /// When it was used last.
-    used: SystemTime,
-}
-
-impl KeptBuild {
-    /// Whether it was made on a machine of one of these images: keys begin with the image's fingerprint.
-    pub fn is_of<'a>(&self, images: impl IntoIterator<Item = &'a Fingerprint>) -> bool {
-        let image = self.key.split('-').next().unwrap_or_default();
-        images.into_iter().any(|fingerprint| fingerprint.short() == image)
-    }
-}
-
 impl Builds {
     /// The builds in a folder, which need not exist.
     pub fn at(folder: PathBuf) -> Self {
@@ -56,18 +36,6 @@ impl Builds {
 
     fn path(&self, key: &str) -> PathBuf {
         self.folder.join(format!("{key}{ENDING}"))
-    }
-
-    /// All builds that are kept, the one used last first.
-    pub fn list(&self) -> Result<Vec<KeptBuild>, Fault> {
-        let entries = match std::fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(file::fault("read", &self.folder, error)),
-        };
-        let mut found: Vec<KeptBuild> = entries.flatten().filter_map(|entry| kept(&entry.path())).collect();
-        found.sort_by_key(|build| std::cmp::Reverse(build.used));
-        Ok(found)
     }
 
     fn make_room(&self, bytes: u64) -> Result<(), Fault> {
@@ -106,6 +74,17 @@ impl BuildStore for Builds {
         make_private(&self.folder, "folder")?;
         self.make_room(bytes)?;
         file::write_atomic(&self.path(key), packed)
+    }
+
+    fn list(&self) -> Result<Vec<KeptBuild>, Fault> {
+        let entries = match std::fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(file::fault("read", &self.folder, error)),
+        };
+        let mut found: Vec<KeptBuild> = entries.flatten().filter_map(|entry| kept(&entry.path())).collect();
+        found.sort_by_key(|build| std::cmp::Reverse(build.used));
+        Ok(found)
     }
 
     fn remove(&self, key: &str) -> Result<(), Fault> {
@@ -149,12 +128,5 @@ mod tests {
         builds.remove("a").unwrap();
         std::fs::write(builds.folder.join("stranger"), "x").unwrap();
         assert_eq!(keys(&builds), ["c"]);
-    }
-
-    #[test]
-    fn a_build_belongs_to_the_image_that_its_key_begins_with() {
-        let build = KeptBuild { key: format!("{}-system3-x", "a".repeat(12)), bytes: 1, used: SystemTime::now() };
-        let of = |digit: &str| Fingerprint(digit.repeat(64));
-        assert!(build.is_of(&[of("b"), of("a")]) && !build.is_of(&[of("b")]));
     }
 }

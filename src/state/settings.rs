@@ -1,6 +1,7 @@
 //! `config.toml`: read strictly, so that a typo is an error with its line and not a setting that does nothing.
 
-use std::collections::BTreeMap;
+mod reader;
+
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,12 +11,13 @@ use model::fault::Fault;
 use model::filesystem::Filesystem;
 use model::machine::{Network, ProviderKind};
 use model::setting::{Key, Kind, Section};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use serde::Deserialize;
+use toml::de::Deserializer;
 
 use crate::file;
+use crate::settings::reader::{Given, Reader};
 
-/// A settings file longer than this is none.
+/// The longest settings file, in bytes; a longer file is something else.
 const CAP: u64 = 1 << 20;
 
 /// The shortest and longest time that a machine may live without a sign of its driver.
@@ -55,25 +57,31 @@ const OWN: [Section; 3] = [
     },
 ];
 
-/// The settings, with defaults for what the file does not say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The settings, with defaults for keys that the file does not give. [`OWN`] lists the keys, and the reader has checked the file
+/// against it before.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
 pub struct Settings {
     /// Where machines come from.
     pub provider: ProviderKind,
     /// How long a machine lives without a sign of its driver.
+    #[serde(deserialize_with = "span")]
     pub grace: Duration,
     /// The local provider's.
     pub local: Local,
-    /// What a command takes that says nothing else.
+    /// The values that a command takes where its options give none.
     pub defaults: Defaults,
-    /// The file they were looked for in; empty where there is none.
+    /// The file that the settings were looked for in; empty where there is none.
+    #[serde(skip)]
     file: PathBuf,
-    /// Every value that the file holds, by `section.key`, with its line.
-    given: BTreeMap<String, (String, usize)>,
+    /// Every value that the file holds.
+    #[serde(skip)]
+    given: Given,
 }
 
 /// `[local]`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Local {
     /// Mirror of Debian's archive; the host's own when not given.
     pub debian_mirror: Option<String>,
@@ -85,8 +93,9 @@ pub struct Local {
     pub keyring: Option<PathBuf>,
 }
 
-/// `[defaults]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `[defaults]`, without the keys that images have there.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
 pub struct Defaults {
     /// The distribution; whether there is an image for it is known where images are.
     pub distro: String,
@@ -102,14 +111,30 @@ impl Default for Settings {
             provider: ProviderKind::Local,
             grace: Duration::from_secs(60),
             local: Local::default(),
-            defaults: Defaults {
-                distro: "debian12".to_owned(),
-                filesystem: Filesystem::Default,
-                network: Network::Loopback,
-            },
+            defaults: Defaults::default(),
             file: PathBuf::new(),
-            given: BTreeMap::new(),
+            given: Given::new(),
         }
+    }
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { distro: "debian12".to_owned(), filesystem: Filesystem::Default, network: Network::Loopback }
+    }
+}
+
+/// A span of time; a bare number is seconds.
+fn span<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Seconds(u64),
+        Text(String),
+    }
+    match Written::deserialize(from)? {
+        Written::Seconds(seconds) => Ok(Duration::from_secs(seconds)),
+        Written::Text(words) => text::parse_duration(&words).map_err(serde::de::Error::custom),
     }
 }
 
@@ -135,40 +160,12 @@ impl Settings {
     }
 
     fn parse(path: &Path, text: &str, extra: &[Section]) -> Result<Self, Fault> {
-        let reader = Reader { path, text, sections: tables(OWN.iter().chain(extra)) };
-        let table = DeTable::parse(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            or_mend(reader.fault(at, error.message().trim().replace('\n', "; ")))
-        })?;
-        let mut settings = Self { file: path.to_owned(), given: reader.read(table.get_ref())?, ..Self::default() };
-        settings.resolve();
-        Ok(settings)
-    }
-
-    /// Sets the fields from what was given, which was checked before.
-    fn resolve(&mut self) {
-        let get = |key: &str| self.given.get(key).map(|(value, _)| value.clone());
-        if let Some(kind) = get("provider").and_then(|name| ProviderKind::chosen(&name)) {
-            self.provider = kind;
-        }
-        if let Some(grace) = get("grace").and_then(|value| text::parse_duration(&value).ok()) {
-            self.grace = grace;
-        }
-        self.local = Local {
-            debian_mirror: get("local.debian-mirror"),
-            debian_security_mirror: get("local.debian-security-mirror"),
-            ubuntu_mirror: get("local.ubuntu-mirror"),
-            keyring: get("local.keyring").map(PathBuf::from),
-        };
-        let built_in = Self::default().defaults;
-        self.defaults = Defaults {
-            distro: get("defaults.distro").unwrap_or(built_in.distro),
-            filesystem: get("defaults.filesystem").and_then(|name| name.parse().ok()).unwrap_or(built_in.filesystem),
-            network: match get("defaults.network").as_deref() {
-                Some("host") => Network::Host,
-                _ => built_in.network,
-            },
-        };
+        let reader = Reader::new(path, text, OWN.iter().chain(extra));
+        let table = reader.parse()?;
+        let given = reader.given(table.get_ref())?;
+        // Values of keys that are not the tool's own stay in `given`.
+        let settings = Self::deserialize(Deserializer::from(table)).map_err(|error| reader.not_taken(&error))?;
+        Ok(Self { file: path.to_owned(), given, ..settings })
     }
 
     /// The value of a key that is not the tool's own, where the file gives one. `key` is written as `defaults.distro`.
@@ -180,172 +177,6 @@ impl Settings {
     /// is a default. `key` is written as `defaults.distro`.
     pub fn origin(&self, key: &str) -> Option<String> {
         self.given.get(key).map(|(_, line)| format!("{}:{line}", self.file.display()))
-    }
-}
-
-/// All that a table of the file may hold, whoever's it is.
-struct Table {
-    name: &'static str,
-    keys: Vec<Key>,
-}
-
-/// The tables that `sections` make up, each once.
-fn tables<'a>(sections: impl Iterator<Item = &'a Section>) -> Vec<Table> {
-    let mut tables: Vec<Table> = Vec::new();
-    for section in sections {
-        match tables.iter_mut().find(|table| table.name == section.name) {
-            Some(table) => table.keys.extend(section.keys),
-            None => tables.push(Table { name: section.name, keys: section.keys.to_vec() }),
-        }
-    }
-    tables
-}
-
-/// Reads a parsed file against what it may hold.
-struct Reader<'a> {
-    path: &'a Path,
-    text: &'a str,
-    sections: Vec<Table>,
-}
-
-type Given = BTreeMap<String, (String, usize)>;
-type Problem = (usize, Fault);
-
-impl Reader<'_> {
-    /// Every value by `section.key`, or the problem that comes first in the file.
-    fn read(&self, table: &DeTable<'_>) -> Result<Given, Fault> {
-        let mut given = Given::new();
-        let mut problems = Vec::new();
-        for (key, value) in table {
-            let at = key.span().start;
-            let name: &str = key.get_ref();
-            let section = self.sections.iter().find(|section| !section.name.is_empty() && section.name == name);
-            match (section, value.get_ref()) {
-                (Some(section), DeValue::Table(inner)) => {
-                    for (key, value) in inner {
-                        self.take(section, key.get_ref(), key.span().start, value, &mut given, &mut problems);
-                    }
-                }
-                (Some(_), _) => problems.push((at, self.fault(at, format!("`{name}` is a section: write `[{name}]`")))),
-                (None, DeValue::Table(_)) if self.top().is_none_or(|top| !holds(top, name)) => {
-                    problems.push((at, self.unknown_section(at, name)));
-                }
-                (None, _) => {
-                    if let Some(top) = self.top() {
-                        self.take(top, name, at, value, &mut given, &mut problems);
-                    }
-                }
-            }
-        }
-        match problems.into_iter().min_by_key(|(at, _)| *at) {
-            Some((_, fault)) => Err(or_mend(fault)),
-            None => Ok(given),
-        }
-    }
-
-    fn top(&self) -> Option<&Table> {
-        self.sections.iter().find(|section| section.name.is_empty())
-    }
-
-    fn take(
-        &self,
-        section: &Table,
-        name: &str,
-        at: usize,
-        value: &Spanned<DeValue<'_>>,
-        given: &mut Given,
-        problems: &mut Vec<Problem>,
-    ) {
-        let full = full_name(section, name);
-        let Some(key) = section.keys.iter().find(|key| key.name == name) else {
-            problems.push((at, self.unknown_key(section, name, at)));
-            return;
-        };
-        match plain(&key.kind, value.get_ref()) {
-            Ok(text) if key.kind.accepts(&text) => {
-                given.insert(full, (text, self.line(at)));
-            }
-            Ok(text) => {
-                let mut fault = self.fault(at, format!("`{full}` takes {}, not `{text}`", key.kind.allowed()));
-                fault.hint = key.kind.nearest(&text).map(|word| format!("Did you mean `{word}`?"));
-                problems.push((at, fault));
-            }
-            Err(found) => {
-                let message = format!("`{full}` takes {}, in quotes, not {found}", key.kind.allowed());
-                problems.push((at, self.fault(at, message)));
-            }
-        }
-    }
-
-    fn unknown_key(&self, section: &Table, name: &str, at: usize) -> Fault {
-        let fault = self.fault(at, format!("unknown key `{}`", full_name(section, name)));
-        let known = || section.keys.iter().map(|key| key.name);
-        if let Some(near) = text::nearest(name, known()) {
-            return fault.hint(format!("Did you mean `{}`?", full_name(section, near)));
-        }
-        let home = self.sections.iter().find(|section| holds(section, name));
-        match home.map(|section| section.name) {
-            Some("") => fault.hint(format!("`{name}` belongs at the top of the file, above all sections.")),
-            Some(home) => fault.hint(format!("`{name}` belongs below `[{home}]`.")),
-            None => {
-                let mut names: Vec<String> = known().map(|key| format!("`{}`", full_name(section, key))).collect();
-                if section.name.is_empty() {
-                    names.extend(self.section_names().map(|name| format!("`[{name}]`")));
-                }
-                fault.hint(format!("Known here: {}.", names.join(", ")))
-            }
-        }
-    }
-
-    fn unknown_section(&self, at: usize, name: &str) -> Fault {
-        let fault = self.fault(at, format!("unknown section `[{name}]`"));
-        match text::nearest(name, self.section_names()) {
-            Some(near) => fault.hint(format!("Did you mean `[{near}]`?")),
-            None => {
-                let names: Vec<String> = self.section_names().map(|name| format!("`[{name}]`")).collect();
-                fault.hint(format!("Known sections: {}.", names.join(", ")))
-            }
-        }
-    }
-
-    fn section_names(&self) -> impl Iterator<Item = &'static str> {
-        self.sections.iter().map(|section| section.name).filter(|name| !name.is_empty())
-    }
-
-    fn fault(&self, at: usize, message: String) -> Fault {
-        Fault::outside(format!("{}:{}: {message}", self.path.display(), self.line(at)))
-    }
-
-    /// The line of a byte, counted from 1.
-    fn line(&self, at: usize) -> usize {
-        self.text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
-    }
-}
-
-/// With a next step, where there is no better one.
-fn or_mend(fault: Fault) -> Fault {
-    if fault.hint.is_some() { fault } else { fault.hint("Mend that line, or take it out for what holds without it.") }
-}
-
-fn holds(section: &Table, key: &str) -> bool {
-    section.keys.iter().any(|known| known.name == key)
-}
-
-fn full_name(section: &Table, key: &str) -> String {
-    if section.name.is_empty() { key.to_owned() } else { format!("{}.{key}", section.name) }
-}
-
-/// A value as text, or what it is when its key takes no such thing.
-fn plain(kind: &Kind, value: &DeValue<'_>) -> Result<String, String> {
-    match (kind, value) {
-        (_, DeValue::String(text)) => Ok(text.to_string()),
-        (Kind::Duration { .. }, DeValue::Integer(number)) if number.radix() == 10 => Ok(number.as_str().to_owned()),
-        (_, DeValue::Integer(number)) => Err(format!("the number {number}")),
-        (_, DeValue::Float(number)) => Err(format!("the number {number}")),
-        (_, other) => Err(match other.type_str() {
-            "array" => "an array".to_owned(),
-            other => format!("a {other}"),
-        }),
     }
 }
 
@@ -381,7 +212,7 @@ mod tests {
     fn refused(text: &str) -> String {
         let fault = parse(text).unwrap_err();
         assert_eq!(fault.kind, model::fault::FaultKind::Outside);
-        // What stands where there is no better hint.
+        // The general hint stands where there is no better one.
         let hint = fault.hint.filter(|hint| !hint.starts_with("Mend that line"));
         format!("{}\n{}", fault.message, hint.unwrap_or_default())
     }

@@ -19,7 +19,7 @@ use support::keep;
 
 use super::Theatre;
 
-static OPTIONS: std::sync::LazyLock<Options> = std::sync::LazyLock::new(|| options(false));
+pub(crate) static OPTIONS: std::sync::LazyLock<Options> = std::sync::LazyLock::new(|| options(false));
 static KEEP: std::sync::LazyLock<Options> = std::sync::LazyLock::new(|| options(true));
 
 fn options(keep_failed: bool) -> Options {
@@ -62,13 +62,13 @@ fn line(step: &str) -> String {
 }
 
 /// A theatre whose machine runs every step well, but for what a test tells it before.
-fn theatre() -> Theatre {
+pub(crate) fn theatre() -> Theatre {
     let theatre = Theatre::new();
     theatre.tasks.answer(|command| (command.program == "bash").then(Reply::ok));
     theatre
 }
 
-async fn bake_all(theatre: &Theatre, options: &Options) -> Result<ImageRecord, Fault> {
+pub(crate) async fn bake_all(theatre: &Theatre, options: &Options) -> Result<ImageRecord, Fault> {
     bake(&theatre.run, &theatre.site, &plan(), options).await
 }
 

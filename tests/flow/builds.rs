@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use connection::dummy::Reply;
 use flow::durable::Durable;
 use flow::testing::build::{Outcome, build};
 use flow::testing::folder;
-use model::build::{Build, BuildStore, Built};
+use model::build::{Build, BuildStore, Built, KeptBuild};
 use model::event::Teller;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
@@ -42,6 +42,15 @@ impl BuildStore for Kept {
     fn keep(&self, key: &str, packed: &[u8]) -> Result<(), Fault> {
         self.0.lock().unwrap().insert(key.to_owned(), packed.to_owned());
         Ok(())
+    }
+
+    fn list(&self) -> Result<Vec<KeptBuild>, Fault> {
+        let kept = |(key, packed): (String, Vec<u8>)| KeptBuild {
+            key,
+            bytes: packed.len() as u64,
+            used: SystemTime::UNIX_EPOCH,
+        };
+        Ok(self.all().into_iter().map(kept).collect())
     }
 
     fn remove(&self, key: &str) -> Result<(), Fault> {

@@ -11,6 +11,7 @@ use connection::host::HostProvider;
 use flow::audit::fix::{fix, going};
 use flow::audit::forget::{Refusal, forget, refusal};
 use flow::audit::remaining::{Remaining, remaining};
+use flow::down::{self, Ended};
 use flow::fleet::members;
 use flow::lease::Lease;
 use flow::look::Estate;
@@ -254,4 +255,58 @@ async fn an_emptying_closes_the_rows_of_what_was_seen_gone_and_no_others() {
     close_rows(&estate(&theatre, &sites), ProviderKind::Ec2, &West, &outcomes).await.unwrap();
     let open: Vec<String> = theatre.rows().into_iter().filter(Resource::is_open).map(|row| row.name).collect();
     assert_eq!(open, ["1/west/stays", "1/west/gone of another provider"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn machines_that_are_to_end_go_with_all_they_have_and_one_that_stays_keeps_no_other() {
+    let theatre = Theatre::new();
+    let mut machines = Vec::new();
+    for _ in 0..2 {
+        let lease = Lease::acquire(&theatre.run, &theatre.site, &theatre.request()).await.unwrap();
+        machines.push(lease.machine.clone());
+        lease.give_up().await;
+    }
+    let sites = Two(&theatre);
+    let estate = estate(&theatre, &sites);
+    assert_eq!(down::used(&estate, &machines).unwrap(), None);
+    let alive = Estate { alive: |_| true, ..estate.clone() };
+    assert_eq!(down::used(&alive, &machines).unwrap(), Some(&machines[0]), "its driver lives");
+    assert!(down::rows(&estate, &machines[0]).unwrap().len() > 2);
+
+    // The first machine's files cannot be removed at once.
+    theatre.dummy.fail(Call::Release(ResourceKind::Rootfs), "busy");
+    let mut told = Vec::new();
+    let mut tell = |machine: &Machine, ended: &Ended| told.push((machine.id.clone(), ended.clone()));
+    down::down(&estate, &machines, &|| false, &mut tell).await.unwrap();
+    let Ended::Stays(stays) = &told[0].1 else { panic!("{told:?}") };
+    assert_eq!((stays.len(), stays[0].kind), (1, ResourceKind::Rootfs));
+    assert_eq!(stays[0].note.as_deref(), Some("busy"));
+    assert_eq!(told[1], (machines[1].id.clone(), Ended::Gone));
+    assert_eq!(theatre.journal.machines().unwrap(), machines[..1], "what has something left is not forgotten");
+
+    let mut told = Vec::new();
+    down::down(&estate, &machines[..1], &|| false, &mut |_, ended| told.push(ended.clone())).await.unwrap();
+    assert_eq!(told, [Ended::Gone]);
+    theatre.assert_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_whose_end_cannot_be_written_down_has_ended_where_nothing_is_there() {
+    let theatre = Theatre::new();
+    let lease = Lease::acquire(&theatre.run, &theatre.site, &theatre.request()).await.unwrap();
+    let machine = lease.machine.clone();
+    lease.give_up().await;
+    theatre.dummy.end(&machine.id);
+    let sites = Two(&theatre);
+    let estate = estate(&theatre, &sites);
+    let journal = rusqlite::Connection::open(theatre.dir.path().join("state/journal.db")).unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON resources BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    journal.execute_batch(refuse).unwrap();
+    let machines = [machine];
+    let mut told = Vec::new();
+    let mut tell = |_: &Machine, ended: &Ended| told.push(ended.clone());
+    let fault = down::down(&estate, &machines, &|| false, &mut tell).await.unwrap_err();
+    assert!(fault.line().contains("no room"), "a journal that fails for another reason is a fault: {fault:?}");
+    down::down(&estate, &machines, &|| true, &mut tell).await.unwrap();
+    assert_eq!(told, [Ended::Unwritten]);
 }

@@ -15,7 +15,7 @@ use model::provider::MachineRequest;
 use model::resource::{ResourceKind, ResourceState};
 use model::runner::Tenancy;
 use model::task::Stepped;
-use project::mercurial::MachineContract;
+use project::mercurial::CLAUSES;
 
 use super::testing::tests_of;
 use super::{Theatre, with_machine};
@@ -171,7 +171,7 @@ async fn a_check_leaves_no_folder_that_the_end_of_the_run_does_not_know() {
     theatre.remote.on(format!("rm -rf -- {folder}"), Reply::ok());
     let lost = ConnectionError::File { doing: "write".into(), reason: "quota exceeded".into() };
     theatre.remote.fail(Call::WriteFile, lost);
-    let fault = check(&theatre.run, &theatre.remote, &MachineContract).await.unwrap_err();
+    let fault = check(&theatre.run, &theatre.remote, &[CLAUSES]).await.unwrap_err();
     assert_eq!(fault.message, "cannot write: quota exceeded");
     assert!(theatre.remote.calls().contains(&format!("start rm -rf -- {folder}")));
 }

@@ -6,6 +6,7 @@ mod audit_command;
 mod bake;
 mod builds;
 mod cloud;
+mod collect;
 mod cost;
 mod durable;
 mod estate;

@@ -361,11 +361,10 @@ fn write_target(path: &Path, machine: &Machine) -> Result<(), Fault> {
 }
 
 async fn require_contract(run: &Run, connection: &dyn model::connection::Connection) -> Result<(), Fault> {
-    let checks =
-        contract::check(run, connection, &mercurial::MachineContract).await.map_err(|fault| match fault.hint {
-            None => fault.hint("`automation machine check USER@HOST` says what is wrong there, and how to mend it."),
-            Some(_) => fault,
-        })?;
+    let checks = contract::check(run, connection, &[mercurial::CLAUSES]).await.map_err(|fault| match fault.hint {
+        None => fault.hint("`automation machine check USER@HOST` says what is wrong there, and how to mend it."),
+        Some(_) => fault,
+    })?;
     let broken: Vec<String> = checks
         .iter()
         .filter(|check| !check.ok && check.required)

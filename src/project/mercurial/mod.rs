@@ -11,7 +11,7 @@ mod report;
 mod runner;
 
 pub use checkout::{Checkout, Wish, find, named};
-pub use contract::MachineContract;
+pub use contract::CLAUSES;
 pub use flags::builds;
 pub use needs::Needs;
 pub use runner::{LinuxTests, NAME, PATIENCE, Ssh};

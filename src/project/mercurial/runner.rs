@@ -38,7 +38,7 @@ const PARTS: [Part; 8] = [
 ];
 
 /// The script that holds a machine that stays, and reports who holds it.
-pub(super) const HOLD: Part = Part { name: "hold.sh", text: guest::HOLD };
+const HOLD: Part = Part { name: "hold.sh", text: guest::HOLD };
 
 /// The script that builds the source in place.
 const BUILD: &str = "build-source.sh";
@@ -69,7 +69,7 @@ const PREPARE_LIMIT: Duration = Duration::from_secs(600);
 const BUILD_LIMIT: Duration = Duration::from_secs(1800);
 
 /// The limit of short commands.
-pub(super) const SHORT: Duration = Duration::from_secs(120);
+const SHORT: Duration = Duration::from_secs(120);
 
 /// How long to wait for another run on somebody else's machine, unless the user says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -276,7 +276,7 @@ fn guest() -> &'static dyn Guest {
     guest::of(Platform::Linux)
 }
 
-pub(super) fn script(folder: &str, name: &str) -> Command {
+fn script(folder: &str, name: &str) -> Command {
     guest().script(&format!("{folder}/{name}"))
 }
 

@@ -1,14 +1,14 @@
 //! `automation machine check`.
 
-use flow::contract::check;
+use flow::contract::{check, parts};
 use flow::parts::{make_folder, remove_folder, write_parts};
 use flow::shell;
 use flow::testing::folder;
 use model::check::Check;
 use model::connection::Connection;
-use model::contract::Contract;
 use model::fault::{Fault, FaultKind};
-use project::mercurial::MachineContract;
+use model::runner::Part;
+use project::mercurial::CLAUSES;
 
 use crate::command::error::exit;
 use crate::command::session::Session;
@@ -38,7 +38,7 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     };
     let connection = super::connect(&context, &machine).await?;
     let session = Session::begin(context, "machine check").await?;
-    let checks = clauses(&session, connection.as_ref(), &MachineContract, &machine.user).await;
+    let checks = clauses(&session, connection.as_ref(), &[CLAUSES], &machine.user).await;
     connection.close().await;
     let checks = match checks {
         Ok(checks) => checks,
@@ -57,7 +57,7 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
 async fn clauses(
     session: &Session,
     connection: &dyn Connection,
-    contract: &dyn Contract,
+    own: &[Part],
     user: &str,
 ) -> Result<Vec<Check>, Fault> {
     let folder = folder(&session.run, connection.platform());
@@ -76,7 +76,7 @@ async fn clauses(
         checks.push(clause("a folder of ours in /tmp", Some(remedy), fault.line()));
         return Ok(checks);
     }
-    let put = write_parts(connection, &contract.parts(), &folder).await;
+    let put = write_parts(connection, &parts(own), &folder).await;
     match &put {
         Ok(()) => checks.push(clause("sftp", None, "works")),
         Err(fault) => {
@@ -86,7 +86,7 @@ async fn clauses(
     }
     remove_folder(connection, &folder).await?;
     if put.is_ok() {
-        checks.extend(check(&session.run, connection, contract).await?);
+        checks.extend(check(&session.run, connection, own).await?);
     }
     Ok(checks)
 }

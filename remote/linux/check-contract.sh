@@ -7,12 +7,18 @@
 # a trial is tried in a mount namespace that ends with the trial. The caller checks the clauses that show only from outside (that
 # port 22 and SFTP answer).
 #
-#   check-contract.sh
+#   check-contract.sh [OWN...]
+#
+# OWN is the name of a file beside this one that has the clauses of what is run there. It is sourced, so that it has the functions
+# of this one: report, check, answer and yes_if. Its clauses stand between those of the system and those of file systems and folders
+# that a run makes.
 #
 # Runs as the login user. Exit code: 0 checked, whatever the verdict; else the check itself failed.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 PATH=$PATH:/usr/sbin:/sbin
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+own=
 
 quote() {
     local text=$1
@@ -33,11 +39,13 @@ check() {
     [[ $2 == "$3" ]] || remedy=$4
     report "$1" "$2" "$remedy"
 }
-# Runs a command and prints its output, or why it failed; the shell's prefix with the name and line of this script is cut off.
+# Runs a command and prints what it says, or why it failed; that it was one of these scripts which did not find it is nobody's
+# business.
 answer() {
     local said
     said=$("$@" 2>&1) || true
-    printf '%s\n' "${said#"$0: line "*": "}"
+    said=${said#"$0: line "*": "}
+    printf '%s\n' "${said#"$here/$own: line "*": "}"
 }
 yes_if() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
 
@@ -81,40 +89,10 @@ remedy="run 'sudo install -d -o hg -g hg /hgdev'"
 [[ ! -e /hgdev ]] || remedy="run 'sudo chown -R hg:hg /hgdev'"
 check "/hgdev belongs to hg:hg" "$(answer stat -c %U:%G /hgdev)" hg:hg "$remedy"
 
-broken=
-pythons=
-for python in /hgdev/pyenv/versions/*/bin/python; do
-    [[ -e $python || -L $python ]] || continue
-    name=${python#/hgdev/pyenv/versions/}
-    name=${name%/bin/python}
-    if "$python" -c '' 2>/dev/null; then pythons+="$name "; else broken+="$name "; fi
+for own; do
+    # shellcheck source=/dev/null
+    . "$here/$own"
 done
-remedy=
-[[ -z $broken ]] || remedy="mend or remove under /hgdev/pyenv/versions: ${broken% }"
-report "Pythons under /hgdev/pyenv run" "${pythons:-none beyond the one of the system}" "$remedy"
-check "python3" "$(yes_if python3 -c '')" yes "install the package python3"
-
-version=$(answer /hgdev/venv-bootstrap/bin/hg --cwd / version --quiet)
-remedy=
-if [[ $version != Mercurial* ]]; then
-    remedy="run 'python3 -m venv /hgdev/venv-bootstrap' and '/hgdev/venv-bootstrap/bin/pip install mercurial' as hg"
-    [[ ! -e /hgdev/venv-bootstrap/bin/hg ]] || remedy="it is there and does not run: make /hgdev/venv-bootstrap anew as hg"
-fi
-report "/hgdev/venv-bootstrap/bin/hg runs" "$version" "$remedy"
-
-hg() { HGPLAIN=1 HGRCPATH='' /hgdev/venv-bootstrap/bin/hg --cwd /hgdev/src "$@"; }
-node=$(answer hg log --rev . --template '{node}')
-remedy=
-if [[ ! $node =~ ^[0-9a-f]{40}$ ]]; then
-    remedy="run '/hgdev/venv-bootstrap/bin/hg clone URL /hgdev/src' as hg"
-    [[ ! -e /hgdev/src/.hg ]] || remedy="it is there: mend what hg says of it, or move it away and clone anew"
-fi
-report "/hgdev/src is a Mercurial repository" "$node" "$remedy"
-remedy="append the lines '[phases]' and 'publish = False' to /hgdev/src/.hg/hgrc"
-! grep -qs '^publish' /hgdev/src/.hg/hgrc || remedy="set 'publish = False' below '[phases]' in /hgdev/src/.hg/hgrc: a line says otherwise"
-check "/hgdev/src does not publish" "$(answer hg config phases.publish)" False "$remedy"
-check "/hgdev/src holds the test runner" "$(yes_if test -f /hgdev/src/tests/run-tests.py)" yes \
-    "check out a changeset of Mercurial in /hgdev/src"
 
 tried=$(answer sudo -n unshare --mount sh -c 'mount -t tmpfs probe /mnt && echo yes')
 check "mount works" "$tried" yes "give the machine the right to mount (CAP_SYS_ADMIN); without it only --filesystem default works"
@@ -129,7 +107,6 @@ report "mkfs for btrfs, ext3, ext4, xfs" "${lacking:+lacking: }${lacking:-all}" 
 work=absent
 [[ ! -e /hgwork ]] || work="there, of another owner"
 [[ ! -e /hgwork/.made-by-automation ]] || work="there, of an earlier run"
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 holder=$(bash "$here/hold.sh" who 2>/dev/null || true)
 [[ -z $holder ]] || work="there, in use by run $holder"
 remedy=

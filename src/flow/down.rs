@@ -1,0 +1,75 @@
+//! Ending machines on somebody's word, whichever run made them.
+
+use model::fault::Fault;
+use model::journal::ResourceFilter;
+use model::machine::Machine;
+use model::provider::Provider;
+use model::resource::Resource;
+
+use crate::look::Estate;
+use crate::release::{Part, release};
+use crate::site::observe;
+
+/// What became of a machine that was to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// Nothing is left of it, and that is written down.
+    Gone,
+    /// Nothing is left of it, but there was no room to write that down.
+    Unwritten,
+    /// These stay, each with its reason as a note.
+    Stays(Vec<Resource>),
+}
+
+/// The first of `machines` that a living run is using.
+pub fn used<'a>(estate: &Estate<'_>, machines: &'a [Machine]) -> Result<Option<&'a Machine>, Fault> {
+    for machine in machines {
+        if estate.journal.run(&machine.run)?.is_some_and(|run| estate.is_driven(&run)) {
+            return Ok(Some(machine));
+        }
+    }
+    Ok(None)
+}
+
+/// What [`down`] would remove of a machine, oldest first.
+pub fn rows(estate: &Estate<'_>, machine: &Machine) -> Result<Vec<Resource>, Fault> {
+    let filter = ResourceFilter { machine: Some(machine.id.clone()), open: true, ..ResourceFilter::default() };
+    estate.journal.resources(&filter)
+}
+
+/// Ends `machines`, one after the other, and removes all that belongs to them. `told` hears of each as soon as it is over.
+///
+/// `no_room` says whether the journal has no room left: then a machine of which nothing is there any more has ended all the same.
+pub async fn down(
+    estate: &Estate<'_>,
+    machines: &[Machine],
+    no_room: &(dyn Fn() -> bool + Sync),
+    told: &mut (dyn FnMut(&Machine, &Ended) + Send),
+) -> Result<(), Fault> {
+    for machine in machines {
+        let ended = end(estate, machine, no_room).await?;
+        told(machine, &ended);
+    }
+    Ok(())
+}
+
+async fn end(estate: &Estate<'_>, machine: &Machine, no_room: &(dyn Fn() -> bool + Sync)) -> Result<Ended, Fault> {
+    let rows = rows(estate, machine)?;
+    let provider = estate.sites.site(machine.provider).await?.provider;
+    let clock = || estate.teller.now();
+    match release(provider.as_ref(), estate.journal, rows.clone(), Part::All, &clock).await {
+        Err(_) if no_room() && is_gone(provider.as_ref(), machine, &rows).await? => Ok(Ended::Unwritten),
+        Err(fault) => Err(fault),
+        Ok(stays) if stays.is_empty() => {
+            estate.journal.forget_machine(&machine.id)?;
+            Ok(Ended::Gone)
+        }
+        Ok(stays) => Ok(Ended::Stays(stays)),
+    }
+}
+
+/// Whether nothing of the machine is there any more, by looking.
+async fn is_gone(provider: &dyn Provider, machine: &Machine, rows: &[Resource]) -> Result<bool, Fault> {
+    let observed = observe(provider, rows).await?;
+    Ok(observed.iter().all(|seen| seen.machine != machine.id))
+}

@@ -21,13 +21,14 @@ const CRATES: [(&str, &[&str]); 11] = [
 ];
 
 /// What of others' crates stays inside one crate or two.
-const HOMES: [(&str, &[&str]); 13] = [
+const HOMES: [(&str, &[&str]); 14] = [
     ("aws-config", &["aws", "automation"]),
     ("aws-sdk-", &["aws"]),
     ("clap", &["automation"]),
     ("globset", &["flow"]),
     ("include_dir", &["project"]),
     ("indicatif", &["automation"]),
+    ("ipnet", &["aws", "automation"]),
     ("pep440_rs", &["project"]),
     ("quick-junit", &["report"]),
     ("rusqlite", &["state"]),

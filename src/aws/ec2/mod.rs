@@ -59,12 +59,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use address::Cidr;
 use async_trait::async_trait;
 use base_image::BaseImage;
 use clients::Clients;
 use guest::FirstBoot;
 use hardware::{bakes, gib, root_gib, types};
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use launch::Launch;
 use model::base::id::MachineId;
@@ -109,7 +109,7 @@ pub struct Ec2Config {
     /// Makes host keys.
     pub host_keys: KeyMaker,
     /// From where machines may be reached, as ranges; empty for the caller's own public address.
-    pub ingress: Vec<String>,
+    pub ingress: Vec<IpNet>,
     /// Where the caller's own public address is asked for; [`settings::ADDRESS_URL`] unless set otherwise.
     pub address_url: String,
     /// Whose images machines boot from, beside the owner's.
@@ -136,12 +136,12 @@ pub struct Ec2Provider {
     config: Ec2Config,
     clients: Arc<Clients>,
     account: String,
-    ranges: Vec<Cidr>,
+    ranges: Vec<IpNet>,
     prices: Prices,
     /// What was reconciled, for managed machines and for others: those of one process that are made side by side need it once.
     shared: tokio::sync::Mutex<HashMap<bool, Shared>>,
     /// From where this process has let machines be reached.
-    admitted: tokio::sync::Mutex<Vec<Cidr>>,
+    admitted: tokio::sync::Mutex<Vec<IpNet>>,
     known: Mutex<HashMap<MachineId, Known>>,
 }
 
@@ -149,7 +149,9 @@ impl Ec2Provider {
     /// The provider of `config`'s region in the account that the credentials are for, which is asked here.
     pub async fn open(config: Ec2Config) -> Result<Self, Fault> {
         let clients = Arc::clone(&config.clients);
-        let ranges = address::parse(&config.ingress)?;
+        let mut ranges = config.ingress.clone();
+        ranges.sort();
+        ranges.dedup();
         let account = clients.identity().await?.account.clone();
         let (shared, known) = (tokio::sync::Mutex::default(), Mutex::default());
         let prices = Prices::new(Arc::clone(&clients), config.cache.clone());

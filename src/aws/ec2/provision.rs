@@ -1,5 +1,6 @@
 //! What a machine needs of its account before it is made, and the way to it when the caller's address has changed since.
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use model::base::id::MachineId;
 use model::event::{MachineEvent, Teller};
@@ -8,7 +9,7 @@ use model::machine::{Address, Machine};
 use model::provider::{Ledger, MachineRequest};
 
 use crate::ec2::Ec2Provider;
-use crate::ec2::address::{self, Cidr};
+use crate::ec2::address;
 use crate::ec2::shared::security_group::{self, Wanted};
 use crate::ec2::shared::{self, Account, Needs};
 use crate::ec2::tags;
@@ -51,7 +52,7 @@ impl Ec2Provider {
         if *admitted == ranges {
             return Ok(());
         }
-        let shown = ranges.iter().map(Cidr::to_string).collect();
+        let shown = ranges.iter().map(IpNet::to_string).collect();
         teller.machine(&machine.id, MachineEvent::LettingIn { ranges: shown });
         let ec2 = self.ec2();
         let account = self.in_account(&ec2, &machine.owner, &machine.id, ledger, teller);
@@ -62,9 +63,9 @@ impl Ec2Provider {
     }
 
     /// From where machines are to be reached.
-    async fn callers(&self) -> Result<Vec<Cidr>, Fault> {
+    async fn callers(&self) -> Result<Vec<IpNet>, Fault> {
         match self.ranges.is_empty() {
-            true => Ok(vec![Cidr::alone(address::own(&self.config.address_url).await?)]),
+            true => Ok(vec![IpNet::from(address::own(&self.config.address_url).await?)]),
             false => Ok(self.ranges.clone()),
         }
     }

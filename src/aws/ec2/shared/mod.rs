@@ -8,6 +8,7 @@ pub(crate) mod role;
 pub(crate) mod rules;
 pub(crate) mod security_group;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use model::base::id::{MachineId, ResourceId};
 use model::event::Teller;
@@ -15,7 +16,6 @@ use model::fault::Fault;
 use model::provider::Ledger;
 use model::resource::{PlannedResource, ResourceKind};
 
-use crate::ec2::address::Cidr;
 use crate::ec2::clients::Clients;
 use crate::ec2::tags::{self, RowName};
 
@@ -59,7 +59,7 @@ pub(crate) struct Needs {
     /// Whether it is reached by Systems Manager: role and instance profile instead of a key pair and an open port.
     pub managed: bool,
     /// From where it may be reached; nowhere for one that is managed.
-    pub ranges: Vec<Cidr>,
+    pub ranges: Vec<IpNet>,
     /// The time.
     pub now: Timestamp,
     /// Until when.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use model::base::id::{ResourceId, RunId};
 use model::base::removal::{self, Whose};
 use model::fault::Fault;
@@ -175,7 +176,7 @@ impl StateDir {
         hash.update(std::fs::read("/etc/machine-id").unwrap_or_default());
         hash.update(rustix::system::uname().nodename().to_bytes_with_nul());
         hash.update(self.root.as_os_str().as_bytes());
-        hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&hash.finalize()[..6])
     }
 
     /// Whether [`StateDir::id`] was ever asked for.

@@ -21,7 +21,7 @@ const CRATES: [(&str, &[&str]); 11] = [
 ];
 
 /// What of others' crates stays inside one crate or two.
-const HOMES: [(&str, &[&str]); 14] = [
+const HOMES: [(&str, &[&str]); 15] = [
     ("aws-config", &["aws", "automation"]),
     ("aws-sdk-", &["aws"]),
     ("clap", &["automation"]),
@@ -29,6 +29,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("include_dir", &["project"]),
     ("indicatif", &["automation"]),
     ("ipnet", &["aws", "automation"]),
+    ("nix", &["automation", "local"]),
     ("pep440_rs", &["project"]),
     ("quick-junit", &["report"]),
     ("rusqlite", &["state"]),

@@ -21,10 +21,11 @@ const CRATES: [(&str, &[&str]); 11] = [
 ];
 
 /// What of others' crates stays inside one crate or two.
-const HOMES: [(&str, &[&str]); 15] = [
+const HOMES: [(&str, &[&str]); 16] = [
     ("aws-config", &["aws", "automation"]),
     ("aws-sdk-", &["aws"]),
     ("clap", &["automation"]),
+    ("dirs", &["automation"]),
     ("globset", &["flow"]),
     ("include_dir", &["project"]),
     ("indicatif", &["automation"]),

@@ -79,7 +79,7 @@ pub struct Context {
 }
 
 fn home() -> Result<PathBuf, Fault> {
-    std::env::home_dir()
+    dirs::home_dir()
         .filter(|home| home.is_absolute())
         .ok_or_else(|| Fault::outside("cannot tell the home directory").hint("Set `HOME`, or give `--state-path DIR`."))
 }

@@ -1,9 +1,7 @@
 //! The state directory: where it is, whether it can be used, what lies where in it.
 
-use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -239,17 +237,7 @@ impl StateDir {
 
 /// Writes as much as [`ROOM`] to a file without a name, so that nothing stays even after a kill.
 fn probe(folder: &Path) -> io::Result<()> {
-    let nameless = OpenOptions::new().write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(folder);
-    match nameless {
-        Ok(mut file) => file.write_all(&[0; ROOM]),
-        // Some file systems (network ones, older overlays) know no nameless files.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOENT)) => {
-            let path = folder.join(format!(".probe-{}", std::process::id()));
-            let written = std::fs::write(&path, [0; ROOM]);
-            std::fs::remove_file(&path).and(written)
-        }
-        Err(error) => Err(error),
-    }
+    tempfile::tempfile_in(folder)?.write_all(&[0; ROOM])
 }
 
 #[cfg(test)]

@@ -21,13 +21,16 @@ const CRATES: [(&str, &[&str]); 11] = [
 ];
 
 /// What of others' crates stays inside one crate or two.
-const HOMES: [(&str, &[&str]); 13] = [
+const HOMES: [(&str, &[&str]); 16] = [
     ("aws-config", &["aws", "automation"]),
     ("aws-sdk-", &["aws"]),
     ("clap", &["automation"]),
+    ("dirs", &["automation"]),
     ("globset", &["flow"]),
     ("include_dir", &["project"]),
     ("indicatif", &["automation"]),
+    ("ipnet", &["aws", "automation"]),
+    ("nix", &["automation", "local"]),
     ("pep440_rs", &["project"]),
     ("quick-junit", &["report"]),
     ("rusqlite", &["state"]),

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
+use data_encoding::HEXLOWER;
 use model::connection::ConnectionError;
 use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
@@ -42,7 +43,7 @@ pub fn tag(of: &[&[u8]]) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    hash.finalize().iter().take(TAG / 2).map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&hash.finalize()[..TAG / 2])
 }
 
 /// A local file that is not whole yet; it is removed on drop unless it was put in place or is to last.

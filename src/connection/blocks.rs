@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use archive::partial::flat;
+use data_encoding::HEXLOWER;
 use model::connection::Connection;
 use model::output::{Limits, output};
 use model::task::Command;
@@ -41,12 +42,7 @@ pub(super) async fn answer(connection: &dyn Connection, command: &Command, limit
 }
 
 fn parse(line: &str) -> Option<Hash> {
-    let digits = line.get(..64)?;
-    let mut hash = [0; 32];
-    for (at, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(hash)
+    HEXLOWER.decode(line.get(..64)?.as_bytes()).ok()?.try_into().ok()
 }
 
 /// The parts of `file`, which has `size` bytes, whose blocks do not have the hashes `theirs`.

@@ -10,7 +10,7 @@ use crate::look::Estate;
 use crate::release::{Part, release};
 use crate::site::observe;
 
-/// What became of a machine that was to end.
+/// The fate of a machine that was to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
     /// Nothing is left of it, and that is written down.
@@ -31,7 +31,7 @@ pub fn used<'a>(estate: &Estate<'_>, machines: &'a [Machine]) -> Result<Option<&
     Ok(None)
 }
 
-/// What [`down`] would remove of a machine, oldest first.
+/// The resources of a machine that [`down`] would remove, oldest first.
 pub fn rows(estate: &Estate<'_>, machine: &Machine) -> Result<Vec<Resource>, Fault> {
     let filter = ResourceFilter { machine: Some(machine.id.clone()), open: true, ..ResourceFilter::default() };
     estate.journal.resources(&filter)

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use model::base::id::MachineId;
 use model::machine::Caps;
 use serde::{Deserialize, Serialize};
@@ -101,8 +102,7 @@ fn group_name(state: &Path, id: &MachineId) -> String {
 
 fn prefix(state: &Path) -> String {
     let digest = Sha256::digest(state.as_os_str().as_encoded_bytes());
-    let tag: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("automation-{tag}-")
+    format!("automation-{}-", HEXLOWER.encode(&digest[..4]))
 }
 
 /// Plans groups that can enforce `caps`; `None` without caps.

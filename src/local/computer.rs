@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use model::base::id::MachineId;
-use model::base::leash::Leash;
-use model::base::text;
-use rustix::process::Signal;
+use nix::unistd::{Uid, User};
 
 use crate::hints;
 use crate::spec::{IdMap, MAPPED_IDS};
@@ -22,7 +20,7 @@ pub(crate) fn id_map() -> Result<Option<IdMap>, Trouble> {
         return Ok(None);
     }
     let uid = rustix::process::geteuid().as_raw();
-    let user = user_name(uid);
+    let user = user_name(Uid::from_raw(uid));
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let first = |path: &str| {
         subordinate(&read(path), &user, uid, MAPPED_IDS).ok_or_else(|| {
@@ -144,20 +142,9 @@ fn subordinate(table: &str, user: &str, uid: u32, least: u32) -> Option<u32> {
     })
 }
 
-/// The name of a user, from the password file, or from `id` where users come from elsewhere.
-fn user_name(uid: u32) -> String {
-    let table = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let uid = uid.to_string();
-    let local = table.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid).then(|| name.to_owned())
-    });
-    local.unwrap_or_else(|| {
-        let said = std::process::Command::new("id").args(["-un", &uid]).leashed(Signal::KILL).output();
-        let name = said.map(|output| text::said(&output.stdout)).unwrap_or_default();
-        if name.is_empty() { uid } else { name }
-    })
+/// The name of a user by the system's database, which knows those of a directory service too; else its number.
+fn user_name(uid: Uid) -> String {
+    User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
 }
 
 /// The folders of system programs, including those that an ordinary user's `PATH` leaves out.

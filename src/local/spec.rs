@@ -155,18 +155,17 @@ pub(crate) enum Report {
     },
 }
 
-/// Writes a file so that its name never shows a part of it.
+/// Writes a file under its name only when it is whole. What a kill leaves is called `NAME.….new`, by which it is found beside records and
+/// tools when all is removed. Its opening is our own, for `tempfile` puts the path into errors, and who calls says which file is meant.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let fresh = path.with_file_name(name);
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(bytes)?;
-    drop(file);
-    std::fs::rename(&fresh, path).inspect_err(|_| {
-        drop(std::fs::remove_file(&fresh));
-    })
+    let mut start = path.file_name().unwrap_or_default().to_owned();
+    start.push(".");
+    let open = |path: &Path| std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let folder = path.parent().unwrap_or(path);
+    let fresh = tempfile::Builder::new().prefix(&start).suffix(".new").make_in(folder, open)?;
+    fresh.as_file().write_all(bytes)?;
+    fresh.persist(path).map(drop).map_err(|failed| failed.error)
 }
 
 /// Reads a file of JSON.

@@ -1,13 +1,12 @@
 //! The state directory: where it is, whether it can be used, what lies where in it.
 
-use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use model::base::id::{ResourceId, RunId};
 use model::base::removal::{self, Whose};
 use model::fault::Fault;
@@ -179,7 +178,7 @@ impl StateDir {
         hash.update(std::fs::read("/etc/machine-id").unwrap_or_default());
         hash.update(rustix::system::uname().nodename().to_bytes_with_nul());
         hash.update(self.root.as_os_str().as_bytes());
-        hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&hash.finalize()[..6])
     }
 
     /// Whether [`StateDir::id`] was ever asked for.
@@ -243,17 +242,7 @@ impl StateDir {
 
 /// Writes as much as [`ROOM`] to a file without a name, so that nothing stays even after a kill.
 fn probe(folder: &Path) -> io::Result<()> {
-    let nameless = OpenOptions::new().write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(folder);
-    match nameless {
-        Ok(mut file) => file.write_all(&[0; ROOM]),
-        // Some file systems (network ones, older overlays) do not support nameless files.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOENT)) => {
-            let path = folder.join(format!(".probe-{}", std::process::id()));
-            let written = std::fs::write(&path, [0; ROOM]);
-            std::fs::remove_file(&path).and(written)
-        }
-        Err(error) => Err(error),
-    }
+    tempfile::tempfile_in(folder)?.write_all(&[0; ROOM])
 }
 
 #[cfg(test)]

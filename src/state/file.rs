@@ -4,10 +4,10 @@ use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use model::fault::Fault;
+use tempfile::NamedTempFile;
 
 /// The pause between two tries to take a lock that another process holds.
 const LOCK_POLL: Duration = Duration::from_millis(5);
@@ -38,21 +38,22 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 ///
 /// The file is readable by its owner only.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
-    let temporary = temporary_beside(path);
-    let written = write_private(&temporary, bytes)
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .and_then(|()| sync_parent(path));
-    written.map_err(|error| {
-        // This call made the file a moment ago; after a rename it no longer exists.
-        drop(std::fs::remove_file(&temporary));
-        fault("write", path, error)
-    })
+    let written = temporary_beside(path).and_then(|temporary| {
+        fill(temporary.as_file(), bytes)?;
+        temporary.persist(path).map_err(|failed| failed.error)?;
+        sync_parent(path)
+    });
+    written.map_err(|error| fault("write", path, error))
 }
 
 /// Writes a new file of mode 0600 and puts it on the disk. Replaces what an earlier attempt left under that name.
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    // The mode above counts for a new file only.
+    fill(&OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?, bytes)
+}
+
+/// Writes the content of a file of mode 0600 and puts it on the disk.
+fn fill(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    // A mode at opening counts for a new file only, and less what the process's mask takes away.
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(bytes)?;
     file.sync_all()
@@ -66,12 +67,12 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A name in the same folder that no other process or thread uses now.
-fn temporary_beside(path: &Path) -> std::path::PathBuf {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".{name}.{}-{number}.tmp", std::process::id()))
+/// A file in the same folder, under a name that [`is_temporary`] knows. Its opening is our own, for `tempfile` puts the path into errors,
+/// and the name that was asked for is said there already.
+fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+    let start = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
+    let open = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    tempfile::Builder::new().prefix(&start).suffix(".tmp").make_in(path.parent().unwrap_or(path), open)
 }
 
 /// Whether [`write_atomic`] gives such a name to a file that it has not finished.

@@ -113,7 +113,8 @@ impl Account {
     }
 
     pub(crate) async fn user_with_key(&self, owner: &str, ingress: &str, identity: &Path, public_key: &str) -> User {
-        let ingress = if ingress.is_empty() { vec![] } else { vec![ingress.to_owned()] };
+        let one = (!ingress.is_empty()).then(|| aws::ec2::address::parse(ingress).unwrap());
+        let ingress = one.into_iter().collect();
         let config = Ec2Config {
             clients: Arc::new(Clients::new(sdk(&self.aws).await)),
             region: REGION.into(),

@@ -48,7 +48,7 @@ fn a_commands_output_and_status_come_through_apart() {
 
 fn sha1(bytes: &[u8]) -> String {
     use sha1::Digest;
-    sha1::Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    data_encoding::HEXLOWER.encode(&sha1::Sha1::digest(bytes))
 }
 
 #[test]

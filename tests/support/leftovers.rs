@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 /// Everything that is there: processes, mounts, loop devices, control groups, files of machines.
@@ -45,7 +46,7 @@ pub fn processes(state: &Path) -> Vec<(i32, String)> {
 
 fn groups(state: &Path) -> Vec<String> {
     let digest = Sha256::digest(state.as_os_str().as_encoded_bytes());
-    let tag: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let tag = HEXLOWER.encode(&digest[..4]);
     let (mut found, mut todo) = (Vec::new(), vec![(Path::new("/sys/fs/cgroup").to_owned(), 0)]);
     while let Some((folder, depth)) = todo.pop() {
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {

@@ -24,6 +24,7 @@ use model::journal::Journal;
 use model::machine::ProviderKind;
 use model::parameter::Parameter;
 use model::setting::{Key, Kind, Section};
+use nix::unistd::{Uid, User};
 use project::image::{BaseChoice, Choice, Definition, Given};
 use project::mercurial;
 use state::dir::StateDir;
@@ -78,7 +79,7 @@ pub struct Context {
 }
 
 fn home() -> Result<PathBuf, Fault> {
-    std::env::home_dir()
+    dirs::home_dir()
         .filter(|home| home.is_absolute())
         .ok_or_else(|| Fault::outside("cannot tell the home directory").hint("Set `HOME`, or give `--state-path DIR`."))
 }
@@ -133,17 +134,9 @@ pub fn owner() -> String {
 
 fn whole_owner() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let user = variables::user()
-        .or_else(|| name_of(rustix::process::getuid().as_raw()))
-        .unwrap_or_else(|| "unknown".to_owned());
+    let by_id = || User::from_uid(Uid::current()).ok().flatten().map(|user| user.name);
+    let user = variables::user().or_else(by_id).unwrap_or_else(|| "unknown".to_owned());
     format!("{user}@{host}")
-}
-
-/// The name of a user id by the system's list of users; a user who is only in a directory service has no line there.
-fn name_of(uid: u32) -> Option<String> {
-    let list = std::fs::read_to_string("/etc/passwd").ok()?;
-    let line = list.lines().find(|line| line.split(':').nth(2) == Some(uid.to_string().as_str()))?;
-    line.split(':').next().map(str::to_owned)
 }
 
 /// The path of our own program.

@@ -1,8 +1,6 @@
 //! From where machines may be reached: ranges of addresses, and the caller's own public address.
 
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::time::Duration;
 
 use aws_smithy_http_client::Connector;
@@ -10,6 +8,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::byte_stream::ByteStream;
+use ipnet::IpNet;
 use model::base::deadline::Deadline;
 use model::fault::Fault;
 
@@ -19,76 +18,12 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// The most bytes that are read of an answer: an IPv6 address has at most 45 characters.
 const CAP: usize = 256;
 
-/// A range of addresses, without any bits beyond its prefix: `192.0.2.0/24`, `2001:db8::/32`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Cidr {
-    address: IpAddr,
-    prefix: u8,
-}
-
-/// The error for a text that is not a range of addresses.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a range of addresses such as `192.0.2.7/32` or `2001:db8::/32`")]
-pub struct NoCidr(String);
-
-impl Cidr {
-    /// The range that holds `address` alone.
-    pub fn alone(address: IpAddr) -> Self {
-        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
-    }
-
-    /// Whether it is a range of IPv4.
-    pub fn is_v4(&self) -> bool {
-        self.address.is_ipv4()
-    }
-}
-
-impl fmt::Display for Cidr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
-/// `address` without the bits beyond `prefix`.
-fn masked(address: IpAddr, prefix: u8) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(v4) => {
-            let beyond = 32_u32.checked_sub(prefix.into())?;
-            Some(IpAddr::V4((v4.to_bits() & u32::MAX.checked_shl(beyond).unwrap_or(0)).into()))
-        }
-        IpAddr::V6(v6) => {
-            let beyond = 128_u32.checked_sub(prefix.into())?;
-            Some(IpAddr::V6((v6.to_bits() & u128::MAX.checked_shl(beyond).unwrap_or(0)).into()))
-        }
-    }
-}
-
-impl FromStr for Cidr {
-    type Err = NoCidr;
-
-    /// Reads a range, or one address as the range that holds it alone.
-    fn from_str(text: &str) -> Result<Self, NoCidr> {
-        let wrong = || NoCidr(text.to_owned());
-        let (address, prefix) = match text.trim().split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix.parse::<u8>().map_err(|_| wrong())?)),
-            None => (text.trim(), None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let Some(prefix) = prefix else { return Ok(Self::alone(address)) };
-        Ok(Self { address: masked(address, prefix).ok_or_else(wrong)?, prefix })
-    }
-}
-
-/// The ranges that `texts` name, sorted and without duplicates; a text that is not a range is a usage error.
-pub fn parse(texts: &[String]) -> Result<Vec<Cidr>, Fault> {
-    let mut ranges = texts
-        .iter()
-        .map(|text| text.parse::<Cidr>())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Fault::usage(error.to_string()))?;
-    ranges.sort();
-    ranges.dedup();
-    Ok(ranges)
+/// The range that `text` names (`192.0.2.0/24`, `2001:db8::/32`), without any bits beyond its prefix, as EC2 writes it. The address is
+/// read as everything else here reads one: `ipnet` would take `010.0.0.1` for `10.0.0.1`, which is `8.0.0.1` to other programs.
+pub fn parse(text: &str) -> Option<IpNet> {
+    let (address, prefix) = text.trim().split_once('/')?;
+    let range = IpNet::new(address.parse().ok()?, prefix.parse().ok()?).ok()?;
+    Some(range.trunc())
 }
 
 /// The caller's own public address, by asking `url`, which must answer with the address as text.
@@ -144,17 +79,25 @@ mod tests {
 
     #[test]
     fn ranges_are_read_as_ec2_writes_them() {
-        let shown = |text: &str| text.parse::<Cidr>().map(|cidr| cidr.to_string()).unwrap_or_default();
+        let shown = |text: &str| parse(text).map(|range| range.to_string()).unwrap_or_default();
         assert_eq!(shown("192.0.2.77/24"), "192.0.2.0/24");
-        assert_eq!(shown("192.0.2.77"), "192.0.2.77/32");
+        assert_eq!(shown(" 192.0.2.77/32 "), "192.0.2.77/32");
         assert_eq!(shown("0.0.0.0/0"), "0.0.0.0/0");
         assert_eq!(shown("2001:DB8:0:0::1/64"), "2001:db8::/64");
-        assert_eq!(shown("::1"), "::1/128");
-        for bad in ["", "192.0.2.1/33", "::/129", "192.0.2/24", "x/8", "192.0.2.1/", "192.0.2.1/-1"] {
-            assert!(bad.parse::<Cidr>().is_err(), "{bad}");
+        assert_eq!(shown("::1/128"), "::1/128");
+        for bad in [
+            "",
+            "192.0.2.1",
+            "192.0.2.1/33",
+            "::/129",
+            "192.0.2/24",
+            "x/8",
+            "192.0.2.1/",
+            "192.0.2.1/-1",
+            "010.0.0.1/8",
+        ] {
+            assert!(parse(bad).is_none(), "{bad}");
         }
-        let texts = ["192.0.2.9/24".to_owned(), "192.0.2.1/24".to_owned()];
-        assert_eq!(parse(&texts).unwrap().len(), 1);
     }
 
     /// Starts a server that answers every request with `answer`; returns its URL.

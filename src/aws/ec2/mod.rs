@@ -59,12 +59,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use address::Cidr;
 use async_trait::async_trait;
 use base_image::BaseImage;
 use clients::Clients;
 use guest::FirstBoot;
 use hardware::{bakes, gib, root_gib, types};
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use launch::Launch;
 use model::base::id::MachineId;
@@ -109,7 +109,7 @@ pub struct Ec2Config {
     /// Makes host keys.
     pub host_keys: KeyMaker,
     /// The address ranges from which machines may be reached; empty for the caller's own public address.
-    pub ingress: Vec<String>,
+    pub ingress: Vec<IpNet>,
     /// The URL that answers with the caller's public address; [`settings::ADDRESS_URL`] unless set otherwise.
     pub address_url: String,
     /// The people whose images machines boot from, besides the owner's.
@@ -136,13 +136,13 @@ pub struct Ec2Provider {
     config: Ec2Config,
     clients: Arc<Clients>,
     account: String,
-    ranges: Vec<Cidr>,
+    ranges: Vec<IpNet>,
     prices: Prices,
     /// The reconciled resources, for managed machines (`true`) and for others: machines that one process makes side by
     /// side share one reconciliation.
     shared: tokio::sync::Mutex<HashMap<bool, Shared>>,
     /// The ranges from which this process has made machines reachable.
-    admitted: tokio::sync::Mutex<Vec<Cidr>>,
+    admitted: tokio::sync::Mutex<Vec<IpNet>>,
     known: Mutex<HashMap<MachineId, Known>>,
 }
 
@@ -150,7 +150,9 @@ impl Ec2Provider {
     /// The provider for `config`'s region in the account of the credentials; asks AWS for that account.
     pub async fn open(config: Ec2Config) -> Result<Self, Fault> {
         let clients = Arc::clone(&config.clients);
-        let ranges = address::parse(&config.ingress)?;
+        let mut ranges = config.ingress.clone();
+        ranges.sort();
+        ranges.dedup();
         let account = clients.identity().await?.account.clone();
         let (shared, known) = (tokio::sync::Mutex::default(), Mutex::default());
         let prices = Prices::new(Arc::clone(&clients), config.cache.clone());

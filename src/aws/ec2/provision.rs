@@ -1,5 +1,6 @@
 //! Preparing the account before a machine is made, and letting the caller in again after its address has changed.
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use model::base::id::MachineId;
 use model::event::{MachineEvent, Teller};
@@ -8,7 +9,7 @@ use model::machine::{Address, Machine};
 use model::provider::{Ledger, MachineRequest};
 
 use crate::ec2::Ec2Provider;
-use crate::ec2::address::{self, Cidr};
+use crate::ec2::address;
 use crate::ec2::shared::security_group::{self, Wanted};
 use crate::ec2::shared::{self, Account, Needs};
 use crate::ec2::tags;
@@ -52,7 +53,7 @@ impl Ec2Provider {
         if *admitted == ranges {
             return Ok(());
         }
-        let shown = ranges.iter().map(Cidr::to_string).collect();
+        let shown = ranges.iter().map(IpNet::to_string).collect();
         teller.machine(&machine.id, MachineEvent::LettingIn { ranges: shown });
         let ec2 = self.ec2();
         let account = self.in_account(&ec2, &machine.owner, &machine.id, ledger, teller);
@@ -63,9 +64,9 @@ impl Ec2Provider {
     }
 
     /// The ranges from which machines are to be reached.
-    async fn callers(&self) -> Result<Vec<Cidr>, Fault> {
+    async fn callers(&self) -> Result<Vec<IpNet>, Fault> {
         match self.ranges.is_empty() {
-            true => Ok(vec![Cidr::alone(address::own(&self.config.address_url).await?)]),
+            true => Ok(vec![IpNet::from(address::own(&self.config.address_url).await?)]),
             false => Ok(self.ranges.clone()),
         }
     }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use data_encoding::HEXLOWER;
 use model::fault::Fault;
 use sha2::{Digest, Sha256};
 
@@ -56,7 +57,7 @@ pub fn hash(bytes: &[u8]) -> Hash {
 
 /// A hash as the machine's tools print it.
 pub fn hex(hash: &Hash) -> String {
-    hash.iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))
+    HEXLOWER.encode(hash)
 }
 
 fn id(found: &std::fs::Metadata) -> [i64; 5] {

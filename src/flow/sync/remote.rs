@@ -18,6 +18,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use model::fault::Fault;
 
 use crate::sync::local::{self, Hash, Survey};
@@ -176,12 +177,7 @@ fn fresh(record: &[u8]) -> Option<(PathBuf, &[u8])> {
 }
 
 fn unhex(text: &[u8]) -> Option<Hash> {
-    let text = std::str::from_utf8(text).ok().filter(|text| text.len() == 64 && text.is_ascii())?;
-    let mut hash = [0; 32];
-    for (at, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(hash)
+    HEXLOWER.decode(text).ok()?.try_into().ok()
 }
 
 impl Look {

@@ -1,5 +1,6 @@
 //! Fingerprints: SHA-256 over everything that shapes a layer, each chained to the one below.
 
+use data_encoding::HEXLOWER;
 use model::image::{BASE_REVISION, BaseSpec, CloudBase, Fingerprint};
 use sha2::{Digest, Sha256};
 
@@ -30,7 +31,7 @@ impl Parts {
     }
 
     fn end(self) -> Fingerprint {
-        Fingerprint(self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Fingerprint(HEXLOWER.encode(&self.0.finalize()))
     }
 }
 

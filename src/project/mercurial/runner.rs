@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use data_encoding::HEXLOWER;
 use guest::{self, Guest};
 use model::base::id::{RunId, TestName};
 use model::build::{Build, Built};
@@ -192,7 +193,7 @@ impl LinuxTests {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        let hash: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let hash = HEXLOWER.encode(&hash.finalize()[..8]);
         format!("{}-{}-{}-{hash}", image.short(), self.python_version, checkout.short())
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use local::images::LocalImages;
 use local::{LocalConfig, LocalProvider};
@@ -176,7 +177,7 @@ impl Bases {
 }
 
 fn hash(text: &str) -> Fingerprint {
-    Fingerprint(Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
+    Fingerprint(HEXLOWER.encode(&Sha256::digest(text.as_bytes())))
 }
 
 fn base_plan(distro: &str) -> Result<ImagePlan, Fault> {

@@ -1,6 +1,7 @@
 //! Options of Amazon EC2 that every subcommand takes.
 
 use aws::ec2;
+use ipnet::IpNet;
 
 /// The connections that a machine of EC2 can be reached by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -22,7 +23,7 @@ pub struct Ec2Globals {
     /// From where port 22 of machines on EC2 can be reached [default: this computer's public address]
     #[arg(long, global = true, value_name = "CIDR,…", value_delimiter = ',', value_parser = parse_cidr,
           help_heading = "Amazon EC2")]
-    pub ingress_cidr: Vec<String>,
+    pub ingress_cidr: Vec<IpNet>,
     /// Whose images on EC2 machines may boot from beside yours: owners as `image list` shows them, or `all` [default:
     /// the settings' `ec2.trust-images-of`, else nobody's]
     #[arg(long, global = true, value_name = "OWNER,…", value_delimiter = ',', value_parser = model::base::text::parse_owner,
@@ -41,13 +42,8 @@ fn parse_region(text: &str) -> Result<String, String> {
     }
 }
 
-fn parse_cidr(text: &str) -> Result<String, String> {
-    let error = || format!("`{text}` is not an address block such as `192.0.2.7/32`");
-    let (address, bits) = text.trim().split_once('/').ok_or_else(error)?;
-    let address: std::net::IpAddr = address.parse().map_err(|_| error())?;
-    let bits: u8 = bits.parse().map_err(|_| error())?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    if bits > most { Err(error()) } else { Ok(format!("{address}/{bits}")) }
+fn parse_cidr(text: &str) -> Result<IpNet, String> {
+    ec2::address::parse(text).ok_or_else(|| format!("`{text}` is not an address block such as `192.0.2.7/32`"))
 }
 
 #[cfg(test)]
@@ -56,8 +52,8 @@ mod tests {
 
     #[test]
     fn a_block_of_addresses_reads_as_people_write_it() {
-        assert_eq!(parse_cidr("192.0.2.7/32"), Ok("192.0.2.7/32".to_owned()));
-        assert_eq!(parse_cidr("2001:db8::/56"), Ok("2001:db8::/56".to_owned()));
+        assert_eq!(parse_cidr("192.0.2.7/32").map(|range| range.to_string()), Ok("192.0.2.7/32".to_owned()));
+        assert_eq!(parse_cidr("2001:db8::/56").map(|range| range.to_string()), Ok("2001:db8::/56".to_owned()));
         for bad in ["192.0.2.7", "192.0.2.7/33", "x/8", "2001:db8::/129", "192.0.2/24", "/8", ""] {
             assert!(parse_cidr(bad).is_err(), "{bad}");
         }

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -74,13 +73,12 @@ fn rows(path: &Path) -> Rows {
 
 /// Replaces the file as a whole; it is readable by its owner only.
 fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let fresh = path.with_file_name(name);
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(text).and_then(|()| std::fs::rename(&fresh, path)).inspect_err(|_| {
-        drop(std::fs::remove_file(&fresh));
-    })
+    let mut start = path.file_name().unwrap_or_default().to_owned();
+    start.push(".");
+    let mut fresh =
+        tempfile::Builder::new().prefix(&start).suffix(".new").tempfile_in(path.parent().unwrap_or(path))?;
+    fresh.write_all(text)?;
+    fresh.persist(path).map(drop).map_err(|failed| failed.error)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use aws_sdk_ec2::primitives::Blob;
 use aws_sdk_ec2::types::{Filter, KeyPairInfo, ResourceType};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER;
 use model::fault::Fault;
 use model::resource::ResourceKind;
 use sha2::{Digest, Sha256};
@@ -66,7 +67,7 @@ fn plain(fingerprint: &str) -> &str {
 /// The names that our key pair may have, the preferred one first.
 fn names(owner: &str, blob: &[u8]) -> [String; 3] {
     let own = format!("{}-{}", tags::KEY_PAIR, tags::as_name(owner));
-    let digits: String = Sha256::digest(blob).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = HEXLOWER.encode(&Sha256::digest(blob));
     let digits = digits.get(..DIGITS).unwrap_or(&digits);
     [tags::KEY_PAIR.to_owned(), own.clone(), format!("{own}-{digits}")]
 }

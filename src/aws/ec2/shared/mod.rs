@@ -8,6 +8,7 @@ pub(crate) mod role;
 pub(crate) mod rules;
 pub(crate) mod security_group;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use model::base::id::{MachineId, ResourceId};
 use model::event::Teller;
@@ -15,7 +16,6 @@ use model::fault::Fault;
 use model::provider::Ledger;
 use model::resource::{PlannedResource, ResourceKind};
 
-use crate::ec2::address::Cidr;
 use crate::ec2::clients::Clients;
 use crate::ec2::tags::{self, RowName};
 
@@ -60,7 +60,7 @@ pub(crate) struct Needs {
     /// port.
     pub managed: bool,
     /// The ranges from which it may be reached; empty for a managed machine.
-    pub ranges: Vec<Cidr>,
+    pub ranges: Vec<IpNet>,
     /// The time.
     pub now: Timestamp,
     /// Until when it needs them.

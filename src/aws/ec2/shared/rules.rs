@@ -6,9 +6,10 @@
 //! EC2 refuses a duplicate: each of them extends its expiry as needed.
 
 use aws_sdk_ec2::types::SecurityGroupRule;
+use ipnet::IpNet;
 use jiff::Timestamp;
 
-use crate::ec2::address::Cidr;
+use crate::ec2::address;
 use crate::ec2::tags;
 
 /// The only port that rules open.
@@ -35,7 +36,7 @@ pub(crate) struct Rule {
     /// Whether it opens port 22 of TCP and nothing else.
     pub port_only: bool,
     /// The range that it lets in; `None` for a rule that names a group or a prefix list.
-    pub from: Option<Cidr>,
+    pub from: Option<IpNet>,
     /// The owner by its tag.
     pub owner: Option<String>,
     /// Its description.
@@ -56,7 +57,7 @@ impl Rule {
             port_only: rule.ip_protocol() == Some("tcp")
                 && rule.from_port == Some(PORT.into())
                 && rule.to_port == Some(PORT.into()),
-            from: from.and_then(|text| text.parse().ok()),
+            from: from.and_then(address::parse),
             owner: tags::owner(rule.tags()).map(str::to_owned),
             described: rule.description().unwrap_or_default().to_owned(),
             expires: tags::value(rule.tags(), tags::EXPIRES).and_then(|text| text.parse().ok()),
@@ -83,7 +84,7 @@ pub(crate) struct Changes {
     /// Rules to remove, by id.
     pub revoke: Vec<String>,
     /// Ranges to let in.
-    pub add: Vec<Cidr>,
+    pub add: Vec<IpNet>,
     /// Rules whose expiry is to be extended, by id.
     pub extend: Vec<String>,
     /// Rules of others that open more than port 22, for a warning.
@@ -92,7 +93,7 @@ pub(crate) struct Changes {
 
 /// The changes that make `rules` let `owner` in from `wanted` until `until`, and that remove the rules that the owner
 /// no longer needs.
-pub(crate) fn changes(rules: &[Rule], wanted: &[Cidr], owner: &str, now: Timestamp, until: Timestamp) -> Changes {
+pub(crate) fn changes(rules: &[Rule], wanted: &[IpNet], owner: &str, now: Timestamp, until: Timestamp) -> Changes {
     let mut changes = Changes::default();
     let late_enough = |rule: &Rule| rule.expires.is_some_and(|expires| expires >= until);
     for rule in rules {
@@ -109,7 +110,7 @@ pub(crate) fn changes(rules: &[Rule], wanted: &[Cidr], owner: &str, now: Timesta
             changes.wide.push(rule.id.clone());
         }
     }
-    let is_let_in = |range: &&Cidr| rules.iter().any(|rule| rule.port_only && rule.from == Some(**range));
+    let is_let_in = |range: &&IpNet| rules.iter().any(|rule| rule.port_only && rule.from == Some(**range));
     changes.add = wanted.iter().filter(|range| !is_let_in(range)).copied().collect();
     changes
 }
@@ -124,11 +125,15 @@ mod tests {
         format!("2026-11-20T{text}:00Z").parse().unwrap()
     }
 
+    fn range(address: &str) -> IpNet {
+        address.parse::<std::net::IpAddr>().unwrap().into()
+    }
+
     fn rule(id: &str, from: &str, owner: &str, expires: Option<&str>) -> Rule {
         Rule {
             id: id.into(),
             port_only: true,
-            from: Some(from.parse().unwrap()),
+            from: Some(range(from)),
             owner: (!owner.is_empty()).then(|| owner.to_owned()),
             described: if owner.is_empty() { String::new() } else { description(owner) },
             expires: expires.map(at),
@@ -136,7 +141,7 @@ mod tests {
     }
 
     fn of(rules: &[Rule]) -> Changes {
-        changes(rules, &["192.0.2.1".parse().unwrap()], ME, at("10:00"), at("12:00"))
+        changes(rules, &[range("192.0.2.1")], ME, at("10:00"), at("12:00"))
     }
 
     fn ids(ids: &[&str]) -> Vec<String> {

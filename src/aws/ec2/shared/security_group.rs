@@ -5,12 +5,12 @@
 //! decides about the changes.
 
 use aws_sdk_ec2::types::{Filter, IpPermission, IpRange, Ipv6Range, ResourceType, SecurityGroup, SecurityGroupRule};
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use model::event::AccountEvent;
 use model::fault::Fault;
 use model::resource::ResourceKind;
 
-use crate::ec2::address::Cidr;
 use crate::ec2::shared::Account;
 use crate::ec2::shared::rules::{self, Changes, PORT, Rule};
 use crate::ec2::trouble::{self, Class};
@@ -27,7 +27,7 @@ const PAGE: i32 = 1000;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     /// The ranges to let in.
-    pub ranges: &'a [Cidr],
+    pub ranges: &'a [IpNet],
     /// The time.
     pub now: Timestamp,
     /// Until when at least they are let in.
@@ -154,14 +154,14 @@ async fn allow_these(
     account: &Account<'_>,
     name: &str,
     id: &str,
-    ranges: &[Cidr],
+    ranges: &[IpNet],
     until: Timestamp,
 ) -> Result<bool, Fault> {
     let described = rules::description(account.owner);
     let mut permission = IpPermission::builder().ip_protocol("tcp").from_port(PORT.into()).to_port(PORT.into());
     for range in ranges {
         let text = range.to_string();
-        permission = if range.is_v4() {
+        permission = if range.addr().is_ipv4() {
             permission.ip_ranges(IpRange::builder().cidr_ip(text).description(&described).build())
         } else {
             permission.ipv6_ranges(Ipv6Range::builder().cidr_ipv6(text).description(&described).build())
@@ -179,7 +179,7 @@ async fn allow_these(
         Ok(_) => Ok(true),
         Err(error) if trouble::class(&error) == Class::Duplicate => Ok(false),
         Err(error) => {
-            let shown: Vec<String> = ranges.iter().map(Cidr::to_string).collect();
+            let shown: Vec<String> = ranges.iter().map(IpNet::to_string).collect();
             Err(trouble::fault(&format!("let {} into the security group `{name}`", shown.join(", ")), error))
         }
     }

@@ -30,11 +30,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use connection::SshConnector;
-use flow::run::later;
+use flow::run::saturating_add;
 use model::base::id::{MachineId, RunId};
 use model::connection::Connector;
 use model::machine::Machine;
-use model::output::{Limits, output};
+use model::output::{OutputLimits, run_command};
 use model::task;
 use support::sshd::Sshd;
 
@@ -261,8 +261,10 @@ impl Bench {
             let began = Instant::now();
             self.runtime.block_on(async {
                 for _ in 0..COMMANDS {
-                    let done = output(connection.as_ref(), &task::Command::new("true"), Limits::SMALL).await.unwrap();
-                    assert!(done.exit.success());
+                    let done = run_command(connection.as_ref(), &task::Command::new("true"), OutputLimits::SMALL)
+                        .await
+                        .unwrap();
+                    assert!(done.exit.is_success());
                 }
             });
             began.elapsed().as_secs_f64()
@@ -443,7 +445,7 @@ fn whole(command: &mut Command) -> f64 {
 /// A state directory that knows `number` machines, all of them the one server.
 fn store(state: &Path, sshd: &Sshd, number: usize) -> Vec<Machine> {
     let (run, expires_at) =
-        (RunId::new(jiff::Timestamp::now()), later(jiff::Timestamp::now(), Duration::from_secs(3600)));
+        (RunId::new(jiff::Timestamp::now()), saturating_add(jiff::Timestamp::now(), Duration::from_secs(3600)));
     let machine = || Machine { id: MachineId::random(), run: run.clone(), expires_at, kept: true, ..sshd.machine() };
     let machines: Vec<Machine> = (0..number).map(|_| machine()).collect();
     common::store::store(state, &machines);

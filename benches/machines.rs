@@ -29,7 +29,7 @@ use model::base::id::RunId;
 use model::event::NoSink;
 use model::image::Fingerprint;
 use model::machine::{Platform, ProviderKind};
-use model::output::{Limits, output};
+use model::output::{OutputLimits, run_command};
 use model::run::{RunRecord, RunState};
 use model::task;
 
@@ -118,9 +118,9 @@ fn boots(state: &Path, table: &mut Table) {
         let folder = testing::folder(&run, Platform::Linux);
         let ended = runtime.block_on(lease::with_machine(&run, &site, &request, &folder, None, async |_, durable| {
             let connection = durable.direct().await?;
-            let done = output(connection.as_ref(), &task::Command::new("true"), Limits::SMALL).await?;
-            assert!(done.exit.success());
-            Ok(lease::After::Release(began.elapsed()))
+            let done = run_command(connection.as_ref(), &task::Command::new("true"), OutputLimits::SMALL).await?;
+            assert!(done.exit.is_success());
+            Ok(lease::Completion::Release(began.elapsed()))
         }));
         boots.push(ended.result.unwrap());
         wholes.push(began.elapsed());

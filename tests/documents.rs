@@ -99,7 +99,7 @@ fn the_json_contract_names_every_field_of_a_machine_and_of_results() {
         assert!(machine.contains(field), "{field}");
     }
     let results = between(&json, "## results ", "## run ");
-    let subject = serde_json::to_value(model::subject::Subject::default()).unwrap();
+    let subject = serde_json::to_value(model::subject::TestSubject::default()).unwrap();
     for field in subject.as_object().unwrap().keys().map(String::as_str).chain(["gap", "caveats", "verdict", "counts"])
     {
         assert!(results.contains(&format!("`{field}`")), "{field}");

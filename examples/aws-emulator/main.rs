@@ -29,15 +29,15 @@ Options:
 
 /// The arguments of the command line.
 #[derive(Debug, Default)]
-struct Asked {
+struct Arguments {
     help: bool,
     no_machines: bool,
     folder: Option<PathBuf>,
     command: Vec<OsString>,
 }
 
-fn read(arguments: Vec<OsString>) -> Result<Asked, Fault> {
-    let mut asked = Asked::default();
+fn read(arguments: Vec<OsString>) -> Result<Arguments, Fault> {
+    let mut asked = Arguments::default();
     let mut rest = arguments.into_iter();
     while let Some(word) = rest.next() {
         match word.to_str() {
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn work(asked: &Asked) -> Result<u8, Fault> {
+fn work(asked: &Arguments) -> Result<u8, Fault> {
     if asked.help {
         print!("{HELP}");
         return Ok(0);
@@ -106,7 +106,7 @@ fn work(asked: &Asked) -> Result<u8, Fault> {
     code
 }
 
-async fn session(asked: &Asked, options: Options) -> Result<u8, Fault> {
+async fn session(asked: &Arguments, options: Options) -> Result<u8, Fault> {
     let hear = |kind| signal(kind).map_err(|error| Fault::outside("cannot receive signals").because(error));
     let (mut interrupt, mut terminate) = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
     eprintln!("starting the emulator, with {}", aws_emulator::moto::program().display());
@@ -124,14 +124,14 @@ async fn session(asked: &Asked, options: Options) -> Result<u8, Fault> {
             println!("export {name}={value}");
         }
         eprintln!("Ctrl-C ends it");
-        ended(&mut interrupt, &mut terminate).await;
+        wait_for_signal(&mut interrupt, &mut terminate).await;
         eprintln!("ending everything");
         return Ok(0);
     }
     run(asked, &aws, &mut interrupt, &mut terminate).await
 }
 
-async fn ended(interrupt: &mut Signal, terminate: &mut Signal) {
+async fn wait_for_signal(interrupt: &mut Signal, terminate: &mut Signal) {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -139,7 +139,7 @@ async fn ended(interrupt: &mut Signal, terminate: &mut Signal) {
 }
 
 /// Runs the command to its end; passes a signal on to it and still waits for its end.
-async fn run(asked: &Asked, aws: &Emulator, interrupt: &mut Signal, terminate: &mut Signal) -> Result<u8, Fault> {
+async fn run(asked: &Arguments, aws: &Emulator, interrupt: &mut Signal, terminate: &mut Signal) -> Result<u8, Fault> {
     let Some((program, arguments)) = asked.command.split_first() else { return Ok(0) };
     let started = tokio::process::Command::new(program)
         .args(arguments)

@@ -23,14 +23,14 @@ pub struct Item {
     /// Its path below the top.
     pub path: PathBuf,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ItemKind,
     /// Its permissions.
     pub mode: u32,
 }
 
 /// The kind of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum ItemKind {
     /// A folder.
     Folder,
     /// A plain file.
@@ -42,7 +42,7 @@ pub enum Kind {
 /// Lists a local folder with all below it, a folder before its entries.
 pub fn plan(top: &Path) -> Result<Vec<Item>, ConnectionError> {
     let mode = std::fs::metadata(top).map_err(|error| local_failure("read", top, &error))?.mode();
-    let mut items = vec![Item { path: PathBuf::new(), kind: Kind::Folder, mode }];
+    let mut items = vec![Item { path: PathBuf::new(), kind: ItemKind::Folder, mode }];
     let mut todo = vec![PathBuf::new()];
     while let Some(folder) = todo.pop() {
         let here = top.join(&folder);
@@ -53,10 +53,10 @@ pub fn plan(top: &Path) -> Result<Vec<Item>, ConnectionError> {
             let listed = entry.file_type().map_err(|error| local_failure("read", &entry.path(), &error))?;
             // A file's mode is read when the file is open, so that mode and content belong together.
             let item = match listed.is_file() {
-                true => Item { path, kind: Kind::File, mode: 0 },
+                true => Item { path, kind: ItemKind::File, mode: 0 },
                 false => item(top, path)?,
             };
-            if item.kind == Kind::Folder {
+            if item.kind == ItemKind::Folder {
                 todo.push(item.path.clone());
             }
             items.push(item);
@@ -73,12 +73,12 @@ pub fn item(top: &Path, path: PathBuf) -> Result<Item, ConnectionError> {
     let from = top.join(&path);
     let found = std::fs::symlink_metadata(&from).map_err(|error| local_failure("read", &from, &error))?;
     let kind = if found.is_dir() {
-        Kind::Folder
+        ItemKind::Folder
     } else if found.is_file() {
-        Kind::File
+        ItemKind::File
     } else if found.is_symlink() {
         let target = std::fs::read_link(&from).map_err(|error| local_failure("read", &from, &error))?;
-        Kind::Link(target.into_os_string().into_vec())
+        ItemKind::Link(target.into_os_string().into_vec())
     } else {
         let what = match found.file_type() {
             kind if kind.is_fifo() => "a named pipe",

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::item::{Item, refused};
-use crate::partial::at_work;
+use crate::partial::work_token;
 pub use crate::unpack::Bounds;
 use crate::write::{Packer, Piece};
 use model::connection::{Connection, ConnectionError, Process, Progress, Stdin, Totals};
@@ -40,16 +40,16 @@ const AHEAD: usize = 8;
 const STALL: Duration = Duration::from_secs(600);
 
 /// Interval at which the progress of a download is reported.
-const TELLING: Duration = Duration::from_millis(100);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a machine may take to remove a partial copy.
 const CLEANING: Duration = Duration::from_secs(30);
 
 /// Most bytes that are kept of what the machine says about a failure.
-const SAID_CAP: usize = 4096;
+const STDERR_CAP: usize = 4096;
 
 /// A tree that is to be packed.
-pub struct Cargo {
+pub struct PackJob {
     /// The folder, or the file.
     pub top: PathBuf,
     /// The entries of it that travel.
@@ -61,7 +61,7 @@ pub struct Cargo {
 /// The bytes that go to a command's standard input.
 pub enum Load {
     /// An archive of this tree.
-    Tree(Cargo),
+    Tree(PackJob),
     /// The bytes of this file.
     File(PathBuf),
 }
@@ -83,12 +83,12 @@ impl Load {
 }
 
 /// Remembers when something last moved.
-struct Signs {
+struct Activity {
     began: Instant,
     last: AtomicU64,
 }
 
-impl Signs {
+impl Activity {
     fn new() -> Self {
         Self { began: Instant::now(), last: AtomicU64::new(0) }
     }
@@ -98,7 +98,7 @@ impl Signs {
     }
 
     /// Returns when nothing has moved for [`STALL`].
-    async fn stalled(&self) {
+    async fn wait_for_stall(&self) {
         loop {
             let last = Duration::from_secs(self.last.load(Ordering::Relaxed));
             match (last + STALL).checked_sub(self.began.elapsed()) {
@@ -110,11 +110,11 @@ impl Signs {
 }
 
 /// The side on which sending failed.
-enum Broken {
+enum SendFailure {
     /// This computer, with a reason that counts.
-    Here(ConnectionError),
+    Local(ConnectionError),
     /// The connection or the machine; the machine's own words, if there are any, say more about the reason.
-    Under(ConnectionError),
+    Remote(ConnectionError),
 }
 
 /// Runs `command` with `load` on its standard input. `doing` describes the copy in the message of a failure.
@@ -127,7 +127,7 @@ pub async fn send(
 ) -> Result<Totals, ConnectionError> {
     let mut process = connection.start(command).await?;
     let Some(stdin) = process.take_stdin() else { return Err(unable()) };
-    let signs = Signs::new();
+    let signs = Activity::new();
     let both = async {
         let (feeding, listening) = (feed(stdin, load, &signs, progress), listen(&mut *process, &signs, None));
         tokio::pin!(feeding, listening);
@@ -142,34 +142,44 @@ pub async fn send(
     };
     let (fed, ended) = tokio::select! {
         both = both => both,
-        () = signs.stalled() => return Err(stalled(doing)),
+        () = signs.wait_for_stall() => return Err(stall_error(doing)),
     };
-    let ended =
-        ended.unwrap_or_else(|| Ended { exit: Exit::Lost("it did not end".to_owned()), said: Vec::new(), whole: true });
+    let ended = ended.unwrap_or_else(|| PackEnd {
+        exit: Exit::Lost("it did not end".to_owned()),
+        stderr: Vec::new(),
+        whole: true,
+    });
     match (fed, &ended.exit) {
-        (Err(Broken::Here(error)), _) | (Err(Broken::Under(error)), Exit::Lost(_) | Exit::Code(0)) => Err(error),
+        (Err(SendFailure::Local(error)), _) | (Err(SendFailure::Remote(error)), Exit::Lost(_) | Exit::Code(0)) => {
+            Err(error)
+        }
         (Ok(totals), Exit::Code(0)) => Ok(totals),
         _ => Err(ended.failure(doing)),
     }
 }
 
 /// Packs on a thread and writes the pieces to the command's standard input.
-async fn feed(mut stdin: Box<dyn Stdin>, load: Load, signs: &Signs, progress: Progress<'_>) -> Result<Totals, Broken> {
+async fn feed(
+    mut stdin: Box<dyn Stdin>,
+    load: Load,
+    signs: &Activity,
+    progress: Progress<'_>,
+) -> Result<Totals, SendFailure> {
     let (pieces, mut coming) = mpsc::channel::<Piece>(AHEAD);
     let top = load.path().to_owned();
     let packing = tokio::task::spawn_blocking(move || load.hand(|piece| pieces.blocking_send(piece).is_ok()));
     while let Some(piece) = coming.recv().await {
-        stdin.write(&piece.bytes).await.map_err(Broken::Under)?;
+        stdin.write(&piece.bytes).await.map_err(SendFailure::Remote)?;
         signs.note();
         progress(piece.content);
     }
-    let packed = packing.await.map_err(|error| Broken::Here(refused(&top, &error.to_string())))?;
-    let totals = packed.map_err(Broken::Here)?;
-    stdin.close().await.map_err(Broken::Under)?;
+    let packed = packing.await.map_err(|error| SendFailure::Local(refused(&top, &error.to_string())))?;
+    let totals = packed.map_err(SendFailure::Local)?;
+    stdin.close().await.map_err(SendFailure::Remote)?;
     Ok(totals)
 }
 
-fn pack(cargo: &Cargo, take: impl FnMut(Piece) -> bool) -> Result<Totals, ConnectionError> {
+fn pack(cargo: &PackJob, take: impl FnMut(Piece) -> bool) -> Result<Totals, ConnectionError> {
     let mut packer = Packer::new(take);
     for (name, bytes) in &cargo.notes {
         packer.note(name, bytes)?;
@@ -179,20 +189,20 @@ fn pack(cargo: &Cargo, take: impl FnMut(Piece) -> bool) -> Result<Totals, Connec
 }
 
 /// The end of a command: its exit, and what it said on standard error.
-struct Ended {
+struct PackEnd {
     exit: Exit,
-    said: Vec<u8>,
+    stderr: Vec<u8>,
     /// Whether its output was read to the end.
     whole: bool,
 }
 
-impl Ended {
+impl PackEnd {
     fn failure(self, doing: &str) -> ConnectionError {
         let doing = doing.to_owned();
         match self.exit {
             Exit::Lost(reason) => ConnectionError::Lost { address: "the machine".to_owned(), reason },
             exit => {
-                let said = String::from_utf8_lossy(&self.said);
+                let said = String::from_utf8_lossy(&self.stderr);
                 let lines =
                     said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("Exiting with"));
                 let lines: Vec<&str> = lines.take(3).collect();
@@ -207,29 +217,29 @@ impl Ended {
 }
 
 /// Hands standard output on to `unpacking` until the command ends or the receiver is gone.
-async fn listen(process: &mut dyn Process, signs: &Signs, unpacking: Option<&mpsc::Sender<Coming>>) -> Ended {
+async fn listen(process: &mut dyn Process, signs: &Activity, unpacking: Option<&mpsc::Sender<Incoming>>) -> PackEnd {
     let (mut said, mut whole) = (Vec::new(), true);
     while let Some(chunk) = process.next().await {
         signs.note();
         match (chunk, unpacking) {
             (Chunk::Stdout(bytes), Some(to)) => {
-                if to.send(Coming::Bytes(bytes)).await.is_err() {
+                if to.send(Incoming::Bytes(bytes)).await.is_err() {
                     whole = false;
                     break;
                 }
             }
             (Chunk::Stdout(_), None) => {}
             (Chunk::Stderr(bytes), _) => {
-                let room = SAID_CAP.saturating_sub(said.len());
+                let room = STDERR_CAP.saturating_sub(said.len());
                 said.extend(bytes.into_iter().take(room));
             }
         }
     }
-    Ended { exit: process.exit(), said, whole }
+    PackEnd { exit: process.exit(), stderr: said, whole }
 }
 
 /// A message from the connection to the thread that unpacks.
-enum Coming {
+enum Incoming {
     Bytes(Vec<u8>),
     /// The machine's exit status said that the archive is complete.
     Whole,
@@ -237,20 +247,20 @@ enum Coming {
 
 /// The incoming bytes as a reader, for the thread that unpacks them. Their end is an error unless [`Coming::Whole`]
 /// came first.
-struct Arriving {
-    from: mpsc::Receiver<Coming>,
+struct IncomingReader {
+    from: mpsc::Receiver<Incoming>,
     piece: Vec<u8>,
     at: usize,
     whole: bool,
 }
 
-impl Read for Arriving {
+impl Read for IncomingReader {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         while self.at == self.piece.len() {
             match self.from.blocking_recv() {
                 _ if self.whole => return Ok(0),
-                Some(Coming::Bytes(bytes)) => (self.piece, self.at) = (bytes, 0),
-                Some(Coming::Whole) => self.whole = true,
+                Some(Incoming::Bytes(bytes)) => (self.piece, self.at) = (bytes, 0),
+                Some(Incoming::Whole) => self.whole = true,
                 None => return Err(Error::new(ErrorKind::UnexpectedEof, "it breaks off")),
             }
         }
@@ -275,30 +285,30 @@ pub async fn receive(
     let (pieces, from) = mpsc::channel(AHEAD);
     let told = Arc::new(AtomicU64::new(0));
     let (to, counter) = (local.to_owned(), Arc::clone(&told));
-    let at_work = at_work();
+    let at_work = work_token();
     let mut unpacking = tokio::task::spawn_blocking(move || {
-        let arriving = Arriving { from, piece: Vec::new(), at: 0, whole: false };
+        let arriving = IncomingReader { from, piece: Vec::new(), at: 0, whole: false };
         let unpacked = unpack::unpack(arriving, &to, bounds, &counter);
         drop(at_work);
         unpacked
     });
     let tell = || progress(told.swap(0, Ordering::Relaxed));
-    let signs = Signs::new();
+    let signs = Activity::new();
     let both = async {
         let ended = listen(&mut *process, &signs, Some(&pieces)).await;
         if ended.exit == Exit::Code(0) {
-            drop(pieces.send(Coming::Whole).await);
+            drop(pieces.send(Incoming::Whole).await);
         }
         drop(pieces);
         ended
     };
     tokio::pin!(both);
-    let mut ticks = tokio::time::interval(TELLING);
+    let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
     let ended = loop {
         tokio::select! {
             ended = &mut both => break ended,
             _ = ticks.tick() => tell(),
-            () = signs.stalled() => return Err(stalled(doing)),
+            () = signs.wait_for_stall() => return Err(stall_error(doing)),
         }
     };
     let unpacked = loop {
@@ -323,7 +333,7 @@ const LARGE: &str = "more than 8 MiB do not travel by SSM; use SSH";
 
 /// Packs the folder `top`, whose files may have at most `cap` bytes, into memory; gives the archive and its totals.
 pub fn in_memory(top: &Path, cap: u64) -> Result<(Vec<u8>, Totals), ConnectionError> {
-    let cargo = Cargo { top: top.to_owned(), items: item::plan(top)?, notes: Vec::new() };
+    let cargo = PackJob { top: top.to_owned(), items: item::plan(top)?, notes: Vec::new() };
     let (mut bytes, mut content) = (Vec::new(), 0);
     let packed = pack(&cargo, |piece| {
         content += piece.content;
@@ -345,7 +355,7 @@ fn unable() -> ConnectionError {
     ConnectionError::Invalid("this connection carries no archive; use SSH".to_owned())
 }
 
-fn stalled(doing: &str) -> ConnectionError {
+fn stall_error(doing: &str) -> ConnectionError {
     let what = format!("nothing moved for {}s while trying to {doing}", STALL.as_secs());
     ConnectionError::TimedOut { address: "the machine".to_owned(), what }
 }

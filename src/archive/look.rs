@@ -13,14 +13,14 @@ pub const CHANGED: &str = "it changed while it was read";
 
 /// The state of a file on this computer before its first byte is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
+pub struct FileState {
     size: u64,
     written: (i64, i64),
     changed: (i64, i64),
     names: u64,
 }
 
-impl Look {
+impl FileState {
     /// Takes the state from the file's metadata.
     pub fn of(found: &Metadata) -> Self {
         let (written, changed) = ((found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec()));
@@ -55,13 +55,13 @@ mod tests {
         let mut file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
         let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
         file.set_modified(old).unwrap();
-        let before = Look::of(&file.metadata().unwrap());
+        let before = FileState::of(&file.metadata().unwrap());
         before.check(&path, &file.metadata().unwrap()).unwrap();
         // An editor puts a new file in its place.
         std::fs::write(dir.path().join("new"), "two").unwrap();
         std::fs::rename(dir.path().join("new"), &path).unwrap();
         before.check(&path, &file.metadata().unwrap()).unwrap();
-        let before = Look::of(&file.metadata().unwrap());
+        let before = FileState::of(&file.metadata().unwrap());
         std::thread::sleep(std::time::Duration::from_millis(20));
         // The time is set back, and the size stays.
         file.write_all(b"two").unwrap();

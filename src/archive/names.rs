@@ -40,7 +40,7 @@ pub fn file_name(remote: &str) -> Result<&str, ConnectionError> {
 }
 
 /// `path` without slashes at its end, which would make its last name empty.
-pub fn trimmed(path: &str) -> &str {
+pub fn trim_slashes(path: &str) -> &str {
     let trimmed = path.trim_end_matches('/');
     if trimmed.is_empty() && !path.is_empty() { "/" } else { trimmed }
 }

@@ -26,12 +26,12 @@ pub const TAG: usize = 16;
 static AT_WORK: LazyLock<TaskTracker> = LazyLock::new(TaskTracker::new);
 
 /// A token that a thread holds for as long as it has a partial folder.
-pub fn at_work() -> TaskTrackerToken {
+pub fn work_token() -> TaskTrackerToken {
     AT_WORK.token()
 }
 
 /// Waits until every copy that was given up has removed its partial folder from this computer.
-pub async fn tidied() {
+pub async fn wait_for_cleanup() {
     AT_WORK.close();
     AT_WORK.wait().await;
 }
@@ -54,14 +54,14 @@ pub struct LocalPartial {
 
 impl LocalPartial {
     /// A partial file with a unique name beside `local`, which is not created yet.
-    pub fn beside(local: &Path) -> Self {
+    pub fn new(local: &Path) -> Self {
         Self { path: local.with_file_name(partial_name(&file_name(local))), kept: false }
     }
 
     /// A partial file that the next copy of `origin` to `local` finds again where this copy breaks off, and whether an
     /// earlier copy left one. Partial files that copies of other origins to `local` have left are removed. While
     /// another copy of the same origin is under way, the partial file is an ordinary one.
-    pub fn lasting(local: &Path, origin: &str) -> Result<(Self, File, bool), ConnectionError> {
+    pub fn create_or_resume(local: &Path, origin: &str) -> Result<(Self, File, bool), ConnectionError> {
         use std::os::unix::fs::OpenOptionsExt;
         let failed = |error| local_failure("write", local, &error);
         let name = file_name(local);
@@ -94,7 +94,7 @@ impl LocalPartial {
     /// Creates a partial file with a unique name beside `local`, open for reading and writing.
     pub fn create(local: &Path) -> Result<(Self, std::fs::File), ConnectionError> {
         use std::os::unix::fs::OpenOptionsExt;
-        let partial = Self::beside(local);
+        let partial = Self::new(local);
         let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&partial.path);
         file.map(|file| (partial, file)).map_err(|error| local_failure("write", local, &error))
     }

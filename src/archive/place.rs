@@ -28,14 +28,14 @@ const TAKING_LIMIT: Duration = Duration::from_secs(600);
 
 /// The target that a local path means.
 #[derive(Debug)]
-pub enum Place {
+pub enum LocalTarget {
     /// A plain file, or none yet, under this name, at which every link ends.
     File(PathBuf),
     /// A device, a pipe or an open file of a process, which is written into, under this name.
     Stream(PathBuf),
 }
 
-impl Place {
+impl LocalTarget {
     /// Finds out what `local` means.
     pub fn of(local: &Path) -> Result<Self, ConnectionError> {
         let refused = |reason: &str| local_failure("write", local, &std::io::Error::other(reason));
@@ -52,20 +52,20 @@ impl Place {
         match found {
             Some(kind) if kind.is_socket() => Err(refused("it is a socket")),
             Some(kind) if !kind.is_file() => Ok(Self::Stream(local.to_owned())),
-            _ => behind(local).map_err(|error| local_failure("write", local, &error)),
+            _ => follow_links(local).map_err(|error| local_failure("write", local, &error)),
         }
     }
 }
 
 /// Follows links to their end, where no file need exist yet.
-fn behind(local: &Path) -> std::io::Result<Place> {
+fn follow_links(local: &Path) -> std::io::Result<LocalTarget> {
     let mut path = local.to_owned();
     for _ in 0..LINKS {
-        let Ok(target) = std::fs::read_link(&path) else { return Ok(Place::File(path)) };
+        let Ok(target) = std::fs::read_link(&path) else { return Ok(LocalTarget::File(path)) };
         let folder = path.parent().unwrap_or(Path::new(""));
         if is_proc(folder) {
             // The link is an open file of a process, which would not see a new file that took its name.
-            return Ok(Place::Stream(local.to_owned()));
+            return Ok(LocalTarget::Stream(local.to_owned()));
         }
         path = folder.join(target);
     }
@@ -111,7 +111,7 @@ impl Stream {
                 Err(error) if error.raw_os_error() == Some(libc::ENXIO) && Instant::now() < end => {
                     tokio::time::sleep(READER_POLL).await;
                 }
-                opened => return opened.map_err(|error| unread(path, error)),
+                opened => return opened.map_err(|error| open_error(path, error)),
             }
         }
     }
@@ -154,7 +154,7 @@ impl Stream {
 }
 
 /// The failure of opening a stream.
-pub fn unread(path: &Path, error: std::io::Error) -> ConnectionError {
+pub fn open_error(path: &Path, error: std::io::Error) -> ConnectionError {
     match error.raw_os_error() {
         Some(libc::ENXIO) => local_failure("write", path, &std::io::Error::other("nobody reads from it")),
         _ => local_failure("write", path, &error),
@@ -165,9 +165,9 @@ pub fn unread(path: &Path, error: std::io::Error) -> ConnectionError {
 mod tests {
     use super::*;
 
-    fn file(place: Result<Place, ConnectionError>) -> PathBuf {
+    fn file(place: Result<LocalTarget, ConnectionError>) -> PathBuf {
         match place {
-            Ok(Place::File(path)) => path,
+            Ok(LocalTarget::File(path)) => path,
             other => panic!("{other:?}"),
         }
     }
@@ -185,15 +185,15 @@ mod tests {
         link("loop", "loop");
         link("/dev/null", "null");
         for (name, real) in [("one", "d/real"), ("two", "d/real"), ("dangling", "d/new"), ("d/real", "d/real")] {
-            assert_eq!(file(Place::of(&at(name))), at(real));
+            assert_eq!(file(LocalTarget::of(&at(name))), at(real));
         }
-        assert_eq!(file(Place::of(&at("none"))), at("none"));
-        assert_eq!(file(Place::of(Path::new("no-such-name"))), Path::new("no-such-name"));
-        assert!(matches!(Place::of(&at("null")), Ok(Place::Stream(path)) if path == at("null")));
-        assert!(matches!(Place::of(Path::new("/dev/full")), Ok(Place::Stream(_))));
+        assert_eq!(file(LocalTarget::of(&at("none"))), at("none"));
+        assert_eq!(file(LocalTarget::of(Path::new("no-such-name"))), Path::new("no-such-name"));
+        assert!(matches!(LocalTarget::of(&at("null")), Ok(LocalTarget::Stream(path)) if path == at("null")));
+        assert!(matches!(LocalTarget::of(Path::new("/dev/full")), Ok(LocalTarget::Stream(_))));
         let open = File::create(at("open")).unwrap();
         let held = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
-        assert!(matches!(Place::of(Path::new(&held)), Ok(Place::Stream(_))));
+        assert!(matches!(LocalTarget::of(Path::new(&held)), Ok(LocalTarget::Stream(_))));
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
         for (name, reason) in [
             ("d", "a folder"),
@@ -203,7 +203,7 @@ mod tests {
             ("loop", "symbolic links"),
             ("socket", "a socket"),
         ] {
-            let error = Place::of(&at(name)).unwrap_err().to_string();
+            let error = LocalTarget::of(&at(name)).unwrap_err().to_string();
             assert!(error.contains(reason) && error.contains("on this computer"), "{error}");
         }
     }

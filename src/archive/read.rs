@@ -16,7 +16,7 @@ const SPANS_CAP: usize = 1 << 20;
 
 /// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum TarEntryKind {
     Folder,
     File,
     Link,
@@ -26,8 +26,8 @@ pub(crate) enum Kind {
 
 /// One entry. The data of a file's spans follows it and must be read next; then [`Reader::pad`] must be called.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub kind: Kind,
+pub(crate) struct TarEntry {
+    pub kind: TarEntryKind,
     pub name: Vec<u8>,
     pub target: Vec<u8>,
     pub mode: u32,
@@ -48,7 +48,7 @@ fn broken(what: &str) -> Error {
 
 impl<R: Read> Reader<R> {
     /// The next entry, or `None` after the last one, when the rest of the stream was read too.
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
+    pub(crate) fn next(&mut self) -> Result<Option<TarEntry>> {
         let (mut name, mut target) = (None, None);
         loop {
             let block = self.block()?;
@@ -69,24 +69,24 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn entry(&mut self, header: &Header, name: Option<Vec<u8>>, target: Option<Vec<u8>>) -> Result<Entry> {
+    fn entry(&mut self, header: &Header, name: Option<Vec<u8>>, target: Option<Vec<u8>>) -> Result<TarEntry> {
         let stored = header.entry_size()?;
         let kind = match header.entry_type() {
-            EntryType::Directory => Kind::Folder,
-            EntryType::Regular | EntryType::GNUSparse | EntryType::Continuous => Kind::File,
-            EntryType::Symlink => Kind::Link,
-            _ => Kind::Odd,
+            EntryType::Directory => TarEntryKind::Folder,
+            EntryType::Regular | EntryType::GNUSparse | EntryType::Continuous => TarEntryKind::File,
+            EntryType::Symlink => TarEntryKind::Link,
+            _ => TarEntryKind::Odd,
         };
         let (size, spans) = match header.entry_type() {
             EntryType::GNUSparse => self.spans(header, stored)?,
             _ if stored == 0 => (0, Vec::new()),
             _ => (stored, vec![(0, stored)]),
         };
-        if kind != Kind::File && stored != 0 {
+        if kind != TarEntryKind::File && stored != 0 {
             return Err(broken("an entry that is not a file has data"));
         }
         let old = header.as_old();
-        Ok(Entry {
+        Ok(TarEntry {
             kind,
             name: name.unwrap_or_else(|| until_nul(&old.name)),
             target: target.unwrap_or_else(|| until_nul(&old.linkname)),

@@ -168,7 +168,7 @@ fn what_is_too_much_or_too_deep_or_broken_is_refused() {
     });
     let items = names.iter().map(|name| Item {
         path: name.trim_start_matches("./").trim_end_matches('/').into(),
-        kind: crate::item::Kind::Folder,
+        kind: crate::item::ItemKind::Folder,
         mode: 0o755,
     });
     packer.tree(top.path(), &items.collect::<Vec<_>>()).unwrap();
@@ -188,7 +188,7 @@ fn through_tar(top: &Path) -> tempfile::TempDir {
     let mut tar = tar.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = tar.stdin.take().unwrap();
     let cargo =
-        Cargo { top: top.to_owned(), items: plan(top).unwrap(), notes: vec![("note".to_owned(), vec![7; 700])] };
+        PackJob { top: top.to_owned(), items: plan(top).unwrap(), notes: vec![("note".to_owned(), vec![7; 700])] };
     pack(&cargo, |piece| stdin.write_all(&piece.bytes).is_ok()).unwrap();
     drop(stdin);
     let done = tar.wait_with_output().unwrap();
@@ -272,7 +272,7 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
     let path = dir.path().join("file");
     let say = |change: &dyn Fn()| {
         std::fs::write(&path, vec![1; 3 * write::PIECE]).unwrap();
-        let cargo = Cargo { top: dir.path().to_owned(), items: plan(dir.path()).unwrap(), notes: Vec::new() };
+        let cargo = PackJob { top: dir.path().to_owned(), items: plan(dir.path()).unwrap(), notes: Vec::new() };
         let mut pieces = 0;
         let packed = pack(&cargo, |_| {
             pieces += 1;
@@ -287,7 +287,7 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
     let grow = || std::fs::File::options().append(true).open(&path).unwrap().write_all(b"more").unwrap();
     assert!(say(&grow).contains("changed"));
     std::fs::write(&path, "x").unwrap();
-    let cargo = Cargo { top: dir.path().to_owned(), items: plan(dir.path()).unwrap(), notes: Vec::new() };
+    let cargo = PackJob { top: dir.path().to_owned(), items: plan(dir.path()).unwrap(), notes: Vec::new() };
     std::fs::remove_file(&path).unwrap();
     let error = pack(&cargo, |_| true).unwrap_err().to_string();
     assert!(error.contains("file") && error.contains("No such file"), "{error}");

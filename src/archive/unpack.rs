@@ -22,8 +22,8 @@ use crate::item::{DEPTH_CAP, ENTRIES_CAP, refused};
 use crate::links::{Links, leads_out, note};
 use crate::names::partial_name;
 use crate::partial::{LocalPartial, local_failure};
-use crate::place::{Place, Stream, unread};
-use crate::read::{Entry, Kind, Reader};
+use crate::place::{LocalTarget, Stream, open_error};
+use crate::read::{Reader, TarEntry, TarEntryKind};
 
 /// Bytes that are read and written at once.
 const BUFFER: usize = 256 << 10;
@@ -46,7 +46,7 @@ pub(crate) fn unpack(
     let mut unpacking = Unpacking {
         reader: Reader { from },
         local,
-        told,
+        unpacked_bytes: told,
         buffer: vec![0; BUFFER],
         totals: Totals::default(),
         made: Vec::new(),
@@ -59,11 +59,11 @@ pub(crate) fn unpack(
             _ => Err(refused(local, "the machine's archive is empty")),
         };
     };
-    if unpacking.bounds.expected.is_none() && first.kind == Kind::File {
-        unpacking.lone(&first)?;
+    if unpacking.bounds.expected.is_none() && first.kind == TarEntryKind::File {
+        unpacking.unpack_file(&first)?;
         return Ok(unpacking.totals);
     }
-    let stage = Stage::beside(local)?;
+    let stage = Stage::create(local)?;
     let links = unpacking.stage(&stage.path, first)?;
     unpacking.link(&stage, &links)?;
     unpacking.place(stage)?;
@@ -82,7 +82,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn beside(local: &Path) -> Result<Self, ConnectionError> {
+    fn create(local: &Path) -> Result<Self, ConnectionError> {
         // The top may be a link that the user made.
         let merge = local.is_dir();
         if !merge && (local.is_symlink() || local.exists()) {
@@ -91,14 +91,14 @@ impl Stage {
         let name = local.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let path = if merge { local.join(partial_name("")) } else { local.with_file_name(partial_name(&name)) };
         remove_stale(&path);
-        let made = std::fs::DirBuilder::new().mode(0o700).create(&path).and_then(|()| locked(&path));
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path).and_then(|()| open_locked(&path));
         let (lock, _) = made.map_err(|error| local_failure("write", local, &error))?;
         Ok(Self { path, merge, kept: false, _lock: lock })
     }
 }
 
 /// Opens a folder and tries to lock it for this copy alone; gives the folder and whether the lock was taken.
-fn locked(path: &Path) -> std::io::Result<(File, bool)> {
+fn open_locked(path: &Path) -> std::io::Result<(File, bool)> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let locked = rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok();
@@ -116,8 +116,8 @@ fn remove_stale(path: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let other = entry.file_name().to_string_lossy().into_owned();
         let alike = other.rsplit_once('-').is_some_and(|(other, tag)| other == start && tag.len() == suffix.len());
-        if alike && let Ok((_lock, true)) = locked(&entry.path()) {
-            drop(removal::tree(&entry.path()));
+        if alike && let Ok((_lock, true)) = open_locked(&entry.path()) {
+            drop(removal::remove_tree(&entry.path()));
         }
     }
 }
@@ -125,7 +125,7 @@ fn remove_stale(path: &Path) {
 impl Drop for Stage {
     fn drop(&mut self) {
         if !self.kept {
-            drop(removal::tree(&self.path));
+            drop(removal::remove_tree(&self.path));
         }
     }
 }
@@ -133,7 +133,7 @@ impl Drop for Stage {
 struct Unpacking<'a, R> {
     reader: Reader<R>,
     local: &'a Path,
-    told: &'a AtomicU64,
+    unpacked_bytes: &'a AtomicU64,
     buffer: Vec<u8>,
     totals: Totals,
     /// The folders that were made, from the top, with their final modes.
@@ -144,7 +144,7 @@ struct Unpacking<'a, R> {
 }
 
 impl<R: Read> Unpacking<'_, R> {
-    fn next(&mut self) -> Result<Option<Entry>, ConnectionError> {
+    fn next(&mut self) -> Result<Option<TarEntry>, ConnectionError> {
         self.reader.next().map_err(|error| self.broken(&error))
     }
 
@@ -160,7 +160,7 @@ impl<R: Read> Unpacking<'_, R> {
     }
 
     /// Makes folders and files below `stage`; gives the links, which are made later.
-    fn stage(&mut self, stage: &Path, first: Entry) -> Result<Links, ConnectionError> {
+    fn stage(&mut self, stage: &Path, first: TarEntry) -> Result<Links, ConnectionError> {
         let mut links = Links::new();
         let mut entry = match self.bounds.expected.clone() {
             Some(expected) => {
@@ -182,17 +182,17 @@ impl<R: Read> Unpacking<'_, R> {
             }
             let path = self.path(&found)?;
             match found.kind {
-                Kind::Folder => self.folder(stage, path, found.mode)?,
-                Kind::File => self.file(&found, &path, &stage.join(&path))?,
-                Kind::Link if found.target.is_empty() => {
+                TarEntryKind::Folder => self.folder(stage, path, found.mode)?,
+                TarEntryKind::File => self.file(&found, &path, &stage.join(&path))?,
+                TarEntryKind::Link if found.target.is_empty() => {
                     return Err(refused(&self.local.join(path), "its link leads nowhere"));
                 }
-                Kind::Link => {
+                TarEntryKind::Link => {
                     if let Some(_twice) = links.insert(path.clone(), found.target) {
                         return Err(self.failed(&path, &ErrorKind::AlreadyExists.into()));
                     }
                 }
-                Kind::Odd => {
+                TarEntryKind::Odd => {
                     let reason = "it is neither a file, a folder nor a symbolic link";
                     return Err(refused(&self.local.join(path), reason));
                 }
@@ -203,8 +203,8 @@ impl<R: Read> Unpacking<'_, R> {
     }
 
     /// Checks that the archive begins with the folder that everything else is in.
-    fn top(&mut self, entry: &Entry) -> Result<(), ConnectionError> {
-        if entry.kind != Kind::Folder || !matches!(entry.name.as_slice(), b"./" | b".") {
+    fn top(&mut self, entry: &TarEntry) -> Result<(), ConnectionError> {
+        if entry.kind != TarEntryKind::Folder || !matches!(entry.name.as_slice(), b"./" | b".") {
             return Err(refused(self.local, "the machine's archive does not begin with the folder"));
         }
         self.made.push((PathBuf::new(), entry.mode));
@@ -227,7 +227,7 @@ impl<R: Read> Unpacking<'_, R> {
 
     /// The path below the top for an entry's name; refuses a name that leads out of the folder or that was not asked
     /// for.
-    fn path(&self, entry: &Entry) -> Result<PathBuf, ConnectionError> {
+    fn path(&self, entry: &TarEntry) -> Result<PathBuf, ConnectionError> {
         let name = entry.name.as_slice();
         let shown = || Path::new(OsStr::from_bytes(name)).to_owned();
         let trimmed = name.strip_prefix(b"./").unwrap_or(name);
@@ -238,7 +238,7 @@ impl<R: Read> Unpacking<'_, R> {
         }
         let path = PathBuf::from(OsStr::from_bytes(trimmed));
         if let Some(expected) = &self.bounds.expected
-            && (matches!(entry.kind, Kind::Folder | Kind::Link) || !expected.contains(&path))
+            && (matches!(entry.kind, TarEntryKind::Folder | TarEntryKind::Link) || !expected.contains(&path))
         {
             return Err(refused(&shown(), "nobody asked the machine for it"));
         }
@@ -260,7 +260,7 @@ impl<R: Read> Unpacking<'_, R> {
         Ok(())
     }
 
-    fn file(&mut self, entry: &Entry, path: &Path, place: &Path) -> Result<(), ConnectionError> {
+    fn file(&mut self, entry: &TarEntry, path: &Path, place: &Path) -> Result<(), ConnectionError> {
         let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(place);
         let file = made.map_err(|error| self.failed(path, &error))?;
         self.fill(entry, &file, path)
@@ -285,10 +285,10 @@ impl<R: Read> Unpacking<'_, R> {
     }
 
     /// Unpacks an archive that is a single file.
-    fn lone(&mut self, entry: &Entry) -> Result<(), ConnectionError> {
-        let local = match Place::of(self.local)? {
-            Place::File(path) => path,
-            Place::Stream(path) => return self.pour(entry, &path),
+    fn unpack_file(&mut self, entry: &TarEntry) -> Result<(), ConnectionError> {
+        let local = match LocalTarget::of(self.local)? {
+            LocalTarget::File(path) => path,
+            LocalTarget::Stream(path) => return self.pour(entry, &path),
         };
         let (partial, file) = LocalPartial::create(&local)?;
         self.fill(entry, &file, Path::new(""))?;
@@ -297,12 +297,12 @@ impl<R: Read> Unpacking<'_, R> {
     }
 
     /// Unpacks an archive that is a single file into a stream.
-    fn pour(&mut self, entry: &Entry, path: &Path) -> Result<(), ConnectionError> {
+    fn pour(&mut self, entry: &TarEntry, path: &Path) -> Result<(), ConnectionError> {
         self.fits(entry)?;
         if !matches!(entry.spans[..], [] | [(0, _)]) || entry.spans.iter().any(|(_, length)| *length != entry.size) {
             return Err(refused(path, "a file with holes cannot be written into it"));
         }
-        let to = Stream::open_now(path).map_err(|error| unread(path, error))?;
+        let to = Stream::open_now(path).map_err(|error| open_error(path, error))?;
         let mut left = entry.size;
         while left > 0 {
             let room = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
@@ -311,7 +311,7 @@ impl<R: Read> Unpacking<'_, R> {
                 return Err(self.broken(&error));
             }
             to.write_now(part).map_err(|error| local_failure("write", path, &error))?;
-            self.told.fetch_add(room as u64, Ordering::Relaxed);
+            self.unpacked_bytes.fetch_add(room as u64, Ordering::Relaxed);
             left -= room as u64;
         }
         self.reader.pad(entry.size).map_err(|error| self.broken(&error))?;
@@ -320,7 +320,7 @@ impl<R: Read> Unpacking<'_, R> {
         self.next().map(drop)
     }
 
-    fn fits(&self, entry: &Entry) -> Result<(), ConnectionError> {
+    fn fits(&self, entry: &TarEntry) -> Result<(), ConnectionError> {
         match entry.size > self.bounds.cap.0 - self.totals.bytes {
             true => Err(refused(self.local, self.bounds.cap.1)),
             false => Ok(()),
@@ -328,7 +328,7 @@ impl<R: Read> Unpacking<'_, R> {
     }
 
     /// Writes the data of a file from the archive, and sets the file's mode.
-    fn fill(&mut self, entry: &Entry, file: &std::fs::File, path: &Path) -> Result<(), ConnectionError> {
+    fn fill(&mut self, entry: &TarEntry, file: &std::fs::File, path: &Path) -> Result<(), ConnectionError> {
         self.fits(entry)?;
         let mut told = 0;
         for (offset, length) in &entry.spans {
@@ -342,13 +342,13 @@ impl<R: Read> Unpacking<'_, R> {
                 file.write_all_at(part, at).map_err(|error| self.failed(path, &error))?;
                 at += room as u64;
                 told += room as u64;
-                self.told.fetch_add(room as u64, Ordering::Relaxed);
+                self.unpacked_bytes.fetch_add(room as u64, Ordering::Relaxed);
             }
         }
         let (data, failed) = (told, |error| self.failed(path, &error));
         if entry.size > data {
             file.set_len(entry.size).map_err(failed)?;
-            self.told.fetch_add(entry.size - data, Ordering::Relaxed);
+            self.unpacked_bytes.fetch_add(entry.size - data, Ordering::Relaxed);
         }
         file.set_permissions(std::fs::Permissions::from_mode(entry.mode & 0o777)).map_err(failed)?;
         self.reader.pad(data).map_err(|error| self.broken(&error))?;

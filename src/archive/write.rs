@@ -9,8 +9,8 @@ use model::connection::{ConnectionError, Totals};
 use rustix::fs::SeekFrom;
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
-use crate::item::{BLOCK, Item, Kind, refused};
-use crate::look::Look;
+use crate::item::{BLOCK, Item, ItemKind, refused};
+use crate::look::FileState;
 use crate::partial::local_failure;
 
 /// Approximate size of a piece in bytes: large enough that handing it over costs little, small enough that several can
@@ -51,12 +51,12 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
         for item in items.iter().filter(|item| !item.path.as_os_str().is_empty()) {
             let mut name = [b"tree/", item.path.as_os_str().as_bytes()].concat();
             match &item.kind {
-                Kind::Folder => {
+                ItemKind::Folder => {
                     name.push(b'/');
                     self.header(EntryType::Directory, &name, b"", 0, item.mode)?;
                 }
-                Kind::File => self.file(&name, &top.join(&item.path))?,
-                Kind::Link(target) => self.header(EntryType::Symlink, &name, target, 0, 0o777)?,
+                ItemKind::File => self.file(&name, &top.join(&item.path))?,
+                ItemKind::Link(target) => self.header(EntryType::Symlink, &name, target, 0, 0o777)?,
             }
         }
         Ok(())
@@ -158,7 +158,7 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
             }
             Some(spans) => self.sparse(name, &file, from, &spans, (size, mode))?,
         }
-        Look::of(&found).check(from, &file.metadata().map_err(failed)?)?;
+        FileState::of(&found).check(from, &file.metadata().map_err(failed)?)?;
         self.totals.files += 1;
         self.totals.bytes += size;
         Ok(())
@@ -238,7 +238,7 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
 pub(crate) fn pour(from: &Path, mut take: impl FnMut(Piece) -> bool) -> Result<Totals, ConnectionError> {
     let failed = |error: std::io::Error| local_failure("read", from, &error);
     let mut file = std::fs::File::open(from).map_err(failed)?;
-    let look = Look::of(&file.metadata().map_err(failed)?);
+    let look = FileState::of(&file.metadata().map_err(failed)?);
     let mut total = 0;
     loop {
         let mut bytes = Vec::with_capacity(PIECE);

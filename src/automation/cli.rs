@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use model::base::escapes;
 use model::fault::Fault;
 
-use crate::command::globals::{Globals, typed};
+use crate::command::globals::{Globals, is_typed};
 use crate::command::{self, error};
 use crate::compose::Context;
 use crate::ui;
@@ -101,11 +101,11 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            match odd_argument(&error, &arguments) {
+            match non_utf8_fault(&error, &arguments) {
                 Some(fault) => ui::complain(&error::render(&fault)),
-                None => tell(&error),
+                None => print_parser_message(&error),
             }
-            return whole(if error.use_stderr() { error::exit::USAGE } else { error::exit::OK });
+            return final_code(if error.use_stderr() { error::exit::USAGE } else { error::exit::OK });
         }
     };
     let words = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
@@ -120,14 +120,14 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     // A question that was given up half-way has left its terminal without echo.
     ui::secret::restore();
-    whole(result.unwrap_or_else(|fault| {
+    final_code(result.unwrap_or_else(|fault| {
         ui::complain(&error::render(&fault));
         fault.kind.exit_code()
     }))
 }
 
 /// Prints the message of the command line's parser, which may be the help; in colours where a person reads it.
-fn tell(said: &clap::Error) {
+fn print_parser_message(said: &clap::Error) {
     let text = said.render().to_string();
     let safe = escapes::plain(&text);
     match (safe == text, said.use_stderr()) {
@@ -142,7 +142,7 @@ fn tell(said: &clap::Error) {
         (false, true) => ui::complain(safe.trim_end()),
         (false, false) => ui::print(&safe),
     }
-    if said.kind() == clap::error::ErrorKind::UnknownArgument && below_zero(&text) {
+    if said.kind() == clap::error::ErrorKind::UnknownArgument && is_negative_number(&text) {
         ui::complain("hint: No option takes a value below zero.");
     }
     if let Some(variable) = variable_behind(said, &text).filter(|_| said.use_stderr()) {
@@ -151,7 +151,7 @@ fn tell(said: &clap::Error) {
 }
 
 /// The fault of an argument that should be UTF-8 and is not: the parser does not say which argument it is.
-fn odd_argument(error: &clap::Error, arguments: &[std::ffi::OsString]) -> Option<Fault> {
+fn non_utf8_fault(error: &clap::Error, arguments: &[std::ffi::OsString]) -> Option<Fault> {
     let odd = arguments.iter().skip(1).find(|word| word.to_str().is_none());
     let odd = odd.filter(|_| error.kind() == clap::error::ErrorKind::InvalidUtf8)?.to_string_lossy();
     let fault = Fault::usage(format!("`{}` is not UTF-8", odd.escape_debug()));
@@ -159,7 +159,7 @@ fn odd_argument(error: &clap::Error, arguments: &[std::ffi::OsString]) -> Option
 }
 
 /// Whether the word that was taken for an option is a number below zero.
-fn below_zero(said: &str) -> bool {
+fn is_negative_number(said: &str) -> bool {
     said.split_once("'-").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
@@ -175,14 +175,14 @@ fn variable_behind(error: &clap::Error, said: &str) -> Option<String> {
             clap::error::ErrorKind::InvalidUtf8 => unreadable,
             _ => said.contains(&format!("'{option}")),
         };
-        meant && value.is_some() && !typed(&option)
+        meant && value.is_some() && !is_typed(&option)
     })?;
     Some(variable.to_string_lossy().into_owned())
 }
 
 /// The exit code of a process that would end with `code`, changed where its output could not be written.
-fn whole(code: i32) -> i32 {
-    let Some(fault) = ui::unwritten() else { return code };
+fn final_code(code: i32) -> i32 {
+    let Some(fault) = ui::take_write_fault() else { return code };
     ui::complain(&error::render(&fault));
     if code == error::exit::OK { fault.kind.exit_code() } else { code }
 }

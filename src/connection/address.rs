@@ -38,10 +38,10 @@ pub(super) async fn dial(address: &Address) -> Result<TcpStream, ConnectionError
                 _ => refused(error),
             })?;
             match receive(guard).await.map_err(refused)? {
-                Handed::Socket(fd) => adopt(fd).map_err(refused),
-                Handed::Ended => Err(ended()),
-                Handed::Refusal(reason) => Err(refused(std::io::Error::other(reason))),
-                Handed::Nonsense(reason) => {
+                HandoverReply::Socket(fd) => adopt(fd).map_err(refused),
+                HandoverReply::Ended => Err(ended()),
+                HandoverReply::Refusal(reason) => Err(refused(std::io::Error::other(reason))),
+                HandoverReply::Nonsense(reason) => {
                     Err(ConnectionError::Protocol { address: address.to_string(), reason: reason.to_owned() })
                 }
             }
@@ -65,7 +65,7 @@ async fn connect_unix(socket: &Path) -> std::io::Result<UnixStream> {
     UnixStream::connect(Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name)).await
 }
 
-enum Handed {
+enum HandoverReply {
     Socket(OwnedFd),
     /// The machine has ended.
     Ended,
@@ -74,19 +74,19 @@ enum Handed {
 }
 
 /// Reads the guard's one byte, and the socket or the reason that comes with it.
-async fn receive(mut guard: UnixStream) -> std::io::Result<Handed> {
+async fn receive(mut guard: UnixStream) -> std::io::Result<HandoverReply> {
     let (byte, mut fds) = guard.async_io(Interest::READABLE, || receive_now(&guard)).await?;
     match (byte, fds.pop()) {
-        (Some(b'+'), Some(fd)) if fds.is_empty() => Ok(Handed::Socket(fd)),
-        (Some(b'+'), _) => Ok(Handed::Nonsense("the machine's guard did not hand over exactly one socket")),
+        (Some(b'+'), Some(fd)) if fds.is_empty() => Ok(HandoverReply::Socket(fd)),
+        (Some(b'+'), _) => Ok(HandoverReply::Nonsense("the machine's guard did not hand over exactly one socket")),
         (Some(b'-'), _) => {
             let mut reason = Vec::new();
             (&mut guard).take(REASON_CAP).read_to_end(&mut reason).await?;
-            Ok(Handed::Refusal(text::said(&reason)))
+            Ok(HandoverReply::Refusal(text::trim_output(&reason)))
         }
-        (Some(HANDOVER_ENDED), _) => Ok(Handed::Ended),
-        (Some(_), _) => Ok(Handed::Nonsense("the machine's guard sent something that is not a hand-over")),
-        (None, _) => Ok(Handed::Refusal("the machine's guard closed the connection".to_owned())),
+        (Some(HANDOVER_ENDED), _) => Ok(HandoverReply::Ended),
+        (Some(_), _) => Ok(HandoverReply::Nonsense("the machine's guard sent something that is not a hand-over")),
+        (None, _) => Ok(HandoverReply::Refusal("the machine's guard closed the connection".to_owned())),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use archive::partial::flat;
 use data_encoding::HEXLOWER;
 use model::connection::Connection;
-use model::output::{Limits, output};
+use model::output::{OutputLimits, run_command};
 use model::task::Command;
 use sha2::{Digest, Sha256};
 
@@ -22,37 +22,50 @@ pub(super) const BLOCK: u64 = 8 << 20;
 const BLOCK_LIMIT: Duration = Duration::from_secs(60);
 const BLOCK_TIME: Duration = Duration::from_secs(2);
 
-pub(super) type Hash = [u8; 32];
+pub(super) type BlockHash = [u8; 32];
 
 /// The hashes of at most the first `count` blocks of a file on the machine; `None` where there is no such file or the
 /// machine cannot hash it (it has no shell, or no `sha256sum`). With `own` the file must belong to us and must not be a
 /// link.
-pub(super) async fn remote(connection: &dyn Connection, path: &str, count: u64, own: bool) -> Option<Vec<Hash>> {
+pub(super) async fn remote_hashes(
+    connection: &dyn Connection,
+    path: &str,
+    count: u64,
+    own: bool,
+) -> Option<Vec<BlockHash>> {
     let command = guest::of(connection.platform()).block_hashes(path, BLOCK, count, own);
     // A line has 64 digits, two blanks, a dash and a line end, which leaves some room.
     let cap = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(80);
     let time = BLOCK_LIMIT + u32::try_from(count).unwrap_or(u32::MAX) * BLOCK_TIME;
-    answer(connection, &command, Limits { bytes: cap, time }).await?.lines().map(parse).collect()
+    command_output(connection, &command, OutputLimits { bytes: cap, time }).await?.lines().map(parse).collect()
 }
 
 /// The output of a command that succeeds within `limits`; `None` of any other.
-pub(super) async fn answer(connection: &dyn Connection, command: &Command, limits: Limits) -> Option<String> {
-    let done = output(connection, command, limits).await.ok()?;
-    (done.exit.success() && !done.capped).then(|| String::from_utf8(done.stdout).ok()).flatten()
+pub(super) async fn command_output(
+    connection: &dyn Connection,
+    command: &Command,
+    limits: OutputLimits,
+) -> Option<String> {
+    let done = run_command(connection, command, limits).await.ok()?;
+    (done.exit.is_success() && !done.capped).then(|| String::from_utf8(done.stdout).ok()).flatten()
 }
 
-fn parse(line: &str) -> Option<Hash> {
+fn parse(line: &str) -> Option<BlockHash> {
     HEXLOWER.decode(line.get(..64)?.as_bytes()).ok()?.try_into().ok()
 }
 
 /// The parts of `file`, which has `size` bytes, whose blocks do not have the hashes `theirs`.
-pub(super) async fn differing(file: &Arc<File>, size: u64, theirs: Vec<Hash>) -> std::io::Result<Vec<Range<u64>>> {
+pub(super) async fn differing_parts(
+    file: &Arc<File>,
+    size: u64,
+    theirs: Vec<BlockHash>,
+) -> std::io::Result<Vec<Range<u64>>> {
     let file = Arc::clone(file);
     flat(tokio::task::spawn_blocking(move || compare(&file, size, &theirs)).await)
 }
 
 /// Compares on all processors, since hashing on one is slower than most networks of a data centre.
-fn compare(file: &File, size: u64, theirs: &[Hash]) -> std::io::Result<Vec<Range<u64>>> {
+fn compare(file: &File, size: u64, theirs: &[BlockHash]) -> std::io::Result<Vec<Range<u64>>> {
     let blocks = usize::try_from(size.div_ceil(BLOCK)).unwrap_or(usize::MAX);
     let known = theirs.len().min(blocks);
     let next = AtomicUsize::new(0);
@@ -112,7 +125,7 @@ mod tests {
         let size = 3 * BLOCK + 5;
         file.set_len(size).unwrap();
         file.write_all_at(b"x", BLOCK).unwrap();
-        let hash = |bytes: u64| -> Hash { Sha256::digest(vec![0; bytes as usize]).into() };
+        let hash = |bytes: u64| -> BlockHash { Sha256::digest(vec![0; bytes as usize]).into() };
         let whole = hash(BLOCK);
         assert_eq!(compare(&file, size, &[]).unwrap(), one(0..size));
         assert_eq!(compare(&file, size, &[whole, whole]).unwrap(), one(BLOCK..size));

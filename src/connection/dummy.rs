@@ -48,7 +48,7 @@ enum Node {
 type Answer = Arc<dyn Fn(&Command) -> Option<Reply> + Send + Sync>;
 
 #[derive(Default)]
-struct State {
+struct DummyState {
     replies: HashMap<String, VecDeque<Reply>>,
     answers: Vec<Answer>,
     failures: HashMap<Call, VecDeque<ConnectionError>>,
@@ -61,7 +61,7 @@ struct State {
 /// A machine in memory; clones are the same machine.
 #[derive(Clone)]
 pub struct Dummy {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<DummyState>>,
     gone: CancellationToken,
 }
 
@@ -79,13 +79,13 @@ impl Dummy {
         Self::default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DummyState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers `line` (as [`Command::to_shell`] returns it) with `reply`. Several replies to one line are used in the
     /// order in which they were given; the last one is used for all further calls.
-    pub fn on(&self, line: impl Into<String>, reply: Reply) -> &Self {
+    pub fn reply_to(&self, line: impl Into<String>, reply: Reply) -> &Self {
         self.lock().replies.entry(line.into()).or_default().push_back(reply);
         self
     }
@@ -142,7 +142,7 @@ impl Dummy {
     }
 
     /// Records the call, and fails where [`Dummy::fail`] or [`Dummy::lose`] asked for that.
-    fn enter(&self, call: Call, what: String) -> Result<MutexGuard<'_, State>, ConnectionError> {
+    fn enter(&self, call: Call, what: String) -> Result<MutexGuard<'_, DummyState>, ConnectionError> {
         let mut state = self.lock();
         state.calls.push(what);
         if let Some(reason) = &state.lost {
@@ -155,7 +155,7 @@ impl Dummy {
     }
 }
 
-impl State {
+impl DummyState {
     fn add_folder(&mut self, path: &str) {
         let mut path = path.trim_end_matches('/');
         while !path.is_empty() {
@@ -164,7 +164,7 @@ impl State {
         }
     }
 
-    fn ordered(&mut self, line: &str) -> Option<Reply> {
+    fn next_reply(&mut self, line: &str) -> Option<Reply> {
         let replies = self.replies.get_mut(line)?;
         if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() }
     }
@@ -273,7 +273,7 @@ impl Connection for Dummy {
     async fn start(&self, command: &Command) -> Result<Box<dyn Process>, ConnectionError> {
         let line = command.to_shell().map_err(|error| ConnectionError::Invalid(error.to_string()))?;
         let mut state = self.enter(Call::Start, format!("start {line}"))?;
-        let ordered = state.ordered(&line);
+        let ordered = state.next_reply(&line);
         let answers = state.answers.clone();
         // An answer may ask the machine about its files, which takes the lock again.
         drop(state);

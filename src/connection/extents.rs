@@ -4,17 +4,17 @@ use std::ops::Range;
 use std::time::Duration;
 
 use model::connection::Connection;
-use model::output::Limits;
+use model::output::OutputLimits;
 
-use crate::blocks::answer;
+use crate::blocks::command_output;
 
 /// The machine reads no byte of the file, so that the time is short. The output has room for about 50,000 parts; a file
 /// with more of them is fetched with its holes.
-const LIMITS: Limits = Limits { bytes: 1 << 20, time: Duration::from_secs(10) };
+const LIMITS: OutputLimits = OutputLimits { bytes: 1 << 20, time: Duration::from_secs(10) };
 
 /// The parts of a file that hold data; `None` where the file is not sparse or the machine cannot tell.
-pub(super) async fn remote(connection: &dyn Connection, path: &str, size: u64) -> Option<Vec<Range<u64>>> {
-    parse(&answer(connection, &guest::of(connection.platform()).data_extents(path), LIMITS).await?, size)
+pub(super) async fn remote_extents(connection: &dyn Connection, path: &str, size: u64) -> Option<Vec<Range<u64>>> {
+    parse(&command_output(connection, &guest::of(connection.platform()).data_extents(path), LIMITS).await?, size)
 }
 
 /// The parts, or `None` where they are not in order and within the file.
@@ -32,7 +32,7 @@ fn parse(text: &str, size: u64) -> Option<Vec<Range<u64>>> {
 }
 
 /// The parts that lie at or behind `start`; a part that crosses it is cut there.
-pub(super) fn behind(parts: Vec<Range<u64>>, start: u64) -> impl Iterator<Item = Range<u64>> {
+pub(super) fn parts_from(parts: Vec<Range<u64>>, start: u64) -> impl Iterator<Item = Range<u64>> {
     parts.into_iter().map(move |part| part.start.max(start)..part.end).filter(|part| !part.is_empty())
 }
 
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn what_lies_behind_is_cut_where_it_begins() {
-        assert_eq!(behind(vec![0..5, 7..20, 30..31], 9).collect::<Vec<_>>(), [9..20, 30..31]);
-        assert_eq!(behind(vec![0..3, 4..5], 5).count(), 0);
+        assert_eq!(parts_from(vec![0..5, 7..20, 30..31], 9).collect::<Vec<_>>(), [9..20, 30..31]);
+        assert_eq!(parts_from(vec![0..3, 4..5], 5).count(), 0);
     }
 }

@@ -23,7 +23,7 @@ use crate::{address, keys};
 const GREETING_CAP: usize = 80;
 
 /// Everything an attempt needs, resolved once.
-pub(super) struct Target {
+pub(super) struct ConnectTarget {
     pub(super) address: Address,
     pub(super) user: String,
     pub(super) keys: Candidates,
@@ -38,44 +38,44 @@ pub(super) struct Established {
 }
 
 /// A failed attempt.
-pub(super) struct Failure {
+pub(super) struct AttemptFailure {
     pub(super) error: ConnectionError,
     /// Whether another attempt may succeed: a machine that boots refuses or drops connections or is silent, but never
     /// shows a wrong host key or rejects a key of the user.
-    pub(super) again: bool,
+    pub(super) retryable: bool,
 }
 
-impl Failure {
-    fn final_(error: ConnectionError) -> Self {
-        Self { error, again: false }
+impl AttemptFailure {
+    fn permanent(error: ConnectionError) -> Self {
+        Self { error, retryable: false }
     }
 
-    fn passing(error: ConnectionError) -> Self {
-        Self { error, again: true }
+    fn transient(error: ConnectionError) -> Self {
+        Self { error, retryable: true }
     }
 }
 
 /// Dials, exchanges keys, checks the host key and authenticates, all within `limit`.
-pub(super) async fn attempt(target: &Target, limit: Duration) -> Result<Established, Failure> {
+pub(super) async fn attempt(target: &ConnectTarget, limit: Duration) -> Result<Established, AttemptFailure> {
     let address = target.address.to_string();
     let deadline = Deadline::after(limit, String::new());
     let timed_out = |awaited: &str| {
         let what = format!("waited {} for {awaited}", model::base::text::seconds(limit));
-        Failure::passing(ConnectionError::TimedOut { address: address.clone(), what })
+        AttemptFailure::transient(ConnectionError::TimedOut { address: address.clone(), what })
     };
     let stream =
         deadline.bound(address::dial(&target.address)).await.map_err(|_| timed_out("the TCP connection"))?.map_err(
             |error| match error {
                 ConnectionError::Protocol { .. }
                 | ConnectionError::MachineEnded { .. }
-                | ConnectionError::Invalid(_) => Failure::final_(error),
-                error => Failure::passing(error),
+                | ConnectionError::Invalid(_) => AttemptFailure::permanent(error),
+                error => AttemptFailure::transient(error),
             },
         )?;
     // Not every socket that a guard hands over has the option, and the connection works without it.
     drop(stream.set_nodelay(true));
-    let (stream, severing) = Severing::of(stream).map_err(|error| {
-        Failure::passing(ConnectionError::Lost { address: address.clone(), reason: error.to_string() })
+    let (stream, severing) = ShutdownGuard::of(stream).map_err(|error| {
+        AttemptFailure::transient(ConnectionError::Lost { address: address.clone(), reason: error.to_string() })
     })?;
     let mut established =
         deadline.bound(exchange(target, &address, stream)).await.map_err(|_| timed_out("the SSH key exchange"))??;
@@ -85,11 +85,11 @@ pub(super) async fn attempt(target: &Target, limit: Duration) -> Result<Establis
 }
 
 /// The key exchange, with the host key's check inside.
-async fn exchange(target: &Target, address: &str, stream: TcpStream) -> Result<Established, Failure> {
+async fn exchange(target: &ConnectTarget, address: &str, stream: TcpStream) -> Result<Established, AttemptFailure> {
     let link = Arc::new(Link::new(address.to_owned()));
-    let heard = Arc::new(Heard::default());
+    let heard = Arc::new(SharedRecord::default());
     let client = Client { link: Arc::clone(&link), heard: Arc::clone(&heard), expected: target.expected.clone() };
-    let stream = Listening { inner: stream, heard: Arc::clone(&heard), prompt: PROMPT_READS };
+    let stream = RecordingStream { inner: stream, heard: Arc::clone(&heard), prompt: QUICK_ACK_READS };
     match client::connect_stream(Arc::clone(&target.config), stream, client).await {
         Ok(handle) => Ok(Established { handle, link }),
         Err(error) => Err(explain(error, address, &heard, &target.expected)),
@@ -97,20 +97,21 @@ async fn exchange(target: &Target, address: &str, stream: TcpStream) -> Result<E
 }
 
 /// The failure that an error of the key exchange means.
-fn explain(error: russh::Error, address: &str, heard: &Heard, expected: &Expected) -> Failure {
+fn explain(error: russh::Error, address: &str, heard: &SharedRecord, expected: &Expected) -> AttemptFailure {
     let heard = heard.lock();
     // The host key comes first: `russh` often reports only that the socket was closed afterwards.
     if let Some(Rejected { shown, revoked_in }) = &heard.rejected {
         let (address, shown) = (address.to_owned(), shown.clone());
-        return Failure::final_(match revoked_in.clone() {
+        return AttemptFailure::permanent(match revoked_in.clone() {
             Some(file) => ConnectionError::HostKeyRevoked { address, shown, file },
-            None => match expected.unknown() {
+            None => match expected.unknown_host() {
                 Some((name, file)) => ConnectionError::HostKeyUnknown { name, shown, file },
                 None => ConnectionError::HostKeyMismatch { address, expected: expected.describe(), shown },
             },
         });
     }
-    let lost = |reason: String| Failure::passing(ConnectionError::Lost { address: address.to_owned(), reason });
+    let lost =
+        |reason: String| AttemptFailure::transient(ConnectionError::Lost { address: address.to_owned(), reason });
     let protocol = |reason: String| ConnectionError::Protocol { address: address.to_owned(), reason };
     let closed = matches!(error, russh::Error::Disconnect | russh::Error::HUP | russh::Error::IO(_));
     if heard.greeting.is_empty() {
@@ -119,25 +120,25 @@ fn explain(error: russh::Error, address: &str, heard: &Heard, expected: &Expecte
     if heard.spoke_ssh() {
         return match closed {
             true => lost(format!("closed during the key exchange ({error})")),
-            false => Failure::final_(protocol(error.to_string())),
+            false => AttemptFailure::permanent(protocol(error.to_string())),
         };
     }
     let said = String::from_utf8_lossy(&heard.greeting);
     let said = said.lines().next().unwrap_or_default().escape_debug().to_string();
     // OpenSSH sends `Exceeded MaxStartups` and the like instead of its banner and hangs up: another attempt may
     // succeed.
-    Failure { error: protocol(format!("it answered `{said}`")), again: closed }
+    AttemptFailure { error: protocol(format!("it answered `{said}`")), retryable: closed }
 }
 
 /// Offers the keys one after another.
-async fn authenticate(target: &Target, established: &mut Established) -> Result<(), Failure> {
+async fn authenticate(target: &ConnectTarget, established: &mut Established) -> Result<(), AttemptFailure> {
     let link = Arc::clone(&established.link);
     for candidate in &target.keys.offered {
         if offer(target, candidate, established).await? {
             return Ok(());
         }
     }
-    Err(Failure::final_(ConnectionError::AuthenticationRefused {
+    Err(AttemptFailure::permanent(ConnectionError::AuthenticationRefused {
         address: link.address().to_owned(),
         user: target.user.clone(),
         identity: target.keys.describe(),
@@ -145,12 +146,16 @@ async fn authenticate(target: &Target, established: &mut Established) -> Result<
 }
 
 /// Offers one key; whether the server accepted it.
-async fn offer(target: &Target, candidate: &Candidate, established: &mut Established) -> Result<bool, Failure> {
+async fn offer(
+    target: &ConnectTarget,
+    candidate: &Candidate,
+    established: &mut Established,
+) -> Result<bool, AttemptFailure> {
     let link = Arc::clone(&established.link);
     let handle = &mut established.handle;
     let broken = |error: String| match link.is_gone() {
-        true => Failure::passing(link.lost()),
-        false => Failure::final_(link.protocol(error)),
+        true => AttemptFailure::transient(link.lost_error()),
+        false => AttemptFailure::permanent(link.protocol_error(error)),
     };
     // A server that does not announce its signature algorithms gets SHA-2: every recent server refuses SHA-1.
     let hash = match candidate.public().algorithm().is_rsa() {
@@ -168,10 +173,10 @@ async fn offer(target: &Target, candidate: &Candidate, established: &mut Establi
         }
         Candidate::Agent { socket, key, .. } => {
             // The agent may have gone by now, or its user may have declined: the next key may still succeed.
-            let Ok(mut agent) = login::agent(socket).await else { return Ok(false) };
+            let Ok(mut agent) = login::connect_agent(socket).await else { return Ok(false) };
             match handle.authenticate_publickey_with(user, key.clone(), hash, &mut agent).await {
                 Ok(result) => result,
-                Err(_) if link.is_gone() => return Err(Failure::passing(link.lost())),
+                Err(_) if link.is_gone() => return Err(AttemptFailure::transient(link.lost_error())),
                 Err(_) => return Ok(false),
             }
         }
@@ -180,7 +185,7 @@ async fn offer(target: &Target, candidate: &Candidate, established: &mut Establi
         AuthResult::Success => Ok(true),
         // `russh` reports a session that has ended as a failure without remaining methods.
         AuthResult::Failure { remaining_methods, .. } if remaining_methods.is_empty() && link.is_gone() => {
-            Err(Failure::passing(link.lost()))
+            Err(AttemptFailure::transient(link.lost_error()))
         }
         AuthResult::Failure { .. } => Ok(false),
     }
@@ -190,9 +195,9 @@ async fn offer(target: &Target, candidate: &Candidate, established: &mut Establi
 ///
 /// `russh` runs the session in a task of its own. Dropping the future that waits for it would leave that task, and its
 /// socket, waiting for a server that may never answer.
-struct Severing(Option<std::net::TcpStream>);
+struct ShutdownGuard(Option<std::net::TcpStream>);
 
-impl Severing {
+impl ShutdownGuard {
     fn of(stream: TcpStream) -> std::io::Result<(TcpStream, Self)> {
         let stream = stream.into_std()?;
         let second = stream.try_clone()?;
@@ -204,7 +209,7 @@ impl Severing {
     }
 }
 
-impl Drop for Severing {
+impl Drop for ShutdownGuard {
     fn drop(&mut self) {
         if let Some(stream) = self.0.take() {
             drop(stream.shutdown(Shutdown::Both));
@@ -214,10 +219,10 @@ impl Drop for Severing {
 
 /// The server's words before the end of the key exchange, shared by the socket and the session.
 #[derive(Default)]
-struct Heard(Mutex<Greeting>);
+struct SharedRecord(Mutex<HandshakeRecord>);
 
 #[derive(Default)]
-struct Greeting {
+struct HandshakeRecord {
     greeting: Vec<u8>,
     /// The host key that was rejected.
     rejected: Option<Rejected>,
@@ -231,14 +236,14 @@ struct Rejected {
     revoked_in: Option<String>,
 }
 
-impl Greeting {
+impl HandshakeRecord {
     fn spoke_ssh(&self) -> bool {
         self.greeting.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"SSH-"))
     }
 }
 
-impl Heard {
-    fn lock(&self) -> MutexGuard<'_, Greeting> {
+impl SharedRecord {
+    fn lock(&self) -> MutexGuard<'_, HandshakeRecord> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -248,16 +253,16 @@ impl Heard {
 /// OpenSSH's server leaves Nagle's algorithm on until the first session runs, and announces its host keys just before
 /// it confirms that session: the confirmation then waits for our acknowledgement, which the kernel would delay by 40
 /// ms.
-const PROMPT_READS: usize = 32;
+const QUICK_ACK_READS: usize = 32;
 
 /// A socket that keeps a copy of the first bytes that were read from it.
-struct Listening {
+struct RecordingStream {
     inner: TcpStream,
-    heard: Arc<Heard>,
+    heard: Arc<SharedRecord>,
     prompt: usize,
 }
 
-impl AsyncRead for Listening {
+impl AsyncRead for RecordingStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.inner).poll_read(cx, buf);
@@ -278,7 +283,7 @@ impl AsyncRead for Listening {
     }
 }
 
-impl AsyncWrite for Listening {
+impl AsyncWrite for RecordingStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
@@ -295,7 +300,7 @@ impl AsyncWrite for Listening {
 /// The callbacks of a session.
 pub(super) struct Client {
     link: Arc<Link>,
-    heard: Arc<Heard>,
+    heard: Arc<SharedRecord>,
     expected: Expected,
 }
 
@@ -305,9 +310,10 @@ impl client::Handler for Client {
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
         let rejected = match shown {
             PublicKeyOrCertificate::PublicKey { key, .. } if self.expected.accepts(key) => return Ok(true),
-            PublicKeyOrCertificate::PublicKey { key, .. } => {
-                Rejected { shown: keys::shown(key), revoked_in: self.expected.revoked_in(key).map(str::to_owned) }
-            }
+            PublicKeyOrCertificate::PublicKey { key, .. } => Rejected {
+                shown: keys::key_fingerprint(key),
+                revoked_in: self.expected.revoked_in(key).map(str::to_owned),
+            },
             PublicKeyOrCertificate::Certificate(_) => Rejected { shown: "a certificate".to_owned(), revoked_in: None },
         };
         self.heard.lock().rejected = Some(rejected);

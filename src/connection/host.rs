@@ -9,7 +9,7 @@ use model::fault::Fault;
 use model::machine::{Machine, ProviderKind};
 use model::provider::ability::Horizon;
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
-use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
+use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind, ResourceState};
 
 /// The provider of one machine that somebody else made; of none, where only rows of earlier runs are looked at.
 pub struct HostProvider {
@@ -81,14 +81,14 @@ impl Provider for HostProvider {
         }
         // `flow::lease` removes the files over the connection and closes the row. Here there is no connection any more.
         let advice = format!("log in and remove `{}` and `/hgwork`, or run on the machine again", resource.name);
-        Ok(Fate::Stays(match &resource.note {
+        Ok(Fate::Remains(match &resource.note {
             None => advice,
             Some(note) if note.ends_with(&advice) => note.clone(),
             Some(note) => format!("{note}; {advice}"),
         }))
     }
 
-    async fn observe(&self) -> Result<Vec<Observed>, Fault> {
+    async fn observe(&self) -> Result<Vec<ObservedResource>, Fault> {
         Ok(Vec::new())
     }
 
@@ -99,7 +99,7 @@ impl Provider for HostProvider {
 
 impl Horizon for HostProvider {
     /// Files on somebody else's machine cannot be seen without a connection.
-    fn sees(&self, _: &Resource) -> bool {
+    fn can_see(&self, _: &Resource) -> bool {
         false
     }
 

@@ -7,7 +7,7 @@ use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns, Marker};
 use russh::keys::{Algorithm, PublicKey};
 use sha1::Sha1;
 
-use crate::keys::shown;
+use crate::keys::key_fingerprint;
 
 /// The keys that a machine may show.
 #[derive(Debug, Clone, Default)]
@@ -56,22 +56,22 @@ impl Expected {
 
     /// Whether `key` may be trusted.
     pub(super) fn accepts(&self, key: &PublicKey) -> bool {
-        holds(&self.trusted, key) && !holds(&self.revoked, key)
+        contains_key(&self.trusted, key) && !contains_key(&self.revoked, key)
     }
 
     /// The file that revokes `key`, if one does.
     pub(super) fn revoked_in(&self, key: &PublicKey) -> Option<&str> {
-        holds(&self.revoked, key).then_some(self.file.as_str())
+        contains_key(&self.revoked, key).then_some(self.file.as_str())
     }
 
     /// The machine's name and the file, where the file has no key of the machine; `None` where a key is trusted.
-    pub(super) fn unknown(&self) -> Option<(String, String)> {
+    pub(super) fn unknown_host(&self) -> Option<(String, String)> {
         self.trusted.is_empty().then(|| (self.name.clone(), self.file.clone()))
     }
 
     /// The fingerprints of the trusted keys, for a message.
     pub(super) fn describe(&self) -> String {
-        self.trusted.iter().map(shown).collect::<Vec<_>>().join(" or ")
+        self.trusted.iter().map(key_fingerprint).collect::<Vec<_>>().join(" or ")
     }
 
     /// `all` with the algorithms of the trusted keys first, so that a server with several keys shows one that can be
@@ -91,7 +91,7 @@ impl Expected {
     }
 }
 
-fn holds(keys: &[PublicKey], key: &PublicKey) -> bool {
+fn contains_key(keys: &[PublicKey], key: &PublicKey) -> bool {
     keys.iter().any(|known| known.key_data() == key.key_data())
 }
 

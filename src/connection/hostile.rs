@@ -95,7 +95,7 @@ async fn session(server: Hostile) -> Sftp {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     russh_sftp::server::run(theirs, server).await;
     let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    Sftp::over(ours, Arc::new(Link::new("hostile".to_owned())), slot).await.unwrap()
+    Sftp::with_stream(ours, Arc::new(Link::new("hostile".to_owned())), slot).await.unwrap()
 }
 
 /// Downloads a file in the way in which a copy does.

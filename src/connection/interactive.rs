@@ -7,8 +7,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use model::base::escapes::Filter;
-use model::base::signal::Heeded;
+use model::base::escapes::TerminalFilter;
+use model::base::signal::SignalListener;
 use model::connection::{Connection, Process, Stdin};
 use model::exit::Exit;
 use model::task::{Chunk, Command, Terminal, WindowSize};
@@ -78,7 +78,7 @@ pub async fn bridge_stdio(connection: &dyn Connection, command: &Command) -> Exi
 /// Runs `command` on the given streams, byte for byte, and returns how it ended.
 pub async fn bridge(connection: &dyn Connection, command: &Command, streams: Streams) -> Exit {
     match connection.start(command).await {
-        Ok(process) => match interact(process, streams, Manner { raw: false, filter: false }).await {
+        Ok(process) => match interact(process, streams, InteractOptions { raw: false, filter: false }).await {
             Ok(exit) => exit,
             Err(error) => Exit::Lost(format!("cannot write to standard output: {error}")),
         },
@@ -88,7 +88,7 @@ pub async fn bridge(connection: &dyn Connection, command: &Command, streams: Str
 
 /// How a command is connected with the local streams.
 #[derive(Debug, Clone, Copy)]
-pub struct Manner {
+pub struct InteractOptions {
     /// For a command that has a terminal: a local terminal on standard input passes on every key as it is typed and
     /// every change of its window's size. Its state is restored in the end, however that comes.
     pub raw: bool,
@@ -101,13 +101,13 @@ pub struct Manner {
 /// With `raw`, SIGTERM, SIGHUP and SIGINT end it as [`Exit::Lost`]. A local reader that goes away ends the command's
 /// channel and counts as `SIGPIPE`. Any other failure to write to standard output ends the channel too, and is returned
 /// as the error.
-pub async fn interact(process: Box<dyn Process>, streams: Streams, manner: Manner) -> std::io::Result<Exit> {
+pub async fn interact(process: Box<dyn Process>, streams: Streams, manner: InteractOptions) -> std::io::Result<Exit> {
     join(process, streams, manner).await.map(|joined| joined.exit)
 }
 
 /// The outcome of a command that was connected with the local streams.
 #[derive(Debug)]
-pub struct Joined {
+pub struct InteractionEnd {
     /// How the command ended.
     pub exit: Exit,
     /// The error where some of its standard error could not be written, which does not end the command. A reader that
@@ -116,7 +116,11 @@ pub struct Joined {
 }
 
 /// Does the same as [`interact`], and also reports lost messages on standard error.
-pub async fn join(mut process: Box<dyn Process>, streams: Streams, manner: Manner) -> std::io::Result<Joined> {
+pub async fn join(
+    mut process: Box<dyn Process>,
+    streams: Streams,
+    manner: InteractOptions,
+) -> std::io::Result<InteractionEnd> {
     let Streams { stdin, stdout, stderr } = streams;
     let mut terminal = if manner.raw { LocalTerminal::enter(&stdin) } else { None };
     let feeding = process.take_stdin().and_then(|remote| {
@@ -136,19 +140,19 @@ pub async fn join(mut process: Box<dyn Process>, streams: Streams, manner: Manne
                 None => break process.exit(),
             },
             event = LocalTerminal::event(&mut terminal) => match event {
-                Event::Resized(size) => drop(process.resize(size).await),
-                Event::Signal(name) => break Exit::Lost(format!("interrupted by SIG{name}")),
+                TerminalEvent::Resized(size) => drop(process.resize(size).await),
+                TerminalEvent::Signal(name) => break Exit::Lost(format!("interrupted by SIG{name}")),
             },
         }
     };
     drop(feeding);
     drop(output);
     match written.await {
-        Ok(Written { stdout: Err(errno), .. }) if errno != Errno::PIPE => Err(errno.into()),
-        Ok(Written { stderr: Err(errno), .. }) if errno != Errno::PIPE => {
-            Ok(Joined { exit, messages: Err(errno.into()) })
+        Ok(WriteResults { stdout: Err(errno), .. }) if errno != Errno::PIPE => Err(errno.into()),
+        Ok(WriteResults { stderr: Err(errno), .. }) if errno != Errno::PIPE => {
+            Ok(InteractionEnd { exit, messages: Err(errno.into()) })
         }
-        _ => Ok(Joined { exit, messages: Ok(()) }),
+        _ => Ok(InteractionEnd { exit, messages: Ok(()) }),
     }
 }
 
@@ -179,7 +183,7 @@ fn read_locally(fd: OwnedFd) -> Option<(mpsc::Receiver<Vec<u8>>, OwnedFd)> {
     let (sender, receiver) = mpsc::channel(INPUTS);
     let read = move || {
         let mut buffer = vec![0; READ];
-        while ready(&fd, PollFlags::IN, Some(&stopped)) {
+        while wait_until_ready(&fd, PollFlags::IN, Some(&stopped)) {
             match rustix::io::read(&fd, &mut buffer) {
                 Ok(0) => break,
                 Ok(got) if sender.blocking_send(buffer[..got].to_vec()).is_ok() => {}
@@ -194,7 +198,7 @@ fn read_locally(fd: OwnedFd) -> Option<(mpsc::Receiver<Vec<u8>>, OwnedFd)> {
 }
 
 /// Waits until `fd` is ready; false once the other end of `stopped` is closed.
-fn ready(fd: &OwnedFd, wanted: PollFlags, stopped: Option<&OwnedFd>) -> bool {
+fn wait_until_ready(fd: &OwnedFd, wanted: PollFlags, stopped: Option<&OwnedFd>) -> bool {
     loop {
         let mut fds = vec![PollFd::new(fd, wanted)];
         fds.extend(stopped.map(|stopped| PollFd::new(stopped, PollFlags::IN)));
@@ -207,24 +211,28 @@ fn ready(fd: &OwnedFd, wanted: PollFlags, stopped: Option<&OwnedFd>) -> bool {
 }
 
 /// The results of writing, sent when all is written or standard output could not be written to.
-struct Written {
+struct WriteResults {
     stdout: Result<(), Errno>,
     /// The first error; later chunks are tried all the same.
     stderr: Result<(), Errno>,
 }
 
 /// Writes chunks on a thread.
-fn write_locally(stdout: OwnedFd, stderr: OwnedFd, filter: bool) -> (mpsc::Sender<Chunk>, oneshot::Receiver<Written>) {
+fn write_locally(
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    filter: bool,
+) -> (mpsc::Sender<Chunk>, oneshot::Receiver<WriteResults>) {
     let (sender, mut receiver) = mpsc::channel(OUTPUTS);
     let (done, written) = oneshot::channel();
-    let filter_of = |fd: &OwnedFd| (filter && isatty(fd)).then(Filter::default);
+    let filter_of = |fd: &OwnedFd| (filter && isatty(fd)).then(TerminalFilter::default);
     let (mut of_stdout, mut of_stderr) = (filter_of(&stdout), filter_of(&stderr));
-    let pass = |filter: &mut Option<Filter>, bytes: Vec<u8>| match filter {
+    let pass = |filter: &mut Option<TerminalFilter>, bytes: Vec<u8>| match filter {
         Some(filter) => filter.push(&bytes),
         None => bytes,
     };
     let write = move || {
-        let mut result = Written { stdout: Ok(()), stderr: Ok(()) };
+        let mut result = WriteResults { stdout: Ok(()), stderr: Ok(()) };
         while let Some(chunk) = receiver.blocking_recv() {
             match chunk {
                 Chunk::Stdout(bytes) => {
@@ -254,7 +262,7 @@ fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
         match rustix::io::write(fd, bytes) {
             Ok(sent) => bytes = &bytes[sent..],
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => drop(ready(fd, PollFlags::OUT, None)),
+            Err(Errno::AGAIN) => drop(wait_until_ready(fd, PollFlags::OUT, None)),
             Err(errno) => return Err(errno),
         }
     }
@@ -264,19 +272,19 @@ fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
 /// The terminal that is in raw mode now, and the state to restore.
 static RAW: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
 
-fn raw() -> MutexGuard<'static, Option<(OwnedFd, Termios)>> {
+fn lock_raw() -> MutexGuard<'static, Option<(OwnedFd, Termios)>> {
     RAW.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Restores the state of a terminal in raw mode. It must be called before the process ends without unwinding, and is
 /// harmless at any other time.
 pub fn restore_terminal() {
-    if let Some((fd, state)) = raw().take() {
+    if let Some((fd, state)) = lock_raw().take() {
         let _ = tcsetattr(&fd, OptionalActions::Drain, &state);
     }
 }
 
-enum Event {
+enum TerminalEvent {
     Resized(WindowSize),
     Signal(&'static str),
 }
@@ -285,14 +293,14 @@ enum Event {
 struct LocalTerminal {
     fd: OwnedFd,
     resized: Signal,
-    ends: [(Heeded, &'static str); 3],
+    ends: [(SignalListener, &'static str); 3],
 }
 
 impl LocalTerminal {
     /// `None` where `fd` is not a terminal, or another one is in raw mode already.
     fn enter(fd: &OwnedFd) -> Option<Self> {
         let state = tcgetattr(fd).ok()?;
-        let mut kept = raw();
+        let mut kept = lock_raw();
         if kept.is_some() {
             return None;
         }
@@ -300,9 +308,9 @@ impl LocalTerminal {
             fd: fd.try_clone().ok()?,
             resized: signal(SignalKind::window_change()).ok()?,
             ends: [
-                (Heeded::listen(SignalKind::terminate()).ok()?, "TERM"),
-                (Heeded::listen(SignalKind::hangup()).ok()?, "HUP"),
-                (Heeded::listen(SignalKind::interrupt()).ok()?, "INT"),
+                (SignalListener::listen(SignalKind::terminate()).ok()?, "TERM"),
+                (SignalListener::listen(SignalKind::hangup()).ok()?, "HUP"),
+                (SignalListener::listen(SignalKind::interrupt()).ok()?, "INT"),
             ],
         };
         // The state is kept before it is changed, so that a panic in between can restore it.
@@ -315,14 +323,14 @@ impl LocalTerminal {
     }
 
     /// Waits for the next event of the terminal; for ever where there is no terminal.
-    async fn event(terminal: &mut Option<Self>) -> Event {
+    async fn event(terminal: &mut Option<Self>) -> TerminalEvent {
         let Some(terminal) = terminal else { return std::future::pending().await };
         let [first, second, third] = &mut terminal.ends;
         tokio::select! {
-            _ = terminal.resized.recv() => Event::Resized(window(&terminal.fd)),
-            () = first.0.comes() => Event::Signal(first.1),
-            () = second.0.comes() => Event::Signal(second.1),
-            () = third.0.comes() => Event::Signal(third.1),
+            _ = terminal.resized.recv() => TerminalEvent::Resized(window(&terminal.fd)),
+            () = first.0.wait() => TerminalEvent::Signal(first.1),
+            () = second.0.wait() => TerminalEvent::Signal(second.1),
+            () = third.0.wait() => TerminalEvent::Signal(third.1),
         }
     }
 }

@@ -15,13 +15,13 @@ use russh_sftp::protocol::{OpenFlags, Status, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::link::Link;
-use crate::sftp::{PACKET_CAP, REQUEST_LIMIT, said};
+use crate::sftp::{PACKET_CAP, REQUEST_LIMIT, status_reason};
 
 /// Read requests that may be unanswered at once. With the usual 255 KiB each, they fill the window of a channel.
 const READS: usize = 10;
 
 /// The packet types of version 3 of the protocol.
-mod kind {
+mod packet_type {
     pub(super) const INIT: u8 = 1;
     pub(super) const VERSION: u8 = 2;
     pub(super) const OPEN: u8 = 3;
@@ -33,10 +33,10 @@ mod kind {
 }
 
 /// A piece of a file and where it belongs. The piece is always [`ChannelMsg::Data`].
-pub(super) type Piece = (u64, ChannelMsg);
+pub(super) type FilePiece = (u64, ChannelMsg);
 
 /// Bytes to be written at an offset.
-pub(super) type Chunk = (u64, Vec<u8>);
+pub(super) type FileChunk = (u64, Vec<u8>);
 
 /// An open file on the machine, over a channel of its own, which is closed when the value is dropped. Nothing is lost
 /// by that once every answer was read.
@@ -54,12 +54,12 @@ impl Lane {
     pub(super) async fn start(
         (channel, link, slot): (Channel<Msg>, Arc<Link>, OwnedSemaphorePermit),
     ) -> Result<Self, ConnectionError> {
-        channel.request_subsystem(true, "sftp").await.map_err(|_| link.lost())?;
+        channel.request_subsystem(true, "sftp").await.map_err(|_| link.lost_error())?;
         let (reader, writer) = channel.split();
         let inbox = Inbox { reader, link, current: None, read: 0 };
         let lane = Self { inbox, writer: Arc::new(writer), handle: Vec::new(), slot: Some(slot) };
         // OpenSSH speaks version 3. The version stands where other packets have the number of a request.
-        lane.send(packet(kind::INIT, 3, &[])).await?;
+        lane.send(packet(packet_type::INIT, 3, &[])).await?;
         Ok(lane)
     }
 
@@ -69,20 +69,20 @@ impl Lane {
         body.extend(flags.bits().to_be_bytes());
         body.extend(0_u32.to_be_bytes());
         // Sent before the answer to the greeting is read, which again saves a round trip.
-        self.send(packet(kind::OPEN, 0, &body)).await?;
+        self.send(packet(packet_type::OPEN, 0, &body)).await?;
         match self.inbox.reply().await? {
-            (kind::VERSION, ..) => {}
-            _ => return Err(self.inbox.link.protocol("its file server does not start as SFTP does")),
+            (packet_type::VERSION, ..) => {}
+            _ => return Err(self.inbox.link.protocol_error("its file server does not start as SFTP does")),
         }
         match self.inbox.reply().await? {
-            (kind::HANDLE, 0, body) if body.len() > 4 => self.handle = body[4..].to_vec(),
-            reply => return Err(self.inbox.refused(reply, doing)),
+            (packet_type::HANDLE, 0, body) if body.len() > 4 => self.handle = body[4..].to_vec(),
+            reply => return Err(self.inbox.refusal(reply, doing)),
         }
         Ok(())
     }
 
     async fn send(&self, bytes: Vec<u8>) -> Result<(), ConnectionError> {
-        self.writer.data_bytes(bytes).await.map_err(|_| self.inbox.link.lost())
+        self.writer.data_bytes(bytes).await.map_err(|_| self.inbox.link.lost_error())
     }
 
     /// Writes the chunks of the queue until it ends, and waits until the server has confirmed all of them. Several
@@ -92,7 +92,7 @@ impl Lane {
     /// Sending and receiving run side by side: a server stops reading requests while nobody reads its answers.
     pub(super) async fn write(
         &mut self,
-        chunks: &tokio::sync::Mutex<mpsc::Receiver<Chunk>>,
+        chunks: &tokio::sync::Mutex<mpsc::Receiver<FileChunk>>,
         doing: &str,
         progress: Progress<'_>,
     ) -> Result<(), ConnectionError> {
@@ -108,14 +108,14 @@ impl Lane {
                 let mut head = string(handle);
                 head.extend(offset.to_be_bytes());
                 head.extend(length(bytes.len()).to_be_bytes());
-                let head = packet_before(kind::WRITE, id, &head, bytes.len());
+                let head = packet_before(packet_type::WRITE, id, &head, bytes.len());
                 // Recorded before it is sent, so that no answer comes to a request that `receiving` does not know.
                 if sent.send((id, bytes.len() as u64)).is_err() {
                     break;
                 }
                 // Two messages make one packet, so that the bytes need not be copied behind their head.
-                writer.data_bytes(head).await.map_err(|_| link.lost())?;
-                writer.data_bytes(bytes).await.map_err(|_| link.lost())?;
+                writer.data_bytes(head).await.map_err(|_| link.lost_error())?;
+                writer.data_bytes(bytes).await.map_err(|_| link.lost_error())?;
             }
             // Ends `receiving` once the last answer has come.
             drop(sent);
@@ -135,7 +135,7 @@ impl Lane {
                 while let Ok((id, bytes)) = under_way.try_recv() {
                     expected.insert(id, bytes);
                 }
-                inbox.written(reply, &mut expected, doing, progress)?;
+                inbox.confirm_write(reply, &mut expected, doing, progress)?;
             }
             Ok(())
         };
@@ -150,7 +150,7 @@ impl Lane {
     pub(super) async fn read(
         &mut self,
         next: &(dyn Fn() -> Option<(u64, u32)> + Send + Sync),
-        pieces: &mpsc::Sender<Piece>,
+        pieces: &mpsc::Sender<FilePiece>,
         doing: &str,
         progress: Progress<'_>,
     ) -> Result<(), ConnectionError> {
@@ -162,7 +162,7 @@ impl Lane {
             let mut body = string(handle);
             body.extend(offset.to_be_bytes());
             body.extend(want.to_be_bytes());
-            packet(kind::READ, id, &body)
+            packet(packet_type::READ, id, &body)
         };
         let sending = async {
             let mut id = 0_u32;
@@ -174,7 +174,7 @@ impl Lane {
                 if sent.send((id, offset, want)).is_err() {
                     break;
                 }
-                writer.data_bytes(request(id, offset, want)).await.map_err(|_| link.lost())?;
+                writer.data_bytes(request(id, offset, want)).await.map_err(|_| link.lost_error())?;
             }
             drop(sent);
             Ok(())
@@ -191,9 +191,9 @@ impl Lane {
                     expected.insert(id, (offset, want));
                 }
                 let Some((offset, want)) = expected.remove(&id).filter(|(_, want)| bytes <= *want) else {
-                    return Err(inbox.link.protocol("its file server answers what was not asked"));
+                    return Err(inbox.link.protocol_error("its file server answers what was not asked"));
                 };
-                inbox.hand_on(offset, bytes, pieces, progress).await?;
+                inbox.pass_on(offset, bytes, pieces, progress).await?;
                 if bytes == want {
                     room.add_permits(1);
                     continue;
@@ -202,7 +202,7 @@ impl Lane {
                 // number.
                 let (offset, want) = (offset + u64::from(bytes), want - bytes);
                 expected.insert(id, (offset, want));
-                writer.data_bytes(request(id, offset, want)).await.map_err(|_| inbox.link.lost())?;
+                writer.data_bytes(request(id, offset, want)).await.map_err(|_| inbox.link.lost_error())?;
             }
             Ok(())
         };
@@ -252,14 +252,14 @@ impl Inbox {
             self.current = match message {
                 Ok(Some(message @ ChannelMsg::Data { .. })) => Some(message),
                 Ok(Some(ChannelMsg::Failure)) => {
-                    return Err(self.link.protocol("its SSH server offers no further SFTP"));
+                    return Err(self.link.protocol_error("its SSH server offers no further SFTP"));
                 }
                 // The transport lives, so that only this session has ended.
                 Ok(Some(ChannelMsg::Close | ChannelMsg::Eof) | None) if !self.link.is_gone() => {
                     let reason = "the file session ended while a file was copied".to_owned();
                     return Err(ConnectionError::Lost { address: self.link.address().to_owned(), reason });
                 }
-                Ok(None) => return Err(self.link.lost()),
+                Ok(None) => return Err(self.link.lost_error()),
                 Ok(Some(_)) => None,
                 Err(_) => {
                     let what = format!("waited {REQUEST_LIMIT}s for its file server");
@@ -286,7 +286,7 @@ impl Inbox {
         // The length counts the type (one byte) and the number (four bytes), but not itself.
         let whole = number(&head[..4]);
         if !(5..=PACKET_CAP).contains(&whole) {
-            return Err(self.link.protocol("its file server sends a packet of an impossible length"));
+            return Err(self.link.protocol_error("its file server sends a packet of an impossible length"));
         }
         Ok((whole as usize - 5, head[4], number(&head[5..])))
     }
@@ -300,23 +300,23 @@ impl Inbox {
     /// Reads the head of an answer with content: the number of the request, and how many bytes of content follow.
     async fn data(&mut self, doing: &str) -> Result<(u32, u32), ConnectionError> {
         let (rest, kind, id) = self.head().await?;
-        if kind != kind::DATA {
+        if kind != packet_type::DATA {
             let body = self.exact(rest).await?;
-            return Err(self.refused((kind, id, body), doing));
+            return Err(self.refusal((kind, id, body), doing));
         }
         let bytes = number(&self.exact(4.min(rest)).await?);
         // No bytes at all would be requested again for ever.
         match bytes as usize + 4 == rest && bytes > 0 {
             true => Ok((id, bytes)),
-            false => Err(self.link.protocol("its file server sends a packet of an impossible length")),
+            false => Err(self.link.protocol_error("its file server sends a packet of an impossible length")),
         }
     }
 
-    async fn hand_on(
+    async fn pass_on(
         &mut self,
         mut offset: u64,
         bytes: u32,
-        pieces: &mpsc::Sender<Piece>,
+        pieces: &mpsc::Sender<FilePiece>,
         progress: Progress<'_>,
     ) -> Result<(), ConnectionError> {
         let mut left = bytes as usize;
@@ -327,7 +327,7 @@ impl Inbox {
             // The receiver is gone only where writing to the disk failed, and the caller reports that error before this
             // one.
             if pieces.send((offset, piece)).await.is_err() {
-                return Err(self.link.lost());
+                return Err(self.link.lost_error());
             }
             progress(got as u64);
             (offset, left) = (offset + got as u64, left - got);
@@ -335,7 +335,7 @@ impl Inbox {
         Ok(())
     }
 
-    fn written(
+    fn confirm_write(
         &self,
         reply: (u8, u32, Vec<u8>),
         expected: &mut HashMap<u32, u64>,
@@ -345,31 +345,31 @@ impl Inbox {
         match status(&reply) {
             Some(status) if status.status_code == StatusCode::Ok => match expected.remove(&reply.1) {
                 Some(bytes) => progress(bytes),
-                None => return Err(self.link.protocol("its file server answers what was not asked")),
+                None => return Err(self.link.protocol_error("its file server answers what was not asked")),
             },
-            _ => return Err(self.refused(reply, doing)),
+            _ => return Err(self.refusal(reply, doing)),
         }
         Ok(())
     }
 
     /// The error that an unexpected answer means.
-    fn refused(&self, reply: (u8, u32, Vec<u8>), doing: &str) -> ConnectionError {
+    fn refusal(&self, reply: (u8, u32, Vec<u8>), doing: &str) -> ConnectionError {
         match status(&reply) {
             Some(status) if status.status_code == StatusCode::Eof => {
                 let reason = "it became shorter while it was read".to_owned();
                 ConnectionError::File { doing: doing.to_owned(), reason }
             }
             Some(status) if status.status_code != StatusCode::Ok => {
-                ConnectionError::File { doing: doing.to_owned(), reason: said(&status) }
+                ConnectionError::File { doing: doing.to_owned(), reason: status_reason(&status) }
             }
-            _ => self.link.protocol("its file server answers with another packet than was asked for"),
+            _ => self.link.protocol_error("its file server answers with another packet than was asked for"),
         }
     }
 }
 
 /// The status that a packet holds, if it is a status packet.
 fn status((kind, id, body): &(u8, u32, Vec<u8>)) -> Option<Status> {
-    if *kind != kind::STATUS || body.len() < 4 {
+    if *kind != packet_type::STATUS || body.len() < 4 {
         return None;
     }
     let status_code = match number(&body[..4]) {

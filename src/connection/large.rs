@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use archive::look::Look;
+use archive::look::FileState;
 use archive::names::quoted;
 use archive::partial::{LocalPartial, flat, local_failure};
-use archive::place::Place;
+use archive::place::LocalTarget;
 use futures_util::future::try_join_all;
 use model::connection::{Connection, ConnectionError, Progress, Totals};
-use model::output::Limits;
+use model::output::OutputLimits;
 use russh::ChannelMsg;
 use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use rustix::fs::{FallocateFlags, SeekFrom};
@@ -28,13 +28,13 @@ use tokio::sync::mpsc;
 
 use crate::blocks;
 use crate::extents;
-use crate::lane::{Chunk, Lane, Piece};
-use crate::look::Since;
+use crate::lane::{FileChunk, FilePiece, Lane};
+use crate::look::FileChange;
 use crate::names::permissions;
 use crate::partial::{Handle, Partial};
 use crate::pool::Pool;
-use crate::sftp::steady::changed;
-use crate::sftp::{Sftp, There};
+use crate::sftp::steady::changed_error;
+use crate::sftp::{Destination, Sftp};
 use crate::tree;
 
 /// Files of more bytes than this are copied in this way; smaller files are sent again faster than they are compared.
@@ -45,10 +45,10 @@ const CHUNKS: usize = 8;
 const PIECES: usize = 64;
 
 /// The machine removes the partial files of other states of the source, and prints nothing.
-const REMOVING: Limits = Limits { bytes: 0, time: Duration::from_secs(30) };
+const REMOVE_LIMITS: OutputLimits = OutputLimits { bytes: 0, time: Duration::from_secs(30) };
 
 /// The machine looks at one file, and prints a line.
-const LOOKING: Limits = Limits { bytes: 256, time: Duration::from_secs(30) };
+const IDENTITY_LIMITS: OutputLimits = OutputLimits { bytes: 256, time: Duration::from_secs(30) };
 
 /// Sends a large local file over the sessions of `pool`, which `connection` runs its commands on.
 pub(super) async fn upload(
@@ -61,22 +61,22 @@ pub(super) async fn upload(
     let reading = |error| local_failure("read", local, &error);
     let file = Arc::new(File::open(local).map_err(reading)?);
     let found = file.metadata().map_err(reading)?;
-    let look = Look::of(&found);
+    let look = FileState::of(&found);
     let sftp = pool.sftp().await?;
     let remote = match sftp.place(remote).await? {
-        There::File(real) => real,
-        There::Stream => return tree::pour(connection, local, remote, progress).await,
+        Destination::File(real) => real,
+        Destination::Stream => return tree::pour(connection, local, remote, progress).await,
     };
     let remote = remote.as_str();
-    let source = Source { file, local, size: found.len(), remote };
+    let source = UploadFile { file, local, size: found.len(), remote };
     let partial = Partial::lasting(sftp.raw(), (local, &found), remote, &pool.address());
     let (created, lanes) = tokio::join!(sftp.create(&partial.path, remote), pool.lanes());
     let sent = async {
         let (handle, parts) = match created {
             Ok(handle) => (handle, None),
-            Err(error) => source.again(connection, &sftp, &partial, error).await?,
+            Err(error) => source.resume(connection, &sftp, &partial, error).await?,
         };
-        let sending = source.send(lanes?, &partial.path, parts, sftp.most(), progress);
+        let sending = source.send(lanes?, &partial.path, parts, sftp.large_chunk(), progress);
         let (sent, ()) = tokio::join!(sending, remove_stale(connection, &partial));
         sent?;
         look.check(local, &source.file.metadata().map_err(reading)?)?;
@@ -97,39 +97,39 @@ pub(super) async fn upload(
 
 /// Removes the partial files of other states of the source, as far as the machine can.
 async fn remove_stale(connection: &dyn Connection, partial: &Partial) {
-    if let Some(start) = partial.start() {
+    if let Some(start) = partial.path_prefix() {
         let command = guest::of(connection.platform()).remove_stale(start, &partial.path);
-        drop(blocks::answer(connection, &command, REMOVING).await);
+        drop(blocks::command_output(connection, &command, REMOVE_LIMITS).await);
     }
 }
 
 /// A local file that is copied to `remote`.
-struct Source<'a> {
+struct UploadFile<'a> {
     file: Arc<File>,
     local: &'a Path,
     size: u64,
     remote: &'a str,
 }
 
-impl Source<'_> {
+impl UploadFile<'_> {
     /// Opens the partial file of an earlier copy and returns the parts of the file that it lacks; makes it anew where
     /// it cannot be compared. `error` is why the partial file could not be created.
-    async fn again(
+    async fn resume(
         &self,
         connection: &dyn Connection,
         sftp: &Sftp,
         partial: &Partial,
         error: ConnectionError,
     ) -> Result<(Handle, Option<Vec<Range<u64>>>), ConnectionError> {
-        if !matches!(error, ConnectionError::File { .. }) || !sftp.is_there(&partial.path).await? {
+        if !matches!(error, ConnectionError::File { .. }) || !sftp.exists(&partial.path).await? {
             return Err(error);
         }
         let blocks = self.size.div_ceil(blocks::BLOCK);
-        let Some(theirs) = blocks::remote(connection, &partial.path, blocks, true).await else {
+        let Some(theirs) = blocks::remote_hashes(connection, &partial.path, blocks, true).await else {
             sftp.remove(&partial.path).await;
             return Ok((sftp.create(&partial.path, self.remote).await?, None));
         };
-        let parts = blocks::differing(&self.file, self.size, theirs).await;
+        let parts = blocks::differing_parts(&self.file, self.size, theirs).await;
         let parts = parts.map_err(|error| local_failure("read", self.local, &error))?;
         Ok((sftp.open_again(&partial.path, self.remote).await?, Some(parts)))
     }
@@ -172,7 +172,7 @@ impl Source<'_> {
 }
 
 /// Reads everything but the holes.
-fn read_data(file: &File, size: u64, chunk: usize, give: &mpsc::Sender<Chunk>) -> std::io::Result<()> {
+fn read_data(file: &File, size: u64, chunk: usize, give: &mpsc::Sender<FileChunk>) -> std::io::Result<()> {
     let mut at = 0;
     while at < size {
         let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
@@ -190,7 +190,7 @@ fn read_data(file: &File, size: u64, chunk: usize, give: &mpsc::Sender<Chunk>) -
     Ok(())
 }
 
-fn read_part(file: &File, part: Range<u64>, chunk: usize, give: &mpsc::Sender<Chunk>) -> std::io::Result<()> {
+fn read_part(file: &File, part: Range<u64>, chunk: usize, give: &mpsc::Sender<FileChunk>) -> std::io::Result<()> {
     let mut at = part.start;
     while at < part.end {
         let want = usize::try_from(part.end - at).unwrap_or(usize::MAX).min(chunk);
@@ -225,27 +225,30 @@ pub(super) async fn download(
 ) -> Result<Totals, ConnectionError> {
     let size = found.size.unwrap_or(0);
     let sftp = pool.sftp().await?;
-    let local = match Place::of(local)? {
-        Place::File(path) => path,
-        Place::Stream(path) => {
+    let local = match LocalTarget::of(local)? {
+        LocalTarget::File(path) => path,
+        LocalTarget::Stream(path) => {
             return sftp.download(remote, found, &path, tree::LONE_DEPTH, progress).await.map(Totals::file);
         }
     };
     let local = local.as_path();
     let origin = format!("{} {remote}", pool.address());
-    let (partial, file, began) = LocalPartial::lasting(local, &origin)?;
+    let (partial, file, began) = LocalPartial::create_or_resume(local, &origin)?;
     let file = Arc::new(file);
     let writing = |error| local_failure("write", local, &error);
     let fetched = async {
-        let (lanes, extents, seen) =
-            tokio::join!(pool.lanes(), extents::remote(connection, remote, size), precisely(connection, remote));
+        let (lanes, extents, seen) = tokio::join!(
+            pool.lanes(),
+            extents::remote_extents(connection, remote, size),
+            file_identity(connection, remote)
+        );
         let data = extents.unwrap_or_else(|| std::iter::once(0..size).collect());
         let parts = match began {
-            true => missing(connection, remote, &file, size, data).await.map_err(writing)?,
+            true => missing_parts(connection, remote, &file, size, data).await.map_err(writing)?,
             false => data,
         };
         file.set_len(size).map_err(writing)?;
-        let target = Target { sftp: &sftp, remote, file: Arc::clone(&file), local, size };
+        let target = DownloadFile { sftp: &sftp, remote, file: Arc::clone(&file), local, size };
         target.fetch(lanes?, parts, !began, progress).await.map(|bytes| (bytes, seen))
     };
     match fetched.await {
@@ -273,32 +276,32 @@ async fn check(
     (file, local): (&Arc<File>, &Path),
     total: u64,
 ) -> Result<(), ConnectionError> {
-    let (after, now) = tokio::join!(sftp.stat(remote), precisely(connection, remote));
-    match after?.map_or(Since::Changed, |after| Since::of(found, &after)) {
-        Since::Same if seen.is_none() || now.is_none() || seen == now => return Ok(()),
-        Since::Same | Since::Changed => return Err(changed(remote)),
-        Since::Grown => {}
+    let (after, now) = tokio::join!(sftp.stat(remote), file_identity(connection, remote));
+    match after?.map_or(FileChange::Changed, |after| FileChange::of(found, &after)) {
+        FileChange::Same if seen.is_none() || now.is_none() || seen == now => return Ok(()),
+        FileChange::Same | FileChange::Changed => return Err(changed_error(remote)),
+        FileChange::Grown => {}
     }
     // The last block of a file that still grows has another hash each time; so the bytes of it that were copied are
     // read again.
     let blocks = total / blocks::BLOCK;
     let whole = blocks * blocks::BLOCK;
-    let theirs = blocks::remote(connection, remote, blocks, false).await.unwrap_or_default();
-    let differing = blocks::differing(file, whole, theirs).await;
+    let theirs = blocks::remote_hashes(connection, remote, blocks, false).await.unwrap_or_default();
+    let differing = blocks::differing_parts(file, whole, theirs).await;
     match differing.map_err(|error| local_failure("read", local, &error))?.is_empty() {
-        true => sftp.reads_again_by_name(remote, (file, local), whole..total).await,
-        false => Err(changed(remote)),
+        true => sftp.verify_range_by_name(remote, (file, local), whole..total).await,
+        false => Err(changed_error(remote)),
     }
 }
 
 /// The identity of the file with this name and its times to the nanosecond, where the machine can tell: its file server
 /// has only whole seconds.
-async fn precisely(connection: &dyn Connection, remote: &str) -> Option<String> {
-    blocks::answer(connection, &guest::of(connection.platform()).file_identity(remote), LOOKING).await
+async fn file_identity(connection: &dyn Connection, remote: &str) -> Option<String> {
+    blocks::command_output(connection, &guest::of(connection.platform()).file_identity(remote), IDENTITY_LIMITS).await
 }
 
 /// The parts that the partial file of an earlier copy lacks. `data` are the parts of the remote file that hold data.
-async fn missing(
+async fn missing_parts(
     connection: &dyn Connection,
     remote: &str,
     file: &Arc<File>,
@@ -315,15 +318,15 @@ async fn missing(
     let compared = size.min(count * blocks::BLOCK);
     let theirs = match count {
         0 => Vec::new(),
-        _ => blocks::remote(connection, remote, count, false).await.unwrap_or_default(),
+        _ => blocks::remote_hashes(connection, remote, count, false).await.unwrap_or_default(),
     };
-    let mut parts = blocks::differing(file, compared, theirs).await?;
-    parts.extend(extents::behind(data, compared));
+    let mut parts = blocks::differing_parts(file, compared, theirs).await?;
+    parts.extend(extents::parts_from(data, compared));
     Ok(parts)
 }
 
 /// The local file that a remote file is copied to.
-struct Target<'a> {
+struct DownloadFile<'a> {
     sftp: &'a Sftp,
     remote: &'a str,
     file: Arc<File>,
@@ -331,7 +334,7 @@ struct Target<'a> {
     size: u64,
 }
 
-impl Target<'_> {
+impl DownloadFile<'_> {
     /// Fetches `parts` and returns the length of the whole file. A `fresh` file has zeros wherever nothing was written
     /// yet.
     async fn fetch(
@@ -352,7 +355,7 @@ impl Target<'_> {
         let doing = format!("read {}", quoted(self.remote));
         let parts = Mutex::new(parts.into_iter());
         let current = Mutex::new(0..0);
-        let chunk = self.sftp.most();
+        let chunk = self.sftp.large_chunk();
         let next = || next_span(&parts, &current, chunk);
         let reading = lanes.iter_mut().map(async |lane| {
             lane.open(self.remote, OpenFlags::READ, &doing).await?;
@@ -387,14 +390,14 @@ fn next_span(
 }
 
 /// Writes pieces as they come, adjacent ones with one call.
-fn write_pieces(file: &File, fresh: bool, mut pieces: mpsc::Receiver<Piece>) -> std::io::Result<()> {
-    let mut waiting: Vec<Piece> = Vec::with_capacity(PIECES);
+fn write_pieces(file: &File, fresh: bool, mut pieces: mpsc::Receiver<FilePiece>) -> std::io::Result<()> {
+    let mut waiting: Vec<FilePiece> = Vec::with_capacity(PIECES);
     while pieces.blocking_recv_many(&mut waiting, PIECES) > 0 {
         let mut run: Vec<&[u8]> = Vec::with_capacity(waiting.len());
         let (mut start, mut end) = (0, 0);
         for (offset, message) in &waiting {
             let ChannelMsg::Data { data } = message else { continue };
-            if zero(data) {
+            if is_zero(data) {
                 clear(file, fresh, *offset, data.len() as u64)?;
                 continue;
             }
@@ -443,7 +446,7 @@ fn write_run(file: &File, start: u64, run: &[&[u8]]) -> std::io::Result<()> {
 }
 
 /// Whether all bytes are zero.
-fn zero(bytes: &[u8]) -> bool {
+fn is_zero(bytes: &[u8]) -> bool {
     // The first byte decides for most data. The rest is compared in blocks, for which the compiler uses vector
     // instructions.
     bytes.first() == Some(&0) && bytes.chunks(512).all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)

@@ -53,6 +53,6 @@ mod subsystem;
 mod tree;
 
 pub use dummy::{Call, Dummy, DummyConnector, Reply};
-pub use interactive::{Manner, Streams, bridge, bridge_stdio, interact, restore_terminal, terminal};
-pub use keys::{KeyPair, fingerprint, generate};
-pub use ssh::{Settings, SshConnector};
+pub use interactive::{InteractOptions, Streams, bridge, bridge_stdio, interact, restore_terminal, terminal};
+pub use keys::{OpenSshKeyPair, fingerprint, generate};
+pub use ssh::{SshConnector, SshSettings};

@@ -30,13 +30,13 @@ impl Link {
     }
 
     /// Records how long an answer took, from which the distance of the other side follows.
-    pub(super) fn answered_after(&self, time: Duration) {
+    pub(super) fn record_round_trip(&self, time: Duration) {
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.distance.fetch_min(time, Ordering::Relaxed);
     }
 
     /// About one round trip; `None` before the first answer.
-    pub(super) fn distance(&self) -> Option<Duration> {
+    pub(super) fn round_trip(&self) -> Option<Duration> {
         let time = self.distance.load(Ordering::Relaxed);
         (time != u64::MAX).then(|| Duration::from_nanos(time))
     }
@@ -60,7 +60,7 @@ impl Link {
     }
 
     /// Waits until the transport is dead.
-    pub(super) async fn gone(&self) {
+    pub(super) async fn wait_until_gone(&self) {
         self.gone.cancelled().await;
     }
 
@@ -69,11 +69,11 @@ impl Link {
         self.slot().clone().unwrap_or_else(|| "the other side closed the connection".to_owned())
     }
 
-    pub(super) fn lost(&self) -> ConnectionError {
+    pub(super) fn lost_error(&self) -> ConnectionError {
         ConnectionError::Lost { address: self.address.clone(), reason: self.reason() }
     }
 
-    pub(super) fn protocol(&self, reason: impl Into<String>) -> ConnectionError {
+    pub(super) fn protocol_error(&self, reason: impl Into<String>) -> ConnectionError {
         ConnectionError::Protocol { address: self.address.clone(), reason: reason.into() }
     }
 }

@@ -18,7 +18,7 @@ use crate::keys;
 const AGENT_LIMIT: Duration = Duration::from_secs(5);
 
 /// The largest number of keys that one connection offers: OpenSSH hangs up after six refusals.
-const MOST: usize = 6;
+const MAX_OFFERED: usize = 6;
 
 /// How many times a passphrase may be typed.
 const TRIES: usize = 3;
@@ -71,8 +71,8 @@ impl Candidate {
     /// The key's name for a message.
     fn name(&self) -> String {
         match self {
-            Self::File(path, key) => format!("`{}` ({})", path.display(), keys::shown(key.public_key())),
-            Self::Agent { key, comment, .. } => format!("`{comment}` of the agent ({})", keys::shown(key)),
+            Self::File(path, key) => format!("`{}` ({})", path.display(), keys::key_fingerprint(key.public_key())),
+            Self::Agent { key, comment, .. } => format!("`{comment}` of the agent ({})", keys::key_fingerprint(key)),
         }
     }
 }
@@ -97,7 +97,7 @@ impl Candidates {
 }
 
 /// The content of a key file.
-enum Read {
+enum KeyFile {
     Key(Arc<PrivateKey>),
     /// A key behind a passphrase, with its public half where that can be read.
     Locked(Option<PublicKey>),
@@ -129,8 +129,8 @@ impl Keyring {
         let others = self.login.others.iter().map(PathBuf::as_path).filter(|other| *other != identity);
         for path in std::iter::once(identity).chain(others) {
             match self.read(path) {
-                Ok(Read::Key(key)) => found.offered.push(Candidate::File(path.to_owned(), key)),
-                Ok(Read::Locked(public)) => {
+                Ok(KeyFile::Key(key)) => found.offered.push(Candidate::File(path.to_owned(), key)),
+                Ok(KeyFile::Locked(public)) => {
                     wanted.extend(public);
                     found.locked.push(path.to_owned());
                 }
@@ -147,10 +147,10 @@ impl Keyring {
         if found.offered.is_empty() {
             match self.unlock(&found.locked).await {
                 Some(candidate) => found.offered.push(candidate),
-                None => return Err(self.nothing(&found.locked, unusable, identity, answered)),
+                None => return Err(self.no_key_error(&found.locked, unusable, identity, answered)),
             }
         }
-        found.offered.truncate(MOST);
+        found.offered.truncate(MAX_OFFERED);
         Ok(found)
     }
 
@@ -160,7 +160,7 @@ impl Keyring {
         let (paths, unlocked) = (locked.to_vec(), Arc::clone(&self.unlocked));
         let asking = tokio::task::spawn_blocking(move || {
             paths.into_iter().find_map(|path| {
-                let key = Arc::new(typed(&ask, &path)?);
+                let key = Arc::new(unlock_by_prompt(&ask, &path)?);
                 unlocked.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), Arc::clone(&key));
                 Some(Candidate::File(path, key))
             })
@@ -170,23 +170,23 @@ impl Keyring {
 
     /// Whether the agent holds the locked key in `path`.
     fn is_offered(&self, path: &Path, offered: &[Candidate]) -> bool {
-        let Ok(Read::Locked(Some(public))) = self.read(path) else { return false };
+        let Ok(KeyFile::Locked(Some(public))) = self.read(path) else { return false };
         offered.iter().any(|candidate| candidate.public().key_data() == public.key_data())
     }
 
-    fn read(&self, path: &Path) -> Result<Read, ConnectionError> {
+    fn read(&self, path: &Path) -> Result<KeyFile, ConnectionError> {
         if let Some(key) = self.unlocked.lock().unwrap_or_else(PoisonError::into_inner).get(path) {
-            return Ok(Read::Key(Arc::clone(key)));
+            return Ok(KeyFile::Key(Arc::clone(key)));
         }
         let text = std::fs::read_to_string(path).map_err(|error| unusable(path, &error.to_string()))?;
         let half = |key: Option<&PrivateKey>| key.map(|key| key.public_key().clone()).or_else(|| public_beside(path));
         match decode_secret_key(&text, None) {
-            Ok(key) if key.is_encrypted() => Ok(Read::Locked(half(Some(&key)))),
-            Ok(key) => Ok(Read::Key(Arc::new(key))),
+            Ok(key) if key.is_encrypted() => Ok(KeyFile::Locked(half(Some(&key)))),
+            Ok(key) => Ok(KeyFile::Key(Arc::new(key))),
             Err(russh::keys::Error::KeyIsEncrypted) => {
-                Ok(Read::Locked(half(PrivateKey::from_openssh(&text).ok().as_ref())))
+                Ok(KeyFile::Locked(half(PrivateKey::from_openssh(&text).ok().as_ref())))
             }
-            Err(_) if text.contains("ENCRYPTED") => Ok(Read::Locked(half(None))),
+            Err(_) if text.contains("ENCRYPTED") => Ok(KeyFile::Locked(half(None))),
             Err(error) => Err(unusable(path, &format!("it is not a private key that OpenSSH accepts ({error})"))),
         }
     }
@@ -209,7 +209,7 @@ impl Keyring {
     }
 
     /// The error that says why there is no key to offer.
-    fn nothing(
+    fn no_key_error(
         &self,
         locked: &[PathBuf],
         unusable: Option<ConnectionError>,
@@ -240,7 +240,7 @@ fn public_beside(path: &Path) -> Option<PublicKey> {
 }
 
 /// The key in `path`, opened with a typed passphrase; `None` where nobody types the right one.
-fn typed(ask: &Ask, path: &Path) -> Option<PrivateKey> {
+fn unlock_by_prompt(ask: &Ask, path: &Path) -> Option<PrivateKey> {
     let text = std::fs::read_to_string(path).ok()?;
     let mut again = "";
     for _ in 0..TRIES {
@@ -256,7 +256,7 @@ fn typed(ask: &Ask, path: &Path) -> Option<PrivateKey> {
 }
 
 /// Connects to the agent at `socket`, to sign with its keys.
-pub(super) async fn agent(socket: &Path) -> Result<AgentClient<UnixStream>, russh::keys::Error> {
+pub(super) async fn connect_agent(socket: &Path) -> Result<AgentClient<UnixStream>, russh::keys::Error> {
     AgentClient::connect_uds(socket).await
 }
 

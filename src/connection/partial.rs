@@ -56,7 +56,7 @@ pub(super) struct Partial {
 
 impl Partial {
     pub(super) fn new(raw: &Arc<RawSftpSession>, remote: &str) -> Self {
-        Self { raw: Arc::clone(raw), path: beside(remote, &suffix()), kept: false, lock: None }
+        Self { raw: Arc::clone(raw), path: partial_path(remote, &suffix()), kept: false, lock: None }
     }
 
     /// A partial file that the next copy of `local` to `remote` finds where this copy is interrupted; `address` is the
@@ -79,7 +79,7 @@ impl Partial {
         let lock = format!("hg-partial-{}", tag(&[which.as_bytes(), address.as_bytes()]));
         match SocketAddr::from_abstract_name(lock).and_then(|name| UnixListener::bind_addr(&name)) {
             Ok(lock) => {
-                let path = beside(remote, &format!("{}{}", &which[..TAG / 2], &state[..TAG / 2]));
+                let path = partial_path(remote, &format!("{}{}", &which[..TAG / 2], &state[..TAG / 2]));
                 Self { raw: Arc::clone(raw), path, kept: true, lock: Some(lock) }
             }
             Err(_) => Self::new(raw, remote),
@@ -88,7 +88,7 @@ impl Partial {
 
     /// The common start of the paths of lasting partial files for all states of the source; half a [`TAG`] follows it.
     /// `None` for a file that does not last.
-    pub(super) fn start(&self) -> Option<&str> {
+    pub(super) fn path_prefix(&self) -> Option<&str> {
         let start = self.path.len().checked_sub(TAG / 2)?;
         self.lock.as_ref().and_then(|_| self.path.get(..start))
     }
@@ -115,7 +115,7 @@ impl Drop for Partial {
 }
 
 /// The path of a partial file beside `remote`.
-fn beside(remote: &str, tag: &str) -> String {
+fn partial_path(remote: &str, tag: &str) -> String {
     let (folder, name) = remote.rsplit_once('/').map_or(("", remote), |(folder, name)| (folder, name));
     let slash = if remote.contains('/') { "/" } else { "" };
     format!("{folder}{slash}{}", partial_name_with(name, tag))

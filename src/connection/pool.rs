@@ -11,7 +11,7 @@ use russh::client::{self, Msg};
 use russh::{Channel, ChannelOpenFailure, Disconnect};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
-use crate::handshake::{Client, Established, Target, attempt};
+use crate::handshake::{Client, ConnectTarget, Established, attempt};
 use crate::lane::Lane;
 use crate::link::Link;
 use crate::sftp::Sftp;
@@ -44,7 +44,11 @@ pub(super) const WINDOW: u32 = 2 << 20;
 const RATE: f64 = 400e6;
 
 /// Makes attempts until one succeeds or fails for good, or the limit is over.
-pub(super) async fn reach(target: &Target, limit: Duration, patient: bool) -> Result<Established, ConnectionError> {
+pub(super) async fn reach(
+    target: &ConnectTarget,
+    limit: Duration,
+    patient: bool,
+) -> Result<Established, ConnectionError> {
     let end = Instant::now() + limit;
     let mut pace = Pace::new(BACKOFF);
     let mut last: Option<ConnectionError> = None;
@@ -53,7 +57,7 @@ pub(super) async fn reach(target: &Target, limit: Duration, patient: bool) -> Re
         let bound = if patient { left.min(ATTEMPT_LIMIT) } else { left };
         match attempt(target, bound).await {
             Ok(established) => return Ok(established),
-            Err(failure) if !patient || !failure.again => return Err(failure.error),
+            Err(failure) if !patient || !failure.retryable => return Err(failure.error),
             Err(failure) => {
                 // An attempt that the end of the limit cut short tells less than the whole one before it.
                 let cut_short = bound < limit.min(ATTEMPT_LIMIT) / 2;
@@ -68,11 +72,11 @@ pub(super) async fn reach(target: &Target, limit: Duration, patient: bool) -> Re
         }
         pace.pause().await;
     }
-    Err(insisted(last, target, limit))
+    Err(with_time_tried(last, target, limit))
 }
 
 /// The last error, with the time for which attempts were made.
-fn insisted(last: Option<ConnectionError>, target: &Target, limit: Duration) -> ConnectionError {
+fn with_time_tried(last: Option<ConnectionError>, target: &ConnectTarget, limit: Duration) -> ConnectionError {
     let tried = format!("kept trying for {}", model::base::text::seconds(limit));
     match last {
         Some(ConnectionError::Refused { address, source }) => {
@@ -120,7 +124,7 @@ impl Transport {
         let opened = deadline.bound(async {
             tokio::select! {
                 biased;
-                () = self.link.gone() => Err(russh::Error::Disconnect),
+                () = self.link.wait_until_gone() => Err(russh::Error::Disconnect),
                 opened = self.handle.channel_open_session() => opened,
             }
         });
@@ -130,7 +134,7 @@ impl Transport {
                 what: expired.to_string(),
             })),
             Ok(Ok(channel)) => {
-                self.link.answered_after(asked.elapsed());
+                self.link.record_round_trip(asked.elapsed());
                 self.opened.fetch_add(1, Ordering::Relaxed);
                 Ok(channel)
             }
@@ -139,25 +143,25 @@ impl Transport {
                 | ChannelOpenFailure::ConnectFailed
                 | ChannelOpenFailure::ResourceShortage,
             ))) => Err(NoSession::Full),
-            Ok(Err(_)) => Err(NoSession::Error(self.link.lost())),
+            Ok(Err(_)) => Err(NoSession::Error(self.link.lost_error())),
         }
     }
 }
 
 /// The transports to one machine, and the sessions on them.
 pub(super) struct Pool {
-    target: Target,
+    target: ConnectTarget,
     /// The first transport is the connection; the others carry sessions that did not fit on it. None is ever removed.
     transports: Mutex<Vec<Arc<Transport>>>,
     sftp: Mutex<Option<Arc<Sftp>>>,
 }
 
 /// A session, the state of its transport, and its place there.
-pub(super) type Session = (Channel<Msg>, Arc<Link>, OwnedSemaphorePermit);
+pub(super) type OpenSession = (Channel<Msg>, Arc<Link>, OwnedSemaphorePermit);
 
 impl Pool {
     /// The pool of a machine whose first transport is up.
-    pub(super) fn new(target: Target, first: Established) -> Self {
+    pub(super) fn new(target: ConnectTarget, first: Established) -> Self {
         let first = Arc::new(Transport::new(first));
         Self { target, transports: Mutex::new(vec![first]), sftp: Mutex::new(None) }
     }
@@ -173,7 +177,7 @@ impl Pool {
             let transports = self.transports.lock().await;
             let live = || transports.iter().filter(|transport| !transport.link.is_gone());
             let room: usize = live().map(|transport| transport.slots.available_permits()).sum();
-            (room, live().filter_map(|transport| transport.link.distance()).min().unwrap_or_default())
+            (room, live().filter_map(|transport| transport.link.round_trip()).min().unwrap_or_default())
         };
         let count = (distance.as_secs_f64() * RATE / f64::from(WINDOW)).ceil() as usize;
         // One place is left for a command beside the copy, which would otherwise need a further transport.
@@ -194,7 +198,7 @@ impl Pool {
     }
 
     /// A session on a transport that has room for one.
-    pub(super) async fn session(&self) -> Result<Session, ConnectionError> {
+    pub(super) async fn session(&self) -> Result<OpenSession, ConnectionError> {
         let closing = Deadline::after(CLOSING_LIMIT, "the other side to close a session");
         let mut pace = Pace::new(BACKOFF);
         loop {
@@ -204,10 +208,10 @@ impl Pool {
                 Err(NoSession::Error(error)) => return Err(error),
                 Err(NoSession::Full) if alone && transport.opened.load(Ordering::Relaxed) == 0 => {
                     let reason = "it opens no session, not even the first: its `MaxSessions` may be 0";
-                    return Err(transport.link.protocol(reason));
+                    return Err(transport.link.protocol_error(reason));
                 }
                 // The other side counts a session that has ended here until it has closed it too.
-                Err(NoSession::Full) if alone && !closing.left().is_zero() => {
+                Err(NoSession::Full) if alone && !closing.remaining().is_zero() => {
                     drop(slot);
                     pace.pause().await;
                 }
@@ -229,7 +233,7 @@ impl Pool {
         if let Some(first) = transports.first()
             && first.link.is_gone()
         {
-            return Err(first.link.lost());
+            return Err(first.link.lost_error());
         }
         for transport in transports.iter().filter(|transport| !transport.link.is_gone()) {
             if let Ok(slot) = Arc::clone(&transport.slots).try_acquire_owned() {
@@ -240,7 +244,7 @@ impl Pool {
         let transport = Arc::new(Transport::new(reach(&self.target, OPEN_LIMIT, true).await?));
         transports.push(Arc::clone(&transport));
         let slot = Arc::clone(&transport.slots).try_acquire_owned();
-        let slot = slot.map_err(|_| transport.link.protocol("it has no room for a session"))?;
+        let slot = slot.map_err(|_| transport.link.protocol_error("it has no room for a session"))?;
         Ok((transport, slot, true))
     }
 
@@ -248,7 +252,7 @@ impl Pool {
     pub(super) async fn sftp(&self) -> Result<Arc<Sftp>, ConnectionError> {
         let mut kept = self.sftp.lock().await;
         if let Some(sftp) = kept.as_ref()
-            && sftp.alive()
+            && sftp.is_alive()
         {
             return Ok(Arc::clone(sftp));
         }
@@ -263,7 +267,7 @@ impl Pool {
         for transport in self.transports.lock().await.iter() {
             let goodbye = transport.handle.disconnect(Disconnect::ByApplication, "", "");
             if tokio::time::timeout(GOODBYE_LIMIT, goodbye).await.is_ok() {
-                let _ = tokio::time::timeout(GOODBYE_LIMIT, transport.link.gone()).await;
+                let _ = tokio::time::timeout(GOODBYE_LIMIT, transport.link.wait_until_gone()).await;
             }
         }
     }

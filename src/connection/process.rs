@@ -98,11 +98,11 @@ impl Process for SshProcess {
     }
 
     async fn resize(&self, size: WindowSize) -> Result<(), ConnectionError> {
-        self.writer.window_change(size.columns, size.rows, 0, 0).await.map_err(|_| self.link.lost())
+        self.writer.window_change(size.columns, size.rows, 0, 0).await.map_err(|_| self.link.lost_error())
     }
 
     async fn signal(&mut self, name: &str) -> Result<(), ConnectionError> {
-        self.writer.signal(Sig::Custom(name.to_owned())).await.map_err(|_| self.link.lost())
+        self.writer.signal(Sig::Custom(name.to_owned())).await.map_err(|_| self.link.lost_error())
     }
 
     fn exit(&self) -> Exit {
@@ -148,7 +148,7 @@ struct SshStdin {
 }
 
 impl SshStdin {
-    fn ended(&self) -> ConnectionError {
+    fn unread_input_error(&self) -> ConnectionError {
         ConnectionError::Lost {
             address: self.link.address().to_owned(),
             reason: "the command ended before it read all of its input".to_owned(),
@@ -164,9 +164,9 @@ impl Stdin for SshStdin {
         }
         tokio::select! {
             biased;
-            () = self.link.gone() => Err(self.link.lost()),
-            () = self.closed.cancelled() => Err(self.ended()),
-            sent = self.writer.data_bytes(bytes.to_vec()) => sent.map_err(|_| self.link.lost()),
+            () = self.link.wait_until_gone() => Err(self.link.lost_error()),
+            () = self.closed.cancelled() => Err(self.unread_input_error()),
+            sent = self.writer.data_bytes(bytes.to_vec()) => sent.map_err(|_| self.link.lost_error()),
         }
     }
 
@@ -176,9 +176,9 @@ impl Stdin for SshStdin {
         }
         tokio::select! {
             biased;
-            () = self.link.gone() => Err(self.link.lost()),
+            () = self.link.wait_until_gone() => Err(self.link.lost_error()),
             () = self.closed.cancelled() => Ok(()),
-            sent = self.writer.eof() => sent.map_err(|_| self.link.lost()),
+            sent = self.writer.eof() => sent.map_err(|_| self.link.lost_error()),
         }
     }
 }

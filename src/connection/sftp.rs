@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use archive::look::Look;
+use archive::look::FileState;
 use archive::names::quoted;
 use archive::partial::{LocalPartial, flat, local_failure};
-use archive::place::{Place, Stream};
+use archive::place::{LocalTarget, Stream};
 use futures_util::FutureExt;
 use futures_util::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 use model::base::deadline::{Deadline, Expired};
@@ -37,7 +37,7 @@ use crate::subsystem::Subsystem;
 const CHUNK: u32 = 128 << 10;
 
 /// The same for a large file, which has channels of its own. OpenSSH allows 255 KiB.
-const MOST: u32 = 255 << 10;
+const LARGE_CHUNK: u32 = 255 << 10;
 
 /// The largest write to a local file, in bytes, that is not worth another thread: it ends in the page cache.
 const INLINE: usize = 32 << 10;
@@ -70,16 +70,16 @@ impl Sftp {
         link: Arc<Link>,
         slot: OwnedSemaphorePermit,
     ) -> Result<Self, ConnectionError> {
-        channel.request_subsystem(true, "sftp").await.map_err(|_| link.lost())?;
+        channel.request_subsystem(true, "sftp").await.map_err(|_| link.lost_error())?;
         let (stream, refused) = Subsystem::new(channel);
-        match Self::over(stream, link, slot).await {
-            Err(_) if refused.load(Ordering::Relaxed) => Err(none("the machine's SSH server offers no SFTP")),
+        match Self::with_stream(stream, link, slot).await {
+            Err(_) if refused.load(Ordering::Relaxed) => Err(session_error("the machine's SSH server offers no SFTP")),
             opened => opened,
         }
     }
 
     /// Starts a session over a stream to a file server.
-    pub(super) async fn over(
+    pub(super) async fn with_stream(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         link: Arc<Link>,
         slot: OwnedSemaphorePermit,
@@ -89,8 +89,8 @@ impl Sftp {
         let config = Config { max_packet_len: PACKET_CAP, request_timeout_secs: REQUEST_LIMIT, ..Config::default() };
         let mut raw = RawSftpSession::new_with_config(stream, config);
         let failed = |error: SftpError| match link.is_gone() {
-            true => link.lost(),
-            false => none(&format!("the machine's SFTP server does not start ({error})")),
+            true => link.lost_error(),
+            false => session_error(&format!("the machine's SFTP server does not start ({error})")),
         };
         // The limits are requested without waiting for the answer to the greeting, which saves a round trip: a server
         // that does not know the extension answers with an error.
@@ -102,7 +102,7 @@ impl Sftp {
             let limits = Limits::from(limits.map_err(failed)?);
             let allowed = limits.read_len.unwrap_or(u64::MAX).min(limits.write_len.unwrap_or(u64::MAX));
             let allowed = u32::try_from(allowed).unwrap_or(u32::MAX);
-            (chunk, most) = (allowed.clamp(1, CHUNK), allowed.clamp(1, MOST));
+            (chunk, most) = (allowed.clamp(1, CHUNK), allowed.clamp(1, LARGE_CHUNK));
             raw.set_limits(limits);
         }
         let posix_rename = version.extensions.contains_key(POSIX_RENAME);
@@ -110,7 +110,7 @@ impl Sftp {
     }
 
     /// Whether the session may still be used.
-    pub(super) fn alive(&self) -> bool {
+    pub(super) fn is_alive(&self) -> bool {
         !self.link.is_gone() && !self.broken.load(Ordering::Relaxed)
     }
 
@@ -118,14 +118,14 @@ impl Sftp {
     pub(super) fn failure(&self, doing: impl Into<String>, error: SftpError) -> ConnectionError {
         let doing = doing.into();
         let reason = match error {
-            SftpError::Status(status) => said(&status),
+            SftpError::Status(status) => status_reason(&status),
             SftpError::Limited(reason) => reason,
             SftpError::Timeout => {
                 self.broken.store(true, Ordering::Relaxed);
                 let what = format!("waited {REQUEST_LIMIT}s to {doing}");
                 return ConnectionError::TimedOut { address: self.link.address().to_owned(), what };
             }
-            _ if self.link.is_gone() => return self.link.lost(),
+            _ if self.link.is_gone() => return self.link.lost_error(),
             other => {
                 self.broken.store(true, Ordering::Relaxed);
                 let reason = format!("the file session ended while it was to {doing} ({other})");
@@ -146,7 +146,7 @@ impl Sftp {
 
     /// Writes a small file.
     pub(super) async fn write_file(&self, remote: &str, bytes: &[u8], mode: u32) -> Result<(), ConnectionError> {
-        match self.put(remote, mode, 1, &|_| (), Source::Bytes(bytes)).await? {
+        match self.put(remote, mode, 1, &|_| (), UploadSource::Bytes(bytes)).await? {
             Some(_) => Ok(()),
             None => {
                 let reason = "it is a device or a pipe".to_owned();
@@ -168,7 +168,7 @@ impl Sftp {
         let mut file = tokio::fs::File::open(local).await.map_err(|error| local_failure("read", local, &error))?;
         file.set_max_buf_size(CHUNK as usize);
         let found = file.metadata().await.map_err(|error| local_failure("read", local, &error))?;
-        self.put(remote, mode, depth, progress, Source::File(file, local, Look::of(&found))).await
+        self.put(remote, mode, depth, progress, UploadSource::File(file, local, FileState::of(&found))).await
     }
 
     /// Writes `source` to a file beside `remote`, or beside the target of that link, and then puts it in place. `None`
@@ -179,7 +179,7 @@ impl Sftp {
         mode: u32,
         depth: usize,
         progress: Progress<'_>,
-        mut source: Source<'_>,
+        mut source: UploadSource<'_>,
     ) -> Result<Option<u64>, ConnectionError> {
         let (mut remote, mut followed) = (remote.to_owned(), false);
         loop {
@@ -187,15 +187,15 @@ impl Sftp {
             // Both requests are sent together, because most often there is no file or a plain one.
             let (there, created) = tokio::join!(biased; self.place(&remote), self.create(&partial.path, &remote));
             let filled = match there {
-                Ok(There::File(real)) if followed || real == remote => {
+                Ok(Destination::File(real)) if followed || real == remote => {
                     self.fill(created, &remote, mode, depth, progress, &mut source).await
                 }
                 there => {
                     drop(created);
                     partial.remove().await;
                     match there? {
-                        There::File(real) => (remote, followed) = (real, true),
-                        There::Stream => return Ok(None),
+                        Destination::File(real) => (remote, followed) = (real, true),
+                        Destination::Stream => return Ok(None),
                     }
                     continue;
                 }
@@ -223,7 +223,7 @@ impl Sftp {
         mode: u32,
         depth: usize,
         progress: Progress<'_>,
-        source: &mut Source<'_>,
+        source: &mut UploadSource<'_>,
     ) -> Result<u64, ConnectionError> {
         let failed = |error| self.failure(format!("write {}", quoted(remote)), error);
         let handle = created?;
@@ -330,9 +330,9 @@ impl Sftp {
         let opened = self.raw.open(remote, OpenFlags::READ, FileAttributes::empty()).await;
         let opened = opened.map_err(|error| self.failure(format!("read {}", quoted(remote)), error))?;
         let handle = Handle::new(&self.raw, opened.handle);
-        let local = match Place::of(local)? {
-            Place::File(path) => path,
-            Place::Stream(path) => {
+        let local = match LocalTarget::of(local)? {
+            LocalTarget::File(path) => path,
+            LocalTarget::Stream(path) => {
                 return self.pour(&handle.name, remote, found, &path, progress).await;
             }
         };
@@ -411,7 +411,7 @@ impl Sftp {
 
 /// The kind of what a file on the machine would replace.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum There {
+pub(super) enum Destination {
     /// A plain file or nothing. The name is that behind all links.
     File(String),
     /// A device or a pipe.
@@ -419,12 +419,12 @@ pub(super) enum There {
 }
 
 /// The source of a file that is written.
-enum Source<'a> {
+enum UploadSource<'a> {
     Bytes(&'a [u8]),
-    File(tokio::fs::File, &'a Path, Look),
+    File(tokio::fs::File, &'a Path, FileState),
 }
 
-impl Source<'_> {
+impl UploadSource<'_> {
     /// Takes the next `room` bytes; fewer only at the end.
     async fn take(&mut self, room: usize) -> Result<Vec<u8>, ConnectionError> {
         let (file, path) = match self {
@@ -456,7 +456,7 @@ impl Source<'_> {
 }
 
 /// The reason that a status means.
-pub(super) fn said(status: &Status) -> String {
+pub(super) fn status_reason(status: &Status) -> String {
     match status.status_code {
         StatusCode::NoSuchFile => "no such file or folder".to_owned(),
         StatusCode::PermissionDenied => "permission denied".to_owned(),
@@ -466,7 +466,7 @@ pub(super) fn said(status: &Status) -> String {
     }
 }
 
-fn none(reason: &str) -> ConnectionError {
+fn session_error(reason: &str) -> ConnectionError {
     ConnectionError::File { doing: "open a file session".to_owned(), reason: reason.to_owned() }
 }
 

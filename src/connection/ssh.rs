@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use archive::names::{file_name, trimmed};
+use archive::names::{file_name, trim_slashes};
 use async_trait::async_trait;
 use model::base::deadline::Deadline;
 use model::connection::{Connection, ConnectionError, Connector, Parcel, Process, Progress, Totals, Trees};
@@ -13,7 +13,7 @@ use model::task::Command;
 use russh::client::{self, Msg};
 use russh::{Channel, ChannelMsg, Preferred, cipher, kex};
 
-use crate::handshake::Target;
+use crate::handshake::ConnectTarget;
 use crate::host_key::Expected;
 use crate::large::{self, LARGE};
 use crate::link::Link;
@@ -36,20 +36,20 @@ const PACKET: u32 = 32 << 10;
 
 /// The settings of SSH connections; resolved by the caller, never read from the environment.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct SshSettings {
     /// How long a peer may be silent before it is asked for a sign of life.
     pub keepalive: Duration,
     /// How many such questions may stay unanswered.
     pub keepalive_misses: usize,
 }
 
-impl Default for Settings {
+impl Default for SshSettings {
     fn default() -> Self {
         Self { keepalive: KEEPALIVE, keepalive_misses: KEEPALIVE_MISSES }
     }
 }
 
-impl Settings {
+impl SshSettings {
     /// How long a peer may be silent before it is given up; a minute by default.
     pub fn silence(&self) -> Duration {
         self.keepalive * u32::try_from(self.keepalive_misses + 1).unwrap_or(u32::MAX)
@@ -89,13 +89,13 @@ fn first<T: Clone + PartialEq>(favoured: &[T], all: &[T]) -> Vec<T> {
 /// Opens SSH connections.
 #[derive(Debug, Clone, Default)]
 pub struct SshConnector {
-    settings: Settings,
+    settings: SshSettings,
     keyring: Keyring,
 }
 
 impl SshConnector {
     /// A connector with these settings.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: SshSettings) -> Self {
         Self { settings, keyring: Keyring::default() }
     }
 
@@ -116,7 +116,7 @@ impl Connector for SshConnector {
         patient: bool,
     ) -> Result<Box<dyn Connection>, ConnectionError> {
         let expected = Expected::of(machine)?;
-        let mut target = Target {
+        let mut target = ConnectTarget {
             address: machine.address.clone(),
             user: user.to_owned(),
             keys: self.keyring.candidates(&machine.identity).await?,
@@ -149,7 +149,7 @@ async fn request_terminal(
     terminal: &model::task::Terminal,
 ) -> Result<(), ConnectionError> {
     let (columns, rows) = (terminal.size.columns, terminal.size.rows);
-    channel.request_pty(true, &terminal.kind, columns, rows, 0, 0, &[]).await.map_err(|_| link.lost())?;
+    channel.request_pty(true, &terminal.kind, columns, rows, 0, 0, &[]).await.map_err(|_| link.lost_error())?;
     let deadline = Deadline::after(OPEN_LIMIT, "a terminal");
     loop {
         let expired = |expired: model::base::deadline::Expired| ConnectionError::TimedOut {
@@ -158,9 +158,9 @@ async fn request_terminal(
         };
         match deadline.bound(channel.wait()).await.map_err(expired)? {
             Some(ChannelMsg::Success) => return Ok(()),
-            Some(ChannelMsg::Failure) => return Err(link.protocol("it gives no terminal")),
+            Some(ChannelMsg::Failure) => return Err(link.protocol_error("it gives no terminal")),
             Some(_) => {}
-            None => return Err(link.lost()),
+            None => return Err(link.lost_error()),
         }
     }
 }
@@ -182,7 +182,7 @@ impl Connection for SshConnection {
             true => channel.request_shell(true).await,
             false => channel.exec(true, line).await,
         };
-        asked.map_err(|_| link.lost())?;
+        asked.map_err(|_| link.lost_error())?;
         Ok(Box::new(SshProcess::new(channel, link, slot, command.stdin.clone())))
     }
 
@@ -203,13 +203,13 @@ impl Connection for SshConnection {
     }
 
     async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
-        let path = trimmed(remote);
+        let path = trim_slashes(remote);
         match tree::download(self, self.pool.sftp(), path, local, progress).await? {
-            tree::Found::Tree(totals) => Ok(totals),
-            tree::Found::File(_, found) if found.size.is_some_and(|size| size > LARGE) => {
+            tree::DownloadSource::Tree(totals) => Ok(totals),
+            tree::DownloadSource::File(_, found) if found.size.is_some_and(|size| size > LARGE) => {
                 large::download(&self.pool, self, path, &found, local, progress).await
             }
-            tree::Found::File(sftp, found) => {
+            tree::DownloadSource::File(sftp, found) => {
                 let bytes = sftp.download(path, &found, local, tree::LONE_DEPTH, progress).await?;
                 Ok(Totals::file(bytes))
             }

@@ -11,7 +11,7 @@ use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-type Next = Pin<Box<dyn Future<Output = (ChannelReadHalf, Option<ChannelMsg>)> + Send>>;
+type NextMessage = Pin<Box<dyn Future<Output = (ChannelReadHalf, Option<ChannelMsg>)> + Send>>;
 
 /// Whether the machine refused to start the server, which is known when the stream has ended.
 pub(super) type Refused = Arc<AtomicBool>;
@@ -19,7 +19,7 @@ pub(super) type Refused = Arc<AtomicBool>;
 /// The stream; dropping it closes its channel.
 pub(super) struct Subsystem {
     /// The wait for the next message; `None` after the last.
-    next: Option<Next>,
+    next: Option<NextMessage>,
     /// The message that is being read, and the number of its bytes that were read already.
     current: Option<(ChannelMsg, usize)>,
     refused: Refused,
@@ -43,7 +43,7 @@ impl Subsystem {
     }
 }
 
-fn wait(mut reader: ChannelReadHalf) -> Next {
+fn wait(mut reader: ChannelReadHalf) -> NextMessage {
     Box::pin(async move {
         let message = reader.wait().await;
         (reader, message)

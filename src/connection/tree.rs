@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use archive::item::{Item, item, plan, refused};
-use archive::names::{file_name, partial_name, quoted, trimmed};
+use archive::names::{file_name, partial_name, quoted, trim_slashes};
 use archive::partial::local_failure;
 use archive::place::READER_LIMIT;
-use archive::{Bounds, Cargo, Load};
+use archive::{Bounds, Load, PackJob};
 use model::connection::{Connection, ConnectionError, Parcel, Progress, Totals};
 use model::task::Command;
 use russh_sftp::protocol::FileAttributes;
@@ -39,7 +39,7 @@ pub(super) async fn upload(
             None => pour(connection, local, remote, progress).await,
         };
     }
-    let remote = trimmed(remote);
+    let remote = trim_slashes(remote);
     if !found.is_dir() {
         return Err(refused(local, "it is neither a file nor a folder"));
     }
@@ -47,7 +47,7 @@ pub(super) async fn upload(
     let planned = tokio::task::spawn_blocking(move || plan(&top)).await;
     let items = planned.map_err(|error| refused(local, &error.to_string()))??;
     let command = guest::of(connection.platform()).unpack(remote, &partial_name(""), found.mode() & 0o7777);
-    let cargo = Cargo { top: local.to_owned(), items, notes: Vec::new() };
+    let cargo = PackJob { top: local.to_owned(), items, notes: Vec::new() };
     archive::send(connection, &command, Load::Tree(cargo), progress, &format!("write {}", quoted(remote))).await
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn send(
     });
     let (top, items) = looked.await.map_err(|error| refused(parcel.top, &error.to_string()))??;
     let doing = format!("copy `{}`", parcel.top.display().to_string().escape_debug());
-    let load = Load::Tree(Cargo { top, items, notes: parcel.notes });
+    let load = Load::Tree(PackJob { top, items, notes: parcel.notes });
     archive::send(connection, command, load, progress, &doing).await
 }
 
@@ -89,12 +89,12 @@ pub(super) async fn put(
     remote: &str,
     progress: Progress<'_>,
 ) -> Result<Totals, ConnectionError> {
-    let command = guest::of(connection.platform()).unpack(trimmed(remote), &partial_name(""), 0o755);
+    let command = guest::of(connection.platform()).unpack(trim_slashes(remote), &partial_name(""), 0o755);
     send(connection, &command, Parcel { top: local, paths, notes: Vec::new() }, progress).await
 }
 
 /// The kind of a download's source.
-pub(super) enum Found {
+pub(super) enum DownloadSource {
     /// A folder, which was copied.
     Tree(Totals),
     /// A file, which is still to be copied.
@@ -111,8 +111,8 @@ pub(super) async fn download(
     remote: &str,
     local: &Path,
     progress: Progress<'_>,
-) -> Result<Found, ConnectionError> {
-    let remote = trimmed(remote);
+) -> Result<DownloadSource, ConnectionError> {
+    let remote = trim_slashes(remote);
     let doing = format!("read {}", quoted(remote));
     let command = guest::of(connection.platform()).pack(remote);
     let bounds = Bounds { expected: None, cap: (u64::MAX, "it is too large") };
@@ -127,7 +127,7 @@ pub(super) async fn download(
         }
     };
     if let Some(totals) = received {
-        return Ok(Found::Tree(totals));
+        return Ok(DownloadSource::Tree(totals));
     }
     let sftp = match opened {
         Some(session) => session?,
@@ -136,7 +136,7 @@ pub(super) async fn download(
     let reading = |reason: &str| ConnectionError::File { doing: doing.clone(), reason: reason.into() };
     let found = sftp.stat(remote).await?.ok_or_else(|| reading("no such file or folder"))?;
     match kind(&found) {
-        REGULAR => Ok(Found::File(sftp, found)),
+        REGULAR => Ok(DownloadSource::File(sftp, found)),
         FOLDER => Err(reading("it became a folder while it was read")),
         _ => Err(reading("it is neither a file nor a folder")),
     }
@@ -159,7 +159,7 @@ pub(super) async fn pick(
         names.extend_from_slice(path.as_os_str().as_bytes());
         names.push(0);
     }
-    let command = guest::of(connection.platform()).pick(trimmed(remote)).stdin(names);
+    let command = guest::of(connection.platform()).pick(trim_slashes(remote)).stdin(names);
     let cap = (most, "its files are larger, holes counted, than the room for them");
     let bounds = Bounds { expected: Some(paths.iter().cloned().collect()), cap };
     let doing = format!("read {}", quoted(remote));

@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::artifacts::pattern::{Pattern, Wanted};
+pub use crate::artifacts::pattern::{Pattern, Patterns};
 
-use crate::artifacts::listing::{Kind, Listing, list};
-use model::artifact::Collected;
+use crate::artifacts::listing::{FileListing, ListedKind, list};
+use model::artifact::CollectedArtifacts;
 use model::base::text;
 use model::connection::Connection;
 use model::event::{FilesEvent, StepEvent, Teller};
@@ -30,7 +30,7 @@ use model::work::{Moved, Work};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Fetch {
     /// The patterns.
-    pub wanted: Wanted,
+    pub wanted: Patterns,
     /// The folder for the files; none means the run's own.
     pub into: Option<PathBuf>,
 }
@@ -48,16 +48,16 @@ pub async fn collect(
     teller: &Teller,
     connection: &dyn Connection,
     root: &str,
-    wanted: &Wanted,
+    wanted: &Patterns,
     into: &Path,
-) -> Result<Collected, Fault> {
-    let mut collected = Collected { folder: into.to_owned(), ..Collected::default() };
+) -> Result<CollectedArtifacts, Fault> {
+    let mut collected = CollectedArtifacts { folder: into.to_owned(), ..CollectedArtifacts::default() };
     if wanted.is_empty() {
         return Ok(collected);
     }
     let step = teller.begin(Work::FetchingArtifacts);
     let listing = list(connection, root, wanted).await?;
-    let mut chosen = Chosen { room: room(into), ..Chosen::default() };
+    let mut chosen = Selection { room: free_bytes(into), ..Selection::default() };
     for pattern in &wanted.patterns {
         chosen.add(pattern, root, &listing, &mut collected)?;
     }
@@ -76,14 +76,14 @@ pub async fn collect(
         collected.files += totals.files;
         collected.bytes += totals.bytes;
     }
-    step.done_with(Moved { files: collected.files, bytes: collected.bytes });
-    notice(teller, &collected);
+    step.finish_with(Moved { files: collected.files, bytes: collected.bytes });
+    report_left_out(teller, &collected);
     Ok(collected)
 }
 
 /// The files that match.
 #[derive(Default)]
-struct Chosen {
+struct Selection {
     /// Paths, by the folder that they are relative to.
     paths: BTreeMap<String, BTreeSet<PathBuf>>,
     /// Their bytes, with holes counted.
@@ -92,26 +92,26 @@ struct Chosen {
     room: u64,
 }
 
-impl Chosen {
+impl Selection {
     /// Adds the files that match a pattern, and notes in `collected` the matches that cannot be fetched.
     fn add(
         &mut self,
         pattern: &Pattern,
         root: &str,
-        listing: &Listing,
-        collected: &mut Collected,
+        listing: &FileListing,
+        collected: &mut CollectedArtifacts,
     ) -> Result<(), Fault> {
-        let (base, matcher) = (if pattern.absolute() { "/" } else { root }, pattern.matcher()?);
+        let (base, matcher) = (if pattern.is_absolute() { "/" } else { root }, pattern.matcher()?);
         let (mut any, mut folder) = (false, false);
         for (path, kind) in &listing.found {
             let Ok(below) = path.strip_prefix(base) else { continue };
-            if !matcher.is_match(if pattern.absolute() { path.as_path() } else { below }) {
+            if !matcher.is_match(if pattern.is_absolute() { path.as_path() } else { below }) {
                 continue;
             }
             match *kind {
-                Kind::Folder => folder = true,
-                Kind::Link => collected.links.push(path.display().to_string()),
-                Kind::File { bytes, readable } => {
+                ListedKind::Folder => folder = true,
+                ListedKind::Link => collected.links.push(path.display().to_string()),
+                ListedKind::File { bytes, readable } => {
                     any = true;
                     match readable {
                         true => self.take(base, below, bytes, collected),
@@ -120,7 +120,7 @@ impl Chosen {
                 }
             }
         }
-        for path in listing.closed.iter().filter(|path| pattern.reaches(root, path)) {
+        for path in listing.closed.iter().filter(|path| pattern.may_match_in(root, path)) {
             collected.unreadable.push(path.display().to_string());
         }
         if !any && folder {
@@ -132,7 +132,7 @@ impl Chosen {
         Ok(())
     }
 
-    fn take(&mut self, base: &str, below: &Path, bytes: u64, collected: &mut Collected) {
+    fn take(&mut self, base: &str, below: &Path, bytes: u64, collected: &mut CollectedArtifacts) {
         let paths = self.paths.get(base);
         if paths.is_some_and(|paths| paths.contains(below)) {
             return;
@@ -148,14 +148,14 @@ impl Chosen {
 }
 
 /// The free bytes of the disk on which `into` is or will be: files without holes could not have more.
-fn room(into: &Path) -> u64 {
+fn free_bytes(into: &Path) -> u64 {
     let there = into.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     let free = rustix::fs::statvfs(there).ok().filter(|found| found.f_blocks > 0);
     free.map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// Reports the matches that were not fetched, where that is not an error.
-fn notice(teller: &Teller, collected: &Collected) {
+fn report_left_out(teller: &Teller, collected: &CollectedArtifacts) {
     if !collected.links.is_empty() {
         teller.tell(FilesEvent::LinksLeft(collected.links.as_slice().into()));
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use model::base::id::{MachineId, ResourceId, RunId};
 use model::machine::Machine;
-use model::resource::{Observed, Resource, ResourceKind, ResourceState};
+use model::resource::{ObservedResource, Resource, ResourceKind, ResourceState};
 use model::run::{RunRecord, RunState};
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,7 @@ pub enum Standing {
 
 impl Standing {
     /// Whether `audit --fix` deals with it.
-    pub fn fixable(self) -> bool {
+    pub fn is_fixable(self) -> bool {
         !matches!(self, Self::InUse | Self::Kept | Self::Elsewhere)
     }
 }
@@ -52,9 +52,9 @@ impl Finding {
     /// uses.
     pub fn is_to_go(&self, named: &[String]) -> bool {
         match named.is_empty() {
-            true => self.standing.fixable(),
+            true => self.standing.is_fixable(),
             false => {
-                let may = self.standing.fixable() || self.standing == Standing::Elsewhere;
+                let may = self.standing.is_fixable() || self.standing == Standing::Elsewhere;
                 may && named.iter().any(|word| self.is_named(word))
             }
         }
@@ -87,7 +87,7 @@ pub struct World<'a> {
     /// The open rows.
     pub open: &'a [Resource],
     /// The things that were seen.
-    pub observed: &'a [Observed],
+    pub observed: &'a [ObservedResource],
     /// The runs that the rows name.
     pub runs: &'a [RunRecord],
     /// The open rows whose resources the look could not have seen, had they existed.
@@ -102,13 +102,13 @@ pub struct World<'a> {
 
 /// Decides what remains and why, without I/O.
 pub fn findings(world: &World<'_>) -> Vec<Finding> {
-    let rows = world.open.iter().map(|row| of_row(world, row));
+    let rows = world.open.iter().map(|row| judge_row(world, row));
     let known: BTreeSet<(&str, &str)> = world.open.iter().map(|row| (row.kind.name(), row.name.as_str())).collect();
     let strangers = world.observed.iter().filter(|seen| !known.contains(&(seen.kind.name(), seen.name.as_str())));
-    rows.chain(strangers.map(|seen| of_stranger(seen, world.now))).collect()
+    rows.chain(strangers.map(|seen| judge_stranger(seen, world.now))).collect()
 }
 
-fn of_row(world: &World<'_>, row: &Resource) -> Finding {
+fn judge_row(world: &World<'_>, row: &Resource) -> Finding {
     let seen = world.observed.iter().find(|seen| seen.kind == row.kind && seen.name == row.name);
     Finding {
         id: row.id.to_string(),
@@ -122,7 +122,7 @@ fn of_row(world: &World<'_>, row: &Resource) -> Finding {
     }
 }
 
-fn standing(world: &World<'_>, row: &Resource, seen: Option<&Observed>) -> Standing {
+fn standing(world: &World<'_>, row: &Resource, seen: Option<&ObservedResource>) -> Standing {
     if world.alive.contains(&row.run) {
         return Standing::InUse;
     }
@@ -141,18 +141,18 @@ fn standing(world: &World<'_>, row: &Resource, seen: Option<&Observed>) -> Stand
         Some(machine) if told && machine.expires_at > world.now => Standing::Kept,
         Some(_) if told => Standing::Expired,
         // The row came here with a copy of the journal, and the driver that it names lives on another computer.
-        _ if seen.is_some_and(|seen| seen.elsewhere && ahead(seen, world.now).is_some()) => Standing::Elsewhere,
+        _ if seen.is_some_and(|seen| seen.elsewhere && expiry_ahead(seen, world.now).is_some()) => Standing::Elsewhere,
         _ => Standing::Orphaned,
     }
 }
 
 /// The time at which a thing ends by itself, if that is still ahead.
-fn ahead(seen: &Observed, now: Timestamp) -> Option<Timestamp> {
+fn expiry_ahead(seen: &ObservedResource, now: Timestamp) -> Option<Timestamp> {
     seen.expires_at.filter(|expires| *expires > now)
 }
 
-fn of_stranger(seen: &Observed, now: Timestamp) -> Finding {
-    let ahead = ahead(seen, now);
+fn judge_stranger(seen: &ObservedResource, now: Timestamp) -> Finding {
+    let ahead = expiry_ahead(seen, now);
     Finding {
         id: format!("{}:{}", seen.kind.name(), seen.name),
         kind: seen.kind,
@@ -169,14 +169,14 @@ fn of_stranger(seen: &Observed, now: Timestamp) -> Finding {
 ///
 /// While anything of a machine exists, something may still be making or ending it, so a row whose resource was not seen
 /// stays open.
-pub fn seen_gone(found: Vec<Finding>, observed: &[Observed]) -> (Vec<Finding>, Vec<Finding>) {
+pub fn split_gone(found: Vec<Finding>, observed: &[ObservedResource]) -> (Vec<Finding>, Vec<Finding>) {
     let there = |machine: &MachineId| observed.iter().any(|seen| seen.machine == *machine);
     found.into_iter().partition(|finding| finding.standing == Standing::Vanished && !there(&finding.machine))
 }
 
 /// Whether a thing that no open row names was released between the look at the system, which began at `looked`, and the
 /// reading of the journal; `rows` are all rows of its machine.
-pub fn went_meanwhile(finding: &Finding, rows: &[Resource], looked: Timestamp) -> bool {
+pub fn was_released_meanwhile(finding: &Finding, rows: &[Resource], looked: Timestamp) -> bool {
     let same = |row: &&Resource| row.kind == finding.kind && row.name == finding.name;
     matches!(finding.standing, Standing::Unrecorded | Standing::Elsewhere)
         && rows.iter().filter(same).any(|row| row.gone_at.is_some_and(|gone| gone >= looked))

@@ -8,26 +8,26 @@ use model::base::id::MachineId;
 use model::connection::Connection;
 use model::event::{StepEvent, Subject};
 use model::exit::Exit;
-use model::fault::{Fault, Left};
+use model::fault::{Fault, Leftovers};
 use model::image::{ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
 use model::machine::{Hardware, Machine, Network};
 use model::price::Budget;
-use model::provider::Made;
+use model::provider::MadeLayer;
 use model::task::Script;
 use model::work::Work;
 
 use crate::durable::Durable;
-use crate::lease::{Lease, release_machine, these, undo, until_stopped, write_down};
+use crate::lease::{Lease, name_left, release_machine, undo, until_stopped, write_down};
 use crate::lines::Lines;
 use crate::order::Order;
-use crate::release::Part;
+use crate::release::ReleaseScope;
 use crate::run::Run;
 use crate::script;
 use crate::site::Site;
 
 /// How to bake.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct BakeOptions {
     /// Leave the machine of a failed step to be looked at.
     pub keep_failed: bool,
     /// How long such a machine stays, and how long a step's machine may live at all.
@@ -39,19 +39,19 @@ pub struct Options {
 }
 
 /// Makes the missing layers of `plan` and records the image; returns at once if none is missing.
-pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &Options) -> Result<ImageRecord, Fault> {
+pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &BakeOptions) -> Result<ImageRecord, Fault> {
     let run = &run.about(Subject::Image(plan.name.clone()));
     let store = site.images.store().await?;
-    let expected = store.expected(plan).await;
+    let expected = store.expected_seconds(plan).await;
     loop {
-        let present = store.present(plan).await?;
+        let present = store.count_present(plan).await?;
         // One machine makes one layer, or all that are missing.
         let until = if store.keeps_whole() { plan.layers.len() } else { present + 1 };
         let Some(layers) = plan.layers.get(present..until).filter(|layers| !layers.is_empty()) else { break };
         let Some(layer) = layers.last() else { break };
         store.prepare(plan.layers.get(present..).unwrap_or_default())?;
         let _lock = until_stopped(run, store.lock(&layer.fingerprint, &run.teller)).await?;
-        if store.present(plan).await? > present {
+        if store.count_present(plan).await? > present {
             continue; // Another process made it while this one waited.
         }
         let step = run.teller.begin(match layers.len() {
@@ -63,14 +63,14 @@ pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &Options) -
             run.tell(StepEvent::Expected { took: Duration::from_secs(*seconds) });
         }
         match &layer.recipe {
-            LayerRecipe::Base(_) | LayerRecipe::Cloud(_) => base(run, site, plan, layer).await?,
-            LayerRecipe::Script { .. } => on_machine(run, site, plan, layers, options).await?,
+            LayerRecipe::Base(_) | LayerRecipe::Cloud(_) => make_base_layer(run, site, plan, layer).await?,
+            LayerRecipe::Script { .. } => bake_on_machine(run, site, plan, layers, options).await?,
         }
-        if store.present(plan).await? <= present {
+        if store.count_present(plan).await? <= present {
             let fault = Fault::infrastructure(format!("the layer `{}` was made and is not there", layer.name));
             return Err(fault.hint("`automation image list` shows what there is."));
         }
-        step.done();
+        step.finish();
     }
     match store.record(&plan.fingerprint()).await? {
         Some(record) if record.name == plan.name => Ok(record),
@@ -86,7 +86,7 @@ pub async fn bake_many(
     site: &Site,
     plans: &[ImagePlan],
     beside: usize,
-    options: &Options,
+    options: &BakeOptions,
 ) -> Result<Vec<Result<ImageRecord, Fault>>, Fault> {
     until_stopped(run, site.vet(&options.hardware)).await?;
     let stopped = &AtomicBool::new(false);
@@ -110,19 +110,19 @@ fn work(plan: &ImagePlan, layer: &LayerPlan) -> Work {
     Work::BakingLayer { image, layer, number: at + 1, of: plan.layers.len() }
 }
 
-async fn base(run: &Run, site: &Site, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
+async fn make_base_layer(run: &Run, site: &Site, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
     let (store, ledger) = (site.images.store().await?, run.ledger(site.provider.kind()));
     let machine = MachineId::random();
     let confirm = write_down(run, site.provider.kind(), &store.plan_base(&machine))?;
     let began = Instant::now();
     let making = store.make_base(layer, &machine, site.grace, &confirm, &run.teller);
     let made = match until_stopped(run, making).await {
-        Ok(()) => match release_machine(run, site, &machine, Part::Running).await {
+        Ok(()) => match release_machine(run, site, &machine, ReleaseScope::Running).await {
             Ok(left) if left.is_empty() => {
-                let made = Made { plan, layer, machine: &machine, took: began.elapsed() };
+                let made = MadeLayer { plan, layer, machine: &machine, took: began.elapsed() };
                 until_stopped(run, store.commit(&made, &ledger, &run.teller)).await.map(drop)
             }
-            Ok(left) => Err(stays(&left)),
+            Ok(left) => Err(unended(&left)),
             Err(fault) => Err(fault),
         },
         Err(fault) => Err(fault),
@@ -130,8 +130,8 @@ async fn base(run: &Run, site: &Site, plan: &ImagePlan, layer: &LayerPlan) -> Re
     finish(run, site, &machine, made).await
 }
 
-fn stays(left: &[model::resource::Resource]) -> Fault {
-    Fault::infrastructure("the machine of a bake step does not end").leaving(these(left))
+fn unended(left: &[model::resource::Resource]) -> Fault {
+    Fault::infrastructure("the machine of a bake step does not end").with_leftovers(name_left(left))
 }
 
 /// Releases what is left of a step's machine; a fault of the release never hides the fault of the step.
@@ -139,29 +139,29 @@ async fn finish(run: &Run, site: &Site, machine: &MachineId, made: Result<(), Fa
     if let Err(fault) = made {
         return Err(undo(run, site, machine, fault).await);
     }
-    let left = release_machine(run, site, machine, Part::All).await?;
+    let left = release_machine(run, site, machine, ReleaseScope::All).await?;
     if !left.is_empty() {
-        return Err(stays(&left));
+        return Err(unended(&left));
     }
     run.journal.forget_machine(machine)
 }
 
 /// The machine of a step, which boots from the layers `below`. Packages come over the network.
-fn order(site: &Site, plan: &ImagePlan, below: usize, options: &Options) -> Order {
+fn order(site: &Site, plan: &ImagePlan, below: usize, options: &BakeOptions) -> Order {
     Order {
         hardware: options.hardware.clone(),
         network: Network::Host,
         max_cost: options.max_cost,
-        ..Order::new(plan.name.clone(), "root", options.expiry, site.grace).booting(plan, below)
+        ..Order::new(plan.name.clone(), "root", options.expiry, site.grace).boot_from(plan, below)
     }
 }
 
-async fn on_machine(
+async fn bake_on_machine(
     run: &Run,
     site: &Site,
     plan: &ImagePlan,
     layers: &[LayerPlan],
-    options: &Options,
+    options: &BakeOptions,
 ) -> Result<(), Fault> {
     let Some(layer) = layers.last() else { return Ok(()) };
     let below = plan.layers.iter().take_while(|other| !layers.contains(other)).count();
@@ -173,11 +173,11 @@ async fn on_machine(
         Ok(()) => {
             let made = match lease.stop().await {
                 Ok(left) if left.is_empty() => {
-                    let made = Made { plan, layer, machine: &request.id, took: began.elapsed() };
+                    let made = MadeLayer { plan, layer, machine: &request.id, took: began.elapsed() };
                     let (store, ledger) = (site.images.store().await?, run.ledger(site.provider.kind()));
                     until_stopped(run, store.commit(&made, &ledger, &run.teller)).await.map(drop)
                 }
-                Ok(left) => Err(stays(&left)),
+                Ok(left) => Err(unended(&left)),
                 Err(fault) => Err(fault),
             };
             finish(run, site, &request.id, made).await
@@ -195,7 +195,7 @@ async fn keep(lease: Lease, fault: Fault) -> Fault {
         Ok(Machine { id, expires_at, .. }) => {
             let names = vec![format!("machine {id}, kept until {expires_at}")];
             let hint = format!("Look with `automation machine ssh {id}`, end it with `automation machine down {id}`.");
-            fault.leaving(Left::These(names)).hint(hint)
+            fault.with_leftovers(Leftovers::Named(names)).hint(hint)
         }
         // The machine could not be left, so it was released, as far as that went.
         Err(second) => {
@@ -224,7 +224,7 @@ async fn run_steps(
             break;
         }
         if let Some(step) = step {
-            step.done();
+            step.finish();
         }
     }
     durable.close().await;

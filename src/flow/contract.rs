@@ -5,9 +5,9 @@ use std::time::Duration;
 use model::check::Check;
 use model::connection::Connection;
 use model::fault::Fault;
-use model::output::{Limits, output};
-use model::runner::Part;
-use model::task::Stepped;
+use model::output::{OutputLimits, run_command};
+use model::runner::ScriptFile;
+use model::task::StepCommand;
 use model::work::Work;
 use serde::Deserialize;
 
@@ -15,37 +15,37 @@ use crate::parts::{put_parts, remove_folder};
 use crate::run::Run;
 use crate::testing::{failed, folder};
 
-const CHECK: Part = Part { name: "check-contract.sh", text: guest::CHECK_CONTRACT };
+const CHECK: ScriptFile = ScriptFile { name: "check-contract.sh", text: guest::CHECK_CONTRACT };
 
 /// The check asks it who holds the machine.
-const HOLD: Part = Part { name: "hold.sh", text: guest::HOLD };
+const HOLD: ScriptFile = ScriptFile { name: "hold.sh", text: guest::HOLD };
 
 /// The check asks a few dozen programs for a word each.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The files that a check needs on the machine. `own` are scripts with clauses of what is run there, see
 /// `remote/linux/check-contract.sh`.
-pub fn parts(own: &[Part]) -> Vec<Part> {
+pub fn parts(own: &[ScriptFile]) -> Vec<ScriptFile> {
     [&[CHECK, HOLD], own].concat()
 }
 
 /// Lets the machine check itself; the contract's files are put there first, and removed afterwards.
-pub async fn check(run: &Run, connection: &dyn Connection, own: &[Part]) -> Result<Vec<Check>, Fault> {
+pub async fn check(run: &Run, connection: &dyn Connection, own: &[ScriptFile]) -> Result<Vec<Check>, Fault> {
     // This is the run's own folder: whatever cuts the check short, the end of the run removes it.
     let folder = folder(run, connection.platform());
     let script = guest::of(connection.platform()).script(&format!("{folder}/{}", CHECK.name));
     let command = script.args(own.iter().map(|part| part.name));
-    let step = Stepped { work: Work::CheckingContract, command, limit: LIMIT };
+    let step = StepCommand { work: Work::CheckingContract, command, limit: LIMIT };
     let done = match put_parts(connection, &parts(own), &folder).await {
-        Ok(()) => {
-            output(connection, &step.command, Limits { bytes: 1 << 20, time: step.limit }).await.map_err(Fault::from)
-        }
+        Ok(()) => run_command(connection, &step.command, OutputLimits { bytes: 1 << 20, time: step.limit })
+            .await
+            .map_err(Fault::from),
         Err(fault) => Err(fault),
     };
     let removed = remove_folder(connection, &folder).await;
     let done = done?;
     removed?;
-    if done.exit.success() { read(&done.stdout) } else { Err(failed(&step, &done)) }
+    if done.exit.is_success() { read(&done.stdout) } else { Err(failed(&step, &done)) }
 }
 
 /// Reads what the check printed, one line a clause; a line that cannot be read is an error.

@@ -7,7 +7,7 @@ use model::provider::Provider;
 use model::resource::Resource;
 
 use crate::look::Estate;
-use crate::release::{Part, release};
+use crate::release::{ReleaseScope, release};
 use crate::site::observe;
 
 /// The fate of a machine that was to end.
@@ -57,7 +57,7 @@ async fn end(estate: &Estate<'_>, machine: &Machine, no_room: &(dyn Fn() -> bool
     let rows = rows(estate, machine)?;
     let provider = estate.sites.site(machine.provider).await?.provider;
     let clock = || estate.teller.now();
-    match release(provider.as_ref(), estate.journal, rows.clone(), Part::All, &clock).await {
+    match release(provider.as_ref(), estate.journal, rows.clone(), ReleaseScope::All, &clock).await {
         Err(_) if no_room() && is_gone(provider.as_ref(), machine, &rows).await? => Ok(Ended::Unwritten),
         Err(fault) => Err(fault),
         Ok(stays) if stays.is_empty() => {

@@ -77,7 +77,7 @@ struct Inner {
     site: Site,
     machine: Machine,
     folder: String,
-    link: tokio::sync::Mutex<Link>,
+    link: tokio::sync::Mutex<CurrentConnection>,
     /// The supervisor's name for the machine's boot, once the supervisor is there.
     boot: tokio::sync::Mutex<Option<String>>,
     /// When the machine was last known to answer.
@@ -85,7 +85,7 @@ struct Inner {
 }
 
 /// The connection of the moment.
-struct Link {
+struct CurrentConnection {
     live: Option<Arc<dyn Connection>>,
     /// Counts connections, so that one that several callers find broken is given up once.
     number: u64,
@@ -94,13 +94,13 @@ struct Link {
 }
 
 /// Whether the connection is to blame, so that another may do better.
-fn lost(error: &ConnectionError) -> bool {
+fn is_lost(error: &ConnectionError) -> bool {
     use ConnectionError::{Lost, MachineEnded, Refused, TimedOut};
     matches!(error, Lost { .. } | MachineEnded { .. } | TimedOut { .. } | Refused { .. })
 }
 
 /// The reason why a connection failed, without its address, which the surrounding message names already.
-fn why(error: &ConnectionError) -> String {
+fn reason_of(error: &ConnectionError) -> String {
     match error {
         ConnectionError::Lost { reason, .. } => reason.clone(),
         ConnectionError::MachineEnded { .. } => "the machine has ended".to_owned(),
@@ -110,7 +110,7 @@ fn why(error: &ConnectionError) -> String {
 }
 
 /// Whether no later attempt can do better.
-fn for_good(error: &ConnectionError) -> bool {
+fn is_final(error: &ConnectionError) -> bool {
     use ConnectionError::{Lost, Protocol, Refused, TimedOut};
     !matches!(error, Lost { .. } | Refused { .. } | TimedOut { .. } | Protocol { .. })
 }
@@ -119,7 +119,7 @@ impl Durable {
     /// `first` is a live connection, or none to connect at first use. `folder` on the machine becomes ours (mode 0700)
     /// at first use; the supervisor and the tasks' folders lie there, and the caller removes it.
     pub fn new(run: &Run, site: &Site, machine: &Machine, first: Option<Box<dyn Connection>>, folder: &str) -> Self {
-        let link = Link { live: first.map(Arc::from), number: 0, broke: None };
+        let link = CurrentConnection { live: first.map(Arc::from), number: 0, broke: None };
         Self {
             inner: Arc::new(Inner {
                 run: run.clone(),
@@ -172,7 +172,7 @@ impl Durable {
         let done = self.ask(&self.request(id, &launch), REQUEST_LIMIT).await?;
         match done.exit {
             Exit::Code(0) => Ok(()),
-            _ => Err(self.refused("start a task", &done)),
+            _ => Err(self.refused_fault("start a task", &done)),
         }
     }
 
@@ -183,7 +183,7 @@ impl Durable {
 
     /// Whether a task has ended and left its record.
     pub async fn has_ended(&self, id: &TaskId) -> Result<bool, ConnectionError> {
-        Ok(self.ask(&self.request(id, &Request::Record), REQUEST_LIMIT).await?.exit.success())
+        Ok(self.ask(&self.request(id, &Request::Record), REQUEST_LIMIT).await?.exit.is_success())
     }
 
     /// Ends a task, by SIGTERM and then by SIGKILL; returns when nothing of it runs. A task that was not started yet
@@ -194,7 +194,7 @@ impl Durable {
         let done = self.ask(&command, Duration::from_secs(CANCEL_GRACE) + CANCEL_MARGIN).await?;
         match done.exit {
             Exit::Code(0) => Ok(()),
-            _ => Err(Fault::from(self.refused("end a task", &done))
+            _ => Err(Fault::from(self.refused_fault("end a task", &done))
                 .hint("Something of it is still running; it ends with the machine.")),
         }
     }
@@ -220,7 +220,7 @@ impl Durable {
             return Ok((link.number, Arc::clone(live)));
         }
         let connection: Arc<dyn Connection> = self.connect().await?.into();
-        self.answered();
+        self.note_answer();
         link.number += 1;
         link.live = Some(Arc::clone(&connection));
         if let Some(broke) = link.broke.take() {
@@ -230,13 +230,13 @@ impl Durable {
     }
 
     /// Gives up the connection with this number.
-    async fn broken(&self, number: u64, why: &str) {
+    async fn give_up_connection(&self, number: u64, why: &str) {
         let mut link = self.inner.link.lock().await;
         if link.number != number || link.live.take().is_none() {
             return;
         }
         // The lease does not depend on this connection: until now the machine had no reason to end.
-        self.answered();
+        self.note_answer();
         link.broke = Some(Instant::now());
         self.tell(MachineEvent::ConnectionLost { why: why.to_owned() });
     }
@@ -245,7 +245,7 @@ impl Durable {
         self.inner.run.teller.machine(&self.inner.machine.id, event);
     }
 
-    fn answered(&self) {
+    fn note_answer(&self) {
         *self.inner.answered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -268,11 +268,11 @@ impl Durable {
             loop {
                 let error = match site.connector.connect(machine, &machine.user, ATTEMPT_LIMIT, false).await {
                     Ok(connection) => return Ok(connection),
-                    Err(error) if for_good(&error) => return Err(error),
+                    Err(error) if is_final(&error) => return Err(error),
                     Err(error) => error,
                 };
                 if self.patience().is_zero() {
-                    let reason = format!("{} (kept trying for {})", why(&error), text::seconds(began.elapsed()));
+                    let reason = format!("{} (kept trying for {})", reason_of(&error), text::seconds(began.elapsed()));
                     return Err(ConnectionError::Lost { address: machine.address.to_string(), reason });
                 }
                 if admitted.is_none_or(|last| last.elapsed() >= LET_IN_PAUSE) {
@@ -313,17 +313,17 @@ impl Durable {
             return Ok(boot.clone());
         }
         let done = self.ask(&self.guest().install_supervisor(self.folder()), REQUEST_LIMIT).await?;
-        if !done.exit.success() {
-            return Err(self.refused("put the supervisor there", &done));
+        if !done.exit.is_success() {
+            return Err(self.refused_fault("put the supervisor there", &done));
         }
-        let said = done.printed();
+        let said = done.stdout_text();
         // A login shell may print a greeting first.
         let here = said.lines().last().unwrap_or("-").trim().to_owned();
         *boot = Some(here.clone());
         Ok(here)
     }
 
-    fn refused(&self, doing: &str, done: &Output) -> ConnectionError {
+    fn refused_fault(&self, doing: &str, done: &Output) -> ConnectionError {
         let reason = match done.exit {
             Exit::Code(OTHER_BOOT) => task::BOOTED_AGAIN.to_owned(),
             _ => done.ending(),
@@ -359,7 +359,7 @@ impl Durable {
                 let address = self.inner.machine.address.to_string();
                 Err(ConnectionError::TimedOut { address, what: expired.to_string() })
             });
-            if !self.again(number, &done, &mut losses).await {
+            if !self.should_repeat(number, &done, &mut losses).await {
                 return done;
             }
         }
@@ -377,15 +377,15 @@ impl Durable {
     }
 
     /// Whether the work on the connection with this number is to be done again on the next.
-    async fn again<T>(&self, number: u64, done: &Result<T, ConnectionError>, losses: &mut usize) -> bool {
+    async fn should_repeat<T>(&self, number: u64, done: &Result<T, ConnectionError>, losses: &mut usize) -> bool {
         match done {
-            Err(error) if lost(error) && *losses < MOST_LOSSES => {
+            Err(error) if is_lost(error) && *losses < MOST_LOSSES => {
                 *losses += 1;
-                self.broken(number, &why(error)).await;
+                self.give_up_connection(number, &reason_of(error)).await;
                 true
             }
             _ => {
-                self.answered();
+                self.note_answer();
                 false
             }
         }
@@ -399,7 +399,7 @@ macro_rules! repeated {
         loop {
             let (number, $connection) = $self.live().await?;
             let done = $work.await;
-            if !$self.again(number, &done, &mut losses).await {
+            if !$self.should_repeat(number, &done, &mut losses).await {
                 return done;
             }
         }
@@ -414,7 +414,7 @@ impl Connection for Durable {
 
     /// Runs the command as a task with an id of its own. Dropping the process ends the command on the machine.
     async fn start(&self, command: &Command) -> Result<Box<dyn Process>, ConnectionError> {
-        Ok(Box::new(self.run_task(&TaskId::random(), command).await?.ending_with_us()))
+        Ok(Box::new(self.run_task(&TaskId::random(), command).await?.end_on_drop()))
     }
 
     async fn write_file(&self, remote: &str, bytes: &[u8], mode: u32) -> Result<(), ConnectionError> {

@@ -64,7 +64,7 @@ pub async fn members(sites: &dyn Sites, machines: &[Machine]) -> Result<Vec<Memb
 
 /// The limits of the work.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct FleetLimits {
     /// Machines on which the command runs at the same time, at least one.
     pub parallel: usize,
     /// How long connecting to one may take.
@@ -75,7 +75,7 @@ pub struct Limits {
 
 /// How the command ended on one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub enum CommandEnd {
     /// The command ended with this exit, or its end is not known.
     Ran(Exit),
     /// There was no connection, or it carried no command, for this reason.
@@ -98,9 +98,9 @@ pub enum End {
 
 /// An end and how long it took to get there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct TimedEnd {
     /// How the command ended.
-    pub end: End,
+    pub end: CommandEnd,
     /// From the attempt to connect.
     pub took: Duration,
 }
@@ -117,28 +117,28 @@ pub trait Listener {
     fn tick(&mut self);
 }
 
-enum Told {
+enum MemberUpdate {
     Output(Chunk),
-    Ended(Ended),
+    Ended(TimedEnd),
 }
 
 /// The state that all machines share.
-struct Shared {
+struct FleetState {
     command: Command,
-    limits: Limits,
+    limits: FleetLimits,
     places: Arc<Semaphore>,
     aside: Semaphore,
     stop: CancellationToken,
 }
 
 /// Reports what happens to one machine.
-struct Teller {
+struct Reporter {
     member: usize,
-    tell: mpsc::Sender<(usize, Told)>,
+    tell: mpsc::Sender<(usize, MemberUpdate)>,
 }
 
-impl Teller {
-    async fn tell(&self, told: Told) {
+impl Reporter {
+    async fn tell(&self, told: MemberUpdate) {
         // This fails only if the caller has gone, and then nobody listens.
         drop(self.tell.send((self.member, told)).await);
     }
@@ -150,12 +150,12 @@ impl Teller {
 pub async fn run(
     members: Vec<Member>,
     command: &Command,
-    limits: Limits,
+    limits: FleetLimits,
     stop: &CancellationToken,
     listener: &mut dyn Listener,
-) -> Vec<Ended> {
-    let mut ends = vec![Ended { end: End::NotBegun, took: Duration::ZERO }; members.len()];
-    let shared = Arc::new(Shared {
+) -> Vec<TimedEnd> {
+    let mut ends = vec![TimedEnd { end: CommandEnd::NotBegun, took: Duration::ZERO }; members.len()];
+    let shared = Arc::new(FleetState {
         command: command.clone(),
         limits,
         places: Arc::new(Semaphore::new(limits.parallel.max(1))),
@@ -166,7 +166,7 @@ pub async fn run(
     // The set is dropped with this future, and ends all tasks in it.
     let mut tasks = tokio::task::JoinSet::new();
     for (index, member) in members.into_iter().enumerate() {
-        let (shared, teller) = (Arc::clone(&shared), Teller { member: index, tell: tell.clone() });
+        let (shared, teller) = (Arc::clone(&shared), Reporter { member: index, tell: tell.clone() });
         tasks.spawn(async move { serve(&shared, &member, &teller).await });
     }
     drop(tell);
@@ -177,8 +177,8 @@ pub async fn run(
             biased;
             _ = ticks.tick() => listener.tick(),
             next = told.recv() => match next {
-                Some((member, Told::Output(chunk))) => listener.output(member, chunk),
-                Some((member, Told::Ended(ended))) => {
+                Some((member, MemberUpdate::Output(chunk))) => listener.output(member, chunk),
+                Some((member, MemberUpdate::Ended(ended))) => {
                     ends[member] = ended;
                     listener.ended(member);
                 }
@@ -191,29 +191,29 @@ pub async fn run(
 }
 
 /// Does everything on one machine: waits for a place, connects, runs the command.
-async fn serve(shared: &Shared, member: &Member, teller: &Teller) {
+async fn serve(shared: &FleetState, member: &Member, teller: &Reporter) {
     let place = tokio::select! {
         biased;
         () = shared.stop.cancelled() => Err(()),
         place = Arc::clone(&shared.places).acquire_owned() => place.map_err(|_| ()),
     };
     let Ok(place) = place else {
-        return teller.tell(Told::Ended(Ended { end: End::NotBegun, took: Duration::ZERO })).await;
+        return teller.tell(MemberUpdate::Ended(TimedEnd { end: CommandEnd::NotBegun, took: Duration::ZERO })).await;
     };
     let began = Instant::now();
-    let ended = |end| Told::Ended(Ended { end, took: began.elapsed() });
+    let ended = |end| MemberUpdate::Ended(TimedEnd { end, took: began.elapsed() });
     let reached = tokio::select! {
         biased;
-        () = shared.stop.cancelled() => return teller.tell(ended(End::NotBegun)).await,
+        () = shared.stop.cancelled() => return teller.tell(ended(CommandEnd::NotBegun)).await,
         reached = reach(shared, member, place) => reached,
     };
     match reached {
         Ok((connection, _place)) => {
-            let end = converse(shared, connection.as_ref(), teller).await;
+            let end = run_command(shared, connection.as_ref(), teller).await;
             teller.tell(ended(end)).await;
             connection.close().await;
         }
-        Err(error) => teller.tell(ended(End::NotReached(error.to_string()))).await,
+        Err(error) => teller.tell(ended(CommandEnd::NotReached(error.to_string()))).await,
     }
 }
 
@@ -221,7 +221,7 @@ type Place = tokio::sync::OwnedSemaphorePermit;
 
 /// Connects; a machine that takes long lets others use its place until it is reached.
 async fn reach(
-    shared: &Shared,
+    shared: &FleetState,
     member: &Member,
     place: Place,
 ) -> Result<(Box<dyn Connection>, Place), ConnectionError> {
@@ -241,16 +241,16 @@ async fn reach(
 }
 
 /// Runs the command and reports its output.
-async fn converse(shared: &Shared, connection: &dyn Connection, teller: &Teller) -> End {
+async fn run_command(shared: &FleetState, connection: &dyn Connection, teller: &Reporter) -> CommandEnd {
     let started = tokio::select! {
         biased;
         // Nobody knows at this point whether the command was begun.
-        () = shared.stop.cancelled() => return End::Stopped { seen: false },
+        () = shared.stop.cancelled() => return CommandEnd::Stopped { seen: false },
         started = connection.start(&shared.command) => started,
     };
     let mut process = match started {
         Ok(process) => process,
-        Err(error) => return End::NotReached(error.to_string()),
+        Err(error) => return CommandEnd::NotReached(error.to_string()),
     };
     let over = async {
         match shared.limits.time {
@@ -263,28 +263,28 @@ async fn converse(shared: &Shared, connection: &dyn Connection, teller: &Teller)
     };
     let limit = tokio::select! {
         biased;
-        () = hear(process.as_mut(), teller) => return End::Ran(process.exit()),
+        () = relay_output(process.as_mut(), teller) => return CommandEnd::Ran(process.exit()),
         () = shared.stop.cancelled() => None,
         limit = over => Some(limit),
     };
-    let seen = end(process.as_mut(), teller).await;
-    limit.map_or(End::Stopped { seen }, |limit| End::TimedOut { limit, seen })
+    let seen = end_command(process.as_mut(), teller).await;
+    limit.map_or(CommandEnd::Stopped { seen }, |limit| CommandEnd::TimedOut { limit, seen })
 }
 
 /// Reports the output until the command's channel is closed.
-async fn hear(process: &mut dyn Process, teller: &Teller) {
+async fn relay_output(process: &mut dyn Process, teller: &Reporter) {
     while let Some(chunk) = process.next().await {
-        teller.tell(Told::Output(chunk)).await;
+        teller.tell(MemberUpdate::Output(chunk)).await;
     }
 }
 
 /// Ends a command and reports its last output; gives whether it was seen to end. Dropping the process afterwards closes
 /// its channel.
-async fn end(process: &mut dyn Process, teller: &Teller) -> bool {
+async fn end_command(process: &mut dyn Process, teller: &Reporter) -> bool {
     for (signal, limit) in ENDINGS {
         let asked = async {
             process.signal(signal).await.ok()?;
-            hear(process, teller).await;
+            relay_output(process, teller).await;
             Some(())
         };
         match tokio::time::timeout(limit, asked).await {

@@ -10,20 +10,20 @@ use std::time::Duration;
 use model::base::id::{MachineId, ResourceId};
 use model::connection::Connection;
 use model::event::{MachineEvent, TroubleEvent};
-use model::fault::{Fault, FaultKind, Left};
+use model::fault::{Fault, FaultKind, Leftovers};
 use model::journal::{ResourceFilter, ResourceJournal};
 use model::machine::{Machine, ProviderKind};
-use model::output::{Limits, output};
+use model::output::{OutputLimits, run_command};
 use model::price::Quote;
 use model::provider::{LeaseKeeper, MachineRequest};
 use model::resource::{PlannedResource, Resource, ResourceKind};
-use model::task::Stepped;
+use model::task::StepCommand;
 use model::work::Work;
 
 use crate::durable::Durable;
 use crate::lease::budget::afford;
-use crate::lease::renewal::{Renewal, heartbeat, interval};
-use crate::release::{self, Part};
+use crate::lease::renewal::{Renewal, interval, spawn_heartbeat};
+use crate::release::{self, ReleaseScope};
 use crate::run::Run;
 use crate::shell;
 use crate::site::Site;
@@ -58,7 +58,7 @@ impl Drop for Lease {
 }
 
 /// The result of a piece of work, and what is to become of its machine.
-pub enum After<T> {
+pub enum Completion<T> {
     /// The work is done, and the machine is released.
     Release(T),
     /// The work goes on by itself on the machine, which lives until its expiry.
@@ -66,7 +66,7 @@ pub enum After<T> {
 }
 
 /// The end of a piece of work and of the machine that it was done on.
-pub struct Ended<T> {
+pub struct LeaseEnd<T> {
     /// The result of the work.
     pub result: Result<T, Fault>,
     /// The resources that could not be released; normally none.
@@ -88,7 +88,7 @@ pub fn write_down(
     let journal: Arc<dyn ResourceJournal> = run.journal.clone();
     Ok(move |kind: ResourceKind, name: &str, locator: &str| {
         match rows.iter().find(|(planned, _)| planned.kind == kind && planned.name == name) {
-            Some((_, row)) => journal.present(row, locator),
+            Some((_, row)) => journal.mark_present(row, locator),
             None => Err(Fault::infrastructure(format!("a {} `{name}` was made that was never planned", kind.name()))),
         }
     })
@@ -111,7 +111,7 @@ pub async fn until_stopped<T>(run: &Run, work: impl Future<Output = Result<T, Fa
 const LAST_WORDS: Duration = Duration::from_secs(20);
 
 /// Runs `work`, which watches the run's stop itself, until it ends, or for a while after it was asked to stop.
-async fn until_given_up<T>(run: &Run, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+async fn run_until_given_up<T>(run: &Run, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     let given_up = async {
         run.stop.cancelled().await;
         tokio::time::sleep(LAST_WORDS).await;
@@ -142,7 +142,7 @@ impl Lease {
         match stored {
             Ok(machine) => {
                 let on_machine = matches!(site.provider.lease_keeper(), LeaseKeeper::Machine(_));
-                let heartbeat = (!on_machine).then(|| heartbeat(run, site, &machine, interval(site)));
+                let heartbeat = (!on_machine).then(|| spawn_heartbeat(run, site, &machine, interval(site)));
                 let price = match quote {
                     Some(_) => site.price(&machine, teller).await,
                     None => None,
@@ -156,14 +156,14 @@ impl Lease {
     /// Takes over a machine on which another driver began a task. Its lease is renewed at once, for that driver may be
     /// dead; a machine that was left to live until its expiry needs no renewal.
     pub async fn adopt(run: &Run, site: &Site, machine: Machine) -> Self {
-        let heartbeat = (!machine.kept).then(|| heartbeat(run, site, &machine, Duration::ZERO));
+        let heartbeat = (!machine.kept).then(|| spawn_heartbeat(run, site, &machine, Duration::ZERO));
         let price = site.price(&machine, &run.teller).await;
         // The first driver had settled it before anything was begun.
         Self { heartbeat, run: run.clone(), site: site.clone(), machine, settled: true, price }
     }
 
     /// Stops renewing, and waits for a renewal that is under way, so that none comes after this.
-    async fn still(&mut self) {
+    async fn stop_renewing(&mut self) {
         if let Some(heartbeat) = self.heartbeat.take() {
             heartbeat.abort();
             drop(heartbeat.await);
@@ -172,8 +172,8 @@ impl Lease {
 
     /// Stops renewing; the machine's rows are for the caller to release.
     pub async fn give_up(mut self) {
-        self.still().await;
-        self.tell_cost();
+        self.stop_renewing().await;
+        self.report_cost();
     }
 
     /// The cost of the machine so far, in the currency of its price.
@@ -185,7 +185,7 @@ impl Lease {
         Duration::try_from(self.run.now().duration_since(self.machine.created_at)).unwrap_or_default()
     }
 
-    fn tell_cost(&self) {
+    fn report_cost(&self) {
         if let Some(quote) = self.price.clone() {
             self.run.teller.machine(&self.machine.id, MachineEvent::Cost { quote, age: self.age() });
         }
@@ -231,23 +231,23 @@ impl Lease {
         self.settled = true;
         if self.heartbeat.is_none() {
             // It renews at once: the lease of the launch is only as long as a boot may take.
-            self.heartbeat = Some(heartbeat(&self.run, &self.site, &self.machine, Duration::ZERO));
+            self.heartbeat = Some(spawn_heartbeat(&self.run, &self.site, &self.machine, Duration::ZERO));
         }
         Ok(())
     }
 
     /// Ends the machine and leaves its files; gives the resources that did not end.
     pub async fn stop(mut self) -> Result<Vec<Resource>, Fault> {
-        self.still().await;
-        self.tell_cost();
-        release_machine(&self.run, &self.site, &self.machine.id, Part::Running).await
+        self.stop_renewing().await;
+        self.report_cost();
+        release_machine(&self.run, &self.site, &self.machine.id, ReleaseScope::Running).await
     }
 
     /// Ends the machine, removes all that belongs to it and checks that it is gone; gives the resources that remain.
     pub async fn release(mut self) -> Result<Vec<Resource>, Fault> {
-        self.still().await;
-        self.tell_cost();
-        let left = release_machine(&self.run, &self.site, &self.machine.id, Part::All).await?;
+        self.stop_renewing().await;
+        self.report_cost();
+        let left = release_machine(&self.run, &self.site, &self.machine.id, ReleaseScope::All).await?;
         if left.is_empty() {
             self.run.journal.forget_machine(&self.machine.id)?;
         }
@@ -257,7 +257,7 @@ impl Lease {
     /// Lets the machine, on which a task goes on, live until its expiry. A machine whose lease cannot be extended is
     /// left with the lease that it has, and a warning: a driver that follows the task before that is over renews it.
     async fn detach(mut self) -> Machine {
-        self.still().await;
+        self.stop_renewing().await;
         if self.machine.kept {
             return self.machine.clone();
         }
@@ -274,7 +274,7 @@ impl Lease {
 
     /// Lets the machine live on without this driver until its expiry. A machine that cannot be left is released.
     pub async fn leave(mut self) -> Result<Machine, Fault> {
-        self.still().await;
+        self.stop_renewing().await;
         let machine = Machine { kept: true, ..self.machine.clone() };
         let left = match Renewal::default().renew(&self.site, &machine, machine.expires_at).await {
             Ok(()) => self.run.journal.store_machine(&machine),
@@ -291,24 +291,29 @@ impl Lease {
 pub async fn undo(run: &Run, site: &Site, machine: &MachineId, fault: Fault) -> Fault {
     // Our files get onto a machine only over a connection, and there never was one.
     close_files(run, machine, None);
-    let released = match release_machine(run, site, machine, Part::All).await {
+    let released = match release_machine(run, site, machine, ReleaseScope::All).await {
         Ok(left) if left.is_empty() => run.journal.forget_machine(machine).map(|()| left),
         released => released,
     };
     match released {
         Ok(left) if left.is_empty() => fault,
-        Ok(left) => fault.leaving(these(&left)),
-        Err(second) => fault.leaving(Left::Unknown(second.line())),
+        Ok(left) => fault.with_leftovers(name_left(&left)),
+        Err(second) => fault.with_leftovers(Leftovers::Unknown(second.line())),
     }
 }
 
 /// The names of `left`, for a fault.
-pub fn these(left: &[Resource]) -> Left {
-    Left::These(left.iter().map(|row| format!("{} {}", row.kind.name(), row.name)).collect())
+pub fn name_left(left: &[Resource]) -> Leftovers {
+    Leftovers::Named(left.iter().map(|row| format!("{} {}", row.kind.name(), row.name)).collect())
 }
 
 /// Releases the open rows of one machine.
-pub async fn release_machine(run: &Run, site: &Site, machine: &MachineId, part: Part) -> Result<Vec<Resource>, Fault> {
+pub async fn release_machine(
+    run: &Run,
+    site: &Site,
+    machine: &MachineId,
+    part: ReleaseScope,
+) -> Result<Vec<Resource>, Fault> {
     let filter = ResourceFilter { machine: Some(machine.clone()), open: true, ..ResourceFilter::default() };
     let rows = run.journal.resources(&filter)?;
     release::release(site.provider.as_ref(), run.journal.as_ref(), rows, part, &|| run.now()).await
@@ -324,30 +329,30 @@ pub async fn with_machine<T>(
     site: &Site,
     request: &MachineRequest,
     folder: &str,
-    clean: Option<&Stepped>,
-    work: impl AsyncFnOnce(&Machine, &Durable) -> Result<After<T>, Fault>,
-) -> Ended<T> {
+    clean: Option<&StepCommand>,
+    work: impl AsyncFnOnce(&Machine, &Durable) -> Result<Completion<T>, Fault>,
+) -> LeaseEnd<T> {
     let run = &run.on(&request.id);
     let step = run.teller.begin(Work::Booting { machine: request.id.clone(), image: request.image.clone() });
     let mut lease = match Lease::acquire(run, site, request).await {
         Ok(lease) => lease,
         Err(fault) => {
-            return Ended { result: Err(fault), left: open_rows(run, &request.id), cost: None, detached: None };
+            return LeaseEnd { result: Err(fault), left: open_rows(run, &request.id), cost: None, detached: None };
         }
     };
     // A machine that was not made for this request has a user of its own.
     let user = lease.machine.user.clone();
     let connected = match lease.connect(&user).await {
         Ok(connection) if site.provider.kind().machines_stay() => {
-            until_stopped(run, shell::fit(run, connection, &lease.machine)).await
+            until_stopped(run, shell::check_shell(run, connection, &lease.machine)).await
         }
         connected => connected,
     };
     match connected {
         Ok(connection) => {
-            step.done();
+            step.finish();
             let durable = Durable::new(run, site, &lease.machine, Some(connection), folder);
-            on_machine(run, lease, &durable, clean, work).await
+            work_on_machine(run, lease, &durable, clean, work).await
         }
         Err(fault) => {
             drop(step);
@@ -355,7 +360,7 @@ pub async fn with_machine<T>(
             close_files(run, &request.id, None);
             let cost = lease.cost();
             let left = release_lease(run, lease).await;
-            Ended { result: Err(fault), left, cost, detached: None }
+            LeaseEnd { result: Err(fault), left, cost, detached: None }
         }
     }
 }
@@ -366,31 +371,31 @@ pub async fn attach<T>(
     site: &Site,
     machine: Machine,
     folder: &str,
-    clean: Option<&Stepped>,
-    work: impl AsyncFnOnce(&Machine, &Durable) -> Result<After<T>, Fault>,
-) -> Ended<T> {
+    clean: Option<&StepCommand>,
+    work: impl AsyncFnOnce(&Machine, &Durable) -> Result<Completion<T>, Fault>,
+) -> LeaseEnd<T> {
     let run = &run.on(&machine.id);
     let lease = Lease::adopt(run, site, machine).await;
     let durable = Durable::new(run, site, &lease.machine, None, folder);
-    on_machine(run, lease, &durable, clean, work).await
+    work_on_machine(run, lease, &durable, clean, work).await
 }
 
-async fn on_machine<T>(
+async fn work_on_machine<T>(
     run: &Run,
     lease: Lease,
     durable: &Durable,
-    clean: Option<&Stepped>,
-    work: impl AsyncFnOnce(&Machine, &Durable) -> Result<After<T>, Fault>,
-) -> Ended<T> {
-    let result = until_given_up(run, work(&lease.machine, durable)).await;
+    clean: Option<&StepCommand>,
+    work: impl AsyncFnOnce(&Machine, &Durable) -> Result<Completion<T>, Fault>,
+) -> LeaseEnd<T> {
+    let result = run_until_given_up(run, work(&lease.machine, durable)).await;
     let cost = lease.cost();
     let result = match result {
-        Ok(After::Detach(value)) => {
+        Ok(Completion::Detach(value)) => {
             let machine = lease.detach().await;
             let _ = tokio::time::timeout(GOODBYE, durable.close()).await;
-            return Ended { result: Ok(value), left: Vec::new(), cost, detached: Some(machine) };
+            return LeaseEnd { result: Ok(value), left: Vec::new(), cost, detached: Some(machine) };
         }
-        Ok(After::Release(value)) => Ok(value),
+        Ok(Completion::Release(value)) => Ok(value),
         Err(fault) => Err(fault),
     };
     if let Some(clean) = clean.filter(|_| durable.site().provider.kind().machines_stay()) {
@@ -398,7 +403,7 @@ async fn on_machine<T>(
     }
     let _ = tokio::time::timeout(GOODBYE, durable.close()).await;
     let left = release_lease(run, lease).await;
-    Ended { result, left, cost, detached: None }
+    LeaseEnd { result, left, cost, detached: None }
 }
 
 /// Releases a machine; gives the resources that remain.
@@ -408,7 +413,7 @@ async fn release_lease(run: &Run, lease: Lease) -> Vec<Resource> {
     match lease.release().await {
         Ok(left) => {
             if left.is_empty() {
-                step.done();
+                step.finish();
             }
             left
         }
@@ -421,7 +426,7 @@ async fn release_lease(run: &Run, lease: Lease) -> Vec<Resource> {
 
 /// Removes our files from a machine that stays, over a new connection if the first was lost, and closes their row. This
 /// is not done as a task: the supervisor of tasks is among the files that are removed.
-async fn clean_host(run: &Run, durable: &Durable, clean: &Stepped) {
+async fn clean_host(run: &Run, durable: &Durable, clean: &StepCommand) {
     let (step, machine) = (run.teller.begin(clean.work.clone()), durable.machine());
     let mut why = match tokio::time::timeout(RECONNECT_LIMIT, durable.direct()).await {
         Ok(Ok(connection)) => remove_files(connection.as_ref(), clean).await,
@@ -435,15 +440,15 @@ async fn clean_host(run: &Run, durable: &Durable, clean: &Stepped) {
     }
     close_files(run, &machine.id, why.as_deref());
     if why.is_none() {
-        step.done();
+        step.finish();
     }
 }
 
 /// Removes our files from a machine; gives the reason if they are still there.
-pub async fn remove_files(connection: &dyn Connection, clean: &Stepped) -> Option<String> {
-    let limits = Limits { bytes: 1 << 16, time: clean.limit };
-    match output(connection, &clean.command, limits).await {
-        Ok(done) if done.exit.success() => None,
+pub async fn remove_files(connection: &dyn Connection, clean: &StepCommand) -> Option<String> {
+    let limits = OutputLimits { bytes: 1 << 16, time: clean.limit };
+    match run_command(connection, &clean.command, limits).await {
+        Ok(done) if done.exit.is_success() => None,
         Ok(done) => Some(done.ending()),
         Err(error) => Some(Fault::from(error).line()),
     }
@@ -454,7 +459,7 @@ fn close_files(run: &Run, machine: &MachineId, why: Option<&str>) {
     let rows = open_rows(run, machine);
     for row in rows.iter().filter(|row| row.kind == ResourceKind::RemoteFiles) {
         let told = match why {
-            None => run.journal.gone(&row.id, run.now()),
+            None => run.journal.mark_gone(&row.id, run.now()),
             Some(why) => run.journal.note(&row.id, why),
         };
         if let Err(fault) = told {

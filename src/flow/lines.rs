@@ -28,7 +28,7 @@ impl<'a> Lines<'a> {
         let (Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = chunk;
         for byte in bytes {
             match byte {
-                b'\n' | b'\r' => self.line(),
+                b'\n' | b'\r' => self.end_line(),
                 // A line without an end is cut rather than kept whole in memory.
                 _ if self.partial.len() < 4096 => self.partial.push(*byte),
                 _ => {}
@@ -36,7 +36,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn line(&mut self) {
+    fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&self.partial).trim_end().to_owned();
         self.partial.clear();
         if line.is_empty() {
@@ -51,7 +51,7 @@ impl<'a> Lines<'a> {
 
     /// The last lines; empty if nothing was printed.
     pub fn tail(mut self) -> String {
-        self.line();
+        self.end_line();
         Vec::from(self.tail).join("\n")
     }
 }

@@ -9,7 +9,7 @@ use model::fault::Fault;
 use model::journal::{Journal, ResourceFilter};
 use model::machine::{ProviderKind, Sighting};
 use model::provider::Provider;
-use model::resource::{Observed, Resource};
+use model::resource::{ObservedResource, Resource};
 use model::run::{Driver, RunRecord};
 
 use crate::site::{Sites, observe};
@@ -31,9 +31,9 @@ pub struct Estate<'a> {
 
 /// The result of a look at the world, beside the open rows of the journal.
 #[derive(Default)]
-pub struct Looks {
+pub struct LookResult {
     /// The things that were seen.
-    pub observed: Vec<Observed>,
+    pub observed: Vec<ObservedResource>,
     /// The open rows, read after the look.
     pub open: Vec<Resource>,
     /// The open rows whose resources the look could not have seen.
@@ -43,12 +43,12 @@ pub struct Looks {
 
 /// Whether a look of `looker` sees the resource if it exists.
 fn sees(looker: &dyn Provider, row: &Resource) -> bool {
-    looker.abilities().horizon.is_none_or(|horizon| horizon.sees(row))
+    looker.abilities().horizon.is_none_or(|horizon| horizon.can_see(row))
 }
 
-impl Looks {
+impl LookResult {
     /// Whether the look would have seen the resource if it existed.
-    pub fn meets(&self, row: &Resource) -> bool {
+    pub fn covers(&self, row: &Resource) -> bool {
         self.lookers.iter().any(|looker| looker.kind() == row.provider && sees(looker.as_ref(), row))
     }
 }
@@ -62,17 +62,17 @@ impl Estate<'_> {
     /// Looks at every provider that is or was used here, then reads the open rows: what a living run makes in between
     /// is in the journal by then. Fails if a provider that has open rows, or was asked for, cannot be looked at: its
     /// resources must not pass for gone.
-    pub async fn look(&self) -> Result<Looks, Fault> {
+    pub async fn look(&self) -> Result<LookResult, Fault> {
         let open_before = self.open_rows()?;
         let mut looks = self.look_at(&open_before).await?;
         looks.open = self.open_rows()?;
-        looks.unseen = looks.open.iter().filter(|row| !looks.meets(row)).map(|row| row.id.clone()).collect();
+        looks.unseen = looks.open.iter().filter(|row| !looks.covers(row)).map(|row| row.id.clone()).collect();
         Ok(looks)
     }
 
     /// Looks as far as possible, for a listing: a provider that cannot be asked is reported, and its things are not
     /// seen. The provider that was asked for must answer, or an empty list would pass for its own.
-    pub async fn look_where_possible(&self) -> Result<Looks, Fault> {
+    pub async fn look_where_possible(&self) -> Result<LookResult, Fault> {
         self.look_at(&[]).await
     }
 
@@ -92,9 +92,9 @@ impl Estate<'_> {
     }
 
     /// Looks at the providers that are watched and at those of the `open` rows.
-    async fn look_at(&self, open: &[Resource]) -> Result<Looks, Fault> {
-        let mut looks = Looks::default();
-        let mut kinds = self.sites.watched();
+    async fn look_at(&self, open: &[Resource]) -> Result<LookResult, Fault> {
+        let mut looks = LookResult::default();
+        let mut kinds = self.sites.watched_providers();
         for row in open {
             if !kinds.contains(&row.provider) {
                 kinds.push(row.provider);
@@ -108,8 +108,8 @@ impl Estate<'_> {
                     looks.lookers.push(provider);
                 }
                 // Rows that cannot be checked must not pass for gone, nor for none.
-                Err(fault) if !rows.is_empty() || self.sites.chosen()? == kind => return Err(fault),
-                Err(fault) => self.not_looked_at(kind, &fault),
+                Err(fault) if !rows.is_empty() || self.sites.chosen_provider()? == kind => return Err(fault),
+                Err(fault) => self.report_not_looked_at(kind, &fault),
             }
         }
         Ok(looks)
@@ -119,7 +119,7 @@ impl Estate<'_> {
         &self,
         kind: ProviderKind,
         open: &[Resource],
-    ) -> Result<(Arc<dyn Provider>, Vec<Observed>), Fault> {
+    ) -> Result<(Arc<dyn Provider>, Vec<ObservedResource>), Fault> {
         let provider = self.sites.site(kind).await?.provider;
         let observed = observe(provider.as_ref(), open).await?;
         Ok((provider, observed))
@@ -127,14 +127,14 @@ impl Estate<'_> {
 
     /// The machines of every provider that was looked at, whoever made them. A provider that cannot be asked is
     /// reported, and is a fault if it is the one that was asked for.
-    pub async fn survey(&self, looks: &Looks) -> Result<Vec<(ProviderKind, Sighting)>, Fault> {
+    pub async fn survey(&self, looks: &LookResult) -> Result<Vec<(ProviderKind, Sighting)>, Fault> {
         let mut seen = Vec::new();
         for provider in &looks.lookers {
             let Some(survey) = provider.abilities().survey else { continue };
             match survey.survey().await {
                 Ok(sightings) => seen.extend(sightings.into_iter().map(|sighting| (provider.kind(), sighting))),
-                Err(fault) if self.sites.chosen()? == provider.kind() => return Err(fault),
-                Err(fault) => self.not_looked_at(provider.kind(), &fault),
+                Err(fault) if self.sites.chosen_provider()? == provider.kind() => return Err(fault),
+                Err(fault) => self.report_not_looked_at(provider.kind(), &fault),
             }
         }
         Ok(seen)
@@ -142,7 +142,7 @@ impl Estate<'_> {
 
     /// Ends everybody's machines whose time is over and that still exist. It is reported here and noted in the rows of
     /// those that the journal knows: their certificate says who ended them.
-    pub async fn end_expired(&self, looks: &Looks) -> Result<(), Fault> {
+    pub async fn end_expired(&self, looks: &LookResult) -> Result<(), Fault> {
         for provider in &looks.lookers {
             let Some(survey) = provider.abilities().survey else { continue };
             let ended = match survey.end_expired().await {
@@ -179,7 +179,7 @@ impl Estate<'_> {
         Ok(())
     }
 
-    fn not_looked_at(&self, kind: ProviderKind, fault: &Fault) {
+    fn report_not_looked_at(&self, kind: ProviderKind, fault: &Fault) {
         let provider = kind.name().to_owned();
         self.teller.tell(AccountEvent::NotLookedAt { provider, failure: fault.into() });
     }

@@ -11,7 +11,7 @@ use model::machine::{Caps, Hardware, Network};
 use model::price::Budget;
 use model::provider::MachineRequest;
 
-use crate::run::{Run, later};
+use crate::run::{Run, saturating_add};
 
 /// A wanted machine. The field of the same name in [`MachineRequest`] says what each field means.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ impl Order {
 
     /// The same order, for a machine that boots from the lowest `layers` of `plan`.
     #[must_use]
-    pub fn booting(self, plan: &ImagePlan, layers: usize) -> Self {
+    pub fn boot_from(self, plan: &ImagePlan, layers: usize) -> Self {
         Self { image: plan.name.clone(), layers: plan.chain(layers), cloud: plan.cloud().cloned(), ..self }
     }
 
@@ -84,7 +84,7 @@ impl Order {
             volume: order.volume,
             filesystem: order.filesystem,
             now,
-            expires_at: later(now, order.ttl),
+            expires_at: saturating_add(now, order.ttl),
             grace: order.grace,
             max_cost: order.max_cost,
         }

@@ -2,11 +2,11 @@
 use model::connection::{Connection, ConnectionError};
 use model::exit::Exit;
 use model::fault::Fault;
-use model::output::{Limits, output};
-use model::runner::Part;
+use model::output::{OutputLimits, run_command};
+use model::runner::ScriptFile;
 
 /// Puts files into `folder` on the machine. The folder is made, or is left from an earlier try and belongs to us alone.
-pub async fn put_parts(connection: &dyn Connection, parts: &[Part], folder: &str) -> Result<(), Fault> {
+pub async fn put_parts(connection: &dyn Connection, parts: &[ScriptFile], folder: &str) -> Result<(), Fault> {
     make_folder(connection, folder).await?;
     write_parts(connection, parts, folder).await
 }
@@ -15,10 +15,10 @@ pub async fn put_parts(connection: &dyn Connection, parts: &[Part], folder: &str
 pub async fn make_folder(connection: &dyn Connection, folder: &str) -> Result<(), Fault> {
     // Another user of the machine could have put a program there.
     let command = guest::of(connection.platform()).own_folder(folder);
-    let made = output(connection, &command, Limits::SMALL).await?;
-    let (message, said) = (format!("cannot make `{folder}` on the machine"), made.said());
+    let made = run_command(connection, &command, OutputLimits::SMALL).await?;
+    let (message, said) = (format!("cannot make `{folder}` on the machine"), made.stderr_text());
     match made.exit {
-        exit if exit.success() => Ok(()),
+        exit if exit.is_success() => Ok(()),
         Exit::Lost(reason) => Err(Fault::infrastructure(message).because(reason)),
         exit if said.is_empty() => Err(Fault::outside(message).because(exit.to_string())),
         _ => Err(Fault::outside(message).because(said)),
@@ -26,7 +26,7 @@ pub async fn make_folder(connection: &dyn Connection, folder: &str) -> Result<()
 }
 
 /// Writes files into our folder on the machine.
-pub async fn write_parts(connection: &dyn Connection, parts: &[Part], folder: &str) -> Result<(), Fault> {
+pub async fn write_parts(connection: &dyn Connection, parts: &[ScriptFile], folder: &str) -> Result<(), Fault> {
     let writes = parts.iter().map(|part| {
         let path = format!("{folder}/{}", part.name);
         async move { connection.write_file(&path, part.text.as_bytes(), 0o755).await }
@@ -39,11 +39,11 @@ pub async fn write_parts(connection: &dyn Connection, parts: &[Part], folder: &s
 /// Removes a folder that [`put_parts`] made.
 pub async fn remove_folder(connection: &dyn Connection, folder: &str) -> Result<(), Fault> {
     let command = guest::of(connection.platform()).remove_folder(folder);
-    let removed = output(connection, &command, Limits::SMALL).await?;
-    if removed.exit.success() {
+    let removed = run_command(connection, &command, OutputLimits::SMALL).await?;
+    if removed.exit.is_success() {
         return Ok(());
     }
-    let said = removed.said();
+    let said = removed.stderr_text();
     let said = if said.is_empty() { removed.exit.to_string() } else { said };
     Err(Fault::infrastructure(format!("cannot remove `{folder}` on the machine")).because(said))
 }

@@ -13,7 +13,7 @@ use model::event::{RemovalEvent, Teller};
 use model::fault::Fault;
 use model::journal::ResourceFilter;
 use model::machine::ProviderKind;
-use model::purge::{Account, Filter, Item, Judgement, Outcome};
+use model::purge::{Account, Judgement, PurgeFilter, PurgeItem, PurgeOutcome};
 use model::resource::{Fate, Resource, ResourceKind, ResourceState};
 use tokio_util::sync::CancellationToken;
 
@@ -24,14 +24,14 @@ pub const MACHINES: [ResourceKind; 2] = [ResourceKind::SpotRequest, ResourceKind
 
 /// How long to wait for items that were asked to go away.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct RemovalLimits {
     /// For instances, which shut down first: minutes, and longer for large ones.
     pub instances: Duration,
     /// For anything else, which goes at once but is seen to be gone only a little later.
     pub others: Duration,
 }
 
-impl Default for Limits {
+impl Default for RemovalLimits {
     fn default() -> Self {
         Self { instances: Duration::from_secs(15 * 60), others: Duration::from_secs(60) }
     }
@@ -43,12 +43,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The result of a search.
 #[derive(Default)]
-pub struct Found {
+pub struct FoundItems {
     /// The items that are meant, in the order of removal, oldest first.
-    pub items: Vec<Item>,
+    pub items: Vec<PurgeItem>,
     /// Items that would be meant if they named an owner: they have only a name like ours, or a mark of the tool before
     /// this one.
-    pub unowned: Vec<Item>,
+    pub unowned: Vec<PurgeItem>,
     /// How many things each other person has.
     pub others: BTreeMap<String, usize>,
     /// Which of the items must stay, by kind and id, and which machine uses each, in words.
@@ -59,9 +59,9 @@ pub struct Found {
 
 /// Looks for everything of `kinds` that `filter` means. A kind that cannot be looked at does not hide the others; only
 /// if none can be looked at, that is the fault.
-pub async fn find(account: &dyn Account, kinds: &[ResourceKind], filter: &Filter) -> Result<Found, Fault> {
+pub async fn find(account: &dyn Account, kinds: &[ResourceKind], filter: &PurgeFilter) -> Result<FoundItems, Fault> {
     let searches = kinds.iter().map(|kind| async move { (*kind, account.find(*kind).await) });
-    let mut found = Found::default();
+    let mut found = FoundItems::default();
     for (kind, result) in join_all(searches).await {
         match result {
             Ok(items) => items.into_iter().for_each(|item| sort_in(&mut found, filter, item)),
@@ -71,26 +71,26 @@ pub async fn find(account: &dyn Account, kinds: &[ResourceKind], filter: &Filter
     if found.unseen.len() == kinds.len() && !kinds.is_empty() {
         return Err(found.unseen.remove(0).1);
     }
-    let order = |a: &Item, b: &Item| {
+    let order = |a: &PurgeItem, b: &PurgeItem| {
         (a.kind.wave(), a.kind.name(), a.created_at, &a.id).cmp(&(b.kind.wave(), b.kind.name(), b.created_at, &b.id))
     };
     found.items.sort_by(order);
     found.unowned.sort_by(order);
-    found.used = used(account, &found.items).await;
+    found.used = find_used(account, &found.items).await;
     Ok(found)
 }
 
-fn sort_in(found: &mut Found, filter: &Filter, item: Item) {
+fn sort_in(found: &mut FoundItems, filter: &PurgeFilter, item: PurgeItem) {
     match (filter.judge(&item), item.owner.clone()) {
         (Judgement::Meant, _) => found.items.push(item),
-        (Judgement::Nobodys, _) => found.unowned.push(item),
-        (Judgement::Anothers, Some(owner)) => *found.others.entry(owner).or_default() += 1,
-        (Judgement::Anothers | Judgement::Young, _) => {}
+        (Judgement::NoOwner, _) => found.unowned.push(item),
+        (Judgement::OtherOwner, Some(owner)) => *found.others.entry(owner).or_default() += 1,
+        (Judgement::OtherOwner | Judgement::Young, _) => {}
     }
 }
 
 /// The items that are used by machines which are not among `items`. Where that cannot be found out, a use is assumed.
-async fn used(account: &dyn Account, items: &[Item]) -> BTreeMap<(&'static str, String), String> {
+async fn find_used(account: &dyn Account, items: &[PurgeItem]) -> BTreeMap<(&'static str, String), String> {
     let ending = items.iter().filter(|item| item.kind == ResourceKind::Instance).map(|item| item.id.clone()).collect();
     let mut used = BTreeMap::new();
     for kind in ResourceKind::in_order_of_removal() {
@@ -125,17 +125,17 @@ pub struct Removal<'a> {
     /// Where progress is reported.
     pub teller: Teller,
     /// How long to wait.
-    pub limits: Limits,
+    pub limits: RemovalLimits,
 }
 
 impl Removal<'_> {
     /// Removes `items` and checks that they are gone; gives the outcome of each, in the order of removal.
-    pub async fn run(&self, items: &[Item]) -> Vec<Outcome> {
+    pub async fn run(&self, items: &[PurgeItem]) -> Vec<PurgeOutcome> {
         let mut outcomes = Vec::with_capacity(items.len());
         for wave in ResourceKind::REMOVAL {
             let parts = wave.iter().map(|kind| {
-                let part: Vec<&Item> = items.iter().filter(|item| item.kind == *kind).collect();
-                async move { self.kind(*kind, part).await }
+                let part: Vec<&PurgeItem> = items.iter().filter(|item| item.kind == *kind).collect();
+                async move { self.remove_kind(*kind, part).await }
             });
             outcomes.extend(join_all(parts).await.into_iter().flatten());
         }
@@ -143,7 +143,7 @@ impl Removal<'_> {
     }
 
     /// Removes items of one kind.
-    async fn kind(&self, kind: ResourceKind, items: Vec<&Item>) -> Vec<Outcome> {
+    async fn remove_kind(&self, kind: ResourceKind, items: Vec<&PurgeItem>) -> Vec<PurgeOutcome> {
         if items.is_empty() {
             return Vec::new();
         }
@@ -167,15 +167,17 @@ impl Removal<'_> {
         }
         let looked = if tried.is_empty() { Ok(BTreeMap::new()) } else { self.wait(kind, &tried, &refused).await };
         let tried: BTreeSet<String> = tried.into_iter().collect();
-        let fate = |item: &Item| match (&looked, refused.get(&item.id)) {
-            _ if used.contains_key(&item.id) => Fate::Stays(used.get(&item.id).cloned().unwrap_or_default()),
-            _ if !tried.contains(&item.id) => Fate::Stays("not tried: interrupted".to_owned()),
+        let fate = |item: &PurgeItem| match (&looked, refused.get(&item.id)) {
+            _ if used.contains_key(&item.id) => Fate::Remains(used.get(&item.id).cloned().unwrap_or_default()),
+            _ if !tried.contains(&item.id) => Fate::Remains("not tried: interrupted".to_owned()),
             (Ok(there), _) if !there.contains_key(&item.id) => Fate::Gone,
-            (_, Some(reason)) => Fate::Stays(reason.clone()),
-            (Err(fault), None) => Fate::Stays(format!("not seen gone: {}", fault.line())),
-            (Ok(there), None) => Fate::Stays(self.unfinished(kind, there.get(&item.id).map_or("", String::as_str))),
+            (_, Some(reason)) => Fate::Remains(reason.clone()),
+            (Err(fault), None) => Fate::Remains(format!("not seen gone: {}", fault.line())),
+            (Ok(there), None) => {
+                Fate::Remains(self.explain_unfinished(kind, there.get(&item.id).map_or("", String::as_str)))
+            }
         };
-        items.into_iter().map(|item| Outcome { item: item.clone(), fate: fate(item) }).collect()
+        items.into_iter().map(|item| PurgeOutcome { item: item.clone(), fate: fate(item) }).collect()
     }
 
     /// Waits until everything that was not refused is gone, or the time is over; gives the items that exist then.
@@ -185,17 +187,17 @@ impl Removal<'_> {
         ids: &[String],
         refused: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, Fault> {
-        let deadline = Deadline::after(self.limit(kind), format!("{} to go away", kind.counted(ids.len())));
+        let deadline = Deadline::after(self.limit(kind), format!("{} to go away", kind.pluralize(ids.len())));
         let mut pause = FIRST_PAUSE;
         loop {
-            let there: BTreeMap<String, String> = self.account.there(kind, ids).await?.into_iter().collect();
+            let there: BTreeMap<String, String> = self.account.remaining(kind, ids).await?.into_iter().collect();
             let going = there.keys().filter(|id| !refused.contains_key(*id)).count();
-            if going == 0 || deadline.left().is_zero() || self.stop.is_cancelled() {
+            if going == 0 || deadline.remaining().is_zero() || self.stop.is_cancelled() {
                 return Ok(there);
             }
             self.teller.tell(RemovalEvent::Waiting { resource: kind, count: going });
             tokio::select! {
-                () = tokio::time::sleep(pause.min(deadline.left())) => {}
+                () = tokio::time::sleep(pause.min(deadline.remaining())) => {}
                 () = self.stop.cancelled() => {}
             }
             pause = (pause * 3 / 2).min(LONGEST_PAUSE);
@@ -207,7 +209,7 @@ impl Removal<'_> {
     }
 
     /// The reason for an item that exists although it was to go.
-    fn unfinished(&self, kind: ResourceKind, state: &str) -> String {
+    fn explain_unfinished(&self, kind: ResourceKind, state: &str) -> String {
         let state = if state.is_empty() { "there".to_owned() } else { format!("`{state}`") };
         match self.stop.is_cancelled() {
             true => format!("its removal was asked for; still {state} when interrupted"),
@@ -218,7 +220,7 @@ impl Removal<'_> {
 
 /// Whether `row` is the journal's row for `item`, whose row is named `name`. The system's own ids are unique; a locator that
 /// is only a name (a role's) counts where the whole name of the row is the same.
-fn is_row_of(row: &Resource, item: &Item, name: Option<&str>) -> bool {
+fn is_row_of(row: &Resource, item: &PurgeItem, name: Option<&str>) -> bool {
     if row.kind != item.kind || row.state == ResourceState::Gone {
         return false;
     }
@@ -236,7 +238,7 @@ pub async fn close_rows(
     estate: &Estate<'_>,
     kind: ProviderKind,
     account: &dyn Account,
-    outcomes: &[Outcome],
+    outcomes: &[PurgeOutcome],
 ) -> Result<(), Fault> {
     let mut rows = estate.journal.resources(&ResourceFilter::default())?;
     rows.retain(|row| row.provider == kind && row.state != ResourceState::Gone);
@@ -244,7 +246,7 @@ pub async fn close_rows(
     for outcome in outcomes.iter().filter(|outcome| outcome.fate == Fate::Gone && !rows.is_empty()) {
         let name = account.row_name(&outcome.item).await?;
         for row in rows.iter().filter(|row| is_row_of(row, &outcome.item, name.as_deref())) {
-            estate.journal.gone(&row.id, estate.teller.now())?;
+            estate.journal.mark_gone(&row.id, estate.teller.now())?;
             closed.insert(row.machine.clone());
         }
     }
@@ -258,12 +260,12 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use model::purge::{Refusal, Whose};
+    use model::purge::{OwnerScope, RemovalRefusal};
 
     /// An account in memory: `refuses` are ids with a reason, `lingers` is how many looks an item survives its removal.
     #[derive(Default)]
     struct Memory {
-        items: Mutex<Vec<Item>>,
+        items: Mutex<Vec<PurgeItem>>,
         refuses: BTreeMap<String, String>,
         lingers: BTreeMap<String, usize>,
         blind: bool,
@@ -284,11 +286,11 @@ mod tests {
             ResourceKind::in_order_of_removal().collect()
         }
 
-        async fn row_name(&self, item: &Item) -> Result<Option<String>, Fault> {
+        async fn row_name(&self, item: &PurgeItem) -> Result<Option<String>, Fault> {
             Ok(item.name.as_ref().map(|name| format!("memory/{name}")))
         }
 
-        async fn find(&self, kind: ResourceKind) -> Result<Vec<Item>, Fault> {
+        async fn find(&self, kind: ResourceKind) -> Result<Vec<PurgeItem>, Fault> {
             Ok(self.items.lock().unwrap().iter().filter(|item| item.kind == kind).cloned().collect())
         }
 
@@ -307,16 +309,16 @@ mod tests {
             2
         }
 
-        async fn remove(&self, kind: ResourceKind, ids: &[String]) -> Vec<Refusal> {
+        async fn remove(&self, kind: ResourceKind, ids: &[String]) -> Vec<RemovalRefusal> {
             self.asked.lock().unwrap().push((kind, ids.to_vec()));
             if let Some((count, stop)) = &self.stop_after
                 && self.asked.lock().unwrap().len() == *count
             {
                 stop.cancel();
             }
-            let refusals: Vec<Refusal> = ids
+            let refusals: Vec<RemovalRefusal> = ids
                 .iter()
-                .filter_map(|id| Some(Refusal { id: id.clone(), reason: self.refuses.get(id)?.clone() }))
+                .filter_map(|id| Some(RemovalRefusal { id: id.clone(), reason: self.refuses.get(id)?.clone() }))
                 .collect();
             for id in ids.iter().filter(|id| !self.refuses.contains_key(*id)) {
                 let looks = self.lingers.get(id).copied().unwrap_or(0);
@@ -325,7 +327,7 @@ mod tests {
             refusals
         }
 
-        async fn there(&self, _: ResourceKind, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        async fn remaining(&self, _: ResourceKind, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
             if self.blind {
                 return Err(Fault::infrastructure("cannot look"));
             }
@@ -345,21 +347,21 @@ mod tests {
         }
     }
 
-    fn item(kind: ResourceKind, id: &str) -> Item {
+    fn item(kind: ResourceKind, id: &str) -> PurgeItem {
         let (name, owner, why) = (None, Some("me".into()), String::new());
-        Item { id: id.into(), kind, name, owner, why, created_at: None, state: String::new() }
+        PurgeItem { id: id.into(), kind, name, owner, why, created_at: None, state: String::new() }
     }
 
-    const ALL: Filter = Filter { whose: Whose::All, untagged: false, before: None };
+    const ALL: PurgeFilter = PurgeFilter { whose: OwnerScope::All, untagged: false, before: None };
 
     async fn remove(account: &Memory, stop: &CancellationToken) -> BTreeMap<String, Fate> {
         let found = find(account, &account.kinds(), &ALL).await.unwrap();
-        let limits = Limits { instances: Duration::from_secs(20), others: Duration::from_secs(20) };
+        let limits = RemovalLimits { instances: Duration::from_secs(20), others: Duration::from_secs(20) };
         let removal = Removal { account, stop, teller: Teller::silent(), limits };
         removal.run(&found.items).await.into_iter().map(|outcome| (outcome.item.id, outcome.fate)).collect()
     }
 
-    fn holding(items: &[(ResourceKind, &str)]) -> Memory {
+    fn account_with(items: &[(ResourceKind, &str)]) -> Memory {
         let items = items.iter().map(|(kind, id)| item(*kind, id)).collect();
         Memory { items: Mutex::new(items), ..Memory::default() }
     }
@@ -380,19 +382,19 @@ mod tests {
             note: None,
         };
         let kind = ResourceKind::Instance;
-        let instance = Item { name: Some("hg-1".into()), ..item(kind, "i-1") };
+        let instance = PurgeItem { name: Some("hg-1".into()), ..item(kind, "i-1") };
         let name = Some("1/west/hg-1");
         assert!(is_row_of(&row(kind, "1/east/other", Some("i-1")), &instance, name), "an id is enough");
         assert!(is_row_of(&row(kind, "1/west/hg-1", None), &instance, name), "a row whose answer was lost");
         assert!(!is_row_of(&row(kind, "1/west/hg-1", Some("i-2")), &instance, name), "another one of that name");
         assert!(!is_row_of(&row(kind, "1/east/hg-1", None), &instance, name), "another region");
         assert!(!is_row_of(&row(ResourceKind::Volume, "1/west/hg-1", Some("i-1")), &instance, name), "another kind");
-        let role = Item { name: Some("hg-r".into()), ..item(ResourceKind::Role, "hg-r") };
+        let role = PurgeItem { name: Some("hg-r".into()), ..item(ResourceKind::Role, "hg-r") };
         let name = Some("1/iam/hg-r");
         assert!(is_row_of(&row(ResourceKind::Role, "1/iam/hg-r", Some("hg-r")), &role, name));
         assert!(is_row_of(&row(ResourceKind::Role, "1/iam/hg-r", Some("arn:hg-r")), &role, name));
         assert!(!is_row_of(&row(ResourceKind::Role, "2/iam/hg-r", Some("hg-r")), &role, name), "another account");
-        let pair = Item { name: Some("hg-k".into()), ..item(ResourceKind::KeyPair, "hg-k") };
+        let pair = PurgeItem { name: Some("hg-k".into()), ..item(ResourceKind::KeyPair, "hg-k") };
         assert!(is_row_of(&row(ResourceKind::KeyPair, "1/west/hg-k", Some("hg-k")), &pair, Some("1/west/hg-k")));
         assert!(!is_row_of(&row(ResourceKind::KeyPair, "1/east/hg-k", Some("hg-k")), &pair, Some("1/west/hg-k")));
         let gone = Resource { state: ResourceState::Gone, ..row(kind, "1/west/hg-1", Some("i-1")) };
@@ -402,7 +404,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn users_go_before_what_they_use() {
         let all = ResourceKind::ALL.map(|kind| (kind, kind.name()));
-        let account = holding(&all);
+        let account = account_with(&all);
         let fates = remove(&account, &CancellationToken::new()).await;
         assert!(fates.len() == all.len() && fates.values().all(|fate| *fate == Fate::Gone), "{fates:?}");
         let asked: Vec<ResourceKind> = account.asked.lock().unwrap().iter().map(|(kind, _)| *kind).collect();
@@ -412,23 +414,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_is_refused_stops_no_other_and_says_why() {
         let kind = ResourceKind::MachineImage;
-        let mut account = holding(&[(kind, "a"), (kind, "b"), (kind, "c"), (ResourceKind::Snapshot, "s")]);
+        let mut account = account_with(&[(kind, "a"), (kind, "b"), (kind, "c"), (ResourceKind::Snapshot, "s")]);
         account.refuses.insert("b".into(), "denied".into());
         let fates = remove(&account, &CancellationToken::new()).await;
-        assert_eq!(fates["b"], Fate::Stays("denied".into()));
+        assert_eq!(fates["b"], Fate::Remains("denied".into()));
         assert!(["a", "c", "s"].iter().all(|id| fates[*id] == Fate::Gone), "{fates:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_a_living_machine_uses_is_not_asked_to_go() {
         let role = ResourceKind::Role;
-        let mut account = holding(&[(ResourceKind::Instance, "mine"), (role, "shared"), (role, "own")]);
+        let mut account = account_with(&[(ResourceKind::Instance, "mine"), (role, "shared"), (role, "own")]);
         account.uses.insert("shared".into(), "theirs".into());
         account.uses.insert("own".into(), "mine".into());
         let found = find(&account, &account.kinds(), &ALL).await.unwrap();
         assert_eq!(found.used, BTreeMap::from([(("role", "shared".to_owned()), "theirs uses it".to_owned())]));
         let fates = remove(&account, &CancellationToken::new()).await;
-        assert_eq!(fates["shared"], Fate::Stays("theirs uses it".into()));
+        assert_eq!(fates["shared"], Fate::Remains("theirs uses it".into()));
         assert_eq!((&fates["mine"], &fates["own"]), (&Fate::Gone, &Fate::Gone));
         let asked = account.asked.lock().unwrap().iter().flat_map(|(_, ids)| ids.clone()).collect::<Vec<_>>();
         assert!(!asked.contains(&"shared".to_owned()), "{asked:?}");
@@ -436,7 +438,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_item_that_is_not_there_is_gone() {
-        let mut account = holding(&[(ResourceKind::Snapshot, "s")]);
+        let mut account = account_with(&[(ResourceKind::Snapshot, "s")]);
         account.refuses.insert("s".into(), "no whole answer came".into());
         account.going.lock().unwrap().insert("s".into(), 0);
         assert_eq!(remove(&account, &CancellationToken::new()).await["s"], Fate::Gone);
@@ -444,36 +446,36 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_lingers_is_waited_for_within_a_limit() {
-        let mut account = holding(&[(ResourceKind::Instance, "slow"), (ResourceKind::Instance, "stuck")]);
+        let mut account = account_with(&[(ResourceKind::Instance, "slow"), (ResourceKind::Instance, "stuck")]);
         account.lingers.insert("slow".into(), 3);
         account.lingers.insert("stuck".into(), usize::MAX);
         // The clock of `Deadline` is the system's: a limit of zero is over at once.
         let found = find(&account, &account.kinds(), &ALL).await.unwrap();
-        let limits = Limits { instances: Duration::from_millis(50), others: Duration::ZERO };
+        let limits = RemovalLimits { instances: Duration::from_millis(50), others: Duration::ZERO };
         let stop = CancellationToken::new();
         let removal = Removal { account: &account, stop: &stop, teller: Teller::silent(), limits };
         let outcomes = removal.run(&found.items).await;
         let fate = |id: &str| outcomes.iter().find(|o| o.item.id == id).unwrap().fate.clone();
         assert_eq!(fate("slow"), Fate::Gone);
-        assert!(matches!(fate("stuck"), Fate::Stays(why) if why.contains("still `going` after 50ms")));
+        assert!(matches!(fate("stuck"), Fate::Remains(why) if why.contains("still `going` after 50ms")));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_cannot_be_looked_at_is_not_called_gone() {
-        let account = Memory { blind: true, ..holding(&[(ResourceKind::KeyPair, "k")]) };
+        let account = Memory { blind: true, ..account_with(&[(ResourceKind::KeyPair, "k")]) };
         let fates = remove(&account, &CancellationToken::new()).await;
-        assert!(matches!(&fates["k"], Fate::Stays(why) if why.contains("cannot look")), "{fates:?}");
+        assert!(matches!(&fates["k"], Fate::Remains(why) if why.contains("cannot look")), "{fates:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_interruption_ends_it_before_the_next_batch() {
         let kind = ResourceKind::Instance;
-        let mut account = holding(&[(kind, "a"), (kind, "b"), (kind, "c"), (ResourceKind::KeyPair, "k")]);
+        let mut account = account_with(&[(kind, "a"), (kind, "b"), (kind, "c"), (ResourceKind::KeyPair, "k")]);
         let stop = CancellationToken::new();
         account.stop_after = Some((1, stop.clone()));
         let fates = remove(&account, &stop).await;
         assert_eq!(account.asked.lock().unwrap().len(), 1);
         assert_eq!((&fates["a"], &fates["b"]), (&Fate::Gone, &Fate::Gone));
-        assert_eq!((&fates["c"], &fates["k"]), (&fates["k"], &Fate::Stays("not tried: interrupted".into())));
+        assert_eq!((&fates["c"], &fates["k"]), (&fates["k"], &Fate::Remains("not tried: interrupted".into())));
     }
 }

@@ -13,23 +13,23 @@ use model::resource::{Fate, Resource, ResourceKind};
 
 /// Which part of a machine to release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum ReleaseScope {
     /// Everything that runs: processes, namespaces and the mounts that die with them. Files stay.
     Running,
     /// Everything.
     All,
 }
 
-fn belongs(part: Part, kind: ResourceKind) -> bool {
+fn is_in_scope(part: ReleaseScope, kind: ResourceKind) -> bool {
     match part {
-        Part::All => true,
-        Part::Running => matches!(kind, ResourceKind::Process | ResourceKind::Namespace | ResourceKind::Mount),
+        ReleaseScope::All => true,
+        ReleaseScope::Running => matches!(kind, ResourceKind::Process | ResourceKind::Namespace | ResourceKind::Mount),
     }
 }
 
 /// `open` rows, oldest first as the journal gives them, in the order of their release: of one wave the latest planned first.
-pub fn order(mut open: Vec<Resource>, part: Part) -> Vec<Resource> {
-    open.retain(|row| row.is_open() && belongs(part, row.kind));
+pub fn order(mut open: Vec<Resource>, part: ReleaseScope) -> Vec<Resource> {
+    open.retain(|row| row.is_open() && is_in_scope(part, row.kind));
     // Ids do not give the order: those of one call are made in the same millisecond, and are random within it.
     open.reverse();
     // A machine goes even before what could make another: of one machine of ours, that ends with it, and a call for it could
@@ -46,7 +46,7 @@ pub async fn release(
     provider: &dyn Provider,
     journal: &dyn ResourceJournal,
     rows: Vec<Resource>,
-    part: Part,
+    part: ReleaseScope,
     now: &(dyn Fn() -> Timestamp + Send + Sync),
 ) -> Result<Vec<Resource>, Fault> {
     let (mut stays, mut unwritten, mut trouble) = (Vec::new(), Vec::new(), None);
@@ -55,16 +55,16 @@ pub async fn release(
             Deadline::after(provider.release_limit(row.kind), format!("{} `{}` to go away", row.kind.name(), row.name));
         let reason = match deadline.bound(provider.release(&row)).await {
             Ok(Ok(Fate::Gone)) => {
-                if journal.gone(&row.id, now()).is_err() {
+                if journal.mark_gone(&row.id, now()).is_err() {
                     unwritten.push(row.id);
                 }
                 continue;
             }
             Ok(Ok(Fate::Kept(locator))) => {
-                trouble = trouble.or(journal.kept(&row.id, &locator).err());
+                trouble = trouble.or(journal.mark_kept(&row.id, &locator).err());
                 continue;
             }
-            Ok(Ok(Fate::Stays(reason))) => reason,
+            Ok(Ok(Fate::Remains(reason))) => reason,
             Ok(Err(fault)) => fault.line(),
             Err(expired) => expired.to_string(),
         };
@@ -73,7 +73,7 @@ pub async fn release(
         stays.push(row);
     }
     for id in unwritten {
-        trouble = trouble.or(journal.gone(&id, now()).err());
+        trouble = trouble.or(journal.mark_gone(&id, now()).err());
     }
     trouble.map_or(Ok(stays), Err)
 }
@@ -111,7 +111,7 @@ mod tests {
             row("4", ResourceKind::Mount),
         ];
         let names = |part| order(rows.clone(), part).into_iter().map(|r| r.name).collect::<Vec<_>>();
-        assert_eq!(names(Part::All), ["2", "4", "7", "9"]);
-        assert_eq!(names(Part::Running), ["2", "4", "7"]);
+        assert_eq!(names(ReleaseScope::All), ["2", "4", "7", "9"]);
+        assert_eq!(names(ReleaseScope::Running), ["2", "4", "7"]);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::base::id::{MachineId, ResourceId, RunId};
-use model::event::{Kind, Subject, Teller};
+use model::event::{EventKind, Subject, Teller};
 use model::fault::Fault;
 use model::journal::{Journal, ResourceJournal};
 use model::machine::ProviderKind;
@@ -50,7 +50,7 @@ impl Run {
     }
 
     /// Reports an event.
-    pub fn tell(&self, kind: impl Into<Kind>) {
+    pub fn tell(&self, kind: impl Into<EventKind>) {
         self.teller.tell(kind);
     }
 
@@ -74,12 +74,12 @@ impl Ledger for RunLedger<'_> {
         ids.into_iter().next().ok_or_else(|| Fault::infrastructure("the journal gave no row"))
     }
 
-    fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
-        self.journal.kept(id, locator)
+    fn mark_kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
+        self.journal.mark_kept(id, locator)
     }
 }
 
 /// `now` plus `span`, or the latest time that can be expressed.
-pub fn later(now: Timestamp, span: Duration) -> Timestamp {
+pub fn saturating_add(now: Timestamp, span: Duration) -> Timestamp {
     now.checked_add(span).unwrap_or(Timestamp::MAX)
 }

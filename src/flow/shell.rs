@@ -5,27 +5,27 @@ use model::event::MachineEvent;
 use model::exit::Exit;
 use model::fault::Fault;
 use model::machine::Machine;
-use model::output::{Limits, output};
+use model::output::{OutputLimits, run_command};
 
 use crate::run::Run;
 
 /// The text that the command prints; nothing else would print it.
-const SAYS: &str = "hg-automation: commands run here";
+const PROBE_TEXT: &str = "hg-automation: commands run here";
 
 /// The longest piece of a machine's output that a message quotes, in characters.
-const TOLD: usize = 200;
+const EXCERPT_CHARS: usize = 200;
 
 /// Runs a command that prints a known text. Gives what the login shell prints before it, if anything. A machine that
 /// does not print the text does not run commands, and the fault quotes what it printed instead.
 pub async fn look(connection: &dyn Connection, user: &str) -> Result<Option<String>, Fault> {
-    let done = output(connection, &guest::of(connection.platform()).echo(SAYS), Limits::SMALL).await?;
-    let stdout = done.printed();
-    if let Some(at) = stdout.lines().position(|line| line.trim_end_matches('\r') == SAYS) {
+    let done = run_command(connection, &guest::of(connection.platform()).echo(PROBE_TEXT), OutputLimits::SMALL).await?;
+    let stdout = done.stdout_text();
+    if let Some(at) = stdout.lines().position(|line| line.trim_end_matches('\r') == PROBE_TEXT) {
         let before: Vec<&str> = stdout.lines().take(at).filter(|line| !line.trim().is_empty()).collect();
-        return Ok(before.first().map(|line| told(line)));
+        return Ok(before.first().map(|line| excerpt(line)));
     }
-    let last = |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(told);
-    let said = match last(&done.said()).or_else(|| last(&stdout)) {
+    let last = |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(excerpt);
+    let said = match last(&done.stderr_text()).or_else(|| last(&stdout)) {
         Some(line) => format!("said `{line}`"),
         None => "said nothing".to_owned(),
     };
@@ -39,7 +39,11 @@ pub async fn look(connection: &dyn Connection, user: &str) -> Result<Option<Stri
 }
 
 /// Gives back a connection to somebody else's machine if that machine runs commands.
-pub async fn fit(run: &Run, connection: Box<dyn Connection>, machine: &Machine) -> Result<Box<dyn Connection>, Fault> {
+pub async fn check_shell(
+    run: &Run,
+    connection: Box<dyn Connection>,
+    machine: &Machine,
+) -> Result<Box<dyn Connection>, Fault> {
     if let Some(noise) = look(connection.as_ref(), &machine.user).await? {
         run.teller.machine(&machine.id, MachineEvent::ShellPrints { user: machine.user.clone(), noise });
     }
@@ -54,8 +58,8 @@ pub fn remedy(user: &str) -> String {
     )
 }
 
-fn told(line: &str) -> String {
-    line.trim().chars().take(TOLD).collect()
+fn excerpt(line: &str) -> String {
+    line.trim().chars().take(EXCERPT_CHARS).collect()
 }
 
 /// The remedy for a file server that does not start, judged by the machine's own configuration; `noise` is what
@@ -67,8 +71,9 @@ pub async fn file_server_remedy(connection: &dyn Connection, noise: Option<&str>
              terminal (`[ -t 1 ]`)"
         );
     }
-    let said = match output(connection, &guest::of(connection.platform()).file_server(), Limits::SMALL).await {
-        Ok(done) => done.printed(),
+    let said = match run_command(connection, &guest::of(connection.platform()).file_server(), OutputLimits::SMALL).await
+    {
+        Ok(done) => done.stdout_text(),
         Err(_) => String::new(),
     };
     let mut lines = said.lines().map(str::trim);

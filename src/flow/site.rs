@@ -12,7 +12,7 @@ use model::machine::{Hardware, Machine, ProviderKind};
 use model::price::Quote;
 use model::provider::{ImageStore, MachineRequest, Provider};
 use model::purge::Account;
-use model::resource::{Observed, Resource};
+use model::resource::{ObservedResource, Resource};
 use tokio::sync::OnceCell;
 
 /// One provider, how its machines are reached, and what they boot from. Clones are the same site.
@@ -51,7 +51,7 @@ impl Site {
     /// connecting shows that.
     pub async fn until_ended(&self, machine: &Machine) -> Fault {
         match self.provider.abilities().boot {
-            Some(boot) => boot.until_ended(machine).await,
+            Some(boot) => boot.wait_until_ended(machine).await,
             None => std::future::pending().await,
         }
     }
@@ -59,7 +59,7 @@ impl Site {
 
 /// Looks for a provider's resources: those that it finds by itself, and those of the `open` rows that it finds only by
 /// their names.
-pub async fn observe(provider: &dyn Provider, open: &[Resource]) -> Result<Vec<Observed>, Fault> {
+pub async fn observe(provider: &dyn Provider, open: &[Resource]) -> Result<Vec<ObservedResource>, Fault> {
     let mut observed = provider.observe().await?;
     if let Some(naming) = provider.abilities().naming {
         observed.extend(naming.observe_open(open).await?);
@@ -104,10 +104,10 @@ impl Images {
 #[async_trait]
 pub trait Sites: Send + Sync {
     /// The provider that was asked for. Fails if the request contradicts itself.
-    fn chosen(&self) -> Result<ProviderKind, Fault>;
+    fn chosen_provider(&self) -> Result<ProviderKind, Fault>;
 
     /// The providers that may have things of ours which the journal does not know, those of this computer first.
-    fn watched(&self) -> Vec<ProviderKind>;
+    fn watched_providers(&self) -> Vec<ProviderKind>;
 
     /// The site of a provider. Fails where the provider cannot be worked with: there are no credentials, say.
     async fn site(&self, kind: ProviderKind) -> Result<Site, Fault>;
@@ -127,7 +127,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use connection::dummy::provider::Dummy;
+    use connection::dummy::provider::DummyProvider;
 
     #[tokio::test]
     async fn images_are_opened_once_when_they_are_asked_for_and_again_where_that_failed() {
@@ -136,7 +136,7 @@ mod tests {
         let images = Images::opened_by(move || {
             let before = count.fetch_add(1, Ordering::Relaxed);
             Box::pin(async move {
-                let store: Arc<dyn ImageStore> = Arc::new(Dummy::new());
+                let store: Arc<dyn ImageStore> = Arc::new(DummyProvider::new());
                 if before == 0 { Err(Fault::outside("not yet")) } else { Ok(store) }
             })
         });

@@ -17,19 +17,19 @@ use model::connection::{Connection, Parcel, Progress};
 use model::event::{StepEvent, Teller};
 use model::exit::Exit;
 use model::fault::Fault;
-use model::output::{Limits, output};
+use model::output::{OutputLimits, run_command};
 use model::task::Command;
 use serde::Serialize;
 
-use crate::sync::plan::Plan;
+use crate::sync::plan::SyncPlan;
 
 /// The longest answer of a machine about a tree: some 200 bytes for each entry are enough for more than a million
 /// entries.
-const LISTING: Limits = Limits { bytes: 512 << 20, time: Duration::from_secs(600) };
+const LISTING: OutputLimits = OutputLimits { bytes: 512 << 20, time: Duration::from_secs(600) };
 
 /// Where a sync goes, and what it may do.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct SyncRequest {
     /// The folder here.
     pub from: PathBuf,
     /// The folder on the machine; it is made if it is missing, in a folder that exists.
@@ -42,7 +42,7 @@ pub struct Wanted {
 
 /// The changes that a sync made, or would make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Done {
+pub struct SyncSummary {
     /// Files, links and folders that were sent.
     pub sent: usize,
     /// The bytes of those files.
@@ -67,8 +67,8 @@ pub struct Done {
 pub async fn sync(
     connect: impl Future<Output = Result<Box<dyn Connection>, Fault>>,
     teller: &Teller,
-    wanted: &Wanted,
-) -> Result<Done, Fault> {
+    wanted: &SyncRequest,
+) -> Result<SyncSummary, Fault> {
     let from = wanted.from.clone();
     let survey = tokio::task::spawn_blocking(move || local::survey(&from));
     let looking = async {
@@ -81,17 +81,17 @@ pub async fn sync(
     let here =
         here.map_err(|error| Fault::outside(format!("cannot read `{}`", wanted.from.display())).because(error))??;
     let (connection, mut there) = there?;
-    let unknown = there.unknown(&here);
+    let unknown = there.files_to_hash(&here);
     if !unknown.is_empty() {
         let hash = guest::of(connection.platform()).sync_hash(&wanted.to).stdin(names(&unknown));
         there.learn(&ask(connection.as_ref(), hash).await?);
     }
     let plan = plan::make(&here, &there)?;
-    let done = done(&plan, &here, wanted);
-    if plan.deletes() > wanted.max_delete && !wanted.dry_run {
+    let done = summarise(&plan, &here, wanted);
+    if plan.delete_count() > wanted.max_delete && !wanted.dry_run {
         let message = format!(
             "this would remove {} entries from `{}`, more than {}; nothing was sent",
-            plan.deletes(),
+            plan.delete_count(),
             wanted.to,
             wanted.max_delete
         );
@@ -99,22 +99,22 @@ pub async fn sync(
     }
     // Also without a change where the machine had to hash files or remembers nothing: it then remembers this sync, so
     // that the next one need not hash them.
-    if !wanted.dry_run && (plan.changes() || !unknown.is_empty() || !there.remembers()) {
+    if !wanted.dry_run && (plan.has_changes() || !unknown.is_empty() || !there.remembers()) {
         apply(connection.as_ref(), teller, wanted, &plan, &here, &there).await?;
     }
     connection.close().await;
     Ok(done)
 }
 
-fn done(plan: &Plan, here: &local::Survey, wanted: &Wanted) -> Done {
+fn summarise(plan: &SyncPlan, here: &local::LocalTree, wanted: &SyncRequest) -> SyncSummary {
     let shown = |paths: Vec<&PathBuf>| match wanted.dry_run {
         true => paths.into_iter().map(|path| path.display().to_string()).collect(),
         false => Vec::new(),
     };
-    Done {
+    SyncSummary {
         sent: plan.send.len(),
         bytes: plan.bytes(here),
-        deleted: plan.deletes(),
+        deleted: plan.delete_count(),
         kept: plan.kept,
         unchanged: plan.unchanged,
         dry_run: wanted.dry_run,
@@ -127,10 +127,10 @@ fn done(plan: &Plan, here: &local::Survey, wanted: &Wanted) -> Done {
 async fn apply(
     connection: &dyn Connection,
     teller: &Teller,
-    wanted: &Wanted,
-    plan: &Plan,
-    here: &local::Survey,
-    there: &remote::Look,
+    wanted: &SyncRequest,
+    plan: &SyncPlan,
+    here: &local::LocalTree,
+    there: &remote::RemoteTree,
 ) -> Result<(), Fault> {
     let mut notes = vec![
         ("delete".to_owned(), names(&plan.delete)),
@@ -154,7 +154,7 @@ async fn apply(
     let parcel = Parcel { top: &wanted.from, paths: &plan.send, notes };
     let command = guest::of(connection.platform()).sync_apply(&wanted.to);
     connection.trees()?.send_parcel(&command, parcel, progress).await?;
-    match here.changed(&wanted.from, &plan.send) {
+    match here.find_changed(&wanted.from, &plan.send) {
         None => Ok(()),
         Some(path) => Err(Fault::outside(format!("`{}` changed while it was copied", path.display()))
             .hint("Everything else arrived. Run it again.")),
@@ -163,14 +163,14 @@ async fn apply(
 
 /// Runs a request whose answer is data.
 async fn ask(connection: &dyn Connection, command: Command) -> Result<Vec<u8>, Fault> {
-    let done = output(connection, &command, LISTING).await?;
+    let done = run_command(connection, &command, LISTING).await?;
     match &done.exit {
         Exit::Code(0) if !done.capped => Ok(done.stdout),
         Exit::Code(0) => Err(Fault::outside("the folder on the machine has too many entries")),
         Exit::Lost(reason) => {
             Err(Fault::infrastructure("the machine was lost while it was looked at").because(reason.clone()))
         }
-        _ => Err(Fault::outside("the folder on the machine cannot be looked at").because(done.said())),
+        _ => Err(Fault::outside("the folder on the machine cannot be looked at").because(done.stderr_text())),
     }
 }
 

@@ -16,29 +16,29 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::base::clock;
 use model::base::id::{MachineId, TaskId, TestName};
-use model::build::Built;
+use model::build::BuildOrigin;
 use model::connection::Connection;
 use model::event::StepEvent;
 use model::exit::Exit;
 use model::fault::Fault;
 use model::machine::Platform;
 use model::outcome::TestResult;
-use model::output::{Limits, Output, output};
-use model::subject::Subject;
-use model::task::{Offsets, Stepped};
+use model::output::{Output, OutputLimits, run_command};
+use model::subject::TestSubject;
+use model::task::{Offsets, StepCommand};
 use serde::{Deserialize, Serialize};
 
 use crate::run::Run;
 
 pub use drive::{Records, follow, resume};
 pub use follow::{Finished, finish};
-pub use set_up::{Ready, begin, set_up};
+pub use set_up::{ReadyMachine, begin, set_up};
 pub use task::{TestTask, Tested};
 pub use verdict::results;
 
 /// The outcome of a run on a machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Ran {
+pub struct RunResult {
     /// Every test, once.
     pub tests: Vec<TestResult>,
     /// How the runner ended.
@@ -50,7 +50,7 @@ pub struct Ran {
     pub source: String,
     /// The tested program, and what it was tested on.
     #[serde(default)]
-    pub subject: Subject,
+    pub subject: TestSubject,
     /// The reasons why green means less than it seems, a phrase each.
     #[serde(default)]
     pub caveats: Vec<String>,
@@ -59,10 +59,10 @@ pub struct Ran {
     pub gap: Option<String>,
     /// Where the build of the source came from.
     #[serde(default)]
-    pub built: Option<Built>,
+    pub built: Option<BuildOrigin>,
     /// How long the steps before the runner took.
     #[serde(flatten)]
-    pub before: Before,
+    pub before: SetUpTimes,
     /// How long the runner took, by the wall clock.
     #[serde(with = "clock::seconds")]
     pub testing: Duration,
@@ -70,7 +70,7 @@ pub struct Ran {
 
 /// How long making a machine ready for tests took, by the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Before {
+pub struct SetUpTimes {
     /// All steps together.
     #[serde(with = "clock::seconds")]
     pub setup: Duration,
@@ -89,7 +89,7 @@ pub fn folder(run: &Run, platform: Platform) -> String {
 
 /// Tests that were begun: everything needed to follow them later, from another process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Begun {
+pub struct BegunTests {
     /// The machine.
     pub machine: MachineId,
     /// The task on it.
@@ -102,7 +102,7 @@ pub struct Begun {
     pub source: String,
     /// The program under test, and what it is tested on.
     #[serde(default)]
-    pub subject: Subject,
+    pub subject: TestSubject,
     /// When they were begun, by the clock here.
     pub began_at: Timestamp,
     /// How long they may take from then.
@@ -110,30 +110,30 @@ pub struct Begun {
     pub limit: Duration,
     /// Where the build of what is tested came from.
     #[serde(default)]
-    pub built: Option<Built>,
+    pub built: Option<BuildOrigin>,
     /// How long setting the machine up took.
     #[serde(flatten)]
-    pub before: Before,
+    pub before: SetUpTimes,
     /// How much of each stream the run's log held before the tests; nothing, unless the caller that keeps this sets it.
     pub log_base: Offsets,
 }
 
 /// Does a step, and reports it.
-async fn shown(run: &Run, connection: &dyn Connection, step: &Stepped) -> Result<Output, Fault> {
+async fn do_step(run: &Run, connection: &dyn Connection, step: &StepCommand) -> Result<Output, Fault> {
     let showing = run.teller.begin(step.work.clone());
-    let done = output(connection, &step.command, Limits { bytes: 1 << 20, time: step.limit }).await?;
-    for line in done.said().lines() {
+    let done = run_command(connection, &step.command, OutputLimits { bytes: 1 << 20, time: step.limit }).await?;
+    for line in done.stderr_text().lines() {
         run.tell(StepEvent::Said { line: line.to_owned() });
     }
-    if done.exit.success() {
-        showing.done();
+    if done.exit.is_success() {
+        showing.finish();
     }
     Ok(done)
 }
 
 /// The fault of a step that failed, in the step's own words.
-pub(super) fn failed(step: &Stepped, done: &Output) -> Fault {
-    let (message, said) = (format!("{} failed with {}", step.work.words(), done.exit), done.said());
+pub(super) fn failed(step: &StepCommand, done: &Output) -> Fault {
+    let (message, said) = (format!("{} failed with {}", step.work.words(), done.exit), done.stderr_text());
     let fault = match done.exit {
         Exit::Lost(_) => Fault::infrastructure(message),
         _ => Fault::outside(message),

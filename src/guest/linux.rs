@@ -64,13 +64,13 @@ fn split(path: &str) -> (&str, &str) {
 }
 
 /// The command that runs the text of a script with its arguments; standard input is left to the caller.
-fn open(script: &str, words: &[&str]) -> Command {
+fn with_input(script: &str, words: &[&str]) -> Command {
     Command::new("sh").args(["-c", script, "sh"]).args(words.iter().copied())
 }
 
 /// The same command with empty standard input.
-fn closed(script: &str, words: &[&str]) -> Command {
-    open(script, words).stdin(Vec::new())
+fn without_input(script: &str, words: &[&str]) -> Command {
+    with_input(script, words).stdin(Vec::new())
 }
 
 /// The words that start `command`; its variables are set by `env`.
@@ -86,7 +86,7 @@ fn words(command: &Command) -> Vec<String> {
 }
 
 /// The supervisor's word for following with a standard input that the caller holds, or without.
-fn hold(watched: bool) -> &'static str {
+fn follow_mode(watched: bool) -> &'static str {
     if watched { "watch" } else { "alone" }
 }
 
@@ -96,7 +96,7 @@ impl Shell for Linux {
     }
 
     fn text(&self, script: &str) -> Command {
-        closed(script, &[])
+        without_input(script, &[])
     }
 
     fn line(&self, line: &str) -> Command {
@@ -108,17 +108,17 @@ impl Shell for Linux {
     }
 
     fn echo(&self, words: &str) -> Command {
-        closed(r#"printf '%s\n' "$1""#, &[words])
+        without_input(r#"printf '%s\n' "$1""#, &[words])
     }
 
     fn file_server(&self) -> Command {
-        closed(FILE_SERVER, &[])
+        without_input(FILE_SERVER, &[])
     }
 }
 
 impl Files for Linux {
     fn own_folder(&self, folder: &str) -> Command {
-        closed(OWN_FOLDER, &[folder])
+        without_input(OWN_FOLDER, &[folder])
     }
 
     fn remove_folder(&self, folder: &str) -> Command {
@@ -130,19 +130,19 @@ impl Files for Linux {
     }
 
     fn file_ends(&self, path: &str, half: usize) -> Command {
-        closed(READ_FILE, &["ends", path, &half.to_string()])
+        without_input(READ_FILE, &["ends", path, &half.to_string()])
     }
 
     fn file_piece(&self, path: &str, from: u64, most: u64) -> Command {
-        closed(READ_FILE, &["piece", path, &(from + 1).to_string(), &most.to_string()])
+        without_input(READ_FILE, &["piece", path, &(from + 1).to_string(), &most.to_string()])
     }
 
     fn follow_file(&self, path: &str, from: u64) -> Command {
-        open(READ_FILE, &["follow", path, &(from + 1).to_string()])
+        with_input(READ_FILE, &["follow", path, &(from + 1).to_string()])
     }
 
     fn list_files(&self, starts: &[String]) -> Command {
-        closed(LIST_FILES, &[]).args(starts.iter().cloned())
+        without_input(LIST_FILES, &[]).args(starts.iter().cloned())
     }
 }
 
@@ -157,7 +157,7 @@ impl Tasks for Linux {
     }
 
     fn install_supervisor(&self, folder: &str) -> Command {
-        open(OWN_FOLDER, &[folder, "supervisor"]).stdin(SUPERVISE)
+        with_input(OWN_FOLDER, &[folder, "supervisor"]).stdin(SUPERVISE)
     }
 
     fn task_input(&self, folder: &str, id: &TaskId) -> String {
@@ -174,12 +174,12 @@ impl Tasks for Linux {
                 (verb("launch").args([&cap.to_string(), *boot, "--"]).args(words(command)), false)
             }
             Request::Start { command, cap, boot, watched } => {
-                let start = verb("start").args([&cap.to_string(), *boot, hold(*watched), "--"]);
+                let start = verb("start").args([&cap.to_string(), *boot, follow_mode(*watched), "--"]);
                 (start.args(words(command)), *watched)
             }
             Request::Follow { from, boot, watched } => {
                 let offsets = [from.stdout.to_string(), from.stderr.to_string()];
-                (verb("follow").args(offsets).args([*boot, hold(*watched)]), *watched)
+                (verb("follow").args(offsets).args([*boot, follow_mode(*watched)]), *watched)
             }
             Request::Record => (verb("record"), false),
             Request::Cancel { grace } => (verb("cancel").arg(grace.to_string()), false),
@@ -188,37 +188,37 @@ impl Tasks for Linux {
     }
 
     fn remove_run(&self, folder: &str, clean: &str) -> Command {
-        closed(REMOVE_RUN, &[folder, clean])
+        without_input(REMOVE_RUN, &[folder, clean])
     }
 }
 
 impl Copies for Linux {
     fn unpack(&self, path: &str, partial: &str, mode: u32) -> Command {
-        open(TREE, &["unpack", &plain(path), partial, &format!("{mode:o}")])
+        with_input(TREE, &["unpack", &plain(path), partial, &format!("{mode:o}")])
     }
 
     fn pack(&self, path: &str) -> Command {
-        closed(TREE, &["pack", &plain(path)])
+        without_input(TREE, &["pack", &plain(path)])
     }
 
     fn pick(&self, path: &str) -> Command {
-        open(TREE, &["pick", &plain(path)])
+        with_input(TREE, &["pick", &plain(path)])
     }
 
     fn pour(&self, path: &str, limit: Duration) -> Command {
-        open(WRITE_INTO, &[&plain(path), &limit.as_secs().to_string()])
+        with_input(WRITE_INTO, &[&plain(path), &limit.as_secs().to_string()])
     }
 
     fn block_hashes(&self, path: &str, block: u64, count: u64, own: bool) -> Command {
-        open(BLOCK_HASHES, &[path, &block.to_string(), &count.to_string(), if own { "own" } else { "any" }])
+        with_input(BLOCK_HASHES, &[path, &block.to_string(), &count.to_string(), if own { "own" } else { "any" }])
     }
 
     fn data_extents(&self, path: &str) -> Command {
-        open(DATA_EXTENTS, &[path])
+        with_input(DATA_EXTENTS, &[path])
     }
 
     fn remove_stale(&self, start: &str, own: &str) -> Command {
-        open(REMOVE_STALE, &[start, own])
+        with_input(REMOVE_STALE, &[start, own])
     }
 
     fn file_identity(&self, path: &str) -> Command {
@@ -226,41 +226,41 @@ impl Copies for Linux {
     }
 
     fn sync_look(&self, path: &str) -> Command {
-        closed(SYNC_TREE, &["look", &plain(path)])
+        without_input(SYNC_TREE, &["look", &plain(path)])
     }
 
     fn sync_hash(&self, path: &str) -> Command {
-        open(SYNC_TREE, &["hash", &plain(path)])
+        with_input(SYNC_TREE, &["hash", &plain(path)])
     }
 
     fn sync_apply(&self, path: &str) -> Command {
-        open(SYNC_TREE, &["apply", &plain(path)])
+        with_input(SYNC_TREE, &["apply", &plain(path)])
     }
 
     fn write_whole(&self, path: &str, partial: &str, mode: u32) -> Command {
         let path = plain(path);
         let (folder, _) = split(&path);
-        open(SSM_FILES, &["write", &path, folder, &format!("{folder}/{partial}"), &format!("{mode:o}")])
+        with_input(SSM_FILES, &["write", &path, folder, &format!("{folder}/{partial}"), &format!("{mode:o}")])
     }
 
     fn read_whole(&self, path: &str, most: u64) -> Command {
-        open(SSM_FILES, &["read", &plain(path), &most.to_string()])
+        with_input(SSM_FILES, &["read", &plain(path), &most.to_string()])
     }
 
     fn pack_whole(&self, path: &str, most: u64) -> Command {
         let path = plain(path);
         let (folder, name) = split(&path);
-        open(SSM_FILES, &["pack", &path, folder, name, &most.to_string()])
+        with_input(SSM_FILES, &["pack", &path, folder, name, &most.to_string()])
     }
 }
 
 impl Life for Linux {
     fn first_boot(&self, told: &FirstBoot<'_>) -> String {
-        first_boot::text(told)
+        first_boot::user_data(told)
     }
 
     fn renew_lease(&self, until: Timestamp) -> Command {
-        open(RENEW_LEASE, &[&until.as_second().to_string()])
+        with_input(RENEW_LEASE, &[&until.as_second().to_string()])
     }
 
     fn replace_host_key(&self, user: &str) -> Command {

@@ -8,13 +8,13 @@ use crate::sys;
 use crate::trouble::{Doing, Trouble};
 
 /// A forked process that waits for a word, does its work, reports what went wrong, and ends.
-pub(crate) struct Aside {
+pub(crate) struct ForkedWork {
     begin: Option<PipeWriter>,
     answer: PipeReader,
     child: Option<Pid>,
 }
 
-impl Aside {
+impl ForkedWork {
     /// Forks. `work` will be done in the namespaces and with the rights that this process has now.
     pub(crate) fn new(work: impl FnOnce() -> Result<(), Trouble>) -> Result<Self, Trouble> {
         let (mut wait, begin) = std::io::pipe().doing(|| "make a pipe")?;
@@ -36,7 +36,7 @@ impl Aside {
     }
 
     /// Gives the word and waits until the work is done.
-    pub(crate) fn go(mut self) -> Result<(), Trouble> {
+    pub(crate) fn run(mut self) -> Result<(), Trouble> {
         if let Some(mut begin) = self.begin.take() {
             begin.write_all(b"g").doing(|| "reach the process beside this one")?;
         }
@@ -58,7 +58,7 @@ impl Aside {
     }
 }
 
-impl Drop for Aside {
+impl Drop for ForkedWork {
     fn drop(&mut self) {
         self.end();
     }

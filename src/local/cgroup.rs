@@ -16,12 +16,12 @@ use crate::trouble::{Doing, Trouble};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CgroupPlan {
     /// One group with version 2, one for each controller with version 1.
-    pub groups: Vec<Group>,
+    pub groups: Vec<ControlGroup>,
 }
 
 /// One control group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Group {
+pub(crate) struct ControlGroup {
     /// The group's folder.
     pub path: PathBuf,
     /// The limits to write to files of the folder.
@@ -118,7 +118,7 @@ pub(crate) fn plan(state: &Path, id: &MachineId, caps: &Caps, root: bool) -> Res
     let parent = hierarchies.unified.as_ref().and_then(|unified| unified_parent(unified, caps, root));
     if let Some(parent) = parent {
         let path = parent.join(name);
-        return Ok(Some(CgroupPlan { groups: vec![Group { path, settings: unified_settings(caps) }] }));
+        return Ok(Some(CgroupPlan { groups: vec![ControlGroup { path, settings: unified_settings(caps) }] }));
     }
     let mut groups = Vec::new();
     for (controller, settings) in legacy_settings(caps) {
@@ -126,7 +126,7 @@ pub(crate) fn plan(state: &Path, id: &MachineId, caps: &Caps, root: bool) -> Res
             Trouble::new(format!("no control group with the `{controller}` controller can be made here"))
                 .hint(hints::CGROUP)
         })?;
-        groups.push(Group { path: parent.join(&name), settings });
+        groups.push(ControlGroup { path: parent.join(&name), settings });
     }
     Ok(Some(CgroupPlan { groups }))
 }

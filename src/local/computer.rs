@@ -44,7 +44,7 @@ pub(crate) fn id_map() -> Result<Option<IdMap>, Trouble> {
 /// The ids for root's machines. No scheme of ids assigns them: users end below 65536, subordinate ids begin at 100000
 /// (shadow) or 524288 (systemd), containers of systemd end at 1879048191, and from 2147352576 on ids are reserved again
 /// (systemd's table of user ids, `UIDS-GIDS`).
-const NOBODYS: std::ops::Range<u32> = 1_879_048_192..2_147_352_576;
+const UNASSIGNED_IDS: std::ops::Range<u32> = 1_879_048_192..2_147_352_576;
 
 /// The number of ids that a machine has.
 const RANGE: u32 = MAPPED_IDS + 1;
@@ -52,7 +52,7 @@ const RANGE: u32 = MAPPED_IDS + 1;
 /// The ids of one of root's machines: those that the files of subordinate ids give root, otherwise a range that nobody
 /// has and that follows from the machine's id. Among thousands of machines two may share a range; they are separated in
 /// other ways too.
-pub(crate) fn ids_of_nobody(machine: &MachineId) -> Result<IdMap, Trouble> {
+pub(crate) fn unassigned_ids(machine: &MachineId) -> Result<IdMap, Trouble> {
     require_kernel()?;
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let (subuid, subgid) = (read("/etc/subuid"), read("/etc/subgid"));
@@ -60,8 +60,12 @@ pub(crate) fn ids_of_nobody(machine: &MachineId) -> Result<IdMap, Trouble> {
     let (uid, gid) = match (given(&subuid), given(&subgid)) {
         (Some(uid), Some(gid)) => (uid, gid),
         _ => {
-            let taken =
-                [given_away(&subuid), given_away(&subgid), names(&read("/etc/passwd")), names(&read("/etc/group"))];
+            let taken = [
+                subordinate_ranges(&subuid),
+                subordinate_ranges(&subgid),
+                names(&read("/etc/passwd")),
+                names(&read("/etc/group")),
+            ];
             let first = free_range(machine, &taken.concat())?;
             (first, first)
         }
@@ -96,20 +100,20 @@ pub(crate) fn kernel_version(release: &str) -> (u32, u32) {
 /// that a machine always gets the same one.
 fn free_range(machine: &MachineId, taken: &[(u32, u32)]) -> Result<u32, Trouble> {
     use sha2::{Digest, Sha256};
-    let ranges = (NOBODYS.end - NOBODYS.start) / RANGE;
+    let ranges = (UNASSIGNED_IDS.end - UNASSIGNED_IDS.start) / RANGE;
     let digest = Sha256::digest(machine.as_str().as_bytes());
     let wish = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte)) % ranges;
     let is_free = |first: &u32| {
         taken.iter().all(|(start, length)| start.saturating_add(*length) <= *first || *start >= first + RANGE)
     };
     (0..ranges)
-        .map(|step| NOBODYS.start + (wish + step) % ranges * RANGE)
+        .map(|step| UNASSIGNED_IDS.start + (wish + step) % ranges * RANGE)
         .find(is_free)
         .ok_or_else(|| Trouble::new("every range of ids for machines is taken (`/etc/subuid`, `/etc/subgid`)"))
 }
 
 /// The ranges in a table of subordinate ids.
-fn given_away(table: &str) -> Vec<(u32, u32)> {
+fn subordinate_ranges(table: &str) -> Vec<(u32, u32)> {
     let range = |line: &str| {
         let mut fields = line.trim().split(':').skip(1);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
@@ -176,7 +180,7 @@ fn deepest_mount(table: &str, path: &Path) -> Option<String> {
 }
 
 /// Makes a folder that only its owner may enter, and those above it.
-pub(crate) fn private_folder(path: &Path) -> Result<(), Trouble> {
+pub(crate) fn make_private_folder(path: &Path) -> Result<(), Trouble> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -222,7 +226,9 @@ mod tests {
         let one: MachineId = "hg-0000000001".parse().unwrap();
         let first = free_range(&one, &[]).unwrap();
         assert!(
-            NOBODYS.contains(&first) && NOBODYS.contains(&(first + RANGE - 1)) && first.is_multiple_of(RANGE),
+            UNASSIGNED_IDS.contains(&first)
+                && UNASSIGNED_IDS.contains(&(first + RANGE - 1))
+                && first.is_multiple_of(RANGE),
             "{first}"
         );
         assert_eq!(free_range(&one, &[]), Ok(first));
@@ -232,7 +238,7 @@ mod tests {
             assert!(other >= taken.0 + taken.1 || other + RANGE <= taken.0, "{taken:?}: {other}");
         }
         assert!(free_range(&one, &[(0, u32::MAX)]).is_err());
-        assert_eq!(given_away("ann:100000:65536\nx\n"), [(100_000, 65536)]);
+        assert_eq!(subordinate_ranges("ann:100000:65536\nx\n"), [(100_000, 65536)]);
         assert_eq!(names("root:x:0:0:root:/root:/bin/bash\nann:x:1000:1000::/:\n"), [(0, 1), (1000, 1)]);
     }
 

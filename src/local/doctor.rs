@@ -12,7 +12,7 @@ use model::filesystem::Filesystem;
 use model::machine::Caps;
 use rustix::process::Signal;
 
-use crate::files::{Action, Files};
+use crate::files::{Action, FileWorker};
 use crate::folders::Folders;
 use crate::images::{layers::PROBE, room};
 use crate::probe::PROBE_COMMAND;
@@ -30,7 +30,7 @@ pub async fn checks(config: &LocalConfig) -> Vec<Check> {
 
 fn all(config: &LocalConfig) -> Vec<Check> {
     let mut checks = vec![kernel(), ids()];
-    match computer::private_folder(&config.state) {
+    match computer::make_private_folder(&config.state) {
         Ok(()) => checks.push(room(&config.state)),
         Err(trouble) => {
             checks.push(bad("state directory", trouble));
@@ -67,7 +67,7 @@ fn kernel() -> Check {
 
 fn ids() -> Check {
     let found = match computer::id_map() {
-        Ok(None) => computer::ids_of_nobody(&MachineId::random())
+        Ok(None) => computer::unassigned_ids(&MachineId::random())
             .map(|map| format!("root; a machine gets ids that nobody has, for example from {}", map.uid)),
         Ok(Some(map)) => Ok(format!("ordinary, with subordinate ids from {}", map.subuid)),
         Err(trouble) => Err(trouble),
@@ -108,8 +108,8 @@ fn probe(config: &LocalConfig) -> Vec<Check> {
         Err(trouble) => return vec![bad(name, trouble)],
     };
     let folders = Folders::new(&config.state);
-    let folder = folders.passage().join(format!("{PROBE}{}", std::process::id()));
-    if let Err(trouble) = computer::private_folder(&folder) {
+    let folder = folders.staging().join(format!("{PROBE}{}", std::process::id()));
+    if let Err(trouble) = computer::make_private_folder(&folder) {
         return vec![bad("state directory", trouble)];
     }
     let output = Command::new(&config.executable)
@@ -117,9 +117,9 @@ fn probe(config: &LocalConfig) -> Vec<Check> {
         .arg(&folder)
         .arg(serde_json::to_string(&map).unwrap_or_default())
         .stdin(Stdio::null())
-        .leashed(Signal::KILL)
+        .leash(Signal::KILL)
         .output();
-    let files = Files { state: folders.state().to_owned(), executable: config.executable.clone() };
+    let files = FileWorker { state: folders.state().to_owned(), executable: config.executable.clone() };
     let removed = files.apply(Action::Remove, &folder);
     let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let mut checks: Vec<Check> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();

@@ -40,7 +40,7 @@ impl Action {
             return Err(io::Error::other(format!("`{}` is not one of our folders", path.display())));
         }
         match self {
-            Self::Remove => removal::tree(path).map(|()| 0),
+            Self::Remove => removal::remove_tree(path).map(|()| 0),
             Self::Seal => {
                 let root = path.join("fs");
                 layers::strip(&root)?;
@@ -52,14 +52,14 @@ impl Action {
 
 /// Works on files of one state directory, for the driver.
 #[derive(Debug, Clone)]
-pub(crate) struct Files {
+pub(crate) struct FileWorker {
     /// The state directory.
     pub state: PathBuf,
     /// Our own executable.
     pub executable: PathBuf,
 }
 
-impl Files {
+impl FileWorker {
     /// Does `action` on `path`; returns the bytes on disk of a sealed layer. Blocks.
     pub(crate) fn apply(&self, action: Action, path: &Path) -> io::Result<u64> {
         // The user's own rights are tried first: a machine that never came up has only files of the user, and the map
@@ -77,12 +77,12 @@ impl Files {
             .args([&self.state, path])
             .arg(serde_json::to_string(&map)?)
             .stdin(Stdio::null())
-            .leashed(Signal::KILL)
+            .leash(Signal::KILL)
             .output()?;
         if output.status.success() {
-            return text::said(&output.stdout).parse().map_err(io::Error::other);
+            return text::trim_output(&output.stdout).parse().map_err(io::Error::other);
         }
-        Err(io::Error::other(text::said(&output.stderr)))
+        Err(io::Error::other(text::trim_output(&output.stderr)))
     }
 }
 

@@ -70,7 +70,7 @@ impl Folders {
     }
 
     /// The folder that holds layers that are being added or removed.
-    pub(crate) fn passage(&self) -> PathBuf {
+    pub(crate) fn staging(&self) -> PathBuf {
         self.images().join("tmp")
     }
 }

@@ -9,12 +9,12 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 
 /// Takes the lock shared with other drivers; `None` where there is no folder or it is being cleared away.
-pub(crate) fn shared(folder: &Path) -> Option<OwnedFd> {
+pub(crate) fn lock_shared(folder: &Path) -> Option<OwnedFd> {
     hold(folder, FlockOperation::NonBlockingLockShared)
 }
 
 /// Takes the lock exclusively; `None` where there is no folder or another process works on it.
-pub(crate) fn alone(folder: &Path) -> Option<OwnedFd> {
+pub(crate) fn lock_exclusive(folder: &Path) -> Option<OwnedFd> {
     hold(folder, FlockOperation::NonBlockingLockExclusive)
 }
 
@@ -32,11 +32,11 @@ mod tests {
     #[test]
     fn drivers_share_a_folder_and_nobody_clears_it_away_meanwhile() {
         let folder = tempfile::tempdir().unwrap();
-        let (first, second) = (shared(folder.path()), shared(folder.path()));
-        assert!(first.is_some() && second.is_some() && alone(folder.path()).is_none());
+        let (first, second) = (lock_shared(folder.path()), lock_shared(folder.path()));
+        assert!(first.is_some() && second.is_some() && lock_exclusive(folder.path()).is_none());
         drop((first, second));
-        let held = alone(folder.path());
-        assert!(held.is_some() && shared(folder.path()).is_none());
-        assert!(alone(&folder.path().join("nothing")).is_none());
+        let held = lock_exclusive(folder.path());
+        assert!(held.is_some() && lock_shared(folder.path()).is_none());
+        assert!(lock_exclusive(&folder.path().join("nothing")).is_none());
     }
 }

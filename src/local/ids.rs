@@ -6,7 +6,7 @@ use model::base::text;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
-use crate::aside::Aside;
+use crate::aside::ForkedWork;
 use crate::hints;
 use crate::spec::{IdMap, MAPPED_IDS};
 use crate::sys;
@@ -18,12 +18,12 @@ use crate::trouble::{Doing, Trouble};
 /// must run outside the new namespace.
 pub(crate) fn enter(map: &IdMap) -> Result<(), Trouble> {
     let target = std::process::id();
-    let writer = Aside::new(|| {
+    let writer = ForkedWork::new(|| {
         write_by("newuidmap", target, map.uid, map.subuid)?;
         write_by("newgidmap", target, map.gid, map.subgid)
     })?;
     sys::unshare(UnshareFlags::NEWUSER).map_err(|error| refused(&error))?;
-    writer.go()?;
+    writer.run()?;
     become_root()
 }
 
@@ -66,7 +66,7 @@ fn write_by(program: &str, target: u32, own: u32, subordinate: u32) -> Result<()
     if output.status.success() {
         return Ok(());
     }
-    let said = text::said(&output.stderr);
+    let said = text::trim_output(&output.stderr);
     Err(Trouble::new(format!("`{program}` refused: {said}")).hint(hints::SUBIDS))
 }
 

@@ -15,23 +15,23 @@ use crate::LocalConfig;
 use crate::computer;
 use crate::folders::MachineFolder;
 use crate::proc::GUARD_COMMAND;
-use crate::spec::{Report, Spec, write_json, write_whole};
+use crate::spec::{GuardReport, Spec, write_atomically, write_json};
 use crate::trouble::{Doing, Trouble};
 
 /// How long a guard may take until its machine is ready.
 const READY_LIMIT: Duration = Duration::from_secs(40);
 
 /// A started guard. Dropping the value closes the pipe; the guard goes on.
-pub(crate) struct Launched {
+pub(crate) struct StartedGuard {
     lines: Lines<BufReader<ChildStdout>>,
     console: PathBuf,
 }
 
 /// Writes the specification and starts a guard for it.
-pub(crate) fn launch(config: &LocalConfig, spec: &Spec) -> Result<Launched, Trouble> {
+pub(crate) fn launch(config: &LocalConfig, spec: &Spec) -> Result<StartedGuard, Trouble> {
     let executable = &config.executable;
     let folder = spec.folder();
-    write_whole(&folder.lease(), spec.lease.to_string().as_bytes()).doing(|| "write the lease")?;
+    write_atomically(&folder.lease(), spec.lease.to_string().as_bytes()).doing(|| "write the lease")?;
     write_json(&folder.spec(), spec)?;
     let mut guard = Command::new(executable)
         .arg(GUARD_COMMAND)
@@ -49,13 +49,13 @@ pub(crate) fn launch(config: &LocalConfig, spec: &Spec) -> Result<Launched, Trou
     let pipe = guard.stdout.take().ok_or_else(|| Trouble::new("the guard has no standard output"))?;
     // Tokio reaps a child that was dropped; a guard that ended would otherwise stay as a zombie of its driver.
     drop(guard);
-    Ok(Launched { lines: BufReader::new(pipe).lines(), console: folder.console() })
+    Ok(StartedGuard { lines: BufReader::new(pipe).lines(), console: folder.console() })
 }
 
-impl Launched {
+impl StartedGuard {
     /// Confirms the resources that the guard makes until its machine is ready; `name` returns the planned name of a
     /// kind.
-    pub(crate) async fn ready(
+    pub(crate) async fn wait_until_ready(
         &mut self,
         name: &(dyn Fn(ResourceKind) -> String + Sync),
         confirm: Confirm<'_>,
@@ -63,25 +63,25 @@ impl Launched {
         let deadline = Deadline::after(READY_LIMIT, "the machine's guard to be ready");
         loop {
             match deadline.bound(self.next()).await?? {
-                Report::Present { kind, locator } => confirm(kind, &name(kind), &locator)?,
-                Report::Ready => return Ok(()),
-                Report::Failed(trouble) => return Err(trouble.into()),
-                Report::Finished { .. } | Report::Formatted => {}
+                GuardReport::Present { kind, locator } => confirm(kind, &name(kind), &locator)?,
+                GuardReport::Ready => return Ok(()),
+                GuardReport::Failed(trouble) => return Err(trouble.into()),
+                GuardReport::Finished { .. } | GuardReport::Formatted => {}
             }
         }
     }
 
     /// Waits for the end of a sandbox's program, and returns its exit status, or a signal's number with a minus before
     /// it.
-    pub(crate) async fn finished(&mut self) -> Result<i32, Fault> {
+    pub(crate) async fn wait_until_finished(&mut self) -> Result<i32, Fault> {
         loop {
-            if let Report::Finished { status } = self.next().await? {
+            if let GuardReport::Finished { status } = self.next().await? {
                 return Ok(status);
             }
         }
     }
 
-    async fn next(&mut self) -> Result<Report, Fault> {
+    async fn next(&mut self) -> Result<GuardReport, Fault> {
         let line = self
             .lines
             .next_line()
@@ -115,7 +115,7 @@ pub(crate) fn tail(path: &Path, count: usize) -> Option<String> {
 
 /// Writes a lease. A machine whose folder is gone has ended.
 pub(crate) fn write_lease(folder: &MachineFolder, until: i64) -> Result<(), Fault> {
-    write_whole(&folder.lease(), until.to_string().as_bytes()).map_err(|error| {
+    write_atomically(&folder.lease(), until.to_string().as_bytes()).map_err(|error| {
         let fault = Fault::infrastructure(format!("cannot renew the lease of `{}`", folder.path().display()));
         if error.kind() == std::io::ErrorKind::NotFound {
             fault.because("the machine has ended")

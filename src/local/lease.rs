@@ -2,7 +2,7 @@
 
 /// The readings of the clocks, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Now {
+pub(crate) struct Clocks {
     /// The time since 1970 by the computer's clock, which can jump.
     pub wall: f64,
     /// The time since boot, including the time that the computer slept.
@@ -19,7 +19,7 @@ pub(crate) struct LeaseClock {
     lease: i64,
     ends: f64,
     expires: f64,
-    last: Now,
+    last: Clocks,
     reprieve: f64,
 }
 
@@ -28,7 +28,7 @@ const PAUSE: f64 = 10.0;
 
 impl LeaseClock {
     /// The clock of a machine with a first lease and an expiry (seconds since 1970) and a grace in seconds.
-    pub(crate) fn new(now: Now, lease: i64, expires_at: i64, grace: i64) -> Self {
+    pub(crate) fn new(now: Clocks, lease: i64, expires_at: i64, grace: i64) -> Self {
         let mut clock = Self {
             grace: grace as f64,
             lease,
@@ -41,7 +41,7 @@ impl LeaseClock {
         clock
     }
 
-    fn renew(&mut self, now: Now, lease: i64) {
+    fn renew(&mut self, now: Clocks, lease: i64) {
         self.lease = lease;
         self.ends = now.boot + (lease as f64 - now.wall);
     }
@@ -49,7 +49,7 @@ impl LeaseClock {
     /// Checks whether the machine must end now. `lease` is the content of the lease file, if it can be read.
     ///
     /// After a sleep of the computer the driver gets one more grace to renew, because it slept too. The expiry stands.
-    pub(crate) fn is_over(&mut self, now: Now, lease: Option<i64>) -> bool {
+    pub(crate) fn is_over(&mut self, now: Clocks, lease: Option<i64>) -> bool {
         let slept = (now.boot - self.last.boot) - (now.awake - self.last.awake);
         if slept > 1.0 || now.awake - self.last.awake > PAUSE {
             self.reprieve = now.boot + self.grace;
@@ -66,8 +66,8 @@ impl LeaseClock {
 mod tests {
     use super::*;
 
-    fn at(seconds: f64) -> Now {
-        Now { wall: 1000.0 + seconds, boot: seconds, awake: seconds }
+    fn at(seconds: f64) -> Clocks {
+        Clocks { wall: 1000.0 + seconds, boot: seconds, awake: seconds }
     }
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
     fn a_clock_that_is_set_anew_changes_nothing() {
         for jump in [86400.0, -86400.0] {
             let mut clock = LeaseClock::new(at(0.0), 1005, 1100, 5);
-            let jumped = |seconds: f64| Now { wall: 1000.0 + seconds + jump, ..at(seconds) };
+            let jumped = |seconds: f64| Clocks { wall: 1000.0 + seconds + jump, ..at(seconds) };
             assert!(!clock.is_over(jumped(4.0), Some(1005)));
             assert!(clock.is_over(jumped(5.5), Some(1005)));
         }
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn sleep_gives_one_more_grace() {
         let mut clock = LeaseClock::new(at(0.0), 1005, 99999, 5);
-        let woken = |seconds: f64| Now { awake: seconds - 3600.0, ..at(seconds) };
+        let woken = |seconds: f64| Clocks { awake: seconds - 3600.0, ..at(seconds) };
         assert!(!clock.is_over(at(1.0), None));
         assert!(!clock.is_over(woken(3601.0), None));
         assert!(!clock.is_over(woken(3605.0), None));

@@ -48,7 +48,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use files::Files;
+use files::FileWorker;
 use folders::{Folders, MachineFolder};
 use images::mirrors::{self, Mirrors};
 use jiff::Timestamp;
@@ -59,9 +59,9 @@ use model::key_pair::KeyMaker;
 use model::machine::{Address, HostKey, Machine, Network, Platform, ProviderKind};
 use model::provider::ability::Renew;
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
-use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
+use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind};
 use release::Releaser;
-use spec::{IdMap, Kind, MachineSpec, Spec, write_whole};
+use spec::{IdMap, MachineSpec, Spec, SpecKind, write_atomically};
 use trouble::{Doing, Trouble};
 
 /// The configuration of the local provider.
@@ -94,7 +94,7 @@ impl LocalConfig {
             (true, true) => Ok(None),
             (true, false) => Err(Trouble::new("only root can make a privileged machine")
                 .hint("Leave out `--privileged-machine`, or run as root.")),
-            (false, true) => Ok(Some(computer::ids_of_nobody(id)?)),
+            (false, true) => Ok(Some(computer::unassigned_ids(id)?)),
             (false, false) => computer::id_map(),
         }
     }
@@ -132,7 +132,7 @@ impl LocalProvider {
     /// A provider of machines in `config.state`. Makes nothing yet.
     pub fn new(config: LocalConfig) -> Self {
         let folders = Folders::new(&config.state);
-        let files = Files { state: folders.state().to_owned(), executable: config.executable.clone() };
+        let files = FileWorker { state: folders.state().to_owned(), executable: config.executable.clone() };
         let releaser = Releaser { folders: folders.clone(), files };
         Self { config, folders, releaser }
     }
@@ -158,7 +158,7 @@ impl LocalProvider {
         Ok(Spec {
             id: request.id.clone(),
             state: self.folders.state().to_owned(),
-            kind: Kind::Machine(MachineSpec {
+            kind: SpecKind::Machine(MachineSpec {
                 layers: request.layers.clone(),
                 network: request.network,
                 cgroup,
@@ -179,7 +179,7 @@ impl LocalProvider {
         let lines = blocking(move || mirrors::proxies(&environment)).await?;
         if !lines.is_empty() {
             let text = lines.join("\n") + "\n";
-            write_whole(&folder.apt_conf(), text.as_bytes()).doing(|| "write the configuration of `apt`")?;
+            write_atomically(&folder.apt_conf(), text.as_bytes()).doing(|| "write the configuration of `apt`")?;
         }
         Ok(())
     }
@@ -188,7 +188,7 @@ impl LocalProvider {
 /// Makes a machine's folder.
 fn make_folder(folders: &Folders, machine: &MachineId) -> Result<MachineFolder, Trouble> {
     let folder = folders.machine(machine);
-    computer::private_folder(&folders.machines())?;
+    computer::make_private_folder(&folders.machines())?;
     computer::spread_folders(&folders.machines());
     // The call is not recursive, because a folder that exists already belongs to another machine.
     std::fs::create_dir(folder.path()).doing(|| format!("make the folder `{}`", folder.path().display()))?;
@@ -248,12 +248,12 @@ impl Provider for LocalProvider {
         let folder = make_folder(&self.folders, &request.id)?;
         let place = folder.path().display().to_string();
         confirm(ResourceKind::Rootfs, &place, &place)?;
-        write_whole(&folder.host_key(), host_key.private.as_bytes()).doing(|| "write the machine's host key")?;
+        write_atomically(&folder.host_key(), host_key.private.as_bytes()).doing(|| "write the machine's host key")?;
         if request.network == Network::Host {
             self.write_proxies(&folder).await?;
         }
         launch::launch(&self.config, &spec)?
-            .ready(&|kind| names::of(&self.folders, &request.id, kind), confirm)
+            .wait_until_ready(&|kind| names::resource_name(&self.folders, &request.id, kind), confirm)
             .await?;
         Ok(Machine {
             id: request.id.clone(),
@@ -293,7 +293,7 @@ impl Provider for LocalProvider {
         blocking(move || releaser.release(&resource)).await?
     }
 
-    async fn observe(&self) -> Result<Vec<Observed>, Fault> {
+    async fn observe(&self) -> Result<Vec<ObservedResource>, Fault> {
         let folders = self.folders.clone();
         Ok(blocking(move || observe::observe(&folders)).await??)
     }

@@ -6,7 +6,7 @@ use model::resource::{PlannedResource, ResourceKind};
 use crate::folders::Folders;
 
 /// The name of a machine's resource of `kind`. A machine has at most one of each kind.
-pub(crate) fn of(folders: &Folders, machine: &MachineId, kind: ResourceKind) -> String {
+pub(crate) fn resource_name(folders: &Folders, machine: &MachineId, kind: ResourceKind) -> String {
     let folder = folders.machine(machine);
     match kind {
         ResourceKind::Rootfs => folder.path().display().to_string(),
@@ -23,6 +23,6 @@ pub(crate) fn plan(folders: &Folders, machine: &MachineId, kinds: &[ResourceKind
     ResourceKind::ALL
         .into_iter()
         .filter(|kind| kinds.contains(kind))
-        .map(|kind| PlannedResource { machine: machine.clone(), kind, name: of(folders, machine, kind) })
+        .map(|kind| PlannedResource { machine: machine.clone(), kind, name: resource_name(folders, machine, kind) })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! Finds the resources of local machines that exist on this computer.
 
 use model::base::id::MachineId;
-use model::resource::{Observed, ResourceKind};
+use model::resource::{ObservedResource, ResourceKind};
 
 use crate::folders::{Folders, entries};
 use crate::trouble::Trouble;
@@ -10,11 +10,11 @@ use crate::{cgroup, loops, names, proc};
 /// All resources of this state directory's machines that exist now. Blocks.
 ///
 /// A place that cannot be looked at is an error, because its resources would otherwise count as gone.
-pub(crate) fn observe(folders: &Folders) -> Result<Vec<Observed>, Trouble> {
+pub(crate) fn observe(folders: &Folders) -> Result<Vec<ObservedResource>, Trouble> {
     let mut found = Vec::new();
     let mut add = |kind, machine: &MachineId, locator: String| {
-        let (name, machine) = (names::of(folders, machine, kind), machine.clone());
-        found.push(Observed { kind, machine, name, locator, expires_at: None, elsewhere: false });
+        let (name, machine) = (names::resource_name(folders, machine, kind), machine.clone());
+        found.push(ObservedResource { kind, machine, name, locator, expires_at: None, elsewhere: false });
     };
     for entry in entries(&folders.machines())? {
         if let Some(id) = MachineId::of_folder(&entry.file_name()) {

@@ -13,7 +13,7 @@ pub(crate) const GUARD_COMMAND: &str = "internal-guard";
 
 /// A guard, or a machine's first process, which is a fork of its guard and shows the same command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct MachineProcess {
     /// The process.
     pub id: ProcessId,
     /// The specification with which it was started.
@@ -26,7 +26,7 @@ pub(crate) struct Found {
 const KEEPER: &std::ffi::CStr = c"machine-keeper";
 
 /// Marks this process as a keeper.
-pub(crate) fn call_keeper() {
+pub(crate) fn mark_as_keeper() {
     // This cannot fail, since the name is short enough.
     let _ = rustix::thread::set_name(KEEPER);
 }
@@ -36,17 +36,17 @@ fn is_keeper(pid: i32) -> bool {
 }
 
 /// All live guards and first processes on this computer that this user may see.
-pub(crate) fn guards() -> Result<Vec<Found>, Trouble> {
+pub(crate) fn guards() -> Result<Vec<MachineProcess>, Trouble> {
     Ok(all()?.into_iter().filter(|found| !is_keeper(found.id.pid)).collect())
 }
 
 /// The live keepers of one machine.
-pub(crate) fn keepers_of(spec: &Path) -> Result<Vec<Found>, Trouble> {
+pub(crate) fn keepers_of(spec: &Path) -> Result<Vec<MachineProcess>, Trouble> {
     Ok(all()?.into_iter().filter(|found| found.spec == spec && is_keeper(found.id.pid)).collect())
 }
 
 /// All live guards, keepers and first processes on this computer that this user may see.
-pub(crate) fn all() -> Result<Vec<Found>, Trouble> {
+pub(crate) fn all() -> Result<Vec<MachineProcess>, Trouble> {
     let own = i32::try_from(std::process::id()).ok().and_then(identify);
     own.ok_or_else(|| Trouble::new("`/proc` does not show this process, so it shows no other"))?;
     Ok(entries(Path::new("/proc"))?
@@ -54,13 +54,13 @@ pub(crate) fn all() -> Result<Vec<Found>, Trouble> {
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
         .filter_map(|pid| {
             let spec = guarded_spec(pid)?;
-            Some(Found { id: identify(pid)?, spec, is_init: is_init(pid) })
+            Some(MachineProcess { id: identify(pid)?, spec, is_init: is_init(pid) })
         })
         .collect())
 }
 
 /// The live guards and first processes of one machine.
-pub(crate) fn guards_of(spec: &Path) -> Result<Vec<Found>, Trouble> {
+pub(crate) fn guards_of(spec: &Path) -> Result<Vec<MachineProcess>, Trouble> {
     Ok(guards()?.into_iter().filter(|found| found.spec == spec).collect())
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn identify(pid: i32) -> Option<ProcessId> {
 }
 
 /// Whether this process lives, and not another with its number.
-pub(crate) fn alive(id: ProcessId) -> bool {
+pub(crate) fn is_alive(id: ProcessId) -> bool {
     identify(id.pid) == Some(id)
 }
 
@@ -110,8 +110,8 @@ mod tests {
     fn this_process_is_alive_and_no_guard() {
         let me = i32::try_from(std::process::id()).unwrap();
         let id = identify(me).unwrap();
-        assert!(alive(id));
-        assert!(!alive(ProcessId { started: id.started + 1, ..id }));
+        assert!(is_alive(id));
+        assert!(!is_alive(ProcessId { started: id.started + 1, ..id }));
         assert!(guarded_spec(me).is_none() && !is_init(me));
         assert!(pid_namespace(me).unwrap().starts_with("pid:["));
     }

@@ -10,21 +10,21 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use crate::files::{Action, Files};
+use crate::files::{Action, FileWorker};
 use crate::folders::{Folders, MachineFolder};
-use crate::proc::Found;
+use crate::proc::MachineProcess;
 use crate::spec::ProcessId;
 use crate::trouble::Trouble;
 use crate::{cgroup, hold, loops, proc};
 
 /// How long a guard may take to end its machine when asked.
-const ASKED_LIMIT: Duration = Duration::from_secs(10);
+const TERM_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long killed processes may take to end.
 const KILLED_LIMIT: Duration = Duration::from_secs(10);
 
 /// The interval in which processes that are to end are looked for anew.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long the kernel may take to let go of a loop device or a control group whose users are gone.
 const SETTLE_LIMIT: Duration = Duration::from_secs(3);
@@ -35,7 +35,7 @@ pub(crate) struct Releaser {
     /// The state directory's folders.
     pub folders: Folders,
     /// Removes files.
-    pub files: Files,
+    pub files: FileWorker,
 }
 
 impl Releaser {
@@ -46,12 +46,12 @@ impl Releaser {
     pub(crate) fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
         let folder = self.folders.machine(&resource.machine);
         if let Some(reason) = end_machine(&folder) {
-            return Ok(Fate::Stays(reason));
+            return Ok(Fate::Remains(reason));
         }
         Ok(match resource.kind {
             ResourceKind::Process | ResourceKind::Namespace | ResourceKind::Mount => Fate::Gone,
-            ResourceKind::Cgroup => settle(|| remove_groups(&self.folders, &resource.machine)),
-            ResourceKind::LoopDevice => settle(|| release_loops(&folder)),
+            ResourceKind::Cgroup => retry_until_gone(|| remove_groups(&self.folders, &resource.machine)),
+            ResourceKind::LoopDevice => retry_until_gone(|| release_loops(&folder)),
             ResourceKind::Rootfs => self.release_rootfs(resource, &folder),
             kind => return Err(Fault::infrastructure(format!("a local machine has no {}", kind.name()))),
         })
@@ -60,18 +60,18 @@ impl Releaser {
     fn release_rootfs(&self, resource: &Resource, folder: &MachineFolder) -> Fate {
         if Path::new(&resource.name) != folder.path() {
             let reason = format!("`{}` is not in this state directory's `machines`", resource.name);
-            return Fate::Stays(reason);
+            return Fate::Remains(reason);
         }
         if let Some(reason) = release_loops(folder) {
-            return Fate::Stays(reason);
+            return Fate::Remains(reason);
         }
         // The lock keeps the keeper from the files, in case this takes longer than the lease.
-        let held = hold::shared(folder.path());
+        let held = hold::lock_shared(folder.path());
         let removed = remove_files(&self.folders, &resource.machine, &|path| self.files.apply(Action::Remove, path));
         drop(held);
         // The keeper would end by itself, but only when it looks at the folder again.
         let reason = removed.or_else(|| end_all(&|| proc::keepers_of(&folder.spec())));
-        reason.map_or(Fate::Gone, Fate::Stays)
+        reason.map_or(Fate::Gone, Fate::Remains)
     }
 }
 
@@ -82,7 +82,7 @@ fn remove_files<T>(
     machine: &MachineId,
     remove: &dyn Fn(&Path) -> std::io::Result<T>,
 ) -> Option<String> {
-    let (passage, folder) = (folders.passage().join(machine.as_str()), folders.machine(machine));
+    let (passage, folder) = (folders.staging().join(machine.as_str()), folders.machine(machine));
     [passage.as_path(), folder.path()].into_iter().filter(|path| path.exists()).find_map(|path| {
         let error = remove(path).err()?;
         Some(format!("cannot remove `{}`: {error}", path.display()))
@@ -97,7 +97,7 @@ pub(crate) fn clear<T>(
     remove: &dyn Fn(&Path) -> std::io::Result<T>,
 ) -> Option<String> {
     let folder = folders.machine(machine);
-    let Some(_held) = hold::alone(folder.path()) else {
+    let Some(_held) = hold::lock_exclusive(folder.path()) else {
         return folder.path().exists().then(|| format!("`{}` is being worked on", folder.path().display()));
     };
     end_machine(&folder)
@@ -124,9 +124,9 @@ pub(crate) fn end_machine(folder: &MachineFolder) -> Option<String> {
 }
 
 /// Ends the processes that `find` finds, first by SIGTERM; returns the reason where one still lives.
-fn end_all(find: &dyn Fn() -> Result<Vec<Found>, Trouble>) -> Option<String> {
-    for (signal, limit) in [(Signal::TERM, ASKED_LIMIT), (Signal::KILL, KILLED_LIMIT)] {
-        let mut living = match hold_all(find) {
+fn end_all(find: &dyn Fn() -> Result<Vec<MachineProcess>, Trouble>) -> Option<String> {
+    for (signal, limit) in [(Signal::TERM, TERM_LIMIT), (Signal::KILL, KILLED_LIMIT)] {
+        let mut living = match open_handles(find) {
             Ok(living) => living,
             Err(trouble) => return Some(trouble.message),
         };
@@ -138,9 +138,9 @@ fn end_all(find: &dyn Fn() -> Result<Vec<Found>, Trouble>) -> Option<String> {
             if Instant::now() > deadline {
                 break;
             }
-            wait_for_end(handle, deadline.min(Instant::now() + LOOK));
+            wait_for_end(handle, deadline.min(Instant::now() + POLL_INTERVAL));
             // The processes are looked for anew, because a guard without a keeper goes on as one and is then not found.
-            living = match hold_all(find) {
+            living = match open_handles(find) {
                 Ok(living) => living,
                 Err(trouble) => return Some(trouble.message),
             };
@@ -149,7 +149,7 @@ fn end_all(find: &dyn Fn() -> Result<Vec<Found>, Trouble>) -> Option<String> {
             return None;
         }
     }
-    let left = match hold_all(find) {
+    let left = match open_handles(find) {
         Ok(handles) => handles.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>(),
         Err(trouble) => return Some(trouble.message),
     };
@@ -157,13 +157,13 @@ fn end_all(find: &dyn Fn() -> Result<Vec<Found>, Trouble>) -> Option<String> {
 }
 
 /// The processes that `find` finds, with descriptors that stay theirs even if their numbers are used again.
-fn hold_all(find: &dyn Fn() -> Result<Vec<Found>, Trouble>) -> Result<Vec<(ProcessId, OwnedFd)>, Trouble> {
+fn open_handles(find: &dyn Fn() -> Result<Vec<MachineProcess>, Trouble>) -> Result<Vec<(ProcessId, OwnedFd)>, Trouble> {
     let living = find()?
         .into_iter()
         .filter_map(|found| {
             let handle = rustix::process::pidfd_open(Pid::from_raw(found.id.pid)?, PidfdFlags::empty()).ok()?;
             // Checked again, because another process may have got the number before the descriptor was opened.
-            proc::alive(found.id).then_some((found.id, handle))
+            proc::is_alive(found.id).then_some((found.id, handle))
         })
         .collect();
     Ok(living)
@@ -198,12 +198,12 @@ fn release_loops(folder: &MachineFolder) -> Option<String> {
 }
 
 /// Repeats `attempt` until it returns no reason; after a limit, its last reason counts.
-fn settle(mut attempt: impl FnMut() -> Option<String>) -> Fate {
+fn retry_until_gone(mut attempt: impl FnMut() -> Option<String>) -> Fate {
     let deadline = Instant::now() + SETTLE_LIMIT;
     loop {
         match attempt() {
             None => return Fate::Gone,
-            Some(reason) if Instant::now() > deadline => return Fate::Stays(reason),
+            Some(reason) if Instant::now() > deadline => return Fate::Remains(reason),
             Some(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }

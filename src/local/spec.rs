@@ -23,7 +23,7 @@ pub(crate) struct Spec {
     /// The state directory, an absolute path.
     pub state: PathBuf,
     /// A machine to log in to, or a sandbox for one program.
-    pub kind: Kind,
+    pub kind: SpecKind,
     /// The ids to which the machine is confined; `None` for a privileged one, whose ids are the computer's.
     pub ids: Option<IdMap>,
     /// How long the machine lives without a sign of its driver, in seconds.
@@ -49,7 +49,7 @@ impl Spec {
 /// The kind of what a guard guards.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
+pub(crate) enum SpecKind {
     /// A machine.
     Machine(MachineSpec),
     /// One program over the host's own files, which it cannot change.
@@ -119,7 +119,7 @@ impl std::fmt::Display for ProcessId {
 
 /// The facts that a guard records about itself and its machine: `machines/<id>/guard.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Facts {
+pub(crate) struct GuardFacts {
     /// The guard.
     pub guard: ProcessId,
     /// The machine's first process, as the host sees it.
@@ -133,7 +133,7 @@ pub(crate) struct Facts {
 /// A report of a guard to its driver while it starts: a line of JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Report {
+pub(crate) enum GuardReport {
     /// A resource exists now.
     Present {
         /// The kind of the resource.
@@ -157,7 +157,7 @@ pub(crate) enum Report {
 
 /// Writes a file under its name only when it is whole. What a kill leaves is called `NAME.….new`, by which it is found beside records and
 /// tools when all is removed. Its opening is our own, for `tempfile` puts the path into errors, and who calls says which file is meant.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut start = path.file_name().unwrap_or_default().to_owned();
     start.push(".");
@@ -177,5 +177,5 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T
 /// Writes a file of JSON.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Trouble> {
     let text = serde_json::to_vec_pretty(value).doing(|| format!("write `{}`", path.display()))?;
-    write_whole(path, &text).doing(|| format!("write `{}`", path.display()))
+    write_atomically(path, &text).doing(|| format!("write `{}`", path.display()))
 }

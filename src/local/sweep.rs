@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use model::base::id::MachineId;
 
-use crate::files::{Action, Files};
+use crate::files::{Action, FileWorker};
 use crate::folders::{Folders, MachineFolder, entries};
 use crate::trouble::Trouble;
 use crate::{observe, proc, release};
 
 /// A machine without a living process, of which only leftovers exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dead {
+pub struct DeadMachine {
     /// The machine's id.
     pub machine: MachineId,
     /// The end of its lease; for a machine that was never launched, the time when its folder was made.
@@ -26,22 +26,22 @@ pub struct Dead {
 /// Clears away the leftovers of machines of one state directory.
 pub struct Sweeper {
     folders: Folders,
-    files: Files,
+    files: FileWorker,
 }
 
 impl Sweeper {
     /// A sweeper for the state directory `state`; `executable` is our own program.
     pub fn new(state: &Path, executable: PathBuf) -> Self {
         let folders = Folders::new(state);
-        let files = Files { state: folders.state().to_owned(), executable };
+        let files = FileWorker { state: folders.state().to_owned(), executable };
         Self { folders, files }
     }
 
     /// The machines whose lease is over and of which no process lives, and those that were never launched. Blocks.
-    pub fn dead(&self, now: Timestamp) -> Result<Vec<Dead>, Trouble> {
-        let mut dead: Vec<Dead> = entries(&self.folders.machines())?
+    pub fn dead(&self, now: Timestamp) -> Result<Vec<DeadMachine>, Trouble> {
+        let mut dead: Vec<DeadMachine> = entries(&self.folders.machines())?
             .into_iter()
-            .filter_map(|entry| over(&self.folders.machine(&MachineId::of_folder(&entry.file_name())?), now))
+            .filter_map(|entry| find_overdue(&self.folders.machine(&MachineId::of_folder(&entry.file_name())?), now))
             .collect();
         if dead.is_empty() {
             return Ok(dead);
@@ -70,7 +70,7 @@ impl Sweeper {
 }
 
 /// The machine of `folder`, where its lease is over; where it has no lease, its folder must be older than `now`.
-fn over(folder: &MachineFolder, now: Timestamp) -> Option<Dead> {
+fn find_overdue(folder: &MachineFolder, now: Timestamp) -> Option<DeadMachine> {
     let machine = MachineId::of_folder(folder.path().file_name()?)?;
     let lease = std::fs::read_to_string(folder.lease()).ok().and_then(|text| text.trim().parse::<i64>().ok());
     let (since, launched) = match lease {
@@ -78,7 +78,7 @@ fn over(folder: &MachineFolder, now: Timestamp) -> Option<Dead> {
         None => (std::fs::metadata(folder.path()).ok()?.mtime(), false),
     };
     let since = Timestamp::from_second(since).ok()?;
-    (since < now).then_some(Dead { machine, since, launched })
+    (since < now).then_some(DeadMachine { machine, since, launched })
 }
 
 #[cfg(test)]
@@ -107,7 +107,7 @@ mod tests {
         dead.sort_by_key(|found| found.machine.to_string());
         let told: Vec<(&str, bool)> = dead.iter().map(|found| (found.machine.as_str(), found.launched)).collect();
         assert_eq!(told, [("hg-made", false), ("hg-over", true)]);
-        let held = crate::hold::shared(over.path());
+        let held = crate::hold::lock_shared(over.path());
         assert!(sweeper.clear(&dead[1].machine).unwrap().contains("being worked on"));
         drop(held);
         for found in &dead {

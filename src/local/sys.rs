@@ -75,7 +75,7 @@ pub(crate) fn signal_fd(signals: &[i32]) -> io::Result<OwnedFd> {
 }
 
 /// The signals that have arrived at `fd`, which [`signal_fd`] made.
-pub(crate) fn arrived(fd: BorrowedFd<'_>) -> Vec<i32> {
+pub(crate) fn read_signals(fd: BorrowedFd<'_>) -> Vec<i32> {
     const SIZE: usize = size_of::<libc::signalfd_siginfo>();
     let mut signals = Vec::new();
     let mut buffer = [0_u8; SIZE];

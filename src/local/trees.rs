@@ -18,7 +18,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::UnshareFlags;
 
 use crate::hints;
-use crate::spec::{IdMap, Kind, MachineSpec, Spec};
+use crate::spec::{IdMap, MachineSpec, Spec, SpecKind};
 use crate::sys::{self, MountChange};
 use crate::trouble::{Doing, Trouble};
 use crate::{channel, computer};
@@ -64,9 +64,9 @@ impl Tree {
 
 /// The trees of a machine that are not attached yet.
 #[derive(Debug, Default)]
-pub(crate) struct Trees(Vec<(Tree, OwnedFd)>);
+pub(crate) struct MachineTrees(Vec<(Tree, OwnedFd)>);
 
-impl Trees {
+impl MachineTrees {
     /// A collection of one tree.
     pub(crate) fn one(tree: Tree, mount: OwnedFd) -> Self {
         Self(vec![(tree, mount)])
@@ -98,11 +98,11 @@ impl Trees {
 
     /// Takes out a tree that must be there.
     pub(crate) fn take(&mut self, wanted: Tree) -> Result<OwnedFd, Trouble> {
-        self.take_any(wanted).ok_or_else(|| Trouble::new(format!("the machine got no `{}`", wanted.name())))
+        self.take_optional(wanted).ok_or_else(|| Trouble::new(format!("the machine got no `{}`", wanted.name())))
     }
 
     /// Takes out a tree, if it is there.
-    pub(crate) fn take_any(&mut self, wanted: Tree) -> Option<OwnedFd> {
+    pub(crate) fn take_optional(&mut self, wanted: Tree) -> Option<OwnedFd> {
         let at = self.0.iter().position(|(tree, _)| *tree == wanted)?;
         Some(self.0.swap_remove(at).1)
     }
@@ -119,17 +119,17 @@ pub(crate) fn attach(tree: impl AsFd, place: impl AsRef<Path>) -> Result<(), Tro
 ///
 /// Changes this process for good: its mounts, its folder and its user. Without `shown` it must be in a mount namespace
 /// of its own; with `shown` it makes one.
-pub(crate) fn make(spec: &Spec, shown: Option<BorrowedFd<'_>>) -> Result<Trees, Trouble> {
+pub(crate) fn make(spec: &Spec, shown: Option<BorrowedFd<'_>>) -> Result<MachineTrees, Trouble> {
     // Paths are relative to the state directory, so that they are short, and free of the characters `:` and `,`, which
     // separate options, whatever the state directory is called.
     rustix::process::chdir(&spec.state).doing(|| format!("change to `{}`", spec.state.display()))?;
     let maker = Maker { spec, folder: format!("machines/{}", spec.id), shown };
     if shown.is_some() {
-        apart()?;
+        unshare_mounts()?;
     }
     match &spec.kind {
-        Kind::Machine(machine) => maker.of_machine(machine),
-        Kind::Sandbox(_) => maker.of_sandbox(),
+        SpecKind::Machine(machine) => maker.of_machine(machine),
+        SpecKind::Sandbox(_) => maker.of_sandbox(),
     }
 }
 
@@ -141,7 +141,7 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn of_machine(&self, machine: &MachineSpec) -> Result<Trees, Trouble> {
+    fn of_machine(&self, machine: &MachineSpec) -> Result<MachineTrees, Trouble> {
         let layers: Vec<String> =
             machine.layers.iter().rev().map(|layer| format!("images/layers/{layer}/fs")).collect();
         if let Some(missing) = layers.iter().find(|layer| !Path::new(layer).is_dir()) {
@@ -151,7 +151,7 @@ impl Maker<'_> {
             self.show(layer, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
         }
         self.show(&self.folder, MountAttrFlags::empty())?;
-        let mut trees = Trees::default();
+        let mut trees = MachineTrees::default();
         if machine.network == Network::Host {
             trees.0.push((Tree::System, system()?));
         }
@@ -169,12 +169,12 @@ impl Maker<'_> {
         Ok(trees)
     }
 
-    fn of_sandbox(&self) -> Result<Trees, Trouble> {
+    fn of_sandbox(&self) -> Result<MachineTrees, Trouble> {
         let empty = format!("{}/empty", self.folder);
         std::fs::create_dir(&empty).doing(|| format!("make `{empty}`"))?;
         self.show(&self.folder, MountAttrFlags::empty())?;
         let tools = "images/tools";
-        let mut trees = Trees::default();
+        let mut trees = MachineTrees::default();
         if Path::new(tools).is_dir() {
             self.show(tools, MountAttrFlags::empty())?;
             let tree = copy(tools, OpenTreeFlags::empty())?;
@@ -188,13 +188,13 @@ impl Maker<'_> {
     }
 
     fn show(&self, path: &str, set: MountAttrFlags) -> Result<(), Trouble> {
-        show(path, self.shown, set).map_err(|error| cannot_show(&self.spec.state, &error))
+        show(path, self.shown, set).map_err(|error| show_error(&self.spec.state, &error))
     }
 
     /// Mounts the overlay over `layers`, topmost first.
     fn overlay(&self, layers: &[String]) -> Result<(), Trouble> {
         overlay(layers, &self.folder, self.spec.ids.as_ref(), self.shown.is_some())?
-            .map_err(|error| no_overlay(&self.spec.state, error))
+            .map_err(|error| overlay_error(&self.spec.state, error))
     }
 }
 
@@ -203,17 +203,17 @@ impl Maker<'_> {
 pub(crate) fn try_overlay(folder: &Path, ids: Option<&IdMap>, shown: Option<BorrowedFd<'_>>) -> Result<(), Trouble> {
     rustix::process::chdir(folder).doing(|| format!("change to `{}`", folder.display()))?;
     if shown.is_some() {
-        apart()?;
+        unshare_mounts()?;
     }
-    show(".", shown, MountAttrFlags::empty()).map_err(|error| cannot_show(folder, &error))?;
+    show(".", shown, MountAttrFlags::empty()).map_err(|error| show_error(folder, &error))?;
     // The current folder is still the covered one.
     rustix::process::chdir(folder).doing(|| format!("change to `{}`", folder.display()))?;
-    overlay(&["lower".to_owned()], ".", ids, shown.is_some())?.map_err(|error| no_overlay(folder, error))?;
+    overlay(&["lower".to_owned()], ".", ids, shown.is_some())?.map_err(|error| overlay_error(folder, error))?;
     std::fs::write("root/probe", "x").doing(|| "write to an overlay")
 }
 
 /// Gives this process mounts of its own.
-fn apart() -> Result<(), Trouble> {
+fn unshare_mounts() -> Result<(), Trouble> {
     sys::unshare(UnshareFlags::NEWNS).doing(|| "make a mount namespace")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).doing(|| "make the mounts private")
 }
@@ -310,7 +310,7 @@ pub(crate) fn protect_everything() -> Result<(), Trouble> {
 }
 
 /// Makes the mount at `path` writable again.
-pub(crate) fn open_again(path: &Path) -> Result<(), Trouble> {
+pub(crate) fn make_writable(path: &Path) -> Result<(), Trouble> {
     let doing = || format!("keep `{}` writable", path.display());
     let tree = open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLOEXEC).doing(doing)?;
     let clear = MountAttrFlags::MOUNT_ATTR_RDONLY;
@@ -328,14 +328,14 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), Trouble> {
 }
 
 /// The error where files cannot be shown with other ids; it names the file system, which is the usual reason.
-fn cannot_show(state: &Path, error: &std::io::Error) -> Trouble {
+fn show_error(state: &Path, error: &std::io::Error) -> Trouble {
     let kind = file_system(state);
     Trouble::new(format!("cannot show `{}` (on {kind}) with a machine's ids: {error}", state.display()))
         .hint(hints::UNCONFINED)
 }
 
 /// The error where the overlay cannot be mounted; it names the file system, which is the usual reason.
-fn no_overlay(state: &Path, error: rustix::io::Errno) -> Trouble {
+fn overlay_error(state: &Path, error: rustix::io::Errno) -> Trouble {
     let kind = file_system(state);
     Trouble::new(format!("cannot mount an overlay in `{}` (on {kind}): {error}", state.display())).hint(
         "Choose a state directory on another file system with `--state-path`, for example on ext4, xfs, btrfs or tmpfs; \

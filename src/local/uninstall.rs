@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use model::base::id::{MachineId, ResourceId, RunId};
-use model::base::removal::{self, IsOurs, Whose};
+use model::base::removal::{self, EntryOwner, IsOurs};
 use model::machine::ProviderKind;
 use model::resource::{Fate, Resource, ResourceKind, ResourceState};
 
-use crate::files::{Action, Files};
+use crate::files::{Action, FileWorker};
 use crate::folders::{Folders, entries};
 use crate::images::layers;
 use crate::release::Releaser;
@@ -38,7 +38,7 @@ impl Uninstaller {
     /// An uninstaller for the state directory `state`; `executable` is our own program.
     pub fn new(state: &Path, executable: PathBuf) -> Self {
         let folders = Folders::new(state);
-        let files = Files { state: folders.state().to_owned(), executable };
+        let files = FileWorker { state: folders.state().to_owned(), executable };
         Self { releaser: Releaser { folders: folders.clone(), files }, folders }
     }
 
@@ -76,30 +76,30 @@ impl Uninstaller {
     }
 
     fn holders(&self) -> [(PathBuf, IsOurs); 2] {
-        [(self.folders.layers(), layers::is_name), (self.folders.passage(), layers::is_passing)]
+        [(self.folders.layers(), layers::is_layer_name), (self.folders.staging(), layers::is_staging_name)]
     }
 
     /// Removes the folders of machines and images, from which [`Uninstaller::end`] and [`Uninstaller::remove_layer`]
     /// have removed the files of other ids. Adds the files that stay because they are not ours to `others`. Blocks.
     pub fn remove_folders(&self, others: &mut Vec<PathBuf>) -> std::io::Result<()> {
         let folders = &self.folders;
-        removal::ours(&folders.machines(), &|_| Whose::Others, others)?;
+        removal::remove_ours(&folders.machines(), &|_| EntryOwner::Others, others)?;
         // A link is removed as a link, and a mount point is reported as an error.
         if folders.images().is_symlink() || removal::is_mount_point(&folders.images())? {
-            return removal::tree(&folders.images());
+            return removal::remove_tree(&folders.images());
         }
-        let ours = |ours: bool| if ours { Whose::Ours } else { Whose::Others };
+        let ours = |ours: bool| if ours { EntryOwner::Ours } else { EntryOwner::Others };
         for (folder, _) in self.holders() {
-            removal::ours(&folder, &|_| Whose::Others, others)?;
+            removal::remove_ours(&folder, &|_| EntryOwner::Others, others)?;
         }
-        removal::ours(&folders.records(), &|name| ours(is_record(name)), others)?;
-        removal::ours(&folders.locks(), &|name| ours(layers::is_name(name) || name == "tools"), others)?;
-        removal::ours(&folders.tools(), &|name| ours(is_tool(name)), others)?;
+        removal::remove_ours(&folders.records(), &|name| ours(is_record(name)), others)?;
+        removal::remove_ours(&folders.locks(), &|name| ours(layers::is_layer_name(name) || name == "tools"), others)?;
+        removal::remove_ours(&folders.tools(), &|name| ours(is_tool(name)), others)?;
         let known = |name: &str| match ["layers", "tmp", "records", "locks", "tools"].contains(&name) {
-            true => Whose::Seen,
-            false => Whose::Others,
+            true => EntryOwner::Seen,
+            false => EntryOwner::Others,
         };
-        removal::ours(&folders.images(), &known, others)
+        removal::remove_ours(&folders.images(), &known, others)
     }
 
     /// Ends a machine and removes all of it; returns the reasons where something stays. Blocks.
@@ -111,7 +111,7 @@ impl Uninstaller {
                 machine: machine.clone(),
                 provider: ProviderKind::Local,
                 kind,
-                name: names::of(&self.folders, machine, kind),
+                name: names::resource_name(&self.folders, machine, kind),
                 locator: None,
                 state: ResourceState::Present,
                 planned_at: now,
@@ -119,7 +119,7 @@ impl Uninstaller {
                 note: None,
             };
             match self.releaser.release(&row) {
-                Ok(Fate::Stays(reason)) => Some(reason),
+                Ok(Fate::Remains(reason)) => Some(reason),
                 Ok(_) => None,
                 Err(fault) => Some(fault.line()),
             }
@@ -133,7 +133,7 @@ impl Uninstaller {
     /// Removes the folder of a layer. Blocks.
     pub fn remove_layer(&self, path: &Path) -> std::io::Result<()> {
         if path.is_symlink() || !path.is_dir() {
-            return removal::tree(path);
+            return removal::remove_tree(path);
         }
         self.releaser.files.apply(Action::Remove, path).map(drop)
     }
@@ -142,7 +142,7 @@ impl Uninstaller {
 /// Whether a file among the records of images is ours; a file that was being written has a further ending.
 fn is_record(name: &str) -> bool {
     name.split_once(".json")
-        .is_some_and(|(name, rest)| layers::is_name(name) && (rest.is_empty() || rest.ends_with(".new")))
+        .is_some_and(|(name, rest)| layers::is_layer_name(name) && (rest.is_empty() || rest.ends_with(".new")))
 }
 
 /// Whether a folder among the downloaded programs is ours: that of a package, or that of `apt`.

@@ -8,7 +8,7 @@ use crate::fault::Fault;
 
 /// The result of fetching artifacts: what came, and what did not.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Collected {
+pub struct CollectedArtifacts {
     /// The folder in which they are now.
     pub folder: PathBuf,
     /// Files that came.
@@ -33,7 +33,7 @@ pub struct Collected {
     pub failed: Option<String>,
 }
 
-impl Collected {
+impl CollectedArtifacts {
     /// The fault to report at the end of the run about files that did not come; none where all came.
     pub fn fault(&self) -> Option<Fault> {
         if let Some(why) = &self.failed {

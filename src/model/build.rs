@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 use crate::image::Fingerprint;
-use crate::task::Stepped;
+use crate::task::StepCommand;
 
 /// The steps that build the software under test on a machine, as data; the flow runs them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,9 +20,9 @@ pub struct Build {
     pub despite: Option<String>,
     /// Builds, and packs the result into [`Build::packed`]. Exit status 3 says that the software cannot be built in
     /// this way.
-    pub make: Stepped,
+    pub make: StepCommand,
     /// Unpacks a packed result in place of a build. Where that fails, it leaves nothing behind.
-    pub restore: Stepped,
+    pub restore: StepCommand,
     /// The packed result, a file on the machine.
     pub packed: String,
 }
@@ -30,7 +30,7 @@ pub struct Build {
 /// Where the build of the software under test came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Built {
+pub enum BuildOrigin {
     /// It was made for this run.
     Made,
     /// It was made for an earlier run and kept on this computer.

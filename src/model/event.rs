@@ -47,7 +47,7 @@ pub struct Event {
     pub subject: Option<Subject>,
     /// The kind of the event, with its data.
     #[serde(flatten)]
-    pub kind: Kind,
+    pub kind: EventKind,
 }
 
 impl Event {
@@ -55,15 +55,15 @@ impl Event {
     pub fn words(&self) -> Words {
         let subject = self.subject.as_ref().map_or("", Subject::name);
         match &self.kind {
-            Kind::Step(event) => event.words(),
-            Kind::Machine(event) => event.words(subject),
-            Kind::Image(event) => event.words(),
-            Kind::Account(event) => event.words(),
-            Kind::Tests(event) => event.words(),
-            Kind::Files(event) => event.words(),
-            Kind::Removal(event) => event.words(),
-            Kind::Run(event) => event.words(),
-            Kind::Trouble(event) => event.words(),
+            EventKind::Step(event) => event.words(),
+            EventKind::Machine(event) => event.words(subject),
+            EventKind::Image(event) => event.words(),
+            EventKind::Account(event) => event.words(),
+            EventKind::Tests(event) => event.words(),
+            EventKind::Files(event) => event.words(),
+            EventKind::Removal(event) => event.words(),
+            EventKind::Run(event) => event.words(),
+            EventKind::Trouble(event) => event.words(),
         }
     }
 }
@@ -96,7 +96,7 @@ impl Subject {
 /// The kinds of events, by family.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "family", rename_all = "snake_case")]
-pub enum Kind {
+pub enum EventKind {
     /// A piece of work began, goes on or ended.
     Step(StepEvent),
     /// Something happened to one machine, which is the event's subject.
@@ -119,7 +119,7 @@ pub enum Kind {
 
 macro_rules! family {
     ($($variant:ident($event:ident)),+) => {
-        $(impl From<$event> for Kind {
+        $(impl From<$event> for EventKind {
             fn from(event: $event) -> Self {
                 Self::$variant(event)
             }

@@ -17,7 +17,7 @@ pub enum Exit {
 
 impl Exit {
     /// Whether the command ended with status 0.
-    pub fn success(&self) -> bool {
+    pub fn is_success(&self) -> bool {
         *self == Self::Code(0)
     }
 }

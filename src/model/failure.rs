@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::{Fault, FaultKind, Left};
+use crate::fault::{Fault, FaultKind, Leftovers};
 
 /// A [`Fault`] that can be stored: its causes are texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,8 +12,8 @@ pub struct Failure {
     /// The message and every cause below it, outermost first; never empty.
     pub chain: Vec<String>,
     /// The things that are left behind.
-    #[serde(default, skip_serializing_if = "Left::is_nothing")]
-    pub left: Left,
+    #[serde(default, skip_serializing_if = "Leftovers::is_nothing")]
+    pub left: Leftovers,
     /// The next step for the user, a whole sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
@@ -43,9 +43,13 @@ impl Failure {
             text.push_str(&format!("\n  {number}: {indented}"));
         }
         match &self.left {
-            Left::Nothing => {}
-            Left::These(names) => text.push_str(&format!("\nleft behind: {}", names.join("; ").replace('\n', "\n  "))),
-            Left::Unknown(what) => text.push_str(&format!("\nleft behind: unknown, {}", what.replace('\n', "\n  "))),
+            Leftovers::Nothing => {}
+            Leftovers::Named(names) => {
+                text.push_str(&format!("\nleft behind: {}", names.join("; ").replace('\n', "\n  ")))
+            }
+            Leftovers::Unknown(what) => {
+                text.push_str(&format!("\nleft behind: unknown, {}", what.replace('\n', "\n  ")))
+            }
         }
         if let Some(hint) = &self.hint {
             text.push_str(&format!("\nhint: {hint}"));
@@ -61,7 +65,7 @@ mod tests {
     fn fault() -> Fault {
         Fault::outside("cannot bake `x`")
             .because(Fault::outside("mirror `m` does not answer").because("timed out"))
-            .leaving(Left::These(vec!["machine hg-1".into()]))
+            .with_leftovers(Leftovers::Named(vec!["machine hg-1".into()]))
             .hint("Type this.")
     }
 

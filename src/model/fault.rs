@@ -39,17 +39,18 @@ impl FaultKind {
 /// The things that a failed step left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Left {
+pub enum Leftovers {
     /// Nothing: the step undid itself or never began.
     #[default]
     Nothing,
-    /// These, by name; the journal holds them too.
-    These(Vec<String>),
+    /// The resources with these names; the journal holds them too.
+    #[serde(rename = "these")]
+    Named(Vec<String>),
     /// Unknown: the call may or may not have created something.
     Unknown(String),
 }
 
-impl Left {
+impl Leftovers {
     /// Whether nothing is left.
     pub fn is_nothing(&self) -> bool {
         *self == Self::Nothing
@@ -68,7 +69,7 @@ pub struct Fault {
     /// The cause below, if any.
     pub source: Option<Box<dyn Error + Send + Sync>>,
     /// The things that are left behind.
-    pub left: Left,
+    pub left: Leftovers,
     /// The next step for the user.
     pub hint: Option<String>,
 }
@@ -76,7 +77,7 @@ pub struct Fault {
 impl Fault {
     /// A fault of `kind` that leaves nothing behind.
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, left: Left::Nothing, hint: None }
+        Self { kind, message: message.into(), source: None, left: Leftovers::Nothing, hint: None }
     }
 
     /// A [`FaultKind::Usage`] fault.
@@ -110,7 +111,7 @@ impl Fault {
 
     /// Says what is left behind.
     #[must_use]
-    pub fn leaving(mut self, left: Left) -> Self {
+    pub fn with_leftovers(mut self, left: Leftovers) -> Self {
         self.left = left;
         self
     }

@@ -122,7 +122,7 @@ impl ImagePlan {
 
     /// How many seconds each layer took the last time, by name, according to `records` (newest first): for an image of
     /// this name if there was one, else for any image.
-    pub fn expected(&self, mut records: Vec<ImageRecord>) -> BTreeMap<String, u64> {
+    pub fn expected_seconds(&self, mut records: Vec<ImageRecord>) -> BTreeMap<String, u64> {
         records.sort_by_key(|record| record.name != self.name);
         let mut seconds = BTreeMap::new();
         for layer in records.into_iter().flat_map(|record| record.layers) {
@@ -204,7 +204,7 @@ mod tests {
         ];
         let expected = |name: &str, seconds: u64| (name.to_owned(), seconds);
         let all = [expected("base", 3), expected("build", 4), expected("python", 2)];
-        assert_eq!(plan.expected(records), BTreeMap::from(all));
-        assert!(plan.expected(Vec::new()).is_empty());
+        assert_eq!(plan.expected_seconds(records), BTreeMap::from(all));
+        assert!(plan.expected_seconds(Vec::new()).is_empty());
     }
 }

@@ -32,16 +32,16 @@ pub trait ResourceJournal: Send + Sync {
     ) -> Result<Vec<ResourceId>, Fault>;
 
     /// Records that a resource was seen to exist and is called `locator`.
-    fn present(&self, id: &ResourceId, locator: &str) -> Result<(), Fault>;
+    fn mark_present(&self, id: &ResourceId, locator: &str) -> Result<(), Fault>;
 
     /// Records that a resource was seen to exist, is called `locator`, and is meant to outlive its run.
-    fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault>;
+    fn mark_kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault>;
 
     /// Records that a resource was seen gone. A second call changes nothing: the first time counts.
-    fn gone(&self, id: &ResourceId, at: Timestamp) -> Result<(), Fault>;
+    fn mark_gone(&self, id: &ResourceId, at: Timestamp) -> Result<(), Fault>;
 
     /// Records that a resource is given up although it was not seen gone; `note` says by whom, and why.
-    fn forgotten(&self, id: &ResourceId, note: &str) -> Result<(), Fault>;
+    fn mark_forgotten(&self, id: &ResourceId, note: &str) -> Result<(), Fault>;
 
     /// Records what went wrong with a resource that is still open.
     fn note(&self, id: &ResourceId, note: &str) -> Result<(), Fault>;

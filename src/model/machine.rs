@@ -156,7 +156,7 @@ pub struct Machine {
     pub volume: Option<String>,
     /// Its hardware, where its provider has a choice.
     #[serde(default)]
-    pub hardware: Option<GivenHardware>,
+    pub hardware: Option<ActualHardware>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it ends by itself at the latest, whatever its driver does.
@@ -220,7 +220,7 @@ pub struct Hardware {
 /// of the tool read and write this form only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
-pub struct GivenHardware {
+pub struct ActualHardware {
     /// The provider's name of the type.
     pub instance_type: String,
     /// Whether it is spare capacity at a lower price, which may be taken away.
@@ -230,19 +230,19 @@ pub struct GivenHardware {
 /// The suffix of the text of [`GivenHardware`] for spare capacity. No type has a space in its name.
 const SPOT: &str = " spot";
 
-impl std::fmt::Display for GivenHardware {
+impl std::fmt::Display for ActualHardware {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}{}", self.instance_type, if self.spot { SPOT } else { "" })
     }
 }
 
-impl From<GivenHardware> for String {
-    fn from(hardware: GivenHardware) -> Self {
+impl From<ActualHardware> for String {
+    fn from(hardware: ActualHardware) -> Self {
         hardware.to_string()
     }
 }
 
-impl From<String> for GivenHardware {
+impl From<String> for ActualHardware {
     fn from(text: String) -> Self {
         match text.strip_suffix(SPOT) {
             Some(instance_type) => Self { instance_type: instance_type.to_owned(), spot: true },
@@ -277,7 +277,7 @@ mod tests {
     fn hardware_that_older_builds_wrote_is_read_and_stays_the_same_text() {
         for (text, spot) in [("c5.9xlarge", false), ("c5.9xlarge spot", true)] {
             let machine: Machine = serde_json::from_str(&written(&format!(r#","hardware":"{text}""#))).unwrap();
-            assert_eq!(machine.hardware, Some(GivenHardware { instance_type: "c5.9xlarge".into(), spot }));
+            assert_eq!(machine.hardware, Some(ActualHardware { instance_type: "c5.9xlarge".into(), spot }));
             assert_eq!(serde_json::to_value(&machine).unwrap()["hardware"], text);
         }
     }

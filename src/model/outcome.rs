@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::Collected;
+use crate::artifact::CollectedArtifacts;
 use crate::base::clock;
 use crate::base::id::{MachineId, RunId, TestName};
-use crate::build::Built;
+use crate::build::BuildOrigin;
 use crate::exit::Exit;
 use crate::exit_code;
-use crate::subject::Subject;
+use crate::subject::TestSubject;
 
 /// The outcome of one test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -196,10 +196,10 @@ pub struct Results {
     pub source: String,
     /// Where the build of the source came from; none in results of older builds of the tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub built: Option<Built>,
+    pub built: Option<BuildOrigin>,
     /// The tested software and the environment, a field each.
     #[serde(flatten)]
-    pub subject: Subject,
+    pub subject: TestSubject,
     /// The reasons why the verdict means less than it seems, a phrase each, for example
     /// `output not compared (--debug)`.
     #[serde(default)]
@@ -211,7 +211,7 @@ pub struct Results {
     pub cost: Option<f64>,
     /// The artifacts that were fetched; none where none were requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub artifacts: Option<Collected>,
+    pub artifacts: Option<CollectedArtifacts>,
     /// How the runner's process ended; where the software under test was not built, how the build ended.
     pub runner: Exit,
     /// The last lines of a build that failed; none otherwise.
@@ -240,7 +240,7 @@ pub fn count(tests: &[TestResult]) -> Counts {
 }
 
 /// The results of `expected` tests that were not begun, one per test, sorted by name.
-pub fn not_run(expected: &[TestName], why: &str) -> Vec<TestResult> {
+pub fn not_run_results(expected: &[TestName], why: &str) -> Vec<TestResult> {
     let names: BTreeSet<&TestName> = expected.iter().collect();
     names.into_iter().map(|name| TestResult::without_run(name, TestOutcome::NotRun, why)).collect()
 }
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn tests_that_were_not_begun_are_neither_lost_nor_green() {
         let names = ["b", "a", "b"].map(TestName::from);
-        let tests = not_run(&names, "not built");
+        let tests = not_run_results(&names, "not built");
         assert_eq!(tests.iter().map(|test| test.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         for runner in [Exit::Code(0), Exit::Code(1)] {
             let verdict = judge(&tests, runner);

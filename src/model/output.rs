@@ -23,14 +23,14 @@ pub struct Output {
 
 /// Limits on a command whose output is kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct OutputLimits {
     /// Most bytes kept of each stream; the rest is read and left out.
     pub bytes: usize,
     /// How long it may take.
     pub time: Duration,
 }
 
-impl Limits {
+impl OutputLimits {
     /// Limits for commands that print a few lines quickly.
     pub const SMALL: Self = Self { bytes: 1 << 20, time: Duration::from_secs(60) };
 }
@@ -86,24 +86,28 @@ impl Output {
     }
 
     /// Standard output as text.
-    pub fn printed(&self) -> String {
+    pub fn stdout_text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
     /// Standard error as text, without the white space around it.
-    pub fn said(&self) -> String {
-        text::said(&self.stderr)
+    pub fn stderr_text(&self) -> String {
+        text::trim_output(&self.stderr)
     }
 
     /// How the command ended, with its standard error unless that is empty.
     pub fn ending(&self) -> String {
-        let said = self.said();
+        let said = self.stderr_text();
         if said.is_empty() { self.exit.to_string() } else { format!("{}: {said}", self.exit) }
     }
 }
 
 /// Runs `command` and keeps its output within `limits`. A command that runs out of time ends as [`Exit::Lost`].
-pub async fn output(connection: &dyn Connection, command: &Command, limits: Limits) -> Result<Output, ConnectionError> {
+pub async fn run_command(
+    connection: &dyn Connection,
+    command: &Command,
+    limits: OutputLimits,
+) -> Result<Output, ConnectionError> {
     let mut process = connection.start(command).await?;
     let deadline = Deadline::after(limits.time, format!("`{}` to end", command.program));
     let mut output = Output::nothing();

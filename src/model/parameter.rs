@@ -11,7 +11,7 @@ pub struct Parameter {
     /// A line for people that says what it decides.
     pub help: String,
     /// The kind of values that it takes.
-    pub takes: Takes,
+    pub takes: ParameterKind,
     /// A phrase for the allowed values that completes "takes"; none where `takes` gives one.
     pub allowed: Option<String>,
     /// Its value where none is given.
@@ -24,7 +24,7 @@ pub struct Parameter {
 
 /// The kind of values that a parameter takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Takes {
+pub enum ParameterKind {
     /// One of some words.
     Words {
         /// All words that some distribution has, and patterns for words that only other machines have.
@@ -41,28 +41,30 @@ impl Parameter {
     pub fn allowed(&self) -> String {
         match (&self.allowed, &self.takes) {
             (Some(allowed), _) => allowed.clone(),
-            (None, Takes::Words { known }) => {
+            (None, ParameterKind::Words { known }) => {
                 known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ")
             }
-            (None, Takes::Url) => "a URL".to_owned(),
-            (None, Takes::Line) => "a line of text that does not begin with `-`".to_owned(),
+            (None, ParameterKind::Url) => "a URL".to_owned(),
+            (None, ParameterKind::Line) => "a line of text that does not begin with `-`".to_owned(),
         }
     }
 
     /// Whether `value` is allowed at all; a single distribution may allow fewer values.
     pub fn accepts(&self, value: &str) -> bool {
         match &self.takes {
-            Takes::Words { known } => known.iter().any(|word| matches(word, value)),
-            Takes::Url => text::is_url(value),
-            Takes::Line => !value.is_empty() && !value.starts_with('-') && value.chars().all(|c| !c.is_control()),
+            ParameterKind::Words { known } => known.iter().any(|word| matches(word, value)),
+            ParameterKind::Url => text::is_url(value),
+            ParameterKind::Line => {
+                !value.is_empty() && !value.starts_with('-') && value.chars().all(|c| !c.is_control())
+            }
         }
     }
 
     /// The allowed word nearest to `value`.
     pub fn nearest(&self, value: &str) -> Option<&str> {
         match &self.takes {
-            Takes::Words { known } => text::nearest(value, known.iter().map(String::as_str)),
-            Takes::Url | Takes::Line => None,
+            ParameterKind::Words { known } => text::nearest(value, known.iter().map(String::as_str)),
+            ParameterKind::Url | ParameterKind::Line => None,
         }
     }
 
@@ -85,7 +87,7 @@ fn matches(word: &str, value: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn taking(takes: Takes) -> Parameter {
+    fn taking(takes: ParameterKind) -> Parameter {
         Parameter {
             name: "flavour".into(),
             help: String::new(),
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_word_is_one_of_those_that_are_known_or_has_numbers_where_they_belong() {
-        let parameter = taking(Takes::Words { known: vec!["plain".into(), "3.#".into()] });
+        let parameter = taking(ParameterKind::Words { known: vec!["plain".into(), "3.#".into()] });
         for good in ["plain", "3.1", "3.12"] {
             assert!(parameter.accepts(good), "{good}");
         }
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn text_is_one_line_that_is_no_option() {
-        let (line, url) = (taking(Takes::Line), taking(Takes::Url));
+        let (line, url) = (taking(ParameterKind::Line), taking(ParameterKind::Url));
         assert!(line.accepts("stable") && line.accepts("a b") && url.accepts("https://example.org/hg"));
         for bad in ["", "-r", "a\nb"] {
             assert!(!line.accepts(bad) && !url.accepts(bad), "{bad:?}");
@@ -122,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_the_settings_alone_decide_does_not_vary() {
-        let mut parameter = taking(Takes::Line);
+        let mut parameter = taking(ParameterKind::Line);
         assert!(parameter.varies());
         parameter.setting = Some("x.y".into());
         assert!(!parameter.varies());

@@ -24,7 +24,7 @@ use crate::filesystem::Filesystem;
 use crate::image::{CloudBase, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
 use crate::machine::{Caps, Hardware, Machine, Network, ProviderKind};
 use crate::price::Budget;
-use crate::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
+use crate::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind};
 
 pub use ability::{Abilities, LeaseKeeper};
 
@@ -76,7 +76,7 @@ pub trait Ledger: Send + Sync {
     fn plan(&self, resource: &PlannedResource) -> Result<ResourceId, Fault>;
 
     /// Records that the resource exists, is called `locator`, and is meant to outlive its run.
-    fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault>;
+    fn mark_kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault>;
 }
 
 /// A provider: makes, keeps and removes machines.
@@ -107,7 +107,7 @@ pub trait Provider: Send + Sync {
     async fn release(&self, resource: &Resource) -> Result<Fate, Fault>;
 
     /// Lists the resources that exist, by looking at the system.
-    async fn observe(&self) -> Result<Vec<Observed>, Fault>;
+    async fn observe(&self) -> Result<Vec<ObservedResource>, Fault>;
 
     /// The last lines that the machine itself wrote about its start, for error messages.
     async fn console(&self, machine: &MachineId) -> Option<String>;
@@ -115,7 +115,7 @@ pub trait Provider: Send + Sync {
 
 /// A layer that was made on a machine and is to be kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Made<'a> {
+pub struct MadeLayer<'a> {
     /// The image that it belongs to.
     pub plan: &'a ImagePlan,
     /// The layer; the topmost where several were made on one machine.
@@ -135,7 +135,7 @@ pub trait ImageStore: Send + Sync {
     fn keeps_whole(&self) -> bool;
 
     /// How many of the plan's lowest layers are stored and whole.
-    async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault>;
+    async fn count_present(&self, plan: &ImagePlan) -> Result<usize, Fault>;
 
     /// Refuses, before anything is made, a bake that is known to fail, for example because there is no room for the
     /// `missing` layers.
@@ -161,7 +161,7 @@ pub trait ImageStore: Send + Sync {
 
     /// Stores the changes that were made on the machine as this layer of the plan. A local machine must have ended, and
     /// its files must still exist.
-    async fn commit(&self, made: &Made<'_>, ledger: &dyn Ledger, teller: &Teller) -> Result<LayerRecord, Fault>;
+    async fn commit(&self, made: &MadeLayer<'_>, ledger: &dyn Ledger, teller: &Teller) -> Result<LayerRecord, Fault>;
 
     /// Records the image as finished.
     async fn finish(&self, plan: &ImagePlan, now: Timestamp) -> Result<ImageRecord, Fault>;
@@ -172,7 +172,7 @@ pub trait ImageStore: Send + Sync {
 
     /// How many seconds each of the plan's layers took the last time, by name: for an image of that name if there was
     /// one, else for any. Empty where nothing is known, and where the query would cost more than the answer is worth.
-    async fn expected(&self, plan: &ImagePlan) -> BTreeMap<String, u64>;
+    async fn expected_seconds(&self, plan: &ImagePlan) -> BTreeMap<String, u64>;
 
     /// The finished images, newest first.
     async fn list(&self) -> Result<Vec<ImageRecord>, Fault>;

@@ -14,7 +14,7 @@ use crate::resource::{Fate, ResourceKind};
 
 /// A thing of ours, found by looking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Item {
+pub struct PurgeItem {
     /// Its name in the system: `i-…`, `ami-…`, the name of a role.
     pub id: String,
     /// Its kind.
@@ -33,7 +33,7 @@ pub struct Item {
 
 /// The owners whose things are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Whose {
+pub enum OwnerScope {
     /// Those of this person.
     One(String),
     /// Those of everybody who is named as an owner.
@@ -42,9 +42,9 @@ pub enum Whose {
 
 /// A filter that decides which items are to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter {
+pub struct PurgeFilter {
     /// The owners of the items.
-    pub whose: Whose,
+    pub whose: OwnerScope,
     /// Whether items without an owner are meant as well: these have only a name like ours, or a tag of this tool's
     /// predecessor.
     pub untagged: bool,
@@ -58,9 +58,9 @@ pub enum Judgement {
     /// It is meant.
     Meant,
     /// It belongs to a person whose items are not meant.
-    Anothers,
+    OtherOwner,
     /// It names no owner, and such items are not meant.
-    Nobodys,
+    NoOwner,
     /// It is too young, or its age is not known.
     Young,
 }
@@ -70,34 +70,34 @@ pub fn names_somebody(owner: &str) -> bool {
     !owner.trim().is_empty()
 }
 
-impl Filter {
+impl PurgeFilter {
     /// Whether `item` is meant, or else why not. A filter with a time never means an item whose age is not known.
-    pub fn judge(&self, item: &Item) -> Judgement {
+    pub fn judge(&self, item: &PurgeItem) -> Judgement {
         let old = self.before.is_none_or(|before| item.created_at.is_some_and(|made| made < before));
         let owner = item.owner.as_ref().filter(|owner| names_somebody(owner));
         match (owner, &self.whose) {
             _ if !old => Judgement::Young,
             (None, _) if self.untagged => Judgement::Meant,
-            (None, _) => Judgement::Nobodys,
-            (Some(_), Whose::All) => Judgement::Meant,
-            (Some(owner), Whose::One(wanted)) if owner == wanted => Judgement::Meant,
-            (Some(_), Whose::One(_)) => Judgement::Anothers,
+            (None, _) => Judgement::NoOwner,
+            (Some(_), OwnerScope::All) => Judgement::Meant,
+            (Some(owner), OwnerScope::One(wanted)) if owner == wanted => Judgement::Meant,
+            (Some(_), OwnerScope::One(_)) => Judgement::OtherOwner,
         }
     }
 }
 
 /// The result of the removal of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct PurgeOutcome {
     /// The item.
-    pub item: Item,
+    pub item: PurgeItem,
     /// Its fate.
     pub fate: Fate,
 }
 
 /// A refused removal of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RemovalRefusal {
     /// The item.
     pub id: String,
     /// The reason.
@@ -116,10 +116,10 @@ pub trait Account: Send + Sync {
 
     /// The name that the journal's row for `item` has, no matter who wrote that row; none where the journal has no rows
     /// for such things.
-    async fn row_name(&self, item: &Item) -> Result<Option<String>, Fault>;
+    async fn row_name(&self, item: &PurgeItem) -> Result<Option<String>, Fault>;
 
     /// All things of ours of one kind that exist or are still being removed.
-    async fn find(&self, kind: ResourceKind) -> Result<Vec<Item>, Fault>;
+    async fn find(&self, kind: ResourceKind) -> Result<Vec<PurgeItem>, Fault>;
 
     /// Which of the items of one kind are in use by a machine, and by which one, in words. It counts machines anywhere
     /// in the account, no matter who made them, except those in `ending`. This protects items that could be removed
@@ -136,10 +136,10 @@ pub trait Account: Send + Sync {
 
     /// Asks for the removal of items of one kind; gives those that were refused. An item that does not exist is not
     /// refused, and a refused item does not prevent the removal of the others.
-    async fn remove(&self, kind: ResourceKind, ids: &[String]) -> Vec<Refusal>;
+    async fn remove(&self, kind: ResourceKind, ids: &[String]) -> Vec<RemovalRefusal>;
 
     /// Which of these items still exist, with their state.
-    async fn there(&self, kind: ResourceKind, ids: &[String]) -> Result<Vec<(String, String)>, Fault>;
+    async fn remaining(&self, kind: ResourceKind, ids: &[String]) -> Result<Vec<(String, String)>, Fault>;
 }
 
 #[cfg(test)]
@@ -150,8 +150,8 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn item(owner: Option<&str>, made: Option<i64>) -> Item {
-        Item {
+    fn item(owner: Option<&str>, made: Option<i64>) -> PurgeItem {
+        PurgeItem {
             id: "i-1".into(),
             kind: ResourceKind::Instance,
             name: None,
@@ -164,28 +164,28 @@ mod tests {
 
     #[test]
     fn only_what_names_the_person_is_meant() {
-        let mine = Filter { whose: Whose::One("me@here".into()), untagged: false, before: None };
+        let mine = PurgeFilter { whose: OwnerScope::One("me@here".into()), untagged: false, before: None };
         assert_eq!(mine.judge(&item(Some("me@here"), None)), Judgement::Meant);
-        assert_eq!(mine.judge(&item(Some("me@there"), None)), Judgement::Anothers);
-        assert_eq!(mine.judge(&item(None, None)), Judgement::Nobodys);
-        let all = Filter { whose: Whose::All, ..mine.clone() };
+        assert_eq!(mine.judge(&item(Some("me@there"), None)), Judgement::OtherOwner);
+        assert_eq!(mine.judge(&item(None, None)), Judgement::NoOwner);
+        let all = PurgeFilter { whose: OwnerScope::All, ..mine.clone() };
         assert_eq!(all.judge(&item(Some("me@there"), None)), Judgement::Meant);
-        assert_eq!(all.judge(&item(None, None)), Judgement::Nobodys, "everybody is not nobody");
-        let nobody = Filter { whose: Whose::One(String::new()), ..mine.clone() };
+        assert_eq!(all.judge(&item(None, None)), Judgement::NoOwner, "everybody is not nobody");
+        let nobody = PurgeFilter { whose: OwnerScope::One(String::new()), ..mine.clone() };
         for filter in [&mine, &all, &nobody] {
             for blank in ["", " "] {
-                assert_eq!(filter.judge(&item(Some(blank), None)), Judgement::Nobodys, "a blank is no name");
+                assert_eq!(filter.judge(&item(Some(blank), None)), Judgement::NoOwner, "a blank is no name");
             }
         }
-        let untagged = Filter { untagged: true, ..mine };
+        let untagged = PurgeFilter { untagged: true, ..mine };
         assert_eq!(untagged.judge(&item(Some(""), None)), Judgement::Meant);
         assert_eq!(untagged.judge(&item(None, None)), Judgement::Meant);
-        assert_eq!(untagged.judge(&item(Some("me@there"), None)), Judgement::Anothers);
+        assert_eq!(untagged.judge(&item(Some("me@there"), None)), Judgement::OtherOwner);
     }
 
     #[test]
     fn what_does_not_tell_its_age_is_not_old() {
-        let old = Filter { whose: Whose::All, untagged: true, before: Some(at(100)) };
+        let old = PurgeFilter { whose: OwnerScope::All, untagged: true, before: Some(at(100)) };
         assert_eq!(old.judge(&item(Some("me"), Some(99))), Judgement::Meant);
         for made in [Some(100), None] {
             assert_eq!(old.judge(&item(Some("me"), made)), Judgement::Young);

@@ -71,13 +71,13 @@ impl ResourceKind {
     }
 
     /// The plural for people: `instances`, `security groups`.
-    pub fn several(self) -> String {
+    pub fn plural(self) -> String {
         format!("{}s", self.name().replace('_', " "))
     }
 
     /// A number with the noun, for people: `1 instance`, `2 security groups`.
-    pub fn counted(self, count: usize) -> String {
-        if count == 1 { format!("1 {}", self.name().replace('_', " ")) } else { format!("{count} {}", self.several()) }
+    pub fn pluralize(self, count: usize) -> String {
+        if count == 1 { format!("1 {}", self.name().replace('_', " ")) } else { format!("{count} {}", self.plural()) }
     }
 
     /// The provider whose machines have such resources; files on somebody else's machine belong to the host provider.
@@ -220,14 +220,14 @@ pub enum Fate {
     /// A check showed that it does not exist.
     Gone,
     /// It still exists, for this reason.
-    Stays(String),
+    Remains(String),
     /// It exists under this locator and is meant to outlive its run.
     Kept(String),
 }
 
 /// A resource that a provider found in the system, whatever the journal says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Observed {
+pub struct ObservedResource {
     /// Its kind.
     pub kind: ResourceKind,
     /// The machine that its name says it belongs to.

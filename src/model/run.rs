@@ -69,7 +69,7 @@ impl RunRecord {
     /// The record of a run that nobody can follow to its end any more, closed at `now`: its driver died, or its machine
     /// ended while it was detached.
     #[must_use]
-    pub fn lost(self, now: Timestamp) -> Self {
+    pub fn into_lost(self, now: Timestamp) -> Self {
         let summary = if self.state == RunState::Detached { MACHINE_GONE } else { "its driver died" };
         Self {
             state: RunState::Ended,
@@ -81,7 +81,7 @@ impl RunRecord {
     }
 
     /// Whether `flag` is among the tool's own arguments; those after `--` are for other programs.
-    pub fn was_told(&self, flag: &str) -> bool {
+    pub fn has_flag(&self, flag: &str) -> bool {
         self.arguments.iter().take_while(|word| *word != "--").any(|word| word == flag)
     }
 }
@@ -108,10 +108,10 @@ pub trait RunFolder: Send + Sync {
     fn tasks(&self) -> Result<Vec<KeptTask>, Fault>;
 
     /// Stores the outcome of the tests, before their machine is released.
-    fn keep_tested(&self, text: &[u8]) -> Result<(), Fault>;
+    fn store_test_results(&self, text: &[u8]) -> Result<(), Fault>;
 
     /// The stored outcome of the tests; none where there is none yet.
-    fn tested(&self) -> Result<Option<Vec<u8>>, Fault>;
+    fn test_results(&self) -> Result<Option<Vec<u8>>, Fault>;
 
     /// The last part of the tasks' output, at most `bytes` long.
     fn last_output(&self, bytes: u64) -> Result<Vec<u8>, Fault>;

@@ -10,18 +10,18 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::{RunId, TestName};
-use crate::build::{Build, Built};
+use crate::build::{Build, BuildOrigin};
 use crate::event::Teller;
 use crate::fault::Fault;
 use crate::machine::Machine;
 use crate::outcome::TestResult;
 use crate::output::Output;
-use crate::subject::Subject;
-use crate::task::{Command, Stepped};
+use crate::subject::TestSubject;
+use crate::task::{Command, StepCommand};
 
 /// A file that is needed on a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
+pub struct ScriptFile {
     /// Its name in the task's folder.
     pub name: &'static str,
     /// Its text.
@@ -30,7 +30,7 @@ pub struct Part {
 
 /// The content of the runner's own report.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Reported {
+pub struct RunnerReport {
     /// The tests that the runner announced; empty when it did not get that far.
     pub expected: Vec<TestName>,
     /// The reported results, each test once with its worst outcome.
@@ -44,7 +44,7 @@ pub struct Reported {
     /// Whether the runner reported its own end.
     pub complete: bool,
     /// A description of what was dropped because the report exceeds its limits; none where nothing was.
-    pub beyond: Option<String>,
+    pub excess: Option<String>,
 }
 
 /// Reads a runner's report as it arrives. The tests on the machine control the report, so a reader must keep a bounded
@@ -54,7 +54,7 @@ pub trait ReportReader: Send {
     fn feed(&mut self, bytes: &[u8]);
 
     /// The content of the report so far; it may break off in the middle of a line.
-    fn reported(&mut self) -> Reported;
+    fn report(&mut self) -> RunnerReport;
 
     /// The file on the machine that holds the output of a failed test; none where the test's name cannot be a file's.
     fn output_file(&self, test: &TestName) -> Option<String>;
@@ -75,7 +75,7 @@ pub struct Layout {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Job {
     /// A command on the machine, which must succeed.
-    Step(Box<Stepped>),
+    Step(Box<StepCommand>),
     /// The source is sent to the machine: [`Runner::send`].
     Send,
     /// The software under test is built.
@@ -84,15 +84,15 @@ pub enum Job {
 
 /// The tests that a machine would run, and their context.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
+pub struct TestListing {
     /// The tests that are expected to run under the user's flags.
     pub tests: Vec<TestName>,
     /// The tested source, in words.
     pub source: String,
     /// The tested software and the environment.
-    pub subject: Subject,
+    pub subject: TestSubject,
     /// Where the build of the source comes from when none was made as a [`Job`].
-    pub built: Built,
+    pub built: BuildOrigin,
 }
 
 /// The adapter to a test runner, for one source and the user's flags. Paths of parts are `folder/NAME`; `baked` is the
@@ -109,7 +109,7 @@ pub trait Runner: Send + Sync {
     fn layout(&self) -> Layout;
 
     /// The files that it needs on the machine.
-    fn parts(&self) -> Vec<Part>;
+    fn parts(&self) -> Vec<ScriptFile>;
 
     /// The jobs that prepare `machine`, in order.
     fn set_up(&self, folder: &str, machine: &Machine) -> Vec<Job>;
@@ -119,16 +119,16 @@ pub trait Runner: Send + Sync {
     async fn send(&self, target: &Path, teller: &Teller) -> Result<(), Fault>;
 
     /// Explains the failure of a step of [`Runner::set_up`]; none where the step's own output is explanation enough.
-    fn explain(&self, step: &Stepped, done: &Output) -> Option<Fault>;
+    fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault>;
 
     /// The step that prints the tests that would run under the user's flags.
-    fn list(&self, folder: &str, baked: Option<&[u8]>) -> Stepped;
+    fn list(&self, folder: &str, baked: Option<&[u8]>) -> StepCommand;
 
     /// Reads what [`Runner::list`] printed, or says why the requested tests cannot be run.
-    fn read_list(&self, baked: Option<&[u8]>, done: &Output) -> Result<Listing, Fault>;
+    fn read_list(&self, baked: Option<&[u8]>, done: &Output) -> Result<TestListing, Fault>;
 
     /// The step that runs all listed tests, or the given `part` of them.
-    fn run(&self, folder: &str, baked: Option<&[u8]>, part: Option<&[TestName]>) -> Stepped;
+    fn run(&self, folder: &str, baked: Option<&[u8]>, part: Option<&[TestName]>) -> StepCommand;
 
     /// A reader of the file [`Layout::report`].
     fn read_report(&self) -> Box<dyn ReportReader>;
@@ -161,15 +161,15 @@ pub trait Tenancy: Send + Sync {
     /// The step that waits until no other run holds the machine, and then holds it for this run as long as the run has
     /// a driver or a task. It prints `waits RUN SINCE OWNER` while it waits for another run, and `held` at the end. The
     /// step's limit is that of waiting; a driver that gives no [`Tenancy::sign`] for `silence` counts as gone.
-    fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> Stepped;
+    fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> StepCommand;
 
     /// The command that shows the machine that the run's driver is alive.
-    fn sign(&self, folder: &str) -> Command;
+    fn presence_command(&self, folder: &str) -> Command;
 
     /// The folder to which a later run moves what an earlier one left below [`Layout::root`] before it takes the
     /// machine.
-    fn put_aside(&self, folder: &str) -> String;
+    fn aside_folder(&self, folder: &str) -> String;
 
     /// The step that removes what the runner left.
-    fn clean(&self, folder: &str) -> Stepped;
+    fn clean(&self, folder: &str) -> StepCommand;
 }

@@ -21,12 +21,12 @@ pub struct Key {
     /// Its name.
     pub name: &'static str,
     /// The kind of values that it takes.
-    pub kind: Kind,
+    pub kind: SettingKind,
 }
 
 /// The kind of values that a key takes.
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
+pub enum SettingKind {
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// A span of time between two limits; a bare number is seconds.
@@ -48,7 +48,7 @@ pub enum Kind {
     Parameter(&'static Parameter),
 }
 
-impl Kind {
+impl SettingKind {
     /// A web or file address.
     pub const fn url(allowed: &'static str) -> Self {
         Self::Text { allowed, check: text::is_url }
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_span_has_two_limits() {
-        let kind = Kind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(60) };
+        let kind = SettingKind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(60) };
         assert!(kind.accepts("1s") && kind.accepts("60") && !kind.accepts("61") && !kind.accepts("0"));
     }
 }

@@ -10,7 +10,7 @@ const SHORT: usize = 12;
 /// The tested software and the environment, as results name them. An unknown field is none, or empty; so are fields in
 /// results and tasks that older builds of the tool wrote without them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Subject {
+pub struct TestSubject {
     /// The program under test, for example `hg`.
     #[serde(default)]
     pub program: String,
@@ -37,7 +37,7 @@ pub struct Subject {
     pub flags: Vec<String>,
 }
 
-impl Subject {
+impl TestSubject {
     /// The parts of a text for people, such as `hg 7.2.4 db34ec2475d1 + changes · debian13 · python 3.13`; empty where
     /// nothing is known.
     pub fn words(&self) -> Vec<String> {
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_subject_is_named_by_what_is_known_of_it() {
-        let mut subject = Subject {
+        let mut subject = TestSubject {
             program: "hg".into(),
             version: Some("7.2.4".into()),
             revision: Some("db34ec2475d1f00d".repeat(2) + "01234567"),
@@ -85,9 +85,9 @@ mod tests {
             flags: vec!["-j4".into()],
         };
         assert_eq!(subject.words().join(" · "), "hg 7.2.4 db34ec2475d1 + changes · debian13 · python 3.13");
-        subject = Subject { version: None, working_copy: false, python: Some("pypy 3.10.13".into()), ..subject };
+        subject = TestSubject { version: None, working_copy: false, python: Some("pypy 3.10.13".into()), ..subject };
         subject.filesystem = Some("ext4".into());
         assert_eq!(subject.words().join(" · "), "hg db34ec2475d1 · debian13 · pypy 3.10 · ext4");
-        assert!(Subject::default().words().is_empty());
+        assert!(TestSubject::default().words().is_empty());
     }
 }

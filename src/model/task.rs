@@ -35,7 +35,7 @@ pub enum Chunk {
 
 /// A command with its limit and the work as which it is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stepped {
+pub struct StepCommand {
     /// The work that it does.
     pub work: Work,
     /// The command; paths of parts are made with the folder that the flow gives.

@@ -188,7 +188,7 @@ impl Work {
                 _,
             ) => None,
             (Self::FetchingArtifacts, Some(Moved { files, bytes })) => {
-                Some(format!("Fetched {}, {}", text::counted(files, "artifact"), text::bytes(bytes)))
+                Some(format!("Fetched {}, {}", text::pluralize(files, "artifact"), text::bytes(bytes)))
             }
             _ => Some(self.words()),
         }

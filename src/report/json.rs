@@ -43,7 +43,7 @@ pub(super) mod tests {
     use super::*;
     use model::exit::Exit;
     use model::outcome::{Attempt, Cell, Evidence, TestOutcome, TestResult, TimeSplit, count, verdict};
-    use model::subject::Subject;
+    use model::subject::TestSubject;
 
     pub(crate) fn test(name: &str, outcome: TestOutcome, reason: Option<&str>) -> TestResult {
         let ran = outcome == TestOutcome::Passed || outcome.is_failure();
@@ -82,7 +82,7 @@ pub(super) mod tests {
             image: "linux-dev-debian12 (0123456789ab)".into(),
             source: "the image's own source 6.3.2 (a1b2c3d4e5f6)".into(),
             built: None,
-            subject: Subject {
+            subject: TestSubject {
                 program: "hg".into(),
                 version: Some("6.3.2".into()),
                 revision: Some("a1b2c3d4e5f60718".into()),
@@ -228,7 +228,7 @@ pub(super) mod tests {
             assert!(old.as_object_mut().unwrap().remove(field).is_some(), "{field}");
         }
         let read = parse(old.to_string().as_bytes(), Path::new("x")).unwrap();
-        assert_eq!((read.subject, read.gap), (Subject::default(), None));
+        assert_eq!((read.subject, read.gap), (TestSubject::default(), None));
     }
 
     #[test]

@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_test_that_was_not_begun_is_an_error_of_its_own_kind() {
-        let text = render("s", &results(model::outcome::not_run(&["a".into()], "the build failed"))).unwrap();
+        let text = render("s", &results(model::outcome::not_run_results(&["a".into()], "the build failed"))).unwrap();
         assert!(text.contains(r#"<error message="the build failed" type="not_run"/>"#), "{text}");
     }
 

@@ -17,15 +17,15 @@ const FLAGS_SHOWN: usize = 80;
 pub fn summary(results: &Results) -> String {
     let mut lines = vec![verdict(results)];
     lines.extend(why_incomplete(results).map(|why| format!("Why: {why}")));
-    lines.push(format!("Tests: {}", counted(results)));
+    lines.push(format!("Tests: {}", counts_text(results)));
     for (outcome, title) in
         [(TestOutcome::Failed, "Failed"), (TestOutcome::TimedOut, "Timed out"), (TestOutcome::Lost, "Lost")]
     {
-        lines.extend(named(results, outcome, title));
+        lines.extend(list_tests(results, outcome, title));
     }
     if let Some(said) = &results.said {
         lines.push("The last lines of the build:".to_owned());
-        lines.extend(said.lines().map(|line| format!("  {}", visible(line))));
+        lines.extend(said.lines().map(|line| format!("  {}", escape(line))));
     }
     lines.push(time(results));
     lines.join("\n")
@@ -35,7 +35,7 @@ pub fn summary(results: &Results) -> String {
 /// `PASSED  3 of 3 tests · hg 7.2.4 db34ec2475d1 + changes · debian13 · python 3.13 · 46 s`.
 pub fn verdict(results: &Results) -> String {
     let counts = &results.counts;
-    let total = text::counted(counts.total, "test");
+    let total = text::pluralize(counts.total, "test");
     let (word, mut said) = match results.verdict {
         Verdict::Passed => ("PASSED", format!("{} of {total}", counts.passed)),
         Verdict::Failed => ("FAILED", format!("{} of {total}{}", counts.failed, timed_out(counts))),
@@ -50,7 +50,7 @@ pub fn verdict(results: &Results) -> String {
     let flags = subject.flags.join(" ");
     let flags = (!flags.is_empty()).then(|| format!("flags {}", text::cut(&flags, FLAGS_SHOWN)));
     let parts = results.caveats.iter().cloned().chain(subject.words()).chain(flags);
-    let parts: String = parts.map(|part| format!(" · {}", visible(&part))).collect();
+    let parts: String = parts.map(|part| format!(" · {}", escape(&part))).collect();
     format!("{word}  {said}{parts} · {}", span(results.time.total))
 }
 
@@ -60,7 +60,7 @@ fn timed_out(counts: &Counts) -> String {
 }
 
 /// The numbers of tests by outcome.
-fn counted(results: &Results) -> String {
+fn counts_text(results: &Results) -> String {
     let counts = &results.counts;
     let of = [
         (counts.passed, "passed".to_owned()),
@@ -81,15 +81,15 @@ pub fn why_incomplete(results: &Results) -> Option<String> {
         Verdict::Passed | Verdict::Failed => return None,
         Verdict::NotRun => {
             let why = results.tests.iter().find_map(|test| test.reason.as_deref());
-            return Some(visible(why.unwrap_or("nothing was built")));
+            return Some(escape(why.unwrap_or("nothing was built")));
         }
         Verdict::Incomplete => {}
     }
     Some(match (&results.runner, &results.gap) {
-        (Exit::Lost(reason), _) => format!("the test runner was lost: {}", visible(reason)),
-        (Exit::Signal(name), _) => format!("signal {} ended the test runner", visible(name)),
+        (Exit::Lost(reason), _) => format!("the test runner was lost: {}", escape(reason)),
+        (Exit::Signal(name), _) => format!("signal {} ended the test runner", escape(name)),
         (Exit::Code(code), Some(gap)) => {
-            format!("the test runner ended with exit status {code} and its report is not whole: {}", visible(gap))
+            format!("the test runner ended with exit status {code} and its report is not whole: {}", escape(gap))
         }
         (Exit::Code(_), None) if counts.lost > 0 => "some tests that were expected did not report".to_owned(),
         (Exit::Code(0), None) if counts.skipped > 0 => {
@@ -110,7 +110,7 @@ fn span(span: Duration) -> String {
     if span.as_secs_f64().round() < 60.0 { format!("{:.0} s", span.as_secs_f64()) } else { text::seconds(span) }
 }
 
-fn named(results: &Results, outcome: TestOutcome, title: &str) -> Vec<String> {
+fn list_tests(results: &Results, outcome: TestOutcome, title: &str) -> Vec<String> {
     let tests: Vec<_> = results.tests.iter().filter(|test| test.outcome == outcome).collect();
     if tests.is_empty() {
         return Vec::new();
@@ -119,8 +119,8 @@ fn named(results: &Results, outcome: TestOutcome, title: &str) -> Vec<String> {
     // The reason of a test that timed out says no more than the title.
     let reason = |test: &TestResult| test.reason.clone().filter(|_| outcome != TestOutcome::TimedOut);
     lines.extend(tests.iter().take(NAMED).map(|test| match first_line(reason(test).as_deref()) {
-        Some(reason) => format!("  {} ({reason})", visible(test.name.as_str())),
-        None => format!("  {}", visible(test.name.as_str())),
+        Some(reason) => format!("  {} ({reason})", escape(test.name.as_str())),
+        None => format!("  {}", escape(test.name.as_str())),
     }));
     if tests.len() > NAMED {
         lines.push(format!("  and {} more", tests.len() - NAMED));
@@ -151,11 +151,11 @@ fn time(results: &Results) -> String {
 
 fn first_line(reason: Option<&str>) -> Option<String> {
     let line = reason?.lines().map(str::trim).find(|line| !line.is_empty())?;
-    Some(visible(line))
+    Some(escape(line))
 }
 
 /// Escapes names and reasons, because they come from the machine.
-fn visible(text: &str) -> String {
+fn escape(text: &str) -> String {
     escapes::one_line(text).into_owned()
 }
 
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn a_build_that_failed_is_shown_with_its_last_lines_and_names_no_test() {
         let why = "the test runner ended with exit status 1 before its first test";
-        let mut results = results(model::outcome::not_run(&["a".into(), "b".into()], why));
+        let mut results = results(model::outcome::not_run_results(&["a".into(), "b".into()], why));
         results.said = Some("error: no\u{1b}[1m compiler\nmake: *** stop".into());
         insta::assert_snapshot!(summary(&results), @r"
         NOT RUN  2 tests · hg 6.3.2 a1b2c3d4e5f6 · debian12 · python 3.11 · 10 s

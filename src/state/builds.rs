@@ -50,7 +50,7 @@ impl Builds {
     }
 }
 
-fn kept(path: &Path) -> Option<KeptBuild> {
+fn read_kept(path: &Path) -> Option<KeptBuild> {
     let key = path.file_name()?.to_str()?.strip_suffix(ENDING)?.to_owned();
     let found = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
     Some(KeptBuild { key, bytes: found.len(), used: found.modified().ok()? })
@@ -82,7 +82,7 @@ impl BuildStore for Builds {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(file::fault("read", &self.folder, error)),
         };
-        let mut found: Vec<KeptBuild> = entries.flatten().filter_map(|entry| kept(&entry.path())).collect();
+        let mut found: Vec<KeptBuild> = entries.flatten().filter_map(|entry| read_kept(&entry.path())).collect();
         found.sort_by_key(|build| std::cmp::Reverse(build.used));
         Ok(found)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use model::base::id::{ResourceId, RunId};
-use model::base::removal::{self, Whose};
+use model::base::removal::{self, EntryOwner};
 use model::fault::Fault;
 use model::journal::Journal;
 use model::setting::Section;
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::builds::Builds;
 use crate::file::{self, Lock};
 use crate::journal::{SqliteJournal, Unopened};
-use crate::keys::{self, Identity};
+use crate::keys::{self, StoredKeyPair};
 use crate::private::make_private;
 use crate::runs::RunDir;
 use crate::settings::Settings;
@@ -141,7 +141,7 @@ impl StateDir {
     }
 
     /// The key pair for logging in to machines, made by `make` (private and public half) when there is none.
-    pub fn identity(&self, make: keys::Make<'_>, matches: keys::Matches<'_>) -> Result<Identity, Fault> {
+    pub fn identity(&self, make: keys::Make<'_>, matches: keys::Matches<'_>) -> Result<StoredKeyPair, Fault> {
         let folder = self.keys();
         let _lock = Lock::acquire(&folder.join(".lock"), LOCK_LIMIT)?;
         keys::load_or_create(&folder, make, matches)
@@ -207,12 +207,13 @@ impl StateDir {
             (self.keys(), |name| name == ".lock" || keys::is_name(name)),
         ];
         for (folder, is_ours) in folders {
-            let whose =
-                |name: &str| if is_ours(name) || file::is_temporary(name) { Whose::Ours } else { Whose::Others };
-            removal::ours(&folder, &whose, others).map_err(|error| failed(&folder, error))?;
+            let whose = |name: &str| {
+                if is_ours(name) || file::is_temporary(name) { EntryOwner::Ours } else { EntryOwner::Others }
+            };
+            removal::remove_ours(&folder, &whose, others).map_err(|error| failed(&folder, error))?;
         }
         for path in FILES.map(|name| self.root.join(name)) {
-            removal::tree(&path).map_err(|error| failed(&path, error))?;
+            removal::remove_tree(&path).map_err(|error| failed(&path, error))?;
         }
         Ok(())
     }

@@ -41,16 +41,16 @@ impl SqliteJournal {
     ///
     /// Fails with a [`Fault`] of kind outside when the file is damaged, comes from a newer build, or cannot be written.
     pub(super) fn open(path: &Path) -> Result<Self, Fault> {
-        Self::open_for(path, schema::Use::Shared)
+        Self::open_for(path, schema::Access::Shared)
     }
 
     /// Opens it without the files that SQLite shares between processes, for which a full disk has no room. Nobody else
     /// can use the journal meanwhile.
     pub(super) fn open_alone(path: &Path) -> Result<Self, Fault> {
-        Self::open_for(path, schema::Use::Alone)
+        Self::open_for(path, schema::Access::Alone)
     }
 
-    fn open_for(path: &Path, by: schema::Use) -> Result<Self, Fault> {
+    fn open_for(path: &Path, by: schema::Access) -> Result<Self, Fault> {
         let connection = schema::open(path, BUSY, by).map_err(|problem| problem.fault(path))?;
         Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
     }
@@ -77,13 +77,13 @@ impl SqliteJournal {
 
     fn read<T>(&self, doing: &str, work: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, Fault> {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        self.patiently(doing, || work(&connection))
+        self.retry_while_busy(doing, || work(&connection))
     }
 
     /// One transaction: all of `work` or nothing, on the disk when this returns.
     fn write<T>(&self, doing: &str, work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, Fault> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        self.patiently(doing, || {
+        self.retry_while_busy(doing, || {
             // Takes the write lock at once: a lock that is taken later can be refused without any waiting.
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&transaction)?;
@@ -93,7 +93,7 @@ impl SqliteJournal {
     }
 
     /// Repeats `work` while another process is in the way. A transaction that failed changed nothing.
-    fn patiently<T>(&self, doing: &str, mut work: impl FnMut() -> rusqlite::Result<T>) -> Result<T, Fault> {
+    fn retry_while_busy<T>(&self, doing: &str, mut work: impl FnMut() -> rusqlite::Result<T>) -> Result<T, Fault> {
         let end = Instant::now() + BUSY;
         loop {
             match work() {
@@ -104,7 +104,7 @@ impl SqliteJournal {
     }
 
     /// Fails if an update changed no row.
-    fn met(&self, count: usize, what: &str, id: &str) -> Result<(), Fault> {
+    fn require_row(&self, count: usize, what: &str, id: &str) -> Result<(), Fault> {
         if count > 0 {
             return Ok(());
         }

@@ -26,7 +26,7 @@ pub type Matches<'a> = &'a dyn Fn(&str, &str) -> Result<bool, Fault>;
 
 /// A key pair on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct StoredKeyPair {
     /// The file of the private half.
     pub path: PathBuf,
     /// The public half, one line without a line end.
@@ -36,21 +36,21 @@ pub struct Identity {
 /// Reads the key pair in `folder`, making it with `make` when neither half is there.
 ///
 /// The caller holds the folder's lock: one process at a time comes here.
-pub(super) fn load_or_create(folder: &Path, make: Make<'_>, matches: Matches<'_>) -> Result<Identity, Fault> {
+pub(super) fn load_or_create(folder: &Path, make: Make<'_>, matches: Matches<'_>) -> Result<StoredKeyPair, Fault> {
     let (private, public) = (folder.join(PRIVATE), folder.join(PUBLIC));
     match (exists(&private)?, exists(&public)?) {
         (true, true) => {}
         (false, false) => create(&private, &public, make)?,
-        (true, false) if exists(&fresh(&public))? => publish(&fresh(&public), &public)?,
+        (true, false) if exists(&unfinished(&public))? => publish(&unfinished(&public), &public)?,
         (true, false) => {
-            return Err(half(&public, &private).hint(format!(
+            return Err(half_pair(&public, &private).hint(format!(
                 "Make it again with `ssh-keygen -y -f {0} > {1}`, or move {0} away to get a new pair.",
                 quoted(&private),
                 quoted(&public)
             )));
         }
         (false, true) => {
-            return Err(half(&private, &public)
+            return Err(half_pair(&private, &public)
                 .hint(format!("Bring it back, or move {} away to get a new pair.", quoted(&public))));
         }
     }
@@ -60,16 +60,16 @@ pub(super) fn load_or_create(folder: &Path, make: Make<'_>, matches: Matches<'_>
 fn create(private: &Path, public: &Path, make: Make<'_>) -> Result<(), Fault> {
     let (secret, open) = make()?;
     for (path, text) in [(private, &secret), (public, &open)] {
-        let path = fresh(path);
+        let path = unfinished(path);
         let mut text = text.trim_end().to_owned();
         text.push('\n');
         file::write_private(&path, text.as_bytes()).map_err(|error| file::fault("write", &path, error))?;
     }
-    publish(&fresh(private), private)?;
-    publish(&fresh(public), public)
+    publish(&unfinished(private), private)?;
+    publish(&unfinished(public), public)
 }
 
-fn load(path: PathBuf, public_path: &Path, matches: Matches<'_>) -> Result<Identity, Fault> {
+fn load(path: PathBuf, public_path: &Path, matches: Matches<'_>) -> Result<StoredKeyPair, Fault> {
     let meta = std::fs::metadata(&path).map_err(|error| file::fault("read the key", &path, error))?;
     if meta.mode() & 0o077 != 0 {
         let mode = meta.mode() & 0o777;
@@ -90,7 +90,7 @@ fn load(path: PathBuf, public_path: &Path, matches: Matches<'_>) -> Result<Ident
         .hint(away()));
     }
     match matches(&private, public.trim()) {
-        Ok(true) => Ok(Identity { path, public: public.trim().to_owned() }),
+        Ok(true) => Ok(StoredKeyPair { path, public: public.trim().to_owned() }),
         Ok(false) => Err(Fault::outside(format!(
             "the key pair `{}` is damaged: its private and public halves do not belong together",
             path.display()
@@ -128,13 +128,13 @@ pub(super) fn is_name(name: &str) -> bool {
     [PRIVATE, PUBLIC].contains(&name.strip_suffix(".new").unwrap_or(name))
 }
 
-fn fresh(path: &Path) -> PathBuf {
+fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     name.into()
 }
 
-fn half(missing: &Path, there: &Path) -> Fault {
+fn half_pair(missing: &Path, there: &Path) -> Fault {
     Fault::outside(format!("half a key pair: `{}` is missing beside `{}`", missing.display(), there.display()))
 }
 
@@ -185,7 +185,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let made = load_or_create(dir.path(), &make, &matches).unwrap();
         let public = dir.path().join(PUBLIC);
-        std::fs::rename(&public, fresh(&public)).unwrap();
+        std::fs::rename(&public, unfinished(&public)).unwrap();
         assert_eq!(load_or_create(dir.path(), &never, &matches).unwrap(), made);
     }
 

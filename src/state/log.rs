@@ -20,7 +20,7 @@ use model::fault::Fault;
 use model::task::{Chunk, Offsets, TaskOutput};
 
 use crate::file;
-use crate::output::Output;
+use crate::output::OutputFiles;
 use crate::runs::{RunDir, RunFile};
 
 /// How many bytes of events are gathered before they are written.
@@ -31,39 +31,39 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// The log of one run. Takes events as a [`Sink`]; [`RunLog::finish`] puts everything on the disk.
 pub struct RunLog {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLog>,
     flusher: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Called the first time that something could not be written, from any thread and without any lock held.
 pub type Warn = Box<dyn Fn(TroubleEvent) + Send + Sync>;
 
-struct Shared {
-    files: Mutex<Files>,
+struct SharedLog {
+    files: Mutex<LogFiles>,
     ended: Condvar,
     warn: Warn,
 }
 
-struct Files {
-    output: Output,
+struct LogFiles {
+    output: OutputFiles,
     /// The part of the output that did not get onto the disk, and the reason.
     missing: Missing,
-    steps: Buffered,
-    events: Buffered,
+    steps: BufferedFile,
+    events: BufferedFile,
     end: bool,
 }
 
 impl RunLog {
     /// Opens the files to go on after what they hold, and begins to write events out every second.
     pub fn start(run: &RunDir, warn: Warn) -> Result<Self, Fault> {
-        let files = Files {
-            output: Output::open(run)?,
+        let files = LogFiles {
+            output: OutputFiles::open(run)?,
             missing: Missing::default(),
-            steps: Buffered::open(&run.file(RunFile::Steps))?,
-            events: Buffered::open(&run.file(RunFile::Events))?,
+            steps: BufferedFile::open(&run.file(RunFile::Steps))?,
+            events: BufferedFile::open(&run.file(RunFile::Events))?,
             end: false,
         };
-        let shared = Arc::new(Shared { files: Mutex::new(files), ended: Condvar::new(), warn });
+        let shared = Arc::new(SharedLog { files: Mutex::new(files), ended: Condvar::new(), warn });
         let theirs = Arc::clone(&shared);
         let spawned = std::thread::Builder::new().name("run-log".to_owned()).spawn(move || theirs.flush_until_end());
         let flusher = spawned.map_err(|error| Fault::outside("cannot start a thread for the log").because(error))?;
@@ -112,16 +112,16 @@ impl Sink for RunLog {
         if matches!(words, Words::Progress(_)) {
             return;
         }
-        let steps = for_people(&words).map(|line| stamped(event.at, &line)).unwrap_or_default();
+        let steps = people_line(&words).map(|line| stamp_lines(event.at, &line)).unwrap_or_default();
         self.shared.write(|files| {
-            let failed = [files.steps.write(steps.as_bytes()), files.events.write(&for_programs(&event))];
+            let failed = [files.steps.write(steps.as_bytes()), files.events.write(&program_line(&event))];
             failed.into_iter().flatten().next()
         });
     }
 }
 
 /// The line for `events.log`; none for what only programs want.
-fn for_people(words: &Words) -> Option<String> {
+fn people_line(words: &Words) -> Option<String> {
     Some(match words {
         Words::Expect(_) | Words::Stop | Words::Progress(_) => return None,
         Words::Begin(text) => format!("begin {text}"),
@@ -133,7 +133,7 @@ fn for_people(words: &Words) -> Option<String> {
 }
 
 /// The line for `events.jsonl`.
-fn for_programs(event: &Event) -> Vec<u8> {
+fn program_line(event: &Event) -> Vec<u8> {
     // JSON can hold every event; one that it could not would be left out, as a torn line is.
     let mut line = serde_json::to_vec(event).unwrap_or_default();
     line.push(b'\n');
@@ -152,21 +152,21 @@ impl TaskOutput for RunLog {
     }
 }
 
-impl Files {
+impl LogFiles {
     fn sync_output(&mut self) -> Option<TroubleEvent> {
         let error = self.output.sync().err()?;
         self.missing.add(&self.output.path, 0, error)
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Files> {
+impl SharedLog {
+    fn lock(&self) -> MutexGuard<'_, LogFiles> {
         // A panic elsewhere leaves the buffers whole: every change is a single append.
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does `work`, and reports the first failure after the lock is free, because its warning may be logged here.
-    fn write(&self, work: impl FnOnce(&mut Files) -> Option<TroubleEvent>) {
+    fn write(&self, work: impl FnOnce(&mut LogFiles) -> Option<TroubleEvent>) {
         let failed = work(&mut self.lock());
         if let Some(trouble) = failed {
             (self.warn)(trouble);
@@ -217,7 +217,7 @@ impl Missing {
 }
 
 /// A file that is appended to, with a buffer of bounded size, and a memory of what could not be written.
-struct Buffered {
+struct BufferedFile {
     path: PathBuf,
     file: File,
     waiting: Vec<u8>,
@@ -226,7 +226,7 @@ struct Buffered {
     torn: bool,
 }
 
-impl Buffered {
+impl BufferedFile {
     fn open(path: &Path) -> Result<Self, Fault> {
         let open = || {
             let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
@@ -293,7 +293,7 @@ fn write_all(file: &mut impl Write, bytes: &[u8]) -> (usize, Option<io::Error>) 
 
 /// `text` as lines, each with the time in front; control characters are made visible so that a log cannot drive a
 /// terminal.
-fn stamped(now: Timestamp, text: &str) -> String {
+fn stamp_lines(now: Timestamp, text: &str) -> String {
     let mut lines = String::new();
     for line in text.lines() {
         lines.push_str(&format!("{now:.3} "));
@@ -312,7 +312,7 @@ fn stamped(now: Timestamp, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::event::{self, Kind, MachineEvent, StepEvent, Subject};
+    use model::event::{self, EventKind, MachineEvent, StepEvent, Subject};
     use model::work::Work;
 
     fn run() -> (tempfile::TempDir, RunDir) {
@@ -325,7 +325,7 @@ mod tests {
         Box::new(|trouble| panic!("nothing to warn of, and yet {trouble:?}"))
     }
 
-    fn event(kind: impl Into<Kind>) -> Event {
+    fn event(kind: impl Into<EventKind>) -> Event {
         let subject = Some(Subject::Run("r-1".parse().unwrap()));
         Event { at: "2026-11-20T10:53:01.25Z".parse().unwrap(), subject, kind: kind.into() }
     }
@@ -349,7 +349,7 @@ mod tests {
             event(StepEvent::Expected { took }),
             said("two\nlines \x1b[0m"),
             event(StepEvent::Ended { work, took, moved: None }),
-            event(Kind::Machine(MachineEvent::CostUnknown)),
+            event(EventKind::Machine(MachineEvent::CostUnknown)),
         ];
         log.event(events[0].clone());
         log.event(event(StepEvent::Moved { done: 1, total: None }));

@@ -24,7 +24,7 @@ const RECORD: usize = 5;
 const PIECE: u64 = 64 * 1024;
 
 /// The kept output of a task. One process at a time writes it: the one that holds the run's driver lock.
-pub(super) struct Output {
+pub(super) struct OutputFiles {
     /// The log, for messages.
     pub(super) path: PathBuf,
     bytes: File,
@@ -33,7 +33,7 @@ pub(super) struct Output {
     offsets: Offsets,
 }
 
-impl Output {
+impl OutputFiles {
     /// Opens both files of a run, making them when they are missing, and cuts them back to what the index covers.
     pub(super) fn open(run: &RunDir) -> Result<Self, Fault> {
         let path = run.file(RunFile::Output);
@@ -49,7 +49,7 @@ impl Output {
         let mut index = BufReader::new(&self.index);
         let (mut record, mut records, mut offsets) = ([0; RECORD], 0, Offsets::default());
         while read_whole(&mut index, &mut record)? {
-            let Some(further) = counted(offsets, &record).filter(|offsets| total(*offsets) <= held) else { break };
+            let Some(further) = add_record(offsets, &record).filter(|offsets| total(*offsets) <= held) else { break };
             (records, offsets) = (records + 1, further);
         }
         (self.records, self.offsets) = (records, offsets);
@@ -91,7 +91,7 @@ impl Output {
                 return Err(error);
             }
             self.records += 1;
-            self.offsets = counted(self.offsets, &record).unwrap_or(self.offsets);
+            self.offsets = add_record(self.offsets, &record).unwrap_or(self.offsets);
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ fn total(offsets: Offsets) -> u64 {
 }
 
 /// `offsets` with the piece of a record added; none if the bytes are not a record.
-fn counted(offsets: Offsets, record: &[u8; RECORD]) -> Option<Offsets> {
+fn add_record(offsets: Offsets, record: &[u8; RECORD]) -> Option<Offsets> {
     let [stream, length @ ..] = *record;
     let length = u64::from(u32::from_le_bytes(length));
     match stream {
@@ -215,7 +215,7 @@ mod tests {
         let (log, index) = (run.file(RunFile::Output), run.file(RunFile::Index));
         let chunks =
             [Chunk::Stdout(b"one".to_vec()), Chunk::Stderr(b"\0two\xff".to_vec()), Chunk::Stdout(b"3".to_vec())];
-        let mut output = Output::open(&run).unwrap();
+        let mut output = OutputFiles::open(&run).unwrap();
         for chunk in &chunks {
             output.append(chunk).unwrap();
         }
@@ -227,11 +227,11 @@ mod tests {
             for told in 0..=records.len() {
                 std::fs::write(&log, &whole[..bytes]).unwrap();
                 std::fs::write(&index, &records[..told]).unwrap();
-                let kept = total(Output::open(&run).unwrap().offsets()) as usize;
+                let kept = total(OutputFiles::open(&run).unwrap().offsets()) as usize;
                 let fits = [0, 3, 8, 9].into_iter().take(told / RECORD + 1).filter(|end| *end <= bytes).max().unwrap();
                 assert_eq!(kept, fits, "{bytes} bytes, {told} of the index");
                 assert_eq!(std::fs::read(&log).unwrap(), &whole[..fits]);
-                let mut output = Output::open(&run).unwrap();
+                let mut output = OutputFiles::open(&run).unwrap();
                 for chunk in &chunks[[0, 3, 8, 9].iter().position(|end| *end == fits).unwrap()..] {
                     output.append(chunk).unwrap();
                 }
@@ -247,11 +247,11 @@ mod tests {
     #[test]
     fn a_damaged_record_ends_what_is_kept() {
         let (_dir, run) = run();
-        let mut output = Output::open(&run).unwrap();
+        let mut output = OutputFiles::open(&run).unwrap();
         output.append(&Chunk::Stdout(b"ab".to_vec())).unwrap();
         output.append(&Chunk::Stdout(b"cd".to_vec())).unwrap();
         output.index.write_all_at(&[9], RECORD as u64).unwrap();
-        assert_eq!(Output::open(&run).unwrap().offsets(), Offsets { stdout: 2, stderr: 0 });
+        assert_eq!(OutputFiles::open(&run).unwrap().offsets(), Offsets { stdout: 2, stderr: 0 });
         assert_eq!(std::fs::read(run.file(RunFile::Output)).unwrap(), b"ab");
     }
 
@@ -259,7 +259,7 @@ mod tests {
     fn a_reader_meets_what_comes_later_and_joins_small_pieces() {
         let (_dir, run) = run();
         assert!(OutputReader::open(&run).unwrap().is_none());
-        let mut output = Output::open(&run).unwrap();
+        let mut output = OutputFiles::open(&run).unwrap();
         let mut reader = OutputReader::open(&run).unwrap().unwrap();
         assert_eq!(reader.next_piece().unwrap(), None);
         for _ in 0..3 {

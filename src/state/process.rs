@@ -53,7 +53,7 @@ pub fn is_driven(run: &RunRecord) -> bool {
 
 /// Whether a run goes on: somebody drives it, or its tests were left to one of `machines` that has not expired at
 /// `now`.
-pub fn goes_on(run: &RunRecord, machines: &[Machine], now: Timestamp) -> bool {
+pub fn is_running(run: &RunRecord, machines: &[Machine], now: Timestamp) -> bool {
     let left_to = || machines.iter().find(|machine| machine.run == run.id);
     is_driven(run) || run.state == RunState::Detached && left_to().is_some_and(|machine| machine.expires_at > now)
 }

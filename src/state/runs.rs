@@ -185,11 +185,11 @@ impl RunFolder for RunDir {
         self.task_files()?.into_iter().map(read).collect()
     }
 
-    fn keep_tested(&self, text: &[u8]) -> Result<(), Fault> {
+    fn store_test_results(&self, text: &[u8]) -> Result<(), Fault> {
         self.write(RunFile::Tested, text)
     }
 
-    fn tested(&self) -> Result<Option<Vec<u8>>, Fault> {
+    fn test_results(&self) -> Result<Option<Vec<u8>>, Fault> {
         self.read(RunFile::Tested)
     }
 

@@ -10,7 +10,7 @@ use model::base::text;
 use model::fault::Fault;
 use model::filesystem::Filesystem;
 use model::machine::{Network, ProviderKind};
-use model::setting::{Key, Kind, Section};
+use model::setting::{Key, Section, SettingKind};
 use serde::Deserialize;
 use toml::de::Deserializer;
 
@@ -21,9 +21,9 @@ use crate::settings::reader::{Given, Reader};
 const CAP: u64 = 1 << 20;
 
 /// The shortest and longest time that a machine may live without a sign of its driver.
-const GRACE: Kind = Kind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(24 * 3600) };
+const GRACE: SettingKind = SettingKind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(24 * 3600) };
 
-const MIRROR: Kind = Kind::url("a URL such as `http://deb.debian.org/debian`");
+const MIRROR: SettingKind = SettingKind::url("a URL such as `http://deb.debian.org/debian`");
 
 /// The sections that belong to the tool itself.
 const OWN: [Section; 3] = [
@@ -31,7 +31,7 @@ const OWN: [Section; 3] = [
         name: "",
         keys: &[
             // A tool that was built without one of them says so when it is asked for machines.
-            Key { name: "provider", kind: Kind::OneOf(&ProviderKind::CHOICE_NAMES) },
+            Key { name: "provider", kind: SettingKind::OneOf(&ProviderKind::CHOICE_NAMES) },
             Key { name: "grace", kind: GRACE },
         ],
     },
@@ -41,7 +41,10 @@ const OWN: [Section; 3] = [
             Key { name: "debian-mirror", kind: MIRROR },
             Key { name: "debian-security-mirror", kind: MIRROR },
             Key { name: "ubuntu-mirror", kind: MIRROR },
-            Key { name: "keyring", kind: Kind::Text { allowed: "the absolute path of a file", check: is_absolute } },
+            Key {
+                name: "keyring",
+                kind: SettingKind::Text { allowed: "the absolute path of a file", check: is_absolute },
+            },
         ],
     },
     Section {
@@ -49,10 +52,10 @@ const OWN: [Section; 3] = [
         keys: &[
             Key {
                 name: "distro",
-                kind: Kind::Text { allowed: "a distribution's name such as `debian12`", check: is_name },
+                kind: SettingKind::Text { allowed: "a distribution's name such as `debian12`", check: is_name },
             },
-            Key { name: "filesystem", kind: Kind::OneOf(&Filesystem::NAMES) },
-            Key { name: "network", kind: Kind::OneOf(&["loopback", "host"]) },
+            Key { name: "filesystem", kind: SettingKind::OneOf(&Filesystem::NAMES) },
+            Key { name: "network", kind: SettingKind::OneOf(&["loopback", "host"]) },
         ],
     },
 ];
@@ -195,14 +198,14 @@ mod tests {
     const SAMPLE: Section = Section {
         name: "sample",
         keys: &[
-            Key { name: "source", kind: Kind::OneOf(&["distribution", "upstream"]) },
-            Key { name: "upstream-url", kind: Kind::url("a URL") },
+            Key { name: "source", kind: SettingKind::OneOf(&["distribution", "upstream"]) },
+            Key { name: "upstream-url", kind: SettingKind::url("a URL") },
         ],
     };
 
     /// A key in a table that others have keys in.
     const MORE: Section =
-        Section { name: "defaults", keys: &[Key { name: "flavour", kind: Kind::OneOf(&["plain", "full"]) }] };
+        Section { name: "defaults", keys: &[Key { name: "flavour", kind: SettingKind::OneOf(&["plain", "full"]) }] };
 
     fn parse(text: &str) -> Result<Settings, Fault> {
         Settings::parse(Path::new("/s/config.toml"), text, &[SAMPLE, MORE])

@@ -40,7 +40,7 @@ impl World {
     }
 
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
-        self.aws.control.lenient();
+        self.aws.control.allow_all();
         self.begin(arguments)
     }
 
@@ -57,7 +57,7 @@ impl World {
     /// Starts `command` where nothing is allowed but what `iam-policy` prints for it.
     pub(crate) fn start_strictly(&self, command: &str, arguments: &[&str]) -> Running {
         let allowed: Vec<&str> = policy::actions(command).into_iter().collect();
-        self.aws.control.strict(&allowed);
+        self.aws.control.allow_only(&allowed);
         self.aws.control.clear_log();
         self.begin(&[&[command], arguments].concat())
     }

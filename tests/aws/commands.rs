@@ -1,14 +1,14 @@
 //! Commands on a machine that must succeed.
 
 use model::connection::Connection;
-use model::output::{Limits, output};
+use model::output::{OutputLimits, run_command};
 use model::task::Command;
 
 /// Runs `command`; what it prints.
 pub(crate) async fn run(connection: &dyn Connection, command: &Command) -> String {
-    let done = output(connection, command, Limits::SMALL).await.unwrap();
-    assert!(done.exit.success(), "{command:?}: {}", done.ending());
-    done.printed()
+    let done = run_command(connection, command, OutputLimits::SMALL).await.unwrap();
+    assert!(done.exit.is_success(), "{command:?}: {}", done.ending());
+    done.stdout_text()
 }
 
 /// The same, for a line of shell.

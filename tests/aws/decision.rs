@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_emulator::call::{ACCOUNT, Call};
-use aws_emulator::control::Logged;
+use aws_emulator::control::LoggedCall;
 use aws_emulator::xml::Element;
 use serde_json::Value;
 
@@ -119,7 +119,7 @@ fn iam_tags(call: &Call) -> Tags {
 
 impl Known {
     /// Takes in what a call and its reply tell.
-    pub(crate) fn learn(&mut self, logged: &Logged) {
+    pub(crate) fn learn(&mut self, logged: &LoggedCall) {
         let (call, action) = (&logged.call, &*logged.call.action);
         if logged.status != 200 && logged.status != 0 {
             return;
@@ -338,7 +338,7 @@ impl Known {
 }
 
 /// The requests of `calls`, made after those of `history`, that `policy` does not allow, each once.
-pub(crate) fn refused(policy: &Value, history: &[Logged], calls: &[Logged]) -> BTreeSet<String> {
+pub(crate) fn refused(policy: &Value, history: &[LoggedCall], calls: &[LoggedCall]) -> BTreeSet<String> {
     let mut known = Known::default();
     history.iter().for_each(|logged| known.learn(logged));
     let mut refused = BTreeSet::new();

@@ -58,7 +58,7 @@ async fn what_is_unknown_or_not_allowed_is_refused() {
     assert_eq!(run("ami-0123456789").await.unwrap_err().code(), Some("InvalidAMIID.NotFound"));
     aws.control.deny("ec2:RunInstances");
     assert_eq!(run(DEBIAN).await.unwrap_err().code(), Some("UnauthorizedOperation"));
-    aws.control.strict(&["ec2:DescribeImages"]);
+    aws.control.allow_only(&["ec2:DescribeImages"]);
     assert_eq!(client.describe_vpcs().send().await.unwrap_err().code(), Some("UnplannedCall"));
     assert_eq!(aws.control.violations(), ["ec2:DescribeVpcs"]);
     client.describe_images().send().await.unwrap();

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use model::base::id::ResourceId;
 use model::connection::{Connection, Connector};
 use model::machine::{HostKey, Machine};
-use model::output::{Limits, output};
+use model::output::{OutputLimits, run_command};
 use model::provider::Provider;
 use model::provider::ability::{Boot, RenewOnMachine};
 use model::resource::{Fate, Resource};
@@ -138,7 +138,7 @@ async fn a_watcher_that_is_killed_comes_back_and_the_machine_ends_all_the_same()
         let before = shell(connection.as_ref(), &until_back).await;
         // By a file: a shell that has the words in its own command line would kill itself.
         let script = Command::new("sh").args(["-c", "cat >/tmp/kill; exec sh /tmp/kill"]).stdin(kill.as_bytes());
-        output(connection.as_ref(), &script, Limits::SMALL).await.unwrap();
+        run_command(connection.as_ref(), &script, OutputLimits::SMALL).await.unwrap();
         let after = shell(connection.as_ref(), &until_back).await;
         assert_ne!(before, after, "`{kill}` killed nothing");
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws::ec2::clients::Clients;
-use aws::ec2::images::{Ec2Images, Reader, Trust, fate};
+use aws::ec2::images::{Ec2Images, ImageUser, Trust, fate};
 use aws::ec2::tags;
 use aws_sdk_ec2::types::{InstanceType, ResourceType, Tag};
 use jiff::Timestamp;
@@ -13,9 +13,9 @@ use model::event::Teller;
 use model::fault::{Fault, FaultKind};
 use model::image::{Fingerprint, ImagePlan, ImageRecord};
 use model::machine::ProviderKind;
-use model::provider::{ImageStore, Ledger, Made};
+use model::provider::{ImageStore, Ledger, MadeLayer};
 use model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
-use project::image::{BaseChoice, Choice};
+use project::image::{BaseChoice, ImageChoice};
 use support::tool::{Place, Running};
 
 use crate::emulated::{Emulator, REGION, interface_only, sdk};
@@ -35,7 +35,7 @@ impl Ledger for Book {
         Ok((rows.len() - 1).to_string().parse().unwrap())
     }
 
-    fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
+    fn mark_kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
         let at: usize = id.as_str().parse().unwrap();
         self.0.lock().unwrap()[at].1 = Some(locator.to_owned());
         Ok(())
@@ -64,7 +64,7 @@ impl Scene {
     }
 
     fn trusting(&self, owner: &str, trust: Trust) -> Ec2Images {
-        let reader = Reader { owner: owner.to_owned(), trust };
+        let reader = ImageUser { owner: owner.to_owned(), trust };
         Ec2Images::new(Arc::clone(&self.clients), REGION, reader, "state-1")
     }
 
@@ -83,7 +83,8 @@ impl Scene {
     async fn bake(&self, store: &Ec2Images, plan: &ImagePlan) -> (Result<(), Fault>, Book) {
         let (machine, _) = self.machine(DEBIAN).await;
         let book = Book::default();
-        let made = Made { plan, layer: plan.layers.last().unwrap(), machine: &machine, took: Duration::from_secs(7) };
+        let made =
+            MadeLayer { plan, layer: plan.layers.last().unwrap(), machine: &machine, took: Duration::from_secs(7) };
         let done = store.commit(&made, &book, &Teller::silent()).await;
         (done.map(|_| ()), book)
     }
@@ -121,7 +122,7 @@ impl Scene {
 }
 
 fn plan() -> ImagePlan {
-    let choice = Choice::new(BaseChoice::Cloud, "debian12");
+    let choice = ImageChoice::new(BaseChoice::Cloud, "debian12");
     project::image::load(None, "linux-dev").unwrap().plan(&choice).unwrap()
 }
 
@@ -137,7 +138,7 @@ fn other(digit: char) -> Fingerprint {
 async fn a_bake_is_written_down_tagged_and_found_by_everybody() {
     let scene = Scene::new().await;
     let (plan, ann) = (plan(), scene.store(ANN));
-    assert_eq!(ann.present(&plan).await.unwrap(), 1, "the base is its distribution's");
+    assert_eq!(ann.count_present(&plan).await.unwrap(), 1, "the base is its distribution's");
     let (done, book) = scene.bake(&ann, &plan).await;
     done.unwrap();
     let images = scene.images().await;
@@ -159,7 +160,7 @@ async fn a_bake_is_written_down_tagged_and_found_by_everybody() {
     assert_eq!(rows[1].1.as_deref(), snapshots[0].snapshot_id());
 
     let bob = scene.store(BOB);
-    assert_eq!(bob.present(&plan).await.unwrap(), plan.layers.len());
+    assert_eq!(bob.count_present(&plan).await.unwrap(), plan.layers.len());
     let listed = bob.list().await.unwrap();
     assert_eq!(listed, [bob.finish(&plan, Timestamp::now()).await.unwrap()]);
     assert_eq!((listed[0].name.as_str(), listed[0].owner.as_deref()), (plan.name.as_str(), Some(ANN)));
@@ -172,11 +173,11 @@ async fn who_trusts_nobody_bakes_an_image_of_a_name_of_its_own() {
     let (plan, layers) = (plan(), plan().layers.len());
     scene.bake(&scene.store(ANN), &plan).await.0.unwrap();
     let bob = scene.trusting(BOB, Trust::Own);
-    assert_eq!(bob.present(&plan).await.unwrap(), 1, "what Ann baked is root on Bob's machines");
-    assert_eq!(scene.trusting(BOB, Trust::These(vec![ANN.to_owned()])).present(&plan).await.unwrap(), layers);
+    assert_eq!(bob.count_present(&plan).await.unwrap(), 1, "what Ann baked is root on Bob's machines");
+    assert_eq!(scene.trusting(BOB, Trust::These(vec![ANN.to_owned()])).count_present(&plan).await.unwrap(), layers);
     let (done, book) = scene.bake(&bob, &plan).await;
     done.unwrap();
-    assert_eq!(bob.present(&plan).await.unwrap(), layers);
+    assert_eq!(bob.count_present(&plan).await.unwrap(), layers);
     assert_eq!(
         scene.trusting(BOB, Trust::Own).finish(&plan, Timestamp::now()).await.unwrap().owner.as_deref(),
         Some(BOB)
@@ -241,9 +242,9 @@ async fn who_wants_an_image_that_is_being_made_waits_for_it() {
     scene.aws.control.set(|conditions| conditions.image_pending = Duration::from_secs(2));
     let (plan, store) = (plan(), scene.store(BOB));
     scene.image(&plan.name, &plan.fingerprint(), ANN).await;
-    assert_eq!(store.present(&plan).await.unwrap(), 1, "it is pending");
+    assert_eq!(store.count_present(&plan).await.unwrap(), 1, "it is pending");
     let _lock = store.lock(&plan.fingerprint(), &Teller::silent()).await.unwrap();
-    assert_eq!(store.present(&plan).await.unwrap(), plan.layers.len());
+    assert_eq!(store.count_present(&plan).await.unwrap(), plan.layers.len());
 }
 
 #[tokio::test]
@@ -265,7 +266,7 @@ async fn a_machine_that_ended_before_its_image_is_told_of() {
     let (machine, instance) = scene.machine(DEBIAN).await;
     scene.client.terminate_instances().instance_ids(instance).send().await.unwrap();
     let plan = plan();
-    let made = Made { plan: &plan, layer: plan.layers.last().unwrap(), machine: &machine, took: Duration::ZERO };
+    let made = MadeLayer { plan: &plan, layer: plan.layers.last().unwrap(), machine: &machine, took: Duration::ZERO };
     let fault = scene.store(ANN).commit(&made, &Book::default(), &Teller::silent()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Infrastructure, "{fault:?}");
     assert_eq!(scene.aws.control.count("ec2:CreateImage"), 0);

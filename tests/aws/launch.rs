@@ -18,7 +18,7 @@ use model::fault::{Fault, FaultKind};
 use model::filesystem::Filesystem;
 use model::image::{CloudBase, Fingerprint};
 use model::key_pair::KeyPair;
-use model::machine::{Address, Caps, GivenHardware, Hardware, Machine, Network, ProviderKind};
+use model::machine::{ActualHardware, Address, Caps, Hardware, Machine, Network, ProviderKind};
 use model::provider::ability::{Horizon, ObserveOpen, Sharing};
 use model::provider::{Ledger, MachineRequest, Provider};
 use model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
@@ -45,7 +45,7 @@ impl Ledger for Book {
         Ok(id)
     }
 
-    fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
+    fn mark_kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
         assert!(self.planned.lock().unwrap().iter().any(|(planned, _)| planned == id), "kept before it was planned");
         self.kept.lock().unwrap().push(locator.to_owned());
         Ok(())
@@ -269,7 +269,7 @@ async fn an_empty_account_is_made_ready_and_the_next_run_changes_nothing() {
     let identity = account.folder.path().join("identity-me@here");
     let again = account.user_with_key("me@here", "", &identity, &user.public_key).await;
     account.aws.control.clear_log();
-    account.aws.control.strict(&[
+    account.aws.control.allow_only(&[
         "ec2:DescribeKeyPairs",
         "ec2:DescribeSecurityGroupRules",
         "ec2:DescribeSecurityGroups",
@@ -493,7 +493,7 @@ async fn a_lack_of_capacity_is_met_by_other_zones_and_types() {
     assert_eq!(tried.last().map(String::as_str), Some("m5.large"));
     let unique: BTreeSet<_> = tried.iter().collect();
     assert_eq!(unique.len(), tried.len(), "the SDK must not repeat what would be refused again: {tried:?}");
-    assert_eq!(machine.hardware, Some(GivenHardware { instance_type: "m5.large".into(), spot: false }));
+    assert_eq!(machine.hardware, Some(ActualHardware { instance_type: "m5.large".into(), spot: false }));
     assert!(user.book.told().contains("m5.large"), "{}", user.book.told());
     user.release(&made).await;
 }
@@ -540,7 +540,7 @@ async fn spare_capacity_falls_back_on_ordinary_and_says_so() {
     let (machine, made) = user.make(&request).await.map_err(|(fault, _)| fault).unwrap();
     let tried = tried(&account);
     assert!(tried[0] == "spot:c5.9xlarge" && tried.last().unwrap() == "c5.9xlarge", "{tried:?}");
-    assert_eq!(machine.hardware, Some(GivenHardware { instance_type: "c5.9xlarge".into(), spot: false }));
+    assert_eq!(machine.hardware, Some(ActualHardware { instance_type: "c5.9xlarge".into(), spot: false }));
     assert!(user.book.told().contains("no spare capacity"), "{}", user.book.told());
     assert!(user.release(&made).await.iter().all(|fate| *fate == Fate::Gone));
 }
@@ -552,10 +552,10 @@ async fn a_spot_request_is_looked_for_when_a_row_names_it_and_until_it_is_closed
     let mut request = user.request();
     request.hardware = Hardware { instance_types: vec!["c5.9xlarge".into()], spot: true, managed: false };
     let (machine, mut rows) = user.make(&request).await.map_err(|(fault, _)| fault).unwrap();
-    assert_eq!(machine.hardware, Some(GivenHardware { instance_type: "c5.9xlarge".into(), spot: true }));
+    assert_eq!(machine.hardware, Some(ActualHardware { instance_type: "c5.9xlarge".into(), spot: true }));
     rows.iter_mut().for_each(|row| row.planned_at -= jiff::SignedDuration::from_hours(1));
     let row = rows.iter().find(|row| row.kind == ResourceKind::SpotRequest).unwrap().clone();
-    assert!(user.provider.sees(&row));
+    assert!(user.provider.can_see(&row));
     let seen = user.provider.observe_open(&rows).await.unwrap();
     assert_eq!(seen.len(), 1, "{seen:?}");
     assert_eq!((&seen[0].name, Some(&seen[0].locator)), (&row.name, row.locator.as_ref()));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use aws_emulator::lines::Fault;
+use aws_emulator::lines::LineFault;
 use support::mercurial;
 use support::tool::{Done, Running};
 
@@ -149,7 +149,7 @@ fn assert_whole(log: &[u8]) {
 pub(crate) fn break_under_a_run(world: &World) {
     let lines = &world.aws.control.lines;
     // The first one breaks while the machine is prepared or the source travels.
-    lines.break_next(&[(6_000, Fault::Reset)]);
+    lines.break_next(&[(6_000, LineFault::Reset)]);
     let loud = [("loud.py", LOUD), ("test-loud.t", "  $ \"$PYTHON\" \"$TESTDIR/loud.py\"\n")];
     let run = Run::start(world, &loud, "test-loud.t", "000000001 xxx");
     // The log of steps is written once a second.
@@ -157,7 +157,7 @@ pub(crate) fn break_under_a_run(world: &World) {
     let steps = run.steps();
     let prepared = steps.find("1 test expected").unwrap();
     assert_eq!(steps[..prepared].matches(AGAIN).count(), 1, "{steps}");
-    for fault in [Fault::Reset, Fault::Close].into_iter().cycle().take(7) {
+    for fault in [LineFault::Reset, LineFault::Close].into_iter().cycle().take(7) {
         run.mends(|| lines.break_all(fault));
     }
     let before = let_in(world);
@@ -167,7 +167,7 @@ pub(crate) fn break_under_a_run(world: &World) {
     let after = let_in(world);
     assert!(before.iter().all(|range| after.contains(range)), "{before:?} {after:?}");
     assert_eq!((after.len(), after.contains(&format!("{ELSEWHERE}/32"))), (before.len() + 1, true), "{after:?}");
-    run.mends(|| lines.break_all(Fault::Reset));
+    run.mends(|| lines.break_all(LineFault::Reset));
     assert_eq!(run.mended(), 10);
     run.exec(&["touch", "/tmp/go"]).expect(0);
     let done = run.running.end_within(LIMIT).expect(0);
@@ -203,7 +203,7 @@ pub(crate) fn end_under_a_run(world: &World) {
 pub(crate) fn boot_under_a_run(world: &World) {
     let run = Run::start(world, &[LONG], LONG.0, "begun");
     run.exec(&["sudo", "sh", "-c", BOOT_AGAIN]);
-    world.aws.control.lines.break_all(Fault::Close);
+    world.aws.control.lines.break_all(LineFault::Close);
     let done = run.running.end_within(LIMIT).expect(4).tells(&["the machine was booted again"]);
     assert_eq!(done.json()["counts"]["lost"], 1, "{}", done.text());
     world.assert_clean();

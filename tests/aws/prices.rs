@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws::ec2::clients::Clients;
-use aws::ec2::prices::{Prices, Wanted};
+use aws::ec2::prices::{PriceQuery, Prices};
 use jiff::Timestamp;
 use support::events::Events;
 
 use crate::emulated::{Emulator, REGION, interface_only, sdk};
 
-fn wanted(instance_type: &str, spot: bool) -> Wanted {
-    Wanted { region: REGION.into(), instance_type: instance_type.into(), spot, volumes_gib: 20 }
+fn wanted(instance_type: &str, spot: bool) -> PriceQuery {
+    PriceQuery { region: REGION.into(), instance_type: instance_type.into(), spot, volumes_gib: 20 }
 }
 
 async fn prices(aws: &Emulator, folder: &Path) -> Prices {

@@ -383,11 +383,11 @@ async fn a_thousand_instances_take_a_dozen_calls() {
     let mut counts = Vec::new();
     for count in [10, 1000] {
         world.instances(count, &[("Name", "hg-many"), ("hg:owner", "me@here")]).await;
-        world.aws.control.strict(&plan);
+        world.aws.control.allow_only(&plan);
         world.empty(&["terminate-ec2-instances"]).expect(0);
         counts.push(world.aws.control.count("*"));
         assert_eq!(world.aws.control.violations(), Vec::<String>::new());
-        world.aws.control.strict(&["ec2:RunInstances", "ec2:DescribeInstances"]);
+        world.aws.control.allow_only(&["ec2:RunInstances", "ec2:DescribeInstances"]);
         assert_eq!(world.live().await, 0);
     }
     assert!(counts[1] <= 12 && counts[1] == counts[0], "{counts:?}");
@@ -422,8 +422,8 @@ async fn rows_of_the_journal_are_closed_for_what_went_and_for_nothing_else() {
     };
     journal.store_run(&record).unwrap();
     let ids = journal.plan(&run, ProviderKind::Ec2, &rows, now).unwrap();
-    journal.present(&ids[0], &instance).unwrap();
-    journal.present(&ids[1], "i-0123456789abcdef0").unwrap();
+    journal.mark_present(&ids[0], &instance).unwrap();
+    journal.mark_present(&ids[1], "i-0123456789abcdef0").unwrap();
     world.empty(&["terminate-ec2-instances"]).expect(0);
     let rows = journal.resources(&ResourceFilter::default()).unwrap();
     let state = |id| rows.iter().find(|row| row.id == id).unwrap().state;

@@ -1,6 +1,6 @@
 //! What is remembered of past runs.
 
-use model::event::{self, Event, Kind, RunEvent, StepEvent, Subject, Words};
+use model::event::{self, Event, EventKind, RunEvent, StepEvent, Subject, Words};
 use serde_json::Value;
 use support::tool::Place;
 
@@ -65,15 +65,15 @@ fn events_are_those_of_the_log(place: &Place, run: &str, steps: &str) {
     let events: Vec<Event> = event::read(&written).collect();
     assert_eq!(events.len(), written.iter().filter(|byte| **byte == b'\n').count(), "every line is one");
     let image = |event: &Event| matches!(&event.subject, Some(Subject::Image(name)) if name.starts_with("linux-dev"));
-    let lines = events.iter().filter(|event| matches!(&event.kind, Kind::Step(StepEvent::Said { .. })));
+    let lines = events.iter().filter(|event| matches!(&event.kind, EventKind::Step(StepEvent::Said { .. })));
     assert!(lines.clone().count() > 0 && lines.clone().all(image), "{events:?}");
     let stopped = events.iter().filter_map(|event| match &event.kind {
-        Kind::Step(StepEvent::Stopped { work, .. }) => Some(work.words()),
+        EventKind::Step(StepEvent::Stopped { work, .. }) => Some(work.words()),
         _ => None,
     });
     assert_eq!(stopped.collect::<Vec<_>>().len(), 1, "the step that failed: {events:?}");
     let last = &events[events.len() - 1];
-    assert!(matches!(&last.kind, Kind::Run(RunEvent::Clean { kept: 0, .. })), "{last:?}");
+    assert!(matches!(&last.kind, EventKind::Run(RunEvent::Clean { kept: 0, .. })), "{last:?}");
     assert_eq!(last.subject.as_ref().map(Subject::name), Some(run));
     for event in &events {
         if let Words::Notice(words) | Words::Begin(words) | Words::Outcome(words) = event.words() {

@@ -83,7 +83,7 @@ fn what_is_elsewhere_is_not_lost_sight_of_and_a_living_run_is_let_be() {
     let planned =
         PlannedResource { machine: machine.clone(), kind: ResourceKind::RemoteFiles, name: "me@there:/x".into() };
     let row = journal.plan(&run.id, ProviderKind::Host, &[planned], Timestamp::now()).unwrap().remove(0);
-    journal.present(&row, "me@there").unwrap();
+    journal.mark_present(&row, "me@there").unwrap();
     place.run(&["uninstall", "--yes"]).expect(5).tells(&["remote_files me@there:/x", "audit --fix", "audit --forget"]);
     assert!(place.state.join("journal.db").exists());
     place.run(&["audit", "--forget", machine.as_str()]).expect(0);

@@ -259,10 +259,10 @@ async fn a_session_that_dies_mid_command_is_lost() {
 
 #[tokio::test]
 async fn a_frozen_machine_is_given_up() {
-    use connection::{Settings, SshConnector};
+    use connection::{SshConnector, SshSettings};
     use model::connection::Connector;
     let sshd = Sshd::start();
-    let settings = Settings { keepalive: Duration::from_millis(100), keepalive_misses: 2 };
+    let settings = SshSettings { keepalive: Duration::from_millis(100), keepalive_misses: 2 };
     assert_eq!(settings.silence(), Duration::from_millis(300));
     let machine = sshd.machine();
     let connection = SshConnector::new(settings).connect(&machine, &machine.user, LIMIT, false).await.unwrap();

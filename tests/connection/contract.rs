@@ -36,7 +36,7 @@ async fn the_dummy_keeps_the_contract() {
     let dummy = Dummy::new();
     for (command, expected) in cases() {
         let reply = Reply::exit(expected.exit).stdout(expected.stdout).stderr(expected.stderr);
-        dummy.on(command.to_shell().unwrap(), reply);
+        dummy.reply_to(command.to_shell().unwrap(), reply);
     }
     let sshd = Sshd::prepare("");
     let connection = DummyConnector::new(dummy.clone()).connect(&sshd.machine(), "hg", LIMIT, false).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_server_that_allows_one_session_a_connection_gets_more_connections() {
     let connection = connect(&sshd.machine()).await;
     let one = || async { run(&*connection, &sh("sleep 0.1; echo x")).await.exit };
     let exits = futures_util::future::join_all((0..3).map(|_| one())).await;
-    assert!(exits.iter().all(Exit::success), "{exits:?}");
+    assert!(exits.iter().all(Exit::is_success), "{exits:?}");
 }
 
 #[tokio::test]

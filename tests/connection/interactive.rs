@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use connection::{Manner, Streams, bridge, interact};
+use connection::{InteractOptions, Streams, bridge, interact};
 use model::exit::Exit;
 use model::task::{Command, Terminal, WindowSize};
 use rustix::termios::{LocalModes, tcgetattr, tcsetwinsize};
@@ -13,7 +13,7 @@ use support::sshd::Sshd;
 use super::{LIMIT, connect, sh};
 
 /// As a person's terminal is joined with a machine's.
-const LOGIN: Manner = Manner { raw: true, filter: true };
+const LOGIN: InteractOptions = InteractOptions { raw: true, filter: true };
 
 /// Streams for a bridge, and the other ends of them.
 fn pipes() -> (Streams, std::io::PipeWriter, std::io::PipeReader, std::io::PipeReader) {
@@ -89,7 +89,7 @@ async fn output_that_cannot_be_written_is_an_error_however_short_it_is() {
         let (mut streams, _to, _from, _errors) = pipes();
         streams.stdout = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into();
         let process = connection.start(&sh(script)).await.unwrap();
-        let joined = interact(process, streams, Manner { raw: false, filter: true });
+        let joined = interact(process, streams, InteractOptions { raw: false, filter: true });
         let error = tokio::time::timeout(LIMIT, joined).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connection::SshConnector;
-use flow::artifacts::{Wanted, collect};
-use model::artifact::Collected;
+use flow::artifacts::{Patterns, collect};
+use model::artifact::CollectedArtifacts;
 use model::connection::{Connection, Connector};
 use model::event::Teller;
 use support::events::Events;
@@ -20,9 +20,9 @@ async fn connect(sshd: &Sshd) -> Box<dyn Connection> {
     SshConnector::default().connect(&machine, &machine.user, Duration::from_secs(20), false).await.unwrap()
 }
 
-fn wanted(required: &[&str], optional: &[&str]) -> Wanted {
+fn wanted(required: &[&str], optional: &[&str]) -> Patterns {
     let own = |globs: &[&str]| globs.iter().map(|glob| (*glob).to_owned()).collect::<Vec<_>>();
-    Wanted::new(&own(required), &own(optional)).unwrap()
+    Patterns::new(&own(required), &own(optional)).unwrap()
 }
 
 fn write(path: &Path, text: &str) {
@@ -44,16 +44,16 @@ async fn what_matches_comes_home_and_what_is_missing_is_told() {
     let absolute = format!("{}/*.log", other.display());
     let all = wanted(&["out/**/*.log", "none/*", "*.log", &absolute], &["optional/**", "out/a*"]);
     // What is stored with a run means the same when it is read again.
-    let all: Wanted = serde_json::from_str(&serde_json::to_string(&all).unwrap()).unwrap();
+    let all: Patterns = serde_json::from_str(&serde_json::to_string(&all).unwrap()).unwrap();
     let events = Arc::new(Events::default());
     let got = collect(&events.teller(), connection.as_ref(), work.to_str().unwrap(), &all, &home).await.unwrap();
-    let expected = Collected {
+    let expected = CollectedArtifacts {
         folder: home.clone(),
         files: 5,
         bytes: 9,
         missing: vec!["none/*".to_owned()],
         links: vec![work.join("out/link.log").display().to_string()],
-        ..Collected::default()
+        ..CollectedArtifacts::default()
     };
     assert_eq!(got, expected);
     let fault = got.fault().unwrap();
@@ -125,10 +125,10 @@ async fn nothing_to_bring_makes_nothing() {
     let sshd = Sshd::start();
     let connection = connect(&sshd).await;
     let (work, home) = (sshd.folder("work"), sshd.dir.path().join("home"));
-    for patterns in [wanted(&[], &["*.log", "/no/such/folder/*"]), Wanted::default()] {
+    for patterns in [wanted(&[], &["*.log", "/no/such/folder/*"]), Patterns::default()] {
         let got =
             collect(&Teller::silent(), connection.as_ref(), work.to_str().unwrap(), &patterns, &home).await.unwrap();
-        assert_eq!(got, Collected { folder: home.clone(), ..Collected::default() });
+        assert_eq!(got, CollectedArtifacts { folder: home.clone(), ..CollectedArtifacts::default() });
         assert!(got.fault().is_none());
         assert!(!home.exists());
     }

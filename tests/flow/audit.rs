@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use connection::host::HostProvider;
-use flow::audit::{Finding, Standing, World, as_row, findings, seen_gone, went_meanwhile};
-use flow::run::later;
+use flow::audit::{Finding, Standing, World, as_row, findings, split_gone, was_released_meanwhile};
+use flow::run::saturating_add;
 use jiff::Timestamp;
 use model::base::id::{MachineId, ResourceId, RunId};
 use model::machine::{Machine, ProviderKind};
 use model::provider::Provider;
-use model::resource::{Fate, Observed, Resource, ResourceKind, ResourceState};
+use model::resource::{Fate, ObservedResource, Resource, ResourceKind, ResourceState};
 use model::run::{Driver, RunRecord, RunState};
 
 /// How the run stands whose rows are looked at.
@@ -58,9 +58,9 @@ fn row(kind: ResourceKind) -> Resource {
     }
 }
 
-fn seen(kind: ResourceKind) -> Observed {
+fn seen(kind: ResourceKind) -> ObservedResource {
     let (name, locator) = (format!("hg-1/{}", kind.name()), "as seen".into());
-    Observed { kind, machine: machine_id(), name, locator, expires_at: None, elsewhere: false }
+    ObservedResource { kind, machine: machine_id(), name, locator, expires_at: None, elsewhere: false }
 }
 
 fn machine(expires_at: Timestamp, kept: bool) -> Machine {
@@ -84,7 +84,7 @@ fn record(state: RunState) -> RunRecord {
 
 fn judge(kind: ResourceKind, run: Run, stored: Stored, observed: &[ResourceKind]) -> Finding {
     let open = [row(kind)];
-    let observed: Vec<Observed> = observed.iter().map(|kind| seen(*kind)).collect();
+    let observed: Vec<ObservedResource> = observed.iter().map(|kind| seen(*kind)).collect();
     let runs = [record(match run {
         Run::Alive | Run::Killed => RunState::Running,
         Run::Detached => RunState::Detached,
@@ -92,7 +92,7 @@ fn judge(kind: ResourceKind, run: Run, stored: Stored, observed: &[ResourceKind]
     })];
     let machines = match stored {
         Stored::No => vec![],
-        Stored::Own => vec![machine(later(now(), Duration::from_secs(3600)), false)],
+        Stored::Own => vec![machine(saturating_add(now(), Duration::from_secs(3600)), false)],
         Stored::Kept(seconds) => vec![machine(now() + jiff::SignedDuration::from_secs(seconds), true)],
     };
     let alive = if run == Run::Alive { BTreeSet::from([run_id()]) } else { BTreeSet::new() };
@@ -151,7 +151,7 @@ fn every_standing_of_a_row() {
     for (kind, run, stored, observed, expected) in table {
         let finding = judge(*kind, *run, *stored, observed);
         assert_eq!(finding.standing, *expected, "{kind:?} {run:?} {stored:?} {observed:?}");
-        assert_eq!(finding.standing.fixable(), !matches!(expected, InUse | Kept));
+        assert_eq!(finding.standing.is_fixable(), !matches!(expected, InUse | Kept));
     }
 }
 
@@ -178,7 +178,7 @@ fn what_is_there_without_a_row_is_told_and_can_be_released_like_any_other() {
             (ResourceKind::Process, Standing::Unrecorded, Some("as seen")),
         ]
     );
-    assert!(found[1].standing.fixable() && found[1].run.is_none());
+    assert!(found[1].standing.is_fixable() && found[1].run.is_none());
     let row = as_row(&found[1], &run_id(), ProviderKind::Dummy, now());
     assert_eq!((row.kind, row.name.as_str(), &row.machine), (found[1].kind, "hg-1/process", &found[1].machine));
 }
@@ -186,16 +186,16 @@ fn what_is_there_without_a_row_is_told_and_can_be_released_like_any_other() {
 #[test]
 fn rows_of_a_machine_that_is_gone_altogether_are_closed_and_no_others() {
     let whole = [judge(ResourceKind::Rootfs, Run::Killed, Stored::Own, &[])];
-    let (gone, remaining) = seen_gone(whole.to_vec(), &[]);
+    let (gone, remaining) = split_gone(whole.to_vec(), &[]);
     assert_eq!((gone.len(), remaining.len()), (1, 0));
     // Its folder is there: something may still be making it, or ending it.
-    let (gone, remaining) = seen_gone(whole.to_vec(), &[seen(ResourceKind::Rootfs)]);
+    let (gone, remaining) = split_gone(whole.to_vec(), &[seen(ResourceKind::Rootfs)]);
     assert_eq!((gone.len(), remaining.len()), (0, 1));
     for unseen in [
         judge(ResourceKind::RemoteFiles, Run::Killed, Stored::Own, &[]),
         judge(ResourceKind::Rootfs, Run::Alive, Stored::No, &[]),
     ] {
-        assert_eq!(seen_gone(vec![unseen.clone()], &[]), (vec![], vec![unseen]));
+        assert_eq!(split_gone(vec![unseen.clone()], &[]), (vec![], vec![unseen]));
     }
 }
 
@@ -217,10 +217,10 @@ fn what_a_living_run_released_during_the_look_is_no_stranger() {
         gone_at: Some(now() + jiff::SignedDuration::from_secs(at)),
         ..row(ResourceKind::Process)
     };
-    assert!(went_meanwhile(&stranger, &[closed(1)], now()));
-    assert!(!went_meanwhile(&stranger, &[closed(-1)], now()), "closed before, and there all the same");
-    assert!(!went_meanwhile(&stranger, &[Resource { kind: ResourceKind::Rootfs, ..closed(1) }], now()));
-    assert!(!went_meanwhile(&stranger, &[], now()));
+    assert!(was_released_meanwhile(&stranger, &[closed(1)], now()));
+    assert!(!was_released_meanwhile(&stranger, &[closed(-1)], now()), "closed before, and there all the same");
+    assert!(!was_released_meanwhile(&stranger, &[Resource { kind: ResourceKind::Rootfs, ..closed(1) }], now()));
+    assert!(!was_released_meanwhile(&stranger, &[], now()));
 }
 
 #[tokio::test]
@@ -228,14 +228,14 @@ async fn a_row_of_a_host_that_was_never_confirmed_needs_no_login_to_close() {
     let provider = HostProvider::new(None);
     let planned = Resource { state: ResourceState::Planned, ..row(ResourceKind::RemoteFiles) };
     assert_eq!(provider.release(&planned).await.unwrap(), Fate::Gone);
-    assert!(matches!(provider.release(&row(ResourceKind::RemoteFiles)).await.unwrap(), Fate::Stays(_)));
+    assert!(matches!(provider.release(&row(ResourceKind::RemoteFiles)).await.unwrap(), Fate::Remains(_)));
 }
 
 #[test]
 fn an_unexpired_machine_that_is_not_in_the_journal_is_left_unless_it_is_named() {
     let hour = jiff::SignedDuration::from_hours(1);
     let judged = |open: &[Resource], expires_at, elsewhere| {
-        let observed = [Observed { expires_at, elsewhere, ..seen(ResourceKind::Instance) }];
+        let observed = [ObservedResource { expires_at, elsewhere, ..seen(ResourceKind::Instance) }];
         let world = World {
             open,
             observed: &observed,

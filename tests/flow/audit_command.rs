@@ -120,7 +120,7 @@ fn fix_logs_in_to_remove_our_files_from_a_machine_that_stays() {
     let folder = PathBuf::from(guest::of(Platform::Linux).run_folder(&story.run));
     std::fs::create_dir(&folder).unwrap();
     let row = story.row(ProviderKind::Host, &machine.id, ResourceKind::RemoteFiles, format!("me@here:{folder:?}"));
-    story.journal.present(&row.id, "me@here").unwrap();
+    story.journal.mark_present(&row.id, "me@here").unwrap();
     story.journal.store_machine(&machine).unwrap();
     let (code, found) = story.audit(&[]);
     assert_eq!((code, found[0]["standing"].as_str()), (5, Some("orphaned")), "it is not closed unseen");
@@ -144,7 +144,7 @@ fn what_is_out_of_reach_for_good_is_forgotten_and_the_record_says_so() {
     let sshd = Sshd::start();
     let machine = Machine { run: story.run.clone(), identity: "/no/such/key".into(), ..sshd.machine() };
     let row = story.row(ProviderKind::Host, &machine.id, ResourceKind::RemoteFiles, "me@gone:/tmp/x".to_owned());
-    story.journal.present(&row.id, "me@gone").unwrap();
+    story.journal.mark_present(&row.id, "me@gone").unwrap();
     story.journal.store_machine(&machine).unwrap();
     let local = MachineId::random();
     let folder = story.path.join("machines").join(local.as_str());

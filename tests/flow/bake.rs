@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use connection::dummy::Reply;
-use connection::dummy::provider::Call;
-use flow::bake::{Options, bake, bake_many};
+use connection::dummy::provider::ProviderCall;
+use flow::bake::{BakeOptions, bake, bake_many};
 use model::event::Teller;
 use model::exit::Exit;
-use model::fault::{Fault, FaultKind, Left};
+use model::fault::{Fault, FaultKind, Leftovers};
 use model::image::{BaseSpec, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
 use model::journal::MachineJournal;
 use model::machine::Hardware;
@@ -19,11 +19,11 @@ use support::keep;
 
 use super::Theatre;
 
-pub(crate) static OPTIONS: std::sync::LazyLock<Options> = std::sync::LazyLock::new(|| options(false));
-static KEEP: std::sync::LazyLock<Options> = std::sync::LazyLock::new(|| options(true));
+pub(crate) static OPTIONS: std::sync::LazyLock<BakeOptions> = std::sync::LazyLock::new(|| options(false));
+static KEEP: std::sync::LazyLock<BakeOptions> = std::sync::LazyLock::new(|| options(true));
 
-fn options(keep_failed: bool) -> Options {
-    Options { keep_failed, expiry: Duration::from_secs(7200), hardware: Hardware::default(), max_cost: None }
+fn options(keep_failed: bool) -> BakeOptions {
+    BakeOptions { keep_failed, expiry: Duration::from_secs(7200), hardware: Hardware::default(), max_cost: None }
 }
 
 fn layer(name: &str, digit: char, recipe: LayerRecipe) -> LayerPlan {
@@ -68,7 +68,7 @@ pub(crate) fn theatre() -> Theatre {
     theatre
 }
 
-pub(crate) async fn bake_all(theatre: &Theatre, options: &Options) -> Result<ImageRecord, Fault> {
+pub(crate) async fn bake_all(theatre: &Theatre, options: &BakeOptions) -> Result<ImageRecord, Fault> {
     bake(&theatre.run, &theatre.site, &plan(), options).await
 }
 
@@ -81,7 +81,7 @@ fn made(theatre: &Theatre) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn only_missing_layers_are_made_and_in_order() {
     let theatre = theatre();
-    theatre.dummy.take(7);
+    theatre.dummy.set_bake_seconds(7);
     let image = bake_all(&theatre, &OPTIONS).await.unwrap();
     assert_eq!(image.layers.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["base", "packages", "source"]);
     assert_eq!(made(&theatre), ["base base", "commit base", "commit packages", "commit source"]);
@@ -106,7 +106,7 @@ async fn a_step_that_fails_shows_the_end_of_its_output_and_keeps_the_layers_belo
     let reply = Reply::exit(Exit::Code(100)).stdout(output).stderr("E: no such package");
     theatre.tasks.on(line("source"), reply).on(line("source"), Reply::ok());
     let fault = bake_all(&theatre, &OPTIONS).await.unwrap_err();
-    assert_eq!((fault.kind, &fault.left), (FaultKind::Outside, &Left::Nothing));
+    assert_eq!((fault.kind, &fault.left), (FaultKind::Outside, &Leftovers::Nothing));
     let chain = fault.chain();
     assert_eq!(chain[0], "bake step `source` failed with exit status 100");
     let tail: Vec<&str> = chain[1].lines().collect();
@@ -124,11 +124,11 @@ async fn the_fault_of_a_step_is_not_hidden_by_what_is_left_of_its_machine() {
     let theatre = theatre();
     theatre.tasks.on(line("packages"), Reply::exit(Exit::Code(1)));
     bake_base(&theatre).await;
-    theatre.dummy.stay(ResourceKind::Rootfs, "busy");
+    theatre.dummy.refuse_release(ResourceKind::Rootfs, "busy");
     let fault = bake_all(&theatre, &OPTIONS).await.unwrap_err();
     assert_eq!(fault.message, "bake step `packages` failed with exit status 1");
     assert_eq!(fault.kind, FaultKind::Outside);
-    assert!(matches!(&fault.left, Left::These(names) if names.len() == 1 && names[0].starts_with("rootfs ")));
+    assert!(matches!(&fault.left, Leftovers::Named(names) if names.len() == 1 && names[0].starts_with("rootfs ")));
     assert_eq!(theatre.open(), [ResourceKind::Rootfs]);
 }
 
@@ -198,10 +198,10 @@ async fn bake_base(theatre: &Theatre) {
 async fn a_layer_whose_machine_does_not_end_is_not_kept() {
     let theatre = theatre();
     bake_base(&theatre).await;
-    theatre.dummy.stay(ResourceKind::Process, "in uninterruptible sleep");
+    theatre.dummy.refuse_release(ResourceKind::Process, "in uninterruptible sleep");
     let fault = bake_all(&theatre, &OPTIONS).await.unwrap_err();
     assert_eq!(fault.message, "the machine of a bake step does not end");
-    assert!(matches!(&fault.left, Left::These(names) if names[0].starts_with("process ")), "{:?}", fault.left);
+    assert!(matches!(&fault.left, Leftovers::Named(names) if names[0].starts_with("process ")), "{:?}", fault.left);
     assert_eq!(made(&theatre), ["base base", "commit base"]);
     assert_eq!(theatre.open(), [ResourceKind::Process]);
 }
@@ -210,7 +210,7 @@ async fn a_layer_whose_machine_does_not_end_is_not_kept() {
 async fn a_layer_that_cannot_be_kept_releases_its_machine() {
     let theatre = theatre();
     bake_base(&theatre).await;
-    theatre.dummy.fail(Call::Commit, "no space left on device");
+    theatre.dummy.fail(ProviderCall::Commit, "no space left on device");
     let fault = bake_all(&theatre, &OPTIONS).await.unwrap_err();
     assert_eq!(fault.message, "no space left on device");
     theatre.assert_clean().await;
@@ -227,7 +227,7 @@ async fn keep_failed_leaves_the_machine_and_says_so() {
     assert!(machine.kept);
     assert_eq!(theatre.open().len(), 4, "its rows stay open");
     assert_eq!(theatre.dummy.lease(&machine.id), Some(machine.expires_at));
-    assert_eq!(fault.left, Left::These(vec![format!("machine {}, kept until 2026-11-20T14:00:00Z", machine.id)]));
+    assert_eq!(fault.left, Leftovers::Named(vec![format!("machine {}, kept until 2026-11-20T14:00:00Z", machine.id)]));
     assert!(fault.hint.unwrap().contains(&format!("`automation machine ssh {}`", machine.id)));
 }
 
@@ -235,10 +235,10 @@ async fn keep_failed_leaves_the_machine_and_says_so() {
 async fn a_failed_machine_that_cannot_be_kept_is_released() {
     let theatre = theatre();
     theatre.tasks.on(line("packages"), Reply::exit(Exit::Code(1)));
-    theatre.dummy.fail(Call::Renew, "read-only file system");
+    theatre.dummy.fail(ProviderCall::Renew, "read-only file system");
     let fault = bake_all(&theatre, &KEEP).await.unwrap_err();
     assert_eq!(fault.message, "bake step `packages` failed with exit status 1");
-    assert_eq!(fault.left, Left::Nothing);
+    assert_eq!(fault.left, Leftovers::Nothing);
     assert!(fault.hint.unwrap().contains("could not be kept: read-only file system"));
     theatre.assert_clean().await;
 }
@@ -281,7 +281,7 @@ async fn who_waits_for_another_bake_can_be_interrupted() {
 #[tokio::test(start_paused = true)]
 async fn a_base_that_fails_leaves_nothing() {
     let theatre = theatre();
-    theatre.dummy.fail(Call::MakeBase, "mirror `http://m` does not answer");
+    theatre.dummy.fail(ProviderCall::MakeBase, "mirror `http://m` does not answer");
     let fault = bake_all(&theatre, &KEEP).await.unwrap_err();
     assert_eq!(fault.message, "mirror `http://m` does not answer");
     assert_eq!(theatre.released(), ["process", "rootfs"]);

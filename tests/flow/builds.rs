@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use connection::dummy::Reply;
 use flow::durable::Durable;
-use flow::testing::build::{Outcome, build};
+use flow::testing::build::{BuildOutcome, build};
 use flow::testing::folder;
-use model::build::{Build, BuildStore, Built, KeptBuild};
+use model::build::{Build, BuildOrigin, BuildStore, KeptBuild};
 use model::event::Teller;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::provider::Provider;
-use model::task::{Command, Stepped};
+use model::task::{Command, StepCommand};
 use model::work::Work;
 
 use super::Theatre;
@@ -60,7 +60,7 @@ impl BuildStore for Kept {
 }
 
 /// What the machine answers to `make` and `restore`.
-async fn built(kept: &Kept, make: Reply, restore: Reply) -> (Theatre, Result<Outcome, Fault>) {
+async fn built(kept: &Kept, make: Reply, restore: Reply) -> (Theatre, Result<BuildOutcome, Fault>) {
     let theatre = Theatre::new();
     theatre.tasks.on("make", make).on("restore", restore);
     let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &Teller::silent()).await.unwrap();
@@ -68,7 +68,7 @@ async fn built(kept: &Kept, make: Reply, restore: Reply) -> (Theatre, Result<Out
     let durable =
         Durable::new(&theatre.run, &theatre.site, &machine, Some(first), &folder(&theatre.run, machine.platform));
     durable.prepare().await.unwrap();
-    let stepped = |word: &str, work| Stepped { work, command: Command::new(word), limit: Duration::from_secs(60) };
+    let stepped = |word: &str, work| StepCommand { work, command: Command::new(word), limit: Duration::from_secs(60) };
     let wanted = Build {
         what: "0123".into(),
         key: Some("key".into()),
@@ -90,14 +90,14 @@ async fn what_was_built_once_is_not_built_again() {
     let kept = Kept::default();
     let (theatre, outcome) = built(&kept, made(), Reply::ok()).await;
     let outcome = outcome.unwrap();
-    assert_eq!((outcome.built, outcome.failed), (Built::Made, None));
+    assert_eq!((outcome.built, outcome.failed), (BuildOrigin::Made, None));
     assert_eq!(kept.all(), [("key".to_owned(), b"new".to_vec())]);
     let lines = theatre.events.lines();
     let shown: Vec<&str> = lines.iter().map(String::as_str).collect();
     assert_eq!(shown, ["step Building 0123", "detail compiling", "detail linking", "done Building 0123"]);
 
     let (theatre, outcome) = built(&kept, Reply::exit(Exit::Code(1)), Reply::ok()).await;
-    assert_eq!(outcome.unwrap().built, Built::Kept);
+    assert_eq!(outcome.unwrap().built, BuildOrigin::Kept);
     assert_eq!(theatre.tasks.started(), ["restore"]);
     assert_eq!(theatre.remote.file(PACKED).unwrap().0, b"new", "it was there before it was unpacked");
     let told = "notice The build of 0123 that was kept is used again (3 B); only tests changed";
@@ -108,7 +108,7 @@ async fn what_was_built_once_is_not_built_again() {
 async fn a_kept_build_that_does_not_run_is_made_anew() {
     let kept = Kept::of("old");
     let (theatre, outcome) = built(&kept, made(), Reply::exit(Exit::Code(1)).stderr("does not run\n")).await;
-    assert_eq!(outcome.unwrap().built, Built::Made);
+    assert_eq!(outcome.unwrap().built, BuildOrigin::Made);
     assert_eq!(theatre.tasks.started(), ["restore", "make"]);
     assert_eq!(kept.all(), [("key".to_owned(), b"new".to_vec())]);
     assert_eq!(theatre.events.count("warning the build of 0123 that was kept does not work"), 1);
@@ -130,7 +130,7 @@ async fn a_build_that_cannot_be_made_so_is_left_to_the_runner() {
     let kept = Kept::default();
     let cannot = Reply::exit(Exit::Code(3)).stderr("the source has no setup.py\n");
     let (theatre, outcome) = built(&kept, cannot, Reply::ok()).await;
-    assert_eq!((outcome.unwrap().built, kept.all()), (Built::Runner, vec![]));
+    assert_eq!((outcome.unwrap().built, kept.all()), (BuildOrigin::Runner, vec![]));
     let told = "notice The test runner builds 0123 in its own way: the source has no setup.py";
     assert!(theatre.events.lines().contains(&told.to_owned()), "{:?}", theatre.events.lines());
 }
@@ -139,7 +139,7 @@ async fn a_build_that_cannot_be_made_so_is_left_to_the_runner() {
 async fn a_build_that_cannot_be_kept_is_used_all_the_same() {
     let kept = Kept::default();
     let (theatre, outcome) = built(&kept, Reply::ok(), Reply::ok()).await;
-    assert_eq!((outcome.unwrap().built, kept.all()), (Built::Made, vec![]));
+    assert_eq!((outcome.unwrap().built, kept.all()), (BuildOrigin::Made, vec![]));
     assert_eq!(theatre.events.count("warning the build of 0123 is not kept"), 1);
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use connection::dummy::Reply;
-use connection::dummy::provider::Dummy;
-use flow::lease::{Ended, Lease};
-use flow::release::{Part, release};
+use connection::dummy::provider::DummyProvider;
+use flow::lease::{Lease, LeaseEnd};
+use flow::release::{ReleaseScope, release};
 use jiff::Timestamp;
 use model::base::id::MachineId;
 use model::connection::{Connection, ConnectionError, Connector};
@@ -20,14 +20,14 @@ use model::journal::{MachineJournal, ResourceJournal};
 use model::machine::{HostKey, Machine, ProviderKind};
 use model::provider::ability::{Boot, RenewOnMachine, Sharing};
 use model::provider::{Abilities, Confirm, LeaseKeeper, Ledger, MachineRequest, Provider};
-use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
+use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind, ResourceState};
 use model::task::Command;
 
 use super::{GRACE, Theatre, with_machine};
 
 /// A provider whose account lacks a key pair at first.
 struct Cloud {
-    inner: Dummy,
+    inner: DummyProvider,
     /// Whether the key pair can be made.
     allowed: AtomicBool,
 }
@@ -74,7 +74,7 @@ impl Provider for Cloud {
         }
     }
 
-    async fn observe(&self) -> Result<Vec<Observed>, Fault> {
+    async fn observe(&self) -> Result<Vec<ObservedResource>, Fault> {
         self.inner.observe().await
     }
 
@@ -90,7 +90,7 @@ impl Sharing for Cloud {
         if !self.allowed.load(Ordering::SeqCst) {
             return Err(Fault::outside("not allowed to import a key pair"));
         }
-        ledger.kept(&id, "key-1")
+        ledger.mark_kept(&id, "key-1")
     }
 
     async fn let_in(&self, _: &Machine, _: &dyn Ledger, _: &Teller) -> Result<(), Fault> {
@@ -110,7 +110,7 @@ impl Boot for Cloud {
         Ok(Machine { host_key: HostKey::Exact { public: "ssh-ed25519 new".into() }, ..machine.clone() })
     }
 
-    async fn until_ended(&self, machine: &Machine) -> Fault {
+    async fn wait_until_ended(&self, machine: &Machine) -> Fault {
         tokio::time::sleep(Duration::from_secs(20)).await;
         Fault::infrastructure(format!("{} has ended: spare capacity was taken away", machine.id))
     }
@@ -131,8 +131,8 @@ fn theatre(allowed: bool) -> Theatre {
 }
 
 fn obedient(theatre: &Theatre) {
-    theatre.remote.on("new-host-key", Reply::ok());
-    theatre.remote.on("renew-lease", Reply::ok());
+    theatre.remote.reply_to("new-host-key", Reply::ok());
+    theatre.remote.reply_to("renew-lease", Reply::ok());
 }
 
 fn renewals(theatre: &Theatre) -> usize {
@@ -159,8 +159,8 @@ async fn the_machine_is_remembered_with_the_key_that_it_made_itself() {
 #[tokio::test(start_paused = true)]
 async fn a_machine_whose_key_is_not_replaced_is_not_worked_on() {
     let theatre = theatre(true);
-    theatre.remote.on("new-host-key", Reply::exit(Exit::Code(1)));
-    let ended: Ended<()> =
+    theatre.remote.reply_to("new-host-key", Reply::exit(Exit::Code(1)));
+    let ended: LeaseEnd<()> =
         with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| panic!("the work began"))
             .await;
     assert!(ended.result.unwrap_err().message.contains("the host key was not replaced"));
@@ -218,7 +218,7 @@ async fn a_machine_that_ends_while_it_boots_is_not_waited_for() {
     let mut theatre = theatre(true);
     theatre.site.connector = Arc::new(Silent);
     let began = tokio::time::Instant::now();
-    let ended: Ended<()> =
+    let ended: LeaseEnd<()> =
         with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| Ok(())).await;
     assert!(ended.result.unwrap_err().message.contains("spare capacity was taken away"));
     assert_eq!(began.elapsed(), Duration::from_secs(20));
@@ -228,7 +228,7 @@ async fn a_machine_that_ends_while_it_boots_is_not_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn an_account_that_cannot_be_provisioned_gets_no_machine_and_no_open_row() {
     let theatre = theatre(false);
-    let ended: Ended<()> =
+    let ended: LeaseEnd<()> =
         with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| Ok(())).await;
     assert!(ended.result.unwrap_err().message.contains("not allowed"));
     assert!(!theatre.dummy.story().iter().any(|line| line.starts_with("create")));
@@ -243,7 +243,8 @@ async fn a_row_of_what_is_shared_is_closed_as_kept_where_it_is_there() {
     theatre.journal.plan(run, ProviderKind::Dummy, &planned, theatre.run.now()).unwrap();
     let provider = theatre.site.provider.as_ref();
     let rows = theatre.rows();
-    let stays = release(provider, theatre.journal.as_ref(), rows, Part::All, &|| theatre.run.now()).await.unwrap();
+    let stays =
+        release(provider, theatre.journal.as_ref(), rows, ReleaseScope::All, &|| theatre.run.now()).await.unwrap();
     assert_eq!(stays, []);
     let row = theatre.rows().remove(0);
     assert_eq!((row.state, row.locator.as_deref()), (ResourceState::Kept, Some("key-1")));

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use flow::lease::Ended;
-use flow::run::later;
+use flow::lease::LeaseEnd;
+use flow::run::saturating_add;
 use model::fault::FaultKind;
 use model::price::{Budget, Quote};
 use model::provider::MachineRequest;
@@ -35,7 +35,7 @@ async fn the_price_is_told_before_and_the_cost_after() {
     let theatre = Theatre::new();
     theatre.dummy.charge(dollar());
     let request = theatre.request();
-    let request = MachineRequest { expires_at: later(request.now, Duration::from_secs(7200)), ..request };
+    let request = MachineRequest { expires_at: saturating_add(request.now, Duration::from_secs(7200)), ..request };
     let ended = with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| {
         assert_eq!(said(&theatre, "at most 2.0000 USD until its expiry in 2h 00m"), 1);
         tokio::time::sleep(Duration::from_secs(1800)).await;
@@ -53,9 +53,9 @@ async fn a_machine_that_could_cost_more_than_was_said_is_not_made() {
     let theatre = Theatre::new();
     theatre.dummy.charge(dollar());
     let request = theatre.request();
-    let expires_at = later(request.now, Duration::from_secs(7200));
+    let expires_at = saturating_add(request.now, Duration::from_secs(7200));
     let request = MachineRequest { expires_at, max_cost: within(1.99), ..request };
-    let ended: Ended<()> = with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| Ok(())).await;
+    let ended: LeaseEnd<()> = with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| Ok(())).await;
     let fault = ended.result.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Outside);
     assert!(fault.message.contains("could cost 2.0000 USD"), "{}", fault.message);

@@ -5,13 +5,13 @@ use std::process::{Command as Local, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use connection::{Settings, SshConnector};
+use connection::{SshConnector, SshSettings};
 use flow::durable::{Durable, Task};
 use model::base::id::TaskId;
 use model::connection::{Connection, Process};
 use model::exit::Exit;
 use model::machine::{Address, Machine};
-use model::output::{Limits, output};
+use model::output::{OutputLimits, run_command};
 use model::task::{Chunk, Command, Offsets, TaskRecord};
 use support::proxy::Proxy;
 use support::sshd::Sshd;
@@ -36,7 +36,7 @@ impl Scene {
         let sshd = Sshd::start();
         let mut theatre = Theatre::new();
         // A peer that says nothing is given up after 0.8 s.
-        let settings = Settings { keepalive: Duration::from_millis(200), keepalive_misses: 3 };
+        let settings = SshSettings { keepalive: Duration::from_millis(200), keepalive_misses: 3 };
         theatre.site.connector = Arc::new(SshConnector::new(settings));
         let proxy = Proxy::to(sshd.port).await;
         let folder = sshd.dir.path().join("tasks");
@@ -289,7 +289,7 @@ async fn commands_and_files_go_on_over_the_next_connection() {
         scene.proxy.drop_all();
         let command =
             Command::new("sh").args(["-c", "cat; printf %s \"$A\" >&2; exit 4"]).env("A", "it's").stdin("given");
-        let done = output(&durable, &command, Limits::SMALL).await.unwrap();
+        let done = run_command(&durable, &command, OutputLimits::SMALL).await.unwrap();
         assert_eq!(
             (done.stdout.as_slice(), done.stderr.as_slice(), done.exit),
             (&b"given"[..], &b"it's"[..], Exit::Code(4))

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use connection::dummy::provider::Call;
+use connection::dummy::provider::ProviderCall;
 use connection::dummy::{DummyConnector, Reply};
 use connection::host::HostProvider;
-use flow::audit::fix::{fix, going};
-use flow::audit::forget::{Refusal, forget, refusal};
-use flow::audit::remaining::{Remaining, remaining};
+use flow::audit::fix::{choose, fix};
+use flow::audit::forget::{ForgetRefusal, forget, refusal};
+use flow::audit::remaining::{Remaining, find_remaining};
 use flow::down::{self, Ended};
 use flow::fleet::members;
 use flow::lease::Lease;
@@ -23,10 +23,10 @@ use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::journal::{MachineJournal, ResourceJournal, RunJournal};
 use model::machine::{Machine, ProviderKind};
-use model::purge::{Account, Item, Outcome, Refusal as Refused};
+use model::purge::{Account, PurgeItem, PurgeOutcome, RemovalRefusal as Refused};
 use model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
 use model::run::{RunRecord, RunState};
-use model::task::{Command, Stepped};
+use model::task::{Command, StepCommand};
 use model::work::Work;
 
 use super::{GRACE, Theatre};
@@ -36,11 +36,11 @@ struct Two<'a>(&'a Theatre);
 
 #[async_trait]
 impl Sites for Two<'_> {
-    fn chosen(&self) -> Result<ProviderKind, Fault> {
+    fn chosen_provider(&self) -> Result<ProviderKind, Fault> {
         Ok(ProviderKind::Dummy)
     }
 
-    fn watched(&self) -> Vec<ProviderKind> {
+    fn watched_providers(&self) -> Vec<ProviderKind> {
         vec![ProviderKind::Dummy, ProviderKind::Local]
     }
 
@@ -85,7 +85,7 @@ async fn left_by_a_dead_driver(theatre: &Theatre) -> Machine {
     lease.give_up().await;
     let machine = support::machine::of(ProviderKind::Host, theatre.run.id.clone(), theatre.run.now());
     let row = plan(theatre, ProviderKind::Host, &machine.id, ResourceKind::RemoteFiles, "hg@example.org");
-    theatre.journal.present(&row.id, "hg@example.org").unwrap();
+    theatre.journal.mark_present(&row.id, "hg@example.org").unwrap();
     theatre.journal.store_machine(&machine).unwrap();
     machine
 }
@@ -96,9 +96,9 @@ fn plan(theatre: &Theatre, of: ProviderKind, machine: &MachineId, kind: Resource
     theatre.rows().into_iter().find(|row| row.name == name).unwrap()
 }
 
-fn clean(folder: &str) -> Stepped {
+fn clean(folder: &str) -> StepCommand {
     let command = Command::new("clean").arg(folder);
-    Stepped { work: Work::RunningOnMany { machines: 1 }, command, limit: Duration::from_secs(1) }
+    StepCommand { work: Work::RunningOnMany { machines: 1 }, command, limit: Duration::from_secs(1) }
 }
 
 fn standing(remaining: &Remaining) -> BTreeSet<String> {
@@ -116,7 +116,7 @@ async fn one_fix_removes_what_is_left_at_two_sites_and_ends_the_record_of_the_de
     theatre.remote.answer(|command| (command.program == "clean").then(Reply::ok));
     let sites = Two(&theatre);
     let estate = estate(&theatre, &sites);
-    let found = remaining(&estate, None, false).await.unwrap();
+    let found = find_remaining(&estate, None, false).await.unwrap();
     assert!(standing(&found).contains("RemoteFiles Orphaned") && standing(&found).contains("Process Orphaned"));
     assert_eq!(
         theatre.events.count("warning "),
@@ -125,9 +125,9 @@ async fn one_fix_removes_what_is_left_at_two_sites_and_ends_the_record_of_the_de
         theatre.events.lines()
     );
 
-    let nothing = going(&found, &["hg-nothing".to_owned()]).unwrap_err();
+    let nothing = choose(&found, &["hg-nothing".to_owned()]).unwrap_err();
     assert_eq!(nothing.kind, FaultKind::Usage);
-    let going = going(&found, &[]).unwrap();
+    let going = choose(&found, &[]).unwrap();
     assert!(going[0].kind.is_machine(), "processes first");
     let fates = fix(&estate, &found, &going, None, &clean).await.unwrap();
     assert!(fates.len() == found.findings.len() && fates.iter().all(|fate| *fate == Fate::Gone), "{fates:?}");
@@ -144,11 +144,11 @@ async fn what_cannot_be_removed_keeps_nothing_else_and_its_run_stays_open() {
     theatre.remote.answer(|command| (command.program == "clean").then(|| Reply::exit(Exit::Code(1))));
     let sites = Two(&theatre);
     let estate = estate(&theatre, &sites);
-    let found = remaining(&estate, None, false).await.unwrap();
-    let going = going(&found, &[]).unwrap();
+    let found = find_remaining(&estate, None, false).await.unwrap();
+    let going = choose(&found, &[]).unwrap();
     let fates = fix(&estate, &found, &going, None, &clean).await.unwrap();
     let stays: Vec<&Fate> = fates.iter().filter(|fate| **fate != Fate::Gone).collect();
-    assert!(matches!(stays[..], [Fate::Stays(why)] if why.contains("log in and remove")), "{fates:?}");
+    assert!(matches!(stays[..], [Fate::Remains(why)] if why.contains("log in and remove")), "{fates:?}");
     assert_eq!(theatre.open(), [ResourceKind::RemoteFiles]);
     assert_eq!(record(&theatre).state, RunState::Running);
 }
@@ -159,9 +159,9 @@ async fn only_what_was_not_seen_is_forgotten() {
     let machine = left_by_a_dead_driver(&theatre).await;
     let sites = Two(&theatre);
     let estate = estate(&theatre, &sites);
-    let found = remaining(&estate, None, false).await.unwrap();
+    let found = find_remaining(&estate, None, false).await.unwrap();
     let (files, rest): (Vec<_>, Vec<_>) = found.findings.iter().partition(|it| it.machine == machine.id);
-    assert!(rest.iter().all(|finding| refusal(&found, finding) == Some(Refusal::Seen)));
+    assert!(rest.iter().all(|finding| refusal(&found, finding) == Some(ForgetRefusal::Seen)));
     assert_eq!(refusal(&found, files[0]), None);
     forget(&estate, &[files[0].clone()]).unwrap();
     let row = theatre.rows().into_iter().find(|row| row.machine == machine.id).unwrap();
@@ -179,7 +179,7 @@ async fn rows_of_a_site_that_cannot_be_looked_at_are_no_nothing() {
     plan(&theatre, ProviderKind::Ec2, &MachineId::random(), ResourceKind::Instance, "1/west/hg-1");
     assert_eq!(estate.look().await.err().unwrap().message, "no credentials");
     assert!(estate.look_where_possible().await.is_ok());
-    theatre.dummy.fail(Call::Observe, "no answer");
+    theatre.dummy.fail(ProviderCall::Observe, "no answer");
     assert_eq!(estate.look_where_possible().await.err().unwrap().message, "no answer", "it was asked for");
 }
 
@@ -208,11 +208,11 @@ impl Account for West {
         Vec::new()
     }
 
-    async fn row_name(&self, item: &Item) -> Result<Option<String>, Fault> {
+    async fn row_name(&self, item: &PurgeItem) -> Result<Option<String>, Fault> {
         Ok(item.name.as_ref().map(|name| format!("1/west/{name}")))
     }
 
-    async fn find(&self, _: ResourceKind) -> Result<Vec<Item>, Fault> {
+    async fn find(&self, _: ResourceKind) -> Result<Vec<PurgeItem>, Fault> {
         Ok(Vec::new())
     }
 
@@ -233,7 +233,7 @@ impl Account for West {
         Vec::new()
     }
 
-    async fn there(&self, _: ResourceKind, _: &[String]) -> Result<Vec<(String, String)>, Fault> {
+    async fn remaining(&self, _: ResourceKind, _: &[String]) -> Result<Vec<(String, String)>, Fault> {
         Ok(Vec::new())
     }
 }
@@ -247,10 +247,10 @@ async fn an_emptying_closes_the_rows_of_what_was_seen_gone_and_no_others() {
     plan(&theatre, ProviderKind::Host, &stays, kind, "1/west/gone of another provider");
     let outcome = |name: &str, fate| {
         let (id, name, owner) = (format!("i-{name}"), Some(name.to_owned()), None);
-        let item = Item { id, kind, name, owner, why: String::new(), created_at: None, state: String::new() };
-        Outcome { item, fate }
+        let item = PurgeItem { id, kind, name, owner, why: String::new(), created_at: None, state: String::new() };
+        PurgeOutcome { item, fate }
     };
-    let outcomes = [outcome("gone", Fate::Gone), outcome("stays", Fate::Stays("denied".into()))];
+    let outcomes = [outcome("gone", Fate::Gone), outcome("stays", Fate::Remains("denied".into()))];
     let sites = Two(&theatre);
     close_rows(&estate(&theatre, &sites), ProviderKind::Ec2, &West, &outcomes).await.unwrap();
     let open: Vec<String> = theatre.rows().into_iter().filter(Resource::is_open).map(|row| row.name).collect();
@@ -274,7 +274,7 @@ async fn machines_that_are_to_end_go_with_all_they_have_and_one_that_stays_keeps
     assert!(down::rows(&estate, &machines[0]).unwrap().len() > 2);
 
     // The first machine's files cannot be removed at once.
-    theatre.dummy.fail(Call::Release(ResourceKind::Rootfs), "busy");
+    theatre.dummy.fail(ProviderCall::Release(ResourceKind::Rootfs), "busy");
     let mut told = Vec::new();
     let mut tell = |machine: &Machine, ended: &Ended| told.push((machine.id.clone(), ended.clone()));
     down::down(&estate, &machines, &|| false, &mut tell).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use connection::dummy::{Dummy, DummyConnector, Reply};
-use flow::fleet::{End, Ended, Limits, Listener, Member, run};
+use flow::fleet::{CommandEnd, FleetLimits, Listener, Member, TimedEnd, run};
 use model::base::id::RunId;
 use model::connection::{Connection, ConnectionError, Connector};
 use model::exit::Exit;
@@ -59,7 +59,7 @@ fn member(connector: impl Connector + 'static) -> Member {
 
 fn playing(reply: Reply) -> Dummy {
     let dummy = Dummy::new();
-    dummy.on("work", reply);
+    dummy.reply_to("work", reply);
     dummy
 }
 
@@ -101,12 +101,12 @@ impl Listener for Ear {
     }
 }
 
-async fn go(members: Vec<Member>, parallel: usize, time: Option<Duration>, ear: &mut Ear) -> Vec<Ended> {
+async fn go(members: Vec<Member>, parallel: usize, time: Option<Duration>, ear: &mut Ear) -> Vec<TimedEnd> {
     let stop = ear.stop_at.as_ref().map(|(_, stop)| stop.clone()).unwrap_or_default();
-    run(members, &Command::new("work"), Limits { parallel, connect: CONNECT, time }, &stop, ear).await
+    run(members, &Command::new("work"), FleetLimits { parallel, connect: CONNECT, time }, &stop, ear).await
 }
 
-const WELL: End = End::Ran(Exit::Code(0));
+const WELL: CommandEnd = CommandEnd::Ran(Exit::Code(0));
 
 #[tokio::test(start_paused = true)]
 async fn silent_machines_give_their_places_to_others() {
@@ -116,7 +116,7 @@ async fn silent_machines_give_their_places_to_others() {
     let members = members.chain([0; 10].map(|_| answering(Reply::ok().stdout("x")))).collect();
     let ends = go(members, 2, None, &mut ear).await;
     assert!(
-        ends[..6].iter().all(|ended| matches!(&ended.end, End::NotReached(_)) && ended.took == CONNECT),
+        ends[..6].iter().all(|ended| matches!(&ended.end, CommandEnd::NotReached(_)) && ended.took == CONNECT),
         "{ends:?}"
     );
     // Two places, six silent machines, two seconds each: after six seconds all others have their turn.
@@ -134,7 +134,7 @@ async fn a_late_machine_runs_the_command_when_there_is_a_place_again() {
     let slow = answering(Reply::ok().stdout("slow").hang());
     let ends = go(vec![member(late), slow], 1, Some(Duration::from_secs(10)), &mut ear).await;
     assert_eq!(ends[0].end, WELL);
-    assert_eq!(ends[1].end, End::TimedOut { limit: Duration::from_secs(10), seen: false });
+    assert_eq!(ends[1].end, CommandEnd::TimedOut { limit: Duration::from_secs(10), seen: false });
     // The slow one had the only place from the second second on, and kept it until it was given up.
     assert_eq!(ear.told, ["1 slow", "1 ended", "0 late", "0 ended"]);
 }
@@ -154,8 +154,16 @@ async fn a_stop_ends_what_runs_and_begins_nothing_more() {
     let mut ear = Ear { stop_at: Some((2, stop)), ..Ear::default() };
     let hangs = || answering(Reply::ok().stdout("begun").hang());
     let ends = go(vec![hangs(), hangs(), hangs(), member(Silent)], 2, None, &mut ear).await;
-    let ends: Vec<End> = ends.into_iter().map(|ended| ended.end).collect();
-    assert_eq!(ends, [End::Stopped { seen: false }, End::Stopped { seen: false }, End::NotBegun, End::NotBegun]);
+    let ends: Vec<CommandEnd> = ends.into_iter().map(|ended| ended.end).collect();
+    assert_eq!(
+        ends,
+        [
+            CommandEnd::Stopped { seen: false },
+            CommandEnd::Stopped { seen: false },
+            CommandEnd::NotBegun,
+            CommandEnd::NotBegun
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,6 +177,6 @@ async fn a_lost_machine_is_lost_and_nothing_else() {
     });
     let ends =
         go(vec![member(DummyConnector::new(gone)), answering(Reply::exit(Exit::Code(3)))], 2, None, &mut ear).await;
-    assert_eq!(ends[0].end, End::Ran(Exit::Lost("pulled the plug".to_owned())));
-    assert_eq!(ends[1].end, End::Ran(Exit::Code(3)));
+    assert_eq!(ends[0].end, CommandEnd::Ran(Exit::Lost("pulled the plug".to_owned())));
+    assert_eq!(ends[1].end, CommandEnd::Ran(Exit::Code(3)));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use connection::dummy::{Call, Reply};
 use connection::host::HostProvider;
 use flow::contract::check;
-use flow::lease::Ended;
+use flow::lease::LeaseEnd;
 use flow::testing::folder;
 use model::connection::ConnectionError;
 use model::exit::Exit;
@@ -14,7 +14,7 @@ use model::machine::{Machine, Platform, ProviderKind};
 use model::provider::MachineRequest;
 use model::resource::{ResourceKind, ResourceState};
 use model::runner::Tenancy;
-use model::task::Stepped;
+use model::task::StepCommand;
 use project::mercurial::CLAUSES;
 
 use super::testing::tests_of;
@@ -43,7 +43,7 @@ enum Work {
     LosesItsConnection,
 }
 
-fn clean(theatre: &Theatre) -> Stepped {
+fn clean(theatre: &Theatre) -> StepCommand {
     tests_of(&[]).clean(&folder(&theatre.run, Platform::Linux))
 }
 
@@ -51,7 +51,7 @@ fn line(theatre: &Theatre) -> String {
     clean(theatre).command.to_shell().unwrap()
 }
 
-async fn run(theatre: &Theatre, how: Work) -> Ended<()> {
+async fn run(theatre: &Theatre, how: Work) -> LeaseEnd<()> {
     let clean = clean(theatre);
     with_machine(&theatre.run, &theatre.site, &theatre.request(), Some(&clean), async |_, _| {
         if how == Work::LosesItsConnection {
@@ -75,7 +75,7 @@ fn cleanings(theatre: &Theatre) -> usize {
 #[tokio::test(start_paused = true)]
 async fn our_files_are_removed_and_their_row_is_closed() {
     let theatre = theatre();
-    theatre.remote.on(line(&theatre), Reply::ok());
+    theatre.remote.reply_to(line(&theatre), Reply::ok());
     let ended = run(&theatre, Work::Ends).await;
     assert!(ended.result.is_ok() && ended.left.is_empty());
     assert_eq!(cleanings(&theatre), 1);
@@ -86,7 +86,7 @@ async fn our_files_are_removed_and_their_row_is_closed() {
 #[tokio::test(start_paused = true)]
 async fn our_files_are_removed_after_an_interruption_too() {
     let theatre = theatre();
-    theatre.remote.on(line(&theatre), Reply::ok());
+    theatre.remote.reply_to(line(&theatre), Reply::ok());
     let ended = run(&theatre, Work::Stops).await;
     assert_eq!(ended.result.unwrap_err().kind, FaultKind::Interrupted);
     assert_eq!((cleanings(&theatre), ended.left.len()), (1, 0));
@@ -96,7 +96,7 @@ async fn our_files_are_removed_after_an_interruption_too() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_connection_is_made_again_to_clean() {
     let theatre = theatre();
-    theatre.remote.on(line(&theatre), Reply::ok());
+    theatre.remote.reply_to(line(&theatre), Reply::ok());
     let ended = run(&theatre, Work::LosesItsConnection).await;
     assert_eq!((cleanings(&theatre), ended.left.len()), (1 + 1, 0));
     theatre.assert_clean().await;
@@ -105,7 +105,7 @@ async fn a_lost_connection_is_made_again_to_clean() {
 #[tokio::test(start_paused = true)]
 async fn files_that_cannot_be_removed_stay_in_the_journal_with_the_reason() {
     let theatre = theatre();
-    theatre.remote.on(line(&theatre), Reply::exit(Exit::Code(1)).stderr("cleanup: cannot unmount /hgwork\n"));
+    theatre.remote.reply_to(line(&theatre), Reply::exit(Exit::Code(1)).stderr("cleanup: cannot unmount /hgwork\n"));
     let ended = run(&theatre, Work::Ends).await;
     assert!(ended.result.is_ok(), "the work's own result stands");
     assert_eq!(theatre.open(), [ResourceKind::RemoteFiles]);
@@ -114,7 +114,7 @@ async fn files_that_cannot_be_removed_stay_in_the_journal_with_the_reason() {
     // Another try to release does not heap words on words.
     let row = theatre.rows().remove(0);
     let fate = theatre.site.provider.release(&row).await.unwrap();
-    assert_eq!(fate, model::resource::Fate::Stays(note));
+    assert_eq!(fate, model::resource::Fate::Remains(note));
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,7 +153,7 @@ async fn a_machine_that_runs_no_commands_is_told_by_what_it_says_and_has_nothing
 async fn a_refused_request_leaves_no_row_open() {
     let theatre = theatre();
     let request = MachineRequest { volume: Some(1), ..theatre.request() };
-    let ended: Ended<()> = with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| Ok(())).await;
+    let ended: LeaseEnd<()> = with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| Ok(())).await;
     assert_eq!(ended.result.unwrap_err().kind, FaultKind::Usage);
     assert_eq!(theatre.rows()[0].state, ResourceState::Gone);
     theatre.assert_clean().await;
@@ -168,7 +168,7 @@ async fn a_check_leaves_no_folder_that_the_end_of_the_run_does_not_know() {
         let makes = command.args.get(1)?.contains("mkdir -m 0700") && command.args.last() == Some(&own);
         makes.then(|| Reply::ok().folder(own.as_str()))
     });
-    theatre.remote.on(format!("rm -rf -- {folder}"), Reply::ok());
+    theatre.remote.reply_to(format!("rm -rf -- {folder}"), Reply::ok());
     let lost = ConnectionError::File { doing: "write".into(), reason: "quota exceeded".into() };
     theatre.remote.fail(Call::WriteFile, lost);
     let fault = check(&theatre.run, &theatre.remote, &[CLAUSES]).await.unwrap_err();

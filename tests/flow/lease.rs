@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use connection::dummy::provider::Call;
-use flow::lease::{self as leases, After, Ended, Lease};
-use flow::release::{Part, release};
-use flow::run::later;
+use connection::dummy::provider::ProviderCall;
+use flow::lease::{self as leases, Completion, Lease, LeaseEnd};
+use flow::release::{ReleaseScope, release};
+use flow::run::saturating_add;
 use model::base::id::ResourceId;
 use model::connection::ConnectionError;
-use model::fault::{Fault, FaultKind, Left};
+use model::fault::{Fault, FaultKind, Leftovers};
 use model::journal::{MachineJournal, ResourceFilter, ResourceJournal};
 use model::machine::{Platform, ProviderKind};
 use model::resource::{PlannedResource, Resource, ResourceKind, ResourceState};
@@ -16,7 +16,7 @@ use model::resource::{PlannedResource, Resource, ResourceKind, ResourceState};
 use super::{GRACE, Theatre, begin, with_machine};
 
 /// Work that does nothing and gives 7.
-async fn seven(theatre: &Theatre) -> Ended<u32> {
+async fn seven(theatre: &Theatre) -> LeaseEnd<u32> {
     with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| Ok(7)).await
 }
 
@@ -57,10 +57,10 @@ async fn the_order_of_release_does_not_hang_on_ids_of_one_millisecond() {
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_fails_half_way_is_released_whole() {
     let theatre = Theatre::new();
-    theatre.dummy.fail(Call::CreateAfter(ResourceKind::Process), "no power");
+    theatre.dummy.fail(ProviderCall::CreateAfter(ResourceKind::Process), "no power");
     let ended = seven(&theatre).await;
     let fault = ended.result.unwrap_err();
-    assert_eq!((fault.message.as_str(), &fault.left), ("no power", &Left::Nothing));
+    assert_eq!((fault.message.as_str(), &fault.left), ("no power", &Leftovers::Nothing));
     assert_eq!(theatre.released().len(), 4, "also what was planned and perhaps never made");
     theatre.assert_clean().await;
 }
@@ -68,11 +68,11 @@ async fn a_machine_that_fails_half_way_is_released_whole() {
 #[tokio::test(start_paused = true)]
 async fn a_fault_half_way_says_what_is_left() {
     let theatre = Theatre::new();
-    theatre.dummy.fail(Call::CreateAfter(ResourceKind::Process), "no power");
-    theatre.dummy.stay(ResourceKind::Rootfs, "busy");
+    theatre.dummy.fail(ProviderCall::CreateAfter(ResourceKind::Process), "no power");
+    theatre.dummy.refuse_release(ResourceKind::Rootfs, "busy");
     let ended = seven(&theatre).await;
     let fault = ended.result.unwrap_err();
-    let Left::These(names) = &fault.left else { panic!("{:?}", fault.left) };
+    let Leftovers::Named(names) = &fault.left else { panic!("{:?}", fault.left) };
     assert!(matches!(names.as_slice(), [name] if name.starts_with("rootfs hg-")), "{names:?}");
     assert_eq!(ended.left.len(), 1);
     assert_eq!(ended.left[0].note.as_deref(), Some("busy"));
@@ -82,7 +82,7 @@ async fn a_fault_half_way_says_what_is_left() {
 #[tokio::test(start_paused = true)]
 async fn what_does_not_go_is_told_beside_what_the_work_came_to() {
     let theatre = Theatre::new();
-    theatre.dummy.stay(ResourceKind::Mount, "held by a shell");
+    theatre.dummy.refuse_release(ResourceKind::Mount, "held by a shell");
     let ended = seven(&theatre).await;
     assert_eq!(ended.result.unwrap(), 7);
     assert_eq!(ended.left.iter().map(|row| row.kind).collect::<Vec<_>>(), [ResourceKind::Mount]);
@@ -95,8 +95,8 @@ async fn what_does_not_go_is_told_beside_what_the_work_came_to() {
 #[tokio::test(start_paused = true)]
 async fn work_that_fails_and_a_release_that_fails_are_both_told() {
     let theatre = Theatre::new();
-    theatre.dummy.fail(Call::Release(ResourceKind::Rootfs), "the disk is on fire");
-    let ended: Ended<()> = with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| {
+    theatre.dummy.fail(ProviderCall::Release(ResourceKind::Rootfs), "the disk is on fire");
+    let ended: LeaseEnd<()> = with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| {
         Err(Fault::outside("no luck"))
     })
     .await;
@@ -113,10 +113,11 @@ async fn a_journal_that_cannot_be_written_keeps_nothing_from_being_removed() {
     // The journal knows no such row, so closing it fails.
     rows[1].id = ResourceId::random();
     lease.give_up().await;
-    let fault =
-        release(theatre.site.provider.as_ref(), theatre.journal.as_ref(), rows, Part::All, &|| theatre.run.now())
-            .await
-            .unwrap_err();
+    let fault = release(theatre.site.provider.as_ref(), theatre.journal.as_ref(), rows, ReleaseScope::All, &|| {
+        theatre.run.now()
+    })
+    .await
+    .unwrap_err();
     assert!(fault.message.contains("holds no resource"), "{fault}");
     assert_eq!(theatre.open(), [ResourceKind::Process]);
     assert_eq!(theatre.released().len(), 4);
@@ -131,14 +132,14 @@ async fn an_interruption_releases_wherever_it_comes() {
         let mut theatre = Theatre::new();
         arrange(&mut theatre);
         let stop = theatre.run.stop.clone();
-        let ended: Ended<()> = with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| {
+        let ended: LeaseEnd<()> = with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |_, _| {
             assert_eq!(phase, "work");
             stop.cancel();
             std::future::pending().await
         })
         .await;
         let fault = ended.result.unwrap_err();
-        assert_eq!((fault.kind, &fault.left), (FaultKind::Interrupted, &Left::Nothing), "{phase}");
+        assert_eq!((fault.kind, &fault.left), (FaultKind::Interrupted, &Leftovers::Nothing), "{phase}");
         assert_eq!(fault.hint, None, "{phase}: who interrupts asks for no console");
         assert_eq!((ended.left.len(), theatre.released().len()), (0, 4), "{phase}");
         theatre.assert_clean().await;
@@ -159,9 +160,9 @@ async fn the_lease_is_renewed_for_as_long_as_the_work_takes() {
     let theatre = Theatre::new();
     let began = theatre.run.now();
     let ended = with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |machine, _| {
-        assert_eq!(theatre.dummy.lease(&machine.id), Some(later(began, GRACE)));
+        assert_eq!(theatre.dummy.lease(&machine.id), Some(saturating_add(began, GRACE)));
         tokio::time::sleep(10 * GRACE + Duration::from_millis(1)).await;
-        assert_eq!(theatre.dummy.lease(&machine.id), Some(later(began, 11 * GRACE)));
+        assert_eq!(theatre.dummy.lease(&machine.id), Some(saturating_add(began, 11 * GRACE)));
         Ok(theatre.dummy.story().iter().filter(|line| line.starts_with("renew")).count())
     })
     .await;
@@ -175,7 +176,7 @@ async fn the_lease_is_renewed_for_as_long_as_the_work_takes() {
 async fn a_renewal_that_fails_is_told_once_and_tried_again() {
     let theatre = Theatre::new();
     for _ in 0..2 {
-        theatre.dummy.fail(Call::Renew, "read-only file system");
+        theatre.dummy.fail(ProviderCall::Renew, "read-only file system");
     }
     let began = theatre.run.now();
     let ended = with_machine(&theatre.run, &theatre.site, &theatre.request(), None, async |machine, _| {
@@ -184,7 +185,7 @@ async fn a_renewal_that_fails_is_told_once_and_tried_again() {
     })
     .await;
     // Two tries fail, each followed by another at a quarter of the pause, so that the last one before the end is at 7/8 of it.
-    assert_eq!(ended.result.unwrap(), Some(later(began, GRACE + GRACE * 7 / 8)));
+    assert_eq!(ended.result.unwrap(), Some(saturating_add(began, GRACE + GRACE * 7 / 8)));
     let warnings: Vec<String> = theatre.events.lines().into_iter().filter(|l| l.starts_with("warning")).collect();
     assert!(matches!(warnings.as_slice(), [one] if one.ends_with("read-only file system")), "{warnings:?}");
 }
@@ -223,9 +224,9 @@ async fn a_machine_that_is_left_lives_until_its_expiry_and_is_marked() {
 async fn a_machine_that_cannot_be_left_is_released() {
     let theatre = Theatre::new();
     let lease = Lease::acquire(&theatre.run, &theatre.site, &theatre.request()).await.unwrap();
-    theatre.dummy.fail(Call::Renew, "read-only file system");
+    theatre.dummy.fail(ProviderCall::Renew, "read-only file system");
     let fault = lease.leave().await.unwrap_err();
-    assert_eq!((fault.message.as_str(), fault.left), ("read-only file system", Left::Nothing));
+    assert_eq!((fault.message.as_str(), fault.left), ("read-only file system", Leftovers::Nothing));
     theatre.assert_clean().await;
 }
 
@@ -243,10 +244,10 @@ async fn two_runs_release_only_what_is_theirs() {
 }
 
 /// Work that leaves its task running.
-async fn left(theatre: &Theatre) -> Ended<u32> {
+async fn left(theatre: &Theatre) -> LeaseEnd<u32> {
     let folder = flow::testing::folder(&theatre.run, Platform::Linux);
     leases::with_machine(&theatre.run, &theatre.site, &theatre.request(), &folder, None, async |_, _| {
-        Ok(After::Detach(7))
+        Ok(Completion::Detach(7))
     })
     .await
 }
@@ -266,12 +267,12 @@ async fn a_machine_on_which_a_task_goes_on_lives_until_its_expiry() {
     let before = renewed();
     let again = leases::attach(&theatre.run, &theatre.site, machine.clone(), "/f", None, async |_, _| {
         tokio::time::sleep(2 * GRACE).await;
-        Ok(After::Detach(()))
+        Ok(Completion::Detach(()))
     })
     .await;
     assert_eq!((again.detached.as_ref(), renewed()), (Some(&machine), before));
     let last =
-        leases::attach(&theatre.run, &theatre.site, machine, "/f", None, async |_, _| Ok(After::Release(8))).await;
+        leases::attach(&theatre.run, &theatre.site, machine, "/f", None, async |_, _| Ok(Completion::Release(8))).await;
     assert_eq!((last.result.unwrap(), last.left.len()), (8, 0));
     theatre.assert_clean().await;
 }
@@ -287,17 +288,17 @@ async fn a_machine_whose_driver_died_is_renewed_at_once_by_the_next() {
     let now = theatre.run.now();
     let ended = leases::attach(&theatre.run, &theatre.site, machine, "/f", None, async |machine, _| {
         tokio::time::sleep(Duration::from_millis(1)).await;
-        Ok(After::Release(theatre.dummy.lease(&machine.id)))
+        Ok(Completion::Release(theatre.dummy.lease(&machine.id)))
     })
     .await;
-    assert_eq!(ended.result.unwrap(), Some(later(now, GRACE)));
+    assert_eq!(ended.result.unwrap(), Some(saturating_add(now, GRACE)));
     theatre.assert_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_cannot_be_told_to_live_on_keeps_its_task_for_as_long_as_its_lease_lasts() {
     let theatre = Theatre::new();
-    theatre.dummy.fail(Call::Renew, "no route to host");
+    theatre.dummy.fail(ProviderCall::Renew, "no route to host");
     let ended = left(&theatre).await;
     let machine = ended.detached.unwrap();
     assert!(!machine.kept, "its end is near, and nobody may think otherwise");

@@ -22,12 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use connection::dummy::provider::Dummy;
+use connection::dummy::provider::DummyProvider;
 use connection::dummy::{Dummy as Remote, DummyConnector};
 use flow::durable::Durable;
-use flow::lease::{self as leases, After, Ended};
+use flow::lease::{self as leases, Completion, LeaseEnd};
 use flow::order::Order;
-use flow::run::{Run, later};
+use flow::run::{Run, saturating_add};
 use flow::site::{Images, Site};
 use jiff::Timestamp;
 use model::base::id::{MachineId, RunId};
@@ -38,9 +38,9 @@ use model::filesystem::Filesystem;
 use model::journal::{MachineJournal, ResourceFilter, ResourceJournal, RunJournal};
 use model::machine::{Machine, Platform, ProviderKind};
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
-use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind, ResourceState};
+use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind, ResourceState};
 use model::run::{Driver, RunRecord, RunState};
-use model::task::Stepped;
+use model::task::StepCommand;
 use state::dir::StateDir;
 use state::journal::SqliteJournal;
 use support::events::Events;
@@ -54,12 +54,12 @@ pub(crate) async fn with_machine<T>(
     run: &Run,
     site: &Site,
     request: &MachineRequest,
-    clean: Option<&Stepped>,
+    clean: Option<&StepCommand>,
     work: impl AsyncFnOnce(&Machine, &Durable) -> Result<T, Fault>,
-) -> Ended<T> {
+) -> LeaseEnd<T> {
     let folder = flow::testing::folder(run, Platform::Linux);
     leases::with_machine(run, site, request, &folder, clean, async |machine, durable| {
-        work(machine, durable).await.map(After::Release)
+        work(machine, durable).await.map(Completion::Release)
     })
     .await
 }
@@ -114,7 +114,7 @@ impl Provider for Watched {
         self.inner.release(resource).await
     }
 
-    async fn observe(&self) -> Result<Vec<Observed>, Fault> {
+    async fn observe(&self) -> Result<Vec<ObservedResource>, Fault> {
         self.inner.observe().await
     }
 
@@ -161,7 +161,7 @@ pub(crate) fn begin(journal: &dyn RunJournal, now: Timestamp) -> RunId {
 
 /// A run and a site with everything behind them.
 pub(crate) struct Theatre {
-    pub dummy: Dummy,
+    pub dummy: DummyProvider,
     pub remote: Remote,
     /// What tasks do on it.
     pub tasks: Supervised,
@@ -177,7 +177,7 @@ impl Theatre {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let journal = Arc::new(StateDir::open(&dir.path().join("state")).unwrap().journal().unwrap());
-        let (dummy, remote, events) = (Dummy::new(), Remote::new(), Arc::new(Events::default()));
+        let (dummy, remote, events) = (DummyProvider::new(), Remote::new(), Arc::new(Events::default()));
         let (start, began) = ("2026-11-20T12:00:00Z".parse::<Timestamp>().unwrap(), tokio::time::Instant::now());
         let site = Site {
             provider: Arc::new(dummy.clone()),
@@ -188,7 +188,7 @@ impl Theatre {
         let run = Run {
             id: begin(journal.as_ref(), start),
             journal: journal.clone(),
-            teller: Teller::new(events.clone(), Arc::new(move || later(start, began.elapsed()))),
+            teller: Teller::new(events.clone(), Arc::new(move || saturating_add(start, began.elapsed()))),
             stop: CancellationToken::new(),
             detach: CancellationToken::new(),
             owner: "ann@example".into(),

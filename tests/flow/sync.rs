@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use connection::SshConnector;
-use flow::sync::{Done, Wanted, sync};
+use flow::sync::{SyncRequest, SyncSummary, sync};
 use model::connection::Connector;
 use model::event::Teller;
 use model::fault::{Fault, FaultKind};
@@ -29,12 +29,12 @@ impl Pair {
         Self { sshd, from, to }
     }
 
-    fn wanted(&self) -> Wanted {
+    fn wanted(&self) -> SyncRequest {
         let to = self.to.to_str().unwrap().to_owned();
-        Wanted { from: self.from.clone(), to, max_delete: 100, dry_run: false }
+        SyncRequest { from: self.from.clone(), to, max_delete: 100, dry_run: false }
     }
 
-    async fn with(&self, wanted: &Wanted) -> Result<Done, Fault> {
+    async fn with(&self, wanted: &SyncRequest) -> Result<SyncSummary, Fault> {
         let machine = self.sshd.machine();
         let connect = async {
             let limit = Duration::from_secs(20);
@@ -180,15 +180,15 @@ async fn too_many_removals_are_refused_and_nothing_is_sent() {
     std::fs::remove_dir_all(pair.from.join("folder")).unwrap();
     pair.here("new", "x");
     let before = listing(&pair.to);
-    let few = Wanted { max_delete: 20, ..pair.wanted() };
+    let few = SyncRequest { max_delete: 20, ..pair.wanted() };
     let fault = pair.with(&few).await.unwrap_err();
     assert!(fault.kind == FaultKind::Usage && fault.message.contains("21 entries"), "{fault:?}");
     assert_eq!(listing(&pair.to), before);
     // A dry run shows what the bound is for.
-    let dry = pair.with(&Wanted { dry_run: true, ..few.clone() }).await.unwrap();
+    let dry = pair.with(&SyncRequest { dry_run: true, ..few.clone() }).await.unwrap();
     assert_eq!((dry.to_send, dry.to_delete.len(), dry.deleted), (vec!["new".to_owned()], 21, 21));
     assert_eq!(listing(&pair.to), before);
-    let done = pair.with(&Wanted { max_delete: 21, ..few }).await.unwrap();
+    let done = pair.with(&SyncRequest { max_delete: 21, ..few }).await.unwrap();
     assert_eq!((done.sent, done.deleted, done.bytes), (1, 21, 1));
     pair.assert_equal(&[]);
 }
@@ -254,7 +254,7 @@ async fn a_folder_that_is_there_already_is_taken_over_without_its_own_files() {
     assert_eq!(pair.sync().await, (0, 0, 1));
     for (text, to) in [("no folder has its name", "to/same"), ("cannot create directory", "none/x")] {
         let to = pair.sshd.dir.path().join(to).display().to_string();
-        let fault = pair.with(&Wanted { to, ..pair.wanted() }).await.unwrap_err();
+        let fault = pair.with(&SyncRequest { to, ..pair.wanted() }).await.unwrap_err();
         assert!(fault.line().contains(text), "{}", fault.line());
     }
 }

@@ -10,7 +10,9 @@ use TestOutcome::{Failed, Lost, NotRun, Passed, Skipped};
 use connection::dummy::{Dummy as Remote, DummyConnector, Reply};
 use flow::artifacts::Fetch;
 use flow::durable::Durable;
-use flow::testing::{Begun, Finished, Ran, Records, TestTask, Tested, begin, finish, folder, results, resume, set_up};
+use flow::testing::{
+    BegunTests, Finished, Records, RunResult, TestTask, Tested, begin, finish, folder, results, resume, set_up,
+};
 use model::connection::Connection;
 use model::event::Teller;
 use model::exit::Exit;
@@ -157,7 +159,7 @@ impl Stagehand {
         Self { theatre, machine, output: Kept::default(), kept: Mutex::default() }
     }
 
-    async fn run(&self, limit: Option<Duration>) -> Result<Ran, Fault> {
+    async fn run(&self, limit: Option<Duration>) -> Result<RunResult, Fault> {
         match self.run_until(limit).await? {
             Finished::Ran(ran) => Ok(*ran),
             Finished::Detached => panic!("nobody asked for that"),
@@ -188,7 +190,7 @@ impl Stagehand {
     }
 
     /// Runs until everything waits, then breaks the connection.
-    async fn run_and_lose(&self) -> Ran {
+    async fn run_and_lose(&self) -> RunResult {
         let losing = async {
             tokio::time::sleep(Duration::from_secs(30)).await;
             self.theatre.remote.lose("reset by peer");
@@ -197,11 +199,11 @@ impl Stagehand {
     }
 }
 
-fn outcomes(ran: &Ran) -> Vec<TestOutcome> {
+fn outcomes(ran: &RunResult) -> Vec<TestOutcome> {
     ran.tests.iter().map(|test| test.outcome).collect()
 }
 
-fn judged(ran: &Ran) -> Verdict {
+fn judged(ran: &RunResult) -> Verdict {
     verdict(&ran.tests, &Evidence { runner: &ran.runner, gap: ran.gap.as_deref(), may_all_skip: false })
 }
 
@@ -394,7 +396,7 @@ async fn what_the_machine_says_of_itself_names_what_was_tested() {
     let ran = hand.run(None).await.unwrap();
     assert_eq!(ran.subject.words(), ["hg", "debian13", "python 3.13"]);
     assert_eq!(ran.caveats, ["output not compared (--debug)"]);
-    let kept: Begun = serde_json::from_str(&hand.kept.lock().unwrap()[0]).unwrap();
+    let kept: BegunTests = serde_json::from_str(&hand.kept.lock().unwrap()[0]).unwrap();
     assert_eq!(kept.subject, ran.subject, "whoever attaches knows it too");
 }
 
@@ -464,7 +466,7 @@ async fn everything_needed_to_follow_is_kept_before_anything_is_started() {
     assert_eq!(refused.unwrap_err().message, "no space left on device");
     assert_eq!(hand.theatre.tasks.started().len(), before, "what cannot be followed is not started");
     let kept = Mutex::new(String::new());
-    let keep = |begun: &Begun| {
+    let keep = |begun: &BegunTests| {
         assert_eq!(hand.theatre.tasks.started().len(), before);
         *kept.lock().unwrap() = serde_json::to_string(begun).unwrap();
         Ok(())
@@ -472,7 +474,7 @@ async fn everything_needed_to_follow_is_kept_before_anything_is_started() {
     let begun = begin(run, &durable, ready, None, &keep).await.unwrap();
     assert_eq!(hand.theatre.tasks.started().len(), before + 1);
     // Another process, with what was written down and a new connection.
-    let again: Begun = serde_json::from_str(&kept.into_inner().unwrap()).unwrap();
+    let again: BegunTests = serde_json::from_str(&kept.into_inner().unwrap()).unwrap();
     assert_eq!(again, begun);
     let other = Durable::new(run, &hand.theatre.site, &hand.machine, None, &again.folder);
     let Finished::Ran(ran) = finish(run, &other, &runner, &again, &hand.output).await.unwrap() else {
@@ -491,7 +493,7 @@ async fn tests_are_driven_to_their_results_by_what_the_runs_folder_says_alone() 
     assert_eq!(TestTask::read(&folder).unwrap(), None);
     let first = tests_of(&["test-a.t"]);
     let ready = set_up(run, &hand.machine, &durable, &first, Path::new("/x"), &Builds::default()).await.unwrap();
-    let keep = |begun: &Begun| {
+    let keep = |begun: &BegunTests| {
         let task = TestTask {
             runner: Some(RunnerRecord::of(&first)),
             image: "an image".into(),

@@ -188,7 +188,7 @@ async fn a_folder_that_is_not_a_machines_is_never_removed() {
     world.rows.write_down(world.provider.plan(&world.request()));
     let mut row = world.rows.0.lock().unwrap()[0].clone();
     row.name = other.display().to_string();
-    assert!(matches!(world.provider.release(&row).await.unwrap(), Fate::Stays(_)));
+    assert!(matches!(world.provider.release(&row).await.unwrap(), Fate::Remains(_)));
     assert!(other.exists());
 }
 

@@ -279,7 +279,7 @@ async fn base() -> PathBuf {
     let plan = base_plan();
     let layer = &plan.layers[0];
     let _lock = images.lock(&layer.fingerprint, &printing()).await.unwrap();
-    if images.present(&plan).await.unwrap() == 0 {
+    if images.count_present(&plan).await.unwrap() == 0 {
         let (id, begun) = (MachineId::random(), Instant::now());
         let rows = Rows::default();
         rows.write_down(images.plan_base(&id));

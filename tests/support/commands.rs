@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connection::{Settings, SshConnector};
+use connection::{SshConnector, SshSettings};
 use model::connection::{Connection, ConnectionError, Connector, Process};
 use model::exit::Exit;
 use model::machine::Machine;
@@ -28,7 +28,7 @@ pub async fn try_connect(
     limit: Duration,
     patient: bool,
 ) -> Result<Box<dyn Connection>, ConnectionError> {
-    SshConnector::new(Settings::default()).connect(machine, &machine.user, limit, patient).await
+    SshConnector::new(SshSettings::default()).connect(machine, &machine.user, limit, patient).await
 }
 
 /// The same where nothing is in the way.

@@ -6,7 +6,7 @@ use model::base::id::{MachineId, ResourceId};
 use model::event::Teller;
 use model::fault::Fault;
 use model::image::{ImagePlan, LayerPlan, LayerRecord};
-use model::provider::{ImageStore, Ledger, Made};
+use model::provider::{ImageStore, Ledger, MadeLayer};
 use model::resource::PlannedResource;
 
 /// Takes nothing.
@@ -17,7 +17,7 @@ impl Ledger for NoLedger {
         panic!("nothing is to be made beside the machine, but {resource:?}");
     }
 
-    fn kept(&self, _: &ResourceId, locator: &str) -> Result<(), Fault> {
+    fn mark_kept(&self, _: &ResourceId, locator: &str) -> Result<(), Fault> {
         panic!("nothing is to be kept, but {locator}");
     }
 }
@@ -35,5 +35,5 @@ pub async fn commit(
         values: std::collections::BTreeMap::new(),
         layers: vec![layer.clone()],
     };
-    store.commit(&Made { plan: &plan, layer, machine, took }, &NoLedger, &Teller::silent()).await
+    store.commit(&MadeLayer { plan: &plan, layer, machine, took }, &NoLedger, &Teller::silent()).await
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use connection::{KeyPair, generate};
+use connection::{OpenSshKeyPair, generate};
 use model::base::id::{MachineId, RunId};
 use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 
@@ -25,7 +25,7 @@ pub struct Sshd {
     /// Where it listens, on loopback.
     pub port: u16,
     /// Its own key.
-    pub host: KeyPair,
+    pub host: OpenSshKeyPair,
     child: Option<Child>,
     config: PathBuf,
 }

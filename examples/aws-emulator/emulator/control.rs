@@ -11,7 +11,7 @@ use super::lines::Lines;
 
 /// A call that came in.
 #[derive(Debug, Clone)]
-pub struct Logged {
+pub struct LoggedCall {
     /// `service:Action`.
     pub name: String,
     /// The call.
@@ -50,7 +50,7 @@ enum Effect {
 
 /// An order for the next `left` calls of a name, or for all of them.
 #[derive(Debug, Clone)]
-struct Order {
+struct CallOrder {
     name: String,
     /// A parameter of the query protocol and the value that it must have.
     only: Option<(String, String)>,
@@ -58,7 +58,7 @@ struct Order {
     left: Option<usize>,
 }
 
-impl Order {
+impl CallOrder {
     fn fits(&self, call: &Call) -> bool {
         (self.name == "*" || self.name == call.name())
             && self.left != Some(0)
@@ -103,11 +103,11 @@ impl Default for Conditions {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    log: Vec<Logged>,
-    history: Vec<Logged>,
+struct ControlState {
+    log: Vec<LoggedCall>,
+    history: Vec<LoggedCall>,
     boots: Vec<(String, Instant)>,
-    orders: Vec<Order>,
+    orders: Vec<CallOrder>,
     allowed: Option<BTreeSet<String>>,
     violations: Vec<String>,
     conditions: Conditions,
@@ -116,13 +116,13 @@ struct State {
 /// Orders and log, which the proxy and the tests share.
 #[derive(Debug, Default)]
 pub struct Control {
-    state: Mutex<State>,
+    state: Mutex<ControlState>,
     /// Faults of the lines to instances.
     pub lines: Lines,
 }
 
 /// The decision of what the proxy does with a call.
-pub struct Verdict {
+pub struct CallVerdict {
     /// How long the proxy waits first.
     pub delay: Duration,
     /// The answer to give instead of asking anybody.
@@ -134,13 +134,13 @@ pub struct Verdict {
 }
 
 impl Control {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ControlState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn order(&self, name: &str, only: Option<(&str, &str)>, effect: Effect, left: Option<usize>) {
         let only = only.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        self.state().orders.push(Order { name: name.to_owned(), only, effect, left });
+        self.state().orders.push(CallOrder { name: name.to_owned(), only, effect, left });
     }
 
     /// Delays every call of a name (`ec2:RunInstances`; `*` means all).
@@ -197,12 +197,12 @@ impl Control {
     }
 
     /// Refuses every further call outside of `allowed` (`service:Action`), and records it as a violation.
-    pub fn strict(&self, allowed: &[&str]) {
+    pub fn allow_only(&self, allowed: &[&str]) {
         self.state().allowed = Some(allowed.iter().map(|name| (*name).to_owned()).collect());
     }
 
     /// Answers every further call.
-    pub fn lenient(&self) {
+    pub fn allow_all(&self) {
         self.state().allowed = None;
     }
 
@@ -212,7 +212,7 @@ impl Control {
     }
 
     /// The calls so far, in order of arrival.
-    pub fn calls(&self) -> Vec<Logged> {
+    pub fn calls(&self) -> Vec<LoggedCall> {
         self.state().log.clone()
     }
 
@@ -240,15 +240,15 @@ impl Control {
     }
 
     /// The calls before those of the log.
-    pub fn history(&self) -> Vec<Logged> {
+    pub fn history(&self) -> Vec<LoggedCall> {
         self.state().history.clone()
     }
 
     /// Logs a call and decides what happens to it.
-    pub fn judge(&self, call: &Call) -> Verdict {
+    pub fn judge(&self, call: &Call) -> CallVerdict {
         let mut state = self.state();
         let number = state.log.len();
-        state.log.push(Logged {
+        state.log.push(LoggedCall {
             name: call.name(),
             call: call.clone(),
             status: 0,
@@ -256,7 +256,7 @@ impl Control {
             came: Instant::now(),
             answered: None,
         });
-        let mut verdict = Verdict { delay: Duration::ZERO, refusal: None, cut: false, number };
+        let mut verdict = CallVerdict { delay: Duration::ZERO, refusal: None, cut: false, number };
         if state.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&call.name())) {
             state.violations.push(call.name());
             let message = format!("the plan of this test does not contain {}", call.name());
@@ -290,7 +290,7 @@ impl Control {
     }
 
     /// Logs the answer to a call.
-    pub fn answered(&self, number: usize, response: &Response) {
+    pub fn log_answer(&self, number: usize, response: &Response) {
         let mut state = self.state();
         let status = response.status;
         let caller = state.conditions.caller.map(|caller| format!("{caller}/32"));
@@ -305,7 +305,7 @@ impl Control {
     }
 
     /// Logs that port 22 of an instance answers.
-    pub fn booted(&self, id: &str) {
+    pub fn log_boot(&self, id: &str) {
         self.state().boots.push((id.to_owned(), Instant::now()));
     }
 

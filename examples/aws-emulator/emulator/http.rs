@@ -69,7 +69,7 @@ fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
-async fn line(stream: &mut BufReader<TcpStream>) -> io::Result<Option<String>> {
+async fn read_line(stream: &mut BufReader<TcpStream>) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
     (&mut *stream).take(LONGEST.0).read_until(b'\n', &mut bytes).await?;
     if bytes.last() != Some(&b'\n') {
@@ -78,9 +78,9 @@ async fn line(stream: &mut BufReader<TcpStream>) -> io::Result<Option<String>> {
     Ok(Some(String::from_utf8_lossy(&bytes).trim_end().to_owned()))
 }
 
-async fn headers(stream: &mut BufReader<TcpStream>) -> io::Result<Vec<(String, String)>> {
+async fn read_headers(stream: &mut BufReader<TcpStream>) -> io::Result<Vec<(String, String)>> {
     let mut found = Vec::new();
-    while let Some(line) = line(stream).await? {
+    while let Some(line) = read_line(stream).await? {
         if line.is_empty() {
             return Ok(found);
         }
@@ -91,16 +91,20 @@ async fn headers(stream: &mut BufReader<TcpStream>) -> io::Result<Vec<(String, S
     Err(invalid("headers without an end"))
 }
 
-async fn body(stream: &mut BufReader<TcpStream>, headers: &[(String, String)], to_end: bool) -> io::Result<Vec<u8>> {
+async fn read_body(
+    stream: &mut BufReader<TcpStream>,
+    headers: &[(String, String)],
+    to_end: bool,
+) -> io::Result<Vec<u8>> {
     let of = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let mut bytes = Vec::new();
     if of("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
         loop {
-            let size = line(stream).await?.ok_or_else(|| invalid("no chunk"))?;
+            let size = read_line(stream).await?.ok_or_else(|| invalid("no chunk"))?;
             let size = size.split(';').next().and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
             let size = size.filter(|size| *size <= LONGEST.1).ok_or_else(|| invalid("a chunk of no size"))?;
             (&mut *stream).take(size).read_to_end(&mut bytes).await?;
-            line(stream).await?;
+            read_line(stream).await?;
             if size == 0 {
                 return Ok(bytes);
             }
@@ -121,14 +125,14 @@ async fn body(stream: &mut BufReader<TcpStream>, headers: &[(String, String)], t
 
 /// The next request on a connection; `None` if the other side has closed it.
 pub(crate) async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
-    let Some(first) = line(stream).await? else { return Ok(None) };
+    let Some(first) = read_line(stream).await? else { return Ok(None) };
     let mut words = first.split(' ');
     let (method, path) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
-    let headers = headers(stream).await?;
+    let headers = read_headers(stream).await?;
     if headers.iter().any(|(name, value)| name == "expect" && value.eq_ignore_ascii_case("100-continue")) {
         stream.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
     }
-    let body = body(stream, &headers, false).await?;
+    let body = read_body(stream, &headers, false).await?;
     Ok(Some(Request { method, path, headers, body }))
 }
 
@@ -161,10 +165,10 @@ pub(crate) async fn send(server: SocketAddr, request: &Request) -> io::Result<Re
             request.body.len()
         ));
         stream.get_mut().write_all(&[head.as_bytes(), &request.body].concat()).await?;
-        let first = line(&mut stream).await?.ok_or_else(|| invalid("no answer"))?;
+        let first = read_line(&mut stream).await?.ok_or_else(|| invalid("no answer"))?;
         let status = first.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| invalid("no status"))?;
-        let headers = headers(&mut stream).await?;
-        let body = body(&mut stream, &headers, true).await?;
+        let headers = read_headers(&mut stream).await?;
+        let body = read_body(&mut stream, &headers, true).await?;
         let kept = |name: &str| name == "content-type" || name.starts_with("x-amzn");
         let headers = headers.into_iter().filter(|(name, _)| kept(name)).collect();
         Ok(Response { status, headers, body })

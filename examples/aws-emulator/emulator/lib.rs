@@ -177,7 +177,7 @@ async fn serve(
     drop(ready.send(Ok(address)));
     let minding = async {
         while let Some(ended) = endings.recv().await {
-            proxy.ec2.ended_by_itself(&proxy, &ended).await;
+            proxy.ec2.handle_self_end(&proxy, &ended).await;
         }
         // Without machines, no instance ends by itself.
         std::future::pending::<()>().await;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 /// How a line breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum LineFault {
     /// Both sides are closed properly, as by a server that was stopped.
     Close,
     /// The caller gets a reset, as from a router that was restarted and does not know the connection.
@@ -18,9 +18,9 @@ pub enum Fault {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LineState {
     /// The faults for future lines, each with the number of bytes to the caller after which it occurs.
-    waiting: VecDeque<(u64, Fault)>,
+    waiting: VecDeque<(u64, LineFault)>,
     broken: usize,
     refusing: bool,
 }
@@ -31,34 +31,34 @@ const SHUT_OUT_LIMIT: Duration = Duration::from_secs(600);
 /// Orders for lines, which the bridges and the tests share.
 #[derive(Debug, Clone)]
 pub struct Lines {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<LineState>>,
     /// The number of orders to break all existing lines, with the fault of the last order.
-    now: watch::Sender<(u64, Fault)>,
+    now: watch::Sender<(u64, LineFault)>,
     /// Whether callers are shut out: nobody answers them.
     shut: watch::Sender<bool>,
 }
 
 impl Default for Lines {
     fn default() -> Self {
-        Self { state: Arc::default(), now: watch::Sender::new((0, Fault::Close)), shut: watch::Sender::new(false) }
+        Self { state: Arc::default(), now: watch::Sender::new((0, LineFault::Close)), shut: watch::Sender::new(false) }
     }
 }
 
 /// The orders for one line.
 pub struct Line {
     lines: Lines,
-    now: watch::Receiver<(u64, Fault)>,
-    after: Option<(u64, Fault)>,
+    now: watch::Receiver<(u64, LineFault)>,
+    after: Option<(u64, LineFault)>,
     carried: u64,
 }
 
 impl Lines {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LineState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Breaks every existing line.
-    pub fn break_all(&self, fault: Fault) {
+    pub fn break_all(&self, fault: LineFault) {
         self.now.send_modify(|(count, last)| {
             *count += 1;
             *last = fault;
@@ -66,7 +66,7 @@ impl Lines {
     }
 
     /// Breaks future lines, one for each of `faults`, once the line has carried that many bytes to its caller.
-    pub fn break_next(&self, faults: &[(u64, Fault)]) {
+    pub fn break_next(&self, faults: &[(u64, LineFault)]) {
         self.state().waiting.extend(faults);
     }
 
@@ -78,7 +78,7 @@ impl Lines {
     /// Stalls every existing line and lets nobody in, like a security group without the caller's address.
     pub fn shut_out(&self) {
         self.shut.send_replace(true);
-        self.break_all(Fault::Stall);
+        self.break_all(LineFault::Stall);
     }
 
     /// Lets callers in again, including those that wait.
@@ -87,7 +87,7 @@ impl Lines {
     }
 
     /// Waits until callers are let in; returns `false` if that takes too long.
-    pub async fn until_let_in(&self) -> bool {
+    pub async fn wait_until_let_in(&self) -> bool {
         let mut shut = self.shut.subscribe();
         matches!(tokio::time::timeout(SHUT_OUT_LIMIT, shut.wait_for(|shut| !shut)).await, Ok(Ok(_)))
     }
@@ -110,7 +110,7 @@ impl Lines {
 
 impl Line {
     /// Counts bytes that were carried to the caller; returns the fault that is due after them.
-    pub fn carried(&mut self, bytes: u64) -> Option<Fault> {
+    pub fn carried(&mut self, bytes: u64) -> Option<LineFault> {
         self.carried += bytes;
         let (_, fault) = self.after.filter(|(after, _)| self.carried >= *after)?;
         self.after = None;
@@ -119,7 +119,7 @@ impl Line {
     }
 
     /// Waits until the line is to break; returns the fault. Cancel safe.
-    pub async fn broken(&mut self) -> Fault {
+    pub async fn broken(&mut self) -> LineFault {
         if self.now.changed().await.is_err() {
             return std::future::pending().await;
         }

@@ -110,7 +110,7 @@ impl Moto {
             .stdout(output)
             .stderr(errors)
             .process_group(0)
-            .leashed(Signal::KILL);
+            .leash(Signal::KILL);
         let child = command.spawn().map_err(|error| failed(&format!("cannot start `{}`", program.display()), error))?;
         let mut moto = Self { child, files: Vec::new(), address };
         moto.wait(log)?;

@@ -87,7 +87,7 @@ impl Proxy {
         if verdict.cut {
             return None;
         }
-        self.control.answered(verdict.number, &response);
+        self.control.log_answer(verdict.number, &response);
         Some(response)
     }
 
@@ -120,12 +120,12 @@ impl Proxy {
 
     /// Whether an instance counts as `running`: its machine has started, or there are no real machines.
     pub(crate) fn machine_started(&self, id: &str) -> bool {
-        self.machines.as_ref().is_none_or(|machines| machines.started(id))
+        self.machines.as_ref().is_none_or(|machines| machines.is_started(id))
     }
 
     /// Whether a real machine of the instance still exists.
     pub(crate) fn has_machine(&self, id: &str) -> bool {
-        self.machines.as_ref().is_some_and(|machines| machines.has(id))
+        self.machines.as_ref().is_some_and(|machines| machines.exists(id))
     }
 
     /// The address of an instance's machine.

@@ -10,7 +10,7 @@ pub const CANONICAL: &str = "099720109477";
 
 /// A base image.
 #[derive(Debug)]
-pub struct BaseImage {
+pub struct SeedImage {
     /// Its id.
     pub id: &'static str,
     /// Its name.
@@ -30,8 +30,8 @@ pub struct BaseImage {
 }
 
 /// The base images. There are two of Debian 12, of which the newer one must be chosen.
-pub const BASES: [BaseImage; 5] = [
-    BaseImage {
+pub const BASES: [SeedImage; 5] = [
+    SeedImage {
         id: "ami-0deb12000000a0001",
         name: "debian-12-amd64-20260901-0900",
         owner: DEBIAN,
@@ -41,7 +41,7 @@ pub const BASES: [BaseImage; 5] = [
         created: "2026-09-01T09:00:00.000Z",
         parameter: "",
     },
-    BaseImage {
+    SeedImage {
         id: "ami-0deb12000000a0002",
         name: "debian-12-amd64-20261101-1234",
         owner: DEBIAN,
@@ -51,7 +51,7 @@ pub const BASES: [BaseImage; 5] = [
         created: "2026-11-01T12:34:00.000Z",
         parameter: "/aws/service/debian/release/12/latest/amd64",
     },
-    BaseImage {
+    SeedImage {
         id: "ami-0deb13000000a0001",
         name: "debian-13-amd64-20261102-1234",
         owner: DEBIAN,
@@ -61,7 +61,7 @@ pub const BASES: [BaseImage; 5] = [
         created: "2026-11-02T12:34:00.000Z",
         parameter: "/aws/service/debian/release/13/latest/amd64",
     },
-    BaseImage {
+    SeedImage {
         id: "ami-00b2204000000a001",
         name: "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-20261103",
         owner: CANONICAL,
@@ -71,7 +71,7 @@ pub const BASES: [BaseImage; 5] = [
         created: "2026-11-03T10:00:00.000Z",
         parameter: "/aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id",
     },
-    BaseImage {
+    SeedImage {
         id: "ami-00b2404000000a001",
         name: "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20261104",
         owner: CANONICAL,
@@ -84,7 +84,7 @@ pub const BASES: [BaseImage; 5] = [
 ];
 
 /// The base image with an id.
-pub fn base(id: &str) -> Option<&'static BaseImage> {
+pub fn base(id: &str) -> Option<&'static SeedImage> {
     BASES.iter().find(|base| base.id == id)
 }
 

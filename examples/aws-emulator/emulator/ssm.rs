@@ -10,12 +10,12 @@ use tokio::task::AbortHandle;
 
 use super::call::Call;
 use super::http::Response;
-use super::machines::{Machines, Outcome};
+use super::machines::{CommandOutcome, Machines};
 use super::proxy::Proxy;
 use super::seeds;
 
 /// The most characters of standard output and of standard error in an answer of `GetCommandInvocation`.
-const TOLD: (usize, usize) = (24_000, 8_000);
+const OUTPUT_CAPS: (usize, usize) = (24_000, 8_000);
 
 /// The text at the end of output that was cut.
 const CUT: &str = "--output truncated--";
@@ -28,7 +28,7 @@ const EXECUTION_LIMIT: Duration = Duration::from_secs(3600);
 struct Invocation {
     sent: Instant,
     status: &'static str,
-    outcome: Outcome,
+    outcome: CommandOutcome,
     task: Option<AbortHandle>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Ssm {
     invocations: Invocations,
 }
 
-fn locked(invocations: &Invocations) -> MutexGuard<'_, BTreeMap<(String, String), Invocation>> {
+fn lock(invocations: &Invocations) -> MutexGuard<'_, BTreeMap<(String, String), Invocation>> {
     invocations.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -59,7 +59,7 @@ fn command_id() -> String {
 }
 
 /// Output as the service returns it: text, cut to `most` characters.
-fn told(bytes: &[u8], most: usize) -> String {
+fn truncate(bytes: &[u8], most: usize) -> String {
     let text = String::from_utf8_lossy(bytes);
     if text.chars().count() <= most {
         return text.into_owned();
@@ -86,7 +86,7 @@ impl Ssm {
 
     fn send(&self, proxy: &Proxy, call: &Call) -> Response {
         let instances = strings(&call.body["InstanceIds"]);
-        let managed = |id: &String| proxy.machines().is_some_and(|machines| machines.managed(id));
+        let managed = |id: &String| proxy.machines().is_some_and(|machines| machines.is_managed(id));
         let machines = match proxy.machines() {
             Some(machines) if !instances.is_empty() && instances.iter().all(managed) => machines,
             _ => return call.refuse(400, "InvalidInstanceId", "Instances not in a valid state for account"),
@@ -114,25 +114,25 @@ impl Ssm {
 
     fn begin(&self, machines: &Arc<Machines>, command: &str, instance: &str, script: &str, limit: Duration) {
         let key = (command.to_owned(), instance.to_owned());
-        let first = Invocation { sent: Instant::now(), status: "InProgress", outcome: Outcome::default(), task: None };
-        locked(&self.invocations).insert(key.clone(), first);
+        let first =
+            Invocation { sent: Instant::now(), status: "InProgress", outcome: CommandOutcome::default(), task: None };
+        lock(&self.invocations).insert(key.clone(), first);
         let (machines, script, invocations) = (Arc::clone(machines), script.to_owned(), Arc::clone(&self.invocations));
         let place = key.clone();
         let task = tokio::spawn(async move {
             let ran = tokio::time::timeout(limit, machines.run(&place.1, &script)).await;
             let (status, outcome) = match ran {
-                Err(_) => ("TimedOut", Outcome::default()),
+                Err(_) => ("TimedOut", CommandOutcome::default()),
                 Ok(outcome) if outcome.code == Some(0) => ("Success", outcome),
                 // An instance that is gone answers no more, so the service never learns the end.
                 Ok(outcome) if outcome.code.is_none() => ("DeliveryTimedOut", outcome),
                 Ok(outcome) => ("Failed", outcome),
             };
-            if let Some(invocation) = locked(&invocations).get_mut(&place).filter(|found| found.status == "InProgress")
-            {
+            if let Some(invocation) = lock(&invocations).get_mut(&place).filter(|found| found.status == "InProgress") {
                 (invocation.status, invocation.outcome) = (status, outcome);
             }
         });
-        if let Some(invocation) = locked(&self.invocations).get_mut(&key) {
+        if let Some(invocation) = lock(&self.invocations).get_mut(&key) {
             invocation.task = Some(task.abort_handle());
         }
     }
@@ -140,7 +140,7 @@ impl Ssm {
     fn invocation(&self, proxy: &Proxy, call: &Call) -> Response {
         let text = |name: &str| call.body[name].as_str().unwrap_or_default().to_owned();
         let (command, instance) = (text("CommandId"), text("InstanceId"));
-        let found = locked(&self.invocations).get(&(command.clone(), instance.clone())).cloned();
+        let found = lock(&self.invocations).get(&(command.clone(), instance.clone())).cloned();
         let unknown = proxy.control.conditions().invocation_unknown;
         let Some(found) = found.filter(|found| found.sent.elapsed() >= unknown) else {
             return call.refuse(400, "InvocationDoesNotExist", "");
@@ -151,15 +151,15 @@ impl Ssm {
         call.json(&json!({
             "CommandId": command, "InstanceId": instance, "DocumentName": "AWS-RunShellScript", "DocumentVersion": "1",
             "PluginName": "aws:runShellScript", "ResponseCode": found.outcome.code.unwrap_or(-1), "Status": status,
-            "StatusDetails": details, "StandardOutputContent": told(&found.outcome.stdout, TOLD.0),
-            "StandardErrorContent": told(&found.outcome.stderr, TOLD.1), "StandardOutputUrl": "", "StandardErrorUrl": "",
+            "StatusDetails": details, "StandardOutputContent": truncate(&found.outcome.stdout, OUTPUT_CAPS.0),
+            "StandardErrorContent": truncate(&found.outcome.stderr, OUTPUT_CAPS.1), "StandardOutputUrl": "", "StandardErrorUrl": "",
         }))
     }
 
     fn cancel(&self, call: &Call) -> Response {
         let command = call.body["CommandId"].as_str().unwrap_or_default();
         let only = strings(&call.body["InstanceIds"]);
-        let mut invocations = locked(&self.invocations);
+        let mut invocations = lock(&self.invocations);
         let wanted = |key: &(String, String)| key.0 == command && (only.is_empty() || only.contains(&key.1));
         for (_, invocation) in invocations.iter_mut().filter(|(key, found)| wanted(key) && found.status == "InProgress")
         {

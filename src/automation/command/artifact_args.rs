@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use flow::artifacts::{Fetch, Wanted};
+use flow::artifacts::{Fetch, Patterns};
 use model::fault::Fault;
 
 /// The files to bring home, and the folder for them.
@@ -22,7 +22,7 @@ pub struct ArtifactArgs {
 impl ArtifactArgs {
     /// Checks what is to be fetched and makes the folder for it; nothing else has been made by then.
     pub fn check(&self) -> Result<Fetch, Fault> {
-        let wanted = Wanted::new(&self.required, &self.optional)?;
+        let wanted = Patterns::new(&self.required, &self.optional)?;
         let absolute = |into: &PathBuf| {
             let refused = |reason: &str| Fault::usage(format!("`--artifacts {}`: {reason}", into.display()));
             // The name is written down with the run, for a later process that follows it to its end.

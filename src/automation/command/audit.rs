@@ -2,8 +2,8 @@
 
 mod forget;
 
-use flow::audit::fix::{fix, going};
-use flow::audit::remaining::remaining;
+use flow::audit::fix::{choose, fix};
+use flow::audit::remaining::find_remaining;
 use flow::audit::{Finding, Standing};
 use model::base::id::RunId;
 use model::fault::Fault;
@@ -54,21 +54,21 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     }
     let estate = context.estate();
     let run = args.run.as_deref().map(|text| context.resolve_run(text)).transpose()?;
-    let mut found = remaining(&estate, run.as_ref(), !args.dry_run).await?;
+    let mut found = find_remaining(&estate, run.as_ref(), !args.dry_run).await?;
     let mut fixed = Vec::new();
     if args.fix {
-        let going = going(&found, &args.ids)?;
+        let going = choose(&found, &args.ids)?;
         let fates = match args.dry_run {
             true => vec!["would be removed".to_owned(); going.len()],
             false => {
                 let suite = LinuxTests::for_following(context.ssh()?);
                 let clean = |folder: &str| suite.clean(folder);
-                fix(&estate, &found, &going, run.as_ref(), &clean).await?.into_iter().map(told).collect()
+                fix(&estate, &found, &going, run.as_ref(), &clean).await?.into_iter().map(describe_fate).collect()
             }
         };
         fixed = going.into_iter().cloned().zip(fates).collect();
         if !args.dry_run {
-            found = remaining(&estate, run.as_ref(), false).await?;
+            found = find_remaining(&estate, run.as_ref(), false).await?;
         }
     }
     let left = found.findings;
@@ -81,10 +81,10 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     }
 }
 
-fn told(fate: Fate) -> String {
+fn describe_fate(fate: Fate) -> String {
     match fate {
         Fate::Gone => "gone".to_owned(),
-        Fate::Stays(why) => format!("stays: {why}"),
+        Fate::Remains(why) => format!("stays: {why}"),
         Fate::Kept(locator) => format!("kept: {locator}"),
     }
 }
@@ -122,7 +122,7 @@ fn show(context: &Context, remaining: &[Finding], fixed: &[(Finding, String)], j
         })
         .collect();
     context.screen.data(&table::render(&["KIND", "NAME", "LOCATOR", "STANDING", "RUN"], &rows));
-    if fixed.is_empty() && remaining.iter().any(|finding| finding.standing.fixable()) {
+    if fixed.is_empty() && remaining.iter().any(|finding| finding.standing.is_fixable()) {
         context.screen.message("`automation audit --fix` removes what nobody uses.");
     }
     if let Some(finding) = remaining.iter().find(|finding| finding.standing == Standing::Elsewhere) {
@@ -161,7 +161,7 @@ fn certificate(context: &Context, run: &RunId, remaining: Vec<Finding>) -> Resul
     let ended = all_closed(&resources) && remaining.is_empty();
     // All rows are closed, but a forgotten resource was never seen gone.
     let clean = ended && forgotten == 0;
-    let privileged = context.journal.run(run)?.is_some_and(|record| record.was_told("--privileged-machine"));
+    let privileged = context.journal.run(run)?.is_some_and(|record| record.has_flag("--privileged-machine"));
     context.screen.json(&Certificate {
         id: run.clone(),
         clean,

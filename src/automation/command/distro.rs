@@ -5,14 +5,14 @@ use model::event::TestsEvent;
 use model::fault::Fault;
 use model::image::ImagePlan;
 use project::image::Definition;
-use project::mercurial::{Checkout, Needs};
+use project::mercurial::{BuildNeeds, Checkout};
 
 use crate::command::machine_args::MachineArgs;
 use crate::compose::Context;
 
 /// The image to boot, and why it was chosen.
 #[derive(Debug)]
-pub struct Chosen {
+pub struct ChosenImage {
     /// The image.
     pub plan: ImagePlan,
     /// The event that tells the user, where nobody named the distribution.
@@ -25,13 +25,13 @@ pub fn choose(
     context: &Context,
     args: &MachineArgs,
     checkout: Option<&Checkout>,
-    needs: &Needs,
-) -> Result<Chosen, Fault> {
+    needs: &BuildNeeds,
+) -> Result<ChosenImage, Fault> {
     let definition = context.definition("linux-dev")?;
     let plan = |distro: &str| definition.plan(&args.parameters.choice(context, &definition, distro)?);
     let usual = &context.settings.defaults.distro;
     let Some(checkout) = checkout else {
-        return Ok(Chosen { plan: plan(args.named_distro().unwrap_or(usual))?, why: None });
+        return Ok(ChosenImage { plan: plan(args.named_distro().unwrap_or(usual))?, why: None });
     };
     if args.named_distro().is_none() && !definition.distros().contains(usual) {
         // Another distribution must not silently replace one that the settings misspell.
@@ -45,11 +45,11 @@ pub fn choose(
         let plan = plan(named)?;
         let lacks = lacking(named);
         if lacks.is_empty() {
-            return Ok(Chosen { plan, why: None });
+            return Ok(ChosenImage { plan, why: None });
         }
         let can: Vec<String> =
             all.iter().filter(|name| lacking(name).is_empty()).map(|name| format!("`{name}`")).collect();
-        return Err(refused(named, checkout, &lacks, &can));
+        return Err(lacking_fault(named, checkout, &lacks, &can));
     }
     let (mut passed_over, mut unfit, mut fault) = (Vec::new(), false, None);
     for distro in all {
@@ -64,7 +64,7 @@ pub fn choose(
         let lacks = lacking(distro);
         if lacks.is_empty() {
             let (distro, of) = (distro.to_owned(), checkout.short().to_owned());
-            return Ok(Chosen { plan, why: Some(TestsEvent::DistroChosen { distro, of, passed_over }) });
+            return Ok(ChosenImage { plan, why: Some(TestsEvent::DistroChosen { distro, of, passed_over }) });
         }
         passed_over.push(format!("{distro} lacks {}", lacks.join(", ")));
         unfit = true;
@@ -77,11 +77,11 @@ pub fn choose(
     }))
 }
 
-fn lacking(definition: &Definition, needs: &Needs, distro: &str) -> Vec<String> {
+fn lacking(definition: &Definition, needs: &BuildNeeds, distro: &str) -> Vec<String> {
     needs.lacking(&definition.provided(distro))
 }
 
-fn refused(distro: &str, checkout: &Checkout, lacks: &[String], can: &[String]) -> Fault {
+fn lacking_fault(distro: &str, checkout: &Checkout, lacks: &[String], can: &[String]) -> Fault {
     let message = format!("`{distro}` cannot build {}: it lacks {}", checkout.short(), lacks.join(", "));
     Fault::usage(message).hint(match can {
         [] => "No distribution can; use a machine that has it (`--host USER@HOST`).".to_owned(),

@@ -39,23 +39,23 @@ pub struct Globals {
 
 impl Globals {
     /// The name of the option or variable that chose the provider.
-    pub fn provider_from(&self) -> &'static str {
+    pub fn provider_source(&self) -> &'static str {
         if self.was_typed("--provider") { "--provider" } else { "AUTOMATION_PROVIDER" }
     }
 
     /// Whether the option is on the command line; otherwise its value comes from the environment.
     pub fn was_typed(&self, option: &str) -> bool {
-        typed(option)
+        is_typed(option)
     }
 }
 
 /// Whether the option is on this process's command line.
-pub fn typed(option: &str) -> bool {
-    among(std::env::args_os().skip(1), option)
+pub fn is_typed(option: &str) -> bool {
+    contains_option(std::env::args_os().skip(1), option)
 }
 
 /// Whether `option` is among `arguments` before `--`.
-fn among(arguments: impl Iterator<Item = std::ffi::OsString>, option: &str) -> bool {
+fn contains_option(arguments: impl Iterator<Item = std::ffi::OsString>, option: &str) -> bool {
     let mut words = arguments.map(|word| word.to_string_lossy().into_owned()).take_while(|word| word != "--");
     words.any(|word| word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
 }

@@ -5,7 +5,7 @@ mod gc;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use flow::bake::{Options, bake_many};
+use flow::bake::{BakeOptions, bake_many};
 use flow::site::Sites;
 use model::base::text;
 use model::fault::Fault;
@@ -90,14 +90,14 @@ const BUILD: &str = "image build";
 pub const BAKE_EXPIRY: Duration = Duration::from_secs(2 * 3600);
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct ImageRow<'a> {
     id: &'a Fingerprint,
     bytes: u64,
     #[serde(flatten)]
     record: &'a ImageRecord,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> ImageRow<'a> {
     fn new(record: &'a ImageRecord) -> Self {
         Self { id: &record.fingerprint, bytes: record.layers.iter().map(|layer| layer.bytes).sum(), record }
     }
@@ -123,7 +123,7 @@ impl Command {
 async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
     let records = context.sites.images(context.default_provider()?).store().await?.list().await?;
     if args.json {
-        context.screen.json(&records.iter().map(Shown::new).collect::<Vec<_>>());
+        context.screen.json(&records.iter().map(ImageRow::new).collect::<Vec<_>>());
         return Ok(exit::OK);
     }
     // Only images outside of this computer have an owner and an id of the provider's.
@@ -133,7 +133,7 @@ async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
         heads.extend(["OWNER", "ID"]);
     }
     let row = |record: &ImageRecord| {
-        let (size, made) = (text::bytes(Shown::new(record).bytes), record.created_at.to_string());
+        let (size, made) = (text::bytes(ImageRow::new(record).bytes), record.created_at.to_string());
         let mut row = vec![record.name.clone(), record.fingerprint.short().to_owned(), size, made];
         if shared {
             row.extend([&record.owner, &record.locator].map(|word| word.clone().unwrap_or_default()));
@@ -162,7 +162,7 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
             .hint("`automation image list` shows the images there are, `automation image build` makes one.")
     })?;
     if args.json {
-        context.screen.json(&Shown::new(record));
+        context.screen.json(&ImageRow::new(record));
         return Ok(exit::OK);
     }
     let rows: Vec<Vec<String>> = record
@@ -203,7 +203,7 @@ pub async fn bake_all(
     let hardware = args.cloud.bake_hardware();
     let session = Session::begin(context, command).await?;
     let options =
-        Options { keep_failed: args.keep_failed, expiry: BAKE_EXPIRY, hardware, max_cost: args.cloud.max_cost() };
+        BakeOptions { keep_failed: args.keep_failed, expiry: BAKE_EXPIRY, hardware, max_cost: args.cloud.max_cost() };
     let beside = if parallel { plans.len() } else { 1 };
     let ending = match bake_many(&session.run, &session.site, &plans, beside, &options).await {
         Ok(results) => conclude(&session, results, args.json, command == BUILD),
@@ -226,7 +226,7 @@ fn conclude(
             Err(fault) => faults.push(fault),
         }
     }
-    let shown: Vec<Shown<'_>> = made.iter().map(Shown::new).collect();
+    let shown: Vec<ImageRow<'_>> = made.iter().map(ImageRow::new).collect();
     match (json, one) {
         (false, _) => {}
         // A command that makes one thing prints that object, and nothing where it could not be made.

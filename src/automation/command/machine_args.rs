@@ -10,7 +10,7 @@ use model::machine::{Caps, Hardware, Network, ProviderKind};
 
 use crate::command::ec2::args::{CloudArgs, SpotArg};
 use crate::command::parameter_args::ParameterArgs;
-use crate::command::unfit::refuse;
+use crate::command::unfit::refuse_options;
 use crate::compose::Context;
 
 /// The options of every command that makes a machine.
@@ -81,7 +81,7 @@ impl MachineArgs {
     }
 
     /// The fault about the image, with the line of the settings that asked for the distribution where no option did.
-    pub fn blame(&self, context: &Context, mut fault: Fault) -> Fault {
+    pub fn name_setting(&self, context: &Context, mut fault: Fault) -> Fault {
         let named = format!("no distribution `{}`", context.settings.defaults.distro);
         let line = context.settings.origin("defaults.distro").filter(|_| self.distro.is_none());
         if let Some(origin) = line.filter(|_| fault.message.contains(&named)) {
@@ -101,8 +101,10 @@ impl MachineArgs {
 
     /// Refuses options that have no meaning for machines of this provider.
     pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
-        let of_image =
-            [("--distro", self.named_distro().is_some()), ("--parameter", self.parameters.first_other().is_some())];
+        let of_image = [
+            ("--distro", self.named_distro().is_some()),
+            ("--parameter", self.parameters.first_without_option().is_some()),
+        ];
         let of_local = [
             ("--network", self.network.is_some()),
             ("--cpus", self.cpus.is_some()),
@@ -114,7 +116,7 @@ impl MachineArgs {
             ProviderKind::Ec2 => of_local.to_vec(),
             ProviderKind::Local | ProviderKind::Dummy => Vec::new(),
         };
-        refuse(&refused, kind)?;
+        refuse_options(&refused, kind)?;
         self.spot.refuse_unfit(kind)?;
         self.cloud.refuse_unfit(kind)
     }
@@ -129,7 +131,7 @@ impl MachineArgs {
             ..Order::new("somebody else's machine", user, ttl, context.grace())
         };
         match plan {
-            Some(plan) => order.booting(plan, plan.layers.len()),
+            Some(plan) => order.boot_from(plan, plan.layers.len()),
             None => order,
         }
     }

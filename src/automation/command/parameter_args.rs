@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Arg, ArgAction, ArgMatches, Command, Error};
 use model::fault::Fault;
 use model::parameter::Parameter;
-use project::image::{self, Choice, Definition, Given};
+use project::image::{self, Definition, GivenValue, ImageChoice};
 
 use crate::compose::Context;
 
@@ -16,7 +16,7 @@ const ANY: &str = "parameter";
 /// that the settings give; otherwise its default.
 #[derive(Debug, Clone, Default)]
 pub struct ParameterArgs<const USUAL: bool> {
-    typed: BTreeMap<String, Given>,
+    typed: BTreeMap<String, GivenValue>,
 }
 
 /// The built-in parameters that have an option of their own. Built-in definitions that cannot be read give none; the command that
@@ -75,7 +75,7 @@ impl<const USUAL: bool> clap::FromArgMatches for ParameterArgs<USUAL> {
                 let message = format!("the parameter `{name}` is given twice\n");
                 return Err(Error::raw(clap::error::ErrorKind::ArgumentConflict, message));
             }
-            self.typed.insert(name, Given { value, origin: None });
+            self.typed.insert(name, GivenValue { value, origin: None });
         }
         Ok(())
     }
@@ -84,13 +84,13 @@ impl<const USUAL: bool> clap::FromArgMatches for ParameterArgs<USUAL> {
 impl<const USUAL: bool> ParameterArgs<USUAL> {
     /// The name of the first parameter that was typed and has no option of its own: a machine without an image has no
     /// use for it.
-    pub fn first_other(&self) -> Option<&str> {
+    pub fn first_without_option(&self) -> Option<&str> {
         self.typed.keys().map(String::as_str).find(|name| !options().any(|(parameter, _)| parameter.name == **name))
     }
 
     /// An image of a definition with these values.
-    pub fn choice(&self, context: &Context, definition: &Definition, distro: &str) -> Result<Choice, Fault> {
-        let mut choice = Choice::new(context.base_choice()?, distro);
+    pub fn choice(&self, context: &Context, definition: &Definition, distro: &str) -> Result<ImageChoice, Fault> {
+        let mut choice = ImageChoice::new(context.base_choice()?, distro);
         choice.values = context.values(definition.parameters(), USUAL);
         choice.values.extend(self.typed.clone());
         Ok(choice)

@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// The kind of file that the name leads to, links followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
+enum ReportTarget {
     /// Our own standard output, by whatever name.
     Stdout,
     /// Our own standard error.
@@ -36,7 +36,7 @@ enum Target {
     Device,
 }
 
-impl Target {
+impl ReportTarget {
     fn of(path: &Path) -> Result<Self, String> {
         let found = match std::fs::metadata(path) {
             Ok(found) => found,
@@ -45,8 +45,8 @@ impl Target {
         };
         let kind = found.file_type();
         match () {
-            () if is(&found, rustix::stdio::stdout()) => Ok(Self::Stdout),
-            () if is(&found, rustix::stdio::stderr()) => Ok(Self::Stderr),
+            () if is_same_file(&found, rustix::stdio::stdout()) => Ok(Self::Stdout),
+            () if is_same_file(&found, rustix::stdio::stderr()) => Ok(Self::Stderr),
             () if kind.is_file() => Ok(Self::File),
             () if kind.is_fifo() => Ok(Self::Pipe),
             () if kind.is_char_device() => Ok(Self::Device),
@@ -58,7 +58,7 @@ impl Target {
 }
 
 /// Whether the open descriptor is the same file.
-fn is(found: &Metadata, descriptor: std::os::fd::BorrowedFd<'_>) -> bool {
+fn is_same_file(found: &Metadata, descriptor: std::os::fd::BorrowedFd<'_>) -> bool {
     fstat(descriptor).is_ok_and(|open| (open.st_dev, open.st_ino) == (found.dev(), found.ino()))
 }
 
@@ -71,12 +71,12 @@ pub fn prepare(flag: &str, path: &Path) -> Result<(), Fault> {
             .hint("Name a file in a folder that is there and that you may write to.")
     };
     let told = |error: std::io::Error| fault(error.to_string());
-    match Target::of(path).map_err(fault)? {
-        Target::Stdout | Target::Stderr => Ok(()),
-        Target::File => File::create(path).map(drop).map_err(told),
+    match ReportTarget::of(path).map_err(fault)? {
+        ReportTarget::Stdout | ReportTarget::Stderr => Ok(()),
+        ReportTarget::File => File::create(path).map(drop).map_err(told),
         // Opening the pipe would show a waiting reader an empty report.
-        Target::Pipe => access(path, Access::WRITE_OK).map_err(|error| told(error.into())),
-        Target::Device => open(path).map(drop).map_err(told),
+        ReportTarget::Pipe => access(path, Access::WRITE_OK).map_err(|error| told(error.into())),
+        ReportTarget::Device => open(path).map(drop).map_err(told),
     }
 }
 
@@ -87,11 +87,11 @@ pub fn write(path: &Path, report: &str, screen: &Screen) -> Result<(), Fault> {
             .because(why)
             .hint("The report is in the run's folder as well: `automation runs show` says where that is.")
     };
-    match Target::of(path).map_err(fault)? {
-        Target::Stdout => screen.data(report),
-        Target::Stderr => screen.message(report.trim_end()),
-        Target::File => std::fs::write(path, report).map_err(|error| fault(error.to_string()))?,
-        Target::Pipe | Target::Device => {
+    match ReportTarget::of(path).map_err(fault)? {
+        ReportTarget::Stdout => screen.data(report),
+        ReportTarget::Stderr => screen.message(report.trim_end()),
+        ReportTarget::File => std::fs::write(path, report).map_err(|error| fault(error.to_string()))?,
+        ReportTarget::Pipe | ReportTarget::Device => {
             open_patiently(path).and_then(|file| write_patiently(file, report.as_bytes())).map_err(fault)?;
         }
     }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use flow::artifacts::Fetch;
-use flow::bake::{Options, bake};
+use flow::bake::{BakeOptions, bake};
 use flow::contract;
 use flow::durable::Durable;
-use flow::lease::{After, Ended, foresee, until_stopped, with_machine};
+use flow::lease::{Completion, LeaseEnd, foresee, until_stopped, with_machine};
 use flow::order::Order;
 use flow::run::Run;
-use flow::testing::{self, Begun, Records, TestTask, Tested, hold};
+use flow::testing::{self, BegunTests, Records, TestTask, Tested, hold};
 use jiff::Timestamp;
 use model::base::id::{MachineId, RunId};
 use model::base::text;
@@ -110,8 +110,8 @@ fn filesystems() -> impl TypedValueParser<Value = Filesystem> {
 
 impl Args {
     /// The source that the user asked for.
-    fn wish(&self) -> mercurial::Wish<'_> {
-        mercurial::Wish {
+    fn wish(&self) -> mercurial::SourceChoice<'_> {
+        mercurial::SourceChoice {
             source: self.source.as_deref(),
             of_image: self.image_source,
             revision: self.revision.as_deref(),
@@ -129,16 +129,16 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let ttl = lifetime(&args, kind)?;
     let current = std::env::current_dir().map_err(|e| Fault::outside("cannot tell the current folder").because(e))?;
     let checkout = mercurial::find(&args.wish(), &current).await?;
-    let tests = mercurial::named(&args.tests, &current, checkout.as_ref())?;
+    let tests = mercurial::resolve_tests(&args.tests, &current, checkout.as_ref())?;
     let needs = match &checkout {
         Some(checkout) if kind != ProviderKind::Host && mercurial::builds(&args.flags) => checkout.needs().await?,
-        _ => mercurial::Needs::default(),
+        _ => mercurial::BuildNeeds::default(),
     };
     let chosen = match kind {
         ProviderKind::Host => None,
         _ => Some(
             distro::choose(&context, &args.machine, checkout.as_ref(), &needs)
-                .map_err(|fault| args.machine.blame(&context, fault))?,
+                .map_err(|fault| args.machine.name_setting(&context, fault))?,
         ),
     };
     let (plan, why) = chosen.map(|chosen| (chosen.plan, chosen.why)).unzip();
@@ -207,7 +207,7 @@ async fn drive(
     let (run, site) = (&session.run, &session.site);
     foresee(run, site, &order.request(run, run.now())).await?;
     if let Some(plan) = plan {
-        let options = Options {
+        let options = BakeOptions {
             keep_failed: false,
             expiry: BAKE_EXPIRY,
             hardware: Hardware::default(),
@@ -218,14 +218,14 @@ async fn drive(
     let baking = began.elapsed();
     // Baking takes minutes: a lease from before it would be over.
     let request = order.request(run, run.now());
-    let wanted = Wanted { args, runner, image: image_of(plan, order), fetch, began, baking };
+    let wanted = TestJob { args, runner, image: image_of(plan, order), fetch, began, baking };
     let (ended, task) = test(session, &wanted, &request).await;
     let ending = conclude(session, &args.reports, task, ended).await?;
-    Ok(if args.detach { wanted_so(ending) } else { ending })
+    Ok(if args.detach { accept_detach(ending) } else { ending })
 }
 
 /// The tests to be run on a machine, and since when.
-struct Wanted<'a> {
+struct TestJob<'a> {
     args: &'a Args,
     runner: &'a mercurial::LinuxTests,
     image: String,
@@ -245,9 +245,9 @@ fn image_of(plan: Option<&ImagePlan>, order: &Order) -> String {
 /// Makes the machine, begins the tests on it and follows them, or leaves them there.
 async fn test(
     session: &Session,
-    wanted: &Wanted<'_>,
+    wanted: &TestJob<'_>,
     request: &MachineRequest,
-) -> (Ended<Option<Tested>>, Option<TestTask>) {
+) -> (LeaseEnd<Option<Tested>>, Option<TestTask>) {
     let (run, site, runner) = (&session.run, &session.site, wanted.runner);
     let target = session.dir.path().join("machine.json");
     let folder = testing::folder(run, Platform::Linux);
@@ -260,27 +260,27 @@ async fn test(
             let checked = async { require_contract(run, durable.direct().await?.as_ref()).await };
             until_stopped(run, checked).await?;
         }
-        let work = on_machine(session, wanted, machine, durable, &target, &mut task);
-        hold::present(durable, runner, work).await
+        let work = run_on_machine(session, wanted, machine, durable, &target, &mut task);
+        hold::with_presence(durable, runner, work).await
     })
     .await;
     (ended, task)
 }
 
 /// Sets the machine up and runs the tests on it.
-async fn on_machine(
+async fn run_on_machine(
     session: &Session,
-    wanted: &Wanted<'_>,
+    wanted: &TestJob<'_>,
     machine: &Machine,
     durable: &Durable,
     target: &Path,
     task: &mut Option<TestTask>,
-) -> Result<After<Option<Tested>>, Fault> {
+) -> Result<Completion<Option<Tested>>, Fault> {
     let (run, runner) = (&session.run, wanted.runner);
     let booting = wanted.began.elapsed().saturating_sub(wanted.baking);
     let builds = session.context.state.builds();
     let ready = testing::set_up(run, machine, durable, runner, target, &builds).await?;
-    let file = |begun: &Begun| TestTask {
+    let file = |begun: &BegunTests| TestTask {
         runner: Some(RunnerRecord::of(runner)),
         image: wanted.image.clone(),
         baking: wanted.baking,
@@ -289,18 +289,18 @@ async fn on_machine(
         fetch: wanted.fetch.clone(),
         allow_all_skipped: wanted.args.allow_all_skipped,
     };
-    if let Some(ran) = ready.unbuilt() {
+    if let Some(ran) = ready.unbuilt_run() {
         *task = Some(file(&ready.begun(machine, run.now(), wanted.args.timeout)));
-        return Ok(After::Release(Some(Tested::unbuilt(ran))));
+        return Ok(Completion::Release(Some(Tested::unbuilt(ran))));
     }
-    let keep = |begun: &Begun| file(begun).keep(&session.dir);
+    let keep = |begun: &BegunTests| file(begun).keep(&session.dir);
     let begun = testing::begin(run, durable, ready, wanted.args.timeout, &keep).await?;
     let task = task.insert(file(&begun));
     // A user who interrupts at the last moment wants nothing left there.
     if wanted.args.detach && !run.stop.is_cancelled() {
         return match announce(session, wanted.args, machine) {
-            Ok(()) => Ok(After::Detach(None)),
-            Err(error) => Err(untold(session, durable, runner, task, error).await),
+            Ok(()) => Ok(Completion::Detach(None)),
+            Err(error) => Err(cancel_unannounced(session, durable, runner, task, error).await),
         };
     }
     session.detachable();
@@ -313,7 +313,7 @@ async fn follow(
     durable: &Durable,
     runner: &dyn Runner,
     task: &TestTask,
-) -> Result<After<Option<Tested>>, Fault> {
+) -> Result<Completion<Option<Tested>>, Fault> {
     let records = Records { folder: &session.dir, output: &session.output() };
     testing::follow(&session.run, durable, runner, task, &records).await
 }
@@ -329,7 +329,7 @@ fn announce(session: &Session, args: &Args, machine: &Machine) -> std::io::Resul
 
 /// Cancels tests whose run's id could not be printed: nobody would follow them or end their machine, so the machine
 /// goes too.
-async fn untold(
+async fn cancel_unannounced(
     session: &Session,
     durable: &Durable,
     runner: &dyn Runner,
@@ -340,13 +340,13 @@ async fn untold(
     // Their results so far do not matter, but a machine that stays must not go on running them.
     drop(follow(session, durable, runner, task).await);
     // The fault below reports the failed write, with what became of the tests.
-    drop(ui::unwritten());
+    drop(ui::take_write_fault());
     ui::unwritten_fault(error)
         .hint("Nobody would know the run's id, so its tests were cancelled and its machine released.")
 }
 
 /// The ending of a run that was asked to detach: to leave before the tests end is a success then.
-fn wanted_so(ending: Ending) -> Ending {
+fn accept_detach(ending: Ending) -> Ending {
     let Some(machine) = &ending.detached else { return ending };
     // A machine whose lease could not be extended ends too early: that is not a success.
     let code = if machine.kept { error::exit::OK } else { error::exit::INFRASTRUCTURE };

@@ -61,7 +61,7 @@ pub struct ShowArgs {
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct RunRow<'a> {
     #[serde(flatten)]
     record: &'a RunRecord,
     /// Whether its driver is at work now.
@@ -87,7 +87,7 @@ impl Command {
     }
 }
 
-impl<'a> Shown<'a> {
+impl<'a> RunRow<'a> {
     fn of(state: &StateDir, record: &'a RunRecord, machine: Option<&Machine>, results: Option<Results>) -> Self {
         let alive = state::process::is_driven(record);
         let expires_at = machine.filter(|_| record.state == RunState::Detached).map(|machine| machine.expires_at);
@@ -108,7 +108,7 @@ impl<'a> Shown<'a> {
 }
 
 /// The machine on which a run's tests were left to go on.
-fn left_to<'a>(machines: &'a [Machine], run: &RunId) -> Option<&'a Machine> {
+fn find_machine<'a>(machines: &'a [Machine], run: &RunId) -> Option<&'a Machine> {
     machines.iter().find(|machine| machine.run == *run)
 }
 
@@ -120,8 +120,8 @@ fn record(context: &Context, id: &RunId) -> Result<RunRecord, Fault> {
 fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
     let records = context.journal.runs(args.limit)?;
     let machines = context.journal.machines()?;
-    let shown = |record| Shown::of(&context.state, record, left_to(&machines, &record.id), None);
-    let runs: Vec<Shown<'_>> = records.iter().map(shown).collect();
+    let shown = |record| RunRow::of(&context.state, record, find_machine(&machines, &record.id), None);
+    let runs: Vec<RunRow<'_>> = records.iter().map(shown).collect();
     if args.json {
         context.screen.json(&runs);
         return Ok(exit::OK);
@@ -142,10 +142,10 @@ fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
 }
 
 fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
-    let record = chosen::chosen(context, &args.run)?;
+    let record = chosen::choose_run(context, &args.run)?;
     let machines = context.journal.machines()?;
     let results = results(context, &record.id)?;
-    let run = Shown::of(&context.state, &record, left_to(&machines, &record.id), results);
+    let run = RunRow::of(&context.state, &record, find_machine(&machines, &record.id), results);
     if args.json {
         context.screen.json(&run);
         return Ok(exit::OK);

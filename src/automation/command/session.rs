@@ -18,7 +18,7 @@ use state::runs::RunDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::error;
-use crate::command::signals::{self, Watched};
+use crate::command::signals::{self, SignalTargets};
 use crate::compose::Context;
 use crate::ui::{self, Screen};
 
@@ -67,12 +67,12 @@ impl Sink for Tee {
 }
 
 /// Keeps a task's output in the run's log, and shows it.
-struct Kept {
+struct LoggedOutput {
     screen: Option<Arc<Screen>>,
     log: Arc<RunLog>,
 }
 
-impl TaskOutput for Kept {
+impl TaskOutput for LoggedOutput {
     fn offsets(&self) -> Offsets {
         self.log.offsets()
     }
@@ -135,7 +135,7 @@ impl Session {
         let tee = Tee { screen: Arc::clone(&context.screen), log: Arc::clone(&log) };
         let run = context.run(record.id.clone(), Arc::new(tee));
         let detachable = CancellationToken::new();
-        signals::watch(Watched {
+        signals::watch(SignalTargets {
             stop: run.stop.clone(),
             detach: run.detach.clone(),
             detachable: detachable.clone(),
@@ -154,7 +154,7 @@ impl Session {
     /// The sink that keeps and shows the output of the run's task.
     pub fn output(&self) -> impl TaskOutput + use<> {
         let screen = self.shows_output.then(|| Arc::clone(&self.context.screen));
-        Kept { screen, log: Arc::clone(&self.log) }
+        LoggedOutput { screen, log: Arc::clone(&self.log) }
     }
 
     /// When the run began.
@@ -185,7 +185,7 @@ impl Session {
             None => self.certify(&made, &kept, ending.code),
         };
         // The end of the process reports data that could not be printed, and exits with this code.
-        let code = if code == error::exit::OK && !ui::is_whole() { error::exit::OUTSIDE } else { code };
+        let code = if code == error::exit::OK && !ui::is_all_written() { error::exit::OUTSIDE } else { code };
         self.context.screen.settle();
         if let Some(trouble) = self.log.finish() {
             self.context.screen.message(&format!("warning: the run's log is incomplete: {trouble}"));

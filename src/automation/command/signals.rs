@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::base::signal::Heeded;
+use model::base::signal::SignalListener;
 use model::fault::{Fault, FaultKind};
 use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::error::exit;
-use crate::ui::choice::{self, Choice};
+use crate::ui::choice::{self, InterruptChoice};
 use crate::ui::{self, Screen};
 
 /// The least time that work which was given up gets to remove its partial files on the machine.
@@ -32,7 +32,7 @@ const SAME: Duration = Duration::from_secs(1);
 const SAME_STROKE: Duration = Duration::from_millis(100);
 
 /// The parts of a run that signals act on.
-pub struct Watched {
+pub struct SignalTargets {
     /// Cancelled by the first signal that stops.
     pub stop: CancellationToken,
     /// Cancelled to leave the task running and end this process.
@@ -48,31 +48,32 @@ pub struct Watched {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum StopSignal {
     Interrupt,
     Terminate,
     Hangup,
 }
 
-impl Kind {
+impl StopSignal {
     /// The time within which the same signal again counts as one.
-    fn same(self) -> Duration {
-        if self == Self::Interrupt && choice::somebody_is_there() { SAME_STROKE } else { SAME }
+    fn repeat_window(self) -> Duration {
+        if self == Self::Interrupt && choice::can_ask() { SAME_STROKE } else { SAME }
     }
 }
 
 /// The signals that end a program.
 struct Signals {
-    interrupt: Heeded,
-    terminate: Heeded,
-    hangup: Heeded,
+    interrupt: SignalListener,
+    terminate: SignalListener,
+    hangup: SignalListener,
     /// The signal that came last, and when.
-    last: Option<(Kind, Instant)>,
+    last: Option<(StopSignal, Instant)>,
 }
 
 impl Signals {
     fn listen() -> Result<Self, Fault> {
-        let listen = |kind| Heeded::listen(kind).map_err(|e| Fault::outside("cannot listen for signals").because(e));
+        let listen =
+            |kind| SignalListener::listen(kind).map_err(|e| Fault::outside("cannot listen for signals").because(e));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
@@ -82,15 +83,15 @@ impl Signals {
     }
 
     /// Waits for the next signal that is not a repetition of the last one.
-    async fn next(&mut self) -> Kind {
+    async fn next(&mut self) -> StopSignal {
         loop {
             let kind = tokio::select! {
-                () = self.interrupt.comes() => Kind::Interrupt,
-                () = self.terminate.comes() => Kind::Terminate,
-                () = self.hangup.comes() => Kind::Hangup,
+                () = self.interrupt.wait() => StopSignal::Interrupt,
+                () = self.terminate.wait() => StopSignal::Terminate,
+                () = self.hangup.wait() => StopSignal::Hangup,
             };
             let now = Instant::now();
-            if self.last.is_some_and(|(last, at)| last == kind && now.duration_since(at) < kind.same()) {
+            if self.last.is_some_and(|(last, at)| last == kind && now.duration_since(at) < kind.repeat_window()) {
                 continue;
             }
             self.last = Some((kind, now));
@@ -100,7 +101,7 @@ impl Signals {
 }
 
 /// Watches the signals of a run for the rest of the process.
-pub fn watch(run: Watched) -> Result<(), Fault> {
+pub fn watch(run: SignalTargets) -> Result<(), Fault> {
     let mut signals = Signals::listen()?;
     tokio::spawn(async move {
         loop {
@@ -108,41 +109,41 @@ pub fn watch(run: Watched) -> Result<(), Fault> {
             let begun = run.detachable.is_cancelled();
             if run.stop.is_cancelled() || run.detach.is_cancelled() {
                 // A closed terminal sends SIGHUP more than once; that is not a user in a hurry.
-                if kind != Kind::Hangup {
-                    leave(&run.second(begun));
+                if kind != StopSignal::Hangup {
+                    leave(&run.second_message(begun));
                 }
                 continue;
             }
             match kind {
-                Kind::Hangup if begun => run.go(Choice::Detach),
-                Kind::Interrupt if begun && choice::somebody_is_there() => {
+                StopSignal::Hangup if begun => run.apply(InterruptChoice::Detach),
+                StopSignal::Interrupt if begun && choice::can_ask() => {
                     let choice = run.ask(&mut signals).await;
-                    run.go(choice);
+                    run.apply(choice);
                 }
-                _ => run.go(Choice::Cancel),
+                _ => run.apply(InterruptChoice::Cancel),
             }
         }
     });
     Ok(())
 }
 
-impl Watched {
-    fn go(&self, choice: Choice) {
+impl SignalTargets {
+    fn apply(&self, choice: InterruptChoice) {
         match choice {
-            Choice::Detach => {
+            InterruptChoice::Detach => {
                 self.detach.cancel();
                 ui::complain("\nDetaching; the tests go on.");
             }
-            Choice::Cancel => {
+            InterruptChoice::Cancel => {
                 self.stop.cancel();
                 ui::complain("\nInterrupted: releasing what was made. Once more leaves at once.");
             }
-            Choice::KeepOn => ui::complain("\nFollowing the tests."),
+            InterruptChoice::KeepOn => ui::complain("\nFollowing the tests."),
         }
     }
 
     /// Asks what to do; a second Ctrl-C, and SIGTERM, mean to cancel.
-    async fn ask(&self, signals: &mut Signals) -> Choice {
+    async fn ask(&self, signals: &mut Signals) -> InterruptChoice {
         self.screen.hold();
         ui::complain("\nThe tests go on meanwhile.");
         let settled = CancellationToken::new();
@@ -150,15 +151,15 @@ impl Watched {
         let asking = tokio::task::spawn_blocking(move || choice::choose(ANSWER_LIMIT, &theirs));
         let choice = tokio::select! {
             // A question that could not be asked was not answered.
-            choice = asking => choice.unwrap_or(Choice::KeepOn),
-            kind = signals.next() => if kind == Kind::Hangup { Choice::Detach } else { Choice::Cancel },
+            choice = asking => choice.unwrap_or(InterruptChoice::KeepOn),
+            kind = signals.next() => if kind == StopSignal::Hangup { InterruptChoice::Detach } else { InterruptChoice::Cancel },
         };
         settled.cancel();
-        self.screen.go_on();
+        self.screen.resume();
         choice
     }
 
-    fn second(&self, begun: bool) -> String {
+    fn second_message(&self, begun: bool) -> String {
         let clean = &self.clean;
         if begun && self.detach.is_cancelled() {
             return format!("Left at once. The tests may go on; to follow them:\n  {}", self.attach);
@@ -169,7 +170,7 @@ impl Watched {
 
 /// Watches the signals of work that is not a run: the first cancels `stop`, which has the effect that `doing`
 /// describes, the second prints `second` and ends the process.
-pub fn watch_saying(stop: CancellationToken, doing: &'static str, second: String) -> Result<(), Fault> {
+pub fn watch_work(stop: CancellationToken, doing: &'static str, second: String) -> Result<(), Fault> {
     let mut signals = Signals::listen()?;
     tokio::spawn(async move {
         signals.next().await;
@@ -191,7 +192,7 @@ pub async fn until_signal<T>(work: impl Future<Output = Result<T, Fault>>, left:
     match done {
         Some(done) => done,
         None => {
-            let tidied = tokio::time::timeout(TIDYING_LIMIT, archive::partial::tidied());
+            let tidied = tokio::time::timeout(TIDYING_LIMIT, archive::partial::wait_for_cleanup());
             tokio::select! {
                 _ = async { tokio::join!(tokio::time::sleep(TIDYING), tidied) } => {}
                 _ = signals.next() => {}

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use flow::lease::Ended;
-use flow::testing::{Begun, TestTask, Tested, results};
-use model::artifact::Collected;
+use flow::lease::LeaseEnd;
+use flow::testing::{BegunTests, TestTask, Tested, results};
+use model::artifact::CollectedArtifacts;
 use model::base::text;
-use model::build::Built;
+use model::build::BuildOrigin;
 use model::event::TestsEvent;
 use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
@@ -38,7 +38,7 @@ impl Reports {
     }
 
     /// Writes and prints the reports that were asked for; the results are in the run's folder already.
-    pub fn give(&self, screen: &crate::ui::Screen, results: &Results) -> Result<(), Fault> {
+    pub fn deliver(&self, screen: &crate::ui::Screen, results: &Results) -> Result<(), Fault> {
         if self.json {
             // A failure to write is reported at the end of the process.
             drop(screen.json_text(&report::json::render(results)?));
@@ -53,14 +53,14 @@ pub async fn conclude(
     session: &Session,
     reports: &Reports,
     task: Option<TestTask>,
-    ended: Ended<Option<Tested>>,
+    ended: LeaseEnd<Option<Tested>>,
 ) -> Result<Ending, Fault> {
     let failed = |tested: &Tested| tested.artifacts.as_ref().is_some_and(|artifacts| artifacts.failed.is_some());
     let given_up =
         ended.result.as_ref().map_or(session.run.stop.is_cancelled(), |tested| tested.as_ref().is_some_and(failed));
     if given_up {
         // A background thread removes the half of a file whose download was given up.
-        let _ = tokio::time::timeout(TIDYING_LIMIT, archive::partial::tidied()).await;
+        let _ = tokio::time::timeout(TIDYING_LIMIT, archive::partial::wait_for_cleanup()).await;
     }
     let tested = ended.result?;
     let task = task.ok_or_else(|| Fault::infrastructure("the tests were followed before they were begun"))?;
@@ -68,14 +68,14 @@ pub async fn conclude(
         (Some(tested), _) => {
             publish(session, reports, results(&session.run, session.started_at(), task, tested, ended.cost))
         }
-        (None, Some(machine)) => Ok(detached(&task.begun, machine)),
+        (None, Some(machine)) => Ok(detached_ending(&task.begun, machine)),
         (None, None) => Err(Fault::new(FaultKind::Interrupted, "interrupted")),
     }
 }
 
 /// The ending of a run whose tests go on by themselves.
-fn detached(begun: &Begun, machine: Machine) -> Ending {
-    let tests = text::counted(begun.expected.len(), "test");
+fn detached_ending(begun: &BegunTests, machine: Machine) -> Ending {
+    let tests = text::pluralize(begun.expected.len(), "test");
     let summary = format!("{tests} on {} until {:.0}", machine.id, machine.expires_at);
     Ending { code: error::exit::DETACHED, summary, detached: Some(machine) }
 }
@@ -89,7 +89,7 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
     session.run.tell(TestsEvent::Judged { verdict, counts, summary });
     if results.verdict == Verdict::NotRun {
         // The messages of our own build are details of its step; those of the runner's build are its output.
-        let which = if results.built == Some(Built::Made) { " --steps" } else { "" };
+        let which = if results.built == Some(BuildOrigin::Made) { " --steps" } else { "" };
         let look = session.context.to_type(&format!("runs logs {}{which}", results.id));
         session.run.tell(TestsEvent::NotBuilt { look });
     }
@@ -99,9 +99,9 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
         screen.message(&format!("Artifacts: {} in {}", text::bytes(found.bytes), found.folder.display()));
     }
     // Last: a file that cannot be written must not hide the verdict.
-    reports.give(screen, &results)?;
+    reports.deliver(screen, &results)?;
     let mut code = results.verdict.exit_code();
-    if let Some(fault) = results.artifacts.as_ref().and_then(Collected::fault) {
+    if let Some(fault) = results.artifacts.as_ref().and_then(CollectedArtifacts::fault) {
         session.run.tell(TestsEvent::ArtifactsLack { failure: (&fault).into() });
         // Tests that failed or were lost are the worse news.
         code = if code == error::exit::OK { fault.kind.exit_code() } else { code };

@@ -4,7 +4,7 @@ use model::fault::Fault;
 use model::machine::ProviderKind;
 
 /// Refuses options that have no meaning for machines of this provider.
-pub(crate) fn refuse(given: &[(&str, bool)], kind: ProviderKind) -> Result<(), Fault> {
+pub(crate) fn refuse_options(given: &[(&str, bool)], kind: ProviderKind) -> Result<(), Fault> {
     let Some((flag, _)) = given.iter().find(|(_, given)| *given) else { return Ok(()) };
     let message = match kind {
         ProviderKind::Host => format!("`{flag}` has no meaning on a machine that somebody else made"),

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use local::uninstall::{Inventory, Uninstaller};
 use model::base::id::{MachineId, RunId};
 use model::base::removal;
-use model::base::text::counted;
-use model::fault::{Fault, FaultKind, Left};
+use model::base::text::pluralize;
+use model::fault::{Fault, FaultKind, Leftovers};
 use model::journal::ResourceFilter;
 use model::machine::ProviderKind;
 use model::resource::ResourceState;
@@ -42,7 +42,7 @@ pub struct Args {
 
 /// The things that were found, and their fate.
 #[derive(Serialize)]
-struct Removal {
+struct UninstallSummary {
     id: PathBuf,
     machines: Vec<MachineId>,
     /// Folders of layers, those on their way in or out included.
@@ -68,16 +68,16 @@ pub async fn run(globals: &Globals, words: Vec<String>, args: Args) -> Result<i3
     let uninstaller = Uninstaller::new(context.state.root(), executable()?);
     let there = uninstaller.inventory()?;
     let runs = context.journal.runs(usize::MAX)?.len();
-    let mut removal = Removal {
+    let mut removal = UninstallSummary {
         id: context.state.root().to_owned(),
         machines: there.machines.clone(),
         layers: there.layers.len(),
         runs,
-        kept: kept(&context)?,
+        kept: list_kept(&context)?,
         fate: "would be removed",
         left: Vec::new(),
     };
-    let what = told(&removal);
+    let what = describe(&removal);
     for kept in &removal.kept {
         context.screen.message(&format!("Stays in its account: {kept}"));
     }
@@ -85,7 +85,7 @@ pub async fn run(globals: &Globals, words: Vec<String>, args: Args) -> Result<i3
         show(&context, &removal, args.json, &format!("Would remove {what}."));
         return Ok(exit::OK);
     }
-    if !args.yes && !confirm::somebody_is_there() {
+    if !args.yes && !confirm::can_ask() {
         return Err(Fault::usage(format!("nobody is there to be asked whether to remove {what}"))
             .hint(format!("`{}` does not ask.", context.to_type("uninstall --yes"))));
     }
@@ -100,23 +100,23 @@ pub async fn run(globals: &Globals, words: Vec<String>, args: Args) -> Result<i3
     Ok(if removal.left.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
 }
 
-fn show(context: &Context, removal: &Removal, json: bool, text: &str) {
+fn show(context: &Context, removal: &UninstallSummary, json: bool, text: &str) {
     if json {
         context.screen.json(removal);
     }
     context.screen.message(text);
 }
 
-fn told(removal: &Removal) -> String {
-    let Removal { machines, layers, runs, .. } = removal;
-    let (machines, layers) = (counted(machines.len(), "machine"), counted(*layers, "image layer"));
-    format!("`{}` with {machines}, {layers} and {}, keys and settings", removal.id.display(), counted(*runs, "run"))
+fn describe(removal: &UninstallSummary) -> String {
+    let UninstallSummary { machines, layers, runs, .. } = removal;
+    let (machines, layers) = (pluralize(machines.len(), "machine"), pluralize(*layers, "image layer"));
+    format!("`{}` with {machines}, {layers} and {}, keys and settings", removal.id.display(), pluralize(*runs, "run"))
 }
 
 /// Refuses while a run is at work, and while something elsewhere would be lost sight of.
 fn refuse(context: &Context) -> Result<(), Fault> {
     let machines = context.journal.machines()?;
-    let goes_on = |run: &RunRecord| process::goes_on(run, &machines, context.now());
+    let goes_on = |run: &RunRecord| process::is_running(run, &machines, context.now());
     if let Some(run) = context.journal.runs(usize::MAX)?.iter().find(|run| goes_on(run)) {
         let how =
             if process::is_driven(run) { "is at work" } else { "is at work: it was detached, and its machine lives" };
@@ -138,20 +138,20 @@ fn refuse(context: &Context) -> Result<(), Fault> {
     let (fix, forget) = (context.to_type("audit --fix"), context.to_type("audit --forget ID"));
     let fault = format!(
         "{} that {} not on this computer would be lost sight of",
-        counted(count, "resource"),
+        pluralize(count, "resource"),
         match count {
             1 => "is",
             _ => "are",
         }
     );
     let named = elsewhere.into_iter().take(NAMED).collect();
-    Err(Fault::new(FaultKind::LeftBehind, fault).leaving(Left::These(named)).hint(format!(
+    Err(Fault::new(FaultKind::LeftBehind, fault).with_leftovers(Leftovers::Named(named)).hint(format!(
         "`{fix}` removes what nobody uses, `machine down` ends what was kept, `{forget}` gives up what is out of reach."
     )))
 }
 
 /// Resources in accounts that runs of this directory made to outlive them.
-fn kept(context: &Context) -> Result<Vec<String>, Fault> {
+fn list_kept(context: &Context) -> Result<Vec<String>, Fault> {
     let rows = context.journal.resources(&ResourceFilter::default())?;
     let kept = rows.into_iter().filter(|row| row.state == ResourceState::Kept);
     Ok(kept.map(|row| format!("{} {}", row.kind.name(), row.locator.unwrap_or(row.name))).collect())

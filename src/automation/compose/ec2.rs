@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use aws::ec2;
 use aws_config::SdkConfig;
 use model::fault::Fault;
-use model::setting::{Kind, Section};
+use model::setting::{Section, SettingKind};
 use tokio::sync::OnceCell;
 
 /// It can be chosen.
@@ -23,7 +23,7 @@ const ADDRESS_URL: &str = "AUTOMATION_ADDRESS_URL";
 
 /// Configuration and clients, opened once for all sites of this process.
 #[derive(Clone, Default)]
-pub(super) struct Opened {
+pub(super) struct Ec2Clients {
     config: Arc<OnceCell<SdkConfig>>,
     clients: Arc<OnceLock<Arc<ec2::clients::Clients>>>,
 }
@@ -31,7 +31,7 @@ pub(super) struct Opened {
 /// Refuses variables of EC2 whose values make no sense.
 pub(super) fn check_variables() -> Result<(), Fault> {
     let Some(value) = std::env::var_os(ADDRESS_URL) else { return Ok(()) };
-    let known = Kind::url("");
+    let known = SettingKind::url("");
     if value.is_empty() || value.to_str().is_some_and(|text| known.accepts(text)) {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use connection::login::{Ask, Login};
-use flow::run::later;
+use flow::run::saturating_add;
 use jiff::Timestamp;
 use model::base::id::{MachineId, RunId};
 use model::fault::Fault;
@@ -41,7 +41,7 @@ pub(super) fn machine(target: &str, named: Option<&Path>, home: &Path, owner: &s
         volume: None,
         hardware: None,
         created_at: now,
-        expires_at: later(now, Duration::from_secs(24 * 3600)),
+        expires_at: saturating_add(now, Duration::from_secs(24 * 3600)),
         kept: false,
     })
 }

@@ -23,28 +23,28 @@ use model::image::Fingerprint;
 use model::journal::Journal;
 use model::machine::ProviderKind;
 use model::parameter::Parameter;
-use model::setting::{Key, Kind, Section};
+use model::setting::{Key, Section, SettingKind};
 use nix::unistd::{Uid, User};
-use project::image::{BaseChoice, Choice, Definition, Given};
+use project::image::{BaseChoice, Definition, GivenValue, ImageChoice};
 use project::mercurial;
 use state::dir::StateDir;
 use state::settings::Settings;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::globals::Globals;
-use crate::compose::sites::Builder;
+use crate::compose::sites::SiteBuilder;
 use crate::ui::{OutputTo, Screen};
 
 /// The state directory's name below the home directory.
 const STATE_FOLDER: &str = ".hgautomation";
 
 /// The keys of the settings file that belong to parameters of images, each as a section of its own.
-fn of_parameters() -> Result<Vec<Section>, Fault> {
+fn parameter_sections() -> Result<Vec<Section>, Fault> {
     static KEYS: OnceLock<Vec<(&'static str, Key)>> = OnceLock::new();
     let parameters = project::image::built_in_parameters()?;
     let key = |parameter: &'static Parameter| {
         let (section, name) = parameter.setting.as_deref()?.split_once('.')?;
-        Some((section, Key { name, kind: Kind::Parameter(parameter) }))
+        Some((section, Key { name, kind: SettingKind::Parameter(parameter) }))
     };
     let keys = KEYS.get_or_init(|| parameters.iter().filter_map(key).collect());
     Ok(keys.iter().map(|(name, key)| Section { name, keys: std::slice::from_ref(key) }).collect())
@@ -52,7 +52,7 @@ fn of_parameters() -> Result<Vec<Section>, Fault> {
 
 /// The sections of the settings file that are not the tool's own.
 fn sections() -> Result<Vec<Section>, Fault> {
-    Ok(of_parameters()?.into_iter().chain(ec2::SETTINGS).collect())
+    Ok(parameter_sections()?.into_iter().chain(ec2::SETTINGS).collect())
 }
 
 /// The providers that `--provider` can name.
@@ -75,7 +75,7 @@ pub struct Context {
     /// The person who runs the command.
     pub owner: String,
     /// The sites with its machines, their images and accounts.
-    pub sites: Builder,
+    pub sites: SiteBuilder,
 }
 
 fn home() -> Result<PathBuf, Fault> {
@@ -85,14 +85,14 @@ fn home() -> Result<PathBuf, Fault> {
 }
 
 /// Refuses a folder of image definitions that does not exist: it would otherwise pass for an empty one.
-fn look_at_images(globals: &Globals) -> Result<(), Fault> {
+fn check_images_folder(globals: &Globals) -> Result<(), Fault> {
     let Some(folder) = globals.images.as_ref().filter(|folder| !folder.is_dir()) else { return Ok(()) };
     Err(Fault::usage(format!("there is no folder of image definitions `{}`", folder.display()))
         .hint("Name one with `--images`, or leave it out for the built-in ones."))
 }
 
 /// Refuses settings that ask for a provider which this tool was built without.
-fn look_at_provider(settings: &Settings) -> Result<(), Fault> {
+fn check_provider(settings: &Settings) -> Result<(), Fault> {
     if providers().any(|kind| kind == settings.provider) {
         return Ok(());
     }
@@ -160,18 +160,18 @@ impl Context {
     }
 
     fn with(state: StateDir, journal: Arc<dyn Journal>, globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
-        look_at_images(globals)?;
+        check_images_folder(globals)?;
         variables::check(globals)?;
         if let Some(target) = &globals.host {
             host::parse_target(target)?;
         }
         let settings = state.settings(&sections()?)?;
-        look_at_provider(&settings)?;
+        check_provider(&settings)?;
         // `--json` anywhere before `--` leaves standard output to JSON.
         let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
         let output = if json { OutputTo::Stderr } else { OutputTo::Stdout };
         let (owner, screen) = (owner(), Arc::new(Screen::new(output, false, globals.raw)));
-        let sites = Builder {
+        let sites = SiteBuilder {
             settings: settings.clone(),
             state: state.clone(),
             screen: Arc::clone(&screen),
@@ -180,7 +180,7 @@ impl Context {
             globals: globals.clone(),
             home: home().unwrap_or_default(),
             identity: Arc::default(),
-            ec2: ec2::Opened::default(),
+            ec2: ec2::Ec2Clients::default(),
         };
         let context = Self { words, settings, state, journal, screen, owner, sites };
         context.sweep();
@@ -195,7 +195,7 @@ impl Context {
             )
             .hint("Leave it out: an ordinary user's machines have a root of their own."));
         }
-        let sites = Builder { privileged: wanted, ..self.sites };
+        let sites = SiteBuilder { privileged: wanted, ..self.sites };
         Ok(Self { sites, ..self })
     }
 
@@ -229,7 +229,7 @@ impl Context {
 
     /// The provider that was asked for: by flag or variable, else by the settings.
     pub fn default_provider(&self) -> Result<ProviderKind, Fault> {
-        self.sites.chosen()
+        self.sites.chosen_provider()
     }
 
     /// Everything that belongs to this state directory, for work outside of any run.
@@ -263,12 +263,12 @@ impl Context {
     }
 
     /// The settings' values of `parameters`, by name; with `usual` also of those that have an option of their own.
-    pub fn values(&self, parameters: &[Parameter], usual: bool) -> BTreeMap<String, Given> {
+    pub fn values(&self, parameters: &[Parameter], usual: bool) -> BTreeMap<String, GivenValue> {
         let decides = |parameter: &&Parameter| usual || parameter.option.is_none();
         let of_settings = |parameter: &Parameter| {
             let key = parameter.setting.as_deref()?;
             let value = self.settings.extra(key)?.to_owned();
-            Some((parameter.name.clone(), Given { value, origin: self.settings.origin(key) }))
+            Some((parameter.name.clone(), GivenValue { value, origin: self.settings.origin(key) }))
         };
         parameters.iter().filter(decides).filter_map(of_settings).collect()
     }
@@ -280,7 +280,7 @@ impl Context {
         for name in project::image::names(self.sites.globals.images.as_deref())? {
             let definition = self.definition(&name)?;
             for distro in definition.distros_of(self.base_choice()?) {
-                let mut choice = Choice::new(self.base_choice()?, &distro);
+                let mut choice = ImageChoice::new(self.base_choice()?, &distro);
                 choice.values = self.values(definition.parameters(), false);
                 for variant in definition.variants(&choice) {
                     let plan = definition.plan(&variant)?;

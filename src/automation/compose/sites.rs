@@ -19,7 +19,7 @@ use model::machine::{Machine, ProviderKind};
 use model::provider::{ImageStore, Provider};
 use model::purge::Account;
 use state::dir::StateDir;
-use state::keys::Identity;
+use state::keys::StoredKeyPair;
 use state::settings::Settings;
 
 use crate::command::globals::Globals;
@@ -28,7 +28,7 @@ use crate::ui::{Screen, secret};
 
 /// Builds the sites of this process from resolved values. Clones share the connections and clients that were opened.
 #[derive(Clone)]
-pub struct Builder {
+pub struct SiteBuilder {
     pub(super) settings: Settings,
     pub(super) state: StateDir,
     pub(super) screen: Arc<Screen>,
@@ -38,14 +38,14 @@ pub struct Builder {
     pub(super) globals: Globals,
     pub(super) home: PathBuf,
     /// Read once, at the first use: a site's provider and its images both ask for it.
-    pub(super) identity: Arc<OnceLock<Identity>>,
+    pub(super) identity: Arc<OnceLock<StoredKeyPair>>,
     /// Configuration and clients of EC2.
-    pub(super) ec2: ec2::Opened,
+    pub(super) ec2: ec2::Ec2Clients,
 }
 
 #[async_trait]
-impl Sites for Builder {
-    fn chosen(&self) -> Result<ProviderKind, Fault> {
+impl Sites for SiteBuilder {
+    fn chosen_provider(&self) -> Result<ProviderKind, Fault> {
         let Some(name) = self.globals.provider.as_deref() else {
             return Ok(if self.globals.host.is_some() { ProviderKind::Host } else { self.settings.provider });
         };
@@ -60,9 +60,9 @@ impl Sites for Builder {
         }
     }
 
-    fn watched(&self) -> Vec<ProviderKind> {
+    fn watched_providers(&self) -> Vec<ProviderKind> {
         // The state directory gets its id at the first use of EC2.
-        let cloud = self.chosen().is_ok_and(|kind| kind == ProviderKind::Ec2) || self.state.has_id();
+        let cloud = self.chosen_provider().is_ok_and(|kind| kind == ProviderKind::Ec2) || self.state.has_id();
         [Some(ProviderKind::Local), cloud.then_some(ProviderKind::Ec2)].into_iter().flatten().collect()
     }
 
@@ -99,7 +99,7 @@ impl Sites for Builder {
     }
 }
 
-impl Builder {
+impl SiteBuilder {
     async fn provider(&self, kind: ProviderKind) -> Result<Arc<dyn Provider>, Fault> {
         match kind {
             ProviderKind::Local => Ok(Arc::new(LocalProvider::new(self.local_config()?))),
@@ -139,7 +139,7 @@ impl Builder {
     }
 
     /// The key pair that logs in on our machines.
-    pub(super) fn identity(&self) -> Result<Identity, Fault> {
+    pub(super) fn identity(&self) -> Result<StoredKeyPair, Fault> {
         if let Some(known) = self.identity.get() {
             return Ok(known.clone());
         }
@@ -170,7 +170,7 @@ impl Builder {
 
     /// Checks what can be made: on this computer, or in the account where EC2 was asked for.
     pub async fn doctor(&self) -> Result<Vec<Check>, Fault> {
-        if self.chosen()? == ProviderKind::Ec2 {
+        if self.chosen_provider()? == ProviderKind::Ec2 {
             return self.ec2_doctor().await;
         }
         Ok(local::doctor::checks(&self.local_config()?).await)
@@ -182,7 +182,7 @@ impl Builder {
         let ask = move |question: &str| {
             screen.hold();
             let answer = secret::ask(question);
-            screen.go_on();
+            screen.resume();
             answer
         };
         SshConnector::default().with_login(host::login(self.globals.identity.is_some(), &self.home, Arc::new(ask)))

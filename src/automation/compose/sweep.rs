@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use local::sweep::{Dead, Sweeper};
+use local::sweep::{DeadMachine, Sweeper};
 use model::base::id::{MachineId, RunId};
 use model::fault::Fault;
 use model::journal::ResourceFilter;
@@ -34,7 +34,7 @@ impl Context {
             if Instant::now() > end {
                 return;
             }
-            let Ok(true) = self.is_left(&dead) else { continue };
+            let Ok(true) = self.is_abandoned(&dead) else { continue };
             let id = &dead.machine;
             match sweeper.clear(id) {
                 None => {
@@ -47,7 +47,7 @@ impl Context {
     }
 
     /// Whether no driver will come back for the machine.
-    fn is_left(&self, dead: &Dead) -> Result<bool, Fault> {
+    fn is_abandoned(&self, dead: &DeadMachine) -> Result<bool, Fault> {
         let filter = ResourceFilter { machine: Some(dead.machine.clone()), ..ResourceFilter::default() };
         let rows = self.journal.resources(&filter)?;
         let Some(row) = rows.first() else {
@@ -81,7 +81,7 @@ impl Context {
         let filter = ResourceFilter { machine: Some(machine.clone()), open: true, ..ResourceFilter::default() };
         for row in self.journal.resources(&filter)? {
             match reason {
-                None => self.journal.gone(&row.id, self.now())?,
+                None => self.journal.mark_gone(&row.id, self.now())?,
                 Some(reason) => self.journal.note(&row.id, reason)?,
             }
         }

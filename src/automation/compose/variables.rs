@@ -14,7 +14,7 @@ const OWNER_CAP: usize = 128;
 /// Refuses values that make no sense.
 pub fn check(globals: &Globals) -> Result<(), Fault> {
     if let Some(name) = &globals.provider {
-        provider(name, globals.provider_from())?;
+        provider(name, globals.provider_source())?;
     }
     for variable in OWNERS {
         if let Some(value) = std::env::var_os(variable) {

@@ -11,7 +11,7 @@ use model::provider::{ImageStore, Provider};
 use model::purge::Account;
 use model::setting::Section;
 
-use crate::compose::sites::Builder;
+use crate::compose::sites::SiteBuilder;
 
 /// Nobody can choose it.
 pub(super) const IS_BUILT_IN: bool = false;
@@ -21,7 +21,7 @@ pub(super) const SETTINGS: Option<Section> = None;
 
 /// Holds nothing: there is nothing to open.
 #[derive(Clone, Default)]
-pub(super) struct Opened {}
+pub(super) struct Ec2Clients {}
 
 /// Accepts all variables: none has a meaning here.
 pub(super) fn check_variables() -> Result<(), Fault> {
@@ -32,7 +32,7 @@ fn without_ec2() -> Fault {
     Fault::outside("this build has no provider `ec2`").hint("Build it with the feature `ec2`, which is on by default.")
 }
 
-impl Builder {
+impl SiteBuilder {
     pub(super) async fn ec2_connector(&self) -> Arc<dyn Connector> {
         Arc::new(SshConnector::default())
     }
@@ -43,7 +43,7 @@ impl Builder {
 
     pub(super) async fn ec2_provider(&self) -> Result<Arc<dyn Provider>, Fault> {
         // Nothing was opened from which a provider could be made.
-        let Opened {} = self.ec2;
+        let Ec2Clients {} = self.ec2;
         Err(without_ec2())
     }
 

@@ -14,7 +14,7 @@ const LINE: usize = 256;
 
 /// The user's decision about a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+pub enum InterruptChoice {
     /// The task goes on, the driver leaves.
     Detach,
     /// The task ends.
@@ -25,7 +25,7 @@ pub enum Choice {
 
 /// Whether a person can answer: standard input and error are terminals, and this process may read what is typed (a
 /// background process would be stopped by the kernel for it).
-pub fn somebody_is_there() -> bool {
+pub fn can_ask() -> bool {
     let stdin = rustix::stdio::stdin();
     std::io::stdin().is_terminal()
         && std::io::stderr().is_terminal()
@@ -34,13 +34,13 @@ pub fn somebody_is_there() -> bool {
 
 /// Asks, and reads lines from the terminal until one is an answer. No answer within `limit` means to keep on, as does
 /// the end of the input, and `settled`, which is cancelled when there is nothing left to ask. Blocks its thread.
-pub fn choose(limit: Duration, settled: &CancellationToken) -> Choice {
+pub fn choose(limit: Duration, settled: &CancellationToken) -> InterruptChoice {
     let end = Instant::now() + limit;
     let mut typed = Vec::new();
     loop {
         let shown = write!(std::io::stderr().lock(), "[d]etach, [c]ancel or [k]eep on, then Enter? ");
         if shown.is_err() || !read_line(&mut typed, end, settled) {
-            return Choice::KeepOn;
+            return InterruptChoice::KeepOn;
         }
         if let Some(choice) = answer(&String::from_utf8_lossy(&typed)) {
             return choice;
@@ -48,11 +48,11 @@ pub fn choose(limit: Duration, settled: &CancellationToken) -> Choice {
     }
 }
 
-fn answer(typed: &str) -> Option<Choice> {
+fn answer(typed: &str) -> Option<InterruptChoice> {
     match typed.trim().to_lowercase().as_str() {
-        "d" | "detach" => Some(Choice::Detach),
-        "c" | "cancel" => Some(Choice::Cancel),
-        "k" | "keep" | "keep on" => Some(Choice::KeepOn),
+        "d" | "detach" => Some(InterruptChoice::Detach),
+        "c" | "cancel" => Some(InterruptChoice::Cancel),
+        "k" | "keep" | "keep on" => Some(InterruptChoice::KeepOn),
         _ => None,
     }
 }
@@ -81,7 +81,9 @@ mod tests {
 
     #[test]
     fn an_answer_is_a_letter_or_a_word() {
-        for (typed, choice) in [("d\n", Choice::Detach), (" Cancel\n", Choice::Cancel), ("K", Choice::KeepOn)] {
+        for (typed, choice) in
+            [("d\n", InterruptChoice::Detach), (" Cancel\n", InterruptChoice::Cancel), ("K", InterruptChoice::KeepOn)]
+        {
             assert_eq!(answer(typed), Some(choice));
         }
         for none in ["", "\n", "x", "dd", "yes"] {

@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use model::base::escapes;
 
 /// Whether a person can answer: the question is shown on a terminal and the answer is typed on one.
-pub fn somebody_is_there() -> bool {
+pub fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 

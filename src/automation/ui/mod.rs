@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use model::base::{escapes, text};
-use model::event::{Event, Kind, Sink, StepEvent, Subject, Words};
+use model::event::{Event, EventKind, Sink, StepEvent, Subject, Words};
 use model::fault::Fault;
 use model::task::Chunk;
 
@@ -26,8 +26,8 @@ pub mod secret;
 pub mod table;
 
 pub use out::{
-    complain, fault as unwritten_fault, is_whole, messages_fault as unwritten_messages_fault, note as not_written,
-    print, unwritten,
+    complain, fault as unwritten_fault, is_all_written, messages_fault as unwritten_messages_fault,
+    note as not_written, print, take_write_fault,
 };
 
 /// The stream to which the output of the user's own task goes.
@@ -58,7 +58,7 @@ pub struct Screen {
     state: Mutex<State>,
     /// The filters before the terminals of standard output and standard error; none where the stream is not a terminal,
     /// or is wanted raw.
-    filters: Mutex<[Option<escapes::Filter>; 2]>,
+    filters: Mutex<[Option<escapes::TerminalFilter>; 2]>,
 }
 
 #[derive(Default)]
@@ -71,11 +71,11 @@ struct State {
     /// Whether the last byte of the task's output was a line's end: a message must not land in the middle of a line.
     mid_line: bool,
     /// The news that came while a question is open.
-    held: Option<Held>,
+    held: Option<HeldNews>,
 }
 
 #[derive(Default)]
-struct Held {
+struct HeldNews {
     news: Vec<News>,
     bytes: usize,
 }
@@ -88,7 +88,7 @@ enum News {
     Output(Chunk),
 }
 
-impl Held {
+impl HeldNews {
     /// Keeps the news where there is room for it, else gives it back.
     fn take(&mut self, news: News) -> Option<News> {
         self.bytes += match &news {
@@ -107,12 +107,12 @@ impl Screen {
     /// A screen; `quiet` shows nothing but warnings and the task's output. `raw` lets a task's output do to a terminal what it likes.
     pub fn new(output: OutputTo, quiet: bool, raw: bool) -> Self {
         let terminals = [std::io::stdout().is_terminal(), std::io::stderr().is_terminal()];
-        let filters = terminals.map(|terminal| (terminal && !raw).then(escapes::Filter::default));
+        let filters = terminals.map(|terminal| (terminal && !raw).then(escapes::TerminalFilter::default));
         Self { output, quiet, state: Mutex::new(State::default()), filters: Mutex::new(filters) }
     }
 
     /// Writes a task's output, filtered where it goes to a terminal.
-    fn foreign(&self, to: OutputTo, bytes: &[u8]) -> std::io::Result<()> {
+    fn write_output(&self, to: OutputTo, bytes: &[u8]) -> std::io::Result<()> {
         let mut filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
         let [stdout, stderr] = &mut *filters;
         let filter = match to {
@@ -130,11 +130,11 @@ impl Screen {
     /// Holds events back while a question is open on the terminal.
     pub fn hold(&self) {
         self.settle();
-        self.state().held = Some(Held::default());
+        self.state().held = Some(HeldNews::default());
     }
 
     /// Shows the news that was held back, and all that comes from now on.
-    pub fn go_on(&self) {
+    pub fn resume(&self) {
         let mut state = self.state();
         for news in state.held.take().unwrap_or_default().news {
             self.show(&mut state, news);
@@ -167,10 +167,10 @@ impl Screen {
     }
 
     fn begin(&self, state: &mut State, step: &str) {
-        if state.several() {
+        if state.has_parallel_steps() {
             Self::end_bar(state);
         }
-        if state.several() || !std::io::stderr().is_terminal() {
+        if state.has_parallel_steps() || !std::io::stderr().is_terminal() {
             state.detail = Some(Instant::now());
             return self.line(state, &format!("{step} ..."));
         }
@@ -201,8 +201,8 @@ impl Screen {
         let (Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = chunk;
         // The run goes on: neither a reader that went away (`| head`) nor a full disk is a reason to lose it.
         drop(match (self.output, chunk) {
-            (OutputTo::Stdout, Chunk::Stdout(_)) => self.foreign(OutputTo::Stdout, bytes),
-            _ => self.foreign(OutputTo::Stderr, bytes),
+            (OutputTo::Stdout, Chunk::Stdout(_)) => self.write_output(OutputTo::Stdout, bytes),
+            _ => self.write_output(OutputTo::Stderr, bytes),
         });
         if let Some(last) = bytes.last() {
             state.mid_line = *last != b'\n';
@@ -211,7 +211,7 @@ impl Screen {
 
     /// Ends the line that moves on the terminal; must be called before the process ends or asks something.
     pub fn settle(&self) {
-        self.go_on();
+        self.resume();
         let mut state = self.state();
         Self::end_bar(&mut state);
         if std::mem::take(&mut state.mid_line) {
@@ -314,7 +314,7 @@ impl Screen {
 
     fn detail(&self, state: &mut State, subject: Option<&Subject>, text: String) {
         let text = match subject {
-            Some(subject) if state.several() => format!("{}: {text}", subject.name()),
+            Some(subject) if state.has_parallel_steps() => format!("{}: {text}", subject.name()),
             _ => text,
         };
         match &state.bar {
@@ -332,8 +332,8 @@ impl State {
     /// Notes which steps are open.
     fn follow(&mut self, event: &Event) {
         match &event.kind {
-            Kind::Step(StepEvent::Began { .. }) => self.steps.push(event.subject.clone()),
-            Kind::Step(StepEvent::Ended { .. } | StepEvent::Stopped { .. }) => {
+            EventKind::Step(StepEvent::Began { .. }) => self.steps.push(event.subject.clone()),
+            EventKind::Step(StepEvent::Ended { .. } | StepEvent::Stopped { .. }) => {
                 let last = self.steps.iter().rposition(|subject| *subject == event.subject);
                 last.map(|at| self.steps.remove(at));
             }
@@ -342,7 +342,7 @@ impl State {
     }
 
     /// Whether work on several things is under way side by side: then no single line can move for all of it.
-    fn several(&self) -> bool {
+    fn has_parallel_steps(&self) -> bool {
         self.steps.windows(2).any(|two| two[0] != two[1])
     }
 }
@@ -363,7 +363,7 @@ impl Screen {
         let mut piece = vec![0; PIECE];
         loop {
             let read = file.read(&mut piece).map_err(|error| unreadable(path, error))?;
-            if read == 0 || self.foreign(OutputTo::Stdout, &piece[..read]).is_err() {
+            if read == 0 || self.write_output(OutputTo::Stdout, &piece[..read]).is_err() {
                 return Ok(());
             }
         }
@@ -396,8 +396,8 @@ impl Screen {
     pub fn lines(&self, chunk: &Chunk) {
         let state = self.state();
         let write = || match chunk {
-            Chunk::Stdout(bytes) => self.foreign(OutputTo::Stdout, bytes),
-            Chunk::Stderr(bytes) => self.foreign(OutputTo::Stderr, bytes).inspect_err(out::note_messages),
+            Chunk::Stdout(bytes) => self.write_output(OutputTo::Stdout, bytes),
+            Chunk::Stderr(bytes) => self.write_output(OutputTo::Stderr, bytes).inspect_err(out::note_messages),
         };
         drop(match &state.bar {
             Some(bar) => bar.suspend(write),
@@ -430,7 +430,7 @@ mod tests {
         let mut follow = |name: &str, kind: StepEvent| {
             let subject = Some(Subject::Image(name.to_owned()));
             state.follow(&Event { at: jiff::Timestamp::UNIX_EPOCH, subject, kind: kind.into() });
-            tell.push(state.several());
+            tell.push(state.has_parallel_steps());
         };
         let (began, stopped) =
             (StepEvent::Began { work: work.clone() }, StepEvent::Stopped { work, took: Duration::ZERO });
@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn what_is_held_back_has_a_bound() {
-        let mut held = Held::default();
+        let mut held = HeldNews::default();
         assert!(held.take(News::Output(Chunk::Stdout(vec![0; HELD - 100]))).is_none());
         assert!(held.take(News::Output(Chunk::Stderr(vec![0; 101]))).is_some(), "no room");
         assert_eq!(held.news.len(), 1);

@@ -22,15 +22,15 @@ pub(crate) fn data(bytes: &[u8]) -> IoResult<()> {
 
 /// Notes the first failure of standard output. A reader that went away (`| head`) has what it wanted.
 pub fn note(error: &std::io::Error) {
-    keep(error, fault);
+    record_failure(error, fault);
 }
 
 /// The same for standard error when it carries a task's output that is kept nowhere else.
 pub(crate) fn note_messages(error: &std::io::Error) {
-    keep(error, messages_fault);
+    record_failure(error, messages_fault);
 }
 
-fn keep(error: &std::io::Error, fault: fn(std::io::Error) -> Fault) {
+fn record_failure(error: &std::io::Error, fault: fn(std::io::Error) -> Fault) {
     if error.kind() != ErrorKind::BrokenPipe {
         let same = error.raw_os_error().map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error);
         TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| fault(same));
@@ -52,12 +52,12 @@ pub fn messages_fault(error: std::io::Error) -> Fault {
 }
 
 /// The fault of the first failed write, where there was one; takes it.
-pub fn unwritten() -> Option<Fault> {
+pub fn take_write_fault() -> Option<Fault> {
     TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// Whether all data could be written so far.
-pub fn is_whole() -> bool {
+pub fn is_all_written() -> bool {
     TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).is_none()
 }
 

@@ -11,7 +11,7 @@ use model::provider::ability::{
     Boot, EndTogether, HardwareRange, Horizon, ObserveOpen, Pricing, RenewOnMachine, Sharing, Survey,
 };
 use model::provider::{Ledger, MachineRequest};
-use model::resource::{Observed, Resource, ResourceKind};
+use model::resource::{ObservedResource, Resource, ResourceKind};
 use model::task::Command;
 
 use crate::ec2::hardware::{types, volumes_gib};
@@ -32,7 +32,7 @@ impl Pricing for Ec2Provider {
         let mut dearest: Option<Quote> = None;
         for name in types(request) {
             let quote =
-                self.prices.quote(&self.wanted(&name, false, volumes_gib(request)), request.now, teller).await?;
+                self.prices.quote(&self.price_query(&name, false, volumes_gib(request)), request.now, teller).await?;
             if dearest.as_ref().is_none_or(|known| quote.per_hour() > known.per_hour()) {
                 dearest = Some(quote);
             }
@@ -42,8 +42,8 @@ impl Pricing for Ec2Provider {
 
     async fn price(&self, machine: &Machine, teller: &Teller) -> Option<Quote> {
         let hardware = machine.hardware.as_ref()?;
-        let volumes_gib = self.known(&machine.id).map_or(0, |known| known.volumes_gib);
-        let wanted = self.wanted(&hardware.instance_type, hardware.spot, volumes_gib);
+        let volumes_gib = self.known_launch(&machine.id).map_or(0, |known| known.volumes_gib);
+        let wanted = self.price_query(&hardware.instance_type, hardware.spot, volumes_gib);
         self.prices.quote(&wanted, machine.created_at, teller).await
     }
 }
@@ -51,7 +51,7 @@ impl Pricing for Ec2Provider {
 #[async_trait]
 impl Sharing for Ec2Provider {
     async fn provision(&self, request: &MachineRequest, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
-        self.bring_account(request, ledger, teller).await
+        self.prepare_account(request, ledger, teller).await
     }
 
     async fn let_in(&self, machine: &Machine, ledger: &dyn Ledger, teller: &Teller) -> Result<(), Fault> {
@@ -72,8 +72,8 @@ impl HardwareRange for Ec2Provider {
 
 #[async_trait]
 impl Boot for Ec2Provider {
-    async fn until_ended(&self, machine: &Machine) -> Fault {
-        match self.known(&machine.id).and_then(|known| known.instance) {
+    async fn wait_until_ended(&self, machine: &Machine) -> Fault {
+        match self.known_launch(&machine.id).and_then(|known| known.instance) {
             Some(id) => instances::until_ended(&self.ec2(), &id).await,
             // Another process made the machine.
             None => instances::until_none(&self.ec2(), &machine.id).await,
@@ -109,20 +109,20 @@ impl EndTogether for Ec2Provider {
 
 #[async_trait]
 impl ObserveOpen for Ec2Provider {
-    async fn observe_open(&self, open: &[Resource]) -> Result<Vec<Observed>, Fault> {
-        self.here().spot_requests(&self.ec2(), open).await
+    async fn observe_open(&self, open: &[Resource]) -> Result<Vec<ObservedResource>, Fault> {
+        self.place().spot_requests(&self.ec2(), open).await
     }
 }
 
 impl Horizon for Ec2Provider {
     /// Observing finds neither shared resources nor images, and nothing in other accounts and regions. A resource that
     /// was planned a moment ago may exist without being listed yet.
-    fn sees(&self, resource: &Resource) -> bool {
+    fn can_see(&self, resource: &Resource) -> bool {
         use ResourceKind::{Instance, NetworkInterface, SpotRequest, Volume};
         let kind = matches!(resource.kind, Instance | Volume | NetworkInterface | SpotRequest);
         let age = Timestamp::now().duration_since(resource.planned_at);
         // A row has a locator because its launch was answered, so only the listing may lag behind.
-        let least = if resource.locator.is_some() { release::UNKNOWN_LIMIT } else { release::TURNS_UP };
+        let least = if resource.locator.is_some() { release::UNKNOWN_LIMIT } else { release::TURN_UP_LIMIT };
         kind && age.unsigned_abs() >= least && self.is_here(resource)
     }
 

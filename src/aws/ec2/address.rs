@@ -27,7 +27,7 @@ pub fn parse(text: &str) -> Option<IpNet> {
 }
 
 /// The caller's own public address, by asking `url`, which must answer with the address as text.
-pub async fn own(url: &str) -> Result<IpAddr, Fault> {
+pub async fn find_own(url: &str) -> Result<IpAddr, Fault> {
     let deadline = Deadline::after(LIMIT, format!("`{url}` to answer"));
     let asked = match deadline.bound(ask(url)).await {
         Ok(asked) => asked,
@@ -117,12 +117,12 @@ mod tests {
     #[tokio::test]
     async fn the_answer_must_be_an_address() {
         let good = serve("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n203.0.113.9\n").await;
-        assert_eq!(own(&good).await.unwrap().to_string(), "203.0.113.9");
+        assert_eq!(find_own(&good).await.unwrap().to_string(), "203.0.113.9");
         for (answer, why) in [
             ("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>", "not an address"),
             ("HTTP/1.1 503 No\r\nconnection: close\r\n\r\n203.0.113.9", "503"),
         ] {
-            let fault = own(&serve(answer).await).await.unwrap_err();
+            let fault = find_own(&serve(answer).await).await.unwrap_err();
             assert!(fault.chain().join(" ").contains(why), "{fault:?}");
             assert!(fault.hint.unwrap().contains("--ingress-cidr"));
         }

@@ -11,7 +11,7 @@ use crate::ec2::trouble::Class;
 
 /// One way to ask for an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Attempt {
+pub(crate) struct LaunchAttempt {
     /// Whether spare capacity is requested.
     pub spot: bool,
     /// The instance type.
@@ -23,30 +23,30 @@ pub(crate) struct Attempt {
 /// The attempts that are still to be made.
 #[derive(Debug)]
 pub(crate) struct Attempts {
-    left: VecDeque<Attempt>,
+    left: VecDeque<LaunchAttempt>,
 }
 
 impl Attempts {
     /// Attempts with all `types`, the preferred one first.
     pub(crate) fn new(types: &[String], spot: bool) -> Self {
         let markets: &[bool] = if spot { &[true, false] } else { &[false] };
-        let all = markets
-            .iter()
-            .flat_map(|spot| types.iter().map(|name| Attempt { spot: *spot, instance_type: name.clone(), zone: None }));
+        let all = markets.iter().flat_map(|spot| {
+            types.iter().map(|name| LaunchAttempt { spot: *spot, instance_type: name.clone(), zone: None })
+        });
         Self { left: all.collect() }
     }
 
     /// Whether other zones are worth trying after such a failure.
-    pub(crate) fn wants_zones(failed: &Attempt, class: Class) -> bool {
+    pub(crate) fn wants_zones(failed: &LaunchAttempt, class: Class) -> bool {
         failed.zone.is_none() && matches!(class, Class::Capacity | Class::Unsupported)
     }
 
     /// Takes into account how an attempt failed; `zones` are those that offer its type.
-    pub(crate) fn failed(&mut self, failed: &Attempt, class: Class, zones: &[String]) {
+    pub(crate) fn record_failure(&mut self, failed: &LaunchAttempt, class: Class, zones: &[String]) {
         match class {
             Class::Capacity | Class::Unsupported if failed.zone.is_none() => {
                 for zone in zones.iter().rev() {
-                    self.left.push_front(Attempt { zone: Some(zone.clone()), ..failed.clone() });
+                    self.left.push_front(LaunchAttempt { zone: Some(zone.clone()), ..failed.clone() });
                 }
             }
             Class::Capacity | Class::Unsupported => {}
@@ -58,9 +58,9 @@ impl Attempts {
 }
 
 impl Iterator for Attempts {
-    type Item = Attempt;
+    type Item = LaunchAttempt;
 
-    fn next(&mut self) -> Option<Attempt> {
+    fn next(&mut self) -> Option<LaunchAttempt> {
         self.left.pop_front()
     }
 }
@@ -71,7 +71,7 @@ mod tests {
 
     /// Runs all attempts against `answer`; shows each as `TYPE` or `TYPE@ZONE`, with `spot:` before it for spare
     /// capacity.
-    fn tried(types: &[&str], spot: bool, answer: impl Fn(&Attempt) -> Class) -> Vec<String> {
+    fn tried(types: &[&str], spot: bool, answer: impl Fn(&LaunchAttempt) -> Class) -> Vec<String> {
         let types: Vec<String> = types.iter().map(|name| (*name).to_owned()).collect();
         let zones = ["1a".to_owned(), "1b".to_owned()];
         let mut attempts = Attempts::new(&types, spot);
@@ -80,14 +80,14 @@ mod tests {
             let spot = if attempt.spot { "spot:" } else { "" };
             let zone = attempt.zone.as_deref().map(|zone| format!("@{zone}")).unwrap_or_default();
             tried.push(format!("{spot}{}{zone}", attempt.instance_type));
-            attempts.failed(&attempt, answer(&attempt), &zones);
+            attempts.record_failure(&attempt, answer(&attempt), &zones);
         }
         tried
     }
 
     #[test]
     fn capacity_is_looked_for_in_zones_then_types() {
-        let none = |_: &Attempt| Class::Capacity;
+        let none = |_: &LaunchAttempt| Class::Capacity;
         assert_eq!(tried(&["x", "y"], false, none), ["x", "x@1a", "x@1b", "y", "y@1a", "y@1b"]);
     }
 
@@ -98,9 +98,9 @@ mod tests {
 
     #[test]
     fn ordinary_capacity_is_the_fallback_of_spare_capacity() {
-        let none = |attempt: &Attempt| if attempt.spot { Class::Capacity } else { Class::Quota };
+        let none = |attempt: &LaunchAttempt| if attempt.spot { Class::Capacity } else { Class::Quota };
         assert_eq!(tried(&["x"], true, none), ["spot:x", "spot:x@1a", "spot:x@1b", "x"]);
-        let full = |attempt: &Attempt| if attempt.spot { Class::Quota } else { Class::Permission };
+        let full = |attempt: &LaunchAttempt| if attempt.spot { Class::Quota } else { Class::Permission };
         assert_eq!(tried(&["x", "y"], true, full), ["spot:x", "x"]);
     }
 

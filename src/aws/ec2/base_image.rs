@@ -6,7 +6,7 @@ use model::fault::Fault;
 use model::image::{CloudBase, Fingerprint};
 
 use crate::ec2::clients::Clients;
-use crate::ec2::images::Reader;
+use crate::ec2::images::ImageUser;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
 
@@ -86,7 +86,7 @@ async fn by_id(clients: &Clients, region: &str, id: &str) -> Result<Option<BaseI
 pub(crate) async fn of_account(
     clients: &Clients,
     region: &str,
-    reader: &Reader,
+    reader: &ImageUser,
     name: &str,
     fingerprint: &Fingerprint,
 ) -> Result<BaseImage, Fault> {
@@ -99,7 +99,7 @@ pub(crate) async fn of_account(
     let found = call.send().await.map_err(|error| trouble::fault(&format!("look for the image `{name}`"), error))?;
     reader.choose(found.images()).and_then(BaseImage::of).ok_or_else(|| {
         let text = format!("the account has no image `{name}` of fingerprint {} in `{region}`", fingerprint.short());
-        match reader.others(found.images()).as_slice() {
+        match reader.untrusted_owners(found.images()).as_slice() {
             [] => Fault::outside(text).hint("Run `automation bootstrap-linux-dev --provider ec2` to make it."),
             others => Fault::outside(format!("{text} except that of {}", others.join(", ")))
                 .hint("`--trust-images-of OWNER` boots from another person's; `bootstrap-linux-dev` makes your own."),

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use model::fault::Fault;
 use tokio::sync::OnceCell;
 
-use crate::ec2::door::{self, NotConnected, ReadClock, ServiceClock};
+use crate::ec2::preflight::{self, DenyConnectRetry, ReadClock, ServiceClock};
 use crate::ec2::trouble;
 
 /// How many times an ordinary call is tried. The SDK's default is 3; an account that several people use is throttled
@@ -70,8 +70,8 @@ fn timeouts(whole: Duration) -> TimeoutConfig {
 }
 
 /// The limits of the first calls.
-fn at_door() -> TimeoutConfig {
-    timeouts(CALL_LIMIT).to_builder().connect_timeout(door::CONNECT_LIMIT).build()
+fn preflight_timeouts() -> TimeoutConfig {
+    timeouts(CALL_LIMIT).to_builder().connect_timeout(preflight::CONNECT_LIMIT).build()
 }
 
 fn retries(attempts: u32) -> RetryConfig {
@@ -118,16 +118,16 @@ impl Clients {
     }
 
     /// EC2 in `region`, for the first calls: a connection that cannot be established is reported at once.
-    pub fn ec2_at_door(&self, region: &str) -> aws_sdk_ec2::Client {
+    pub fn ec2_preflight(&self, region: &str) -> aws_sdk_ec2::Client {
         let config = aws_sdk_ec2::config::Builder::from(&self.of(region));
-        let config = config.timeout_config(at_door()).retry_classifier(NotConnected);
+        let config = config.timeout_config(preflight_timeouts()).retry_classifier(DenyConnectRetry);
         aws_sdk_ec2::Client::from_conf(config.build())
     }
 
     /// IAM, in the same way.
-    pub fn iam_at_door(&self) -> aws_sdk_iam::Client {
+    pub fn iam_preflight(&self) -> aws_sdk_iam::Client {
         let config = aws_sdk_iam::config::Builder::from(&self.sdk);
-        let config = config.timeout_config(at_door()).retry_classifier(NotConnected);
+        let config = config.timeout_config(preflight_timeouts()).retry_classifier(DenyConnectRetry);
         aws_sdk_iam::Client::from_conf(config.build())
     }
 
@@ -137,10 +137,10 @@ impl Clients {
     }
 
     async fn ask_for_region(&self) -> Result<(), Fault> {
-        if door::is_well_known(&self.region) {
+        if preflight::is_well_known(&self.region) {
             return Ok(());
         }
-        door::check_region(&self.ec2_at_door(door::HOME), &self.region).await
+        preflight::check_region(&self.ec2_preflight(preflight::HOME_REGION), &self.region).await
     }
 
     /// The time by the clock of AWS, once an answer to [`Clients::identity`] has carried it.
@@ -195,8 +195,8 @@ impl Clients {
                 self.check_region().await?;
                 let doing = "find out whose credentials these are";
                 let config = aws_sdk_sts::config::Builder::from(&self.sdk)
-                    .timeout_config(at_door())
-                    .retry_classifier(NotConnected)
+                    .timeout_config(preflight_timeouts())
+                    .retry_classifier(DenyConnectRetry)
                     .interceptor(ReadClock(Arc::clone(&self.clock)));
                 let answer = aws_sdk_sts::Client::from_conf(config.build()).get_caller_identity().send().await;
                 let answer = answer.map_err(|error| trouble::fault(doing, error))?;

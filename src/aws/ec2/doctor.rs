@@ -25,7 +25,7 @@ pub async fn checks(clients: Result<Arc<Clients>, Fault>, address_url: &str) -> 
             Err(error) => broken("region", trouble::fault(&format!("look around in `{}`", clients.region()), error)),
         });
     }
-    checks.push(match address::own(address_url).await {
+    checks.push(match address::find_own(address_url).await {
         Ok(own) => Check::good("address", format!("{own}; port 22 of machines is opened for it alone")),
         // A user who names a range does not need the address.
         Err(fault) => broken("address", fault).optional(),

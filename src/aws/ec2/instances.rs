@@ -90,7 +90,7 @@ pub(crate) async fn until_address(
     loop {
         let seen = deadline.bound(get(ec2, id)).await??;
         match seen {
-            Some(instance) if is_ending(&state(&instance)) => return Err(ended(ec2, id, &instance).await),
+            Some(instance) if is_ending(&state(&instance)) => return Err(ended_fault(ec2, id, &instance).await),
             Some(instance) => {
                 let address = instance.public_ip_address().filter(|address| !address.is_empty()).map(str::to_owned);
                 match address {
@@ -99,7 +99,7 @@ pub(crate) async fn until_address(
                     _ => {}
                 }
             }
-            None if unknown.left().is_zero() => return Err(unknown.expired().into()),
+            None if unknown.remaining().is_zero() => return Err(unknown.expired().into()),
             None => {}
         }
         deadline.bound(pace.pause()).await?;
@@ -111,7 +111,7 @@ pub(crate) async fn until_ended(ec2: &aws_sdk_ec2::Client, id: &str) -> Fault {
     loop {
         tokio::time::sleep(ENDED_PAUSE).await;
         match get(ec2, id).await {
-            Ok(Some(instance)) if is_ending(&state(&instance)) => return ended(ec2, id, &instance).await,
+            Ok(Some(instance)) if is_ending(&state(&instance)) => return ended_fault(ec2, id, &instance).await,
             _ => {}
         }
     }
@@ -143,7 +143,7 @@ fn no_address(id: &str, instance: &Instance) -> Fault {
 }
 
 /// The fault for an instance that ended before it could be used.
-async fn ended(ec2: &aws_sdk_ec2::Client, id: &str, instance: &Instance) -> Fault {
+async fn ended_fault(ec2: &aws_sdk_ec2::Client, id: &str, instance: &Instance) -> Fault {
     let reason = instance.state_reason().and_then(|reason| reason.message().or(reason.code()));
     let state = state(instance);
     let fault = Fault::infrastructure(format!("the instance `{id}` is {state} before it could be reached"))
@@ -223,7 +223,7 @@ fn last_lines(text: &str, count: usize) -> Option<String> {
 
 /// The result of terminating instances.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum Termination {
     /// EC2 says that all have ended.
     Seen,
     /// EC2 does not know them.
@@ -233,11 +233,11 @@ pub(crate) enum End {
 }
 
 /// Terminates the instances and waits until EC2 says that they have ended.
-pub(crate) async fn terminate(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Result<End, Fault> {
+pub(crate) async fn terminate(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Result<Termination, Fault> {
     let doing = format!("terminate `{}`", ids.join("`, `"));
     match ec2.terminate_instances().set_instance_ids(Some(ids.to_vec())).send().await {
         Ok(_) => {}
-        Err(error) if trouble::class(&error) == Class::NotFound && ids.len() == 1 => return Ok(End::Unknown),
+        Err(error) if trouble::class(&error) == Class::NotFound && ids.len() == 1 => return Ok(Termination::Unknown),
         Err(error) => return Err(trouble::fault(&doing, error)),
     }
     let deadline = Deadline::after(END_LIMIT, format!("{} to end", ids.join(", ")));
@@ -245,18 +245,18 @@ pub(crate) async fn terminate(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Resu
     loop {
         // No instance ends at once.
         pace.pause().await;
-        let living = living(ec2, ids).await?;
+        let living = find_living(ec2, ids).await?;
         if living.is_empty() {
-            return Ok(End::Seen);
+            return Ok(Termination::Seen);
         }
-        if deadline.left() < pace.next() {
-            return Ok(End::Waiting(living.join(", ")));
+        if deadline.remaining() < pace.next() {
+            return Ok(Termination::Waiting(living.join(", ")));
         }
     }
 }
 
 /// The instances among `ids` that have not ended, as `i-… is shutting-down`.
-async fn living(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Result<Vec<String>, Fault> {
+async fn find_living(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Result<Vec<String>, Fault> {
     // This asks by filter, because asking by an id that EC2 has forgotten is an error.
     let filter = Filter::builder().name("instance-id").set_values(Some(ids.to_vec())).build();
     let show = |instance: &Instance| format!("{} is {}", instance.instance_id().unwrap_or_default(), state(instance));

@@ -20,11 +20,11 @@ use model::base::id::MachineId;
 use model::event::{MachineEvent, Teller, TroubleEvent};
 use model::fault::Fault;
 
-use crate::ec2::attempts::{Attempt, Attempts};
+use crate::ec2::attempts::{Attempts, LaunchAttempt};
 use crate::ec2::base_image::BaseImage;
-use crate::ec2::shared::Shared;
+use crate::ec2::shared::SharedResources;
 use crate::ec2::trouble::{self, Class};
-use crate::ec2::{spread, tags};
+use crate::ec2::{propagation, tags};
 
 /// The name of the second volume in the launch. The machine sees it under another name, which it finds out itself.
 pub(crate) const WORK_DEVICE: &str = "/dev/sdf";
@@ -38,7 +38,7 @@ pub(crate) struct Launch<'a> {
     /// The image that it boots from.
     pub image: &'a BaseImage,
     /// The resources that the account's machines share.
-    pub shared: &'a Shared,
+    pub shared: &'a SharedResources,
     /// Types, the preferred one first.
     pub types: &'a [String],
     /// The types among them that have a disk of their own, which serves as the second volume.
@@ -63,9 +63,9 @@ pub(crate) struct Launch<'a> {
 /// Keeps the SDK from repeating a call that would be refused again: EC2 reports a lack of capacity like a server error,
 /// which the SDK would retry at length, although another zone may have capacity at once.
 #[derive(Debug)]
-struct NoRoom;
+struct DenyCapacityRetry;
 
-impl ClassifyRetry for NoRoom {
+impl ClassifyRetry for DenyCapacityRetry {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let error = context.output_or_error().and_then(Result::err);
         let answered = error.and_then(|error| error.as_operation_error());
@@ -87,12 +87,12 @@ impl ClassifyRetry for NoRoom {
 
 /// Whether a refusal leaves no doubt that nothing was made. Where the SDK has retried, an earlier answer that was lost
 /// may have been a success.
-fn is_sure(class: Class) -> bool {
+fn leaves_no_doubt(class: Class) -> bool {
     !matches!(class, Class::NoAnswer | Class::Stranger | Class::Broken | Class::Throttled)
 }
 
 /// Whether the launch failed because something was made a moment ago and AWS does not know it everywhere yet.
-fn spreads(error: &SdkError<RunInstancesError>) -> bool {
+fn is_propagating(error: &SdkError<RunInstancesError>) -> bool {
     let message = error.message().unwrap_or_default().to_lowercase();
     match error.code() {
         Some("InvalidParameterValue") => message.contains("iam instance profile"),
@@ -103,7 +103,7 @@ fn spreads(error: &SdkError<RunInstancesError>) -> bool {
 
 impl Launch<'_> {
     /// Launches the instance; returns it and the attempt that succeeded.
-    pub(crate) async fn run(&self) -> Result<(Instance, Attempt), Fault> {
+    pub(crate) async fn run(&self) -> Result<(Instance, LaunchAttempt), Fault> {
         let mut attempts = Attempts::new(self.types, self.spot);
         let mut offers: Option<Vec<(String, String)>> = None;
         let mut number = 0;
@@ -124,14 +124,14 @@ impl Launch<'_> {
             }
             let zones = offers.iter().flatten().filter(|(name, _)| *name == attempt.instance_type);
             let zones: Vec<String> = zones.map(|(_, zone)| zone.clone()).collect();
-            attempts.failed(&attempt, class, &zones);
+            attempts.record_failure(&attempt, class, &zones);
             last = trouble::fault(&self.doing(&attempt), error);
             self.teller.machine(self.machine, MachineEvent::LaunchRefused { failure: (&last).into() });
         }
         Err(last)
     }
 
-    fn doing(&self, attempt: &Attempt) -> String {
+    fn doing(&self, attempt: &LaunchAttempt) -> String {
         let market = if attempt.spot { " of spare capacity" } else { "" };
         let zone = attempt.zone.as_deref().map(|zone| format!(" in `{zone}`")).unwrap_or_default();
         format!("launch `{}` as `{}`{market}{zone}", self.machine, attempt.instance_type)
@@ -152,14 +152,14 @@ impl Launch<'_> {
     }
 
     /// Makes one attempt, and repeats it while AWS does not know everywhere what it needs.
-    async fn attempt(&self, attempt: &Attempt, number: u32) -> Result<Instance, SdkError<RunInstancesError>> {
-        let deadline = Deadline::after(spread::LIMIT, "new parts of the account to be known everywhere");
-        let mut pace = Pace::new(spread::PAUSES);
+    async fn attempt(&self, attempt: &LaunchAttempt, number: u32) -> Result<Instance, SdkError<RunInstancesError>> {
+        let deadline = Deadline::after(propagation::LIMIT, "new parts of the account to be known everywhere");
+        let mut pace = Pace::new(propagation::PAUSES);
         loop {
             (self.doubt)(true);
             // The doubt is set before the call, because the launch can be cancelled during the call or the pause.
             let call = self.call(attempt, number).customize();
-            let sent = call.config_override(Builder::new().retry_classifier(NoRoom)).send().await;
+            let sent = call.config_override(Builder::new().retry_classifier(DenyCapacityRetry)).send().await;
             let error = match sent {
                 Ok(made) => match made.instances.and_then(|made| made.into_iter().next()) {
                     Some(instance) => return Ok(instance),
@@ -168,10 +168,10 @@ impl Launch<'_> {
                 },
                 Err(error) => error,
             };
-            if is_sure(trouble::class(&error)) {
+            if leaves_no_doubt(trouble::class(&error)) {
                 (self.doubt)(false);
             }
-            if !spreads(&error) || deadline.left() < pace.next() {
+            if !is_propagating(&error) || deadline.remaining() < pace.next() {
                 return Err(error);
             }
             pace.pause().await;
@@ -179,12 +179,12 @@ impl Launch<'_> {
     }
 
     /// The size of the second volume; `None` if the type has a disk of its own.
-    fn work(&self, attempt: &Attempt) -> Option<i32> {
+    fn work(&self, attempt: &LaunchAttempt) -> Option<i32> {
         self.work_gib.filter(|_| !self.with_disk.contains(&attempt.instance_type))
     }
 
     /// The total size of the volumes, in GiB.
-    pub(crate) fn volumes_gib(&self, attempt: &Attempt) -> u64 {
+    pub(crate) fn volumes_gib(&self, attempt: &LaunchAttempt) -> u64 {
         let root = self.root_gib.max(self.image.root_gib);
         (root + self.work(attempt).unwrap_or(0)).unsigned_abs().into()
     }
@@ -199,7 +199,7 @@ impl Launch<'_> {
         BlockDeviceMapping::builder().device_name(device).ebs(ebs).build()
     }
 
-    fn call(&self, attempt: &Attempt, number: u32) -> RunInstancesFluentBuilder {
+    fn call(&self, attempt: &LaunchAttempt, number: u32) -> RunInstancesFluentBuilder {
         let metadata = InstanceMetadataOptionsRequest::builder()
             .http_endpoint(InstanceMetadataEndpointState::Enabled)
             .http_tokens(HttpTokensState::Required)

@@ -33,14 +33,15 @@ mod attempts;
 mod base_image;
 pub mod clients;
 pub mod doctor;
-pub mod door;
 mod hardware;
 pub mod images;
 mod instances;
 mod launch;
 mod observe;
 pub mod policy;
+pub mod preflight;
 pub mod prices;
+mod propagation;
 mod provision;
 pub mod purge;
 mod release;
@@ -48,7 +49,6 @@ mod rows;
 pub mod settings;
 mod settle;
 mod shared;
-mod spread;
 mod survey;
 pub mod tags;
 pub mod trouble;
@@ -71,12 +71,12 @@ use model::base::id::MachineId;
 use model::event::{MachineEvent, Teller};
 use model::fault::Fault;
 use model::key_pair::KeyMaker;
-use model::machine::{Address, GivenHardware, HostKey, Machine, Platform, ProviderKind};
+use model::machine::{ActualHardware, Address, HostKey, Machine, Platform, ProviderKind};
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
-use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
-use prices::{Prices, Wanted};
-use rows::{INSTANCE, INTERFACE, ROOT_VOLUME, Rows, SPOT_REQUEST, WORK_VOLUME};
-use shared::Shared;
+use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind};
+use prices::{PriceQuery, Prices};
+use rows::{INSTANCE, INTERFACE, MachineRows, ROOT_VOLUME, SPOT_REQUEST, WORK_VOLUME};
+use shared::SharedResources;
 use tags::MachineTags;
 
 pub use settings::SETTINGS;
@@ -120,7 +120,7 @@ pub struct Ec2Config {
 
 /// The knowledge of this process about one of its own launches.
 #[derive(Debug, Clone, Default)]
-struct Known {
+struct KnownLaunch {
     /// Whether an instance may exist.
     doubt: bool,
     /// When its launch was last called.
@@ -140,10 +140,10 @@ pub struct Ec2Provider {
     prices: Prices,
     /// The reconciled resources, for managed machines (`true`) and for others: machines that one process makes side by
     /// side share one reconciliation.
-    shared: tokio::sync::Mutex<HashMap<bool, Shared>>,
+    shared: tokio::sync::Mutex<HashMap<bool, SharedResources>>,
     /// The ranges from which this process has made machines reachable.
     admitted: tokio::sync::Mutex<Vec<IpNet>>,
-    known: Mutex<HashMap<MachineId, Known>>,
+    known: Mutex<HashMap<MachineId, KnownLaunch>>,
 }
 
 impl Ec2Provider {
@@ -173,24 +173,24 @@ impl Ec2Provider {
         self.clients.ec2(&self.config.region)
     }
 
-    fn here(&self) -> observe::Here<'_> {
-        observe::Here { account: &self.account, region: &self.config.region, state_id: &self.config.state_id }
+    fn place(&self) -> observe::Place<'_> {
+        observe::Place { account: &self.account, region: &self.config.region, state_id: &self.config.state_id }
     }
 
-    fn rows<'a>(&'a self, request: &'a MachineRequest) -> Rows<'a> {
-        Rows { account: &self.account, region: &self.config.region, request }
+    fn rows<'a>(&'a self, request: &'a MachineRequest) -> MachineRows<'a> {
+        MachineRows { account: &self.account, region: &self.config.region, request }
     }
 
-    fn wanted(&self, instance_type: &str, spot: bool, volumes_gib: u64) -> Wanted {
-        Wanted { region: self.config.region.clone(), instance_type: instance_type.to_owned(), spot, volumes_gib }
+    fn price_query(&self, instance_type: &str, spot: bool, volumes_gib: u64) -> PriceQuery {
+        PriceQuery { region: self.config.region.clone(), instance_type: instance_type.to_owned(), spot, volumes_gib }
     }
 
-    fn know(&self, machine: &MachineId, change: impl FnOnce(&mut Known)) {
+    fn update_launch(&self, machine: &MachineId, change: impl FnOnce(&mut KnownLaunch)) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         change(known.entry(machine.clone()).or_default());
     }
 
-    fn known(&self, machine: &MachineId) -> Option<Known> {
+    fn known_launch(&self, machine: &MachineId) -> Option<KnownLaunch> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(machine).cloned()
     }
 
@@ -199,7 +199,7 @@ impl Ec2Provider {
         match (request.layers.last(), &request.cloud) {
             (Some(fingerprint), _) if !bakes(request) => {
                 let (owner, trust) = (self.config.owner.clone(), self.config.trust.clone());
-                let reader = images::Reader { owner, trust };
+                let reader = images::ImageUser { owner, trust };
                 base_image::of_account(&self.clients, region, &reader, &request.image, fingerprint).await
             }
             (_, Some(base)) => base_image::of_distribution(&self.clients, region, base).await,
@@ -215,7 +215,7 @@ impl Ec2Provider {
         // The lease counts from now, not from the request: finding images and reconciling the account took time since
         // then.
         let lease = Timestamp::now().checked_add(FIRST_LEASE).unwrap_or(request.expires_at);
-        let user_data = user_data::encoded(
+        let user_data = user_data::encode(
             Platform::Linux,
             &FirstBoot {
                 machine: &request.id,
@@ -230,7 +230,12 @@ impl Ec2Provider {
     }
 
     /// Launches the instance; returns its id and how it was launched.
-    async fn launch(&self, request: &MachineRequest, user_data: &str, teller: &Teller) -> Result<LaunchedAs, Fault> {
+    async fn launch(
+        &self,
+        request: &MachineRequest,
+        user_data: &str,
+        teller: &Teller,
+    ) -> Result<LaunchedInstance, Fault> {
         let reconciled = self.shared.lock().await.get(&request.hardware.managed).cloned();
         let Some(shared) = reconciled else {
             return Err(Fault::infrastructure("the account was not made ready before the launch"));
@@ -266,14 +271,14 @@ impl Ec2Provider {
             tags: &tags,
             teller,
             doubt: &|doubt| {
-                self.know(&request.id, |known| {
+                self.update_launch(&request.id, |known| {
                     known.doubt = doubt;
                     known.called = doubt.then(Timestamp::now).or(known.called);
                 });
             },
         };
         let (instance, attempt) = launch.run().await?;
-        self.know(&request.id, |known| known.volumes_gib = launch.volumes_gib(&attempt));
+        self.update_launch(&request.id, |known| known.volumes_gib = launch.volumes_gib(&attempt));
         if request.hardware.spot && !attempt.spot {
             teller.machine(&request.id, MachineEvent::NoSpareCapacity);
         }
@@ -282,15 +287,20 @@ impl Ec2Provider {
             teller.machine(&request.id, MachineEvent::TypeChosen { instance_type });
         }
         let id = instance.instance_id.ok_or_else(|| Fault::infrastructure("the launched instance has no id"))?;
-        let hardware = GivenHardware { instance_type: attempt.instance_type, spot: attempt.spot };
-        Ok(LaunchedAs { id, spot_request: instance.spot_instance_request_id, root_device: image.root_device, hardware })
+        let hardware = ActualHardware { instance_type: attempt.instance_type, spot: attempt.spot };
+        Ok(LaunchedInstance {
+            id,
+            spot_request: instance.spot_instance_request_id,
+            root_device: image.root_device,
+            hardware,
+        })
     }
 
     /// Confirms to the journal the parts that came with the instance, as far as EC2 lists them already.
     fn confirm_parts(
         &self,
         instance: &aws_sdk_ec2::types::Instance,
-        launched: &LaunchedAs,
+        launched: &LaunchedInstance,
         request: &MachineRequest,
         confirm: Confirm<'_>,
     ) -> Result<(), Fault> {
@@ -311,11 +321,11 @@ impl Ec2Provider {
 }
 
 /// An instance that was launched.
-struct LaunchedAs {
+struct LaunchedInstance {
     id: String,
     spot_request: Option<String>,
     root_device: String,
-    hardware: GivenHardware,
+    hardware: ActualHardware,
 }
 
 #[async_trait]
@@ -347,10 +357,10 @@ impl Provider for Ec2Provider {
 
     async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, teller: &Teller) -> Result<Machine, Fault> {
         // With this entry, a release knows that there is nothing to wait for until the launch is called.
-        self.know(&request.id, |_| {});
+        self.update_launch(&request.id, |_| {});
         let (user_data, host_key) = self.first_boot(request)?;
         let launched = self.launch(request, &user_data, teller).await?;
-        self.know(&request.id, |known| known.instance = Some(launched.id.clone()));
+        self.update_launch(&request.id, |known| known.instance = Some(launched.id.clone()));
         self.rows(request).confirm(INSTANCE, &launched.id, confirm)?;
         if let Some(id) = &launched.spot_request {
             self.rows(request).confirm(SPOT_REQUEST, id, confirm)?;
@@ -389,7 +399,7 @@ impl Provider for Ec2Provider {
     }
 
     async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
-        let launch = match self.known(&resource.machine) {
+        let launch = match self.known_launch(&resource.machine) {
             // This process makes the machine and knows that no instance was launched.
             Some(known) if !known.doubt && known.instance.is_none() => None,
             known => Some(known.and_then(|known| known.called).unwrap_or(resource.planned_at)),
@@ -397,13 +407,13 @@ impl Provider for Ec2Provider {
         release::release(&self.clients, &self.account, resource, launch).await
     }
 
-    async fn observe(&self) -> Result<Vec<Observed>, Fault> {
-        self.here().observe(&self.ec2(), &self.config.owner, Timestamp::now()).await
+    async fn observe(&self) -> Result<Vec<ObservedResource>, Fault> {
+        self.place().observe(&self.ec2(), &self.config.owner, Timestamp::now()).await
     }
 
     async fn console(&self, machine: &MachineId) -> Option<String> {
         let ec2 = self.ec2();
-        let id = match self.known(machine).and_then(|known| known.instance) {
+        let id = match self.known_launch(machine).and_then(|known| known.instance) {
             Some(id) => id,
             None => {
                 let found = instances::find(&ec2, instances::tagged(tags::MACHINE, machine.as_str())).await.ok()?;

@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{Filter, Instance, NetworkInterface, SpotInstanceRequest
 use jiff::Timestamp;
 use model::base::id::MachineId;
 use model::fault::Fault;
-use model::resource::{Observed, Resource, ResourceKind};
+use model::resource::{ObservedResource, Resource, ResourceKind};
 
 use crate::ec2::purge::{interfaces, volumes};
 use crate::ec2::tags::{self, RowName};
@@ -37,19 +37,19 @@ pub(crate) fn parts(instance: &Instance) -> Parts {
 }
 
 /// The time at which a resource ends at the latest, by its tag.
-pub(crate) fn expires(tagged: &[Tag]) -> Option<Timestamp> {
+pub(crate) fn expiry(tagged: &[Tag]) -> Option<Timestamp> {
     tags::value(tagged, tags::EXPIRES).and_then(|text| text.parse().ok())
 }
 
 /// The part of a state id that copies of a state directory share; the rest identifies the computer. Older builds wrote
 /// this part alone.
-fn directory(id: &str) -> &str {
+fn directory_part(id: &str) -> &str {
     id.split_once('.').map_or(id, |(directory, _)| directory)
 }
 
 /// Whether another computer made a resource, with a copy of the state directory `state_id`.
 fn is_of_copy(tagged: &[Tag], state_id: &str) -> bool {
-    let of_copy = |id: &str| id.contains('.') && id != state_id && directory(id) == directory(state_id);
+    let of_copy = |id: &str| id.contains('.') && id != state_id && directory_part(id) == directory_part(state_id);
     tags::value(tagged, tags::STATE).is_some_and(of_copy)
 }
 
@@ -57,14 +57,15 @@ fn is_of_copy(tagged: &[Tag], state_id: &str) -> bool {
 /// state directory or of a copy of it, whatever its owner and its computer were called then (both change); or if it is
 /// of `owner` and has expired, so that anybody who finds it may end it.
 pub(crate) fn is_for_us(tagged: &[Tag], owner: &str, state_id: &str, now: Timestamp) -> bool {
-    let of_directory = tags::value(tagged, tags::STATE).is_some_and(|id| directory(id) == directory(state_id));
+    let of_directory =
+        tags::value(tagged, tags::STATE).is_some_and(|id| directory_part(id) == directory_part(state_id));
     let of_owner = tags::owner(tagged) == Some(owner);
-    of_directory || (of_owner && expires(tagged).is_some_and(|expires| expires <= now))
+    of_directory || (of_owner && expiry(tagged).is_some_and(|expires| expires <= now))
 }
 
 /// The place that is observed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Here<'a> {
+pub(crate) struct Place<'a> {
     /// The account's twelve digits.
     pub account: &'a str,
     /// The region.
@@ -73,14 +74,14 @@ pub(crate) struct Here<'a> {
     pub state_id: &'a str,
 }
 
-impl Here<'_> {
+impl Place<'_> {
     /// All resources of machines that `owner` with this state directory should know of.
     pub(crate) async fn observe(
         self,
         ec2: &aws_sdk_ec2::Client,
         owner: &str,
         now: Timestamp,
-    ) -> Result<Vec<Observed>, Fault> {
+    ) -> Result<Vec<ObservedResource>, Fault> {
         // Filters are joined by "and", so this one uses the key alone, which both cases of `is_for_us` have.
         let ours = || Filter::builder().name("tag-key").values(tags::MACHINE).build();
         let (instances, volumes, interfaces) = futures_util::future::try_join3(
@@ -102,7 +103,7 @@ impl Here<'_> {
         self,
         ec2: &aws_sdk_ec2::Client,
         open: &[Resource],
-    ) -> Result<Vec<Observed>, Fault> {
+    ) -> Result<Vec<ObservedResource>, Fault> {
         let rows = open.iter().filter(|row| row.kind == ResourceKind::SpotRequest);
         let machines: BTreeSet<&str> = rows.map(|row| row.machine.as_str()).collect();
         if machines.is_empty() {
@@ -121,20 +122,20 @@ impl Here<'_> {
         Ok(found.iter().filter(|it| named(it.tags())).filter_map(of).collect())
     }
 
-    fn of(self, kind: ResourceKind, tagged: &[Tag], suffix: &str, locator: &str) -> Option<Observed> {
+    fn of(self, kind: ResourceKind, tagged: &[Tag], suffix: &str, locator: &str) -> Option<ObservedResource> {
         let machine: MachineId = tags::value(tagged, tags::MACHINE)?.parse().ok()?;
         let name = RowName::regional(self.account, self.region, format!("{machine}{suffix}")).to_string();
-        let (expires_at, elsewhere) = (expires(tagged), is_of_copy(tagged, self.state_id));
-        Some(Observed { kind, machine, name, locator: locator.to_owned(), expires_at, elsewhere })
+        let (expires_at, elsewhere) = (expiry(tagged), is_of_copy(tagged, self.state_id));
+        Some(ObservedResource { kind, machine, name, locator: locator.to_owned(), expires_at, elsewhere })
     }
 
     /// An instance, named as [`plan`](model::provider::Provider::plan) names its row.
-    pub(crate) fn instance(self, instance: &Instance) -> Option<Observed> {
+    pub(crate) fn instance(self, instance: &Instance) -> Option<ObservedResource> {
         self.of(ResourceKind::Instance, instance.tags(), "", instance.instance_id()?)
     }
 
     /// A volume of an instance.
-    pub(crate) fn volume(self, volume: &Volume) -> Option<Observed> {
+    pub(crate) fn volume(self, volume: &Volume) -> Option<ObservedResource> {
         // The device identifies an attached volume; a detached root volume is known by the image's snapshot that it was
         // made from.
         let is_root = match volume.attachments().first().and_then(|attached| attached.device()) {
@@ -145,7 +146,7 @@ impl Here<'_> {
     }
 
     /// An interface of an instance.
-    pub(crate) fn interface(self, interface: &NetworkInterface) -> Option<Observed> {
+    pub(crate) fn interface(self, interface: &NetworkInterface) -> Option<ObservedResource> {
         let id = interface.network_interface_id()?;
         self.of(ResourceKind::NetworkInterface, interface.tag_set(), "-eth0", id)
     }

@@ -15,10 +15,11 @@ mod grants;
 use std::collections::BTreeSet;
 
 use grants::{
-    BAKE, BAKE_MARKED, CHOOSE, COLLECT, END, END_NAMED, GROUP, GROUP_IN, Grant, IDENTITY, Is, KEY_PAIR, LAUNCH,
+    BAKE, BAKE_MARKED, CHOOSE, COLLECT, END, END_NAMED, GROUP, GROUP_IN, Grant, IDENTITY, KEY_PAIR, LAUNCH,
     LAUNCH_FROM, LAUNCH_IN, LIST_ROLES, LOOK, LOOK_AROUND, LOOK_NAMED, MANAGE, MANAGE_BY, MANAGE_FOLLOW, PARAMETER,
     PASS_ROLE, PROFILE, PROFILE_NEW, REGIONS, REMOVE, REMOVE_NAMED, REMOVE_ROLES, REMOVE_RULES, REMOVE_UNMARKED, ROLE,
-    ROLE_BOUND, ROLE_LOOK, ROLE_NARROW, ROLE_TAG, RULES, RULES_NEW, RULES_OLD, RULES_RENEW, SPOT_ROLE, TAG,
+    ROLE_BOUND, ROLE_LOOK, ROLE_NARROW, ROLE_TAG, RULES, RULES_NEW, RULES_OLD, RULES_RENEW, Requirement, SPOT_ROLE,
+    TAG,
 };
 use serde_json::{Map, Value, json};
 
@@ -140,10 +141,10 @@ fn statement(grant: &Grant, actions: &BTreeSet<&str>, scope: &Scope) -> Value {
     let mut conditions: Map<String, Value> = Map::new();
     for (operator, key, is) in grant.conditions {
         let (operator, values) = match (is, &scope.owner) {
-            (Is::Any(values), _) => (*operator, json!(values)),
+            (Requirement::Any(values), _) => (*operator, json!(values)),
             // Without an owner, the condition is that the tag exists.
-            (Is::Owner, None) => ("Null", json!(["false"])),
-            (Is::Owner, Some(owner)) => (*operator, json!([owner])),
+            (Requirement::Owner, None) => ("Null", json!(["false"])),
+            (Requirement::Owner, Some(owner)) => (*operator, json!([owner])),
         };
         // Several keys of one operator stand in one object.
         let of_operator = conditions.entry(operator.to_owned()).or_insert_with(|| json!({}));

@@ -10,14 +10,14 @@ use model::provider::{Ledger, MachineRequest};
 
 use crate::ec2::Ec2Provider;
 use crate::ec2::address;
-use crate::ec2::shared::security_group::{self, Wanted};
-use crate::ec2::shared::{self, Account, Needs};
+use crate::ec2::shared::security_group::{self, WantedAccess};
+use crate::ec2::shared::{self, AccountNeeds, SharedAccount};
 use crate::ec2::tags;
 
 impl Ec2Provider {
     /// Reconciles what the machine needs: key pair and security group, or for a managed machine role, profile and a
     /// group that lets nobody in.
-    pub(super) async fn bring_account(
+    pub(super) async fn prepare_account(
         &self,
         request: &MachineRequest,
         ledger: &dyn Ledger,
@@ -30,10 +30,10 @@ impl Ec2Provider {
         if reconciled.get(&managed).is_some_and(|known| known.until >= request.expires_at) {
             return Ok(());
         }
-        let ranges = if managed { Vec::new() } else { self.callers().await? };
+        let ranges = if managed { Vec::new() } else { self.caller_ranges().await? };
         let ec2 = self.ec2();
         let account = self.in_account(&ec2, &request.owner, &request.id, ledger, teller);
-        let needs = Needs { managed, ranges: ranges.clone(), now: request.now, until: request.expires_at };
+        let needs = AccountNeeds { managed, ranges: ranges.clone(), now: request.now, until: request.expires_at };
         let shared = shared::reconcile(&account, &self.config.public_key, &needs).await?;
         reconciled.insert(managed, shared);
         if !managed {
@@ -49,7 +49,7 @@ impl Ec2Provider {
             return Ok(());
         }
         let mut admitted = self.admitted.lock().await;
-        let ranges = self.callers().await?;
+        let ranges = self.caller_ranges().await?;
         if *admitted == ranges {
             return Ok(());
         }
@@ -57,16 +57,16 @@ impl Ec2Provider {
         teller.machine(&machine.id, MachineEvent::LettingIn { ranges: shown });
         let ec2 = self.ec2();
         let account = self.in_account(&ec2, &machine.owner, &machine.id, ledger, teller);
-        let wanted = Wanted { ranges: &ranges, now: Timestamp::now(), until: machine.expires_at };
+        let wanted = WantedAccess { ranges: &ranges, now: Timestamp::now(), until: machine.expires_at };
         security_group::reconcile(&account, tags::LINUX_GROUP, wanted).await?;
         *admitted = ranges;
         Ok(())
     }
 
     /// The ranges from which machines are to be reached.
-    async fn callers(&self) -> Result<Vec<IpNet>, Fault> {
+    async fn caller_ranges(&self) -> Result<Vec<IpNet>, Fault> {
         match self.ranges.is_empty() {
-            true => Ok(vec![IpNet::from(address::own(&self.config.address_url).await?)]),
+            true => Ok(vec![IpNet::from(address::find_own(&self.config.address_url).await?)]),
             false => Ok(self.ranges.clone()),
         }
     }
@@ -78,8 +78,8 @@ impl Ec2Provider {
         machine: &'a MachineId,
         ledger: &'a dyn Ledger,
         teller: &'a Teller,
-    ) -> Account<'a> {
+    ) -> SharedAccount<'a> {
         let (clients, region) = (self.clients.as_ref(), self.config.region.as_str());
-        Account { clients, ec2, id: &self.account, region, owner, machine, ledger, teller }
+        SharedAccount { clients, ec2, id: &self.account, region, owner, machine, ledger, teller }
     }
 }

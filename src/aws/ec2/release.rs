@@ -16,7 +16,7 @@ use model::fault::Fault;
 use model::resource::{Fate, Resource, ResourceKind};
 
 use crate::ec2::clients::Clients;
-use crate::ec2::instances::{self, End};
+use crate::ec2::instances::{self, Termination};
 use crate::ec2::tags::{self, RowName};
 use crate::ec2::trouble::{self, Class};
 use crate::ec2::{images, purge};
@@ -27,7 +27,7 @@ pub(crate) const UNKNOWN_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long after its planning a resource that was not found may still turn up: the launch comes after the planning,
 /// and is tried again in other zones and while AWS does not know parts of the account everywhere.
-pub(crate) const TURNS_UP: Duration = Duration::from_secs(180);
+pub(crate) const TURN_UP_LIMIT: Duration = Duration::from_secs(180);
 
 /// The pause between two searches for an unknown resource.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ pub(crate) fn limit(kind: ResourceKind) -> Duration {
 }
 
 /// A row that is being released, with the client of its region.
-struct Row<'a> {
+struct JournalRow<'a> {
     ec2: aws_sdk_ec2::Client,
     resource: &'a Resource,
     name: RowName,
@@ -69,13 +69,13 @@ pub(crate) async fn release(
         .parse()
         .map_err(|error| Fault::infrastructure("cannot read a row of the journal").because(error))?;
     if name.account != account {
-        return Ok(Fate::Stays(format!("it is in account {}; these credentials are for {account}", name.account)));
+        return Ok(Fate::Remains(format!("it is in account {}; these credentials are for {account}", name.account)));
     }
     let region = name.region.clone().unwrap_or_else(|| clients.region().to_owned());
     let ec2 = clients.ec2(&region);
-    let rest = launch.map_or(Duration::ZERO, |called| rest(called, Timestamp::now()));
+    let rest = launch.map_or(Duration::ZERO, |called| remaining_wait(called, Timestamp::now()));
     let turns_up = Deadline::after(rest, "a new instance to be known");
-    let row = Row { ec2, resource, name, turns_up };
+    let row = JournalRow { ec2, resource, name, turns_up };
     match resource.kind {
         ResourceKind::Instance => row.instance().await,
         ResourceKind::Volume => row.volume().await,
@@ -115,12 +115,12 @@ fn by_region(home: &str, account: &str, resources: &[Resource]) -> BTreeMap<Stri
 }
 
 /// How long a resource whose launch was called at `called` may still turn up.
-fn rest(called: Timestamp, now: Timestamp) -> Duration {
+fn remaining_wait(called: Timestamp, now: Timestamp) -> Duration {
     UNKNOWN_LIMIT.saturating_sub(now.duration_since(called).unsigned_abs())
 }
 
 /// The state of a part of an instance.
-enum Part {
+enum PartState {
     /// It does not exist.
     Gone,
     /// Nothing uses it: these ids can be deleted.
@@ -129,7 +129,7 @@ enum Part {
     Busy(String),
 }
 
-impl Row<'_> {
+impl JournalRow<'_> {
     fn locator(&self) -> Option<&str> {
         self.resource.locator.as_deref()
     }
@@ -151,12 +151,14 @@ impl Row<'_> {
             };
             if !ids.is_empty() {
                 match instances::terminate(&self.ec2, &ids).await? {
-                    End::Seen => return Ok(Fate::Gone),
-                    End::Waiting(which) => return Ok(Fate::Stays(format!("it was told to end, and {which}"))),
-                    End::Unknown => {}
+                    Termination::Seen => return Ok(Fate::Gone),
+                    Termination::Waiting(which) => {
+                        return Ok(Fate::Remains(format!("it was told to end, and {which}")));
+                    }
+                    Termination::Unknown => {}
                 }
             }
-            if self.turns_up.left() < UNKNOWN_PAUSE {
+            if self.turns_up.remaining() < UNKNOWN_PAUSE {
                 return Ok(Fate::Gone);
             }
             tokio::time::sleep(UNKNOWN_PAUSE).await;
@@ -177,11 +179,11 @@ impl Row<'_> {
                 let state = volume.state().map_or("of unknown state", VolumeState::as_str).to_owned();
                 volume.volume_id.clone().map(|id| (id, idle, state))
             };
-            Ok(part(found.volumes().iter().filter_map(of).collect()))
+            Ok(part_state(found.volumes().iter().filter_map(of).collect()))
         };
         let delete = |id: String| async move {
             let deleted = self.ec2.delete_volume().volume_id(&id).send().await.map(drop);
-            deleted.or_else(|error| missing(&format!("delete the volume `{id}`"), error))
+            deleted.or_else(|error| accept_missing(&format!("delete the volume `{id}`"), error))
         };
         until_gone(look, delete).await
     }
@@ -196,11 +198,11 @@ impl Row<'_> {
                 let state = interface.status().map_or("of unknown state", NetworkInterfaceStatus::as_str).to_owned();
                 interface.network_interface_id.clone().map(|id| (id, idle, state))
             };
-            Ok(part(found.network_interfaces().iter().filter_map(of).collect()))
+            Ok(part_state(found.network_interfaces().iter().filter_map(of).collect()))
         };
         let delete = |id: String| async move {
             let deleted = self.ec2.delete_network_interface().network_interface_id(&id).send().await.map(drop);
-            deleted.or_else(|error| missing(&format!("delete the network interface `{id}`"), error))
+            deleted.or_else(|error| accept_missing(&format!("delete the network interface `{id}`"), error))
         };
         until_gone(look, delete).await
     }
@@ -214,7 +216,7 @@ impl Row<'_> {
                 Some(SpotInstanceState::Cancelled | SpotInstanceState::Closed | SpotInstanceState::Failed) => None,
                 _ => request.spot_instance_request_id.clone().map(|id| (id, true, String::new())),
             };
-            Ok(part(found.spot_instance_requests().iter().filter_map(of).collect()))
+            Ok(part_state(found.spot_instance_requests().iter().filter_map(of).collect()))
         };
         let cancel = |id: String| async move {
             let cancelled = self.ec2.cancel_spot_instance_requests().spot_instance_request_ids(&id).send().await;
@@ -225,7 +227,7 @@ impl Row<'_> {
                     .all(|request| request.state() != Some(&CancelSpotInstanceRequestState::Open))
                     .then_some(())
                     .ok_or_else(|| Fault::infrastructure(format!("the spot request `{id}` stays open"))),
-                Err(error) => missing(&format!("cancel the spot request `{id}`"), error),
+                Err(error) => accept_missing(&format!("cancel the spot request `{id}`"), error),
             }
         };
         until_gone(look, cancel).await
@@ -270,20 +272,20 @@ impl Row<'_> {
 }
 
 /// The state of the resources that were found of one kind, each `(id, whether nothing uses it, its state)`.
-fn part(found: Vec<(String, bool, String)>) -> Part {
+fn part_state(found: Vec<(String, bool, String)>) -> PartState {
     if found.is_empty() {
-        return Part::Gone;
+        return PartState::Gone;
     }
     let busy: Vec<String> =
         found.iter().filter(|(_, idle, _)| !idle).map(|(id, _, state)| format!("{id} is {state}")).collect();
     match busy.is_empty() {
-        true => Part::Idle(found.into_iter().map(|(id, ..)| id).collect()),
-        false => Part::Busy(busy.join(", ")),
+        true => PartState::Idle(found.into_iter().map(|(id, ..)| id).collect()),
+        false => PartState::Busy(busy.join(", ")),
     }
 }
 
 /// Accepts a refusal because the resource is missing or still in use: the next poll decides.
-fn missing<E, R>(doing: &str, error: aws_sdk_ec2::error::SdkError<E, R>) -> Result<(), Fault>
+fn accept_missing<E, R>(doing: &str, error: aws_sdk_ec2::error::SdkError<E, R>) -> Result<(), Fault>
 where
     E: aws_sdk_ec2::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
@@ -297,24 +299,24 @@ where
 /// Deletes the idle resources and waits for the busy ones, until all are gone.
 async fn until_gone<L, D>(look: impl Fn() -> L, delete: impl Fn(String) -> D) -> Result<Fate, Fault>
 where
-    L: Future<Output = Result<Part, Fault>>,
+    L: Future<Output = Result<PartState, Fault>>,
     D: Future<Output = Result<(), Fault>>,
 {
     let deadline = Deadline::after(PART_LIMIT, "a part of the machine to go");
     let mut pace = Pace::new(PART_PAUSES);
     loop {
         let why = match look().await? {
-            Part::Gone => return Ok(Fate::Gone),
-            Part::Idle(ids) => {
+            PartState::Gone => return Ok(Fate::Gone),
+            PartState::Idle(ids) => {
                 for id in &ids {
                     delete(id.clone()).await?;
                 }
                 format!("{} is being deleted", ids.join(", "))
             }
-            Part::Busy(why) => why,
+            PartState::Busy(why) => why,
         };
-        if deadline.left() < pace.next() {
-            return Ok(Fate::Stays(why));
+        if deadline.remaining() < pace.next() {
+            return Ok(Fate::Remains(why));
         }
         pace.pause().await;
     }
@@ -327,9 +329,11 @@ mod tests {
     #[test]
     fn a_part_is_deleted_only_when_nothing_uses_any_of_it() {
         let found = |idle| ("vol-1".to_owned(), idle, "in-use".to_owned());
-        assert!(matches!(part(vec![]), Part::Gone));
-        assert!(matches!(part(vec![found(true)]), Part::Idle(ids) if ids == ["vol-1"]));
-        assert!(matches!(part(vec![found(true), found(false)]), Part::Busy(why) if why == "vol-1 is in-use"));
+        assert!(matches!(part_state(vec![]), PartState::Gone));
+        assert!(matches!(part_state(vec![found(true)]), PartState::Idle(ids) if ids == ["vol-1"]));
+        assert!(
+            matches!(part_state(vec![found(true), found(false)]), PartState::Busy(why) if why == "vol-1 is in-use")
+        );
     }
 
     #[test]
@@ -363,7 +367,7 @@ mod tests {
     #[test]
     fn a_launch_turns_up_some_time_after_its_call() {
         let called: Timestamp = "2026-11-20T12:00:00Z".parse().unwrap();
-        let after = |seconds| rest(called, called + jiff::SignedDuration::from_secs(seconds));
+        let after = |seconds| remaining_wait(called, called + jiff::SignedDuration::from_secs(seconds));
         assert_eq!((after(0), after(5), after(60)), (UNKNOWN_LIMIT, Duration::from_secs(15), Duration::ZERO));
     }
 
@@ -372,7 +376,7 @@ mod tests {
         let there = std::sync::atomic::AtomicBool::new(true);
         let look = || async {
             let there = there.load(std::sync::atomic::Ordering::Relaxed);
-            Ok(if there { Part::Idle(vec!["vol-1".to_owned()]) } else { Part::Gone })
+            Ok(if there { PartState::Idle(vec!["vol-1".to_owned()]) } else { PartState::Gone })
         };
         let delete = |_| async {
             there.store(false, std::sync::atomic::Ordering::Relaxed);

@@ -8,30 +8,33 @@ use crate::ec2::tags::RowName;
 
 /// A resource that a launch makes: its kind, and the suffix that its name adds to the machine's.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Part(ResourceKind, &'static str);
+pub(super) struct MachinePart(ResourceKind, &'static str);
 
-pub(super) const SPOT_REQUEST: Part = Part(ResourceKind::SpotRequest, "-spot");
-pub(super) const ROOT_VOLUME: Part = Part(ResourceKind::Volume, "-root");
-pub(super) const WORK_VOLUME: Part = Part(ResourceKind::Volume, "-work");
-pub(super) const INTERFACE: Part = Part(ResourceKind::NetworkInterface, "-eth0");
-pub(super) const INSTANCE: Part = Part(ResourceKind::Instance, "");
+pub(super) const SPOT_REQUEST: MachinePart = MachinePart(ResourceKind::SpotRequest, "-spot");
+pub(super) const ROOT_VOLUME: MachinePart = MachinePart(ResourceKind::Volume, "-root");
+pub(super) const WORK_VOLUME: MachinePart = MachinePart(ResourceKind::Volume, "-work");
+pub(super) const INTERFACE: MachinePart = MachinePart(ResourceKind::NetworkInterface, "-eth0");
+pub(super) const INSTANCE: MachinePart = MachinePart(ResourceKind::Instance, "");
 
 /// A request with the account and region in which its machine is made.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rows<'a> {
+pub(super) struct MachineRows<'a> {
     pub(super) account: &'a str,
     pub(super) region: &'a str,
     pub(super) request: &'a MachineRequest,
 }
 
-impl Rows<'_> {
+impl MachineRows<'_> {
     /// Every part of the machine, in the order in which they are made.
     pub(super) fn all(self) -> Vec<PlannedResource> {
         let spot = self.request.hardware.spot.then_some(SPOT_REQUEST);
         let work = self.request.volume.map(|_| WORK_VOLUME);
         let parts = [spot, Some(ROOT_VOLUME), work, Some(INTERFACE), Some(INSTANCE)];
-        let row =
-            |Part(kind, suffix)| PlannedResource { machine: self.request.id.clone(), kind, name: self.name(suffix) };
+        let row = |MachinePart(kind, suffix)| PlannedResource {
+            machine: self.request.id.clone(),
+            kind,
+            name: self.name(suffix),
+        };
         parts.into_iter().flatten().map(row).collect()
     }
 
@@ -40,7 +43,12 @@ impl Rows<'_> {
     }
 
     /// Tells the journal that a part exists.
-    pub(super) fn confirm(self, Part(kind, suffix): Part, locator: &str, confirm: Confirm<'_>) -> Result<(), Fault> {
+    pub(super) fn confirm(
+        self,
+        MachinePart(kind, suffix): MachinePart,
+        locator: &str,
+        confirm: Confirm<'_>,
+    ) -> Result<(), Fault> {
         confirm(kind, &self.name(suffix), locator)
     }
 }

@@ -3,27 +3,27 @@
 use std::time::Duration;
 
 use model::machine::ProviderKind;
-use model::setting::{Key, Kind, Section};
+use model::setting::{Key, Section, SettingKind};
 
 /// `[ec2]`.
 pub const SETTINGS: Section = Section {
     name: ProviderKind::Ec2.name(),
     keys: &[
-        Key { name: "region", kind: Kind::Text { allowed: "a region such as `us-west-2`", check: is_region } },
+        Key { name: "region", kind: SettingKind::Text { allowed: "a region such as `us-west-2`", check: is_region } },
         Key {
             name: "instance-type",
-            kind: Kind::Text { allowed: "instance types such as `c5.9xlarge,c5a.8xlarge`", check: are_types },
+            kind: SettingKind::Text { allowed: "instance types such as `c5.9xlarge,c5a.8xlarge`", check: are_types },
         },
         // The grace is much longer than for local machines: a laptop that sleeps for a while must not lose its machine.
         Key {
             name: "grace",
-            kind: Kind::Duration { min: Duration::from_secs(60), max: Duration::from_secs(24 * 3600) },
+            kind: SettingKind::Duration { min: Duration::from_secs(60), max: Duration::from_secs(24 * 3600) },
         },
         Key {
             name: "trust-images-of",
-            kind: Kind::Text { allowed: "owners such as `ann@build1,bob@build2`, or `all`", check: are_owners },
+            kind: SettingKind::Text { allowed: "owners such as `ann@build1,bob@build2`, or `all`", check: are_owners },
         },
-        Key { name: "address-url", kind: Kind::url("a URL such as `https://checkip.amazonaws.com`") },
+        Key { name: "address-url", kind: SettingKind::url("a URL such as `https://checkip.amazonaws.com`") },
     ],
 };
 

@@ -6,18 +6,18 @@ use jiff::Timestamp;
 use model::connection::Connection;
 use model::fault::Fault;
 use model::machine::{HostKey, Machine};
-use model::output::{Limits, output};
+use model::output::{OutputLimits, run_command};
 use model::task::Command;
 
 /// Replacing the host key takes one small key and a signal, and the script prints one line.
-const LIMITS: Limits = Limits { bytes: 8 << 10, time: Duration::from_secs(60) };
+const LIMITS: OutputLimits = OutputLimits { bytes: 8 << 10, time: Duration::from_secs(60) };
 
 /// Replaces the host key from the user data by one that the machine makes itself; returns the machine with the new key.
 pub(crate) async fn settle(machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
     let command = guest::of(machine.platform).replace_host_key(&machine.user);
     let failed = || Fault::infrastructure(format!("cannot replace the host key of {}", machine.id));
-    let done = output(connection, &command, LIMITS).await?;
-    if !done.exit.success() {
+    let done = run_command(connection, &command, LIMITS).await?;
+    if !done.exit.is_success() {
         return Err(failed().because(done.ending()));
     }
     let public = public_key(&done.stdout).ok_or_else(|| failed().because("the machine did not report its new key"))?;

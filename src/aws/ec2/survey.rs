@@ -12,7 +12,7 @@ use model::machine::Sighting;
 
 use crate::ec2::clients::Clients;
 use crate::ec2::instances::BATCH;
-use crate::ec2::prices::{Prices, Wanted};
+use crate::ec2::prices::{PriceQuery, Prices};
 use crate::ec2::purge::{self, volumes};
 use crate::ec2::tags;
 use crate::ec2::{instances, observe};
@@ -34,7 +34,7 @@ pub(crate) async fn survey(
     let mut sightings = Vec::new();
     for instance in &found {
         let mut sighting = sighting(instance);
-        let wanted = wanted(instance, region, sizes.get(&sighting.id).copied().unwrap_or_default());
+        let wanted = price_query(instance, region, sizes.get(&sighting.id).copied().unwrap_or_default());
         // A missing price must not spoil the list; the price of a type is looked up once and then remembered.
         if let Some(quote) = prices.quote(&wanted, now, &Teller::silent()).await {
             let age = sighting.created_at.map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
@@ -53,7 +53,7 @@ const LATE_BY_OWN_CLOCK: SignedDuration = SignedDuration::from_mins(15);
 
 /// Terminates the expired machines of every owner in `region`; returns each with the reason if that was refused.
 pub(crate) async fn end_expired(clients: &Clients, region: &str) -> Result<Vec<(Sighting, Option<String>)>, Fault> {
-    let expired = expired(&clients.ec2(region), clients.now()).await?;
+    let expired = find_expired(&clients.ec2(region), clients.now()).await?;
     let ids: Vec<String> = expired.iter().map(|sighting| sighting.locator.clone()).collect();
     let mut refused = HashMap::new();
     for ids in ids.chunks(BATCH) {
@@ -69,7 +69,7 @@ pub(crate) async fn end_expired(clients: &Clients, region: &str) -> Result<Vec<(
 
 /// The live machines of every owner whose expiry has passed at `now`, which is the time by the clock of AWS if that is
 /// known. An instance that lacks one of the tags of our machines does not count.
-async fn expired(ec2: &aws_sdk_ec2::Client, now: Option<Timestamp>) -> Result<Vec<Sighting>, Fault> {
+async fn find_expired(ec2: &aws_sdk_ec2::Client, now: Option<Timestamp>) -> Result<Vec<Sighting>, Fault> {
     let due = now.map_or_else(|| Timestamp::now() - LATE_BY_OWN_CLOCK, |now| now - LATE);
     let ours = Filter::builder().name("tag-key").values(tags::EXPIRES).build();
     let found = instances::find(ec2, ours).await?;
@@ -81,7 +81,7 @@ fn is_due(instance: &Instance, due: Timestamp) -> bool {
     let marked = has(tags::OWNER) && has(tags::RUN) && has(tags::STATE);
     let of_machine = tags::value(instance.tags(), tags::MACHINE).is_some_and(|id| id.parse::<MachineId>().is_ok());
     let live = instances::state(instance) != InstanceStateName::ShuttingDown;
-    let over = observe::expires(instance.tags()).is_some_and(|expires| expires <= due);
+    let over = observe::expiry(instance.tags()).is_some_and(|expires| expires <= due);
     marked && of_machine && live && over
 }
 
@@ -96,8 +96,8 @@ fn sizes(volumes: &[Volume]) -> HashMap<String, u64> {
     sizes
 }
 
-fn wanted(instance: &Instance, region: &str, volumes_gib: u64) -> Wanted {
-    Wanted {
+fn price_query(instance: &Instance, region: &str, volumes_gib: u64) -> PriceQuery {
+    PriceQuery {
         region: region.to_owned(),
         instance_type: instance.instance_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
         spot: instance.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),

@@ -154,12 +154,12 @@ impl ImageTags<'_> {
 
 /// The tags of resources that outlive every run: key pairs, security groups and, through [`for_iam`], roles and
 /// instance profiles.
-pub fn fixture_tags(owner: &str) -> Vec<Tag> {
+pub fn shared_tags(owner: &str) -> Vec<Tag> {
     vec![tag(OWNER, owner), tag(VERSION, env!("CARGO_PKG_VERSION"))]
 }
 
 /// The same tags for IAM, which accepts letters, digits, blanks and `_.:/=+-@` in a value: anything else becomes `_`.
-pub fn for_iam(tags: &[Tag]) -> Vec<aws_sdk_iam::types::Tag> {
+pub fn to_iam_tags(tags: &[Tag]) -> Vec<aws_sdk_iam::types::Tag> {
     let allowed = |c: char| c.is_alphanumeric() || " _.:/=+-@".contains(c);
     let make = |tag: &Tag| {
         let value: String = tag.value()?.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
@@ -169,7 +169,7 @@ pub fn for_iam(tags: &[Tag]) -> Vec<aws_sdk_iam::types::Tag> {
 }
 
 /// `owner` as a part of a name: lower-case letters, digits and single hyphens.
-pub fn as_name(owner: &str) -> String {
+pub fn to_name(owner: &str) -> String {
     let plain: String = owner.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     plain.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
@@ -207,12 +207,12 @@ impl fmt::Display for RowName {
 /// The error for a text that is not a [`RowName`].
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not ACCOUNT/REGION/NAME")]
-pub struct NoRowName(String);
+pub struct InvalidRowName(String);
 
 impl FromStr for RowName {
-    type Err = NoRowName;
+    type Err = InvalidRowName;
 
-    fn from_str(text: &str) -> Result<Self, NoRowName> {
+    fn from_str(text: &str) -> Result<Self, InvalidRowName> {
         let mut parts = text.splitn(3, '/');
         match (parts.next(), parts.next(), parts.next()) {
             (Some(account), Some(region), Some(name)) if ![account, region, name].contains(&"") => Ok(Self {
@@ -220,7 +220,7 @@ impl FromStr for RowName {
                 region: (region != GLOBAL).then(|| region.to_owned()),
                 name: name.to_owned(),
             }),
-            _ => Err(NoRowName(text.to_owned())),
+            _ => Err(InvalidRowName(text.to_owned())),
         }
     }
 }
@@ -256,7 +256,7 @@ mod tests {
         }
         let image = ImageTags { name: "hg-x", fingerprint: "f", owner: "me", distro: "debian12", state_id: "s" }.tags();
         assert!(is_ours(None, keys(&image)) && value(&image, FINGERPRINT) == Some("f"));
-        assert!(is_ours(None, keys(&fixture_tags("me"))));
+        assert!(is_ours(None, keys(&shared_tags("me"))));
     }
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn values_fit_where_they_go() {
         assert_eq!(tag("k", &"é".repeat(300)).value().unwrap().chars().count(), VALUE_CAP);
-        assert_eq!(for_iam(&[tag("k", "a b(c)@d*e")])[0].value(), "a b_c_@d_e");
-        assert_eq!(as_name("Jo.Doe@my--Host.example"), "jo-doe-my-host-example");
+        assert_eq!(to_iam_tags(&[tag("k", "a b(c)@d*e")])[0].value(), "a b_c_@d_e");
+        assert_eq!(to_name("Jo.Doe@my--Host.example"), "jo-doe-my-host-example");
     }
 }

@@ -102,7 +102,7 @@ async fn what_is_observed_has_the_names_that_were_planned() {
     let provider = provider();
     let planned: Vec<_> = provider.plan(&request(7)).into_iter().map(|row| (row.kind, row.name)).collect();
     assert_eq!(planned[0], (ResourceKind::Volume, "123456789012/us-west-2/hg-0123456789-root".to_owned()));
-    let here = observe::Here { account: "123456789012", region: "us-west-2", state_id: "state-1" };
+    let here = observe::Place { account: "123456789012", region: "us-west-2", state_id: "state-1" };
     let tagged = || tags::tag(tags::MACHINE, "hg-0123456789");
     let volume = |id: &str, snapshot: Option<&str>| {
         Volume::builder().volume_id(id).set_snapshot_id(snapshot.map(str::to_owned)).tags(tagged()).build()
@@ -143,7 +143,7 @@ fn another_state_directorys_machine_is_ours_to_see_only_when_its_time_is_over() 
 fn what_a_copy_of_the_state_directory_made_is_told_apart() {
     let ahead = "2026-11-20T13:00:00Z";
     let seen_by = |state_id: &str, tagged: &str| {
-        let here = observe::Here { account: "1", region: "us-west-2", state_id };
+        let here = observe::Place { account: "1", region: "us-west-2", state_id };
         let for_us = observe::is_for_us(instance(tagged, ahead).tags(), "you@there", state_id, Timestamp::UNIX_EPOCH);
         let seen = here.instance(&instance(tagged, ahead)).unwrap();
         assert_eq!(seen.expires_at, Some(ahead.parse().unwrap()));
@@ -171,22 +171,22 @@ async fn what_was_planned_a_moment_ago_is_not_gone_because_it_was_not_met() {
         note: None,
     };
     let provider = provider();
-    assert!(!provider.sees(&row(5)), "its launch may be under way");
-    assert!(provider.sees(&row(3600)));
+    assert!(!provider.can_see(&row(5)), "its launch may be under way");
+    assert!(provider.can_see(&row(3600)));
     let known = Resource { locator: Some("i-1".into()), ..row(5) };
-    assert!(!provider.sees(&known), "EC2 may not tell of it everywhere yet");
-    assert!(provider.sees(&Resource { locator: Some("i-1".into()), ..row(60) }));
-    assert!(!provider.sees(&row(60)));
+    assert!(!provider.can_see(&known), "EC2 may not tell of it everywhere yet");
+    assert!(provider.can_see(&Resource { locator: Some("i-1".into()), ..row(60) }));
+    assert!(!provider.can_see(&row(60)));
 }
 
 #[tokio::test]
 async fn volumes_are_confirmed_by_the_names_of_their_rows() {
     let provider = provider();
-    let launched = LaunchedAs {
+    let launched = LaunchedInstance {
         id: "i-1".into(),
         spot_request: None,
         root_device: "/dev/xvda".into(),
-        hardware: model::machine::GivenHardware { instance_type: TEST_TYPE.into(), spot: false },
+        hardware: model::machine::ActualHardware { instance_type: TEST_TYPE.into(), spot: false },
     };
     let told = Mutex::new(Vec::new());
     let confirm = |_: ResourceKind, name: &str, locator: &str| {
@@ -223,7 +223,7 @@ async fn a_row_of_another_account_is_never_called_gone() {
         note: None,
     };
     let fate = provider().release(&row).await.unwrap();
-    assert_eq!(fate, Fate::Stays("it is in account 999999999999; these credentials are for 123456789012".into()));
+    assert_eq!(fate, Fate::Remains("it is in account 999999999999; these credentials are for 123456789012".into()));
 }
 
 #[test]

@@ -165,8 +165,8 @@ where
             class => class,
         };
     }
-    if let Some(credentials) = below::<CredentialsError>(error) {
-        return of_credentials(credentials);
+    if let Some(credentials) = find_cause::<CredentialsError>(error) {
+        return credentials_class(credentials);
     }
     match error {
         SdkError::ConstructionFailure(_) => Class::Other,
@@ -175,11 +175,11 @@ where
         // A connection that could not be made carried no request; one that broke may have.
         SdkError::DispatchFailure(failure) if failure.is_user() => Class::Unreachable,
         SdkError::DispatchFailure(failure)
-            if failure.is_io() && below::<std::io::Error>(error).is_some_and(refused) =>
+            if failure.is_io() && find_cause::<std::io::Error>(error).is_some_and(is_refused) =>
         {
             Class::Unreachable
         }
-        SdkError::DispatchFailure(_) if is_of_connecting(error) => Class::Unreachable,
+        SdkError::DispatchFailure(_) if is_connect_error(error) => Class::Unreachable,
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() || failure.is_other() => {
             Class::NoAnswer
         }
@@ -190,7 +190,7 @@ where
 
 /// Whether the connection itself could not be made: the name is unknown, the certificate is refused, or nobody answers
 /// in time. The client reports that only in the text of its error.
-pub fn is_of_connecting(error: &(dyn Error + 'static)) -> bool {
+pub fn is_connect_error(error: &(dyn Error + 'static)) -> bool {
     causes(error).iter().any(|said| said.contains("client error (Connect)") || said.contains("HTTP connect timeout"))
 }
 
@@ -212,7 +212,7 @@ fn plain_causes(error: &(dyn Error + 'static)) -> String {
     if told.is_empty() { said.join(": ") } else { told.join(": ") }
 }
 
-fn refused(error: &std::io::Error) -> bool {
+fn is_refused(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(
         error.kind(),
@@ -221,13 +221,13 @@ fn refused(error: &std::io::Error) -> bool {
 }
 
 /// The class of an error about credentials. Expired sessions differ from missing ones, because the remedies differ.
-fn of_credentials(error: &CredentialsError) -> Class {
+fn credentials_class(error: &CredentialsError) -> Class {
     let said = causes(error).join(": ").to_lowercase();
     if said.contains("expired") { Class::CredentialsExpired } else { Class::CredentialsMissing }
 }
 
 /// The first error of type `T` among `error` and its causes.
-fn below<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<T>() {

@@ -16,7 +16,7 @@ fn is_user(name: &str) -> bool {
 }
 
 /// The user data in base64, as `RunInstances` takes it.
-pub(crate) fn encoded(platform: Platform, told: &FirstBoot<'_>) -> Result<String, Fault> {
+pub(crate) fn encode(platform: Platform, told: &FirstBoot<'_>) -> Result<String, Fault> {
     if !is_user(told.user) {
         return Err(Fault::usage(format!("`{}` is not a login name", told.user)));
     }
@@ -41,10 +41,10 @@ mod tests {
     fn a_user_cannot_be_a_path_or_more_lines() {
         let machine = "hg-0123456789".parse().unwrap();
         for bad in ["", "../x", "a b", "a\nexpires 9", "-x", ".ssh"] {
-            assert!(encoded(Platform::Linux, &told(&machine, bad, "KEY")).is_err(), "{bad:?}");
+            assert!(encode(Platform::Linux, &told(&machine, bad, "KEY")).is_err(), "{bad:?}");
         }
         for good in ["hg", "root", "_apt", "ec2-user", "j.doe"] {
-            assert!(encoded(Platform::Linux, &told(&machine, good, "KEY")).is_ok(), "{good}");
+            assert!(encode(Platform::Linux, &told(&machine, good, "KEY")).is_ok(), "{good}");
         }
     }
 
@@ -53,8 +53,8 @@ mod tests {
         let machine = "hg-0123456789".parse().unwrap();
         // An ed25519 key has some 400 bytes.
         let key = "k".repeat(1024);
-        assert!(encoded(Platform::Linux, &told(&machine, "hg", &key)).is_ok());
-        let fault = encoded(Platform::Linux, &told(&machine, "hg", &"k".repeat(CAP))).unwrap_err();
+        assert!(encode(Platform::Linux, &told(&machine, "hg", &key)).is_ok());
+        let fault = encode(Platform::Linux, &told(&machine, "hg", &"k".repeat(CAP))).unwrap_err();
         assert!(fault.message.ends_with("bytes, and EC2 takes 16384"), "{fault:?}");
     }
 }

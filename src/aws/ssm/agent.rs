@@ -11,7 +11,7 @@ use aws_sdk_ssm::types::{InstanceInformationStringFilter, PingStatus};
 use model::base::deadline::{Deadline, Pace};
 use model::connection::ConnectionError;
 
-use crate::ssm::protocol::{Progress, progress};
+use crate::ssm::protocol::{InvocationProgress, progress};
 
 /// The message about an instance that the service does not know.
 const NO_AGENT: &str = "the service knows no SSM agent on it (Ubuntu's own images hold one, Debian's do not)";
@@ -58,7 +58,7 @@ pub(super) enum Ping {
 /// A way to run scripts as root on one machine. It separates this module from the service, so that tests can replace
 /// the latter.
 #[async_trait]
-pub(super) trait Runner: Send + Sync {
+pub(super) trait ScriptRunner: Send + Sync {
     /// The machine's address, for messages.
     fn address(&self) -> String;
 
@@ -112,17 +112,19 @@ impl Agent {
                 self.client.get_command_invocation().command_id(command).instance_id(&self.instance).send().await;
             let found = match asked {
                 Ok(found) => found,
-                Err(error) if error.code() == Some("InvocationDoesNotExist") && !unknown.left().is_zero() => continue,
+                Err(error) if error.code() == Some("InvocationDoesNotExist") && !unknown.remaining().is_zero() => {
+                    continue;
+                }
                 Err(error) => return Err(self.failure("ssm:GetCommandInvocation", &error)),
             };
             let status = found.status().map_or("", |status| status.as_str());
             match progress(status) {
-                Progress::Under => {}
-                Progress::Ran => return Ok(found.standard_output_content().unwrap_or_default().to_owned()),
-                Progress::Broken => {
+                InvocationProgress::Under => {}
+                InvocationProgress::Ran => return Ok(found.standard_output_content().unwrap_or_default().to_owned()),
+                InvocationProgress::Broken => {
                     let details = found.status_details().filter(|text| !text.is_empty()).unwrap_or(status);
                     let error = found.standard_error_content().unwrap_or_default().trim();
-                    return Err(self.lost(&broken(details, error)));
+                    return Err(self.lost(&describe_failure(details, error)));
                 }
             }
         }
@@ -185,7 +187,7 @@ fn refusal(instance: &str, call: &str, code: &str, message: &str) -> ConnectionE
 }
 
 /// The reason, in words, why a script did not run to its end.
-fn broken(details: &str, error: &str) -> String {
+fn describe_failure(details: &str, error: &str) -> String {
     let said = error.lines().last().map_or_else(String::new, |line| format!(" (`{}`)", line.escape_debug()));
     match details {
         "DeliveryTimedOut" | "Delivery Timed Out" => {
@@ -215,7 +217,7 @@ impl Drop for InFlight<'_> {
 }
 
 #[async_trait]
-impl Runner for Agent {
+impl ScriptRunner for Agent {
     fn address(&self) -> String {
         self.instance.clone()
     }
@@ -282,8 +284,8 @@ mod tests {
 
     #[test]
     fn a_script_that_did_not_run_says_why() {
-        assert!(broken("DeliveryTimedOut", "").contains("did not take a command"));
-        assert!(broken("Undeliverable", "").contains("cannot be reached"));
-        assert_eq!(broken("Failed", "a\nlast"), "the agent reports `Failed` (`last`)");
+        assert!(describe_failure("DeliveryTimedOut", "").contains("did not take a command"));
+        assert!(describe_failure("Undeliverable", "").contains("cannot be reached"));
+        assert_eq!(describe_failure("Failed", "a\nlast"), "the agent reports `Failed` (`last`)");
     }
 }

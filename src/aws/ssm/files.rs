@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use archive::item::refused;
-use archive::look::Look;
-use archive::names::{file_name, trimmed};
+use archive::look::FileState;
+use archive::names::{file_name, trim_slashes};
 use archive::names::{partial_name, quoted};
 use archive::partial::{flat, local_failure};
 use model::connection::{Connection, ConnectionError, Progress, Totals};
@@ -36,7 +36,7 @@ pub(super) async fn write(
 ) -> Result<(), ConnectionError> {
     let doing = || format!("write {}", quoted(remote));
     check_size(doing, bytes.len() as u64)?;
-    let command = writing(connection, remote, mode);
+    let command = write_command(connection, remote, mode);
     run(connection, &command, bytes, 0, doing, progress).await.map(drop)
 }
 
@@ -67,8 +67,8 @@ pub(super) async fn upload(
         let totals = Totals::file(bytes.len() as u64);
         let mode = found.permissions().mode();
         let remote = file_name(remote)?;
-        let around = length(&writing(connection, remote, mode))?;
-        let sent = scaled(progress, around + bytes.len(), totals.bytes);
+        let around = length(&write_command(connection, remote, mode))?;
+        let sent = scale_progress(progress, around + bytes.len(), totals.bytes);
         write(connection, remote, &bytes, mode, &sent).await?;
         return Ok(totals);
     }
@@ -82,8 +82,8 @@ pub(super) async fn upload(
         return Err(too_large(doing));
     }
     let mode = found.permissions().mode() & 0o7777;
-    let command = guest::of(connection.platform()).unpack(trimmed(remote), &partial_name(""), mode);
-    let sent = scaled(progress, length(&command)? + bytes.len(), totals.bytes);
+    let command = guest::of(connection.platform()).unpack(trim_slashes(remote), &partial_name(""), mode);
+    let sent = scale_progress(progress, length(&command)? + bytes.len(), totals.bytes);
     run(connection, &command, &bytes, 0, doing, &sent).await?;
     Ok(totals)
 }
@@ -95,7 +95,7 @@ pub(super) async fn download(
     progress: Progress<'_>,
 ) -> Result<Totals, ConnectionError> {
     let doing = || format!("read {}", quoted(remote));
-    let command = guest::of(connection.platform()).pack_whole(trimmed(remote), ARCHIVE_CAP as u64);
+    let command = guest::of(connection.platform()).pack_whole(trim_slashes(remote), ARCHIVE_CAP as u64);
     let bytes = run(connection, &command, b"", ARCHIVE_CAP, doing, &|_| ()).await?;
     let to = local.to_owned();
     let unpacking = tokio::task::spawn_blocking(move || archive::from_memory(&bytes, &to, CAP)).await;
@@ -105,7 +105,7 @@ pub(super) async fn download(
 }
 
 /// The command that takes a file on its standard input.
-fn writing(connection: &SsmConnection, remote: &str, mode: u32) -> Command {
+fn write_command(connection: &SsmConnection, remote: &str, mode: u32) -> Command {
     let name = remote.rsplit('/').next().unwrap_or_default();
     guest::of(connection.platform()).write_whole(remote, &partial_name(name), mode & 0o7777)
 }
@@ -135,7 +135,7 @@ async fn run(
         Exit::Code(0) => Ok(done.stdout),
         Exit::Lost(reason) => Err(ConnectionError::Lost { address: session.runner.address(), reason: reason.clone() }),
         exit => {
-            let said = done.said();
+            let said = done.stderr_text();
             let reason = said.lines().next_back().map(str::to_owned);
             let reason = reason.unwrap_or_else(|| format!("the machine only reports `{exit}`"));
             Err(ConnectionError::File { doing: doing(), reason })
@@ -158,7 +158,7 @@ async fn read_locally(path: &Path) -> Result<Vec<u8>, ConnectionError> {
     let from = path.to_owned();
     let reading = tokio::task::spawn_blocking(move || read_capped(&from, CAP)).await;
     let (read, before, after) = flat(reading).map_err(|error| local_failure("read", path, &error))?;
-    Look::of(&before).check(path, &after)?;
+    FileState::of(&before).check(path, &after)?;
     read.ok_or_else(|| too_large(|| format!("read `{}`", path.display().to_string().escape_debug())))
 }
 
@@ -173,7 +173,7 @@ fn read_capped(path: &Path, cap: u64) -> std::io::Result<(Option<Vec<u8>>, Metad
 
 /// Reports a total of `bytes` to `progress` while `sent` bytes are sent: never too many, and the rest with the last of
 /// them.
-fn scaled(progress: Progress<'_>, sent: usize, bytes: u64) -> impl Fn(u64) + Send + Sync {
+fn scale_progress(progress: Progress<'_>, sent: usize, bytes: u64) -> impl Fn(u64) + Send + Sync {
     let told = Mutex::new((0_u64, 0_u64));
     let whole = sent as u64;
     move |more| {
@@ -194,7 +194,7 @@ mod tests {
         let seen = Mutex::new(Vec::new());
         let note = |bytes| seen.lock().unwrap().push(bytes);
         let around = 2000;
-        let tell = scaled(&note, around + 100_000, 1000);
+        let tell = scale_progress(&note, around + 100_000, 1000);
         for _ in 0..10 {
             tell(10_000);
         }

@@ -40,9 +40,9 @@ use model::connection::{Connection, ConnectionError, Connector, Process, Progres
 use model::machine::{Address, Machine, Platform};
 use model::task::Command;
 
-use crate::ssm::agent::{Agent, Ping, Runner};
-use crate::ssm::process::Session;
-use crate::ssm::protocol::{Places, Request, State};
+use crate::ssm::agent::{Agent, Ping, ScriptRunner};
+use crate::ssm::process::SsmSession;
+use crate::ssm::protocol::{CommandState, Places, ScriptRequest};
 
 /// How long the machine may hold its answer back while a command has no new output, in seconds.
 const HOLD: u64 = 15;
@@ -77,13 +77,18 @@ impl Connector for SsmConnector {
             return Err(ConnectionError::Invalid(reason));
         };
         let agent = Arc::new(Agent::new(&self.sdk, instance, region));
-        let session = Session::new(agent, Places::of(machine.platform), HOLD);
+        let session = SsmSession::new(agent, Places::of(machine.platform), HOLD);
         Ok(Box::new(open(session, user, limit, patient).await?))
     }
 }
 
 /// Waits until the agent runs commands as `user`.
-async fn open(session: Session, user: &str, limit: Duration, patient: bool) -> Result<SsmConnection, ConnectionError> {
+async fn open(
+    session: SsmSession,
+    user: &str,
+    limit: Duration,
+    patient: bool,
+) -> Result<SsmConnection, ConnectionError> {
     if !protocol::is_user(user) {
         return Err(ConnectionError::Invalid(format!("`{}` is not a user name", user.escape_debug())));
     }
@@ -97,37 +102,37 @@ async fn open(session: Session, user: &str, limit: Duration, patient: bool) -> R
             Ok(Err(failure)) => last = Some(failure.error),
             Err(_) => {}
         }
-        if deadline.left() <= pace.next() {
-            return Err(insisted(last, session.runner.as_ref(), limit));
+        if deadline.remaining() <= pace.next() {
+            return Err(add_time_tried(last, session.runner.as_ref(), limit));
         }
         pace.pause().await;
     }
 }
 
 /// A failed attempt.
-struct Failure {
+struct ConnectFailure {
     error: ConnectionError,
     /// Whether another attempt may succeed: while a machine boots, its agent starts and its users are created.
     again: bool,
 }
 
-impl From<ConnectionError> for Failure {
+impl From<ConnectionError> for ConnectFailure {
     fn from(error: ConnectionError) -> Self {
         let again = !matches!(error, ConnectionError::Denied { .. } | ConnectionError::Invalid(_));
         Self { error, again }
     }
 }
 
-async fn attempt(session: &Session, user: &str) -> Result<(), Failure> {
+async fn attempt(session: &SsmSession, user: &str) -> Result<(), ConnectFailure> {
     let address = || session.runner.address();
     if let Ping::Silent(reason) = session.runner.ping().await? {
         let source = Some(std::io::Error::other(reason));
         return Err(ConnectionError::Refused { address: address(), source }.into());
     }
-    match session.ask(&suffix(), &Request::Probe { user: user.to_owned() }).await?.state {
-        State::Ready => Ok(()),
-        State::Refused(reason) => {
-            Err(Failure { error: ConnectionError::Denied { address: address(), reason }, again: true })
+    match session.ask(&suffix(), &ScriptRequest::Probe { user: user.to_owned() }).await?.state {
+        CommandState::Ready => Ok(()),
+        CommandState::Refused(reason) => {
+            Err(ConnectFailure { error: ConnectionError::Denied { address: address(), reason }, again: true })
         }
         state => {
             let reason = format!("the agent's answer makes no sense: {state:?}");
@@ -137,7 +142,7 @@ async fn attempt(session: &Session, user: &str) -> Result<(), Failure> {
 }
 
 /// The last error, with the time for which connecting was tried.
-fn insisted(last: Option<ConnectionError>, runner: &dyn Runner, limit: Duration) -> ConnectionError {
+fn add_time_tried(last: Option<ConnectionError>, runner: &dyn ScriptRunner, limit: Duration) -> ConnectionError {
     let tried = format!("kept trying for {}", model::base::text::seconds(limit));
     match last {
         Some(ConnectionError::Refused { address, source }) => {
@@ -156,13 +161,13 @@ fn insisted(last: Option<ConnectionError>, runner: &dyn Runner, limit: Duration)
 
 /// A machine whose agent runs commands.
 struct SsmConnection {
-    session: Arc<Session>,
+    session: Arc<SsmSession>,
     user: String,
 }
 
 impl Drop for SsmConnection {
     fn drop(&mut self) {
-        self.session.clear_aside();
+        self.session.clear_in_background();
     }
 }
 

@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::ssm::agent::{Ping, Runner};
-use crate::ssm::protocol::{AT_ONCE, PIECE, Places, Report, Request, Start, State, Tracker};
+use crate::ssm::agent::{Ping, ScriptRunner};
+use crate::ssm::protocol::{AT_ONCE, CommandState, PIECE, Places, ScriptReport, ScriptRequest, StartRequest, Tracker};
 
 /// Most bytes of a command's line and its input together: larger ones would take hundreds of requests and minutes.
 pub(super) const PAYLOAD_CAP: usize = 16 << 20;
@@ -33,11 +33,11 @@ const CHUNKS: usize = 4;
 pub(super) const END_LIMIT: Duration = Duration::from_secs(20);
 
 /// How many folders of ended commands one request names.
-const FORGET: usize = 50;
+const FORGET_BATCH: usize = 50;
 
 /// The state that all commands of one connection share.
-pub(super) struct Session {
-    pub(super) runner: Arc<dyn Runner>,
+pub(super) struct SsmSession {
+    pub(super) runner: Arc<dyn ScriptRunner>,
     pub(super) places: Places,
     /// How long an answer may be held back, in seconds.
     pub(super) hold: u64,
@@ -47,8 +47,8 @@ pub(super) struct Session {
     closed: CancellationToken,
 }
 
-impl Session {
-    pub(super) fn new(runner: Arc<dyn Runner>, places: Places, hold: u64) -> Self {
+impl SsmSession {
+    pub(super) fn new(runner: Arc<dyn ScriptRunner>, places: Places, hold: u64) -> Self {
         let (tasks, closed) = (TaskTracker::new(), CancellationToken::new());
         Self { runner, places, hold, forget: Mutex::default(), tasks, closed }
     }
@@ -62,16 +62,16 @@ impl Session {
     }
 
     /// Sends a request about the command `id` and reads the answer. Folders of ended commands are removed with it.
-    pub(super) async fn ask(&self, id: &str, request: &Request) -> Result<Report, ConnectionError> {
-        let mut riding = Riding { session: self, ids: self.take_forgotten() };
+    pub(super) async fn ask(&self, id: &str, request: &ScriptRequest) -> Result<ScriptReport, ConnectionError> {
+        let mut riding = CarriedIds { session: self, ids: self.take_forgotten() };
         let answer = self.runner.run(request.text(&self.places, &riding.ids, id)).await?;
         riding.ids.clear();
-        Report::read(&answer).map_err(|reason| self.lost(reason))
+        ScriptReport::read(&answer).map_err(|reason| self.lost(reason))
     }
 
     fn take_forgotten(&self) -> Vec<String> {
         let mut ids = self.forgotten();
-        let rest = ids.len().saturating_sub(FORGET);
+        let rest = ids.len().saturating_sub(FORGET_BATCH);
         ids.split_off(rest)
     }
 
@@ -93,14 +93,14 @@ impl Session {
             let reason = format!("a command and its input over SSM are at most {cap}; larger ones need SSH");
             return Err(ConnectionError::Invalid(reason));
         }
-        let remote = Remote { session: Arc::clone(self), id: suffix(), ended: false };
+        let remote = RemoteCommand { session: Arc::clone(self), id: suffix(), ended: false };
         let mut pieces: Vec<Vec<u8>> = payload.chunks(PIECE).map(<[u8]>::to_vec).collect();
         let last = pieces.pop().unwrap_or_default();
         let count = pieces.len();
         remote.put(pieces, sent).await?;
         let mut tracker = Tracker::new(self.hold);
         let range = tracker.first();
-        let start = Request::Start(Start {
+        let start = ScriptRequest::Start(StartRequest {
             user: user.to_owned(),
             pieces: count,
             line: line.len(),
@@ -108,7 +108,7 @@ impl Session {
             last,
             hold: self.hold,
         });
-        let report = remote.settled(&start).await?;
+        let report = remote.send_accepted(&start).await?;
         sent((payload.len() - count * PIECE) as u64);
         let first = tracker.accept(range, report);
         Ok(SsmProcess::follow(remote, tracker, first, stdin.is_none()))
@@ -128,14 +128,14 @@ impl Session {
     /// Removes the folders of commands that ended, as far as the agent answers.
     async fn clear(&self) {
         while !self.forgotten().is_empty() {
-            if self.ask("none", &Request::Forget).await.is_err() {
+            if self.ask("none", &ScriptRequest::Forget).await.is_err() {
                 return;
             }
         }
     }
 
     /// Does the same in the background.
-    pub(super) fn clear_aside(self: &Arc<Self>) {
+    pub(super) fn clear_in_background(self: &Arc<Self>) {
         if !self.forgotten().is_empty() && tokio::runtime::Handle::try_current().is_ok() {
             let session = Arc::clone(self);
             self.tasks.spawn(async move {
@@ -146,30 +146,32 @@ impl Session {
 }
 
 /// Ids of commands to forget that a request carries; they go back to the session if the request fails.
-struct Riding<'a> {
-    session: &'a Session,
+struct CarriedIds<'a> {
+    session: &'a SsmSession,
     ids: Vec<String>,
 }
 
-impl Drop for Riding<'_> {
+impl Drop for CarriedIds<'_> {
     fn drop(&mut self) {
         self.session.forgotten().append(&mut self.ids);
     }
 }
 
 /// A command on the machine; dropping this ends the command if it has not ended by itself.
-struct Remote {
-    session: Arc<Session>,
+struct RemoteCommand {
+    session: Arc<SsmSession>,
     id: String,
     ended: bool,
 }
 
-impl Remote {
+impl RemoteCommand {
     /// Sends a request that must not be refused.
-    async fn settled(&self, request: &Request) -> Result<Report, ConnectionError> {
-        let report = self.insist(request).await?;
+    async fn send_accepted(&self, request: &ScriptRequest) -> Result<ScriptReport, ConnectionError> {
+        let report = self.send_with_retries(request).await?;
         match report.state {
-            State::Refused(reason) => Err(ConnectionError::Denied { address: self.session.runner.address(), reason }),
+            CommandState::Refused(reason) => {
+                Err(ConnectionError::Denied { address: self.session.runner.address(), reason })
+            }
             _ => Ok(report),
         }
     }
@@ -178,7 +180,7 @@ impl Remote {
     async fn put(&self, pieces: Vec<Vec<u8>>, sent: Progress<'_>) -> Result<(), ConnectionError> {
         let putting = stream::iter(pieces.into_iter().enumerate()).map(|(index, bytes)| async move {
             let length = bytes.len() as u64;
-            self.settled(&Request::Put { index, bytes }).await?;
+            self.send_accepted(&ScriptRequest::Put { index, bytes }).await?;
             sent(length);
             Ok::<_, ConnectionError>(())
         });
@@ -186,7 +188,7 @@ impl Remote {
     }
 
     /// Sends a request, and repeats it if a live agent fails a few times: a request that arrives twice acts once.
-    async fn insist(&self, request: &Request) -> Result<Report, ConnectionError> {
+    async fn send_with_retries(&self, request: &ScriptRequest) -> Result<ScriptReport, ConnectionError> {
         let mut failures = 0;
         loop {
             let error = match self.session.ask(&self.id, request).await {
@@ -205,8 +207,8 @@ impl Remote {
     /// Fetches the next output.
     async fn fetch(&self, tracker: &mut Tracker) -> Result<Vec<Chunk>, ConnectionError> {
         let ranges = tracker.next();
-        let requests: Vec<Request> = ranges.iter().copied().map(Request::Follow).collect();
-        let reports = join_all(requests.iter().map(|request| self.insist(request))).await;
+        let requests: Vec<ScriptRequest> = ranges.iter().copied().map(ScriptRequest::Follow).collect();
+        let reports = join_all(requests.iter().map(|request| self.send_with_retries(request))).await;
         let mut chunks = Vec::new();
         for (range, report) in ranges.into_iter().zip(reports) {
             chunks.extend(tracker.accept(range, report?).map_err(|reason| self.session.lost(reason))?);
@@ -215,7 +217,7 @@ impl Remote {
     }
 }
 
-impl Drop for Remote {
+impl Drop for RemoteCommand {
     fn drop(&mut self) {
         if self.ended {
             self.session.forgotten().push(std::mem::take(&mut self.id));
@@ -224,7 +226,7 @@ impl Drop for Remote {
         if tokio::runtime::Handle::try_current().is_ok() {
             let (session, id) = (Arc::clone(&self.session), std::mem::take(&mut self.id));
             self.session.tasks.spawn(async move {
-                drop(tokio::time::timeout(END_LIMIT, session.ask(&id, &Request::End)).await);
+                drop(tokio::time::timeout(END_LIMIT, session.ask(&id, &ScriptRequest::End)).await);
             });
         }
     }
@@ -232,13 +234,13 @@ impl Drop for Remote {
 
 /// The state that a process and the task that follows its command share.
 #[derive(Default)]
-struct Shared {
+struct ProcessState {
     exit: Mutex<Option<Exit>>,
     /// Cancelled when nobody wants the command any more.
     given_up: CancellationToken,
 }
 
-impl Shared {
+impl ProcessState {
     fn exit(&self) -> MutexGuard<'_, Option<Exit>> {
         self.exit.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -247,16 +249,21 @@ impl Shared {
 /// A command that the agent runs.
 pub(super) struct SsmProcess {
     output: mpsc::Receiver<Chunk>,
-    shared: Arc<Shared>,
+    shared: Arc<ProcessState>,
     stdin_open: bool,
     done: bool,
 }
 
 impl SsmProcess {
     /// Follows a command from its `first` answer on.
-    fn follow(mut remote: Remote, tracker: Tracker, first: Result<Vec<Chunk>, String>, stdin_open: bool) -> Self {
+    fn follow(
+        mut remote: RemoteCommand,
+        tracker: Tracker,
+        first: Result<Vec<Chunk>, String>,
+        stdin_open: bool,
+    ) -> Self {
         let (sender, output) = mpsc::channel(CHUNKS);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(ProcessState::default());
         let known = Arc::clone(&shared);
         let session = Arc::clone(&remote.session);
         session.tasks.clone().spawn(async move {
@@ -285,7 +292,7 @@ impl SsmProcess {
 
 /// Sends `chunks` and all output that follows to the reader; returns how the command ended, or `None` if nobody reads.
 async fn pass_on(
-    remote: &Remote,
+    remote: &RemoteCommand,
     mut tracker: Tracker,
     mut chunks: Vec<Chunk>,
     sender: &mpsc::Sender<Chunk>,
@@ -349,7 +356,7 @@ const NO_INPUT: &str = "over SSM a command's input has to come with it; input th
 
 /// Standard input that accepts nothing. A write ends the command: without that input, the command would do something
 /// else than the user meant.
-struct NoStdin(Arc<Shared>);
+struct NoStdin(Arc<ProcessState>);
 
 #[async_trait]
 impl Stdin for NoStdin {

@@ -39,13 +39,13 @@ impl Places {
 
 /// A request to the script about one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Request {
+pub(super) enum ScriptRequest {
     /// Asks whether commands can be run as this user.
     Probe { user: String },
     /// Stores a piece of the line and input for [`Request::Start`].
     Put { index: usize, bytes: Vec<u8> },
     /// Starts the command, once even if it arrives several times; answers like [`Request::Follow`] from the beginning.
-    Start(Start),
+    Start(StartRequest),
     /// Asks for the command's state and output.
     Follow(Range),
     /// Ends the command and forgets it.
@@ -56,7 +56,7 @@ pub(super) enum Request {
 
 /// The parameters for starting a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Start {
+pub(super) struct StartRequest {
     /// The user to run as.
     pub(super) user: String,
     /// How many pieces were put before.
@@ -80,7 +80,7 @@ pub(super) struct Range {
     pub(super) hold: u64,
 }
 
-impl Request {
+impl ScriptRequest {
     /// The text for the agent. `forget` names commands whose folders are to be removed with this request.
     ///
     /// It holds the caller's data only as base64, so that neither the shell nor the service, which replaces `{{…}}`,
@@ -119,7 +119,7 @@ pub(super) fn is_user(name: &str) -> bool {
 
 /// The state of a command, as the machine sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum CommandState {
     Running,
     /// It ended in this way.
     Ended(Exit),
@@ -135,15 +135,15 @@ pub(super) enum State {
 
 /// An answer of the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Report {
-    pub(super) state: State,
+pub(super) struct ScriptReport {
+    pub(super) state: CommandState,
     /// Bytes of standard output and of standard error so far.
     pub(super) sizes: [u64; 2],
     /// The requested pieces of standard output and of standard error.
     pub(super) pieces: [Vec<u8>; 2],
 }
 
-impl Report {
+impl ScriptReport {
     /// Reads the script's output; the error says what is wrong with an incomplete answer.
     pub(super) fn read(text: &str) -> Result<Self, String> {
         let lines: Vec<&str> = text.trim_end().lines().collect();
@@ -161,15 +161,17 @@ impl Report {
     }
 }
 
-fn read_state(text: &str) -> Result<State, String> {
+fn read_state(text: &str) -> Result<CommandState, String> {
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     Ok(match word {
-        "running" => State::Running,
-        "ended" => State::Ended(exit(rest.parse().map_err(|_| format!("the agent reports the wait status `{rest}`"))?)),
-        "vanished" => State::Vanished,
-        "absent" => State::Absent,
-        "ready" => State::Ready,
-        "refused" => State::Refused(rest.to_owned()),
+        "running" => CommandState::Running,
+        "ended" => {
+            CommandState::Ended(exit(rest.parse().map_err(|_| format!("the agent reports the wait status `{rest}`"))?))
+        }
+        "vanished" => CommandState::Vanished,
+        "absent" => CommandState::Absent,
+        "ready" => CommandState::Ready,
+        "refused" => CommandState::Refused(rest.to_owned()),
         _ => return Err(format!("the agent reports the state `{}`", text.escape_debug())),
     })
 }
@@ -238,15 +240,15 @@ impl Tracker {
     }
 
     /// Takes an answer to `range`; returns the output in it.
-    pub(super) fn accept(&mut self, range: Range, report: Report) -> Result<Vec<Chunk>, String> {
+    pub(super) fn accept(&mut self, range: Range, report: ScriptReport) -> Result<Vec<Chunk>, String> {
         match report.state {
-            State::Running | State::Ready => {}
-            State::Ended(exit) => self.ended = Some(exit),
-            State::Vanished => return Err("the supervisor of the command was killed".to_owned()),
-            State::Absent => {
+            CommandState::Running | CommandState::Ready => {}
+            CommandState::Ended(exit) => self.ended = Some(exit),
+            CommandState::Vanished => return Err("the supervisor of the command was killed".to_owned()),
+            CommandState::Absent => {
                 return Err("the machine knows nothing of the command any more; was it restarted?".to_owned());
             }
-            State::Refused(why) => return Err(why),
+            CommandState::Refused(why) => return Err(why),
         }
         let mut room = ROOM;
         let mut chunks = Vec::new();
@@ -275,7 +277,7 @@ impl Tracker {
 
 /// The progress of the service with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum InvocationProgress {
     /// It is still under way.
     Under,
     /// The script ran to its end.
@@ -286,11 +288,11 @@ pub(super) enum Progress {
 
 /// The progress that a status of `GetCommandInvocation` means. An unknown status counts as under way, because it may
 /// still change.
-pub(super) fn progress(status: &str) -> Progress {
+pub(super) fn progress(status: &str) -> InvocationProgress {
     match status {
-        "Success" => Progress::Ran,
-        "Failed" | "Cancelled" | "TimedOut" => Progress::Broken,
-        _ => Progress::Under,
+        "Success" => InvocationProgress::Ran,
+        "Failed" | "Cancelled" | "TimedOut" => InvocationProgress::Broken,
+        _ => InvocationProgress::Under,
     }
 }
 
@@ -298,22 +300,22 @@ pub(super) fn progress(status: &str) -> Progress {
 mod tests {
     use super::*;
 
-    fn report(state: State, sizes: [u64; 2], pieces: [&[u8]; 2]) -> Report {
-        Report { state, sizes, pieces: pieces.map(<[u8]>::to_vec) }
+    fn report(state: CommandState, sizes: [u64; 2], pieces: [&[u8]; 2]) -> ScriptReport {
+        ScriptReport { state, sizes, pieces: pieces.map(<[u8]>::to_vec) }
     }
 
     #[test]
     fn a_request_holds_nothing_that_the_shell_or_the_service_would_replace() {
         let odd = b"{{ssm:secret}} $(id) `id` ' \" \xff\n".to_vec();
-        let start = Start { user: "hg".into(), pieces: 1, line: 3, total: 99, last: odd.clone(), hold: 15 };
-        for request in [Request::Start(start), Request::Put { index: 0, bytes: odd }] {
+        let start = StartRequest { user: "hg".into(), pieces: 1, line: 3, total: 99, last: odd.clone(), hold: 15 };
+        for request in [ScriptRequest::Start(start), ScriptRequest::Put { index: 0, bytes: odd }] {
             let text = request.text(&Places::of(Platform::Linux), &["old1".into(), "old2".into()], "abc");
             let first = text.lines().next().unwrap();
             assert!(!first.contains(['{', '$', '`', '"', '\'']), "{first}");
             assert!(first.contains(" old1,old2 "), "{first}");
         }
         assert!(!guest::of(Platform::Linux).agent_text(&[]).contains("{{"));
-        let empty = Request::Put { index: 0, bytes: Vec::new() }.text(&Places::of(Platform::Linux), &[], "abc");
+        let empty = ScriptRequest::Put { index: 0, bytes: Vec::new() }.text(&Places::of(Platform::Linux), &[], "abc");
         assert!(empty.starts_with("set -- /tmp /run/hg-automation-ssm - put abc 0 ''\n"), "{empty}");
         for bad in ["", "-x", "a b", "a;b", "a$b", "{{x}}"] {
             assert!(!is_user(bad), "{bad}");
@@ -324,7 +326,7 @@ mod tests {
     #[test]
     fn the_largest_request_and_answer_fit() {
         let largest =
-            Request::Put { index: 999_999, bytes: vec![0; PIECE] }.text(&Places::of(Platform::Linux), &[], "abc");
+            ScriptRequest::Put { index: 999_999, bytes: vec![0; PIECE] }.text(&Places::of(Platform::Linux), &[], "abc");
         assert!(largest.len() < 48_000, "{}", largest.len());
         let answer = 4 * ROOM.div_ceil(3) + 4 + 200;
         assert!(answer < 24_000, "{answer}");
@@ -334,11 +336,11 @@ mod tests {
     #[test]
     fn an_answer_reads_back_and_a_cut_one_is_refused() {
         let whole = "automation-ssm\nended 768\n3\nb3V0\n0\n\nend\n";
-        assert_eq!(Report::read(whole), Ok(report(State::Ended(Exit::Code(3)), [3, 0], [b"out", b""])));
-        assert!(Report::read(&whole[..whole.len() - 5]).unwrap_err().contains("not complete"));
-        assert!(Report::read("").is_err());
-        assert!(Report::read(&whole.replace("b3V0", "b3V")).unwrap_err().contains("base64"));
-        assert!(Report::read(&whole.replace("ended 768", "asleep")).unwrap_err().contains("asleep"));
+        assert_eq!(ScriptReport::read(whole), Ok(report(CommandState::Ended(Exit::Code(3)), [3, 0], [b"out", b""])));
+        assert!(ScriptReport::read(&whole[..whole.len() - 5]).unwrap_err().contains("not complete"));
+        assert!(ScriptReport::read("").is_err());
+        assert!(ScriptReport::read(&whole.replace("b3V0", "b3V")).unwrap_err().contains("base64"));
+        assert!(ScriptReport::read(&whole.replace("ended 768", "asleep")).unwrap_err().contains("asleep"));
     }
 
     #[test]
@@ -356,7 +358,7 @@ mod tests {
         let out: Vec<u8> = (0..ROOM * 6 + 1).map(|n| (n % 251) as u8).collect();
         let err = b"error".to_vec();
         let streams = [out.clone(), err.clone()];
-        let answer = |range: &Range, state: State| {
+        let answer = |range: &Range, state: CommandState| {
             let mut room = ROOM;
             let pieces = [0, 1].map(|stream| {
                 let at = range.at[stream] as usize;
@@ -364,17 +366,17 @@ mod tests {
                 room -= due as u64;
                 streams[stream][at..at + due].to_vec()
             });
-            Report { state, sizes: [out.len() as u64, err.len() as u64], pieces }
+            ScriptReport { state, sizes: [out.len() as u64, err.len() as u64], pieces }
         };
         let mut tracker = Tracker::new(15);
         let first = tracker.first();
-        let mut got = tracker.accept(first, answer(&first, State::Running)).unwrap();
+        let mut got = tracker.accept(first, answer(&first, CommandState::Running)).unwrap();
         let mut rounds = 0;
         while tracker.exit().is_none() {
             rounds += 1;
             for range in tracker.next() {
                 assert!(range.most.iter().sum::<u64>() <= ROOM || range.hold > 0);
-                got.extend(tracker.accept(range, answer(&range, State::Ended(Exit::Code(0)))).unwrap());
+                got.extend(tracker.accept(range, answer(&range, CommandState::Ended(Exit::Code(0)))).unwrap());
             }
         }
         assert_eq!(rounds, 2, "four pieces at once");
@@ -393,10 +395,10 @@ mod tests {
     fn nothing_new_is_waited_for_from_where_the_output_ends() {
         let mut tracker = Tracker::new(15);
         let first = tracker.first();
-        tracker.accept(first, report(State::Running, [3, 2], [b"out", b"er"])).unwrap();
+        tracker.accept(first, report(CommandState::Running, [3, 2], [b"out", b"er"])).unwrap();
         assert_eq!(tracker.next(), [Range { at: [3, 2], most: [ROOM; 2], hold: 15 }]);
         assert_eq!(tracker.exit(), None);
-        tracker.accept(tracker.next()[0], report(State::Ended(Exit::Code(1)), [3, 2], [b"", b""])).unwrap();
+        tracker.accept(tracker.next()[0], report(CommandState::Ended(Exit::Code(1)), [3, 2], [b"", b""])).unwrap();
         assert_eq!(tracker.exit(), Some(Exit::Code(1)));
     }
 
@@ -404,21 +406,21 @@ mod tests {
     fn answers_that_lack_output_or_a_command_are_errors() {
         let short =
             |tracker: &mut Tracker, report| tracker.accept(Range { at: [0; 2], most: [ROOM; 2], hold: 0 }, report);
-        let cut = report(State::Running, [30, 0], [b"out", b""]);
+        let cut = report(CommandState::Running, [30, 0], [b"out", b""]);
         assert!(short(&mut Tracker::new(1), cut).unwrap_err().contains("3 bytes"));
-        for state in [State::Vanished, State::Absent, State::Refused("no".into())] {
+        for state in [CommandState::Vanished, CommandState::Absent, CommandState::Refused("no".into())] {
             assert!(short(&mut Tracker::new(1), report(state, [0; 2], [b"", b""])).is_err());
         }
     }
 
     #[test]
     fn statuses_of_the_service_end_the_wait_or_do_not() {
-        assert_eq!(progress("Success"), Progress::Ran);
+        assert_eq!(progress("Success"), InvocationProgress::Ran);
         for broken in ["Failed", "Cancelled", "TimedOut"] {
-            assert_eq!(progress(broken), Progress::Broken, "{broken}");
+            assert_eq!(progress(broken), InvocationProgress::Broken, "{broken}");
         }
         for under in ["Pending", "InProgress", "Delayed", "Cancelling", "SomethingNew"] {
-            assert_eq!(progress(under), Progress::Under, "{under}");
+            assert_eq!(progress(under), InvocationProgress::Under, "{under}");
         }
     }
 }

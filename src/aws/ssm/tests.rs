@@ -15,7 +15,7 @@ use crate::ssm::files::CAP;
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Runs scripts on this computer as the agent would on a machine, and fails on request.
-struct Here {
+struct LocalMachine {
     dir: tempfile::TempDir,
     requests: AtomicUsize,
     /// How many of the next answers are lost after the script ran.
@@ -26,17 +26,17 @@ struct Here {
     twice: bool,
 }
 
-impl Here {
+impl LocalMachine {
     fn new(twice: bool) -> Arc<Self> {
         let dir = tempfile::tempdir().unwrap();
         let none = AtomicUsize::default;
         Arc::new(Self { dir, requests: none(), lose: none(), silent: none(), twice })
     }
 
-    fn session(self: &Arc<Self>) -> Session {
+    fn session(self: &Arc<Self>) -> SsmSession {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
-        Session::new(
-            Arc::clone(self) as Arc<dyn Runner>,
+        SsmSession::new(
+            Arc::clone(self) as Arc<dyn ScriptRunner>,
             Places { platform: Platform::Linux, base: path(""), tokens: path("tokens") },
             2,
         )
@@ -58,7 +58,7 @@ fn taken(count: &AtomicUsize) -> bool {
 }
 
 #[async_trait]
-impl Runner for Here {
+impl ScriptRunner for LocalMachine {
     fn address(&self) -> String {
         "i-here".to_owned()
     }
@@ -111,7 +111,7 @@ async fn run(connection: &SsmConnection, command: &Command) -> (Vec<u8>, Vec<u8>
 }
 
 /// Waits until no folder of any command is left.
-async fn settled(here: &Here) {
+async fn settled(here: &LocalMachine) {
     let deadline = Deadline::after(LIMIT, "every folder to be removed");
     let probe = || async { (here.left() == 0).then_some(()) };
     deadline.poll(Duration::from_millis(20), probe).await.unwrap();
@@ -119,7 +119,7 @@ async fn settled(here: &Here) {
 
 #[tokio::test]
 async fn commands_are_reported_as_over_any_connection() {
-    let here = Here::new(false);
+    let here = LocalMachine::new(false);
     let connection = here.connect().await;
     let all: Vec<u8> = (0..=255).collect();
     let odd = "$(touch /tmp/never) `id` it's \"x\" {{ssm:x}} \\ \n * \u{e9}\n";
@@ -154,7 +154,7 @@ async fn commands_are_reported_as_over_any_connection() {
 
 #[tokio::test]
 async fn a_short_command_is_one_request() {
-    let here = Here::new(false);
+    let here = LocalMachine::new(false);
     let connection = here.connect().await;
     let before = here.requests.load(Ordering::SeqCst);
     for _ in 0..3 {
@@ -168,7 +168,7 @@ async fn a_short_command_is_one_request() {
 
 #[tokio::test]
 async fn what_cannot_be_done_is_refused_with_a_word_on_ssh() {
-    let here = Here::new(false);
+    let here = LocalMachine::new(false);
     let connection = here.connect().await;
     let size = model::task::WindowSize { columns: 80, rows: 24 };
     let terminal = Command::new("sh").terminal(model::task::Terminal { kind: "xterm".into(), size });
@@ -194,7 +194,7 @@ async fn what_cannot_be_done_is_refused_with_a_word_on_ssh() {
 
 #[tokio::test]
 async fn output_comes_while_the_command_runs() {
-    let here = Here::new(false);
+    let here = LocalMachine::new(false);
     let connection = here.connect().await;
     let started = Instant::now();
     let mut process = connection.start(&sh("echo begun; sleep 3; echo ended")).await.unwrap();
@@ -206,7 +206,7 @@ async fn output_comes_while_the_command_runs() {
 
 #[tokio::test]
 async fn much_input_and_output_travel_whole() {
-    let here = Here::new(false);
+    let here = LocalMachine::new(false);
     let connection = here.connect().await;
     let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let command = sh("tee /dev/stderr").stdin(bytes.clone());
@@ -216,7 +216,7 @@ async fn much_input_and_output_travel_whole() {
 
 #[tokio::test]
 async fn a_request_that_arrives_twice_starts_its_command_once() {
-    let here = Here::new(true);
+    let here = LocalMachine::new(true);
     let connection = here.connect().await;
     let count = here.dir.path().join("count").display().to_string();
     let bytes = vec![7; 60_000];
@@ -228,7 +228,7 @@ async fn a_request_that_arrives_twice_starts_its_command_once() {
 
 #[tokio::test]
 async fn lost_answers_lose_nothing_and_a_silent_agent_is_lost() {
-    let here = Here::new(false);
+    let here = LocalMachine::new(false);
     let connection = here.connect().await;
     let mut process = connection.start(&sh("sleep 0.5; head -c 50000 /dev/zero")).await.unwrap();
     here.lose.store(2, Ordering::SeqCst);
@@ -249,7 +249,7 @@ async fn lost_answers_lose_nothing_and_a_silent_agent_is_lost() {
 
 #[tokio::test]
 async fn a_dropped_or_closed_command_is_ended() {
-    let here = Here::new(false);
+    let here = LocalMachine::new(false);
     let connection = here.connect().await;
     let pid = here.dir.path().join("pid");
     let command = || sh("echo $$ >\"$1\"; echo begun; sleep 60").arg("sh").arg(pid.display().to_string());
@@ -276,7 +276,7 @@ async fn a_dropped_or_closed_command_is_ended() {
 
 #[tokio::test]
 async fn a_start_that_is_given_up_leaves_nothing() {
-    let here = Here::new(false);
+    let here = LocalMachine::new(false);
     let connection = here.connect().await;
     let command = Command::new("cat").stdin(vec![0; 200_000]);
     let cut_off = tokio::time::timeout(Duration::from_millis(20), connection.start(&command)).await;
@@ -287,7 +287,7 @@ async fn a_start_that_is_given_up_leaves_nothing() {
 
 #[tokio::test]
 async fn a_command_whose_keeper_was_killed_is_lost() {
-    let here = Here::new(false);
+    let here = LocalMachine::new(false);
     let connection = here.connect().await;
     let mut process = connection.start(&sh("kill -KILL $PPID; sleep 60")).await.unwrap();
     let (_, _, exit) = drain(&mut *process).await;
@@ -298,7 +298,7 @@ async fn a_command_whose_keeper_was_killed_is_lost() {
 
 #[tokio::test]
 async fn connecting_waits_with_patience_and_tells_the_last_reason() {
-    let here = Here::new(false);
+    let here = LocalMachine::new(false);
     here.silent.store(2, Ordering::SeqCst);
     let error = open(here.session(), &me(), LIMIT, false).await.map(drop).unwrap_err();
     assert!(matches!(&error, ConnectionError::Refused { source: Some(why), .. } if why.to_string() == "it is asleep"));
@@ -317,7 +317,7 @@ async fn connecting_waits_with_patience_and_tells_the_last_reason() {
 
 #[tokio::test]
 async fn small_files_are_written_and_read() {
-    let here = Here::new(false);
+    let here = LocalMachine::new(false);
     let connection = here.connect().await;
     let remote = tempfile::tempdir().unwrap();
     let at = |name: &str| format!("{}/{name}", remote.path().display());
@@ -345,7 +345,7 @@ async fn small_files_are_written_and_read() {
 
 #[tokio::test]
 async fn trees_travel_both_ways() {
-    let here = Here::new(false);
+    let here = LocalMachine::new(false);
     let connection = here.connect().await;
     let (local, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let tree = local.path().join("tree");

@@ -13,12 +13,12 @@ use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
 use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 use model::price::Quote;
 use model::provider::ability::{Pricing, Renew};
-use model::provider::{Abilities, Confirm, ImageStore, LeaseKeeper, Ledger, MachineRequest, Made, Provider};
-use model::resource::{Fate, Observed, PlannedResource, Resource, ResourceKind};
+use model::provider::{Abilities, Confirm, ImageStore, LeaseKeeper, Ledger, MachineRequest, MadeLayer, Provider};
+use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind};
 
 /// A call that a dummy can be told to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Call {
+pub enum ProviderCall {
     /// [`Provider::create`], after it has made the resources up to and including this kind.
     CreateAfter(ResourceKind),
     /// [`Provider::create`], before it makes anything.
@@ -36,10 +36,10 @@ pub enum Call {
 }
 
 #[derive(Default)]
-struct Inner {
-    present: BTreeMap<(MachineId, &'static str), Observed>,
+struct ProviderState {
+    present: BTreeMap<(MachineId, &'static str), ObservedResource>,
     leases: HashMap<MachineId, Timestamp>,
-    orders: Vec<(Call, String)>,
+    orders: Vec<(ProviderCall, String)>,
     stays: HashMap<ResourceKind, String>,
     story: Vec<String>,
     layers: BTreeMap<Fingerprint, LayerRecord>,
@@ -51,32 +51,32 @@ struct Inner {
 
 /// A provider and an image store in memory. Clones share their state.
 #[derive(Clone, Default)]
-pub struct Dummy {
-    inner: Arc<Mutex<Inner>>,
+pub struct DummyProvider {
+    inner: Arc<Mutex<ProviderState>>,
 }
 
-impl Dummy {
+impl DummyProvider {
     /// A dummy that has nothing and fails at nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, ProviderState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the next such call fail with `message`.
-    pub fn fail(&self, call: Call, message: &str) {
+    pub fn fail(&self, call: ProviderCall, message: &str) {
         self.inner().orders.push((call, message.to_owned()));
     }
 
     /// Makes the records of layers say that baking took `seconds`.
-    pub fn take(&self, seconds: u64) {
+    pub fn set_bake_seconds(&self, seconds: u64) {
         self.inner().seconds = Some(seconds);
     }
 
     /// Makes the release of every resource of `kind` fail for this reason.
-    pub fn stay(&self, kind: ResourceKind, reason: &str) {
+    pub fn refuse_release(&self, kind: ResourceKind, reason: &str) {
         self.inner().stays.insert(kind, reason.to_owned());
     }
 
@@ -103,7 +103,7 @@ impl Dummy {
     }
 
     /// Fails where [`Dummy::fail`] asked for that, once.
-    fn obey(&self, call: Call) -> Result<(), Fault> {
+    fn fail_if_requested(&self, call: ProviderCall) -> Result<(), Fault> {
         let mut inner = self.inner();
         match inner.orders.iter().position(|(ordered, _)| *ordered == call) {
             Some(index) => Err(Fault::infrastructure(inner.orders.remove(index).1)),
@@ -119,7 +119,7 @@ impl Dummy {
     fn make(&self, planned: &[PlannedResource], confirm: Confirm<'_>) -> Result<(), Fault> {
         for plan in planned {
             let locator = format!("dummy {}", plan.name);
-            let observed = Observed {
+            let observed = ObservedResource {
                 kind: plan.kind,
                 machine: plan.machine.clone(),
                 name: plan.name.clone(),
@@ -129,7 +129,7 @@ impl Dummy {
             };
             self.inner().present.insert((plan.machine.clone(), plan.kind.name()), observed);
             confirm(plan.kind, &plan.name, &locator)?;
-            self.obey(Call::CreateAfter(plan.kind))?;
+            self.fail_if_requested(ProviderCall::CreateAfter(plan.kind))?;
         }
         Ok(())
     }
@@ -144,7 +144,7 @@ fn name_all(machine: &MachineId, kinds: &[ResourceKind]) -> Vec<PlannedResource>
 }
 
 #[async_trait]
-impl Provider for Dummy {
+impl Provider for DummyProvider {
     fn kind(&self) -> ProviderKind {
         ProviderKind::Dummy
     }
@@ -168,7 +168,7 @@ impl Provider for Dummy {
 
     async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, _: &Teller) -> Result<Machine, Fault> {
         self.tell(format!("create {}", request.id));
-        self.obey(Call::Create)?;
+        self.fail_if_requested(ProviderCall::Create)?;
         self.make(&self.plan(request), confirm)?;
         let lease = (request.now + request.grace).min(request.expires_at);
         self.inner().leases.insert(request.id.clone(), lease);
@@ -201,10 +201,10 @@ impl Provider for Dummy {
 
     async fn release(&self, resource: &Resource) -> Result<Fate, Fault> {
         self.tell(format!("release {} {}", resource.kind.name(), resource.machine));
-        self.obey(Call::Release(resource.kind))?;
+        self.fail_if_requested(ProviderCall::Release(resource.kind))?;
         let mut inner = self.inner();
         if let Some(reason) = inner.stays.get(&resource.kind) {
-            return Ok(Fate::Stays(reason.clone()));
+            return Ok(Fate::Remains(reason.clone()));
         }
         inner.present.remove(&(resource.machine.clone(), resource.kind.name()));
         if resource.kind == ResourceKind::Process {
@@ -213,8 +213,8 @@ impl Provider for Dummy {
         Ok(Fate::Gone)
     }
 
-    async fn observe(&self) -> Result<Vec<Observed>, Fault> {
-        self.obey(Call::Observe)?;
+    async fn observe(&self) -> Result<Vec<ObservedResource>, Fault> {
+        self.fail_if_requested(ProviderCall::Observe)?;
         Ok(self.inner().present.values().cloned().collect())
     }
 
@@ -224,7 +224,7 @@ impl Provider for Dummy {
 }
 
 #[async_trait]
-impl Pricing for Dummy {
+impl Pricing for DummyProvider {
     async fn quote(&self, _: &MachineRequest, _: &Teller) -> Option<Quote> {
         self.inner().price.clone()
     }
@@ -235,10 +235,10 @@ impl Pricing for Dummy {
 }
 
 #[async_trait]
-impl Renew for Dummy {
+impl Renew for DummyProvider {
     async fn renew(&self, machine: &Machine, until: Timestamp) -> Result<(), Fault> {
         self.tell(format!("renew {}", machine.id));
-        self.obey(Call::Renew)?;
+        self.fail_if_requested(ProviderCall::Renew)?;
         match self.inner().leases.get_mut(&machine.id) {
             Some(lease) => *lease = until.min(machine.expires_at),
             None => return Err(Fault::infrastructure(format!("machine `{}` has ended", machine.id))),
@@ -248,7 +248,7 @@ impl Renew for Dummy {
 }
 
 #[async_trait]
-impl ImageStore for Dummy {
+impl ImageStore for DummyProvider {
     fn keeps_whole(&self) -> bool {
         false
     }
@@ -258,7 +258,7 @@ impl ImageStore for Dummy {
         Ok(())
     }
 
-    async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
+    async fn count_present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
         let inner = self.inner();
         Ok(plan.layers.iter().take_while(|layer| inner.layers.contains_key(&layer.fingerprint)).count())
     }
@@ -289,15 +289,15 @@ impl ImageStore for Dummy {
     ) -> Result<(), Fault> {
         self.tell(format!("base {}", layer.name));
         self.make(&self.plan_base(machine), confirm)?;
-        self.obey(Call::MakeBase)?;
+        self.fail_if_requested(ProviderCall::MakeBase)?;
         self.inner().present.remove(&(machine.clone(), ResourceKind::Process.name()));
         Ok(())
     }
 
-    async fn commit(&self, made: &Made<'_>, _: &dyn Ledger, _: &Teller) -> Result<LayerRecord, Fault> {
-        let Made { layer, machine, took, .. } = *made;
+    async fn commit(&self, made: &MadeLayer<'_>, _: &dyn Ledger, _: &Teller) -> Result<LayerRecord, Fault> {
+        let MadeLayer { layer, machine, took, .. } = *made;
         self.tell(format!("commit {}", layer.name));
-        self.obey(Call::Commit)?;
+        self.fail_if_requested(ProviderCall::Commit)?;
         let mut inner = self.inner();
         let has = |kind: ResourceKind| inner.present.contains_key(&(machine.clone(), kind.name()));
         if has(ResourceKind::Process) || !has(ResourceKind::Rootfs) {
@@ -314,8 +314,8 @@ impl ImageStore for Dummy {
         Ok(record)
     }
 
-    async fn expected(&self, plan: &ImagePlan) -> BTreeMap<String, u64> {
-        plan.expected(self.inner().images.clone())
+    async fn expected_seconds(&self, plan: &ImagePlan) -> BTreeMap<String, u64> {
+        plan.expected_seconds(self.inner().images.clone())
     }
 
     async fn finish(&self, plan: &ImagePlan, now: Timestamp) -> Result<ImageRecord, Fault> {
@@ -419,13 +419,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_on_order_leaves_what_was_made_before() {
-        let dummy = Dummy::new();
+        let dummy = DummyProvider::new();
         let request = request();
-        dummy.fail(Call::CreateAfter(ResourceKind::Process), "no power");
+        dummy.fail(ProviderCall::CreateAfter(ResourceKind::Process), "no power");
         let error = dummy.create(&request, &|_, _, _| Ok(()), &Teller::silent()).await.unwrap_err();
         assert_eq!(error.message, "no power");
         assert_eq!(dummy.observe().await.unwrap().len(), 3);
-        dummy.stay(ResourceKind::Rootfs, "busy");
+        dummy.refuse_release(ResourceKind::Rootfs, "busy");
         for plan in dummy.plan(&request).iter().rev() {
             let fate = dummy.release(&row(plan)).await.unwrap();
             assert_eq!(fate == Fate::Gone, plan.kind != ResourceKind::Rootfs);
@@ -435,7 +435,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lease_never_goes_beyond_the_expiry() {
-        let dummy = Dummy::new();
+        let dummy = DummyProvider::new();
         let request = request();
         let machine = dummy.create(&request, &|_, _, _| Ok(()), &Teller::silent()).await.unwrap();
         dummy.renew(&machine, request.now + Duration::from_secs(500)).await.unwrap();

@@ -2,7 +2,7 @@
 //! needs only these of the general session.
 
 use super::*;
-use crate::look::Since;
+use crate::look::FileChange;
 
 /// The number of requests in flight for bytes that are written in order: 2 MiB.
 const POURING: usize = 16;
@@ -13,13 +13,13 @@ impl Sftp {
     }
 
     /// The bytes of one read or write request of a large copy.
-    pub(crate) fn most(&self) -> u32 {
+    pub(crate) fn large_chunk(&self) -> u32 {
         self.most
     }
 
     /// Finds out what a file at `remote` would replace. Where that cannot be looked at, the answer is nothing: creating
     /// the file then fails with the reason.
-    pub(crate) async fn place(&self, remote: &str) -> Result<There, ConnectionError> {
+    pub(crate) async fn place(&self, remote: &str) -> Result<Destination, ConnectionError> {
         let looking = |error| self.failure(format!("look at {}", quoted(remote)), error);
         let refused = |reason: &str| {
             let doing = format!("write {}", quoted(remote));
@@ -27,27 +27,29 @@ impl Sftp {
         };
         let judge = |kind: u32| match kind {
             // A server that does not report the kind is assumed to mean a plain file.
-            REGULAR | 0 => Ok(There::File(remote.to_owned())),
+            REGULAR | 0 => Ok(Destination::File(remote.to_owned())),
             FOLDER => refused("a folder has that name"),
             SOCKET => refused("it is a socket"),
-            _ => Ok(There::Stream),
+            _ => Ok(Destination::Stream),
         };
         let found = match self.raw.lstat(remote).await {
             Ok(found) => kind(&found.attrs),
-            Err(SftpError::Status(_)) => return Ok(There::File(remote.to_owned())),
+            Err(SftpError::Status(_)) => return Ok(Destination::File(remote.to_owned())),
             Err(error) => return Err(looking(error)),
         };
         if found != LINK {
             return judge(found);
         }
         if let Some(behind) = self.stat(remote).await?
-            && judge(kind(&behind))? == There::Stream
+            && judge(kind(&behind))? == Destination::Stream
         {
-            return Ok(There::Stream);
+            return Ok(Destination::Stream);
         }
         let said = self.raw.realpath(remote).await.map_err(looking)?;
         match said.files.into_iter().next().map(|file| file.filename) {
-            Some(real) if !real.contains(char::REPLACEMENT_CHARACTER) && !real.is_empty() => Ok(There::File(real)),
+            Some(real) if !real.contains(char::REPLACEMENT_CHARACTER) && !real.is_empty() => {
+                Ok(Destination::File(real))
+            }
             _ => refused("it is a link to a name that is not UTF-8"),
         }
     }
@@ -69,7 +71,7 @@ impl Sftp {
     }
 
     /// Whether there is anything with this name.
-    pub(crate) async fn is_there(&self, path: &str) -> Result<bool, ConnectionError> {
+    pub(crate) async fn exists(&self, path: &str) -> Result<bool, ConnectionError> {
         match self.raw.lstat(path).await {
             Ok(_) => Ok(true),
             Err(SftpError::Status(_)) => Ok(false),
@@ -142,9 +144,9 @@ impl Sftp {
             to.write(piece).await?;
         }
         // The bytes that were written can be neither taken back nor compared, but a change can be reported.
-        match self.since(handle, remote, found).await? {
-            Since::Changed => Err(steady::changed(remote)),
-            Since::Same | Since::Grown => Ok(total),
+        match self.change_since(handle, remote, found).await? {
+            FileChange::Changed => Err(steady::changed_error(remote)),
+            FileChange::Same | FileChange::Grown => Ok(total),
         }
     }
 

@@ -3,7 +3,7 @@
 use archive::look::CHANGED;
 
 use super::*;
-use crate::look::Since;
+use crate::look::FileChange;
 
 /// The number of requests in flight for bytes that are read again: 2 MiB.
 const AGAIN: usize = 16;
@@ -19,32 +19,32 @@ impl Sftp {
         total: u64,
         began: SystemTime,
     ) -> Result<(), ConnectionError> {
-        match self.since(handle, remote, found).await? {
-            Since::Same if !fresh(found, began) => Ok(()),
-            Since::Same if found.size.unwrap_or(0) == 0 => Ok(()),
+        match self.change_since(handle, remote, found).await? {
+            FileChange::Same if !is_recent(found, began) => Ok(()),
+            FileChange::Same if found.size.unwrap_or(0) == 0 => Ok(()),
             // Content that reads the same twice existed as a whole in between.
-            Since::Same | Since::Grown => self.reads_again(handle, remote, (file, local), 0..total).await,
-            Since::Changed => Err(changed(remote)),
+            FileChange::Same | FileChange::Grown => self.verify_range(handle, remote, (file, local), 0..total).await,
+            FileChange::Changed => Err(changed_error(remote)),
         }
     }
 
     /// The change of an open file since it had the attributes `found`.
-    pub(super) async fn since(
+    pub(super) async fn change_since(
         &self,
         handle: &str,
         remote: &str,
         found: &FileAttributes,
-    ) -> Result<Since, ConnectionError> {
+    ) -> Result<FileChange, ConnectionError> {
         match self.raw.fstat(handle).await {
-            Ok(after) => Ok(Since::of(found, &after.attrs)),
+            Ok(after) => Ok(FileChange::of(found, &after.attrs)),
             // A server that cannot tell is assumed to have an unchanged file.
-            Err(SftpError::Status(status)) if status.status_code == StatusCode::OpUnsupported => Ok(Since::Same),
+            Err(SftpError::Status(status)) if status.status_code == StatusCode::OpUnsupported => Ok(FileChange::Same),
             Err(error) => Err(self.failure(format!("look at {}", quoted(remote)), error)),
         }
     }
 
     /// Refuses a remote file whose bytes of `range` are not those that `file` holds.
-    pub(crate) async fn reads_again(
+    pub(crate) async fn verify_range(
         &self,
         handle: &str,
         remote: &str,
@@ -65,14 +65,14 @@ impl Sftp {
             });
             match flat(same.await).map_err(|error| local_failure("read", local, &error))? {
                 true => {}
-                false => return Err(changed(remote)),
+                false => return Err(changed_error(remote)),
             }
         }
         Ok(())
     }
 
     /// Does the same with a file that is not open.
-    pub(crate) async fn reads_again_by_name(
+    pub(crate) async fn verify_range_by_name(
         &self,
         remote: &str,
         (file, local): (&Arc<std::fs::File>, &Path),
@@ -81,18 +81,18 @@ impl Sftp {
         let opened = self.raw.open(remote, OpenFlags::READ, FileAttributes::empty()).await;
         let opened = opened.map_err(|error| self.failure(format!("read {}", quoted(remote)), error))?;
         let handle = Handle::new(&self.raw, opened.handle);
-        self.reads_again(&handle.name, remote, (file, local), range).await
+        self.verify_range(&handle.name, remote, (file, local), range).await
     }
 }
 
 /// Whether a file was written in the second in which its copy began, so that another write would not change its time.
 /// This goes by the clock of this computer, so that it misses such writes on a machine whose clock is slow.
-fn fresh(found: &FileAttributes, began: SystemTime) -> bool {
+fn is_recent(found: &FileAttributes, began: SystemTime) -> bool {
     let began = began.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     found.mtime.is_some_and(|mtime| u64::from(mtime) + 1 >= began)
 }
 
 /// The error for a file on the machine that changed during its copy.
-pub(crate) fn changed(remote: &str) -> ConnectionError {
+pub(crate) fn changed_error(remote: &str) -> ConnectionError {
     ConnectionError::File { doing: format!("read {}", quoted(remote)), reason: CHANGED.to_owned() }
 }

@@ -9,16 +9,16 @@ use std::time::Duration;
 use model::connection::Connection;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
-use model::output::{Limits, output};
+use model::output::{OutputLimits, run_command};
 
-use crate::artifacts::pattern::Wanted;
+use crate::artifacts::pattern::Patterns;
 
 /// The longest listing of a machine: some 100 bytes for each of a few million files.
-const LISTING: Limits = Limits { bytes: 512 << 20, time: Duration::from_secs(600) };
+const LISTING: OutputLimits = OutputLimits { bytes: 512 << 20, time: Duration::from_secs(600) };
 
 /// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ListedKind {
     /// A file, or a link to one.
     File {
         /// Its bytes, with holes counted.
@@ -33,27 +33,27 @@ pub(super) enum Kind {
 
 /// The entries that were found.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
+pub(super) struct FileListing {
     /// The entries by path.
-    pub(super) found: BTreeMap<PathBuf, Kind>,
+    pub(super) found: BTreeMap<PathBuf, ListedKind>,
     /// Folders that the machine's user may not look into.
     pub(super) closed: Vec<PathBuf>,
 }
 
 /// Lists the entries below the beginnings of all patterns. A link is followed where a pattern names it, not below `**`.
-pub(super) async fn list(connection: &dyn Connection, root: &str, wanted: &Wanted) -> Result<Listing, Fault> {
+pub(super) async fn list(connection: &dyn Connection, root: &str, wanted: &Patterns) -> Result<FileListing, Fault> {
     let mut starts: Vec<PathBuf> = wanted.patterns.iter().map(|pattern| pattern.beginning(root)).collect();
     starts.sort();
     starts.dedup();
     // Patterns are text, so nothing is lost here.
     let starts: Vec<String> = starts.iter().map(|start| start.display().to_string()).collect();
     let command = guest::of(connection.platform()).list_files(&starts);
-    let listed = output(connection, &command, LISTING).await?;
+    let listed = run_command(connection, &command, LISTING).await?;
     match &listed.exit {
         // A start that does not exist is not an error: its pattern matches nothing.
-        Exit::Code(0 | 1) if !listed.capped => Ok(Listing {
-            found: listed.stdout.split(|byte| *byte == 0).filter_map(found).collect(),
-            closed: closed(&listed.stderr, root),
+        Exit::Code(0 | 1) if !listed.capped => Ok(FileListing {
+            found: listed.stdout.split(|byte| *byte == 0).filter_map(parse_record).collect(),
+            closed: parse_closed(&listed.stderr, root),
         }),
         Exit::Code(0 | 1) => Err(Fault::outside("there are too many files below the patterns for artifacts")
             .hint("Let the patterns begin with the folders that are meant.")),
@@ -62,18 +62,18 @@ pub(super) async fn list(connection: &dyn Connection, root: &str, wanted: &Wante
                 .because(reason.clone()))
         }
         _ => Err(Fault::outside(format!("cannot look for artifacts: `find` on the machine: {}", listed.exit))
-            .because(listed.said())),
+            .because(listed.stderr_text())),
     }
 }
 
-fn found(record: &[u8]) -> Option<(PathBuf, Kind)> {
+fn parse_record(record: &[u8]) -> Option<(PathBuf, ListedKind)> {
     let mut fields = record.get(1..)?.splitn(2, |byte| *byte == b' ');
     let bytes = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let kind = match record.first()? {
-        b'r' => Kind::File { bytes, readable: true },
-        b'u' => Kind::File { bytes, readable: false },
-        b'd' => Kind::Folder,
-        b'l' => Kind::Link,
+        b'r' => ListedKind::File { bytes, readable: true },
+        b'u' => ListedKind::File { bytes, readable: false },
+        b'd' => ListedKind::Folder,
+        b'l' => ListedKind::Link,
         _ => return None,
     };
     let path = PathBuf::from(OsStr::from_bytes(fields.next()?));
@@ -83,7 +83,7 @@ fn found(record: &[u8]) -> Option<(PathBuf, Kind)> {
 
 /// The folders that `find` reports it may not enter. `lost+found`, which a file system has at its root, is left out:
 /// nobody's files are in it.
-fn closed(said: &[u8], root: &str) -> Vec<PathBuf> {
+fn parse_closed(said: &[u8], root: &str) -> Vec<PathBuf> {
     let lines = said.split(|byte| *byte == b'\n');
     let paths = lines.filter_map(|line| {
         let path = line.strip_prefix(b"find: '")?.strip_suffix(b"': Permission denied")?;
@@ -98,10 +98,10 @@ mod tests {
 
     #[test]
     fn a_record_that_is_none_is_left_out() {
-        let file = Kind::File { bytes: 12, readable: true };
-        assert_eq!(found(b"r12 /a\nb"), Some((PathBuf::from("/a\nb"), file)));
+        let file = ListedKind::File { bytes: 12, readable: true };
+        assert_eq!(parse_record(b"r12 /a\nb"), Some((PathBuf::from("/a\nb"), file)));
         for bad in [&b""[..], b"x1 /a", b"rx /a", b"r1", b"r1 /a/../b"] {
-            assert!(found(bad).is_none(), "{bad:?}");
+            assert!(parse_record(bad).is_none(), "{bad:?}");
         }
     }
 
@@ -109,6 +109,6 @@ mod tests {
     fn only_what_may_not_be_entered_is_closed() {
         let said = b"find: '/w/a b': Permission denied\nfind: '/none': No such file or directory\n\
             find: '/w/lost+found': Permission denied\nelse\n";
-        assert_eq!(closed(said, "/w"), [PathBuf::from("/w/a b")]);
+        assert_eq!(parse_closed(said, "/w"), [PathBuf::from("/w/a b")]);
     }
 }

@@ -21,12 +21,12 @@ pub struct Pattern {
 
 /// The files to fetch.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Wanted {
+pub struct Patterns {
     /// The patterns, as they were given.
     pub patterns: Vec<Pattern>,
 }
 
-impl Wanted {
+impl Patterns {
     /// Checks the patterns.
     pub fn new(required: &[String], optional: &[String]) -> Result<Self, Fault> {
         let pattern = |required| move |glob: &String| Pattern { glob: glob.clone(), required };
@@ -45,7 +45,7 @@ impl Wanted {
 }
 
 impl Pattern {
-    pub(super) fn absolute(&self) -> bool {
+    pub(super) fn is_absolute(&self) -> bool {
         self.glob.starts_with('/')
     }
 
@@ -72,16 +72,16 @@ impl Pattern {
 
     /// Where to look: the folder, or the file itself, that the pattern's literal beginning names.
     pub(super) fn beginning(&self, root: &str) -> PathBuf {
-        let base = if self.absolute() { PathBuf::from("/") } else { PathBuf::from(root) };
+        let base = if self.is_absolute() { PathBuf::from("/") } else { PathBuf::from(root) };
         let parts = self.text().split('/').filter(|part| !part.is_empty() && *part != ".");
         parts.take_while(|part| !part.contains(SPECIAL)).fold(base, |path, part| path.join(part))
     }
     /// Whether something in the folder `path`, which cannot be entered, may match; relative patterns begin at `root`.
-    pub(super) fn reaches(&self, root: &str, path: &Path) -> bool {
+    pub(super) fn may_match_in(&self, root: &str, path: &Path) -> bool {
         if self.beginning(root).starts_with(path) {
             return true;
         }
-        let Ok(below) = path.strip_prefix(if self.absolute() { "/" } else { root }) else { return false };
+        let Ok(below) = path.strip_prefix(if self.is_absolute() { "/" } else { root }) else { return false };
         let parts: Vec<&str> = self.text().split('/').filter(|part| !part.is_empty() && *part != ".").collect();
         // From this part on, parts are not single names: `**` is any number of them, and a group in braces may hold
         // slashes.
@@ -129,7 +129,7 @@ mod tests {
             }
         }
         for bad in ["", "./", "/", "a/", "../a", "a/../b", "a[", "{a"] {
-            assert!(Wanted::new(&[bad.to_owned()], &[]).is_err(), "{bad}");
+            assert!(Patterns::new(&[bad.to_owned()], &[]).is_err(), "{bad}");
         }
     }
 
@@ -144,9 +144,9 @@ mod tests {
             ("{a/b,c}/x", vec!["a", "a/b", "d"], vec![]),
             ("/var/**", vec![], vec!["a"]),
         ] {
-            let reaches = |path: &str| pattern(glob).reaches("/w", &Path::new("/w").join(path));
+            let reaches = |path: &str| pattern(glob).may_match_in("/w", &Path::new("/w").join(path));
             assert!(yes.iter().all(|path| reaches(path)) && !no.iter().any(|path| reaches(path)), "{glob}");
         }
-        assert!(pattern("/var/**").reaches("/w", Path::new("/var/x")));
+        assert!(pattern("/var/**").may_match_in("/w", Path::new("/var/x")));
     }
 }

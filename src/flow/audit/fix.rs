@@ -9,23 +9,23 @@ use model::fault::Fault;
 use model::journal::ResourceFilter;
 use model::machine::ProviderKind;
 use model::resource::{Fate, Resource, ResourceKind, ResourceState};
-use model::task::Stepped;
+use model::task::StepCommand;
 
 use crate::audit::remaining::{Remaining, row_of};
 use crate::audit::{Finding, Standing, as_row};
 use crate::lease::remove_files;
 use crate::look::Estate;
-use crate::release::{Part, release};
+use crate::release::{ReleaseScope, release};
 
 /// How long somebody else's machine may take to answer.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Makes the step that removes our files, with their folder, from a machine that stays.
-pub type Clean<'a> = &'a (dyn Fn(&str) -> Stepped + Send + Sync);
+pub type Clean<'a> = &'a (dyn Fn(&str) -> StepCommand + Send + Sync);
 
 /// Chooses the findings to remove: all that nobody uses, or those that `ids` name. An id that names nothing is a
 /// mistake.
-pub fn going<'a>(remaining: &'a Remaining, ids: &[String]) -> Result<Vec<&'a Finding>, Fault> {
+pub fn choose<'a>(remaining: &'a Remaining, ids: &[String]) -> Result<Vec<&'a Finding>, Fault> {
     let findings = &remaining.findings;
     for id in ids {
         match findings.iter().find(|finding| finding.is_named(id)) {
@@ -59,7 +59,7 @@ pub async fn fix(
     let mut fates = Vec::new();
     for finding in going {
         let removed = remove(estate, finding, &remaining.findings, clean, now).await;
-        fates.push(removed.unwrap_or_else(|fault| Fate::Stays(fault.line())));
+        fates.push(removed.unwrap_or_else(|fault| Fate::Remains(fault.line())));
     }
     estate.forget_machines(going.iter().map(|finding| &finding.machine))?;
     close_dead_runs(estate, only)?;
@@ -108,10 +108,10 @@ async fn remove(
         return provider.release(&row).await;
     }
     let clock = || estate.teller.now();
-    let stays = release(provider.as_ref(), estate.journal, vec![row], Part::All, &clock).await?;
+    let stays = release(provider.as_ref(), estate.journal, vec![row], ReleaseScope::All, &clock).await?;
     Ok(match stays.first() {
         None => Fate::Gone,
-        Some(row) => Fate::Stays(row.note.clone().unwrap_or_default()),
+        Some(row) => Fate::Remains(row.note.clone().unwrap_or_default()),
     })
 }
 
@@ -143,7 +143,7 @@ async fn clean_remote(
     if why.is_some() {
         return Ok(Resource { note: why, ..row });
     }
-    estate.journal.gone(&row.id, estate.teller.now())?;
+    estate.journal.mark_gone(&row.id, estate.teller.now())?;
     Ok(Resource { state: ResourceState::Gone, ..row })
 }
 
@@ -157,7 +157,7 @@ pub(super) fn close_dead_runs(estate: &Estate<'_>, only: Option<&RunId>) -> Resu
         }
         let filter = ResourceFilter { run: Some(record.id.clone()), open: true, ..ResourceFilter::default() };
         if estate.journal.resources(&filter)?.is_empty() {
-            estate.journal.update_run(&record.lost(estate.teller.now()))?;
+            estate.journal.update_run(&record.into_lost(estate.teller.now()))?;
         }
     }
     Ok(())

@@ -6,22 +6,22 @@ use std::collections::BTreeSet;
 use model::base::id::RunId;
 use model::fault::Fault;
 use model::journal::ResourceFilter;
-use model::resource::{Observed, Resource};
+use model::resource::{ObservedResource, Resource};
 
-use crate::audit::{Finding, World, findings, seen_gone, went_meanwhile};
-use crate::look::{Estate, Looks};
+use crate::audit::{Finding, World, findings, split_gone, was_released_meanwhile};
+use crate::look::{Estate, LookResult};
 
 /// The findings, and everything that was seen.
 pub struct Remaining {
     /// The things that remain, in the order of release: processes first, files last.
     pub findings: Vec<Finding>,
     /// Everything that was seen, whether it is ours or not.
-    pub observed: Vec<Observed>,
+    pub observed: Vec<ObservedResource>,
 }
 
 /// Finds what remains, of one run or of all, and closes the rows of machines of which nothing exists any more. With
 /// `ends_expired`, everybody's machines whose time is over are ended.
-pub async fn remaining(estate: &Estate<'_>, run: Option<&RunId>, ends_expired: bool) -> Result<Remaining, Fault> {
+pub async fn find_remaining(estate: &Estate<'_>, run: Option<&RunId>, ends_expired: bool) -> Result<Remaining, Fault> {
     let journal = estate.journal;
     // The system is looked at before the journal is read: what a living run makes in between is in the journal by then.
     let looked = estate.teller.now();
@@ -33,7 +33,7 @@ pub async fn remaining(estate: &Estate<'_>, run: Option<&RunId>, ends_expired: b
     for finding in judge(estate, &looks)? {
         let filter = ResourceFilter { machine: Some(finding.machine.clone()), ..ResourceFilter::default() };
         // A living run that released it meanwhile closed its row.
-        if finding.run.is_some() || !went_meanwhile(&finding, &journal.resources(&filter)?, looked) {
+        if finding.run.is_some() || !was_released_meanwhile(&finding, &journal.resources(&filter)?, looked) {
             found.push(finding);
         }
     }
@@ -48,7 +48,7 @@ pub async fn remaining(estate: &Estate<'_>, run: Option<&RunId>, ends_expired: b
 }
 
 /// Judges by a look what remains, and why.
-fn judge(estate: &Estate<'_>, looks: &Looks) -> Result<Vec<Finding>, Fault> {
+fn judge(estate: &Estate<'_>, looks: &LookResult) -> Result<Vec<Finding>, Fault> {
     let ids: BTreeSet<&RunId> = looks.open.iter().map(|row| &row.run).collect();
     let mut runs = Vec::new();
     for id in ids {
@@ -68,11 +68,11 @@ fn judge(estate: &Estate<'_>, looks: &Looks) -> Result<Vec<Finding>, Fault> {
 }
 
 /// Closes the rows of machines of which nothing exists any more; gives the other findings.
-fn close(estate: &Estate<'_>, found: Vec<Finding>, observed: &[Observed]) -> Result<Vec<Finding>, Fault> {
-    let (gone, remaining) = seen_gone(found, observed);
+fn close(estate: &Estate<'_>, found: Vec<Finding>, observed: &[ObservedResource]) -> Result<Vec<Finding>, Fault> {
+    let (gone, remaining) = split_gone(found, observed);
     for finding in &gone {
         if let Some(row) = row_of(estate, finding)? {
-            estate.journal.gone(&row.id, estate.teller.now())?;
+            estate.journal.mark_gone(&row.id, estate.teller.now())?;
         }
     }
     estate.forget_machines(gone.iter().map(|finding| &finding.machine))?;

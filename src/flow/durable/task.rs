@@ -13,7 +13,7 @@ use model::task::{Chunk, Command, Offsets, TaskRecord, WindowSize};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::durable::{Durable, OUTPUT_CAP, REQUEST_LIMIT, lost, why};
+use crate::durable::{Durable, OUTPUT_CAP, REQUEST_LIMIT, is_lost, reason_of};
 
 /// The most bytes that a login shell may print before the line after which the task's own output begins.
 const GREETING_CAP: usize = 64 << 10;
@@ -42,7 +42,7 @@ pub(super) enum Begin {
 }
 
 /// The end of a task.
-struct Ended {
+struct TaskEnd {
     exit: Exit,
     record: Option<TaskRecord>,
 }
@@ -54,7 +54,7 @@ pub struct Task {
     chunks: mpsc::Receiver<Chunk>,
     /// How far its reader has got.
     offsets: Offsets,
-    ended: Arc<Mutex<Option<Ended>>>,
+    ended: Arc<Mutex<Option<TaskEnd>>>,
     exit: Option<Exit>,
     record: Option<TaskRecord>,
     follower: tokio::task::JoinHandle<()>,
@@ -94,7 +94,7 @@ impl Task {
 
     /// Makes the task end when this is dropped.
     #[must_use]
-    pub(super) fn ending_with_us(mut self) -> Self {
+    pub(super) fn end_on_drop(mut self) -> Self {
         self.ends_with_us = true;
         self
     }
@@ -120,7 +120,7 @@ impl Process for Task {
         if self.exit.is_none() {
             // The follower stores how the task ended before it finishes, and closes the channel by finishing.
             let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let lost = || Ended { exit: Exit::Lost("it is no longer followed".to_owned()), record: None };
+            let lost = || TaskEnd { exit: Exit::Lost("it is no longer followed".to_owned()), record: None };
             let ended = ended.unwrap_or_else(lost);
             (self.exit, self.record) = (Some(ended.exit), ended.record);
         }
@@ -166,7 +166,7 @@ struct Follower {
 }
 
 /// How one attempt at following ended.
-enum Attempt {
+enum FollowEnd {
     /// The task has ended, and all of its output came.
     Drained,
     /// Another attempt may go on.
@@ -176,21 +176,21 @@ enum Attempt {
 }
 
 impl Follower {
-    async fn follow(&mut self) -> Ended {
+    async fn follow(&mut self) -> TaskEnd {
         let mut fruitless = 0;
         loop {
             let (before, began) = (self.offsets, Instant::now());
             let why = match self.attempt().await {
-                Attempt::Over(exit) => return Ended { exit, record: None },
-                Attempt::Cut(why) => why,
-                Attempt::Drained => match self.record().await {
+                FollowEnd::Over(exit) => return TaskEnd { exit, record: None },
+                FollowEnd::Cut(why) => why,
+                FollowEnd::Drained => match self.record().await {
                     // Fewer bytes came than the machine kept: the process that read the file there was cut off.
                     Ok(record)
                         if record.output.stdout > self.offsets.stdout || record.output.stderr > self.offsets.stderr =>
                     {
                         "only a part of its output came".to_owned()
                     }
-                    Ok(record) => return Ended { exit: record.exit.clone(), record: Some(record) },
+                    Ok(record) => return TaskEnd { exit: record.exit.clone(), record: Some(record) },
                     Err(why) => why,
                 },
             };
@@ -198,38 +198,38 @@ impl Follower {
             fruitless = if in_vain { fruitless + 1 } else { 0 };
             if fruitless > MOST_FRUITLESS {
                 let exit = Exit::Lost(format!("it cannot be followed: {why}"));
-                return Ended { exit, record: None };
+                return TaskEnd { exit, record: None };
             }
             // The first repetition comes at once: the connection broke just as it was used.
             tokio::time::sleep(PAUSE * fruitless.saturating_sub(1)).await;
         }
     }
 
-    async fn attempt(&mut self) -> Attempt {
+    async fn attempt(&mut self) -> FollowEnd {
         match self.attempt_once().await {
             Ok(attempt) => attempt,
-            Err(error) => Attempt::Over(Exit::Lost(error.to_string())),
+            Err(error) => FollowEnd::Over(Exit::Lost(error.to_string())),
         }
     }
 
     /// Follows over one connection. An error is final.
-    async fn attempt_once(&mut self) -> Result<Attempt, ConnectionError> {
+    async fn attempt_once(&mut self) -> Result<FollowEnd, ConnectionError> {
         let boot = self.durable.boot().await?;
         let (number, connection) = self.durable.live().await?;
         let command = self.command(&boot, connection.holds_stdin());
         let mut process = match connection.start(&command).await {
             Ok(process) => process,
-            Err(error) if lost(&error) => {
-                self.durable.broken(number, &why(&error)).await;
-                return Ok(Attempt::Cut(error.to_string()));
+            Err(error) if is_lost(&error) => {
+                self.durable.give_up_connection(number, &reason_of(&error)).await;
+                return Ok(FollowEnd::Cut(error.to_string()));
             }
             Err(error) => return Err(error),
         };
         // Held open meanwhile: its end tells the machine that nobody follows any more.
         let _stdin = process.take_stdin();
-        let (mut stdout, mut stderr) = (Greeting::default(), Greeting::default());
+        let (mut stdout, mut stderr) = (GreetingFilter::default(), GreetingFilter::default());
         while let Some(chunk) = process.next().await {
-            self.durable.answered();
+            self.durable.note_answer();
             let chunk = match chunk {
                 Chunk::Stdout(bytes) => Chunk::Stdout(stdout.strip(bytes)),
                 Chunk::Stderr(bytes) => Chunk::Stderr(stderr.strip(bytes)),
@@ -244,16 +244,16 @@ impl Follower {
             }
             add(&mut self.offsets, &chunk);
             if self.sender.send(chunk).await.is_err() {
-                return Ok(Attempt::Over(Exit::Lost("its output was not read to the end".to_owned())));
+                return Ok(FollowEnd::Over(Exit::Lost("its output was not read to the end".to_owned())));
             }
         }
         Ok(self.judge(number, process.exit(), &stderr).await)
     }
 
-    async fn judge(&self, number: u64, exit: Exit, stderr: &Greeting) -> Attempt {
-        let lost = |reason: &str| Attempt::Over(Exit::Lost(reason.to_owned()));
+    async fn judge(&self, number: u64, exit: Exit, stderr: &GreetingFilter) -> FollowEnd {
+        let lost = |reason: &str| FollowEnd::Over(Exit::Lost(reason.to_owned()));
         match exit {
-            Exit::Code(0) => Attempt::Drained,
+            Exit::Code(0) => FollowEnd::Drained,
             Exit::Code(NEVER) => lost("it was never started"),
             Exit::Code(OTHER_BOOT) => lost(BOOTED_AGAIN),
             Exit::Code(VANISHED) => {
@@ -263,11 +263,11 @@ impl Follower {
             }
             Exit::Code(REFUSED) => lost(&format!("the machine cannot start it: {}", stderr.text())),
             Exit::Lost(reason) => {
-                self.durable.broken(number, &reason).await;
-                Attempt::Cut(reason)
+                self.durable.give_up_connection(number, &reason).await;
+                FollowEnd::Cut(reason)
             }
-            exit if stderr.held.is_empty() => Attempt::Cut(format!("following ended with {exit}")),
-            exit => Attempt::Cut(format!("following ended with {exit}: {}", stderr.text())),
+            exit if stderr.held.is_empty() => FollowEnd::Cut(format!("following ended with {exit}")),
+            exit => FollowEnd::Cut(format!("following ended with {exit}: {}", stderr.text())),
         }
     }
 
@@ -290,12 +290,12 @@ impl Follower {
 
 /// The output before the line after which a task's bytes begin.
 #[derive(Default)]
-struct Greeting {
+struct GreetingFilter {
     over: bool,
     held: Vec<u8>,
 }
 
-impl Greeting {
+impl GreetingFilter {
     /// The part of `bytes` that belongs to the task.
     fn strip(&mut self, bytes: Vec<u8>) -> Vec<u8> {
         if self.over {
@@ -313,7 +313,7 @@ impl Greeting {
     }
 
     fn text(&self) -> String {
-        text::said(&self.held)
+        text::trim_output(&self.held)
     }
 }
 
@@ -325,12 +325,12 @@ mod tests {
     fn what_a_login_shell_says_first_is_none_of_the_task() {
         let whole = b"Welcome!\nx hg-automation: output follows\nhg-automation: output follows\n\nout\nhg-automation: output follows\n";
         for at in 0..whole.len() {
-            let mut greeting = Greeting::default();
+            let mut greeting = GreetingFilter::default();
             let mut kept = greeting.strip(whole[..at].to_vec());
             kept.extend(greeting.strip(whole[at..].to_vec()));
             assert_eq!(kept, b"\nout\nhg-automation: output follows\n", "cut at {at}");
         }
-        let mut greeting = Greeting::default();
+        let mut greeting = GreetingFilter::default();
         assert!(greeting.strip(b"no room for x\n".to_vec()).is_empty());
         assert_eq!((greeting.over, greeting.text().as_str()), (false, "no room for x"));
     }

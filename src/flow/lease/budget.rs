@@ -20,7 +20,7 @@ pub async fn foresee(run: &Run, site: &Site, request: &MachineRequest) -> Result
         return Ok(());
     }
     let quote = until_stopped(run, async { Ok(site.quote(request, &Teller::silent()).await) }).await?;
-    within_budget(site, request, quote.as_ref())
+    check_budget(site, request, quote.as_ref())
 }
 
 fn life(request: &MachineRequest) -> Duration {
@@ -28,19 +28,19 @@ fn life(request: &MachineRequest) -> Duration {
 }
 
 /// The cost of the machine until its expiry, for people.
-fn at_most(request: &MachineRequest, quote: &Quote) -> String {
+fn describe_cost(request: &MachineRequest, quote: &Quote) -> String {
     let life = life(request);
     let span = text::seconds(life);
     format!("{} until its expiry in {span}", quote.cost_text(life))
 }
 
 /// Refuses a machine that could cost more than its limit, and one with a limit whose price is not known.
-fn within_budget(site: &Site, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
+fn check_budget(site: &Site, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
     let Some(budget) = request.max_cost else { return Ok(()) };
     let most = amount(budget.most);
     match quote {
         Some(quote) if quote.cost(life(request)) > budget.most => {
-            let text = at_most(request, quote);
+            let text = describe_cost(request, quote);
             Err(Fault::outside(format!("{} could cost {text}, more than the {most} allowed", request.id))
                 .because(quote.text())
                 .hint("Nothing was launched. Choose a smaller type or a shorter life (`--ttl`), or allow more (`--max-cost`)."))
@@ -58,7 +58,7 @@ fn within_budget(site: &Site, request: &MachineRequest, quote: Option<&Quote>) -
 
 /// Reports the price of a machine that is about to be made, and refuses one beyond its budget.
 pub(super) fn afford(run: &Run, site: &Site, request: &MachineRequest, quote: Option<&Quote>) -> Result<(), Fault> {
-    within_budget(site, request, quote)?;
+    check_budget(site, request, quote)?;
     match quote {
         Some(quote) => {
             let (quote, life) = (quote.clone(), life(request));

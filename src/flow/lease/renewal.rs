@@ -7,11 +7,11 @@ use model::connection::Connection;
 use model::event::MachineEvent;
 use model::fault::Fault;
 use model::machine::Machine;
-use model::output::{Limits, output};
+use model::output::{OutputLimits, run_command};
 use model::provider::LeaseKeeper;
 
 use crate::lease::RECONNECT_LIMIT;
-use crate::run::{Run, later};
+use crate::run::{Run, saturating_add};
 use crate::site::Site;
 
 /// Postpones a machine's end: through its provider, or on the machine itself where it keeps its own lease.
@@ -33,9 +33,11 @@ impl Renewal {
             Some(connection) => connection,
             None => site.connector.connect(machine, &machine.user, RECONNECT_LIMIT, false).await?,
         };
-        let done = output(connection.as_ref(), &command, Limits::SMALL).await?;
-        if !done.exit.success() {
-            return Err(Fault::infrastructure(format!("the machine refused with {}", done.exit)).because(done.said()));
+        let done = run_command(connection.as_ref(), &command, OutputLimits::SMALL).await?;
+        if !done.exit.is_success() {
+            return Err(
+                Fault::infrastructure(format!("the machine refused with {}", done.exit)).because(done.stderr_text())
+            );
         }
         self.connection = Some(connection);
         Ok(())
@@ -43,7 +45,12 @@ impl Renewal {
 }
 
 /// Renews the lease again and again, for the first time after `first`.
-pub(super) fn heartbeat(run: &Run, site: &Site, machine: &Machine, first: Duration) -> tokio::task::JoinHandle<()> {
+pub(super) fn spawn_heartbeat(
+    run: &Run,
+    site: &Site,
+    machine: &Machine,
+    first: Duration,
+) -> tokio::task::JoinHandle<()> {
     let (run, site, machine) = (run.clone(), site.clone(), machine.clone());
     tokio::spawn(async move {
         let mut warned = false;
@@ -52,7 +59,7 @@ pub(super) fn heartbeat(run: &Run, site: &Site, machine: &Machine, first: Durati
         loop {
             tokio::time::sleep(pause).await;
             pause = interval(&site);
-            let until = later(run.now(), site.grace);
+            let until = saturating_add(run.now(), site.grace);
             let Err(fault) = renewal.renew(&site, &machine, until).await else { continue };
             // The next try comes sooner: the first lease of a machine may be shorter than a whole pause.
             pause /= 4;

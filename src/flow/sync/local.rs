@@ -21,7 +21,7 @@ const BATCH: usize = 32;
 
 /// The kind of an entry, with its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum LocalKind {
     /// A file of this hash.
     File(Hash),
     /// A symbolic link to this target.
@@ -32,9 +32,9 @@ pub enum Kind {
 
 /// The entry at one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct LocalEntry {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: LocalKind,
     /// Its permission bits.
     pub mode: u32,
     /// Its size in bytes, of a file.
@@ -45,9 +45,9 @@ pub struct Entry {
 
 /// A folder with all that is in it.
 #[derive(Debug, Clone, Default)]
-pub struct Survey {
+pub struct LocalTree {
     /// The entries by path below the top, a folder before its content.
-    pub entries: BTreeMap<PathBuf, Entry>,
+    pub entries: BTreeMap<PathBuf, LocalEntry>,
 }
 
 /// The hash of some bytes.
@@ -68,16 +68,16 @@ fn failed(path: &Path, error: std::io::Error) -> Fault {
     Fault::outside(format!("cannot read `{}`", path.display().to_string().escape_debug())).because(error)
 }
 
-impl Survey {
+impl LocalTree {
     /// The records of these paths that the machine is to remember, each with a NUL behind it.
     pub fn records<'a>(&self, paths: impl Iterator<Item = &'a PathBuf>) -> Vec<u8> {
         let mut records = Vec::new();
         for path in paths {
             let Some(entry) = self.entries.get(path) else { continue };
             let head = match &entry.kind {
-                Kind::File(hash) => format!("f {} ", hex(hash)),
-                Kind::Link(target) => format!("l {} ", hex(&hash(target))),
-                Kind::Folder => "d - ".to_owned(),
+                LocalKind::File(hash) => format!("f {} ", hex(hash)),
+                LocalKind::Link(target) => format!("l {} ", hex(&hash(target))),
+                LocalKind::Folder => "d - ".to_owned(),
             };
             records.extend_from_slice(head.as_bytes());
             records.extend_from_slice(path.as_os_str().as_bytes());
@@ -87,9 +87,9 @@ impl Survey {
     }
 
     /// The first of these files that was changed since it was hashed.
-    pub fn changed<'a>(&self, top: &Path, paths: &'a [PathBuf]) -> Option<&'a PathBuf> {
+    pub fn find_changed<'a>(&self, top: &Path, paths: &'a [PathBuf]) -> Option<&'a PathBuf> {
         paths.iter().find(|path| match self.entries.get(*path) {
-            Some(entry) if matches!(entry.kind, Kind::File(_)) => {
+            Some(entry) if matches!(entry.kind, LocalKind::File(_)) => {
                 std::fs::symlink_metadata(top.join(path)).map_or(true, |found| id(&found) != entry.id)
             }
             _ => false,
@@ -98,7 +98,7 @@ impl Survey {
 }
 
 /// Looks at a folder and reads all its files, on all processors.
-pub fn survey(top: &Path) -> Result<Survey, Fault> {
+pub fn survey(top: &Path) -> Result<LocalTree, Fault> {
     let (mut entries, mut files) = (BTreeMap::new(), Vec::new());
     let mut todo = vec![PathBuf::new()];
     while let Some(folder) = todo.pop() {
@@ -117,10 +117,10 @@ pub fn survey(top: &Path) -> Result<Survey, Fault> {
             let about = found.metadata().map_err(|error| failed(&found.path(), error))?;
             let kind = if kind.is_dir() {
                 todo.push(path.clone());
-                Kind::Folder
+                LocalKind::Folder
             } else if kind.is_symlink() {
                 let target = std::fs::read_link(found.path()).map_err(|error| failed(&found.path(), error))?;
-                Kind::Link(target.into_os_string().into_vec())
+                LocalKind::Link(target.into_os_string().into_vec())
             } else {
                 let shown = found.path().display().to_string();
                 let message = format!(
@@ -129,15 +129,15 @@ pub fn survey(top: &Path) -> Result<Survey, Fault> {
                 );
                 return Err(Fault::outside(message));
             };
-            entries.insert(path, Entry { kind, mode: about.mode() & 0o7777, size: 0, id: id(&about) });
+            entries.insert(path, LocalEntry { kind, mode: about.mode() & 0o7777, size: 0, id: id(&about) });
         }
     }
     entries.extend(read_all(top, &files)?);
-    Ok(Survey { entries })
+    Ok(LocalTree { entries })
 }
 
 /// Hashes the files on as many threads as there are processors.
-fn read_all(top: &Path, files: &[PathBuf]) -> Result<Vec<(PathBuf, Entry)>, Fault> {
+fn read_all(top: &Path, files: &[PathBuf]) -> Result<Vec<(PathBuf, LocalEntry)>, Fault> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len().div_ceil(BATCH).max(1));
     let next = AtomicUsize::new(0);
     let work = || {
@@ -152,7 +152,7 @@ fn read_all(top: &Path, files: &[PathBuf]) -> Result<Vec<(PathBuf, Entry)>, Faul
             }
         }
     };
-    let results: Vec<Result<Vec<(PathBuf, Entry)>, Fault>> = std::thread::scope(|scope| {
+    let results: Vec<Result<Vec<(PathBuf, LocalEntry)>, Fault>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let gone = |_| Err(Fault::outside("a thread that reads files ended early"));
         workers.into_iter().map(|worker| worker.join().unwrap_or_else(gone)).collect()
@@ -164,7 +164,7 @@ fn read_all(top: &Path, files: &[PathBuf]) -> Result<Vec<(PathBuf, Entry)>, Faul
     Ok(all)
 }
 
-fn read(path: &Path, buffer: &mut [u8]) -> Result<Entry, Fault> {
+fn read(path: &Path, buffer: &mut [u8]) -> Result<LocalEntry, Fault> {
     use std::io::Read;
     // A path that was a file when it was listed may be a pipe by now, and opening that would wait for a writer.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -181,6 +181,6 @@ fn read(path: &Path, buffer: &mut [u8]) -> Result<Entry, Fault> {
             }
         }
     }
-    let kind = Kind::File(hasher.finalize().into());
-    Ok(Entry { kind, mode: found.mode() & 0o7777, size, id: id(&found) })
+    let kind = LocalKind::File(hasher.finalize().into());
+    Ok(LocalEntry { kind, mode: found.mode() & 0o7777, size, id: id(&found) })
 }

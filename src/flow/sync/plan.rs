@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use model::fault::Fault;
 
-use crate::sync::local::{self, Survey};
-use crate::sync::remote::{Entry, Kind, Look};
+use crate::sync::local::{self, LocalTree};
+use crate::sync::remote::{RemoteEntry, RemoteKind, RemoteTree};
 
 /// The changes to make on the machine.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct SyncPlan {
     /// Entries that are sent, a folder before its content.
     pub send: Vec<PathBuf>,
     /// Files and links that are removed.
@@ -27,34 +27,34 @@ pub struct Plan {
     pub unchanged: usize,
 }
 
-impl Plan {
+impl SyncPlan {
     /// The number of entries that are removed.
-    pub fn deletes(&self) -> usize {
+    pub fn delete_count(&self) -> usize {
         self.delete.len() + self.folders.len()
     }
 
     /// Whether there is anything to do.
-    pub fn changes(&self) -> bool {
-        self.deletes() + self.send.len() + self.modes.len() > 0
+    pub fn has_changes(&self) -> bool {
+        self.delete_count() + self.send.len() + self.modes.len() > 0
     }
 
     /// The bytes of the files that are sent.
-    pub fn bytes(&self, here: &Survey) -> u64 {
+    pub fn bytes(&self, here: &LocalTree) -> u64 {
         self.send.iter().filter_map(|path| here.entries.get(path)).map(|entry| entry.size).sum()
     }
 }
 
 /// Compares both sides. An entry that is in the way and that no sync put there is an error, before anything is changed.
-pub fn make(here: &Survey, there: &Look) -> Result<Plan, Fault> {
-    let mut plan = Plan::default();
+pub fn make(here: &LocalTree, there: &RemoteTree) -> Result<SyncPlan, Fault> {
+    let mut plan = SyncPlan::default();
     let mut gone: HashSet<&Path> = HashSet::new();
     // From the bottom, so that a folder comes after its content.
     for (path, entry) in there.entries.iter().rev() {
         let ours = here.entries.get(path);
-        if ours.is_some_and(|ours| !in_the_way(ours, entry, there.is_sent(path))) {
+        if ours.is_some_and(|ours| !is_in_the_way(ours, entry, there.is_sent(path))) {
             continue;
         }
-        let folder = entry.kind == Kind::Folder;
+        let folder = entry.kind == RemoteKind::Folder;
         let empty = || children(there, path).all(|below| gone.contains(below));
         // Only an entry that a sync put there may go, and a folder only together with everything in it.
         if there.is_sent(path) && (!folder || empty()) {
@@ -72,8 +72,8 @@ pub fn make(here: &Survey, there: &Look) -> Result<Plan, Fault> {
     }
     for (path, ours) in &here.entries {
         match there.entries.get(path) {
-            Some(theirs) if !gone.contains(path.as_path()) && same(ours, theirs) => {
-                if ours.mode != theirs.mode && !matches!(ours.kind, local::Kind::Link(_)) {
+            Some(theirs) if !gone.contains(path.as_path()) && is_same(ours, theirs) => {
+                if ours.mode != theirs.mode && !matches!(ours.kind, local::LocalKind::Link(_)) {
                     plan.modes.push((path.clone(), ours.mode));
                 } else {
                     plan.unchanged += 1;
@@ -87,7 +87,7 @@ pub fn make(here: &Survey, there: &Look) -> Result<Plan, Fault> {
     let touched: HashSet<&Path> =
         plan.send.iter().chain(&plan.delete).chain(&plan.folders).filter_map(|path| path.parent()).collect();
     for path in touched {
-        let Some(theirs) = there.entries.get(path).filter(|theirs| theirs.kind == Kind::Folder) else { continue };
+        let Some(theirs) = there.entries.get(path).filter(|theirs| theirs.kind == RemoteKind::Folder) else { continue };
         if theirs.mode & 0o300 != 0o300 && !gone.contains(path) {
             plan.open.push(path.to_owned());
             if !plan.modes.iter().any(|(set, _)| set == path) {
@@ -104,26 +104,28 @@ pub fn make(here: &Survey, there: &Look) -> Result<Plan, Fault> {
 
 /// Whether the entry there must be removed before the one here can take its place. A file or link simply replaces a
 /// file; a link replaces a link, and a file replaces a link that a sync had `sent`.
-fn in_the_way(ours: &local::Entry, theirs: &Entry, sent: bool) -> bool {
+fn is_in_the_way(ours: &local::LocalEntry, theirs: &RemoteEntry, sent: bool) -> bool {
     match (&ours.kind, &theirs.kind) {
-        (local::Kind::Folder, theirs) => *theirs != Kind::Folder,
-        (_, Kind::Folder | Kind::Odd) => true,
-        (local::Kind::File(_), Kind::Link(_)) => !sent,
+        (local::LocalKind::Folder, theirs) => *theirs != RemoteKind::Folder,
+        (_, RemoteKind::Folder | RemoteKind::Other) => true,
+        (local::LocalKind::File(_), RemoteKind::Link(_)) => !sent,
         _ => false,
     }
 }
 
-fn same(ours: &local::Entry, theirs: &Entry) -> bool {
+fn is_same(ours: &local::LocalEntry, theirs: &RemoteEntry) -> bool {
     match (&ours.kind, &theirs.kind) {
-        (local::Kind::File(ours_hash), Kind::File(hash)) => ours.size == theirs.size && *hash == Some(*ours_hash),
-        (local::Kind::Link(ours), Kind::Link(theirs)) => ours == theirs,
-        (local::Kind::Folder, Kind::Folder) => true,
+        (local::LocalKind::File(ours_hash), RemoteKind::File(hash)) => {
+            ours.size == theirs.size && *hash == Some(*ours_hash)
+        }
+        (local::LocalKind::Link(ours), RemoteKind::Link(theirs)) => ours == theirs,
+        (local::LocalKind::Folder, RemoteKind::Folder) => true,
         _ => false,
     }
 }
 
 /// The entries directly in a folder on the machine.
-fn children<'a>(there: &'a Look, folder: &'a Path) -> impl Iterator<Item = &'a Path> {
+fn children<'a>(there: &'a RemoteTree, folder: &'a Path) -> impl Iterator<Item = &'a Path> {
     let after = (std::ops::Bound::Excluded(folder.to_owned()), std::ops::Bound::Unbounded);
     let below = there.entries.range(after).map(|(path, _)| path.as_path());
     below.take_while(move |path| path.starts_with(folder)).filter(move |path| path.parent() == Some(folder))

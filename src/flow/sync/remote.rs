@@ -21,11 +21,11 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 use model::fault::Fault;
 
-use crate::sync::local::{self, Hash, Survey};
+use crate::sync::local::{self, Hash, LocalTree};
 
 /// The kind of an entry on a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum RemoteKind {
     /// A file, with its hash if that is known.
     File(Option<Hash>),
     /// A symbolic link to this target.
@@ -33,14 +33,14 @@ pub enum Kind {
     /// A folder.
     Folder,
     /// Anything else.
-    Odd,
+    Other,
 }
 
 /// An entry on a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct RemoteEntry {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: RemoteKind,
     /// Its permission bits.
     pub mode: u32,
     /// Its size in bytes.
@@ -67,9 +67,9 @@ pub enum Sent {
 
 /// The content of a folder on a machine, with what is remembered there of earlier syncs.
 #[derive(Debug, Default)]
-pub struct Look {
+pub struct RemoteTree {
     /// The entries by path below the top, a folder before its content.
-    pub entries: BTreeMap<PathBuf, Entry>,
+    pub entries: BTreeMap<PathBuf, RemoteEntry>,
     /// The entries that earlier syncs put at each path. There are two where a sync did not end: it may or may not have
     /// come to that path.
     pub sent: HashMap<PathBuf, HashSet<Sent>>,
@@ -77,12 +77,12 @@ pub struct Look {
     remembers: bool,
 }
 
-fn odd(what: &str) -> Fault {
+fn unreadable_listing(what: &str) -> Fault {
     Fault::infrastructure(format!("the machine's listing cannot be read: {what}"))
 }
 
 /// Reads a time as `find` prints it, with ten digits after the point: nine of them are the nanoseconds.
-fn time(text: &[u8]) -> Option<Time> {
+fn parse_time(text: &[u8]) -> Option<Time> {
     let text = std::str::from_utf8(text).ok()?;
     let (seconds, rest) = text.split_once('.').unwrap_or((text, "0"));
     let digits: String = rest.chars().chain("000000000".chars()).take(9).collect();
@@ -94,8 +94,8 @@ fn path(bytes: &[u8]) -> PathBuf {
 }
 
 /// Reads what `look` printed.
-pub fn read(printed: &[u8]) -> Result<Look, Fault> {
-    let body = printed.strip_suffix(b"\0").ok_or_else(|| odd("it breaks off"))?;
+pub fn read(printed: &[u8]) -> Result<RemoteTree, Fault> {
+    let body = printed.strip_suffix(b"\0").ok_or_else(|| unreadable_listing("it breaks off"))?;
     let mut records = body.split(|byte| *byte == 0).peekable();
     let mut sections: HashMap<&[u8], Vec<&[u8]>> = HashMap::new();
     let mut section: &[u8] = b"";
@@ -110,56 +110,56 @@ pub fn read(printed: &[u8]) -> Result<Look, Fault> {
         // The second record of an entry is the target of a link, which may look like a section: it is taken whatever it
         // holds.
         if matches!(section, b"now" | b"seen") {
-            into.push(records.next().ok_or_else(|| odd("it breaks off"))?);
+            into.push(records.next().ok_or_else(|| unreadable_listing("it breaks off"))?);
         }
     }
     if section != b"end" {
-        return Err(odd("it breaks off"));
+        return Err(unreadable_listing("it breaks off"));
     }
     let empty = Vec::new();
     let of = |name: &str| sections.get(name.as_bytes()).unwrap_or(&empty);
-    let seen = listing(of("seen"))?;
+    let seen = parse_listing(of("seen"))?;
     // `same` stands in place of `now` if nothing has changed since the listing at the end of the last sync.
-    let now = if sections.contains_key(&b"same"[..]) { seen.clone() } else { listing(of("now"))? };
-    let mut look = Look { entries: now, remembers: !of("stamp").is_empty(), ..Look::default() };
+    let now = if sections.contains_key(&b"same"[..]) { seen.clone() } else { parse_listing(of("now"))? };
+    let mut look = RemoteTree { entries: now, remembers: !of("stamp").is_empty(), ..RemoteTree::default() };
     look.began = of("began").first().map(|began| began.to_vec()).unwrap_or_default();
     for record in of("sent").iter().chain(of("pending")) {
-        let (place, sent) = sent(record).ok_or_else(|| odd("what was sent"))?;
+        let (place, sent) = parse_sent(record).ok_or_else(|| unreadable_listing("what was sent"))?;
         look.sent.entry(place).or_default().insert(sent);
     }
     // The machine removes `pending` last. While it is there, the other sections may belong to different syncs, and a
     // path may have two hashes: then no content is taken as known.
     let interrupted = !of("pending").is_empty();
-    let stamp = of("stamp").first().and_then(|stamp| time(stamp));
+    let stamp = of("stamp").first().and_then(|stamp| parse_time(stamp));
     if let (Some(stamp), false) = (stamp, interrupted) {
-        let fresh: HashMap<PathBuf, &[u8]> = of("fresh").iter().filter_map(|record| fresh(record)).collect();
+        let fresh: HashMap<PathBuf, &[u8]> = of("fresh").iter().filter_map(|record| parse_fresh(record)).collect();
         look.recall(&seen, &fresh, stamp);
     }
     Ok(look)
 }
 
 /// The entries of a listing, in which each has two records: itself, and the target of a link.
-fn listing(records: &[&[u8]]) -> Result<BTreeMap<PathBuf, Entry>, Fault> {
+fn parse_listing(records: &[&[u8]]) -> Result<BTreeMap<PathBuf, RemoteEntry>, Fault> {
     let entry = |record: &[u8], target: &[u8]| {
         let fields: Vec<&[u8]> = record.splitn(7, |byte| *byte == b' ').collect();
         let [kind, mode, size, inode, content, changed, name] = fields.as_slice() else { return None };
         let kind = match *kind {
-            b"f" => Kind::File(None),
-            b"l" => Kind::Link(target.to_vec()),
-            b"d" => Kind::Folder,
-            _ => Kind::Odd,
+            b"f" => RemoteKind::File(None),
+            b"l" => RemoteKind::Link(target.to_vec()),
+            b"d" => RemoteKind::Folder,
+            _ => RemoteKind::Other,
         };
         let mode = u32::from_str_radix(std::str::from_utf8(mode).ok()?, 8).ok()?;
         let content = [size, inode, content].map(|field| *field).join(&b' ');
         let size = std::str::from_utf8(size).ok()?.parse().ok()?;
-        Some((path(name), Entry { kind, mode, size, content, changed: time(changed)? }))
+        Some((path(name), RemoteEntry { kind, mode, size, content, changed: parse_time(changed)? }))
     };
     let pairs = records.chunks_exact(2);
-    pairs.map(|pair| entry(pair[0], pair[1]).ok_or_else(|| odd("an entry"))).collect()
+    pairs.map(|pair| entry(pair[0], pair[1]).ok_or_else(|| unreadable_listing("an entry"))).collect()
 }
 
 /// Reads a record of `sent` or `pending`: `KIND HASH PATH`.
-fn sent(record: &[u8]) -> Option<(PathBuf, Sent)> {
+fn parse_sent(record: &[u8]) -> Option<(PathBuf, Sent)> {
     let mut fields = record.splitn(3, |byte| *byte == b' ');
     let (kind, hash, name) = (fields.next()?, fields.next()?, fields.next()?);
     let sent = match kind {
@@ -171,7 +171,7 @@ fn sent(record: &[u8]) -> Option<(PathBuf, Sent)> {
 }
 
 /// Reads a record of `fresh`, `SIZE INODE MTIME PATH`; gives its first three fields as [`Entry::content`] has them.
-fn fresh(record: &[u8]) -> Option<(PathBuf, &[u8])> {
+fn parse_fresh(record: &[u8]) -> Option<(PathBuf, &[u8])> {
     let (at, _) = record.iter().enumerate().filter(|(_, byte)| **byte == b' ').nth(2)?;
     Some((path(&record[at + 1..]), &record[..at]))
 }
@@ -180,7 +180,7 @@ fn unhex(text: &[u8]) -> Option<Hash> {
     HEXLOWER.decode(text).ok()?.try_into().ok()
 }
 
-impl Look {
+impl RemoteTree {
     /// The time just before the machine looked at the folder, by the clock that gives its files their times.
     pub fn began(&self) -> &[u8] {
         &self.began
@@ -193,16 +193,18 @@ impl Look {
 
     /// Takes over the hashes of files that are as they were at the end of the last sync, which looked at `stamp`. The
     /// beginning of this file says why they still hold.
-    fn recall(&mut self, seen: &BTreeMap<PathBuf, Entry>, fresh: &HashMap<PathBuf, &[u8]>, stamp: Time) {
+    fn recall(&mut self, seen: &BTreeMap<PathBuf, RemoteEntry>, fresh: &HashMap<PathBuf, &[u8]>, stamp: Time) {
         for (path, entry) in &mut self.entries {
             // There is only one: a path has two only after an interrupted sync.
             let Some(Sent::File(hash)) = self.sent.get(path).and_then(|sent| sent.iter().next()) else { continue };
             let same = seen.get(path).is_some_and(|then| {
-                matches!(then.kind, Kind::File(_)) && then.content == entry.content && then.changed == entry.changed
+                matches!(then.kind, RemoteKind::File(_))
+                    && then.content == entry.content
+                    && then.changed == entry.changed
             });
             // Not at the time of the look itself: a change within the same tick of the clock may have come after it.
             let untouched = entry.changed < stamp || fresh.get(path).is_some_and(|came| *came == entry.content);
-            if let (Kind::File(known), true, true) = (&mut entry.kind, same, untouched) {
+            if let (RemoteKind::File(known), true, true) = (&mut entry.kind, same, untouched) {
                 *known = Some(*hash);
             }
         }
@@ -210,11 +212,11 @@ impl Look {
 
     /// The files that only their hash can judge: those of the same size as the file here, and those that are not here
     /// and are removed if they still are what was sent.
-    pub fn unknown(&self, here: &Survey) -> Vec<PathBuf> {
-        let open = |(path, entry): &(&PathBuf, &Entry)| {
-            entry.kind == Kind::File(None)
+    pub fn files_to_hash(&self, here: &LocalTree) -> Vec<PathBuf> {
+        let open = |(path, entry): &(&PathBuf, &RemoteEntry)| {
+            entry.kind == RemoteKind::File(None)
                 && match here.entries.get(*path) {
-                    Some(ours) if matches!(ours.kind, local::Kind::File(_)) => ours.size == entry.size,
+                    Some(ours) if matches!(ours.kind, local::LocalKind::File(_)) => ours.size == entry.size,
                     _ => self.sent.contains_key(*path),
                 }
         };
@@ -228,7 +230,7 @@ impl Look {
             let Some((hash, name)) = record.split_at_checked(64) else { continue };
             let Some(name) = name.strip_prefix(b"  ./") else { continue };
             if let (Some(hash), Some(entry)) = (unhex(hash), self.entries.get_mut(Path::new(OsStr::from_bytes(name)))) {
-                entry.kind = Kind::File(Some(hash));
+                entry.kind = RemoteKind::File(Some(hash));
             }
         }
     }
@@ -238,10 +240,10 @@ impl Look {
     pub fn is_sent(&self, path: &Path) -> bool {
         let (Some(entry), Some(sent)) = (self.entries.get(path), self.sent.get(path)) else { return false };
         match &entry.kind {
-            Kind::File(Some(hash)) => sent.contains(&Sent::File(*hash)),
-            Kind::Link(target) => sent.contains(&Sent::Link(local::hash(target))),
-            Kind::Folder => sent.contains(&Sent::Folder),
-            Kind::File(None) | Kind::Odd => false,
+            RemoteKind::File(Some(hash)) => sent.contains(&Sent::File(*hash)),
+            RemoteKind::Link(target) => sent.contains(&Sent::Link(local::hash(target))),
+            RemoteKind::Folder => sent.contains(&Sent::Folder),
+            RemoteKind::File(None) | RemoteKind::Other => false,
         }
     }
 }
@@ -251,7 +253,7 @@ mod tests {
     use super::*;
 
     /// The sections of a look, without `now` if everything is the same.
-    fn look(now: &str, seen: &str, fresh: &str, stamp: &str, pending: &str) -> Look {
+    fn look(now: &str, seen: &str, fresh: &str, stamp: &str, pending: &str) -> RemoteTree {
         let hash = local::hex(&local::hash(b"x"));
         let sent = format!("f {hash} a\0d - d\0");
         let now = if now == seen { "=same\0".to_owned() } else { format!("=now\0{now}") };
@@ -265,8 +267,8 @@ mod tests {
         format!("f 644 {size} {inode} {content} {changed} a\0\0")
     }
 
-    fn known(look: &Look) -> bool {
-        matches!(look.entries[Path::new("a")].kind, Kind::File(Some(_)))
+    fn known(look: &RemoteTree) -> bool {
+        matches!(look.entries[Path::new("a")].kind, RemoteKind::File(Some(_)))
     }
 
     #[test]
@@ -299,7 +301,7 @@ mod tests {
     fn a_listing_that_breaks_off_is_refused_whatever_stands_in_it() {
         let whole = format!("=began\01\0=now\0{}l 777 3 1 1.0 1.0 b\0=end\0=end\0", file(1, 1, "1.0", "1.0"));
         let look = read(whole.as_bytes()).unwrap();
-        assert_eq!(look.entries[Path::new("b")].kind, Kind::Link(b"=end".to_vec()));
+        assert_eq!(look.entries[Path::new("b")].kind, RemoteKind::Link(b"=end".to_vec()));
         for length in 0..whole.len() {
             assert!(read(&whole.as_bytes()[..length]).is_err(), "{length}");
         }

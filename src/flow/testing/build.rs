@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use model::base::deadline::Deadline;
-use model::build::{Build, BuildStore, Built};
+use model::build::{Build, BuildOrigin, BuildStore};
 use model::connection::Connection;
 use model::event::{TestsEvent, TroubleEvent};
 use model::exit::Exit;
@@ -13,7 +13,7 @@ use model::output::follow;
 use crate::durable::Durable;
 use crate::lines::Lines;
 use crate::run::Run;
-use crate::testing::shown;
+use crate::testing::do_step;
 
 /// The longest packed result that is fetched: many times the size of a build of Mercurial.
 const PACKED_CAP: u64 = 64 << 20;
@@ -26,9 +26,9 @@ const CANNOT: Exit = Exit::Code(3);
 
 /// The outcome of a build.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
+pub struct BuildOutcome {
     /// Where it came from.
-    pub built: Built,
+    pub built: BuildOrigin,
     /// How long it took, by the wall clock.
     pub took: Duration,
     /// How it failed, with its last output; none if the build is there.
@@ -37,26 +37,26 @@ pub struct Outcome {
 
 /// Puts a build in place: a kept one if it fits, else one that is made now, and kept. The outcome reports a build that
 /// fails; a machine that is lost meanwhile is a fault.
-pub async fn build(run: &Run, durable: &Durable, store: &dyn BuildStore, build: &Build) -> Result<Outcome, Fault> {
+pub async fn build(run: &Run, durable: &Durable, store: &dyn BuildStore, build: &Build) -> Result<BuildOutcome, Fault> {
     let began = Instant::now();
     if let Some(packed) = build.key.as_deref().and_then(|key| store.find(key))
         && restore(run, durable, store, build, &packed).await?
     {
-        return Ok(Outcome { built: Built::Kept, took: began.elapsed(), failed: None });
+        return Ok(BuildOutcome { built: BuildOrigin::Kept, took: began.elapsed(), failed: None });
     }
     let (built, failed) = make(run, durable, build).await?;
     let took = began.elapsed();
-    if built == Built::Made
+    if built == BuildOrigin::Made
         && failed.is_none()
         && let Some(key) = &build.key
     {
         keep(run, durable, store, build, key).await;
     }
-    Ok(Outcome { built, took, failed })
+    Ok(BuildOutcome { built, took, failed })
 }
 
 /// Builds; the output of the build becomes details of its step.
-async fn make(run: &Run, durable: &Durable, build: &Build) -> Result<(Built, Option<(Exit, String)>), Fault> {
+async fn make(run: &Run, durable: &Durable, build: &Build) -> Result<(BuildOrigin, Option<(Exit, String)>), Fault> {
     let showing = run.teller.begin(build.make.work.clone());
     let mut lines = Lines::new(run);
     let deadline = Deadline::after(build.make.limit, format!("the build of {} to end", build.what));
@@ -64,15 +64,15 @@ async fn make(run: &Run, durable: &Durable, build: &Build) -> Result<(Built, Opt
     let tail = lines.tail();
     match exit {
         Exit::Code(0) => {
-            showing.done();
-            Ok((Built::Made, None))
+            showing.finish();
+            Ok((BuildOrigin::Made, None))
         }
         exit if exit == CANNOT => {
             run.tell(TestsEvent::RunnerBuilds { what: build.what.clone(), why: tail });
-            Ok((Built::Runner, None))
+            Ok((BuildOrigin::Runner, None))
         }
         Exit::Lost(why) => Err(Fault::infrastructure(format!("the build of {} was lost", build.what)).because(why)),
-        exit => Ok((Built::Made, Some((exit, tail)))),
+        exit => Ok((BuildOrigin::Made, Some((exit, tail)))),
     }
 }
 
@@ -86,8 +86,8 @@ async fn restore(
     packed: &[u8],
 ) -> Result<bool, Fault> {
     durable.write_file(&build.packed, packed, 0o600).await?;
-    let done = shown(run, durable, &build.restore).await?;
-    if done.exit.success() {
+    let done = do_step(run, durable, &build.restore).await?;
+    if done.exit.is_success() {
         let (bytes, despite) = (packed.len() as u64, build.despite.clone());
         run.tell(TestsEvent::BuildReused { what: build.what.clone(), bytes, despite });
         return Ok(true);

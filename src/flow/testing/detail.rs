@@ -5,7 +5,7 @@ use model::base::text;
 use model::connection::Connection;
 use model::exit::Exit;
 use model::outcome::TestResult;
-use model::output::{Limits, Output, output};
+use model::output::{Output, OutputLimits, run_command};
 
 /// How many failed tests have their output fetched, and how many bytes of it are fetched in all; the run's log has all
 /// of it.
@@ -32,8 +32,10 @@ pub(super) async fn fetch(
             continue;
         }
         let Some(path) = file_of(&test.name) else { continue };
-        match output(connection, &guest::of(connection.platform()).file_ends(&path, HALF), Limits::SMALL).await {
-            Ok(done) if done.exit.success() => test.detail = read(&done),
+        match run_command(connection, &guest::of(connection.platform()).file_ends(&path, HALF), OutputLimits::SMALL)
+            .await
+        {
+            Ok(done) if done.exit.is_success() => test.detail = read(&done),
             // A test that ran out of its time may have left none.
             Ok(done) if !matches!(done.exit, Exit::Lost(_)) => {}
             _ => return,
@@ -56,7 +58,7 @@ fn read(done: &Output) -> Option<String> {
     // Both are cut to whole lines, unless one line is longer than they are.
     let head = &head[..head.iter().rposition(|byte| *byte == b'\n').map_or(head.len(), |at| at + 1)];
     let tail = &tail[tail.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1)..];
-    let left_out = text::counted(size - head.len() - tail.len(), "byte");
+    let left_out = text::pluralize(size - head.len() - tail.len(), "byte");
     Some(format!(
         "{}\n[… {left_out} of {size} left out; the run's log has all of it …]\n\n{}",
         as_text(head),

@@ -1,6 +1,6 @@
 //! Driving tests that were begun to their end: what every driver does, whether it is the first or a later one.
 
-use model::artifact::Collected;
+use model::artifact::CollectedArtifacts;
 use model::base::text;
 use model::event::{RunEvent, TroubleEvent};
 use model::fault::Fault;
@@ -12,7 +12,7 @@ use model::task::TaskOutput;
 
 use crate::artifacts;
 use crate::durable::Durable;
-use crate::lease::{self, After, Ended, until_stopped};
+use crate::lease::{self, Completion, LeaseEnd, until_stopped};
 use crate::run::Run;
 use crate::site::Site;
 use crate::testing::{Finished, TestTask, Tested, finish, hold};
@@ -38,11 +38,11 @@ pub async fn resume(
     runner: &dyn Runner,
     task: &TestTask,
     records: &Records<'_>,
-) -> Ended<Option<Tested>> {
+) -> LeaseEnd<Option<Tested>> {
     let folder = &task.begun.folder;
     let clean = runner.tenancy().map(|tenancy| tenancy.clean(folder));
     lease::attach(run, site, machine, folder, clean.as_ref(), async |_, durable| {
-        hold::present(durable, runner, follow(run, durable, runner, task, records)).await
+        hold::with_presence(durable, runner, follow(run, durable, runner, task, records)).await
     })
     .await
 }
@@ -55,9 +55,9 @@ pub async fn follow(
     runner: &dyn Runner,
     task: &TestTask,
     records: &Records<'_>,
-) -> Result<After<Option<Tested>>, Fault> {
+) -> Result<Completion<Option<Tested>>, Fault> {
     if let Some(tested) = Tested::read(records.folder) {
-        return Ok(After::Release(Some(tested)));
+        return Ok(Completion::Release(Some(tested)));
     }
     match finish(run, durable, runner, &task.begun, records.output).await {
         Ok(Finished::Ran(mut ran)) => {
@@ -71,13 +71,13 @@ pub async fn follow(
             if let Err(fault) = tested.keep(records.folder) {
                 run.tell(TroubleEvent::from(&fault));
             }
-            Ok(After::Release(Some(tested)))
+            Ok(Completion::Release(Some(tested)))
         }
-        Ok(Finished::Detached) => Ok(After::Detach(None)),
+        Ok(Finished::Detached) => Ok(Completion::Detach(None)),
         Err(fault) if run.stop.is_cancelled() => Err(fault),
         Err(fault) => {
             run.tell(RunEvent::Failed { failure: (&fault).into() });
-            Ok(After::Detach(None))
+            Ok(Completion::Detach(None))
         }
     }
 }
@@ -90,7 +90,7 @@ async fn fetch(
     runner: &dyn Runner,
     task: &TestTask,
     kept: &dyn RunFolder,
-) -> Option<Collected> {
+) -> Option<CollectedArtifacts> {
     if task.fetch.wanted.is_empty() || run.stop.is_cancelled() {
         return None;
     }
@@ -100,6 +100,6 @@ async fn fetch(
     let collecting = artifacts::collect(&teller, durable, &root, &task.fetch.wanted, &folder);
     match until_stopped(run, collecting).await {
         Ok(collected) => Some(collected),
-        Err(fault) => Some(Collected { folder, failed: Some(fault.line()), ..Collected::default() }),
+        Err(fault) => Some(CollectedArtifacts { folder, failed: Some(fault.line()), ..CollectedArtifacts::default() }),
     }
 }

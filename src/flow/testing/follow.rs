@@ -3,23 +3,23 @@
 use std::time::Duration;
 
 use model::base::id::TestName;
-use model::build::Built;
+use model::build::BuildOrigin;
 use model::exit::Exit;
 use model::fault::Fault;
-use model::outcome::{Attempt, TestResult, not_run, reconcile};
-use model::runner::{Reported, Runner};
+use model::outcome::{Attempt, TestResult, not_run_results, reconcile};
+use model::runner::{Runner, RunnerReport};
 use model::task::TaskOutput;
 
 use crate::durable::Durable;
 use crate::run::Run;
-use crate::testing::report::Report;
-use crate::testing::{Before, Begun, Ran, detail, hold, output};
+use crate::testing::report::FollowedReport;
+use crate::testing::{BegunTests, RunResult, SetUpTimes, detail, hold, output};
 
 /// The outcome of following tests.
 #[derive(Debug, Clone)]
 pub enum Finished {
     /// They ended, or were ended, or were lost.
-    Ran(Box<Ran>),
+    Ran(Box<RunResult>),
     /// They go on without us.
     Detached,
 }
@@ -30,11 +30,11 @@ pub async fn finish(
     run: &Run,
     durable: &Durable,
     runner: &dyn Runner,
-    begun: &Begun,
+    begun: &BegunTests,
     output: &dyn TaskOutput,
 ) -> Result<Finished, Fault> {
     let run = &run.on(&durable.machine().id);
-    let report = Report::of(runner);
+    let report = FollowedReport::of(runner);
     let ended = tokio::select! {
         ended = output::until_ended(run, durable, begun, output) => ended?,
         // Following the report never ends; the runner's own end decides.
@@ -48,7 +48,7 @@ pub async fn finish(
     };
     let took = Duration::try_from(took).unwrap_or_default();
     let root = hold::root(durable, runner, &begun.folder).await;
-    let report_file = at(runner, &root, runner.layout().report);
+    let report_file = locate(runner, &root, runner.layout().report);
     let drained = match report.drain(durable, &report_file).await {
         Err(_) if matches!(exit, Exit::Lost(_)) && !run.stop.is_cancelled() => {
             report.drain_once_more(run, durable, &report_file).await
@@ -57,18 +57,23 @@ pub async fn finish(
     };
     let mut reported = report.reported();
     let (gap, caveats) = (gap(&reported, drained.err()), std::mem::take(&mut reported.caveats));
-    let building = building(begun.built, &reported, took);
+    let building = build_time(begun.built, &reported, took);
     let mut tests = judge(&exit, begun, reported);
     if !run.stop.is_cancelled() {
-        detail::fetch(durable, &|test| report.output_file(test).map(|path| at(runner, &root, &path)), &mut tests).await;
+        detail::fetch(durable, &|test| report.output_file(test).map(|path| locate(runner, &root, &path)), &mut tests)
+            .await;
     }
-    Ok(Finished::Ran(Box::new(Ran {
+    Ok(Finished::Ran(Box::new(RunResult {
         tests,
         runner: exit,
         said: None,
         source: begun.source.clone(),
         built: begun.built,
-        before: Before { build: begun.before.build + building, setup: begun.before.setup + building, ..begun.before },
+        before: SetUpTimes {
+            build: begun.before.build + building,
+            setup: begun.before.setup + building,
+            ..begun.before
+        },
         subject: begun.subject.clone(),
         caveats,
         gap,
@@ -78,17 +83,17 @@ pub async fn finish(
 
 /// How much of the runner's time went into a build of its own. A runner that never came to its first test was building
 /// until its end.
-fn building(built: Option<Built>, reported: &Reported, took: Duration) -> Duration {
+fn build_time(built: Option<BuildOrigin>, reported: &RunnerReport, took: Duration) -> Duration {
     match (built, reported.building) {
-        (Some(Built::Runner), Some(building)) => building.min(took),
-        (Some(Built::Runner), None) if !reported.began => took,
+        (Some(BuildOrigin::Runner), Some(building)) => building.min(took),
+        (Some(BuildOrigin::Runner), None) if !reported.began => took,
         _ => Duration::ZERO,
     }
 }
 
 /// Says what is missing in a report.
-fn gap(reported: &Reported, unread: Option<Fault>) -> Option<String> {
-    match (&reported.beyond, unread) {
+fn gap(reported: &RunnerReport, unread: Option<Fault>) -> Option<String> {
+    match (&reported.excess, unread) {
         (Some(beyond), _) => Some(format!("it holds {beyond}, which was not taken")),
         (None, _) if reported.complete => None,
         (None, Some(fault)) => Some(format!("its end could not be read: {}", fault.line())),
@@ -98,13 +103,13 @@ fn gap(reported: &Reported, unread: Option<Fault>) -> Option<String> {
 
 /// The results of a run whose runner ended with `runner`: every test that it reported, and a reason for each of the
 /// others. All were this machine's to run, for the first time.
-fn judge(runner: &Exit, begun: &Begun, reported: Reported) -> Vec<TestResult> {
+fn judge(runner: &Exit, begun: &BegunTests, reported: RunnerReport) -> Vec<TestResult> {
     let known: Vec<TestName> = begun.expected.iter().cloned().chain(reported.expected).collect();
     let why = match runner {
         // The runner builds before it comes to a test. A code beyond 127 means that a signal ended it, whatever it was
         // doing.
         Exit::Code(1..=127) if !reported.began && reported.tests.is_empty() => {
-            return not_run(&known, &format!("the test runner ended with {runner} before its first test"));
+            return not_run_results(&known, &format!("the test runner ended with {runner} before its first test"));
         }
         Exit::Lost(reason) => format!("the run was lost: {reason}"),
         exit if !reported.complete => format!("the runner ended with {exit} before it came to this test"),
@@ -118,7 +123,7 @@ fn judge(runner: &Exit, begun: &Begun, reported: Reported) -> Vec<TestResult> {
 }
 
 /// The place of a file of the runner's folder if that folder is `root`.
-fn at(runner: &dyn Runner, root: &str, path: &str) -> String {
+fn locate(runner: &dyn Runner, root: &str, path: &str) -> String {
     match path.strip_prefix(runner.layout().root).and_then(|below| below.strip_prefix('/')) {
         Some(below) => format!("{root}/{below}"),
         None => path.to_owned(),

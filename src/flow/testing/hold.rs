@@ -11,7 +11,7 @@ use model::base::text;
 use model::connection::Process;
 use model::event::Step;
 use model::fault::Fault;
-use model::output::{Limits, output};
+use model::output::{OutputLimits, run_command};
 use model::runner::Runner;
 use model::task::Chunk;
 use model::work::{Holder, Work};
@@ -41,14 +41,14 @@ pub async fn hold(run: &Run, durable: &Durable, runner: &dyn Runner) -> Result<(
         let Ok(chunk) = tokio::time::timeout_at(end, task.next()).await else {
             // The waiting process must not get hold of the machine for a run that has given up.
             durable.cancel_task(&id).await?;
-            return Err(busy(holder.as_deref(), step.limit));
+            return Err(busy_fault(holder.as_deref(), step.limit));
         };
         match chunk {
             Some(Chunk::Stdout(bytes)) => heard.extend(bytes),
             Some(Chunk::Stderr(bytes)) if said.len() < SAID => said.extend(bytes),
             Some(Chunk::Stderr(_)) => {}
             None => {
-                let said = text::said(&said);
+                let said = text::trim_output(&said);
                 return Err(
                     Fault::outside(format!("cannot hold the machine for this run: {}", task.exit())).because(said)
                 );
@@ -59,7 +59,7 @@ pub async fn hold(run: &Run, durable: &Durable, runner: &dyn Runner) -> Result<(
             if line != "held" && !line.starts_with("waits ") {
                 continue;
             }
-            waiting.take().map(Step::done);
+            waiting.take().map(Step::finish);
             let Some(other) = line.strip_prefix("waits ") else { return Ok(()) };
             let (most, other) = (step.limit, read(other));
             waiting = Some(run.teller.begin(Work::WaitingForHolder { most, holder: other.clone() }));
@@ -79,7 +79,7 @@ fn read(holder: &str) -> Option<Holder> {
     }
 }
 
-fn busy(holder: Option<&str>, waited: Duration) -> Fault {
+fn busy_fault(holder: Option<&str>, waited: Duration) -> Fault {
     let holder = holder.unwrap_or("a run that does not say its name");
     Fault::outside("the machine is in use by another run")
         .because(format!("waited {} for {holder}", text::seconds(waited)))
@@ -87,18 +87,18 @@ fn busy(holder: Option<&str>, waited: Duration) -> Fault {
 }
 
 /// Does `work`, and shows the machine meanwhile that this driver is alive.
-pub async fn present<T>(durable: &Durable, runner: &dyn Runner, work: impl Future<Output = T>) -> T {
+pub async fn with_presence<T>(durable: &Durable, runner: &dyn Runner, work: impl Future<Output = T>) -> T {
     let site = durable.site();
     match runner.tenancy().filter(|_| site.provider.kind().machines_stay()) {
         None => work.await,
         Some(tenancy) => {
-            let sign = tenancy.sign(durable.folder());
+            let sign = tenancy.presence_command(durable.folder());
             let signs = async {
                 loop {
                     tokio::time::sleep(site.grace.max(LEAST_SILENCE) / 4).await;
                     // A sign that does not get through is followed by another.
                     if let Ok(connection) = durable.direct().await {
-                        drop(output(connection.as_ref(), &sign, Limits::SMALL).await);
+                        drop(run_command(connection.as_ref(), &sign, OutputLimits::SMALL).await);
                     }
                 }
             };
@@ -115,10 +115,12 @@ pub async fn present<T>(durable: &Durable, runner: &dyn Runner, work: impl Futur
 pub async fn root(durable: &Durable, runner: &dyn Runner, folder: &str) -> String {
     let own = runner.layout().root.to_owned();
     let Some(tenancy) = runner.tenancy().filter(|_| durable.site().provider.kind().machines_stay()) else { return own };
-    let aside = tenancy.put_aside(folder);
+    let aside = tenancy.aside_folder(folder);
     let look = durable.guest().is_folder(&aside);
     let there = match durable.direct().await {
-        Ok(connection) => output(connection.as_ref(), &look, Limits::SMALL).await.is_ok_and(|done| done.exit.success()),
+        Ok(connection) => {
+            run_command(connection.as_ref(), &look, OutputLimits::SMALL).await.is_ok_and(|done| done.exit.is_success())
+        }
         Err(_) => false,
     };
     if there { aside } else { own }
@@ -137,7 +139,7 @@ mod tests {
             "run 20261128-103701-abcdef of ann@desk, which has held the machine since 2026-11-28T10:37:02Z"
         );
         assert_eq!(words("of - somebody else"), "a run of somebody else, who holds the machine");
-        let fault = busy(Some(&holder), Duration::from_secs(120));
+        let fault = busy_fault(Some(&holder), Duration::from_secs(120));
         assert!(fault.line().contains("waited 2m 00s for run 20261128-103701-abcdef of ann@desk"), "{fault:?}");
         assert_eq!(fault.kind, model::fault::FaultKind::Outside);
     }

@@ -9,8 +9,8 @@ use model::fault::Fault;
 use model::task::{Chunk, Offsets, TaskOutput, TaskRecord};
 
 use crate::durable::{Durable, Task};
-use crate::run::{Run, later};
-use crate::testing::Begun;
+use crate::run::{Run, saturating_add};
+use crate::testing::BegunTests;
 
 /// How long tests that were told to stop may take to do so, with their last output kept. It is less than a machine's
 /// flow leaves for last words.
@@ -24,7 +24,7 @@ const ROOM_PAUSE: Duration = Duration::from_secs(3);
 pub(super) async fn until_ended(
     run: &Run,
     durable: &Durable,
-    begun: &Begun,
+    begun: &BegunTests,
     output: &dyn TaskOutput,
 ) -> Result<Option<(Exit, Option<TaskRecord>)>, Fault> {
     let from = || {
@@ -33,7 +33,8 @@ pub(super) async fn until_ended(
         durable.follow_task(&begun.task, Offsets { stdout, stderr: kept.stderr.saturating_sub(base.stderr) })
     };
     let limit = begun.limit;
-    let mut over = Duration::try_from(later(begun.began_at, limit).duration_since(run.now())).unwrap_or_default();
+    let mut over =
+        Duration::try_from(saturating_add(begun.began_at, limit).duration_since(run.now())).unwrap_or_default();
     // A driver that comes after the limit still takes tests that ended before it. If the machine cannot be asked,
     // following says why.
     if over.is_zero() && durable.has_ended(&begun.task).await.unwrap_or(true) {

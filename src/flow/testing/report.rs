@@ -10,7 +10,7 @@ use model::base::id::TestName;
 use model::event::TestsEvent;
 use model::exit::Exit;
 use model::fault::Fault;
-use model::runner::{ReportReader, Reported, Runner};
+use model::runner::{ReportReader, Runner, RunnerReport};
 use model::task::Chunk;
 
 use crate::durable::Durable;
@@ -27,20 +27,20 @@ const PAUSE: Duration = Duration::from_millis(500);
 const SECOND_CHANCE: Duration = Duration::from_secs(15);
 
 /// The part of a report that was taken.
-pub(crate) struct Report {
+pub(crate) struct FollowedReport {
     path: &'static str,
-    taken: Mutex<Taken>,
+    taken: Mutex<TakenPart>,
 }
 
-struct Taken {
+struct TakenPart {
     reader: Box<dyn ReportReader>,
     bytes: u64,
 }
 
-impl Report {
+impl FollowedReport {
     /// The report of a runner, of which nothing is taken yet.
     pub(crate) fn of(runner: &dyn Runner) -> Self {
-        Self { path: runner.layout().report, taken: Mutex::new(Taken { reader: runner.read_report(), bytes: 0 }) }
+        Self { path: runner.layout().report, taken: Mutex::new(TakenPart { reader: runner.read_report(), bytes: 0 }) }
     }
 
     /// The file on the machine that holds the output of a failed test.
@@ -48,7 +48,7 @@ impl Report {
         self.lock().reader.output_file(test)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Taken> {
+    fn lock(&self) -> MutexGuard<'_, TakenPart> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -113,7 +113,7 @@ impl Report {
     }
 
     /// Everything that the part taken so far reported.
-    pub(crate) fn reported(&self) -> Reported {
-        self.lock().reader.reported()
+    pub(crate) fn reported(&self) -> RunnerReport {
+        self.lock().reader.report()
     }
 }

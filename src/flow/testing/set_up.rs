@@ -6,24 +6,24 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use model::base::id::{TaskId, TestName};
 use model::base::text;
-use model::build::{BuildStore, Built};
+use model::build::{BuildOrigin, BuildStore};
 use model::connection::{Connection, ConnectionError};
 use model::event::TestsEvent;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
-use model::outcome::not_run;
-use model::output::{Limits, output};
-use model::runner::{Job, Listing, Runner};
-use model::subject::Subject;
-use model::task::{Offsets, Stepped};
+use model::outcome::not_run_results;
+use model::output::{OutputLimits, run_command};
+use model::runner::{Job, Runner, TestListing};
+use model::subject::TestSubject;
+use model::task::{Offsets, StepCommand};
 
 use crate::durable::Durable;
 use crate::lease::until_stopped;
 use crate::parts::write_parts;
 use crate::run::Run;
-use crate::testing::build::{Outcome, build};
-use crate::testing::{Before, Begun, Ran, failed, hold, shown};
+use crate::testing::build::{BuildOutcome, build};
+use crate::testing::{BegunTests, RunResult, SetUpTimes, do_step, failed, hold};
 
 /// The longest list of tests that a runner may print. The list of Mercurial's suite has 50 KiB.
 const LISTING_CAP: usize = 2 << 20;
@@ -33,24 +33,24 @@ const MORE_SENDS: u32 = 2;
 
 /// A machine on which the tests can start.
 #[derive(Debug, Clone)]
-pub struct Ready {
+pub struct ReadyMachine {
     source: String,
-    subject: Subject,
+    subject: TestSubject,
     expected: Vec<TestName>,
-    runner: Stepped,
+    runner: StepCommand,
     folder: String,
-    built: Built,
-    before: Before,
+    built: BuildOrigin,
+    before: SetUpTimes,
     /// How the build failed, with its last output; then there is nothing to test.
     failed: Option<(Exit, String)>,
 }
 
-impl Ready {
+impl ReadyMachine {
     /// The outcome of a run whose source could not be built; none if it was built.
-    pub fn unbuilt(&self) -> Option<Ran> {
+    pub fn unbuilt_run(&self) -> Option<RunResult> {
         let (exit, said) = self.failed.clone()?;
-        Some(Ran {
-            tests: not_run(&self.expected, &format!("the build ended with {exit}")),
+        Some(RunResult {
+            tests: not_run_results(&self.expected, &format!("the build ended with {exit}")),
             runner: exit,
             said: Some(said),
             source: self.source.clone(),
@@ -64,8 +64,8 @@ impl Ready {
     }
 
     /// The record of tests on `machine` that begin at `now`, to be written down before that.
-    pub fn begun(&self, machine: &Machine, now: Timestamp, limit: Option<Duration>) -> Begun {
-        Begun {
+    pub fn begun(&self, machine: &Machine, now: Timestamp, limit: Option<Duration>) -> BegunTests {
+        BegunTests {
             machine: machine.id.clone(),
             task: TaskId::random(),
             folder: self.folder.clone(),
@@ -90,7 +90,7 @@ pub async fn set_up(
     runner: &dyn Runner,
     target: &Path,
     builds: &dyn BuildStore,
-) -> Result<Ready, Fault> {
+) -> Result<ReadyMachine, Fault> {
     let run = &run.on(&machine.id);
     let began = Instant::now();
     let mut ready = until_stopped(run, prepare_all(run, machine, durable, runner, target, builds)).await?;
@@ -108,12 +108,12 @@ async fn prepare_all(
     runner: &dyn Runner,
     target: &Path,
     builds: &dyn BuildStore,
-) -> Result<Ready, Fault> {
+) -> Result<ReadyMachine, Fault> {
     let folder = durable.folder();
     durable.prepare().await?;
     write_parts(durable, &runner.parts(), folder).await?;
     hold::hold(run, durable, runner).await?;
-    let (before, outcome) = work_off(run, machine, durable, runner, target, builds).await?;
+    let (before, outcome) = run_jobs(run, machine, durable, runner, target, builds).await?;
     let baked = match durable.read_file(runner.layout().baked, 1 << 20).await {
         Ok(baked) => Some(baked),
         Err(ConnectionError::File { .. }) => None,
@@ -121,13 +121,13 @@ async fn prepare_all(
     };
     let baked = baked.as_deref();
     let step = runner.list(folder, baked);
-    let listed = output(durable, &step.command, Limits { bytes: LISTING_CAP, time: step.limit }).await?;
+    let listed = run_command(durable, &step.command, OutputLimits { bytes: LISTING_CAP, time: step.limit }).await?;
     if listed.capped {
         let cap = text::bytes(LISTING_CAP as u64);
         return Err(Fault::outside(format!("the test runner's list of tests is longer than {cap}")));
     }
-    let Listing { tests, source, subject, built } = runner.read_list(baked, &listed)?;
-    Ok(Ready {
+    let TestListing { tests, source, subject, built } = runner.read_list(baked, &listed)?;
+    Ok(ReadyMachine {
         source,
         subject,
         expected: tests,
@@ -141,20 +141,20 @@ async fn prepare_all(
 
 /// Does the runner's jobs that make a machine ready; gives how long the parts of them took, and the outcome of a build
 /// if there was one to make.
-async fn work_off(
+async fn run_jobs(
     run: &Run,
     machine: &Machine,
     durable: &Durable,
     runner: &dyn Runner,
     target: &Path,
     builds: &dyn BuildStore,
-) -> Result<(Before, Option<Outcome>), Fault> {
+) -> Result<(SetUpTimes, Option<BuildOutcome>), Fault> {
     let (mut sending, mut outcome) = (None, None);
     for job in runner.set_up(durable.folder(), machine) {
         match job {
             Job::Step(step) => {
-                let done = shown(run, durable, &step).await?;
-                if !done.exit.success() {
+                let done = do_step(run, durable, &step).await?;
+                if !done.exit.is_success() {
                     return Err(runner.explain(&step, &done).unwrap_or_else(|| failed(&step, &done)));
                 }
             }
@@ -168,7 +168,7 @@ async fn work_off(
     let build = outcome.as_ref().map_or(Duration::ZERO, |outcome| outcome.took);
     // The jobs after the sending belong to it: the source is checked out, changes are applied.
     let push = sending.map_or(Duration::ZERO, |since| since.elapsed().saturating_sub(build));
-    Ok((Before { build, push, ..Before::default() }, outcome))
+    Ok((SetUpTimes { build, push, ..SetUpTimes::default() }, outcome))
 }
 
 /// Sends the source to the machine. A process on this computer does that over a connection of its own: if that breaks
@@ -183,7 +183,7 @@ async fn send(run: &Run, durable: &Durable, runner: &dyn Runner, target: &Path) 
         tries += 1;
         run.tell(TestsEvent::SendingAgain { failure: (&fault).into() });
         // Only the machine itself can show that it still exists: this waits for as long as it may.
-        output(durable, &durable.guest().nothing(), Limits::SMALL).await?;
+        run_command(durable, &durable.guest().nothing(), OutputLimits::SMALL).await?;
     }
 }
 
@@ -195,10 +195,10 @@ async fn send(run: &Run, durable: &Durable, runner: &dyn Runner, target: &Path) 
 pub async fn begin(
     run: &Run,
     durable: &Durable,
-    ready: Ready,
+    ready: ReadyMachine,
     limit: Option<Duration>,
-    keep: &(dyn Fn(&Begun) -> Result<(), Fault> + Sync),
-) -> Result<Begun, Fault> {
+    keep: &(dyn Fn(&BegunTests) -> Result<(), Fault> + Sync),
+) -> Result<BegunTests, Fault> {
     let begun = ready.begun(durable.machine(), run.now(), limit);
     keep(&begun)?;
     match until_stopped(run, async { Ok(durable.launch_task(&begun.task, &ready.runner.command).await?) }).await {

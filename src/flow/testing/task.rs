@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::artifact::Collected;
+use model::artifact::CollectedArtifacts;
 use model::base::clock;
 use model::fault::Fault;
 use model::run::RunFolder;
@@ -10,7 +10,7 @@ use model::runner::RunnerRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::Fetch;
-use crate::testing::{Begun, Ran};
+use crate::testing::{BegunTests, RunResult};
 
 /// Everything that a later driver needs to know of tests that were begun on a machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub struct TestTask {
     #[serde(with = "clock::seconds")]
     pub booting: Duration,
     /// The tests.
-    pub begun: Begun,
+    pub begun: BegunTests,
     /// The files to fetch after them.
     #[serde(default)]
     pub fetch: Fetch,
@@ -65,26 +65,26 @@ impl TestTask {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Tested {
     /// Their outcome.
-    pub ran: Ran,
+    pub ran: RunResult,
     /// The files that were fetched; none if none were asked for.
-    pub artifacts: Option<Collected>,
+    pub artifacts: Option<CollectedArtifacts>,
 }
 
 impl Tested {
     /// Tests with this outcome that were never followed: there was nothing to test.
-    pub fn unbuilt(ran: Ran) -> Self {
+    pub fn unbuilt(ran: RunResult) -> Self {
         Self { ran, artifacts: None }
     }
 
     /// Writes it into the folder of its run.
     pub(super) fn keep(&self, folder: &dyn RunFolder) -> Result<(), Fault> {
         let text = serde_json::to_vec(self).map_err(|e| Fault::infrastructure("cannot write JSON").because(e))?;
-        folder.keep_tested(&text)
+        folder.store_test_results(&text)
     }
 
     /// Reads what an earlier driver knew before it released the machine; a file that cannot be read is as good as none.
     pub fn read(folder: &dyn RunFolder) -> Option<Self> {
-        serde_json::from_slice(&folder.tested().ok()??).ok()
+        serde_json::from_slice(&folder.test_results().ok()??).ok()
     }
 }
 
@@ -118,11 +118,11 @@ mod tests {
             Ok(self.tasks.iter().map(kept).collect())
         }
 
-        fn keep_tested(&self, _: &[u8]) -> Result<(), Fault> {
+        fn store_test_results(&self, _: &[u8]) -> Result<(), Fault> {
             Ok(())
         }
 
-        fn tested(&self) -> Result<Option<Vec<u8>>, Fault> {
+        fn test_results(&self) -> Result<Option<Vec<u8>>, Fault> {
             Ok(self.tested.map(Into::into))
         }
 

@@ -18,7 +18,7 @@ const KEEPER: &str = include_str!("../../../remote/linux/keep-watcher.sh");
 const KIND: &str = "#cloud-boothook\n";
 
 /// The text of the user data.
-pub(super) fn text(told: &FirstBoot<'_>) -> String {
+pub(super) fn user_data(told: &FirstBoot<'_>) -> String {
     let keys = told.keys.map(|(authorized, host)| {
         let authorized = STANDARD.encode(format!("{}\n", authorized.trim()));
         [("authorized-key", authorized), ("host-key", STANDARD.encode(host))]
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
     use model::base::id::MachineId;
 
-    fn told<'a>(machine: &'a MachineId, user: &'a str) -> FirstBoot<'a> {
+    fn first_boot<'a>(machine: &'a MachineId, user: &'a str) -> FirstBoot<'a> {
         FirstBoot {
             machine,
             user,
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn the_script_ends_before_its_data() {
         let machine = "hg-0123456789".parse().unwrap();
-        let text = text(&told(&machine, "hg"));
+        let text = user_data(&first_boot(&machine, "hg"));
         assert!(text.starts_with("#cloud-boothook\n#!/bin/sh\n"), "{}", &text[..40]);
         let (script, data) = text.split_once("\n__DATA__\n").unwrap();
         assert!(script.ends_with("\nexit 0"));
@@ -72,8 +72,8 @@ mod tests {
     #[test]
     fn a_machine_that_nobody_comes_to_by_ssh_is_told_no_key() {
         let machine = "hg-0123456789".parse().unwrap();
-        let told = FirstBoot { keys: None, ..told(&machine, "hg") };
-        let text = text(&told);
+        let told = FirstBoot { keys: None, ..first_boot(&machine, "hg") };
+        let text = user_data(&told);
         let (_, data) = text.split_once("\n__DATA__\n").unwrap();
         assert!(!data.contains("-key ") && data.contains("lease "), "{data}");
     }
@@ -81,9 +81,9 @@ mod tests {
     #[test]
     fn a_lease_never_goes_beyond_the_expiry() {
         let machine = "hg-0123456789".parse().unwrap();
-        let mut told = told(&machine, "root");
+        let mut told = first_boot(&machine, "root");
         told.lease = told.expires_at + jiff::SignedDuration::from_secs(60);
-        assert!(text(&told).contains("\nlease 1795176000\n"));
+        assert!(user_data(&told).contains("\nlease 1795176000\n"));
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn the_script_reads_what_was_written() {
         let machine = "hg-0123456789".parse().unwrap();
-        let text = text(&told(&machine, "hg"));
+        let text = user_data(&first_boot(&machine, "hg"));
         let function = |name: &str| {
             let (_, rest) = SCRIPT.split_once(&format!("\n{name}() {{")).unwrap();
             let end = if rest.starts_with('\n') { "\n}" } else { "}\n" };

@@ -12,27 +12,27 @@ use crate::sys;
 use crate::trouble::{Doing, Trouble};
 
 /// No limit.
-const FREE: Option<u64> = None;
+const UNLIMITED: Option<u64> = None;
 
 /// The soft and hard limits of every machine's processes: those of a login on Debian 12 (systemd 252), except for the
 /// numbers of processes and of pending signals, which depend on a computer's memory there and are not limited here.
 const LIMITS: [(Resource, Option<u64>, Option<u64>); 16] = [
-    (Resource::As, FREE, FREE),
-    (Resource::Core, Some(0), FREE),
-    (Resource::Cpu, FREE, FREE),
-    (Resource::Data, FREE, FREE),
-    (Resource::Fsize, FREE, FREE),
-    (Resource::Locks, FREE, FREE),
+    (Resource::As, UNLIMITED, UNLIMITED),
+    (Resource::Core, Some(0), UNLIMITED),
+    (Resource::Cpu, UNLIMITED, UNLIMITED),
+    (Resource::Data, UNLIMITED, UNLIMITED),
+    (Resource::Fsize, UNLIMITED, UNLIMITED),
+    (Resource::Locks, UNLIMITED, UNLIMITED),
     (Resource::Memlock, Some(8 << 20), Some(8 << 20)),
     (Resource::Msgqueue, Some(819_200), Some(819_200)),
     (Resource::Nice, Some(0), Some(0)),
     (Resource::Nofile, Some(1024), Some(524_288)),
-    (Resource::Nproc, FREE, FREE),
-    (Resource::Rss, FREE, FREE),
+    (Resource::Nproc, UNLIMITED, UNLIMITED),
+    (Resource::Rss, UNLIMITED, UNLIMITED),
     (Resource::Rtprio, Some(0), Some(0)),
-    (Resource::Rttime, FREE, FREE),
-    (Resource::Sigpending, FREE, FREE),
-    (Resource::Stack, Some(8 << 20), FREE),
+    (Resource::Rttime, UNLIMITED, UNLIMITED),
+    (Resource::Sigpending, UNLIMITED, UNLIMITED),
+    (Resource::Stack, Some(8 << 20), UNLIMITED),
 ];
 
 /// Puts this process into the state in which every guard begins. Must be called before it opens anything.

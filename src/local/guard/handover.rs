@@ -18,7 +18,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 
 use crate::channel;
 use crate::folders::{CONTROL, MachineFolder};
-use crate::spec::{Kind, Spec};
+use crate::spec::{Spec, SpecKind};
 use crate::trouble::{Doing, Trouble};
 
 /// How long a client may take to accept its descriptor.
@@ -59,7 +59,7 @@ pub(crate) fn serve(control: &OwnedFd, channel: Option<&OwnedFd>, spec: &Spec) {
 }
 
 fn connect(channel: &OwnedFd, spec: &Spec) -> Result<OwnedFd, Trouble> {
-    let Kind::Machine(machine) = &spec.kind else { return Err(Trouble::new("a sandbox has no SSH server")) };
+    let SpecKind::Machine(machine) = &spec.kind else { return Err(Trouble::new("a sandbox has no SSH server")) };
     if machine.network == Network::Loopback {
         // The time is limited, so that a machine that accepts no connections does not keep the guard from its watch.
         let port = SocketAddr::from((Ipv4Addr::LOCALHOST, 22));

@@ -10,7 +10,7 @@ use model::base::removal;
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, WaitOptions};
 
-use super::{log, now};
+use super::{log, read_clocks};
 use crate::lease::LeaseClock;
 use crate::spec::Spec;
 use crate::trouble::{Doing, Trouble};
@@ -31,7 +31,7 @@ const ATTEMPTS: u32 = 600;
 const LEAST: i64 = 2;
 
 /// Which of the two processes this is after [`split`].
-pub(crate) enum Side {
+pub(crate) enum ProcessRole {
     /// The guard, with the process id of its keeper.
     Guard(Option<Pid>),
     /// The keeper.
@@ -45,15 +45,15 @@ pub(crate) struct Keeper {
 }
 
 /// Splits the process into keeper and guard. The guard is the child, so that the keeper learns of its end.
-pub(crate) fn split() -> Result<Side, Trouble> {
+pub(crate) fn split() -> Result<ProcessRole, Trouble> {
     let keeper = Keeper { signals: signals()?, guard: None };
     let own = rustix::process::getpid();
     match sys::fork().doing(|| "fork")? {
-        sys::Fork::Child => Ok(Side::Guard(Some(own))),
+        sys::Fork::Child => Ok(ProcessRole::Guard(Some(own))),
         sys::Fork::Parent(guard) => {
             // Named only after the fork, so that the guard never bears the keeper's name.
-            proc::call_keeper();
-            Ok(Side::Keeper(Keeper { guard: Some(guard), ..keeper }))
+            proc::mark_as_keeper();
+            Ok(ProcessRole::Keeper(Keeper { guard: Some(guard), ..keeper }))
         }
     }
 }
@@ -63,7 +63,7 @@ pub(crate) fn stand_in(spec: &Spec, keeper: Option<Pid>) {
     if rustix::process::getppid() == keeper {
         return;
     }
-    proc::call_keeper();
+    proc::mark_as_keeper();
     if let Ok(signals) = signals() {
         Keeper { signals, guard: None }.keep(spec);
     }
@@ -85,9 +85,9 @@ impl Keeper {
             told |= self.wait(WATCH_MS);
         }
         let folder = spec.folder();
-        let (mut clock, mut attempts) = (left_to_driver(spec), 0);
+        let (mut clock, mut attempts) = (driver_deadline(spec), 0);
         while folder.path().exists() {
-            if told || clock.is_over(now(), None) {
+            if told || clock.is_over(read_clocks(), None) {
                 let Some(reason) = clear(spec) else { continue };
                 attempts += 1;
                 if told || attempts > ATTEMPTS {
@@ -101,7 +101,7 @@ impl Keeper {
     /// Waits for a signal, and reaps the guard when it has ended; whether the signal was SIGTERM.
     fn wait(&mut self, milliseconds: u32) -> bool {
         channel::wait(&[self.signals.as_fd()], milliseconds);
-        let told = sys::arrived(self.signals.as_fd()).contains(&libc::SIGTERM);
+        let told = sys::read_signals(self.signals.as_fd()).contains(&libc::SIGTERM);
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, _))) if Some(pid) == self.guard => self.guard = None,
@@ -119,8 +119,8 @@ impl Keeper {
 
 /// The time that a driver has for the files of a machine that has ended: until the end of the lease, but at most a
 /// grace from now.
-fn left_to_driver(spec: &Spec) -> LeaseClock {
-    let now = now();
+fn driver_deadline(spec: &Spec) -> LeaseClock {
+    let now = read_clocks();
     let wall = now.wall as i64;
     let lease = std::fs::read_to_string(spec.folder().lease()).ok().and_then(|text| text.trim().parse().ok());
     let lease: i64 = lease.unwrap_or(spec.lease);
@@ -130,5 +130,5 @@ fn left_to_driver(spec: &Spec) -> LeaseClock {
 
 /// Removes everything that is left of the machine; returns the reason where something stays.
 fn clear(spec: &Spec) -> Option<String> {
-    release::clear(&spec.folders(), &spec.id, &removal::tree)
+    release::clear(&spec.folders(), &spec.id, &removal::remove_tree)
 }

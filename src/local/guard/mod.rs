@@ -23,12 +23,12 @@ use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::process::Pid;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-use crate::aside::Aside;
+use crate::aside::ForkedWork;
 use crate::cgroup::{self, CgroupPlan};
 use crate::folders::MachineFolder;
-use crate::lease::{LeaseClock, Now};
+use crate::lease::{Clocks, LeaseClock};
 use crate::loops::{self, LoopDevice};
-use crate::spec::{Facts, Kind, ProcessId, Report, Spec, read_json, write_json};
+use crate::spec::{GuardFacts, GuardReport, ProcessId, Spec, SpecKind, read_json, write_json};
 use crate::trees;
 use crate::trouble::{Doing, Trouble};
 use crate::{channel, computer, ids, init, proc, sys};
@@ -38,13 +38,13 @@ use crate::{channel, computer, ids, init, proc, sys};
 /// Must be called before the process starts a thread.
 pub(crate) fn main(spec_path: &Path) -> i32 {
     let begun = fresh::begin();
-    let mut reports = match Reports::take_standard_output() {
+    let mut reports = match ReportPipe::take_standard_output() {
         Ok(reports) => reports,
         Err(_) => return 1,
     };
     let (spec, gives_ids, keeper) = match begun.and_then(|()| begin(spec_path)) {
-        Ok(Begun { spec, gives_ids, side: keeper::Side::Guard(keeper) }) => (spec, gives_ids, keeper),
-        Ok(Begun { spec, side: keeper::Side::Keeper(keeper), .. }) => {
+        Ok(GuardStart { spec, gives_ids, side: keeper::ProcessRole::Guard(keeper) }) => (spec, gives_ids, keeper),
+        Ok(GuardStart { spec, side: keeper::ProcessRole::Keeper(keeper), .. }) => {
             // The driver learns of the guard's end by the end of this pipe, so the keeper must not hold it.
             drop(reports);
             keeper.keep(&spec);
@@ -61,36 +61,36 @@ pub(crate) fn main(spec_path: &Path) -> i32 {
 }
 
 /// The state in which a guard or its keeper begins.
-struct Begun {
+struct GuardStart {
     spec: Spec,
     gives_ids: bool,
-    side: keeper::Side,
+    side: keeper::ProcessRole,
 }
 
 /// Reads the specification, gets the rights to make the machine, and splits into guard and keeper. Root's guard enters
 /// no user namespace, since it has all rights, and gives the machine its ids from outside.
-fn begin(spec_path: &Path) -> Result<Begun, Trouble> {
+fn begin(spec_path: &Path) -> Result<GuardStart, Trouble> {
     let spec = prepare(spec_path)?;
     let gives_ids = spec.ids.is_some() && computer::is_root();
     if let Some(map) = spec.ids.as_ref().filter(|_| !gives_ids) {
         ids::enter(map)?;
     }
-    Ok(Begun { spec, gives_ids, side: keeper::split()? })
+    Ok(GuardStart { spec, gives_ids, side: keeper::split()? })
 }
 
 /// The pipe for reports to the driver. It is not an error that the driver is gone: the lease takes care of that.
-pub(crate) struct Reports {
+pub(crate) struct ReportPipe {
     pipe: File,
 }
 
-impl Reports {
+impl ReportPipe {
     /// Keeps a duplicate of standard output for reports; [`prepare`] points descriptors 1 and 2 elsewhere.
     fn take_standard_output() -> Result<Self, rustix::io::Errno> {
         let pipe = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
         Ok(Self { pipe: File::from(pipe) })
     }
 
-    fn send(&mut self, report: &Report) {
+    fn send(&mut self, report: &GuardReport) {
         if let Ok(mut line) = serde_json::to_vec(report) {
             line.push(b'\n');
             drop(self.pipe.write_all(&line));
@@ -98,12 +98,12 @@ impl Reports {
     }
 
     fn fail(&mut self, trouble: Trouble) -> i32 {
-        self.send(&Report::Failed(trouble));
+        self.send(&GuardReport::Failed(trouble));
         1
     }
 
     fn present(&mut self, kind: ResourceKind, locator: impl ToString) {
-        self.send(&Report::Present { kind, locator: locator.to_string() });
+        self.send(&GuardReport::Present { kind, locator: locator.to_string() });
     }
 }
 
@@ -154,7 +154,7 @@ impl Guard {
         let signals = sys::signal_fd(&wanted).doing(|| "receive signals")?;
         Ok(Self {
             folder: spec.folder(),
-            clock: LeaseClock::new(now(), spec.lease, spec.expires_at, spec.grace),
+            clock: LeaseClock::new(read_clocks(), spec.lease, spec.expires_at, spec.grace),
             gives_ids,
             spec,
             signals,
@@ -167,7 +167,7 @@ impl Guard {
     }
 
     /// Makes the machine and watches it to its end; returns the exit code.
-    fn run(&mut self, mut reports: Reports) -> i32 {
+    fn run(&mut self, mut reports: ReportPipe) -> i32 {
         if let Err(trouble) = self.bring_up(&mut reports) {
             self.end_machine();
             return reports.fail(trouble);
@@ -177,15 +177,15 @@ impl Guard {
     }
 
     /// Makes all resources, in the order in which they were planned.
-    fn bring_up(&mut self, reports: &mut Reports) -> Result<(), Trouble> {
+    fn bring_up(&mut self, reports: &mut ReportPipe) -> Result<(), Trouble> {
         let own = i32::try_from(std::process::id()).unwrap_or_default();
         let guard = proc::identify(own).ok_or_else(|| Trouble::new("cannot read `/proc/self/stat`"))?;
         reports.present(ResourceKind::Process, guard);
         self.make_surroundings(reports)?;
         let (channel, inner_end) = channel::pair().doing(|| "make a socket pair")?;
         let secrets = match &self.spec.kind {
-            Kind::Machine(machine) => Some(init::Secrets::read(&self.spec, machine)?),
-            Kind::Sandbox(_) => None,
+            SpecKind::Machine(machine) => Some(init::Secrets::read(&self.spec, machine)?),
+            SpecKind::Sandbox(_) => None,
         };
         let forked =
             sys::fork_into(self.namespaces()).map_err(|error| ids::no_namespace("the machine's namespaces", &error))?;
@@ -193,7 +193,7 @@ impl Guard {
             sys::Fork::Child => {
                 drop(channel);
                 let device = self.volume.as_ref().map(|device| device.path.as_path());
-                init::main(init::Start { spec: &self.spec, channel: inner_end, secrets, device })
+                init::main(init::InitStart { spec: &self.spec, channel: inner_end, secrets, device })
             }
             sys::Fork::Parent(pid) => pid,
         };
@@ -206,7 +206,7 @@ impl Guard {
         if let Some(plan) = &self.cgroup {
             cgroup::enter(plan, number)?;
         }
-        if self.loopback() {
+        if self.has_own_network() {
             enter_network(number)?;
         }
         let facts = self.facts(guard, number)?;
@@ -219,8 +219,8 @@ impl Guard {
     }
 
     /// Whether the machine has a network of its own.
-    fn loopback(&self) -> bool {
-        matches!(&self.spec.kind, Kind::Machine(machine) if machine.network == Network::Loopback)
+    fn has_own_network(&self) -> bool {
+        matches!(&self.spec.kind, SpecKind::Machine(machine) if machine.network == Network::Loopback)
     }
 
     /// The namespaces that are made with the machine's first process. All belong to its user namespace, where it has
@@ -230,18 +230,18 @@ impl Guard {
         if self.gives_ids {
             all |= UnshareFlags::NEWUSER;
         }
-        if self.loopback() {
+        if self.has_own_network() {
             all |= UnshareFlags::NEWNET;
         }
         all
     }
 
     /// Makes what must exist before the machine's first process.
-    fn make_surroundings(&mut self, reports: &mut Reports) -> Result<(), Trouble> {
+    fn make_surroundings(&mut self, reports: &mut ReportPipe) -> Result<(), Trouble> {
         let machine = match &self.spec.kind {
-            Kind::Sandbox(_) if self.gives_ids => return protect_host(&self.spec),
-            Kind::Sandbox(_) => return Ok(()),
-            Kind::Machine(machine) => machine,
+            SpecKind::Sandbox(_) if self.gives_ids => return protect_host(&self.spec),
+            SpecKind::Sandbox(_) => return Ok(()),
+            SpecKind::Machine(machine) => machine,
         };
         match (machine.volume, &self.spec.ids) {
             (Some(bytes), Some(_)) => {
@@ -273,11 +273,11 @@ impl Guard {
         }
         let namespace = open_namespace(init, "user")?;
         let make = || trees::make(&self.spec, Some(namespace.as_fd()))?.send(channel);
-        Aside::new(make)?.go()
+        ForkedWork::new(make)?.run()
     }
 
-    fn facts(&self, guard: ProcessId, init: i32) -> Result<Facts, Trouble> {
-        Ok(Facts {
+    fn facts(&self, guard: ProcessId, init: i32) -> Result<GuardFacts, Trouble> {
+        Ok(GuardFacts {
             guard,
             init: proc::identify(init).ok_or_else(|| Trouble::new("the machine's first process ended at once"))?,
             namespace: proc::pid_namespace(init).ok_or_else(|| Trouble::new("cannot read the machine's namespace"))?,
@@ -286,7 +286,7 @@ impl Guard {
     }
 
     /// Passes on the reports of the machine's first process until it is ready.
-    fn await_ready(&mut self, channel: OwnedFd, reports: &mut Reports) -> Result<(), Trouble> {
+    fn await_ready(&mut self, channel: OwnedFd, reports: &mut ReportPipe) -> Result<(), Trouble> {
         loop {
             if channel::wait(&[channel.as_fd()], BOOT_LIMIT_MS) != [true] {
                 return Err(Trouble::new("the machine's first process gave no sign for 30 seconds"));
@@ -297,10 +297,10 @@ impl Guard {
             }
             let report = serde_json::from_slice(&message.bytes).doing(|| "understand the first process")?;
             match report {
-                Report::Failed(trouble) => return Err(trouble),
-                Report::Formatted => self.hand_in_volume(&channel, reports)?,
+                GuardReport::Failed(trouble) => return Err(trouble),
+                GuardReport::Formatted => self.hand_in_volume(&channel, reports)?,
                 other => {
-                    let ready = matches!(other, Report::Ready);
+                    let ready = matches!(other, GuardReport::Ready);
                     reports.send(&other);
                     if ready {
                         self.channel = Some(channel);
@@ -336,13 +336,13 @@ fn protect_host(spec: &Spec) -> Result<(), Trouble> {
         .doing(|| "make the mounts private")?;
     mount_bind(&spec.state, &spec.state).doing(|| format!("bind `{}`", spec.state.display()))?;
     trees::protect_everything()?;
-    trees::open_again(&spec.state)?;
+    trees::make_writable(&spec.state)?;
     // The ids of a user namespace are written there.
-    trees::open_again(Path::new("/proc"))
+    trees::make_writable(Path::new("/proc"))
 }
 
 /// Reads the clocks.
-fn now() -> Now {
+fn read_clocks() -> Clocks {
     let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Now { wall: wall.as_secs_f64(), boot: sys::boot_clock(), awake: sys::awake_clock() }
+    Clocks { wall: wall.as_secs_f64(), boot: sys::boot_clock(), awake: sys::awake_clock() }
 }

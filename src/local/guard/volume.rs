@@ -9,10 +9,10 @@ use model::resource::ResourceKind;
 use rustix::fs::{AtFlags, Gid, Uid};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
 
-use super::{Guard, Reports};
+use super::{Guard, ReportPipe};
 use crate::loops;
-use crate::spec::{IdMap, Kind};
-use crate::trees::{Tree, Trees};
+use crate::spec::{IdMap, SpecKind};
+use crate::trees::{MachineTrees, Tree};
 use crate::trouble::{Doing, Trouble};
 
 /// Refuses a file system that the kernel does not know. The check loads the kernel module of the file system, if there
@@ -35,8 +35,8 @@ fn open(filesystem: Filesystem) -> Result<OwnedFd, Trouble> {
 
 impl Guard {
     /// Mounts the file system that the machine's first process has made on its disk, and hands the mount in.
-    pub(super) fn hand_in_volume(&mut self, channel: &OwnedFd, reports: &mut Reports) -> Result<(), Trouble> {
-        let (Kind::Machine(machine), Some(map)) = (&self.spec.kind, &self.spec.ids) else {
+    pub(super) fn hand_in_volume(&mut self, channel: &OwnedFd, reports: &mut ReportPipe) -> Result<(), Trouble> {
+        let (SpecKind::Machine(machine), Some(map)) = (&self.spec.kind, &self.spec.ids) else {
             return Err(Trouble::new("the machine reports a volume that it does not have"));
         };
         let device = loops::attach(&self.folder.volume())?;
@@ -44,7 +44,7 @@ impl Guard {
         let tree = mount(machine.filesystem, &device.path)?;
         give(&tree, map)?;
         self.volume = Some(device);
-        Trees::one(Tree::Volume, tree).send(channel)
+        MachineTrees::one(Tree::Volume, tree).send(channel)
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, WaitOptions};
 
-use super::{Guard, Reports, handover, log, now};
-use crate::spec::{Kind, Report};
+use super::{Guard, ReportPipe, handover, log, read_clocks};
+use crate::spec::{GuardReport, SpecKind};
 use crate::{cgroup, channel, sys};
 
 /// The interval in which the lease is looked at.
@@ -20,15 +20,15 @@ impl Guard {
     /// driver, and to the keeper where no driver comes for them.
     ///
     /// A machine that has ended by itself, and a sandbox whose program is done, stay guarded until then.
-    pub(super) fn watch(&mut self, reports: Reports) {
-        let mut reports = Some(reports).filter(|_| matches!(self.spec.kind, Kind::Sandbox(_)));
-        while self.goes_on(&mut reports) {}
+    pub(super) fn watch(&mut self, reports: ReportPipe) {
+        let mut reports = Some(reports).filter(|_| matches!(self.spec.kind, SpecKind::Sandbox(_)));
+        while self.watch_once(&mut reports) {}
         self.end_machine();
     }
 
-    fn goes_on(&mut self, reports: &mut Option<Reports>) -> bool {
+    fn watch_once(&mut self, reports: &mut Option<ReportPipe>) -> bool {
         let (signalled, called, told) = self.wait();
-        if signalled && sys::arrived(self.signals.as_fd()).contains(&libc::SIGTERM) {
+        if signalled && sys::read_signals(self.signals.as_fd()).contains(&libc::SIGTERM) {
             return false;
         }
         self.reap();
@@ -36,10 +36,10 @@ impl Guard {
             handover::serve(control, self.channel.as_ref(), &self.spec);
         }
         if told {
-            self.hear(reports);
+            self.read_message(reports);
         }
         let lease = std::fs::read_to_string(self.folder.lease()).ok().and_then(|text| text.trim().parse().ok());
-        if self.clock.is_over(now(), lease) {
+        if self.clock.is_over(read_clocks(), lease) {
             log("the lease is over");
             return false;
         }
@@ -60,10 +60,10 @@ impl Guard {
     }
 
     /// Reads a message of the first process: a sandbox's program is done, or the first process is gone.
-    fn hear(&mut self, reports: &mut Option<Reports>) {
+    fn read_message(&mut self, reports: &mut Option<ReportPipe>) {
         let Some(channel) = &self.channel else { return };
         let bytes = channel::receive(channel).map(|message| message.bytes).unwrap_or_default();
-        if let Ok(report @ Report::Finished { .. }) = serde_json::from_slice(&bytes)
+        if let Ok(report @ GuardReport::Finished { .. }) = serde_json::from_slice(&bytes)
             && let Some(mut reports) = reports.take()
         {
             reports.send(&report);
@@ -96,7 +96,7 @@ impl Guard {
             self.reap();
             if self.init.is_some() {
                 channel::wait(&[self.signals.as_fd()], 50);
-                sys::arrived(self.signals.as_fd());
+                sys::read_signals(self.signals.as_fd());
             }
         }
         self.channel = None;

@@ -12,10 +12,10 @@ use model::fault::Fault;
 use model::image::BaseSpec;
 
 use crate::folders::{APT_PROXY, MachineFolder};
-use crate::images::mirrors::{Chosen, source_lines, without_userinfo};
+use crate::images::mirrors::{ChosenMirrors, source_lines, without_userinfo};
 use crate::images::tools::Tools;
-use crate::launch::{self, Launched};
-use crate::spec::{IdMap, Kind, SandboxSpec, Spec};
+use crate::launch::{self, StartedGuard};
+use crate::spec::{IdMap, SandboxSpec, Spec, SpecKind};
 use crate::trouble::{Doing, Trouble};
 use crate::{computer, init, spec};
 
@@ -27,7 +27,7 @@ pub(crate) struct Bootstrap<'a> {
     /// The definition of the base.
     pub base: &'a BaseSpec,
     /// The mirrors of its packages.
-    pub mirrors: &'a Chosen,
+    pub mirrors: &'a ChosenMirrors,
     /// The programs and keys that make it.
     pub tools: &'a Tools,
 }
@@ -131,18 +131,18 @@ impl Bootstrap<'_> {
     /// Waits until `mmdebstrap` is done; meanwhile passes its lines on and renews the sandbox's lease.
     pub(crate) async fn watch(
         &self,
-        launched: &mut Launched,
+        launched: &mut StartedGuard,
         folder: &MachineFolder,
         grace: Duration,
         teller: &Teller,
     ) -> Result<(), Fault> {
         let deadline = Deadline::after(BASE_LIMIT, format!("`mmdebstrap` to make `{}`", self.base.suite));
-        let mut lines = Follow { path: folder.console(), offset: 0, rest: String::new() };
+        let mut lines = ConsoleReader { path: folder.console(), offset: 0, rest: String::new() };
         let mut tick = tokio::time::interval(Duration::from_millis(250));
         let renewal = (grace / 4).clamp(Duration::from_secs(1), Duration::from_secs(15));
         let mut renewed = tokio::time::Instant::now();
         let finished = deadline.bound(async {
-            let finished = launched.finished();
+            let finished = launched.wait_until_finished();
             tokio::pin!(finished);
             loop {
                 tokio::select! {
@@ -174,13 +174,13 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), Trouble> {
 }
 
 /// Reads a file that grows.
-struct Follow {
+struct ConsoleReader {
     path: PathBuf,
     offset: u64,
     rest: String,
 }
 
-impl Follow {
+impl ConsoleReader {
     /// Passes on every new whole line.
     fn pass_on(&mut self, teller: &Teller) {
         use std::io::{Read, Seek, SeekFrom};
@@ -215,7 +215,7 @@ pub(crate) fn specify(
     spec::Spec {
         id: machine.clone(),
         state: state.to_owned(),
-        kind: Kind::Sandbox(sandbox),
+        kind: SpecKind::Sandbox(sandbox),
         ids,
         grace,
         lease: now.saturating_add(grace),
@@ -240,7 +240,7 @@ mod tests {
             components: vec!["main".into()],
             packages: vec!["sudo".into()],
         };
-        let mirrors = Chosen { main: "http://m/debian".into(), security: "http://m/security".into() };
+        let mirrors = ChosenMirrors { main: "http://m/debian".into(), security: "http://m/security".into() };
         let keyrings = vec![folders.tools().join("keys.gpg")];
         let tools = Tools { mmdebstrap: vec!["mmdebstrap".into()], keyrings };
         let bootstrap = Bootstrap { base: &base, mirrors: &mirrors, tools: &tools };

@@ -10,7 +10,7 @@ use model::image::{Fingerprint, LayerRecord};
 
 use crate::folders::{Folders, entries};
 use crate::proc;
-use crate::spec::{Kind, Spec, read_json};
+use crate::spec::{Spec, SpecKind, read_json};
 use crate::trouble::{Doing, Trouble};
 
 /// The record's name in a layer's folder.
@@ -30,14 +30,14 @@ pub(crate) fn check(fingerprint: &Fingerprint) -> Result<(), Trouble> {
 }
 
 /// Whether a folder of this name among the layers is ours; all other files there are somebody else's.
-pub(crate) fn is_name(name: &str) -> bool {
+pub(crate) fn is_layer_name(name: &str) -> bool {
     check(&Fingerprint(name.to_owned())).is_ok()
 }
 
 /// Whether a folder of this name in `images/tmp` is ours: a layer to be removed, the layer of a machine, or a probe's
 /// folder.
-pub(crate) fn is_passing(name: &str) -> bool {
-    name.strip_suffix(REMOVED).is_some_and(is_name)
+pub(crate) fn is_staging_name(name: &str) -> bool {
+    name.strip_suffix(REMOVED).is_some_and(is_layer_name)
         || name.strip_prefix(PROBE).is_some_and(|pid| pid.parse::<u32>().is_ok())
         || MachineId::of_folder(name.as_ref()).is_some()
 }
@@ -66,7 +66,7 @@ pub(crate) fn user_of(folders: &Folders, fingerprint: &Fingerprint) -> Result<Op
     Ok(guards.iter().filter(|found| found.spec.starts_with(folders.machines())).find_map(|found| {
         let spec: Spec = read_json(&found.spec).ok()?;
         match &spec.kind {
-            Kind::Machine(machine) if machine.layers.contains(fingerprint) => Some(spec.id.to_string()),
+            SpecKind::Machine(machine) if machine.layers.contains(fingerprint) => Some(spec.id.to_string()),
             _ => None,
         }
     }))
@@ -97,7 +97,7 @@ pub(crate) fn strip(root: &Path) -> std::io::Result<()> {
 }
 
 fn remove_entry(entry: &std::fs::DirEntry) -> std::io::Result<()> {
-    if entry.file_type()?.is_dir() { removal::tree(&entry.path()) } else { std::fs::remove_file(entry.path()) }
+    if entry.file_type()?.is_dir() { removal::remove_tree(&entry.path()) } else { std::fs::remove_file(entry.path()) }
 }
 
 /// The bytes that a tree takes on disk. A file with several names counts once.
@@ -141,12 +141,12 @@ mod tests {
 
     #[test]
     fn names_of_others_are_not_ours() {
-        assert!(is_name("0123456789abcdef") && !is_name("notours") && !is_name(".hidden"));
+        assert!(is_layer_name("0123456789abcdef") && !is_layer_name("notours") && !is_layer_name(".hidden"));
         for name in ["0123456789abcdef.removed", "hg-0123456789", "probe-77"] {
-            assert!(is_passing(name), "{name}");
+            assert!(is_staging_name(name), "{name}");
         }
         for name in ["notours", "notours.removed", "0123456789abcdef", "probe-x", ".removed"] {
-            assert!(!is_passing(name), "{name}");
+            assert!(!is_staging_name(name), "{name}");
         }
     }
 

@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 pub(crate) async fn lock(folder: &Path, name: &str, awaited: &Awaited, teller: &Teller) -> Result<File, Fault> {
     let mut told = false;
     loop {
-        if let Some(file) = attempt(folder, name)? {
+        if let Some(file) = try_lock(folder, name)? {
             return Ok(file);
         }
         if !told {
@@ -33,8 +33,8 @@ pub(crate) async fn lock(folder: &Path, name: &str, awaited: &Awaited, teller: &
 }
 
 /// Takes the lock `name`; `None` while another process, or another part of this one, holds it.
-pub(crate) fn attempt(folder: &Path, name: &str) -> Result<Option<File>, Trouble> {
-    computer::private_folder(folder)?;
+pub(crate) fn try_lock(folder: &Path, name: &str) -> Result<Option<File>, Trouble> {
+    computer::make_private_folder(folder)?;
     let path = folder.join(name);
     let doing = || format!("lock `{}`", path.display());
     let mut options = File::options();
@@ -55,11 +55,11 @@ mod tests {
     #[test]
     fn a_lock_has_one_holder_and_its_file_is_private() {
         let folder = tempfile::tempdir().unwrap();
-        let held = attempt(folder.path(), "x").unwrap();
-        assert!(held.is_some() && attempt(folder.path(), "x").unwrap().is_none());
-        assert!(attempt(folder.path(), "y").unwrap().is_some());
+        let held = try_lock(folder.path(), "x").unwrap();
+        assert!(held.is_some() && try_lock(folder.path(), "x").unwrap().is_none());
+        assert!(try_lock(folder.path(), "y").unwrap().is_some());
         drop(held);
-        assert!(attempt(folder.path(), "x").unwrap().is_some());
+        assert!(try_lock(folder.path(), "x").unwrap().is_some());
         let mode = folder.path().join("x").metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

@@ -22,7 +22,7 @@ pub struct Mirrors {
 
 /// The mirrors of one base.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chosen {
+pub struct ChosenMirrors {
     /// For the release.
     pub main: String,
     /// For its security suite, where that is in an archive of its own.
@@ -31,7 +31,7 @@ pub struct Chosen {
 
 /// A package source of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Source {
+struct PackageSource {
     uri: String,
     suites: Vec<String>,
     components: Vec<String>,
@@ -46,11 +46,11 @@ struct Host {
 
 /// Chooses the mirrors for `base`: those of the settings, otherwise those that this computer uses, otherwise the
 /// distribution's well-known ones.
-pub fn choose(base: &BaseSpec, settings: &Mirrors) -> Chosen {
-    decide(base, settings, &host(), &configured())
+pub fn choose(base: &BaseSpec, settings: &Mirrors) -> ChosenMirrors {
+    decide(base, settings, &host(), &configured_sources())
 }
 
-fn decide(base: &BaseSpec, settings: &Mirrors, host: &Host, sources: &[Source]) -> Chosen {
+fn decide(base: &BaseSpec, settings: &Mirrors, host: &Host, sources: &[PackageSource]) -> ChosenMirrors {
     let find = |archive: &str, suite: &str| {
         // A host of the same family goes to the source of its own packages first, whatever the mirror calls the
         // archive.
@@ -64,12 +64,12 @@ fn decide(base: &BaseSpec, settings: &Mirrors, host: &Host, sources: &[Source]) 
     };
     if base.family == "ubuntu" {
         let main = settings.ubuntu.clone().or_else(|| find("ubuntu", &host.suite)).unwrap_or_else(ubuntu);
-        return Chosen { security: main.clone(), main };
+        return ChosenMirrors { security: main.clone(), main };
     }
     let main = settings.debian.clone().or_else(|| find("debian", &host.suite));
     let security =
         settings.debian_security.clone().or_else(|| find("debian-security", &format!("{}-security", host.suite)));
-    Chosen {
+    ChosenMirrors {
         main: main.unwrap_or_else(|| "http://deb.debian.org/debian".to_owned()),
         security: security.unwrap_or_else(|| "http://deb.debian.org/debian-security".to_owned()),
     }
@@ -82,7 +82,7 @@ fn ubuntu() -> String {
 }
 
 /// The lines of `sources.list` for `base`; `signed_by` names a keyring that lies inside of the base.
-pub fn source_lines(base: &BaseSpec, chosen: &Chosen, signed_by: Option<&str>) -> Vec<String> {
+pub fn source_lines(base: &BaseSpec, chosen: &ChosenMirrors, signed_by: Option<&str>) -> Vec<String> {
     let components = base.components.join(" ");
     let option = signed_by.map(|path| format!("[signed-by={path}] ")).unwrap_or_default();
     let line = |mirror: &str, suite: &str| format!("deb {option}{mirror} {suite} {components}");
@@ -114,7 +114,7 @@ fn parse_host(text: &str) -> Host {
     Host { family: value("ID"), suite: value("VERSION_CODENAME") }
 }
 
-fn configured() -> Vec<Source> {
+fn configured_sources() -> Vec<PackageSource> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     let folder = std::fs::read_dir("/etc/apt/sources.list.d");
     let mut more: Vec<PathBuf> = folder.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
@@ -136,7 +136,7 @@ fn configured() -> Vec<Source> {
 }
 
 /// The one-line form: `deb [options] URI suite components…`.
-fn parse_lines(text: &str) -> Vec<Source> {
+fn parse_lines(text: &str) -> Vec<PackageSource> {
     let parse = |line: &str| {
         let line = line.split('#').next().unwrap_or_default().trim();
         let mut rest = line.strip_prefix("deb ")?.trim_start();
@@ -146,13 +146,13 @@ fn parse_lines(text: &str) -> Vec<Source> {
         let mut words = rest.split_whitespace();
         let uri = words.next()?.trim_end_matches('/').to_owned();
         let suites = vec![words.next()?.to_owned()];
-        Some(Source { uri, suites, components: words.map(str::to_owned).collect() })
+        Some(PackageSource { uri, suites, components: words.map(str::to_owned).collect() })
     };
     text.lines().filter_map(parse).collect()
 }
 
 /// The form of `.sources` files: stanzas of `Key: values` lines.
-fn parse_stanzas(text: &str) -> Vec<Source> {
+fn parse_stanzas(text: &str) -> Vec<PackageSource> {
     let mut sources = Vec::new();
     for stanza in text.split("\n\n") {
         let values = |key: &str| -> Vec<String> {
@@ -169,7 +169,7 @@ fn parse_stanzas(text: &str) -> Vec<Source> {
         }
         for uri in values("URIs") {
             let uri = uri.trim_end_matches('/').to_owned();
-            sources.push(Source { uri, suites: values("Suites"), components: values("Components") });
+            sources.push(PackageSource { uri, suites: values("Suites"), components: values("Components") });
         }
     }
     sources
@@ -178,13 +178,13 @@ fn parse_stanzas(text: &str) -> Vec<Source> {
 /// The host's proxies as lines of `apt`'s configuration: those of its `apt`, else those of `environment`.
 pub fn proxies(environment: &[(OsString, OsString)]) -> Vec<String> {
     let output = computer::find_program("apt-config")
-        .and_then(|program| std::process::Command::new(program).arg("dump").leashed(Signal::KILL).output().ok());
+        .and_then(|program| std::process::Command::new(program).arg("dump").leash(Signal::KILL).output().ok());
     let configured = output.map(|output| parse_proxies(&String::from_utf8_lossy(&output.stdout)));
-    complete(configured.unwrap_or_default(), environment)
+    add_environment(configured.unwrap_or_default(), environment)
 }
 
 /// Adds the proxies that only the environment names. Of `no_proxy`, `apt` can use only whole host names.
-fn complete(mut lines: Vec<String>, environment: &[(OsString, OsString)]) -> Vec<String> {
+fn add_environment(mut lines: Vec<String>, environment: &[(OsString, OsString)]) -> Vec<String> {
     let plain = |text: &&str| !text.is_empty() && !text.contains(['"', '\\']) && !text.contains(char::is_control);
     let value = |name: &str| {
         let found = environment.iter().find(|(known, _)| known == name)?;
@@ -292,11 +292,11 @@ mod tests {
         let own = "Acquire::http::Proxy \"http://p:3128\";".to_owned();
         let https = "Acquire::https::Proxy \"http://u:p@e:2\";".to_owned();
         let direct = |host: &str| format!("Acquire::https::Proxy::{host} \"DIRECT\";");
-        let lines = complete(vec![own.clone()], &environment);
+        let lines = add_environment(vec![own.clone()], &environment);
         assert_eq!(lines, [own, https, direct("localhost"), direct("m.corp")]);
-        assert_eq!(complete(vec![], &environment[..1]), ["Acquire::http::Proxy \"http://e:1\";"]);
+        assert_eq!(add_environment(vec![], &environment[..1]), ["Acquire::http::Proxy \"http://e:1\";"]);
         let broken = [(OsString::from("http_proxy"), OsString::from("x\"; Evil \"1"))];
-        assert!(complete(vec![], &broken).is_empty());
+        assert!(add_environment(vec![], &broken).is_empty());
     }
 
     #[test]

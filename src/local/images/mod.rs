@@ -18,12 +18,12 @@ use model::base::id::MachineId;
 use model::event::{Awaited, ImageEvent, Teller};
 use model::fault::{Fault, FaultKind};
 use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe, LayerRecord};
-use model::provider::{Confirm, ImageStore, Ledger, Made};
+use model::provider::{Confirm, ImageStore, Ledger, MadeLayer};
 use model::resource::{PlannedResource, ResourceKind};
 
-use crate::files::{Action, Files};
+use crate::files::{Action, FileWorker};
 use crate::folders::{Folders, entries};
-use crate::spec::{read_json, write_json, write_whole};
+use crate::spec::{read_json, write_atomically, write_json};
 use crate::trouble::{Doing, Trouble};
 use crate::{LocalConfig, blocking, computer, hold, launch, make_folder, names, proc, release};
 
@@ -31,14 +31,14 @@ use crate::{LocalConfig, blocking, computer, hold, launch, make_folder, names, p
 pub struct LocalImages {
     config: LocalConfig,
     folders: Folders,
-    files: Files,
+    files: FileWorker,
 }
 
 impl LocalImages {
     /// The images in `config.state`. Makes nothing yet.
     pub fn new(config: LocalConfig) -> Self {
         let folders = Folders::new(&config.state);
-        let files = Files { state: folders.state().to_owned(), executable: config.executable.clone() };
+        let files = FileWorker { state: folders.state().to_owned(), executable: config.executable.clone() };
         Self { folders, files, config }
     }
 
@@ -51,16 +51,16 @@ impl LocalImages {
             return Err(Trouble::new(text).into());
         }
         // The lock keeps others from clearing the files away, however long this takes.
-        let _held = hold::shared(folder.path())
+        let _held = hold::lock_shared(folder.path())
             .ok_or_else(|| Trouble::new(format!("the files of machine `{machine}` are gone: its lease was over")))?;
         let place = folders.layer(&layer.fingerprint);
         if layers::is_present(folders, &layer.fingerprint) {
             return Ok(read_json(&place.join(layers::RECORD))?);
         }
-        let passage = folders.passage().join(machine.as_str());
-        computer::private_folder(&passage)?;
-        let _passing = hold::shared(&passage);
-        computer::private_folder(&folders.layers())?;
+        let passage = folders.staging().join(machine.as_str());
+        computer::make_private_folder(&passage)?;
+        let _passing = hold::lock_shared(&passage);
+        computer::make_private_folder(&folders.layers())?;
         let root = passage.join("fs");
         std::fs::rename(folder.upper(), &root).doing(|| format!("move `{}`", folder.upper().display()))?;
         let bytes =
@@ -86,7 +86,7 @@ impl LocalImages {
     /// Moves a layer out of its place, which takes no time, and then removes its files, which may take long.
     fn discard(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
         layers::check(fingerprint)?;
-        let _lock = match lock::attempt(&self.folders.locks(), &fingerprint.0) {
+        let _lock = match lock::try_lock(&self.folders.locks(), &fingerprint.0) {
             Ok(None) => {
                 return Err(Trouble::new(format!("the layer `{}` is being made", fingerprint.short()))
                     .hint("Wait until the bake is over, then try again.")
@@ -104,11 +104,11 @@ impl LocalImages {
         }
         let place = self.folders.layer(fingerprint);
         if place.exists() {
-            let passage = self.folders.passage();
+            let passage = self.folders.staging();
             let out = passage.join(format!("{fingerprint}{}", layers::REMOVED));
             // An earlier removal of a layer of this fingerprint may have been cut off.
             self.remove_taken_out(&out)?;
-            let moved = computer::private_folder(&passage).is_ok() && std::fs::rename(&place, &out).is_ok();
+            let moved = computer::make_private_folder(&passage).is_ok() && std::fs::rename(&place, &out).is_ok();
             if !moved {
                 // A full disk may have no room for another name. Without its record the folder is not a layer any more
                 // either.
@@ -125,10 +125,10 @@ impl LocalImages {
     /// the others.
     fn sweep_unknown(&self, dry_run: bool) -> Result<usize, Fault> {
         let mut unknown = Vec::new();
-        for entry in entries(&self.folders.passage())? {
+        for entry in entries(&self.folders.staging())? {
             let name = entry.file_name().to_string_lossy().into_owned();
             // Other names were not given by us.
-            if !layers::is_passing(&name) {
+            if !layers::is_staging_name(&name) {
                 continue;
             }
             let probe = name.strip_prefix(layers::PROBE).map(|pid| pid.parse().unwrap_or_default());
@@ -138,12 +138,12 @@ impl LocalImages {
                 // A layer that is being added has the name of its machine, and the process that adds it holds its lock.
                 None => name.parse().map_or(true, |machine| self.folders.machine(&machine).path().exists()),
             };
-            if !stays && (name.ends_with(layers::REMOVED) || hold::alone(&entry.path()).is_some()) {
+            if !stays && (name.ends_with(layers::REMOVED) || hold::lock_exclusive(&entry.path()).is_some()) {
                 unknown.push(entry.path());
             }
         }
         // A layer is moved to its place with its record, so that a folder without a record is not one being added.
-        let ours = |entry: &std::fs::DirEntry| entry.file_name().to_str().is_some_and(layers::is_name);
+        let ours = |entry: &std::fs::DirEntry| entry.file_name().to_str().is_some_and(layers::is_layer_name);
         let layers = entries(&self.folders.layers())?.into_iter().filter(ours).map(|entry| entry.path());
         unknown.extend(layers.filter(|path| !path.join(layers::RECORD).exists()));
         let mut stays = None;
@@ -174,7 +174,7 @@ impl LocalImages {
         Ok(records)
     }
 
-    fn same(&self) -> Self {
+    fn duplicate(&self) -> Self {
         Self::new(self.config.clone())
     }
 }
@@ -185,7 +185,7 @@ impl ImageStore for LocalImages {
         false
     }
 
-    async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
+    async fn count_present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
         let there = |layer: &&LayerPlan| layers::is_present(&self.folders, &layer.fingerprint);
         Ok(plan.layers.iter().take_while(there).count())
     }
@@ -227,17 +227,17 @@ impl ImageStore for LocalImages {
         let environment = self.config.environment.clone();
         let proxies = blocking(move || mirrors::proxies(&environment)).await?;
         let folder = make_folder(&self.folders, machine)?;
-        let tools = tools.within(&folder, self.config.keyring.as_deref())?;
+        let tools = tools.with_keys_copied(&folder, self.config.keyring.as_deref())?;
         let bootstrap = Bootstrap { base, mirrors: &chosen, tools: &tools };
         let place = folder.path().display().to_string();
         confirm(ResourceKind::Rootfs, &place, &place)?;
         let options = bootstrap::apt_options(&proxies);
-        write_whole(&folder.apt_conf(), options.as_bytes()).doing(|| "write the configuration of `apt`")?;
+        write_atomically(&folder.apt_conf(), options.as_bytes()).doing(|| "write the configuration of `apt`")?;
         let sandbox = bootstrap.sandbox(&self.folders.tools());
         let spec = bootstrap::specify(self.folders.state(), machine, sandbox, ids, grace);
         teller.tell(ImageEvent::PackagesFrom { mirror: mirrors::without_userinfo(&chosen.main) });
         let mut launched = launch::launch(&self.config, &spec)?;
-        launched.ready(&|kind| names::of(&self.folders, machine, kind), confirm).await?;
+        launched.wait_until_ready(&|kind| names::resource_name(&self.folders, machine, kind), confirm).await?;
         bootstrap.watch(&mut launched, &folder, grace, teller).await?;
         let ended = folder.clone();
         if let Some(reason) = blocking(move || release::end_machine(&ended)).await? {
@@ -247,14 +247,14 @@ impl ImageStore for LocalImages {
         Ok(())
     }
 
-    async fn commit(&self, made: &Made<'_>, _: &dyn Ledger, _: &Teller) -> Result<LayerRecord, Fault> {
-        let (store, layer, machine, took) = (self.same(), made.layer.clone(), made.machine.clone(), made.took);
+    async fn commit(&self, made: &MadeLayer<'_>, _: &dyn Ledger, _: &Teller) -> Result<LayerRecord, Fault> {
+        let (store, layer, machine, took) = (self.duplicate(), made.layer.clone(), made.machine.clone(), made.took);
         Ok(blocking(move || store.keep(&layer, &machine, took)).await??)
     }
 
-    async fn expected(&self, plan: &ImagePlan) -> BTreeMap<String, u64> {
+    async fn expected_seconds(&self, plan: &ImagePlan) -> BTreeMap<String, u64> {
         // Records that cannot be read give no estimate; the error is reported where the records are needed.
-        plan.expected(self.records().unwrap_or_default())
+        plan.expected_seconds(self.records().unwrap_or_default())
     }
 
     async fn finish(&self, plan: &ImagePlan, now: Timestamp) -> Result<ImageRecord, Fault> {
@@ -272,7 +272,7 @@ impl ImageStore for LocalImages {
             owner: None,
             locator: None,
         };
-        computer::private_folder(&self.folders.records())?;
+        computer::make_private_folder(&self.folders.records())?;
         write_json(&path, &record)?;
         Ok(record)
     }
@@ -300,12 +300,12 @@ impl ImageStore for LocalImages {
     }
 
     async fn remove_layer(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
-        let (store, fingerprint) = (self.same(), fingerprint.clone());
+        let (store, fingerprint) = (self.duplicate(), fingerprint.clone());
         Ok(blocking(move || store.discard(&fingerprint)).await??)
     }
 
     async fn sweep(&self, dry_run: bool) -> Result<usize, Fault> {
-        let store = self.same();
+        let store = self.duplicate();
         Ok(blocking(move || store.sweep_unknown(dry_run)).await??)
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Tools {
 impl Tools {
     /// Replaces the user's own keys by a copy in the machine's folder, because the sandbox may have no access to the
     /// original.
-    pub(crate) fn within(mut self, folder: &MachineFolder, keyring: Option<&Path>) -> Result<Self, Trouble> {
+    pub(crate) fn with_keys_copied(mut self, folder: &MachineFolder, keyring: Option<&Path>) -> Result<Self, Trouble> {
         for own in self.keyrings.iter_mut().filter(|path| Some(path.as_path()) == keyring) {
             let mut name = std::ffi::OsString::from("keyring-");
             name.push(own.file_name().unwrap_or_default());
@@ -99,8 +99,8 @@ pub(crate) fn check_keyring(keyring: &Path) -> Result<(), Fault> {
 async fn foreign_keyring(folders: &Folders, family: &str, teller: &Teller) -> Result<PathBuf, Fault> {
     if family == "ubuntu" {
         let path = folders.tools().join("ubuntu-archive-2018.gpg");
-        computer::private_folder(&folders.tools())?;
-        crate::spec::write_whole(&path, UBUNTU_KEY).doing(|| format!("write `{}`", path.display()))?;
+        computer::make_private_folder(&folders.tools())?;
+        crate::spec::write_atomically(&path, UBUNTU_KEY).doing(|| format!("write `{}`", path.display()))?;
         return Ok(path);
     }
     let package = format!("{family}-archive-keyring");
@@ -138,9 +138,9 @@ async fn bring_in(folders: &Folders, package: &str, teller: &Teller) -> Result<P
 /// the folder in which this happens. The programs hold the lock too, so that none of them works there any more by then.
 async fn unpack(tools: &Path, package: &str, target: &Path, lock: &File) -> Result<(), Fault> {
     let fresh = tools.join(format!("{package}.new"));
-    removal::tree(&fresh).doing(|| format!("remove `{}`", fresh.display()))?;
+    removal::remove_tree(&fresh).doing(|| format!("remove `{}`", fresh.display()))?;
     for folder in [&fresh, &tools.join("apt/state/lists/partial"), &tools.join("apt/cache/archives/partial")] {
-        computer::private_folder(folder)?;
+        computer::make_private_folder(folder)?;
     }
     // The host's lists of packages are used if they exist and are fresh enough; otherwise we fetch our own.
     let download = ["download", package];
@@ -155,7 +155,7 @@ async fn unpack(tools: &Path, package: &str, target: &Path, lock: &File) -> Resu
     command.arg("--extract").arg(archive).arg(&content);
     run(command, APT_LIMIT, lock).await?;
     std::fs::rename(&content, target).doing(|| format!("make `{}`", target.display()))?;
-    drop(removal::tree(&fresh));
+    drop(removal::remove_tree(&fresh));
     Ok(())
 }
 
@@ -194,11 +194,11 @@ const APT_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// or the future is dropped; the program also ends with this process.
 async fn run(mut command: Command, limit: Duration, lock: &File) -> Result<(), Fault> {
     let name = command.as_std().get_program().to_string_lossy().into_owned();
-    command.leashed(Signal::KILL).holding(lock).doing(|| format!("hand the lock to `{name}`"))?;
+    command.leash(Signal::KILL).hold_lock(lock).doing(|| format!("hand the lock to `{name}`"))?;
     command.env("PATH", computer::SYSTEM_PATH).env("LC_ALL", "C.UTF-8").process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let child = command.spawn().doing(|| format!("run `{name}`"))?;
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let mut group = ProcessGroup(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
     let deadline = Deadline::after(limit, format!("`{name}`"));
     let output = deadline
         .bound(child.wait_with_output())
@@ -209,14 +209,14 @@ async fn run(mut command: Command, limit: Duration, lock: &File) -> Result<(), F
     if output.status.success() {
         return Ok(());
     }
-    let last = text::last_lines(&text::said(&output.stderr), 3).replace('\n', "; ");
+    let last = text::last_lines(&text::trim_output(&output.stderr), 3).replace('\n', "; ");
     Err(Fault::outside(format!("`{name}` failed: {last}")).hint(hints::APT))
 }
 
 /// A process group that is killed when this value is dropped. Tokio reaps the process that was started.
-struct Group(Option<Pid>);
+struct ProcessGroup(Option<Pid>);
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
             let _ = rustix::process::kill_process_group(group, Signal::KILL);

@@ -50,12 +50,12 @@ const GIVEN_UP: [CapabilitySet; 15] = [
 ];
 
 /// Keeps only the capabilities of a confined machine, for this process and all that it starts.
-pub(crate) fn keep_few() -> Result<(), Trouble> {
+pub(crate) fn drop_for_confined() -> Result<(), Trouble> {
     drop_all(CapabilitySet::all() - union(&KEPT))
 }
 
 /// Gives up the capabilities that a privileged machine does not have, for this process and all that it starts.
-pub(crate) fn give_up() -> Result<(), Trouble> {
+pub(crate) fn drop_for_privileged() -> Result<(), Trouble> {
     drop_all(union(&GIVEN_UP))
 }
 

@@ -9,8 +9,8 @@
 use rustix::process::{DumpableBehavior, getpid, set_dumpable_behavior};
 use rustix::thread::UnshareFlags;
 
-use super::{caps, follow_guard, seccomp};
-use crate::aside::Aside;
+use super::{caps, die_with_guard, seccomp};
+use crate::aside::ForkedWork;
 use crate::trouble::{Doing, Trouble};
 use crate::{ids, sys};
 
@@ -28,21 +28,21 @@ pub(crate) fn limit_namespaces() -> Result<(), Trouble> {
 }
 
 /// Enters the inner user namespace, and gives up the rights that are not needed there.
-pub(crate) fn shut_in() -> Result<(), Trouble> {
+pub(crate) fn confine_machine() -> Result<(), Trouble> {
     let own = getpid();
     // The files in `/proc` of a process that is not dumpable do not belong to its user, and the map of ids is written
     // to such a file. The end of this function makes the process undumpable again.
     set_dumpable_behavior(DumpableBehavior::Dumpable).doing(|| "own this process's files in `/proc`")?;
-    let writer = Aside::new(move || ids::give_same(own))?;
+    let writer = ForkedWork::new(move || ids::give_same(own))?;
     sys::unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC)
         .doing(|| "make the machine's inner namespaces")?;
-    writer.go()?;
-    caps::keep_few()?;
+    writer.run()?;
+    caps::drop_for_confined()?;
     // This fails on an older kernel. There a machine on the computer's network can reach such sockets, like any
     // container on that network.
     drop(sys::scope_abstract_sockets());
     seccomp::install()?;
     // This process began as the guard, so that its program and its memory belong to the computer, not to the machine.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(|| "close this process to others")?;
-    follow_guard()
+    die_with_guard()
 }

@@ -65,7 +65,7 @@ pub(crate) fn cover() -> Result<(), Trouble> {
     mount("tmpfs", EMPTY, "tmpfs", sealed, Some(c"size=4k,mode=755")).doing(|| "make an empty folder")?;
     for (from, paths) in [("/dev/null", &FILES[..]), (EMPTY, &FOLDERS[..])] {
         for path in paths {
-            there(mount_bind(from, *path)).doing(|| format!("cover `{path}`"))?;
+            accept_missing(mount_bind(from, *path)).doing(|| format!("cover `{path}`"))?;
         }
     }
     unmount(EMPTY, UnmountFlags::DETACH).doing(|| "let go of the empty folder")?;
@@ -85,7 +85,7 @@ pub(crate) fn protect(path: &str) -> Result<(), Trouble> {
 }
 
 /// Accepts that a file does not exist on this kernel.
-fn there(covered: rustix::io::Result<()>) -> rustix::io::Result<()> {
+fn accept_missing(covered: rustix::io::Result<()>) -> rustix::io::Result<()> {
     match covered {
         Err(Errno::NOENT) => Ok(()),
         other => other,

@@ -21,19 +21,19 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
 
-use crate::spec::{Kind, MachineSpec, Report, Spec};
-use crate::trees::{self, Trees};
+use crate::spec::{GuardReport, MachineSpec, Spec, SpecKind};
+use crate::trees::{self, MachineTrees};
 use crate::trouble::{Doing, Trouble};
 use crate::{channel, ids, sys};
 
-pub(crate) use confine::shut_in;
+pub(crate) use confine::confine_machine;
 pub(crate) use files::Secrets;
-pub(crate) use root::masked_proc;
+pub(crate) use root::add_proc_hint;
 pub(crate) use sandbox::{MACHINE, TOOLS};
 pub(crate) use volume::PLACE as VOLUME_PLACE;
 
 /// The values that the guard gives to a machine's first process.
-pub(crate) struct Start<'a> {
+pub(crate) struct InitStart<'a> {
     /// The specification of the machine.
     pub spec: &'a Spec,
     /// The channel to the guard.
@@ -51,12 +51,12 @@ struct Init<'a> {
 }
 
 /// Runs a machine's first process to its end.
-pub(crate) fn main(start: Start<'_>) -> ! {
+pub(crate) fn main(start: InitStart<'_>) -> ! {
     let init = Init { spec: start.spec, channel: start.channel };
     let code = match init.run(start.secrets, start.device) {
         Ok(code) => code,
         Err(trouble) => {
-            init.tell(&Report::Failed(trouble));
+            init.tell(&GuardReport::Failed(trouble));
             1
         }
     };
@@ -65,12 +65,12 @@ pub(crate) fn main(start: Start<'_>) -> ! {
 
 /// Makes the kernel kill this process when the guard ends. A change of user or of rights may undo this, so it must be
 /// repeated after each.
-fn follow_guard() -> Result<(), Trouble> {
+fn die_with_guard() -> Result<(), Trouble> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing(|| "follow the guard's end")
 }
 
 impl Init<'_> {
-    fn tell(&self, report: &Report) {
+    fn tell(&self, report: &GuardReport) {
         if let Ok(bytes) = serde_json::to_vec(report) {
             let _ = channel::send(&self.channel, &bytes, None);
         }
@@ -84,7 +84,7 @@ impl Init<'_> {
         if self.spec.ids.is_some() {
             ids::become_root()?;
         }
-        follow_guard()?;
+        die_with_guard()?;
         if self.is_orphan() {
             return Ok(1);
         }
@@ -92,17 +92,17 @@ impl Init<'_> {
             .doing(|| "make the mounts private")?;
         let trees = if handed.is_empty() { trees::make(self.spec, None)? } else { handed };
         match &self.spec.kind {
-            Kind::Machine(machine) => {
+            SpecKind::Machine(machine) => {
                 let secrets = secrets.ok_or_else(|| Trouble::new("the machine got no host key"))?;
                 self.be_machine(machine, trees, &secrets, device)
             }
-            Kind::Sandbox(sandbox) => sandbox::run(self, sandbox, trees),
+            SpecKind::Sandbox(sandbox) => sandbox::run(self, sandbox, trees),
         }
     }
 
     /// Waits for the guard's word, and receives the trees that come before it.
-    fn await_word(&self) -> Result<Option<Trees>, Trouble> {
-        let mut trees = Trees::default();
+    fn await_word(&self) -> Result<Option<MachineTrees>, Trouble> {
+        let mut trees = MachineTrees::default();
         loop {
             let message = channel::receive(&self.channel).doing(|| "hear from the guard")?;
             match message.bytes.as_slice() {
@@ -116,24 +116,24 @@ impl Init<'_> {
     fn be_machine(
         &self,
         machine: &MachineSpec,
-        mut trees: Trees,
+        mut trees: MachineTrees,
         secrets: &Secrets,
         device: Option<&Path>,
     ) -> Result<i32, Trouble> {
         // The root of the new namespace is the machine's control group, so that its name outside is not visible.
         sys::unshare(UnshareFlags::NEWCGROUP).doing(|| "make a control group namespace")?;
-        let disk = trees.take_any(trees::Tree::Disk);
+        let disk = trees.take_optional(trees::Tree::Disk);
         if machine.network == Network::Loopback {
             sys::loopback_up().doing(|| "bring the machine's network interface `lo` up")?;
         }
         root::make(self, machine, trees, device)?;
         if self.spec.ids.is_some() {
             masks::cover()?;
-            confine::shut_in()?;
+            confine::confine_machine()?;
         } else {
             sys::unshare(UnshareFlags::NEWUTS | UnshareFlags::NEWIPC).doing(|| "make UTS and IPC namespaces")?;
             root::protect_host()?;
-            caps::give_up()?;
+            caps::drop_for_privileged()?;
         }
         // These mounts are made only now: mounts of the outer namespace are locked together, so that the machine could
         // bind `/etc` elsewhere only with all mounts in it.

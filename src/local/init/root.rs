@@ -9,8 +9,8 @@ use rustix::fs::Mode;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::{Init, confine, dev, masks};
-use crate::spec::{MachineSpec, Report};
-use crate::trees::{Tree, Trees, attach, make_folder};
+use crate::spec::{GuardReport, MachineSpec};
+use crate::trees::{MachineTrees, Tree, attach, make_folder};
 use crate::trouble::{Doing, Trouble};
 
 /// Mounts everything and makes it the root of this process.
@@ -20,20 +20,23 @@ use crate::trouble::{Doing, Trouble};
 pub(crate) fn make(
     init: &Init<'_>,
     machine: &MachineSpec,
-    mut trees: Trees,
+    mut trees: MachineTrees,
     device: Option<&Path>,
 ) -> Result<(), Trouble> {
     let root = trees.take(Tree::Root)?;
     attach(root.as_fd(), "/")?;
     rustix::process::fchdir(&root).doing(|| "enter the machine's root")?;
     drop(root);
-    init.tell(&Report::Present { kind: ResourceKind::Mount, locator: init.spec.folder().root().display().to_string() });
+    init.tell(&GuardReport::Present {
+        kind: ResourceKind::Mount,
+        locator: init.spec.folder().root().display().to_string(),
+    });
     for name in ["proc", "sys", "dev", "run", "tmp"] {
         make_folder(Path::new(name))?;
     }
     let (nosuid, nodev, noexec) = (MountFlags::NOSUID, MountFlags::NODEV, MountFlags::NOEXEC);
-    mount("proc", "proc", "proc", nosuid | nodev | noexec, None).doing(|| "mount `/proc`").map_err(masked_proc)?;
-    match trees.take_any(Tree::System) {
+    mount("proc", "proc", "proc", nosuid | nodev | noexec, None).doing(|| "mount `/proc`").map_err(add_proc_hint)?;
+    match trees.take_optional(Tree::System) {
         Some(tree) => attach(tree, "sys")?,
         // A container may forbid this mount, and nothing on a test machine depends on it.
         None => {
@@ -79,6 +82,6 @@ pub(crate) fn protect_host() -> Result<(), Trouble> {
 }
 
 /// Adds the hint where a fresh `/proc` is refused to an ordinary user.
-pub(crate) fn masked_proc(trouble: Trouble) -> Trouble {
+pub(crate) fn add_proc_hint(trouble: Trouble) -> Trouble {
     trouble.hint("In a container `/proc` must not be masked: run outside of it, or give it `--privileged`.")
 }

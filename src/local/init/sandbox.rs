@@ -15,8 +15,8 @@ use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, WaitOptions};
 
 use super::{Init, caps, seccomp};
-use crate::spec::{Report, SandboxSpec};
-use crate::trees::{self, Tree, Trees, attach, make_folder};
+use crate::spec::{GuardReport, SandboxSpec};
+use crate::trees::{self, MachineTrees, Tree, attach, make_folder};
 use crate::trouble::{Doing, Trouble};
 use crate::{channel, sys};
 
@@ -27,10 +27,10 @@ pub(crate) const MACHINE: &str = "/tmp/machine";
 pub(crate) const TOOLS: &str = "/tmp/tools";
 
 /// Runs the program to its end, and reports its status.
-pub(crate) fn run(init: &Init<'_>, sandbox: &SandboxSpec, trees: Trees) -> Result<i32, Trouble> {
+pub(crate) fn run(init: &Init<'_>, sandbox: &SandboxSpec, trees: MachineTrees) -> Result<i32, Trouble> {
     place(init, trees)?;
     if init.spec.ids.is_some() {
-        caps::keep_few()?;
+        caps::drop_for_confined()?;
         seccomp::install()?;
     }
     let signals =
@@ -45,15 +45,15 @@ pub(crate) fn run(init: &Init<'_>, sandbox: &SandboxSpec, trees: Trees) -> Resul
         .spawn()
         .doing(|| format!("run `{program}`"))?;
     let child = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    init.tell(&Report::Ready);
+    init.tell(&GuardReport::Ready);
     loop {
         let ready = channel::wait(&[signals.as_fd(), init.channel.as_fd()], 60_000);
-        sys::arrived(signals.as_fd());
+        sys::read_signals(signals.as_fd());
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             if Some(pid) == child {
                 let status = ExitStatus::from_raw(status.as_raw());
                 let status = status.code().unwrap_or_else(|| -status.signal().unwrap_or(1));
-                init.tell(&Report::Finished { status });
+                init.tell(&GuardReport::Finished { status });
                 return Ok(0);
             }
         }
@@ -64,14 +64,17 @@ pub(crate) fn run(init: &Init<'_>, sandbox: &SandboxSpec, trees: Trees) -> Resul
 }
 
 /// Protects the host's files and mounts the machine's.
-fn place(init: &Init<'_>, mut trees: Trees) -> Result<(), Trouble> {
+fn place(init: &Init<'_>, mut trees: MachineTrees) -> Result<(), Trouble> {
     trees::protect_everything()?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     mount("tmpfs", "/tmp", "tmpfs", flags, Some(c"mode=1777")).doing(|| "mount `/tmp`")?;
     make_folder(Path::new(MACHINE))?;
     attach(trees.take(Tree::Folder)?, MACHINE)?;
-    init.tell(&Report::Present { kind: ResourceKind::Mount, locator: init.spec.folder().root().display().to_string() });
-    if let Some(tools) = trees.take_any(Tree::Tools) {
+    init.tell(&GuardReport::Present {
+        kind: ResourceKind::Mount,
+        locator: init.spec.folder().root().display().to_string(),
+    });
+    if let Some(tools) = trees.take_optional(Tree::Tools) {
         make_folder(Path::new(TOOLS))?;
         attach(tools, TOOLS)?;
     }

@@ -108,26 +108,26 @@ fn program() -> Vec<sock_filter> {
         }
     }
     let families: Vec<u32> = FAMILIES.iter().map(|family| family.unsigned_abs()).collect();
-    all.extend(only(libc::SYS_socket, 0, &families, errno(EAFNOSUPPORT)));
-    all.extend(only(libc::SYS_personality, 0, PERSONALITIES, errno(EPERM)));
-    all.extend(never(libc::SYS_ioctl, 1, TERMINAL_REQUESTS, errno(EPERM)));
+    all.extend(allow_only(libc::SYS_socket, 0, &families, errno(EAFNOSUPPORT)));
+    all.extend(allow_only(libc::SYS_personality, 0, PERSONALITIES, errno(EPERM)));
+    all.extend(refuse(libc::SYS_ioctl, 1, TERMINAL_REQUESTS, errno(EPERM)));
     all.push(end(SECCOMP_RET_ALLOW));
     all
 }
 
 /// Allows `call` only with one of `values` as its argument.
-fn only(call: libc::c_long, index: u32, values: &[u32], otherwise: u32) -> Vec<sock_filter> {
-    of(call, index, values, SECCOMP_RET_ALLOW, otherwise)
+fn allow_only(call: libc::c_long, index: u32, values: &[u32], otherwise: u32) -> Vec<sock_filter> {
+    decide_by_argument(call, index, values, SECCOMP_RET_ALLOW, otherwise)
 }
 
 /// Allows `call` unless its argument is one of `values`.
-fn never(call: libc::c_long, index: u32, values: &[u32], then: u32) -> Vec<sock_filter> {
-    of(call, index, values, then, SECCOMP_RET_ALLOW)
+fn refuse(call: libc::c_long, index: u32, values: &[u32], then: u32) -> Vec<sock_filter> {
+    decide_by_argument(call, index, values, then, SECCOMP_RET_ALLOW)
 }
 
 /// Decides `call` by one argument: `then` where that is one of `values`, otherwise `otherwise`. Other calls skip this
 /// part.
-fn of(call: libc::c_long, index: u32, values: &[u32], then: u32, otherwise: u32) -> Vec<sock_filter> {
+fn decide_by_argument(call: libc::c_long, index: u32, values: &[u32], then: u32, otherwise: u32) -> Vec<sock_filter> {
     let mut body = vec![load(argument(index))];
     for value in values {
         body.extend([jump(BPF_JEQ, *value, 0, 1), end(then)]);

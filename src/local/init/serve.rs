@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::WaitOptions;
 
 use super::{Init, files};
-use crate::spec::{MachineSpec, Report};
+use crate::spec::{GuardReport, MachineSpec};
 use crate::trouble::{Doing, Trouble};
 use crate::{channel, sys};
 
@@ -30,31 +30,31 @@ pub(crate) fn run(init: &Init<'_>, machine: &MachineSpec) -> Result<i32, Trouble
     if init.is_orphan() {
         return Ok(1);
     }
-    init.tell(&Report::Ready);
+    init.tell(&GuardReport::Ready);
     loop {
         let mut waited: Vec<BorrowedFd<'_>> = vec![signals.as_fd(), init.channel.as_fd()];
         waited.extend(listeners.iter().map(AsFd::as_fd));
         let ready = channel::wait(&waited, 60_000);
-        sys::arrived(signals.as_fd());
+        sys::read_signals(signals.as_fd());
         while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
-        if ready.get(1) == Some(&true) && !hear(init) {
+        if ready.get(1) == Some(&true) && !receive_connection(init) {
             return Ok(0);
         }
         for (listener, ready) in listeners.iter().zip(ready.iter().skip(2)) {
             if *ready && let Ok(connection) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
                 let _ = sockopt::set_tcp_nodelay(&connection, true);
-                answer(connection);
+                start_sshd(connection);
             }
         }
     }
 }
 
 /// Takes a connection from the guard; returns false when the guard is gone.
-fn hear(init: &Init<'_>) -> bool {
+fn receive_connection(init: &Init<'_>) -> bool {
     match channel::receive(&init.channel) {
         Ok(message) => {
             if let Some(connection) = message.descriptor {
-                answer(connection);
+                start_sshd(connection);
             }
             !message.bytes.is_empty()
         }
@@ -84,7 +84,7 @@ fn listen(address: &std::net::SocketAddr) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Starts the SSH server on a connection. Its messages go to the console, to which standard error is redirected.
-fn answer(connection: OwnedFd) {
+fn start_sshd(connection: OwnedFd) {
     let Ok(output) = connection.try_clone() else { return };
     let started = Command::new(SSHD)
         .args(["-i", "-e", "-f", files::SSHD_CONFIG])

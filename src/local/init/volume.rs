@@ -15,8 +15,8 @@ use rustix::mount::{UnmountFlags, unmount};
 
 use super::Init;
 use crate::channel;
-use crate::spec::Report;
-use crate::trees::{Tree, Trees, attach, make_folder};
+use crate::spec::GuardReport;
+use crate::trees::{MachineTrees, Tree, attach, make_folder};
 use crate::trouble::{Doing, Trouble};
 
 /// The mount point of the file while its file system is made.
@@ -48,8 +48,8 @@ pub(crate) fn bring(init: &Init<'_>, disk: &OwnedFd, filesystem: Filesystem) -> 
     attach(disk, DISK)?;
     format(filesystem)?;
     unmount(DISK, UnmountFlags::DETACH).doing(|| format!("let go of `{DISK}`"))?;
-    init.tell(&Report::Formatted);
-    let mut trees = Trees::default();
+    init.tell(&GuardReport::Formatted);
+    let mut trees = MachineTrees::default();
     trees.receive(channel::receive(init.channel.as_fd()).doing(|| "hear from the guard")?)?;
     make_folder(Path::new(PLACE))?;
     attach(trees.take(Tree::Volume)?, PLACE)
@@ -73,6 +73,6 @@ fn format(filesystem: Filesystem) -> Result<(), Trouble> {
     if output.status.success() {
         return Ok(());
     }
-    let said = text::said(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = text::trim_output(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
     Err(Trouble::new(format!("`{program}` failed: {said}")).hint("Choose another `--filesystem`, or a larger volume."))
 }

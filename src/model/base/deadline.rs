@@ -28,7 +28,7 @@ impl Deadline {
     }
 
     /// The time that is left; zero once the deadline has passed.
-    pub fn left(&self) -> Duration {
+    pub fn remaining(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
 
@@ -39,7 +39,7 @@ impl Deadline {
 
     /// Runs `future` until it ends or the deadline passes; a future that is cut off is dropped.
     pub async fn bound<T>(&self, future: impl Future<Output = T>) -> Result<T, Expired> {
-        tokio::time::timeout(self.left(), future).await.map_err(|_| self.expired())
+        tokio::time::timeout(self.remaining(), future).await.map_err(|_| self.expired())
     }
 
     /// Asks `probe` every `interval` until it answers `Some`.

@@ -12,7 +12,7 @@ fn steers(c: char) -> bool {
     c.is_control() || reorders
 }
 
-fn shown<'a>(text: &'a str, hidden: impl Fn(char) -> bool, show: impl Fn(char, &mut String)) -> Cow<'a, str> {
+fn escape_hidden<'a>(text: &'a str, hidden: impl Fn(char) -> bool, show: impl Fn(char, &mut String)) -> Cow<'a, str> {
     if !text.contains(&hidden) {
         return Cow::Borrowed(text);
     }
@@ -25,18 +25,18 @@ fn shown<'a>(text: &'a str, hidden: impl Fn(char) -> bool, show: impl Fn(char, &
 
 /// `text` for a terminal: line ends and tabs stay, other control characters are shown as `\u{1b}` and the like.
 pub fn plain(text: &str) -> Cow<'_, str> {
-    shown(text, |c| steers(c) && c != '\n' && c != '\t', |c, out| out.extend(c.escape_default()))
+    escape_hidden(text, |c| steers(c) && c != '\n' && c != '\t', |c, out| out.extend(c.escape_default()))
 }
 
 /// The same in one line: a name that contains a line end must not pass for a line of our own.
 pub fn one_line(text: &str) -> Cow<'_, str> {
-    shown(text, steers, |c, out| out.extend(c.escape_default()))
+    escape_hidden(text, steers, |c, out| out.extend(c.escape_default()))
 }
 
 /// JSON text with the same meaning, in whose strings control characters are escaped.
 pub fn json(text: &str) -> Cow<'_, str> {
     // A serialiser leaves such characters only inside strings, where an escape means the same.
-    shown(text, |c| steers(c) && c != '\n', |c, out| out.push_str(&format!("\\u{:04x}", u32::from(c))))
+    escape_hidden(text, |c| steers(c) && c != '\n', |c, out| out.push_str(&format!("\\u{:04x}", u32::from(c))))
 }
 
 /// Removes from a stream the sequences that act on a terminal's window and not on its text: titles, the clipboard,
@@ -44,14 +44,14 @@ pub fn json(text: &str) -> Cow<'_, str> {
 /// control string (ECMA-48, 5.6 and 8.3.89), and window manipulations (`CSI ... t`). Text colours, cursor movements and
 /// all plain text stay, byte for byte.
 #[derive(Debug, Default)]
-pub struct Filter {
-    state: State,
+pub struct TerminalFilter {
+    state: FilterState,
     /// A sequence whose end has not come.
     held: Vec<u8>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum FilterState {
     #[default]
     Text,
     /// After ESC.
@@ -61,11 +61,11 @@ enum State {
     /// In a control sequence.
     Sequence,
     /// In a string that is left out, up to its terminator.
-    Left,
+    Omitted,
     /// In such a string, after ESC.
-    LeftEscape,
+    OmittedEscape,
     /// In such a string, after the first byte of a control of eight bits.
-    LeftWide,
+    OmittedWide,
 }
 
 const ESC: u8 = 0x1b;
@@ -73,7 +73,7 @@ const BEL: u8 = 0x07;
 /// The first byte of a control of eight bits in UTF-8.
 const WIDE: u8 = 0xc2;
 
-impl Filter {
+impl TerminalFilter {
     /// Takes the next bytes of the stream and gives those that may go to the terminal now.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len());
@@ -85,58 +85,60 @@ impl Filter {
 
     fn take(&mut self, byte: u8, out: &mut Vec<u8>) {
         match (self.state, byte) {
-            (State::Text, ESC) => self.hold(State::Escape, byte),
-            (State::Text, WIDE) => self.hold(State::Wide, byte),
-            (State::Text, _) => out.push(byte),
-            (State::Escape, b'[') => self.hold(State::Sequence, byte),
+            (FilterState::Text, ESC) => self.hold(FilterState::Escape, byte),
+            (FilterState::Text, WIDE) => self.hold(FilterState::Wide, byte),
+            (FilterState::Text, _) => out.push(byte),
+            (FilterState::Escape, b'[') => self.hold(FilterState::Sequence, byte),
             // `ESC k` sets the title of a window of `screen`.
-            (State::Escape, b']' | b'P' | b'X' | b'^' | b'_' | b'k') => self.leave_out(),
-            (State::Wide, 0x9b) => self.hold(State::Sequence, byte),
-            (State::Wide, 0x90 | 0x98 | 0x9d..=0x9f) => self.leave_out(),
-            (State::Escape | State::Wide, _) => self.pass_on(byte, out),
-            (State::Sequence, b't') => self.forget(),
-            (State::Sequence, 0x20..=0x3f) if self.held.len() < LONGEST => self.hold(State::Sequence, byte),
-            (State::Sequence, _) => self.pass_on(byte, out),
-            (State::Left, BEL) | (State::LeftEscape, b'\\') | (State::LeftWide, 0x9c) => self.forget(),
-            (State::Left, ESC) => self.state = State::LeftEscape,
-            (State::Left, WIDE) => self.state = State::LeftWide,
+            (FilterState::Escape, b']' | b'P' | b'X' | b'^' | b'_' | b'k') => self.leave_out(),
+            (FilterState::Wide, 0x9b) => self.hold(FilterState::Sequence, byte),
+            (FilterState::Wide, 0x90 | 0x98 | 0x9d..=0x9f) => self.leave_out(),
+            (FilterState::Escape | FilterState::Wide, _) => self.pass_on(byte, out),
+            (FilterState::Sequence, b't') => self.forget(),
+            (FilterState::Sequence, 0x20..=0x3f) if self.held.len() < LONGEST => self.hold(FilterState::Sequence, byte),
+            (FilterState::Sequence, _) => self.pass_on(byte, out),
+            (FilterState::Omitted, BEL) | (FilterState::OmittedEscape, b'\\') | (FilterState::OmittedWide, 0x9c) => {
+                self.forget()
+            }
+            (FilterState::Omitted, ESC) => self.state = FilterState::OmittedEscape,
+            (FilterState::Omitted, WIDE) => self.state = FilterState::OmittedWide,
             // No such string contains a line end, so the text after a string without terminator is shown again.
-            (State::Left, b'\n') => self.pass_on(byte, out),
+            (FilterState::Omitted, b'\n') => self.pass_on(byte, out),
             // CAN and SUB cancel a sequence.
-            (State::Left, 0x18 | 0x1a) => self.forget(),
-            (State::Left, _) => {}
-            (State::LeftEscape, _) => {
-                self.state = State::Text;
+            (FilterState::Omitted, 0x18 | 0x1a) => self.forget(),
+            (FilterState::Omitted, _) => {}
+            (FilterState::OmittedEscape, _) => {
+                self.state = FilterState::Text;
                 self.take(ESC, out);
                 self.take(byte, out);
             }
-            (State::LeftWide, _) => {
-                self.state = State::Left;
+            (FilterState::OmittedWide, _) => {
+                self.state = FilterState::Omitted;
                 self.take(byte, out);
             }
         }
     }
 
-    fn hold(&mut self, state: State, byte: u8) {
+    fn hold(&mut self, state: FilterState, byte: u8) {
         self.state = state;
         self.held.push(byte);
     }
 
     fn leave_out(&mut self) {
         self.held.clear();
-        self.state = State::Left;
+        self.state = FilterState::Omitted;
     }
 
     fn forget(&mut self) {
         self.held.clear();
-        self.state = State::Text;
+        self.state = FilterState::Text;
     }
 
     /// Releases the held sequence, which turned out harmless, and handles the byte anew where it may begin another
     /// sequence.
     fn pass_on(&mut self, byte: u8, out: &mut Vec<u8>) {
         out.append(&mut self.held);
-        self.state = State::Text;
+        self.state = FilterState::Text;
         match byte {
             ESC | WIDE => self.take(byte, out),
             _ => out.push(byte),
@@ -162,9 +164,9 @@ mod tests {
 
     /// The filtered bytes, which must be the same wherever the stream is cut.
     fn filtered(bytes: &[u8]) -> Vec<u8> {
-        let whole = Filter::default().push(bytes);
+        let whole = TerminalFilter::default().push(bytes);
         for at in 0..bytes.len() {
-            let mut filter = Filter::default();
+            let mut filter = TerminalFilter::default();
             let mut parts = filter.push(&bytes[..at]);
             parts.extend(filter.push(&bytes[at..]));
             assert_eq!(parts, whole, "cut at {at}");

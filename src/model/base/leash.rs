@@ -16,14 +16,14 @@ pub trait Leash {
     /// program do.
     ///
     /// The kernel takes programs that change their user (set-user-id) off the leash.
-    fn leashed(&mut self, signal: Signal) -> &mut Self;
+    fn leash(&mut self, signal: Signal) -> &mut Self;
 
     /// Lets the program hold this process's lock on `file` as well: the lock is free only when both have ended.
-    fn holding(&mut self, file: &File) -> io::Result<&mut Self>;
+    fn hold_lock(&mut self, file: &File) -> io::Result<&mut Self>;
 }
 
 impl Leash for std::process::Command {
-    fn leashed(&mut self, signal: Signal) -> &mut Self {
+    fn leash(&mut self, signal: Signal) -> &mut Self {
         let parent = getpid();
         let leash = move || {
             set_parent_process_death_signal(Some(signal))?;
@@ -34,7 +34,7 @@ impl Leash for std::process::Command {
         unsafe { self.pre_exec(leash) }
     }
 
-    fn holding(&mut self, file: &File) -> io::Result<&mut Self> {
+    fn hold_lock(&mut self, file: &File) -> io::Result<&mut Self> {
         let held = file.try_clone()?;
         let inherit = move || Ok(fcntl_setfd(&held, FdFlags::empty())?);
         // SAFETY: as above; the descriptor is open for as long as the command can be started.
@@ -43,13 +43,13 @@ impl Leash for std::process::Command {
 }
 
 impl Leash for tokio::process::Command {
-    fn leashed(&mut self, signal: Signal) -> &mut Self {
-        self.as_std_mut().leashed(signal);
+    fn leash(&mut self, signal: Signal) -> &mut Self {
+        self.as_std_mut().leash(signal);
         self
     }
 
-    fn holding(&mut self, file: &File) -> io::Result<&mut Self> {
-        self.as_std_mut().holding(file)?;
+    fn hold_lock(&mut self, file: &File) -> io::Result<&mut Self> {
+        self.as_std_mut().hold_lock(file)?;
         Ok(self)
     }
 }
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_program_ends_with_the_thread_that_started_it() {
-        let start = || Command::new("sleep").arg("60").leashed(Signal::KILL).spawn().unwrap();
+        let start = || Command::new("sleep").arg("60").leash(Signal::KILL).spawn().unwrap();
         let mut child = std::thread::spawn(start).join().unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
     }
@@ -76,7 +76,7 @@ mod tests {
         let held = open();
         held.lock().unwrap();
         let mut command = Command::new("cat");
-        let mut child = command.stdin(Stdio::piped()).holding(&held).unwrap().spawn().unwrap();
+        let mut child = command.stdin(Stdio::piped()).hold_lock(&held).unwrap().spawn().unwrap();
         drop((held, command));
         assert!(open().try_lock().is_err(), "the program holds it still");
         drop(child.stdin.take());

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// The owner of an entry in one of the tool's folders, who decides what [`ours`] does with the entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
+pub enum EntryOwner {
     /// Ours: it is removed with all below it.
     Ours,
     /// Somebody else's: it stays, and is reported.
@@ -37,14 +37,14 @@ pub enum Whose {
 ///
 /// A link is removed as a link. A mount at `path` or below is left as it is, with the folders above it; the error is of
 /// kind [`io::ErrorKind::ResourceBusy`], and says where the mount is and what to do.
-pub fn tree(path: &Path) -> io::Result<()> {
+pub fn remove_tree(path: &Path) -> io::Result<()> {
     for _ in 1..ATTEMPTS {
-        match once(path) {
+        match try_remove(path) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => std::thread::sleep(PAUSE),
             done => return done,
         }
     }
-    once(path)
+    try_remove(path)
 }
 
 /// Whether an entry of a folder is ours, by its name.
@@ -53,23 +53,23 @@ pub type IsOurs = fn(&str) -> bool;
 /// Removes those entries of a folder that are ours, by their names, and then the folder if it is empty. It is not an
 /// error when the folder does not exist. Entries of others are added to `others`. A link in the folder's place is
 /// removed as a link.
-pub fn ours(folder: &Path, whose: &dyn Fn(&str) -> Whose, others: &mut Vec<PathBuf>) -> io::Result<()> {
+pub fn remove_ours(folder: &Path, whose: &dyn Fn(&str) -> EntryOwner, others: &mut Vec<PathBuf>) -> io::Result<()> {
     match std::fs::symlink_metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
-        Ok(found) if !found.is_dir() => return tree(folder),
+        Ok(found) if !found.is_dir() => return remove_tree(folder),
         Ok(_) => {}
     }
     if is_mount_point(folder)? {
-        return Err(in_the_way(folder));
+        return Err(mount_error(folder));
     }
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        match path.file_name().and_then(OsStr::to_str).map_or(Whose::Others, whose) {
-            Whose::Ours => tree(&path)?,
-            Whose::Others if is_mount_point(&path)? => return Err(in_the_way(&path)),
-            Whose::Others => others.push(path),
-            Whose::Seen => {}
+        match path.file_name().and_then(OsStr::to_str).map_or(EntryOwner::Others, whose) {
+            EntryOwner::Ours => remove_tree(&path)?,
+            EntryOwner::Others if is_mount_point(&path)? => return Err(mount_error(&path)),
+            EntryOwner::Others => others.push(path),
+            EntryOwner::Seen => {}
         }
     }
     match std::fs::remove_dir(folder) {
@@ -80,7 +80,7 @@ pub fn ours(folder: &Path, whose: &dyn Fn(&str) -> Whose, others: &mut Vec<PathB
 
 /// Whether something is mounted on `path` itself, as this process sees it. A link is not a mount point.
 pub fn is_mount_point(path: &Path) -> io::Result<bool> {
-    let (parent, name) = parted(path)?;
+    let (parent, name) = split_path(path)?;
     let parent = folder(parent)?;
     let above = mount_of(&parent, c"", AtFlags::EMPTY_PATH)?;
     match mount_of(&parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -90,7 +90,7 @@ pub fn is_mount_point(path: &Path) -> io::Result<bool> {
 }
 
 /// The error for a mount point at `path`, which prevents its removal.
-fn in_the_way(path: &Path) -> io::Error {
+fn mount_error(path: &Path) -> io::Error {
     let shown = path.display();
     let quoted = quote::word(&path.to_string_lossy()).unwrap_or_else(|_| shown.to_string());
     let text = format!(
@@ -120,7 +120,7 @@ struct Level {
     entries: Dir,
 }
 
-fn parted(path: &Path) -> io::Result<(&Path, CString)> {
+fn split_path(path: &Path) -> io::Result<(&Path, CString)> {
     let no_name = || io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` names no entry", path.display()));
     let name = CString::new(path.file_name().ok_or_else(no_name)?.as_bytes())?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -131,8 +131,8 @@ fn folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-fn once(path: &Path) -> io::Result<()> {
-    let (parent, name) = parted(path)?;
+fn try_remove(path: &Path) -> io::Result<()> {
+    let (parent, name) = split_path(path)?;
     let top = match folder(parent) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         top => top?,
@@ -145,7 +145,7 @@ fn once(path: &Path) -> io::Result<()> {
             let Some(done) = levels.pop() else { break };
             let above = levels.last().map(|level| level.entries.fd()).transpose()?;
             let removed = rustix::fs::unlinkat(above.unwrap_or_else(|| top.as_fd()), &done.name, AtFlags::REMOVEDIR);
-            settled(removed, || shown(parent, &levels, &done.name))?;
+            check_removed(removed, || full_path(parent, &levels, &done.name))?;
             continue;
         };
         let entry = entry?;
@@ -155,9 +155,9 @@ fn once(path: &Path) -> io::Result<()> {
         }
         let Some(at) = levels.last().map(|level| level.entries.fd()).transpose()? else { break };
         let below = match entry.file_type() {
-            FileType::Directory | FileType::Unknown => enter(at, name, mount, || shown(parent, &levels, name))?,
+            FileType::Directory | FileType::Unknown => enter(at, name, mount, || full_path(parent, &levels, name))?,
             _ => {
-                settled(rustix::fs::unlinkat(at, name, AtFlags::empty()), || shown(parent, &levels, name))?;
+                check_removed(rustix::fs::unlinkat(at, name, AtFlags::empty()), || full_path(parent, &levels, name))?;
                 None
             }
         };
@@ -170,10 +170,10 @@ fn once(path: &Path) -> io::Result<()> {
 fn enter(at: impl AsFd, name: &CStr, mount: Mount, path: impl Fn() -> PathBuf) -> io::Result<Option<Level>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(&at, name, flags, Mode::empty()) {
-        Ok(entered) if mount_of(&entered, c"", AtFlags::EMPTY_PATH)? != mount => Err(in_the_way(&path())),
+        Ok(entered) if mount_of(&entered, c"", AtFlags::EMPTY_PATH)? != mount => Err(mount_error(&path())),
         Ok(entered) => Ok(Some(Level { name: name.to_owned(), entries: Dir::new(entered)? })),
         Err(Errno::NOTDIR | Errno::LOOP) => {
-            settled(rustix::fs::unlinkat(&at, name, AtFlags::empty()), path)?;
+            check_removed(rustix::fs::unlinkat(&at, name, AtFlags::empty()), path)?;
             Ok(None)
         }
         Err(Errno::NOENT) => Ok(None),
@@ -183,15 +183,15 @@ fn enter(at: impl AsFd, name: &CStr, mount: Mount, path: impl Fn() -> PathBuf) -
 
 /// The result of the removal of one entry: an entry that is gone already counts as removed, and a busy one is a mount
 /// point.
-fn settled(removed: rustix::io::Result<()>, path: impl Fn() -> PathBuf) -> io::Result<()> {
+fn check_removed(removed: rustix::io::Result<()>, path: impl Fn() -> PathBuf) -> io::Result<()> {
     match removed {
         Err(Errno::NOENT) => Ok(()),
-        Err(Errno::BUSY) => Err(in_the_way(&path())),
+        Err(Errno::BUSY) => Err(mount_error(&path())),
         removed => Ok(removed?),
     }
 }
 
-fn shown(parent: &Path, levels: &[Level], name: &CStr) -> PathBuf {
+fn full_path(parent: &Path, levels: &[Level], name: &CStr) -> PathBuf {
     let names = levels.iter().map(|level| level.name.as_c_str()).chain([name]);
     names.fold(parent.to_owned(), |path, name| path.join(OsStr::from_bytes(name.to_bytes())))
 }
@@ -204,17 +204,17 @@ mod tests {
     fn a_tree_goes_and_what_its_links_lead_to_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        tree(&path).unwrap();
-        tree(&path.join("nor/that")).unwrap();
+        remove_tree(&path).unwrap();
+        remove_tree(&path.join("nor/that")).unwrap();
         std::fs::create_dir_all(path.join("a/b/c")).unwrap();
         std::fs::write(path.join("a/b/file"), "x").unwrap();
         std::fs::create_dir(folder.path().join("kept")).unwrap();
         std::fs::write(folder.path().join("kept/file"), "x").unwrap();
         std::os::unix::fs::symlink(folder.path().join("kept"), path.join("a/link")).unwrap();
-        tree(&path).unwrap();
+        remove_tree(&path).unwrap();
         assert!(!path.exists() && folder.path().join("kept/file").exists());
         std::os::unix::fs::symlink(folder.path().join("kept"), &path).unwrap();
-        tree(&path).unwrap();
+        remove_tree(&path).unwrap();
         assert!(!path.is_symlink() && folder.path().join("kept/file").exists());
     }
 
@@ -226,17 +226,17 @@ mod tests {
             std::fs::create_dir_all(path.join(name)).unwrap();
         }
         let whose = |name: &str| match name {
-            "ours" => Whose::Ours,
-            "seen" => Whose::Seen,
-            _ => Whose::Others,
+            "ours" => EntryOwner::Ours,
+            "seen" => EntryOwner::Seen,
+            _ => EntryOwner::Others,
         };
         let mut others = Vec::new();
-        ours(&path, &whose, &mut others).unwrap();
+        remove_ours(&path, &whose, &mut others).unwrap();
         assert_eq!(others, [path.join("theirs")]);
         assert!(path.join("theirs/deep").exists() && !path.join("ours").exists());
         others.clear();
-        ours(&path, &|_| Whose::Ours, &mut others).unwrap();
-        ours(&path, &|_| Whose::Ours, &mut others).unwrap();
+        remove_ours(&path, &|_| EntryOwner::Ours, &mut others).unwrap();
+        remove_ours(&path, &|_| EntryOwner::Ours, &mut others).unwrap();
         assert!(others.is_empty() && !path.exists());
     }
 
@@ -246,7 +246,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(is_mount_point(Path::new("/proc")).unwrap() && !is_mount_point(folder.path()).unwrap());
         assert!(!is_mount_point(&folder.path().join("nothing")).unwrap());
-        let error = in_the_way(Path::new("/a b"));
+        let error = mount_error(Path::new("/a b"));
         assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
         assert!(error.to_string().contains("`umount '/a b'`"), "{error}");
     }

@@ -45,17 +45,17 @@ pub fn cut(text: &str, cap: usize) -> String {
         return text.to_owned();
     }
     let end = (0..=cap).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    format!("{} [… {} left out]", &text[..end], counted(text.len() - end, "byte"))
+    format!("{} [… {} left out]", &text[..end], pluralize(text.len() - end, "byte"))
 }
 
 /// A number with its noun: `1 test`, `3 tests`. For nouns whose plural ends in `s`.
-pub fn counted<N: std::fmt::Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+pub fn pluralize<N: std::fmt::Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
     let plural = if count == N::from(1) { "" } else { "s" };
     format!("{count} {noun}{plural}")
 }
 
 /// A program's output as text without the white space around it; bytes that are not UTF-8 are replaced.
-pub fn said(bytes: &[u8]) -> String {
+pub fn trim_output(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
 }
 
@@ -198,8 +198,8 @@ mod tests {
 
     #[test]
     fn one_thing_is_not_several() {
-        assert_eq!([counted(0_u64, "file"), counted(1_u64, "file")], ["0 files", "1 file"]);
-        assert_eq!(counted(2_usize, "test"), "2 tests");
+        assert_eq!([pluralize(0_u64, "file"), pluralize(1_u64, "file")], ["0 files", "1 file"]);
+        assert_eq!(pluralize(2_usize, "test"), "2 tests");
     }
 
     #[test]

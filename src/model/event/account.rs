@@ -90,21 +90,21 @@ impl AccountEvent {
                 Words::Warning(format!("expired machines of `{provider}` were not ended: {}", failure.line()))
             }
             Self::ExpiredEnded { id, owner, expired_at } => {
-                let (owner, since) = (whose(owner), since(*expired_at));
+                let (owner, since) = (owner_name(owner), format_time(*expired_at));
                 Words::Notice(format!("Told {id} of {owner} to end: it expired at {since} and still existed."))
             }
             Self::ExpiredStays { id, owner, expired_at, why } => {
-                let (owner, since) = (whose(owner), since(*expired_at));
+                let (owner, since) = (owner_name(owner), format_time(*expired_at));
                 Words::Warning(format!("{id} of {owner} expired at {since} and cannot be ended: {why}"))
             }
         }
     }
 }
 
-fn whose(owner: &Option<String>) -> &str {
+fn owner_name(owner: &Option<String>) -> &str {
     owner.as_deref().unwrap_or("nobody")
 }
 
-fn since(expired_at: Option<Timestamp>) -> String {
+fn format_time(expired_at: Option<Timestamp>) -> String {
     expired_at.map(|at| format!("{at:.0}")).unwrap_or_default()
 }

@@ -52,19 +52,19 @@ impl RemovalEvent {
     pub(super) fn words(&self) -> Words {
         match self {
             Self::Unseen { resource, failure } => {
-                Words::Warning(format!("{} cannot be looked at: {}", resource.several(), failure.line()))
+                Words::Warning(format!("{} cannot be looked at: {}", resource.plural(), failure.line()))
             }
             Self::OthersLeft { things, owners } => Words::Notice(format!(
                 "Left alone: {} of {}; `--all-owners` includes them.",
-                text::counted(*things, "thing"),
+                text::pluralize(*things, "thing"),
                 text::people(owners)
             )),
             Self::Began { what } => Words::Notice(format!("Removing {what}.")),
             Self::KindBegan { resource, count, place } => {
-                Words::Notice(format!("Removing {} in {place}.", resource.counted(*count)))
+                Words::Notice(format!("Removing {} in {place}.", resource.pluralize(*count)))
             }
             Self::Waiting { resource, count } => {
-                Words::Detail(format!("waiting for {} to go away", resource.counted(*count)))
+                Words::Detail(format!("waiting for {} to go away", resource.pluralize(*count)))
             }
         }
     }

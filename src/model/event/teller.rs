@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::base::clock::Clock;
 use crate::base::id::MachineId;
-use crate::event::{Event, Kind, MachineEvent, NoSink, Sink, StepEvent, Subject};
+use crate::event::{Event, EventKind, MachineEvent, NoSink, Sink, StepEvent, Subject};
 use crate::work::{Moved, Work};
 
 /// Reports events: adds the time and a subject to a kind and gives the event to a sink. Cheap to clone.
@@ -41,14 +41,14 @@ impl Teller {
     }
 
     /// Reports what happened to the subject.
-    pub fn tell(&self, kind: impl Into<Kind>) {
+    pub fn tell(&self, kind: impl Into<EventKind>) {
         let event = Event { at: self.now(), subject: self.subject.clone(), kind: kind.into() };
         self.sink.event(event);
     }
 
     /// Reports what happened to a machine.
     pub fn machine(&self, id: &MachineId, event: MachineEvent) {
-        self.about(Subject::Machine(id.clone())).tell(Kind::Machine(event));
+        self.about(Subject::Machine(id.clone())).tell(EventKind::Machine(event));
     }
 
     /// Begins a step. [`Step::done`] reports its success; a step that is dropped before is reported as stopped.
@@ -69,12 +69,12 @@ pub struct Step {
 
 impl Step {
     /// Ends the step with success; gives how long it took.
-    pub fn done(self) -> Duration {
+    pub fn finish(self) -> Duration {
         self.end(None)
     }
 
     /// Ends the step with success and the numbers of what it moved; gives how long it took.
-    pub fn done_with(self, moved: Moved) -> Duration {
+    pub fn finish_with(self, moved: Moved) -> Duration {
         self.end(Some(moved))
     }
 

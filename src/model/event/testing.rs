@@ -108,7 +108,7 @@ impl TestsEvent {
             }
             Self::ChangesNotTested { files } => Words::Notice(format!(
                 "The uncommitted changes of {} are not tested; `--working-copy` sends them",
-                text::counted(*files, "file")
+                text::pluralize(*files, "file")
             )),
             Self::SendingAgain { failure } => Words::Warning(format!("{}; trying again", failure.line())),
             Self::BuildReused { what, bytes, despite } => {
@@ -126,7 +126,7 @@ impl TestsEvent {
                 Words::Warning(format!("the build of {what} is not kept: {}", failure.line()))
             }
             Self::Ready { source, expected } => {
-                Words::Notice(format!("Testing {source}: {} expected", text::counted(*expected, "test")))
+                Words::Notice(format!("Testing {source}: {} expected", text::pluralize(*expected, "test")))
             }
             Self::OutputWaits { failure } => {
                 Words::Warning(format!("{}; trying again until there is room", failure.line()))

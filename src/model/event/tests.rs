@@ -71,7 +71,7 @@ fn works() -> Vec<Work> {
     ]
 }
 
-fn steps() -> Vec<Kind> {
+fn steps() -> Vec<EventKind> {
     let mut events: Vec<StepEvent> = works().into_iter().map(|work| StepEvent::Began { work }).collect();
     events.extend([
         StepEvent::Expected { took: took() },
@@ -84,10 +84,10 @@ fn steps() -> Vec<Kind> {
         StepEvent::Ended { work: Work::RunningOnMany { machines: 3 }, took: took(), moved: None },
         StepEvent::Stopped { work: Work::ListingTests, took: took() },
     ]);
-    events.into_iter().map(Kind::from).collect()
+    events.into_iter().map(EventKind::from).collect()
 }
 
-fn of_machines() -> Vec<Kind> {
+fn of_machines() -> Vec<EventKind> {
     let events = vec![
         MachineEvent::CostForeseen { quote: quote(), life: Duration::from_secs(3600) },
         MachineEvent::CostUnknown,
@@ -108,10 +108,10 @@ fn of_machines() -> Vec<Kind> {
         MachineEvent::NotReleased { failure: failure() },
         MachineEvent::LeftUnknown { failure: failure() },
     ];
-    events.into_iter().map(Kind::Machine).collect()
+    events.into_iter().map(EventKind::Machine).collect()
 }
 
-fn of_images_and_accounts() -> Vec<Kind> {
+fn of_images_and_accounts() -> Vec<EventKind> {
     let fingerprint = Fingerprint("0123456789abcdef".repeat(4));
     let (owner, expired_at) = (Some("ann@build1".to_owned()), Some(at()));
     vec![
@@ -132,7 +132,7 @@ fn of_images_and_accounts() -> Vec<Kind> {
     ]
 }
 
-fn of_tests() -> Vec<Kind> {
+fn of_tests() -> Vec<EventKind> {
     let counts = Counts { total: 3, passed: 1, failed: 1, timed_out: 0, skipped: 0, lost: 1, not_run: 0 };
     let events = vec![
         TestsEvent::DistroChosen { distro: "debian12".into(), of: "0123".into(), passed_over: Vec::new() },
@@ -152,10 +152,10 @@ fn of_tests() -> Vec<Kind> {
         TestsEvent::NotBuilt { look: "automation runs logs r-1".into() },
         TestsEvent::ArtifactsLack { failure: failure() },
     ];
-    events.into_iter().map(Kind::from).collect()
+    events.into_iter().map(EventKind::from).collect()
 }
 
-fn of_files_and_removals() -> Vec<Kind> {
+fn of_files_and_removals() -> Vec<EventKind> {
     let resource = ResourceKind::SecurityGroup;
     vec![
         FilesEvent::LinksLeft(Names::from(texts(&["a", "b", "c", "d"]).as_slice())).into(),
@@ -169,7 +169,7 @@ fn of_files_and_removals() -> Vec<Kind> {
     ]
 }
 
-fn of_runs() -> Vec<Kind> {
+fn of_runs() -> Vec<EventKind> {
     let (attach, cancel) = ("automation runs attach r-1".to_owned(), "automation runs cancel r-1".to_owned());
     let row = |why: Option<&str>| Remainder {
         resource: ResourceKind::Volume,
@@ -226,10 +226,10 @@ fn every_kind_is_among_those_that_are_tried() {
         let of = written.iter().filter(|event| family.is_empty() || event["family"] == family);
         of.filter_map(|event| event.pointer(key)?.as_str().map(str::to_owned)).collect()
     };
-    let families = variants::<Kind>(json!({"family": "?"}));
+    let families = variants::<EventKind>(json!({"family": "?"}));
     assert_eq!(tried("/family", ""), families);
     for family in &families {
-        assert_eq!(tried("/kind", family), variants::<Kind>(json!({"family": family, "kind": "?"})), "{family}");
+        assert_eq!(tried("/kind", family), variants::<EventKind>(json!({"family": family, "kind": "?"})), "{family}");
     }
     assert_eq!(tried("/work/doing", "step"), variants::<Work>(json!({"doing": "?"})));
 }
@@ -239,7 +239,7 @@ fn an_event_is_one_flat_object() {
     let event = Event {
         at: at(),
         subject: Some(Subject::Machine(machine())),
-        kind: Kind::Machine(MachineEvent::ConnectedAgain { after: Duration::from_millis(2500) }),
+        kind: EventKind::Machine(MachineEvent::ConnectedAgain { after: Duration::from_millis(2500) }),
     };
     assert_eq!(
         line(&event),
@@ -405,14 +405,16 @@ fn what_is_told_has_a_time_and_a_subject_and_a_step_that_is_dropped_has_stopped(
     let teller = Teller::new(Arc::<Kept>::clone(&kept), Arc::new(at)).about(Subject::Image("x".into()));
     let done = teller.begin(Work::ListingTests);
     drop(teller.begin(Work::RunningTests));
-    done.done_with(Moved { files: 1, bytes: 2 });
+    done.finish_with(Moved { files: 1, bytes: 2 });
     teller.machine(&machine(), MachineEvent::RootIsRoot);
     let events = kept.0.lock().unwrap().clone();
     assert!(events.iter().all(|event| event.at == at()));
     let image = Some(Subject::Image("x".into()));
     assert!(events[..4].iter().all(|event| event.subject == image), "{events:?}");
     assert_eq!(events[4].subject, Some(Subject::Machine(machine())));
-    let Kind::Step(StepEvent::Stopped { work: Work::RunningTests, .. }) = &events[2].kind else { panic!("{events:?}") };
-    let Kind::Step(StepEvent::Ended { moved: Some(_), .. }) = &events[3].kind else { panic!("{events:?}") };
+    let EventKind::Step(StepEvent::Stopped { work: Work::RunningTests, .. }) = &events[2].kind else {
+        panic!("{events:?}")
+    };
+    let EventKind::Step(StepEvent::Ended { moved: Some(_), .. }) = &events[3].kind else { panic!("{events:?}") };
     assert_eq!(events.len(), 5);
 }

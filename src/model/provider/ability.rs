@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::machine::{Hardware, Machine, Sighting};
 use crate::price::Quote;
 use crate::provider::{Ledger, MachineRequest};
-use crate::resource::{Observed, Resource};
+use crate::resource::{ObservedResource, Resource};
 use crate::task::Command;
 
 /// The abilities of one provider; by default it has none.
@@ -94,7 +94,7 @@ pub trait HardwareRange: Send + Sync {
 #[async_trait]
 pub trait Boot: Send + Sync {
     /// Returns when the machine is seen to have ended by itself, with the reason.
-    async fn until_ended(&self, machine: &Machine) -> Fault;
+    async fn wait_until_ended(&self, machine: &Machine) -> Fault;
 
     /// Finishes the machine over the first proved connection, as the machine's user or as root: a host key that was
     /// handed over is replaced by one that the machine made itself. Gives the machine as it is then.
@@ -129,7 +129,7 @@ pub trait EndTogether: Send + Sync {
 #[async_trait]
 pub trait ObserveOpen: Send + Sync {
     /// Lists those of the resources of the `open` rows that exist.
-    async fn observe_open(&self, open: &[Resource]) -> Result<Vec<Observed>, Fault>;
+    async fn observe_open(&self, open: &[Resource]) -> Result<Vec<ObservedResource>, Fault>;
 }
 
 /// Knows which resources a provider can see.
@@ -138,7 +138,7 @@ pub trait Horizon: Send + Sync {
     /// example in another account or region, is not gone only because it was not found.
     ///
     /// [`Provider::observe`]: crate::provider::Provider::observe
-    fn sees(&self, resource: &Resource) -> bool;
+    fn can_see(&self, resource: &Resource) -> bool;
 
     /// Whether a resource of a machine is in reach at all: a resource in another account or region is not.
     fn is_here(&self, resource: &Resource) -> bool;

@@ -8,10 +8,10 @@ use model::fault::Fault;
 use model::image::{BaseSpec, Fingerprint, ImagePlan, LayerPlan, LayerRecipe, Provided};
 use model::parameter::Parameter;
 
-use crate::image::document::{Distro, Document, Ec2, Step, When};
-use crate::image::parameters::{self, Given, Values};
+use crate::image::document::{Distro, Ec2, ImageDocument, StepEntry, When};
+use crate::image::parameters::{self, GivenValue, Values};
 use crate::image::variables;
-use crate::image::{fingerprint, source::Files};
+use crate::image::{fingerprint, source::DefinitionFiles};
 
 /// The kind of an image's lowest layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,16 +25,16 @@ pub enum BaseChoice {
 
 /// The user's choice of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
+pub struct ImageChoice {
     /// The kind of its lowest layer.
     pub base: BaseChoice,
     /// The distribution.
     pub distro: String,
     /// The given values of parameters, by name; for all others the default counts.
-    pub values: BTreeMap<String, Given>,
+    pub values: BTreeMap<String, GivenValue>,
 }
 
-impl Choice {
+impl ImageChoice {
     /// A distribution with the default of every parameter.
     pub fn new(base: BaseChoice, distro: &str) -> Self {
         Self { base, distro: distro.to_owned(), values: BTreeMap::new() }
@@ -42,7 +42,7 @@ impl Choice {
 
     /// The same choice with this value of a parameter.
     pub fn with(mut self, parameter: &str, value: &str) -> Self {
-        self.values.insert(parameter.to_owned(), Given { value: value.to_owned(), origin: None });
+        self.values.insert(parameter.to_owned(), GivenValue { value: value.to_owned(), origin: None });
         self
     }
 }
@@ -61,31 +61,31 @@ struct Resolved<'a> {
 
 impl Resolved<'_> {
     /// Whether a step takes part.
-    fn has(&self, step: &Step) -> bool {
+    fn includes(&self, step: &StepEntry) -> bool {
         let there = match step.when {
             None => true,
             Some(When::Cloud) => self.base == BaseChoice::Cloud,
             Some(When::LaterPackages) => self.distro.later.is_some(),
         };
-        there && parameters::hold(&self.values, &step.only_if, &step.unless)
+        there && parameters::conditions_hold(&self.values, &step.only_if, &step.unless)
     }
 }
 
 /// A definition that was read and found sound.
 #[derive(Debug)]
 pub struct Definition {
-    document: Document,
+    document: ImageDocument,
     parameters: Vec<Parameter>,
     scripts: BTreeMap<String, String>,
 }
 
 /// Reads a definition with all its scripts.
-pub(crate) fn parse(files: Files) -> Result<Definition, Fault> {
+pub(crate) fn parse(files: DefinitionFiles) -> Result<Definition, Fault> {
     let place = files.place("image.toml");
-    let document: Document = toml::from_str(&files.definition()?)
+    let document: ImageDocument = toml::from_str(&files.definition()?)
         .map_err(|error| Fault::outside(format!("cannot read `{place}`")).because(error.to_string()))?;
     let flaw = |why: String| Fault::outside(format!("`{place}`: {why}"));
-    let of_distros: Vec<&parameters::OfDistro> = document.distros.values().map(|distro| &distro.values).collect();
+    let of_distros: Vec<&parameters::DistroValues> = document.distros.values().map(|distro| &distro.values).collect();
     let parameters = parameters::read(&document.parameters, &of_distros).map_err(flaw)?;
     let known = variables::known(&document).map_err(flaw)?;
     let mut scripts = BTreeMap::new();
@@ -127,7 +127,7 @@ impl Definition {
 
     /// The choices that may differ between one call of the tool and the next: `choice` with each value of every
     /// parameter that varies, takes words, and is not in `choice` already.
-    pub fn variants(&self, choice: &Choice) -> Vec<Choice> {
+    pub fn variants(&self, choice: &ImageChoice) -> Vec<ImageChoice> {
         let Some(distro) = self.document.distros.get(&choice.distro) else { return Vec::new() };
         let mut variants = vec![choice.clone()];
         let open = |parameter: &&Parameter| parameter.varies() && !choice.values.contains_key(&parameter.name);
@@ -136,7 +136,7 @@ impl Definition {
             let values = declared.values(&parameter.name, &distro.values);
             if !values.is_empty() {
                 let each =
-                    |variant: Choice| values.iter().map(move |value| variant.clone().with(&parameter.name, value));
+                    |variant: ImageChoice| values.iter().map(move |value| variant.clone().with(&parameter.name, value));
                 variants = variants.into_iter().flat_map(each).collect();
             }
         }
@@ -149,11 +149,11 @@ impl Definition {
     }
 
     /// The plan for a choice; an unknown distribution, parameter or value is refused with what there is.
-    pub fn plan(&self, choice: &Choice) -> Result<ImagePlan, Fault> {
+    pub fn plan(&self, choice: &ImageChoice) -> Result<ImagePlan, Fault> {
         let resolved = self.resolve(choice)?;
         let mut layers = vec![self.base(&resolved)?];
         let variables = variables::values(&self.document, resolved.name, resolved.distro, &resolved.values);
-        for step in self.document.steps.iter().filter(|step| resolved.has(step)) {
+        for step in self.document.steps.iter().filter(|step| resolved.includes(step)) {
             let below = layers[layers.len() - 1].fingerprint.clone();
             layers.push(self.layer(step, &below, &variables));
         }
@@ -205,7 +205,7 @@ impl Definition {
             .hint(format!("Add a table `[distros.\"{distro}\".ec2]` to its `image.toml`."))
     }
 
-    fn layer(&self, step: &Step, below: &Fingerprint, values: &BTreeMap<&str, String>) -> LayerPlan {
+    fn layer(&self, step: &StepEntry, below: &Fingerprint, values: &BTreeMap<&str, String>) -> LayerPlan {
         let value = |name: &String| values.get(name.as_str()).cloned().unwrap_or_default();
         let env: Vec<(String, String)> = step.env.iter().map(|name| (name.clone(), value(name))).collect();
         let text = self.scripts.get(&step.script).cloned().unwrap_or_default();
@@ -222,7 +222,7 @@ impl Definition {
     }
 
     /// The choice with a value of every parameter.
-    fn resolve<'a>(&'a self, choice: &'a Choice) -> Result<Resolved<'a>, Fault> {
+    fn resolve<'a>(&'a self, choice: &'a ImageChoice) -> Result<Resolved<'a>, Fault> {
         let Some(distro) = self.document.distros.get(&choice.distro) else {
             let known = self.distros();
             let message = format!("there is no distribution `{}` (there are: {})", choice.distro, known.join(", "));
@@ -236,7 +236,7 @@ impl Definition {
         let mut values = Values::new();
         for parameter in &self.parameters {
             let value = match choice.values.get(&parameter.name) {
-                Some(given) => self.meant(parameter, given, &choice.distro, distro)?,
+                Some(given) => self.resolve_value(parameter, given, &choice.distro, distro)?,
                 None => parameter.default.clone(),
             };
             values.insert(parameter.name.clone(), value);
@@ -245,9 +245,15 @@ impl Definition {
     }
 
     /// The value of a parameter that the user means.
-    fn meant(&self, parameter: &Parameter, given: &Given, name: &str, distro: &Distro) -> Result<String, Fault> {
+    fn resolve_value(
+        &self,
+        parameter: &Parameter,
+        given: &GivenValue,
+        name: &str,
+        distro: &Distro,
+    ) -> Result<String, Fault> {
         let has = |distro: &Distro| {
-            self.document.parameters.get(&parameter.name)?.meant(parameter, &distro.values, &given.value)
+            self.document.parameters.get(&parameter.name)?.find_value(parameter, &distro.values, &given.value)
         };
         if let Some(value) = has(distro) {
             return Ok(value);
@@ -278,8 +284,8 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    fn choice(distro: &str, python: &str) -> Choice {
-        Choice::new(BaseChoice::Userland, distro).with("python-version", python)
+    fn choice(distro: &str, python: &str) -> ImageChoice {
+        ImageChoice::new(BaseChoice::Userland, distro).with("python-version", python)
     }
 
     fn write(folder: &Path, file: &str, text: &str) {
@@ -379,7 +385,7 @@ env = ["HG_SOURCE", "HG_SOURCE_URL"]
 timeout = "5m"
 "#;
 
-    fn loaded(text: &str, one: &str, two: &str) -> Result<Definition, Fault> {
+    fn load_text(text: &str, one: &str, two: &str) -> Result<Definition, Fault> {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "image.toml", text);
         write(folder.path(), "1.sh", one);
@@ -389,8 +395,8 @@ timeout = "5m"
 
     #[test]
     fn a_changed_step_changes_itself_and_what_is_above_and_nothing_below() {
-        let before = loaded(TEXT, "1", "2").unwrap().plan(&choice("one", "system3")).unwrap();
-        let after = loaded(TEXT, "1", "2 changed").unwrap().plan(&choice("one", "system3")).unwrap();
+        let before = load_text(TEXT, "1", "2").unwrap().plan(&choice("one", "system3")).unwrap();
+        let after = load_text(TEXT, "1", "2 changed").unwrap().plan(&choice("one", "system3")).unwrap();
         let same: Vec<bool> =
             before.layers.iter().zip(&after.layers).map(|(a, b)| a.fingerprint == b.fingerprint).collect();
         assert_eq!(same, [true, true, false]);
@@ -399,7 +405,7 @@ timeout = "5m"
 
     #[test]
     fn a_variant_shares_the_layers_below_its_python() {
-        let definition = loaded(TEXT, "1", "2").unwrap();
+        let definition = load_text(TEXT, "1", "2").unwrap();
         let plain = definition.plan(&choice("one", "3.11")).unwrap();
         let variant = definition.plan(&choice("one", "pypy3")).unwrap();
         assert_eq!(
@@ -416,15 +422,15 @@ timeout = "5m"
         assert_eq!(base.packages, ["a", "openssh-server"], "one transaction installs all");
     }
 
-    fn cloud(distro: &str) -> Choice {
-        Choice::new(BaseChoice::Cloud, distro)
+    fn cloud(distro: &str) -> ImageChoice {
+        ImageChoice::new(BaseChoice::Cloud, distro)
     }
 
     /// Users who have baked these need not bake them again because the tool learned of clouds.
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn a_local_image_keeps_its_fingerprint() {
-        let definition = loaded(TEXT, "1", "2").unwrap();
+        let definition = load_text(TEXT, "1", "2").unwrap();
         let of = |python: &str| definition.plan(&choice("one", python)).unwrap().fingerprint().0;
         assert_eq!(of("system3"), "d6c6d367e04ac2c0ff37279ac908e04c9d7d17f45a60db2f61d48681bf4c15ad");
         assert_eq!(of("pypy3"), "dfcfbe2fca961863e3c76572f33440438b8f185562c7c8ba04d7482116174d36");
@@ -432,7 +438,7 @@ timeout = "5m"
 
     #[test]
     fn on_a_cloud_the_base_is_the_distributions_image_and_its_steps_are_added() {
-        let definition = loaded(TEXT, "1", "2").unwrap();
+        let definition = load_text(TEXT, "1", "2").unwrap();
         let plan = definition.plan(&cloud("one")).unwrap();
         let names: Vec<&str> = plan.layers.iter().map(|layer| layer.name.as_str()).collect();
         assert_eq!(names, ["base", "cloud", "one", "two"]);
@@ -449,7 +455,7 @@ timeout = "5m"
 
     #[test]
     fn all_that_says_which_cloud_image_is_meant_counts_and_is_checked() {
-        let of = |text: &str| loaded(text, "1", "2").and_then(|definition| definition.plan(&cloud("one")));
+        let of = |text: &str| load_text(text, "1", "2").and_then(|definition| definition.plan(&cloud("one")));
         let before = of(TEXT).unwrap().fingerprint();
         for (from, to) in [
             ("owner = \"012345678901\"", "owner = \"012345678902\""),
@@ -473,7 +479,7 @@ timeout = "5m"
 
     #[test]
     fn packages_of_a_later_release_are_a_step_of_their_own_where_they_are_wanted() {
-        let definition = loaded(TEXT, "1", "2").unwrap();
+        let definition = load_text(TEXT, "1", "2").unwrap();
         let plan = definition.plan(&choice("two", "system3")).unwrap();
         let later = plan.layers.iter().find(|layer| layer.name == "later").unwrap();
         let LayerRecipe::Script { env, .. } = &later.recipe else { panic!("no script") };
@@ -487,9 +493,9 @@ timeout = "5m"
 
     #[test]
     fn where_upstream_is_counts_only_when_the_source_comes_from_there() {
-        let definition = loaded(TEXT, "1", "2").unwrap();
+        let definition = load_text(TEXT, "1", "2").unwrap();
         let moved = |source: &str, url: &str| {
-            let choice = Choice::new(BaseChoice::Userland, "one").with("source", source).with("source-url", url);
+            let choice = ImageChoice::new(BaseChoice::Userland, "one").with("source", source).with("source-url", url);
             definition.plan(&choice).unwrap().fingerprint()
         };
         assert_eq!(moved("distribution", "x://a"), moved("distribution", "x://b"));
@@ -497,8 +503,8 @@ timeout = "5m"
     }
 
     /// The message and hint of a refused choice.
-    fn refused(choice: &Choice) -> String {
-        let fault = loaded(TEXT, "1", "2").unwrap().plan(choice).unwrap_err();
+    fn refused(choice: &ImageChoice) -> String {
+        let fault = load_text(TEXT, "1", "2").unwrap().plan(choice).unwrap_err();
         assert_eq!(fault.kind, model::fault::FaultKind::Usage);
         format!("{}\n{}", fault.message, fault.hint.unwrap_or_default())
     }
@@ -517,7 +523,7 @@ timeout = "5m"
         there is no distribution `onne` (there are: one, two)
         Did you mean `one`?
         ");
-        let one = Choice::new(BaseChoice::Userland, "one");
+        let one = ImageChoice::new(BaseChoice::Userland, "one");
         insta::assert_snapshot!(refused(&one.clone().with("sauce", "upstream")), @r"
         the image `x` has no parameter `sauce` (there are: python-version, source, source-url)
         Did you mean `source`?
@@ -527,21 +533,21 @@ timeout = "5m"
         Where upstream is.
         ");
         let mut of_settings = one;
-        let given = Given { value: "2".into(), origin: Some("/s/config.toml:3".into()) };
+        let given = GivenValue { value: "2".into(), origin: Some("/s/config.toml:3".into()) };
         of_settings.values.insert("python-version".into(), given);
         assert!(refused(&of_settings).starts_with("/s/config.toml:3: `one` has no python-version `2`"));
     }
 
     #[test]
     fn what_one_call_may_choose_and_the_next_one_not_varies() {
-        let definition = loaded(TEXT, "1", "2").unwrap();
-        let names = |choice: &Choice| -> Vec<String> {
+        let definition = load_text(TEXT, "1", "2").unwrap();
+        let names = |choice: &ImageChoice| -> Vec<String> {
             definition.variants(choice).iter().map(|choice| definition.plan(choice).unwrap().name).collect()
         };
-        let one = Choice::new(BaseChoice::Userland, "one");
+        let one = ImageChoice::new(BaseChoice::Userland, "one");
         assert_eq!(names(&one), ["x-one", "x-one-pypy3"], "the settings alone decide of the source");
         assert_eq!(names(&one.with("python-version", "pypy3")), ["x-one-pypy3"]);
-        assert_eq!(names(&Choice::new(BaseChoice::Userland, "two")), ["x-two"]);
+        assert_eq!(names(&ImageChoice::new(BaseChoice::Userland, "two")), ["x-two"]);
     }
 
     #[test]
@@ -585,16 +591,16 @@ timeout = "5m"
             ("setting = \"mercurial.source\"", "setting = \"mercurial.sauce\"", "`mercurial.sauce`, which is none"),
         ] {
             assert!(TEXT.contains(from), "{from}");
-            let fault = loaded(&TEXT.replace(from, to), "1", "2").unwrap_err();
+            let fault = load_text(&TEXT.replace(from, to), "1", "2").unwrap_err();
             assert!(fault.chain().join("\n").contains(word), "{word}: {fault:?}");
         }
     }
 
     #[test]
     fn an_unknown_key_or_variable_is_an_error_that_names_it() {
-        let fault = loaded(&format!("colour = 1\n{TEXT}"), "1", "2").unwrap_err();
+        let fault = load_text(&format!("colour = 1\n{TEXT}"), "1", "2").unwrap_err();
         assert!(fault.chain().join("\n").contains("colour"), "{fault:?}");
-        let fault = loaded(&TEXT.replace("[\"HG_SOURCE\"", "[\"HG_SAUCE\""), "1", "2").unwrap_err();
+        let fault = load_text(&TEXT.replace("[\"HG_SOURCE\"", "[\"HG_SAUCE\""), "1", "2").unwrap_err();
         assert!(fault.message.contains("HG_SAUCE") && fault.message.contains("HG_SOURCE"), "{fault:?}");
     }
 
@@ -603,10 +609,10 @@ timeout = "5m"
         let definition = crate::image::load(None, "linux-dev").unwrap();
         assert!(definition.distros().contains(&"debian12".to_owned()));
         for distro in definition.distros() {
-            for local in definition.variants(&Choice::new(BaseChoice::Userland, &distro)) {
+            for local in definition.variants(&ImageChoice::new(BaseChoice::Userland, &distro)) {
                 let plan = definition.plan(&local).unwrap();
                 assert!(plan.layers.len() >= 6, "{}", plan.name);
-                let cloud = definition.plan(&Choice { base: BaseChoice::Cloud, ..local }).unwrap();
+                let cloud = definition.plan(&ImageChoice { base: BaseChoice::Cloud, ..local }).unwrap();
                 assert!(cloud.cloud().is_some() && cloud.layers.len() > plan.layers.len(), "{}", plan.name);
             }
         }

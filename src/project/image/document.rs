@@ -11,7 +11,7 @@ use crate::image::parameters::{self, Values};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct Document {
+pub(crate) struct ImageDocument {
     pub name: String,
     #[serde(rename = "description")]
     _description: String,
@@ -22,9 +22,9 @@ pub(crate) struct Document {
     #[serde(default)]
     pub variables: BTreeMap<String, Fact>,
     #[serde(default)]
-    pub parameters: parameters::All,
+    pub parameters: parameters::DeclaredParameters,
     pub distros: BTreeMap<String, Distro>,
-    pub steps: Vec<Step>,
+    pub steps: Vec<StepEntry>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -55,7 +55,7 @@ pub(crate) struct Distro {
     pub later: Option<Later>,
     /// Its own values of parameters.
     #[serde(default)]
-    pub values: parameters::OfDistro,
+    pub values: parameters::DistroValues,
     /// Its image on Amazon EC2, where it has one.
     pub ec2: Option<Ec2>,
 }
@@ -99,7 +99,7 @@ pub(crate) struct Ec2 {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct Step {
+pub(crate) struct StepEntry {
     pub name: String,
     pub description: String,
     pub script: String,
@@ -149,7 +149,7 @@ impl Ec2 {
     }
 }
 
-impl Step {
+impl StepEntry {
     /// Checks the step; an error completes "step `name`".
     pub(crate) fn check(&self, known: &BTreeSet<&str>, parameters: &[Parameter]) -> Result<(), String> {
         text::parse_duration(&self.timeout).map_err(|why| format!(": {why}"))?;
@@ -162,7 +162,7 @@ impl Step {
     }
 }
 
-impl Document {
+impl ImageDocument {
     /// All packages of an image, sorted.
     pub(crate) fn packages<'a>(&'a self, distro: &'a Distro) -> Vec<&'a str> {
         let common = self.packages.iter().filter(|name| !distro.without.contains(name));

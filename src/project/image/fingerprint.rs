@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 const GENERATION: &str = "1";
 
 /// Hashes parts with their lengths, so that no two lists of parts hash alike.
-struct Parts(Sha256);
+struct PartsHasher(Sha256);
 
-impl Parts {
+impl PartsHasher {
     fn new(kind: &str) -> Self {
         let mut parts = Self(Sha256::new());
         parts.add(kind);
@@ -41,7 +41,7 @@ pub(crate) fn base(base: &BaseSpec, architecture: &str) -> Fingerprint {
 }
 
 fn revised_base(base: &BaseSpec, architecture: &str, revision: u32) -> Fingerprint {
-    let mut parts = Parts::new("base");
+    let mut parts = PartsHasher::new("base");
     parts.add(&revision.to_string());
     for part in [&base.family, &base.suite] {
         parts.add(part);
@@ -57,7 +57,7 @@ fn revised_base(base: &BaseSpec, architecture: &str, revision: u32) -> Fingerpri
 /// The fingerprint of a distribution's own image for a cloud. Which of its releases is the newest does not take part, as the
 /// day of a bootstrap does not.
 pub(crate) fn cloud(base: &CloudBase) -> Fingerprint {
-    let mut parts = Parts::new("cloud");
+    let mut parts = PartsHasher::new("cloud");
     for part in [&base.owner, &base.name, &base.user] {
         parts.add(part);
     }
@@ -67,7 +67,7 @@ pub(crate) fn cloud(base: &CloudBase) -> Fingerprint {
 
 /// The fingerprint of a script's layer on top of `below`.
 pub(crate) fn script(below: &Fingerprint, text: &str, env: &[(String, String)]) -> Fingerprint {
-    let mut parts = Parts::new("script");
+    let mut parts = PartsHasher::new("script");
     parts.add(&below.0);
     parts.add(text);
     for (name, value) in env {

@@ -7,8 +7,8 @@ mod parameters;
 mod source;
 mod variables;
 
-pub use definition::{BaseChoice, Choice, Definition};
-pub use parameters::Given;
+pub use definition::{BaseChoice, Definition, ImageChoice};
+pub use parameters::GivenValue;
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -27,7 +27,7 @@ pub fn load(folder: Option<&Path>, name: &str) -> Result<Definition, Fault> {
             None => fault.hint("Choose one of these, or name another folder of definitions with `--images DIR`."),
         });
     }
-    let definition = definition::parse(source::Files::open(folder, name)?)?;
+    let definition = definition::parse(source::DefinitionFiles::open(folder, name)?)?;
     match folder {
         Some(folder) => check_settings(&definition, &folder.join(name)).map(|()| definition),
         None => Ok(definition),

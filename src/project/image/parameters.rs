@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use model::base::text;
 use model::fault::Fault;
-use model::parameter::{Parameter, Takes};
+use model::parameter::{Parameter, ParameterKind};
 use serde::Deserialize;
 
 /// A parameter as it is written down.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct Declared {
+pub(crate) struct DeclaredParameter {
     help: String,
     /// The words that every distribution takes.
     #[serde(default)]
@@ -45,7 +45,7 @@ enum Text {
 /// A distribution's entry for one value of a parameter.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct Own {
+pub(crate) struct ValueEntry {
     /// Other names of the value there.
     #[serde(default)]
     also: Vec<String>,
@@ -58,14 +58,14 @@ pub(crate) struct Own {
 pub(crate) type Values = BTreeMap<String, String>;
 
 /// All parameters of a definition, by name.
-pub(crate) type All = BTreeMap<String, Declared>;
+pub(crate) type DeclaredParameters = BTreeMap<String, DeclaredParameter>;
 
 /// A distribution's entries for values of parameters: by parameter, then by value.
-pub(crate) type OfDistro = BTreeMap<String, BTreeMap<String, Own>>;
+pub(crate) type DistroValues = BTreeMap<String, BTreeMap<String, ValueEntry>>;
 
 /// A value that a user gave for a parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Given {
+pub struct GivenValue {
     /// The value.
     pub value: String,
     /// Where it stands, `FILE:LINE`, for the message if it is refused; none if it was typed.
@@ -74,7 +74,7 @@ pub struct Given {
 
 /// Reads and checks the parameters of a definition; `distros` are its distributions' entries for them. The error is for
 /// people.
-pub(crate) fn read(all: &All, distros: &[&OfDistro]) -> Result<Vec<Parameter>, String> {
+pub(crate) fn read(all: &DeclaredParameters, distros: &[&DistroValues]) -> Result<Vec<Parameter>, String> {
     for (name, values) in distros.iter().flat_map(|distro| distro.iter()) {
         if all.get(name).is_none_or(|declared| declared.takes.is_some()) {
             return Err(format!("a distribution has values of `{name}`, which is not a parameter with `values`"));
@@ -119,7 +119,7 @@ fn names(parameters: &[Parameter]) -> String {
 }
 
 /// Whether `values` have all values that `needed` names, and none that `unwanted` names.
-pub(crate) fn hold(values: &Values, needed: &Values, unwanted: &Values) -> bool {
+pub(crate) fn conditions_hold(values: &Values, needed: &Values, unwanted: &Values) -> bool {
     let has = |(name, value): (&String, &String)| values.get(name) == Some(value);
     needed.iter().all(has) && !unwanted.iter().any(has)
 }
@@ -128,7 +128,7 @@ pub(crate) fn hold(values: &Values, needed: &Values, unwanted: &Values) -> bool 
 pub(crate) fn refuse_unknown(
     image: &str,
     parameters: &[Parameter],
-    given: &BTreeMap<String, Given>,
+    given: &BTreeMap<String, GivenValue>,
 ) -> Result<(), Fault> {
     let known = |name: &&String| parameters.iter().any(|parameter| parameter.name == **name);
     let Some(unknown) = given.keys().find(|name| !known(name)) else { return Ok(()) };
@@ -143,16 +143,16 @@ pub(crate) fn refuse_unknown(
     })
 }
 
-impl Declared {
+impl DeclaredParameter {
     /// The parameter, checked.
-    fn read(&self, name: &str, distros: &[&OfDistro]) -> Result<Parameter, String> {
+    fn read(&self, name: &str, distros: &[&DistroValues]) -> Result<Parameter, String> {
         let parameter = Parameter {
             name: name.to_owned(),
             help: self.help.clone(),
             takes: match self.takes {
-                Some(Text::Url) => Takes::Url,
-                Some(Text::Line) => Takes::Line,
-                None => Takes::Words { known: self.known(name, distros) },
+                Some(Text::Url) => ParameterKind::Url,
+                Some(Text::Line) => ParameterKind::Line,
+                None => ParameterKind::Words { known: self.known(name, distros) },
             },
             allowed: self.allowed.clone(),
             default: self.default.clone(),
@@ -194,7 +194,7 @@ impl Declared {
     }
 
     /// All words that it takes somewhere, without repetition.
-    fn known(&self, name: &str, distros: &[&OfDistro]) -> Vec<String> {
+    fn known(&self, name: &str, distros: &[&DistroValues]) -> Vec<String> {
         let own = distros.iter().filter_map(|distro| distro.get(name)).flatten();
         let own = own.flat_map(|(value, own)| std::iter::once(value).chain(&own.also));
         let mut known: Vec<String> = Vec::new();
@@ -207,13 +207,13 @@ impl Declared {
     }
 
     /// The values that it has on a distribution; none if it takes text.
-    pub(crate) fn values(&self, name: &str, distro: &OfDistro) -> Vec<String> {
+    pub(crate) fn values(&self, name: &str, distro: &DistroValues) -> Vec<String> {
         let own = distro.get(name).into_iter().flat_map(BTreeMap::keys);
         self.values.iter().chain(own.filter(|value| !self.values.contains(value))).cloned().collect()
     }
 
     /// The value on a distribution that the user means by `said`; none if there is no such value.
-    pub(crate) fn meant(&self, parameter: &Parameter, distro: &OfDistro, said: &str) -> Option<String> {
+    pub(crate) fn find_value(&self, parameter: &Parameter, distro: &DistroValues, said: &str) -> Option<String> {
         if self.takes.is_some() {
             return (said == self.default || parameter.accepts(said)).then(|| said.to_owned());
         }
@@ -225,7 +225,7 @@ impl Declared {
     }
 
     /// The values that it has on a distribution, for people: `system3 (3.11), pypy3`.
-    pub(crate) fn choices(&self, name: &str, distro: &OfDistro) -> String {
+    pub(crate) fn choices(&self, name: &str, distro: &DistroValues) -> String {
         let shown = |value: String| match distro.get(name).and_then(|own| own.get(&value)) {
             Some(own) if !own.also.is_empty() => format!("{value} ({})", own.also.join(", ")),
             _ => value,

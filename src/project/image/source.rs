@@ -12,12 +12,12 @@ static BUILT_IN: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../images")
 const DEFINITION: &str = "image.toml";
 
 /// The files of one definition.
-pub(crate) struct Files {
+pub(crate) struct DefinitionFiles {
     folder: Option<PathBuf>,
     name: String,
 }
 
-impl Files {
+impl DefinitionFiles {
     /// The files of `name`.
     pub(crate) fn open(folder: Option<&Path>, name: &str) -> Result<Self, Fault> {
         Ok(Self { folder: folder.map(|folder| folder.join(name)), name: name.to_owned() })

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::image::document::{Distro, Document, Fact};
+use crate::image::document::{Distro, Fact, ImageDocument};
 use crate::image::parameters::{self, Values};
 
 /// The variables that a step may ask for. A variable that two things would set is refused, and so is a name that no
 /// shell would take.
-pub(crate) fn known(document: &Document) -> Result<BTreeSet<&str>, String> {
+pub(crate) fn known(document: &ImageDocument) -> Result<BTreeSet<&str>, String> {
     let facts = document.variables.keys().map(|variable| (variable, "`variables`".to_owned()));
     let own = document.parameters.iter().map(|(name, declared)| (&declared.variable, format!("parameter `{name}`")));
     let of_values = document.distros.values().flat_map(|distro| &distro.values).flat_map(|(name, values)| {
@@ -36,7 +36,7 @@ fn check(variable: &str) -> Result<(), String> {
 
 /// The values of the variables for an image; those that have none there are left out.
 pub(crate) fn values<'a>(
-    document: &'a Document,
+    document: &'a ImageDocument,
     name: &str,
     distro: &'a Distro,
     values: &Values,
@@ -47,7 +47,7 @@ pub(crate) fn values<'a>(
     }
     for (parameter, declared) in &document.parameters {
         let Some(value) = values.get(parameter) else { continue };
-        let counts = parameters::hold(values, &declared.only_if, &BTreeMap::new());
+        let counts = parameters::conditions_hold(values, &declared.only_if, &BTreeMap::new());
         all.insert(&declared.variable, if counts { value.clone() } else { String::new() });
         let own = distro.values.get(parameter).and_then(|own| own.get(value));
         for (variable, text) in own.iter().flat_map(|own| &own.variables) {
@@ -57,7 +57,7 @@ pub(crate) fn values<'a>(
     all
 }
 
-fn value_of(fact: Fact, document: &Document, name: &str, distro: &Distro) -> String {
+fn value_of(fact: Fact, document: &ImageDocument, name: &str, distro: &Distro) -> String {
     let later = distro.later.as_ref();
     match fact {
         Fact::Distro => name.to_owned(),

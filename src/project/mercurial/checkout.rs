@@ -8,7 +8,7 @@ use model::fault::Fault;
 
 use crate::mercurial::hg::hg;
 use crate::mercurial::names;
-use crate::mercurial::needs::Needs;
+use crate::mercurial::needs::BuildNeeds;
 
 /// How long a question to the local repository may take. A cold `hg status` of a large checkout on a slow disk takes
 /// half a minute.
@@ -71,20 +71,20 @@ impl Checkout {
     }
 
     /// The needs of its build, in the state that is sent.
-    pub async fn needs(&self) -> Result<Needs, Fault> {
+    pub async fn needs(&self) -> Result<BuildNeeds, Fault> {
         if self.patch.is_some() {
             let text = std::fs::read_to_string(self.root.join(BUILD_FILE));
-            return Ok(text.map(|text| Needs::parse(&text)).unwrap_or_default());
+            return Ok(text.map(|text| BuildNeeds::parse(&text)).unwrap_or_default());
         }
         // A source from before 2019 has no such file, and neither have those of our tests.
         let said = hg(&self.root, &["cat", &format!("--rev={}", self.node), BUILD_FILE], QUESTION).await?;
-        Ok(Needs::parse(&String::from_utf8_lossy(&said.stdout)))
+        Ok(BuildNeeds::parse(&String::from_utf8_lossy(&said.stdout)))
     }
 }
 
 /// The source that the user asked for.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wish<'a> {
+pub struct SourceChoice<'a> {
     /// The folder.
     pub source: Option<&'a Path>,
     /// The source that comes with the image, whatever the present folder is.
@@ -95,7 +95,7 @@ pub struct Wish<'a> {
     pub working_copy: bool,
 }
 
-enum Found {
+enum FoundSource {
     Mercurial(PathBuf),
     Git(PathBuf),
     /// Mercurial's source without a repository: an unpacked release, an archive.
@@ -105,23 +105,23 @@ enum Found {
 
 /// Finds the nearest folder that means something: of two nested trees the inner one is meant. A Git repository of
 /// something else says nothing about the tree that it lies in.
-fn climb(from: &Path) -> Found {
+fn find_root(from: &Path) -> FoundSource {
     let mut git = None;
     for folder in from.ancestors() {
         if folder.join(".hg").is_dir() {
-            return Found::Mercurial(folder.to_owned());
+            return FoundSource::Mercurial(folder.to_owned());
         }
         if folder.join(".git").exists() {
             if folder.join(RUNNER).is_file() {
-                return Found::Git(folder.to_owned());
+                return FoundSource::Git(folder.to_owned());
             }
             git.get_or_insert(folder);
         }
         if folder.join("mercurial").is_dir() && folder.join(RUNNER).is_file() {
-            return Found::Unversioned(folder.to_owned());
+            return FoundSource::Unversioned(folder.to_owned());
         }
     }
-    git.map_or(Found::Neither, |git| Found::Git(git.to_owned()))
+    git.map_or(FoundSource::Neither, |git| FoundSource::Git(git.to_owned()))
 }
 
 /// Finds the source to test.
@@ -129,7 +129,7 @@ fn climb(from: &Path) -> Found {
 /// A source that the user names must be a Mercurial checkout of Mercurial. Without one it is the checkout that holds
 /// `current`, or none if `current` is not in a source of Mercurial (then the image's own is tested). A source that
 /// exists and cannot be sent is refused: the tested source must not be another than the one that the user stands in.
-pub async fn find(wish: &Wish<'_>, current: &Path) -> Result<Option<Checkout>, Fault> {
+pub async fn find(wish: &SourceChoice<'_>, current: &Path) -> Result<Option<Checkout>, Fault> {
     if wish.of_image {
         return Ok(None);
     }
@@ -140,11 +140,11 @@ pub async fn find(wish: &Wish<'_>, current: &Path) -> Result<Option<Checkout>, F
     let start = start
         .canonicalize()
         .map_err(|error| Fault::outside(format!("cannot open `{}`", start.display())).because(error))?;
-    let root = match (climb(&start), wish.source) {
-        (Found::Mercurial(root), _) => root,
-        (Found::Unversioned(root), _) => return Err(unversioned(&root)),
-        (Found::Git(root), source) if source.is_some() || root.join(RUNNER).is_file() => return Err(git(&root)),
-        (Found::Neither, Some(_)) => {
+    let root = match (find_root(&start), wish.source) {
+        (FoundSource::Mercurial(root), _) => root,
+        (FoundSource::Unversioned(root), _) => return Err(unversioned(&root)),
+        (FoundSource::Git(root), source) if source.is_some() || root.join(RUNNER).is_file() => return Err(git(&root)),
+        (FoundSource::Neither, Some(_)) => {
             return Err(Fault::usage(format!("`{}` is not in a Mercurial checkout", start.display())).hint(
                 "Name a checkout of Mercurial, or say `--image-source` for the source that comes with the image.",
             ));
@@ -165,9 +165,9 @@ pub async fn find(wish: &Wish<'_>, current: &Path) -> Result<Option<Checkout>, F
 
 /// The tests that are meant by `given` in the folder `current`; refuses tests that the checkout, if there is one, does
 /// not hold.
-pub fn named(given: &[String], current: &Path, checkout: Option<&Checkout>) -> Result<Vec<String>, Fault> {
+pub fn resolve_tests(given: &[String], current: &Path, checkout: Option<&Checkout>) -> Result<Vec<String>, Fault> {
     let folder = checkout.map(|checkout| checkout.root.join("tests"));
-    let tests: Vec<String> = given.iter().map(|name| names::plain(name, current, folder.as_deref())).collect();
+    let tests: Vec<String> = given.iter().map(|name| names::runner_name(name, current, folder.as_deref())).collect();
     if let Some(checkout) = checkout {
         names::check(&tests, &checkout.tests)?;
     }
@@ -191,7 +191,7 @@ fn git(root: &Path) -> Fault {
     )
 }
 
-async fn resolve(root: PathBuf, wish: &Wish<'_>) -> Result<Checkout, Fault> {
+async fn resolve(root: PathBuf, wish: &SourceChoice<'_>) -> Result<Checkout, Fault> {
     let revision = wish.revision.unwrap_or(".");
     let rev = format!("--rev={revision}");
     let template = "{node} {phase} {latesttagdistance} {latesttag}\\n";
@@ -219,16 +219,16 @@ async fn resolve(root: PathBuf, wish: &Wish<'_>) -> Result<Checkout, Fault> {
         return Err(Fault::usage(format!("`{revision}` is secret, and secret changesets do not travel"))
             .hint("`hg phase --draft` makes it a draft; the machine keeps it a draft."));
     }
-    let patch = if wish.working_copy { changes(&root, revision, &node).await? } else { None };
+    let patch = if wish.working_copy { read_patch(&root, revision, &node).await? } else { None };
     let remark = remark(&root, wish, patch.is_some()).await?;
-    let rebuilds = patch.is_some() && changed(&root).await?.iter().any(|path| shapes_build(path));
+    let rebuilds = patch.is_some() && changed_files(&root).await?.iter().any(|path| shapes_build(path));
     let files = files(&root, &node, wish.working_copy).await?;
     if !files.iter().any(|file| file == RUNNER) {
         return Err(Fault::usage(format!("revision {node} of `{}` has no {RUNNER}", root.display()))
             .hint("`hg add` and `hg commit` it, or name a revision of Mercurial with `--revision`."));
     }
-    let version = match tagged(&tags, &distance) {
-        None if files.iter().any(|file| file == RELEASE) => released(&root, &node).await?,
+    let version = match tagged_version(&tags, &distance) {
+        None if files.iter().any(|file| file == RELEASE) => released_version(&root, &node).await?,
         version => version,
     };
     let tests = files.iter().filter_map(|file| test_name(file)).map(str::to_owned).collect();
@@ -261,19 +261,19 @@ fn test_name(file: &str) -> Option<&str> {
 }
 
 /// The version by the latest tag; none if there is no tag.
-fn tagged(tags: &str, distance: &str) -> Option<String> {
+fn tagged_version(tags: &str, distance: &str) -> Option<String> {
     let tag = tags.split(':').next().filter(|tag| *tag != "null" && !tag.is_empty())?;
     Some(if distance == "0" { tag.to_owned() } else { format!("{tag}+{distance}") })
 }
 
 /// The version that a release states of itself.
-async fn released(root: &Path, node: &str) -> Result<Option<String>, Fault> {
+async fn released_version(root: &Path, node: &str) -> Result<Option<String>, Fault> {
     let said = hg(root, &["cat", &format!("--rev={node}"), &format!("path:{RELEASE}")], QUESTION).await?;
     let text = String::from_utf8_lossy(&said.stdout);
     Ok(text.lines().find_map(|line| line.strip_prefix("Version: ")).map(|version| version.trim().to_owned()))
 }
 
-async fn changes(root: &Path, revision: &str, node: &str) -> Result<Option<Vec<u8>>, Fault> {
+async fn read_patch(root: &Path, revision: &str, node: &str) -> Result<Option<Vec<u8>>, Fault> {
     let said = hg(root, &["parents", "--template", "{node}\\n"], QUESTION).await?;
     let parents = String::from_utf8_lossy(&said.stdout).into_owned();
     let parents: Vec<&str> = parents.lines().collect();
@@ -296,19 +296,19 @@ async fn changes(root: &Path, revision: &str, node: &str) -> Result<Option<Vec<u
 }
 
 /// A remark on uncommitted changes that are not sent, or that were to be sent and do not exist.
-async fn remark(root: &Path, wish: &Wish<'_>, sent: bool) -> Result<Option<TestsEvent>, Fault> {
+async fn remark(root: &Path, wish: &SourceChoice<'_>, sent: bool) -> Result<Option<TestsEvent>, Fault> {
     if wish.working_copy {
         return Ok((!sent).then_some(TestsEvent::NothingUncommitted));
     }
     if wish.revision.is_some() {
         return Ok(None);
     }
-    let files = changed(root).await?.len();
+    let files = changed_files(root).await?.len();
     Ok((files > 0).then_some(TestsEvent::ChangesNotTested { files }))
 }
 
 /// The paths of tracked files that differ from the changeset that is checked out.
-async fn changed(root: &Path) -> Result<Vec<String>, Fault> {
+async fn changed_files(root: &Path) -> Result<Vec<String>, Fault> {
     let args = ["status", "--modified", "--added", "--removed", "--deleted", "--no-status", "--print0"];
     let said = hg(root, &args, QUESTION).await?;
     if said.code != Some(0) {

@@ -1,7 +1,7 @@
 //! What Mercurial's tests ask of a machine beyond the clauses for whatever is run there; `docs/remote-machine.md` has both.
 
-use model::runner::Part;
+use model::runner::ScriptFile;
 
 /// The script with these clauses; the check of the contract sources it.
-pub const CLAUSES: Part =
-    Part { name: "check-mercurial.sh", text: include_str!("../../../remote/mercurial/check-mercurial.sh") };
+pub const CLAUSES: ScriptFile =
+    ScriptFile { name: "check-mercurial.sh", text: include_str!("../../../remote/mercurial/check-mercurial.sh") };

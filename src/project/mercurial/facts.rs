@@ -8,14 +8,14 @@ const LONGEST: usize = 64;
 
 /// The facts that a machine reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Facts {
+pub(crate) struct MachineFacts {
     /// The distribution with its version, for example `debian13`.
     pub distro: Option<String>,
     /// The version of the Python that runs the tests, for example `3.13.5` or `pypy 3.10.13`.
     pub python: Option<String>,
 }
 
-impl Facts {
+impl MachineFacts {
     /// Finds them in the text of standard error.
     pub(crate) fn read(told: &str) -> Self {
         let mut facts = Self::default();
@@ -44,11 +44,12 @@ mod tests {
 
     #[test]
     fn a_machine_says_what_it_is_in_one_line() {
-        let facts = Facts::read("Welcome!\nrun-tests: on distro=debian13 python=3.13.5\nrun-tests: on distro=other\n");
+        let facts =
+            MachineFacts::read("Welcome!\nrun-tests: on distro=debian13 python=3.13.5\nrun-tests: on distro=other\n");
         assert_eq!(facts.distro.as_deref(), Some("debian13"));
         assert_eq!(facts.python.as_deref(), Some("3.13.5"));
-        assert_eq!(Facts::read("run-tests: on pypy=3.10.13").python.as_deref(), Some("pypy 3.10.13"));
-        assert_eq!(Facts::read("run-tests: on distro= python=\u{1b}[2J pythons=1"), Facts::default());
-        assert_eq!(Facts::read(""), Facts::default());
+        assert_eq!(MachineFacts::read("run-tests: on pypy=3.10.13").python.as_deref(), Some("pypy 3.10.13"));
+        assert_eq!(MachineFacts::read("run-tests: on distro= python=\u{1b}[2J pythons=1"), MachineFacts::default());
+        assert_eq!(MachineFacts::read(""), MachineFacts::default());
     }
 }

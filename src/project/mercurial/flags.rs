@@ -22,18 +22,18 @@ const OWN_BUILD: [&str; 15] = [
     "--htmlcov",
 ];
 
-fn names_one(flags: &[String], known: &[&str]) -> bool {
+fn has_any(flags: &[String], known: &[&str]) -> bool {
     flags.iter().any(|flag| known.contains(&flag.split('=').next().unwrap_or_default()))
 }
 
 /// Whether the runner with these flags tests a build of the source beside it.
 pub fn builds(flags: &[String]) -> bool {
-    !names_one(flags, &READY)
+    !has_any(flags, &READY)
 }
 
 /// Whether the runner is to test a build that is in place, rather than one that it makes for itself.
 pub(crate) fn builds_in_place(flags: &[String]) -> bool {
-    builds(flags) && !names_one(flags, &OWN_BUILD)
+    builds(flags) && !has_any(flags, &OWN_BUILD)
 }
 
 /// Flags of the runner that choose among tests or add to them, and take a value.
@@ -43,7 +43,7 @@ const CHOOSING: [&str; 2] = ["--shard-", "--test-list"];
 const CHOOSING_AGAIN: [&str; 4] = ["--ret", "--rest", "-r", "-R"];
 
 /// The user's flags for a part of the tests that were listed under them, without those that would choose among them once more.
-pub(crate) fn of_a_part(flags: &[String]) -> Vec<String> {
+pub(crate) fn flags_for_part(flags: &[String]) -> Vec<String> {
     let mut kept = Vec::new();
     let mut rest = flags.iter();
     while let Some(flag) = rest.next() {

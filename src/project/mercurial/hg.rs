@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tokio::process::Command;
 
 /// The output of `hg` and its exit status.
-pub(crate) struct Said {
+pub(crate) struct HgOutput {
     pub stdout: Vec<u8>,
     pub stderr: String,
     pub code: Option<i32>,
@@ -20,7 +20,7 @@ pub(crate) struct Said {
 
 /// Runs `hg` in `root` with plain output in UTF-8. The user's own configuration applies: a repository may need its
 /// extensions to be read.
-pub(crate) async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<Said, Fault> {
+pub(crate) async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<HgOutput, Fault> {
     let mut command = Command::new("hg");
     command
         .arg("--cwd")
@@ -33,7 +33,7 @@ pub(crate) async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<Sa
         .stdin(Stdio::null())
         .kill_on_drop(true)
         // Ended gently, so that it removes its locks of the repository.
-        .leashed(Signal::TERM);
+        .leash(Signal::TERM);
     let verb = args.iter().find(|arg| !arg.starts_with('-')).copied().unwrap_or("hg");
     let deadline = Deadline::after(limit, format!("`hg {verb}` to end"));
     let output = deadline.bound(command.output()).await?.map_err(|error| {
@@ -44,5 +44,5 @@ pub(crate) async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<Sa
         };
         fault.because(error)
     })?;
-    Ok(Said { stdout: output.stdout, stderr: text::said(&output.stderr), code: output.status.code() })
+    Ok(HgOutput { stdout: output.stdout, stderr: text::trim_output(&output.stderr), code: output.status.code() })
 }

@@ -10,10 +10,10 @@ mod needs;
 mod report;
 mod runner;
 
-pub use checkout::{Checkout, Wish, find, named};
+pub use checkout::{Checkout, SourceChoice, find, resolve_tests};
 pub use contract::CLAUSES;
 pub use flags::builds;
-pub use needs::Needs;
+pub use needs::BuildNeeds;
 pub use runner::{LinuxTests, NAME, PATIENCE, Ssh};
 
 use std::collections::BTreeMap;

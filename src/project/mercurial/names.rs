@@ -11,7 +11,7 @@ const LEAVING_OUT: [&str; 5] = ["--sh", "--ret", "--rest", "-r", "-R"];
 
 /// The runner's name of the test that was called `given` in the folder `current`. That is a file of the folder `tests`,
 /// the checkout's if there is one, or a path as from the root of a checkout.
-pub(crate) fn plain(given: &str, current: &Path, tests: Option<&Path>) -> String {
+pub(crate) fn runner_name(given: &str, current: &Path, tests: Option<&Path>) -> String {
     let (path, case) = match given.split_once('#') {
         Some((path, case)) => (path, format!("#{case}")),
         None => (given, String::new()),
@@ -33,7 +33,7 @@ pub(crate) fn plain(given: &str, current: &Path, tests: Option<&Path>) -> String
 pub(crate) fn check(names: &[String], known: &[String]) -> Result<(), Fault> {
     let file = |name: &str| name.split('#').next().unwrap_or_default().to_owned();
     match names.iter().find(|name| !known.contains(&file(name))) {
-        Some(name) => Err(unknown(name, known.iter().map(String::as_str))),
+        Some(name) => Err(unknown_test(name, known.iter().map(String::as_str))),
         None => Ok(()),
     }
 }
@@ -49,13 +49,13 @@ pub(crate) fn check_listed(names: &[String], flags: &[String], listed: &[String]
         listed.iter().any(|test| test == base || (!base.contains('#') && test.split('#').next() == Some(base)))
     };
     match names.iter().find(|name| !selects(name)) {
-        Some(name) => Err(unknown(name, listed.iter().map(String::as_str))),
+        Some(name) => Err(unknown_test(name, listed.iter().map(String::as_str))),
         None => Ok(()),
     }
 }
 
 /// The fault of a name that is not the name of a test.
-pub(crate) fn unknown<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Fault {
+pub(crate) fn unknown_test<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Fault {
     let fault = Fault::usage(format!("there is no test `{name}` in the source under test"));
     match text::nearest(name, known) {
         Some(near) => fault.hint(format!("Did you mean `{near}`?")),
@@ -77,7 +77,7 @@ mod tests {
         let (tests, sub) = (root.path().join("tests"), root.path().join("mercurial/utils"));
         std::fs::create_dir_all(&tests).unwrap();
         std::fs::create_dir_all(&sub).unwrap();
-        let from = |current: &Path, given: &str| plain(given, current, Some(&tests));
+        let from = |current: &Path, given: &str| runner_name(given, current, Some(&tests));
         for (current, given) in [
             (root.path(), "tests/test-a.t"),
             (root.path(), "./tests/test-a.t"),
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(from(root.path(), "tests/"), "tests/");
         // Without a checkout only a path as from the root of one can be meant.
         for given in ["tests/test-a.t", "./test-a.t", "test-a.t"] {
-            assert_eq!(plain(given, Path::new("/nowhere"), None), "test-a.t");
+            assert_eq!(runner_name(given, Path::new("/nowhere"), None), "test-a.t");
         }
     }
 

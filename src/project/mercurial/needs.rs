@@ -11,7 +11,7 @@ const PYTHON: &str = "python";
 
 /// The needs of a build, as far as its source states them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Needs {
+pub struct BuildNeeds {
     /// Packages by their normalised names, with the versions that will do.
     packages: Vec<(String, VersionSpecifiers)>,
     /// The versions of Python that will do.
@@ -20,7 +20,7 @@ pub struct Needs {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "kebab-case", default)]
-struct Document {
+struct PyProject {
     build_system: BuildSystem,
     project: Project,
 }
@@ -37,11 +37,11 @@ struct Project {
     requires_python: Option<String>,
 }
 
-impl Needs {
+impl BuildNeeds {
     /// Reads the text of a `pyproject.toml`. Needs that cannot be read are left out: the build will report what it
     /// lacks.
     pub fn parse(text: &str) -> Self {
-        let document: Document = toml::from_str(text).unwrap_or_default();
+        let document: PyProject = toml::from_str(text).unwrap_or_default();
         Self {
             packages: document.build_system.requires.iter().filter_map(|line| requirement(line)).collect(),
             python: document.project.requires_python.and_then(|text| VersionSpecifiers::from_str(&text).ok()),
@@ -53,7 +53,7 @@ impl Needs {
         let python = self.python.as_ref().zip(provided.get(PYTHON)).filter(|(wanted, found)| !fits(wanted, found));
         let python = python.map(|(wanted, found)| format!("Python {wanted} (it has {found})"));
         let lacks = |(name, wanted): &(String, VersionSpecifiers)| {
-            let found = provided.iter().find(|(found, _)| normalised(found) == *name);
+            let found = provided.iter().find(|(found, _)| normalise(found) == *name);
             match found {
                 Some((_, version)) if fits(wanted, version) => None,
                 Some((_, version)) => Some(format!("{name} {wanted} (it has {version})")),
@@ -79,11 +79,11 @@ fn requirement(line: &str) -> Option<(String, VersionSpecifiers)> {
     let (name, rest) = line.split_at(end);
     let rest = rest.split_once(']').map_or(rest, |(_, rest)| rest);
     let versions = rest.trim().trim_start_matches('(').trim_end_matches(')');
-    Some((normalised(name), VersionSpecifiers::from_str(versions).ok()?)).filter(|(name, _)| !name.is_empty())
+    Some((normalise(name), VersionSpecifiers::from_str(versions).ok()?)).filter(|(name, _)| !name.is_empty())
 }
 
 /// Names that differ in case and in `-`, `_` and `.` are the same name to the Python index.
-fn normalised(name: &str) -> String {
+fn normalise(name: &str) -> String {
     let words: Vec<&str> = name.split(['-', '_', '.']).filter(|word| !word.is_empty()).collect();
     words.join("-").to_lowercase()
 }
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_an_image_lacks_is_told_with_what_it_has() {
-        let needs = Needs::parse(NEWEST);
+        let needs = BuildNeeds::parse(NEWEST);
         let old = provided("3.8", &[("setuptools", "66.1.1")]);
         let lacking = needs.lacking(&old);
         assert_eq!(
@@ -129,9 +129,9 @@ mod tests {
         for text in
             ["", "[tool.black]\nline-length = 80\n", "no toml", "[build-system]\nrequires = ['(', '!!', 'x ~ y']\n"]
         {
-            assert_eq!(Needs::parse(text), Needs::default(), "{text}");
+            assert_eq!(BuildNeeds::parse(text), BuildNeeds::default(), "{text}");
         }
-        let needs = Needs::parse("[build-system]\nrequires = ['setuptools[core] (>=40,<60)']\n");
+        let needs = BuildNeeds::parse("[build-system]\nrequires = ['setuptools[core] (>=40,<60)']\n");
         assert_eq!(needs.lacking(&provided("3.10", &[("setuptools", "59.6.0")])), [""; 0]);
         assert_eq!(needs.lacking(&provided("3.10", &[("setuptools", "60")])), ["setuptools >=40, <60 (it has 60)"]);
     }

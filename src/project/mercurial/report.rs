@@ -10,7 +10,7 @@ use std::time::Duration;
 use model::base::id::TestName;
 use model::base::text;
 use model::outcome::{TestOutcome, TestResult};
-use model::runner::{ReportReader, Reported};
+use model::runner::{ReportReader, RunnerReport};
 use serde::Deserialize;
 
 /// The longest line. The longest one of an honest report names all tests: 50 KiB for the 1,100 of Mercurial's suite.
@@ -53,7 +53,7 @@ enum Line {
     },
     Finish {
         test: String,
-        outcome: Outcome,
+        outcome: ReportedOutcome,
         seconds: Option<f64>,
         reason: Option<String>,
     },
@@ -62,7 +62,7 @@ enum Line {
 
 #[derive(Deserialize, Clone, Copy)]
 #[serde(rename_all = "snake_case")]
-enum Outcome {
+enum ReportedOutcome {
     Passed,
     Failed,
     TimedOut,
@@ -73,7 +73,7 @@ enum Outcome {
     Interrupted,
 }
 
-impl Outcome {
+impl ReportedOutcome {
     fn into_test(self) -> TestOutcome {
         match self {
             Self::Passed => TestOutcome::Passed,
@@ -98,7 +98,7 @@ impl Outcome {
 
 /// Everything that was reported about one test.
 #[derive(Default)]
-struct Entry {
+struct TestEntry {
     expected: bool,
     started: bool,
     result: Option<TestResult>,
@@ -106,12 +106,12 @@ struct Entry {
 
 /// A report, line by line.
 #[derive(Default)]
-pub(crate) struct Reader {
+pub(crate) struct EventsReader {
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
     /// Whether the present line is too long and is skipped.
     skipping: bool,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, TestEntry>,
     /// Bytes of names and reasons in `entries`.
     text: usize,
     caveats: Vec<String>,
@@ -120,7 +120,7 @@ pub(crate) struct Reader {
     beyond: Option<String>,
 }
 
-impl ReportReader for Reader {
+impl ReportReader for EventsReader {
     fn feed(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
@@ -131,19 +131,19 @@ impl ReportReader for Reader {
         self.extend(rest);
     }
 
-    fn reported(&mut self) -> Reported {
+    fn report(&mut self) -> RunnerReport {
         self.end_line();
         let began = self.entries.values().any(|entry| entry.started);
         let expected = self.entries.iter().filter(|(_, entry)| entry.expected);
         let expected = expected.map(|(name, _)| TestName::from(name.as_str())).collect();
-        Reported {
+        RunnerReport {
             expected,
             tests: std::mem::take(&mut self.entries).into_values().filter_map(|entry| entry.result).collect(),
             caveats: std::mem::take(&mut self.caveats),
             building: self.building,
             began,
             complete: self.complete,
-            beyond: self.beyond.take(),
+            excess: self.beyond.take(),
         }
     }
 
@@ -153,7 +153,7 @@ impl ReportReader for Reader {
     }
 }
 
-impl Reader {
+impl EventsReader {
     fn extend(&mut self, bytes: &[u8]) {
         if self.skipping {
             return;
@@ -204,11 +204,13 @@ impl Reader {
         }
     }
 
-    fn finish(&mut self, name: String, outcome: Outcome, seconds: Option<f64>, reason: Option<String>) {
+    fn finish(&mut self, name: String, outcome: ReportedOutcome, seconds: Option<f64>, reason: Option<String>) {
         let room = TEXT_CAP.saturating_sub(self.text + name.len());
         let Some(entry) = self.entry(name.clone()) else { return };
         // The runner also says "passed" of a test that it was only asked to list.
-        if matches!(outcome, Outcome::Passed | Outcome::Failed | Outcome::TimedOut) && !entry.started {
+        if matches!(outcome, ReportedOutcome::Passed | ReportedOutcome::Failed | ReportedOutcome::TimedOut)
+            && !entry.started
+        {
             return;
         }
         let rank = outcome.into_test().rank();
@@ -232,7 +234,7 @@ impl Reader {
     }
 
     /// The entry of a test; none if there is no room for another.
-    fn entry(&mut self, name: String) -> Option<&mut Entry> {
+    fn entry(&mut self, name: String) -> Option<&mut TestEntry> {
         if !self.entries.contains_key(&name) {
             let too_much = if name.len() > NAME_CAP {
                 Some(format!("a name of more than {NAME_CAP} bytes"))
@@ -275,10 +277,10 @@ fn caveats(debug: bool, foreign: &BTreeMap<String, String>) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn read(report: &[u8]) -> Reported {
-        let mut reader = Reader::default();
+    fn read(report: &[u8]) -> RunnerReport {
+        let mut reader = EventsReader::default();
         reader.feed(report);
-        reader.reported()
+        reader.report()
     }
 
     fn started(test: &str) -> String {
@@ -301,14 +303,14 @@ mod tests {
 {"event": "finish", "test": "test-b.t", "outc"#;
         // The pieces in which it comes do not matter.
         for size in 1..report.len() {
-            let mut reader = Reader::default();
+            let mut reader = EventsReader::default();
             report.chunks(size).for_each(|piece| reader.feed(piece));
-            let reported = reader.reported();
+            let reported = reader.report();
             assert_eq!(reported.expected, ["test-a.t", "test-b.t"].map(TestName::from));
             assert_eq!(reported.tests.len(), 1);
             assert_eq!(reported.tests[0].outcome, TestOutcome::Skipped);
             assert_eq!(reported.tests[0].reason.as_deref(), Some("missing feature: x"));
-            assert!(reported.began && !reported.complete && reported.beyond.is_none());
+            assert!(reported.began && !reported.complete && reported.excess.is_none());
         }
     }
 
@@ -317,7 +319,7 @@ mod tests {
         let report = br#"{"event": "finish", "test": "t", "outcome": "passed", "seconds": 0, "reason": null}
 {"event": "finish", "test": "u", "outcome": "skipped", "seconds": 0, "reason": "blacklisted"}
 {"event": "end"}"#;
-        let Reported { tests, began, .. } = read(report);
+        let RunnerReport { tests, began, .. } = read(report);
         assert!(!began);
         assert_eq!(tests.iter().map(|test| test.name.as_str()).collect::<Vec<_>>(), ["u"]);
     }
@@ -384,12 +386,12 @@ mod tests {
             (wordy, "more than 2.0 MiB of names and reasons"),
         ];
         for (report, beyond) in stories {
-            let mut reader = Reader::default();
+            let mut reader = EventsReader::default();
             reader.feed(report.as_bytes());
             assert!(reader.text <= TEXT_CAP && reader.entries.len() <= MOST_TESTS && reader.line.len() <= LINE_CAP);
-            let reported = reader.reported();
+            let reported = reader.report();
             assert!(reported.complete, "what follows is read again");
-            assert_eq!(reported.beyond.as_deref(), Some(beyond));
+            assert_eq!(reported.excess.as_deref(), Some(beyond));
         }
     }
 
@@ -401,7 +403,7 @@ mod tests {
                 "{{\"event\":\"finish\",\"test\":\"{test}\",\"outcome\":\"skipped\",\"seconds\":1,\"reason\":\"{reason}\"}}\n"
             )
         };
-        let mut reader = Reader::default();
+        let mut reader = EventsReader::default();
         reader.feed(finish("t").as_bytes());
         reader.feed(finish("t").as_bytes());
         assert_eq!(reader.text, 1 + reader.entries["t"].result.as_ref().unwrap().reason.as_ref().unwrap().len());
@@ -409,8 +411,8 @@ mod tests {
             reader.feed(finish(&format!("t{n}")).as_bytes());
         }
         assert!(reader.text <= TEXT_CAP);
-        let reported = reader.reported();
+        let reported = reader.report();
         assert!(reported.tests[0].reason.as_ref().unwrap().ends_with("bytes left out]"));
-        assert_eq!(reported.beyond.as_deref(), Some("more than 2.0 MiB of names and reasons"));
+        assert_eq!(reported.excess.as_deref(), Some("more than 2.0 MiB of names and reasons"));
     }
 }

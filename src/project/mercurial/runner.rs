@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use data_encoding::HEXLOWER;
 use guest::{self, Guest};
 use model::base::id::{RunId, TestName};
-use model::build::{Build, Built};
+use model::build::{Build, BuildOrigin};
 use model::event::{StepEvent, Teller};
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
@@ -15,31 +15,31 @@ use model::filesystem::Filesystem;
 use model::image::Fingerprint;
 use model::machine::{Machine, Platform};
 use model::output::Output;
-use model::runner::{Job, Layout, Listing, Part, ReportReader, Runner, Tenancy};
-use model::subject::Subject;
-use model::task::{Command, Stepped};
+use model::runner::{Job, Layout, ReportReader, Runner, ScriptFile, Tenancy, TestListing};
+use model::subject::TestSubject;
+use model::task::{Command, StepCommand};
 use model::work::Work;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::mercurial::checkout::Checkout;
-use crate::mercurial::facts::{self, Facts};
+use crate::mercurial::facts::{self, MachineFacts};
 use crate::mercurial::hg::hg;
 use crate::mercurial::{flags, names, report};
 
-const PARTS: [Part; 8] = [
-    Part { name: "prepare-work.sh", text: include_str!("../../../remote/mercurial/prepare-work.sh") },
-    Part { name: BUILD, text: BUILD_TEXT },
-    Part { name: "run-tests.sh", text: include_str!("../../../remote/mercurial/run-tests.sh") },
-    Part { name: "run_tests_events.py", text: include_str!("../../../remote/mercurial/run_tests_events.py") },
-    Part { name: "sync-finish.sh", text: include_str!("../../../remote/mercurial/sync-finish.sh") },
-    Part { name: "apply-working-copy.sh", text: include_str!("../../../remote/mercurial/apply-working-copy.sh") },
+const PARTS: [ScriptFile; 8] = [
+    ScriptFile { name: "prepare-work.sh", text: include_str!("../../../remote/mercurial/prepare-work.sh") },
+    ScriptFile { name: BUILD, text: BUILD_TEXT },
+    ScriptFile { name: "run-tests.sh", text: include_str!("../../../remote/mercurial/run-tests.sh") },
+    ScriptFile { name: "run_tests_events.py", text: include_str!("../../../remote/mercurial/run_tests_events.py") },
+    ScriptFile { name: "sync-finish.sh", text: include_str!("../../../remote/mercurial/sync-finish.sh") },
+    ScriptFile { name: "apply-working-copy.sh", text: include_str!("../../../remote/mercurial/apply-working-copy.sh") },
     HOLD,
-    Part { name: CLEANUP, text: guest::CLEANUP },
+    ScriptFile { name: CLEANUP, text: guest::CLEANUP },
 ];
 
 /// The script that holds a machine that stays, and reports who holds it.
-const HOLD: Part = Part { name: "hold.sh", text: guest::HOLD };
+const HOLD: ScriptFile = ScriptFile { name: "hold.sh", text: guest::HOLD };
 
 /// The script that builds the source in place.
 const BUILD: &str = "build-source.sh";
@@ -113,7 +113,7 @@ pub struct LinuxTests {
 
 /// The settings of the tests that are kept with a run, so that another process can follow them.
 #[derive(Debug, Serialize, Deserialize)]
-struct Settings {
+struct KeptSettings {
     tests: Vec<String>,
     flags: Vec<String>,
     filesystem: Filesystem,
@@ -130,7 +130,7 @@ struct Baked {
     version: Option<String>,
 }
 
-fn baked(bytes: Option<&[u8]>) -> Option<Baked> {
+fn parse_baked(bytes: Option<&[u8]>) -> Option<Baked> {
     serde_json::from_slice(bytes?).ok()
 }
 
@@ -151,13 +151,13 @@ impl LinuxTests {
 
     /// The runner that [`Runner::settings`] describes; its source is on the machine already.
     pub fn from_settings(settings: &serde_json::Value, ssh: Ssh) -> Result<Self, Fault> {
-        let Settings { tests, flags, filesystem, python } = Settings::deserialize(settings)
+        let KeptSettings { tests, flags, filesystem, python } = KeptSettings::deserialize(settings)
             .map_err(|error| Fault::outside("cannot read the settings that were kept of the tests").because(error))?;
         Ok(Self { tests, flags, filesystem, python_version: python, ..Self::for_following(ssh) })
     }
 
     fn python(&self, baked_bytes: Option<&[u8]>) -> String {
-        match baked(baked_bytes) {
+        match parse_baked(baked_bytes) {
             Some(baked) if baked.python_version == self.python_version => baked.python,
             _ if self.python_version == "system3" => "/usr/bin/python3".to_owned(),
             _ => format!("/hgdev/pyenv/versions/{}/bin/python", self.python_version),
@@ -169,7 +169,7 @@ impl LinuxTests {
         let stepped = |verb: &str, work: Work| {
             let command =
                 script(folder, BUILD).args([verb, &self.python(None), &self.python_version, &checkout.node, &packed]);
-            Stepped { work, command, limit: BUILD_LIMIT }
+            StepCommand { work, command, limit: BUILD_LIMIT }
         };
         let what = checkout.short().to_owned();
         Build {
@@ -197,7 +197,7 @@ impl LinuxTests {
         format!("{}-{}-{}-{hash}", image.short(), self.python_version, checkout.short())
     }
 
-    fn runner(
+    fn runner_command(
         &self,
         folder: &str,
         options: &[String],
@@ -220,8 +220,8 @@ impl LinuxTests {
     }
 
     /// The jobs that follow once the source is on the machine.
-    fn settle(&self, folder: &str, checkout: &Checkout) -> Vec<Job> {
-        let step = |work, command| Job::Step(Box::new(Stepped { work, command, limit: PREPARE_LIMIT }));
+    fn jobs_after_sending(&self, folder: &str, checkout: &Checkout) -> Vec<Job> {
+        let step = |work, command| Job::Step(Box::new(StepCommand { work, command, limit: PREPARE_LIMIT }));
         let finish = script(folder, "sync-finish.sh").arg(&checkout.node);
         let checking_out = step(Work::CheckingOut { revision: checkout.short().to_owned() }, finish);
         // Where that is enough, the changeset alone is built: such a build fits whatever else is changed.
@@ -283,18 +283,18 @@ fn script(folder: &str, name: &str) -> Command {
 
 /// Reads what a machine says of itself and of the tests.
 impl LinuxTests {
-    fn built(&self, baked_bytes: Option<&[u8]>) -> Built {
-        match baked(baked_bytes) {
-            _ if !flags::builds(&self.flags) => Built::Given,
+    fn built(&self, baked_bytes: Option<&[u8]>) -> BuildOrigin {
+        match parse_baked(baked_bytes) {
+            _ if !flags::builds(&self.flags) => BuildOrigin::Given,
             Some(baked) if flags::builds_in_place(&self.flags) && baked.python == self.python(baked_bytes) => {
-                Built::Image
+                BuildOrigin::Image
             }
-            _ => Built::Runner,
+            _ => BuildOrigin::Runner,
         }
     }
 
     fn source(&self, baked_bytes: Option<&[u8]>) -> String {
-        match (&self.checkout, baked(baked_bytes)) {
+        match (&self.checkout, parse_baked(baked_bytes)) {
             (Some(checkout), _) => {
                 let changes = if checkout.patch.is_some() { " with uncommitted changes" } else { "" };
                 format!("revision {} of {}{changes}", checkout.node, checkout.root.display())
@@ -307,14 +307,14 @@ impl LinuxTests {
         }
     }
 
-    fn subject(&self, baked_bytes: Option<&[u8]>, told: &str) -> Subject {
-        let facts = Facts::read(told);
-        let (version, revision) = match (&self.checkout, baked(baked_bytes)) {
+    fn subject(&self, baked_bytes: Option<&[u8]>, told: &str) -> TestSubject {
+        let facts = MachineFacts::read(told);
+        let (version, revision) = match (&self.checkout, parse_baked(baked_bytes)) {
             (Some(checkout), _) => (checkout.version.clone(), Some(checkout.node.clone())),
             (None, Some(baked)) => (baked.version, Some(baked.node)),
             (None, None) => (None, None),
         };
-        Subject {
+        TestSubject {
             program: "hg".to_owned(),
             version: version.as_deref().and_then(facts::word),
             revision: revision.as_deref().and_then(facts::word),
@@ -341,7 +341,7 @@ impl LinuxTests {
             }
             exit if *exit == UNKNOWN_TEST => {
                 let unknown = stderr.lines().find_map(|line| line.strip_prefix("unknown test: ")).unwrap_or("?");
-                Err(names::unknown(unknown, listed.iter().map(String::as_str)))
+                Err(names::unknown_test(unknown, listed.iter().map(String::as_str)))
             }
             Exit::Code(_) => {
                 Err(Fault::usage("the test runner does not accept the arguments").because(stderr.trim().to_owned()))
@@ -370,7 +370,7 @@ impl Runner for LinuxTests {
     }
 
     fn settings(&self) -> serde_json::Value {
-        let settings = Settings {
+        let settings = KeptSettings {
             tests: self.tests.clone(),
             flags: self.flags.clone(),
             filesystem: self.filesystem,
@@ -384,17 +384,17 @@ impl Runner for LinuxTests {
         Layout { root: WORK, baked: "/hgwork/baked.json", report: "/hgwork/results/events.jsonl" }
     }
 
-    fn parts(&self) -> Vec<Part> {
+    fn parts(&self) -> Vec<ScriptFile> {
         PARTS.to_vec()
     }
 
     fn set_up(&self, folder: &str, machine: &Machine) -> Vec<Job> {
         let command = script(folder, "prepare-work.sh").arg(self.filesystem.name()).args(machine.volume.clone());
         let work = Work::Preparing { folder: WORK.to_owned(), filesystem: self.filesystem };
-        let mut jobs = vec![Job::Step(Box::new(Stepped { work, command, limit: PREPARE_LIMIT }))];
+        let mut jobs = vec![Job::Step(Box::new(StepCommand { work, command, limit: PREPARE_LIMIT }))];
         if let Some(checkout) = &self.checkout {
             jobs.push(Job::Send);
-            jobs.extend(self.settle(folder, checkout));
+            jobs.extend(self.jobs_after_sending(folder, checkout));
         }
         jobs
     }
@@ -404,23 +404,23 @@ impl Runner for LinuxTests {
         let (revision, from) = (checkout.short().to_owned(), checkout.root.display().to_string());
         let pushing = teller.begin(Work::Pushing { revision, from });
         self.push(checkout, target, teller).await?;
-        pushing.done();
+        pushing.finish();
         Ok(())
     }
 
-    fn explain(&self, step: &Stepped, done: &Output) -> Option<Fault> {
-        matches!(step.work, Work::Preparing { .. }).then(|| self.refused(&done.exit, &done.said()))
+    fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault> {
+        matches!(step.work, Work::Preparing { .. }).then(|| self.refused(&done.exit, &done.stderr_text()))
     }
 
-    fn list(&self, folder: &str, baked: Option<&[u8]>) -> Stepped {
+    fn list(&self, folder: &str, baked: Option<&[u8]>) -> StepCommand {
         let options = ["--list".to_owned(), self.tests.len().to_string()];
-        let command = self.runner(folder, &options, baked, &self.flags, &self.named());
-        Stepped { work: Work::ListingTests, command, limit: SHORT }
+        let command = self.runner_command(folder, &options, baked, &self.flags, &self.named());
+        StepCommand { work: Work::ListingTests, command, limit: SHORT }
     }
 
-    fn read_list(&self, baked: Option<&[u8]>, done: &Output) -> Result<Listing, Fault> {
-        let said = done.said();
-        Ok(Listing {
+    fn read_list(&self, baked: Option<&[u8]>, done: &Output) -> Result<TestListing, Fault> {
+        let said = done.stderr_text();
+        Ok(TestListing {
             tests: self.judge_listing(&done.exit, &done.stdout, &said)?,
             source: self.source(baked),
             subject: self.subject(baked, &said),
@@ -428,19 +428,19 @@ impl Runner for LinuxTests {
         })
     }
 
-    fn run(&self, folder: &str, baked: Option<&[u8]>, part: Option<&[TestName]>) -> Stepped {
+    fn run(&self, folder: &str, baked: Option<&[u8]>, part: Option<&[TestName]>) -> StepCommand {
         let command = match part {
-            None => self.runner(folder, &[], baked, &self.flags, &self.named()),
+            None => self.runner_command(folder, &[], baked, &self.flags, &self.named()),
             Some(part) => {
                 let tests: Vec<&str> = part.iter().map(TestName::as_str).collect();
-                self.runner(folder, &[], baked, &flags::of_a_part(&self.flags), &tests)
+                self.runner_command(folder, &[], baked, &flags::flags_for_part(&self.flags), &tests)
             }
         };
-        Stepped { work: Work::RunningTests, command, limit: RUN_LIMIT }
+        StepCommand { work: Work::RunningTests, command, limit: RUN_LIMIT }
     }
 
     fn read_report(&self) -> Box<dyn ReportReader> {
-        Box::new(report::Reader::default())
+        Box::new(report::EventsReader::default())
     }
 
     fn tenancy(&self) -> Option<&dyn Tenancy> {
@@ -449,22 +449,22 @@ impl Runner for LinuxTests {
 }
 
 impl Tenancy for LinuxTests {
-    fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> Stepped {
+    fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> StepCommand {
         let command = script(folder, "hold.sh").args([run.as_str(), &silence.as_secs().to_string(), owner]);
-        Stepped { work: Work::Holding, command, limit: self.patience }
+        StepCommand { work: Work::Holding, command, limit: self.patience }
     }
 
-    fn sign(&self, folder: &str) -> Command {
+    fn presence_command(&self, folder: &str) -> Command {
         guest().text(SHOW_SIGN).arg(folder)
     }
 
-    fn put_aside(&self, folder: &str) -> String {
+    fn aside_folder(&self, folder: &str) -> String {
         format!("{folder}/taken")
     }
 
-    fn clean(&self, folder: &str) -> Stepped {
+    fn clean(&self, folder: &str) -> StepCommand {
         let command = guest().remove_run(folder, CLEANUP);
-        Stepped { work: Work::RemovingFiles, command, limit: SHORT }
+        StepCommand { work: Work::RemovingFiles, command, limit: SHORT }
     }
 }
 

@@ -40,7 +40,7 @@ impl ResourceJournal for SqliteJournal {
         Ok(ids)
     }
 
-    fn present(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
+    fn mark_present(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
         // A row that was closed is opened again: what is seen to exist is not gone, whatever was seen before.
         let count = self.write("write a resource into", |transaction| {
             transaction.execute(
@@ -48,37 +48,37 @@ impl ResourceJournal for SqliteJournal {
                 params![id.as_str(), locator],
             )
         })?;
-        self.met(count, "resource", id.as_str())
+        self.require_row(count, "resource", id.as_str())
     }
 
-    fn kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
+    fn mark_kept(&self, id: &ResourceId, locator: &str) -> Result<(), Fault> {
         let count = self.write("write a resource into", |transaction| {
             transaction.execute(
                 "UPDATE resources SET state = 'kept', locator = ?2, gone_at = NULL WHERE id = ?1",
                 params![id.as_str(), locator],
             )
         })?;
-        self.met(count, "resource", id.as_str())
+        self.require_row(count, "resource", id.as_str())
     }
 
-    fn gone(&self, id: &ResourceId, at: Timestamp) -> Result<(), Fault> {
+    fn mark_gone(&self, id: &ResourceId, at: Timestamp) -> Result<(), Fault> {
         let count = self.write("close a resource in", |transaction| {
             transaction.execute(
                 "UPDATE resources SET state = 'gone', gone_at = coalesce(gone_at, ?2) WHERE id = ?1",
                 params![id.as_str(), rows::time(at)],
             )
         })?;
-        self.met(count, "resource", id.as_str())
+        self.require_row(count, "resource", id.as_str())
     }
 
-    fn forgotten(&self, id: &ResourceId, note: &str) -> Result<(), Fault> {
+    fn mark_forgotten(&self, id: &ResourceId, note: &str) -> Result<(), Fault> {
         let count = self.write("write a resource into", |transaction| {
             transaction.execute(
                 "UPDATE resources SET state = 'forgotten', note = ?2 WHERE id = ?1 AND state <> 'gone'",
                 params![id.as_str(), note],
             )
         })?;
-        self.met(count, "open resource", id.as_str())
+        self.require_row(count, "open resource", id.as_str())
     }
 
     fn note(&self, id: &ResourceId, note: &str) -> Result<(), Fault> {
@@ -88,7 +88,7 @@ impl ResourceJournal for SqliteJournal {
                 params![id.as_str(), note],
             )
         })?;
-        self.met(count, "resource", id.as_str())
+        self.require_row(count, "resource", id.as_str())
     }
 
     fn resources(&self, filter: &ResourceFilter) -> Result<Vec<Resource>, Fault> {

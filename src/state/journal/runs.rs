@@ -68,6 +68,6 @@ impl SqliteJournal {
                 },
             )
         })?;
-        self.met(count, "run", run.id.as_str())
+        self.require_row(count, "run", run.id.as_str())
     }
 }

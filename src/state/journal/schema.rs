@@ -159,7 +159,7 @@ impl Problem {
 
 /// Who may use a database beside the process that opens it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
+pub(super) enum Access {
     /// Anybody. SQLite needs room for an index that the processes share, in a file beside the database.
     Shared,
     /// Nobody else meanwhile: the index is in memory, so that a full disk can be read from.
@@ -167,7 +167,7 @@ pub(super) enum Use {
 }
 
 /// Opens the database, making it when it is missing, and waits up to `limit` for others.
-pub(super) fn open(path: &Path, limit: Duration, by: Use) -> Result<Connection, Problem> {
+pub(super) fn open(path: &Path, limit: Duration, by: Access) -> Result<Connection, Problem> {
     make(path).map_err(Problem::File)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let end = Instant::now() + limit;
@@ -196,9 +196,9 @@ fn make(path: &Path) -> std::io::Result<()> {
     }
 }
 
-fn prepare(connection: &mut Connection, limit: Duration, by: Use) -> Result<(), Problem> {
+fn prepare(connection: &mut Connection, limit: Duration, by: Access) -> Result<(), Problem> {
     connection.busy_timeout(limit)?;
-    if by == Use::Alone {
+    if by == Access::Alone {
         // Before the first look into the database, or SQLite makes the file beside it first.
         connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
     }

@@ -99,7 +99,7 @@ fn a_resource_goes_from_planned_to_present_to_gone() {
     let row = story.row(&ids[0]);
     assert_eq!((row.state, row.planned_at, row.locator, row.gone_at), (ResourceState::Planned, at(1), None, None));
     assert_eq!((row.name.as_str(), row.kind, row.provider), ("hg-1-rootfs", ResourceKind::Rootfs, ProviderKind::Local));
-    story.journal.present(&ids[0], "/x").unwrap();
+    story.journal.mark_present(&ids[0], "/x").unwrap();
     story.journal.note(&ids[0], "busy").unwrap();
     let row = story.row(&ids[0]);
     assert_eq!(
@@ -107,13 +107,13 @@ fn a_resource_goes_from_planned_to_present_to_gone() {
         (ResourceState::Present, Some("/x"), Some("busy"))
     );
     assert_eq!(story.open_rows(), ids);
-    story.journal.gone(&ids[0], at(5)).unwrap();
-    story.journal.gone(&ids[0], at(9)).unwrap();
+    story.journal.mark_gone(&ids[0], at(5)).unwrap();
+    story.journal.mark_gone(&ids[0], at(9)).unwrap();
     story.journal.note(&ids[0], "late").unwrap();
     let row = story.row(&ids[0]);
     assert_eq!((row.state, row.gone_at, row.note.as_deref()), (ResourceState::Gone, Some(at(5)), Some("busy")));
     assert_eq!(story.open_rows(), ids[1..]);
-    story.journal.present(&ids[0], "/y").unwrap();
+    story.journal.mark_present(&ids[0], "/y").unwrap();
     assert_eq!(story.open_rows(), ids, "what is seen again is open again");
 }
 
@@ -121,14 +121,14 @@ fn a_resource_goes_from_planned_to_present_to_gone() {
 fn a_resource_that_is_given_up_is_not_open_and_not_gone() {
     let story = story();
     let ids = story.plan("r-1", "hg-1");
-    story.journal.forgotten(&ids[0], "by me").unwrap();
-    story.journal.gone(&ids[1], at(5)).unwrap();
+    story.journal.mark_forgotten(&ids[0], "by me").unwrap();
+    story.journal.mark_gone(&ids[1], at(5)).unwrap();
     let row = story.row(&ids[0]);
     assert_eq!((row.state, row.gone_at, row.note.as_deref()), (ResourceState::Forgotten, None, Some("by me")));
     assert!(story.open_rows().is_empty() && !row.is_open());
     story.journal.forget_machine(&id("hg-1")).unwrap();
-    assert!(story.journal.forgotten(&ids[1], "by me").is_err(), "what was seen gone stays so");
-    story.journal.present(&ids[0], "/x").unwrap();
+    assert!(story.journal.mark_forgotten(&ids[1], "by me").is_err(), "what was seen gone stays so");
+    story.journal.mark_present(&ids[0], "/x").unwrap();
     assert_eq!(story.open_rows(), ids[..1], "what is seen again is open again");
 }
 
@@ -137,7 +137,7 @@ fn rows_are_found_by_run_and_machine_oldest_first() {
     let story = story();
     story.journal.store_run(&record("r-2")).unwrap();
     let (a, b, c) = (story.plan("r-1", "hg-1"), story.plan("r-2", "hg-2"), story.plan("r-1", "hg-3"));
-    story.journal.gone(&a[0], at(2)).unwrap();
+    story.journal.mark_gone(&a[0], at(2)).unwrap();
     let find = |run: Option<&str>, machine: Option<&str>, open| -> Vec<ResourceId> {
         let filter = ResourceFilter { run: run.map(id), machine: machine.map(id), open };
         story.journal.resources(&filter).unwrap().into_iter().map(|row| row.id).collect()
@@ -179,7 +179,9 @@ fn a_plan_is_written_whole_or_not_at_all() {
     assert_eq!(error.kind, FaultKind::Infrastructure);
     assert!(error.line().contains("FOREIGN KEY"), "{error:?}");
     assert!(story.open_rows().is_empty());
-    assert!(story.journal.gone(&id("nosuchrow"), at(1)).unwrap_err().message.contains("holds no resource `nosuchrow`"));
+    assert!(
+        story.journal.mark_gone(&id("nosuchrow"), at(1)).unwrap_err().message.contains("holds no resource `nosuchrow`")
+    );
 }
 
 #[test]
@@ -198,7 +200,7 @@ fn machines_are_kept_until_their_resources_are_gone() {
         (FaultKind::LeftBehind, "machine `hg-1` still has 2 resources in the journal")
     );
     for id in &ids {
-        story.journal.gone(id, at(3)).unwrap();
+        story.journal.mark_gone(id, at(3)).unwrap();
     }
     story.journal.forget_machine(&later.id).unwrap();
     story.journal.forget_machine(&later.id).unwrap();
@@ -263,11 +265,11 @@ fn the_rows_of_the_first_schema_are_kept_and_can_be_kept_on_purpose() {
     let journal = SqliteJournal::open(&path).unwrap();
     let filter = ResourceFilter { open: true, ..Default::default() };
     assert_eq!(journal.resources(&filter).unwrap().len(), 1);
-    journal.kept(&id("row1"), "ami-1").unwrap();
+    journal.mark_kept(&id("row1"), "ami-1").unwrap();
     assert_eq!(journal.resources(&filter).unwrap().len(), 0, "what is kept on purpose is not open");
     let rows = journal.resources(&ResourceFilter::default()).unwrap();
     assert_eq!((rows[0].state, rows[0].locator.as_deref()), (ResourceState::Kept, Some("ami-1")));
-    journal.gone(&id("row1"), at(3)).unwrap();
+    journal.mark_gone(&id("row1"), at(3)).unwrap();
     assert_eq!(journal.resources(&ResourceFilter::default()).unwrap()[0].state, ResourceState::Gone);
 }
 

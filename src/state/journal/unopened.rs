@@ -35,19 +35,19 @@ impl ResourceJournal for Unopened {
         self.fault()
     }
 
-    fn present(&self, _: &ResourceId, _: &str) -> Result<(), Fault> {
+    fn mark_present(&self, _: &ResourceId, _: &str) -> Result<(), Fault> {
         self.fault()
     }
 
-    fn kept(&self, _: &ResourceId, _: &str) -> Result<(), Fault> {
+    fn mark_kept(&self, _: &ResourceId, _: &str) -> Result<(), Fault> {
         self.fault()
     }
 
-    fn gone(&self, _: &ResourceId, _: Timestamp) -> Result<(), Fault> {
+    fn mark_gone(&self, _: &ResourceId, _: Timestamp) -> Result<(), Fault> {
         self.fault()
     }
 
-    fn forgotten(&self, _: &ResourceId, _: &str) -> Result<(), Fault> {
+    fn mark_forgotten(&self, _: &ResourceId, _: &str) -> Result<(), Fault> {
         self.fault()
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use model::base::text;
 use model::fault::Fault;
-use model::setting::{Key, Kind, Section};
+use model::setting::{Key, Section, SettingKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -180,10 +180,12 @@ fn full_name(section: &Table, key: &str) -> String {
 }
 
 /// A value as text, or what it is when its key takes no such thing.
-fn plain(kind: &Kind, value: &DeValue<'_>) -> Result<String, String> {
+fn plain(kind: &SettingKind, value: &DeValue<'_>) -> Result<String, String> {
     match (kind, value) {
         (_, DeValue::String(text)) => Ok(text.to_string()),
-        (Kind::Duration { .. }, DeValue::Integer(number)) if number.radix() == 10 => Ok(number.as_str().to_owned()),
+        (SettingKind::Duration { .. }, DeValue::Integer(number)) if number.radix() == 10 => {
+            Ok(number.as_str().to_owned())
+        }
         (_, DeValue::Integer(number)) => Err(format!("the number {number}")),
         (_, DeValue::Float(number)) => Err(format!("the number {number}")),
         (_, other) => Err(match other.type_str() {

@@ -66,7 +66,12 @@ pub(super) fn tags_fit(call: &Call, tags: &[(String, String)]) -> bool {
 }
 
 /// Asks moto for a whole list, lets `change` edit it, and answers with the requested page.
-pub(super) async fn paged(proxy: &Proxy, call: &Call, list: &str, change: impl FnOnce(&mut Vec<Element>)) -> Response {
+pub(super) async fn answer_page(
+    proxy: &Proxy,
+    call: &Call,
+    list: &str,
+    change: impl FnOnce(&mut Vec<Element>),
+) -> Response {
     let ids = PAGED.iter().find(|(action, _, _)| *action == call.action).map_or("", |(_, _, ids)| *ids);
     let size = call.param("MaxResults");
     if !size.is_empty() && !call.list(ids).is_empty() {

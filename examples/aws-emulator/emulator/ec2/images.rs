@@ -6,7 +6,7 @@ use super::super::call::{ACCOUNT, Call};
 use super::super::http::Response;
 use super::super::proxy::Proxy;
 use super::super::xml::Element;
-use super::filters::{filter_values, paged};
+use super::filters::{answer_page, filter_values};
 use super::{Ec2, create_tags};
 
 impl Ec2 {
@@ -40,7 +40,7 @@ impl Ec2 {
 
     pub(super) async fn describe_images(&self, proxy: &Proxy, call: &Call) -> Response {
         let pending = proxy.control.conditions().image_pending;
-        paged(proxy, call, "imagesSet", |images| {
+        answer_page(proxy, call, "imagesSet", |images| {
             for image in images.iter_mut() {
                 let made = self.known().images.get(&image.text_at(&["imageId"])).copied();
                 if made.is_some() {
@@ -85,7 +85,7 @@ pub(super) async fn deregister(proxy: &Proxy, call: &Call) -> Response {
 /// Lists snapshots, and respects the owners that the call names.
 pub(super) async fn describe_snapshots(proxy: &Proxy, call: &Call) -> Response {
     let owners = call.list("Owner");
-    paged(proxy, call, "snapshotSet", |snapshots| {
+    answer_page(proxy, call, "snapshotSet", |snapshots| {
         snapshots.retain(|snapshot| {
             let owner = snapshot.text_at(&["ownerId"]);
             owners.is_empty() || owners.contains(&owner) || (owners.iter().any(|o| o == "self") && owner == ACCOUNT)

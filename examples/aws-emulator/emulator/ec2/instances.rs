@@ -6,11 +6,11 @@ use base64::Engine;
 
 use super::super::call::{ACCOUNT, Call};
 use super::super::http::Response;
-use super::super::machines::{Ended, Launched};
+use super::super::machines::{InstanceEnd, MachineParameters};
 use super::super::proxy::Proxy;
 use super::super::xml::Element;
-use super::filters::{filter_values, paged, without_filter};
-use super::{Ec2, Launch, Spot, create_tags};
+use super::filters::{answer_page, filter_values, without_filter};
+use super::{Ec2, LaunchRecord, Spot, create_tags};
 
 /// The most bytes of user data before it is encoded.
 pub(super) const LONGEST_USER_DATA: usize = 16_384;
@@ -45,7 +45,7 @@ impl Ec2 {
         let items = document.child_mut("instancesSet").map(|set| std::mem::take(&mut set.children)).unwrap_or_default();
         let mut shown = Vec::new();
         for mut item in items {
-            self.launched(proxy, call, &mut item).await;
+            self.record_launch(proxy, call, &mut item).await;
             // Right after launch there is no public address.
             for name in ["ipAddress", "dnsName"] {
                 item.remove(name);
@@ -62,7 +62,7 @@ impl Ec2 {
         Response::new(200, "text/xml", text)
     }
 
-    pub(super) async fn launched(&self, proxy: &Proxy, call: &Call, item: &mut Element) {
+    pub(super) async fn record_launch(&self, proxy: &Proxy, call: &Call, item: &mut Element) {
         let id = item.text_at(&["instanceId"]);
         let interface = item.items("networkInterfaceSet").first().map(|nic| nic.text_at(&["networkInterfaceId"]));
         let interface = interface.unwrap_or_default();
@@ -80,7 +80,7 @@ impl Ec2 {
                 cancelled: false,
             }
         });
-        let launch = Launch {
+        let launch = LaunchRecord {
             region: call.region.clone(),
             at: Instant::now(),
             unknown: proxy.control.conditions().unknown,
@@ -92,10 +92,10 @@ impl Ec2 {
             spot,
         };
         item.put(Element::leaf("clientToken", call.param("ClientToken")));
-        dress(item, &launch, proxy);
+        complete_item(item, &launch, proxy);
         self.known().launches.insert(id.clone(), launch);
         if let Some(machines) = proxy.machines() {
-            machines.start(asked_for(proxy, call, &id).await);
+            machines.start(machine_parameters(proxy, call, &id).await);
         }
     }
 
@@ -103,7 +103,7 @@ impl Ec2 {
     /// spot requests and pages.
     pub(super) async fn describe_instances(&self, proxy: &Proxy, call: &Call) -> Response {
         let asked = call.list("InstanceId");
-        if let Some(id) = self.still_unknown(&asked) {
+        if let Some(id) = self.find_unknown(&asked) {
             let message = format!("The instance ID '{id}' does not exist");
             return call.refuse(400, "InvalidInstanceID.NotFound", &message);
         }
@@ -114,15 +114,15 @@ impl Ec2 {
         let profiles = filter_values(call, "iam-instance-profile.arn");
         let asked = without_filter(&without_filter(call, "client-token"), "instance-state-name");
         let asked = without_filter(&asked, "iam-instance-profile.arn");
-        paged(proxy, &asked, "reservationSet", |reservations| {
+        answer_page(proxy, &asked, "reservationSet", |reservations| {
             for reservation in reservations.iter_mut() {
                 let Some(set) = reservation.child_mut("instancesSet") else { continue };
                 set.children.retain(|item| tokens.is_empty() || tokens.contains(&item.text_at(&["clientToken"])));
-                set.children.retain(|item| !self.hidden(&item.text_at(&["instanceId"])));
+                set.children.retain(|item| !self.is_hidden(&item.text_at(&["instanceId"])));
                 for item in &mut set.children {
                     let launch = self.known().launches.get(&item.text_at(&["instanceId"])).cloned();
                     if let Some(launch) = launch {
-                        dress(item, &launch, proxy);
+                        complete_item(item, &launch, proxy);
                     }
                 }
                 let state = |item: &Element| item.text_at(&["instanceState", "name"]);
@@ -136,7 +136,7 @@ impl Ec2 {
         .await
     }
 
-    pub(super) fn still_unknown(&self, asked: &[String]) -> Option<String> {
+    pub(super) fn find_unknown(&self, asked: &[String]) -> Option<String> {
         let mut known = self.known();
         asked.iter().find_map(|id| {
             let launch = known.launches.get_mut(id).filter(|launch| launch.unknown > 0)?;
@@ -146,7 +146,7 @@ impl Ec2 {
     }
 
     /// Whether an instance is not yet found by anything but its id.
-    pub(super) fn hidden(&self, id: &str) -> bool {
+    pub(super) fn is_hidden(&self, id: &str) -> bool {
         let mut known = self.known();
         let Some(launch) = known.launches.get_mut(id).filter(|launch| launch.unknown > 0) else { return false };
         launch.unknown -= 1;
@@ -158,7 +158,7 @@ impl Ec2 {
         let reply = proxy.forward(call).await;
         if reply.is_success() {
             for id in call.list("InstanceId") {
-                self.ended(proxy, &id);
+                self.record_end(proxy, &id);
             }
         }
         reply
@@ -166,7 +166,7 @@ impl Ec2 {
 
     /// Removes the interface and the machine of an instance that has ended. The interface is only remembered as gone:
     /// moto would need three calls for each, and one call ends a thousand instances.
-    pub(super) fn ended(&self, proxy: &Proxy, id: &str) {
+    pub(super) fn record_end(&self, proxy: &Proxy, id: &str) {
         let mut known = self.known();
         let Some(launch) = known.launches.get_mut(id).filter(|launch| launch.ended.is_none()) else { return };
         launch.ended = Some(Instant::now());
@@ -179,7 +179,7 @@ impl Ec2 {
     }
 
     /// Updates the record of an instance whose machine has switched itself off or is broken.
-    pub(crate) async fn ended_by_itself(&self, proxy: &Proxy, ended: &Ended) {
+    pub(crate) async fn handle_self_end(&self, proxy: &Proxy, ended: &InstanceEnd) {
         let launch = {
             let mut known = self.known();
             let Some(launch) = known.launches.get_mut(&ended.id).filter(|launch| launch.ended.is_none()) else {
@@ -191,7 +191,7 @@ impl Ec2 {
         let id = [("InstanceId.1", &*ended.id)];
         if launch.terminates || ended.code.starts_with("Server.") {
             proxy.forward(&Call::ec2(&launch.region, "TerminateInstances", &id)).await;
-            self.ended(proxy, &ended.id);
+            self.record_end(proxy, &ended.id);
         } else {
             let call = Call::ec2(&launch.region, "StopInstances", &id);
             self.stop(proxy, &call).await;
@@ -236,7 +236,7 @@ fn profile(call: &Call) -> String {
 }
 
 /// The parameters for the machine of an instance.
-pub(super) async fn asked_for(proxy: &Proxy, call: &Call, id: &str) -> Launched {
+pub(super) async fn machine_parameters(proxy: &Proxy, call: &Call, id: &str) -> MachineParameters {
     let engine = base64::engine::general_purpose::STANDARD;
     let key = match call.param("KeyName") {
         "" => String::new(),
@@ -247,7 +247,7 @@ pub(super) async fn asked_for(proxy: &Proxy, call: &Call, id: &str) -> Launched 
             document.items("keySet").first().map(|key| key.text_at(&["publicKey"])).unwrap_or_default()
         }
     };
-    Launched {
+    MachineParameters {
         id: id.to_owned(),
         image: call.param("ImageId").to_owned(),
         user_data: engine.decode(call.param("UserData")).unwrap_or_default(),
@@ -269,7 +269,7 @@ pub(super) fn second_volume(call: &Call) -> Option<u64> {
 }
 
 /// Changes moto's description of an instance to that of AWS.
-pub(super) fn dress(item: &mut Element, launch: &Launch, proxy: &Proxy) {
+pub(super) fn complete_item(item: &mut Element, launch: &LaunchRecord, proxy: &Proxy) {
     let id = item.text_at(&["instanceId"]);
     let conditions = proxy.control.conditions();
     let now = item.text_at(&["instanceState", "name"]);

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use self::filters::{PAGED, paged};
+use self::filters::{PAGED, answer_page};
 use self::spot::Spot;
 use super::call::Call;
 use super::http::Response;
@@ -19,7 +19,7 @@ use super::xml::Element;
 
 /// The proxy's own knowledge about an instance.
 #[derive(Debug, Clone)]
-struct Launch {
+struct LaunchRecord {
     /// The region.
     pub region: String,
     /// When it was launched.
@@ -42,8 +42,8 @@ struct Launch {
 
 /// The proxy's own knowledge about EC2.
 #[derive(Debug, Default)]
-struct Known {
-    launches: BTreeMap<String, Launch>,
+struct Ec2State {
+    launches: BTreeMap<String, LaunchRecord>,
     /// By region and client token, the parameters of the launch and the reply.
     tokens: BTreeMap<(String, String), (BTreeMap<String, String>, String)>,
     images: BTreeMap<String, Instant>,
@@ -54,10 +54,10 @@ struct Known {
 
 /// EC2 as the proxy plays it.
 #[derive(Debug, Default)]
-pub(crate) struct Ec2(Mutex<Known>);
+pub(crate) struct Ec2(Mutex<Ec2State>);
 
 impl Ec2 {
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, Ec2State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -85,7 +85,7 @@ impl Ec2 {
             "GetConsoleOutput" => instances::console(proxy, call).await,
             "DescribeSpotPriceHistory" => super::pricing::spot_history(call),
             action => match PAGED.iter().find(|(paged, _, _)| *paged == action) {
-                Some((_, list, _)) => paged(proxy, call, list, |_| ()).await,
+                Some((_, list, _)) => answer_page(proxy, call, list, |_| ()).await,
                 None => proxy.forward(call).await,
             },
         }

@@ -8,7 +8,7 @@ use super::super::http::Response;
 use super::super::proxy::Proxy;
 use super::super::xml::Element;
 use super::Ec2;
-use super::filters::{filter_values, paged};
+use super::filters::{answer_page, filter_values};
 
 impl Ec2 {
     /// Lists interfaces without those that went with their instances.
@@ -18,7 +18,7 @@ impl Ec2 {
             let message = format!("The networkInterface ID '{id}' does not exist");
             return call.refuse(400, "InvalidNetworkInterfaceID.NotFound", &message);
         }
-        paged(proxy, call, "networkInterfaceSet", |found| {
+        answer_page(proxy, call, "networkInterfaceSet", |found| {
             found.retain(|interface| !gone.contains(&interface.text_at(&["networkInterfaceId"])));
         })
         .await

@@ -4,7 +4,7 @@ use super::super::call::Call;
 use super::super::http::Response;
 use super::super::xml::Element;
 use super::filters::{filter_values, tags_fit};
-use super::{Ec2, Launch, tag_set};
+use super::{Ec2, LaunchRecord, tag_set};
 
 /// A spot request; moto keeps none for instances that are launched with `RunInstances`.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ impl Ec2 {
     }
 }
 
-pub(super) fn spot_item(instance: &str, launch: &Launch, spot: &Spot) -> Element {
+pub(super) fn spot_item(instance: &str, launch: &LaunchRecord, spot: &Spot) -> Element {
     let state = match (spot.cancelled, launch.ended) {
         (true, _) => "cancelled",
         (false, Some(_)) => "closed",

@@ -15,9 +15,9 @@ use model::event::Teller;
 use model::fault::Fault;
 use model::image::{BASE_REVISION, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
 use model::machine::ProviderKind;
-use model::provider::{ImageStore, Ledger, Made, Provider};
+use model::provider::{ImageStore, Ledger, MadeLayer, Provider};
 use model::resource::{Fate, PlannedResource, Resource, ResourceState};
-use project::image::{BaseChoice, Choice};
+use project::image::{BaseChoice, ImageChoice};
 use sha2::{Digest, Sha256};
 
 use super::super::seeds;
@@ -47,7 +47,7 @@ impl Ledger for NoLedger {
         Ok(ResourceId::random())
     }
 
-    fn kept(&self, _: &ResourceId, _: &str) -> Result<(), Fault> {
+    fn mark_kept(&self, _: &ResourceId, _: &str) -> Result<(), Fault> {
         Ok(())
     }
 }
@@ -74,7 +74,7 @@ pub(crate) fn row(planned: PlannedResource) -> Resource {
 pub(crate) async fn release(provider: &LocalProvider, planned: Vec<PlannedResource>) -> Result<(), Fault> {
     for planned in planned.into_iter().rev() {
         let name = planned.name.clone();
-        if let Fate::Stays(why) = provider.release(&row(planned)).await? {
+        if let Fate::Remains(why) = provider.release(&row(planned)).await? {
             return Err(Fault::infrastructure(format!("`{name}` stays")).because(why));
         }
     }
@@ -107,9 +107,9 @@ impl Bases {
     /// Makes the base if it is missing, and links it into the emulator's own state directory.
     async fn provide(&self, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
         let images = LocalImages::new(self.shared.clone());
-        if images.present(plan).await? == 0 {
+        if images.count_present(plan).await? == 0 {
             let _lock = images.lock(&layer.fingerprint, &Teller::silent()).await?;
-            if images.present(plan).await? == 0 {
+            if images.count_present(plan).await? == 0 {
                 self.make(&images, plan, layer).await?;
             }
         }
@@ -134,7 +134,7 @@ impl Bases {
         let made = images.make_base(layer, &machine, GRACE, &|_, _, _| Ok(()), &Teller::silent()).await;
         let kept = match made {
             Ok(()) => {
-                let made = Made { plan, layer, machine: &machine, took: Duration::ZERO };
+                let made = MadeLayer { plan, layer, machine: &machine, took: Duration::ZERO };
                 images.commit(&made, &NoLedger, &Teller::silent()).await.map(drop)
             }
             Err(fault) => Err(fault),
@@ -158,7 +158,7 @@ impl Bases {
             values: std::collections::BTreeMap::new(),
             layers: vec![layer.clone()],
         };
-        let made = Made { plan: &plan, layer: &layer, machine, took: Duration::ZERO };
+        let made = MadeLayer { plan: &plan, layer: &layer, machine, took: Duration::ZERO };
         LocalImages::new(self.own.clone()).commit(&made, &NoLedger, &Teller::silent()).await?;
         self.baked().insert(image.to_owned(), [below, &[fingerprint]].concat());
         Ok(())
@@ -181,7 +181,7 @@ fn hash(text: &str) -> Fingerprint {
 }
 
 fn base_plan(distro: &str) -> Result<ImagePlan, Fault> {
-    let choice = Choice::new(BaseChoice::Userland, distro);
+    let choice = ImageChoice::new(BaseChoice::Userland, distro);
     let mut plan = project::image::load(None, "linux-dev")?.plan(&choice)?;
     plan.layers.truncate(1);
     let Some(LayerPlan { recipe: LayerRecipe::Base(base), fingerprint, .. }) = plan.layers.first_mut() else {

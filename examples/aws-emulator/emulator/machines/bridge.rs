@@ -7,7 +7,7 @@ use model::task::{Chunk, Command};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::super::lines::{Fault, Line, Lines};
+use super::super::lines::{Line, LineFault, Lines};
 
 /// How long the machine's own server may take to answer; it runs before the instance's port is open.
 const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
@@ -22,7 +22,7 @@ const PIECE: usize = 64 << 10;
 ///
 /// Each caller gets a connection of its own to the machine, so that a caller who does not read holds up nobody else.
 pub(crate) async fn serve(mut stream: TcpStream, machine: &Machine, lines: &Lines, console: impl Fn(&[u8])) {
-    if !lines.until_let_in().await {
+    if !lines.wait_until_let_in().await {
         return;
     }
     let Some(mut line) = lines.begin() else { return };
@@ -40,13 +40,13 @@ pub(crate) async fn serve(mut stream: TcpStream, machine: &Machine, lines: &Line
     let broken = carry(&mut stream, process.as_mut(), input.as_mut(), &mut line, console).await;
     match broken {
         None => {}
-        Some(Fault::Close) => drop(stream),
-        Some(Fault::Reset) => {
+        Some(LineFault::Close) => drop(stream),
+        Some(LineFault::Reset) => {
             // A socket that does not linger is not closed but reset.
             drop(stream.set_zero_linger());
             drop(stream);
         }
-        Some(Fault::Stall) => {
+        Some(LineFault::Stall) => {
             // The server at the other end notices nothing either.
             tokio::time::sleep(STALL).await;
         }
@@ -62,7 +62,7 @@ async fn carry(
     input: &mut dyn Stdin,
     line: &mut Line,
     console: impl Fn(&[u8]),
-) -> Option<Fault> {
+) -> Option<LineFault> {
     let (mut from_caller, mut to_caller) = stream.split();
     let up = async {
         let mut piece = vec![0; PIECE];

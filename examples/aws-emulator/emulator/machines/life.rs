@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use super::super::control::Control;
 use super::super::seeds;
 use super::bases::{self, Bases};
-use super::{Ended, Launched, Outcome, bridge};
+use super::{CommandOutcome, InstanceEnd, MachineParameters, bridge};
 
 const PREPARE: &str = include_str!("prepare.sh");
 const USER_DATA: &str = include_str!("user-data.sh");
@@ -50,7 +50,7 @@ const ADDRESS_TRIES: usize = 64;
 
 /// The state that an instance is to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum TargetState {
     /// It runs.
     Run,
     /// Its processes end, and its files stay.
@@ -61,7 +61,7 @@ pub(crate) enum Wish {
 
 /// The state that an instance has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
-enum Stage {
+enum ReachedState {
     Launched,
     Started,
     Stopped,
@@ -70,7 +70,7 @@ enum Stage {
 
 /// An instance's machine.
 pub(crate) struct Instance {
-    launched: Launched,
+    launched: MachineParameters,
     /// The address at which port 22 answers once it has booted.
     pub address: Ipv4Addr,
     /// The local machine's id.
@@ -78,9 +78,9 @@ pub(crate) struct Instance {
     config: LocalConfig,
     bases: Arc<Bases>,
     control: Arc<Control>,
-    ended: UnboundedSender<Ended>,
-    wish: watch::Sender<Wish>,
-    stage: watch::Sender<Stage>,
+    ended: UnboundedSender<InstanceEnd>,
+    wish: watch::Sender<TargetState>,
+    stage: watch::Sender<ReachedState>,
     booted: AtomicBool,
     shared: Mutex<Shared>,
 }
@@ -99,7 +99,7 @@ fn reserve_port() -> Result<(Ipv4Addr, Port), Fault> {
     let cannot = |error: std::io::Error| Fault::outside("cannot reserve an address for an instance").because(error);
     let mut last = std::io::Error::other("none was tried");
     for _ in 0..ADDRESS_TRIES {
-        let bits = ulid_bits();
+        let bits = random_bytes();
         let address = Ipv4Addr::new(127, 77, bits.0, bits.1.clamp(1, 250));
         let socket = TcpSocket::new_v4().map_err(cannot)?;
         match socket.bind(SocketAddrV4::new(address, 22).into()) {
@@ -111,7 +111,7 @@ fn reserve_port() -> Result<(Ipv4Addr, Port), Fault> {
 }
 
 /// Two random bytes.
-fn ulid_bits() -> (u8, u8) {
+fn random_bytes() -> (u8, u8) {
     let mut bytes = [0; 2];
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     (bytes[0], bytes[1])
@@ -120,11 +120,11 @@ fn ulid_bits() -> (u8, u8) {
 impl Instance {
     /// Reserves an address for an instance; nothing runs yet.
     pub(crate) fn reserve(
-        launched: Launched,
+        launched: MachineParameters,
         config: LocalConfig,
         bases: Arc<Bases>,
         control: Arc<Control>,
-        ended: UnboundedSender<Ended>,
+        ended: UnboundedSender<InstanceEnd>,
     ) -> Result<(Self, Port), Fault> {
         let (address, port) = reserve_port()?;
         let instance = Self {
@@ -135,8 +135,8 @@ impl Instance {
             bases,
             control,
             ended,
-            wish: watch::Sender::new(Wish::Run),
-            stage: watch::Sender::new(Stage::Launched),
+            wish: watch::Sender::new(TargetState::Run),
+            stage: watch::Sender::new(ReachedState::Launched),
             booted: AtomicBool::new(false),
             shared: Mutex::default(),
         };
@@ -148,18 +148,18 @@ impl Instance {
     }
 
     /// Whether the machine has started.
-    pub(crate) fn started(&self) -> bool {
-        *self.stage.borrow() >= Stage::Started
+    pub(crate) fn is_started(&self) -> bool {
+        *self.stage.borrow() >= ReachedState::Started
     }
 
     /// Whether nothing of it is left.
-    pub(crate) fn gone(&self) -> bool {
-        *self.stage.borrow() == Stage::Gone
+    pub(crate) fn is_gone(&self) -> bool {
+        *self.stage.borrow() == ReachedState::Gone
     }
 
     /// Whether Systems Manager reaches it.
-    pub(crate) fn managed(&self) -> bool {
-        self.launched.managed && self.booted.load(Ordering::Acquire) && *self.stage.borrow() == Stage::Started
+    pub(crate) fn is_managed(&self) -> bool {
+        self.launched.managed && self.booted.load(Ordering::Acquire) && *self.stage.borrow() == ReachedState::Started
     }
 
     /// Its console.
@@ -173,9 +173,9 @@ impl Instance {
     }
 
     /// Changes the wished state; an end is final.
-    pub(crate) fn wish(&self, wish: Wish) {
+    pub(crate) fn wish(&self, wish: TargetState) {
         self.wish.send_if_modified(|now| {
-            let change = *now != Wish::End && *now != wish;
+            let change = *now != TargetState::End && *now != wish;
             if change {
                 *now = wish;
             }
@@ -185,16 +185,16 @@ impl Instance {
 
     /// Ends its processes and waits until they have ended.
     pub(crate) async fn stop(&self) -> Result<(), Fault> {
-        self.wish(Wish::Stop);
+        self.wish(TargetState::Stop);
         let mut stage = self.stage.subscribe();
-        let stopped = stage.wait_for(|stage| *stage >= Stage::Stopped);
+        let stopped = stage.wait_for(|stage| *stage >= ReachedState::Stopped);
         match tokio::time::timeout(CONNECT_LIMIT, stopped).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(Fault::infrastructure(format!("the machine of {} does not stop", self.launched.id))),
         }
     }
 
-    fn say(&self, bytes: &[u8]) {
+    fn append_console(&self, bytes: &[u8]) {
         let mut shared = self.shared();
         shared.console.extend_from_slice(bytes);
         let excess = shared.console.len().saturating_sub(CONSOLE_CAP);
@@ -210,25 +210,25 @@ impl Instance {
         let mut wish = self.wish.subscribe();
         let fault = tokio::select! {
             fault = self.work(&provider, request.clone(), port) => Some(fault),
-            _ = wish.wait_for(|wish| *wish != Wish::Run) => None,
+            _ = wish.wait_for(|wish| *wish != TargetState::Run) => None,
         };
         if let Some((code, reason)) = fault {
-            self.say(format!("emulator: {reason}\n").as_bytes());
-            drop(self.ended.send(Ended { id: self.launched.id.clone(), code, reason }));
+            self.append_console(format!("emulator: {reason}\n").as_bytes());
+            drop(self.ended.send(InstanceEnd { id: self.launched.id.clone(), code, reason }));
             // The receiver decides whether it stops or ends.
-            drop(tokio::time::timeout(CONNECT_LIMIT, wish.wait_for(|wish| *wish != Wish::Run)).await);
+            drop(tokio::time::timeout(CONNECT_LIMIT, wish.wait_for(|wish| *wish != TargetState::Run)).await);
         }
         let planned = provider.plan(&request);
         let processes = planned.iter().find(|planned| planned.kind == ResourceKind::Process).cloned();
         if let Err(fault) = bases::release(&provider, processes.into_iter().collect()).await {
-            self.say(format!("emulator: {}\n", fault.chain().join(": ")).as_bytes());
+            self.append_console(format!("emulator: {}\n", fault.chain().join(": ")).as_bytes());
         }
-        self.stage.send_replace(Stage::Stopped);
-        drop(wish.wait_for(|wish| *wish == Wish::End).await);
+        self.stage.send_replace(ReachedState::Stopped);
+        drop(wish.wait_for(|wish| *wish == TargetState::End).await);
         if let Err(fault) = bases::release(&provider, planned).await {
-            self.say(format!("emulator: {}\n", fault.chain().join(": ")).as_bytes());
+            self.append_console(format!("emulator: {}\n", fault.chain().join(": ")).as_bytes());
         }
-        self.stage.send_replace(Stage::Gone);
+        self.stage.send_replace(ReachedState::Gone);
     }
 
     fn request(&self) -> MachineRequest {
@@ -273,10 +273,10 @@ impl Instance {
             Err(fault) => return broken(fault),
         };
         self.shared().machine = Some(machine.clone());
-        self.stage.send_replace(Stage::Started);
+        self.stage.send_replace(ReachedState::Started);
         tokio::select! {
             reason = self.boot_and_serve(&machine, port) => reason,
-            fault = keep(provider, &machine) => broken(fault),
+            fault = renew_lease(provider, &machine) => broken(fault),
         }
     }
 
@@ -303,7 +303,7 @@ impl Instance {
     }
 
     async fn prepare(&self, connection: &dyn Connection) -> Result<(), Fault> {
-        let user = seeds_user(&self.launched.image);
+        let user = login_user(&self.launched.image);
         let command = Command::new("sh").args(["-c", PREPARE, "prepare.sh", user]);
         self.script(connection, &command.stdin(self.launched.public_key.clone())).await
     }
@@ -312,7 +312,7 @@ impl Instance {
     async fn script(&self, connection: &dyn Connection, command: &Command) -> Result<(), Fault> {
         let mut process = connection.start(command).await?;
         while let Some(Chunk::Stdout(bytes) | Chunk::Stderr(bytes)) = process.next().await {
-            self.say(&bytes);
+            self.append_console(&bytes);
         }
         match process.exit() {
             Exit::Code(0) => Ok(()),
@@ -343,7 +343,7 @@ impl Instance {
             Err(error) => return Fault::infrastructure("cannot listen on an instance's port 22").because(error),
         };
         self.booted.store(true, Ordering::Release);
-        self.control.booted(&self.launched.id);
+        self.control.log_boot(&self.launched.id);
         self.accept(&listener, machine).await
     }
 
@@ -356,7 +356,7 @@ impl Instance {
                         let (instance, machine) = (Arc::clone(self), machine.clone());
                         callers.spawn(async move {
                             let lines = &instance.control.lines;
-                            bridge::serve(stream, &machine, lines, |bytes| instance.say(bytes)).await;
+                            bridge::serve(stream, &machine, lines, |bytes| instance.append_console(bytes)).await;
                         });
                     }
                     Err(error) => return Fault::infrastructure("cannot accept a connection").because(error),
@@ -367,10 +367,10 @@ impl Instance {
     }
 
     /// Runs a shell script as root, as the agent of Systems Manager does.
-    pub(crate) async fn run(&self, script: &str) -> Outcome {
+    pub(crate) async fn run(&self, script: &str) -> CommandOutcome {
         let machine = self.shared().machine.clone();
-        let Some(machine) = machine else { return Outcome::default() };
-        let lost = |why: String| Outcome { stderr: why.into_bytes(), ..Outcome::default() };
+        let Some(machine) = machine else { return CommandOutcome::default() };
+        let lost = |why: String| CommandOutcome { stderr: why.into_bytes(), ..CommandOutcome::default() };
         let connection = match SshConnector::default().connect(&machine, "root", CONNECT_LIMIT, true).await {
             Ok(connection) => connection,
             Err(error) => return lost(error.to_string()),
@@ -382,7 +382,7 @@ impl Instance {
             Ok(process) => process,
             Err(error) => return lost(error.to_string()),
         };
-        let mut outcome = Outcome::default();
+        let mut outcome = CommandOutcome::default();
         while let Some(chunk) = process.next().await {
             match chunk {
                 Chunk::Stdout(bytes) => outcome.stdout.extend(bytes),
@@ -399,12 +399,12 @@ impl Instance {
 }
 
 /// The login user of an image: that of a base image, and `admin` for a baked one.
-fn seeds_user(image: &str) -> &'static str {
+fn login_user(image: &str) -> &'static str {
     seeds::base(image).map_or("admin", |base| base.user)
 }
 
 /// Keeps renewing the machine's lease; returns only if that fails.
-async fn keep(provider: &LocalProvider, machine: &Machine) -> Fault {
+async fn renew_lease(provider: &LocalProvider, machine: &Machine) -> Fault {
     loop {
         tokio::time::sleep(RENEWAL).await;
         if let Err(fault) = provider.renew(machine, Timestamp::now() + GRACE).await {

@@ -24,7 +24,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::task::TaskTracker;
 
 use self::bases::Bases;
-use self::life::{Instance, Wish};
+use self::life::{Instance, TargetState};
 use super::control::Control;
 
 /// How long all machines together may take to end.
@@ -32,7 +32,7 @@ const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// The parameters with which an instance was launched.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Launched {
+pub(crate) struct MachineParameters {
     /// Its id.
     pub id: String,
     /// The image's id.
@@ -49,7 +49,7 @@ pub(crate) struct Launched {
 
 /// The notice that an instance has ended without a request over the interface.
 #[derive(Debug, Clone)]
-pub(crate) struct Ended {
+pub(crate) struct InstanceEnd {
     /// Its id.
     pub id: String,
     /// AWS's code for the reason.
@@ -65,12 +65,12 @@ pub(crate) struct Machines {
     instances: Mutex<BTreeMap<String, Arc<Instance>>>,
     tasks: TaskTracker,
     control: Arc<Control>,
-    ended: UnboundedSender<Ended>,
+    ended: UnboundedSender<InstanceEnd>,
 }
 
 /// The outcome of a command on a machine.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Outcome {
+pub(crate) struct CommandOutcome {
     /// Standard output.
     pub stdout: Vec<u8>,
     /// Standard error.
@@ -152,7 +152,7 @@ impl Machines {
         bases: &Path,
         executable: &Path,
         control: Arc<Control>,
-        ended: UnboundedSender<Ended>,
+        ended: UnboundedSender<InstanceEnd>,
     ) -> Result<Self, Fault> {
         check_port()?;
         let state: PathBuf = folder.join("machines-of-instances");
@@ -190,7 +190,7 @@ impl Machines {
     }
 
     /// Starts the machine of a launched instance in the background.
-    pub(crate) fn start(&self, launched: Launched) {
+    pub(crate) fn start(&self, launched: MachineParameters) {
         let id = launched.id.clone();
         let control = Arc::clone(&self.control);
         match Instance::reserve(launched, self.own.clone(), Arc::clone(&self.bases), control, self.ended.clone()) {
@@ -201,19 +201,19 @@ impl Machines {
             }
             Err(fault) => {
                 let reason = fault.chain().join(": ");
-                drop(self.ended.send(Ended { id, code: "Server.InternalError", reason }));
+                drop(self.ended.send(InstanceEnd { id, code: "Server.InternalError", reason }));
             }
         }
     }
 
     /// Whether the machine has begun to boot.
-    pub(crate) fn started(&self, id: &str) -> bool {
-        self.instance(id).is_none_or(|instance| instance.started())
+    pub(crate) fn is_started(&self, id: &str) -> bool {
+        self.instance(id).is_none_or(|instance| instance.is_started())
     }
 
     /// Whether anything of the machine exists.
-    pub(crate) fn has(&self, id: &str) -> bool {
-        self.instance(id).is_some_and(|instance| !instance.gone())
+    pub(crate) fn exists(&self, id: &str) -> bool {
+        self.instance(id).is_some_and(|instance| !instance.is_gone())
     }
 
     /// The machine's address.
@@ -224,7 +224,7 @@ impl Machines {
     /// Ends the machine and removes its files, in the background.
     pub(crate) fn end(&self, id: &str) {
         if let Some(instance) = self.instance(id) {
-            instance.wish(Wish::End);
+            instance.wish(TargetState::End);
         }
     }
 
@@ -250,27 +250,27 @@ impl Machines {
     }
 
     /// Whether Systems Manager reaches the instance.
-    pub(crate) fn managed(&self, id: &str) -> bool {
-        self.instance(id).is_some_and(|instance| instance.managed())
+    pub(crate) fn is_managed(&self, id: &str) -> bool {
+        self.instance(id).is_some_and(|instance| instance.is_managed())
     }
 
     /// The instances that Systems Manager reaches.
     pub(crate) fn all_managed(&self) -> Vec<String> {
-        self.instances().iter().filter(|(_, instance)| instance.managed()).map(|(id, _)| id.clone()).collect()
+        self.instances().iter().filter(|(_, instance)| instance.is_managed()).map(|(id, _)| id.clone()).collect()
     }
 
     /// Runs a shell script as root on the machine.
-    pub(crate) async fn run(&self, id: &str, script: &str) -> Outcome {
+    pub(crate) async fn run(&self, id: &str, script: &str) -> CommandOutcome {
         match self.instance(id) {
             Some(instance) => instance.run(script).await,
-            None => Outcome::default(),
+            None => CommandOutcome::default(),
         }
     }
 
     /// Ends everything; a machine that does not end in time soon ends by itself, because its lease is not renewed.
     pub(crate) async fn shut_down(&self) {
         for instance in self.instances().values() {
-            instance.wish(Wish::End);
+            instance.wish(TargetState::End);
         }
         self.tasks.close();
         let _ = tokio::time::timeout(END_LIMIT, self.tasks.wait()).await;

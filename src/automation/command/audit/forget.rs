@@ -1,8 +1,8 @@
 //! `automation audit --forget`: closes the rows of what is out of reach for good.
 
 use flow::audit::Finding;
-use flow::audit::forget::{Refusal, forget, refusal};
-use flow::audit::remaining::{Remaining, remaining};
+use flow::audit::forget::{ForgetRefusal, forget, refusal};
+use flow::audit::remaining::{Remaining, find_remaining};
 use model::base::text;
 use model::fault::Fault;
 
@@ -13,10 +13,10 @@ use crate::compose::Context;
 /// Gives up what `ids` name, each a machine or a finding; all or none. `dry_run` only reports what would be given up.
 pub(crate) async fn run(context: &Context, ids: &[String], dry_run: bool, json: bool) -> Result<i32, Fault> {
     let estate = context.estate();
-    let mut found = remaining(&estate, None, false).await?;
+    let mut found = find_remaining(&estate, None, false).await?;
     let mut meant: Vec<Finding> = Vec::new();
     for id in ids {
-        for finding in named(&found, id)? {
+        for finding in find_named(&found, id)? {
             refuse(context, &found, finding)?;
             if !meant.contains(finding) {
                 meant.push(finding.clone());
@@ -26,7 +26,7 @@ pub(crate) async fn run(context: &Context, ids: &[String], dry_run: bool, json: 
     let fate = if dry_run { "would be forgotten" } else { "forgotten" };
     if !dry_run {
         forget(&estate, &meant)?;
-        found = remaining(&estate, None, false).await?;
+        found = find_remaining(&estate, None, false).await?;
     }
     let done: Vec<(Finding, String)> = meant.into_iter().map(|finding| (finding, fate.to_owned())).collect();
     show(context, &found.findings, &done, json);
@@ -34,7 +34,7 @@ pub(crate) async fn run(context: &Context, ids: &[String], dry_run: bool, json: 
 }
 
 /// The findings that `id` names.
-fn named<'a>(remaining: &'a Remaining, id: &str) -> Result<Vec<&'a Finding>, Fault> {
+fn find_named<'a>(remaining: &'a Remaining, id: &str) -> Result<Vec<&'a Finding>, Fault> {
     let all = || remaining.findings.iter();
     let found: Vec<&Finding> = all().filter(|finding| finding.id == id || finding.machine.as_str() == id).collect();
     if !found.is_empty() {
@@ -54,16 +54,16 @@ fn refuse(context: &Context, remaining: &Remaining, finding: &Finding) -> Result
     let id = &finding.machine;
     match refusal(remaining, finding) {
         None => Ok(()),
-        Some(Refusal::InUse) => {
+        Some(ForgetRefusal::InUse) => {
             let run = finding.run.as_ref().map(ToString::to_string).unwrap_or_default();
             Err(Fault::usage(format!("{what} is in use by the living run {run}")))
         }
-        Some(Refusal::Kept) => {
+        Some(ForgetRefusal::Kept) => {
             let down = context.to_type(&format!("machine down {id}"));
             Err(Fault::usage(format!("{what} was kept on purpose, and its expiry is ahead"))
                 .hint(format!("`{down}` ends it; after its expiry it can be forgotten.")))
         }
-        Some(Refusal::Seen) => Err(Fault::usage(format!("{what} is there"))
+        Some(ForgetRefusal::Seen) => Err(Fault::usage(format!("{what} is there"))
             .hint(format!("`{}` removes it; only what is out of reach is forgotten.", context.to_type("audit --fix")))),
     }
 }

@@ -4,7 +4,7 @@ use model::fault::Fault;
 use model::machine::{Hardware, ProviderKind};
 use model::price::Budget;
 
-use crate::command::unfit::refuse;
+use crate::command::unfit::refuse_options;
 use crate::compose::Context;
 
 /// The capacity that a machine takes.
@@ -23,7 +23,7 @@ impl SpotArg {
 
     /// Refuses options that have no meaning for machines of this provider.
     pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
-        if kind == ProviderKind::Ec2 { Ok(()) } else { refuse(&[("--spot", self.spot)], kind) }
+        if kind == ProviderKind::Ec2 { Ok(()) } else { refuse_options(&[("--spot", self.spot)], kind) }
     }
 }
 
@@ -64,7 +64,10 @@ impl CloudArgs {
         if kind == ProviderKind::Ec2 {
             return Ok(());
         }
-        refuse(&[("--instance-type", !self.instance_type.is_empty()), ("--max-cost", self.max_cost.is_some())], kind)
+        refuse_options(
+            &[("--instance-type", !self.instance_type.is_empty()), ("--max-cost", self.max_cost.is_some())],
+            kind,
+        )
     }
 
     /// The hardware that was asked for.

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use flow::purge::{Found, Limits, Removal, close_rows, find};
+use flow::purge::{FoundItems, Removal, RemovalLimits, close_rows, find};
 use flow::site::Sites;
 use jiff::{SignedDuration, Timestamp};
 use model::base::text;
 use model::event::RemovalEvent;
-use model::fault::{Fault, FaultKind, Left};
+use model::fault::{Fault, FaultKind, Leftovers};
 use model::machine::ProviderKind;
-use model::purge::{Filter, Item, Outcome, Whose};
+use model::purge::{OwnerScope, PurgeFilter, PurgeItem, PurgeOutcome};
 use model::resource::{Fate, ResourceKind};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ const NAMED: usize = 20;
 
 /// The options of both.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct EmptyingOptions {
     /// What this person made, as the tag `hg:owner` says [default: you]
     #[arg(long, value_name = "USER@HOST", conflicts_with = "all_owners", value_parser = text::parse_owner)]
     owner: Option<String>,
@@ -51,26 +51,26 @@ pub(crate) struct Options {
     yes: bool,
 }
 
-impl Options {
-    fn filter(&self, me: &str, now: Timestamp) -> Filter {
+impl EmptyingOptions {
+    fn filter(&self, me: &str, now: Timestamp) -> PurgeFilter {
         let before = self.older_than.map(|span| {
             let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
             now.checked_sub(span).unwrap_or(Timestamp::MIN)
         });
         let whose = match (&self.owner, self.all_owners) {
-            (_, true) => Whose::All,
-            (Some(owner), false) if owner != "me" => Whose::One(owner.clone()),
-            (_, false) => Whose::One(me.to_owned()),
+            (_, true) => OwnerScope::All,
+            (Some(owner), false) if owner != "me" => OwnerScope::One(owner.clone()),
+            (_, false) => OwnerScope::One(me.to_owned()),
         };
-        Filter { whose, untagged: self.untagged, before }
+        PurgeFilter { whose, untagged: self.untagged, before }
     }
 }
 
 /// An item and its fate.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct ItemRow<'a> {
     #[serde(flatten)]
-    item: &'a Item,
+    item: &'a PurgeItem,
     /// `gone`, `stays`, `would be removed`, `would stay` or `left alone`.
     fate: &'static str,
     /// Why it stays.
@@ -80,33 +80,37 @@ struct Shown<'a> {
 /// Why a thing that names no owner is left alone.
 const UNOWNED: &str = "nobody is named as its owner (`--untagged` removes it)";
 
-impl<'a> Shown<'a> {
+impl<'a> ItemRow<'a> {
     /// The items that would be removed, with the fate they would have, and those that name no owner.
-    fn planned(found: &'a Found) -> Vec<Self> {
-        let planned = |item: &'a Item| match found.used.get(&(item.kind.name(), item.id.clone())) {
+    fn plan_rows(found: &'a FoundItems) -> Vec<Self> {
+        let planned = |item: &'a PurgeItem| match found.used.get(&(item.kind.name(), item.id.clone())) {
             Some(user) => Self { item, fate: "would stay", reason: Some(user.as_str()) },
             None => Self { item, fate: "would be removed", reason: None },
         };
-        found.items.iter().map(planned).chain(Self::left_alone(found)).collect()
+        found.items.iter().map(planned).chain(Self::unowned_rows(found)).collect()
     }
 
-    fn left_alone(found: &'a Found) -> impl Iterator<Item = Self> {
+    fn unowned_rows(found: &'a FoundItems) -> impl Iterator<Item = Self> {
         found.unowned.iter().map(|item| Self { item, fate: "left alone", reason: Some(UNOWNED) })
     }
 
-    fn done(outcome: &'a Outcome) -> Self {
+    fn of_outcome(outcome: &'a PurgeOutcome) -> Self {
         let (fate, reason) = match &outcome.fate {
             Fate::Gone => ("gone", None),
-            Fate::Stays(why) | Fate::Kept(why) => ("stays", Some(why.as_str())),
+            Fate::Remains(why) | Fate::Kept(why) => ("stays", Some(why.as_str())),
         };
         Self { item: &outcome.item, fate, reason }
     }
 }
 
 /// Removes everything that `options` mean, of the kinds that `meant` names.
-pub(crate) async fn run(context: &Context, meant: fn(ResourceKind) -> bool, options: &Options) -> Result<i32, Fault> {
+pub(crate) async fn run(
+    context: &Context,
+    meant: fn(ResourceKind) -> bool,
+    options: &EmptyingOptions,
+) -> Result<i32, Fault> {
     let asks = !options.yes && !options.dry_run;
-    if asks && !confirm::somebody_is_there() {
+    if asks && !confirm::can_ask() {
         return Err(Fault::usage("there is no terminal on which to ask whether things are to be removed")
             .hint("`--dry-run` lists what would be removed; `--yes` removes it without asking."));
     }
@@ -119,12 +123,17 @@ pub(crate) async fn run(context: &Context, meant: fn(ResourceKind) -> bool, opti
     }
     tell_others(context, &found);
     if options.dry_run || found.items.is_empty() {
-        show(context, Shown::planned(&found), &filter, options.json);
+        show(context, ItemRow::plan_rows(&found), &filter, options.json);
         return verdict(&found, &[], false);
     }
-    let what = format!("{}{} in {}", summed(&found.items), owners(&found.items, &context.owner), account.place());
+    let what = format!(
+        "{}{} in {}",
+        count_by_kind(&found.items),
+        describe_owners(&found.items, &context.owner),
+        account.place()
+    );
     if asks {
-        context.screen.message(render(&Shown::planned(&found)).trim_end());
+        context.screen.message(render(&ItemRow::plan_rows(&found)).trim_end());
         if !confirm::confirm(&format!("Remove {what}?")) {
             context.screen.message("Nothing was removed.");
             return Ok(exit::OK);
@@ -134,19 +143,19 @@ pub(crate) async fn run(context: &Context, meant: fn(ResourceKind) -> bool, opti
     }
     let stop = CancellationToken::new();
     let second = "Left at once; what was asked to go away goes, the rest stays. The same command goes on.".to_owned();
-    signals::watch_saying(stop.clone(), "stopping before the next batch", second)?;
+    signals::watch_work(stop.clone(), "stopping before the next batch", second)?;
     let removal =
-        Removal { account: account.as_ref(), stop: &stop, teller: context.teller(), limits: Limits::default() };
+        Removal { account: account.as_ref(), stop: &stop, teller: context.teller(), limits: RemovalLimits::default() };
     let outcomes = removal.run(&found.items).await;
     let closed = close_rows(&context.estate(), ProviderKind::Ec2, account.as_ref(), &outcomes).await;
-    let shown = outcomes.iter().map(Shown::done).chain(Shown::left_alone(&found)).collect();
+    let shown = outcomes.iter().map(ItemRow::of_outcome).chain(ItemRow::unowned_rows(&found)).collect();
     show(context, shown, &filter, options.json);
     let verdict = verdict(&found, &outcomes, stop.is_cancelled());
     closed.and(verdict)
 }
 
 /// Tells how much belongs to other people, which is left alone.
-fn tell_others(context: &Context, found: &Found) {
+fn tell_others(context: &Context, found: &FoundItems) {
     if found.others.is_empty() {
         return;
     }
@@ -155,15 +164,16 @@ fn tell_others(context: &Context, found: &Found) {
 }
 
 /// Counts by kind: `2 instances, 1 volume`.
-fn summed(items: &[Item]) -> String {
+fn count_by_kind(items: &[PurgeItem]) -> String {
     let kinds = ResourceKind::in_order_of_removal();
     let counts = kinds.map(|kind| (kind, items.iter().filter(|item| item.kind == kind).count()));
-    let counts: Vec<String> = counts.filter(|(_, count)| *count > 0).map(|(kind, count)| kind.counted(count)).collect();
+    let counts: Vec<String> =
+        counts.filter(|(_, count)| *count > 0).map(|(kind, count)| kind.pluralize(count)).collect();
     counts.join(", ")
 }
 
 /// The owners of `items`, for a question: ` of yours`, ` of 2 people (ann@here, bob@there)`.
-fn owners(items: &[Item], me: &str) -> String {
+fn describe_owners(items: &[PurgeItem], me: &str) -> String {
     let people: BTreeSet<&str> = items.iter().filter_map(|item| item.owner.as_deref()).collect();
     let people: Vec<&str> = people.into_iter().collect();
     let whose = match people.as_slice() {
@@ -178,16 +188,16 @@ fn owners(items: &[Item], me: &str) -> String {
     }
 }
 
-fn show(context: &Context, mut shown: Vec<Shown<'_>>, filter: &Filter, json: bool) {
+fn show(context: &Context, mut shown: Vec<ItemRow<'_>>, filter: &PurgeFilter, json: bool) {
     if json {
         // Listings are newest first.
         shown.sort_by_key(|row| std::cmp::Reverse(row.item.created_at));
         context.screen.json(&shown);
     } else if shown.is_empty() {
         let of = match &filter.whose {
-            Whose::All => "anybody's".to_owned(),
-            Whose::One(owner) if *owner == context.owner => format!("yours (`{owner}`)"),
-            Whose::One(owner) => format!("`{owner}`"),
+            OwnerScope::All => "anybody's".to_owned(),
+            OwnerScope::One(owner) if *owner == context.owner => format!("yours (`{owner}`)"),
+            OwnerScope::One(owner) => format!("`{owner}`"),
         };
         context.screen.message(&format!("There is nothing of {of}."));
     } else {
@@ -195,8 +205,8 @@ fn show(context: &Context, mut shown: Vec<Shown<'_>>, filter: &Filter, json: boo
     }
 }
 
-fn render(shown: &[Shown<'_>]) -> String {
-    let cells = |row: &Shown<'_>| {
+fn render(shown: &[ItemRow<'_>]) -> String {
+    let cells = |row: &ItemRow<'_>| {
         let fate = row.reason.map_or_else(|| row.fate.to_owned(), |reason| format!("{}: {reason}", row.fate));
         vec![
             row.item.kind.name().to_owned(),
@@ -213,10 +223,10 @@ fn render(shown: &[Shown<'_>]) -> String {
 }
 
 /// The exit code, or the fault that names what stays.
-fn verdict(found: &Found, outcomes: &[Outcome], interrupted: bool) -> Result<i32, Fault> {
-    let reason = |outcome: &Outcome| match &outcome.fate {
+fn verdict(found: &FoundItems, outcomes: &[PurgeOutcome], interrupted: bool) -> Result<i32, Fault> {
+    let reason = |outcome: &PurgeOutcome| match &outcome.fate {
         Fate::Gone => None,
-        Fate::Stays(why) | Fate::Kept(why) => Some(why.clone()),
+        Fate::Remains(why) | Fate::Kept(why) => Some(why.clone()),
     };
     let stays: Vec<String> =
         outcomes.iter().filter_map(|o| Some(format!("{} {}: {}", o.item.kind.name(), o.item.id, reason(o)?))).collect();
@@ -229,37 +239,38 @@ fn verdict(found: &Found, outcomes: &[Outcome], interrupted: bool) -> Result<i32
         (false, count) => (FaultKind::LeftBehind, format!("{count} of {} things stay", outcomes.len())),
     };
     if stays.is_empty() {
-        let unseen: Vec<String> = found.unseen.iter().map(|(kind, _)| kind.several()).collect();
-        return Err(Fault::new(kind, message).leaving(Left::Unknown(format!("{} were not seen", unseen.join(", ")))));
+        let unseen: Vec<String> = found.unseen.iter().map(|(kind, _)| kind.plural()).collect();
+        return Err(Fault::new(kind, message)
+            .with_leftovers(Leftovers::Unknown(format!("{} were not seen", unseen.join(", ")))));
     }
     let more = stays.len().saturating_sub(NAMED);
     let mut names: Vec<String> = stays.into_iter().take(NAMED).collect();
     if more > 0 {
         names.push(format!("and {more} more"));
     }
-    Err(Fault::new(kind, message).leaving(Left::These(names)))
+    Err(Fault::new(kind, message).with_leftovers(Leftovers::Named(names)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn outcome(id: &str, fate: Fate) -> Outcome {
+    fn outcome(id: &str, fate: Fate) -> PurgeOutcome {
         let kind = ResourceKind::Snapshot;
-        Outcome { item: item(kind, id, None), fate }
+        PurgeOutcome { item: item(kind, id, None), fate }
     }
 
-    fn item(kind: ResourceKind, id: &str, owner: Option<&str>) -> Item {
+    fn item(kind: ResourceKind, id: &str, owner: Option<&str>) -> PurgeItem {
         let (owner, why, state) = (owner.map(str::to_owned), String::new(), String::new());
-        Item { id: id.into(), kind, name: None, owner, why, created_at: None, state }
+        PurgeItem { id: id.into(), kind, name: None, owner, why, created_at: None, state }
     }
 
     #[test]
     fn a_question_says_what_and_whose() {
-        let of = |owners: &[Option<&str>]| -> Vec<Item> {
+        let of = |owners: &[Option<&str>]| -> Vec<PurgeItem> {
             owners.iter().map(|owner| item(ResourceKind::Instance, "i", *owner)).collect()
         };
-        let asked = |items: &[Item]| format!("{}{}", summed(items), owners(items, "me"));
+        let asked = |items: &[PurgeItem]| format!("{}{}", count_by_kind(items), describe_owners(items, "me"));
         assert_eq!(asked(&of(&[Some("me"), Some("me")])), "2 instances of yours");
         assert_eq!(asked(&of(&[Some("me"), Some("ann")])), "2 instances of 2 people (ann, me)");
         assert_eq!(asked(&of(&[Some("ann")])), "1 instance of 1 person (ann)");
@@ -269,13 +280,13 @@ mod tests {
 
     #[test]
     fn what_a_machine_uses_would_stay_and_what_names_nobody_is_left_alone() {
-        let found = Found {
+        let found = FoundItems {
             items: vec![item(ResourceKind::Role, "r", Some("me")), item(ResourceKind::Volume, "v", Some("me"))],
             unowned: vec![item(ResourceKind::Instance, "web", None)],
             used: [(("role", "r".to_owned()), "i-1 uses it".to_owned())].into(),
-            ..Found::default()
+            ..FoundItems::default()
         };
-        let shown = Shown::planned(&found);
+        let shown = ItemRow::plan_rows(&found);
         let fates: Vec<_> = shown.iter().map(|row| (row.item.id.as_str(), row.fate, row.reason)).collect();
         let expected = [
             ("r", "would stay", Some("i-1 uses it")),
@@ -287,22 +298,23 @@ mod tests {
 
     #[test]
     fn what_stays_is_named_with_its_reason() {
-        let found = Found::default();
+        let found = FoundItems::default();
         assert_eq!(verdict(&found, &[outcome("snap-1", Fate::Gone)], false).unwrap(), exit::OK);
-        let stays = [outcome("snap-1", Fate::Gone), outcome("snap-2", Fate::Stays("denied".into()))];
+        let stays = [outcome("snap-1", Fate::Gone), outcome("snap-2", Fate::Remains("denied".into()))];
         let fault = verdict(&found, &stays, false).unwrap_err();
         assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::LeftBehind, "1 of 2 things stay"));
-        assert_eq!(fault.left, Left::These(vec!["snapshot snap-2: denied".into()]));
+        assert_eq!(fault.left, Leftovers::Named(vec!["snapshot snap-2: denied".into()]));
         assert_eq!(verdict(&found, &stays, true).unwrap_err().kind, FaultKind::Interrupted);
-        let many: Vec<Outcome> = (0..NAMED + 5).map(|n| outcome(&n.to_string(), Fate::Stays("x".into()))).collect();
-        let Left::These(names) = verdict(&found, &many, false).unwrap_err().left else { panic!("names") };
+        let many: Vec<PurgeOutcome> =
+            (0..NAMED + 5).map(|n| outcome(&n.to_string(), Fate::Remains("x".into()))).collect();
+        let Leftovers::Named(names) = verdict(&found, &many, false).unwrap_err().left else { panic!("names") };
         assert_eq!((names.len(), names.last().unwrap().as_str()), (NAMED + 1, "and 5 more"));
     }
 
     #[test]
     fn what_could_not_be_looked_at_is_no_success() {
         let unseen = vec![(ResourceKind::Role, Fault::outside("denied"))];
-        let fault = verdict(&Found { unseen, ..Found::default() }, &[], false).unwrap_err();
-        assert_eq!((fault.kind, fault.left), (FaultKind::LeftBehind, Left::Unknown("roles were not seen".into())));
+        let fault = verdict(&FoundItems { unseen, ..FoundItems::default() }, &[], false).unwrap_err();
+        assert_eq!((fault.kind, fault.left), (FaultKind::LeftBehind, Leftovers::Unknown("roles were not seen".into())));
     }
 }

@@ -2,7 +2,7 @@
 
 use model::fault::Fault;
 
-use crate::command::ec2::emptying::{self, Options};
+use crate::command::ec2::emptying::{self, EmptyingOptions};
 use crate::compose::Context;
 
 /// Remove everything of ours from EC2 and IAM.
@@ -14,7 +14,7 @@ use crate::compose::Context;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    options: Options,
+    options: EmptyingOptions,
 }
 
 /// Removes everything.

@@ -3,7 +3,7 @@
 use flow::purge::MACHINES;
 use model::fault::Fault;
 
-use crate::command::ec2::emptying::{self, Options};
+use crate::command::ec2::emptying::{self, EmptyingOptions};
 use crate::compose::Context;
 
 /// End every machine of ours on EC2, in one region of the account.
@@ -14,7 +14,7 @@ use crate::compose::Context;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    options: Options,
+    options: EmptyingOptions,
 }
 
 /// Ends the machines.

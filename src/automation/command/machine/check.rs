@@ -7,7 +7,7 @@ use flow::testing::folder;
 use model::check::Check;
 use model::connection::Connection;
 use model::fault::{Fault, FaultKind};
-use model::runner::Part;
+use model::runner::ScriptFile;
 use project::mercurial::CLAUSES;
 
 use crate::command::error::exit;
@@ -57,7 +57,7 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
 async fn clauses(
     session: &Session,
     connection: &dyn Connection,
-    own: &[Part],
+    own: &[ScriptFile],
     user: &str,
 ) -> Result<Vec<Check>, Fault> {
     let folder = folder(&session.run, connection.platform());

@@ -10,11 +10,11 @@ use model::connection::{Connection, Totals};
 use model::event::{FilesEvent, StepEvent};
 use model::fault::Fault;
 use model::machine::Machine;
-use model::output::{Limits, output};
+use model::output::{OutputLimits, run_command};
 use model::work::Work;
 
 use crate::command::error::exit;
-use crate::command::machine::side::{Side, side};
+use crate::command::machine::side::{Side, parse_side};
 use crate::command::signals;
 use crate::compose::Context;
 
@@ -31,7 +31,7 @@ pub struct Args {
 }
 
 /// The connection of a copy, once there is one.
-type Held = std::sync::OnceLock<Box<dyn Connection>>;
+type HeldConnection = std::sync::OnceLock<Box<dyn Connection>>;
 
 /// Copies.
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
@@ -40,23 +40,27 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let work = Work::Copying { from: shown(&args.from), to: shown(&args.to) };
     let step = context.teller().begin(work);
     // The connection outlives a copy that is given up: the half file on the machine is removed over it.
-    let held = Held::new();
+    let held = HeldConnection::new();
     let copying = async {
-        match (side(context, &args.from)?, side(context, &args.to)?) {
-            (Side::Here(from), Side::There { machine, path }) => upload(context, &held, &from, &machine, &path).await,
-            (Side::There { machine, path }, Side::Here(to)) => download(context, &held, &machine, &path, to).await,
+        match (parse_side(context, &args.from)?, parse_side(context, &args.to)?) {
+            (Side::Local(from), Side::Remote { machine, path }) => upload(context, &held, &from, &machine, &path).await,
+            (Side::Remote { machine, path }, Side::Local(to)) => download(context, &held, &machine, &path, to).await,
             _ => Err(Fault::usage("one side must be a path here, the other `ID:PATH` on a machine")),
         }
     };
     let totals =
         signals::until_signal(copying, "Make the same copy again: a large file goes on where it was cut.").await?;
-    step.done();
-    tell(context, args, &totals, began.elapsed());
+    step.finish();
+    show_totals(context, args, &totals, began.elapsed());
     Ok(exit::OK)
 }
 
 /// A callback that shows how much has moved.
-fn told<'a>(context: &Context, moved: &'a AtomicU64, total: Option<u64>) -> impl Fn(u64) + Send + Sync + use<'a> {
+fn report_progress<'a>(
+    context: &Context,
+    moved: &'a AtomicU64,
+    total: Option<u64>,
+) -> impl Fn(u64) + Send + Sync + use<'a> {
     let teller = context.teller();
     move |bytes| {
         let done = moved.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -64,12 +68,18 @@ fn told<'a>(context: &Context, moved: &'a AtomicU64, total: Option<u64>) -> impl
     }
 }
 
-async fn download(context: &Context, held: &Held, machine: &Machine, from: &str, to: PathBuf) -> Result<Totals, Fault> {
+async fn download(
+    context: &Context,
+    held: &HeldConnection,
+    machine: &Machine,
+    from: &str,
+    to: PathBuf,
+) -> Result<Totals, Fault> {
     let connection = super::connect(context, machine).await?;
     let connection = held.get_or_init(|| connection);
     let moved = AtomicU64::new(0);
     let to = into_local(from, to)?;
-    let totals = connection.download(from, &to, &told(context, &moved, None)).await.map_err(|error| {
+    let totals = connection.download(from, &to, &report_progress(context, &moved, None)).await.map_err(|error| {
         let fault = Fault::from(error);
         let file = to.as_os_str().as_bytes().ends_with(b"/") && fault.hint.is_none();
         if file { fault.hint("Make the folder first, or leave out the slash at the end.") } else { fault }
@@ -78,28 +88,34 @@ async fn download(context: &Context, held: &Held, machine: &Machine, from: &str,
     Ok(totals)
 }
 
-async fn upload(context: &Context, held: &Held, from: &Path, machine: &Machine, to: &str) -> Result<Totals, Fault> {
+async fn upload(
+    context: &Context,
+    held: &HeldConnection,
+    from: &Path,
+    machine: &Machine,
+    to: &str,
+) -> Result<Totals, Fault> {
     if !from.exists() && !from.is_symlink() {
         return Err(Fault::usage(format!("there is no `{}`", from.display())));
     }
     let sized = from.to_owned();
     let (connection, total) =
-        tokio::join!(super::connect(context, machine), tokio::task::spawn_blocking(move || size(&sized)));
+        tokio::join!(super::connect(context, machine), tokio::task::spawn_blocking(move || total_size(&sized)));
     let connection = connection?;
     let connection = held.get_or_init(|| connection);
     let moved = AtomicU64::new(0);
-    let progress = told(context, &moved, total.ok());
+    let progress = report_progress(context, &moved, total.ok());
     let totals = match into_remote(connection.as_ref(), from, to).await? {
-        Target::Name(target) if target.ends_with('/') && from.is_file() => {
+        RemoteName::Name(target) if target.ends_with('/') && from.is_file() => {
             let folder = quote::word(&target).unwrap_or_default();
             let make = context.to_type(&format!("machine exec {} -- mkdir -p {folder}", machine.id));
             return Err(Fault::outside(format!("there is no folder `{target}` on the machine"))
                 .hint(format!("Make it with `{make}`, or leave out the slash at the end.")));
         }
-        Target::Name(target) => connection.upload(from, &target, &progress).await?,
-        Target::Same => {
+        RemoteName::Name(target) => connection.upload(from, &target, &progress).await?,
+        RemoteName::Same => {
             let above = from.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let paths = all(above, from.file_name().unwrap_or_default())?;
+            let paths = list_paths(above, from.file_name().unwrap_or_default())?;
             connection.trees()?.upload_some(above, &paths, to, &progress).await?
         }
     };
@@ -108,7 +124,7 @@ async fn upload(context: &Context, held: &Held, from: &Path, machine: &Machine, 
 }
 
 /// The paths, relative to the folder `above`, of `name` in it and of all below that, parents first.
-fn all(above: &Path, name: &OsStr) -> Result<Vec<PathBuf>, Fault> {
+fn list_paths(above: &Path, name: &OsStr) -> Result<Vec<PathBuf>, Fault> {
     let mut paths = vec![PathBuf::from(name)];
     let mut at = 0;
     while let Some(path) = paths.get(at).cloned() {
@@ -127,11 +143,11 @@ fn all(above: &Path, name: &OsStr) -> Result<Vec<PathBuf>, Fault> {
 }
 
 /// The bytes of all files, for the bar: the copy itself reports what cannot be read.
-fn size(from: &Path) -> u64 {
+fn total_size(from: &Path) -> u64 {
     match std::fs::metadata(from) {
         Ok(found) if found.is_file() => found.len(),
         Ok(found) if found.is_dir() => {
-            let paths = all(from, OsStr::new(".")).unwrap_or_default();
+            let paths = list_paths(from, OsStr::new(".")).unwrap_or_default();
             let sizes = paths.iter().filter_map(|path| std::fs::symlink_metadata(from.join(path)).ok());
             sizes.filter(std::fs::Metadata::is_file).map(|found| found.len()).sum()
         }
@@ -139,7 +155,7 @@ fn size(from: &Path) -> u64 {
     }
 }
 
-fn tell(context: &Context, args: &Args, totals: &Totals, took: std::time::Duration) {
+fn show_totals(context: &Context, args: &Args, totals: &Totals, took: std::time::Duration) {
     if !totals.replaced_links.is_empty() {
         context.teller().tell(FilesEvent::LinksReplaced(totals.replaced_links.as_slice().into()));
     }
@@ -148,7 +164,7 @@ fn tell(context: &Context, args: &Args, totals: &Totals, took: std::time::Durati
         return;
     }
     let rate = text::bytes((totals.bytes as f64 / took.as_secs_f64().max(0.001)) as u64);
-    let files = text::counted(totals.files, "file");
+    let files = text::pluralize(totals.files, "file");
     context.screen.message(&format!("Copied {files}, {} ({rate}/s)", text::bytes(totals.bytes)));
 }
 
@@ -166,36 +182,36 @@ fn into_local(from: &str, to: PathBuf) -> Result<PathBuf, Fault> {
 }
 
 /// The name that a copy gets on the machine.
-enum Target {
+enum RemoteName {
     /// This path.
     Name(String),
     /// Its name here, which is not UTF-8, in the folder that was given.
     Same,
 }
 
-async fn into_remote(connection: &dyn Connection, from: &Path, to: &str) -> Result<Target, Fault> {
+async fn into_remote(connection: &dyn Connection, from: &Path, to: &str) -> Result<RemoteName, Fault> {
     let test = guest::of(connection.platform()).is_folder(to);
-    if !output(connection, &test, Limits::SMALL).await?.exit.success() {
-        return Ok(Target::Name(to.to_owned()));
+    if !run_command(connection, &test, OutputLimits::SMALL).await?.exit.is_success() {
+        return Ok(RemoteName::Name(to.to_owned()));
     }
     let real = from.canonicalize().unwrap_or_else(|_| from.to_owned());
     let nameless = || Fault::usage(format!("`{}` has no name to keep: name the target in full", from.display()));
     match (from.file_name(), real.file_name().and_then(OsStr::to_str)) {
         (Some(name), _) => Ok(match name.to_str() {
-            Some(name) => Target::Name(below(to, name)),
+            Some(name) => RemoteName::Name(join_path(to, name)),
             // The copy by names would send the link itself, and not the file behind it.
             None if from.is_symlink() => {
                 return Err(Fault::usage(format!("`{}` is a link whose name is not UTF-8", from.display()))
                     .hint("Name what it leads to, or the target in full."));
             }
-            None => Target::Same,
+            None => RemoteName::Same,
         }),
-        (None, Some(name)) => Ok(Target::Name(below(to, name))),
+        (None, Some(name)) => Ok(RemoteName::Name(join_path(to, name))),
         (None, None) => Err(nameless()),
     }
 }
 
-fn below(folder: &str, name: &str) -> String {
+fn join_path(folder: &str, name: &str) -> String {
     format!("{}/{name}", folder.trim_end_matches('/'))
 }
 

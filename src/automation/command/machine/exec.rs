@@ -56,7 +56,7 @@ pub struct ExecArgs {
 impl ExecArgs {
     /// The machine, where there is one alone, and the command.
     fn split(mut self) -> Result<(FleetArgs, Option<String>, Vec<String>), Fault> {
-        let machine = (!self.fleet.wanted() && !self.words.is_empty()).then(|| self.words.remove(0));
+        let machine = (!self.fleet.is_fleet() && !self.words.is_empty()).then(|| self.words.remove(0));
         // The parser hands the words after the id over as they were typed, a separating `--` included.
         let apart = machine.is_some() && self.words.first().is_some_and(|word| word == "--");
         if apart {
@@ -93,7 +93,7 @@ pub(crate) async fn ssh(context: &Context, args: SshArgs) -> Result<i32, Fault> 
     command.terminal = interactive::terminal(&kind);
     let exit = join(context, connection.as_ref(), &command, None).await;
     connection.close().await;
-    status(context, &exit?)
+    exit_status(context, &exit?)
 }
 
 /// Runs the command.
@@ -108,7 +108,7 @@ pub(crate) async fn exec(context: &Context, args: ExecArgs) -> Result<i32, Fault
     let connection = super::connect(context, &machine).await?;
     let exit = join(context, connection.as_ref(), &command, fleet.timeout).await;
     connection.close().await;
-    status(context, &exit?)
+    exit_status(context, &exit?)
 }
 
 /// Joins the command with our own streams until it ends, or until its time is over.
@@ -121,10 +121,10 @@ async fn join(
     let streams = interactive::Streams::own()
         .map_err(|error| Fault::outside("standard input, output or error is closed").because(error))?;
     let process = connection.start(command).await?;
-    let manner = interactive::Manner { raw: command.terminal.is_some(), filter: !context.raw() };
-    let Some(limit) = limit else { return told(interactive::join(process, streams, manner).await) };
+    let manner = interactive::InteractOptions { raw: command.terminal.is_some(), filter: !context.raw() };
+    let Some(limit) = limit else { return exit_of(interactive::join(process, streams, manner).await) };
     let (process, over) = Timed::new(process, limit);
-    let exit = told(interactive::join(Box::new(process), streams, manner).await)?;
+    let exit = exit_of(interactive::join(Box::new(process), streams, manner).await)?;
     if !over.load(Ordering::Relaxed) {
         return Ok(exit);
     }
@@ -136,7 +136,7 @@ async fn join(
 
 /// The command's exit, where all that it wrote could be written here. Its own failure takes precedence over lost
 /// messages.
-fn told(joined: std::io::Result<interactive::Joined>) -> Result<Exit, Fault> {
+fn exit_of(joined: std::io::Result<interactive::InteractionEnd>) -> Result<Exit, Fault> {
     let joined = joined.map_err(ui::unwritten_fault)?;
     match joined.messages {
         Err(error) if joined.exit == Exit::Code(0) => Err(ui::unwritten_messages_fault(error)),
@@ -146,12 +146,12 @@ fn told(joined: std::io::Result<interactive::Joined>) -> Result<Exit, Fault> {
 
 /// Our exit code: the command's own status, or 128 and the number of its signal, as a shell has it; a lost command is
 /// an infrastructure fault.
-fn status(context: &Context, ended: &Exit) -> Result<i32, Fault> {
+fn exit_status(context: &Context, ended: &Exit) -> Result<i32, Fault> {
     match ended {
         Exit::Code(code) => Ok(i32::try_from(*code).unwrap_or(exit::FAILED)),
         Exit::Signal(name) => {
             context.screen.message(&format!("ended by signal {name}"));
-            Ok(128 + number(name).unwrap_or(0))
+            Ok(128 + signal_number(name).unwrap_or(0))
         }
         Exit::Lost(reason) => Err(Fault::infrastructure(format!("the command's end is not known: {reason}"))),
     }
@@ -159,7 +159,7 @@ fn status(context: &Context, ended: &Exit) -> Result<i32, Fault> {
 
 /// The number of a signal by its name in the SSH protocol (RFC 4254, 6.10), as Linux has it. Signals beyond that list come
 /// as `NAME@DOMAIN`.
-fn number(name: &str) -> Option<i32> {
+fn signal_number(name: &str) -> Option<i32> {
     let number = match name.split('@').next().unwrap_or(name) {
         "HUP" => libc::SIGHUP,
         "INT" => libc::SIGINT,

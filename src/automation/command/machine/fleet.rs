@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::fleet::{self, End, Ended, Limits, Listener};
+use flow::fleet::{self, CommandEnd, FleetLimits, Listener, TimedEnd};
 use model::base::id::MachineId;
 use model::event::{Step, StepEvent, Teller};
 use model::exit::Exit;
@@ -64,7 +64,7 @@ fn parallel(text: &str) -> Result<usize, String> {
 
 impl FleetArgs {
     /// Whether the command is to run on many machines.
-    pub(crate) fn wanted(&self) -> bool {
+    pub(crate) fn is_fleet(&self) -> bool {
         self.all || !self.machines.is_empty()
     }
 
@@ -81,23 +81,24 @@ pub(crate) async fn run(context: &Context, args: &FleetArgs, command: &Command) 
         list(context, args.json, &machines);
         return Ok(exit::OK);
     }
-    context.screen.message(&format!("Running {}.", as_whom(&machines)));
+    context.screen.message(&format!("Running {}.", describe_users(&machines)));
     let stop = CancellationToken::new();
     let second = "Left at once. Commands that were running may still be running.".to_owned();
-    signals::watch_saying(stop.clone(), "ending the commands", second)?;
-    let limits = Limits { parallel: args.parallel, connect: CONNECT_LIMIT, time: args.timeout };
+    signals::watch_work(stop.clone(), "ending the commands", second)?;
+    let limits = FleetLimits { parallel: args.parallel, connect: CONNECT_LIMIT, time: args.timeout };
     let members = fleet::members(&context.sites, &machines).await?;
     let (ends, collected) = if args.json {
-        let mut listener = Collecting::new(Progress::new(context, &machines), machines.len());
+        let mut listener = Collecting::new(FleetProgress::new(context, &machines), machines.len());
         (fleet::run(members, command, limits, &stop, &mut listener).await, listener.streams)
     } else {
-        let mut listener = Showing::new(Progress::new(context, &machines), &machines);
+        let mut listener = Showing::new(FleetProgress::new(context, &machines), &machines);
         (fleet::run(members, command, limits, &stop, &mut listener).await, Vec::new())
     };
     context.screen.settle();
     if args.json {
         let reports = machines.iter().zip(&ends).zip(collected);
-        let reports: Vec<Report> = reports.map(|((machine, ended), streams)| report(machine, ended, streams)).collect();
+        let reports: Vec<MemberReport> =
+            reports.map(|((machine, ended), streams)| report(machine, ended, streams)).collect();
         context.screen.json(&reports);
     }
     context.screen.message(&summary(&machines, &ends, context.now()));
@@ -125,8 +126,10 @@ fn choose(context: &Context, args: &FleetArgs) -> Result<Vec<Machine>, Fault> {
             chosen.push(machine);
         }
     }
-    let left_out =
-        format!("left out: {} of bakes and test runs (`--include-busy`)", model::base::text::counted(busy, "machine"));
+    let left_out = format!(
+        "left out: {} of bakes and test runs (`--include-busy`)",
+        model::base::text::pluralize(busy, "machine")
+    );
     if chosen.is_empty() {
         let fault = Fault::usage("there is no machine to run it on").hint("`automation machine up` makes one.");
         return Err(if busy > 0 { fault.because(left_out) } else { fault });
@@ -143,49 +146,50 @@ fn is_by_hand(context: &Context, machine: &Machine) -> Result<bool, Fault> {
 }
 
 /// The users and the counts of their machines: `as hg on 3 machines`.
-fn as_whom(machines: &[Machine]) -> String {
+fn describe_users(machines: &[Machine]) -> String {
     let mut users: BTreeMap<&str, usize> = BTreeMap::new();
     for machine in machines {
         *users.entry(&machine.user).or_default() += 1;
     }
-    let told = |(user, count): (&str, usize)| format!("as {user} on {}", model::base::text::counted(count, "machine"));
+    let told =
+        |(user, count): (&str, usize)| format!("as {user} on {}", model::base::text::pluralize(count, "machine"));
     users.into_iter().map(told).collect::<Vec<_>>().join(", ")
 }
 
 /// Lists the machines that were chosen.
 fn list(context: &Context, json: bool, machines: &[Machine]) {
     #[derive(Serialize)]
-    struct Chosen<'a> {
+    struct ChosenMachine<'a> {
         machine: &'a MachineId,
         user: &'a str,
     }
     if json {
-        let chosen = machines.iter().map(|Machine { id, user, .. }| Chosen { machine: id, user });
-        return context.screen.json(&chosen.collect::<Vec<Chosen>>());
+        let chosen = machines.iter().map(|Machine { id, user, .. }| ChosenMachine { machine: id, user });
+        return context.screen.json(&chosen.collect::<Vec<ChosenMachine>>());
     }
-    context.screen.message(&format!("Would run {}:", as_whom(machines)));
+    context.screen.message(&format!("Would run {}:", describe_users(machines)));
     let lines: Vec<String> = machines.iter().map(|machine| format!("{}\n", machine.id)).collect();
     context.screen.data(&lines.concat());
 }
 
 /// Shows on a terminal which machines have not ended yet.
-struct Progress {
+struct FleetProgress {
     screen: Arc<Screen>,
     teller: Teller,
-    waited_for: Vec<Option<MachineId>>,
+    pending: Vec<Option<MachineId>>,
     step: Option<Step>,
 }
 
-impl Progress {
+impl FleetProgress {
     fn new(context: &Context, machines: &[Machine]) -> Self {
         let waited_for = machines.iter().map(|machine| Some(machine.id.clone())).collect();
-        Self { screen: Arc::clone(&context.screen), teller: context.teller(), waited_for, step: None }
+        Self { screen: Arc::clone(&context.screen), teller: context.teller(), pending: waited_for, step: None }
     }
 
     fn ended(&mut self, member: usize) {
-        self.waited_for[member] = None;
-        if self.waited_for.iter().all(Option::is_none) {
-            self.step.take().map(Step::done);
+        self.pending[member] = None;
+        if self.pending.iter().all(Option::is_none) {
+            self.step.take().map(Step::finish);
         }
     }
 
@@ -193,21 +197,21 @@ impl Progress {
         if !std::io::stderr().is_terminal() {
             return;
         }
-        let machines = self.waited_for.len();
+        let machines = self.pending.len();
         self.step.get_or_insert_with(|| self.teller.begin(Work::RunningOnMany { machines }));
-        self.teller.tell(StepEvent::Waiting { machines: self.waited_for.iter().flatten().cloned().collect() });
+        self.teller.tell(StepEvent::Waiting { machines: self.pending.iter().flatten().cloned().collect() });
     }
 }
 
 /// Shows output as it comes, a line at a time.
 struct Showing {
-    progress: Progress,
+    progress: FleetProgress,
     /// Standard output and standard error of every machine.
     streams: Vec<[Prefixed; 2]>,
 }
 
 impl Showing {
-    fn new(progress: Progress, machines: &[Machine]) -> Self {
+    fn new(progress: FleetProgress, machines: &[Machine]) -> Self {
         let width = machines.iter().map(|machine| machine.id.as_str().len()).max().unwrap_or_default();
         let streams = machines.iter().map(|machine| [(); 2].map(|()| Prefixed::new(machine.id.as_str(), width)));
         Self { progress, streams: streams.collect() }
@@ -246,13 +250,13 @@ impl Listener for Showing {
 
 /// The part of one stream that is kept.
 #[derive(Debug, Default)]
-struct Kept {
+struct CappedStream {
     bytes: Vec<u8>,
     /// How many more bytes there were.
     left_out: u64,
 }
 
-impl Kept {
+impl CappedStream {
     fn push(&mut self, bytes: &[u8], cap: usize) {
         let room = cap.saturating_sub(self.bytes.len()).min(bytes.len());
         self.bytes.extend_from_slice(&bytes[..room]);
@@ -271,13 +275,13 @@ impl Kept {
 
 /// Keeps output for JSON.
 struct Collecting {
-    progress: Progress,
+    progress: FleetProgress,
     cap: usize,
-    streams: Vec<[Kept; 2]>,
+    streams: Vec<[CappedStream; 2]>,
 }
 
 impl Collecting {
-    fn new(progress: Progress, machines: usize) -> Self {
+    fn new(progress: FleetProgress, machines: usize) -> Self {
         let streams = std::iter::repeat_with(Default::default).take(machines).collect();
         Self { progress, cap: STREAM_CAP.min(TOTAL_CAP / (2 * machines).max(1)), streams }
     }
@@ -303,7 +307,7 @@ impl Listener for Collecting {
 
 /// The JSON of one machine (`docs/json.md`).
 #[derive(Debug, Serialize)]
-struct Report {
+struct MemberReport {
     machine: MachineId,
     user: String,
     exit: Option<Exit>,
@@ -314,15 +318,15 @@ struct Report {
     error: Option<String>,
 }
 
-fn report(machine: &Machine, ended: &Ended, [stdout, stderr]: [Kept; 2]) -> Report {
+fn report(machine: &Machine, ended: &TimedEnd, [stdout, stderr]: [CappedStream; 2]) -> MemberReport {
     let words = reason(&ended.end);
     let (exit, error) = match &ended.end {
-        End::Ran(Exit::Lost(_)) => (Some(Exit::Lost(words.clone())), Some(words)),
-        End::Ran(exit) => (Some(exit.clone()), None),
-        End::TimedOut { .. } | End::Stopped { .. } => (Some(Exit::Lost(words.clone())), Some(words)),
-        End::NotReached(_) | End::NotBegun => (None, Some(words)),
+        CommandEnd::Ran(Exit::Lost(_)) => (Some(Exit::Lost(words.clone())), Some(words)),
+        CommandEnd::Ran(exit) => (Some(exit.clone()), None),
+        CommandEnd::TimedOut { .. } | CommandEnd::Stopped { .. } => (Some(Exit::Lost(words.clone())), Some(words)),
+        CommandEnd::NotReached(_) | CommandEnd::NotBegun => (None, Some(words)),
     };
-    Report {
+    MemberReport {
         machine: machine.id.clone(),
         user: machine.user.clone(),
         exit,
@@ -336,7 +340,7 @@ fn report(machine: &Machine, ended: &Ended, [stdout, stderr]: [Kept; 2]) -> Repo
 
 /// The outcome of an end, in the order in which the summary lists them; the greatest decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fate {
+enum MemberFate {
     Succeeded,
     Failed,
     NotReached,
@@ -345,15 +349,15 @@ enum Fate {
     NotBegun,
 }
 
-impl Fate {
-    fn of(end: &End) -> Self {
+impl MemberFate {
+    fn of(end: &CommandEnd) -> Self {
         match end {
-            End::Ran(Exit::Lost(_)) | End::TimedOut { .. } => Self::Lost,
-            End::Ran(exit) if exit.success() => Self::Succeeded,
-            End::Ran(_) => Self::Failed,
-            End::NotReached(_) => Self::NotReached,
-            End::Stopped { .. } => Self::Interrupted,
-            End::NotBegun => Self::NotBegun,
+            CommandEnd::Ran(Exit::Lost(_)) | CommandEnd::TimedOut { .. } => Self::Lost,
+            CommandEnd::Ran(exit) if exit.is_success() => Self::Succeeded,
+            CommandEnd::Ran(_) => Self::Failed,
+            CommandEnd::NotReached(_) => Self::NotReached,
+            CommandEnd::Stopped { .. } => Self::Interrupted,
+            CommandEnd::NotBegun => Self::NotBegun,
         }
     }
 
@@ -369,33 +373,33 @@ impl Fate {
     }
 }
 
-fn reason(end: &End) -> String {
+fn reason(end: &CommandEnd) -> String {
     let told = |seen: bool| if seen { "it was ended" } else { "it may still be running" };
     match end {
-        End::Ran(Exit::Lost(reason)) => format!("its end is not known: {reason}"),
-        End::Ran(exit) => exit.to_string(),
-        End::NotReached(reason) => reason.clone(),
-        End::TimedOut { limit, seen } => {
+        CommandEnd::Ran(Exit::Lost(reason)) => format!("its end is not known: {reason}"),
+        CommandEnd::Ran(exit) => exit.to_string(),
+        CommandEnd::NotReached(reason) => reason.clone(),
+        CommandEnd::TimedOut { limit, seen } => {
             format!("it did not end within {}, {}", model::base::text::seconds(*limit), told(*seen))
         }
-        End::Stopped { seen } => format!("it was interrupted, {}", told(*seen)),
-        End::NotBegun => "it had not begun".to_owned(),
+        CommandEnd::Stopped { seen } => format!("it was interrupted, {}", told(*seen)),
+        CommandEnd::NotBegun => "it had not begun".to_owned(),
     }
 }
 
 /// The counts of the outcomes, and a line for every machine that did not succeed; machines with the same outcome and
 /// reason share a line.
-fn summary(machines: &[Machine], ends: &[Ended], now: jiff::Timestamp) -> String {
-    let mut counts: BTreeMap<Fate, usize> = BTreeMap::new();
-    let mut lines: Vec<(Fate, String, Vec<&str>)> = Vec::new();
+fn summary(machines: &[Machine], ends: &[TimedEnd], now: jiff::Timestamp) -> String {
+    let mut counts: BTreeMap<MemberFate, usize> = BTreeMap::new();
+    let mut lines: Vec<(MemberFate, String, Vec<&str>)> = Vec::new();
     for (machine, ended) in machines.iter().zip(ends) {
-        let fate = Fate::of(&ended.end);
+        let fate = MemberFate::of(&ended.end);
         *counts.entry(fate).or_default() += 1;
-        if fate == Fate::Succeeded || fate == Fate::NotBegun {
+        if fate == MemberFate::Succeeded || fate == MemberFate::NotBegun {
             continue;
         }
         let mut words = reason(&ended.end);
-        if fate == Fate::NotReached && machine.expires_at <= now {
+        if fate == MemberFate::NotReached && machine.expires_at <= now {
             words.push_str(&format!(" (it expired at {:.0})", machine.expires_at));
         }
         match lines.iter_mut().find(|(other, text, _)| *other == fate && *text == words) {
@@ -413,11 +417,13 @@ fn summary(machines: &[Machine], ends: &[Ended], now: jiff::Timestamp) -> String
 }
 
 /// The exit code for all machines: an unknown end takes precedence over a failure.
-fn verdict(ends: &[Ended]) -> i32 {
-    match ends.iter().map(|ended| Fate::of(&ended.end)).max() {
-        None | Some(Fate::Succeeded) => exit::OK,
-        Some(Fate::Failed) => exit::FAILED,
-        Some(Fate::NotReached | Fate::Lost | Fate::Interrupted | Fate::NotBegun) => exit::INFRASTRUCTURE,
+fn verdict(ends: &[TimedEnd]) -> i32 {
+    match ends.iter().map(|ended| MemberFate::of(&ended.end)).max() {
+        None | Some(MemberFate::Succeeded) => exit::OK,
+        Some(MemberFate::Failed) => exit::FAILED,
+        Some(MemberFate::NotReached | MemberFate::Lost | MemberFate::Interrupted | MemberFate::NotBegun) => {
+            exit::INFRASTRUCTURE
+        }
     }
 }
 
@@ -425,26 +431,26 @@ fn verdict(ends: &[Ended]) -> i32 {
 mod tests {
     use super::*;
 
-    fn ended(end: End) -> Ended {
-        Ended { end, took: Duration::from_secs(1) }
+    fn ended(end: CommandEnd) -> TimedEnd {
+        TimedEnd { end, took: Duration::from_secs(1) }
     }
 
     #[test]
     fn what_is_not_known_is_stronger_than_what_failed() {
-        let code = |ends: &[End]| verdict(&ends.iter().cloned().map(ended).collect::<Vec<_>>());
-        let (well, failed) = (End::Ran(Exit::Code(0)), End::Ran(Exit::Code(7)));
-        let slow = End::TimedOut { limit: Duration::from_secs(5), seen: true };
+        let code = |ends: &[CommandEnd]| verdict(&ends.iter().cloned().map(ended).collect::<Vec<_>>());
+        let (well, failed) = (CommandEnd::Ran(Exit::Code(0)), CommandEnd::Ran(Exit::Code(7)));
+        let slow = CommandEnd::TimedOut { limit: Duration::from_secs(5), seen: true };
         assert_eq!(code(&[well.clone(), well.clone()]), 0);
         assert_eq!(code(&[well.clone(), failed.clone()]), 1);
-        assert_eq!(code(&[End::Ran(Exit::Signal("KILL".to_owned()))]), 1);
-        assert_eq!(code(&[failed.clone(), End::NotReached("refused".to_owned()), well.clone()]), 4);
+        assert_eq!(code(&[CommandEnd::Ran(Exit::Signal("KILL".to_owned()))]), 1);
+        assert_eq!(code(&[failed.clone(), CommandEnd::NotReached("refused".to_owned()), well.clone()]), 4);
         assert_eq!(code(&[slow, failed]), 4);
-        assert_eq!(code(&[End::Ran(Exit::Lost("gone".to_owned())), well]), 4);
+        assert_eq!(code(&[CommandEnd::Ran(Exit::Lost("gone".to_owned())), well]), 4);
     }
 
     #[test]
     fn a_cap_leaves_a_mark_and_bytes_that_are_no_text_are_replaced() {
-        let mut kept = Kept::default();
+        let mut kept = CappedStream::default();
         kept.push(b"ab\xff", 4);
         assert_eq!(kept.text(), "ab\u{fffd}");
         kept.push(b"cdef", 4);

@@ -8,7 +8,7 @@ use model::base::text;
 use model::fault::Fault;
 use model::journal::ResourceFilter;
 use model::machine::{Machine, ProviderKind, Sighting};
-use model::resource::Observed;
+use model::resource::ObservedResource;
 use serde::Serialize;
 
 use crate::command::error::exit;
@@ -29,7 +29,7 @@ pub struct Args {
 /// A line of the list.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Shown<'a> {
+enum MachineRow<'a> {
     /// A machine that the journal holds.
     Own {
         #[serde(flatten)]
@@ -58,18 +58,20 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let looks = estate.look_where_possible().await?;
     let open = context.journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })?;
     let unmet: BTreeSet<&MachineId> =
-        open.iter().filter(|row| row.kind.is_machine() && !looks.meets(row)).map(|row| &row.machine).collect();
+        open.iter().filter(|row| row.kind.is_machine() && !looks.covers(row)).map(|row| &row.machine).collect();
     estate.end_expired(&looks).await?;
     let survey = estate.survey(&looks).await?;
     let now = context.now();
-    let mut shown: Vec<Shown<'_>> =
+    let mut shown: Vec<MachineRow<'_>> =
         machines.iter().map(|machine| own(machine, live(machine, &looks.observed, &unmet), &survey, now)).collect();
     let known = |sighting: &Sighting| machines.iter().any(|machine| machine.id.as_str() == sighting.id);
-    shown.extend(survey.iter().filter(|(_, sighting)| !known(sighting)).map(|(provider, sighting)| Shown::Other {
-        sighting,
-        provider: *provider,
-        live: true,
-        age_seconds: sighting.created_at.map(|at| now.as_second() - at.as_second()),
+    shown.extend(survey.iter().filter(|(_, sighting)| !known(sighting)).map(|(provider, sighting)| {
+        MachineRow::Other {
+            sighting,
+            provider: *provider,
+            live: true,
+            age_seconds: sighting.created_at.map(|at| now.as_second() - at.as_second()),
+        }
     }));
     // The journal has the order in which machines were handed over, which differs where several are made at once.
     shown.sort_by_key(|row| std::cmp::Reverse(row.created_at()));
@@ -84,14 +86,19 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
 }
 
 /// Whether the machine was seen; none where it was not seen and could not have been, because it may exist all the same.
-fn live(machine: &Machine, observed: &[Observed], unmet: &BTreeSet<&MachineId>) -> Option<bool> {
+fn live(machine: &Machine, observed: &[ObservedResource], unmet: &BTreeSet<&MachineId>) -> Option<bool> {
     let seen = observed.iter().any(|seen| seen.kind.is_machine() && seen.machine == machine.id);
     (seen || !unmet.contains(&machine.id)).then_some(seen)
 }
 
-fn own<'a>(machine: &'a Machine, live: Option<bool>, survey: &[(ProviderKind, Sighting)], now: Timestamp) -> Shown<'a> {
+fn own<'a>(
+    machine: &'a Machine,
+    live: Option<bool>,
+    survey: &[(ProviderKind, Sighting)],
+    now: Timestamp,
+) -> MachineRow<'a> {
     let sighting = survey.iter().map(|(_, sighting)| sighting).find(|sighting| sighting.id == machine.id.as_str());
-    Shown::Own {
+    MachineRow::Own {
         machine,
         live,
         age_seconds: now.as_second() - machine.created_at.as_second(),
@@ -99,7 +106,7 @@ fn own<'a>(machine: &'a Machine, live: Option<bool>, survey: &[(ProviderKind, Si
     }
 }
 
-impl Shown<'_> {
+impl MachineRow<'_> {
     fn created_at(&self) -> Option<Timestamp> {
         match self {
             Self::Own { machine, .. } => Some(machine.created_at),
@@ -163,7 +170,7 @@ mod tests {
             expires_at: Timestamp::UNIX_EPOCH,
             kept: true,
         };
-        let seen = Observed {
+        let seen = ObservedResource {
             kind: ResourceKind::Instance,
             machine: machine.id.clone(),
             name: "x".into(),

@@ -13,9 +13,9 @@ use crate::compose::Context;
 #[derive(Debug)]
 pub(super) enum Side {
     /// A path here.
-    Here(PathBuf),
+    Local(PathBuf),
     /// A path on a machine.
-    There {
+    Remote {
         /// The machine.
         machine: Box<Machine>,
         /// The path there, absolute or relative to the home of the machine's user.
@@ -25,8 +25,8 @@ pub(super) enum Side {
 
 /// The side that `text` names. The part before the first colon names a machine, unless it contains a slash. A name with
 /// a colon that exists here as a whole is a path here; where it might name a machine as well, it is refused.
-pub(super) fn side(context: &Context, text: &OsStr) -> Result<Side, Fault> {
-    let Some((name, path)) = split(text) else { return Ok(Side::Here(PathBuf::from(text))) };
+pub(super) fn parse_side(context: &Context, text: &OsStr) -> Result<Side, Fault> {
+    let Some((name, path)) = split(text) else { return Ok(Side::Local(PathBuf::from(text))) };
     let shown = text.to_string_lossy();
     let is_here = Path::new(text).symlink_metadata().is_ok();
     let found = match std::str::from_utf8(name) {
@@ -39,7 +39,7 @@ pub(super) fn side(context: &Context, text: &OsStr) -> Result<Side, Fault> {
                 .hint(format!("Write `./{shown}`, or the machine's whole id.")));
         }
         Ok(machine) => machine,
-        Err(fault) if is_here && fault.kind == FaultKind::Usage => return Ok(Side::Here(PathBuf::from(text))),
+        Err(fault) if is_here && fault.kind == FaultKind::Usage => return Ok(Side::Local(PathBuf::from(text))),
         Err(mut fault) if fault.kind == FaultKind::Usage => {
             let way = format!("A path here with a colon in it is written `./{shown}`.");
             fault.hint = Some(fault.hint.map_or_else(|| way.clone(), |hint| format!("{hint} {way}")));
@@ -51,7 +51,7 @@ pub(super) fn side(context: &Context, text: &OsStr) -> Result<Side, Fault> {
         return Err(Fault::usage(format!("`{shown}` is on a machine, and not UTF-8"))
             .hint("Name the folder that it is in; what is in a folder may have any name."));
     };
-    Ok(Side::There { machine: Box::new(machine), path: there(path)? })
+    Ok(Side::Remote { machine: Box::new(machine), path: resolve_remote(path)? })
 }
 
 /// The parts before and after the first colon, where the first may name a machine.
@@ -63,7 +63,7 @@ fn split(text: &OsStr) -> Option<(&[u8], &[u8])> {
 }
 
 /// Resolves a path on a machine: an empty one and `~` are the home of its user, in which every command and copy begins.
-fn there(path: &str) -> Result<String, Fault> {
+fn resolve_remote(path: &str) -> Result<String, Fault> {
     let below = match path.strip_prefix('~') {
         None => path,
         Some(below) if below.is_empty() || below.starts_with('/') => below.trim_start_matches('/'),
@@ -96,8 +96,8 @@ mod tests {
         for (path, real) in
             [("", "."), ("~", "."), ("~/", "."), ("~/x", "x"), ("~//x/", "x/"), ("./~/x", "./~/x"), ("/~", "/~")]
         {
-            assert_eq!(there(path).unwrap(), real, "{path}");
+            assert_eq!(resolve_remote(path).unwrap(), real, "{path}");
         }
-        assert!(there("~root/x").unwrap_err().hint.unwrap().contains("`./~root/x`"));
+        assert!(resolve_remote("~root/x").unwrap_err().hint.unwrap().contains("`./~root/x`"));
     }
 }

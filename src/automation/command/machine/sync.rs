@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 
-use flow::sync::{Done, Wanted, sync};
+use flow::sync::{SyncRequest, SyncSummary, sync};
 use model::base::text;
 use model::fault::Fault;
 use model::work::Work;
 
 use crate::command::error::exit;
-use crate::command::machine::side::{Side, side};
+use crate::command::machine::side::{Side, parse_side};
 use crate::command::signals;
 use crate::compose::Context;
 
@@ -35,20 +35,20 @@ pub struct Args {
 /// Synchronises.
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let began = std::time::Instant::now();
-    let (from, machine, to) = match (side(context, &args.from)?, side(context, &args.to)?) {
-        (Side::Here(from), Side::There { machine, path }) => (from, machine, path),
+    let (from, machine, to) = match (parse_side(context, &args.from)?, parse_side(context, &args.to)?) {
+        (Side::Local(from), Side::Remote { machine, path }) => (from, machine, path),
         _ => return Err(Fault::usage("FROM must be a folder here, and TO `ID:PATH` on a machine")),
     };
     if !from.is_dir() {
         return Err(Fault::usage(format!("there is no folder `{}`", from.display())));
     }
-    let wanted = Wanted { from, to, max_delete: args.max_delete, dry_run: args.dry_run };
+    let wanted = SyncRequest { from, to, max_delete: args.max_delete, dry_run: args.dry_run };
     let teller = context.teller();
     let (shown, to) = (wanted.from.display().to_string(), wanted.to.clone());
     let step = teller.begin(Work::Synchronising { from: shown, to });
     let syncing = sync(super::connect(context, &machine), &teller, &wanted);
     let done = signals::until_signal(syncing, "Run it again: what was not done yet is done then.").await?;
-    step.done();
+    step.finish();
     if args.json {
         context.screen.json(&done);
     } else {
@@ -62,7 +62,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     Ok(exit::OK)
 }
 
-fn summary(done: &Done, took: std::time::Duration) -> String {
+fn summary(done: &SyncSummary, took: std::time::Duration) -> String {
     let would = if done.dry_run { "Would send" } else { "Sent" };
     let kept = match done.kept {
         0 => String::new(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flow::bake::{Options, bake};
+use flow::bake::{BakeOptions, bake};
 use flow::lease::{Lease, foresee, undo, until_stopped};
 use flow::order::Order;
 use model::base::text;
@@ -70,7 +70,7 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let distro = args.machine.distro(&context);
     let plan = definition
         .plan(&args.machine.parameters.choice(&context, &definition, &distro)?)
-        .map_err(|fault| args.machine.blame(&context, fault))?;
+        .map_err(|fault| args.machine.name_setting(&context, fault))?;
     let order = Order {
         volume: args.volume,
         filesystem: VOLUME_FILESYSTEM,
@@ -79,7 +79,7 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let session = Session::begin(context, COMMAND).await?;
     let (run, site) = (&session.run, &session.site);
     let making = async {
-        let options = Options {
+        let options = BakeOptions {
             keep_failed: false,
             expiry: BAKE_EXPIRY,
             hardware: Hardware::default(),
@@ -103,7 +103,7 @@ async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<E
     let told = if json { screen.try_json(machine) } else { screen.try_data(&format!("{}\n", machine.id)) };
     if let Err(error) = told {
         // The fault below reports the failed write, with what became of the machine.
-        drop(ui::unwritten());
+        drop(ui::take_write_fault());
         let fault = ui::unwritten_fault(error).hint("Nobody would know the machine's id, so it was ended.");
         return Err(undo(&session.run, &session.site, &machine.id, fault).await);
     }
@@ -129,7 +129,7 @@ async fn make(session: &Session, request: MachineRequest) -> Result<Machine, Fau
     match ready {
         Ok(()) => {
             let machine = lease.leave().await?;
-            step.done();
+            step.finish();
             Ok(machine)
         }
         Err(fault) => {

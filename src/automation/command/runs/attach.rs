@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flow::lease::Ended;
+use flow::lease::LeaseEnd;
 use flow::site::Sites;
 use flow::testing::{self, Records, TestTask, Tested};
 use model::event::MachineEvent;
@@ -16,7 +16,7 @@ use state::process::is_driven;
 use state::runs::RunDir;
 
 use crate::command::error::exit;
-use crate::command::runs::chosen::chosen_with_tests;
+use crate::command::runs::chosen::choose_test_run;
 use crate::command::runs::viewer::Viewer;
 use crate::command::session::Session;
 use crate::command::testing::{Reports, conclude};
@@ -41,7 +41,7 @@ pub struct Args {
 
 /// Follows a run to its end; `shows_output` for the task's own output as well.
 pub(crate) async fn run(context: Context, args: &Args, shows_output: bool) -> Result<i32, Fault> {
-    let id = chosen_with_tests(&context, &args.run)?.id;
+    let id = choose_test_run(&context, &args.run)?.id;
     args.reports.check()?;
     let dir = context.state.run(&id)?;
     let mut viewer = Viewer::new(dir.clone());
@@ -49,10 +49,10 @@ pub(crate) async fn run(context: Context, args: &Args, shows_output: bool) -> Re
     let screen = std::sync::Arc::clone(&context.screen);
     let mut show = || if shows_output { viewer.show(&screen) } else { Ok(()) };
     loop {
-        if let Some((record, driving)) = take(&context, &dir)? {
+        if let Some((record, driving)) = take_over(&context, &dir)? {
             show()?;
             return match record.state {
-                RunState::Ended => ended(&context, &record, &dir, &args.reports),
+                RunState::Ended => show_ended(&context, &record, &dir, &args.reports),
                 RunState::Running | RunState::Detached => {
                     let drive = Drive { reports: &args.reports, shows_output, cancels: false };
                     drive.run(context, record, driving).await
@@ -68,7 +68,7 @@ pub(crate) async fn run(context: Context, args: &Args, shows_output: bool) -> Re
 }
 
 /// The run's record, and the right to drive it; none while another process drives it.
-pub(crate) fn take(context: &Context, dir: &RunDir) -> Result<Option<(RunRecord, Lock)>, Fault> {
+pub(crate) fn take_over(context: &Context, dir: &RunDir) -> Result<Option<(RunRecord, Lock)>, Fault> {
     let Some(driving) = dir.lock_driver()? else { return Ok(None) };
     let record = super::record(context, dir.id())?;
     // A driver may have released the lock and not have ended yet; that lasts a moment only.
@@ -76,11 +76,11 @@ pub(crate) fn take(context: &Context, dir: &RunDir) -> Result<Option<(RunRecord,
 }
 
 /// Shows the results of a run that has ended; gives its exit code.
-fn ended(context: &Context, record: &RunRecord, dir: &RunDir, reports: &Reports) -> Result<i32, Fault> {
+fn show_ended(context: &Context, record: &RunRecord, dir: &RunDir, reports: &Reports) -> Result<i32, Fault> {
     match super::results(context, dir.id())? {
         Some(results) => {
             context.screen.message(report::terminal::summary(&results).trim_end());
-            reports.give(&context.screen, &results)?;
+            reports.deliver(&context.screen, &results)?;
         }
         None => {
             let summary = record.summary.as_deref().unwrap_or("it is not known how");
@@ -106,9 +106,9 @@ impl Drive<'_> {
         let task = TestTask::read(&context.state.run(&record.id)?)?;
         let task = task.ok_or_else(|| never_began(&context, &record))?;
         let Some(machine) = machine_of(&context, &task)? else {
-            return self.without_machine(context, record, driving, task).await;
+            return self.end_without_machine(context, record, driving, task).await;
         };
-        visible(&context, &machine).await?;
+        require_visible(&context, &machine).await?;
         let runner = project::runner(task.runner.as_ref(), context.ssh()?)?;
         let session = Session::resume(context, record, machine.provider, driving, self.shows_output).await?;
         match self.cancels {
@@ -126,17 +126,19 @@ impl Drive<'_> {
 
     /// Ends a run whose machine is gone: with the results of its tests, where a driver had stored them and was killed
     /// before it reported them.
-    async fn without_machine(
+    async fn end_without_machine(
         &self,
         context: Context,
         record: RunRecord,
         driving: Lock,
         task: TestTask,
     ) -> Result<i32, Fault> {
-        let Some(tested) = Tested::read(&context.state.run(&record.id)?) else { return Err(gone(&context, record)?) };
+        let Some(tested) = Tested::read(&context.state.run(&record.id)?) else {
+            return Err(close_lost(&context, record)?);
+        };
         let kind = context.default_provider()?;
         let session = Session::resume(context, record, kind, driving, self.shows_output).await?;
-        let ended = Ended { result: Ok(Some(tested)), left: Vec::new(), cost: None, detached: None };
+        let ended = LeaseEnd { result: Ok(Some(tested)), left: Vec::new(), cost: None, detached: None };
         let result = conclude(&session, self.reports, Some(task), ended).await;
         session.end(result).await
     }
@@ -154,7 +156,7 @@ pub(crate) fn machine_of(context: &Context, task: &TestTask) -> Result<Option<Ma
 }
 
 /// Closes the record of a run whose machine has gone, and says so.
-fn gone(context: &Context, record: RunRecord) -> Result<Fault, Fault> {
+fn close_lost(context: &Context, record: RunRecord) -> Result<Fault, Fault> {
     let id = record.id.clone();
     context.journal.update_run(&RunRecord {
         state: RunState::Ended,
@@ -169,7 +171,7 @@ fn gone(context: &Context, record: RunRecord) -> Result<Fault, Fault> {
 }
 
 /// Refuses a machine that its provider, as it is set up here, cannot see: it must not pass for gone.
-pub(crate) async fn visible(context: &Context, machine: &Machine) -> Result<(), Fault> {
+pub(crate) async fn require_visible(context: &Context, machine: &Machine) -> Result<(), Fault> {
     let filter = ResourceFilter { machine: Some(machine.id.clone()), open: true, ..ResourceFilter::default() };
     let rows: Vec<Resource> = context.journal.resources(&filter)?;
     let provider = context.sites.site(machine.provider).await?.provider;

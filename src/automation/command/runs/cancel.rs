@@ -14,8 +14,8 @@ use state::file::Lock;
 use state::process::is_driven;
 
 use crate::command::error::exit;
-use crate::command::runs::attach::{Drive, take};
-use crate::command::runs::chosen::chosen;
+use crate::command::runs::attach::{Drive, take_over};
+use crate::command::runs::chosen::choose_run;
 use crate::command::session::left_behind;
 use crate::command::testing::Reports;
 use crate::compose::Context;
@@ -42,18 +42,18 @@ pub struct Args {
 
 /// Cancels the run.
 pub(crate) async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
-    let record = chosen(&context, &args.run)?;
+    let record = choose_run(&context, &args.run)?;
     let id = record.id.clone();
     let dir = context.state.run(&id)?;
     if args.dry_run {
-        context.screen.data(&format!("{}\n", planned(&context, &record)?));
+        context.screen.data(&format!("{}\n", describe_plan(&context, &record)?));
         return Ok(exit::OK);
     }
     let journal = std::sync::Arc::clone(&context.journal);
     let (audit, down) = (context.to_type(&format!("audit --fix --run {id}")), context.to_type("machine down"));
     let (state, screen) = (context.state.clone(), std::sync::Arc::clone(&context.screen));
     let made_for = journal.machines()?.into_iter().find(|machine| machine.run == id);
-    let (record, driving) = match take(&context, &dir)? {
+    let (record, driving) = match take_over(&context, &dir)? {
         Some(taken) => taken,
         None => stop_driver(&context, &dir).await?,
     };
@@ -64,15 +64,15 @@ pub(crate) async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
         drive
             .run(context, record, driving)
             .await
-            .map_err(|fault| without_room(fault, &state, made_for.as_ref(), &down))?;
+            .map_err(|fault| explain_full_disk(fault, &state, made_for.as_ref(), &down))?;
     }
     let found = journal.run(&id)?.ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))?;
     let open = journal.resources(&ResourceFilter { run: Some(id), open: true, ..ResourceFilter::default() })?;
     let mut kept = journal.machines()?;
     kept.retain(|machine| machine.kept && machine.run == found.id);
     match args.json {
-        true => screen.json(&super::Shown::of(&state, &found, None, None)),
-        false => screen.message(&format!("Run {} {}.", found.id, how(&found))),
+        true => screen.json(&super::RunRow::of(&state, &found, None, None)),
+        false => screen.message(&format!("Run {} {}.", found.id, describe_end(&found))),
     }
     let left = left_behind(&open, &kept);
     if !left.is_empty() {
@@ -88,7 +88,7 @@ pub(crate) async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
 
 /// The fault of a run that could not be cancelled; where the disk has no room for its results, with the command that
 /// ends it all the same.
-fn without_room(fault: Fault, state: &StateDir, machine: Option<&Machine>, down: &str) -> Fault {
+fn explain_full_disk(fault: Fault, state: &StateDir, machine: Option<&Machine>, down: &str) -> Fault {
     let Some(machine) = machine.filter(|_| state.is_full()) else { return fault };
     fault.hint(format!(
         "Free space on this disk and cancel the run again; or end it without its results: `{down} {}`.",
@@ -97,7 +97,7 @@ fn without_room(fault: Fault, state: &StateDir, machine: Option<&Machine>, down:
 }
 
 /// How a run ended, for people.
-fn how(record: &RunRecord) -> String {
+fn describe_end(record: &RunRecord) -> String {
     match record.exit_code {
         Some(exit::INTERRUPTED) => "was cancelled".to_owned(),
         Some(code) => format!("had ended with exit code {code}"),
@@ -105,7 +105,7 @@ fn how(record: &RunRecord) -> String {
     }
 }
 
-fn planned(context: &Context, record: &RunRecord) -> Result<String, Fault> {
+fn describe_plan(context: &Context, record: &RunRecord) -> Result<String, Fault> {
     let id = &record.id;
     if record.state == RunState::Ended {
         return Ok(format!("run {id} has ended: there is nothing to cancel"));
@@ -131,7 +131,7 @@ async fn stop_driver(context: &Context, dir: &state::runs::RunDir) -> Result<(Ru
     }
     let end = Instant::now() + DRIVER_LIMIT;
     loop {
-        if let Some(taken) = take(context, dir)? {
+        if let Some(taken) = take_over(context, dir)? {
             return Ok(taken);
         }
         if Instant::now() > end {

@@ -3,7 +3,7 @@
 use model::base::id::RunId;
 use model::fault::Fault;
 use model::run::RunRecord;
-use state::process::goes_on;
+use state::process::is_running;
 use state::runs::resolve;
 
 use crate::command::testing::COMMAND;
@@ -11,12 +11,12 @@ use crate::compose::Context;
 
 /// The run that `text` names: an id, its beginning, or `latest`, the latest that has tests, where one that still goes
 /// on comes before those that have ended. Runs that made a machine or baked an image do not count.
-pub(crate) fn chosen(context: &Context, text: &str) -> Result<RunRecord, Fault> {
+pub(crate) fn choose_run(context: &Context, text: &str) -> Result<RunRecord, Fault> {
     let mut records = context.journal.runs(usize::MAX)?;
     let machines = context.journal.machines()?;
     let known: Vec<RunId> = records.iter().map(|record| record.id.clone()).collect();
     let has_tests = |record: &RunRecord| has_tests(context, record);
-    let latest = latest(&records, has_tests, |record| goes_on(record, &machines, context.now()));
+    let latest = latest(&records, has_tests, |record| is_running(record, &machines, context.now()));
     let latest = latest.map(|record| record.id.clone());
     if text == "latest" && latest.is_none() && !known.is_empty() {
         return Err(
@@ -29,8 +29,8 @@ pub(crate) fn chosen(context: &Context, text: &str) -> Result<RunRecord, Fault> 
 }
 
 /// The same, but refuses a run without tests: there are no results to wait for.
-pub(crate) fn chosen_with_tests(context: &Context, text: &str) -> Result<RunRecord, Fault> {
-    let record = chosen(context, text)?;
+pub(crate) fn choose_test_run(context: &Context, text: &str) -> Result<RunRecord, Fault> {
+    let record = choose_run(context, text)?;
     if has_tests(context, &record) {
         return Ok(record);
     }
@@ -49,10 +49,10 @@ fn has_tests(context: &Context, record: &RunRecord) -> bool {
 fn latest(
     records: &[RunRecord],
     has_tests: impl Fn(&RunRecord) -> bool,
-    goes_on: impl Fn(&RunRecord) -> bool,
+    is_going_on: impl Fn(&RunRecord) -> bool,
 ) -> Option<&RunRecord> {
     let with_tests = || records.iter().filter(|record| has_tests(record));
-    with_tests().find(|record| goes_on(record)).or_else(|| with_tests().next())
+    with_tests().find(|record| is_going_on(record)).or_else(|| with_tests().next())
 }
 
 #[cfg(test)]

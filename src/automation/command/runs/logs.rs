@@ -18,8 +18,8 @@ use state::process::is_driven;
 use state::runs::{RunDir, RunFile};
 
 use crate::command::error::exit;
-use crate::command::runs::attach::{machine_of, visible};
-use crate::command::runs::chosen::chosen;
+use crate::command::runs::attach::{machine_of, require_visible};
+use crate::command::runs::chosen::choose_run;
 use crate::command::runs::viewer::Viewer;
 use crate::compose::Context;
 
@@ -53,7 +53,7 @@ struct Logs {
 
 /// Prints the logs.
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
-    let id = chosen(context, &args.run)?.id;
+    let id = choose_run(context, &args.run)?.id;
     let dir = context.state.run(&id)?;
     if args.json {
         let [output, steps, events] = [RunFile::Output, RunFile::Steps, RunFile::Events].map(|file| dir.file(file));
@@ -98,7 +98,7 @@ async fn from_machine(context: &Context, dir: &RunDir, shown: Offsets) -> Result
     let none = || Fault::infrastructure(format!("run `{}` has no machine to read from", dir.id()));
     let task = TestTask::read(dir)?.ok_or_else(none)?;
     let machine = machine_of(context, &task)?.ok_or_else(none)?;
-    visible(context, &machine).await?;
+    require_visible(context, &machine).await?;
     let screen = Arc::clone(&context.screen);
     let (run, site) = (context.run(dir.id().clone(), screen), context.sites.site(machine.provider).await?);
     let durable = Durable::new(&run, &site, &machine, None, &task.begun.folder);

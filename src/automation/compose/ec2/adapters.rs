@@ -17,7 +17,7 @@ use model::purge::Account;
 use crate::command::ec2::globals::ConnectArg;
 use crate::compose::ec2::ADDRESS_URL;
 use crate::compose::ec2::by_address::ByAddress;
-use crate::compose::sites::{Builder, host_keys};
+use crate::compose::sites::{SiteBuilder, host_keys};
 
 /// The region when nothing else is said: the one that the predecessor of this tool used.
 const REGION: &str = "us-west-2";
@@ -31,7 +31,7 @@ fn lossy(bytes: Vec<u8>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-impl Builder {
+impl SiteBuilder {
     /// Credentials by the SDK's standard chain, and the region: by option, by settings, by the chain, else `us-west-2`.
     /// Makes no request yet.
     async fn aws(&self) -> SdkConfig {
@@ -57,7 +57,7 @@ impl Builder {
         let file = |at: &str, usual: &str| variable(at).map_or_else(|| self.home.join(usual), PathBuf::from);
         let files = [file("AWS_CONFIG_FILE", ".aws/config"), file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")];
         let texts: Vec<String> = files.iter().filter_map(|file| std::fs::read(file).ok()).map(lossy).collect();
-        ec2::door::check_profile(&name, &texts)
+        ec2::preflight::check_profile(&name, &texts)
     }
 
     fn ec2_setting(&self, key: &str) -> Option<&str> {
@@ -127,8 +127,8 @@ impl Builder {
     }
 
     /// The owner who reads images, and the owners whose images are trusted.
-    fn reader(&self) -> ec2::images::Reader {
-        ec2::images::Reader { owner: self.owner.clone(), trust: self.trust() }
+    fn reader(&self) -> ec2::images::ImageUser {
+        ec2::images::ImageUser { owner: self.owner.clone(), trust: self.trust() }
     }
 
     /// The owners whose images machines may boot from: by option, else by settings.

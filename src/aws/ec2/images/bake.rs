@@ -7,11 +7,11 @@ use model::base::deadline::{Deadline, Pace};
 use model::event::{ImageEvent, Teller};
 use model::fault::Fault;
 use model::image::{Fingerprint, ImageRecord};
-use model::provider::{Ledger, Made};
+use model::provider::{Ledger, MadeLayer};
 use model::resource::{Fate, PlannedResource, Resource, ResourceKind};
 
 use crate::ec2::clients::Clients;
-use crate::ec2::images::record::{self, Standing, ami_name, standing};
+use crate::ec2::images::record::{self, ImageStatus, ami_name, status};
 use crate::ec2::images::{Ec2Images, filter, remove};
 use crate::ec2::tags::{self, RowName};
 use crate::ec2::trouble::{self, Class};
@@ -23,7 +23,7 @@ const IMAGE_LIMIT: Duration = Duration::from_secs(3600);
 const UNKNOWN_LIMIT: Duration = Duration::from_secs(60);
 
 /// How many times, a second apart, an image is looked for whose creation was interrupted or whose answer was lost.
-const LATE_LOOKS: u32 = 4;
+const LOOKUP_TRIES: u32 = 4;
 
 /// The longest name of an image, in characters.
 const AMI_NAME_CAP: usize = 128;
@@ -32,10 +32,10 @@ const AMI_NAME_CAP: usize = 128;
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
 /// How long a wait is silent before it reports that it still waits.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The result of a call that makes an image.
-enum Begun {
+enum Creation {
     /// It is being made and has this id.
     Ours(String),
     /// There already is an image of this name.
@@ -43,7 +43,7 @@ enum Begun {
 }
 
 /// The result of the attempt to have an image of a name.
-enum Making {
+enum NamedImage {
     /// There is an image that may be used; it has this id.
     Usable(String),
     /// The image of this name belongs to a person who is not trusted.
@@ -52,7 +52,7 @@ enum Making {
 
 /// The name for an image of `owner` if the usual name is taken by another person.
 fn own_name(name: &str, owner: &str) -> String {
-    format!("{name}-{}", tags::as_name(owner)).chars().take(AMI_NAME_CAP).collect()
+    format!("{name}-{}", tags::to_name(owner)).chars().take(AMI_NAME_CAP).collect()
 }
 
 /// The name of a row for the snapshot number `at` of an image: snapshots have no names of their own.
@@ -70,7 +70,7 @@ impl Ec2Images {
     /// Makes an image of the machine and waits until it can be booted from.
     pub(super) async fn bake(
         &self,
-        made: &Made<'_>,
+        made: &MadeLayer<'_>,
         ledger: &dyn Ledger,
         teller: &Teller,
     ) -> Result<ImageRecord, Fault> {
@@ -89,7 +89,7 @@ impl Ec2Images {
     async fn bake_as(
         &self,
         name: &str,
-        made: &Made<'_>,
+        made: &MadeLayer<'_>,
         instance: &str,
         ledger: &dyn Ledger,
         teller: &Teller,
@@ -104,19 +104,20 @@ impl Ec2Images {
         // This row is for the machine's only disk; further snapshots have no name before they are seen.
         let first = ledger.plan(&planned(ResourceKind::Snapshot, part_name(name, 0)))?;
         let keep = |image: &Image| {
-            ledger.kept(&row, image.image_id().unwrap_or_default())?;
+            ledger.mark_kept(&row, image.image_id().unwrap_or_default())?;
             for (at, snapshot) in record::snapshots(image).iter().enumerate() {
                 match at {
-                    0 => ledger.kept(&first, snapshot)?,
-                    _ => ledger.kept(&ledger.plan(&planned(ResourceKind::Snapshot, part_name(name, at)))?, snapshot)?,
+                    0 => ledger.mark_kept(&first, snapshot)?,
+                    _ => ledger
+                        .mark_kept(&ledger.plan(&planned(ResourceKind::Snapshot, part_name(name, at)))?, snapshot)?,
                 }
             }
             Ok::<(), Fault>(())
         };
         let id = match self.make(made, instance, name).await? {
-            Making::Usable(id) => id,
+            NamedImage::Usable(id) => id,
             // An image of that name exists, so the rows are true whoever made it.
-            Making::Anothers(image) => return keep(&image).map(|()| None),
+            NamedImage::Anothers(image) => return keep(&image).map(|()| None),
         };
         let image = self.until_whole(&id, teller).await?;
         keep(&image)?;
@@ -126,7 +127,7 @@ impl Ec2Images {
 
     /// The instance of the machine. It is not stopped: EC2 itself shuts it down for the snapshot and starts it again, and then
     /// it ends by itself like any other; a stopped instance would stay for ever if this process died now.
-    async fn instance_of(&self, made: &Made<'_>) -> Result<String, Fault> {
+    async fn instance_of(&self, made: &MadeLayer<'_>) -> Result<String, Fault> {
         let machine = made.machine;
         let found = self.instance(filter(&format!("tag:{}", tags::MACHINE), machine.as_str())).await?;
         let there = found.filter(|instance| !has_ended(instance));
@@ -149,7 +150,7 @@ impl Ec2Images {
     }
 
     /// Makes the call that begins the image.
-    async fn create(&self, made: &Made<'_>, instance: &str, name: &str) -> Result<Begun, Fault> {
+    async fn create(&self, made: &MadeLayer<'_>, instance: &str, name: &str) -> Result<Creation, Fault> {
         let of = tags::ImageTags {
             name: &format!("{}{}", tags::PREFIX, made.plan.name),
             fingerprint: &made.layer.fingerprint.0,
@@ -173,42 +174,42 @@ impl Ec2Images {
         match answer {
             Ok(answer) => {
                 let id = answer.image_id;
-                id.map(Begun::Ours).ok_or_else(|| Fault::infrastructure(format!("the image `{name}` has no id")))
+                id.map(Creation::Ours).ok_or_else(|| Fault::infrastructure(format!("the image `{name}` has no id")))
             }
-            Err(error) if trouble::class(&error) == Class::Duplicate => Ok(Begun::NameTaken),
+            Err(error) if trouble::class(&error) == Class::Duplicate => Ok(Creation::NameTaken),
             Err(error) => Err(trouble::fault(&format!("make the image `{name}` of `{instance}`"), error)),
         }
     }
 
     /// Makes the image `name`, or takes the one that already has this name: somebody else was faster, or the answer to
     /// our own call was lost. A failed image of our own is in the way and is removed.
-    async fn make(&self, made: &Made<'_>, instance: &str, name: &str) -> Result<Making, Fault> {
-        if let Begun::Ours(id) = self.create(made, instance, name).await? {
-            return Ok(Making::Usable(id));
+    async fn make(&self, made: &MadeLayer<'_>, instance: &str, name: &str) -> Result<NamedImage, Fault> {
+        if let Creation::Ours(id) = self.create(made, instance, name).await? {
+            return Ok(NamedImage::Usable(id));
         }
-        let found = self.named(name, &made.layer.fingerprint).await?;
+        let found = self.find_named(name, &made.layer.fingerprint).await?;
         if !self.reader.accepts(&found) {
-            return Ok(Making::Anothers(Box::new(found)));
+            return Ok(NamedImage::Anothers(Box::new(found)));
         }
         let owner = tags::owner(found.tags());
-        if matches!(standing(&found), Standing::Failed(_)) && owner == Some(self.reader.owner.as_str()) {
+        if matches!(status(&found), ImageStatus::Failed(_)) && owner == Some(self.reader.owner.as_str()) {
             remove::deregister(&self.clients, &self.region, &found).await?;
-            if let Begun::Ours(id) = self.create(made, instance, name).await? {
-                return Ok(Making::Usable(id));
+            if let Creation::Ours(id) = self.create(made, instance, name).await? {
+                return Ok(NamedImage::Usable(id));
             }
         }
-        Ok(Making::Usable(found.image_id().unwrap_or_default().to_owned()))
+        Ok(NamedImage::Usable(found.image_id().unwrap_or_default().to_owned()))
     }
 
     /// The image that already has the name. If our own call made it a moment ago and the answer was lost, it may not be
     /// listed at once, so it is looked for several times.
-    async fn named(&self, name: &str, fingerprint: &Fingerprint) -> Result<Image, Fault> {
+    async fn find_named(&self, name: &str, fingerprint: &Fingerprint) -> Result<Image, Fault> {
         let mut found = Vec::new();
-        for look in 0..LATE_LOOKS {
+        for look in 0..LOOKUP_TRIES {
             if look > 0 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            found = self.described(vec![filter("name", name)]).await?;
+            found = self.list_matching(vec![filter("name", name)]).await?;
             if !found.is_empty() {
                 break;
             }
@@ -232,17 +233,17 @@ impl Ec2Images {
         let mut pace = Pace::new(PAUSES);
         teller.tell(ImageEvent::Waiting { id: id.to_owned() });
         loop {
-            let image = described(&self.clients, &self.region, id).await?;
-            match image.as_ref().map_or(Standing::Gone, standing) {
-                Standing::Available => return image.ok_or_else(|| gone(id)),
-                Standing::Failed(reason) => {
+            let image = find_by_id(&self.clients, &self.region, id).await?;
+            match image.as_ref().map_or(ImageStatus::Gone, status) {
+                ImageStatus::Available => return image.ok_or_else(|| gone_fault(id)),
+                ImageStatus::Failed(reason) => {
                     return Err(Fault::infrastructure(format!("the image `{id}` failed")).because(reason));
                 }
                 // A new image may be unknown for a moment.
-                Standing::Gone if began.elapsed() > UNKNOWN_LIMIT => return Err(gone(id)),
-                Standing::Gone | Standing::Pending => {}
+                ImageStatus::Gone if began.elapsed() > UNKNOWN_LIMIT => return Err(gone_fault(id)),
+                ImageStatus::Gone | ImageStatus::Pending => {}
             }
-            if told.elapsed() >= SIGN_OF_LIFE {
+            if told.elapsed() >= REPORT_INTERVAL {
                 teller.tell(ImageEvent::Pending { id: id.to_owned(), waited: began.elapsed() });
                 told = Instant::now();
             }
@@ -251,13 +252,13 @@ impl Ec2Images {
     }
 }
 
-fn gone(id: &str) -> Fault {
+fn gone_fault(id: &str) -> Fault {
     Fault::infrastructure(format!("the image `{id}` is not there any more"))
         .hint("Somebody of this account removed it; try again.")
 }
 
 /// The image `id`; `None` if EC2 does not know it.
-async fn described(clients: &Clients, region: &str, id: &str) -> Result<Option<Image>, Fault> {
+async fn find_by_id(clients: &Clients, region: &str, id: &str) -> Result<Option<Image>, Fault> {
     match clients.ec2(region).describe_images().image_ids(id).send().await {
         Ok(answer) => Ok(answer.images.unwrap_or_default().into_iter().next()),
         Err(error) => match trouble::class(&error) {
@@ -275,19 +276,20 @@ async fn described(clients: &Clients, region: &str, id: &str) -> Result<Option<I
 ///
 /// A row name that cannot be read; the fault of a call.
 pub async fn fate(clients: &Clients, row: &Resource) -> Result<Fate, Fault> {
-    let place: RowName = row.name.parse().map_err(|error: tags::NoRowName| Fault::infrastructure(error.to_string()))?;
+    let place: RowName =
+        row.name.parse().map_err(|error: tags::InvalidRowName| Fault::infrastructure(error.to_string()))?;
     let region = place.region.as_deref().unwrap_or(clients.region());
     if row.kind == ResourceKind::Snapshot {
-        let Some(id) = &row.locator else { return unseen_snapshot(clients, region, row, &place.name).await };
-        let there = remove::snapshots_there(clients, region, std::slice::from_ref(id)).await?;
+        let Some(id) = &row.locator else { return snapshot_fate(clients, region, row, &place.name).await };
+        let there = remove::existing_snapshots(clients, region, std::slice::from_ref(id)).await?;
         return Ok(if there.is_empty() { Fate::Gone } else { Fate::Kept(id.clone()) });
     }
-    let Some(image) = of_name(clients, region, &place.name).await? else { return Ok(Fate::Gone) };
+    let Some(image) = find_by_name(clients, region, &place.name).await? else { return Ok(Fate::Gone) };
     let id = image.image_id().unwrap_or_default().to_owned();
-    match standing(&image) {
-        Standing::Available | Standing::Pending => Ok(Fate::Kept(id)),
-        Standing::Gone => Ok(Fate::Gone),
-        Standing::Failed(_) => {
+    match status(&image) {
+        ImageStatus::Available | ImageStatus::Pending => Ok(Fate::Kept(id)),
+        ImageStatus::Gone => Ok(Fate::Gone),
+        ImageStatus::Failed(_) => {
             remove::deregister(clients, region, &image).await?;
             Ok(Fate::Gone)
         }
@@ -295,9 +297,9 @@ pub async fn fate(clients: &Clients, row: &Resource) -> Result<Fate, Fault> {
 }
 
 /// The fate of a snapshot whose id was never reported: it is kept if its image exists, and removed otherwise.
-async fn unseen_snapshot(clients: &Clients, region: &str, row: &Resource, name: &str) -> Result<Fate, Fault> {
+async fn snapshot_fate(clients: &Clients, region: &str, row: &Resource, name: &str) -> Result<Fate, Fault> {
     let image = match name.rsplit_once('-') {
-        Some((image, _)) => of_name(clients, region, image).await?,
+        Some((image, _)) => find_by_name(clients, region, image).await?,
         None => None,
     };
     if let Some(id) = image.as_ref().and_then(|image| record::snapshots(image).into_iter().next()) {
@@ -316,8 +318,8 @@ async fn unseen_snapshot(clients: &Clients, region: &str, row: &Resource, name: 
 
 /// The image of this name. The call that makes it may have been interrupted on its way, so that the image appears late:
 /// it is looked for several times before it counts as missing.
-async fn of_name(clients: &Clients, region: &str, name: &str) -> Result<Option<Image>, Fault> {
-    for look in 0..LATE_LOOKS {
+async fn find_by_name(clients: &Clients, region: &str, name: &str) -> Result<Option<Image>, Fault> {
+    for look in 0..LOOKUP_TRIES {
         if look > 0 {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

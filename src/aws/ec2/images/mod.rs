@@ -14,7 +14,7 @@ mod remove;
 mod trust;
 
 pub use bake::fate;
-pub use trust::{Reader, Trust};
+pub use trust::{ImageUser, Trust};
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,9 +27,9 @@ use model::base::id::MachineId;
 use model::event::{ImageEvent, Teller, TroubleEvent};
 use model::fault::Fault;
 use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
-use model::provider::{Confirm, ImageStore, Ledger, Made};
+use model::provider::{Confirm, ImageStore, Ledger, MadeLayer};
 use model::resource::PlannedResource;
-use record::Standing;
+use record::ImageStatus;
 
 use crate::ec2::clients::Clients;
 use crate::ec2::{tags, trouble};
@@ -41,7 +41,7 @@ const PAGE: i32 = 1000;
 pub struct Ec2Images {
     clients: Arc<Clients>,
     region: String,
-    reader: Reader,
+    reader: ImageUser,
     state_id: String,
     /// One lock for each image that this process makes.
     making: Mutex<HashMap<Fingerprint, Arc<tokio::sync::Mutex<()>>>>,
@@ -57,7 +57,7 @@ fn filter(name: &str, value: impl Into<String>) -> Filter {
 impl Ec2Images {
     /// The images that `reader`, whose state directory has the id `state_id`, may use, make and remove in `region`.
     /// Makes no call yet.
-    pub fn new(clients: Arc<Clients>, region: &str, reader: Reader, state_id: &str) -> Self {
+    pub fn new(clients: Arc<Clients>, region: &str, reader: ImageUser, state_id: &str) -> Self {
         Self {
             clients,
             region: region.to_owned(),
@@ -73,7 +73,7 @@ impl Ec2Images {
     }
 
     /// The account's own images that match `filters`, in any state.
-    async fn described(&self, filters: Vec<Filter>) -> Result<Vec<Image>, Fault> {
+    async fn list_matching(&self, filters: Vec<Filter>) -> Result<Vec<Image>, Fault> {
         let call = self.ec2().describe_images().owners("self").set_filters(Some(filters)).max_results(PAGE);
         let mut pages = call.into_paginator().items().send();
         let mut images = Vec::new();
@@ -86,10 +86,10 @@ impl Ec2Images {
 
     /// The images of this fingerprint, in any state.
     async fn of(&self, fingerprint: &Fingerprint) -> Result<Vec<Image>, Fault> {
-        self.described(vec![filter(&format!("tag:{}", tags::FINGERPRINT), &fingerprint.0)]).await
+        self.list_matching(vec![filter(&format!("tag:{}", tags::FINGERPRINT), &fingerprint.0)]).await
     }
 
-    fn remembered(&self, fingerprint: &Fingerprint) -> Option<ImageRecord> {
+    fn recall(&self, fingerprint: &Fingerprint) -> Option<ImageRecord> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).get(fingerprint).cloned()
     }
 
@@ -116,17 +116,17 @@ impl ImageStore for Ec2Images {
         true
     }
 
-    async fn present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
+    async fn count_present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
         check(plan)?;
         let fingerprint = plan.fingerprint();
-        if self.remembered(&fingerprint).is_none() {
+        if self.recall(&fingerprint).is_none() {
             let found = self.of(&fingerprint).await?;
             if let Some(record) = self.reader.choose(&found).and_then(record::record) {
                 self.remember(record);
             }
         }
         // The base is the distribution's own image and always exists.
-        Ok(if self.remembered(&fingerprint).is_some() { plan.layers.len() } else { 1 })
+        Ok(if self.recall(&fingerprint).is_some() { plan.layers.len() } else { 1 })
     }
 
     /// Nothing is known to fail before it is tried: the base is its distribution's, and layers need no room here.
@@ -141,15 +141,15 @@ impl ImageStore for Ec2Images {
             Arc::clone(making.entry(layer.clone()).or_default())
         };
         let guard = lock.lock_owned().await;
-        if self.remembered(layer).is_none() {
+        if self.recall(layer).is_none() {
             let found = self.of(layer).await?;
-            let others = self.reader.others(&found);
+            let others = self.reader.untrusted_owners(&found);
             if !others.is_empty() && self.reader.choose(&found).is_none() {
                 let owners = others.iter().map(ToString::to_string).collect();
                 teller.tell(ImageEvent::OthersNotUsed { fingerprint: layer.clone(), owners });
             }
             let is_pending =
-                |image: &&Image| record::standing(image) == Standing::Pending && self.reader.accepts(image);
+                |image: &&Image| record::status(image) == ImageStatus::Pending && self.reader.accepts(image);
             let pending = found.iter().find(is_pending);
             if let Some(id) = pending.and_then(Image::image_id) {
                 // If that image fails, this process makes it, whoever began it.
@@ -177,7 +177,7 @@ impl ImageStore for Ec2Images {
         Err(Fault::infrastructure(format!("cannot make the layer `{}`", layer.name)).because(why))
     }
 
-    async fn commit(&self, made: &Made<'_>, ledger: &dyn Ledger, teller: &Teller) -> Result<LayerRecord, Fault> {
+    async fn commit(&self, made: &MadeLayer<'_>, ledger: &dyn Ledger, teller: &Teller) -> Result<LayerRecord, Fault> {
         check(made.plan)?;
         let record = self.bake(made, ledger, teller).await?;
         let layer = record.layers.first().cloned();
@@ -189,7 +189,7 @@ impl ImageStore for Ec2Images {
     async fn finish(&self, plan: &ImagePlan, _: Timestamp) -> Result<ImageRecord, Fault> {
         check(plan)?;
         let fingerprint = plan.fingerprint();
-        if let Some(record) = self.remembered(&fingerprint) {
+        if let Some(record) = self.recall(&fingerprint) {
             return Ok(record);
         }
         let found = self.of(&fingerprint).await?;
@@ -200,17 +200,18 @@ impl ImageStore for Ec2Images {
     }
 
     async fn record(&self, fingerprint: &Fingerprint) -> Result<Option<ImageRecord>, Fault> {
-        Ok(self.remembered(fingerprint))
+        Ok(self.recall(fingerprint))
     }
 
     /// Nothing: an image is one layer there, and tells nothing of the steps that it was made by.
-    async fn expected(&self, _: &ImagePlan) -> BTreeMap<String, u64> {
+    async fn expected_seconds(&self, _: &ImagePlan) -> BTreeMap<String, u64> {
         BTreeMap::new()
     }
 
     async fn list(&self) -> Result<Vec<ImageRecord>, Fault> {
         let filters = vec![filter("tag-key", tags::FINGERPRINT), filter("state", ImageState::Available.as_str())];
-        let mut records: Vec<ImageRecord> = self.described(filters).await?.iter().filter_map(record::record).collect();
+        let mut records: Vec<ImageRecord> =
+            self.list_matching(filters).await?.iter().filter_map(record::record).collect();
         {
             let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
             let missing = made.values().filter(|made| !records.iter().any(|known| known.locator == made.locator));

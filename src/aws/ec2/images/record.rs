@@ -59,7 +59,7 @@ pub(crate) fn snapshots(image: &Image) -> Vec<String> {
 
 /// The state of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum ImageStatus {
     /// Machines can boot from it.
     Available,
     /// It is being made.
@@ -71,15 +71,15 @@ pub(crate) enum Standing {
 }
 
 /// The state of an image, by the service's answer.
-pub(crate) fn standing(image: &Image) -> Standing {
+pub(crate) fn status(image: &Image) -> ImageStatus {
     match image.state() {
-        Some(ImageState::Available) => Standing::Available,
-        Some(ImageState::Deregistered) => Standing::Gone,
+        Some(ImageState::Available) => ImageStatus::Available,
+        Some(ImageState::Deregistered) => ImageStatus::Gone,
         Some(state @ (ImageState::Failed | ImageState::Error | ImageState::Invalid | ImageState::Disabled)) => {
             let reason = image.state_reason().and_then(|reason| reason.message());
-            Standing::Failed(reason.map_or_else(|| format!("its state is `{}`", state.as_str()), str::to_owned))
+            ImageStatus::Failed(reason.map_or_else(|| format!("its state is `{}`", state.as_str()), str::to_owned))
         }
-        _ => Standing::Pending,
+        _ => ImageStatus::Pending,
     }
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn orphans(snapshots: &[Snapshot], images: &[Image], owner: &str, now
     // An image that is being made does not name its snapshots yet.
     let pending: BTreeSet<&str> = images
         .iter()
-        .filter(|image| standing(image) == Standing::Pending)
+        .filter(|image| status(image) == ImageStatus::Pending)
         .filter_map(|image| tags::value(image.tags(), tags::FINGERPRINT))
         .collect();
     let settled = |snapshot: &Snapshot| {
@@ -166,9 +166,9 @@ mod tests {
 
     #[test]
     fn a_state_that_nobody_knows_yet_is_waited_for() {
-        assert_eq!(standing(&image(ImageState::from("new"), "ab", None)), Standing::Pending);
-        assert_eq!(standing(&image(ImageState::Deregistered, "ab", None)), Standing::Gone);
-        assert!(matches!(standing(&image(ImageState::Failed, "ab", None)), Standing::Failed(_)));
+        assert_eq!(status(&image(ImageState::from("new"), "ab", None)), ImageStatus::Pending);
+        assert_eq!(status(&image(ImageState::Deregistered, "ab", None)), ImageStatus::Gone);
+        assert!(matches!(status(&image(ImageState::Failed, "ab", None)), ImageStatus::Failed(_)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_ec2::types::{Filter, Image, InstanceStateName};
 use jiff::Timestamp;
 use model::base::deadline::{Deadline, Pace};
-use model::fault::{Fault, Left};
+use model::fault::{Fault, Leftovers};
 use model::image::Fingerprint;
 
 use crate::ec2::clients::Clients;
@@ -58,7 +58,7 @@ impl Ec2Images {
         let users = self.machines_of(&ids).await?;
         for image in &images {
             let user = users.get(image.image_id().unwrap_or_default());
-            self.may_go(image, user, of_any_owner)?;
+            self.check_removable(image, user, of_any_owner)?;
         }
         for image in &images {
             deregister(&self.clients, &self.region, image).await?;
@@ -67,7 +67,7 @@ impl Ec2Images {
     }
 
     /// Refuses to remove an image that belongs to another owner or is in use.
-    fn may_go(&self, image: &Image, user: Option<&String>, of_any_owner: bool) -> Result<(), Fault> {
+    fn check_removable(&self, image: &Image, user: Option<&String>, of_any_owner: bool) -> Result<(), Fault> {
         let id = image.image_id().unwrap_or_default();
         let owner = tags::owner(image.tags());
         if !of_any_owner && owner != Some(self.reader.owner.as_str()) {
@@ -85,7 +85,7 @@ impl Ec2Images {
 
     /// Removes the snapshots whose image was removed without them; returns how many there are.
     pub(super) async fn sweep_snapshots(&self, dry_run: bool) -> Result<usize, Fault> {
-        let images = self.described(vec![filter("tag-key", tags::FINGERPRINT)]).await?;
+        let images = self.list_matching(vec![filter("tag-key", tags::FINGERPRINT)]).await?;
         let call = self.ec2().describe_snapshots().owner_ids("self").max_results(1000);
         let call = call.filters(filter("tag-key", tags::FINGERPRINT));
         let call = call.filters(filter(&format!("tag:{}", tags::OWNER), &self.reader.owner));
@@ -124,7 +124,7 @@ async fn until_gone(clients: &Clients, region: &str, id: &str) -> Result<(), Fau
         // A filter that matches nothing is not an error, unlike an unknown id.
         let answer = clients.ec2(region).describe_images().owners("self").filters(filter("image-id", id)).send().await;
         let answer = answer.map_err(|error| trouble::fault(&format!("look at the image `{id}`"), error))?;
-        if answer.images().iter().all(|image| record::standing(image) == record::Standing::Gone) {
+        if answer.images().iter().all(|image| record::status(image) == record::ImageStatus::Gone) {
             return Ok(());
         }
         pace.pause().await;
@@ -141,7 +141,7 @@ pub(super) async fn delete_snapshots(clients: &Clients, region: &str, ids: &[Str
     let work = async {
         let mut pace = Pace::new(PAUSES);
         loop {
-            let there = snapshots_there(clients, region, ids).await?;
+            let there = existing_snapshots(clients, region, ids).await?;
             if there.is_empty() {
                 return Ok(());
             }
@@ -156,7 +156,7 @@ pub(super) async fn delete_snapshots(clients: &Clients, region: &str, ids: &[Str
     let done = deadline.bound(work).await.map_err(Fault::from).and_then(|done| done);
     done.map_err(|fault| {
         let left = left.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        fault.leaving(Left::These(left))
+        fault.with_leftovers(Leftovers::Named(left))
     })
 }
 
@@ -171,7 +171,7 @@ async fn delete_snapshot(clients: &Clients, region: &str, id: &str) -> Result<()
 }
 
 /// The snapshots among `ids` that exist.
-pub(super) async fn snapshots_there(clients: &Clients, region: &str, ids: &[String]) -> Result<Vec<String>, Fault> {
+pub(super) async fn existing_snapshots(clients: &Clients, region: &str, ids: &[String]) -> Result<Vec<String>, Fault> {
     let mut there = Vec::new();
     for ids in ids.chunks(VALUES) {
         let of = Filter::builder().name("snapshot-id").set_values(Some(ids.to_vec())).build();

@@ -2,7 +2,7 @@
 
 use aws_sdk_ec2::types::Image;
 
-use crate::ec2::images::record::{Standing, standing};
+use crate::ec2::images::record::{ImageStatus, status};
 use crate::ec2::tags;
 
 /// The word for everybody.
@@ -35,14 +35,14 @@ impl Trust {
 
 /// A person who uses images, and the people whom that person trusts.
 #[derive(Debug, Clone)]
-pub struct Reader {
+pub struct ImageUser {
     /// The person: `user@host`.
     pub owner: String,
     /// The people whose images are used besides the person's own.
     pub trust: Trust,
 }
 
-impl Reader {
+impl ImageUser {
     fn is_own(&self, image: &Image) -> bool {
         tags::owner(image.tags()) == Some(self.owner.as_str())
     }
@@ -61,13 +61,13 @@ impl Reader {
     /// The image to boot from: one's own before another's, then the newest by its creation date, which is RFC 3339 in
     /// one form and therefore sorts as text.
     pub fn choose<'a>(&self, images: &'a [Image]) -> Option<&'a Image> {
-        let whole = images.iter().filter(|image| standing(image) == Standing::Available && self.accepts(image));
+        let whole = images.iter().filter(|image| status(image) == ImageStatus::Available && self.accepts(image));
         whole.max_by_key(|image| (self.is_own(image), image.creation_date().unwrap_or_default()))
     }
 
     /// The owners of available images that are not accepted.
-    pub fn others<'a>(&self, images: &'a [Image]) -> Vec<&'a str> {
-        let whole = images.iter().filter(|image| standing(image) == Standing::Available && !self.accepts(image));
+    pub fn untrusted_owners<'a>(&self, images: &'a [Image]) -> Vec<&'a str> {
+        let whole = images.iter().filter(|image| status(image) == ImageStatus::Available && !self.accepts(image));
         let mut owners: Vec<&str> = whole.map(|image| tags::owner(image.tags()).unwrap_or("nobody")).collect();
         owners.sort_unstable();
         owners.dedup();
@@ -86,9 +86,9 @@ mod tests {
         Image::builder().image_id(id).state(ImageState::Available).creation_date(made).set_tags(tags).build()
     }
 
-    fn reader(trusted: &[&str]) -> Reader {
+    fn reader(trusted: &[&str]) -> ImageUser {
         let words: Vec<String> = trusted.iter().map(|word| (*word).to_owned()).collect();
-        Reader { owner: "ann@here".into(), trust: Trust::of(&words) }
+        ImageUser { owner: "ann@here".into(), trust: Trust::of(&words) }
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(chosen(&["carl@there"], &images[2..]), "");
         assert_eq!(chosen(&["carl@there", " bob@there "], &images[2..]), "bobs");
         assert_eq!(chosen(&["all"], &images[2..]), "nobodys");
-        assert_eq!(reader(&[]).others(&images), ["bob@there", "nobody"]);
+        assert_eq!(reader(&[]).untrusted_owners(&images), ["bob@there", "nobody"]);
         assert_eq!(chosen(&["all"], &[]), "");
     }
 }

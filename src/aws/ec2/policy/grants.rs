@@ -4,7 +4,7 @@ use crate::ec2::shared::role::BOUNDARY;
 
 /// The values that a condition requires.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Is {
+pub(crate) enum Requirement {
     /// One of these.
     Any(&'static [&'static str]),
     /// The owner that the policy is for; any owner if it is for everybody.
@@ -12,7 +12,7 @@ pub(crate) enum Is {
 }
 
 /// Operator, key and values.
-pub(crate) type Condition = (&'static str, &'static str, Is);
+pub(crate) type Condition = (&'static str, &'static str, Requirement);
 
 /// A permission: actions on resources, under conditions.
 pub(crate) struct Grant {
@@ -29,16 +29,16 @@ pub(crate) struct Grant {
 const ANY: &[&str] = &["*"];
 
 /// The call puts the owner's tag on the resource that it makes.
-const MARKS: Condition = ("StringEquals", "aws:RequestTag/hg:owner", Is::Owner);
+const MARKS: Condition = ("StringEquals", "aws:RequestTag/hg:owner", Requirement::Owner);
 
 /// The resource carries the owner's tag.
-const MARKED: Condition = ("StringEquals", "aws:ResourceTag/hg:owner", Is::Owner);
+const MARKED: Condition = ("StringEquals", "aws:ResourceTag/hg:owner", Requirement::Owner);
 
 /// The resource carries anybody's tag: people share it.
-const SHARED: Condition = ("Null", "aws:ResourceTag/hg:owner", Is::Any(&["false"]));
+const SHARED: Condition = ("Null", "aws:ResourceTag/hg:owner", Requirement::Any(&["false"]));
 
 /// The resource carries no owner's tag.
-const UNMARKED: Condition = ("Null", "aws:ResourceTag/hg:owner", Is::Any(&["true"]));
+const UNMARKED: Condition = ("Null", "aws:ResourceTag/hg:owner", Requirement::Any(&["true"]));
 
 const ROLES: &[&str] = &["arn:aws:iam::*:role/hg-ephemeral-ec2-role-1"];
 
@@ -141,7 +141,7 @@ pub(crate) const RULES_RENEW: Grant = Grant {
     sid: "RenewRules",
     actions: &["ec2:CreateTags"],
     resources: &["arn:aws:ec2:*:*:security-group-rule/*"],
-    conditions: &[SHARED, ("ForAllValues:StringEquals", "aws:TagKeys", Is::Any(&["hg:expires"]))],
+    conditions: &[SHARED, ("ForAllValues:StringEquals", "aws:TagKeys", Requirement::Any(&["hg:expires"]))],
 };
 
 pub(crate) const TAG: Grant = Grant {
@@ -153,7 +153,7 @@ pub(crate) const TAG: Grant = Grant {
         (
             "StringEquals",
             "ec2:CreateAction",
-            Is::Any(&[
+            Requirement::Any(&[
                 "AuthorizeSecurityGroupIngress",
                 "CreateImage",
                 "CreateSecurityGroup",
@@ -194,7 +194,7 @@ pub(crate) const SPOT_ROLE: Grant = Grant {
     sid: "LetSpotWork",
     actions: &["iam:CreateServiceLinkedRole"],
     resources: &["arn:aws:iam::*:role/aws-service-role/spot.amazonaws.com/*"],
-    conditions: &[("StringEquals", "iam:AWSServiceName", Is::Any(&["spot.amazonaws.com"]))],
+    conditions: &[("StringEquals", "iam:AWSServiceName", Requirement::Any(&["spot.amazonaws.com"]))],
 };
 
 pub(crate) const END: Grant = Grant {
@@ -261,7 +261,7 @@ pub(crate) const ROLE_BOUND: Grant = Grant {
     sid: "KeepRoleBounded",
     actions: &["iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"],
     resources: ROLES,
-    conditions: &[("ArnEquals", "iam:PermissionsBoundary", Is::Any(&[BOUNDARY]))],
+    conditions: &[("ArnEquals", "iam:PermissionsBoundary", Requirement::Any(&[BOUNDARY]))],
 };
 
 pub(crate) const ROLE: Grant =
@@ -275,14 +275,14 @@ pub(crate) const ROLE_NARROW: Grant = Grant {
     sid: "NarrowRole",
     actions: &["iam:DetachRolePolicy"],
     resources: ROLES,
-    conditions: &[("ArnEquals", "iam:PolicyARN", Is::Any(&[BOUNDARY]))],
+    conditions: &[("ArnEquals", "iam:PolicyARN", Requirement::Any(&[BOUNDARY]))],
 };
 
 pub(crate) const PASS_ROLE: Grant = Grant {
     sid: "HandRoleToMachines",
     actions: &["iam:PassRole"],
     resources: ROLES,
-    conditions: &[("StringEquals", "iam:PassedToService", Is::Any(&["ec2.amazonaws.com"]))],
+    conditions: &[("StringEquals", "iam:PassedToService", Requirement::Any(&["ec2.amazonaws.com"]))],
 };
 
 pub(crate) const MANAGE: Grant =
@@ -350,7 +350,7 @@ pub(crate) const END_NAMED: Grant = Grant {
         "ec2:TerminateInstances",
     ],
     resources: ANY,
-    conditions: &[UNMARKED, ("StringLike", "aws:ResourceTag/Name", Is::Any(&["hg-*"]))],
+    conditions: &[UNMARKED, ("StringLike", "aws:ResourceTag/Name", Requirement::Any(&["hg-*"]))],
 };
 
 /// Resources that the predecessor of this tool left are known by the name of a group or an image, for which AWS offers

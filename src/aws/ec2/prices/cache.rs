@@ -13,16 +13,16 @@ use serde::{Deserialize, Serialize};
 
 /// One price and when it was looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Row {
+struct CachedPrice {
     usd: f64,
     at: Timestamp,
 }
 
 /// The rows by `SOURCE KEY`.
-type Rows = BTreeMap<String, Row>;
+type Rows = BTreeMap<String, CachedPrice>;
 
 /// How long a row stays in the file; longer than any price is valid.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The file.
 pub(crate) struct Cache {
@@ -46,16 +46,16 @@ impl Cache {
     /// The price that was written within `keeps` of `now`, before or after: `now` may be the time at which a machine
     /// was made, before its price was looked up. A price from further in the future comes from a wrong clock.
     pub(crate) fn read(&self, key: &str, keeps: Duration, now: Timestamp) -> Option<f64> {
-        let row = *rows(&self.path).get(&self.key(key))?;
+        let row = *read_rows(&self.path).get(&self.key(key))?;
         (is_near(&row, keeps, now) && row.usd.is_finite() && row.usd > 0.0).then_some(row.usd)
     }
 
     /// Remembers a price.
     pub(crate) fn write(&self, key: &str, usd: f64, now: Timestamp) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rows = rows(&self.path);
-        rows.retain(|_, row| is_near(row, KEPT, now));
-        rows.insert(self.key(key), Row { usd, at: now });
+        let mut rows = read_rows(&self.path);
+        rows.retain(|_, row| is_near(row, RETENTION, now));
+        rows.insert(self.key(key), CachedPrice { usd, at: now });
         if let Ok(text) = serde_json::to_vec_pretty(&rows) {
             // A price that is not remembered is looked up again.
             drop(replace(&self.path, &text));
@@ -63,11 +63,11 @@ impl Cache {
     }
 }
 
-fn is_near(row: &Row, span: Duration, now: Timestamp) -> bool {
+fn is_near(row: &CachedPrice, span: Duration, now: Timestamp) -> bool {
     now.duration_since(row.at).unsigned_abs() <= span
 }
 
-fn rows(path: &Path) -> Rows {
+fn read_rows(path: &Path) -> Rows {
     std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 

@@ -34,7 +34,7 @@ const NETWORK: &str = "AmazonVPC";
 
 /// A machine to be priced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct PriceQuery {
     /// The region.
     pub region: String,
     /// The instance type, for example `c5.9xlarge`.
@@ -53,14 +53,14 @@ pub struct Prices {
 
 /// An item that has a price, and a row in the cache.
 #[derive(Debug, Clone, Copy)]
-enum Item<'a> {
+enum PricedItem<'a> {
     OnDemand(&'a str),
     Spot(&'a str),
     Volume,
     Address,
 }
 
-impl Item<'_> {
+impl PricedItem<'_> {
     fn key(self, region: &str) -> String {
         match self {
             Self::OnDemand(kind) => format!("{region}/on-demand/{kind}"),
@@ -71,7 +71,7 @@ impl Item<'_> {
     }
 
     /// How long a price of this kind is valid: the list changes a few times a year, the market within hours.
-    fn keeps(self) -> Duration {
+    fn validity(self) -> Duration {
         match self {
             Self::Spot(_) => Duration::from_secs(3600),
             _ => Duration::from_secs(7 * 24 * 3600),
@@ -88,7 +88,7 @@ impl Prices {
     }
 
     /// The price of `wanted`; `None`, with the reason as a warning, if it is not known.
-    pub async fn quote(&self, wanted: &Wanted, now: Timestamp, teller: &Teller) -> Option<Quote> {
+    pub async fn quote(&self, wanted: &PriceQuery, now: Timestamp, teller: &Teller) -> Option<Quote> {
         match self.ask(wanted, now).await {
             Ok(quote) => Some(quote),
             Err(fault) => {
@@ -104,16 +104,16 @@ impl Prices {
     /// # Errors
     ///
     /// The fault of the first look-up that failed; if the answer holds no price, a fault that says so.
-    pub async fn ask(&self, wanted: &Wanted, now: Timestamp) -> Result<Quote, Fault> {
-        let Wanted { region, instance_type, spot, volumes_gib } = wanted;
-        let compute = if *spot { Item::Spot(instance_type) } else { Item::OnDemand(instance_type) };
+    pub async fn ask(&self, wanted: &PriceQuery, now: Timestamp) -> Result<Quote, Fault> {
+        let PriceQuery { region, instance_type, spot, volumes_gib } = wanted;
+        let compute = if *spot { PricedItem::Spot(instance_type) } else { PricedItem::OnDemand(instance_type) };
         let deadline = Deadline::after(LIMIT, "the price list");
         let (compute, volume, address) = deadline
             .bound(async {
                 futures_util::future::try_join3(
                     self.price(region, compute, now),
-                    self.price(region, Item::Volume, now),
-                    self.price(region, Item::Address, now),
+                    self.price(region, PricedItem::Volume, now),
+                    self.price(region, PricedItem::Address, now),
                 )
                 .await
             })
@@ -129,21 +129,23 @@ impl Prices {
     }
 
     /// The price of one unit of `item`: from the cache, else from AWS.
-    async fn price(&self, region: &str, item: Item<'_>, now: Timestamp) -> Result<f64, Fault> {
+    async fn price(&self, region: &str, item: PricedItem<'_>, now: Timestamp) -> Result<f64, Fault> {
         let key = item.key(region);
-        if let Some(price) = self.cache.read(&key, item.keeps(), now) {
+        if let Some(price) = self.cache.read(&key, item.validity(), now) {
             return Ok(price);
         }
         let price = match item {
-            Item::OnDemand(kind) => self.listed("AmazonEC2", &on_demand(region, kind), Unit::Hour, kind).await?,
-            Item::Spot(kind) => self.market(region, kind, now).await?,
-            Item::Volume => {
-                let filters = [("regionCode", region), ("productFamily", "Storage"), ("volumeApiName", "gp3")];
-                self.listed("AmazonEC2", &filters, Unit::GibMonth, "a gp3 volume").await?
+            PricedItem::OnDemand(kind) => {
+                self.listed_price("AmazonEC2", &on_demand(region, kind), Unit::Hour, kind).await?
             }
-            Item::Address => {
+            PricedItem::Spot(kind) => self.market_price(region, kind, now).await?,
+            PricedItem::Volume => {
+                let filters = [("regionCode", region), ("productFamily", "Storage"), ("volumeApiName", "gp3")];
+                self.listed_price("AmazonEC2", &filters, Unit::GibMonth, "a gp3 volume").await?
+            }
+            PricedItem::Address => {
                 let filters = [("regionCode", region), ("group", "VPCPublicIPv4Address")];
-                self.listed(NETWORK, &filters, Unit::Hour, "a public address").await?
+                self.listed_price(NETWORK, &filters, Unit::Hour, "a public address").await?
             }
         };
         self.cache.write(&key, price, now);
@@ -151,7 +153,13 @@ impl Prices {
     }
 
     /// The highest price in `unit` among the products of `service` that match `filters`.
-    async fn listed(&self, service: &str, filters: &[(&str, &str)], unit: Unit, what: &str) -> Result<f64, Fault> {
+    async fn listed_price(
+        &self,
+        service: &str,
+        filters: &[(&str, &str)],
+        unit: Unit,
+        what: &str,
+    ) -> Result<f64, Fault> {
         let doing = format!("look up the price of `{what}`");
         let filters = filters
             .iter()
@@ -172,7 +180,7 @@ impl Prices {
 
     /// The price of `instance_type` as spare capacity: the latest price of the dearest zone, because the zone is not
     /// known yet.
-    async fn market(&self, region: &str, instance_type: &str, now: Timestamp) -> Result<f64, Fault> {
+    async fn market_price(&self, region: &str, instance_type: &str, now: Timestamp) -> Result<f64, Fault> {
         let doing = format!("look up the spot price of `{instance_type}`");
         // The history from now on holds exactly the price that is valid now, once for each zone.
         let pages = self.clients.ec2(region).describe_spot_price_history();

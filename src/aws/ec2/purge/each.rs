@@ -8,7 +8,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use futures_util::{FutureExt, StreamExt};
 use model::base::deadline::Deadline;
-use model::purge::Refusal;
+use model::purge::RemovalRefusal;
 
 use crate::ec2::trouble::{self, Class};
 
@@ -43,7 +43,7 @@ where
 }
 
 /// Calls `delete` for every id; an id that does not exist is not a refusal.
-pub(crate) async fn each<F, Fut>(ids: &[String], delete: F) -> Vec<Refusal>
+pub(crate) async fn each<F, Fut>(ids: &[String], delete: F) -> Vec<RemovalRefusal>
 where
     F: Fn(String) -> Fut + Sync,
     Fut: Future<Output = Result<(), Denied>> + Send,
@@ -54,11 +54,12 @@ where
     for id in ids {
         tries.push(one(id.clone(), &delete, &deadline).boxed());
     }
-    let refusals: Vec<Option<Refusal>> = futures_util::stream::iter(tries).buffer_unordered(AT_ONCE).collect().await;
+    let refusals: Vec<Option<RemovalRefusal>> =
+        futures_util::stream::iter(tries).buffer_unordered(AT_ONCE).collect().await;
     refusals.into_iter().flatten().collect()
 }
 
-async fn one<F, Fut>(id: String, delete: &F, deadline: &Deadline) -> Option<Refusal>
+async fn one<F, Fut>(id: String, delete: &F, deadline: &Deadline) -> Option<RemovalRefusal>
 where
     F: Fn(String) -> Fut,
     Fut: Future<Output = Result<(), Denied>>,
@@ -67,10 +68,10 @@ where
         match delete(id.clone()).await {
             Ok(()) => return None,
             Err(denied) if denied.class == Class::NotFound => return None,
-            Err(denied) if denied.class == Class::Dependency && deadline.left() > PAUSE => {
+            Err(denied) if denied.class == Class::Dependency && deadline.remaining() > PAUSE => {
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(denied) => return Some(Refusal { id, reason: denied.reason }),
+            Err(denied) => return Some(RemovalRefusal { id, reason: denied.reason }),
         }
     }
 }
@@ -102,7 +103,7 @@ mod tests {
             async { answer }
         })
         .await;
-        assert_eq!(refusals, [Refusal { id: "denied".into(), reason: "no".into() }]);
+        assert_eq!(refusals, [RemovalRefusal { id: "denied".into(), reason: "no".into() }]);
         assert_eq!((used.into_inner(), refused.into_inner()), (3, 1));
     }
 

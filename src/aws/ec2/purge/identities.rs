@@ -8,7 +8,7 @@ use aws_sdk_iam::Client;
 use aws_sdk_iam::types::{InstanceProfile, Role, Tag};
 use futures_util::future::join_all;
 use model::fault::Fault;
-use model::purge::{Item, Refusal, names_somebody};
+use model::purge::{PurgeItem, RemovalRefusal, names_somebody};
 use model::resource::ResourceKind;
 
 use super::each::{Denied, each};
@@ -22,11 +22,11 @@ pub(super) struct Profiles;
 
 #[async_trait]
 impl Kind for Profiles {
-    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+    async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
         find_profiles(&reach.iam_at_door).await
     }
 
-    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         delete_profiles(&reach.iam_deletes, ids).await
     }
 
@@ -40,11 +40,11 @@ pub(super) struct Roles;
 
 #[async_trait]
 impl Kind for Roles {
-    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+    async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
         find_roles(&reach.iam_at_door).await
     }
 
-    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         delete_roles(&reach.iam_deletes, ids).await
     }
 
@@ -74,14 +74,14 @@ async fn roles(iam: &Client) -> Result<Vec<Role>, Fault> {
     Ok(all.into_iter().filter(|role| tags::is_ours(Some(role.role_name()), [])).collect())
 }
 
-async fn find_profiles(iam: &Client) -> Result<Vec<Item>, Fault> {
+async fn find_profiles(iam: &Client) -> Result<Vec<PurgeItem>, Fault> {
     let items = profiles(iam).await?.into_iter().map(|profile| async move {
         let name = profile.instance_profile_name();
         // A user who cannot read the tags sees the profile without its owner.
         let shown = iam.get_instance_profile().instance_profile_name(name).send().await.ok();
         let whole = shown.and_then(|answer| answer.instance_profile);
         let owner = whole.and_then(|profile| owner(profile.tags()));
-        Item {
+        PurgeItem {
             id: name.to_owned(),
             kind: ResourceKind::InstanceProfile,
             name: Some(name.to_owned()),
@@ -94,13 +94,13 @@ async fn find_profiles(iam: &Client) -> Result<Vec<Item>, Fault> {
     Ok(join_all(items).await)
 }
 
-async fn find_roles(iam: &Client) -> Result<Vec<Item>, Fault> {
+async fn find_roles(iam: &Client) -> Result<Vec<PurgeItem>, Fault> {
     let items = roles(iam).await?.into_iter().map(|role| async move {
         let name = role.role_name();
         // A user who cannot read the tags sees the role without its owner.
         let marks = iam.list_role_tags().role_name(name).send().await;
         let owner = marks.ok().and_then(|answer| owner(answer.tags()));
-        Item {
+        PurgeItem {
             id: name.to_owned(),
             kind: ResourceKind::Role,
             name: Some(name.to_owned()),
@@ -138,7 +138,7 @@ fn unless_missing<T>(result: Result<T, Denied>) -> Result<(), Denied> {
     }
 }
 
-async fn delete_profiles(iam: &Client, names: &[String]) -> Vec<Refusal> {
+async fn delete_profiles(iam: &Client, names: &[String]) -> Vec<RemovalRefusal> {
     each(names, |name| async move {
         let profile = iam.get_instance_profile().instance_profile_name(&name).send().await?;
         let roles = profile.instance_profile.map(|profile| profile.roles).unwrap_or_default();
@@ -152,7 +152,7 @@ async fn delete_profiles(iam: &Client, names: &[String]) -> Vec<Refusal> {
     .await
 }
 
-async fn delete_roles(iam: &Client, names: &[String]) -> Vec<Refusal> {
+async fn delete_roles(iam: &Client, names: &[String]) -> Vec<RemovalRefusal> {
     each(names, |name| async move {
         let attached = iam.list_attached_role_policies().role_name(&name).into_paginator().items();
         for policy in attached.send().try_collect().await? {

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Image};
 use model::fault::Fault;
-use model::purge::{Item, Refusal};
+use model::purge::{PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use super::each::each;
@@ -18,11 +18,11 @@ pub(super) struct Images;
 
 #[async_trait]
 impl Kind for Images {
-    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+    async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
         find(&reach.ec2_at_door).await
     }
 
-    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         deregister(&reach.ec2_deletes, ids).await
     }
 
@@ -31,12 +31,12 @@ impl Kind for Images {
     }
 }
 
-async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+async fn find(ec2: &Client) -> Result<Vec<PurgeItem>, Fault> {
     Ok(list(ec2, None).await?.iter().filter_map(item).collect())
 }
 
 /// Our images with the ids of the snapshots that each is made of.
-pub(crate) async fn with_snapshots(ec2: &Client) -> Result<Vec<(Item, Vec<String>)>, Fault> {
+pub(crate) async fn with_snapshots(ec2: &Client) -> Result<Vec<(PurgeItem, Vec<String>)>, Fault> {
     let snapshots = |image: &Image| {
         let disks = image.block_device_mappings().iter().filter_map(|mapping| mapping.ebs());
         disks.filter_map(|disk| disk.snapshot_id()).map(str::to_owned).collect()
@@ -54,14 +54,14 @@ fn state(image: &Image) -> String {
     image.state().map_or("", |state| state.as_str()).to_owned()
 }
 
-fn item(image: &Image) -> Option<Item> {
+fn item(image: &Image) -> Option<PurgeItem> {
     let item = search::item(ResourceKind::MachineImage, image.image_id(), image.name(), image.tags())?;
     let created_at = image.creation_date().and_then(|date| date.parse().ok());
-    Some(Item { created_at, state: state(image), ..item })
+    Some(PurgeItem { created_at, state: state(image), ..item })
 }
 
 /// Deregisters only the images: our snapshots are removed separately, because a snapshot may be somebody else's.
-async fn deregister(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+async fn deregister(ec2: &Client, ids: &[String]) -> Vec<RemovalRefusal> {
     each(ids, |id| async move {
         ec2.deregister_image().image_id(id).send().await?;
         Ok(())

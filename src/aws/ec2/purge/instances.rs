@@ -8,7 +8,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Instance};
 use futures_util::future::{BoxFuture, FutureExt, try_join_all};
 use model::fault::Fault;
-use model::purge::{Item, Refusal};
+use model::purge::{PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use super::each::Denied;
@@ -31,11 +31,11 @@ pub(super) struct Instances;
 
 #[async_trait]
 impl Kind for Instances {
-    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+    async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
         find(&reach.ec2_at_door).await
     }
 
-    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         terminate(&reach.ec2_deletes, ids).await
     }
 
@@ -44,12 +44,12 @@ impl Kind for Instances {
     }
 }
 
-async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+async fn find(ec2: &Client) -> Result<Vec<PurgeItem>, Fault> {
     let found = try_join_all(searches().into_iter().map(|filter| page_through(ec2, filter))).await?;
     Ok(search::merged(found))
 }
 
-async fn page_through(ec2: &Client, search: Filter) -> Result<Vec<Item>, Fault> {
+async fn page_through(ec2: &Client, search: Filter) -> Result<Vec<PurgeItem>, Fault> {
     let states = search::filter("instance-state-name", &STATES);
     let request = ec2.describe_instances().filters(states).filters(search);
     let mut pages = request.into_paginator().page_size(search::PAGE).send();
@@ -62,19 +62,19 @@ async fn page_through(ec2: &Client, search: Filter) -> Result<Vec<Item>, Fault> 
     Ok(items)
 }
 
-fn item(instance: &Instance) -> Option<Item> {
+fn item(instance: &Instance) -> Option<PurgeItem> {
     let state = instance.state().and_then(|state| state.name()).map_or("", |name| name.as_str()).to_owned();
     let live = STATES.contains(&state.as_str());
     let created_at = search::time(instance.launch_time());
     let item = search::item(ResourceKind::Instance, instance.instance_id(), None, instance.tags())?;
-    live.then_some(Item { created_at, state, ..item })
+    live.then_some(PurgeItem { created_at, state, ..item })
 }
 
-pub(crate) async fn terminate(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+pub(crate) async fn terminate(ec2: &Client, ids: &[String]) -> Vec<RemovalRefusal> {
     split(ec2, ids).await
 }
 
-fn split<'a>(ec2: &'a Client, ids: &'a [String]) -> BoxFuture<'a, Vec<Refusal>> {
+fn split<'a>(ec2: &'a Client, ids: &'a [String]) -> BoxFuture<'a, Vec<RemovalRefusal>> {
     async move {
         let Err(error) = ec2.terminate_instances().set_instance_ids(Some(ids.to_vec())).send().await else {
             return Vec::new();
@@ -89,7 +89,7 @@ fn split<'a>(ec2: &'a Client, ids: &'a [String]) -> BoxFuture<'a, Vec<Refusal>> 
         if denied.class == Class::NotFound {
             return Vec::new();
         }
-        ids.iter().map(|id| Refusal { id: id.clone(), reason: denied.reason.clone() }).collect()
+        ids.iter().map(|id| RemovalRefusal { id: id.clone(), reason: denied.reason.clone() }).collect()
     }
     .boxed()
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, NetworkInterface};
 use model::fault::Fault;
-use model::purge::{Item, Refusal};
+use model::purge::{PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use super::each::each;
@@ -17,11 +17,11 @@ pub(super) struct Interfaces;
 
 #[async_trait]
 impl Kind for Interfaces {
-    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+    async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
         find(&reach.ec2_at_door).await
     }
 
-    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         delete(&reach.ec2, &reach.ec2_deletes, ids).await
     }
 
@@ -30,7 +30,7 @@ impl Kind for Interfaces {
     }
 }
 
-async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+async fn find(ec2: &Client) -> Result<Vec<PurgeItem>, Fault> {
     search::everywhere(|search| async { Ok(list(ec2, search).await?.iter().filter_map(item).collect()) }).await
 }
 
@@ -44,15 +44,15 @@ fn state(interface: &NetworkInterface) -> String {
     interface.status().map_or("", |status| status.as_str()).to_owned()
 }
 
-fn item(interface: &NetworkInterface) -> Option<Item> {
+fn item(interface: &NetworkInterface) -> Option<PurgeItem> {
     let id = interface.network_interface_id();
     let item = search::item(ResourceKind::NetworkInterface, id, None, interface.tag_set())?;
     // EC2 does not report the age of an interface; one that came with an instance is as old as its attachment.
     let created_at = search::time(interface.attachment().and_then(|attachment| attachment.attach_time()));
-    Some(Item { created_at, state: state(interface), ..item })
+    Some(PurgeItem { created_at, state: state(interface), ..item })
 }
 
-async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<RemovalRefusal> {
     // If the listing fails, all of them are tried.
     let left = there(look, ids).await.map_or(ids.to_vec(), |left| left.into_iter().map(|(id, _)| id).collect());
     each(&left, |id| async move {

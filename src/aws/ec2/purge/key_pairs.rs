@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, KeyPairInfo};
 use model::fault::Fault;
-use model::purge::{Item, Refusal};
+use model::purge::{PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use super::each::each;
@@ -18,11 +18,11 @@ pub(super) struct KeyPairs;
 
 #[async_trait]
 impl Kind for KeyPairs {
-    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+    async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
         find(&reach.ec2_at_door).await
     }
 
-    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         delete(&reach.ec2_deletes, ids).await
     }
 
@@ -31,7 +31,7 @@ impl Kind for KeyPairs {
     }
 }
 
-async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+async fn find(ec2: &Client) -> Result<Vec<PurgeItem>, Fault> {
     Ok(list(ec2, None).await?.iter().filter_map(item).collect())
 }
 
@@ -41,12 +41,12 @@ async fn list(ec2: &Client, search: Option<Filter>) -> Result<Vec<KeyPairInfo>, 
     Ok(answer.key_pairs.unwrap_or_default())
 }
 
-fn item(pair: &KeyPairInfo) -> Option<Item> {
+fn item(pair: &KeyPairInfo) -> Option<PurgeItem> {
     let item = search::item(ResourceKind::KeyPair, pair.key_name(), pair.key_name(), pair.tags())?;
-    Some(Item { created_at: search::time(pair.create_time()), ..item })
+    Some(PurgeItem { created_at: search::time(pair.create_time()), ..item })
 }
 
-async fn delete(ec2: &Client, names: &[String]) -> Vec<Refusal> {
+async fn delete(ec2: &Client, names: &[String]) -> Vec<RemovalRefusal> {
     each(names, |name| async move {
         ec2.delete_key_pair().key_name(name).send().await?;
         Ok(())

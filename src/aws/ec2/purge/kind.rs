@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use model::fault::Fault;
-use model::purge::{Item, Refusal};
+use model::purge::{PurgeItem, RemovalRefusal};
 
 use crate::ec2::clients::Clients;
 
@@ -27,10 +27,10 @@ impl Reach {
     pub(super) fn new(clients: &Clients, region: &str) -> Self {
         Self {
             ec2: clients.ec2(region),
-            ec2_at_door: clients.ec2_at_door(region),
+            ec2_at_door: clients.ec2_preflight(region),
             ec2_deletes: clients.ec2_deletes(region),
             iam: clients.iam(),
-            iam_at_door: clients.iam_at_door(),
+            iam_at_door: clients.iam_preflight(),
             iam_deletes: clients.iam_deletes(),
         }
     }
@@ -40,10 +40,10 @@ impl Reach {
 #[async_trait]
 pub(super) trait Kind: Sync {
     /// Everything of ours that is there or still going away; never anything else.
-    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault>;
+    async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault>;
 
     /// Asks for the removal of these; gives those that were refused. One that is not there is not refused.
-    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal>;
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal>;
 
     /// Which of these are still there, with their state.
     async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault>;

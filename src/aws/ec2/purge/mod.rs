@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use model::fault::Fault;
-use model::purge::{Account, Item, Refusal};
+use model::purge::{Account, PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use self::kind::Reach;
@@ -65,7 +65,7 @@ impl Account for Ec2Account {
         LINES.iter().map(|line| line.kind).collect()
     }
 
-    async fn row_name(&self, item: &Item) -> Result<Option<String>, Fault> {
+    async fn row_name(&self, item: &PurgeItem) -> Result<Option<String>, Fault> {
         let Some(name) = &item.name else { return Ok(None) };
         let account = &self.clients.identity().await?.account;
         let name = match registered(item.kind)?.scope {
@@ -75,7 +75,7 @@ impl Account for Ec2Account {
         Ok(Some(name.to_string()))
     }
 
-    async fn find(&self, kind: ResourceKind) -> Result<Vec<Item>, Fault> {
+    async fn find(&self, kind: ResourceKind) -> Result<Vec<PurgeItem>, Fault> {
         registered(kind)?.how.find(&self.reach).await
     }
 
@@ -98,14 +98,14 @@ impl Account for Ec2Account {
         registered(kind).map_or(1, |line| line.batch)
     }
 
-    async fn remove(&self, kind: ResourceKind, ids: &[String]) -> Vec<Refusal> {
+    async fn remove(&self, kind: ResourceKind, ids: &[String]) -> Vec<RemovalRefusal> {
         match registered(kind) {
             Ok(line) => line.how.remove(&self.reach, ids).await,
-            Err(fault) => ids.iter().map(|id| Refusal { id: id.clone(), reason: fault.line() }).collect(),
+            Err(fault) => ids.iter().map(|id| RemovalRefusal { id: id.clone(), reason: fault.line() }).collect(),
         }
     }
 
-    async fn there(&self, kind: ResourceKind, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+    async fn remaining(&self, kind: ResourceKind, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
         registered(kind)?.how.there(&self.reach, ids).await
     }
 }

@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{Filter, Tag};
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
 use model::fault::Fault;
-use model::purge::Item;
+use model::purge::PurgeItem;
 use model::resource::ResourceKind;
 
 use crate::ec2::tags;
@@ -36,10 +36,10 @@ pub(crate) fn named() -> Filter {
 
 /// The item for a resource of `kind`, if it is ours. `name` is its proper name if the kind has one; else its tag
 /// counts.
-pub(crate) fn item(kind: ResourceKind, id: Option<&str>, name: Option<&str>, marks: &[Tag]) -> Option<Item> {
+pub(crate) fn item(kind: ResourceKind, id: Option<&str>, name: Option<&str>, marks: &[Tag]) -> Option<PurgeItem> {
     let tag = tags::value(marks, tags::NAME);
     let ours = tags::is_ours(name, tags::keys(marks)) || tags::is_ours(tag, []);
-    ours.then(|| Item {
+    ours.then(|| PurgeItem {
         id: id.unwrap_or_default().to_owned(),
         kind,
         name: name.or(tag).map(str::to_owned),
@@ -70,17 +70,17 @@ pub(crate) fn time(at: Option<&DateTime>) -> Option<Timestamp> {
 }
 
 /// The results of all [`searches`], which `ask` makes side by side.
-pub(crate) async fn everywhere<F, Fut>(ask: F) -> Result<Vec<Item>, Fault>
+pub(crate) async fn everywhere<F, Fut>(ask: F) -> Result<Vec<PurgeItem>, Fault>
 where
     F: Fn(Filter) -> Fut,
-    Fut: Future<Output = Result<Vec<Item>, Fault>>,
+    Fut: Future<Output = Result<Vec<PurgeItem>, Fault>>,
 {
     Ok(merged(futures_util::future::try_join_all(searches().into_iter().map(ask)).await?))
 }
 
 /// The results of several searches as one, each item once.
-pub(crate) fn merged(found: Vec<Vec<Item>>) -> Vec<Item> {
-    let items: BTreeMap<String, Item> = found.into_iter().flatten().map(|item| (item.id.clone(), item)).collect();
+pub(crate) fn merged(found: Vec<Vec<PurgeItem>>) -> Vec<PurgeItem> {
+    let items: BTreeMap<String, PurgeItem> = found.into_iter().flatten().map(|item| (item.id.clone(), item)).collect();
     items.into_values().collect()
 }
 
@@ -104,7 +104,7 @@ where
 mod tests {
     use super::*;
 
-    fn of(name: Option<&str>, marks: &[(&str, &str)]) -> Option<Item> {
+    fn of(name: Option<&str>, marks: &[(&str, &str)]) -> Option<PurgeItem> {
         let marks: Vec<Tag> = marks.iter().map(|(key, value)| tags::tag(key, value)).collect();
         item(ResourceKind::Volume, Some("vol-1"), name, &marks)
     }

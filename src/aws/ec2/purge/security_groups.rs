@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, SecurityGroup, SecurityGroupRule};
 use model::fault::Fault;
-use model::purge::{Item, Refusal};
+use model::purge::{PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use super::each::{Denied, each};
@@ -20,11 +20,11 @@ pub(super) struct SecurityGroups;
 
 #[async_trait]
 impl Kind for SecurityGroups {
-    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+    async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
         find(&reach.ec2_at_door).await
     }
 
-    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         delete(&reach.ec2_deletes, ids).await
     }
 
@@ -33,7 +33,7 @@ impl Kind for SecurityGroups {
     }
 }
 
-async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+async fn find(ec2: &Client) -> Result<Vec<PurgeItem>, Fault> {
     Ok(list(ec2, None).await?.iter().filter_map(item).collect())
 }
 
@@ -43,11 +43,11 @@ async fn list(ec2: &Client, search: Option<Filter>) -> Result<Vec<SecurityGroup>
     pages.send().try_collect().await.map_err(|error| trouble::fault("list the security groups", error))
 }
 
-fn item(group: &SecurityGroup) -> Option<Item> {
+fn item(group: &SecurityGroup) -> Option<PurgeItem> {
     search::item(ResourceKind::SecurityGroup, group.group_id(), group.group_name(), group.tags())
 }
 
-async fn delete(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+async fn delete(ec2: &Client, ids: &[String]) -> Vec<RemovalRefusal> {
     let mutual = tokio::sync::OnceCell::new();
     each(ids, |id| {
         let mutual = &mutual;

@@ -8,7 +8,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Snapshot};
 use futures_util::future::{try_join, try_join_all};
 use model::fault::Fault;
-use model::purge::{Item, Refusal};
+use model::purge::{PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use super::each::each;
@@ -21,11 +21,11 @@ pub(super) struct Snapshots;
 
 #[async_trait]
 impl Kind for Snapshots {
-    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+    async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
         find(&reach.ec2_at_door).await
     }
 
-    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         delete(&reach.ec2_deletes, ids).await
     }
 
@@ -34,7 +34,7 @@ impl Kind for Snapshots {
     }
 }
 
-async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+async fn find(ec2: &Client) -> Result<Vec<PurgeItem>, Fault> {
     let tagged = try_join_all(
         search::searches()
             .into_iter()
@@ -43,7 +43,7 @@ async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
     let (tagged, images) = try_join(tagged, images::with_snapshots(ec2)).await?;
     let mut found = search::merged(tagged);
     let known: BTreeSet<String> = found.iter().map(|item| item.id.clone()).collect();
-    let of_image: BTreeMap<&str, &Item> = images
+    let of_image: BTreeMap<&str, &PurgeItem> = images
         .iter()
         .flat_map(|(image, ids)| ids.iter().map(move |id| (id.as_str(), image)))
         .filter(|(id, _)| !known.contains(*id))
@@ -67,16 +67,16 @@ fn state(snapshot: &Snapshot) -> String {
     snapshot.state().map_or("", |state| state.as_str()).to_owned()
 }
 
-fn item(snapshot: &Snapshot) -> Option<Item> {
+fn item(snapshot: &Snapshot) -> Option<PurgeItem> {
     let item = search::item(ResourceKind::Snapshot, snapshot.snapshot_id(), None, snapshot.tags())?;
-    Some(Item { created_at: search::time(snapshot.start_time()), state: state(snapshot), ..item })
+    Some(PurgeItem { created_at: search::time(snapshot.start_time()), state: state(snapshot), ..item })
 }
 
 /// A snapshot without our prefix and tags is a part of `image` only if EC2 says in its description that it was made for
 /// it: an image can also be registered from a snapshot that somebody keeps for another purpose.
-fn part_of(snapshot: &Snapshot, image: &Item) -> Option<Item> {
+fn part_of(snapshot: &Snapshot, image: &PurgeItem) -> Option<PurgeItem> {
     let made_for_it = snapshot.description()?.split_whitespace().any(|word| word == image.id);
-    made_for_it.then(|| Item {
+    made_for_it.then(|| PurgeItem {
         id: snapshot.snapshot_id().unwrap_or_default().to_owned(),
         kind: ResourceKind::Snapshot,
         name: image.name.clone(),
@@ -87,7 +87,7 @@ fn part_of(snapshot: &Snapshot, image: &Item) -> Option<Item> {
     })
 }
 
-async fn delete(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+async fn delete(ec2: &Client, ids: &[String]) -> Vec<RemovalRefusal> {
     each(ids, |id| async move {
         ec2.delete_snapshot().snapshot_id(id).send().await?;
         Ok(())
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_without_a_mark_is_ours_only_when_it_was_made_for_our_image() {
-        let image = Item {
+        let image = PurgeItem {
             id: "ami-12".into(),
             kind: ResourceKind::MachineImage,
             name: Some("hg-linux-dev-debian12".into()),

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, SpotInstanceRequest};
 use model::fault::Fault;
-use model::purge::{Item, Refusal};
+use model::purge::{PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use super::each::Denied;
@@ -20,11 +20,11 @@ pub(super) struct SpotRequests;
 
 #[async_trait]
 impl Kind for SpotRequests {
-    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+    async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
         find(&reach.ec2_at_door).await
     }
 
-    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         cancel(&reach.ec2_deletes, ids).await
     }
 
@@ -33,7 +33,7 @@ impl Kind for SpotRequests {
     }
 }
 
-async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+async fn find(ec2: &Client) -> Result<Vec<PurgeItem>, Fault> {
     search::everywhere(|search| async { Ok(list(ec2, search).await?.iter().filter_map(item).collect()) }).await
 }
 
@@ -48,18 +48,18 @@ fn state(request: &SpotInstanceRequest) -> String {
     request.state().map_or("", |state| state.as_str()).to_owned()
 }
 
-fn item(request: &SpotInstanceRequest) -> Option<Item> {
+fn item(request: &SpotInstanceRequest) -> Option<PurgeItem> {
     let item = search::item(ResourceKind::SpotRequest, request.spot_instance_request_id(), None, request.tags())?;
-    Some(Item { created_at: search::time(request.create_time()), state: state(request), ..item })
+    Some(PurgeItem { created_at: search::time(request.create_time()), state: state(request), ..item })
 }
 
 /// Cancels the requests in one call, or one by one if that is refused because of one of them.
-async fn cancel(ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+async fn cancel(ec2: &Client, ids: &[String]) -> Vec<RemovalRefusal> {
     let all = ec2.cancel_spot_instance_requests().set_spot_instance_request_ids(Some(ids.to_vec())).send().await;
     match all.map_err(Denied::from) {
         Ok(_) => Vec::new(),
         Err(denied) if ids.len() == 1 && denied.class != Class::NotFound => {
-            vec![Refusal { id: ids[0].clone(), reason: denied.reason }]
+            vec![RemovalRefusal { id: ids[0].clone(), reason: denied.reason }]
         }
         Err(_) => {
             super::each::each(ids, |id| async move {

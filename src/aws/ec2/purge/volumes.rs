@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, Volume};
 use model::fault::Fault;
-use model::purge::{Item, Refusal};
+use model::purge::{PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use super::each::each;
@@ -20,11 +20,11 @@ pub(super) struct Volumes;
 
 #[async_trait]
 impl Kind for Volumes {
-    async fn find(&self, reach: &Reach) -> Result<Vec<Item>, Fault> {
+    async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
         find(&reach.ec2_at_door).await
     }
 
-    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<Refusal> {
+    async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         delete(&reach.ec2, &reach.ec2_deletes, ids).await
     }
 
@@ -33,7 +33,7 @@ impl Kind for Volumes {
     }
 }
 
-async fn find(ec2: &Client) -> Result<Vec<Item>, Fault> {
+async fn find(ec2: &Client) -> Result<Vec<PurgeItem>, Fault> {
     search::everywhere(|search| async { Ok(list(ec2, search).await?.iter().filter_map(item).collect()) }).await
 }
 
@@ -47,12 +47,12 @@ fn state(volume: &Volume) -> String {
     volume.state().map_or("", |state| state.as_str()).to_owned()
 }
 
-fn item(volume: &Volume) -> Option<Item> {
+fn item(volume: &Volume) -> Option<PurgeItem> {
     let item = search::item(ResourceKind::Volume, volume.volume_id(), None, volume.tags())?;
-    Some(Item { created_at: search::time(volume.create_time()), state: state(volume), ..item })
+    Some(PurgeItem { created_at: search::time(volume.create_time()), state: state(volume), ..item })
 }
 
-async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<Refusal> {
+async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<RemovalRefusal> {
     // If the listing fails, all of them are tried.
     let left = there(look, ids).await.map_or(ids.to_vec(), |left| left.into_iter().map(|(id, _)| id).collect());
     each(&left, |id| async move {

@@ -12,7 +12,7 @@ use model::fault::Fault;
 use model::resource::ResourceKind;
 use sha2::{Digest, Sha256};
 
-use crate::ec2::shared::Account;
+use crate::ec2::shared::SharedAccount;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
 
@@ -24,13 +24,13 @@ const DIGITS: usize = 8;
 
 /// A key pair that the account has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Known {
+struct KnownKeyPair {
     name: String,
     public: Option<String>,
     fingerprint: Option<String>,
 }
 
-impl Known {
+impl KnownKeyPair {
     fn of(info: &KeyPairInfo) -> Option<Self> {
         Some(Self {
             name: info.key_name.clone()?,
@@ -66,7 +66,7 @@ fn plain(fingerprint: &str) -> &str {
 
 /// The names that our key pair may have, the preferred one first.
 fn names(owner: &str, blob: &[u8]) -> [String; 3] {
-    let own = format!("{}-{}", tags::KEY_PAIR, tags::as_name(owner));
+    let own = format!("{}-{}", tags::KEY_PAIR, tags::to_name(owner));
     let digits = HEXLOWER.encode(&Sha256::digest(blob));
     let digits = digits.get(..DIGITS).unwrap_or(&digits);
     [tags::KEY_PAIR.to_owned(), own.clone(), format!("{own}-{digits}")]
@@ -74,7 +74,7 @@ fn names(owner: &str, blob: &[u8]) -> [String; 3] {
 
 /// The next step of reconciling.
 #[derive(Debug, PartialEq, Eq)]
-enum Step {
+enum KeyPairStep {
     /// The key pair of this name already holds our key.
     Use(String),
     /// Our key is imported under this name.
@@ -82,23 +82,23 @@ enum Step {
 }
 
 /// Uses a key pair that holds our key, else the first free name; `None` if other keys have all names.
-fn decide(known: &[Known], names: &[String], blob: &[u8]) -> Option<Step> {
+fn decide(known: &[KnownKeyPair], names: &[String], blob: &[u8]) -> Option<KeyPairStep> {
     if let Some(ours) = known.iter().find(|pair| pair.holds(blob)) {
-        return Some(Step::Use(ours.name.clone()));
+        return Some(KeyPairStep::Use(ours.name.clone()));
     }
     let free = |name: &&String| !known.iter().any(|pair| pair.name == **name);
-    names.iter().find(free).cloned().map(Step::Import)
+    names.iter().find(free).cloned().map(KeyPairStep::Import)
 }
 
 /// Makes sure that the account holds our public key; returns its name there.
-pub(crate) async fn reconcile(account: &Account<'_>, public: &str) -> Result<String, Fault> {
+pub(crate) async fn reconcile(account: &SharedAccount<'_>, public: &str) -> Result<String, Fault> {
     let blob = key_blob(public).ok_or_else(|| Fault::outside("the public key of the state directory is damaged"))?;
     let names = names(account.owner, &blob);
     for _ in 0..TRIES {
         let known = list(account, &names).await?;
         match decide(&known, &names, &blob) {
-            Some(Step::Use(name)) => return Ok(name),
-            Some(Step::Import(name)) => {
+            Some(KeyPairStep::Use(name)) => return Ok(name),
+            Some(KeyPairStep::Import(name)) => {
                 if import(account, &name, public).await? {
                     return Ok(name);
                 }
@@ -110,27 +110,27 @@ pub(crate) async fn reconcile(account: &Account<'_>, public: &str) -> Result<Str
         .hint("Remove the one that nobody needs in the console of EC2."))
 }
 
-async fn list(account: &Account<'_>, names: &[String]) -> Result<Vec<Known>, Fault> {
+async fn list(account: &SharedAccount<'_>, names: &[String]) -> Result<Vec<KnownKeyPair>, Fault> {
     // A filter leaves out names that do not exist; asking for the names themselves would be an error.
     let filter = Filter::builder().name("key-name").set_values(Some(names.to_vec())).build();
     let call = account.ec2.describe_key_pairs().include_public_key(true).filters(filter);
     let answer = call.send().await.map_err(|error| trouble::fault("look for our key pair", error))?;
-    Ok(answer.key_pairs().iter().filter_map(Known::of).collect())
+    Ok(answer.key_pairs().iter().filter_map(KnownKeyPair::of).collect())
 }
 
 /// Imports the key; `false` if the name was taken meanwhile.
-async fn import(account: &Account<'_>, name: &str, public: &str) -> Result<bool, Fault> {
+async fn import(account: &SharedAccount<'_>, name: &str, public: &str) -> Result<bool, Fault> {
     let row = account.plan(ResourceKind::KeyPair, name)?;
-    let specification = tags::specification(ResourceType::KeyPair, &tags::fixture_tags(account.owner));
+    let specification = tags::specification(ResourceType::KeyPair, &tags::shared_tags(account.owner));
     let call = account.ec2.import_key_pair().key_name(name).public_key_material(Blob::new(public.trim().as_bytes()));
     match call.tag_specifications(specification).send().await {
         Ok(made) => {
-            account.ledger.kept(&row, made.key_pair_id().unwrap_or(name))?;
+            account.ledger.mark_kept(&row, made.key_pair_id().unwrap_or(name))?;
             Ok(true)
         }
         Err(error) if trouble::class(&error) == Class::Duplicate => {
             // A key pair of that name exists, so the row is true whoever made it.
-            account.ledger.kept(&row, name)?;
+            account.ledger.mark_kept(&row, name)?;
             Ok(false)
         }
         Err(error) => Err(trouble::fault(&format!("import the key pair `{name}`"), error)),
@@ -144,9 +144,9 @@ mod tests {
     const OURS: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDCzVXFMmPOXDGPAIgJ4KPgrDm5jTYQ4d3rLZRPOMyJF me@here";
     const THEIRS: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHs4bUHdBJDd6nN4FyhJ1yTn7NpJxZCnQ0iBHhK7tGr9";
 
-    fn pair(name: &str, public: Option<&str>, fingerprint: &str) -> Known {
+    fn pair(name: &str, public: Option<&str>, fingerprint: &str) -> KnownKeyPair {
         let (public, fingerprint) = (public.map(str::to_owned), Some(fingerprint.to_owned()));
-        Known { name: name.into(), public, fingerprint }
+        KnownKeyPair { name: name.into(), public, fingerprint }
     }
 
     #[test]
@@ -167,12 +167,16 @@ mod tests {
         let names = names("Me@Here.example", &blob);
         assert_eq!(names[..2], ["hg-automation".to_owned(), "hg-automation-me-here-example".to_owned()]);
         assert_eq!(names[2].len(), names[1].len() + 1 + DIGITS);
-        let step = |known: &[Known]| decide(known, &names, &blob);
+        let step = |known: &[KnownKeyPair]| decide(known, &names, &blob);
         let foreign = |at: usize| pair(&names[at], Some(THEIRS), "x");
-        assert_eq!(step(&[]), Some(Step::Import(names[0].clone())));
-        assert_eq!(step(&[foreign(0)]), Some(Step::Import(names[1].clone())));
-        assert_eq!(step(&[foreign(0), foreign(1)]), Some(Step::Import(names[2].clone())));
+        assert_eq!(step(&[]), Some(KeyPairStep::Import(names[0].clone())));
+        assert_eq!(step(&[foreign(0)]), Some(KeyPairStep::Import(names[1].clone())));
+        assert_eq!(step(&[foreign(0), foreign(1)]), Some(KeyPairStep::Import(names[2].clone())));
         assert_eq!(step(&[foreign(0), foreign(1), foreign(2)]), None);
-        assert_eq!(step(&[pair(&names[1], Some(OURS), "x")]), Some(Step::Use(names[1].clone())), "though one is free");
+        assert_eq!(
+            step(&[pair(&names[1], Some(OURS), "x")]),
+            Some(KeyPairStep::Use(names[1].clone())),
+            "though one is free"
+        );
     }
 }

@@ -20,7 +20,7 @@ use crate::ec2::clients::Clients;
 use crate::ec2::tags::{self, RowName};
 
 /// An account in a region, the person and machine that use it, and the ledger for new resources.
-pub(crate) struct Account<'a> {
+pub(crate) struct SharedAccount<'a> {
     /// The clients.
     pub clients: &'a Clients,
     /// EC2 of the region.
@@ -39,7 +39,7 @@ pub(crate) struct Account<'a> {
     pub teller: &'a Teller,
 }
 
-impl Account<'_> {
+impl SharedAccount<'_> {
     fn plan(&self, kind: ResourceKind, name: &str) -> Result<ResourceId, Fault> {
         self.write_down(kind, &RowName::regional(self.id, self.region, name))
     }
@@ -55,7 +55,7 @@ impl Account<'_> {
 
 /// The needs of a machine from its account.
 #[derive(Debug, Clone)]
-pub(crate) struct Needs {
+pub(crate) struct AccountNeeds {
     /// Whether Systems Manager reaches it: it needs a role and an instance profile instead of a key pair and an open
     /// port.
     pub managed: bool,
@@ -69,7 +69,7 @@ pub(crate) struct Needs {
 
 /// The reconciled resources, whether they were found or made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Shared {
+pub(crate) struct SharedResources {
     /// The name of our key pair, where machines are reached by SSH.
     pub key_pair: Option<String>,
     /// The id of the security group.
@@ -81,9 +81,13 @@ pub(crate) struct Shared {
 }
 
 /// Makes sure that the account has the resources that are needed, and no more than those.
-pub(crate) async fn reconcile(account: &Account<'_>, public_key: &str, needs: &Needs) -> Result<Shared, Fault> {
+pub(crate) async fn reconcile(
+    account: &SharedAccount<'_>,
+    public_key: &str,
+    needs: &AccountNeeds,
+) -> Result<SharedResources, Fault> {
     let name = if needs.managed { tags::MANAGED_GROUP } else { tags::LINUX_GROUP };
-    let wanted = security_group::Wanted { ranges: &needs.ranges, now: needs.now, until: needs.until };
+    let wanted = security_group::WantedAccess { ranges: &needs.ranges, now: needs.now, until: needs.until };
     let key_pair = async {
         match needs.managed {
             true => Ok(None),
@@ -98,5 +102,5 @@ pub(crate) async fn reconcile(account: &Account<'_>, public_key: &str, needs: &N
     };
     let group = security_group::reconcile(account, name, wanted);
     let (key_pair, group, profile) = futures_util::future::try_join3(key_pair, group, profile).await?;
-    Ok(Shared { key_pair, group, profile, until: needs.until })
+    Ok(SharedResources { key_pair, group, profile, until: needs.until })
 }

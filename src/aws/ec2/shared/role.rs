@@ -10,8 +10,8 @@ use model::fault::Fault;
 use model::resource::ResourceKind;
 use serde_json::{Value, json};
 
-use crate::ec2::shared::Account;
-use crate::ec2::spread;
+use crate::ec2::propagation;
+use crate::ec2::shared::SharedAccount;
 use crate::ec2::tags::{self, INSTANCE_PROFILE, ROLE};
 use crate::ec2::trouble::{self, Class};
 
@@ -63,7 +63,7 @@ fn trust() -> Value {
 
 /// The role and the profile as IAM has them.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Known {
+struct KnownRole {
     /// The trust policy, as IAM returns it; `None` if there is no role.
     trust: Option<String>,
     /// The ARN of the role's permissions boundary.
@@ -78,7 +78,7 @@ struct Known {
 
 /// One change.
 #[derive(Debug, PartialEq, Eq)]
-enum Step {
+enum RoleStep {
     MakeRole,
     MendTrust,
     Bound,
@@ -92,28 +92,28 @@ enum Step {
 }
 
 /// The steps that make role and profile what they should be, in order.
-fn steps(known: &Known) -> Vec<Step> {
+fn steps(known: &KnownRole) -> Vec<RoleStep> {
     let mut steps = Vec::new();
     match &known.trust {
-        None => steps.push(Step::MakeRole),
-        Some(found) if !is_same(found, &trust()) => steps.push(Step::MendTrust),
+        None => steps.push(RoleStep::MakeRole),
+        Some(found) if !is_same(found, &trust()) => steps.push(RoleStep::MendTrust),
         Some(_) => {}
     }
     if known.trust.is_some() && known.boundary.as_deref() != Some(BOUNDARY) {
-        steps.push(Step::Bound);
+        steps.push(RoleStep::Bound);
     }
     if !known.policy.as_deref().is_some_and(|found| is_same(found, &policy())) {
-        steps.push(Step::PutPolicy);
+        steps.push(RoleStep::PutPolicy);
     }
     if known.attached.iter().any(|arn| arn == BOUNDARY) {
-        steps.push(Step::Detach);
+        steps.push(RoleStep::Detach);
     }
     match &known.profile {
-        None => steps.extend([Step::MakeProfile, Step::PutIn]),
+        None => steps.extend([RoleStep::MakeProfile, RoleStep::PutIn]),
         Some(roles) if roles.iter().any(|role| role == ROLE) => {}
         Some(roles) => {
-            steps.extend(roles.iter().map(|role| Step::TakeOut(role.clone())));
-            steps.push(Step::PutIn);
+            steps.extend(roles.iter().map(|role| RoleStep::TakeOut(role.clone())));
+            steps.push(RoleStep::PutIn);
         }
     }
     steps
@@ -145,9 +145,9 @@ fn decoded(text: &str) -> String {
 }
 
 /// Makes sure that role and profile exist and are what they should be; returns the profile's name.
-pub(crate) async fn reconcile(account: &Account<'_>) -> Result<String, Fault> {
+pub(crate) async fn reconcile(account: &SharedAccount<'_>) -> Result<String, Fault> {
     let iam = account.clients.iam();
-    let known = look(&iam).await?;
+    let known = read_state(&iam).await?;
     let beyond: Vec<&str> = known.attached.iter().map(String::as_str).filter(|arn| *arn != BOUNDARY).collect();
     if !beyond.is_empty() {
         let policies = beyond.into_iter().map(str::to_owned).collect();
@@ -159,7 +159,7 @@ pub(crate) async fn reconcile(account: &Account<'_>) -> Result<String, Fault> {
     Ok(INSTANCE_PROFILE.to_owned())
 }
 
-async fn look(iam: &aws_sdk_iam::Client) -> Result<Known, Fault> {
+async fn read_state(iam: &aws_sdk_iam::Client) -> Result<KnownRole, Fault> {
     let role = async {
         match iam.get_role().role_name(ROLE).send().await {
             Ok(found) => Ok(found.role),
@@ -192,32 +192,41 @@ async fn look(iam: &aws_sdk_iam::Client) -> Result<Known, Fault> {
     let (role, policy, attached, profile) = futures_util::future::try_join4(role, policy, attached, profile).await?;
     let boundary = role.as_ref().and_then(|role| role.permissions_boundary()?.permissions_boundary_arn.clone());
     let trust = role.map(|role| role.assume_role_policy_document.unwrap_or_default());
-    Ok(Known { trust, boundary, policy, attached, profile })
+    Ok(KnownRole { trust, boundary, policy, attached, profile })
 }
 
 fn names(roles: &[Role]) -> Vec<String> {
     roles.iter().map(|role| role.role_name.clone()).collect()
 }
 
-async fn apply(account: &Account<'_>, iam: &aws_sdk_iam::Client, step: &Step) -> Result<(), Fault> {
+async fn apply(account: &SharedAccount<'_>, iam: &aws_sdk_iam::Client, step: &RoleStep) -> Result<(), Fault> {
     match step {
-        Step::MakeRole => make_role(account, iam).await,
-        Step::MendTrust => {
+        RoleStep::MakeRole => make_role(account, iam).await,
+        RoleStep::MendTrust => {
             let call = iam.update_assume_role_policy().role_name(ROLE).policy_document(trust().to_string());
             let doing = format!("mend who may take the role `{ROLE}`");
-            spread::outlasted(|| call.clone().send()).await.map_err(|error| trouble::fault(&doing, error)).map(drop)
+            propagation::retry_until_known(|| call.clone().send())
+                .await
+                .map_err(|error| trouble::fault(&doing, error))
+                .map(drop)
         }
-        Step::Bound => {
+        RoleStep::Bound => {
             let call = iam.put_role_permissions_boundary().role_name(ROLE).permissions_boundary(BOUNDARY);
             let doing = format!("bound what the role `{ROLE}` may be allowed");
-            spread::outlasted(|| call.clone().send()).await.map_err(|error| trouble::fault(&doing, error)).map(drop)
+            propagation::retry_until_known(|| call.clone().send())
+                .await
+                .map_err(|error| trouble::fault(&doing, error))
+                .map(drop)
         }
-        Step::PutPolicy => {
+        RoleStep::PutPolicy => {
             let call = iam.put_role_policy().role_name(ROLE).policy_name(POLICY).policy_document(policy().to_string());
             let doing = format!("give the role `{ROLE}` its policy");
-            spread::outlasted(|| call.clone().send()).await.map_err(|error| trouble::fault(&doing, error)).map(drop)
+            propagation::retry_until_known(|| call.clone().send())
+                .await
+                .map_err(|error| trouble::fault(&doing, error))
+                .map(drop)
         }
-        Step::Detach => {
+        RoleStep::Detach => {
             let call = iam.detach_role_policy().role_name(ROLE).policy_arn(BOUNDARY);
             match call.send().await {
                 Err(error) if trouble::class(&error) != Class::NotFound => {
@@ -226,18 +235,18 @@ async fn apply(account: &Account<'_>, iam: &aws_sdk_iam::Client, step: &Step) ->
                 _ => Ok(()),
             }
         }
-        Step::MakeProfile => make_profile(account, iam).await,
-        Step::TakeOut(role) => {
+        RoleStep::MakeProfile => make_profile(account, iam).await,
+        RoleStep::TakeOut(role) => {
             let call = iam.remove_role_from_instance_profile();
             let call = call.instance_profile_name(INSTANCE_PROFILE).role_name(role);
             let doing = format!("take the role `{role}` out of the instance profile `{INSTANCE_PROFILE}`");
             call.send().await.map_err(|error| trouble::fault(&doing, error)).map(drop)
         }
-        Step::PutIn => put_in(iam).await,
+        RoleStep::PutIn => put_in(iam).await,
     }
 }
 
-async fn make_role(account: &Account<'_>, iam: &aws_sdk_iam::Client) -> Result<(), Fault> {
+async fn make_role(account: &SharedAccount<'_>, iam: &aws_sdk_iam::Client) -> Result<(), Fault> {
     let row = account.plan_global(ResourceKind::Role, ROLE)?;
     let call = iam
         .create_role()
@@ -245,33 +254,33 @@ async fn make_role(account: &Account<'_>, iam: &aws_sdk_iam::Client) -> Result<(
         .description("Lets Systems Manager reach ephemeral machines of hg-automation")
         .assume_role_policy_document(trust().to_string())
         .permissions_boundary(BOUNDARY)
-        .set_tags(Some(tags::for_iam(&tags::fixture_tags(account.owner))));
+        .set_tags(Some(tags::to_iam_tags(&tags::shared_tags(account.owner))));
     match call.send().await {
-        Ok(_) => account.ledger.kept(&row, ROLE),
+        Ok(_) => account.ledger.mark_kept(&row, ROLE),
         // Another run made it meanwhile.
-        Err(error) if trouble::class(&error) == Class::Duplicate => account.ledger.kept(&row, ROLE),
+        Err(error) if trouble::class(&error) == Class::Duplicate => account.ledger.mark_kept(&row, ROLE),
         Err(error) => Err(trouble::fault(&format!("make the role `{ROLE}`"), error)),
     }
 }
 
-async fn make_profile(account: &Account<'_>, iam: &aws_sdk_iam::Client) -> Result<(), Fault> {
+async fn make_profile(account: &SharedAccount<'_>, iam: &aws_sdk_iam::Client) -> Result<(), Fault> {
     let row = account.plan_global(ResourceKind::InstanceProfile, INSTANCE_PROFILE)?;
     let call = iam
         .create_instance_profile()
         .instance_profile_name(INSTANCE_PROFILE)
-        .set_tags(Some(tags::for_iam(&tags::fixture_tags(account.owner))));
+        .set_tags(Some(tags::to_iam_tags(&tags::shared_tags(account.owner))));
     match call.send().await {
-        Ok(_) => account.ledger.kept(&row, INSTANCE_PROFILE),
-        Err(error) if trouble::class(&error) == Class::Duplicate => account.ledger.kept(&row, INSTANCE_PROFILE),
+        Ok(_) => account.ledger.mark_kept(&row, INSTANCE_PROFILE),
+        Err(error) if trouble::class(&error) == Class::Duplicate => account.ledger.mark_kept(&row, INSTANCE_PROFILE),
         Err(error) => Err(trouble::fault(&format!("make the instance profile `{INSTANCE_PROFILE}`"), error)),
     }
 }
 
 async fn put_in(iam: &aws_sdk_iam::Client) -> Result<(), Fault> {
     let call = iam.add_role_to_instance_profile().instance_profile_name(INSTANCE_PROFILE).role_name(ROLE);
-    let Err(error) = spread::outlasted(|| call.clone().send()).await else { return Ok(()) };
+    let Err(error) = propagation::retry_until_known(|| call.clone().send()).await else { return Ok(()) };
     // A profile holds one role. Another run may have added ours meanwhile, which is checked rather than assumed.
-    if trouble::class(&error) == Class::Quota && look(iam).await?.profile.is_some_and(|roles| roles == [ROLE]) {
+    if trouble::class(&error) == Class::Quota && read_state(iam).await?.profile.is_some_and(|roles| roles == [ROLE]) {
         return Ok(());
     }
     Err(trouble::fault(&format!("put the role `{ROLE}` into the instance profile `{INSTANCE_PROFILE}`"), error))
@@ -285,8 +294,8 @@ mod tests {
         document.to_string().replace('{', "%7B").replace('"', "%22").replace(':', "%3A")
     }
 
-    fn whole() -> Known {
-        Known {
+    fn whole() -> KnownRole {
+        KnownRole {
             trust: Some(encoded(&trust())),
             boundary: Some(BOUNDARY.into()),
             policy: Some(encoded(&policy())),
@@ -298,33 +307,36 @@ mod tests {
     #[test]
     fn what_is_whole_is_left() {
         assert_eq!(steps(&whole()), []);
-        let more = Known { attached: vec!["arn:aws:iam::aws:policy/Other".into()], ..whole() };
+        let more = KnownRole { attached: vec!["arn:aws:iam::aws:policy/Other".into()], ..whole() };
         assert_eq!(steps(&more), []);
     }
 
     #[test]
     fn what_was_cut_off_between_any_two_calls_is_mended() {
-        assert_eq!(steps(&Known::default()), [Step::MakeRole, Step::PutPolicy, Step::MakeProfile, Step::PutIn]);
-        assert_eq!(steps(&Known { policy: None, ..whole() }), [Step::PutPolicy]);
-        assert_eq!(steps(&Known { profile: Some(vec![]), ..whole() }), [Step::PutIn]);
-        assert_eq!(steps(&Known { profile: None, ..whole() }), [Step::MakeProfile, Step::PutIn]);
-        let other = Known { profile: Some(vec!["x".into()]), ..whole() };
-        assert_eq!(steps(&other), [Step::TakeOut("x".into()), Step::PutIn]);
+        assert_eq!(
+            steps(&KnownRole::default()),
+            [RoleStep::MakeRole, RoleStep::PutPolicy, RoleStep::MakeProfile, RoleStep::PutIn]
+        );
+        assert_eq!(steps(&KnownRole { policy: None, ..whole() }), [RoleStep::PutPolicy]);
+        assert_eq!(steps(&KnownRole { profile: Some(vec![]), ..whole() }), [RoleStep::PutIn]);
+        assert_eq!(steps(&KnownRole { profile: None, ..whole() }), [RoleStep::MakeProfile, RoleStep::PutIn]);
+        let other = KnownRole { profile: Some(vec!["x".into()]), ..whole() };
+        assert_eq!(steps(&other), [RoleStep::TakeOut("x".into()), RoleStep::PutIn]);
     }
 
     #[test]
     fn a_role_of_an_earlier_build_loses_what_it_need_not_have() {
-        let earlier = Known { boundary: None, policy: None, attached: vec![BOUNDARY.into()], ..whole() };
-        assert_eq!(steps(&earlier), [Step::Bound, Step::PutPolicy, Step::Detach]);
-        assert_eq!(steps(&Known { policy: Some(encoded(&trust())), ..whole() }), [Step::PutPolicy]);
+        let earlier = KnownRole { boundary: None, policy: None, attached: vec![BOUNDARY.into()], ..whole() };
+        assert_eq!(steps(&earlier), [RoleStep::Bound, RoleStep::PutPolicy, RoleStep::Detach]);
+        assert_eq!(steps(&KnownRole { policy: Some(encoded(&trust())), ..whole() }), [RoleStep::PutPolicy]);
         assert!(!policy().to_string().contains("Parameter"), "a machine reads no secrets of its account");
     }
 
     #[test]
     fn a_role_that_others_may_take_is_mended() {
         let open = trust().to_string().replace("ec2.amazonaws.com", "lambda.amazonaws.com");
-        assert_eq!(steps(&Known { trust: Some(open), ..whole() }), [Step::MendTrust]);
-        assert_eq!(steps(&Known { trust: Some("{".into()), ..whole() }), [Step::MendTrust]);
+        assert_eq!(steps(&KnownRole { trust: Some(open), ..whole() }), [RoleStep::MendTrust]);
+        assert_eq!(steps(&KnownRole { trust: Some("{".into()), ..whole() }), [RoleStep::MendTrust]);
         assert_eq!(decoded("%7B%22a%22%3A 1%7D%zz%"), "{\"a\": 1}%zz%");
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn description(owner: &str) -> String {
 
 /// An inbound rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Rule {
+pub(crate) struct IngressRule {
     /// `sgr-…`
     pub id: String,
     /// Whether it opens port 22 of TCP and nothing else.
@@ -45,7 +45,7 @@ pub(crate) struct Rule {
     pub expires: Option<Timestamp>,
 }
 
-impl Rule {
+impl IngressRule {
     /// The rule in an answer; `None` for an outbound rule.
     pub(crate) fn of(rule: &SecurityGroupRule) -> Option<Self> {
         if rule.is_egress == Some(true) {
@@ -65,7 +65,7 @@ impl Rule {
     }
 
     /// Whether it belongs to `owner`. The description counts too, because an interrupted call may have left no tag.
-    fn is_of(&self, owner: &str) -> bool {
+    fn is_owned_by(&self, owner: &str) -> bool {
         match &self.owner {
             Some(tagged) => tagged == owner,
             None => self.described == description(owner),
@@ -93,9 +93,15 @@ pub(crate) struct Changes {
 
 /// The changes that make `rules` let `owner` in from `wanted` until `until`, and that remove the rules that the owner
 /// no longer needs.
-pub(crate) fn changes(rules: &[Rule], wanted: &[IpNet], owner: &str, now: Timestamp, until: Timestamp) -> Changes {
+pub(crate) fn changes(
+    rules: &[IngressRule],
+    wanted: &[IpNet],
+    owner: &str,
+    now: Timestamp,
+    until: Timestamp,
+) -> Changes {
     let mut changes = Changes::default();
-    let late_enough = |rule: &Rule| rule.expires.is_some_and(|expires| expires >= until);
+    let late_enough = |rule: &IngressRule| rule.expires.is_some_and(|expires| expires >= until);
     for rule in rules {
         let is_wanted = rule.port_only && rule.from.is_some_and(|from| wanted.contains(&from));
         let over = rule.expires.is_none_or(|expires| expires <= now);
@@ -104,9 +110,9 @@ pub(crate) fn changes(rules: &[Rule], wanted: &[IpNet], owner: &str, now: Timest
             if rule.is_ours() && !late_enough(rule) {
                 changes.extend.push(rule.id.clone());
             }
-        } else if rule.is_of(owner) && (!rule.port_only || over) {
+        } else if rule.is_owned_by(owner) && (!rule.port_only || over) {
             changes.revoke.push(rule.id.clone());
-        } else if !rule.port_only && !rule.is_of(owner) {
+        } else if !rule.port_only && !rule.is_owned_by(owner) {
             changes.wide.push(rule.id.clone());
         }
     }
@@ -129,8 +135,8 @@ mod tests {
         address.parse::<std::net::IpAddr>().unwrap().into()
     }
 
-    fn rule(id: &str, from: &str, owner: &str, expires: Option<&str>) -> Rule {
-        Rule {
+    fn rule(id: &str, from: &str, owner: &str, expires: Option<&str>) -> IngressRule {
+        IngressRule {
             id: id.into(),
             port_only: true,
             from: Some(range(from)),
@@ -140,7 +146,7 @@ mod tests {
         }
     }
 
-    fn of(rules: &[Rule]) -> Changes {
+    fn of(rules: &[IngressRule]) -> Changes {
         changes(rules, &[range("192.0.2.1")], ME, at("10:00"), at("12:00"))
     }
 
@@ -171,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_rule_that_lost_its_tag_is_known_by_its_description() {
-        let lost = Rule { owner: None, described: description(ME), ..rule("a", "198.51.100.1", ME, None) };
+        let lost = IngressRule { owner: None, described: description(ME), ..rule("a", "198.51.100.1", ME, None) };
         assert_eq!(of(&[lost]).revoke, ids(&["a"]));
         assert_eq!(description("a<b>@c"), "hg-automation a_b_@c");
     }
@@ -185,7 +191,8 @@ mod tests {
 
     #[test]
     fn more_than_port_22_is_removed_from_ours_and_told_of_others() {
-        let wide = |owner: &str, id: &str| Rule { port_only: false, ..rule(id, "0.0.0.0/0", owner, Some("20:00")) };
+        let wide =
+            |owner: &str, id: &str| IngressRule { port_only: false, ..rule(id, "0.0.0.0/0", owner, Some("20:00")) };
         let changes = of(&[wide(ME, "mine"), wide("", "theirs"), wide("you@there", "yours")]);
         assert_eq!((changes.revoke, changes.wide), (ids(&["mine"]), ids(&["theirs", "yours"])));
         assert_eq!(changes.add.len(), 1);

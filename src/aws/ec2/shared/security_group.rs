@@ -11,10 +11,10 @@ use model::event::AccountEvent;
 use model::fault::Fault;
 use model::resource::ResourceKind;
 
-use crate::ec2::shared::Account;
-use crate::ec2::shared::rules::{self, Changes, PORT, Rule};
+use crate::ec2::shared::SharedAccount;
+use crate::ec2::shared::rules::{self, Changes, IngressRule, PORT};
 use crate::ec2::trouble::{self, Class};
-use crate::ec2::{spread, tags};
+use crate::ec2::{propagation, tags};
 
 /// How much longer a rule stays than the machine that it was made for, so that the next machines of the day need no
 /// change.
@@ -25,7 +25,7 @@ const PAGE: i32 = 1000;
 
 /// The access that a group is to give.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct WantedAccess<'a> {
     /// The ranges to let in.
     pub ranges: &'a [IpNet],
     /// The time.
@@ -35,7 +35,11 @@ pub(crate) struct Wanted<'a> {
 }
 
 /// Makes sure that the group `name` exists in the default network and lets the caller in; returns its id.
-pub(crate) async fn reconcile(account: &Account<'_>, name: &str, wanted: Wanted<'_>) -> Result<String, Fault> {
+pub(crate) async fn reconcile(
+    account: &SharedAccount<'_>,
+    name: &str,
+    wanted: WantedAccess<'_>,
+) -> Result<String, Fault> {
     let (network, known) = futures_util::future::try_join(default_network(account), list(account, name)).await?;
     let id = find_or_make(account, &known, name, &network).await?;
     let rules = list_rules(account, &id).await?;
@@ -43,7 +47,12 @@ pub(crate) async fn reconcile(account: &Account<'_>, name: &str, wanted: Wanted<
     Ok(id)
 }
 
-async fn find_or_make(account: &Account<'_>, known: &[Known], name: &str, network: &str) -> Result<String, Fault> {
+async fn find_or_make(
+    account: &SharedAccount<'_>,
+    known: &[KnownGroup],
+    name: &str,
+    network: &str,
+) -> Result<String, Fault> {
     // A group of the same name may be in another network, where our machines are not.
     match known.iter().find(|group| group.name == name && group.network == network) {
         Some(group) => Ok(group.id.clone()),
@@ -52,13 +61,13 @@ async fn find_or_make(account: &Account<'_>, known: &[Known], name: &str, networ
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownGroup {
     id: String,
     name: String,
     network: String,
 }
 
-impl Known {
+impl KnownGroup {
     fn of(group: SecurityGroup) -> Option<Self> {
         Some(Self { id: group.group_id?, name: group.group_name?, network: group.vpc_id? })
     }
@@ -70,7 +79,7 @@ fn filter(name: &str, values: &[&str]) -> Filter {
 }
 
 /// The default network of the region, which machines are launched into.
-async fn default_network(account: &Account<'_>) -> Result<String, Fault> {
+async fn default_network(account: &SharedAccount<'_>) -> Result<String, Fault> {
     let call = account.ec2.describe_vpcs().filters(filter("is-default", &["true"]));
     let answer = call.send().await.map_err(|error| trouble::fault("look for the default VPC", error))?;
     answer.vpcs().iter().find_map(|network| network.vpc_id.clone()).ok_or_else(|| {
@@ -79,16 +88,16 @@ async fn default_network(account: &Account<'_>) -> Result<String, Fault> {
     })
 }
 
-async fn list(account: &Account<'_>, name: &str) -> Result<Vec<Known>, Fault> {
+async fn list(account: &SharedAccount<'_>, name: &str) -> Result<Vec<KnownGroup>, Fault> {
     let call = account.ec2.describe_security_groups().filters(filter("group-name", &[name])).max_results(PAGE);
     let found: Result<Vec<SecurityGroup>, _> = call.into_paginator().items().send().collect().await;
     let found = found.map_err(|error| trouble::fault(&format!("look for the security group `{name}`"), error))?;
-    Ok(found.into_iter().filter_map(Known::of).collect())
+    Ok(found.into_iter().filter_map(KnownGroup::of).collect())
 }
 
-async fn make(account: &Account<'_>, name: &str, network: &str) -> Result<String, Fault> {
+async fn make(account: &SharedAccount<'_>, name: &str, network: &str) -> Result<String, Fault> {
     let row = account.plan(ResourceKind::SecurityGroup, name)?;
-    let mut group_tags = tags::fixture_tags(account.owner);
+    let mut group_tags = tags::shared_tags(account.owner);
     group_tags.push(tags::tag(tags::NAME, name));
     let call = account
         .ec2
@@ -112,20 +121,28 @@ async fn make(account: &Account<'_>, name: &str, network: &str) -> Result<String
     if id.is_empty() {
         return Err(Fault::infrastructure(format!("the security group `{name}` was made and cannot be found")));
     }
-    account.ledger.kept(&row, &id)?;
+    account.ledger.mark_kept(&row, &id)?;
     Ok(id)
 }
 
 /// The inbound rules of the group `id`.
-async fn list_rules(account: &Account<'_>, id: &str) -> Result<Vec<Rule>, Fault> {
+async fn list_rules(account: &SharedAccount<'_>, id: &str) -> Result<Vec<IngressRule>, Fault> {
     let call = account.ec2.describe_security_group_rules().filters(filter("group-id", &[id])).max_results(PAGE);
-    let found = spread::outlasted(|| call.clone().into_paginator().items().send().collect::<Result<Vec<_>, _>>()).await;
+    let found =
+        propagation::retry_until_known(|| call.clone().into_paginator().items().send().collect::<Result<Vec<_>, _>>())
+            .await;
     let found: Vec<SecurityGroupRule> =
         found.map_err(|error| trouble::fault("list the rules of our security group", error))?;
-    Ok(found.iter().filter(|rule| rule.group_id() == Some(id)).filter_map(Rule::of).collect())
+    Ok(found.iter().filter(|rule| rule.group_id() == Some(id)).filter_map(IngressRule::of).collect())
 }
 
-async fn mend(account: &Account<'_>, name: &str, id: &str, rules: Vec<Rule>, wanted: Wanted<'_>) -> Result<(), Fault> {
+async fn mend(
+    account: &SharedAccount<'_>,
+    name: &str,
+    id: &str,
+    rules: Vec<IngressRule>,
+    wanted: WantedAccess<'_>,
+) -> Result<(), Fault> {
     let changes = rules::changes(&rules, wanted.ranges, account.owner, wanted.now, wanted.until);
     if !changes.wide.is_empty() {
         let (group, rules) = (name.to_owned(), changes.wide.clone());
@@ -139,19 +156,25 @@ async fn mend(account: &Account<'_>, name: &str, id: &str, rules: Vec<Rule>, wan
 
 /// Lets all ranges in with one call. If another run has made one of the rules meanwhile, that call makes none of them,
 /// and the ranges are let in one by one.
-async fn allow(account: &Account<'_>, name: &str, id: &str, changes: &Changes, until: Timestamp) -> Result<(), Fault> {
-    if changes.add.is_empty() || allow_these(account, name, id, &changes.add, until).await? {
+async fn allow(
+    account: &SharedAccount<'_>,
+    name: &str,
+    id: &str,
+    changes: &Changes,
+    until: Timestamp,
+) -> Result<(), Fault> {
+    if changes.add.is_empty() || allow_ranges(account, name, id, &changes.add, until).await? {
         return Ok(());
     }
     for range in &changes.add {
-        allow_these(account, name, id, std::slice::from_ref(range), until).await?;
+        allow_ranges(account, name, id, std::slice::from_ref(range), until).await?;
     }
     Ok(())
 }
 
 /// Lets `ranges` in; `false` if one of them was let in already.
-async fn allow_these(
-    account: &Account<'_>,
+async fn allow_ranges(
+    account: &SharedAccount<'_>,
     name: &str,
     id: &str,
     ranges: &[IpNet],
@@ -167,7 +190,7 @@ async fn allow_these(
             permission.ipv6_ranges(Ipv6Range::builder().cidr_ipv6(text).description(&described).build())
         };
     }
-    let mut rule_tags = tags::fixture_tags(account.owner);
+    let mut rule_tags = tags::shared_tags(account.owner);
     rule_tags.push(tags::tag(tags::EXPIRES, &tags::time(until + SPARE)));
     let call = account
         .ec2
@@ -175,7 +198,7 @@ async fn allow_these(
         .group_id(id)
         .ip_permissions(permission.build())
         .tag_specifications(tags::specification(ResourceType::SecurityGroupRule, &rule_tags));
-    match spread::outlasted(|| call.clone().send()).await {
+    match propagation::retry_until_known(|| call.clone().send()).await {
         Ok(_) => Ok(true),
         Err(error) if trouble::class(&error) == Class::Duplicate => Ok(false),
         Err(error) => {
@@ -185,7 +208,7 @@ async fn allow_these(
     }
 }
 
-async fn extend(account: &Account<'_>, name: &str, changes: &Changes, until: Timestamp) -> Result<(), Fault> {
+async fn extend(account: &SharedAccount<'_>, name: &str, changes: &Changes, until: Timestamp) -> Result<(), Fault> {
     if changes.extend.is_empty() {
         return Ok(());
     }
@@ -195,7 +218,7 @@ async fn extend(account: &Account<'_>, name: &str, changes: &Changes, until: Tim
     call.send().await.map_err(|error| trouble::fault(&doing(), error)).map(drop)
 }
 
-async fn revoke(account: &Account<'_>, name: &str, id: &str, changes: &Changes) -> Result<(), Fault> {
+async fn revoke(account: &SharedAccount<'_>, name: &str, id: &str, changes: &Changes) -> Result<(), Fault> {
     if changes.revoke.is_empty() {
         return Ok(());
     }

@@ -25,7 +25,7 @@ use crate::ec2::trouble::{self, Class};
 pub const CONNECT_LIMIT: Duration = Duration::from_millis(2500);
 
 /// The region that is asked about regions that are not in [`REGIONS`].
-pub const HOME: &str = "us-east-1";
+pub const HOME_REGION: &str = "us-east-1";
 
 /// The regions that are known without asking. AWS is asked about any other, because it opens new ones.
 const REGIONS: [&str; 38] = [
@@ -120,13 +120,13 @@ pub fn check_profile(name: &str, files: &[String]) -> Result<(), Fault> {
 
 /// Keeps the SDK from repeating a call whose connection could not be established.
 #[derive(Debug)]
-pub struct NotConnected;
+pub struct DenyConnectRetry;
 
-impl ClassifyRetry for NotConnected {
+impl ClassifyRetry for DenyConnectRetry {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let error = context.output_or_error().and_then(Result::err);
         match error.and_then(|error| error.as_connector_error()) {
-            Some(error) if trouble::is_of_connecting(error) => RetryAction::RetryForbidden,
+            Some(error) if trouble::is_connect_error(error) => RetryAction::RetryForbidden,
             _ => RetryAction::NoActionIndicated,
         }
     }

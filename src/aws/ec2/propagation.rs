@@ -26,7 +26,7 @@ const MEANWHILE: [&str; 2] = ["ConcurrentModification", "ConcurrentModificationE
 /// # Errors
 ///
 /// Any other refusal at once; the same refusal after the limit.
-pub(crate) async fn outlasted<T, E, R, C>(call: impl Fn() -> C) -> Result<T, SdkError<E, R>>
+pub(crate) async fn retry_until_known<T, E, R, C>(call: impl Fn() -> C) -> Result<T, SdkError<E, R>>
 where
     C: Future<Output = Result<T, SdkError<E, R>>>,
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -66,7 +66,7 @@ mod tests {
     /// How many times a call is made whose first `times` answers are `code`, and whether it succeeded in the end.
     async fn calls(code: &str, times: u32) -> (u32, bool) {
         let made = AtomicU32::new(0);
-        let answer = outlasted(|| async {
+        let answer = retry_until_known(|| async {
             let before = made.fetch_add(1, Ordering::Relaxed);
             if before < times { Err(refusal(code)) } else { Ok(()) }
         });

@@ -245,7 +245,7 @@ enum Incoming {
     Whole,
 }
 
-/// The incoming bytes as a reader, for the thread that unpacks them. Their end is an error unless [`Coming::Whole`]
+/// The incoming bytes as a reader, for the thread that unpacks them. Their end is an error unless [`Incoming::Whole`]
 /// came first.
 struct IncomingReader {
     from: mpsc::Receiver<Incoming>,

@@ -2,7 +2,7 @@
 //! name by which the next try finds it.
 //!
 //! A copy can end in the middle of any wait, by an error or because its future is dropped; so a partial file is removed
-//! when its value is dropped. Folders are removed by the thread that makes them, for which [`tidied`] waits.
+//! when its value is dropped. Folders are removed by the thread that makes them, for which [`wait_for_cleanup`] waits.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;

@@ -206,33 +206,3 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Ec2(command) => command.run(open).await,
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use model::exit_code;
-
-    use super::*;
-
-    /// What the help of `command` and of those below it says, each in one line.
-    fn told(command: &clap::Command) -> Vec<String> {
-        let own =
-            command.get_long_about().map(|text| text.to_string().split_whitespace().collect::<Vec<_>>().join(" "));
-        own.into_iter().chain(command.get_subcommands().flat_map(told)).collect()
-    }
-
-    #[test]
-    fn the_help_lists_every_exit_code_and_names_no_other() {
-        let told = told(&tree());
-        let listing = told.iter().find(|text| text.contains("Exit code: 0")).unwrap();
-        for (code, words) in exit_code::ALL {
-            assert!(listing.contains(&format!("{code} {words}")), "{code} {words}: {listing}");
-        }
-        for text in told {
-            for code in text.to_lowercase().split("exit code ").skip(1) {
-                let digits: String = code.chars().take_while(char::is_ascii_digit).collect();
-                let known = digits.is_empty() || exit_code::ALL.iter().any(|(code, _)| code.to_string() == digits);
-                assert!(known, "exit code {digits}");
-            }
-        }
-    }
-}

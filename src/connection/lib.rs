@@ -6,7 +6,7 @@
 //!   mismatch nothing was sent that names the user or holds a signature. No key is ever learnt or written.
 //! * **Every wait ends.** Dialling, the key exchange and authentication share the caller's limit; opening a session and
 //!   each file request have limits of their own; a peer that went silent is given up by keepalives within
-//!   [`ssh::Settings::silence`]. A command may run as long as it likes.
+//!   [`ssh::SshSettings::silence`]. A command may run as long as it likes.
 //! * **Refused, timed out, mismatch, authentication refused, lost and protocol** are distinguished, because each
 //!   requires something else of the user. Only failures that may pass are retried, and only when the caller is patient.
 //! * **A command's output is read until its channel closes**, not until its status arrives: output may come after the

@@ -3,7 +3,7 @@
 //!
 //! Kinds are grouped by family, a file each. A family is an enum whose variants carry data (ids, counts, spans, a
 //! [`Failure`]) and no sentence; `words` of the family makes the sentences. A new kind is a variant and its line in
-//! `words`; a new family also needs a line in [`Kind`]. In JSON an event is one flat object (`docs/json.md`): a reader
+//! `words`; a new family also needs a line in [`EventKind`]. In JSON an event is one flat object (`docs/json.md`): a reader
 //! skips a line whose family, kind or subject it does not know, as [`read`] does, and fields that it does not know.
 //!
 //! [`Failure`]: crate::failure::Failure

@@ -227,7 +227,7 @@ pub struct ActualHardware {
     pub spot: bool,
 }
 
-/// The suffix of the text of [`GivenHardware`] for spare capacity. No type has a space in its name.
+/// The suffix of the text of [`ActualHardware`] for spare capacity. No type has a space in its name.
 const SPOT: &str = " spot";
 
 impl std::fmt::Display for ActualHardware {

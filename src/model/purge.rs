@@ -1,6 +1,6 @@
 //! The purge: removing everything of ours from an account, whatever any journal says.
 //!
-//! The [`Account`] decides by names and tags which things are ours; the [`Filter`] decides which of them are to be
+//! The [`Account`] decides by names and tags which things are ours; the [`PurgeFilter`] decides which of them are to be
 //! removed. The order of removal is [`ResourceKind::REMOVAL`].
 
 use std::collections::{BTreeMap, BTreeSet};

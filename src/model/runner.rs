@@ -160,7 +160,7 @@ impl RunnerRecord {
 pub trait Tenancy: Send + Sync {
     /// The step that waits until no other run holds the machine, and then holds it for this run as long as the run has
     /// a driver or a task. It prints `waits RUN SINCE OWNER` while it waits for another run, and `held` at the end. The
-    /// step's limit is that of waiting; a driver that gives no [`Tenancy::sign`] for `silence` counts as gone.
+    /// step's limit is that of waiting; a driver that gives no [`Tenancy::presence_command`] for `silence` counts as gone.
     fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> StepCommand;
 
     /// The command that shows the machine that the run's driver is alive.

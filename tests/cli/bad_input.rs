@@ -94,7 +94,11 @@ const WRONG: &[Wrong<'static>] = &[
     (&["--host", "hg@h:0", "run-tests-linux"], 2, &["`hg@h:0`", "hint:"]),
     (&["--host", "hg@h", "--identity", "FOREIGN", "run-tests-linux"], 2, &["FOREIGN", "not there", "hint:"]),
     (&["--host", "hg@h", "--identity", "FOLDER", "run-tests-linux"], 2, &["FOLDER", "a folder", "hint:"]),
-    (&["--host", "hg@127.0.0.1:1", "--identity", "FILE", "run-tests-linux"], 2, &["FILE", "no private key", "hint:"]),
+    (
+        &["--host", "hg@127.0.0.1:1", "--identity", "FILE", "run-tests-linux"],
+        2,
+        &["FILE", "not a private key", "hint:"],
+    ),
     (&["--host", "hg@h", "run-tests-linux"], 2, &["no private key", "no agent", "hint:"]),
     (&["--host", "hg@h", "--identity", "FILE", "run-tests-linux", "--distro", "debian12"], 2, &["`--distro`", "hint:"]),
     (&["--host", "hg@h", "run-tests-linux", "--parameter", "flavour=full"], 2, &["`--parameter`", "hint:"]),
@@ -231,7 +235,7 @@ fn an_artifacts_folder_that_is_none_is_refused_before_anything_is_made() {
     std::fs::write(place.home.join("file"), "precious").unwrap();
     std::os::unix::fs::symlink("nowhere", place.home.join("link")).unwrap();
     for name in ["file", "link"] {
-        refused(&place, &["--artifacts", name, "--artifact", "x"], &["no folder has its name"]);
+        refused(&place, &["--artifacts", name, "--artifact", "x"], &["is not a folder"]);
     }
     // What cannot be made is known before the tests, not when the machine has gone.
     refused(&place, &["--artifacts", "file/below", "--artifact", "x"], &["--artifacts file/below", "cannot be made"]);

@@ -148,7 +148,8 @@ fn ctrl_c_ends_the_commands() {
     running.wait_for(&format!("{b} | begun"));
     running.signal(Signal::INT);
     let done = running.end_within(Duration::from_secs(30)).expect(130);
-    done.tells(&["Interrupted", &format!("had not ended: {b} (it was interrupted, it was ended)")]);
+    // The other machine's command may have ended before the signal, or not.
+    done.tells(&["Interrupted", "had not ended: ", &format!("{b} (it was interrupted, it was ended)")]);
     place.exec(&b, &["pgrep", "-x", "sleep"]).expect(1);
     place.run(&["machine", "down", &a, &b]).expect(0);
     place.assert_clean();

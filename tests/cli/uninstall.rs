@@ -32,7 +32,7 @@ fn everything_goes_after_somebody_said_so() {
     assert!(!place.state.exists());
     assert_eq!(leftovers::of(&place.state), [""; 0]);
     assert!(shared.unwrap().join("layer.json").exists(), "what a link leads to is not ours to remove");
-    place.run(&["uninstall", "--yes"]).expect(2).tells(&["is no state directory", "nothing to remove"]);
+    place.run(&["uninstall", "--yes"]).expect(2).tells(&["is not a state directory", "nothing to remove"]);
     assert!(!place.state.exists(), "it is not made either");
 }
 

@@ -64,7 +64,7 @@ async fn what_matches_comes_home_and_what_is_missing_is_told() {
     assert_eq!(text(&home.join(other.strip_prefix("/").unwrap()).join("f.log")), "f");
     assert!(std::fs::symlink_metadata(home.join("out/link.log")).is_err());
     assert!(!home.join("out/c.txt").exists());
-    for text in ["5 artifacts", "lead to no file"] {
+    for text in ["5 artifacts", "do not lead to a file"] {
         assert!(events.lines().iter().any(|line| line.contains(text)), "{:?}", events.lines());
     }
 }
@@ -100,10 +100,10 @@ async fn links_come_as_the_files_that_they_lead_to_and_what_does_not_come_is_tol
         assert!(std::fs::symlink_metadata(&path).unwrap().is_file());
         assert_eq!(std::fs::read_to_string(path).unwrap(), text);
     }
-    // Links that lead to no file, alone and among others.
+    // Links that do not lead to a file, alone and among others.
     let (got, _) = fetch(&["art/none.log"], &[], &home).await;
     assert_eq!((got.files, got.missing.len(), got.links.len()), (0, 1, 1));
-    assert!(got.fault().unwrap().line().contains("lead to no file"));
+    assert!(got.fault().unwrap().line().contains("do not lead to a file"));
     let (got, lines) = fetch(&["art/**"], &[], &home).await;
     assert_eq!((got.files, got.links.len(), got.fault().is_none()), (4, 3, true), "{got:?}");
     assert!(lines.iter().any(|line| line.contains("zero.log")), "{lines:?}");

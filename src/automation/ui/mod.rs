@@ -4,7 +4,7 @@
 //! standard error. With `--json` the task's output goes to standard error too, so that standard output is one JSON value.
 //!
 //! Everything passes one of three borders: our own words are made harmless by [`escapes::plain`], JSON by
-//! [`escapes::json`], and on a terminal the output of tasks passes a filter ([`escapes::Filter`]) unless the user wants
+//! [`escapes::json`], and on a terminal the output of tasks passes a filter ([`escapes::TerminalFilter`]) unless the user wants
 //! it raw.
 
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};

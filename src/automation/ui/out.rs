@@ -1,7 +1,7 @@
 //! The two streams through which everything is printed, and the record of writes to them that failed.
 //!
 //! Printing goes on where a write fails: a run is not lost for a full disk or a reader that went away. Data that could
-//! not be written is noted, and reported once at the end of the process by [`unwritten`], which also decides the exit
+//! not be written is noted, and reported once at the end of the process by [`take_write_fault`], which also decides the exit
 //! code.
 
 use std::io::{ErrorKind, Result as IoResult, Write};

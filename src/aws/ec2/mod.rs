@@ -14,7 +14,7 @@
 //! * [`settings`]: the section `[ec2]` of the settings file.
 //! * [`trouble`]: the refusals of the services, in our words.
 //! * [`doctor`]: checks that can be made before a machine is requested.
-//! * [`door`]: checks of profile, region and network, before anything else.
+//! * [`preflight`]: checks of profile, region and network, before anything else.
 //! * [`address`]: from where machines may be reached.
 //! * [`base_image`]: the image that an instance boots from.
 //! * [`hardware`]: the instance types and volume sizes of a request.
@@ -22,7 +22,7 @@
 //! * [`release`]: removing the resource of a journal row.
 //! * [`survey`]: all live machines, whoever made them.
 //! * [`settle`]: the work over the first proved connection.
-//! * [`spread`]: repeating calls on things that AWS does not know everywhere yet.
+//! * [`propagation`]: repeating calls on things that AWS does not know everywhere yet.
 //!
 //! Deliberately absent: any state in the account beyond tags, an agent on the machine, and renewal through an API. The
 //! machine keeps its own lease, and its driver extends it over a connection.

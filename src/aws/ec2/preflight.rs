@@ -74,7 +74,7 @@ pub fn is_well_known(region: &str) -> bool {
     REGIONS.contains(&region)
 }
 
-/// Refuses a region that `home`, which is EC2 in [`HOME`], does not list.
+/// Refuses a region that `home`, which is EC2 in [`HOME_REGION`], does not list.
 pub async fn check_region(home: &aws_sdk_ec2::Client, region: &str) -> Result<(), Fault> {
     let asked = home.describe_regions().all_regions(true).send().await;
     let known: Vec<String> = match asked {

@@ -152,7 +152,7 @@ impl ImageTags<'_> {
     }
 }
 
-/// The tags of resources that outlive every run: key pairs, security groups and, through [`for_iam`], roles and
+/// The tags of resources that outlive every run: key pairs, security groups and, through [`to_iam_tags`], roles and
 /// instance profiles.
 pub fn shared_tags(owner: &str) -> Vec<Tag> {
     vec![tag(OWNER, owner), tag(VERSION, env!("CARGO_PKG_VERSION"))]

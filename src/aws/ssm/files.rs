@@ -117,7 +117,7 @@ fn length(command: &Command) -> Result<usize, ConnectionError> {
 
 /// Runs `command` with `input`; returns its output, of at most `most` bytes.
 ///
-/// `sent` gets the number of bytes as they are sent, including those of the command, which [`scaled`] discounts.
+/// `sent` gets the number of bytes as they are sent, including those of the command, which [`scale_progress`] discounts.
 async fn run(
     connection: &SsmConnection,
     command: &Command,

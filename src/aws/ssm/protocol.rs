@@ -1,6 +1,6 @@
 //! The protocol between the driver and `remote/linux/ssm-command.sh`, as pure rules.
 //!
-//! A [`Request`] becomes the text that the agent runs; the output of that is read back as a [`Report`]; a [`Tracker`]
+//! A [`ScriptRequest`] becomes the text that the agent runs; the output of that is read back as a [`ScriptReport`]; a [`Tracker`]
 //! says which pieces of a command's output to ask for next, and puts them together in order. Nothing here does I/O.
 
 use base64::Engine;
@@ -42,9 +42,9 @@ impl Places {
 pub(super) enum ScriptRequest {
     /// Asks whether commands can be run as this user.
     Probe { user: String },
-    /// Stores a piece of the line and input for [`Request::Start`].
+    /// Stores a piece of the line and input for [`ScriptRequest::Start`].
     Put { index: usize, bytes: Vec<u8> },
-    /// Starts the command, once even if it arrives several times; answers like [`Request::Follow`] from the beginning.
+    /// Starts the command, once even if it arrives several times; answers like [`ScriptRequest::Follow`] from the beginning.
     Start(StartRequest),
     /// Asks for the command's state and output.
     Follow(Range),
@@ -212,7 +212,7 @@ impl Tracker {
         Self { hold, seen: [0; 2], known: [0; 2], ended: None }
     }
 
-    /// The range that [`Request::Start`] answers with.
+    /// The range that [`ScriptRequest::Start`] answers with.
     pub(super) fn first(&self) -> Range {
         Range { at: [0; 2], most: [ROOM; 2], hold: self.hold }
     }

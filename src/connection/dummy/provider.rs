@@ -102,7 +102,7 @@ impl DummyProvider {
         self.inner().price = Some(price);
     }
 
-    /// Fails where [`Dummy::fail`] asked for that, once.
+    /// Fails where [`DummyProvider::fail`] asked for that, once.
     fn fail_if_requested(&self, call: ProviderCall) -> Result<(), Fault> {
         let mut inner = self.inner();
         match inner.orders.iter().position(|(ordered, _)| *ordered == call) {

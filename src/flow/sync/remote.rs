@@ -170,7 +170,7 @@ fn parse_sent(record: &[u8]) -> Option<(PathBuf, Sent)> {
     Some((path(name), sent))
 }
 
-/// Reads a record of `fresh`, `SIZE INODE MTIME PATH`; gives its first three fields as [`Entry::content`] has them.
+/// Reads a record of `fresh`, `SIZE INODE MTIME PATH`; gives its first three fields as [`RemoteEntry::content`] has them.
 fn parse_fresh(record: &[u8]) -> Option<(PathBuf, &[u8])> {
     let (at, _) = record.iter().enumerate().filter(|(_, byte)| **byte == b' ').nth(2)?;
     Some((path(&record[at + 1..]), &record[..at]))

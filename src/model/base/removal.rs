@@ -22,7 +22,7 @@ const ATTEMPTS: usize = 20;
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The owner of an entry in one of the tool's folders, who decides what [`ours`] does with the entry.
+/// The owner of an entry in one of the tool's folders, who decides what [`remove_ours`] does with the entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryOwner {
     /// Ours: it is removed with all below it.

@@ -51,7 +51,7 @@ impl Teller {
         self.about(Subject::Machine(id.clone())).tell(EventKind::Machine(event));
     }
 
-    /// Begins a step. [`Step::done`] reports its success; a step that is dropped before is reported as stopped.
+    /// Begins a step. [`Step::finish`] reports its success; a step that is dropped before is reported as stopped.
     pub fn begin(&self, work: Work) -> Step {
         self.tell(StepEvent::Began { work: work.clone() });
         Step { work: Some(work), began: Instant::now(), teller: self.clone() }

@@ -2,7 +2,7 @@
 //!
 //! Both are reconciled by content: trust, policy, and the role's place in the profile. Deliberately absent: waiting
 //! until all of AWS knows them. Calls that need them, including the launch, are repeated while they are not known yet
-//! ([`spread`]).
+//! ([`propagation`]).
 
 use aws_sdk_iam::types::Role;
 use model::event::AccountEvent;

@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn range(address: &str) -> IpNet {
-        address.parse::<std::net::IpAddr>().unwrap().into()
+        address.parse().unwrap_or_else(|_| address.parse::<std::net::IpAddr>().unwrap().into())
     }
 
     fn rule(id: &str, from: &str, owner: &str, expires: Option<&str>) -> IngressRule {

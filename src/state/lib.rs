@@ -6,7 +6,7 @@
 //! * [`journal`]: the record of resources, in SQLite.
 //! * [`runs`], [`log`] and [`output`]: a folder per run, the log in it, and the task's output, which is kept to the byte.
 //! * [`process`]: whether the driver of a run still lives.
-//! * [`file`]: atomic writes, and a lock between processes.
+//! * [`mod@file`]: atomic writes, and a lock between processes.
 //!
 //! Damaged files are named and left where they are: nothing here deletes a file that it did not make a moment before.
 

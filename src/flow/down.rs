@@ -39,7 +39,7 @@ pub fn rows(estate: &Estate<'_>, machine: &Machine) -> Result<Vec<Resource>, Fau
 
 /// Ends `machines`, one after the other, and removes all that belongs to them. `told` hears of each as soon as it is over.
 ///
-/// `no_room` says whether the journal has no room left: then a machine of which nothing is there any more has ended all the same.
+/// `no_room` says whether the journal has no room left: a machine of which nothing exists any more has ended even then.
 pub async fn down(
     estate: &Estate<'_>,
     machines: &[Machine],
@@ -68,7 +68,7 @@ async fn end(estate: &Estate<'_>, machine: &Machine, no_room: &(dyn Fn() -> bool
     }
 }
 
-/// Whether nothing of the machine is there any more, by looking.
+/// Whether the provider shows that nothing of the machine exists any more.
 async fn is_gone(provider: &dyn Provider, machine: &Machine, rows: &[Resource]) -> Result<bool, Fault> {
     let observed = observe(provider, rows).await?;
     Ok(observed.iter().all(|seen| seen.machine != machine.id))

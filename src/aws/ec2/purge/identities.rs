@@ -12,7 +12,7 @@ use model::purge::{PurgeItem, RemovalRefusal, names_somebody};
 use model::resource::ResourceKind;
 
 use super::each::{Denied, each};
-use super::kind::{Kind, Reach};
+use super::kind::{PurgeKind, Reach};
 use super::search;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
@@ -21,16 +21,16 @@ use crate::ec2::trouble::{self, Class};
 pub(super) struct Profiles;
 
 #[async_trait]
-impl Kind for Profiles {
+impl PurgeKind for Profiles {
     async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
-        find_profiles(&reach.iam_at_door).await
+        find_profiles(&reach.iam_preflight).await
     }
 
     async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         delete_profiles(&reach.iam_deletes, ids).await
     }
 
-    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+    async fn remaining(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
         there_profiles(&reach.iam, ids).await
     }
 }
@@ -39,16 +39,16 @@ impl Kind for Profiles {
 pub(super) struct Roles;
 
 #[async_trait]
-impl Kind for Roles {
+impl PurgeKind for Roles {
     async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
-        find_roles(&reach.iam_at_door).await
+        find_roles(&reach.iam_preflight).await
     }
 
     async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         delete_roles(&reach.iam_deletes, ids).await
     }
 
-    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+    async fn remaining(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
         there_roles(&reach.iam, ids).await
     }
 }

@@ -9,7 +9,7 @@ use model::purge::{PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use super::each::each;
-use super::kind::{Kind, Reach};
+use super::kind::{PurgeKind, Reach};
 use super::search;
 use crate::ec2::trouble;
 
@@ -17,17 +17,17 @@ use crate::ec2::trouble;
 pub(super) struct Images;
 
 #[async_trait]
-impl Kind for Images {
+impl PurgeKind for Images {
     async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
-        find(&reach.ec2_at_door).await
+        find(&reach.ec2_preflight).await
     }
 
     async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         deregister(&reach.ec2_deletes, ids).await
     }
 
-    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
-        there(&reach.ec2, ids).await
+    async fn remaining(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        remaining(&reach.ec2, ids).await
     }
 }
 
@@ -69,7 +69,7 @@ async fn deregister(ec2: &Client, ids: &[String]) -> Vec<RemovalRefusal> {
     .await
 }
 
-async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn remaining(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     search::in_chunks(ids, "image-id", |filter| async {
         let found = list(ec2, Some(filter)).await?;
         let live = found.iter().filter(|image| state(image) != "deregistered");

@@ -12,7 +12,7 @@ use model::purge::{PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use super::each::Denied;
-use super::kind::{Kind, Reach};
+use super::kind::{PurgeKind, Reach};
 use super::search;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
@@ -30,17 +30,17 @@ fn searches() -> [Filter; 2] {
 pub(super) struct Instances;
 
 #[async_trait]
-impl Kind for Instances {
+impl PurgeKind for Instances {
     async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
-        find(&reach.ec2_at_door).await
+        find(&reach.ec2_preflight).await
     }
 
     async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         terminate(&reach.ec2_deletes, ids).await
     }
 
-    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
-        there(&reach.ec2, ids).await
+    async fn remaining(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        remaining(&reach.ec2, ids).await
     }
 }
 
@@ -100,7 +100,7 @@ fn is_of_one(class: Class) -> bool {
 }
 
 /// Uses the same searches, not the ids: the number of calls stays small when there are many instances.
-async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn remaining(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     let wanted: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
     let live = find(ec2).await?.into_iter().filter(|item| wanted.contains(item.id.as_str()));
     Ok(live.map(|item| (item.id, item.state)).collect())

@@ -8,7 +8,7 @@ use model::purge::{PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use super::each::each;
-use super::kind::{Kind, Reach};
+use super::kind::{PurgeKind, Reach};
 use super::search;
 use crate::ec2::trouble;
 
@@ -16,17 +16,17 @@ use crate::ec2::trouble;
 pub(super) struct Interfaces;
 
 #[async_trait]
-impl Kind for Interfaces {
+impl PurgeKind for Interfaces {
     async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
-        find(&reach.ec2_at_door).await
+        find(&reach.ec2_preflight).await
     }
 
     async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         delete(&reach.ec2, &reach.ec2_deletes, ids).await
     }
 
-    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
-        there(&reach.ec2, ids).await
+    async fn remaining(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        remaining(&reach.ec2, ids).await
     }
 }
 
@@ -54,7 +54,7 @@ fn item(interface: &NetworkInterface) -> Option<PurgeItem> {
 
 async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<RemovalRefusal> {
     // If the listing fails, all of them are tried.
-    let left = there(look, ids).await.map_or(ids.to_vec(), |left| left.into_iter().map(|(id, _)| id).collect());
+    let left = remaining(look, ids).await.map_or(ids.to_vec(), |left| left.into_iter().map(|(id, _)| id).collect());
     each(&left, |id| async move {
         ec2.delete_network_interface().network_interface_id(id).send().await?;
         Ok(())
@@ -62,7 +62,7 @@ async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<RemovalRefus
     .await
 }
 
-async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn remaining(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     search::in_chunks(ids, "network-interface-id", |filter| async {
         let found = list(ec2, filter).await?;
         Ok(found.iter().filter_map(|eni| Some((eni.network_interface_id()?.to_owned(), state(eni)))).collect())

@@ -11,13 +11,13 @@ pub(super) struct Reach {
     /// EC2.
     pub ec2: aws_sdk_ec2::Client,
     /// EC2, for the first question of a command.
-    pub ec2_at_door: aws_sdk_ec2::Client,
+    pub ec2_preflight: aws_sdk_ec2::Client,
     /// EC2, for many removals at once.
     pub ec2_deletes: aws_sdk_ec2::Client,
     /// IAM.
     pub iam: aws_sdk_iam::Client,
     /// IAM, for the first question of a command.
-    pub iam_at_door: aws_sdk_iam::Client,
+    pub iam_preflight: aws_sdk_iam::Client,
     /// IAM, for many removals at once.
     pub iam_deletes: aws_sdk_iam::Client,
 }
@@ -27,10 +27,10 @@ impl Reach {
     pub(super) fn new(clients: &Clients, region: &str) -> Self {
         Self {
             ec2: clients.ec2(region),
-            ec2_at_door: clients.ec2_preflight(region),
+            ec2_preflight: clients.ec2_preflight(region),
             ec2_deletes: clients.ec2_deletes(region),
             iam: clients.iam(),
-            iam_at_door: clients.iam_preflight(),
+            iam_preflight: clients.iam_preflight(),
             iam_deletes: clients.iam_deletes(),
         }
     }
@@ -38,7 +38,7 @@ impl Reach {
 
 /// One kind of things.
 #[async_trait]
-pub(super) trait Kind: Sync {
+pub(super) trait PurgeKind: Sync {
     /// Everything of ours that is there or still going away; never anything else.
     async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault>;
 
@@ -46,5 +46,5 @@ pub(super) trait Kind: Sync {
     async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal>;
 
     /// Which of these are still there, with their state.
-    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault>;
+    async fn remaining(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault>;
 }

@@ -106,6 +106,6 @@ impl Account for Ec2Account {
     }
 
     async fn remaining(&self, kind: ResourceKind, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
-        registered(kind)?.how.there(&self.reach, ids).await
+        registered(kind)?.how.remaining(&self.reach, ids).await
     }
 }

@@ -1,4 +1,4 @@
-//! Every kind of things that EC2 and IAM have of ours, a line a kind, in the order of removal.
+//! Every kind of resource that we make in EC2 and IAM, a line a kind, in the order of removal.
 
 use model::resource::ResourceKind;
 
@@ -7,22 +7,22 @@ use super::images::Images;
 use super::instances::Instances;
 use super::interfaces::Interfaces;
 use super::key_pairs::KeyPairs;
-use super::kind::Kind;
+use super::kind::PurgeKind;
 use super::security_groups::SecurityGroups;
 use super::snapshots::Snapshots;
 use super::spot_requests::SpotRequests;
 use super::volumes::Volumes;
 use crate::ec2::instances::BATCH;
 
-/// How many of the other things are asked for between two looks at whether the user wants to stop.
+/// How many resources of the other kinds are removed between two checks whether the user wants to stop.
 const OTHERS_A_BATCH: usize = 160;
 
 /// Where things of a kind are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// In a region. EC2 refuses to remove what a machine uses.
+    /// In a region. EC2 itself refuses to delete resources in use.
     Region,
-    /// In IAM, for all regions. IAM lets a thing be removed under the machines that have it.
+    /// In IAM, for all regions. IAM lets a role and a profile be deleted while machines use them.
     Account,
 }
 
@@ -35,14 +35,14 @@ pub(super) struct Line {
     /// How many are removed at once at most.
     pub batch: usize,
     /// How they are found, removed and looked for.
-    pub how: &'static dyn Kind,
+    pub how: &'static dyn PurgeKind,
 }
 
-const fn regional(kind: ResourceKind, batch: usize, how: &'static dyn Kind) -> Line {
+const fn regional(kind: ResourceKind, batch: usize, how: &'static dyn PurgeKind) -> Line {
     Line { kind, scope: Scope::Region, batch, how }
 }
 
-const fn global(kind: ResourceKind, batch: usize, how: &'static dyn Kind) -> Line {
+const fn global(kind: ResourceKind, batch: usize, how: &'static dyn PurgeKind) -> Line {
     Line { kind, scope: Scope::Account, batch, how }
 }
 

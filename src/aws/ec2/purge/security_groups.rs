@@ -11,7 +11,7 @@ use model::purge::{PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use super::each::{Denied, each};
-use super::kind::{Kind, Reach};
+use super::kind::{PurgeKind, Reach};
 use super::{interfaces, search};
 use crate::ec2::trouble::{self, Class};
 
@@ -19,17 +19,17 @@ use crate::ec2::trouble::{self, Class};
 pub(super) struct SecurityGroups;
 
 #[async_trait]
-impl Kind for SecurityGroups {
+impl PurgeKind for SecurityGroups {
     async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
-        find(&reach.ec2_at_door).await
+        find(&reach.ec2_preflight).await
     }
 
     async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         delete(&reach.ec2_deletes, ids).await
     }
 
-    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
-        there(&reach.ec2, ids).await
+    async fn remaining(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        remaining(&reach.ec2, ids).await
     }
 }
 
@@ -116,7 +116,7 @@ fn mutual(rules: &[SecurityGroupRule], groups: &[String]) -> BTreeMap<(String, b
     found
 }
 
-async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn remaining(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     search::in_chunks(ids, "group-id", |filter| async {
         let found = list(ec2, Some(filter)).await?;
         Ok(found.iter().filter_map(|group| Some((group.group_id()?.to_owned(), String::new()))).collect())

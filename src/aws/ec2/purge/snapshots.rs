@@ -12,7 +12,7 @@ use model::purge::{PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use super::each::each;
-use super::kind::{Kind, Reach};
+use super::kind::{PurgeKind, Reach};
 use super::{images, search};
 use crate::ec2::trouble;
 
@@ -20,17 +20,17 @@ use crate::ec2::trouble;
 pub(super) struct Snapshots;
 
 #[async_trait]
-impl Kind for Snapshots {
+impl PurgeKind for Snapshots {
     async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
-        find(&reach.ec2_at_door).await
+        find(&reach.ec2_preflight).await
     }
 
     async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         delete(&reach.ec2_deletes, ids).await
     }
 
-    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
-        there(&reach.ec2, ids).await
+    async fn remaining(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        remaining(&reach.ec2, ids).await
     }
 }
 
@@ -95,7 +95,7 @@ async fn delete(ec2: &Client, ids: &[String]) -> Vec<RemovalRefusal> {
     .await
 }
 
-async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn remaining(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     search::in_chunks(ids, "snapshot-id", |filter| async {
         let found = list(ec2, filter).await?;
         Ok(found.iter().filter_map(|snapshot| Some((snapshot.snapshot_id()?.to_owned(), state(snapshot)))).collect())

@@ -8,7 +8,7 @@ use model::purge::{PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use super::each::Denied;
-use super::kind::{Kind, Reach};
+use super::kind::{PurgeKind, Reach};
 use super::search;
 use crate::ec2::trouble::{self, Class};
 
@@ -19,17 +19,17 @@ const STATES: [&str; 3] = ["open", "active", "disabled"];
 pub(super) struct SpotRequests;
 
 #[async_trait]
-impl Kind for SpotRequests {
+impl PurgeKind for SpotRequests {
     async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
-        find(&reach.ec2_at_door).await
+        find(&reach.ec2_preflight).await
     }
 
     async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal> {
         cancel(&reach.ec2_deletes, ids).await
     }
 
-    async fn there(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
-        there(&reach.ec2, ids).await
+    async fn remaining(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+        remaining(&reach.ec2, ids).await
     }
 }
 
@@ -71,7 +71,7 @@ async fn cancel(ec2: &Client, ids: &[String]) -> Vec<RemovalRefusal> {
     }
 }
 
-async fn there(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
+async fn remaining(ec2: &Client, ids: &[String]) -> Result<Vec<(String, String)>, Fault> {
     search::in_chunks(ids, "spot-instance-request-id", |filter| async {
         let found = list(ec2, filter).await?;
         Ok(found.iter().filter_map(|r| Some((r.spot_instance_request_id()?.to_owned(), state(r)))).collect())

@@ -32,7 +32,7 @@ fn readme_and_errors_list_every_exit_code_and_no_document_names_another() {
     let table = between(errors, "|---|---|---|\n", "\n\n");
     let rows: Vec<&str> = table.lines().map(|line| between(line, "| ", " |")).collect();
     assert_eq!(rows, exit_code::ALL.map(|(code, _)| code.to_string()));
-    let command = include_str!("../src/automation/command/run_tests_linux.rs").replace("///", "");
+    let command = include_str!("../src/automation/cli.rs").replace("///", "");
     assert!(all.iter().all(|said| document(&command).contains(said.as_str())), "the command lists others");
     let documents = [
         include_str!("../README.md"),

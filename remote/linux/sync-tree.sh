@@ -43,7 +43,7 @@ look() {
     printf '=began\0'
     find "$now" -printf '%C@\0'
     if [ ! -d "$path" ]; then
-        if [ -e "$path" ] || [ -L "$path" ]; then fail 'something that is no folder has its name'; fi
+        if [ -e "$path" ] || [ -L "$path" ]; then fail 'something that is not a folder has its name'; fi
         printf '=end\0'
         return
     fi

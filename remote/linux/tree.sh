@@ -42,7 +42,7 @@ free() {
     p*) what='a named pipe' ;;
     s*) what='a socket' ;;
     [bc]*) what='a device' ;;
-    *) what='something that is no folder' ;;
+    *) what='something that is not a folder' ;;
     esac
     fail "$what has the name \`${taken#* ./}\`, and nothing was copied"
 }
@@ -54,7 +54,7 @@ unpack() {
         there=yes
         stage=$path/$1
     elif [ -e "$path" ] || [ -L "$path" ]; then
-        fail 'something that is no folder has its name'
+        fail 'something that is not a folder has its name'
     else
         folder=$(dirname -- "$path"; printf x)
         folder=${folder%?x}

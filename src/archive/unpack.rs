@@ -86,7 +86,7 @@ impl Stage {
         // The top may be a link that the user made.
         let merge = local.is_dir();
         if !merge && (local.is_symlink() || local.exists()) {
-            return Err(refused(local, "something that is no folder has its name"));
+            return Err(refused(local, "something that is not a folder has its name"));
         }
         let name = local.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let path = if merge { local.join(partial_name("")) } else { local.with_file_name(partial_name(&name)) };
@@ -395,7 +395,7 @@ fn check(stage: &Path, local: &Path, path: &Path) -> Result<(), ConnectionError>
             there if there.is_fifo() => return taken(&place, "a named pipe"),
             there if there.is_socket() => return taken(&place, "a socket"),
             there if there.is_block_device() || there.is_char_device() => return taken(&place, "a device"),
-            _ if kind.is_dir() => return taken(&place, "something that is no folder"),
+            _ if kind.is_dir() => return taken(&place, "something that is not a folder"),
             _ => {}
         }
     }
@@ -418,7 +418,7 @@ fn merge(stage: &Path, local: &Path, path: &Path, old: &mut HashSet<PathBuf>) ->
         let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         match std::fs::symlink_metadata(&place) {
             Ok(found) if folder && found.is_dir() => merge(stage, local, &path, old)?,
-            Ok(_) if folder => return Err(refused(&place, "something that is no folder has its name")),
+            Ok(_) if folder => return Err(refused(&place, "something that is not a folder has its name")),
             _ => std::fs::rename(entry.path(), &place).map_err(|error| failed(&place, &error))?,
         }
     }

@@ -26,6 +26,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run Mercurial's test suite on an ephemeral Linux machine
+    ///
+    /// Inside a checkout of Mercurial its revision is sent and tested, elsewhere the source that comes with the image.
+    /// The image is baked on first use. While the tests run, Ctrl-C asks whether to detach, cancel or keep on. Exit code:
+    /// 0 all ran and passed, 1 some failed, 2 usage, 3 a cause outside, 4 something was lost, 5 something was left
+    /// behind, 6 detached by the user, 130 interrupted.
     RunTestsLinux(Box<command::run_tests_linux::Args>),
     /// Bake the images for Linux development machines
     BootstrapLinuxDev(command::bootstrap_linux_dev::Args),
@@ -39,12 +44,26 @@ enum Command {
     #[command(subcommand)]
     Runs(command::runs::Command),
     /// Say exactly what remains of all that was ever made, and remove what nobody uses
+    ///
+    /// Holds the journal against what is really there, both ways; rows of machines that ended by themselves are closed.
+    /// Exit code 0 when nothing remains, 5 otherwise. Machines of living runs and machines that were kept on purpose are
+    /// shown and never touched; `machine down` ends the latter. A machine that is not in the journal here and whose
+    /// expiry is ahead may be another computer's that has a copy of this state directory: it is shown as `elsewhere`, and
+    /// ended where its id is given. Machines on EC2 whose expiry has passed are told to end, whoever made them.
     Audit(command::audit::Args),
     #[command(flatten)]
     Ec2(command::ec2::Command),
     /// Check what this computer can do, with a remedy for what it cannot
+    ///
+    /// With `--provider ec2`: whether there are credentials, whether the region answers, and from where machines would be
+    /// reached. Every check tries the thing itself. Exit code 0 when the main job can run here, 3 otherwise.
     Doctor(command::doctor::Args),
     /// Remove everything that the tool keeps on this computer
+    ///
+    /// Machines, images, runs, keys, settings, the record: machines are ended, and files removed as the user who owns
+    /// them. Of an ordinary user's images most belong to ids that only the tool can act for, so that `rm -rf` fails. Asks
+    /// first, on a terminal. Refused while a run is at work, and while something on EC2 or on a machine of somebody
+    /// else's is recorded as left behind.
     Uninstall(command::uninstall::Args),
     /// Print the completions for a shell
     Completions(command::completions::Args),

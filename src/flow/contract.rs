@@ -11,8 +11,8 @@ use model::task::StepCommand;
 use model::work::Work;
 use serde::Deserialize;
 
-use crate::parts::{put_parts, remove_folder};
 use crate::run::Run;
+use crate::task::parts::{put_parts, remove_folder};
 use crate::testing::{failed, folder};
 
 const CHECK: ScriptFile = ScriptFile { name: "check-contract.sh", text: guest::CHECK_CONTRACT };

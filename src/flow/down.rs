@@ -11,7 +11,7 @@ use crate::release::{ReleaseScope, release};
 use crate::site::observe;
 
 /// The fate of a machine that was to end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Ended {
     /// Nothing is left of it, and that is written down.
     Gone,
@@ -19,6 +19,8 @@ pub enum Ended {
     Unwritten,
     /// These stay, each with its reason as a note.
     Stays(Vec<Resource>),
+    /// It could not be removed, or that could not be written down.
+    Failed(Fault),
 }
 
 /// The first of `machines` that a living run is using.
@@ -37,18 +39,24 @@ pub fn rows(estate: &Estate<'_>, machine: &Machine) -> Result<Vec<Resource>, Fau
     estate.journal.resources(&filter)
 }
 
-/// Ends `machines`, one after the other, and removes all that belongs to them. `told` hears of each as soon as it is over.
+/// Ends `machines` and removes all that belongs to them: all of them are asked to end first, then one after the other is
+/// seen gone. `report` hears of each as soon as it is over; one that fails does not stop the others.
 ///
 /// `no_room` says whether the journal has no room left: a machine of which nothing exists any more has ended even then.
 pub async fn down(
     estate: &Estate<'_>,
     machines: &[Machine],
     no_room: &(dyn Fn() -> bool + Sync),
-    told: &mut (dyn FnMut(&Machine, &Ended) + Send),
+    report: &mut (dyn FnMut(&Machine, Ended) + Send),
 ) -> Result<(), Fault> {
+    let mut asked = Vec::new();
     for machine in machines {
-        let ended = end(estate, machine, no_room).await?;
-        told(machine, &ended);
+        asked.extend(rows(estate, machine)?.into_iter().filter(|row| row.kind.is_machine()));
+    }
+    estate.end_together(asked).await?;
+    for machine in machines {
+        let ended = end(estate, machine, no_room).await.unwrap_or_else(Ended::Failed);
+        report(machine, ended);
     }
     Ok(())
 }

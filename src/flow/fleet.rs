@@ -138,9 +138,9 @@ struct Reporter {
 }
 
 impl Reporter {
-    async fn tell(&self, told: MemberUpdate) {
+    async fn tell(&self, update: MemberUpdate) {
         // This fails only if the caller has gone, and then nobody listens.
-        drop(self.tell.send((self.member, told)).await);
+        drop(self.tell.send((self.member, update)).await);
     }
 }
 
@@ -162,7 +162,7 @@ pub async fn run(
         aside: Semaphore::new(ASIDE),
         stop: stop.clone(),
     });
-    let (tell, mut told) = mpsc::channel(PIECES);
+    let (tell, mut updates) = mpsc::channel(PIECES);
     // The set is dropped with this future, and ends all tasks in it.
     let mut tasks = tokio::task::JoinSet::new();
     for (index, member) in members.into_iter().enumerate() {
@@ -176,7 +176,7 @@ pub async fn run(
         tokio::select! {
             biased;
             _ = ticks.tick() => listener.tick(),
-            next = told.recv() => match next {
+            next = updates.recv() => match next {
                 Some((member, MemberUpdate::Output(chunk))) => listener.output(member, chunk),
                 Some((member, MemberUpdate::Ended(ended))) => {
                     ends[member] = ended;

@@ -20,13 +20,13 @@ use model::resource::{PlannedResource, Resource, ResourceKind};
 use model::task::StepCommand;
 use model::work::Work;
 
-use crate::durable::Durable;
 use crate::lease::budget::afford;
 use crate::lease::renewal::{Renewal, interval, spawn_heartbeat};
 use crate::release::{self, ReleaseScope};
 use crate::run::Run;
 use crate::shell;
 use crate::site::Site;
+use crate::task::durable::Durable;
 
 pub use budget::foresee;
 

@@ -1,6 +1,6 @@
 //! Finding everything that is ours, by looking at every provider that is or was used here, beside the journal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use model::base::id::{MachineId, ResourceId};
@@ -54,9 +54,9 @@ impl LookResult {
 }
 
 impl Estate<'_> {
-    /// Whether a run is at work now: it has not ended, and its driver is alive.
+    /// [`RunRecord::is_driven`], by what is known of drivers here.
     pub fn is_driven(&self, run: &RunRecord) -> bool {
-        !run.has_ended() && (self.alive)(&run.driver)
+        run.is_driven(self.alive)
     }
 
     /// Looks at every provider that is or was used here, then reads the open rows: what a living run makes in between
@@ -68,6 +68,22 @@ impl Estate<'_> {
         looks.open = self.open_rows()?;
         looks.unseen = looks.open.iter().filter(|row| !looks.covers(row)).map(|row| row.id.clone()).collect();
         Ok(looks)
+    }
+
+    /// Asks all `machines` to end, where their provider can be asked for many at once: whoever waits for one after the
+    /// other afterwards waits once.
+    pub async fn end_together(&self, machines: Vec<Resource>) -> Result<(), Fault> {
+        let mut by_provider: HashMap<ProviderKind, Vec<Resource>> = HashMap::new();
+        for row in machines {
+            by_provider.entry(row.provider).or_default().push(row);
+        }
+        for (kind, rows) in by_provider {
+            let provider = self.sites.site(kind).await?.provider;
+            if let Some(ending) = provider.abilities().ending {
+                ending.end_all(&rows).await;
+            }
+        }
+        Ok(())
     }
 
     /// Looks as far as possible, for a listing: a provider that cannot be asked is reported, and its things are not

@@ -66,6 +66,11 @@ impl RunRecord {
         self.state == RunState::Ended
     }
 
+    /// Whether the run is at work now: it has not ended, and its driver is alive.
+    pub fn is_driven(&self, is_alive: impl FnOnce(&Driver) -> bool) -> bool {
+        !self.has_ended() && is_alive(&self.driver)
+    }
+
     /// The record of a run that nobody can follow to its end any more, closed at `now`: its driver died, or its machine
     /// ended while it was detached.
     #[must_use]

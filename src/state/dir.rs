@@ -212,10 +212,19 @@ impl StateDir {
             };
             removal::remove_ours(&folder, &whose, others).map_err(|error| failed(&folder, error))?;
         }
-        for path in FILES.map(|name| self.root.join(name)) {
+        let unfinished = self.unfinished().map_err(|error| failed(&self.root, error))?;
+        for path in unfinished.into_iter().chain(FILES.map(|name| self.root.join(name))) {
             removal::remove_tree(&path).map_err(|error| failed(&path, error))?;
         }
         Ok(())
+    }
+
+    /// What a kill left of files that were being written.
+    fn unfinished(&self) -> io::Result<Vec<PathBuf>> {
+        let names = std::fs::read_dir(&self.root)?.map(|entry| Ok(entry?.file_name()));
+        let names = names.collect::<io::Result<Vec<_>>>()?;
+        let ours = names.iter().filter(|name| is_unfinished(&name.to_string_lossy()));
+        Ok(ours.map(|name| self.root.join(name)).collect())
     }
 
     /// Reads the layout's number, writing it down when there is none yet.
@@ -239,6 +248,13 @@ impl StateDir {
                 .hint(format!("Restore it, or write `{LAYOUT}` into it if this build made the directory."))),
         }
     }
+}
+
+/// Whether a kill left it of one of [`FILES`]: as `file` names it, or as the crate of the price list does.
+fn is_unfinished(name: &str) -> bool {
+    let of_file = |rest: &str| FILES.iter().any(|file| rest.strip_prefix(file).is_some_and(|end| end.starts_with('.')));
+    let of_prices = name.strip_prefix("prices.json.").is_some_and(|rest| rest.ends_with(".new"));
+    file::is_temporary(name) && name.strip_prefix('.').is_some_and(of_file) || of_prices
 }
 
 /// Writes as much as [`ROOM`] to a file without a name, so that nothing stays even after a kill.
@@ -282,6 +298,24 @@ mod tests {
         // An id that an older build wrote is read as it is.
         std::fs::write(copy.root().join("id"), "01jdxyz\n").unwrap();
         assert!(copy.id().unwrap().starts_with("01jdxyz."));
+    }
+
+    #[test]
+    fn a_removal_takes_what_a_kill_left_half_written_and_nothing_of_others() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&home.path().join("state")).unwrap();
+        state.id().unwrap();
+        for name in
+            [".id.aB3xYz.tmp", ".layout.q.tmp", "prices.json.aB3xYz.new", ".mine.tmp", "config.toml.new", "notes"]
+        {
+            std::fs::write(state.root().join(name), "x").unwrap();
+        }
+        state.remove(&mut Vec::new()).unwrap();
+        let entries = std::fs::read_dir(state.root()).unwrap().map(|entry| entry.unwrap());
+        let mut files: Vec<_> =
+            entries.filter(|it| it.file_type().unwrap().is_file()).map(|it| it.file_name()).collect();
+        files.sort();
+        assert_eq!(files, [".mine.tmp", "config.toml.new", "notes"]);
     }
 
     #[test]

@@ -46,9 +46,9 @@ fn unreadable(path: &str) -> Fault {
     Fault::outside(format!("cannot read `{path}`")).hint("Mount the proc file system on `/proc`.")
 }
 
-/// Whether a run is at work now: it has not ended, and its driver is alive.
+/// [`RunRecord::is_driven`], by the processes of this computer.
 pub fn is_driven(run: &RunRecord) -> bool {
-    run.state != RunState::Ended && is_alive(&run.driver)
+    run.is_driven(is_alive)
 }
 
 /// Whether a run goes on: somebody drives it, or its tests were left to one of `machines` that has not expired at

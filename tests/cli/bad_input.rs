@@ -507,6 +507,24 @@ fn help_and_completions_show_no_internal_command() {
 }
 
 #[test]
+fn help_says_what_a_command_does_and_how_it_ends() {
+    let place = Place::new();
+    for (command, sentence) in [
+        (&["run-tests-linux"][..], "6 detached by the user, 130 interrupted"),
+        (&["audit"], "Exit code 0 when nothing remains, 5 otherwise"),
+        (&["doctor"], "Exit code 0 when the main job can run here, 3 otherwise"),
+        (&["uninstall"], "Refused while a run is at work"),
+        (&["machine", "check"], "Exit code 0 when every clause holds, 3 otherwise"),
+        (&["machine", "cp"], "Like `cp -r`"),
+        (&["runs", "attach"], "it is taken over should that driver die"),
+    ] {
+        let help = place.run(&[command, &["--help"]].concat()).expect(0).text();
+        let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(sentence), "{command:?}: {help}");
+    }
+}
+
+#[test]
 fn doctor_finds_this_computer_fit() {
     let place = Place::new();
     let checks = place.json(&["doctor", "--json"]);

@@ -251,7 +251,7 @@ async fn a_tree_that_cannot_be_read_or_written_says_which_and_why() {
         assert_eq!(names(&remote), [""; 0]);
     };
     fails(&format!("{}/none/x", remote.display()), "no such file or folder").await;
-    fails(&format!("{}/file", local.display()), "no folder has its name").await;
+    fails(&format!("{}/file", local.display()), "not a folder has its name").await;
     fails("/proc/x", "`/proc/x`").await;
     let error = connection.download(local.to_str().unwrap(), &remote.join("a/b"), &|_| ()).await.unwrap_err();
     assert!(error.to_string().contains("on this computer"), "{error}");

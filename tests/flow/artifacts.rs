@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connection::SshConnector;
-use flow::artifacts::{Patterns, collect};
+use flow::transfer::artifacts::{Patterns, collect};
 use model::artifact::CollectedArtifacts;
 use model::connection::{Connection, Connector};
 use model::event::Teller;

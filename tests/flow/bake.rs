@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use connection::dummy::Reply;
 use connection::dummy::provider::ProviderCall;
-use flow::bake::{BakeOptions, bake, bake_many};
+use flow::image::bake::{BakeOptions, bake, bake_many};
 use model::event::Teller;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind, Leftovers};

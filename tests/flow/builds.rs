@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use connection::dummy::Reply;
-use flow::durable::Durable;
+use flow::task::durable::Durable;
 use flow::testing::build::{BuildOutcome, build};
 use flow::testing::folder;
 use model::build::{Build, BuildOrigin, BuildStore, KeptBuild};

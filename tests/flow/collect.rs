@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flow::collect::{Collection, Fate, Rule, What, collect};
+use flow::image::collect::{Collection, Fate, Rule, What, collect};
 use model::build::BuildStore;
 use model::fault::Fault;
 use model::image::Fingerprint;

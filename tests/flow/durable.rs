@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connection::{SshConnector, SshSettings};
-use flow::durable::{Durable, Task};
+use flow::task::durable::{Durable, Task};
 use model::base::id::TaskId;
 use model::connection::{Connection, Process};
 use model::exit::Exit;

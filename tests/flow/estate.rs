@@ -275,18 +275,17 @@ async fn machines_that_are_to_end_go_with_all_they_have_and_one_that_stays_keeps
 
     // The first machine's files cannot be removed at once.
     theatre.dummy.fail(ProviderCall::Release(ResourceKind::Rootfs), "busy");
-    let mut told = Vec::new();
-    let mut tell = |machine: &Machine, ended: &Ended| told.push((machine.id.clone(), ended.clone()));
-    down::down(&estate, &machines, &|| false, &mut tell).await.unwrap();
-    let Ended::Stays(stays) = &told[0].1 else { panic!("{told:?}") };
+    let mut fates = Vec::new();
+    down::down(&estate, &machines, &|| false, &mut |it, ended| fates.push((it.id.clone(), ended))).await.unwrap();
+    let Ended::Stays(stays) = &fates[0].1 else { panic!("{fates:?}") };
     assert_eq!((stays.len(), stays[0].kind), (1, ResourceKind::Rootfs));
     assert_eq!(stays[0].note.as_deref(), Some("busy"));
-    assert_eq!(told[1], (machines[1].id.clone(), Ended::Gone));
+    assert!(fates[1].0 == machines[1].id && matches!(fates[1].1, Ended::Gone), "{fates:?}");
     assert_eq!(theatre.journal.machines().unwrap(), machines[..1], "what has something left is not forgotten");
 
-    let mut told = Vec::new();
-    down::down(&estate, &machines[..1], &|| false, &mut |_, ended| told.push(ended.clone())).await.unwrap();
-    assert_eq!(told, [Ended::Gone]);
+    let mut fates = Vec::new();
+    down::down(&estate, &machines[..1], &|| false, &mut |_, ended| fates.push(ended)).await.unwrap();
+    assert!(matches!(fates[..], [Ended::Gone]), "{fates:?}");
     theatre.assert_clean().await;
 }
 
@@ -303,10 +302,11 @@ async fn a_machine_whose_end_cannot_be_written_down_has_ended_where_nothing_is_t
     let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON resources BEGIN SELECT RAISE(ABORT, 'no room'); END";
     journal.execute_batch(refuse).unwrap();
     let machines = [machine];
-    let mut told = Vec::new();
-    let mut tell = |_: &Machine, ended: &Ended| told.push(ended.clone());
-    let fault = down::down(&estate, &machines, &|| false, &mut tell).await.unwrap_err();
+    let mut fates = Vec::new();
+    down::down(&estate, &machines, &|| false, &mut |_, ended| fates.push(ended)).await.unwrap();
+    let [Ended::Failed(fault)] = &fates[..] else { panic!("{fates:?}") };
     assert!(fault.line().contains("no room"), "a journal that fails for another reason is a fault: {fault:?}");
-    down::down(&estate, &machines, &|| true, &mut tell).await.unwrap();
-    assert_eq!(told, [Ended::Unwritten]);
+    let mut fates = Vec::new();
+    down::down(&estate, &machines, &|| true, &mut |_, ended| fates.push(ended)).await.unwrap();
+    assert!(matches!(fates[..], [Ended::Unwritten]), "{fates:?}");
 }

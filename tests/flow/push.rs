@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use connection::dummy::Reply;
-use flow::durable::Durable;
+use flow::task::durable::Durable;
 use flow::testing::{folder, set_up};
 use model::event::Teller;
 use model::provider::Provider;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use connection::SshConnector;
-use flow::sync::{SyncRequest, SyncSummary, sync};
+use flow::transfer::sync::{SyncRequest, SyncSummary, sync};
 use model::connection::Connector;
 use model::event::Teller;
 use model::fault::{Fault, FaultKind};
@@ -252,7 +252,7 @@ async fn a_folder_that_is_there_already_is_taken_over_without_its_own_files() {
     assert_eq!(pair.sync().await, (1, 0, 1));
     pair.assert_equal(&["theirs"]);
     assert_eq!(pair.sync().await, (0, 0, 1));
-    for (text, to) in [("no folder has its name", "to/same"), ("cannot create directory", "none/x")] {
+    for (text, to) in [("not a folder has its name", "to/same"), ("cannot create directory", "none/x")] {
         let to = pair.sshd.dir.path().join(to).display().to_string();
         let fault = pair.with(&SyncRequest { to, ..pair.wanted() }).await.unwrap_err();
         assert!(fault.line().contains(text), "{}", fault.line());

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use TestOutcome::{Failed, Lost, NotRun, Passed, Skipped};
 use connection::dummy::{Dummy as Remote, DummyConnector, Reply};
-use flow::artifacts::Fetch;
-use flow::durable::Durable;
+use flow::task::durable::Durable;
 use flow::testing::{
     BegunTests, Finished, Records, RunResult, TestTask, Tested, begin, finish, folder, results, resume, set_up,
 };
+use flow::transfer::artifacts::Fetch;
 use model::connection::Connection;
 use model::event::Teller;
 use model::exit::Exit;

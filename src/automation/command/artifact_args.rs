@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use flow::artifacts::{Fetch, Patterns};
+use flow::transfer::artifacts::{Fetch, Patterns};
 use model::fault::Fault;
 
 /// The files to bring home, and the folder for them.

@@ -6,10 +6,7 @@ use crate::command::error::exit;
 use crate::compose::Context;
 use crate::ui::table;
 
-/// Check what this computer can do, with a remedy for what it cannot.
-///
-/// With `--provider ec2`: whether there are credentials, whether the region answers, and from where machines would be reached.
-/// Every check tries the thing itself. Exit code 0 when the main job can run here, 3 otherwise.
+/// The options of `automation doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print JSON

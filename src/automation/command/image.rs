@@ -5,7 +5,7 @@ mod gc;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use flow::bake::{BakeOptions, bake_many};
+use flow::image::bake::{BakeOptions, bake_many};
 use flow::site::Sites;
 use model::base::text;
 use model::fault::Fault;
@@ -29,7 +29,8 @@ pub enum Command {
     Build(BuildArgs),
     /// Show one image and its layers
     Show(ShowArgs),
-    /// Remove images that no longer match their definition, and layers that no image uses
+    /// Remove images that no longer match their definition, layers that no image uses, and builds that go with their
+    /// image
     Gc(gc::Args),
 }
 

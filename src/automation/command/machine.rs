@@ -23,6 +23,9 @@ pub enum Command {
     /// Make a machine and keep it until its expiry
     Up(up::Args),
     /// List the machines that are there, newest first
+    ///
+    /// On EC2, where it is or was used from here, the region's machines of every owner are listed, and those whose expiry
+    /// has passed are told to end.
     List(list::Args),
     /// Log in, or run one command with a terminal
     Ssh(exec::SshArgs),
@@ -42,6 +45,9 @@ pub enum Command {
     /// End machines and remove all that belongs to them
     Down(down::Args),
     /// Verify that a machine keeps the contract of `docs/remote-machine.md`
+    ///
+    /// Any machine will do that answers to SSH. Nothing is installed on it, and the scripts that check are removed. Exit
+    /// code 0 when every clause holds, 3 otherwise.
     Check(check::Args),
 }
 

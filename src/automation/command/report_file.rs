@@ -70,13 +70,13 @@ pub fn prepare(flag: &str, path: &Path) -> Result<(), Fault> {
             .because(why)
             .hint("Name a file in a folder that is there and that you may write to.")
     };
-    let told = |error: std::io::Error| fault(error.to_string());
+    let unfit = |error: std::io::Error| fault(error.to_string());
     match ReportTarget::of(path).map_err(fault)? {
         ReportTarget::Stdout | ReportTarget::Stderr => Ok(()),
-        ReportTarget::File => File::create(path).map(drop).map_err(told),
+        ReportTarget::File => File::create(path).map(drop).map_err(unfit),
         // Opening the pipe would show a waiting reader an empty report.
-        ReportTarget::Pipe => access(path, Access::WRITE_OK).map_err(|error| told(error.into())),
-        ReportTarget::Device => open(path).map(drop).map_err(told),
+        ReportTarget::Pipe => access(path, Access::WRITE_OK).map_err(|error| unfit(error.into())),
+        ReportTarget::Device => open(path).map(drop).map_err(unfit),
     }
 }
 

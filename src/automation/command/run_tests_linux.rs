@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use flow::artifacts::Fetch;
-use flow::bake::{BakeOptions, bake};
 use flow::contract;
-use flow::durable::Durable;
+use flow::image::bake::{BakeOptions, bake};
 use flow::lease::{Completion, LeaseEnd, foresee, until_stopped, with_machine};
 use flow::order::Order;
 use flow::run::Run;
+use flow::task::durable::Durable;
 use flow::testing::{self, BegunTests, Records, TestTask, Tested, hold};
+use flow::transfer::artifacts::Fetch;
 use jiff::Timestamp;
 use model::base::id::{MachineId, RunId};
 use model::base::text;
@@ -34,12 +34,7 @@ use crate::command::testing::{COMMAND, Reports, conclude};
 use crate::compose::Context;
 use crate::ui;
 
-/// Run Mercurial's test suite on an ephemeral Linux machine.
-///
-/// Inside a checkout of Mercurial its revision is sent and tested, elsewhere the source that comes with the image. The
-/// image is baked on first use. While the tests run, Ctrl-C asks whether to detach, cancel or keep on. Exit code: 0 all ran
-/// and passed, 1 some failed, 2 usage, 3 a cause outside, 4 something was lost, 5 something was left behind, 6 detached by the
-/// user, 130 interrupted.
+/// The options of `automation run-tests-linux`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: automation run-tests-linux test-add.t test-commit.t -- --timeout 60 -j 4")]
 pub struct Args {
@@ -170,8 +165,9 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     // The time that the look-ups above took belongs to no part of the run.
     let began = Instant::now();
     let session = Session::begin(context, COMMAND).await?;
-    for told in why.flatten().into_iter().chain(runner.checkout.as_ref().and_then(|checkout| checkout.remark.clone())) {
-        session.run.tell(told);
+    for remark in why.flatten().into_iter().chain(runner.checkout.as_ref().and_then(|checkout| checkout.remark.clone()))
+    {
+        session.run.tell(remark);
     }
     let result = drive(&session, &args, began, plan.as_ref(), &runner, &order, fetch).await;
     session.end(result).await

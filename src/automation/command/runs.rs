@@ -31,10 +31,16 @@ pub enum Command {
     /// Print the output of one run's task, or the log of its steps
     Logs(logs::Args),
     /// Follow a run to its end: its output, its verdict, its exit code
+    ///
+    /// A run that was detached, or whose driver died, is driven from here: its results are collected and its machine is
+    /// released. While somebody else drives it, its log is shown, and it is taken over should that driver die. Of a run
+    /// that has ended the verdict is shown.
     Attach(attach::Args),
     /// The same without the output
     Wait(attach::Args),
     /// End a run: its tests, then its machine
+    ///
+    /// What was known by then is kept as its result.
     Cancel(cancel::Args),
 }
 

@@ -22,11 +22,7 @@ use crate::ui::confirm;
 /// How many of the obstacles an error names.
 const NAMED: usize = 20;
 
-/// Remove everything that the tool keeps on this computer: machines, images, runs, keys, settings, the record.
-///
-/// Machines are ended, and files removed as the user who owns them: of an ordinary user's images most belong to ids
-/// that only the tool can act for, so that `rm -rf` fails. Asks first, on a terminal. Refused while a run is at work,
-/// and while something on EC2 or on a machine of somebody else's is recorded as left behind.
+/// The options of `automation uninstall`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only say what would be removed

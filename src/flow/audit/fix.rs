@@ -1,13 +1,11 @@
 //! Removing the remaining things that nobody uses, and ending the records of runs that nobody follows any more.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use model::base::id::RunId;
 use model::fault::Fault;
 use model::journal::ResourceFilter;
-use model::machine::ProviderKind;
 use model::resource::{Fate, Resource, ResourceKind, ResourceState};
 use model::task::StepCommand;
 
@@ -68,23 +66,16 @@ pub async fn fix(
 
 /// Asks all machines that are to go to end, before it waits for one after the other.
 async fn end_all(estate: &Estate<'_>, going: &[&Finding], now: Timestamp) -> Result<(), Fault> {
-    let mut rows: HashMap<ProviderKind, Vec<Resource>> = HashMap::new();
+    let mut machines = Vec::new();
     for finding in going.iter().filter(|finding| finding.kind.is_machine()) {
-        let row = match (row_of(estate, finding)?, &finding.run) {
+        machines.push(match (row_of(estate, finding)?, &finding.run) {
             // An open row that was closed meanwhile names nothing any more.
             (None, Some(_)) => continue,
             (Some(row), _) => Resource { locator: finding.locator.clone(), ..row },
             (None, None) => as_row(finding, &RunId::new(now), finding.kind.provider(), now),
-        };
-        rows.entry(row.provider).or_default().push(row);
+        });
     }
-    for (kind, rows) in rows {
-        let provider = estate.sites.site(kind).await?.provider;
-        if let Some(ending) = provider.abilities().ending {
-            ending.end_all(&rows).await;
-        }
-    }
-    Ok(())
+    estate.end_together(machines).await
 }
 
 /// Removes one finding.

@@ -10,9 +10,9 @@ use model::exit::Exit;
 use model::fault::Fault;
 use model::output::follow;
 
-use crate::durable::Durable;
-use crate::lines::Lines;
 use crate::run::Run;
+use crate::task::durable::Durable;
+use crate::task::lines::Lines;
 use crate::testing::do_step;
 
 /// The longest packed result that is fetched: many times the size of a build of Mercurial.

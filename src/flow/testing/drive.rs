@@ -10,12 +10,12 @@ use model::run::RunFolder;
 use model::runner::Runner;
 use model::task::TaskOutput;
 
-use crate::artifacts;
-use crate::durable::Durable;
 use crate::lease::{self, Completion, LeaseEnd, until_stopped};
 use crate::run::Run;
 use crate::site::Site;
+use crate::task::durable::Durable;
 use crate::testing::{Finished, TestTask, Tested, finish, hold};
+use crate::transfer::artifacts;
 
 /// How many last lines of a build that failed are shown, and in how many last bytes of the output they are looked for.
 const LAST_LINES: usize = 20;

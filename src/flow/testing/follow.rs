@@ -10,8 +10,8 @@ use model::outcome::{Attempt, TestResult, not_run_results, reconcile};
 use model::runner::{Runner, RunnerReport};
 use model::task::TaskOutput;
 
-use crate::durable::Durable;
 use crate::run::Run;
+use crate::task::durable::Durable;
 use crate::testing::report::FollowedReport;
 use crate::testing::{BegunTests, RunResult, SetUpTimes, detail, hold, output};
 

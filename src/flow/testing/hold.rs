@@ -17,8 +17,8 @@ use model::task::Chunk;
 use model::work::{Holder, Work};
 use tokio::time::Instant;
 
-use crate::durable::Durable;
 use crate::run::Run;
+use crate::task::durable::Durable;
 
 /// The least time without a sign after which a driver counts as gone: making a connection again may take as long.
 const LEAST_SILENCE: Duration = Duration::from_secs(30);

@@ -8,8 +8,8 @@ use model::exit::Exit;
 use model::fault::Fault;
 use model::task::{Chunk, Offsets, TaskOutput, TaskRecord};
 
-use crate::durable::{Durable, Task};
 use crate::run::{Run, saturating_add};
+use crate::task::durable::{Durable, Task};
 use crate::testing::BegunTests;
 
 /// How long tests that were told to stop may take to do so, with their last output kept. It is less than a machine's

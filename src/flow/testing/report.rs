@@ -13,8 +13,8 @@ use model::fault::Fault;
 use model::runner::{ReportReader, Runner, RunnerReport};
 use model::task::Chunk;
 
-use crate::durable::Durable;
 use crate::run::Run;
+use crate::task::durable::Durable;
 
 /// How much of the rest of the report is asked for at once.
 const PIECE_BYTES: u64 = 1 << 20;

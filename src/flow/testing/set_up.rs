@@ -18,10 +18,10 @@ use model::runner::{Job, Runner, TestListing};
 use model::subject::TestSubject;
 use model::task::{Offsets, StepCommand};
 
-use crate::durable::Durable;
 use crate::lease::until_stopped;
-use crate::parts::write_parts;
 use crate::run::Run;
+use crate::task::durable::Durable;
+use crate::task::parts::write_parts;
 use crate::testing::build::{BuildOutcome, build};
 use crate::testing::{BegunTests, RunResult, SetUpTimes, do_step, failed, hold};
 

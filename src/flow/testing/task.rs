@@ -9,8 +9,8 @@ use model::run::RunFolder;
 use model::runner::RunnerRecord;
 use serde::{Deserialize, Serialize};
 
-use crate::artifacts::Fetch;
 use crate::testing::{BegunTests, RunResult};
+use crate::transfer::artifacts::Fetch;
 
 /// Everything that a later driver needs to know of tests that were begun on a machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,10 +8,7 @@ use crate::command::error::exit;
 use crate::compose;
 use crate::ui;
 
-/// Print the least IAM policy that the commands need, as JSON.
-///
-/// Without a command: that of all of them. The policy is to be attached to the user or role whose credentials are used. What it
-/// lets end or change carries the tag `hg:owner`, or has an exact name.
+/// The options of `automation iam-policy`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The commands, for example `run-tests-linux`

@@ -15,11 +15,26 @@ use crate::compose::Context;
 /// The subcommands of EC2.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// End every machine of ours on EC2, in one region of the account
+    /// End every machine of mine on EC2, in one region of the account
+    ///
+    /// Mine is what carries a tag of this tool and my owner: `--all-owners` widens that, `--untagged` takes what has only
+    /// the `hg-` prefix, `--owner` names somebody else, `--older-than` narrows it. Requests for spot instances are
+    /// cancelled first. Comes back when all are seen terminated; exit code 5 when something stays, with the reason. A
+    /// person at a terminal is asked first, elsewhere `--yes` is needed. Nothing is made.
     TerminateEc2Instances(terminate_ec2_instances::Args),
-    /// Remove everything of ours from EC2 and IAM: machines, images, what they share
+    /// Remove everything of mine from EC2 and IAM: machines, images, what they share
+    ///
+    /// In one region of the account: machines, volumes, network interfaces, spot requests, images and their snapshots,
+    /// key pairs, security groups; and the roles and instance profiles, which belong to all regions. Mine is what carries
+    /// a tag of this tool and my owner: `--all-owners` widens that, `--untagged` takes what has only the `hg-` prefix,
+    /// `--owner` names somebody else, `--older-than` narrows it. Comes back when all is seen gone; exit code 5 when
+    /// something stays, with the reason. A person at a terminal is asked first, elsewhere `--yes` is needed. Nothing is
+    /// made.
     PurgeEc2Resources(purge_ec2_resources::Args),
-    /// Print the least IAM policy that the commands need
+    /// Print the least IAM policy that the commands need, as JSON
+    ///
+    /// Without a command: that of all of them. The policy is to be attached to the user or role whose credentials are
+    /// used. What it lets end or change carries the tag `hg:owner`, or has an exact name.
     IamPolicy(iam_policy::Args),
 }
 

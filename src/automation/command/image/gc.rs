@@ -1,6 +1,6 @@
 //! `automation image gc`.
 
-use flow::collect::{Collected, Fate, Rule, What, collect};
+use flow::image::collect::{Collected, Fate, Rule, What, collect};
 use flow::site::Sites;
 use model::base::text;
 use model::fault::Fault;
@@ -13,7 +13,7 @@ use crate::command::error::exit;
 use crate::compose::Context;
 use crate::ui::table;
 
-/// Remove images that no longer match their definition, layers that no image uses, and builds that go with their image.
+/// The options of `image gc`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Remove every image, also those that match their definition

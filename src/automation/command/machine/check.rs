@@ -1,8 +1,8 @@
 //! `automation machine check`.
 
 use flow::contract::{check, parts};
-use flow::parts::{make_folder, remove_folder, write_parts};
 use flow::shell;
+use flow::task::parts::{make_folder, remove_folder, write_parts};
 use flow::testing::folder;
 use model::check::Check;
 use model::connection::Connection;
@@ -15,10 +15,7 @@ use crate::command::session::Session;
 use crate::compose::Context;
 use crate::ui::table;
 
-/// Verify that a machine keeps the contract of `docs/remote-machine.md`.
-///
-/// Any machine will do that answers to SSH. Nothing is installed on it, and the scripts that check are removed. Exit code
-/// 0 when every clause holds, 3 otherwise.
+/// The options of `machine check`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The machine, or the id of one that was made here

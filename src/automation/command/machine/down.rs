@@ -39,8 +39,8 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         }
         return Ok(exit::OK);
     }
-    let mut left = Vec::new();
-    let mut tell = |Machine { id, .. }: &Machine, ended: &Ended| match ended {
+    let (mut left, mut failed) = (Vec::new(), None);
+    let mut report = |Machine { id, .. }: &Machine, ended: Ended| match ended {
         Ended::Gone => context.screen.message(&format!("Ended {id}, nothing is left of it.")),
         Ended::Unwritten => {
             let audit = context.to_type("audit");
@@ -48,12 +48,17 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
                 "Ended {id}, nothing is left of it. The disk has no room to write that down; `{audit}` does it when there is some."
             ));
         }
-        Ended::Stays(stays) => left.extend_from_slice(stays),
+        Ended::Stays(stays) => left.extend(stays),
+        Ended::Failed(fault) if failed.is_none() => failed = Some(fault),
+        Ended::Failed(fault) => context.screen.message(&format!("{id}: {}", fault.line())),
     };
-    down::down(&estate, &machines, &|| context.state.is_full(), &mut tell).await?;
+    down::down(&estate, &machines, &|| context.state.is_full(), &mut report).await?;
     for row in &left {
         let why = row.note.as_deref().unwrap_or("unknown");
         context.screen.message(&format!("left behind: {} {}: {why}", row.kind.name(), row.name));
+    }
+    if let Some(fault) = failed {
+        return Err(fault);
     }
     Ok(if left.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use connection::interactive;
-use flow::timed::Timed;
+use flow::task::timed::Timed;
 use model::connection::Connection;
 use model::exit::Exit;
 use model::fault::Fault;

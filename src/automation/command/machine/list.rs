@@ -15,10 +15,7 @@ use crate::command::error::exit;
 use crate::compose::Context;
 use crate::ui::table;
 
-/// List the machines that are there, newest first.
-///
-/// On EC2, where it is or was used from here, the region's machines of every owner are listed, and those whose expiry has
-/// passed are told to end.
+/// The options of `machine list`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print JSON

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use flow::sync::{SyncRequest, SyncSummary, sync};
+use flow::transfer::sync::{SyncRequest, SyncSummary, sync};
 use model::base::text;
 use model::fault::Fault;
 use model::work::Work;

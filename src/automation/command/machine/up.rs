@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flow::bake::{BakeOptions, bake};
+use flow::image::bake::{BakeOptions, bake};
 use flow::lease::{Lease, foresee, undo, until_stopped};
 use flow::order::Order;
 use model::base::text;
@@ -100,8 +100,8 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
 /// Prints the machine's id. A machine whose id could not be printed would be lost to its user, so it is ended.
 async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<Ending, Fault> {
     let screen = &session.context.screen;
-    let told = if json { screen.try_json(machine) } else { screen.try_data(&format!("{}\n", machine.id)) };
-    if let Err(error) = told {
+    let printed = if json { screen.try_json(machine) } else { screen.try_data(&format!("{}\n", machine.id)) };
+    if let Err(error) = printed {
         // The fault below reports the failed write, with what became of the machine.
         drop(ui::take_write_fault());
         let fault = ui::unwritten_fault(error).hint("Nobody would know the machine's id, so it was ended.");

@@ -25,11 +25,7 @@ use crate::compose::Context;
 /// The pause between two looks at the log of a run that another process drives.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Follow a run to its end: its output, its verdict, its exit code.
-///
-/// A run that was detached, or whose driver died, is driven from here: its results are collected and its machine is
-/// released. While somebody else drives it, its log is shown, and it is taken over should that driver die. Of a run that has
-/// ended the verdict is shown.
+/// The options of `runs attach`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first

@@ -26,7 +26,7 @@ const DRIVER_LIMIT: Duration = Duration::from_secs(300);
 /// The pause between two looks at whether a driver has ended.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// End a run: its tests, then its machine. What was known by then is kept as its result.
+/// The options of `runs cancel`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first

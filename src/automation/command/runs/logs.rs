@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::durable::Durable;
 use flow::site::Sites;
+use flow::task::durable::Durable;
 use flow::testing::TestTask;
 use model::base::id::RunId;
 use model::connection::Process;

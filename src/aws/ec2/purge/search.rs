@@ -100,6 +100,11 @@ where
     Ok(there)
 }
 
+/// Those of `ids` that still exist by the answer to a listing; all of them where it failed, so that all are tried.
+pub(super) fn left_of(ids: &[String], listed: Result<Vec<(String, String)>, Fault>) -> Vec<String> {
+    listed.map_or(ids.to_vec(), |left| left.into_iter().map(|(id, _)| id).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

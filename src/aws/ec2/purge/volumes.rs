@@ -53,8 +53,7 @@ fn item(volume: &Volume) -> Option<PurgeItem> {
 }
 
 async fn delete(look: &Client, ec2: &Client, ids: &[String]) -> Vec<RemovalRefusal> {
-    // If the listing fails, all of them are tried.
-    let left = remaining(look, ids).await.map_or(ids.to_vec(), |left| left.into_iter().map(|(id, _)| id).collect());
+    let left = search::left_of(ids, remaining(look, ids).await);
     each(&left, |id| async move {
         ec2.delete_volume().volume_id(id).send().await?;
         Ok(())

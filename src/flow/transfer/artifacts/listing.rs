@@ -11,7 +11,7 @@ use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::output::{OutputLimits, run_command};
 
-use crate::artifacts::pattern::Patterns;
+use crate::transfer::artifacts::pattern::Patterns;
 
 /// The longest listing of a machine: some 100 bytes for each of a few million files.
 const LISTING: OutputLimits = OutputLimits { bytes: 512 << 20, time: Duration::from_secs(600) };

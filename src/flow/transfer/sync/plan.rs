@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use model::fault::Fault;
 
-use crate::sync::local::{self, LocalTree};
-use crate::sync::remote::{RemoteEntry, RemoteKind, RemoteTree};
+use crate::transfer::sync::local::{self, LocalTree};
+use crate::transfer::sync::remote::{RemoteEntry, RemoteKind, RemoteTree};
 
 /// The changes to make on the machine.
 #[derive(Debug, Default, PartialEq, Eq)]

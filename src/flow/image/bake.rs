@@ -16,14 +16,14 @@ use model::provider::MadeLayer;
 use model::task::Script;
 use model::work::Work;
 
-use crate::durable::Durable;
 use crate::lease::{Lease, name_left, release_machine, undo, until_stopped, write_down};
-use crate::lines::Lines;
 use crate::order::Order;
 use crate::release::ReleaseScope;
 use crate::run::Run;
-use crate::script;
 use crate::site::Site;
+use crate::task::durable::Durable;
+use crate::task::lines::Lines;
+use crate::task::script;
 
 /// How to bake.
 #[derive(Debug, Clone)]

@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::artifacts::pattern::{Pattern, Patterns};
+pub use crate::transfer::artifacts::pattern::{Pattern, Patterns};
 
-use crate::artifacts::listing::{FileListing, ListedKind, list};
+use crate::transfer::artifacts::listing::{FileListing, ListedKind, list};
 use model::artifact::CollectedArtifacts;
 use model::base::text;
 use model::connection::Connection;

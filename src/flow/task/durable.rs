@@ -9,7 +9,7 @@
 //! There are no terminals, and no input that comes while a command runs. Standard output and standard error each come
 //! in order, but not in order relative to each other.
 
-mod task;
+mod follow;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,11 +30,11 @@ use model::output::Output;
 use model::task::{Command, Offsets};
 use tokio::time::Instant;
 
-use crate::durable::task::Begin;
 use crate::run::Run;
 use crate::site::Site;
+use crate::task::durable::follow::Begin;
 
-pub use task::Task;
+pub use follow::Task;
 
 /// The most bytes of each stream of a task that the machine keeps. The whole suite of tests with debugging output takes
 /// a few hundred MiB.
@@ -325,7 +325,7 @@ impl Durable {
 
     fn refused_fault(&self, doing: &str, done: &Output) -> ConnectionError {
         let reason = match done.exit {
-            Exit::Code(OTHER_BOOT) => task::BOOTED_AGAIN.to_owned(),
+            Exit::Code(OTHER_BOOT) => follow::BOOTED_AGAIN.to_owned(),
             _ => done.ending(),
         };
         ConnectionError::File { doing: format!("{doing} (in `{}` on the machine)", self.folder()), reason }
@@ -350,7 +350,7 @@ impl Durable {
 
     /// Runs a short request that may be repeated, and repeats it if its connection breaks. Output beyond the cap of an
     /// answer is read and left out.
-    pub(super) async fn ask(&self, command: &Command, limit: Duration) -> Result<Output, ConnectionError> {
+    pub(crate) async fn ask(&self, command: &Command, limit: Duration) -> Result<Output, ConnectionError> {
         let mut losses = 0;
         loop {
             let (number, connection) = self.live().await?;

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 use model::fault::Fault;
 
-use crate::sync::local::{self, Hash, LocalTree};
+use crate::transfer::sync::local::{self, Hash, LocalTree};
 
 /// The kind of an entry on a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

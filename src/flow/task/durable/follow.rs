@@ -13,7 +13,7 @@ use model::task::{Chunk, Command, Offsets, TaskRecord, WindowSize};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::durable::{Durable, OUTPUT_CAP, REQUEST_LIMIT, is_lost, reason_of};
+use crate::task::durable::{Durable, OUTPUT_CAP, REQUEST_LIMIT, is_lost, reason_of};
 
 /// The most bytes that a login shell may print before the line after which the task's own output begins.
 const GREETING_CAP: usize = 64 << 10;

@@ -21,7 +21,7 @@ use model::output::{OutputLimits, run_command};
 use model::task::Command;
 use serde::Serialize;
 
-use crate::sync::plan::SyncPlan;
+use crate::transfer::sync::plan::SyncPlan;
 
 /// The longest answer of a machine about a tree: some 200 bytes for each entry are enough for more than a million
 /// entries.

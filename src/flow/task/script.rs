@@ -7,7 +7,7 @@ use model::fault::Fault;
 use model::output::follow;
 use model::task::{Chunk, Script};
 
-use crate::durable::Durable;
+use crate::task::durable::Durable;
 
 /// Runs `script` from a file in the durable connection's folder and hands its output to `output` as it comes.
 ///

@@ -1,0 +1,7 @@
+//! Commands on a machine that outlive connections, and what they need there.
+
+pub mod durable;
+pub mod lines;
+pub mod parts;
+pub mod script;
+pub mod timed;

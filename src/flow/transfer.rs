@@ -1,0 +1,4 @@
+//! Files between this computer and a machine, there and back.
+
+pub mod artifacts;
+pub mod sync;

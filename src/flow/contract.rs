@@ -5,6 +5,7 @@ use std::time::Duration;
 use model::check::Check;
 use model::connection::Connection;
 use model::fault::Fault;
+use model::machine::Platform;
 use model::output::{OutputLimits, run_command};
 use model::runner::ScriptFile;
 use model::task::StepCommand;
@@ -12,31 +13,27 @@ use model::work::Work;
 use serde::Deserialize;
 
 use crate::run::Run;
-use crate::task::parts::{put_parts, remove_folder};
+use crate::task::files::{put_files, remove_folder};
 use crate::testing::{failed, folder};
-
-const CHECK: ScriptFile = ScriptFile { name: "check-contract.sh", text: guest::CHECK_CONTRACT };
-
-/// The check asks it who holds the machine.
-const HOLD: ScriptFile = ScriptFile { name: "hold.sh", text: guest::HOLD };
 
 /// The check asks a few dozen programs for a word each.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The files that a check needs on the machine. `own` are scripts with clauses of what is run there, see
+/// The files that a check needs on a machine of `platform`. `own` are scripts with clauses of what is run there, see
 /// `remote/linux/check-contract.sh`.
-pub fn parts(own: &[ScriptFile]) -> Vec<ScriptFile> {
-    [&[CHECK, HOLD], own].concat()
+pub fn files(platform: Platform, own: &[ScriptFile]) -> Vec<ScriptFile> {
+    guest::of(platform).contract_check().into_iter().chain(own.iter().cloned()).collect()
 }
 
 /// Lets the machine check itself; the contract's files are put there first, and removed afterwards.
 pub async fn check(run: &Run, connection: &dyn Connection, own: &[ScriptFile]) -> Result<Vec<Check>, Fault> {
     // This is the run's own folder: whatever cuts the check short, the end of the run removes it.
     let folder = folder(run, connection.platform());
-    let script = guest::of(connection.platform()).script(&format!("{folder}/{}", CHECK.name));
-    let command = script.args(own.iter().map(|part| part.name));
+    let guest = guest::of(connection.platform());
+    let [script, _] = guest.contract_check();
+    let command = guest.script(&format!("{folder}/{}", script.name)).args(own.iter().map(|file| file.name.clone()));
     let step = StepCommand { work: Work::CheckingContract, command, limit: LIMIT };
-    let done = match put_parts(connection, &parts(own), &folder).await {
+    let done = match put_files(connection, &files(connection.platform(), own), &folder).await {
         Ok(()) => run_command(connection, &step.command, OutputLimits { bytes: 1 << 20, time: step.limit })
             .await
             .map_err(Fault::from),
@@ -46,6 +43,25 @@ pub async fn check(run: &Run, connection: &dyn Connection, own: &[ScriptFile]) -
     let done = done?;
     removed?;
     if done.exit.is_success() { read(&done.stdout) } else { Err(failed(&step, &done)) }
+}
+
+/// Refuses a machine that breaks the contract, with the clauses that it breaks and their remedies.
+pub async fn require(run: &Run, connection: &dyn Connection, own: &[ScriptFile]) -> Result<(), Fault> {
+    let checks = check(run, connection, own).await.map_err(|fault| match fault.hint {
+        None => fault.hint("`automation machine check USER@HOST` says what is wrong there, and how to mend it."),
+        Some(_) => fault,
+    })?;
+    let broken: Vec<String> = checks
+        .iter()
+        .filter(|check| !check.ok && check.required)
+        .map(|check| format!("{}: {}", check.name, check.remedy.as_deref().unwrap_or(&check.found)))
+        .collect();
+    if broken.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::outside("the machine does not keep the contract")
+        .because(broken.join("\n"))
+        .hint("`docs/remote-machine.md` says what a machine must have; `automation machine check` shows every clause."))
 }
 
 /// Reads what the check printed, one line a clause; a line that cannot be read is an error.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use model::base::id::MachineId;
 use model::filesystem::Filesystem;
 use model::image::{CloudBase, Fingerprint, ImagePlan};
-use model::machine::{Caps, Hardware, Network};
+use model::machine::{Caps, Hardware, Network, Platform};
 use model::price::Budget;
 use model::provider::MachineRequest;
 
@@ -16,6 +16,8 @@ use crate::run::{Run, saturating_add};
 /// A wanted machine. The field of the same name in [`MachineRequest`] says what each field means.
 #[derive(Debug, Clone)]
 pub struct Order {
+    /// The operating system of the image.
+    pub platform: Platform,
     /// The image's name, for people.
     pub image: String,
     /// The layers to boot from, lowest first.
@@ -46,6 +48,7 @@ impl Order {
     /// An order for a machine without layers, with a network of its own, without limits and without a second device.
     pub fn new(image: impl Into<String>, user: impl Into<String>, ttl: Duration, grace: Duration) -> Self {
         Self {
+            platform: Platform::default(),
             image: image.into(),
             layers: Vec::new(),
             cloud: None,
@@ -64,7 +67,13 @@ impl Order {
     /// The same order, for a machine that boots from the lowest `layers` of `plan`.
     #[must_use]
     pub fn boot_from(self, plan: &ImagePlan, layers: usize) -> Self {
-        Self { image: plan.name.clone(), layers: plan.chain(layers), cloud: plan.cloud().cloned(), ..self }
+        Self {
+            platform: plan.platform,
+            image: plan.name.clone(),
+            layers: plan.chain(layers),
+            cloud: plan.cloud().cloned(),
+            ..self
+        }
     }
 
     /// Makes a request for one such machine for `run`, a new one with every call. Its life counts from `now`.
@@ -74,6 +83,7 @@ impl Order {
             id: MachineId::random(),
             run: run.id.clone(),
             owner: run.owner.clone(),
+            platform: order.platform,
             image: order.image,
             layers: order.layers,
             cloud: order.cloud,

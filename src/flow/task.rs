@@ -1,7 +1,8 @@
 //! Commands on a machine that outlive connections, and what they need there.
 
 pub mod durable;
+pub mod files;
 pub mod lines;
-pub mod parts;
+
 pub mod script;
 pub mod timed;

@@ -2,11 +2,12 @@
 
 pub mod build;
 mod detail;
-mod drive;
-mod follow;
+mod finish;
 pub mod hold;
+mod job;
 mod output;
 mod report;
+mod resume;
 mod set_up;
 mod task;
 mod verdict;
@@ -24,14 +25,17 @@ use model::fault::Fault;
 use model::machine::Platform;
 use model::outcome::TestResult;
 use model::output::{Output, OutputLimits, run_command};
+use model::runner::Runner;
 use model::subject::TestSubject;
 use model::task::{Offsets, StepCommand};
+use model::work::Work;
 use serde::{Deserialize, Serialize};
 
 use crate::run::Run;
 
-pub use drive::{Records, follow, resume};
-pub use follow::{Finished, finish};
+pub use finish::{Finished, finish};
+pub use job::{JobEnd, OnceBegun, TestJob, run_job};
+pub use resume::{Records, follow, resume};
 pub use set_up::{ReadyMachine, begin, set_up};
 pub use task::{TestTask, Tested};
 pub use verdict::results;
@@ -85,6 +89,21 @@ pub struct SetUpTimes {
 /// The folder for the scripts of this run on a machine of this kind.
 pub fn folder(run: &Run, platform: Platform) -> String {
     guest::of(platform).run_folder(&run.id)
+}
+
+/// How long removing a run's files from a machine may take.
+const CLEANING_LIMIT: Duration = Duration::from_secs(120);
+
+/// The step that removes what a run left on a machine that stays, with its folder: what the runner made outside of the
+/// folder goes first.
+pub fn cleaning(runner: &dyn Runner, platform: Platform, folder: &str) -> StepCommand {
+    match runner.tenancy() {
+        Some(tenancy) => tenancy.clean(folder),
+        None => {
+            let command = guest::of(platform).remove_run(folder, None);
+            StepCommand { work: Work::RemovingFiles, command, limit: CLEANING_LIMIT }
+        }
+    }
 }
 
 /// Tests that were begun: everything needed to follow them later, from another process.

@@ -13,14 +13,13 @@
 mod copies;
 mod files;
 mod life;
-mod linux;
+pub mod linux;
 mod shell;
 pub mod tasks;
 
 pub use copies::{Copies, IS_FILE};
 pub use files::Files;
 pub use life::{AgentFolders, FirstBoot, Life};
-pub use linux::{CHECK_CONTRACT, CLEANUP, COMPILE_BASE, HOLD, PREPARE_BASE};
 pub use shell::Shell;
 pub use tasks::Tasks;
 

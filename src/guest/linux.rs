@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::base::id::{RunId, TaskId};
+use model::runner::ScriptFile;
 use model::task::Command;
 
 use crate::copies::Copies;
@@ -21,12 +22,13 @@ pub const COMPILE_BASE: &str = include_str!("../../remote/linux/compile-base.sh"
 
 /// Holds the machine against the contract of `docs/remote-machine.md`; lies beside [`HOLD`] and the scripts of clauses that its
 /// arguments name.
-pub const CHECK_CONTRACT: &str = include_str!("../../remote/linux/check-contract.sh");
+const CHECK_CONTRACT: ScriptFile =
+    ScriptFile::built_in("check-contract.sh", include_str!("../../remote/linux/check-contract.sh"));
 /// Holds a machine that keeps the contract of `docs/remote-machine.md` for one run. The script is put into the run's
 /// folder.
-pub const HOLD: &str = include_str!("../../remote/linux/hold.sh");
+pub const HOLD: ScriptFile = ScriptFile::built_in("hold.sh", include_str!("../../remote/linux/hold.sh"));
 /// Removes what a run made on such a machine outside of its folder. The script is put into that folder.
-pub const CLEANUP: &str = include_str!("../../remote/linux/cleanup.sh");
+pub const CLEANUP: ScriptFile = ScriptFile::built_in("cleanup.sh", include_str!("../../remote/linux/cleanup.sh"));
 
 const BLOCK_HASHES: &str = include_str!("../../remote/linux/block-hashes.sh");
 const DATA_EXTENTS: &str = include_str!("../../remote/linux/data-extents.sh");
@@ -111,6 +113,10 @@ impl Shell for Linux {
         without_input(r#"printf '%s\n' "$1""#, &[words])
     }
 
+    fn contract_check(&self) -> [ScriptFile; 2] {
+        [CHECK_CONTRACT, HOLD]
+    }
+
     fn file_server(&self) -> Command {
         without_input(FILE_SERVER, &[])
     }
@@ -187,8 +193,8 @@ impl Tasks for Linux {
         if watched { Command { stdin: None, ..command } } else { command }
     }
 
-    fn remove_run(&self, folder: &str, clean: &str) -> Command {
-        without_input(REMOVE_RUN, &[folder, clean])
+    fn remove_run(&self, folder: &str, clean: Option<&str>) -> Command {
+        without_input(REMOVE_RUN, &[folder]).args(clean)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Programs: scripts, a user's own command line, and a check that commands run at all.
 
+use model::runner::ScriptFile;
 use model::task::Command;
 
 /// Asks a machine's system to run programs.
@@ -18,6 +19,10 @@ pub trait Shell: Send + Sync {
 
     /// Prints `words` on a line.
     fn echo(&self, words: &str) -> Command;
+
+    /// The files with which a machine holds itself against the contract of `docs/remote-machine.md`; the first of them
+    /// is the script to run, with the names of further scripts of clauses as its arguments.
+    fn contract_check(&self) -> [ScriptFile; 2];
 
     /// Prints the path of the file server in the SSH server's configuration, an empty line where the configuration has
     /// none; and `there` on a second line where that program exists.

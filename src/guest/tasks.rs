@@ -74,7 +74,7 @@ pub trait Tasks: Send + Sync {
     /// Asks the supervisor in `folder` about a task.
     fn supervise(&self, folder: &str, id: &TaskId, request: &Request<'_>) -> Command;
 
-    /// Removes everything of a run: runs the script called `clean` in `folder`, if it exists, then ends the tasks in
-    /// the folder, and at last removes the folder.
-    fn remove_run(&self, folder: &str, clean: &str) -> Command;
+    /// Removes everything of a run: runs the script called `clean` in `folder`, if it is given and exists, then ends the
+    /// tasks in the folder, and at last removes the folder.
+    fn remove_run(&self, folder: &str, clean: Option<&str>) -> Command;
 }

@@ -56,7 +56,7 @@ use model::base::id::MachineId;
 use model::event::{MachineEvent, Teller};
 use model::fault::Fault;
 use model::key_pair::KeyMaker;
-use model::machine::{Address, HostKey, Machine, Network, Platform, ProviderKind};
+use model::machine::{Address, HostKey, Machine, Network, ProviderKind};
 use model::provider::ability::Renew;
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind};
@@ -258,7 +258,7 @@ impl Provider for LocalProvider {
         Ok(Machine {
             id: request.id.clone(),
             provider: ProviderKind::Local,
-            platform: Platform::Linux,
+            platform: request.platform,
             run: request.run.clone(),
             owner: request.owner.clone(),
             image: request.image.clone(),

@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::machine::Platform;
+
 /// A SHA-256 over everything that shapes a layer and all below it: 64 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -98,6 +100,8 @@ pub struct LayerPlan {
 pub struct ImagePlan {
     /// Its name, for example `linux-dev-debian12` or `linux-dev-debian12-pypy3`.
     pub name: String,
+    /// The operating system.
+    pub platform: Platform,
     /// The distribution, for example `debian12`.
     pub distro: String,
     /// The values of all parameters of its definition, by name.
@@ -195,8 +199,13 @@ mod tests {
             owner: None,
             locator: None,
         };
-        let plan =
-            ImagePlan { name: "mine".into(), distro: String::new(), values: BTreeMap::new(), layers: Vec::new() };
+        let plan = ImagePlan {
+            name: "mine".into(),
+            platform: Platform::Linux,
+            distro: String::new(),
+            values: BTreeMap::new(),
+            layers: Vec::new(),
+        };
         let records = vec![
             image("other", vec![layer("base", 1), layer("python", 2)]),
             image("mine", vec![layer("base", 3), layer("build", 4)]),

@@ -22,7 +22,7 @@ use crate::event::Teller;
 use crate::fault::Fault;
 use crate::filesystem::Filesystem;
 use crate::image::{CloudBase, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
-use crate::machine::{Caps, Hardware, Machine, Network, ProviderKind};
+use crate::machine::{Caps, Hardware, Machine, Network, Platform, ProviderKind};
 use crate::price::Budget;
 use crate::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind};
 
@@ -37,6 +37,8 @@ pub struct MachineRequest {
     pub run: RunId,
     /// The person it belongs to.
     pub owner: String,
+    /// The operating system of its image.
+    pub platform: Platform,
     /// The image's name, for people.
     pub image: String,
     /// The layers to boot from, lowest first. A single one is the base: the machine is to bake an image.

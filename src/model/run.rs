@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::id::{MachineId, RunId};
 use crate::fault::{Fault, FaultKind};
+use crate::machine::Machine;
 
 /// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +106,10 @@ pub struct KeptTask {
 pub trait RunFolder: Send + Sync {
     /// Its path.
     fn path(&self) -> &Path;
+
+    /// Writes the file that tells our own program, which others start in place of `ssh`, how to reach `machine`; gives
+    /// its path.
+    fn write_target(&self, machine: &Machine) -> Result<PathBuf, Fault>;
 
     /// Stores the data that is needed to follow the task on a machine, before the task is started.
     fn keep_task(&self, machine: &MachineId, text: &[u8]) -> Result<(), Fault>;

@@ -3,7 +3,8 @@
 //! A runner describes, as data, how to set up a machine, list the tests, run all or some of them, and it reads its own
 //! report. The flow does all that over connections that may break.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,13 +20,29 @@ use crate::output::Output;
 use crate::subject::TestSubject;
 use crate::task::{Command, StepCommand};
 
-/// A file that is needed on a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A file that is needed on a machine. Its text is a part of this tool, or comes from a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScriptFile {
     /// Its name in the task's folder.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its text.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
+}
+
+impl ScriptFile {
+    /// A file that is a part of this tool.
+    pub const fn built_in(name: &'static str, text: &'static str) -> Self {
+        Self { name: Cow::Borrowed(name), text: Cow::Borrowed(text) }
+    }
+}
+
+/// How a program on this computer is to reach a machine in place of `ssh`: our own program with its first arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshProgram {
+    /// The program.
+    pub program: PathBuf,
+    /// The arguments before the file that describes the machine.
+    pub args: Vec<String>,
 }
 
 /// The content of the runner's own report.
@@ -61,14 +78,14 @@ pub trait ReportReader: Send {
 }
 
 /// The paths of a runner's files, the same on every machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// The folder in which it works, and to which relative patterns for artifacts refer.
-    pub root: &'static str,
+    pub root: Cow<'static, str>,
     /// The file in which an image records what it was baked with; an image without it works as well.
-    pub baked: &'static str,
+    pub baked: Cow<'static, str>,
     /// The file in which the runner reports while it runs.
-    pub report: &'static str,
+    pub report: Cow<'static, str>,
 }
 
 /// One job in the preparation of a machine for the tests.
@@ -95,12 +112,12 @@ pub struct TestListing {
     pub built: BuildOrigin,
 }
 
-/// The adapter to a test runner, for one source and the user's flags. Paths of parts are `folder/NAME`; `baked` is the
+/// The adapter to a test runner, for one source and the user's flags. Paths of its files are `folder/NAME`; `baked` is the
 /// content of the file [`Layout::baked`], none where there is no such file.
 #[async_trait]
 pub trait Runner: Send + Sync {
     /// Its name, by which a run's folder identifies the runner of its tests; it must never change.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// The settings, as JSON, from which another process can make the same runner; see [`RunnerRecord`].
     fn settings(&self) -> serde_json::Value;
@@ -109,7 +126,7 @@ pub trait Runner: Send + Sync {
     fn layout(&self) -> Layout;
 
     /// The files that it needs on the machine.
-    fn parts(&self) -> Vec<ScriptFile>;
+    fn files(&self) -> Vec<ScriptFile>;
 
     /// The jobs that prepare `machine`, in order.
     fn set_up(&self, folder: &str, machine: &Machine) -> Vec<Job>;
@@ -127,16 +144,14 @@ pub trait Runner: Send + Sync {
     /// Reads what [`Runner::list`] printed, or says why the requested tests cannot be run.
     fn read_list(&self, baked: Option<&[u8]>, done: &Output) -> Result<TestListing, Fault>;
 
-    /// The step that runs all listed tests, or the given `part` of them.
-    fn run(&self, folder: &str, baked: Option<&[u8]>, part: Option<&[TestName]>) -> StepCommand;
+    /// The step that runs all listed tests, or `only` those of them.
+    fn run(&self, folder: &str, baked: Option<&[u8]>, only: Option<&[TestName]>) -> StepCommand;
 
     /// A reader of the file [`Layout::report`].
     fn read_report(&self) -> Box<dyn ReportReader>;
 
     /// How it shares with other runs a machine that stays; none where it leaves nothing there and disturbs nobody.
-    fn tenancy(&self) -> Option<&dyn Tenancy> {
-        None
-    }
+    fn tenancy(&self) -> Option<&dyn Tenancy>;
 }
 
 /// The record of the runner whose tests were begun on a machine. It is stored with them, and a later follower makes the

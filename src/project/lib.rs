@@ -4,13 +4,13 @@ pub mod image;
 pub mod mercurial;
 
 use model::fault::Fault;
-use model::runner::{Runner, RunnerRecord};
+use model::runner::{Runner, RunnerRecord, SshProgram};
 
-use crate::mercurial::{LinuxTests, Ssh};
+use crate::mercurial::LinuxTests;
 
 /// The runner whose tests were begun, from what was kept with them; `ssh` is how programs on this computer reach the
 /// machine. If nothing was kept, the tests were begun by a build that knew only Mercurial's.
-pub fn runner(record: Option<&RunnerRecord>, ssh: Ssh) -> Result<Box<dyn Runner>, Fault> {
+pub fn runner(record: Option<&RunnerRecord>, ssh: SshProgram) -> Result<Box<dyn Runner>, Fault> {
     match record {
         None => Ok(Box::new(LinuxTests::for_following(ssh))),
         Some(RunnerRecord { name, settings }) if name == mercurial::NAME => {
@@ -28,7 +28,7 @@ mod tests {
 
     #[test]
     fn a_runner_is_made_again_from_what_was_kept_of_it() {
-        let ssh = || Ssh { program: "/bin/automation".into(), args: vec![] };
+        let ssh = || SshProgram { program: "/bin/automation".into(), args: vec![] };
         let tests = LinuxTests {
             tests: vec!["test-a.t".into()],
             flags: vec!["-j4".into()],

@@ -8,9 +8,13 @@ use std::path::{Path, PathBuf};
 use model::base::id::{MachineId, RunId};
 use model::base::text;
 use model::fault::Fault;
+use model::machine::Machine;
 use model::run::{KeptTask, RunFolder};
 
 use crate::file::{self, Lock};
+
+/// The file that tells our own program, which `hg` starts in place of `ssh`, which machine to connect to.
+const TARGET: &str = "machine.json";
 
 /// The folder of a run's tasks, with a file for each machine.
 const TASKS: &str = "tasks";
@@ -168,6 +172,14 @@ impl RunDir {
 impl RunFolder for RunDir {
     fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn write_target(&self, machine: &Machine) -> Result<PathBuf, Fault> {
+        let path = self.path.join(TARGET);
+        let text = serde_json::to_vec_pretty(machine)
+            .map_err(|error| Fault::outside(format!("cannot write `{}`", path.display())).because(error))?;
+        file::write_atomic(&path, &text)?;
+        Ok(path)
     }
 
     fn keep_task(&self, machine: &MachineId, text: &[u8]) -> Result<(), Fault> {

@@ -176,6 +176,7 @@ impl User {
     pub(crate) fn request(&self) -> MachineRequest {
         let now = Timestamp::now();
         MachineRequest {
+            platform: model::machine::Platform::Linux,
             id: MachineId::random(),
             run: RunId::new(now),
             owner: self.owner.clone(),

@@ -12,7 +12,7 @@ use model::exit::Exit;
 use model::fault::{Fault, FaultKind, Leftovers};
 use model::image::{BaseSpec, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
 use model::journal::MachineJournal;
-use model::machine::Hardware;
+use model::machine::{Hardware, Platform};
 use model::provider::ImageStore;
 use model::resource::ResourceKind;
 use support::keep;
@@ -46,6 +46,7 @@ pub(crate) fn plan() -> ImagePlan {
         packages: vec![],
     };
     ImagePlan {
+        platform: Platform::Linux,
         name: "linux-dev".into(),
         distro: "debian12".into(),
         values: std::collections::BTreeMap::new(),

@@ -17,12 +17,12 @@ use flow::lease::Lease;
 use flow::look::Estate;
 use flow::purge::close_rows;
 use flow::site::{Images, Site, Sites};
-use model::base::id::MachineId;
+use model::base::id::{MachineId, RunId};
 use model::connection::Connector;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::journal::{MachineJournal, ResourceJournal, RunJournal};
-use model::machine::{Machine, ProviderKind};
+use model::machine::{Machine, Platform, ProviderKind};
 use model::purge::{Account, PurgeItem, PurgeOutcome, RemovalRefusal as Refused};
 use model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
 use model::run::{RunRecord, RunState};
@@ -96,9 +96,9 @@ fn plan(theatre: &Theatre, of: ProviderKind, machine: &MachineId, kind: Resource
     theatre.rows().into_iter().find(|row| row.name == name).unwrap()
 }
 
-fn clean(folder: &str) -> StepCommand {
+fn clean(_: &RunId, _: Platform, folder: &str) -> Result<StepCommand, Fault> {
     let command = Command::new("clean").arg(folder);
-    StepCommand { work: Work::RunningOnMany { machines: 1 }, command, limit: Duration::from_secs(1) }
+    Ok(StepCommand { work: Work::RunningOnMany { machines: 1 }, command, limit: Duration::from_secs(1) })
 }
 
 fn standing(remaining: &Remaining) -> BTreeSet<String> {

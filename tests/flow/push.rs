@@ -9,8 +9,8 @@ use flow::task::durable::Durable;
 use flow::testing::{folder, set_up};
 use model::event::Teller;
 use model::provider::Provider;
-use model::runner::Runner;
-use project::mercurial::{Checkout, LinuxTests, Ssh};
+use model::runner::{Runner, SshProgram};
+use project::mercurial::{Checkout, LinuxTests};
 use support::mercurial::hg;
 
 use super::Theatre;
@@ -53,7 +53,7 @@ impl Sides {
         std::fs::set_permissions(&serve, PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::write(dir.path().join("cut"), "").unwrap();
         let mark = dir.path().join("cut").display().to_string();
-        let ssh = Ssh { program: serve, args: vec![there.display().to_string(), mark, cut.to_string()] };
+        let ssh = SshProgram { program: serve, args: vec![there.display().to_string(), mark, cut.to_string()] };
         let checkout = Some(Checkout {
             root: here,
             node,

@@ -20,9 +20,9 @@ use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
 use model::outcome::{Attempt, Evidence, TestOutcome, Verdict, verdict};
 use model::provider::Provider;
-use model::runner::RunnerRecord;
+use model::runner::{RunnerRecord, SshProgram};
 use model::task::{Chunk, Command, Offsets, TaskOutput};
-use project::mercurial::{LinuxTests, Ssh};
+use project::mercurial::LinuxTests;
 use state::dir::StateDir;
 use support::supervised::TOOK;
 use tokio::io::AsyncReadExt;
@@ -37,7 +37,7 @@ const EVENTS: &str = "/hgwork/results/events.jsonl";
 const END: &str = "{\"event\": \"end\"}\n";
 
 pub(crate) fn tests_of(names: &[&str]) -> LinuxTests {
-    let ssh = Ssh { program: "/bin/automation".into(), args: vec![] };
+    let ssh = SshProgram { program: "/bin/automation".into(), args: vec![] };
     LinuxTests { tests: names.iter().map(|name| (*name).to_owned()).collect(), ..LinuxTests::for_following(ssh) }
 }
 

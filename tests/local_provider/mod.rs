@@ -18,7 +18,7 @@ use model::fault::Fault;
 use model::filesystem::Filesystem;
 use model::image::{BaseSpec, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
 use model::key_pair::KeyPair;
-use model::machine::{Address, Caps, Hardware, HostKey, Machine, Network, ProviderKind};
+use model::machine::{Address, Caps, Hardware, HostKey, Machine, Network, Platform, ProviderKind};
 use model::provider::{ImageStore, MachineRequest, Provider};
 use model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
 
@@ -174,6 +174,7 @@ impl World {
     fn request(&self) -> MachineRequest {
         let now = Timestamp::now();
         MachineRequest {
+            platform: Platform::Linux,
             id: MachineId::random(),
             run: RunId::new(now),
             owner: "test".into(),
@@ -255,6 +256,7 @@ fn base_plan() -> ImagePlan {
         packages: vec!["openssh-server".into(), "sudo".into(), "procps".into(), "e2fsprogs".into()],
     };
     ImagePlan {
+        platform: Platform::Linux,
         name: "test".into(),
         distro: "debian12".into(),
         values: std::collections::BTreeMap::new(),

@@ -31,6 +31,7 @@ pub async fn commit(
 ) -> Result<LayerRecord, Fault> {
     let plan = ImagePlan {
         name: "tried".into(),
+        platform: model::machine::Platform::Linux,
         distro: "tried".into(),
         values: std::collections::BTreeMap::new(),
         layers: vec![layer.clone()],

@@ -5,12 +5,13 @@ mod forget;
 use flow::audit::fix::{choose, fix};
 use flow::audit::remaining::find_remaining;
 use flow::audit::{Finding, Standing};
+use flow::testing::{self, TestTask};
 use model::base::id::RunId;
 use model::fault::Fault;
 use model::journal::{ResourceFilter, all_closed};
+use model::machine::Platform;
 use model::resource::{Fate, Resource, ResourceState};
-use model::runner::Tenancy;
-use project::mercurial::LinuxTests;
+use model::task::StepCommand;
 use serde::Serialize;
 
 use crate::command::error::exit;
@@ -55,8 +56,8 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         let fates = match args.dry_run {
             true => vec!["would be removed".to_owned(); going.len()],
             false => {
-                let suite = LinuxTests::for_following(context.ssh()?);
-                let clean = |folder: &str| suite.clean(folder);
+                let clean =
+                    |run: &RunId, platform: Platform, folder: &str| cleaning_of(&context, run, platform, folder);
                 fix(&estate, &found, &going, run.as_ref(), &clean).await?.into_iter().map(describe_fate).collect()
             }
         };
@@ -73,6 +74,14 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
             Ok(if left.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
         }
     }
+}
+
+/// The step that removes what a run left on a machine that stays, by what is kept of its tests. A run whose folder is gone
+/// is taken for one of builds that knew only one runner.
+fn cleaning_of(context: &Context, run: &RunId, platform: Platform, folder: &str) -> Result<StepCommand, Fault> {
+    let task = context.state.run(run).and_then(|dir| TestTask::read(&dir)).ok().flatten();
+    let runner = project::runner(task.and_then(|task| task.runner).as_ref(), context.ssh()?)?;
+    Ok(testing::cleaning(runner.as_ref(), platform, folder))
 }
 
 fn describe_fate(fate: Fate) -> String {

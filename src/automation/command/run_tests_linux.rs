@@ -1,26 +1,20 @@
 //! `automation run-tests-linux`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use flow::contract;
-use flow::image::bake::{BakeOptions, bake};
-use flow::lease::{Completion, LeaseEnd, foresee, until_stopped, with_machine};
+use flow::image::bake::BakeOptions;
 use flow::order::Order;
-use flow::run::Run;
-use flow::task::durable::Durable;
-use flow::testing::{self, BegunTests, Records, TestTask, Tested, hold};
-use flow::transfer::artifacts::Fetch;
+use flow::testing::{OnceBegun, Records, TestJob, run_job};
 use jiff::Timestamp;
 use model::base::id::{MachineId, RunId};
 use model::base::text;
-use model::fault::{Fault, FaultKind};
+use model::fault::Fault;
 use model::filesystem::Filesystem;
 use model::image::ImagePlan;
-use model::machine::{Hardware, Machine, Platform, ProviderKind};
-use model::provider::MachineRequest;
-use model::runner::{Runner, RunnerRecord, Tenancy};
+use model::machine::{Hardware, Machine, ProviderKind};
 use project::mercurial;
 use serde::Serialize;
 
@@ -169,7 +163,24 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     {
         session.run.tell(remark);
     }
-    let result = drive(&session, &args, began, plan.as_ref(), &runner, &order, fetch).await;
+    let job = TestJob {
+        runner: &runner,
+        plan: plan.as_ref(),
+        baking: &BakeOptions {
+            keep_failed: false,
+            expiry: BAKE_EXPIRY,
+            hardware: Hardware::default(),
+            max_cost: order.max_cost,
+        },
+        order: &order,
+        clauses: &[mercurial::CLAUSES],
+        fetch: &fetch,
+        limit: args.timeout,
+        allow_all_skipped: args.allow_all_skipped,
+        began,
+        once_begun: OnceBegun::Follow(&|| ()),
+    };
+    let result = drive(&session, &args, job).await;
     session.end(result).await
 }
 
@@ -191,154 +202,37 @@ fn lifetime(args: &Args, kind: ProviderKind) -> Result<Duration, Fault> {
     }
 }
 
-async fn drive(
-    session: &Session,
-    args: &Args,
-    began: Instant,
-    plan: Option<&ImagePlan>,
-    runner: &mercurial::LinuxTests,
-    order: &Order,
-    fetch: Fetch,
-) -> Result<Ending, Fault> {
-    let (run, site) = (&session.run, &session.site);
-    foresee(run, site, &order.request(run, run.now())).await?;
-    if let Some(plan) = plan {
-        let options = BakeOptions {
-            keep_failed: false,
-            expiry: BAKE_EXPIRY,
-            hardware: Hardware::default(),
-            max_cost: order.max_cost,
-        };
-        bake(run, site, plan, &options).await?;
+/// Runs the tests, in this process to their end, or until they are left on their machine.
+async fn drive(session: &Session, args: &Args, job: TestJob<'_>) -> Result<Ending, Fault> {
+    let unannounced = AtomicBool::new(false);
+    let announce = |machine: &Machine| {
+        announce(session, args, machine).inspect_err(|_| unannounced.store(true, Ordering::Relaxed))
+    };
+    let once_begun =
+        if args.detach { OnceBegun::Leave(&announce) } else { OnceBegun::Follow(&|| session.detachable()) };
+    let (output, builds) = (session.output(), session.context.state.builds());
+    let records = Records { folder: &session.dir, output: &output };
+    let job = TestJob { once_begun, ..job };
+    let (ended, task) = run_job(&session.run, &session.site, &job, &records, &builds).await?;
+    if unannounced.into_inner() {
+        // The fault reports the failed write, with what became of the tests.
+        drop(ui::take_write_fault());
     }
-    let baking = began.elapsed();
-    // Baking takes minutes: a lease from before it would be over.
-    let request = order.request(run, run.now());
-    let wanted = TestJob { args, runner, image: image_of(plan, order), fetch, began, baking };
-    let (ended, task) = test(session, &wanted, &request).await;
     let ending = conclude(session, &args.reports, task, ended).await?;
     Ok(if args.detach { accept_detach(ending) } else { ending })
 }
 
-/// The tests to be run on a machine, and since when.
-struct TestJob<'a> {
-    args: &'a Args,
-    runner: &'a mercurial::LinuxTests,
-    image: String,
-    fetch: Fetch,
-    began: Instant,
-    /// How long the images took to bake.
-    baking: Duration,
-}
-
-fn image_of(plan: Option<&ImagePlan>, order: &Order) -> String {
-    match plan {
-        Some(plan) => format!("{} {}", plan.name, plan.fingerprint()),
-        None => order.image.clone(),
-    }
-}
-
-/// Makes the machine, begins the tests on it and follows them, or leaves them there.
-async fn test(
-    session: &Session,
-    wanted: &TestJob<'_>,
-    request: &MachineRequest,
-) -> (LeaseEnd<Option<Tested>>, Option<TestTask>) {
-    let (run, site, runner) = (&session.run, &session.site, wanted.runner);
-    let target = session.dir.path().join("machine.json");
-    let folder = testing::folder(run, Platform::Linux);
-    let clean = runner.clean(&folder);
-    let mut task = None;
-    let ended = with_machine(run, site, request, &folder, Some(&clean), async |machine, durable| {
-        write_target(&target, machine)?;
-        if machine.provider == ProviderKind::Host {
-            // The check does not run under the supervisor: it removes the folder in which the supervisor would be.
-            let checked = async { require_contract(run, durable.direct().await?.as_ref()).await };
-            until_stopped(run, checked).await?;
-        }
-        let work = run_on_machine(session, wanted, machine, durable, &target, &mut task);
-        hold::with_presence(durable, runner, work).await
-    })
-    .await;
-    (ended, task)
-}
-
-/// Sets the machine up and runs the tests on it.
-async fn run_on_machine(
-    session: &Session,
-    wanted: &TestJob<'_>,
-    machine: &Machine,
-    durable: &Durable,
-    target: &Path,
-    task: &mut Option<TestTask>,
-) -> Result<Completion<Option<Tested>>, Fault> {
-    let (run, runner) = (&session.run, wanted.runner);
-    let booting = wanted.began.elapsed().saturating_sub(wanted.baking);
-    let builds = session.context.state.builds();
-    let ready = testing::set_up(run, machine, durable, runner, target, &builds).await?;
-    let file = |begun: &BegunTests| TestTask {
-        runner: Some(RunnerRecord::of(runner)),
-        image: wanted.image.clone(),
-        baking: wanted.baking,
-        booting,
-        begun: begun.clone(),
-        fetch: wanted.fetch.clone(),
-        allow_all_skipped: wanted.args.allow_all_skipped,
-    };
-    if let Some(ran) = ready.unbuilt_run() {
-        *task = Some(file(&ready.begun(machine, run.now(), wanted.args.timeout)));
-        return Ok(Completion::Release(Some(Tested::unbuilt(ran))));
-    }
-    let keep = |begun: &BegunTests| file(begun).keep(&session.dir);
-    let begun = testing::begin(run, durable, ready, wanted.args.timeout, &keep).await?;
-    let task = task.insert(file(&begun));
-    // A user who interrupts at the last moment wants nothing left there.
-    if wanted.args.detach && !run.stop.is_cancelled() {
-        return match announce(session, wanted.args, machine) {
-            Ok(()) => Ok(Completion::Detach(None)),
-            Err(error) => Err(cancel_unannounced(session, durable, runner, task, error).await),
-        };
-    }
-    session.detachable();
-    follow(session, durable, runner, task).await
-}
-
-/// Follows the tests, and keeps their output and results.
-async fn follow(
-    session: &Session,
-    durable: &Durable,
-    runner: &dyn Runner,
-    task: &TestTask,
-) -> Result<Completion<Option<Tested>>, Fault> {
-    let records = Records { folder: &session.dir, output: &session.output() };
-    testing::follow(&session.run, durable, runner, task, &records).await
-}
-
 /// Prints the run's id, or JSON, for `--detach`, while the tests can still be cancelled where that fails.
-fn announce(session: &Session, args: &Args, machine: &Machine) -> std::io::Result<()> {
+fn announce(session: &Session, args: &Args, machine: &Machine) -> Result<(), Fault> {
     let screen = &session.context.screen;
-    match args.reports.json {
+    let printed = match args.reports.json {
         true => screen.try_json(&Detached { id: session.id(), machine: &machine.id, expires_at: machine.expires_at }),
         false => screen.try_data(&format!("{}\n", session.id())),
-    }
-}
-
-/// Cancels tests whose run's id could not be printed: nobody would follow them or end their machine, so the machine
-/// goes too.
-async fn cancel_unannounced(
-    session: &Session,
-    durable: &Durable,
-    runner: &dyn Runner,
-    task: &TestTask,
-    error: std::io::Error,
-) -> Fault {
-    session.run.stop.cancel();
-    // Their results so far do not matter, but a machine that stays must not go on running them.
-    drop(follow(session, durable, runner, task).await);
-    // The fault below reports the failed write, with what became of the tests.
-    drop(ui::take_write_fault());
-    ui::unwritten_fault(error)
-        .hint("Nobody would know the run's id, so its tests were cancelled and its machine released.")
+    };
+    printed.map_err(|error| {
+        ui::unwritten_fault(error)
+            .hint("Nobody would know the run's id, so its tests were cancelled and its machine released.")
+    })
 }
 
 /// The ending of a run that was asked to detach: to leave before the tests end is a success then.
@@ -347,29 +241,4 @@ fn accept_detach(ending: Ending) -> Ending {
     // A machine whose lease could not be extended ends too early: that is not a success.
     let code = if machine.kept { error::exit::OK } else { error::exit::INFRASTRUCTURE };
     Ending { code, ..ending }
-}
-
-/// Writes the file that tells our own program, which `hg` starts in place of `ssh`, which machine to connect to.
-fn write_target(path: &Path, machine: &Machine) -> Result<(), Fault> {
-    let fault = || Fault::outside(format!("cannot write `{}`", path.display()));
-    let text = serde_json::to_vec_pretty(machine).map_err(|error| fault().because(error))?;
-    state::file::write_atomic(path, &text)
-}
-
-async fn require_contract(run: &Run, connection: &dyn model::connection::Connection) -> Result<(), Fault> {
-    let checks = contract::check(run, connection, &[mercurial::CLAUSES]).await.map_err(|fault| match fault.hint {
-        None => fault.hint("`automation machine check USER@HOST` says what is wrong there, and how to mend it."),
-        Some(_) => fault,
-    })?;
-    let broken: Vec<String> = checks
-        .iter()
-        .filter(|check| !check.ok && check.required)
-        .map(|check| format!("{}: {}", check.name, check.remedy.as_deref().unwrap_or(&check.found)))
-        .collect();
-    if broken.is_empty() {
-        return Ok(());
-    }
-    Err(Fault::new(FaultKind::Outside, "the machine does not keep the contract")
-        .because(broken.join("\n"))
-        .hint("`docs/remote-machine.md` says what a machine must have; `automation machine check` shows every clause."))
 }

@@ -23,10 +23,10 @@ use model::image::Fingerprint;
 use model::journal::Journal;
 use model::machine::ProviderKind;
 use model::parameter::Parameter;
+use model::runner::SshProgram;
 use model::setting::{Key, Section, SettingKind};
 use nix::unistd::{Uid, User};
 use project::image::{BaseChoice, Definition, GivenValue, ImageChoice};
-use project::mercurial;
 use state::dir::StateDir;
 use state::settings::Settings;
 use tokio_util::sync::CancellationToken;
@@ -300,9 +300,9 @@ impl Context {
     }
 
     /// The program by which `hg` reaches machines: this one.
-    pub fn ssh(&self) -> Result<mercurial::Ssh, Fault> {
+    pub fn ssh(&self) -> Result<SshProgram, Fault> {
         let args = vec!["internal-ssh".to_owned(), "--target".to_owned()];
-        Ok(mercurial::Ssh { program: executable()?, args })
+        Ok(SshProgram { program: executable()?, args })
     }
 
     /// A run in the form that flows use.

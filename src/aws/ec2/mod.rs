@@ -71,7 +71,7 @@ use model::base::id::MachineId;
 use model::event::{MachineEvent, Teller};
 use model::fault::Fault;
 use model::key_pair::KeyMaker;
-use model::machine::{ActualHardware, Address, HostKey, Machine, Platform, ProviderKind};
+use model::machine::{ActualHardware, Address, HostKey, Machine, ProviderKind};
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind};
 use prices::{PriceQuery, Prices};
@@ -216,7 +216,7 @@ impl Ec2Provider {
         // then.
         let lease = Timestamp::now().checked_add(FIRST_LEASE).unwrap_or(request.expires_at);
         let user_data = user_data::encode(
-            Platform::Linux,
+            request.platform,
             &FirstBoot {
                 machine: &request.id,
                 user: &request.user,
@@ -371,7 +371,7 @@ impl Provider for Ec2Provider {
         Ok(Machine {
             id: request.id.clone(),
             provider: ProviderKind::Ec2,
-            platform: Platform::Linux,
+            platform: request.platform,
             run: request.run.clone(),
             owner: request.owner.clone(),
             image: request.image.clone(),

@@ -4,7 +4,7 @@ use aws_sdk_ec2::types::{
 use model::base::id::RunId;
 use model::filesystem::Filesystem;
 use model::image::Fingerprint;
-use model::machine::{Caps, Hardware, Network};
+use model::machine::{Caps, Hardware, Network, Platform};
 use model::provider::ability::Horizon;
 
 use super::hardware::{BAKE_TYPE, GIB, TEST_TYPE};
@@ -33,6 +33,7 @@ pub(crate) fn machine() -> Machine {
 
 fn request(layers: usize) -> MachineRequest {
     MachineRequest {
+        platform: Platform::Linux,
         id: "hg-0123456789".parse().unwrap(),
         run: RunId::new(Timestamp::UNIX_EPOCH),
         owner: "me@here".into(),

@@ -10,7 +10,7 @@ use model::base::id::MachineId;
 use model::event::{Awaited, ImageEvent, Teller};
 use model::fault::Fault;
 use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
-use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
+use model::machine::{Address, HostKey, Machine, ProviderKind};
 use model::price::Quote;
 use model::provider::ability::{Pricing, Renew};
 use model::provider::{Abilities, Confirm, ImageStore, LeaseKeeper, Ledger, MachineRequest, MadeLayer, Provider};
@@ -175,7 +175,7 @@ impl Provider for DummyProvider {
         Ok(Machine {
             id: request.id.clone(),
             provider: ProviderKind::Dummy,
-            platform: Platform::Linux,
+            platform: request.platform,
             run: request.run.clone(),
             owner: request.owner.clone(),
             image: request.image.clone(),
@@ -376,12 +376,13 @@ mod tests {
     use super::*;
     use model::base::id::{ResourceId, RunId};
     use model::filesystem::Filesystem;
-    use model::machine::{Caps, Hardware, Network};
+    use model::machine::{Caps, Hardware, Network, Platform};
     use model::resource::ResourceState;
 
     fn request() -> MachineRequest {
         let now = Timestamp::UNIX_EPOCH;
         MachineRequest {
+            platform: Platform::Linux,
             id: MachineId::random(),
             run: RunId::new(now),
             owner: "ann@example".into(),

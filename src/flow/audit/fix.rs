@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use model::base::id::RunId;
 use model::fault::Fault;
 use model::journal::ResourceFilter;
+use model::machine::Platform;
 use model::resource::{Fate, Resource, ResourceKind, ResourceState};
 use model::task::StepCommand;
 
@@ -18,8 +19,9 @@ use crate::release::{ReleaseScope, release};
 /// How long somebody else's machine may take to answer.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
-/// Makes the step that removes our files, with their folder, from a machine that stays.
-pub type Clean<'a> = &'a (dyn Fn(&str) -> StepCommand + Send + Sync);
+/// Makes the step that removes the files of a run, with the folder that is named, from a machine that stays: the runner
+/// of the run's tests knows it.
+pub type Clean<'a> = &'a (dyn Fn(&RunId, Platform, &str) -> Result<StepCommand, Fault> + Send + Sync);
 
 /// Chooses the findings to remove: all that nobody uses, or those that `ids` name. An id that names nothing is a
 /// mistake.
@@ -121,7 +123,7 @@ async fn clean_remote(
     }
     let machine = estate.journal.machines()?.into_iter().find(|machine| machine.id == row.machine);
     let Some(machine) = machine.filter(|_| row.state == ResourceState::Present) else { return Ok(row) };
-    let clean = clean(&guest::of(machine.platform).run_folder(&row.run));
+    let clean = clean(&row.run, machine.platform, &guest::of(machine.platform).run_folder(&row.run))?;
     let connector = estate.sites.connector(row.provider).await?;
     let why = match connector.connect(&machine, &machine.user, CONNECT_LIMIT, false).await {
         Ok(connection) => {

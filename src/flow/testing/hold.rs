@@ -113,7 +113,7 @@ pub async fn with_presence<T>(durable: &Durable, runner: &dyn Runner, work: impl
 
 /// The folder with what a run left in the runner's folder. It was put aside if a later run has taken the machine since.
 pub async fn root(durable: &Durable, runner: &dyn Runner, folder: &str) -> String {
-    let own = runner.layout().root.to_owned();
+    let own = runner.layout().root.into_owned();
     let Some(tenancy) = runner.tenancy().filter(|_| durable.site().provider.kind().machines_stay()) else { return own };
     let aside = tenancy.aside_folder(folder);
     let look = durable.guest().is_folder(&aside);

@@ -28,7 +28,7 @@ const SECOND_CHANCE: Duration = Duration::from_secs(15);
 
 /// The part of a report that was taken.
 pub(crate) struct FollowedReport {
-    path: &'static str,
+    path: String,
     taken: Mutex<TakenPart>,
 }
 
@@ -40,7 +40,10 @@ struct TakenPart {
 impl FollowedReport {
     /// The report of a runner, of which nothing is taken yet.
     pub(crate) fn of(runner: &dyn Runner) -> Self {
-        Self { path: runner.layout().report, taken: Mutex::new(TakenPart { reader: runner.read_report(), bytes: 0 }) }
+        Self {
+            path: runner.layout().report.into_owned(),
+            taken: Mutex::new(TakenPart { reader: runner.read_report(), bytes: 0 }),
+        }
     }
 
     /// The file on the machine that holds the output of a failed test.
@@ -68,7 +71,7 @@ impl FollowedReport {
         while let Ok(connection) = durable.direct().await {
             // This waits for as long as it takes: the file does not exist before the runner starts. A later file of the
             // same name is not it.
-            let command = durable.guest().follow_file(self.path, self.from());
+            let command = durable.guest().follow_file(&self.path, self.from());
             let Ok(mut process) = connection.start(&command).await else {
                 tokio::time::sleep(PAUSE).await;
                 continue;

@@ -21,7 +21,7 @@ use model::task::{Offsets, StepCommand};
 use crate::lease::until_stopped;
 use crate::run::Run;
 use crate::task::durable::Durable;
-use crate::task::parts::write_parts;
+use crate::task::files::write_files;
 use crate::testing::build::{BuildOutcome, build};
 use crate::testing::{BegunTests, RunResult, SetUpTimes, do_step, failed, hold};
 
@@ -111,10 +111,10 @@ async fn prepare_all(
 ) -> Result<ReadyMachine, Fault> {
     let folder = durable.folder();
     durable.prepare().await?;
-    write_parts(durable, &runner.parts(), folder).await?;
+    write_files(durable, &runner.files(), folder).await?;
     hold::hold(run, durable, runner).await?;
     let (before, outcome) = run_jobs(run, machine, durable, runner, target, builds).await?;
-    let baked = match durable.read_file(runner.layout().baked, 1 << 20).await {
+    let baked = match durable.read_file(&runner.layout().baked, 1 << 20).await {
         Ok(baked) => Some(baked),
         Err(ConnectionError::File { .. }) => None,
         Err(error) => return Err(error.into()),

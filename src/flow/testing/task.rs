@@ -90,10 +90,11 @@ impl Tested {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::*;
     use model::base::id::MachineId;
+    use model::machine::Machine;
     use model::outcome::TestOutcome;
     use model::run::KeptTask;
 
@@ -107,6 +108,10 @@ mod tests {
     impl RunFolder for Folder {
         fn path(&self) -> &Path {
             Path::new("/run")
+        }
+
+        fn write_target(&self, _: &Machine) -> Result<PathBuf, Fault> {
+            Ok("/run/machine.json".into())
         }
 
         fn keep_task(&self, _: &MachineId, _: &[u8]) -> Result<(), Fault> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use guest::{COMPILE_BASE, PREPARE_BASE};
+use guest::linux::{COMPILE_BASE, PREPARE_BASE};
 use jiff::Timestamp;
 use model::base::deadline::Deadline;
 use model::base::id::MachineId;

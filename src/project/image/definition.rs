@@ -6,6 +6,7 @@ use std::time::Duration;
 use model::base::text;
 use model::fault::Fault;
 use model::image::{BaseSpec, Fingerprint, ImagePlan, LayerPlan, LayerRecipe, Provided};
+use model::machine::Platform;
 use model::parameter::Parameter;
 
 use crate::image::document::{Distro, Ec2, ImageDocument, StepEntry, When};
@@ -166,7 +167,13 @@ impl Definition {
                 name = format!("{name}-{value}");
             }
         }
-        Ok(ImagePlan { name, distro: choice.distro.clone(), values: resolved.values, layers })
+        Ok(ImagePlan {
+            name,
+            platform: Platform::Linux,
+            distro: choice.distro.clone(),
+            values: resolved.values,
+            layers,
+        })
     }
 
     /// The lowest layer.

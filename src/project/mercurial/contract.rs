@@ -4,4 +4,4 @@ use model::runner::ScriptFile;
 
 /// The script with these clauses; the check of the contract sources it.
 pub const CLAUSES: ScriptFile =
-    ScriptFile { name: "check-mercurial.sh", text: include_str!("../../../remote/mercurial/check-mercurial.sh") };
+    ScriptFile::built_in("check-mercurial.sh", include_str!("../../../remote/mercurial/check-mercurial.sh"));

@@ -14,7 +14,7 @@ pub use checkout::{Checkout, SourceChoice, find, resolve_tests};
 pub use contract::CLAUSES;
 pub use flags::builds;
 pub use needs::BuildNeeds;
-pub use runner::{LinuxTests, NAME, PATIENCE, Ssh};
+pub use runner::{LinuxTests, NAME, PATIENCE};
 
 use std::collections::BTreeMap;
 

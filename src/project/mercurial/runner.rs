@@ -1,11 +1,11 @@
 //! Mercurial's test runner on a Linux machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use data_encoding::HEXLOWER;
-use guest::{self, Guest};
+use guest::{self, Guest, linux};
 use model::base::id::{RunId, TestName};
 use model::build::{Build, BuildOrigin};
 use model::event::{StepEvent, Teller};
@@ -15,7 +15,7 @@ use model::filesystem::Filesystem;
 use model::image::Fingerprint;
 use model::machine::{Machine, Platform};
 use model::output::Output;
-use model::runner::{Job, Layout, ReportReader, Runner, ScriptFile, Tenancy, TestListing};
+use model::runner::{Job, Layout, ReportReader, Runner, ScriptFile, SshProgram, Tenancy, TestListing};
 use model::subject::TestSubject;
 use model::task::{Command, StepCommand};
 use model::work::Work;
@@ -27,19 +27,16 @@ use crate::mercurial::facts::{self, MachineFacts};
 use crate::mercurial::hg::hg;
 use crate::mercurial::{flags, names, report};
 
-const PARTS: [ScriptFile; 8] = [
-    ScriptFile { name: "prepare-work.sh", text: include_str!("../../../remote/mercurial/prepare-work.sh") },
-    ScriptFile { name: BUILD, text: BUILD_TEXT },
-    ScriptFile { name: "run-tests.sh", text: include_str!("../../../remote/mercurial/run-tests.sh") },
-    ScriptFile { name: "run_tests_events.py", text: include_str!("../../../remote/mercurial/run_tests_events.py") },
-    ScriptFile { name: "sync-finish.sh", text: include_str!("../../../remote/mercurial/sync-finish.sh") },
-    ScriptFile { name: "apply-working-copy.sh", text: include_str!("../../../remote/mercurial/apply-working-copy.sh") },
-    HOLD,
-    ScriptFile { name: CLEANUP, text: guest::CLEANUP },
+const FILES: [ScriptFile; 8] = [
+    ScriptFile::built_in("prepare-work.sh", include_str!("../../../remote/mercurial/prepare-work.sh")),
+    ScriptFile::built_in(BUILD, BUILD_TEXT),
+    ScriptFile::built_in("run-tests.sh", include_str!("../../../remote/mercurial/run-tests.sh")),
+    ScriptFile::built_in("run_tests_events.py", include_str!("../../../remote/mercurial/run_tests_events.py")),
+    ScriptFile::built_in("sync-finish.sh", include_str!("../../../remote/mercurial/sync-finish.sh")),
+    ScriptFile::built_in("apply-working-copy.sh", include_str!("../../../remote/mercurial/apply-working-copy.sh")),
+    linux::HOLD,
+    linux::CLEANUP,
 ];
-
-/// The script that holds a machine that stays, and reports who holds it.
-const HOLD: ScriptFile = ScriptFile { name: "hold.sh", text: guest::HOLD };
 
 /// The script that builds the source in place.
 const BUILD: &str = "build-source.sh";
@@ -75,20 +72,8 @@ const SHORT: Duration = Duration::from_secs(120);
 /// How long to wait for another run on somebody else's machine, unless the user says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The script that removes everything that a run made outside of its folder.
-const CLEANUP: &str = "cleanup.sh";
-
 /// The script that shows the machine that the driver is alive.
 const SHOW_SIGN: &str = include_str!("../../../remote/mercurial/show-sign.sh");
-
-/// How `hg` is to reach the machine: our own program with its first arguments, in place of `ssh`.
-#[derive(Debug, Clone)]
-pub struct Ssh {
-    /// The program.
-    pub program: PathBuf,
-    /// The arguments before the file that describes the machine.
-    pub args: Vec<String>,
-}
 
 /// The tests to run, and how.
 #[derive(Debug, Clone)]
@@ -106,7 +91,7 @@ pub struct LinuxTests {
     /// The user's checkout; none tests the image's own source.
     pub checkout: Option<Checkout>,
     /// How `hg` is to reach the machine.
-    pub ssh: Ssh,
+    pub ssh: SshProgram,
     /// How long to wait for another run on somebody else's machine.
     pub patience: Duration,
 }
@@ -136,7 +121,7 @@ fn parse_baked(bytes: Option<&[u8]>) -> Option<Baked> {
 
 impl LinuxTests {
     /// A runner for work that depends on no test: following tests that were begun, and removing what they left.
-    pub fn for_following(ssh: Ssh) -> Self {
+    pub fn for_following(ssh: SshProgram) -> Self {
         Self {
             tests: Vec::new(),
             flags: Vec::new(),
@@ -150,7 +135,7 @@ impl LinuxTests {
     }
 
     /// The runner that [`Runner::settings`] describes; its source is on the machine already.
-    pub fn from_settings(settings: &serde_json::Value, ssh: Ssh) -> Result<Self, Fault> {
+    pub fn from_settings(settings: &serde_json::Value, ssh: SshProgram) -> Result<Self, Fault> {
         let KeptSettings { tests, flags, filesystem, python } = KeptSettings::deserialize(settings)
             .map_err(|error| Fault::outside("cannot read the settings that were kept of the tests").because(error))?;
         Ok(Self { tests, flags, filesystem, python_version: python, ..Self::for_following(ssh) })
@@ -365,7 +350,7 @@ impl LinuxTests {
 
 #[async_trait]
 impl Runner for LinuxTests {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         NAME
     }
 
@@ -381,11 +366,11 @@ impl Runner for LinuxTests {
     }
 
     fn layout(&self) -> Layout {
-        Layout { root: WORK, baked: "/hgwork/baked.json", report: "/hgwork/results/events.jsonl" }
+        Layout { root: WORK.into(), baked: "/hgwork/baked.json".into(), report: "/hgwork/results/events.jsonl".into() }
     }
 
-    fn parts(&self) -> Vec<ScriptFile> {
-        PARTS.to_vec()
+    fn files(&self) -> Vec<ScriptFile> {
+        FILES.to_vec()
     }
 
     fn set_up(&self, folder: &str, machine: &Machine) -> Vec<Job> {
@@ -428,11 +413,11 @@ impl Runner for LinuxTests {
         })
     }
 
-    fn run(&self, folder: &str, baked: Option<&[u8]>, part: Option<&[TestName]>) -> StepCommand {
-        let command = match part {
+    fn run(&self, folder: &str, baked: Option<&[u8]>, only: Option<&[TestName]>) -> StepCommand {
+        let command = match only {
             None => self.runner_command(folder, &[], baked, &self.flags, &self.named()),
-            Some(part) => {
-                let tests: Vec<&str> = part.iter().map(TestName::as_str).collect();
+            Some(only) => {
+                let tests: Vec<&str> = only.iter().map(TestName::as_str).collect();
                 self.runner_command(folder, &[], baked, &flags::flags_for_part(&self.flags), &tests)
             }
         };
@@ -450,7 +435,7 @@ impl Runner for LinuxTests {
 
 impl Tenancy for LinuxTests {
     fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> StepCommand {
-        let command = script(folder, "hold.sh").args([run.as_str(), &silence.as_secs().to_string(), owner]);
+        let command = script(folder, &linux::HOLD.name).args([run.as_str(), &silence.as_secs().to_string(), owner]);
         StepCommand { work: Work::Holding, command, limit: self.patience }
     }
 
@@ -463,7 +448,7 @@ impl Tenancy for LinuxTests {
     }
 
     fn clean(&self, folder: &str) -> StepCommand {
-        let command = guest().remove_run(folder, CLEANUP);
+        let command = guest().remove_run(folder, Some(&linux::CLEANUP.name));
         StepCommand { work: Work::RemovingFiles, command, limit: SHORT }
     }
 }
@@ -474,7 +459,7 @@ mod tests {
 
     #[test]
     fn a_part_of_the_tests_is_named_and_not_chosen_again() {
-        let ssh = Ssh { program: "/bin/automation".into(), args: vec![] };
+        let ssh = SshProgram { program: "/bin/automation".into(), args: vec![] };
         let choosing = ["--shard-total", "2", "--shard-index=1", "--test-list", "/list", "--retest"];
         let flags = choosing.into_iter().chain(["-j4", "--keywords", "x"]).map(str::to_owned).collect::<Vec<_>>();
         let tests =

@@ -234,6 +234,7 @@ impl Instance {
     fn request(&self) -> MachineRequest {
         let now = Timestamp::now();
         MachineRequest {
+            platform: model::machine::Platform::Linux,
             id: self.machine.clone(),
             run: RunId::new(now),
             owner: "aws-emulator".to_owned(),

@@ -1,8 +1,8 @@
 //! `automation machine check`.
 
-use flow::contract::{check, parts};
+use flow::contract::{check, files};
 use flow::shell;
-use flow::task::parts::{make_folder, remove_folder, write_parts};
+use flow::task::files::{make_folder, remove_folder, write_files};
 use flow::testing::folder;
 use model::check::Check;
 use model::connection::Connection;
@@ -73,7 +73,7 @@ async fn clauses(
         checks.push(clause("a folder of ours in /tmp", Some(remedy), fault.line()));
         return Ok(checks);
     }
-    let put = write_parts(connection, &parts(own), &folder).await;
+    let put = write_files(connection, &files(connection.platform(), own), &folder).await;
     match &put {
         Ok(()) => checks.push(clause("sftp", None, "works")),
         Err(fault) => {

@@ -1,4 +1,4 @@
-//! Following tests to their end, and judging them.
+//! Following tests to their end: their output, their report, the result of each.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub async fn finish(
     };
     let took = Duration::try_from(took).unwrap_or_default();
     let root = hold::root(durable, runner, &begun.folder).await;
-    let report_file = locate(runner, &root, runner.layout().report);
+    let report_file = locate(runner, &root, &runner.layout().report);
     let drained = match report.drain(durable, &report_file).await {
         Err(_) if matches!(exit, Exit::Lost(_)) && !run.stop.is_cancelled() => {
             report.drain_once_more(run, durable, &report_file).await
@@ -124,7 +124,7 @@ fn judge(runner: &Exit, begun: &BegunTests, reported: RunnerReport) -> Vec<TestR
 
 /// The place of a file of the runner's folder if that folder is `root`.
 fn locate(runner: &dyn Runner, root: &str, path: &str) -> String {
-    match path.strip_prefix(runner.layout().root).and_then(|below| below.strip_prefix('/')) {
+    match path.strip_prefix(runner.layout().root.as_ref()).and_then(|below| below.strip_prefix('/')) {
         Some(below) => format!("{root}/{below}"),
         None => path.to_owned(),
     }

@@ -1,4 +1,4 @@
-//! Driving tests that were begun to their end: what every driver does, whether it is the first or a later one.
+//! Going on with tests that were begun: every driver does that, the first and any later one.
 
 use model::artifact::CollectedArtifacts;
 use model::base::text;
@@ -14,7 +14,7 @@ use crate::lease::{self, Completion, LeaseEnd, until_stopped};
 use crate::run::Run;
 use crate::site::Site;
 use crate::task::durable::Durable;
-use crate::testing::{Finished, TestTask, Tested, finish, hold};
+use crate::testing::{Finished, TestTask, Tested, cleaning, finish, hold};
 use crate::transfer::artifacts;
 
 /// How many last lines of a build that failed are shown, and in how many last bytes of the output they are looked for.
@@ -40,8 +40,8 @@ pub async fn resume(
     records: &Records<'_>,
 ) -> LeaseEnd<Option<Tested>> {
     let folder = &task.begun.folder;
-    let clean = runner.tenancy().map(|tenancy| tenancy.clean(folder));
-    lease::attach(run, site, machine, folder, clean.as_ref(), async |_, durable| {
+    let clean = cleaning(runner, machine.platform, folder);
+    lease::attach(run, site, machine, folder, Some(&clean), async |_, durable| {
         hold::with_presence(durable, runner, follow(run, durable, runner, task, records)).await
     })
     .await

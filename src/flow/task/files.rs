@@ -6,9 +6,9 @@ use model::output::{OutputLimits, run_command};
 use model::runner::ScriptFile;
 
 /// Puts files into `folder` on the machine. The folder is made, or is left from an earlier try and belongs to us alone.
-pub async fn put_parts(connection: &dyn Connection, parts: &[ScriptFile], folder: &str) -> Result<(), Fault> {
+pub async fn put_files(connection: &dyn Connection, files: &[ScriptFile], folder: &str) -> Result<(), Fault> {
     make_folder(connection, folder).await?;
-    write_parts(connection, parts, folder).await
+    write_files(connection, files, folder).await
 }
 
 /// Makes `folder` on the machine, or makes sure that an existing one belongs to us alone.
@@ -26,17 +26,17 @@ pub async fn make_folder(connection: &dyn Connection, folder: &str) -> Result<()
 }
 
 /// Writes files into our folder on the machine.
-pub async fn write_parts(connection: &dyn Connection, parts: &[ScriptFile], folder: &str) -> Result<(), Fault> {
-    let writes = parts.iter().map(|part| {
-        let path = format!("{folder}/{}", part.name);
-        async move { connection.write_file(&path, part.text.as_bytes(), 0o755).await }
+pub async fn write_files(connection: &dyn Connection, files: &[ScriptFile], folder: &str) -> Result<(), Fault> {
+    let writes = files.iter().map(|file| {
+        let path = format!("{folder}/{}", file.name);
+        async move { connection.write_file(&path, file.text.as_bytes(), 0o755).await }
     });
     let written: Result<Vec<()>, ConnectionError> = futures_util::future::join_all(writes).await.into_iter().collect();
     written?;
     Ok(())
 }
 
-/// Removes a folder that [`put_parts`] made.
+/// Removes a folder that [`put_files`] made.
 pub async fn remove_folder(connection: &dyn Connection, folder: &str) -> Result<(), Fault> {
     let command = guest::of(connection.platform()).remove_folder(folder);
     let removed = run_command(connection, &command, OutputLimits::SMALL).await?;

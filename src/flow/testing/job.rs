@@ -1,0 +1,162 @@
+//! One run of tests on one machine, from the missing image to their results: the whole of what a person's command does, and a
+//! worker that takes its work from a queue.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use model::build::BuildStore;
+use model::fault::Fault;
+use model::image::ImagePlan;
+use model::machine::Machine;
+use model::provider::MachineRequest;
+use model::runner::{Runner, RunnerRecord, ScriptFile};
+
+use crate::contract;
+use crate::image::bake::{BakeOptions, bake};
+use crate::lease::{Completion, LeaseEnd, foresee, until_stopped, with_machine};
+use crate::order::Order;
+use crate::run::Run;
+use crate::site::Site;
+use crate::task::durable::Durable;
+use crate::testing::{BegunTests, Records, TestTask, Tested, begin, cleaning, folder, follow, hold, set_up};
+use crate::transfer::artifacts::Fetch;
+
+/// Tests to run on a machine of their own.
+pub struct TestJob<'a> {
+    /// The tests.
+    pub runner: &'a dyn Runner,
+    /// The image to bake first if it is missing; none on a machine that somebody else made.
+    pub plan: Option<&'a ImagePlan>,
+    /// How to bake it.
+    pub baking: &'a BakeOptions,
+    /// The machine.
+    pub order: &'a Order,
+    /// Scripts with the clauses that the runner adds to the machine contract.
+    pub clauses: &'a [ScriptFile],
+    /// The files to fetch afterwards.
+    pub fetch: &'a Fetch,
+    /// How long the tests may take; none leaves that to the runner.
+    pub limit: Option<Duration>,
+    /// Whether a run in which every test was skipped is green.
+    pub allow_all_skipped: bool,
+    /// When the job began, for the times of its parts.
+    pub began: Instant,
+    /// What happens once the tests go on by themselves.
+    pub once_begun: OnceBegun<'a>,
+}
+
+/// What happens once the tests go on by themselves on their machine.
+#[derive(Clone, Copy)]
+pub enum OnceBegun<'a> {
+    /// They are followed to their end, after a call that says that they could be left from now on.
+    Follow(&'a (dyn Fn() + Sync)),
+    /// They are left, after a call that says where they are. If the call fails, nobody would know of them: they are
+    /// cancelled, and its fault is the result.
+    Leave(&'a (dyn Fn(&Machine) -> Result<(), Fault> + Sync)),
+}
+
+/// The end of a job: the tests, and what was written down of them; none where they never began.
+pub type JobEnd = (LeaseEnd<Option<Tested>>, Option<TestTask>);
+
+/// Bakes the image where it is missing, makes the machine, begins the tests on it and follows them, or leaves them there.
+/// The machine is released unless the tests were left.
+pub async fn run_job(
+    run: &Run,
+    site: &Site,
+    job: &TestJob<'_>,
+    records: &Records<'_>,
+    builds: &dyn BuildStore,
+) -> Result<JobEnd, Fault> {
+    foresee(run, site, &job.order.request(run, run.now())).await?;
+    if let Some(plan) = job.plan {
+        bake(run, site, plan, job.baking).await?;
+    }
+    let baked_in = job.began.elapsed();
+    // Baking takes minutes: a lease from before it would be over.
+    let request = job.order.request(run, run.now());
+    Ok(on_machine(run, site, &TestOnMachine { job, records, builds, baked_in }, &request).await)
+}
+
+/// A job whose image is there.
+struct TestOnMachine<'a> {
+    job: &'a TestJob<'a>,
+    records: &'a Records<'a>,
+    builds: &'a dyn BuildStore,
+    /// How long it took until the image was there.
+    baked_in: Duration,
+}
+
+async fn on_machine(run: &Run, site: &Site, test: &TestOnMachine<'_>, request: &MachineRequest) -> JobEnd {
+    let runner = test.job.runner;
+    let folder = folder(run, request.platform);
+    let clean = cleaning(runner, request.platform, &folder);
+    let mut task = None;
+    let ended = with_machine(run, site, request, &folder, Some(&clean), async |machine, durable| {
+        let target = test.records.folder.write_target(machine)?;
+        if machine.provider.machines_stay() {
+            // The check does not run under the supervisor: it removes the folder in which the supervisor would be.
+            let checked = async { contract::require(run, durable.direct().await?.as_ref(), test.job.clauses).await };
+            until_stopped(run, checked).await?;
+        }
+        let work = test.work(run, machine, durable, &target, &mut task);
+        hold::with_presence(durable, runner, work).await
+    })
+    .await;
+    (ended, task)
+}
+
+impl TestOnMachine<'_> {
+    /// Sets the machine up and runs the tests on it.
+    async fn work(
+        &self,
+        run: &Run,
+        machine: &Machine,
+        durable: &Durable,
+        target: &Path,
+        task: &mut Option<TestTask>,
+    ) -> Result<Completion<Option<Tested>>, Fault> {
+        let job = self.job;
+        let booting = job.began.elapsed().saturating_sub(self.baked_in);
+        let ready = set_up(run, machine, durable, job.runner, target, self.builds).await?;
+        if let Some(ran) = ready.unbuilt_run() {
+            *task = Some(self.record(&ready.begun(machine, run.now(), job.limit), booting));
+            return Ok(Completion::Release(Some(Tested::unbuilt(ran))));
+        }
+        let keep = |begun: &BegunTests| self.record(begun, booting).keep(self.records.folder);
+        let begun = begin(run, durable, ready, job.limit, &keep).await?;
+        let task = task.insert(self.record(&begun, booting));
+        match job.once_begun {
+            // A user who interrupts at the last moment wants nothing left there.
+            OnceBegun::Leave(announce) if !run.stop.is_cancelled() => match announce(machine) {
+                Ok(()) => return Ok(Completion::Detach(None)),
+                Err(fault) => {
+                    run.stop.cancel();
+                    // Their results so far do not matter, but a machine that stays must not go on running them.
+                    drop(follow(run, durable, job.runner, task, self.records).await);
+                    return Err(fault);
+                }
+            },
+            OnceBegun::Leave(_) => {}
+            OnceBegun::Follow(left) => left(),
+        }
+        follow(run, durable, job.runner, task, self.records).await
+    }
+
+    /// The record by which a later driver follows the tests.
+    fn record(&self, begun: &BegunTests, booting: Duration) -> TestTask {
+        let job = self.job;
+        let image = match job.plan {
+            Some(plan) => format!("{} {}", plan.name, plan.fingerprint()),
+            None => job.order.image.clone(),
+        };
+        TestTask {
+            runner: Some(RunnerRecord::of(job.runner)),
+            image,
+            baking: self.baked_in,
+            booting,
+            begun: begun.clone(),
+            fetch: job.fetch.clone(),
+            allow_all_skipped: job.allow_all_skipped,
+        }
+    }
+}

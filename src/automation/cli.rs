@@ -15,7 +15,7 @@ use crate::ui;
 /// results home and proves that nothing was left behind. Machines are made on this computer, where no account and no
 /// daemon are needed, or by the provider that is named.
 #[derive(Debug, Parser)]
-#[command(name = "automation", version, propagate_version = false, max_term_width = 100)]
+#[command(name = "automation", version, propagate_version = false, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -82,7 +82,12 @@ impl Command {
             Self::Image(command) => matches!(command, Image::Build(_)),
             // Both write down the results of a run.
             Self::Runs(command) => matches!(command, Runs::Attach(_) | Runs::Wait(_)),
-            _ => false,
+            Self::Audit(_)
+            | Self::Ec2(_)
+            | Self::Doctor(_)
+            | Self::Uninstall(_)
+            | Self::Completions(_)
+            | Self::Internal(_) => false,
         }
     }
 }

@@ -5,6 +5,8 @@ use model::journal::ResourceFilter;
 use model::machine::Machine;
 use model::provider::Provider;
 use model::resource::Resource;
+use model::run::RunRecord;
+use model::work::Work;
 
 use crate::look::Estate;
 use crate::release::{ReleaseScope, release};
@@ -23,14 +25,18 @@ pub enum Ended {
     Failed(Fault),
 }
 
-/// The first of `machines` that a living run is using.
+/// The first of `machines` that a run is using: one that is driven, or whose tests were left to the machine.
 pub fn used<'a>(estate: &Estate<'_>, machines: &'a [Machine]) -> Result<Option<&'a Machine>, Fault> {
     for machine in machines {
-        if estate.journal.run(&machine.run)?.is_some_and(|run| estate.is_driven(&run)) {
+        if estate.journal.run(&machine.run)?.is_some_and(|run| is_used(estate, &run, machine)) {
             return Ok(Some(machine));
         }
     }
     Ok(None)
+}
+
+fn is_used(estate: &Estate<'_>, run: &RunRecord, machine: &Machine) -> bool {
+    run.is_running(estate.alive, Some(machine), estate.teller.now())
 }
 
 /// The resources of a machine that [`down`] would remove, oldest first.
@@ -55,7 +61,11 @@ pub async fn down(
     }
     estate.end_together(asked).await?;
     for machine in machines {
+        let releasing = estate.teller.begin(Work::Releasing { machine: machine.id.clone() });
         let ended = end(estate, machine, no_room).await.unwrap_or_else(Ended::Failed);
+        if matches!(ended, Ended::Gone | Ended::Unwritten) {
+            releasing.finish();
+        }
         report(machine, ended);
     }
     Ok(())

@@ -55,9 +55,10 @@ use jiff::Timestamp;
 use model::base::id::MachineId;
 use model::event::{MachineEvent, Teller};
 use model::fault::Fault;
+use model::filesystem::Filesystem;
 use model::key_pair::KeyMaker;
 use model::machine::{Address, HostKey, Machine, Network, ProviderKind};
-use model::provider::ability::Renew;
+use model::provider::ability::{Renew, VolumeRange};
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind};
 use release::Releaser;
@@ -140,11 +141,8 @@ impl LocalProvider {
     /// Makes the specification of a machine, and refuses what is impossible before anything is made.
     fn specify(&self, request: &MachineRequest) -> Result<Spec, Trouble> {
         let ids = self.config.ids(&request.id)?;
-        if request.volume.is_some() && !computer::is_root() {
-            return Err(Trouble::new(
-                "an ordinary user cannot have a second volume: the kernel mounts file systems of disks for root only",
-            )
-            .hint("Choose `--filesystem default` or `--filesystem tmpfs`, or run as root."));
+        if request.volume.is_some() {
+            vet_volume(request.filesystem)?;
         }
         for layer in &request.layers {
             if !images::layers::is_present(&self.folders, layer) {
@@ -213,6 +211,23 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|error| Fault::infrastructure("an inner task ended").because(error))
 }
 
+impl VolumeRange for LocalProvider {
+    fn vet(&self, filesystem: Filesystem) -> Result<(), Fault> {
+        Ok(vet_volume(filesystem)?)
+    }
+}
+
+/// Refuses a second volume that cannot be: who may mount one, and what the kernel knows.
+fn vet_volume(filesystem: Filesystem) -> Result<(), Trouble> {
+    if computer::is_root() {
+        return guard::volume::require(filesystem);
+    }
+    Err(Trouble::new(
+        "an ordinary user cannot have a second volume: the kernel mounts file systems of disks for root only",
+    )
+    .hint("Choose `--filesystem default` or `--filesystem tmpfs`, or run as root."))
+}
+
 #[async_trait]
 impl Provider for LocalProvider {
     fn kind(&self) -> ProviderKind {
@@ -220,7 +235,7 @@ impl Provider for LocalProvider {
     }
 
     fn abilities(&self) -> Abilities<'_> {
-        Abilities::default()
+        Abilities { volumes: Some(self), ..Abilities::default() }
     }
 
     fn lease_keeper(&self) -> LeaseKeeper<'_> {

@@ -53,7 +53,10 @@ impl CollectedArtifacts {
         let parts: Vec<String> = parts.map(|(what, names)| format!("{what}: {}", names.join(", "))).collect();
         let hint = match self.folders.first() {
             Some(folder) => format!("`{folder}` is a folder: `{folder}/**` means all files in it."),
-            None => "The others were. `--optional-artifact GLOB` lets a pattern match nothing.".to_owned(),
+            None => {
+                let others = if self.files > 0 { "The others were. " } else { "" };
+                format!("{others}`--optional-artifact GLOB` lets a pattern match nothing.")
+            }
         };
         Some(Fault::outside("not all artifacts could be fetched").because(parts.join("; ")).hint(hint))
     }

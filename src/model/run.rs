@@ -72,6 +72,17 @@ impl RunRecord {
         !self.has_ended() && is_alive(&self.driver)
     }
 
+    /// Whether the run goes on: somebody drives it, or its tests were left to its `machine`, which has not expired at `now`.
+    pub fn is_running(
+        &self,
+        is_alive: impl FnOnce(&Driver) -> bool,
+        machine: Option<&Machine>,
+        now: Timestamp,
+    ) -> bool {
+        let is_left = self.state == RunState::Detached;
+        self.is_driven(is_alive) || is_left && machine.is_some_and(|machine| machine.expires_at > now)
+    }
+
     /// The record of a run that nobody can follow to its end any more, closed at `now`: its driver died, or its machine
     /// ended while it was detached.
     #[must_use]

@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use model::fault::Fault;
 use model::machine::Machine;
-use model::run::{Driver, RunRecord, RunState};
+use model::run::{Driver, RunRecord};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -51,11 +51,9 @@ pub fn is_driven(run: &RunRecord) -> bool {
     run.is_driven(is_alive)
 }
 
-/// Whether a run goes on: somebody drives it, or its tests were left to one of `machines` that has not expired at
-/// `now`.
+/// [`RunRecord::is_running`], by the processes of this computer and the machine of the run among `machines`.
 pub fn is_running(run: &RunRecord, machines: &[Machine], now: Timestamp) -> bool {
-    let left_to = || machines.iter().find(|machine| machine.run == run.id);
-    is_driven(run) || run.state == RunState::Detached && left_to().is_some_and(|machine| machine.expires_at > now)
+    run.is_running(is_alive, machines.iter().find(|machine| machine.run == run.id), now)
 }
 
 #[cfg(test)]

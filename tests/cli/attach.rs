@@ -160,6 +160,8 @@ fn a_detached_run_is_followed_by_whoever_attaches() {
     assert!(!found.as_array().unwrap().is_empty());
     assert!(found.as_array().unwrap().iter().all(|finding| finding["standing"] == "kept"), "{found}");
     assert_eq!(story.shown(&run)["state"], "detached");
+    let down = place.run(&["machine", "down", story.machine().as_str()]).expect(2);
+    down.tells(&["is in use by the living run", &format!("runs cancel {run}"), "--force"]);
     let attached = place.start(&["runs", "attach"]);
     attached.wait_for("line 3\n");
     assert!(place.run(&["runs", "list"]).expect(0).text().contains("running"));
@@ -175,7 +177,7 @@ fn a_detached_run_is_followed_by_whoever_attaches() {
     let again = place.run(&["runs", "attach", &run, "--json", "--junit", junit.to_str().unwrap()]).expect(0);
     assert_eq!(again.json()["verdict"], "passed");
     assert_eq!(std::fs::read(&junit).unwrap(), std::fs::read(story.folder(&run).join("junit.xml")).unwrap());
-    place.run(&["runs", "wait"]).expect(0);
+    place.run(&["runs", "wait"]).expect(0).tells(&[&format!("Run {run} ended "), " ago."]);
 }
 
 #[test]
@@ -340,7 +342,7 @@ fn a_run_is_cancelled_wherever_it_stands() {
     let driven = story.talking(&[]);
     let run = place.latest();
     let dry = place.run(&["runs", "cancel", &run, "--dry-run"]).expect(0).text();
-    assert!(dry.contains("would tell process"), "{dry}");
+    assert!(dry.contains("Would tell process"), "{dry}");
     let cancelled = place.run(&["runs", "cancel", &run, "--json"]).expect(0).json();
     assert_eq!((&cancelled["id"], &cancelled["exit_code"]), (&run.as_str().into(), &130.into()), "{cancelled}");
     driven.end_within(LIMIT).expect(130).tells(&["Interrupted"]);
@@ -484,7 +486,7 @@ fn a_run_whose_machine_has_gone_is_lost_and_says_so() {
     story.ended(&run, 4);
     // Somebody ended it on purpose.
     let run = story.detached(&[]);
-    place.run(&["machine", "down", &story.machine()]).expect(0);
+    place.run(&["machine", "down", "--force", &story.machine()]).expect(0);
     assert!(place.run(&["runs", "list"]).expect(0).text().contains("machine gone"));
     place.run(&["runs", "attach", &run]).expect(4).tells(&["is lost", "runs logs"]);
     story.ended(&run, 4);

@@ -370,6 +370,22 @@ fn a_source_of_mercurial_that_cannot_be_sent_is_never_replaced_by_the_images_own
     for (name, hint) in unknown {
         refused(&place, &["--source", root.to_str().unwrap(), name], &[&format!("no test `{name}`"), hint]);
     }
+    // A file that nobody has told `hg` of is not sent.
+    std::fs::write(root.join("tests/test-fresh.t"), "").unwrap();
+    let fresh = ["--source", root.to_str().unwrap(), "test-fresh.t"];
+    refused(&place, &fresh, &["`test-fresh.t` is not in the source under test", "hg add", "--working-copy"]);
+    // A clone without a working copy holds what a named revision needs.
+    support::mercurial::hg(place.path(), &["clone", "--noupdate", root.to_str().unwrap(), "bare"]);
+    let bare = place.path().join("bare");
+    inside(&bare).expect(2).tells(&["nothing is checked out", "--revision REV"]);
+    refused(&place, &["--source", bare.to_str().unwrap(), "-r", "tip", "test-ad.t"], &["Did you mean `test-add.t`?"]);
+    refused(&place, &["--source", bare.to_str().unwrap(), "-r", "null"], &["`null` names no changeset"]);
+    refused(&place, &["--source", bare.to_str().unwrap(), "-r", "nosuch"], &["has no revision `nosuch`"]);
+    let broken = place.path().join("hgrc");
+    std::fs::write(&broken, "[ui\n").unwrap();
+    let mut command = place.command(&["run-tests-linux", "test-add.t"]);
+    command.current_dir(&root).env("HGRCPATH", &broken);
+    Running::start(command).end().expect(2).tells(&["`hg` cannot read"]);
     refused(&place, &["--image-source", "--source", root.to_str().unwrap()], &["--image-source", "--source"]);
     refused(
         &place,

@@ -450,7 +450,11 @@ fn the_work_folder_is_on_the_file_system_that_was_asked_for() {
     }
     if !known.contains("jfs") {
         let done = place.run(&over(&checkout, &["--filesystem", "jfs", "test-tmpfs.t"])).expect(3);
-        done.tells(&["jfs", "kernel", "hint:", "Nothing is left behind"]);
+        done.tells(&["jfs", "kernel", "hint:", "Nothing was made"]);
+        // That is known before an image is baked for it.
+        let fresh = Place::new();
+        fresh.run(&over(&checkout, &["--filesystem", "jfs", "test-tmpfs.t"])).expect(3).tells(&["jfs", "kernel"]);
+        assert_eq!(fresh.json(&["image", "list", "--json"]).as_array().unwrap().len(), 0);
     }
     place.assert_clean();
 }

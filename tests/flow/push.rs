@@ -10,7 +10,7 @@ use flow::testing::{folder, set_up};
 use model::event::Teller;
 use model::provider::Provider;
 use model::runner::{Runner, SshProgram};
-use project::mercurial::{Checkout, LinuxTests};
+use project::mercurial::{Checkout, LinuxTests, SourceChoice, find};
 use support::mercurial::hg;
 
 use super::Theatre;
@@ -120,4 +120,22 @@ async fn a_push_whose_connection_broke_is_made_again() {
     assert_eq!(again.len(), 1, "{lines:?}");
     assert!(again[0].starts_with("warning cannot push"), "{again:?}");
     hg(&sides.there(), &["log", "--rev", sides.node()]);
+}
+
+#[tokio::test]
+async fn a_release_states_its_version_and_the_changesets_since_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    std::fs::create_dir(root.join("tests")).unwrap();
+    std::fs::write(root.join("tests/run-tests.py"), "").unwrap();
+    std::fs::write(root.join("PKG-INFO"), "Metadata-Version: 2.4\nVersion: 7.2.4\n").unwrap();
+    support::mercurial::hg(root, &["init"]);
+    support::mercurial::hg(root, &["commit", "-A", "-m", "release"]);
+    let version = async || find(&SourceChoice::default(), root).await.unwrap().unwrap().version;
+    assert_eq!(version().await.as_deref(), Some("7.2.4"));
+    for (number, text) in ["a", "b"].into_iter().enumerate() {
+        std::fs::write(root.join("hg"), text).unwrap();
+        support::mercurial::hg(root, &["commit", "-A", "-m", text]);
+        assert_eq!(version().await.unwrap(), format!("7.2.4+{}", number + 1));
+    }
 }

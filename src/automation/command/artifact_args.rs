@@ -8,10 +8,11 @@ use model::fault::Fault;
 /// The files to bring home, and the folder for them.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ArtifactArgs {
-    /// Fetch the files that match, from the work folder or by absolute path; something must
+    /// Fetch the files that match: a path below the work folder, in which the source is `src` and the runner's own files are
+    /// `results`, or an absolute path. A pattern that matches nothing is an error
     #[arg(long = "artifact", value_name = "GLOB")]
     required: Vec<String>,
-    /// The same, and nothing need match
+    /// Fetch the files that match, where there are any
     #[arg(long = "optional-artifact", value_name = "GLOB")]
     optional: Vec<String>,
     /// Where artifacts go [default: `artifacts` in the run's folder]

@@ -51,26 +51,26 @@ pub fn choose(
             all.iter().filter(|name| lacking(name).is_empty()).map(|name| format!("`{name}`")).collect();
         return Err(lacking_fault(named, checkout, &lacks, &can));
     }
-    let (mut passed_over, mut unfit, mut fault) = (Vec::new(), false, None);
+    let (mut passed_over, mut fault) = (Vec::new(), None);
     for distro in all {
-        let plan = match plan(distro) {
-            Ok(plan) => plan,
+        let lacks = lacking(distro);
+        if !lacks.is_empty() {
+            passed_over.push(format!("{distro} lacks {}", lacks.join(", ")));
+            continue;
+        }
+        match plan(distro) {
+            Ok(plan) => {
+                let (distro, of) = (distro.to_owned(), checkout.short().to_owned());
+                return Ok(ChosenImage { plan, why: Some(TestsEvent::DistroChosen { distro, of, passed_over }) });
+            }
             Err(why) => {
                 passed_over.push(why.message.clone());
                 fault.get_or_insert(why);
-                continue;
             }
-        };
-        let lacks = lacking(distro);
-        if lacks.is_empty() {
-            let (distro, of) = (distro.to_owned(), checkout.short().to_owned());
-            return Ok(ChosenImage { plan, why: Some(TestsEvent::DistroChosen { distro, of, passed_over }) });
         }
-        passed_over.push(format!("{distro} lacks {}", lacks.join(", ")));
-        unfit = true;
     }
-    // Where every plan failed, the checkout's needs were never looked at, so the plan's fault is the one to show.
-    Err(fault.filter(|_| !unfit).unwrap_or_else(|| {
+    // The fault of one that can build the checkout says what is wrong with what was asked for.
+    Err(fault.unwrap_or_else(|| {
         Fault::usage(format!("no distribution has what the build of {} needs", checkout.short()))
             .because(passed_over.join("\n"))
             .hint("Test an older revision (`--revision REV`), or use a machine that has it (`--host USER@HOST`).")

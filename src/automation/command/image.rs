@@ -134,7 +134,7 @@ async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
         heads.extend(["OWNER", "ID"]);
     }
     let row = |record: &ImageRecord| {
-        let (size, made) = (text::bytes(ImageRow::new(record).bytes), record.created_at.to_string());
+        let (size, made) = (text::bytes(ImageRow::new(record).bytes), format!("{:.0}", record.created_at));
         let mut row = vec![record.name.clone(), record.fingerprint.short().to_owned(), size, made];
         if shared {
             row.extend([&record.owner, &record.locator].map(|word| word.clone().unwrap_or_default()));
@@ -177,7 +177,7 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
     let id = record.locator.as_ref().map(|id| format!("\nid {id}")).unwrap_or_default();
     let owner = record.owner.as_ref().map(|owner| format!(" by {owner}")).unwrap_or_default();
     context.screen.data(&format!(
-        "{} {}{id}\nmade {}{owner}\n\n{}",
+        "{} {}{id}\nmade {:.0}{owner}\n\n{}",
         record.name,
         record.fingerprint,
         record.created_at,

@@ -36,7 +36,7 @@ pub enum Command {
     /// released. While somebody else drives it, its log is shown, and it is taken over should that driver die. Of a run
     /// that has ended the verdict is shown.
     Attach(attach::Args),
-    /// The same without the output
+    /// Follow a run to its end without its output: its verdict, its exit code
     Wait(attach::Args),
     /// End a run: its tests, then its machine
     ///
@@ -163,7 +163,7 @@ fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
         (None, None) => String::new(),
     };
     context.screen.data(&format!(
-        "run      {}\ncommand  {} {}\nowner    {}\nstanding {}\nstarted  {}{ended}\nfolder   {}{}\n",
+        "run      {}\ncommand  {} {}\nowner    {}\nstanding {}\nstarted  {:.0}{ended}\nfolder   {}{}\n",
         record.id,
         "automation",
         record.arguments.join(" "),

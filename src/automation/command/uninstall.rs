@@ -11,6 +11,7 @@ use model::journal::ResourceFilter;
 use model::machine::ProviderKind;
 use model::resource::ResourceState;
 use model::run::RunRecord;
+use model::work::Work;
 use serde::Serialize;
 use state::process;
 
@@ -106,7 +107,11 @@ fn show(context: &Context, removal: &UninstallSummary, json: bool, text: &str) {
 fn describe(removal: &UninstallSummary) -> String {
     let UninstallSummary { machines, layers, runs, .. } = removal;
     let (machines, layers) = (pluralize(machines.len(), "machine"), pluralize(*layers, "image layer"));
-    format!("`{}` with {machines}, {layers} and {}, keys and settings", removal.id.display(), pluralize(*runs, "run"))
+    format!(
+        "`{}` with {machines}, {layers}, kept builds and {}, keys and settings",
+        removal.id.display(),
+        pluralize(*runs, "run")
+    )
 }
 
 /// Refuses while a run is at work, and while something elsewhere would be lost sight of.
@@ -157,8 +162,17 @@ fn list_kept(context: &Context) -> Result<Vec<String>, Fault> {
 fn remove(context: &Context, uninstaller: &Uninstaller, there: &Inventory) -> Vec<String> {
     let now = context.now();
     let mut left = Vec::new();
+    let teller = context.teller();
     for machine in &there.machines {
-        left.extend(uninstaller.end(machine, &RunId::new(now), now));
+        let releasing = teller.begin(Work::Releasing { machine: machine.clone() });
+        let ended = uninstaller.end(machine, &RunId::new(now), now);
+        if ended.is_empty() {
+            releasing.finish();
+        }
+        left.extend(ended);
+    }
+    if !there.layers.is_empty() {
+        context.screen.message(&format!("Removing {} ...", pluralize(there.layers.len(), "image layer")));
     }
     for layer in &there.layers {
         let removed = uninstaller.remove_layer(layer);

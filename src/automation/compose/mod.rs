@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::command::globals::Globals;
 use crate::compose::sites::SiteBuilder;
-use crate::ui::{OutputTo, Screen};
+use crate::ui::{self, OutputTo, Screen};
 
 /// The state directory's name below the home directory.
 const STATE_FOLDER: &str = ".hgautomation";
@@ -160,6 +160,9 @@ impl Context {
     }
 
     fn with(state: StateDir, journal: Arc<dyn Journal>, globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
+        if globals.state_path.is_some() {
+            ui::name_state(state.root());
+        }
         check_images_folder(globals)?;
         variables::check(globals)?;
         if let Some(target) = &globals.host {
@@ -212,7 +215,7 @@ impl Context {
     /// A command line to type, for a hint: with the state path where this command was given one.
     pub fn to_type(&self, words: &str) -> String {
         match &self.sites.globals.state_path {
-            Some(_) => format!("automation --state-path {} {words}", self.state.root().display()),
+            Some(_) => format!("{} {words}", ui::with_state(self.state.root())),
             None => format!("automation {words}"),
         }
     }

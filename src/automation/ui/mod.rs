@@ -29,6 +29,7 @@ pub use out::{
     complain, fault as unwritten_fault, is_all_written, messages_fault as unwritten_messages_fault,
     note as not_written, print, take_write_fault,
 };
+pub(crate) use out::{name_state, with_state};
 
 /// The stream to which the output of the user's own task goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

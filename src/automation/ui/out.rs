@@ -5,13 +5,44 @@
 //! code.
 
 use std::io::{ErrorKind, Result as IoResult, Write};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use model::base::escapes;
+use model::base::{escapes, quote};
 use model::fault::Fault;
 
 /// Why data could not be written, for the first time.
 static TROUBLE: Mutex<Option<Fault>> = Mutex::new(None);
+
+/// How the tool is to be called in messages, where that is not by its name alone.
+static CALL: OnceLock<String> = OnceLock::new();
+
+/// What every message calls the tool by its name alone.
+const BARE_CALL: &str = "`automation ";
+
+/// From now on messages call the tool with this state directory: a command that is typed as they say must not act on
+/// another.
+pub(crate) fn name_state(root: &Path) {
+    drop(CALL.set(with_state(root)));
+}
+
+/// The call of the tool with this state directory.
+pub(crate) fn with_state(root: &Path) -> String {
+    let root = root.display().to_string();
+    format!("automation --state-path {}", quote::word(&root).unwrap_or(root))
+}
+
+/// `text` with its commands as they are to be typed.
+fn callable(text: &str, call: Option<&str>) -> String {
+    let Some(call) = call else { return text.to_owned() };
+    let mut pieces = text.split(BARE_CALL);
+    let mut whole = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let call = if piece.starts_with("--state-path ") { "automation" } else { call };
+        whole.extend(["`", call, " ", piece]);
+    }
+    whole
+}
 
 /// Writes data to standard output as it is, to the last byte.
 pub(crate) fn data(bytes: &[u8]) -> IoResult<()> {
@@ -69,5 +100,22 @@ pub fn print(text: &str) {
 /// Prints a line on standard error without a screen. A reader that went away is not a reason to lose a run, and
 /// `eprintln!` would end the process for it. Control sequences that a machine put into the text are made harmless.
 pub fn complain(text: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{}", escapes::plain(text)));
+    let text = callable(text, CALL.get().map(String::as_str));
+    drop(writeln!(std::io::stderr().lock(), "{}", escapes::plain(&text)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_in_messages_name_the_state_directory_once() {
+        let call = with_state(Path::new("/a b"));
+        let text = "hint: `automation audit` shows it, `automation --state-path '/a b' runs list` as well; `automation` is a tool";
+        assert_eq!(
+            callable(text, Some(&call)),
+            "hint: `automation --state-path '/a b' audit` shows it, `automation --state-path '/a b' runs list` as well; `automation` is a tool"
+        );
+        assert_eq!(callable(text, None), text);
+    }
 }

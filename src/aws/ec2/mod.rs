@@ -339,6 +339,7 @@ impl Provider for Ec2Provider {
             pricing: Some(self),
             sharing: Some(self),
             hardware: Some(self),
+            volumes: None,
             boot: Some(self),
             survey: Some(self),
             ending: Some(self),

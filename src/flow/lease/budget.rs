@@ -12,10 +12,13 @@ use crate::lease::until_stopped;
 use crate::run::Run;
 use crate::site::Site;
 
-/// Refuses early what would otherwise be refused only after minutes of baking: hardware that does not exist, and a
-/// price beyond the limit.
+/// Refuses early what would otherwise be refused only after minutes of baking: hardware that does not exist, a file system
+/// that no volume can have, and a price beyond the limit.
 pub async fn foresee(run: &Run, site: &Site, request: &MachineRequest) -> Result<(), Fault> {
     until_stopped(run, site.vet(&request.hardware)).await?;
+    if let (Some(range), true) = (site.provider.abilities().volumes, request.volume.is_some()) {
+        range.vet(request.filesystem)?;
+    }
     if request.max_cost.is_none() {
         return Ok(());
     }

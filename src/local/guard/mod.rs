@@ -7,7 +7,7 @@
 mod fresh;
 mod handover;
 mod keeper;
-mod volume;
+pub(crate) mod volume;
 mod watch;
 
 use std::fs::File;

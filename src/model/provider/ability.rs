@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::connection::Connection;
 use crate::event::Teller;
 use crate::fault::Fault;
+use crate::filesystem::Filesystem;
 use crate::machine::{Hardware, Machine, Sighting};
 use crate::price::Quote;
 use crate::provider::{Ledger, MachineRequest};
@@ -22,6 +23,8 @@ pub struct Abilities<'a> {
     pub sharing: Option<&'a dyn Sharing>,
     /// It has several types of hardware to choose from.
     pub hardware: Option<&'a dyn HardwareRange>,
+    /// Not every file system that can be asked for can be on a second volume of its machines.
+    pub volumes: Option<&'a dyn VolumeRange>,
     /// Its machines may end while they boot, and are finished over the first connection.
     pub boot: Option<&'a dyn Boot>,
     /// It can list everybody's machines.
@@ -88,6 +91,12 @@ pub trait Sharing: Send + Sync {
 pub trait HardwareRange: Send + Sync {
     /// Refuses hardware that does not exist or cannot run our images; called before anything is made or baked for it.
     async fn vet(&self, hardware: &Hardware) -> Result<(), Fault>;
+}
+
+/// The file systems that a second volume can have.
+pub trait VolumeRange: Send + Sync {
+    /// Refuses a file system that no second volume can have here; called before anything is made or baked for it.
+    fn vet(&self, filesystem: Filesystem) -> Result<(), Fault>;
 }
 
 /// Follows a machine from its making to its first connection.

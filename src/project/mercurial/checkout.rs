@@ -155,11 +155,6 @@ pub async fn find(wish: &SourceChoice<'_>, current: &Path) -> Result<Option<Chec
         }
         _ => return Ok(None),
     };
-    if !root.join(RUNNER).is_file() {
-        return Err(Fault::usage(format!("`{}` is not a checkout of Mercurial: it has no {RUNNER}", root.display())).hint(
-            "Name a checkout of Mercurial with `--source DIR`, or say `--image-source` for the source that comes with the image.",
-        ));
-    }
     resolve(root, wish).await.map(Some)
 }
 
@@ -169,9 +164,18 @@ pub fn resolve_tests(given: &[String], current: &Path, checkout: Option<&Checkou
     let folder = checkout.map(|checkout| checkout.root.join("tests"));
     let tests: Vec<String> = given.iter().map(|name| names::runner_name(name, current, folder.as_deref())).collect();
     if let Some(checkout) = checkout {
-        names::check(&tests, &checkout.tests)?;
+        names::check(&tests, &checkout.tests).map_err(|unknown| match folder {
+            Some(folder) if folder.join(&unknown.file).is_file() => not_sent(&unknown.file),
+            _ => unknown.into(),
+        })?;
     }
     Ok(tests)
+}
+
+/// The fault of a test whose file is there, but is not a part of what is sent.
+fn not_sent(file: &str) -> Fault {
+    Fault::usage(format!("`{file}` is not in the source under test, though the file is there"))
+        .hint("`hg add` and `hg commit` it; a file that is added and not committed is sent with `--working-copy`.")
 }
 
 fn unversioned(root: &Path) -> Fault {
@@ -197,7 +201,7 @@ async fn resolve(root: PathBuf, wish: &SourceChoice<'_>) -> Result<Checkout, Fau
     let template = "{node} {phase} {latesttagdistance} {latesttag}\\n";
     let said = hg(&root, &["log", &rev, "--template", template], QUESTION).await?;
     if said.code != Some(0) {
-        return Err(Fault::usage(format!("`{}` has no revision `{revision}`", root.display())).because(said.stderr));
+        return Err(unresolved(&root, revision, said.stderr));
     }
     let text = String::from_utf8_lossy(&said.stdout).into_owned();
     let mut lines = text.lines();
@@ -207,9 +211,10 @@ async fn resolve(root: PathBuf, wish: &SourceChoice<'_>) -> Result<Checkout, Fau
         (_, None) => return Err(Fault::usage(format!("`{revision}` names no changeset"))),
         (_, Some(_)) => return Err(Fault::usage(format!("`{revision}` names more than one changeset"))),
     };
-    if node == NOTHING {
-        return Err(Fault::usage(format!("nothing is checked out in `{}`", root.display()))
-            .hint("`hg commit --addremove` makes a changeset of what lies there, `hg update` checks one out."));
+    match wish.revision {
+        Some(_) if node == NOTHING => return Err(Fault::usage(format!("`{revision}` names no changeset"))),
+        None if node == NOTHING => return Err(nothing_checked_out(&root, wish).await?),
+        _ => {}
     }
     if node == WORKING_COPY {
         return Err(Fault::usage(format!("`{revision}` is the working copy, not a changeset"))
@@ -224,8 +229,7 @@ async fn resolve(root: PathBuf, wish: &SourceChoice<'_>) -> Result<Checkout, Fau
     let rebuilds = patch.is_some() && changed_files(&root).await?.iter().any(|path| shapes_build(path));
     let files = files(&root, &node, wish.working_copy).await?;
     if !files.iter().any(|file| file == RUNNER) {
-        return Err(Fault::usage(format!("revision {node} of `{}` has no {RUNNER}", root.display()))
-            .hint("`hg add` and `hg commit` it, or name a revision of Mercurial with `--revision`."));
+        return Err(no_runner(&root, wish, &node));
     }
     let version = match tagged_version(&tags, &distance) {
         None if files.iter().any(|file| file == RELEASE) => released_version(&root, &node).await?,
@@ -233,6 +237,38 @@ async fn resolve(root: PathBuf, wish: &SourceChoice<'_>) -> Result<Checkout, Fau
     };
     let tests = files.iter().filter_map(|file| test_name(file)).map(str::to_owned).collect();
     Ok(Checkout { root, node, version, tests, patch, rebuilds, remark })
+}
+
+/// The fault of a revision that `hg` does not find, or of a repository that it cannot read.
+fn unresolved(root: &Path, revision: &str, stderr: String) -> Fault {
+    // In plain mode the text is English; a configuration that cannot be read has another.
+    let message = match stderr.contains("unknown revision") || stderr.contains("parse error") {
+        true => format!("`{}` has no revision `{revision}`", root.display()),
+        false => format!("`hg` cannot read `{}`", root.display()),
+    };
+    Fault::usage(message).because(stderr)
+}
+
+/// The fault of a repository in which nothing is checked out; of one that is not Mercurial's where nothing tells that it is.
+async fn nothing_checked_out(root: &Path, wish: &SourceChoice<'_>) -> Result<Fault, Fault> {
+    let is_ours = root.join(RUNNER).exists() || files(root, "tip", false).await?.iter().any(|file| file == RUNNER);
+    if !is_ours {
+        return Ok(no_runner(root, wish, NOTHING));
+    }
+    Ok(Fault::usage(format!("nothing is checked out in `{}`", root.display())).hint(
+        "`hg commit --addremove` makes a changeset of what lies there, `hg update` checks one out, `--revision REV` names one.",
+    ))
+}
+
+/// The fault of a changeset that has no tests to run.
+fn no_runner(root: &Path, wish: &SourceChoice<'_>, node: &str) -> Fault {
+    if wish.revision.is_none() && !root.join(RUNNER).exists() {
+        return Fault::usage(format!("`{}` is not a checkout of Mercurial: it has no {RUNNER}", root.display())).hint(
+            "Name a checkout of Mercurial with `--source DIR`, or say `--image-source` for the source that comes with the image.",
+        );
+    }
+    Fault::usage(format!("revision {node} of `{}` has no {RUNNER}", root.display()))
+        .hint("`hg add` and `hg commit` it, or name a revision of Mercurial with `--revision`.")
 }
 
 /// The files of the tree that say what it is and which tests it has, by their paths from its root.
@@ -266,11 +302,19 @@ fn tagged_version(tags: &str, distance: &str) -> Option<String> {
     Some(if distance == "0" { tag.to_owned() } else { format!("{tag}+{distance}") })
 }
 
-/// The version that a release states of itself.
+/// The version that a release states of itself; with the number of changesets since it was stated, as after a tag.
 async fn released_version(root: &Path, node: &str) -> Result<Option<String>, Fault> {
     let said = hg(root, &["cat", &format!("--rev={node}"), &format!("path:{RELEASE}")], QUESTION).await?;
     let text = String::from_utf8_lossy(&said.stdout);
-    Ok(text.lines().find_map(|line| line.strip_prefix("Version: ")).map(|version| version.trim().to_owned()))
+    let Some(version) = text.lines().find_map(|line| line.strip_prefix("Version: ")).map(str::trim) else {
+        return Ok(None);
+    };
+    let later = format!("--rev=only({node}, last(::{node} and filelog('path:{RELEASE}')))");
+    let said = hg(root, &["log", &later, "--template", "."], QUESTION).await?;
+    Ok(Some(match said.stdout.len() {
+        0 => version.to_owned(),
+        later => format!("{version}+{later}"),
+    }))
 }
 
 async fn read_patch(root: &Path, revision: &str, node: &str) -> Result<Option<Vec<u8>>, Fault> {

@@ -1,5 +1,6 @@
 //! Names of tests: as people type them, as a shell completes them, as the runner lists them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use model::base::text;
@@ -29,11 +30,27 @@ pub(crate) fn runner_name(given: &str, current: &Path, tests: Option<&Path>) -> 
     if rest.is_empty() || rest.contains('/') { given.to_owned() } else { format!("{rest}{case}") }
 }
 
+/// A name that is not the name of a test.
+#[derive(Debug)]
+pub(crate) struct UnknownTest {
+    /// The file that it would be.
+    pub file: String,
+    fault: Fault,
+}
+
+impl From<UnknownTest> for Fault {
+    fn from(unknown: UnknownTest) -> Self {
+        unknown.fault
+    }
+}
+
 /// Refuses names that are not among `known`.
-pub(crate) fn check(names: &[String], known: &[String]) -> Result<(), Fault> {
+pub(crate) fn check(names: &[String], known: &[String]) -> Result<(), UnknownTest> {
     let file = |name: &str| name.split('#').next().unwrap_or_default().to_owned();
     match names.iter().find(|name| !known.contains(&file(name))) {
-        Some(name) => Err(unknown_test(name, known.iter().map(String::as_str))),
+        Some(name) => {
+            Err(UnknownTest { file: file(name), fault: unknown_test(name, known.iter().map(String::as_str)) })
+        }
         None => Ok(()),
     }
 }
@@ -54,10 +71,26 @@ pub(crate) fn check_listed(names: &[String], flags: &[String], listed: &[String]
     }
 }
 
+/// The test that was most likely meant. All names begin and end alike, so only what lies between is compared: short names
+/// would be near to everything otherwise.
+fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let by_stem: BTreeMap<&str, &str> = known.into_iter().map(|name| (stem(name), name)).collect();
+    text::nearest(stem(name), by_stem.keys().copied()).and_then(|near| by_stem.get(near).copied())
+}
+
+/// The part of a test's name that tells it from the others.
+fn stem(name: &str) -> &str {
+    let name = name.strip_prefix("test-").unwrap_or(name);
+    name.strip_suffix(".t").or_else(|| name.strip_suffix(".py")).unwrap_or(name)
+}
+
 /// The fault of a name that is not the name of a test.
 pub(crate) fn unknown_test<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Fault {
     let fault = Fault::usage(format!("there is no test `{name}` in the source under test"));
-    match text::nearest(name, known) {
+    if name.contains(['*', '?', '[']) {
+        return fault.hint("A pattern is not a name: let the shell expand it in the `tests` folder.");
+    }
+    match nearest(name, known) {
         Some(near) => fault.hint(format!("Did you mean `{near}`?")),
         None => fault.hint("Tests are named after their files in Mercurial's `tests` folder; without a name all run."),
     }
@@ -100,12 +133,18 @@ mod tests {
     #[test]
     fn an_unknown_name_is_refused_with_the_nearest() {
         let known = owned(&["test-add.t", "test-rename.t", "test-rebase-abort.t", "test-rebase-mq.t"]);
-        let hint = |name: &str| check(&owned(&["test-add.t", name]), &known).unwrap_err().hint.unwrap();
+        let hint = |name: &str| Fault::from(check(&owned(&["test-add.t", name]), &known).unwrap_err()).hint.unwrap();
         assert_eq!(hint("test-ad.t"), "Did you mean `test-add.t`?");
         assert_eq!(hint("add"), "Did you mean `test-add.t`?");
         assert_eq!(hint("test-rebase"), "Did you mean `test-rebase-mq.t`?");
         assert_eq!(hint("rebase-abort"), "Did you mean `test-rebase-abort.t`?");
-        assert!(hint("nonsense").starts_with("Tests are named after"));
+        for stranger in ["nonsense", "test-foo.t", "test-new.t"] {
+            assert!(hint(stranger).starts_with("Tests are named after"), "{stranger}: {}", hint(stranger));
+        }
+        assert!(hint("test-rebase*").starts_with("A pattern is not a name"));
+        let near = known.iter().cloned().chain(["test-rebase-base-flag.t".to_owned()]).collect::<Vec<_>>();
+        let fault = Fault::from(check(&owned(&["test-rebase-base.t"]), &near).unwrap_err());
+        assert_eq!(fault.hint.unwrap(), "Did you mean `test-rebase-base-flag.t`?");
         check(&owned(&["test-add.t#case"]), &known).unwrap();
     }
 

@@ -27,8 +27,10 @@ pub(crate) fn run(args: &Args) -> Result<i32, Fault> {
     let known: Vec<&str> = policy::commands().collect();
     for command in &args.commands {
         if !known.contains(&command.as_str()) {
-            let fault =
-                Fault::usage(format!("`{command}` needs no permission of AWS (these do: {})", known.join(", ")));
+            let fault = Fault::usage(format!(
+                "`{command}` is not a command that needs permissions of AWS (these are: {})",
+                known.join(", ")
+            ));
             return Err(match text::nearest(command, known.iter().copied()) {
                 Some(near) => fault.hint(format!("Did you mean `{near}`?")),
                 None => fault,

@@ -28,8 +28,10 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     if !args.force
         && let Some(Machine { id, run, .. }) = down::used(&estate, &machines)?
     {
-        return Err(Fault::usage(format!("machine {id} is in use by the living run {run}"))
-            .hint("`--force` ends it all the same."));
+        let cancel = context.to_type(&format!("runs cancel {run}"));
+        return Err(Fault::usage(format!("machine {id} is in use by the living run {run}")).hint(format!(
+            "`{cancel}` ends its work and keeps what is known of it by then; `--force` ends the machine all the same."
+        )));
     }
     if args.dry_run {
         for machine in &machines {

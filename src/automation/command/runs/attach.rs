@@ -5,6 +5,7 @@ use std::time::Duration;
 use flow::lease::LeaseEnd;
 use flow::site::Sites;
 use flow::testing::{self, Records, TestTask, Tested};
+use model::base::text;
 use model::event::MachineEvent;
 use model::fault::Fault;
 use model::journal::ResourceFilter;
@@ -73,6 +74,10 @@ pub(crate) fn take_over(context: &Context, dir: &RunDir) -> Result<Option<(RunRe
 
 /// Shows the results of a run that has ended; gives its exit code.
 fn show_ended(context: &Context, record: &RunRecord, dir: &RunDir, reports: &Reports) -> Result<i32, Fault> {
+    if let Some(ended_at) = record.ended_at {
+        let since = Duration::try_from(context.now().duration_since(ended_at)).unwrap_or_default();
+        context.screen.message(&format!("Run {} ended {} ago.", record.id, text::seconds(since)));
+    }
     match super::results(context, dir.id())? {
         Some(results) => {
             context.screen.message(report::terminal::summary(&results).trim_end());
@@ -154,13 +159,8 @@ pub(crate) fn machine_of(context: &Context, task: &TestTask) -> Result<Option<Ma
 /// Closes the record of a run whose machine has gone, and says so.
 fn close_lost(context: &Context, record: RunRecord) -> Result<Fault, Fault> {
     let id = record.id.clone();
-    context.journal.update_run(&RunRecord {
-        state: RunState::Ended,
-        ended_at: Some(context.now()),
-        exit_code: Some(exit::INFRASTRUCTURE),
-        summary: Some(MACHINE_GONE.to_owned()),
-        ..record
-    })?;
+    // Its driver died as well where it was not left on purpose, but the machine is what nobody can follow it without.
+    context.journal.update_run(&RunRecord { state: RunState::Detached, ..record }.into_lost(context.now()))?;
     let log = context.to_type(&format!("runs logs {id}"));
     Ok(Fault::infrastructure(format!("run `{id}` is lost: {}", MACHINE_GONE))
         .hint(format!("`{log}` prints what came before that.")))

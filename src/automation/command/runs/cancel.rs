@@ -108,14 +108,14 @@ fn describe_end(record: &RunRecord) -> String {
 fn describe_plan(context: &Context, record: &RunRecord) -> Result<String, Fault> {
     let id = &record.id;
     if record.state == RunState::Ended {
-        return Ok(format!("run {id} has ended: there is nothing to cancel"));
+        return Ok(format!("Run {id} {}.", describe_end(record)));
     }
     if is_driven(record) {
-        return Ok(format!("would tell process {}, which drives run {id}, to stop", record.driver.pid));
+        return Ok(format!("Would tell process {}, which drives run {id}, to stop.", record.driver.pid));
     }
     Ok(match TestTask::read(&context.state.run(id)?)? {
-        Some(task) => format!("would end the tests of run {id} on {} and release it", task.begun.machine),
-        None => format!("run {id} has no tests that go on: there is nothing to cancel"),
+        Some(task) => format!("Would end the tests of run {id} on {} and release it.", task.begun.machine),
+        None => format!("Run {id} has no tests that go on: there is nothing to cancel."),
     })
 }
 

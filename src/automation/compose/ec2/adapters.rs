@@ -74,6 +74,8 @@ impl SiteBuilder {
     /// The configuration of the provider.
     async fn ec2_config(&self) -> Result<ec2::Ec2Config, Fault> {
         let clients = self.clients().await?;
+        // Where no credentials are, EC2 was not used from here: the id of the state directory says that it was.
+        clients.identity().await?;
         let identity = self.identity()?;
         Ok(ec2::Ec2Config {
             region: clients.region().to_owned(),

@@ -350,7 +350,7 @@ fn a_run_is_cancelled_wherever_it_stands() {
     for begin in [|story: &Story| story.detached(&[]), Story::killed] {
         let run = begin(&story);
         let dry = place.run(&["runs", "cancel", &run, "--dry-run"]).expect(0).text();
-        assert!(dry.contains("would end the tests of"), "{dry}");
+        assert!(dry.contains("Would end the tests of"), "{dry}");
         assert_eq!(place.json(&["machine", "list", "--json"]).as_array().unwrap().len(), 1);
         place.run(&["runs", "cancel", &run]).expect(0).tells(&["was cancelled"]);
         story.ended(&run, 130);

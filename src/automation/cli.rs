@@ -90,6 +90,24 @@ impl Command {
             | Self::Internal(_) => false,
         }
     }
+
+    /// Refuses a machine of somebody else's that the command would not use: it would act on others in its place.
+    fn refuse_host(&self, globals: &Globals) -> Result<(), Fault> {
+        let named = match (&globals.host, globals.provider.as_deref()) {
+            (Some(_), _) => "--host",
+            (None, Some("host")) if globals.was_typed("--provider") => "--provider host",
+            _ => return Ok(()),
+        };
+        match self {
+            // A machine that cannot be made is refused in words of its own.
+            Self::RunTestsLinux(_)
+            | Self::Runs(_)
+            | Self::Machine(command::machine::Command::Up(_))
+            | Self::Internal(_) => Ok(()),
+            _ => Err(Fault::usage(format!("`{named}` has no meaning for this command"))
+                .hint("Leave it out. `run-tests-linux` takes it; `machine check USER@HOST` looks at such a machine.")),
+        }
+    }
 }
 
 /// The clap tree for completions, without hidden subcommands: some shells would offer them all the same.
@@ -212,6 +230,7 @@ fn final_code(code: i32) -> i32 {
 }
 
 async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Result<i32, Fault> {
+    command.refuse_host(globals)?;
     let needs_room = command.needs_room();
     let given = words.clone();
     let open = || if needs_room { Context::open(globals, given) } else { Context::open_for_cleanup(globals, given) };

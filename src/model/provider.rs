@@ -190,8 +190,9 @@ pub trait ImageStore: Send + Sync {
     /// use, and where it belongs to somebody else unless `of_any_owner` is set.
     async fn remove_image(&self, fingerprint: &Fingerprint, of_any_owner: bool) -> Result<(), Fault>;
 
-    /// Removes a layer; refused while a machine boots from it or a process makes it.
-    async fn remove_layer(&self, fingerprint: &Fingerprint) -> Result<(), Fault>;
+    /// Removes a layer, or with `dry_run` only finds out whether it would; refused while a machine boots from it or a
+    /// process makes it.
+    async fn remove_layer(&self, fingerprint: &Fingerprint, dry_run: bool) -> Result<(), Fault>;
 
     /// Removes the remains of interrupted removals, or only counts them with `dry_run`; gives the number of layers or
     /// snapshots.

@@ -4,6 +4,7 @@
 //! report. The flow does all that over connections that may break.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub struct RunnerReport {
     pub caveats: Vec<String>,
     /// How long the runner built the software under test before the tests; none where it did not say.
     pub building: Option<Duration>,
+    /// The tests that it began and gave no result of; whether it began any is [`RunnerReport::began`].
+    pub unfinished: BTreeSet<TestName>,
     /// Whether the runner began its first test.
     pub began: bool,
     /// Whether the runner reported its own end.

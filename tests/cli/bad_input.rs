@@ -88,7 +88,7 @@ const WRONG: &[Wrong<'static>] = &[
     (&["--provider", "lokal", "machine", "list"], 2, &["`lokal`", "hint:", "`local`"]),
     (&["--grace", "0", "machine", "up"], 2, &["--grace", "longer than zero"]),
     (&["--grace", "99h", "machine", "up"], 2, &["--grace", "24h"]),
-    (&["--host", "x", "machine", "list"], 2, &["`x`", "USER@HOST", "hint:"]),
+    (&["--host", "x", "runs", "list"], 2, &["`x`", "USER@HOST", "hint:"]),
     (&["--host", "", "run-tests-linux"], 2, &["USER@HOST", "hint:"]),
     (&["--host", "hg@", "run-tests-linux"], 2, &["`hg@`", "hint:"]),
     (&["--host", "hg@h:0", "run-tests-linux"], 2, &["`hg@h:0`", "hint:"]),
@@ -370,6 +370,26 @@ fn a_source_of_mercurial_that_cannot_be_sent_is_never_replaced_by_the_images_own
     for (name, hint) in unknown {
         refused(&place, &["--source", root.to_str().unwrap(), name], &[&format!("no test `{name}`"), hint]);
     }
+    // A part of a source is one that cannot be sent, too; and a test that is named is the file that lies here.
+    let part = place.path().join("part");
+    std::fs::create_dir_all(part.join("tests")).unwrap();
+    std::fs::write(part.join("tests/run-tests.py"), "").unwrap();
+    inside(&part.join("tests")).expect(2).tells(&["without a repository"]);
+    let extension = tempfile::tempdir().unwrap();
+    std::fs::create_dir(extension.path().join("tests")).unwrap();
+    std::fs::write(extension.path().join("tests/test-add.t"), "  $ false\n").unwrap();
+    inside(&extension.path().join("tests")).expect(2).tells(&["`test-add.t` is a file here", "--image-source"]);
+    for (words, parts) in [
+        (&["run-tests-linux", "tests/test-add.t"][..], ["`tests/test-add.t` is a file here", "--source DIR"]),
+        (&["run-tests-linux", "--image-source", ""], ["the name of a test is empty", "all tests run"]),
+        (&["run-tests-linux", "--image-source", "/x/test-add.t"], ["no test `/x/test-add.t`", "without a name"]),
+        (&["run-tests-linux", "--image-source", "--", "-h"], ["with `-h`", "runs no test"]),
+        (&["run-tests-linux", "--image-source", "--artifacts", "x"], ["--artifacts", "--artifact"]),
+    ] {
+        let mut command = place.command(words);
+        command.current_dir(extension.path());
+        Running::start(command).end().expect(2).tells(&parts);
+    }
     // A file that nobody has told `hg` of is not sent.
     std::fs::write(root.join("tests/test-fresh.t"), "").unwrap();
     let fresh = ["--source", root.to_str().unwrap(), "test-fresh.t"];
@@ -520,6 +540,19 @@ fn help_and_completions_show_no_internal_command() {
     }
     assert!(!place.state.exists(), "help makes no state directory");
     place.run(&["--version"]).expect(0);
+}
+
+#[test]
+fn a_machine_of_somebody_elses_is_refused_where_it_would_not_be_used() {
+    let place = Place::new();
+    for words in [&["machine", "list"][..], &["machine", "exec", "--all", "--", "true"], &["image", "list"], &["audit"]]
+    {
+        for (named, told) in
+            [(&["--host", "hg@nosuch.invalid"][..], "`--host`"), (&["--provider", "host"], "`--provider host`")]
+        {
+            place.run(&[named, words].concat()).expect(2).tells(&[told, "has no meaning for this command"]);
+        }
+    }
 }
 
 #[test]

@@ -90,7 +90,7 @@ async fn only_missing_layers_are_made_and_in_order() {
 
     assert_eq!(theatre.events.count("expected "), 0, "nothing was made before");
 
-    theatre.dummy.remove_layer(&plan().layers[2].fingerprint).await.unwrap();
+    theatre.dummy.remove_layer(&plan().layers[2].fingerprint, false).await.unwrap();
     bake_all(&theatre, &OPTIONS).await.unwrap();
     assert_eq!(made(&theatre)[4..], ["commit source"]);
     assert_eq!(theatre.events.count("expected 7"), 1, "and so long did it take the last time");

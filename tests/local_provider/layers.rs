@@ -45,14 +45,16 @@ async fn changes_become_a_layer_without_the_boots_secrets() {
     let seen =
         world.run(&machine, "cat /etc/kept; ls /usr/share/doc 2>/dev/null; stat -c %u /srv/closed; cat /srv/closed/y");
     assert_eq!(seen, "kept\n1000\nx\n");
-    let busy = images.remove_layer(&layer.fingerprint).await.unwrap_err();
+    let dry = images.remove_layer(&layer.fingerprint, true).await.unwrap_err();
+    let busy = images.remove_layer(&layer.fingerprint, false).await.unwrap_err();
+    assert_eq!(dry.line(), busy.line(), "a dry run says the same");
     assert!(busy.message.contains("in use"), "{busy:?}");
     world.release_all().await;
     // What a removal that was cut off has left is no hindrance, and goes with the next.
     let left = world.state().join("images/tmp").join(format!("{SECOND}.removed"));
     std::fs::create_dir_all(left.join("fs")).unwrap();
-    images.remove_layer(&layer.fingerprint).await.unwrap();
-    images.remove_layer(&layer.fingerprint).await.unwrap();
+    images.remove_layer(&layer.fingerprint, false).await.unwrap();
+    images.remove_layer(&layer.fingerprint, false).await.unwrap();
     assert!(!root.exists() && !left.exists());
     std::fs::create_dir_all(left.join("fs")).unwrap();
     assert_eq!(images.sweep(true).await.unwrap(), 1);
@@ -71,10 +73,10 @@ async fn a_layer_is_made_by_one_at_a_time() {
     let held = images.lock(&layer, &printing()).await.unwrap();
     let waiting = tokio::time::timeout(Duration::from_millis(300), images.lock(&layer, &printing())).await;
     assert!(waiting.is_err());
-    let busy = images.remove_layer(&layer).await.unwrap_err();
+    let busy = images.remove_layer(&layer, false).await.unwrap_err();
     assert!(busy.message.contains("is being made"), "{busy:?}");
     drop(held);
-    images.remove_layer(&layer).await.unwrap();
+    images.remove_layer(&layer, false).await.unwrap();
     images.lock(&layer, &printing()).await.unwrap();
 }
 

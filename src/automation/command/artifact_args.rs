@@ -10,13 +10,13 @@ use model::fault::Fault;
 pub struct ArtifactArgs {
     /// Fetch the files that match: a path below the work folder, in which the source is `src` and the runner's own files are
     /// `results`, or an absolute path. A pattern that matches nothing is an error
-    #[arg(long = "artifact", value_name = "GLOB")]
+    #[arg(long = "artifact", value_name = "GLOB", group = "patterns")]
     required: Vec<String>,
     /// Fetch the files that match, where there are any
-    #[arg(long = "optional-artifact", value_name = "GLOB")]
+    #[arg(long = "optional-artifact", value_name = "GLOB", group = "patterns")]
     optional: Vec<String>,
     /// Where artifacts go [default: `artifacts` in the run's folder]
-    #[arg(long = "artifacts", value_name = "DIR")]
+    #[arg(long = "artifacts", value_name = "DIR", requires = "patterns")]
     into: Option<PathBuf>,
 }
 

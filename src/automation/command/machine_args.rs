@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use flow::order::Order;
 use model::base::text;
-use model::fault::Fault;
+use model::fault::{Fault, FaultKind};
 use model::image::ImagePlan;
 use model::machine::{Caps, Hardware, Network, ProviderKind};
 
@@ -86,6 +86,8 @@ impl MachineArgs {
         let line = context.settings.origin("defaults.distro").filter(|_| self.distro.is_none());
         if let Some(origin) = line.filter(|_| fault.message.contains(&named)) {
             fault.message = format!("{origin}: {}", fault.message);
+            // What a file holds is not what was typed.
+            fault.kind = FaultKind::Outside;
         }
         fault
     }

@@ -116,9 +116,13 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let context = context.privileged(args.machine.privileged_machine)?;
     context.require_ssh()?;
     let ttl = lifetime(&args, kind)?;
+    if let Some(flag) = mercurial::asking(&args.flags) {
+        return Err(Fault::usage(format!("with `{flag}` the test runner runs no test"))
+            .hint("`tests/run-tests.py --help` in a checkout lists the runner's flags."));
+    }
     let current = std::env::current_dir().map_err(|e| Fault::outside("cannot tell the current folder").because(e))?;
     let checkout = mercurial::find(&args.wish(), &current).await?;
-    let tests = mercurial::resolve_tests(&args.tests, &current, checkout.as_ref())?;
+    let tests = mercurial::resolve_tests(&args.tests, &current, checkout.as_ref(), args.image_source)?;
     let needs = match &checkout {
         Some(checkout) if kind != ProviderKind::Host && mercurial::builds(&args.flags) => checkout.needs().await?,
         _ => mercurial::BuildNeeds::default(),

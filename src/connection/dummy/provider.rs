@@ -361,8 +361,10 @@ impl ImageStore for DummyProvider {
         Ok(())
     }
 
-    async fn remove_layer(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
-        self.inner().layers.remove(fingerprint);
+    async fn remove_layer(&self, fingerprint: &Fingerprint, dry_run: bool) -> Result<(), Fault> {
+        if !dry_run {
+            self.inner().layers.remove(fingerprint);
+        }
         Ok(())
     }
 

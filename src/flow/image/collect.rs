@@ -145,7 +145,7 @@ pub async fn collect(
         });
     }
     for LayerRecord { fingerprint: id, name, bytes, .. } in layers {
-        let removed = if dry_run { Ok(()) } else { store.remove_layer(&id).await };
+        let removed = store.remove_layer(&id, dry_run).await;
         let fate = fate(&removed);
         done.collected.push(Collected { what: What::Layer, id, name, bytes: Some(bytes), fate });
         if let Err(fault) = removed

@@ -6,7 +6,7 @@ use model::base::id::TestName;
 use model::build::BuildOrigin;
 use model::exit::Exit;
 use model::fault::Fault;
-use model::outcome::{Attempt, TestResult, not_run_results, reconcile};
+use model::outcome::{Attempt, TestOutcome, TestResult, not_run_results, reconcile};
 use model::runner::{Runner, RunnerReport};
 use model::task::TaskOutput;
 
@@ -117,6 +117,12 @@ fn judge(runner: &Exit, begun: &BegunTests, reported: RunnerReport) -> Vec<TestR
     };
     let mut tests = reconcile(&known, reported.tests, &why);
     for test in &mut tests {
+        if test.outcome == TestOutcome::Lost
+            && reported.unfinished.contains(&test.name)
+            && matches!(runner, Exit::Code(_) | Exit::Signal(_))
+        {
+            test.reason = Some(format!("the runner ended with {runner} while this test ran"));
+        }
         test.attempt = Some(Attempt { machine: begun.machine.clone(), number: 1 });
     }
     tests

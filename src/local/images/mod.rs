@@ -83,8 +83,9 @@ impl LocalImages {
         Ok(record)
     }
 
-    /// Moves a layer out of its place, which takes no time, and then removes its files, which may take long.
-    fn discard(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
+    /// Moves a layer out of its place, which takes no time, and then removes its files, which may take long. With
+    /// `dry_run` it ends before the first of that.
+    fn discard(&self, fingerprint: &Fingerprint, dry_run: bool) -> Result<(), Fault> {
         layers::check(fingerprint)?;
         let _lock = match lock::try_lock(&self.folders.locks(), &fingerprint.0) {
             Ok(None) => {
@@ -103,7 +104,7 @@ impl LocalImages {
                 .into());
         }
         let place = self.folders.layer(fingerprint);
-        if place.exists() {
+        if place.exists() && !dry_run {
             let passage = self.folders.staging();
             let out = passage.join(format!("{fingerprint}{}", layers::REMOVED));
             // An earlier removal of a layer of this fingerprint may have been cut off.
@@ -299,9 +300,9 @@ impl ImageStore for LocalImages {
         Ok(())
     }
 
-    async fn remove_layer(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
+    async fn remove_layer(&self, fingerprint: &Fingerprint, dry_run: bool) -> Result<(), Fault> {
         let (store, fingerprint) = (self.duplicate(), fingerprint.clone());
-        Ok(blocking(move || store.discard(&fingerprint)).await??)
+        Ok(blocking(move || store.discard(&fingerprint, dry_run)).await??)
     }
 
     async fn sweep(&self, dry_run: bool) -> Result<usize, Fault> {

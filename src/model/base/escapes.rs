@@ -41,8 +41,9 @@ pub fn json(text: &str) -> Cow<'_, str> {
 
 /// Removes from a stream the sequences that act on a terminal's window and not on its text: titles, the clipboard,
 /// notifications, colours of the palette and everything else that travels as an operating system command or a device
-/// control string (ECMA-48, 5.6 and 8.3.89), and window manipulations (`CSI ... t`). Text colours, cursor movements and
-/// all plain text stay, byte for byte.
+/// control string (ECMA-48, 5.6 and 8.3.89), and window manipulations (`CSI ... t`). So do questions, whose answers would
+/// arrive as if the person had typed them (ENQ, `CSI ... n`, `CSI ... c`), printing (`CSI ... i`) and the reset of the
+/// terminal (`ESC c`). Text colours, cursor movements and all plain text stay, byte for byte.
 #[derive(Debug, Default)]
 pub struct TerminalFilter {
     state: FilterState,
@@ -70,6 +71,8 @@ enum FilterState {
 
 const ESC: u8 = 0x1b;
 const BEL: u8 = 0x07;
+/// It asks the terminal for its name.
+const ENQ: u8 = 0x05;
 /// The first byte of a control of eight bits in UTF-8.
 const WIDE: u8 = 0xc2;
 
@@ -87,14 +90,16 @@ impl TerminalFilter {
         match (self.state, byte) {
             (FilterState::Text, ESC) => self.hold(FilterState::Escape, byte),
             (FilterState::Text, WIDE) => self.hold(FilterState::Wide, byte),
+            (FilterState::Text, ENQ) => {}
             (FilterState::Text, _) => out.push(byte),
             (FilterState::Escape, b'[') => self.hold(FilterState::Sequence, byte),
             // `ESC k` sets the title of a window of `screen`.
             (FilterState::Escape, b']' | b'P' | b'X' | b'^' | b'_' | b'k') => self.leave_out(),
             (FilterState::Wide, 0x9b) => self.hold(FilterState::Sequence, byte),
             (FilterState::Wide, 0x90 | 0x98 | 0x9d..=0x9f) => self.leave_out(),
+            (FilterState::Escape, b'c') => self.forget(),
             (FilterState::Escape | FilterState::Wide, _) => self.pass_on(byte, out),
-            (FilterState::Sequence, b't') => self.forget(),
+            (FilterState::Sequence, b't' | b'n' | b'c' | b'i') => self.forget(),
             (FilterState::Sequence, 0x20..=0x3f) if self.held.len() < LONGEST => self.hold(FilterState::Sequence, byte),
             (FilterState::Sequence, _) => self.pass_on(byte, out),
             (FilterState::Omitted, BEL) | (FilterState::OmittedEscape, b'\\') | (FilterState::OmittedWide, 0x9c) => {
@@ -195,6 +200,16 @@ mod tests {
             let shown = String::from_utf8(filtered(text.as_bytes())).unwrap();
             assert!(!shown.contains("title") && !shown.contains("ZXZ") && !shown.contains('\u{9d}'), "{shown:?}");
             assert!(shown.starts_with('a') && shown.ends_with('b'), "{text:?} gave {shown:?}");
+        }
+    }
+
+    #[test]
+    fn questions_printing_and_the_reset_are_left_out() {
+        for sequence in
+            ["\u{5}", "\u{1b}[6n", "\u{1b}[?6n", "\u{1b}[c", "\u{1b}[>0c", "\u{9b}0c", "\u{1b}[5i", "\u{1b}c"]
+        {
+            let text = format!("a{sequence}b");
+            assert_eq!(String::from_utf8(filtered(text.as_bytes())).unwrap(), "ab", "{text:?}");
         }
     }
 

@@ -98,7 +98,7 @@ pub struct SourceChoice<'a> {
 enum FoundSource {
     Mercurial(PathBuf),
     Git(PathBuf),
-    /// Mercurial's source without a repository: an unpacked release, an archive.
+    /// Mercurial's source without a repository: an unpacked release, an archive, a part of one.
     Unversioned(PathBuf),
     Neither,
 }
@@ -117,7 +117,7 @@ fn find_root(from: &Path) -> FoundSource {
             }
             git.get_or_insert(folder);
         }
-        if folder.join("mercurial").is_dir() && folder.join(RUNNER).is_file() {
+        if folder.join(RUNNER).is_file() {
             return FoundSource::Unversioned(folder.to_owned());
         }
     }
@@ -160,9 +160,31 @@ pub async fn find(wish: &SourceChoice<'_>, current: &Path) -> Result<Option<Chec
 
 /// The tests that are meant by `given` in the folder `current`; refuses tests that the checkout, if there is one, does
 /// not hold.
-pub fn resolve_tests(given: &[String], current: &Path, checkout: Option<&Checkout>) -> Result<Vec<String>, Fault> {
+///
+/// Where the source is the image's own and nobody said so (`of_image`), a name that is a file here is refused as well: the
+/// user means that file, and a test of the same name would run in its place.
+pub fn resolve_tests(
+    given: &[String],
+    current: &Path,
+    checkout: Option<&Checkout>,
+    of_image: bool,
+) -> Result<Vec<String>, Fault> {
+    if given.iter().any(|name| name.trim().is_empty()) {
+        return Err(Fault::usage("the name of a test is empty").hint("Without a name all tests run."));
+    }
+    let is_file = |name: &&String| current.join(name.split('#').next().unwrap_or_default()).is_file();
+    if let (None, false, Some(name)) = (checkout, of_image, given.iter().find(is_file)) {
+        return Err(Fault::usage(format!("`{name}` is a file here, and the source under test is the image's own")).hint(
+            "Name a checkout of Mercurial that holds the test with `--source DIR`. `--image-source` runs the image's test of that name.",
+        ));
+    }
     let folder = checkout.map(|checkout| checkout.root.join("tests"));
     let tests: Vec<String> = given.iter().map(|name| names::runner_name(name, current, folder.as_deref())).collect();
+    if checkout.is_none()
+        && let Some(name) = tests.iter().find(|name| name.contains('/'))
+    {
+        return Err(names::unknown_test(name, std::iter::empty()));
+    }
     if let Some(checkout) = checkout {
         names::check(&tests, &checkout.tests).map_err(|unknown| match folder {
             Some(folder) if folder.join(&unknown.file).is_file() => not_sent(&unknown.file),

@@ -22,8 +22,20 @@ const OWN_BUILD: [&str; 15] = [
     "--htmlcov",
 ];
 
+/// Whether one of `known` is among the flags. The runner takes any unambiguous beginning of a long flag, and refuses one
+/// that is ambiguous.
 fn has_any(flags: &[String], known: &[&str]) -> bool {
-    flags.iter().any(|flag| known.contains(&flag.split('=').next().unwrap_or_default()))
+    flags.iter().any(|flag| {
+        let name = flag.split('=').next().unwrap_or_default();
+        let is_long = name.starts_with("--") && name.len() > 2;
+        known.iter().any(|known| *known == name || is_long && known.starts_with(name))
+    })
+}
+
+/// The first flag with which the runner runs no test, but says something about itself.
+pub fn asking(flags: &[String]) -> Option<&String> {
+    const ASKING: [&str; 3] = ["-h", "--help", "--version"];
+    flags.iter().find(|flag| has_any(std::slice::from_ref(flag), &ASKING))
 }
 
 /// Whether the runner with these flags tests a build of the source beside it.
@@ -74,5 +86,9 @@ mod tests {
         assert_eq!(of(&["-j4"]), (true, true));
         assert_eq!(of(&["--pure"]), (true, false));
         assert_eq!(of(&["--with-hg=/usr/bin/hg"]), (false, false));
+        assert_eq!(of(&["--with-h=/usr/bin/hg"]), (false, false), "a beginning is enough");
+        assert_eq!((of(&["--loc"]), of(&["--pur"]), of(&["--"])), ((false, false), (true, false), (true, true)));
+        let asks = |flag: &str| asking(&["-j4".to_owned(), flag.to_owned()]).is_some();
+        assert!(asks("--help") && asks("-h") && asks("--vers") && !asks("--verbose") && !asks("-v"));
     }
 }

@@ -12,7 +12,7 @@ mod runner;
 
 pub use checkout::{Checkout, SourceChoice, find, resolve_tests};
 pub use contract::CLAUSES;
-pub use flags::builds;
+pub use flags::{asking, builds};
 pub use needs::BuildNeeds;
 pub use runner::{LinuxTests, NAME, PATIENCE};
 

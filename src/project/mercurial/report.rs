@@ -136,8 +136,11 @@ impl ReportReader for EventsReader {
         let began = self.entries.values().any(|entry| entry.started);
         let expected = self.entries.iter().filter(|(_, entry)| entry.expected);
         let expected = expected.map(|(name, _)| TestName::from(name.as_str())).collect();
+        let unfinished = self.entries.iter().filter(|(_, entry)| entry.started && entry.result.is_none());
+        let unfinished = unfinished.map(|(name, _)| TestName::from(name.as_str())).collect();
         RunnerReport {
             expected,
+            unfinished,
             tests: std::mem::take(&mut self.entries).into_values().filter_map(|entry| entry.result).collect(),
             caveats: std::mem::take(&mut self.caveats),
             building: self.building,

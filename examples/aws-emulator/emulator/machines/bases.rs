@@ -171,7 +171,7 @@ impl Bases {
         let baked = std::mem::take(&mut *self.baked());
         for layers in baked.values() {
             if let Some(layer) = layers.last() {
-                drop(images.remove_layer(layer).await);
+                drop(images.remove_layer(layer, false).await);
             }
         }
     }

@@ -241,7 +241,7 @@ impl ImageStore for Ec2Images {
         removed
     }
 
-    async fn remove_layer(&self, fingerprint: &Fingerprint) -> Result<(), Fault> {
+    async fn remove_layer(&self, fingerprint: &Fingerprint, _: bool) -> Result<(), Fault> {
         let why = "an account keeps whole images, not layers";
         Err(Fault::infrastructure(format!("cannot remove the layer `{}`", fingerprint.short())).because(why))
     }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use automation::command::globals::Globals;
 use automation::compose::Context;
+use automation::globals::Globals;
 use model::base::id::RunId;
 use model::run::{RunRecord, RunState};
 

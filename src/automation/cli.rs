@@ -4,9 +4,9 @@ use clap::{Args, Parser, Subcommand};
 use model::base::escapes;
 use model::fault::Fault;
 
-use crate::command::globals::{Globals, is_typed};
 use crate::command::{self, error};
 use crate::compose::Context;
+use crate::globals::{Globals, is_typed};
 use crate::ui;
 
 /// Ephemeral machines for builds and tests.

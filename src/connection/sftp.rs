@@ -3,7 +3,6 @@
 mod parts;
 pub(super) mod steady;
 
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,9 +12,9 @@ use std::time::{Duration, SystemTime};
 use archive::look::FileState;
 use archive::names::quoted;
 use archive::partial::{LocalPartial, flat, local_failure};
-use archive::place::{LocalTarget, Stream};
+use archive::place::LocalTarget;
 use futures_util::FutureExt;
-use futures_util::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
+use futures_util::stream::{FuturesUnordered, StreamExt, TryStreamExt};
 use model::base::deadline::{Deadline, Expired};
 use model::connection::{ConnectionError, Progress};
 use russh::Channel;
@@ -23,13 +22,13 @@ use russh::client::Msg;
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::client::rawsession::Limits;
 use russh_sftp::client::{Config, RawSftpSession};
-use russh_sftp::extensions::{HardlinkExtension, LIMITS};
-use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, Status, StatusCode};
+use russh_sftp::extensions::LIMITS;
+use russh_sftp::protocol::{FileAttributes, OpenFlags, Status, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::link::Link;
-use crate::names::{FOLDER, LINK, REGULAR, SOCKET, folder_of, kind, permissions};
+use crate::names::{folder_of, permissions};
 use crate::partial::{Handle, Partial};
 use crate::subsystem::Subsystem;
 

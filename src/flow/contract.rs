@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::run::Run;
 use crate::task::files::{put_files, remove_folder};
-use crate::testing::{failed, folder};
+use crate::task::step::failed;
 
 /// The check asks a few dozen programs for a word each.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -28,8 +28,8 @@ pub fn files(platform: Platform, own: &[ScriptFile]) -> Vec<ScriptFile> {
 /// Lets the machine check itself; the contract's files are put there first, and removed afterwards.
 pub async fn check(run: &Run, connection: &dyn Connection, own: &[ScriptFile]) -> Result<Vec<Check>, Fault> {
     // This is the run's own folder: whatever cuts the check short, the end of the run removes it.
-    let folder = folder(run, connection.platform());
     let guest = guest::of(connection.platform());
+    let folder = guest.run_folder(&run.id);
     let [script, _] = guest.contract_check();
     let command = guest.script(&format!("{folder}/{}", script.name)).args(own.iter().map(|file| file.name.clone()));
     let step = StepCommand { work: Work::CheckingContract, command, limit: LIMIT };

@@ -3,6 +3,6 @@
 pub mod durable;
 pub mod files;
 pub mod lines;
-
 pub mod script;
+pub(crate) mod step;
 pub mod timed;

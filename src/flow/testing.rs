@@ -18,13 +18,9 @@ use jiff::Timestamp;
 use model::base::clock;
 use model::base::id::{MachineId, TaskId, TestName};
 use model::build::BuildOrigin;
-use model::connection::Connection;
-use model::event::StepEvent;
 use model::exit::Exit;
-use model::fault::Fault;
 use model::machine::Platform;
 use model::outcome::TestResult;
-use model::output::{Output, OutputLimits, run_command};
 use model::runner::Runner;
 use model::subject::TestSubject;
 use model::task::{Offsets, StepCommand};
@@ -135,27 +131,4 @@ pub struct BegunTests {
     pub before: SetUpTimes,
     /// How much of each stream the run's log held before the tests; nothing, unless the caller that keeps this sets it.
     pub log_base: Offsets,
-}
-
-/// Does a step, and reports it.
-async fn do_step(run: &Run, connection: &dyn Connection, step: &StepCommand) -> Result<Output, Fault> {
-    let showing = run.teller.begin(step.work.clone());
-    let done = run_command(connection, &step.command, OutputLimits { bytes: 1 << 20, time: step.limit }).await?;
-    for line in done.stderr_text().lines() {
-        run.tell(StepEvent::Said { line: line.to_owned() });
-    }
-    if done.exit.is_success() {
-        showing.finish();
-    }
-    Ok(done)
-}
-
-/// The fault of a step that failed, in the step's own words.
-pub(super) fn failed(step: &StepCommand, done: &Output) -> Fault {
-    let (message, said) = (format!("{} failed with {}", step.work.words(), done.exit), done.stderr_text());
-    let fault = match done.exit {
-        Exit::Lost(_) => Fault::infrastructure(message),
-        _ => Fault::outside(message),
-    };
-    if said.is_empty() { fault } else { fault.because(said) }
 }

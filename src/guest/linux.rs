@@ -105,6 +105,10 @@ impl Shell for Linux {
         Command::new("bash").args(["-lc", line])
     }
 
+    fn quoted_line(&self, line: &str) -> Command {
+        Command::new("sh").args(["-c", line])
+    }
+
     fn nothing(&self) -> Command {
         Command::new("true").stdin(Vec::new())
     }

@@ -14,6 +14,10 @@ pub trait Shell: Send + Sync {
     /// Runs a line as the user would type it, in a login shell.
     fn line(&self, line: &str) -> Command;
 
+    /// Runs a line that a program made, its words quoted and joined by a space as `ssh` joins them, in a shell that reads nobody's
+    /// profile. Standard input is left to the caller.
+    fn quoted_line(&self, line: &str) -> Command;
+
     /// Does nothing: its success shows that the machine answers.
     fn nothing(&self) -> Command;
 

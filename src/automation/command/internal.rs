@@ -8,7 +8,6 @@ use model::connection::Connector;
 use model::exit::Exit;
 use model::fault::Fault;
 use model::machine::Machine;
-use model::task::Command as Task;
 
 use crate::compose::sites::connector_of;
 
@@ -48,8 +47,8 @@ async fn ssh(target: &Path, command: &[String]) -> Result<i32, Fault> {
     let machine: Machine = serde_json::from_slice(&text).map_err(|error| fault().because(error))?;
     let limit = Duration::from_secs(60);
     let connection = connector_of(&machine).connect(&machine, &machine.user, limit, false).await?;
-    // `hg` quotes for the machine's shell itself: its words are joined and split there, as `ssh` does.
-    let task = Task::new("sh").arg("-c").arg(command.join(" "));
+    // `hg` quotes for the machine's shell itself.
+    let task = guest::of(machine.platform).quoted_line(&command.join(" "));
     match interactive::bridge_stdio(connection.as_ref(), &task).await {
         Exit::Code(code) => Ok(i32::try_from(code).unwrap_or(255)),
         Exit::Signal(_) | Exit::Lost(_) => Ok(255),

@@ -9,7 +9,6 @@ pub mod doctor;
 #[cfg_attr(not(feature = "ec2"), path = "without_ec2.rs")]
 pub mod ec2;
 pub mod error;
-pub mod globals;
 pub mod image;
 pub mod internal;
 pub mod machine;

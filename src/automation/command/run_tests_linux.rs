@@ -25,7 +25,7 @@ use crate::command::image::BAKE_EXPIRY;
 use crate::command::machine_args::{MachineArgs, default_ttl};
 use crate::command::session::{Ending, Session};
 use crate::command::testing::{COMMAND, Reports, conclude};
-use crate::compose::Context;
+use crate::compose::{Context, current_folder};
 use crate::ui;
 
 /// The options of `automation run-tests-linux`.
@@ -120,7 +120,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         return Err(Fault::usage(format!("with `{flag}` the test runner runs no test"))
             .hint("`tests/run-tests.py --help` in a checkout lists the runner's flags."));
     }
-    let current = std::env::current_dir().map_err(|e| Fault::outside("cannot tell the current folder").because(e))?;
+    let current = current_folder()?;
     let checkout = mercurial::find(&args.wish(), &current).await?;
     let tests = mercurial::resolve_tests(&args.tests, &current, checkout.as_ref(), args.image_source)?;
     let needs = match &checkout {

@@ -16,8 +16,8 @@ use serde::Serialize;
 use state::process;
 
 use crate::command::error::exit;
-use crate::command::globals::Globals;
 use crate::compose::{Context, executable, state_path};
+use crate::globals::Globals;
 use crate::ui::confirm;
 
 /// How many of the obstacles an error names.

@@ -4,13 +4,6 @@ use model::fault::Fault;
 
 use crate::compose::Context;
 
-/// Options that every subcommand takes: there are none.
-pub mod globals {
-    /// None.
-    #[derive(Debug, Clone, Default, clap::Args)]
-    pub struct Ec2Globals {}
-}
-
 /// Groups of options, all of them empty.
 pub mod args {
     use model::fault::Fault;

@@ -1,4 +1,4 @@
-//! The parts of Amazon EC2 that all sites of this process share. `without_ec2.rs` has the same names for a tool that
+//! The parts of Amazon EC2 that all sites of this process share. `without_ec2` has the same names for a tool that
 //! was built without it.
 
 mod adapters;

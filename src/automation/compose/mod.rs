@@ -1,6 +1,6 @@
-//! The only place that reads the environment and knows a home directory; its `sites` alone construct adapters.
+//! The only place that reads the environment and knows a home directory; its `sites` construct adapters, and `ec2` those of EC2.
 
-#[cfg_attr(not(feature = "ec2"), path = "without_ec2.rs")]
+#[cfg_attr(not(feature = "ec2"), path = "without_ec2/mod.rs")]
 mod ec2;
 pub mod host;
 pub mod sites;
@@ -31,8 +31,8 @@ use state::dir::StateDir;
 use state::settings::Settings;
 use tokio_util::sync::CancellationToken;
 
-use crate::command::globals::Globals;
 use crate::compose::sites::SiteBuilder;
+use crate::globals::Globals;
 use crate::ui::{self, OutputTo, Screen};
 
 /// The state directory's name below the home directory.
@@ -137,6 +137,11 @@ fn whole_owner() -> String {
     let by_id = || User::from_uid(Uid::current()).ok().flatten().map(|user| user.name);
     let user = variables::user().or_else(by_id).unwrap_or_else(|| "unknown".to_owned());
     format!("{user}@{host}")
+}
+
+/// The folder that the command was given in.
+pub fn current_folder() -> Result<PathBuf, Fault> {
+    std::env::current_dir().map_err(|e| Fault::outside("cannot tell the current folder").because(e))
 }
 
 /// The path of our own program.

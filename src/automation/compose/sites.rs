@@ -22,8 +22,8 @@ use state::dir::StateDir;
 use state::keys::StoredKeyPair;
 use state::settings::Settings;
 
-use crate::command::globals::Globals;
 use crate::compose::{ec2, executable, home, host, providers};
+use crate::globals::Globals;
 use crate::ui::{Screen, secret};
 
 /// Builds the sites of this process from resolved values. Clones share the connections and clients that were opened.

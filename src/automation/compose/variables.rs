@@ -5,8 +5,8 @@ use model::base::text;
 use model::fault::Fault;
 use model::machine::ProviderKind;
 
-use crate::command::globals::Globals;
 use crate::compose::{ec2, providers};
+use crate::globals::Globals;
 
 /// The longest name of an owner, bytes: with the computer's it must fit into a tag.
 const OWNER_CAP: usize = 128;
@@ -42,6 +42,11 @@ const OWNERS: [&str; 2] = ["LOGNAME", "USER"];
 /// The user's name, as far as the environment has one.
 pub fn user() -> Option<String> {
     OWNERS.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+/// The kind of the terminal that this process was started on.
+pub fn terminal() -> Option<String> {
+    std::env::var("TERM").ok().filter(|kind| !kind.is_empty())
 }
 
 /// The socket of the user's SSH agent.

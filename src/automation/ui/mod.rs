@@ -104,6 +104,11 @@ impl HeldNews {
     }
 }
 
+/// Whether a person may be looking: what is shown goes to a terminal.
+pub fn is_watched() -> bool {
+    std::io::stderr().is_terminal()
+}
+
 impl Screen {
     /// A screen; `quiet` shows nothing but warnings and the task's output. `raw` lets a task's output do to a terminal what it likes.
     pub fn new(output: OutputTo, quiet: bool, raw: bool) -> Self {
@@ -171,7 +176,7 @@ impl Screen {
         if state.has_parallel_steps() {
             Self::end_bar(state);
         }
-        if state.has_parallel_steps() || !std::io::stderr().is_terminal() {
+        if state.has_parallel_steps() || !is_watched() {
             state.detail = Some(Instant::now());
             return self.line(state, &format!("{step} ..."));
         }

@@ -1,8 +1,22 @@
 //! The requests around the bytes of a file: creating it, finishing it, giving it its name. The copy of a large file
 //! needs only these of the general session.
 
-use super::*;
+use std::path::Path;
+use std::sync::Arc;
+
+use archive::names::quoted;
+use archive::place::Stream;
+use futures_util::stream::{self, StreamExt};
+use model::connection::{ConnectionError, Progress};
+use russh_sftp::client::RawSftpSession;
+use russh_sftp::client::error::Error as SftpError;
+use russh_sftp::extensions::HardlinkExtension;
+use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, StatusCode};
+
+use super::{Destination, POSIX_RENAME, Sftp, steady};
 use crate::look::FileChange;
+use crate::names::{FOLDER, LINK, REGULAR, SOCKET, kind, permissions};
+use crate::partial::{Handle, Partial};
 
 /// The number of requests in flight for bytes that are written in order: 2 MiB.
 const POURING: usize = 16;

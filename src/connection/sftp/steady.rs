@@ -1,9 +1,22 @@
 //! Checks, after the last byte of a fetched file, that its content existed as a whole at one moment.
 
-use archive::look::CHANGED;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::*;
+use archive::look::CHANGED;
+use archive::names::quoted;
+use archive::partial::{flat, local_failure};
+use futures_util::stream::{self, StreamExt};
+use model::connection::ConnectionError;
+use russh_sftp::client::error::Error as SftpError;
+use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
+
+use super::Sftp;
 use crate::look::FileChange;
+use crate::partial::Handle;
 
 /// The number of requests in flight for bytes that are read again: 2 MiB.
 const AGAIN: usize = 16;

@@ -13,7 +13,7 @@ use model::output::follow;
 use crate::run::Run;
 use crate::task::durable::Durable;
 use crate::task::lines::Lines;
-use crate::testing::do_step;
+use crate::task::step::do_step;
 
 /// The longest packed result that is fetched: many times the size of a build of Mercurial.
 const PACKED_CAP: u64 = 64 << 20;

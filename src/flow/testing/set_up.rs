@@ -22,8 +22,9 @@ use crate::lease::until_stopped;
 use crate::run::Run;
 use crate::task::durable::Durable;
 use crate::task::files::write_files;
+use crate::task::step::{do_step, failed};
 use crate::testing::build::{BuildOutcome, build};
-use crate::testing::{BegunTests, RunResult, SetUpTimes, do_step, failed, hold};
+use crate::testing::{BegunTests, RunResult, SetUpTimes, hold};
 
 /// The longest list of tests that a runner may print. The list of Mercurial's suite has 50 KiB.
 const LISTING_CAP: usize = 2 << 20;

@@ -3,7 +3,6 @@
 
 pub mod args;
 mod emptying;
-pub mod globals;
 mod iam_policy;
 mod purge_ec2_resources;
 mod terminate_ec2_instances;

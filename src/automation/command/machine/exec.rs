@@ -12,7 +12,7 @@ use model::task::Command;
 
 use crate::command::error::exit;
 use crate::command::machine::fleet::FleetArgs;
-use crate::compose::Context;
+use crate::compose::{Context, variables};
 use crate::ui;
 
 /// Log in, or run one command with a terminal.
@@ -89,7 +89,7 @@ pub(crate) async fn ssh(context: &Context, args: SshArgs) -> Result<i32, Fault> 
         // The words are joined, as `ssh` does, and the machine's own shell splits them.
         false => guest::of(machine.platform).line(&args.command.join(" ")),
     };
-    let kind = std::env::var("TERM").ok().filter(|kind| !kind.is_empty()).unwrap_or_else(|| "dumb".to_owned());
+    let kind = variables::terminal().unwrap_or_else(|| "dumb".to_owned());
     command.terminal = interactive::terminal(&kind);
     let exit = join(context, connection.as_ref(), &command, None).await;
     connection.close().await;

@@ -1,7 +1,6 @@
 //! `automation machine exec --all` and `--machines`: one command on many machines.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::command::error::exit;
 use crate::command::signals;
 use crate::compose::Context;
-use crate::ui::Screen;
 use crate::ui::prefix::Prefixed;
+use crate::ui::{self, Screen};
 
 /// How long connecting to one machine may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -194,7 +193,7 @@ impl FleetProgress {
     }
 
     fn tick(&mut self) {
-        if !std::io::stderr().is_terminal() {
+        if !ui::is_watched() {
             return;
         }
         let machines = self.pending.len();

@@ -14,10 +14,10 @@ use model::fault::Fault;
 use model::provider::{ImageStore, Provider};
 use model::purge::Account;
 
-use crate::command::ec2::globals::ConnectArg;
 use crate::compose::ec2::ADDRESS_URL;
 use crate::compose::ec2::by_address::ByAddress;
 use crate::compose::sites::{SiteBuilder, host_keys};
+use crate::globals::ec2::ConnectArg;
 
 /// The region when nothing else is said: the one that the predecessor of this tool used.
 const REGION: &str = "us-west-2";

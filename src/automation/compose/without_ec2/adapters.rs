@@ -1,4 +1,4 @@
-//! Replaces `ec2` in a tool that was built without it: the same names, and a fault where a record names EC2.
+//! What the sites of a tool without Amazon EC2 have in place of its adapters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,54 +9,39 @@ use model::connection::Connector;
 use model::fault::Fault;
 use model::provider::{ImageStore, Provider};
 use model::purge::Account;
-use model::setting::Section;
 
+use crate::compose::ec2::Ec2Clients;
 use crate::compose::sites::SiteBuilder;
-
-/// Nobody can choose it.
-pub(super) const IS_BUILT_IN: bool = false;
-
-/// The settings file has no section for it.
-pub(super) const SETTINGS: Option<Section> = None;
-
-/// Holds nothing: there is nothing to open.
-#[derive(Clone, Default)]
-pub(super) struct Ec2Clients {}
-
-/// Accepts all variables: none has a meaning here.
-pub(super) fn check_variables() -> Result<(), Fault> {
-    Ok(())
-}
 
 fn without_ec2() -> Fault {
     Fault::outside("this build has no provider `ec2`").hint("Build it with the feature `ec2`, which is on by default.")
 }
 
 impl SiteBuilder {
-    pub(super) async fn ec2_connector(&self) -> Arc<dyn Connector> {
+    pub(in crate::compose) async fn ec2_connector(&self) -> Arc<dyn Connector> {
         Arc::new(SshConnector::default())
     }
 
-    pub(super) async fn ec2_account(&self) -> Result<Arc<dyn Account>, Fault> {
+    pub(in crate::compose) async fn ec2_account(&self) -> Result<Arc<dyn Account>, Fault> {
         Err(without_ec2())
     }
 
-    pub(super) async fn ec2_provider(&self) -> Result<Arc<dyn Provider>, Fault> {
+    pub(in crate::compose) async fn ec2_provider(&self) -> Result<Arc<dyn Provider>, Fault> {
         // Nothing was opened from which a provider could be made.
         let Ec2Clients {} = self.ec2;
         Err(without_ec2())
     }
 
-    pub(super) async fn ec2_images(&self) -> Result<Arc<dyn ImageStore>, Fault> {
+    pub(in crate::compose) async fn ec2_images(&self) -> Result<Arc<dyn ImageStore>, Fault> {
         Err(without_ec2())
     }
 
-    pub(super) async fn ec2_doctor(&self) -> Result<Vec<Check>, Fault> {
+    pub(in crate::compose) async fn ec2_doctor(&self) -> Result<Vec<Check>, Fault> {
         Err(without_ec2())
     }
 
     /// The grace of a machine of EC2 that a record names: that of any machine.
-    pub(super) fn ec2_grace(&self) -> Duration {
+    pub(in crate::compose) fn ec2_grace(&self) -> Duration {
         self.settings.grace
     }
 

@@ -1,11 +1,14 @@
-//! Options that every subcommand takes.
+//! Options that every subcommand takes, and which of them were typed.
+
+#[cfg_attr(not(feature = "ec2"), path = "without_ec2.rs")]
+pub mod ec2;
 
 use std::path::PathBuf;
 
 use clap::Args;
 use model::base::text;
 
-use crate::command::ec2::globals::Ec2Globals;
+use crate::globals::ec2::Ec2Globals;
 
 /// Options that every subcommand takes.
 #[derive(Debug, Clone, Args)]

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use model::base::deadline::{Deadline, Pace};
 use model::base::id::MachineId;
+use model::base::text;
 use model::fault::Fault;
 
 use crate::ec2::tags;
@@ -211,14 +212,9 @@ pub(crate) async fn console(ec2: &aws_sdk_ec2::Client, id: &str) -> Option<Strin
         Ok(found) => found.output,
         Err(_) => ask(false).await.ok()?.output,
     };
-    let text = STANDARD.decode(output?.replace(['\n', '\r'], "")).ok()?;
-    last_lines(&String::from_utf8_lossy(&text), CONSOLE_LINES)
-}
-
-fn last_lines(text: &str, count: usize) -> Option<String> {
-    let lines: Vec<&str> = text.lines().collect();
-    let kept = lines.get(lines.len().saturating_sub(count)..).unwrap_or_default().join("\n");
-    (!kept.trim().is_empty()).then_some(kept)
+    let console = STANDARD.decode(output?.replace(['\n', '\r'], "")).ok()?;
+    let last = text::last_lines(&String::from_utf8_lossy(&console), CONSOLE_LINES);
+    (!last.is_empty()).then_some(last)
 }
 
 /// The result of terminating instances.
@@ -228,7 +224,7 @@ pub(crate) enum Termination {
     Seen,
     /// EC2 does not know them.
     Unknown,
-    /// These have not ended yet, each with its state.
+    /// Some have not ended yet: they are named, each with its state.
     Waiting(String),
 }
 
@@ -266,13 +262,6 @@ async fn find_living(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Result<Vec<St
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_end_of_a_console_is_what_counts() {
-        assert_eq!(last_lines("a\nb\nc\n", 2).as_deref(), Some("b\nc"));
-        assert_eq!(last_lines("a", 2).as_deref(), Some("a"));
-        assert_eq!(last_lines(" \n\n", 2), None);
-    }
 
     #[test]
     fn an_instance_is_of_use_while_it_comes_up() {

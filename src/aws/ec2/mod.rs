@@ -173,8 +173,8 @@ impl Ec2Provider {
         self.clients.ec2(&self.config.region)
     }
 
-    fn place(&self) -> observe::Place<'_> {
-        observe::Place { account: &self.account, region: &self.config.region, state_id: &self.config.state_id }
+    fn place(&self) -> observe::ObservedPlace<'_> {
+        observe::ObservedPlace { account: &self.account, region: &self.config.region, state_id: &self.config.state_id }
     }
 
     fn rows<'a>(&'a self, request: &'a MachineRequest) -> MachineRows<'a> {

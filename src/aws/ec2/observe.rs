@@ -65,7 +65,7 @@ pub(crate) fn is_for_us(tagged: &[Tag], owner: &str, state_id: &str, now: Timest
 
 /// The place that is observed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct ObservedPlace<'a> {
     /// The account's twelve digits.
     pub account: &'a str,
     /// The region.
@@ -74,7 +74,7 @@ pub(crate) struct Place<'a> {
     pub state_id: &'a str,
 }
 
-impl Place<'_> {
+impl ObservedPlace<'_> {
     /// All resources of machines that `owner` with this state directory should know of.
     pub(crate) async fn observe(
         self,

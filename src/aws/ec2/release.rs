@@ -123,7 +123,7 @@ fn remaining_wait(called: Timestamp, now: Timestamp) -> Duration {
 enum PartState {
     /// It does not exist.
     Gone,
-    /// Nothing uses it: these ids can be deleted.
+    /// Nothing uses it: the things with these ids can be deleted.
     Idle(Vec<String>),
     /// Something still uses it, or it is being deleted.
     Busy(String),
@@ -373,13 +373,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_idle_is_deleted_and_looked_after() {
-        let there = std::sync::atomic::AtomicBool::new(true);
+        let exists = std::sync::atomic::AtomicBool::new(true);
         let look = || async {
-            let there = there.load(std::sync::atomic::Ordering::Relaxed);
-            Ok(if there { PartState::Idle(vec!["vol-1".to_owned()]) } else { PartState::Gone })
+            let exists = exists.load(std::sync::atomic::Ordering::Relaxed);
+            Ok(if exists { PartState::Idle(vec!["vol-1".to_owned()]) } else { PartState::Gone })
         };
         let delete = |_| async {
-            there.store(false, std::sync::atomic::Ordering::Relaxed);
+            exists.store(false, std::sync::atomic::Ordering::Relaxed);
             Ok(())
         };
         assert_eq!(until_gone(look, delete).await.unwrap(), Fate::Gone);

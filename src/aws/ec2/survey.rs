@@ -60,11 +60,11 @@ pub(crate) async fn end_expired(clients: &Clients, region: &str) -> Result<Vec<(
         let refusals = purge::instances::terminate(&clients.ec2_deletes(region), ids).await;
         refused.extend(refusals.into_iter().map(|refusal| (refusal.id, refusal.reason)));
     }
-    let told = |sighting: Sighting| {
+    let with_refusal = |sighting: Sighting| {
         let why = refused.remove(&sighting.locator);
         (sighting, why)
     };
-    Ok(expired.into_iter().map(told).collect())
+    Ok(expired.into_iter().map(with_refusal).collect())
 }
 
 /// The live machines of every owner whose expiry has passed at `now`, which is the time by the clock of AWS if that is

@@ -130,8 +130,8 @@ impl Ec2Images {
     async fn instance_of(&self, made: &MadeLayer<'_>) -> Result<String, Fault> {
         let machine = made.machine;
         let found = self.instance(filter(&format!("tag:{}", tags::MACHINE), machine.as_str())).await?;
-        let there = found.filter(|instance| !has_ended(instance));
-        there.and_then(|instance| instance.instance_id).ok_or_else(|| {
+        let living = found.filter(|instance| !has_ended(instance));
+        living.and_then(|instance| instance.instance_id).ok_or_else(|| {
             Fault::infrastructure(format!(
                 "the machine `{machine}` is not there any more, so no image can be made of it"
             ))
@@ -229,7 +229,7 @@ impl Ec2Images {
     }
 
     async fn poll(&self, id: &str, teller: &Teller) -> Result<Image, Fault> {
-        let (began, mut told) = (Instant::now(), Instant::now());
+        let (began, mut reported_at) = (Instant::now(), Instant::now());
         let mut pace = Pace::new(PAUSES);
         teller.tell(ImageEvent::Waiting { id: id.to_owned() });
         loop {
@@ -243,9 +243,9 @@ impl Ec2Images {
                 ImageStatus::Gone if began.elapsed() > UNKNOWN_LIMIT => return Err(gone_fault(id)),
                 ImageStatus::Gone | ImageStatus::Pending => {}
             }
-            if told.elapsed() >= REPORT_INTERVAL {
+            if reported_at.elapsed() >= REPORT_INTERVAL {
                 teller.tell(ImageEvent::Pending { id: id.to_owned(), waited: began.elapsed() });
-                told = Instant::now();
+                reported_at = Instant::now();
             }
             pace.pause().await;
         }
@@ -281,8 +281,8 @@ pub async fn fate(clients: &Clients, row: &Resource) -> Result<Fate, Fault> {
     let region = place.region.as_deref().unwrap_or(clients.region());
     if row.kind == ResourceKind::Snapshot {
         let Some(id) = &row.locator else { return snapshot_fate(clients, region, row, &place.name).await };
-        let there = remove::existing_snapshots(clients, region, std::slice::from_ref(id)).await?;
-        return Ok(if there.is_empty() { Fate::Gone } else { Fate::Kept(id.clone()) });
+        let existing = remove::existing_snapshots(clients, region, std::slice::from_ref(id)).await?;
+        return Ok(if existing.is_empty() { Fate::Gone } else { Fate::Kept(id.clone()) });
     }
     let Some(image) = find_by_name(clients, region, &place.name).await? else { return Ok(Fate::Gone) };
     let id = image.image_id().unwrap_or_default().to_owned();

@@ -203,7 +203,7 @@ impl ImageStore for Ec2Images {
         Ok(self.recall(fingerprint))
     }
 
-    /// Nothing: an image is one layer there, and tells nothing of the steps that it was made by.
+    /// Nothing: an image is stored as one layer, and its record holds no times of the steps that made it.
     async fn expected_seconds(&self, _: &ImagePlan) -> BTreeMap<String, u64> {
         BTreeMap::new()
     }

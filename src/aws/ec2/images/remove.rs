@@ -141,12 +141,12 @@ pub(super) async fn delete_snapshots(clients: &Clients, region: &str, ids: &[Str
     let work = async {
         let mut pace = Pace::new(PAUSES);
         loop {
-            let there = existing_snapshots(clients, region, ids).await?;
-            if there.is_empty() {
+            let existing = existing_snapshots(clients, region, ids).await?;
+            if existing.is_empty() {
                 return Ok(());
             }
-            left.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&there);
-            for id in &there {
+            left.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&existing);
+            for id in &existing {
                 delete_snapshot(clients, region, id).await?;
             }
             pace.pause().await;
@@ -172,12 +172,12 @@ async fn delete_snapshot(clients: &Clients, region: &str, id: &str) -> Result<()
 
 /// The snapshots among `ids` that exist.
 pub(super) async fn existing_snapshots(clients: &Clients, region: &str, ids: &[String]) -> Result<Vec<String>, Fault> {
-    let mut there = Vec::new();
+    let mut existing = Vec::new();
     for ids in ids.chunks(VALUES) {
         let of = Filter::builder().name("snapshot-id").set_values(Some(ids.to_vec())).build();
         let answer = clients.ec2(region).describe_snapshots().owner_ids("self").filters(of).send().await;
         let answer = answer.map_err(|error| trouble::fault("look at the snapshots of an image", error))?;
-        there.extend(answer.snapshots().iter().filter_map(|snapshot| snapshot.snapshot_id()).map(str::to_owned));
+        existing.extend(answer.snapshots().iter().filter_map(|snapshot| snapshot.snapshot_id()).map(str::to_owned));
     }
-    Ok(there)
+    Ok(existing)
 }

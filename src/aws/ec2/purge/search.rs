@@ -91,16 +91,16 @@ where
     F: Fn(Filter) -> Fut,
     Fut: Future<Output = Result<Vec<(String, String)>, Fault>>,
 {
-    let mut there = Vec::new();
+    let mut found = Vec::new();
     for chunk in ids.chunks(VALUES) {
         let values: Vec<&str> = chunk.iter().map(String::as_str).collect();
         let answer = ask(filter(name, &values)).await?;
-        there.extend(answer.into_iter().filter(|(id, _)| values.contains(&id.as_str())));
+        found.extend(answer.into_iter().filter(|(id, _)| values.contains(&id.as_str())));
     }
-    Ok(there)
+    Ok(found)
 }
 
-/// Those of `ids` that still exist by the answer to a listing; all of them where it failed, so that all are tried.
+/// The ids among `ids` that still exist by the answer to a listing; all ids where it failed, so that all are tried.
 pub(super) fn left_of(ids: &[String], listed: Result<Vec<(String, String)>, Fault>) -> Vec<String> {
     listed.map_or(ids.to_vec(), |left| left.into_iter().map(|(id, _)| id).collect())
 }

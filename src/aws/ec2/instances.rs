@@ -12,6 +12,7 @@ use model::base::id::MachineId;
 use model::base::text;
 use model::fault::Fault;
 
+use crate::ec2::filters;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
 
@@ -42,11 +43,6 @@ const END_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::
 
 /// How many lines of the end of a console an error shows.
 const CONSOLE_LINES: usize = 40;
-
-/// A filter by the tag `key`.
-pub(crate) fn tagged(key: &str, value: &str) -> Filter {
-    Filter::builder().name(format!("tag:{key}")).values(value).build()
-}
 
 /// The state of an instance.
 pub(crate) fn state(instance: &Instance) -> InstanceStateName {
@@ -124,7 +120,7 @@ pub(crate) async fn until_none(ec2: &aws_sdk_ec2::Client, machine: &MachineId) -
     let mut empty = 0;
     while empty < 2 {
         tokio::time::sleep(ENDED_PAUSE).await;
-        match find(ec2, tagged(tags::MACHINE, machine.as_str())).await {
+        match find(ec2, filters::match_tag(tags::MACHINE, machine.as_str())).await {
             Ok(found) if found.is_empty() => empty += 1,
             Ok(_) => empty = 0,
             Err(_) => {}
@@ -254,7 +250,7 @@ pub(crate) async fn terminate(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Resu
 /// The instances among `ids` that have not ended, as `i-… is shutting-down`.
 async fn find_living(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Result<Vec<String>, Fault> {
     // This asks by filter, because asking by an id that EC2 has forgotten is an error.
-    let filter = Filter::builder().name("instance-id").set_values(Some(ids.to_vec())).build();
+    let filter = filters::match_any("instance-id", ids);
     let show = |instance: &Instance| format!("{} is {}", instance.instance_id().unwrap_or_default(), state(instance));
     Ok(find(ec2, filter).await?.iter().map(show).collect())
 }

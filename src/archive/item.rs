@@ -45,10 +45,10 @@ pub fn plan(top: &Path) -> Result<Vec<Item>, ConnectionError> {
     let mut items = vec![Item { path: PathBuf::new(), kind: ItemKind::Folder, mode }];
     let mut todo = vec![PathBuf::new()];
     while let Some(folder) = todo.pop() {
-        let here = top.join(&folder);
-        let entries = std::fs::read_dir(&here).map_err(|error| local_failure("read", &here, &error))?;
+        let place = top.join(&folder);
+        let entries = std::fs::read_dir(&place).map_err(|error| local_failure("read", &place, &error))?;
         for entry in entries {
-            let entry = entry.map_err(|error| local_failure("read", &here, &error))?;
+            let entry = entry.map_err(|error| local_failure("read", &place, &error))?;
             let path = folder.join(entry.file_name());
             let listed = entry.file_type().map_err(|error| local_failure("read", &entry.path(), &error))?;
             // A file's mode is read when the file is open, so that mode and content belong together.

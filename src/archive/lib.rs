@@ -202,9 +202,9 @@ impl PackEnd {
         match self.exit {
             Exit::Lost(reason) => ConnectionError::Lost { address: "the machine".to_owned(), reason },
             exit => {
-                let said = String::from_utf8_lossy(&self.stderr);
+                let stderr = String::from_utf8_lossy(&self.stderr);
                 let lines =
-                    said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("Exiting with"));
+                    stderr.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("Exiting with"));
                 let lines: Vec<&str> = lines.take(3).collect();
                 let reason = match lines.is_empty() {
                     true => format!("the machine only says `{exit}`"),
@@ -218,7 +218,7 @@ impl PackEnd {
 
 /// Hands standard output on to `unpacking` until the command ends or the receiver is gone.
 async fn listen(process: &mut dyn Process, signs: &Activity, unpacking: Option<&mpsc::Sender<Incoming>>) -> PackEnd {
-    let (mut said, mut whole) = (Vec::new(), true);
+    let (mut stderr, mut whole) = (Vec::new(), true);
     while let Some(chunk) = process.next().await {
         signs.note();
         match (chunk, unpacking) {
@@ -230,12 +230,12 @@ async fn listen(process: &mut dyn Process, signs: &Activity, unpacking: Option<&
             }
             (Chunk::Stdout(_), None) => {}
             (Chunk::Stderr(bytes), _) => {
-                let room = STDERR_CAP.saturating_sub(said.len());
-                said.extend(bytes.into_iter().take(room));
+                let room = STDERR_CAP.saturating_sub(stderr.len());
+                stderr.extend(bytes.into_iter().take(room));
             }
         }
     }
-    PackEnd { exit: process.exit(), stderr: said, whole }
+    PackEnd { exit: process.exit(), stderr, whole }
 }
 
 /// A message from the connection to the thread that unpacks.
@@ -283,8 +283,8 @@ pub async fn receive(
 ) -> Result<Option<Totals>, ConnectionError> {
     let mut process = connection.start(command).await?;
     let (pieces, from) = mpsc::channel(AHEAD);
-    let told = Arc::new(AtomicU64::new(0));
-    let (to, counter) = (local.to_owned(), Arc::clone(&told));
+    let unreported = Arc::new(AtomicU64::new(0));
+    let (to, counter) = (local.to_owned(), Arc::clone(&unreported));
     let at_work = work_token();
     let mut unpacking = tokio::task::spawn_blocking(move || {
         let arriving = IncomingReader { from, piece: Vec::new(), at: 0, whole: false };
@@ -292,7 +292,7 @@ pub async fn receive(
         drop(at_work);
         unpacked
     });
-    let tell = || progress(told.swap(0, Ordering::Relaxed));
+    let tell = || progress(unreported.swap(0, Ordering::Relaxed));
     let signs = Activity::new();
     let both = async {
         let ended = listen(&mut *process, &signs, Some(&pieces)).await;

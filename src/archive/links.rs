@@ -20,8 +20,8 @@ const MOST: usize = 40;
 const NOTE: &[u8] = b"`.\nIt leads out of the folder that was copied, so it was not made here.\n";
 
 /// Whether the link `path` leads out of the top folder, judged by the links of the archive and by those already in the
-/// folder `there`.
-pub fn leads_out(links: &Links, there: Option<&Path>, path: &Path) -> bool {
+/// folder `local`.
+pub fn leads_out(links: &Links, local: Option<&Path>, path: &Path) -> bool {
     let parts = |target: &[u8]| -> Vec<Vec<u8>> {
         target
             .split(|byte| *byte == b'/')
@@ -52,7 +52,7 @@ pub fn leads_out(links: &Links, there: Option<&Path>, path: &Path) -> bool {
             continue;
         }
         let below = at.join(OsStr::from_bytes(&part));
-        let found = || there.and_then(|there| std::fs::read_link(there.join(&below)).ok());
+        let found = || local.and_then(|local| std::fs::read_link(local.join(&below)).ok());
         match links.get(&below).cloned().or_else(|| found().map(|target| target.into_os_string().into_vec())) {
             Some(target) => next = Some(target),
             None => at = below,
@@ -95,9 +95,9 @@ mod tests {
             assert_eq!(leads_out(&links, None, path), out.iter().any(|out| path == Path::new(out)), "{path:?}");
         }
         // Links that are already in the folder count too.
-        let there = tempfile::tempdir().unwrap();
-        assert!(!leads_out(&links, Some(there.path()), Path::new("mine")));
-        std::os::unix::fs::symlink("/etc", there.path().join("theirs")).unwrap();
-        assert!(leads_out(&links, Some(there.path()), Path::new("mine")));
+        let local = tempfile::tempdir().unwrap();
+        assert!(!leads_out(&links, Some(local.path()), Path::new("mine")));
+        std::os::unix::fs::symlink("/etc", local.path().join("theirs")).unwrap();
+        assert!(leads_out(&links, Some(local.path()), Path::new("mine")));
     }
 }

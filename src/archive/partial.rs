@@ -81,7 +81,7 @@ impl LocalPartial {
         let found = file.metadata().map_err(failed)?;
         // A copy that ended between our opening and our locking has taken the name away.
         let same = || {
-            std::fs::symlink_metadata(&path).is_ok_and(|there| (there.dev(), there.ino()) == (found.dev(), found.ino()))
+            std::fs::symlink_metadata(&path).is_ok_and(|named| (named.dev(), named.ino()) == (found.dev(), found.ino()))
         };
         // In a folder where others may write, another user's file would stay that user's under the final name.
         let own = found.uid() == rustix::process::geteuid().as_raw() && found.nlink() == 1;

@@ -24,7 +24,7 @@ pub(crate) enum TarEntryKind {
     Odd,
 }
 
-/// One entry. The data of a file's spans follows it and must be read next; then [`Reader::pad`] must be called.
+/// One entry. The data of a file's spans follows it and must be read next; then [`TarReader::pad`] must be called.
 #[derive(Debug)]
 pub(crate) struct TarEntry {
     pub kind: TarEntryKind,
@@ -38,7 +38,7 @@ pub(crate) struct TarEntry {
 }
 
 /// Reads the entries of an archive.
-pub(crate) struct Reader<R> {
+pub(crate) struct TarReader<R> {
     pub from: R,
 }
 
@@ -46,7 +46,7 @@ fn broken(what: &str) -> Error {
     Error::new(ErrorKind::InvalidData, what.to_owned())
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> TarReader<R> {
     /// The next entry, or `None` after the last one, when the rest of the stream was read too.
     pub(crate) fn next(&mut self) -> Result<Option<TarEntry>> {
         let (mut name, mut target) = (None, None);

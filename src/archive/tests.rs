@@ -254,10 +254,10 @@ fn odd_names_and_targets_pass_through_tar() {
     std::fs::set_permissions(top.join("hard"), PermissionsExt::from_mode(0o4751)).unwrap();
     let to = through_tar(top);
     let place = to.path().join("tree");
-    let there = deep.strip_prefix(top).unwrap();
+    let below = deep.strip_prefix(top).unwrap();
     for name in names {
         let name = std::ffi::OsStr::from_bytes(name);
-        assert_eq!(std::fs::read(place.join(there).join(name)).unwrap(), name.as_bytes());
+        assert_eq!(std::fs::read(place.join(below).join(name)).unwrap(), name.as_bytes());
         assert_eq!(std::fs::read(place.join(name)).unwrap(), name.as_bytes());
     }
     assert_eq!(std::fs::read_link(place.join("link")).unwrap(), target);

@@ -23,7 +23,7 @@ use crate::links::{Links, leads_out, note};
 use crate::names::partial_name;
 use crate::partial::{LocalPartial, local_failure};
 use crate::place::{LocalTarget, Stream, open_error};
-use crate::read::{Reader, TarEntry, TarEntryKind};
+use crate::read::{TarEntry, TarEntryKind, TarReader};
 
 /// Bytes that are read and written at once.
 const BUFFER: usize = 256 << 10;
@@ -36,17 +36,17 @@ pub struct Bounds<'a> {
     pub cap: (u64, &'a str),
 }
 
-/// Unpacks the archive `from` to `local`, and adds the bytes of files to `told` as they come.
+/// Unpacks the archive `from` to `local`, and adds the bytes of files to `unpacked_bytes` as they come.
 pub(crate) fn unpack(
     from: impl Read,
     local: &Path,
     bounds: Bounds<'_>,
-    told: &AtomicU64,
+    unpacked_bytes: &AtomicU64,
 ) -> Result<Totals, ConnectionError> {
     let mut unpacking = Unpacking {
-        reader: Reader { from },
+        reader: TarReader { from },
         local,
-        unpacked_bytes: told,
+        unpacked_bytes,
         buffer: vec![0; BUFFER],
         totals: Totals::default(),
         made: Vec::new(),
@@ -131,7 +131,7 @@ impl Drop for Stage {
 }
 
 struct Unpacking<'a, R> {
-    reader: Reader<R>,
+    reader: TarReader<R>,
     local: &'a Path,
     unpacked_bytes: &'a AtomicU64,
     buffer: Vec<u8>,
@@ -268,10 +268,10 @@ impl<R: Read> Unpacking<'_, R> {
 
     /// Makes the links, and a note in place of each link that leads out of the folder.
     fn link(&mut self, stage: &Stage, links: &Links) -> Result<(), ConnectionError> {
-        let there = stage.merge.then_some(self.local);
+        let existing = stage.merge.then_some(self.local);
         for (path, target) in links {
             let place = stage.path.join(path);
-            let made = match leads_out(links, there, path) {
+            let made = match leads_out(links, existing, path) {
                 false => std::os::unix::fs::symlink(OsStr::from_bytes(target), &place),
                 true => {
                     self.totals.replaced_links.push(path.display().to_string());
@@ -330,7 +330,7 @@ impl<R: Read> Unpacking<'_, R> {
     /// Writes the data of a file from the archive, and sets the file's mode.
     fn fill(&mut self, entry: &TarEntry, file: &std::fs::File, path: &Path) -> Result<(), ConnectionError> {
         self.fits(entry)?;
-        let mut told = 0;
+        let mut written = 0;
         for (offset, length) in &entry.spans {
             let (mut at, end) = (*offset, offset + length);
             while at < end {
@@ -341,11 +341,11 @@ impl<R: Read> Unpacking<'_, R> {
                 }
                 file.write_all_at(part, at).map_err(|error| self.failed(path, &error))?;
                 at += room as u64;
-                told += room as u64;
+                written += room as u64;
                 self.unpacked_bytes.fetch_add(room as u64, Ordering::Relaxed);
             }
         }
-        let (data, failed) = (told, |error| self.failed(path, &error));
+        let (data, failed) = (written, |error| self.failed(path, &error));
         if entry.size > data {
             file.set_len(entry.size).map_err(failed)?;
             self.unpacked_bytes.fetch_add(entry.size - data, Ordering::Relaxed);
@@ -389,12 +389,12 @@ fn check(stage: &Path, local: &Path, path: &Path) -> Result<(), ConnectionError>
         // A target that cannot be examined fails when the entry is moved there.
         let Ok(found) = std::fs::symlink_metadata(&place) else { continue };
         match found.file_type() {
-            there if kind.is_dir() && there.is_dir() => check(stage, local, &path)?,
-            there if there.is_dir() => return taken(&place, "a folder"),
-            there if there.is_symlink() && !kind.is_symlink() => return taken(&place, "a link"),
-            there if there.is_fifo() => return taken(&place, "a named pipe"),
-            there if there.is_socket() => return taken(&place, "a socket"),
-            there if there.is_block_device() || there.is_char_device() => return taken(&place, "a device"),
+            target if kind.is_dir() && target.is_dir() => check(stage, local, &path)?,
+            target if target.is_dir() => return taken(&place, "a folder"),
+            target if target.is_symlink() && !kind.is_symlink() => return taken(&place, "a link"),
+            target if target.is_fifo() => return taken(&place, "a named pipe"),
+            target if target.is_socket() => return taken(&place, "a socket"),
+            target if target.is_block_device() || target.is_char_device() => return taken(&place, "a device"),
             _ if kind.is_dir() => return taken(&place, "something that is not a folder"),
             _ => {}
         }

@@ -277,7 +277,7 @@ fn plain(kind: EntryType, size: u64, mode: u32) -> Header {
 /// A file that ends with a hole gets an empty span at its end, as GNU tar writes it.
 fn spans(file: &std::fs::File, found: &std::fs::Metadata) -> std::io::Result<Option<Vec<(u64, u64)>>> {
     let size = found.len();
-    // These blocks have 512 bytes, whatever the block size of the file system is.
+    // A block has 512 bytes here, whatever the block size of the file system is.
     if found.blocks().saturating_mul(512) >= size {
         return Ok(None);
     }

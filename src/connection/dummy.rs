@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use archive::links;
 use async_trait::async_trait;
-use model::connection::{Connection, ConnectionError, Connector, Process, Progress, Stdin, Totals};
+use model::connection::{Connection, ConnectionError, Connector, Process, Progress, Stdin, Totals, Trees};
 use model::exit::Exit;
 use model::machine::{Machine, Platform};
 use model::task::{Chunk, Command, WindowSize};
@@ -329,6 +329,14 @@ impl Connection for Dummy {
         Ok(totals)
     }
 
+    fn trees(&self) -> Result<&dyn Trees, ConnectionError> {
+        Err(ConnectionError::Invalid("the dummy machine carries whole files and folders only".to_owned()))
+    }
+
+    fn holds_stdin(&self) -> bool {
+        true
+    }
+
     async fn close(&self) {
         self.lock().calls.push("close".to_owned());
     }
@@ -368,6 +376,11 @@ impl Process for DummyProcess {
     }
 
     async fn resize(&self, _size: WindowSize) -> Result<(), ConnectionError> {
+        Ok(())
+    }
+
+    /// Nothing: a reply is said to its end.
+    async fn signal(&mut self, _: &str) -> Result<(), ConnectionError> {
         Ok(())
     }
 

@@ -123,11 +123,11 @@ fn explain(error: russh::Error, address: &str, heard: &SharedRecord, expected: &
             false => AttemptFailure::permanent(protocol(error.to_string())),
         };
     }
-    let said = String::from_utf8_lossy(&heard.greeting);
-    let said = said.lines().next().unwrap_or_default().escape_debug().to_string();
+    let greeting = String::from_utf8_lossy(&heard.greeting);
+    let first_line = greeting.lines().next().unwrap_or_default().escape_debug();
     // OpenSSH sends `Exceeded MaxStartups` and the like instead of its banner and hangs up: another attempt may
     // succeed.
-    AttemptFailure { error: protocol(format!("it answered `{said}`")), retryable: closed }
+    AttemptFailure { error: protocol(format!("it answered `{first_line}`")), retryable: closed }
 }
 
 /// Offers the keys one after another.

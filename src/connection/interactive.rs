@@ -241,7 +241,7 @@ fn write_locally(
                         break;
                     }
                 }
-                // Messages that nobody reads are no reason to end the command.
+                // A command goes on although nobody reads its messages.
                 Chunk::Stderr(bytes) => {
                     let written = write_all(&stderr, &pass(&mut of_stderr, bytes));
                     result.stderr = result.stderr.and(written);

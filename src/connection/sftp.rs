@@ -184,15 +184,15 @@ impl Sftp {
         loop {
             let partial = Partial::new(&self.raw, &remote);
             // Both requests are sent together, because most often there is no file or a plain one.
-            let (there, created) = tokio::join!(biased; self.place(&remote), self.create(&partial.path, &remote));
-            let filled = match there {
+            let (destination, created) = tokio::join!(biased; self.place(&remote), self.create(&partial.path, &remote));
+            let filled = match destination {
                 Ok(Destination::File(real)) if followed || real == remote => {
                     self.fill(created, &remote, mode, depth, progress, &mut source).await
                 }
-                there => {
+                destination => {
                     drop(created);
                     partial.remove().await;
-                    match there? {
+                    match destination? {
                         Destination::File(real) => (remote, followed) = (real, true),
                         Destination::Stream => return Ok(None),
                     }

@@ -220,6 +220,10 @@ impl Connection for SshConnection {
         Ok(self)
     }
 
+    fn holds_stdin(&self) -> bool {
+        true
+    }
+
     async fn close(&self) {
         self.pool.close().await;
     }

@@ -118,7 +118,7 @@ fn judge_row(world: &World<'_>, row: &Resource) -> Finding {
         machine: row.machine.clone(),
         run: Some(row.run.clone()),
         standing: standing(world, row, seen),
-        note: row.note.clone(),
+        note: row.explanation(),
     }
 }
 

@@ -31,9 +31,13 @@ pub struct AgentFolders {
 
 /// Asks a machine's system to arrange its own end and its keys, on machines that no guard watches from the outside.
 pub trait Life: Send + Sync {
+    /// Whether the system's tools allow `name` as a login name. Such a name can be a part of a path and stand unquoted in
+    /// a script.
+    fn is_login_name(&self, name: &str) -> bool;
+
     /// The user data that a cloud hands to a machine, which the machine runs first at every boot: it arranges the
     /// machine's own end, then installs the keys.
-    fn first_boot(&self, told: &FirstBoot<'_>) -> String;
+    fn first_boot(&self, data: &FirstBoot<'_>) -> String;
 
     /// Lets the machine live until `until`; run as its login user.
     fn renew_lease(&self, until: Timestamp) -> Command;

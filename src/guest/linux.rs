@@ -87,6 +87,9 @@ fn words(command: &Command) -> Vec<String> {
     words
 }
 
+/// The most characters of a login name, the limit of `useradd`.
+const LOGIN_NAME: usize = 32;
+
 /// The supervisor's word for following with a standard input that the caller holds, or without.
 fn follow_mode(watched: bool) -> &'static str {
     if watched { "watch" } else { "alone" }
@@ -265,8 +268,13 @@ impl Copies for Linux {
 }
 
 impl Life for Linux {
-    fn first_boot(&self, told: &FirstBoot<'_>) -> String {
-        first_boot::user_data(told)
+    fn is_login_name(&self, name: &str) -> bool {
+        let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        begins && name.len() <= LOGIN_NAME && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+    }
+
+    fn first_boot(&self, data: &FirstBoot<'_>) -> String {
+        first_boot::user_data(data)
     }
 
     fn renew_lease(&self, until: Timestamp) -> Command {
@@ -295,6 +303,19 @@ impl Life for Linux {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_name_cannot_be_a_path_an_option_or_more_words() {
+        let long = "x".repeat(LOGIN_NAME + 1);
+        for bad in
+            ["", "../x", ".", ".ssh", "-x", "7up", "a b", "a\nexpires 9", "a/b", "a;b", "a$b", "{{x}}", "\u{e9}", &long]
+        {
+            assert!(!Linux.is_login_name(bad), "{bad:?}");
+        }
+        for good in ["hg", "root", "_apt", "ec2-user", "j.doe", &long[1..]] {
+            assert!(Linux.is_login_name(good), "{good}");
+        }
+    }
 
     #[test]
     fn paths_cannot_be_options() {

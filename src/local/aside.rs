@@ -40,9 +40,9 @@ impl ForkedWork {
         if let Some(mut begin) = self.begin.take() {
             begin.write_all(b"g").doing(|| "reach the process beside this one")?;
         }
-        let mut said = Vec::new();
-        self.answer.read_to_end(&mut said).doing(|| "hear from the process beside this one")?;
-        match (serde_json::from_slice::<Trouble>(&said), self.end()) {
+        let mut answer = Vec::new();
+        self.answer.read_to_end(&mut answer).doing(|| "hear from the process beside this one")?;
+        match (serde_json::from_slice::<Trouble>(&answer), self.end()) {
             (Ok(trouble), _) => Err(trouble),
             (Err(_), true) => Ok(()),
             (Err(_), false) => Err(Trouble::new("the process beside this one ended before its work was done")),

@@ -121,8 +121,8 @@ fn probe(config: &LocalConfig) -> Vec<Check> {
         .output();
     let files = FileWorker { state: folders.state().to_owned(), executable: config.executable.clone() };
     let removed = files.apply(Action::Remove, &folder);
-    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    let mut checks: Vec<Check> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let printed = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let mut checks: Vec<Check> = printed.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     if checks.is_empty() {
         checks.push(Check::bad(name, "the probe said nothing", "Run `automation doctor` again."));
     }
@@ -192,8 +192,8 @@ fn file_systems() -> Check {
             || modules.lines().any(|line| line.contains(&format!("/{name}/{name}.ko")))
     };
     let of_kernel = Filesystem::ALL.into_iter().filter(|it| *it != Filesystem::Default).map(Filesystem::name);
-    let (there, missing): (Vec<&str>, Vec<&str>) = of_kernel.partition(|name| has(name));
-    let found = format!("the kernel knows {}", there.join(", "));
+    let (known, missing): (Vec<&str>, Vec<&str>) = of_kernel.partition(|name| has(name));
+    let found = format!("the kernel knows {}", known.join(", "));
     if missing.is_empty() {
         return Check::good("file systems", found).optional();
     }

@@ -95,9 +95,9 @@ pub(crate) fn main(action: &str, state: &Path, path: &Path, map: &str) -> i32 {
         ids::enter(&map).map_err(|trouble| trouble.message)?;
         action.apply(state, path).map_err(|error| error.to_string())
     });
-    let told = match &done {
+    let written = match &done {
         Ok(bytes) => writeln!(io::stdout(), "{bytes}"),
         Err(reason) => writeln!(io::stderr(), "{reason}"),
     };
-    i32::from(done.is_err() || told.is_err())
+    i32::from(done.is_err() || written.is_err())
 }

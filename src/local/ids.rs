@@ -66,8 +66,8 @@ fn write_by(program: &str, target: u32, own: u32, subordinate: u32) -> Result<()
     if output.status.success() {
         return Ok(());
     }
-    let said = text::trim_output(&output.stderr);
-    Err(Trouble::new(format!("`{program}` refused: {said}")).hint(hints::SUBIDS))
+    let stderr = text::trim_output(&output.stderr);
+    Err(Trouble::new(format!("`{program}` refused: {stderr}")).hint(hints::SUBIDS))
 }
 
 /// The error where the kernel refuses a user namespace; it names the setting that forbids it.

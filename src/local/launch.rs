@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use model::base::deadline::Deadline;
+use model::base::text;
 use model::fault::Fault;
 use model::provider::Confirm;
 use model::resource::ResourceKind;
@@ -88,8 +89,8 @@ impl StartedGuard {
             .await
             .map_err(|error| Fault::infrastructure("cannot hear from the machine's guard").because(error))?;
         let line = line.ok_or_else(|| {
-            let said = tail(&self.console, 5).unwrap_or_default();
-            Fault::infrastructure("the machine's guard ended before the machine was ready").because(said)
+            let last_lines = tail(&self.console, 5).unwrap_or_default();
+            Fault::infrastructure("the machine's guard ended before the machine was ready").because(last_lines)
         })?;
         serde_json::from_str(&line)
             .map_err(|error| Fault::infrastructure(format!("the machine's guard said `{line}`")).because(error))
@@ -99,7 +100,7 @@ impl StartedGuard {
 /// The number of bytes that are read of the end of a console.
 const TAIL_BYTES: u64 = 32 * 1024;
 
-/// The last `count` lines of a file.
+/// The last `count` lines of a file that are not empty.
 pub(crate) fn tail(path: &Path, count: usize) -> Option<String> {
     use std::io::{Read, Seek, SeekFrom};
     let mut file = std::fs::File::open(path).ok()?;
@@ -107,10 +108,8 @@ pub(crate) fn tail(path: &Path, count: usize) -> Option<String> {
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES))).ok()?;
     let mut bytes = Vec::new();
     file.take(TAIL_BYTES).read_to_end(&mut bytes).ok()?;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let lines: Vec<&str> = text.lines().collect();
-    let kept = lines.get(lines.len().saturating_sub(count)..).unwrap_or_default().join("\n");
-    (!kept.is_empty()).then_some(kept)
+    let last = text::last_lines(&String::from_utf8_lossy(&bytes), count);
+    (!last.is_empty()).then_some(last)
 }
 
 /// Writes a lease. A machine whose folder is gone has ended.

@@ -54,10 +54,10 @@ fn run(folder: &Path, map: &str) -> Option<()> {
                 Some(map) => probe_from_outside(folder, map, child),
                 None => Some(()),
             };
-            let told = done.and_then(|()| channel::send(&channel, b"go", None).ok());
+            let done = done.and_then(|()| channel::send(&channel, b"go", None).ok());
             drop(channel);
             let _ = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
-            told
+            done
         }
     }
 }

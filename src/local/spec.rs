@@ -46,7 +46,7 @@ impl Spec {
     }
 }
 
-/// The kind of what a guard guards.
+/// The thing that a guard guards.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SpecKind {

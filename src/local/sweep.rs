@@ -52,13 +52,14 @@ impl Sweeper {
         Ok(dead)
     }
 
-    /// Those of `machines` of which nothing exists: no folder, no process, no control group, no loop device. Blocks.
+    /// The machines among `machines` of which nothing exists: no folder, no process, no control group, no loop device.
+    /// Blocks.
     pub fn vanished(&self, machines: Vec<MachineId>) -> Result<Vec<MachineId>, Trouble> {
         let gone = |machine: &MachineId| !self.folders.machine(machine).path().exists();
         let mut vanished: Vec<MachineId> = machines.into_iter().filter(gone).collect();
         if !vanished.is_empty() {
-            let there = observe::observe(&self.folders)?;
-            vanished.retain(|machine| !there.iter().any(|seen| seen.machine == *machine));
+            let observed = observe::observe(&self.folders)?;
+            vanished.retain(|machine| !observed.iter().any(|seen| seen.machine == *machine));
         }
         Ok(vanished)
     }
@@ -105,8 +106,8 @@ mod tests {
         let later = now + std::time::Duration::from_secs(2);
         let mut dead = sweeper.dead(later).unwrap();
         dead.sort_by_key(|found| found.machine.to_string());
-        let told: Vec<(&str, bool)> = dead.iter().map(|found| (found.machine.as_str(), found.launched)).collect();
-        assert_eq!(told, [("hg-made", false), ("hg-over", true)]);
+        let found: Vec<(&str, bool)> = dead.iter().map(|found| (found.machine.as_str(), found.launched)).collect();
+        assert_eq!(found, [("hg-made", false), ("hg-over", true)]);
         let held = crate::hold::lock_shared(over.path());
         assert!(sweeper.clear(&dead[1].machine).unwrap().contains("being worked on"));
         drop(held);

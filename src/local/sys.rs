@@ -9,7 +9,7 @@ use rustix::mount::MountAttrFlags;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
-/// Which side of a [`fork`] this is.
+/// The side that a process has after a [`fork`].
 pub(crate) enum Fork {
     /// The new process.
     Child,

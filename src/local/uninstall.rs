@@ -124,7 +124,7 @@ impl Uninstaller {
                 Err(fault) => Some(fault.line()),
             }
         };
-        // What lives in its processes alone ends with them.
+        // A resource that lives in the machine's processes alone ends with them.
         let apart = |kind: &ResourceKind| !matches!(kind, ResourceKind::Namespace | ResourceKind::Mount);
         let kinds = ResourceKind::in_order_of_removal().filter(|kind| kind.provider() == ProviderKind::Local);
         kinds.filter(apart).filter_map(release).collect()

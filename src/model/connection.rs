@@ -190,9 +190,7 @@ pub trait Process: Send {
 
     /// Asks for a signal, by its name without `SIG`, to the command and the processes of its group. The result does not
     /// say whether the signal was sent: a connection that cannot send signals does nothing.
-    async fn signal(&mut self, _name: &str) -> Result<(), ConnectionError> {
-        Ok(())
-    }
+    async fn signal(&mut self, name: &str) -> Result<(), ConnectionError>;
 
     /// How it ended; to be called after [`Process::next`] gave `None`. The exit of a channel that closed without a
     /// status is [`Exit::Lost`].
@@ -273,15 +271,11 @@ pub trait Connection: Send + Sync {
     async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError>;
 
     /// The interface for copies of chosen parts of trees, or the reason why this connection has none.
-    fn trees(&self) -> Result<&dyn Trees, ConnectionError> {
-        Err(ConnectionError::Invalid("this connection carries whole files and folders only; use SSH".to_owned()))
-    }
+    fn trees(&self) -> Result<&dyn Trees, ConnectionError>;
 
     /// Whether a command's standard input stays open for as long as the caller holds it. Without that, a command cannot
     /// learn from its input that its caller is gone.
-    fn holds_stdin(&self) -> bool {
-        true
-    }
+    fn holds_stdin(&self) -> bool;
 
     /// Closes the connection in an orderly way. A connection that is dropped instead just breaks.
     async fn close(&self);

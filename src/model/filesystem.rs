@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Which file system.
+/// A file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Filesystem {
-    /// Whatever the machine's root is. Records of builds before this one say nothing for it.
+    /// The file system of the machine's root, whichever that is. Records of builds before this one say nothing for it.
     #[default]
     #[serde(alias = "")]
     Default,

@@ -9,7 +9,7 @@ use crate::machine::{Machine, ProviderKind};
 use crate::resource::{PlannedResource, Resource};
 use crate::run::RunRecord;
 
-/// Which rows to read.
+/// A filter for the rows to read.
 #[derive(Debug, Clone, Default)]
 pub struct ResourceFilter {
     /// Only rows of this run.

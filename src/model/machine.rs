@@ -35,13 +35,13 @@ impl ProviderKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Local, Self::Ec2, Self::Host, Self::Dummy];
 
-    /// Those that a user can choose.
+    /// The kinds that a user can choose.
     pub const CHOICES: [Self; 3] = [Self::Local, Self::Ec2, Self::Host];
 
     /// The names of [`ProviderKind::CHOICES`].
     pub const CHOICE_NAMES: [&str; 3] = [Self::CHOICES[0].name(), Self::CHOICES[1].name(), Self::CHOICES[2].name()];
 
-    /// The one of [`ProviderKind::CHOICES`] that has this name.
+    /// The kind among [`ProviderKind::CHOICES`] that has this name.
     pub fn chosen(name: &str) -> Option<Self> {
         Self::CHOICES.into_iter().find(|kind| kind.name() == name)
     }

@@ -96,7 +96,7 @@ pub struct Counts {
     pub passed: usize,
     /// Tests that ran and failed, or ran out of their own time.
     pub failed: usize,
-    /// Those of the failed tests that ran out of their own time.
+    /// Failed tests that ran out of their own time.
     #[serde(default)]
     pub timed_out: usize,
     /// Tests that were not run, for a reason that the runner names.
@@ -215,8 +215,8 @@ pub struct Results {
     /// How the runner's process ended; where the software under test was not built, how the build ended.
     pub runner: Exit,
     /// The last lines of a build that failed; none otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub said: Option<String>,
+    #[serde(default, rename = "said", skip_serializing_if = "Option::is_none")]
+    pub last_output: Option<String>,
     /// The points of the tested matrix, each with its own verdict; empty in results of older builds of the tool, which
     /// did not distinguish cells.
     #[serde(default)]

@@ -48,13 +48,13 @@ impl Output {
     }
 
     /// Reads the output of `process` until it ends, or until it has printed more than `printed` bytes: then the output
-    /// is capped, and the exit is not known. Of standard error at most `said` bytes are kept; the rest is dropped and
+    /// is capped, and the exit is not known. Of standard error at most `stderr_bytes` bytes are kept; the rest is dropped and
     /// does not count as capped.
-    pub async fn within(process: &mut dyn Process, printed: usize, said: usize) -> Self {
+    pub async fn within(process: &mut dyn Process, printed: usize, stderr_bytes: usize) -> Self {
         let mut output = Self::nothing();
         while let Some(chunk) = process.next().await {
             if matches!(chunk, Chunk::Stderr(_)) {
-                output.keep(chunk, said);
+                output.keep(chunk, stderr_bytes);
                 output.capped = false;
                 continue;
             }
@@ -97,8 +97,8 @@ impl Output {
 
     /// How the command ended, with its standard error unless that is empty.
     pub fn ending(&self) -> String {
-        let said = self.stderr_text();
-        if said.is_empty() { self.exit.to_string() } else { format!("{}: {said}", self.exit) }
+        let stderr = self.stderr_text();
+        if stderr.is_empty() { self.exit.to_string() } else { format!("{}: {stderr}", self.exit) }
     }
 }
 

@@ -128,8 +128,8 @@ pub struct MadeLayer<'a> {
     pub took: Duration,
 }
 
-/// Keeps layers and images for a provider. A store says of everything here what it does, also where that is nothing: what it
-/// forgot would else pass for what it does not need.
+/// Keeps layers and images for a provider. A store says of every method what it does, even where it does nothing: otherwise a
+/// method that it forgot would pass for one that it does not need.
 #[async_trait]
 pub trait ImageStore: Send + Sync {
     /// Whether one machine makes all missing layers of an image, which are stored as one; otherwise each layer has its
@@ -182,7 +182,7 @@ pub trait ImageStore: Send + Sync {
     /// All stored layers, whether or not an image uses them.
     async fn layers(&self) -> Result<Vec<LayerRecord>, Fault>;
 
-    /// Which of `images` are in use, and by what, in one query for all of them. A store of separate layers refuses in
+    /// The images among `images` that are in use, and their users, in one query for all of them. A store of separate layers refuses in
     /// [`ImageStore::remove_layer`] instead.
     async fn users(&self, images: &[ImageRecord]) -> Result<BTreeMap<Fingerprint, String>, Fault>;
 

@@ -34,9 +34,9 @@ pub struct PurgeItem {
 /// The owners whose things are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OwnerScope {
-    /// Those of this person.
+    /// One person.
     One(String),
-    /// Those of everybody who is named as an owner.
+    /// Everybody who is named as an owner.
     All,
 }
 
@@ -55,7 +55,7 @@ pub struct PurgeFilter {
 /// The answer of a filter for an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judgement {
-    /// It is meant.
+    /// The item is meant.
     Meant,
     /// It belongs to a person whose items are not meant.
     OtherOwner,
@@ -121,7 +121,7 @@ pub trait Account: Send + Sync {
     /// All things of ours of one kind that exist or are still being removed.
     async fn find(&self, kind: ResourceKind) -> Result<Vec<PurgeItem>, Fault>;
 
-    /// Which of the items of one kind are in use by a machine, and by which one, in words. It counts machines anywhere
+    /// The items among `ids` that a machine uses, each with its user, in words. It counts machines anywhere
     /// in the account, no matter who made them, except those in `ending`. This protects items that could be removed
     /// while a live machine needs them: where the system itself refuses that, the answer may be empty.
     async fn users(
@@ -138,7 +138,7 @@ pub trait Account: Send + Sync {
     /// refused, and a refused item does not prevent the removal of the others.
     async fn remove(&self, kind: ResourceKind, ids: &[String]) -> Vec<RemovalRefusal>;
 
-    /// Which of these items still exist, with their state.
+    /// The items among `ids` that still exist, each with its state.
     async fn remaining(&self, kind: ResourceKind, ids: &[String]) -> Result<Vec<(String, String)>, Fault>;
 }
 
@@ -174,7 +174,7 @@ mod tests {
         let nobody = PurgeFilter { whose: OwnerScope::One(String::new()), ..mine.clone() };
         for filter in [&mine, &all, &nobody] {
             for blank in ["", " "] {
-                assert_eq!(filter.judge(&item(Some(blank), None)), Judgement::NoOwner, "a blank is no name");
+                assert_eq!(filter.judge(&item(Some(blank), None)), Judgement::NoOwner, "a blank is not a name");
             }
         }
         let untagged = PurgeFilter { untagged: true, ..mine };

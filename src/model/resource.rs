@@ -208,6 +208,17 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// Why it still exists, with advice where a person has to remove it; for people, never for the journal.
+    pub fn explanation(&self) -> Option<String> {
+        let note = self.note.as_ref()?;
+        Some(match self.kind {
+            ResourceKind::RemoteFiles => {
+                format!("{note}; log in and remove `{}` and `/hgwork`, or run on the machine again", self.name)
+            }
+            _ => note.clone(),
+        })
+    }
+
     /// Whether the row is open, so that somebody still has to release the resource.
     pub fn is_open(&self) -> bool {
         matches!(self.state, ResourceState::Planned | ResourceState::Present)
@@ -248,6 +259,27 @@ pub struct ObservedResource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn advice_is_given_for_what_a_person_has_to_remove_and_never_stored() {
+        let row = |kind, note: Option<&str>| Resource {
+            id: "r-1".parse().unwrap(),
+            run: RunId::new(Timestamp::UNIX_EPOCH),
+            machine: "hg-1".parse().unwrap(),
+            provider: ProviderKind::Host,
+            kind,
+            name: "hg@host:/tmp/x".to_owned(),
+            locator: None,
+            state: ResourceState::Present,
+            planned_at: Timestamp::UNIX_EPOCH,
+            gone_at: None,
+            note: note.map(str::to_owned),
+        };
+        let files = row(ResourceKind::RemoteFiles, Some("busy")).explanation().unwrap();
+        assert!(files.starts_with("busy; log in and remove `hg@host:/tmp/x`"), "{files}");
+        assert_eq!(row(ResourceKind::Volume, Some("busy")).explanation().as_deref(), Some("busy"));
+        assert_eq!(row(ResourceKind::RemoteFiles, None).explanation(), None, "its release was not tried");
+    }
 
     #[test]
     fn every_kind_stands_once_in_the_order_of_removal() {

@@ -40,7 +40,7 @@ pub enum Work {
         image: String,
         /// The description of the layer's step.
         layer: String,
-        /// Which of the image's layers it is, from 1.
+        /// Its number among the image's layers, from 1.
         number: usize,
         /// How many layers the image has.
         of: usize,

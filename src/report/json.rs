@@ -97,7 +97,7 @@ pub(super) mod tests {
             cost: Some(0.25),
             artifacts: None,
             runner,
-            said: None,
+            last_output: None,
             cells: vec![cell],
             tests,
         }

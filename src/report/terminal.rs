@@ -23,9 +23,9 @@ pub fn summary(results: &Results) -> String {
     {
         lines.extend(list_tests(results, outcome, title));
     }
-    if let Some(said) = &results.said {
+    if let Some(last_output) = &results.last_output {
         lines.push("The last lines of the build:".to_owned());
-        lines.extend(said.lines().map(|line| format!("  {}", escape(line))));
+        lines.extend(last_output.lines().map(|line| format!("  {}", escape(line))));
     }
     lines.push(time(results));
     lines.join("\n")
@@ -36,7 +36,7 @@ pub fn summary(results: &Results) -> String {
 pub fn verdict(results: &Results) -> String {
     let counts = &results.counts;
     let total = text::pluralize(counts.total, "test");
-    let (word, mut said) = match results.verdict {
+    let (word, mut result) = match results.verdict {
         Verdict::Passed => ("PASSED", format!("{} of {total}", counts.passed)),
         Verdict::Failed => ("FAILED", format!("{} of {total}{}", counts.failed, timed_out(counts))),
         Verdict::Incomplete if counts.lost > 0 => ("INCOMPLETE", format!("{} of {total} lost", counts.lost)),
@@ -44,14 +44,14 @@ pub fn verdict(results: &Results) -> String {
         Verdict::NotRun => ("NOT RUN", total),
     };
     if counts.skipped > 0 {
-        said.push_str(&format!(", {} skipped", counts.skipped));
+        result.push_str(&format!(", {} skipped", counts.skipped));
     }
     let subject = &results.subject;
     let flags = subject.flags.join(" ");
     let flags = (!flags.is_empty()).then(|| format!("flags {}", text::cut(&flags, FLAGS_SHOWN)));
     let parts = results.caveats.iter().cloned().chain(subject.words()).chain(flags);
     let parts: String = parts.map(|part| format!(" · {}", escape(&part))).collect();
-    format!("{word}  {said}{parts} · {}", span(results.time.total))
+    format!("{word}  {result}{parts} · {}", span(results.time.total))
 }
 
 /// ` (2 timed out)`, which follows the number of failed tests; empty where none timed out.
@@ -227,7 +227,7 @@ mod tests {
     fn a_build_that_failed_is_shown_with_its_last_lines_and_names_no_test() {
         let why = "the test runner ended with exit status 1 before its first test";
         let mut results = results(model::outcome::not_run_results(&["a".into(), "b".into()], why));
-        results.said = Some("error: no\u{1b}[1m compiler\nmake: *** stop".into());
+        results.last_output = Some("error: no\u{1b}[1m compiler\nmake: *** stop".into());
         insta::assert_snapshot!(summary(&results), @r"
         NOT RUN  2 tests · hg 6.3.2 a1b2c3d4e5f6 · debian12 · python 3.11 · 10 s
         Why: the test runner ended with exit status 1 before its first test

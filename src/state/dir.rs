@@ -219,7 +219,7 @@ impl StateDir {
         Ok(())
     }
 
-    /// What a kill left of files that were being written.
+    /// Files that a kill left half written.
     fn unfinished(&self) -> io::Result<Vec<PathBuf>> {
         let names = std::fs::read_dir(&self.root)?.map(|entry| Ok(entry?.file_name()));
         let names = names.collect::<io::Result<Vec<_>>>()?;

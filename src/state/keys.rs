@@ -134,8 +134,8 @@ fn unfinished(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn half_pair(missing: &Path, there: &Path) -> Fault {
-    Fault::outside(format!("half a key pair: `{}` is missing beside `{}`", missing.display(), there.display()))
+fn half_pair(missing: &Path, present: &Path) -> Fault {
+    Fault::outside(format!("half a key pair: `{}` is missing beside `{}`", missing.display(), present.display()))
 }
 
 fn quoted(path: &Path) -> String {
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_half_or_mismatched_pair_is_named_and_kept() {
-        for (name, text, said) in [
+        for (name, text, problem) in [
             (PRIVATE, None, "half a key pair"),
             (PUBLIC, None, "half a key pair"),
             (PUBLIC, Some("open 8 me"), "do not belong together"),
@@ -212,7 +212,7 @@ mod tests {
                 Some(text) => std::fs::write(&path, text).unwrap(),
             }
             let error = load_or_create(dir.path(), &never, &matches).unwrap_err();
-            assert!(error.message.contains(said), "{error}");
+            assert!(error.message.contains(problem), "{error}");
             assert!(error.hint.is_some());
             let left = std::fs::read_dir(dir.path()).unwrap().count();
             assert_eq!(left, if text.is_some() { 2 } else { 1 }, "nothing is deleted");

@@ -84,8 +84,9 @@ impl RunLog {
     pub fn trouble(&self) -> Option<String> {
         let files = self.shared.lock();
         let output = files.missing.trouble(&files.output.path);
-        let told: Vec<String> = [output, files.steps.trouble(), files.events.trouble()].into_iter().flatten().collect();
-        (!told.is_empty()).then(|| told.join("; "))
+        let troubles: Vec<String> =
+            [output, files.steps.trouble(), files.events.trouble()].into_iter().flatten().collect();
+        (!troubles.is_empty()).then(|| troubles.join("; "))
     }
 
     fn stop(&self) {
@@ -330,7 +331,7 @@ mod tests {
         Event { at: "2026-11-20T10:53:01.25Z".parse().unwrap(), subject, kind: kind.into() }
     }
 
-    fn said(line: &str) -> Event {
+    fn output_line(line: &str) -> Event {
         event(StepEvent::Said { line: line.to_owned() })
     }
 
@@ -347,7 +348,7 @@ mod tests {
         let events = [
             event(StepEvent::Began { work: work.clone() }),
             event(StepEvent::Expected { took }),
-            said("two\nlines \x1b[0m"),
+            output_line("two\nlines \x1b[0m"),
             event(StepEvent::Ended { work, took, moved: None }),
             event(EventKind::Machine(MachineEvent::CostUnknown)),
         ];
@@ -372,12 +373,12 @@ mod tests {
         run.write(RunFile::Events, br#"{"at":"2026-11-20T10:5"#).unwrap();
         for word in ["one", "two"] {
             let log = RunLog::start(&run, quiet()).unwrap();
-            log.event(said(word));
+            log.event(output_line(word));
             assert_eq!(log.finish(), None);
         }
         let written = file(&run, RunFile::Events);
         let read: Vec<Event> = event::read(written.as_bytes()).collect();
-        assert_eq!(read, [said("one"), said("two")]);
+        assert_eq!(read, [output_line("one"), output_line("two")]);
         assert_eq!(written.lines().count(), 3, "{written}");
     }
 
@@ -387,7 +388,7 @@ mod tests {
         let log = RunLog::start(&run, quiet()).unwrap();
         log.append(&Chunk::Stdout(b"first ".to_vec())).unwrap();
         assert_eq!(file(&run, RunFile::Output), "first ", "without finish");
-        log.event(said("a line"));
+        log.event(output_line("a line"));
         let end = std::time::Instant::now() + Duration::from_secs(20);
         while file(&run, RunFile::Steps).is_empty() && std::time::Instant::now() < end {
             std::thread::sleep(Duration::from_millis(10));
@@ -431,17 +432,17 @@ mod tests {
         let (_dir, run) = run();
         // Every write to this device fails with "no space left on device".
         std::os::unix::fs::symlink("/dev/full", run.file(RunFile::Events)).unwrap();
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let theirs = Arc::clone(&told);
+        let troubles = Arc::new(Mutex::new(Vec::new()));
+        let theirs = Arc::clone(&troubles);
         let log = RunLog::start(&run, Box::new(move |trouble| theirs.lock().unwrap().push(trouble))).unwrap();
-        let line = said(&"x".repeat(BUFFER));
+        let line = output_line(&"x".repeat(BUFFER));
         for _ in 0..3 {
             log.event(line.clone());
         }
         let missing = log.finish().unwrap();
         assert!(missing.contains("events.jsonl` lacks 192."), "{missing}");
         assert!(missing.ends_with("KiB: No space left on device (os error 28)"), "{missing}");
-        let [TroubleEvent::LogNotWhole { path, .. }] = &told.lock().unwrap()[..] else { panic!("{missing}") };
+        let [TroubleEvent::LogNotWhole { path, .. }] = &troubles.lock().unwrap()[..] else { panic!("{missing}") };
         assert_eq!(*path, run.file(RunFile::Events));
     }
 }

@@ -224,12 +224,13 @@ mod tests {
         assert_eq!((whole.as_slice(), records.len()), (b"one\0two\xff3".as_slice(), 15));
         // The bytes come first, then their record: whatever part of either exists, only whole pieces are kept.
         for bytes in 0..=whole.len() {
-            for told in 0..=records.len() {
+            for index_bytes in 0..=records.len() {
                 std::fs::write(&log, &whole[..bytes]).unwrap();
-                std::fs::write(&index, &records[..told]).unwrap();
+                std::fs::write(&index, &records[..index_bytes]).unwrap();
                 let kept = total(OutputFiles::open(&run).unwrap().offsets()) as usize;
-                let fits = [0, 3, 8, 9].into_iter().take(told / RECORD + 1).filter(|end| *end <= bytes).max().unwrap();
-                assert_eq!(kept, fits, "{bytes} bytes, {told} of the index");
+                let fits =
+                    [0, 3, 8, 9].into_iter().take(index_bytes / RECORD + 1).filter(|end| *end <= bytes).max().unwrap();
+                assert_eq!(kept, fits, "{bytes} bytes, {index_bytes} of the index");
                 assert_eq!(std::fs::read(&log).unwrap(), &whole[..fits]);
                 let mut output = OutputFiles::open(&run).unwrap();
                 for chunk in &chunks[[0, 3, 8, 9].iter().position(|end| *end == fits).unwrap()..] {

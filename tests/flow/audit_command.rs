@@ -128,8 +128,8 @@ fn fix_logs_in_to_remove_our_files_from_a_machine_that_stays() {
     let wrong = Machine { identity: "/no/such/key".into(), ..machine.clone() };
     story.journal.store_machine(&wrong).unwrap();
     assert_eq!(story.audit(&["--fix"]).0, 5);
-    let note = story.rows()[0].note.clone().unwrap();
-    assert!(note.contains("/no/such/key") && note.contains("; log in and remove"), "{note}");
+    let shown = story.rows()[0].explanation().unwrap();
+    assert!(shown.contains("/no/such/key") && shown.contains("; log in and remove"), "{shown}");
     assert_eq!(story.record().state, RunState::Running, "its record stays open with it");
 
     story.journal.store_machine(&machine).unwrap();

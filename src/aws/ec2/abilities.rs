@@ -127,7 +127,8 @@ impl Horizon for Ec2Provider {
     }
 
     fn is_here(&self, resource: &Resource) -> bool {
-        let here = |name: RowName| name.account == self.account && name.region.as_ref() == Some(&self.config.region);
-        resource.name.parse().is_ok_and(here)
+        let in_region =
+            |name: RowName| name.account == self.account && name.region.as_ref() == Some(&self.config.region);
+        resource.name.parse().is_ok_and(in_region)
     }
 }

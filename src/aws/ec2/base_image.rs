@@ -1,11 +1,12 @@
 //! The image that an instance boots from: the newest base image of a distribution, or the account's image with a
 //! fingerprint.
 
-use aws_sdk_ec2::types::{Filter, Image};
+use aws_sdk_ec2::types::Image;
 use model::fault::Fault;
 use model::image::{CloudBase, Fingerprint};
 
 use crate::ec2::clients::Clients;
+use crate::ec2::filters;
 use crate::ec2::images::ImageUser;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
@@ -35,10 +36,6 @@ fn newest(images: &[Image]) -> Option<&Image> {
     images.iter().max_by_key(|image| image.creation_date().unwrap_or_default())
 }
 
-fn filter(name: &str, value: &str) -> Filter {
-    Filter::builder().name(name).values(value).build()
-}
-
 /// The newest image of the distribution: by its public parameter if it has one, else by owner and name.
 pub(crate) async fn of_distribution(clients: &Clients, region: &str, base: &CloudBase) -> Result<BaseImage, Fault> {
     if let Some(parameter) = &base.parameter
@@ -51,11 +48,11 @@ pub(crate) async fn of_distribution(clients: &Clients, region: &str, base: &Clou
         .ec2(region)
         .describe_images()
         .owners(&base.owner)
-        .filters(filter("name", &base.name))
-        .filters(filter("state", "available"))
-        .filters(filter("architecture", "x86_64"))
-        .filters(filter("virtualization-type", "hvm"))
-        .filters(filter("root-device-type", "ebs"));
+        .filters(filters::match_value("name", &base.name))
+        .filters(filters::match_value("state", "available"))
+        .filters(filters::match_value("architecture", "x86_64"))
+        .filters(filters::match_value("virtualization-type", "hvm"))
+        .filters(filters::match_value("root-device-type", "ebs"));
     let doing = format!("look for the base image `{}` of {}", base.name, base.owner);
     let found = call.send().await.map_err(|error| trouble::fault(&doing, error))?;
     newest(found.images()).and_then(BaseImage::of).ok_or_else(|| {
@@ -94,8 +91,8 @@ pub(crate) async fn of_account(
         .ec2(region)
         .describe_images()
         .owners("self")
-        .filters(filter(&format!("tag:{}", tags::FINGERPRINT), &fingerprint.0))
-        .filters(filter("state", "available"));
+        .filters(filters::match_tag(tags::FINGERPRINT, &fingerprint.0))
+        .filters(filters::match_value("state", "available"));
     let found = call.send().await.map_err(|error| trouble::fault(&format!("look for the image `{name}`"), error))?;
     reader.choose(found.images()).and_then(BaseImage::of).ok_or_else(|| {
         let text = format!("the account has no image `{name}` of fingerprint {} in `{region}`", fingerprint.short());

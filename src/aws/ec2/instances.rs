@@ -9,8 +9,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use model::base::deadline::{Deadline, Pace};
 use model::base::id::MachineId;
+use model::base::text;
 use model::fault::Fault;
 
+use crate::ec2::filters;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
 
@@ -41,11 +43,6 @@ const END_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::
 
 /// How many lines of the end of a console an error shows.
 const CONSOLE_LINES: usize = 40;
-
-/// A filter by the tag `key`.
-pub(crate) fn tagged(key: &str, value: &str) -> Filter {
-    Filter::builder().name(format!("tag:{key}")).values(value).build()
-}
 
 /// The state of an instance.
 pub(crate) fn state(instance: &Instance) -> InstanceStateName {
@@ -123,7 +120,7 @@ pub(crate) async fn until_none(ec2: &aws_sdk_ec2::Client, machine: &MachineId) -
     let mut empty = 0;
     while empty < 2 {
         tokio::time::sleep(ENDED_PAUSE).await;
-        match find(ec2, tagged(tags::MACHINE, machine.as_str())).await {
+        match find(ec2, filters::match_tag(tags::MACHINE, machine.as_str())).await {
             Ok(found) if found.is_empty() => empty += 1,
             Ok(_) => empty = 0,
             Err(_) => {}
@@ -211,14 +208,9 @@ pub(crate) async fn console(ec2: &aws_sdk_ec2::Client, id: &str) -> Option<Strin
         Ok(found) => found.output,
         Err(_) => ask(false).await.ok()?.output,
     };
-    let text = STANDARD.decode(output?.replace(['\n', '\r'], "")).ok()?;
-    last_lines(&String::from_utf8_lossy(&text), CONSOLE_LINES)
-}
-
-fn last_lines(text: &str, count: usize) -> Option<String> {
-    let lines: Vec<&str> = text.lines().collect();
-    let kept = lines.get(lines.len().saturating_sub(count)..).unwrap_or_default().join("\n");
-    (!kept.trim().is_empty()).then_some(kept)
+    let console = STANDARD.decode(output?.replace(['\n', '\r'], "")).ok()?;
+    let last = text::last_lines(&String::from_utf8_lossy(&console), CONSOLE_LINES);
+    (!last.is_empty()).then_some(last)
 }
 
 /// The result of terminating instances.
@@ -228,7 +220,7 @@ pub(crate) enum Termination {
     Seen,
     /// EC2 does not know them.
     Unknown,
-    /// These have not ended yet, each with its state.
+    /// Some have not ended yet: they are named, each with its state.
     Waiting(String),
 }
 
@@ -258,7 +250,7 @@ pub(crate) async fn terminate(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Resu
 /// The instances among `ids` that have not ended, as `i-… is shutting-down`.
 async fn find_living(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Result<Vec<String>, Fault> {
     // This asks by filter, because asking by an id that EC2 has forgotten is an error.
-    let filter = Filter::builder().name("instance-id").set_values(Some(ids.to_vec())).build();
+    let filter = filters::match_any("instance-id", ids);
     let show = |instance: &Instance| format!("{} is {}", instance.instance_id().unwrap_or_default(), state(instance));
     Ok(find(ec2, filter).await?.iter().map(show).collect())
 }
@@ -266,13 +258,6 @@ async fn find_living(ec2: &aws_sdk_ec2::Client, ids: &[String]) -> Result<Vec<St
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_end_of_a_console_is_what_counts() {
-        assert_eq!(last_lines("a\nb\nc\n", 2).as_deref(), Some("b\nc"));
-        assert_eq!(last_lines("a", 2).as_deref(), Some("a"));
-        assert_eq!(last_lines(" \n\n", 2), None);
-    }
 
     #[test]
     fn an_instance_is_of_use_while_it_comes_up() {

@@ -8,7 +8,7 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::run_instances::RunInstancesError;
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
-    BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification, Instance,
+    BlockDeviceMapping, EbsBlockDevice, HttpTokensState, IamInstanceProfileSpecification, Instance,
     InstanceInterruptionBehavior, InstanceMarketOptionsRequest, InstanceMetadataEndpointState,
     InstanceMetadataOptionsRequest, InstanceType, LocationType, MarketType, Placement, ResourceType, ShutdownBehavior,
     SpotInstanceType, SpotMarketOptions, Tag, VolumeType,
@@ -22,6 +22,7 @@ use model::fault::Fault;
 
 use crate::ec2::attempts::{Attempts, LaunchAttempt};
 use crate::ec2::base_image::BaseImage;
+use crate::ec2::filters;
 use crate::ec2::shared::SharedResources;
 use crate::ec2::trouble::{self, Class};
 use crate::ec2::{propagation, tags};
@@ -139,7 +140,7 @@ impl Launch<'_> {
 
     /// The pairs of a type and a zone that offers it, in the order of zones.
     async fn offers(&self) -> Result<Vec<(String, String)>, Fault> {
-        let filter = Filter::builder().name("instance-type").set_values(Some(self.types.to_vec())).build();
+        let filter = filters::match_any("instance-type", self.types);
         let call = self.ec2.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone);
         let found = call.filters(filter).into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
         let found = found.map_err(|error| trouble::fault("look for zones that offer the instance type", error))?;

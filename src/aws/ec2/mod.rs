@@ -5,6 +5,7 @@
 //! Resources that all machines of an account share are reconciled before ([`shared`]) and stay.
 //!
 //! * [`abilities`]: what the provider can do beyond the life of a machine.
+//! * [`filters`]: the filters of calls that list things.
 //! * [`tags`]: the names and tags that tell our resources from everybody else's.
 //! * [`clients`]: the clients of the services, one a region, with their limits.
 //! * [`images`]: AMIs that were baked here.
@@ -33,6 +34,7 @@ mod attempts;
 mod base_image;
 pub mod clients;
 pub mod doctor;
+mod filters;
 mod hardware;
 pub mod images;
 mod instances;
@@ -173,8 +175,8 @@ impl Ec2Provider {
         self.clients.ec2(&self.config.region)
     }
 
-    fn place(&self) -> observe::Place<'_> {
-        observe::Place { account: &self.account, region: &self.config.region, state_id: &self.config.state_id }
+    fn place(&self) -> observe::ObservedPlace<'_> {
+        observe::ObservedPlace { account: &self.account, region: &self.config.region, state_id: &self.config.state_id }
     }
 
     fn rows<'a>(&'a self, request: &'a MachineRequest) -> MachineRows<'a> {
@@ -417,7 +419,7 @@ impl Provider for Ec2Provider {
         let id = match self.known_launch(machine).and_then(|known| known.instance) {
             Some(id) => id,
             None => {
-                let found = instances::find(&ec2, instances::tagged(tags::MACHINE, machine.as_str())).await.ok()?;
+                let found = instances::find(&ec2, filters::match_tag(tags::MACHINE, machine.as_str())).await.ok()?;
                 found.into_iter().next()?.instance_id?
             }
         };

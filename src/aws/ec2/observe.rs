@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ec2::types::{Filter, Instance, NetworkInterface, SpotInstanceRequest, SpotInstanceState, Tag, Volume};
+use aws_sdk_ec2::types::{Instance, NetworkInterface, SpotInstanceRequest, SpotInstanceState, Tag, Volume};
 use jiff::Timestamp;
 use model::base::id::MachineId;
 use model::fault::Fault;
 use model::resource::{ObservedResource, Resource, ResourceKind};
 
+use crate::ec2::filters;
 use crate::ec2::purge::{interfaces, volumes};
 use crate::ec2::tags::{self, RowName};
 use crate::ec2::{instances, launch, trouble};
@@ -65,7 +66,7 @@ pub(crate) fn is_for_us(tagged: &[Tag], owner: &str, state_id: &str, now: Timest
 
 /// The place that is observed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct ObservedPlace<'a> {
     /// The account's twelve digits.
     pub account: &'a str,
     /// The region.
@@ -74,7 +75,7 @@ pub(crate) struct Place<'a> {
     pub state_id: &'a str,
 }
 
-impl Place<'_> {
+impl ObservedPlace<'_> {
     /// All resources of machines that `owner` with this state directory should know of.
     pub(crate) async fn observe(
         self,
@@ -83,7 +84,7 @@ impl Place<'_> {
         now: Timestamp,
     ) -> Result<Vec<ObservedResource>, Fault> {
         // Filters are joined by "and", so this one uses the key alone, which both cases of `is_for_us` have.
-        let ours = || Filter::builder().name("tag-key").values(tags::MACHINE).build();
+        let ours = || filters::match_tag_key(tags::MACHINE);
         let (instances, volumes, interfaces) = futures_util::future::try_join3(
             instances::find(ec2, ours()),
             volumes::list(ec2, ours()),
@@ -109,9 +110,8 @@ impl Place<'_> {
         if machines.is_empty() {
             return Ok(Vec::new());
         }
-        let states = Some(SPOT_STATES.map(|state| state.as_str().to_owned()).to_vec());
-        let states = Filter::builder().name("state").set_values(states).build();
-        let ours = Filter::builder().name("tag-key").values(tags::MACHINE).build();
+        let states = filters::match_any("state", &SPOT_STATES);
+        let ours = filters::match_tag_key(tags::MACHINE);
         let pages = ec2.describe_spot_instance_requests().filters(states).filters(ours).into_paginator();
         let found = pages.page_size(SPOT_PAGE).items().send().collect::<Result<Vec<_>, _>>().await;
         let found = found.map_err(|error| trouble::fault("list spot requests", error))?;

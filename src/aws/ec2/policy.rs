@@ -190,8 +190,8 @@ mod tests {
     fn every_command_has_actions_and_the_document_holds_just_them() {
         for command in commands() {
             let document = document(&[command], &Scope { owner: None, untagged: true });
-            let told: BTreeSet<&str> = statements(&document).iter().flat_map(actions_of).collect();
-            assert!(!told.is_empty() && told == actions(command), "{command}");
+            let allowed: BTreeSet<&str> = statements(&document).iter().flat_map(actions_of).collect();
+            assert!(!allowed.is_empty() && allowed == actions(command), "{command}");
         }
         assert!(actions("completions").is_empty());
     }

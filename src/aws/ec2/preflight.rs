@@ -152,8 +152,8 @@ impl ServiceClock {
     }
 
     fn read(&self, date: &str) {
-        if let Ok(told) = jiff::fmt::rfc2822::parse(date) {
-            let ahead = told.timestamp().duration_since(Timestamp::now());
+        if let Ok(time) = jiff::fmt::rfc2822::parse(date) {
+            let ahead = time.timestamp().duration_since(Timestamp::now());
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
         }
     }

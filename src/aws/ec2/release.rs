@@ -16,6 +16,7 @@ use model::fault::Fault;
 use model::resource::{Fate, Resource, ResourceKind};
 
 use crate::ec2::clients::Clients;
+use crate::ec2::filters;
 use crate::ec2::instances::{self, Termination};
 use crate::ec2::tags::{self, RowName};
 use crate::ec2::trouble::{self, Class};
@@ -123,7 +124,7 @@ fn remaining_wait(called: Timestamp, now: Timestamp) -> Duration {
 enum PartState {
     /// It does not exist.
     Gone,
-    /// Nothing uses it: these ids can be deleted.
+    /// Nothing uses it: the things with these ids can be deleted.
     Idle(Vec<String>),
     /// Something still uses it, or it is being deleted.
     Busy(String),
@@ -138,8 +139,8 @@ impl JournalRow<'_> {
     /// error, unlike an unknown id.
     fn filter(&self, id: &str) -> Filter {
         match self.locator() {
-            Some(locator) => Filter::builder().name(id).values(locator).build(),
-            None => instances::tagged(tags::MACHINE, self.resource.machine.as_str()),
+            Some(locator) => filters::match_value(id, locator),
+            None => filters::match_tag(tags::MACHINE, self.resource.machine.as_str()),
         }
     }
 
@@ -241,14 +242,14 @@ impl JournalRow<'_> {
     }
 
     async fn key_pair(&self) -> Result<Fate, Fault> {
-        let filter = Filter::builder().name("key-name").values(&self.name.name).build();
+        let filter = filters::match_value("key-name", &self.name.name);
         let found = self.ec2.describe_key_pairs().filters(filter).send().await;
         let found = found.map_err(|error| trouble::fault("look for our key pair", error))?;
         Ok(self.kept(found.key_pairs().first().and_then(|pair| pair.key_pair_id.clone())))
     }
 
     async fn security_group(&self) -> Result<Fate, Fault> {
-        let filter = Filter::builder().name("group-name").values(&self.name.name).build();
+        let filter = filters::match_value("group-name", &self.name.name);
         let found = self.ec2.describe_security_groups().filters(filter).send().await;
         let found = found.map_err(|error| trouble::fault("look for our security group", error))?;
         Ok(self.kept(found.security_groups().first().and_then(|group| group.group_id.clone())))
@@ -373,13 +374,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_idle_is_deleted_and_looked_after() {
-        let there = std::sync::atomic::AtomicBool::new(true);
+        let exists = std::sync::atomic::AtomicBool::new(true);
         let look = || async {
-            let there = there.load(std::sync::atomic::Ordering::Relaxed);
-            Ok(if there { PartState::Idle(vec!["vol-1".to_owned()]) } else { PartState::Gone })
+            let exists = exists.load(std::sync::atomic::Ordering::Relaxed);
+            Ok(if exists { PartState::Idle(vec!["vol-1".to_owned()]) } else { PartState::Gone })
         };
         let delete = |_| async {
-            there.store(false, std::sync::atomic::Ordering::Relaxed);
+            exists.store(false, std::sync::atomic::Ordering::Relaxed);
             Ok(())
         };
         assert_eq!(until_gone(look, delete).await.unwrap(), Fate::Gone);

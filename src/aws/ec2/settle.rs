@@ -25,8 +25,8 @@ pub(crate) async fn settle(machine: &Machine, connection: &dyn Connection) -> Re
 }
 
 /// The public key, if the output is one line that holds one.
-fn public_key(said: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(said).ok()?.trim();
+fn public_key(output: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(output).ok()?.trim();
     let is_key = text.starts_with("ssh-ed25519 AAAA") && !text.contains(['\n', '\r']);
     is_key.then(|| text.to_owned())
 }

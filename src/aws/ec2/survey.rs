@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{Filter, Instance, InstanceLifecycleType, InstanceStateName, Volume};
+use aws_sdk_ec2::types::{Instance, InstanceLifecycleType, InstanceStateName, Volume};
 use jiff::{SignedDuration, Timestamp};
 use model::base::id::{MachineId, RunId};
 use model::event::Teller;
@@ -11,6 +11,7 @@ use model::fault::Fault;
 use model::machine::Sighting;
 
 use crate::ec2::clients::Clients;
+use crate::ec2::filters;
 use crate::ec2::instances::BATCH;
 use crate::ec2::prices::{PriceQuery, Prices};
 use crate::ec2::purge::{self, volumes};
@@ -24,10 +25,9 @@ pub(crate) async fn survey(
     region: &str,
     now: Timestamp,
 ) -> Result<Vec<Sighting>, Fault> {
-    let ours = |key: &str| Filter::builder().name("tag-key").values(key).build();
     let (found, volumes) = futures_util::future::try_join(
-        instances::find(ec2, ours(tags::OWNER)),
-        volumes::list(ec2, ours(tags::MACHINE)),
+        instances::find(ec2, filters::match_tag_key(tags::OWNER)),
+        volumes::list(ec2, filters::match_tag_key(tags::MACHINE)),
     )
     .await?;
     let sizes = sizes(&volumes);
@@ -60,18 +60,18 @@ pub(crate) async fn end_expired(clients: &Clients, region: &str) -> Result<Vec<(
         let refusals = purge::instances::terminate(&clients.ec2_deletes(region), ids).await;
         refused.extend(refusals.into_iter().map(|refusal| (refusal.id, refusal.reason)));
     }
-    let told = |sighting: Sighting| {
+    let with_refusal = |sighting: Sighting| {
         let why = refused.remove(&sighting.locator);
         (sighting, why)
     };
-    Ok(expired.into_iter().map(told).collect())
+    Ok(expired.into_iter().map(with_refusal).collect())
 }
 
 /// The live machines of every owner whose expiry has passed at `now`, which is the time by the clock of AWS if that is
 /// known. An instance that lacks one of the tags of our machines does not count.
 async fn find_expired(ec2: &aws_sdk_ec2::Client, now: Option<Timestamp>) -> Result<Vec<Sighting>, Fault> {
     let due = now.map_or_else(|| Timestamp::now() - LATE_BY_OWN_CLOCK, |now| now - LATE);
-    let ours = Filter::builder().name("tag-key").values(tags::EXPIRES).build();
+    let ours = filters::match_tag_key(tags::EXPIRES);
     let found = instances::find(ec2, ours).await?;
     Ok(found.iter().filter(|instance| is_due(instance, due)).map(sighting).collect())
 }

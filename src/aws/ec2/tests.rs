@@ -103,17 +103,17 @@ async fn what_is_observed_has_the_names_that_were_planned() {
     let provider = provider();
     let planned: Vec<_> = provider.plan(&request(7)).into_iter().map(|row| (row.kind, row.name)).collect();
     assert_eq!(planned[0], (ResourceKind::Volume, "123456789012/us-west-2/hg-0123456789-root".to_owned()));
-    let here = observe::Place { account: "123456789012", region: "us-west-2", state_id: "state-1" };
+    let place = observe::ObservedPlace { account: "123456789012", region: "us-west-2", state_id: "state-1" };
     let tagged = || tags::tag(tags::MACHINE, "hg-0123456789");
     let volume = |id: &str, snapshot: Option<&str>| {
         Volume::builder().volume_id(id).set_snapshot_id(snapshot.map(str::to_owned)).tags(tagged()).build()
     };
     let interface = NetworkInterface::builder().network_interface_id("eni-1").tag_set(tagged()).build();
     let found: Vec<_> = [
-        here.instance(&instance("state-1", "")),
-        here.volume(&volume("vol-root", Some("snap-1"))),
-        here.volume(&volume("vol-work", None)),
-        here.interface(&interface),
+        place.instance(&instance("state-1", "")),
+        place.volume(&volume("vol-root", Some("snap-1"))),
+        place.volume(&volume("vol-work", None)),
+        place.interface(&interface),
     ]
     .into_iter()
     .flatten()
@@ -144,9 +144,9 @@ fn another_state_directorys_machine_is_ours_to_see_only_when_its_time_is_over() 
 fn what_a_copy_of_the_state_directory_made_is_told_apart() {
     let ahead = "2026-11-20T13:00:00Z";
     let seen_by = |state_id: &str, tagged: &str| {
-        let here = observe::Place { account: "1", region: "us-west-2", state_id };
+        let place = observe::ObservedPlace { account: "1", region: "us-west-2", state_id };
         let for_us = observe::is_for_us(instance(tagged, ahead).tags(), "you@there", state_id, Timestamp::UNIX_EPOCH);
-        let seen = here.instance(&instance(tagged, ahead)).unwrap();
+        let seen = place.instance(&instance(tagged, ahead)).unwrap();
         assert_eq!(seen.expires_at, Some(ahead.parse().unwrap()));
         (for_us, seen.elsewhere)
     };
@@ -189,14 +189,14 @@ async fn volumes_are_confirmed_by_the_names_of_their_rows() {
         root_device: "/dev/xvda".into(),
         hardware: model::machine::ActualHardware { instance_type: TEST_TYPE.into(), spot: false },
     };
-    let told = Mutex::new(Vec::new());
+    let confirmed = Mutex::new(Vec::new());
     let confirm = |_: ResourceKind, name: &str, locator: &str| {
-        told.lock().unwrap().push((name.rsplit('-').next().unwrap().to_owned(), locator.to_owned()));
+        confirmed.lock().unwrap().push((name.rsplit('-').next().unwrap().to_owned(), locator.to_owned()));
         Ok(())
     };
     provider.confirm_parts(&instance("s", ""), &launched, &request(7), &confirm).unwrap();
     let expected = [("root", "vol-root"), ("work", "vol-work"), ("eth0", "eni-1")];
-    assert_eq!(*told.lock().unwrap(), expected.map(|(name, locator)| (name.to_owned(), locator.to_owned())));
+    assert_eq!(*confirmed.lock().unwrap(), expected.map(|(name, locator)| (name.to_owned(), locator.to_owned())));
 }
 
 #[test]

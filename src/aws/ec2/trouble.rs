@@ -161,7 +161,9 @@ where
         return match classify(code) {
             // For a type that does not exist, a launch reports a wrong value and names the parameter only in its
             // message.
-            Class::Other if error.message().is_some_and(|said| said.contains("for InstanceType")) => Class::Unsupported,
+            Class::Other if error.message().is_some_and(|message| message.contains("for InstanceType")) => {
+                Class::Unsupported
+            }
             class => class,
         };
     }
@@ -191,7 +193,7 @@ where
 /// Whether the connection itself could not be made: the name is unknown, the certificate is refused, or nobody answers
 /// in time. The client reports that only in the text of its error.
 pub fn is_connect_error(error: &(dyn Error + 'static)) -> bool {
-    causes(error).iter().any(|said| said.contains("client error (Connect)") || said.contains("HTTP connect timeout"))
+    causes(error).iter().any(|text| text.contains("client error (Connect)") || text.contains("HTTP connect timeout"))
 }
 
 /// The texts of the SDK's wrappers, which are of no use to anybody.
@@ -207,9 +209,9 @@ const WRAPPERS: [&str; 7] = [
 
 /// The texts of `error` and its causes without the wrappers; all texts if nothing else is left.
 fn plain_causes(error: &(dyn Error + 'static)) -> String {
-    let said = causes(error);
-    let told: Vec<&str> = said.iter().map(String::as_str).filter(|said| !WRAPPERS.contains(said)).collect();
-    if told.is_empty() { said.join(": ") } else { told.join(": ") }
+    let texts = causes(error);
+    let plain: Vec<&str> = texts.iter().map(String::as_str).filter(|text| !WRAPPERS.contains(text)).collect();
+    if plain.is_empty() { texts.join(": ") } else { plain.join(": ") }
 }
 
 fn is_refused(error: &std::io::Error) -> bool {
@@ -222,8 +224,8 @@ fn is_refused(error: &std::io::Error) -> bool {
 
 /// The class of an error about credentials. Expired sessions differ from missing ones, because the remedies differ.
 fn credentials_class(error: &CredentialsError) -> Class {
-    let said = causes(error).join(": ").to_lowercase();
-    if said.contains("expired") { Class::CredentialsExpired } else { Class::CredentialsMissing }
+    let text = causes(error).join(": ").to_lowercase();
+    if text.contains("expired") { Class::CredentialsExpired } else { Class::CredentialsMissing }
 }
 
 /// The first error of type `T` among `error` and its causes.
@@ -240,16 +242,16 @@ fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Optio
 
 /// The texts of `error` and its causes, outermost first, without repeats.
 fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
-    let mut said: Vec<String> = Vec::new();
+    let mut texts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
         let text = error.to_string();
-        if said.last() != Some(&text) {
-            said.push(text);
+        if texts.last() != Some(&text) {
+            texts.push(text);
         }
         next = error.source();
     }
-    said
+    texts
 }
 
 /// The fault for a call that failed; `doing` completes "cannot", for example ``list the instances of `us-west-2` ``.
@@ -397,11 +399,11 @@ mod tests {
 
     #[test]
     fn a_type_that_there_is_not_is_the_users_to_mend() {
-        for (code, said) in [
+        for (code, message) in [
             ("InvalidParameterValue", "Invalid value 'c5.huge' for InstanceType."),
             ("InvalidInstanceType", "The following supplied instance types do not exist: [c5.huge]"),
         ] {
-            let fault = fault("launch `hg-1`", answered(code, said));
+            let fault = fault("launch `hg-1`", answered(code, message));
             assert_eq!(fault.kind, FaultKind::Outside, "{code}");
             assert!(fault.hint.unwrap().contains("--instance-type"));
         }
@@ -411,9 +413,9 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_action_and_the_policy() {
-        let said = "You are not authorized to perform this operation. User: arn:aws:iam::1:user/x is not authorized to \
+        let message = "You are not authorized to perform this operation. User: arn:aws:iam::1:user/x is not authorized to \
                     perform: ec2:RunInstances on resource: y. Encoded authorization failure message: AAAA";
-        let fault = fault("launch `hg-1`", answered("UnauthorizedOperation", said));
+        let fault = fault("launch `hg-1`", answered("UnauthorizedOperation", message));
         assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::Outside, "cannot launch `hg-1`"));
         assert!(fault.hint.clone().unwrap().contains("`ec2:RunInstances`"), "{:?}", fault.hint);
         assert!(!fault.chain().join(" ").contains("AAAA"));
@@ -448,10 +450,10 @@ mod tests {
         assert_eq!(class(&io(std::io::ErrorKind::ConnectionReset)), Class::NoAnswer);
         let stranger = Failed::service_error(RunInstancesError::generic(ErrorMetadata::builder().build()), ());
         assert_eq!(class(&stranger), Class::Stranger);
-        let told = fault("launch `hg-1`", stranger);
-        assert!(told.kind == FaultKind::Outside && told.line().ends_with("a service of AWS"), "{told:?}");
-        let said = std::io::Error::other("client error (Connect)");
-        assert_eq!(class(&Failed::dispatch_failure(ConnectorError::io(said.into()))), Class::Unreachable);
+        let fault = fault("launch `hg-1`", stranger);
+        assert!(fault.kind == FaultKind::Outside && fault.line().ends_with("a service of AWS"), "{fault:?}");
+        let io = std::io::Error::other("client error (Connect)");
+        assert_eq!(class(&Failed::dispatch_failure(ConnectorError::io(io.into()))), Class::Unreachable);
         assert_eq!(class(&SdkError::<RunInstancesError, ()>::timeout_error("late")), Class::NoAnswer);
     }
 }

@@ -163,13 +163,13 @@ impl Agent {
 /// The connection error for an error code of the service.
 fn refusal(instance: &str, call: &str, code: &str, message: &str) -> ConnectionError {
     let address = instance.to_owned();
-    let said = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
+    let detail = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
     match code {
         "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => {
-            ConnectionError::Denied { address, reason: format!("these credentials do not allow `{call}` ({said})") }
+            ConnectionError::Denied { address, reason: format!("these credentials do not allow `{call}` ({detail})") }
         }
         "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
-            ConnectionError::Denied { address, reason: format!("the AWS credentials have expired ({said})") }
+            ConnectionError::Denied { address, reason: format!("the AWS credentials have expired ({detail})") }
         }
         "UnrecognizedClientException"
         | "InvalidClientTokenId"
@@ -177,25 +177,27 @@ fn refusal(instance: &str, call: &str, code: &str, message: &str) -> ConnectionE
         | "SignatureDoesNotMatch"
         | "IncompleteSignature"
         | "MissingAuthenticationToken"
-        | "AuthFailure" => ConnectionError::Denied { address, reason: format!("AWS refuses the credentials ({said})") },
+        | "AuthFailure" => {
+            ConnectionError::Denied { address, reason: format!("AWS refuses the credentials ({detail})") }
+        }
         "InvalidInstanceId" => {
-            let reason = format!("the service knows no SSM agent on it, or it has ended ({said})");
+            let reason = format!("the service knows no SSM agent on it, or it has ended ({detail})");
             ConnectionError::Refused { address, source: Some(std::io::Error::other(reason)) }
         }
-        _ => ConnectionError::Lost { address, reason: format!("`{call}` failed ({said})") },
+        _ => ConnectionError::Lost { address, reason: format!("`{call}` failed ({detail})") },
     }
 }
 
 /// The reason, in words, why a script did not run to its end.
 fn describe_failure(details: &str, error: &str) -> String {
-    let said = error.lines().last().map_or_else(String::new, |line| format!(" (`{}`)", line.escape_debug()));
+    let last_line = error.lines().last().map_or_else(String::new, |line| format!(" (`{}`)", line.escape_debug()));
     match details {
         "DeliveryTimedOut" | "Delivery Timed Out" => {
             format!("the machine's agent did not take a command within {DELIVERY} s; it is busy or gone")
         }
         "Undeliverable" => "the machine's agent cannot be reached".to_owned(),
         "Terminated" => "the machine ended".to_owned(),
-        other => format!("the agent reports `{other}`{said}"),
+        other => format!("the agent reports `{other}`{last_line}"),
     }
 }
 

@@ -135,8 +135,8 @@ async fn run(
         Exit::Code(0) => Ok(done.stdout),
         Exit::Lost(reason) => Err(ConnectionError::Lost { address: session.runner.address(), reason: reason.clone() }),
         exit => {
-            let said = done.stderr_text();
-            let reason = said.lines().next_back().map(str::to_owned);
+            let stderr = done.stderr_text();
+            let reason = stderr.lines().next_back().map(str::to_owned);
             let reason = reason.unwrap_or_else(|| format!("the machine only reports `{exit}`"));
             Err(ConnectionError::File { doing: doing(), reason })
         }
@@ -174,14 +174,15 @@ fn read_capped(path: &Path, cap: u64) -> std::io::Result<(Option<Vec<u8>>, Metad
 /// Reports a total of `bytes` to `progress` while `sent` bytes are sent: never too many, and the rest with the last of
 /// them.
 fn scale_progress(progress: Progress<'_>, sent: usize, bytes: u64) -> impl Fn(u64) + Send + Sync {
-    let told = Mutex::new((0_u64, 0_u64));
+    let totals = Mutex::new((0_u64, 0_u64));
     let whole = sent as u64;
     move |more| {
-        let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        told.0 += more;
-        let due = if told.0 >= whole { bytes } else { bytes * told.0 / whole };
-        progress(due - told.1);
-        told.1 = due;
+        let mut totals = totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (arrived, reported) = &mut *totals;
+        *arrived += more;
+        let due = if *arrived >= whole { bytes } else { bytes * *arrived / whole };
+        progress(due - *reported);
+        *reported = due;
     }
 }
 

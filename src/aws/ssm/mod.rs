@@ -36,7 +36,7 @@ use std::time::Duration;
 use archive::names::suffix;
 use async_trait::async_trait;
 use model::base::deadline::{Deadline, Pace};
-use model::connection::{Connection, ConnectionError, Connector, Process, Progress, Totals};
+use model::connection::{Connection, ConnectionError, Connector, Process, Progress, Totals, Trees};
 use model::machine::{Address, Machine, Platform};
 use model::task::Command;
 
@@ -89,8 +89,8 @@ async fn open(
     limit: Duration,
     patient: bool,
 ) -> Result<SsmConnection, ConnectionError> {
-    if !protocol::is_user(user) {
-        return Err(ConnectionError::Invalid(format!("`{}` is not a user name", user.escape_debug())));
+    if !guest::of(session.places.platform).is_login_name(user) {
+        return Err(ConnectionError::Invalid(format!("`{}` is not a login name", user.escape_debug())));
     }
     let deadline = Deadline::after(limit, "the SSM agent");
     let mut pace = Pace::new(BACKOFF);
@@ -197,6 +197,15 @@ impl Connection for SsmConnection {
 
     async fn download(&self, remote: &str, local: &Path, progress: Progress<'_>) -> Result<Totals, ConnectionError> {
         files::download(self, remote, local, progress).await
+    }
+
+    fn trees(&self) -> Result<&dyn Trees, ConnectionError> {
+        Err(ConnectionError::Invalid("SSM carries whole files and folders only; use SSH".to_owned()))
+    }
+
+    /// The input of a command is a file on the machine, which ends whether its caller is there or not.
+    fn holds_stdin(&self) -> bool {
+        false
     }
 
     async fn close(&self) {

@@ -337,6 +337,11 @@ impl Process for SsmProcess {
         Err(ConnectionError::Invalid("a command over SSM has no terminal".to_owned()))
     }
 
+    /// Nothing: the agent passes no signals on. A command ends when its process is dropped.
+    async fn signal(&mut self, _: &str) -> Result<(), ConnectionError> {
+        Ok(())
+    }
+
     fn exit(&self) -> Exit {
         match &*self.shared.exit() {
             Some(exit) if self.done => exit.clone(),

@@ -84,7 +84,8 @@ impl ScriptRequest {
     /// The text for the agent. `forget` names commands whose folders are to be removed with this request.
     ///
     /// It holds the caller's data only as base64, so that neither the shell nor the service, which replaces `{{…}}`,
-    /// can interpret it. The user's name is the exception; [`is_user`] checks it.
+    /// can interpret it. The user's name is the exception; it was checked
+    /// ([`is_login_name`](guest::Life::is_login_name)).
     pub(super) fn text(&self, places: &Places, forget: &[String], id: &str) -> String {
         let mut words = vec![places.base.clone(), places.tokens.clone()];
         words.push(if forget.is_empty() { "-".to_owned() } else { forget.join(",") });
@@ -109,12 +110,6 @@ impl ScriptRequest {
         words.extend(rest);
         guest::of(places.platform).agent_text(&words)
     }
-}
-
-/// Whether `name` can be a user name on Linux, so that it can stand unquoted in a script.
-pub(super) fn is_user(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-    !name.is_empty() && name.len() <= 32 && !name.starts_with('-') && name.bytes().all(plain)
 }
 
 /// The state of a command, as the machine sees it.
@@ -317,10 +312,6 @@ mod tests {
         assert!(!guest::of(Platform::Linux).agent_text(&[]).contains("{{"));
         let empty = ScriptRequest::Put { index: 0, bytes: Vec::new() }.text(&Places::of(Platform::Linux), &[], "abc");
         assert!(empty.starts_with("set -- /tmp /run/hg-automation-ssm - put abc 0 ''\n"), "{empty}");
-        for bad in ["", "-x", "a b", "a;b", "a$b", "{{x}}"] {
-            assert!(!is_user(bad), "{bad}");
-        }
-        assert!(is_user("hg") && is_user("ec2-user"));
     }
 
     #[test]

@@ -111,16 +111,16 @@ async fn run(connection: &SsmConnection, command: &Command) -> (Vec<u8>, Vec<u8>
 }
 
 /// Waits until no folder of any command is left.
-async fn settled(here: &LocalMachine) {
+async fn settled(machine: &LocalMachine) {
     let deadline = Deadline::after(LIMIT, "every folder to be removed");
-    let probe = || async { (here.left() == 0).then_some(()) };
+    let probe = || async { (machine.left() == 0).then_some(()) };
     deadline.poll(Duration::from_millis(20), probe).await.unwrap();
 }
 
 #[tokio::test]
 async fn commands_are_reported_as_over_any_connection() {
-    let here = LocalMachine::new(false);
-    let connection = here.connect().await;
+    let machine = LocalMachine::new(false);
+    let connection = machine.connect().await;
     let all: Vec<u8> = (0..=255).collect();
     let odd = "$(touch /tmp/never) `id` it's \"x\" {{ssm:x}} \\ \n * \u{e9}\n";
     let code = |out: &[u8], err: &[u8], code| (out.to_vec(), err.to_vec(), Exit::Code(code));
@@ -148,28 +148,28 @@ async fn commands_are_reported_as_over_any_connection() {
     let home = run(&connection, &sh("[ \"$(pwd)\" = \"$HOME\" ] && [ \"$USER\" = \"$(id -un)\" ]")).await;
     assert_eq!(home.2, Exit::Code(0));
     connection.close().await;
-    assert_eq!(here.left(), 0);
+    assert_eq!(machine.left(), 0);
     assert!(connection.start(&Command::new("true")).await.is_err());
 }
 
 #[tokio::test]
 async fn a_short_command_is_one_request() {
-    let here = LocalMachine::new(false);
-    let connection = here.connect().await;
-    let before = here.requests.load(Ordering::SeqCst);
+    let machine = LocalMachine::new(false);
+    let connection = machine.connect().await;
+    let before = machine.requests.load(Ordering::SeqCst);
     for _ in 0..3 {
         assert_eq!(run(&connection, &sh("echo x; echo y >&2")).await.2, Exit::Code(0));
     }
-    assert_eq!(here.requests.load(Ordering::SeqCst) - before, 3);
-    assert_eq!(here.left(), 1, "the folders of those before went with the next request");
+    assert_eq!(machine.requests.load(Ordering::SeqCst) - before, 3);
+    assert_eq!(machine.left(), 1, "the folders of those before went with the next request");
     drop(connection);
-    settled(&here).await;
+    settled(&machine).await;
 }
 
 #[tokio::test]
 async fn what_cannot_be_done_is_refused_with_a_word_on_ssh() {
-    let here = LocalMachine::new(false);
-    let connection = here.connect().await;
+    let machine = LocalMachine::new(false);
+    let connection = machine.connect().await;
     let size = model::task::WindowSize { columns: 80, rows: 24 };
     let terminal = Command::new("sh").terminal(model::task::Terminal { kind: "xterm".into(), size });
     for command in [terminal, Command::new(""), Command::new("cat").stdin(vec![0; 17 << 20])] {
@@ -185,17 +185,23 @@ async fn what_cannot_be_done_is_refused_with_a_word_on_ssh() {
     assert!(matches!(&error, ConnectionError::Invalid(text) if text.contains("SSH")), "{error}");
     let (_, _, exit) = drain(&mut *process).await;
     assert!(matches!(&exit, Exit::Lost(reason) if reason.contains("SSH")), "{exit:?}");
+    // Input that the caller holds open has ended on the machine all the same, so that a command cannot wait for its end.
+    let mut reader = connection.start(&Command::new("cat")).await.unwrap();
+    let held = reader.take_stdin().unwrap();
+    assert_eq!(drain(&mut *reader).await.2, Exit::Code(0));
+    assert!(!connection.holds_stdin() && connection.trees().is_err_and(|error| error.to_string().contains("SSH")));
+    drop(held);
     let mut given = connection.start(&Command::new("cat").stdin("x")).await.unwrap();
     assert!(given.take_stdin().is_none());
     drop(given);
     connection.close().await;
-    assert_eq!(here.left(), 0);
+    assert_eq!(machine.left(), 0);
 }
 
 #[tokio::test]
 async fn output_comes_while_the_command_runs() {
-    let here = LocalMachine::new(false);
-    let connection = here.connect().await;
+    let machine = LocalMachine::new(false);
+    let connection = machine.connect().await;
     let started = Instant::now();
     let mut process = connection.start(&sh("echo begun; sleep 3; echo ended")).await.unwrap();
     assert_eq!(process.next().await, Some(Chunk::Stdout(b"begun\n".to_vec())));
@@ -206,8 +212,8 @@ async fn output_comes_while_the_command_runs() {
 
 #[tokio::test]
 async fn much_input_and_output_travel_whole() {
-    let here = LocalMachine::new(false);
-    let connection = here.connect().await;
+    let machine = LocalMachine::new(false);
+    let connection = machine.connect().await;
     let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let command = sh("tee /dev/stderr").stdin(bytes.clone());
     let (out, err, exit) = run(&connection, &command).await;
@@ -216,9 +222,9 @@ async fn much_input_and_output_travel_whole() {
 
 #[tokio::test]
 async fn a_request_that_arrives_twice_starts_its_command_once() {
-    let here = LocalMachine::new(true);
-    let connection = here.connect().await;
-    let count = here.dir.path().join("count").display().to_string();
+    let machine = LocalMachine::new(true);
+    let connection = machine.connect().await;
+    let count = machine.dir.path().join("count").display().to_string();
     let bytes = vec![7; 60_000];
     let command = sh("echo started >>\"$1\"; cat").arg("sh").arg(&count).stdin(bytes.clone());
     let (out, _, exit) = run(&connection, &command).await;
@@ -228,30 +234,30 @@ async fn a_request_that_arrives_twice_starts_its_command_once() {
 
 #[tokio::test]
 async fn lost_answers_lose_nothing_and_a_silent_agent_is_lost() {
-    let here = LocalMachine::new(false);
-    let connection = here.connect().await;
+    let machine = LocalMachine::new(false);
+    let connection = machine.connect().await;
     let mut process = connection.start(&sh("sleep 0.5; head -c 50000 /dev/zero")).await.unwrap();
-    here.lose.store(2, Ordering::SeqCst);
+    machine.lose.store(2, Ordering::SeqCst);
     let (out, _, exit) = drain(&mut *process).await;
     assert_eq!((out.len(), exit), (50_000, Exit::Code(0)));
     let mut process = connection.start(&sh("echo begun; sleep 60")).await.unwrap();
     assert!(process.next().await.is_some());
-    here.lose.store(9, Ordering::SeqCst);
-    here.silent.store(1, Ordering::SeqCst);
+    machine.lose.store(9, Ordering::SeqCst);
+    machine.silent.store(1, Ordering::SeqCst);
     assert_eq!(drain(&mut *process).await.2, Exit::Lost("it is asleep".to_owned()));
-    here.lose.store(0, Ordering::SeqCst);
+    machine.lose.store(0, Ordering::SeqCst);
     // The answer to the start itself can be lost, too.
-    here.lose.store(1, Ordering::SeqCst);
+    machine.lose.store(1, Ordering::SeqCst);
     assert_eq!(run(&connection, &sh("echo once")).await, (b"once\n".to_vec(), Vec::new(), Exit::Code(0)));
     connection.close().await;
-    assert_eq!(here.left(), 0);
+    assert_eq!(machine.left(), 0);
 }
 
 #[tokio::test]
 async fn a_dropped_or_closed_command_is_ended() {
-    let here = LocalMachine::new(false);
-    let connection = here.connect().await;
-    let pid = here.dir.path().join("pid");
+    let machine = LocalMachine::new(false);
+    let connection = machine.connect().await;
+    let pid = machine.dir.path().join("pid");
     let command = || sh("echo $$ >\"$1\"; echo begun; sleep 60").arg("sh").arg(pid.display().to_string());
     for close in [false, true] {
         let mut process = connection.start(&command()).await.unwrap();
@@ -270,55 +276,55 @@ async fn a_dropped_or_closed_command_is_ended() {
             state.map_or(Some(()), |state| state.contains(") Z ").then_some(()))
         };
         Deadline::after(LIMIT, "the command to end").poll(Duration::from_millis(20), gone).await.unwrap();
-        settled(&here).await;
+        settled(&machine).await;
     }
 }
 
 #[tokio::test]
 async fn a_start_that_is_given_up_leaves_nothing() {
-    let here = LocalMachine::new(false);
-    let connection = here.connect().await;
+    let machine = LocalMachine::new(false);
+    let connection = machine.connect().await;
     let command = Command::new("cat").stdin(vec![0; 200_000]);
     let cut_off = tokio::time::timeout(Duration::from_millis(20), connection.start(&command)).await;
     assert!(cut_off.is_err(), "it was quicker than the test");
     connection.close().await;
-    settled(&here).await;
+    settled(&machine).await;
 }
 
 #[tokio::test]
 async fn a_command_whose_keeper_was_killed_is_lost() {
-    let here = LocalMachine::new(false);
-    let connection = here.connect().await;
+    let machine = LocalMachine::new(false);
+    let connection = machine.connect().await;
     let mut process = connection.start(&sh("kill -KILL $PPID; sleep 60")).await.unwrap();
     let (_, _, exit) = drain(&mut *process).await;
     assert!(matches!(&exit, Exit::Lost(reason) if reason.contains("killed")), "{exit:?}");
     connection.close().await;
-    assert_eq!(here.left(), 0);
+    assert_eq!(machine.left(), 0);
 }
 
 #[tokio::test]
 async fn connecting_waits_with_patience_and_tells_the_last_reason() {
-    let here = LocalMachine::new(false);
-    here.silent.store(2, Ordering::SeqCst);
-    let error = open(here.session(), &me(), LIMIT, false).await.map(drop).unwrap_err();
+    let machine = LocalMachine::new(false);
+    machine.silent.store(2, Ordering::SeqCst);
+    let error = open(machine.session(), &me(), LIMIT, false).await.map(drop).unwrap_err();
     assert!(matches!(&error, ConnectionError::Refused { source: Some(why), .. } if why.to_string() == "it is asleep"));
-    assert!(open(here.session(), &me(), LIMIT, true).await.is_ok());
-    here.silent.store(99, Ordering::SeqCst);
-    let error = open(here.session(), &me(), Duration::from_millis(400), true).await.map(drop).unwrap_err();
+    assert!(open(machine.session(), &me(), LIMIT, true).await.is_ok());
+    machine.silent.store(99, Ordering::SeqCst);
+    let error = open(machine.session(), &me(), Duration::from_millis(400), true).await.map(drop).unwrap_err();
     let ConnectionError::Refused { source: Some(why), .. } = &error else { panic!("{error}") };
     assert!(why.to_string().contains("kept trying") && why.to_string().contains("asleep"), "{why}");
-    here.silent.store(0, Ordering::SeqCst);
-    let error = open(here.session(), "no-such-user", LIMIT, false).await.map(drop).unwrap_err();
+    machine.silent.store(0, Ordering::SeqCst);
+    let error = open(machine.session(), "no-such-user", LIMIT, false).await.map(drop).unwrap_err();
     assert!(matches!(error, ConnectionError::Denied { .. }), "{error}");
     assert!(error.to_string().contains("no-such-user"), "{error}");
-    let error = open(here.session(), "a; b", LIMIT, false).await.map(drop).unwrap_err();
+    let error = open(machine.session(), "a; b", LIMIT, false).await.map(drop).unwrap_err();
     assert!(matches!(error, ConnectionError::Invalid(_)), "{error}");
 }
 
 #[tokio::test]
 async fn small_files_are_written_and_read() {
-    let here = LocalMachine::new(false);
-    let connection = here.connect().await;
+    let machine = LocalMachine::new(false);
+    let connection = machine.connect().await;
     let remote = tempfile::tempdir().unwrap();
     let at = |name: &str| format!("{}/{name}", remote.path().display());
     connection.write_file(&at("small"), b"first, and longer", 0o600).await.unwrap();
@@ -345,8 +351,8 @@ async fn small_files_are_written_and_read() {
 
 #[tokio::test]
 async fn trees_travel_both_ways() {
-    let here = LocalMachine::new(false);
-    let connection = here.connect().await;
+    let machine = LocalMachine::new(false);
+    let connection = machine.connect().await;
     let (local, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let tree = local.path().join("tree");
     std::fs::create_dir_all(tree.join("a b/c")).unwrap();
@@ -395,26 +401,26 @@ async fn trees_travel_both_ways() {
     connection.upload(&one, &format!("{remote}/other"), &|_| ()).await.unwrap();
     assert_eq!(std::fs::read(far.path().join("up/other")).unwrap(), big);
     let error = connection.upload(&tree, &format!("{remote}/other"), &|_| ()).await.unwrap_err();
-    assert!(error.to_string().contains("no folder"), "{error}");
+    assert!(error.to_string().contains("something that is not a folder has its name"), "{error}");
     // The target of a copy is followed if it is a link, and written into if it is a device, on both sides.
     for folder in [far.path(), local.path()] {
         std::os::unix::fs::symlink("real", folder.join("link")).unwrap();
         let pipe = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, folder.join("pipe"), pipe, 0o600.into(), 0).unwrap();
     }
-    let there = |name: &str| far.path().join(name).display().to_string();
-    connection.upload(&one, &there("link"), &|_| ()).await.unwrap();
+    let remote = |name: &str| far.path().join(name).display().to_string();
+    connection.upload(&one, &remote("link"), &|_| ()).await.unwrap();
     connection.upload(&one, "/dev/null", &|_| ()).await.unwrap();
-    connection.download(&there("real"), &local.path().join("link"), &|_| ()).await.unwrap();
-    connection.download(&there("real"), Path::new("/dev/null"), &|_| ()).await.unwrap();
+    connection.download(&remote("real"), &local.path().join("link"), &|_| ()).await.unwrap();
+    connection.download(&remote("real"), Path::new("/dev/null"), &|_| ()).await.unwrap();
     for folder in [far.path(), local.path()] {
         assert_eq!(std::fs::read_link(folder.join("link")).unwrap(), Path::new("real"));
         assert_eq!(std::fs::read(folder.join("real")).unwrap(), big);
     }
-    let error = connection.upload(&one, &there("pipe"), &|_| ()).await.unwrap_err();
+    let error = connection.upload(&one, &remote("pipe"), &|_| ()).await.unwrap_err();
     assert!(error.to_string().contains("a named pipe; use SSH"), "{error}");
-    let error = connection.download(&there("real"), &local.path().join("pipe"), &|_| ()).await.unwrap_err();
+    let error = connection.download(&remote("real"), &local.path().join("pipe"), &|_| ()).await.unwrap_err();
     assert!(error.to_string().contains("nobody reads"), "{error}");
-    let error = connection.upload(&one, &there("none/"), &|_| ()).await.unwrap_err();
+    let error = connection.upload(&one, &remote("none/"), &|_| ()).await.unwrap_err();
     assert!(error.to_string().contains("ends in a slash"), "{error}");
 }

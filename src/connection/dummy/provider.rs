@@ -40,7 +40,7 @@ struct ProviderState {
     present: BTreeMap<(MachineId, &'static str), ObservedResource>,
     leases: HashMap<MachineId, Timestamp>,
     orders: Vec<(ProviderCall, String)>,
-    stays: HashMap<ResourceKind, String>,
+    refused_releases: HashMap<ResourceKind, String>,
     story: Vec<String>,
     layers: BTreeMap<Fingerprint, LayerRecord>,
     images: Vec<ImageRecord>,
@@ -77,7 +77,7 @@ impl DummyProvider {
 
     /// Makes the release of every resource of `kind` fail for this reason.
     pub fn refuse_release(&self, kind: ResourceKind, reason: &str) {
-        self.inner().stays.insert(kind, reason.to_owned());
+        self.inner().refused_releases.insert(kind, reason.to_owned());
     }
 
     /// The calls in order: `create ID`, `renew ID`, `release KIND ID`, `base NAME`, `commit NAME`.
@@ -203,7 +203,7 @@ impl Provider for DummyProvider {
         self.tell(format!("release {} {}", resource.kind.name(), resource.machine));
         self.fail_if_requested(ProviderCall::Release(resource.kind))?;
         let mut inner = self.inner();
-        if let Some(reason) = inner.stays.get(&resource.kind) {
+        if let Some(reason) = inner.refused_releases.get(&resource.kind) {
             return Ok(Fate::Remains(reason.clone()));
         }
         inner.present.remove(&(resource.machine.clone(), resource.kind.name()));
@@ -351,7 +351,7 @@ impl ImageStore for DummyProvider {
         Ok(self.inner().layers.values().cloned().collect())
     }
 
-    /// Nobody that could be told here: what is in use is told by the layer.
+    /// Nobody: a machine boots from layers, so that the users of an image are known by its layers.
     async fn users(&self, _: &[ImageRecord]) -> Result<BTreeMap<Fingerprint, String>, Fault> {
         Ok(BTreeMap::new())
     }

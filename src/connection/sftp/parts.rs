@@ -59,8 +59,8 @@ impl Sftp {
         {
             return Ok(Destination::Stream);
         }
-        let said = self.raw.realpath(remote).await.map_err(looking)?;
-        match said.files.into_iter().next().map(|file| file.filename) {
+        let answer = self.raw.realpath(remote).await.map_err(looking)?;
+        match answer.files.into_iter().next().map(|file| file.filename) {
             Some(real) if !real.contains(char::REPLACEMENT_CHARACTER) && !real.is_empty() => {
                 Ok(Destination::File(real))
             }

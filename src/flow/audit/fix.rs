@@ -104,7 +104,7 @@ async fn remove(
     let stays = release(provider.as_ref(), estate.journal, vec![row], ReleaseScope::All, &clock).await?;
     Ok(match stays.first() {
         None => Fate::Gone,
-        Some(row) => Fate::Remains(row.note.clone().unwrap_or_default()),
+        Some(row) => Fate::Remains(row.explanation().unwrap_or_default()),
     })
 }
 

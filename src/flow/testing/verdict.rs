@@ -45,7 +45,7 @@ pub fn results(run: &Run, started_at: Timestamp, task: TestTask, tested: Tested,
         cost,
         artifacts,
         runner: ran.runner,
-        said: ran.said,
+        last_output: ran.said,
         cells: vec![cell],
         tests: ran.tests,
     }

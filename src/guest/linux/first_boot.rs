@@ -18,16 +18,16 @@ const KEEPER: &str = include_str!("../../../remote/linux/keep-watcher.sh");
 const KIND: &str = "#cloud-boothook\n";
 
 /// The text of the user data.
-pub(super) fn user_data(told: &FirstBoot<'_>) -> String {
-    let keys = told.keys.map(|(authorized, host)| {
+pub(super) fn user_data(data: &FirstBoot<'_>) -> String {
+    let keys = data.keys.map(|(authorized, host)| {
         let authorized = STANDARD.encode(format!("{}\n", authorized.trim()));
         [("authorized-key", authorized), ("host-key", STANDARD.encode(host))]
     });
     let lines = [
-        ("machine", told.machine.to_string()),
-        ("user", told.user.to_owned()),
-        ("lease", told.lease.min(told.expires_at).as_second().to_string()),
-        ("expires", told.expires_at.as_second().to_string()),
+        ("machine", data.machine.to_string()),
+        ("user", data.user.to_owned()),
+        ("lease", data.lease.min(data.expires_at).as_second().to_string()),
+        ("expires", data.expires_at.as_second().to_string()),
         ("watcher", STANDARD.encode(WATCHER)),
         ("keeper", STANDARD.encode(KEEPER)),
     ];
@@ -72,8 +72,8 @@ mod tests {
     #[test]
     fn a_machine_that_nobody_comes_to_by_ssh_is_told_no_key() {
         let machine = "hg-0123456789".parse().unwrap();
-        let told = FirstBoot { keys: None, ..first_boot(&machine, "hg") };
-        let text = user_data(&told);
+        let data = FirstBoot { keys: None, ..first_boot(&machine, "hg") };
+        let text = user_data(&data);
         let (_, data) = text.split_once("\n__DATA__\n").unwrap();
         assert!(!data.contains("-key ") && data.contains("lease "), "{data}");
     }
@@ -81,9 +81,9 @@ mod tests {
     #[test]
     fn a_lease_never_goes_beyond_the_expiry() {
         let machine = "hg-0123456789".parse().unwrap();
-        let mut told = first_boot(&machine, "root");
-        told.lease = told.expires_at + jiff::SignedDuration::from_secs(60);
-        assert!(user_data(&told).contains("\nlease 1795176000\n"));
+        let mut data = first_boot(&machine, "root");
+        data.lease = data.expires_at + jiff::SignedDuration::from_secs(60);
+        assert!(user_data(&data).contains("\nlease 1795176000\n"));
     }
 
     #[test]

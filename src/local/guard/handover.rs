@@ -49,7 +49,7 @@ pub(crate) fn serve(control: &OwnedFd, channel: Option<&OwnedFd>, spec: &Spec) {
     while let Ok(client) = rustix::net::accept_with(control, SocketFlags::CLOEXEC) {
         let client = UnixStream::from(client);
         drop(client.set_write_timeout(Some(CLIENT_LIMIT)));
-        // A client that went away is no reason to stop serving the others.
+        // The others are still served when a client went away.
         drop(match channel.map(|channel| connect(channel, spec)) {
             Some(Ok(socket)) => channel::send(&client, b"+", Some(socket.as_fd())).map_err(std::io::Error::from),
             Some(Err(trouble)) => (&client).write_all(format!("-{trouble}").as_bytes()),

@@ -30,7 +30,7 @@ const ATTEMPTS: u32 = 600;
 /// remove them.
 const LEAST: i64 = 2;
 
-/// Which of the two processes this is after [`split`].
+/// The part that a process has after [`split`].
 pub(crate) enum ProcessRole {
     /// The guard, with the process id of its keeper.
     Guard(Option<Pid>),
@@ -80,28 +80,28 @@ impl Keeper {
     /// SIGTERM means that no driver will come any more: a driver sends it when it is done, and a system that shuts down
     /// sends it to all processes.
     pub(crate) fn keep(mut self, spec: &Spec) {
-        let mut told = false;
+        let mut terminated = false;
         while self.guard.is_some() {
-            told |= self.wait(WATCH_MS);
+            terminated |= self.wait(WATCH_MS);
         }
         let folder = spec.folder();
         let (mut clock, mut attempts) = (driver_deadline(spec), 0);
         while folder.path().exists() {
-            if told || clock.is_over(read_clocks(), None) {
+            if terminated || clock.is_over(read_clocks(), None) {
                 let Some(reason) = clear(spec) else { continue };
                 attempts += 1;
-                if told || attempts > ATTEMPTS {
+                if terminated || attempts > ATTEMPTS {
                     return log(&reason);
                 }
             }
-            told |= self.wait(TICK_MS);
+            terminated |= self.wait(TICK_MS);
         }
     }
 
     /// Waits for a signal, and reaps the guard when it has ended; whether the signal was SIGTERM.
     fn wait(&mut self, milliseconds: u32) -> bool {
         channel::wait(&[self.signals.as_fd()], milliseconds);
-        let told = sys::read_signals(self.signals.as_fd()).contains(&libc::SIGTERM);
+        let terminated = sys::read_signals(self.signals.as_fd()).contains(&libc::SIGTERM);
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, _))) if Some(pid) == self.guard => self.guard = None,
@@ -113,7 +113,7 @@ impl Keeper {
                 }
             }
         }
-        told
+        terminated
     }
 }
 

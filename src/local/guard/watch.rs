@@ -27,7 +27,7 @@ impl Guard {
     }
 
     fn watch_once(&mut self, reports: &mut Option<ReportPipe>) -> bool {
-        let (signalled, called, told) = self.wait();
+        let (signalled, called, sent) = self.wait();
         if signalled && sys::read_signals(self.signals.as_fd()).contains(&libc::SIGTERM) {
             return false;
         }
@@ -35,7 +35,7 @@ impl Guard {
         if called && let Some(control) = &self.control {
             handover::serve(control, self.channel.as_ref(), &self.spec);
         }
-        if told {
+        if sent {
             self.read_message(reports);
         }
         let lease = std::fs::read_to_string(self.folder.lease()).ok().and_then(|text| text.trim().parse().ok());

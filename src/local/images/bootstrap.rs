@@ -7,6 +7,7 @@ use guest::linux::{COMPILE_BASE, PREPARE_BASE};
 use jiff::Timestamp;
 use model::base::deadline::Deadline;
 use model::base::id::MachineId;
+use model::base::text;
 use model::event::{StepEvent, Teller};
 use model::fault::Fault;
 use model::image::BaseSpec;
@@ -18,6 +19,9 @@ use crate::launch::{self, StartedGuard};
 use crate::spec::{IdMap, SandboxSpec, Spec, SpecKind};
 use crate::trouble::{Doing, Trouble};
 use crate::{computer, init, spec};
+
+/// How many of the last lines of `mmdebstrap` an error shows.
+const REASON_LINES: usize = 4;
 
 /// How long a base may take; a slow mirror takes minutes.
 pub(crate) const BASE_LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -103,7 +107,7 @@ impl Bootstrap<'_> {
 
     /// The fault that says why `mmdebstrap` failed, from its last lines.
     fn failure(&self, status: i32, console: &Path) -> Fault {
-        let said = without_userinfo(&launch::tail(console, 400).unwrap_or_default());
+        let output = without_userinfo(&launch::tail(console, 400).unwrap_or_default());
         let lost = [
             "Could not resolve",
             "Could not connect",
@@ -115,9 +119,8 @@ impl Bootstrap<'_> {
             "Connection refused",
         ];
         let telling = |line: &&str| line.starts_with("E: ") || line.starts_with("W: ") || line.starts_with("Err:");
-        let lines: Vec<&str> = said.lines().filter(telling).collect();
-        let cause = lines.get(lines.len().saturating_sub(4)..).unwrap_or_default().join("; ");
-        if said.lines().any(|line| lost.iter().any(|sign| line.contains(sign))) {
+        let cause = last_in_one(&output.lines().filter(telling).collect::<Vec<_>>().join("\n"));
+        if output.lines().any(|line| lost.iter().any(|sign| line.contains(sign))) {
             let mirror = without_userinfo(&self.mirrors.main);
             return Fault::outside(format!("cannot reach the package mirror `{mirror}`")).because(cause).hint(format!(
                 "Check the network and the proxy, or name another mirror in the settings (`local.{}-mirror`).",
@@ -125,7 +128,7 @@ impl Bootstrap<'_> {
             ));
         }
         Fault::outside(format!("`mmdebstrap` ended with status {status} while it made `{}`", self.base.suite))
-            .because(if cause.is_empty() { tail_of(&said) } else { cause })
+            .because(if cause.is_empty() { last_in_one(&output) } else { cause })
     }
 
     /// Waits until `mmdebstrap` is done; meanwhile passes its lines on and renews the sandbox's lease.
@@ -161,9 +164,9 @@ impl Bootstrap<'_> {
     }
 }
 
-fn tail_of(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    lines.get(lines.len().saturating_sub(4)..).unwrap_or_default().join("; ")
+/// The last lines of `text` as one.
+fn last_in_one(text: &str) -> String {
+    text::last_lines(text, REASON_LINES).replace('\n', "; ")
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), Trouble> {
@@ -270,7 +273,7 @@ mod tests {
     fn documentation_goes_and_byte_compiling_waits_until_all_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        for (file, stays) in [
+        for (file, is_kept) in [
             ("share/doc/dash/copyright", true),
             ("share/doc/dash/changelog.gz", false),
             ("share/man/man1/sh.1.gz", false),
@@ -280,7 +283,7 @@ mod tests {
         ] {
             let path = root.join("usr").join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, if stays { "stays\n" } else { "goes\n" }).unwrap();
+            std::fs::write(&path, if is_kept { "stays\n" } else { "goes\n" }).unwrap();
         }
         for inner in ["etc/dpkg/dpkg.cfg.d", "usr/local/sbin"] {
             std::fs::create_dir_all(root.join(inner)).unwrap();

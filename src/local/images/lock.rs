@@ -19,14 +19,14 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// Waits for the lock `name`; `awaited` is the work of the process that holds it. Dropping the future stops the wait,
 /// and dropping the file unlocks.
 pub(crate) async fn lock(folder: &Path, name: &str, awaited: &Awaited, teller: &Teller) -> Result<File, Fault> {
-    let mut told = false;
+    let mut reported = false;
     loop {
         if let Some(file) = try_lock(folder, name)? {
             return Ok(file);
         }
-        if !told {
+        if !reported {
             teller.tell(ImageEvent::WaitingForProcess { awaited: awaited.clone() });
-            told = true;
+            reported = true;
         }
         tokio::time::sleep(INTERVAL).await;
     }

@@ -133,13 +133,13 @@ impl LocalImages {
                 continue;
             }
             let probe = name.strip_prefix(layers::PROBE).map(|pid| pid.parse().unwrap_or_default());
-            let stays = match probe {
+            let in_use = match probe {
                 Some(pid) => proc::identify(pid).is_some(),
                 None if name.ends_with(layers::REMOVED) => false,
                 // A layer that is being added has the name of its machine, and the process that adds it holds its lock.
                 None => name.parse().map_or(true, |machine| self.folders.machine(&machine).path().exists()),
             };
-            if !stays && (name.ends_with(layers::REMOVED) || hold::lock_exclusive(&entry.path()).is_some()) {
+            if !in_use && (name.ends_with(layers::REMOVED) || hold::lock_exclusive(&entry.path()).is_some()) {
                 unknown.push(entry.path());
             }
         }
@@ -147,11 +147,11 @@ impl LocalImages {
         let ours = |entry: &std::fs::DirEntry| entry.file_name().to_str().is_some_and(layers::is_layer_name);
         let layers = entries(&self.folders.layers())?.into_iter().filter(ours).map(|entry| entry.path());
         unknown.extend(layers.filter(|path| !path.join(layers::RECORD).exists()));
-        let mut stays = None;
+        let mut first_fault = None;
         for path in unknown.iter().filter(|_| !dry_run) {
-            stays = stays.or(self.remove_taken_out(path).err());
+            first_fault = first_fault.or(self.remove_taken_out(path).err());
         }
-        stays.map_or(Ok(unknown.len()), Err)
+        first_fault.map_or(Ok(unknown.len()), Err)
     }
 
     fn remove_taken_out(&self, path: &Path) -> Result<(), Fault> {
@@ -187,8 +187,8 @@ impl ImageStore for LocalImages {
     }
 
     async fn count_present(&self, plan: &ImagePlan) -> Result<usize, Fault> {
-        let there = |layer: &&LayerPlan| layers::is_present(&self.folders, &layer.fingerprint);
-        Ok(plan.layers.iter().take_while(there).count())
+        let present = |layer: &&LayerPlan| layers::is_present(&self.folders, &layer.fingerprint);
+        Ok(plan.layers.iter().take_while(present).count())
     }
 
     fn prepare(&self, missing: &[LayerPlan]) -> Result<(), Fault> {
@@ -290,7 +290,7 @@ impl ImageStore for LocalImages {
         Ok(layers::all(&self.folders)?)
     }
 
-    /// Nobody that could be told here: what is in use is told by the layer.
+    /// Nobody: a machine boots from layers, so that the users of an image are known by its layers.
     async fn users(&self, _: &[ImageRecord]) -> Result<BTreeMap<Fingerprint, String>, Fault> {
         Ok(BTreeMap::new())
     }

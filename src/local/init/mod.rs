@@ -135,7 +135,7 @@ impl Init<'_> {
             root::protect_host()?;
             caps::drop_for_privileged()?;
         }
-        // These mounts are made only now: mounts of the outer namespace are locked together, so that the machine could
+        // The mounts are made only now: mounts of the outer namespace are locked together, so that the machine could
         // bind `/etc` elsewhere only with all mounts in it.
         files::write(self.spec, machine, secrets)?;
         let name = self.spec.id.as_str().as_bytes();

@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    fn here(call: libc::c_long, arguments: [u32; 2]) -> u32 {
+    fn native(call: libc::c_long, arguments: [u32; 2]) -> u32 {
         decide(number(call), ARCHITECTURE, arguments)
     }
 
@@ -199,16 +199,16 @@ mod tests {
     fn what_tests_need_passes_and_what_leads_out_does_not() {
         let errno = |code: libc::c_int| SECCOMP_RET_ERRNO | code.unsigned_abs();
         for call in [libc::SYS_read, libc::SYS_mount, libc::SYS_clone, libc::SYS_setuid, libc::SYS_ptrace] {
-            assert_eq!(here(call, [0, 0]), SECCOMP_RET_ALLOW, "{call}");
+            assert_eq!(native(call, [0, 0]), SECCOMP_RET_ALLOW, "{call}");
         }
-        assert_eq!(here(libc::SYS_open_by_handle_at, [0, 0]), errno(EPERM));
-        assert_eq!(here(libc::SYS_fsopen, [0, 0]), errno(ENOSYS));
-        assert_eq!(here(libc::SYS_socket, [1, 0]), SECCOMP_RET_ALLOW);
-        assert_eq!(here(libc::SYS_socket, [40, 0]), errno(EAFNOSUPPORT));
-        assert_eq!(here(libc::SYS_ioctl, [0, 0x5401]), SECCOMP_RET_ALLOW);
-        assert_eq!(here(libc::SYS_ioctl, [0, 0x5412]), errno(EPERM));
-        assert_eq!(here(libc::SYS_personality, [u32::MAX, 0]), SECCOMP_RET_ALLOW);
-        assert_eq!(here(libc::SYS_personality, [0x40_0000, 0]), errno(EPERM));
+        assert_eq!(native(libc::SYS_open_by_handle_at, [0, 0]), errno(EPERM));
+        assert_eq!(native(libc::SYS_fsopen, [0, 0]), errno(ENOSYS));
+        assert_eq!(native(libc::SYS_socket, [1, 0]), SECCOMP_RET_ALLOW);
+        assert_eq!(native(libc::SYS_socket, [40, 0]), errno(EAFNOSUPPORT));
+        assert_eq!(native(libc::SYS_ioctl, [0, 0x5401]), SECCOMP_RET_ALLOW);
+        assert_eq!(native(libc::SYS_ioctl, [0, 0x5412]), errno(EPERM));
+        assert_eq!(native(libc::SYS_personality, [u32::MAX, 0]), SECCOMP_RET_ALLOW);
+        assert_eq!(native(libc::SYS_personality, [0x40_0000, 0]), errno(EPERM));
     }
 
     #[test]

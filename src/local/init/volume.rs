@@ -37,7 +37,7 @@ fn maker(filesystem: Filesystem) -> Option<&'static [&'static str]> {
         Filesystem::Ext4 => Some(&["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]),
         Filesystem::Jfs => Some(&["mkfs.jfs", "-q"]),
         Filesystem::Xfs => Some(&["mkfs.xfs", "-q", "-f", "-K"]),
-        // These lie on no volume.
+        // The files of these two kinds do not lie on the volume.
         Filesystem::Default | Filesystem::Tmpfs => None,
     }
 }
@@ -73,6 +73,7 @@ fn format(filesystem: Filesystem) -> Result<(), Trouble> {
     if output.status.success() {
         return Ok(());
     }
-    let said = text::trim_output(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
-    Err(Trouble::new(format!("`{program}` failed: {said}")).hint("Choose another `--filesystem`, or a larger volume."))
+    let stderr = text::trim_output(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+    Err(Trouble::new(format!("`{program}` failed: {stderr}"))
+        .hint("Choose another `--filesystem`, or a larger volume."))
 }

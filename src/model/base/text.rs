@@ -209,6 +209,13 @@ mod tests {
     }
 
     #[test]
+    fn the_last_lines_are_those_that_hold_something() {
+        assert_eq!(last_lines("a\nb \n\nc\n\n", 2), "b\nc");
+        assert_eq!(last_lines("a", 2), "a");
+        assert_eq!(last_lines(" \n\n", 2), "");
+    }
+
+    #[test]
     fn what_is_cut_says_how_much() {
         assert_eq!(cut("short", 5), "short");
         assert_eq!(cut("a€b", 2), "a [… 4 bytes left out]");

@@ -53,7 +53,7 @@ pub enum MachineEvent {
         /// The text that it prints.
         noise: String,
     },
-    /// These addresses are allowed to reach the machine.
+    /// Some addresses are allowed to reach the machine.
     LettingIn {
         /// Ranges of addresses.
         ranges: Vec<String>,

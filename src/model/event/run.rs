@@ -57,7 +57,7 @@ pub enum RunEvent {
     LeftBehind {
         /// How many resources it made.
         made: usize,
-        /// Those that are left.
+        /// The resources that are left.
         left: Vec<Remainder>,
         /// The command that removes them.
         fix: String,
@@ -78,7 +78,7 @@ pub struct Remainder {
 
 impl From<&Resource> for Remainder {
     fn from(row: &Resource) -> Self {
-        Self { resource: row.kind, name: row.name.clone(), why: row.note.clone() }
+        Self { resource: row.kind, name: row.name.clone(), why: row.explanation() }
     }
 }
 

@@ -36,7 +36,7 @@ pub enum StepEvent {
     },
     /// The step waits for the machines on which it is not done yet.
     Waiting {
-        /// These machines.
+        /// The machines that it waits for.
         machines: Vec<MachineId>,
     },
     /// The step has moved bytes. Sent often, and never kept.

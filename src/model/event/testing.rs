@@ -91,7 +91,7 @@ pub enum TestsEvent {
     },
     /// Not all requested artifacts were fetched.
     ArtifactsLack {
-        /// Which, and why.
+        /// The artifacts that lack, and the reason.
         failure: Failure,
     },
 }

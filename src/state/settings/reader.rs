@@ -1,4 +1,5 @@
-//! The file held against the keys that there are, whoever's they are: an error names the file, the line, and what may have been meant.
+//! Checks a file of settings against the known keys, no matter whose keys they are: an error names the file, the line,
+//! and the key or value that may have been meant.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +10,7 @@ use model::setting::{Key, Section, SettingKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// All that a table of the file may hold, whoever's it is.
+/// The keys that a table of the file may hold, no matter whose keys they are.
 struct Table {
     name: &'static str,
     keys: Vec<Key>,
@@ -27,7 +28,7 @@ fn tables<'a>(sections: impl Iterator<Item = &'a Section>) -> Vec<Table> {
     tables
 }
 
-/// Holds a file against what it may hold.
+/// Checks a file against the keys that it may hold.
 pub(super) struct Reader<'a> {
     path: &'a Path,
     text: &'a str,
@@ -37,7 +38,8 @@ pub(super) struct Reader<'a> {
 /// Every value of a file, by `section.key`, with its line.
 pub(super) type Given = BTreeMap<String, (String, usize)>;
 
-type Problem = (usize, Fault);
+/// A fault, with the byte of the file that it is about.
+type FaultAt = (usize, Fault);
 
 impl<'a> Reader<'a> {
     /// A reader of the file `path` that holds `text`, in which `sections` may stand.
@@ -50,13 +52,13 @@ impl<'a> Reader<'a> {
         DeTable::parse(self.text).map_err(|error| self.not_taken(&error))
     }
 
-    /// What TOML's own reader did not take.
+    /// The fault for an error of TOML's own reader.
     pub(super) fn not_taken(&self, error: &toml::de::Error) -> Fault {
         let at = error.span().map_or(0, |span| span.start);
         or_mend(self.fault(at, error.message().trim().replace('\n', "; ")))
     }
 
-    /// What the file gives, or the problem that comes first in it.
+    /// The values that the file gives, or the problem that comes first in it.
     pub(super) fn given(&self, table: &DeTable<'_>) -> Result<Given, Fault> {
         let mut given = Given::new();
         let mut problems = Vec::new();
@@ -98,7 +100,7 @@ impl<'a> Reader<'a> {
         at: usize,
         value: &Spanned<DeValue<'_>>,
         given: &mut Given,
-        problems: &mut Vec<Problem>,
+        problems: &mut Vec<FaultAt>,
     ) {
         let full = full_name(section, name);
         let Some(key) = section.keys.iter().find(|key| key.name == name) else {
@@ -166,7 +168,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// With a next step, where there is no better one.
+/// The fault with a next step: a general one where there is no better one.
 fn or_mend(fault: Fault) -> Fault {
     if fault.hint.is_some() { fault } else { fault.hint("Mend that line, or take it out for what holds without it.") }
 }

@@ -56,7 +56,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     };
     down::down(&estate, &machines, &|| context.state.is_full(), &mut report).await?;
     for row in &left {
-        let why = row.note.as_deref().unwrap_or("unknown");
+        let why = row.explanation().unwrap_or_else(|| "unknown".to_owned());
         context.screen.message(&format!("left behind: {} {}: {why}", row.kind.name(), row.name));
     }
     if let Some(fault) = failed {

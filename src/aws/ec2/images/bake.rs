@@ -11,8 +11,9 @@ use model::provider::{Ledger, MadeLayer};
 use model::resource::{Fate, PlannedResource, Resource, ResourceKind};
 
 use crate::ec2::clients::Clients;
+use crate::ec2::filters;
 use crate::ec2::images::record::{self, ImageStatus, ami_name, status};
-use crate::ec2::images::{Ec2Images, filter, remove};
+use crate::ec2::images::{Ec2Images, remove};
 use crate::ec2::tags::{self, RowName};
 use crate::ec2::trouble::{self, Class};
 
@@ -129,9 +130,9 @@ impl Ec2Images {
     /// it ends by itself like any other; a stopped instance would stay for ever if this process died now.
     async fn instance_of(&self, made: &MadeLayer<'_>) -> Result<String, Fault> {
         let machine = made.machine;
-        let found = self.instance(filter(&format!("tag:{}", tags::MACHINE), machine.as_str())).await?;
-        let there = found.filter(|instance| !has_ended(instance));
-        there.and_then(|instance| instance.instance_id).ok_or_else(|| {
+        let found = self.instance(filters::match_tag(tags::MACHINE, machine.as_str())).await?;
+        let living = found.filter(|instance| !has_ended(instance));
+        living.and_then(|instance| instance.instance_id).ok_or_else(|| {
             Fault::infrastructure(format!(
                 "the machine `{machine}` is not there any more, so no image can be made of it"
             ))
@@ -209,7 +210,7 @@ impl Ec2Images {
             if look > 0 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            found = self.list_matching(vec![filter("name", name)]).await?;
+            found = self.list_matching(vec![filters::match_value("name", name)]).await?;
             if !found.is_empty() {
                 break;
             }
@@ -229,7 +230,7 @@ impl Ec2Images {
     }
 
     async fn poll(&self, id: &str, teller: &Teller) -> Result<Image, Fault> {
-        let (began, mut told) = (Instant::now(), Instant::now());
+        let (began, mut reported_at) = (Instant::now(), Instant::now());
         let mut pace = Pace::new(PAUSES);
         teller.tell(ImageEvent::Waiting { id: id.to_owned() });
         loop {
@@ -243,9 +244,9 @@ impl Ec2Images {
                 ImageStatus::Gone if began.elapsed() > UNKNOWN_LIMIT => return Err(gone_fault(id)),
                 ImageStatus::Gone | ImageStatus::Pending => {}
             }
-            if told.elapsed() >= REPORT_INTERVAL {
+            if reported_at.elapsed() >= REPORT_INTERVAL {
                 teller.tell(ImageEvent::Pending { id: id.to_owned(), waited: began.elapsed() });
-                told = Instant::now();
+                reported_at = Instant::now();
             }
             pace.pause().await;
         }
@@ -281,8 +282,8 @@ pub async fn fate(clients: &Clients, row: &Resource) -> Result<Fate, Fault> {
     let region = place.region.as_deref().unwrap_or(clients.region());
     if row.kind == ResourceKind::Snapshot {
         let Some(id) = &row.locator else { return snapshot_fate(clients, region, row, &place.name).await };
-        let there = remove::existing_snapshots(clients, region, std::slice::from_ref(id)).await?;
-        return Ok(if there.is_empty() { Fate::Gone } else { Fate::Kept(id.clone()) });
+        let existing = remove::existing_snapshots(clients, region, std::slice::from_ref(id)).await?;
+        return Ok(if existing.is_empty() { Fate::Gone } else { Fate::Kept(id.clone()) });
     }
     let Some(image) = find_by_name(clients, region, &place.name).await? else { return Ok(Fate::Gone) };
     let id = image.image_id().unwrap_or_default().to_owned();
@@ -305,7 +306,7 @@ async fn snapshot_fate(clients: &Clients, region: &str, row: &Resource, name: &s
     if let Some(id) = image.as_ref().and_then(|image| record::snapshots(image).into_iter().next()) {
         return Ok(Fate::Kept(id));
     }
-    let of_machine = filter(&format!("tag:{}", tags::MACHINE), row.machine.as_str());
+    let of_machine = filters::match_tag(tags::MACHINE, row.machine.as_str());
     let answer = clients.ec2(region).describe_snapshots().owner_ids("self").filters(of_machine).send().await;
     let answer = answer.map_err(|error| trouble::fault("look for the snapshot of an image", error))?;
     let left: Vec<String> = answer.snapshots().iter().filter_map(|it| it.snapshot_id.clone()).collect();
@@ -323,7 +324,13 @@ async fn find_by_name(clients: &Clients, region: &str, name: &str) -> Result<Opt
         if look > 0 {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let answer = clients.ec2(region).describe_images().owners("self").filters(filter("name", name)).send().await;
+        let answer = clients
+            .ec2(region)
+            .describe_images()
+            .owners("self")
+            .filters(filters::match_value("name", name))
+            .send()
+            .await;
         let answer = answer.map_err(|error| trouble::fault(&format!("look at the image `{name}`"), error))?;
         if let Some(image) = answer.images.unwrap_or_default().into_iter().next() {
             return Ok(Some(image));

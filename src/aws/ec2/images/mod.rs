@@ -32,6 +32,7 @@ use model::resource::PlannedResource;
 use record::ImageStatus;
 
 use crate::ec2::clients::Clients;
+use crate::ec2::filters;
 use crate::ec2::{tags, trouble};
 
 /// How many images one page may hold; the API's own limit.
@@ -47,11 +48,6 @@ pub struct Ec2Images {
     making: Mutex<HashMap<Fingerprint, Arc<tokio::sync::Mutex<()>>>>,
     /// The images that this process has made or found; a listing may not show them yet.
     made: Mutex<BTreeMap<Fingerprint, ImageRecord>>,
-}
-
-/// A filter of a describe call.
-fn filter(name: &str, value: impl Into<String>) -> Filter {
-    Filter::builder().name(name).values(value).build()
 }
 
 impl Ec2Images {
@@ -86,7 +82,7 @@ impl Ec2Images {
 
     /// The images of this fingerprint, in any state.
     async fn of(&self, fingerprint: &Fingerprint) -> Result<Vec<Image>, Fault> {
-        self.list_matching(vec![filter(&format!("tag:{}", tags::FINGERPRINT), &fingerprint.0)]).await
+        self.list_matching(vec![filters::match_tag(tags::FINGERPRINT, &fingerprint.0)]).await
     }
 
     fn recall(&self, fingerprint: &Fingerprint) -> Option<ImageRecord> {
@@ -203,13 +199,16 @@ impl ImageStore for Ec2Images {
         Ok(self.recall(fingerprint))
     }
 
-    /// Nothing: an image is one layer there, and tells nothing of the steps that it was made by.
+    /// Nothing: an image is stored as one layer, and its record holds no times of the steps that made it.
     async fn expected_seconds(&self, _: &ImagePlan) -> BTreeMap<String, u64> {
         BTreeMap::new()
     }
 
     async fn list(&self) -> Result<Vec<ImageRecord>, Fault> {
-        let filters = vec![filter("tag-key", tags::FINGERPRINT), filter("state", ImageState::Available.as_str())];
+        let filters = vec![
+            filters::match_tag_key(tags::FINGERPRINT),
+            filters::match_value("state", ImageState::Available.as_str()),
+        ];
         let mut records: Vec<ImageRecord> =
             self.list_matching(filters).await?.iter().filter_map(record::record).collect();
         {

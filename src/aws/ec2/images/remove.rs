@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{Filter, Image, InstanceStateName};
+use aws_sdk_ec2::types::{Image, InstanceStateName};
 use jiff::Timestamp;
 use model::base::deadline::{Deadline, Pace};
 use model::fault::{Fault, Leftovers};
 use model::image::Fingerprint;
 
 use crate::ec2::clients::Clients;
-use crate::ec2::images::{Ec2Images, filter, record};
+use crate::ec2::filters;
+use crate::ec2::images::{Ec2Images, record};
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
 
@@ -20,9 +21,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// The first and the longest pause between two polls.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
-/// How many values a filter may have.
-const VALUES: usize = 200;
-
 /// The states of a machine that uses its image.
 const LIVE: [InstanceStateName; 4] =
     [InstanceStateName::Pending, InstanceStateName::Running, InstanceStateName::Stopping, InstanceStateName::Stopped];
@@ -30,11 +28,10 @@ const LIVE: [InstanceStateName; 4] =
 impl Ec2Images {
     /// For each of the images `ids` that is in use, one live machine that uses it.
     pub(super) async fn machines_of(&self, ids: &[String]) -> Result<BTreeMap<String, String>, Fault> {
-        let states = LIVE.iter().map(|state| state.as_str().to_owned()).collect();
-        let live = Filter::builder().name("instance-state-name").set_values(Some(states)).build();
+        let live = filters::match_any("instance-state-name", &LIVE);
         let mut users = BTreeMap::new();
-        for ids in ids.chunks(VALUES) {
-            let of = Filter::builder().name("image-id").set_values(Some(ids.to_vec())).build();
+        for ids in ids.chunks(filters::VALUES) {
+            let of = filters::match_any("image-id", ids);
             let call = self.ec2().describe_instances().filters(of).filters(live.clone()).max_results(1000);
             let mut pages = call.into_paginator().items().send();
             while let Some(reservation) = pages.next().await {
@@ -85,10 +82,10 @@ impl Ec2Images {
 
     /// Removes the snapshots whose image was removed without them; returns how many there are.
     pub(super) async fn sweep_snapshots(&self, dry_run: bool) -> Result<usize, Fault> {
-        let images = self.list_matching(vec![filter("tag-key", tags::FINGERPRINT)]).await?;
+        let images = self.list_matching(vec![filters::match_tag_key(tags::FINGERPRINT)]).await?;
         let call = self.ec2().describe_snapshots().owner_ids("self").max_results(1000);
-        let call = call.filters(filter("tag-key", tags::FINGERPRINT));
-        let call = call.filters(filter(&format!("tag:{}", tags::OWNER), &self.reader.owner));
+        let call = call.filters(filters::match_tag_key(tags::FINGERPRINT));
+        let call = call.filters(filters::match_tag(tags::OWNER, &self.reader.owner));
         let mut pages = call.into_paginator().items().send();
         let mut snapshots = Vec::new();
         while let Some(snapshot) = pages.next().await {
@@ -122,7 +119,13 @@ async fn until_gone(clients: &Clients, region: &str, id: &str) -> Result<(), Fau
     let mut pace = Pace::new(PAUSES);
     loop {
         // A filter that matches nothing is not an error, unlike an unknown id.
-        let answer = clients.ec2(region).describe_images().owners("self").filters(filter("image-id", id)).send().await;
+        let answer = clients
+            .ec2(region)
+            .describe_images()
+            .owners("self")
+            .filters(filters::match_value("image-id", id))
+            .send()
+            .await;
         let answer = answer.map_err(|error| trouble::fault(&format!("look at the image `{id}`"), error))?;
         if answer.images().iter().all(|image| record::status(image) == record::ImageStatus::Gone) {
             return Ok(());
@@ -141,12 +144,12 @@ pub(super) async fn delete_snapshots(clients: &Clients, region: &str, ids: &[Str
     let work = async {
         let mut pace = Pace::new(PAUSES);
         loop {
-            let there = existing_snapshots(clients, region, ids).await?;
-            if there.is_empty() {
+            let existing = existing_snapshots(clients, region, ids).await?;
+            if existing.is_empty() {
                 return Ok(());
             }
-            left.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&there);
-            for id in &there {
+            left.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&existing);
+            for id in &existing {
                 delete_snapshot(clients, region, id).await?;
             }
             pace.pause().await;
@@ -172,12 +175,12 @@ async fn delete_snapshot(clients: &Clients, region: &str, id: &str) -> Result<()
 
 /// The snapshots among `ids` that exist.
 pub(super) async fn existing_snapshots(clients: &Clients, region: &str, ids: &[String]) -> Result<Vec<String>, Fault> {
-    let mut there = Vec::new();
-    for ids in ids.chunks(VALUES) {
-        let of = Filter::builder().name("snapshot-id").set_values(Some(ids.to_vec())).build();
+    let mut existing = Vec::new();
+    for ids in ids.chunks(filters::VALUES) {
+        let of = filters::match_any("snapshot-id", ids);
         let answer = clients.ec2(region).describe_snapshots().owner_ids("self").filters(of).send().await;
         let answer = answer.map_err(|error| trouble::fault("look at the snapshots of an image", error))?;
-        there.extend(answer.snapshots().iter().filter_map(|snapshot| snapshot.snapshot_id()).map(str::to_owned));
+        existing.extend(answer.snapshots().iter().filter_map(|snapshot| snapshot.snapshot_id()).map(str::to_owned));
     }
-    Ok(there)
+    Ok(existing)
 }

@@ -5,7 +5,7 @@ use crate::ec2::shared::role::BOUNDARY;
 /// The values that a condition requires.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Requirement {
-    /// One of these.
+    /// One of these values.
     Any(&'static [&'static str]),
     /// The owner that the policy is for; any owner if it is for everybody.
     Owner,

@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// The refusal of one removal; its class says whether it is worth trying again.
 pub(crate) struct Denied {
-    /// What kind of refusal it is.
+    /// The class of the refusal.
     pub class: Class,
     /// The reason, in words.
     pub reason: String,

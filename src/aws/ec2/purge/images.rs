@@ -14,10 +14,10 @@ use super::search;
 use crate::ec2::trouble;
 
 /// Machine images.
-pub(super) struct Images;
+pub(super) struct MachineImages;
 
 #[async_trait]
-impl PurgeKind for Images {
+impl PurgeKind for MachineImages {
     async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault> {
         find(&reach.ec2_preflight).await
     }

@@ -14,6 +14,7 @@ use model::resource::ResourceKind;
 use super::each::Denied;
 use super::kind::{PurgeKind, Reach};
 use super::search;
+use crate::ec2::filters;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
 
@@ -23,7 +24,7 @@ const STATES: [&str; 5] = ["pending", "running", "shutting-down", "stopping", "s
 /// Two searches, not three as for other kinds: a thousand instances make long pages.
 fn searches() -> [Filter; 2] {
     let keys = format!("{}*", tags::KEY_PREFIX);
-    [search::named(), search::filter("tag-key", &[&keys, tags::FINGERPRINT])]
+    [search::named(), filters::match_any("tag-key", &[&keys, tags::FINGERPRINT])]
 }
 
 /// Instances.
@@ -50,7 +51,7 @@ async fn find(ec2: &Client) -> Result<Vec<PurgeItem>, Fault> {
 }
 
 async fn page_through(ec2: &Client, search: Filter) -> Result<Vec<PurgeItem>, Fault> {
-    let states = search::filter("instance-state-name", &STATES);
+    let states = filters::match_any("instance-state-name", &STATES);
     let request = ec2.describe_instances().filters(states).filters(search);
     let mut pages = request.into_paginator().page_size(search::PAGE).send();
     let mut items = Vec::new();

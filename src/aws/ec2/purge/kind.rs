@@ -1,4 +1,4 @@
-//! What one kind of things can be asked for: each has a file, and a line in the registry.
+//! The interface to the resources of one kind: each kind has a file, and a line in the registry.
 
 use async_trait::async_trait;
 use model::fault::Fault;
@@ -23,7 +23,7 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// To a region.
+    /// The clients for `region`.
     pub(super) fn new(clients: &Clients, region: &str) -> Self {
         Self {
             ec2: clients.ec2(region),
@@ -36,15 +36,15 @@ impl Reach {
     }
 }
 
-/// One kind of things.
+/// The search for the resources of one kind, and their removal.
 #[async_trait]
 pub(super) trait PurgeKind: Sync {
-    /// Everything of ours that is there or still going away; never anything else.
+    /// Finds all resources of ours that exist or are still going away; never one that is not ours.
     async fn find(&self, reach: &Reach) -> Result<Vec<PurgeItem>, Fault>;
 
-    /// Asks for the removal of these; gives those that were refused. One that is not there is not refused.
+    /// Asks for the removal of the resources `ids`; gives the refusals. A resource that does not exist is not refused.
     async fn remove(&self, reach: &Reach, ids: &[String]) -> Vec<RemovalRefusal>;
 
-    /// Which of these are still there, with their state.
+    /// The resources among `ids` that still exist, each with its state.
     async fn remaining(&self, reach: &Reach, ids: &[String]) -> Result<Vec<(String, String)>, Fault>;
 }

@@ -29,7 +29,7 @@ use model::purge::{Account, PurgeItem, RemovalRefusal};
 use model::resource::ResourceKind;
 
 use self::kind::Reach;
-use self::registry::{LINES, Line, Scope};
+use self::registry::{KindScope, LINES, RegistryLine};
 use crate::ec2::clients::Clients;
 use crate::ec2::tags::RowName;
 
@@ -49,10 +49,10 @@ impl Ec2Account {
     }
 }
 
-/// The line of a kind, or the fault of asking for what only other providers have.
-fn registered(kind: ResourceKind) -> Result<&'static Line, Fault> {
-    let nothing = || Fault::infrastructure(format!("a {} is nothing that EC2 has", kind.name()));
-    registry::line(kind).ok_or_else(nothing)
+/// The line of a kind, or the fault of asking for a kind that only other providers have.
+fn registered(kind: ResourceKind) -> Result<&'static RegistryLine, Fault> {
+    let unknown = || Fault::infrastructure(format!("EC2 has no resources of the kind `{}`", kind.name()));
+    registry::line(kind).ok_or_else(unknown)
 }
 
 #[async_trait]
@@ -69,8 +69,8 @@ impl Account for Ec2Account {
         let Some(name) = &item.name else { return Ok(None) };
         let account = &self.clients.identity().await?.account;
         let name = match registered(item.kind)?.scope {
-            Scope::Account => RowName::global(account, name),
-            Scope::Region => RowName::regional(account, &self.region, name),
+            KindScope::Account => RowName::global(account, name),
+            KindScope::Region => RowName::regional(account, &self.region, name),
         };
         Ok(Some(name.to_string()))
     }
@@ -86,8 +86,8 @@ impl Account for Ec2Account {
         ending: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, String>, Fault> {
         match registered(kind)?.scope {
-            Scope::Region => Ok(BTreeMap::new()),
-            Scope::Account => {
+            KindScope::Region => Ok(BTreeMap::new()),
+            KindScope::Account => {
                 let profiles = identities::profiles_with(&self.reach.iam, kind, ids).await?;
                 users::of_profiles(&self.clients, &profiles, ending).await
             }

@@ -3,7 +3,7 @@
 use model::resource::ResourceKind;
 
 use super::identities::{Profiles, Roles};
-use super::images::Images;
+use super::images::MachineImages;
 use super::instances::Instances;
 use super::interfaces::Interfaces;
 use super::key_pairs::KeyPairs;
@@ -17,42 +17,42 @@ use crate::ec2::instances::BATCH;
 /// How many resources of the other kinds are removed between two checks whether the user wants to stop.
 const OTHERS_A_BATCH: usize = 160;
 
-/// Where things of a kind are.
+/// The part of an account that holds the resources of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(super) enum KindScope {
     /// In a region. EC2 itself refuses to delete resources in use.
     Region,
     /// In IAM, for all regions. IAM lets a role and a profile be deleted while machines use them.
     Account,
 }
 
-/// What is known of one kind.
-pub(super) struct Line {
+/// The line of one kind.
+pub(super) struct RegistryLine {
     /// The kind.
     pub kind: ResourceKind,
-    /// Where its things are.
-    pub scope: Scope,
-    /// How many are removed at once at most.
+    /// The part of an account that holds its resources.
+    pub scope: KindScope,
+    /// How many of them are removed at once at most.
     pub batch: usize,
-    /// How they are found, removed and looked for.
+    /// The search for them, and their removal.
     pub how: &'static dyn PurgeKind,
 }
 
-const fn regional(kind: ResourceKind, batch: usize, how: &'static dyn PurgeKind) -> Line {
-    Line { kind, scope: Scope::Region, batch, how }
+const fn regional(kind: ResourceKind, batch: usize, how: &'static dyn PurgeKind) -> RegistryLine {
+    RegistryLine { kind, scope: KindScope::Region, batch, how }
 }
 
-const fn global(kind: ResourceKind, batch: usize, how: &'static dyn PurgeKind) -> Line {
-    Line { kind, scope: Scope::Account, batch, how }
+const fn global(kind: ResourceKind, batch: usize, how: &'static dyn PurgeKind) -> RegistryLine {
+    RegistryLine { kind, scope: KindScope::Account, batch, how }
 }
 
 /// The lines, in the order of [`ResourceKind::REMOVAL`].
-pub(super) static LINES: [Line; 10] = [
+pub(super) static LINES: [RegistryLine; 10] = [
     regional(ResourceKind::SpotRequest, OTHERS_A_BATCH, &SpotRequests),
     regional(ResourceKind::Instance, BATCH, &Instances),
     regional(ResourceKind::Volume, OTHERS_A_BATCH, &Volumes),
     regional(ResourceKind::NetworkInterface, OTHERS_A_BATCH, &Interfaces),
-    regional(ResourceKind::MachineImage, OTHERS_A_BATCH, &Images),
+    regional(ResourceKind::MachineImage, OTHERS_A_BATCH, &MachineImages),
     regional(ResourceKind::KeyPair, OTHERS_A_BATCH, &KeyPairs),
     global(ResourceKind::InstanceProfile, OTHERS_A_BATCH, &Profiles),
     regional(ResourceKind::Snapshot, OTHERS_A_BATCH, &Snapshots),
@@ -60,8 +60,8 @@ pub(super) static LINES: [Line; 10] = [
     global(ResourceKind::Role, OTHERS_A_BATCH, &Roles),
 ];
 
-/// The line of a kind; none for what only other providers have.
-pub(super) fn line(kind: ResourceKind) -> Option<&'static Line> {
+/// The line of a kind; none for a kind that only other providers have.
+pub(super) fn line(kind: ResourceKind) -> Option<&'static RegistryLine> {
     LINES.iter().find(|line| line.kind == kind)
 }
 

@@ -9,29 +9,22 @@ use model::fault::Fault;
 use model::purge::PurgeItem;
 use model::resource::ResourceKind;
 
+use crate::ec2::filters;
 use crate::ec2::tags;
 
 /// How many resources a page of a search holds; the API's own limit for most kinds.
 pub(crate) const PAGE: i32 = 1000;
 
-/// How many values a filter may have; the API's own limit.
-pub(crate) const VALUES: usize = 200;
-
-pub(crate) fn filter(name: &str, values: &[&str]) -> Filter {
-    let values = values.iter().map(|value| (*value).to_owned()).collect();
-    Filter::builder().name(name).set_values(Some(values)).build()
-}
-
 /// The searches that together find everything with our prefix or one of our tags: filters are joined by "and", so one
 /// search is not enough.
 pub(crate) fn searches() -> [Filter; 3] {
     let keys = format!("{}*", tags::KEY_PREFIX);
-    [named(), filter("tag-key", &[&keys]), filter("tag-key", &[tags::FINGERPRINT])]
+    [named(), filters::match_tag_key(&keys), filters::match_tag_key(tags::FINGERPRINT)]
 }
 
 /// The search for everything whose `Name` tag begins with our prefix.
 pub(crate) fn named() -> Filter {
-    filter("tag:Name", &[&format!("{}*", tags::PREFIX)])
+    filters::match_tag("Name", &format!("{}*", tags::PREFIX))
 }
 
 /// The item for a resource of `kind`, if it is ours. `name` is its proper name if the kind has one; else its tag
@@ -91,16 +84,16 @@ where
     F: Fn(Filter) -> Fut,
     Fut: Future<Output = Result<Vec<(String, String)>, Fault>>,
 {
-    let mut there = Vec::new();
-    for chunk in ids.chunks(VALUES) {
+    let mut found = Vec::new();
+    for chunk in ids.chunks(filters::VALUES) {
         let values: Vec<&str> = chunk.iter().map(String::as_str).collect();
-        let answer = ask(filter(name, &values)).await?;
-        there.extend(answer.into_iter().filter(|(id, _)| values.contains(&id.as_str())));
+        let answer = ask(filters::match_any(name, &values)).await?;
+        found.extend(answer.into_iter().filter(|(id, _)| values.contains(&id.as_str())));
     }
-    Ok(there)
+    Ok(found)
 }
 
-/// Those of `ids` that still exist by the answer to a listing; all of them where it failed, so that all are tried.
+/// The ids among `ids` that still exist by the answer to a listing; all ids where it failed, so that all are tried.
 pub(super) fn left_of(ids: &[String], listed: Result<Vec<(String, String)>, Fault>) -> Vec<String> {
     listed.map_or(ids.to_vec(), |left| left.into_iter().map(|(id, _)| id).collect())
 }

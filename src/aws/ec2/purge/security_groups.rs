@@ -13,6 +13,7 @@ use model::resource::ResourceKind;
 use super::each::{Denied, each};
 use super::kind::{PurgeKind, Reach};
 use super::{interfaces, search};
+use crate::ec2::filters;
 use crate::ec2::trouble::{self, Class};
 
 /// Security groups.
@@ -70,7 +71,7 @@ async fn delete(ec2: &Client, ids: &[String]) -> Vec<RemovalRefusal> {
 
 /// The instance that uses a group, in words, if there is one.
 async fn user_of(ec2: &Client, group: &str) -> Option<String> {
-    let users = interfaces::list(ec2, search::filter("group-id", &[group])).await.ok()?;
+    let users = interfaces::list(ec2, filters::match_value("group-id", group)).await.ok()?;
     users.iter().find_map(|interface| {
         let instance = interface.attachment()?.instance_id()?;
         Some(format!("`{instance}` uses it by `{}`", interface.network_interface_id()?))
@@ -80,9 +81,9 @@ async fn user_of(ec2: &Client, group: &str) -> Option<String> {
 /// Revokes the rules by which one of `groups` refers to another; a failure shows when the group is deleted.
 async fn revoke_mutual(ec2: &Client, groups: &[String]) {
     let mut rules = Vec::new();
-    for chunk in groups.chunks(search::VALUES) {
+    for chunk in groups.chunks(filters::VALUES) {
         let values: Vec<&str> = chunk.iter().map(String::as_str).collect();
-        let request = ec2.describe_security_group_rules().filters(search::filter("group-id", &values));
+        let request = ec2.describe_security_group_rules().filters(filters::match_any("group-id", &values));
         let found = request.into_paginator().page_size(search::PAGE).items().send().try_collect().await;
         rules.extend(found.unwrap_or_default());
     }

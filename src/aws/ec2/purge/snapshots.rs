@@ -14,6 +14,7 @@ use model::resource::ResourceKind;
 use super::each::each;
 use super::kind::{PurgeKind, Reach};
 use super::{images, search};
+use crate::ec2::filters;
 use crate::ec2::trouble;
 
 /// Snapshots.
@@ -49,8 +50,8 @@ async fn find(ec2: &Client) -> Result<Vec<PurgeItem>, Fault> {
         .filter(|(id, _)| !known.contains(*id))
         .collect();
     let missing: Vec<&str> = of_image.keys().copied().collect();
-    for chunk in missing.chunks(search::VALUES) {
-        for snapshot in list(ec2, search::filter("snapshot-id", chunk)).await? {
+    for chunk in missing.chunks(filters::VALUES) {
+        for snapshot in list(ec2, filters::match_any("snapshot-id", chunk)).await? {
             let image = snapshot.snapshot_id().and_then(|id| of_image.get(id));
             found.extend(image.and_then(|image| part_of(&snapshot, image)));
         }

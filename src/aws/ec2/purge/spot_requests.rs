@@ -10,6 +10,7 @@ use model::resource::ResourceKind;
 use super::each::Denied;
 use super::kind::{PurgeKind, Reach};
 use super::search;
+use crate::ec2::filters;
 use crate::ec2::trouble::{self, Class};
 
 /// The states from which a request can come back to life.
@@ -38,7 +39,7 @@ async fn find(ec2: &Client) -> Result<Vec<PurgeItem>, Fault> {
 }
 
 async fn list(ec2: &Client, search: Filter) -> Result<Vec<SpotInstanceRequest>, Fault> {
-    let states = search::filter("state", &STATES);
+    let states = filters::match_any("state", &STATES);
     let pages = ec2.describe_spot_instance_requests().filters(states).filters(search).into_paginator();
     let found = pages.page_size(search::PAGE).items().send().try_collect().await;
     found.map_err(|error| trouble::fault("list the spot requests", error))

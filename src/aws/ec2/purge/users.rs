@@ -7,8 +7,8 @@ use aws_sdk_ec2::types::Instance;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use model::fault::Fault;
 
-use super::search;
 use crate::ec2::clients::Clients;
+use crate::ec2::filters;
 use crate::ec2::{instances, tags};
 
 /// How many regions are asked at once.
@@ -47,8 +47,9 @@ async fn in_region(
 ) -> Result<Vec<(Instance, String)>, Fault> {
     let arns: BTreeSet<&str> = profiles.iter().map(|(arn, _)| arn.as_str()).collect();
     let mut found = Vec::new();
-    for arns in arns.into_iter().collect::<Vec<_>>().chunks(search::VALUES) {
-        let filters = [search::filter("iam-instance-profile.arn", arns), search::filter("instance-state-name", &LIVE)];
+    for arns in arns.into_iter().collect::<Vec<_>>().chunks(filters::VALUES) {
+        let filters =
+            [filters::match_any("iam-instance-profile.arn", arns), filters::match_any("instance-state-name", &LIVE)];
         found.extend(instances::find_all(&clients.ec2(&region), filters.to_vec()).await?);
     }
     Ok(found.into_iter().map(|instance| (instance, region.clone())).collect())

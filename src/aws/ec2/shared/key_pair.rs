@@ -4,7 +4,7 @@
 //! is ever deleted; if the name is taken by another key, ours gets another name.
 
 use aws_sdk_ec2::primitives::Blob;
-use aws_sdk_ec2::types::{Filter, KeyPairInfo, ResourceType};
+use aws_sdk_ec2::types::{KeyPairInfo, ResourceType};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use data_encoding::HEXLOWER;
@@ -12,6 +12,7 @@ use model::fault::Fault;
 use model::resource::ResourceKind;
 use sha2::{Digest, Sha256};
 
+use crate::ec2::filters;
 use crate::ec2::shared::SharedAccount;
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
@@ -112,7 +113,7 @@ pub(crate) async fn reconcile(account: &SharedAccount<'_>, public: &str) -> Resu
 
 async fn list(account: &SharedAccount<'_>, names: &[String]) -> Result<Vec<KnownKeyPair>, Fault> {
     // A filter leaves out names that do not exist; asking for the names themselves would be an error.
-    let filter = Filter::builder().name("key-name").set_values(Some(names.to_vec())).build();
+    let filter = filters::match_any("key-name", names);
     let call = account.ec2.describe_key_pairs().include_public_key(true).filters(filter);
     let answer = call.send().await.map_err(|error| trouble::fault("look for our key pair", error))?;
     Ok(answer.key_pairs().iter().filter_map(KnownKeyPair::of).collect())

@@ -4,13 +4,14 @@
 //! They are reconciled by content: the next run completes a group that was made and got no rule. [`super::rules`]
 //! decides about the changes.
 
-use aws_sdk_ec2::types::{Filter, IpPermission, IpRange, Ipv6Range, ResourceType, SecurityGroup, SecurityGroupRule};
+use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, ResourceType, SecurityGroup, SecurityGroupRule};
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use model::event::AccountEvent;
 use model::fault::Fault;
 use model::resource::ResourceKind;
 
+use crate::ec2::filters;
 use crate::ec2::shared::SharedAccount;
 use crate::ec2::shared::rules::{self, Changes, IngressRule, PORT};
 use crate::ec2::trouble::{self, Class};
@@ -73,14 +74,9 @@ impl KnownGroup {
     }
 }
 
-fn filter(name: &str, values: &[&str]) -> Filter {
-    let values = values.iter().map(|value| (*value).to_owned()).collect();
-    Filter::builder().name(name).set_values(Some(values)).build()
-}
-
 /// The default network of the region, which machines are launched into.
 async fn default_network(account: &SharedAccount<'_>) -> Result<String, Fault> {
-    let call = account.ec2.describe_vpcs().filters(filter("is-default", &["true"]));
+    let call = account.ec2.describe_vpcs().filters(filters::match_value("is-default", "true"));
     let answer = call.send().await.map_err(|error| trouble::fault("look for the default VPC", error))?;
     answer.vpcs().iter().find_map(|network| network.vpc_id.clone()).ok_or_else(|| {
         Fault::outside(format!("the region `{}` of the account has no default VPC", account.region))
@@ -89,7 +85,8 @@ async fn default_network(account: &SharedAccount<'_>) -> Result<String, Fault> {
 }
 
 async fn list(account: &SharedAccount<'_>, name: &str) -> Result<Vec<KnownGroup>, Fault> {
-    let call = account.ec2.describe_security_groups().filters(filter("group-name", &[name])).max_results(PAGE);
+    let call =
+        account.ec2.describe_security_groups().filters(filters::match_value("group-name", name)).max_results(PAGE);
     let found: Result<Vec<SecurityGroup>, _> = call.into_paginator().items().send().collect().await;
     let found = found.map_err(|error| trouble::fault(&format!("look for the security group `{name}`"), error))?;
     Ok(found.into_iter().filter_map(KnownGroup::of).collect())
@@ -127,7 +124,8 @@ async fn make(account: &SharedAccount<'_>, name: &str, network: &str) -> Result<
 
 /// The inbound rules of the group `id`.
 async fn list_rules(account: &SharedAccount<'_>, id: &str) -> Result<Vec<IngressRule>, Fault> {
-    let call = account.ec2.describe_security_group_rules().filters(filter("group-id", &[id])).max_results(PAGE);
+    let call =
+        account.ec2.describe_security_group_rules().filters(filters::match_value("group-id", id)).max_results(PAGE);
     let found =
         propagation::retry_until_known(|| call.clone().into_paginator().items().send().collect::<Result<Vec<_>, _>>())
             .await;

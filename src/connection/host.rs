@@ -80,7 +80,7 @@ impl Provider for HostProvider {
             return Ok(Fate::Gone); // The row is confirmed before the first connection, so that no file was written yet.
         }
         // `flow::lease` removes the files over the connection and closes the row. Here there is no connection any more.
-        let advice = format!("log in and remove `{}` and `/hgwork`, or run on the machine again", resource.name);
+        let advice = format!("log in and remove `{}`, or run on the machine again", resource.name);
         Ok(Fate::Remains(match &resource.note {
             None => advice,
             Some(note) if note.ends_with(&advice) => note.clone(),

@@ -20,15 +20,13 @@ pub const PREPARE_BASE: &str = include_str!("../../remote/linux/prepare-base.sh"
 /// Completes a userland at the end of its bootstrap; `$1` is its root folder.
 pub const COMPILE_BASE: &str = include_str!("../../remote/linux/compile-base.sh");
 
-/// Holds the machine against the contract of `docs/remote-machine.md`; lies beside [`HOLD`] and the scripts of clauses that its
-/// arguments name.
+/// Holds the machine against the contract of `docs/remote-machine.md`; lies beside the scripts of clauses that its arguments name,
+/// and beside [`HOLD`], which these may ask.
 const CHECK_CONTRACT: ScriptFile =
     ScriptFile::built_in("check-contract.sh", include_str!("../../remote/linux/check-contract.sh"));
-/// Holds a machine that keeps the contract of `docs/remote-machine.md` for one run. The script is put into the run's
-/// folder.
+/// Holds a machine for one run, by a lock on the folder of the machine that its first argument names. The script is put into
+/// the run's folder.
 pub const HOLD: ScriptFile = ScriptFile::built_in("hold.sh", include_str!("../../remote/linux/hold.sh"));
-/// Removes what a run made on such a machine outside of its folder. The script is put into that folder.
-pub const CLEANUP: ScriptFile = ScriptFile::built_in("cleanup.sh", include_str!("../../remote/linux/cleanup.sh"));
 
 const BLOCK_HASHES: &str = include_str!("../../remote/linux/block-hashes.sh");
 const DATA_EXTENTS: &str = include_str!("../../remote/linux/data-extents.sh");

@@ -111,6 +111,7 @@ async fn files_that_cannot_be_removed_stay_in_the_journal_with_the_reason() {
     assert_eq!(theatre.open(), [ResourceKind::RemoteFiles]);
     let note = theatre.rows()[0].note.clone().unwrap();
     assert!(note.starts_with("exit status 1: cleanup: cannot unmount /hgwork; log in and remove `hg@"), "{note}");
+    assert!(note.ends_with("`, or run on the machine again") && note.matches("/hgwork").count() == 1, "{note}");
     // Another try to release does not heap words on words.
     let row = theatre.rows().remove(0);
     let fate = theatre.site.provider.release(&row).await.unwrap();

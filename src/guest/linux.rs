@@ -4,6 +4,8 @@ mod first_boot;
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use model::base::id::{RunId, TaskId};
 use model::runner::ScriptFile;
@@ -39,6 +41,8 @@ const REMOVE_STALE: &str = include_str!("../../remote/linux/remove-stale.sh");
 const RENEW_LEASE: &str = include_str!("../../remote/linux/renew-lease.sh");
 const REPLACE_HOST_KEY: &str = include_str!("../../remote/linux/replace-host-key.sh");
 const SSM_COMMAND: &str = include_str!("../../remote/linux/ssm-command.sh");
+/// Supervises a command for [`SSM_COMMAND`].
+const SSM_SUPERVISE: &str = include_str!("../../remote/linux/ssm-supervise.pl");
 const SSM_FILES: &str = include_str!("../../remote/linux/ssm-files.sh");
 const SUPERVISE: &str = include_str!("../../remote/linux/supervise.sh");
 const SYNC_TREE: &str = include_str!("../../remote/linux/sync-tree.sh");
@@ -282,7 +286,8 @@ impl Life for Linux {
     fn agent_text(&self, words: &[String]) -> String {
         // An empty word must be quoted, or the shell would drop it.
         let words: Vec<&str> = words.iter().map(|word| if word.is_empty() { "''" } else { word }).collect();
-        format!("set -- {}\n{SSM_COMMAND}", words.join(" "))
+        let supervisor = STANDARD.encode(SSM_SUPERVISE);
+        format!("set -- {}\nsupervisor={supervisor}\n{SSM_COMMAND}", words.join(" "))
     }
 }
 

@@ -1,7 +1,9 @@
 //! The scripts of `remote/`: each is embedded once, so that what runs on machines is what can be read and checked there.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 fn root() -> &'static Path {
     support::root()
@@ -60,6 +62,88 @@ fn each_script_is_embedded_by_exactly_one_constant() {
     }
     let odd: Vec<_> = counts.iter().filter(|(_, count)| **count != 1).collect();
     assert!(odd.is_empty(), "embedded by none, or by several: {odd:?}");
+}
+
+/// What belongs to Mercurial's runner: its folders, and its user as a word of its own; the tool's names begin with `hg-`.
+fn of_a_runner(line: &str) -> bool {
+    let within = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    ["/hgwork", "/hgdev"].iter().any(|folder| line.contains(folder))
+        || line.split(|c| !within(c)).any(|word| word == "hg")
+}
+
+#[test]
+fn what_lies_there_for_any_machine_names_nothing_of_one_runner() {
+    let (linux, mercurial) = (files(&root().join("remote/linux")), files(&root().join("remote/mercurial")));
+    let named = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines = text.lines().enumerate().filter(|(_, line)| of_a_runner(line));
+        lines.map(|(at, line)| format!("{}:{}: {line}", path.display(), at + 1)).collect::<Vec<_>>()
+    };
+    let wrong: Vec<String> = linux.iter().flat_map(named).collect();
+    assert!(linux.len() > 15 && wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(mercurial.iter().flat_map(named).count() > 50, "the check finds what it should");
+    for line in ["useradd hg", "chown hg:hg x", "'hg ALL=(ALL:ALL)'", "ls /hgwork/src", "/hgdev"] {
+        assert!(of_a_runner(line), "{line}");
+    }
+    for line in ["/tmp/hg-automation-*", ".hg-partial-x", "/etc/ssh/hg-authorized-keys"] {
+        assert!(!of_a_runner(line), "{line}");
+    }
+}
+
+/// A run's folder on this computer, with the script that holds a machine; it goes with the test.
+fn run_folder() -> tempfile::TempDir {
+    // The script looks for others of that name there.
+    let folder = tempfile::Builder::new().prefix("hg-automation-").tempdir_in("/tmp").unwrap();
+    std::fs::copy(root().join("remote/linux/hold.sh"), folder.path().join("hold.sh")).unwrap();
+    folder
+}
+
+/// The script in `folder` with `args`, its streams kept.
+fn hold(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new("bash");
+    command.arg(folder.join("hold.sh")).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_run_holds_the_folder_that_it_names_and_no_other() {
+    let (first, second, machine) = (run_folder(), run_folder(), tempfile::tempdir().unwrap());
+    let at = |name: &str| machine.path().join(name).to_str().unwrap().to_owned();
+    let (one, other) = (at("one"), at("other"));
+    std::fs::create_dir(&one).unwrap();
+    std::fs::create_dir(&other).unwrap();
+    let who = |of: &str| {
+        let said = hold(second.path(), &["who", of]).output().unwrap();
+        (said.status.code(), String::from_utf8(said.stdout).unwrap())
+    };
+    assert_eq!(who(&one), (Some(0), String::new()));
+
+    let mut held = hold(first.path(), &[&one, "run-1", "60", "ann on a desk"]).spawn().unwrap();
+    let mut lines = BufReader::new(held.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "held");
+    let (code, holder) = who(&one);
+    assert!(code == Some(0) && holder.starts_with("run-1 20") && holder.ends_with("Z ann on a desk\n"), "{holder}");
+    assert_eq!(who(&other), (Some(0), String::new()));
+    let mut waits = hold(second.path(), &[&one, "run-2", "60", "bob"]).spawn().unwrap();
+    let mut waiting = BufReader::new(waits.stdout.take().unwrap()).lines();
+    assert_eq!(waiting.next().unwrap().unwrap(), format!("waits {}", holder.trim_end()));
+
+    // Each ends with the folder of its run.
+    first.close().unwrap();
+    assert_eq!(held.wait().unwrap().code(), Some(0));
+    assert_eq!(waiting.next().unwrap().unwrap(), "held");
+    std::fs::remove_file(second.path().join("hold.sh")).unwrap();
+    assert_eq!(waits.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn what_cannot_be_held_is_told_from_wrong_words() {
+    let folder = run_folder();
+    let code = |args: &[&str]| hold(folder.path(), args).output().unwrap().status.code();
+    assert_eq!((code(&["who", "/no/such"]), code(&["/no/such", "run-1", "60", "ann"])), (Some(1), Some(1)));
+    for wrong in [&[][..], &["who"], &["run-1", "60", "ann"], &["/tmp", "run-1", "long", "ann"]] {
+        assert_eq!(code(wrong), Some(64), "{wrong:?}");
+    }
 }
 
 #[test]

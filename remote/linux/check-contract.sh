@@ -10,8 +10,8 @@
 #   check-contract.sh [OWN...]
 #
 # OWN is the name of a file beside this one that has the clauses of what is run there. It is sourced, so that it has the functions
-# of this one: report, check, answer and yes_if. Its clauses stand between those of the system and those of file systems and folders
-# that a run makes.
+# of this one: report, check, answer and yes_if. It may set `user` to the login user that it asks for, whom remedies name then, and may
+# ask `hold.sh`, which lies beside it, who holds the machine. Its clauses stand before those of every machine.
 #
 # Runs as the login user. Exit code: 0 checked, whatever the verdict; else the check itself failed.
 set -euo pipefail
@@ -49,13 +49,15 @@ answer() {
 }
 yes_if() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
 
-remedy="run 'sudo useradd --create-home --shell /bin/bash hg' and log in as hg"
-! id hg >/dev/null 2>&1 || remedy="log in as hg: that user is there"
-check "login user" "$(id -un)" hg "$remedy"
-remedy="run 'sudo groupadd -f hg && sudo usermod --gid hg hg'"
-[[ $(id -gn hg 2>/dev/null) != hg ]] || remedy="log in as hg, whose group is hg"
-check "group" "$(id -gn)" hg "$remedy"
-check "login shell" "$(getent passwd "$(id -u)" | cut -d : -f 7)" /bin/bash "run 'sudo usermod --shell /bin/bash hg'"
+# A user without a name has a number, and that `id` fails for it is no reason to end here.
+user=$(id -un 2>/dev/null) || true
+for own; do
+    # shellcheck source=/dev/null
+    . "$here/$own"
+done
+
+check "login shell" "$(getent passwd "$(id -u)" | cut -d : -f 7)" /bin/bash \
+    "run 'sudo usermod --shell /bin/bash $user'"
 check "bash" "$(yes_if test -x /bin/bash)" yes "install the package bash"
 # The remedy follows from what sudo says: where it cannot become root at all, no line in a file helps.
 said=$(answer sudo -n true)
@@ -66,7 +68,7 @@ case $said in
         remedy="start sshd where programs may become root: without 'no_new_privs', on a file system without 'nosuid'"
         ;;
     *'parse error'* | *'syntax error'*) remedy="mend what 'sudo visudo -c' names" ;;
-    *) remedy="write the line 'hg ALL=(ALL:ALL) NOPASSWD:ALL' to /etc/sudoers.d/90-hg, mode 0440" ;;
+    *) remedy="write the line '$user ALL=(ALL:ALL) NOPASSWD:ALL' to /etc/sudoers.d/90-$user, mode 0440" ;;
 esac
 report "sudo without a password" "$said" "$remedy"
 
@@ -85,15 +87,6 @@ report "SFTP server" "$sftp" "$remedy"
 read -r _ _ _ port <<<"${SSH_CONNECTION:-- - - none}"
 report "SSH port" "${port/none/not an SSH session}" ""
 
-remedy="run 'sudo install -d -o hg -g hg /hgdev'"
-[[ ! -e /hgdev ]] || remedy="run 'sudo chown -R hg:hg /hgdev'"
-check "/hgdev belongs to hg:hg" "$(answer stat -c %U:%G /hgdev)" hg:hg "$remedy"
-
-for own; do
-    # shellcheck source=/dev/null
-    . "$here/$own"
-done
-
 tried=$(answer sudo -n unshare --mount sh -c 'mount -t tmpfs probe /mnt && echo yes')
 check "mount works" "$tried" yes "give the machine the right to mount (CAP_SYS_ADMIN); without it only --filesystem default works"
 lacking=
@@ -103,12 +96,3 @@ done
 remedy=
 [[ -z $lacking ]] || remedy="install the packages ${lacking% }, or use other file systems"
 report "mkfs for btrfs, ext3, ext4, xfs" "${lacking:+lacking: }${lacking:-all}" "$remedy"
-
-work=absent
-[[ ! -e /hgwork ]] || work="there, of another owner"
-[[ ! -e /hgwork/.made-by-automation ]] || work="there, of an earlier run"
-holder=$(bash "$here/hold.sh" who 2>/dev/null || true)
-[[ -z $holder ]] || work="there, in use by run $holder"
-remedy=
-[[ $work != *owner ]] || remedy="move /hgwork away: it was not made by this tool, which will not touch it"
-report "/hgwork may be made" "$work" "$remedy"

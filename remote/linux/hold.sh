@@ -1,23 +1,23 @@
 #!/bin/bash
-# Holds the machine for one run: /hgwork is one, and a second run would remove it under the tests of the first.
+# Holds the machine for one run: where all runs work in the same folder, a second one would remove it under the tests of the first.
 #
-#   hold.sh RUN SILENCE OWNER    waits until no other run holds the machine, and holds it
-#   hold.sh who                  prints `RUN SINCE OWNER` of the run that holds it, and nothing where none does
+#   hold.sh FOLDER RUN SILENCE OWNER    waits until no other run holds the machine, and holds it
+#   hold.sh who FOLDER                  prints `RUN SINCE OWNER` of the run that holds it, and nothing where none does
 #
+# FOLDER    a folder of the machine, by its absolute path: of all runs that name the same one, one holds the machine at a time
 # RUN       the run's id
 # SILENCE   seconds without a sign of the run's driver after which the driver counts as gone
 # OWNER     the run's owner
 #
 # Lies in the run's folder and prints a line `waits RUN SINCE OWNER` whenever it learns for whom it waits, then the line `held`, and
-# goes on. It holds a lock on the folder /hgdev, which is released when this process ends, in whatever way. It ends when
-# the run's folder has gone; and when neither the driver gives a sign, by touching the file `alive` in the folder, nor any task of the
-# folder runs: tests that were left to themselves hold the machine, and no longer than that.
+# goes on. It holds a lock on FOLDER, which is released when this process ends, in whatever way. It ends when the run's folder has
+# gone; and when neither the driver gives a sign, by touching the file `alive` in the run's folder, nor any task of that folder runs:
+# tests that were left to themselves hold the machine, and no longer than that.
 #
 # Exit codes: 0 nothing is held any more; 1 there is nothing to hold; 64 wrong arguments.
 set -uo pipefail
 export LC_ALL=C.UTF-8
 
-readonly machine=/hgdev
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # Prints the holder. The folder of another user's run cannot be read: then the owner is `somebody else`.
@@ -43,16 +43,20 @@ works() {
     return 1
 }
 
+if (($# == 2)) && [[ $1 == who ]]; then
+    machine=$2
+elif (($# == 4)) && [[ $3 =~ ^[0-9]+$ ]]; then
+    machine=$1 run=$2 silence=$3 owner=$4
+else
+    printf '%s\n' "usage: hold.sh FOLDER RUN SILENCE OWNER, or hold.sh who FOLDER" >&2
+    exit 64
+fi
+readonly machine
 [[ -d $machine ]] || { printf '%s\n' "hold: there is no $machine" >&2; exit 1; }
-if (($# == 1)) && [[ $1 == who ]]; then
+if (($# == 2)); then
     who
     exit 0
 fi
-if (($# != 3)) || [[ ! $2 =~ ^[0-9]+$ ]]; then
-    printf '%s\n' "usage: hold.sh RUN SILENCE OWNER, or hold.sh who" >&2
-    exit 64
-fi
-run=$1 silence=$2 owner=$3
 
 exec 9<"$machine"
 told=

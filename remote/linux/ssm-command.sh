@@ -1,8 +1,9 @@
 #!/bin/sh
 # Runs commands for a driver that reaches this machine by its SSM agent alone. The agent runs this as root with `sh`.
 #
-# The driver puts a line `set -- BASE TOKENS FORGET VERB ID ...` before this text. Words that hold anything but letters, digits
-# and plain signs are base64, so that nothing in them can be taken for something else on the way.
+# The driver puts two lines before this text: `set -- BASE TOKENS FORGET VERB ID ...` and `supervisor=TEXT`, the text of
+# ssm-supervise.pl in base64. Words that hold anything but letters, digits and plain signs are base64, so that nothing in them can be
+# taken for something else on the way.
 #
 #   BASE     where a command's folder hg-automation-ssm-ID is made, mode 0700: its line, input, output and status
 #   TOKENS   where an empty folder ID says that the command was started once; kept two hours
@@ -117,34 +118,6 @@ assemble() {
     rm -f -- "$folder/payload" "$folder"/piece-*
 }
 
-# Runs the line in a session of its own, away from the agent, and keeps how it ended: a shell alone cannot tell a signal
-# from a status above 128. The command writes to pipes that belong to its user, as it does over SSH.
-# shellcheck disable=SC2016
-supervisor='
-    my ($folder, $uid, $gid, @command) = @ARGV;
-    for ([\*STDOUT, "out"], [\*STDERR, "err"]) {
-        my ($stream, $name) = @$_;
-        my $writer = open $stream, "|-";
-        defined $writer or die;
-        if (!$writer) {
-            open STDOUT, ">", "$folder/$name" or die;
-            exec "cat" or die;
-        }
-        chown $uid, $gid, $stream;
-    }
-    open my $line, "<", "$folder/line" or die;
-    my $text = do { local $/; <$line> };
-    push @command, defined $text && length $text ? ("-c", $text) : "-l";
-    system { $command[0] } @command;
-    my $status = $?;
-    close STDOUT;
-    close STDERR;
-    open my $kept, ">", "$folder/status.new" or die;
-    print $kept $status;
-    close $kept or die;
-    rename "$folder/status.new", "$folder/status" or die;
-'
-
 # USER PIECES LINE TOTAL BYTES
 launch() {
     local uid gid home shell
@@ -162,7 +135,7 @@ launch() {
     (
         cd -- "$home" 2>/dev/null || cd /
         umask 022
-        exec setsid perl -e "$supervisor" -- "$folder" "$uid" "$gid" "$@"
+        exec setsid perl -e "$(printf '%s' "${supervisor:?}" | base64 -d)" -- "$folder" "$uid" "$gid" "$@"
     ) <"$folder/in" >/dev/null 2>&1 &
     echo "$!" >"$folder/pid"
 }

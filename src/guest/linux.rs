@@ -4,6 +4,8 @@ mod first_boot;
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use model::base::id::{RunId, TaskId};
 use model::runner::ScriptFile;
@@ -20,15 +22,13 @@ pub const PREPARE_BASE: &str = include_str!("../../remote/linux/prepare-base.sh"
 /// Completes a userland at the end of its bootstrap; `$1` is its root folder.
 pub const COMPILE_BASE: &str = include_str!("../../remote/linux/compile-base.sh");
 
-/// Holds the machine against the contract of `docs/remote-machine.md`; lies beside [`HOLD`] and the scripts of clauses that its
-/// arguments name.
+/// Holds the machine against the contract of `docs/remote-machine.md`; lies beside the scripts of clauses that its arguments name,
+/// and beside [`HOLD`], which these may ask.
 const CHECK_CONTRACT: ScriptFile =
     ScriptFile::built_in("check-contract.sh", include_str!("../../remote/linux/check-contract.sh"));
-/// Holds a machine that keeps the contract of `docs/remote-machine.md` for one run. The script is put into the run's
-/// folder.
+/// Holds a machine for one run, by a lock on the folder of the machine that its first argument names. The script is put into
+/// the run's folder.
 pub const HOLD: ScriptFile = ScriptFile::built_in("hold.sh", include_str!("../../remote/linux/hold.sh"));
-/// Removes what a run made on such a machine outside of its folder. The script is put into that folder.
-pub const CLEANUP: ScriptFile = ScriptFile::built_in("cleanup.sh", include_str!("../../remote/linux/cleanup.sh"));
 
 const BLOCK_HASHES: &str = include_str!("../../remote/linux/block-hashes.sh");
 const DATA_EXTENTS: &str = include_str!("../../remote/linux/data-extents.sh");
@@ -41,6 +41,8 @@ const REMOVE_STALE: &str = include_str!("../../remote/linux/remove-stale.sh");
 const RENEW_LEASE: &str = include_str!("../../remote/linux/renew-lease.sh");
 const REPLACE_HOST_KEY: &str = include_str!("../../remote/linux/replace-host-key.sh");
 const SSM_COMMAND: &str = include_str!("../../remote/linux/ssm-command.sh");
+/// Supervises a command for [`SSM_COMMAND`].
+const SSM_SUPERVISE: &str = include_str!("../../remote/linux/ssm-supervise.pl");
 const SSM_FILES: &str = include_str!("../../remote/linux/ssm-files.sh");
 const SUPERVISE: &str = include_str!("../../remote/linux/supervise.sh");
 const SYNC_TREE: &str = include_str!("../../remote/linux/sync-tree.sh");
@@ -296,7 +298,8 @@ impl Life for Linux {
     fn agent_text(&self, words: &[String]) -> String {
         // An empty word must be quoted, or the shell would drop it.
         let words: Vec<&str> = words.iter().map(|word| if word.is_empty() { "''" } else { word }).collect();
-        format!("set -- {}\n{SSM_COMMAND}", words.join(" "))
+        let supervisor = STANDARD.encode(SSM_SUPERVISE);
+        format!("set -- {}\nsupervisor={supervisor}\n{SSM_COMMAND}", words.join(" "))
     }
 }
 

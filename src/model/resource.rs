@@ -213,7 +213,7 @@ impl Resource {
         let note = self.note.as_ref()?;
         Some(match self.kind {
             ResourceKind::RemoteFiles => {
-                format!("{note}; log in and remove `{}` and `/hgwork`, or run on the machine again", self.name)
+                format!("{note}; log in and remove `{}`, or run on the machine again", self.name)
             }
             _ => note.clone(),
         })

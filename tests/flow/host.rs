@@ -113,6 +113,7 @@ async fn files_that_cannot_be_removed_stay_in_the_journal_with_the_reason() {
     assert_eq!(note, "exit status 1: cleanup: cannot unmount /hgwork", "the advice is no part of what is stored");
     let shown = theatre.rows()[0].explanation().unwrap();
     assert!(shown.starts_with(&format!("{note}; log in and remove `hg@")), "{shown}");
+    assert!(shown.ends_with("`, or run on the machine again") && shown.matches("/hgwork").count() == 1, "{shown}");
     // Another try to release does not heap words on words.
     let row = theatre.rows().remove(0);
     let fate = theatre.site.provider.release(&row).await.unwrap();

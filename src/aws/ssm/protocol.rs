@@ -308,6 +308,9 @@ mod tests {
             let first = text.lines().next().unwrap();
             assert!(!first.contains(['{', '$', '`', '"', '\'']), "{first}");
             assert!(first.contains(" old1,old2 "), "{first}");
+            let supervisor = text.lines().nth(1).unwrap().strip_prefix("supervisor=").unwrap();
+            let perl = String::from_utf8(STANDARD.decode(supervisor).unwrap()).unwrap();
+            assert!(perl.starts_with("#!/usr/bin/perl\n") && perl.ends_with(";\n"), "{perl}");
         }
         assert!(!guest::of(Platform::Linux).agent_text(&[]).contains("{{"));
         let empty = ScriptRequest::Put { index: 0, bytes: Vec::new() }.text(&Places::of(Platform::Linux), &[], "abc");

@@ -35,12 +35,15 @@ const FILES: [ScriptFile; 8] = [
     ScriptFile::built_in("sync-finish.sh", include_str!("../../../remote/mercurial/sync-finish.sh")),
     ScriptFile::built_in("apply-working-copy.sh", include_str!("../../../remote/mercurial/apply-working-copy.sh")),
     linux::HOLD,
-    linux::CLEANUP,
+    ScriptFile::built_in(CLEANUP, include_str!("../../../remote/mercurial/cleanup.sh")),
 ];
 
 /// The script that builds the source in place.
 const BUILD: &str = "build-source.sh";
 const BUILD_TEXT: &str = include_str!("../../../remote/mercurial/build-source.sh");
+
+/// The script that removes what a run made outside of its folder.
+const CLEANUP: &str = "cleanup.sh";
 
 /// The exit code of `prepare-work.sh` for "this machine cannot make that file system".
 const REFUSED: Exit = Exit::Code(3);
@@ -50,6 +53,10 @@ pub const NAME: &str = "mercurial";
 
 /// The runner's folder on every machine.
 const WORK: &str = "/hgwork";
+
+/// The folder by whose lock a run holds a machine. Every machine that keeps the contract has it, and scripts ask for its lock
+/// (`cleanup.sh`, `check-mercurial.sh`).
+const HELD: &str = "/hgdev";
 
 /// The exit code of `run-tests.sh --list` for a test that does not exist.
 const UNKNOWN_TEST: Exit = Exit::Code(66);
@@ -435,7 +442,8 @@ impl Runner for LinuxTests {
 
 impl Tenancy for LinuxTests {
     fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> StepCommand {
-        let command = script(folder, &linux::HOLD.name).args([run.as_str(), &silence.as_secs().to_string(), owner]);
+        let command =
+            script(folder, &linux::HOLD.name).args([HELD, run.as_str(), &silence.as_secs().to_string(), owner]);
         StepCommand { work: Work::Holding, command, limit: self.patience }
     }
 
@@ -448,7 +456,7 @@ impl Tenancy for LinuxTests {
     }
 
     fn clean(&self, folder: &str) -> StepCommand {
-        let command = guest().remove_run(folder, Some(&linux::CLEANUP.name));
+        let command = guest().remove_run(folder, Some(CLEANUP));
         StepCommand { work: Work::RemovingFiles, command, limit: SHORT }
     }
 }

@@ -17,6 +17,10 @@ use crate::partial::local_failure;
 /// wait in memory.
 pub(crate) const PIECE: usize = 256 << 10;
 
+/// Most bytes of a file that says that it has none: an entry begins with the size, so all of it is read before it is
+/// sent. `/proc/kallsyms`, the largest of a usual machine, has some 12 MiB. `remote/linux/tree.sh` has the same number.
+const UNTOLD: u64 = 16 << 20;
+
 /// How many spans fit into the header of a sparse file, and into each block that follows it.
 const SPANS: (usize, usize) = (4, 21);
 
@@ -149,8 +153,9 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
         if !found.is_file() {
             return Err(refused(from, "it is not a file any more"));
         }
-        let (size, mode) = (found.len(), found.mode());
+        let (mut size, mode) = (found.len(), found.mode());
         match spans(&file, &found).map_err(failed)? {
+            None if size == 0 => size = self.untold(name, &mut file, from, mode)?,
             None => {
                 self.header(EntryType::Regular, name, b"", size, mode)?;
                 self.dense(&mut file, size, from)?;
@@ -162,6 +167,30 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
         self.totals.files += 1;
         self.totals.bytes += size;
         Ok(())
+    }
+
+    /// Writes a file that says that it has no bytes, with those that it has: what stands in `/proc` never says its size.
+    /// Returns their number.
+    fn untold(
+        &mut self,
+        name: &[u8],
+        file: &mut std::fs::File,
+        from: &Path,
+        mode: u32,
+    ) -> Result<u64, ConnectionError> {
+        let mut bytes = Vec::new();
+        let read = file.take(UNTOLD + 1).read_to_end(&mut bytes);
+        let size = read.map_err(|error| local_failure("read", from, &error))? as u64;
+        if size > UNTOLD {
+            return Err(refused(from, "it says that it is empty, and has more than 16 MiB"));
+        }
+        self.header(EntryType::Regular, name, b"", size, mode)?;
+        for part in bytes.chunks(PIECE) {
+            self.piece.bytes.extend_from_slice(part);
+            self.content(part.len())?;
+        }
+        self.pad(size)?;
+        Ok(size)
     }
 
     fn dense(&mut self, file: &mut std::fs::File, size: u64, from: &Path) -> Result<(), ConnectionError> {

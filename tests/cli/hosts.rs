@@ -90,6 +90,10 @@ fn the_suite_runs_on_a_machine_of_somebody_elses_and_its_files_go() {
     let checks = place.run(&[&check[..], &["--json"]].concat()).expect(0).json();
     assert!(checks.as_array().unwrap().iter().all(|check| check["ok"] == true), "{checks}");
     place.run(&check).expect(0);
+    place
+        .run(&["machine", "check", "hg@nosuch.invalid", "--identity", login])
+        .expect(4)
+        .tells(&["cannot find the address of `nosuch.invalid`", "hint:"]);
     let stranger = ["machine", "check", &target, "--identity", other.to_str().unwrap()];
     place.run(&stranger).expect(3).tells(&["authentication refused", "user `hg`"]);
 

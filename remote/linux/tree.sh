@@ -10,8 +10,8 @@
 # PARTIAL, a name that nothing has yet, and every file gets its name when all are whole; a folder that exists keeps its mode, and
 # a link, a device or a pipe that has the name of a file stops everything.
 #
-# A file that says that it has no bytes and has some, as those of /proc do, is sent with what can be read of it, 16 MiB at most
-# (which src/archive/write.rs knows as well); that needs grep, mktemp, sort and uniq.
+# A file that says that it has no bytes and has some, as those of /proc do, or that is in /sys, where all have the same size, is
+# sent with what can be read of it, 16 MiB at most (which src/archive/write.rs knows as well); that needs grep, mktemp, sort and uniq.
 #
 # Exits with 0; with 66 where PATH of `pack` is a file; with 1 and a reason on standard error.
 set -u
@@ -101,7 +101,7 @@ pack() {
     [ -z "$odd" ] || fail "\`$odd\` is neither a file, a folder nor a symbolic link"
     cd -- "$path" || exit 1
     names() { find . -print0; }
-    empty() { find . -type f -size 0 -print0; }
+    doubtful() { find . -type f \( -size 0 -o -fstype sysfs \) -print0; }
     if is_plain; then archive .; else fill; fi
 }
 
@@ -112,18 +112,26 @@ pick() {
     chosen=$(base64) || exit 1
     cd -- "$path" || exit 1
     names() { printf '%s\n' "$chosen" | base64 -d; }
-    # shellcheck disable=SC2016
-    empty() { names | xargs -0 -r sh -c 'exec find -L "$@" -maxdepth 0 -type f -size 0 -print0' sh 2>/dev/null; }
+    doubtful() { names | among -type f; }
     if is_plain; then names | archive --dereference --no-recursion --null -T -; else fill --dereference; fi
 }
 
 archive() { tar --format=gnu --sparse --hard-dereference -b 128 -cf - "$@"; }
 
-# Prints those of the names that `empty` prints whose files have bytes all the same. One that only grew says so by now.
+# TESTS: prints those of the names on standard input whose files say no size, or none that counts.
+among() {
+    # shellcheck disable=SC2016
+    xargs -0 -r sh -c 'tests=$1; shift; exec find -L "$@" -maxdepth 0 $tests \( -size 0 -o -fstype sysfs \) -print0' sh "$*" 2>/dev/null
+}
+
+# Prints those of the names that `doubtful` prints whose files have bytes all the same, some of them twice. A file that only grew
+# says so by now. One of /sys need not be readable for its owner; that is for `fill` to tell.
 hidden() {
     # shellcheck disable=SC2016
-    empty | xargs -0 -r grep -lsZ -D skip -e '' -- |
-        xargs -0 -r sh -c 'exec find -L "$@" -maxdepth 0 -size 0 -print0' sh
+    doubtful | xargs -0 -r sh -c '
+        find -L "$@" -maxdepth 0 -fstype sysfs ! -size 0 -print0
+        exec grep -lsZ -D skip -e "" -- "$@"
+    ' sh | among
 }
 
 is_plain() { [ -z "$(hidden | head -c 1)" ]; }
@@ -134,15 +142,16 @@ fill() {
     stage=$(mktemp -d) || exit 1
     trap clean EXIT
     trap 'exit 1' HUP INT TERM
-    mkdir -- "$stage/full" && hidden >"$stage/hidden" || exit 1
+    mkdir -- "$stage/full" && hidden | sort -zu >"$stage/hidden" || exit 1
     # shellcheck disable=SC2016
     xargs -0 -r sh -c '
         why=
         for file; do
             copy=$0/${file#./}
+            size=$(stat -L -c %s -- "$file")
             mkdir -p -- "${copy%/*}" && head -c 16777217 -- "$file" >"$copy" && chmod --reference="$file" -- "$copy" || exit 1
-            [ "$(stat -c %s -- "$copy")" -le 16777216 ] || why="it says that it is empty, and has more than 16 MiB"
-            [ ! -s "$file" ] || why="it changed while it was read"
+            [ "$(stat -c %s -- "$copy")" -le 16777216 ] || why="it does not say its size, and has more than 16 MiB"
+            [ "$(stat -L -c %s -- "$file")" = "$size" ] || why="it changed while it was read"
             [ -z "$why" ] || { printf "\`%s\`: %s\n" "$file" "$why" >&2; exit 1; }
         done
     ' "$stage/full" <"$stage/hidden" || exit 1

@@ -307,6 +307,11 @@ fn a_file_that_says_that_it_is_empty_is_sent_with_its_content_or_refused() {
     let (totals, bytes) = (totals.unwrap(), content.iter().map(Vec::len).sum::<usize>() as u64);
     assert!(bytes > 0);
     assert_eq!((totals.files, totals.bytes, moved), (content.len() as u64, bytes, bytes));
+    let top_of_sys = Path::new("/sys/devices/system/cpu");
+    let online = vec![item::item(top_of_sys, PathBuf::from("online")).unwrap()];
+    let cargo = PackJob { top: top_of_sys.to_owned(), items: online, notes: Vec::new() };
+    let online = std::fs::read(top_of_sys.join("online")).unwrap();
+    assert_eq!(pack(&cargo, |_| true).unwrap(), Totals::file(online.len() as u64));
     let to = through_tar(top);
     for entry in std::fs::read_dir(top).unwrap() {
         let path = entry.unwrap().path();

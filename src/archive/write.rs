@@ -17,7 +17,7 @@ use crate::partial::local_failure;
 /// wait in memory.
 pub(crate) const PIECE: usize = 256 << 10;
 
-/// Most bytes of a file that says that it has none: an entry begins with the size, so all of it is read before it is
+/// Most bytes of a file that does not say its size: an entry begins with the size, so all of it is read before it is
 /// sent. `/proc/kallsyms`, the largest of a usual machine, has some 12 MiB. `remote/linux/tree.sh` has the same number.
 const UNTOLD: u64 = 16 << 20;
 
@@ -154,14 +154,14 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
             return Err(refused(from, "it is not a file any more"));
         }
         let (mut size, mode) = (found.len(), found.mode());
-        match spans(&file, &found).map_err(failed)? {
-            None if size == 0 => size = self.untold(name, &mut file, from, mode)?,
-            None => {
-                self.header(EntryType::Regular, name, b"", size, mode)?;
-                self.dense(&mut file, size, from)?;
-                self.pad(size)?;
-            }
-            Some(spans) => self.sparse(name, &file, from, &spans, (size, mode))?,
+        if is_untold(&file, &found) {
+            size = self.untold(name, &mut file, from, mode)?;
+        } else if let Some(spans) = spans(&file, &found).map_err(failed)? {
+            self.sparse(name, &file, from, &spans, (size, mode))?;
+        } else {
+            self.header(EntryType::Regular, name, b"", size, mode)?;
+            self.dense(&mut file, size, from)?;
+            self.pad(size)?;
         }
         FileState::of(&found).check(from, &file.metadata().map_err(failed)?)?;
         self.totals.files += 1;
@@ -169,8 +169,7 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
         Ok(())
     }
 
-    /// Writes a file that says that it has no bytes, with those that it has: what stands in `/proc` never says its size.
-    /// Returns their number.
+    /// Writes a file that does not say its size with the bytes that it has. Returns their number.
     fn untold(
         &mut self,
         name: &[u8],
@@ -182,7 +181,7 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
         let read = file.take(UNTOLD + 1).read_to_end(&mut bytes);
         let size = read.map_err(|error| local_failure("read", from, &error))? as u64;
         if size > UNTOLD {
-            return Err(refused(from, "it says that it is empty, and has more than 16 MiB"));
+            return Err(refused(from, "it does not say its size, and has more than 16 MiB"));
         }
         self.header(EntryType::Regular, name, b"", size, mode)?;
         for part in bytes.chunks(PIECE) {
@@ -281,6 +280,12 @@ pub(crate) fn pour(from: &Path, mut take: impl FnMut(Piece) -> bool) -> Result<T
             return Err(ConnectionError::Invalid(GONE.to_owned()));
         }
     }
+}
+
+/// Whether a file may have other bytes than it says: those of `/proc` say that they have none, those of `/sys` a page.
+fn is_untold(file: &std::fs::File, found: &std::fs::Metadata) -> bool {
+    let in_sys = || rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == libc::SYSFS_MAGIC);
+    found.len() == 0 || (found.blocks() == 0 && in_sys())
 }
 
 fn shorter(from: &Path, error: &std::io::Error) -> ConnectionError {

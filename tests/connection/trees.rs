@@ -301,10 +301,13 @@ async fn files_that_say_that_they_are_empty_come_with_what_is_in_them() {
     std::os::unix::fs::symlink("/proc/version", mixed.join("new\nversion")).unwrap();
     std::fs::write(mixed.join("file"), "x").unwrap();
     std::fs::write(mixed.join("empty"), "").unwrap();
-    let (paths, home) = (["new\nversion", "file", "empty"].map(PathBuf::from), dir.join("home"));
+    // Every file of `/sys` says that it has a page.
+    let online = std::fs::read("/sys/devices/system/cpu/online").unwrap();
+    std::os::unix::fs::symlink("/sys/devices/system/cpu/online", mixed.join("online")).unwrap();
+    let (paths, home) = (["new\nversion", "file", "empty", "online"].map(PathBuf::from), dir.join("home"));
     let got = connection.trees().unwrap().download_some(mixed.to_str().unwrap(), &paths, &home, 1 << 20, &|_| ()).await;
     let version = std::fs::read("/proc/version").unwrap();
-    assert_eq!((got.unwrap().bytes, contents(&home)), (version.len() as u64 + 1, contents(&mixed)));
+    assert_eq!((got.unwrap().bytes, contents(&home)), ((version.len() + online.len()) as u64 + 1, contents(&mixed)));
 }
 
 #[tokio::test]

@@ -90,10 +90,6 @@ fn the_suite_runs_on_a_machine_of_somebody_elses_and_its_files_go() {
     let checks = place.run(&[&check[..], &["--json"]].concat()).expect(0).json();
     assert!(checks.as_array().unwrap().iter().all(|check| check["ok"] == true), "{checks}");
     place.run(&check).expect(0);
-    place
-        .run(&["machine", "check", "hg@nosuch.invalid", "--identity", login])
-        .expect(4)
-        .tells(&["cannot find the address of `nosuch.invalid`", "hint:"]);
     let stranger = ["machine", "check", &target, "--identity", other.to_str().unwrap()];
     place.run(&stranger).expect(3).tells(&["authentication refused", "user `hg`"]);
 
@@ -197,6 +193,19 @@ fn a_machine_that_answers_with_something_else_is_told_by_what_it_says() {
         place.assert_certified(&place.latest());
         place.assert_clean();
     }
+}
+
+#[test]
+fn a_host_whose_name_stands_for_no_address_is_told_as_that() {
+    let (place, sshd) = (Place::new(), Sshd::with(""));
+    let identity = sshd.dir.path().join("identity");
+    let check = ["machine", "check", "hg@nosuch.invalid", "--identity", identity.to_str().unwrap()];
+    let done = place.run(&check).expect(4).tells(&[
+        "cannot find the address of `nosuch.invalid`",
+        "hint:",
+        "how the name is written",
+    ]);
+    assert!(!done.stderr.contains("refused"), "{}", done.stderr);
 }
 
 #[test]

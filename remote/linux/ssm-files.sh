@@ -53,6 +53,10 @@ pack() {
         [ -f "$path" ] || fail 'it is neither a file nor a folder'
         set -- "$3" --dereference -C "$1" "./$2"
     fi
+    # tar takes a file that says that it has no bytes and has some, as those of /proc do, for empty.
+    odd=$(find -H "$path" -type f -size 0 -print0 2>/dev/null | xargs -0 -r grep -ls -D skip -e '' -- |
+        while read -r file; do [ -s "$file" ] || printf '%s\n' "$file"; done | head -n 1)
+    [ -z "$odd" ] || fail "\`$odd\` says that it is empty and has content; use SSH"
     most=$1
     shift
     tar --format=gnu --hard-dereference -cf "$archive" "$@" || exit 1

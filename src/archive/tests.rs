@@ -294,6 +294,35 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
 }
 
 #[test]
+fn a_file_that_says_that_it_is_empty_is_sent_with_its_content_or_refused() {
+    let top = Path::new("/proc/sys/fs/inotify");
+    let content: Vec<Vec<u8>> =
+        std::fs::read_dir(top).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
+    let cargo = PackJob { top: top.to_owned(), items: plan(top).unwrap(), notes: Vec::new() };
+    let mut moved = 0;
+    let totals = pack(&cargo, |piece| {
+        moved += piece.content;
+        true
+    });
+    let (totals, bytes) = (totals.unwrap(), content.iter().map(Vec::len).sum::<usize>() as u64);
+    assert!(bytes > 0);
+    assert_eq!((totals.files, totals.bytes, moved), (content.len() as u64, bytes, bytes));
+    let top_of_sys = Path::new("/sys/devices/system/cpu");
+    let online = vec![item::item(top_of_sys, PathBuf::from("online")).unwrap()];
+    let cargo = PackJob { top: top_of_sys.to_owned(), items: online, notes: Vec::new() };
+    let online = std::fs::read(top_of_sys.join("online")).unwrap();
+    assert_eq!(pack(&cargo, |_| true).unwrap(), Totals::file(online.len() as u64));
+    let to = through_tar(top);
+    for entry in std::fs::read_dir(top).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(
+            std::fs::read(to.path().join("tree").join(path.file_name().unwrap())).unwrap(),
+            std::fs::read(&path).unwrap()
+        );
+    }
+}
+
+#[test]
 fn too_much_for_memory_is_refused_both_ways() {
     let top = tempfile::tempdir().unwrap();
     std::fs::write(top.path().join("a"), [0; 60]).unwrap();

@@ -369,7 +369,8 @@ impl<R: Read> Unpacking<'_, R> {
         }
         for (path, mode) in self.made.iter().rev().filter(|(path, _)| !old.contains(path)) {
             let place = if path.as_os_str().is_empty() { self.local.to_owned() } else { self.local.join(path) };
-            let set = std::fs::set_permissions(&place, std::fs::Permissions::from_mode(mode & 0o777));
+            // The sticky bit keeps others from removing what is in a folder that all may write.
+            let set = std::fs::set_permissions(&place, std::fs::Permissions::from_mode(mode & 0o1777));
             set.map_err(|error| local_failure("write", &place, &error))?;
         }
         Ok(())

@@ -17,6 +17,10 @@ use crate::partial::local_failure;
 /// wait in memory.
 pub(crate) const PIECE: usize = 256 << 10;
 
+/// Most bytes of a file that does not say its size: an entry begins with the size, so all of it is read before it is
+/// sent. `/proc/kallsyms`, the largest of a usual machine, has some 12 MiB. `remote/linux/tree.sh` has the same number.
+const UNTOLD: u64 = 16 << 20;
+
 /// How many spans fit into the header of a sparse file, and into each block that follows it.
 const SPANS: (usize, usize) = (4, 21);
 
@@ -149,19 +153,43 @@ impl<Take: FnMut(Piece) -> bool> Packer<Take> {
         if !found.is_file() {
             return Err(refused(from, "it is not a file any more"));
         }
-        let (size, mode) = (found.len(), found.mode());
-        match spans(&file, &found).map_err(failed)? {
-            None => {
-                self.header(EntryType::Regular, name, b"", size, mode)?;
-                self.dense(&mut file, size, from)?;
-                self.pad(size)?;
-            }
-            Some(spans) => self.sparse(name, &file, from, &spans, (size, mode))?,
+        let (mut size, mode) = (found.len(), found.mode());
+        if is_untold(&file, &found) {
+            size = self.untold(name, &mut file, from, mode)?;
+        } else if let Some(spans) = spans(&file, &found).map_err(failed)? {
+            self.sparse(name, &file, from, &spans, (size, mode))?;
+        } else {
+            self.header(EntryType::Regular, name, b"", size, mode)?;
+            self.dense(&mut file, size, from)?;
+            self.pad(size)?;
         }
         FileState::of(&found).check(from, &file.metadata().map_err(failed)?)?;
         self.totals.files += 1;
         self.totals.bytes += size;
         Ok(())
+    }
+
+    /// Writes a file that does not say its size with the bytes that it has. Returns their number.
+    fn untold(
+        &mut self,
+        name: &[u8],
+        file: &mut std::fs::File,
+        from: &Path,
+        mode: u32,
+    ) -> Result<u64, ConnectionError> {
+        let mut bytes = Vec::new();
+        let read = file.take(UNTOLD + 1).read_to_end(&mut bytes);
+        let size = read.map_err(|error| local_failure("read", from, &error))? as u64;
+        if size > UNTOLD {
+            return Err(refused(from, "it does not say its size, and has more than 16 MiB"));
+        }
+        self.header(EntryType::Regular, name, b"", size, mode)?;
+        for part in bytes.chunks(PIECE) {
+            self.piece.bytes.extend_from_slice(part);
+            self.content(part.len())?;
+        }
+        self.pad(size)?;
+        Ok(size)
     }
 
     fn dense(&mut self, file: &mut std::fs::File, size: u64, from: &Path) -> Result<(), ConnectionError> {
@@ -252,6 +280,12 @@ pub(crate) fn pour(from: &Path, mut take: impl FnMut(Piece) -> bool) -> Result<T
             return Err(ConnectionError::Invalid(GONE.to_owned()));
         }
     }
+}
+
+/// Whether a file may have other bytes than it says: those of `/proc` say that they have none, those of `/sys` a page.
+fn is_untold(file: &std::fs::File, found: &std::fs::Metadata) -> bool {
+    let in_sys = || rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == libc::SYSFS_MAGIC);
+    found.len() == 0 || (found.blocks() == 0 && in_sys())
 }
 
 fn shorter(from: &Path, error: &std::io::Error) -> ConnectionError {

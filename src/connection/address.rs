@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use model::machine::{Address, HANDOVER_ENDED};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::io::{AsyncReadExt, Interest};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 
 /// The longest path that fits a Unix socket's address (108 bytes with the final NUL).
 const SOCKET_PATH_MAX: usize = 107;
@@ -24,7 +25,7 @@ const REASON_CAP: u64 = 4096;
 pub(super) async fn dial(address: &Address) -> Result<TcpStream, ConnectionError> {
     let refused = |source| ConnectionError::Refused { address: address.to_string(), source: Some(source) };
     match address {
-        Address::Tcp { host, port } => match TcpStream::connect((host.as_str(), *port)).await {
+        Address::Tcp { host, port } => match TcpStream::connect(&*look_up(host, *port).await?).await {
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(ConnectionError::TimedOut {
                 address: address.to_string(),
                 what: "the system gave up on the TCP connection".to_owned(),
@@ -50,6 +51,13 @@ pub(super) async fn dial(address: &Address) -> Result<TcpStream, ConnectionError
             Err(ConnectionError::Invalid(format!("{instance} is known only by its SSM agent: SSH cannot reach it")))
         }
     }
+}
+
+/// The addresses that a host's name stands for.
+async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectionError> {
+    let unknown = |source| ConnectionError::NoAddress { host: host.to_owned(), source };
+    let found: Vec<SocketAddr> = lookup_host((host, port)).await.map_err(unknown)?.collect();
+    if found.is_empty() { Err(unknown(std::io::Error::other("the name stands for none"))) } else { Ok(found) }
 }
 
 /// Connects to a Unix socket, also by a path that is too long for an address.

@@ -84,6 +84,10 @@ fn with_time_tried(last: Option<ConnectionError>, target: &ConnectTarget, limit:
             let reason = source.map_or_else(String::new, |source| format!(": {source}"));
             ConnectionError::Refused { address, source: Some(std::io::Error::new(kind, format!("{tried}{reason}"))) }
         }
+        Some(ConnectionError::NoAddress { host, source }) => {
+            let source = std::io::Error::new(source.kind(), format!("{tried}: {source}"));
+            ConnectionError::NoAddress { host, source }
+        }
         Some(ConnectionError::Lost { address, reason }) => {
             ConnectionError::Lost { address, reason: format!("{reason} ({tried})") }
         }

@@ -12,6 +12,15 @@ use crate::task::{Chunk, Command, WindowSize};
 /// The failure of a connection. Each variant asks the user for a different action.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
+    /// The host's name stands for no address.
+    #[error("cannot find the address of `{host}`")]
+    NoAddress {
+        /// The name.
+        host: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
     /// Nothing listens at the address.
     #[error("connection to {address} refused")]
     Refused {
@@ -155,6 +164,10 @@ impl From<ConnectionError> for Fault {
             ),
             ConnectionError::Invalid(_) => (FaultKind::Usage, None),
             ConnectionError::File { .. } => (FaultKind::Outside, None),
+            ConnectionError::NoAddress { .. } => (
+                FaultKind::Infrastructure,
+                Some("Check how the name is written, and that this computer can look names up."),
+            ),
             ConnectionError::Refused { .. } => {
                 (FaultKind::Infrastructure, Some("Check that it is up, and that this is its address and port."))
             }
@@ -169,7 +182,8 @@ impl From<ConnectionError> for Fault {
         };
         let mut fault = Self::new(kind, error.to_string());
         fault.hint = hint.map(str::to_owned);
-        if let ConnectionError::Refused { source: Some(source), .. } = error {
+        if let ConnectionError::Refused { source: Some(source), .. } | ConnectionError::NoAddress { source, .. } = error
+        {
             fault = fault.because(source);
         }
         fault

@@ -217,7 +217,7 @@ fn names_that_are_not_utf8_are_paths_or_refused() {
     ] {
         run(words, &odd).expect(2).tells(&["`odd\u{fffd}` is not UTF-8", "hint:"]);
     }
-    run(&["run-tests-linux", "--artifacts"], &odd).expect(2).tells(&["--artifacts", "not UTF-8"]);
+    run(&["run-tests-linux", "--artifact", "x", "--artifacts"], &odd).expect(2).tells(&["--artifacts", "not UTF-8"]);
     // By these everything that was made is found again.
     run(&["machine", "list", "--state-path"], &odd).expect(2).tells(&["not UTF-8", "hint:"]);
     // These are looked for.
@@ -286,7 +286,7 @@ fn settings_that_are_not_known_are_refused_with_the_nearest_key() {
     place.run(&["runs", "list"]).expect(3).tells(&["config.toml"]);
     place.settings("[defaults]\ndistro = \"debian99\"\n");
     for command in [&["run-tests-linux"][..], &["machine", "up"]] {
-        place.run(command).expect(2).tells(&["config.toml:2: ", "`debian99`", "hint:"]);
+        place.run(command).expect(3).tells(&["config.toml:2: ", "`debian99`", "hint:"]);
     }
     place.settings("[mercurial]\nsource = \"upstraem\"\n");
     place.run(&["runs", "list"]).expect(3).tells(&[

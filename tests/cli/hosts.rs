@@ -196,6 +196,19 @@ fn a_machine_that_answers_with_something_else_is_told_by_what_it_says() {
 }
 
 #[test]
+fn a_host_whose_name_stands_for_no_address_is_told_as_that() {
+    let (place, sshd) = (Place::new(), Sshd::with(""));
+    let identity = sshd.dir.path().join("identity");
+    let check = ["machine", "check", "hg@nosuch.invalid", "--identity", identity.to_str().unwrap()];
+    let done = place.run(&check).expect(4).tells(&[
+        "cannot find the address of `nosuch.invalid`",
+        "hint:",
+        "how the name is written",
+    ]);
+    assert!(!done.stderr.contains("refused"), "{}", done.stderr);
+}
+
+#[test]
 fn one_session_a_connection_is_enough() {
     let place = Place::new();
     let sshd = Sshd::with("MaxSessions 1");

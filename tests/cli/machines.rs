@@ -123,6 +123,8 @@ fn folders_travel_both_ways() {
     std::fs::write(tree.join("closed/deep/file"), "x").unwrap();
     mode("closed/deep", 0o555);
     mode("closed", 0o500);
+    std::fs::create_dir(tree.join("open")).unwrap();
+    mode("open", 0o1777);
     for number in 0..200 {
         std::fs::write(tree.join("a folder/deep").join(number.to_string()), number.to_string()).unwrap();
     }
@@ -136,6 +138,9 @@ fn folders_travel_both_ways() {
     // Into a folder that is there, under the name it has; one file to a new name; the home folder.
     place.run(&["machine", "cp", tree.to_str().unwrap(), &there]).expect(0);
     place.exec(&id, &["test", "-x", "/tmp/there/tree/program"]).expect(0);
+    for folder in ["/tmp/there/open", "/tmp/there/tree/open"] {
+        assert_eq!(place.exec(&id, &["stat", "-c", "%a", folder]).expect(0).text(), "1777\n");
+    }
     let file = tree.join("program");
     place.run(&["machine", "cp", file.to_str().unwrap(), &format!("{id}:renamed")]).expect(0);
     place.exec(&id, &["test", "-x", "/home/hg/renamed"]).expect(0);
@@ -447,6 +452,10 @@ fn a_copy_replaces_nothing_but_files_and_goes_where_it_is_told() {
     std::fs::write(home(&at("x").replace(&id, &id[..8])), "which").unwrap();
     cp(&at("x").replace(&id, &id[..8]), "y").expect(2).tells(&["may be a path on", "./", "whole id"]);
     cp("new", &at("~root/x")).expect(2).tells(&["another user", "hint:"]);
+    cp("new", &at("~hg/own")).expect(0);
+    assert_eq!(shell("cat /home/hg/own"), "new");
+    cp("new/", &at("")).expect(2).tells(&["`new` is a file, not a folder", "hint:"]);
+    cp("none/", &at("")).expect(2).tells(&["there is no `none/`"]);
     cp("new", &at("")).expect(0);
     assert_eq!(shell("cat /home/hg/new"), "new");
     place.run(&["machine", "down", &id]).expect(0);

@@ -421,7 +421,9 @@ fn what_a_distribution_lacks_for_the_build_is_known_before_anything_boots() {
         "--revision REV",
     ]);
     on(&["--working-copy", "--distro", "debian13"]).tells(&["No distribution can"]);
-    on(&["--working-copy", "--python-version", "3.99"]).tells(&["has no python-version `3.99`"]);
+    // A Python is sought where the build is possible, and not elsewhere.
+    needs("[build-system]\nrequires = [\"setuptools>=77\"]\n");
+    on(&["--working-copy", "--python-version", "3.99"]).tells(&["`debian13` has no python-version `3.99`"]);
     let images = place.run(&["image", "list"]).expect(0).text();
     assert!(!images.contains("linux-dev"), "nothing was made: {images}");
     place.assert_clean();

@@ -146,6 +146,20 @@ async fn a_closed_port_is_refused_at_once_without_patience() {
 }
 
 #[tokio::test]
+async fn a_name_that_stands_for_no_address_is_told_as_that() {
+    let sshd = Sshd::prepare("");
+    let nowhere = Address::Tcp { host: "nosuch.invalid".to_owned(), port: 22 };
+    let machine = Machine { address: nowhere, ..sshd.machine() };
+    for patient in [false, true] {
+        let error = refusal(&machine, SHORT, patient).await;
+        assert!(matches!(error, ConnectionError::NoAddress { .. }), "{error}");
+        let fault = model::fault::Fault::from(error);
+        assert!(fault.line().starts_with("cannot find the address of `nosuch.invalid`"), "{}", fault.line());
+        assert!(fault.hint.is_some_and(|hint| hint.contains("name")));
+    }
+}
+
+#[tokio::test]
 async fn patience_meets_a_server_that_comes_up_late() {
     let mut sshd = Sshd::prepare("");
     let machine = sshd.machine();

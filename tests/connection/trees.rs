@@ -60,9 +60,11 @@ async fn a_folder_is_merged_and_one_that_was_there_keeps_its_mode() {
     let sshd = Sshd::start();
     let connection = connect(&sshd.machine()).await;
     let (local, remote) = (sshd.folder("local"), sshd.folder("remote"));
-    for folder in ["new/deep", "both"] {
+    for folder in ["new/deep", "new/open", "both"] {
         std::fs::create_dir_all(local.join(folder)).unwrap();
     }
+    // In a folder that all may write, the sticky bit keeps them from removing what is another's.
+    std::fs::set_permissions(local.join("new/open"), PermissionsExt::from_mode(0o3777)).unwrap();
     std::fs::write(local.join("new/deep/file"), "x").unwrap();
     std::fs::write(local.join("both/file"), "new").unwrap();
     std::os::unix::fs::symlink("new", local.join("link")).unwrap();
@@ -78,7 +80,8 @@ async fn a_folder_is_merged_and_one_that_was_there_keeps_its_mode() {
         std::fs::hard_link(folder.join("both/file"), folder.join("same")).unwrap();
         std::os::unix::fs::symlink("/etc", folder.join("link")).unwrap();
     };
-    let look = |folder: &Path| {
+    let look = |folder: &Path, open: u32| {
+        assert_eq!(mode(&folder.join("new/open")), open);
         assert_eq!(names(folder), ["both", "link", "new", "old", "same"]);
         assert_eq!((mode(folder), mode(&folder.join("new")), mode(&folder.join("new/deep"))), (0o755, 0o750, 0o555));
         assert_eq!(std::fs::read(folder.join("both/file")).unwrap(), b"new");
@@ -88,15 +91,15 @@ async fn a_folder_is_merged_and_one_that_was_there_keeps_its_mode() {
     old(&remote);
     // A slash at the end means nothing.
     connection.upload(&local, &format!("{}/", remote.display()), &|_| ()).await.unwrap();
-    look(&remote);
+    look(&remote, 0o3777);
     let down = sshd.folder("down");
     old(&down);
     connection.download(&format!("{}/", local.display()), &down, &|_| ()).await.unwrap();
-    look(&down);
+    look(&down, 0o1777);
     // Again, over what is the same; as with `cp` only root gets into a folder without the right to write.
     if is_root() {
         connection.upload(&local, remote.to_str().unwrap(), &|_| ()).await.unwrap();
-        look(&remote);
+        look(&remote, 0o3777);
     }
     // A folder does not go where a file is, nor the other way round.
     std::fs::remove_dir_all(local.join("new")).unwrap();
@@ -270,6 +273,41 @@ async fn a_tree_that_cannot_be_read_or_written_says_which_and_why() {
     let error = connection.download(slow.to_str().unwrap(), &remote.join("a"), &grow).await.unwrap_err();
     assert!(error.to_string().contains("changed as we read it"), "{error}");
     assert_eq!(names(&remote), [""; 0]);
+}
+
+/// What says that it is empty and is not: files of `/proc`, in a folder of which none changes by itself.
+#[tokio::test]
+async fn files_that_say_that_they_are_empty_come_with_what_is_in_them() {
+    let sshd = Sshd::start();
+    let connection = connect(&sshd.machine()).await;
+    let (from, dir) = (Path::new("/proc/sys/fs/inotify"), sshd.folder("to"));
+    let contents = |folder: &Path| -> Vec<_> {
+        names(folder).iter().map(|name| (name.clone(), std::fs::read(folder.join(name)).unwrap())).collect()
+    };
+    let size: usize = contents(from).iter().map(|(_, bytes)| bytes.len()).sum();
+    assert!(size > 0);
+    for (there, here) in [(dir.join("new"), dir.join("down")), (sshd.folder("old"), sshd.folder("back"))] {
+        let up = connection.upload(from, there.to_str().unwrap(), &|_| ()).await.unwrap();
+        let down = connection.download(from.to_str().unwrap(), &here, &|_| ()).await.unwrap();
+        assert_eq!(
+            (up.files, up.bytes, up == down),
+            (contents(from).len() as u64, size as u64, true),
+            "{up:?} {down:?}"
+        );
+        assert_eq!((contents(&there), contents(&here)), (contents(from), contents(from)));
+    }
+    // Beside others, one of which has a name of several lines, and behind a link.
+    let mixed = sshd.folder("mixed");
+    std::os::unix::fs::symlink("/proc/version", mixed.join("new\nversion")).unwrap();
+    std::fs::write(mixed.join("file"), "x").unwrap();
+    std::fs::write(mixed.join("empty"), "").unwrap();
+    // Every file of `/sys` says that it has a page.
+    let online = std::fs::read("/sys/devices/system/cpu/online").unwrap();
+    std::os::unix::fs::symlink("/sys/devices/system/cpu/online", mixed.join("online")).unwrap();
+    let (paths, home) = (["new\nversion", "file", "empty", "online"].map(PathBuf::from), dir.join("home"));
+    let got = connection.trees().unwrap().download_some(mixed.to_str().unwrap(), &paths, &home, 1 << 20, &|_| ()).await;
+    let version = std::fs::read("/proc/version").unwrap();
+    assert_eq!((got.unwrap().bytes, contents(&home)), ((version.len() + online.len()) as u64 + 1, contents(&mixed)));
 }
 
 #[tokio::test]

@@ -121,6 +121,30 @@ async fn links_come_as_the_files_that_they_lead_to_and_what_does_not_come_is_tol
 }
 
 #[tokio::test]
+async fn files_that_say_that_they_are_empty_come_with_what_is_in_them() {
+    let sshd = Sshd::start();
+    let connection = connect(&sshd).await;
+    let (work, home) = (sshd.folder("work"), sshd.dir.path().join("home"));
+    write(&work.join("out/x"), "x");
+    write(&work.join("out/empty"), "");
+    std::os::unix::fs::symlink("/proc/version", work.join("out/link")).unwrap();
+    let all = wanted(&["out/*", "/proc/version"], &["/proc/sys/fs/inotify/*"]);
+    let got = collect(&Teller::silent(), connection.as_ref(), work.to_str().unwrap(), &all, &home).await.unwrap();
+    let (mut files, mut bytes) = (4, 1);
+    for (name, real) in [("out/link", "/proc/version"), ("proc/version", "/proc/version"), ("out/empty", "/dev/null")] {
+        let real = std::fs::read(real).unwrap();
+        bytes += real.len() as u64;
+        assert_eq!(std::fs::read(home.join(name)).unwrap(), real);
+    }
+    for entry in std::fs::read_dir("/proc/sys/fs/inotify").unwrap() {
+        let real = entry.unwrap().path();
+        (files, bytes) = (files + 1, bytes + std::fs::read(&real).unwrap().len() as u64);
+        assert_eq!(std::fs::read(home.join(real.strip_prefix("/").unwrap())).unwrap(), std::fs::read(&real).unwrap());
+    }
+    assert_eq!((got.files, got.bytes, got.fault().is_none()), (files, bytes, true), "{got:?}");
+}
+
+#[tokio::test]
 async fn nothing_to_bring_makes_nothing() {
     let sshd = Sshd::start();
     let connection = connect(&sshd).await;

@@ -275,6 +275,28 @@ async fn closed_folders_are_opened_for_what_changes_in_them() {
 }
 
 #[tokio::test]
+async fn a_new_folder_has_its_sticky_bit_at_once() {
+    let pair = Pair::new();
+    pair.here("open/file", "x");
+    set_mode(&pair.from.join("open"), 0o3777);
+    assert_eq!(pair.sync().await, (2, 0, 0));
+    pair.assert_equal(&[]);
+    assert_eq!(pair.with(&pair.wanted()).await.unwrap().unchanged, 2);
+}
+
+#[tokio::test]
+async fn files_that_say_that_they_are_empty_go_with_what_is_in_them() {
+    let mut pair = Pair::new();
+    pair.from = PathBuf::from("/proc/sys/fs/inotify");
+    let size: usize = listing(&pair.from).values().map(|(_, content)| content.len()).sum();
+    let done = pair.with(&pair.wanted()).await.unwrap();
+    assert_eq!((done.sent, done.bytes), (listing(&pair.from).len(), size as u64));
+    assert!(size > 0);
+    pair.assert_equal(&[]);
+    assert_eq!(pair.sync().await, (0, 0, 0));
+}
+
+#[tokio::test]
 async fn a_sync_that_breaks_off_changes_nothing_and_the_next_one_knows_what_came() {
     let pair = Pair::new();
     pair.here("a", "old");

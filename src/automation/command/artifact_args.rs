@@ -10,19 +10,23 @@ use model::fault::Fault;
 pub struct ArtifactArgs {
     /// Fetch the files that match: a path below the work folder, in which the source is `src` and the runner's own files are
     /// `results`, or an absolute path. A pattern that matches nothing is an error
-    #[arg(long = "artifact", value_name = "GLOB", group = "patterns")]
+    #[arg(long = "artifact", value_name = "GLOB")]
     required: Vec<String>,
     /// Fetch the files that match, where there are any
-    #[arg(long = "optional-artifact", value_name = "GLOB", group = "patterns")]
+    #[arg(long = "optional-artifact", value_name = "GLOB")]
     optional: Vec<String>,
     /// Where artifacts go [default: `artifacts` in the run's folder]
-    #[arg(long = "artifacts", value_name = "DIR", requires = "patterns")]
+    #[arg(long = "artifacts", value_name = "DIR")]
     into: Option<PathBuf>,
 }
 
 impl ArtifactArgs {
     /// Checks what is to be fetched and makes the folder for it; nothing else has been made by then.
     pub fn check(&self) -> Result<Fetch, Fault> {
+        if self.into.is_some() && self.required.is_empty() && self.optional.is_empty() {
+            return Err(Fault::usage("`--artifacts` names a folder for artifacts, and none are asked for")
+                .hint("Say which with `--artifact GLOB` or `--optional-artifact GLOB`."));
+        }
         let wanted = Patterns::new(&self.required, &self.optional)?;
         let absolute = |into: &PathBuf| {
             let refused = |reason: &str| Fault::usage(format!("`--artifacts {}`: {reason}", into.display()));

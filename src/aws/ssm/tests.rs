@@ -401,7 +401,12 @@ async fn trees_travel_both_ways() {
     connection.upload(&one, &format!("{remote}/other"), &|_| ()).await.unwrap();
     assert_eq!(std::fs::read(far.path().join("up/other")).unwrap(), big);
     let error = connection.upload(&tree, &format!("{remote}/other"), &|_| ()).await.unwrap_err();
-    assert!(error.to_string().contains("something that is not a folder has its name"), "{error}");
+    assert!(error.to_string().contains("not a folder has its name"), "{error}");
+    // What says that it is empty and is not, alone and in a folder.
+    for lies in ["/proc/version", "/proc/sys/fs/inotify"] {
+        let error = connection.download(lies, &local.path().join("lies"), &|_| ()).await.unwrap_err();
+        assert!(error.to_string().contains("says that it is empty and has content; use SSH"), "{error}");
+    }
     // The target of a copy is followed if it is a link, and written into if it is a device, on both sides.
     for folder in [far.path(), local.path()] {
         std::os::unix::fs::symlink("real", folder.join("link")).unwrap();

@@ -95,8 +95,8 @@ struct CurrentConnection {
 
 /// Whether the connection is to blame, so that another may do better.
 fn is_lost(error: &ConnectionError) -> bool {
-    use ConnectionError::{Lost, MachineEnded, Refused, TimedOut};
-    matches!(error, Lost { .. } | MachineEnded { .. } | TimedOut { .. } | Refused { .. })
+    use ConnectionError::{Lost, MachineEnded, NoAddress, Refused, TimedOut};
+    matches!(error, Lost { .. } | MachineEnded { .. } | TimedOut { .. } | Refused { .. } | NoAddress { .. })
 }
 
 /// The reason why a connection failed, without its address, which the surrounding message names already.
@@ -111,8 +111,8 @@ fn reason_of(error: &ConnectionError) -> String {
 
 /// Whether no later attempt can do better.
 fn is_final(error: &ConnectionError) -> bool {
-    use ConnectionError::{Lost, Protocol, Refused, TimedOut};
-    !matches!(error, Lost { .. } | Refused { .. } | TimedOut { .. } | Protocol { .. })
+    use ConnectionError::{Lost, NoAddress, Protocol, Refused, TimedOut};
+    !matches!(error, Lost { .. } | NoAddress { .. } | Refused { .. } | TimedOut { .. } | Protocol { .. })
 }
 
 impl Durable {

@@ -87,7 +87,7 @@ pub async fn sync(
         there.learn(&ask(connection.as_ref(), hash).await?);
     }
     let plan = plan::make(&here, &there)?;
-    let done = summarise(&plan, &here, wanted);
+    let mut done = summarise(&plan, &here, wanted);
     if plan.delete_count() > wanted.max_delete && !wanted.dry_run {
         let message = format!(
             "this would remove {} entries from `{}`, more than {}; nothing was sent",
@@ -100,7 +100,7 @@ pub async fn sync(
     // Also without a change where the machine had to hash files or remembers nothing: it then remembers this sync, so
     // that the next one need not hash them.
     if !wanted.dry_run && (plan.has_changes() || !unknown.is_empty() || !there.remembers()) {
-        apply(connection.as_ref(), teller, wanted, &plan, &here, &there).await?;
+        done.bytes = apply(connection.as_ref(), teller, wanted, &plan, &here, &there).await?;
     }
     connection.close().await;
     Ok(done)
@@ -123,7 +123,8 @@ fn summarise(plan: &SyncPlan, here: &local::LocalTree, wanted: &SyncRequest) -> 
     }
 }
 
-/// Sends everything that is to change. The machine changes nothing before all of it has come.
+/// Sends everything that is to change, and returns the bytes of the files that went. The machine changes nothing before
+/// all of it has come.
 async fn apply(
     connection: &dyn Connection,
     teller: &Teller,
@@ -131,7 +132,7 @@ async fn apply(
     plan: &SyncPlan,
     here: &local::LocalTree,
     there: &remote::RemoteTree,
-) -> Result<(), Fault> {
+) -> Result<u64, Fault> {
     let mut notes = vec![
         ("delete".to_owned(), names(&plan.delete)),
         ("folders".to_owned(), names(&plan.folders)),
@@ -153,9 +154,9 @@ async fn apply(
     };
     let parcel = Parcel { top: &wanted.from, paths: &plan.send, notes };
     let command = guest::of(connection.platform()).sync_apply(&wanted.to);
-    connection.trees()?.send_parcel(&command, parcel, progress).await?;
+    let totals = connection.trees()?.send_parcel(&command, parcel, progress).await?;
     match here.find_changed(&wanted.from, &plan.send) {
-        None => Ok(()),
+        None => Ok(totals.bytes),
         Some(path) => Err(Fault::outside(format!("`{}` changed while it was copied", path.display()))
             .hint("Everything else arrived. Run it again.")),
     }

@@ -102,7 +102,13 @@ async fn upload(
     to: &str,
 ) -> Result<Totals, Fault> {
     if !from.exists() && !from.is_symlink() {
-        return Err(Fault::usage(format!("there is no `{}`", from.display())));
+        // The slash alone makes the system deny a file that is there.
+        let file = from.components().as_path();
+        return Err(match from.as_os_str().as_bytes().ends_with(b"/") && file.is_file() {
+            true => Fault::usage(format!("`{}` is a file, not a folder", file.display()))
+                .hint("Leave out the slash at the end."),
+            false => Fault::usage(format!("there is no `{}`", from.display())),
+        });
     }
     let sized = from.to_owned();
     let (connection, total) =

@@ -51,7 +51,8 @@ pub(super) fn parse_side(context: &Context, text: &OsStr) -> Result<Side, Fault>
         return Err(Fault::usage(format!("`{shown}` is on a machine, and not UTF-8"))
             .hint("Name the folder that it is in; what is in a folder may have any name."));
     };
-    Ok(Side::Remote { machine: Box::new(machine), path: resolve_remote(path)? })
+    let path = resolve_remote(path, &machine.user)?;
+    Ok(Side::Remote { machine: Box::new(machine), path })
 }
 
 /// The parts before and after the first colon, where the first may name a machine.
@@ -62,14 +63,19 @@ fn split(text: &OsStr) -> Option<(&[u8], &[u8])> {
     (!name.is_empty() && !name.contains(&b'/')).then_some((name, path))
 }
 
-/// Resolves a path on a machine: an empty one and `~` are the home of its user, in which every command and copy begins.
-fn resolve_remote(path: &str) -> Result<String, Fault> {
+/// Resolves a path on a machine: an empty one, `~` and `~USER` are the home of its `user`, in which every command and copy
+/// begins.
+fn resolve_remote(path: &str, user: &str) -> Result<String, Fault> {
+    let is_home = |rest: &&str| rest.is_empty() || rest.starts_with('/');
     let below = match path.strip_prefix('~') {
         None => path,
-        Some(below) if below.is_empty() || below.starts_with('/') => below.trim_start_matches('/'),
-        Some(_) => {
-            return Err(Fault::usage(format!("`{path}` would be in the home of another user of the machine"))
-                .hint(format!("Name it in full; a name that begins with a tilde is written `./{path}`.")));
+        Some(rest) => {
+            let own = [Some(rest), rest.strip_prefix(user)].into_iter().flatten().find(is_home);
+            let others = || {
+                Fault::usage(format!("`{path}` would be in the home of another user of the machine"))
+                    .hint(format!("Name it in full; a name that begins with a tilde is written `./{path}`."))
+            };
+            own.ok_or_else(others)?.trim_start_matches('/')
         }
     };
     Ok(if below.is_empty() { ".".to_owned() } else { below.to_owned() })
@@ -96,8 +102,13 @@ mod tests {
         for (path, real) in
             [("", "."), ("~", "."), ("~/", "."), ("~/x", "x"), ("~//x/", "x/"), ("./~/x", "./~/x"), ("/~", "/~")]
         {
-            assert_eq!(resolve_remote(path).unwrap(), real, "{path}");
+            assert_eq!(resolve_remote(path, "hg").unwrap(), real, "{path}");
         }
-        assert!(resolve_remote("~root/x").unwrap_err().hint.unwrap().contains("`./~root/x`"));
+        for (path, real) in [("~hg", "."), ("~hg/", "."), ("~hg/x", "x")] {
+            assert_eq!(resolve_remote(path, "hg").unwrap(), real, "{path}");
+        }
+        for path in ["~root/x", "~hgx", "~hghg/x"] {
+            assert!(resolve_remote(path, "hg").unwrap_err().hint.unwrap().contains(&format!("`./{path}`")));
+        }
     }
 }

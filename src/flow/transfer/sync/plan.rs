@@ -79,7 +79,13 @@ pub fn make(here: &LocalTree, there: &RemoteTree) -> Result<SyncPlan, Fault> {
                     plan.unchanged += 1;
                 }
             }
-            _ => plan.send.push(path.clone()),
+            _ => {
+                // A copy makes a new folder without these bits.
+                if ours.kind == local::LocalKind::Folder && ours.mode & 0o7000 != 0 {
+                    plan.modes.push((path.clone(), ours.mode));
+                }
+                plan.send.push(path.clone());
+            }
         }
     }
     // Entries can only come or go in a folder that its owner may write: a folder that forbids it is opened first, and

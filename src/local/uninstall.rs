@@ -80,26 +80,32 @@ impl Uninstaller {
     }
 
     /// Removes the folders of machines and images, from which [`Uninstaller::end`] and [`Uninstaller::remove_layer`]
-    /// have removed the files of other ids. Adds the files that stay because they are not ours to `others`. Blocks.
-    pub fn remove_folders(&self, others: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    /// have removed the files of other ids. Adds the files that stay because they are not ours to `others`; gives the
+    /// reasons why a folder stays, but for machines and layers that were reported when they could not be removed.
+    /// Blocks.
+    pub fn remove_folders(&self, others: &mut Vec<PathBuf>) -> Vec<String> {
         let folders = &self.folders;
-        removal::remove_ours(&folders.machines(), &|_| EntryOwner::Others, others)?;
+        let images = folders.images();
+        let mut left = Vec::new();
+        let mut remove = |folder: &Path, whose: &dyn Fn(&str) -> EntryOwner| {
+            left.extend(removal::remove_ours(folder, whose, others));
+        };
+        let seen = |seen: bool| if seen { EntryOwner::Seen } else { EntryOwner::Others };
+        remove(&folders.machines(), &|name| seen(MachineId::of_folder(name.as_ref()).is_some()));
         // A link is removed as a link, and a mount point is reported as an error.
-        if folders.images().is_symlink() || removal::is_mount_point(&folders.images())? {
-            return removal::remove_tree(&folders.images());
+        if images.is_symlink() || removal::is_mount_point(&images).unwrap_or(true) {
+            remove(&images, &|_| EntryOwner::Others);
+            return left;
         }
         let ours = |ours: bool| if ours { EntryOwner::Ours } else { EntryOwner::Others };
-        for (folder, _) in self.holders() {
-            removal::remove_ours(&folder, &|_| EntryOwner::Others, others)?;
+        for (folder, is_ours) in self.holders() {
+            remove(&folder, &|name| seen(is_ours(name)));
         }
-        removal::remove_ours(&folders.records(), &|name| ours(is_record(name)), others)?;
-        removal::remove_ours(&folders.locks(), &|name| ours(layers::is_layer_name(name) || name == "tools"), others)?;
-        removal::remove_ours(&folders.tools(), &|name| ours(is_tool(name)), others)?;
-        let known = |name: &str| match ["layers", "tmp", "records", "locks", "tools"].contains(&name) {
-            true => EntryOwner::Seen,
-            false => EntryOwner::Others,
-        };
-        removal::remove_ours(&folders.images(), &known, others)
+        remove(&folders.records(), &|name| ours(is_record(name)));
+        remove(&folders.locks(), &|name| ours(layers::is_layer_name(name) || name == "tools"));
+        remove(&folders.tools(), &|name| ours(is_tool(name)));
+        remove(&images, &|name| seen(["layers", "tmp", "records", "locks", "tools"].contains(&name)));
+        left
     }
 
     /// Ends a machine and removes all of it; returns the reasons where something stays. Blocks.

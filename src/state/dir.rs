@@ -196,27 +196,34 @@ impl StateDir {
         RunDir::open(&self.runs(), id)
     }
 
-    /// Removes its content except the folders of machines and images; the files by which it is known as a state
-    /// directory go last. Files that are not ours stay and are added to `others`. Fails with the reason if something of
-    /// ours stays.
-    pub fn remove(&self, others: &mut Vec<PathBuf>) -> Result<(), String> {
-        let failed = |path: &Path, error: io::Error| format!("cannot remove `{}`: {error}", path.display());
+    /// Removes its content except the folders of machines and images, and gives the reasons why something of ours
+    /// stays. Files that are not ours stay and are added to `others`. The files by which it is known as a state
+    /// directory stay as well while anything of ours does, or `more_stays` elsewhere: so the removal can be repeated.
+    pub fn remove(&self, more_stays: bool, others: &mut Vec<PathBuf>) -> Vec<String> {
         let folders: [(PathBuf, removal::IsOurs); 3] = [
             (self.root.join("builds"), Builds::is_name),
             (self.runs(), |name| RunId::of_folder(name).is_some()),
             (self.keys(), |name| name == ".lock" || keys::is_name(name)),
         ];
+        let mut left = Vec::new();
         for (folder, is_ours) in folders {
             let whose = |name: &str| {
                 if is_ours(name) || file::is_temporary(name) { EntryOwner::Ours } else { EntryOwner::Others }
             };
-            removal::remove_ours(&folder, &whose, others).map_err(|error| failed(&folder, error))?;
+            left.extend(removal::remove_ours(&folder, &whose, others));
         }
-        let unfinished = self.unfinished().map_err(|error| failed(&self.root, error))?;
-        for path in unfinished.into_iter().chain(FILES.map(|name| self.root.join(name))) {
-            removal::remove_tree(&path).map_err(|error| failed(&path, error))?;
+        if more_stays || !left.is_empty() {
+            return left;
         }
-        Ok(())
+        let unfinished = match self.unfinished() {
+            Ok(unfinished) => unfinished,
+            Err(error) => return vec![removal::stays(&self.root, &error)],
+        };
+        let mut files = unfinished.into_iter().chain(FILES.map(|name| self.root.join(name)));
+        // The first that stays keeps those behind it, above all the one that goes last.
+        let stays = files.find_map(|path| Some(removal::stays(&path, &removal::remove_tree(&path).err()?)));
+        left.extend(stays);
+        left
     }
 
     /// Files that a kill left half written.
@@ -310,7 +317,9 @@ mod tests {
         {
             std::fs::write(state.root().join(name), "x").unwrap();
         }
-        state.remove(&mut Vec::new()).unwrap();
+        assert_eq!(state.remove(true, &mut Vec::new()), [""; 0]);
+        assert!(state.has_id() && !state.keys().exists());
+        assert_eq!(state.remove(false, &mut Vec::new()), [""; 0]);
         let entries = std::fs::read_dir(state.root()).unwrap().map(|entry| entry.unwrap());
         let mut files: Vec<_> =
             entries.filter(|it| it.file_type().unwrap().is_file()).map(|it| it.file_name()).collect();

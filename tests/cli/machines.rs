@@ -274,6 +274,19 @@ fn a_machine_ends_at_its_expiry() {
 }
 
 #[test]
+fn folders_1500_deep_go_with_their_machine_and_few_descriptors() {
+    let place = Place::small();
+    let id = place.up(&[]);
+    place.exec(&id, &["bash", "-c", "mkdir -p $(printf 'd/%.0s' {1..1500})"]).expect(0);
+    let inner = place.command(&["machine", "down", &id]);
+    let mut command = Command::new("sh");
+    clear(&mut command, &place.home);
+    command.args(["-c", "ulimit -Sn 256; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
+    Running::start(command).end().expect(0);
+    place.assert_clean();
+}
+
+#[test]
 fn a_machine_sees_loopback_only_unless_asked() {
     let place = Place::small();
     let devices = "cut -d : -f 1 /proc/net/dev | tail -n +3 | tr -d ' ' | sort | tr '\\n' ' '";

@@ -119,6 +119,7 @@ fn what_is_mounted_in_it_is_left_as_it_is() {
         mkdir -p prec/deep "$S/runs/x" "$S/machines/hg-0000000001/data" "$S/images/layers/0123456789abcdef/fs/x"
         echo precious >prec/deep/f
         where=$S/$1
+        mkdir -p "$where"
         mount --bind prec "$where"
         touch -d '1 hour ago' "$S/machines/hg-0000000001"
         for command in "audit --fix" "image gc" "uninstall --yes"; do
@@ -129,13 +130,20 @@ fn what_is_mounted_in_it_is_left_as_it_is() {
         test $code = 5
         grep -F "$where\` is a mount point" said
         grep -F "umount $where" said
+        grep -F "uninstall --yes" said
+        # What is in the way keeps nothing else, but for what makes it a state directory.
+        test ! -e "$S/keys" && test -e "$S/layout"
+        case $1 in machines*) test ! -e "$S/images" ;; *) test ! -e "$S/machines" ;; esac
         umount "$where"
         a uninstall --yes
         test "$(cat prec/deep/f)" = precious
     "#;
+    // Below the folders that a removal keeps open.
+    let deep = format!("machines/hg-0000000001/{}data", "d/".repeat(80));
     for within in [
         "runs/x",
         "runs",
+        deep.as_str(),
         "machines/hg-0000000001/data",
         "machines/hg-0000000001",
         "images/layers/0123456789abcdef/fs/x",

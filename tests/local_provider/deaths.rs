@@ -124,6 +124,22 @@ async fn what_a_driver_that_died_while_it_released_left_is_removed_by_the_keeper
     world.release_all().await;
 }
 
+/// The keeper may have 1024 descriptors, whatever limit the driver has.
+#[tokio::test]
+async fn folders_1500_deep_go_with_their_machine() {
+    let world = World::new(&base().await);
+    let dig = "cd /root && mkdir -p $(printf 'd/%.0s' $(seq 1500)) && find d -depth -type d | wc -l";
+    let request = MachineRequest { grace: Duration::from_secs(60), ..capped(&world) };
+    let machine = world.create(&request).await.unwrap();
+    assert_eq!(world.run(&machine, dig).trim(), "1500");
+    world.release_all().await;
+    let expiring = MachineRequest { grace: Duration::from_secs(10), ..capped(&world) };
+    let machine = world.create(&expiring).await.unwrap();
+    assert_eq!(world.run(&machine, dig).trim(), "1500");
+    leftovers::gone_within(world.state(), Duration::from_secs(60));
+    world.release_all().await;
+}
+
 #[tokio::test]
 async fn a_guard_whose_keeper_was_killed_does_its_duty_itself() {
     let world = World::new(&base().await);

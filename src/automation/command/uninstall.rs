@@ -94,6 +94,13 @@ pub async fn run(globals: &Globals, words: Vec<String>, args: Args) -> Result<i3
     removal.fate = if removal.left.is_empty() { "gone" } else { "stays" };
     let said = if removal.left.is_empty() { format!("Removed {what}.") } else { removal.left.join("\n") };
     show(&context, &removal, args.json, &said);
+    if !removal.left.is_empty() {
+        let again = context.to_type("uninstall --yes");
+        context.screen.message(&format!(
+            "hint: What could be removed is gone; the journal and the settings stay until the rest is. Do away with what \
+             is in the way, then repeat `{again}`."
+        ));
+    }
     Ok(if removal.left.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
 }
 
@@ -158,7 +165,8 @@ fn list_kept(context: &Context) -> Result<Vec<String>, Fault> {
     Ok(kept.map(|row| format!("{} {}", row.kind.name(), row.locator.unwrap_or(row.name))).collect())
 }
 
-/// Removes everything, last the files that mark it as a state directory; gives the reasons why something stays.
+/// Removes everything, last the files that mark it as a state directory; gives the reasons why something stays. What
+/// stays does not keep the rest, but for those files.
 fn remove(context: &Context, uninstaller: &Uninstaller, there: &Inventory) -> Vec<String> {
     let now = context.now();
     let mut left = Vec::new();
@@ -176,18 +184,17 @@ fn remove(context: &Context, uninstaller: &Uninstaller, there: &Inventory) -> Ve
     }
     for layer in &there.layers {
         let removed = uninstaller.remove_layer(layer);
-        left.extend(removed.err().map(|error| format!("cannot remove `{}`: {error}", layer.display())));
-    }
-    if !left.is_empty() {
-        return left;
+        left.extend(removed.err().map(|error| removal::stays(layer, &error)));
     }
     let mut others = Vec::new();
-    let folders = uninstaller.remove_folders(&mut others).map_err(|error| format!("cannot remove images: {error}"));
-    let removed = folders.and_then(|()| context.state.remove(&mut others));
+    left.extend(uninstaller.remove_folders(&mut others));
+    left.extend(context.state.remove(!left.is_empty(), &mut others));
     for path in &others {
         context.screen.message(&format!("`{}` stays: it is not ours.", path.display()));
     }
-    left.extend(removed.err().or_else(|| remove_root(context).err()));
+    if left.is_empty() {
+        left.extend(remove_root(context).err());
+    }
     left
 }
 

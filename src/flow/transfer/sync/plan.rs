@@ -48,16 +48,18 @@ impl SyncPlan {
 pub fn make(here: &LocalTree, there: &RemoteTree) -> Result<SyncPlan, Fault> {
     let mut plan = SyncPlan::default();
     let mut gone: HashSet<&Path> = HashSet::new();
+    // Folders on the machine in which something stays.
+    let mut held: HashSet<&Path> = HashSet::new();
     // From the bottom, so that a folder comes after its content.
     for (path, entry) in there.entries.iter().rev() {
         let ours = here.entries.get(path);
         if ours.is_some_and(|ours| !is_in_the_way(ours, entry, there.is_sent(path))) {
+            held.extend(path.parent());
             continue;
         }
         let folder = entry.kind == RemoteKind::Folder;
-        let empty = || children(there, path).all(|below| gone.contains(below));
         // Only an entry that a sync put there may go, and a folder only together with everything in it.
-        if there.is_sent(path) && (!folder || empty()) {
+        if there.is_sent(path) && (!folder || !held.contains(path.as_path())) {
             let list = if folder { &mut plan.folders } else { &mut plan.delete };
             list.push(path.clone());
             gone.insert(path);
@@ -67,6 +69,7 @@ pub fn make(here: &LocalTree, there: &RemoteTree) -> Result<SyncPlan, Fault> {
                 .because("no sync put it there, or it was changed since")
                 .hint("Nothing was changed. Remove it on the machine, or sync into another folder."));
         } else {
+            held.extend(path.parent());
             plan.kept += 1;
         }
     }
@@ -92,11 +95,12 @@ pub fn make(here: &LocalTree, there: &RemoteTree) -> Result<SyncPlan, Fault> {
     // gets its mode back at the end.
     let touched: HashSet<&Path> =
         plan.send.iter().chain(&plan.delete).chain(&plan.folders).filter_map(|path| path.parent()).collect();
+    let set: HashSet<PathBuf> = plan.modes.iter().map(|(path, _)| path.clone()).collect();
     for path in touched {
         let Some(theirs) = there.entries.get(path).filter(|theirs| theirs.kind == RemoteKind::Folder) else { continue };
         if theirs.mode & 0o300 != 0o300 && !gone.contains(path) {
             plan.open.push(path.to_owned());
-            if !plan.modes.iter().any(|(set, _)| set == path) {
+            if !set.contains(path) {
                 plan.modes.push((path.to_owned(), here.entries.get(path).map_or(theirs.mode, |ours| ours.mode)));
             }
         }
@@ -128,11 +132,4 @@ fn is_same(ours: &local::LocalEntry, theirs: &RemoteEntry) -> bool {
         (local::LocalKind::Folder, RemoteKind::Folder) => true,
         _ => false,
     }
-}
-
-/// The entries directly in a folder on the machine.
-fn children<'a>(there: &'a RemoteTree, folder: &'a Path) -> impl Iterator<Item = &'a Path> {
-    let after = (std::ops::Bound::Excluded(folder.to_owned()), std::ops::Bound::Unbounded);
-    let below = there.entries.range(after).map(|(path, _)| path.as_path());
-    below.take_while(move |path| path.starts_with(folder)).filter(move |path| path.parent() == Some(folder))
 }

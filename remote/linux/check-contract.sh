@@ -1,9 +1,10 @@
 #!/bin/bash
 # Checks the machine it runs on against the machine contract (docs/remote-machine.md) and prints one JSON object a line:
 #
-#   {"clause": NAME, "ok": true|false, "found": STRING, "remedy": STRING}
+#   {"clause": NAME, "ok": true|false, "required": true|false, "found": STRING, "remedy": STRING}
 #
-# `found` is what is there, `remedy` is how to mend it, empty where nothing is to be mended. Changes nothing: a clause that needs
+# `found` is what is there, `remedy` is how to mend it, empty where nothing is to be mended. A machine is used without what is not
+# `required`: tests that ask for a file system which it lacks are refused when they ask. Changes nothing: a clause that needs
 # a trial is tried in a mount namespace that ends with the trial. The caller checks the clauses that show only from outside (that
 # port 22 and SFTP answer).
 #
@@ -18,7 +19,7 @@ set -euo pipefail
 export LC_ALL=C.UTF-8
 PATH=$PATH:/usr/sbin:/sbin
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-own=
+own='' required=true
 
 quote() {
     local text=$1
@@ -31,7 +32,8 @@ quote() {
 report() {
     local ok=true
     [[ -z $3 ]] || ok=false
-    printf '{"clause": %s, "ok": %s, "found": %s, "remedy": %s}\n' "$(quote "$1")" "$ok" "$(quote "$2")" "$(quote "$3")"
+    printf '{"clause": %s, "ok": %s, "required": %s, "found": %s, "remedy": %s}\n' \
+        "$(quote "$1")" "$ok" "$required" "$(quote "$2")" "$(quote "$3")"
 }
 # check CLAUSE FOUND WANTED REMEDY: kept when FOUND is WANTED.
 check() {
@@ -87,6 +89,7 @@ report "SFTP server" "$sftp" "$remedy"
 read -r _ _ _ port <<<"${SSH_CONNECTION:-- - - none}"
 report "SSH port" "${port/none/not an SSH session}" ""
 
+required=false
 tried=$(answer sudo -n unshare --mount sh -c 'mount -t tmpfs probe /mnt && echo yes')
 check "mount works" "$tried" yes "give the machine the right to mount (CAP_SYS_ADMIN); without it only --filesystem default works"
 lacking=

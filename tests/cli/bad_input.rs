@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
-use support::tool::{Place, Running, is_root, private, skip};
+use support::tool::{Done, Place, Running, is_root, private, skip};
 
 /// Runs `run-tests-linux` with `arguments`, which must be refused as usage.
 #[track_caller]
@@ -370,15 +370,29 @@ fn a_source_of_mercurial_that_cannot_be_sent_is_never_replaced_by_the_images_own
     for (name, hint) in unknown {
         refused(&place, &["--source", root.to_str().unwrap(), name], &[&format!("no test `{name}`"), hint]);
     }
+}
+
+/// Runs the command in `folder`.
+fn run_in(place: &Place, folder: &std::path::Path, words: &[&str]) -> Done {
+    let mut command = place.command(words);
+    command.current_dir(folder);
+    Running::start(command).end()
+}
+
+#[test]
+fn a_test_that_is_a_file_here_is_never_replaced_by_the_images_own() {
+    let place = Place::new();
     // A part of a source is one that cannot be sent, too; and a test that is named is the file that lies here.
     let part = place.path().join("part");
     std::fs::create_dir_all(part.join("tests")).unwrap();
     std::fs::write(part.join("tests/run-tests.py"), "").unwrap();
-    inside(&part.join("tests")).expect(2).tells(&["without a repository"]);
+    run_in(&place, &part.join("tests"), &["run-tests-linux", "test-add.t"]).expect(2).tells(&["without a repository"]);
     let extension = tempfile::tempdir().unwrap();
     std::fs::create_dir(extension.path().join("tests")).unwrap();
     std::fs::write(extension.path().join("tests/test-add.t"), "  $ false\n").unwrap();
-    inside(&extension.path().join("tests")).expect(2).tells(&["`test-add.t` is a file here", "--image-source"]);
+    run_in(&place, &extension.path().join("tests"), &["run-tests-linux", "test-add.t"])
+        .expect(2)
+        .tells(&["`test-add.t` is a file here", "--image-source"]);
     for (words, parts) in [
         (&["run-tests-linux", "tests/test-add.t"][..], ["`tests/test-add.t` is a file here", "--source DIR"]),
         (&["run-tests-linux", "--image-source", ""], ["the name of a test is empty", "all tests run"]),
@@ -386,10 +400,20 @@ fn a_source_of_mercurial_that_cannot_be_sent_is_never_replaced_by_the_images_own
         (&["run-tests-linux", "--image-source", "--", "-h"], ["with `-h`", "runs no test"]),
         (&["run-tests-linux", "--image-source", "--artifacts", "x"], ["--artifacts", "--artifact"]),
     ] {
-        let mut command = place.command(words);
-        command.current_dir(extension.path());
-        Running::start(command).end().expect(2).tells(&parts);
+        run_in(&place, extension.path(), words).expect(2).tells(&parts);
     }
+}
+
+#[test]
+fn what_a_repository_does_not_send_is_told_as_what_it_is() {
+    let place = Place::new();
+    let root = place.path().join("checkout");
+    std::fs::create_dir_all(root.join("tests")).unwrap();
+    for file in ["tests/run-tests.py", "tests/test-add.t"] {
+        std::fs::write(root.join(file), "").unwrap();
+    }
+    support::mercurial::hg(&root, &["init"]);
+    support::mercurial::hg(&root, &["commit", "-A", "-m", "release"]);
     // A file that nobody has told `hg` of is not sent.
     std::fs::write(root.join("tests/test-fresh.t"), "").unwrap();
     let fresh = ["--source", root.to_str().unwrap(), "test-fresh.t"];
@@ -397,7 +421,9 @@ fn a_source_of_mercurial_that_cannot_be_sent_is_never_replaced_by_the_images_own
     // A clone without a working copy holds what a named revision needs.
     support::mercurial::hg(place.path(), &["clone", "--noupdate", root.to_str().unwrap(), "bare"]);
     let bare = place.path().join("bare");
-    inside(&bare).expect(2).tells(&["nothing is checked out", "--revision REV"]);
+    run_in(&place, &bare, &["run-tests-linux", "test-add.t"])
+        .expect(2)
+        .tells(&["nothing is checked out", "--revision REV"]);
     refused(&place, &["--source", bare.to_str().unwrap(), "-r", "tip", "test-ad.t"], &["Did you mean `test-add.t`?"]);
     refused(&place, &["--source", bare.to_str().unwrap(), "-r", "null"], &["`null` names no changeset"]);
     refused(&place, &["--source", bare.to_str().unwrap(), "-r", "nosuch"], &["has no revision `nosuch`"]);

@@ -98,6 +98,22 @@ fn filesystems() -> impl TypedValueParser<Value = Filesystem> {
 }
 
 impl Args {
+    /// Refuses options that have no meaning together, or with the provider.
+    fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
+        self.machine.refuse_unfit(kind)?;
+        if let Some(flag) = mercurial::asking(&self.flags) {
+            return Err(Fault::usage(format!("with `{flag}` the test runner runs no test"))
+                .hint("`tests/run-tests.py --help` in a checkout lists the runner's flags."));
+        }
+        if self.wait.is_some() && kind != ProviderKind::Host {
+            return Err(Fault::usage(
+                "`--wait` is for a machine of somebody else's (`--host`): a machine of its own is used by nobody else",
+            )
+            .hint("Leave it out."));
+        }
+        Ok(())
+    }
+
     /// The source that the user asked for.
     fn wish(&self) -> mercurial::SourceChoice<'_> {
         mercurial::SourceChoice {
@@ -112,14 +128,10 @@ impl Args {
 /// Runs the tests.
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let kind = context.default_provider()?;
-    args.machine.refuse_unfit(kind)?;
+    args.refuse_unfit(kind)?;
     let context = context.privileged(args.machine.privileged_machine)?;
     context.require_ssh()?;
     let ttl = lifetime(&args, kind)?;
-    if let Some(flag) = mercurial::asking(&args.flags) {
-        return Err(Fault::usage(format!("with `{flag}` the test runner runs no test"))
-            .hint("`tests/run-tests.py --help` in a checkout lists the runner's flags."));
-    }
     let current = current_folder()?;
     let checkout = mercurial::find(&args.wish(), &current).await?;
     let tests = mercurial::resolve_tests(&args.tests, &current, checkout.as_ref(), args.image_source)?;
@@ -150,12 +162,6 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         ssh: context.ssh()?,
         patience: args.wait.unwrap_or(mercurial::PATIENCE),
     };
-    if args.wait.is_some() && kind != ProviderKind::Host {
-        return Err(Fault::usage(
-            "`--wait` is for a machine of somebody else's (`--host`): a machine of its own is used by nobody else",
-        )
-        .hint("Leave it out."));
-    }
     let fetch = args.artifacts.check()?;
     let volume = filesystem.needs_volume().then_some(VOLUME);
     let order = Order { volume, filesystem, ..args.machine.order(&context, plan.as_ref(), "hg", ttl) };

@@ -185,11 +185,12 @@ pub fn resolve_tests(
     {
         return Err(names::unknown_test(name, std::iter::empty()));
     }
-    if let Some(checkout) = checkout {
-        names::check(&tests, &checkout.tests).map_err(|unknown| match folder {
-            Some(folder) if folder.join(&unknown.file).is_file() => not_sent(&unknown.file),
-            _ => unknown.into(),
-        })?;
+    let unknown = checkout.and_then(|checkout| Some((names::find_unknown(&tests, &checkout.tests)?, checkout)));
+    if let Some((name, checkout)) = unknown {
+        let file = names::file_of(name);
+        let is_there = folder.is_some_and(|folder| folder.join(file).is_file());
+        let known = checkout.tests.iter().map(String::as_str);
+        return Err(if is_there { not_sent(file) } else { names::unknown_test(name, known) });
     }
     Ok(tests)
 }

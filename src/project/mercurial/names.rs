@@ -30,29 +30,14 @@ pub(crate) fn runner_name(given: &str, current: &Path, tests: Option<&Path>) -> 
     if rest.is_empty() || rest.contains('/') { given.to_owned() } else { format!("{rest}{case}") }
 }
 
-/// A name that is not the name of a test.
-#[derive(Debug)]
-pub(crate) struct UnknownTest {
-    /// The file that it would be.
-    pub file: String,
-    fault: Fault,
+/// The first of `names` that is not among `known`.
+pub(crate) fn find_unknown<'a>(names: &'a [String], known: &[String]) -> Option<&'a str> {
+    names.iter().map(String::as_str).find(|name| !known.iter().any(|test| test == file_of(name)))
 }
 
-impl From<UnknownTest> for Fault {
-    fn from(unknown: UnknownTest) -> Self {
-        unknown.fault
-    }
-}
-
-/// Refuses names that are not among `known`.
-pub(crate) fn check(names: &[String], known: &[String]) -> Result<(), UnknownTest> {
-    let file = |name: &str| name.split('#').next().unwrap_or_default().to_owned();
-    match names.iter().find(|name| !known.contains(&file(name))) {
-        Some(name) => {
-            Err(UnknownTest { file: file(name), fault: unknown_test(name, known.iter().map(String::as_str)) })
-        }
-        None => Ok(()),
-    }
+/// The file of a test whose name may have a case: `test-a.t` of `test-a.t#case`.
+pub(crate) fn file_of(name: &str) -> &str {
+    name.split('#').next().unwrap_or_default()
 }
 
 /// Refuses names for which the runner, given `flags`, listed nothing. The runner skips names that it does not know, and
@@ -130,10 +115,15 @@ mod tests {
         }
     }
 
+    fn hint_for(names: &[&str], known: &[String]) -> String {
+        let names = owned(names);
+        unknown_test(find_unknown(&names, known).unwrap(), known.iter().map(String::as_str)).hint.unwrap()
+    }
+
     #[test]
     fn an_unknown_name_is_refused_with_the_nearest() {
         let known = owned(&["test-add.t", "test-rename.t", "test-rebase-abort.t", "test-rebase-mq.t"]);
-        let hint = |name: &str| Fault::from(check(&owned(&["test-add.t", name]), &known).unwrap_err()).hint.unwrap();
+        let hint = |name: &str| hint_for(&["test-add.t", name], &known);
         assert_eq!(hint("test-ad.t"), "Did you mean `test-add.t`?");
         assert_eq!(hint("add"), "Did you mean `test-add.t`?");
         assert_eq!(hint("test-rebase"), "Did you mean `test-rebase-mq.t`?");
@@ -143,9 +133,8 @@ mod tests {
         }
         assert!(hint("test-rebase*").starts_with("A pattern is not a name"));
         let near = known.iter().cloned().chain(["test-rebase-base-flag.t".to_owned()]).collect::<Vec<_>>();
-        let fault = Fault::from(check(&owned(&["test-rebase-base.t"]), &near).unwrap_err());
-        assert_eq!(fault.hint.unwrap(), "Did you mean `test-rebase-base-flag.t`?");
-        check(&owned(&["test-add.t#case"]), &known).unwrap();
+        assert_eq!(hint_for(&["test-rebase-base.t"], &near), "Did you mean `test-rebase-base-flag.t`?");
+        assert_eq!(find_unknown(&owned(&["test-add.t#case"]), &known), None);
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct LookResult {
     pub open: Vec<Resource>,
     /// The open rows whose resources the look could not have seen.
     pub unseen: BTreeSet<ResourceId>,
+    /// The providers that were to be looked at and could not be; no open row is theirs.
+    pub unasked: Vec<ProviderKind>,
     lookers: Vec<Arc<dyn Provider>>,
 }
 
@@ -125,7 +127,10 @@ impl Estate<'_> {
                 }
                 // Rows that cannot be checked must not pass for gone, nor for none.
                 Err(fault) if !rows.is_empty() || self.sites.chosen_provider()? == kind => return Err(fault),
-                Err(fault) => self.report_not_looked_at(kind, &fault),
+                Err(fault) => {
+                    self.report_not_looked_at(kind, &fault);
+                    looks.unasked.push(kind);
+                }
             }
         }
         Ok(looks)

@@ -356,7 +356,7 @@ fn a_run_is_cancelled_wherever_it_stands() {
         story.ended(&run, 130);
     }
     place.run(&["runs", "cancel", &run]).expect(0);
-    assert!(place.run(&["runs", "cancel", &run, "--dry-run"]).expect(0).text().contains("nothing to cancel"));
+    assert!(place.run(&["runs", "cancel", &run, "--dry-run"]).expect(0).text().contains("was cancelled"));
     place.run(&["runs", "attach", &run]).expect(130);
     place.run(&["runs", "cancel", "20"]).expect(2);
 }

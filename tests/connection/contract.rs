@@ -46,9 +46,9 @@ async fn the_dummy_keeps_the_contract() {
 }
 
 #[test]
-fn a_connection_without_trees_says_what_to_use_instead() {
+fn a_connection_without_trees_says_what_it_carries() {
     let error = Dummy::new().trees().err().unwrap();
-    assert!(error.to_string().contains("use SSH"), "{error}");
+    assert!(error.to_string().contains("whole files and folders only"), "{error}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use flow::testing::{self, TestTask};
 use model::base::id::RunId;
 use model::fault::Fault;
 use model::journal::{ResourceFilter, all_closed};
-use model::machine::Platform;
+use model::machine::{Platform, ProviderKind};
 use model::resource::{Fate, Resource, ResourceState};
 use model::task::StepCommand;
 use serde::Serialize;
@@ -66,11 +66,11 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
             found = find_remaining(&estate, run.as_ref(), false).await?;
         }
     }
-    let left = found.findings;
+    let (left, unasked) = (found.findings, found.unasked);
     match (run, args.json) {
         (Some(run), true) => certificate(&context, &run, left),
         (_, json) => {
-            show(&context, &left, &fixed, json);
+            show(&context, &left, &unasked, &fixed, json);
             Ok(if left.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
         }
     }
@@ -92,7 +92,7 @@ fn describe_fate(fate: Fate) -> String {
     }
 }
 
-fn show(context: &Context, remaining: &[Finding], fixed: &[(Finding, String)], json: bool) {
+fn show(context: &Context, remaining: &[Finding], unasked: &[ProviderKind], fixed: &[(Finding, String)], json: bool) {
     if json {
         // Listings are newest first; the ids of rows sort by time.
         let mut newest: Vec<&Finding> = remaining.iter().collect();
@@ -108,7 +108,11 @@ fn show(context: &Context, remaining: &[Finding], fixed: &[(Finding, String)], j
         context.screen.data(&table::render(&["KIND", "NAME", "FATE"], &rows));
     }
     if remaining.is_empty() {
-        context.screen.message("Nothing remains.");
+        let unasked: Vec<String> = unasked.iter().map(|kind| format!("`{}`", kind.name())).collect();
+        context.screen.message(&match unasked.is_empty() {
+            true => "Nothing remains.".to_owned(),
+            false => format!("Nothing remains by the record; {} was not looked at.", unasked.join(" and ")),
+        });
         return;
     }
     let rows: Vec<Vec<String>> = remaining

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use model::base::id::RunId;
 use model::fault::Fault;
 use model::journal::ResourceFilter;
+use model::machine::ProviderKind;
 use model::resource::{ObservedResource, Resource};
 
 use crate::audit::{Finding, World, findings, split_gone, was_released_meanwhile};
@@ -17,6 +18,8 @@ pub struct Remaining {
     pub findings: Vec<Finding>,
     /// Everything that was seen, whether it is ours or not.
     pub observed: Vec<ObservedResource>,
+    /// The providers that could not be looked at; by the record nothing of theirs remains.
+    pub unasked: Vec<ProviderKind>,
 }
 
 /// Finds what remains, of one run or of all, and closes the rows of machines of which nothing exists any more. With
@@ -44,7 +47,7 @@ pub async fn find_remaining(estate: &Estate<'_>, run: Option<&RunId>, ends_expir
     // Processes first, files last: the order of release.
     found.reverse();
     found.sort_by_key(|finding| !finding.kind.is_machine());
-    Ok(Remaining { findings: found, observed: looks.observed })
+    Ok(Remaining { findings: found, observed: looks.observed, unasked: looks.unasked })
 }
 
 /// Judges by a look what remains, and why.

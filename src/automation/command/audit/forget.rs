@@ -29,7 +29,7 @@ pub(crate) async fn run(context: &Context, ids: &[String], dry_run: bool, json: 
         found = find_remaining(&estate, None, false).await?;
     }
     let done: Vec<(Finding, String)> = meant.into_iter().map(|finding| (finding, fate.to_owned())).collect();
-    show(context, &found.findings, &done, json);
+    show(context, &found.findings, &found.unasked, &done, json);
     Ok(if found.findings.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
 }
 

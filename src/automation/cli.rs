@@ -169,13 +169,13 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
 }
 
 /// Prints the message of the command line's parser, which may be the help; in colours where a person reads it.
-fn print_parser_message(said: &clap::Error) {
-    let text = said.render().to_string();
+fn print_parser_message(parse_error: &clap::Error) {
+    let text = parse_error.render().to_string();
     let safe = escapes::plain(&text);
-    match (safe == text, said.use_stderr()) {
-        (true, true) => drop(said.print()),
+    match (safe == text, parse_error.use_stderr()) {
+        (true, true) => drop(parse_error.print()),
         (true, false) => {
-            if let Err(error) = said.print() {
+            if let Err(error) = parse_error.print() {
                 ui::not_written(&error);
             }
             // An empty print flushes what the buffer still holds, so that a failed write is noticed now.
@@ -184,10 +184,10 @@ fn print_parser_message(said: &clap::Error) {
         (false, true) => ui::complain(safe.trim_end()),
         (false, false) => ui::print(&safe),
     }
-    if said.kind() == clap::error::ErrorKind::UnknownArgument && is_negative_number(&text) {
+    if parse_error.kind() == clap::error::ErrorKind::UnknownArgument && is_negative_number(&text) {
         ui::complain("hint: No option takes a value below zero.");
     }
-    if let Some(variable) = variable_behind(said, &text).filter(|_| said.use_stderr()) {
+    if let Some(variable) = variable_behind(parse_error, &text).filter(|_| parse_error.use_stderr()) {
         ui::complain(&format!("hint: The value comes from the variable `{variable}`."));
     }
 }
@@ -201,12 +201,12 @@ fn non_utf8_fault(error: &clap::Error, arguments: &[std::ffi::OsString]) -> Opti
 }
 
 /// Whether the word that was taken for an option is a number below zero.
-fn is_negative_number(said: &str) -> bool {
-    said.split_once("'-").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
+fn is_negative_number(message: &str) -> bool {
+    message.split_once("'-").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// The variable whose value was rejected, where the option that it stands for was not typed.
-fn variable_behind(error: &clap::Error, said: &str) -> Option<String> {
+fn variable_behind(error: &clap::Error, message: &str) -> Option<String> {
     let tree = <Cli as clap::CommandFactory>::command();
     let mut named = tree.get_arguments().filter_map(|argument| Some((argument.get_long()?, argument.get_env()?)));
     let (_, variable) = named.find(|(long, variable)| {
@@ -215,7 +215,7 @@ fn variable_behind(error: &clap::Error, said: &str) -> Option<String> {
         let unreadable = value.as_ref().is_some_and(|value| value.to_str().is_none());
         let meant = match error.kind() {
             clap::error::ErrorKind::InvalidUtf8 => unreadable,
-            _ => said.contains(&format!("'{option}")),
+            _ => message.contains(&format!("'{option}")),
         };
         meant && value.is_some() && !is_typed(&option)
     })?;

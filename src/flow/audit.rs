@@ -129,17 +129,17 @@ fn standing(world: &World<'_>, row: &Resource, seen: Option<&ObservedResource>) 
     // Mounts and namespaces live inside the machine: they exist as long as its process, which is looked for instead.
     let inside = matches!(row.kind, ResourceKind::Mount | ResourceKind::Namespace);
     let machine_seen = || world.observed.iter().any(|seen| seen.machine == row.machine && seen.kind.is_machine());
-    let there = if inside { machine_seen() } else { seen.is_some() };
-    if !there && !world.unseen.contains(&row.id) {
+    let exists = if inside { machine_seen() } else { seen.is_some() };
+    if !exists && !world.unseen.contains(&row.id) {
         return Standing::Vanished;
     }
     // A machine whose release failed is stored as well: only a machine that was left on purpose counts.
     let kept = world.machines.iter().find(|machine| machine.id == row.machine && machine.kept);
     // A run that is recorded as running although its driver is dead never reported the machine that it meant to leave.
-    let told = world.runs.iter().any(|run| run.id == row.run && run.state != RunState::Running);
+    let reported = world.runs.iter().any(|run| run.id == row.run && run.state != RunState::Running);
     match kept {
-        Some(machine) if told && machine.expires_at > world.now => Standing::Kept,
-        Some(_) if told => Standing::Expired,
+        Some(machine) if reported && machine.expires_at > world.now => Standing::Kept,
+        Some(_) if reported => Standing::Expired,
         // The row came here with a copy of the journal, and the driver that it names lives on another computer.
         _ if seen.is_some_and(|seen| seen.elsewhere && expiry_ahead(seen, world.now).is_some()) => Standing::Elsewhere,
         _ => Standing::Orphaned,
@@ -170,8 +170,8 @@ fn judge_stranger(seen: &ObservedResource, now: Timestamp) -> Finding {
 /// While anything of a machine exists, something may still be making or ending it, so a row whose resource was not seen
 /// stays open.
 pub fn split_gone(found: Vec<Finding>, observed: &[ObservedResource]) -> (Vec<Finding>, Vec<Finding>) {
-    let there = |machine: &MachineId| observed.iter().any(|seen| seen.machine == *machine);
-    found.into_iter().partition(|finding| finding.standing == Standing::Vanished && !there(&finding.machine))
+    let exists = |machine: &MachineId| observed.iter().any(|seen| seen.machine == *machine);
+    found.into_iter().partition(|finding| finding.standing == Standing::Vanished && !exists(&finding.machine))
 }
 
 /// Whether a thing that no open row names was released between the look at the system, which began at `looked`, and the

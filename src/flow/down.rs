@@ -78,11 +78,11 @@ async fn end(estate: &Estate<'_>, machine: &Machine, no_room: &(dyn Fn() -> bool
     match release(provider.as_ref(), estate.journal, rows.clone(), ReleaseScope::All, &clock).await {
         Err(_) if no_room() && is_gone(provider.as_ref(), machine, &rows).await? => Ok(Ended::Unwritten),
         Err(fault) => Err(fault),
-        Ok(stays) if stays.is_empty() => {
+        Ok(remaining) if remaining.is_empty() => {
             estate.journal.forget_machine(&machine.id)?;
             Ok(Ended::Gone)
         }
-        Ok(stays) => Ok(Ended::Stays(stays)),
+        Ok(remaining) => Ok(Ended::Stays(remaining)),
     }
 }
 

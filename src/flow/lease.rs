@@ -262,11 +262,11 @@ impl Lease {
             return self.machine.clone();
         }
         let machine = Machine { kept: true, ..self.machine.clone() };
-        let told = match Renewal::default().renew(&self.site, &machine, machine.expires_at).await {
+        let renewed = match Renewal::default().renew(&self.site, &machine, machine.expires_at).await {
             Ok(()) => self.run.journal.store_machine(&machine),
             Err(fault) => Err(fault),
         };
-        let Err(fault) = told else { return machine };
+        let Err(fault) = renewed else { return machine };
         let (within, failure) = (self.site.grace, (&fault).into());
         self.run.teller.machine(&machine.id, MachineEvent::NotLeft { within, failure });
         self.machine.clone()
@@ -458,11 +458,11 @@ pub async fn remove_files(connection: &dyn Connection, clean: &StepCommand) -> O
 fn close_files(run: &Run, machine: &MachineId, why: Option<&str>) {
     let rows = open_rows(run, machine);
     for row in rows.iter().filter(|row| row.kind == ResourceKind::RemoteFiles) {
-        let told = match why {
+        let written = match why {
             None => run.journal.mark_gone(&row.id, run.now()),
             Some(why) => run.journal.note(&row.id, why),
         };
-        if let Err(fault) = told {
+        if let Err(fault) = written {
             run.tell(TroubleEvent::from(&fault));
         }
     }

@@ -170,11 +170,11 @@ impl Removal<'_> {
         let fate = |item: &PurgeItem| match (&looked, refused.get(&item.id)) {
             _ if used.contains_key(&item.id) => Fate::Remains(used.get(&item.id).cloned().unwrap_or_default()),
             _ if !tried.contains(&item.id) => Fate::Remains("not tried: interrupted".to_owned()),
-            (Ok(there), _) if !there.contains_key(&item.id) => Fate::Gone,
+            (Ok(remaining), _) if !remaining.contains_key(&item.id) => Fate::Gone,
             (_, Some(reason)) => Fate::Remains(reason.clone()),
             (Err(fault), None) => Fate::Remains(format!("not seen gone: {}", fault.line())),
-            (Ok(there), None) => {
-                Fate::Remains(self.explain_unfinished(kind, there.get(&item.id).map_or("", String::as_str)))
+            (Ok(remaining), None) => {
+                Fate::Remains(self.explain_unfinished(kind, remaining.get(&item.id).map_or("", String::as_str)))
             }
         };
         items.into_iter().map(|item| PurgeOutcome { item: item.clone(), fate: fate(item) }).collect()
@@ -190,10 +190,10 @@ impl Removal<'_> {
         let deadline = Deadline::after(self.limit(kind), format!("{} to go away", kind.pluralize(ids.len())));
         let mut pause = FIRST_PAUSE;
         loop {
-            let there: BTreeMap<String, String> = self.account.remaining(kind, ids).await?.into_iter().collect();
-            let going = there.keys().filter(|id| !refused.contains_key(*id)).count();
+            let remaining: BTreeMap<String, String> = self.account.remaining(kind, ids).await?.into_iter().collect();
+            let going = remaining.keys().filter(|id| !refused.contains_key(*id)).count();
             if going == 0 || deadline.remaining().is_zero() || self.stop.is_cancelled() {
-                return Ok(there);
+                return Ok(remaining);
             }
             self.teller.tell(RemovalEvent::Waiting { resource: kind, count: going });
             tokio::select! {

@@ -49,7 +49,7 @@ pub async fn release(
     part: ReleaseScope,
     now: &(dyn Fn() -> Timestamp + Send + Sync),
 ) -> Result<Vec<Resource>, Fault> {
-    let (mut stays, mut unwritten, mut trouble) = (Vec::new(), Vec::new(), None);
+    let (mut remaining, mut unwritten, mut trouble) = (Vec::new(), Vec::new(), None);
     for mut row in order(rows, part) {
         let deadline =
             Deadline::after(provider.release_limit(row.kind), format!("{} `{}` to go away", row.kind.name(), row.name));
@@ -70,12 +70,12 @@ pub async fn release(
         };
         trouble = trouble.or(journal.note(&row.id, &reason).err());
         row.note = Some(reason);
-        stays.push(row);
+        remaining.push(row);
     }
     for id in unwritten {
         trouble = trouble.or(journal.mark_gone(&id, now()).err());
     }
-    trouble.map_or(Ok(stays), Err)
+    trouble.map_or(Ok(remaining), Err)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub async fn look(connection: &dyn Connection, user: &str) -> Result<Option<Stri
         return Ok(before.first().map(|line| excerpt(line)));
     }
     let last = |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(excerpt);
-    let said = match last(&done.stderr_text()).or_else(|| last(&stdout)) {
+    let answer = match last(&done.stderr_text()).or_else(|| last(&stdout)) {
         Some(line) => format!("said `{line}`"),
         None => "said nothing".to_owned(),
     };
@@ -34,7 +34,7 @@ pub async fn look(connection: &dyn Connection, user: &str) -> Result<Option<Stri
         exit => format!("it ended with {exit}"),
     };
     Err(Fault::outside(format!("the login shell of user `{user}` does not run commands"))
-        .because(format!("asked to run `sh -c ...`, {how} and {said}"))
+        .because(format!("asked to run `sh -c ...`, {how} and {answer}"))
         .hint(remedy(user)))
 }
 
@@ -71,12 +71,12 @@ pub async fn file_server_remedy(connection: &dyn Connection, noise: Option<&str>
              terminal (`[ -t 1 ]`)"
         );
     }
-    let said = match run_command(connection, &guest::of(connection.platform()).file_server(), OutputLimits::SMALL).await
-    {
-        Ok(done) => done.stdout_text(),
-        Err(_) => String::new(),
-    };
-    let mut lines = said.lines().map(str::trim);
+    let configured =
+        match run_command(connection, &guest::of(connection.platform()).file_server(), OutputLimits::SMALL).await {
+            Ok(done) => done.stdout_text(),
+            Err(_) => String::new(),
+        };
+    let mut lines = configured.lines().map(str::trim);
     match (lines.next().unwrap_or_default(), lines.next()) {
         ("", _) => "add `Subsystem sftp internal-sftp` to /etc/ssh/sshd_config and reload sshd".to_owned(),
         (path, None) => format!(

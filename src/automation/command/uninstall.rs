@@ -63,12 +63,12 @@ pub async fn run(globals: &Globals, words: Vec<String>, args: Args) -> Result<i3
     let context = Context::open_for_cleanup(globals, words)?;
     refuse(&context)?;
     let uninstaller = Uninstaller::new(context.state.root(), executable()?);
-    let there = uninstaller.inventory()?;
+    let inventory = uninstaller.inventory()?;
     let runs = context.journal.runs(usize::MAX)?.len();
     let mut removal = UninstallSummary {
         id: context.state.root().to_owned(),
-        machines: there.machines.clone(),
-        layers: there.layers.len(),
+        machines: inventory.machines.clone(),
+        layers: inventory.layers.len(),
         runs,
         kept: list_kept(&context)?,
         fate: "would be removed",
@@ -90,10 +90,10 @@ pub async fn run(globals: &Globals, words: Vec<String>, args: Args) -> Result<i3
         context.screen.message("Nothing was removed.");
         return Ok(exit::OK);
     }
-    removal.left = tokio::task::block_in_place(|| remove(&context, &uninstaller, &there));
+    removal.left = tokio::task::block_in_place(|| remove(&context, &uninstaller, &inventory));
     removal.fate = if removal.left.is_empty() { "gone" } else { "stays" };
-    let said = if removal.left.is_empty() { format!("Removed {what}.") } else { removal.left.join("\n") };
-    show(&context, &removal, args.json, &said);
+    let text = if removal.left.is_empty() { format!("Removed {what}.") } else { removal.left.join("\n") };
+    show(&context, &removal, args.json, &text);
     if !removal.left.is_empty() {
         let again = context.to_type("uninstall --yes");
         context.screen.message(&format!(
@@ -167,11 +167,11 @@ fn list_kept(context: &Context) -> Result<Vec<String>, Fault> {
 
 /// Removes everything, last the files that mark it as a state directory; gives the reasons why something stays. What
 /// stays does not keep the rest, but for those files.
-fn remove(context: &Context, uninstaller: &Uninstaller, there: &Inventory) -> Vec<String> {
+fn remove(context: &Context, uninstaller: &Uninstaller, inventory: &Inventory) -> Vec<String> {
     let now = context.now();
     let mut left = Vec::new();
     let teller = context.teller();
-    for machine in &there.machines {
+    for machine in &inventory.machines {
         let releasing = teller.begin(Work::Releasing { machine: machine.clone() });
         let ended = uninstaller.end(machine, &RunId::new(now), now);
         if ended.is_empty() {
@@ -179,10 +179,10 @@ fn remove(context: &Context, uninstaller: &Uninstaller, there: &Inventory) -> Ve
         }
         left.extend(ended);
     }
-    if !there.layers.is_empty() {
-        context.screen.message(&format!("Removing {} ...", pluralize(there.layers.len(), "image layer")));
+    if !inventory.layers.is_empty() {
+        context.screen.message(&format!("Removing {} ...", pluralize(inventory.layers.len(), "image layer")));
     }
-    for layer in &there.layers {
+    for layer in &inventory.layers {
         let removed = uninstaller.remove_layer(layer);
         left.extend(removed.err().map(|error| removal::stays(layer, &error)));
     }

@@ -60,9 +60,9 @@ pub(super) fn is_own(home: &Path, identity: &PathBuf) -> bool {
 /// The user's keys that exist; the first of the usual names where only an agent holds a key.
 fn default_identities(ssh: &Path) -> Result<Vec<PathBuf>, Fault> {
     let mut names = ["id_ed25519", "id_ecdsa", "id_rsa"].iter().map(|name| ssh.join(name));
-    let there: Vec<PathBuf> = names.clone().filter(|path| path.is_file()).collect();
-    if !there.is_empty() {
-        return Ok(there);
+    let found: Vec<PathBuf> = names.clone().filter(|path| path.is_file()).collect();
+    if !found.is_empty() {
+        return Ok(found);
     }
     match (names.next(), variables::agent()) {
         (Some(first), Some(_)) => Ok(vec![first]),

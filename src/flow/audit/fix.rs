@@ -101,8 +101,8 @@ async fn remove(
         return provider.release(&row).await;
     }
     let clock = || estate.teller.now();
-    let stays = release(provider.as_ref(), estate.journal, vec![row], ReleaseScope::All, &clock).await?;
-    Ok(match stays.first() {
+    let remaining = release(provider.as_ref(), estate.journal, vec![row], ReleaseScope::All, &clock).await?;
+    Ok(match remaining.first() {
         None => Fate::Gone,
         Some(row) => Fate::Remains(row.explanation().unwrap_or_default()),
     })

@@ -44,9 +44,9 @@ fn plan(records: &[ImageRecord], layers: &[LayerRecord], current: &BTreeSet<Fing
     let (mut keep, mut images) = (others.clone(), Vec::new());
     for record in mine {
         let newer = seen.entry(&record.name).or_default();
-        let stays = !rule.all && (*newer < rule.keep || current.contains(&record.fingerprint));
+        let is_kept = !rule.all && (*newer < rule.keep || current.contains(&record.fingerprint));
         *newer += 1;
-        if stays { keep.push(record) } else { images.push(record.clone()) }
+        if is_kept { keep.push(record) } else { images.push(record.clone()) }
     }
     let mut used: BTreeSet<&Fingerprint> = keep.iter().flat_map(|r| r.layers.iter().map(|l| &l.fingerprint)).collect();
     if !rule.all {

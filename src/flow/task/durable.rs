@@ -316,9 +316,9 @@ impl Durable {
         if !done.exit.is_success() {
             return Err(self.refused_fault("put the supervisor there", &done));
         }
-        let said = done.stdout_text();
+        let answer = done.stdout_text();
         // A login shell may print a greeting first.
-        let here = said.lines().last().unwrap_or("-").trim().to_owned();
+        let here = answer.lines().last().unwrap_or("-").trim().to_owned();
         *boot = Some(here.clone());
         Ok(here)
     }

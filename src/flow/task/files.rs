@@ -16,12 +16,12 @@ pub async fn make_folder(connection: &dyn Connection, folder: &str) -> Result<()
     // Another user of the machine could have put a program there.
     let command = guest::of(connection.platform()).own_folder(folder);
     let made = run_command(connection, &command, OutputLimits::SMALL).await?;
-    let (message, said) = (format!("cannot make `{folder}` on the machine"), made.stderr_text());
+    let (message, reason) = (format!("cannot make `{folder}` on the machine"), made.stderr_text());
     match made.exit {
         exit if exit.is_success() => Ok(()),
         Exit::Lost(reason) => Err(Fault::infrastructure(message).because(reason)),
-        exit if said.is_empty() => Err(Fault::outside(message).because(exit.to_string())),
-        _ => Err(Fault::outside(message).because(said)),
+        exit if reason.is_empty() => Err(Fault::outside(message).because(exit.to_string())),
+        _ => Err(Fault::outside(message).because(reason)),
     }
 }
 
@@ -43,7 +43,7 @@ pub async fn remove_folder(connection: &dyn Connection, folder: &str) -> Result<
     if removed.exit.is_success() {
         return Ok(());
     }
-    let said = removed.stderr_text();
-    let said = if said.is_empty() { removed.exit.to_string() } else { said };
-    Err(Fault::infrastructure(format!("cannot remove `{folder}` on the machine")).because(said))
+    let reason = removed.stderr_text();
+    let reason = if reason.is_empty() { removed.exit.to_string() } else { reason };
+    Err(Fault::infrastructure(format!("cannot remove `{folder}` on the machine")).because(reason))
 }

@@ -228,23 +228,23 @@ fn verdict(found: &FoundItems, outcomes: &[PurgeOutcome], interrupted: bool) -> 
         Fate::Gone => None,
         Fate::Remains(why) | Fate::Kept(why) => Some(why.clone()),
     };
-    let stays: Vec<String> =
+    let remaining: Vec<String> =
         outcomes.iter().filter_map(|o| Some(format!("{} {}: {}", o.item.kind.name(), o.item.id, reason(o)?))).collect();
-    if stays.is_empty() && found.unseen.is_empty() {
+    if remaining.is_empty() && found.unseen.is_empty() {
         return Ok(exit::OK);
     }
-    let (kind, message) = match (interrupted, stays.len()) {
+    let (kind, message) = match (interrupted, remaining.len()) {
         (true, _) => (FaultKind::Interrupted, "interrupted before everything was removed".to_owned()),
         (false, 0) => (FaultKind::LeftBehind, "not everything could be looked at".to_owned()),
         (false, count) => (FaultKind::LeftBehind, format!("{count} of {} things stay", outcomes.len())),
     };
-    if stays.is_empty() {
+    if remaining.is_empty() {
         let unseen: Vec<String> = found.unseen.iter().map(|(kind, _)| kind.plural()).collect();
         return Err(Fault::new(kind, message)
             .with_leftovers(Leftovers::Unknown(format!("{} were not seen", unseen.join(", ")))));
     }
-    let more = stays.len().saturating_sub(NAMED);
-    let mut names: Vec<String> = stays.into_iter().take(NAMED).collect();
+    let more = remaining.len().saturating_sub(NAMED);
+    let mut names: Vec<String> = remaining.into_iter().take(NAMED).collect();
     if more > 0 {
         names.push(format!("and {more} more"));
     }
@@ -300,11 +300,11 @@ mod tests {
     fn what_stays_is_named_with_its_reason() {
         let found = FoundItems::default();
         assert_eq!(verdict(&found, &[outcome("snap-1", Fate::Gone)], false).unwrap(), exit::OK);
-        let stays = [outcome("snap-1", Fate::Gone), outcome("snap-2", Fate::Remains("denied".into()))];
-        let fault = verdict(&found, &stays, false).unwrap_err();
+        let remaining = [outcome("snap-1", Fate::Gone), outcome("snap-2", Fate::Remains("denied".into()))];
+        let fault = verdict(&found, &remaining, false).unwrap_err();
         assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::LeftBehind, "1 of 2 things stay"));
         assert_eq!(fault.left, Leftovers::Named(vec!["snapshot snap-2: denied".into()]));
-        assert_eq!(verdict(&found, &stays, true).unwrap_err().kind, FaultKind::Interrupted);
+        assert_eq!(verdict(&found, &remaining, true).unwrap_err().kind, FaultKind::Interrupted);
         let many: Vec<PurgeOutcome> =
             (0..NAMED + 5).map(|n| outcome(&n.to_string(), Fate::Remains("x".into()))).collect();
         let Leftovers::Named(names) = verdict(&found, &many, false).unwrap_err().left else { panic!("names") };

@@ -50,7 +50,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
                 "Ended {id}, nothing is left of it. The disk has no room to write that down; `{audit}` does it when there is some."
             ));
         }
-        Ended::Stays(stays) => left.extend(stays),
+        Ended::Stays(remaining) => left.extend(remaining),
         Ended::Failed(fault) if failed.is_none() => failed = Some(fault),
         Ended::Failed(fault) => context.screen.message(&format!("{id}: {}", fault.line())),
     };

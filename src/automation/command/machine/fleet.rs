@@ -150,9 +150,9 @@ fn describe_users(machines: &[Machine]) -> String {
     for machine in machines {
         *users.entry(&machine.user).or_default() += 1;
     }
-    let told =
+    let describe =
         |(user, count): (&str, usize)| format!("as {user} on {}", model::base::text::pluralize(count, "machine"));
-    users.into_iter().map(told).collect::<Vec<_>>().join(", ")
+    users.into_iter().map(describe).collect::<Vec<_>>().join(", ")
 }
 
 /// Lists the machines that were chosen.
@@ -373,15 +373,15 @@ impl MemberFate {
 }
 
 fn reason(end: &CommandEnd) -> String {
-    let told = |seen: bool| if seen { "it was ended" } else { "it may still be running" };
+    let outcome = |seen: bool| if seen { "it was ended" } else { "it may still be running" };
     match end {
         CommandEnd::Ran(Exit::Lost(reason)) => format!("its end is not known: {reason}"),
         CommandEnd::Ran(exit) => exit.to_string(),
         CommandEnd::NotReached(reason) => reason.clone(),
         CommandEnd::TimedOut { limit, seen } => {
-            format!("it did not end within {}, {}", model::base::text::seconds(*limit), told(*seen))
+            format!("it did not end within {}, {}", model::base::text::seconds(*limit), outcome(*seen))
         }
-        CommandEnd::Stopped { seen } => format!("it was interrupted, {}", told(*seen)),
+        CommandEnd::Stopped { seen } => format!("it was interrupted, {}", outcome(*seen)),
         CommandEnd::NotBegun => "it had not begun".to_owned(),
     }
 }

@@ -42,7 +42,7 @@ pub(crate) async fn run(context: Context, args: &Args, shows_output: bool) -> Re
     args.reports.check()?;
     let dir = context.state.run(&id)?;
     let mut viewer = Viewer::new(dir.clone());
-    let mut told = false;
+    let mut announced = false;
     let screen = std::sync::Arc::clone(&context.screen);
     let mut show = || if shows_output { viewer.show(&screen) } else { Ok(()) };
     loop {
@@ -56,7 +56,7 @@ pub(crate) async fn run(context: Context, args: &Args, shows_output: bool) -> Re
                 }
             };
         }
-        if !std::mem::replace(&mut told, true) {
+        if !std::mem::replace(&mut announced, true) {
             context.screen.message(&format!("Run {id} is at work elsewhere; its log is followed."));
         }
         show()?;

@@ -40,8 +40,8 @@ impl SiteBuilder {
 
     async fn load_aws(&self) -> SdkConfig {
         let loader = aws_config::defaults(BehaviorVersion::latest());
-        let said = self.globals.ec2.aws_region.as_deref().or_else(|| self.ec2_setting("region"));
-        let config = match said {
+        let region = self.globals.ec2.aws_region.as_deref().or_else(|| self.ec2_setting("region"));
+        let config = match region {
             Some(region) => loader.region(Region::new(region.to_owned())).load().await,
             None => loader.load().await,
         };
@@ -135,9 +135,9 @@ impl SiteBuilder {
 
     /// The owners whose images machines may boot from: by option, else by settings.
     fn trust(&self) -> ec2::images::Trust {
-        let said = &self.globals.ec2.trust_images_of;
+        let trusted = &self.globals.ec2.trust_images_of;
         let set = || self.ec2_setting("trust-images-of").unwrap_or_default().split(',').map(str::to_owned).collect();
-        ec2::images::Trust::of(&if said.is_empty() { set() } else { said.clone() })
+        ec2::images::Trust::of(&if trusted.is_empty() { set() } else { trusted.clone() })
     }
 
     /// The instance types of the settings; empty for the provider's choice.
@@ -148,8 +148,8 @@ impl SiteBuilder {
 
     /// How long a machine of EC2 lives without a sign of its driver.
     pub(in crate::compose) fn ec2_grace(&self) -> Duration {
-        let said = self.ec2_setting("grace").and_then(|text| model::base::text::parse_duration(text).ok());
-        said.unwrap_or(ec2::settings::GRACE)
+        let grace = self.ec2_setting("grace").and_then(|text| model::base::text::parse_duration(text).ok());
+        grace.unwrap_or(ec2::settings::GRACE)
     }
 
     /// Whether machines of EC2 are to be reached without SSH.

@@ -74,10 +74,10 @@ impl Task {
         let (sender, chunks) = mpsc::channel(QUEUE);
         let ended = Arc::new(Mutex::new(None));
         let mut follower = Follower { durable: durable.clone(), id: id.clone(), begin, offsets: from, sender };
-        let told = Arc::clone(&ended);
+        let outcome = Arc::clone(&ended);
         let follower = tokio::spawn(async move {
             let end = follower.follow().await;
-            *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+            *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
         });
         Self {
             id: id.clone(),

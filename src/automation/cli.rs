@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use model::base::escapes;
 use model::fault::Fault;
+use model::machine::ProviderKind;
 
 use crate::command::{self, error};
 use crate::compose::Context;
@@ -95,7 +96,9 @@ impl Command {
     fn refuse_host(&self, globals: &Globals) -> Result<(), Fault> {
         let named = match (&globals.host, globals.provider.as_deref()) {
             (Some(_), _) => "--host",
-            (None, Some("host")) if globals.was_typed("--provider") => "--provider host",
+            (None, Some(name)) if name == ProviderKind::Host.name() && globals.was_typed("--provider") => {
+                "--provider host"
+            }
             _ => return Ok(()),
         };
         match self {

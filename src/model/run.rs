@@ -87,12 +87,18 @@ impl RunRecord {
     /// ended while it was detached.
     #[must_use]
     pub fn into_lost(self, now: Timestamp) -> Self {
-        let summary = if self.state == RunState::Detached { MACHINE_GONE } else { "its driver died" };
+        let why = if self.state == RunState::Detached { MACHINE_GONE } else { "its driver died" };
+        self.into_lost_because(now, why)
+    }
+
+    /// The same, where the reason is known.
+    #[must_use]
+    pub fn into_lost_because(self, now: Timestamp, why: &str) -> Self {
         Self {
             state: RunState::Ended,
             ended_at: Some(now),
             exit_code: Some(FaultKind::Infrastructure.exit_code()),
-            summary: Some(summary.to_owned()),
+            summary: Some(why.to_owned()),
             ..self
         }
     }

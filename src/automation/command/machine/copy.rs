@@ -33,25 +33,35 @@ pub struct Args {
 /// The connection of a copy, once there is one.
 type HeldConnection = std::sync::OnceLock<Box<dyn Connection>>;
 
+/// The two ways of a copy.
+enum Transfer {
+    /// From a path here to one on a machine.
+    Up { from: PathBuf, machine: Box<Machine>, path: String },
+    /// From a path on a machine to one here.
+    Down { machine: Box<Machine>, path: String, to: PathBuf },
+}
+
 /// Copies.
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let began = std::time::Instant::now();
-    let sides = (parse_side(context, &args.from)?, parse_side(context, &args.to)?);
-    if !matches!(sides, (Side::Local(_), Side::Remote { .. }) | (Side::Remote { .. }, Side::Local(_))) {
-        return Err(Fault::usage("one side must be a path here, the other `ID:PATH` on a machine")
-            .hint("`automation machine list` shows the machines; a path here with a colon in its name is `./NAME`."));
-    }
+    let transfer = match (parse_side(context, &args.from)?, parse_side(context, &args.to)?) {
+        (Side::Local(from), Side::Remote { machine, path }) => Transfer::Up { from, machine, path },
+        (Side::Remote { machine, path }, Side::Local(to)) => Transfer::Down { machine, path, to },
+        _ => {
+            return Err(Fault::usage("one side must be a path here, the other `ID:PATH` on a machine").hint(
+                "`automation machine list` shows the machines; a path here with a colon in its name is `./NAME`.",
+            ));
+        }
+    };
     let shown = |path: &OsStr| path.to_string_lossy().into_owned();
     let work = Work::Copying { from: shown(&args.from), to: shown(&args.to) };
     let step = context.teller().begin(work);
     // The connection outlives a copy that is given up: the half file on the machine is removed over it.
     let held = HeldConnection::new();
     let copying = async {
-        match sides {
-            (Side::Local(from), Side::Remote { machine, path }) => upload(context, &held, &from, &machine, &path).await,
-            (Side::Remote { machine, path }, Side::Local(to)) => download(context, &held, &machine, &path, to).await,
-            // Unreachable: that was refused above.
-            _ => Err(Fault::usage("one side must be a path here, the other on a machine")),
+        match transfer {
+            Transfer::Up { from, machine, path } => upload(context, &held, &from, &machine, &path).await,
+            Transfer::Down { machine, path, to } => download(context, &held, &machine, &path, to).await,
         }
     };
     let totals =

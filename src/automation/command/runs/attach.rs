@@ -159,8 +159,7 @@ pub(crate) fn machine_of(context: &Context, task: &TestTask) -> Result<Option<Ma
 /// Closes the record of a run whose machine has gone, and says so.
 fn close_lost(context: &Context, record: RunRecord) -> Result<Fault, Fault> {
     let id = record.id.clone();
-    // Its driver died as well where it was not left on purpose, but the machine is what nobody can follow it without.
-    context.journal.update_run(&RunRecord { state: RunState::Detached, ..record }.into_lost(context.now()))?;
+    context.journal.update_run(&record.into_lost_because(context.now(), MACHINE_GONE))?;
     let log = context.to_type(&format!("runs logs {id}"));
     Ok(Fault::infrastructure(format!("run `{id}` is lost: {}", MACHINE_GONE))
         .hint(format!("`{log}` prints what came before that.")))

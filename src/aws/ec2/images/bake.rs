@@ -13,7 +13,7 @@ use model::resource::{Fate, PlannedResource, Resource, ResourceKind};
 use crate::ec2::clients::Clients;
 use crate::ec2::filters;
 use crate::ec2::images::record::{self, ImageStatus, ami_name, status};
-use crate::ec2::images::{Ec2Images, remove};
+use crate::ec2::images::{Ec2Images, own_images, remove};
 use crate::ec2::tags::{self, RowName};
 use crate::ec2::trouble::{self, Class};
 
@@ -324,15 +324,7 @@ async fn find_by_name(clients: &Clients, region: &str, name: &str) -> Result<Opt
         if look > 0 {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let answer = clients
-            .ec2(region)
-            .describe_images()
-            .owners("self")
-            .filters(filters::match_value("name", name))
-            .send()
-            .await;
-        let answer = answer.map_err(|error| trouble::fault(&format!("look at the image `{name}`"), error))?;
-        if let Some(image) = answer.images.unwrap_or_default().into_iter().next() {
+        if let Some(image) = own_images(clients, region, "name", name).await?.into_iter().next() {
             return Ok(Some(image));
         }
     }

@@ -38,6 +38,15 @@ use crate::ec2::{tags, trouble};
 /// How many images one page may hold; the API's own limit.
 const PAGE: i32 = 1000;
 
+/// The account's own images whose `attribute` is `value`. A filter that matches nothing is not an error, unlike an
+/// unknown id.
+async fn own_images(clients: &Clients, region: &str, attribute: &str, value: &str) -> Result<Vec<Image>, Fault> {
+    let filter = filters::match_value(attribute, value);
+    let answer = clients.ec2(region).describe_images().owners("self").filters(filter).send().await;
+    let answer = answer.map_err(|error| trouble::fault(&format!("look at the image `{value}`"), error))?;
+    Ok(answer.images.unwrap_or_default())
+}
+
 /// Keeps the images of one person in one region.
 pub struct Ec2Images {
     clients: Arc<Clients>,

@@ -11,7 +11,7 @@ use model::image::Fingerprint;
 
 use crate::ec2::clients::Clients;
 use crate::ec2::filters;
-use crate::ec2::images::{Ec2Images, record};
+use crate::ec2::images::{Ec2Images, own_images, record};
 use crate::ec2::tags;
 use crate::ec2::trouble::{self, Class};
 
@@ -118,16 +118,8 @@ pub(super) async fn deregister(clients: &Clients, region: &str, image: &Image) -
 async fn until_gone(clients: &Clients, region: &str, id: &str) -> Result<(), Fault> {
     let mut pace = Pace::new(PAUSES);
     loop {
-        // A filter that matches nothing is not an error, unlike an unknown id.
-        let answer = clients
-            .ec2(region)
-            .describe_images()
-            .owners("self")
-            .filters(filters::match_value("image-id", id))
-            .send()
-            .await;
-        let answer = answer.map_err(|error| trouble::fault(&format!("look at the image `{id}`"), error))?;
-        if answer.images().iter().all(|image| record::status(image) == record::ImageStatus::Gone) {
+        let images = own_images(clients, region, "image-id", id).await?;
+        if images.iter().all(|image| record::status(image) == record::ImageStatus::Gone) {
             return Ok(());
         }
         pace.pause().await;

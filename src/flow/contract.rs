@@ -7,7 +7,7 @@ use model::connection::Connection;
 use model::fault::Fault;
 use model::machine::Platform;
 use model::output::{OutputLimits, run_command};
-use model::runner::ScriptFile;
+use model::script::ScriptFile;
 use model::task::StepCommand;
 use model::work::Work;
 use serde::Deserialize;

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use model::base::id::{RunId, TaskId};
-use model::runner::ScriptFile;
+use model::script::ScriptFile;
 use model::task::Command;
 
 use crate::copies::Copies;

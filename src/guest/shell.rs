@@ -1,6 +1,6 @@
 //! Programs: scripts, a user's own command line, and a check that commands run at all.
 
-use model::runner::ScriptFile;
+use model::script::ScriptFile;
 use model::task::Command;
 
 /// Asks a machine's system to run programs.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Platform;
+use crate::script::ScriptFile;
 
 /// A SHA-256 over everything that shapes a layer and all below it: 64 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -75,6 +76,8 @@ pub enum LayerRecipe {
     Script {
         /// Its text.
         text: String,
+        /// The files that lie beside it.
+        files: Vec<ScriptFile>,
         /// Its environment.
         env: Vec<(String, String)>,
         /// How long it may take.

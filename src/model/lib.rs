@@ -25,6 +25,7 @@ pub mod purge;
 pub mod resource;
 pub mod run;
 pub mod runner;
+pub mod script;
 pub mod setting;
 pub mod subject;
 pub mod task;

@@ -18,24 +18,9 @@ use crate::fault::Fault;
 use crate::machine::Machine;
 use crate::outcome::TestResult;
 use crate::output::Output;
+use crate::script::ScriptFile;
 use crate::subject::TestSubject;
 use crate::task::{Command, StepCommand};
-
-/// A file that is needed on a machine. Its text is a part of this tool, or comes from a project.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScriptFile {
-    /// Its name in the task's folder.
-    pub name: Cow<'static, str>,
-    /// Its text.
-    pub text: Cow<'static, str>,
-}
-
-impl ScriptFile {
-    /// A file that is a part of this tool.
-    pub const fn built_in(name: &'static str, text: &'static str) -> Self {
-        Self { name: Cow::Borrowed(name), text: Cow::Borrowed(text) }
-    }
-}
 
 /// How a program on this computer is to reach a machine in place of `ssh`: our own program with its first arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]

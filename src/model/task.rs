@@ -118,21 +118,6 @@ impl Command {
     }
 }
 
-/// One of our scripts, to run on a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Script {
-    /// Its name, for messages, for example `venv-bootstrap.sh`.
-    pub name: String,
-    /// Its text.
-    pub text: String,
-    /// Arguments.
-    pub args: Vec<String>,
-    /// Variables.
-    pub env: Vec<(String, String)>,
-    /// How long it may take.
-    pub limit: Duration,
-}
-
 /// How much of a task's output was received or stored, in bytes from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Offsets {

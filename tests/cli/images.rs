@@ -83,6 +83,33 @@ also = ["whole"]
 variables = { TOOLS = "gdb strace" }
 "#;
 
+#[test]
+fn a_machine_boots_any_definition_and_a_step_finds_the_files_that_it_names() {
+    let place = Place::with_steps(&[("words", "cp \"$(dirname \"$0\")/words.txt\" /root/words\n")]);
+    place.own_images();
+    let (folder, other) = (place.path().join("definitions/linux-dev"), place.path().join("definitions/other"));
+    std::fs::rename(folder, &other).unwrap();
+    let file = other.join("image.toml");
+    let mut document: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
+    document.insert("name".into(), "other".into());
+    let steps = document["steps"].as_array_mut().unwrap();
+    steps.last_mut().unwrap().as_table_mut().unwrap().insert("files".into(), vec!["words.txt"].into());
+    std::fs::write(&file, toml::to_string(&document).unwrap()).unwrap();
+    place.run(&["machine", "up", "--image", "other"]).expect(3).tells(&["cannot read", "words.txt"]);
+    place.run(&["machine", "up", "--image", "othr"]).expect(2).tells(&["no image definition `othr`", "`other`"]);
+    let mut images = Vec::new();
+    for words in ["some words\n", "other words\n"] {
+        std::fs::write(other.join("words.txt"), words).unwrap();
+        // The definition has one distribution, so that it need not be named.
+        let id = place.up(&["--image", "other"]);
+        assert_eq!(place.exec(&id, &["sudo", "cat", "/root/words"]).expect(0).text(), words);
+        images.push(text(&place.json(&["image", "list", "--json"])[0]["fingerprint"]));
+        place.run(&["machine", "down", &id]).expect(0);
+    }
+    assert_ne!(images[0], images[1], "the file shapes the layer");
+    place.assert_clean();
+}
+
 const KEEP_FLAVOUR: &str = "printf '%s: %s\\n' \"$FLAVOUR\" \"$TOOLS\" >/root/flavour\n";
 
 /// Adds `FLAVOUR` to the place's definition.

@@ -15,6 +15,7 @@ use model::journal::MachineJournal;
 use model::machine::{Hardware, Platform};
 use model::provider::ImageStore;
 use model::resource::ResourceKind;
+use model::script::ScriptFile;
 use support::keep;
 
 use super::Theatre;
@@ -34,6 +35,7 @@ fn layer(name: &str, digit: char, recipe: LayerRecipe) -> LayerPlan {
 pub(crate) fn plan() -> ImagePlan {
     let script = || LayerRecipe::Script {
         text: "true\n".into(),
+        files: vec![ScriptFile::built_in("beside.txt", "beside\n")],
         env: vec![("COLOUR".into(), "deep red".into())],
         limit: Duration::from_secs(600),
     };

@@ -63,6 +63,10 @@ async fn a_machine_on_the_hosts_network_sees_what_the_host_sees() {
     assert_eq!(links(&world.run(&machine, "cat /proc/net/dev")), links(&host));
     assert_eq!(world.run(&machine, "cat /etc/resolv.conf"), std::fs::read_to_string("/etc/resolv.conf").unwrap());
     world.run(&machine, "ls /sys/class/net");
+    let trusted = std::fs::read_to_string("/etc/ssl/certs/ca-certificates.crt").unwrap();
+    assert_eq!(world.run(&machine, "cat /run/automation/ca-certificates.crt"), trusted);
+    let alone = world.create(&world.request()).await.unwrap();
+    assert_eq!(world.run(&alone, "ls /run/automation | grep -c crt || true").trim(), "0");
     world.release_all().await;
 }
 

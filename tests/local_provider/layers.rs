@@ -5,7 +5,8 @@ use super::*;
 const SECOND: &str = "bb00000000000000000000000000000000000000000000000000000000000001";
 
 fn second_layer() -> LayerPlan {
-    let recipe = LayerRecipe::Script { text: String::new(), env: vec![], limit: Duration::from_secs(1) };
+    let recipe =
+        LayerRecipe::Script { text: String::new(), files: Vec::new(), env: vec![], limit: Duration::from_secs(1) };
     let fingerprint = Fingerprint(SECOND.into());
     LayerPlan { name: "second".into(), description: String::new(), recipe, fingerprint }
 }

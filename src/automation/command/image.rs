@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use flow::image::bake::{BakeOptions, bake_many};
+use flow::order::Order;
 use flow::site::Sites;
 use model::base::text;
 use model::fault::Fault;
 use model::image::{Fingerprint, ImagePlan, ImageRecord};
-use model::machine::ProviderKind;
+use model::machine::{Hardware, ProviderKind};
 use serde::Serialize;
 
 use crate::command::ec2::args::CloudArgs;
@@ -64,7 +65,7 @@ pub struct BuildArgs {
     /// The image's definition
     #[arg(default_value = "linux-dev")]
     name: String,
-    /// The distribution [default: debian12, or the settings' `defaults.distro`]
+    /// The distribution [default: debian12, or the settings' `defaults.distro`, or the only one of the definition]
     #[arg(long)]
     distro: Option<String>,
     #[command(flatten)]
@@ -88,7 +89,12 @@ const BUILD: &str = "image build";
 
 /// How long a baking machine may live, and how long a failed one is kept: the longest bake of the original tool took 40
 /// minutes.
-pub const BAKE_EXPIRY: Duration = Duration::from_secs(2 * 3600);
+const BAKE_EXPIRY: Duration = Duration::from_secs(2 * 3600);
+
+/// How to bake the image of a machine that is ordered, on the provider's usual hardware and within the order's limit.
+pub fn baking_for(order: &Order) -> BakeOptions {
+    BakeOptions { keep_failed: false, expiry: BAKE_EXPIRY, hardware: Hardware::default(), max_cost: order.max_cost }
+}
 
 #[derive(Serialize)]
 struct ImageRow<'a> {
@@ -113,8 +119,8 @@ impl Command {
             Self::Gc(args) => gc::run(&context, &args).await,
             Self::Build(args) => {
                 let definition = context.definition(&args.name)?;
-                let distro = args.distro.unwrap_or_else(|| context.settings.defaults.distro.clone());
-                let plan = definition.plan(&args.parameters.choice(&context, &definition, &distro)?)?;
+                let distro = definition.distro_for(args.distro.as_deref(), &context.settings.defaults.distro);
+                let plan = definition.plan(&args.parameters.choice(&context, &definition, distro)?)?;
                 bake_all(context, BUILD, vec![plan], false, args.bake).await
             }
         }

@@ -7,6 +7,7 @@ use model::base::text;
 use model::fault::{Fault, FaultKind};
 use model::image::ImagePlan;
 use model::machine::{Caps, Hardware, Network, ProviderKind};
+use project::image::Definition;
 
 use crate::command::ec2::args::{CloudArgs, SpotArg};
 use crate::command::parameter_args::ParameterArgs;
@@ -70,9 +71,9 @@ fn parse_memory(text: &str) -> Result<u64, String> {
 }
 
 impl MachineArgs {
-    /// The distribution.
-    pub fn distro(&self, context: &Context) -> String {
-        self.distro.clone().unwrap_or_else(|| context.settings.defaults.distro.clone())
+    /// The distribution of a machine that boots an image of `definition`.
+    pub fn distro<'a>(&'a self, context: &'a Context, definition: &'a Definition) -> &'a str {
+        definition.distro_for(self.distro.as_deref(), &context.settings.defaults.distro)
     }
 
     /// The distribution that was named; `auto` does not name one.

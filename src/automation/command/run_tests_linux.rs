@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use flow::image::bake::BakeOptions;
 use flow::order::Order;
 use flow::testing::{OnceBegun, Records, TestJob, run_job};
 use jiff::Timestamp;
@@ -14,14 +13,14 @@ use model::base::text;
 use model::fault::Fault;
 use model::filesystem::Filesystem;
 use model::image::ImagePlan;
-use model::machine::{Hardware, Machine, ProviderKind};
+use model::machine::{Machine, ProviderKind};
 use project::mercurial;
 use serde::Serialize;
 
 use crate::command::artifact_args::ArtifactArgs;
 use crate::command::distro;
 use crate::command::error;
-use crate::command::image::BAKE_EXPIRY;
+use crate::command::image::baking_for;
 use crate::command::machine_args::{MachineArgs, default_ttl};
 use crate::command::session::{Ending, Session};
 use crate::command::testing::{COMMAND, Reports, conclude};
@@ -176,12 +175,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let job = TestJob {
         runner: &runner,
         plan: plan.as_ref(),
-        baking: &BakeOptions {
-            keep_failed: false,
-            expiry: BAKE_EXPIRY,
-            hardware: Hardware::default(),
-            max_cost: order.max_cost,
-        },
+        baking: &baking_for(&order),
         order: &order,
         clauses: &[mercurial::CLAUSES],
         fetch: &fetch,

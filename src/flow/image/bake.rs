@@ -12,11 +12,11 @@ use model::fault::{Fault, Leftovers};
 use model::image::{ImagePlan, ImageRecord, LayerPlan, LayerRecipe};
 use model::machine::{Hardware, Machine, Network};
 use model::price::Budget;
-use model::provider::MadeLayer;
-use model::task::Script;
+use model::provider::{MachineRequest, MadeLayer};
+use model::script::Script;
 use model::work::Work;
 
-use crate::lease::{Lease, name_left, release_machine, undo, until_stopped, write_down};
+use crate::lease::{Lease, foresee, name_left, release_machine, undo, until_stopped, write_down};
 use crate::order::Order;
 use crate::release::ReleaseScope;
 use crate::run::Run;
@@ -36,6 +36,23 @@ pub struct BakeOptions {
     pub hardware: Hardware,
     /// The most that one machine may cost.
     pub max_cost: Option<Budget>,
+}
+
+/// The request for a machine that `order` wants, once its image is there: the image is baked where it is missing. What
+/// will be refused is refused before that.
+pub async fn request_with_image(
+    run: &Run,
+    site: &Site,
+    plan: Option<&ImagePlan>,
+    options: &BakeOptions,
+    order: &Order,
+) -> Result<MachineRequest, Fault> {
+    foresee(run, site, &order.request(run, run.now())).await?;
+    if let Some(plan) = plan {
+        bake(run, site, plan, options).await?;
+    }
+    // Baking takes minutes: a lease from before it would be over.
+    Ok(order.request(run, run.now()))
 }
 
 /// Makes the missing layers of `plan` and records the image; returns at once if none is missing.
@@ -233,12 +250,13 @@ async fn run_steps(
 
 /// Runs one step; `whole` says that its image is kept with all steps or not at all.
 async fn run_step(run: &Run, durable: &Durable, layer: &LayerPlan, whole: bool) -> Result<(), Fault> {
-    let LayerRecipe::Script { text, env, limit } = &layer.recipe else {
+    let LayerRecipe::Script { text, files, env, limit } = &layer.recipe else {
         return Err(Fault::infrastructure(format!("bake step `{}` is not a script", layer.name)));
     };
     let script = Script {
         name: format!("{}.sh", layer.name),
         text: text.clone(),
+        files: files.clone(),
         args: Vec::new(),
         env: env.clone(),
         limit: *limit,

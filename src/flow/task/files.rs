@@ -3,7 +3,7 @@ use model::connection::{Connection, ConnectionError};
 use model::exit::Exit;
 use model::fault::Fault;
 use model::output::{OutputLimits, run_command};
-use model::runner::ScriptFile;
+use model::script::ScriptFile;
 
 /// Puts files into `folder` on the machine. The folder is made, or is left from an earlier try and belongs to us alone.
 pub async fn put_files(connection: &dyn Connection, files: &[ScriptFile], folder: &str) -> Result<(), Fault> {

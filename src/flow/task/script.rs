@@ -5,9 +5,11 @@ use model::connection::Connection;
 use model::exit::Exit;
 use model::fault::Fault;
 use model::output::follow;
-use model::task::{Chunk, Script};
+use model::script::Script;
+use model::task::Chunk;
 
 use crate::task::durable::Durable;
+use crate::task::files::write_files;
 
 /// Runs `script` from a file in the durable connection's folder and hands its output to `output` as it comes.
 ///
@@ -19,6 +21,7 @@ pub async fn run(durable: &Durable, script: &Script, output: &mut (dyn FnMut(Chu
     let path = format!("{}/{base}", durable.folder());
     durable.prepare().await?;
     durable.write_file(&path, script.text.as_bytes(), 0o755).await?;
+    write_files(durable, &script.files, durable.folder()).await?;
     let mut command = durable.guest().script(&path).args(script.args.iter().cloned());
     command.env.clone_from(&script.env);
     let deadline = Deadline::after(script.limit, format!("`{}` to end", script.name));

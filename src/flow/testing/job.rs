@@ -9,11 +9,12 @@ use model::fault::Fault;
 use model::image::ImagePlan;
 use model::machine::Machine;
 use model::provider::MachineRequest;
-use model::runner::{Runner, RunnerRecord, ScriptFile};
+use model::runner::{Runner, RunnerRecord};
+use model::script::ScriptFile;
 
 use crate::contract;
-use crate::image::bake::{BakeOptions, bake};
-use crate::lease::{Completion, LeaseEnd, foresee, until_stopped, with_machine};
+use crate::image::bake::{BakeOptions, request_with_image};
+use crate::lease::{Completion, LeaseEnd, until_stopped, with_machine};
 use crate::order::Order;
 use crate::run::Run;
 use crate::site::Site;
@@ -67,13 +68,8 @@ pub async fn run_job(
     records: &Records<'_>,
     builds: &dyn BuildStore,
 ) -> Result<JobEnd, Fault> {
-    foresee(run, site, &job.order.request(run, run.now())).await?;
-    if let Some(plan) = job.plan {
-        bake(run, site, plan, job.baking).await?;
-    }
+    let request = request_with_image(run, site, job.plan, job.baking, job.order).await?;
     let baked_in = job.began.elapsed();
-    // Baking takes minutes: a lease from before it would be over.
-    let request = job.order.request(run, run.now());
     Ok(on_machine(run, site, &TestOnMachine { job, records, builds, baked_in }, &request).await)
 }
 

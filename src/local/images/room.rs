@@ -86,7 +86,7 @@ mod tests {
             packages: vec![],
         }));
         let limit = Duration::from_secs(1);
-        let step = layer(LayerRecipe::Script { text: String::new(), env: Vec::new(), limit });
+        let step = layer(LayerRecipe::Script { text: String::new(), files: Vec::new(), env: Vec::new(), limit });
         let free = |bytes: u64, inodes| Free { bytes: bytes << 20, inodes };
         assert_eq!(decide(free(0, 0), &[]), Ok(()));
         assert_eq!(decide(free(1000, u64::MAX), &[base.clone(), step.clone()]), Ok(()));

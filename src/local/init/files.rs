@@ -25,6 +25,21 @@ pub(crate) struct Secrets {
     resolver: String,
     /// The configuration of `apt`'s proxies; empty without any.
     proxies: String,
+    /// The certificates of authorities that this computer trusts; empty for a machine that cannot reach anybody.
+    certificates: String,
+}
+
+/// The places of the certificates that a computer trusts, by distribution: Debian and Ubuntu, Fedora, SUSE, Alpine.
+const CERTIFICATES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The certificates that this computer trusts. Where it keeps them elsewhere, the machine has those of its image alone.
+fn certificates() -> String {
+    CERTIFICATES.iter().find_map(|place| std::fs::read_to_string(place).ok()).unwrap_or_default()
 }
 
 impl Secrets {
@@ -41,6 +56,10 @@ impl Secrets {
             resolver: match machine.network {
                 Network::Host => std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
                 Network::Loopback => "# This machine has no network but loopback.\n".to_owned(),
+            },
+            certificates: match machine.network {
+                Network::Host => certificates(),
+                Network::Loopback => String::new(),
             },
         })
     }
@@ -62,6 +81,10 @@ pub(crate) fn write(spec: &Spec, machine: &MachineSpec, secrets: &Secrets) -> Re
          ff02::2\tip6-allrouters\n"
     );
     put_over("hosts", &hosts)?;
+    // Nothing is mounted over the machine's own certificates: a package that brings newer ones could not replace them.
+    if !secrets.certificates.is_empty() {
+        put("ca-certificates.crt", &secrets.certificates, 0o644)?;
+    }
     // Images that we did not make may lack the place, and then `apt` has no proxy there: a file made for it would get
     // into the layer.
     if !secrets.proxies.is_empty() && Path::new(APT_PROXY).is_file() {

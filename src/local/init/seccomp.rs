@@ -78,6 +78,14 @@ const ARCHITECTURE: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xC000_00B7;
 
+/// The 32-bit architecture of the same processors, and the number of its call `set_thread_area`. A 64-bit `wine` makes this
+/// call, and no other of that architecture, before it runs a 32-bit program for Windows; the call changes a segment of
+/// its own thread only.
+#[cfg(target_arch = "x86_64")]
+const I386: u32 = 0x4000_0003;
+#[cfg(target_arch = "x86_64")]
+const I386_SET_THREAD_AREA: u32 = 243;
+
 /// The first number of calls by x32, which is a second way to make nearly every call.
 #[cfg(target_arch = "x86_64")]
 const X32: u32 = 0x4000_0000;
@@ -99,7 +107,16 @@ pub(crate) fn install() -> Result<(), Trouble> {
 fn program() -> Vec<sock_filter> {
     let errno = |code: libc::c_int| SECCOMP_RET_ERRNO | code.unsigned_abs();
     // Another architecture numbers its calls differently, so that the checks below would not hold for its programs.
-    let mut all = vec![load(ARCH), jump(BPF_JEQ, ARCHITECTURE, 1, 0), end(SECCOMP_RET_KILL_PROCESS), load(NUMBER)];
+    let mut all = vec![load(ARCH)];
+    #[cfg(target_arch = "x86_64")]
+    all.extend([
+        jump(BPF_JEQ, I386, 0, 4),
+        load(NUMBER),
+        jump(BPF_JEQ, I386_SET_THREAD_AREA, 0, 1),
+        end(SECCOMP_RET_ALLOW),
+        end(SECCOMP_RET_KILL_PROCESS),
+    ]);
+    all.extend([jump(BPF_JEQ, ARCHITECTURE, 1, 0), end(SECCOMP_RET_KILL_PROCESS), load(NUMBER)]);
     #[cfg(target_arch = "x86_64")]
     all.extend([jump(BPF_JGE, X32, 0, 1), end(errno(ENOSYS))]);
     for (calls, code) in [(FORBIDDEN, EPERM), (UNKNOWN, ENOSYS)] {
@@ -213,11 +230,15 @@ mod tests {
 
     #[test]
     fn no_other_way_to_make_a_call_gets_by() {
-        assert_eq!(decide(5, 0x4000_0003, [0, 0]), SECCOMP_RET_KILL_PROCESS);
+        assert_eq!(decide(5, 0x4000_0028, [0, 0]), SECCOMP_RET_KILL_PROCESS);
         #[cfg(target_arch = "x86_64")]
-        assert_eq!(
-            decide(X32 | number(libc::SYS_read), ARCHITECTURE, [0, 0]),
-            SECCOMP_RET_ERRNO | ENOSYS.unsigned_abs()
-        );
+        {
+            let x32 = X32 | number(libc::SYS_read);
+            assert_eq!(decide(x32, ARCHITECTURE, [0, 0]), SECCOMP_RET_ERRNO | ENOSYS.unsigned_abs());
+            assert_eq!(decide(I386_SET_THREAD_AREA, I386, [0, 0]), SECCOMP_RET_ALLOW);
+            for other in (0..512).filter(|call| *call != I386_SET_THREAD_AREA) {
+                assert_eq!(decide(other, I386, [0, 0]), SECCOMP_RET_KILL_PROCESS, "{other}");
+            }
+        }
     }
 }

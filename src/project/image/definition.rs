@@ -8,6 +8,7 @@ use model::fault::Fault;
 use model::image::{BaseSpec, Fingerprint, ImagePlan, LayerPlan, LayerRecipe, Provided};
 use model::machine::Platform;
 use model::parameter::Parameter;
+use model::script::ScriptFile;
 
 use crate::image::document::{Distro, Ec2, ImageDocument, StepEntry, When};
 use crate::image::parameters::{self, GivenValue, Values};
@@ -91,7 +92,9 @@ pub(crate) fn parse(files: DefinitionFiles) -> Result<Definition, Fault> {
     let known = variables::known(&document).map_err(flaw)?;
     let mut scripts = BTreeMap::new();
     for step in &document.steps {
-        scripts.insert(step.script.clone(), files.read(&step.script)?);
+        for file in std::iter::once(&step.script).chain(&step.files) {
+            scripts.insert(file.clone(), files.read(file)?);
+        }
         step.check(&known, &parameters).map_err(|why| flaw(format!("step `{}`{why}", step.name)))?;
     }
     let unique: BTreeSet<&str> = document.steps.iter().map(|step| step.name.as_str()).collect();
@@ -118,6 +121,15 @@ impl Definition {
     /// The distributions, sorted.
     pub fn distros(&self) -> Vec<String> {
         self.document.distros.keys().cloned().collect()
+    }
+
+    /// The distribution to take where the user named `named`: the only one of the definition where nothing was named, else `usual`.
+    pub fn distro_for<'a>(&'a self, named: Option<&'a str>, usual: &'a str) -> &'a str {
+        let only = || match self.document.distros.len() {
+            1 => self.document.distros.keys().next().map(String::as_str),
+            _ => None,
+        };
+        named.or_else(only).unwrap_or(usual)
     }
 
     /// The distributions that an image with this base can be made of, sorted.
@@ -215,13 +227,17 @@ impl Definition {
     fn layer(&self, step: &StepEntry, below: &Fingerprint, values: &BTreeMap<&str, String>) -> LayerPlan {
         let value = |name: &String| values.get(name.as_str()).cloned().unwrap_or_default();
         let env: Vec<(String, String)> = step.env.iter().map(|name| (name.clone(), value(name))).collect();
-        let text = self.scripts.get(&step.script).cloned().unwrap_or_default();
+        let text_of = |file: &String| self.scripts.get(file).cloned().unwrap_or_default();
+        let text = text_of(&step.script);
+        let beside = |file: &String| ScriptFile { name: file.clone().into(), text: text_of(file).into() };
+        let files: Vec<ScriptFile> = step.files.iter().map(beside).collect();
         LayerPlan {
             name: step.name.clone(),
             description: step.description.clone(),
-            fingerprint: fingerprint::script(below, &text, &env),
+            fingerprint: fingerprint::script(below, &text, &files, &env),
             recipe: LayerRecipe::Script {
                 text,
+                files,
                 env,
                 limit: text::parse_duration(&step.timeout).unwrap_or(Duration::from_secs(3600)),
             },

@@ -103,6 +103,9 @@ pub(crate) struct StepEntry {
     pub name: String,
     pub description: String,
     pub script: String,
+    /// Further files of the definition, which lie beside the script while it runs.
+    #[serde(default)]
+    pub files: Vec<String>,
     #[serde(default)]
     pub env: Vec<String>,
     pub timeout: String,

@@ -2,6 +2,7 @@
 
 use data_encoding::HEXLOWER;
 use model::image::{BASE_REVISION, BaseSpec, CloudBase, Fingerprint};
+use model::script::ScriptFile;
 use sha2::{Digest, Sha256};
 
 /// Raised when the way of making layers changes in the tool itself, so that layers made before are not taken for new.
@@ -66,10 +67,15 @@ pub(crate) fn cloud(base: &CloudBase) -> Fingerprint {
 }
 
 /// The fingerprint of a script's layer on top of `below`.
-pub(crate) fn script(below: &Fingerprint, text: &str, env: &[(String, String)]) -> Fingerprint {
-    let mut parts = PartsHasher::new("script");
+pub(crate) fn script(below: &Fingerprint, text: &str, files: &[ScriptFile], env: &[(String, String)]) -> Fingerprint {
+    // A step without files has the fingerprint that it had before there were any.
+    let mut parts = PartsHasher::new(if files.is_empty() { "script" } else { "script-with-files" });
     parts.add(&below.0);
     parts.add(text);
+    if !files.is_empty() {
+        let all: Vec<String> = files.iter().flat_map(|file| [file.name.to_string(), file.text.to_string()]).collect();
+        parts.list(&all);
+    }
     for (name, value) in env {
         parts.add(name);
         parts.add(value);
@@ -85,11 +91,14 @@ mod tests {
     fn every_part_counts_and_borders_count_too() {
         let below = Fingerprint("0".repeat(64));
         let env = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
-        let one = script(&below, "text", &env("A", "bc"));
-        assert_eq!(one, script(&below, "text", &env("A", "bc")));
-        assert_ne!(one, script(&below, "text", &env("Ab", "c")));
-        assert_ne!(one, script(&below, "texts", &env("A", "bc")));
-        assert_ne!(one, script(&one, "text", &env("A", "bc")));
+        let one = script(&below, "text", &[], &env("A", "bc"));
+        assert_eq!(one, script(&below, "text", &[], &env("A", "bc")));
+        assert_ne!(one, script(&below, "text", &[], &env("Ab", "c")));
+        assert_ne!(one, script(&below, "texts", &[], &env("A", "bc")));
+        assert_ne!(one, script(&one, "text", &[], &env("A", "bc")));
+        let beside = [ScriptFile::built_in("a", "bc"), ScriptFile::built_in("ab", "c")];
+        let with = |files: &[ScriptFile]| script(&below, "text", files, &env("A", "bc"));
+        assert!(one != with(&beside[..1]) && with(&beside[..1]) != with(&beside[1..]));
         assert_eq!(one.0.len(), 64);
     }
 

@@ -1,6 +1,6 @@
 //! What Mercurial's tests ask of a machine beyond the clauses for whatever is run there; `docs/remote-machine.md` has both.
 
-use model::runner::ScriptFile;
+use model::script::ScriptFile;
 
 /// The script with these clauses; the check of the contract sources it.
 pub const CLAUSES: ScriptFile =

@@ -149,7 +149,12 @@ impl Bases {
         let layer = LayerPlan {
             name: image.to_owned(),
             description: String::new(),
-            recipe: LayerRecipe::Script { text: String::new(), env: Vec::new(), limit: Duration::ZERO },
+            recipe: LayerRecipe::Script {
+                text: String::new(),
+                files: Vec::new(),
+                env: Vec::new(),
+                limit: Duration::ZERO,
+            },
             fingerprint: fingerprint.clone(),
         };
         let plan = ImagePlan {

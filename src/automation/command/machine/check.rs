@@ -7,7 +7,7 @@ use flow::testing::folder;
 use model::check::Check;
 use model::connection::Connection;
 use model::fault::{Fault, FaultKind};
-use model::runner::ScriptFile;
+use model::script::ScriptFile;
 use project::mercurial::CLAUSES;
 
 use crate::command::error::exit;

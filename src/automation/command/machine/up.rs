@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use flow::image::bake::{BakeOptions, bake};
-use flow::lease::{Lease, foresee, undo, until_stopped};
+use flow::image::bake::request_with_image;
+use flow::lease::{Lease, undo, until_stopped};
 use flow::order::Order;
 use model::base::text;
 use model::fault::Fault;
 use model::filesystem::Filesystem;
-use model::machine::{Hardware, Machine, ProviderKind};
+use model::machine::{Machine, ProviderKind};
 use model::provider::MachineRequest;
 use model::work::Work;
 
-use crate::command::image::BAKE_EXPIRY;
+use crate::command::image::baking_for;
 use crate::command::machine_args::MachineArgs;
 use crate::command::session::{Ending, Session};
 use crate::compose::Context;
@@ -24,6 +24,9 @@ pub(crate) const COMMAND: &str = "machine up";
 /// Make a machine and keep it until its expiry.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// The image's definition, as `image build` takes it
+    #[arg(long, value_name = "NAME", default_value = "linux-dev")]
+    image: String,
     #[command(flatten)]
     machine: MachineArgs,
     /// How long it lives
@@ -66,10 +69,10 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     }
     args.machine.refuse_unfit(kind)?;
     let context = context.privileged(args.machine.privileged_machine)?;
-    let definition = context.definition("linux-dev")?;
-    let distro = args.machine.distro(&context);
+    let definition = context.definition(&args.image)?;
+    let distro = args.machine.distro(&context, &definition);
     let plan = definition
-        .plan(&args.machine.parameters.choice(&context, &definition, &distro)?)
+        .plan(&args.machine.parameters.choice(&context, &definition, distro)?)
         .map_err(|fault| args.machine.name_setting(&context, fault))?;
     let order = Order {
         volume: args.volume,
@@ -79,16 +82,8 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let session = Session::begin(context, COMMAND).await?;
     let (run, site) = (&session.run, &session.site);
     let making = async {
-        let options = BakeOptions {
-            keep_failed: false,
-            expiry: BAKE_EXPIRY,
-            hardware: Hardware::default(),
-            max_cost: order.max_cost,
-        };
-        foresee(run, site, &order.request(run, run.now())).await?;
-        bake(run, site, &plan, &options).await?;
-        // Baking takes minutes: a lease from before it would be over.
-        make(&session, order.request(run, run.now())).await
+        let request = request_with_image(run, site, Some(&plan), &baking_for(&order), &order).await?;
+        make(&session, request).await
     };
     let result = match making.await {
         Ok(machine) => hand_over(&session, &machine, args.json).await,

@@ -42,8 +42,8 @@ const UNMARKED: Condition = ("Null", "aws:ResourceTag/hg:owner", Requirement::An
 
 const ROLES: &[&str] = &["arn:aws:iam::*:role/hg-ephemeral-ec2-role-1"];
 
-const PROFILES: &[&str] = &["arn:aws:iam::*:instance-profile/hg-ephemeral-ec2-1"];
-
+/// Also where the actions concern one of the two kinds alone: grants with equal resources become one statement, and the
+/// length of a policy is limited.
 const ROLES_AND_PROFILES: &[&str] =
     &["arn:aws:iam::*:instance-profile/hg-ephemeral-ec2-1", "arn:aws:iam::*:role/hg-ephemeral-ec2-role-1"];
 
@@ -244,14 +244,14 @@ pub(crate) const ROLE_LOOK: Grant = Grant {
 pub(crate) const PROFILE: Grant = Grant {
     sid: "KeepProfile",
     actions: &["iam:AddRoleToInstanceProfile", "iam:RemoveRoleFromInstanceProfile"],
-    resources: PROFILES,
+    resources: ROLES_AND_PROFILES,
     conditions: &[],
 };
 
 pub(crate) const PROFILE_NEW: Grant = Grant {
     sid: "MakeProfile",
     actions: &["iam:CreateInstanceProfile", "iam:TagInstanceProfile"],
-    resources: PROFILES,
+    resources: ROLES_AND_PROFILES,
     conditions: &[MARKS],
 };
 
@@ -265,10 +265,10 @@ pub(crate) const ROLE_BOUND: Grant = Grant {
 };
 
 pub(crate) const ROLE: Grant =
-    Grant { sid: "KeepRole", actions: &["iam:UpdateAssumeRolePolicy"], resources: ROLES, conditions: &[] };
+    Grant { sid: "KeepRole", actions: &["iam:UpdateAssumeRolePolicy"], resources: ROLES_AND_PROFILES, conditions: &[] };
 
 pub(crate) const ROLE_TAG: Grant =
-    Grant { sid: "TagRole", actions: &["iam:TagRole"], resources: ROLES, conditions: &[MARKS] };
+    Grant { sid: "TagRole", actions: &["iam:TagRole"], resources: ROLES_AND_PROFILES, conditions: &[MARKS] };
 
 /// Earlier builds attached this policy.
 pub(crate) const ROLE_NARROW: Grant = Grant {

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod contract;
 pub mod down;
 pub mod fleet;
+pub mod function;
 pub mod image;
 pub mod lease;
 pub mod look;

@@ -12,6 +12,7 @@ pub mod exit_code;
 pub mod failure;
 pub mod fault;
 pub mod filesystem;
+pub mod function;
 pub mod image;
 pub mod journal;
 pub mod key_pair;

@@ -23,6 +23,9 @@ variables set, and ends with its exit code. Everything that it has started ends 
 
 Options:
   --no-machines   Only the interface: instances are records without a machine behind them
+  --function NAME=PROGRAM
+                  A function of Lambda that `automation try` can call: the program gets the payload on its standard input,
+                  and what it prints is the reply
   --folder DIR    Where it keeps base systems for the next time [default: target/aws-emulator]
   --help          Print this
 ";
@@ -33,6 +36,7 @@ struct Arguments {
     help: bool,
     no_machines: bool,
     folder: Option<PathBuf>,
+    functions: Vec<(String, OsString)>,
     command: Vec<OsString>,
 }
 
@@ -46,6 +50,13 @@ fn read(arguments: Vec<OsString>) -> Result<Arguments, Fault> {
             Some("--folder") => {
                 let folder = rest.next().ok_or_else(|| Fault::usage("`--folder` lacks its value"))?;
                 asked.folder = Some(folder.into());
+            }
+            Some("--function") => {
+                let given = rest.next().and_then(|word| word.into_string().ok()).unwrap_or_default();
+                let (name, program) = given
+                    .split_once('=')
+                    .ok_or_else(|| Fault::usage("`--function` needs a value such as `NAME=PROGRAM`"))?;
+                asked.functions.push((name.to_owned(), program.into()));
             }
             Some("--") => {
                 asked.command.extend(rest.by_ref());
@@ -112,6 +123,9 @@ async fn session(asked: &Arguments, options: Options) -> Result<u8, Fault> {
     eprintln!("starting the emulator, with {}", aws_emulator::moto::program().display());
     let machines = options.machines;
     let aws = Emulator::start(options)?;
+    aws.control.set(|now| {
+        now.functions = asked.functions.iter().map(|(name, program)| (name.clone(), vec![program.clone()])).collect();
+    });
     eprintln!("the emulated AWS answers at {}", aws.endpoint());
     if machines {
         eprintln!("instances are machines on this computer; the first of a distribution downloads its packages");

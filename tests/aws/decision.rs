@@ -196,6 +196,10 @@ impl Known {
             "ec2" => self.of_ec2(call),
             "iam" => self.of_iam(call),
             "ssm" => self.of_ssm(call),
+            "lambda" => {
+                let arn = aws_emulator::lambda::arn(&call.region, call.param("FunctionName"));
+                vec![self.request(&call.name(), &arn, &Tags::new())]
+            }
             _ => vec![self.request(&call.name(), "*", &Tags::new())],
         }
     }

@@ -243,4 +243,52 @@ fn the_example_runs_a_command_and_ends_with_it() {
     assert_eq!(done.status.code(), Some(7), "{said}");
     assert!(said.contains("answers at http://127.0.0.1:"), "{said}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    // The port of a URL, and a function that gives back what it gets.
+    let line = "exec 3<>/dev/tcp/127.0.0.1/${AWS_ENDPOINT_URL##*:}
+        printf 'POST /2015-03-31/functions/echo/invocations HTTP/1.1\\r\\n' >&3
+        printf 'Authorization: AWS4 Credential=k/d/us-west-2/lambda/aws4_request, S=0\\r\\n' >&3
+        printf 'Content-Length: 8\\r\\n\\r\\n[\"abc\"]\\n' >&3
+        timeout 20 grep -q abc <&3 && exit 9";
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_aws-emulator"));
+    command.arg("--folder").arg(folder.path()).args([
+        "--no-machines",
+        "--function",
+        "echo=cat",
+        "--",
+        "bash",
+        "-c",
+        line,
+    ]);
+    let done = command.output().unwrap();
+    assert_eq!(done.status.code(), Some(9), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[tokio::test]
+async fn a_function_is_a_program_with_the_limits_of_the_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let aws = interface_only(folder.path());
+    let function = |script: &str| ["sh", "-c", script].map(std::ffi::OsString::from).to_vec();
+    aws.control.set(|now| {
+        now.functions.insert("count".to_owned(), function("wc -c"));
+        now.functions.insert("fail".to_owned(), function("cat >/dev/null; echo one >&2; echo two >&2; exit 3"));
+    });
+    let client = aws_sdk_lambda::Client::new(&sdk(&aws).await);
+    let call = |name: &str, bytes: usize| {
+        let payload = format!("\"{}\"", "x".repeat(bytes - 2));
+        client.invoke().function_name(name).payload(aws_sdk_lambda::primitives::Blob::new(payload)).send()
+    };
+    let whole = call("count", 6_291_455).await.unwrap();
+    assert_eq!(whole.payload().unwrap().as_ref(), b"6291455\n");
+    assert_eq!((whole.function_error(), whole.executed_version()), (None, Some("$LATEST")));
+    assert_eq!(call("count", 6_291_456).await.unwrap_err().code(), Some("RequestTooLargeException"));
+    assert_eq!(call("other", 10).await.unwrap_err().code(), Some("ResourceNotFoundException"));
+    let arn = aws_emulator::lambda::arn("us-west-2", "fail");
+    let failed = call(&arn, 10).await.unwrap();
+    assert_eq!(failed.function_error(), Some("Unhandled"));
+    let report: serde_json::Value = serde_json::from_slice(failed.payload().unwrap().as_ref()).unwrap();
+    assert_eq!(report, serde_json::json!({"errorType": "Runtime.ExitError", "errorMessage": "two"}));
+    let asynchronous = aws_sdk_lambda::types::InvocationType::Event;
+    let asynchronous = client.invoke().function_name("count").invocation_type(asynchronous).send().await;
+    assert_eq!(asynchronous.unwrap_err().code(), Some("InvalidParameterValueException"));
+    assert_eq!(aws.control.count("lambda:InvokeFunction"), 5);
 }

@@ -13,7 +13,7 @@ pub const ACCOUNT: &str = "123456789012";
 /// A call.
 #[derive(Debug, Clone, Default)]
 pub struct Call {
-    /// The service's name in signatures: `ec2`, `iam`, `sts`, `ssm`, `pricing`.
+    /// The service's name in signatures: `ec2`, `iam`, `sts`, `ssm`, `pricing`, `lambda`.
     pub service: String,
     /// The action, for example `RunInstances`.
     pub action: String,
@@ -21,8 +21,10 @@ pub struct Call {
     pub region: String,
     /// Parameters of the query protocol, `InstanceId.1` and so on.
     pub params: BTreeMap<String, String>,
-    /// The body of the JSON protocol; null for a query.
+    /// The body of the JSON protocol, or the payload of a function; null for a query.
     pub body: Value,
+    /// The payload of a function as it was sent; empty for other calls.
+    pub payload: Vec<u8>,
     /// The signature, from which moto takes service and region.
     authorization: String,
     target: String,
@@ -36,15 +38,35 @@ impl Call {
         let scope = authorization.split("Credential=").nth(1)?.split(',').next()?;
         let mut scope = scope.split('/').skip(2);
         let (region, service) = (scope.next()?.to_owned(), scope.next()?.to_owned());
+        if service == "lambda" {
+            return Some(Self { service, region, authorization, ..Self::of_function(request) });
+        }
         let target = request.header("x-amz-target").to_owned();
         if let Some((_, action)) = target.rsplit_once('.') {
             let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
             let action = action.to_owned();
-            return Some(Self { service, action, region, params: BTreeMap::new(), body, authorization, target });
+            return Some(Self { service, action, region, body, authorization, target, ..Self::default() });
         }
         let params = decode(&String::from_utf8_lossy(&request.body));
         let action = params.get("Action")?.clone();
-        Some(Self { service, action, region, params, body: Value::Null, authorization, target })
+        Some(Self { service, action, region, params, authorization, target, ..Self::default() })
+    }
+
+    /// The parts of a call to Lambda, whose action and function stand in the path:
+    /// `/2015-03-31/functions/NAME/invocations`.
+    fn of_function(request: &Request) -> Self {
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        let (mut params, parts) = (decode(query), path.split('/').skip(1).collect::<Vec<_>>());
+        let action = match (&*request.method, parts.as_slice()) {
+            ("POST", [_, "functions", name, "invocations"]) => {
+                params.insert("FunctionName".to_owned(), plain(name));
+                "InvokeFunction"
+            }
+            _ => "",
+        };
+        params.insert("InvocationType".to_owned(), request.header("x-amz-invocation-type").to_owned());
+        let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
+        Self { action: action.to_owned(), params, body, payload: request.body.clone(), ..Self::default() }
     }
 
     /// A call that the emulator itself makes to EC2.
@@ -58,11 +80,10 @@ impl Call {
             action: action.to_owned(),
             region: region.to_owned(),
             params: all,
-            body: Value::Null,
             authorization: format!(
                 "AWS4-HMAC-SHA256 Credential=EMULATOR/20260101/{region}/ec2/aws4_request, SignedHeaders=host, Signature=0"
             ),
-            target: String::new(),
+            ..Self::default()
         }
     }
 
@@ -118,7 +139,7 @@ impl Call {
     }
 
     fn is_json(&self) -> bool {
-        !self.target.is_empty()
+        !self.target.is_empty() || self.service == "lambda"
     }
 
     /// An error in the service's manner.
@@ -160,6 +181,7 @@ impl Call {
         );
         match (&*self.service, self.is_json()) {
             ("ec2", _) => self.refuse(403, "UnauthorizedOperation", &message),
+            ("lambda", _) => self.refuse(403, "AccessDeniedException", &message),
             (_, true) => self.refuse(400, "AccessDeniedException", &message),
             (_, false) => self.refuse(403, "AccessDenied", &message),
         }
@@ -169,6 +191,7 @@ impl Call {
     pub fn throttled(&self) -> Response {
         match (&*self.service, self.is_json()) {
             ("ec2", _) => self.refuse(503, "RequestLimitExceeded", "Request limit exceeded."),
+            ("lambda", _) => self.refuse(429, "TooManyRequestsException", "Rate Exceeded."),
             (_, true) => self.refuse(400, "ThrottlingException", "Rate exceeded"),
             (_, false) => self.refuse(400, "Throttling", "Rate exceeded"),
         }

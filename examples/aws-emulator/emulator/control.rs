@@ -1,6 +1,7 @@
 //! The orders of tests (delays, refusals, cut replies), and the log of calls with those that were not allowed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -85,6 +86,8 @@ pub struct Conditions {
     pub prices: bool,
     /// The address that callers are told as their own; `None` for their real one.
     pub caller: Option<IpAddr>,
+    /// The functions of Lambda, by name, each with the command line of the program that stands in for it.
+    pub functions: BTreeMap<String, Vec<OsString>>,
 }
 
 impl Default for Conditions {
@@ -98,6 +101,7 @@ impl Default for Conditions {
             expired: false,
             prices: true,
             caller: None,
+            functions: BTreeMap::new(),
         }
     }
 }

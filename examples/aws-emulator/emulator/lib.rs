@@ -8,6 +8,7 @@ pub mod call;
 pub mod control;
 mod ec2;
 mod http;
+pub mod lambda;
 pub mod lines;
 mod machines;
 pub mod moto;

@@ -13,7 +13,7 @@ use super::control::Control;
 use super::ec2::Ec2;
 use super::http::{self, Request, Response};
 use super::machines::Machines;
-use super::{pricing, ssm};
+use super::{lambda, pricing, ssm};
 
 /// The proxy, which all connections share.
 pub(crate) struct Proxy {
@@ -95,6 +95,7 @@ impl Proxy {
         match &*call.service {
             "ec2" => self.ec2.answer(self, call).await,
             "ssm" => self.ssm.answer(self, call).await,
+            "lambda" => lambda::answer(call, &self.control).await,
             "pricing" => pricing::answer(call, self.control.conditions().prices),
             _ => self.forward(call).await,
         }

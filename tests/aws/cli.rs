@@ -34,7 +34,7 @@ impl World {
         Some(Self { aws: with_machines(folder.path()), place, _folder: folder })
     }
 
-    fn interface(place: Place) -> Self {
+    pub(crate) fn interface(place: Place) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self { aws: interface_only(folder.path()), place, _folder: folder }
     }

@@ -18,6 +18,7 @@ mod prices;
 mod purge;
 mod purge_troubles;
 mod ssm;
+mod r#try;
 
 /// The newest image of Debian 12.
 const DEBIAN: &str = "ami-0deb12000000a0002";

@@ -119,6 +119,22 @@ fn what_is_not_ours_cannot_be_ended_nor_roles_be_taken_over() {
     assert!(Known::default().requests(&renewing).iter().all(|request| !allows(&whole, request)));
 }
 
+#[test]
+fn code_is_sent_to_the_function_of_the_try_server_alone() {
+    let all: Vec<&str> = policy::commands().collect();
+    let lambda = |name: &str| format!("arn:aws:lambda:us-west-2:123456789012:function:{name}");
+    for policy in [policy::document(&["try"], &Scope::default()), policy::document(&all, &Scope::default())] {
+        for name in ["ci-try-server-upload", "ci-try-server-upload:$LATEST"] {
+            assert!(allows(&policy, &on("lambda:InvokeFunction", &lambda(name), &[])), "{name}");
+        }
+        for name in ["ci-try-server-upload-2", "billing"] {
+            assert!(!allows(&policy, &on("lambda:InvokeFunction", &lambda(name), &[])), "{name}");
+        }
+    }
+    let calls = policy::actions("try").into_iter().collect::<Vec<_>>();
+    assert_eq!(calls, ["lambda:InvokeFunction", "sts:GetCallerIdentity"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_is_bound_to_an_owner_where_one_is_named() {
     let folder = tempfile::tempdir().unwrap();

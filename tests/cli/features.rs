@@ -7,9 +7,15 @@ fn the_help_names_ec2_only_where_it_is_built_in() {
     let built_in = cfg!(feature = "ec2");
     let place = Place::new();
     let help = place.run(&["--help"]).expect(0).text();
-    for word in
-        ["terminate-ec2-instances", "purge-ec2-resources", "iam-policy", "--aws-region", "--ingress-cidr", "--connect"]
-    {
+    for word in [
+        "terminate-ec2-instances",
+        "purge-ec2-resources",
+        "  try  ",
+        "iam-policy",
+        "--aws-region",
+        "--ingress-cidr",
+        "--connect",
+    ] {
         assert_eq!(help.contains(word), built_in, "{word} in {help}");
     }
     let help = place.run(&["run-tests-linux", "--help"]).expect(0).text();

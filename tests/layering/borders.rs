@@ -54,6 +54,7 @@ const PATHS: &[(&str, Places)] = &[
     ("aws::ec2::Ec2Provider", &["aws/ec2", EC2_SITES]),
     ("aws::ec2::images::Ec2Images", &["aws/ec2", EC2_SITES]),
     ("aws::ec2::purge::Ec2Account", &["aws/ec2", EC2_SITES]),
+    ("aws::lambda::LambdaFunctions", &["aws/lambda", EC2_SITES]),
     ("aws::ssm::SsmConnector", &["aws/ssm", EC2_SITES]),
     ("automation::compose::ec2::by_address", &[EC2_SITES]),
     // What a machine's system is asked is the guest's to say; a user's own words are the user's.

@@ -15,7 +15,7 @@ mod grants;
 use std::collections::BTreeSet;
 
 use grants::{
-    BAKE, BAKE_MARKED, CHOOSE, COLLECT, END, END_NAMED, GROUP, GROUP_IN, Grant, IDENTITY, KEY_PAIR, LAUNCH,
+    BAKE, BAKE_MARKED, CALL_TRY, CHOOSE, COLLECT, END, END_NAMED, GROUP, GROUP_IN, Grant, IDENTITY, KEY_PAIR, LAUNCH,
     LAUNCH_FROM, LAUNCH_IN, LIST_ROLES, LOOK, LOOK_AROUND, LOOK_NAMED, MANAGE, MANAGE_BY, MANAGE_FOLLOW, PARAMETER,
     PASS_ROLE, PROFILE, PROFILE_NEW, REGIONS, REMOVE, REMOVE_NAMED, REMOVE_ROLES, REMOVE_RULES, REMOVE_UNMARKED, ROLE,
     ROLE_BOUND, ROLE_LOOK, ROLE_NARROW, ROLE_TAG, RULES, RULES_NEW, RULES_OLD, RULES_RENEW, Requirement, SPOT_ROLE,
@@ -45,7 +45,7 @@ const MACHINES: &[&[&Grant]] = &[
 const IMAGES: &[&Grant] = &[&BAKE, &BAKE_MARKED, &COLLECT];
 
 /// The commands that use AWS.
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
     "audit",
     "bootstrap-linux-dev",
     "doctor",
@@ -55,6 +55,7 @@ const COMMANDS: [&str; 9] = [
     "run-tests-linux",
     "runs",
     "terminate-ec2-instances",
+    "try",
 ];
 
 /// The grants that a command needs.
@@ -81,6 +82,7 @@ fn grants(command: &str, scope: &Scope) -> Vec<&'static Grant> {
             &TAG,
         ],
         "terminate-ec2-instances" => vec![&IDENTITY, &LOOK, &END],
+        "try" => vec![&IDENTITY, &CALL_TRY],
         "purge-ec2-resources" => vec![
             &IDENTITY,
             &LOOK,

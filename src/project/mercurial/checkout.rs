@@ -12,10 +12,10 @@ use crate::mercurial::needs::BuildNeeds;
 
 /// How long a question to the local repository may take. A cold `hg status` of a large checkout on a slow disk takes
 /// half a minute.
-const QUESTION: Duration = Duration::from_secs(120);
+pub(crate) const QUESTION: Duration = Duration::from_secs(120);
 
 /// The node that `hg` prints for a repository without a changeset.
-const NOTHING: &str = "0000000000000000000000000000000000000000";
+pub(crate) const NOTHING: &str = "0000000000000000000000000000000000000000";
 
 /// The file without which there is nothing to run.
 const RUNNER: &str = "tests/run-tests.py";
@@ -42,7 +42,7 @@ const WHOLE: [&str; 10] = [
 ];
 
 /// The node that `hg` prints for the working copy itself.
-const WORKING_COPY: &str = "ffffffffffffffffffffffffffffffffffffffff";
+pub(crate) const WORKING_COPY: &str = "ffffffffffffffffffffffffffffffffffffffff";
 
 /// A changeset of a Mercurial checkout on this computer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub struct SourceChoice<'a> {
     pub working_copy: bool,
 }
 
-enum FoundSource {
+pub(crate) enum FoundSource {
     Mercurial(PathBuf),
     Git(PathBuf),
     /// Mercurial's source without a repository: an unpacked release, an archive, a part of one.
@@ -105,7 +105,7 @@ enum FoundSource {
 
 /// Finds the nearest folder that means something: of two nested trees the inner one is meant. A Git repository of
 /// something else says nothing about the tree that it lies in.
-fn find_root(from: &Path) -> FoundSource {
+pub(crate) fn find_root(from: &Path) -> FoundSource {
     let mut git = None;
     for folder in from.ancestors() {
         if folder.join(".hg").is_dir() {
@@ -263,7 +263,7 @@ async fn resolve(root: PathBuf, wish: &SourceChoice<'_>) -> Result<Checkout, Fau
 }
 
 /// The fault of a revision that `hg` does not find, or of a repository that it cannot read.
-fn unresolved(root: &Path, revision: &str, stderr: String) -> Fault {
+pub(crate) fn unresolved(root: &Path, revision: &str, stderr: String) -> Fault {
     // In plain mode the text is English; a configuration that cannot be read has another.
     let message = match stderr.contains("unknown revision") || stderr.contains("parse error") {
         true => format!("`{}` has no revision `{revision}`", root.display()),
@@ -375,7 +375,7 @@ async fn remark(root: &Path, wish: &SourceChoice<'_>, sent: bool) -> Result<Opti
 }
 
 /// The paths of tracked files that differ from the changeset that is checked out.
-async fn changed_files(root: &Path) -> Result<Vec<String>, Fault> {
+pub(crate) async fn changed_files(root: &Path) -> Result<Vec<String>, Fault> {
     let args = ["status", "--modified", "--added", "--removed", "--deleted", "--no-status", "--print0"];
     let said = hg(root, &args, QUESTION).await?;
     if said.code != Some(0) {

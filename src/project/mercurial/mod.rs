@@ -9,12 +9,14 @@ mod names;
 mod needs;
 mod report;
 mod runner;
+mod try_push;
 
 pub use checkout::{Checkout, SourceChoice, find, resolve_tests};
 pub use contract::CLAUSES;
 pub use flags::{asking, builds};
 pub use needs::BuildNeeds;
 pub use runner::{LinuxTests, NAME, PATIENCE};
+pub use try_push::{Payload, SentChangeset, TRY_FUNCTION, TryPush};
 
 use std::collections::BTreeMap;
 

@@ -6,6 +6,7 @@ mod emptying;
 mod iam_policy;
 mod purge_ec2_resources;
 mod terminate_ec2_instances;
+mod r#try;
 
 use model::fault::Fault;
 
@@ -30,6 +31,13 @@ pub enum Command {
     /// something stays, with the reason. A person at a terminal is asked first, elsewhere `--yes` is needed. Nothing is
     /// made.
     PurgeEc2Resources(purge_ec2_resources::Args),
+    /// Send a changeset to the try server of an AWS account, which tests it, and print what it replies
+    ///
+    /// Sends the changeset and the drafts that it stands on, as a bundle, to a function of AWS Lambda. What is sent is
+    /// listed first. The function is called once: where its reply is lost, it is not called again. Exit code 2 where there
+    /// is nothing to send or too much for one call, 3 where the function is missing or fails, 4 where it is not known
+    /// whether it ran.
+    Try(r#try::Args),
     /// Print the least IAM policy that the commands need, as JSON
     ///
     /// Without a command: that of all of them. The policy is to be attached to the user or role whose credentials are
@@ -43,6 +51,7 @@ impl Command {
         match self {
             Self::TerminateEc2Instances(args) => terminate_ec2_instances::run(open()?, args).await,
             Self::PurgeEc2Resources(args) => purge_ec2_resources::run(open()?, args).await,
+            Self::Try(args) => r#try::run(open()?, args).await,
             Self::IamPolicy(args) => iam_policy::run(&args),
         }
     }

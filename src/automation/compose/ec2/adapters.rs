@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws::ec2;
+use aws::lambda::LambdaFunctions;
 use aws::ssm::SsmConnector;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use connection::ssh::SshConnector;
 use model::check::Check;
 use model::connection::Connector;
 use model::fault::Fault;
+use model::function::Functions;
 use model::provider::{ImageStore, Provider};
 use model::purge::Account;
 
@@ -105,6 +107,11 @@ impl SiteBuilder {
     /// The account that the credentials are for.
     pub(in crate::compose) async fn ec2_account(&self) -> Result<Arc<dyn Account>, Fault> {
         Ok(Arc::new(ec2::purge::Ec2Account::open(self.clients().await?).await?))
+    }
+
+    /// The functions of the account. Makes no request yet.
+    pub async fn functions(&self) -> Result<Arc<dyn Functions>, Fault> {
+        Ok(Arc::new(LambdaFunctions::new(self.clients().await?)))
     }
 
     /// The provider. Fails where there are no credentials that AWS accepts.

@@ -47,6 +47,10 @@ const ROLES: &[&str] = &["arn:aws:iam::*:role/hg-ephemeral-ec2-role-1"];
 const ROLES_AND_PROFILES: &[&str] =
     &["arn:aws:iam::*:instance-profile/hg-ephemeral-ec2-1", "arn:aws:iam::*:role/hg-ephemeral-ec2-role-1"];
 
+/// The function of the try server, by the name that `try` calls unless another is given; with and without a version.
+const TRY_FUNCTIONS: &[&str] =
+    &["arn:aws:lambda:*:*:function:ci-try-server-upload", "arn:aws:lambda:*:*:function:ci-try-server-upload:*"];
+
 pub(crate) const IDENTITY: Grant =
     Grant { sid: "TellTheAccount", actions: &["sts:GetCallerIdentity"], resources: ANY, conditions: &[] };
 
@@ -388,3 +392,6 @@ pub(crate) const LOOK_NAMED: Grant = Grant {
     resources: &["arn:aws:iam::*:instance-profile/hg-*", "arn:aws:iam::*:role/hg-*"],
     conditions: &[],
 };
+
+pub(crate) const CALL_TRY: Grant =
+    Grant { sid: "SendToTry", actions: &["lambda:InvokeFunction"], resources: TRY_FUNCTIONS, conditions: &[] };

@@ -11,3 +11,4 @@ mod layering;
 mod local_provider;
 mod remote;
 mod state;
+mod windows;

@@ -46,7 +46,8 @@ fn each_script_is_embedded_by_exactly_one_constant() {
     let mut counts: BTreeMap<PathBuf, usize> =
         files(&root().join("remote")).into_iter().map(|path| (path, 0)).collect();
     assert!(counts.len() > 15, "the scripts are not where this test looks for them");
-    let homes = [("remote/linux", "src/guest"), ("remote/mercurial", "src/project/mercurial")];
+    let homes =
+        [("remote/linux", "src/guest"), ("remote/windows", "src/guest"), ("remote/mercurial", "src/project/mercurial")];
     for source in files(&root().join("src")) {
         let Ok(text) = std::fs::read_to_string(&source) else { continue };
         for path in embedded(&source, &text) {
@@ -73,14 +74,15 @@ fn of_a_runner(line: &str) -> bool {
 
 #[test]
 fn what_lies_there_for_any_machine_names_nothing_of_one_runner() {
-    let (linux, mercurial) = (files(&root().join("remote/linux")), files(&root().join("remote/mercurial")));
+    let below = |folder: &str| files(&root().join("remote").join(folder));
+    let (any, mercurial) = ([below("linux"), below("windows")].concat(), below("mercurial"));
     let named = |path: &PathBuf| {
         let text = std::fs::read_to_string(path).unwrap();
         let lines = text.lines().enumerate().filter(|(_, line)| of_a_runner(line));
         lines.map(|(at, line)| format!("{}:{}: {line}", path.display(), at + 1)).collect::<Vec<_>>()
     };
-    let wrong: Vec<String> = linux.iter().flat_map(named).collect();
-    assert!(linux.len() > 15 && wrong.is_empty(), "\n{}", wrong.join("\n"));
+    let wrong: Vec<String> = any.iter().flat_map(named).collect();
+    assert!(any.len() > 25 && wrong.is_empty(), "\n{}", wrong.join("\n"));
     assert!(mercurial.iter().flat_map(named).count() > 50, "the check finds what it should");
     for line in ["useradd hg", "chown hg:hg x", "'hg ALL=(ALL:ALL)'", "ls /hgwork/src", "/hgdev"] {
         assert!(of_a_runner(line), "{line}");

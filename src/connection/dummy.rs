@@ -83,7 +83,7 @@ impl Dummy {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers `line` (as [`Command::to_shell`] returns it) with `reply`. Several replies to one line are used in the
+    /// Answers `line` (that of [`guest::Invocation`]) with `reply`. Several replies to one line are used in the
     /// order in which they were given; the last one is used for all further calls.
     pub fn reply_to(&self, line: impl Into<String>, reply: Reply) -> &Self {
         self.lock().replies.entry(line.into()).or_default().push_back(reply);
@@ -271,7 +271,7 @@ impl Connection for Dummy {
     }
 
     async fn start(&self, command: &Command) -> Result<Box<dyn Process>, ConnectionError> {
-        let line = command.to_shell().map_err(|error| ConnectionError::Invalid(error.to_string()))?;
+        let line = guest::of(self.platform()).invocation(command)?.line;
         let mut state = self.enter(Call::Start, format!("start {line}"))?;
         let ordered = state.next_reply(&line);
         let answers = state.answers.clone();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use model::base::deadline::Deadline;
 use model::connection::ConnectionError;
-use model::machine::Address;
+use model::machine::{Address, Platform};
 use russh::client::{self, AuthResult, DisconnectReason};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,6 +25,8 @@ const GREETING_CAP: usize = 80;
 /// Everything an attempt needs, resolved once.
 pub(super) struct ConnectTarget {
     pub(super) address: Address,
+    /// The machine's system.
+    pub(super) platform: Platform,
     pub(super) user: String,
     pub(super) keys: Candidates,
     pub(super) expected: Expected,

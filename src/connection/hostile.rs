@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use model::connection::ConnectionError;
+use model::machine::Platform;
 use russh_sftp::protocol::{Attrs, Data, FileAttributes, Handle, OpenFlags, Status, StatusCode, Version};
 use tokio::sync::Semaphore;
 
@@ -95,7 +96,7 @@ async fn session(server: Hostile) -> Sftp {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     russh_sftp::server::run(theirs, server).await;
     let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    Sftp::with_stream(ours, Arc::new(Link::new("hostile".to_owned())), slot).await.unwrap()
+    Sftp::with_stream(ours, Arc::new(Link::new("hostile".to_owned())), slot, Platform::Linux).await.unwrap()
 }
 
 /// Downloads a file in the way in which a copy does.

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::connection::{ConnectionError, Progress};
+use model::machine::Platform;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use russh_sftp::protocol::{OpenFlags, Status, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::link::Link;
+use crate::names::served;
 use crate::sftp::{PACKET_CAP, REQUEST_LIMIT, status_reason};
 
 /// Read requests that may be unanswered at once. With the usual 255 KiB each, they fill the window of a channel.
@@ -44,6 +46,7 @@ pub(super) struct Lane {
     inbox: Inbox,
     writer: Arc<ChannelWriteHalf<Msg>>,
     handle: Vec<u8>,
+    platform: Platform,
     /// The lane's place among the sessions of the transport; taken out only by `drop`.
     slot: Option<OwnedSemaphorePermit>,
 }
@@ -53,11 +56,12 @@ impl Lane {
     /// would cost a round trip.
     pub(super) async fn start(
         (channel, link, slot): (Channel<Msg>, Arc<Link>, OwnedSemaphorePermit),
+        platform: Platform,
     ) -> Result<Self, ConnectionError> {
         channel.request_subsystem(true, "sftp").await.map_err(|_| link.lost_error())?;
         let (reader, writer) = channel.split();
         let inbox = Inbox { reader, link, current: None, read: 0 };
-        let lane = Self { inbox, writer: Arc::new(writer), handle: Vec::new(), slot: Some(slot) };
+        let lane = Self { inbox, writer: Arc::new(writer), handle: Vec::new(), platform, slot: Some(slot) };
         // OpenSSH speaks version 3. The version stands where other packets have the number of a request.
         lane.send(packet(packet_type::INIT, 3, &[])).await?;
         Ok(lane)
@@ -65,7 +69,7 @@ impl Lane {
 
     /// Opens a file; errors name `doing`.
     pub(super) async fn open(&mut self, path: &str, flags: OpenFlags, doing: &str) -> Result<(), ConnectionError> {
-        let mut body = string(path.as_bytes());
+        let mut body = string(served(self.platform, path).as_bytes());
         body.extend(flags.bits().to_be_bytes());
         body.extend(0_u32.to_be_bytes());
         // Sent before the answer to the greeting is read, which again saves a round trip.

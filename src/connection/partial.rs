@@ -13,18 +13,19 @@ use std::sync::Arc;
 
 use archive::names::{partial_name_with, suffix};
 use archive::partial::{TAG, tag};
-use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error as SftpError;
+
+use crate::sftp::server::FileServer;
 
 /// An open remote file, which is closed even when its copy is abandoned.
 pub(super) struct Handle {
-    raw: Arc<RawSftpSession>,
+    raw: Arc<FileServer>,
     pub(super) name: String,
     open: bool,
 }
 
 impl Handle {
-    pub(super) fn new(raw: &Arc<RawSftpSession>, name: String) -> Self {
+    pub(super) fn new(raw: &Arc<FileServer>, name: String) -> Self {
         Self { raw: Arc::clone(raw), name, open: true }
     }
 
@@ -39,7 +40,7 @@ impl Drop for Handle {
         if let (true, Ok(runtime)) = (self.open, tokio::runtime::Handle::try_current()) {
             let (raw, name) = (Arc::clone(&self.raw), std::mem::take(&mut self.name));
             runtime.spawn(async move {
-                drop(raw.close(name).await);
+                drop(raw.close(&name).await);
             });
         }
     }
@@ -47,7 +48,7 @@ impl Drop for Handle {
 
 /// A remote file that is not whole yet; dropping it removes the file unless that was put in place or is to last.
 pub(super) struct Partial {
-    raw: Arc<RawSftpSession>,
+    raw: Arc<FileServer>,
     pub(super) path: String,
     kept: bool,
     /// The lock that a lasting file's copy holds while it is under way.
@@ -55,7 +56,7 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    pub(super) fn new(raw: &Arc<RawSftpSession>, remote: &str) -> Self {
+    pub(super) fn new(raw: &Arc<FileServer>, remote: &str) -> Self {
         Self { raw: Arc::clone(raw), path: partial_path(remote, &suffix()), kept: false, lock: None }
     }
 
@@ -65,7 +66,7 @@ impl Partial {
     /// A source that has changed has another partial file, because a broken connection may still deliver bytes of the
     /// old source late.
     pub(super) fn lasting(
-        raw: &Arc<RawSftpSession>,
+        raw: &Arc<FileServer>,
         (local, found): (&Path, &Metadata),
         remote: &str,
         address: &str,
@@ -108,7 +109,7 @@ impl Drop for Partial {
         if let (false, Ok(runtime)) = (self.kept, tokio::runtime::Handle::try_current()) {
             let (raw, path) = (Arc::clone(&self.raw), std::mem::take(&mut self.path));
             runtime.spawn(async move {
-                drop(raw.remove(path).await);
+                drop(raw.remove(&path).await);
             });
         }
     }

@@ -186,7 +186,9 @@ impl Pool {
         let count = (distance.as_secs_f64() * RATE / f64::from(WINDOW)).ceil() as usize;
         // One place is left for a command beside the copy, which would otherwise need a further transport.
         let count = count.clamp(1, room.saturating_sub(1).max(1));
-        let opened = join_all((0..count).map(|_| async { Lane::start(self.session().await?).await })).await;
+        let opened =
+            join_all((0..count).map(|_| async { Lane::start(self.session().await?, self.target.platform).await }))
+                .await;
         let (mut lanes, mut last) = (Vec::new(), None);
         for lane in opened {
             match lane {
@@ -261,7 +263,7 @@ impl Pool {
             return Ok(Arc::clone(sftp));
         }
         let (channel, link, slot) = self.session().await?;
-        let sftp = Arc::new(Sftp::open(channel, link, slot).await?);
+        let sftp = Arc::new(Sftp::open(channel, link, slot, self.target.platform).await?);
         *kept = Some(Arc::clone(&sftp));
         Ok(sftp)
     }

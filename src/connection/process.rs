@@ -1,19 +1,27 @@
 //! A command on a machine, over one session channel.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use model::connection::{ConnectionError, Process, Stdin};
 use model::exit::Exit;
+use model::machine::Platform;
 use model::task::{Chunk, WindowSize};
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::link::Link;
 
 type Writer = Arc<ChannelWriteHalf<Msg>>;
+
+/// How long the channel may stay open without output after the exit status came, and how long at all. A process that a
+/// command left behind on Windows holds its streams, and nothing can be done to it; so the exit status counts. What the
+/// command itself wrote is on its way by then: two windows of it take less, also on a slow line.
+const SURVIVOR: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
 pub(super) struct SshProcess {
     reader: ChannelReadHalf,
@@ -25,6 +33,9 @@ pub(super) struct SshProcess {
     refused: bool,
     done: bool,
     exit: Option<Exit>,
+    /// When what holds the channel open is no longer waited for: after the next silence, and in any case.
+    given_up: Option<(Instant, Instant)>,
+    platform: Platform,
     /// The process's place among the sessions of the transport.
     slot: Option<OwnedSemaphorePermit>,
 }
@@ -35,6 +46,7 @@ impl SshProcess {
         link: Arc<Link>,
         slot: OwnedSemaphorePermit,
         stdin: Option<Vec<u8>>,
+        platform: Platform,
     ) -> Self {
         let (reader, writer) = channel.split();
         let writer = Arc::new(writer);
@@ -50,7 +62,40 @@ impl SshProcess {
                 }
             });
         }
-        Self { reader, writer, link, closed, stdin_open, refused: false, done: false, exit: None, slot: Some(slot) }
+        Self {
+            reader,
+            writer,
+            link,
+            closed,
+            stdin_open,
+            refused: false,
+            done: false,
+            exit: None,
+            given_up: None,
+            platform,
+            slot: Some(slot),
+        }
+    }
+
+    /// The next message; `None` where the channel is closed, or where a survivor alone holds it open.
+    async fn message(&mut self) -> Option<ChannelMsg> {
+        let Some((silent, end)) = self.given_up else { return self.reader.wait().await };
+        match tokio::time::timeout_at(silent.min(end), self.reader.wait()).await {
+            Ok(message) => message,
+            Err(_) => {
+                drop(self.writer.close().await);
+                None
+            }
+        }
+    }
+
+    /// Notes how the command ended.
+    fn set_exit(&mut self, exit: Exit) {
+        self.exit = Some(exit);
+        if self.platform == Platform::Windows {
+            let now = Instant::now();
+            self.given_up = Some((now + SURVIVOR.0, now + SURVIVOR.1));
+        }
     }
 
     fn finish(&mut self) {
@@ -68,11 +113,15 @@ impl Process for SshProcess {
             self.stdin_open = false;
         }
         while !self.done {
-            match self.reader.wait().await {
+            let message = self.message().await;
+            if let (Some((silent, _)), Some(_)) = (&mut self.given_up, &message) {
+                *silent = Instant::now() + SURVIVOR.0;
+            }
+            match message {
                 Some(ChannelMsg::Data { data }) => return Some(Chunk::Stdout(data.into())),
                 Some(ChannelMsg::ExtendedData { data, .. }) => return Some(Chunk::Stderr(data.into())),
-                Some(ChannelMsg::ExitStatus { exit_status }) => self.exit = Some(Exit::Code(exit_status)),
-                Some(ChannelMsg::ExitSignal { signal_name, .. }) => self.exit = Some(Exit::Signal(name(signal_name))),
+                Some(ChannelMsg::ExitStatus { exit_status }) => self.set_exit(Exit::Code(exit_status)),
+                Some(ChannelMsg::ExitSignal { signal_name, .. }) => self.set_exit(Exit::Signal(name(signal_name))),
                 // Only the request to run the command still waits for an answer.
                 Some(ChannelMsg::Failure) => {
                     self.refused = true;

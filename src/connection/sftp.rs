@@ -1,6 +1,7 @@
 //! One SFTP session, which copies single files in both directions.
 
 mod parts;
+pub(super) mod server;
 pub(super) mod steady;
 
 use std::os::unix::fs::FileExt;
@@ -17,6 +18,7 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt, TryStreamExt};
 use model::base::deadline::{Deadline, Expired};
 use model::connection::{ConnectionError, Progress};
+use model::machine::Platform;
 use russh::Channel;
 use russh::client::Msg;
 use russh_sftp::client::error::Error as SftpError;
@@ -30,6 +32,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::link::Link;
 use crate::names::{folder_of, permissions};
 use crate::partial::{Handle, Partial};
+use crate::sftp::server::FileServer;
 use crate::subsystem::Subsystem;
 
 /// The bytes of one read or write request, where the server allows as many.
@@ -54,7 +57,7 @@ const POSIX_RENAME: &str = "posix-rename@openssh.com";
 
 /// A live SFTP session.
 pub(super) struct Sftp {
-    raw: Arc<RawSftpSession>,
+    raw: Arc<FileServer>,
     link: Arc<Link>,
     chunk: u32,
     most: u32,
@@ -68,10 +71,11 @@ impl Sftp {
         channel: Channel<Msg>,
         link: Arc<Link>,
         slot: OwnedSemaphorePermit,
+        platform: Platform,
     ) -> Result<Self, ConnectionError> {
         channel.request_subsystem(true, "sftp").await.map_err(|_| link.lost_error())?;
         let (stream, refused) = Subsystem::new(channel);
-        match Self::with_stream(stream, link, slot).await {
+        match Self::with_stream(stream, link, slot, platform).await {
             Err(_) if refused.load(Ordering::Relaxed) => Err(session_error("the machine's SSH server offers no SFTP")),
             opened => opened,
         }
@@ -82,6 +86,7 @@ impl Sftp {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         link: Arc<Link>,
         slot: OwnedSemaphorePermit,
+        platform: Platform,
     ) -> Result<Self, ConnectionError> {
         let deadline = Deadline::after(OPEN_LIMIT, "the file server to start");
         let timed_out = |expired: Expired| expired_at(&link, &expired);
@@ -105,7 +110,8 @@ impl Sftp {
             raw.set_limits(limits);
         }
         let posix_rename = version.extensions.contains_key(POSIX_RENAME);
-        Ok(Self { raw: Arc::new(raw), link, chunk, most, posix_rename, broken: AtomicBool::new(false), _slot: slot })
+        let raw = Arc::new(FileServer { raw, platform });
+        Ok(Self { raw, link, chunk, most, posix_rename, broken: AtomicBool::new(false), _slot: slot })
     }
 
     /// Whether the session may still be used.

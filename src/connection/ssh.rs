@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use archive::names::{file_name, trim_slashes};
 use async_trait::async_trait;
+use guest::Invocation;
 use model::base::deadline::Deadline;
 use model::connection::{Connection, ConnectionError, Connector, Parcel, Process, Progress, Totals, Trees};
 use model::machine::{Machine, Platform};
@@ -118,6 +119,7 @@ impl Connector for SshConnector {
         let expected = Expected::of(machine)?;
         let mut target = ConnectTarget {
             address: machine.address.clone(),
+            platform: machine.platform,
             user: user.to_owned(),
             keys: self.keyring.candidates(&machine.identity).await?,
             config: Arc::new(self.settings.config(&expected)),
@@ -172,7 +174,7 @@ impl Connection for SshConnection {
     }
 
     async fn start(&self, command: &Command) -> Result<Box<dyn Process>, ConnectionError> {
-        let line = command.to_shell().map_err(|error| ConnectionError::Invalid(error.to_string()))?;
+        let Invocation { line, head } = guest::of(self.platform).invocation(command)?;
         let (mut channel, link, slot) = self.pool.session().await?;
         if let Some(terminal) = &command.terminal {
             request_terminal(&mut channel, &link, terminal).await?;
@@ -183,7 +185,14 @@ impl Connection for SshConnection {
             false => channel.exec(true, line).await,
         };
         asked.map_err(|_| link.lost_error())?;
-        Ok(Box::new(SshProcess::new(channel, link, slot, command.stdin.clone())))
+        let mut stdin = command.stdin.clone();
+        match &mut stdin {
+            Some(bytes) => drop(bytes.splice(0..0, head)),
+            None if head.is_empty() => {}
+            // The caller's own input comes behind it. Its some KiB fit the window with which the channel was opened.
+            None => channel.data_bytes(head).await.map_err(|_| link.lost_error())?,
+        }
+        Ok(Box::new(SshProcess::new(channel, link, slot, stdin, self.platform)))
     }
 
     async fn write_file(&self, remote: &str, bytes: &[u8], mode: u32) -> Result<(), ConnectionError> {

@@ -18,7 +18,8 @@ const EXCERPT_CHARS: usize = 200;
 /// Runs a command that prints a known text. Gives what the login shell prints before it, if anything. A machine that
 /// does not print the text does not run commands, and the fault quotes what it printed instead.
 pub async fn look(connection: &dyn Connection, user: &str) -> Result<Option<String>, Fault> {
-    let done = run_command(connection, &guest::of(connection.platform()).echo(PROBE_TEXT), OutputLimits::SMALL).await?;
+    let guest = guest::of(connection.platform());
+    let done = run_command(connection, &guest.echo(PROBE_TEXT), OutputLimits::SMALL).await?;
     let stdout = done.stdout_text();
     if let Some(at) = stdout.lines().position(|line| line.trim_end_matches('\r') == PROBE_TEXT) {
         let before: Vec<&str> = stdout.lines().take(at).filter(|line| !line.trim().is_empty()).collect();
@@ -33,9 +34,10 @@ pub async fn look(connection: &dyn Connection, user: &str) -> Result<Option<Stri
         Exit::Lost(reason) => reason.clone(),
         exit => format!("it ended with {exit}"),
     };
+    let code = if let Exit::Code(code) = done.exit { Some(code) } else { None };
     Err(Fault::outside(format!("the login shell of user `{user}` does not run commands"))
-        .because(format!("asked to run `sh -c ...`, {how} and {answer}"))
-        .hint(remedy(user)))
+        .because(format!("asked to run `{}`, {how} and {answer}", guest.example()))
+        .hint(guest.login_shell_remedy(user, code)))
 }
 
 /// Gives back a connection to somebody else's machine if that machine runs commands.
@@ -50,14 +52,6 @@ pub async fn check_shell(
     Ok(connection)
 }
 
-/// The remedy for a login shell that runs no commands.
-pub fn remedy(user: &str) -> String {
-    format!(
-        "Run `sudo usermod --shell /bin/bash {user}` there; where a forced command answers in its place, take `command=` out of the \
-         key's line in `authorized_keys`, or `ForceCommand` out of the configuration of sshd."
-    )
-}
-
 fn excerpt(line: &str) -> String {
     line.trim().chars().take(EXCERPT_CHARS).collect()
 }
@@ -65,27 +59,13 @@ fn excerpt(line: &str) -> String {
 /// The remedy for a file server that does not start, judged by the machine's own configuration; `noise` is what
 /// [`look`] gave.
 pub async fn file_server_remedy(connection: &dyn Connection, noise: Option<&str>) -> String {
-    if let Some(noise) = noise {
-        return format!(
-            "the login shell prints `{noise}` before everything, which breaks file transfers: print it only where there is a \
-             terminal (`[ -t 1 ]`)"
-        );
-    }
-    let configured =
-        match run_command(connection, &guest::of(connection.platform()).file_server(), OutputLimits::SMALL).await {
+    let guest = guest::of(connection.platform());
+    let configured = match noise {
+        Some(_) => String::new(),
+        None => match run_command(connection, &guest.file_server(), OutputLimits::SMALL).await {
             Ok(done) => done.stdout_text(),
             Err(_) => String::new(),
-        };
-    let mut lines = configured.lines().map(str::trim);
-    match (lines.next().unwrap_or_default(), lines.next()) {
-        ("", _) => "add `Subsystem sftp internal-sftp` to /etc/ssh/sshd_config and reload sshd".to_owned(),
-        (path, None) => format!(
-            "/etc/ssh/sshd_config has `Subsystem sftp {path}`, and there is no such program: install openssh-sftp-server, or write \
-             `internal-sftp` in its place, and reload sshd"
-        ),
-        (path, Some(_)) => format!(
-            "/etc/ssh/sshd_config has `Subsystem sftp {path}` already, and that program exists: reload sshd if the line is newer than \
-             the server; otherwise look into its log"
-        ),
-    }
+        },
+    };
+    guest.file_server_remedy(&configured, noise)
 }

@@ -1,5 +1,4 @@
-//! The machine's side of copies and syncs: trees as archives, the common parts of two files, small files by commands
-//! alone.
+//! The machine's side of copies and syncs: trees as archives, the common parts of two files.
 
 use std::time::Duration;
 
@@ -48,14 +47,4 @@ pub trait Copies: Send + Sync {
 
     /// Applies the changes in the archive on standard input to the folder `path`.
     fn sync_apply(&self, path: &str) -> Command;
-
-    /// Stores standard input as the file `path` with `mode`, or as the target where `path` is a link, or writes it into
-    /// the device `path`. The name `partial` beside it must not exist yet.
-    fn write_whole(&self, path: &str, partial: &str, mode: u32) -> Command;
-
-    /// Prints at most `most` bytes of a file.
-    fn read_whole(&self, path: &str, most: u64) -> Command;
-
-    /// Prints the file or the folder `path` as an archive of at most `most` bytes.
-    fn pack_whole(&self, path: &str, most: u64) -> Command;
 }

@@ -7,6 +7,8 @@
 //!   for an option.
 //! * The output and the exit code of a command are documented at the method that makes it, and are the same on every
 //!   platform.
+//! * How a command becomes what a login shell is told is the system's own matter: [`Shell::invocation`].
+//! * A path of a Windows machine has the form `C:/folder/file`.
 //!
 //! This crate does not run the commands, and it does not know the commands of a project.
 
@@ -16,23 +18,29 @@ mod life;
 pub mod linux;
 mod shell;
 pub mod tasks;
+mod windows;
 
 pub use copies::{Copies, IS_FILE};
 pub use files::Files;
-pub use life::{AgentFolders, FirstBoot, Life};
-pub use shell::Shell;
+pub use life::{Agent, AgentFolders, FirstBoot, Life};
+pub use shell::{Invocation, Shell};
 pub use tasks::Tasks;
 
 use model::machine::Platform;
 
 /// All requests to a machine's operating system.
-pub trait Guest: Shell + Tasks + Files + Copies + Life {}
+pub trait Guest: Shell + Tasks + Files + Copies {
+    /// The system's part in the life of a machine of a cloud; `None` where the tool does not make such machines.
+    fn life(&self) -> Option<&dyn Life>;
 
-impl<T: Shell + Tasks + Files + Copies + Life> Guest for T {}
+    /// Commands and small files by an agent; `None` where the tool does not speak to the system's agent.
+    fn agent(&self) -> Option<&dyn Agent>;
+}
 
 /// The implementation for a platform.
 pub fn of(platform: Platform) -> &'static dyn Guest {
     match platform {
         Platform::Linux => &linux::Linux,
+        Platform::Windows => &windows::Windows,
     }
 }

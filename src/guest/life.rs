@@ -1,4 +1,5 @@
-//! The life of a machine: its first boot, the renewal of its lease, the replacement of its host key.
+//! What only some systems are asked yet: the life of a machine (its first boot, the renewal of its lease, the replacement of its
+//! host key), and commands and files by an agent.
 
 use jiff::Timestamp;
 use model::base::id::MachineId;
@@ -31,10 +32,6 @@ pub struct AgentFolders {
 
 /// Asks a machine's system to arrange its own end and its keys, on machines that no guard watches from the outside.
 pub trait Life: Send + Sync {
-    /// Whether the system's tools allow `name` as a login name. Such a name can be a part of a path and stand unquoted in
-    /// a script.
-    fn is_login_name(&self, name: &str) -> bool;
-
     /// The user data that a cloud hands to a machine, which the machine runs first at every boot: it arranges the
     /// machine's own end, then installs the keys.
     fn first_boot(&self, data: &FirstBoot<'_>) -> String;
@@ -45,11 +42,24 @@ pub trait Life: Send + Sync {
     /// Replaces the host key that was handed over by one that the machine makes itself, and prints the new public key;
     /// run as `user`.
     fn replace_host_key(&self, user: &str) -> Command;
+}
 
-    /// The folders for the files of commands that the agent of Systems Manager runs.
-    fn agent_folders(&self) -> AgentFolders;
+/// Asks a machine's system for commands and small files by the agent of Systems Manager, where SSH does not reach.
+pub trait Agent: Send + Sync {
+    /// The folders for the files of commands that the agent runs.
+    fn folders(&self) -> AgentFolders;
 
     /// The text that the agent is to run, with its words: each has letters, digits and plain signs, or base64, and may
     /// be empty. The head of `remote/linux/ssm-command.sh` documents its requests and answers.
-    fn agent_text(&self, words: &[String]) -> String;
+    fn text(&self, words: &[String]) -> String;
+
+    /// Stores standard input as the file `path` with `mode`, or as the target where `path` is a link, or writes it into
+    /// the device `path`. The name `partial` beside it must not exist yet.
+    fn write_whole(&self, path: &str, partial: &str, mode: u32) -> Command;
+
+    /// Prints at most `most` bytes of a file.
+    fn read_whole(&self, path: &str, most: u64) -> Command;
+
+    /// Prints the file or the folder `path` as an archive of at most `most` bytes.
+    fn pack_whole(&self, path: &str, most: u64) -> Command;
 }

@@ -8,13 +8,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use model::base::id::{RunId, TaskId};
+use model::base::quote;
+use model::connection::ConnectionError;
 use model::script::ScriptFile;
 use model::task::Command;
 
+use crate::Guest;
 use crate::copies::Copies;
 use crate::files::Files;
-use crate::life::{AgentFolders, FirstBoot, Life};
-use crate::shell::Shell;
+use crate::life::{Agent, AgentFolders, FirstBoot, Life};
+use crate::shell::{Invocation, Shell};
 use crate::tasks::{Request, Tasks};
 
 /// Prepares a userland during its bootstrap; `$1` is its root folder.
@@ -84,7 +87,9 @@ fn words(command: &Command) -> Vec<String> {
         words.push("env".to_owned());
         words.extend(command.env.iter().map(|(name, value)| format!("{name}={value}")));
     }
-    words.push(command.program.clone());
+    if !command.program.is_empty() {
+        words.push(command.program.clone());
+    }
     words.extend(command.args.iter().cloned());
     words
 }
@@ -97,7 +102,28 @@ fn follow_mode(watched: bool) -> &'static str {
     if watched { "watch" } else { "alone" }
 }
 
+impl Guest for Linux {
+    fn life(&self) -> Option<&dyn Life> {
+        Some(self)
+    }
+
+    fn agent(&self) -> Option<&dyn Agent> {
+        Some(self)
+    }
+}
+
 impl Shell for Linux {
+    /// The one line that a POSIX shell splits back into the words; variables go before them by `env`.
+    fn invocation(&self, command: &Command) -> Result<Invocation, ConnectionError> {
+        let line = quote::join(&words(command)).map_err(|error| ConnectionError::Invalid(error.to_string()))?;
+        Ok(Invocation { line, head: Vec::new() })
+    }
+
+    fn is_login_name(&self, name: &str) -> bool {
+        let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        begins && name.len() <= LOGIN_NAME && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+    }
+
     fn script(&self, path: &str) -> Command {
         Command::new("bash").arg(path).stdin(Vec::new())
     }
@@ -126,8 +152,40 @@ impl Shell for Linux {
         [CHECK_CONTRACT, HOLD]
     }
 
+    fn example(&self) -> &'static str {
+        "sh -c ..."
+    }
+
+    fn login_shell_remedy(&self, user: &str, _: Option<u32>) -> String {
+        format!(
+            "Run `sudo usermod --shell /bin/bash {user}` there; where a forced command answers in its place, take `command=` out of the \
+             key's line in `authorized_keys`, or `ForceCommand` out of the configuration of sshd."
+        )
+    }
+
     fn file_server(&self) -> Command {
         without_input(FILE_SERVER, &[])
+    }
+
+    fn file_server_remedy(&self, configured: &str, noise: Option<&str>) -> String {
+        if let Some(noise) = noise {
+            return format!(
+                "the login shell prints `{noise}` before everything, which breaks file transfers: print it only where there is a \
+                 terminal (`[ -t 1 ]`)"
+            );
+        }
+        let mut lines = configured.lines().map(str::trim);
+        match (lines.next().unwrap_or_default(), lines.next()) {
+            ("", _) => "add `Subsystem sftp internal-sftp` to /etc/ssh/sshd_config and reload sshd".to_owned(),
+            (path, None) => format!(
+                "/etc/ssh/sshd_config has `Subsystem sftp {path}`, and there is no such program: install openssh-sftp-server, or write \
+                 `internal-sftp` in its place, and reload sshd"
+            ),
+            (path, Some(_)) => format!(
+                "/etc/ssh/sshd_config has `Subsystem sftp {path}` already, and that program exists: reload sshd if the line is newer \
+                 than the server; otherwise look into its log"
+            ),
+        }
     }
 }
 
@@ -251,30 +309,9 @@ impl Copies for Linux {
     fn sync_apply(&self, path: &str) -> Command {
         with_input(SYNC_TREE, &["apply", &plain(path)])
     }
-
-    fn write_whole(&self, path: &str, partial: &str, mode: u32) -> Command {
-        let path = plain(path);
-        let (folder, _) = split(&path);
-        with_input(SSM_FILES, &["write", &path, folder, &format!("{folder}/{partial}"), &format!("{mode:o}")])
-    }
-
-    fn read_whole(&self, path: &str, most: u64) -> Command {
-        with_input(SSM_FILES, &["read", &plain(path), &most.to_string()])
-    }
-
-    fn pack_whole(&self, path: &str, most: u64) -> Command {
-        let path = plain(path);
-        let (folder, name) = split(&path);
-        with_input(SSM_FILES, &["pack", &path, folder, name, &most.to_string()])
-    }
 }
 
 impl Life for Linux {
-    fn is_login_name(&self, name: &str) -> bool {
-        let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        begins && name.len() <= LOGIN_NAME && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
-    }
-
     fn first_boot(&self, data: &FirstBoot<'_>) -> String {
         first_boot::user_data(data)
     }
@@ -290,16 +327,34 @@ impl Life for Linux {
         };
         command.arg("-s").stdin(REPLACE_HOST_KEY)
     }
+}
 
-    fn agent_folders(&self) -> AgentFolders {
+impl Agent for Linux {
+    fn folders(&self) -> AgentFolders {
         AgentFolders { base: "/tmp", tokens: "/run/hg-automation-ssm" }
     }
 
-    fn agent_text(&self, words: &[String]) -> String {
+    fn text(&self, words: &[String]) -> String {
         // An empty word must be quoted, or the shell would drop it.
         let words: Vec<&str> = words.iter().map(|word| if word.is_empty() { "''" } else { word }).collect();
         let supervisor = STANDARD.encode(SSM_SUPERVISE);
         format!("set -- {}\nsupervisor={supervisor}\n{SSM_COMMAND}", words.join(" "))
+    }
+
+    fn write_whole(&self, path: &str, partial: &str, mode: u32) -> Command {
+        let path = plain(path);
+        let (folder, _) = split(&path);
+        with_input(SSM_FILES, &["write", &path, folder, &format!("{folder}/{partial}"), &format!("{mode:o}")])
+    }
+
+    fn read_whole(&self, path: &str, most: u64) -> Command {
+        with_input(SSM_FILES, &["read", &plain(path), &most.to_string()])
+    }
+
+    fn pack_whole(&self, path: &str, most: u64) -> Command {
+        let path = plain(path);
+        let (folder, name) = split(&path);
+        with_input(SSM_FILES, &["pack", &path, folder, name, &most.to_string()])
     }
 }
 
@@ -335,6 +390,6 @@ mod tests {
         assert_eq!(command.args.last().map(String::as_str), Some("1795176000"));
         assert!(!command.args[1].contains("1795176000"));
         assert_eq!(Linux.replace_host_key("root").program, "sh");
-        assert_eq!(Linux.replace_host_key("hg").to_shell().unwrap(), "sudo -n sh -s");
+        assert_eq!(Linux.invocation(&Linux.replace_host_key("hg")).unwrap().line, "sudo -n sh -s");
     }
 }

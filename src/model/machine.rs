@@ -64,6 +64,29 @@ pub enum Platform {
     /// Linux, of any distribution.
     #[default]
     Linux,
+    /// Windows, with OpenSSH's server and `cmd.exe` as the login shell.
+    Windows,
+}
+
+impl Platform {
+    /// The name used on the command line and in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Linux => "linux",
+            Self::Windows => "windows",
+        }
+    }
+
+    /// Every platform.
+    pub const ALL: [Self; 2] = [Self::Linux, Self::Windows];
+
+    /// The names of [`Platform::ALL`].
+    pub const NAMES: [&str; 2] = [Self::ALL[0].name(), Self::ALL[1].name()];
+
+    /// The platform of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|platform| platform.name() == name)
+    }
 }
 
 /// How a connection reaches a machine.

@@ -102,20 +102,6 @@ impl Command {
         self.terminal = Some(terminal);
         self
     }
-
-    /// The one line that a POSIX shell splits back into this command; variables go before it by `env`.
-    pub fn to_shell(&self) -> Result<String, crate::base::quote::NulByte> {
-        let mut words: Vec<String> = Vec::new();
-        if !self.env.is_empty() {
-            words.push("env".to_owned());
-            words.extend(self.env.iter().map(|(name, value)| format!("{name}={value}")));
-        }
-        if !self.program.is_empty() {
-            words.push(self.program.clone());
-        }
-        words.extend(self.args.iter().cloned());
-        crate::base::quote::join(&words)
-    }
 }
 
 /// How much of a task's output was received or stored, in bytes from its start.

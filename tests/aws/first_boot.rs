@@ -87,7 +87,7 @@ async fn a_machine_ends_itself_when_nobody_renews_its_lease() {
     let user = account.user("me@here", "").await;
     let (_, machine, rows, connection) = settled(&user, Duration::from_secs(3600)).await;
     let lease = || async { shell(connection.as_ref(), "cat /run/hg-automation/lease").await };
-    let renew = |until: Timestamp| user.provider.lease_command(&machine, until);
+    let renew = |until: Timestamp| user.provider.lease_command(&machine, until).unwrap();
 
     // Pushed out, and never beyond the expiry.
     run(connection.as_ref(), &renew(machine.expires_at + Duration::from_secs(9999))).await;
@@ -142,7 +142,7 @@ async fn a_watcher_that_is_killed_comes_back_and_the_machine_ends_all_the_same()
         let after = shell(connection.as_ref(), &until_back).await;
         assert_ne!(before, after, "`{kill}` killed nothing");
     }
-    let renew = user.provider.lease_command(&machine, Timestamp::now() + Duration::from_secs(1));
+    let renew = user.provider.lease_command(&machine, Timestamp::now() + Duration::from_secs(1)).unwrap();
     run(connection.as_ref(), &renew).await;
     let deadline = Instant::now() + LIMIT;
     while account.instances().await[0].state().unwrap().name().unwrap().as_str() != "terminated" {

@@ -4,6 +4,7 @@ use connection::{Dummy, DummyConnector, Reply};
 use model::connection::{Connection, Connector};
 use model::exit::Exit;
 use model::task::Command;
+use support::commands::line;
 use support::contract::{
     cases, copies_files, hands_out_stdin_once, listing, output, reports_commands, writes_and_reads_small_files,
 };
@@ -36,7 +37,7 @@ async fn the_dummy_keeps_the_contract() {
     let dummy = Dummy::new();
     for (command, expected) in cases() {
         let reply = Reply::exit(expected.exit).stdout(expected.stdout).stderr(expected.stderr);
-        dummy.reply_to(command.to_shell().unwrap(), reply);
+        dummy.reply_to(line(&command), reply);
     }
     let sshd = Sshd::prepare("");
     let connection = DummyConnector::new(dummy.clone()).connect(&sshd.machine(), "hg", LIMIT, false).await.unwrap();

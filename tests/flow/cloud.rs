@@ -117,8 +117,8 @@ impl Boot for Cloud {
 }
 
 impl RenewOnMachine for Cloud {
-    fn lease_command(&self, _: &Machine, _: Timestamp) -> Command {
-        Command::new("renew-lease")
+    fn lease_command(&self, _: &Machine, _: Timestamp) -> Result<Command, Fault> {
+        Ok(Command::new("renew-lease"))
     }
 }
 

@@ -48,7 +48,7 @@ fn clean(theatre: &Theatre) -> StepCommand {
 }
 
 fn line(theatre: &Theatre) -> String {
-    clean(theatre).command.to_shell().unwrap()
+    support::commands::line(&clean(theatre).command)
 }
 
 async fn run(theatre: &Theatre, how: Work) -> LeaseEnd<()> {

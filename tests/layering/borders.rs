@@ -63,7 +63,11 @@ const PATHS: &[(&str, Places)] = &[
     ("model::task::Command::{}", &["model/task", "guest"]),
     (
         "model::machine::Platform::Linux",
-        &["model/machine", "guest", "project", "connection/dummy", "automation/compose/host"],
+        &["model/machine", "guest", "project", "connection/dummy", "automation/compose/mod"],
+    ),
+    (
+        "model::machine::Platform::Windows",
+        &["model/machine", "guest", "connection/names", "connection/process", "project"],
     ),
     ("guest::linux", &["guest", "local/images/bootstrap", "project/mercurial"]),
     ("guest::Shell", &["guest"]),
@@ -101,6 +105,7 @@ const WORDS: &[(&str, Places)] = &[
         "python",
         &[
             "project/mercurial",
+            "guest/windows",
             "report",
             "model/outcome",
             "model/subject",

@@ -5,11 +5,16 @@ use std::time::Duration;
 use connection::{SshConnector, SshSettings};
 use model::connection::{Connection, ConnectionError, Connector, Process};
 use model::exit::Exit;
-use model::machine::Machine;
+use model::machine::{Machine, Platform};
 use model::task::{Chunk, Command};
 
 /// Longer than anything here takes, so that a test that hangs says so.
 pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// The line by which a Linux machine's login shell starts `command`.
+pub fn line(command: &Command) -> String {
+    guest::of(Platform::Linux).invocation(command).unwrap().line
+}
 
 /// What a command left.
 #[derive(Debug, PartialEq, Eq)]

@@ -25,6 +25,7 @@ pub mod relay;
 pub mod sshd;
 pub mod supervised;
 pub mod tool;
+pub mod wine;
 
 use std::path::{Path, PathBuf};
 

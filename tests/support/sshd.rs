@@ -56,7 +56,19 @@ impl Sshd {
         sshd
     }
 
-    /// Makes all that one needs without starting it.
+    /// Starts one whose login finds this computer's Python 3 as `python`. The programs for Windows run there as well, as
+    /// far as they do nothing that only Windows has; [`Sshd::machine`] is to be told that it is one.
+    pub fn with_python() -> Self {
+        let path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
+        let mut sshd = Self::prepare(&format!("SetEnv HOME={{at}} PATH={{at}}/bin:{path}"));
+        let out = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
+        let python = String::from_utf8(out.stdout).unwrap();
+        std::os::unix::fs::symlink(python.trim(), sshd.folder("bin").join("python")).unwrap();
+        sshd.launch();
+        sshd
+    }
+
+    /// Makes all that one needs without starting it. `{at}` in `further` is its folder.
     pub fn prepare(further: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (host, user) = (generate("host").unwrap(), generate("user").unwrap());
@@ -66,6 +78,7 @@ impl Sshd {
         write(&dir.path().join("authorized_keys"), &user.public_openssh, 0o600);
         let at = dir.path().display();
         let sftp = if further.contains("Subsystem") { "" } else { "Subsystem sftp internal-sftp" };
+        let further = further.replace("{at}", &at.to_string());
         // The first value of a keyword counts, so what the test wants comes first.
         // An empty home keeps the login shell from reading the profile of whoever runs the tests.
         let config = format!(

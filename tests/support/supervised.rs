@@ -106,7 +106,7 @@ impl Supervised {
 
 impl State {
     fn run(&mut self, command: &Command) -> Option<Reply> {
-        let line = command.to_shell().unwrap();
+        let line = crate::commands::line(command);
         self.started.push(line.clone());
         if let Some(replies) = self.replies.get_mut(&line) {
             return if replies.len() > 1 { replies.pop_front() } else { replies.front().cloned() };

@@ -130,6 +130,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     args.refuse_unfit(kind)?;
     let context = context.privileged(args.machine.privileged_machine)?;
     context.require_ssh()?;
+    context.require_linux()?;
     let ttl = lifetime(&args, kind)?;
     let current = current_folder()?;
     let checkout = mercurial::find(&args.wish(), &current).await?;

@@ -12,9 +12,15 @@ use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 
 use crate::compose::variables;
 
-/// The machine that `target` names, for a run of `owner`. The login key is the one that was `named`, or else one of
+/// The machine of `platform` that `target` names, for a run of `owner`. The login key is the one that was `named`, or else one of
 /// those in `home`.
-pub(super) fn machine(target: &str, named: Option<&Path>, home: &Path, owner: &str) -> Result<Machine, Fault> {
+pub(super) fn machine(
+    target: &str,
+    platform: Platform,
+    named: Option<&Path>,
+    home: &Path,
+    owner: &str,
+) -> Result<Machine, Fault> {
     let (user, host, port) = parse_target(target)?;
     let ssh = home.join(".ssh");
     let identity = match named {
@@ -30,7 +36,7 @@ pub(super) fn machine(target: &str, named: Option<&Path>, home: &Path, owner: &s
     Ok(Machine {
         id: MachineId::random(),
         provider: ProviderKind::Host,
-        platform: Platform::Linux,
+        platform,
         run: RunId::new(now),
         owner: owner.to_owned(),
         image: "somebody else's machine".to_owned(),

@@ -21,7 +21,7 @@ use model::event::{Sink, Subject, Teller};
 use model::fault::Fault;
 use model::image::Fingerprint;
 use model::journal::Journal;
-use model::machine::ProviderKind;
+use model::machine::{Platform, ProviderKind};
 use model::parameter::Parameter;
 use model::runner::SshProgram;
 use model::setting::{Key, Section, SettingKind};
@@ -305,6 +305,14 @@ impl Context {
             return Err(Fault::usage("`--connect ssm` runs commands and moves small files; tests and bakes need SSH"));
         }
         Ok(())
+    }
+
+    /// Refuses a machine of another system than Linux for what is run on Linux alone.
+    pub fn require_linux(&self) -> Result<(), Fault> {
+        match self.sites.platform() {
+            Platform::Linux => Ok(()),
+            other => Err(Fault::usage(format!("these tests run on Linux, and `--platform {}` is given", other.name()))),
+        }
     }
 
     /// The program by which `hg` reaches machines: this one.

@@ -15,7 +15,7 @@ use model::check::Check;
 use model::connection::Connector;
 use model::fault::Fault;
 use model::key_pair::{KeyMaker, KeyPair};
-use model::machine::{Machine, ProviderKind};
+use model::machine::{Machine, Platform, ProviderKind};
 use model::provider::{ImageStore, Provider};
 use model::purge::Account;
 use state::dir::StateDir;
@@ -126,7 +126,12 @@ impl SiteBuilder {
     /// The machine that `USER@HOST[:PORT]` names. Its host key is the one in the user's `known_hosts`, which is read
     /// and never written.
     pub fn host_machine(&self, target: &str) -> Result<Machine, Fault> {
-        host::machine(target, self.globals.identity.as_deref(), &self.home, &self.owner)
+        host::machine(target, self.globals.platform, self.globals.identity.as_deref(), &self.home, &self.owner)
+    }
+
+    /// The system of somebody else's machine, as it was told.
+    pub(super) fn platform(&self) -> Platform {
+        self.globals.platform
     }
 
     /// How long a machine of the provider lives without a sign of its driver.

@@ -6,7 +6,9 @@ pub mod ec2;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use model::base::text;
+use model::machine::Platform;
 
 use crate::globals::ec2::Ec2Globals;
 
@@ -25,6 +27,11 @@ pub struct Globals {
     /// The private key to log in with on the machine of provider `host`
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub identity: Option<PathBuf>,
+    /// The system of the machine of provider `host`, and of one that `machine check` names
+    #[arg(long, global = true, value_name = "SYSTEM", default_value = Platform::default().name(),
+          value_parser = PossibleValuesParser::new(Platform::NAMES).map(|name| Platform::named(&name).unwrap_or_default()),
+          help_heading = "Global options")]
+    pub platform: Platform,
     /// A folder of image definitions to use instead of the built-in ones
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     pub images: Option<PathBuf>,

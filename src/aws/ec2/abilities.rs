@@ -19,7 +19,7 @@ use crate::ec2::tags::RowName;
 use crate::ec2::{Ec2Provider, instances, release, settle, survey};
 
 impl RenewOnMachine for Ec2Provider {
-    fn lease_command(&self, machine: &Machine, until: Timestamp) -> Command {
+    fn lease_command(&self, machine: &Machine, until: Timestamp) -> Result<Command, Fault> {
         settle::lease_command(machine, until)
     }
 }

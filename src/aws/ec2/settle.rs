@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use guest::Life;
 use jiff::Timestamp;
 use model::connection::Connection;
 use model::fault::Fault;
-use model::machine::{HostKey, Machine};
+use model::machine::{HostKey, Machine, Platform};
 use model::output::{OutputLimits, run_command};
 use model::task::Command;
 
@@ -14,7 +15,7 @@ const LIMITS: OutputLimits = OutputLimits { bytes: 8 << 10, time: Duration::from
 
 /// Replaces the host key from the user data by one that the machine makes itself; returns the machine with the new key.
 pub(crate) async fn settle(machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault> {
-    let command = guest::of(machine.platform).replace_host_key(&machine.user);
+    let command = life(machine.platform)?.replace_host_key(&machine.user);
     let failed = || Fault::infrastructure(format!("cannot replace the host key of {}", machine.id));
     let done = run_command(connection, &command, LIMITS).await?;
     if !done.exit.is_success() {
@@ -31,9 +32,17 @@ fn public_key(output: &[u8]) -> Option<String> {
     is_key.then(|| text.to_owned())
 }
 
+/// How machines of `platform` are spoken to about their own life.
+pub(crate) fn life(platform: Platform) -> Result<&'static dyn Life, Fault> {
+    guest::of(platform).life().ok_or_else(|| {
+        Fault::usage(format!("machines of the platform `{}` cannot be made on EC2 yet", platform.name()))
+            .hint("Use one that somebody else made (`--host USER@HOST`).")
+    })
+}
+
 /// The command that lets `machine` live until `until`, or its expiry if that is sooner.
-pub(crate) fn lease_command(machine: &Machine, until: Timestamp) -> Command {
-    guest::of(machine.platform).renew_lease(until.min(machine.expires_at))
+pub(crate) fn lease_command(machine: &Machine, until: Timestamp) -> Result<Command, Fault> {
+    Ok(life(machine.platform)?.renew_lease(until.min(machine.expires_at)))
 }
 
 #[cfg(test)]
@@ -52,7 +61,7 @@ mod tests {
     fn a_lease_is_never_beyond_the_expiry() {
         let machine = crate::ec2::tests::machine();
         let later = machine.expires_at + jiff::SignedDuration::from_hours(1);
-        let command = lease_command(&machine, later);
+        let command = lease_command(&machine, later).unwrap();
         assert_eq!(command.args.last(), Some(&machine.expires_at.as_second().to_string()));
     }
 }

@@ -6,16 +6,18 @@ use guest::FirstBoot;
 use model::fault::Fault;
 use model::machine::Platform;
 
+use crate::ec2::settle::life;
+
 /// How much user data EC2 takes, in bytes before it is encoded.
 const CAP: usize = 16 * 1024;
 
 /// The user data in base64, as `RunInstances` takes it.
 pub(crate) fn encode(platform: Platform, data: &FirstBoot<'_>) -> Result<String, Fault> {
-    let guest = guest::of(platform);
-    if !guest.is_login_name(data.user) {
+    let life = life(platform)?;
+    if !guest::of(platform).is_login_name(data.user) {
         return Err(Fault::usage(format!("`{}` is not a login name", data.user.escape_debug())));
     }
-    let text = guest.first_boot(data);
+    let text = life.first_boot(data);
     if text.len() > CAP {
         return Err(Fault::outside(format!("the user data has {} bytes, and EC2 takes {CAP}", text.len())));
     }

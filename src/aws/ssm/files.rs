@@ -17,6 +17,7 @@ use model::output::Output;
 use model::task::Command;
 
 use crate::ssm::SsmConnection;
+use crate::ssm::protocol::agent;
 
 /// Most bytes of files in one copy: at some 80 KB a second nobody would wait for more.
 pub(super) const CAP: u64 = 8 << 20;
@@ -36,14 +37,14 @@ pub(super) async fn write(
 ) -> Result<(), ConnectionError> {
     let doing = || format!("write {}", quoted(remote));
     check_size(doing, bytes.len() as u64)?;
-    let command = write_command(connection, remote, mode);
+    let command = write_command(connection, remote, mode)?;
     run(connection, &command, bytes, 0, doing, progress).await.map(drop)
 }
 
 pub(super) async fn read(connection: &SsmConnection, remote: &str, cap: u64) -> Result<Vec<u8>, ConnectionError> {
     let doing = || format!("read {}", quoted(remote));
     let most = cap.min(CAP) + 1;
-    let command = guest::of(connection.platform()).read_whole(remote, most);
+    let command = agent(connection.platform())?.read_whole(remote, most);
     let bytes = run(connection, &command, b"", most as usize, doing, &|_| ()).await?;
     let length = bytes.len() as u64;
     if length > cap {
@@ -67,7 +68,7 @@ pub(super) async fn upload(
         let totals = Totals::file(bytes.len() as u64);
         let mode = found.permissions().mode();
         let remote = file_name(remote)?;
-        let around = length(&write_command(connection, remote, mode))?;
+        let around = length(connection, &write_command(connection, remote, mode)?)?;
         let sent = scale_progress(progress, around + bytes.len(), totals.bytes);
         write(connection, remote, &bytes, mode, &sent).await?;
         return Ok(totals);
@@ -83,7 +84,7 @@ pub(super) async fn upload(
     }
     let mode = found.permissions().mode() & 0o7777;
     let command = guest::of(connection.platform()).unpack(trim_slashes(remote), &partial_name(""), mode);
-    let sent = scale_progress(progress, length(&command)? + bytes.len(), totals.bytes);
+    let sent = scale_progress(progress, length(connection, &command)? + bytes.len(), totals.bytes);
     run(connection, &command, &bytes, 0, doing, &sent).await?;
     Ok(totals)
 }
@@ -95,7 +96,7 @@ pub(super) async fn download(
     progress: Progress<'_>,
 ) -> Result<Totals, ConnectionError> {
     let doing = || format!("read {}", quoted(remote));
-    let command = guest::of(connection.platform()).pack_whole(trim_slashes(remote), ARCHIVE_CAP as u64);
+    let command = agent(connection.platform())?.pack_whole(trim_slashes(remote), ARCHIVE_CAP as u64);
     let bytes = run(connection, &command, b"", ARCHIVE_CAP, doing, &|_| ()).await?;
     let to = local.to_owned();
     let unpacking = tokio::task::spawn_blocking(move || archive::from_memory(&bytes, &to, CAP)).await;
@@ -105,14 +106,15 @@ pub(super) async fn download(
 }
 
 /// The command that takes a file on its standard input.
-fn write_command(connection: &SsmConnection, remote: &str, mode: u32) -> Command {
+fn write_command(connection: &SsmConnection, remote: &str, mode: u32) -> Result<Command, ConnectionError> {
     let name = remote.rsplit('/').next().unwrap_or_default();
-    guest::of(connection.platform()).write_whole(remote, &partial_name(name), mode & 0o7777)
+    Ok(agent(connection.platform())?.write_whole(remote, &partial_name(name), mode & 0o7777))
 }
 
 /// How many bytes of a command are sent besides its input.
-fn length(command: &Command) -> Result<usize, ConnectionError> {
-    super::process::line(command).map(|line| line.len())
+fn length(connection: &SsmConnection, command: &Command) -> Result<usize, ConnectionError> {
+    let invocation = super::process::invocation(connection.platform(), command)?;
+    Ok(invocation.line.len() + invocation.head.len())
 }
 
 /// Runs `command` with `input`; returns its output, of at most `most` bytes.
@@ -126,9 +128,9 @@ async fn run(
     doing: impl Fn() -> String,
     sent: Progress<'_>,
 ) -> Result<Vec<u8>, ConnectionError> {
-    let line = super::process::line(command)?;
+    let invocation = super::process::invocation(connection.platform(), command)?;
     let session = &connection.session;
-    let mut process = session.start(&connection.user, &line, Some(input), sent).await?;
+    let mut process = session.start(&connection.user, &invocation, Some(input), sent).await?;
     let done = Output::within(&mut process, most, REASON_CAP).await;
     match &done.exit {
         _ if done.capped => Err(too_large(doing)),

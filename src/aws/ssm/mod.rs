@@ -77,7 +77,7 @@ impl Connector for SsmConnector {
             return Err(ConnectionError::Invalid(reason));
         };
         let agent = Arc::new(Agent::new(&self.sdk, instance, region));
-        let session = SsmSession::new(agent, Places::of(machine.platform), HOLD);
+        let session = SsmSession::new(agent, Places::of(machine.platform)?, HOLD);
         Ok(Box::new(open(session, user, limit, patient).await?))
     }
 }
@@ -178,8 +178,8 @@ impl Connection for SsmConnection {
     }
 
     async fn start(&self, command: &Command) -> Result<Box<dyn Process>, ConnectionError> {
-        let line = process::line(command)?;
-        let process = self.session.start(&self.user, &line, command.stdin.as_deref(), &|_| ()).await?;
+        let invocation = process::invocation(self.platform(), command)?;
+        let process = self.session.start(&self.user, &invocation, command.stdin.as_deref(), &|_| ()).await?;
         Ok(Box::new(process))
     }
 

@@ -7,8 +7,10 @@ use archive::names::suffix;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use guest::Invocation;
 use model::connection::{ConnectionError, Process, Progress, Stdin};
 use model::exit::Exit;
+use model::machine::Platform;
 use model::task::{Chunk, Command, WindowSize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -64,7 +66,7 @@ impl SsmSession {
     /// Sends a request about the command `id` and reads the answer. Folders of ended commands are removed with it.
     pub(super) async fn ask(&self, id: &str, request: &ScriptRequest) -> Result<ScriptReport, ConnectionError> {
         let mut riding = CarriedIds { session: self, ids: self.take_forgotten() };
-        let answer = self.runner.run(request.text(&self.places, &riding.ids, id)).await?;
+        let answer = self.runner.run(request.text(&self.places, &riding.ids, id)?).await?;
         riding.ids.clear();
         ScriptReport::read(&answer).map_err(|reason| self.lost(reason))
     }
@@ -75,18 +77,20 @@ impl SsmSession {
         ids.split_off(rest)
     }
 
-    /// Starts `line` with `stdin` as `user`; `sent` gets the number of bytes as they are sent.
+    /// Runs `invocation` with `stdin` as `user`; `sent` gets the number of bytes as they are sent.
     pub(super) async fn start(
         self: &Arc<Self>,
         user: &str,
-        line: &str,
+        invocation: &Invocation,
         stdin: Option<&[u8]>,
         sent: Progress<'_>,
     ) -> Result<SsmProcess, ConnectionError> {
         if self.closed.is_cancelled() {
             return Err(self.lost("it was closed".to_owned()));
         }
+        let line = &invocation.line;
         let mut payload = line.as_bytes().to_vec();
+        payload.extend_from_slice(&invocation.head);
         payload.extend_from_slice(stdin.unwrap_or_default());
         if payload.len() > PAYLOAD_CAP {
             let cap = model::base::text::bytes(PAYLOAD_CAP as u64);
@@ -379,14 +383,14 @@ impl Stdin for NoStdin {
     }
 }
 
-/// The line for the user's shell.
-pub(super) fn line(command: &Command) -> Result<String, ConnectionError> {
+/// How the user's shell starts `command`.
+pub(super) fn invocation(platform: Platform, command: &Command) -> Result<Invocation, ConnectionError> {
     if command.terminal.is_some() {
         return Err(ConnectionError::Invalid("SSM gives no terminal; a terminal needs SSH".to_owned()));
     }
-    let line = command.to_shell().map_err(|error| ConnectionError::Invalid(error.to_string()))?;
-    if line.is_empty() && command.stdin.is_none() {
+    let invocation = guest::of(platform).invocation(command)?;
+    if invocation.line.is_empty() && command.stdin.is_none() {
         return Err(ConnectionError::Invalid(format!("a login shell reads its commands: {NO_INPUT}")));
     }
-    Ok(line)
+    Ok(invocation)
 }

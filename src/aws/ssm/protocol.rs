@@ -5,6 +5,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use guest::Agent;
+use model::connection::ConnectionError;
 use model::exit::Exit;
 use model::machine::Platform;
 use model::task::Chunk;
@@ -31,10 +33,18 @@ pub(super) struct Places {
 
 impl Places {
     /// The places on a platform.
-    pub(super) fn of(platform: Platform) -> Self {
-        let folders = guest::of(platform).agent_folders();
-        Self { platform, base: folders.base.to_owned(), tokens: folders.tokens.to_owned() }
+    pub(super) fn of(platform: Platform) -> Result<Self, ConnectionError> {
+        let folders = agent(platform)?.folders();
+        Ok(Self { platform, base: folders.base.to_owned(), tokens: folders.tokens.to_owned() })
     }
+}
+
+/// How the agent of a platform is spoken to.
+pub(super) fn agent(platform: Platform) -> Result<&'static dyn Agent, ConnectionError> {
+    guest::of(platform).agent().ok_or_else(|| {
+        let reason = format!("machines of the platform `{}` are not reached by SSM; use SSH", platform.name());
+        ConnectionError::Invalid(reason)
+    })
 }
 
 /// A request to the script about one command.
@@ -85,8 +95,8 @@ impl ScriptRequest {
     ///
     /// It holds the caller's data only as base64, so that neither the shell nor the service, which replaces `{{…}}`,
     /// can interpret it. The user's name is the exception; it was checked
-    /// ([`is_login_name`](guest::Life::is_login_name)).
-    pub(super) fn text(&self, places: &Places, forget: &[String], id: &str) -> String {
+    /// ([`is_login_name`](guest::Shell::is_login_name)).
+    pub(super) fn text(&self, places: &Places, forget: &[String], id: &str) -> Result<String, ConnectionError> {
         let mut words = vec![places.base.clone(), places.tokens.clone()];
         words.push(if forget.is_empty() { "-".to_owned() } else { forget.join(",") });
         let (verb, rest) = match self {
@@ -108,7 +118,7 @@ impl ScriptRequest {
         };
         words.extend([verb.to_owned(), id.to_owned()]);
         words.extend(rest);
-        guest::of(places.platform).agent_text(&words)
+        Ok(agent(places.platform)?.text(&words))
     }
 }
 
@@ -304,7 +314,8 @@ mod tests {
         let odd = b"{{ssm:secret}} $(id) `id` ' \" \xff\n".to_vec();
         let start = StartRequest { user: "hg".into(), pieces: 1, line: 3, total: 99, last: odd.clone(), hold: 15 };
         for request in [ScriptRequest::Start(start), ScriptRequest::Put { index: 0, bytes: odd }] {
-            let text = request.text(&Places::of(Platform::Linux), &["old1".into(), "old2".into()], "abc");
+            let text =
+                request.text(&Places::of(Platform::Linux).unwrap(), &["old1".into(), "old2".into()], "abc").unwrap();
             let first = text.lines().next().unwrap();
             assert!(!first.contains(['{', '$', '`', '"', '\'']), "{first}");
             assert!(first.contains(" old1,old2 "), "{first}");
@@ -312,15 +323,18 @@ mod tests {
             let perl = String::from_utf8(STANDARD.decode(supervisor).unwrap()).unwrap();
             assert!(perl.starts_with("#!/usr/bin/perl\n") && perl.ends_with(";\n"), "{perl}");
         }
-        assert!(!guest::of(Platform::Linux).agent_text(&[]).contains("{{"));
-        let empty = ScriptRequest::Put { index: 0, bytes: Vec::new() }.text(&Places::of(Platform::Linux), &[], "abc");
+        assert!(!agent(Platform::Linux).unwrap().text(&[]).contains("{{"));
+        let empty = ScriptRequest::Put { index: 0, bytes: Vec::new() }
+            .text(&Places::of(Platform::Linux).unwrap(), &[], "abc")
+            .unwrap();
         assert!(empty.starts_with("set -- /tmp /run/hg-automation-ssm - put abc 0 ''\n"), "{empty}");
     }
 
     #[test]
     fn the_largest_request_and_answer_fit() {
-        let largest =
-            ScriptRequest::Put { index: 999_999, bytes: vec![0; PIECE] }.text(&Places::of(Platform::Linux), &[], "abc");
+        let largest = ScriptRequest::Put { index: 999_999, bytes: vec![0; PIECE] }
+            .text(&Places::of(Platform::Linux).unwrap(), &[], "abc")
+            .unwrap();
         assert!(largest.len() < 48_000, "{}", largest.len());
         let answer = 4 * ROOM.div_ceil(3) + 4 + 200;
         assert!(answer < 24_000, "{answer}");

@@ -8,12 +8,11 @@ use archive::names::quoted;
 use archive::place::Stream;
 use futures_util::stream::{self, StreamExt};
 use model::connection::{ConnectionError, Progress};
-use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error as SftpError;
-use russh_sftp::extensions::HardlinkExtension;
-use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, StatusCode};
+use russh_sftp::protocol::{FileAttributes, OpenFlags};
 
-use super::{Destination, POSIX_RENAME, Sftp, steady};
+use super::server::FileServer;
+use super::{Destination, Sftp, steady};
 use crate::look::FileChange;
 use crate::names::{FOLDER, LINK, REGULAR, SOCKET, kind, permissions};
 use crate::partial::{Handle, Partial};
@@ -22,7 +21,7 @@ use crate::partial::{Handle, Partial};
 const POURING: usize = 16;
 
 impl Sftp {
-    pub(crate) fn raw(&self) -> &Arc<RawSftpSession> {
+    pub(crate) fn raw(&self) -> &Arc<FileServer> {
         &self.raw
     }
 
@@ -107,7 +106,7 @@ impl Sftp {
     ) -> Result<(), ConnectionError> {
         let failed = |error| self.failure(format!("write {}", quoted(remote)), error);
         let name = handle.name.clone();
-        let (set, closed) = tokio::join!(biased; self.raw.fsetstat(name, attributes), handle.close());
+        let (set, closed) = tokio::join!(biased; self.raw.fsetstat(&name, attributes), handle.close());
         set.map_err(failed)?;
         closed.map_err(failed)
     }
@@ -191,12 +190,12 @@ impl Sftp {
     /// Gives a partial file its name, and replaces any file of that name, but no folder.
     pub(crate) async fn put_in_place(&self, partial: Partial, remote: &str) -> Result<(), ConnectionError> {
         let renamed = match self.posix_rename {
-            true => self.posix_rename(&partial.path, remote).await,
-            false => match self.raw.rename(partial.path.as_str(), remote).await {
+            true => self.raw.posix_rename(&partial.path, remote).await,
+            false => match self.raw.rename(&partial.path, remote).await {
                 Ok(_) => Ok(()),
                 // Plain SFTP does not replace a file: without the extension there is a moment without the file.
                 Err(_) => match self.raw.remove(remote).await {
-                    Ok(_) => self.raw.rename(partial.path.as_str(), remote).await.map(drop),
+                    Ok(_) => self.raw.rename(&partial.path, remote).await.map(drop),
                     Err(error) => Err(error),
                 },
             },
@@ -212,17 +211,6 @@ impl Sftp {
                 Err(ConnectionError::File { doing, reason: "a folder has that name".to_owned() })
             }
             _ => Err(self.failure(doing, error)),
-        }
-    }
-
-    async fn posix_rename(&self, from: &str, to: &str) -> Result<(), SftpError> {
-        // The request has the same two strings as that for a hard link, for which `russh-sftp` has a type.
-        let names = HardlinkExtension { oldpath: from.to_owned(), newpath: to.to_owned() };
-        let data: Vec<u8> = names.try_into()?;
-        match self.raw.extended(POSIX_RENAME, data).await? {
-            Packet::Status(status) if status.status_code == StatusCode::Ok => Ok(()),
-            Packet::Status(status) => Err(status.into()),
-            _ => Err(SftpError::UnexpectedPacket),
         }
     }
 }

@@ -26,7 +26,7 @@ impl Renewal {
         let command = match site.provider.lease_keeper() {
             LeaseKeeper::Nobody => return Ok(()),
             LeaseKeeper::Provider(provider) => return provider.renew(machine, until).await,
-            LeaseKeeper::Machine(keeper) => keeper.lease_command(machine, until),
+            LeaseKeeper::Machine(keeper) => keeper.lease_command(machine, until)?,
         };
         // This is a connection of its own: the work's connection may be choked, or lost without anybody knowing it yet.
         let connection = match self.connection.take() {

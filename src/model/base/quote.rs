@@ -15,6 +15,11 @@ pub fn word(text: &str) -> Result<String, NulByte> {
     join(&[text])
 }
 
+/// The words of a line as a POSIX shell splits them, without expanding anything; `None` of a line that ends within a quote.
+pub fn split(line: &str) -> Option<Vec<String>> {
+    shlex::split(line)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,7 +28,8 @@ mod tests {
     fn substitutions_and_quotes_stay_text() {
         let words = ["echo", "$(touch /tmp/x)", "it's", "", "a b", "`id`", "\n"];
         let line = join(&words).unwrap();
-        assert_eq!(shlex::split(&line).unwrap(), words);
+        assert_eq!(split(&line).unwrap(), words);
+        assert_eq!(split("it's"), None);
         let out = std::process::Command::new("sh").arg("-c").arg(format!("printf '%s|' {line}")).output().unwrap();
         assert_eq!(out.stdout, b"echo|$(touch /tmp/x)|it's||a b|`id`|\n|");
         assert!(join(&["a\0b"]).is_err());

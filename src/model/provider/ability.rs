@@ -57,8 +57,9 @@ pub trait Renew: Send + Sync {
 
 /// Renews the leases of machines that keep their own leases.
 pub trait RenewOnMachine: Send + Sync {
-    /// The command that, run as the machine's user, lets it live until `until`, or its expiry if that is sooner.
-    fn lease_command(&self, machine: &Machine, until: Timestamp) -> Command;
+    /// The command that, run as the machine's user, lets it live until `until`, or its expiry if that is sooner. Fails where the
+    /// machine's system keeps no lease.
+    fn lease_command(&self, machine: &Machine, until: Timestamp) -> Result<Command, Fault>;
 }
 
 /// Knows what machines cost.

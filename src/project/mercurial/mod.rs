@@ -12,7 +12,7 @@ mod runner;
 mod try_push;
 
 pub use checkout::{Checkout, SourceChoice, find, resolve_tests};
-pub use contract::CLAUSES;
+pub use contract::{CLAUSES, clauses_on};
 pub use flags::{asking, builds};
 pub use needs::BuildNeeds;
 pub use runner::{LinuxTests, NAME, PATIENCE};

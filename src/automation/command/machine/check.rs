@@ -8,7 +8,7 @@ use model::check::Check;
 use model::connection::Connection;
 use model::fault::{Fault, FaultKind};
 use model::script::ScriptFile;
-use project::mercurial::CLAUSES;
+use project::mercurial::clauses_on;
 
 use crate::command::error::exit;
 use crate::command::session::Session;
@@ -35,7 +35,7 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     };
     let connection = super::connect(&context, &machine).await?;
     let session = Session::begin(context, "machine check").await?;
-    let checks = clauses(&session, connection.as_ref(), &[CLAUSES], &machine.user).await;
+    let checks = clauses(&session, connection.as_ref(), &clauses_on(machine.platform), &machine.user).await;
     connection.close().await;
     let checks = match checks {
         Ok(checks) => checks,
@@ -69,8 +69,8 @@ async fn clauses(
         Err(fault) => return Err(fault),
     };
     if let Err(fault) = make_folder(connection, &folder).await {
-        let remedy = "make room in /tmp, and let the user write there".to_owned();
-        checks.push(clause("a folder of ours in /tmp", Some(remedy), fault.line()));
+        let remedy = format!("make room for `{folder}`, and let the user make it");
+        checks.push(clause("a folder of ours", Some(remedy), fault.line()));
         return Ok(checks);
     }
     let put = write_files(connection, &files(connection.platform(), own), &folder).await;

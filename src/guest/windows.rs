@@ -1,0 +1,342 @@
+//! Windows: OpenSSH's server with `cmd.exe` as the login shell, Python, and the programs of `remote/windows`.
+//! `docs/remote-machine.md` lists what must be there.
+//!
+//! `cmd.exe` expands, splits and mangles words, so none travels on its line: the line is always [`LINE`], which reads
+//! from standard input what it is to do, and `remote/windows/boot.py` does it.
+
+use std::time::Duration;
+
+use model::base::id::{RunId, TaskId};
+use model::base::quote;
+use model::connection::ConnectionError;
+use model::script::ScriptFile;
+use model::task::Command;
+use serde_json::json;
+
+use crate::Guest;
+use crate::copies::Copies;
+use crate::files::Files;
+use crate::life::{Agent, Life};
+use crate::shell::{Invocation, Shell};
+use crate::tasks::{Request, Tasks};
+
+/// The program that runs ours, found on the login's path.
+const PYTHON: &str = "python";
+
+/// Its words before a program of ours: no variables, folders or packages of the user's change it, and its text is UTF-8.
+const OURS: [&str; 4] = ["-I", "-S", "-X", "utf8"];
+
+/// The line for `cmd.exe`. It has nothing in it that `cmd.exe` changes: percent signs, carets, bars, angle brackets,
+/// ampersands or exclamation marks. Standard input is read unbuffered, so that the command finds the rest of it.
+const LINE: &str = "python -I -S -X utf8 -c \"import sys,json;f=open(0,'rb',0,closefd=False);n=int(f.readline());b=b'';\
+                    exec('while len(b)-n:b+=f.read(n-len(b)) or sys.exit(1)');request=json.loads(b);exec(request['boot'])\"";
+
+/// The exit code by which `cmd.exe` says that it does not find a program.
+const NOT_FOUND: u32 = 9009;
+
+/// The most characters of a login name that Windows allows.
+const LOGIN_NAME: usize = 20;
+
+/// Holds the machine against the contract of `docs/remote-machine.md`.
+const CHECK_CONTRACT: ScriptFile =
+    ScriptFile::built_in("check_contract.py", include_str!("../../remote/windows/check_contract.py"));
+/// Holds a machine for one run.
+const HOLD: ScriptFile = ScriptFile::built_in("hold.py", include_str!("../../remote/windows/hold.py"));
+
+const BASICS: &str = include_str!("../../remote/windows/basics.py");
+const BLOCK_HASHES: &str = include_str!("../../remote/windows/block_hashes.py");
+const BOOT: &str = include_str!("../../remote/windows/boot.py");
+const LIST_FILES: &str = include_str!("../../remote/windows/list_files.py");
+const OWN_FOLDER: &str = include_str!("../../remote/windows/own_folder.py");
+const READ_FILE: &str = include_str!("../../remote/windows/read_file.py");
+const REMOVE_RUN: &str = include_str!("../../remote/windows/remove_run.py");
+const SUPERVISE: &str = include_str!("../../remote/windows/supervise.py");
+const TREE: &str = include_str!("../../remote/windows/tree.py");
+
+/// Windows.
+#[derive(Debug)]
+pub(super) struct Windows;
+
+/// The command that runs the text of a program of ours; standard input is left to the caller.
+fn with_input(text: &str, words: &[&str]) -> Command {
+    Command::new(PYTHON).args(OURS).args(["-c", text]).args(words.iter().copied())
+}
+
+/// The same command with empty standard input.
+fn without_input(text: &str, words: &[&str]) -> Command {
+    with_input(text, words).stdin(Vec::new())
+}
+
+/// `path` as Windows takes it: without its last slash the top of a drive would be the drive's current folder.
+fn plain(path: &str) -> String {
+    match path.as_bytes() {
+        [drive, b':'] if drive.is_ascii_alphabetic() => format!("{path}/"),
+        _ => path.to_owned(),
+    }
+}
+
+/// The line of a user, where the command is one and needs nothing else.
+fn users_line(command: &Command) -> Option<&str> {
+    match command.args.as_slice() {
+        [first, second, line] if command.program == "cmd" && first == "/s" && second == "/c" => {
+            command.env.is_empty().then_some(line)
+        }
+        _ => None,
+    }
+}
+
+fn invalid(reason: &str) -> ConnectionError {
+    ConnectionError::Invalid(reason.to_owned())
+}
+
+/// What `boot.py` is told of `command`.
+fn request(command: &Command) -> serde_json::Value {
+    let ours =
+        command.program == PYTHON && command.args.iter().zip(OURS).filter(|(word, our)| word == our).count() == 4;
+    let (key, value, args) = match &command.args[if ours { OURS.len() } else { 0 }..] {
+        [flag, text, args @ ..] if ours && flag == "-c" => ("text", text, args),
+        [file, args @ ..] if ours && !file.starts_with('-') => ("file", file, args),
+        _ => ("program", &command.program, command.args.as_slice()),
+    };
+    json!({ "boot": BOOT, "env": command.env, "args": args, key: value })
+}
+
+impl Guest for Windows {
+    fn life(&self) -> Option<&dyn Life> {
+        None
+    }
+
+    fn agent(&self) -> Option<&dyn Agent> {
+        None
+    }
+}
+
+impl Shell for Windows {
+    fn invocation(&self, command: &Command) -> Result<Invocation, ConnectionError> {
+        let words = std::iter::once(&command.program).chain(&command.args);
+        let mut all = words.chain(command.env.iter().flat_map(|(name, value)| [name, value]));
+        if all.any(|word| word.contains('\0')) {
+            return Err(invalid("a command's words and variables cannot hold a NUL byte"));
+        }
+        if command.program.is_empty() {
+            return match command.args.is_empty() && command.env.is_empty() {
+                true => Ok(Invocation { line: String::new(), head: Vec::new() }),
+                false => Err(invalid("a command without a program has no arguments or variables")),
+            };
+        }
+        if let Some(line) = users_line(command) {
+            return match line.contains(['\r', '\n']) {
+                false => Ok(Invocation { line: line.to_owned(), head: Vec::new() }),
+                true => Err(invalid("the login shell of Windows takes one line; give each command by itself")),
+            };
+        }
+        if command.terminal.is_some() {
+            return Err(invalid("a terminal on Windows has the login shell, or a line for it"));
+        }
+        let request = request(command).to_string();
+        Ok(Invocation { line: LINE.to_owned(), head: format!("{}\n{request}", request.len()).into_bytes() })
+    }
+
+    fn is_login_name(&self, name: &str) -> bool {
+        let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        begins && name.len() <= LOGIN_NAME && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+    }
+
+    fn script(&self, path: &str) -> Command {
+        Command::new(PYTHON).args(OURS).arg(path).stdin(Vec::new())
+    }
+
+    fn text(&self, script: &str) -> Command {
+        without_input(script, &[])
+    }
+
+    fn line(&self, line: &str) -> Command {
+        Command::new("cmd").args(["/s", "/c", line])
+    }
+
+    /// The program quoted as this computer's shell reads it, so the words are known, and need no shell there.
+    fn quoted_line(&self, line: &str) -> Command {
+        let mut words = quote::split(line).unwrap_or_else(|| vec![line.to_owned()]).into_iter();
+        Command::new(words.next().unwrap_or_default()).args(words)
+    }
+
+    fn nothing(&self) -> Command {
+        without_input(BASICS, &["nothing"])
+    }
+
+    fn echo(&self, words: &str) -> Command {
+        without_input(BASICS, &["echo", words])
+    }
+
+    fn contract_check(&self) -> [ScriptFile; 2] {
+        [CHECK_CONTRACT, HOLD]
+    }
+
+    fn example(&self) -> &'static str {
+        "python -I -S -X utf8 -c ..."
+    }
+
+    fn login_shell_remedy(&self, user: &str, code: Option<u32>) -> String {
+        let python = "install Python 3.9 or newer for all users, with its folder in the `PATH` of the system, and start sshd again";
+        match code {
+            Some(NOT_FOUND | 1) => format!("There is no `python` on the path of user `{user}`: {python}."),
+            _ => format!(
+                "Let cmd.exe be the login shell: remove `DefaultShell` below `HKLM\\SOFTWARE\\OpenSSH`, and `ForceCommand` from the \
+                 configuration of sshd. Where no `python` is on the path of user `{user}`, {python}."
+            ),
+        }
+    }
+
+    fn file_server(&self) -> Command {
+        without_input(BASICS, &["file-server"])
+    }
+
+    fn file_server_remedy(&self, configured: &str, noise: Option<&str>) -> String {
+        if let Some(noise) = noise {
+            return format!(
+                "the login shell prints `{noise}` before everything, which breaks file transfers: look at `AutoRun` below \
+                 `HKCU\\SOFTWARE\\Microsoft\\Command Processor`, and below `HKLM`"
+            );
+        }
+        let mut lines = configured.lines().map(str::trim);
+        match (lines.next().unwrap_or_default(), lines.next()) {
+            ("", _) => "add `Subsystem sftp sftp-server.exe` to `%ProgramData%\\ssh\\sshd_config` and start sshd again"
+                .to_owned(),
+            (path, None) => format!(
+                "`%ProgramData%\\ssh\\sshd_config` has `Subsystem sftp {path}`, and there is no such program: write \
+                 `sftp-server.exe` in its place, and start sshd again"
+            ),
+            (path, Some(_)) => format!(
+                "`%ProgramData%\\ssh\\sshd_config` has `Subsystem sftp {path}` already, and that program exists: start sshd again if \
+                 the line is newer than the server; otherwise look into its log"
+            ),
+        }
+    }
+}
+
+impl Files for Windows {
+    fn own_folder(&self, folder: &str) -> Command {
+        without_input(OWN_FOLDER, &[folder])
+    }
+
+    fn remove_folder(&self, folder: &str) -> Command {
+        without_input(BASICS, &["remove-folder", folder])
+    }
+
+    fn is_folder(&self, path: &str) -> Command {
+        without_input(BASICS, &["is-folder", &plain(path)])
+    }
+
+    fn file_ends(&self, path: &str, half: usize) -> Command {
+        without_input(READ_FILE, &["ends", path, &half.to_string()])
+    }
+
+    fn file_piece(&self, path: &str, from: u64, most: u64) -> Command {
+        without_input(READ_FILE, &["piece", path, &from.to_string(), &most.to_string()])
+    }
+
+    fn follow_file(&self, path: &str, from: u64) -> Command {
+        with_input(READ_FILE, &["follow", path, &from.to_string()])
+    }
+
+    fn list_files(&self, starts: &[String]) -> Command {
+        without_input(LIST_FILES, &[]).args(starts.iter().map(|start| plain(start)))
+    }
+}
+
+impl Tasks for Windows {
+    /// At the top of the drive, because a path has 260 characters at most, and apart from the user's own files. Whoever may
+    /// log in may make a folder there; [`Files::own_folder`] gives nobody else rights to it.
+    fn run_folder(&self, run: &RunId) -> String {
+        format!("C:/hg-automation-{run}")
+    }
+
+    fn bake_folder(&self) -> &'static str {
+        "C:/hg-bake"
+    }
+
+    fn install_supervisor(&self, folder: &str) -> Command {
+        with_input(OWN_FOLDER, &[folder, "supervisor"]).stdin(SUPERVISE)
+    }
+
+    fn task_input(&self, folder: &str, id: &TaskId) -> String {
+        format!("{folder}/{id}.in")
+    }
+
+    fn supervise(&self, folder: &str, id: &TaskId, request: &Request<'_>) -> Command {
+        let words = |command: &Command| {
+            let words: Vec<&String> = std::iter::once(&command.program).chain(&command.args).collect();
+            json!({ "words": words, "env": command.env }).to_string()
+        };
+        let hold = |watched: bool| if watched { "watch" } else { "alone" };
+        let verb = |verb: &str| self.script(&format!("{folder}/supervise.py")).args([verb, &format!("{folder}/{id}")]);
+        let (command, watched) = match request {
+            Request::Launch { command, cap, boot } => {
+                (verb("launch").args([&cap.to_string(), *boot]).arg(words(command)), false)
+            }
+            Request::Start { command, cap, boot, watched } => {
+                (verb("start").args([&cap.to_string(), *boot, hold(*watched)]).arg(words(command)), *watched)
+            }
+            Request::Follow { from, boot, watched } => {
+                let offsets = [from.stdout.to_string(), from.stderr.to_string()];
+                (verb("follow").args(offsets).args([*boot, hold(*watched)]), *watched)
+            }
+            Request::Record => (verb("record"), false),
+            Request::Cancel { grace } => (verb("cancel").arg(grace.to_string()), false),
+        };
+        if watched { Command { stdin: None, ..command } } else { command }
+    }
+
+    fn remove_run(&self, folder: &str, clean: Option<&str>) -> Command {
+        without_input(REMOVE_RUN, &[folder]).args(clean)
+    }
+}
+
+impl Copies for Windows {
+    fn unpack(&self, path: &str, partial: &str, mode: u32) -> Command {
+        with_input(TREE, &["unpack", &plain(path), partial, &format!("{mode:o}")])
+    }
+
+    fn pack(&self, path: &str) -> Command {
+        without_input(TREE, &["pack", &plain(path)])
+    }
+
+    fn pick(&self, path: &str) -> Command {
+        with_input(TREE, &["pick", &plain(path)])
+    }
+
+    /// Ends with a reason: Windows has no such files.
+    fn pour(&self, path: &str, _: Duration) -> Command {
+        with_input(TREE, &["pour", path])
+    }
+
+    fn block_hashes(&self, path: &str, block: u64, count: u64, own: bool) -> Command {
+        let owner = if own { "own" } else { "any" };
+        without_input(BLOCK_HASHES, &[path, &block.to_string(), &count.to_string(), owner])
+    }
+
+    /// Ends with a reason, and so the zeros of holes travel.
+    fn data_extents(&self, path: &str) -> Command {
+        without_input(TREE, &["extents", path])
+    }
+
+    fn remove_stale(&self, start: &str, own: &str) -> Command {
+        without_input(BASICS, &["remove-stale", start, own])
+    }
+
+    fn file_identity(&self, path: &str) -> Command {
+        without_input(BASICS, &["identity", path])
+    }
+
+    fn sync_look(&self, path: &str) -> Command {
+        without_input(TREE, &["look", &plain(path)])
+    }
+
+    fn sync_hash(&self, path: &str) -> Command {
+        with_input(TREE, &["hash", &plain(path)])
+    }
+
+    fn sync_apply(&self, path: &str) -> Command {
+        with_input(TREE, &["apply", &plain(path)])
+    }
+}

@@ -1,6 +1,7 @@
 //! One SFTP session, which copies single files in both directions.
 
 mod parts;
+mod plain;
 pub(super) mod server;
 pub(super) mod steady;
 

@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use archive::names::{file_name, trim_slashes};
+use archive::names::{file_name, quoted, trim_slashes};
 use async_trait::async_trait;
 use guest::Invocation;
 use model::base::deadline::Deadline;
-use model::connection::{Connection, ConnectionError, Connector, Parcel, Process, Progress, Totals, Trees};
+use model::connection::{
+    Connection, ConnectionError, Connector, FileLook, Parcel, PlainFiles, Process, Progress, Totals, Trees,
+};
 use model::machine::{Machine, Platform};
+use model::sum::Sha256Sum;
 use model::task::Command;
 use russh::client::{self, Msg};
 use russh::{Channel, ChannelMsg, Preferred, cipher, kex};
@@ -229,12 +232,42 @@ impl Connection for SshConnection {
         Ok(self)
     }
 
+    fn plain_files(&self) -> Result<&dyn PlainFiles, ConnectionError> {
+        Ok(self)
+    }
+
     fn holds_stdin(&self) -> bool {
         true
     }
 
     async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+#[async_trait]
+impl PlainFiles for SshConnection {
+    async fn look(&self, remote: &str) -> Result<Option<FileLook>, ConnectionError> {
+        self.pool.sftp().await?.look(remote).await
+    }
+
+    async fn read_sum(&self, remote: &str) -> Result<Sha256Sum, ConnectionError> {
+        self.pool.sftp().await?.read_sum(remote).await
+    }
+
+    async fn put(&self, local: &Path, remote: &str, mode: u32, progress: Progress<'_>) -> Result<u64, ConnectionError> {
+        let sftp = self.pool.sftp().await?;
+        match sftp.upload(local, file_name(remote)?, mode, tree::LONE_DEPTH, progress).await? {
+            Some(bytes) => Ok(bytes),
+            None => {
+                let reason = "it is a device or a pipe".to_owned();
+                Err(ConnectionError::File { doing: format!("write {}", quoted(remote)), reason })
+            }
+        }
+    }
+
+    async fn remove_parts(&self, folder: &str, names: &[&str]) -> Result<usize, ConnectionError> {
+        self.pool.sftp().await?.remove_parts(folder, names).await
     }
 }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::exit::Exit;
 use crate::fault::{Fault, FaultKind};
 use crate::machine::{Machine, Platform};
+use crate::sum::Sha256Sum;
 use crate::task::{Chunk, Command, WindowSize};
 
 /// The failure of a connection. Each variant asks the user for a different action.
@@ -287,12 +288,43 @@ pub trait Connection: Send + Sync {
     /// The interface for copies of chosen parts of trees, or the reason why this connection has none.
     fn trees(&self) -> Result<&dyn Trees, ConnectionError>;
 
+    /// The interface for single files without a command, or the reason why this connection has none.
+    fn plain_files(&self) -> Result<&dyn PlainFiles, ConnectionError> {
+        Err(ConnectionError::Invalid("this connection moves no files without a command on the machine".to_owned()))
+    }
+
     /// Whether a command's standard input stays open for as long as the caller holds it. Without that, a command cannot
     /// learn from its input that its caller is gone.
     fn holds_stdin(&self) -> bool;
 
     /// Closes the connection in an orderly way. A connection that is dropped instead just breaks.
     async fn close(&self);
+}
+
+/// What there is under a name on a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileLook {
+    /// Its bytes.
+    pub size: u64,
+    /// Whether it is a plain file.
+    pub is_file: bool,
+}
+
+/// Single files on a machine whose user may not run commands: all of it works where there is SFTP alone.
+#[async_trait]
+pub trait PlainFiles: Send + Sync {
+    /// Looks at `remote`, or at what it links to; `None` where there is nothing.
+    async fn look(&self, remote: &str) -> Result<Option<FileLook>, ConnectionError>;
+
+    /// The SHA-256 of a file, which is read for it.
+    async fn read_sum(&self, remote: &str) -> Result<Sha256Sum, ConnectionError>;
+
+    /// Copies a local file to `remote` with permission bits `mode`. It appears under its name only when it is whole.
+    async fn put(&self, local: &Path, remote: &str, mode: u32, progress: Progress<'_>) -> Result<u64, ConnectionError>;
+
+    /// Removes from `folder` the parts of files that are to have these `names`, which copies left that were killed. A
+    /// copy to such a name that is under way fails. Gives how many there were.
+    async fn remove_parts(&self, folder: &str, names: &[&str]) -> Result<usize, ConnectionError>;
 }
 
 /// Copies of chosen parts of trees, each set as one archive: for connections that carry output and input of any size.

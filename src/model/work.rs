@@ -118,6 +118,25 @@ pub enum Work {
         /// The target.
         to: String,
     },
+    /// The files of a release are read, and checked.
+    CheckingRelease {
+        /// Its version.
+        version: String,
+        /// Their folder.
+        from: String,
+    },
+    /// It is looked at what is published already.
+    ComparingRelease {
+        /// Its version.
+        version: String,
+    },
+    /// The files of a release are published.
+    Publishing {
+        /// Its version.
+        version: String,
+        /// How many are sent, each to one place.
+        files: usize,
+    },
     /// A command runs on many machines.
     RunningOnMany {
         /// How many.
@@ -173,6 +192,11 @@ impl Work {
             Self::FetchingArtifacts => "Fetching artifacts".to_owned(),
             Self::Synchronising { from, to } => format!("Synchronising {from} to {to}"),
             Self::Copying { from, to } => format!("Copying {from} to {to}"),
+            Self::CheckingRelease { version, from } => format!("Checking the files of {version} in {from}"),
+            Self::ComparingRelease { version } => format!("Looking at what is published of {version}"),
+            Self::Publishing { version, files } => {
+                format!("Publishing {version}: {}", text::pluralize(*files as u64, "upload"))
+            }
             Self::RunningOnMany { machines } => format!("Running on {machines} machines"),
         }
     }

@@ -29,6 +29,14 @@ impl FileServer {
         self.raw.open(self.path(path), flags, attributes).await
     }
 
+    pub(crate) async fn opendir(&self, path: &str) -> Result<Handle, SftpError> {
+        self.raw.opendir(self.path(path)).await
+    }
+
+    pub(crate) async fn readdir(&self, handle: &str) -> Result<Name, SftpError> {
+        self.raw.readdir(handle).await
+    }
+
     pub(crate) async fn close(&self, handle: &str) -> Result<Status, SftpError> {
         self.raw.close(handle).await
     }

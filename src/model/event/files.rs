@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::text;
 use crate::event::words::Words;
 
 /// Most names that a sentence shows.
@@ -23,6 +24,20 @@ pub enum FilesEvent {
     },
     /// Links that lead out of the folder that was copied became notes of what they were.
     LinksReplaced(Names),
+    /// A file of a release was published, or was found to have been.
+    Published {
+        /// Its name.
+        name: String,
+        /// Where.
+        place: String,
+    },
+    /// Parts of files that were left by a publication which was killed were removed.
+    PartsRemoved {
+        /// How many.
+        count: usize,
+        /// Where.
+        place: String,
+    },
 }
 
 /// Paths of which there may be any number.
@@ -50,6 +65,11 @@ impl FilesEvent {
             Self::FolderLeft { glob } => Words::Notice(format!(
                 "`{glob}` is a folder, and nothing of it was fetched: `{glob}/**` means all files in it"
             )),
+            Self::Published { name, place } => Words::Notice(format!("Published {name} at {place}")),
+            Self::PartsRemoved { count, place } => {
+                let parts = text::pluralize(*count as u64, "part");
+                Words::Notice(format!("Removed {parts} of files that were left half-way at {place}"))
+            }
             Self::LinksReplaced(links) => {
                 let named = links.few(|path| format!("`{}`", path.escape_debug()));
                 Words::Warning(format!("links that lead out of the folder became notes of what they were: {named}"))

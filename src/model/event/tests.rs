@@ -68,6 +68,9 @@ fn works() -> Vec<Work> {
         Work::Synchronising { from: "x".into(), to: "/x".into() },
         Work::Copying { from: "x".into(), to: "hg-1:/x".into() },
         Work::RunningOnMany { machines: 3 },
+        Work::CheckingRelease { version: "7.2.4".into(), from: "dist".into() },
+        Work::ComparingRelease { version: "7.2.4".into() },
+        Work::Publishing { version: "7.2.4".into(), files: 36 },
     ]
 }
 
@@ -161,6 +164,8 @@ fn of_files_and_removals() -> Vec<EventKind> {
         FilesEvent::LinksLeft(Names::from(texts(&["a", "b", "c", "d"]).as_slice())).into(),
         FilesEvent::FolderLeft { glob: "out".into() }.into(),
         FilesEvent::LinksReplaced(Names::from(texts(&["a", "b\n"]).as_slice())).into(),
+        FilesEvent::Published { name: "a.whl".into(), place: "https://index.example.org/".into() }.into(),
+        FilesEvent::PartsRemoved { count: 2, place: "ann@example.org:/release".into() }.into(),
         RemovalEvent::Unseen { resource, failure: failure() }.into(),
         RemovalEvent::OthersLeft { things: 2, owners: texts(&["ann"]) }.into(),
         RemovalEvent::Began { what: "2 instances of yours in us-west-2".into() }.into(),
@@ -303,6 +308,9 @@ fn the_words_of_every_kind() {
     Begin("Synchronising x to /x")
     Begin("Copying x to hg-1:/x")
     Begin("Running on 3 machines")
+    Begin("Checking the files of 7.2.4 in dist")
+    Begin("Looking at what is published of 7.2.4")
+    Begin("Publishing 7.2.4: 36 uploads")
     Expect(65.5s)
     Detail("a line \u{1b}[0m")
     Detail("waiting for hg-0123456789, hg-0123456789, hg-0123456789 and 2 more")
@@ -363,6 +371,8 @@ fn the_words_of_every_kind() {
     Notice("Links that do not lead to a file were left: a, b, c, 1 more")
     Notice("`out` is a folder, and nothing of it was fetched: `out/**` means all files in it")
     Warning("links that lead out of the folder became notes of what they were: `a`, `b\\n`")
+    Notice("Published a.whl at https://index.example.org/")
+    Notice("Removed 2 parts of files that were left half-way at ann@example.org:/release")
     Warning("security groups cannot be looked at: cannot do `x`: no room")
     Notice("Left alone: 2 things of 1 person (ann); `--all-owners` includes them.")
     Notice("Removing 2 instances of yours in us-west-2.")

@@ -21,10 +21,10 @@ pub(crate) const NOTHING: &str = "0000000000000000000000000000000000000000";
 const RUNNER: &str = "tests/run-tests.py";
 
 /// The file in which a released source states its version.
-const RELEASE: &str = "PKG-INFO";
+pub(crate) const RELEASE: &str = "PKG-INFO";
 
 /// The file in which a source states what its build needs.
-const BUILD_FILE: &str = "pyproject.toml";
+pub(crate) const BUILD_FILE: &str = "pyproject.toml";
 
 /// Settings with which a patch holds everything that has changed, and can be applied: people have `hg diff` leave out
 /// blanks and more, and plain output does not undo that.
@@ -95,11 +95,15 @@ pub struct SourceChoice<'a> {
     pub working_copy: bool,
 }
 
+/// What a folder lies in.
 pub(crate) enum FoundSource {
+    /// A Mercurial repository, of whatever.
     Mercurial(PathBuf),
+    /// A Git repository, of whatever.
     Git(PathBuf),
     /// Mercurial's source without a repository: an unpacked release, an archive, a part of one.
     Unversioned(PathBuf),
+    /// None of these.
     Neither,
 }
 

@@ -1,4 +1,4 @@
-//! Calling the `hg` of this computer.
+//! Calling the `hg` and the `git` of this computer.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use model::fault::Fault;
 use rustix::process::Signal;
 use tokio::process::Command;
 
-/// The output of `hg` and its exit status.
+/// The output of the program and its exit status.
 pub(crate) struct HgOutput {
     pub stdout: Vec<u8>,
     pub stderr: String,
@@ -29,17 +29,34 @@ pub(crate) async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<Hg
         .args(args)
         .env("HGPLAIN", "1")
         .env_remove("HGPLAINEXCEPT")
-        .env("HGENCODING", "utf-8")
+        .env("HGENCODING", "utf-8");
+    output_of(command, args, limit).await
+}
+
+/// Runs `git` in `root`.
+pub(crate) async fn git(root: &Path, args: &[&str], limit: Duration) -> Result<HgOutput, Fault> {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(root).args(args).env("GIT_TERMINAL_PROMPT", "0");
+    output_of(command, args, limit).await
+}
+
+/// Runs a program that reads a checkout.
+async fn output_of(mut command: Command, args: &[&str], limit: Duration) -> Result<HgOutput, Fault> {
+    command
         .stdin(Stdio::null())
         .kill_on_drop(true)
         // Ended gently, so that it removes its locks of the repository.
         .leash(Signal::TERM);
-    let verb = args.iter().find(|arg| !arg.starts_with('-')).copied().unwrap_or("hg");
-    let deadline = Deadline::after(limit, format!("`hg {verb}` to end"));
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let verb = args.iter().find(|arg| !arg.starts_with('-')).copied().unwrap_or_default();
+    let deadline = Deadline::after(limit, format!("`{program} {verb}` to end"));
     let output = deadline.bound(command.output()).await?.map_err(|error| {
-        let fault = Fault::outside("cannot run `hg`, which reads the checkout");
+        let fault = Fault::outside(format!("cannot run `{program}`, which reads the checkout"));
         let fault = match error.kind() {
-            std::io::ErrorKind::NotFound => fault.hint("Install Mercurial (`apt install mercurial`)."),
+            std::io::ErrorKind::NotFound if program == "hg" => {
+                fault.hint("Install Mercurial (`apt install mercurial`).")
+            }
+            std::io::ErrorKind::NotFound => fault.hint(format!("Install it (`apt install {program}`).")),
             _ => fault,
         };
         fault.because(error)

@@ -7,6 +7,7 @@ mod flags;
 mod hg;
 mod names;
 mod needs;
+pub mod release;
 mod report;
 mod runner;
 mod try_push;

@@ -44,6 +44,14 @@ enum Command {
     /// List and show runs and their logs, follow and cancel them
     #[command(subcommand)]
     Runs(command::runs::Command),
+    /// Publish a release for Windows: wheels at a package index, all files at the host of the releases
+    ///
+    /// Checks first that every wheel and installer is in `--dist`, whole, and what its name says; then what is published
+    /// already. A file that is there with the same bytes is done, one with other bytes is an error before anything is sent.
+    /// `latest.dat`, which says what the download page offers, comes last. Asks first, on a terminal. The token for the
+    /// index comes from `AUTOMATION_INDEX_TOKEN`, `TWINE_PASSWORD` or your `.netrc`; the host's key must be in your
+    /// `known_hosts`. `docs/releasing.md` says the rest.
+    PublishWindowsArtifacts(Box<command::publish_windows_artifacts::Args>),
     /// Say exactly what remains of all that was ever made, and remove what nobody uses
     ///
     /// Holds the journal against what is really there, both ways; rows of machines that ended by themselves are closed.
@@ -85,6 +93,7 @@ impl Command {
             Self::Runs(command) => matches!(command, Runs::Attach(_) | Runs::Wait(_)),
             Self::Audit(_)
             | Self::Ec2(_)
+            | Self::PublishWindowsArtifacts(_)
             | Self::Doctor(_)
             | Self::Uninstall(_)
             | Self::Completions(_)
@@ -107,6 +116,8 @@ impl Command {
             | Self::Runs(_)
             | Self::Machine(command::machine::Command::Up(_))
             | Self::Internal(_) => Ok(()),
+            // Its host is none of a run's.
+            Self::PublishWindowsArtifacts(_) if named == "--host" => Ok(()),
             _ => Err(Fault::usage(format!("`{named}` has no meaning for this command"))
                 .hint("Leave it out. `run-tests-linux` takes it; `machine check USER@HOST` looks at such a machine.")),
         }
@@ -248,6 +259,12 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Machine(command) => command.run(open()?).await,
         Command::Image(command) => command.run(open()?).await,
         Command::Runs(command) => command.run(open()?).await,
+        Command::PublishWindowsArtifacts(args) => {
+            // Its `--host` names no machine of a provider.
+            let globals = Globals { host: None, ..globals.clone() };
+            let context = Context::open_for_cleanup(&globals, words)?;
+            command::publish_windows_artifacts::run(context, *args).await
+        }
         Command::Audit(args) => command::audit::run(open()?, args).await,
         Command::Ec2(command) => command.run(open).await,
     }

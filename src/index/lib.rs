@@ -224,7 +224,7 @@ fn form_of(file: &ReleaseFile, bytes: Vec<u8>, gone: &Arc<AtomicU64>) -> Result<
     let part = part.mime_str("application/octet-stream");
     let part = part.map_err(|error| Fault::outside("cannot make the form of an upload").because(error))?;
     let fields = form::fields(file).into_iter();
-    Ok(fields.fold(Form::new(), |form, (key, value)| form.text(key, value)).part("content", part))
+    Ok(fields.fold(Form::new(), |form, (key, value)| form.part(key, Part::text(value))).part("content", part))
 }
 
 /// The bytes of a file, which must be those that were checked.

@@ -17,7 +17,7 @@ use super::alone;
 const TESTS: [&str; 4] = ["test-empty-dir.t", "test-hghave.t", "test-removeemptydirs.t", "test-revert-flags.t"];
 
 /// The release's source, fetched by `tests/newest-mercurial`.
-fn release() -> PathBuf {
+pub(super) fn release() -> PathBuf {
     if let Some(file) = std::env::var_os("AUTOMATION_NEWEST_MERCURIAL") {
         return file.into();
     }

@@ -25,6 +25,7 @@ const PATHS: &[(&str, Places)] = &[
     ("clap", &OPTIONS),
     ("clap_complete", &["automation/command"]),
     ("dirs", &["automation/compose"]),
+    ("index::HttpIndex", &["index", "automation/compose/publication"]),
     ("indicatif", &["automation/ui"]),
     ("project::mercurial", &["project/mercurial", "project/lib", "automation/command", "automation/compose"]),
     // Only the composition reads the environment; which options were typed, those who declare them ask.
@@ -32,6 +33,7 @@ const PATHS: &[(&str, Places)] = &[
     ("std::env::args_os", &["automation/main", "automation/globals"]),
     ("std::env::consts", EVERYWHERE),
     // Only `ui` prints. A machine's processes are none of the command's: they speak to the guard, and the guard to its driver.
+    ("reqwest", &["index"]),
     ("std::io::stdout", &["automation/ui", "local/files", "local/probe"]),
     ("std::io::stderr", &["automation/ui", "local/files", "local/guard", "local/init"]),
     // Those that hand a stream on or compare it have nothing of their own to say.

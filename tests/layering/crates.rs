@@ -3,38 +3,45 @@
 use std::collections::BTreeMap;
 
 /// The crates of the tool from the bottom, each with those that it may depend on. Adapters know no sibling but the archive.
-const CRATES: [(&str, &[&str]); 11] = [
+const CRATES: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("guest", &["model"]),
     ("archive", &["guest", "model"]),
     ("connection", &["archive", "guest", "model"]),
+    ("index", &["model"]),
     ("local", &["guest", "model"]),
     ("aws", &["archive", "guest", "model"]),
     ("state", &["guest", "model"]),
     ("project", &["guest", "model"]),
     ("report", &["guest", "model"]),
     ("flow", &["guest", "model"]),
-    ("automation", &["archive", "aws", "connection", "flow", "guest", "local", "model", "project", "report", "state"]),
+    (
+        "automation",
+        &["archive", "aws", "connection", "flow", "guest", "index", "local", "model", "project", "report", "state"],
+    ),
 ];
 
 /// What of others' crates stays inside one crate or two.
-const HOMES: [(&str, &[&str]); 16] = [
+const HOMES: [(&str, &[&str]); 19] = [
     ("aws-config", &["aws", "automation"]),
     ("aws-sdk-", &["aws"]),
     ("clap", &["automation"]),
     ("dirs", &["automation"]),
-    ("globset", &["flow"]),
+    ("globset", &["flow", "project"]),
     ("include_dir", &["project"]),
     ("indicatif", &["automation"]),
     ("ipnet", &["aws", "automation"]),
     ("nix", &["automation", "local"]),
     ("pep440_rs", &["project"]),
     ("quick-junit", &["report"]),
+    ("reqwest", &["index"]),
     ("rusqlite", &["state"]),
     ("russh", &["connection"]),
+    ("rustls", &["index"]),
     ("strsim", &["model"]),
     ("tar", &["archive"]),
     ("toml", &["project", "state"]),
+    ("zip", &["project"]),
 ];
 
 /// The crates of the workspace, those of tests and examples included.

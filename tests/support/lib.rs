@@ -13,6 +13,7 @@ pub mod commands;
 pub mod contract;
 pub mod events;
 pub mod images;
+pub mod index;
 pub mod keep;
 pub mod leftovers;
 pub mod machine;

@@ -14,6 +14,7 @@ pub mod internal;
 pub mod machine;
 pub mod machine_args;
 pub mod parameter_args;
+pub mod publish_windows_artifacts;
 pub mod report_file;
 pub mod run_tests_linux;
 pub mod runs;

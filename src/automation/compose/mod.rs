@@ -3,6 +3,7 @@
 #[cfg_attr(not(feature = "ec2"), path = "without_ec2/mod.rs")]
 mod ec2;
 pub mod host;
+pub mod publication;
 pub mod sites;
 mod sweep;
 pub mod variables;

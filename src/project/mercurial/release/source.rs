@@ -117,7 +117,7 @@ fn of_folder(root: &PathBuf, version: &str) -> Result<Option<ReleaseSource>, Fau
     }
     let words = match stated {
         Some(_) => format!("the release in `{}`", root.display()),
-        None => format!("the files in `{}`, which has no tag {version}", root.display()),
+        None => format!("the files in `{}` (it has no tag {version})", root.display()),
     };
     match std::fs::read_to_string(root.join(BUILD_FILE)) {
         Ok(build_file) => Ok(Some(ReleaseSource { build_file, words })),

@@ -168,7 +168,7 @@ async fn the_source_is_that_of_the_tag_or_what_lies_in_the_folder() {
     std::fs::write(root.join("pyproject.toml"), BUILD_FILE).unwrap();
     let found = find(&root.join("tests")).await.unwrap();
     assert_eq!(found.build_file, BUILD_FILE);
-    assert!(found.words.contains("which has no tag 1.2"), "{}", found.words);
+    assert!(found.words.contains("it has no tag 1.2"), "{}", found.words);
     std::fs::write(root.join("PKG-INFO"), "Name: mercurial\nVersion: 1.2\n").unwrap();
     assert!(find(&root).await.unwrap().words.starts_with("the release in"));
     std::fs::write(root.join("PKG-INFO"), "Name: mercurial\nVersion: 1.1\n").unwrap();
@@ -188,7 +188,7 @@ async fn the_source_is_that_of_the_tag_or_what_lies_in_the_folder() {
         assert!(found.words.starts_with("tag 1.2"), "{}", found.words);
         let other = ReleaseVersion::parse("1.3").unwrap();
         let found = source::find(Some(&root), Path::new("/"), &other).await.unwrap();
-        assert!(found.words.contains("which has no tag 1.3"), "{}", found.words);
+        assert!(found.words.contains("it has no tag 1.3"), "{}", found.words);
         std::fs::write(root.join("pyproject.toml"), BUILD_FILE).unwrap();
         std::fs::rename(root.join(format!(".{program}")), place.path().join(program)).unwrap();
     }

@@ -1,4 +1,4 @@
-//! The fields of an upload: `:action`, what kind of file it is, its sum, and what the file says of itself.
+//! The fields of an upload: what kind of file it is, its sum, what the file says of itself, and what is to be done with it.
 
 use model::release::ReleaseFile;
 
@@ -6,14 +6,17 @@ use model::release::ReleaseFile;
 const NAMES: [(&str, &str); 3] =
     [("classifier", "classifiers"), ("license-file", "license_files"), ("project-url", "project_urls")];
 
-/// All fields but the content, in order; some stand in it more than once.
+/// The field that says what is to be done. It stands behind the content: some servers (pypiserver 2.4 was seen to) take a
+/// form that was cut off, and the half file in it, but none does so without this.
+pub(crate) const ACTION: (&str, &str) = (":action", "file_upload");
+
+/// The fields before the content, in order; some stand in it more than once.
 pub(crate) fn fields(file: &ReleaseFile) -> Vec<(String, String)> {
     let (interpreter, metadata) = match &file.package {
         Some(package) => (package.interpreter.as_str(), package.metadata.as_str()),
         None => ("", ""),
     };
     let own = [
-        (":action", "file_upload"),
         ("protocol_version", "1"),
         ("filetype", "bdist_wheel"),
         ("pyversion", interpreter),

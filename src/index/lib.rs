@@ -224,7 +224,9 @@ fn form_of(file: &ReleaseFile, bytes: Vec<u8>, gone: &Arc<AtomicU64>) -> Result<
     let part = part.mime_str("application/octet-stream");
     let part = part.map_err(|error| Fault::outside("cannot make the form of an upload").because(error))?;
     let fields = form::fields(file).into_iter();
-    Ok(fields.fold(Form::new(), |form, (key, value)| form.part(key, Part::text(value))).part("content", part))
+    let form = fields.fold(Form::new(), |form, (key, value)| form.part(key, Part::text(value)));
+    let (action, upload) = form::ACTION;
+    Ok(form.part("content", part).part(action, Part::text(upload)))
 }
 
 /// The bytes of a file, which must be those that were checked.

@@ -4,7 +4,6 @@
 //! installers of Mercurial 7.2.4 (or the version in `AUTOMATION_RELEASE_VERSION`), and `AUTOMATION_NEWEST_MERCURIAL` its source: then
 //! they are published as well.
 
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,14 +11,9 @@ use std::process::Command;
 use rustix::process::Signal;
 use support::index::{IndexServer, Order, OrderedIndex, names};
 use support::mounts;
+use support::release::{BUILD_FILE, make_release, wheel};
 use support::sshd::{Sshd, user};
 use support::tool::{Done, Place, Running, is_root, skip};
-use zip::ZipWriter;
-use zip::write::SimpleFileOptions;
-
-/// What a source with six wheels says.
-const BUILD_FILE: &str = "[project]\nname = 'mercurial'\nrequires-python = '>=3.9'\n[tool.cibuildwheel]\n\
-                          build = 'cp313-* cp314-*'\nwindows.archs = 'all'\n";
 
 /// An old `latest.dat`.
 const OLD: &str = "10\t1.1\t.*Windows.*\thttps://mercurial-scm.org/release/windows/Mercurial-1.1-x86.exe\told\n";
@@ -32,49 +26,6 @@ struct Publication {
     source: PathBuf,
     /// The folder on the host.
     there: PathBuf,
-}
-
-/// Bytes that do not get smaller.
-fn noise(size: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..size.div_ceil(8)).flat_map(|_| next()).collect()
-}
-
-fn wheel(version: &str, tag: &str, size: usize) -> Vec<u8> {
-    let mut archive = ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let mut add = |path: &str, bytes: &[u8]| {
-        archive.start_file(path, SimpleFileOptions::default()).unwrap();
-        archive.write_all(bytes).unwrap();
-    };
-    add("mercurial/x.pyd", &noise(size, tag.bytes().map(u64::from).sum()));
-    let about = format!("Metadata-Version: 2.1\nName: mercurial\nVersion: {version}\nSummary: made up\n\nText.\n");
-    add(&format!("mercurial-{version}.dist-info/METADATA"), about.as_bytes());
-    add(&format!("mercurial-{version}.dist-info/WHEEL"), format!("Wheel-Version: 1.0\nTag: {tag}\n").as_bytes());
-    archive.finish().unwrap().into_inner()
-}
-
-/// Makes the files of a version; gives their names, sorted.
-fn make_release(dist: &Path, version: &str, size: usize) -> Vec<String> {
-    std::fs::create_dir_all(dist).unwrap();
-    for python in ["cp313", "cp314"] {
-        for platform in ["win32", "win_amd64", "win_arm64"] {
-            let tag = format!("{python}-{python}-{platform}");
-            std::fs::write(dist.join(format!("mercurial-{version}-{tag}.whl")), wheel(version, &tag, size)).unwrap();
-        }
-    }
-    for (at, arch) in ["x86", "x64"].iter().enumerate() {
-        let exe = [b"MZ".to_vec(), noise(size, 77 + at as u64)].concat();
-        std::fs::write(dist.join(format!("Mercurial-{version}-{arch}.exe")), exe).unwrap();
-        let msi = [vec![0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1], noise(size, 99 + at as u64)].concat();
-        std::fs::write(dist.join(format!("mercurial-{version}-{arch}.msi")), msi).unwrap();
-    }
-    names(dist)
 }
 
 fn know(place: &Place, sshd: &Sshd, public: &str) {
@@ -94,7 +45,7 @@ impl Publication {
         let place = Place::new();
         know(&place, &sshd, &sshd.host.public_openssh);
         let (dist, source) = (place.path().join("dist"), place.path().join("source"));
-        make_release(&dist, "1.2", size);
+        make_release(&dist, "1.2", &["cp313", "cp314"], size);
         std::fs::create_dir_all(source.join("tests")).unwrap();
         std::fs::write(source.join("tests/run-tests.py"), "").unwrap();
         std::fs::write(source.join("pyproject.toml"), BUILD_FILE).unwrap();
@@ -257,6 +208,10 @@ fn who_was_killed_goes_on_where_it_was() {
     for name in release.files() {
         let there = std::fs::read(release.there.join(&name)).ok();
         assert!(there.is_none_or(|there| there == std::fs::read(release.dist.join(&name)).unwrap()), "{name}");
+    }
+    for name in index.names() {
+        let there = std::fs::read(index.folder.path().join(&name)).unwrap();
+        assert!(there == std::fs::read(release.dist.join(&name)).unwrap(), "{name}");
     }
     // A part that is certainly left.
     std::fs::write(release.there.join(format!(".{}.hg-partial-abcdefghijkl", release.files()[0])), "half").unwrap();

@@ -23,6 +23,7 @@ pub mod mounts;
 pub mod processes;
 pub mod proxy;
 pub mod relay;
+pub mod release;
 pub mod sshd;
 pub mod supervised;
 pub mod tool;

@@ -59,7 +59,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     ssh_username: Option<String>,
     /// The folder there
-    #[arg(long, value_name = "DIR", default_value = FOLDER)]
+    #[arg(long, value_name = "DIR", default_value = FOLDER, value_parser = parse_folder)]
     folder: String,
     /// Whether `latest.dat` is written: `auto` where the version is a release newer than what the file names
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = parse_latest)]
@@ -82,6 +82,19 @@ fn parse_latest(text: &str) -> Result<LatestWish, String> {
         "keep" => Ok(LatestWish::Keep),
         _ => Err("it is `auto`, `always` or `keep`".to_owned()),
     }
+}
+
+fn parse_folder(text: &str) -> Result<String, String> {
+    match text.is_empty() {
+        true => Err("a folder has a name".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// The folder without slashes at its end, so that names can be put behind it.
+fn folder(named: &str) -> String {
+    let folder = named.trim_end_matches('/');
+    if folder.is_empty() { "/".to_owned() } else { folder.to_owned() }
 }
 
 /// What was done, or would be.
@@ -180,7 +193,7 @@ async fn publish(
     (index, held): (Option<&dyn PackageIndex>, Option<&HeldHost>),
 ) -> Result<i32, Fault> {
     let change = |old: Option<&str>| release::latest_change(version, old, args.latest);
-    let folder = args.folder.trim_end_matches('/').to_owned();
+    let folder = folder(&args.folder);
     let host = held.map(|(connection, name)| HostFolder {
         connection: connection.as_ref(),
         place: format!("{name}:{folder}"),
@@ -202,7 +215,7 @@ async fn publish(
     if let Some(index) = index.filter(|_| plan.index.as_ref().is_some_and(|plan| plan.missing().next().is_some())) {
         index.check_credentials()?;
     }
-    if !allowed(context, args, release, &plan)? {
+    if !allowed(context, args, release, &plan).await? {
         context.screen.message("Nothing was published.");
         return Ok(exit::OK);
     }
@@ -213,7 +226,7 @@ async fn publish(
 }
 
 /// Asks whether to publish, where nobody said so on the command line.
-fn allowed(context: &Context, args: &Args, release: &Release, plan: &PublishPlan) -> Result<bool, Fault> {
+async fn allowed(context: &Context, args: &Args, release: &Release, plan: &PublishPlan) -> Result<bool, Fault> {
     if args.yes {
         return Ok(true);
     }
@@ -224,7 +237,11 @@ fn allowed(context: &Context, args: &Args, release: &Release, plan: &PublishPlan
         ));
     }
     context.screen.settle();
-    Ok(confirm::confirm(&format!("Publish {what}? It cannot be taken back.")))
+    // On a thread of its own, so that a signal ends the question.
+    let asking =
+        tokio::task::spawn_blocking(move || confirm::confirm(&format!("Publish {what}? It cannot be taken back.")));
+    // A question that could not be asked was not answered.
+    Ok(asking.await.unwrap_or(false))
 }
 
 /// What is about to be done, for a question.

@@ -9,9 +9,9 @@ pub fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Asks `question` on standard error; only a clear yes counts.
+/// Asks `question` on standard error, which others may write to meanwhile; only a clear yes counts.
 pub fn confirm(question: &str) -> bool {
-    ask(&mut std::io::stdin().lock(), &mut std::io::stderr().lock(), question)
+    ask(&mut std::io::stdin().lock(), &mut std::io::stderr(), question)
 }
 
 fn ask(input: &mut impl BufRead, output: &mut impl Write, question: &str) -> bool {

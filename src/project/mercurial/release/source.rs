@@ -1,6 +1,6 @@
 //! Where the source of a release is read: the revision of its tag, or what lies in the folder.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use model::fault::Fault;
@@ -104,7 +104,7 @@ async fn of_git_tag(root: &Path, version: &str) -> Result<Option<ReleaseSource>,
 }
 
 /// The source that lies in a folder; refuses one that says that it is another version.
-fn of_folder(root: &PathBuf, version: &str) -> Result<Option<ReleaseSource>, Fault> {
+fn of_folder(root: &Path, version: &str) -> Result<Option<ReleaseSource>, Fault> {
     let stated = std::fs::read_to_string(root.join(RELEASE)).unwrap_or_default();
     let stated = stated.lines().find_map(|line| line.strip_prefix("Version: ")).map(str::trim);
     if let Some(other) = stated.filter(|stated| *stated != version) {

@@ -7,8 +7,8 @@ One JSON object on a line:
 
     {"event": "options", "debug": BOOL, "foreign": {FLAG: PATH}, "building": NUMBER}
                                                   once, first: options that make green mean less: whether no output is compared,
-                                                  and the programs under test that lie outside of the work folder and are not of
-                                                  the source, by the flag that names them; and how many seconds the runner took
+                                                  and the programs under test that do not lie in the
+                                                  source beside the folder of this file, by the flag that names them; and how many seconds the runner took
                                                   to build and install what it tests, which it does before its first test
     {"event": "expected", "tests": [NAME, ...]}   once, before the first test: everything that was selected
     {"event": "start", "test": NAME}
@@ -24,6 +24,7 @@ import __main__
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -45,13 +46,13 @@ sys.path[:] = [p for p in sys.path if p != _here]
 
 def _foreign(options):
     """The programs under test that are not the source's own, by the flag that names them."""
-    work = os.path.dirname(os.path.dirname(os.path.realpath(_path)))
+    source = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(_path))), "src")
     found = {}
     for flag, name in (("--with-hg", "with_hg"), ("--with-chg", "with_chg"), ("--with-rhg", "with_rhg"), ("--hg-wheel", "wheel")):
         path = getattr(options, name, None)
         if path:
             path = os.path.realpath(os.fsdecode(path))
-            if not path.startswith(work + os.sep):
+            if not path.startswith(source + os.sep):
                 found[flag] = path
     return found
 
@@ -96,7 +97,13 @@ def _signal(pid, number):
         pass  # The process has ended by itself.
 
 
-__main__.terminate = _terminate_tree
+def _terminate_tree_of_windows(process, terminate=__main__.terminate):
+    """The same where processes have no signals; `taskkill` is a part of every Windows."""
+    subprocess.call(["taskkill", "/f", "/t", "/pid", str(process.pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    terminate(process)
+
+
+__main__.terminate = _terminate_tree_of_windows if os.name == "nt" else _terminate_tree
 
 
 class TestResult(__main__.TestResult):

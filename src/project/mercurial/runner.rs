@@ -8,7 +8,7 @@ use data_encoding::HEXLOWER;
 use guest::{self, Guest, linux};
 use model::base::id::{RunId, TestName};
 use model::build::{Build, BuildOrigin};
-use model::event::{StepEvent, Teller};
+use model::event::Teller;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::filesystem::Filesystem;
@@ -25,8 +25,8 @@ use sha2::{Digest, Sha256};
 
 use crate::mercurial::checkout::Checkout;
 use crate::mercurial::facts::{self, MachineFacts};
-use crate::mercurial::hg::hg;
-use crate::mercurial::{flags, names, report};
+use crate::mercurial::push::{Repository, push};
+use crate::mercurial::{flags, listing, report};
 
 const FILES: [ScriptFile; 8] = [
     ScriptFile::built_in("prepare-work.sh", include_str!("../../../remote/mercurial/prepare-work.sh")),
@@ -59,14 +59,12 @@ const WORK: &str = "/hgwork";
 /// (`cleanup.sh`, `check-mercurial.sh`).
 const HELD: &str = "/hgdev";
 
-/// The exit code of `run-tests.sh --list` for a test that does not exist.
-const UNKNOWN_TEST: Exit = Exit::Code(66);
-
 /// The longest run if no limit is given. The whole suite takes about 20 minutes on 36 cores and 8 hours on 2.
 const RUN_LIMIT: Duration = Duration::from_secs(12 * 3600);
 
-/// The longest push: the whole history of Mercurial, 0.5 GB, over a slow line.
-const PUSH_LIMIT: Duration = Duration::from_secs(3600);
+/// The repository that receives the source.
+const REPOSITORY: Repository =
+    Repository { program: "/hgdev/venv-bootstrap/bin/hg", url: "ssh://hg@machine//hgwork/src" };
 
 /// Preparing copies a few hundred MiB at the most.
 const PREPARE_LIMIT: Duration = Duration::from_secs(600);
@@ -227,42 +225,6 @@ impl LinuxTests {
         let rest = if first { [building, applying] } else { [applying, building] };
         std::iter::once(checking_out).chain(rest.into_iter().flatten()).collect()
     }
-
-    async fn push(&self, checkout: &Checkout, target: &Path, teller: &Teller) -> Result<(), Fault> {
-        let mut ssh = vec![self.ssh.program.display().to_string()];
-        ssh.extend(self.ssh.args.iter().cloned());
-        ssh.push(target.display().to_string());
-        let ssh = model::base::quote::join(&ssh).map_err(|e| Fault::usage("cannot name our own program").because(e))?;
-        let (ssh, rev) = (format!("ui.ssh={ssh}"), format!("--rev={}", checkout.node));
-        let args = [
-            "push",
-            "--force",
-            &rev,
-            "--config",
-            &ssh,
-            "--remotecmd",
-            "/hgdev/venv-bootstrap/bin/hg",
-            "ssh://hg@machine//hgwork/src",
-        ];
-        let said = hg(&checkout.root, &args, PUSH_LIMIT).await?;
-        for line in String::from_utf8_lossy(&said.stdout).lines() {
-            teller.tell(StepEvent::Said { line: line.to_owned() });
-        }
-        // The exit code 1 says that there was nothing to push: the machine has it all.
-        match said.code {
-            Some(0 | 1) => Ok(()),
-            _ => {
-                Err(Fault::infrastructure(format!("cannot push {} to the machine", checkout.node)).because(said.stderr))
-            }
-        }
-    }
-}
-
-/// The fault of arguments with which the runner would run nothing.
-fn none_selected(stderr: &str) -> Fault {
-    let said: Vec<&str> = stderr.lines().filter(|line| !line.starts_with("run-tests: ")).collect();
-    let fault = Fault::usage("the arguments select no test").hint("Without a name and without flags all tests run.");
-    if said.is_empty() { fault } else { fault.because(said.join("\n")) }
 }
 
 /// The system of the machine: these tests are for Linux.
@@ -319,30 +281,6 @@ impl LinuxTests {
         }
     }
 
-    fn judge_listing(&self, exit: &Exit, listed: &[u8], stderr: &str) -> Result<Vec<TestName>, Fault> {
-        let text = String::from_utf8_lossy(listed);
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let listed: Vec<String> = lines.take(report::MOST_TESTS + 1).map(str::to_owned).collect();
-        if listed.len() > report::MOST_TESTS {
-            return Err(Fault::outside(format!("the source has more than {} tests", report::MOST_TESTS)));
-        }
-        match exit {
-            Exit::Code(0) if listed.is_empty() => Err(none_selected(stderr)),
-            Exit::Code(0) => {
-                names::check_listed(&self.tests, &self.flags, &listed)?;
-                Ok(listed.into_iter().map(TestName::from).collect())
-            }
-            exit if *exit == UNKNOWN_TEST => {
-                let unknown = stderr.lines().find_map(|line| line.strip_prefix("unknown test: ")).unwrap_or("?");
-                Err(names::unknown_test(unknown, listed.iter().map(String::as_str)))
-            }
-            Exit::Code(_) => {
-                Err(Fault::usage("the test runner does not accept the arguments").because(stderr.trim().to_owned()))
-            }
-            exit => Err(Fault::infrastructure(format!("cannot list the tests: {exit}"))),
-        }
-    }
-
     fn refused(&self, exit: &Exit, stderr: &str) -> Fault {
         if *exit == REFUSED {
             return Fault::outside(format!("the machine refuses file system `{}`", self.filesystem))
@@ -394,11 +332,7 @@ impl Runner for LinuxTests {
 
     async fn send(&self, target: &Path, teller: &Teller) -> Result<(), Fault> {
         let Some(checkout) = &self.checkout else { return Ok(()) };
-        let (revision, from) = (checkout.short().to_owned(), checkout.root.display().to_string());
-        let pushing = teller.begin(Work::Pushing { revision, from });
-        self.push(checkout, target, teller).await?;
-        pushing.finish();
-        Ok(())
+        push(checkout, &self.ssh, &REPOSITORY, target, teller).await
     }
 
     fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault> {
@@ -414,7 +348,7 @@ impl Runner for LinuxTests {
     fn read_list(&self, baked: Option<&[u8]>, done: &Output) -> Result<TestListing, Fault> {
         let said = done.stderr_text();
         Ok(TestListing {
-            tests: self.judge_listing(&done.exit, &done.stdout, &said)?,
+            tests: listing::judge(&self.tests, &self.flags, done)?,
             source: self.source(baked),
             subject: self.subject(baked, &said),
             built: self.built(baked),

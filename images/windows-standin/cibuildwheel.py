@@ -1,0 +1,66 @@
+"""Stands for `cibuildwheel`, as far as that goes without a compiler.
+
+    cibuildwheel --only ID --output-dir DIR FOLDER
+
+The wheel of a source of Mercurial is the one that its project published, where this machine has that version's; every other source must
+need no compiler, and `pip` builds it. ID is `cpXY-win_amd64`: there is no Python of another architecture here.
+
+Exit codes: 0 the wheel is in DIR; 1 it cannot be made here, standard error says why; 2 wrong arguments.
+"""
+
+import argparse
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+WHEELS = "C:/standin/wheels"
+
+
+def fail(reason):
+    sys.stderr.write("cibuildwheel (a stand-in): %s\n" % reason)
+    sys.exit(1)
+
+
+def version(folder):
+    """The version of a source of Mercurial: that of a release, or that of the newest tag of its repository."""
+    try:
+        with open(os.path.join(folder, "PKG-INFO"), encoding="utf-8") as file:
+            return re.search(r"^Version: (\S+)$", file.read(), re.MULTILINE).group(1)
+    except (FileNotFoundError, AttributeError):
+        template = "{latesttag}"
+        done = subprocess.run(["hg", "--cwd", folder, "log", "-r", ".", "-T", template], stdout=subprocess.PIPE, encoding="utf-8")
+        return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", required=True)
+    parser.add_argument("--output-dir", required=True)
+    parser.add_argument("folder", nargs="?", default=".")
+    args = parser.parse_args()
+    found = re.fullmatch(r"cp(3\d+)-win_amd64", args.only)
+    python = "C:/hgdev/python%s-x64/python.exe" % found.group(1) if found else ""
+    if not os.path.isfile(python):
+        fail("there is no Python for %s here" % args.only)
+    os.makedirs(args.output_dir, exist_ok=True)
+    try:
+        with open(os.path.join(args.folder, "pyproject.toml"), encoding="utf-8") as file:
+            name = re.search(r'^name = "([^"]+)"', file.read(), re.MULTILINE)
+    except FileNotFoundError:
+        fail("%s has no pyproject.toml" % args.folder)
+    if name and name.group(1) == "mercurial":
+        wanted = version(args.folder)
+        wheels = glob.glob("%s/mercurial-%s-cp%s-*.whl" % (WHEELS, wanted, found.group(1)))
+        if not wheels:
+            fail("Mercurial cannot be compiled here, and there is no published wheel of version %s" % wanted)
+        shutil.copy(wheels[0], args.output_dir)
+        return 0
+    command = ["-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", args.output_dir]
+    # Of the Pythons here one has what builds a package; what it builds has no compiled parts, so that it fits the others.
+    return subprocess.call([sys.executable] + command + [args.folder])
+
+
+sys.exit(main())

@@ -1,0 +1,37 @@
+# Brings the working copy of C:/hgdev/src to a changeset that was pushed into it, and removes everything else from it, ignored files
+# and an earlier build included. Prints the node that is checked out.
+#
+#   sync_finish.py NODE
+#
+# NODE   the full hash, 40 hexadecimal digits
+#
+# Exit codes: 0 checked out; 1 something failed; 2 wrong arguments.
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
+import places  # noqa: E402
+
+
+def main(args):
+    if len(args) != 1 or not re.fullmatch("[0-9a-f]{40}", args[0]):
+        raise places.Failure("usage: sync_finish.py NODE, where NODE has 40 hexadecimal digits", 2)
+    node = args[0]
+    places.need_source()
+    if places.ask_hg("--hidden", "log", "--rev", node, "--template", "{node}") != node:
+        raise places.Failure("changeset %s did not arrive in %s" % (node, places.SOURCE))
+    # First back to a tree without changes, then the purge: what an unfinished earlier synchronisation had added counts as unknown
+    # only then.
+    if places.hg("--hidden", "update", "--quiet", "--clean", "--rev", node).returncode:
+        raise places.Failure("cannot check out %s" % node)
+    if places.hg("--config", "extensions.purge=", "purge", "--all").returncode:
+        raise places.Failure("cannot purge %s: a file of an earlier run may still be open" % places.SOURCE)
+    here = places.ask_hg("--hidden", "log", "--rev", ".", "--template", "{node}")
+    if here != node:
+        raise places.Failure("checked out %s in place of %s" % (here, node))
+    print(here, flush=True)
+    return 0
+
+
+places.run(main)

@@ -31,6 +31,7 @@ mod address;
 mod blocks;
 pub mod dummy;
 mod extents;
+mod file_server;
 mod handshake;
 pub mod host;
 pub mod host_key;

@@ -15,7 +15,7 @@ use archive::names::{partial_name_with, suffix};
 use archive::partial::{TAG, tag};
 use russh_sftp::client::error::Error as SftpError;
 
-use crate::sftp::server::FileServer;
+use crate::file_server::FileServer;
 
 /// An open remote file, which is closed even when its copy is abandoned.
 pub(super) struct Handle {

@@ -2,7 +2,6 @@
 
 mod parts;
 mod plain;
-pub(super) mod server;
 pub(super) mod steady;
 
 use std::os::unix::fs::FileExt;
@@ -30,10 +29,10 @@ use russh_sftp::protocol::{FileAttributes, OpenFlags, Status, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::file_server::{FileServer, POSIX_RENAME};
 use crate::link::Link;
 use crate::names::{folder_of, permissions};
 use crate::partial::{Handle, Partial};
-use crate::sftp::server::FileServer;
 use crate::subsystem::Subsystem;
 
 /// The bytes of one read or write request, where the server allows as many.
@@ -53,8 +52,6 @@ const OPEN_LIMIT: Duration = Duration::from_secs(30);
 
 /// The largest packet that is accepted: OpenSSH never sends more.
 pub(super) const PACKET_CAP: u32 = 256 << 10;
-
-const POSIX_RENAME: &str = "posix-rename@openssh.com";
 
 /// A live SFTP session.
 pub(super) struct Sftp {
@@ -111,7 +108,7 @@ impl Sftp {
             raw.set_limits(limits);
         }
         let posix_rename = version.extensions.contains_key(POSIX_RENAME);
-        let raw = Arc::new(FileServer { raw, platform });
+        let raw = Arc::new(FileServer::new(raw, platform));
         Ok(Self { raw, link, chunk, most, posix_rename, broken: AtomicBool::new(false), _slot: slot })
     }
 

@@ -31,8 +31,9 @@ const OURS: [&str; 4] = ["-I", "-S", "-X", "utf8"];
 const LINE: &str = "python -I -S -X utf8 -c \"import sys,json;f=open(0,'rb',0,closefd=False);n=int(f.readline());b=b'';\
                     exec('while len(b)-n:b+=f.read(n-len(b)) or sys.exit(1)');request=json.loads(b);exec(request['boot'])\"";
 
-/// The exit code by which `cmd.exe` says that it does not find a program.
-const NOT_FOUND: u32 = 9009;
+/// The exit codes by which `cmd.exe` says that it does not find a program: its own, what a server makes of it that carries
+/// eight bits, and that of a line of several commands.
+const NOT_FOUND: [u32; 3] = [9009, 9009 & 0xFF, 1];
 
 /// The most characters of a login name that Windows allows.
 const LOGIN_NAME: usize = 20;
@@ -179,7 +180,9 @@ impl Shell for Windows {
     fn login_shell_remedy(&self, user: &str, code: Option<u32>) -> String {
         let python = "install Python 3.9 or newer for all users, with its folder in the `PATH` of the system, and start sshd again";
         match code {
-            Some(NOT_FOUND | 1) => format!("There is no `python` on the path of user `{user}`: {python}."),
+            Some(code) if NOT_FOUND.contains(&code) => {
+                format!("There is no `python` on the path of user `{user}`: {python}.")
+            }
             _ => format!(
                 "Let cmd.exe be the login shell: remove `DefaultShell` below `HKLM\\SOFTWARE\\OpenSSH`, and `ForceCommand` from the \
                  configuration of sshd. Where no `python` is on the path of user `{user}`, {python}."
@@ -338,5 +341,76 @@ impl Copies for Windows {
 
     fn sync_apply(&self, path: &str) -> Command {
         with_input(TREE, &["apply", &plain(path)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::task::{Terminal, WindowSize};
+
+    fn asked(command: &Command) -> serde_json::Value {
+        let Invocation { line, head } = Windows.invocation(command).unwrap();
+        assert_eq!(line, LINE);
+        let head = String::from_utf8(head).unwrap();
+        let (length, body) = head.split_once('\n').unwrap();
+        assert_eq!(length.parse(), Ok(body.len()));
+        let mut body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body.as_object_mut().unwrap().remove("boot"), Some(BOOT.into()));
+        body
+    }
+
+    #[test]
+    fn the_line_has_nothing_that_the_shells_change() {
+        // Those of cmd.exe; and of a POSIX shell within double quotes, by which tests run it.
+        assert!(!LINE.contains(['%', '^', '&', '|', '<', '>', '!', '\r', '\n', '$', '`', '\\']));
+        assert_eq!(LINE.matches('"').count(), 2);
+        assert!(LINE.len() < 1000 && LINE.is_ascii());
+        assert_eq!(LINE.split(' ').take(5).collect::<Vec<_>>(), [PYTHON, OURS[0], OURS[1], OURS[2], OURS[3]]);
+    }
+
+    #[test]
+    fn programs_of_ours_are_told_from_those_of_the_machine() {
+        let env = vec![("A".to_owned(), "%B%".to_owned())];
+        let command = Command { env, ..Command::new("prog").args(["a b", "%PATH%"]) };
+        assert_eq!(asked(&command), json!({ "program": "prog", "args": ["a b", "%PATH%"], "env": [["A", "%B%"]] }));
+        assert_eq!(asked(&Windows.script("C:/x.py").arg("y")), json!({ "file": "C:/x.py", "args": ["y"], "env": [] }));
+        assert_eq!(asked(&Windows.echo("x")), json!({ "text": BASICS, "args": ["echo", "x"], "env": [] }));
+        // A user's own Python has a user's packages.
+        let own = Command::new(PYTHON).args(["-c", "import x"]);
+        assert_eq!(asked(&own), json!({ "program": PYTHON, "args": ["-c", "import x"], "env": [] }));
+        let quoted = Windows.quoted_line("'C:/a b/hg.exe' -R 'it'\\''s' serve --stdio");
+        assert_eq!((quoted.program.as_str(), quoted.args.len(), quoted.stdin), ("C:/a b/hg.exe", 4, None));
+        assert_eq!(quoted.args[1], "it's");
+    }
+
+    #[test]
+    fn a_users_line_goes_to_the_login_shell_and_a_terminal_has_nothing_else() {
+        let line = |command: &Command| Windows.invocation(command).map(|invocation| (invocation.line, invocation.head));
+        assert_eq!(line(&Command::new("")).unwrap(), (String::new(), Vec::new()));
+        assert_eq!(line(&Windows.line("dir & echo x")).unwrap(), ("dir & echo x".to_owned(), Vec::new()));
+        assert!(line(&Windows.line("a\nb")).is_err() && line(&Command::new("x").arg("a\0")).is_err());
+        let terminal = || Terminal { kind: "xterm".to_owned(), size: WindowSize { columns: 80, rows: 24 } };
+        assert!(line(&Windows.line("dir").terminal(terminal())).is_ok());
+        assert!(line(&Command::new("").terminal(terminal())).is_ok());
+        assert!(line(&Command::new("prog").terminal(terminal())).is_err());
+    }
+
+    #[test]
+    fn the_top_of_a_drive_is_no_current_folder() {
+        assert_eq!(
+            (plain("C:"), plain("C:/x"), plain("x"), plain("1:")),
+            ("C:/".into(), "C:/x".into(), "x".into(), "1:".into())
+        );
+    }
+
+    #[test]
+    fn a_login_without_python_is_told_how_to_get_one() {
+        assert!(Windows.login_shell_remedy("hg", Some(NOT_FOUND[0])).contains("no `python` on the path of user `hg`"));
+        assert!(Windows.login_shell_remedy("hg", Some(0)).contains("DefaultShell"));
+        assert!(Windows.life().is_none() && Windows.agent().is_none());
+        assert!(
+            Windows.is_login_name("Administrator") && !Windows.is_login_name("a b") && !Windows.is_login_name("x\\y")
+        );
     }
 }

@@ -11,6 +11,8 @@ use model::exit::Exit;
 use model::machine::Platform;
 use model::task::{Chunk, Command};
 use support::commands::{LIMIT, run, try_connect};
+use support::sshd::user;
+use support::tool::Place;
 use support::wine::{PYTHON, PYTHONS, Wine};
 
 use super::{TELL, text, told, torture};
@@ -196,6 +198,14 @@ async fn files_and_trees_travel_by_paths_with_a_drive() {
     assert_eq!(connection.download(&format!("{path}/up"), &back, &|_| ()).await.unwrap(), up);
     assert_eq!(std::fs::read(back.join("a b/\u{e9}\u{20ac}.txt")).unwrap(), b"one\r\n\n");
     assert!(back.join("a b/empty").is_dir());
+    // A large one goes over channels of its own, and its partial files are found and compared.
+    let large = local.path().join("large");
+    let bytes: Vec<u8> = (0..20_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(&large, &bytes).unwrap();
+    connection.upload(&large, &format!("{path}/large"), &|_| ()).await.unwrap();
+    assert!(std::fs::read(folder.path().join("large")).unwrap() == bytes);
+    connection.download(&format!("{path}/large"), &local.path().join("again"), &|_| ()).await.unwrap();
+    assert!(std::fs::read(local.path().join("again")).unwrap() == bytes);
     // Names that Windows has not are refused as they are called, and nothing of the tree comes.
     for name in ["a:b", "nul.txt", "dot.", "blank ", "back\\slash", "TWO"] {
         std::fs::write(tree.join(name), "x").unwrap();
@@ -251,4 +261,36 @@ async fn a_folder_that_others_may_enter_is_not_ours() {
     std::fs::set_permissions(folder.path().join("open"), PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();
     assert_eq!((code("open").await, code("file").await), (Exit::Code(73), Exit::Code(73)));
+}
+
+#[test]
+fn a_machine_with_windows_is_held_against_its_contract() {
+    for (python, code) in [(PYTHON, 0), ("none", 3)] {
+        let Some(wine) = Wine::start(python, true) else { return };
+        let place = Place::new();
+        let key: Vec<&str> = wine.sshd.host.public_openssh.split(' ').take(2).collect();
+        std::fs::create_dir(place.home.join(".ssh")).unwrap();
+        let known = format!("[127.0.0.1]:{} {}\n", wine.sshd.port, key.join(" "));
+        std::fs::write(place.home.join(".ssh/known_hosts"), known).unwrap();
+        let target = format!("{}@127.0.0.1:{}", user(), wine.sshd.port);
+        let identity = wine.sshd.dir.path().join("identity");
+        let on = ["--platform", "windows", "--identity", identity.to_str().unwrap()];
+        let done = place.run(&[&["machine", "check", &target, "--json"][..], &on].concat()).expect(code);
+        let checks = done.json();
+        let of = |name: &str| checks.as_array().unwrap().iter().find(|check| check["id"] == name).cloned();
+        if code == 0 {
+            for name in ["ssh", "sftp", "python", "login shell", "processes outlive a session"] {
+                assert_eq!(of(name).unwrap()["ok"], true, "{name}: {checks}");
+            }
+            assert_eq!(of("paths of more than 260 characters").unwrap()["required"], false);
+        } else {
+            let broken = of("login shell runs commands").unwrap().to_string();
+            assert!(broken.contains("no `python` on the path of user"), "{broken}");
+        }
+        let left: Vec<_> = std::fs::read_dir(wine.place("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("hg-automation")), "{left:?}");
+        let tests = [&["run-tests-linux", "--host", &target, "test-ok.t"][..], &on].concat();
+        place.run(&tests).expect(2).tells(&["these tests run on Linux"]);
+        place.assert_clean();
+    }
 }

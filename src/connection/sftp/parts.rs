@@ -11,8 +11,8 @@ use model::connection::{ConnectionError, Progress};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, OpenFlags};
 
-use super::server::FileServer;
 use super::{Destination, Sftp, steady};
+use crate::file_server::FileServer;
 use crate::look::FileChange;
 use crate::names::{FOLDER, LINK, REGULAR, SOCKET, kind, permissions};
 use crate::partial::{Handle, Partial};

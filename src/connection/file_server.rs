@@ -6,16 +6,23 @@ use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::extensions::{HardlinkExtension, Statvfs};
 use russh_sftp::protocol::{Attrs, Data, FileAttributes, Handle, Name, OpenFlags, Packet, Status, StatusCode};
 
-use super::POSIX_RENAME;
 use crate::names::{served, told};
+
+/// The extension by which a file takes the name of another one.
+pub(crate) const POSIX_RENAME: &str = "posix-rename@openssh.com";
 
 /// A file server of a machine.
 pub(crate) struct FileServer {
-    pub(super) raw: RawSftpSession,
-    pub(super) platform: Platform,
+    raw: RawSftpSession,
+    platform: Platform,
 }
 
 impl FileServer {
+    /// The server of a machine of `platform` behind a session.
+    pub(crate) fn new(raw: RawSftpSession, platform: Platform) -> Self {
+        Self { raw, platform }
+    }
+
     fn path(&self, path: &str) -> String {
         served(self.platform, path).into_owned()
     }

@@ -49,6 +49,9 @@ NEVER, OTHER_BOOT, VANISHED, REFUSED, CUT, LASTING, NO_RECORD, WRONG = 81, 82, 8
 # Bytes of a file that is reserved, and of one read; seconds between two looks at what another process does.
 BLOCK, PIECE, PAUSE = 4096, 1 << 16, 0.02
 
+# The longest pause between two looks at a task that prints nothing, or that is waited for, in seconds.
+SILENT = 0.25
+
 # Seconds in which a supervisor that was started comes so far that it has its lock; a busy machine takes a few to start Python.
 START = 10
 
@@ -510,7 +513,7 @@ def watch(folder):
             cancelled = True
             wind_down(int(grace))
         # Short tasks are noticed soon, and a long one costs nothing.
-        pause = min(pause * 1.5, 0.25)
+        pause = min(pause * 1.5, SILENT)
     wind_down(1)
     return cancelled
 
@@ -572,14 +575,18 @@ def follow(folder, stdout, stderr, boot, hold):
     try:
         put(1, FOLLOWS)
         put(2, FOLLOWS)
-        lives = True
+        lives, pause = True, PAUSE
         while lives:
             # The look at the lock comes first: what was written before the end is sent after it.
             lives = is_supervised(folder)
             before = (out, err)
             out, err = send(folder, "stdout", out, 1), send(folder, "stderr", err, 2)
-            if lives and before == (out, err):
-                time.sleep(PAUSE)
+            if before != (out, err):
+                pause = PAUSE
+            elif lives:
+                # A silent task costs next to nothing, and is heard soon enough when it speaks again.
+                time.sleep(pause)
+                pause = min(pause * 1.5, SILENT)
     except OSError:
         raise Ending(CUT) from None
     if not read(at(folder, "record")):

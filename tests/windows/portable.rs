@@ -56,6 +56,16 @@ async fn words_variables_input_and_exit_codes_are_carried_as_they_are() {
 }
 
 #[tokio::test]
+async fn the_exit_status_counts_where_a_survivor_holds_the_channel() {
+    let sshd = Sshd::with_python();
+    let program = "import subprocess, sys; subprocess.Popen(['sleep', '30']); print('done', flush=True); sys.exit(4)";
+    let began = Instant::now();
+    let got = run(&*connect(&sshd).await, &python(program)).await;
+    assert_eq!(got, output("done\n", "", Exit::Code(4)));
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn files_are_asked_for_as_on_linux() {
     let sshd = Sshd::with_python();
     let connection = connect(&sshd).await;

@@ -13,6 +13,7 @@ pub(crate) fn open(state: &Path, provider: Option<&str>) -> Context {
         state_path: Some(state.to_owned()),
         provider: provider.map(str::to_owned),
         host: None,
+        platform: model::machine::Platform::default(),
         identity: None,
         images: None,
         grace: None,

@@ -3,7 +3,8 @@
     cibuildwheel --only ID --output-dir DIR FOLDER
 
 The wheel of a source of Mercurial is the one that its project published, where this machine has that version's; every other source must
-need no compiler, and `pip` builds it. ID is `cpXY-win_amd64`: there is no Python of another architecture here.
+need no compiler, and `pip` builds it; it is named for ID as if it had compiled parts. ID is `cpXY-win_amd64`: there is no Python of
+another architecture here.
 
 Exit codes: 0 the wheel is in DIR; 1 it cannot be made here, standard error says why; 2 wrong arguments.
 """
@@ -15,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 WHEELS = "C:/standin/wheels"
 
@@ -58,9 +60,19 @@ def main():
             fail("Mercurial cannot be compiled here, and there is no published wheel of version %s" % wanted)
         shutil.copy(wheels[0], args.output_dir)
         return 0
-    command = ["-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", args.output_dir]
     # Of the Pythons here one has what builds a package; what it builds has no compiled parts, so that it fits the others.
-    return subprocess.call([sys.executable] + command + [args.folder])
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    with tempfile.TemporaryDirectory() as made:
+        if subprocess.call(command + ["--wheel-dir", made, args.folder]):
+            fail("pip cannot build it")
+        python, platform = args.only.split("-")
+        tags = ["--python-tag", python, "--abi-tag", python, "--platform-tag", platform, "--remove"]
+        if subprocess.call([sys.executable, "-m", "wheel", "tags"] + tags + glob.glob(made + "/*.whl"), stdout=sys.stderr):
+            fail("the wheel cannot be named for %s" % args.only)
+        for path in glob.glob(made + "/*.whl"):
+            shutil.copy(path, args.output_dir)
+    return 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

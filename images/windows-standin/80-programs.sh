@@ -2,7 +2,8 @@
 # Puts the recorder in the place of programs that Wine has in name only (they end with 0 and do nothing), and stand-ins of build tools
 # beside it, so that nothing is done silently.
 #
-# Runs as root. Input: `recorder.c`, `recorder.py` and `cibuildwheel.py` beside this file. May be run again over its own result.
+# Runs as root. Input: `recorder.c`, `recorder.py`, `cibuildwheel.py`, `pyoxidizer.py` and `wixl.sh` beside this file. May be run again
+# over its own result.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
@@ -23,7 +24,11 @@ say "compiling recorder.exe"
 x86_64-w64-mingw32-gcc -O2 -Wall -Werror -static -o "$standin/recorder.exe" "$here/recorder.c" || die "cannot compile recorder.c"
 install -m 0644 "$here/recorder.py" "$standin/recorder.py"
 install -d "$standin/bin" "$standin/programs" "$standin/answers" "$standin/records"
-install -m 0644 "$here/cibuildwheel.py" "$standin/programs/cibuildwheel.py"
+for name in cibuildwheel pyoxidizer; do
+    install -m 0644 "$here/$name.py" "$standin/programs/$name.py"
+    cp "$standin/recorder.exe" "$standin/bin/$name.exe"
+done
+install -D -m 0755 "$here/wixl.sh" /usr/local/lib/standin/wixl.sh || die "cannot install wixl.sh"
 
 say "replacing the programs that do nothing"
 for name in certutil icacls schtasks sc shutdown; do
@@ -41,7 +46,6 @@ for folder in system32 syswow64; do
     rm -f "$place/powershell.exe"
     cp "$standin/recorder.exe" "$place/powershell.exe"
 done
-cp "$standin/recorder.exe" "$standin/bin/cibuildwheel.exe"
 chown -R hg:hg "$standin" "$windows/system32" "$windows/syswow64"
 
 for program in 'C:\windows\system32\schtasks.exe' 'C:\windows\syswow64\icacls.exe' powershell; do

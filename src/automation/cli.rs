@@ -33,6 +33,12 @@ enum Command {
     /// 0 all ran and passed, 1 some failed, 2 usage, 3 a cause outside, 4 something was lost, 5 something was left
     /// behind, 6 detached by the user, 130 interrupted.
     RunTestsLinux(Box<command::run_tests_linux::Args>),
+    /// Run Mercurial's test suite with a Windows Python
+    ///
+    /// On a local machine that stands in for Windows (real Python and Mercurial for Windows, on Wine), or on a machine of somebody
+    /// else's that has Windows (`--host USER@HOST --platform windows`). Everything else is as with `run-tests-linux`. Where
+    /// Mercurial cannot be built, as on the stand-in, `--with-hg` names one that is installed. `docs/windows.md` says what is real.
+    RunTestsWindows(Box<command::run_tests_windows::Args>),
     /// Bake the images for Linux development machines
     BootstrapLinuxDev(command::bootstrap_linux_dev::Args),
     /// Keep machines by hand: make, list, enter, copy, end, check
@@ -86,7 +92,7 @@ impl Command {
     fn needs_room(&self) -> bool {
         use command::{image::Command as Image, machine::Command as Machine, runs::Command as Runs};
         match self {
-            Self::RunTestsLinux(_) | Self::BootstrapLinuxDev(_) => true,
+            Self::RunTestsLinux(_) | Self::RunTestsWindows(_) | Self::BootstrapLinuxDev(_) => true,
             Self::Machine(command) => matches!(command, Machine::Up(_) | Machine::Check(_)),
             Self::Image(command) => matches!(command, Image::Build(_)),
             // Both write down the results of a run.
@@ -113,6 +119,7 @@ impl Command {
         match self {
             // A machine that cannot be made is refused in words of its own.
             Self::RunTestsLinux(_)
+            | Self::RunTestsWindows(_)
             | Self::Runs(_)
             | Self::Machine(command::machine::Command::Up(_))
             | Self::Internal(_) => Ok(()),
@@ -255,6 +262,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Internal(internal) => internal.run().await,
         Command::Doctor(args) => command::doctor::run(open()?, args).await,
         Command::RunTestsLinux(args) => command::run_tests_linux::run(open()?, *args).await,
+        Command::RunTestsWindows(args) => command::run_tests_windows::run(open()?, *args).await,
         Command::BootstrapLinuxDev(args) => command::bootstrap_linux_dev::run(open()?, args).await,
         Command::Machine(command) => command.run(open()?).await,
         Command::Image(command) => command.run(open()?).await,

@@ -18,7 +18,7 @@ mod life;
 pub mod linux;
 mod shell;
 pub mod tasks;
-mod windows;
+pub mod windows;
 
 pub use copies::{Copies, IS_FILE};
 pub use files::Files;

@@ -41,8 +41,9 @@ const LOGIN_NAME: usize = 20;
 /// Holds the machine against the contract of `docs/remote-machine.md`.
 const CHECK_CONTRACT: ScriptFile =
     ScriptFile::built_in("check_contract.py", include_str!("../../remote/windows/check_contract.py"));
-/// Holds a machine for one run.
-const HOLD: ScriptFile = ScriptFile::built_in("hold.py", include_str!("../../remote/windows/hold.py"));
+/// Holds a machine for one run, by a lock on a file of the folder that its first argument names. The program is put into the
+/// run's folder.
+pub const HOLD: ScriptFile = ScriptFile::built_in("hold.py", include_str!("../../remote/windows/hold.py"));
 
 const BASICS: &str = include_str!("../../remote/windows/basics.py");
 const BLOCK_HASHES: &str = include_str!("../../remote/windows/block_hashes.py");

@@ -103,8 +103,10 @@ pub struct LayerPlan {
 pub struct ImagePlan {
     /// Its name, for example `linux-dev-debian12` or `linux-dev-debian12-pypy3`.
     pub name: String,
-    /// The operating system.
+    /// The system as which a machine that boots from it is spoken to.
     pub platform: Platform,
+    /// The system that runs its steps: another one where the image only stands in for a system.
+    pub baked_on: Platform,
     /// The distribution, for example `debian12`.
     pub distro: String,
     /// The values of all parameters of its definition, by name.
@@ -205,6 +207,7 @@ mod tests {
         let plan = ImagePlan {
             name: "mine".into(),
             platform: Platform::Linux,
+            baked_on: Platform::Linux,
             distro: String::new(),
             values: BTreeMap::new(),
             layers: Vec::new(),

@@ -6,7 +6,7 @@ pub mod mercurial;
 use model::fault::Fault;
 use model::runner::{Runner, RunnerRecord, SshProgram};
 
-use crate::mercurial::LinuxTests;
+use crate::mercurial::{LinuxTests, WindowsTests};
 
 /// The runner whose tests were begun, from what was kept with them; `ssh` is how programs on this computer reach the
 /// machine. If nothing was kept, the tests were begun by a build that knew only Mercurial's.
@@ -16,6 +16,9 @@ pub fn runner(record: Option<&RunnerRecord>, ssh: SshProgram) -> Result<Box<dyn 
         Some(RunnerRecord { name, settings }) if name == mercurial::NAME => {
             Ok(Box::new(LinuxTests::from_settings(settings, ssh)?))
         }
+        Some(RunnerRecord { name, settings }) if name == mercurial::WINDOWS_NAME => {
+            Ok(Box::new(WindowsTests::from_settings(settings, ssh)?))
+        }
         Some(RunnerRecord { name, .. }) => Err(Fault::outside(format!("this build knows no test runner `{name}`"))
             .hint("Follow the run with the build of this tool that began it.")),
     }
@@ -24,6 +27,7 @@ pub fn runner(record: Option<&RunnerRecord>, ssh: SshProgram) -> Result<Box<dyn 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mercurial::{WindowsArch, WindowsPython};
     use model::filesystem::Filesystem;
 
     #[test]
@@ -42,6 +46,13 @@ mod tests {
         assert_eq!((again.name(), again.settings()), ("mercurial", tests.settings()));
         assert_eq!(again.run("/f", None, None), tests.run("/f", None, None));
         assert_eq!(runner(None, ssh()).unwrap().name(), "mercurial", "of builds that knew no other");
+        let python = WindowsPython { version: "3.9".into(), arch: WindowsArch::X64 };
+        let settings = serde_json::json!({ "tests": ["test-a.py"], "flags": ["-j4"], "python": python });
+        let kept = RunnerRecord { name: "mercurial-windows".into(), settings: settings.clone() };
+        let again = runner(Some(&kept), ssh()).unwrap();
+        assert_eq!((again.name(), again.settings()), ("mercurial-windows", settings));
+        let command = again.run("C:/f", None, None).command;
+        assert_eq!(command.args[5..], ["C:/hgdev/python39-x64/python.exe", "--", "-j4", "test-a.py"]);
         let unknown = RunnerRecord { name: "pytest".into(), ..record.clone() };
         let fault = runner(Some(&unknown), ssh()).err().unwrap();
         assert_eq!(fault.message, "this build knows no test runner `pytest`");

@@ -15,6 +15,7 @@ mod newest;
 mod outputs;
 mod publish;
 mod runs;
+mod standin;
 mod suite;
 mod uninstall;
 mod users;

@@ -27,13 +27,19 @@ pub(super) fn release() -> PathBuf {
     found.expect("run `tests/newest-mercurial`, which fetches the release, or name it with AUTOMATION_NEWEST_MERCURIAL")
 }
 
-/// The release in a repository, as a user would put it there.
-fn checkout(folder: &Path) -> PathBuf {
+/// The release without a repository.
+pub(super) fn unpacked(folder: &Path) -> PathBuf {
     let target = folder.join("newest");
     std::fs::create_dir(&target).unwrap();
-    let unpacked =
+    let done =
         Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(release()).arg("-C").arg(&target).status();
-    assert!(unpacked.unwrap().success());
+    assert!(done.unwrap().success());
+    target
+}
+
+/// The release in a repository, as a user would put it there.
+fn checkout(folder: &Path) -> PathBuf {
+    let target = unpacked(folder);
     hg(&target, &["init"]);
     hg(&target, &["commit", "--quiet", "--addremove", "--message", "the newest release"]);
     target

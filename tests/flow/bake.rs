@@ -49,6 +49,7 @@ pub(crate) fn plan() -> ImagePlan {
     };
     ImagePlan {
         platform: Platform::Linux,
+        baked_on: Platform::Linux,
         name: "linux-dev".into(),
         distro: "debian12".into(),
         values: std::collections::BTreeMap::new(),

@@ -113,6 +113,7 @@ const WORDS: &[(&str, Places)] = &[
             "model/subject",
             "flow/testing/verdict",
             "automation/command/run_tests_linux",
+            "automation/command/run_tests_windows",
         ],
     ),
     // It goes on into what is mounted below.

@@ -257,6 +257,7 @@ fn base_plan() -> ImagePlan {
     };
     ImagePlan {
         platform: Platform::Linux,
+        baked_on: Platform::Linux,
         name: "test".into(),
         distro: "debian12".into(),
         values: std::collections::BTreeMap::new(),

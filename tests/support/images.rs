@@ -100,6 +100,12 @@ pub fn of(distro: &str) {
     bake(&["--distro", distro]);
 }
 
+/// Bakes the stand-in for Windows machines where it is missing.
+pub fn standin() {
+    static BAKED: Once = Once::new();
+    BAKED.call_once(|| bake(&["windows-standin"]));
+}
+
 /// The cache's folder, made where it is missing.
 fn folder() -> PathBuf {
     let cache = cache();

@@ -32,6 +32,7 @@ pub async fn commit(
     let plan = ImagePlan {
         name: "tried".into(),
         platform: model::machine::Platform::Linux,
+        baked_on: model::machine::Platform::Linux,
         distro: "tried".into(),
         values: std::collections::BTreeMap::new(),
         layers: vec![layer.clone()],

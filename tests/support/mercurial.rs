@@ -55,10 +55,15 @@ pub fn related(folder: &Path) -> PathBuf {
 
 /// A repository of unrelated history with Mercurial's runner and `tests`: names and texts.
 pub fn small(folder: &Path, tests: &[(&str, &str)]) -> PathBuf {
+    small_of(baked(), folder, tests)
+}
+
+/// The same with the runner of an unpacked `source`.
+pub fn small_of(source: &Path, folder: &Path, tests: &[(&str, &str)]) -> PathBuf {
     let target = folder.join("checkout");
     std::fs::create_dir_all(target.join("tests")).unwrap();
     hg(&target, &["init"]);
-    for entry in std::fs::read_dir(baked().join("tests")).unwrap().flatten() {
+    for entry in std::fs::read_dir(source.join("tests")).unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();
         if (name.ends_with(".py") && !name.starts_with("test-")) || name == "hghave" {
             std::fs::copy(entry.path(), target.join("tests").join(name)).unwrap();

@@ -74,6 +74,12 @@ impl Place {
         Self::sharing(&images::cache())
     }
 
+    /// With the stand-in for Windows machines.
+    pub fn standin() -> Self {
+        images::standin();
+        Self::sharing(&images::cache())
+    }
+
     /// With the real images of these distributions.
     pub fn of(distros: &[&str]) -> Self {
         distros.iter().for_each(|distro| images::of(distro));

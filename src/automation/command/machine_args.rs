@@ -24,6 +24,14 @@ pub struct MachineArgs {
     /// The parameters of the image's definition.
     #[command(flatten)]
     pub parameters: ParameterArgs<true>,
+    /// What the machine is made of.
+    #[command(flatten)]
+    pub hardware: HardwareArgs,
+}
+
+/// The options for what a machine is made of, whatever image it boots.
+#[derive(Debug, Clone, clap::Args)]
+pub struct HardwareArgs {
     /// The network that a local machine sees [default: loopback, or the settings' `defaults.network`]
     #[arg(long, value_enum)]
     network: Option<NetworkArg>,
@@ -93,6 +101,25 @@ impl MachineArgs {
         fault
     }
 
+    /// Refuses options that have no meaning for machines of this provider.
+    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
+        if kind == ProviderKind::Host {
+            let of_image = [
+                ("--distro", self.named_distro().is_some()),
+                ("--parameter", self.parameters.first_without_option().is_some()),
+            ];
+            refuse_options(&of_image, kind)?;
+        }
+        self.hardware.refuse_unfit(kind)
+    }
+
+    /// The order of a machine that boots the image of `plan`, or of one without an image; it lives for `ttl` at most.
+    pub fn order(&self, context: &Context, plan: Option<&ImagePlan>, user: &str, ttl: Duration) -> Order {
+        self.hardware.order(context, plan, user, ttl)
+    }
+}
+
+impl HardwareArgs {
     /// The network.
     fn network(&self, context: &Context) -> Network {
         match self.network {
@@ -104,22 +131,15 @@ impl MachineArgs {
 
     /// Refuses options that have no meaning for machines of this provider.
     pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
-        let of_image = [
-            ("--distro", self.named_distro().is_some()),
-            ("--parameter", self.parameters.first_without_option().is_some()),
-        ];
-        let of_local = [
-            ("--network", self.network.is_some()),
-            ("--cpus", self.cpus.is_some()),
-            ("--memory", self.memory.is_some()),
-            ("--privileged-machine", self.privileged_machine),
-        ];
-        let refused: Vec<_> = match kind {
-            ProviderKind::Host => of_image.into_iter().chain(of_local).collect(),
-            ProviderKind::Ec2 => of_local.to_vec(),
-            ProviderKind::Local | ProviderKind::Dummy => Vec::new(),
-        };
-        refuse_options(&refused, kind)?;
+        if !matches!(kind, ProviderKind::Local | ProviderKind::Dummy) {
+            let of_local = [
+                ("--network", self.network.is_some()),
+                ("--cpus", self.cpus.is_some()),
+                ("--memory", self.memory.is_some()),
+                ("--privileged-machine", self.privileged_machine),
+            ];
+            refuse_options(&of_local, kind)?;
+        }
         self.spot.refuse_unfit(kind)?;
         self.cloud.refuse_unfit(kind)
     }

@@ -167,6 +167,11 @@ impl Session {
         &self.record.id
     }
 
+    /// The command that began it.
+    pub fn command(&self) -> &str {
+        &self.record.command
+    }
+
     /// Looks at what is left, closes the run's record unless its task goes on, and gives the exit code.
     pub async fn end(self, result: Result<Ending, Fault>) -> Result<i32, Fault> {
         let ending = match result {

@@ -17,8 +17,14 @@ use crate::command::session::{Ending, Session};
 use crate::command::signals::TIDYING_LIMIT;
 use crate::command::{error, report_file};
 
-/// The name of test runs in the journal and in reports.
-pub const COMMAND: &str = "run-tests-linux";
+/// The commands that run tests, as the journal and reports name them.
+pub const COMMANDS: [&str; 2] = [ON_LINUX, ON_WINDOWS];
+
+/// The command for machines that have Linux.
+pub const ON_LINUX: &str = "run-tests-linux";
+
+/// The command for machines that have Windows.
+pub const ON_WINDOWS: &str = "run-tests-windows";
 
 /// The places to which results go beside the run's folder.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -38,13 +44,13 @@ impl Reports {
     }
 
     /// Writes and prints the reports that were asked for; the results are in the run's folder already.
-    pub fn deliver(&self, screen: &crate::ui::Screen, results: &Results) -> Result<(), Fault> {
+    pub fn deliver(&self, screen: &crate::ui::Screen, command: &str, results: &Results) -> Result<(), Fault> {
         if self.json {
             // A failure to write is reported at the end of the process.
             drop(screen.json_text(&report::json::render(results)?));
         }
         let Some(path) = &self.junit else { return Ok(()) };
-        report_file::write(path, &report::junit::render(COMMAND, results)?, screen)
+        report_file::write(path, &report::junit::render(command, results)?, screen)
     }
 }
 
@@ -83,7 +89,7 @@ fn detached_ending(begun: &BegunTests, machine: Machine) -> Ending {
 /// Writes the reports, shows the verdict.
 fn publish(session: &Session, reports: &Reports, results: Results) -> Result<Ending, Fault> {
     session.dir.write(RunFile::Results, report::json::render(&results)?.as_bytes())?;
-    session.dir.write(RunFile::Junit, report::junit::render(COMMAND, &results)?.as_bytes())?;
+    session.dir.write(RunFile::Junit, report::junit::render(session.command(), &results)?.as_bytes())?;
     let (verdict, counts) = (results.verdict, results.counts);
     let summary = report::terminal::summary(&results).trim_end().to_owned();
     session.run.tell(TestsEvent::Judged { verdict, counts, summary });
@@ -99,7 +105,7 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
         screen.message(&format!("Artifacts: {} in {}", text::bytes(found.bytes), found.folder.display()));
     }
     // Last: a file that cannot be written must not hide the verdict.
-    reports.deliver(screen, &results)?;
+    reports.deliver(screen, session.command(), &results)?;
     let mut code = results.verdict.exit_code();
     if let Some(fault) = results.artifacts.as_ref().and_then(CollectedArtifacts::fault) {
         session.run.tell(TestsEvent::ArtifactsLack { failure: (&fault).into() });

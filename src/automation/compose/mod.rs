@@ -308,12 +308,26 @@ impl Context {
         Ok(())
     }
 
-    /// Refuses a machine of another system than Linux for what is run on Linux alone.
+    /// Refuses a machine of somebody else's that has Windows for what is run on Linux alone.
     pub fn require_linux(&self) -> Result<(), Fault> {
         match self.sites.platform() {
             Platform::Linux => Ok(()),
             other => Err(Fault::usage(format!("these tests run on Linux, and `--platform {}` is given", other.name()))),
         }
+    }
+
+    /// Refuses a machine of somebody else's that is not said to have the system that is `wanted`.
+    pub fn require_platform(&self, kind: ProviderKind, wanted: Platform) -> Result<(), Fault> {
+        let said = self.sites.platform();
+        if kind != ProviderKind::Host || said == wanted {
+            return Ok(());
+        }
+        let message = format!(
+            "this needs a machine that has {}, and that of somebody else's counts as {}",
+            wanted.name(),
+            said.name()
+        );
+        Err(Fault::usage(message).hint(format!("If it has the system, say so: `--platform {}`.", wanted.name())))
     }
 
     /// The program by which `hg` reaches machines: this one.

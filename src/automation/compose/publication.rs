@@ -53,7 +53,13 @@ impl Context {
                 format!("{user}@{target}")
             }
         };
-        host::machine(&target, Platform::Linux, self.sites.globals.identity.as_deref(), &self.sites.home, &self.owner)
+        host::machine(
+            &target,
+            Platform::default(),
+            self.sites.globals.identity.as_deref(),
+            &self.sites.home,
+            &self.owner,
+        )
     }
 }
 

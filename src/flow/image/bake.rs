@@ -169,6 +169,7 @@ fn order(site: &Site, plan: &ImagePlan, below: usize, options: &BakeOptions) -> 
         hardware: options.hardware.clone(),
         network: Network::Host,
         max_cost: options.max_cost,
+        platform: plan.baked_on,
         ..Order::new(plan.name.clone(), "root", options.expiry, site.grace).boot_from(plan, below)
     }
 }

@@ -181,7 +181,12 @@ impl Definition {
         }
         Ok(ImagePlan {
             name,
-            platform: Platform::Linux,
+            platform: self.document.platform,
+            // A userland that is made here is Linux, whatever the finished machine stands for.
+            baked_on: match resolved.base {
+                BaseChoice::Userland => Platform::Linux,
+                BaseChoice::Cloud => self.document.platform,
+            },
             distro: choice.distro.clone(),
             values: resolved.values,
             layers,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::base::text;
 use model::image::{CloudBase, Provided};
+use model::machine::Platform;
 use model::parameter::Parameter;
 use serde::Deserialize;
 
@@ -16,6 +17,9 @@ pub(crate) struct ImageDocument {
     #[serde(rename = "description")]
     _description: String,
     pub login_user: String,
+    /// The system as which a finished machine is spoken to.
+    #[serde(default)]
+    pub platform: Platform,
     pub base: Base,
     pub packages: Vec<String>,
     /// Variables of steps that hold a fact, not a parameter.

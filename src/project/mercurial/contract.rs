@@ -7,10 +7,14 @@ use model::script::ScriptFile;
 pub const CLAUSES: ScriptFile =
     ScriptFile::built_in("check-mercurial.sh", include_str!("../../../remote/mercurial/check-mercurial.sh"));
 
-/// The scripts with the clauses of what is run on a machine of `platform`; none where nothing of Mercurial's is run yet.
-pub fn clauses_on(platform: Platform) -> Vec<ScriptFile> {
+/// The same for machines that have Windows; the check of the contract runs it.
+const WINDOWS_CLAUSES: ScriptFile =
+    ScriptFile::built_in("check_mercurial.py", include_str!("../../../remote/mercurial/windows/check_mercurial.py"));
+
+/// The script with the clauses of what is run on a machine of `platform`.
+pub const fn clauses_on(platform: Platform) -> ScriptFile {
     match platform {
-        Platform::Linux => vec![CLAUSES],
-        Platform::Windows => Vec::new(),
+        Platform::Linux => CLAUSES,
+        Platform::Windows => WINDOWS_CLAUSES,
     }
 }

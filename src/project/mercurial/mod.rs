@@ -13,6 +13,8 @@ pub mod release;
 mod report;
 mod runner;
 mod try_push;
+mod windows_python;
+mod windows_tests;
 
 pub use checkout::{Checkout, SourceChoice, find, resolve_tests};
 pub use contract::{CLAUSES, clauses_on};
@@ -20,6 +22,8 @@ pub use flags::{asking, builds};
 pub use needs::BuildNeeds;
 pub use runner::{LinuxTests, NAME, PATIENCE};
 pub use try_push::{Payload, SentChangeset, TRY_FUNCTION, TryPush};
+pub use windows_python::{WindowsArch, WindowsPython};
+pub use windows_tests::{WINDOWS_NAME, WindowsTests};
 
 use std::collections::BTreeMap;
 

@@ -107,6 +107,8 @@ struct TestEntry {
 /// A report, line by line.
 #[derive(Default)]
 pub(crate) struct EventsReader {
+    /// The folder on the machine in which the output of failed tests lies.
+    folder: &'static str,
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
     /// Whether the present line is too long and is skipped.
@@ -152,11 +154,16 @@ impl ReportReader for EventsReader {
 
     fn output_file(&self, test: &TestName) -> Option<String> {
         // Names come from the machine: one that is not a plain file name is not made into a path.
-        (!test.as_str().contains('/')).then(|| format!("/hgwork/results/{test}.err"))
+        (!test.as_str().contains('/')).then(|| format!("{}/{test}.err", self.folder))
     }
 }
 
 impl EventsReader {
+    /// A reader of what a runner reports whose results lie in `folder` on the machine.
+    pub(crate) fn in_folder(folder: &'static str) -> Self {
+        Self { folder, ..Self::default() }
+    }
+
     fn extend(&mut self, bytes: &[u8]) {
         if self.skipping {
             return;
@@ -281,7 +288,7 @@ mod tests {
     use super::*;
 
     fn read(report: &[u8]) -> RunnerReport {
-        let mut reader = EventsReader::default();
+        let mut reader = EventsReader::in_folder("/hgwork/results");
         reader.feed(report);
         reader.report()
     }
@@ -306,7 +313,7 @@ mod tests {
 {"event": "finish", "test": "test-b.t", "outc"#;
         // The pieces in which it comes do not matter.
         for size in 1..report.len() {
-            let mut reader = EventsReader::default();
+            let mut reader = EventsReader::in_folder("/hgwork/results");
             report.chunks(size).for_each(|piece| reader.feed(piece));
             let reported = reader.report();
             assert_eq!(reported.expected, ["test-a.t", "test-b.t"].map(TestName::from));
@@ -389,7 +396,7 @@ mod tests {
             (wordy, "more than 2.0 MiB of names and reasons"),
         ];
         for (report, beyond) in stories {
-            let mut reader = EventsReader::default();
+            let mut reader = EventsReader::in_folder("/hgwork/results");
             reader.feed(report.as_bytes());
             assert!(reader.text <= TEXT_CAP && reader.entries.len() <= MOST_TESTS && reader.line.len() <= LINE_CAP);
             let reported = reader.report();
@@ -406,7 +413,7 @@ mod tests {
                 "{{\"event\":\"finish\",\"test\":\"{test}\",\"outcome\":\"skipped\",\"seconds\":1,\"reason\":\"{reason}\"}}\n"
             )
         };
-        let mut reader = EventsReader::default();
+        let mut reader = EventsReader::in_folder("/hgwork/results");
         reader.feed(finish("t").as_bytes());
         reader.feed(finish("t").as_bytes());
         assert_eq!(reader.text, 1 + reader.entries["t"].result.as_ref().unwrap().reason.as_ref().unwrap().len());

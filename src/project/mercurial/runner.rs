@@ -367,7 +367,7 @@ impl Runner for LinuxTests {
     }
 
     fn read_report(&self) -> Box<dyn ReportReader> {
-        Box::new(report::EventsReader::default())
+        Box::new(report::EventsReader::in_folder("/hgwork/results"))
     }
 
     fn tenancy(&self) -> Option<&dyn Tenancy> {

@@ -160,6 +160,7 @@ impl Bases {
         let plan = ImagePlan {
             name: image.to_owned(),
             platform: model::machine::Platform::Linux,
+            baked_on: model::machine::Platform::Linux,
             distro: String::new(),
             values: std::collections::BTreeMap::new(),
             layers: vec![layer.clone()],

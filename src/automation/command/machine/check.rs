@@ -35,7 +35,7 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     };
     let connection = super::connect(&context, &machine).await?;
     let session = Session::begin(context, "machine check").await?;
-    let checks = clauses(&session, connection.as_ref(), &clauses_on(machine.platform), &machine.user).await;
+    let checks = clauses(&session, connection.as_ref(), &[clauses_on(machine.platform)], &machine.user).await;
     connection.close().await;
     let checks = match checks {
         Ok(checks) => checks,

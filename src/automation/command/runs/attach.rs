@@ -81,7 +81,7 @@ fn show_ended(context: &Context, record: &RunRecord, dir: &RunDir, reports: &Rep
     match super::results(context, dir.id())? {
         Some(results) => {
             context.screen.message(report::terminal::summary(&results).trim_end());
-            reports.deliver(&context.screen, &results)?;
+            reports.deliver(&context.screen, &record.command, &results)?;
         }
         None => {
             let summary = record.summary.as_deref().unwrap_or("it is not known how");

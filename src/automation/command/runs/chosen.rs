@@ -6,7 +6,7 @@ use model::run::RunRecord;
 use state::process::is_running;
 use state::runs::resolve;
 
-use crate::command::testing::COMMAND;
+use crate::command::testing::COMMANDS;
 use crate::compose::Context;
 
 /// The run that `text` names: an id, its beginning, or `latest`, the latest that has tests, where one that still goes
@@ -42,7 +42,7 @@ pub(crate) fn choose_test_run(context: &Context, text: &str) -> Result<RunRecord
 /// Whether a run is one with tests: by its command, which is known before any test began, or by the tasks in its
 /// folder.
 fn has_tests(context: &Context, record: &RunRecord) -> bool {
-    record.command == COMMAND || context.state.run(&record.id).is_ok_and(|dir| dir.has_tasks())
+    COMMANDS.contains(&record.command.as_str()) || context.state.run(&record.id).is_ok_and(|dir| dir.has_tasks())
 }
 
 /// The run that `latest` names among `records`, newest first.
@@ -79,12 +79,12 @@ mod tests {
     fn the_latest_run_has_tests_and_one_that_goes_on_comes_first() {
         let records = [
             record("r-5", "machine up"),
-            record("r-4", COMMAND),
+            record("r-4", COMMANDS[1]),
             record("r-3", "image build"),
-            record("r-2", COMMAND),
-            record("r-1", COMMAND),
+            record("r-2", COMMANDS[0]),
+            record("r-1", COMMANDS[0]),
         ];
-        let has_tests = |record: &RunRecord| record.command == COMMAND;
+        let has_tests = |record: &RunRecord| COMMANDS.contains(&record.command.as_str());
         let found = |going: &[&str]| {
             latest(&records, has_tests, |record| going.contains(&record.id.as_str()))
                 .map(|record| record.id.to_string())

@@ -1,0 +1,168 @@
+//! The options and the course of every command that runs tests: what they have alike, whatever system the machine has.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use flow::testing::{OnceBegun, Records, TestJob, run_job};
+use jiff::Timestamp;
+use model::base::id::{MachineId, RunId};
+use model::base::text;
+use model::fault::Fault;
+use model::machine::{Machine, ProviderKind};
+use project::mercurial;
+use serde::Serialize;
+
+use crate::command::artifact_args::ArtifactArgs;
+use crate::command::error;
+use crate::command::machine_args::default_ttl;
+use crate::command::session::{Ending, Session};
+use crate::command::testing::{Reports, conclude};
+use crate::ui;
+
+/// The options of every command that runs tests.
+#[derive(Debug, clap::Args)]
+pub struct TestArgs {
+    /// Tests to run, by the names of their files [default: all]
+    #[arg(value_name = "TEST")]
+    pub tests: Vec<String>,
+    /// Flags for run-tests.py, as they are
+    #[arg(last = true, value_name = "FLAG", allow_hyphen_values = true)]
+    pub flags: Vec<String>,
+    /// The revision to test [default: the one checked out]
+    #[arg(short, long, value_name = "REV")]
+    revision: Option<String>,
+    /// The checkout to test [default: the one around the current folder]
+    #[arg(long, value_name = "DIR")]
+    source: Option<PathBuf>,
+    /// Test the source that comes with the image, wherever this is run
+    #[arg(long, conflicts_with_all = ["source", "revision", "working_copy"])]
+    pub image_source: bool,
+    /// Also send uncommitted changes of tracked files
+    #[arg(long)]
+    working_copy: bool,
+    /// Call a run in which every test was skipped passed
+    #[arg(long)]
+    pub allow_all_skipped: bool,
+    /// How long the tests may take altogether; tests that did not end by then are lost
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
+    pub timeout: Option<Duration>,
+    /// How long to wait for another run that uses a machine of somebody else's [default: 2m]
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
+    wait: Option<Duration>,
+    /// How long the machine lives at most, whatever happens to this command [default: 13h, 2h on EC2]
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_ttl)]
+    ttl: Option<Duration>,
+    /// Return as soon as the tests run; they go on on the machine, which lives until its expiry (`--ttl`). `runs attach` follows
+    /// them. Prints the run's id; with `--json` also its machine and when that expires
+    #[arg(long, conflicts_with = "junit")]
+    detach: bool,
+    /// The files to bring home.
+    #[command(flatten)]
+    pub artifacts: ArtifactArgs,
+    /// The places to which results go.
+    #[command(flatten)]
+    pub reports: Reports,
+}
+
+/// The JSON of `--detach --json`.
+#[derive(Serialize)]
+struct Detached<'a> {
+    id: &'a RunId,
+    machine: &'a MachineId,
+    expires_at: Timestamp,
+}
+
+/// The time that a machine needs before and after its tests: for booting, preparing, bringing the results home.
+const AROUND_TESTS: Duration = Duration::from_secs(3600);
+
+impl TestArgs {
+    /// Refuses options that have no meaning together, or with the provider.
+    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
+        if let Some(flag) = mercurial::asking(&self.flags) {
+            return Err(Fault::usage(format!("with `{flag}` the test runner runs no test"))
+                .hint("`tests/run-tests.py --help` in a checkout lists the runner's flags."));
+        }
+        if self.wait.is_some() && kind != ProviderKind::Host {
+            return Err(Fault::usage(
+                "`--wait` is for a machine of somebody else's (`--host`): a machine of its own is used by nobody else",
+            )
+            .hint("Leave it out."));
+        }
+        Ok(())
+    }
+
+    /// The source that the user asked for.
+    pub fn wish(&self) -> mercurial::SourceChoice<'_> {
+        mercurial::SourceChoice {
+            source: self.source.as_deref(),
+            of_image: self.image_source,
+            revision: self.revision.as_deref(),
+            working_copy: self.working_copy,
+        }
+    }
+
+    /// How long to wait for another run.
+    pub fn patience(&self) -> Duration {
+        self.wait.unwrap_or(mercurial::PATIENCE)
+    }
+
+    /// How long the machine may live: longer than the tests, by the time that booting and preparing take.
+    pub fn lifetime(&self, kind: ProviderKind) -> Result<Duration, Fault> {
+        let ttl = self.ttl.unwrap_or_else(|| default_ttl(kind));
+        let most = ttl.saturating_sub(AROUND_TESTS);
+        match self.timeout {
+            Some(timeout) if timeout > most && self.ttl.is_none() && kind == ProviderKind::Ec2 => {
+                Ok(timeout + AROUND_TESTS)
+            }
+            Some(timeout) if timeout > most => Err(Fault::usage(format!(
+                "`--timeout {}` leaves no time before and after the tests of a machine that lives {}",
+                text::seconds(timeout),
+                text::seconds(ttl)
+            ))
+            .hint("Give a longer `--ttl`.")),
+            _ => Ok(ttl),
+        }
+    }
+}
+
+/// Runs the tests, in this process to their end, or until they are left on their machine.
+pub async fn drive(session: &Session, args: &TestArgs, job: TestJob<'_>) -> Result<Ending, Fault> {
+    let unannounced = AtomicBool::new(false);
+    let announce = |machine: &Machine| {
+        announce(session, args, machine).inspect_err(|_| unannounced.store(true, Ordering::Relaxed))
+    };
+    let once_begun =
+        if args.detach { OnceBegun::Leave(&announce) } else { OnceBegun::Follow(&|| session.detachable()) };
+    let (output, builds) = (session.output(), session.context.state.builds());
+    let records = Records { folder: &session.dir, output: &output };
+    let job = TestJob { once_begun, ..job };
+    let (ended, task) = run_job(&session.run, &session.site, &job, &records, &builds).await?;
+    if unannounced.into_inner() {
+        // The fault reports the failed write, with what became of the tests.
+        drop(ui::take_write_fault());
+    }
+    let ending = conclude(session, &args.reports, task, ended).await?;
+    Ok(if args.detach { accept_detach(ending) } else { ending })
+}
+
+/// Prints the run's id, or JSON, for `--detach`, while the tests can still be cancelled where that fails.
+fn announce(session: &Session, args: &TestArgs, machine: &Machine) -> Result<(), Fault> {
+    let screen = &session.context.screen;
+    let printed = match args.reports.json {
+        true => screen.try_json(&Detached { id: session.id(), machine: &machine.id, expires_at: machine.expires_at }),
+        false => screen.try_data(&format!("{}\n", session.id())),
+    };
+    printed.map_err(|error| {
+        ui::unwritten_fault(error)
+            .hint("Nobody would know the run's id, so its tests were cancelled and its machine released.")
+    })
+}
+
+/// The ending of a run that was asked to detach: to leave before the tests end is a success then.
+fn accept_detach(ending: Ending) -> Ending {
+    let Some(machine) = &ending.detached else { return ending };
+    // A machine whose lease could not be extended ends too early: that is not a success.
+    let code = if machine.kept { error::exit::OK } else { error::exit::INFRASTRUCTURE };
+    Ending { code, ..ending }
+}

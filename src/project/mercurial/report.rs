@@ -11,7 +11,12 @@ use model::base::id::TestName;
 use model::base::text;
 use model::outcome::{TestOutcome, TestResult};
 use model::runner::{ReportReader, RunnerReport};
+use model::script::ScriptFile;
 use serde::Deserialize;
+
+/// The module that writes the report; it lies beside the program that starts the runner.
+pub(super) const EVENTS: ScriptFile =
+    ScriptFile::built_in("run_tests_events.py", include_str!("../../../remote/mercurial/run_tests_events.py"));
 
 /// The longest line. The longest one of an honest report names all tests: 50 KiB for the 1,100 of Mercurial's suite.
 const LINE_CAP: usize = 512 << 10;

@@ -32,7 +32,7 @@ const FILES: [ScriptFile; 8] = [
     ScriptFile::built_in("prepare-work.sh", include_str!("../../../remote/mercurial/prepare-work.sh")),
     ScriptFile::built_in(BUILD, BUILD_TEXT),
     ScriptFile::built_in("run-tests.sh", include_str!("../../../remote/mercurial/run-tests.sh")),
-    ScriptFile::built_in("run_tests_events.py", include_str!("../../../remote/mercurial/run_tests_events.py")),
+    report::EVENTS,
     ScriptFile::built_in("sync-finish.sh", include_str!("../../../remote/mercurial/sync-finish.sh")),
     ScriptFile::built_in("apply-working-copy.sh", include_str!("../../../remote/mercurial/apply-working-copy.sh")),
     linux::HOLD,

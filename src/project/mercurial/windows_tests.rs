@@ -34,7 +34,7 @@ const FILES: [ScriptFile; 8] = [
         include_str!("../../../remote/mercurial/windows/apply_working_copy.py"),
     ),
     ScriptFile::built_in("run_tests.py", include_str!("../../../remote/mercurial/windows/run_tests.py")),
-    ScriptFile::built_in("run_tests_events.py", include_str!("../../../remote/mercurial/run_tests_events.py")),
+    report::EVENTS,
     windows::HOLD,
     ScriptFile::built_in(CLEANUP, include_str!("../../../remote/mercurial/windows/cleanup.py")),
 ];

@@ -162,3 +162,53 @@ fn an_embedded_file_is_found_by_its_path() {
     let text = "const A: &str = include_str!(\"../../remote/x.sh\");\nlet b = include_str!(\"y.sh\");";
     assert_eq!(embedded(Path::new("src/a/b.rs"), text), [PathBuf::from("remote/x.sh"), PathBuf::from("src/a/y.sh")]);
 }
+
+/// A program for Windows, run by this computer's Python: what is the system's own is left out there.
+fn windows_program(name: &str, words: &[&str]) -> std::process::Output {
+    let program = root().join("remote/windows").join(name);
+    Command::new("python3").arg("-IS").arg(program).args(words).output().unwrap()
+}
+
+#[test]
+fn a_lease_is_renewed_whole_or_not_at_all() {
+    let state = tempfile::tempdir().unwrap();
+    let folder = state.path().to_str().unwrap();
+    let renew = |words: &[&str]| windows_program("renew_lease.py", words).status.code();
+    assert_eq!(renew(&["1795176000", folder]), Some(0));
+    assert_eq!((renew(&["soon", folder]), renew(&[]), renew(&["1", "/no/such/folder"])), (Some(64), Some(64), Some(1)));
+    let names: Vec<_> = std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["lease"]);
+    assert_eq!(std::fs::read_to_string(state.path().join("lease")).unwrap(), "1795176000\n");
+}
+
+#[test]
+fn the_host_key_of_a_running_server_is_replaced_by_one_that_it_shows() {
+    let sshd = support::sshd::Sshd::prepare("");
+    let (ssh, state) = (sshd.dir.path(), tempfile::tempdir().unwrap());
+    let key = ssh.join("hg_host_ed25519_key");
+    let words = [ssh.to_str().unwrap(), state.path().to_str().unwrap(), &sshd.port.to_string()].map(str::to_owned);
+    let replace = || windows_program("replace_host_key.py", &words.each_ref().map(String::as_str));
+    let refused = replace();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("did not take its keys"), "{refused:?}");
+
+    std::os::unix::fs::symlink("hg_host_ed25519_key", ssh.join("new")).unwrap();
+    std::fs::rename(ssh.join("host_key"), &key).unwrap();
+    std::fs::rename(ssh.join("new"), ssh.join("host_key")).unwrap();
+    std::fs::write(state.path().join("ready"), "").unwrap();
+    let mut sshd = sshd;
+    sshd.launch();
+    let done = replace();
+    assert!(done.status.success(), "{done:?}");
+    let public = String::from_utf8(done.stdout).unwrap();
+    let blob = |line: &str| line.split_whitespace().nth(1).unwrap().to_owned();
+    assert!(public.starts_with("ssh-ed25519 AAAA") && public.lines().count() == 1, "{public}");
+    assert_ne!(blob(&public), blob(&sshd.host.public_openssh));
+    let mut left: Vec<_> =
+        std::fs::read_dir(sshd.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.retain(|name| name.to_string_lossy().contains("new"));
+    assert!(left.is_empty(), "{left:?}");
+    // And by whoever comes anew.
+    let scan = Command::new("ssh-keyscan").args(["-t", "ed25519", "-p", &sshd.port.to_string(), "127.0.0.1"]).output();
+    assert!(String::from_utf8(scan.unwrap().stdout).unwrap().contains(&blob(&public)));
+}

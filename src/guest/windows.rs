@@ -4,6 +4,8 @@
 //! `cmd.exe` expands, splits and mangles words, so none travels on its line: the line is always [`LINE`], which reads
 //! from standard input what it is to do, and `remote/windows/boot.py` does it.
 
+mod life;
+
 use std::time::Duration;
 
 use model::base::id::{RunId, TaskId};
@@ -105,7 +107,7 @@ fn request(command: &Command) -> serde_json::Value {
 
 impl Guest for Windows {
     fn life(&self) -> Option<&dyn Life> {
-        None
+        Some(self)
     }
 
     fn agent(&self) -> Option<&dyn Agent> {
@@ -409,7 +411,7 @@ mod tests {
     fn a_login_without_python_is_told_how_to_get_one() {
         assert!(Windows.login_shell_remedy("hg", Some(NOT_FOUND[0])).contains("no `python` on the path of user `hg`"));
         assert!(Windows.login_shell_remedy("hg", Some(0)).contains("DefaultShell"));
-        assert!(Windows.life().is_none() && Windows.agent().is_none());
+        assert!(Windows.life().is_some() && Windows.agent().is_none());
         assert!(
             Windows.is_login_name("Administrator") && !Windows.is_login_name("a b") && !Windows.is_login_name("x\\y")
         );

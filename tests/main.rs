@@ -12,3 +12,4 @@ mod local_provider;
 mod remote;
 mod state;
 mod windows;
+mod windows_image;

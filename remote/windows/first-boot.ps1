@@ -161,7 +161,7 @@ function Install-Python {
         $file = Join-Path -Path $State -ChildPath 'python-installer.exe'
         Get-Download $PythonUrl $PythonHash $file
         $words = @('/quiet', 'InstallAllUsers=1', ('TargetDir="{0}"' -f $Python), 'PrependPath=1', 'AssociateFiles=0', 'Shortcuts=0',
-            'Include_doc=0', 'Include_launcher=0', 'Include_pip=0', 'Include_tcltk=0', 'Include_test=0')
+            'Include_doc=0', 'Include_launcher=0', 'Include_tcltk=0', 'Include_test=0')
         $done = Start-Process -FilePath $file -ArgumentList $words -Wait -PassThru
         # 3010 asks for a restart, which a program that nothing uses yet does not need.
         if (@(0, 3010) -notcontains $done.ExitCode) { throw ('the installer of Python ended with {0}' -f $done.ExitCode) }

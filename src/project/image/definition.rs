@@ -101,6 +101,10 @@ pub(crate) fn parse(files: DefinitionFiles) -> Result<Definition, Fault> {
     if unique.len() != document.steps.len() {
         return Err(flaw("two steps have the same name".to_owned()));
     }
+    for (name, distro) in &document.distros {
+        let checked = distro.check(document.base.is_some());
+        checked.map_err(|why| flaw(format!("`distros.{name}`: {why}")))?;
+    }
     for (name, ec2) in document.distros.iter().filter_map(|(name, distro)| Some((name, distro.ec2.as_ref()?))) {
         ec2.check().map_err(|why| flaw(format!("`distros.{name}.ec2`: {why}")))?;
     }
@@ -134,7 +138,10 @@ impl Definition {
 
     /// The distributions that an image with this base can be made of, sorted.
     pub fn distros_of(&self, base: BaseChoice) -> Vec<String> {
-        let has = |distro: &Distro| base == BaseChoice::Userland || distro.ec2.is_some();
+        let has = |distro: &Distro| match base {
+            BaseChoice::Userland => distro.has_userland(),
+            BaseChoice::Cloud => distro.ec2.is_some(),
+        };
         self.document.distros.iter().filter(|(_, distro)| has(distro)).map(|(name, _)| name.clone()).collect()
     }
 
@@ -206,9 +213,13 @@ impl Definition {
                 recipe: LayerRecipe::Cloud(base),
             });
         }
+        let (Some(bootstrap), Some(family), Some(suite)) = (&self.document.base, &distro.family, &distro.suite) else {
+            return Err(Fault::usage(format!("`{}` is an image of a cloud only", resolved.name))
+                .hint("Choose the cloud by `--provider ec2`."));
+        };
         let base = BaseSpec {
-            family: distro.family.clone(),
-            suite: distro.suite.clone(),
+            family: family.clone(),
+            suite: suite.clone(),
             suites: distro.suites.clone(),
             security_suite: distro.security_suite.clone(),
             components: distro.components.clone(),
@@ -216,7 +227,7 @@ impl Definition {
         };
         Ok(LayerPlan {
             name,
-            description: self.document.base.description.clone(),
+            description: bootstrap.description.clone(),
             fingerprint: fingerprint::base(&base, std::env::consts::ARCH),
             recipe: LayerRecipe::Base(base),
         })
@@ -633,7 +644,41 @@ timeout = "5m"
     }
 
     #[test]
+    fn a_definition_whose_machines_have_another_system_needs_no_userland() {
+        let text = |distro: &str| {
+            format!(
+                "name = \"x\"\ndescription = \"d\"\nplatform = \"windows\"\nlogin-user = \"Administrator\"\n{distro}\n\
+                 [[steps]]\nname = \"a\"\ndescription = \"a\"\nscript = \"1.sh\"\ntimeout = \"5m\"\n"
+            )
+        };
+        let cloud = "[distros.w.ec2]\nowner = \"012345678901\"\nname = \"w-*\"\nuser = \"Administrator\"";
+        let definition = load_text(&text(cloud), "echo 1", "").unwrap();
+        let plan = definition.plan(&ImageChoice::new(BaseChoice::Cloud, "w")).unwrap();
+        assert_eq!((plan.platform, plan.layers.len()), (model::machine::Platform::Windows, 2));
+        assert_eq!(definition.distros_of(BaseChoice::Userland), [""; 0]);
+        let fault = definition.plan(&ImageChoice::new(BaseChoice::Userland, "w")).unwrap_err();
+        assert_eq!(fault.message, "`w` is an image of a cloud only");
+        for (distro, why) in [
+            ("[distros.w]", "there is neither a table `ec2` nor a userland: "),
+            ("[distros.w]\nsuite = \"s\"", "a userland has `family`, `suite`, `suites` and `components`"),
+            (
+                "[distros.w]\nfamily = \"debian\"\nsuite = \"s\"\nsuites = [\"s\"]\ncomponents = [\"main\"]",
+                "and the definition a table `[base]`",
+            ),
+        ] {
+            let fault = load_text(&text(distro), "", "").unwrap_err();
+            assert!(fault.message.contains("`distros.w`: ") && fault.message.contains(why), "{fault:?}");
+        }
+    }
+
+    #[test]
     fn the_built_in_definitions_are_sound() {
+        let windows = crate::image::load(None, "windows-dev").unwrap();
+        assert_eq!(windows.distros(), ["server2022", "server2025"]);
+        for distro in windows.distros() {
+            let plan = windows.plan(&ImageChoice::new(BaseChoice::Cloud, &distro)).unwrap();
+            assert!(plan.cloud().is_some() && plan.layers.len() >= 8, "{}", plan.name);
+        }
         let definition = crate::image::load(None, "linux-dev").unwrap();
         assert!(definition.distros().contains(&"debian12".to_owned()));
         for distro in definition.distros() {

@@ -20,7 +20,9 @@ pub(crate) struct ImageDocument {
     /// The system as which a finished machine is spoken to.
     #[serde(default)]
     pub platform: Platform,
-    pub base: Base,
+    /// None where every distribution is another's image for a cloud.
+    pub base: Option<Base>,
+    #[serde(default)]
     pub packages: Vec<String>,
     /// Variables of steps that hold a fact, not a parameter.
     #[serde(default)]
@@ -41,10 +43,13 @@ pub(crate) struct Base {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Distro {
-    pub family: String,
-    pub suite: String,
+    /// What its userland is bootstrapped from, with the suite, suites and components; none where it is only an image for a cloud.
+    pub family: Option<String>,
+    pub suite: Option<String>,
+    #[serde(default)]
     pub suites: Vec<String>,
     pub security_suite: Option<String>,
+    #[serde(default)]
     pub components: Vec<String>,
     /// Packages beyond the common ones.
     #[serde(default)]
@@ -132,6 +137,25 @@ pub(crate) enum When {
     LaterPackages,
 }
 
+impl Distro {
+    /// Whether a userland can be bootstrapped of it.
+    pub(crate) fn has_userland(&self) -> bool {
+        self.suite.is_some()
+    }
+
+    /// Checks that it says how its lowest layer comes to be; `bootstraps` is whether the definition says what bootstrapping does.
+    pub(crate) fn check(&self, bootstraps: bool) -> Result<(), String> {
+        let said = [self.family.is_some(), self.suite.is_some(), !self.suites.is_empty(), !self.components.is_empty()];
+        let whole = "a userland has `family`, `suite`, `suites` and `components`, and the definition a table `[base]`";
+        match said.contains(&true) {
+            true if bootstraps && !said.contains(&false) => Ok(()),
+            true => Err(whole.to_owned()),
+            false if self.ec2.is_some() => Ok(()),
+            false => Err(format!("there is neither a table `ec2` nor a userland: {whole}")),
+        }
+    }
+}
+
 impl Ec2 {
     /// Checks that it can mean one image. Anybody may publish an image under any name, so an owner that is not one
     /// account is refused.
@@ -173,7 +197,7 @@ impl ImageDocument {
     /// All packages of an image, sorted.
     pub(crate) fn packages<'a>(&'a self, distro: &'a Distro) -> Vec<&'a str> {
         let common = self.packages.iter().filter(|name| !distro.without.contains(name));
-        let all = common.chain(&distro.packages).chain(&self.base.packages);
+        let all = common.chain(&distro.packages).chain(self.base.iter().flat_map(|base| &base.packages));
         let mut names: Vec<&str> = all.map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use model::base::id::MachineId;
 use model::event::Teller;
 use model::fault::Fault;
-use model::machine::{Machine, ProviderKind};
+use model::machine::{Machine, Platform, ProviderKind};
 use model::provider::ability::Horizon;
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind, ResourceState};
@@ -67,7 +67,7 @@ impl Provider for HostProvider {
     }
 
     /// The machine is up already, or it is not; the time is for a slow network.
-    fn boot_limit(&self) -> Duration {
+    fn boot_limit(&self, _: Platform) -> Duration {
         Duration::from_secs(60)
     }
 

@@ -193,7 +193,7 @@ impl Lease {
 
     /// Opens a connection as `user`; waits while the machine boots. The first connection settles what only it can.
     pub async fn connect(&mut self, user: &str) -> Result<Box<dyn Connection>, Fault> {
-        let limit = self.site.provider.boot_limit();
+        let limit = self.site.provider.boot_limit(self.machine.platform);
         let connecting = async {
             tokio::select! {
                 biased;

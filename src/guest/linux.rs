@@ -124,6 +124,14 @@ impl Shell for Linux {
         begins && name.len() <= LOGIN_NAME && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
     }
 
+    fn administrator(&self) -> &'static str {
+        "root"
+    }
+
+    fn script_name(&self, name: &str) -> String {
+        format!("{name}.sh")
+    }
+
     fn script(&self, path: &str) -> Command {
         Command::new("bash").arg(path).stdin(Vec::new())
     }

@@ -23,6 +23,12 @@ pub trait Shell: Send + Sync {
     /// a script.
     fn is_login_name(&self, name: &str) -> bool;
 
+    /// The login name of the user who may change everything on the machine.
+    fn administrator(&self) -> &'static str;
+
+    /// The name of a script's file: `name` with the ending by which people know what it is.
+    fn script_name(&self, name: &str) -> String;
+
     /// Runs a script file on the machine; arguments may be added.
     fn script(&self, path: &str) -> Command;
 

@@ -146,6 +146,14 @@ impl Shell for Windows {
         begins && name.len() <= LOGIN_NAME && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
     }
 
+    fn administrator(&self) -> &'static str {
+        "Administrator"
+    }
+
+    fn script_name(&self, name: &str) -> String {
+        format!("{name}.py")
+    }
+
     fn script(&self, path: &str) -> Command {
         Command::new(PYTHON).args(OURS).arg(path).stdin(Vec::new())
     }

@@ -57,7 +57,7 @@ use model::event::{MachineEvent, Teller};
 use model::fault::Fault;
 use model::filesystem::Filesystem;
 use model::key_pair::KeyMaker;
-use model::machine::{Address, HostKey, Machine, Network, ProviderKind};
+use model::machine::{Address, HostKey, Machine, Network, Platform, ProviderKind};
 use model::provider::ability::{Renew, VolumeRange};
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind};
@@ -291,7 +291,7 @@ impl Provider for LocalProvider {
     }
 
     /// A local machine takes a third of a second on an idle computer; the limit is for a busy one.
-    fn boot_limit(&self) -> Duration {
+    fn boot_limit(&self, _: Platform) -> Duration {
         Duration::from_secs(60)
     }
 

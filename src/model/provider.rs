@@ -100,7 +100,7 @@ pub trait Provider: Send + Sync {
     async fn create(&self, request: &MachineRequest, confirm: Confirm<'_>, teller: &Teller) -> Result<Machine, Fault>;
 
     /// How long a machine may take from its making to its first answer.
-    fn boot_limit(&self) -> Duration;
+    fn boot_limit(&self, platform: Platform) -> Duration;
 
     /// How long one resource of the kind may take to go away.
     fn release_limit(&self, kind: ResourceKind) -> Duration;

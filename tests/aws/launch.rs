@@ -62,13 +62,13 @@ impl Sink for Told {
 
 impl Book {
     /// The kinds that were written down, each once, sorted by name.
-    fn made(&self) -> Vec<&'static str> {
+    pub(crate) fn made(&self) -> Vec<&'static str> {
         let mut made: Vec<_> = self.planned.lock().unwrap().iter().map(|(_, row)| row.kind.name()).collect();
         made.sort_unstable();
         made
     }
 
-    fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         self.told.0.lock().unwrap().join("\n")
     }
 
@@ -144,7 +144,7 @@ impl Account {
     }
 
     /// From where the group lets in, sorted; every rule must be for port 22 alone.
-    async fn let_in(&self, group: &str) -> Vec<String> {
+    pub(crate) async fn let_in(&self, group: &str) -> Vec<String> {
         let rules = self.rules(group).await;
         for rule in &rules {
             assert_eq!((rule.ip_protocol(), rule.from_port(), rule.to_port()), (Some("tcp"), Some(22), Some(22)));

@@ -19,6 +19,7 @@ mod purge;
 mod purge_troubles;
 mod ssm;
 mod r#try;
+mod windows;
 
 /// The newest image of Debian 12.
 const DEBIAN: &str = "ami-0deb12000000a0002";

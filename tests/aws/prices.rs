@@ -7,12 +7,14 @@ use std::time::Duration;
 use aws::ec2::clients::Clients;
 use aws::ec2::prices::{PriceQuery, Prices};
 use jiff::Timestamp;
+use model::machine::Platform;
 use support::events::Events;
 
 use crate::emulated::{Emulator, REGION, interface_only, sdk};
 
 fn wanted(instance_type: &str, spot: bool) -> PriceQuery {
-    PriceQuery { region: REGION.into(), instance_type: instance_type.into(), spot, volumes_gib: 20 }
+    let (region, platform) = (REGION.into(), Platform::Linux);
+    PriceQuery { region, platform, instance_type: instance_type.into(), spot, volumes_gib: 20 }
 }
 
 async fn prices(aws: &Emulator, folder: &Path) -> Prices {
@@ -74,4 +76,23 @@ async fn a_price_list_that_is_out_of_order_holds_a_launch_up_for_seconds_only() 
     assert_eq!(prices(&aws, folder.path()).await.quote(&wanted("c5.large", false), now, &events.teller()).await, None);
     assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
     assert_eq!(events.count("warning"), 1);
+}
+
+#[tokio::test]
+async fn the_price_of_windows_is_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (aws, now, events) = (interface_only(folder.path()), Timestamp::now(), Arc::new(Events::default()));
+    let prices = prices(&aws, folder.path()).await;
+    let ask = async |platform, spot| {
+        let wanted = PriceQuery { platform, ..wanted("t3.medium", spot) };
+        prices.quote(&wanted, now, &events.teller()).await.unwrap().compute_per_hour
+    };
+    assert!(close(ask(Platform::Linux, false).await, 0.0416) && close(ask(Platform::Windows, false).await, 0.06));
+    assert!(
+        close(ask(Platform::Linux, true).await, 0.0416 * 0.4) && close(ask(Platform::Windows, true).await, 0.06 * 0.4)
+    );
+    let asked = aws.control.count("*");
+    // And remembered beside the other.
+    assert!(close(ask(Platform::Windows, false).await, 0.06) && close(ask(Platform::Linux, false).await, 0.0416));
+    assert_eq!(aws.control.count("*"), asked);
 }

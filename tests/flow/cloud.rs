@@ -17,7 +17,7 @@ use model::event::Teller;
 use model::exit::Exit;
 use model::fault::Fault;
 use model::journal::{MachineJournal, ResourceJournal};
-use model::machine::{HostKey, Machine, ProviderKind};
+use model::machine::{HostKey, Machine, Platform, ProviderKind};
 use model::provider::ability::{Boot, RenewOnMachine, Sharing};
 use model::provider::{Abilities, Confirm, LeaseKeeper, Ledger, MachineRequest, Provider};
 use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind, ResourceState};
@@ -58,7 +58,7 @@ impl Provider for Cloud {
         self.inner.create(request, confirm, teller).await
     }
 
-    fn boot_limit(&self) -> Duration {
+    fn boot_limit(&self, _: Platform) -> Duration {
         Duration::from_secs(300)
     }
 

@@ -102,8 +102,8 @@ impl Provider for Watched {
         }
     }
 
-    fn boot_limit(&self) -> Duration {
-        self.inner.boot_limit()
+    fn boot_limit(&self, platform: Platform) -> Duration {
+        self.inner.boot_limit(platform)
     }
 
     fn release_limit(&self, kind: ResourceKind) -> Duration {

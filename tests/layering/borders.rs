@@ -65,11 +65,11 @@ const PATHS: &[(&str, Places)] = &[
     ("model::task::Command::{}", &["model/task", "guest"]),
     (
         "model::machine::Platform::Linux",
-        &["model/machine", "guest", "project", "connection/dummy", "automation/compose/mod"],
+        &["model/machine", "guest", "project", "connection/dummy", "automation/compose/mod", "aws/ec2/platform"],
     ),
     (
         "model::machine::Platform::Windows",
-        &["model/machine", "guest", "connection/names", "connection/process", "project"],
+        &["model/machine", "guest", "connection/names", "connection/process", "project", "aws/ec2/platform"],
     ),
     ("guest::linux", &["guest", "local/images/bootstrap", "project/mercurial"]),
     ("guest::Shell", &["guest"]),

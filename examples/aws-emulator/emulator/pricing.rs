@@ -24,6 +24,9 @@ const INSTANCES: [(&str, f64); 14] = [
     ("c6i.8xlarge", 1.36),
 ];
 
+/// Dollars an hour on demand with Windows there: its licence has a price for each processor.
+const WINDOWS: [(&str, f64); 2] = [("t3.medium", 0.06), ("m6i.large", 0.188)];
+
 /// Dollars a month for a gibibyte of gp3.
 const GP3: f64 = 0.08;
 
@@ -36,8 +39,9 @@ const SPOT_SHARE: f64 = 0.4;
 /// The zones that have spot prices.
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
-fn price_of(instance_type: &str) -> Option<f64> {
-    INSTANCES.iter().find(|(known, _)| *known == instance_type).map(|(_, price)| *price)
+fn price_of(instance_type: &str, system: &str) -> Option<f64> {
+    let mut known = if system == "Windows" { WINDOWS.iter() } else { INSTANCES.iter() };
+    known.find(|(known, _)| *known == instance_type).map(|(_, price)| *price)
 }
 
 /// Answers `GetProducts`.
@@ -55,9 +59,11 @@ pub(crate) fn answer(call: &Call, there: bool) -> Response {
     };
     let region = wanted("regionCode").unwrap_or_else(|| "us-west-2".to_owned());
     let mut products = Vec::new();
-    for (kind, price) in INSTANCES {
+    let linux = INSTANCES.iter().map(|(kind, price)| ("Linux", *kind, *price));
+    let windows = WINDOWS.iter().map(|(kind, price)| ("Windows", *kind, *price));
+    for (system, kind, price) in linux.chain(windows) {
         let attributes = json!({
-            "instanceType": kind, "regionCode": region, "operatingSystem": "Linux", "tenancy": "Shared",
+            "instanceType": kind, "regionCode": region, "operatingSystem": system, "tenancy": "Shared",
             "preInstalledSw": "NA", "capacitystatus": "Used", "licenseModel": "No License required",
             "usagetype": format!("USW2-BoxUsage:{kind}"), "operation": "RunInstances", "marketoption": "OnDemand",
             "servicecode": "AmazonEC2",
@@ -114,9 +120,10 @@ fn product(service: &str, family: &str, attributes: &Value, unit: &str, price: f
 /// Answers `DescribeSpotPriceHistory` of EC2 with one price for each zone.
 pub(crate) fn spot_history(call: &Call) -> Response {
     let zone = call.param("AvailabilityZone");
+    let system = call.list("ProductDescription").pop().unwrap_or_else(|| "Linux/UNIX".to_owned());
     let mut items = Vec::new();
     for kind in call.list("InstanceType") {
-        let Some(price) = price_of(&kind) else { continue };
+        let Some(price) = price_of(&kind, &system) else { continue };
         for letter in ZONES {
             let place = format!("{}{letter}", call.region);
             if zone.is_empty() || zone == place {
@@ -124,7 +131,7 @@ pub(crate) fn spot_history(call: &Call) -> Response {
                     "item",
                     vec![
                         Element::leaf("instanceType", &kind),
-                        Element::leaf("productDescription", "Linux/UNIX"),
+                        Element::leaf("productDescription", &system),
                         Element::leaf("spotPrice", &format!("{:.6}", price * SPOT_SHARE)),
                         Element::leaf("timestamp", "2026-11-20T10:00:00.000Z"),
                         Element::leaf("availabilityZone", &place),

@@ -31,8 +31,10 @@ impl Pricing for Ec2Provider {
         // bound.
         let mut dearest: Option<Quote> = None;
         for name in types(request) {
-            let quote =
-                self.prices.quote(&self.price_query(&name, false, volumes_gib(request)), request.now, teller).await?;
+            let quote = self
+                .prices
+                .quote(&self.price_query(request.platform, &name, false, volumes_gib(request)), request.now, teller)
+                .await?;
             if dearest.as_ref().is_none_or(|known| quote.per_hour() > known.per_hour()) {
                 dearest = Some(quote);
             }
@@ -43,7 +45,7 @@ impl Pricing for Ec2Provider {
     async fn price(&self, machine: &Machine, teller: &Teller) -> Option<Quote> {
         let hardware = machine.hardware.as_ref()?;
         let volumes_gib = self.known_launch(&machine.id).map_or(0, |known| known.volumes_gib);
-        let wanted = self.price_query(&hardware.instance_type, hardware.spot, volumes_gib);
+        let wanted = self.price_query(machine.platform, &hardware.instance_type, hardware.spot, volumes_gib);
         self.prices.quote(&wanted, machine.created_at, teller).await
     }
 }

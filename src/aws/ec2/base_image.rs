@@ -2,6 +2,7 @@
 //! fingerprint.
 
 use aws_sdk_ec2::types::Image;
+use jiff::Timestamp;
 use model::fault::Fault;
 use model::image::{CloudBase, Fingerprint};
 
@@ -20,6 +21,8 @@ pub(crate) struct BaseImage {
     pub root_device: String,
     /// The minimal size of the root volume in GiB.
     pub root_gib: i32,
+    /// When it was made, where EC2 says so.
+    pub made: Option<Timestamp>,
 }
 
 impl BaseImage {
@@ -27,7 +30,8 @@ impl BaseImage {
         let root_device = image.root_device_name.clone()?;
         let mapping = image.block_device_mappings().iter().find(|m| m.device_name() == Some(&root_device));
         let root_gib = mapping.and_then(|mapping| mapping.ebs()?.volume_size).unwrap_or(0);
-        Some(Self { id: image.image_id.clone()?, root_device, root_gib })
+        let made = image.creation_date().and_then(|date| date.parse().ok());
+        Some(Self { id: image.image_id.clone()?, root_device, root_gib, made })
     }
 }
 
@@ -97,7 +101,9 @@ pub(crate) async fn of_account(
     reader.choose(found.images()).and_then(BaseImage::of).ok_or_else(|| {
         let text = format!("the account has no image `{name}` of fingerprint {} in `{region}`", fingerprint.short());
         match reader.untrusted_owners(found.images()).as_slice() {
-            [] => Fault::outside(text).hint("Run `automation bootstrap-linux-dev --provider ec2` to make it."),
+            [] => Fault::outside(text).hint(
+                "`automation bootstrap-linux-dev --provider ec2` makes those of `linux-dev`, `automation image build NAME --provider ec2` any.",
+            ),
             others => Fault::outside(format!("{text} except that of {}", others.join(", ")))
                 .hint("`--trust-images-of OWNER` boots from another person's; `bootstrap-linux-dev` makes your own."),
         }

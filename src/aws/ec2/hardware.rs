@@ -2,17 +2,7 @@
 
 use model::provider::MachineRequest;
 
-/// The type that tests run on if none is named, with 36 processors: the same as in the predecessor of this tool.
-pub(crate) const TEST_TYPE: &str = "c5.9xlarge";
-
-/// The type that images are baked on if none is named: the same as in the predecessor of this tool.
-pub(crate) const BAKE_TYPE: &str = "t3.2xlarge";
-
-/// The size of the root volume of a machine for tests, in GiB.
-const TEST_ROOT_GIB: i32 = 12;
-
-/// The same for a machine that bakes an image; machines that boot from the image have at least this size.
-const BAKE_ROOT_GIB: i32 = 10;
+use crate::ec2::platform::facts;
 
 /// Bytes of one GiB.
 pub(crate) const GIB: u64 = 1 << 30;
@@ -25,8 +15,8 @@ pub(crate) fn bakes(request: &MachineRequest) -> bool {
 /// The requested types, the preferred one first.
 pub(crate) fn types(request: &MachineRequest) -> Vec<String> {
     match request.hardware.instance_types.as_slice() {
-        [] if bakes(request) => vec![BAKE_TYPE.to_owned()],
-        [] => vec![TEST_TYPE.to_owned()],
+        [] if bakes(request) => vec![facts(request.platform).bake_type.to_owned()],
+        [] => vec![facts(request.platform).test_type.to_owned()],
         named => named.to_vec(),
     }
 }
@@ -38,7 +28,8 @@ pub(crate) fn gib(bytes: u64) -> i32 {
 
 /// The minimal size of the machine's root volume, in GiB.
 pub(crate) fn root_gib(request: &MachineRequest) -> i32 {
-    if bakes(request) { BAKE_ROOT_GIB } else { TEST_ROOT_GIB }
+    let facts = facts(request.platform);
+    if bakes(request) { facts.bake_root_gib } else { facts.test_root_gib }
 }
 
 /// The total size of the machine's volumes, in GiB.

@@ -19,6 +19,7 @@
 //! * [`address`]: from where machines may be reached.
 //! * [`base_image`]: the image that an instance boots from.
 //! * [`hardware`]: the instance types and volume sizes of a request.
+//! * [`platform`]: what differs between operating systems.
 //! * [`instances`]: describing, awaiting and terminating instances.
 //! * [`release`]: removing the resource of a journal row.
 //! * [`survey`]: all live machines, whoever made them.
@@ -40,6 +41,7 @@ pub mod images;
 mod instances;
 mod launch;
 mod observe;
+mod platform;
 pub mod policy;
 pub mod preflight;
 pub mod prices;
@@ -67,31 +69,22 @@ use clients::Clients;
 use guest::FirstBoot;
 use hardware::{bakes, gib, root_gib, types};
 use ipnet::IpNet;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use launch::Launch;
 use model::base::id::MachineId;
-use model::event::{MachineEvent, Teller};
+use model::event::{ImageEvent, MachineEvent, Teller};
 use model::fault::Fault;
 use model::key_pair::KeyMaker;
-use model::machine::{ActualHardware, Address, HostKey, Machine, ProviderKind};
+use model::machine::{ActualHardware, Address, HostKey, Machine, Platform, ProviderKind};
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind};
+use platform::facts;
 use prices::{PriceQuery, Prices};
 use rows::{INSTANCE, INTERFACE, MachineRows, ROOT_VOLUME, SPOT_REQUEST, WORK_VOLUME};
 use shared::SharedResources;
 use tags::MachineTags;
 
 pub use settings::SETTINGS;
-
-/// The device name of the second volume on the machine: the first boot finds the volume and gives it this name.
-const VOLUME: &str = "/dev/hg-volume";
-
-/// How long a machine may take from having an address to its first answer. A minute is usual for a distribution's own image.
-const BOOT_LIMIT: Duration = Duration::from_secs(300);
-
-/// The lease of a launch: [`BOOT_LIMIT`] and a minute for the launch itself. Nobody can renew it before the machine
-/// answers; after that it is renewed at once.
-const FIRST_LEASE: SignedDuration = SignedDuration::from_secs(360);
 
 /// The configuration of the provider.
 #[derive(Clone)]
@@ -140,11 +133,11 @@ pub struct Ec2Provider {
     account: String,
     ranges: Vec<IpNet>,
     prices: Prices,
-    /// The reconciled resources, for managed machines (`true`) and for others: machines that one process makes side by
-    /// side share one reconciliation.
-    shared: tokio::sync::Mutex<HashMap<bool, SharedResources>>,
-    /// The ranges from which this process has made machines reachable.
-    admitted: tokio::sync::Mutex<Vec<IpNet>>,
+    /// The reconciled resources by platform, for managed machines (`true`) and for others: machines that one process makes
+    /// side by side share one reconciliation.
+    shared: tokio::sync::Mutex<HashMap<(Platform, bool), SharedResources>>,
+    /// The ranges from which this process has made machines of a platform reachable.
+    admitted: tokio::sync::Mutex<HashMap<Platform, Vec<IpNet>>>,
     known: Mutex<HashMap<MachineId, KnownLaunch>>,
 }
 
@@ -183,8 +176,9 @@ impl Ec2Provider {
         MachineRows { account: &self.account, region: &self.config.region, request }
     }
 
-    fn price_query(&self, instance_type: &str, spot: bool, volumes_gib: u64) -> PriceQuery {
-        PriceQuery { region: self.config.region.clone(), instance_type: instance_type.to_owned(), spot, volumes_gib }
+    fn price_query(&self, platform: Platform, instance_type: &str, spot: bool, volumes_gib: u64) -> PriceQuery {
+        let (region, instance_type) = (self.config.region.clone(), instance_type.to_owned());
+        PriceQuery { region, platform, instance_type, spot, volumes_gib }
     }
 
     fn update_launch(&self, machine: &MachineId, change: impl FnOnce(&mut KnownLaunch)) {
@@ -216,7 +210,8 @@ impl Ec2Provider {
         let pair = if request.hardware.managed { None } else { Some((self.config.host_keys)()?) };
         // The lease counts from now, not from the request: finding images and reconciling the account took time since
         // then.
-        let lease = Timestamp::now().checked_add(FIRST_LEASE).unwrap_or(request.expires_at);
+        let first_lease = facts(request.platform).first_lease;
+        let lease = Timestamp::now().checked_add(first_lease).unwrap_or(request.expires_at);
         let user_data = user_data::encode(
             request.platform,
             &FirstBoot {
@@ -238,7 +233,7 @@ impl Ec2Provider {
         user_data: &str,
         teller: &Teller,
     ) -> Result<LaunchedInstance, Fault> {
-        let reconciled = self.shared.lock().await.get(&request.hardware.managed).cloned();
+        let reconciled = self.shared.lock().await.get(&(request.platform, request.hardware.managed)).cloned();
         let Some(shared) = reconciled else {
             return Err(Fault::infrastructure("the account was not made ready before the launch"));
         };
@@ -251,6 +246,10 @@ impl Ec2Provider {
             }
         })
         .await?;
+        if let Some(made) = image.made.filter(|_| bakes(request)) {
+            let age = Duration::try_from(request.now.duration_since(made)).unwrap_or_default();
+            teller.tell(ImageEvent::StartsFrom { id: image.id.clone(), age });
+        }
         let tags = MachineTags {
             machine: &request.id,
             run: &request.run,
@@ -385,7 +384,7 @@ impl Provider for Ec2Provider {
             user: request.user.clone(),
             identity: self.config.identity.clone(),
             host_key,
-            volume: request.volume.map(|_| VOLUME.to_owned()),
+            volume: request.volume.and(facts(request.platform).volume).map(str::to_owned),
             hardware: Some(launched.hardware),
             created_at: request.now,
             expires_at: request.expires_at,
@@ -393,8 +392,8 @@ impl Provider for Ec2Provider {
         })
     }
 
-    fn boot_limit(&self) -> Duration {
-        BOOT_LIMIT
+    fn boot_limit(&self, platform: Platform) -> Duration {
+        facts(platform).boot_limit
     }
 
     fn release_limit(&self, kind: ResourceKind) -> Duration {

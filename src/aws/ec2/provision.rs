@@ -10,9 +10,25 @@ use model::provider::{Ledger, MachineRequest};
 
 use crate::ec2::Ec2Provider;
 use crate::ec2::address;
+use crate::ec2::platform::facts;
 use crate::ec2::shared::security_group::{self, WantedAccess};
 use crate::ec2::shared::{self, AccountNeeds, SharedAccount};
-use crate::ec2::tags;
+
+/// Refuses what machines of the platform do not have.
+fn check(request: &MachineRequest) -> Result<(), Fault> {
+    let name = request.platform.name();
+    if request.hardware.managed && guest::of(request.platform).agent().is_none() {
+        return Err(Fault::usage(format!(
+            "the agent of Systems Manager carries no commands to machines of the platform `{name}`"
+        ))
+        .hint("Leave `--connect ssm` out: such machines are reached by SSH."));
+    }
+    if request.volume.is_some() && facts(request.platform).volume.is_none() {
+        return Err(Fault::usage(format!("machines of the platform `{name}` have no second volume on EC2"))
+            .hint("Choose the default file system."));
+    }
+    Ok(())
+}
 
 impl Ec2Provider {
     /// Reconciles what the machine needs: key pair and security group, or for a managed machine role, profile and a
@@ -24,20 +40,28 @@ impl Ec2Provider {
         teller: &Teller,
     ) -> Result<(), Fault> {
         let managed = request.hardware.managed;
+        check(request)?;
         // The lock is held meanwhile, so that machines that are made side by side wait for the first one instead of
         // doing the same.
         let mut reconciled = self.shared.lock().await;
-        if reconciled.get(&managed).is_some_and(|known| known.until >= request.expires_at) {
+        let kind = (request.platform, managed);
+        if reconciled.get(&kind).is_some_and(|known| known.until >= request.expires_at) {
             return Ok(());
         }
         let ranges = if managed { Vec::new() } else { self.caller_ranges().await? };
         let ec2 = self.ec2();
         let account = self.in_account(&ec2, &request.owner, &request.id, ledger, teller);
-        let needs = AccountNeeds { managed, ranges: ranges.clone(), now: request.now, until: request.expires_at };
+        let needs = AccountNeeds {
+            platform: request.platform,
+            managed,
+            ranges: ranges.clone(),
+            now: request.now,
+            until: request.expires_at,
+        };
         let shared = shared::reconcile(&account, &self.config.public_key, &needs).await?;
-        reconciled.insert(managed, shared);
+        reconciled.insert(kind, shared);
         if !managed {
-            *self.admitted.lock().await = ranges;
+            self.admitted.lock().await.insert(request.platform, ranges);
         }
         Ok(())
     }
@@ -50,7 +74,7 @@ impl Ec2Provider {
         }
         let mut admitted = self.admitted.lock().await;
         let ranges = self.caller_ranges().await?;
-        if *admitted == ranges {
+        if admitted.get(&machine.platform) == Some(&ranges) {
             return Ok(());
         }
         let shown = ranges.iter().map(IpNet::to_string).collect();
@@ -58,8 +82,8 @@ impl Ec2Provider {
         let ec2 = self.ec2();
         let account = self.in_account(&ec2, &machine.owner, &machine.id, ledger, teller);
         let wanted = WantedAccess { ranges: &ranges, now: Timestamp::now(), until: machine.expires_at };
-        security_group::reconcile(&account, tags::LINUX_GROUP, wanted).await?;
-        *admitted = ranges;
+        security_group::reconcile(&account, facts(machine.platform).group, wanted).await?;
+        admitted.insert(machine.platform, ranges);
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use model::machine::Sighting;
 use crate::ec2::clients::Clients;
 use crate::ec2::filters;
 use crate::ec2::instances::BATCH;
+use crate::ec2::platform;
 use crate::ec2::prices::{PriceQuery, Prices};
 use crate::ec2::purge::{self, volumes};
 use crate::ec2::tags;
@@ -99,6 +100,7 @@ fn sizes(volumes: &[Volume]) -> HashMap<String, u64> {
 fn price_query(instance: &Instance, region: &str, volumes_gib: u64) -> PriceQuery {
     PriceQuery {
         region: region.to_owned(),
+        platform: platform::of_instance(instance),
         instance_type: instance.instance_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
         spot: instance.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),
         volumes_gib,

@@ -42,6 +42,8 @@ pub const FINGERPRINT: &str = "HGIMAGEFINGERPRINT";
 pub const KEY_PAIR: &str = "hg-automation";
 /// The security group of Linux machines.
 pub const LINUX_GROUP: &str = "hg-linux-dev-1";
+/// The security group of Windows machines.
+pub const WINDOWS_GROUP: &str = "hg-windows-dev-1";
 /// The security group of machines that are reached without SSH.
 pub const MANAGED_GROUP: &str = "hg-managed-1";
 /// The role of machines that Systems Manager reaches.

@@ -7,7 +7,7 @@ use model::image::Fingerprint;
 use model::machine::{Caps, Hardware, Network, Platform};
 use model::provider::ability::Horizon;
 
-use super::hardware::{BAKE_TYPE, GIB, TEST_TYPE};
+use super::hardware::GIB;
 use super::*;
 
 /// A machine as the provider makes it.
@@ -187,7 +187,7 @@ async fn volumes_are_confirmed_by_the_names_of_their_rows() {
         id: "i-1".into(),
         spot_request: None,
         root_device: "/dev/xvda".into(),
-        hardware: model::machine::ActualHardware { instance_type: TEST_TYPE.into(), spot: false },
+        hardware: model::machine::ActualHardware { instance_type: "c5.9xlarge".into(), spot: false },
     };
     let confirmed = Mutex::new(Vec::new());
     let confirm = |_: ResourceKind, name: &str, locator: &str| {
@@ -201,7 +201,7 @@ async fn volumes_are_confirmed_by_the_names_of_their_rows() {
 
 #[test]
 fn the_type_is_what_was_named_or_fits_the_work() {
-    assert_eq!((types(&request(7)), types(&request(1))), (vec![TEST_TYPE.into()], vec![BAKE_TYPE.into()]));
+    assert_eq!((types(&request(7)), types(&request(1))), (vec!["c5.9xlarge".into()], vec!["t3.2xlarge".into()]));
     let mut named = request(7);
     named.hardware.instance_types = vec!["m6i.large".into(), "m5.large".into()];
     assert_eq!(types(&named), ["m6i.large", "m5.large"]);

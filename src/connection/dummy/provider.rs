@@ -10,7 +10,7 @@ use model::base::id::MachineId;
 use model::event::{Awaited, ImageEvent, Teller};
 use model::fault::Fault;
 use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
-use model::machine::{Address, HostKey, Machine, ProviderKind};
+use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 use model::price::Quote;
 use model::provider::ability::{Pricing, Renew};
 use model::provider::{Abilities, Confirm, ImageStore, LeaseKeeper, Ledger, MachineRequest, MadeLayer, Provider};
@@ -191,7 +191,7 @@ impl Provider for DummyProvider {
         })
     }
 
-    fn boot_limit(&self) -> Duration {
+    fn boot_limit(&self, _: Platform) -> Duration {
         Duration::from_secs(60)
     }
 
@@ -378,7 +378,7 @@ mod tests {
     use super::*;
     use model::base::id::{ResourceId, RunId};
     use model::filesystem::Filesystem;
-    use model::machine::{Caps, Hardware, Network, Platform};
+    use model::machine::{Caps, Hardware, Network};
     use model::resource::ResourceState;
 
     fn request() -> MachineRequest {

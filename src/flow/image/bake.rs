@@ -165,12 +165,13 @@ async fn finish(run: &Run, site: &Site, machine: &MachineId, made: Result<(), Fa
 
 /// The machine of a step, which boots from the layers `below`. Packages come over the network.
 fn order(site: &Site, plan: &ImagePlan, below: usize, options: &BakeOptions) -> Order {
+    let administrator = guest::of(plan.baked_on).administrator();
     Order {
         hardware: options.hardware.clone(),
         network: Network::Host,
         max_cost: options.max_cost,
         platform: plan.baked_on,
-        ..Order::new(plan.name.clone(), "root", options.expiry, site.grace).boot_from(plan, below)
+        ..Order::new(plan.name.clone(), administrator, options.expiry, site.grace).boot_from(plan, below)
     }
 }
 
@@ -230,8 +231,9 @@ async fn run_steps(
     plan: &ImagePlan,
     layers: &[LayerPlan],
 ) -> Result<(), Fault> {
-    let connection = lease.connect("root").await?;
-    let machine = Machine { user: "root".to_owned(), ..lease.machine.clone() };
+    let administrator = guest::of(plan.baked_on).administrator();
+    let connection = lease.connect(administrator).await?;
+    let machine = Machine { user: administrator.to_owned(), ..lease.machine.clone() };
     let folder = guest::of(machine.platform).bake_folder();
     let durable = Durable::new(run, site, &machine, Some(connection), folder);
     let mut ran = Ok(());
@@ -255,7 +257,7 @@ async fn run_step(run: &Run, durable: &Durable, layer: &LayerPlan, whole: bool) 
         return Err(Fault::infrastructure(format!("bake step `{}` is not a script", layer.name)));
     };
     let script = Script {
-        name: format!("{}.sh", layer.name),
+        name: durable.guest().script_name(&layer.name),
         text: text.clone(),
         files: files.clone(),
         args: Vec::new(),

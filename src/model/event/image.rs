@@ -38,6 +38,14 @@ pub enum ImageEvent {
         #[serde(with = "clock::seconds")]
         waited: Duration,
     },
+    /// A machine starts from an image that somebody else publishes for a cloud.
+    StartsFrom {
+        /// The provider's name for it.
+        id: String,
+        /// How old it is.
+        #[serde(with = "clock::seconds")]
+        age: Duration,
+    },
     /// A program that this computer lacks is installed for the tool alone.
     BringingIn {
         /// The package that has it.
@@ -78,6 +86,10 @@ impl ImageEvent {
             Self::Waiting { id } => Words::Detail(format!("waiting for the image `{id}`")),
             Self::Pending { id, waited } => {
                 Words::Detail(format!("the image `{id}` has been pending for {}", text::seconds(*waited)))
+            }
+            Self::StartsFrom { id, age } => {
+                let days = age.as_secs() / (24 * 3600);
+                Words::Notice(format!("Starting from the published image `{id}`, which is {days} days old"))
             }
             Self::BringingIn { package } => {
                 Words::Detail(format!("bringing in `{package}` (it is not installed on this host)"))

@@ -123,6 +123,7 @@ fn of_images_and_accounts() -> Vec<EventKind> {
         ImageEvent::OthersNotUsed { fingerprint, owners: texts(&["ann", "bob"]) }.into(),
         ImageEvent::Waiting { id: "ami-1".into() }.into(),
         ImageEvent::Pending { id: "ami-1".into(), waited: took() }.into(),
+        ImageEvent::StartsFrom { id: "ami-1".into(), age: Duration::from_secs(13 * 24 * 3600 + 5) }.into(),
         ImageEvent::BringingIn { package: "mmdebstrap".into() }.into(),
         ImageEvent::PackagesFrom { mirror: "http://deb.example/debian".into() }.into(),
         AccountEvent::PriceUnknown { instance_type: "c5.9xlarge".into(), failure: failure() }.into(),
@@ -343,6 +344,7 @@ fn the_words_of_every_kind() {
     Notice("There is an image 0123456789ab of ann, bob that is not used: `--trust-images-of OWNER` uses another person's.")
     Detail("waiting for the image `ami-1`")
     Detail("the image `ami-1` has been pending for 1m 06s")
+    Notice("Starting from the published image `ami-1`, which is 13 days old")
     Detail("bringing in `mmdebstrap` (it is not installed on this host)")
     Detail("packages come from http://deb.example/debian")
     Warning("The price of `c5.9xlarge` is not known: cannot do `x`: no room.")

@@ -14,11 +14,9 @@ use crate::ec2::clients::Clients;
 use crate::ec2::filters;
 use crate::ec2::images::record::{self, ImageStatus, ami_name, status};
 use crate::ec2::images::{Ec2Images, own_images, remove};
+use crate::ec2::platform::facts;
 use crate::ec2::tags::{self, RowName};
 use crate::ec2::trouble::{self, Class};
-
-/// How long a snapshot of a few GiB may take; it usually takes two to ten minutes.
-const IMAGE_LIMIT: Duration = Duration::from_secs(3600);
 
 /// How long a new image may be unknown to the call that describes it.
 const UNKNOWN_LIMIT: Duration = Duration::from_secs(60);
@@ -120,7 +118,7 @@ impl Ec2Images {
             // An image of that name exists, so the rows are true whoever made it.
             NamedImage::Anothers(image) => return keep(&image).map(|()| None),
         };
-        let image = self.until_whole(&id, teller).await?;
+        let image = self.until_whole(&id, facts(made.plan.platform).image_limit, teller).await?;
         keep(&image)?;
         let lacks = || Fault::infrastructure(format!("the image `{id}` lacks its tags"));
         record::record(&image).ok_or_else(lacks).map(Some)
@@ -224,8 +222,8 @@ impl Ec2Images {
     }
 
     /// Waits until machines can boot from the image.
-    pub(super) async fn until_whole(&self, id: &str, teller: &Teller) -> Result<Image, Fault> {
-        let deadline = Deadline::after(IMAGE_LIMIT, format!("the image `{id}` to be available"));
+    pub(super) async fn until_whole(&self, id: &str, limit: Duration, teller: &Teller) -> Result<Image, Fault> {
+        let deadline = Deadline::after(limit, format!("the image `{id}` to be available"));
         deadline.bound(self.poll(id, teller)).await?
     }
 

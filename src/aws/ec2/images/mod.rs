@@ -35,6 +35,9 @@ use crate::ec2::clients::Clients;
 use crate::ec2::filters;
 use crate::ec2::{tags, trouble};
 
+/// How long an image that another process has begun may take: as long as that of any platform.
+const WAIT_LIMIT: Duration = Duration::from_secs(5400);
+
 /// How many images one page may hold; the API's own limit.
 const PAGE: i32 = 1000;
 
@@ -158,7 +161,7 @@ impl ImageStore for Ec2Images {
             let pending = found.iter().find(is_pending);
             if let Some(id) = pending.and_then(Image::image_id) {
                 // If that image fails, this process makes it, whoever began it.
-                if let Err(fault) = self.until_whole(id, teller).await {
+                if let Err(fault) = self.until_whole(id, WAIT_LIMIT, teller).await {
                     teller.tell(TroubleEvent::from(&fault));
                 }
             }

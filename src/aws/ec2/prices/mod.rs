@@ -17,9 +17,11 @@ use list::Unit;
 use model::base::deadline::Deadline;
 use model::event::{AccountEvent, Teller};
 use model::fault::Fault;
+use model::machine::Platform;
 use model::price::{HOURS_A_MONTH, Quote};
 
 use crate::ec2::clients::Clients;
+use crate::ec2::platform::facts;
 use crate::ec2::trouble;
 
 /// How long all look-ups of a quote may take together: a launch must not wait long for information that it can do
@@ -37,6 +39,8 @@ const NETWORK: &str = "AmazonVPC";
 pub struct PriceQuery {
     /// The region.
     pub region: String,
+    /// The operating system: the price of Windows contains its licence.
+    pub platform: Platform,
     /// The instance type, for example `c5.9xlarge`.
     pub instance_type: String,
     /// Whether it is spare capacity.
@@ -54,8 +58,8 @@ pub struct Prices {
 /// An item that has a price, and a row in the cache.
 #[derive(Debug, Clone, Copy)]
 enum PricedItem<'a> {
-    OnDemand(&'a str),
-    Spot(&'a str),
+    OnDemand(Platform, &'a str),
+    Spot(Platform, &'a str),
     Volume,
     Address,
 }
@@ -63,8 +67,8 @@ enum PricedItem<'a> {
 impl PricedItem<'_> {
     fn key(self, region: &str) -> String {
         match self {
-            Self::OnDemand(kind) => format!("{region}/on-demand/{kind}"),
-            Self::Spot(kind) => format!("{region}/spot/{kind}"),
+            Self::OnDemand(platform, kind) => format!("{region}/on-demand/{}{kind}", prefix(platform)),
+            Self::Spot(platform, kind) => format!("{region}/spot/{}{kind}", prefix(platform)),
             Self::Volume => format!("{region}/volume/gp3"),
             Self::Address => format!("{region}/address"),
         }
@@ -73,7 +77,7 @@ impl PricedItem<'_> {
     /// How long a price of this kind is valid: the list changes a few times a year, the market within hours.
     fn validity(self) -> Duration {
         match self {
-            Self::Spot(_) => Duration::from_secs(3600),
+            Self::Spot(..) => Duration::from_secs(3600),
             _ => Duration::from_secs(7 * 24 * 3600),
         }
     }
@@ -105,8 +109,11 @@ impl Prices {
     ///
     /// The fault of the first look-up that failed; if the answer holds no price, a fault that says so.
     pub async fn ask(&self, wanted: &PriceQuery, now: Timestamp) -> Result<Quote, Fault> {
-        let PriceQuery { region, instance_type, spot, volumes_gib } = wanted;
-        let compute = if *spot { PricedItem::Spot(instance_type) } else { PricedItem::OnDemand(instance_type) };
+        let PriceQuery { region, platform, instance_type, spot, volumes_gib } = wanted;
+        let compute = match spot {
+            true => PricedItem::Spot(*platform, instance_type),
+            false => PricedItem::OnDemand(*platform, instance_type),
+        };
         let deadline = Deadline::after(LIMIT, "the price list");
         let (compute, volume, address) = deadline
             .bound(async {
@@ -135,10 +142,10 @@ impl Prices {
             return Ok(price);
         }
         let price = match item {
-            PricedItem::OnDemand(kind) => {
-                self.listed_price("AmazonEC2", &on_demand(region, kind), Unit::Hour, kind).await?
+            PricedItem::OnDemand(platform, kind) => {
+                self.listed_price("AmazonEC2", &on_demand(region, platform, kind), Unit::Hour, kind).await?
             }
-            PricedItem::Spot(kind) => self.market_price(region, kind, now).await?,
+            PricedItem::Spot(platform, kind) => self.market_price(region, platform, kind, now).await?,
             PricedItem::Volume => {
                 let filters = [("regionCode", region), ("productFamily", "Storage"), ("volumeApiName", "gp3")];
                 self.listed_price("AmazonEC2", &filters, Unit::GibMonth, "a gp3 volume").await?
@@ -180,13 +187,19 @@ impl Prices {
 
     /// The price of `instance_type` as spare capacity: the latest price of the dearest zone, because the zone is not
     /// known yet.
-    async fn market_price(&self, region: &str, instance_type: &str, now: Timestamp) -> Result<f64, Fault> {
+    async fn market_price(
+        &self,
+        region: &str,
+        platform: Platform,
+        instance_type: &str,
+        now: Timestamp,
+    ) -> Result<f64, Fault> {
         let doing = format!("look up the spot price of `{instance_type}`");
         // The history from now on holds exactly the price that is valid now, once for each zone.
         let pages = self.clients.ec2(region).describe_spot_price_history();
         let mut pages = pages
             .instance_types(InstanceType::from(instance_type))
-            .product_descriptions("Linux/UNIX")
+            .product_descriptions(facts(platform).sold_as)
             .start_time(aws_smithy_types::DateTime::from_secs(now.as_second()))
             .into_paginator()
             .items()
@@ -200,12 +213,19 @@ impl Prices {
     }
 }
 
-/// The filters that leave one product of the list: plain Linux on shared hardware, not reserved.
-fn on_demand<'a>(region: &'a str, instance_type: &'a str) -> [(&'static str, &'a str); 6] {
+/// What stands before a type in the cache, which knew only Linux at first.
+fn prefix(platform: Platform) -> String {
+    if platform == Platform::default() { String::new() } else { format!("{}/", platform.name()) }
+}
+
+/// The filters that leave one product of the list: a plain system, with its licence where it needs one, on shared hardware, not
+/// reserved.
+fn on_demand<'a>(region: &'a str, platform: Platform, instance_type: &'a str) -> [(&'static str, &'a str); 7] {
     [
         ("regionCode", region),
         ("instanceType", instance_type),
-        ("operatingSystem", "Linux"),
+        ("operatingSystem", facts(platform).listed_as),
+        ("licenseModel", "No License required"),
         ("tenancy", "Shared"),
         ("preInstalledSw", "NA"),
         ("capacitystatus", "Used"),

@@ -13,10 +13,12 @@ use jiff::Timestamp;
 use model::base::id::{MachineId, ResourceId};
 use model::event::Teller;
 use model::fault::Fault;
+use model::machine::Platform;
 use model::provider::Ledger;
 use model::resource::{PlannedResource, ResourceKind};
 
 use crate::ec2::clients::Clients;
+use crate::ec2::platform::facts;
 use crate::ec2::tags::{self, RowName};
 
 /// An account in a region, the person and machine that use it, and the ledger for new resources.
@@ -56,6 +58,8 @@ impl SharedAccount<'_> {
 /// The needs of a machine from its account.
 #[derive(Debug, Clone)]
 pub(crate) struct AccountNeeds {
+    /// Its operating system.
+    pub platform: Platform,
     /// Whether Systems Manager reaches it: it needs a role and an instance profile instead of a key pair and an open
     /// port.
     pub managed: bool,
@@ -70,7 +74,7 @@ pub(crate) struct AccountNeeds {
 /// The reconciled resources, whether they were found or made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SharedResources {
-    /// The name of our key pair, where machines are reached by SSH.
+    /// The name of our key pair, where machines are reached by SSH and EC2 hands the key to them.
     pub key_pair: Option<String>,
     /// The id of the security group.
     pub group: String,
@@ -86,12 +90,13 @@ pub(crate) async fn reconcile(
     public_key: &str,
     needs: &AccountNeeds,
 ) -> Result<SharedResources, Fault> {
-    let name = if needs.managed { tags::MANAGED_GROUP } else { tags::LINUX_GROUP };
+    let facts = facts(needs.platform);
+    let name = if needs.managed { tags::MANAGED_GROUP } else { facts.group };
     let wanted = security_group::WantedAccess { ranges: &needs.ranges, now: needs.now, until: needs.until };
     let key_pair = async {
-        match needs.managed {
-            true => Ok(None),
-            false => key_pair::reconcile(account, public_key).await.map(Some),
+        match facts.key_pair && !needs.managed {
+            true => key_pair::reconcile(account, public_key).await.map(Some),
+            false => Ok(None),
         }
     };
     let profile = async {

@@ -100,7 +100,7 @@ async fn make(account: &SharedAccount<'_>, name: &str, network: &str) -> Result<
         .ec2
         .create_security_group()
         .group_name(name)
-        .description(match name == tags::LINUX_GROUP {
+        .description(match name != tags::MANAGED_GROUP {
             true => "Ephemeral machines of hg-automation: port 22 from their users only",
             false => "Ephemeral machines of hg-automation without SSH: nothing is let in",
         })

@@ -18,7 +18,6 @@ pub(crate) fn open(state: &Path, provider: Option<&str>) -> Context {
         images: None,
         grace: None,
         raw: false,
-        platform: Default::default(),
         ec2: Default::default(),
     };
     Context::open(&globals, vec!["bench".to_owned()]).unwrap()

@@ -11,7 +11,7 @@ use flow::site::Sites;
 use model::base::text;
 use model::fault::Fault;
 use model::image::{Fingerprint, ImagePlan, ImageRecord};
-use model::machine::{Hardware, ProviderKind};
+use model::machine::{Hardware, Platform, ProviderKind};
 use serde::Serialize;
 
 use crate::command::ec2::args::CloudArgs;
@@ -88,12 +88,16 @@ pub struct ShowArgs {
 const BUILD: &str = "image build";
 
 /// How long a baking machine may live, and how long a failed one is kept: the longest bake of the original tool took 40
-/// minutes.
-const BAKE_EXPIRY: Duration = Duration::from_secs(2 * 3600);
+/// minutes. The steps of another system install compilers, which have taken an hour alone.
+fn bake_expiry(platform: Platform) -> Duration {
+    let hours = if platform == Platform::default() { 2 } else { 4 };
+    Duration::from_secs(hours * 3600)
+}
 
 /// How to bake the image of a machine that is ordered, on the provider's usual hardware and within the order's limit.
 pub fn baking_for(order: &Order) -> BakeOptions {
-    BakeOptions { keep_failed: false, expiry: BAKE_EXPIRY, hardware: Hardware::default(), max_cost: order.max_cost }
+    let expiry = bake_expiry(order.platform);
+    BakeOptions { keep_failed: false, expiry, hardware: Hardware::default(), max_cost: order.max_cost }
 }
 
 #[derive(Serialize)]
@@ -209,8 +213,8 @@ pub async fn bake_all(
     context.require_ssh()?;
     let hardware = args.cloud.bake_hardware();
     let session = Session::begin(context, command).await?;
-    let options =
-        BakeOptions { keep_failed: args.keep_failed, expiry: BAKE_EXPIRY, hardware, max_cost: args.cloud.max_cost() };
+    let expiry = plans.iter().map(|plan| bake_expiry(plan.baked_on)).max().unwrap_or_default();
+    let options = BakeOptions { keep_failed: args.keep_failed, expiry, hardware, max_cost: args.cloud.max_cost() };
     let beside = if parallel { plans.len() } else { 1 };
     let ending = match bake_many(&session.run, &session.site, &plans, beside, &options).await {
         Ok(results) => conclude(&session, results, args.json, command == BUILD),

@@ -119,7 +119,10 @@ mod tests {
     fn a_bake_logs_in_as_a_user_of_the_system_and_its_scripts_are_named_after_what_runs_them() {
         assert!(Windows.is_login_name(Windows.administrator()));
         let script = Windows.script(&format!("C:/hg-bake/{}", Windows.script_name("tools")));
-        assert_eq!((script.program.as_str(), script.args.last().map(String::as_str)), ("python", Some("C:/hg-bake/tools.py")));
+        assert_eq!(
+            (script.program.as_str(), script.args.last().map(String::as_str)),
+            ("python", Some("C:/hg-bake/tools.py"))
+        );
     }
 
     /// A comment behind code, or within text, would be cut with its line.

@@ -10,6 +10,7 @@ use model::connection::{Connection, Process};
 use model::exit::Exit;
 use model::machine::Platform;
 use model::task::{Chunk, Command};
+use serde_json::Value;
 use support::commands::{LIMIT, run, try_connect};
 use support::sshd::user;
 use support::tool::Place;
@@ -265,7 +266,7 @@ async fn a_folder_that_others_may_enter_is_not_ours() {
 
 #[test]
 fn a_machine_with_windows_is_held_against_its_contract() {
-    for (python, code) in [(PYTHON, 0), ("none", 3)] {
+    for python in [PYTHON, "none"] {
         let Some(wine) = Wine::start(python, true) else { return };
         let place = Place::new();
         let key: Vec<&str> = wine.sshd.host.public_openssh.split(' ').take(2).collect();
@@ -275,10 +276,16 @@ fn a_machine_with_windows_is_held_against_its_contract() {
         let target = format!("{}@127.0.0.1:{}", user(), wine.sshd.port);
         let identity = wine.sshd.dir.path().join("identity");
         let on = ["--platform", "windows", "--identity", identity.to_str().unwrap()];
-        let done = place.run(&[&["machine", "check", &target, "--json"][..], &on].concat()).expect(code);
+        let done = place.run(&[&["machine", "check", &target, "--json"][..], &on].concat()).expect(3);
         let checks = done.json();
         let of = |name: &str| checks.as_array().unwrap().iter().find(|check| check["id"] == name).cloned();
-        if code == 0 {
+        if python == PYTHON {
+            // What Mercurial's tests ask beyond the rest is not there; a stand-in for a whole machine has it (`cli::standin`).
+            let lacks = |check: &&Value| check["required"] == true && check["ok"] == false;
+            let lacking: Vec<&str> =
+                checks.as_array().unwrap().iter().filter(lacks).filter_map(|check| check["id"].as_str()).collect();
+            let of_mercurial = |name: &&str| name.contains("C:/hgdev") || name.contains("`hg`");
+            assert!(lacking.len() == 4 && lacking.iter().all(of_mercurial), "{lacking:?}");
             for name in ["ssh", "sftp", "python", "login shell", "processes outlive a session"] {
                 assert_eq!(of(name).unwrap()["ok"], true, "{name}: {checks}");
             }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use flow::order::Order;
 use flow::site::Sites;
-use flow::{lease, testing};
+use flow::{lease, preparation};
 use model::base::id::RunId;
 use model::event::NoSink;
 use model::image::Fingerprint;
@@ -115,7 +115,7 @@ fn boots(state: &Path, table: &mut Table) {
     for _ in 0..21 {
         let request = order.request(&run, run.now());
         let began = Instant::now();
-        let folder = testing::folder(&run, Platform::Linux);
+        let folder = preparation::folder(&run, Platform::Linux);
         let ended = runtime.block_on(lease::with_machine(&run, &site, &request, &folder, None, async |_, durable| {
             let connection = durable.direct().await?;
             let done = run_command(connection.as_ref(), &task::Command::new("true"), OutputLimits::SMALL).await?;

@@ -1,9 +1,7 @@
 //! Running tests on a machine: set it up, begin the tests, follow them, bring their report home, judge.
 
-pub mod build;
 mod detail;
 mod finish;
-pub mod hold;
 mod job;
 mod output;
 mod report;
@@ -19,15 +17,12 @@ use model::base::clock;
 use model::base::id::{MachineId, TaskId, TestName};
 use model::build::BuildOrigin;
 use model::exit::Exit;
-use model::machine::Platform;
 use model::outcome::TestResult;
-use model::runner::Runner;
 use model::subject::TestSubject;
-use model::task::{Offsets, StepCommand};
-use model::work::Work;
+use model::task::Offsets;
 use serde::{Deserialize, Serialize};
 
-use crate::run::Run;
+use crate::preparation::SetUpTimes;
 
 pub use finish::{Finished, finish};
 pub use job::{JobEnd, OnceBegun, TestJob, run_job};
@@ -66,40 +61,6 @@ pub struct RunResult {
     /// How long the runner took, by the wall clock.
     #[serde(with = "clock::seconds")]
     pub testing: Duration,
-}
-
-/// How long making a machine ready for tests took, by the wall clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct SetUpTimes {
-    /// All steps together.
-    #[serde(with = "clock::seconds")]
-    pub setup: Duration,
-    /// Of that, bringing the source there.
-    #[serde(default, with = "clock::seconds")]
-    pub push: Duration,
-    /// Of that, building it.
-    #[serde(default, with = "clock::seconds")]
-    pub build: Duration,
-}
-
-/// The folder for the scripts of this run on a machine of this kind.
-pub fn folder(run: &Run, platform: Platform) -> String {
-    guest::of(platform).run_folder(&run.id)
-}
-
-/// How long removing a run's files from a machine may take.
-const CLEANING_LIMIT: Duration = Duration::from_secs(120);
-
-/// The step that removes what a run left on a machine that stays, with its folder: what the runner made outside of the
-/// folder goes first.
-pub fn cleaning(runner: &dyn Runner, platform: Platform, folder: &str) -> StepCommand {
-    match runner.tenancy() {
-        Some(tenancy) => tenancy.clean(folder),
-        None => {
-            let command = guest::of(platform).remove_run(folder, None);
-            StepCommand { work: Work::RemovingFiles, command, limit: CLEANING_LIMIT }
-        }
-    }
 }
 
 /// Tests that were begun: everything needed to follow them later, from another process.

@@ -20,6 +20,7 @@ pub mod machine;
 pub mod outcome;
 pub mod output;
 pub mod parameter;
+pub mod preparation;
 pub mod price;
 pub mod provider;
 pub mod purge;

@@ -1,35 +1,22 @@
 //! Test runners: the interface between flows and a project's tests.
 //!
-//! A runner describes, as data, how to set up a machine, list the tests, run all or some of them, and it reads its own
+//! A runner describes, as data, how to list the tests on a prepared machine, run all or some of them, and it reads its own
 //! report. The flow does all that over connections that may break.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::base::id::{RunId, TestName};
-use crate::build::{Build, BuildOrigin};
-use crate::event::Teller;
+use crate::base::id::TestName;
+use crate::build::BuildOrigin;
 use crate::fault::Fault;
-use crate::machine::Machine;
 use crate::outcome::TestResult;
 use crate::output::Output;
-use crate::script::ScriptFile;
+use crate::preparation::Preparation;
 use crate::subject::TestSubject;
-use crate::task::{Command, StepCommand};
-
-/// How a program on this computer is to reach a machine in place of `ssh`: our own program with its first arguments.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SshProgram {
-    /// The program.
-    pub program: PathBuf,
-    /// The arguments before the file that describes the machine.
-    pub args: Vec<String>,
-}
+use crate::task::StepCommand;
 
 /// The content of the runner's own report.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -76,17 +63,6 @@ pub struct Layout {
     pub report: Cow<'static, str>,
 }
 
-/// One job in the preparation of a machine for the tests.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Job {
-    /// A command on the machine, which must succeed.
-    Step(Box<StepCommand>),
-    /// The source is sent to the machine: [`Runner::send`].
-    Send,
-    /// The software under test is built.
-    Build(Box<Build>),
-}
-
 /// The tests that a machine would run, and their context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestListing {
@@ -100,10 +76,9 @@ pub struct TestListing {
     pub built: BuildOrigin,
 }
 
-/// The adapter to a test runner, for one source and the user's flags. Paths of its files are `folder/NAME`; `baked` is the
+/// The adapter to a test runner, for one source and the user's flags, beyond its [`Preparation`]. Paths of its files are `folder/NAME`; `baked` is the
 /// content of the file [`Layout::baked`], none where there is no such file.
-#[async_trait]
-pub trait Runner: Send + Sync {
+pub trait Runner: Preparation {
     /// Its name, by which a run's folder identifies the runner of its tests; it must never change.
     fn name(&self) -> &str;
 
@@ -112,19 +87,6 @@ pub trait Runner: Send + Sync {
 
     /// The paths of its files.
     fn layout(&self) -> Layout;
-
-    /// The files that it needs on the machine.
-    fn files(&self) -> Vec<ScriptFile>;
-
-    /// The jobs that prepare `machine`, in order.
-    fn set_up(&self, folder: &str, machine: &Machine) -> Vec<Job>;
-
-    /// Sends the source, by a process on this computer. `target` is a file for the tool's own `ssh` that says how to
-    /// reach the machine.
-    async fn send(&self, target: &Path, teller: &Teller) -> Result<(), Fault>;
-
-    /// Explains the failure of a step of [`Runner::set_up`]; none where the step's own output is explanation enough.
-    fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault>;
 
     /// The step that prints the tests that would run under the user's flags.
     fn list(&self, folder: &str, baked: Option<&[u8]>) -> StepCommand;
@@ -137,9 +99,6 @@ pub trait Runner: Send + Sync {
 
     /// A reader of the file [`Layout::report`].
     fn read_report(&self) -> Box<dyn ReportReader>;
-
-    /// How it shares with other runs a machine that stays; none where it leaves nothing there and disturbs nobody.
-    fn tenancy(&self) -> Option<&dyn Tenancy>;
 }
 
 /// The record of the runner whose tests were begun on a machine. It is stored with them, and a later follower makes the
@@ -157,22 +116,4 @@ impl RunnerRecord {
     pub fn of(runner: &dyn Runner) -> Self {
         Self { name: runner.name().to_owned(), settings: runner.settings() }
     }
-}
-
-/// How a runner shares with other runs a machine that stays.
-pub trait Tenancy: Send + Sync {
-    /// The step that waits until no other run holds the machine, and then holds it for this run as long as the run has
-    /// a driver or a task. It prints `waits RUN SINCE OWNER` while it waits for another run, and `held` at the end. The
-    /// step's limit is that of waiting; a driver that gives no [`Tenancy::presence_command`] for `silence` counts as gone.
-    fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> StepCommand;
-
-    /// The command that shows the machine that the run's driver is alive.
-    fn presence_command(&self, folder: &str) -> Command;
-
-    /// The folder to which a later run moves what an earlier one left below [`Layout::root`] before it takes the
-    /// machine.
-    fn aside_folder(&self, folder: &str) -> String;
-
-    /// The step that removes what the runner left.
-    fn clean(&self, folder: &str) -> StepCommand;
 }

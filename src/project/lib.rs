@@ -4,7 +4,8 @@ pub mod image;
 pub mod mercurial;
 
 use model::fault::Fault;
-use model::runner::{Runner, RunnerRecord, SshProgram};
+use model::preparation::SshProgram;
+use model::runner::{Runner, RunnerRecord};
 
 use crate::mercurial::{LinuxTests, WindowsTests};
 

@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use connection::dummy::Reply;
+use flow::preparation::build::{BuildOutcome, build};
+use flow::preparation::folder;
 use flow::task::durable::Durable;
-use flow::testing::build::{BuildOutcome, build};
-use flow::testing::folder;
 use model::build::{Build, BuildOrigin, BuildStore, KeptBuild};
 use model::event::Teller;
 use model::exit::Exit;

@@ -6,14 +6,14 @@ use connection::dummy::{Call, Reply};
 use connection::host::HostProvider;
 use flow::contract::check;
 use flow::lease::LeaseEnd;
-use flow::testing::folder;
+use flow::preparation::folder;
 use model::connection::ConnectionError;
 use model::exit::Exit;
 use model::fault::FaultKind;
 use model::machine::{Machine, Platform, ProviderKind};
+use model::preparation::Tenancy;
 use model::provider::MachineRequest;
 use model::resource::{ResourceKind, ResourceState};
-use model::runner::Tenancy;
 use model::task::StepCommand;
 use project::mercurial::CLAUSES;
 

@@ -245,7 +245,7 @@ async fn two_runs_release_only_what_is_theirs() {
 
 /// Work that leaves its task running.
 async fn left(theatre: &Theatre) -> LeaseEnd<u32> {
-    let folder = flow::testing::folder(&theatre.run, Platform::Linux);
+    let folder = flow::preparation::folder(&theatre.run, Platform::Linux);
     leases::with_machine(&theatre.run, &theatre.site, &theatre.request(), &folder, None, async |_, _| {
         Ok(Completion::Detach(7))
     })

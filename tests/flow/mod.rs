@@ -57,7 +57,7 @@ pub(crate) async fn with_machine<T>(
     clean: Option<&StepCommand>,
     work: impl AsyncFnOnce(&Machine, &Durable) -> Result<T, Fault>,
 ) -> LeaseEnd<T> {
-    let folder = flow::testing::folder(run, Platform::Linux);
+    let folder = flow::preparation::folder(run, Platform::Linux);
     leases::with_machine(run, site, request, &folder, clean, async |machine, durable| {
         work(machine, durable).await.map(Completion::Release)
     })

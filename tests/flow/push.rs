@@ -5,11 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use connection::dummy::Reply;
+use flow::preparation::folder;
 use flow::task::durable::Durable;
-use flow::testing::{folder, set_up};
+use flow::testing::set_up;
 use model::event::Teller;
+use model::preparation::{Preparation, SshProgram};
 use model::provider::Provider;
-use model::runner::{Runner, SshProgram};
 use project::mercurial::{Checkout, LinuxTests, SourceChoice, find};
 use support::mercurial::hg;
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use TestOutcome::{Failed, Lost, NotRun, Passed, Skipped};
 use connection::dummy::{Dummy as Remote, DummyConnector, Reply};
+use flow::preparation::folder;
 use flow::task::durable::Durable;
 use flow::testing::{
-    BegunTests, Finished, Records, RunResult, TestTask, Tested, begin, finish, folder, results, resume, set_up,
+    BegunTests, Finished, Records, RunResult, TestTask, Tested, begin, finish, results, resume, set_up,
 };
 use flow::transfer::artifacts::Fetch;
 use model::connection::Connection;
@@ -19,8 +20,9 @@ use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
 use model::outcome::{Attempt, Evidence, TestOutcome, Verdict, verdict};
+use model::preparation::SshProgram;
 use model::provider::Provider;
-use model::runner::{RunnerRecord, SshProgram};
+use model::runner::RunnerRecord;
 use model::task::{Chunk, Command, Offsets, TaskOutput};
 use project::mercurial::LinuxTests;
 use state::dir::StateDir;

@@ -5,7 +5,8 @@ mod forget;
 use flow::audit::fix::{choose, fix};
 use flow::audit::remaining::find_remaining;
 use flow::audit::{Finding, Standing};
-use flow::testing::{self, TestTask};
+use flow::preparation;
+use flow::testing::TestTask;
 use model::base::id::RunId;
 use model::fault::Fault;
 use model::journal::{ResourceFilter, all_closed};
@@ -81,7 +82,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
 fn cleaning_of(context: &Context, run: &RunId, platform: Platform, folder: &str) -> Result<StepCommand, Fault> {
     let task = context.state.run(run).and_then(|dir| TestTask::read(&dir)).ok().flatten();
     let runner = project::runner(task.and_then(|task| task.runner).as_ref(), context.ssh()?)?;
-    Ok(testing::cleaning(runner.as_ref(), platform, folder))
+    Ok(preparation::cleaning(runner.as_ref(), platform, folder))
 }
 
 fn describe_fate(fate: Fate) -> String {

@@ -25,3 +25,4 @@ pub mod test_args;
 pub mod testing;
 mod unfit;
 pub mod uninstall;
+pub mod windows_args;

@@ -1,10 +1,7 @@
 //! `automation run-tests-linux`.
 
-use std::time::Instant;
-
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use flow::order::Order;
-use flow::testing::{OnceBegun, TestJob};
 use model::fault::Fault;
 use model::filesystem::Filesystem;
 use model::image::ImagePlan;
@@ -12,10 +9,8 @@ use model::machine::ProviderKind;
 use project::mercurial;
 
 use crate::command::distro;
-use crate::command::image::baking_for;
 use crate::command::machine_args::MachineArgs;
-use crate::command::session::Session;
-use crate::command::test_args::{TestArgs, drive};
+use crate::command::test_args::{ResolvedTests, TestArgs, run_tests};
 use crate::command::testing::ON_LINUX;
 use crate::compose::{Context, current_folder};
 
@@ -48,7 +43,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     args.testing.refuse_unfit(kind)?;
     let context = context.privileged(args.machine.hardware.privileged_machine)?;
     context.require_ssh()?;
-    context.require_linux()?;
+    context.require_platform(kind, mercurial::LinuxTests::PLATFORM)?;
     let ttl = args.testing.lifetime(kind)?;
     let current = current_folder()?;
     let checkout = mercurial::find(&args.testing.wish(), &current).await?;
@@ -82,29 +77,16 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         ssh: context.ssh()?,
         patience: args.testing.patience(),
     };
-    let fetch = args.testing.artifacts.check()?;
     let volume = filesystem.needs_volume().then_some(VOLUME);
     let order = Order { volume, filesystem, ..args.machine.order(&context, plan.as_ref(), "hg", ttl) };
-    args.testing.reports.check()?;
-    // The time that the look-ups above took belongs to no part of the run.
-    let began = Instant::now();
-    let session = Session::begin(context, ON_LINUX).await?;
-    for remark in why.flatten().into_iter().chain(runner.checkout.as_ref().and_then(|checkout| checkout.remark.clone()))
-    {
-        session.run.tell(remark);
-    }
-    let job = TestJob {
+    let of_checkout = runner.checkout.as_ref().and_then(|checkout| checkout.remark.clone());
+    let resolved = ResolvedTests {
+        command: ON_LINUX,
         runner: &runner,
         plan: plan.as_ref(),
-        baking: &baking_for(&order),
         order: &order,
         clauses: &[mercurial::CLAUSES],
-        fetch: &fetch,
-        limit: args.testing.timeout,
-        allow_all_skipped: args.testing.allow_all_skipped,
-        began,
-        once_begun: OnceBegun::Follow(&|| ()),
+        remarks: why.flatten().into_iter().chain(of_checkout).collect(),
     };
-    let result = drive(&session, &args.testing, job).await;
-    session.end(result).await
+    run_tests(context, &args.testing, resolved).await
 }

@@ -1,19 +1,13 @@
 //! `automation run-tests-windows`.
 
-use std::time::Instant;
-
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use flow::testing::{OnceBegun, TestJob};
 use model::fault::Fault;
-use model::machine::ProviderKind;
-use project::image::ImageChoice;
-use project::mercurial::{self, WindowsArch, WindowsPython, WindowsTests};
+use project::mercurial::{self, WindowsArch, WindowsPython, WindowsTests, WindowsWork};
 
-use crate::command::image::baking_for;
 use crate::command::machine_args::HardwareArgs;
-use crate::command::session::Session;
-use crate::command::test_args::{TestArgs, drive};
+use crate::command::test_args::{ResolvedTests, TestArgs, run_tests};
 use crate::command::testing::ON_WINDOWS;
+use crate::command::windows_args::WindowsImageArgs;
 use crate::compose::{Context, current_folder};
 
 /// The options of `automation run-tests-windows`.
@@ -22,9 +16,8 @@ use crate::compose::{Context, current_folder};
     after_help = "Example: automation run-tests-windows --python-version 3.13 test-lock.py -- --with-hg C:/hgdev/python/Scripts/hg.exe"
 )]
 pub struct Args {
-    /// The image's definition
-    #[arg(long, value_name = "NAME", default_value = "windows-standin")]
-    image: String,
+    #[command(flatten)]
+    image: WindowsImageArgs,
     /// The Python that runs the tests: 3.N
     #[arg(long, value_name = "VERSION", default_value = "3.9", value_parser = WindowsPython::parse_version)]
     python_version: String,
@@ -49,6 +42,7 @@ fn architectures() -> impl TypedValueParser<Value = WindowsArch> {
 pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
     let kind = context.default_provider()?;
     args.hardware.refuse_unfit(kind)?;
+    args.image.refuse_unfit(kind)?;
     if let Some(text) = args.test_flags.take() {
         let words = model::base::quote::split(&text)
             .ok_or_else(|| Fault::usage("a quote in `--test-flags` does not end").hint("Give the flags after `--`."))?;
@@ -57,55 +51,28 @@ pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
     args.testing.refuse_unfit(kind)?;
     let context = context.privileged(args.hardware.privileged_machine)?;
     context.require_ssh()?;
-    context.require_platform(kind, WindowsTests::PLATFORM)?;
+    context.require_platform(kind, WindowsWork::PLATFORM)?;
     let ttl = args.testing.lifetime(kind)?;
     let current = current_folder()?;
     let checkout = mercurial::find(&args.testing.wish(), &current).await?;
     let tests = mercurial::resolve_tests(&args.testing.tests, &current, checkout.as_ref(), args.testing.image_source)?;
-    let plan = match kind {
-        ProviderKind::Host => None,
-        _ => {
-            let definition = context.definition(&args.image)?;
-            let distro = definition.distro_for(None, &context.settings.defaults.distro);
-            let plan = definition.plan(&ImageChoice::new(context.base_choice()?, distro))?;
-            if plan.platform != WindowsTests::PLATFORM {
-                return Err(Fault::usage(format!("machines of the image `{}` do not have Windows", args.image))
-                    .hint("Name another with `--image`."));
-            }
-            Some(plan)
-        }
-    };
+    let plan = args.image.plan(&context, kind)?;
     let runner = WindowsTests {
         tests,
         flags: args.testing.flags.clone(),
         python: WindowsPython { version: args.python_version, arch: args.arch },
-        checkout,
-        ssh: context.ssh()?,
-        patience: args.testing.patience(),
+        work: WindowsWork { checkout, ssh: context.ssh()?, patience: args.testing.patience() },
     };
-    let fetch = args.testing.artifacts.check()?;
     let mut order = args.hardware.order(&context, plan.as_ref(), "hg", ttl);
     // Somebody else's machine is of no image that could say it.
-    order.platform = WindowsTests::PLATFORM;
-    args.testing.reports.check()?;
-    // The time that the look-ups above took belongs to no part of the run.
-    let began = Instant::now();
-    let session = Session::begin(context, ON_WINDOWS).await?;
-    if let Some(remark) = runner.checkout.as_ref().and_then(|checkout| checkout.remark.clone()) {
-        session.run.tell(remark);
-    }
-    let job = TestJob {
+    order.platform = WindowsWork::PLATFORM;
+    let resolved = ResolvedTests {
+        command: ON_WINDOWS,
         runner: &runner,
         plan: plan.as_ref(),
-        baking: &baking_for(&order),
         order: &order,
-        clauses: &[mercurial::clauses_on(WindowsTests::PLATFORM)],
-        fetch: &fetch,
-        limit: args.testing.timeout,
-        allow_all_skipped: args.testing.allow_all_skipped,
-        began,
-        once_begun: OnceBegun::Follow(&|| ()),
+        clauses: &[mercurial::clauses_on(WindowsWork::PLATFORM)],
+        remarks: runner.work.checkout.as_ref().and_then(|checkout| checkout.remark.clone()).into_iter().collect(),
     };
-    let result = drive(&session, &args.testing, job).await;
-    session.end(result).await
+    run_tests(context, &args.testing, resolved).await
 }

@@ -2,22 +2,29 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use flow::order::Order;
 use flow::testing::{OnceBegun, Records, TestJob, run_job};
 use jiff::Timestamp;
 use model::base::id::{MachineId, RunId};
 use model::base::text;
+use model::event::TestsEvent;
 use model::fault::Fault;
+use model::image::ImagePlan;
 use model::machine::{Machine, ProviderKind};
+use model::runner::Runner;
+use model::script::ScriptFile;
 use project::mercurial;
 use serde::Serialize;
 
 use crate::command::artifact_args::ArtifactArgs;
 use crate::command::error;
+use crate::command::image::baking_for;
 use crate::command::machine_args::default_ttl;
 use crate::command::session::{Ending, Session};
 use crate::command::testing::{Reports, conclude};
+use crate::compose::Context;
 use crate::ui;
 
 /// The options of every command that runs tests.
@@ -43,10 +50,10 @@ pub struct TestArgs {
     working_copy: bool,
     /// Call a run in which every test was skipped passed
     #[arg(long)]
-    pub allow_all_skipped: bool,
+    allow_all_skipped: bool,
     /// How long the tests may take altogether; tests that did not end by then are lost
     #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
-    pub timeout: Option<Duration>,
+    timeout: Option<Duration>,
     /// How long to wait for another run that uses a machine of somebody else's [default: 2m]
     #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
     wait: Option<Duration>,
@@ -59,10 +66,10 @@ pub struct TestArgs {
     detach: bool,
     /// The files to bring home.
     #[command(flatten)]
-    pub artifacts: ArtifactArgs,
+    artifacts: ArtifactArgs,
     /// The places to which results go.
     #[command(flatten)]
-    pub reports: Reports,
+    reports: Reports,
 }
 
 /// The JSON of `--detach --json`.
@@ -126,8 +133,50 @@ impl TestArgs {
     }
 }
 
+/// Tests that a command runs, with everything about them resolved.
+pub struct ResolvedTests<'a> {
+    /// The command's name.
+    pub command: &'static str,
+    /// The runner.
+    pub runner: &'a dyn Runner,
+    /// The image; none on a machine that somebody else made.
+    pub plan: Option<&'a ImagePlan>,
+    /// The machine.
+    pub order: &'a Order,
+    /// The scripts with the clauses that the tests add to the machine contract.
+    pub clauses: &'a [ScriptFile],
+    /// What the user should know of them before.
+    pub remarks: Vec<TestsEvent>,
+}
+
+/// Runs the tests as a run of its own, to its end.
+pub async fn run_tests(context: Context, args: &TestArgs, tests: ResolvedTests<'_>) -> Result<i32, Fault> {
+    let fetch = args.artifacts.check()?;
+    args.reports.check()?;
+    // The time that looking things up took belongs to no part of the run.
+    let began = Instant::now();
+    let session = Session::begin(context, tests.command).await?;
+    for remark in tests.remarks {
+        session.run.tell(remark);
+    }
+    let job = TestJob {
+        runner: tests.runner,
+        plan: tests.plan,
+        baking: &baking_for(tests.order),
+        order: tests.order,
+        clauses: tests.clauses,
+        fetch: &fetch,
+        limit: args.timeout,
+        allow_all_skipped: args.allow_all_skipped,
+        began,
+        once_begun: OnceBegun::Follow(&|| ()),
+    };
+    let result = drive(&session, args, job).await;
+    session.end(result).await
+}
+
 /// Runs the tests, in this process to their end, or until they are left on their machine.
-pub async fn drive(session: &Session, args: &TestArgs, job: TestJob<'_>) -> Result<Ending, Fault> {
+async fn drive(session: &Session, args: &TestArgs, job: TestJob<'_>) -> Result<Ending, Fault> {
     let unannounced = AtomicBool::new(false);
     let announce = |machine: &Machine| {
         announce(session, args, machine).inspect_err(|_| unannounced.store(true, Ordering::Relaxed))

@@ -54,6 +54,22 @@ pub mod args {
         }
     }
 
+    /// No base images.
+    #[derive(Debug, Clone, Default, clap::Args)]
+    pub struct BaseImageArg {}
+
+    impl BaseImageArg {
+        /// None.
+        pub fn name(&self) -> Option<&str> {
+            None
+        }
+
+        /// There are no options that could be refused.
+        pub fn refuse_unfit(&self, _: ProviderKind) -> Result<(), Fault> {
+            Ok(())
+        }
+    }
+
     /// No other owners.
     #[derive(Debug, Default, clap::Args)]
     pub struct AnyOwnerArg {}

@@ -24,7 +24,7 @@ use model::image::Fingerprint;
 use model::journal::Journal;
 use model::machine::{Platform, ProviderKind};
 use model::parameter::Parameter;
-use model::runner::SshProgram;
+use model::preparation::SshProgram;
 use model::setting::{Key, Section, SettingKind};
 use nix::unistd::{Uid, User};
 use project::image::{BaseChoice, Definition, GivenValue, ImageChoice};
@@ -306,14 +306,6 @@ impl Context {
             return Err(Fault::usage("`--connect ssm` runs commands and moves small files; tests and bakes need SSH"));
         }
         Ok(())
-    }
-
-    /// Refuses a machine of somebody else's that has Windows for what is run on Linux alone.
-    pub fn require_linux(&self) -> Result<(), Fault> {
-        match self.sites.platform() {
-            Platform::Linux => Ok(()),
-            other => Err(Fault::usage(format!("these tests run on Linux, and `--platform {}` is given", other.name()))),
-        }
     }
 
     /// Refuses a machine of somebody else's that is not said to have the system that is `wanted`.

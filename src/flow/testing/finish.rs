@@ -10,10 +10,11 @@ use model::outcome::{Attempt, TestOutcome, TestResult, not_run_results, reconcil
 use model::runner::{Runner, RunnerReport};
 use model::task::TaskOutput;
 
+use crate::preparation::{SetUpTimes, hold};
 use crate::run::Run;
 use crate::task::durable::Durable;
 use crate::testing::report::FollowedReport;
-use crate::testing::{BegunTests, RunResult, SetUpTimes, detail, hold, output};
+use crate::testing::{BegunTests, RunResult, detail, output};
 
 /// The outcome of following tests.
 #[derive(Debug, Clone)]
@@ -47,7 +48,7 @@ pub async fn finish(
         None => run.now().duration_since(begun.began_at),
     };
     let took = Duration::try_from(took).unwrap_or_default();
-    let root = hold::root(durable, runner, &begun.folder).await;
+    let root = hold::root(durable, runner, &runner.layout().root, &begun.folder).await;
     let report_file = locate(runner, &root, &runner.layout().report);
     let drained = match report.drain(durable, &report_file).await {
         Err(_) if matches!(exit, Exit::Lost(_)) && !run.stop.is_cancelled() => {

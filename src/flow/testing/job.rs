@@ -16,10 +16,11 @@ use crate::contract;
 use crate::image::bake::{BakeOptions, request_with_image};
 use crate::lease::{Completion, LeaseEnd, until_stopped, with_machine};
 use crate::order::Order;
+use crate::preparation::{cleaning, folder, hold};
 use crate::run::Run;
 use crate::site::Site;
 use crate::task::durable::Durable;
-use crate::testing::{BegunTests, Records, TestTask, Tested, begin, cleaning, folder, follow, hold, set_up};
+use crate::testing::{BegunTests, Records, TestTask, Tested, begin, follow, set_up};
 use crate::transfer::artifacts::Fetch;
 
 /// Tests to run on a machine of their own.

@@ -11,10 +11,11 @@ use model::runner::Runner;
 use model::task::TaskOutput;
 
 use crate::lease::{self, Completion, LeaseEnd, until_stopped};
+use crate::preparation::{cleaning, hold};
 use crate::run::Run;
 use crate::site::Site;
 use crate::task::durable::Durable;
-use crate::testing::{Finished, TestTask, Tested, cleaning, finish, hold};
+use crate::testing::{Finished, TestTask, Tested, finish};
 use crate::transfer::artifacts;
 
 /// How many last lines of a build that failed are shown, and in how many last bytes of the output they are looked for.
@@ -96,7 +97,7 @@ async fn fetch(
     }
     let folder = task.fetch.folder(kept.path());
     let teller = run.on(&durable.machine().id).teller;
-    let root = hold::root(durable, runner, &task.begun.folder).await;
+    let root = hold::root(durable, runner, &runner.layout().root, &task.begun.folder).await;
     let collecting = artifacts::collect(&teller, durable, &root, &task.fetch.wanted, &folder);
     match until_stopped(run, collecting).await {
         Ok(collected) => Some(collected),

@@ -14,23 +14,18 @@ use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
 use model::outcome::not_run_results;
 use model::output::{OutputLimits, run_command};
-use model::runner::{Job, Runner, TestListing};
+use model::runner::{Runner, TestListing};
 use model::subject::TestSubject;
 use model::task::{Offsets, StepCommand};
 
 use crate::lease::until_stopped;
+use crate::preparation::{SetUpTimes, prepare};
 use crate::run::Run;
 use crate::task::durable::Durable;
-use crate::task::files::write_files;
-use crate::task::step::{do_step, failed};
-use crate::testing::build::{BuildOutcome, build};
-use crate::testing::{BegunTests, RunResult, SetUpTimes, hold};
+use crate::testing::{BegunTests, RunResult};
 
 /// The longest list of tests that a runner may print. The list of Mercurial's suite has 50 KiB.
 const LISTING_CAP: usize = 2 << 20;
-
-/// How many times sending the source is tried again after its connection broke.
-const MORE_SENDS: u32 = 2;
 
 /// A machine on which the tests can start.
 #[derive(Debug, Clone)]
@@ -111,10 +106,7 @@ async fn prepare_all(
     builds: &dyn BuildStore,
 ) -> Result<ReadyMachine, Fault> {
     let folder = durable.folder();
-    durable.prepare().await?;
-    write_files(durable, &runner.files(), folder).await?;
-    hold::hold(run, durable, runner).await?;
-    let (before, outcome) = run_jobs(run, machine, durable, runner, target, builds).await?;
+    let (before, outcome) = prepare(run, machine, durable, runner, target, builds).await?;
     let baked = match durable.read_file(&runner.layout().baked, 1 << 20).await {
         Ok(baked) => Some(baked),
         Err(ConnectionError::File { .. }) => None,
@@ -138,54 +130,6 @@ async fn prepare_all(
         before,
         failed: outcome.and_then(|outcome| outcome.failed),
     })
-}
-
-/// Does the runner's jobs that make a machine ready; gives how long the parts of them took, and the outcome of a build
-/// if there was one to make.
-async fn run_jobs(
-    run: &Run,
-    machine: &Machine,
-    durable: &Durable,
-    runner: &dyn Runner,
-    target: &Path,
-    builds: &dyn BuildStore,
-) -> Result<(SetUpTimes, Option<BuildOutcome>), Fault> {
-    let (mut sending, mut outcome) = (None, None);
-    for job in runner.set_up(durable.folder(), machine) {
-        match job {
-            Job::Step(step) => {
-                let done = do_step(run, durable, &step).await?;
-                if !done.exit.is_success() {
-                    return Err(runner.explain(&step, &done).unwrap_or_else(|| failed(&step, &done)));
-                }
-            }
-            Job::Send => {
-                sending.get_or_insert_with(Instant::now);
-                send(run, durable, runner, target).await?;
-            }
-            Job::Build(job) => outcome = Some(build(run, durable, builds, &job).await?),
-        }
-    }
-    let build = outcome.as_ref().map_or(Duration::ZERO, |outcome| outcome.took);
-    // The jobs after the sending belong to it: the source is checked out, changes are applied.
-    let push = sending.map_or(Duration::ZERO, |since| since.elapsed().saturating_sub(build));
-    Ok((SetUpTimes { build, push, ..SetUpTimes::default() }, outcome))
-}
-
-/// Sends the source to the machine. A process on this computer does that over a connection of its own: if that breaks
-/// and the machine still answers, it is done again, and sends only what is still missing.
-async fn send(run: &Run, durable: &Durable, runner: &dyn Runner, target: &Path) -> Result<(), Fault> {
-    let mut tries = 0;
-    loop {
-        let fault = match runner.send(target, &run.teller).await {
-            Err(fault) if fault.kind == FaultKind::Infrastructure && tries < MORE_SENDS => fault,
-            done => return done,
-        };
-        tries += 1;
-        run.tell(TestsEvent::SendingAgain { failure: (&fault).into() });
-        // Only the machine itself can show that it still exists: this waits for as long as it may.
-        run_command(durable, &durable.guest().nothing(), OutputLimits::SMALL).await?;
-    }
 }
 
 /// Starts the tests, at most once, and returns. `keep` is called before anything is started, with the record that it

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::base::text;
 use model::fault::Fault;
-use model::image::{BaseSpec, Fingerprint, ImagePlan, LayerPlan, LayerRecipe, Provided};
+use model::image::{BaseSpec, CloudBase, Fingerprint, ImagePlan, LayerPlan, LayerRecipe, Provided};
 use model::machine::Platform;
 use model::parameter::Parameter;
 use model::script::ScriptFile;
@@ -34,12 +34,14 @@ pub struct ImageChoice {
     pub distro: String,
     /// The given values of parameters, by name; for all others the default counts.
     pub values: BTreeMap<String, GivenValue>,
+    /// The pattern of the base image's name on a cloud in place of the distribution's own.
+    pub cloud_name: Option<String>,
 }
 
 impl ImageChoice {
     /// A distribution with the default of every parameter.
     pub fn new(base: BaseChoice, distro: &str) -> Self {
-        Self { base, distro: distro.to_owned(), values: BTreeMap::new() }
+        Self { base, distro: distro.to_owned(), values: BTreeMap::new(), cloud_name: None }
     }
 
     /// The same choice with this value of a parameter.
@@ -59,6 +61,8 @@ struct Resolved<'a> {
     distro: &'a Distro,
     /// The values by parameter.
     values: Values,
+    /// The base image's name on a cloud, where it is not the distribution's own.
+    cloud_name: Option<&'a str>,
 }
 
 impl Resolved<'_> {
@@ -97,6 +101,9 @@ pub(crate) fn parse(files: DefinitionFiles) -> Result<Definition, Fault> {
         }
         step.check(&known, &parameters).map_err(|why| flaw(format!("step `{}`{why}", step.name)))?;
     }
+    if let Some(name) = document.default_distro.as_ref().filter(|name| !document.distros.contains_key(*name)) {
+        return Err(flaw(format!("`default-distro`: there is no distribution `{name}`")));
+    }
     let unique: BTreeSet<&str> = document.steps.iter().map(|step| step.name.as_str()).collect();
     if unique.len() != document.steps.len() {
         return Err(flaw("two steps have the same name".to_owned()));
@@ -127,13 +134,20 @@ impl Definition {
         self.document.distros.keys().cloned().collect()
     }
 
-    /// The distribution to take where the user named `named`: the only one of the definition where nothing was named, else `usual`.
+    /// The distribution to take where the user named `named`: that which the definition prefers where nothing was named, or its
+    /// only one, else `usual`.
     pub fn distro_for<'a>(&'a self, named: Option<&'a str>, usual: &'a str) -> &'a str {
         let only = || match self.document.distros.len() {
             1 => self.document.distros.keys().next().map(String::as_str),
             _ => None,
         };
-        named.or_else(only).unwrap_or(usual)
+        named.or(self.document.default_distro.as_deref()).or_else(only).unwrap_or(usual)
+    }
+
+    /// The distribution whose own image on a cloud has this name, with its wildcards.
+    pub fn distro_of_cloud_name(&self, name: &str) -> Option<&str> {
+        let has = |distro: &Distro| distro.ec2.as_ref().is_some_and(|ec2| ec2.name == name);
+        self.document.distros.iter().find(|(_, distro)| has(distro)).map(|(distro, _)| distro.as_str())
     }
 
     /// The distributions that an image with this base can be made of, sorted.
@@ -205,7 +219,11 @@ impl Definition {
         let distro = resolved.distro;
         let name = "base".to_owned();
         if resolved.base == BaseChoice::Cloud {
-            let base = distro.ec2.as_ref().map(Ec2::base).ok_or_else(|| self.no_cloud(resolved.name))?;
+            let mut base = distro.ec2.as_ref().map(Ec2::base).ok_or_else(|| self.no_cloud(resolved.name))?;
+            if let Some(name) = resolved.cloud_name.filter(|name| *name != base.name) {
+                // The parameter names the distribution's own.
+                base = CloudBase { name: name.to_owned(), parameter: None, ..base };
+            }
             return Ok(LayerPlan {
                 name,
                 description: format!("Starting from the distribution's image `{}`", base.name),
@@ -280,7 +298,8 @@ impl Definition {
             };
             values.insert(parameter.name.clone(), value);
         }
-        Ok(Resolved { base: choice.base, name: &choice.distro, distro, values })
+        let cloud_name = choice.cloud_name.as_deref();
+        Ok(Resolved { base: choice.base, name: &choice.distro, distro, values, cloud_name })
     }
 
     /// The value of a parameter that the user means.
@@ -656,6 +675,14 @@ timeout = "5m"
         let plan = definition.plan(&ImageChoice::new(BaseChoice::Cloud, "w")).unwrap();
         assert_eq!((plan.platform, plan.layers.len()), (model::machine::Platform::Windows, 2));
         assert_eq!(definition.distros_of(BaseChoice::Userland), [""; 0]);
+        let other = ImageChoice { cloud_name: Some("Other-*".to_owned()), ..ImageChoice::new(BaseChoice::Cloud, "w") };
+        let other = definition.plan(&other).unwrap();
+        let base = |plan: &ImagePlan| match &plan.layers[0].recipe {
+            LayerRecipe::Cloud(base) => (base.name.clone(), base.parameter.clone()),
+            recipe => panic!("{recipe:?}"),
+        };
+        assert_eq!(base(&other), ("Other-*".to_owned(), None), "the parameter names the usual one");
+        assert_ne!(other.fingerprint(), plan.fingerprint(), "what it starts from is a part of an image");
         let fault = definition.plan(&ImageChoice::new(BaseChoice::Userland, "w")).unwrap_err();
         assert_eq!(fault.message, "`w` is an image of a cloud only");
         for (distro, why) in [
@@ -677,6 +704,8 @@ timeout = "5m"
         assert_eq!(windows.distros(), ["server2022", "server2025"]);
         for distro in windows.distros() {
             let plan = windows.plan(&ImageChoice::new(BaseChoice::Cloud, &distro)).unwrap();
+            let LayerRecipe::Cloud(base) = &plan.layers[0].recipe else { panic!("{plan:?}") };
+            assert_eq!(windows.distro_of_cloud_name(&base.name), Some(distro.as_str()));
             assert!(plan.cloud().is_some() && plan.layers.len() >= 8, "{}", plan.name);
         }
         let definition = crate::image::load(None, "linux-dev").unwrap();

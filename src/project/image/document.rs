@@ -29,6 +29,8 @@ pub(crate) struct ImageDocument {
     pub variables: BTreeMap<String, Fact>,
     #[serde(default)]
     pub parameters: parameters::DeclaredParameters,
+    /// The distribution where none is named.
+    pub default_distro: Option<String>,
     pub distros: BTreeMap<String, Distro>,
     pub steps: Vec<StepEntry>,
 }

@@ -15,6 +15,7 @@ mod runner;
 mod try_push;
 mod windows_python;
 mod windows_tests;
+mod windows_work;
 
 pub use checkout::{Checkout, SourceChoice, find, resolve_tests};
 pub use contract::{CLAUSES, clauses_on};
@@ -24,6 +25,7 @@ pub use runner::{LinuxTests, NAME, PATIENCE};
 pub use try_push::{Payload, SentChangeset, TRY_FUNCTION, TryPush};
 pub use windows_python::{WindowsArch, WindowsPython};
 pub use windows_tests::{WINDOWS_NAME, WindowsTests};
+pub use windows_work::WindowsWork;
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::event::{StepEvent, Teller};
 use model::fault::Fault;
-use model::runner::SshProgram;
+use model::preparation::SshProgram;
 use model::work::Work;
 
 use crate::mercurial::checkout::Checkout;

@@ -15,7 +15,8 @@ use model::filesystem::Filesystem;
 use model::image::Fingerprint;
 use model::machine::{Machine, Platform};
 use model::output::Output;
-use model::runner::{Job, Layout, ReportReader, Runner, SshProgram, Tenancy, TestListing};
+use model::preparation::{Job, Preparation, SshProgram, Tenancy};
+use model::runner::{Layout, ReportReader, Runner, TestListing};
 use model::script::ScriptFile;
 use model::subject::TestSubject;
 use model::task::{Command, StepCommand};
@@ -126,6 +127,9 @@ fn parse_baked(bytes: Option<&[u8]>) -> Option<Baked> {
 }
 
 impl LinuxTests {
+    /// The system of the machines that they run on.
+    pub const PLATFORM: Platform = Platform::Linux;
+
     /// A runner for work that depends on no test: following tests that were begun, and removing what they left.
     pub fn for_following(ssh: SshProgram) -> Self {
         Self {
@@ -295,26 +299,7 @@ impl LinuxTests {
 }
 
 #[async_trait]
-impl Runner for LinuxTests {
-    fn name(&self) -> &str {
-        NAME
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        let settings = KeptSettings {
-            tests: self.tests.clone(),
-            flags: self.flags.clone(),
-            filesystem: self.filesystem,
-            python: self.python_version.clone(),
-        };
-        // Texts and lists of them can always be written as JSON.
-        serde_json::to_value(settings).unwrap_or_default()
-    }
-
-    fn layout(&self) -> Layout {
-        Layout { root: WORK.into(), baked: "/hgwork/baked.json".into(), report: "/hgwork/results/events.jsonl".into() }
-    }
-
+impl Preparation for LinuxTests {
     fn files(&self) -> Vec<ScriptFile> {
         FILES.to_vec()
     }
@@ -337,6 +322,31 @@ impl Runner for LinuxTests {
 
     fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault> {
         matches!(step.work, Work::Preparing { .. }).then(|| self.refused(&done.exit, &done.stderr_text()))
+    }
+
+    fn tenancy(&self) -> Option<&dyn Tenancy> {
+        Some(self)
+    }
+}
+
+impl Runner for LinuxTests {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        let settings = KeptSettings {
+            tests: self.tests.clone(),
+            flags: self.flags.clone(),
+            filesystem: self.filesystem,
+            python: self.python_version.clone(),
+        };
+        // Texts and lists of them can always be written as JSON.
+        serde_json::to_value(settings).unwrap_or_default()
+    }
+
+    fn layout(&self) -> Layout {
+        Layout { root: WORK.into(), baked: "/hgwork/baked.json".into(), report: "/hgwork/results/events.jsonl".into() }
     }
 
     fn list(&self, folder: &str, baked: Option<&[u8]>) -> StepCommand {
@@ -368,10 +378,6 @@ impl Runner for LinuxTests {
 
     fn read_report(&self) -> Box<dyn ReportReader> {
         Box::new(report::EventsReader::in_folder("/hgwork/results"))
-    }
-
-    fn tenancy(&self) -> Option<&dyn Tenancy> {
-        Some(self)
     }
 }
 

@@ -92,6 +92,37 @@ impl CloudArgs {
     }
 }
 
+/// The base image of machines that have Windows.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct BaseImageArg {
+    /// The name of the base image, with `*` for any text; the newest that matches is taken
+    /// [default: Windows_Server-2022-English-Full-Base-*]
+    #[arg(long, value_name = "NAME", value_parser = parse_image_name, help_heading = "Amazon EC2")]
+    base_image_name: Option<String>,
+}
+
+/// Checks the characters of an image's name, which the API reference of `CreateImage` lists, and wildcards.
+fn parse_image_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_*?".contains(c);
+    match text.len() {
+        3..=128 if text.chars().all(fits) => Ok(text.to_owned()),
+        _ => Err("not the name of an image, such as `Windows_Server-2025-English-Full-Base-*`".to_owned()),
+    }
+}
+
+impl BaseImageArg {
+    /// The name that was given.
+    pub fn name(&self) -> Option<&str> {
+        self.base_image_name.as_deref()
+    }
+
+    /// Refuses options that have no meaning for machines of this provider.
+    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
+        let given = self.base_image_name.is_some();
+        if kind == ProviderKind::Ec2 { Ok(()) } else { refuse_options(&[("--base-image-name", given)], kind) }
+    }
+}
+
 /// The choice of owners whose images are collected.
 #[derive(Debug, Default, clap::Args)]
 pub struct AnyOwnerArg {
@@ -110,6 +141,15 @@ impl AnyOwnerArg {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_base_image_has_the_characters_of_one() {
+        let usual = "Windows_Server-2022-English-Full-Base-*";
+        assert_eq!(parse_image_name(usual), Ok(usual.to_owned()));
+        for bad in ["", "ab", "a\nb c", "täst", &"x".repeat(129)] {
+            assert!(parse_image_name(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_cost_is_an_amount_of_money() {

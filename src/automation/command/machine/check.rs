@@ -1,9 +1,9 @@
 //! `automation machine check`.
 
 use flow::contract::{check, files};
+use flow::preparation::folder;
 use flow::shell;
 use flow::task::files::{make_folder, remove_folder, write_files};
-use flow::testing::folder;
 use model::check::Check;
 use model::connection::Connection;
 use model::fault::{Fault, FaultKind};

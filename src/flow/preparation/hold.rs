@@ -12,7 +12,7 @@ use model::connection::Process;
 use model::event::Step;
 use model::fault::Fault;
 use model::output::{OutputLimits, run_command};
-use model::runner::Runner;
+use model::preparation::Preparation;
 use model::task::Chunk;
 use model::work::{Holder, Work};
 use tokio::time::Instant;
@@ -28,10 +28,10 @@ const SAID: usize = 4096;
 
 /// Waits until no other run holds the machine, and holds it. A machine that does not become free in time is an error
 /// that names its holder.
-pub async fn hold(run: &Run, durable: &Durable, runner: &dyn Runner) -> Result<(), Fault> {
+pub async fn hold(run: &Run, durable: &Durable, preparation: &dyn Preparation) -> Result<(), Fault> {
     let site = durable.site();
     let silence = site.grace.max(LEAST_SILENCE);
-    let Some(tenancy) = runner.tenancy().filter(|_| site.provider.kind().machines_stay()) else { return Ok(()) };
+    let Some(tenancy) = preparation.tenancy().filter(|_| site.provider.kind().machines_stay()) else { return Ok(()) };
     let step = tenancy.hold(durable.folder(), &run.id, &run.owner, silence);
     let id = TaskId::random();
     let mut task = durable.run_task(&id, &step.command).await?;
@@ -87,9 +87,9 @@ fn busy_fault(holder: Option<&str>, waited: Duration) -> Fault {
 }
 
 /// Does `work`, and shows the machine meanwhile that this driver is alive.
-pub async fn with_presence<T>(durable: &Durable, runner: &dyn Runner, work: impl Future<Output = T>) -> T {
+pub async fn with_presence<T>(durable: &Durable, preparation: &dyn Preparation, work: impl Future<Output = T>) -> T {
     let site = durable.site();
-    match runner.tenancy().filter(|_| site.provider.kind().machines_stay()) {
+    match preparation.tenancy().filter(|_| site.provider.kind().machines_stay()) {
         None => work.await,
         Some(tenancy) => {
             let sign = tenancy.presence_command(durable.folder());
@@ -111,10 +111,11 @@ pub async fn with_presence<T>(durable: &Durable, runner: &dyn Runner, work: impl
     }
 }
 
-/// The folder with what a run left in the runner's folder. It was put aside if a later run has taken the machine since.
-pub async fn root(durable: &Durable, runner: &dyn Runner, folder: &str) -> String {
-    let own = runner.layout().root.into_owned();
-    let Some(tenancy) = runner.tenancy().filter(|_| durable.site().provider.kind().machines_stay()) else { return own };
+/// The folder with what a run left in `own`, the folder of its work. It was put aside if a later run has taken the machine
+/// since.
+pub async fn root(durable: &Durable, preparation: &dyn Preparation, own: &str, folder: &str) -> String {
+    let tenancy = preparation.tenancy().filter(|_| durable.site().provider.kind().machines_stay());
+    let Some(tenancy) = tenancy else { return own.to_owned() };
     let aside = tenancy.aside_folder(folder);
     let look = durable.guest().is_folder(&aside);
     let there = match durable.direct().await {
@@ -123,7 +124,7 @@ pub async fn root(durable: &Durable, runner: &dyn Runner, folder: &str) -> Strin
         }
         Err(_) => false,
     };
-    if there { aside } else { own }
+    if there { aside } else { own.to_owned() }
 }
 
 #[cfg(test)]

@@ -1,0 +1,61 @@
+//! The options for the image of a machine that has Windows.
+
+use model::fault::Fault;
+use model::image::ImagePlan;
+use model::machine::ProviderKind;
+use project::image::{Definition, ImageChoice};
+use project::mercurial::WindowsWork;
+
+use crate::command::ec2::args::BaseImageArg;
+use crate::compose::Context;
+
+/// The definition whose images stand in for Windows on this computer.
+const STANDIN: &str = "windows-standin";
+
+/// The definition whose images have Windows.
+pub const WINDOWS_DEV: &str = "windows-dev";
+
+/// The options of every command that makes a machine that has Windows.
+#[derive(Debug, Clone, clap::Args)]
+pub struct WindowsImageArgs {
+    /// The image's definition [default: windows-standin, on EC2 windows-dev]
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
+    /// The image below it.
+    #[command(flatten)]
+    base: BaseImageArg,
+}
+
+impl WindowsImageArgs {
+    /// Refuses options that have no meaning for machines of this provider.
+    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
+        self.base.refuse_unfit(kind)
+    }
+
+    /// The plan of the image; none for a machine that somebody else made.
+    pub fn plan(&self, context: &Context, kind: ProviderKind) -> Result<Option<ImagePlan>, Fault> {
+        let usual = match kind {
+            ProviderKind::Host => return Ok(None),
+            ProviderKind::Ec2 => WINDOWS_DEV,
+            ProviderKind::Local | ProviderKind::Dummy => STANDIN,
+        };
+        let name = self.image.as_deref().unwrap_or(usual);
+        let definition = context.definition(name)?;
+        let plan = definition.plan(&choice(context, &definition, &self.base)?)?;
+        if plan.platform != WindowsWork::PLATFORM {
+            return Err(Fault::usage(format!("machines of the image `{name}` do not have Windows"))
+                .hint("Name another with `--image`."));
+        }
+        Ok(Some(plan))
+    }
+}
+
+/// The choice of an image of `definition`, on the base image that was named.
+pub fn choice(context: &Context, definition: &Definition, base: &BaseImageArg) -> Result<ImageChoice, Fault> {
+    let usual = definition.distro_for(None, &context.settings.defaults.distro);
+    let distro = base.name().and_then(|name| definition.distro_of_cloud_name(name)).unwrap_or(usual);
+    let mut choice = ImageChoice::new(context.base_choice()?, distro);
+    choice.values = context.values(definition.parameters(), true);
+    choice.cloud_name = base.name().map(str::to_owned);
+    Ok(choice)
+}

@@ -1,0 +1,75 @@
+//! Preparing a machine for the work of a project: the interface between flows and a project's source.
+//!
+//! What prepares is described as data; the flow does it over connections that may break.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::base::id::RunId;
+use crate::build::Build;
+use crate::event::Teller;
+use crate::fault::Fault;
+use crate::machine::Machine;
+use crate::output::Output;
+use crate::script::ScriptFile;
+use crate::task::{Command, StepCommand};
+
+/// How a program on this computer is to reach a machine in place of `ssh`: our own program with its first arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshProgram {
+    /// The program.
+    pub program: PathBuf,
+    /// The arguments before the file that describes the machine.
+    pub args: Vec<String>,
+}
+
+/// One job in the preparation of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// A command on the machine, which must succeed.
+    Step(Box<StepCommand>),
+    /// The source is sent to the machine: [`Preparation::send`].
+    Send,
+    /// The software under test is built.
+    Build(Box<Build>),
+}
+
+/// The preparation of a machine for work on one source. Paths of its files are `folder/NAME`.
+#[async_trait]
+pub trait Preparation: Send + Sync {
+    /// The files that it needs on the machine.
+    fn files(&self) -> Vec<ScriptFile>;
+
+    /// The jobs that prepare `machine`, in order.
+    fn set_up(&self, folder: &str, machine: &Machine) -> Vec<Job>;
+
+    /// Sends the source, by a process on this computer. `target` is a file for the tool's own `ssh` that says how to
+    /// reach the machine.
+    async fn send(&self, target: &Path, teller: &Teller) -> Result<(), Fault>;
+
+    /// Explains the failure of a step of [`Preparation::set_up`]; none where the step's own output is explanation enough.
+    fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault>;
+
+    /// How it shares with other runs a machine that stays; none where it leaves nothing there and disturbs nobody.
+    fn tenancy(&self) -> Option<&dyn Tenancy>;
+}
+
+/// How a project's work shares with other runs a machine that stays.
+pub trait Tenancy: Send + Sync {
+    /// The step that waits until no other run holds the machine, and then holds it for this run as long as the run has
+    /// a driver or a task. It prints `waits RUN SINCE OWNER` while it waits for another run, and `held` at the end. The
+    /// step's limit is that of waiting; a driver that gives no [`Tenancy::presence_command`] for `silence` counts as gone.
+    fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> StepCommand;
+
+    /// The command that shows the machine that the run's driver is alive.
+    fn presence_command(&self, folder: &str) -> Command;
+
+    /// The folder to which a later run moves what an earlier one left below the work's folder before it takes the
+    /// machine.
+    fn aside_folder(&self, folder: &str) -> String;
+
+    /// The step that removes what the work left.
+    fn clean(&self, folder: &str) -> StepCommand;
+}

@@ -1,21 +1,17 @@
 #!/bin/bash
 # Makes what programs for Windows find at their start: drive C, the registry, the variables of the system.
 #
-# Runs as root. Input: none. May be run again over its own result.
+# Runs as root. Input: `as-hg.sh` beside this file. May be run again over its own result.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
 say() { printf '%s\n' "30-windows: $*"; }
 die() { printf '%s\n' "30-windows: $*" >&2; exit 1; }
 
-readonly wait=300
+here=$(dirname "$0")
+readonly here wait=300
 
-# `mscoree` and `mshtml` would ask for downloads that nothing here needs.
-as_hg() {
-    setpriv --reuid hg --regid hg --init-groups env --ignore-environment LC_ALL=C.UTF-8 HOME=/var/lib/standin/home \
-        PATH=/usr/bin:/bin USER=hg WINEPREFIX=/srv/windows WINEDEBUG=-all WINEDLLOVERRIDES='mscoree=;mshtml=' \
-        timeout "$wait" "$@" </dev/null
-}
+as_hg() { sh "$here/as-hg.sh" "$wait" "$@"; }
 
 cd /
 say "making the registry and the system's files"

@@ -4,7 +4,7 @@
 #
 # The wheels of the other Pythons stay in `C:\standin\wheels`: they are what a build of that release has to come to.
 #
-# Runs as root. Needs the network. Input: `fetch.py` beside this file. May be run again over its own result.
+# Runs as root. Needs the network. Input: `as-hg.sh` and `fetch.py` beside this file. May be run again over its own result.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
@@ -15,11 +15,7 @@ here=$(dirname "$0")
 readonly here drive=/srv/windows/drive_c index=https://files.pythonhosted.org/packages wait=600
 readonly wheels=$drive/standin/wheels
 
-as_hg() {
-    setpriv --reuid hg --regid hg --init-groups env --ignore-environment LC_ALL=C.UTF-8 HOME=/var/lib/standin/home \
-        PATH=/usr/bin:/bin USER=hg WINEPREFIX=/srv/windows WINEDEBUG=-all WINEDLLOVERRIDES='mscoree=;mshtml=' \
-        timeout "$wait" "$@" </dev/null
-}
+as_hg() { sh "$here/as-hg.sh" "$wait" "$@"; }
 
 say "fetching"
 python3 "$here/fetch.py" "$wheels" <<END || die "cannot fetch the wheels"

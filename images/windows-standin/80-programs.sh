@@ -2,8 +2,8 @@
 # Puts the recorder in the place of programs that Wine has in name only (they end with 0 and do nothing), and stand-ins of build tools
 # beside it, so that nothing is done silently.
 #
-# Runs as root. Input: `recorder.c`, `recorder.py`, `cibuildwheel.py`, `pyoxidizer.py` and `wixl.sh` beside this file. May be run again
-# over its own result.
+# Runs as root. Input: `as-hg.sh`, `recorder.c`, `recorder.py`, `cibuildwheel.py`, `pyoxidizer.py` and `wixl.sh` beside this file. May be
+# run again over its own result.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
@@ -14,11 +14,7 @@ here=$(dirname "$0")
 readonly here drive=/srv/windows/drive_c wait=300
 readonly standin=$drive/standin windows=$drive/windows
 
-as_hg() {
-    setpriv --reuid hg --regid hg --init-groups env --ignore-environment LC_ALL=C.UTF-8 HOME=/var/lib/standin/home \
-        PATH=/usr/bin:/bin USER=hg WINEPREFIX=/srv/windows WINEDEBUG=-all WINEDLLOVERRIDES='mscoree=;mshtml=' \
-        timeout "$wait" "$@" </dev/null
-}
+as_hg() { sh "$here/as-hg.sh" "$wait" "$@"; }
 
 say "compiling recorder.exe"
 x86_64-w64-mingw32-gcc -O2 -Wall -Werror -static -o "$standin/recorder.exe" "$here/recorder.c" || die "cannot compile recorder.c"

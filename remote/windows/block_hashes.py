@@ -40,8 +40,4 @@ def main(path, size, count, owner):
     return 0
 
 
-try:
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
-except OSError as error:
-    os.write(2, ("%s\n" % error).encode("utf-8", "replace"))
-    sys.exit(1)
+sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))

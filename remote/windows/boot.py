@@ -14,7 +14,8 @@
 # line end is refused. The arguments of cmd.exe itself behind `/c` or `/k` are one line, joined by blanks, as a person would type it.
 #
 # Exit codes: the command's own. 255 also stands for every code above it, as not every SSH server carries those; the code is then in the
-# last line of standard error. 126 it cannot be started, 127 it is not there; standard error says why.
+# last line of standard error. 126 it cannot be started, 127 it is not there; standard error says why. Where the system refuses a program
+# of ours something that it does not expect, its code is 1, and the reason is on standard error.
 #
 # Runs on Linux as well, for tests. Programs of ours find `resolve` among their names.
 import os
@@ -135,3 +136,7 @@ try:
 except Unable as error:
     say(str(error))
     sys.exit(error.code)
+except OSError as error:
+    # A program of ours could not do its work; what it says of that is the system's own sentence.
+    os.write(2, ("%s\n" % error).encode("utf-8", "replace"))
+    sys.exit(1)

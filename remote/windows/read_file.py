@@ -85,8 +85,4 @@ def main(args):
     return 0
 
 
-try:
-    sys.exit(main(sys.argv[1:]))
-except OSError as error:
-    os.write(2, ("%s\n" % error).encode("utf-8", "replace"))
-    sys.exit(1)
+sys.exit(main(sys.argv[1:]))

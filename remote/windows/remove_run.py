@@ -52,8 +52,4 @@ def main(folder, program=None):
     return 0
 
 
-try:
-    sys.exit(main(*sys.argv[1:]))
-except OSError as error:
-    os.write(2, ("%s\n" % error).encode("utf-8", "replace"))
-    sys.exit(1)
+sys.exit(main(*sys.argv[1:]))

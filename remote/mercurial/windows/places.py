@@ -59,19 +59,69 @@ def plain_environment():
     return environment
 
 
-def hg(*arguments, **more):
-    """Runs `hg` in the source; gives its end, with its output as text where `stdout` asks for it."""
-    words = ["hg", "--cwd", SOURCE] + list(arguments)
-    try:
-        return subprocess.run(words, env=plain_environment(), encoding="utf-8", errors="replace", **more)
-    except FileNotFoundError:
-        raise Failure("there is no `hg` on the path; `automation machine check` says what a machine must have") from None
+class Mercurial:
+    """One `hg` that runs several commands on the source: to start it takes longer than most of what it is asked. Closed by `with`.
+
+    It is spoken to as `hg help internals.cmdserver` describes: a message is a channel of one byte, the length of the data, the data.
+    """
+
+    def __init__(self, *options):
+        words = ["hg", "--cwd", SOURCE] + list(options) + ["serve", "--cmdserver", "pipe"]
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            self.process = subprocess.Popen(words, env=plain_environment(), **pipes)
+        except FileNotFoundError:
+            raise Failure("there is no `hg` on the path; `automation machine check` says what a machine must have") from None
+        self.read()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        # The end of its input ends it.
+        self.process.stdin.close()
+        self.process.wait()
+
+    def read(self):
+        """The next message: its channel and its data. A question gets no answer, as from a user who is not there."""
+        while True:
+            head = self.process.stdout.read(5)
+            if len(head) < 5:
+                raise Failure("`hg` ended before it did what it was asked")
+            channel, length = head[:1], int.from_bytes(head[1:], "big")
+            if not channel.isupper():
+                return channel, self.process.stdout.read(length)
+            self.write(b"")
+
+    def write(self, data):
+        self.process.stdin.write(len(data).to_bytes(4, "big") + data)
+        self.process.stdin.flush()
+
+    def run(self, *arguments):
+        """Runs a command; gives its exit code and its output. What it says on standard error is said here as well."""
+        self.process.stdin.write(b"runcommand\n")
+        self.write(b"\0".join(argument.encode() for argument in arguments))
+        output = b""
+        while True:
+            channel, data = self.read()
+            if channel == b"r":
+                return int.from_bytes(data, "big", signed=True), output.decode("utf-8", "replace")
+            if channel == b"o":
+                output += data
+            elif channel == b"e":
+                sys.stderr.write(data.decode("utf-8", "replace"))
+                sys.stderr.flush()
+
+    def ask(self, *arguments):
+        """The output of a command, or none where it fails."""
+        code, output = self.run(*arguments)
+        return output if code == 0 else None
 
 
 def ask_hg(*arguments):
-    """The output of `hg`, or none where it fails."""
-    done = hg(*arguments, stdout=subprocess.PIPE)
-    return done.stdout if done.returncode == 0 else None
+    """The output of one command, or none where it fails."""
+    with Mercurial() as hg:
+        return hg.ask(*arguments)
 
 
 def need_source():
@@ -86,6 +136,15 @@ def owner():
             return marker.readline().strip()
     except FileNotFoundError:
         return None
+
+
+def take():
+    """Takes the folders for this run, and empties those for results and temporary files."""
+    for folder in (RESULTS, TEMPORARY):
+        remove_tree(folder)
+        os.mkdir(folder)
+    with open(MARKER, "w", encoding="utf-8") as marker:
+        marker.write(HERE + "\n")
 
 
 def need_own():

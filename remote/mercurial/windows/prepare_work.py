@@ -12,11 +12,7 @@ import places  # noqa: E402
 
 def main(_):
     places.need_source()
-    for folder in (places.RESULTS, places.TEMPORARY):
-        places.remove_tree(folder)
-        os.mkdir(folder)
-    with open(places.MARKER, "w", encoding="utf-8") as marker:
-        marker.write(places.HERE + "\n")
+    places.take()
     return 0
 
 

@@ -3,7 +3,7 @@
 #   run_tests.py [--list N] PYTHON -- ARGUMENT...
 #
 # --list N   print the names of the tests that the same arguments would run, one on a line, and run none; the last N arguments name
-#            tests. On standard error, first, what they would run on: `run-tests: on distro=NAME python=VERSION`
+#            tests. On standard error, what they would run on: `run-tests: on distro=NAME python=VERSION`
 # PYTHON     the interpreter: an absolute path
 # ARGUMENT   goes to run-tests.py as it is
 #
@@ -32,6 +32,8 @@ TESTS = places.SOURCE + "/tests"
 # The shell that Mercurial's own images for Windows have.
 SHELL = "C:/MinGW/msys/1.0/bin"
 NO_SHELL = "there is no `sh` on this machine"
+# What the runner listed for this run, and for which arguments.
+LISTED = places.HERE + "/listed.json"
 
 # What the interpreter says of itself and of its system; Wine tells its version, which Windows does not have.
 FACTS = """
@@ -113,7 +115,14 @@ def file_of(name):
 
 
 def show_list(count, python, arguments, ours):
-    subprocess.run([python, "-c", FACTS.replace("print(", 'print("run-tests: " + ')], env=ours, stdout=sys.stderr)
+    # Beside the runner: neither needs the other, and both take a while to start.
+    facts = subprocess.Popen([python, "-c", FACTS], env=ours, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    code = print_names(count, python, arguments, ours)
+    print("run-tests: %s" % facts.communicate()[0].decode("utf-8", "replace").strip(), file=sys.stderr, flush=True)
+    return code
+
+
+def print_names(count, python, arguments, ours):
     for name in arguments[len(arguments) - count :] if count else []:
         plain = os.path.basename(name.partition("#")[0])
         if not re.fullmatch(r"test-.*\.(t|py)", plain) or not os.path.isfile(file_of(name)):
@@ -124,8 +133,20 @@ def show_list(count, python, arguments, ours):
     for name in names:
         if not os.path.isfile(file_of(name)):
             return unknown(name.partition("#")[0])
+    with open(LISTED, "w", encoding="utf-8") as file:
+        json.dump([[python] + arguments, names], file)
     print("\n".join(names), flush=True)
     return 0
+
+
+def known_list(python, arguments, ours):
+    """The same as `listed`, which is not asked again for what it has told this run already."""
+    try:
+        with open(LISTED, encoding="utf-8") as file:
+            asked, names = json.load(file)
+    except FileNotFoundError:
+        asked, names = None, []
+    return (names, 0) if asked == [python] + arguments else listed(python, arguments, ours)
 
 
 def write_events(events):
@@ -142,7 +163,7 @@ def without_shell(python, arguments, ours):
     """The arguments that name the tests that need no shell, and the names of the others; nothing to change where there is a shell."""
     if shutil.which("sh", path=ours["PATH"]):
         return arguments, []
-    names, code = listed(python, arguments, ours)
+    names, code = known_list(python, arguments, ours)
     scripts = [name for name in names if file_of(name).endswith(".t")]
     if code or not scripts:
         return arguments, []

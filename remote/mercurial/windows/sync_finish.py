@@ -1,9 +1,10 @@
 # Brings the working copy of C:/hgdev/src to a changeset that was pushed into it, and removes everything else from it, ignored files
 # and an earlier build included. Prints the node that is checked out.
 #
-#   sync_finish.py NODE
+#   sync_finish.py NODE [take]
 #
 # NODE   the full hash, 40 hexadecimal digits
+# take   does before what prepare_work.py does, for a run that needs no more than one changeset
 #
 # Exit codes: 0 checked out; 1 something failed; 2 wrong arguments.
 import os
@@ -15,19 +16,22 @@ import places  # noqa: E402
 
 
 def main(args):
-    if len(args) != 1 or not re.fullmatch("[0-9a-f]{40}", args[0]):
-        raise places.Failure("usage: sync_finish.py NODE, where NODE has 40 hexadecimal digits", 2)
+    if args[1:] not in ([], ["take"]) or not re.fullmatch("[0-9a-f]{40}", "".join(args[:1])):
+        raise places.Failure("usage: sync_finish.py NODE [take], where NODE has 40 hexadecimal digits", 2)
     node = args[0]
     places.need_source()
-    if places.ask_hg("--hidden", "log", "--rev", node, "--template", "{node}") != node:
-        raise places.Failure("changeset %s did not arrive in %s" % (node, places.SOURCE))
-    # First back to a tree without changes, then the purge: what an unfinished earlier synchronisation had added counts as unknown
-    # only then.
-    if places.hg("--hidden", "update", "--quiet", "--clean", "--rev", node).returncode:
-        raise places.Failure("cannot check out %s" % node)
-    if places.hg("--config", "extensions.purge=", "purge", "--all").returncode:
-        raise places.Failure("cannot purge %s: a file of an earlier run may still be open" % places.SOURCE)
-    here = places.ask_hg("--hidden", "log", "--rev", ".", "--template", "{node}")
+    if args[1:]:
+        places.take()
+    with places.Mercurial("--config", "extensions.purge=") as hg:
+        if hg.ask("--hidden", "log", "--rev", node, "--template", "{node}") != node:
+            raise places.Failure("changeset %s did not arrive in %s" % (node, places.SOURCE))
+        # First back to a tree without changes, then the purge: what an unfinished earlier synchronisation had added counts as unknown
+        # only then.
+        if hg.ask("--hidden", "update", "--quiet", "--clean", "--rev", node) is None:
+            raise places.Failure("cannot check out %s" % node)
+        if hg.ask("purge", "--all") is None:
+            raise places.Failure("cannot purge %s: a file of an earlier run may still be open" % places.SOURCE)
+        here = hg.ask("--hidden", "log", "--rev", ".", "--template", "{node}")
     if here != node:
         raise places.Failure("checked out %s in place of %s" % (here, node))
     print(here, flush=True)

@@ -101,9 +101,7 @@ impl Preparation for WindowsTests {
     }
 
     fn set_up(&self, folder: &str, _: &Machine) -> Vec<Job> {
-        let mut jobs = self.work.begin(folder);
-        jobs.extend(self.work.check_out(folder).into_iter().map(|step| Job::Step(Box::new(step))));
-        jobs
+        self.work.set_up(folder)
     }
 
     async fn send(&self, target: &Path, teller: &Teller) -> Result<(), Fault> {

@@ -84,6 +84,19 @@ impl WindowsWork {
         }
     }
 
+    /// All jobs at once for work on one source: with a step less than [`Self::begin`] and [`Self::check_out`], each of which
+    /// starts Python three times.
+    pub(super) fn set_up(&self, folder: &str) -> Vec<Job> {
+        if self.checkout.is_none() {
+            return self.begin(folder);
+        }
+        let mut steps = self.check_out(folder);
+        if let Some(first) = steps.first_mut() {
+            first.command.args.push("take".to_owned());
+        }
+        std::iter::once(Job::Send).chain(steps.into_iter().map(|step| Job::Step(Box::new(step)))).collect()
+    }
+
     /// The jobs that take the machine's folders and bring the source there.
     pub(super) fn begin(&self, folder: &str) -> Vec<Job> {
         let work = Work::Preparing { folder: FOLDER.to_owned(), filesystem: Filesystem::Default };

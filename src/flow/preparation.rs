@@ -120,6 +120,9 @@ async fn send(run: &Run, durable: &Durable, preparation: &dyn Preparation, targe
         };
         tries += 1;
         run.tell(TestsEvent::SendingAgain { failure: (&fault).into() });
+        // That process had a connection of its own, and what kept it away is told best by another one: a key that is not the
+        // machine's is no reason to try again.
+        durable.reach_anew().await?;
         // Only the machine itself can show that it still exists: this waits for as long as it may.
         run_command(durable, &durable.guest().nothing(), OutputLimits::SMALL).await?;
     }

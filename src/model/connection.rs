@@ -140,7 +140,10 @@ impl From<ConnectionError> for Fault {
             ),
             ConnectionError::HostKeyMismatch { .. } => (
                 FaultKind::Outside,
-                Some("Nothing was sent. Another machine answers at this address, or its key was changed."),
+                Some(
+                    "Nothing was sent. Another machine answers at this address, or its key was changed: ask who runs it. If the key that \
+                     it shows is right, remove the old one with `ssh-keygen -R NAME`, and log in once with `ssh`.",
+                ),
             ),
             ConnectionError::HostKeyUnknown { .. } => (
                 FaultKind::Outside,

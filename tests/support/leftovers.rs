@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 /// Everything that is there: processes, mounts, loop devices, control groups, files of machines.
 pub fn of(state: &Path) -> Vec<String> {
-    let mut found: Vec<String> =
-        processes(state).into_iter().map(|(pid, line)| format!("process {pid} {line}")).collect();
+    let all = processes(state).into_iter().chain(inside(state));
+    let mut found: Vec<String> = all.map(|(pid, line)| format!("process {pid} {line}")).collect();
     let path = state.display().to_string();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     // The mount of a state directory that is a disk of its own is the test's, not the tool's.
@@ -42,6 +42,36 @@ pub fn processes(state: &Path) -> Vec<(i32, String)> {
         }
     }
     found
+}
+
+/// Every process inside of a machine of the state directory: the first one of each, and whatever was started there, by whose way
+/// ever it outlived its parents. The machine's temporary folder is mounted for it, from below the state directory.
+pub fn inside(state: &Path) -> Vec<(i32, String)> {
+    let is_inside = |mounts: &str| {
+        // The path of a mount within its file system, which is the path here, or the end of it.
+        let roots = mounts.lines().filter_map(|line| line.split(' ').nth(3));
+        let mut states = roots.filter_map(|root| root.split_once("/machines/")).map(|(state, _)| state);
+        states.any(|of| !of.is_empty() && state.ends_with(of.trim_start_matches('/')))
+    };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
+        if is_inside(&String::from_utf8_lossy(&read("mountinfo"))) {
+            found.push((pid, String::from_utf8_lossy(&read("cmdline")).replace('\0', " ")));
+        }
+    }
+    found
+}
+
+/// The first process of each machine: what it ends with.
+pub fn first_processes(state: &Path) -> Vec<i32> {
+    let is_first = |pid: &i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+        ids.split_whitespace().skip(1).last() == Some("1")
+    };
+    processes(state).into_iter().map(|(pid, _)| pid).filter(is_first).collect()
 }
 
 fn groups(state: &Path) -> Vec<String> {

@@ -11,6 +11,7 @@
 pub mod child;
 pub mod commands;
 pub mod contract;
+pub mod door;
 pub mod events;
 pub mod images;
 pub mod index;

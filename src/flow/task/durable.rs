@@ -213,6 +213,13 @@ impl Durable {
         self.live().await.map(|(_, connection)| connection)
     }
 
+    /// Makes a connection beside the live one, for as long as the machine may still exist, and closes it.
+    pub async fn reach_anew(&self) -> Result<(), ConnectionError> {
+        self.connect().await?.close().await;
+        self.note_answer();
+        Ok(())
+    }
+
     /// The live connection and its number.
     async fn live(&self) -> Result<(u64, Arc<dyn Connection>), ConnectionError> {
         let mut link = self.inner.link.lock().await;

@@ -74,6 +74,11 @@ pub trait Tasks: Send + Sync {
     /// Asks the supervisor in `folder` about a task.
     fn supervise(&self, folder: &str, id: &TaskId, request: &Request<'_>) -> Command;
 
+    /// The file with the record of a task that has ended, where to read a file takes much less than to ask the supervisor.
+    fn record_file(&self, _folder: &str, _id: &TaskId) -> Option<String> {
+        None
+    }
+
     /// Removes everything of a run: runs the script called `clean` in `folder`, if it is given and exists, then ends the
     /// tasks in the folder, and at last removes the folder.
     fn remove_run(&self, folder: &str, clean: Option<&str>) -> Command;

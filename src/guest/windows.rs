@@ -301,6 +301,11 @@ impl Tasks for Windows {
         if watched { Command { stdin: None, ..command } } else { command }
     }
 
+    /// To ask starts a shell and Python, which takes a good part of a second.
+    fn record_file(&self, folder: &str, id: &TaskId) -> Option<String> {
+        Some(format!("{folder}/{id}/record"))
+    }
+
     fn remove_run(&self, folder: &str, clean: Option<&str>) -> Command {
         without_input(REMOVE_RUN, &[folder]).args(clean)
     }

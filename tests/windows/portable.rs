@@ -209,7 +209,8 @@ async fn a_task_outlives_killed_sessions_and_is_followed_from_its_byte() {
     let program = "import sys\nfor n in range(300000):\n    sys.stdout.write('%09d the quick brown fox\\n' % n)\n\
                 sys.stderr.write('end')\nsys.exit(7)";
     let whole: Vec<u8> = (0..300_000).flat_map(|n| format!("{n:09} the quick brown fox\n").into_bytes()).collect();
-    let mut task = scene.durable().run_task(&TaskId::random(), &python(program)).await.unwrap();
+    let (durable, id) = (scene.durable(), TaskId::random());
+    let mut task = durable.run_task(&id, &python(program)).await.unwrap();
     let (mut kills, step) = (0, whole.len() / 6);
     let left = drain(&mut task, |seen| {
         if kills < 5 && seen > (kills + 1) * step {
@@ -222,6 +223,9 @@ async fn a_task_outlives_killed_sessions_and_is_followed_from_its_byte() {
     assert!(left.stdout == whole, "{} bytes in place of {}", left.stdout.len(), whole.len());
     let record = left.record.unwrap();
     assert!(record.output == task.offsets() && !record.capped && !record.cancelled && record.peak_memory.is_some());
+    // It is read from a file, and not asked for.
+    let file = std::fs::read(durable.guest().record_file(durable.folder(), &id).unwrap()).unwrap();
+    assert_eq!(serde_json::from_slice::<TaskRecord>(&file).unwrap().output, task.offsets());
 }
 
 #[tokio::test]

@@ -21,6 +21,9 @@ const GREETING_CAP: usize = 64 << 10;
 /// The reason that a task is lost if the machine's boot is another.
 pub(super) const BOOTED_AGAIN: &str = "the machine was booted again, which ended the task";
 
+/// The longest record; the supervisor has one block for it.
+const RECORD_CAP: u64 = 64 << 10;
+
 /// How many pieces of output may wait for their reader.
 const QUEUE: usize = 32;
 
@@ -284,7 +287,17 @@ impl Follower {
         self.durable.request(&self.id, &request)
     }
 
+    /// The record as the machine's file has it, if it can be had so.
+    async fn read_record(&self) -> Option<TaskRecord> {
+        let path = self.durable.guest().record_file(self.durable.folder(), &self.id)?;
+        let (_, connection) = self.durable.live().await.ok()?;
+        serde_json::from_slice(&connection.read_file(&path, RECORD_CAP).await.ok()?).ok()
+    }
+
     async fn record(&self) -> Result<TaskRecord, String> {
+        if let Some(record) = self.read_record().await {
+            return Ok(record);
+        }
         let done = self.durable.ask(&self.durable.request(&self.id, &Request::Record), REQUEST_LIMIT).await;
         let done = done.map_err(|error| error.to_string())?;
         // A login shell may print a greeting first.

@@ -663,6 +663,19 @@ timeout = "5m"
     }
 
     #[test]
+    fn a_file_that_would_lie_in_the_place_of_its_steps_script_is_refused() {
+        let step = |name: &str| {
+            format!(
+                "name = \"x\"\ndescription = \"d\"\nlogin-user = \"hg\"\n[distros.w.ec2]\nowner = \"012345678901\"\nname = \"w-*\"\n\
+                 user = \"u\"\n[[steps]]\nname = \"{name}\"\ndescription = \"a\"\nscript = \"1.sh\"\nfiles = [\"2.sh\"]\ntimeout = \"5m\"\n"
+            )
+        };
+        load_text(&step("1"), "1", "2").unwrap();
+        let fault = load_text(&step("2"), "1", "2").unwrap_err();
+        assert!(fault.message.contains("step `2` has a file `2.sh`"), "{fault:?}");
+    }
+
+    #[test]
     fn a_definition_whose_machines_have_another_system_needs_no_userland() {
         let text = |distro: &str| {
             format!(

@@ -189,6 +189,12 @@ impl StepEntry {
         for conditions in [&self.only_if, &self.unless] {
             parameters::check_conditions(parameters, conditions).map_err(|why| format!(": {why}"))?;
         }
+        // On a machine the script is called by the step's name, beside its files.
+        let ending = self.script.rsplit_once('.').map_or("sh", |(_, ending)| ending);
+        let script = format!("{}.{ending}", self.name);
+        if let Some(file) = self.files.iter().find(|file| **file == script) {
+            return Err(format!(" has a file `{file}`, in whose place its own script would lie: rename one of them"));
+        }
         let Some(unknown) = self.env.iter().find(|name| !known.contains(name.as_str())) else { return Ok(()) };
         let names: Vec<&str> = known.iter().copied().collect();
         Err(format!(" asks for the unknown variable `{unknown}` (there are: {})", names.join(", ")))

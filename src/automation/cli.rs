@@ -41,6 +41,12 @@ enum Command {
     RunTestsWindows(Box<command::run_tests_windows::Args>),
     /// Bake the images for Linux development machines
     BootstrapLinuxDev(command::bootstrap_linux_dev::Args),
+    /// Bake the image for Windows development machines, on Amazon EC2
+    ///
+    /// Starts from the newest image of Windows Server that Amazon publishes, or from the newest that `--base-image-name`
+    /// matches; how old it is, is told at the launch. `docs/windows.md` says what the image holds and what was never run on
+    /// Windows.
+    BootstrapWindowsDev(Box<command::bootstrap_windows_dev::Args>),
     /// Keep machines by hand: make, list, enter, copy, end, check
     #[command(subcommand)]
     Machine(command::machine::Command),
@@ -92,7 +98,10 @@ impl Command {
     fn needs_room(&self) -> bool {
         use command::{image::Command as Image, machine::Command as Machine, runs::Command as Runs};
         match self {
-            Self::RunTestsLinux(_) | Self::RunTestsWindows(_) | Self::BootstrapLinuxDev(_) => true,
+            Self::RunTestsLinux(_)
+            | Self::RunTestsWindows(_)
+            | Self::BootstrapLinuxDev(_)
+            | Self::BootstrapWindowsDev(_) => true,
             Self::Machine(command) => matches!(command, Machine::Up(_) | Machine::Check(_)),
             Self::Image(command) => matches!(command, Image::Build(_)),
             // Both write down the results of a run.
@@ -264,6 +273,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::RunTestsLinux(args) => command::run_tests_linux::run(open()?, *args).await,
         Command::RunTestsWindows(args) => command::run_tests_windows::run(open()?, *args).await,
         Command::BootstrapLinuxDev(args) => command::bootstrap_linux_dev::run(open()?, args).await,
+        Command::BootstrapWindowsDev(args) => command::bootstrap_windows_dev::run(open()?, *args).await,
         Command::Machine(command) => command.run(open()?).await,
         Command::Image(command) => command.run(open()?).await,
         Command::Runs(command) => command.run(open()?).await,

@@ -24,7 +24,7 @@ pub(crate) struct World {
 
 impl World {
     /// With machines, which need root for port 22; `None` says so.
-    fn with_machines(place: Place) -> Option<Self> {
+    pub(crate) fn with_machines(place: Place) -> Option<Self> {
         if !is_root() {
             skip("machines of the emulator listen on port 22, which needs root");
             return None;
@@ -50,7 +50,7 @@ impl World {
         Running::start(command)
     }
 
-    fn tool(&self, arguments: &[&str]) -> Done {
+    pub(crate) fn tool(&self, arguments: &[&str]) -> Done {
         self.start(arguments).end()
     }
 

@@ -7,7 +7,10 @@ use model::image::CloudBase;
 use model::machine::{Address, Platform};
 use model::provider::MachineRequest;
 use project::image::{BaseChoice, ImageChoice};
+use rustix::process::Signal;
+use support::tool::Place;
 
+use super::cli::World;
 use super::launch::{Account, User};
 use crate::emulated::interface_only;
 
@@ -107,4 +110,35 @@ async fn a_pattern_finds_the_newest_image_and_what_windows_lacks_is_refused_befo
         assert!(fault.message.contains(why) && fault.message.contains("`windows`"), "{fault:?}");
     }
     assert_eq!(account.aws.control.count("*"), 0, "{:?}", account.aws.control.names());
+}
+
+#[test]
+fn the_command_for_the_image_takes_the_newest_base_image_of_a_name() {
+    let world = World::interface(Place::new());
+    fn bake<'a>(further: &[&'a str]) -> Vec<&'a str> {
+        [&["bootstrap-windows-dev"], further].concat()
+    }
+    let named = |name| bake(&["--base-image-name", name]);
+    let refused = world.tool(&named("Windows_Server-2016-*")).expect(3);
+    refused.tells(&["publishes no image `Windows_Server-2016-*`", "Nothing is left behind"]);
+    for (words, told) in [
+        (&["--parameter", "no=1"][..], "`no`"),
+        (&["--parameter", "source-url=none"], "`source-url` takes a URL"),
+        (&["--parameter", "source-revision=1", "--parameter", "source-revision=2"], "given twice"),
+        (&["--base-image-name", "x"], "not the name of an image"),
+    ] {
+        world.tool(&bake(words)).expect(2).tells(&[told]);
+    }
+    assert_eq!(world.aws.control.count("ec2:RunInstances"), 0);
+    // The name of the other system's own image means that system, and its parameter is asked for.
+    for (words, image, id) in [
+        (bake(&[]), "windows-dev-server2022", "ami-00142022000000002"),
+        (named("Windows_Server-2025-English-Full-Base-*"), "windows-dev-server2025", "ami-00142025000000001"),
+        (named("Windows_Server-2022-English-Full-Base-2026.10.*"), "windows-dev-server2022", "ami-00142022000000001"),
+    ] {
+        let running = world.start(&words);
+        running.wait_for(&format!("Starting from the published image `{id}`, which is "));
+        running.signal(Signal::INT);
+        running.end().expect(130).tells(&[&format!("{image}: 7 steps on one machine"), "Nothing is left behind"]);
+    }
 }

@@ -147,6 +147,7 @@ const WRONG: &[Wrong<'static>] = &[
     (&["run-tests-linux", "--detach", "--junit", "x.xml"], 2, &["--detach", "--junit"]),
     (&["run-tests-linux", "--wait", "5m"], 2, &["--wait", "--host", "hint:"]),
     (&["bootstrap-linux-dev", "--distros", "debian12,nope"], 2, &["`nope`", "hint:"]),
+    (&["bootstrap-windows-dev"], 2, &["`windows-dev` is an image of Amazon EC2", "image build windows-standin"]),
     (&["completions", "nosuchshell"], 2, &["'nosuchshell'", "bash"]),
 ];
 

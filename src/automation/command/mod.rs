@@ -3,6 +3,7 @@
 pub mod artifact_args;
 pub mod audit;
 pub mod bootstrap_linux_dev;
+pub mod bootstrap_windows_dev;
 pub mod completions;
 pub mod distro;
 pub mod doctor;

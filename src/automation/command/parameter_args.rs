@@ -32,7 +32,8 @@ fn option(parameter: &'static Parameter, value: &'static str, usual: bool) -> Ar
     Arg::new(parameter.name.as_str()).long(parameter.name.as_str()).value_name(value).help(help)
 }
 
-fn parse_any(text: &str) -> Result<(String, String), String> {
+/// Splits `NAME=VALUE`.
+pub(super) fn parse_any(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write the parameter's name, `=` and the value".to_owned()),

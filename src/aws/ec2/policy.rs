@@ -45,14 +45,16 @@ const MACHINES: &[&[&Grant]] = &[
 const IMAGES: &[&Grant] = &[&BAKE, &BAKE_MARKED, &COLLECT];
 
 /// The commands that use AWS.
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 12] = [
     "audit",
     "bootstrap-linux-dev",
+    "bootstrap-windows-dev",
     "doctor",
     "image",
     "machine",
     "purge-ec2-resources",
     "run-tests-linux",
+    "run-tests-windows",
     "runs",
     "terminate-ec2-instances",
     "try",
@@ -65,7 +67,9 @@ fn grants(command: &str, scope: &Scope) -> Vec<&'static Grant> {
         "audit" => vec![&IDENTITY, &LOOK, &LOOK_AROUND, &END, &COLLECT, &ROLE_LOOK],
         "doctor" => vec![&IDENTITY, &CHOOSE],
         // A command that makes a machine bakes its image first if there is none.
-        "bootstrap-linux-dev" | "image" | "machine" | "run-tests-linux" => [&MACHINES.concat(), IMAGES].concat(),
+        "bootstrap-linux-dev" | "bootstrap-windows-dev" | "image" | "machine" | "run-tests-linux" | "run-tests-windows" => {
+            [&MACHINES.concat(), IMAGES].concat()
+        }
         // Attaching to a run reports its cost and releases its machine; from another address it first has to be let in.
         "runs" => vec![
             &IDENTITY,

@@ -6,6 +6,7 @@
 #   remove-folder PATH      removes a folder with all its content; a link to one only itself. Nothing there is no failure
 #   identity PATH           prints which file that is, and its version: volume, number, size, and its times to 100 ns
 #   remove-stale START OWN  removes the files whose paths are START and eight more characters, but not OWN
+#   write PATH PARTIAL      stores standard input as the file PATH, at first under the name PARTIAL beside it
 #   file-server             prints the file server in the SSH server's configuration, an empty line where there is none; and `there` on a
 #                           second line where that program exists
 #
@@ -39,6 +40,19 @@ def remove_stale(start, own):
         path = os.path.join(folder, entry.name)
         if len(entry.name) == len(name) + 8 and entry.name.startswith(name) and not same(path, own):
             os.unlink(path)
+
+
+def write(path, partial):
+    if os.path.isdir(path):
+        raise OSError("a folder has that name")
+    partial = os.path.join(os.path.dirname(path), partial)
+    try:
+        with open(partial, "xb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        os.replace(partial, path)
+    finally:
+        if os.path.exists(partial):
+            os.unlink(partial)
 
 
 def same(one, other):
@@ -78,6 +92,8 @@ def main(args):
         remove_folder(args[1])
     elif len(args) == 2 and args[0] == "identity":
         identity(args[1])
+    elif len(args) == 3 and args[0] == "write":
+        write(args[1], args[2])
     elif len(args) == 3 and args[0] == "remove-stale":
         remove_stale(args[1], args[2])
     else:

@@ -49,6 +49,9 @@ pub trait Agent: Send + Sync {
     /// The folders for the files of commands that the agent runs.
     fn folders(&self) -> AgentFolders;
 
+    /// The document of Systems Manager that runs a text on such a machine.
+    fn document(&self) -> &'static str;
+
     /// The text that the agent is to run, with its words: each has letters, digits and plain signs, or base64, and may
     /// be empty. The head of `remote/linux/ssm-command.sh` documents its requests and answers.
     fn text(&self, words: &[String]) -> String;

@@ -342,6 +342,10 @@ impl Agent for Linux {
         AgentFolders { base: "/tmp", tokens: "/run/hg-automation-ssm" }
     }
 
+    fn document(&self) -> &'static str {
+        "AWS-RunShellScript"
+    }
+
     fn text(&self, words: &[String]) -> String {
         // An empty word must be quoted, or the shell would drop it.
         let words: Vec<&str> = words.iter().map(|word| if word.is_empty() { "''" } else { word }).collect();

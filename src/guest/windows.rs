@@ -4,6 +4,7 @@
 //! `cmd.exe` expands, splits and mangles words, so none travels on its line: the line is always [`LINE`], which reads
 //! from standard input what it is to do, and `remote/windows/boot.py` does it.
 
+mod agent;
 mod life;
 
 use std::time::Duration;
@@ -111,7 +112,7 @@ impl Guest for Windows {
     }
 
     fn agent(&self) -> Option<&dyn Agent> {
-        None
+        Some(self)
     }
 }
 
@@ -424,7 +425,7 @@ mod tests {
     fn a_login_without_python_is_told_how_to_get_one() {
         assert!(Windows.login_shell_remedy("hg", Some(NOT_FOUND[0])).contains("no `python` on the path of user `hg`"));
         assert!(Windows.login_shell_remedy("hg", Some(0)).contains("DefaultShell"));
-        assert!(Windows.life().is_some() && Windows.agent().is_none());
+        assert!(Windows.life().is_some() && Windows.agent().is_some());
         assert!(
             Windows.is_login_name("Administrator") && !Windows.is_login_name("a b") && !Windows.is_login_name("x\\y")
         );

@@ -16,9 +16,6 @@ use crate::ssm::protocol::{InvocationProgress, progress};
 /// The message about an instance that the service does not know.
 const NO_AGENT: &str = "the service knows no SSM agent on it (Ubuntu's own images hold one, Debian's do not)";
 
-/// The document that runs a script; every account has it.
-const DOCUMENT: &str = "AWS-RunShellScript";
-
 /// How many times a call is tried; the service throttles callers who make many calls.
 const ATTEMPTS: u32 = 5;
 
@@ -73,24 +70,27 @@ pub(super) trait ScriptRunner: Send + Sync {
 pub(super) struct Agent {
     client: Client,
     instance: String,
+    /// The document that runs a script on its system; every account has it.
+    document: &'static str,
 }
 
 impl Agent {
-    pub(super) fn new(sdk: &aws_config::SdkConfig, instance: &str, region: &str) -> Self {
+    /// The agent of `instance`, whose scripts `document` runs.
+    pub(super) fn new(sdk: &aws_config::SdkConfig, document: &'static str, instance: &str, region: &str) -> Self {
         let region = aws_config::Region::new(region.to_owned());
         let config = aws_sdk_ssm::config::Builder::from(sdk)
             .region(region)
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_LIMIT).build())
             .build();
-        Self { client: Client::from_conf(config), instance: instance.to_owned() }
+        Self { client: Client::from_conf(config), instance: instance.to_owned(), document }
     }
 
     async fn send(&self, script: String) -> Result<String, ConnectionError> {
         let sent = self
             .client
             .send_command()
-            .document_name(DOCUMENT)
+            .document_name(self.document)
             .instance_ids(&self.instance)
             .timeout_seconds(DELIVERY)
             .parameters("commands", vec![script])

@@ -19,7 +19,10 @@
 //! copy. Each is refused with a hint at SSH. A file is sent in requests of 24 KiB (up) and 17 KiB (down), about four a
 //! second.
 //!
-//! Calls of AWS: `ssm:DescribeInstanceInformation`, `ssm:SendCommand` (document `AWS-RunShellScript`),
+//! On Windows PowerShell hands each request to `remote/windows/ssm_command.py`, and commands run as SYSTEM, in place of the administrator
+//! alone: nobody can become a user there without the user's password.
+//!
+//! Calls of AWS: `ssm:DescribeInstanceInformation`, `ssm:SendCommand` (document `AWS-RunShellScript` or `AWS-RunPowerShellScript`),
 //! `ssm:GetCommandInvocation`, `ssm:CancelCommand`.
 
 mod agent;
@@ -76,7 +79,7 @@ impl Connector for SsmConnector {
             let reason = format!("{} is reached by SSH, not by an SSM agent", machine.id);
             return Err(ConnectionError::Invalid(reason));
         };
-        let agent = Arc::new(Agent::new(&self.sdk, instance, region));
+        let agent = Arc::new(Agent::new(&self.sdk, protocol::agent(machine.platform)?.document(), instance, region));
         let session = SsmSession::new(agent, Places::of(machine.platform)?, HOLD);
         Ok(Box::new(open(session, user, limit, patient).await?))
     }

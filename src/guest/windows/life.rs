@@ -18,7 +18,7 @@ const RENEW_LEASE: &str = include_str!("../../../remote/windows/renew_lease.py")
 const REPLACE_HOST_KEY: &str = include_str!("../../../remote/windows/replace_host_key.py");
 
 /// The script without its comments and empty lines.
-fn bare(script: &str) -> String {
+pub(super) fn bare(script: &str) -> String {
     let says = |line: &&str| !line.trim_start().starts_with('#') && !line.trim().is_empty();
     script.lines().filter(says).map(|line| format!("{line}\n")).collect()
 }

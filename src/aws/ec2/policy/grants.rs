@@ -295,7 +295,7 @@ pub(crate) const MANAGE: Grant =
 pub(crate) const MANAGE_BY: Grant = Grant {
     sid: "RunCommandsBy",
     actions: &["ssm:SendCommand"],
-    resources: &["arn:aws:ssm:*::document/AWS-RunShellScript"],
+    resources: &["arn:aws:ssm:*::document/AWS-RunShellScript", "arn:aws:ssm:*::document/AWS-RunPowerShellScript"],
     conditions: &[],
 };
 

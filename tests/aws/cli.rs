@@ -236,6 +236,18 @@ fn commands_reach_a_machine_without_ssh() {
 }
 
 #[test]
+#[ignore = "waits out a boot's five minutes"]
+fn a_machine_whose_agent_never_registers_shows_its_console_and_leaves_nothing() {
+    let Some(world) = World::with_machines(small()) else { return };
+    world.tool(&["bootstrap-linux-dev", "--distros", "debian12"]).expect(0);
+    world.aws.control.set(|now| now.agents = false);
+    let done = world.start(&["--connect", "ssm", "machine", "up"]).end_within(Duration::from_secs(420)).expect(4);
+    let console = ["The machine's own last words", "user data has run", "Nothing is left behind"];
+    done.tells(&[&["the service knows no SSM agent on it", "kept trying for"][..], &console].concat());
+    world.assert_clean();
+}
+
+#[test]
 fn what_cannot_be_is_refused_before_anything_is_made() {
     let world = World::interface(small());
     world.aws.control.set(|conditions| conditions.expired = true);

@@ -20,6 +20,7 @@ mod purge_troubles;
 mod ssm;
 mod r#try;
 mod windows;
+mod windows_machines;
 
 /// The newest image of Debian 12.
 const DEBIAN: &str = "ami-0deb12000000a0002";

@@ -153,6 +153,14 @@ async fn a_machine_without_an_agent_or_a_permission_says_so() {
     let error = connector.connect(&tcp, "admin", LIMIT, false).await.map(drop).unwrap_err();
     assert!(matches!(error, ConnectionError::Invalid(_)), "{error}");
     managed.connect("admin", LIMIT).await.unwrap();
+    // An agent that never registers is waited for until the deadline, and not longer.
+    managed.aws.control.set(|now| now.agents = false);
+    let started = Instant::now();
+    let error = managed.connect("admin", Duration::from_secs(3)).await.map(drop).unwrap_err();
+    let told = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+    assert!(told.contains("kept trying for 3") && told.contains("the service knows no SSM agent on it"), "{told}");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    managed.aws.control.set(|now| now.agents = true);
     let error = managed.connect("nobody-here", Duration::from_secs(2)).await.map(drop).unwrap_err();
     assert!(error.to_string().contains("no user `nobody-here`"), "{error}");
     managed.aws.control.deny("ssm:SendCommand");

@@ -76,6 +76,8 @@ pub struct Conditions {
     pub unknown: usize,
     /// How long a command that was sent by Systems Manager is unknown.
     pub invocation_unknown: Duration,
+    /// Whether the agents of Systems Manager on instances register.
+    pub agents: bool,
     /// How long an image is pending.
     pub image_pending: Duration,
     /// How long an instance is shutting down.
@@ -96,6 +98,7 @@ impl Default for Conditions {
             pending: Duration::from_millis(300),
             unknown: 0,
             invocation_unknown: Duration::from_millis(50),
+            agents: true,
             image_pending: Duration::from_millis(300),
             terminating: Duration::from_millis(100),
             expired: false,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
+use model::machine::Platform;
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
@@ -20,8 +21,12 @@ const OUTPUT_CAPS: (usize, usize) = (24_000, 8_000);
 /// The text at the end of output that was cut.
 const CUT: &str = "--output truncated--";
 
-/// How long a command without a limit of its own may run, by the document `AWS-RunShellScript`.
+/// How long a command without a limit of its own may run, by the documents.
 const EXECUTION_LIMIT: Duration = Duration::from_secs(3600);
+
+/// The documents that run a script, each for instances of one system.
+const DOCUMENTS: [(&str, Platform); 2] =
+    [("AWS-RunShellScript", Platform::Linux), ("AWS-RunPowerShellScript", Platform::Windows)];
 
 /// A command on one instance.
 #[derive(Debug, Clone)]
@@ -91,12 +96,28 @@ impl Ssm {
             Some(machines) if !instances.is_empty() && instances.iter().all(managed) => machines,
             _ => return call.refuse(400, "InvalidInstanceId", "Instances not in a valid state for account"),
         };
-        if call.body["DocumentName"] != "AWS-RunShellScript" {
-            return call.refuse(400, "InvalidDocument", "only AWS-RunShellScript is emulated");
+        let document = call.body["DocumentName"].as_str().unwrap_or_default();
+        let Some((_, platform)) = DOCUMENTS.iter().find(|(name, _)| *name == document) else {
+            return call.refuse(
+                400,
+                "InvalidDocument",
+                "only AWS-RunShellScript and AWS-RunPowerShellScript are emulated",
+            );
+        };
+        if instances.iter().any(|id| machines.platform(id) != Some(*platform)) {
+            return call.refuse(
+                400,
+                "UnsupportedPlatformType",
+                "the document is not for the platform of every instance",
+            );
         }
         let parameters = &call.body["Parameters"];
         let folder = strings(&parameters["workingDirectory"]).pop().unwrap_or_default();
-        let change = if folder.is_empty() { String::new() } else { format!("cd '{folder}'\n") };
+        let change = match (folder.is_empty(), platform) {
+            (true, _) => String::new(),
+            (false, Platform::Linux) => format!("cd '{folder}'\n"),
+            (false, Platform::Windows) => format!("Set-Location -LiteralPath '{folder}'\n"),
+        };
         let script = change + &strings(&parameters["commands"]).join("\n") + "\n";
         let limit = strings(&parameters["executionTimeout"]).pop().and_then(|text| text.parse().ok());
         let limit = limit.map_or(EXECUTION_LIMIT, Duration::from_secs);
@@ -106,7 +127,7 @@ impl Ssm {
         }
         let count = instances.len();
         call.json(&json!({"Command": {
-            "CommandId": command, "DocumentName": "AWS-RunShellScript", "InstanceIds": instances, "Parameters": parameters,
+            "CommandId": command, "DocumentName": document, "InstanceIds": instances, "Parameters": parameters,
             "Status": "Pending", "StatusDetails": "Pending", "RequestedDateTime": 1_793_000_000, "TargetCount": count,
             "CompletedCount": 0, "ErrorCount": 0, "MaxConcurrency": "50", "MaxErrors": "0",
         }}))
@@ -147,10 +168,13 @@ impl Ssm {
         };
         // The service's status is only `TimedOut`; the details say what timed out.
         let status = if found.status == "DeliveryTimedOut" { "TimedOut" } else { found.status };
+        let windows = proxy.machines().and_then(|machines| machines.platform(&instance)) == Some(Platform::Windows);
+        let (document, _) = DOCUMENTS[usize::from(windows)];
+        let plugin = if windows { "aws:runPowerShellScript" } else { "aws:runShellScript" };
         let details = if status == "TimedOut" && found.status == status { "ExecutionTimedOut" } else { found.status };
         call.json(&json!({
-            "CommandId": command, "InstanceId": instance, "DocumentName": "AWS-RunShellScript", "DocumentVersion": "1",
-            "PluginName": "aws:runShellScript", "ResponseCode": found.outcome.code.unwrap_or(-1), "Status": status,
+            "CommandId": command, "InstanceId": instance, "DocumentName": document, "DocumentVersion": "1",
+            "PluginName": plugin, "ResponseCode": found.outcome.code.unwrap_or(-1), "Status": status,
             "StatusDetails": details, "StandardOutputContent": truncate(&found.outcome.stdout, OUTPUT_CAPS.0),
             "StandardErrorContent": truncate(&found.outcome.stderr, OUTPUT_CAPS.1), "StandardOutputUrl": "", "StandardErrorUrl": "",
         }))
@@ -184,12 +208,16 @@ fn information(proxy: &Proxy, call: &Call) -> Response {
         }
     }
     let all = proxy.machines().map(|machines| machines.all_managed()).unwrap_or_default();
-    let shown = all.into_iter().filter(|id| wanted.is_empty() || wanted.contains(id));
+    let shown = all.into_iter().filter(|(id, _)| wanted.is_empty() || wanted.contains(id));
     let list: Vec<Value> = shown
-        .map(|id| {
+        .map(|(id, platform)| {
+            let (kind, system) = match platform {
+                Platform::Linux => ("Linux", "Debian GNU/Linux"),
+                Platform::Windows => ("Windows", "Microsoft Windows Server 2022 Datacenter"),
+            };
             json!({
                 "InstanceId": id, "PingStatus": "Online", "LastPingDateTime": 1_793_000_000, "AgentVersion": "3.3.0.0",
-                "IsLatestVersion": true, "PlatformType": "Linux", "PlatformName": "Debian GNU/Linux",
+                "IsLatestVersion": true, "PlatformType": kind, "PlatformName": system,
                 "ResourceType": "EC2Instance",
             })
         })

@@ -1,5 +1,5 @@
-//! The layers of local machines for an image's id: bases made from the definition `linux-dev`, and images baked on
-//! them.
+//! The layers of local machines for an image's id: bases made from the definition `linux-dev`, the stand-in of
+//! `windows-standin` for images that have Windows, and images baked on them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,13 +14,14 @@ use model::base::id::{MachineId, ResourceId, RunId};
 use model::event::Teller;
 use model::fault::Fault;
 use model::image::{BASE_REVISION, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
-use model::machine::ProviderKind;
+use model::machine::{Platform, ProviderKind};
 use model::provider::{ImageStore, Ledger, MadeLayer, Provider};
 use model::resource::{Fate, PlannedResource, Resource, ResourceState};
 use project::image::{BaseChoice, ImageChoice};
 use sha2::{Digest, Sha256};
 
 use super::super::seeds;
+use super::standin;
 
 /// How long the guard of a bootstrap lives without the emulator.
 const GRACE: Duration = Duration::from_secs(60);
@@ -36,7 +37,14 @@ pub(crate) struct Bases {
     shared: LocalConfig,
     /// Where the emulator's machines live.
     own: LocalConfig,
-    baked: Mutex<BTreeMap<String, Vec<Fingerprint>>>,
+    baked: Mutex<BTreeMap<String, Baked>>,
+}
+
+/// An image that was made of an instance.
+#[derive(Debug, Clone)]
+struct Baked {
+    layers: Vec<Fingerprint>,
+    platform: Platform,
 }
 
 /// A ledger that writes nothing down: an emulator removes what it makes, and its machines end with it.
@@ -87,30 +95,46 @@ impl Bases {
         Self { shared, own, baked: Mutex::default() }
     }
 
-    fn baked(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Fingerprint>>> {
+    fn baked(&self) -> MutexGuard<'_, BTreeMap<String, Baked>> {
         self.baked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The layers of an image, lowest first; a missing base is made now.
+    /// The system of an image's machines.
+    pub(crate) fn platform(&self, image: &str) -> Platform {
+        match (self.baked().get(image), seeds::base(image)) {
+            (Some(baked), _) => baked.platform,
+            (None, Some(base)) if base.platform.is_some() => Platform::Windows,
+            (None, _) => Platform::Linux,
+        }
+    }
+
+    /// The layers of an image, lowest first; missing ones are made now.
     pub(crate) async fn layers(&self, image: &str) -> Result<Vec<Fingerprint>, Fault> {
-        if let Some(layers) = self.baked().get(image) {
-            return Ok(layers.clone());
+        if let Some(baked) = self.baked().get(image) {
+            return Ok(baked.layers.clone());
         }
         let base = seeds::base(image)
             .ok_or_else(|| Fault::outside(format!("no machine can be made of the image `{image}`")))?;
-        let plan = base_plan(base.distro)?;
-        let layer = &plan.layers[0];
-        self.provide(&plan, layer).await?;
-        Ok(vec![layer.fingerprint.clone()])
+        let plan = match base.platform {
+            None => base_plan(base.distro)?,
+            Some(_) => standin::plan()?,
+        };
+        for (below, layer) in plan.layers.iter().enumerate() {
+            self.provide(&plan, below, layer).await?;
+        }
+        Ok(plan.chain(plan.layers.len()))
     }
 
-    /// Makes the base if it is missing, and links it into the emulator's own state directory.
-    async fn provide(&self, plan: &ImagePlan, layer: &LayerPlan) -> Result<(), Fault> {
+    /// Makes a layer if it is missing, and links it into the emulator's own state directory. Those `below` it are there.
+    async fn provide(&self, plan: &ImagePlan, below: usize, layer: &LayerPlan) -> Result<(), Fault> {
         let images = LocalImages::new(self.shared.clone());
-        if images.count_present(plan).await? == 0 {
+        if images.count_present(plan).await? <= below {
             let _lock = images.lock(&layer.fingerprint, &Teller::silent()).await?;
-            if images.count_present(plan).await? == 0 {
-                self.make(&images, plan, layer).await?;
+            if images.count_present(plan).await? <= below {
+                match below {
+                    0 => self.make(&images, plan, layer).await?,
+                    _ => standin::make(&self.shared, plan, below).await?,
+                }
             }
         }
         let place = |config: &LocalConfig| -> PathBuf { config.state.join("images/layers").join(&layer.fingerprint.0) };
@@ -144,7 +168,13 @@ impl Bases {
     }
 
     /// Keeps the files of an ended machine as an image.
-    pub(crate) async fn commit(&self, below: &[Fingerprint], machine: &MachineId, image: &str) -> Result<(), Fault> {
+    pub(crate) async fn commit(
+        &self,
+        below: &[Fingerprint],
+        platform: Platform,
+        machine: &MachineId,
+        image: &str,
+    ) -> Result<(), Fault> {
         let fingerprint = hash(image);
         let layer = LayerPlan {
             name: image.to_owned(),
@@ -159,15 +189,15 @@ impl Bases {
         };
         let plan = ImagePlan {
             name: image.to_owned(),
-            platform: model::machine::Platform::Linux,
-            baked_on: model::machine::Platform::Linux,
+            platform,
+            baked_on: platform,
             distro: String::new(),
             values: std::collections::BTreeMap::new(),
             layers: vec![layer.clone()],
         };
         let made = MadeLayer { plan: &plan, layer: &layer, machine, took: Duration::ZERO };
         LocalImages::new(self.own.clone()).commit(&made, &NoLedger, &Teller::silent()).await?;
-        self.baked().insert(image.to_owned(), [below, &[fingerprint]].concat());
+        self.baked().insert(image.to_owned(), Baked { layers: [below, &[fingerprint]].concat(), platform });
         Ok(())
     }
 
@@ -175,8 +205,8 @@ impl Bases {
     pub(crate) async fn clear(&self) {
         let images = LocalImages::new(self.own.clone());
         let baked = std::mem::take(&mut *self.baked());
-        for layers in baked.values() {
-            if let Some(layer) = layers.last() {
+        for baked in baked.values() {
+            if let Some(layer) = baked.layers.last() {
                 drop(images.remove_layer(layer, false).await);
             }
         }

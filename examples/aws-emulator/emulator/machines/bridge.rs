@@ -18,10 +18,16 @@ const STALL: std::time::Duration = std::time::Duration::from_secs(600);
 /// How many bytes are moved at once.
 const PIECE: usize = 64 << 10;
 
-/// Serves one connection to its end, or until its line breaks; the server's standard error goes to `console`.
+/// Serves one connection to its end, or until its line breaks, by `sshd` with these words; its standard error goes to `console`.
 ///
 /// Each caller gets a connection of its own to the machine, so that a caller who does not read holds up nobody else.
-pub(crate) async fn serve(mut stream: TcpStream, machine: &Machine, lines: &Lines, console: impl Fn(&[u8])) {
+pub(crate) async fn serve(
+    mut stream: TcpStream,
+    machine: &Machine,
+    words: &[&str],
+    lines: &Lines,
+    console: impl Fn(&[u8]),
+) {
     if !lines.wait_until_let_in().await {
         return;
     }
@@ -31,7 +37,7 @@ pub(crate) async fn serve(mut stream: TcpStream, machine: &Machine, lines: &Line
         Ok(connection) => connection,
         Err(error) => return console(format!("emulator: cannot reach the machine: {error}\n").as_bytes()),
     };
-    let command = Command::new("/usr/sbin/sshd").args(["-i", "-e"]);
+    let command = Command::new("/usr/sbin/sshd").args(words.iter().copied());
     let mut process = match connection.start(&command).await {
         Ok(process) => process,
         Err(error) => return console(format!("emulator: cannot start sshd: {error}\n").as_bytes()),

@@ -15,7 +15,7 @@ use model::exit::Exit;
 use model::fault::Fault;
 use model::filesystem::Filesystem;
 use model::image::Fingerprint;
-use model::machine::{Caps, Hardware, Machine, Network};
+use model::machine::{Caps, Hardware, Machine, Network, Platform};
 use model::provider::ability::Renew;
 use model::provider::{MachineRequest, Provider};
 use model::resource::ResourceKind;
@@ -27,20 +27,26 @@ use tokio::sync::watch;
 use super::super::control::Control;
 use super::super::seeds;
 use super::bases::{self, Bases};
-use super::{CommandOutcome, InstanceEnd, MachineParameters, bridge};
+use super::{CommandOutcome, InstanceEnd, MachineParameters, bridge, windows};
 
 const PREPARE: &str = include_str!("prepare.sh");
 const USER_DATA: &str = include_str!("user-data.sh");
 
+/// The words of the SSH server on Linux, whose configuration is the distribution's.
+const SSHD: [&str; 2] = ["-i", "-e"];
+
+/// Runs a script on Linux.
+const RUN: &str = "f=$(mktemp) && cat >\"$f\" && sh \"$f\" </dev/null; code=$?; rm -f \"$f\"; exit $code";
+
 /// How long a machine lives without the emulator, and the pause between two renewals of its lease.
-const GRACE: Duration = Duration::from_secs(20);
+pub(super) const GRACE: Duration = Duration::from_secs(20);
 const RENEWAL: Duration = Duration::from_secs(4);
 
 /// The longest life of a machine; no emulator is needed longer.
 const LIFE: Duration = Duration::from_secs(12 * 3600);
 
 /// How long the machine's own server may take to answer on a busy computer.
-const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(60);
 
 /// How many bytes of the console are kept: as many as AWS keeps.
 const CONSOLE_CAP: usize = 64 << 10;
@@ -159,7 +165,15 @@ impl Instance {
 
     /// Whether Systems Manager reaches it.
     pub(crate) fn is_managed(&self) -> bool {
-        self.launched.managed && self.booted.load(Ordering::Acquire) && *self.stage.borrow() == ReachedState::Started
+        self.control.conditions().agents
+            && self.launched.managed
+            && self.booted.load(Ordering::Acquire)
+            && *self.stage.borrow() == ReachedState::Started
+    }
+
+    /// The system that it is spoken to as. Its machine has Linux in any case.
+    pub(crate) fn platform(&self) -> Platform {
+        self.bases.platform(&self.launched.image)
     }
 
     /// Its console.
@@ -234,7 +248,7 @@ impl Instance {
     fn request(&self) -> MachineRequest {
         let now = Timestamp::now();
         MachineRequest {
-            platform: model::machine::Platform::Linux,
+            platform: Platform::Linux,
             id: self.machine.clone(),
             run: RunId::new(now),
             owner: "aws-emulator".to_owned(),
@@ -304,6 +318,10 @@ impl Instance {
     }
 
     async fn prepare(&self, connection: &dyn Connection) -> Result<(), Fault> {
+        if self.platform() == Platform::Windows {
+            windows::install(connection).await?;
+            return self.script(connection, &windows::prepare(&self.address.to_string())).await;
+        }
         let user = login_user(&self.launched.image);
         let command = Command::new("sh").args(["-c", PREPARE, "prepare.sh", user]);
         self.script(connection, &command.stdin(self.launched.public_key.clone())).await
@@ -335,8 +353,12 @@ impl Instance {
         machine: &Machine,
         port: Port,
     ) -> Fault {
-        let command = Command::new("sh").args(["-c", USER_DATA, "user-data.sh", &*self.launched.id]);
-        if let Err(fault) = self.script(connection, &command.stdin(self.launched.user_data.clone())).await {
+        let (id, data) = (&*self.launched.id, self.launched.user_data.clone());
+        let command = match self.platform() {
+            Platform::Windows => windows::user_data(id, data),
+            Platform::Linux => Command::new("sh").args(["-c", USER_DATA, "user-data.sh", id]).stdin(data),
+        };
+        if let Err(fault) = self.script(connection, &command).await {
             return fault;
         }
         let listener = match port.0.listen(128) {
@@ -350,6 +372,7 @@ impl Instance {
 
     async fn accept(self: &Arc<Self>, listener: &TcpListener, machine: &Machine) -> Fault {
         let mut callers = tokio::task::JoinSet::new();
+        let words = if self.platform() == Platform::Windows { &windows::SSHD[..] } else { &SSHD };
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
@@ -357,7 +380,7 @@ impl Instance {
                         let (instance, machine) = (Arc::clone(self), machine.clone());
                         callers.spawn(async move {
                             let lines = &instance.control.lines;
-                            bridge::serve(stream, &machine, lines, |bytes| instance.append_console(bytes)).await;
+                            bridge::serve(stream, &machine, words, lines, |bytes| instance.append_console(bytes)).await;
                         });
                     }
                     Err(error) => return Fault::infrastructure("cannot accept a connection").because(error),
@@ -367,7 +390,7 @@ impl Instance {
         }
     }
 
-    /// Runs a shell script as root, as the agent of Systems Manager does.
+    /// Runs a script as root, as the agent of Systems Manager does: by a shell, on Windows by what stands for PowerShell.
     pub(crate) async fn run(&self, script: &str) -> CommandOutcome {
         let machine = self.shared().machine.clone();
         let Some(machine) = machine else { return CommandOutcome::default() };
@@ -377,7 +400,10 @@ impl Instance {
             Err(error) => return lost(error.to_string()),
         };
         // The script is read from a file, so that its commands have their own standard input.
-        let wrapper = "f=$(mktemp) && cat >\"$f\" && sh \"$f\" </dev/null; code=$?; rm -f \"$f\"; exit $code";
+        let wrapper = match self.platform() {
+            Platform::Linux => RUN,
+            Platform::Windows => windows::RUN,
+        };
         let command = Command::new("sh").args(["-c", wrapper]).stdin(script.as_bytes().to_vec());
         let mut process = match connection.start(&command).await {
             Ok(process) => process,
@@ -405,7 +431,7 @@ fn login_user(image: &str) -> &'static str {
 }
 
 /// Keeps renewing the machine's lease; returns only if that fails.
-async fn renew_lease(provider: &LocalProvider, machine: &Machine) -> Fault {
+pub(super) async fn renew_lease(provider: &LocalProvider, machine: &Machine) -> Fault {
     loop {
         tokio::time::sleep(RENEWAL).await;
         if let Err(fault) = provider.renew(machine, Timestamp::now() + GRACE).await {

@@ -8,6 +8,8 @@
 mod bases;
 mod bridge;
 mod life;
+mod standin;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -20,6 +22,7 @@ use local::LocalConfig;
 use local::images::mirrors::Mirrors;
 use model::fault::Fault;
 use model::key_pair::KeyPair;
+use model::machine::Platform;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::task::TaskTracker;
 
@@ -241,7 +244,8 @@ impl Machines {
         let instance = self.instance(id).ok_or_else(|| format!("{id} has no machine"))?;
         let said = |fault: Fault| fault.chain().join(": ");
         instance.stop().await.map_err(said)?;
-        self.bases.commit(&instance.layers(), &instance.machine, image).await.map_err(said)
+        let platform = instance.platform();
+        self.bases.commit(&instance.layers(), platform, &instance.machine, image).await.map_err(said)
     }
 
     /// The machine's console.
@@ -254,12 +258,19 @@ impl Machines {
         self.instance(id).is_some_and(|instance| instance.is_managed())
     }
 
-    /// The instances that Systems Manager reaches.
-    pub(crate) fn all_managed(&self) -> Vec<String> {
-        self.instances().iter().filter(|(_, instance)| instance.is_managed()).map(|(id, _)| id.clone()).collect()
+    /// The instances that Systems Manager reaches, and their systems.
+    pub(crate) fn all_managed(&self) -> Vec<(String, Platform)> {
+        let instances = self.instances();
+        let managed = instances.iter().filter(|(_, instance)| instance.is_managed());
+        managed.map(|(id, instance)| (id.clone(), instance.platform())).collect()
     }
 
-    /// Runs a shell script as root on the machine.
+    /// The system of an instance.
+    pub(crate) fn platform(&self, id: &str) -> Option<Platform> {
+        self.instance(id).map(|instance| instance.platform())
+    }
+
+    /// Runs a script as root on the machine: one for a shell, on Windows one for PowerShell.
     pub(crate) async fn run(&self, id: &str, script: &str) -> CommandOutcome {
         match self.instance(id) {
             Some(instance) => instance.run(script).await,

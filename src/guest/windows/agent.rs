@@ -5,10 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 use model::task::Command;
 
 use super::life::bare;
-use super::{BASICS, READ_FILE, TREE, Windows, plain, with_input, without_input};
+use super::{BASICS, READ_FILE, Windows, plain, with_input, without_input};
 use crate::life::{Agent, AgentFolders};
 
 const REQUEST: &str = include_str!("../../../remote/windows/ssm-request.ps1");
+const PACK: &str = include_str!("../../../remote/windows/ssm_pack.py");
 const COMMAND: &str = include_str!("../../../remote/windows/ssm_command.py");
 
 /// The places in the script where the program's text and its words are put.
@@ -42,9 +43,8 @@ impl Agent for Windows {
         without_input(READ_FILE, &["piece", path, "0", &most.to_string()])
     }
 
-    /// What is too large is read no further by whoever asked for it.
-    fn pack_whole(&self, path: &str, _: u64) -> Command {
-        without_input(TREE, &["pack", &plain(path)])
+    fn pack_whole(&self, path: &str, most: u64) -> Command {
+        without_input(PACK, &[&plain(path), &most.to_string()])
     }
 }
 

@@ -314,6 +314,7 @@ fn another_download_than_the_pinned_one_and_a_program_that_nobody_scripted_end_a
 fn a_bake_that_is_killed_after_any_step_ends_with_the_same_image() {
     let Some(world) = World::with_machines(Place::standin()) else { return };
     let hollow = Hollow::small();
+    let mut names = None;
     for next in &STEPS[1..] {
         let running = hollow.start(&world, &BAKE);
         running.wait_for("Starting from");
@@ -324,10 +325,12 @@ fn a_bake_that_is_killed_after_any_step_ends_with_the_same_image() {
         }
         running.signal(Signal::KILL);
         running.end();
+        names = world.place.steps().contains(STEPS[7]).then(|| baked(&world.place));
         world.tool(&["audit", "--fix"]).expect(0);
     }
-    hollow.tool(&world, &BAKE).expect(0);
-    let names = baked(&world.place);
+    // All steps of the last one had run, and the account made its image without a driver.
+    hollow.tool(&world, &BAKE).expect(0).tells(&["Nothing was made"]);
+    let names = names.expect("the last step prints what was baked");
     world.tool(&["image", "gc", "--all"]).expect(0);
     hollow.tool(&world, &BAKE).expect(0);
     assert_eq!(baked(&world.place), names);

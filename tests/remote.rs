@@ -41,14 +41,6 @@ fn flat(path: &Path) -> PathBuf {
     flat
 }
 
-/// The programs that no command runs yet, which are brought to a machine by hand (`docs/windows.md`, `tests/cli/standin.rs`).
-const UNCALLED: [&str; 4] = [
-    "mercurial/windows/build_installer.py",
-    "mercurial/windows/build_wheel.py",
-    "mercurial/windows/stage_installer.py",
-    "mercurial/windows/wheels.py",
-];
-
 #[test]
 fn each_script_is_embedded_by_exactly_one_constant() {
     let mut counts: BTreeMap<PathBuf, usize> =
@@ -69,8 +61,7 @@ fn each_script_is_embedded_by_exactly_one_constant() {
             counts.entry(path).and_modify(|count| *count += 1);
         }
     }
-    let expected = |path: &Path| usize::from(!UNCALLED.iter().any(|name| path == root().join("remote").join(name)));
-    let odd: Vec<_> = counts.iter().filter(|(path, count)| **count != expected(path)).collect();
+    let odd: Vec<_> = counts.iter().filter(|(_, count)| **count != 1).collect();
     assert!(odd.is_empty(), "embedded by none, or by several: {odd:?}");
 }
 

@@ -3,7 +3,7 @@
     cibuildwheel --only ID --output-dir DIR FOLDER
 
 The wheel of a source of Mercurial is the one that its project published, where this machine has that version's; every other source must
-need no compiler, and `pip` builds it; it is named for ID as if it had compiled parts. ID is `cpXY-win_amd64`: there is no Python of
+need no compiler, and `pip` builds it; it is named for ID as if it had compiled parts. Its ID is `cpXY-win_amd64`: there is no Python of
 another architecture here.
 
 Exit codes: 0 the wheel is in DIR; 1 it cannot be made here, standard error says why; 2 wrong arguments.
@@ -43,10 +43,6 @@ def main():
     parser.add_argument("--output-dir", required=True)
     parser.add_argument("folder", nargs="?", default=".")
     args = parser.parse_args()
-    found = re.fullmatch(r"cp(3\d+)-win_amd64", args.only)
-    python = "C:/hgdev/python%s-x64/python.exe" % found.group(1) if found else ""
-    if not os.path.isfile(python):
-        fail("there is no Python for %s here" % args.only)
     os.makedirs(args.output_dir, exist_ok=True)
     try:
         with open(os.path.join(args.folder, "pyproject.toml"), encoding="utf-8") as file:
@@ -55,11 +51,14 @@ def main():
         fail("%s has no pyproject.toml" % args.folder)
     if name and name.group(1) == "mercurial":
         wanted = version(args.folder)
-        wheels = glob.glob("%s/mercurial-%s-cp%s-*.whl" % (WHEELS, wanted, found.group(1)))
+        wheels = glob.glob("%s/mercurial-%s-*-%s.whl" % (WHEELS, wanted, args.only))
         if not wheels:
-            fail("Mercurial cannot be compiled here, and there is no published wheel of version %s" % wanted)
+            fail("Mercurial cannot be compiled here, and there is no published wheel of version %s for %s" % (wanted, args.only))
         shutil.copy(wheels[0], args.output_dir)
         return 0
+    found = re.fullmatch(r"cp(3\d+)-win_amd64", args.only)
+    if not found or not os.path.isfile("C:/hgdev/python%s-x64/python.exe" % found.group(1)):
+        fail("there is no Python for %s here" % args.only)
     # Of the Pythons here one has what builds a package; what it builds has no compiled parts, so that it fits the others.
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
     with tempfile.TemporaryDirectory() as made:

@@ -39,14 +39,29 @@ enum Command {
     /// else's that has Windows (`--host USER@HOST --platform windows`). Everything else is as with `run-tests-linux`. Where
     /// Mercurial cannot be built, as on the stand-in, `--with-hg` names one that is installed. `docs/windows.md` says what is real.
     RunTestsWindows(Box<command::run_tests_windows::Args>),
+    /// Build Mercurial's installers for Windows
+    ///
+    /// The revision is sent to a Windows machine, and its own packaging makes the installers there: on a local machine that
+    /// stands in for Windows, on EC2, or on a machine of somebody else's (`--host USER@HOST --platform windows`). They land in
+    /// `--dist` with a list of their sizes and sums. A package that cannot be built does not stop the others. Exit code: 0 all
+    /// were built, 1 some failed, 4 some were lost. `docs/windows.md` says what is real.
+    BuildWindowsInstaller(Box<command::build_windows_installer::Args>),
+    /// Build installers of type inno alone
+    BuildInno(Box<command::build_windows_installer::InstallerArgs>),
+    /// Build installers of type wix alone
+    BuildWix(Box<command::build_windows_installer::InstallerArgs>),
+    /// Build Mercurial's wheels for Windows
+    ///
+    /// By cibuildwheel, for the Pythons and architectures that the revision itself has wheels for. The rest is as with
+    /// `build-windows-installer`.
+    BuildWindowsWheel(Box<command::build_windows_wheel::Args>),
+    /// Build all that a release has for Windows
+    ///
+    /// Every wheel of the revision's own table, and both types of installers for x86 and x64. The rest is as with
+    /// `build-windows-installer`.
+    BuildAllWindowsPackages(Box<command::build_all_windows_packages::Args>),
     /// Bake the images for Linux development machines
     BootstrapLinuxDev(command::bootstrap_linux_dev::Args),
-    /// Bake the image for Windows development machines, on Amazon EC2
-    ///
-    /// Starts from the newest image of Windows Server that Amazon publishes, or from the newest that `--base-image-name`
-    /// matches; how old it is, is told at the launch. `docs/windows.md` says what the image holds and what was never run on
-    /// Windows.
-    BootstrapWindowsDev(Box<command::bootstrap_windows_dev::Args>),
     /// Keep machines by hand: make, list, enter, copy, end, check
     #[command(subcommand)]
     Machine(command::machine::Command),
@@ -100,14 +115,18 @@ impl Command {
         match self {
             Self::RunTestsLinux(_)
             | Self::RunTestsWindows(_)
-            | Self::BootstrapLinuxDev(_)
-            | Self::BootstrapWindowsDev(_) => true,
+            | Self::BuildWindowsInstaller(_)
+            | Self::BuildInno(_)
+            | Self::BuildWix(_)
+            | Self::BuildWindowsWheel(_)
+            | Self::BuildAllWindowsPackages(_)
+            | Self::BootstrapLinuxDev(_) => true,
+            Self::Ec2(command) => command.needs_room(),
             Self::Machine(command) => matches!(command, Machine::Up(_) | Machine::Check(_)),
             Self::Image(command) => matches!(command, Image::Build(_)),
             // Both write down the results of a run.
             Self::Runs(command) => matches!(command, Runs::Attach(_) | Runs::Wait(_)),
             Self::Audit(_)
-            | Self::Ec2(_)
             | Self::PublishWindowsArtifacts(_)
             | Self::Doctor(_)
             | Self::Uninstall(_)
@@ -129,6 +148,11 @@ impl Command {
             // A machine that cannot be made is refused in words of its own.
             Self::RunTestsLinux(_)
             | Self::RunTestsWindows(_)
+            | Self::BuildWindowsInstaller(_)
+            | Self::BuildInno(_)
+            | Self::BuildWix(_)
+            | Self::BuildWindowsWheel(_)
+            | Self::BuildAllWindowsPackages(_)
             | Self::Runs(_)
             | Self::Machine(command::machine::Command::Up(_))
             | Self::Internal(_) => Ok(()),
@@ -272,8 +296,12 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Doctor(args) => command::doctor::run(open()?, args).await,
         Command::RunTestsLinux(args) => command::run_tests_linux::run(open()?, *args).await,
         Command::RunTestsWindows(args) => command::run_tests_windows::run(open()?, *args).await,
+        Command::BuildWindowsInstaller(args) => command::build_windows_installer::run(open()?, *args).await,
+        Command::BuildInno(args) => command::build_windows_installer::run_inno(open()?, *args).await,
+        Command::BuildWix(args) => command::build_windows_installer::run_wix(open()?, *args).await,
+        Command::BuildWindowsWheel(args) => command::build_windows_wheel::run(open()?, *args).await,
+        Command::BuildAllWindowsPackages(args) => command::build_all_windows_packages::run(open()?, *args).await,
         Command::BootstrapLinuxDev(args) => command::bootstrap_linux_dev::run(open()?, args).await,
-        Command::BootstrapWindowsDev(args) => command::bootstrap_windows_dev::run(open()?, *args).await,
         Command::Machine(command) => command.run(open()?).await,
         Command::Image(command) => command.run(open()?).await,
         Command::Runs(command) => command.run(open()?).await,

@@ -9,6 +9,7 @@ pub mod image;
 pub mod lease;
 pub mod look;
 pub mod order;
+pub mod packaging;
 pub mod preparation;
 pub mod publish;
 pub mod purge;

@@ -17,6 +17,7 @@ mod account;
 mod files;
 mod image;
 mod machine;
+mod packages;
 mod removal;
 mod run;
 mod step;
@@ -29,6 +30,7 @@ pub use account::AccountEvent;
 pub use files::{FilesEvent, Names};
 pub use image::{Awaited, ImageEvent};
 pub use machine::{LetInTrouble, MachineEvent};
+pub use packages::PackagesEvent;
 pub use removal::RemovalEvent;
 pub use run::{Remainder, RunEvent};
 pub use step::StepEvent;
@@ -60,6 +62,7 @@ impl Event {
             EventKind::Image(event) => event.words(),
             EventKind::Account(event) => event.words(),
             EventKind::Tests(event) => event.words(),
+            EventKind::Packages(event) => event.words(),
             EventKind::Files(event) => event.words(),
             EventKind::Removal(event) => event.words(),
             EventKind::Run(event) => event.words(),
@@ -107,6 +110,8 @@ pub enum EventKind {
     Account(AccountEvent),
     /// Something happened to the tests, their source or its build.
     Tests(TestsEvent),
+    /// Something happened to packages that are built.
+    Packages(PackagesEvent),
     /// Something happened to files that are copied.
     Files(FilesEvent),
     /// Something happened to things that are removed from an account.
@@ -133,6 +138,7 @@ family!(
     Image(ImageEvent),
     Account(AccountEvent),
     Tests(TestsEvent),
+    Packages(PackagesEvent),
     Files(FilesEvent),
     Removal(RemovalEvent),
     Run(RunEvent),

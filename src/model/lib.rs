@@ -19,6 +19,7 @@ pub mod key_pair;
 pub mod machine;
 pub mod outcome;
 pub mod output;
+pub mod packaging;
 pub mod parameter;
 pub mod preparation;
 pub mod price;

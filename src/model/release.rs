@@ -40,15 +40,36 @@ pub struct BuiltArtifact {
     pub log: Option<String>,
 }
 
+impl BuiltArtifact {
+    /// Whether a file beside a manifest can be called so.
+    pub fn is_name(name: &str) -> bool {
+        !(name.is_empty()
+            || name.starts_with('.')
+            || name.contains(['/', '\\', ':'])
+            || name.contains(char::is_control))
+    }
+}
+
 impl BuildManifest {
+    /// A list of nothing yet.
+    pub fn of(version: &str) -> Self {
+        Self { version: version.to_owned(), artifacts: Vec::new() }
+    }
+
+    /// Adds a file, in place of an earlier one of its name; the order is that of names.
+    pub fn add(&mut self, artifact: BuiltArtifact) {
+        self.artifacts.retain(|other| other.name != artifact.name);
+        let at = self.artifacts.partition_point(|other| other.name < artifact.name);
+        self.artifacts.insert(at, artifact);
+    }
+
     /// Reads the file's bytes; the error says what is wrong with them. Fields that are not known are left out.
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         let manifest: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let mut names = BTreeSet::new();
         for BuiltArtifact { name, .. } in &manifest.artifacts {
             let shown = name.escape_debug();
-            if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) || name.contains(char::is_control)
-            {
+            if !BuiltArtifact::is_name(name) {
                 return Err(format!("`{shown}` is not the name of an artifact"));
             }
             if !names.insert(name) {
@@ -152,6 +173,10 @@ mod tests {
         let read = BuildManifest::read(manifest(&["a.whl", "b.exe"]).as_bytes()).unwrap();
         assert_eq!((read.version.as_str(), read.artifacts.len()), ("1.2", 2));
         assert_eq!((read.artifacts[1].name.as_str(), read.artifacts[1].cell.as_deref()), ("b.exe", None));
+        let mut more = read.clone();
+        let other = BuiltArtifact { size: 4, ..read.artifacts[1].clone() };
+        more.add(other.clone());
+        assert_eq!(more.artifacts, [read.artifacts[0].clone(), other]);
         let again = BuildManifest::read(&serde_json::to_vec(&read).unwrap()).unwrap();
         assert_eq!(again, read);
         for (text, told) in [

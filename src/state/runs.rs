@@ -13,8 +13,8 @@ use model::run::{KeptTask, RunFolder};
 
 use crate::file::{self, Lock};
 
-/// The file that tells our own program, which `hg` starts in place of `ssh`, which machine to connect to.
-const TARGET: &str = "machine.json";
+/// The folder with a file for each machine that tells our own program, which `hg` starts in place of `ssh`, how to connect to it.
+const TARGETS: &str = "machines";
 
 /// The folder of a run's tasks, with a file for each machine.
 const TASKS: &str = "tasks";
@@ -175,7 +175,10 @@ impl RunFolder for RunDir {
     }
 
     fn write_target(&self, machine: &Machine) -> Result<PathBuf, Fault> {
-        let path = self.path.join(TARGET);
+        let folder = self.path.join(TARGETS);
+        let made = DirBuilder::new().mode(0o700).recursive(true).create(&folder);
+        made.map_err(|error| file::fault("make", &folder, error))?;
+        let path = folder.join(format!("{}.json", machine.id));
         let text = serde_json::to_vec_pretty(machine)
             .map_err(|error| Fault::outside(format!("cannot write `{}`", path.display())).because(error))?;
         file::write_atomic(&path, &text)?;

@@ -8,6 +8,7 @@ fn the_help_names_ec2_only_where_it_is_built_in() {
     let place = Place::new();
     let help = place.run(&["--help"]).expect(0).text();
     for word in [
+        "bootstrap-windows-dev",
         "terminate-ec2-instances",
         "purge-ec2-resources",
         "  try  ",
@@ -24,6 +25,36 @@ fn the_help_names_ec2_only_where_it_is_built_in() {
     }
     let completions = place.run(&["completions", "bash"]).expect(0).text();
     assert_eq!(completions.contains("purge-ec2-resources"), built_in);
+}
+
+/// The words between back quotes.
+#[cfg(feature = "ec2")]
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+#[cfg(feature = "ec2")]
+#[test]
+fn every_name_of_the_predecessor_is_here() {
+    let place = Place::new();
+    let document = include_str!("../../docs/windows.md");
+    let (_, rest) = document.split_once("|---|---|---|\n| `bootstrap-linux-dev`").expect("the table is there");
+    let (table, _) = rest.split_once("\n\n").unwrap();
+    let table = format!("| `bootstrap-linux-dev`{table}");
+    let (mut commands, mut options) = (Vec::new(), 0);
+    for row in table.lines() {
+        let columns: Vec<&str> = row.split('|').collect();
+        let (named, wanted) = (quoted(columns[1]), quoted(columns[2]));
+        // What all commands have, each of them has.
+        let named = if named.is_empty() { std::mem::take(&mut commands) } else { named };
+        for command in &named {
+            let help = place.run(&[*command, "--help"]).expect(0).text();
+            assert!(wanted.iter().all(|option| help.contains(option)), "{command} {wanted:?}: {help}");
+        }
+        options += wanted.len();
+        commands.extend(named);
+    }
+    assert!(options > 20, "{table}");
 }
 
 #[cfg(not(feature = "ec2"))]

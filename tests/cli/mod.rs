@@ -13,6 +13,7 @@ mod kills;
 mod machines;
 mod newest;
 mod outputs;
+mod packages;
 mod publish;
 mod runs;
 mod standin;

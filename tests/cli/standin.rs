@@ -11,7 +11,7 @@ use std::sync::MutexGuard;
 use serde_json::Value;
 use support::leftovers;
 use support::mercurial::{hg, small_of};
-use support::tool::{Done, Place, skip};
+use support::tool::{Place, skip};
 
 use super::{alone, newest};
 
@@ -19,7 +19,7 @@ use super::{alone, newest};
 const READY: [&str; 3] = ["--", "--with-hg", "C:/hgdev/python/Scripts/hg.exe"];
 
 /// A place for stand-ins. A test that ends well there fails where the tool or the system still has anything of them.
-struct Standins {
+pub(super) struct Standins {
     place: Place,
     _alone: MutexGuard<'static, ()>,
 }
@@ -32,7 +32,7 @@ fn missing(arch: &str) -> Option<String> {
 
 impl Standins {
     /// None, said as a skipped test, where there can be no stand-ins.
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         if let Some(reason) = missing(std::env::consts::ARCH) {
             skip(&reason);
             return None;
@@ -163,70 +163,4 @@ fn what_cannot_be_run_on_windows_is_refused_before_anything_is_made() {
     refused(&["--test-flags", "'open"], &["a quote in `--test-flags` does not end"]);
     refused(&["--provider", "host", "--host", "hg@127.0.0.1"], &["--platform windows"]);
     place.assert_clean();
-}
-
-/// A program of `remote/mercurial/windows` on the machine, run as the tool runs one.
-fn program(place: &Place, id: &str, name: &str, words: &[&str]) -> Done {
-    let path = format!("C:/hgdev/programs/{name}");
-    place.exec(id, &[&["python", "-I", "-S", "-X", "utf8", &path][..], words].concat())
-}
-
-/// A machine with the programs, and with a source in `C:/hgdev/src` that packages itself.
-fn packaging_machine(place: &Place) -> String {
-    let id = place.up(&["--image", "windows-standin"]);
-    // A folder that is there already would get the source as a folder in it.
-    place.exec(&id, &["cmd", "/c", "rmdir /s /q C:\\hgdev\\src"]).expect(0);
-    for (from, to) in [("remote/mercurial/windows", "programs"), ("tests/fixtures/packaged", "src")] {
-        let from = support::root().join(from);
-        place.run(&["machine", "cp", from.to_str().unwrap(), &format!("{id}:C:/hgdev/{to}")]).expect(0);
-    }
-    for words in
-        ["init", "commit --quiet --addremove --user me --message source", "tag --user me 7.2.4", "update --quiet 7.2.4"]
-    {
-        let words: Vec<&str> = ["hg", "--cwd", "C:/hgdev/src"].into_iter().chain(words.split(' ')).collect();
-        place.exec(&id, &words).expect(0);
-    }
-    id
-}
-
-#[test]
-fn wheels_and_installers_come_of_a_source_that_packages_itself() {
-    let Some(place) = Standins::new() else { return };
-    let id = packaging_machine(&place);
-    let made = "C:/hgdev/out";
-    program(&place, &id, "build_wheel.py", &["3.13", "x64", made]).expect(75).tells(&["another run"]);
-    program(&place, &id, "prepare_work.py", &[]).expect(0);
-    let done = program(&place, &id, "build_wheel.py", &["3.13", "x64", made]).expect(0);
-    assert_eq!(done.text().trim_end(), format!("{made}/mercurial-7.2.4-cp313-cp313-win_amd64.whl"));
-    program(&place, &id, "build_wheel.py", &["3.8", "x64", made]).expect(2).tells(&["3.9", "3.13"]);
-    program(&place, &id, "build_wheel.py", &["3.13", "x64", made, "7.2.5"]).expect(1).tells(&["7.2.4", "7.2.5"]);
-
-    let done = program(&place, &id, "build_installer.py", &["inno", "x64", "", "wheel", made]).expect(0);
-    let installer = format!("{made}/Mercurial-7.2.4-x64.exe");
-    assert_eq!(done.text().trim_end(), installer);
-    place.exec(&id, &[&installer, "/VERYSILENT", "/SUPPRESSMSGBOXES", "/DIR=C:\\hgdev\\installed"]).expect(0);
-    let version = place.exec(&id, &["C:/hgdev/installed/hg.exe", "version", "--quiet"]).expect(0).text();
-    assert!(version.contains("7.2.4"), "{version}");
-    program(&place, &id, "build_installer.py", &["inno", "x86", "7.2.4", "wheel", made]).expect(2);
-    program(&place, &id, "build_installer.py", &["wix", "x64", "7.2.4", "wheel", made]).expect(2);
-
-    program(&place, &id, "build_installer.py", &["wix", "x64", "7.2.4", "pyoxidizer", made]).expect(0);
-    let (package, home) = (format!("{made}/mercurial-7.2.4-x64.msi"), place.path().join("home.msi"));
-    place.run(&["machine", "cp", &format!("{id}:{package}"), home.to_str().unwrap()]).expect(0);
-    assert!(std::fs::read(home).unwrap().starts_with(&[0xd0, 0xcf, 0x11, 0xe0]));
-    let msi = package.replace('/', "\\");
-    for (verb, there) in [("/i", 0), ("/x", 1)] {
-        place.exec(&id, &["msiexec", verb, &msi, "/qn"]).expect(0);
-        let look = "import glob, sys; sys.exit(not glob.glob('C:/Program Files*/Mercurial/hg.exe'))";
-        place.exec(&id, &["python", "-c", look]).expect(there);
-    }
-
-    // What the compiler says of a script is what the user is told.
-    let planted = place.path().join("more.iss");
-    std::fs::write(&planted, "Bogus=yes\n").unwrap();
-    let target = format!("{id}:C:/hgdev/src/more.iss");
-    place.run(&["machine", "cp", planted.to_str().unwrap(), &target]).expect(0);
-    let refused = program(&place, &id, "build_installer.py", &["inno", "x64", "7.2.4", "wheel", "C:/hgdev/second"]);
-    refused.expect(1).tells(&["Error on line"]);
-    place.run(&["machine", "down", &id]).expect(0);
 }

@@ -274,7 +274,7 @@ fn related_history_and_uncommitted_changes_travel() {
     hg(&checkout, &["remove", "-q", "tests/test-add.t"]);
     hg(&checkout, &["rename", "-q", "tests/test-new.t", "tests/test-renamed.t"]);
     let without = place.run(&over(&checkout, &["--json", "test-new.t"])).expect(0);
-    let without = without.tells(&["changes of 5 files are not tested; `--working-copy` sends them"]).json();
+    let without = without.tells(&["changes of 5 files are not sent; `--working-copy` sends them"]).json();
     assert_eq!(without["counts"]["passed"], 1, "without the flag the committed state is tested");
     let with = place.run(&over(&checkout, &["--working-copy", "--json", "test-added.t"])).expect(0).json();
     assert!(with["source"].as_str().unwrap().contains("uncommitted changes"), "{with}");

@@ -75,7 +75,7 @@ const PATHS: &[(&str, Places)] = &[
     ("guest::Shell", &["guest"]),
     // Programs of this computer.
     ("std::process::Command", &["local", "model/base/leash"]),
-    ("tokio::process", &["local", "model/base/leash", "project/mercurial/hg"]),
+    ("tokio::process", &["local", "model/base/leash", "project/mercurial/hg", "project/signing"]),
 ];
 
 /// `(macro, where it may be called)`.
@@ -114,6 +114,7 @@ const WORDS: &[(&str, Places)] = &[
             "flow/testing/verdict",
             "automation/command/run_tests_linux",
             "automation/command/run_tests_windows",
+            "automation/command/build_windows_wheel",
         ],
     ),
     // It goes on into what is mounted below.

@@ -1,5 +1,5 @@
-# Builds one installer of the source in C:/hgdev/src by the source's own packaging (contrib/packaging), and prints its path as the last
-# line of standard output. What the tools say goes to standard error.
+# Builds one installer of the source in C:/hgdev/src by the source's own packaging (contrib/packaging). The last line of standard
+# output tells of it in JSON: `path`, `size`, `sha256`, `version`. What the tools say goes to standard error.
 #
 #   build_installer.py TYPE ARCH VERSION STAGE OUTPUT
 #
@@ -223,7 +223,7 @@ def main(args):
         by_packaging(kind, arch, version)
     else:
         raise places.Failure("the source is not a release as it was tagged; name the VERSION", 2)
-    print(wheels.bring(result(kind, arch, version, before), output), flush=True)
+    wheels.tell(wheels.bring(result(kind, arch, version, before), output), version)
     return 0
 
 

@@ -1,5 +1,5 @@
-# Builds one wheel of the source in C:/hgdev/src, by the build front end that Mercurial's project uses, and prints the wheel's path as
-# the last line of standard output. What the tools say goes to standard error.
+# Builds one wheel of the source in C:/hgdev/src, by the build front end that Mercurial's project uses. The last line of standard
+# output tells of the wheel in JSON: `path`, `size`, `sha256`, `version`. What the tools say goes to standard error.
 #
 #   build_wheel.py PYTHON-VERSION ARCH OUTPUT [VERSION]
 #
@@ -31,8 +31,7 @@ def main(args):
     places.need_source()
     places.need_own()
     path, version = wheels.build(*args)
-    places.say("this is version %s" % version)
-    print(path, flush=True)
+    wheels.tell(path, version)
     return 0
 
 

@@ -6,6 +6,8 @@ What is built is what the source itself says (`[tool.cibuildwheel]` in its pypro
 
 import email
 import fnmatch
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -144,6 +146,16 @@ def build(python, arch, output, version=""):
             raise places.Failure("expected one wheel of %s and got %s" % (identifier, ", ".join(names) or "none"))
         said = check(made + "/" + names[0], identifier, version)
         return bring(made + "/" + names[0], output), said
+
+
+def tell(path, version):
+    """Prints what was made, as one line of JSON: the last of the standard output."""
+    digest, size = hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            digest.update(piece)
+            size += len(piece)
+    print(json.dumps(dict(path=path, size=size, sha256=digest.hexdigest(), version=version)), flush=True)
 
 
 def bring(path, output):

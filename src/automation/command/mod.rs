@@ -3,7 +3,9 @@
 pub mod artifact_args;
 pub mod audit;
 pub mod bootstrap_linux_dev;
-pub mod bootstrap_windows_dev;
+pub mod build_all_windows_packages;
+pub mod build_windows_installer;
+pub mod build_windows_wheel;
 pub mod completions;
 pub mod distro;
 pub mod doctor;
@@ -14,6 +16,7 @@ pub mod image;
 pub mod internal;
 pub mod machine;
 pub mod machine_args;
+pub mod package_args;
 pub mod parameter_args;
 pub mod publish_windows_artifacts;
 pub mod report_file;

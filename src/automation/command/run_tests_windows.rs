@@ -1,10 +1,10 @@
 //! `automation run-tests-windows`.
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use model::fault::Fault;
 use project::mercurial::{self, WindowsArch, WindowsPython, WindowsTests, WindowsWork};
 
 use crate::command::machine_args::HardwareArgs;
+use crate::command::package_args::architectures;
 use crate::command::test_args::{ResolvedTests, TestArgs, run_tests};
 use crate::command::testing::ON_WINDOWS;
 use crate::command::windows_args::WindowsImageArgs;
@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, value_name = "VERSION", default_value = "3.9", value_parser = WindowsPython::parse_version)]
     python_version: String,
     /// The architecture of that Python
-    #[arg(long, value_name = "ARCH", default_value = WindowsArch::X64.name(), value_parser = architectures())]
+    #[arg(long, value_name = "ARCH", default_value = WindowsArch::X64.name(), value_parser = architectures(WindowsArch::RUN))]
     arch: WindowsArch,
     /// Flags for run-tests.py in one text, split as a shell splits it; those after `--` come behind them
     #[arg(long, value_name = "FLAGS", allow_hyphen_values = true)]
@@ -31,11 +31,6 @@ pub struct Args {
     hardware: HardwareArgs,
     #[command(flatten)]
     testing: TestArgs,
-}
-
-fn architectures() -> impl TypedValueParser<Value = WindowsArch> {
-    PossibleValuesParser::new(WindowsArch::ALL.map(WindowsArch::name))
-        .try_map(|name: String| WindowsArch::named(&name).ok_or_else(|| format!("`{name}` is not an architecture")))
 }
 
 /// Runs the tests.

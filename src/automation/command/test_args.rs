@@ -106,6 +106,7 @@ impl TestArgs {
             of_image: self.image_source,
             revision: self.revision.as_deref(),
             working_copy: self.working_copy,
+            optional: true,
         }
     }
 

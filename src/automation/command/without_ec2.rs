@@ -87,6 +87,11 @@ pub mod args {
 pub enum Command {}
 
 impl Command {
+    /// There is none that could make something.
+    pub fn needs_room(&self) -> bool {
+        match *self {}
+    }
+
     /// There is none to run.
     pub async fn run(self, _: impl FnOnce() -> Result<Context, Fault>) -> Result<i32, Fault> {
         match self {}

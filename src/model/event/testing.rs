@@ -22,7 +22,7 @@ pub enum TestsEvent {
     },
     /// Uncommitted changes were to be tested, and there are none.
     NothingUncommitted,
-    /// There are uncommitted changes, and they are not tested.
+    /// There are uncommitted changes, and they are not sent.
     ChangesNotTested {
         /// How many files have such changes.
         files: usize,
@@ -104,10 +104,10 @@ impl TestsEvent {
                 why => format!("Distribution: {distro}, the first that can build {of} ({})", why.join("; ")),
             }),
             Self::NothingUncommitted => {
-                Words::Notice("There are no uncommitted changes: the committed source is tested".to_owned())
+                Words::Notice("There are no uncommitted changes: the committed source is used".to_owned())
             }
             Self::ChangesNotTested { files } => Words::Notice(format!(
-                "The uncommitted changes of {} are not tested; `--working-copy` sends them",
+                "The uncommitted changes of {} are not sent; `--working-copy` sends them",
                 text::pluralize(*files, "file")
             )),
             Self::SendingAgain { failure } => Words::Warning(format!("{}; trying again", failure.line())),

@@ -162,6 +162,14 @@ fn of_tests() -> Vec<EventKind> {
 fn of_files_and_removals() -> Vec<EventKind> {
     let resource = ResourceKind::SecurityGroup;
     vec![
+        PackagesEvent::Built { cell: "wheel-3.13-x64".into(), name: "a.whl".into(), bytes: 2048, signed: false }.into(),
+        PackagesEvent::Built { cell: "inno-x64".into(), name: "a.exe".into(), bytes: 2048, signed: true }.into(),
+        PackagesEvent::NotBuilt { cell: "inno-x86".into(), failure: failure(), log: Some("dist/logs/x.log".into()) }
+            .into(),
+        PackagesEvent::NotBuilt { cell: "inno-x86".into(), failure: failure(), log: None }.into(),
+        PackagesEvent::BuiltAgain { cell: "inno-x86".into(), failure: failure() }.into(),
+        PackagesEvent::OtherVersion { version: "1.0".into(), list: "dist/manifest.json".into() }.into(),
+        PackagesEvent::Judged { summary: "1 of 2 packages built, 1 failed".into() }.into(),
         FilesEvent::LinksLeft(Names::from(texts(&["a", "b", "c", "d"]).as_slice())).into(),
         FilesEvent::FolderLeft { glob: "out".into() }.into(),
         FilesEvent::LinksReplaced(Names::from(texts(&["a", "b\n"]).as_slice())).into(),
@@ -357,7 +365,7 @@ fn the_words_of_every_kind() {
     Notice("Distribution: debian12")
     Notice("Distribution: debian13, the first that can build 0123 (x; y)")
     Notice("There are no uncommitted changes: the committed source is tested")
-    Notice("The uncommitted changes of 2 files are not tested; `--working-copy` sends them")
+    Notice("The uncommitted changes of 2 files are not sent; `--working-copy` sends them")
     Warning("cannot do `x`: no room; trying again")
     Notice("The build of 0123 that was kept is used again (2.0 KiB); only tests changed")
     Notice("The build of 0123 that was kept is used again (2.0 KiB)")

@@ -9,6 +9,7 @@ use model::fault::Fault;
 use crate::mercurial::hg::hg;
 use crate::mercurial::names;
 use crate::mercurial::needs::BuildNeeds;
+use crate::mercurial::release::version::ReleaseVersion;
 
 /// How long a question to the local repository may take. A cold `hg status` of a large checkout on a slow disk takes
 /// half a minute.
@@ -54,6 +55,8 @@ pub struct Checkout {
     /// The version that it states, for example `7.2.4`, or `7.2.4+12` twelve changesets after it; none if it states
     /// none.
     pub version: Option<String>,
+    /// The release whose tag the changeset bears; none where uncommitted changes are sent with it.
+    pub tag: Option<String>,
     /// The names of the tests in it, sorted.
     pub tests: Vec<String>,
     /// Uncommitted changes as a Git-style patch, when they are to be sent and there are any.
@@ -72,13 +75,19 @@ impl Checkout {
 
     /// The needs of its build, in the state that is sent.
     pub async fn needs(&self) -> Result<BuildNeeds, Fault> {
-        if self.patch.is_some() {
-            let text = std::fs::read_to_string(self.root.join(BUILD_FILE));
-            return Ok(text.map(|text| BuildNeeds::parse(&text)).unwrap_or_default());
-        }
         // A source from before 2019 has no such file, and neither have those of our tests.
-        let said = hg(&self.root, &["cat", &format!("--rev={}", self.node), BUILD_FILE], QUESTION).await?;
-        Ok(BuildNeeds::parse(&String::from_utf8_lossy(&said.stdout)))
+        let text = self.read(BUILD_FILE).await?;
+        Ok(text.map(|text| BuildNeeds::parse(&text)).unwrap_or_default())
+    }
+
+    /// The text of a file of the source, in the state that is sent; none where it has no such file.
+    pub(crate) async fn read(&self, path: &str) -> Result<Option<String>, Fault> {
+        if self.patch.is_some() {
+            return Ok(std::fs::read_to_string(self.root.join(path)).ok());
+        }
+        let args = ["cat", &format!("--rev={}", self.node), &format!("path:{path}")];
+        let said = hg(&self.root, &args, QUESTION).await?;
+        Ok((said.code == Some(0)).then(|| String::from_utf8_lossy(&said.stdout).into_owned()))
     }
 }
 
@@ -93,7 +102,20 @@ pub struct SourceChoice<'a> {
     pub revision: Option<&'a str>,
     /// Uncommitted changes as well.
     pub working_copy: bool,
+    /// Whether the command can do without a checkout, by the option `--image-source`.
+    pub optional: bool,
 }
+
+impl SourceChoice<'_> {
+    /// A hint, and the sentence that only a command with `--image-source` has.
+    fn hint(&self, hint: &str, of_image: &str) -> String {
+        if self.optional { format!("{hint} {of_image}") } else { hint.to_owned() }
+    }
+}
+
+/// The hints where there is no source.
+const NAME_ONE: &str = "Name a checkout of Mercurial.";
+const USE_IMAGE: &str = "`--image-source` takes the source that comes with the image instead.";
 
 /// What a folder lies in.
 pub(crate) enum FoundSource {
@@ -146,18 +168,23 @@ pub async fn find(wish: &SourceChoice<'_>, current: &Path) -> Result<Option<Chec
         .map_err(|error| Fault::outside(format!("cannot open `{}`", start.display())).because(error))?;
     let root = match (find_root(&start), wish.source) {
         (FoundSource::Mercurial(root), _) => root,
-        (FoundSource::Unversioned(root), _) => return Err(unversioned(&root)),
-        (FoundSource::Git(root), source) if source.is_some() || root.join(RUNNER).is_file() => return Err(git(&root)),
+        (FoundSource::Unversioned(root), _) => return Err(unversioned(&root, wish)),
+        (FoundSource::Git(root), source) if source.is_some() || root.join(RUNNER).is_file() => {
+            return Err(git(&root, wish));
+        }
         (FoundSource::Neither, Some(_)) => {
-            return Err(Fault::usage(format!("`{}` is not in a Mercurial checkout", start.display())).hint(
-                "Name a checkout of Mercurial, or say `--image-source` for the source that comes with the image.",
-            ));
+            return Err(Fault::usage(format!("`{}` is not in a Mercurial checkout", start.display()))
+                .hint(wish.hint(NAME_ONE, USE_IMAGE)));
         }
         (_, None) if wish.revision.is_some() || wish.working_copy => {
             return Err(Fault::usage("`--revision` and `--working-copy` need a Mercurial checkout")
                 .hint("Run it inside one, or name one with `--source DIR`."));
         }
-        _ => return Ok(None),
+        _ if wish.optional => return Ok(None),
+        _ => {
+            return Err(Fault::usage(format!("`{}` is not in a Mercurial checkout", start.display()))
+                .hint("Run it inside one, or name one with `--source DIR`."));
+        }
     };
     resolve(root, wish).await.map(Some)
 }
@@ -205,21 +232,18 @@ fn not_sent(file: &str) -> Fault {
         .hint("`hg add` and `hg commit` it; a file that is added and not committed is sent with `--working-copy`.")
 }
 
-fn unversioned(root: &Path) -> Fault {
+fn unversioned(root: &Path, wish: &SourceChoice<'_>) -> Fault {
     let fault = Fault::usage(format!(
         "`{}` holds Mercurial's source without a repository, and only changesets can be sent",
         root.display()
     ));
-    fault.hint(
-        "Make it a repository: `hg init && hg commit --addremove --message release` in it. `--image-source` tests the source that \
-         comes with the image instead.",
-    )
+    fault
+        .hint(wish.hint("Make it a repository: `hg init && hg commit --addremove --message release` in it.", USE_IMAGE))
 }
 
-fn git(root: &Path) -> Fault {
-    Fault::usage(format!("`{}` is a Git checkout, and only a Mercurial one can be sent", root.display())).hint(
-        "Clone Mercurial with `hg clone` and run it there. `--image-source` tests the source that comes with the image instead.",
-    )
+fn git(root: &Path, wish: &SourceChoice<'_>) -> Fault {
+    Fault::usage(format!("`{}` is a Git checkout, and only a Mercurial one can be sent", root.display()))
+        .hint(wish.hint("Clone Mercurial with `hg clone` and run it there.", USE_IMAGE))
 }
 
 async fn resolve(root: PathBuf, wish: &SourceChoice<'_>) -> Result<Checkout, Fault> {
@@ -263,7 +287,8 @@ async fn resolve(root: PathBuf, wish: &SourceChoice<'_>) -> Result<Checkout, Fau
         version => version,
     };
     let tests = files.iter().filter_map(|file| test_name(file)).map(str::to_owned).collect();
-    Ok(Checkout { root, node, version, tests, patch, rebuilds, remark })
+    let tag = release_tag(&tags, &distance).filter(|_| patch.is_none());
+    Ok(Checkout { root, node, version, tag, tests, patch, rebuilds, remark })
 }
 
 /// The fault of a revision that `hg` does not find, or of a repository that it cannot read.
@@ -290,9 +315,8 @@ async fn nothing_checked_out(root: &Path, wish: &SourceChoice<'_>) -> Result<Fau
 /// The fault of a changeset that has no tests to run.
 fn no_runner(root: &Path, wish: &SourceChoice<'_>, node: &str) -> Fault {
     if wish.revision.is_none() && !root.join(RUNNER).exists() {
-        return Fault::usage(format!("`{}` is not a checkout of Mercurial: it has no {RUNNER}", root.display())).hint(
-            "Name a checkout of Mercurial with `--source DIR`, or say `--image-source` for the source that comes with the image.",
-        );
+        return Fault::usage(format!("`{}` is not a checkout of Mercurial: it has no {RUNNER}", root.display()))
+            .hint(wish.hint("Name a checkout of Mercurial with `--source DIR`.", USE_IMAGE));
     }
     Fault::usage(format!("revision {node} of `{}` has no {RUNNER}", root.display()))
         .hint("`hg add` and `hg commit` it, or name a revision of Mercurial with `--revision`.")
@@ -321,6 +345,12 @@ fn test_name(file: &str) -> Option<&str> {
     let name = file.strip_prefix("tests/")?;
     (name.starts_with("test-") && (name.ends_with(".t") || name.ends_with(".py")) && !name.contains('/'))
         .then_some(name)
+}
+
+/// The newest release by the tags of the changeset itself.
+fn release_tag(tags: &str, distance: &str) -> Option<String> {
+    let of_release = |tag: &&str| ReleaseVersion::parse(tag).is_ok();
+    tags.split(':').rfind(of_release).filter(|_| distance == "0").map(str::to_owned)
 }
 
 /// The version by the latest tag; none if there is no tag.

@@ -22,11 +22,15 @@ pub(super) struct Repository {
     pub url: &'static str,
 }
 
-/// Sends the changeset of `checkout`, with what it stands on. `target` is the file that describes the machine to `ssh`.
+/// The changesets that give names to others. A revset by the log of the file alone finds none where the file is not in what is
+/// checked out.
+const TAGS: &str = "--rev=file('path:.hgtags') - secret()";
+
+/// Sends the changeset of `checkout`, with what it stands on, and where the `tags` are wanted those that tell them. `target` is the file that describes the machine to `ssh`.
 pub(super) async fn push(
     checkout: &Checkout,
     ssh: &SshProgram,
-    to: &Repository,
+    (to, tags): (&Repository, bool),
     target: &Path,
     teller: &Teller,
 ) -> Result<(), Fault> {
@@ -37,7 +41,8 @@ pub(super) async fn push(
     words.push(target.display().to_string());
     let ssh = model::base::quote::join(&words).map_err(|e| Fault::usage("cannot name our own program").because(e))?;
     let (ssh, rev) = (format!("ui.ssh={ssh}"), format!("--rev={}", checkout.node));
-    let args = ["push", "--force", &rev, "--config", &ssh, "--remotecmd", to.program, to.url];
+    let mut args = vec!["push", "--force", &rev, "--config", &ssh, "--remotecmd", to.program, to.url];
+    args.extend(tags.then_some(TAGS));
     let said = hg(&checkout.root, &args, PUSH_LIMIT).await?;
     for line in String::from_utf8_lossy(&said.stdout).lines() {
         teller.tell(StepEvent::Said { line: line.to_owned() });

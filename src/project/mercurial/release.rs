@@ -3,61 +3,27 @@
 mod artifact;
 mod latest;
 mod source;
+pub(crate) mod version;
 mod wheels;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use model::fault::Fault;
 use model::release::{BuildManifest, MANIFEST, ReleaseFile};
-use pep440_rs::Version;
 
 pub use latest::{FILE as LATEST, LatestWish, change as latest_change, name_backup as latest_backup};
 pub use source::{ReleaseSource, find as find_source};
+pub use version::ReleaseVersion;
+pub use wheels::{WindowsWheel, table as windows_wheels};
 
 /// The project's name at package indexes, and the beginning of its wheels' names.
 pub const PROJECT: &str = "mercurial";
 
 /// Most missing files that an error names.
 const NAMED: usize = 24;
-
-/// The version of a release, as its tag and its files' names have it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReleaseVersion {
-    text: String,
-    version: Version,
-}
-
-impl ReleaseVersion {
-    /// Reads what a user typed. Only the form that stands in the names of wheels is taken.
-    pub fn parse(text: &str) -> Result<Self, Fault> {
-        let fault = |why: String| {
-            Fault::usage(format!("`{text}` is not the version of a release: {why}"))
-                .hint("Write it as its tag is called: `7.2.4`, `7.3rc0`.")
-        };
-        let version = Version::from_str(text).map_err(|error| fault(error.to_string()))?;
-        if version.is_local() || version.is_dev() {
-            return Err(fault("it belongs to no tag".to_owned()));
-        }
-        match version.to_string() {
-            normal if normal == text => Ok(Self { text: normal, version }),
-            normal => Err(fault(format!("files are named `{normal}`"))),
-        }
-    }
-
-    /// The version.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Whether it comes before a release that is for everybody.
-    fn is_early(&self) -> bool {
-        self.version.any_prerelease()
-    }
-}
 
 /// The files that are to be there.
 #[derive(Debug, Clone, Copy)]

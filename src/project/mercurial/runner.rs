@@ -317,7 +317,7 @@ impl Preparation for LinuxTests {
 
     async fn send(&self, target: &Path, teller: &Teller) -> Result<(), Fault> {
         let Some(checkout) = &self.checkout else { return Ok(()) };
-        push(checkout, &self.ssh, &REPOSITORY, target, teller).await
+        push(checkout, &self.ssh, (&REPOSITORY, false), target, teller).await
     }
 
     fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault> {

@@ -19,17 +19,23 @@ pub enum WindowsArch {
     X86,
     /// Intel, 64 bits.
     X64,
+    /// ARM, 64 bits.
+    Arm64,
 }
 
 impl WindowsArch {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::X86, Self::X64];
+    pub const ALL: [Self; 3] = [Self::X86, Self::X64, Self::Arm64];
+
+    /// Those whose programs run on a machine of [`WindowsArch::X64`], on which all of them are built.
+    pub const RUN: [Self; 2] = [Self::X86, Self::X64];
 
     /// Its name on the command line and in paths of machines.
     pub const fn name(self) -> &'static str {
         match self {
             Self::X86 => "x86",
             Self::X64 => "x64",
+            Self::Arm64 => "arm64",
         }
     }
 

@@ -105,7 +105,7 @@ impl Preparation for WindowsTests {
     }
 
     async fn send(&self, target: &Path, teller: &Teller) -> Result<(), Fault> {
-        self.work.send(target, teller).await
+        self.work.send(target, false, teller).await
     }
 
     /// Nothing: each of the programs says by itself what is wrong.

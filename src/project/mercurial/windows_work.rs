@@ -119,10 +119,10 @@ impl WindowsWork {
         steps
     }
 
-    /// Sends the source.
-    pub(super) async fn send(&self, target: &Path, teller: &Teller) -> Result<(), Fault> {
+    /// Sends the source, and where the `tags` are wanted those that tell its version.
+    pub(super) async fn send(&self, target: &Path, tags: bool, teller: &Teller) -> Result<(), Fault> {
         let Some(checkout) = &self.checkout else { return Ok(()) };
-        push(checkout, &self.ssh, &REPOSITORY, target, teller).await
+        push(checkout, &self.ssh, (&REPOSITORY, tags), target, teller).await
     }
 }
 

@@ -2,6 +2,7 @@
 //! same names for a tool that was built without it.
 
 pub mod args;
+mod bootstrap_windows_dev;
 mod emptying;
 mod iam_policy;
 mod purge_ec2_resources;
@@ -15,6 +16,12 @@ use crate::compose::Context;
 /// The subcommands of EC2.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Bake the image for Windows development machines, on Amazon EC2
+    ///
+    /// Starts from the newest image of Windows Server that Amazon publishes, or from the newest that `--base-image-name`
+    /// matches; how old it is, is told at the launch. `docs/windows.md` says what the image holds and what was never run on
+    /// Windows.
+    BootstrapWindowsDev(Box<bootstrap_windows_dev::Args>),
     /// End every machine of mine on EC2, in one region of the account
     ///
     /// Mine is what carries a tag of this tool and my owner: `--all-owners` widens that, `--untagged` takes what has only
@@ -46,9 +53,15 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether the command makes something on this computer.
+    pub fn needs_room(&self) -> bool {
+        matches!(self, Self::BootstrapWindowsDev(_))
+    }
+
     /// Runs it; gives the exit code. `open` is called where it needs the state directory.
     pub async fn run(self, open: impl FnOnce() -> Result<Context, Fault>) -> Result<i32, Fault> {
         match self {
+            Self::BootstrapWindowsDev(args) => bootstrap_windows_dev::run(open()?, *args).await,
             Self::TerminateEc2Instances(args) => terminate_ec2_instances::run(open()?, args).await,
             Self::PurgeEc2Resources(args) => purge_ec2_resources::run(open()?, args).await,
             Self::Try(args) => r#try::run(open()?, args).await,

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use std::str::FromStr;
 
 use super::PROJECT;
+use crate::mercurial::windows_python::WindowsArch;
 
 /// The minor versions that a pattern without a number means; others count where a pattern names them.
 const USUAL: std::ops::RangeInclusive<u64> = 8..=14;
@@ -77,8 +78,43 @@ struct Interpreter {
     free: bool,
 }
 
+/// A wheel for Windows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowsWheel {
+    interpreter: Interpreter,
+    platform: &'static str,
+}
+
+impl WindowsWheel {
+    /// The version of its Python: `3.13`, or `3.14t` for the build without the global lock.
+    pub fn python(&self) -> String {
+        format!("3.{}{}", self.interpreter.minor, if self.interpreter.free { "t" } else { "" })
+    }
+
+    /// Its architecture.
+    pub fn arch(&self) -> WindowsArch {
+        match self.platform {
+            "win32" => WindowsArch::X86,
+            "win_arm64" => WindowsArch::Arm64,
+            _ => WindowsArch::X64,
+        }
+    }
+
+    /// The name of its file.
+    fn name(&self, version: &str) -> String {
+        let tag = format!("cp3{}", self.interpreter.minor);
+        let abi = format!("{tag}{}", if self.interpreter.free { "t" } else { "" });
+        format!("{PROJECT}-{version}-{tag}-{abi}-{}.whl", self.platform)
+    }
+}
+
 /// The names of all wheels for Windows.
 pub(super) fn expected(build_file: &str, version: &str) -> Result<Vec<String>, Fault> {
+    Ok(table(build_file)?.iter().map(|wheel| wheel.name(version)).collect())
+}
+
+/// All wheels for Windows that a source says it has, by the text of its `pyproject.toml`.
+pub fn table(build_file: &str) -> Result<Vec<WindowsWheel>, Fault> {
     let fault = |why: &str| {
         Fault::outside("the source's `pyproject.toml` does not say which wheels a release has")
             .because(why.to_owned())
@@ -96,27 +132,25 @@ pub(super) fn expected(build_file: &str, version: &str) -> Result<Vec<String>, F
     let (wanted, unwanted) =
         (matchers(&build).map_err(|why| fault(&why))?, matchers(&skip).map_err(|why| fault(&why))?);
 
-    let mut names = Vec::new();
+    let mut wheels = Vec::new();
     for interpreter in interpreters(&build) {
         let number = Version::new([3, interpreter.minor]);
         if required.as_ref().is_some_and(|required| !required.contains(&number)) {
             continue;
         }
-        let tag = format!("cp3{}", interpreter.minor);
-        let abi = format!("{tag}{}", if interpreter.free { "t" } else { "" });
         for platform in &platforms {
-            let identifier = format!("{abi}-{platform}");
+            let identifier = format!("cp3{}{}-{platform}", interpreter.minor, if interpreter.free { "t" } else { "" });
             let any = |patterns: &[GlobMatcher]| patterns.iter().any(|pattern| pattern.is_match(&identifier));
             let too_old = *platform == "win_arm64" && interpreter.minor < FIRST_ARM64;
             if any(&wanted) && !any(&unwanted) && !too_old {
-                names.push(format!("{PROJECT}-{version}-{tag}-{abi}-{platform}.whl"));
+                wheels.push(WindowsWheel { interpreter, platform });
             }
         }
     }
-    if names.is_empty() {
+    if wheels.is_empty() {
         return Err(fault("its `build` and `skip` leave none for Windows"));
     }
-    Ok(names)
+    Ok(wheels)
 }
 
 /// The platform tags of architectures by cibuildwheel's names.

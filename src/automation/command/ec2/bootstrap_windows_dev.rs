@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 /// Bakes the image where it is missing.
-pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
+pub(super) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let kind = context.default_provider()?;
     if kind != ProviderKind::Ec2 {
         return Err(Fault::usage(format!("`{WINDOWS_DEV}` is an image of Amazon EC2, not of provider `{}`", kind.name()))

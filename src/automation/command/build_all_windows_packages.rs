@@ -1,0 +1,30 @@
+//! `automation build-all-windows-packages`.
+
+use model::fault::Fault;
+use project::mercurial::{InstallerType, PackageWish, WheelWish, WindowsArch};
+
+use crate::command::package_args::{PackageArgs, build, parse_version};
+use crate::compose::Context;
+
+/// The options of `automation build-all-windows-packages`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: automation build-all-windows-packages --revision 7.2.4 --shards 4")]
+pub struct Args {
+    /// The version of the installers [default: that of the revision's tag]
+    #[arg(long, value_name = "VERSION", value_parser = parse_version)]
+    version: Option<String>,
+    #[command(flatten)]
+    packages: PackageArgs,
+}
+
+/// Builds all that a release has: every wheel of the revision's table, and both installers for both architectures.
+pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
+    let wish = PackageWish {
+        wheels: Some(WheelWish::default()),
+        installers: InstallerType::ALL.to_vec(),
+        installer_archs: WindowsArch::RUN.to_vec(),
+        stage: None,
+        version: args.version,
+    };
+    build(context, args.packages, "build-all-windows-packages", wish).await
+}

@@ -1,0 +1,30 @@
+//! `automation build-windows-wheel`.
+
+use model::fault::Fault;
+use project::mercurial::{PackageWish, WheelWish, WindowsArch, WindowsPython};
+
+use crate::command::package_args::{PackageArgs, architectures, build};
+use crate::compose::Context;
+
+/// The options of `automation build-windows-wheel`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: automation build-windows-wheel --python-version 3.13 3.14 --arch x64 arm64 --revision 7.2.4"
+)]
+pub struct Args {
+    /// The Pythons: 3.N [default: those that the revision has wheels for]
+    #[arg(long, value_name = "VERSION", num_args = 1.., value_delimiter = ',', value_parser = WindowsPython::parse_version)]
+    python_version: Vec<String>,
+    /// The architectures
+    #[arg(long, value_name = "ARCH", num_args = 1.., value_delimiter = ',', default_value = "x64", value_parser = architectures(WindowsArch::ALL))]
+    arch: Vec<WindowsArch>,
+    #[command(flatten)]
+    packages: PackageArgs,
+}
+
+/// Builds the wheels.
+pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
+    let wheels = WheelWish { pythons: args.python_version, archs: args.arch };
+    let wish = PackageWish { wheels: Some(wheels), ..PackageWish::default() };
+    build(context, args.packages, "build-windows-wheel", wish).await
+}

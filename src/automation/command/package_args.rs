@@ -1,0 +1,181 @@
+//! The options and the course of every command that builds packages for Windows.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use flow::packaging::{Dist, PackagingJob, PackagingRecords, build_packages};
+use model::base::text::{self, bytes};
+use model::fault::Fault;
+use model::machine::ProviderKind;
+use model::packaging::{CellOutcome, CellResult, PackagingResults, Signer};
+use project::mercurial::{self, PackageWish, SourceChoice, WindowsArch, WindowsPackages, WindowsWork};
+use project::signing::SignCommand;
+
+use crate::command::error::exit;
+use crate::command::image::baking_for;
+use crate::command::machine_args::{HardwareArgs, default_ttl};
+use crate::command::session::{Ending, Session};
+use crate::command::windows_args::WindowsImageArgs;
+use crate::compose::{Context, current_folder};
+use crate::ui::{Screen, table};
+
+/// The options of every command that builds packages.
+#[derive(Debug, clap::Args)]
+pub struct PackageArgs {
+    /// The revision to build
+    #[arg(short, long, value_name = "REV", default_value = ".")]
+    revision: String,
+    /// The checkout to build [default: the one around the current folder]
+    #[arg(long, value_name = "DIR")]
+    source: Option<PathBuf>,
+    /// Also send uncommitted changes of tracked files
+    #[arg(long)]
+    working_copy: bool,
+    /// The folder for the packages, their list `manifest.json` and the logs of their builds
+    #[arg(long, value_name = "DIR", default_value = "dist")]
+    dist: PathBuf,
+    /// Sign every installer on this computer by this command, and check that it bears a signature of its bytes then. The file's
+    /// path comes last, or in place of `{in}`; `{out}` is the signed file where the command writes another
+    #[arg(long, value_name = "COMMAND", value_parser = SignCommand::parse)]
+    sign: Option<SignCommand>,
+    /// How many machines build side by side
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=32))]
+    shards: u8,
+    /// How long each package may take [default: 2h]
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
+    timeout: Option<Duration>,
+    /// How long to wait for another run that uses a machine of somebody else's [default: 2m]
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
+    wait: Option<Duration>,
+    /// How long each machine lives at most, whatever happens to this command [default: 13h, 6h on EC2]
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_ttl)]
+    ttl: Option<Duration>,
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    image: WindowsImageArgs,
+    #[command(flatten)]
+    hardware: HardwareArgs,
+}
+
+/// The longest life of a machine on EC2 where nobody says: a build of the whole matrix on one machine takes hours.
+const CLOUD_TTL: Duration = Duration::from_secs(6 * 3600);
+
+/// Reads the name of one of these architectures.
+pub fn architectures<const N: usize>(archs: [WindowsArch; N]) -> impl TypedValueParser<Value = WindowsArch> {
+    PossibleValuesParser::new(archs.map(WindowsArch::name))
+        .try_map(|name: String| WindowsArch::named(&name).ok_or_else(|| format!("`{name}` is not an architecture")))
+}
+
+/// Reads the version of a package, as packages' names can have it.
+pub fn parse_version(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._+".contains(c);
+    match text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("write it as in `7.2.4` or `7.3rc0`".to_owned()),
+    }
+}
+
+impl PackageArgs {
+    fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
+        self.hardware.refuse_unfit(kind)?;
+        self.image.refuse_unfit(kind)?;
+        let refused = |flag: &str, why: &str| Err(Fault::usage(format!("`{flag}` {why}")).hint("Leave it out."));
+        match kind {
+            ProviderKind::Host if self.shards > 1 => {
+                refused("--shards", "needs machines that are made, and a machine of somebody else's is one")
+            }
+            ProviderKind::Host => Ok(()),
+            _ if self.wait.is_some() => refused(
+                "--wait",
+                "is for a machine of somebody else's (`--host`): a machine of its own is used by nobody else",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn source_choice(&self) -> SourceChoice<'_> {
+        SourceChoice {
+            source: self.source.as_deref(),
+            of_image: false,
+            revision: Some(self.revision.as_str()).filter(|revision| *revision != "."),
+            working_copy: self.working_copy,
+            optional: false,
+        }
+    }
+}
+
+/// Builds the packages that are wished for as a run of their own, to its end.
+pub async fn build(
+    context: Context,
+    args: PackageArgs,
+    command: &'static str,
+    wish: PackageWish,
+) -> Result<i32, Fault> {
+    let kind = context.default_provider()?;
+    args.refuse_unfit(kind)?;
+    let context = context.privileged(args.hardware.privileged_machine)?;
+    context.require_ssh()?;
+    context.require_platform(kind, WindowsWork::PLATFORM)?;
+    let Some(checkout) = mercurial::find(&args.source_choice(), &current_folder()?).await? else {
+        return Err(Fault::usage("there is no source to build"));
+    };
+    let patience = args.wait.unwrap_or(mercurial::PATIENCE);
+    let remark = checkout.remark.clone();
+    let work = WindowsWork { checkout: Some(checkout.clone()), ssh: context.ssh()?, patience };
+    let packages = WindowsPackages::of(&checkout, work, &wish).await?;
+    let plan = args.image.plan(&context, kind)?;
+    let ttl = args.ttl.unwrap_or_else(|| if kind == ProviderKind::Ec2 { CLOUD_TTL } else { default_ttl(kind) });
+    let mut order = args.hardware.order(&context, plan.as_ref(), "hg", ttl);
+    // Somebody else's machine is of no image that could say it.
+    order.platform = WindowsWork::PLATFORM;
+    let session = Session::begin(context, command).await?;
+    if let Some(remark) = remark {
+        session.run.tell(remark);
+    }
+    let job = PackagingJob {
+        packager: &packages,
+        plan: plan.as_ref(),
+        baking: &baking_for(&order),
+        order: &order,
+        clauses: &[mercurial::clauses_on(WindowsWork::PLATFORM)],
+        machines: usize::from(args.shards),
+        limit: args.timeout,
+        signer: args.sign.as_ref().map(|command| command as &dyn Signer),
+    };
+    let result = drive(&session, &args, &job).await;
+    session.end(result).await
+}
+
+async fn drive(session: &Session, args: &PackageArgs, job: &PackagingJob<'_>) -> Result<Ending, Fault> {
+    let dist = Dist::open(&args.dist, session.id())?;
+    let builds = session.context.state.builds();
+    let records = PackagingRecords { folder: &session.dir, dist: &dist, builds: &builds };
+    let results = build_packages(&session.run, &session.site, job, &records).await?;
+    show(&session.context.screen, args.json, &results);
+    let code = if session.run.stop.is_cancelled() { exit::INTERRUPTED } else { results.exit_code() };
+    Ok(Ending { code, summary: results.summary(), detached: None })
+}
+
+fn show(screen: &Screen, json: bool, results: &PackagingResults) {
+    if json {
+        screen.json(results);
+        return;
+    }
+    let row = |cell: &CellResult| {
+        let (outcome, size, name) = match (&cell.artifact, cell.outcome) {
+            (Some(artifact), _) => ("built", bytes(artifact.size), artifact.name.clone()),
+            (None, CellOutcome::Lost) => ("lost", "-".to_owned(), "-".to_owned()),
+            (None, CellOutcome::NotBuilt) => ("not built", "-".to_owned(), "-".to_owned()),
+            (None, _) => ("FAILED", "-".to_owned(), "-".to_owned()),
+        };
+        vec![cell.cell.clone(), outcome.to_owned(), text::seconds(cell.seconds), size, name]
+    };
+    let rows: Vec<Vec<String>> = results.cells.iter().map(row).collect();
+    screen.data(&table::render(&["PACKAGE", "OUTCOME", "TOOK", "SIZE", "FILE"], &rows));
+    if results.count(CellOutcome::Built) > 0 {
+        screen.message(&format!("Packages: {}", results.dist.display()));
+    }
+}

@@ -1,0 +1,198 @@
+//! The folder on this computer in which packages land, with the list of what lies there.
+//!
+//! A package gets its name only when it is whole. Several runs may fill one folder at the same time: each keeps what arrives in a
+//! folder of its own until then, and the list is changed under a lock.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use model::base::id::RunId;
+use model::base::removal::remove_tree;
+use model::fault::Fault;
+use model::release::{BuildManifest, BuiltArtifact, MANIFEST};
+use rustix::fs::{FlockOperation, flock};
+
+/// The beginning of the name of a folder in which packages arrive.
+const ARRIVING: &str = ".arriving-";
+
+/// The folder of the logs, below that of the packages.
+const LOGS: &str = "logs";
+
+/// A folder for packages, as one run fills it. What arrives is removed with this value.
+#[derive(Debug)]
+pub struct Dist {
+    folder: PathBuf,
+    arriving: PathBuf,
+    /// Held while this run works, so that another run knows that the folder is not left over.
+    _lock: File,
+}
+
+impl Drop for Dist {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by the next run that uses the folder.
+        drop(remove_tree(&self.arriving));
+    }
+}
+
+fn failed(doing: &str, path: &Path, error: impl std::fmt::Display) -> Fault {
+    Fault::outside(format!("cannot {doing} `{}`", path.display())).because(error.to_string())
+}
+
+impl Dist {
+    /// Makes the folder where it is missing, and removes what killed runs had not finished there.
+    pub fn open(folder: &Path, run: &RunId) -> Result<Self, Fault> {
+        let folder = std::path::absolute(folder).map_err(|error| failed("use", folder, error))?;
+        let logs = folder.join(LOGS);
+        fs::create_dir_all(&logs).map_err(|error| failed("make the folder", &logs, error))?;
+        remove_left(&folder)?;
+        let arriving = folder.join(format!("{ARRIVING}{run}"));
+        fs::create_dir(&arriving).map_err(|error| failed("make the folder", &arriving, error))?;
+        let lock = lock(&arriving)?;
+        Ok(Self { folder, arriving, _lock: lock })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The folder for a cell's package until it is whole.
+    pub fn arriving(&self, cell: &str) -> PathBuf {
+        self.arriving.join(cell)
+    }
+
+    /// Begins the log of a cell's build: the file, its path, and its path from the folder.
+    pub fn begin_log(&self, cell: &str) -> Result<(File, PathBuf, String), Fault> {
+        let below = format!("{LOGS}/{cell}.log");
+        let path = self.folder.join(&below);
+        let file = File::create(&path).map_err(|error| failed("write", &path, error))?;
+        Ok((file, path, below))
+    }
+
+    /// Gives a package that has arrived its name, and lists it. The list is of one version: gives the version of a list that was of
+    /// another, and begins anew.
+    pub fn take(&self, arrived: &Path, artifact: BuiltArtifact, version: &str) -> Result<Option<String>, Fault> {
+        let _lock = lock(&self.folder)?;
+        let list = self.folder.join(MANIFEST);
+        let (mut manifest, other) = match read(&list)? {
+            Some(manifest) if manifest.version == version => (manifest, None),
+            Some(manifest) => (BuildManifest::of(version), Some(manifest.version)),
+            None => (BuildManifest::of(version), None),
+        };
+        manifest.artifacts.retain(|listed| self.folder.join(&listed.name).is_file());
+        let target = self.folder.join(&artifact.name);
+        fs::rename(arrived, &target).map_err(|error| failed("write", &target, error))?;
+        manifest.add(artifact);
+        self.write(&list, &manifest)?;
+        Ok(other)
+    }
+
+    fn write(&self, list: &Path, manifest: &BuildManifest) -> Result<(), Fault> {
+        let partial = self.arriving.join(MANIFEST);
+        let write = || {
+            let mut text = serde_json::to_vec_pretty(manifest)?;
+            text.push(b'\n');
+            let mut file = File::create(&partial)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&partial, list)
+        };
+        write().map_err(|error| failed("write", list, error))
+    }
+}
+
+/// Waits for the lock of a folder, which is held for moments only, and holds it.
+fn lock(folder: &Path) -> Result<File, Fault> {
+    let file = File::open(folder).map_err(|error| failed("open", folder, error))?;
+    flock(&file, FlockOperation::LockExclusive).map_err(|error| failed("lock", folder, error))?;
+    Ok(file)
+}
+
+/// The list that lies there. One that cannot be read is not written over: it may be of something else.
+fn read(list: &Path) -> Result<Option<BuildManifest>, Fault> {
+    match fs::read(list) {
+        Ok(bytes) => BuildManifest::read(&bytes).map(Some).map_err(|why| {
+            failed("read the list", list, why).hint("Move it away, or name another folder with `--dist DIR`.")
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read the list", list, error)),
+    }
+}
+
+/// Removes the folders of runs that were killed: nobody holds their locks.
+fn remove_left(folder: &Path) -> Result<(), Fault> {
+    let entries = fs::read_dir(folder).map_err(|error| failed("list", folder, error))?;
+    for entry in entries.flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(ARRIVING) {
+            continue;
+        }
+        let Ok(file) = File::open(entry.path()) else { continue };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            remove_tree(&entry.path()).map_err(|error| failed("remove", &entry.path(), error))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::sum::Sha256Sum;
+
+    fn artifact(name: &str, size: u64) -> BuiltArtifact {
+        let sha256 = Sha256Sum::of_bytes(&[7; 32]).unwrap();
+        BuiltArtifact { name: name.to_owned(), size, sha256, cell: Some("c".to_owned()), log: None }
+    }
+
+    fn run(second: u8) -> RunId {
+        RunId::new(format!("2026-11-20T10:53:{second:02}Z").parse().unwrap())
+    }
+
+    fn arrive(dist: &Dist, name: &str) -> PathBuf {
+        let folder = dist.arriving("c");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(name), "bytes").unwrap();
+        folder.join(name)
+    }
+
+    fn listed(folder: &Path) -> Vec<String> {
+        let manifest = read(&folder.join(MANIFEST)).unwrap().unwrap();
+        manifest.artifacts.into_iter().map(|artifact| artifact.name).collect()
+    }
+
+    #[test]
+    fn what_lies_there_is_listed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (Dist::open(folder.path(), &run(1)).unwrap(), Dist::open(folder.path(), &run(2)).unwrap());
+        assert_eq!(one.take(&arrive(&one, "b"), artifact("b", 5), "1").unwrap(), None);
+        assert_eq!(other.take(&arrive(&other, "a"), artifact("a", 5), "1").unwrap(), None);
+        assert_eq!(listed(folder.path()), ["a", "b"]);
+        fs::remove_file(folder.path().join("a")).unwrap();
+        one.take(&arrive(&one, "c"), artifact("c", 5), "1").unwrap();
+        assert_eq!(listed(folder.path()), ["b", "c"]);
+        assert_eq!(one.take(&arrive(&one, "d"), artifact("d", 5), "2").unwrap().as_deref(), Some("1"));
+        assert_eq!(listed(folder.path()), ["d"]);
+
+        // Nobody else's file is written over.
+        fs::write(folder.path().join(MANIFEST), "{}").unwrap();
+        let fault = one.take(&arrive(&one, "e"), artifact("e", 5), "2").unwrap_err();
+        assert!(fault.message.contains("cannot read the list"), "{fault:?}");
+        drop((one, other));
+        let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["b", "c", "d", "logs", "manifest.json"]);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_what_another_fills_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join(format!("{ARRIVING}{}", run(1)));
+        fs::create_dir(&left).unwrap();
+        let living = Dist::open(folder.path(), &run(2)).unwrap();
+        arrive(&living, "a");
+        assert!(!left.exists());
+        let _second = Dist::open(folder.path(), &run(3)).unwrap();
+        assert!(living.arriving("c").join("a").is_file());
+    }
+}

@@ -1,0 +1,355 @@
+//! Mercurial's packages for Windows: which there are of a source, and how a machine builds each.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::event::Teller;
+use model::fault::Fault;
+use model::machine::Machine;
+use model::output::Output;
+use model::packaging::{PackageCell, Packager};
+use model::preparation::{Job, Preparation, Tenancy};
+use model::script::ScriptFile;
+use model::task::StepCommand;
+use model::work::Work;
+
+use crate::mercurial::checkout::{BUILD_FILE, Checkout};
+use crate::mercurial::release::windows_wheels;
+use crate::mercurial::windows_python::WindowsArch;
+use crate::mercurial::windows_work::{self, WindowsWork, script};
+
+const FILES: [ScriptFile; 4] = [
+    ScriptFile::built_in("build_installer.py", include_str!("../../../remote/mercurial/windows/build_installer.py")),
+    ScriptFile::built_in("build_wheel.py", include_str!("../../../remote/mercurial/windows/build_wheel.py")),
+    ScriptFile::built_in("stage_installer.py", include_str!("../../../remote/mercurial/windows/stage_installer.py")),
+    ScriptFile::built_in("wheels.py", include_str!("../../../remote/mercurial/windows/wheels.py")),
+];
+
+/// How long one package may take if no limit is given: a build of Rust with its packaging has taken an hour.
+const BUILD_LIMIT: Duration = Duration::from_secs(2 * 3600);
+
+/// The source's own packaging, which knows the ways to an installer.
+const PACKAGING: &str = "contrib/packaging/packaging.py";
+
+/// The part of it by which an installer is made of a wheel.
+const INNO: &str = "contrib/packaging/hgpackaging/inno.py";
+
+/// A kind of installer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstallerType {
+    /// A program, made by Inno Setup.
+    Inno,
+    /// An MSI, made by WiX.
+    Wix,
+}
+
+impl InstallerType {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Inno, Self::Wix];
+
+    /// Its name on the command line and in the source's packaging.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inno => "inno",
+            Self::Wix => "wix",
+        }
+    }
+
+    /// The kind that is called so.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// What an installer is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// What the source's own packaging makes by PyOxidizer.
+    Pyoxidizer,
+    /// The source's wheel and Python's embeddable archive.
+    Wheel,
+}
+
+impl Stage {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Pyoxidizer, Self::Wheel];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pyoxidizer => "pyoxidizer",
+            Self::Wheel => "wheel",
+        }
+    }
+
+    /// The one that is called so.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.name() == name)
+    }
+
+    /// That of an installer where nobody names one: only the source's own packaging makes an MSI.
+    const fn usual(kind: InstallerType) -> Self {
+        match kind {
+            InstallerType::Inno => Self::Wheel,
+            InstallerType::Wix => Self::Pyoxidizer,
+        }
+    }
+}
+
+/// The packages that the user asks for.
+#[derive(Debug, Clone, Default)]
+pub struct PackageWish {
+    /// Wheels, if any.
+    pub wheels: Option<WheelWish>,
+    /// The kinds of installers.
+    pub installers: Vec<InstallerType>,
+    /// The architectures of the installers.
+    pub installer_archs: Vec<WindowsArch>,
+    /// What installers are made of; without it the usual.
+    pub stage: Option<Stage>,
+    /// The version that installers get; without it that of the source's tag.
+    pub version: Option<String>,
+}
+
+/// Wheels that the user asks for.
+#[derive(Debug, Clone, Default)]
+pub struct WheelWish {
+    /// The versions of Python; empty means those that the source has.
+    pub pythons: Vec<String>,
+    /// The architectures; empty means those that the source has.
+    pub archs: Vec<WindowsArch>,
+}
+
+/// One package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Package {
+    Wheel { python: String, arch: WindowsArch },
+    Installer { kind: InstallerType, arch: WindowsArch, stage: Stage },
+}
+
+impl Package {
+    fn cell(&self) -> PackageCell {
+        match self {
+            Self::Wheel { python, arch } => PackageCell {
+                name: format!("wheel-{python}-{}", arch.name()),
+                what: format!("the wheel for Python {python} on {}", arch.name()),
+            },
+            Self::Installer { kind, arch, .. } => PackageCell {
+                name: format!("{}-{}", kind.name(), arch.name()),
+                what: format!("the installer of type {} for {}", kind.name(), arch.name()),
+            },
+        }
+    }
+}
+
+/// Packages of one source.
+#[derive(Debug, Clone)]
+pub struct WindowsPackages {
+    work: WindowsWork,
+    packages: Vec<Package>,
+    /// The version that the user gives to installers.
+    version: Option<String>,
+    /// The release that the source is.
+    tag: Option<String>,
+}
+
+impl WindowsPackages {
+    /// The packages of a source that are asked for; refuses those that it does not have, before anything is made.
+    pub async fn of(checkout: &Checkout, work: WindowsWork, wish: &PackageWish) -> Result<Self, Fault> {
+        let mut packages = Vec::new();
+        if let Some(wheels) = &wish.wheels {
+            let build_file = checkout.read(BUILD_FILE).await?.unwrap_or_default();
+            packages.extend(choose_wheels(&build_file, wheels, checkout)?);
+        }
+        for kind in &wish.installers {
+            let stage = wish.stage.unwrap_or(Stage::usual(*kind));
+            need_packaging(checkout, *kind, stage, wish.version.as_deref()).await?;
+            packages.extend(wish.installer_archs.iter().map(|arch| Package::Installer {
+                kind: *kind,
+                arch: *arch,
+                stage,
+            }));
+        }
+        Ok(Self { work, packages, version: wish.version.clone(), tag: checkout.tag.clone() })
+    }
+
+    /// The source, in words.
+    pub fn source(&self) -> String {
+        self.work.source()
+    }
+
+    fn package(&self, cell: &PackageCell) -> Option<&Package> {
+        self.packages.iter().find(|package| package.cell().name == cell.name)
+    }
+}
+
+/// The wheels that are asked for, in the order of the source's own table.
+fn choose_wheels(build_file: &str, wish: &WheelWish, checkout: &Checkout) -> Result<Vec<Package>, Fault> {
+    let table = windows_wheels(build_file)?;
+    let archs = |arch: &WindowsArch| wish.archs.is_empty() || wish.archs.contains(arch);
+    for arch in &wish.archs {
+        let there: Vec<String> =
+            table.iter().filter(|wheel| wheel.arch() == *arch).map(|wheel| wheel.python()).collect();
+        let lacking = wish.pythons.iter().find(|python| !there.contains(python));
+        if lacking.is_none() && !there.is_empty() {
+            continue;
+        }
+        let python = lacking.map(|python| format!(" for Python {python}")).unwrap_or_default();
+        let some = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        let message = format!("revision {} has no wheel{python} on {}", checkout.short(), arch.name());
+        return Err(
+            Fault::usage(message).hint(format!("Its pyproject.toml has wheels of that architecture for: {some}."))
+        );
+    }
+    let wheels = table.iter().filter(|wheel| archs(&wheel.arch()));
+    let chosen = wheels.filter(|wheel| wish.pythons.is_empty() || wish.pythons.contains(&wheel.python()));
+    Ok(chosen.map(|wheel| Package::Wheel { python: wheel.python(), arch: wheel.arch() }).collect())
+}
+
+/// Refuses a source whose packaging cannot make such an installer.
+async fn need_packaging(
+    checkout: &Checkout,
+    kind: InstallerType,
+    stage: Stage,
+    version: Option<&str>,
+) -> Result<(), Fault> {
+    let (needed, word) = match stage {
+        Stage::Pyoxidizer => (PACKAGING, "--pyoxidizer-target"),
+        Stage::Wheel => (INNO, "def build_installer"),
+    };
+    if (kind, stage) == (InstallerType::Wix, Stage::Wheel) {
+        return Err(Fault::usage("an installer of type wix is made with the stage pyoxidizer only")
+            .hint("Leave `--stage` out."));
+    }
+    let too_old = |why: String| {
+        Fault::usage(format!("revision {} cannot be packaged: {why}", checkout.short()))
+            .hint("Name a newer one with `--revision REV`; `docs/windows.md` says what is asked of a source.")
+    };
+    // Which option the script knows is said by the script of its arguments, wherever it lies.
+    let texts = match stage {
+        Stage::Pyoxidizer => vec![PACKAGING, "contrib/packaging/hgpackaging/cli.py"],
+        Stage::Wheel => vec![INNO],
+    };
+    let mut found = String::new();
+    for path in texts {
+        found.push_str(&checkout.read(path).await?.unwrap_or_default());
+    }
+    if found.is_empty() {
+        return Err(too_old(format!("it has no {needed}")));
+    }
+    if !found.contains(word) {
+        return Err(too_old(format!("its {needed} knows no `{word}`")));
+    }
+    if stage == Stage::Pyoxidizer && version.is_none() && checkout.tag.is_none() {
+        return Err(Fault::usage(format!(
+            "revision {} is no release as it was tagged, and its packaging asks for a version",
+            checkout.short()
+        ))
+        .hint("Name one with `--version`, or a release with `--revision`."));
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Preparation for WindowsPackages {
+    fn files(&self) -> Vec<ScriptFile> {
+        windows_work::FILES.into_iter().chain(FILES).collect()
+    }
+
+    fn set_up(&self, folder: &str, _: &Machine) -> Vec<Job> {
+        self.work.begin(folder)
+    }
+
+    async fn send(&self, target: &Path, teller: &Teller) -> Result<(), Fault> {
+        // A build asks the repository for its version.
+        self.work.send(target, true, teller).await
+    }
+
+    /// Nothing: each of the programs says by itself what is wrong.
+    fn explain(&self, _: &StepCommand, _: &Output) -> Option<Fault> {
+        None
+    }
+
+    fn tenancy(&self) -> Option<&dyn Tenancy> {
+        Some(&self.work)
+    }
+}
+
+impl Packager for WindowsPackages {
+    fn cells(&self) -> Vec<PackageCell> {
+        self.packages.iter().map(Package::cell).collect()
+    }
+
+    fn version(&self) -> Option<String> {
+        self.version.clone().or_else(|| self.tag.clone())
+    }
+
+    fn clear(&self, folder: &str) -> Vec<StepCommand> {
+        self.work.check_out(folder)
+    }
+
+    fn build(&self, folder: &str, cell: &PackageCell, output: &str) -> StepCommand {
+        let command = match self.package(cell) {
+            // A wheel says its version itself, and a release's has to be that of its tag.
+            Some(Package::Wheel { python, arch }) => {
+                script(folder, "build_wheel.py").args([python, arch.name(), output]).args(self.tag.clone())
+            }
+            Some(Package::Installer { kind, arch, stage }) => {
+                let version = self.version().unwrap_or_default();
+                script(folder, "build_installer.py").args([kind.name(), arch.name(), &version, stage.name(), output])
+            }
+            // Without arguments it says how it is used, and fails.
+            None => script(folder, "build_wheel.py"),
+        };
+        StepCommand { work: Work::Building { what: cell.what.clone() }, command, limit: BUILD_LIMIT }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    const TABLE: &str = "[tool.cibuildwheel]\nbuild = 'cp39-* cp313-*'\nwindows.archs = 'x86 AMD64 ARM64'";
+
+    fn checkout() -> Checkout {
+        Checkout {
+            root: PathBuf::from("/nowhere"),
+            node: "0123456789abcdef0123456789abcdef01234567".to_owned(),
+            version: None,
+            tag: None,
+            tests: Vec::new(),
+            patch: None,
+            rebuilds: false,
+            remark: None,
+        }
+    }
+
+    fn chosen(pythons: &[&str], archs: &[WindowsArch]) -> Result<Vec<String>, String> {
+        let pythons = pythons.iter().map(|python| (*python).to_owned()).collect();
+        let wish = WheelWish { pythons, archs: archs.to_vec() };
+        let wheels = choose_wheels(TABLE, &wish, &checkout()).map_err(|fault| fault.line())?;
+        Ok(wheels.iter().map(|wheel| wheel.cell().name).collect())
+    }
+
+    #[test]
+    fn wheels_are_those_that_the_source_has() {
+        use WindowsArch::{Arm64, X64, X86};
+        let all = ["wheel-3.9-x86", "wheel-3.9-x64", "wheel-3.13-x86", "wheel-3.13-x64", "wheel-3.13-arm64"];
+        let sorted = |mut names: Vec<String>| {
+            names.sort();
+            names
+        };
+        let expected = sorted(all.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(sorted(chosen(&[], &[]).unwrap()), expected);
+        assert_eq!(chosen(&[], &[Arm64]).unwrap(), ["wheel-3.13-arm64"]);
+        assert_eq!(chosen(&["3.13"], &[X64, X86]).unwrap().len(), 2);
+        for (pythons, archs, told) in
+            [(&["3.8"][..], &[X64][..], "no wheel for Python 3.8 on x64"), (&["3.9"], &[X64, Arm64], "3.9 on arm64")]
+        {
+            let fault = chosen(pythons, archs).unwrap_err();
+            assert!(fault.contains(told), "{fault}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Packages for Windows, built on the stand-in of a source that packages itself: what arrives, what is told of what does not.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use support::mercurial::hg;
+use support::tool::Place;
+
+use super::standin::Standins;
+
+/// How long a driver that was told to stop may take: it releases a machine.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Copies a folder without what runs have left in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        match entry.path() {
+            path if path.ends_with("__pycache__") => {}
+            path if path.is_dir() => copy(&path, &target),
+            path => drop(std::fs::copy(path, target).unwrap()),
+        }
+    }
+}
+
+/// A checkout of the model of a source that packages itself, with these files besides; its release 7.2.4 is checked out.
+fn checkout(place: &Place, files: &[(&str, &str)]) -> PathBuf {
+    let folder = place.path().join("source");
+    copy(&support::root().join("tests/fixtures/packaged"), &folder);
+    std::fs::create_dir_all(folder.join("tests")).unwrap();
+    for (name, text) in [("tests/run-tests.py", "")].iter().chain(files) {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    hg(&folder, &["init"]);
+    hg(&folder, &["commit", "--quiet", "--addremove", "--message", "source"]);
+    hg(&folder, &["tag", "7.2.4"]);
+    hg(&folder, &["update", "--quiet", "7.2.4"]);
+    folder
+}
+
+/// Runs a program of this computer; gives what it printed.
+fn ask(program: &str, arguments: &[&str]) -> String {
+    let done = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{program} {arguments:?}: {said}{}", String::from_utf8_lossy(&done.stderr));
+    said
+}
+
+/// A certificate that signs programs, with its key: the two files.
+fn certificate(place: &Place) -> (String, String) {
+    let file = |name: &str| place.path().join(name).display().to_string();
+    let (certificate, key) = (file("certificate.pem"), file("key.pem"));
+    let wanted = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests"];
+    let usage = ["-addext", "extendedKeyUsage=codeSigning", "-keyout", &key, "-out", &certificate];
+    ask("openssl", &[&wanted[..], &usage].concat());
+    (certificate, key)
+}
+
+fn cell<'a>(results: &'a Value, name: &str) -> &'a Value {
+    let cells = results["cells"].as_array().unwrap();
+    cells.iter().find(|cell| cell["cell"] == name).unwrap_or_else(|| panic!("no {name}: {results}"))
+}
+
+/// The names in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Installs the program on a machine, runs what it installed, and removes it.
+fn install_program(place: &Place, id: &str, program: &Path) {
+    let there = "C:/hgdev/setup.exe";
+    place.run(&["machine", "cp", program.to_str().unwrap(), &format!("{id}:{there}")]).expect(0);
+    place.exec(id, &[there, "/VERYSILENT", "/SUPPRESSMSGBOXES", "/DIR=C:\\hgdev\\installed"]).expect(0);
+    let version = place.exec(id, &["C:/hgdev/installed/hg.exe", "version", "--quiet"]).expect(0).text();
+    assert!(version.contains("7.2.4"), "{version}");
+    // The uninstaller ends before a second process of it has removed the folder; Python's own caches stay.
+    let remove = "import glob, subprocess, sys, time; folder = 'C:/hgdev/installed'
+code = subprocess.call([folder + '/unins000.exe', '/VERYSILENT', '/SUPPRESSMSGBOXES'])
+for _ in range(60):
+    left = [path for path in glob.glob(folder + '/**', recursive=True) if path.lower().endswith(('.exe', '.dll', '.py'))]
+    if not left: break
+    time.sleep(0.5)
+sys.exit(code or len(left))";
+    place.exec(id, &["python", "-c", remove]).expect(0);
+}
+
+/// Installs the package on a machine and removes it.
+fn install_package(place: &Place, id: &str, package: &Path) {
+    place.run(&["machine", "cp", package.to_str().unwrap(), &format!("{id}:C:/hgdev/setup.msi")]).expect(0);
+    for (verb, there) in [("/i", 0), ("/x", 1)] {
+        place.exec(id, &["msiexec", verb, "C:\\hgdev\\setup.msi", "/qn"]).expect(0);
+        let look = "import glob, sys; sys.exit(not glob.glob('C:/Program Files*/Mercurial/hg.exe'))";
+        place.exec(id, &["python", "-c", look]).expect(there);
+    }
+}
+
+/// What the package says of itself, read by another program.
+fn read_package(package: &Path) {
+    let package = package.to_str().unwrap();
+    let table = |name: &str| ask("msiinfo", &["export", package, name]);
+    let properties = table("Property");
+    assert!(properties.contains("ProductVersion\t7.2.4"), "{properties}");
+    assert!(properties.contains("ProductName\tMercurial"), "{properties}");
+    assert!(ask("msiinfo", &["suminfo", package]).contains("x64;1033"));
+    assert!(table("File").lines().any(|line| line.contains("hg.exe")), "no program in it");
+}
+
+#[test]
+fn a_matrix_goes_on_after_failures_and_what_arrives_is_whole_signed_and_listed() {
+    let Some(place) = Standins::new() else { return };
+    let (source, dist) = (checkout(&place, &[]), place.path().join("dist"));
+    let (certificate, key) = certificate(&place);
+    let sign = format!("osslsigncode sign -h sha256 -certs {certificate} -key {key} -in {{in}} -out {{out}}");
+    let (source, folder) = (source.to_str().unwrap(), dist.to_str().unwrap());
+    let words = ["build-all-windows-packages", "--json", "--source", source, "--dist", folder, "--shards", "2"];
+    let done = place.run(&[&words[..], &["--sign", &sign]].concat()).expect(1);
+    let results = done.tells(&["6 of 8 packages built, 2 failed", "Nothing is left behind"]).json();
+    assert_eq!(results["version"], "7.2.4", "{results}");
+
+    // There is no Python of 32 bits here; who reads the report learns that, and the log has all of it.
+    let failed = cell(&results, "inno-x86");
+    assert_eq!(failed["outcome"], "failed", "{failed}");
+    assert!(failed["reason"].as_str().unwrap().contains("there is no C:/hgdev/embed"), "{failed}");
+    let log = std::fs::read_to_string(failed["log"].as_str().unwrap()).unwrap();
+    assert!(log.contains("there is no C:/hgdev/embed"), "{log}");
+    assert_eq!(cell(&results, "wix-x86")["outcome"], "failed", "{results}");
+
+    let expected = [
+        "Mercurial-7.2.4-x64.exe",
+        "logs",
+        "manifest.json",
+        "mercurial-7.2.4-cp313-cp313-win32.whl",
+        "mercurial-7.2.4-cp313-cp313-win_amd64.whl",
+        "mercurial-7.2.4-cp39-cp39-win32.whl",
+        "mercurial-7.2.4-cp39-cp39-win_amd64.whl",
+        "mercurial-7.2.4-x64.msi",
+    ];
+    assert_eq!(names(&dist), expected);
+    let manifest: Value = serde_json::from_slice(&std::fs::read(dist.join("manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["version"], "7.2.4");
+    let artifacts = manifest["artifacts"].as_array().unwrap();
+    assert_eq!(artifacts.len(), 6, "{manifest}");
+    for artifact in artifacts {
+        let bytes = std::fs::read(dist.join(artifact["name"].as_str().unwrap())).unwrap();
+        let sum: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((artifact["size"].as_u64(), artifact["sha256"].as_str()), (Some(bytes.len() as u64), Some(&*sum)));
+        assert!(dist.join(artifact["log"].as_str().unwrap()).is_file(), "{artifact}");
+        assert_eq!(cell(&results, artifact["cell"].as_str().unwrap())["artifact"], *artifact);
+    }
+    let (program, package) = (dist.join(expected[0]), dist.join(expected[7]));
+    for signed in [&program, &package] {
+        let said = ask("osslsigncode", &["verify", "-CAfile", &certificate, "-in", signed.to_str().unwrap()]);
+        assert!(said.contains("Succeeded"), "{said}");
+    }
+    read_package(&package);
+    let id = place.up(&["--image", "windows-standin"]);
+    install_program(&place, &id, &program);
+    install_package(&place, &id, &package);
+    place.run(&["machine", "down", &id]).expect(0);
+}
+
+#[test]
+fn what_a_compiler_says_of_a_script_is_told_and_nothing_comes_of_it() {
+    let Some(place) = Standins::new() else { return };
+    let (source, dist) = (checkout(&place, &[]), place.path().join("dist"));
+    std::fs::write(source.join("more.iss"), "Bogus=yes\n").unwrap();
+    hg(&source, &["add", "more.iss"]);
+    let words =
+        ["build-inno", "--source", source.to_str().unwrap(), "--dist", dist.to_str().unwrap(), "--version", "7.2.4"];
+    let done = place.run(&[&words[..], &["--working-copy"]].concat()).expect(1);
+    let done = done.tells(&["Error on line", "0 of 1 packages built, 1 failed", "inno-x64.log"]);
+    assert!(done.text().contains("inno-x64  FAILED"), "{}", done.text());
+    assert_eq!(names(&dist), ["logs"]);
+}
+
+#[test]
+fn what_cannot_be_built_is_refused_before_anything_is_made() {
+    let place = Place::new();
+    let source = checkout(&place, &[]);
+    let refused = |words: &[&str], told: &[&str]| {
+        place.run(&[words, &["--source", source.to_str().unwrap()]].concat()).expect(2).tells(told);
+    };
+    refused(&["build-windows-installer", "--type", "nsis"], &["nsis", "inno", "wix"]);
+    refused(&["build-inno", "--arch", "arm64"], &["arm64", "x86", "x64"]);
+    refused(&["build-wix", "--stage", "wheel"], &["stage pyoxidizer only"]);
+    refused(&["build-inno", "--version", "../7"], &["write it as in `7.2.4`"]);
+    refused(&["build-inno", "--sign", "sign 'x"], &["a quote in it does not end"]);
+    refused(&["build-inno", "--wait", "1m"], &["--wait", "--host"]);
+    refused(&["build-windows-wheel", "--python-version", "3.8"], &["no wheel for Python 3.8 on x64", "3.9, 3.13"]);
+    refused(&["build-windows-wheel", "--arch", "arm64"], &["no wheel on arm64", "for: none"]);
+    refused(&["build-windows-wheel", "--revision", "7.2.5"], &["has no revision `7.2.5`"]);
+    refused(&["build-all-windows-packages", "--shards", "0"], &["--shards"]);
+    refused(&["build-all-windows-packages", "--provider", "host", "--host", "hg@127.0.0.1"], &["--platform windows"]);
+
+    // A source between two releases has no version that its packaging could take.
+    std::fs::write(source.join("later"), "").unwrap();
+    hg(&source, &["commit", "--quiet", "--addremove", "--message", "later"]);
+    refused(&["build-wix"], &["is no release as it was tagged", "--version"]);
+    // One from before that has neither the table of wheels nor the packaging.
+    hg(
+        &source,
+        &["remove", "pyproject.toml", "contrib/packaging/packaging.py", "contrib/packaging/hgpackaging/inno.py"],
+    );
+    hg(&source, &["commit", "--quiet", "--message", "as in old times"]);
+    let old = ["build-windows-wheel", "--source", source.to_str().unwrap()];
+    place.run(&old).expect(3).tells(&["does not say which wheels a release has", "7.0 or newer"]);
+    refused(&["build-inno"], &["cannot be packaged: it has no contrib/packaging/hgpackaging/inno.py"]);
+    refused(&["build-wix", "--version", "5.0"], &["cannot be packaged: it has no contrib/packaging/packaging.py"]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let elsewhere = elsewhere.path();
+    let there = ["build-inno", "--source", elsewhere.to_str().unwrap()];
+    place.run(&there).expect(2).tells(&["is not in a Mercurial checkout"]);
+    place.assert_clean();
+}
+
+#[test]
+fn a_build_that_is_interrupted_leaves_what_had_arrived_and_nothing_by_halves() {
+    let Some(place) = Standins::new() else { return };
+    let (source, dist) = (checkout(&place, &[]), place.path().join("dist"));
+    let words = ["build-windows-wheel", "--source", source.to_str().unwrap(), "--dist", dist.to_str().unwrap()];
+    let running = place.start(&words);
+    running.wait_for("Built mercurial-7.2.4-cp39-cp39-win_amd64.whl");
+    running.signal(Signal::INT);
+    running.end_within(SOON).expect(130).tells(&["1 of 2 packages built, 1 not built", "Nothing is left behind"]);
+    assert_eq!(names(&dist), ["logs", "manifest.json", "mercurial-7.2.4-cp39-cp39-win_amd64.whl"]);
+}

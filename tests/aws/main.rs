@@ -21,6 +21,7 @@ mod ssm;
 mod r#try;
 mod windows;
 mod windows_machines;
+mod windows_packages;
 
 /// The newest image of Debian 12.
 const DEBIAN: &str = "ami-0deb12000000a0002";

@@ -105,8 +105,9 @@ fn what_is_not_ours_cannot_be_ended_nor_roles_be_taken_over() {
     // Leftovers by name alone are another statement, which never means what has an owner.
     let named = on("ec2:TerminateInstances", &ec2("instance/i-1"), &[("Name", "hg-old")]);
     assert!(allows(&untagged, &named));
-    let powershell = on("ssm:SendCommand", "arn:aws:ssm:us-west-2::document/AWS-RunPowerShellScript", &[]);
-    assert!(!allows(&untagged, &powershell));
+    let document = |name: &str| on("ssm:SendCommand", &format!("arn:aws:ssm:us-west-2::document/{name}"), &[]);
+    assert!(!allows(&untagged, &document("AWS-ConfigureAWSPackage")));
+    assert!(["AWS-RunShellScript", "AWS-RunPowerShellScript"].iter().all(|name| allows(&untagged, &document(name))));
     // Nothing is made in another person's name.
     let tagging = |owner: &str| {
         let mut request = on("ec2:CreateTags", &ec2("instance/new"), &[]);

@@ -1,47 +1,19 @@
 //! Packages for Windows, built on the stand-in of a source that packages itself: what arrives, what is told of what does not.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use support::mercurial::hg;
+use support::mercurial::{hg, packaged};
 use support::tool::Place;
 
 use super::standin::Standins;
 
 /// How long a driver that was told to stop may take: it releases a machine.
 const SOON: Duration = Duration::from_secs(60);
-
-/// Copies a folder without what runs have left in it.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        match entry.path() {
-            path if path.ends_with("__pycache__") => {}
-            path if path.is_dir() => copy(&path, &target),
-            path => drop(std::fs::copy(path, target).unwrap()),
-        }
-    }
-}
-
-/// A checkout of the model of a source that packages itself, with these files besides; its release 7.2.4 is checked out.
-fn checkout(place: &Place, files: &[(&str, &str)]) -> PathBuf {
-    let folder = place.path().join("source");
-    copy(&support::root().join("tests/fixtures/packaged"), &folder);
-    std::fs::create_dir_all(folder.join("tests")).unwrap();
-    for (name, text) in [("tests/run-tests.py", "")].iter().chain(files) {
-        std::fs::write(folder.join(name), text).unwrap();
-    }
-    hg(&folder, &["init"]);
-    hg(&folder, &["commit", "--quiet", "--addremove", "--message", "source"]);
-    hg(&folder, &["tag", "7.2.4"]);
-    hg(&folder, &["update", "--quiet", "7.2.4"]);
-    folder
-}
 
 /// Runs a program of this computer; gives what it printed.
 fn ask(program: &str, arguments: &[&str]) -> String {
@@ -116,7 +88,7 @@ fn read_package(package: &Path) {
 #[test]
 fn a_matrix_goes_on_after_failures_and_what_arrives_is_whole_signed_and_listed() {
     let Some(place) = Standins::new() else { return };
-    let (source, dist) = (checkout(&place, &[]), place.path().join("dist"));
+    let (source, dist) = (packaged(place.path()), place.path().join("dist"));
     let (certificate, key) = certificate(&place);
     let sign = format!("osslsigncode sign -h sha256 -certs {certificate} -key {key} -in {{in}} -out {{out}}");
     let (source, folder) = (source.to_str().unwrap(), dist.to_str().unwrap());
@@ -170,7 +142,7 @@ fn a_matrix_goes_on_after_failures_and_what_arrives_is_whole_signed_and_listed()
 #[test]
 fn what_a_compiler_says_of_a_script_is_told_and_nothing_comes_of_it() {
     let Some(place) = Standins::new() else { return };
-    let (source, dist) = (checkout(&place, &[]), place.path().join("dist"));
+    let (source, dist) = (packaged(place.path()), place.path().join("dist"));
     std::fs::write(source.join("more.iss"), "Bogus=yes\n").unwrap();
     hg(&source, &["add", "more.iss"]);
     let words =
@@ -184,7 +156,7 @@ fn what_a_compiler_says_of_a_script_is_told_and_nothing_comes_of_it() {
 #[test]
 fn what_cannot_be_built_is_refused_before_anything_is_made() {
     let place = Place::new();
-    let source = checkout(&place, &[]);
+    let source = packaged(place.path());
     let refused = |words: &[&str], told: &[&str]| {
         place.run(&[words, &["--source", source.to_str().unwrap()]].concat()).expect(2).tells(told);
     };
@@ -224,11 +196,25 @@ fn what_cannot_be_built_is_refused_before_anything_is_made() {
 #[test]
 fn a_build_that_is_interrupted_leaves_what_had_arrived_and_nothing_by_halves() {
     let Some(place) = Standins::new() else { return };
-    let (source, dist) = (checkout(&place, &[]), place.path().join("dist"));
+    let (source, dist) = (packaged(place.path()), place.path().join("dist"));
     let words = ["build-windows-wheel", "--source", source.to_str().unwrap(), "--dist", dist.to_str().unwrap()];
     let running = place.start(&words);
     running.wait_for("Built mercurial-7.2.4-cp39-cp39-win_amd64.whl");
     running.signal(Signal::INT);
     running.end_within(SOON).expect(130).tells(&["1 of 2 packages built, 1 not built", "Nothing is left behind"]);
     assert_eq!(names(&dist), ["logs", "manifest.json", "mercurial-7.2.4-cp39-cp39-win_amd64.whl"]);
+}
+
+#[test]
+fn a_machine_that_is_lost_over_a_package_is_replaced() {
+    let Some(place) = Standins::new() else { return };
+    let (source, dist) = (packaged(place.path()), place.path().join("dist"));
+    let words = ["build-windows-wheel", "--python-version", "3.13", "--json", "--source", source.to_str().unwrap()];
+    let running = place.start(&[&words[..], &["--dist", dist.to_str().unwrap()]].concat());
+    running.wait_for("Checking out");
+    let machine = place.json(&["machine", "list", "--json"])[0]["id"].as_str().unwrap().to_owned();
+    place.run(&["machine", "down", "--force", &machine]).expect(0);
+    let done = running.end().expect(0).tells(&["another machine builds it again", "1 of 1 packages built"]);
+    let results = done.json();
+    assert_ne!(cell(&results, "wheel-3.13-x64")["machine"], *machine, "{results}");
 }

@@ -53,6 +53,32 @@ pub fn related(folder: &Path) -> PathBuf {
     target
 }
 
+/// Copies a folder without what runs have left in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        match entry.path() {
+            path if path.ends_with("__pycache__") => {}
+            path if path.is_dir() => copy(&path, &target),
+            path => drop(std::fs::copy(path, target).unwrap()),
+        }
+    }
+}
+
+/// A checkout of the model of a source that packages itself; its release 7.2.4 is checked out.
+pub fn packaged(folder: &Path) -> PathBuf {
+    let target = folder.join("source");
+    copy(&crate::root().join("tests/fixtures/packaged"), &target);
+    std::fs::create_dir_all(target.join("tests")).unwrap();
+    std::fs::write(target.join("tests/run-tests.py"), "").unwrap();
+    hg(&target, &["init"]);
+    hg(&target, &["commit", "--quiet", "--addremove", "--message", "source"]);
+    hg(&target, &["tag", "7.2.4"]);
+    hg(&target, &["update", "--quiet", "7.2.4"]);
+    target
+}
+
 /// A repository of unrelated history with Mercurial's runner and `tests`: names and texts.
 pub fn small(folder: &Path, tests: &[(&str, &str)]) -> PathBuf {
     small_of(baked(), folder, tests)

@@ -16,7 +16,7 @@ use crate::command::error::exit;
 use crate::command::image::baking_for;
 use crate::command::machine_args::{HardwareArgs, default_ttl};
 use crate::command::session::{Ending, Session};
-use crate::command::windows_args::WindowsImageArgs;
+use crate::command::windows_args::{WindowsImage, WindowsImageArgs};
 use crate::compose::{Context, current_folder};
 use crate::ui::{Screen, table};
 
@@ -126,18 +126,16 @@ pub async fn build(
     let remark = checkout.remark.clone();
     let work = WindowsWork { checkout: Some(checkout.clone()), ssh: context.ssh()?, patience };
     let packages = WindowsPackages::of(&checkout, work, &wish).await?;
-    let plan = args.image.plan(&context, kind)?;
+    let image = args.image.plan(&context, kind)?;
     let ttl = args.ttl.unwrap_or_else(|| if kind == ProviderKind::Ec2 { CLOUD_TTL } else { default_ttl(kind) });
-    let mut order = args.hardware.order(&context, plan.as_ref(), "hg", ttl);
-    // Somebody else's machine is of no image that could say it.
-    order.platform = WindowsWork::PLATFORM;
+    let order = WindowsImage::order(image.as_ref(), &args.hardware, &context, ttl);
     let session = Session::begin(context, command).await?;
     if let Some(remark) = remark {
         session.run.tell(remark);
     }
     let job = PackagingJob {
         packager: &packages,
-        plan: plan.as_ref(),
+        plan: image.as_ref().map(|image| &image.plan),
         baking: &baking_for(&order),
         order: &order,
         clauses: &[mercurial::clauses_on(WindowsWork::PLATFORM)],

@@ -7,7 +7,7 @@ use crate::command::machine_args::HardwareArgs;
 use crate::command::package_args::architectures;
 use crate::command::test_args::{ResolvedTests, TestArgs, run_tests};
 use crate::command::testing::ON_WINDOWS;
-use crate::command::windows_args::WindowsImageArgs;
+use crate::command::windows_args::{WindowsImage, WindowsImageArgs};
 use crate::compose::{Context, current_folder};
 
 /// The options of `automation run-tests-windows`.
@@ -51,20 +51,18 @@ pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
     let current = current_folder()?;
     let checkout = mercurial::find(&args.testing.wish(), &current).await?;
     let tests = mercurial::resolve_tests(&args.testing.tests, &current, checkout.as_ref(), args.testing.image_source)?;
-    let plan = args.image.plan(&context, kind)?;
+    let image = args.image.plan(&context, kind)?;
     let runner = WindowsTests {
         tests,
         flags: args.testing.flags.clone(),
         python: WindowsPython { version: args.python_version, arch: args.arch },
         work: WindowsWork { checkout, ssh: context.ssh()?, patience: args.testing.patience() },
     };
-    let mut order = args.hardware.order(&context, plan.as_ref(), "hg", ttl);
-    // Somebody else's machine is of no image that could say it.
-    order.platform = WindowsWork::PLATFORM;
+    let order = WindowsImage::order(image.as_ref(), &args.hardware, &context, ttl);
     let resolved = ResolvedTests {
         command: ON_WINDOWS,
         runner: &runner,
-        plan: plan.as_ref(),
+        plan: image.as_ref().map(|image| &image.plan),
         order: &order,
         clauses: &[mercurial::clauses_on(WindowsWork::PLATFORM)],
         remarks: runner.work.checkout.as_ref().and_then(|checkout| checkout.remark.clone()).into_iter().collect(),

@@ -1,5 +1,8 @@
 //! The options for the image of a machine that has Windows.
 
+use std::time::Duration;
+
+use flow::order::Order;
 use model::fault::Fault;
 use model::image::ImagePlan;
 use model::machine::ProviderKind;
@@ -7,6 +10,7 @@ use project::image::{Definition, ImageChoice};
 use project::mercurial::WindowsWork;
 
 use crate::command::ec2::args::BaseImageArg;
+use crate::command::machine_args::HardwareArgs;
 use crate::compose::Context;
 
 /// The definition whose images stand in for Windows on this computer.
@@ -26,14 +30,32 @@ pub struct WindowsImageArgs {
     base: BaseImageArg,
 }
 
+/// The image of a machine that has Windows.
+pub struct WindowsImage {
+    /// How it is baked.
+    pub plan: ImagePlan,
+    /// The user to log in as.
+    user: String,
+}
+
+impl WindowsImage {
+    /// The order of a machine of this image, or of one that somebody else made, which has a user of its own.
+    pub fn order(image: Option<&Self>, hardware: &HardwareArgs, context: &Context, ttl: Duration) -> Order {
+        let user = image.map_or("hg", |image| image.user.as_str());
+        let order = hardware.order(context, image.map(|image| &image.plan), user, ttl);
+        // Somebody else's machine is of no image that could say it.
+        Order { platform: WindowsWork::PLATFORM, ..order }
+    }
+}
+
 impl WindowsImageArgs {
     /// Refuses options that have no meaning for machines of this provider.
     pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
         self.base.refuse_unfit(kind)
     }
 
-    /// The plan of the image; none for a machine that somebody else made.
-    pub fn plan(&self, context: &Context, kind: ProviderKind) -> Result<Option<ImagePlan>, Fault> {
+    /// The image; none for a machine that somebody else made.
+    pub fn plan(&self, context: &Context, kind: ProviderKind) -> Result<Option<WindowsImage>, Fault> {
         let usual = match kind {
             ProviderKind::Host => return Ok(None),
             ProviderKind::Ec2 => WINDOWS_DEV,
@@ -46,7 +68,7 @@ impl WindowsImageArgs {
             return Err(Fault::usage(format!("machines of the image `{name}` do not have Windows"))
                 .hint("Name another with `--image`."));
         }
-        Ok(Some(plan))
+        Ok(Some(WindowsImage { plan, user: definition.login_user().to_owned() }))
     }
 }
 

@@ -45,10 +45,15 @@ const MACHINES: &[&[&Grant]] = &[
 const IMAGES: &[&Grant] = &[&BAKE, &BAKE_MARKED, &COLLECT];
 
 /// The commands that use AWS.
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 17] = [
     "audit",
     "bootstrap-linux-dev",
     "bootstrap-windows-dev",
+    "build-all-windows-packages",
+    "build-inno",
+    "build-windows-installer",
+    "build-windows-wheel",
+    "build-wix",
     "doctor",
     "image",
     "machine",
@@ -69,6 +74,11 @@ fn grants(command: &str, scope: &Scope) -> Vec<&'static Grant> {
         // A command that makes a machine bakes its image first if there is none.
         "bootstrap-linux-dev"
         | "bootstrap-windows-dev"
+        | "build-all-windows-packages"
+        | "build-inno"
+        | "build-windows-installer"
+        | "build-windows-wheel"
+        | "build-wix"
         | "image"
         | "machine"
         | "run-tests-linux"

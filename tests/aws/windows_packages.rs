@@ -1,0 +1,52 @@
+//! Packages that are built on machines of EC2 that have Windows, as a user meets them. Behind an instance there is the stand-in for a
+//! Windows machine; its image has no step of the real one, whose installers would be hollow.
+
+use std::time::Duration;
+
+use support::mercurial::packaged;
+use support::tool::Place;
+
+use super::cli::World;
+
+/// How long a bake, a launch and a build may take on a computer that does other things beside it.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// A definition of an image that is the published one, but for a step that does nothing.
+const BARE: &str = r#"
+name = "bare"
+description = "Machines as they are published"
+platform = "windows"
+login-user = "Administrator"
+
+[distros.server2022.ec2]
+owner = "801119661308"
+name = "Windows_Server-2022-English-Full-Base-*"
+parameter = "/aws/service/ami-windows-latest/Windows_Server-2022-English-Full-Base"
+user = "Administrator"
+
+[[steps]]
+name = "nothing"
+description = "Doing nothing"
+script = "nothing.py"
+timeout = "2m"
+"#;
+
+#[test]
+fn packages_are_built_on_an_instance_and_come_home() {
+    let Some(world) = World::with_machines(Place::standin()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let bare = folder.path().join("images/bare");
+    std::fs::create_dir_all(&bare).unwrap();
+    std::fs::write(bare.join("image.toml"), BARE).unwrap();
+    std::fs::write(bare.join("nothing.py"), "print('nothing')\n").unwrap();
+    let (source, dist) = (packaged(folder.path()), folder.path().join("dist"));
+    let images = folder.path().join("images");
+    let words = ["--images", images.to_str().unwrap(), "--image", "bare", "--json", "--python-version", "3.13"];
+    let more = ["--source", source.to_str().unwrap(), "--dist", dist.to_str().unwrap()];
+    let running = world.start_strictly("build-windows-wheel", &[&words[..], &more].concat());
+    let done = running.end_within(LIMIT).expect(0).tells(&["1 of 1 packages built"]);
+    let results = done.json();
+    assert_eq!(results["cells"][0]["outcome"], "built", "{results}");
+    assert!(dist.join("mercurial-7.2.4-cp313-cp313-win_amd64.whl").is_file());
+    world.assert_clean();
+}

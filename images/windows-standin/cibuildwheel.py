@@ -2,7 +2,7 @@
 
     cibuildwheel --only ID --output-dir DIR FOLDER
 
-The wheel of a source of Mercurial is the one that its project published, where this machine has that version's; every other source must
+The wheel of a release of Mercurial is the one that its project published, where this machine has it; every other source must
 need no compiler, and `pip` builds it; it is named for ID as if it had compiled parts. Its ID is `cpXY-win_amd64`: there is no Python of
 another architecture here.
 
@@ -26,15 +26,17 @@ def fail(reason):
     sys.exit(1)
 
 
-def version(folder):
-    """The version of a source of Mercurial: that of a release, or that of the newest tag of its repository."""
-    try:
-        with open(os.path.join(folder, "PKG-INFO"), encoding="utf-8") as file:
-            return re.search(r"^Version: (\S+)$", file.read(), re.MULTILINE).group(1)
-    except (FileNotFoundError, AttributeError):
-        template = "{latesttag}"
-        done = subprocess.run(["hg", "--cwd", folder, "log", "-r", ".", "-T", template], stdout=subprocess.PIPE, encoding="utf-8")
-        return done.stdout.strip() if done.returncode == 0 else "unknown"
+def ask_hg(folder, *words):
+    done = subprocess.run(["hg", "--cwd", folder] + list(words), stdout=subprocess.PIPE, encoding="utf-8")
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def versions(folder):
+    """The releases that a source of Mercurial is, by its tags: none where it is later, or was changed. A wheel that was published is that of
+    no other source."""
+    distance, _, tags = (ask_hg(folder, "log", "-r", ".", "-T", "{latesttagdistance} {latesttag}") or "").partition(" ")
+    changed = ask_hg(folder, "status", "--modified", "--added", "--removed", "--deleted")
+    return tags.split(":") if distance == "0" and changed == "" else []
 
 
 def main():
@@ -50,10 +52,12 @@ def main():
     except FileNotFoundError:
         fail("%s has no pyproject.toml" % args.folder)
     if name and name.group(1) == "mercurial":
-        wanted = version(args.folder)
-        wheels = glob.glob("%s/mercurial-%s-*-%s.whl" % (WHEELS, wanted, args.only))
+        releases = versions(args.folder)
+        if not releases:
+            fail("Mercurial cannot be compiled here, and the source is no release as it was tagged, whose published wheel could be taken")
+        wheels = [path for one in releases for path in glob.glob("%s/mercurial-%s-*-%s.whl" % (WHEELS, one, args.only))]
         if not wheels:
-            fail("Mercurial cannot be compiled here, and there is no published wheel of version %s for %s" % (wanted, args.only))
+            fail("Mercurial cannot be compiled here, and no wheel of %s for %s was published" % (" or ".join(releases), args.only))
         shutil.copy(wheels[0], args.output_dir)
         return 0
     found = re.fullmatch(r"cp(3\d+)-win_amd64", args.only)

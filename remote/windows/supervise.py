@@ -348,9 +348,14 @@ def take_lock(folder, seconds):
     return file
 
 
-def is_supervised(folder):
-    with open(at(folder, "lock"), "ab") as file:
-        return not SYSTEM.lock(file, shared=True)
+def open_lock(folder):
+    """The file whose lock a supervisor holds. Whoever looks again and again opens it once: Wine keeps each handle that was closed for
+    as long as another process holds a lock, and has a thousand of them."""
+    return open(at(folder, "lock"), "ab")
+
+
+def is_held(lock):
+    return not SYSTEM.lock(lock, shared=True)
 
 
 def launch(folder, cap, boot, text):
@@ -576,17 +581,18 @@ def follow(folder, stdout, stderr, boot, hold):
         put(1, FOLLOWS)
         put(2, FOLLOWS)
         lives, pause = True, PAUSE
-        while lives:
-            # The look at the lock comes first: what was written before the end is sent after it.
-            lives = is_supervised(folder)
-            before = (out, err)
-            out, err = send(folder, "stdout", out, 1), send(folder, "stderr", err, 2)
-            if before != (out, err):
-                pause = PAUSE
-            elif lives:
-                # A silent task costs next to nothing, and is heard soon enough when it speaks again.
-                time.sleep(pause)
-                pause = min(pause * 1.5, SILENT)
+        with open_lock(folder) as lock:
+            while lives:
+                # The look at the lock comes first: what was written before the end is sent after it.
+                lives = is_held(lock)
+                before = (out, err)
+                out, err = send(folder, "stdout", out, 1), send(folder, "stderr", err, 2)
+                if before != (out, err):
+                    pause = PAUSE
+                elif lives:
+                    # A silent task costs next to nothing, and is heard soon enough when it speaks again.
+                    time.sleep(pause)
+                    pause = min(pause * 1.5, SILENT)
     except OSError:
         raise Ending(CUT) from None
     if not read(at(folder, "record")):
@@ -620,17 +626,18 @@ def cancel(folder, seconds):
         give_up_start(folder)
     except Ending:
         return
-    if not is_supervised(folder):
-        # The supervisor has gone. Without a record it was killed.
-        if not read(at(folder, "record")) and not SYSTEM.end_forsaken(os.path.basename(folder)):
-            raise Ending(LASTING)
-        return
-    overwrite(at(folder, "grace"), b"%d" % int(seconds))
-    end = time.monotonic() + int(seconds) + 20
-    while is_supervised(folder):
-        if time.monotonic() >= end:
-            raise Ending(LASTING)
-        time.sleep(PAUSE)
+    with open_lock(folder) as lock:
+        if not is_held(lock):
+            # The supervisor has gone. Without a record it was killed.
+            if not read(at(folder, "record")) and not SYSTEM.end_forsaken(os.path.basename(folder)):
+                raise Ending(LASTING)
+            return
+        overwrite(at(folder, "grace"), b"%d" % int(seconds))
+        end = time.monotonic() + int(seconds) + 20
+        while is_held(lock):
+            if time.monotonic() >= end:
+                raise Ending(LASTING)
+            time.sleep(PAUSE)
 
 
 def start(folder, cap, boot, hold, text):

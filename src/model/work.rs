@@ -89,6 +89,11 @@ pub enum Work {
         /// Its name.
         what: String,
     },
+    /// A package is signed on this computer.
+    Signing {
+        /// Its name.
+        name: String,
+    },
     /// A build that was kept is unpacked.
     RestoringBuild {
         /// The name of the built software.
@@ -184,6 +189,7 @@ impl Work {
             Self::CheckingOut { revision } => format!("Checking out {revision}"),
             Self::ApplyingChanges => "Applying uncommitted changes".to_owned(),
             Self::Building { what } => format!("Building {what}"),
+            Self::Signing { name } => format!("Signing {name}"),
             Self::RestoringBuild { what } => format!("Restoring the build of {what}"),
             Self::ListingTests => "Listing the tests".to_owned(),
             Self::RunningTests => "Running the tests".to_owned(),

@@ -16,7 +16,7 @@ use model::base::leash::Leash;
 use model::base::{quote, text};
 use model::fault::Fault;
 use model::packaging::Signer;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 
 /// How long signing one file may take: services that give a time stamp are asked several times where they do not answer.
@@ -39,6 +39,8 @@ pub struct SignCommand {
 struct Signature {
     /// The sum that a signature of its bytes holds.
     wanted: [u8; 32],
+    /// The sum of what signing does not change.
+    content: [u8; 32],
     /// The signature; empty where there is none.
     bytes: Vec<u8>,
 }
@@ -55,6 +57,11 @@ impl SignCommand {
         }
     }
 
+    /// The program that it starts.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
     /// The words for a file; a file that is written in its place.
     fn words(&self, path: &Path) -> (Vec<String>, Option<PathBuf>) {
         let out = path.with_extension("signed");
@@ -68,19 +75,35 @@ impl SignCommand {
 
     async fn run(&self, args: &[String], what: &str) -> Result<(), Fault> {
         let mut command = Command::new(&self.program);
-        command.args(args).stdin(Stdio::null()).kill_on_drop(true).leash(Signal::TERM);
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true).leash(Signal::TERM);
         let failed = |why: String| {
             Fault::outside(format!("cannot sign {what} by `{}`", self.program))
                 .because(why)
                 .hint("Try the command of `--sign` by hand. What it signs has not reached its folder.")
         };
+        let child = command.spawn().map_err(|error| failed(error.to_string()))?;
+        let _group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
         let deadline = Deadline::after(LIMIT, format!("`{}` to end", self.program));
-        let done = deadline.bound(command.output()).await?.map_err(|error| failed(error.to_string()))?;
+        let done = deadline.bound(child.wait_with_output()).await.map_err(|expired| failed(expired.to_string()))?;
+        let done = done.map_err(|error| failed(error.to_string()))?;
         if done.status.success() {
             return Ok(());
         }
         let said = [text::trim_output(&done.stdout), text::trim_output(&done.stderr)].join("\n");
         Err(failed(format!("{}\n{}", done.status, text::last_lines(said.trim(), 10))))
+    }
+}
+
+/// The processes of a command, which end with this value: also those that the command has started and left.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // There is nobody left where all of them have ended.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 
@@ -96,19 +119,27 @@ impl Signer for SignCommand {
         let wrong = |why: &str| {
             Fault::outside(format!("`{}` ended well, and {what} is not signed", self.program)).because(why.to_owned())
         };
+        let before = look(path).await.map_err(|why| wrong(&why))?;
         self.run(&args, &what).await?;
         if let Some(out) = out {
             std::fs::rename(&out, path).map_err(|error| wrong(&format!("`{OUT}` was not written: {error}")))?;
         }
-        let of = path.to_owned();
-        let reading = tokio::task::spawn_blocking(move || read(&of));
-        let signature = reading.await.map_err(|error| wrong(&error.to_string()))?.map_err(|why| wrong(&why))?;
+        let signature = look(path).await.map_err(|why| wrong(&why))?;
+        if signature.content != before.content {
+            return Err(wrong("it is another file now than the one that was built"));
+        }
         match signature.bytes.windows(signature.wanted.len()).any(|window| window == signature.wanted) {
             true => Ok(()),
             false if signature.bytes.is_empty() => Err(wrong("it bears no Authenticode signature")),
             false => Err(wrong("its signature is not one of its bytes by SHA-256")),
         }
     }
+}
+
+/// Reads a file's signature, on a thread for that.
+async fn look(path: &Path) -> Result<Signature, String> {
+    let of = path.to_owned();
+    tokio::task::spawn_blocking(move || read(&of)).await.map_err(|error| error.to_string())?
 }
 
 /// Reads a file's signature.

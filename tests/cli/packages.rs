@@ -165,6 +165,8 @@ fn what_cannot_be_built_is_refused_before_anything_is_made() {
     refused(&["build-wix", "--stage", "wheel"], &["stage pyoxidizer only"]);
     refused(&["build-inno", "--version", "../7"], &["write it as in `7.2.4`"]);
     refused(&["build-inno", "--sign", "sign 'x"], &["a quote in it does not end"]);
+    refused(&["build-inno", "--sign", "no-such-signer"], &["there is no program `no-such-signer`"]);
+    refused(&["build-all-windows-packages", "--version", "7.2.5"], &["are of version 7.2.4", "--version"]);
     refused(&["build-inno", "--wait", "1m"], &["--wait", "--host"]);
     refused(&["build-windows-wheel", "--python-version", "3.8"], &["no wheel for Python 3.8 on x64", "3.9, 3.13"]);
     refused(&["build-windows-wheel", "--arch", "arm64"], &["no wheel on arm64", "for: none"]);

@@ -22,6 +22,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
 import places  # noqa: E402
@@ -36,6 +37,10 @@ TRIPLES = {"x86": "i686-pc-windows-msvc", "x64": "x86_64-pc-windows-msvc"}
 KINDS = {"inno": ("Mercurial-%s-%s.exe", b"MZ"), "wix": ("mercurial-%s-%s.msi", b"\xd0\xcf\x11\xe0")}
 # The compiler that Mercurial's packaging asks for, and one that takes the same script.
 COMPILERS = ["C:/Program Files (x86)/Inno Setup %d/ISCC.exe" % major for major in (5, 6)]
+# More bytes than the headers of programs have, and as many as those of the smallest MSI.
+HEADERS = 1536
+# Seconds for what a tool said last, once it has ended.
+LAST_WORDS = 10
 RELEASE = r"\d+\.\d+(\.\d+)?(rc\d+)?"
 # What the source's packaging has to have where only its parts are used.
 TABLES = ["def build_installer", "EXTRA_INSTALL_RULES", "STAGING_RULES_APP", "STAGING_RULES_WINDOWS", "def normalize_windows_version"]
@@ -55,16 +60,24 @@ def environment():
 
 def run_tool(command, variables, what):
     """Runs a tool in the source, shows what it says, and fails with its own error where it fails."""
-    found = None
-    streams = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    with subprocess.Popen(command, cwd=places.SOURCE, env=variables, **streams) as process:
-        for line in process.stdout:
+    found = []
+
+    def show(output):
+        for line in output:
             text = line.decode("utf-8", "replace").rstrip("\r\n")
             print(text, file=sys.stderr, flush=True)
             if re.match(ERROR, text):
-                found = found or text
+                found.append(text)
+
+    streams = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(command, cwd=places.SOURCE, env=variables, **streams)
+    # What the tool leaves behind, as a compiler's server, may hold its output open.
+    reader = threading.Thread(target=show, args=[process.stdout], daemon=True)
+    reader.start()
+    process.wait()
+    reader.join(LAST_WORDS)
     if process.returncode:
-        raise places.Failure("%s failed: %s" % (what, found or "it ended with %d" % process.returncode))
+        raise places.Failure("%s failed: %s" % (what, found[0] if found else "it ended with %d" % process.returncode))
 
 
 def need_packaging(stage):
@@ -186,16 +199,24 @@ def built():
 
 def result(kind, arch, version, before):
     """The one file that was made, which has to be what was asked for."""
-    ending = KINDS[kind][0][-4:]
-    new = sorted(name for name, about in built().items() if name.endswith(ending) and before.get(name) != about)
+    endings = tuple(name[-4:] for name, _ in KINDS.values())
+    new = sorted(name for name, about in built().items() if name.endswith(endings) and before.get(name) != about)
     wanted = KINDS[kind][0] % (version, arch)
     if new != [wanted]:
         raise places.Failure("expected %s in %s and got %s" % (wanted, DIST, ", ".join(new) or "nothing new"))
-    with open(DIST + "/" + wanted, "rb") as file:
-        start = file.read(4)
-    if not start.startswith(KINDS[kind][1]):
+    if not is_of_kind(DIST + "/" + wanted, kind):
         raise places.Failure("%s/%s is not a file of its kind" % (DIST, wanted))
     return DIST + "/" + wanted
+
+
+def is_of_kind(path, kind):
+    """Whether a file begins as one of its kind, with the headers that those have."""
+    with open(path, "rb") as file:
+        start = file.read(HEADERS)
+    if kind == "wix":
+        return len(start) == HEADERS and start.startswith(KINDS[kind][1])
+    at = int.from_bytes(start[0x3C:0x40], "little")
+    return start.startswith(KINDS[kind][1]) and start[at : at + 4] == b"PE\0\0"
 
 
 def parse(args):

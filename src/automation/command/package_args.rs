@@ -119,6 +119,10 @@ pub async fn build(
     let context = context.privileged(args.hardware.privileged_machine)?;
     context.require_ssh()?;
     context.require_platform(kind, WindowsWork::PLATFORM)?;
+    if let Some(sign) = args.sign.as_ref().filter(|sign| !context.has_program(sign.program())) {
+        return Err(Fault::usage(format!("`--sign`: there is no program `{}`", sign.program()))
+            .hint("Better known now than after the build."));
+    }
     let Some(checkout) = mercurial::find(&args.source_choice(), &current_folder()?).await? else {
         return Err(Fault::usage("there is no source to build"));
     };

@@ -9,7 +9,8 @@ mod sweep;
 pub mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -320,6 +321,16 @@ impl Context {
             said.name()
         );
         Err(Fault::usage(message).hint(format!("If it has the system, say so: `--platform {}`.", wanted.name())))
+    }
+
+    /// Whether this computer has the program, as the system looks for it.
+    pub fn has_program(&self, program: &str) -> bool {
+        let is_program = |path: &Path| path.metadata().is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0);
+        if program.contains('/') {
+            return is_program(Path::new(program));
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| is_program(&folder.join(program)))
     }
 
     /// The program by which `hg` reaches machines: this one.

@@ -14,6 +14,7 @@ use model::packaging::{BuiltFile, CellOutcome, CellResult, PackageCell};
 use model::release::BuiltArtifact;
 use model::sum::Sha256Sum;
 use model::task::Chunk;
+use model::work::Work;
 use sha2::{Digest, Sha256};
 
 use crate::lease::until_stopped;
@@ -31,6 +32,9 @@ const PACKAGE_CAP: u64 = 4 << 30;
 
 /// How many last lines of a build that failed are told; its log has all of them.
 const LAST_LINES: usize = 3;
+
+/// How many characters of each.
+const LAST_CHARS: usize = 400;
 
 /// The exit status of a build whose machine another run has taken.
 const TAKEN: Exit = Exit::Code(75);
@@ -96,7 +100,12 @@ impl CellBuild<'_> {
         let built = until_stopped(self.run, self.on_machine(&output, file, &begun.log)).await?;
         let (name, arrived) = until_stopped(self.run, self.bring_home(&built, &output)).await?;
         let signed = match self.job.signer.filter(|signer| signer.signs(&name)) {
-            Some(signer) => until_stopped(self.run, signer.sign(&arrived)).await.map(|()| true)?,
+            Some(signer) => {
+                let showing = self.run.teller.begin(Work::Signing { name: name.clone() });
+                until_stopped(self.run, signer.sign(&arrived)).await?;
+                showing.finish();
+                true
+            }
             None => false,
         };
         let (size, sha256) = sum_of(&arrived).await?;
@@ -147,8 +156,7 @@ impl CellBuild<'_> {
                 return Err(Fault::infrastructure(format!("{what} cannot go on: another run has taken the machine")));
             }
             exit => {
-                return Err(Fault::outside(format!("{what} ended with {exit}"))
-                    .because(text::last_lines(&lines.tail(), LAST_LINES)));
+                return Err(Fault::outside(format!("{what} ended with {exit}")).because(last_words(&lines.tail())));
             }
         }
         showing.finish();
@@ -202,6 +210,13 @@ async fn sum_of(path: &Path) -> Result<(u64, Sha256Sum), Fault> {
     let read = reading.await.map_err(|error| failed(error.to_string()))?;
     let (size, digest) = read.map_err(|error| failed(error.to_string()))?;
     Sha256Sum::of_bytes(&digest).map(|sum| (size, sum)).ok_or_else(|| failed("it has no sum".to_owned()))
+}
+
+/// The last lines of what a build said, each of a length that can be read.
+fn last_words(said: &str) -> String {
+    let said = text::last_lines(said, LAST_LINES);
+    let lines = said.lines().map(|line| line.chars().take(LAST_CHARS).collect::<String>());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The last line of an output that comes in pieces.

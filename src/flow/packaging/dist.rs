@@ -45,7 +45,11 @@ impl Dist {
         let folder = std::path::absolute(folder).map_err(|error| failed("use", folder, error))?;
         let logs = folder.join(LOGS);
         fs::create_dir_all(&logs).map_err(|error| failed("make the folder", &logs, error))?;
+        // Under this lock nobody takes a folder that is new for one that is left over.
+        let _whole = lock(&folder)?;
         remove_left(&folder)?;
+        // Better now than after hours.
+        read(&folder.join(MANIFEST))?;
         let arriving = folder.join(format!("{ARRIVING}{run}"));
         fs::create_dir(&arriving).map_err(|error| failed("make the folder", &arriving, error))?;
         let lock = lock(&arriving)?;
@@ -81,25 +85,39 @@ impl Dist {
             None => (BuildManifest::of(version), None),
         };
         manifest.artifacts.retain(|listed| self.folder.join(&listed.name).is_file());
-        let target = self.folder.join(&artifact.name);
-        fs::rename(arrived, &target).map_err(|error| failed("write", &target, error))?;
+        let (target, old) = (self.folder.join(&artifact.name), self.arriving.join("old"));
         manifest.add(artifact);
-        self.write(&list, &manifest)?;
+        let partial = self.write(&manifest).map_err(|error| failed("write", &list, error))?;
+        put_both((arrived, &target), (&partial, &list), &old).map_err(|error| failed("write", &target, error))?;
         Ok(other)
     }
 
-    fn write(&self, list: &Path, manifest: &BuildManifest) -> Result<(), Fault> {
+    /// Writes the list where it does not count yet; gives the file.
+    fn write(&self, manifest: &BuildManifest) -> std::io::Result<PathBuf> {
         let partial = self.arriving.join(MANIFEST);
-        let write = || {
-            let mut text = serde_json::to_vec_pretty(manifest)?;
-            text.push(b'\n');
-            let mut file = File::create(&partial)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&partial, list)
-        };
-        write().map_err(|error| failed("write", list, error))
+        let mut text = serde_json::to_vec_pretty(manifest)?;
+        text.push(b'\n');
+        let mut file = File::create(&partial)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        Ok(partial)
     }
+}
+
+/// Gives a package and the list that names it their names, both or neither; `old` holds meanwhile what the package replaces.
+fn put_both(package: (&Path, &Path), list: (&Path, &Path), old: &Path) -> std::io::Result<()> {
+    let ((arrived, target), (partial, list)) = (package, list);
+    File::open(arrived)?.sync_all()?;
+    let replaces = match fs::rename(target, old) {
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        moved => moved.map(|()| true)?,
+    };
+    let put = fs::rename(arrived, target).and_then(|()| fs::rename(partial, list));
+    if put.is_err() {
+        // A failure to go back has the same cause as this one, which is told.
+        drop(if replaces { fs::rename(old, target) } else { fs::remove_file(target) });
+    }
+    put
 }
 
 /// Waits for the lock of a folder, which is held for moments only, and holds it.
@@ -124,7 +142,9 @@ fn read(list: &Path) -> Result<Option<BuildManifest>, Fault> {
 fn remove_left(folder: &Path) -> Result<(), Fault> {
     let entries = fs::read_dir(folder).map_err(|error| failed("list", folder, error))?;
     for entry in entries.flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(ARRIVING) {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let of_run = name.strip_prefix(ARRIVING).is_some_and(|run| RunId::of_folder(run).is_some());
+        if !of_run || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
         let Ok(file) = File::open(entry.path()) else { continue };
@@ -185,6 +205,21 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_listed_does_not_take_the_place_of_what_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("list")).unwrap();
+        for (before, after) in [(Some("as it was"), Some("as it was")), (None, None)] {
+            fs::write(at("new"), "new").unwrap();
+            fs::write(at("list.new"), "list").unwrap();
+            let _ = before.map(|text| fs::write(at("package"), text).unwrap());
+            put_both((&at("new"), &at("package")), (&at("list.new"), &at("list")), &at("old")).unwrap_err();
+            assert_eq!(fs::read_to_string(at("package")).ok().as_deref(), after);
+            drop(fs::remove_file(at("package")));
+        }
+    }
+
+    #[test]
     fn what_a_killed_run_left_is_removed_and_what_another_fills_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let left = folder.path().join(format!("{ARRIVING}{}", run(1)));
@@ -192,7 +227,11 @@ mod tests {
         let living = Dist::open(folder.path(), &run(2)).unwrap();
         arrive(&living, "a");
         assert!(!left.exists());
+        let mine = folder.path().join(".arriving-mine");
+        fs::write(&mine, "of the user").unwrap();
         let _second = Dist::open(folder.path(), &run(3)).unwrap();
-        assert!(living.arriving("c").join("a").is_file());
+        assert!(living.arriving("c").join("a").is_file() && mine.is_file());
+        fs::write(folder.path().join(MANIFEST), "{}").unwrap();
+        assert!(Dist::open(folder.path(), &run(4)).is_err(), "a list of something else is better known before");
     }
 }

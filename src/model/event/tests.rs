@@ -58,6 +58,7 @@ fn works() -> Vec<Work> {
         Work::Pushing { revision: "0123".into(), from: "/home/me/x".into() },
         Work::CheckingOut { revision: "0123".into() },
         Work::ApplyingChanges,
+        Work::Signing { name: "a.exe".into() },
         Work::Building { what: "0123".into() },
         Work::RestoringBuild { what: "0123".into() },
         Work::ListingTests,
@@ -307,6 +308,7 @@ fn the_words_of_every_kind() {
     Begin("Pushing 0123 from /home/me/x")
     Begin("Checking out 0123")
     Begin("Applying uncommitted changes")
+    Begin("Signing a.exe")
     Begin("Building 0123")
     Begin("Restoring the build of 0123")
     Begin("Listing the tests")
@@ -364,7 +366,7 @@ fn the_words_of_every_kind() {
     Warning("hg-1 of ann@build1 expired at 2026-11-20T10:53:01Z and cannot be ended: no")
     Notice("Distribution: debian12")
     Notice("Distribution: debian13, the first that can build 0123 (x; y)")
-    Notice("There are no uncommitted changes: the committed source is tested")
+    Notice("There are no uncommitted changes: the committed source is used")
     Notice("The uncommitted changes of 2 files are not sent; `--working-copy` sends them")
     Warning("cannot do `x`: no room; trying again")
     Notice("The build of 0123 that was kept is used again (2.0 KiB); only tests changed")
@@ -378,6 +380,13 @@ fn the_words_of_every_kind() {
     Outcome("one\ntwo")
     Outcome("hint: `automation runs logs r-1` shows all that was said; fix the source, or name a distribution that has what it needs (`--distro NAME`).")
     Outcome("error: cannot do `x`\n  1: no room")
+    Notice("Built a.whl (2.0 KiB)")
+    Notice("Built a.exe (2.0 KiB, signed)")
+    Warning("inno-x86: cannot do `x`: no room; all that it said is in dist/logs/x.log")
+    Warning("inno-x86: cannot do `x`: no room")
+    Warning("inno-x86: cannot do `x`: no room; another machine builds it again")
+    Notice("dist/manifest.json was of version 1.0, and lists this version from now on")
+    Outcome("1 of 2 packages built, 1 failed")
     Notice("Links that do not lead to a file were left: a, b, c, 1 more")
     Notice("`out` is a folder, and nothing of it was fetched: `out/**` means all files in it")
     Warning("links that lead out of the folder became notes of what they were: `a`, `b\\n`")

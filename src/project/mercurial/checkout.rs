@@ -349,8 +349,8 @@ fn test_name(file: &str) -> Option<&str> {
 
 /// The newest release by the tags of the changeset itself.
 fn release_tag(tags: &str, distance: &str) -> Option<String> {
-    let of_release = |tag: &&str| ReleaseVersion::parse(tag).is_ok();
-    tags.split(':').rfind(of_release).filter(|_| distance == "0").map(str::to_owned)
+    let releases = tags.split(':').filter_map(|tag| ReleaseVersion::parse(tag).ok());
+    releases.max().filter(|_| distance == "0").map(|release| release.as_str().to_owned())
 }
 
 /// The version by the latest tag; none if there is no tag.

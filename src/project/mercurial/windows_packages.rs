@@ -158,6 +158,15 @@ impl WindowsPackages {
     /// The packages of a source that are asked for; refuses those that it does not have, before anything is made.
     pub async fn of(checkout: &Checkout, work: WindowsWork, wish: &PackageWish) -> Result<Self, Fault> {
         let mut packages = Vec::new();
+        if let (Some(_), Some(version), Some(tag)) = (&wish.wheels, &wish.version, &checkout.tag)
+            && version != tag
+        {
+            let message = format!(
+                "the wheels of revision {} are of version {tag}, and `--version {version}` is given",
+                checkout.short()
+            );
+            return Err(Fault::usage(message).hint("Leave `--version` out, or name the revision that is tagged so."));
+        }
         if let Some(wheels) = &wish.wheels {
             let build_file = checkout.read(BUILD_FILE).await?.unwrap_or_default();
             packages.extend(choose_wheels(&build_file, wheels, checkout)?);
@@ -171,7 +180,14 @@ impl WindowsPackages {
                 stage,
             }));
         }
-        Ok(Self { work, packages, version: wish.version.clone(), tag: checkout.tag.clone() })
+        // Who names one twice means it once.
+        let mut chosen: Vec<Package> = Vec::new();
+        for package in packages {
+            if !chosen.contains(&package) {
+                chosen.push(package);
+            }
+        }
+        Ok(Self { work, packages: chosen, version: wish.version.clone(), tag: checkout.tag.clone() })
     }
 
     /// The source, in words.

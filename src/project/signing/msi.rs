@@ -29,7 +29,7 @@ fn name_bytes(name: &str) -> Vec<u8> {
     name.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
-fn add(file: &mut File, storage: &Path, sum: &mut Sha256) -> Result<(), String> {
+fn add(file: &mut File, storage: &Path, take: &mut dyn FnMut(&[u8])) -> Result<(), String> {
     let entries = file.read_storage(storage).map_err(|error| error.to_string())?;
     let mut entries: Vec<(Vec<u8>, PathBuf, bool)> = entries
         .filter(|entry| ![SIGNATURE, METADATA].contains(&entry.name()))
@@ -38,25 +38,28 @@ fn add(file: &mut File, storage: &Path, sum: &mut Sha256) -> Result<(), String> 
     entries.sort();
     for (_, path, is_storage) in entries {
         if is_storage {
-            add(file, &path, sum)?;
+            add(file, &path, take)?;
         } else {
-            sum.update(stream(file, &path)?);
+            take(&stream(file, &path)?);
         }
     }
     let class = *file.entry(storage).map_err(|error| error.to_string())?.clsid();
-    sum.update(class.to_bytes_le());
+    take(&class.to_bytes_le());
     Ok(())
 }
 
 /// Reads the signature.
 pub(super) fn read(bytes: Vec<u8>) -> Result<Signature, String> {
     let mut file = CompoundFile::open(Cursor::new(bytes)).map_err(|error| format!("it is no MSI: {error}"))?;
-    let (root, mut sum) = (Path::new("/"), Sha256::new());
+    let (root, mut sum, mut content) = (Path::new("/"), Sha256::new(), Sha256::new());
     if file.is_stream(root.join(METADATA)) {
         sum.update(stream(&mut file, &root.join(METADATA))?);
     }
-    add(&mut file, root, &mut sum)?;
+    add(&mut file, root, &mut |bytes| {
+        sum.update(bytes);
+        content.update(bytes);
+    })?;
     let place = root.join(SIGNATURE);
     let signature = if file.is_stream(&place) { stream(&mut file, &place)? } else { Vec::new() };
-    Ok(Signature { wanted: sum.finalize().into(), bytes: signature })
+    Ok(Signature { wanted: sum.finalize().into(), content: content.finalize().into(), bytes: signature })
 }

@@ -60,5 +60,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Signature, String> {
         sum.update(bytes.get(part).unwrap_or_default());
     }
     let blob = bytes.get(signature).and_then(|blob| blob.get(CERTIFICATE_HEADER..)).unwrap_or_default();
-    Ok(Signature { wanted: sum.finalize().into(), bytes: blob.to_vec() })
+    if blob.is_empty() {
+        // A signature begins at a multiple of eight bytes.
+        sum.update(&[0; 8][..(8 - bytes.len() % 8) % 8]);
+    }
+    let wanted = sum.finalize().into();
+    Ok(Signature { wanted, content: wanted, bytes: blob.to_vec() })
 }

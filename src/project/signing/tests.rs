@@ -4,11 +4,11 @@ use super::*;
 fn a_command_gets_the_file_where_it_asks_for_it() {
     let path = Path::new("/d/a.exe");
     let words = |text: &str| SignCommand::parse(text).unwrap().words(path);
-    assert_eq!(words("sign -k 'a b'"), (vec!["-k".into(), "a b".into(), "/d/a.exe".into()], None));
-    assert_eq!(words("sign {in} -q"), (vec!["/d/a.exe".into(), "-q".into()], None));
-    let (args, out) = words("sign -in {in} -out {out}");
+    assert_eq!(words("true -k 'a b'"), (vec!["-k".into(), "a b".into(), "/d/a.exe".into()], None));
+    assert_eq!(words("true {in} -q"), (vec!["/d/a.exe".into(), "-q".into()], None));
+    let (args, out) = words("true -in {in} -out {out}");
     assert_eq!((args[3].as_str(), out), ("/d/a.signed", Some(PathBuf::from("/d/a.signed"))));
-    for (text, told) in [("", "no program"), ("sign 'x", "does not end"), ("sign {out}", "without `{in}`")] {
+    for (text, told) in [("", "no program"), ("true 'x", "does not end"), ("true {out}", "without `{in}`")] {
         assert!(SignCommand::parse(text).unwrap_err().contains(told), "{text}");
     }
 }
@@ -70,7 +70,6 @@ async fn a_command_that_does_not_sign_is_a_failure() {
     for (command, told) in [
         ("true", "it bears no Authenticode signature"),
         ("sh -c 'echo no key; exit 3'", "no key"),
-        ("/no/such/signer", "cannot sign a.exe by `/no/such/signer`"),
         ("cp {in} {in}.copy {out}", "cannot sign a.exe"),
         ("true {in} {out}", "`{out}` was not written"),
     ] {
@@ -82,7 +81,14 @@ async fn a_command_that_does_not_sign_is_a_failure() {
     let ready = folder.path().join("ready");
     std::fs::write(&ready, &signed).unwrap();
     let command = SignCommand::parse(&format!("cp {}", ready.display())).unwrap();
+    std::fs::write(&path, program(&[])).unwrap();
     command.sign(&path).await.unwrap();
+    // A file that is signed, and is another than was built.
+    let mut other = program(&[]);
+    other[400] = 1;
+    std::fs::write(&path, other).unwrap();
+    assert!(command.sign(&path).await.unwrap_err().line().contains("it is another file now"));
+    std::fs::write(&path, &signed).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), signed);
     assert!(command.signs("a.msi") && !command.signs("a.whl"));
 }

@@ -6,10 +6,11 @@ use model::fault::Fault;
 use pep440_rs::Version;
 
 /// The version of a release, as its tag and its files' names have it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReleaseVersion {
-    text: String,
+    // It comes first, for it is what orders releases.
     pub(super) version: Version,
+    text: String,
 }
 
 impl ReleaseVersion {

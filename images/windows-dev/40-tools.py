@@ -69,7 +69,7 @@ def main():
     inno()
     shell()
     mercurial()
-    hgdev.add_path(native(GETTEXT + "/bin"), native(MERCURIAL), native(SHELL))
+    hgdev.add_path(native(GETTEXT + "/bin"), native(MERCURIAL), native(SHELL), native(hgdev.HGDEV + "/cibuildwheel/Scripts"))
 
 
 hgdev.step(main)

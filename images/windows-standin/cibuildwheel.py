@@ -39,6 +39,17 @@ def versions(folder):
     return tags.split(":") if distance == "0" and changed == "" else []
 
 
+def published(folder, identifier):
+    """The wheel that was published of a source, and its version; fails where there is none."""
+    releases = versions(folder)
+    if not releases:
+        fail("Mercurial cannot be compiled here, and the source is no release as it was tagged, whose published wheel could be taken")
+    for release in releases:
+        for path in glob.glob("%s/mercurial-%s-*-%s.whl" % (WHEELS, release, identifier)):
+            return path, release
+    fail("Mercurial cannot be compiled here, and no wheel of %s for %s was published" % (" or ".join(releases), identifier))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", required=True)
@@ -52,13 +63,7 @@ def main():
     except FileNotFoundError:
         fail("%s has no pyproject.toml" % args.folder)
     if name and name.group(1) == "mercurial":
-        releases = versions(args.folder)
-        if not releases:
-            fail("Mercurial cannot be compiled here, and the source is no release as it was tagged, whose published wheel could be taken")
-        wheels = [path for one in releases for path in glob.glob("%s/mercurial-%s-*-%s.whl" % (WHEELS, one, args.only))]
-        if not wheels:
-            fail("Mercurial cannot be compiled here, and no wheel of %s for %s was published" % (" or ".join(releases), args.only))
-        shutil.copy(wheels[0], args.output_dir)
+        shutil.copy(published(args.folder, args.only)[0], args.output_dir)
         return 0
     found = re.fullmatch(r"cp(3\d+)-win_amd64", args.only)
     if not found or not os.path.isfile("C:/hgdev/python%s-x64/python.exe" % found.group(1)):

@@ -14,7 +14,6 @@ Exit codes: 0 made; 1 it cannot be made here, standard error says why; 2 wrong a
 
 import _winapi
 import argparse
-import glob
 import os
 import re
 import shutil
@@ -40,15 +39,13 @@ def fail(reason):
     sys.exit(1)
 
 
-def make_app(version, app):
-    """Puts the embeddable Python and the wheel into a folder as PyOxidizer does: the program beside `lib`."""
-    wheels = glob.glob("%s/mercurial-%s-cp%s-*.whl" % (cibuildwheel.WHEELS, version, DIGITS))
-    if not wheels:
-        fail("Mercurial cannot be compiled here, and there is no published wheel of version %s" % version)
+def make_app(source, app):
+    """Puts the embeddable Python and the wheel of a source into a folder as PyOxidizer does: the program beside `lib`."""
+    path, version = cibuildwheel.published(source, "cp%s-win_amd64" % DIGITS)
     shutil.copytree(EMBED, app)
     with open("%s/python%s._pth" % (app, DIGITS), "w", encoding="utf-8") as file:
         file.write("python%s.zip\n.\nlib\n" % DIGITS)
-    with zipfile.ZipFile(wheels[0]) as wheel:
+    with zipfile.ZipFile(path) as wheel:
         for name in wheel.namelist():
             if re.match(r"(mercurial|hgext|hgext3rd|hgdemandimport)/", name):
                 wheel.extract(name, app + "/lib")
@@ -136,7 +133,7 @@ def main():
     values = dict(args.var)
     release = "%s/build/pyoxidizer/%s/release" % (source, args.target_triple)
     shutil.rmtree(release, ignore_errors=True)
-    make_app(cibuildwheel.version(source), release + "/app")
+    make_app(source, release + "/app")
     if args.target == "msi":
         version = values.get("VERSION", "0.0")
         make_msi(release + "/app", release + "/msi", "%s-%s-x64.msi" % (values.get("MSI_NAME", "mercurial"), version), version)

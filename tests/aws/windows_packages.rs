@@ -11,7 +11,7 @@ use super::cli::World;
 /// How long a bake, a launch and a build may take on a computer that does other things beside it.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// A definition of an image that is the published one, but for a step that does nothing.
+/// A definition of an image that is the published one, and is ready to be booted from.
 const BARE: &str = r#"
 name = "bare"
 description = "Machines as they are published"
@@ -25,10 +25,18 @@ parameter = "/aws/service/ami-windows-latest/Windows_Server-2022-English-Full-Ba
 user = "Administrator"
 
 [[steps]]
-name = "nothing"
-description = "Doing nothing"
-script = "nothing.py"
+name = "reset"
+description = "Having user data run again"
+script = "reset.py"
 timeout = "2m"
+"#;
+
+/// Has the launch agent run user data at the next boot as at a first one, and removes the keys of the machine that bakes.
+const RESET: &str = r#"
+import glob, os, subprocess, sys
+for path in glob.glob("C:/ProgramData/ssh/*key*"):
+    os.remove(path)
+sys.exit(subprocess.call(["C:/Program Files/Amazon/EC2Launch/EC2Launch.exe", "reset", "--clean"]))
 "#;
 
 #[test]
@@ -38,7 +46,7 @@ fn packages_are_built_on_an_instance_and_come_home() {
     let bare = folder.path().join("images/bare");
     std::fs::create_dir_all(&bare).unwrap();
     std::fs::write(bare.join("image.toml"), BARE).unwrap();
-    std::fs::write(bare.join("nothing.py"), "print('nothing')\n").unwrap();
+    std::fs::write(bare.join("reset.py"), RESET).unwrap();
     let (source, dist) = (packaged(folder.path()), folder.path().join("dist"));
     let images = folder.path().join("images");
     let words = ["--images", images.to_str().unwrap(), "--image", "bare", "--json", "--python-version", "3.13"];

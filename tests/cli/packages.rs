@@ -144,10 +144,11 @@ fn what_a_compiler_says_of_a_script_is_told_and_nothing_comes_of_it() {
     let Some(place) = Standins::new() else { return };
     let (source, dist) = (packaged(place.path()), place.path().join("dist"));
     std::fs::write(source.join("more.iss"), "Bogus=yes\n").unwrap();
-    hg(&source, &["add", "more.iss"]);
-    let words =
-        ["build-inno", "--source", source.to_str().unwrap(), "--dist", dist.to_str().unwrap(), "--version", "7.2.4"];
-    let done = place.run(&[&words[..], &["--working-copy"]].concat()).expect(1);
+    hg(&source, &["commit", "--quiet", "--addremove", "--message", "a directive that there is not"]);
+    hg(&source, &["tag", "--force", "7.2.4"]);
+    hg(&source, &["update", "--quiet", "7.2.4"]);
+    let words = ["build-inno", "--source", source.to_str().unwrap(), "--dist", dist.to_str().unwrap()];
+    let done = place.run(&words).expect(1);
     let done = done.tells(&["Error on line", "0 of 1 packages built, 1 failed", "inno-x64.log"]);
     assert!(done.text().contains("inno-x64  FAILED"), "{}", done.text());
     assert_eq!(names(&dist), ["logs"]);

@@ -304,7 +304,9 @@ impl Context {
     /// Refuses work that needs more than commands where SSH is not used.
     pub fn require_ssh(&self) -> Result<(), Fault> {
         if self.sites.by_systems_manager() {
-            return Err(Fault::usage("`--connect ssm` runs commands and moves small files; tests and bakes need SSH"));
+            return Err(Fault::usage(
+                "`--connect ssm` runs commands and moves small files; tests, packages and bakes need SSH",
+            ));
         }
         Ok(())
     }

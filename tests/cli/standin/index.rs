@@ -8,7 +8,7 @@ use super::Standins;
 
 /// What the source of the wheels says that there must be.
 const BUILD_FILE: &str = "[project]\nname = 'mercurial'\nrequires-python = '>=3.9'\n[tool.cibuildwheel]\n\
-                          build = 'cp39-* cp310-* cp311-* cp312-* cp313-*'\nwindows.archs = 'AMD64'\n";
+                          build = 'cp39-* cp310-* cp311-* cp312-* cp313-* cp314-*'\nwindows.archs = 'x86 AMD64 ARM64'\n";
 
 /// The wheels that the machine has of Mercurial, which are those of its project.
 fn bring_wheels(place: &Standins, id: &str, dist: &Path) {
@@ -36,6 +36,7 @@ fn a_published_wheel_is_installed_by_pip_on_windows_and_runs() {
         ["publish-windows-artifacts", "7.2.4", "--yes", "--no-mercurial-scm-org", "--repository-url", &index.url];
     place.run(&[&publish[..], &places].concat()).expect(0);
     assert_eq!(index.names(), names(&dist));
+    assert_eq!(index.names().len(), 16, "all that the project published");
 
     let python = "C:/hgdev/python311-x64/python.exe";
     place.exec(&id, &[python, "-c", "import mercurial"]).expect(1);

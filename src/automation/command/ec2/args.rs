@@ -31,7 +31,7 @@ impl SpotArg {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct CloudArgs {
     /// Instance types, the most wanted first; the next is taken where capacity lacks, a single one is never replaced
-    /// [default: the settings' `ec2.instance-type`, else c5.9xlarge, and t3.2xlarge for baking]
+    /// [default: the settings' `ec2.instance-type`, else c5.9xlarge, t3.2xlarge for baking, m6i.large for Windows]
     #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = parse_instance_type, help_heading = "Amazon EC2")]
     instance_type: Vec<String>,
     /// Refuse to launch a machine that could cost more than this many US dollars until its expiry; each machine counts for

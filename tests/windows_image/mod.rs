@@ -211,7 +211,8 @@ fn an_image_that_is_not_scanned_again_is_none_and_one_keeps_no_key() {
     assert!(bake.calls().contains("EC2Launch.exe reset --clean\n"), "{}", bake.calls());
     assert!(!bake.at("drive/hgdev/assets").exists());
     let path = std::fs::read_to_string(bake.at("drive/path")).unwrap();
-    assert_eq!(path.split(';').count(), 3, "{path}");
+    assert_eq!(path.split(';').count(), 4, "{path}");
+    assert!(path.contains("cibuildwheel/Scripts"), "a build calls it by its name: {path}");
     // Protection against tampering: what was asked for is not what is.
     let refused = bake.run("10-scanning.py", &[("SPARED", "scanned")]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use support::door::Door;
 use support::leftovers;
-use support::mercurial::{hg, small_of};
+use support::mercurial::{hg, small_of, unpacked};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_automation");
 
@@ -83,24 +83,10 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// The release that `tests/newest-mercurial` fetched, unpacked.
-fn source(folder: &Path) -> PathBuf {
-    let fetched = std::fs::read_dir(support::root().join("target/newest-mercurial"));
-    let files = fetched.into_iter().flatten().flatten().map(|entry| entry.path());
-    let release = files.into_iter().find(|file| file.to_string_lossy().ends_with(".tar.gz"));
-    let release = release.expect("run `tests/newest-mercurial`, which fetches the runner");
-    let target = folder.join("source");
-    std::fs::create_dir(&target).unwrap();
-    let unpacked =
-        Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(release).arg("-C").arg(&target).status();
-    assert!(unpacked.unwrap().success());
-    target
-}
-
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let checkout = small_of(&source(folder.path()), folder.path(), &[("test-fine.py", "")]);
+        let checkout = small_of(&unpacked(folder.path()), folder.path(), &[("test-fine.py", "")]);
         let node = hg(&checkout, &["log", "--rev", ".", "--template", "{node}"]);
         let state = std::env::var_os("AUTOMATION_BENCH_STATE")
             .map_or_else(|| support::root().join("target/bench-state"), PathBuf::from);

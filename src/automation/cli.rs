@@ -39,27 +39,8 @@ enum Command {
     /// else's that has Windows (`--host USER@HOST --platform windows`). Everything else is as with `run-tests-linux`. Where
     /// Mercurial cannot be built, as on the stand-in, `--with-hg` names one that is installed. `docs/windows.md` says what is real.
     RunTestsWindows(Box<command::run_tests_windows::Args>),
-    /// Build Mercurial's installers for Windows
-    ///
-    /// The revision is sent to a Windows machine, and its own packaging makes the installers there: on a local machine that
-    /// stands in for Windows, on EC2, or on a machine of somebody else's (`--host USER@HOST --platform windows`). They land in
-    /// `--dist` with a list of their sizes and sums. A package that cannot be built does not stop the others. Exit code: 0 all
-    /// were built, 1 some failed, 4 some were lost. `docs/windows.md` says what is real.
-    BuildWindowsInstaller(Box<command::build_windows_installer::Args>),
-    /// Build installers of type inno alone
-    BuildInno(Box<command::build_windows_installer::InstallerArgs>),
-    /// Build installers of type wix alone
-    BuildWix(Box<command::build_windows_installer::InstallerArgs>),
-    /// Build Mercurial's wheels for Windows
-    ///
-    /// By cibuildwheel, for the Pythons and architectures that the revision itself has wheels for. The rest is as with
-    /// `build-windows-installer`.
-    BuildWindowsWheel(Box<command::build_windows_wheel::Args>),
-    /// Build all that a release has for Windows
-    ///
-    /// Every wheel of the revision's own table, and both types of installers for x86 and x64. The rest is as with
-    /// `build-windows-installer`.
-    BuildAllWindowsPackages(Box<command::build_all_windows_packages::Args>),
+    #[command(flatten)]
+    Packages(command::packages::Command),
     /// Bake the images for Linux development machines
     BootstrapLinuxDev(command::bootstrap_linux_dev::Args),
     /// Keep machines by hand: make, list, enter, copy, end, check
@@ -113,14 +94,7 @@ impl Command {
     fn needs_room(&self) -> bool {
         use command::{image::Command as Image, machine::Command as Machine, runs::Command as Runs};
         match self {
-            Self::RunTestsLinux(_)
-            | Self::RunTestsWindows(_)
-            | Self::BuildWindowsInstaller(_)
-            | Self::BuildInno(_)
-            | Self::BuildWix(_)
-            | Self::BuildWindowsWheel(_)
-            | Self::BuildAllWindowsPackages(_)
-            | Self::BootstrapLinuxDev(_) => true,
+            Self::RunTestsLinux(_) | Self::RunTestsWindows(_) | Self::Packages(_) | Self::BootstrapLinuxDev(_) => true,
             Self::Ec2(command) => command.needs_room(),
             Self::Machine(command) => matches!(command, Machine::Up(_) | Machine::Check(_)),
             Self::Image(command) => matches!(command, Image::Build(_)),
@@ -148,11 +122,7 @@ impl Command {
             // A machine that cannot be made is refused in words of its own.
             Self::RunTestsLinux(_)
             | Self::RunTestsWindows(_)
-            | Self::BuildWindowsInstaller(_)
-            | Self::BuildInno(_)
-            | Self::BuildWix(_)
-            | Self::BuildWindowsWheel(_)
-            | Self::BuildAllWindowsPackages(_)
+            | Self::Packages(_)
             | Self::Runs(_)
             | Self::Machine(command::machine::Command::Up(_))
             | Self::Internal(_) => Ok(()),
@@ -296,11 +266,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Doctor(args) => command::doctor::run(open()?, args).await,
         Command::RunTestsLinux(args) => command::run_tests_linux::run(open()?, *args).await,
         Command::RunTestsWindows(args) => command::run_tests_windows::run(open()?, *args).await,
-        Command::BuildWindowsInstaller(args) => command::build_windows_installer::run(open()?, *args).await,
-        Command::BuildInno(args) => command::build_windows_installer::run_inno(open()?, *args).await,
-        Command::BuildWix(args) => command::build_windows_installer::run_wix(open()?, *args).await,
-        Command::BuildWindowsWheel(args) => command::build_windows_wheel::run(open()?, *args).await,
-        Command::BuildAllWindowsPackages(args) => command::build_all_windows_packages::run(open()?, *args).await,
+        Command::Packages(command) => command.run(open()?).await,
         Command::BootstrapLinuxDev(args) => command::bootstrap_linux_dev::run(open()?, args).await,
         Command::Machine(command) => command.run(open()?).await,
         Command::Image(command) => command.run(open()?).await,

@@ -12,7 +12,9 @@ use model::task::StepCommand;
 use model::work::Work;
 use serde::Deserialize;
 
+use crate::lease::until_stopped;
 use crate::run::Run;
+use crate::task::durable::Durable;
 use crate::task::files::{put_files, remove_folder};
 use crate::task::step::failed;
 
@@ -88,6 +90,16 @@ fn read(printed: &[u8]) -> Result<Vec<Check>, Fault> {
         });
     }
     Ok(checks)
+}
+
+/// Does [`require`] on a machine that somebody else made; one that was made for this run keeps the contract.
+///
+/// The check does not run under the supervisor: it removes the folder in which the supervisor would be.
+pub async fn require_where_it_stays(run: &Run, durable: &Durable, own: &[ScriptFile]) -> Result<(), Fault> {
+    if !durable.machine().provider.machines_stay() {
+        return Ok(());
+    }
+    until_stopped(run, async { require(run, durable.direct().await?.as_ref(), own).await }).await
 }
 
 #[cfg(test)]

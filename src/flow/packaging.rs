@@ -138,11 +138,7 @@ impl Work<'_> {
         let clean = cleaning(packager, request.platform, &folder);
         let ended = with_machine(self.run, self.site, request, &folder, Some(&clean), async |machine, durable| {
             let target = self.records.folder.write_target(machine)?;
-            if machine.provider.machines_stay() {
-                let checking =
-                    async { contract::require(self.run, durable.direct().await?.as_ref(), self.job.clauses).await };
-                until_stopped(self.run, checking).await?;
-            }
+            contract::require_where_it_stays(self.run, durable, self.job.clauses).await?;
             let lost = hold::with_presence(durable, packager, self.build_all(machine, durable, target)).await?;
             Ok(Completion::Release(lost))
         })

@@ -77,6 +77,20 @@ pub async fn prepare(
     run_jobs(run, machine, durable, preparation, target, builds).await
 }
 
+/// Does a step that must succeed; the preparation explains its failure.
+pub(crate) async fn take_step(
+    run: &Run,
+    durable: &Durable,
+    preparation: &dyn Preparation,
+    step: &StepCommand,
+) -> Result<(), Fault> {
+    let done = do_step(run, durable, step).await?;
+    if done.exit.is_success() {
+        return Ok(());
+    }
+    Err(preparation.explain(step, &done).unwrap_or_else(|| failed(step, &done)))
+}
+
 /// Does the jobs that make a machine ready; gives how long the parts of them took, and the outcome of a build
 /// if there was one to make.
 async fn run_jobs(
@@ -90,12 +104,7 @@ async fn run_jobs(
     let (mut sending, mut outcome) = (None, None);
     for job in preparation.set_up(durable.folder(), machine) {
         match job {
-            Job::Step(step) => {
-                let done = do_step(run, durable, &step).await?;
-                if !done.exit.is_success() {
-                    return Err(preparation.explain(&step, &done).unwrap_or_else(|| failed(&step, &done)));
-                }
-            }
+            Job::Step(step) => take_step(run, durable, preparation, &step).await?,
             Job::Send => {
                 sending.get_or_insert_with(Instant::now);
                 send(run, durable, preparation, target).await?;

@@ -53,7 +53,7 @@ pub trait Preparation: Send + Sync {
     fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault>;
 
     /// How it shares with other runs a machine that stays; none where it leaves nothing there and disturbs nobody.
-    fn tenancy(&self) -> Option<&dyn Tenancy>;
+    fn tenancy(&self) -> Option<Box<dyn Tenancy>>;
 }
 
 /// How a project's work shares with other runs a machine that stays.

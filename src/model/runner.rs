@@ -72,7 +72,7 @@ pub struct TestListing {
     pub source: String,
     /// The tested software and the environment.
     pub subject: TestSubject,
-    /// Where the build of the source comes from when none was made as a [`Job`].
+    /// Where the build of the source comes from when none was made as a [`Job`](crate::preparation::Job).
     pub built: BuildOrigin,
 }
 

@@ -4,10 +4,9 @@
 //! are tested before a release.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
-use support::mercurial::hg;
+use support::mercurial::{hg, unpacked};
 use support::tool::Place;
 
 use super::alone;
@@ -15,27 +14,6 @@ use super::alone;
 /// Small tests of Mercurial's suite that need nothing of the machine; the second asks the helpers of tests, which are programs in
 /// Python that import Mercurial, the third starts a Python where the current folder is gone.
 const TESTS: [&str; 4] = ["test-empty-dir.t", "test-hghave.t", "test-removeemptydirs.t", "test-revert-flags.t"];
-
-/// The release's source, fetched by `tests/newest-mercurial`.
-pub(super) fn release() -> PathBuf {
-    if let Some(file) = std::env::var_os("AUTOMATION_NEWEST_MERCURIAL") {
-        return file.into();
-    }
-    let folder = support::root().join("target/newest-mercurial");
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let found = files.into_iter().find(|file| file.to_string_lossy().ends_with(".tar.gz"));
-    found.expect("run `tests/newest-mercurial`, which fetches the release, or name it with AUTOMATION_NEWEST_MERCURIAL")
-}
-
-/// The release without a repository.
-pub(super) fn unpacked(folder: &Path) -> PathBuf {
-    let target = folder.join("newest");
-    std::fs::create_dir(&target).unwrap();
-    let done =
-        Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(release()).arg("-C").arg(&target).status();
-    assert!(done.unwrap().success());
-    target
-}
 
 /// The release in a repository, as a user would put it there.
 fn checkout(folder: &Path) -> PathBuf {

@@ -163,8 +163,10 @@ fn what_cannot_be_built_is_refused_before_anything_is_made() {
     };
     refused(&["build-windows-installer", "--type", "nsis"], &["nsis", "inno", "wix"]);
     refused(&["build-inno", "--arch", "arm64"], &["arm64", "x86", "x64"]);
-    refused(&["build-wix", "--stage", "wheel"], &["stage pyoxidizer only"]);
-    refused(&["build-inno", "--version", "../7"], &["write it as in `7.2.4`"]);
+    refused(&["build-wix", "--stage", "wheel"], &["unexpected argument", "--stage"]);
+    for version in ["../7", "7", "7.2.4.post1.dev3", "7.3rc10", "7.3+2", "7.2.4-1"] {
+        refused(&["build-inno", "--version", version], &["write it as in `7.2.4`"]);
+    }
     refused(&["build-inno", "--sign", "sign 'x"], &["a quote in it does not end"]);
     refused(&["build-inno", "--sign", "no-such-signer"], &["there is no program `no-such-signer`"]);
     refused(&["build-all-windows-packages", "--version", "7.2.5"], &["are of version 7.2.4", "--version"]);
@@ -179,6 +181,9 @@ fn what_cannot_be_built_is_refused_before_anything_is_made() {
     std::fs::write(source.join("later"), "").unwrap();
     hg(&source, &["commit", "--quiet", "--addremove", "--message", "later"]);
     refused(&["build-wix"], &["is no release as it was tagged", "--version"]);
+    std::fs::write(source.join("pyproject.toml"), "[build-system]\nrequires = ['setuptools-scm>=8']\n").unwrap();
+    hg(&source, &["commit", "--quiet", "--message", "a version of the repository"]);
+    refused(&["build-inno"], &["is no release as it was tagged", "--version"]);
     // One from before that has neither the table of wheels nor the packaging.
     hg(
         &source,

@@ -427,7 +427,7 @@ fn the_real_release_is_published() {
     };
     let version = std::env::var("AUTOMATION_RELEASE_VERSION").unwrap_or_else(|_| "7.2.4".to_owned());
     let mut release = Publication::new(1_000);
-    let file = super::newest::release();
+    let file = support::mercurial::release();
     let unpacked =
         Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(file).arg("-C").arg(&release.source).status();
     assert!(unpacked.unwrap().success());

@@ -10,10 +10,10 @@ use std::sync::MutexGuard;
 
 use serde_json::Value;
 use support::leftovers;
-use support::mercurial::{hg, small_of};
+use support::mercurial::{hg, small_of, unpacked};
 use support::tool::{Place, skip};
 
-use super::{alone, newest};
+use super::alone;
 
 /// The Mercurial that the machine has; there is no compiler to build another.
 const READY: [&str; 3] = ["--", "--with-hg", "C:/hgdev/python/Scripts/hg.exe"];
@@ -68,7 +68,7 @@ fn other_processors_are_a_reason_to_skip() {
 /// A checkout with Mercurial's runner and `tests`: names and texts.
 fn small(place: &Place, tests: &[(&str, &str)]) -> PathBuf {
     let folder = tempfile::tempdir_in(place.path()).unwrap().keep();
-    small_of(&newest::unpacked(&folder), &folder, tests)
+    small_of(&unpacked(&folder), &folder, tests)
 }
 
 #[test]

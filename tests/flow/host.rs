@@ -11,7 +11,6 @@ use model::connection::ConnectionError;
 use model::exit::Exit;
 use model::fault::FaultKind;
 use model::machine::{Machine, Platform, ProviderKind};
-use model::preparation::Tenancy;
 use model::provider::MachineRequest;
 use model::resource::{ResourceKind, ResourceState};
 use model::task::StepCommand;
@@ -44,7 +43,7 @@ enum Work {
 }
 
 fn clean(theatre: &Theatre) -> StepCommand {
-    tests_of(&[]).clean(&folder(&theatre.run, Platform::Linux))
+    flow::preparation::cleaning(&tests_of(&[]), Platform::Linux, &folder(&theatre.run, Platform::Linux))
 }
 
 fn line(theatre: &Theatre) -> String {

@@ -53,3 +53,16 @@ pub fn built(name: &str) -> PathBuf {
     }
     built
 }
+
+/// Copies a folder without what runs have left in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        match entry.path() {
+            path if path.ends_with("__pycache__") => {}
+            path if path.is_dir() => copy_folder(&path, &target),
+            path => drop(std::fs::copy(path, target).unwrap()),
+        }
+    }
+}

@@ -53,23 +53,10 @@ pub fn related(folder: &Path) -> PathBuf {
     target
 }
 
-/// Copies a folder without what runs have left in it.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        match entry.path() {
-            path if path.ends_with("__pycache__") => {}
-            path if path.is_dir() => copy(&path, &target),
-            path => drop(std::fs::copy(path, target).unwrap()),
-        }
-    }
-}
-
 /// A checkout of the model of a source that packages itself; its release 7.2.4 is checked out.
 pub fn packaged(folder: &Path) -> PathBuf {
     let target = folder.join("source");
-    copy(&crate::root().join("tests/fixtures/packaged"), &target);
+    crate::copy_folder(&crate::root().join("tests/fixtures/packaged"), &target);
     std::fs::create_dir_all(target.join("tests")).unwrap();
     std::fs::write(target.join("tests/run-tests.py"), "").unwrap();
     hg(&target, &["init"]);
@@ -99,5 +86,26 @@ pub fn small_of(source: &Path, folder: &Path, tests: &[(&str, &str)]) -> PathBuf
         std::fs::write(target.join("tests").join(name), text).unwrap();
     }
     hg(&target, &["commit", "--quiet", "--addremove", "--message", "a few tests"]);
+    target
+}
+
+/// The release's source, fetched by `tests/newest-mercurial`.
+pub fn release() -> PathBuf {
+    if let Some(file) = std::env::var_os("AUTOMATION_NEWEST_MERCURIAL") {
+        return file.into();
+    }
+    let folder = crate::root().join("target/newest-mercurial");
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let found = files.into_iter().find(|file| file.to_string_lossy().ends_with(".tar.gz"));
+    found.expect("run `tests/newest-mercurial`, which fetches the release, or name it with AUTOMATION_NEWEST_MERCURIAL")
+}
+
+/// The release without a repository.
+pub fn unpacked(folder: &Path) -> PathBuf {
+    let target = folder.join("newest");
+    std::fs::create_dir(&target).unwrap();
+    let done =
+        Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(release()).arg("-C").arg(&target).status();
+    assert!(done.unwrap().success());
     target
 }

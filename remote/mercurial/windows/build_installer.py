@@ -1,16 +1,17 @@
 # Builds one installer of the source in C:/hgdev/src by the source's own packaging (contrib/packaging). The last line of standard
 # output tells of it in JSON: `path`, `size`, `sha256`, `version`. What the tools say goes to standard error.
 #
-#   build_installer.py TYPE ARCH VERSION STAGE OUTPUT
+#   build_installer.py TYPE ARCH VERSION STAGE OUTPUT [PYTHON-VERSION...]
 #
 # TYPE      inno: Mercurial-VERSION-ARCH.exe; wix: mercurial-VERSION-ARCH.msi
 # ARCH      x86 or x64
 # VERSION   or empty: that of the release that is checked out; of another source what its own rules give, where they give any
 # STAGE     pyoxidizer   contrib/packaging/packaging.py does all of it, from the program to the installer
-#           wheel        only inno: Python's embeddable archive in C:/hgdev/embed/pythonXY-ARCH, the wheel of this source, and what the
+#           wheel        only inno: an embeddable Python, C:/hgdev/embed/pythonXY-ARCH, the wheel of this source, and what the
 #                        source's packaging adds, put into an installer by the source's packaging. For as long as PyOxidizer, which
 #                        is no longer maintained and has a Python that is no longer maintained, cannot be had
 # OUTPUT    the folder for the installer: an absolute path; it is made where it is not there
+# PYTHON-VERSION   stage wheel: those that the source has wheels for, as 3.13; the installer carries the newest that is in C:/hgdev/embed
 #
 # What the source has in C:/hgdev/src/dist and build stays: removing it is up to the caller. The files wheels.py and
 # stage_installer.py must lie beside this program.
@@ -28,7 +29,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
 import places  # noqa: E402
 import wheels  # noqa: E402
 
-USAGE = "usage: build_installer.py inno|wix x86|x64 VERSION pyoxidizer|wheel OUTPUT"
+USAGE = "usage: build_installer.py inno|wix x86|x64 VERSION pyoxidizer|wheel OUTPUT [PYTHON-VERSION...]"
 PACKAGING = places.SOURCE + "/contrib/packaging"
 DIST = places.SOURCE + "/dist"
 EMBED = places.HGDEV + "/embed"
@@ -138,18 +139,19 @@ def build_docs():
         places.say("MISSING in the installer, as it cannot be built here: %s (%s)" % (", ".join(missing), reason))
 
 
-def newest_embed(arch):
-    """The folder of the newest embeddable Python of an architecture for which the source has wheels, and its version."""
-    minors = [minor for minor in wheels.supported(arch) if os.path.isdir("%s/python3%d-%s" % (EMBED, minor, arch))]
+def newest_embed(arch, pythons):
+    """The folder of the newest embeddable Python of an architecture among these versions, and its version."""
+    minors = sorted(int(python.split(".")[1]) for python in pythons)
+    minors = [minor for minor in minors if os.path.isdir("%s/python3%d-%s" % (EMBED, minor, arch))]
     if not minors:
         reason = "there is no %s/pythonXY-%s of a Python for which this revision has wheels; an image's bake installs it"
         raise places.Failure(reason % (EMBED, arch), 2)
     return "%s/python3%d-%s" % (EMBED, minors[-1], arch), "3.%d" % minors[-1]
 
 
-def from_wheel(arch, version):
+def from_wheel(arch, version, pythons):
     """Has the source's packaging make an installer of its wheel and an embeddable Python; gives the version."""
-    embed, minor = newest_embed(arch)
+    embed, minor = newest_embed(arch, pythons)
     compiler = next((path for path in COMPILERS if os.path.isfile(path)), None)
     if not compiler:
         raise places.Failure("there is no compiler of installers: %s" % " or ".join(COMPILERS))
@@ -220,26 +222,28 @@ def is_of_kind(path, kind):
 
 
 def parse(args):
-    if len(args) != 5 or args[0] not in KINDS or args[1] not in TRIPLES or args[3] not in ("pyoxidizer", "wheel"):
+    if len(args) < 5 or args[0] not in KINDS or args[1] not in TRIPLES or args[3] not in ("pyoxidizer", "wheel"):
         raise places.Failure(USAGE, 2)
-    kind, arch, version, stage, output = args
+    kind, arch, version, stage, output, *pythons = args
     if not os.path.isabs(output):
         raise places.Failure("`%s` is not an absolute path; %s" % (output, USAGE), 2)
     if not re.fullmatch(r"[\w.+]*", version):
         raise places.Failure("`%s` is not a version; %s" % (version, USAGE), 2)
     if (kind, stage) == ("wix", "wheel"):
         raise places.Failure("an installer of type wix is built with the stage pyoxidizer only", 2)
-    return kind, arch, version, stage, output
+    if not all(re.fullmatch(r"3\.\d+", python) for python in pythons):
+        raise places.Failure(USAGE, 2)
+    return kind, arch, version, stage, output, pythons
 
 
 def main(args):
-    kind, arch, version, stage, output = parse(args)
+    kind, arch, version, stage, output, pythons = parse(args)
     places.need_source()
     places.need_own()
     need_packaging(stage)
     version, before = version or tagged(), built()
     if stage == "wheel":
-        version = from_wheel(arch, version)
+        version = from_wheel(arch, version, pythons)
     elif version:
         by_packaging(kind, arch, version)
     else:

@@ -3,7 +3,7 @@
 #
 #   build_wheel.py PYTHON-VERSION ARCH OUTPUT [VERSION]
 #
-# PYTHON-VERSION   as 3.13; which there are is said by the source
+# PYTHON-VERSION   as 3.13, or 3.14t for the one without the global lock; which wheels the source has is up to the caller
 # ARCH             x86, x64 or arm64
 # OUTPUT           the folder for the wheel: an absolute path; it is made where it is not there
 # VERSION          what the wheel's version has to be
@@ -11,7 +11,7 @@
 # Needs `cibuildwheel` on the path. The file wheels.py must lie beside this program.
 #
 # Exit codes: 0 built; 1 it cannot be built, or something else came of it than was asked for, and then nothing is in OUTPUT; 2 wrong
-# arguments, or the source has no such wheel; 75 where another run has taken the machine meanwhile.
+# arguments; 75 where another run has taken the machine meanwhile.
 import os
 import re
 import sys
@@ -24,7 +24,7 @@ USAGE = "usage: build_wheel.py PYTHON-VERSION ARCH OUTPUT [VERSION]"
 
 
 def main(args):
-    if len(args) not in (3, 4) or not re.fullmatch(r"3\.\d+", args[0]) or args[1] not in wheels.PLATFORMS:
+    if len(args) not in (3, 4) or not re.fullmatch(r"3\.\d+t?", args[0]) or args[1] not in wheels.PLATFORMS:
         raise places.Failure("%s, where ARCH is %s" % (USAGE, ", ".join(wheels.PLATFORMS)), 2)
     if not os.path.isabs(args[2]):
         raise places.Failure("`%s` is not an absolute path; %s" % (args[2], USAGE), 2)

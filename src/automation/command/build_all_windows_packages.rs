@@ -1,7 +1,7 @@
 //! `automation build-all-windows-packages`.
 
 use model::fault::Fault;
-use project::mercurial::{InstallerType, PackageWish, WheelWish, WindowsArch};
+use project::mercurial::{InstallerType, PackageWish, Stage, WheelWish, WindowsArch};
 
 use crate::command::package_args::{PackageArgs, build, parse_version};
 use crate::compose::Context;
@@ -23,7 +23,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         wheels: Some(WheelWish::default()),
         installers: InstallerType::ALL.to_vec(),
         installer_archs: WindowsArch::RUN.to_vec(),
-        stage: None,
+        inno_stage: Stage::default(),
         version: args.version,
     };
     build(context, args.packages, "build-all-windows-packages", wish).await

@@ -15,22 +15,47 @@ pub struct Args {
     #[arg(long = "type", value_name = "TYPE", num_args = 1.., value_delimiter = ',', value_parser = types())]
     types: Vec<InstallerType>,
     #[command(flatten)]
+    stage: StageArgs,
+    #[command(flatten)]
     installer: InstallerArgs,
+}
+
+/// The options of `automation build-inno`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: automation build-inno --arch x86 x64 --revision 7.2.4")]
+pub struct InnoArgs {
+    #[command(flatten)]
+    stage: StageArgs,
+    #[command(flatten)]
+    installer: InstallerArgs,
+}
+
+/// The options of `automation build-wix`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: automation build-wix --arch x86 x64 --revision 7.2.4")]
+pub struct WixArgs {
+    #[command(flatten)]
+    installer: InstallerArgs,
+}
+
+/// The option of commands that build installers of type inno.
+#[derive(Debug, clap::Args)]
+struct StageArgs {
+    /// What installers of type inno are made of: `wheel`, the source's wheel and an embeddable Python; or `pyoxidizer`, all that
+    /// the source's packaging makes with PyOxidizer, as it always does for type wix
+    #[arg(long, value_name = "STAGE", default_value = "wheel", value_parser = stages())]
+    stage: Stage,
 }
 
 /// The options of every command that builds installers.
 #[derive(Debug, clap::Args)]
-pub struct InstallerArgs {
+struct InstallerArgs {
     /// The architectures
     #[arg(long, value_name = "ARCH", num_args = 1.., value_delimiter = ',', default_value = "x64", value_parser = architectures(WindowsArch::RUN))]
     arch: Vec<WindowsArch>,
     /// The version of the installers [default: that of the revision's tag]
     #[arg(long, value_name = "VERSION", value_parser = parse_version)]
     version: Option<String>,
-    /// What they are made of: the source's wheel and Python's embeddable archive, or all that the source's packaging makes with
-    /// PyOxidizer [default: wheel for inno, pyoxidizer for wix]
-    #[arg(long, value_name = "STAGE", value_parser = stages())]
-    stage: Option<Stage>,
     #[command(flatten)]
     packages: PackageArgs,
 }
@@ -48,17 +73,17 @@ fn stages() -> impl TypedValueParser<Value = Stage> {
 /// Builds installers of the types that are asked for.
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let types = if args.types.is_empty() { InstallerType::ALL.to_vec() } else { args.types };
-    of_types(context, args.installer, "build-windows-installer", types).await
+    of_types(context, args.installer, "build-windows-installer", types, args.stage.stage).await
 }
 
 /// `build-inno`: installers of type inno.
-pub async fn run_inno(context: Context, args: InstallerArgs) -> Result<i32, Fault> {
-    of_types(context, args, "build-inno", vec![InstallerType::Inno]).await
+pub async fn run_inno(context: Context, args: InnoArgs) -> Result<i32, Fault> {
+    of_types(context, args.installer, "build-inno", vec![InstallerType::Inno], args.stage.stage).await
 }
 
 /// `build-wix`: installers of type wix.
-pub async fn run_wix(context: Context, args: InstallerArgs) -> Result<i32, Fault> {
-    of_types(context, args, "build-wix", vec![InstallerType::Wix]).await
+pub async fn run_wix(context: Context, args: WixArgs) -> Result<i32, Fault> {
+    of_types(context, args.installer, "build-wix", vec![InstallerType::Wix], Stage::default()).await
 }
 
 async fn of_types(
@@ -66,8 +91,9 @@ async fn of_types(
     args: InstallerArgs,
     command: &'static str,
     installers: Vec<InstallerType>,
+    inno_stage: Stage,
 ) -> Result<i32, Fault> {
-    let InstallerArgs { arch, version, stage, packages } = args;
-    let wish = PackageWish { wheels: None, installers, installer_archs: arch, stage, version };
+    let InstallerArgs { arch, version, packages } = args;
+    let wish = PackageWish { wheels: None, installers, installer_archs: arch, inno_stage, version };
     build(context, packages, command, wish).await
 }

@@ -12,14 +12,19 @@ use crate::compose::Context;
     after_help = "Example: automation build-windows-wheel --python-version 3.13 3.14 --arch x64 arm64 --revision 7.2.4"
 )]
 pub struct Args {
-    /// The Pythons: 3.N [default: those that the revision has wheels for]
-    #[arg(long, value_name = "VERSION", num_args = 1.., value_delimiter = ',', value_parser = WindowsPython::parse_version)]
+    /// The Pythons: 3.N, or 3.Nt without the global lock [default: those that the revision has wheels for]
+    #[arg(long, value_name = "VERSION", num_args = 1.., value_delimiter = ',', value_parser = parse_python)]
     python_version: Vec<String>,
     /// The architectures
     #[arg(long, value_name = "ARCH", num_args = 1.., value_delimiter = ',', default_value = "x64", value_parser = architectures(WindowsArch::ALL))]
     arch: Vec<WindowsArch>,
     #[command(flatten)]
     packages: PackageArgs,
+}
+
+/// Reads the version of a Python that wheels are made for.
+fn parse_python(text: &str) -> Result<String, String> {
+    WindowsPython::parse_version(text.strip_suffix('t').unwrap_or(text)).map(|_| text.to_owned())
 }
 
 /// Builds the wheels.

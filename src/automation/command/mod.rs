@@ -17,6 +17,7 @@ pub mod internal;
 pub mod machine;
 pub mod machine_args;
 pub mod package_args;
+pub mod packages;
 pub mod parameter_args;
 pub mod publish_windows_artifacts;
 pub mod report_file;

@@ -16,6 +16,7 @@ use crate::command::error::exit;
 use crate::command::image::baking_for;
 use crate::command::machine_args::{HardwareArgs, default_ttl};
 use crate::command::session::{Ending, Session};
+use crate::command::unfit::refuse_wait;
 use crate::command::windows_args::{WindowsImage, WindowsImageArgs};
 use crate::compose::{Context, current_folder};
 use crate::ui::{Screen, table};
@@ -69,31 +70,37 @@ pub fn architectures<const N: usize>(archs: [WindowsArch; N]) -> impl TypedValue
         .try_map(|name: String| WindowsArch::named(&name).ok_or_else(|| format!("`{name}` is not an architecture")))
 }
 
-/// Reads the version of a package, as packages' names can have it.
+/// Reads the version of an installer. The source's packaging makes numbers of it, which is all that Windows knows: `7.3rc0` is
+/// 7.3.0.0 there, and `7.3+hg2.0123456789ab` is 7.3.0.2.
 pub fn parse_version(text: &str) -> Result<String, String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || "._+".contains(c);
-    match text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(fits) {
-        true => Ok(text.to_owned()),
-        false => Err("write it as in `7.2.4` or `7.3rc0`".to_owned()),
-    }
+    let is_number = |text: &str| !text.is_empty() && text.len() <= 9 && text.bytes().all(|b| b.is_ascii_digit());
+    let (public, local) = text.split_once('+').map_or((text, None), |(public, local)| (public, Some(local)));
+    let (release, candidate) = public.split_once("rc").map_or((public, None), |(release, rc)| (release, Some(rc)));
+    let numbers: Vec<&str> = release.split('.').collect();
+    let fits = (2..=4).contains(&numbers.len())
+        && numbers.iter().all(|number| is_number(number))
+        && candidate.is_none_or(|rc| rc.len() == 1 && is_number(rc))
+        && local.is_none_or(is_local);
+    fits.then(|| text.to_owned()).ok_or_else(|| "write it as in `7.2.4`, `7.3rc0` or `7.3+hg2`".to_owned())
+}
+
+/// Whether a text is what Mercurial puts behind the plus sign of a version: how many changesets follow the release, then more of their
+/// names.
+fn is_local(text: &str) -> bool {
+    let count =
+        text.strip_prefix("hg").and_then(|rest| rest.split('.').next()).and_then(|count| count.parse::<u16>().ok());
+    count.is_some() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.')
 }
 
 impl PackageArgs {
     fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
         self.hardware.refuse_unfit(kind)?;
         self.image.refuse_unfit(kind)?;
-        let refused = |flag: &str, why: &str| Err(Fault::usage(format!("`{flag}` {why}")).hint("Leave it out."));
-        match kind {
-            ProviderKind::Host if self.shards > 1 => {
-                refused("--shards", "needs machines that are made, and a machine of somebody else's is one")
-            }
-            ProviderKind::Host => Ok(()),
-            _ if self.wait.is_some() => refused(
-                "--wait",
-                "is for a machine of somebody else's (`--host`): a machine of its own is used by nobody else",
-            ),
-            _ => Ok(()),
+        if kind == ProviderKind::Host && self.shards > 1 {
+            let message = "`--shards` needs machines that are made, and a machine of somebody else's is one";
+            return Err(Fault::usage(message).hint("Leave it out."));
         }
+        refuse_wait(self.wait.is_some(), kind)
     }
 
     fn source_choice(&self) -> SourceChoice<'_> {

@@ -24,6 +24,7 @@ use crate::command::image::baking_for;
 use crate::command::machine_args::default_ttl;
 use crate::command::session::{Ending, Session};
 use crate::command::testing::{Reports, conclude};
+use crate::command::unfit::refuse_wait;
 use crate::compose::Context;
 use crate::ui;
 
@@ -90,13 +91,7 @@ impl TestArgs {
             return Err(Fault::usage(format!("with `{flag}` the test runner runs no test"))
                 .hint("`tests/run-tests.py --help` in a checkout lists the runner's flags."));
         }
-        if self.wait.is_some() && kind != ProviderKind::Host {
-            return Err(Fault::usage(
-                "`--wait` is for a machine of somebody else's (`--host`): a machine of its own is used by nobody else",
-            )
-            .hint("Leave it out."));
-        }
-        Ok(())
+        refuse_wait(self.wait.is_some(), kind)
     }
 
     /// The source that the user asked for.

@@ -12,3 +12,13 @@ pub(crate) fn refuse_options(given: &[(&str, bool)], kind: ProviderKind) -> Resu
     };
     Err(Fault::usage(message).hint(format!("Leave `{flag}` out, or name another provider.")))
 }
+
+/// Refuses `--wait` where nobody else could be waited for.
+pub(crate) fn refuse_wait(is_given: bool, kind: ProviderKind) -> Result<(), Fault> {
+    if !is_given || kind == ProviderKind::Host {
+        return Ok(());
+    }
+    let message =
+        "`--wait` is for a machine of somebody else's (`--host`): a machine of its own is used by nobody else";
+    Err(Fault::usage(message).hint("Leave it out."))
+}

@@ -19,10 +19,10 @@ use sha2::{Digest, Sha256};
 
 use crate::lease::until_stopped;
 use crate::packaging::{Dist, PackagingJob};
+use crate::preparation::take_step;
 use crate::run::Run;
 use crate::task::durable::Durable;
 use crate::task::lines::Lines;
-use crate::task::step::{do_step, failed};
 
 /// The longest line by which a build says what it made.
 const LINE_CAP: usize = 64 << 10;
@@ -48,20 +48,12 @@ pub(super) struct CellBuild<'a> {
     pub cell: &'a PackageCell,
 }
 
-/// What is told of a build that was begun.
-struct Begun {
-    log: PathBuf,
-    /// The same from the folder of packages.
-    below: String,
-}
-
 impl CellBuild<'_> {
     /// Builds the cell's package. A fault says that the machine, or the run, can do no more; all else is the cell's own result.
     pub(super) async fn build(&self) -> Result<CellResult, Fault> {
         let began = Instant::now();
-        let mut begun = None;
-        let made = self.make(&mut begun).await;
-        let log = begun.map(|begun: Begun| begun.log);
+        let mut log = None;
+        let made = self.make(&mut log).await;
         let (outcome, (artifact, version), fault) = match made {
             Ok((artifact, version)) => (CellOutcome::Built, (Some(artifact), Some(version)), None),
             Err(fault) if matches!(fault.kind, FaultKind::Infrastructure | FaultKind::Interrupted) => {
@@ -85,31 +77,29 @@ impl CellBuild<'_> {
         })
     }
 
-    async fn make(&self, begun: &mut Option<Begun>) -> Result<(BuiltArtifact, String), Fault> {
+    async fn make(&self, log: &mut Option<PathBuf>) -> Result<(BuiltArtifact, String), Fault> {
         let packager = self.job.packager;
         let folder = self.durable.folder();
         for step in packager.clear(folder) {
-            let done = until_stopped(self.run, do_step(self.run, self.durable, &step)).await?;
-            if !done.exit.is_success() {
-                return Err(packager.explain(&step, &done).unwrap_or_else(|| failed(&step, &done)));
-            }
+            until_stopped(self.run, take_step(self.run, self.durable, packager, &step)).await?;
         }
-        let (file, log, below) = self.dist.begin_log(&self.cell.name)?;
-        let begun = begun.insert(Begun { log, below });
+        let (file, path) = self.dist.begin_log(&self.cell.name)?;
+        let path = log.insert(path);
         let output = format!("{folder}/made/{}", self.cell.name);
-        let built = until_stopped(self.run, self.on_machine(&output, file, &begun.log)).await?;
+        let built = until_stopped(self.run, self.on_machine(&output, file, path)).await?;
         let (name, arrived) = until_stopped(self.run, self.bring_home(&built, &output)).await?;
+        let (mut size, mut sha256) = (built.size, built.sha256);
         let signed = match self.job.signer.filter(|signer| signer.signs(&name)) {
             Some(signer) => {
                 let showing = self.run.teller.begin(Work::Signing { name: name.clone() });
                 until_stopped(self.run, signer.sign(&arrived)).await?;
                 showing.finish();
+                (size, sha256) = sum_of(&arrived).await?;
                 true
             }
             None => false,
         };
-        let (size, sha256) = sum_of(&arrived).await?;
-        let (cell, log) = (Some(self.cell.name.clone()), Some(begun.below.clone()));
+        let (cell, log) = (Some(self.cell.name.clone()), Some(Dist::log_of(&self.cell.name)));
         let artifact = BuiltArtifact { name: name.clone(), size, sha256, cell, log };
         let version = packager.version().unwrap_or_else(|| built.version.clone());
         if let Some(other) = self.dist.take(&arrived, artifact.clone(), &version)? {

@@ -66,12 +66,16 @@ impl Dist {
         self.arriving.join(cell)
     }
 
-    /// Begins the log of a cell's build: the file, its path, and its path from the folder.
-    pub fn begin_log(&self, cell: &str) -> Result<(File, PathBuf, String), Fault> {
-        let below = format!("{LOGS}/{cell}.log");
-        let path = self.folder.join(&below);
+    /// The log of a cell's build, as a path from the folder.
+    pub fn log_of(cell: &str) -> String {
+        format!("{LOGS}/{cell}.log")
+    }
+
+    /// Begins the log of a cell's build: the file, and its path.
+    pub fn begin_log(&self, cell: &str) -> Result<(File, PathBuf), Fault> {
+        let path = self.folder.join(Self::log_of(cell));
         let file = File::create(&path).map_err(|error| failed("write", &path, error))?;
-        Ok((file, path, below))
+        Ok((file, path))
     }
 
     /// Gives a package that has arrived its name, and lists it. The list is of one version: gives the version of a list that was of

@@ -14,7 +14,7 @@ use model::script::ScriptFile;
 
 use crate::contract;
 use crate::image::bake::{BakeOptions, request_with_image};
-use crate::lease::{Completion, LeaseEnd, until_stopped, with_machine};
+use crate::lease::{Completion, LeaseEnd, with_machine};
 use crate::order::Order;
 use crate::preparation::{cleaning, folder, hold};
 use crate::run::Run;
@@ -90,11 +90,7 @@ async fn on_machine(run: &Run, site: &Site, test: &TestOnMachine<'_>, request: &
     let mut task = None;
     let ended = with_machine(run, site, request, &folder, Some(&clean), async |machine, durable| {
         let target = test.records.folder.write_target(machine)?;
-        if machine.provider.machines_stay() {
-            // The check does not run under the supervisor: it removes the folder in which the supervisor would be.
-            let checked = async { contract::require(run, durable.direct().await?.as_ref(), test.job.clauses).await };
-            until_stopped(run, checked).await?;
-        }
+        contract::require_where_it_stays(run, durable, test.job.clauses).await?;
         let work = test.work(run, machine, durable, &target, &mut task);
         hold::with_presence(durable, runner, work).await
     })

@@ -13,6 +13,7 @@ pub mod release;
 mod report;
 mod runner;
 mod try_push;
+mod turn;
 mod windows_packages;
 mod windows_python;
 mod windows_tests;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use data_encoding::HEXLOWER;
 use guest::{self, Guest, linux};
-use model::base::id::{RunId, TestName};
+use model::base::id::TestName;
 use model::build::{Build, BuildOrigin};
 use model::event::Teller;
 use model::exit::Exit;
@@ -27,6 +27,7 @@ use sha2::{Digest, Sha256};
 use crate::mercurial::checkout::Checkout;
 use crate::mercurial::facts::{self, MachineFacts};
 use crate::mercurial::push::{Repository, push};
+use crate::mercurial::turn::Turn;
 use crate::mercurial::{flags, listing, report};
 
 const FILES: [ScriptFile; 8] = [
@@ -324,8 +325,16 @@ impl Preparation for LinuxTests {
         matches!(step.work, Work::Preparing { .. }).then(|| self.refused(&done.exit, &done.stderr_text()))
     }
 
-    fn tenancy(&self) -> Option<&dyn Tenancy> {
-        Some(self)
+    fn tenancy(&self) -> Option<Box<dyn Tenancy>> {
+        Some(Box::new(Turn {
+            guest: guest(),
+            held: HELD,
+            hold: linux::HOLD,
+            sign: SHOW_SIGN,
+            cleanup: CLEANUP,
+            patience: self.patience,
+            tidying: SHORT,
+        }))
     }
 }
 
@@ -378,27 +387,6 @@ impl Runner for LinuxTests {
 
     fn read_report(&self) -> Box<dyn ReportReader> {
         Box::new(report::EventsReader::in_folder("/hgwork/results"))
-    }
-}
-
-impl Tenancy for LinuxTests {
-    fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> StepCommand {
-        let command =
-            script(folder, &linux::HOLD.name).args([HELD, run.as_str(), &silence.as_secs().to_string(), owner]);
-        StepCommand { work: Work::Holding, command, limit: self.patience }
-    }
-
-    fn presence_command(&self, folder: &str) -> Command {
-        guest().text(SHOW_SIGN).arg(folder)
-    }
-
-    fn aside_folder(&self, folder: &str) -> String {
-        format!("{folder}/taken")
-    }
-
-    fn clean(&self, folder: &str) -> StepCommand {
-        let command = guest().remove_run(folder, Some(CLEANUP));
-        StepCommand { work: Work::RemovingFiles, command, limit: SHORT }
     }
 }
 

@@ -15,7 +15,7 @@ use model::task::StepCommand;
 use model::work::Work;
 
 use crate::mercurial::checkout::{BUILD_FILE, Checkout};
-use crate::mercurial::release::windows_wheels;
+use crate::mercurial::release::{WindowsWheel, windows_wheels};
 use crate::mercurial::windows_python::WindowsArch;
 use crate::mercurial::windows_work::{self, WindowsWork, script};
 
@@ -63,11 +63,12 @@ impl InstallerType {
 }
 
 /// What an installer is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Stage {
     /// What the source's own packaging makes by PyOxidizer.
     Pyoxidizer,
-    /// The source's wheel and Python's embeddable archive.
+    /// The source's wheel and an embeddable Python.
+    #[default]
     Wheel,
 }
 
@@ -87,14 +88,6 @@ impl Stage {
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| stage.name() == name)
     }
-
-    /// That of an installer where nobody names one: only the source's own packaging makes an MSI.
-    const fn usual(kind: InstallerType) -> Self {
-        match kind {
-            InstallerType::Inno => Self::Wheel,
-            InstallerType::Wix => Self::Pyoxidizer,
-        }
-    }
 }
 
 /// The packages that the user asks for.
@@ -106,8 +99,8 @@ pub struct PackageWish {
     pub installers: Vec<InstallerType>,
     /// The architectures of the installers.
     pub installer_archs: Vec<WindowsArch>,
-    /// What installers are made of; without it the usual.
-    pub stage: Option<Stage>,
+    /// What installers of type inno are made of; only the source's own packaging makes an MSI.
+    pub inno_stage: Stage,
     /// The version that installers get; without it that of the source's tag.
     pub version: Option<String>,
 }
@@ -124,8 +117,17 @@ pub struct WheelWish {
 /// One package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Package {
-    Wheel { python: String, arch: WindowsArch },
-    Installer { kind: InstallerType, arch: WindowsArch, stage: Stage },
+    Wheel {
+        python: String,
+        arch: WindowsArch,
+    },
+    Installer {
+        kind: InstallerType,
+        arch: WindowsArch,
+        stage: Stage,
+        /// The versions of Python that it may carry.
+        pythons: Vec<String>,
+    },
 }
 
 impl Package {
@@ -158,6 +160,7 @@ impl WindowsPackages {
     /// The packages of a source that are asked for; refuses those that it does not have, before anything is made.
     pub async fn of(checkout: &Checkout, work: WindowsWork, wish: &PackageWish) -> Result<Self, Fault> {
         let mut packages = Vec::new();
+        let build_file = checkout.read(BUILD_FILE).await?.unwrap_or_default();
         if let (Some(_), Some(version), Some(tag)) = (&wish.wheels, &wish.version, &checkout.tag)
             && version != tag
         {
@@ -168,17 +171,22 @@ impl WindowsPackages {
             return Err(Fault::usage(message).hint("Leave `--version` out, or name the revision that is tagged so."));
         }
         if let Some(wheels) = &wish.wheels {
-            let build_file = checkout.read(BUILD_FILE).await?.unwrap_or_default();
             packages.extend(choose_wheels(&build_file, wheels, checkout)?);
         }
         for kind in &wish.installers {
-            let stage = wish.stage.unwrap_or(Stage::usual(*kind));
-            need_packaging(checkout, *kind, stage, wish.version.as_deref()).await?;
-            packages.extend(wish.installer_archs.iter().map(|arch| Package::Installer {
-                kind: *kind,
-                arch: *arch,
-                stage,
-            }));
+            let stage = match kind {
+                InstallerType::Inno => wish.inno_stage,
+                InstallerType::Wix => Stage::Pyoxidizer,
+            };
+            need_packaging(checkout, stage).await?;
+            need_version(checkout, stage, wish.version.as_deref(), &build_file)?;
+            for arch in &wish.installer_archs {
+                let pythons = match stage {
+                    Stage::Pyoxidizer => Vec::new(),
+                    Stage::Wheel => carried(&build_file, *arch, checkout)?,
+                };
+                packages.push(Package::Installer { kind: *kind, arch: *arch, stage, pythons });
+            }
         }
         // Who names one twice means it once.
         let mut chosen: Vec<Package> = Vec::new();
@@ -188,11 +196,6 @@ impl WindowsPackages {
             }
         }
         Ok(Self { work, packages: chosen, version: wish.version.clone(), tag: checkout.tag.clone() })
-    }
-
-    /// The source, in words.
-    pub fn source(&self) -> String {
-        self.work.source()
     }
 
     fn package(&self, cell: &PackageCell) -> Option<&Package> {
@@ -224,20 +227,11 @@ fn choose_wheels(build_file: &str, wish: &WheelWish, checkout: &Checkout) -> Res
 }
 
 /// Refuses a source whose packaging cannot make such an installer.
-async fn need_packaging(
-    checkout: &Checkout,
-    kind: InstallerType,
-    stage: Stage,
-    version: Option<&str>,
-) -> Result<(), Fault> {
+async fn need_packaging(checkout: &Checkout, stage: Stage) -> Result<(), Fault> {
     let (needed, word) = match stage {
         Stage::Pyoxidizer => (PACKAGING, "--pyoxidizer-target"),
         Stage::Wheel => (INNO, "def build_installer"),
     };
-    if (kind, stage) == (InstallerType::Wix, Stage::Wheel) {
-        return Err(Fault::usage("an installer of type wix is made with the stage pyoxidizer only")
-            .hint("Leave `--stage` out."));
-    }
     let too_old = |why: String| {
         Fault::usage(format!("revision {} cannot be packaged: {why}", checkout.short()))
             .hint("Name a newer one with `--revision REV`; `docs/windows.md` says what is asked of a source.")
@@ -257,14 +251,33 @@ async fn need_packaging(
     if !found.contains(word) {
         return Err(too_old(format!("its {needed} knows no `{word}`")));
     }
-    if stage == Stage::Pyoxidizer && version.is_none() && checkout.tag.is_none() {
-        return Err(Fault::usage(format!(
-            "revision {} is no release as it was tagged, and its packaging asks for a version",
-            checkout.short()
-        ))
-        .hint("Name one with `--version`, or a release with `--revision`."));
-    }
     Ok(())
+}
+
+/// Refuses a source that is no release, where nobody names a version: its packaging asks for one; or what it calls itself is a version
+/// of setuptools-scm, such as `7.2.4.post1.dev3+h0123456789ab`, of which its packaging can make no version of Windows.
+fn need_version(checkout: &Checkout, stage: Stage, version: Option<&str>, build_file: &str) -> Result<(), Fault> {
+    let of_repository = || ["setuptools-scm", "setuptools_scm"].iter().any(|name| build_file.contains(name));
+    if version.is_some() || checkout.tag.is_some() || (stage == Stage::Wheel && !of_repository()) {
+        return Ok(());
+    }
+    let message =
+        format!("revision {} is no release as it was tagged, and its packaging asks for a version", checkout.short());
+    Err(Fault::usage(message).hint("Name one with `--version`, or a release with `--revision`."))
+}
+
+/// The versions of Python that an installer made of a wheel may carry: those that the source has wheels for.
+fn carried(build_file: &str, arch: WindowsArch, checkout: &Checkout) -> Result<Vec<String>, Fault> {
+    let table = windows_wheels(build_file)?;
+    // There is no embeddable Python without the global lock.
+    let wheels = table.iter().filter(|wheel| wheel.arch() == arch && !wheel.python().ends_with('t'));
+    let pythons: Vec<String> = wheels.map(WindowsWheel::python).collect();
+    if pythons.is_empty() {
+        let message =
+            format!("revision {} has no wheel on {}, of which an installer is made", checkout.short(), arch.name());
+        return Err(Fault::usage(message).hint("Name another architecture, or `--stage pyoxidizer`."));
+    }
+    Ok(pythons)
 }
 
 #[async_trait]
@@ -287,8 +300,8 @@ impl Preparation for WindowsPackages {
         None
     }
 
-    fn tenancy(&self) -> Option<&dyn Tenancy> {
-        Some(&self.work)
+    fn tenancy(&self) -> Option<Box<dyn Tenancy>> {
+        Some(Box::new(self.work.turn()))
     }
 }
 
@@ -311,9 +324,10 @@ impl Packager for WindowsPackages {
             Some(Package::Wheel { python, arch }) => {
                 script(folder, "build_wheel.py").args([python, arch.name(), output]).args(self.tag.clone())
             }
-            Some(Package::Installer { kind, arch, stage }) => {
+            Some(Package::Installer { kind, arch, stage, pythons }) => {
                 let version = self.version().unwrap_or_default();
-                script(folder, "build_installer.py").args([kind.name(), arch.name(), &version, stage.name(), output])
+                let words = [kind.name(), arch.name(), &version, stage.name(), output];
+                script(folder, "build_installer.py").args(words).args(pythons.iter().cloned())
             }
             // Without arguments it says how it is used, and fails.
             None => script(folder, "build_wheel.py"),

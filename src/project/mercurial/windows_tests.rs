@@ -113,8 +113,8 @@ impl Preparation for WindowsTests {
         None
     }
 
-    fn tenancy(&self) -> Option<&dyn Tenancy> {
-        Some(&self.work)
+    fn tenancy(&self) -> Option<Box<dyn Tenancy>> {
+        Some(Box::new(self.work.turn()))
     }
 }
 

@@ -4,18 +4,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use guest::{Guest, windows};
-use model::base::id::RunId;
 use model::event::Teller;
 use model::fault::Fault;
 use model::filesystem::Filesystem;
 use model::machine::Platform;
-use model::preparation::{Job, SshProgram, Tenancy};
+use model::preparation::{Job, SshProgram};
 use model::script::ScriptFile;
 use model::task::{Command, StepCommand};
 use model::work::Work;
 
 use crate::mercurial::checkout::Checkout;
 use crate::mercurial::push::{Repository, push};
+use crate::mercurial::turn::Turn;
 
 /// The programs that every kind of work needs.
 pub(super) const FILES: [ScriptFile; 6] = [
@@ -119,30 +119,22 @@ impl WindowsWork {
         steps
     }
 
+    /// The work's turn on a machine that stays.
+    pub(super) fn turn(&self) -> Turn {
+        Turn {
+            guest: guest(),
+            held: FOLDER,
+            hold: windows::HOLD,
+            sign: SHOW_SIGN,
+            cleanup: CLEANUP,
+            patience: self.patience,
+            tidying: SHORT,
+        }
+    }
+
     /// Sends the source, and where the `tags` are wanted those that tell its version.
     pub(super) async fn send(&self, target: &Path, tags: bool, teller: &Teller) -> Result<(), Fault> {
         let Some(checkout) = &self.checkout else { return Ok(()) };
         push(checkout, &self.ssh, (&REPOSITORY, tags), target, teller).await
-    }
-}
-
-impl Tenancy for WindowsWork {
-    fn hold(&self, folder: &str, run: &RunId, owner: &str, silence: Duration) -> StepCommand {
-        let command =
-            script(folder, &windows::HOLD.name).args([FOLDER, run.as_str(), &silence.as_secs().to_string(), owner]);
-        StepCommand { work: Work::Holding, command, limit: self.patience }
-    }
-
-    fn presence_command(&self, folder: &str) -> Command {
-        guest().text(SHOW_SIGN).arg(folder)
-    }
-
-    fn aside_folder(&self, folder: &str) -> String {
-        format!("{folder}/taken")
-    }
-
-    fn clean(&self, folder: &str) -> StepCommand {
-        let command = guest().remove_run(folder, Some(CLEANUP));
-        StepCommand { work: Work::RemovingFiles, command, limit: SHORT }
     }
 }

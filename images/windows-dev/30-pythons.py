@@ -1,4 +1,5 @@
-# Installs every Python that Mercurial is packaged for, for processors of 32 and 64 bits, each with what a build needs, and cibuildwheel.
+# Installs every Python that Mercurial is packaged for, for processors of 32 and 64 bits, each with what a build needs; what packaging
+# needs, for the one that runs this; and cibuildwheel.
 #
 # Runs as an administrator. Input: none. pip is the one that each installer brings; what it installs is pinned by hashes.
 #
@@ -48,6 +49,8 @@ def install(number, architecture):
     if not found.startswith(number + ".") or bits != ("64" if architecture == "x64" else "32"):
         raise hgdev.Failed("%s is Python %s of %s bits" % (folder, found, bits))
     pip(python, "requirements-build.txt")
+    if number + "-" + architecture == RUNNING:
+        pip(python, "requirements-packaging.txt")
     hgdev.baked(name, found)
 
 

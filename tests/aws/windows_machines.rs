@@ -73,20 +73,12 @@ fn recorder() -> Vec<u8> {
     std::fs::read(layers.join(layer).join("fs/srv/windows/drive_c/standin/recorder.exe")).unwrap()
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
-    }
-}
-
 impl Hollow {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (image, served) = (folder.path().join("windows-dev"), folder.path().join("served"));
-        copy(&support::root().join("images/windows-dev"), &image);
-        copy(&support::root().join("tests/aws/windows_bake"), &image);
+        support::copy_folder(&support::root().join("images/windows-dev"), &image);
+        support::copy_folder(&support::root().join("tests/aws/windows_bake"), &image);
         std::fs::create_dir(&served).unwrap();
         let server = Server::start(&served);
         let hollow = Self { folder, server };
@@ -178,10 +170,11 @@ impl Hollow {
 const BAKE: [&str; 1] = ["bootstrap-windows-dev"];
 
 /// What a step of a bake begins with in the run's log, in the order of the steps; the last is what comes after them.
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     "Switching the scanning",
     "Installing the build tools",
     "Installing Pythons",
+    "Making the Pythons",
     "Installing gettext",
     "Installing Rust",
     "Making the repository",
@@ -222,8 +215,16 @@ fn a_machine_of_the_baked_image_has_windows_a_key_of_its_own_and_leaves_nothing(
     let done = hollow.tool(&world, &BAKE).expect(0);
     done.tells(&["Starting from the published image `ami-00142022000000002`, which is ", "days old"]);
     let names = baked(&world.place);
-    for name in ["build-tools", "cibuildwheel", "mercurial", "python313-x86", "python313-x64", "rust-stable", "source"]
-    {
+    for name in [
+        "build-tools",
+        "cibuildwheel",
+        "embed/python313-x86",
+        "mercurial",
+        "python313-x86",
+        "python313-x64",
+        "rust-stable",
+        "source",
+    ] {
         assert!(names.get(name).is_some(), "{name}: {names}");
     }
     let up = hollow.tool(&world, &["machine", "up", "--image", "windows-dev"]).expect(0);
@@ -325,7 +326,7 @@ fn a_bake_that_is_killed_after_any_step_ends_with_the_same_image() {
         }
         running.signal(Signal::KILL);
         running.end();
-        names = world.place.steps().contains(STEPS[7]).then(|| baked(&world.place));
+        names = world.place.steps().contains(STEPS[8]).then(|| baked(&world.place));
         world.tool(&["audit", "--fix"]).expect(0);
     }
     // All steps of the last one had run, and the account made its image without a driver.

@@ -80,7 +80,7 @@ fn quietly(command: &mut Command, prefix: &Path) -> bool {
 }
 
 /// The folder on drive C that has a Python.
-fn folder(version: &str) -> String {
+pub fn folder(version: &str) -> String {
     format!("Python{}", version.replace('.', ""))
 }
 

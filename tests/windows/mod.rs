@@ -3,6 +3,7 @@
 //! What is not Windows' own is tested with this computer's Python behind a real OpenSSH server, `portable`; the rest under wine with
 //! the Python for Windows, `wine`.
 
+mod embed;
 mod portable;
 mod wine;
 

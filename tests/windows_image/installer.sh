@@ -51,6 +51,12 @@ case $name in
             *'-m pip install'*--require-hashes*) die pip ;;
             *'-m venv '*) for folder; do :; done; make "$folder/bin/python.exe" ;;
             *cibuildwheel*) echo 3.3.0 ;;
+            *'/embed.py '*)
+                die embed
+                for folder; do :; done
+                make "$folder/python.exe"
+                cp "${0%/*}/version" "$folder/version"
+                ;;
             *platform*) cat "${0%/*}/version" ;;
             *) exit 9 ;;
         esac

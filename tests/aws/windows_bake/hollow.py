@@ -60,6 +60,9 @@ def python():
         return
     if "cibuildwheel" in LINE:
         print("3.3.0")
+    elif "/embed.py" in LINE:
+        make(WORDS[-1] + "/python.exe")
+        shutil.copyfile(own_folder() + "/version", WORDS[-1] + "/version")
     elif "platform" in LINE:
         with open(own_folder() + "/version") as file:
             print(file.read(), end="")

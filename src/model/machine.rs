@@ -51,6 +51,11 @@ impl ProviderKind {
         self == Self::Ec2
     }
 
+    /// Whether its machines only stand in for those that have this system: on this computer every machine has Linux below.
+    pub fn stands_in_for(self, platform: Platform) -> bool {
+        self == Self::Local && platform != Platform::default()
+    }
+
     /// Whether its machines stay when they are released, so that our files on them must be removed over a connection.
     pub fn machines_stay(self) -> bool {
         self == Self::Host

@@ -38,6 +38,9 @@ pub struct BuiltArtifact {
     /// The log of its build, as a path from the list's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
+    /// Whether it was built on a machine that only stands in for one of its system: such a file is never published.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rehearsal: bool,
 }
 
 impl BuiltArtifact {

@@ -101,7 +101,17 @@ fn a_standin_is_spoken_to_as_windows_and_leaves_nothing() {
     place.run(&["machine", "cp", &format!("{id}:C:/hgdev/there"), back.to_str().unwrap()]).expect(0);
     assert_eq!(std::fs::read_to_string(back.join("Ümlaut.txt")).unwrap(), "text\r\n");
     assert!(back.join("empty").is_dir());
-    place.run(&["machine", "check", &id]).expect(0);
+    let checked = place.run(&["machine", "check", &id]).expect(0).text();
+    for (clause, found) in [
+        ("for wheels: `cibuildwheel`", "cibuildwheel.exe"),
+        ("for installers: python's packages", "docutils jinja2"),
+        ("for inno: embeddable Pythons", "python313-x64"),
+        ("for inno: its compiler", "Inno Setup 5, Inno Setup 6"),
+        ("for wix: `pyoxidizer`", "pyoxidizer.exe"),
+    ] {
+        let is_kept = |line: &str| line.starts_with(clause) && line.contains(" ok ") && line.ends_with(found);
+        assert!(checked.lines().any(is_kept), "{clause}: {checked}");
+    }
     let inside = leftovers::inside(&place.state);
     assert!(inside.iter().any(|(_, line)| line.contains("wineserver")), "{inside:?}");
     place.run(&["machine", "down", &id]).expect(0);

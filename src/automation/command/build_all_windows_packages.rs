@@ -3,16 +3,17 @@
 use model::fault::Fault;
 use project::mercurial::{InstallerType, PackageWish, Stage, WheelWish, WindowsArch};
 
-use crate::command::package_args::{PackageArgs, build, parse_version};
+use crate::command::package_args::{InstallerArgs, PackageArgs, build};
 use crate::compose::Context;
 
 /// The options of `automation build-all-windows-packages`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: automation build-all-windows-packages --revision 7.2.4 --shards 4")]
+#[command(
+    after_help = "Example: automation --provider ec2 build-all-windows-packages --revision 7.2.4 --shards 4 --max-cost 10"
+)]
 pub struct Args {
-    /// The version of the installers [default: that of the revision's tag]
-    #[arg(long, value_name = "VERSION", value_parser = parse_version)]
-    version: Option<String>,
+    #[command(flatten)]
+    installers: InstallerArgs,
     #[command(flatten)]
     packages: PackageArgs,
 }
@@ -24,7 +25,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         installers: InstallerType::ALL.to_vec(),
         installer_archs: WindowsArch::RUN.to_vec(),
         inno_stage: Stage::default(),
-        version: args.version,
+        version: args.installers.version,
     };
-    build(context, args.packages, "build-all-windows-packages", wish).await
+    build(context, args.packages, "build-all-windows-packages", wish, args.installers.sign).await
 }

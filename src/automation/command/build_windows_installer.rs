@@ -4,7 +4,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use model::fault::Fault;
 use project::mercurial::{InstallerType, PackageWish, Stage, WindowsArch};
 
-use crate::command::package_args::{PackageArgs, architectures, build, parse_version};
+use crate::command::package_args::{InstallerArgs, PackageArgs, architectures, build};
 use crate::compose::Context;
 
 /// The options of `automation build-windows-installer`.
@@ -17,7 +17,7 @@ pub struct Args {
     #[command(flatten)]
     stage: StageArgs,
     #[command(flatten)]
-    installer: InstallerArgs,
+    common: CommonArgs,
 }
 
 /// The options of `automation build-inno`.
@@ -27,7 +27,7 @@ pub struct InnoArgs {
     #[command(flatten)]
     stage: StageArgs,
     #[command(flatten)]
-    installer: InstallerArgs,
+    common: CommonArgs,
 }
 
 /// The options of `automation build-wix`.
@@ -35,7 +35,7 @@ pub struct InnoArgs {
 #[command(after_help = "Example: automation build-wix --arch x86 x64 --revision 7.2.4")]
 pub struct WixArgs {
     #[command(flatten)]
-    installer: InstallerArgs,
+    common: CommonArgs,
 }
 
 /// The option of commands that build installers of type inno.
@@ -49,13 +49,12 @@ struct StageArgs {
 
 /// The options of every command that builds installers.
 #[derive(Debug, clap::Args)]
-struct InstallerArgs {
+struct CommonArgs {
     /// The architectures
     #[arg(long, value_name = "ARCH", num_args = 1.., value_delimiter = ',', default_value = "x64", value_parser = architectures(WindowsArch::RUN))]
     arch: Vec<WindowsArch>,
-    /// The version of the installers [default: that of the revision's tag]
-    #[arg(long, value_name = "VERSION", value_parser = parse_version)]
-    version: Option<String>,
+    #[command(flatten)]
+    installers: InstallerArgs,
     #[command(flatten)]
     packages: PackageArgs,
 }
@@ -73,27 +72,27 @@ fn stages() -> impl TypedValueParser<Value = Stage> {
 /// Builds installers of the types that are asked for.
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let types = if args.types.is_empty() { InstallerType::ALL.to_vec() } else { args.types };
-    of_types(context, args.installer, "build-windows-installer", types, args.stage.stage).await
+    of_types(context, args.common, "build-windows-installer", types, args.stage.stage).await
 }
 
 /// `build-inno`: installers of type inno.
 pub async fn run_inno(context: Context, args: InnoArgs) -> Result<i32, Fault> {
-    of_types(context, args.installer, "build-inno", vec![InstallerType::Inno], args.stage.stage).await
+    of_types(context, args.common, "build-inno", vec![InstallerType::Inno], args.stage.stage).await
 }
 
 /// `build-wix`: installers of type wix.
 pub async fn run_wix(context: Context, args: WixArgs) -> Result<i32, Fault> {
-    of_types(context, args.installer, "build-wix", vec![InstallerType::Wix], Stage::default()).await
+    of_types(context, args.common, "build-wix", vec![InstallerType::Wix], Stage::default()).await
 }
 
 async fn of_types(
     context: Context,
-    args: InstallerArgs,
+    args: CommonArgs,
     command: &'static str,
-    installers: Vec<InstallerType>,
+    types: Vec<InstallerType>,
     inno_stage: Stage,
 ) -> Result<i32, Fault> {
-    let InstallerArgs { arch, version, packages } = args;
-    let wish = PackageWish { wheels: None, installers, installer_archs: arch, inno_stage, version };
-    build(context, packages, command, wish).await
+    let CommonArgs { arch, installers: InstallerArgs { version, sign }, packages } = args;
+    let wish = PackageWish { wheels: None, installers: types, installer_archs: arch, inno_stage, version };
+    build(context, packages, command, wish, sign).await
 }

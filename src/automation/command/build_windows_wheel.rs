@@ -31,5 +31,5 @@ fn parse_python(text: &str) -> Result<String, String> {
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let wheels = WheelWish { pythons: args.python_version, archs: args.arch };
     let wish = PackageWish { wheels: Some(wheels), ..PackageWish::default() };
-    build(context, args.packages, "build-windows-wheel", wish).await
+    build(context, args.packages, "build-windows-wheel", wish, None).await
 }

@@ -36,10 +36,6 @@ pub struct PackageArgs {
     /// The folder for the packages, their list `manifest.json` and the logs of their builds
     #[arg(long, value_name = "DIR", default_value = "dist")]
     dist: PathBuf,
-    /// Sign every installer on this computer by this command, and check that it bears a signature of its bytes then. The file's
-    /// path comes last, or in place of `{in}`; `{out}` is the signed file where the command writes another
-    #[arg(long, value_name = "COMMAND", value_parser = SignCommand::parse)]
-    sign: Option<SignCommand>,
     /// How many machines build side by side
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=32))]
     shards: u8,
@@ -59,6 +55,18 @@ pub struct PackageArgs {
     image: WindowsImageArgs,
     #[command(flatten)]
     hardware: HardwareArgs,
+}
+
+/// The options of every command that builds installers.
+#[derive(Debug, Default, clap::Args)]
+pub struct InstallerArgs {
+    /// The version of the installers, such as `7.2.4` [default: that of the revision's tag]
+    #[arg(long, value_name = "VERSION", value_parser = parse_version)]
+    pub version: Option<String>,
+    /// Sign every installer on this computer by this command, and check that it bears a signature of its bytes then. The file's
+    /// path comes last, or in place of `{in}`; `{out}` is the signed file where the command writes another
+    #[arg(long, value_name = "COMMAND", value_parser = SignCommand::parse)]
+    pub sign: Option<SignCommand>,
 }
 
 /// The longest life of a machine on EC2 where nobody says: a build of the whole matrix on one machine takes hours.
@@ -114,19 +122,21 @@ impl PackageArgs {
     }
 }
 
-/// Builds the packages that are wished for as a run of their own, to its end.
+/// Builds the packages that are wished for as a run of their own, to its end; installers among them are signed where a command
+/// for that is given.
 pub async fn build(
     context: Context,
     args: PackageArgs,
     command: &'static str,
     wish: PackageWish,
+    sign: Option<SignCommand>,
 ) -> Result<i32, Fault> {
     let kind = context.default_provider()?;
     args.refuse_unfit(kind)?;
     let context = context.privileged(args.hardware.privileged_machine)?;
     context.require_ssh()?;
     context.require_platform(kind, WindowsWork::PLATFORM)?;
-    if let Some(sign) = args.sign.as_ref().filter(|sign| !context.has_program(sign.program())) {
+    if let Some(sign) = sign.as_ref().filter(|sign| !context.has_program(sign.program())) {
         return Err(Fault::usage(format!("`--sign`: there is no program `{}`", sign.program()))
             .hint("Better known now than after the build."));
     }
@@ -152,7 +162,7 @@ pub async fn build(
         clauses: &[mercurial::clauses_on(WindowsWork::PLATFORM)],
         machines: usize::from(args.shards),
         limit: args.timeout,
-        signer: args.sign.as_ref().map(|command| command as &dyn Signer),
+        signer: sign.as_ref().map(|command| command as &dyn Signer),
     };
     let result = drive(&session, &args, &job).await;
     session.end(result).await
@@ -186,5 +196,8 @@ fn show(screen: &Screen, json: bool, results: &PackagingResults) {
     screen.data(&table::render(&["PACKAGE", "OUTCOME", "TOOK", "SIZE", "FILE"], &rows));
     if results.count(CellOutcome::Built) > 0 {
         screen.message(&format!("Packages: {}", results.dist.display()));
+    }
+    if results.cells.iter().filter_map(|cell| cell.artifact.as_ref()).any(|artifact| artifact.rehearsal) {
+        screen.message("A machine that stands in for Windows built them: a rehearsal, which `publish-windows-artifacts` does not publish.");
     }
 }

@@ -100,7 +100,9 @@ impl CellBuild<'_> {
             None => false,
         };
         let (cell, log) = (Some(self.cell.name.clone()), Some(Dist::log_of(&self.cell.name)));
-        let artifact = BuiltArtifact { name: name.clone(), size, sha256, cell, log };
+        let machine = self.durable.machine();
+        let rehearsal = machine.provider.stands_in_for(machine.platform);
+        let artifact = BuiltArtifact { name: name.clone(), size, sha256, cell, log, rehearsal };
         let version = packager.version().unwrap_or_else(|| built.version.clone());
         if let Some(other) = self.dist.take(&arrived, artifact.clone(), &version)? {
             let list = self.dist.folder().join(model::release::MANIFEST).display().to_string();

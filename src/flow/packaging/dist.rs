@@ -166,7 +166,7 @@ mod tests {
 
     fn artifact(name: &str, size: u64) -> BuiltArtifact {
         let sha256 = Sha256Sum::of_bytes(&[7; 32]).unwrap();
-        BuiltArtifact { name: name.to_owned(), size, sha256, cell: Some("c".to_owned()), log: None }
+        BuiltArtifact { name: name.to_owned(), size, sha256, cell: Some("c".to_owned()), log: None, rehearsal: false }
     }
 
     fn run(second: u8) -> RunId {

@@ -1,8 +1,9 @@
 # Starts a command on a machine whose login shell is cmd.exe, with exactly the words that it was given.
 #
 # The line that the SSH server hands to cmd.exe is always the same; it reads, from standard input and unbuffered, a line with a number
-# and so many bytes: one JSON object, which is `request` here. It runs what stands under `boot`, which is this text. So no value is ever
-# a part of a line that cmd.exe splits, and what follows on standard input is the command's own. The rest of the object:
+# and so many bytes: one JSON object, of texts and lists alone, which is `request` here. It runs what stands under `boot`, which is this
+# text. So no value is ever a part of a line that cmd.exe splits, and what follows on standard input is the command's own. The rest of
+# the object:
 #
 #   text      the text of a program of ours, which is run in this process; or
 #   file      the path of such a program on the machine; or
@@ -17,9 +18,9 @@
 # last line of standard error. 126 it cannot be started, 127 it is not there; standard error says why. Where the system refuses a program
 # of ours something that it does not expect, its code is 1, and the reason is on standard error.
 #
-# Runs on Linux as well, for tests. Programs of ours find `resolve` among their names.
+# Runs on Linux as well, for tests. Programs of ours find `resolve` among their names. Each command begins with this, so that nothing is
+# imported that takes long to be loaded: `re`, `json` and `subprocess` take as long each as Python itself.
 import os
-import re
 import sys
 
 WINDOWS = os.name == "nt"
@@ -51,12 +52,19 @@ def locate(program):
     return None
 
 
+def is_plain(sign):
+    return sign.isascii() and sign.isalnum() or sign in "_./\\:=,+@-"
+
+
 def quoted(word):
     """One argument as the C runtime reads it back: quotes, and backslashes before quotes and the end, are escaped."""
-    if word and re.fullmatch(r"[\w./\\:=,+@-]+", word, re.ASCII):
+    if word and all(map(is_plain, word)):
         return word
-    word = re.sub(r'(\\*)"', r'\1\1\\"', word)
-    return '"' + re.sub(r"(\\+)\Z", r"\1\1", word) + '"'
+    whole, backslashes = "", 0
+    for sign in word:
+        whole += "\\" * (backslashes + 1) + sign if sign == '"' else sign
+        backslashes = backslashes + 1 if sign == "\\" else 0
+    return '"' + whole + "\\" * backslashes + '"'
 
 
 def batch_word(word):

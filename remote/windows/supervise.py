@@ -14,7 +14,8 @@
 # STDOUT   bytes of each stream that the caller has already
 # STDERR
 # HOLD     `watch` ends the following when standard input ends (the caller has gone), `alone` does not look at it
-# COMMAND  a JSON object: `words`, the program and its arguments, and `env`, pairs of name and value
+# COMMAND  a JSON object: `words`, the program and its arguments, and `env`, pairs of name and value; all of them texts, so that it is an
+#          expression of Python as well
 #
 # start and follow print the line `hg-automation: output follows` on both streams, and from there on nothing but the task's bytes.
 #
@@ -35,12 +36,11 @@
 # signals: TERM stands for a task that Ctrl-Break ended, KILL for one that was ended by force.
 #
 # Run by boot.py, which has `resolve`: what starts a command. Needs Python 3.9, of 64 bits on Windows.
-import datetime
-import json
+#
+# Every step of a run starts this twice, so that nothing is imported that takes long to be loaded (see boot.py).
+import _thread
 import os
-import subprocess
 import sys
-import threading
 import time
 
 FOLLOWS = b"hg-automation: output follows\n"
@@ -49,7 +49,7 @@ NEVER, OTHER_BOOT, VANISHED, REFUSED, CUT, LASTING, NO_RECORD, WRONG = 81, 82, 8
 # Bytes of a file that is reserved, and of one read; seconds between two looks at what another process does.
 BLOCK, PIECE, PAUSE = 4096, 1 << 16, 0.02
 
-# The longest pause between two looks at a task that prints nothing, or that is waited for, in seconds.
+# The longest pause between two looks at the output of a task that prints nothing, in seconds.
 SILENT = 0.25
 
 # Seconds in which a supervisor that was started comes so far that it has its lock; a busy machine takes a few to start Python.
@@ -68,7 +68,7 @@ class Windows:
     """What only Windows has: job objects, locks on files, the times of processes."""
 
     # Numbers of winbase.h, winnt.h and winternl.h.
-    BREAKAWAY, NEW_GROUP, NO_WINDOW, SUSPENDED = 0x01000000, 0x00000200, 0x08000000, 0x00000004
+    BREAKAWAY, NEW_GROUP, NO_WINDOW, SUSPENDED, UNICODE = 0x01000000, 0x00000200, 0x08000000, 0x00000004, 0x00000400
     ENDED_BY_BREAK, ENDED_BY_FORCE = 0xC000013A, 0xC0000001
 
     def __init__(self):
@@ -113,58 +113,59 @@ class Windows:
                 return "unknown"
             at += step
 
-    def lock(self, file, shared=False):
-        """Tries to lock the first byte of a file."""
+    def lock(self, file, shared=False, wait=False):
+        """Tries to lock the first byte of a file, or waits for that."""
         overlapped = self.ctypes.create_string_buffer(32)
-        how = 1 | (0 if shared else 2)  # LOCKFILE_FAIL_IMMEDIATELY, LOCKFILE_EXCLUSIVE_LOCK
+        how = (0 if wait else 1) | (0 if shared else 2)  # LOCKFILE_FAIL_IMMEDIATELY, LOCKFILE_EXCLUSIVE_LOCK
         return bool(self.kernel.LockFileEx(self.msvcrt.get_osfhandle(file.fileno()), how, 0, 1, 0, overlapped))
 
-    def start_supervisor(self, words):
-        """Starts the supervisor outside of the session's job object; gives it with the pipe by which it tells of its start."""
+    def create(self, path, line, env, streams, flags):
+        """Starts a process on these streams, and with no other handle of ours. The module `subprocess` does no more, and takes a
+        while to be loaded. Gives the handles of the process and of its thread, and its number."""
+        import _winapi
+
+        self.wait_for, self.exit_code, self.close = _winapi.WaitForSingleObject, _winapi.GetExitCodeProcess, _winapi.CloseHandle
+        self.terminate = _winapi.TerminateProcess
+        handles = [self.msvcrt.get_osfhandle(stream) for stream in streams]
+        for handle in handles:
+            os.set_handle_inheritable(handle, True)
+        startup = type(sys.implementation)(dwFlags=0x100, wShowWindow=0, lpAttributeList={"handle_list": list(set(handles))})  # USESTDHANDLES
+        startup.hStdInput, startup.hStdOutput, startup.hStdError = handles
+        return _winapi.CreateProcess(path, line, None, None, True, flags | self.UNICODE, env, None, startup)[:3]
+
+    def start_supervisor(self, line, streams):
+        """Starts the supervisor outside of the session's job object."""
+        flags = self.BREAKAWAY | self.NO_WINDOW | self.NEW_GROUP
         try:
-            return subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                creationflags=self.BREAKAWAY | self.NO_WINDOW | self.NEW_GROUP,
-            )
+            process, thread, _ = self.create(sys.executable, line, None, streams, flags)
         except PermissionError:
             raise Ending(
                 REFUSED,
                 "the session's job object lets no process break away, so a task would end with its connection; use Windows' own sshd",
             ) from None
+        # It lives on by itself: nobody here waits for it.
+        self.close(process)
+        self.close(thread)
 
     def start_task(self, command, streams):
         """Starts the task in a job object of its own before its first instruction."""
-        import _winapi
-
         self.job = self.kernel.CreateJobObjectW(None, None)
         self.check(self.job)
         # JOBOBJECT_EXTENDED_LIMIT_INFORMATION has 144 bytes, its LimitFlags at 16; 0x2000 is KILL_ON_JOB_CLOSE.
         limits = self.ctypes.create_string_buffer(144)
         limits[16:20] = (0x2000).to_bytes(4, "little")
         self.check(self.kernel.SetInformationJobObject(self.job, 9, limits, 144))
-        startup = subprocess.STARTUPINFO()
-        startup.dwFlags = subprocess.STARTF_USESTDHANDLES
-        handles = [self.msvcrt.get_osfhandle(stream) for stream in streams]
-        for handle in handles:
-            os.set_handle_inheritable(handle, True)
-        startup.hStdInput, startup.hStdOutput, startup.hStdError = handles
-        startup.lpAttributeList = {"handle_list": handles}
-        flags = self.SUSPENDED | self.NEW_GROUP | 0x400  # CREATE_UNICODE_ENVIRONMENT
-        process, thread, self.pid, _ = _winapi.CreateProcess(
-            command["path"], command["line"], None, None, True, flags, command["env"], None, startup
-        )
+        flags = self.SUSPENDED | self.NEW_GROUP
+        process, thread, self.pid = self.create(command["path"], command["line"], command["env"], streams, flags)
         try:
             self.check(self.kernel.AssignProcessToJobObject(self.job, process))
             self.kernel.ResumeThread(thread)
         except OSError:
-            _winapi.TerminateProcess(process, 1)
+            self.terminate(process, 1)
             raise
         finally:
-            _winapi.CloseHandle(thread)
-        self.process, self.wait_for, self.exit_code = process, _winapi.WaitForSingleObject, _winapi.GetExitCodeProcess
+            self.close(thread)
+        self.process = process
 
     def ended(self, seconds):
         """Waits for the task's own process; whether it has ended."""
@@ -212,21 +213,26 @@ class Posix:
         with open("/proc/sys/kernel/random/boot_id") as kernel, open("/proc/1/stat") as first:
             return kernel.read().strip() + "-" + first.read().rsplit(")", 1)[1].split()[19]
 
-    def lock(self, file, shared=False):
+    def lock(self, file, shared=False, wait=False):
         import fcntl
 
         try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             return False
         return True
 
-    def start_supervisor(self, words):
+    def start_supervisor(self, words, streams):
+        import subprocess
+
+        stdin, stdout, stderr = streams
         # It is no child of this process, which may be ended with all that is below it.
-        words, quiet = ["sh", "-c", '"$@" &', "sh"] + words, subprocess.DEVNULL
-        return subprocess.Popen(words, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet, start_new_session=True)
+        words = ["sh", "-c", '"$@" &', "sh"] + words
+        subprocess.run(words, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
 
     def start_task(self, command, streams):
+        import subprocess
+
         self.id = command["env"]["HG_AUTOMATION_TASK"]
         stdin, stdout, stderr = streams
         self.process = subprocess.Popen(
@@ -235,6 +241,8 @@ class Posix:
         )
 
     def ended(self, seconds):
+        import subprocess
+
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -325,9 +333,18 @@ def overwrite(path, data):
         file.write(data.ljust(BLOCK - 1) + b"\n")
 
 
+def as_json(value):
+    """The text of a value of what a record has: objects, numbers, truths, nothing, and texts without signs that would be escaped."""
+    if isinstance(value, dict):
+        return "{%s}" % ", ".join('"%s": %s' % (name, as_json(part)) for name, part in value.items())
+    if isinstance(value, str):
+        return '"%s"' % value
+    return "null" if value is None else str(value).lower()
+
+
 def now():
-    moment = datetime.datetime.now(datetime.timezone.utc)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + "%03dZ" % (moment.microsecond // 1000)
+    moment = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(moment)) + "%03dZ" % (moment % 1 * 1000)
 
 
 def require_boot(expected):
@@ -358,6 +375,14 @@ def is_held(lock):
     return not SYSTEM.lock(lock, shared=True)
 
 
+def await_end(folder):
+    """Waits until no supervisor holds the lock of a task any more."""
+    with open_lock(folder) as lock:
+        while not SYSTEM.lock(lock, shared=True, wait=True):
+            # A system that does not let it wait is asked again.
+            time.sleep(SILENT)
+
+
 def launch(folder, cap, boot, text):
     require_boot(boot)
     # Exactly one caller can make the folder: so the task starts at most once, whoever repeats the call.
@@ -367,7 +392,7 @@ def launch(folder, cap, boot, text):
         return
     except OSError as error:
         raise Ending(REFUSED, "cannot make %s: %s" % (folder, error.strerror)) from None
-    asked = json.loads(text)
+    asked = eval(text, {})
     env = dict(os.environ)
     env.update(asked["env"])
     env["HG_AUTOMATION_TASK"] = os.path.basename(folder)
@@ -381,16 +406,20 @@ def launch(folder, cap, boot, text):
         reason = ""
     command = {"path": path, "line": line, "env": env, "reason": reason}
     try:
-        with open(at(folder, "command"), "w", encoding="utf-8") as file:
-            json.dump(command, file)
+        with open(at(folder, "command"), "w", encoding="ascii") as file:
+            file.write(ascii(command))
     except OSError as error:
         raise Ending(REFUSED, "no room for %s: %s" % (at(folder, "command"), error.strerror)) from None
     own = [sys.executable, "-I", "-S", "-X", "utf8", os.path.abspath(sys.argv[0]), "supervise", os.path.abspath(folder), cap]
-    supervisor = SYSTEM.start_supervisor(own)
+    told, ours = os.pipe()
+    quiet = os.open(os.devnull, os.O_RDWR)
+    # `resolve` gives the line that has exactly these words.
+    SYSTEM.start_supervisor(resolve(own)[1], (quiet, ours, quiet))  # noqa: F821
+    os.close(ours)
+    os.close(quiet)
     # One line, and not all until the end: whatever it starts may hold the pipe.
-    said = supervisor.stdout.readline().decode("utf-8", "replace").strip()
-    # It lives on by itself: nobody here waits for it.
-    supervisor.returncode = supervisor.poll() or 0
+    with open(told, "rb", 0) as answer:
+        said = answer.readline().decode("utf-8", "replace").strip()
     if said != "started":
         code, _, reason = said.partition(" ")
         raise Ending(int(code) if code.isdigit() else REFUSED, reason or "its supervisor did not start")
@@ -429,13 +458,35 @@ def prepare(folder):
     return lock
 
 
-class Keeper(threading.Thread):
+class Thread:
+    """A function that is run beside, and whether it has ended."""
+
+    def __init__(self, function, *args):
+        self.running = _thread.allocate_lock()
+        self.running.acquire()
+        _thread.start_new_thread(self.run, (function, args))
+
+    def run(self, function, args):
+        try:
+            function(*args)
+        finally:
+            self.running.release()
+
+    def ended(self, seconds=0):
+        """Waits for its end; whether it has ended."""
+        if not self.running.acquire(timeout=seconds):
+            return False
+        self.running.release()
+        return True
+
+
+class Keeper:
     """Keeps the output that comes through a pipe, up to a cap."""
 
     def __init__(self, source, path, cap):
-        super().__init__(daemon=True)
         self.source, self.path, self.left, self.capped = source, path, cap, False
         self.beyond = "[hg-automation: output beyond %d bytes was left out]" % cap
+        self.thread = Thread(self.run)
 
     def run(self):
         with open(self.path, "ab", 0) as file:
@@ -470,8 +521,8 @@ def supervise(folder, cap):
     except Ending as ending:
         tell("%d %s" % (ending.code, ending))
         raise
-    with open(at(folder, "command"), encoding="utf-8") as file:
-        command = json.load(file)
+    with open(at(folder, "command"), encoding="ascii") as file:
+        command = eval(file.read(), {})
     started = now()
     try:
         stdin = os.open(folder + ".in", os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -479,8 +530,6 @@ def supervise(folder, cap):
         stdin = os.open(os.devnull, os.O_RDONLY)
     (out_end, out), (err_end, err) = os.pipe(), os.pipe()
     keepers = [Keeper(out_end, at(folder, "stdout"), int(cap)), Keeper(err_end, at(folder, "stderr"), int(cap))]
-    for keeper in keepers:
-        keeper.start()
     code = None
     try:
         if command["path"] is None:
@@ -498,12 +547,12 @@ def supervise(folder, cap):
     # A process that is not a member may hold the pipes open, for three seconds in all.
     end = time.monotonic() + 3
     for keeper in keepers:
-        keeper.join(max(end - time.monotonic(), 0.01))
+        keeper.thread.ended(max(end - time.monotonic(), 0.01))
     sizes = {name: os.path.getsize(at(folder, name)) for name in ("stdout", "stderr")}
     capped = any(keeper.capped for keeper in keepers)
     record = {"exit": exit, "started_at": started, "ended_at": now(), "peak_memory": memory, "output": sizes}
     record.update(capped=capped, cancelled=cancelled)
-    overwrite(at(folder, "record"), json.dumps(record).encode())
+    overwrite(at(folder, "record"), as_json(record).encode())
     # The lock is released by the end, after the record was written; a thread that still reads does not hold it up.
     lock.flush()
     os._exit(0)
@@ -575,24 +624,24 @@ def follow(folder, stdout, stderr, boot, hold):
         raise Ending(OTHER_BOOT)
     give_up_start(folder)
     if hold == "watch":
-        threading.Thread(target=watch_input, daemon=True).start()
+        Thread(watch_input)
     out, err = int(stdout), int(stderr)
+    task = Thread(await_end, folder)
     try:
         put(1, FOLLOWS)
         put(2, FOLLOWS)
         lives, pause = True, PAUSE
-        with open_lock(folder) as lock:
-            while lives:
-                # The look at the lock comes first: what was written before the end is sent after it.
-                lives = is_held(lock)
-                before = (out, err)
-                out, err = send(folder, "stdout", out, 1), send(folder, "stderr", err, 2)
-                if before != (out, err):
-                    pause = PAUSE
-                elif lives:
-                    # A silent task costs next to nothing, and is heard soon enough when it speaks again.
-                    time.sleep(pause)
-                    pause = min(pause * 1.5, SILENT)
+        while lives:
+            # The end is looked at first: what was written before it is sent after it.
+            lives = not task.ended()
+            before = (out, err)
+            out, err = send(folder, "stdout", out, 1), send(folder, "stderr", err, 2)
+            if before != (out, err):
+                pause = PAUSE
+            elif lives:
+                # A silent task costs next to nothing, and is heard soon enough when it speaks again; its end is heard at once.
+                task.ended(pause)
+                pause = min(pause * 1.5, SILENT)
     except OSError:
         raise Ending(CUT) from None
     if not read(at(folder, "record")):

@@ -8,6 +8,7 @@ mod dist;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -151,8 +152,10 @@ impl Work<'_> {
         let (packager, builds) = (self.job.packager, self.records.builds);
         let preparing = async { prepare(run, machine, durable, packager, &target, builds).await.map(drop) };
         until_stopped(run, preparing).await?;
+        let is_taken = AtomicBool::new(false);
         while let Some(cell) = self.queue.next() {
-            let build = CellBuild { run, durable, job: self.job, dist: self.records.dist, cell: &cell };
+            let (dist, is_taken) = (self.records.dist, &is_taken);
+            let build = CellBuild { run, durable, job: self.job, dist, cell: &cell, is_taken };
             match build.build().await {
                 Ok(result) => self.queue.end(result),
                 Err(fault) => {

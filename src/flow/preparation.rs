@@ -71,10 +71,26 @@ pub async fn prepare(
     target: &Path,
     builds: &dyn BuildStore,
 ) -> Result<(SetUpTimes, Option<BuildOutcome>), Fault> {
-    durable.prepare().await?;
-    write_files(durable, &preparation.files(), durable.folder()).await?;
-    hold::hold(run, durable, preparation).await?;
-    run_jobs(run, machine, durable, preparation, target, builds).await
+    let mut jobs = preparation.set_up(durable.folder(), machine);
+    let put_files = async {
+        durable.prepare().await?;
+        write_files(durable, &preparation.files(), durable.folder()).await
+    };
+    let mut sending = None;
+    if !machine.provider.machines_stay() && matches!(jobs.first(), Some(Job::Send)) {
+        // Nobody's turn has to be waited for, and neither needs the other.
+        jobs.remove(0);
+        sending = Some(Instant::now());
+        futures_util::try_join!(put_files, send(run, durable, preparation, target))?;
+    } else {
+        put_files.await?;
+        hold::hold(run, durable, preparation).await?;
+    }
+    let outcome = run_jobs(run, durable, preparation, jobs, (target, builds), &mut sending).await?;
+    let build = outcome.as_ref().map_or(Duration::ZERO, |outcome| outcome.took);
+    // The jobs after the sending belong to it: the source is checked out, changes are applied.
+    let push = sending.map_or(Duration::ZERO, |since| since.elapsed().saturating_sub(build));
+    Ok((SetUpTimes { build, push, ..SetUpTimes::default() }, outcome))
 }
 
 /// Does a step that must succeed; the preparation explains its failure.
@@ -91,18 +107,18 @@ pub(crate) async fn take_step(
     Err(preparation.explain(step, &done).unwrap_or_else(|| failed(step, &done)))
 }
 
-/// Does the jobs that make a machine ready; gives how long the parts of them took, and the outcome of a build
-/// if there was one to make.
+/// Does the jobs that make a machine ready, and tells when the source began to be sent; gives the outcome of a build if there was
+/// one to make.
 async fn run_jobs(
     run: &Run,
-    machine: &Machine,
     durable: &Durable,
     preparation: &dyn Preparation,
-    target: &Path,
-    builds: &dyn BuildStore,
-) -> Result<(SetUpTimes, Option<BuildOutcome>), Fault> {
-    let (mut sending, mut outcome) = (None, None);
-    for job in preparation.set_up(durable.folder(), machine) {
+    jobs: Vec<Job>,
+    (target, builds): (&Path, &dyn BuildStore),
+    sending: &mut Option<Instant>,
+) -> Result<Option<BuildOutcome>, Fault> {
+    let mut outcome = None;
+    for job in jobs {
         match job {
             Job::Step(step) => take_step(run, durable, preparation, &step).await?,
             Job::Send => {
@@ -112,10 +128,7 @@ async fn run_jobs(
             Job::Build(job) => outcome = Some(build(run, durable, builds, &job).await?),
         }
     }
-    let build = outcome.as_ref().map_or(Duration::ZERO, |outcome| outcome.took);
-    // The jobs after the sending belong to it: the source is checked out, changes are applied.
-    let push = sending.map_or(Duration::ZERO, |since| since.elapsed().saturating_sub(build));
-    Ok((SetUpTimes { build, push, ..SetUpTimes::default() }, outcome))
+    Ok(outcome)
 }
 
 /// Sends the source to the machine. A process on this computer does that over a connection of its own: if that breaks

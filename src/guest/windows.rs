@@ -30,9 +30,10 @@ const PYTHON: &str = "python";
 const OURS: [&str; 4] = ["-I", "-S", "-X", "utf8"];
 
 /// The line for `cmd.exe`. It has nothing in it that `cmd.exe` changes: percent signs, carets, bars, angle brackets,
-/// ampersands or exclamation marks. Standard input is read unbuffered, so that the command finds the rest of it.
-const LINE: &str = "python -I -S -X utf8 -c \"import sys,json;f=open(0,'rb',0,closefd=False);n=int(f.readline());b=b'';\
-                    exec('while len(b)-n:b+=f.read(n-len(b)) or sys.exit(1)');request=json.loads(b);exec(request['boot'])\"";
+/// ampersands or exclamation marks. Standard input is read unbuffered, so that the command finds the rest of it. JSON of nothing
+/// but texts, lists and objects is an expression of Python too; the module for JSON takes as long to be loaded as Python to start.
+const LINE: &str = "python -I -S -X utf8 -c \"import sys;f=open(0,'rb',0,closefd=False);n=int(f.readline());b=b'';\
+                    exec('while len(b)-n:b+=f.read(n-len(b)) or sys.exit(1)');request=eval(b);exec(request['boot'])\"";
 
 /// The exit codes by which `cmd.exe` says that it does not find a program: its own, what a server makes of it that carries
 /// eight bits, and that of a line of several commands.
@@ -94,7 +95,7 @@ fn invalid(reason: &str) -> ConnectionError {
     ConnectionError::Invalid(reason.to_owned())
 }
 
-/// What `boot.py` is told of `command`.
+/// What `boot.py` is told of `command`: texts, and lists of them.
 fn request(command: &Command) -> serde_json::Value {
     let ours =
         command.program == PYTHON && command.args.iter().zip(OURS).filter(|(word, our)| word == our).count() == 4;

@@ -31,8 +31,9 @@ pub trait Packager: Preparation {
     /// The version of the release, where it is known before anything was built.
     fn version(&self) -> Option<String>;
 
-    /// The steps that remove from the source whatever an earlier build left there.
-    fn clear(&self, folder: &str) -> Vec<StepCommand>;
+    /// The steps that remove from the source whatever an earlier build left there; before the first build on a machine they take its
+    /// folders as well.
+    fn clear(&self, folder: &str, is_first: bool) -> Vec<StepCommand>;
 
     /// The step that builds the package of `cell` into the folder `output` on the machine, which need not exist. The last
     /// line that its command prints to standard output is a [`BuiltFile`] as JSON.

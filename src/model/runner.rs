@@ -88,7 +88,7 @@ pub trait Runner: Preparation {
     /// The paths of its files.
     fn layout(&self) -> Layout;
 
-    /// The step that prints the tests that would run under the user's flags.
+    /// The step that prints the tests that would run under the user's flags. Where it does more than that, its work says so.
     fn list(&self, folder: &str, baked: Option<&[u8]>) -> StepCommand;
 
     /// Reads what [`Runner::list`] printed, or says why the requested tests cannot be run.

@@ -147,6 +147,26 @@ def take():
         marker.write(HERE + "\n")
 
 
+def check_out(node, take_first):
+    """Brings the working copy of the source to a changeset that was pushed into it, and removes everything else from it, ignored files
+    and an earlier build included. Takes the folders before, where that is asked for."""
+    need_source()
+    if take_first:
+        take()
+    with Mercurial("--config", "extensions.purge=") as hg:
+        if hg.ask("--hidden", "log", "--rev", node, "--template", "{node}") != node:
+            raise Failure("changeset %s did not arrive in %s" % (node, SOURCE))
+        # First back to a tree without changes, then the purge: what an unfinished earlier synchronisation had added counts as unknown
+        # only then.
+        if hg.ask("--hidden", "update", "--quiet", "--clean", "--rev", node) is None:
+            raise Failure("cannot check out %s" % node)
+        if hg.ask("purge", "--all") is None:
+            raise Failure("cannot purge %s: a file of an earlier run may still be open" % SOURCE)
+        here = hg.ask("--hidden", "log", "--rev", ".", "--template", "{node}")
+    if here != node:
+        raise Failure("checked out %s in place of %s" % (here, node))
+
+
 def need_own():
     if owner() != HERE:
         raise Failure("another run uses the machine now", 75)

@@ -1,11 +1,12 @@
 # Runs Mercurial's test runner in C:/hgdev/src/tests.
 #
-#   run_tests.py [--list N] PYTHON -- ARGUMENT...
+#   run_tests.py [--list N [--take NODE]] PYTHON -- ARGUMENT...
 #
-# --list N   print the names of the tests that the same arguments would run, one on a line, and run none; the last N arguments name
-#            tests. On standard error, what they would run on: `run-tests: on distro=NAME python=VERSION`
-# PYTHON     the interpreter: an absolute path
-# ARGUMENT   goes to run-tests.py as it is
+# --list N      print the names of the tests that the same arguments would run, one on a line, and run none; the last N arguments name
+#               tests. On standard error, what they would run on: `run-tests: on distro=NAME python=VERSION`
+# --take NODE   take the machine's folders and check the changeset out before, as `sync_finish.py NODE take` does
+# PYTHON        the interpreter: an absolute path
+# ARGUMENT      goes to run-tests.py as it is
 #
 # Results land in C:/hgdev/results, which is emptied first: events.jsonl, as run_tests_events.py, which must lie beside this program,
 # describes it; report.json and xunit.xml, the runner's own reports; TEST.err, the output of each failed test.
@@ -14,7 +15,7 @@
 # runner: each is reported as skipped, with that reason.
 #
 # Exit code: that of run-tests.py (0 none failed, 1 some failed, 2 its arguments were wrong, or it cannot build here); 64 for wrong arguments of this program;
-# 75 where another run has taken the machine meanwhile. With --list, 66 says that a named test does not exist: `unknown test: NAME` is
+# 75 where another run has taken the machine meanwhile. With --take, 65 says that the changeset cannot be checked out. With --list, 66 says that a named test does not exist: `unknown test: NAME` is
 # on standard error and the names of those that do on standard output.
 import glob
 import json
@@ -27,7 +28,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
 import places  # noqa: E402
 
-USAGE = "usage: run_tests.py [--list N] PYTHON -- ARGUMENT..."
+USAGE = "usage: run_tests.py [--list N [--take NODE]] PYTHON -- ARGUMENT..."
 TESTS = places.SOURCE + "/tests"
 # The shell that Mercurial's own images for Windows have.
 SHELL = "C:/MinGW/msys/1.0/bin"
@@ -37,13 +38,16 @@ LISTED = places.HERE + "/listed.json"
 
 # What the interpreter says of itself and of its system; Wine tells its version, which Windows does not have.
 FACTS = """
-import ctypes, platform, sys
+import ctypes, sys
 wine = getattr(ctypes.CDLL("ntdll"), "wine_get_version", None)
 if wine:
     wine.restype = ctypes.c_char_p
-system = "wine" + wine().decode() if wine else "windows" + platform.version()
-kind = {"CPython": "python", "PyPy": "pypy"}.get(platform.python_implementation(), "other")
-print("on distro=%s %s=%s" % (system, kind, platform.python_version()))
+    system = "wine" + wine().decode()
+else:
+    import platform
+    system = "windows" + platform.version()
+kind = {"cpython": "python", "pypy": "pypy"}.get(sys.implementation.name, "other")
+print("on distro=%s %s=%s" % (system, kind, sys.version.split()[0]))
 """
 
 
@@ -52,23 +56,35 @@ def wrong(reason):
 
 
 def parse(args):
-    """The number of tests that are named where only a list is wanted, else none; the interpreter; the runner's arguments."""
-    count = None
+    """The number of tests that are named where only a list is wanted, else none; the changeset to check out before, or none; the
+    interpreter; the runner's arguments."""
+    count, node = None, None
     if args[:1] == ["--list"]:
         if len(args) < 2 or not args[1].isdigit():
             raise wrong("expected a number after --list")
         count, args = int(args[1]), args[2:]
+        if args[:1] == ["--take"]:
+            if not re.fullmatch("[0-9a-f]{40}", "".join(args[1:2])):
+                raise wrong("expected 40 hexadecimal digits after --take")
+            node, args = args[1], args[2:]
     if len(args) < 2 or args[1] != "--":
         raise wrong("expected an interpreter and --")
     if not os.path.isfile(args[0]):
         raise wrong("there is no interpreter %s" % args[0])
+    return count, node, args[0], args[2:]
+
+
+def check_out(node):
+    try:
+        places.check_out(node, take_first=True)
+    except (places.Failure, OSError) as error:
+        raise places.Failure(error, 65) from None
+
+
+def need_runner(python, arguments, ours):
+    """Refuses a source without the runner, and to have it build where it cannot."""
     if not os.path.isfile(TESTS + "/run-tests.py"):
         raise wrong("%s/run-tests.py is not there" % TESTS)
-    return count, args[0], args[2:]
-
-
-def need_build(python, arguments, ours):
-    """Refuses to have the runner build where it cannot."""
     if any(word.startswith("--with-hg") for word in arguments):
         return
     found = subprocess.run([python, "-c", "import venv"], env=ours, stderr=subprocess.DEVNULL)
@@ -114,9 +130,13 @@ def file_of(name):
     return os.path.join(TESTS, name.partition("#")[0])
 
 
-def show_list(count, python, arguments, ours):
-    # Beside the runner: neither needs the other, and both take a while to start.
-    facts = subprocess.Popen([python, "-c", FACTS], env=ours, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+def show_list(count, node, python, arguments, ours):
+    # Beside the others: none of them needs it, and all take a while to start.
+    facts = subprocess.Popen([python, "-I", "-S", "-c", FACTS], env=ours, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    if node:
+        check_out(node)
+    places.need_own()
+    need_runner(python, arguments, ours)
     code = print_names(count, python, arguments, ours)
     print("run-tests: %s" % facts.communicate()[0].decode("utf-8", "replace").strip(), file=sys.stderr, flush=True)
     return code
@@ -175,12 +195,12 @@ def without_shell(python, arguments, ours):
 
 
 def main(args):
-    count, python, arguments = parse(args)
-    places.need_own()
+    count, node, python, arguments = parse(args)
     ours = environment()
-    need_build(python, arguments, ours)
     if count is not None:
-        return show_list(count, python, arguments, ours)
+        return show_list(count, node, python, arguments, ours)
+    places.need_own()
+    need_runner(python, arguments, ours)
     places.remove_tree(places.RESULTS)
     os.mkdir(places.RESULTS)
     given, scripts = without_shell(python, arguments, ours)

@@ -18,23 +18,8 @@ import places  # noqa: E402
 def main(args):
     if args[1:] not in ([], ["take"]) or not re.fullmatch("[0-9a-f]{40}", "".join(args[:1])):
         raise places.Failure("usage: sync_finish.py NODE [take], where NODE has 40 hexadecimal digits", 2)
-    node = args[0]
-    places.need_source()
-    if args[1:]:
-        places.take()
-    with places.Mercurial("--config", "extensions.purge=") as hg:
-        if hg.ask("--hidden", "log", "--rev", node, "--template", "{node}") != node:
-            raise places.Failure("changeset %s did not arrive in %s" % (node, places.SOURCE))
-        # First back to a tree without changes, then the purge: what an unfinished earlier synchronisation had added counts as unknown
-        # only then.
-        if hg.ask("--hidden", "update", "--quiet", "--clean", "--rev", node) is None:
-            raise places.Failure("cannot check out %s" % node)
-        if hg.ask("purge", "--all") is None:
-            raise places.Failure("cannot purge %s: a file of an earlier run may still be open" % places.SOURCE)
-        here = hg.ask("--hidden", "log", "--rev", ".", "--template", "{node}")
-    if here != node:
-        raise places.Failure("checked out %s in place of %s" % (here, node))
-    print(here, flush=True)
+    places.check_out(args[0], args[1:] == ["take"])
+    print(args[0], flush=True)
     return 0
 
 

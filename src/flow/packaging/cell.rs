@@ -2,6 +2,7 @@
 
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use model::base::id::TaskId;
@@ -46,6 +47,8 @@ pub(super) struct CellBuild<'a> {
     pub job: &'a PackagingJob<'a>,
     pub dist: &'a Dist,
     pub cell: &'a PackageCell,
+    /// Whether the machine's folders were taken by an earlier one.
+    pub is_taken: &'a AtomicBool,
 }
 
 impl CellBuild<'_> {
@@ -80,9 +83,10 @@ impl CellBuild<'_> {
     async fn make(&self, log: &mut Option<PathBuf>) -> Result<(BuiltArtifact, String), Fault> {
         let packager = self.job.packager;
         let folder = self.durable.folder();
-        for step in packager.clear(folder) {
+        for step in packager.clear(folder, !self.is_taken.load(Ordering::Relaxed)) {
             until_stopped(self.run, take_step(self.run, self.durable, packager, &step)).await?;
         }
+        self.is_taken.store(true, Ordering::Relaxed);
         let (file, path) = self.dist.begin_log(&self.cell.name)?;
         let path = log.insert(path);
         let output = format!("{folder}/made/{}", self.cell.name);

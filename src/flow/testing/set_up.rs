@@ -17,6 +17,7 @@ use model::output::{OutputLimits, run_command};
 use model::runner::{Runner, TestListing};
 use model::subject::TestSubject;
 use model::task::{Offsets, StepCommand};
+use model::work::Work;
 
 use crate::lease::until_stopped;
 use crate::preparation::{SetUpTimes, prepare};
@@ -114,7 +115,12 @@ async fn prepare_all(
     };
     let baked = baked.as_deref();
     let step = runner.list(folder, baked);
+    // A list alone is too short to be told.
+    let showing = (step.work != Work::ListingTests).then(|| run.teller.begin(step.work.clone()));
     let listed = run_command(durable, &step.command, OutputLimits { bytes: LISTING_CAP, time: step.limit }).await?;
+    if let Some(showing) = showing.filter(|_| listed.exit.is_success()) {
+        showing.finish();
+    }
     if listed.capped {
         let cap = text::bytes(LISTING_CAP as u64);
         return Err(Fault::outside(format!("the test runner's list of tests is longer than {cap}")));

@@ -1,5 +1,6 @@
 //! The user's own checkout: where it is, which changeset is meant, what is uncommitted.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,12 +83,24 @@ impl Checkout {
 
     /// The text of a file of the source, in the state that is sent; none where it has no such file.
     pub(crate) async fn read(&self, path: &str) -> Result<Option<String>, Fault> {
+        Ok(self.read_some(&[path]).await?.remove(path))
+    }
+
+    /// The same of several files, by their paths.
+    pub(crate) async fn read_some(&self, paths: &[&str]) -> Result<BTreeMap<String, String>, Fault> {
         if self.patch.is_some() {
-            return Ok(std::fs::read_to_string(self.root.join(path)).ok());
+            let text = |path: &&str| Some(((*path).to_owned(), std::fs::read_to_string(self.root.join(path)).ok()?));
+            return Ok(paths.iter().filter_map(text).collect());
         }
-        let args = ["cat", &format!("--rev={}", self.node), &format!("path:{path}")];
+        let (rev, named) = (format!("--rev={}", self.node), paths.iter().map(|path| format!("path:{path}")));
+        let named: Vec<String> = named.collect();
+        let args = ["cat", &rev, "--template", "{path}\\0{data}\\0"];
+        let args: Vec<&str> = args.into_iter().chain(named.iter().map(String::as_str)).collect();
+        // Where one is not there the code is 1, as where none is; the others are printed.
         let said = hg(&self.root, &args, QUESTION).await?;
-        Ok((said.code == Some(0)).then(|| String::from_utf8_lossy(&said.stdout).into_owned()))
+        let texts: Vec<String> =
+            said.stdout.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+        Ok(texts.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
     }
 }
 
@@ -276,9 +289,10 @@ async fn resolve(root: PathBuf, wish: &SourceChoice<'_>) -> Result<Checkout, Fau
             .hint("`hg phase --draft` makes it a draft; the machine keeps it a draft."));
     }
     let patch = if wish.working_copy { read_patch(&root, revision, &node).await? } else { None };
-    let remark = remark(&root, wish, patch.is_some()).await?;
+    // Each of the two starts `hg`, which takes most of its time.
+    let (remark, files) =
+        tokio::try_join!(remark(&root, wish, patch.is_some()), files(&root, &node, wish.working_copy))?;
     let rebuilds = patch.is_some() && changed_files(&root).await?.iter().any(|path| shapes_build(path));
-    let files = files(&root, &node, wish.working_copy).await?;
     if !files.iter().any(|file| file == RUNNER) {
         return Err(no_runner(&root, wish, &node));
     }

@@ -1,5 +1,6 @@
 //! Mercurial's packages for Windows: which there are of a source, and how a machine builds each.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ const BUILD_LIMIT: Duration = Duration::from_secs(2 * 3600);
 
 /// The source's own packaging, which knows the ways to an installer.
 const PACKAGING: &str = "contrib/packaging/packaging.py";
+
+/// The part of it that reads its arguments, in newer sources.
+const ARGUMENTS: &str = "contrib/packaging/hgpackaging/cli.py";
 
 /// The part of it by which an installer is made of a wheel.
 const INNO: &str = "contrib/packaging/hgpackaging/inno.py";
@@ -160,7 +164,8 @@ impl WindowsPackages {
     /// The packages of a source that are asked for; refuses those that it does not have, before anything is made.
     pub async fn of(checkout: &Checkout, work: WindowsWork, wish: &PackageWish) -> Result<Self, Fault> {
         let mut packages = Vec::new();
-        let build_file = checkout.read(BUILD_FILE).await?.unwrap_or_default();
+        let files = checkout.read_some(&[BUILD_FILE, PACKAGING, ARGUMENTS, INNO]).await?;
+        let build_file = files.get(BUILD_FILE).cloned().unwrap_or_default();
         if let (Some(_), Some(version), Some(tag)) = (&wish.wheels, &wish.version, &checkout.tag)
             && version != tag
         {
@@ -178,7 +183,7 @@ impl WindowsPackages {
                 InstallerType::Inno => wish.inno_stage,
                 InstallerType::Wix => Stage::Pyoxidizer,
             };
-            need_packaging(checkout, stage).await?;
+            need_packaging(checkout, stage, &files)?;
             need_version(checkout, stage, wish.version.as_deref(), &build_file)?;
             for arch in &wish.installer_archs {
                 let pythons = match stage {
@@ -227,7 +232,7 @@ fn choose_wheels(build_file: &str, wish: &WheelWish, checkout: &Checkout) -> Res
 }
 
 /// Refuses a source whose packaging cannot make such an installer.
-async fn need_packaging(checkout: &Checkout, stage: Stage) -> Result<(), Fault> {
+fn need_packaging(checkout: &Checkout, stage: Stage, files: &BTreeMap<String, String>) -> Result<(), Fault> {
     let (needed, word) = match stage {
         Stage::Pyoxidizer => (PACKAGING, "--pyoxidizer-target"),
         Stage::Wheel => (INNO, "def build_installer"),
@@ -237,14 +242,11 @@ async fn need_packaging(checkout: &Checkout, stage: Stage) -> Result<(), Fault> 
             .hint("Name a newer one with `--revision REV`; `docs/windows.md` says what is asked of a source.")
     };
     // Which option the script knows is said by the script of its arguments, wherever it lies.
-    let texts = match stage {
-        Stage::Pyoxidizer => vec![PACKAGING, "contrib/packaging/hgpackaging/cli.py"],
-        Stage::Wheel => vec![INNO],
+    let texts: &[&str] = match stage {
+        Stage::Pyoxidizer => &[PACKAGING, ARGUMENTS],
+        Stage::Wheel => &[INNO],
     };
-    let mut found = String::new();
-    for path in texts {
-        found.push_str(&checkout.read(path).await?.unwrap_or_default());
-    }
+    let found: String = texts.iter().filter_map(|path| files.get(*path)).map(String::as_str).collect();
     if found.is_empty() {
         return Err(too_old(format!("it has no {needed}")));
     }
@@ -287,7 +289,7 @@ impl Preparation for WindowsPackages {
     }
 
     fn set_up(&self, folder: &str, _: &Machine) -> Vec<Job> {
-        self.work.begin(folder)
+        vec![self.work.begin(folder)]
     }
 
     async fn send(&self, target: &Path, teller: &Teller) -> Result<(), Fault> {
@@ -314,8 +316,8 @@ impl Packager for WindowsPackages {
         self.version.clone().or_else(|| self.tag.clone())
     }
 
-    fn clear(&self, folder: &str) -> Vec<StepCommand> {
-        self.work.check_out(folder)
+    fn clear(&self, folder: &str, is_first: bool) -> Vec<StepCommand> {
+        self.work.check_out(folder, is_first)
     }
 
     fn build(&self, folder: &str, cell: &PackageCell, output: &str) -> StepCommand {

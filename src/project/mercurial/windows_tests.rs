@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use model::base::id::TestName;
 use model::build::BuildOrigin;
 use model::event::Teller;
+use model::exit::Exit;
 use model::fault::Fault;
 use model::machine::Machine;
 use model::output::Output;
@@ -18,9 +19,10 @@ use model::task::{Command, StepCommand};
 use model::work::Work;
 use serde::{Deserialize, Serialize};
 
+use crate::mercurial::checkout::Checkout;
 use crate::mercurial::facts::{self, MachineFacts};
 use crate::mercurial::windows_python::WindowsPython;
-use crate::mercurial::windows_work::{self, WindowsWork, script};
+use crate::mercurial::windows_work::{self, WindowsWork, checkout_work, script};
 use crate::mercurial::{flags, listing, report, runner};
 
 const FILES: [ScriptFile; 2] = [
@@ -30,6 +32,9 @@ const FILES: [ScriptFile; 2] = [
 
 /// The runner's name in the folders of runs.
 pub const WINDOWS_NAME: &str = "mercurial-windows";
+
+/// The exit code of the program that lists the tests, where the source cannot be checked out.
+const NOT_CHECKED_OUT: Exit = Exit::Code(65);
 
 /// The longest run if no limit is given, as on Linux.
 const RUN_LIMIT: Duration = Duration::from_secs(12 * 3600);
@@ -72,6 +77,12 @@ impl WindowsTests {
             .args(tests.iter().copied())
     }
 
+    /// The source, where the step that lists the tests checks it out as well: each step starts Python three times, which takes
+    /// longer than what either has to do. Uncommitted changes come between the two.
+    fn checked_out_by_list(&self) -> Option<&Checkout> {
+        self.work.checkout.as_ref().filter(|checkout| checkout.patch.is_none())
+    }
+
     /// The tests as the user named them.
     fn named(&self) -> Vec<&str> {
         self.tests.iter().map(String::as_str).collect()
@@ -101,7 +112,9 @@ impl Preparation for WindowsTests {
     }
 
     fn set_up(&self, folder: &str, _: &Machine) -> Vec<Job> {
-        self.work.set_up(folder)
+        let steps = if self.checked_out_by_list().is_some() { Vec::new() } else { self.work.check_out(folder, true) };
+        let steps = steps.into_iter().map(|step| Job::Step(Box::new(step)));
+        std::iter::once(self.work.begin(folder)).chain(steps).collect()
     }
 
     async fn send(&self, target: &Path, teller: &Teller) -> Result<(), Fault> {
@@ -138,12 +151,20 @@ impl Runner for WindowsTests {
     }
 
     fn list(&self, folder: &str, _: Option<&[u8]>) -> StepCommand {
-        let options = ["--list".to_owned(), self.tests.len().to_string()];
+        let mut options = vec!["--list".to_owned(), self.tests.len().to_string()];
+        let (mut work, mut limit) = (Work::ListingTests, windows_work::SHORT);
+        if let Some(checkout) = self.checked_out_by_list() {
+            options.extend(["--take".to_owned(), checkout.node.clone()]);
+            (work, limit) = checkout_work(checkout);
+        }
         let command = self.runner_command(folder, &options, &self.flags, &self.named());
-        StepCommand { work: Work::ListingTests, command, limit: windows_work::SHORT }
+        StepCommand { work, command, limit }
     }
 
     fn read_list(&self, _: Option<&[u8]>, done: &Output) -> Result<TestListing, Fault> {
+        if done.exit == NOT_CHECKED_OUT {
+            return Err(Fault::outside("cannot check the source out on the machine").because(done.stderr_text()));
+        }
         Ok(TestListing {
             tests: listing::judge(&self.tests, &self.flags, done)?,
             source: self.work.source(),

@@ -69,6 +69,11 @@ pub(super) fn script(folder: &str, name: &str) -> Command {
     guest().script(&format!("{folder}/{name}"))
 }
 
+/// What a step that checks the source out does, and its limit.
+pub(super) fn checkout_work(checkout: &Checkout) -> (Work, Duration) {
+    (Work::CheckingOut { revision: checkout.short().to_owned() }, PREPARE_LIMIT)
+}
+
 impl WindowsWork {
     /// The system of the machines that it is done on.
     pub const PLATFORM: Platform = Platform::Windows;
@@ -84,34 +89,24 @@ impl WindowsWork {
         }
     }
 
-    /// All jobs at once for work on one source: with a step less than [`Self::begin`] and [`Self::check_out`], each of which
-    /// starts Python three times.
-    pub(super) fn set_up(&self, folder: &str) -> Vec<Job> {
-        if self.checkout.is_none() {
-            return self.begin(folder);
+    /// The job that brings the source there; where it is there already, the one that takes the machine's folders. Those of a source
+    /// that was sent are taken where it is checked out.
+    pub(super) fn begin(&self, folder: &str) -> Job {
+        if self.checkout.is_some() {
+            return Job::Send;
         }
-        let mut steps = self.check_out(folder);
-        if let Some(first) = steps.first_mut() {
-            first.command.args.push("take".to_owned());
-        }
-        std::iter::once(Job::Send).chain(steps.into_iter().map(|step| Job::Step(Box::new(step)))).collect()
-    }
-
-    /// The jobs that take the machine's folders and bring the source there.
-    pub(super) fn begin(&self, folder: &str) -> Vec<Job> {
         let work = Work::Preparing { folder: FOLDER.to_owned(), filesystem: Filesystem::Default };
         let command = script(folder, "prepare_work.py");
-        let mut jobs = vec![Job::Step(Box::new(StepCommand { work, command, limit: PREPARE_LIMIT }))];
-        jobs.extend(self.checkout.as_ref().map(|_| Job::Send));
-        jobs
+        Job::Step(Box::new(StepCommand { work, command, limit: PREPARE_LIMIT }))
     }
 
-    /// The steps that bring the working copy to the source, and remove everything else from it.
-    pub(super) fn check_out(&self, folder: &str) -> Vec<StepCommand> {
+    /// The steps that bring the working copy to the source, and remove everything else from it; with `take` they take the machine's
+    /// folders before.
+    pub(super) fn check_out(&self, folder: &str, take: bool) -> Vec<StepCommand> {
         let Some(checkout) = &self.checkout else { return Vec::new() };
-        let finish = script(folder, "sync_finish.py").arg(&checkout.node);
-        let work = Work::CheckingOut { revision: checkout.short().to_owned() };
-        let mut steps = vec![StepCommand { work, command: finish, limit: PREPARE_LIMIT }];
+        let finish = script(folder, "sync_finish.py").arg(&checkout.node).args(take.then_some("take"));
+        let (work, limit) = checkout_work(checkout);
+        let mut steps = vec![StepCommand { work, command: finish, limit }];
         steps.extend(checkout.patch.as_ref().map(|patch| {
             let command = script(folder, "apply_working_copy.py").stdin(patch.clone());
             StepCommand { work: Work::ApplyingChanges, command, limit: PREPARE_LIMIT }

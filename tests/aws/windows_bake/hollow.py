@@ -60,7 +60,7 @@ def python():
         return
     if "cibuildwheel" in LINE:
         print("3.3.0")
-    elif "/embed.py" in LINE:
+    elif "embed.py" in LINE:
         make(WORDS[-1] + "/python.exe")
         shutil.copyfile(own_folder() + "/version", WORDS[-1] + "/version")
     elif "platform" in LINE:

@@ -199,7 +199,7 @@ impl Bench {
         self.tool(&["machine", "cp", programs.to_str().unwrap(), &format!("{}:C:/hgdev/run", shell.id)]);
         let own = "open('C:/hgdev/.used-by-automation', 'w').write('C:/hgdev/run')";
         self.tool(&["machine", "exec", &shell.id, "--", "python", "-c", own]);
-        let build = "python C:\\hgdev\\run\\build_installer.py inno x64 7.2.4 wheel C:/hgdev/made 3.9 3.13";
+        let build = "python C:\\hgdev\\run\\build_installer.py inno x64 7.2.4 7.2.4 wheel C:/hgdev/made 3.9 3.13";
         let build = shell.timed(build);
         self.tool(&["machine", "down", &shell.id]);
         push + update + build

@@ -35,8 +35,8 @@ enum Command {
     RunTestsLinux(Box<command::run_tests_linux::Args>),
     /// Run Mercurial's test suite with a Windows Python
     ///
-    /// On a local machine that stands in for Windows (real Python and Mercurial for Windows, on Wine), or on a machine of somebody
-    /// else's that has Windows (`--host USER@HOST --platform windows`). Everything else is as with `run-tests-linux`. Where
+    /// On a local machine that stands in for Windows (real Python and Mercurial for Windows, on Wine), on EC2, or on a machine of
+    /// somebody else's that has Windows (`--host USER@HOST --platform windows`). Everything else is as with `run-tests-linux`. Where
     /// Mercurial cannot be built, as on the stand-in, `--with-hg` names one that is installed. `docs/windows.md` says what is real.
     RunTestsWindows(Box<command::run_tests_windows::Args>),
     #[command(flatten)]

@@ -151,7 +151,10 @@ impl Work<'_> {
         let run = &self.run.on(&machine.id);
         let (packager, builds) = (self.job.packager, self.records.builds);
         let preparing = async { prepare(run, machine, durable, packager, &target, builds).await.map(drop) };
-        until_stopped(run, preparing).await?;
+        match until_stopped(run, preparing).await {
+            Err(fault) if fault.kind == FaultKind::Infrastructure => return Ok(Some(fault)),
+            prepared => prepared?,
+        }
         let is_taken = AtomicBool::new(false);
         while let Some(cell) = self.queue.next() {
             let (dist, is_taken) = (self.records.dist, &is_taken);

@@ -17,7 +17,7 @@ pub const MANIFEST: &str = "manifest.json";
 /// The list of the files that a build made (`docs/json.md`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildManifest {
-    /// The version that was built.
+    /// The version that was built last; a file of another one says so itself.
     pub version: String,
     /// The files, which lie beside the list.
     pub artifacts: Vec<BuiltArtifact>,
@@ -38,6 +38,9 @@ pub struct BuiltArtifact {
     /// The log of its build, as a path from the list's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
+    /// The version that it is of, where that is not the list's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Whether it was built on a machine that only stands in for one of its system: such a file is never published.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rehearsal: bool,
@@ -57,6 +60,20 @@ impl BuildManifest {
     /// A list of nothing yet.
     pub fn of(version: &str) -> Self {
         Self { version: version.to_owned(), artifacts: Vec::new() }
+    }
+
+    /// Makes it a list of `version`, in which every file is of the version that it was.
+    pub fn turn_to(&mut self, version: &str) {
+        let before = std::mem::replace(&mut self.version, version.to_owned());
+        for artifact in &mut self.artifacts {
+            let own = artifact.version.take().unwrap_or_else(|| before.clone());
+            artifact.version = Some(own).filter(|own| own != version);
+        }
+    }
+
+    /// The files of a version.
+    pub fn of_version(&self, version: &str) -> impl Iterator<Item = &BuiltArtifact> {
+        self.artifacts.iter().filter(move |artifact| artifact.version.as_ref().unwrap_or(&self.version) == version)
     }
 
     /// Adds a file, in place of an earlier one of its name; the order is that of names.

@@ -135,6 +135,6 @@ fn the_command_for_the_image_takes_the_newest_base_image_of_a_name() {
         let running = world.start(&words);
         running.wait_for(&format!("Starting from the published image `{id}`, which is "));
         running.signal(Signal::INT);
-        running.end().expect(130).tells(&[&format!("{image}: 7 steps on one machine"), "Nothing is left behind"]);
+        running.end().expect(130).tells(&[&format!("{image}: 8 steps on one machine"), "Nothing is left behind"]);
     }
 }

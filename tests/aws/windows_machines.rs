@@ -311,7 +311,7 @@ fn another_download_than_the_pinned_one_and_a_program_that_nobody_scripted_end_a
 }
 
 #[test]
-#[ignore = "takes a quarter of an hour"]
+#[ignore = "takes five minutes"]
 fn a_bake_that_is_killed_after_any_step_ends_with_the_same_image() {
     let Some(world) = World::with_machines(Place::standin()) else { return };
     let hollow = Hollow::small();

@@ -89,6 +89,9 @@ fn read_package(package: &Path) {
 fn a_matrix_goes_on_after_failures_and_what_arrives_is_whole_signed_and_listed() {
     let Some(place) = Standins::new() else { return };
     let (source, dist) = (packaged(place.path()), place.path().join("dist"));
+    // The release was a candidate before.
+    hg(&source, &["tag", "--force", "--rev", "7.2.4", "7.2.4rc0"]);
+    hg(&source, &["update", "--quiet", "7.2.4"]);
     let (certificate, key) = certificate(&place);
     let sign = format!("osslsigncode sign -h sha256 -certs {certificate} -key {key} -in {{in}} -out {{out}}");
     let (source, folder) = (source.to_str().unwrap(), dist.to_str().unwrap());
@@ -103,7 +106,12 @@ fn a_matrix_goes_on_after_failures_and_what_arrives_is_whole_signed_and_listed()
     assert!(failed["reason"].as_str().unwrap().contains("there is no C:/hgdev/embed"), "{failed}");
     let log = std::fs::read_to_string(failed["log"].as_str().unwrap()).unwrap();
     assert!(log.contains("there is no C:/hgdev/embed"), "{log}");
-    assert_eq!(cell(&results, "wix-x86")["outcome"], "failed", "{results}");
+    let failed = cell(&results, "wix-x86");
+    assert_eq!(failed["outcome"], "failed", "{failed}");
+    assert!(
+        failed["reason"].as_str().unwrap().contains("there is no Python for i686"),
+        "the tool's own line: {failed}"
+    );
 
     let expected = [
         "Mercurial-7.2.4-x64.exe",
@@ -164,7 +172,8 @@ fn what_cannot_be_built_is_refused_before_anything_is_made() {
     refused(&["build-windows-installer", "--type", "nsis"], &["nsis", "inno", "wix"]);
     refused(&["build-inno", "--arch", "arm64"], &["arm64", "x86", "x64"]);
     refused(&["build-wix", "--stage", "wheel"], &["unexpected argument", "--stage"]);
-    for version in ["../7", "7", "7.2.4.post1.dev3", "7.3rc10", "7.3+2", "7.2.4-1"] {
+    refused(&["build-windows-installer", "--type", "wix", "--stage", "wheel"], &["is for installers of type inno"]);
+    for version in ["../7", "7", "7.2.4.post1.dev3", "7.3rc10", "7.3+2", "7.2.4-1", "07.2", "256.1", "7.2.65536"] {
         refused(&["build-inno", "--version", version], &["write it as in `7.2.4`"]);
     }
     refused(&["build-inno", "--sign", "sign 'x"], &["a quote in it does not end"]);
@@ -214,15 +223,17 @@ fn a_build_that_is_interrupted_leaves_what_had_arrived_and_nothing_by_halves() {
 }
 
 #[test]
-fn a_machine_that_is_lost_over_a_package_is_replaced() {
+fn a_machine_that_is_lost_before_or_over_a_package_is_replaced() {
     let Some(place) = Standins::new() else { return };
     let (source, dist) = (packaged(place.path()), place.path().join("dist"));
     let words = ["build-windows-wheel", "--python-version", "3.13", "--json", "--source", source.to_str().unwrap()];
-    let running = place.start(&[&words[..], &["--dist", dist.to_str().unwrap()]].concat());
-    running.wait_for("Checking out");
-    let machine = place.json(&["machine", "list", "--json"])[0]["id"].as_str().unwrap().to_owned();
-    place.run(&["machine", "down", "--force", &machine]).expect(0);
-    let done = running.end().expect(0).tells(&["another machine builds it again", "1 of 1 packages built"]);
-    let results = done.json();
-    assert_ne!(cell(&results, "wheel-3.13-x64")["machine"], *machine, "{results}");
+    for (doing, told) in [("Pushing", "the machine has ended"), ("Checking out", "another machine builds it again")] {
+        let running = place.start(&[&words[..], &["--dist", dist.to_str().unwrap()]].concat());
+        running.wait_for(doing);
+        let machine = place.json(&["machine", "list", "--json"])[0]["id"].as_str().unwrap().to_owned();
+        place.run(&["machine", "down", "--force", &machine]).expect(0);
+        let done = running.end().expect(0).tells(&[told, "1 of 1 packages built"]);
+        let results = done.json();
+        assert_ne!(cell(&results, "wheel-3.13-x64")["machine"], *machine, "{results}");
+    }
 }

@@ -157,6 +157,15 @@ fn tests_run_with_a_python_for_windows_and_a_push_goes_to_a_windows_hg() {
     let done = run(&["--working-copy", "test-broken.py", "test-fine.py"]).expect(0);
     assert_eq!(done.json()["verdict"], "passed");
     run(&["test-script.t"]).expect(4).tells(&["1 skipped"]);
+    // The value of an option is no name of a test, whatever it looks like.
+    let source = ["run-tests-windows", "--json", "--python-version", "3.11", "--source", checkout.to_str().unwrap()];
+    let done = place.run(&[&source[..], &READY, &["-k", "test-broken.py"]].concat()).expect(1);
+    assert_eq!(outcome(&done.json(), "test-broken.py"), "failed", "{}", done.text());
+    // Where nobody names a Python it is that of the Mercurial that is installed.
+    std::fs::write(checkout.join("tests/test-import.py"), "import mercurial\n").unwrap();
+    hg(&checkout, &["add", "tests/test-import.py"]);
+    let usual = ["run-tests-windows", "--source", source[5], "--working-copy", "test-import.py"];
+    place.run(&[&usual[..], &READY].concat()).expect(0);
     run(&["test-absent.py"]).expect(2).tells(&["test-absent.py"]);
 }
 

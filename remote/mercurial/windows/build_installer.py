@@ -1,11 +1,12 @@
 # Builds one installer of the source in C:/hgdev/src by the source's own packaging (contrib/packaging). The last line of standard
 # output tells of it in JSON: `path`, `size`, `sha256`, `version`. What the tools say goes to standard error.
 #
-#   build_installer.py TYPE ARCH VERSION STAGE OUTPUT [PYTHON-VERSION...]
+#   build_installer.py TYPE ARCH VERSION TAG STAGE OUTPUT [PYTHON-VERSION...]
 #
 # TYPE      inno: Mercurial-VERSION-ARCH.exe; wix: mercurial-VERSION-ARCH.msi
 # ARCH      x86 or x64
-# VERSION   or empty: that of the release that is checked out; of another source what its own rules give, where they give any
+# VERSION   or empty: what the wheel says that it is
+# TAG       or empty: the release that is checked out, which the wheel has to be of
 # STAGE     pyoxidizer   contrib/packaging/packaging.py does all of it, from the program to the installer
 #           wheel        only inno: an embeddable Python, C:/hgdev/embed/pythonXY-ARCH, the wheel of this source, and what the
 #                        source's packaging adds, put into an installer by the source's packaging. For as long as PyOxidizer, which
@@ -29,7 +30,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
 import places  # noqa: E402
 import wheels  # noqa: E402
 
-USAGE = "usage: build_installer.py inno|wix x86|x64 VERSION pyoxidizer|wheel OUTPUT [PYTHON-VERSION...]"
+USAGE = "usage: build_installer.py inno|wix x86|x64 VERSION TAG pyoxidizer|wheel OUTPUT [PYTHON-VERSION...]"
 PACKAGING = places.SOURCE + "/contrib/packaging"
 DIST = places.SOURCE + "/dist"
 EMBED = places.HGDEV + "/embed"
@@ -42,11 +43,10 @@ COMPILERS = ["C:/Program Files (x86)/Inno Setup %d/ISCC.exe" % major for major i
 HEADERS = 1536
 # Seconds for what a tool said last, once it has ended.
 LAST_WORDS = 10
-RELEASE = r"\d+\.\d+(\.\d+)?(rc\d+)?"
 # What the source's packaging has to have where only its parts are used.
 TABLES = ["def build_installer", "EXTRA_INSTALL_RULES", "STAGING_RULES_APP", "STAGING_RULES_WINDOWS", "def normalize_windows_version"]
-# Lines of compilers that say what is wrong: those of Inno Setup and of WiX.
-ERROR = r"Error on line \d+|.*: error [A-Z]+\d+ ?:"
+# Lines of tools that say what is wrong: those of Inno Setup, of WiX, of PyOxidizer, and of what stands in for one.
+ERROR = r"Error on line \d+|.*: error [A-Z]+\d+ ?:|error(\[\w+\])?: |\w+ \(a stand-in\): "
 
 
 def python(*words):
@@ -98,15 +98,6 @@ def need_packaging(stage):
             raise places.Failure("this revision cannot be packaged so: its contrib/packaging has no `%s`" % word, 2)
 
 
-def tagged():
-    """The version of the release that is checked out without changes, or nothing."""
-    told = places.ask_hg("log", "--rev", ".", "--template", "{latesttagdistance}\n{latesttag}")
-    changed = places.ask_hg("status", "--modified", "--added", "--removed", "--deleted")
-    distance, _, tags = (told or "").partition("\n")
-    releases = [tag for tag in tags.split(":") if re.fullmatch(RELEASE, tag)]
-    return releases[-1] if distance == "0" and releases and changed == "" else ""
-
-
 def need_number(version):
     """Refuses a version that the source's packaging makes no version of Windows of, which has numbers only."""
     sys.path.append(PACKAGING)
@@ -144,12 +135,12 @@ def newest_embed(arch, pythons):
     minors = sorted(int(python.split(".")[1]) for python in pythons)
     minors = [minor for minor in minors if os.path.isdir("%s/python3%d-%s" % (EMBED, minor, arch))]
     if not minors:
-        reason = "there is no %s/pythonXY-%s of a Python for which this revision has wheels; an image's bake installs it"
+        reason = "there is no %s/pythonXY-%s of a Python for which this revision has wheels (`windows-dev` has it, a stand-in only for x64)"
         raise places.Failure(reason % (EMBED, arch), 2)
     return "%s/python3%d-%s" % (EMBED, minors[-1], arch), "3.%d" % minors[-1]
 
 
-def from_wheel(arch, version, pythons):
+def from_wheel(arch, version, tag, pythons):
     """Has the source's packaging make an installer of its wheel and an embeddable Python; gives the version."""
     embed, minor = newest_embed(arch, pythons)
     compiler = next((path for path in COMPILERS if os.path.isfile(path)), None)
@@ -161,7 +152,7 @@ def from_wheel(arch, version, pythons):
         need_number(version)
     work = "%s/build/inno-wheel-%s" % (places.SOURCE, arch)
     places.remove_tree(work)
-    wheel, said = wheels.build(minor, arch, work, tagged())
+    wheel, said = wheels.build(minor, arch, work, tag)
     if not version:
         need_number(said)
     if version and not wheels.same(version, said):
@@ -222,32 +213,33 @@ def is_of_kind(path, kind):
 
 
 def parse(args):
-    if len(args) < 5 or args[0] not in KINDS or args[1] not in TRIPLES or args[3] not in ("pyoxidizer", "wheel"):
+    if len(args) < 6 or args[0] not in KINDS or args[1] not in TRIPLES or args[4] not in ("pyoxidizer", "wheel"):
         raise places.Failure(USAGE, 2)
-    kind, arch, version, stage, output, *pythons = args
+    kind, arch, version, tag, stage, output, *pythons = args
     if not os.path.isabs(output):
         raise places.Failure("`%s` is not an absolute path; %s" % (output, USAGE), 2)
-    if not re.fullmatch(r"[\w.+]*", version):
-        raise places.Failure("`%s` is not a version; %s" % (version, USAGE), 2)
+    for word in (version, tag):
+        if not re.fullmatch(r"[\w.+]*", word):
+            raise places.Failure("`%s` is not a version; %s" % (word, USAGE), 2)
     if (kind, stage) == ("wix", "wheel"):
         raise places.Failure("an installer of type wix is built with the stage pyoxidizer only", 2)
     if not all(re.fullmatch(r"3\.\d+", python) for python in pythons):
         raise places.Failure(USAGE, 2)
-    return kind, arch, version, stage, output, pythons
+    return kind, arch, version, tag, stage, output, pythons
 
 
 def main(args):
-    kind, arch, version, stage, output, pythons = parse(args)
+    kind, arch, version, tag, stage, output, pythons = parse(args)
     places.need_source()
     places.need_own()
     need_packaging(stage)
-    version, before = version or tagged(), built()
+    before = built()
     if stage == "wheel":
-        version = from_wheel(arch, version, pythons)
+        version = from_wheel(arch, version, tag, pythons)
     elif version:
         by_packaging(kind, arch, version)
     else:
-        raise places.Failure("the source is not a release as it was tagged; name the VERSION", 2)
+        raise places.Failure("the source's packaging asks for a VERSION", 2)
     wheels.tell(wheels.bring(result(kind, arch, version, before), output), version)
     return 0
 

@@ -1,9 +1,10 @@
 # Runs Mercurial's test runner in C:/hgdev/src/tests.
 #
-#   run_tests.py [--list N [--take NODE]] PYTHON -- ARGUMENT...
+#   run_tests.py (--list | --run) N [--take NODE] PYTHON -- ARGUMENT...
 #
-# --list N      print the names of the tests that the same arguments would run, one on a line, and run none; the last N arguments name
-#               tests. On standard error, what they would run on: `run-tests: on distro=NAME python=VERSION`
+# N             how many arguments at the end name tests; the others are flags
+# --list        print the names of the tests that the same arguments would run, one on a line, and run none. On standard error, what
+#               they would run on: `run-tests: on distro=NAME python=VERSION`
 # --take NODE   take the machine's folders and check the changeset out before, as `sync_finish.py NODE take` does
 # PYTHON        the interpreter: an absolute path
 # ARGUMENT      goes to run-tests.py as it is
@@ -28,7 +29,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
 import places  # noqa: E402
 
-USAGE = "usage: run_tests.py [--list N [--take NODE]] PYTHON -- ARGUMENT..."
+USAGE = "usage: run_tests.py (--list | --run) N [--take NODE] PYTHON -- ARGUMENT..."
 TESTS = places.SOURCE + "/tests"
 # The shell that Mercurial's own images for Windows have.
 SHELL = "C:/MinGW/msys/1.0/bin"
@@ -56,22 +57,20 @@ def wrong(reason):
 
 
 def parse(args):
-    """The number of tests that are named where only a list is wanted, else none; the changeset to check out before, or none; the
-    interpreter; the runner's arguments."""
-    count, node = None, None
-    if args[:1] == ["--list"]:
-        if len(args) < 2 or not args[1].isdigit():
-            raise wrong("expected a number after --list")
-        count, args = int(args[1]), args[2:]
-        if args[:1] == ["--take"]:
-            if not re.fullmatch("[0-9a-f]{40}", "".join(args[1:2])):
-                raise wrong("expected 40 hexadecimal digits after --take")
-            node, args = args[1], args[2:]
-    if len(args) < 2 or args[1] != "--":
-        raise wrong("expected an interpreter and --")
+    """Whether only a list is wanted; the number of tests that are named; the changeset to check out before, or none; the interpreter; the
+    runner's arguments."""
+    if args[:1] not in (["--list"], ["--run"]) or not "".join(args[1:2]).isdigit():
+        raise wrong("expected --list or --run, and a number")
+    listing, count, node, args = args[0] == "--list", int(args[1]), None, args[2:]
+    if args[:1] == ["--take"]:
+        if not re.fullmatch("[0-9a-f]{40}", "".join(args[1:2])):
+            raise wrong("expected 40 hexadecimal digits after --take")
+        node, args = args[1], args[2:]
+    if len(args) < 2 + count or args[1] != "--":
+        raise wrong("expected an interpreter, -- and the names of tests")
     if not os.path.isfile(args[0]):
         raise wrong("there is no interpreter %s" % args[0])
-    return count, node, args[0], args[2:]
+    return listing, count, node, args[0], args[2:]
 
 
 def check_out(node):
@@ -90,7 +89,7 @@ def need_runner(python, arguments, ours):
     found = subprocess.run([python, "-c", "import venv"], env=ours, stderr=subprocess.DEVNULL)
     if found.returncode:
         reason = "%s has no module `venv`, so that the runner cannot install what it is to test; name a Mercurial that is installed"
-        raise places.Failure((reason + ", as `--with-hg C:/hgdev/python/Scripts/hg.exe`") % python, 2)
+        raise places.Failure((reason + ", as `--with-hg C:/hgdev/python/Scripts/hg.exe` with Python 3.13") % python, 2)
 
 
 def environment():
@@ -179,7 +178,7 @@ def skipped(names):
     return [dict(event="finish", test=name, outcome="skipped", seconds=0, reason=NO_SHELL) for name in names]
 
 
-def without_shell(python, arguments, ours):
+def without_shell(count, python, arguments, ours):
     """The arguments that name the tests that need no shell, and the names of the others; nothing to change where there is a shell."""
     if shutil.which("sh", path=ours["PATH"]):
         return arguments, []
@@ -190,20 +189,20 @@ def without_shell(python, arguments, ours):
     places.say("%s: %d tests are skipped" % (NO_SHELL, len(scripts)))
     others = [name for name in names if name not in scripts]
     # Those that were named, or chosen by an option, are named one by one now.
-    flags = [word for word in arguments if not re.search(r"(^|/)test-[^/]*\.(t|py)(#.*)?$", word)]
+    flags = arguments[: len(arguments) - count]
     return (flags + others if others else None), scripts
 
 
 def main(args):
-    count, node, python, arguments = parse(args)
+    listing, count, node, python, arguments = parse(args)
     ours = environment()
-    if count is not None:
+    if listing:
         return show_list(count, node, python, arguments, ours)
     places.need_own()
     need_runner(python, arguments, ours)
     places.remove_tree(places.RESULTS)
     os.mkdir(places.RESULTS)
-    given, scripts = without_shell(python, arguments, ours)
+    given, scripts = without_shell(count, python, arguments, ours)
     if given is None:
         options = dict(event="options", debug=False, foreign={}, building=0)
         write_events([options, dict(event="expected", tests=scripts)] + skipped(scripts) + [dict(event="end")])

@@ -2,7 +2,7 @@
 
 use model::fault::Fault;
 
-use crate::command::image::{BakeArgs, bake_all};
+use crate::command::image::{BakeArgs, BakeRootArgs, bake_all};
 use crate::command::parameter_args::ParameterArgs;
 use crate::compose::Context;
 
@@ -18,6 +18,8 @@ pub struct Args {
     #[command(flatten)]
     parameters: ParameterArgs<false>,
     #[command(flatten)]
+    root: BakeRootArgs,
+    #[command(flatten)]
     bake: BakeArgs,
 }
 
@@ -29,5 +31,5 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         .iter()
         .map(|distro| definition.plan(&args.parameters.choice(&context, &definition, distro)?))
         .collect::<Result<Vec<_>, Fault>>()?;
-    bake_all(context, "bootstrap-linux-dev", plans, args.parallel, args.bake).await
+    bake_all(args.root.apply(context)?, "bootstrap-linux-dev", plans, args.parallel, args.bake).await
 }

@@ -1,7 +1,7 @@
 //! `automation build-all-windows-packages`.
 
 use model::fault::Fault;
-use project::mercurial::{InstallerType, PackageWish, Stage, WheelWish, WindowsArch};
+use project::mercurial::{InstallerType, PackageWish, Stage, WheelWish};
 
 use crate::command::package_args::{InstallerArgs, PackageArgs, build};
 use crate::compose::Context;
@@ -23,7 +23,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let wish = PackageWish {
         wheels: Some(WheelWish::default()),
         installers: InstallerType::ALL.to_vec(),
-        installer_archs: WindowsArch::RUN.to_vec(),
+        installer_archs: Vec::new(),
         inno_stage: Stage::default(),
         version: args.installers.version,
     };

@@ -42,9 +42,9 @@ pub struct WixArgs {
 #[derive(Debug, clap::Args)]
 struct StageArgs {
     /// What installers of type inno are made of: `wheel`, the source's wheel and an embeddable Python; or `pyoxidizer`, all that
-    /// the source's packaging makes with PyOxidizer, as it always does for type wix
-    #[arg(long, value_name = "STAGE", default_value = "wheel", value_parser = stages())]
-    stage: Stage,
+    /// the source's packaging makes with PyOxidizer, as it always does for type wix [default: wheel]
+    #[arg(long, value_name = "STAGE", value_parser = stages())]
+    stage: Option<Stage>,
 }
 
 /// The options of every command that builds installers.
@@ -72,12 +72,18 @@ fn stages() -> impl TypedValueParser<Value = Stage> {
 /// Builds installers of the types that are asked for.
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let types = if args.types.is_empty() { InstallerType::ALL.to_vec() } else { args.types };
-    of_types(context, args.common, "build-windows-installer", types, args.stage.stage).await
+    if args.stage.stage == Some(Stage::Wheel) && !types.contains(&InstallerType::Inno) {
+        return Err(
+            Fault::usage("`--stage wheel` is for installers of type inno, and none is asked for").hint("Leave it out.")
+        );
+    }
+    let stage = args.stage.stage.unwrap_or_default();
+    of_types(context, args.common, "build-windows-installer", types, stage).await
 }
 
 /// `build-inno`: installers of type inno.
 pub async fn run_inno(context: Context, args: InnoArgs) -> Result<i32, Fault> {
-    of_types(context, args.common, "build-inno", vec![InstallerType::Inno], args.stage.stage).await
+    of_types(context, args.common, "build-inno", vec![InstallerType::Inno], args.stage.stage.unwrap_or_default()).await
 }
 
 /// `build-wix`: installers of type wix.

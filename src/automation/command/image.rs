@@ -49,14 +49,29 @@ pub struct BakeArgs {
     /// Leave the machine of a failed step for a look, for two hours
     #[arg(long)]
     keep_failed: bool,
-    /// Bake on local machines whose root is root of this computer. Root only; for kernels that cannot confine root's machines
-    #[arg(long)]
-    privileged_machine: bool,
     #[command(flatten)]
     cloud: CloudArgs,
     /// Print the images as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// The option of commands that bake on local machines.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BakeRootArgs {
+    /// Bake on local machines whose root is root of this computer. Root only; for kernels that cannot confine root's machines
+    #[arg(long)]
+    privileged_machine: bool,
+}
+
+impl BakeRootArgs {
+    /// The context with local machines as they are asked for.
+    pub fn apply(&self, context: Context) -> Result<Context, Fault> {
+        if self.privileged_machine && context.default_provider()? == ProviderKind::Ec2 {
+            return Err(Fault::usage("`--privileged-machine` has no meaning with provider `ec2`"));
+        }
+        context.privileged(self.privileged_machine)
+    }
 }
 
 /// `image build`.
@@ -70,6 +85,8 @@ pub struct BuildArgs {
     distro: Option<String>,
     #[command(flatten)]
     parameters: ParameterArgs<false>,
+    #[command(flatten)]
+    root: BakeRootArgs,
     #[command(flatten)]
     bake: BakeArgs,
 }
@@ -125,7 +142,7 @@ impl Command {
                 let definition = context.definition(&args.name)?;
                 let distro = definition.distro_for(args.distro.as_deref(), &context.settings.defaults.distro);
                 let plan = definition.plan(&args.parameters.choice(&context, &definition, distro)?)?;
-                bake_all(context, BUILD, vec![plan], false, args.bake).await
+                bake_all(args.root.apply(context)?, BUILD, vec![plan], false, args.bake).await
             }
         }
     }
@@ -205,10 +222,6 @@ pub async fn bake_all(
     args: BakeArgs,
 ) -> Result<i32, Fault> {
     let kind = context.default_provider()?;
-    if args.privileged_machine && kind == ProviderKind::Ec2 {
-        return Err(Fault::usage("`--privileged-machine` has no meaning with provider `ec2`"));
-    }
-    let context = context.privileged(args.privileged_machine)?;
     args.cloud.refuse_unfit(kind)?;
     context.require_ssh()?;
     let hardware = args.cloud.bake_hardware();

@@ -78,16 +78,23 @@ pub fn architectures<const N: usize>(archs: [WindowsArch; N]) -> impl TypedValue
         .try_map(|name: String| WindowsArch::named(&name).ok_or_else(|| format!("`{name}` is not an architecture")))
 }
 
+/// The greatest numbers of a version of Windows: those of `ProductVersion` in Microsoft's documentation of Windows Installer. The fourth
+/// is one of `VS_FIXEDFILEINFO`.
+const GREATEST: [u32; 4] = [255, 255, 65535, 65535];
+
 /// Reads the version of an installer. The source's packaging makes numbers of it, which is all that Windows knows: `7.3rc0` is
 /// 7.3.0.0 there, and `7.3+hg2.0123456789ab` is 7.3.0.2.
 pub fn parse_version(text: &str) -> Result<String, String> {
-    let is_number = |text: &str| !text.is_empty() && text.len() <= 9 && text.bytes().all(|b| b.is_ascii_digit());
+    let fits_in = |text: &str, greatest: u32| {
+        // No sign, and no zeros before it.
+        text.parse::<u32>().is_ok_and(|number| number <= greatest && number.to_string() == text)
+    };
     let (public, local) = text.split_once('+').map_or((text, None), |(public, local)| (public, Some(local)));
     let (release, candidate) = public.split_once("rc").map_or((public, None), |(release, rc)| (release, Some(rc)));
     let numbers: Vec<&str> = release.split('.').collect();
     let fits = (2..=4).contains(&numbers.len())
-        && numbers.iter().all(|number| is_number(number))
-        && candidate.is_none_or(|rc| rc.len() == 1 && is_number(rc))
+        && numbers.iter().zip(GREATEST).all(|(number, greatest)| fits_in(number, greatest))
+        && candidate.is_none_or(|candidate| fits_in(candidate, 9))
         && local.is_none_or(is_local);
     fits.then(|| text.to_owned()).ok_or_else(|| "write it as in `7.2.4`, `7.3rc0` or `7.3+hg2`".to_owned())
 }
@@ -196,6 +203,13 @@ fn show(screen: &Screen, json: bool, results: &PackagingResults) {
     screen.data(&table::render(&["PACKAGE", "OUTCOME", "TOOK", "SIZE", "FILE"], &rows));
     if results.count(CellOutcome::Built) > 0 {
         screen.message(&format!("Packages: {}", results.dist.display()));
+    }
+    if results.count(CellOutcome::Failed) > 0 {
+        let logs = results.dist.join("logs");
+        screen.message(&format!(
+            "Logs: {}. What failed can be built again into the same folder, by the command for its kind.",
+            logs.display()
+        ));
     }
     if results.cells.iter().filter_map(|cell| cell.artifact.as_ref()).any(|artifact| artifact.rehearsal) {
         screen.message("A machine that stands in for Windows built them: a rehearsal, which `publish-windows-artifacts` does not publish.");

@@ -13,13 +13,13 @@ use crate::compose::{Context, current_folder};
 /// The options of `automation run-tests-windows`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: automation run-tests-windows --python-version 3.13 test-lock.py -- --with-hg C:/hgdev/python/Scripts/hg.exe"
+    after_help = "Example: automation run-tests-windows test-ancestor.py -- --with-hg C:/hgdev/python/Scripts/hg.exe"
 )]
 pub struct Args {
     #[command(flatten)]
     image: WindowsImageArgs,
-    /// The Python that runs the tests: 3.N
-    #[arg(long, value_name = "VERSION", default_value = "3.9", value_parser = WindowsPython::parse_version)]
+    /// The Python that runs the tests: 3.N; that of the installed Mercurial is 3.13
+    #[arg(long, value_name = "VERSION", default_value = "3.13", value_parser = WindowsPython::parse_version)]
     python_version: String,
     /// The architecture of that Python
     #[arg(long, value_name = "ARCH", default_value = WindowsArch::X64.name(), value_parser = architectures(WindowsArch::RUN))]

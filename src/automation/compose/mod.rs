@@ -136,9 +136,12 @@ pub fn owner() -> String {
 
 fn whole_owner() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let by_id = || User::from_uid(Uid::current()).ok().flatten().map(|user| user.name);
-    let user = variables::user().or_else(by_id).unwrap_or_else(|| "unknown".to_owned());
-    format!("{user}@{host}")
+    format!("{}@{host}", person().unwrap_or_else(|| "unknown".to_owned()))
+}
+
+/// The name of the person who runs this: by the variables, else by the system.
+pub(crate) fn person() -> Option<String> {
+    variables::user().or_else(|| User::from_uid(Uid::current()).ok().flatten().map(|user| user.name))
 }
 
 /// The folder that the command was given in.

@@ -7,7 +7,7 @@ use model::fault::Fault;
 use model::machine::{Machine, Platform};
 use model::release::PackageIndex;
 
-use crate::compose::{Context, host, variables};
+use crate::compose::{Context, host, person};
 
 /// The variable with a token for an index.
 const TOKEN: &str = "AUTOMATION_INDEX_TOKEN";
@@ -46,7 +46,7 @@ impl Context {
             (Some(_), _) => target.to_owned(),
             (None, Some(user)) => format!("{user}@{target}"),
             (None, None) => {
-                let user = variables::user().ok_or_else(|| {
+                let user = person().ok_or_else(|| {
                     Fault::usage(format!("cannot tell who logs in at `{target}`"))
                         .hint("Say it with `--ssh-username NAME`.")
                 })?;

@@ -106,12 +106,11 @@ impl CellBuild<'_> {
         let (cell, log) = (Some(self.cell.name.clone()), Some(Dist::log_of(&self.cell.name)));
         let machine = self.durable.machine();
         let rehearsal = machine.provider.stands_in_for(machine.platform);
-        let artifact = BuiltArtifact { name: name.clone(), size, sha256, cell, log, rehearsal };
         let version = packager.version().unwrap_or_else(|| built.version.clone());
-        if let Some(other) = self.dist.take(&arrived, artifact.clone(), &version)? {
-            let list = self.dist.folder().join(model::release::MANIFEST).display().to_string();
-            self.run.tell(PackagesEvent::OtherVersion { version: other, list });
-        }
+        // A wheel may be of another version than the installers are called.
+        let own = Some(built.version.clone()).filter(|own| *own != version);
+        let artifact = BuiltArtifact { name: name.clone(), size, sha256, cell, log, version: own, rehearsal };
+        self.dist.take(&arrived, artifact.clone(), &version)?;
         self.run.tell(PackagesEvent::Built { cell: self.cell.name.clone(), name, bytes: size, signed });
         Ok((artifact, built.version))
     }

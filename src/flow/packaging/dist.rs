@@ -78,22 +78,17 @@ impl Dist {
         Ok((file, path))
     }
 
-    /// Gives a package that has arrived its name, and lists it. The list is of one version: gives the version of a list that was of
-    /// another, and begins anew.
-    pub fn take(&self, arrived: &Path, artifact: BuiltArtifact, version: &str) -> Result<Option<String>, Fault> {
+    /// Gives a package that has arrived its name, and lists it; the list becomes one of `version`.
+    pub fn take(&self, arrived: &Path, artifact: BuiltArtifact, version: &str) -> Result<(), Fault> {
         let _lock = lock(&self.folder)?;
         let list = self.folder.join(MANIFEST);
-        let (mut manifest, other) = match read(&list)? {
-            Some(manifest) if manifest.version == version => (manifest, None),
-            Some(manifest) => (BuildManifest::of(version), Some(manifest.version)),
-            None => (BuildManifest::of(version), None),
-        };
+        let mut manifest = read(&list)?.unwrap_or_else(|| BuildManifest::of(version));
+        manifest.turn_to(version);
         manifest.artifacts.retain(|listed| self.folder.join(&listed.name).is_file());
         let (target, old) = (self.folder.join(&artifact.name), self.arriving.join("old"));
         manifest.add(artifact);
         let partial = self.write(&manifest).map_err(|error| failed("write", &list, error))?;
-        put_both((arrived, &target), (&partial, &list), &old).map_err(|error| failed("write", &target, error))?;
-        Ok(other)
+        put_both((arrived, &target), (&partial, &list), &old).map_err(|error| failed("write", &target, error))
     }
 
     /// Writes the list where it does not count yet; gives the file.
@@ -166,7 +161,15 @@ mod tests {
 
     fn artifact(name: &str, size: u64) -> BuiltArtifact {
         let sha256 = Sha256Sum::of_bytes(&[7; 32]).unwrap();
-        BuiltArtifact { name: name.to_owned(), size, sha256, cell: Some("c".to_owned()), log: None, rehearsal: false }
+        BuiltArtifact {
+            name: name.to_owned(),
+            size,
+            sha256,
+            cell: Some("c".to_owned()),
+            log: None,
+            version: None,
+            rehearsal: false,
+        }
     }
 
     fn run(second: u8) -> RunId {
@@ -189,14 +192,23 @@ mod tests {
     fn what_lies_there_is_listed_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let (one, other) = (Dist::open(folder.path(), &run(1)).unwrap(), Dist::open(folder.path(), &run(2)).unwrap());
-        assert_eq!(one.take(&arrive(&one, "b"), artifact("b", 5), "1").unwrap(), None);
-        assert_eq!(other.take(&arrive(&other, "a"), artifact("a", 5), "1").unwrap(), None);
+        one.take(&arrive(&one, "b"), artifact("b", 5), "1").unwrap();
+        other.take(&arrive(&other, "a"), artifact("a", 5), "1").unwrap();
         assert_eq!(listed(folder.path()), ["a", "b"]);
         fs::remove_file(folder.path().join("a")).unwrap();
         one.take(&arrive(&one, "c"), artifact("c", 5), "1").unwrap();
         assert_eq!(listed(folder.path()), ["b", "c"]);
-        assert_eq!(one.take(&arrive(&one, "d"), artifact("d", 5), "2").unwrap().as_deref(), Some("1"));
-        assert_eq!(listed(folder.path()), ["d"]);
+        // What is of another version stays what it was: its sum, and that it is a rehearsal.
+        one.take(&arrive(&one, "d"), BuiltArtifact { rehearsal: true, ..artifact("d", 5) }, "2").unwrap();
+        let of = |version: &str| {
+            let manifest = read(&folder.path().join(MANIFEST)).unwrap().unwrap();
+            manifest.of_version(version).map(|artifact| artifact.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!((of("1"), of("2")), (vec!["b".to_owned(), "c".to_owned()], vec!["d".to_owned()]));
+        one.take(&arrive(&one, "e"), artifact("e", 5), "1").unwrap();
+        assert_eq!((of("1").len(), of("2").len(), listed(folder.path()).len()), (3, 1, 4));
+        let manifest = read(&folder.path().join(MANIFEST)).unwrap().unwrap();
+        assert!(manifest.artifacts.iter().any(|artifact| artifact.name == "d" && artifact.rehearsal), "{manifest:?}");
 
         // Nobody else's file is written over.
         fs::write(folder.path().join(MANIFEST), "{}").unwrap();
@@ -205,7 +217,7 @@ mod tests {
         drop((one, other));
         let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["b", "c", "d", "logs", "manifest.json"]);
+        assert_eq!(names, ["b", "c", "d", "e", "logs", "manifest.json"]);
     }
 
     #[test]

@@ -107,7 +107,7 @@ async fn prepare_all(
     builds: &dyn BuildStore,
 ) -> Result<ReadyMachine, Fault> {
     let folder = durable.folder();
-    let (before, outcome) = prepare(run, machine, durable, runner, target, builds).await?;
+    let (mut before, outcome) = prepare(run, machine, durable, runner, target, builds).await?;
     let baked = match durable.read_file(&runner.layout().baked, 1 << 20).await {
         Ok(baked) => Some(baked),
         Err(ConnectionError::File { .. }) => None,
@@ -117,9 +117,12 @@ async fn prepare_all(
     let step = runner.list(folder, baked);
     // A list alone is too short to be told.
     let showing = (step.work != Work::ListingTests).then(|| run.teller.begin(step.work.clone()));
+    let began = Instant::now();
     let listed = run_command(durable, &step.command, OutputLimits { bytes: LISTING_CAP, time: step.limit }).await?;
     if let Some(showing) = showing.filter(|_| listed.exit.is_success()) {
         showing.finish();
+        // The source came to its place only now.
+        before.push += began.elapsed();
     }
     if listed.capped {
         let cap = text::bytes(LISTING_CAP as u64);

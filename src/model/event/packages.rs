@@ -37,13 +37,6 @@ pub enum PackagesEvent {
         /// Why.
         failure: Failure,
     },
-    /// The list of what lies in the folder was of another version, and begins anew.
-    OtherVersion {
-        /// That version.
-        version: String,
-        /// The list.
-        list: String,
-    },
     /// All packages have come to an end.
     Judged {
         /// The result in a line.
@@ -64,9 +57,6 @@ impl PackagesEvent {
             }
             Self::BuiltAgain { cell, failure } => {
                 Words::Warning(format!("{cell}: {}; another machine builds it again", failure.line()))
-            }
-            Self::OtherVersion { version, list } => {
-                Words::Notice(format!("{list} was of version {version}, and lists this version from now on"))
             }
             Self::Judged { summary } => Words::Outcome(summary.clone()),
         }

@@ -169,7 +169,6 @@ fn of_files_and_removals() -> Vec<EventKind> {
             .into(),
         PackagesEvent::NotBuilt { cell: "inno-x86".into(), failure: failure(), log: None }.into(),
         PackagesEvent::BuiltAgain { cell: "inno-x86".into(), failure: failure() }.into(),
-        PackagesEvent::OtherVersion { version: "1.0".into(), list: "dist/manifest.json".into() }.into(),
         PackagesEvent::Judged { summary: "1 of 2 packages built, 1 failed".into() }.into(),
         FilesEvent::LinksLeft(Names::from(texts(&["a", "b", "c", "d"]).as_slice())).into(),
         FilesEvent::FolderLeft { glob: "out".into() }.into(),

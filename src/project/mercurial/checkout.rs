@@ -308,11 +308,12 @@ async fn resolve(root: PathBuf, wish: &SourceChoice<'_>) -> Result<Checkout, Fau
 /// The fault of a revision that `hg` does not find, or of a repository that it cannot read.
 pub(crate) fn unresolved(root: &Path, revision: &str, stderr: String) -> Fault {
     // In plain mode the text is English; a configuration that cannot be read has another.
-    let message = match stderr.contains("unknown revision") || stderr.contains("parse error") {
-        true => format!("`{}` has no revision `{revision}`", root.display()),
-        false => format!("`hg` cannot read `{}`", root.display()),
-    };
-    Fault::usage(message).because(stderr)
+    match stderr.contains("unknown revision") || stderr.contains("parse error") {
+        true => Fault::usage(format!("`{}` has no revision `{revision}`", root.display()))
+            .because(stderr)
+            .hint("`hg log` and `hg tags` there show what it has."),
+        false => Fault::usage(format!("`hg` cannot read `{}`", root.display())).because(stderr),
+    }
 }
 
 /// The fault of a repository in which nothing is checked out; of one that is not Mercurial's where nothing tells that it is.

@@ -34,7 +34,7 @@ fn has_any(flags: &[String], known: &[&str]) -> bool {
 
 /// The first flag with which the runner runs no test, but says something about itself.
 pub fn asking(flags: &[String]) -> Option<&String> {
-    const ASKING: [&str; 3] = ["-h", "--help", "--version"];
+    const ASKING: [&str; 4] = ["-h", "--help", "--version", "--list-tests"];
     flags.iter().find(|flag| has_any(std::slice::from_ref(flag), &ASKING))
 }
 
@@ -89,6 +89,8 @@ mod tests {
         assert_eq!(of(&["--with-h=/usr/bin/hg"]), (false, false), "a beginning is enough");
         assert_eq!((of(&["--loc"]), of(&["--pur"]), of(&["--"])), ((false, false), (true, false), (true, true)));
         let asks = |flag: &str| asking(&["-j4".to_owned(), flag.to_owned()]).is_some();
-        assert!(asks("--help") && asks("-h") && asks("--vers") && !asks("--verbose") && !asks("-v"));
+        assert!(
+            asks("--help") && asks("--list-tests") && asks("-h") && asks("--vers") && !asks("--verbose") && !asks("-v")
+        );
     }
 }

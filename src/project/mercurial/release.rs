@@ -49,10 +49,17 @@ pub fn collect(wanted: &Wanted<'_>, folder: &Path) -> Result<Vec<ReleaseFile>, F
     if wanted.installers {
         names.extend(installers(version));
     }
-    let listed = manifest.iter().flat_map(|manifest| &manifest.artifacts).map(|artifact| &artifact.name);
+    let listed = manifest.iter().flat_map(|manifest| manifest.of_version(version)).map(|artifact| &artifact.name);
     names.extend(
         listed.filter(|name| artifact::is_wheel(name) || (wanted.installers && artifact::is_installer(name))).cloned(),
     );
+    let mut listed = manifest.iter().flat_map(|manifest| &manifest.artifacts);
+    if let Some(built) = listed.find(|built| built.rehearsal && names.contains(&built.name)) {
+        let message = format!("`{}` is a rehearsal: a machine built it that only stands in for Windows", built.name);
+        return Err(Fault::outside(message).hint(
+            "Build it with `--provider ec2`, or on a machine with Windows (`--host USER@HOST --platform windows`).",
+        ));
+    }
     let missing: Vec<&String> = names.iter().filter(|name| !folder.join(name).is_file()).collect();
     if !missing.is_empty() {
         return Err(missing_fault(&missing, names.len(), wanted, folder));
@@ -96,7 +103,7 @@ fn read_manifest(version: &ReleaseVersion, folder: &Path) -> Result<Option<Build
         Err(error) => return Err(failed(error.to_string())),
     };
     let manifest = BuildManifest::read(&bytes).map_err(failed)?;
-    if manifest.version != version.as_str() {
+    if manifest.of_version(version.as_str()).next().is_none() {
         let (path, other) = (path.display(), manifest.version.escape_debug());
         return Err(Fault::usage(format!(
             "the manifest `{path}` is of version `{other}`, not of `{}`",

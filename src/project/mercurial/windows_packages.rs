@@ -101,7 +101,7 @@ pub struct PackageWish {
     pub wheels: Option<WheelWish>,
     /// The kinds of installers.
     pub installers: Vec<InstallerType>,
-    /// The architectures of the installers.
+    /// The architectures of the installers; empty means those for which the source can have them.
     pub installer_archs: Vec<WindowsArch>,
     /// What installers of type inno are made of; only the source's own packaging makes an MSI.
     pub inno_stage: Stage,
@@ -185,11 +185,18 @@ impl WindowsPackages {
             };
             need_packaging(checkout, stage, &files)?;
             need_version(checkout, stage, wish.version.as_deref(), &build_file)?;
-            for arch in &wish.installer_archs {
+            let all = wish.installer_archs.is_empty();
+            for arch in if all { &WindowsArch::RUN } else { wish.installer_archs.as_slice() } {
                 let pythons = match stage {
                     Stage::Pyoxidizer => Vec::new(),
-                    Stage::Wheel => carried(&build_file, *arch, checkout)?,
+                    Stage::Wheel => carried(&build_file, *arch)?,
                 };
+                if stage == Stage::Wheel && pythons.is_empty() {
+                    if all {
+                        continue;
+                    }
+                    return Err(no_wheel_for(checkout, *arch));
+                }
                 packages.push(Package::Installer { kind: *kind, arch: *arch, stage, pythons });
             }
         }
@@ -269,17 +276,17 @@ fn need_version(checkout: &Checkout, stage: Stage, version: Option<&str>, build_
 }
 
 /// The versions of Python that an installer made of a wheel may carry: those that the source has wheels for.
-fn carried(build_file: &str, arch: WindowsArch, checkout: &Checkout) -> Result<Vec<String>, Fault> {
+fn carried(build_file: &str, arch: WindowsArch) -> Result<Vec<String>, Fault> {
     let table = windows_wheels(build_file)?;
     // There is no embeddable Python without the global lock.
     let wheels = table.iter().filter(|wheel| wheel.arch() == arch && !wheel.python().ends_with('t'));
-    let pythons: Vec<String> = wheels.map(WindowsWheel::python).collect();
-    if pythons.is_empty() {
-        let message =
-            format!("revision {} has no wheel on {}, of which an installer is made", checkout.short(), arch.name());
-        return Err(Fault::usage(message).hint("Name another architecture, or `--stage pyoxidizer`."));
-    }
-    Ok(pythons)
+    Ok(wheels.map(WindowsWheel::python).collect())
+}
+
+fn no_wheel_for(checkout: &Checkout, arch: WindowsArch) -> Fault {
+    let message =
+        format!("revision {} has no wheel on {}, of which an installer is made", checkout.short(), arch.name());
+    Fault::usage(message).hint("Name another architecture, or `--stage pyoxidizer`.")
 }
 
 #[async_trait]
@@ -328,7 +335,8 @@ impl Packager for WindowsPackages {
             }
             Some(Package::Installer { kind, arch, stage, pythons }) => {
                 let version = self.version().unwrap_or_default();
-                let words = [kind.name(), arch.name(), &version, stage.name(), output];
+                let tag = self.tag.as_deref().unwrap_or_default();
+                let words = [kind.name(), arch.name(), &version, tag, stage.name(), output];
                 script(folder, "build_installer.py").args(words).args(pythons.iter().cloned())
             }
             // Without arguments it says how it is used, and fails.

@@ -174,13 +174,12 @@ impl Runner for WindowsTests {
     }
 
     fn run(&self, folder: &str, _: Option<&[u8]>, only: Option<&[TestName]>) -> StepCommand {
-        let command = match only {
-            None => self.runner_command(folder, &[], &self.flags, &self.named()),
-            Some(only) => {
-                let tests: Vec<&str> = only.iter().map(TestName::as_str).collect();
-                self.runner_command(folder, &[], &flags::flags_for_part(&self.flags), &tests)
-            }
+        let (flags, tests) = match only {
+            None => (self.flags.clone(), self.named()),
+            Some(only) => (flags::flags_for_part(&self.flags), only.iter().map(TestName::as_str).collect()),
         };
+        let options = ["--run".to_owned(), tests.len().to_string()];
+        let command = self.runner_command(folder, &options, &flags, &tests);
         StepCommand { work: Work::RunningTests, command, limit: RUN_LIMIT }
     }
 

@@ -118,7 +118,7 @@ fn the_manifest_is_believed_neither_about_bytes_nor_about_names() {
     assert!(
         told(&|all| all["artifacts"][2]["sha256"] = "0".repeat(64).into()).contains("the manifest beside it says 00")
     );
-    assert!(told(&|all| all["artifacts"][0]["rehearsal"] = true.into()).contains("only stands in for Windows"));
+    assert!(told(&|all| all["artifacts"][0]["rehearsal"] = true.into()).contains("is a rehearsal"));
     assert!(told(&|all| all["version"] = "1.1".into()).contains("is of version `1.1`"));
     let more = |name: &str| {
         let mut entry = serde_json::json!({"size": 1, "sha256": "0".repeat(64)});

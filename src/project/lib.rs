@@ -54,7 +54,8 @@ mod tests {
         let again = runner(Some(&kept), ssh()).unwrap();
         assert_eq!((again.name(), again.settings()), ("mercurial-windows", settings));
         let command = again.run("C:/f", None, None).command;
-        assert_eq!(command.args[5..], ["C:/hgdev/python39-x64/python.exe", "--", "-j4", "test-a.py"]);
+        let words = ["--run", "1", "C:/hgdev/python39-x64/python.exe", "--", "-j4", "test-a.py"];
+        assert_eq!(command.args[5..], words);
         let unknown = RunnerRecord { name: "pytest".into(), ..record.clone() };
         let fault = runner(Some(&unknown), ssh()).err().unwrap();
         assert_eq!(fault.message, "this build knows no test runner `pytest`");

@@ -384,7 +384,6 @@ fn the_words_of_every_kind() {
     Warning("inno-x86: cannot do `x`: no room; all that it said is in dist/logs/x.log")
     Warning("inno-x86: cannot do `x`: no room")
     Warning("inno-x86: cannot do `x`: no room; another machine builds it again")
-    Notice("dist/manifest.json was of version 1.0, and lists this version from now on")
     Outcome("1 of 2 packages built, 1 failed")
     Notice("Links that do not lead to a file were left: a, b, c, 1 more")
     Notice("`out` is a folder, and nothing of it was fetched: `out/**` means all files in it")

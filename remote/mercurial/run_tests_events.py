@@ -12,6 +12,10 @@ One JSON object on a line:
                                                   to build and install what it tests, which it does before its first test
     {"event": "expected", "tests": [NAME, ...]}   once, before the first test: everything that was selected
     {"event": "start", "test": NAME}
+    {"event": "diff", "test": NAME, "text": STRING, "file": PATH, "sha256": STRING or null}
+                                                  before the finish of a test whose output is not what was expected: how it differs, from
+                                                  its beginning on (of one that was longer the last line says so); the file that says what is
+                                                  expected, from the top of the source, and its sum; null where there is no such file
     {"event": "finish", "test": NAME, "outcome": OUTCOME, "seconds": NUMBER, "reason": STRING or null}
     {"event": "end"}                              once, when the runner came to its own end
 
@@ -21,6 +25,7 @@ finishes was lost. With --runs-per-test and --loop a test finishes more than onc
 """
 
 import __main__
+import hashlib
 import json
 import os
 import signal
@@ -28,6 +33,10 @@ import subprocess
 import sys
 import threading
 import time
+
+# The most bytes of a difference, and the line at the end of one that was longer.
+_DIFF_CAP = 64 << 10
+_DIFF_CUT = "[the rest of the difference was left out]\n"
 
 _here = os.path.dirname(os.path.abspath(__file__))
 _path = os.environ["HG_TEST_EVENTS"]
@@ -157,6 +166,29 @@ class TestResult(__main__.TestResult):
     def addSuccess(self, test):
         self._verdict(test, "passed")
         super().addSuccess(test)
+
+    def addOutputMismatch(self, test, ret, got, expected):
+        try:
+            self._diff(test, got, expected)
+        except Exception as error:
+            # A report that lacks a difference is better than a runner that ends.
+            print("run_tests_events: no difference of %s: %s" % (test.name, error), file=sys.stderr)
+        return super().addOutputMismatch(test, ret, got, expected)
+
+    def _diff(self, test, got, expected):
+        text, left = "", _DIFF_CAP
+        for line in __main__.getdiff(expected or [], got, test.refpath, test.errpath)[1]:
+            left -= len(line)
+            if left < 0:
+                text += _DIFF_CUT
+                break
+            text += line.decode("utf-8", "replace")
+        path, sum = os.fsdecode(test.refpath), None
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                sum = hashlib.sha256(file.read()).hexdigest()
+        path = os.path.relpath(path, os.path.dirname(os.getcwd())).replace(os.sep, "/")
+        self._event(event="diff", test=test.name, text=text, file=path, sha256=sum)
 
     def addFailure(self, test, reason):
         # The runner itself tells a timeout from a failure by these words alone.

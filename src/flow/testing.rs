@@ -1,6 +1,7 @@
 //! Running tests on a machine: set it up, begin the tests, follow them, bring their report home, judge.
 
-mod detail;
+mod accept;
+mod failed_output;
 mod finish;
 mod job;
 mod output;
@@ -18,18 +19,28 @@ use model::base::id::{MachineId, TaskId, TestName};
 use model::build::BuildOrigin;
 use model::exit::Exit;
 use model::outcome::TestResult;
+use model::run::RunFolder;
 use model::subject::TestSubject;
-use model::task::Offsets;
+use model::task::{Offsets, TaskOutput};
 use serde::{Deserialize, Serialize};
 
 use crate::preparation::SetUpTimes;
 
+pub use accept::Acceptance;
 pub use finish::{Finished, finish};
 pub use job::{JobEnd, OnceBegun, TestJob, run_job};
-pub use resume::{Records, follow, resume};
+pub use resume::{follow, resume};
 pub use set_up::{ReadyMachine, begin, set_up};
 pub use task::{TestTask, Tested};
 pub use verdict::results;
+
+/// Where the output and the outcome of the tests are kept.
+pub struct Records<'a> {
+    /// The run's folder.
+    pub folder: &'a dyn RunFolder,
+    /// The output of its task, in that folder.
+    pub output: &'a dyn TaskOutput,
+}
 
 /// The outcome of a run on a machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -12,6 +12,7 @@ use crate::build::BuildOrigin;
 use crate::exit::Exit;
 use crate::exit_code;
 use crate::subject::TestSubject;
+use crate::sum::Sha256Sum;
 
 /// The outcome of one test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,6 +46,18 @@ impl TestOutcome {
         }
     }
 
+    /// The outcome in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+            Self::Skipped => "skipped",
+            Self::Lost => "lost",
+            Self::NotRun => "not run",
+        }
+    }
+
     /// Whether the test ran and did not do what it should.
     pub fn is_failure(self) -> bool {
         matches!(self, Self::Failed | Self::TimedOut)
@@ -61,6 +74,15 @@ pub struct Attempt {
     pub number: u32,
 }
 
+/// A file that says what a test is expected to print, as it was when the test ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expectation {
+    /// Its path from the top of the source, with slashes.
+    pub file: String,
+    /// The sum of its bytes; none where there was no such file.
+    pub sha256: Option<Sha256Sum>,
+}
+
 /// One test of a run; each test appears exactly once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TestResult {
@@ -73,8 +95,17 @@ pub struct TestResult {
     pub took: Option<Duration>,
     /// Why it was skipped, failed or lost.
     pub reason: Option<String>,
-    /// The difference between the expected and the actual output, where it failed, capped.
+    /// The difference between the expected and the actual output, where it failed and its output was compared, capped.
     pub detail: Option<String>,
+    /// The output that it had, where it failed: its beginning and its end, capped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// The file with the whole of that, as a path from the run's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_file: Option<String>,
+    /// The file with what it is expected to print, where its output was compared with that and differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Expectation>,
     /// Where it was tried; none for a test that no machine was to run, and in results of older builds of the tool.
     #[serde(flatten)]
     pub attempt: Option<Attempt>,
@@ -83,7 +114,18 @@ pub struct TestResult {
 impl TestResult {
     /// The result of a test that did not run, with the reason.
     fn without_run(name: &TestName, outcome: TestOutcome, why: &str) -> Self {
-        Self { name: name.clone(), outcome, took: None, reason: Some(why.to_owned()), detail: None, attempt: None }
+        let reason = Some(why.to_owned());
+        Self {
+            name: name.clone(),
+            outcome,
+            took: None,
+            reason,
+            detail: None,
+            output: None,
+            output_file: None,
+            expected: None,
+            attempt: None,
+        }
     }
 }
 
@@ -310,7 +352,17 @@ mod tests {
 
     fn test(name: &str, outcome: TestOutcome) -> TestResult {
         let took = Some(Duration::from_secs(1));
-        TestResult { name: name.into(), outcome, took, reason: None, detail: None, attempt: None }
+        TestResult {
+            name: name.into(),
+            outcome,
+            took,
+            reason: None,
+            detail: None,
+            output: None,
+            output_file: None,
+            expected: None,
+            attempt: None,
+        }
     }
 
     fn judge(tests: &[TestResult], runner: Exit) -> Verdict {

@@ -48,6 +48,9 @@ pub trait ReportReader: Send {
     /// The content of the report so far; it may break off in the middle of a line.
     fn report(&mut self) -> RunnerReport;
 
+    /// The tests that have ended so far.
+    fn ended(&self) -> BTreeSet<TestName>;
+
     /// The file on the machine that holds the output of a failed test; none where the test's name cannot be a file's.
     fn output_file(&self, test: &TestName) -> Option<String>;
 }

@@ -53,6 +53,9 @@ pub(super) mod tests {
             took: ran.then_some(Duration::from_micros(1_234_567)),
             reason: reason.map(str::to_owned),
             detail: None,
+            output: None,
+            output_file: None,
+            expected: None,
             attempt: Some(Attempt { machine: "hg-4x2k9q0d7m".parse().unwrap(), number: 1 }),
         }
     }

@@ -69,8 +69,8 @@ fn case(suite: &str, test: &TestResult) -> TestCase {
         if !message.is_empty() {
             status.set_message(plain(message));
         }
-        if let Some(detail) = &test.detail {
-            status.set_description(plain(detail));
+        if let Some(said) = test.detail.as_ref().or(test.output.as_ref()) {
+            status.set_description(plain(said));
         }
     }
     if let Some(kind) = kind {
@@ -78,6 +78,9 @@ fn case(suite: &str, test: &TestResult) -> TestCase {
     }
     let mut case = TestCase::new(plain(test.name.as_str()), status);
     case.set_classname(plain(suite));
+    if let Some(output) = test.output.as_ref().filter(|_| test.detail.is_some()) {
+        case.set_system_out(plain(output));
+    }
     if let Some(took) = test.took {
         case.set_time(took);
     }

@@ -9,6 +9,10 @@ use model::outcome::{Counts, Results, TestOutcome, TestResult, Verdict};
 /// Most tests of one outcome that are named.
 const NAMED: usize = 20;
 
+/// Most failures that are shown with their differences, and most lines of each.
+const FAILURES: usize = 5;
+const DIFF_LINES: usize = 30;
+
 /// Most characters of the runner's flags that the verdict shows.
 const FLAGS_SHOWN: usize = 80;
 
@@ -103,6 +107,53 @@ pub fn why_incomplete(results: &Results) -> Option<String> {
             format!("the test runner ended with exit status {code} and names no failed test")
         }
     })
+}
+
+/// The first failures with how each output differs, which is cut after [`DIFF_LINES`] lines; lines without a final line end, empty where
+/// nothing failed or nothing is known of it. Control characters are escaped.
+pub fn failures(results: &Results) -> String {
+    let failed: Vec<&TestResult> =
+        results.tests.iter().filter(|test| test.outcome.is_failure() && said(test).is_some()).collect();
+    let mut lines = Vec::new();
+    for test in failed.iter().take(FAILURES) {
+        lines.push(title(test));
+        let text = said(test).unwrap_or_default();
+        let shown: Vec<&str> = text.lines().skip_while(|line| is_header(line)).collect();
+        lines.extend(shown.iter().take(DIFF_LINES).map(|line| format!("  {}", escapes::plain(line))));
+        if shown.len() > DIFF_LINES {
+            lines.push(format!("  … {} more", text::pluralize(shown.len() - DIFF_LINES, "line")));
+        }
+    }
+    if failed.len() > FAILURES {
+        lines.push(format!("… and {} more", text::pluralize(failed.len() - FAILURES, "failure")));
+    }
+    lines.join("\n")
+}
+
+/// One test with everything that is known of it: `test-a.t  failed  4.2s  output changed`, then how its output differs, or the output
+/// where nothing was compared. Lines without a final line end; control characters are escaped.
+pub fn test(result: &TestResult) -> String {
+    match said(result) {
+        Some(text) => format!("{}\n{}", title(result), escapes::plain(text.trim_end())),
+        None => title(result),
+    }
+}
+
+/// A test in one line: its name, its outcome, how long it ran, why it did not pass.
+pub fn title(test: &TestResult) -> String {
+    let took = test.took.map(|took| format!("  {}", text::seconds(took))).unwrap_or_default();
+    let reason = first_line(test.reason.as_deref()).map(|reason| format!("  {reason}")).unwrap_or_default();
+    format!("{}  {}{took}{reason}", escape(test.name.as_str()), test.outcome.words())
+}
+
+/// How the output of a test differs, or the output where nothing was compared.
+fn said(test: &TestResult) -> Option<&str> {
+    test.detail.as_deref().or(test.output.as_deref()).filter(|text| !text.trim().is_empty())
+}
+
+/// Whether a line at the beginning of a difference names the files that were compared, which the name of the test says.
+fn is_header(line: &str) -> bool {
+    line.starts_with("--- ") || line.starts_with("+++ ")
 }
 
 /// `46 s` below a minute, `3m 05s` beyond.
@@ -203,6 +254,31 @@ mod tests {
           test-d.t
         Time: total 10.0s, setup 2.0s, tests 7.5s; setup share 20 %
         ");
+    }
+
+    #[test]
+    fn failures_are_shown_with_their_differences_within_limits() {
+        let failed = |name: &str, detail: String| {
+            let mut result = test(name, TestOutcome::Failed, Some("output changed"));
+            result.detail = Some(detail);
+            result
+        };
+        let long: String = (0..32).map(|n| format!("+{n}\n")).collect();
+        let header = "--- /src/tests/test-a.t\n+++ /src/tests/test-a.t.err\n";
+        let mut tests = vec![failed("test-a.t", format!("{header}@@ -1 +1 @@\n-two\u{1b}[2J\n--- three\n+one\n"))];
+        tests.push(test("test-b.t", TestOutcome::Passed, None));
+        tests.push(test("test-c.t", TestOutcome::Failed, Some("no output was kept")));
+        insta::assert_snapshot!(failures(&results(tests.clone())), @r"
+        test-a.t  failed  1.2s  output changed
+          @@ -1 +1 @@
+          -two\u{1b}[2J
+          --- three
+          +one
+        ");
+        assert_eq!(failures(&results(tests.split_off(1))), "");
+        let shown = failures(&results((0..7).map(|n| failed(&format!("test-{n}.t"), long.clone())).collect()));
+        assert_eq!((shown.matches("  +29\n  … 2 lines more").count(), shown.contains("+30")), (5, false), "{shown}");
+        assert!(shown.ends_with("… and 2 failures more"), "{shown}");
     }
 
     #[test]

@@ -56,8 +56,9 @@ fn the_newest_release_is_built_and_tested() {
         expected[0].1 = "failed";
         assert_eq!(outcomes(&results), expected, "{results}");
         assert_eq!((&results["verdict"], &results["built"]), (&"failed".into(), &"kept".into()), "{results}");
-        let detail = results["tests"][0]["detail"].as_str().unwrap();
-        assert!(detail.contains("$ echo as it is\n  as it is\n"), "{detail}");
+        let (detail, output) = (&results["tests"][0]["detail"], &results["tests"][0]["output"]);
+        assert!(detail.as_str().unwrap().contains("-  as it was\n+  as it is\n"), "{detail}");
+        assert!(output.as_str().unwrap().contains("$ echo as it is\n  as it is\n"), "{output}");
     }
     place.assert_clean();
 }

@@ -145,7 +145,7 @@ fn tests_run_with_a_python_for_windows_and_a_push_goes_to_a_windows_hg() {
     assert_eq!(outcomes, ["failed", "passed", "skipped", "skipped"], "{results}");
     let of = |test: &str| results["tests"].as_array().unwrap().iter().find(|found| found["name"] == test).unwrap();
     assert_eq!(of("test-script.t")["reason"], "there is no `sh` on this machine");
-    assert!(of("test-broken.py")["detail"].as_str().unwrap().contains("the reason"), "{results}");
+    assert!(of("test-broken.py")["output"].as_str().unwrap().contains("the reason"), "{results}");
     let node = hg(&checkout, &["log", "--rev", ".", "--template", "{node}"]);
     assert_eq!(results["revision"].as_str(), Some(node.as_str()), "{results}");
     assert!(results["distro"].as_str().unwrap().starts_with("wine"), "{results}");

@@ -102,8 +102,10 @@ fn results_tell_every_outcome_and_the_exit_code_follows() {
         results["counts"],
         serde_json::json!({"total": 3, "passed": 1, "failed": 1, "timed_out": 0, "skipped": 1, "lost": 0, "not_run": 0})
     );
-    let detail = results["tests"][0]["detail"].as_str().unwrap();
-    assert!(detail.contains("$ echo one\n  one\n"), "{detail}");
+    let broken = &results["tests"][0];
+    assert!(broken["output"].as_str().unwrap().contains("$ echo one\n  one\n"), "{broken}");
+    let detail = broken["detail"].as_str().unwrap();
+    assert!(detail.ends_with("-  two\n+  one\n"), "{detail}");
     assert!(done.stderr.contains("-  two") && done.stderr.contains("+  one"), "{}", done.stderr);
     let run = place.latest();
     assert_eq!(results["id"], run.as_str());
@@ -111,6 +113,8 @@ fn results_tell_every_outcome_and_the_exit_code_follows() {
     assert_eq!(text, std::fs::read_to_string(place.state.join("runs").join(&run).join("junit.xml")).unwrap());
     let read = quick_junit::Report::deserialize_from_str(&text).unwrap();
     assert_eq!((read.tests, read.failures, read.errors), (3, 1, 0), "{text}");
+    assert!(text.contains("<failure message=\"output changed\">--- "), "{text}");
+    a_failure_is_looked_at(&place, &run, &checkout);
     place.assert_certified(&run);
 
     place.run(&over(&checkout, &["test-ok.t"])).expect(0);
@@ -308,7 +312,7 @@ fn a_changed_tree_is_built_once_and_tested() {
     let tested = |built: &str, done: &Done| {
         let results = done.json();
         assert_eq!((outcomes(&results), &results["built"]), (pairs(&[("test-add.t", "failed")]), &built.into()));
-        assert!(results["tests"][0]["detail"].as_str().unwrap().contains("  broken"), "{results}");
+        assert!(results["tests"][0]["detail"].as_str().unwrap().contains("+  broken"), "{results}");
         let time = |part: &str| results["time"][part].as_f64().unwrap();
         assert!(time("push") > 0.0 && time("build") > 0.0, "{results}");
         // The machine's record of the tests is in whole seconds.
@@ -490,4 +494,25 @@ fn artifacts_come_home_of_tests_that_fail_and_of_those_that_were_left() {
     place.run(&over(&checkout, &["--artifact", "lost/*", "test-leaves.t"])).expect(3).tells(&["PASSED", "lost/*"]);
     place.run(&over(&checkout, &["--artifact", "../x"])).expect(2);
     place.assert_clean();
+}
+
+/// What a person does after a failure, on the run of `test-broken.t`: see it, and accept it.
+fn a_failure_is_looked_at(place: &Place, run: &str, checkout: &std::path::Path) {
+    let failed = place.run(&["runs", "show", run, "--failed"]).expect(0).text();
+    assert!(failed.contains("test-broken.t  failed") && !failed.contains("test-ok.t"), "{failed}");
+    for words in [&["--failed", "--diff"][..], &["test-broken.t"]] {
+        let shown = place.run(&[&["runs", "show", run][..], words].concat()).expect(0).text();
+        assert!(shown.contains("-  two\n+  one\n") && shown.contains("Whole output: "), "{shown}");
+    }
+    place.run(&["runs", "show", run, "test-nothing.t"]).expect(2).tells(&["had no test `test-nothing.t`"]);
+    let file = checkout.join("tests/test-broken.t");
+    let accept = |words: &[&str]| {
+        place.run(&[&["runs", "accept", "--from", run, "--source", checkout.to_str().unwrap()][..], words].concat())
+    };
+    accept(&["test-ok.t"]).expect(2).tells(&["was not compared, or was as expected: it passed"]);
+    accept(&["--dry-run"]).expect(0).tells(&["Would write", "tests/test-broken.t"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "  $ echo one\n  two\n");
+    accept(&["test-broken.t"]).expect(0).tells(&["Wrote", "tests/test-broken.t"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "  $ echo one\n  one\n");
+    accept(&[]).expect(2).tells(&["is not what it was when `test-broken.t` ran", "Nothing was written"]);
 }

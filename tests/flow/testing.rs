@@ -177,7 +177,9 @@ impl Stagehand {
             Ok(())
         })
         .await?;
-        finish(run, &durable, &runner, &begun, &self.output).await
+        let place = tempfile::tempdir().unwrap();
+        let folder = StateDir::open(&place.path().join("state")).unwrap().create_run(&run.id).unwrap();
+        finish(run, &durable, &runner, &begun, &Records { folder: &folder, output: &self.output }).await
     }
 
     fn durable(&self) -> Durable {
@@ -295,8 +297,8 @@ async fn a_failed_test_fails_the_run_and_brings_its_output() {
     let hand = Stagehand::new(Script { details, ..Script::of(1, &report) }).await;
     let ran = hand.run(None).await.unwrap();
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed, Failed, Failed], Verdict::Failed));
-    let details: Vec<Option<&str>> = ran.tests.iter().map(|test| test.detail.as_deref()).collect();
-    assert_eq!(details, [None, None, Some("+ a difference\n")], "one without output does not hide the next");
+    let outputs: Vec<Option<&str>> = ran.tests.iter().map(|test| test.output.as_deref()).collect();
+    assert_eq!(outputs, [None, None, Some("+ a difference\n")], "one without output does not hide the next");
 }
 
 #[tokio::test(start_paused = true)]
@@ -479,7 +481,10 @@ async fn everything_needed_to_follow_is_kept_before_anything_is_started() {
     let again: BegunTests = serde_json::from_str(&kept.into_inner().unwrap()).unwrap();
     assert_eq!(again, begun);
     let other = Durable::new(run, &hand.theatre.site, &hand.machine, None, &again.folder);
-    let Finished::Ran(ran) = finish(run, &other, &runner, &again, &hand.output).await.unwrap() else {
+    let place = tempfile::tempdir().unwrap();
+    let folder = StateDir::open(&place.path().join("state")).unwrap().create_run(&run.id).unwrap();
+    let records = Records { folder: &folder, output: &hand.output };
+    let Finished::Ran(ran) = finish(run, &other, &runner, &again, &records).await.unwrap() else {
         panic!("nobody asked for that")
     };
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed; 3], Verdict::Passed));

@@ -1,9 +1,11 @@
-//! `automation runs list|show|logs|attach|wait|cancel`.
+//! `automation runs list|show|logs|attach|wait|accept|cancel`.
 
+mod accept;
 mod attach;
 mod cancel;
 mod chosen;
 mod logs;
+mod show;
 mod viewer;
 
 use jiff::Timestamp;
@@ -27,7 +29,10 @@ pub enum Command {
     /// List runs, newest first
     List(ListArgs),
     /// Show one run and its results
-    Show(ShowArgs),
+    ///
+    /// With the names of tests: these, with how the output of each differs. With `--failed`: all that failed, timed out or were
+    /// lost; `--diff` adds the differences.
+    Show(show::Args),
     /// Print the output of one run's task, or the log of its steps
     Logs(logs::Args),
     /// Follow a run to its end: its output, its verdict, its exit code
@@ -38,6 +43,11 @@ pub enum Command {
     Attach(attach::Args),
     /// Follow a run to its end without its output: its verdict, its exit code
     Wait(attach::Args),
+    /// Take what failed tests printed for what is expected of them
+    ///
+    /// The file of the checkout that says what a test prints (the test itself, or the `.out` beside it) gets what it printed in
+    /// that run. Nothing is written where one of them was changed since.
+    Accept(accept::Args),
     /// End a run: its tests, then its machine
     ///
     /// What was known by then is kept as its result.
@@ -50,17 +60,6 @@ pub struct ListArgs {
     /// How many runs at most
     #[arg(long, default_value_t = 50)]
     limit: usize,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// `runs show`.
-#[derive(Debug, clap::Args)]
-pub struct ShowArgs {
-    /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
-    #[arg(default_value = "latest")]
-    run: String,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -84,10 +83,11 @@ impl Command {
     pub async fn run(self, context: Context) -> Result<i32, Fault> {
         match self {
             Self::List(args) => list(&context, &args),
-            Self::Show(args) => show(&context, &args),
+            Self::Show(args) => show::run(&context, &args),
             Self::Logs(args) => logs::run(&context, &args).await,
             Self::Attach(args) => attach::run(context, &args, true).await,
             Self::Wait(args) => attach::run(context, &args, false).await,
+            Self::Accept(args) => accept::run(&context, &args),
             Self::Cancel(args) => cancel::run(context, &args).await,
         }
     }
@@ -144,35 +144,6 @@ fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
         })
         .collect();
     context.screen.data(&table::render(&["ID", "COMMAND", "STANDING", "SUMMARY"], &rows));
-    Ok(exit::OK)
-}
-
-fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
-    let record = chosen::choose_run(context, &args.run)?;
-    let machines = context.journal.machines()?;
-    let results = results(context, &record.id)?;
-    let run = RunRow::of(&context.state, &record, find_machine(&machines, &record.id), results);
-    if args.json {
-        context.screen.json(&run);
-        return Ok(exit::OK);
-    }
-    let ended = record.ended_at.map(|at| format!("\nended    {at}")).unwrap_or_default();
-    let summary = match (&run.results, &record.summary) {
-        (Some(results), _) => format!("\n\n{}", report::terminal::summary(results)),
-        (None, Some(summary)) => format!("\nsummary  {summary}"),
-        (None, None) => String::new(),
-    };
-    context.screen.data(&format!(
-        "run      {}\ncommand  {} {}\nowner    {}\nstanding {}\nstarted  {:.0}{ended}\nfolder   {}{}\n",
-        record.id,
-        "automation",
-        record.arguments.join(" "),
-        record.owner,
-        run.standing(context.now()),
-        record.started_at,
-        run.folder.display(),
-        summary.trim_end()
-    ));
     Ok(exit::OK)
 }
 

@@ -16,6 +16,7 @@ use state::runs::RunFile;
 use crate::command::session::{Ending, Session};
 use crate::command::signals::TIDYING_LIMIT;
 use crate::command::{error, report_file};
+use crate::compose::Context;
 
 /// The commands that run tests, as the journal and reports name them.
 pub const COMMANDS: [&str; 2] = [ON_LINUX, ON_WINDOWS];
@@ -86,6 +87,21 @@ fn detached_ending(begun: &BegunTests, machine: Machine) -> Ending {
     Ending { code: error::exit::DETACHED, summary, detached: Some(machine) }
 }
 
+/// Shows how the first failures differ from what was expected, and what to do about them.
+pub(crate) fn show_failures(context: &Context, results: &Results) {
+    let failures = report::terminal::failures(results);
+    if failures.is_empty() {
+        return;
+    }
+    context.screen.message(&format!("\n{failures}\n"));
+    let see = context.to_type(&format!("runs show {} --failed --diff", results.id));
+    context.screen.message(&format!("See all of it: {see}"));
+    if results.tests.iter().any(|test| test.expected.is_some() && test.output_file.is_some()) {
+        let accept = context.to_type(&format!("runs accept --from {} --dry-run", results.id));
+        context.screen.message(&format!("Accept it:     {accept}"));
+    }
+}
+
 /// Writes the reports, shows the verdict.
 fn publish(session: &Session, reports: &Reports, results: Results) -> Result<Ending, Fault> {
     session.dir.write(RunFile::Results, report::json::render(&results)?.as_bytes())?;
@@ -100,6 +116,7 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
         session.run.tell(TestsEvent::NotBuilt { look });
     }
     let screen = &session.context.screen;
+    show_failures(&session.context, &results);
     screen.message(&format!("Results: {}", session.dir.file(RunFile::Results).display()));
     if let Some(found) = results.artifacts.as_ref().filter(|found| found.files > 0) {
         screen.message(&format!("Artifacts: {} in {}", text::bytes(found.bytes), found.folder.display()));

@@ -1,5 +1,8 @@
 //! Following tests to their end: their output, their report, the result of each.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use model::base::id::TestName;
@@ -8,13 +11,12 @@ use model::exit::Exit;
 use model::fault::Fault;
 use model::outcome::{Attempt, TestOutcome, TestResult, not_run_results, reconcile};
 use model::runner::{Runner, RunnerReport};
-use model::task::TaskOutput;
 
 use crate::preparation::{SetUpTimes, hold};
 use crate::run::Run;
 use crate::task::durable::Durable;
 use crate::testing::report::FollowedReport;
-use crate::testing::{BegunTests, RunResult, detail, output};
+use crate::testing::{BegunTests, Records, RunResult, failed_output, output};
 
 /// The outcome of following tests.
 #[derive(Debug, Clone)]
@@ -25,21 +27,28 @@ pub enum Finished {
     Detached,
 }
 
-/// Follows the tests from where `output` ends until they have ended, and brings their report home. A run that is asked to stop
+/// Follows the tests from where their kept output ends until they have ended, and brings their report home. A run that is asked to stop
 /// ends them; one that is asked to detach leaves them running.
 pub async fn finish(
     run: &Run,
     durable: &Durable,
     runner: &dyn Runner,
     begun: &BegunTests,
-    output: &dyn TaskOutput,
+    records: &Records<'_>,
 ) -> Result<Finished, Fault> {
     let run = &run.on(&durable.machine().id);
     let report = FollowedReport::of(runner);
+    let before_stop = Mutex::new(None);
+    let stopping = async {
+        run.stop.cancelled().await;
+        *before_stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.ended());
+        std::future::pending::<Infallible>().await
+    };
     let ended = tokio::select! {
-        ended = output::until_ended(run, durable, begun, output) => ended?,
+        ended = output::until_ended(run, durable, begun, records.output) => ended?,
         // Following the report never ends; the runner's own end decides.
         never = report.follow(durable) => match never {},
+        never = stopping => match never {},
     };
     let Some((exit, record)) = ended else { return Ok(Finished::Detached) };
     // By the machine's clock if it left a record: the tests may have ended long before anybody looked.
@@ -60,9 +69,12 @@ pub async fn finish(
     let (gap, caveats) = (gap(&reported, drained.err()), std::mem::take(&mut reported.caveats));
     let building = build_time(begun.built, &reported, took);
     let mut tests = judge(&exit, begun, reported);
+    if let Some(before) = before_stop.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        forget_what_was_stopped(&mut tests, &before);
+    }
     if !run.stop.is_cancelled() {
-        detail::fetch(durable, &|test| report.output_file(test).map(|path| locate(runner, &root, &path)), &mut tests)
-            .await;
+        let file_of = |test: &TestName| report.output_file(test).map(|path| locate(runner, &root, &path));
+        failed_output::fetch(durable, &file_of, records.folder.path(), &mut tests).await;
     }
     Ok(Finished::Ran(Box::new(RunResult {
         tests,
@@ -80,6 +92,15 @@ pub async fn finish(
         gap,
         testing: took - building,
     })))
+}
+
+/// A test that had not ended `before` the run was stopped was ended by that: how it failed then says nothing of it.
+fn forget_what_was_stopped(tests: &mut [TestResult], before: &BTreeSet<TestName>) {
+    for test in tests.iter_mut().filter(|test| test.outcome.is_failure() && !before.contains(&test.name)) {
+        test.outcome = TestOutcome::Lost;
+        test.reason = Some("it was ended with the run".to_owned());
+        (test.detail, test.expected) = (None, None);
+    }
 }
 
 /// How much of the runner's time went into a build of its own. A runner that never came to its first test was building
@@ -134,5 +155,22 @@ fn locate(runner: &dyn Runner, root: &str, path: &str) -> String {
     match path.strip_prefix(runner.layout().root.as_ref()).and_then(|below| below.strip_prefix('/')) {
         Some(below) => format!("{root}/{below}"),
         None => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_that_was_ended_with_the_run_did_not_fail() {
+        let names = ["a", "b", "c"].map(TestName::from);
+        let mut tests = not_run_results(&names, "why");
+        for (test, outcome) in tests.iter_mut().zip([TestOutcome::Failed, TestOutcome::Failed, TestOutcome::Passed]) {
+            test.outcome = outcome;
+        }
+        forget_what_was_stopped(&mut tests, &BTreeSet::from([names[0].clone()]));
+        let outcomes: Vec<TestOutcome> = tests.iter().map(|test| test.outcome).collect();
+        assert_eq!(outcomes, [TestOutcome::Failed, TestOutcome::Lost, TestOutcome::Passed]);
     }
 }

@@ -1,6 +1,7 @@
 //! The runner's report, taken while it is written, so that everything reported before a machine was lost counts. It
 //! passes through in pieces and is never held whole: a machine's tests may write into it without end.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -113,6 +114,11 @@ impl FollowedReport {
         let (site, machine) = (durable.site(), durable.machine());
         let connection = site.connector.connect(machine, &machine.user, SECOND_CHANCE, false).await?;
         self.drain(&Durable::new(run, site, machine, Some(connection), durable.folder()), path).await
+    }
+
+    /// The tests that have ended by the part taken so far.
+    pub(crate) fn ended(&self) -> BTreeSet<TestName> {
+        self.lock().reader.ended()
     }
 
     /// Everything that the part taken so far reported.

@@ -8,27 +8,18 @@ use model::machine::Machine;
 use model::outcome::count;
 use model::run::RunFolder;
 use model::runner::Runner;
-use model::task::TaskOutput;
 
 use crate::lease::{self, Completion, LeaseEnd, until_stopped};
 use crate::preparation::{cleaning, hold};
 use crate::run::Run;
 use crate::site::Site;
 use crate::task::durable::Durable;
-use crate::testing::{Finished, TestTask, Tested, finish};
+use crate::testing::{Finished, Records, TestTask, Tested, finish};
 use crate::transfer::artifacts;
 
 /// How many last lines of a build that failed are shown, and in how many last bytes of the output they are looked for.
 const LAST_LINES: usize = 20;
 const LAST_BYTES: u64 = 64 << 10;
-
-/// Where the output and the outcome of the tests are kept.
-pub struct Records<'a> {
-    /// The run's folder.
-    pub folder: &'a dyn RunFolder,
-    /// The output of its task, in that folder.
-    pub output: &'a dyn TaskOutput,
-}
 
 /// Goes on with tests that another driver began on `machine`, and ends as that driver would have done: their outcome is
 /// kept, and the machine is released, or left to them.
@@ -60,7 +51,7 @@ pub async fn follow(
     if let Some(tested) = Tested::read(records.folder) {
         return Ok(Completion::Release(Some(tested)));
     }
-    match finish(run, durable, runner, &task.begun, records.output).await {
+    match finish(run, durable, runner, &task.begun, records).await {
         Ok(Finished::Ran(mut ran)) => {
             if count(&ran.tests).not_run > 0 {
                 let said = records.folder.last_output(LAST_BYTES)?;

@@ -4,14 +4,15 @@
 //! The file lies on a machine whose tests may write anything into it. So everything here has a cap, and a report that
 //! goes beyond one says so and is not whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use model::base::id::TestName;
 use model::base::text;
-use model::outcome::{TestOutcome, TestResult};
+use model::outcome::{Expectation, TestOutcome, TestResult};
 use model::runner::{ReportReader, RunnerReport};
 use model::script::ScriptFile;
+use model::sum::Sha256Sum;
 use serde::Deserialize;
 
 /// The module that writes the report; it lies beside the program that starts the runner.
@@ -34,6 +35,10 @@ pub(super) const MOST_TESTS: usize = 20_000;
 /// become six.
 const TEXT_CAP: usize = 2 << 20;
 
+/// The most bytes of the difference of one test, and of all. A machine that keeps to the format sends no more than the first of a test.
+const DIFF_CAP: usize = 128 << 10;
+const DIFFS_CAP: usize = 8 << 20;
+
 /// The longest path of a program that a caveat names.
 const PATH_CAP: usize = 256;
 
@@ -55,6 +60,12 @@ enum Line {
     },
     Start {
         test: String,
+    },
+    Diff {
+        test: String,
+        text: String,
+        file: String,
+        sha256: Option<Sha256Sum>,
     },
     Finish {
         test: String,
@@ -106,7 +117,22 @@ impl ReportedOutcome {
 struct TestEntry {
     expected: bool,
     started: bool,
+    /// How its output differs from what was expected.
+    diff: Option<String>,
+    /// The file that says what was expected.
+    expected_output: Option<Expectation>,
     result: Option<TestResult>,
+}
+
+impl TestEntry {
+    fn into_result(self) -> Option<TestResult> {
+        let mut result = self.result?;
+        // Of several tries the worst counts; of those that were ended nobody knows the whole output.
+        if result.outcome == TestOutcome::Failed {
+            (result.detail, result.expected) = (self.diff, self.expected_output);
+        }
+        Some(result)
+    }
 }
 
 /// A report, line by line.
@@ -121,6 +147,8 @@ pub(crate) struct EventsReader {
     entries: BTreeMap<String, TestEntry>,
     /// Bytes of names and reasons in `entries`.
     text: usize,
+    /// Bytes of differences in `entries`.
+    diffs: usize,
     caveats: Vec<String>,
     building: Option<Duration>,
     complete: bool,
@@ -148,13 +176,18 @@ impl ReportReader for EventsReader {
         RunnerReport {
             expected,
             unfinished,
-            tests: std::mem::take(&mut self.entries).into_values().filter_map(|entry| entry.result).collect(),
+            tests: std::mem::take(&mut self.entries).into_values().filter_map(TestEntry::into_result).collect(),
             caveats: std::mem::take(&mut self.caveats),
             building: self.building,
             began,
             complete: self.complete,
             excess: self.beyond.take(),
         }
+    }
+
+    fn ended(&self) -> BTreeSet<TestName> {
+        let ended = self.entries.iter().filter(|(_, entry)| entry.result.is_some());
+        ended.map(|(name, _)| TestName::from(name.as_str())).collect()
     }
 
     fn output_file(&self, test: &TestName) -> Option<String> {
@@ -214,9 +247,20 @@ impl EventsReader {
                     entry.started = true;
                 }
             }
+            Line::Diff { test, text, file, sha256 } => self.differ(test, &text, Expectation { file, sha256 }),
             Line::Finish { test, outcome, seconds, reason } => self.finish(test, outcome, seconds, reason),
             Line::End => self.complete = true,
         }
+    }
+
+    /// Takes the difference of a test; what there is no room for is left out, and the output of the run has it.
+    fn differ(&mut self, name: String, diff: &str, expected: Expectation) {
+        let room = DIFFS_CAP.saturating_sub(self.diffs).min(DIFF_CAP);
+        let diff = text::cut(diff, room);
+        let Some(entry) = self.entry(name).filter(|_| room > 0) else { return };
+        entry.expected_output = Some(expected).filter(|expected| expected.file.len() <= NAME_CAP);
+        let before = entry.diff.replace(diff.clone()).map_or(0, |old| old.len());
+        self.diffs = (self.diffs + diff.len()).saturating_sub(before);
     }
 
     fn finish(&mut self, name: String, outcome: ReportedOutcome, seconds: Option<f64>, reason: Option<String>) {
@@ -239,7 +283,17 @@ impl EventsReader {
         let fits = after <= room.saturating_add(before);
         let reason = reason.filter(|_| fits);
         let (outcome, took) = (outcome.into_test(), seconds.and_then(span));
-        entry.result = Some(TestResult { name: name.into(), outcome, took, reason, detail: None, attempt: None });
+        entry.result = Some(TestResult {
+            name: name.into(),
+            outcome,
+            took,
+            reason,
+            detail: None,
+            output: None,
+            output_file: None,
+            expected: None,
+            attempt: None,
+        });
         if fits {
             self.text = self.text + after - before;
         } else {
@@ -337,6 +391,34 @@ mod tests {
         let RunnerReport { tests, began, .. } = read(report);
         assert!(!began);
         assert_eq!(tests.iter().map(|test| test.name.as_str()).collect::<Vec<_>>(), ["u"]);
+    }
+
+    #[test]
+    fn a_difference_is_of_the_test_that_failed_and_has_its_limits() {
+        let differs = |test: &str, text: &str| {
+            let line =
+                serde_json::json!({"event": "diff", "test": test, "text": text, "file": "tests/t", "sha256": null});
+            format!("{line}\n")
+        };
+        let all = |tests: &[(&str, &str, &str)]| -> String {
+            let lines = tests
+                .iter()
+                .map(|(test, text, outcome)| [started(test), differs(test, text), finished(test, outcome)].concat());
+            lines.collect()
+        };
+        let long = "+".repeat(2 * DIFF_CAP);
+        let report =
+            all(&[("a", "+1", "failed"), ("b", "+2", "passed"), ("c", "+3", "timed_out"), ("d", &long, "failed")]);
+        let tests = read(report.as_bytes()).tests;
+        let details: Vec<Option<&str>> = tests.iter().map(|test| test.detail.as_deref()).collect();
+        assert_eq!(details[..3], [Some("+1"), None, None]);
+        assert!(details[3].is_some_and(|text| text.len() < DIFF_CAP + 100), "a machine may send what it likes");
+        assert_eq!(tests[0].expected.as_ref().map(|expected| expected.file.as_str()), Some("tests/t"));
+        assert!(tests[1].expected.is_none());
+        let many: String = (0..200).map(|n| all(&[(&format!("t{n}"), &long, "failed")])).collect();
+        let held: usize =
+            read(many.as_bytes()).tests.iter().filter_map(|test| test.detail.as_ref()).map(String::len).sum();
+        assert!(held < DIFFS_CAP + 200 * 100, "{held}");
     }
 
     #[test]

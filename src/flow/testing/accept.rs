@@ -1,0 +1,105 @@
+//! Taking what a test printed for what is expected of it.
+
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use model::fault::Fault;
+use model::outcome::{Expectation, TestResult};
+use model::sum::Sha256Sum;
+use sha2::{Digest, Sha256};
+
+/// The mode of a file that was not there before.
+const NEW: u32 = 0o644;
+
+/// A file of a checkout that gets what a test printed.
+#[derive(Debug)]
+pub struct Acceptance {
+    path: PathBuf,
+    content: Vec<u8>,
+}
+
+impl Acceptance {
+    /// The file of the checkout at `root` that says what the test prints, and the output that the run's `folder` holds. Refuses a file
+    /// that is another one than in the run. Writes nothing.
+    pub fn plan(root: &Path, folder: &Path, test: &TestResult, expected: &Expectation) -> Result<Self, Fault> {
+        let path = root.join(&expected.file);
+        let Some(output) = &test.output_file else {
+            return Err(Fault::usage(format!("the output of `{}` was not kept: there was too much of it", test.name)));
+        };
+        let output = folder.join(output);
+        let failed = |path: &Path, error| Fault::outside(format!("cannot read `{}`", path.display())).because(error);
+        let content = std::fs::read(&output).map_err(|error| failed(&output, error))?;
+        let present = match std::fs::read(&path) {
+            Ok(bytes) => Sha256Sum::of_bytes(&Sha256::digest(&bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(&path, error)),
+        };
+        if present != expected.sha256 {
+            return Err(Fault::usage(format!("`{}` is not what it was when `{}` ran", path.display(), test.name))
+                .hint("Nothing was written. Run the test again, and accept what it prints then."));
+        }
+        Ok(Self { path, content })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes it whole or not at all; its mode stays.
+    pub fn write(&self) -> Result<(), Fault> {
+        self.put().map_err(|error| Fault::outside(format!("cannot write `{}`", self.path.display())).because(error))
+    }
+
+    fn put(&self) -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(self.path.parent().unwrap_or(Path::new(".")))?;
+        file.write_all(&self.content)?;
+        let mode = std::fs::metadata(&self.path).map_or(NEW, |known| known.permissions().mode());
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+        file.as_file().sync_all()?;
+        file.persist(&self.path).map(drop).map_err(|error| error.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::outcome::TestOutcome;
+
+    fn sum(text: &str) -> Option<Sha256Sum> {
+        Sha256Sum::of_bytes(&Sha256::digest(text))
+    }
+
+    #[test]
+    fn a_file_gets_what_was_printed_and_keeps_its_mode_unless_it_is_another_one() {
+        let (root, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (there, printed) = (root.path().join("test-a.t"), folder.path().join("test-a.t.err"));
+        std::fs::write(&there, "old").unwrap();
+        std::fs::set_permissions(&there, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(printed, "new").unwrap();
+        let test = TestResult {
+            name: "test-a.t".into(),
+            outcome: TestOutcome::Failed,
+            took: None,
+            reason: None,
+            detail: None,
+            output: None,
+            output_file: Some("test-a.t.err".to_owned()),
+            expected: None,
+            attempt: None,
+        };
+        let plan = |file: &str, sha256| {
+            Acceptance::plan(root.path(), folder.path(), &test, &Expectation { file: file.to_owned(), sha256 })
+        };
+        assert!(plan("test-a.t", sum("other")).unwrap_err().message.contains("is not what it was when `test-a.t` ran"));
+        assert!(plan("test-a.t", None).is_err(), "it was not there in the run");
+        assert!(plan("test-b.t", sum("old")).is_err(), "it was removed since");
+        plan("test-a.t", sum("old")).unwrap().write().unwrap();
+        assert_eq!(std::fs::read_to_string(&there).unwrap(), "new");
+        assert_eq!(std::fs::metadata(&there).unwrap().permissions().mode() & 0o777, 0o755);
+        plan("test-b.py.out", None).unwrap().write().unwrap();
+        assert_eq!(std::fs::metadata(root.path().join("test-b.py.out")).unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 2);
+    }
+}

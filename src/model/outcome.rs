@@ -112,13 +112,12 @@ pub struct TestResult {
 }
 
 impl TestResult {
-    /// The result of a test that did not run, with the reason.
-    fn without_run(name: &TestName, outcome: TestOutcome, why: &str) -> Self {
-        let reason = Some(why.to_owned());
+    /// What a runner reported of a test; its output and its attempt are not known yet.
+    pub fn of(name: TestName, outcome: TestOutcome, took: Option<Duration>, reason: Option<String>) -> Self {
         Self {
-            name: name.clone(),
+            name,
             outcome,
-            took: None,
+            took,
             reason,
             detail: None,
             output: None,
@@ -126,6 +125,11 @@ impl TestResult {
             expected: None,
             attempt: None,
         }
+    }
+
+    /// The result of a test that did not run, with the reason.
+    fn without_run(name: &TestName, outcome: TestOutcome, why: &str) -> Self {
+        Self::of(name.clone(), outcome, None, Some(why.to_owned()))
     }
 }
 

@@ -283,17 +283,7 @@ impl EventsReader {
         let fits = after <= room.saturating_add(before);
         let reason = reason.filter(|_| fits);
         let (outcome, took) = (outcome.into_test(), seconds.and_then(span));
-        entry.result = Some(TestResult {
-            name: name.into(),
-            outcome,
-            took,
-            reason,
-            detail: None,
-            output: None,
-            output_file: None,
-            expected: None,
-            attempt: None,
-        });
+        entry.result = Some(TestResult::of(name.into(), outcome, took, reason));
         if fits {
             self.text = self.text + after - before;
         } else {

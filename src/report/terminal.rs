@@ -200,7 +200,8 @@ fn time(results: &Results) -> String {
     )
 }
 
-fn first_line(reason: Option<&str>) -> Option<String> {
+/// The first line of a reason that is not blank, with its control characters escaped.
+pub fn first_line(reason: Option<&str>) -> Option<String> {
     let line = reason?.lines().map(str::trim).find(|line| !line.is_empty())?;
     Some(escape(line))
 }

@@ -205,7 +205,7 @@ fn show(screen: &Screen, json: bool, results: &PackagingResults) {
         screen.message(&format!("Packages: {}", results.dist.display()));
     }
     if results.count(CellOutcome::Failed) > 0 {
-        let logs = results.dist.join("logs");
+        let logs = results.dist.join(Dist::LOGS);
         screen.message(&format!(
             "Logs: {}. What failed can be built again into the same folder, by the command for its kind.",
             logs.display()

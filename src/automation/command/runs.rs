@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use model::base::id::RunId;
 use model::fault::Fault;
 use model::machine::Machine;
-use model::outcome::Results;
+use model::outcome::{Results, TestResult};
 use model::run::{RunRecord, RunState};
 use serde::Serialize;
 use state::dir::StateDir;
@@ -145,6 +145,14 @@ fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
         .collect();
     context.screen.data(&table::render(&["ID", "COMMAND", "STANDING", "SUMMARY"], &rows));
     Ok(exit::OK)
+}
+
+/// The result of a test that a user names.
+fn find_test<'a>(results: &'a Results, name: &str) -> Result<&'a TestResult, Fault> {
+    results.tests.iter().find(|test| test.name.as_str() == name).ok_or_else(|| {
+        Fault::usage(format!("run `{}` had no test `{name}`", results.id))
+            .hint("Name it as the run's list does, with the case behind `#` where it has cases.")
+    })
 }
 
 fn results(context: &Context, id: &RunId) -> Result<Option<Results>, Fault> {

@@ -16,9 +16,6 @@ use rustix::fs::{FlockOperation, flock};
 /// The beginning of the name of a folder in which packages arrive.
 const ARRIVING: &str = ".arriving-";
 
-/// The folder of the logs, below that of the packages.
-const LOGS: &str = "logs";
-
 /// A folder for packages, as one run fills it. What arrives is removed with this value.
 #[derive(Debug)]
 pub struct Dist {
@@ -40,10 +37,13 @@ fn failed(doing: &str, path: &Path, error: impl std::fmt::Display) -> Fault {
 }
 
 impl Dist {
+    /// The folder of the logs, below that of the packages.
+    pub const LOGS: &str = "logs";
+
     /// Makes the folder where it is missing, and removes what killed runs had not finished there.
     pub fn open(folder: &Path, run: &RunId) -> Result<Self, Fault> {
         let folder = std::path::absolute(folder).map_err(|error| failed("use", folder, error))?;
-        let logs = folder.join(LOGS);
+        let logs = folder.join(Self::LOGS);
         fs::create_dir_all(&logs).map_err(|error| failed("make the folder", &logs, error))?;
         // Under this lock nobody takes a folder that is new for one that is left over.
         let _whole = lock(&folder)?;
@@ -68,7 +68,7 @@ impl Dist {
 
     /// The log of a cell's build, as a path from the folder.
     pub fn log_of(cell: &str) -> String {
-        format!("{LOGS}/{cell}.log")
+        format!("{}/{cell}.log", Self::LOGS)
     }
 
     /// Begins the log of a cell's build: the file, and its path.

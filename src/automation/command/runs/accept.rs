@@ -7,7 +7,7 @@ use model::fault::Fault;
 use model::outcome::{Expectation, Results, TestResult};
 
 use crate::command::error::exit;
-use crate::command::runs::{chosen, results};
+use crate::command::runs::{chosen, find_test, results};
 use crate::compose::{Context, current_folder};
 
 /// `runs accept`.
@@ -28,7 +28,7 @@ pub struct Args {
     dry_run: bool,
 }
 
-/// Writes the files, all or none.
+/// Writes the files; none where one of them is refused.
 pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let record = chosen::choose_test_run(context, &args.from)?;
     let Some(results) = results(context, &record.id)? else {
@@ -66,8 +66,7 @@ fn choose<'a>(results: &'a Results, named: &[String]) -> Result<Vec<(&'a TestRes
         return Ok(all);
     }
     let find = |name: &String| {
-        let unknown = || Fault::usage(format!("run `{}` had no test `{name}`", results.id));
-        let test = results.tests.iter().find(|test| test.name.as_str() == name.as_str()).ok_or_else(unknown)?;
+        let test = find_test(results, name)?;
         let why = || {
             Fault::usage(format!(
                 "the output of `{name}` was not compared, or was as expected: it {}",

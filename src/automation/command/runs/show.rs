@@ -5,7 +5,7 @@ use model::outcome::{Results, TestOutcome, TestResult};
 use model::run::RunRecord;
 
 use crate::command::error::exit;
-use crate::command::runs::{RunRow, chosen, find_machine, results};
+use crate::command::runs::{RunRow, chosen, find_machine, find_test, results};
 use crate::compose::Context;
 use crate::ui::table;
 
@@ -64,10 +64,8 @@ fn no_results(context: &Context, record: &RunRecord) -> Fault {
 
 /// Leaves those tests in the results that are asked for.
 fn choose(results: &mut Results, args: &Args) -> Result<(), Fault> {
-    let is_known = |name: &&String| !results.tests.iter().any(|test| test.name.as_str() == name.as_str());
-    if let Some(unknown) = args.tests.iter().find(is_known) {
-        return Err(Fault::usage(format!("run `{}` had no test `{unknown}`", results.id))
-            .hint("Name it as the run's list does, with the case behind `#` where it has cases."));
+    for name in &args.tests {
+        find_test(results, name)?;
     }
     let is_bad = |test: &TestResult| !matches!(test.outcome, TestOutcome::Passed | TestOutcome::Skipped);
     let is_named = |test: &TestResult| args.tests.iter().any(|name| test.name.as_str() == name);
@@ -93,8 +91,8 @@ fn tests_text(results: &Results, args: &Args, folder: &std::path::Path) -> Strin
 
 fn row(test: &TestResult) -> Vec<String> {
     let took = test.took.map(model::base::text::seconds).unwrap_or_else(|| "-".to_owned());
-    let why = test.reason.as_deref().and_then(|reason| reason.lines().find(|line| !line.trim().is_empty()));
-    vec![test.name.to_string(), test.outcome.words().to_owned(), took, why.unwrap_or_default().trim().to_owned()]
+    let why = report::terminal::first_line(test.reason.as_deref()).unwrap_or_default();
+    vec![test.name.to_string(), test.outcome.words().to_owned(), took, why]
 }
 
 /// The run and its verdict.

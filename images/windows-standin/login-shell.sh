@@ -19,7 +19,9 @@ if ! [ -e "$XDG_RUNTIME_DIR/started" ]; then
         flock 9
         if ! [ -e "$XDG_RUNTIME_DIR/started" ]; then
             setsid -f Xvfb "$DISPLAY" -screen 0 1024x768x24 -nolisten tcp 9>&-
-            setsid -f wineserver --foreground --persistent 9>&-
+            # It returns when the server answers. A program that comes earlier starts a server of its own, which ends with its
+            # last program, and the services of Windows with it.
+            wineserver --persistent 9>&- || exit 125
             setsid wine cmd /c exit 9>&- || exit 125
             : >"$XDG_RUNTIME_DIR/started"
         fi

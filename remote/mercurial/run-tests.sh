@@ -1,16 +1,17 @@
 #!/bin/bash
 # Runs Mercurial's test runner in /hgwork/src/tests.
 #
-#   run-tests.sh [--list N] [--built] PYTHON -- ARGUMENT...
+#   run-tests.sh [--list N | --part K] [--built] PYTHON -- ARGUMENT...
 #
 # --built    a build that is in place is to be tested, where there is one
 # --list N   print the names of the tests that the same arguments would run, one on a line, and run none; the last N arguments
 #            name tests. On standard error, first, what they would run on: `run-tests: on distro=NAME python=VERSION`, or
 #            `pypy=VERSION`
+# --part K   these tests are the Kth part of what the machine runs: their results land in a folder of that name in /hgwork/results
 # PYTHON     the interpreter: an absolute path
 # ARGUMENT   goes to run-tests.py as it is
 #
-# Results land in /hgwork/results, which is emptied first:
+# Results land in /hgwork/results, or with --part in a folder of it, which is emptied first:
 #   events.jsonl   written while the tests run, one object on a line; run_tests_events.py, which must lie beside this script,
 #                  describes it. It is complete up to the moment at which the machine was lost
 #   report.json    the runner's own report, and xunit.xml, its other one, with the reasons of skipped tests; written by the
@@ -29,16 +30,21 @@
 # exist: `unknown test: NAME` is on standard error and the names of those that do on standard output.
 set -euo pipefail
 
-readonly work=/hgwork results=/hgwork/results
+readonly work=/hgwork
+results=/hgwork/results
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 say() { printf '%s\n' "run-tests: $*" >&2; }
-usage() { say "$*"; say "usage: run-tests.sh [--list N] [--built] PYTHON -- ARGUMENT..."; exit 64; }
+usage() { say "$*"; say "usage: run-tests.sh [--list N | --part K] [--built] PYTHON -- ARGUMENT..."; exit 64; }
 
 list=
 if [[ ${1:-} == --list ]]; then
     list=${2:-}
     [[ $list =~ ^[0-9]+$ ]] || usage "expected a number after --list"
+    shift 2
+elif [[ ${1:-} == --part ]]; then
+    [[ ${2:-} =~ ^[0-9]+$ ]] || usage "expected a number after --part"
+    results+=/$2
     shift 2
 fi
 built=

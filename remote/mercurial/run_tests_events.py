@@ -8,10 +8,11 @@ One JSON object on a line:
     {"event": "options", "debug": BOOL, "foreign": {FLAG: PATH}, "building": NUMBER}
                                                   once, first: options that make green mean less: whether no output is compared,
                                                   and the programs under test that do not lie in the
-                                                  source beside the folder of this file, by the flag that names them; and how many seconds the runner took
+                                                  source whose tests these are, by the flag that names them; and how many seconds the runner took
                                                   to build and install what it tests, which it does before its first test
     {"event": "expected", "tests": [NAME, ...]}   once, before the first test: everything that was selected
-    {"event": "start", "test": NAME}
+    {"event": "start", "test": NAME, "at": NUMBER}
+                                                  when, by the clock of the machine: seconds since 1970
     {"event": "diff", "test": NAME, "text": STRING, "file": PATH, "sha256": STRING or null}
                                                   before the finish of a test whose output is not what was expected: how it differs, from
                                                   its beginning on (of one that was longer the last line says so); the file that says what is
@@ -55,7 +56,7 @@ sys.path[:] = [p for p in sys.path if p != _here]
 
 def _foreign(options):
     """The programs under test that are not the source's own, by the flag that names them."""
-    source = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(_path))), "src")
+    source = os.path.dirname(os.path.realpath(os.getcwd()))
     found = {}
     for flag, name in (("--with-hg", "with_hg"), ("--with-chg", "with_chg"), ("--with-rhg", "with_rhg"), ("--hg-wheel", "wheel")):
         path = getattr(options, name, None)
@@ -154,7 +155,7 @@ class TestResult(__main__.TestResult):
 
     def startTest(self, test):
         self._begun[id(test)] = time.monotonic()
-        self._event(event="start", test=test.name)
+        self._event(event="start", test=test.name, at=round(time.time(), 3))
         super().startTest(test)
 
     def stopTest(self, test, interrupted=False):

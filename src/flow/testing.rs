@@ -83,6 +83,9 @@ pub struct BegunTests {
     pub task: TaskId,
     /// The folder on the machine of the task and its supervisor.
     pub folder: String,
+    /// The number of the part that they are of what the machine runs; none where they are all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<u32>,
     /// The tests that are expected to run.
     pub expected: Vec<TestName>,
     /// The source under test, in words.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::CollectedArtifacts;
@@ -11,6 +12,7 @@ use crate::base::id::{MachineId, RunId, TestName};
 use crate::build::BuildOrigin;
 use crate::exit::Exit;
 use crate::exit_code;
+use crate::machine::ProviderKind;
 use crate::subject::TestSubject;
 use crate::sum::Sha256Sum;
 
@@ -106,9 +108,33 @@ pub struct TestResult {
     /// The file with what it is expected to print, where its output was compared with that and differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Expectation>,
+    /// When it began, by the clock of its machine; none where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_at: Option<Timestamp>,
     /// Where it was tried; none for a test that no machine was to run, and in results of older builds of the tool.
     #[serde(flatten)]
     pub attempt: Option<Attempt>,
+    /// The other tries in the run, in the order of their ends; this result is the one that counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<OtherAttempt>,
+}
+
+/// A try of a test that is not the one that counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OtherAttempt {
+    /// Where it was tried.
+    #[serde(flatten)]
+    pub attempt: Attempt,
+    /// Its outcome.
+    pub outcome: TestOutcome,
+    /// How long it ran, by the wall clock; none when it did not run. `seconds` in JSON.
+    #[serde(rename = "seconds", default, with = "clock::optional_seconds")]
+    pub took: Option<Duration>,
+    /// Why it was skipped, failed or lost.
+    pub reason: Option<String>,
+    /// When it began, by the clock of its machine; none where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_at: Option<Timestamp>,
 }
 
 impl TestResult {
@@ -123,8 +149,16 @@ impl TestResult {
             output: None,
             output_file: None,
             expected: None,
+            began_at: None,
             attempt: None,
+            others: Vec::new(),
         }
+    }
+
+    /// Whether it passed in one try and failed in another.
+    pub fn is_flaky(&self) -> bool {
+        let mut outcomes = self.others.iter().map(|other| other.outcome).chain([self.outcome]);
+        outcomes.clone().any(TestOutcome::is_failure) && outcomes.any(|outcome| outcome == TestOutcome::Passed)
     }
 
     /// The result of a test that did not run, with the reason.
@@ -152,6 +186,9 @@ pub struct Counts {
     /// Tests that were expected, and not begun because the software under test was not built.
     #[serde(default)]
     pub not_run: usize,
+    /// Tests that passed in one try and failed in another; each of them also counts as what it came to.
+    #[serde(default)]
+    pub flaky: usize,
 }
 
 /// The verdict on a run.
@@ -225,6 +262,49 @@ pub struct Cell {
     pub counts: Counts,
 }
 
+/// How one machine of a run spent its time, by the clock here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MachineUse {
+    /// The machine.
+    pub machine: MachineId,
+    /// Where it came from.
+    pub provider: ProviderKind,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// When it answered; none where it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_at: Option<Timestamp>,
+    /// When it was ready for its first test; none where it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at: Option<Timestamp>,
+    /// From `up_at` to `ready_at`: bringing the source there.
+    #[serde(default, with = "clock::seconds")]
+    pub push: Duration,
+    /// From `up_at` to `ready_at`: building the source, or bringing a build there.
+    #[serde(default, with = "clock::seconds")]
+    pub build: Duration,
+    /// When the runner was at work, in order.
+    pub at_work: Vec<Span>,
+    /// When it was given back; none in results that were written before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// Its cost in US dollars; none where it cost nothing or the cost is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<f64>,
+    /// Why it was lost; none where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+}
+
+/// A piece of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Its beginning.
+    pub from: Timestamp,
+    /// Its end.
+    pub until: Timestamp,
+}
+
 /// The results of one run, the content of `results.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Results {
@@ -267,6 +347,9 @@ pub struct Results {
     /// did not distinguish cells.
     #[serde(default)]
     pub cells: Vec<Cell>,
+    /// The machines, in the order in which they were asked for; empty in results of older builds of the tool.
+    #[serde(default)]
+    pub machines: Vec<MachineUse>,
     /// Every test, by name.
     pub tests: Vec<TestResult>,
 }
@@ -282,6 +365,7 @@ pub fn count(tests: &[TestResult]) -> Counts {
         skipped: of(TestOutcome::Skipped),
         lost: of(TestOutcome::Lost),
         not_run: of(TestOutcome::NotRun),
+        flaky: tests.iter().filter(|test| test.is_flaky()).count(),
     }
 }
 
@@ -355,18 +439,7 @@ mod tests {
     use super::*;
 
     fn test(name: &str, outcome: TestOutcome) -> TestResult {
-        let took = Some(Duration::from_secs(1));
-        TestResult {
-            name: name.into(),
-            outcome,
-            took,
-            reason: None,
-            detail: None,
-            output: None,
-            output_file: None,
-            expected: None,
-            attempt: None,
-        }
+        TestResult::of(name.into(), outcome, Some(Duration::from_secs(1)), None)
     }
 
     fn judge(tests: &[TestResult], runner: Exit) -> Verdict {
@@ -387,6 +460,20 @@ mod tests {
             vec![test("t", TestOutcome::Passed), test("t", TestOutcome::Failed), test("t", TestOutcome::Passed)];
         let tests = reconcile(&["t".into()], reported, "");
         assert_eq!((tests.len(), tests[0].outcome), (1, TestOutcome::Failed));
+    }
+
+    #[test]
+    fn a_test_that_passed_and_failed_is_flaky_and_still_counts_as_what_it_came_to() {
+        let mut flaky = test("t", TestOutcome::Passed);
+        let other = |outcome| {
+            let attempt = Attempt { machine: "hg-4x2k9q0d7m".parse().unwrap(), number: 1 };
+            OtherAttempt { attempt, outcome, took: None, reason: None, began_at: None }
+        };
+        flaky.others = vec![other(TestOutcome::Lost)];
+        assert!(!flaky.is_flaky(), "nobody knows what the lost one would have come to");
+        flaky.others = vec![other(TestOutcome::TimedOut)];
+        let counts = count(&[flaky, test("u", TestOutcome::Passed)]);
+        assert_eq!((counts.flaky, counts.passed, counts.failed), (1, 2, 0));
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub trait ReportReader: Send {
     /// The content of the report so far; it may break off in the middle of a line.
     fn report(&mut self) -> RunnerReport;
 
+    /// What was reported since this was last asked, in order. It is for those who watch: a report without end is not told to its end.
+    fn news(&mut self) -> Vec<TestNews>;
+
     /// The tests that have ended so far.
     fn ended(&self) -> BTreeSet<TestName>;
 
@@ -62,8 +65,24 @@ pub struct Layout {
     pub root: Cow<'static, str>,
     /// The file in which an image records what it was baked with; an image without it works as well.
     pub baked: Cow<'static, str>,
-    /// The file in which the runner reports while it runs.
-    pub report: Cow<'static, str>,
+}
+
+/// A part of the listed tests, for one start of the runner.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// Its number among the parts that a machine runs, from 1: each has a report of its own.
+    pub number: u32,
+    /// The tests; at least one.
+    pub tests: &'a [TestName],
+}
+
+/// What a report says of one test while the runner is at work.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TestNews {
+    /// It began.
+    Began(TestName),
+    /// It came to an end.
+    Ended(TestResult),
 }
 
 /// The tests that a machine would run, and their context.
@@ -97,11 +116,14 @@ pub trait Runner: Preparation {
     /// Reads what [`Runner::list`] printed, or says why the requested tests cannot be run.
     fn read_list(&self, baked: Option<&[u8]>, done: &Output) -> Result<TestListing, Fault>;
 
-    /// The step that runs all listed tests, or `only` those of them.
-    fn run(&self, folder: &str, baked: Option<&[u8]>, only: Option<&[TestName]>) -> StepCommand;
+    /// The step that runs all listed tests, or a part of them.
+    fn run(&self, folder: &str, baked: Option<&[u8]>, part: Option<Part<'_>>) -> StepCommand;
 
-    /// A reader of the file [`Layout::report`].
-    fn read_report(&self) -> Box<dyn ReportReader>;
+    /// The file on the machine in which the runner reports while it runs all tests, or the part of this number.
+    fn report_file(&self, part: Option<u32>) -> String;
+
+    /// A reader of that file.
+    fn read_report(&self, part: Option<u32>) -> Box<dyn ReportReader>;
 }
 
 /// The record of the runner whose tests were begun on a machine. It is stored with them, and a later follower makes the

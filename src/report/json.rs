@@ -47,17 +47,9 @@ pub(super) mod tests {
 
     pub(crate) fn test(name: &str, outcome: TestOutcome, reason: Option<&str>) -> TestResult {
         let ran = outcome == TestOutcome::Passed || outcome.is_failure();
-        TestResult {
-            name: name.into(),
-            outcome,
-            took: ran.then_some(Duration::from_micros(1_234_567)),
-            reason: reason.map(str::to_owned),
-            detail: None,
-            output: None,
-            output_file: None,
-            expected: None,
-            attempt: Some(Attempt { machine: "hg-4x2k9q0d7m".parse().unwrap(), number: 1 }),
-        }
+        let took = ran.then_some(Duration::from_micros(1_234_567));
+        let attempt = Attempt { machine: "hg-4x2k9q0d7m".parse().unwrap(), number: 1 };
+        TestResult { attempt: Some(attempt), ..TestResult::of(name.into(), outcome, took, reason.map(str::to_owned)) }
     }
 
     pub(crate) fn results(tests: Vec<TestResult>) -> Results {
@@ -102,6 +94,7 @@ pub(super) mod tests {
             runner,
             last_output: None,
             cells: vec![cell],
+            machines: Vec::new(),
             tests,
         }
     }
@@ -110,7 +103,7 @@ pub(super) mod tests {
     fn a_cell_looks_like_this_and_is_read_back() {
         let results = results(vec![test("test-add.t", TestOutcome::TimedOut, None)]);
         let cell = serde_json::to_string(&results.cells[0]).unwrap();
-        insta::assert_snapshot!(cell, @r#"{"image":"linux-dev-debian12 (0123456789ab)","distro":"debian12","python":"3.11.2","filesystem":"default","machines":["hg-4x2k9q0d7m"],"verdict":"failed","counts":{"total":1,"passed":0,"failed":1,"timed_out":1,"skipped":0,"lost":0,"not_run":0}}"#);
+        insta::assert_snapshot!(cell, @r#"{"image":"linux-dev-debian12 (0123456789ab)","distro":"debian12","python":"3.11.2","filesystem":"default","machines":["hg-4x2k9q0d7m"],"verdict":"failed","counts":{"total":1,"passed":0,"failed":1,"timed_out":1,"skipped":0,"lost":0,"not_run":0,"flaky":0}}"#);
         let back = parse(render(&results).unwrap().as_bytes(), Path::new("results.json")).unwrap();
         assert_eq!(back.cells, results.cells);
     }
@@ -134,7 +127,8 @@ pub(super) mod tests {
             "timed_out": 0,
             "skipped": 1,
             "lost": 0,
-            "not_run": 0
+            "not_run": 0,
+            "flaky": 0
           },
           "time": {
             "total": 10.0,
@@ -162,6 +156,7 @@ pub(super) mod tests {
             "value": 0
           },
           "cells": [],
+          "machines": [],
           "tests": [
             {
               "name": "test-add.t",

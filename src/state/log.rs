@@ -127,7 +127,7 @@ fn people_line(words: &Words) -> Option<String> {
         Words::Expect(_) | Words::Stop | Words::Progress(_) => return None,
         Words::Begin(text) => format!("begin {text}"),
         Words::End { text, took } => format!("done {text} ({:.3}s)", took.as_secs_f64()),
-        Words::Detail(text) => format!("| {text}"),
+        Words::Detail(text) | Words::Test(text) => format!("| {text}"),
         Words::Notice(text) | Words::Outcome(text) => format!("notice: {text}"),
         Words::Warning(text) => format!("warning: {text}"),
     })

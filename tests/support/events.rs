@@ -43,7 +43,7 @@ impl Sink for Events {
             Words::Expect(took) => format!("expected {}", took.as_secs()),
             Words::End { text, .. } => format!("done {text}"),
             Words::Stop => "stop".to_owned(),
-            Words::Detail(text) => format!("detail {text}"),
+            Words::Detail(text) | Words::Test(text) => format!("detail {text}"),
             Words::Progress(text) => format!("progress {text}"),
             Words::Notice(text) => format!("notice {text}"),
             Words::Warning(text) => format!("warning {text}"),

@@ -1,15 +1,16 @@
 # Runs Mercurial's test runner in C:/hgdev/src/tests.
 #
-#   run_tests.py (--list | --run) N [--take NODE] PYTHON -- ARGUMENT...
+#   run_tests.py (--list | --run) N [--take NODE | --part K] PYTHON -- ARGUMENT...
 #
 # N             how many arguments at the end name tests; the others are flags
 # --list        print the names of the tests that the same arguments would run, one on a line, and run none. On standard error, what
 #               they would run on: `run-tests: on distro=NAME python=VERSION`
 # --take NODE   take the machine's folders and check the changeset out before, as `sync_finish.py NODE take` does
+# --part K      these tests are the Kth part of what the machine runs: their results land in a folder of that name beside those of the others
 # PYTHON        the interpreter: an absolute path
 # ARGUMENT      goes to run-tests.py as it is
 #
-# Results land in C:/hgdev/results, which is emptied first: events.jsonl, as run_tests_events.py, which must lie beside this program,
+# Results land in C:/hgdev/results, or a folder below it with --part, which is emptied first: events.jsonl, as run_tests_events.py, which must lie beside this program,
 # describes it; report.json and xunit.xml, the runner's own reports; TEST.err, the output of each failed test.
 #
 # Tests that are scripts (.t) need a `sh` on the path, or in C:/MinGW/msys/1.0/bin. Where there is none they are not given to the
@@ -29,7 +30,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
 import places  # noqa: E402
 
-USAGE = "usage: run_tests.py (--list | --run) N [--take NODE] PYTHON -- ARGUMENT..."
+USAGE = "usage: run_tests.py (--list | --run) N [--take NODE | --part K] PYTHON -- ARGUMENT..."
 TESTS = places.SOURCE + "/tests"
 # The shell that Mercurial's own images for Windows have.
 SHELL = "C:/MinGW/msys/1.0/bin"
@@ -57,20 +58,24 @@ def wrong(reason):
 
 
 def parse(args):
-    """Whether only a list is wanted; the number of tests that are named; the changeset to check out before, or none; the interpreter; the
-    runner's arguments."""
+    """Whether only a list is wanted; the number of tests that are named; the changeset to check out before, or none; the folder for the
+    results; the interpreter; the runner's arguments."""
     if args[:1] not in (["--list"], ["--run"]) or not "".join(args[1:2]).isdigit():
         raise wrong("expected --list or --run, and a number")
-    listing, count, node, args = args[0] == "--list", int(args[1]), None, args[2:]
+    listing, count, node, results, args = args[0] == "--list", int(args[1]), None, places.RESULTS, args[2:]
     if args[:1] == ["--take"]:
         if not re.fullmatch("[0-9a-f]{40}", "".join(args[1:2])):
             raise wrong("expected 40 hexadecimal digits after --take")
         node, args = args[1], args[2:]
+    elif args[:1] == ["--part"]:
+        if not "".join(args[1:2]).isdigit():
+            raise wrong("expected a number after --part")
+        results, args = results + "/" + args[1], args[2:]
     if len(args) < 2 + count or args[1] != "--":
         raise wrong("expected an interpreter, -- and the names of tests")
     if not os.path.isfile(args[0]):
         raise wrong("there is no interpreter %s" % args[0])
-    return listing, count, node, args[0], args[2:]
+    return listing, count, node, results, args[0], args[2:]
 
 
 def check_out(node):
@@ -168,8 +173,8 @@ def known_list(python, arguments, ours):
     return (names, 0) if asked == [python] + arguments else listed(python, arguments, ours)
 
 
-def write_events(events):
-    with open(places.RESULTS + "/events.jsonl", "a", encoding="utf-8") as file:
+def write_events(results, events):
+    with open(results + "/events.jsonl", "a", encoding="utf-8") as file:
         for event in events:
             file.write(json.dumps(event) + "\n")
 
@@ -194,23 +199,23 @@ def without_shell(count, python, arguments, ours):
 
 
 def main(args):
-    listing, count, node, python, arguments = parse(args)
+    listing, count, node, results, python, arguments = parse(args)
     ours = environment()
     if listing:
         return show_list(count, node, python, arguments, ours)
     places.need_own()
     need_runner(python, arguments, ours)
-    places.remove_tree(places.RESULTS)
-    os.mkdir(places.RESULTS)
+    places.remove_tree(results)
+    os.makedirs(results)
     given, scripts = without_shell(count, python, arguments, ours)
     if given is None:
         options = dict(event="options", debug=False, foreign={}, building=0)
-        write_events([options, dict(event="expected", tests=scripts)] + skipped(scripts) + [dict(event="end")])
+        write_events(results, [options, dict(event="expected", tests=scripts)] + skipped(scripts) + [dict(event="end")])
         return 0
-    write_events(skipped(scripts))
-    ours.update(CUSTOM_TEST_RESULT="run_tests_events", HG_TEST_EVENTS=places.RESULTS + "/events.jsonl")
+    write_events(results, skipped(scripts))
+    ours.update(CUSTOM_TEST_RESULT="run_tests_events", HG_TEST_EVENTS=results + "/events.jsonl")
     ours["PYTHONPATH"] = os.pathsep.join([places.HERE] + [path for path in [ours.get("PYTHONPATH")] if path])
-    reports = ["--outputdir", places.RESULTS, "--json", "--xunit", places.RESULTS + "/xunit.xml"]
+    reports = ["--outputdir", results, "--json", "--xunit", results + "/xunit.xml"]
     return subprocess.run([python, "run-tests.py"] + reports + given, cwd=TESTS, env=ours, stdin=subprocess.DEVNULL).returncode
 
 

@@ -72,9 +72,11 @@ pub async fn conclude(
     let tested = ended.result?;
     let task = task.ok_or_else(|| Fault::infrastructure("the tests were followed before they were begun"))?;
     match (tested, ended.detached) {
-        (Some(tested), _) => {
-            publish(session, reports, results(&session.run, session.started_at(), task, tested, ended.cost))
-        }
+        (Some(tested), _) => publish(
+            session,
+            reports,
+            results(&session.run, session.started_at(), session.site.provider.kind(), task, tested, ended.cost),
+        ),
         (None, Some(machine)) => Ok(detached_ending(&task.begun, machine)),
         (None, None) => Err(Fault::new(FaultKind::Interrupted, "interrupted")),
     }

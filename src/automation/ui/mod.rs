@@ -307,7 +307,7 @@ impl Screen {
                 Self::end_bar(state);
                 self.line(state, &format!("{text} ({})", text::seconds(took)));
             }
-            Words::Stop => {}
+            Words::Stop | Words::Test(_) => {}
             Words::Detail(text) => self.detail(state, event.subject.as_ref(), text),
             Words::Progress(text) => {
                 if let Some(bar) = &state.bar {

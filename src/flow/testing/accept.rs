@@ -78,17 +78,8 @@ mod tests {
         std::fs::write(&there, "old").unwrap();
         std::fs::set_permissions(&there, std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::write(printed, "new").unwrap();
-        let test = TestResult {
-            name: "test-a.t".into(),
-            outcome: TestOutcome::Failed,
-            took: None,
-            reason: None,
-            detail: None,
-            output: None,
-            output_file: Some("test-a.t.err".to_owned()),
-            expected: None,
-            attempt: None,
-        };
+        let mut test = TestResult::of("test-a.t".into(), TestOutcome::Failed, None, None);
+        test.output_file = Some("test-a.t.err".to_owned());
         let plan = |file: &str, sha256| {
             Acceptance::plan(root.path(), folder.path(), &test, &Expectation { file: file.to_owned(), sha256 })
         };

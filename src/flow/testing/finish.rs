@@ -37,7 +37,7 @@ pub async fn finish(
     records: &Records<'_>,
 ) -> Result<Finished, Fault> {
     let run = &run.on(&durable.machine().id);
-    let report = FollowedReport::of(runner);
+    let report = FollowedReport::of(runner, begun.part, run.teller.clone());
     let before_stop = Mutex::new(None);
     let stopping = async {
         run.stop.cancelled().await;
@@ -58,7 +58,7 @@ pub async fn finish(
     };
     let took = Duration::try_from(took).unwrap_or_default();
     let root = hold::root(durable, runner, &runner.layout().root, &begun.folder).await;
-    let report_file = locate(runner, &root, &runner.layout().report);
+    let report_file = locate(runner, &root, &runner.report_file(begun.part));
     let drained = match report.drain(durable, &report_file).await {
         Err(_) if matches!(exit, Exit::Lost(_)) && !run.stop.is_cancelled() => {
             report.drain_once_more(run, durable, &report_file).await

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use model::base::deadline::Deadline;
 use model::base::id::TestName;
-use model::event::TestsEvent;
+use model::event::{Teller, TestsEvent};
 use model::exit::Exit;
 use model::fault::Fault;
-use model::runner::{ReportReader, Runner, RunnerReport};
+use model::runner::{ReportReader, Runner, RunnerReport, TestNews};
 use model::task::Chunk;
 
 use crate::run::Run;
@@ -31,6 +31,8 @@ const SECOND_CHANCE: Duration = Duration::from_secs(15);
 pub(crate) struct FollowedReport {
     path: String,
     taken: Mutex<TakenPart>,
+    /// To whom the news of tests is told.
+    teller: Teller,
 }
 
 struct TakenPart {
@@ -39,11 +41,12 @@ struct TakenPart {
 }
 
 impl FollowedReport {
-    /// The report of a runner, of which nothing is taken yet.
-    pub(crate) fn of(runner: &dyn Runner) -> Self {
+    /// The report of a runner, of which nothing is taken yet. What it says of tests is told as it comes.
+    pub(crate) fn of(runner: &dyn Runner, part: Option<u32>, teller: Teller) -> Self {
         Self {
-            path: runner.layout().report.into_owned(),
-            taken: Mutex::new(TakenPart { reader: runner.read_report(), bytes: 0 }),
+            path: runner.report_file(part),
+            taken: Mutex::new(TakenPart { reader: runner.read_report(part), bytes: 0 }),
+            teller,
         }
     }
 
@@ -60,6 +63,12 @@ impl FollowedReport {
         let mut taken = self.lock();
         taken.reader.feed(bytes);
         taken.bytes += bytes.len() as u64;
+        for news in taken.reader.news() {
+            self.teller.tell(match news {
+                TestNews::Began(test) => TestsEvent::TestBegan { test },
+                TestNews::Ended(result) => TestsEvent::ended(&result),
+            });
+        }
     }
 
     /// Where the part that was not taken begins.

@@ -66,6 +66,7 @@ impl ReadyMachine {
             machine: machine.id.clone(),
             task: TaskId::random(),
             folder: self.folder.clone(),
+            part: None,
             expected: self.expected.clone(),
             source: self.source.clone(),
             subject: self.subject.clone(),

@@ -3,18 +3,27 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use model::outcome::{Cell, Evidence, Results, TimeSplit, count, verdict};
+use model::machine::ProviderKind;
+use model::outcome::{Cell, Evidence, MachineUse, Results, Span, TimeSplit, count, verdict};
 
-use crate::run::Run;
-use crate::testing::{TestTask, Tested};
+use crate::run::{Run, saturating_add};
+use crate::testing::{RunResult, TestTask, Tested};
 
 /// The results of tests that were followed to their end: the verdict, and what it rests on. The run began at `started_at`, and its
-/// machine has cost `cost`, where that is known.
-pub fn results(run: &Run, started_at: Timestamp, task: TestTask, tested: Tested, cost: Option<f64>) -> Results {
+/// machine came from `provider` and has cost `cost`, where that is known.
+pub fn results(
+    run: &Run,
+    started_at: Timestamp,
+    provider: ProviderKind,
+    task: TestTask,
+    tested: Tested,
+    cost: Option<f64>,
+) -> Results {
     let Tested { ran, artifacts } = tested;
     let total = Duration::try_from(run.now().duration_since(started_at)).unwrap_or_default();
     let evidence = Evidence { runner: &ran.runner, gap: ran.gap.as_deref(), may_all_skip: task.allow_all_skipped };
     let (verdict, counts) = (verdict(&ran.tests, &evidence), count(&ran.tests));
+    let machine = machine_use(provider, &task, &ran, cost);
     let cell = Cell {
         image: task.image.clone(),
         distro: ran.subject.distro.clone(),
@@ -47,6 +56,27 @@ pub fn results(run: &Run, started_at: Timestamp, task: TestTask, tested: Tested,
         runner: ran.runner,
         last_output: ran.said,
         cells: vec![cell],
+        machines: vec![machine],
         tests: ran.tests,
+    }
+}
+
+/// How the machine spent its time. The parts before the tests follow each other without a gap.
+fn machine_use(provider: ProviderKind, task: &TestTask, ran: &RunResult, cost: Option<f64>) -> MachineUse {
+    let began_at = task.begun.began_at;
+    let before = |span: Duration| began_at.saturating_sub(span).unwrap_or(began_at);
+    let setup = task.begun.before.setup;
+    MachineUse {
+        machine: task.begun.machine.clone(),
+        provider,
+        asked_at: before(setup + task.booting),
+        up_at: Some(before(setup)),
+        ready_at: Some(began_at),
+        push: ran.before.push,
+        build: ran.before.build,
+        at_work: vec![Span { from: began_at, until: saturating_add(began_at, ran.testing) }],
+        ended_at: None,
+        cost,
+        lost: None,
     }
 }

@@ -1,11 +1,14 @@
 //! Events about tests, their source and its build.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::base::text;
+use crate::base::id::TestName;
+use crate::base::{clock, text};
 use crate::event::words::Words;
 use crate::failure::Failure;
-use crate::outcome::{Counts, Verdict};
+use crate::outcome::{Counts, TestOutcome, TestResult, Verdict};
 
 /// Something happened to the tests of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +71,27 @@ pub enum TestsEvent {
         /// How many tests are expected.
         expected: usize,
     },
+    /// A test began on the machine that is the subject.
+    TestBegan {
+        /// The test.
+        test: TestName,
+    },
+    /// A test came to an end on that machine. Others may follow for the same test.
+    TestEnded {
+        /// The test.
+        test: TestName,
+        /// What it came to.
+        outcome: TestOutcome,
+        /// How long it ran; null where that is not known.
+        #[serde(default, with = "clock::optional_seconds")]
+        took: Option<Duration>,
+        /// Why it was skipped, failed or lost.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// How its output differs from what was expected, where it failed: the first lines.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
     /// The tests' output could not be stored on this computer; it waits on the machine.
     OutputWaits {
         /// Why.
@@ -96,7 +120,21 @@ pub enum TestsEvent {
     },
 }
 
+/// The most bytes of a difference that an event holds; the results have more of it.
+const DETAIL_CAP: usize = 8 << 10;
+
 impl TestsEvent {
+    /// A test came to an end.
+    pub fn ended(result: &TestResult) -> Self {
+        Self::TestEnded {
+            test: result.name.clone(),
+            outcome: result.outcome,
+            took: result.took,
+            reason: result.reason.clone(),
+            detail: result.detail.as_ref().map(|detail| text::cut(detail, DETAIL_CAP)),
+        }
+    }
+
     pub(super) fn words(&self) -> Words {
         match self {
             Self::DistroChosen { distro, of, passed_over } => Words::Notice(match passed_over.as_slice() {
@@ -127,6 +165,12 @@ impl TestsEvent {
             }
             Self::Ready { source, expected } => {
                 Words::Notice(format!("Testing {source}: {} expected", text::pluralize(*expected, "test")))
+            }
+            Self::TestBegan { test } => Words::Test(format!("{test} ...")),
+            Self::TestEnded { test, outcome, took, reason, .. } => {
+                let took = took.map(|took| format!(" ({})", text::seconds(took))).unwrap_or_default();
+                let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+                Words::Test(format!("{test} {}{took}{reason}", outcome.words()))
             }
             Self::OutputWaits { failure } => {
                 Words::Warning(format!("{}; trying again until there is room", failure.line()))

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::filesystem::Filesystem;
 use crate::image::Fingerprint;
-use crate::outcome::{Counts, Verdict};
+use crate::outcome::{Counts, TestOutcome, TestResult, Verdict};
 use crate::price::Quote;
 use crate::resource::ResourceKind;
 use crate::work::{Holder, Moved, Work};
@@ -138,11 +138,19 @@ fn of_images_and_accounts() -> Vec<EventKind> {
 }
 
 fn of_tests() -> Vec<EventKind> {
-    let counts = Counts { total: 3, passed: 1, failed: 1, timed_out: 0, skipped: 0, lost: 1, not_run: 0 };
+    let counts = Counts { total: 3, passed: 1, failed: 1, timed_out: 0, skipped: 0, lost: 1, not_run: 0, flaky: 0 };
     let events = vec![
         TestsEvent::DistroChosen { distro: "debian12".into(), of: "0123".into(), passed_over: Vec::new() },
         TestsEvent::DistroChosen { distro: "debian13".into(), of: "0123".into(), passed_over: texts(&["x", "y"]) },
         TestsEvent::NothingUncommitted,
+        TestsEvent::TestBegan { test: "test-a.t".into() },
+        TestsEvent::ended(&TestResult::of(
+            "test-a.t".into(),
+            TestOutcome::Failed,
+            Some(Duration::from_millis(1250)),
+            Some("no".into()),
+        )),
+        TestsEvent::ended(&TestResult::of("test-b.t".into(), TestOutcome::Passed, None, None)),
         TestsEvent::ChangesNotTested { files: 2 },
         TestsEvent::SendingAgain { failure: failure() },
         TestsEvent::BuildReused { what: "0123".into(), bytes: 2048, despite: Some("only tests changed".into()) },
@@ -366,6 +374,9 @@ fn the_words_of_every_kind() {
     Notice("Distribution: debian12")
     Notice("Distribution: debian13, the first that can build 0123 (x; y)")
     Notice("There are no uncommitted changes: the committed source is used")
+    Test("test-a.t ...")
+    Test("test-a.t failed (1.2s): no")
+    Test("test-b.t passed")
     Notice("The uncommitted changes of 2 files are not sent; `--working-copy` sends them")
     Warning("cannot do `x`: no room; trying again")
     Notice("The build of 0123 that was kept is used again (2.0 KiB); only tests changed")

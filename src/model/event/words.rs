@@ -22,6 +22,8 @@ pub enum Words {
     Detail(String),
     /// The progress of the step. It is outdated a moment later, so it is not kept.
     Progress(String),
+    /// News of one test, one of many: for a view that shows all tests at once, and for the log.
+    Test(String),
     /// Something that the user should know and that is not an error.
     Notice(String),
     /// Something that went wrong and was not the end.

@@ -7,13 +7,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use model::base::id::TestName;
 use model::base::text;
 use model::outcome::{Expectation, TestOutcome, TestResult};
-use model::runner::{ReportReader, RunnerReport};
+use model::runner::{ReportReader, RunnerReport, TestNews};
 use model::script::ScriptFile;
 use model::sum::Sha256Sum;
 use serde::Deserialize;
+
+/// The name of the report in the folder for the results.
+pub(super) const FILE: &str = "events.jsonl";
+
+/// The folder for the results of all tests, or of a part of them, where `folder` is that for all.
+pub(super) fn results(folder: &str, part: Option<u32>) -> String {
+    part.map_or_else(|| folder.to_owned(), |number| format!("{folder}/{number}"))
+}
 
 /// The module that writes the report; it lies beside the program that starts the runner.
 pub(super) const EVENTS: ScriptFile =
@@ -30,6 +39,9 @@ const REASON_CAP: usize = 4096;
 
 /// The most tests.
 pub(super) const MOST_TESTS: usize = 20_000;
+
+/// The most news of tests that are told to those who watch: each test begins and ends, and some are tried again.
+const MOST_NEWS: usize = 4 * MOST_TESTS;
 
 /// The most bytes of names and reasons. Mercurial's whole suite has 0.1 MiB of them. Written as JSON each byte may
 /// become six.
@@ -60,6 +72,9 @@ enum Line {
     },
     Start {
         test: String,
+        /// Seconds since 1970, by the machine's clock.
+        #[serde(default)]
+        at: Option<f64>,
     },
     Diff {
         test: String,
@@ -117,6 +132,8 @@ impl ReportedOutcome {
 struct TestEntry {
     expected: bool,
     started: bool,
+    /// When it began the last time.
+    began_at: Option<Timestamp>,
     /// How its output differs from what was expected.
     diff: Option<String>,
     /// The file that says what was expected.
@@ -125,11 +142,11 @@ struct TestEntry {
 }
 
 impl TestEntry {
-    fn into_result(self) -> Option<TestResult> {
-        let mut result = self.result?;
+    fn result(&self) -> Option<TestResult> {
+        let mut result = self.result.clone()?;
         // Of several tries the worst counts; of those that were ended nobody knows the whole output.
         if result.outcome == TestOutcome::Failed {
-            (result.detail, result.expected) = (self.diff, self.expected_output);
+            (result.detail, result.expected) = (self.diff.clone(), self.expected_output.clone());
         }
         Some(result)
     }
@@ -139,7 +156,10 @@ impl TestEntry {
 #[derive(Default)]
 pub(crate) struct EventsReader {
     /// The folder on the machine in which the output of failed tests lies.
-    folder: &'static str,
+    folder: String,
+    /// What was not told yet, and how much was.
+    news: Vec<TestNews>,
+    told: usize,
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
     /// Whether the present line is too long and is skipped.
@@ -176,13 +196,17 @@ impl ReportReader for EventsReader {
         RunnerReport {
             expected,
             unfinished,
-            tests: std::mem::take(&mut self.entries).into_values().filter_map(TestEntry::into_result).collect(),
+            tests: std::mem::take(&mut self.entries).into_values().filter_map(|entry| entry.result()).collect(),
             caveats: std::mem::take(&mut self.caveats),
             building: self.building,
             began,
             complete: self.complete,
             excess: self.beyond.take(),
         }
+    }
+
+    fn news(&mut self) -> Vec<TestNews> {
+        std::mem::take(&mut self.news)
     }
 
     fn ended(&self) -> BTreeSet<TestName> {
@@ -198,7 +222,7 @@ impl ReportReader for EventsReader {
 
 impl EventsReader {
     /// A reader of what a runner reports whose results lie in `folder` on the machine.
-    pub(crate) fn in_folder(folder: &'static str) -> Self {
+    pub(crate) fn in_folder(folder: String) -> Self {
         Self { folder, ..Self::default() }
     }
 
@@ -242,14 +266,25 @@ impl EventsReader {
                 self.caveats = caveats(debug, &foreign);
                 self.building = building.and_then(span);
             }
-            Line::Start { test } => {
-                if let Some(entry) = self.entry(test) {
-                    entry.started = true;
-                }
-            }
+            Line::Start { test, at } => self.start(test, at),
             Line::Diff { test, text, file, sha256 } => self.differ(test, &text, Expectation { file, sha256 }),
             Line::Finish { test, outcome, seconds, reason } => self.finish(test, outcome, seconds, reason),
             Line::End => self.complete = true,
+        }
+    }
+
+    fn start(&mut self, test: String, at: Option<f64>) {
+        let Some(entry) = self.entry(test.clone()) else { return };
+        entry.started = true;
+        entry.began_at = at.and_then(|at| Timestamp::from_millisecond((at * 1000.0) as i64).ok());
+        self.tell(TestNews::Began(test.into()));
+    }
+
+    /// Keeps the news for those who watch.
+    fn tell(&mut self, news: TestNews) {
+        if self.told < MOST_NEWS {
+            self.told += 1;
+            self.news.push(news);
         }
     }
 
@@ -283,7 +318,10 @@ impl EventsReader {
         let fits = after <= room.saturating_add(before);
         let reason = reason.filter(|_| fits);
         let (outcome, took) = (outcome.into_test(), seconds.and_then(span));
-        entry.result = Some(TestResult::of(name.into(), outcome, took, reason));
+        let result = TestResult::of(name.into(), outcome, took, reason);
+        entry.result = Some(TestResult { began_at: entry.began_at, ..result });
+        let news = entry.result().map(TestNews::Ended);
+        news.into_iter().for_each(|news| self.tell(news));
         if fits {
             self.text = self.text + after - before;
         } else {
@@ -337,7 +375,7 @@ mod tests {
     use super::*;
 
     fn read(report: &[u8]) -> RunnerReport {
-        let mut reader = EventsReader::in_folder("/hgwork/results");
+        let mut reader = EventsReader::in_folder("/hgwork/results".to_owned());
         reader.feed(report);
         reader.report()
     }
@@ -362,7 +400,7 @@ mod tests {
 {"event": "finish", "test": "test-b.t", "outc"#;
         // The pieces in which it comes do not matter.
         for size in 1..report.len() {
-            let mut reader = EventsReader::in_folder("/hgwork/results");
+            let mut reader = EventsReader::in_folder("/hgwork/results".to_owned());
             report.chunks(size).for_each(|piece| reader.feed(piece));
             let reported = reader.report();
             assert_eq!(reported.expected, ["test-a.t", "test-b.t"].map(TestName::from));
@@ -473,7 +511,7 @@ mod tests {
             (wordy, "more than 2.0 MiB of names and reasons"),
         ];
         for (report, beyond) in stories {
-            let mut reader = EventsReader::in_folder("/hgwork/results");
+            let mut reader = EventsReader::in_folder("/hgwork/results".to_owned());
             reader.feed(report.as_bytes());
             assert!(reader.text <= TEXT_CAP && reader.entries.len() <= MOST_TESTS && reader.line.len() <= LINE_CAP);
             let reported = reader.report();
@@ -490,7 +528,7 @@ mod tests {
                 "{{\"event\":\"finish\",\"test\":\"{test}\",\"outcome\":\"skipped\",\"seconds\":1,\"reason\":\"{reason}\"}}\n"
             )
         };
-        let mut reader = EventsReader::in_folder("/hgwork/results");
+        let mut reader = EventsReader::in_folder("/hgwork/results".to_owned());
         reader.feed(finish("t").as_bytes());
         reader.feed(finish("t").as_bytes());
         assert_eq!(reader.text, 1 + reader.entries["t"].result.as_ref().unwrap().reason.as_ref().unwrap().len());

@@ -16,7 +16,7 @@ use model::image::Fingerprint;
 use model::machine::{Machine, Platform};
 use model::output::Output;
 use model::preparation::{Job, Preparation, SshProgram, Tenancy};
-use model::runner::{Layout, ReportReader, Runner, TestListing};
+use model::runner::{Layout, Part, ReportReader, Runner, TestListing};
 use model::script::ScriptFile;
 use model::subject::TestSubject;
 use model::task::{Command, StepCommand};
@@ -56,6 +56,9 @@ pub const NAME: &str = "mercurial";
 
 /// The runner's folder on every machine.
 const WORK: &str = "/hgwork";
+
+/// The folder for what the runner reports.
+const RESULTS: &str = "/hgwork/results";
 
 /// The folder by whose lock a run holds a machine. Every machine that keeps the contract has it, and scripts ask for its lock
 /// (`cleanup.sh`, `check-mercurial.sh`).
@@ -355,7 +358,7 @@ impl Runner for LinuxTests {
     }
 
     fn layout(&self) -> Layout {
-        Layout { root: WORK.into(), baked: "/hgwork/baked.json".into(), report: "/hgwork/results/events.jsonl".into() }
+        Layout { root: WORK.into(), baked: "/hgwork/baked.json".into() }
     }
 
     fn list(&self, folder: &str, baked: Option<&[u8]>) -> StepCommand {
@@ -374,19 +377,24 @@ impl Runner for LinuxTests {
         })
     }
 
-    fn run(&self, folder: &str, baked: Option<&[u8]>, only: Option<&[TestName]>) -> StepCommand {
-        let command = match only {
+    fn run(&self, folder: &str, baked: Option<&[u8]>, part: Option<Part<'_>>) -> StepCommand {
+        let command = match part {
             None => self.runner_command(folder, &[], baked, &self.flags, &self.named()),
-            Some(only) => {
-                let tests: Vec<&str> = only.iter().map(TestName::as_str).collect();
-                self.runner_command(folder, &[], baked, &flags::flags_for_part(&self.flags), &tests)
+            Some(part) => {
+                let tests: Vec<&str> = part.tests.iter().map(TestName::as_str).collect();
+                let options = ["--part".to_owned(), part.number.to_string()];
+                self.runner_command(folder, &options, baked, &flags::flags_for_part(&self.flags), &tests)
             }
         };
         StepCommand { work: Work::RunningTests, command, limit: RUN_LIMIT }
     }
 
-    fn read_report(&self) -> Box<dyn ReportReader> {
-        Box::new(report::EventsReader::in_folder("/hgwork/results"))
+    fn report_file(&self, part: Option<u32>) -> String {
+        format!("{}/{}", report::results(RESULTS, part), report::FILE)
+    }
+
+    fn read_report(&self, part: Option<u32>) -> Box<dyn ReportReader> {
+        Box::new(report::EventsReader::in_folder(report::results(RESULTS, part)))
     }
 }
 
@@ -401,9 +409,14 @@ mod tests {
         let flags = choosing.into_iter().chain(["-j4", "--keywords", "x"]).map(str::to_owned).collect::<Vec<_>>();
         let tests =
             LinuxTests { tests: vec!["test-a.t".into()], flags: flags.clone(), ..LinuxTests::for_following(ssh) };
-        let words = |part: Option<&[TestName]>| tests.run("/f", None, part).command.args[2..].join(" ");
-        assert_eq!(words(None), format!("/usr/bin/python3 -- {} test-a.t", flags.join(" ")));
+        let words = |part| tests.run("/f", None, part).command.args[1..].join(" ");
+        assert_eq!(words(None), format!("--built /usr/bin/python3 -- {} test-a.t", flags.join(" ")));
         let part = ["test-b.t#case", "test-c.t"].map(TestName::from);
-        assert_eq!(words(Some(&part)), "/usr/bin/python3 -- -j4 --keywords x test-b.t#case test-c.t");
+        assert_eq!(
+            words(Some(Part { number: 3, tests: &part })),
+            "--part 3 --built /usr/bin/python3 -- -j4 --keywords x test-b.t#case test-c.t"
+        );
+        assert_eq!(tests.report_file(Some(3)), "/hgwork/results/3/events.jsonl");
+        assert_eq!(tests.report_file(None), "/hgwork/results/events.jsonl");
     }
 }

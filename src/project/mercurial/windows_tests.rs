@@ -12,7 +12,7 @@ use model::fault::Fault;
 use model::machine::Machine;
 use model::output::Output;
 use model::preparation::{Job, Preparation, SshProgram, Tenancy};
-use model::runner::{Layout, ReportReader, Runner, TestListing};
+use model::runner::{Layout, Part, ReportReader, Runner, TestListing};
 use model::script::ScriptFile;
 use model::subject::TestSubject;
 use model::task::{Command, StepCommand};
@@ -35,6 +35,9 @@ pub const WINDOWS_NAME: &str = "mercurial-windows";
 
 /// The exit code of the program that lists the tests, where the source cannot be checked out.
 const NOT_CHECKED_OUT: Exit = Exit::Code(65);
+
+/// The folder for what the runner reports.
+const RESULTS: &str = "C:/hgdev/results";
 
 /// The longest run if no limit is given, as on Linux.
 const RUN_LIMIT: Duration = Duration::from_secs(12 * 3600);
@@ -143,11 +146,7 @@ impl Runner for WindowsTests {
     }
 
     fn layout(&self) -> Layout {
-        Layout {
-            root: windows_work::FOLDER.into(),
-            baked: "C:/hgdev/baked.json".into(),
-            report: "C:/hgdev/results/events.jsonl".into(),
-        }
+        Layout { root: windows_work::FOLDER.into(), baked: "C:/hgdev/baked.json".into() }
     }
 
     fn list(&self, folder: &str, _: Option<&[u8]>) -> StepCommand {
@@ -173,17 +172,23 @@ impl Runner for WindowsTests {
         })
     }
 
-    fn run(&self, folder: &str, _: Option<&[u8]>, only: Option<&[TestName]>) -> StepCommand {
-        let (flags, tests) = match only {
+    fn run(&self, folder: &str, _: Option<&[u8]>, part: Option<Part<'_>>) -> StepCommand {
+        let (flags, tests) = match part {
             None => (self.flags.clone(), self.named()),
-            Some(only) => (flags::flags_for_part(&self.flags), only.iter().map(TestName::as_str).collect()),
+            Some(part) => (flags::flags_for_part(&self.flags), part.tests.iter().map(TestName::as_str).collect()),
         };
+        let number = part.map(|part| ["--part".to_owned(), part.number.to_string()]);
         let options = ["--run".to_owned(), tests.len().to_string()];
+        let options: Vec<String> = options.into_iter().chain(number.into_iter().flatten()).collect();
         let command = self.runner_command(folder, &options, &flags, &tests);
         StepCommand { work: Work::RunningTests, command, limit: RUN_LIMIT }
     }
 
-    fn read_report(&self) -> Box<dyn ReportReader> {
-        Box::new(report::EventsReader::in_folder("C:/hgdev/results"))
+    fn report_file(&self, part: Option<u32>) -> String {
+        format!("{}/{}", report::results(RESULTS, part), report::FILE)
+    }
+
+    fn read_report(&self, part: Option<u32>) -> Box<dyn ReportReader> {
+        Box::new(report::EventsReader::in_folder(report::results(RESULTS, part)))
     }
 }

@@ -8,6 +8,7 @@ mod output;
 mod report;
 mod resume;
 mod set_up;
+pub mod shards;
 mod task;
 mod verdict;
 
@@ -23,6 +24,7 @@ use model::run::RunFolder;
 use model::subject::TestSubject;
 use model::task::{Offsets, TaskOutput};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::preparation::SetUpTimes;
 
@@ -40,6 +42,10 @@ pub struct Records<'a> {
     pub folder: &'a dyn RunFolder,
     /// The output of its task, in that folder.
     pub output: &'a dyn TaskOutput,
+    /// Cancelled when the tests are to end; with the run at the latest.
+    pub stop: CancellationToken,
+    /// Called with each result when it is reported.
+    pub watch: &'a (dyn Fn(&TestResult) + Sync),
 }
 
 /// The outcome of a run on a machine.

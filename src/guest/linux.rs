@@ -33,6 +33,8 @@ const CHECK_CONTRACT: ScriptFile =
 /// the run's folder.
 pub const HOLD: ScriptFile = ScriptFile::built_in("hold.sh", include_str!("../../remote/linux/hold.sh"));
 
+/// Waits for a task and becomes the command of its other arguments.
+const AFTER: &str = include_str!("../../remote/linux/after.sh");
 const BLOCK_HASHES: &str = include_str!("../../remote/linux/block-hashes.sh");
 const DATA_EXTENTS: &str = include_str!("../../remote/linux/data-extents.sh");
 const FILE_SERVER: &str = include_str!("../../remote/linux/file-server.sh");
@@ -146,6 +148,10 @@ impl Shell for Linux {
 
     fn quoted_line(&self, line: &str) -> Command {
         Command::new("sh").args(["-c", line])
+    }
+
+    fn processors(&self) -> Command {
+        Command::new("nproc").stdin(Vec::new())
     }
 
     fn nothing(&self) -> Command {
@@ -266,6 +272,12 @@ impl Tasks for Linux {
             Request::Cancel { grace } => (verb("cancel").arg(grace.to_string()), false),
         };
         if watched { Command { stdin: None, ..command } } else { command }
+    }
+
+    fn after(&self, folder: &str, id: &TaskId, command: &Command) -> Option<Command> {
+        let mut after = with_input(AFTER, &[&format!("{folder}/{id}")]).args(words(command));
+        after.stdin.clone_from(&command.stdin);
+        Some(after)
     }
 
     fn remove_run(&self, folder: &str, clean: Option<&str>) -> Command {

@@ -45,6 +45,9 @@ pub trait Shell: Send + Sync {
     /// Does nothing: its success shows that the machine answers.
     fn nothing(&self) -> Command;
 
+    /// Prints how many processors programs of the user may use.
+    fn processors(&self) -> Command;
+
     /// Prints `words` on a line.
     fn echo(&self, words: &str) -> Command;
 

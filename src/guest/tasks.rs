@@ -79,6 +79,11 @@ pub trait Tasks: Send + Sync {
         None
     }
 
+    /// The same command, to begin when the task `id` in `folder` has ended; none where the system has no such command.
+    fn after(&self, _folder: &str, _id: &TaskId, _command: &Command) -> Option<Command> {
+        None
+    }
+
     /// Removes everything of a run: runs the script called `clean` in `folder`, if it is given and exists, then ends the
     /// tasks in the folder, and at last removes the folder.
     fn remove_run(&self, folder: &str, clean: Option<&str>) -> Command;

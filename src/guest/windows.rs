@@ -174,6 +174,10 @@ impl Shell for Windows {
         Command::new(words.next().unwrap_or_default()).args(words)
     }
 
+    fn processors(&self) -> Command {
+        Shell::text(self, "import os; print(os.cpu_count())")
+    }
+
     fn nothing(&self) -> Command {
         without_input(BASICS, &["nothing"])
     }

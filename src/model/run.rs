@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::id::{MachineId, RunId};
 use crate::fault::{Fault, FaultKind};
 use crate::machine::Machine;
+use crate::task::TaskOutput;
 
 /// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +134,15 @@ pub trait RunFolder: Send + Sync {
 
     /// The stored tasks, by their machines' ids; empty where no task was begun.
     fn tasks(&self) -> Result<Vec<KeptTask>, Fault>;
+
+    /// Adds a line to what happened to the queue of the run's tests, on the disk before this returns.
+    fn append_queue(&self, line: &[u8]) -> Result<(), Fault>;
+
+    /// The lines of the queue, as far as they are whole; none where the run has no queue.
+    fn queue(&self) -> Result<Option<Vec<u8>>, Fault>;
+
+    /// The place for the output of one machine, where several are at work for the run.
+    fn machine_output(&self, machine: &MachineId) -> Result<Box<dyn TaskOutput>, Fault>;
 
     /// Stores the outcome of the tests, before their machine is released.
     fn store_test_results(&self, text: &[u8]) -> Result<(), Fault>;

@@ -4,9 +4,10 @@
 //! report. The flow does all that over connections that may break.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::TestName;
@@ -29,8 +30,9 @@ pub struct RunnerReport {
     pub caveats: Vec<String>,
     /// How long the runner built the software under test before the tests; none where it did not say.
     pub building: Option<Duration>,
-    /// The tests that it began and gave no result of; whether it began any is [`RunnerReport::began`].
-    pub unfinished: BTreeSet<TestName>,
+    /// The tests that it began and gave no result of, each with the time if it is known; whether it began any is
+    /// [`RunnerReport::began`].
+    pub unfinished: BTreeMap<TestName, Option<Timestamp>>,
     /// Whether the runner began its first test.
     pub began: bool,
     /// Whether the runner reported its own end.
@@ -74,6 +76,8 @@ pub struct Part<'a> {
     pub number: u32,
     /// The tests; at least one.
     pub tests: &'a [TestName],
+    /// How many of them to run at once, unless the user's flags say so.
+    pub jobs: u32,
 }
 
 /// What a report says of one test while the runner is at work.
@@ -118,6 +122,9 @@ pub trait Runner: Preparation {
 
     /// The step that runs all listed tests, or a part of them.
     fn run(&self, folder: &str, baked: Option<&[u8]>, part: Option<Part<'_>>) -> StepCommand;
+
+    /// How many tests it runs at once by the user's flags; none where they leave that to the machine.
+    fn jobs(&self) -> Option<u32>;
 
     /// The file on the machine in which the runner reports while it runs all tests, or the part of this number.
     fn report_file(&self, part: Option<u32>) -> String;

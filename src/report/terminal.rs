@@ -27,6 +27,7 @@ pub fn summary(results: &Results) -> String {
     {
         lines.extend(list_tests(results, outcome, title));
     }
+    lines.extend(list_flaky(results));
     if let Some(last_output) = &results.last_output {
         lines.push("The last lines of the build:".to_owned());
         lines.extend(last_output.lines().map(|line| format!("  {}", escape(line))));
@@ -50,6 +51,9 @@ pub fn verdict(results: &Results) -> String {
     if counts.skipped > 0 {
         result.push_str(&format!(", {} skipped", counts.skipped));
     }
+    if counts.flaky > 0 {
+        result.push_str(&format!(", {} flaky", counts.flaky));
+    }
     let subject = &results.subject;
     let flags = subject.flags.join(" ");
     let flags = (!flags.is_empty()).then(|| format!("flags {}", text::cut(&flags, FLAGS_SHOWN)));
@@ -72,6 +76,7 @@ fn counts_text(results: &Results) -> String {
         (counts.skipped, "skipped".to_owned()),
         (counts.lost, "lost".to_owned()),
         (counts.not_run, "not run".to_owned()),
+        (counts.flaky, "flaky".to_owned()),
     ];
     let parts: Vec<String> =
         of.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
@@ -177,6 +182,22 @@ fn list_tests(results: &Results, outcome: TestOutcome, title: &str) -> Vec<Strin
         lines.push(format!("  and {} more", tests.len() - NAMED));
     }
     lines
+}
+
+/// The tests that passed in one try and failed in another, and what they came to.
+fn list_flaky(results: &Results) -> Vec<String> {
+    let flaky: Vec<_> = results.tests.iter().filter(|test| test.is_flaky()).collect();
+    if flaky.is_empty() {
+        return Vec::new();
+    }
+    let told = flaky.iter().take(NAMED).map(|test| {
+        let passed = |outcome| u32::from(outcome == TestOutcome::Passed);
+        let times: u32 = test.others.iter().map(|other| passed(other.outcome)).sum::<u32>() + passed(test.outcome);
+        format!("  {} (passed {times} of {} times)", escape(test.name.as_str()), test.others.len() + 1)
+    });
+    let more = flaky.len().saturating_sub(NAMED);
+    let more = (more > 0).then(|| format!("  and {more} more"));
+    std::iter::once("Flaky:".to_owned()).chain(told).chain(more).collect()
 }
 
 fn time(results: &Results) -> String {

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::builds::Builds;
 use crate::file::{self, Lock};
+use crate::history::{History, HistoryKey};
 use crate::journal::{SqliteJournal, Unopened};
 use crate::keys::{self, StoredKeyPair};
 use crate::private::make_private;
@@ -90,6 +91,11 @@ impl StateDir {
     /// The builds of what was tested that are kept.
     pub fn builds(&self) -> Builds {
         Builds::at(self.root.join("builds"))
+    }
+
+    /// How long tests took in earlier runs.
+    pub fn history(&self) -> History {
+        History::at(self.root.join("history"))
     }
 
     /// Where the files of machines are while they live.
@@ -200,8 +206,9 @@ impl StateDir {
     /// stays. Files that are not ours stay and are added to `others`. The files by which it is known as a state
     /// directory stay as well while anything of ours does, or `more_stays` elsewhere: so the removal can be repeated.
     pub fn remove(&self, more_stays: bool, others: &mut Vec<PathBuf>) -> Vec<String> {
-        let folders: [(PathBuf, removal::IsOurs); 3] = [
+        let folders: [(PathBuf, removal::IsOurs); 4] = [
             (self.root.join("builds"), Builds::is_name),
+            (self.root.join("history"), HistoryKey::is_name),
             (self.runs(), |name| RunId::of_folder(name).is_some()),
             (self.keys(), |name| name == ".lock" || keys::is_name(name)),
         ];

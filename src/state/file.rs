@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -122,6 +122,23 @@ impl Lock {
             }
         }
     }
+}
+
+/// Adds a line to a file of mode 0600, which is made where it is missing, and puts it on the disk. A torn line of a writer that was killed
+/// is ended first, so that this one is not lost with it.
+pub fn append_line(path: &Path, line: &[u8]) -> Result<(), Fault> {
+    let append = || -> io::Result<()> {
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+        let length = file.metadata()?.len();
+        let mut last = [b'\n'];
+        if length > 0 {
+            file.read_exact_at(&mut last, length - 1)?;
+        }
+        let start: &[u8] = if last == [b'\n'] { b"" } else { b"\n" };
+        file.write_all(&[start, line, b"\n"].concat())?;
+        file.sync_data()
+    };
+    append().map_err(|error| fault("write", path, error))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! * [`keys`]: the key pair with which this computer logs in to machines.
 //! * [`journal`]: the record of resources, in SQLite.
 //! * [`runs`], [`log`] and [`output`]: a folder per run, the log in it, and the task's output, which is kept to the byte.
+//! * [`history`]: how long tests took.
 //! * [`process`]: whether the driver of a run still lives.
 //! * [`mod@file`]: atomic writes, and a lock between processes.
 //!
@@ -13,6 +14,7 @@
 pub mod builds;
 pub mod dir;
 pub mod file;
+pub mod history;
 pub mod journal;
 pub mod keys;
 pub mod log;

@@ -57,7 +57,7 @@ impl RunLog {
     /// Opens the files to go on after what they hold, and begins to write events out every second.
     pub fn start(run: &RunDir, warn: Warn) -> Result<Self, Fault> {
         let files = LogFiles {
-            output: OutputFiles::open(run)?,
+            output: OutputFiles::open(&run.output())?,
             missing: Missing::default(),
             steps: BufferedFile::open(&run.file(RunFile::Steps))?,
             events: BufferedFile::open(&run.file(RunFile::Events))?,

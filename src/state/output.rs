@@ -10,18 +10,53 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use model::fault::Fault;
-use model::task::{Chunk, Offsets};
+use model::task::{Chunk, Offsets, TaskOutput};
 
 use crate::file;
-use crate::runs::{RunDir, RunFile};
 
 /// Bytes of a record.
 const RECORD: usize = 5;
 
 /// How many bytes of output are read at once.
 const PIECE: u64 = 64 * 1024;
+
+/// Where the two files of an output are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputPlace {
+    bytes: PathBuf,
+    index: PathBuf,
+}
+
+impl OutputPlace {
+    /// Files of this name in a folder.
+    pub(super) fn in_folder(folder: &Path, name: &str) -> Self {
+        Self { bytes: folder.join(format!("{name}.log")), index: folder.join(format!("{name}.index")) }
+    }
+}
+
+/// The output of one machine, where several are at work for a run.
+pub(super) struct MachineOutput(Mutex<OutputFiles>);
+
+impl MachineOutput {
+    /// Opens it to go on after what it holds.
+    pub(super) fn open(place: &OutputPlace) -> Result<Self, Fault> {
+        Ok(Self(Mutex::new(OutputFiles::open(place)?)))
+    }
+}
+
+impl TaskOutput for MachineOutput {
+    fn offsets(&self) -> Offsets {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).offsets()
+    }
+
+    fn append(&self, chunk: &Chunk) -> Result<(), Fault> {
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        files.append(chunk).map_err(|error| file::fault("write", &files.path, error))
+    }
+}
 
 /// The kept output of a task. One process at a time writes it: the one that holds the run's driver lock.
 pub(super) struct OutputFiles {
@@ -34,12 +69,11 @@ pub(super) struct OutputFiles {
 }
 
 impl OutputFiles {
-    /// Opens both files of a run, making them when they are missing, and cuts them back to what the index covers.
-    pub(super) fn open(run: &RunDir) -> Result<Self, Fault> {
-        let path = run.file(RunFile::Output);
-        let bytes = open(&path)?;
-        let index = open(&run.file(RunFile::Index))?;
-        let mut output = Self { path, bytes, index, records: 0, offsets: Offsets::default() };
+    /// Opens both files, making them when they are missing, and cuts them back to what the index covers.
+    pub(super) fn open(place: &OutputPlace) -> Result<Self, Fault> {
+        let bytes = open(&place.bytes)?;
+        let index = open(&place.index)?;
+        let mut output = Self { path: place.bytes.clone(), bytes, index, records: 0, offsets: Offsets::default() };
         output.cut_back().map_err(|error| file::fault("read the log", &output.path, error))?;
         Ok(output)
     }
@@ -144,16 +178,16 @@ pub struct OutputReader {
 }
 
 impl OutputReader {
-    /// Opens the output of a run; none while there is none.
-    pub fn open(run: &RunDir) -> Result<Option<Self>, Fault> {
-        let path = run.file(RunFile::Output);
+    /// Opens an output; none while there is none.
+    pub fn open(place: &OutputPlace) -> Result<Option<Self>, Fault> {
         let open = |path: &Path| match File::open(path) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(file::fault("read", path, error)),
         };
-        let (bytes, index) = (open(&path)?, open(&run.file(RunFile::Index))?);
+        let (bytes, index) = (open(&place.bytes)?, open(&place.index)?);
         let (Some(bytes), Some(index)) = (bytes, index) else { return Ok(None) };
+        let path = place.bytes.clone();
         Ok(Some(Self { path, bytes, index, records: 0, given: 0, waiting: VecDeque::new() }))
     }
 
@@ -197,6 +231,7 @@ impl OutputReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runs::{RunDir, RunFile};
 
     fn run() -> (tempfile::TempDir, RunDir) {
         let dir = tempfile::tempdir().unwrap();
@@ -205,7 +240,7 @@ mod tests {
     }
 
     fn pieces(run: &RunDir) -> Vec<Chunk> {
-        let mut reader = OutputReader::open(run).unwrap().unwrap();
+        let mut reader = OutputReader::open(&run.output()).unwrap().unwrap();
         std::iter::from_fn(|| reader.next_piece().unwrap()).collect()
     }
 
@@ -215,7 +250,7 @@ mod tests {
         let (log, index) = (run.file(RunFile::Output), run.file(RunFile::Index));
         let chunks =
             [Chunk::Stdout(b"one".to_vec()), Chunk::Stderr(b"\0two\xff".to_vec()), Chunk::Stdout(b"3".to_vec())];
-        let mut output = OutputFiles::open(&run).unwrap();
+        let mut output = OutputFiles::open(&run.output()).unwrap();
         for chunk in &chunks {
             output.append(chunk).unwrap();
         }
@@ -227,12 +262,12 @@ mod tests {
             for index_bytes in 0..=records.len() {
                 std::fs::write(&log, &whole[..bytes]).unwrap();
                 std::fs::write(&index, &records[..index_bytes]).unwrap();
-                let kept = total(OutputFiles::open(&run).unwrap().offsets()) as usize;
+                let kept = total(OutputFiles::open(&run.output()).unwrap().offsets()) as usize;
                 let fits =
                     [0, 3, 8, 9].into_iter().take(index_bytes / RECORD + 1).filter(|end| *end <= bytes).max().unwrap();
                 assert_eq!(kept, fits, "{bytes} bytes, {index_bytes} of the index");
                 assert_eq!(std::fs::read(&log).unwrap(), &whole[..fits]);
-                let mut output = OutputFiles::open(&run).unwrap();
+                let mut output = OutputFiles::open(&run.output()).unwrap();
                 for chunk in &chunks[[0, 3, 8, 9].iter().position(|end| *end == fits).unwrap()..] {
                     output.append(chunk).unwrap();
                 }
@@ -248,20 +283,20 @@ mod tests {
     #[test]
     fn a_damaged_record_ends_what_is_kept() {
         let (_dir, run) = run();
-        let mut output = OutputFiles::open(&run).unwrap();
+        let mut output = OutputFiles::open(&run.output()).unwrap();
         output.append(&Chunk::Stdout(b"ab".to_vec())).unwrap();
         output.append(&Chunk::Stdout(b"cd".to_vec())).unwrap();
         output.index.write_all_at(&[9], RECORD as u64).unwrap();
-        assert_eq!(OutputFiles::open(&run).unwrap().offsets(), Offsets { stdout: 2, stderr: 0 });
+        assert_eq!(OutputFiles::open(&run.output()).unwrap().offsets(), Offsets { stdout: 2, stderr: 0 });
         assert_eq!(std::fs::read(run.file(RunFile::Output)).unwrap(), b"ab");
     }
 
     #[test]
     fn a_reader_meets_what_comes_later_and_joins_small_pieces() {
         let (_dir, run) = run();
-        assert!(OutputReader::open(&run).unwrap().is_none());
-        let mut output = OutputFiles::open(&run).unwrap();
-        let mut reader = OutputReader::open(&run).unwrap().unwrap();
+        assert!(OutputReader::open(&run.output()).unwrap().is_none());
+        let mut output = OutputFiles::open(&run.output()).unwrap();
+        let mut reader = OutputReader::open(&run.output()).unwrap().unwrap();
         assert_eq!(reader.next_piece().unwrap(), None);
         for _ in 0..3 {
             output.append(&Chunk::Stdout(b"ab".to_vec())).unwrap();

@@ -10,8 +10,10 @@ use model::base::text;
 use model::fault::Fault;
 use model::machine::Machine;
 use model::run::{KeptTask, RunFolder};
+use model::task::TaskOutput;
 
 use crate::file::{self, Lock};
+use crate::output::{MachineOutput, OutputPlace};
 
 /// The folder with a file for each machine that tells our own program, which `hg` starts in place of `ssh`, how to connect to it.
 const TARGETS: &str = "machines";
@@ -21,6 +23,9 @@ const TASKS: &str = "tasks";
 
 /// The file of a run's only task, from builds that knew one machine for each run.
 const OLD_TASK: &str = "task.json";
+
+/// The folder for the output of machines, where several are at work for a run.
+const OUTPUTS: &str = "output";
 
 /// How many candidates an error about an ambiguous id names.
 const NAMED: usize = 5;
@@ -32,6 +37,8 @@ pub enum RunFile {
     Output,
     /// The pieces in which the output came.
     Index,
+    /// What happened to the queue of the tests, an object a line, where several machines take tests from it.
+    Queue,
     /// The outcome of the tests, as JSON, written before the machine is released.
     Tested,
     /// The events of the run for people, a line each, with UTC times.
@@ -50,6 +57,7 @@ impl RunFile {
         match self {
             Self::Output => "output.log",
             Self::Index => "output.index",
+            Self::Queue => "queue.jsonl",
             Self::Tested => "tested.json",
             Self::Steps => "events.log",
             Self::Events => "events.jsonl",
@@ -98,6 +106,11 @@ impl RunDir {
     /// Where one of its files is, or would be.
     pub fn file(&self, file: RunFile) -> PathBuf {
         self.path.join(file.name())
+    }
+
+    /// Where the output of its only task is.
+    pub fn output(&self) -> OutputPlace {
+        OutputPlace::in_folder(&self.path, "output")
     }
 
     /// Replaces a file whole.
@@ -163,6 +176,35 @@ impl RunDir {
         Ok(files)
     }
 
+    /// The place of the output of one machine, made where it is missing.
+    fn output_of(&self, machine: &MachineId) -> Result<OutputPlace, Fault> {
+        let folder = self.path.join(OUTPUTS);
+        let made = DirBuilder::new().mode(0o700).recursive(true).create(&folder);
+        made.map_err(|error| file::fault("make", &folder, error))?;
+        Ok(OutputPlace::in_folder(&folder, machine.as_str()))
+    }
+
+    /// The output of each machine, where several were at work for the run, by their ids.
+    pub fn machine_outputs(&self) -> Result<Vec<(MachineId, PathBuf)>, Fault> {
+        let folder = self.path.join(OUTPUTS);
+        let fault = |error| file::fault("read", &folder, error);
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(fault(error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(fault)?.path();
+            let is_log = path.extension().is_some_and(|extension| extension == "log");
+            if let Some(machine) = path.file_stem().and_then(MachineId::of_folder).filter(|_| is_log) {
+                found.push((machine, path));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     /// Whether a task was begun for the run, as far as can be read.
     pub fn has_tasks(&self) -> bool {
         self.task_files().is_ok_and(|files| !files.is_empty())
@@ -198,6 +240,18 @@ impl RunFolder for RunDir {
             Err(error) => Err(file::fault("read", &path, error)),
         };
         self.task_files()?.into_iter().map(read).collect()
+    }
+
+    fn append_queue(&self, line: &[u8]) -> Result<(), Fault> {
+        file::append_line(&self.file(RunFile::Queue), line)
+    }
+
+    fn queue(&self) -> Result<Option<Vec<u8>>, Fault> {
+        self.read(RunFile::Queue)
+    }
+
+    fn machine_output(&self, machine: &MachineId) -> Result<Box<dyn TaskOutput>, Fault> {
+        Ok(Box::new(MachineOutput::open(&self.output_of(machine)?)?))
     }
 
     fn store_test_results(&self, text: &[u8]) -> Result<(), Fault> {

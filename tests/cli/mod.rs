@@ -16,6 +16,7 @@ mod outputs;
 mod packages;
 mod publish;
 mod runs;
+mod shards;
 mod standin;
 mod suite;
 mod uninstall;

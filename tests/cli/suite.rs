@@ -100,7 +100,7 @@ fn results_tell_every_outcome_and_the_exit_code_follows() {
     assert_eq!((&results["verdict"], &results["runner"]["value"]), (&"failed".into(), &1.into()), "{results}");
     assert_eq!(
         results["counts"],
-        serde_json::json!({"total": 3, "passed": 1, "failed": 1, "timed_out": 0, "skipped": 1, "lost": 0, "not_run": 0})
+        serde_json::json!({"total": 3, "passed": 1, "failed": 1, "timed_out": 0, "skipped": 1, "lost": 0, "not_run": 0, "flaky": 0})
     );
     let broken = &results["tests"][0];
     assert!(broken["output"].as_str().unwrap().contains("$ echo one\n  one\n"), "{broken}");

@@ -19,6 +19,7 @@ use model::event::Teller;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
+use model::machine::ProviderKind;
 use model::outcome::{Attempt, Evidence, TestOutcome, Verdict, verdict};
 use model::preparation::SshProgram;
 use model::provider::Provider;
@@ -179,7 +180,14 @@ impl Stagehand {
         .await?;
         let place = tempfile::tempdir().unwrap();
         let folder = StateDir::open(&place.path().join("state")).unwrap().create_run(&run.id).unwrap();
-        finish(run, &durable, &runner, &begun, &Records { folder: &folder, output: &self.output }).await
+        finish(
+            run,
+            &durable,
+            &runner,
+            &begun,
+            &Records { folder: &folder, output: &self.output, stop: run.stop.clone(), watch: &|_| () },
+        )
+        .await
     }
 
     fn durable(&self) -> Durable {
@@ -483,7 +491,7 @@ async fn everything_needed_to_follow_is_kept_before_anything_is_started() {
     let other = Durable::new(run, &hand.theatre.site, &hand.machine, None, &again.folder);
     let place = tempfile::tempdir().unwrap();
     let folder = StateDir::open(&place.path().join("state")).unwrap().create_run(&run.id).unwrap();
-    let records = Records { folder: &folder, output: &hand.output };
+    let records = Records { folder: &folder, output: &hand.output, stop: run.stop.clone(), watch: &|_| () };
     let Finished::Ran(ran) = finish(run, &other, &runner, &again, &records).await.unwrap() else {
         panic!("nobody asked for that")
     };
@@ -519,7 +527,7 @@ async fn tests_are_driven_to_their_results_by_what_the_runs_folder_says_alone() 
     // A worker without arguments.
     let task = TestTask::read(&folder).unwrap().unwrap();
     let runner = project::runner(task.runner.as_ref(), first.ssh.clone()).unwrap();
-    let records = Records { folder: &folder, output: &hand.output };
+    let records = Records { folder: &folder, output: &hand.output, stop: run.stop.clone(), watch: &|_| () };
     let ended = resume(run, site, hand.machine.clone(), runner.as_ref(), &task, &records).await;
     let tested = ended.result.unwrap().unwrap();
     assert_eq!((hand.theatre.tasks.started().len(), hand.output.stdout().as_str()), (started, "..s\n"));

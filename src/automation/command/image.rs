@@ -269,7 +269,7 @@ fn conclude(
                 made.iter().map(|record| format!("{} {}", record.name, record.fingerprint.short())).collect();
             let summary = format!("ready: {}", names.join(", "));
             session.context.screen.message(&format!("Images {summary}"));
-            Ok(Ending { code: 0, summary, detached: None })
+            Ok(Ending { code: 0, summary, detached: Vec::new() })
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod run_tests_linux;
 pub mod run_tests_windows;
 pub mod runs;
 pub mod session;
+pub mod shard_args;
 pub mod signals;
 pub mod test_args;
 pub mod testing;

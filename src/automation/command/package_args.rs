@@ -182,7 +182,7 @@ async fn drive(session: &Session, args: &PackageArgs, job: &PackagingJob<'_>) ->
     let results = build_packages(&session.run, &session.site, job, &records).await?;
     show(&session.context.screen, args.json, &results);
     let code = if session.run.stop.is_cancelled() { exit::INTERRUPTED } else { results.exit_code() };
-    Ok(Ending { code, summary: results.summary(), detached: None })
+    Ok(Ending { code, summary: results.summary(), detached: Vec::new() })
 }
 
 fn show(screen: &Screen, json: bool, results: &PackagingResults) {

@@ -49,8 +49,8 @@ pub struct Ending {
     pub code: i32,
     /// One line for `runs list`.
     pub summary: String,
-    /// The machine on which the run's task goes on; none when the run has ended.
-    pub detached: Option<Machine>,
+    /// The machines on which the run's tasks go on; none when the run has ended.
+    pub detached: Vec<Machine>,
 }
 
 /// Shows events on the screen and keeps them in the run's log.
@@ -178,16 +178,16 @@ impl Session {
             Ok(ending) => ending,
             Err(fault) => {
                 self.run.tell(RunEvent::Failed { failure: (&fault).into() });
-                Ending { code: fault.kind.exit_code(), summary: fault.message.clone(), detached: None }
+                Ending { code: fault.kind.exit_code(), summary: fault.message.clone(), detached: Vec::new() }
             }
         };
         let made =
             self.run.journal.resources(&ResourceFilter { run: Some(self.record.id.clone()), ..Default::default() })?;
         let mut kept = self.run.journal.machines()?;
         kept.retain(|machine| machine.kept && machine.run == self.record.id);
-        let code = match &ending.detached {
-            Some(machine) => self.tell_detached(machine, &made, ending.code),
-            None => self.certify(&made, &kept, ending.code),
+        let code = match ending.detached.as_slice() {
+            [] => self.certify(&made, &kept, ending.code),
+            machines => self.tell_detached(machines, &made, ending.code),
         };
         // The end of the process reports data that could not be printed, and exits with this code.
         let code = if code == error::exit::OK && !ui::is_all_written() { error::exit::OUTSIDE } else { code };
@@ -195,9 +195,9 @@ impl Session {
         if let Some(trouble) = self.log.finish() {
             self.context.screen.message(&format!("warning: the run's log is incomplete: {trouble}"));
         }
-        let record = match ending.detached {
-            Some(_) => RunRecord { state: RunState::Detached, summary: Some(ending.summary), ..self.record },
-            None => RunRecord {
+        let record = match ending.detached.as_slice() {
+            [_, ..] => RunRecord { state: RunState::Detached, summary: Some(ending.summary), ..self.record },
+            [] => RunRecord {
                 state: RunState::Ended,
                 ended_at: Some(self.context.now()),
                 exit_code: Some(code),
@@ -209,14 +209,16 @@ impl Session {
         Ok(code)
     }
 
-    /// Tells where the run's task goes on and how to follow it, and which other resources of the run remain.
-    fn tell_detached(&self, machine: &Machine, made: &[Resource], code: i32) -> i32 {
+    /// Tells where the run's tasks go on and how to follow it, and which other resources of the run remain.
+    fn tell_detached(&self, machines: &[Machine], made: &[Resource], code: i32) -> i32 {
         let id = &self.record.id;
-        let until = machine.kept.then_some(machine.expires_at);
-        let (attach, cancel) =
-            (self.context.to_type(&format!("runs attach {id}")), self.context.to_type(&format!("runs cancel {id}")));
-        self.run.tell(RunEvent::Detached { machine: machine.id.clone(), until, attach, cancel });
-        let left = remainders(made, std::slice::from_ref(machine));
+        for machine in machines {
+            let until = machine.kept.then_some(machine.expires_at);
+            let typed = |verb: &str| self.context.to_type(&format!("runs {verb} {id}"));
+            let (attach, cancel) = (typed("attach"), typed("cancel"));
+            self.run.tell(RunEvent::Detached { machine: machine.id.clone(), until, attach, cancel });
+        }
+        let left = remainders(made, machines);
         let any = !left.is_empty();
         if any {
             self.run.tell(RunEvent::LeftBeside { left });

@@ -1,20 +1,23 @@
 //! The options and the course of every command that runs tests: what they have alike, whatever system the machine has.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use flow::order::Order;
+use flow::testing::shards::{Group, Policy, ShardsJob, Split, run_shards};
 use flow::testing::{OnceBegun, Records, TestJob, run_job};
 use jiff::Timestamp;
-use model::base::id::{MachineId, RunId};
+use model::base::id::{MachineId, RunId, TestName};
 use model::base::text;
-use model::event::TestsEvent;
+use model::event::{TestsEvent, TroubleEvent};
 use model::fault::Fault;
 use model::image::ImagePlan;
-use model::machine::{Machine, ProviderKind};
+use model::machine::{Machine, Platform, ProviderKind};
 use model::runner::Runner;
 use model::script::ScriptFile;
+use model::subject::TestSubject;
 use project::mercurial;
 use serde::Serialize;
 
@@ -23,7 +26,8 @@ use crate::command::error;
 use crate::command::image::baking_for;
 use crate::command::machine_args::default_ttl;
 use crate::command::session::{Ending, Session};
-use crate::command::testing::{Reports, conclude};
+use crate::command::shard_args::ShardArgs;
+use crate::command::testing::{Reports, conclude, conclude_shards, history_key};
 use crate::command::unfit::refuse_wait;
 use crate::compose::Context;
 use crate::ui;
@@ -65,6 +69,9 @@ pub struct TestArgs {
     /// them. Prints the run's id; with `--json` also its machine and when that expires
     #[arg(long, conflicts_with = "junit")]
     detach: bool,
+    /// How the tests are split over machines.
+    #[command(flatten)]
+    shards: ShardArgs,
     /// The files to bring home.
     #[command(flatten)]
     artifacts: ArtifactArgs,
@@ -81,6 +88,9 @@ struct Detached<'a> {
     expires_at: Timestamp,
 }
 
+/// How long split tests may take altogether where no limit is given: the whole of Mercurial's suite takes 8 hours on 2 processors.
+const TESTS_LIMIT: Duration = Duration::from_secs(12 * 3600);
+
 /// The time that a machine needs before and after its tests: for booting, preparing, bringing the results home.
 const AROUND_TESTS: Duration = Duration::from_secs(3600);
 
@@ -91,6 +101,7 @@ impl TestArgs {
             return Err(Fault::usage(format!("with `{flag}` the test runner runs no test"))
                 .hint("`tests/run-tests.py --help` in a checkout lists the runner's flags."));
         }
+        self.shards.refuse_unfit(kind)?;
         refuse_wait(self.wait.is_some(), kind)
     }
 
@@ -167,7 +178,10 @@ pub async fn run_tests(context: Context, args: &TestArgs, tests: ResolvedTests<'
         began,
         once_begun: OnceBegun::Follow(&|| ()),
     };
-    let result = drive(&session, args, job).await;
+    let result = match args.shards.policy() {
+        Some((machines, policy)) => drive_shards(&session, args, &job, machines, &policy).await,
+        None => drive(&session, args, job).await,
+    };
     session.end(result).await
 }
 
@@ -180,7 +194,8 @@ async fn drive(session: &Session, args: &TestArgs, job: TestJob<'_>) -> Result<E
     let once_begun =
         if args.detach { OnceBegun::Leave(&announce) } else { OnceBegun::Follow(&|| session.detachable()) };
     let (output, builds) = (session.output(), session.context.state.builds());
-    let records = Records { folder: &session.dir, output: &output };
+    let stop = session.run.stop.clone();
+    let records = Records { folder: &session.dir, output: &output, stop, watch: &|_| () };
     let job = TestJob { once_begun, ..job };
     let (ended, task) = run_job(&session.run, &session.site, &job, &records, &builds).await?;
     if unannounced.into_inner() {
@@ -189,6 +204,53 @@ async fn drive(session: &Session, args: &TestArgs, job: TestJob<'_>) -> Result<E
     }
     let ending = conclude(session, &args.reports, task, ended).await?;
     Ok(if args.detach { accept_detach(ending) } else { ending })
+}
+
+/// Runs the tests on several machines, in this process to their end, or until they are left there.
+async fn drive_shards(
+    session: &Session,
+    args: &TestArgs,
+    job: &TestJob<'_>,
+    machines: usize,
+    policy: &Policy,
+) -> Result<Ending, Fault> {
+    let unannounced = AtomicBool::new(false);
+    let announce = |machine: &Machine| {
+        announce(session, args, machine).inspect_err(|_| unannounced.store(true, Ordering::Relaxed))
+    };
+    let begun = || session.detachable();
+    let once_begun = if args.detach { OnceBegun::Leave(&announce) } else { OnceBegun::Follow(&begun) };
+    let group = Group { site: &session.site, plan: job.plan, order: job.order, machines };
+    let foreseen = |subject: &TestSubject| foreseen(session, subject, job.order.platform);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let job = ShardsJob {
+        runner: job.runner,
+        groups: &[group],
+        split: Split { policy, foreseen: &foreseen, processors: u32::try_from(processors).unwrap_or(u32::MAX) },
+        baking: job.baking,
+        clauses: job.clauses,
+        fetch: job.fetch,
+        limit: job.limit.unwrap_or(TESTS_LIMIT),
+        allow_all_skipped: job.allow_all_skipped,
+        began: job.began,
+        once_begun,
+    };
+    let ended = run_shards(&session.run, &job, &session.dir, &session.context.state.builds()).await?;
+    if unannounced.into_inner() {
+        // The fault reports the failed write, with what became of the tests.
+        drop(ui::take_write_fault());
+    }
+    let ending = conclude_shards(session, &args.reports, ended).await?;
+    Ok(if args.detach { accept_detach(ending) } else { ending })
+}
+
+/// What tests took in earlier runs, seconds; nothing where that cannot be read, which is told.
+fn foreseen(session: &Session, subject: &TestSubject, platform: Platform) -> BTreeMap<TestName, f64> {
+    let known = session.context.state.history().read(&history_key(subject, platform)).unwrap_or_else(|fault| {
+        session.run.tell(TroubleEvent::from(&fault));
+        BTreeMap::new()
+    });
+    known.into_iter().map(|(test, took)| (test, took.as_secs_f64())).collect()
 }
 
 /// Prints the run's id, or JSON, for `--detach`, while the tests can still be cancelled where that fails.
@@ -206,8 +268,11 @@ fn announce(session: &Session, args: &TestArgs, machine: &Machine) -> Result<(),
 
 /// The ending of a run that was asked to detach: to leave before the tests end is a success then.
 fn accept_detach(ending: Ending) -> Ending {
-    let Some(machine) = &ending.detached else { return ending };
+    if ending.detached.is_empty() {
+        return ending;
+    }
     // A machine whose lease could not be extended ends too early: that is not a success.
-    let code = if machine.kept { error::exit::OK } else { error::exit::INFRASTRUCTURE };
+    let kept = ending.detached.iter().all(|machine| machine.kept);
+    let code = if kept { error::exit::OK } else { error::exit::INFRASTRUCTURE };
     Ending { code, ..ending }
 }

@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 
 use flow::lease::LeaseEnd;
-use flow::testing::{BegunTests, TestTask, Tested, results};
+use flow::testing::{BegunTests, TestTask, Tested, results, shards};
 use model::artifact::CollectedArtifacts;
 use model::base::text;
 use model::build::BuildOrigin;
-use model::event::TestsEvent;
+use model::event::{TestsEvent, TroubleEvent};
 use model::fault::{Fault, FaultKind};
-use model::machine::Machine;
-use model::outcome::{Results, Verdict};
+use model::machine::{Machine, Platform};
+use model::outcome::{Results, TestOutcome, TestResult, Verdict};
+use model::run::RunFolder;
+use model::subject::TestSubject;
+use state::history::HistoryKey;
 use state::runs::RunFile;
 
 use crate::command::session::{Ending, Session};
@@ -82,11 +85,34 @@ pub async fn conclude(
     }
 }
 
+/// The ending of a run whose tests were split.
+pub async fn conclude_shards(
+    session: &Session,
+    reports: &Reports,
+    (ended, left): (Option<shards::Ended>, shards::LeftBehind),
+) -> Result<Ending, Fault> {
+    if session.run.stop.is_cancelled() {
+        // A background thread removes the half of a file whose download was given up.
+        let _ = tokio::time::timeout(TIDYING_LIMIT, archive::partial::wait_for_cleanup()).await;
+    }
+    let Some(ended) = ended else {
+        let machines = text::pluralize(left.detached.len(), "machine");
+        let summary = match left.detached.iter().map(|machine| machine.expires_at).min() {
+            Some(until) => format!("tests on {machines} until {until:.0}"),
+            None => return Err(Fault::new(FaultKind::Interrupted, "interrupted")),
+        };
+        return Ok(Ending { code: error::exit::DETACHED, summary, detached: left.detached });
+    };
+    let lines = session.dir.queue()?.unwrap_or_default();
+    let results = shards::collect(&session.run, session.started_at(), ended, &lines, session.dir.path());
+    publish(session, reports, results)
+}
+
 /// The ending of a run whose tests go on by themselves.
 fn detached_ending(begun: &BegunTests, machine: Machine) -> Ending {
     let tests = text::pluralize(begun.expected.len(), "test");
     let summary = format!("{tests} on {} until {:.0}", machine.id, machine.expires_at);
-    Ending { code: error::exit::DETACHED, summary, detached: Some(machine) }
+    Ending { code: error::exit::DETACHED, summary, detached: vec![machine] }
 }
 
 /// Shows how the first failures differ from what was expected, and what to do about them.
@@ -104,10 +130,27 @@ pub(crate) fn show_failures(context: &Context, results: &Results) {
     }
 }
 
+/// Which history tells how long such tests take.
+pub(crate) fn history_key(subject: &TestSubject, platform: Platform) -> HistoryKey {
+    HistoryKey { program: subject.program.clone(), platform: platform.name(), filesystem: subject.filesystem.clone() }
+}
+
+/// Remembers how long the tests took. A failure to do so costs the next run its order, and is told.
+fn learn(session: &Session, results: &Results) {
+    let platform = if session.command() == ON_WINDOWS { Platform::Windows } else { Platform::Linux };
+    let ran = |test: &&TestResult| matches!(test.outcome, TestOutcome::Passed | TestOutcome::Failed);
+    let tests = results.tests.iter().filter(ran).filter_map(|test| Some((&test.name, test.took?)));
+    let history = session.context.state.history();
+    if let Err(fault) = history.learn(&history_key(&results.subject, platform), tests, session.run.now()) {
+        session.run.tell(TroubleEvent::from(&fault));
+    }
+}
+
 /// Writes the reports, shows the verdict.
 fn publish(session: &Session, reports: &Reports, results: Results) -> Result<Ending, Fault> {
     session.dir.write(RunFile::Results, report::json::render(&results)?.as_bytes())?;
     session.dir.write(RunFile::Junit, report::junit::render(session.command(), &results)?.as_bytes())?;
+    learn(session, &results);
     let (verdict, counts) = (results.verdict, results.counts);
     let summary = report::terminal::summary(&results).trim_end().to_owned();
     session.run.tell(TestsEvent::Judged { verdict, counts, summary });
@@ -135,5 +178,5 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
         code = error::exit::INTERRUPTED;
     }
     let summary = report::terminal::verdict(&results);
-    Ok(Ending { code, summary, detached: None })
+    Ok(Ending { code, summary, detached: Vec::new() })
 }

@@ -37,15 +37,15 @@ pub async fn finish(
     records: &Records<'_>,
 ) -> Result<Finished, Fault> {
     let run = &run.on(&durable.machine().id);
-    let report = FollowedReport::of(runner, begun.part, run.teller.clone());
+    let report = FollowedReport::of(runner, begun.part, run.teller.clone(), records.watch);
     let before_stop = Mutex::new(None);
     let stopping = async {
-        run.stop.cancelled().await;
+        records.stop.cancelled().await;
         *before_stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.ended());
         std::future::pending::<Infallible>().await
     };
     let ended = tokio::select! {
-        ended = output::until_ended(run, durable, begun, records.output) => ended?,
+        ended = output::until_ended(run, durable, begun, records) => ended?,
         // Following the report never ends; the runner's own end decides.
         never = report.follow(durable) => match never {},
         never = stopping => match never {},
@@ -60,7 +60,7 @@ pub async fn finish(
     let root = hold::root(durable, runner, &runner.layout().root, &begun.folder).await;
     let report_file = locate(runner, &root, &runner.report_file(begun.part));
     let drained = match report.drain(durable, &report_file).await {
-        Err(_) if matches!(exit, Exit::Lost(_)) && !run.stop.is_cancelled() => {
+        Err(_) if matches!(exit, Exit::Lost(_)) && !records.stop.is_cancelled() => {
             report.drain_once_more(run, durable, &report_file).await
         }
         drained => drained,
@@ -139,11 +139,11 @@ fn judge(runner: &Exit, begun: &BegunTests, reported: RunnerReport) -> Vec<TestR
     };
     let mut tests = reconcile(&known, reported.tests, &why);
     for test in &mut tests {
-        if test.outcome == TestOutcome::Lost
-            && reported.unfinished.contains(&test.name)
-            && matches!(runner, Exit::Code(_) | Exit::Signal(_))
-        {
-            test.reason = Some(format!("the runner ended with {runner} while this test ran"));
+        if let Some(at) = reported.unfinished.get(&test.name).filter(|_| test.outcome == TestOutcome::Lost) {
+            test.began_at = Some(at.unwrap_or(begun.began_at));
+            if matches!(runner, Exit::Code(_) | Exit::Signal(_)) {
+                test.reason = Some(format!("the runner ended with {runner} while this test ran"));
+            }
         }
         test.attempt = Some(Attempt { machine: begun.machine.clone(), number: 1 });
     }

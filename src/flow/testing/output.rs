@@ -10,7 +10,7 @@ use model::task::{Chunk, Offsets, TaskOutput, TaskRecord};
 
 use crate::run::{Run, saturating_add};
 use crate::task::durable::{Durable, Task};
-use crate::testing::BegunTests;
+use crate::testing::{BegunTests, Records};
 
 /// How long tests that were told to stop may take to do so, with their last output kept. It is less than a machine's
 /// flow leaves for last words.
@@ -25,8 +25,9 @@ pub(super) async fn until_ended(
     run: &Run,
     durable: &Durable,
     begun: &BegunTests,
-    output: &dyn TaskOutput,
+    records: &Records<'_>,
 ) -> Result<Option<(Exit, Option<TaskRecord>)>, Fault> {
+    let output = records.output;
     let from = || {
         let (kept, base) = (output.offsets(), begun.log_base);
         let stdout = kept.stdout.saturating_sub(base.stdout);
@@ -45,7 +46,7 @@ pub(super) async fn until_ended(
         biased;
         ended = keep_output(run, &mut task, output) => return ended.map(|()| Some((task.exit(), task.record().cloned()))),
         () = run.detach.cancelled() => return Ok(None),
-        () = run.stop.cancelled() => "interrupted".to_owned(),
+        () = records.stop.cancelled() => "interrupted".to_owned(),
         () = tokio::time::sleep(over) => format!("waited {limit:?} for the tests to end"),
     };
     // The last output is kept, as far as it comes in time. A piece that was on its way just now comes again: following

@@ -11,6 +11,7 @@ use model::base::id::TestName;
 use model::event::{Teller, TestsEvent};
 use model::exit::Exit;
 use model::fault::Fault;
+use model::outcome::TestResult;
 use model::runner::{ReportReader, Runner, RunnerReport, TestNews};
 use model::task::Chunk;
 
@@ -28,11 +29,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 const SECOND_CHANCE: Duration = Duration::from_secs(15);
 
 /// The part of a report that was taken.
-pub(crate) struct FollowedReport {
+pub(crate) struct FollowedReport<'a> {
     path: String,
     taken: Mutex<TakenPart>,
     /// To whom the news of tests is told.
     teller: Teller,
+    watch: &'a (dyn Fn(&TestResult) + Sync),
 }
 
 struct TakenPart {
@@ -40,13 +42,19 @@ struct TakenPart {
     bytes: u64,
 }
 
-impl FollowedReport {
+impl<'a> FollowedReport<'a> {
     /// The report of a runner, of which nothing is taken yet. What it says of tests is told as it comes.
-    pub(crate) fn of(runner: &dyn Runner, part: Option<u32>, teller: Teller) -> Self {
+    pub(crate) fn of(
+        runner: &dyn Runner,
+        part: Option<u32>,
+        teller: Teller,
+        watch: &'a (dyn Fn(&TestResult) + Sync),
+    ) -> Self {
         Self {
             path: runner.report_file(part),
             taken: Mutex::new(TakenPart { reader: runner.read_report(part), bytes: 0 }),
             teller,
+            watch,
         }
     }
 
@@ -66,7 +74,10 @@ impl FollowedReport {
         for news in taken.reader.news() {
             self.teller.tell(match news {
                 TestNews::Began(test) => TestsEvent::TestBegan { test },
-                TestNews::Ended(result) => TestsEvent::ended(&result),
+                TestNews::Ended(result) => {
+                    (self.watch)(&result);
+                    TestsEvent::ended(&result)
+                }
             });
         }
     }

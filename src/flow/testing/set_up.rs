@@ -60,6 +60,21 @@ impl ReadyMachine {
         })
     }
 
+    /// The tests that are expected to run.
+    pub(super) fn expected(&self) -> &[TestName] {
+        &self.expected
+    }
+
+    /// What is tested: the source in words, the software and its environment, and where the build comes from.
+    pub(super) fn tested(&self) -> (&str, &TestSubject, BuildOrigin) {
+        (&self.source, &self.subject, self.built)
+    }
+
+    /// How long making the machine ready took.
+    pub(super) fn before(&self) -> SetUpTimes {
+        self.before
+    }
+
     /// The record of tests on `machine` that begin at `now`, to be written down before that.
     pub fn begun(&self, machine: &Machine, now: Timestamp, limit: Option<Duration>) -> BegunTests {
         BegunTests {

@@ -127,6 +127,18 @@ mod tests {
             Ok(())
         }
 
+        fn append_queue(&self, _: &[u8]) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        fn queue(&self) -> Result<Option<Vec<u8>>, Fault> {
+            Ok(None)
+        }
+
+        fn machine_output(&self, _: &MachineId) -> Result<Box<dyn model::task::TaskOutput>, Fault> {
+            Err(Fault::outside("this folder has one machine"))
+        }
+
         fn test_results(&self) -> Result<Option<Vec<u8>>, Fault> {
             Ok(self.tested.map(Into::into))
         }

@@ -71,6 +71,14 @@ pub enum TestsEvent {
         /// How many tests are expected.
         expected: usize,
     },
+    /// The tests of the whole run are fixed: machines take them from one queue.
+    Selected {
+        /// How many there are.
+        tests: usize,
+        /// How long they will take on the machines that are there by now; null where nothing is known of them.
+        #[serde(default, with = "clock::optional_seconds")]
+        foreseen: Option<Duration>,
+    },
     /// A test began on the machine that is the subject.
     TestBegan {
         /// The test.
@@ -165,6 +173,11 @@ impl TestsEvent {
             }
             Self::Ready { source, expected } => {
                 Words::Notice(format!("Testing {source}: {} expected", text::pluralize(*expected, "test")))
+            }
+            Self::Selected { tests, foreseen } => {
+                let foreseen =
+                    foreseen.map(|span| format!(", about {} of work", text::seconds(span))).unwrap_or_default();
+                Words::Notice(format!("{} for all machines{foreseen}", text::pluralize(*tests, "test")))
             }
             Self::TestBegan { test } => Words::Test(format!("{test} ...")),
             Self::TestEnded { test, outcome, took, reason, .. } => {

@@ -55,8 +55,9 @@ const CHOOSING: [&str; 2] = ["--shard-", "--test-list"];
 const CHOOSING_AGAIN: [&str; 4] = ["--ret", "--rest", "-r", "-R"];
 
 /// The user's flags for a part of the tests that were listed under them, without those that would choose among them once more.
-pub(crate) fn flags_for_part(flags: &[String]) -> Vec<String> {
-    let mut kept = Vec::new();
+/// `at_once` of them run at once unless the user said so.
+pub(crate) fn flags_for_part(flags: &[String], at_once: u32) -> Vec<String> {
+    let mut kept: Vec<String> = if jobs(flags).is_none() { vec![format!("-j{at_once}")] } else { Vec::new() };
     let mut rest = flags.iter();
     while let Some(flag) = rest.next() {
         if CHOOSING.iter().any(|start| flag.starts_with(start)) {
@@ -73,9 +74,41 @@ pub(crate) fn flags_for_part(flags: &[String]) -> Vec<String> {
     kept
 }
 
+/// The flag for how many tests run at once.
+const JOBS: &str = "--jobs";
+
+/// How many tests the user's flags have run at once, if they say.
+pub(crate) fn jobs(flags: &[String]) -> Option<u32> {
+    let mut jobs = None;
+    let mut rest = flags.iter();
+    while let Some(flag) = rest.next() {
+        let long = flag.split('=').next().filter(|name| name.len() > 2 && JOBS.starts_with(name));
+        let value = match (flag.strip_prefix("-j"), long) {
+            (Some(""), _) => rest.next().map(String::as_str),
+            (Some(value), _) => Some(value),
+            (None, Some(name)) if name.len() < flag.len() => Some(&flag[name.len() + 1..]),
+            (None, Some(_)) => rest.next().map(String::as_str),
+            (None, None) => continue,
+        };
+        jobs = value.and_then(|value| value.parse().ok()).filter(|jobs| *jobs > 0).or(jobs);
+    }
+    jobs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flags_tell_how_many_tests_run_at_once() {
+        let of = |flags: &[&str]| jobs(&flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>());
+        assert_eq!((of(&[]), of(&["-l", "--json"]), of(&["-j", "x"])), (None, None, None));
+        assert_eq!(
+            (of(&["-j4"]), of(&["-j", "4"]), of(&["--jobs=4"]), of(&["--job", "4"])),
+            (Some(4), Some(4), Some(4), Some(4))
+        );
+        assert_eq!(of(&["-j4", "--jobs", "2"]), Some(2), "the last one counts");
+    }
 
     #[test]
     fn flags_tell_where_the_build_comes_from() {

@@ -192,7 +192,7 @@ impl ReportReader for EventsReader {
         let expected = self.entries.iter().filter(|(_, entry)| entry.expected);
         let expected = expected.map(|(name, _)| TestName::from(name.as_str())).collect();
         let unfinished = self.entries.iter().filter(|(_, entry)| entry.started && entry.result.is_none());
-        let unfinished = unfinished.map(|(name, _)| TestName::from(name.as_str())).collect();
+        let unfinished = unfinished.map(|(name, entry)| (TestName::from(name.as_str()), entry.began_at)).collect();
         RunnerReport {
             expected,
             unfinished,

@@ -383,10 +383,14 @@ impl Runner for LinuxTests {
             Some(part) => {
                 let tests: Vec<&str> = part.tests.iter().map(TestName::as_str).collect();
                 let options = ["--part".to_owned(), part.number.to_string()];
-                self.runner_command(folder, &options, baked, &flags::flags_for_part(&self.flags), &tests)
+                self.runner_command(folder, &options, baked, &flags::flags_for_part(&self.flags, part.jobs), &tests)
             }
         };
         StepCommand { work: Work::RunningTests, command, limit: RUN_LIMIT }
+    }
+
+    fn jobs(&self) -> Option<u32> {
+        flags::jobs(&self.flags)
     }
 
     fn report_file(&self, part: Option<u32>) -> String {
@@ -413,7 +417,7 @@ mod tests {
         assert_eq!(words(None), format!("--built /usr/bin/python3 -- {} test-a.t", flags.join(" ")));
         let part = ["test-b.t#case", "test-c.t"].map(TestName::from);
         assert_eq!(
-            words(Some(Part { number: 3, tests: &part })),
+            words(Some(Part { number: 3, tests: &part, jobs: 2 })),
             "--part 3 --built /usr/bin/python3 -- -j4 --keywords x test-b.t#case test-c.t"
         );
         assert_eq!(tests.report_file(Some(3)), "/hgwork/results/3/events.jsonl");

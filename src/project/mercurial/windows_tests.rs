@@ -175,13 +175,19 @@ impl Runner for WindowsTests {
     fn run(&self, folder: &str, _: Option<&[u8]>, part: Option<Part<'_>>) -> StepCommand {
         let (flags, tests) = match part {
             None => (self.flags.clone(), self.named()),
-            Some(part) => (flags::flags_for_part(&self.flags), part.tests.iter().map(TestName::as_str).collect()),
+            Some(part) => {
+                (flags::flags_for_part(&self.flags, part.jobs), part.tests.iter().map(TestName::as_str).collect())
+            }
         };
         let number = part.map(|part| ["--part".to_owned(), part.number.to_string()]);
         let options = ["--run".to_owned(), tests.len().to_string()];
         let options: Vec<String> = options.into_iter().chain(number.into_iter().flatten()).collect();
         let command = self.runner_command(folder, &options, &flags, &tests);
         StepCommand { work: Work::RunningTests, command, limit: RUN_LIMIT }
+    }
+
+    fn jobs(&self) -> Option<u32> {
+        flags::jobs(&self.flags)
     }
 
     fn report_file(&self, part: Option<u32>) -> String {

@@ -45,7 +45,7 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     show(&session.context, &checks, args.json);
     let code = if broken == 0 { exit::OK } else { exit::OUTSIDE };
     let summary = format!("{} clauses, {broken} broken", checks.len());
-    let ending = crate::command::session::Ending { code, summary, detached: None };
+    let ending = crate::command::session::Ending { code, summary, detached: Vec::new() };
     session.end(Ok(ending)).await
 }
 

@@ -103,7 +103,7 @@ async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<E
         return Err(undo(&session.run, &session.site, &machine.id, fault).await);
     }
     let summary = format!("{} until {}", machine.id, machine.expires_at);
-    Ok(Ending { code: 0, summary, detached: None })
+    Ok(Ending { code: 0, summary, detached: Vec::new() })
 }
 
 async fn make(session: &Session, request: MachineRequest) -> Result<Machine, Fault> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flow::lease::LeaseEnd;
 use flow::site::Sites;
+use flow::testing::shards::{ShardTask, ShardsRun, resume_shards};
 use flow::testing::{self, Records, TestTask, Tested};
 use model::base::text;
 use model::event::MachineEvent;
@@ -20,7 +21,7 @@ use crate::command::error::exit;
 use crate::command::runs::chosen::choose_test_run;
 use crate::command::runs::viewer::Viewer;
 use crate::command::session::Session;
-use crate::command::testing::{Reports, conclude};
+use crate::command::testing::{Reports, conclude, conclude_shards};
 use crate::compose::Context;
 
 /// The pause between two looks at the log of a run that another process drives.
@@ -104,7 +105,11 @@ pub(crate) struct Drive<'a> {
 impl Drive<'_> {
     /// Drives the run to its end and gives its exit code.
     pub(crate) async fn run(&self, context: Context, record: RunRecord, driving: Lock) -> Result<i32, Fault> {
-        let task = TestTask::read(&context.state.run(&record.id)?)?;
+        let dir = context.state.run(&record.id)?;
+        if ShardsRun::is_split(&dir)? {
+            return self.run_shards(context, record, driving, &dir).await;
+        }
+        let task = TestTask::read(&dir)?;
         let task = task.ok_or_else(|| never_began(&context, &record))?;
         let Some(machine) = machine_of(&context, &task)? else {
             return self.end_without_machine(context, record, driving, task).await;
@@ -119,10 +124,41 @@ impl Drive<'_> {
                 session.run.teller.machine(&machine.id, MachineEvent::Following { run });
             }
         }
-        let records = Records { folder: &session.dir, output: &session.output() };
+        let stop = session.run.stop.clone();
+        let records = Records { folder: &session.dir, output: &session.output(), stop, watch: &|_| () };
         let ended = testing::resume(&session.run, &session.site, machine, runner.as_ref(), &task, &records).await;
         let result = conclude(&session, self.reports, Some(task), ended).await;
         session.end(result).await
+    }
+
+    /// Drives a run whose tests were split to its end.
+    async fn run_shards(&self, context: Context, record: RunRecord, driving: Lock, dir: &RunDir) -> Result<i32, Fault> {
+        let tasks = ShardTask::read(dir)?;
+        let mut machines = Vec::new();
+        for machine in context.journal.machines()?.into_iter().filter(|machine| machine.run == record.id) {
+            require_visible(&context, &machine).await?;
+            let site = context.sites.site(machine.provider).await?;
+            machines.push((machine, site));
+        }
+        let kept = tasks.first().map(|task| task.record.runner.clone());
+        let kept = kept.ok_or_else(|| never_began(&context, &record))?;
+        let runner = project::runner(Some(&kept), context.ssh()?)?;
+        let kind = machines.first().map_or(context.default_provider()?, |(machine, _)| machine.provider);
+        let session = Session::resume(context, record, kind, driving, self.shows_output).await?;
+        if self.cancels {
+            session.run.stop.cancel();
+        }
+        for (machine, _) in machines.iter().filter(|_| !self.cancels) {
+            let run = session.id().clone();
+            session.run.teller.machine(&machine.id, MachineEvent::Following { run });
+        }
+        let begun = || session.detachable();
+        let run = ShardsRun { runner: runner.as_ref(), machines, tasks, begun: &begun };
+        let ended = match resume_shards(&session.run, run, &session.dir).await {
+            Ok(ended) => conclude_shards(&session, self.reports, ended).await,
+            Err(fault) => Err(fault),
+        };
+        session.end(ended).await
     }
 
     /// Ends a run whose machine is gone: with the results of its tests, where a driver had stored them and was killed

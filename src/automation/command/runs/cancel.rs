@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use flow::testing::TestTask;
+use flow::testing::shards::ShardsRun;
+use model::base::text;
 use model::event::Remainder;
 use model::fault::Fault;
 use model::journal::ResourceFilter;
 use model::machine::Machine;
-use model::run::{RunRecord, RunState};
+use model::run::{RunFolder, RunRecord, RunState};
 use rustix::process::{Pid, Signal, kill_process};
 use state::dir::StateDir;
 use state::file::Lock;
@@ -113,7 +115,12 @@ fn describe_plan(context: &Context, record: &RunRecord) -> Result<String, Fault>
     if is_driven(record) {
         return Ok(format!("Would tell process {}, which drives run {id}, to stop.", record.driver.pid));
     }
-    Ok(match TestTask::read(&context.state.run(id)?)? {
+    let dir = context.state.run(id)?;
+    if ShardsRun::is_split(&dir)? {
+        let machines = text::pluralize(dir.tasks()?.len(), "machine");
+        return Ok(format!("Would end the tests of run {id} on {machines} and release all of them."));
+    }
+    Ok(match TestTask::read(&dir)? {
         Some(task) => format!("Would end the tests of run {id} on {} and release it.", task.begun.machine),
         None => format!("Run {id} has no tests that go on: there is nothing to cancel."),
     })

@@ -7,7 +7,8 @@ use std::time::Duration;
 use flow::site::Sites;
 use flow::task::durable::Durable;
 use flow::testing::TestTask;
-use model::base::id::RunId;
+use flow::testing::shards::ShardsRun;
+use model::base::id::{MachineId, RunId};
 use model::connection::Process;
 use model::exit::Exit;
 use model::fault::Fault;
@@ -49,6 +50,15 @@ struct Logs {
     output: PathBuf,
     steps: PathBuf,
     events: PathBuf,
+    /// The output of each machine, where several took tests of the run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    machines: Vec<MachineLog>,
+}
+
+#[derive(Serialize)]
+struct MachineLog {
+    machine: MachineId,
+    output: PathBuf,
 }
 
 /// Prints the logs.
@@ -57,15 +67,24 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let dir = context.state.run(&id)?;
     if args.json {
         let [output, steps, events] = [RunFile::Output, RunFile::Steps, RunFile::Events].map(|file| dir.file(file));
-        context.screen.json(&Logs { id, output, steps, events });
+        let machines =
+            dir.machine_outputs()?.into_iter().map(|(machine, output)| MachineLog { machine, output }).collect();
+        context.screen.json(&Logs { id, output, steps, events, machines });
         return Ok(exit::OK);
     }
     if args.follow {
         return follow(context, &dir).await;
     }
+    let machines = dir.machine_outputs()?;
     match args.steps {
         true => context.screen.json_file(&dir.file(RunFile::Steps))?,
-        false => context.screen.output_file(&dir.file(RunFile::Output))?,
+        false if machines.is_empty() => context.screen.output_file(&dir.file(RunFile::Output))?,
+        false => {
+            for (machine, path) in machines {
+                context.screen.message(&format!("Output of {machine}:"));
+                context.screen.output_file(&path)?;
+            }
+        }
     }
     let record = super::record(context, &id)?;
     if !args.steps && record.state != RunState::Ended && !is_driven(&record) {
@@ -96,6 +115,11 @@ async fn follow(context: &Context, dir: &RunDir) -> Result<i32, Fault> {
 /// Shows the output that the machine has beyond `shown`, without taking the run over.
 async fn from_machine(context: &Context, dir: &RunDir, shown: Offsets) -> Result<i32, Fault> {
     let none = || Fault::infrastructure(format!("run `{}` has no machine to read from", dir.id()));
+    if ShardsRun::is_split(dir)? {
+        let attach = context.to_type(&format!("runs attach {}", dir.id()));
+        return Err(Fault::outside(format!("the tests of run `{}` go on on several machines", dir.id()))
+            .hint(format!("`{attach}` follows them, and brings what they printed home.")));
+    }
     let task = TestTask::read(dir)?.ok_or_else(none)?;
     let machine = machine_of(context, &task)?.ok_or_else(none)?;
     require_visible(context, &machine).await?;

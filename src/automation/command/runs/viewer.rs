@@ -23,7 +23,7 @@ impl Viewer {
     /// Shows the output that is new since the last call.
     pub(crate) fn show(&mut self, screen: &Screen) -> Result<(), Fault> {
         if self.reader.is_none() {
-            self.reader = OutputReader::open(&self.dir)?;
+            self.reader = OutputReader::open(&self.dir.output())?;
         }
         let Some(reader) = &mut self.reader else { return Ok(()) };
         while let Some(chunk) = reader.next_piece()? {

@@ -1,0 +1,36 @@
+//! The results of a run from what its machines reported.
+
+use model::outcome::{OtherAttempt, TestOutcome, TestResult};
+
+use crate::testing::shards::queue::Queue;
+
+/// A result for every expected test, and for those that ran without being expected; by name. `why` is the reason for those that were
+/// never begun, or whose last try brought nothing.
+pub(super) fn results(queue: &Queue, why: &str) -> Vec<TestResult> {
+    let policy = &queue.selection().policy;
+    let mut results: Vec<TestResult> = queue.strangers.values().cloned().collect();
+    for (name, item) in &queue.items {
+        let Some(counts) = policy.deciding(&item.tries) else {
+            // Where enough had failed, nobody wanted this test any more.
+            let (outcome, why) = match (queue.stopped(), queue.closed()) {
+                (Some(stopped), _) => (TestOutcome::Skipped, stopped),
+                (None, Some(closed)) => (closed.outcome, closed.why.as_str()),
+                (None, None) => (TestOutcome::Lost, why),
+            };
+            results.push(TestResult::of(name.clone(), outcome, None, Some(why.to_owned())));
+            continue;
+        };
+        let others = item.tries.iter().filter(|tried| tried.attempt != counts.attempt).filter_map(|tried| {
+            Some(OtherAttempt {
+                attempt: tried.attempt.clone()?,
+                outcome: tried.outcome,
+                took: tried.took,
+                reason: tried.reason.clone(),
+                began_at: tried.began_at,
+            })
+        });
+        results.push(TestResult { others: others.collect(), ..counts.clone() });
+    }
+    results.sort_by(|a, b| a.name.cmp(&b.name));
+    results
+}

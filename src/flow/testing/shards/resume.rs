@@ -1,0 +1,150 @@
+//! Going on with a run whose tests were split, as another driver left it.
+
+use model::event::RunEvent;
+use model::fault::{Fault, FaultKind};
+use model::machine::Machine;
+use model::run::RunFolder;
+use model::runner::Runner;
+
+use crate::lease::{self, Completion, LeaseEnd};
+use crate::preparation::{cleaning, folder, hold};
+use crate::run::Run;
+use crate::site::Site;
+use crate::task::durable::Durable;
+use crate::testing::Records;
+use crate::testing::shards::board::Board;
+use crate::testing::shards::drive::LeftBehind;
+use crate::testing::shards::entry::{Happening, entries};
+use crate::testing::shards::outcome::{self, Ended};
+use crate::testing::shards::queue::Queue;
+use crate::testing::shards::record::ShardTask;
+use crate::testing::shards::worker::{Served, Worker, completion, note_lost};
+
+/// A run that an earlier driver began.
+pub struct ShardsRun<'a> {
+    /// Its runner.
+    pub runner: &'a dyn Runner,
+    /// Its machines that are still there, each with where it came from.
+    pub machines: Vec<(Machine, Site)>,
+    /// What its machines had begun.
+    pub tasks: Vec<ShardTask>,
+    /// Called when the tests go on by themselves.
+    pub begun: &'a (dyn Fn() + Sync),
+}
+
+impl ShardsRun<'_> {
+    /// Whether a run's folder tells of a queue whose tests were fixed.
+    pub fn is_split(folder: &dyn RunFolder) -> Result<bool, Fault> {
+        Ok(folder.queue()?.is_some_and(|lines| Queue::replay(entries(&lines)).is_some()))
+    }
+}
+
+/// Goes on with a run: its machines end what they had begun and take what waits. Machines that had not come to their first test are
+/// released, and those that are gone are not replaced.
+pub async fn resume_shards(
+    run: &Run,
+    shards: ShardsRun<'_>,
+    kept: &dyn RunFolder,
+) -> Result<(Option<Ended>, LeftBehind), Fault> {
+    let queue = Queue::replay(entries(&kept.queue()?.unwrap_or_default()));
+    let record = shards.tasks.first().map(|task| task.record.clone());
+    let (Some(queue), Some(record)) = (queue, record) else {
+        return Err(Fault::outside("the queue of the run's tests cannot be read"));
+    };
+    let gone: Vec<_> =
+        queue.living().filter(|id| !shards.machines.iter().any(|(machine, _)| machine.id == **id)).cloned().collect();
+    let board = Board::new(run, kept, Some(queue));
+    for machine in gone {
+        note_lost(
+            run,
+            &board,
+            &machine,
+            &Fault::infrastructure("it ended before its tests were followed to their end"),
+        );
+    }
+    let resume = Resume { run, board: &board, runner: shards.runner, kept, begun: shards.begun };
+    let tasks = shards.tasks;
+    let ends = shards.machines.into_iter().map(|(machine, site)| {
+        let task = tasks.iter().find(|task| task.parts.iter().any(|part| part.machine == machine.id));
+        resume.on_machine(machine, site, task)
+    });
+    let (mut left, mut why) = (LeftBehind::default(), None);
+    for ended in futures_util::future::join_all(ends).await {
+        left.detached.extend(ended.detached);
+        left.unreleased |= !ended.left.is_empty();
+        if let Err(fault) = ended.result {
+            why.get_or_insert_with(|| fault.line());
+            if fault.kind != FaultKind::Interrupted {
+                run.tell(RunEvent::Failed { failure: (&fault).into() });
+            }
+        }
+    }
+    let queue = board.into_queue().ok_or_else(|| Fault::infrastructure("the queue of the run's tests was lost"))?;
+    let why = why.unwrap_or_else(|| "no machine was left to run it".to_owned());
+    Ok((left.detached.is_empty().then(|| outcome::end(record, &queue, &why)), left))
+}
+
+struct Resume<'a> {
+    run: &'a Run,
+    board: &'a Board<'a>,
+    runner: &'a dyn Runner,
+    kept: &'a dyn RunFolder,
+    begun: &'a (dyn Fn() + Sync),
+}
+
+impl Resume<'_> {
+    async fn on_machine(&self, machine: Machine, site: Site, task: Option<&ShardTask>) -> LeaseEnd<()> {
+        let run = &self.run.on(&machine.id);
+        let id = machine.id.clone();
+        let folder = folder(run, machine.platform);
+        let clean = cleaning(self.runner, machine.platform, &folder);
+        let ended = lease::attach(run, &site, machine, &folder, Some(&clean), async |_, durable| match task {
+            // It had not come to its first test.
+            None => Ok(Completion::Release(())),
+            Some(task) => hold::with_presence(durable, self.runner, self.go_on(run, durable, task)).await,
+        })
+        .await;
+        if let Err(fault) = &ended.result {
+            note_lost(run, self.board, &id, fault);
+        }
+        if ended.detached.is_none()
+            && let Err(fault) = self.board.record(Happening::Left { machine: id, cost: ended.cost })
+        {
+            run.tell(model::event::TroubleEvent::from(&fault));
+        }
+        ended
+    }
+
+    /// Follows what the machine had begun, and serves it after that.
+    async fn go_on(&self, run: &Run, durable: &Durable, task: &ShardTask) -> Result<Completion<()>, Fault> {
+        let output = self.kept.machine_output(&durable.machine().id)?;
+        let records =
+            Records { folder: self.kept, output: output.as_ref(), stop: self.board.enough.clone(), watch: &|_| () };
+        let worker = Worker {
+            run,
+            board: self.board,
+            runner: self.runner,
+            durable,
+            records: &records,
+            output: output.as_ref(),
+            record: &task.record,
+            until: task.record.until,
+            begun: self.begun,
+        };
+        (self.begun)();
+        let has = self.board.ask(|queue| queue.parts_of(&durable.machine().id)).unwrap_or_default();
+        for part in task.parts.iter().filter(|part| part.part.is_some_and(|number| has.contains(&number))) {
+            if let Served::Left = worker.follow(part).await? {
+                return completion(Ok(Served::Left));
+            }
+        }
+        worker.give_back_unbegun(&task.parts)?;
+        let served = worker.serve().await?;
+        if let Served::Done = served
+            && let Some(fetched) = outcome::fetch(run, durable, self.runner, &task.record.fetch, self.kept.path()).await
+        {
+            self.board.record(fetched)?;
+        }
+        completion(Ok(served))
+    }
+}

@@ -1,0 +1,226 @@
+//! One machine that takes tests from the queue: set up, given part after part, and left or given back.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::base::id::{MachineId, TaskId, TestName};
+use model::connection::{Connection, ConnectionError};
+use model::event::{RunEvent, TroubleEvent};
+use model::exit::Exit;
+use model::fault::{Fault, FaultKind};
+use model::machine::Machine;
+use model::outcome::TestResult;
+use model::runner::{Part, Runner};
+use model::task::{Offsets, TaskOutput};
+
+use crate::lease::{Completion, until_stopped};
+use crate::run::{Run, saturating_add};
+use crate::task::durable::Durable;
+use crate::testing::shards::board::Board;
+use crate::testing::shards::entry::{Closing, Happening, PartEnd};
+use crate::testing::shards::queue::Next;
+use crate::testing::shards::record::{ShardRecord, ShardTask};
+use crate::testing::{BegunTests, Finished, Records, finish};
+
+/// How long a file of the image that describes it may be.
+const BAKED_CAP: u64 = 1 << 20;
+
+/// A machine that is ready for tests.
+pub(super) struct Worker<'a> {
+    pub(super) run: &'a Run,
+    pub(super) board: &'a Board<'a>,
+    pub(super) runner: &'a dyn Runner,
+    pub(super) durable: &'a Durable,
+    pub(super) records: &'a Records<'a>,
+    pub(super) output: &'a dyn TaskOutput,
+    /// What a later driver needs to know of every part alike.
+    pub(super) record: &'a ShardRecord,
+    /// When no test is at work any more.
+    pub(super) until: Timestamp,
+    /// Called each time that tests go on by themselves.
+    pub(super) begun: &'a (dyn Fn() + Sync),
+}
+
+/// What became of a machine's tests.
+#[derive(Debug)]
+pub(super) enum Served {
+    /// It has no more to do.
+    Done,
+    /// Its tests go on without us.
+    Left,
+}
+
+impl Worker<'_> {
+    fn machine(&self) -> &Machine {
+        self.durable.machine()
+    }
+
+    /// Takes parts until there are none.
+    pub(super) async fn serve(&self) -> Result<Served, Fault> {
+        loop {
+            // Made before the queue is asked, so that no change between the two is missed.
+            let changed = self.board.changed.notified();
+            if self.run.now() >= self.until {
+                self.close("the time for the tests was over before it was begun")?;
+            }
+            match self.board.take(&self.machine().id)? {
+                Next::Done => return Ok(Served::Done),
+                Next::Part(part) => {
+                    let begun = self.begin(part.number, part.tests, None).await?;
+                    if let Served::Left = self.follow(&begun).await? {
+                        return self.leave_rest(&begun).await;
+                    }
+                }
+                Next::Wait => {
+                    let rest = Duration::try_from(self.until.duration_since(self.run.now())).unwrap_or_default();
+                    tokio::select! {
+                        () = changed => {}
+                        () = tokio::time::sleep(rest) => {}
+                        () = self.run.stop.cancelled() => return Ok(Served::Done),
+                        () = self.run.detach.cancelled() => return Ok(Served::Left),
+                    }
+                }
+            }
+        }
+    }
+
+    fn close(&self, why: &str) -> Result<(), Fault> {
+        let outcome = model::outcome::TestOutcome::Lost;
+        self.board.record(Happening::Closed(Closing { outcome, why: why.to_owned(), build: None }))
+    }
+
+    /// Begins a part, which is this machine's already; behind another one, if that is still at work.
+    pub(super) async fn begin(
+        &self,
+        number: u32,
+        tests: Vec<TestName>,
+        behind: Option<&BegunTests>,
+    ) -> Result<BegunTests, Fault> {
+        let folder = self.durable.folder();
+        let baked = match self.durable.read_file(&self.runner.layout().baked, BAKED_CAP).await {
+            Ok(baked) => Some(baked),
+            Err(ConnectionError::File { .. }) => None,
+            Err(error) => return Err(self.lost(error.into())),
+        };
+        let jobs = self.board.ask(|queue| queue.jobs_of(&self.machine().id)).unwrap_or(1);
+        let step = self.runner.run(folder, baked.as_deref(), Some(Part { number, tests: &tests, jobs }));
+        let selection = self.board.ask(|queue| queue.selection().clone());
+        let selection =
+            selection.ok_or_else(|| Fault::infrastructure("a part was begun before its tests were fixed"))?;
+        let begun = BegunTests {
+            machine: self.machine().id.clone(),
+            task: TaskId::random(),
+            folder: folder.to_owned(),
+            part: Some(number),
+            expected: tests,
+            source: selection.source,
+            subject: selection.subject,
+            began_at: self.run.now(),
+            limit: Duration::try_from(self.until.duration_since(self.run.now())).unwrap_or_default(),
+            built: Some(selection.built),
+            before: crate::preparation::SetUpTimes::default(),
+            log_base: if behind.is_some() { Offsets::default() } else { self.output.offsets() },
+        };
+        let parts = behind.into_iter().chain([&begun]).cloned().collect();
+        ShardTask { record: self.record.clone(), parts }.keep(self.records.folder, &self.machine().id)?;
+        let command = match behind {
+            None => Some(step.command),
+            Some(first) => self.durable.guest().after(folder, &first.task, &step.command),
+        };
+        let Some(command) = command else { return Ok(begun) };
+        match until_stopped(self.run, async { Ok(self.durable.launch_task(&begun.task, &command).await?) }).await {
+            // Following it tells what became of it.
+            Err(fault) if fault.kind != FaultKind::Infrastructure => return Err(fault),
+            _ => (self.begun)(),
+        }
+        Ok(begun)
+    }
+
+    /// Follows a part to its end, and tells the queue.
+    pub(super) async fn follow(&self, begun: &BegunTests) -> Result<Served, Fault> {
+        let counted = std::sync::atomic::AtomicU32::new(0);
+        let most = self.board.ask(|queue| queue.failures_left()).flatten();
+        let watch = |result: &TestResult| {
+            let failed = result.outcome.is_failure();
+            let count = counted.fetch_add(u32::from(failed), std::sync::atomic::Ordering::Relaxed) + u32::from(failed);
+            // The other machines are told when this part has ended.
+            if failed && most.is_some_and(|most| count >= most) {
+                self.board.enough.cancel();
+            }
+        };
+        let records = Records {
+            folder: self.records.folder,
+            output: self.output,
+            stop: self.board.enough.clone(),
+            watch: &watch,
+        };
+        let ran = match finish(self.run, self.durable, self.runner, begun, &records).await? {
+            Finished::Detached => return Ok(Served::Left),
+            Finished::Ran(ran) => ran,
+        };
+        let part = begun.part.unwrap_or_default();
+        let machine = self.machine().id.clone();
+        let exit = ran.runner.clone();
+        let end =
+            PartEnd { exit: ran.runner, gap: ran.gap, caveats: ran.caveats, took: ran.testing, results: ran.tests };
+        self.board.record(Happening::Ended { machine, part, end: Box::new(end) })?;
+        match exit {
+            Exit::Lost(why) if !self.board.enough.is_cancelled() && self.run.now() < self.until => {
+                Err(self.lost(Fault::infrastructure(format!("machine {} was lost", self.machine().id)).because(why)))
+            }
+            _ => Ok(Served::Done),
+        }
+    }
+
+    /// Gives back the parts that were handed out and are not among `begun`: the driver died before it began them.
+    pub(super) fn give_back_unbegun(&self, begun: &[BegunTests]) -> Result<(), Fault> {
+        let machine = &self.machine().id;
+        for part in self.board.ask(|queue| queue.parts_of(machine)).unwrap_or_default() {
+            if !begun.iter().any(|begun| begun.part == Some(part)) {
+                self.board.record(Happening::Returned { machine: machine.clone(), part })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that the machine takes no more tests.
+    pub(super) fn lost(&self, fault: Fault) -> Fault {
+        note_lost(self.run, self.board, &self.machine().id, &fault);
+        fault
+    }
+
+    /// Gives the machine its share of all that waits, to be begun when its present part has ended: nobody hands it out any more.
+    async fn leave_rest(&self, present: &BegunTests) -> Result<Served, Fault> {
+        let share = self.board.share(&self.machine().id);
+        if share.is_empty() || self.durable.guest().after("", &present.task, &Default::default()).is_none() {
+            return Ok(Served::Left);
+        }
+        let (machine, part) = (self.machine().id.clone(), present.part.unwrap_or_default() + 1);
+        self.board.record(Happening::Took { machine, part, tests: share.clone() })?;
+        if let Err(fault) = self.begin(part, share, Some(present)).await {
+            self.run.tell(RunEvent::Failed { failure: (&fault).into() });
+        }
+        Ok(Served::Left)
+    }
+}
+
+/// Notes that a machine takes no more tests; the run goes on where that cannot be written down.
+pub(super) fn note_lost(run: &Run, board: &Board<'_>, machine: &MachineId, fault: &Fault) {
+    let lost = Happening::Lost { machine: machine.clone(), why: fault.line() };
+    if let Err(fault) = board.record(lost) {
+        run.tell(TroubleEvent::from(&fault));
+    }
+}
+
+/// What is to become of a machine whose tests were served.
+pub(super) fn completion(served: Result<Served, Fault>) -> Result<Completion<()>, Fault> {
+    match served? {
+        Served::Done => Ok(Completion::Release(())),
+        Served::Left => Ok(Completion::Detach(())),
+    }
+}
+
+/// When tests that begin now must have ended.
+pub(super) fn until(run: &Run, limit: Duration) -> Timestamp {
+    saturating_add(run.now(), limit)
+}

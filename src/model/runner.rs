@@ -86,7 +86,7 @@ pub enum TestNews {
     /// It began.
     Began(TestName),
     /// It came to an end.
-    Ended(TestResult),
+    Ended(Box<TestResult>),
 }
 
 /// The tests that a machine would run, and their context.

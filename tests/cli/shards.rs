@@ -193,6 +193,7 @@ fn where_one_failed_no_further_test_is_begun_and_the_others_end() {
 fn a_driver_that_is_killed_loses_nothing_and_another_goes_on() {
     let (split, names) = Split::slow(10);
     let running = split.place.start(&split.words(&["--shards", "2"], &names));
+    split.wait_for("joined", 2, &running);
     split.wait_for("ended", 1, &running);
     let run = split.place.latest();
     running.signal(Signal::KILL);
@@ -247,7 +248,7 @@ fn a_split_run_is_cancelled_with_all_its_machines() {
     assert_eq!((results["tests"].as_array().unwrap().len(), &results["verdict"]), (40, &"incomplete".into()));
     let left = split.place.run(&split.words(&["--shards", "2", "--detach"], &names)).expect(0);
     let run = left.text().trim().to_owned();
-    split.place.run(&["runs", "cancel", &run, "--yes"]).expect(0);
+    split.place.run(&["runs", "cancel", &run]).expect(0);
     split.place.assert_certified(&run);
     split.place.assert_clean();
 }

@@ -320,7 +320,7 @@ impl EventsReader {
         let (outcome, took) = (outcome.into_test(), seconds.and_then(span));
         let result = TestResult::of(name.into(), outcome, took, reason);
         entry.result = Some(TestResult { began_at: entry.began_at, ..result });
-        let news = entry.result().map(TestNews::Ended);
+        let news = entry.result().map(Box::new).map(TestNews::Ended);
         news.into_iter().for_each(|news| self.tell(news));
         if fits {
             self.text = self.text + after - before;

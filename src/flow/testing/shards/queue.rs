@@ -160,7 +160,7 @@ impl Queue {
 
     /// Whether any test waits that may still be begun.
     pub fn waits(&self) -> bool {
-        !self.ends() && !(self.line.is_empty() && self.alone.is_empty())
+        !(self.ends() || self.line.is_empty() && self.alone.is_empty())
     }
 
     /// Why no further test is begun, where enough have failed.

@@ -29,6 +29,7 @@ pub mod provider;
 pub mod purge;
 pub mod release;
 pub mod resource;
+pub mod retention;
 pub mod run;
 pub mod runner;
 pub mod script;

@@ -6,7 +6,6 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::TestName;
-use crate::outcome::TestResult;
 
 /// The character of a pattern that stands for any others.
 const ANY: char = '*';
@@ -54,19 +53,16 @@ impl Mute {
     }
 }
 
-/// Notes on each result the first of `mutes` that names its test, whatever the test came to: whoever looks at a muted
-/// test that passes learns that it need not be muted any more.
-pub fn apply(tests: &mut [TestResult], mutes: &[Mute]) {
-    for test in tests {
-        let found = mutes.iter().find(|mute| mute.names(&test.name));
-        test.muted = found.map(|mute| Muted { reason: mute.reason.clone(), expires: mute.expires });
-    }
+/// The first of `mutes` that names `test`, for its result whatever that is: whoever looks at a muted test that passes learns that it
+/// need not be muted any more.
+pub fn find(mutes: &[Mute], test: &TestName) -> Option<Muted> {
+    let found = mutes.iter().find(|mute| mute.names(test))?;
+    Some(Muted { reason: found.reason.clone(), expires: found.expires })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::TestOutcome;
 
     fn mute(test: &str) -> Mute {
         Mute { test: test.to_owned(), expires: "2026-12-31".parse().unwrap(), reason: format!("because {test}") }
@@ -93,13 +89,9 @@ mod tests {
     }
 
     #[test]
-    fn the_first_entry_that_names_a_test_is_shown_with_it() {
-        let result = |name: &str| TestResult::of(name.into(), TestOutcome::Failed, None, None);
-        let mut tests = [result("test-a.t"), result("test-b.t")];
-        apply(&mut tests, &[mute("test-a*"), mute("test-a.t")]);
-        assert_eq!(tests[0].muted.as_ref().map(|muted| muted.reason.as_str()), Some("because test-a*"));
-        assert_eq!(tests[1].muted, None);
-        apply(&mut tests, &[]);
-        assert_eq!(tests[0].muted, None);
+    fn the_first_entry_that_names_a_test_counts() {
+        let mutes = [mute("test-a*"), mute("test-a.t")];
+        let found = |name: &str| find(&mutes, &name.into()).map(|muted| muted.reason);
+        assert_eq!((found("test-a.t").as_deref(), found("test-b.t")), (Some("because test-a*"), None));
     }
 }

@@ -28,6 +28,7 @@ pub mod session;
 pub mod signals;
 pub mod test_args;
 pub mod testing;
+pub mod tests;
 mod unfit;
 pub mod uninstall;
 pub mod windows_args;

@@ -1,9 +1,10 @@
-//! `automation runs list|show|logs|attach|wait|accept|cancel`.
+//! `automation runs list|show|logs|attach|wait|accept|cancel|gc`.
 
 mod accept;
 mod attach;
 mod cancel;
 mod chosen;
+pub(crate) mod gc;
 mod list;
 mod logs;
 mod show;
@@ -51,6 +52,11 @@ pub enum Command {
     ///
     /// What was known by then is kept as its result.
     Cancel(cancel::Args),
+    /// Remove old runs: their logs, their results, and their closed rows in the journal
+    ///
+    /// A run stays that goes on, that was left to a machine which lives, whose resources were not all seen gone or are kept, and
+    /// the latest with tests. Asks first, on a terminal.
+    Gc(gc::Args),
 }
 
 #[derive(Serialize)]
@@ -77,6 +83,7 @@ impl Command {
             Self::Wait(args) => attach::run(context, &args, false).await,
             Self::Accept(args) => accept::run(&context, &args),
             Self::Cancel(args) => cancel::run(context, &args).await,
+            Self::Gc(args) => gc::run(&context, &args),
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::ui::out;
 /// The blanks between two columns.
 const GAP: &str = "  ";
 
-/// The narrowest that a column is cut to: the beginning of a word that is known again, and the mark of the cut.
-const NARROWEST: usize = 8;
+/// The narrowest that a column is cut to: an age such as `12 min ago` fits in.
+const NARROWEST: usize = 10;
 
 /// The mark of what was cut off.
 const CUT: char = '…';
@@ -47,25 +47,28 @@ fn fit(header: &[&str], whole: usize, rows: &[Vec<String>], width: Option<usize>
 
 /// Makes the columns narrower until they fit into `width`; gives those that are shown, in their order.
 fn shrink(widths: &mut [usize], whole: usize, width: usize) -> Vec<usize> {
+    let natural = widths.to_vec();
     let mut columns: Vec<usize> = (0..widths.len()).collect();
+    while !narrow(widths, &columns, whole, width) {
+        let Some(last) = columns.iter().copied().rfind(|at| *at != whole) else { break };
+        columns.retain(|at| *at != last);
+        widths.copy_from_slice(&natural);
+    }
+    columns
+}
+
+/// Takes from the widest of `columns` until they fit, none giving way more than another; whether they do.
+fn narrow(widths: &mut [usize], columns: &[usize], whole: usize, width: usize) -> bool {
     loop {
         let cells: usize = columns.iter().filter_map(|at| widths.get(*at)).sum();
-        let Some(excess) = (cells + GAP.len() * columns.len().saturating_sub(1)).checked_sub(width + 1) else {
-            return columns;
-        };
-        let others = || columns.iter().copied().filter(|at| *at != whole);
-        let widest = others().max_by_key(|at| widths.get(*at).copied().unwrap_or_default());
-        let next = others().filter(|at| Some(*at) != widest).filter_map(|at| widths.get(at)).max().copied();
+        if cells + GAP.len() * columns.len().saturating_sub(1) <= width {
+            return true;
+        }
+        let others = columns.iter().copied().filter(|at| *at != whole);
+        let widest = others.max_by_key(|at| widths.get(*at).copied().unwrap_or_default());
         match widest.and_then(|at| widths.get_mut(at)).filter(|width| **width > NARROWEST) {
-            // Down to the next widest at once, then with it, so that none gives way more than another.
-            Some(width) => {
-                let enough = width.saturating_sub(excess + 1).max(NARROWEST);
-                *width = next.map_or(enough, |next| enough.max(next.min(*width - 1)));
-            }
-            None => match others().next_back() {
-                Some(last) => columns.retain(|at| *at != last),
-                None => return columns,
-            },
+            Some(width) => *width -= 1,
+            None => return false,
         }
     }
 }
@@ -133,7 +136,7 @@ mod tests {
         ");
         insta::assert_snapshot!(fit(&header, 0, &rows, Some(40)), @r"
         ID                      SUMMARY
-        20261120-105301-abcdef  a summa…
+        20261120-105301-abcdef  a summary of so…
         ");
     }
 

@@ -21,7 +21,9 @@ pub fn results(
     cost: Option<f64>,
 ) -> Results {
     let Tested { mut ran, artifacts } = tested;
-    mute::apply(&mut ran.tests, &task.mutes);
+    for test in &mut ran.tests {
+        test.muted = mute::find(&task.mutes, &test.name);
+    }
     let total = Duration::try_from(run.now().duration_since(started_at)).unwrap_or_default();
     let evidence = Evidence { runner: &ran.runner, gap: ran.gap.as_deref(), may_all_skip: task.allow_all_skipped };
     let (verdict, counts) = (verdict(&ran.tests, &evidence), count(&ran.tests));

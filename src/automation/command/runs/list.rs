@@ -52,7 +52,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         return Ok(exit::OK);
     }
     let rows: Vec<Vec<String>> = runs.iter().map(|run| run.cells(now)).collect();
-    let header = ["ID", "STANDING", "TESTS", "WHAT", "DISTRO", "TOOK", "AGE"];
+    let header = ["ID", "AGE", "STANDING", "TESTS", "WHAT", "DISTRO", "TOOK"];
     context.screen.data(&table::render(&header, 0, &rows));
     Ok(exit::OK)
 }
@@ -72,12 +72,12 @@ impl ListedRun<'_> {
         let took = self.seconds.map(|seconds| text::seconds(std::time::Duration::from_secs_f64(seconds)));
         vec![
             record.id.to_string(),
+            text::ago(record.started_at, now),
             self.standing(now),
             tests.unwrap_or_default(),
             self.what(),
             distro.unwrap_or_default(),
             took.unwrap_or_default(),
-            text::ago(record.started_at, now),
         ]
     }
 

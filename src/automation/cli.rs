@@ -49,9 +49,12 @@ enum Command {
     /// List, build, show and collect images
     #[command(subcommand)]
     Image(command::image::Command),
-    /// List and show runs and their logs, follow and cancel them
+    /// List and show runs and their logs, follow and cancel them, remove old ones
     #[command(subcommand)]
     Runs(command::runs::Command),
+    /// Say what the kept runs together know of tests: which are flaky, which are slow, what became of one
+    #[command(subcommand)]
+    Tests(command::tests::Command),
     /// Publish a release for Windows: wheels at a package index, all files at the host of the releases
     ///
     /// Checks first that every wheel and installer is in `--dist`, whole, and what its name says; then what is published
@@ -101,6 +104,7 @@ impl Command {
             // Both write down the results of a run.
             Self::Runs(command) => matches!(command, Runs::Attach(_) | Runs::Wait(_)),
             Self::Audit(_)
+            | Self::Tests(_)
             | Self::PublishWindowsArtifacts(_)
             | Self::Doctor(_)
             | Self::Uninstall(_)
@@ -174,7 +178,9 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
             return final_code(if error.use_stderr() { error::exit::USAGE } else { error::exit::OK });
         }
     };
-    let words = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    // A command that makes nothing made no run either.
+    let again = cli.command.needs_room().then(|| words.clone());
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -183,6 +189,9 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
         }
     };
     let result = runtime.block_on(dispatch(&cli.globals, cli.command, words));
+    if let Some(words) = again {
+        command::runs::gc::collect_by_settings(&cli.globals, words);
+    }
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     // A question that was given up half-way has left its terminal without echo.
     ui::secret::restore();
@@ -271,6 +280,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Machine(command) => command.run(open()?).await,
         Command::Image(command) => command.run(open()?).await,
         Command::Runs(command) => command.run(open()?).await,
+        Command::Tests(command) => command.run(&open()?),
         Command::PublishWindowsArtifacts(args) => {
             // Its `--host` names no machine of a provider.
             let globals = Globals { host: None, ..globals.clone() };

@@ -1,6 +1,7 @@
 //! Use cases, written over traits only: no provider, project or protocol is named here.
 
 pub mod audit;
+pub mod collect_runs;
 pub mod contract;
 pub mod down;
 pub mod fleet;

@@ -75,6 +75,10 @@ pub trait RunJournal: Send + Sync {
 
     /// One run by its id.
     fn run(&self, id: &RunId) -> Result<Option<RunRecord>, Fault>;
+
+    /// Removes a run with its rows, all or nothing; a run that is not there is removed already. Fails with a [`Fault`] of kind
+    /// usage where a machine of it is stored, or a row of it is neither gone nor forgotten.
+    fn forget_run(&self, id: &RunId) -> Result<(), Fault>;
 }
 
 /// The whole journal, for code that needs more than one of its parts.

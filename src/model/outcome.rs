@@ -13,6 +13,7 @@ use crate::build::BuildOrigin;
 use crate::exit::Exit;
 use crate::exit_code;
 use crate::machine::ProviderKind;
+use crate::mute::Muted;
 use crate::subject::TestSubject;
 use crate::sum::Sha256Sum;
 
@@ -117,6 +118,9 @@ pub struct TestResult {
     /// The other tries in the run, in the order of their ends; this result is the one that counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<OtherAttempt>,
+    /// Why a failure of the test does not count, and until when; none where nobody said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muted: Option<Muted>,
 }
 
 /// A try of a test that is not the one that counts.
@@ -152,7 +156,13 @@ impl TestResult {
             began_at: None,
             attempt: None,
             others: Vec::new(),
+            muted: None,
         }
+    }
+
+    /// Whether it failed, and that does not count.
+    pub fn is_muted_failure(&self) -> bool {
+        self.muted.is_some() && self.outcome.is_failure()
     }
 
     /// Whether it passed in one try and failed in another.
@@ -189,6 +199,16 @@ pub struct Counts {
     /// Tests that passed in one try and failed in another; each of them also counts as what it came to.
     #[serde(default)]
     pub flaky: usize,
+    /// Failed tests whose failure does not count, because they are muted.
+    #[serde(default)]
+    pub muted: usize,
+}
+
+impl Counts {
+    /// The number of failed tests that make a run fail.
+    pub fn unmuted(&self) -> usize {
+        self.failed.saturating_sub(self.muted)
+    }
 }
 
 /// The verdict on a run.
@@ -209,6 +229,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The verdict in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Incomplete => "incomplete",
+            Self::NotRun => "not run",
+        }
+    }
+
     /// The exit code of a run with this verdict that left nothing behind.
     pub fn exit_code(self) -> i32 {
         match self {
@@ -366,6 +396,7 @@ pub fn count(tests: &[TestResult]) -> Counts {
         lost: of(TestOutcome::Lost),
         not_run: of(TestOutcome::NotRun),
         flaky: tests.iter().filter(|test| test.is_flaky()).count(),
+        muted: tests.iter().filter(|test| test.is_muted_failure()).count(),
     }
 }
 
@@ -414,7 +445,8 @@ pub struct Evidence<'a> {
 ///
 /// The verdict is incomplete where the runner ended without a status, even when its report looks whole, and where its
 /// report is not whole, even when its status is 0. It is also incomplete where no test passed or failed: a run in which
-/// all tests were skipped is not green by itself, because nothing was tried.
+/// all tests were skipped is not green by itself, because nothing was tried. A failure that is muted explains the
+/// runner's status and makes nothing red; a muted test that is lost or was not run counts as any other.
 pub fn verdict(tests: &[TestResult], evidence: &Evidence<'_>) -> Verdict {
     let counts = count(tests);
     if counts.not_run > 0 {
@@ -430,6 +462,7 @@ pub fn verdict(tests: &[TestResult], evidence: &Evidence<'_>) -> Verdict {
         // The runner's status says that something failed but its report names no failed test, so the report is not
         // whole.
         (0, Exit::Code(_)) => Verdict::Incomplete,
+        (_, Exit::Code(_)) if counts.unmuted() == 0 => Verdict::Passed,
         (_, Exit::Code(_)) => Verdict::Failed,
     }
 }
@@ -486,6 +519,26 @@ mod tests {
         let reported =
             [TestOutcome::TimedOut, TestOutcome::Failed, TestOutcome::Passed].map(|outcome| test("t", outcome));
         assert_eq!(reconcile(&[], reported.to_vec(), "")[0].outcome, TestOutcome::Failed);
+    }
+
+    #[test]
+    fn a_muted_failure_makes_nothing_red_and_hides_nothing_else() {
+        let muted = |name: &str, outcome| {
+            let entry = Muted { reason: "known".into(), expires: "2026-12-31".parse().unwrap() };
+            TestResult { muted: Some(entry), ..test(name, outcome) }
+        };
+        let tests =
+            [muted("a", TestOutcome::Failed), muted("b", TestOutcome::TimedOut), test("c", TestOutcome::Passed)];
+        assert_eq!((count(&tests).failed, count(&tests).muted, count(&tests).unmuted()), (2, 2, 0));
+        assert_eq!(judge(&tests, Exit::Code(1)), Verdict::Passed);
+        assert_eq!(judge(&tests, Exit::Lost("gone".into())), Verdict::Incomplete);
+        let with = |further| judge(&[muted("a", TestOutcome::Failed), further], Exit::Code(1));
+        assert_eq!(with(test("b", TestOutcome::Failed)), Verdict::Failed);
+        assert_eq!(with(muted("b", TestOutcome::Lost)), Verdict::Incomplete);
+        assert_eq!(with(muted("b", TestOutcome::NotRun)), Verdict::NotRun);
+        assert_eq!(count(&[muted("a", TestOutcome::Passed)]).muted, 0, "it need not be muted any more");
+        let tests = [muted("a", TestOutcome::Passed), test("b", TestOutcome::Skipped)];
+        assert_eq!(judge(&tests, Exit::Code(1)), Verdict::Incomplete, "no failure explains the status");
     }
 
     #[test]

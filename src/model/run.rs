@@ -153,3 +153,26 @@ pub trait RunFolder: Send + Sync {
     /// The last part of the tasks' output, at most `bytes` long.
     fn last_output(&self, bytes: u64) -> Result<Vec<u8>, Fault>;
 }
+
+/// What became of the removal of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunRemoval {
+    /// The run and its folder are gone.
+    Gone,
+    /// Another process drives, follows or removes it; nothing was removed.
+    Busy,
+}
+
+/// The folders of runs, for the removal of old ones. Several processes may remove at once.
+pub trait RunStore: Send + Sync {
+    /// The size of a run's folder, bytes; nothing where there is none.
+    fn size(&self, run: &RunId) -> u64;
+
+    /// Removes the folder of a run, if there is one. Before anything in it goes, `forget` removes the run from the journal; if
+    /// that fails, the folder stays.
+    fn remove(&self, run: &RunId, forget: &dyn Fn() -> Result<(), Fault>) -> Result<RunRemoval, Fault>;
+
+    /// Finishes removals that were cut off; `is_known` says whether the journal still has a run, which keeps its folder then.
+    /// Gives how many folders went.
+    fn tidy(&self, is_known: &dyn Fn(&RunId) -> Result<bool, Fault>) -> Result<usize, Fault>;
+}

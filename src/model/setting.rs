@@ -36,6 +36,13 @@ pub enum SettingKind {
         /// The longest.
         max: Duration,
     },
+    /// A whole number between two limits.
+    Count {
+        /// The smallest.
+        min: usize,
+        /// The largest.
+        max: usize,
+    },
     /// Text that passes a check.
     Text {
         /// A phrase for the allowed values that completes "takes", for example ``a URL such as
@@ -62,6 +69,7 @@ impl SettingKind {
                 let span = |duration: &Duration| format!("{}s", duration.as_secs());
                 format!("a span of time from `{}` to `{}`, such as `90s` or `5m`", span(min), span(max))
             }
+            Self::Count { min, max } => format!("a whole number from {min} to {max}"),
             Self::Text { allowed, .. } => (*allowed).to_owned(),
             Self::Parameter(parameter) => parameter.allowed(),
         }
@@ -72,7 +80,7 @@ impl SettingKind {
         match self {
             Self::OneOf(words) => text::nearest(value, words.iter().copied()),
             Self::Parameter(parameter) => parameter.nearest(value),
-            Self::Duration { .. } | Self::Text { .. } => None,
+            Self::Duration { .. } | Self::Count { .. } | Self::Text { .. } => None,
         }
     }
 
@@ -81,6 +89,7 @@ impl SettingKind {
         match self {
             Self::OneOf(words) => words.contains(&value),
             Self::Duration { min, max } => text::parse_duration(value).is_ok_and(|span| span >= *min && span <= *max),
+            Self::Count { min, max } => value.parse::<usize>().is_ok_and(|count| count >= *min && count <= *max),
             Self::Text { check, .. } => check(value),
             Self::Parameter(parameter) => parameter.accepts(value),
         }
@@ -95,5 +104,9 @@ mod tests {
     fn a_span_has_two_limits() {
         let kind = SettingKind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(60) };
         assert!(kind.accepts("1s") && kind.accepts("60") && !kind.accepts("61") && !kind.accepts("0"));
+        let kind = SettingKind::Count { min: 1, max: 60 };
+        assert!(
+            kind.accepts("1") && kind.accepts("60") && !kind.accepts("61") && !kind.accepts("0") && !kind.accepts("x")
+        );
     }
 }

@@ -38,25 +38,24 @@ pub struct TestSubject {
 }
 
 impl TestSubject {
-    /// The parts of a text for people, such as `hg 7.2.4 db34ec2475d1 + changes · debian13 · python 3.13`; empty where
-    /// nothing is known.
-    pub fn words(&self) -> Vec<String> {
+    /// The tested software, such as `hg 7.2.4 db34ec2475d1 + changes`; none where nothing is known of it.
+    pub fn software(&self) -> Option<String> {
         let short = |revision: &str| revision.get(..SHORT).unwrap_or(revision).to_owned();
-        let changes = self.working_copy.then(|| "+ changes".to_owned());
         let source = [
             Some(self.program.clone()).filter(|program| !program.is_empty()),
             self.version.clone(),
             self.revision.as_deref().map(short),
-            changes,
+            self.working_copy.then(|| "+ changes".to_owned()),
         ];
         let source: Vec<String> = source.into_iter().flatten().collect();
+        Some(source.join(" ")).filter(|source| !source.is_empty())
+    }
+
+    /// The parts of a text for people, such as `hg 7.2.4 db34ec2475d1 + changes · debian13 · python 3.13`; empty where
+    /// nothing is known.
+    pub fn words(&self) -> Vec<String> {
         let filesystem = self.filesystem.clone().filter(|filesystem| filesystem != Filesystem::Default.name());
-        let parts = [
-            Some(source.join(" ")).filter(|source| !source.is_empty()),
-            self.distro.clone(),
-            self.python.as_deref().map(python),
-            filesystem,
-        ];
+        let parts = [self.software(), self.distro.clone(), self.python.as_deref().map(python), filesystem];
         parts.into_iter().flatten().collect()
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod image;
 pub mod mercurial;
+pub mod mutes;
 pub mod signing;
 
 use model::fault::Fault;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use model::fault::Fault;
 use model::outcome::Results;
+use model::outline::Outline;
 
 /// The content of `results.json`: indented, with times in seconds with three decimals, and a line end at the end. The
 /// same results give the same bytes.
@@ -24,11 +25,18 @@ pub fn render(results: &Results) -> Result<String, Fault> {
 
 /// Reads what [`render`] wrote; unknown fields are ignored. `path` is for the error message.
 pub fn parse(bytes: &[u8], path: &Path) -> Result<Results, Fault> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        Fault::outside(format!("`{}` holds no results that this build can read", path.display()))
-            .because(error)
-            .hint("It was changed or written by a newer build; the output of the run is in `output.log` beside it.")
-    })
+    serde_json::from_slice(bytes).map_err(|error| unreadable(path, error))
+}
+
+/// Reads of what [`render`] wrote only what a list of runs says of it; the tests are passed over.
+pub fn parse_outline(bytes: &[u8], path: &Path) -> Result<Outline, Fault> {
+    serde_json::from_slice(bytes).map_err(|error| unreadable(path, error))
+}
+
+fn unreadable(path: &Path, error: serde_json::Error) -> Fault {
+    Fault::outside(format!("`{}` holds no results that this build can read", path.display()))
+        .because(error)
+        .hint("It was changed or written by a newer build; the output of the run is in `output.log` beside it.")
 }
 
 /// The span rounded to milliseconds.
@@ -103,18 +111,20 @@ pub(super) mod tests {
     fn a_cell_looks_like_this_and_is_read_back() {
         let results = results(vec![test("test-add.t", TestOutcome::TimedOut, None)]);
         let cell = serde_json::to_string(&results.cells[0]).unwrap();
-        insta::assert_snapshot!(cell, @r#"{"image":"linux-dev-debian12 (0123456789ab)","distro":"debian12","python":"3.11.2","filesystem":"default","machines":["hg-4x2k9q0d7m"],"verdict":"failed","counts":{"total":1,"passed":0,"failed":1,"timed_out":1,"skipped":0,"lost":0,"not_run":0,"flaky":0}}"#);
+        insta::assert_snapshot!(cell, @r#"{"image":"linux-dev-debian12 (0123456789ab)","distro":"debian12","python":"3.11.2","filesystem":"default","machines":["hg-4x2k9q0d7m"],"verdict":"failed","counts":{"total":1,"passed":0,"failed":1,"timed_out":1,"skipped":0,"lost":0,"not_run":0,"flaky":0,"muted":0}}"#);
         let back = parse(render(&results).unwrap().as_bytes(), Path::new("results.json")).unwrap();
         assert_eq!(back.cells, results.cells);
     }
 
+    fn without_cells() -> Results {
+        let skipped = test("test-x.t", TestOutcome::Skipped, Some("missing feature: \u{1b}x"));
+        let results = results(vec![test("test-add.t", TestOutcome::Passed, None), skipped]);
+        Results { cells: Vec::new(), ..results }
+    }
+
     #[test]
     fn results_read_back_and_look_like_this() {
-        let mut results = results(vec![
-            test("test-add.t", TestOutcome::Passed, None),
-            test("test-x.t", TestOutcome::Skipped, Some("missing feature: \u{1b}x")),
-        ]);
-        results.cells.clear();
+        let results = without_cells();
         let text = render(&results).unwrap();
         insta::assert_snapshot!(text, @r#"
         {
@@ -128,7 +138,8 @@ pub(super) mod tests {
             "skipped": 1,
             "lost": 0,
             "not_run": 0,
-            "flaky": 0
+            "flaky": 0,
+            "muted": 0
           },
           "time": {
             "total": 10.0,
@@ -227,6 +238,20 @@ pub(super) mod tests {
         }
         let read = parse(old.to_string().as_bytes(), Path::new("x")).unwrap();
         assert_eq!((read.subject, read.gap), (TestSubject::default(), None));
+    }
+
+    #[test]
+    fn an_outline_says_the_same_without_the_tests() {
+        let results = results(vec![test("test-add.t", TestOutcome::TimedOut, None)]);
+        let text = render(&results).unwrap();
+        let outline = parse_outline(text.as_bytes(), Path::new("x")).unwrap();
+        assert_eq!((outline.verdict, outline.counts, &outline.time), (results.verdict, results.counts, &results.time));
+        assert_eq!((&outline.subject, &outline.cells), (&results.subject, &results.cells));
+        let shown = serde_json::to_value(&outline).unwrap();
+        assert_eq!((&shown["revision"], shown.get("tests")), (&"a1b2c3d4e5f60718".into(), None), "{shown}");
+        parse_outline(OLD.as_bytes(), Path::new("x")).unwrap();
+        let error = parse_outline(&text.as_bytes()[..text.len() - 3], Path::new("/r/results.json")).unwrap_err();
+        assert_eq!(error.message, "`/r/results.json` holds no results that this build can read");
     }
 
     #[test]

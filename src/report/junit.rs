@@ -4,11 +4,12 @@ use model::fault::Fault;
 use model::outcome::{Results, TestOutcome, TestResult, Verdict};
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
-use crate::terminal::why_incomplete;
+use crate::terminal::{self, why_incomplete};
 
 /// The content of `junit.xml`. `suite` names the test suite, most often the subcommand (`run-tests-linux`).
 ///
-/// A test that ran out of its own time is a `failure` of the type `timed_out`. A lost test and a test that was not
+/// A test that ran out of its own time is a `failure` of the type `timed_out`. A failure that is muted is `skipped`, of the
+/// type `muted`, with why: readers of the file know nothing else that is no failure and still shown. A lost test and a test that was not
 /// begun are each an `error`, so that no reader of the file takes them for passed. Where the verdict is not `passed`
 /// but no test shows that, because there is no test, all were skipped or the report is not whole, the suite holds one
 /// error with the run's id as its name, for the same reason.
@@ -19,7 +20,9 @@ pub fn render(suite: &str, results: &Results) -> Result<String, Fault> {
     }
     cases.set_time(results.time.tests);
     cases.add_test_cases(results.tests.iter().map(|test| case(suite, test)));
-    if results.verdict != Verdict::Passed && results.counts.failed + results.counts.lost + results.counts.not_run == 0 {
+    if results.verdict != Verdict::Passed
+        && results.counts.unmuted() + results.counts.lost + results.counts.not_run == 0
+    {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
         let why = why_incomplete(results).unwrap_or_else(|| results.runner.to_string());
         status.set_message(plain(&why));
@@ -55,19 +58,25 @@ fn case(suite: &str, test: &TestResult) -> TestCase {
     let mut status = match test.outcome {
         TestOutcome::Passed => TestCaseStatus::success(),
         TestOutcome::Skipped => TestCaseStatus::skipped(),
+        _ if test.is_muted_failure() => TestCaseStatus::skipped(),
         TestOutcome::Failed | TestOutcome::TimedOut => TestCaseStatus::non_success(NonSuccessKind::Failure),
         TestOutcome::Lost | TestOutcome::NotRun => TestCaseStatus::non_success(NonSuccessKind::Error),
     };
     let kind = match test.outcome {
+        _ if test.is_muted_failure() => Some("muted"),
         TestOutcome::Lost => Some("lost"),
         TestOutcome::NotRun => Some("not_run"),
         TestOutcome::TimedOut => Some("timed_out"),
         _ => None,
     };
     if test.outcome != TestOutcome::Passed {
-        let message = test.reason.as_deref().or(kind).unwrap_or_default();
+        let reason = test.reason.as_deref().or(kind).unwrap_or_default();
+        let message = match terminal::muted(test) {
+            Some(muted) => format!("{muted} ({})", test.reason.as_deref().unwrap_or(test.outcome.words())),
+            None => reason.to_owned(),
+        };
         if !message.is_empty() {
-            status.set_message(plain(message));
+            status.set_message(plain(&message));
         }
         if let Some(said) = test.detail.as_ref().or(test.output.as_ref()) {
             status.set_description(plain(said));
@@ -170,6 +179,20 @@ mod tests {
     fn a_test_that_ran_out_of_its_time_is_a_failure_of_its_own_kind() {
         let text = render("s", &results(vec![test("a", TestOutcome::TimedOut, Some("timed out"))])).unwrap();
         assert!(text.contains("<failure message=\"timed out\" type=\"timed_out\"/>"), "{text}");
+    }
+
+    #[test]
+    fn a_muted_failure_is_no_failure_and_is_shown_with_why() {
+        let mut failed = test("a", TestOutcome::Failed, Some("output changed"));
+        failed.detail = Some("-two\n+one\n".into());
+        failed.muted = Some(model::mute::Muted { reason: "issue 1".into(), expires: "2026-12-31".parse().unwrap() });
+        let text = render("s", &results(vec![failed.clone(), test("b", TestOutcome::Passed, None)])).unwrap();
+        let said = "<skipped message=\"muted until 2026-12-31: issue 1 (output changed)\" type=\"muted\">-two\n+one\n</skipped>";
+        assert!(text.contains(said), "{text}");
+        let mut torn = results(vec![failed]);
+        (torn.verdict, torn.gap) = (Verdict::Incomplete, Some("it breaks off".into()));
+        let report = Report::deserialize_from_str(&render("s", &torn).unwrap()).unwrap();
+        assert_eq!((report.failures, report.errors), (0, 1), "and hides nothing else");
     }
 
     #[test]

@@ -21,13 +21,14 @@ const FLAGS_SHOWN: usize = 80;
 pub fn summary(results: &Results) -> String {
     let mut lines = vec![verdict(results)];
     lines.extend(why_incomplete(results).map(|why| format!("Why: {why}")));
-    lines.push(format!("Tests: {}", counts_text(results)));
+    lines.push(format!("Tests: {}", outcomes(&results.counts)));
     for (outcome, title) in
         [(TestOutcome::Failed, "Failed"), (TestOutcome::TimedOut, "Timed out"), (TestOutcome::Lost, "Lost")]
     {
         lines.extend(list_tests(results, outcome, title));
     }
     lines.extend(list_flaky(results));
+    lines.extend(muted_failures(results));
     if let Some(last_output) = &results.last_output {
         lines.push("The last lines of the build:".to_owned());
         lines.extend(last_output.lines().map(|line| format!("  {}", escape(line))));
@@ -43,11 +44,16 @@ pub fn verdict(results: &Results) -> String {
     let total = text::pluralize(counts.total, "test");
     let (word, mut result) = match results.verdict {
         Verdict::Passed => ("PASSED", format!("{} of {total}", counts.passed)),
-        Verdict::Failed => ("FAILED", format!("{} of {total}{}", counts.failed, timed_out(counts))),
+        Verdict::Failed => {
+            ("FAILED", format!("{} of {total}{}", counts.unmuted(), timed_out(unmuted_timed_out(results))))
+        }
         Verdict::Incomplete if counts.lost > 0 => ("INCOMPLETE", format!("{} of {total} lost", counts.lost)),
         Verdict::Incomplete => ("INCOMPLETE", total),
         Verdict::NotRun => ("NOT RUN", total),
     };
+    if counts.muted > 0 {
+        result.push_str(&format!(", {}", text::pluralize(counts.muted, "muted failure")));
+    }
     if counts.skipped > 0 {
         result.push_str(&format!(", {} skipped", counts.skipped));
     }
@@ -63,16 +69,25 @@ pub fn verdict(results: &Results) -> String {
 }
 
 /// ` (2 timed out)`, which follows the number of failed tests; empty where none timed out.
-fn timed_out(counts: &Counts) -> String {
-    if counts.timed_out > 0 { format!(" ({} timed out)", counts.timed_out) } else { String::new() }
+fn timed_out(count: usize) -> String {
+    if count > 0 { format!(" ({count} timed out)") } else { String::new() }
 }
 
-/// The numbers of tests by outcome.
-fn counts_text(results: &Results) -> String {
-    let counts = &results.counts;
+/// The number of tests that timed out and are not muted.
+fn unmuted_timed_out(results: &Results) -> usize {
+    let counts = |test: &&TestResult| test.outcome == TestOutcome::TimedOut && test.muted.is_none();
+    results.tests.iter().filter(counts).count()
+}
+
+/// The numbers of tests by outcome: `58 passed, 2 failed (1 timed out, 1 muted), 1 skipped`; `none` where there is no test.
+pub fn outcomes(counts: &Counts) -> String {
+    let parts = [(counts.timed_out, "timed out"), (counts.muted, "muted")];
+    let parts: Vec<String> =
+        parts.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    let parts = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
     let of = [
         (counts.passed, "passed".to_owned()),
-        (counts.failed, format!("failed{}", timed_out(counts))),
+        (counts.failed, format!("failed{parts}")),
         (counts.skipped, "skipped".to_owned()),
         (counts.lost, "lost".to_owned()),
         (counts.not_run, "not run".to_owned()),
@@ -117,8 +132,9 @@ pub fn why_incomplete(results: &Results) -> Option<String> {
 /// The first failures with how each output differs, which is cut after [`DIFF_LINES`] lines; lines without a final line end, empty where
 /// nothing failed or nothing is known of it. Control characters are escaped.
 pub fn failures(results: &Results) -> String {
-    let failed: Vec<&TestResult> =
+    let mut failed: Vec<&TestResult> =
         results.tests.iter().filter(|test| test.outcome.is_failure() && said(test).is_some()).collect();
+    failed.sort_by_key(|test| test.is_muted_failure());
     let mut lines = Vec::new();
     for test in failed.iter().take(FAILURES) {
         lines.push(title(test));
@@ -148,7 +164,14 @@ pub fn test(result: &TestResult) -> String {
 pub fn title(test: &TestResult) -> String {
     let took = test.took.map(|took| format!("  {}", text::seconds(took))).unwrap_or_default();
     let reason = first_line(test.reason.as_deref()).map(|reason| format!("  {reason}")).unwrap_or_default();
-    format!("{}  {}{took}{reason}", escape(test.name.as_str()), test.outcome.words())
+    let muted = muted(test).map(|why| format!("  {why}")).unwrap_or_default();
+    format!("{}  {}{took}{reason}{muted}", escape(test.name.as_str()), test.outcome.words())
+}
+
+/// Why a failure does not count: `muted until 2026-12-31: issue 6789`; none for any other outcome.
+pub fn muted(test: &TestResult) -> Option<String> {
+    let muted = test.muted.as_ref().filter(|_| test.outcome.is_failure())?;
+    Some(format!("muted until {}: {}", muted.expires, escape(muted.reason.trim())))
 }
 
 /// How the output of a test differs, or the output where nothing was compared.
@@ -167,7 +190,8 @@ fn span(span: Duration) -> String {
 }
 
 fn list_tests(results: &Results, outcome: TestOutcome, title: &str) -> Vec<String> {
-    let tests: Vec<_> = results.tests.iter().filter(|test| test.outcome == outcome).collect();
+    let listed = |test: &&TestResult| test.outcome == outcome && !test.is_muted_failure();
+    let tests: Vec<_> = results.tests.iter().filter(listed).collect();
     if tests.is_empty() {
         return Vec::new();
     }
@@ -198,6 +222,21 @@ fn list_flaky(results: &Results) -> Vec<String> {
     let more = flaky.len().saturating_sub(NAMED);
     let more = (more > 0).then(|| format!("  and {more} more"));
     std::iter::once("Flaky:".to_owned()).chain(told).chain(more).collect()
+}
+
+/// The failures that do not count, each with why.
+fn muted_failures(results: &Results) -> Vec<String> {
+    let tests: Vec<_> = results.tests.iter().filter_map(|test| Some((test, muted(test)?))).collect();
+    if tests.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec!["Failed and muted:".to_owned()];
+    let line = |(test, why): &(&TestResult, String)| format!("  {} ({why})", escape(test.name.as_str()));
+    lines.extend(tests.iter().take(NAMED).map(line));
+    if tests.len() > NAMED {
+        lines.push(format!("  and {} more", tests.len() - NAMED));
+    }
+    lines
 }
 
 fn time(results: &Results) -> String {
@@ -318,6 +357,47 @@ mod tests {
         Timed out:
           test-b.t
         Time: total 10.0s, setup 2.0s, tests 7.5s; setup share 20 %
+        ");
+    }
+
+    #[test]
+    fn a_muted_failure_is_shown_beside_the_verdict_and_not_among_those_that_count() {
+        let mute = |mut result: TestResult| {
+            let expires = "2026-12-31".parse().unwrap();
+            result.muted = Some(model::mute::Muted { reason: "issue 1\u{1b}[2J".into(), expires });
+            result.detail = Some("-two\n+one\n".into());
+            result
+        };
+        let mut tests = vec![
+            mute(test("test-a.t", TestOutcome::TimedOut, Some("timed out"))),
+            test("test-b.t", TestOutcome::Passed, None),
+        ];
+        insta::assert_snapshot!(summary(&results(tests.clone())), @r"
+        PASSED  1 of 2 tests, 1 muted failure · hg 6.3.2 a1b2c3d4e5f6 · debian12 · python 3.11 · 10 s
+        Tests: 1 passed, 1 failed (1 timed out, 1 muted)
+        Failed and muted:
+          test-a.t (muted until 2026-12-31: issue 1\u{1b}[2J)
+        Time: total 10.0s, setup 2.0s, tests 7.5s; setup share 20 %
+        ");
+        let mut failed = test("test-c.t", TestOutcome::Failed, Some("output changed"));
+        failed.detail = Some("-2\n+1\n".into());
+        tests.push(failed);
+        insta::assert_snapshot!(summary(&results(tests.clone())), @r"
+        FAILED  1 of 3 tests, 1 muted failure · hg 6.3.2 a1b2c3d4e5f6 · debian12 · python 3.11 · 10 s
+        Tests: 1 passed, 2 failed (1 timed out, 1 muted)
+        Failed:
+          test-c.t (output changed)
+        Failed and muted:
+          test-a.t (muted until 2026-12-31: issue 1\u{1b}[2J)
+        Time: total 10.0s, setup 2.0s, tests 7.5s; setup share 20 %
+        ");
+        insta::assert_snapshot!(failures(&results(tests)), @r"
+        test-c.t  failed  1.2s  output changed
+          -2
+          +1
+        test-a.t  timed out  1.2s  timed out  muted until 2026-12-31: issue 1\u{1b}[2J
+          -two
+          +one
         ");
     }
 

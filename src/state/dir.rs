@@ -20,13 +20,17 @@ use crate::history::{History, HistoryKey};
 use crate::journal::{SqliteJournal, Unopened};
 use crate::keys::{self, StoredKeyPair};
 use crate::private::make_private;
+use crate::run_store::RunFolders;
 use crate::runs::RunDir;
 use crate::settings::Settings;
+
+/// The name of the settings file.
+const SETTINGS: &str = "config.toml";
 
 /// The files of a state directory, in the order of their removal: the one that says that it is a state directory goes
 /// last.
 const FILES: [&str; 8] =
-    ["prices.json", "config.toml", "id", "journal.db-wal", "journal.db-shm", "journal.db", ".lock", "layout"];
+    ["prices.json", SETTINGS, "id", "journal.db-wal", "journal.db-shm", "journal.db", ".lock", "layout"];
 
 /// The layout that this build reads and writes; a higher one is refused.
 const LAYOUT: u32 = 1;
@@ -108,9 +112,19 @@ impl StateDir {
         self.root.join("runs")
     }
 
+    /// The folders of runs, for the removal of old ones.
+    pub fn run_folders(&self) -> RunFolders {
+        RunFolders::at(self.runs())
+    }
+
+    /// Whether the directory `root`, which need not exist, has settings.
+    pub fn has_settings(root: &Path) -> bool {
+        root.join(SETTINGS).is_file()
+    }
+
     /// The settings file, which need not exist.
     pub fn settings_file(&self) -> PathBuf {
-        self.root.join("config.toml")
+        self.root.join(SETTINGS)
     }
 
     /// Reads the settings; `extra` are the sections of projects.
@@ -209,7 +223,7 @@ impl StateDir {
         let folders: [(PathBuf, removal::IsOurs); 4] = [
             (self.root.join("builds"), Builds::is_name),
             (self.root.join("history"), HistoryKey::is_name),
-            (self.runs(), |name| RunId::of_folder(name).is_some()),
+            (self.runs(), RunFolders::is_name),
             (self.keys(), |name| name == ".lock" || keys::is_name(name)),
         ];
         let mut left = Vec::new();

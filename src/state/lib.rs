@@ -21,5 +21,6 @@ pub mod log;
 pub mod output;
 mod private;
 pub mod process;
+pub mod run_store;
 pub mod runs;
 pub mod settings;

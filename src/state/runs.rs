@@ -120,7 +120,12 @@ impl RunDir {
 
     /// Takes the lock that the driver of the run holds as long as it lives; none while another process has it.
     pub fn lock_driver(&self) -> Result<Option<Lock>, Fault> {
-        Lock::try_acquire(&self.path.join("driver.lock"))
+        Lock::try_acquire(&Self::driver_lock(&self.path))
+    }
+
+    /// That lock, in the folder of a run.
+    pub(super) fn driver_lock(folder: &Path) -> PathBuf {
+        folder.join("driver.lock")
     }
 
     /// The content of a file; none when it was not written (the run was killed, or is still at work).

@@ -23,10 +23,17 @@ const CAP: u64 = 1 << 20;
 /// The shortest and longest time that a machine may live without a sign of its driver.
 const GRACE: SettingKind = SettingKind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(24 * 3600) };
 
+/// How many runs are kept: at least the one that ended just now, and at most what a journal has been measured with.
+const KEEP: SettingKind = SettingKind::Count { min: 1, max: 100_000 };
+
+/// The shortest and longest time for which runs are kept: an hour to ten years.
+const OLDER_THAN: SettingKind =
+    SettingKind::Duration { min: Duration::from_secs(3600), max: Duration::from_secs(10 * 365 * 24 * 3600) };
+
 const MIRROR: SettingKind = SettingKind::url("a URL such as `http://deb.debian.org/debian`");
 
 /// The sections that belong to the tool itself.
-const OWN: [Section; 3] = [
+const OWN: [Section; 4] = [
     Section {
         name: "",
         keys: &[
@@ -58,6 +65,7 @@ const OWN: [Section; 3] = [
             Key { name: "network", kind: SettingKind::OneOf(&["loopback", "host"]) },
         ],
     },
+    Section { name: "runs", keys: &[Key { name: "keep", kind: KEEP }, Key { name: "older-than", kind: OLDER_THAN }] },
 ];
 
 /// The settings, with defaults for keys that the file does not give. [`OWN`] lists the keys, and the reader has checked the file
@@ -74,6 +82,8 @@ pub struct Settings {
     pub local: Local,
     /// The values that a command takes where its options give none.
     pub defaults: Defaults,
+    /// Which runs stay when one ends.
+    pub runs: Runs,
     /// The file that the settings were looked for in; empty where there is none.
     #[serde(skip)]
     file: PathBuf,
@@ -96,6 +106,17 @@ pub struct Local {
     pub keyring: Option<PathBuf>,
 }
 
+/// `[runs]`: old runs are removed by themselves where one of the keys is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Runs {
+    /// How many of the newest stay.
+    pub keep: Option<usize>,
+    /// The age up to which they stay.
+    #[serde(deserialize_with = "some_span")]
+    pub older_than: Option<Duration>,
+}
+
 /// `[defaults]`, without the keys that images have there.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -115,6 +136,7 @@ impl Default for Settings {
             grace: Duration::from_secs(60),
             local: Local::default(),
             defaults: Defaults::default(),
+            runs: Runs::default(),
             file: PathBuf::new(),
             given: Given::new(),
         }
@@ -125,6 +147,11 @@ impl Default for Defaults {
     fn default() -> Self {
         Self { distro: "debian12".to_owned(), filesystem: Filesystem::Default, network: Network::Loopback }
     }
+}
+
+/// A span of time that is given.
+fn some_span<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    span(from).map(Some)
 }
 
 /// A span of time; a bare number is seconds.
@@ -244,6 +271,9 @@ distro = "ubuntu24.04"
 filesystem = "ext4"
 flavour = "full"
 network = "host"
+[runs]
+keep = 50
+older-than = "90d"
 [sample]
 source = "upstream"
 "#;
@@ -256,6 +286,9 @@ source = "upstream"
         let defaults = &settings.defaults;
         assert_eq!((defaults.distro.as_str(), defaults.filesystem), ("ubuntu24.04", Filesystem::Ext4));
         assert_eq!(defaults.network, Network::Host);
+        let kept = Duration::from_secs(90 * 24 * 3600);
+        assert_eq!(settings.runs, Runs { keep: Some(50), older_than: Some(kept) });
+        assert_eq!(parse("").unwrap().runs, Runs::default());
         assert_eq!(settings.extra("defaults.flavour"), Some("full"));
         assert_eq!(settings.extra("sample.source"), Some("upstream"));
         assert_eq!(settings.extra("sample.upstream-url"), None);
@@ -280,7 +313,7 @@ source = "upstream"
         ");
         insta::assert_snapshot!(refused("frobnicate = 1"), @r"
         /s/config.toml:1: unknown key `frobnicate`
-        Known here: `provider`, `grace`, `[local]`, `[defaults]`, `[sample]`.
+        Known here: `provider`, `grace`, `[local]`, `[defaults]`, `[runs]`, `[sample]`.
         ");
         insta::assert_snapshot!(refused("distro = \"debian12\""), @r"
         /s/config.toml:1: unknown key `distro`
@@ -300,7 +333,7 @@ source = "upstream"
         ");
         insta::assert_snapshot!(refused("[windows]"), @r"
         /s/config.toml:1: unknown section `[windows]`
-        Known sections: `[local]`, `[defaults]`, `[sample]`.
+        Known sections: `[local]`, `[defaults]`, `[runs]`, `[sample]`.
         ");
         insta::assert_snapshot!(refused("local = 3"), @"/s/config.toml:1: `local` is a section: write `[local]`");
         insta::assert_snapshot!(refused("[provider]"), @"/s/config.toml:1: `provider` takes `local` or `ec2` or `host`, in quotes, not a table");
@@ -314,6 +347,8 @@ source = "upstream"
         ");
         insta::assert_snapshot!(refused("grace = \"soon\""), @"/s/config.toml:1: `grace` takes a span of time from `1s` to `86400s`, such as `90s` or `5m`, not `soon`");
         insta::assert_snapshot!(refused("[defaults]\nflavour = 3.12"), @"/s/config.toml:2: `defaults.flavour` takes `plain` or `full`, in quotes, not the number 3.12");
+        insta::assert_snapshot!(refused("[runs]\nkeep = 0"), @"/s/config.toml:2: `runs.keep` takes a whole number from 1 to 100000, not `0`");
+        insta::assert_snapshot!(refused("[runs]\nkeep = \"50\""), @"/s/config.toml:2: `runs.keep` takes a whole number from 1 to 100000, without quotes, not the text `50`");
         insta::assert_snapshot!(refused("[local]\nkeyring = \"~/keys\""), @"/s/config.toml:2: `local.keyring` takes the absolute path of a file, not `~/keys`");
     }
 

@@ -14,6 +14,7 @@ mod machines;
 mod newest;
 mod outputs;
 mod packages;
+mod past;
 mod publish;
 mod runs;
 mod shards;

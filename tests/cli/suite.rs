@@ -496,6 +496,52 @@ fn artifacts_come_home_of_tests_that_fail_and_of_those_that_were_left() {
     place.assert_clean();
 }
 
+#[test]
+fn a_muted_failure_is_shown_and_does_not_count_whoever_judges() {
+    let place = Place::whole();
+    let broken = "  $ echo one\n  two\n";
+    let tests = [("test-ok.t", "  $ true\n"), ("test-broken.t", broken), ("test-worse.t", broken)];
+    let checkout = mercurial::small(place.path(), &tests);
+    let file = place.path().join("mutes.toml");
+    let entry = |test: &str, expires: &str| {
+        format!("[[mute]]\ntest = \"{test}\"\nexpires = {expires}\nreason = \"issue 6789\"\n")
+    };
+    std::fs::write(&file, entry("test-b*", "2999-12-31") + &entry("test-worse.t", "2020-01-01")).unwrap();
+    let muted = ["--mute", file.to_str().unwrap()];
+    let done = place.run(&over(&checkout, &[&muted[..], &["--json", "test-ok.t", "test-broken.t"]].concat())).expect(0);
+    let results = done.json();
+    assert_eq!(
+        (&results["verdict"], &results["counts"]["failed"], &results["counts"]["muted"]),
+        (&"passed".into(), &1.into(), &1.into())
+    );
+    assert_eq!(
+        (&results["cells"][0]["verdict"], &results["tests"][0]["outcome"]),
+        (&"passed".into(), &"failed".into())
+    );
+    assert_eq!(results["tests"][0]["muted"], serde_json::json!({"reason": "issue 6789", "expires": "2999-12-31"}));
+    assert!(results["tests"][1].get("muted").is_none(), "{results}");
+    let done = done.tells(&[
+        "PASSED  1 of 2 tests, 1 muted failure",
+        "Failed and muted:",
+        "muted until 2999-12-31: issue 6789",
+    ]);
+    done.tells(&["`test-worse.t` is not muted any more: its entry expired on 2020-01-01"]);
+    let run = place.latest();
+    let junit = std::fs::read_to_string(place.state.join("runs").join(&run).join("junit.xml")).unwrap();
+    assert!(junit.contains("failures=\"0\"") && junit.contains("type=\"muted\""), "{junit}");
+    let shown = place.run(&["runs", "show", &run, "--failed"]).expect(0).text();
+    assert!(shown.contains("test-broken.t") && shown.contains("muted until 2999-12-31"), "{shown}");
+    place
+        .run(&over(&checkout, &[&muted[..], &["test-worse.t", "test-broken.t"]].concat()))
+        .expect(1)
+        .tells(&["FAILED  1 of 2 tests, 1 muted failure"]);
+    // Whoever attaches judges by the same list, whatever became of the file.
+    place.run(&over(&checkout, &[&muted[..], &["--detach", "test-ok.t", "test-broken.t"]].concat())).expect(0);
+    std::fs::remove_file(&file).unwrap();
+    place.run(&["runs", "attach"]).expect(0).tells(&["PASSED  1 of 2 tests, 1 muted failure"]);
+    place.assert_clean();
+}
+
 /// What a person does after a failure, on the run of `test-broken.t`: see it, and accept it.
 fn a_failure_is_looked_at(place: &Place, run: &str, checkout: &std::path::Path) {
     let failed = place.run(&["runs", "show", run, "--failed"]).expect(0).text();

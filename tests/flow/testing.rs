@@ -19,7 +19,6 @@ use model::event::Teller;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
-use model::machine::ProviderKind;
 use model::outcome::{Attempt, Evidence, TestOutcome, Verdict, verdict};
 use model::preparation::SshProgram;
 use model::provider::Provider;
@@ -517,6 +516,7 @@ async fn tests_are_driven_to_their_results_by_what_the_runs_folder_says_alone() 
             begun: begun.clone(),
             fetch: Fetch::default(),
             allow_all_skipped: false,
+            mutes: Vec::new(),
         };
         task.keep(&folder)
     };
@@ -533,7 +533,7 @@ async fn tests_are_driven_to_their_results_by_what_the_runs_folder_says_alone() 
     assert_eq!((hand.theatre.tasks.started().len(), hand.output.stdout().as_str()), (started, "..s\n"));
     assert!(ended.left.is_empty() && ended.detached.is_none(), "the machine is released");
     assert_eq!(Tested::read(&folder).unwrap().ran.tests, tested.ran.tests, "what is known outlives the driver");
-    let results = results(run, run.now(), ProviderKind::Local, task, tested, Some(0.5));
+    let results = results(run, run.now(), model::machine::ProviderKind::Local, task, tested, Some(0.5));
     assert_eq!((results.verdict, results.counts.passed, results.cost), (Verdict::Passed, 3, Some(0.5)));
     let [cell] = results.cells.as_slice() else { panic!("{:?}", results.cells) };
     assert_eq!((cell.verdict, cell.counts, &cell.image), (Verdict::Passed, results.counts, &"an image".to_owned()));

@@ -106,7 +106,7 @@ fn show(context: &Context, remaining: &[Finding], unasked: &[ProviderKind], fixe
             .iter()
             .map(|(finding, fate)| vec![finding.kind.name().to_owned(), finding.name.clone(), fate.clone()])
             .collect();
-        context.screen.data(&table::render(&["KIND", "NAME", "FATE"], &rows));
+        context.screen.data(&table::render(&["KIND", "NAME", "FATE"], 1, &rows));
     }
     if remaining.is_empty() {
         let unasked: Vec<String> = unasked.iter().map(|kind| format!("`{}`", kind.name())).collect();
@@ -129,7 +129,7 @@ fn show(context: &Context, remaining: &[Finding], unasked: &[ProviderKind], fixe
             ]
         })
         .collect();
-    context.screen.data(&table::render(&["KIND", "NAME", "LOCATOR", "STANDING", "RUN"], &rows));
+    context.screen.data(&table::render(&["KIND", "NAME", "LOCATOR", "STANDING", "RUN"], 1, &rows));
     if fixed.is_empty() && remaining.iter().any(|finding| finding.standing.is_fixable()) {
         context.screen.message("`automation audit --fix` removes what nobody uses.");
     }

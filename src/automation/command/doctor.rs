@@ -33,7 +33,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
             vec![check.name.clone(), verdict.to_owned(), check.found.clone()]
         })
         .collect();
-    context.screen.data(&table::render(&["CHECK", "", "FOUND"], &rows));
+    context.screen.data(&table::render(&["CHECK", "", "FOUND"], 2, &rows));
     for check in checks.iter().filter(|check| !check.ok) {
         if let Some(remedy) = &check.remedy {
             context.screen.data(&format!("\n{}: {remedy}\n", check.name));

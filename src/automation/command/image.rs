@@ -161,7 +161,7 @@ async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
         heads.extend(["OWNER", "ID"]);
     }
     let row = |record: &ImageRecord| {
-        let (size, made) = (text::bytes(ImageRow::new(record).bytes), format!("{:.0}", record.created_at));
+        let (size, made) = (text::bytes(ImageRow::new(record).bytes), text::ago(record.created_at, context.now()));
         let mut row = vec![record.name.clone(), record.fingerprint.short().to_owned(), size, made];
         if shared {
             row.extend([&record.owner, &record.locator].map(|word| word.clone().unwrap_or_default()));
@@ -169,7 +169,7 @@ async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
         row
     };
     let rows: Vec<Vec<String>> = records.iter().map(row).collect();
-    context.screen.data(&table::render(&heads, &rows));
+    context.screen.data(&table::render(&heads, 0, &rows));
     Ok(exit::OK)
 }
 
@@ -208,7 +208,7 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
         record.name,
         record.fingerprint,
         record.created_at,
-        table::render(&["LAYER", "FINGERPRINT", "SIZE", "TOOK"], &rows)
+        table::render(&["LAYER", "FINGERPRINT", "SIZE", "TOOK"], 0, &rows)
     ));
     Ok(exit::OK)
 }

@@ -29,6 +29,7 @@ pub mod shard_args;
 pub mod signals;
 pub mod test_args;
 pub mod testing;
+pub mod tests;
 mod unfit;
 pub mod uninstall;
 pub mod windows_args;

@@ -200,7 +200,7 @@ fn show(screen: &Screen, json: bool, results: &PackagingResults) {
         vec![cell.cell.clone(), outcome.to_owned(), text::seconds(cell.seconds), size, name]
     };
     let rows: Vec<Vec<String>> = results.cells.iter().map(row).collect();
-    screen.data(&table::render(&["PACKAGE", "OUTCOME", "TOOK", "SIZE", "FILE"], &rows));
+    screen.data(&table::render(&["PACKAGE", "OUTCOME", "TOOK", "SIZE", "FILE"], 4, &rows));
     if results.count(CellOutcome::Built) > 0 {
         screen.message(&format!("Packages: {}", results.dist.display()));
     }

@@ -343,5 +343,5 @@ fn show_files(context: &Context, summary: &Summary) {
         [file.name.clone(), bytes(file.size)].into_iter().chain(places.iter().map(fate)).collect::<Vec<_>>()
     };
     let rows: Vec<Vec<String>> = widest.into_iter().flat_map(|place| &place.files).map(row).collect();
-    context.screen.data(&table::render(&header, &rows));
+    context.screen.data(&table::render(&header, 0, &rows));
 }

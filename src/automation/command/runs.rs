@@ -1,9 +1,11 @@
-//! `automation runs list|show|logs|attach|wait|accept|cancel`.
+//! `automation runs list|show|logs|attach|wait|accept|cancel|gc`.
 
 mod accept;
 mod attach;
 mod cancel;
 mod chosen;
+pub(crate) mod gc;
+mod list;
 mod logs;
 mod show;
 mod viewer;
@@ -18,16 +20,14 @@ use serde::Serialize;
 use state::dir::StateDir;
 use state::runs::RunFile;
 
-use crate::command::error::exit;
 use crate::compose::Context;
-use crate::ui::table;
 
 /// Subcommands of `runs`. A run is named by its id, the beginning of it, or `latest`, the latest that has tests: one that still goes
 /// on before those that have ended.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List runs, newest first
-    List(ListArgs),
+    List(list::Args),
     /// Show one run and its results
     ///
     /// With the names of tests: these, with how the output of each differs. With `--failed`: all that failed, timed out or were
@@ -52,17 +52,11 @@ pub enum Command {
     ///
     /// What was known by then is kept as its result.
     Cancel(cancel::Args),
-}
-
-/// `runs list`.
-#[derive(Debug, clap::Args)]
-pub struct ListArgs {
-    /// How many runs at most
-    #[arg(long, default_value_t = 50)]
-    limit: usize,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    /// Remove old runs: their logs, their results, and their closed rows in the journal
+    ///
+    /// A run stays that goes on, that was left to a machine which lives, whose resources were not all seen gone or are kept, and
+    /// the latest with tests. Asks first, on a terminal.
+    Gc(gc::Args),
 }
 
 #[derive(Serialize)]
@@ -82,13 +76,14 @@ impl Command {
     /// Runs it.
     pub async fn run(self, context: Context) -> Result<i32, Fault> {
         match self {
-            Self::List(args) => list(&context, &args),
+            Self::List(args) => list::run(&context, &args),
             Self::Show(args) => show::run(&context, &args),
             Self::Logs(args) => logs::run(&context, &args).await,
             Self::Attach(args) => attach::run(context, &args, true).await,
             Self::Wait(args) => attach::run(context, &args, false).await,
             Self::Accept(args) => accept::run(&context, &args),
             Self::Cancel(args) => cancel::run(context, &args).await,
+            Self::Gc(args) => gc::run(&context, &args),
         }
     }
 }
@@ -121,30 +116,6 @@ fn find_machine<'a>(machines: &'a [Machine], run: &RunId) -> Option<&'a Machine>
 /// The journal's record of a run.
 fn record(context: &Context, id: &RunId) -> Result<RunRecord, Fault> {
     context.journal.run(id)?.ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))
-}
-
-fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
-    let records = context.journal.runs(args.limit)?;
-    let machines = context.journal.machines()?;
-    let shown = |record| RunRow::of(&context.state, record, find_machine(&machines, &record.id), None);
-    let runs: Vec<RunRow<'_>> = records.iter().map(shown).collect();
-    if args.json {
-        context.screen.json(&runs);
-        return Ok(exit::OK);
-    }
-    let rows: Vec<Vec<String>> = runs
-        .iter()
-        .map(|run| {
-            vec![
-                run.record.id.to_string(),
-                run.record.command.clone(),
-                run.standing(context.now()),
-                run.record.summary.clone().unwrap_or_default(),
-            ]
-        })
-        .collect();
-    context.screen.data(&table::render(&["ID", "COMMAND", "STANDING", "SUMMARY"], &rows));
-    Ok(exit::OK)
 }
 
 /// The result of a test that a user names.

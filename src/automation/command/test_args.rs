@@ -15,6 +15,7 @@ use model::event::{TestsEvent, TroubleEvent};
 use model::fault::Fault;
 use model::image::ImagePlan;
 use model::machine::{Machine, Platform, ProviderKind};
+use model::mute::Mute;
 use model::runner::Runner;
 use model::script::ScriptFile;
 use model::subject::TestSubject;
@@ -56,6 +57,10 @@ pub struct TestArgs {
     /// Call a run in which every test was skipped passed
     #[arg(long)]
     allow_all_skipped: bool,
+    /// A list of tests that are known to fail: they run, and their failures are shown and do not count. In TOML, each entry
+    /// `[[mute]]` with `test` (a name; `*` stands for any characters), `expires` (the last day on which it holds) and `reason`
+    #[arg(long, value_name = "FILE")]
+    mute: Option<PathBuf>,
     /// How long the tests may take altogether; tests that did not end by then are lost
     #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
     timeout: Option<Duration>,
@@ -159,11 +164,16 @@ pub struct ResolvedTests<'a> {
 /// Runs the tests as a run of its own, to its end.
 pub async fn run_tests(context: Context, args: &TestArgs, tests: ResolvedTests<'_>) -> Result<i32, Fault> {
     let fetch = args.artifacts.check()?;
+    let mutes = args.mute.as_deref().map(project::mutes::read).transpose()?.unwrap_or_default();
     args.reports.check()?;
     // The time that looking things up took belongs to no part of the run.
     let began = Instant::now();
     let session = Session::begin(context, tests.command).await?;
-    for remark in tests.remarks {
+    let (mutes, expired): (Vec<Mute>, Vec<Mute>) =
+        mutes.into_iter().partition(|mute| mute.is_in_force(session.started_at()));
+    let expired =
+        expired.into_iter().map(|Mute { test, expires, reason }| TestsEvent::MuteExpired { test, expires, reason });
+    for remark in tests.remarks.into_iter().chain(expired) {
         session.run.tell(remark);
     }
     let job = TestJob {
@@ -175,6 +185,7 @@ pub async fn run_tests(context: Context, args: &TestArgs, tests: ResolvedTests<'
         fetch: &fetch,
         limit: args.timeout,
         allow_all_skipped: args.allow_all_skipped,
+        mutes: &mutes,
         began,
         once_begun: OnceBegun::Follow(&|| ()),
     };
@@ -232,6 +243,7 @@ async fn drive_shards(
         fetch: job.fetch,
         limit: job.limit.unwrap_or(TESTS_LIMIT),
         allow_all_skipped: job.allow_all_skipped,
+        mutes: job.mutes,
         began: job.began,
         once_begun,
     };

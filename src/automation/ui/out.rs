@@ -4,7 +4,7 @@
 //! not be written is noted, and reported once at the end of the process by [`take_write_fault`], which also decides the exit
 //! code.
 
-use std::io::{ErrorKind, Result as IoResult, Write};
+use std::io::{ErrorKind, IsTerminal, Result as IoResult, Write};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -90,6 +90,13 @@ pub fn take_write_fault() -> Option<Fault> {
 /// Whether all data could be written so far.
 pub fn is_all_written() -> bool {
     TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+}
+
+/// How many characters of data fit into a line; none where standard output is no terminal, or does not say.
+pub(crate) fn width() -> Option<usize> {
+    let out = std::io::stdout();
+    let size = rustix::termios::tcgetwinsize(&out).ok().filter(|_| out.is_terminal())?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// Prints data on standard output without a screen.

@@ -8,6 +8,7 @@ use model::build::BuildStore;
 use model::fault::Fault;
 use model::image::ImagePlan;
 use model::machine::Machine;
+use model::mute::Mute;
 use model::provider::MachineRequest;
 use model::runner::{Runner, RunnerRecord};
 use model::script::ScriptFile;
@@ -41,6 +42,8 @@ pub struct TestJob<'a> {
     pub limit: Option<Duration>,
     /// Whether a run in which every test was skipped is green.
     pub allow_all_skipped: bool,
+    /// The mutes that hold.
+    pub mutes: &'a [Mute],
     /// When the job began, for the times of its parts.
     pub began: Instant,
     /// What happens once the tests go on by themselves.
@@ -150,6 +153,7 @@ impl TestOnMachine<'_> {
             begun: begun.clone(),
             fetch: job.fetch.clone(),
             allow_all_skipped: job.allow_all_skipped,
+            mutes: job.mutes.to_vec(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use model::artifact::CollectedArtifacts;
 use model::base::clock;
 use model::fault::Fault;
+use model::mute::Mute;
 use model::run::RunFolder;
 use model::runner::RunnerRecord;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub struct TestTask {
     /// Whether a run in which every test was skipped is green.
     #[serde(default)]
     pub allow_all_skipped: bool,
+    /// The mutes that held when the run began: every driver judges by the same.
+    #[serde(default)]
+    pub mutes: Vec<Mute>,
 }
 
 impl TestTask {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::machine::ProviderKind;
+use model::mute;
 use model::outcome::{Cell, Evidence, MachineUse, Results, Span, TimeSplit, count, verdict};
 
 use crate::run::{Run, saturating_add};
@@ -19,7 +20,10 @@ pub fn results(
     tested: Tested,
     cost: Option<f64>,
 ) -> Results {
-    let Tested { ran, artifacts } = tested;
+    let Tested { mut ran, artifacts } = tested;
+    for test in &mut ran.tests {
+        test.muted = mute::find(&task.mutes, &test.name);
+    }
     let total = Duration::try_from(run.now().duration_since(started_at)).unwrap_or_default();
     let evidence = Evidence { runner: &ran.runner, gap: ran.gap.as_deref(), may_all_skip: task.allow_all_skipped };
     let (verdict, counts) = (verdict(&ran.tests, &evidence), count(&ran.tests));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// Length of the shortest word that is searched for inside other words.
 const LEAST_SOUGHT: usize = 3;
 
@@ -37,6 +39,27 @@ pub fn seconds(duration: Duration) -> String {
         60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
         _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// How long ago something was, as people say it: `34 s`, `12 min`, `5 h`, `3 days`; never more than was.
+pub fn age(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => pluralize(seconds / 86_400, "day"),
+    }
+}
+
+/// [`age`] of something at `then`: `12 min ago`; what a clock elsewhere puts into the future is `0 s ago`.
+pub fn ago(then: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", age(between(then, now)))
+}
+
+/// The time from `then` to `now`; none at all where clocks differ so much that it is negative.
+pub fn between(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
 }
 
 /// `text` cut to about `cap` bytes, with the number of omitted bytes at its end: `beginning [… 12 bytes left out]`.
@@ -213,6 +236,17 @@ mod tests {
         assert_eq!(last_lines("a\nb \n\nc\n\n", 2), "b\nc");
         assert_eq!(last_lines("a", 2), "a");
         assert_eq!(last_lines(" \n\n", 2), "");
+    }
+
+    #[test]
+    fn an_age_is_said_in_one_unit() {
+        let age = |seconds| age(Duration::from_secs(seconds));
+        assert_eq!([age(0), age(59), age(60), age(759)], ["0 s", "59 s", "1 min", "12 min"]);
+        assert_eq!([age(3599), age(7199), age(86_399), age(86_400)], ["59 min", "1 h", "23 h", "1 day"]);
+        assert_eq!(age(90 * 86_400), "90 days");
+        let then = Timestamp::UNIX_EPOCH;
+        let now = then + Duration::from_secs(759);
+        assert_eq!([ago(then, now), ago(now, then)], ["12 min ago", "0 s ago"]);
     }
 
     #[test]

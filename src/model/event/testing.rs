@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::TestName;
@@ -29,6 +30,15 @@ pub enum TestsEvent {
     ChangesNotTested {
         /// How many files have such changes.
         files: usize,
+    },
+    /// An entry of the list of mutes has expired, and mutes nothing.
+    MuteExpired {
+        /// The test that it names, or a pattern.
+        test: String,
+        /// The last day on which it held.
+        expires: Date,
+        /// Why the test was muted.
+        reason: String,
     },
     /// The source could not be sent; the run tries again.
     SendingAgain {
@@ -156,6 +166,9 @@ impl TestsEvent {
                 "The uncommitted changes of {} are not sent; `--working-copy` sends them",
                 text::pluralize(*files, "file")
             )),
+            Self::MuteExpired { test, expires, reason } => {
+                Words::Warning(format!("`{test}` is not muted any more: its entry expired on {expires} ({reason})"))
+            }
             Self::SendingAgain { failure } => Words::Warning(format!("{}; trying again", failure.line())),
             Self::BuildReused { what, bytes, despite } => {
                 let size = text::bytes(*bytes);

@@ -138,7 +138,7 @@ fn of_images_and_accounts() -> Vec<EventKind> {
 }
 
 fn of_tests() -> Vec<EventKind> {
-    let counts = Counts { total: 3, passed: 1, failed: 1, timed_out: 0, skipped: 0, lost: 1, not_run: 0, flaky: 0 };
+    let counts = Counts { total: 3, passed: 1, failed: 1, lost: 1, ..Counts::default() };
     let events = vec![
         TestsEvent::DistroChosen { distro: "debian12".into(), of: "0123".into(), passed_over: Vec::new() },
         TestsEvent::DistroChosen { distro: "debian13".into(), of: "0123".into(), passed_over: texts(&["x", "y"]) },
@@ -152,6 +152,11 @@ fn of_tests() -> Vec<EventKind> {
         )),
         TestsEvent::ended(&TestResult::of("test-b.t".into(), TestOutcome::Passed, None, None)),
         TestsEvent::ChangesNotTested { files: 2 },
+        TestsEvent::MuteExpired {
+            test: "test-a.t".into(),
+            expires: "2026-11-19".parse().unwrap(),
+            reason: "issue 1".into(),
+        },
         TestsEvent::SendingAgain { failure: failure() },
         TestsEvent::BuildReused { what: "0123".into(), bytes: 2048, despite: Some("only tests changed".into()) },
         TestsEvent::BuildReused { what: "0123".into(), bytes: 2048, despite: None },
@@ -378,6 +383,7 @@ fn the_words_of_every_kind() {
     Test("test-a.t failed (1.2s): no")
     Test("test-b.t passed")
     Notice("The uncommitted changes of 2 files are not sent; `--working-copy` sends them")
+    Warning("`test-a.t` is not muted any more: its entry expired on 2026-11-19 (issue 1)")
     Warning("cannot do `x`: no room; trying again")
     Notice("The build of 0123 that was kept is used again (2.0 KiB); only tests changed")
     Notice("The build of 0123 that was kept is used again (2.0 KiB)")

@@ -44,6 +44,26 @@ impl RunJournal for SqliteJournal {
             connection.query_row(&sql, params![id.as_str()], rows::run).optional()
         })
     }
+
+    fn forget_run(&self, id: &RunId) -> Result<(), Fault> {
+        let needed: i64 = self.write("remove a run from", |transaction| {
+            let needed = transaction.query_row(
+                "SELECT (SELECT count(*) FROM resources WHERE run = ?1 AND state NOT IN ('gone', 'forgotten'))
+                      + (SELECT count(*) FROM machines WHERE run = ?1)",
+                params![id.as_str()],
+                |row| row.get(0),
+            )?;
+            if needed == 0 {
+                transaction.execute("DELETE FROM resources WHERE run = ?1", params![id.as_str()])?;
+                transaction.execute("DELETE FROM runs WHERE id = ?1", params![id.as_str()])?;
+            }
+            Ok(needed)
+        })?;
+        if needed == 0 {
+            return Ok(());
+        }
+        Err(Fault::usage(format!("run `{id}` has a machine or a resource that is not gone")))
+    }
 }
 
 impl SqliteJournal {

@@ -93,6 +93,30 @@ impl Story {
 }
 
 #[test]
+fn a_run_is_forgotten_with_its_closed_rows_and_not_while_one_is_needed() {
+    let story = story();
+    story.journal.store_run(&record("r-2")).unwrap();
+    let (ids, others) = (story.plan("r-1", "hg-1"), story.plan("r-2", "hg-2"));
+    let forget = || story.journal.forget_run(&id("r-1"));
+    let refused = || assert_eq!(forget().unwrap_err().kind, FaultKind::Usage);
+    refused();
+    story.journal.mark_gone(&ids[0], at(5)).unwrap();
+    story.journal.mark_kept(&ids[1], "/x").unwrap();
+    refused();
+    story.journal.mark_forgotten(&ids[1], "out of reach").unwrap();
+    story.journal.store_machine(&machine("hg-1", "r-1")).unwrap();
+    refused();
+    assert!(story.journal.run(&id("r-1")).unwrap().is_some(), "all or nothing");
+    story.journal.forget_machine(&id("hg-1")).unwrap();
+    forget().unwrap();
+    assert!(story.journal.run(&id("r-1")).unwrap().is_none());
+    let left: Vec<ResourceId> =
+        story.journal.resources(&ResourceFilter::default()).unwrap().into_iter().map(|row| row.id).collect();
+    assert_eq!(left, others, "those of other runs stay");
+    forget().unwrap();
+}
+
+#[test]
 fn a_resource_goes_from_planned_to_present_to_gone() {
     let story = story();
     let ids = story.plan("r-1", "hg-1");

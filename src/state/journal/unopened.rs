@@ -90,4 +90,8 @@ impl RunJournal for Unopened {
     fn run(&self, _: &RunId) -> Result<Option<RunRecord>, Fault> {
         self.fault()
     }
+
+    fn forget_run(&self, _: &RunId) -> Result<(), Fault> {
+        self.fault()
+    }
 }

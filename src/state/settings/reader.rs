@@ -117,7 +117,8 @@ impl<'a> Reader<'a> {
                 problems.push((at, fault));
             }
             Err(found) => {
-                let message = format!("`{full}` takes {}, in quotes, not {found}", key.kind.allowed());
+                let quotes = if matches!(key.kind, SettingKind::Count { .. }) { "without quotes" } else { "in quotes" };
+                let message = format!("`{full}` takes {}, {quotes}, not {found}", key.kind.allowed());
                 problems.push((at, self.fault(at, message)));
             }
         }
@@ -184,8 +185,11 @@ fn full_name(section: &Table, key: &str) -> String {
 /// A value as text, or what it is when its key takes no such thing.
 fn plain(kind: &SettingKind, value: &DeValue<'_>) -> Result<String, String> {
     match (kind, value) {
+        (SettingKind::Count { .. }, DeValue::String(text)) => Err(format!("the text `{text}`")),
         (_, DeValue::String(text)) => Ok(text.to_string()),
-        (SettingKind::Duration { .. }, DeValue::Integer(number)) if number.radix() == 10 => {
+        (SettingKind::Duration { .. } | SettingKind::Count { .. }, DeValue::Integer(number))
+            if number.radix() == 10 =>
+        {
             Ok(number.as_str().to_owned())
         }
         (_, DeValue::Integer(number)) => Err(format!("the number {number}")),

@@ -219,7 +219,7 @@ fn render(shown: &[ItemRow<'_>]) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = shown.iter().map(cells).collect();
-    table::render(&["KIND", "ID", "NAME", "MADE (UTC)", "STATE", "WHY IT IS OURS", "FATE"], &rows)
+    table::render(&["KIND", "ID", "NAME", "MADE (UTC)", "STATE", "WHY IT IS OURS", "FATE"], 1, &rows)
 }
 
 /// The exit code, or the fault that names what stays.

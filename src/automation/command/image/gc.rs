@@ -108,7 +108,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
                 vec![one.kind.to_owned(), one.name.clone(), one.id.short().to_owned(), size, one.fate.clone()]
             })
             .collect();
-        context.screen.data(&table::render(&["KIND", "NAME", "FINGERPRINT", "SIZE", "FATE"], &rows));
+        context.screen.data(&table::render(&["KIND", "NAME", "FINGERPRINT", "SIZE", "FATE"], 1, &rows));
     }
     done.left.map_or(Ok(exit::OK), Err)
 }

@@ -109,7 +109,7 @@ fn show(context: &Context, checks: &[Check], json: bool) {
             vec![check.name.clone(), verdict.to_owned(), check.found.clone()]
         })
         .collect();
-    context.screen.data(&table::render(&["CLAUSE", "", "FOUND"], &rows));
+    context.screen.data(&table::render(&["CLAUSE", "", "FOUND"], 2, &rows));
     for check in checks.iter().filter(|check| !check.ok) {
         if let Some(remedy) = &check.remedy {
             context.screen.message(&format!("{}: {remedy}", check.name));

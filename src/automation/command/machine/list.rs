@@ -78,7 +78,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     }
     let rows: Vec<Vec<String>> = shown.iter().map(|row| row.cells(now)).collect();
     let header = ["ID", "PROVIDER", "IMAGE", "OWNER", "STATE", "AGE", "ENDS IN", "COST", "RUN"];
-    context.screen.data(&table::render(&header, &rows));
+    context.screen.data(&table::render(&header, 0, &rows));
     Ok(exit::OK)
 }
 
@@ -112,8 +112,8 @@ impl MachineRow<'_> {
     }
 
     fn cells(&self, now: Timestamp) -> Vec<String> {
-        let span = |seconds: i64| text::seconds(std::time::Duration::from_secs(seconds.max(0).unsigned_abs()));
-        let until = |at: Timestamp| span(at.as_second() - now.as_second());
+        let span = |seconds: i64| text::age(std::time::Duration::from_secs(seconds.max(0).unsigned_abs()));
+        let until = |at: Timestamp| text::age(text::between(now, at));
         let money = |cost: Option<f64>| cost.map(|cost| format!("${cost:.2}")).unwrap_or_default();
         match self {
             Self::Own { machine, live, age_seconds, cost } => vec![

@@ -76,8 +76,7 @@ pub(crate) fn take_over(context: &Context, dir: &RunDir) -> Result<Option<(RunRe
 /// Shows the results of a run that has ended; gives its exit code.
 fn show_ended(context: &Context, record: &RunRecord, dir: &RunDir, reports: &Reports) -> Result<i32, Fault> {
     if let Some(ended_at) = record.ended_at {
-        let since = Duration::try_from(context.now().duration_since(ended_at)).unwrap_or_default();
-        context.screen.message(&format!("Run {} ended {} ago.", record.id, text::seconds(since)));
+        context.screen.message(&format!("Run {} ended {}.", record.id, text::ago(ended_at, context.now())));
     }
     match super::results(context, dir.id())? {
         Some(results) => {

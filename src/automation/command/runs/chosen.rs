@@ -41,7 +41,7 @@ pub(crate) fn choose_test_run(context: &Context, text: &str) -> Result<RunRecord
 
 /// Whether a run is one with tests: by its command, which is known before any test began, or by the tasks in its
 /// folder.
-fn has_tests(context: &Context, record: &RunRecord) -> bool {
+pub(crate) fn has_tests(context: &Context, record: &RunRecord) -> bool {
     COMMANDS.contains(&record.command.as_str()) || context.state.run(&record.id).is_ok_and(|dir| dir.has_tasks())
 }
 

@@ -80,7 +80,7 @@ fn tests_text(results: &Results, args: &Args, folder: &std::path::Path) -> Strin
     }
     if args.failed && !args.diff {
         let rows: Vec<Vec<String>> = results.tests.iter().map(row).collect();
-        return table::render(&["TEST", "OUTCOME", "TOOK", "WHY"], &rows);
+        return table::render(&["TEST", "OUTCOME", "TOOK", "WHY"], 0, &rows);
     }
     let text = |test: &TestResult| match &test.output_file {
         Some(file) => format!("{}\nWhole output: {}\n", report::terminal::test(test), folder.join(file).display()),
@@ -91,8 +91,9 @@ fn tests_text(results: &Results, args: &Args, folder: &std::path::Path) -> Strin
 
 fn row(test: &TestResult) -> Vec<String> {
     let took = test.took.map(model::base::text::seconds).unwrap_or_else(|| "-".to_owned());
-    let why = report::terminal::first_line(test.reason.as_deref()).unwrap_or_default();
-    vec![test.name.to_string(), test.outcome.words().to_owned(), took, why]
+    let why = [report::terminal::first_line(test.reason.as_deref()), report::terminal::muted(test)];
+    let why: Vec<String> = why.into_iter().flatten().collect();
+    vec![test.name.to_string(), test.outcome.words().to_owned(), took, why.join("; ")]
 }
 
 /// The run and its verdict.

@@ -11,6 +11,7 @@ use model::event::RunEvent;
 use model::fault::{Fault, FaultKind};
 use model::image::ImagePlan;
 use model::machine::{Machine, ProviderKind};
+use model::mute::Mute;
 use model::output::{OutputLimits, run_command};
 use model::preparation::Job;
 use model::provider::MachineRequest;
@@ -79,6 +80,8 @@ pub struct ShardsJob<'a> {
     pub limit: Duration,
     /// Whether a run in which every test was skipped is green.
     pub allow_all_skipped: bool,
+    /// The mutes that hold.
+    pub mutes: &'a [Mute],
     /// When the job began, for the times of its parts.
     pub began: Instant,
     /// What happens once the tests go on by themselves.
@@ -122,6 +125,7 @@ pub async fn run_shards(
             baking: job.began.elapsed(),
             fetch: job.fetch.clone(),
             allow_all_skipped: job.allow_all_skipped,
+            mutes: job.mutes.to_vec(),
             until: worker::until(run, job.limit),
         },
         unready: &AtomicUsize::new(requests.len()),

@@ -9,6 +9,7 @@ use model::artifact::CollectedArtifacts;
 use model::base::id::MachineId;
 use model::exit::Exit;
 use model::fault::Fault;
+use model::mute;
 use model::outcome::{Cell, Evidence, MachineUse, Results, Span, TestResult, TimeSplit, count, verdict};
 use model::runner::Runner;
 
@@ -43,7 +44,10 @@ pub struct Ended {
 
 /// The end of the queue. `why` is the reason for tests that no machine was left to run.
 pub(super) fn end(record: ShardRecord, queue: &Queue, why: &str) -> Ended {
-    let tests = merge::results(queue, why);
+    let mut tests = merge::results(queue, why);
+    for test in &mut tests {
+        test.muted = mute::find(&record.mutes, &test.name);
+    }
     let build = queue.closed().and_then(|closing| closing.build.clone());
     let failed = u32::from(tests.iter().any(|test| test.outcome.is_failure()));
     let (runner, said) = build.map_or((Exit::Code(failed), None), |(exit, said)| (exit, Some(said)));

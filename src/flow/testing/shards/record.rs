@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use model::base::clock;
 use model::base::id::MachineId;
 use model::fault::Fault;
+use model::mute::Mute;
 use model::run::RunFolder;
 use model::runner::RunnerRecord;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,9 @@ pub struct ShardRecord {
     pub fetch: Fetch,
     /// Whether a run in which every test was skipped is green.
     pub allow_all_skipped: bool,
+    /// The mutes that held when the run began.
+    #[serde(default)]
+    pub mutes: Vec<Mute>,
     /// When no test is to be at work any more.
     pub until: Timestamp,
 }

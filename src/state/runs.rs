@@ -42,6 +42,8 @@ pub enum RunFile {
     Results,
     /// The results, as JUnit XML.
     Junit,
+    /// The results, as a page.
+    Report,
 }
 
 impl RunFile {
@@ -55,6 +57,7 @@ impl RunFile {
             Self::Events => "events.jsonl",
             Self::Results => "results.json",
             Self::Junit => "junit.xml",
+            Self::Report => "report.html",
         }
     }
 }

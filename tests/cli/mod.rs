@@ -15,6 +15,7 @@ mod newest;
 mod outputs;
 mod packages;
 mod publish;
+mod report;
 mod runs;
 mod standin;
 mod suite;

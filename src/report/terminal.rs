@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::base::{escapes, text};
 use model::exit::Exit;
-use model::outcome::{Counts, Results, TestOutcome, TestResult, Verdict};
+use model::outcome::{Counts, Results, TestOutcome, TestResult, TimeSplit, Verdict};
 
 /// Most tests of one outcome that are named.
 const NAMED: usize = 20;
@@ -246,9 +246,7 @@ fn time(results: &Results) -> String {
         Duration::ZERO => String::new(),
         span => format!(", {name} {}", text::seconds(span)),
     };
-    // The image is made once and not for every run, so its time would hide the share of a run's own setup.
-    let own = time.total.saturating_sub(time.image);
-    let share = if own.is_zero() { 0.0 } else { (time.setup.div_duration_f64(own) * 100.0).min(100.0) };
+    let share = setup_share(time);
     format!(
         "Time: total {}{}, setup {}{}{}, tests {}; setup share {share:.0} %",
         text::seconds(time.total),
@@ -258,6 +256,13 @@ fn time(results: &Results) -> String {
         part("build", time.build),
         text::seconds(time.tests)
     )
+}
+
+/// The share of the run's time that its setup took, in per cent. The image is made once and not for every run, so its time would
+/// hide the share of a run's own setup.
+pub(crate) fn setup_share(time: &TimeSplit) -> f64 {
+    let own = time.total.saturating_sub(time.image);
+    if own.is_zero() { 0.0 } else { (time.setup.div_duration_f64(own) * 100.0).min(100.0) }
 }
 
 /// The first line of a reason that is not blank, with its control characters escaped.

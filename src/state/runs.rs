@@ -49,6 +49,8 @@ pub enum RunFile {
     Results,
     /// The results, as JUnit XML.
     Junit,
+    /// The results, as a page.
+    Report,
 }
 
 impl RunFile {
@@ -63,6 +65,7 @@ impl RunFile {
             Self::Events => "events.jsonl",
             Self::Results => "results.json",
             Self::Junit => "junit.xml",
+            Self::Report => "report.html",
         }
     }
 }

@@ -16,6 +16,7 @@ mod outputs;
 mod packages;
 mod past;
 mod publish;
+mod report;
 mod runs;
 mod shards;
 mod standin;

@@ -21,6 +21,7 @@ const OPTIONS: [&str; 3] = ["automation/cli", "automation/command", "automation/
 
 /// `(path, where it may be named)`: a path with all below it; the longest that fits decides. `{}` is a value of a struct.
 const PATHS: &[(&str, Places)] = &[
+    ("askama", &["report/html"]),
     ("aws_config", &["aws", "automation/compose"]),
     ("clap", &OPTIONS),
     ("clap_complete", &["automation/command"]),
@@ -45,6 +46,7 @@ const PATHS: &[(&str, Places)] = &[
         "rustix::stdio::stderr",
         &["automation/ui", "automation/command/report_file", "archive/place", "connection/interactive"],
     ),
+    ("webbrowser", &["automation/compose/browser"]),
     ("tokio::io::stdout", &["automation/ui"]),
     ("tokio::io::stderr", &["automation/ui"]),
     // The composition builds what a run works with; an adapter's own folder may as well.

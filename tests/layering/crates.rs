@@ -22,7 +22,8 @@ const CRATES: [(&str, &[&str]); 12] = [
 ];
 
 /// What of others' crates stays inside one crate or two.
-const HOMES: [(&str, &[&str]); 19] = [
+const HOMES: [(&str, &[&str]); 21] = [
+    ("askama", &["report"]),
     ("aws-config", &["aws", "automation"]),
     ("aws-sdk-", &["aws"]),
     ("clap", &["automation"]),
@@ -41,6 +42,7 @@ const HOMES: [(&str, &[&str]); 19] = [
     ("strsim", &["model"]),
     ("tar", &["archive"]),
     ("toml", &["project", "state"]),
+    ("webbrowser", &["automation"]),
     ("zip", &["project"]),
 ];
 

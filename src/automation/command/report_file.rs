@@ -80,6 +80,11 @@ pub fn prepare(flag: &str, path: &Path) -> Result<(), Fault> {
     }
 }
 
+/// Whether the file is our own standard output, by whatever name.
+pub fn is_stdout(path: &Path) -> bool {
+    ReportTarget::of(path) == Ok(ReportTarget::Stdout)
+}
+
 /// Writes the report.
 pub fn write(path: &Path, report: &str, screen: &Screen) -> Result<(), Fault> {
     let fault = |why: String| {

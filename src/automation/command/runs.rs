@@ -1,4 +1,4 @@
-//! `automation runs list|show|logs|attach|wait|accept|cancel|gc`.
+//! `automation runs list|show|report|logs|attach|wait|accept|cancel|gc`.
 
 mod accept;
 mod attach;
@@ -7,6 +7,7 @@ mod chosen;
 pub(crate) mod gc;
 mod list;
 mod logs;
+mod report;
 mod show;
 mod viewer;
 
@@ -33,6 +34,11 @@ pub enum Command {
     /// With the names of tests: these, with how the output of each differs. With `--failed`: all that failed, timed out or were
     /// lost; `--diff` adds the differences.
     Show(show::Args),
+    /// Make a page of a run's results, for people
+    ///
+    /// One file that needs neither a network nor a script: the verdict, the failures with how their output differs, what ran where
+    /// and when, the slowest and the flaky tests, and with `--against` what changed since another run. Its path is printed.
+    Report(report::Args),
     /// Print the output of one run's task, or the log of its steps
     Logs(logs::Args),
     /// Follow a run to its end: its output, its verdict, its exit code
@@ -78,6 +84,7 @@ impl Command {
         match self {
             Self::List(args) => list::run(&context, &args),
             Self::Show(args) => show::run(&context, &args),
+            Self::Report(args) => report::run(&context, &args),
             Self::Logs(args) => logs::run(&context, &args).await,
             Self::Attach(args) => attach::run(context, &args, true).await,
             Self::Wait(args) => attach::run(context, &args, false).await,
@@ -130,5 +137,5 @@ fn results(context: &Context, id: &RunId) -> Result<Option<Results>, Fault> {
     // A run whose folder was removed by hand still has its record.
     let Ok(dir) = context.state.run(id) else { return Ok(None) };
     let path = dir.file(RunFile::Results);
-    dir.read(RunFile::Results)?.map(|bytes| report::json::parse(&bytes, &path)).transpose()
+    dir.read(RunFile::Results)?.map(|bytes| ::report::json::parse(&bytes, &path)).transpose()
 }

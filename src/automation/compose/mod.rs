@@ -1,5 +1,6 @@
 //! The only place that reads the environment and knows a home directory; its `sites` construct adapters, and `ec2` those of EC2.
 
+pub(crate) mod browser;
 #[cfg_attr(not(feature = "ec2"), path = "without_ec2/mod.rs")]
 mod ec2;
 pub mod host;

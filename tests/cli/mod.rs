@@ -15,6 +15,7 @@ mod newest;
 mod outputs;
 mod packages;
 mod publish;
+mod runners;
 mod runs;
 mod standin;
 mod suite;

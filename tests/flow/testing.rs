@@ -18,7 +18,7 @@ use model::connection::Connection;
 use model::event::Teller;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
-use model::machine::Machine;
+use model::machine::{Machine, ProviderKind};
 use model::outcome::{Attempt, Evidence, TestOutcome, Verdict, verdict};
 use model::preparation::SshProgram;
 use model::provider::Provider;
@@ -414,6 +414,14 @@ async fn a_named_test_that_the_runner_passes_over_is_refused() {
         Script { list: Reply::ok().stderr("run-tests: on distro=debian12 python=3.11.2\n"), ..Script::of(0, "") };
     let fault = Stagehand::new(none).await.run(None).await.unwrap_err();
     assert_eq!((fault.message.as_str(), fault.chain().len()), ("the arguments select no test", 1), "no empty cause");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_of_a_test_that_nobody_asked_for_is_not_green() {
+    let report = all_passed().replace(END, &format!("{}{END}", finished("test-x.t", "passed")));
+    let ran = Stagehand::new(Script::of(0, &report)).await.run(None).await.unwrap();
+    assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed; 4], Verdict::Incomplete));
+    assert_eq!(ran.gap.as_deref(), Some("it names the test `test-x.t`, which was not asked for"));
 }
 
 #[tokio::test(start_paused = true)]

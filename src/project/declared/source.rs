@@ -33,7 +33,8 @@ enum Control {
 }
 
 impl Source {
-    /// Looks at a folder: its files are what its version control system does not ignore, and all of them where there is none.
+    /// Looks at a folder: its files are what its version control system does not ignore, and all of them where there is none, or one that
+    /// knows nothing of the folder.
     pub async fn find(folder: &Path) -> Result<Self, Fault> {
         let top = folder
             .canonicalize()
@@ -43,6 +44,9 @@ impl Source {
             Control::Hg => of_hg(&top).await?,
             Control::None => (None, None, false),
         };
+        // A folder that the repository around it ignores is none of it.
+        let files = files.filter(|files| !files.is_empty());
+        let (revision, changed) = if files.is_some() { (revision, changed) } else { (None, false) };
         let paths = match files {
             Some(files) => with_folders(&top, files),
             None => everything(&top)?,
@@ -200,6 +204,10 @@ mod tests {
             assert_eq!(shown(&whole), [ignore, "a", "other", "other/d", "sub", "sub/b", "sub/new", "sub/new/c"]);
             let part = Source::find(&top.join("sub")).await.unwrap();
             assert_eq!(shown(&part), ["b", "new", "new/c"], "{program}");
+            std::fs::create_dir(top.join("ignored.log")).unwrap();
+            std::fs::write(top.join("ignored.log/e"), "x").unwrap();
+            let ignored = Source::find(&top.join("ignored.log")).await.unwrap();
+            assert_eq!((shown(&ignored), ignored.revision.as_ref()), (vec!["e"], None), "{program}");
         }
     }
 

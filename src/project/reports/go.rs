@@ -102,6 +102,10 @@ impl Stream {
         if event.package.is_empty() {
             return;
         }
+        // Before Go 1.20 a package says nothing when it begins.
+        if !event.test.is_empty() && self.packages.len() < MOST_TESTS && !self.packages.contains_key(&event.package) {
+            self.packages.insert(event.package.clone(), false);
+        }
         match event.test.split_once('/') {
             _ if event.test.is_empty() => self.package(event),
             None => self.test(event),
@@ -123,10 +127,25 @@ impl Stream {
         if self.packages.len() >= MOST_TESTS && !self.packages.contains_key(&event.package) {
             return self.tally.note(format!("more than {MOST_TESTS} packages"));
         }
+        if ends {
+            self.end_slow(&event.package);
+        }
         let package = text::cut(&event.package, 200);
         let known = self.packages.insert(event.package, ends);
         if known == Some(true) {
             self.tally.note(format!("a second end of the package `{}`", package.escape_debug()));
+        }
+    }
+
+    /// Before Go 1.20 a test that ran out of its time has no event of its own: its package fails.
+    fn end_slow(&mut self, package: &str) {
+        let of_package = |name: &&String| name.rsplit_once('.').is_some_and(|(of, _)| of == package);
+        let slow: Vec<String> = self.slow.iter().filter(of_package).cloned().collect();
+        for name in slow {
+            self.slow.remove(&name);
+            let said = self.said.remove(&name).unwrap_or_default();
+            self.held = self.held.saturating_sub(said.len());
+            self.tally.finish(name, TestOutcome::TimedOut, None, None);
         }
     }
 
@@ -233,6 +252,17 @@ mod tests {
             report.complete && report.excess.is_none()
         };
         let end = STREAM.lines().last().unwrap();
+        let old: String = STREAM
+            .lines()
+            .filter(|line| !line.contains("start") && !line.contains("TestHangs\",\"Elapsed"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert!(whole(&old), "before Go 1.20");
+        assert_eq!(read(&old).tests[2].outcome, TestOutcome::TimedOut);
+        assert!(
+            !whole(&format!("{old}{}", r#"{"Action":"run","Package":"x/b","Test":"TestOther"}"#)),
+            "another goes on"
+        );
         assert!(whole(STREAM) && whole(&format!("go: downloading x\n{STREAM}")));
         for (stream, why) in [
             (String::new(), "nothing"),

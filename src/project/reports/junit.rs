@@ -145,9 +145,22 @@ struct Case {
     took: Option<f64>,
     outcome: TestOutcome,
     reason: Option<String>,
+    /// What is to be seen of its failure.
     said: String,
-    /// Whether text belongs to what is to be seen of a failure.
-    listening: bool,
+    /// What it printed.
+    printed: String,
+    /// To which of them text belongs now.
+    listening: Listening,
+    /// Whether CTest could not run it.
+    not_run: bool,
+}
+
+/// To what the text of the present element belongs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listening {
+    Failure,
+    Output,
+    Nothing,
 }
 
 impl Document<'_> {
@@ -192,12 +205,22 @@ impl Document<'_> {
                 });
                 // A comma parts thousands where it is written at all.
                 let took = attribute(element.attributes(), "time").replace(',', "").parse().ok();
-                let outcome = of_status(&attribute(element.attributes(), "status"));
-                let (depth, reason, said) = (self.depth, None, String::new());
-                self.case = Some(Case { name, depth, took, outcome, reason, said, listening: false });
+                let status = attribute(element.attributes(), "status").to_ascii_lowercase();
+                self.case = Some(Case {
+                    name,
+                    depth: self.depth,
+                    took,
+                    outcome: of_status(&status),
+                    reason: None,
+                    said: String::new(),
+                    printed: String::new(),
+                    listening: Listening::Nothing,
+                    not_run: status == "notrun",
+                });
             }
             b"failure" | b"error" => self.came_to(TestOutcome::Failed, element),
             b"skipped" => self.came_to(TestOutcome::Skipped, element),
+            b"system-out" | b"system-err" => self.listen(Listening::Output),
             _ => {}
         }
         Ok(())
@@ -206,12 +229,17 @@ impl Document<'_> {
     /// The element within a test's that says how it came out; the worst counts.
     fn came_to(&mut self, outcome: TestOutcome, element: &BytesStart<'_>) {
         let Some(case) = self.case.as_mut().filter(|case| self.depth == case.depth + 1) else { return };
-        case.listening = outcome == TestOutcome::Failed;
+        case.listening = if outcome == TestOutcome::Failed { Listening::Failure } else { Listening::Nothing };
+        let message = attribute(element.attributes(), "message");
+        // CTest calls a test skipped whose program is not there, too; one that skips itself says so by these.
+        let outcome = match case.not_run && !message.starts_with("SKIP_") {
+            true => TestOutcome::Failed,
+            false => outcome,
+        };
         if case.outcome == TestOutcome::Failed && outcome == TestOutcome::Skipped {
             return;
         }
         case.outcome = outcome;
-        let message = attribute(element.attributes(), "message");
         if case.reason.is_none() {
             case.reason = message.lines().next().map(str::to_owned).filter(|line| !line.trim().is_empty());
         }
@@ -225,7 +253,7 @@ impl Document<'_> {
             }
         } else if let Some(case) = self.case.as_mut() {
             if self.depth == case.depth + 1 {
-                case.listening = false;
+                case.listening = Listening::Nothing;
             }
         } else if self.suites.len() == self.depth || self.suites.len() + 1 == self.depth {
             // Suites stand within each other, and perhaps in one element around all.
@@ -235,9 +263,22 @@ impl Document<'_> {
         self.depth == 0
     }
 
+    /// The text that follows belongs to this, in an element of a test.
+    fn listen(&mut self, to: Listening) {
+        if let Some(case) = self.case.as_mut().filter(|case| self.depth == case.depth + 1) {
+            case.listening = to;
+        }
+    }
+
     fn say(&mut self, said: &str) {
-        if let Some(case) = self.case.as_mut().filter(|case| case.listening && case.said.len() < SAID_CAP) {
-            case.said.push_str(said);
+        let Some(case) = self.case.as_mut() else { return };
+        let into = match case.listening {
+            Listening::Failure => &mut case.said,
+            Listening::Output => &mut case.printed,
+            Listening::Nothing => return,
+        };
+        if into.len() < SAID_CAP {
+            into.push_str(said);
         }
     }
 
@@ -245,7 +286,7 @@ impl Document<'_> {
         if case.name.is_empty() {
             return self.tally.note("a test without a name");
         }
-        let said = case.said.trim();
+        let said = if case.said.trim().is_empty() { case.printed.trim() } else { case.said.trim() };
         if case.outcome == TestOutcome::Failed && !said.is_empty() {
             self.tally.detail(case.name.clone(), said, None);
         }
@@ -255,7 +296,7 @@ impl Document<'_> {
 
 /// What the attribute `status` of a test's element says, which some writers give: CTest among them.
 fn of_status(status: &str) -> TestOutcome {
-    match status.to_ascii_lowercase().as_str() {
+    match status {
         "fail" | "failed" | "error" => TestOutcome::Failed,
         "disabled" | "notrun" | "skipped" | "ignored" => TestOutcome::Skipped,
         _ => TestOutcome::Passed,
@@ -330,6 +371,25 @@ mod tests {
         let by_suite = read_by("{suite}/{name}", REPORT.as_bytes());
         let names: Vec<&str> = by_suite.tests.iter().map(|test| test.name.as_str()).collect();
         assert_eq!(names, ["inner/crashes", "unit/adds", "unit/breaks <1>", "unit/last", "unit/skips"]);
+    }
+
+    #[test]
+    fn what_ctest_could_not_run_was_not_skipped_and_its_output_tells_of_a_failure() {
+        let case = |name: &str, status: &str, inner: &str| {
+            format!("<testcase name='{name}' status='{status}'>{inner}</testcase>")
+        };
+        let cases = [
+            case("disabled", "disabled", "<skipped message='Disabled'/>"),
+            case("fails", "fail", "<failure message=''/><system-out>want 3\n</system-out>"),
+            case("gone", "notrun", "<skipped message='Unable to find executable: x'/>"),
+            case("skips", "notrun", "<skipped message='SKIP_RETURN_CODE=77'/>"),
+        ];
+        let report = read_by("{name}", format!("<testsuite>{}</testsuite>", cases.concat()).as_bytes());
+        let outcomes: Vec<_> = report.tests.iter().map(|test| test.outcome).collect();
+        use TestOutcome::{Failed, Skipped};
+        assert_eq!(outcomes, [Skipped, Failed, Failed, Skipped]);
+        assert_eq!(report.tests[1].detail.as_deref(), Some("want 3"));
+        assert_eq!(report.tests[2].reason.as_deref(), Some("Unable to find executable: x"));
     }
 
     #[test]

@@ -74,8 +74,12 @@ function flush_test(    reason) {
 test != "" && /^#/ {
     line = $0
     sub(/^# ?/, "", line)
+    if (why == "" && outcome == "failed" && line !~ /^\(/) {
+        why = line
+        sub(/^ */, "", why)
+        why = quote(why)
+    }
     line = quote(line)
-    if (why == "" && outcome == "failed" && line !~ /^"\(/) why = line
     if (length(said) < 65536) said = said substr(line, 2, length(line) - 2) "\n"
 }
 END {

@@ -36,9 +36,10 @@ list() {
     files | while IFS= read -r file; do names_of "$file"; done
 }
 
-# A regular expression that fits the names and no others.
+# A regular expression that fits the names and no others. Bats holds it against what stands in the file, where a name may have a backslash
+# before some of its signs.
 fits() {
-    printf '%s\n' "$@" | sed 's/[][\.*^$+?(){}|]/\\&/g' | paste -sd '|' - | sed 's/.*/^(&)$/'
+    printf '%s\n' "$@" | sed -e 's/[][\.*^$+?(){}|]/\\&/g' -e 's/\\\\/&{1,2}/g' -e 's/"\|`\|\\\$/\\\\?&/g' | paste -sd '|' - | sed 's/.*/^(&)$/'
 }
 
 # Runs bats with what follows; its status is kept where it is the worst so far.

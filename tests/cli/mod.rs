@@ -3,6 +3,7 @@
 mod attach;
 mod bad_input;
 mod confinement;
+mod declared;
 mod features;
 mod fleet;
 mod full_disk;

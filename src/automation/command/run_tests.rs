@@ -56,7 +56,7 @@ fn list_presets(context: &Context, json: bool) -> Result<i32, Fault> {
         false => {
             for preset in presets {
                 let packages = preset.packages.join(" ");
-                context.screen.data(&format!("{:<8} {} (Debian: {packages})\n", preset.name, preset.description));
+                context.screen.data(&format!("{:<14} {} (Debian: {packages})\n", preset.name, preset.description));
             }
         }
     }

@@ -14,12 +14,13 @@ use crate::declared::document::Document;
 static BUILT_IN: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../presets");
 
 /// The files of `remote/runners` that presets need on a machine, by their names there.
-const FILES: [ScriptFile; 6] = [
+const FILES: [ScriptFile; 7] = [
     ScriptFile::built_in("pytest_events.py", include_str!("../../../remote/runners/pytest_events.py")),
     ScriptFile::built_in("ProveEvents.pm", include_str!("../../../remote/runners/ProveEvents.pm")),
     ScriptFile::built_in("bats-events", include_str!("../../../remote/runners/bats-events.sh")),
     ScriptFile::built_in("bats-tests", include_str!("../../../remote/runners/bats-tests.sh")),
     ScriptFile::built_in("node-tests.mjs", include_str!("../../../remote/runners/node-tests.mjs")),
+    ScriptFile::built_in("nextest-tests", include_str!("../../../remote/runners/nextest-tests.sh")),
     ScriptFile::built_in("go-tests", include_str!("../../../remote/runners/go-tests.sh")),
 ];
 

@@ -332,7 +332,7 @@ impl Declaration {
     /// Adds what the runner is told beside the tests. Where the commands have no place for it, it would be lost.
     pub fn add_flags(&mut self, more: &[String]) -> Result<(), Fault> {
         self.flags.extend_from_slice(more);
-        if !self.flags.is_empty() && !self.run.contains("flags[@]") {
+        if !self.flags.is_empty() && !self.run.contains("flags[") {
             return Err(Fault::usage("the command that runs these tests takes no flags")
                 .hint("Write `\"${flags[@]}\"` into `run`, and into `list` where they choose tests."));
         }

@@ -193,7 +193,7 @@ fn name(package: &str, test: &str) -> String {
 /// What a skipped test says: its last line that is not the harness' own, without the file and the line that it stands in.
 fn why_skipped(said: &str) -> Option<String> {
     let own = |line: &&str| !line.starts_with("===") && !line.starts_with("---") && !line.trim().is_empty();
-    let line = said.lines().filter(own).next_back()?.trim();
+    let line = said.lines().rfind(own)?.trim();
     Some(line.split_once(".go:").and_then(|(_, rest)| rest.split_once(": ")).map_or(line, |(_, why)| why).to_owned())
 }
 

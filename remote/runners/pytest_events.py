@@ -91,6 +91,9 @@ class _Events:
         if int(exitstatus) in (0, 1):
             self.write(event="end")
 
+    def pytest_unconfigure(self, config):
+        self._file.close()
+
 
 def _outcome(report):
     if report.outcome == "rerun":

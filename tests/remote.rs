@@ -46,8 +46,12 @@ fn each_script_is_embedded_by_exactly_one_constant() {
     let mut counts: BTreeMap<PathBuf, usize> =
         files(&root().join("remote")).into_iter().map(|path| (path, 0)).collect();
     assert!(counts.len() > 15, "the scripts are not where this test looks for them");
-    let homes =
-        [("remote/linux", "src/guest"), ("remote/windows", "src/guest"), ("remote/mercurial", "src/project/mercurial")];
+    let homes = [
+        ("remote/linux", "src/guest"),
+        ("remote/windows", "src/guest"),
+        ("remote/mercurial", "src/project/mercurial"),
+        ("remote/runners", "src/project/declared"),
+    ];
     for source in files(&root().join("src")) {
         let Ok(text) = std::fs::read_to_string(&source) else { continue };
         for path in embedded(&source, &text) {

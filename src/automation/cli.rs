@@ -39,6 +39,12 @@ enum Command {
     /// somebody else's that has Windows (`--host USER@HOST --platform windows`). Everything else is as with `run-tests-linux`. Where
     /// Mercurial cannot be built, as on the stand-in, `--with-hg` names one that is installed. `docs/windows.md` says what is real.
     RunTestsWindows(Box<command::run_tests_windows::Args>),
+    /// Run the tests of any project on an ephemeral Linux machine, as a file declares them
+    ///
+    /// `--config FILE` says in TOML how a machine is made ready, how tests are listed and run, and how their report is read; presets know
+    /// that of common test runners (`--presets` lists them). What git or hg does not ignore of the current folder is sent and
+    /// tested. Everything else is as with `run-tests-linux`. `docs/runners.md` explains each key.
+    RunTests(Box<command::run_tests::Args>),
     #[command(flatten)]
     Packages(command::packages::Command),
     /// Bake the images for Linux development machines
@@ -97,7 +103,11 @@ impl Command {
     fn needs_room(&self) -> bool {
         use command::{image::Command as Image, machine::Command as Machine, runs::Command as Runs};
         match self {
-            Self::RunTestsLinux(_) | Self::RunTestsWindows(_) | Self::Packages(_) | Self::BootstrapLinuxDev(_) => true,
+            Self::RunTestsLinux(_)
+            | Self::RunTestsWindows(_)
+            | Self::RunTests(_)
+            | Self::Packages(_)
+            | Self::BootstrapLinuxDev(_) => true,
             Self::Ec2(command) => command.needs_room(),
             Self::Machine(command) => matches!(command, Machine::Up(_) | Machine::Check(_)),
             Self::Image(command) => matches!(command, Image::Build(_)),
@@ -126,6 +136,7 @@ impl Command {
             // A machine that cannot be made is refused in words of its own.
             Self::RunTestsLinux(_)
             | Self::RunTestsWindows(_)
+            | Self::RunTests(_)
             | Self::Packages(_)
             | Self::Runs(_)
             | Self::Machine(command::machine::Command::Up(_))
@@ -275,6 +286,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Doctor(args) => command::doctor::run(open()?, args).await,
         Command::RunTestsLinux(args) => command::run_tests_linux::run(open()?, *args).await,
         Command::RunTestsWindows(args) => command::run_tests_windows::run(open()?, *args).await,
+        Command::RunTests(args) => command::run_tests::run(open()?, *args).await,
         Command::Packages(command) => command.run(open()?).await,
         Command::BootstrapLinuxDev(args) => command::bootstrap_linux_dev::run(open()?, args).await,
         Command::Machine(command) => command.run(open()?).await,

@@ -4,17 +4,19 @@ pub mod build;
 pub mod hold;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use model::base::clock;
 use model::build::BuildStore;
-use model::event::TestsEvent;
+use model::connection::Connection;
+use model::event::{StepEvent, TestsEvent};
 use model::fault::{Fault, FaultKind};
 use model::machine::{Machine, Platform};
 use model::output::{OutputLimits, run_command};
-use model::preparation::{Job, Preparation};
+use model::preparation::{FilesToSend, Job, Preparation};
 use model::task::StepCommand;
-use model::work::Work;
+use model::work::{Moved, Work};
 use serde::{Deserialize, Serialize};
 
 use crate::preparation::build::{BuildOutcome, build};
@@ -86,10 +88,12 @@ pub async fn prepare(
         put_files.await?;
         hold::hold(run, durable, preparation).await?;
     }
-    let outcome = run_jobs(run, durable, preparation, jobs, (target, builds), &mut sending).await?;
+    let mut done = JobsDone { sending, ..JobsDone::default() };
+    done.run(run, durable, preparation, jobs, (target, builds)).await?;
+    let JobsDone { sending, sent, outcome } = done;
     let build = outcome.as_ref().map_or(Duration::ZERO, |outcome| outcome.took);
     // The jobs after the sending belong to it: the source is checked out, changes are applied.
-    let push = sending.map_or(Duration::ZERO, |since| since.elapsed().saturating_sub(build));
+    let push = sending.map_or(sent, |since| since.elapsed().saturating_sub(build));
     Ok((SetUpTimes { build, push, ..SetUpTimes::default() }, outcome))
 }
 
@@ -107,28 +111,57 @@ pub(crate) async fn take_step(
     Err(preparation.explain(step, &done).unwrap_or_else(|| failed(step, &done)))
 }
 
-/// Does the jobs that make a machine ready, and tells when the source began to be sent; gives the outcome of a build if there was
-/// one to make.
-async fn run_jobs(
-    run: &Run,
-    durable: &Durable,
-    preparation: &dyn Preparation,
-    jobs: Vec<Job>,
-    (target, builds): (&Path, &dyn BuildStore),
-    sending: &mut Option<Instant>,
-) -> Result<Option<BuildOutcome>, Fault> {
-    let mut outcome = None;
-    for job in jobs {
-        match job {
-            Job::Step(step) => take_step(run, durable, preparation, &step).await?,
-            Job::Send => {
-                sending.get_or_insert_with(Instant::now);
-                send(run, durable, preparation, target).await?;
+/// What is known of the jobs that make a machine ready.
+#[derive(Default)]
+struct JobsDone {
+    /// When the source began to be sent by a process of this computer.
+    sending: Option<Instant>,
+    /// How long files were sent over the connection that is there.
+    sent: Duration,
+    /// The outcome of a build; none where there was none to make.
+    outcome: Option<BuildOutcome>,
+}
+
+impl JobsDone {
+    /// Does the jobs.
+    async fn run(
+        &mut self,
+        run: &Run,
+        durable: &Durable,
+        preparation: &dyn Preparation,
+        jobs: Vec<Job>,
+        (target, builds): (&Path, &dyn BuildStore),
+    ) -> Result<(), Fault> {
+        for job in jobs {
+            match job {
+                Job::Step(step) => take_step(run, durable, preparation, &step).await?,
+                Job::Send => {
+                    self.sending.get_or_insert_with(Instant::now);
+                    send(run, durable, preparation, target).await?;
+                }
+                Job::SendFiles(files) => {
+                    let began = Instant::now();
+                    send_files(run, durable, &files).await?;
+                    self.sent += began.elapsed();
+                }
+                Job::Build(job) => self.outcome = Some(build(run, durable, builds, &job).await?),
             }
-            Job::Build(job) => outcome = Some(build(run, durable, builds, &job).await?),
         }
+        Ok(())
     }
-    Ok(outcome)
+}
+
+/// Sends files to the machine. The connection repeats it where it breaks.
+async fn send_files(run: &Run, durable: &Durable, files: &FilesToSend) -> Result<(), Fault> {
+    let sending = run.teller.begin(Work::SendingFiles { from: files.from.display().to_string() });
+    let moved = AtomicU64::new(0);
+    let progress = |bytes: u64| {
+        let done = moved.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        run.tell(StepEvent::Moved { done, total: None });
+    };
+    let totals = durable.trees()?.upload_some(&files.from, &files.paths, &files.to, &progress).await?;
+    sending.finish_with(Moved { files: totals.files, bytes: totals.bytes });
+    Ok(())
 }
 
 /// Sends the source to the machine. A process on this computer does that over a connection of its own: if that breaks

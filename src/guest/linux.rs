@@ -32,6 +32,8 @@ const CHECK_CONTRACT: ScriptFile =
 /// Holds a machine for one run, by a lock on the folder of the machine that its first argument names. The script is put into
 /// the run's folder.
 pub const HOLD: ScriptFile = ScriptFile::built_in("hold.sh", include_str!("../../remote/linux/hold.sh"));
+/// Shows a machine that is held so that the run's driver is there.
+pub const SHOW_SIGN: &str = include_str!("../../remote/linux/show-sign.sh");
 
 /// Waits for a task and becomes the command of its other arguments.
 const AFTER: &str = include_str!("../../remote/linux/after.sh");

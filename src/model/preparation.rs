@@ -25,6 +25,17 @@ pub struct SshProgram {
     pub args: Vec<String>,
 }
 
+/// Files, links and folders of this computer that are to lie on a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesToSend {
+    /// The folder that they lie in here.
+    pub from: PathBuf,
+    /// Their paths below it; a folder comes before its entries and does not bring them by itself.
+    pub paths: Vec<PathBuf>,
+    /// The folder on the machine below which they get the same paths; it is made if it is missing.
+    pub to: String,
+}
+
 /// One job in the preparation of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Job {
@@ -32,6 +43,8 @@ pub enum Job {
     Step(Box<StepCommand>),
     /// The source is sent to the machine: [`Preparation::send`].
     Send,
+    /// Files of this computer are sent to the machine, over the connection that is there.
+    SendFiles(Box<FilesToSend>),
     /// The software under test is built.
     Build(Box<Build>),
 }

@@ -77,6 +77,16 @@ pub enum Work {
         /// The checkout on this computer.
         from: String,
     },
+    /// Files of this computer are sent.
+    SendingFiles {
+        /// Their folder on this computer.
+        from: String,
+    },
+    /// The user's own command makes the machine ready for the tests.
+    SettingUp {
+        /// The command, or the file with it, as the user wrote it.
+        what: String,
+    },
     /// The source is checked out.
     CheckingOut {
         /// The changeset.
@@ -186,6 +196,8 @@ impl Work {
             }
             Self::Holding => "Holding the machine for this run".to_owned(),
             Self::Pushing { revision, from } => format!("Pushing {revision} from {from}"),
+            Self::SendingFiles { from } => format!("Sending the files of {from}"),
+            Self::SettingUp { what } => format!("Setting up: {what}"),
             Self::CheckingOut { revision } => format!("Checking out {revision}"),
             Self::ApplyingChanges => "Applying uncommitted changes".to_owned(),
             Self::Building { what } => format!("Building {what}"),
@@ -219,6 +231,9 @@ impl Work {
             ) => None,
             (Self::FetchingArtifacts, Some(Moved { files, bytes })) => {
                 Some(format!("Fetched {}, {}", text::pluralize(files, "artifact"), text::bytes(bytes)))
+            }
+            (Self::SendingFiles { from }, Some(Moved { files, bytes })) => {
+                Some(format!("Sent {} of {from}, {}", text::pluralize(files, "file"), text::bytes(bytes)))
             }
             _ => Some(self.words()),
         }

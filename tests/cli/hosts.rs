@@ -279,3 +279,24 @@ fn a_machine_that_does_not_keep_the_contract_is_refused_clause_by_clause() {
     place.assert_certified(&place.latest());
     place.assert_clean();
 }
+
+#[test]
+fn declared_tests_run_on_a_machine_of_somebody_elses_and_their_files_go() {
+    let place = Place::new();
+    let (login, host) = (key(&place, "login"), key(&place, "host"));
+    let foreign = Foreign::start(&login, &host);
+    know(&place, foreign.port, &public(&host));
+    let config = place.path().join("tests.toml");
+    let run = "sleep 300 </dev/null >/dev/null 2>&1 & echo 1..1; echo ok 1 - a; sudo -n touch owned; sudo -n chmod 0 .";
+    let text =
+        format!("list = 'echo a'\nrun = '''{run}'''\nreport = {{ format = 'tap', output = true }}\nsource = '.'\n");
+    std::fs::write(&config, text).unwrap();
+    let (target, login) = (foreign.target(), login.to_str().unwrap());
+    let words = ["--host", &target, "--identity", login, "run-tests", "--config", config.to_str().unwrap()];
+    for _ in 0..2 {
+        place.run(&words).expect(0).tells(&["PASSED  1 of 1 test"]);
+        let script = "ls -d /var/tmp/automation-work /tmp/hg-automation-* 2>/dev/null; pgrep -a sleep; true";
+        assert_eq!(foreign.place.exec(&foreign.id, &["sh", "-c", script]).expect(0).text(), "");
+    }
+    place.assert_clean();
+}

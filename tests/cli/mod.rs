@@ -3,6 +3,7 @@
 mod attach;
 mod bad_input;
 mod confinement;
+mod declared;
 mod features;
 mod fleet;
 mod full_disk;
@@ -17,6 +18,7 @@ mod packages;
 mod past;
 mod publish;
 mod report;
+mod runners;
 mod runs;
 mod shards;
 mod standin;

@@ -424,6 +424,14 @@ async fn a_named_test_that_the_runner_passes_over_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_report_of_a_test_that_nobody_asked_for_is_not_green() {
+    let report = all_passed().replace(END, &format!("{}{END}", finished("test-x.t", "passed")));
+    let ran = Stagehand::new(Script::of(0, &report)).await.run(None).await.unwrap();
+    assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed; 4], Verdict::Incomplete));
+    assert_eq!(ran.gap.as_deref(), Some("it names the test `test-x.t`, which was not asked for"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn tests_that_only_the_runner_knows_of_are_expected_too() {
     let report = all_passed().replacen("[\"test-a.t\"]", "[\"test-z.t#case\"]", 1);
     let ran = Stagehand::new(Script::of(0, &report)).await.run(None).await.unwrap();

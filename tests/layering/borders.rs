@@ -73,11 +73,11 @@ const PATHS: &[(&str, Places)] = &[
         "model::machine::Platform::Windows",
         &["model/machine", "guest", "connection/names", "connection/process", "project", "aws/ec2/platform"],
     ),
-    ("guest::linux", &["guest", "local/images/bootstrap", "project/mercurial"]),
+    ("guest::linux", &["guest", "local/images/bootstrap", "project/declared", "project/mercurial"]),
     ("guest::Shell", &["guest"]),
     // Programs of this computer.
     ("std::process::Command", &["local", "model/base/leash"]),
-    ("tokio::process", &["local", "model/base/leash", "project/mercurial/hg", "project/signing"]),
+    ("tokio::process", &["local", "model/base/leash", "project/program", "project/signing"]),
 ];
 
 /// `(macro, where it may be called)`.
@@ -101,13 +101,14 @@ const METHODS: &[(&str, Places)] = &[
 
 /// `(text within a name or a string, where it may stand)`, in lower case.
 const WORDS: &[(&str, Places)] = &[
-    ("mercurial", &["project/mercurial", "project/lib", "automation/command", "automation/compose"]),
+    ("mercurial", &["project/mercurial", "project/lib", "project/program", "automation/command", "automation/compose"]),
     ("unsafe", &["local", "model/base/leash"]),
     // What an image can be told, and how its steps get it, its definition says.
     ("hg_", &["project/mercurial"]),
     (
         "python",
         &[
+            "project/facts",
             "project/mercurial",
             "guest/windows",
             "report",
@@ -129,8 +130,10 @@ const UPWARDS: &[(&str, &[&str])] = &[
     ("automation/ui", &["cli", "command", "compose", "globals"]),
     ("automation/compose", &["cli", "command"]),
     ("automation/command", &["cli"]),
-    ("project/image", &["mercurial"]),
-    ("project/mercurial", &["image"]),
+    ("project/image", &["declared", "mercurial", "reports"]),
+    ("project/mercurial", &["declared", "image"]),
+    ("project/declared", &["mercurial"]),
+    ("project/reports", &["declared", "image", "mercurial"]),
 ];
 
 fn is_within(path: &Path, places: &[&str]) -> bool {

@@ -21,6 +21,12 @@ pub struct ArtifactArgs {
 }
 
 impl ArtifactArgs {
+    /// Adds patterns that a file declares: of files that must be there, and of others.
+    pub fn add(&mut self, [required, optional]: [Vec<String>; 2]) {
+        self.required.extend(required);
+        self.optional.extend(optional);
+    }
+
     /// Checks what is to be fetched and makes the folder for it; nothing else has been made by then.
     pub fn check(&self) -> Result<Fetch, Fault> {
         if self.into.is_some() && self.required.is_empty() && self.optional.is_empty() {

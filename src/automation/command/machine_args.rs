@@ -1,5 +1,6 @@
 //! The options for the machine that a command makes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flow::order::Order;
@@ -7,7 +8,7 @@ use model::base::text;
 use model::fault::{Fault, FaultKind};
 use model::image::ImagePlan;
 use model::machine::{Caps, Hardware, Network, ProviderKind};
-use project::image::Definition;
+use project::image::{Definition, GivenValue, ImageChoice};
 
 use crate::command::ec2::args::{CloudArgs, SpotArg};
 use crate::command::parameter_args::ParameterArgs;
@@ -84,6 +85,18 @@ impl MachineArgs {
         definition.distro_for(self.distro.as_deref(), &context.settings.defaults.distro)
     }
 
+    /// An image of `definition`, with the distribution and the values of parameters that a file declares where no option names others.
+    pub fn declared_choice(
+        &self,
+        context: &Context,
+        definition: &Definition,
+        distro: Option<&str>,
+        values: &BTreeMap<String, GivenValue>,
+    ) -> Result<ImageChoice, Fault> {
+        let distro = definition.distro_for(self.named_distro().or(distro), &context.settings.defaults.distro);
+        self.parameters.choice_over(context, definition, distro, values)
+    }
+
     /// The distribution that was named; `auto` does not name one.
     pub fn named_distro(&self) -> Option<&str> {
         self.distro.as_deref().filter(|name| *name != AUTO)
@@ -120,6 +133,11 @@ impl MachineArgs {
 }
 
 impl HardwareArgs {
+    /// Chooses the network where no option does.
+    pub fn or_network(&mut self, network: NetworkArg) {
+        self.network.get_or_insert(network);
+    }
+
     /// The network.
     fn network(&self, context: &Context) -> Network {
         match self.network {

@@ -150,7 +150,7 @@ pub async fn build(
     let Some(checkout) = mercurial::find(&args.source_choice(), &current_folder()?).await? else {
         return Err(Fault::usage("there is no source to build"));
     };
-    let patience = args.wait.unwrap_or(mercurial::PATIENCE);
+    let patience = args.wait.unwrap_or(project::PATIENCE);
     let remark = checkout.remark.clone();
     let work = WindowsWork { checkout: Some(checkout.clone()), ssh: context.ssh()?, patience };
     let packages = WindowsPackages::of(&checkout, work, &wish).await?;

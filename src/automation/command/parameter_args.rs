@@ -91,8 +91,20 @@ impl<const USUAL: bool> ParameterArgs<USUAL> {
 
     /// An image of a definition with these values.
     pub fn choice(&self, context: &Context, definition: &Definition, distro: &str) -> Result<ImageChoice, Fault> {
+        self.choice_over(context, definition, distro, &BTreeMap::new())
+    }
+
+    /// The same, with `declared` values where none was typed.
+    pub fn choice_over(
+        &self,
+        context: &Context,
+        definition: &Definition,
+        distro: &str,
+        declared: &BTreeMap<String, GivenValue>,
+    ) -> Result<ImageChoice, Fault> {
         let mut choice = ImageChoice::new(context.base_choice()?, distro);
         choice.values = context.values(definition.parameters(), USUAL);
+        choice.values.extend(declared.clone());
         choice.values.extend(self.typed.clone());
         Ok(choice)
     }

@@ -10,6 +10,7 @@ use project::mercurial;
 
 use crate::command::distro;
 use crate::command::machine_args::MachineArgs;
+use crate::command::mercurial_args::MercurialArgs;
 use crate::command::test_args::{ResolvedTests, TestArgs, run_tests};
 use crate::command::testing::ON_LINUX;
 use crate::compose::{Context, current_folder};
@@ -23,6 +24,8 @@ pub struct Args {
     /// The file system of the work folder [default: default, or the settings' `defaults.filesystem`]
     #[arg(long, value_parser = filesystems())]
     filesystem: Option<Filesystem>,
+    #[command(flatten)]
+    mercurial: MercurialArgs,
     #[command(flatten)]
     testing: TestArgs,
 }
@@ -40,16 +43,18 @@ fn filesystems() -> impl TypedValueParser<Value = Filesystem> {
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let kind = context.default_provider()?;
     args.machine.refuse_unfit(kind)?;
+    args.mercurial.refuse_unfit()?;
     args.testing.refuse_unfit(kind)?;
     let context = context.privileged(args.machine.hardware.privileged_machine)?;
     context.require_ssh()?;
     context.require_platform(kind, mercurial::LinuxTests::PLATFORM)?;
     let ttl = args.testing.lifetime(kind)?;
     let current = current_folder()?;
-    let checkout = mercurial::find(&args.testing.wish(), &current).await?;
-    let tests = mercurial::resolve_tests(&args.testing.tests, &current, checkout.as_ref(), args.testing.image_source)?;
+    let checkout = mercurial::find(&args.mercurial.wish(), &current).await?;
+    let tests =
+        mercurial::resolve_tests(&args.mercurial.tests, &current, checkout.as_ref(), args.mercurial.image_source)?;
     let needs = match &checkout {
-        Some(checkout) if kind != ProviderKind::Host && mercurial::builds(&args.testing.flags) => {
+        Some(checkout) if kind != ProviderKind::Host && mercurial::builds(&args.mercurial.flags) => {
             checkout.needs().await?
         }
         _ => mercurial::BuildNeeds::default(),
@@ -69,7 +74,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let filesystem = args.filesystem.unwrap_or(context.settings.defaults.filesystem);
     let runner = mercurial::LinuxTests {
         tests,
-        flags: args.testing.flags.clone(),
+        flags: args.mercurial.flags.clone(),
         filesystem,
         python_version: mercurial::python(&values),
         image: plan.as_ref().map(ImagePlan::fingerprint),

@@ -4,6 +4,7 @@ use model::fault::Fault;
 use project::mercurial::{self, WindowsArch, WindowsPython, WindowsTests, WindowsWork};
 
 use crate::command::machine_args::HardwareArgs;
+use crate::command::mercurial_args::MercurialArgs;
 use crate::command::package_args::architectures;
 use crate::command::test_args::{ResolvedTests, TestArgs, run_tests};
 use crate::command::testing::ON_WINDOWS;
@@ -30,6 +31,8 @@ pub struct Args {
     #[command(flatten)]
     hardware: HardwareArgs,
     #[command(flatten)]
+    mercurial: MercurialArgs,
+    #[command(flatten)]
     testing: TestArgs,
 }
 
@@ -41,20 +44,22 @@ pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
     if let Some(text) = args.test_flags.take() {
         let words = model::base::quote::split(&text)
             .ok_or_else(|| Fault::usage("a quote in `--test-flags` does not end").hint("Give the flags after `--`."))?;
-        args.testing.flags.splice(0..0, words);
+        args.mercurial.flags.splice(0..0, words);
     }
+    args.mercurial.refuse_unfit()?;
     args.testing.refuse_unfit(kind)?;
     let context = context.privileged(args.hardware.privileged_machine)?;
     context.require_ssh()?;
     context.require_platform(kind, WindowsWork::PLATFORM)?;
     let ttl = args.testing.lifetime(kind)?;
     let current = current_folder()?;
-    let checkout = mercurial::find(&args.testing.wish(), &current).await?;
-    let tests = mercurial::resolve_tests(&args.testing.tests, &current, checkout.as_ref(), args.testing.image_source)?;
+    let checkout = mercurial::find(&args.mercurial.wish(), &current).await?;
+    let tests =
+        mercurial::resolve_tests(&args.mercurial.tests, &current, checkout.as_ref(), args.mercurial.image_source)?;
     let image = args.image.plan(&context, kind)?;
     let runner = WindowsTests {
         tests,
-        flags: args.testing.flags.clone(),
+        flags: args.mercurial.flags.clone(),
         python: WindowsPython { version: args.python_version, arch: args.arch },
         work: WindowsWork { checkout, ssh: context.ssh()?, patience: args.testing.patience() },
     };

@@ -19,7 +19,6 @@ use model::mute::Mute;
 use model::runner::Runner;
 use model::script::ScriptFile;
 use model::subject::TestSubject;
-use project::mercurial;
 use serde::Serialize;
 
 use crate::command::artifact_args::ArtifactArgs;
@@ -36,24 +35,6 @@ use crate::ui;
 /// The options of every command that runs tests.
 #[derive(Debug, clap::Args)]
 pub struct TestArgs {
-    /// Tests to run, by the names of their files [default: all]
-    #[arg(value_name = "TEST")]
-    pub tests: Vec<String>,
-    /// Flags for run-tests.py, as they are
-    #[arg(last = true, value_name = "FLAG", allow_hyphen_values = true)]
-    pub flags: Vec<String>,
-    /// The revision to test [default: the one checked out]
-    #[arg(short, long, value_name = "REV")]
-    revision: Option<String>,
-    /// The checkout to test [default: the one around the current folder]
-    #[arg(long, value_name = "DIR")]
-    source: Option<PathBuf>,
-    /// Test the source that comes with the image, wherever this is run
-    #[arg(long, conflicts_with_all = ["source", "revision", "working_copy"])]
-    pub image_source: bool,
-    /// Also send uncommitted changes of tracked files
-    #[arg(long)]
-    working_copy: bool,
     /// Call a run in which every test was skipped passed
     #[arg(long)]
     allow_all_skipped: bool,
@@ -63,7 +44,7 @@ pub struct TestArgs {
     mute: Option<PathBuf>,
     /// How long the tests may take altogether; tests that did not end by then are lost
     #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
-    timeout: Option<Duration>,
+    pub timeout: Option<Duration>,
     /// How long to wait for another run that uses a machine of somebody else's [default: 2m]
     #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
     wait: Option<Duration>,
@@ -79,7 +60,7 @@ pub struct TestArgs {
     shards: ShardArgs,
     /// The files to bring home.
     #[command(flatten)]
-    artifacts: ArtifactArgs,
+    pub artifacts: ArtifactArgs,
     /// The places to which results go.
     #[command(flatten)]
     reports: Reports,
@@ -100,30 +81,20 @@ const TESTS_LIMIT: Duration = Duration::from_secs(12 * 3600);
 const AROUND_TESTS: Duration = Duration::from_secs(3600);
 
 impl TestArgs {
-    /// Refuses options that have no meaning together, or with the provider.
+    /// Refuses options that have no meaning with the provider.
     pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
-        if let Some(flag) = mercurial::asking(&self.flags) {
-            return Err(Fault::usage(format!("with `{flag}` the test runner runs no test"))
-                .hint("`tests/run-tests.py --help` in a checkout lists the runner's flags."));
-        }
         self.shards.refuse_unfit(kind)?;
         refuse_wait(self.wait.is_some(), kind)
     }
 
-    /// The source that the user asked for.
-    pub fn wish(&self) -> mercurial::SourceChoice<'_> {
-        mercurial::SourceChoice {
-            source: self.source.as_deref(),
-            of_image: self.image_source,
-            revision: self.revision.as_deref(),
-            working_copy: self.working_copy,
-            optional: true,
-        }
+    /// Whether JSON is wanted.
+    pub fn asks_for_json(&self) -> bool {
+        self.reports.json
     }
 
     /// How long to wait for another run.
     pub fn patience(&self) -> Duration {
-        self.wait.unwrap_or(mercurial::PATIENCE)
+        self.wait.unwrap_or(project::PATIENCE)
     }
 
     /// How long the machine may live: longer than the tests, by the time that booting and preparing take.

@@ -22,7 +22,10 @@ use crate::command::{error, report_file};
 use crate::compose::Context;
 
 /// The commands that run tests, as the journal and reports name them.
-pub const COMMANDS: [&str; 2] = [ON_LINUX, ON_WINDOWS];
+pub const COMMANDS: [&str; 3] = [ON_LINUX, ON_WINDOWS, DECLARED];
+
+/// The command for tests that a file declares.
+pub const DECLARED: &str = "run-tests";
 
 /// The command for machines that have Linux.
 pub const ON_LINUX: &str = "run-tests-linux";

@@ -45,7 +45,7 @@ const MACHINES: &[&[&Grant]] = &[
 const IMAGES: &[&Grant] = &[&BAKE, &BAKE_MARKED, &COLLECT];
 
 /// The commands that use AWS.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "audit",
     "bootstrap-linux-dev",
     "bootstrap-windows-dev",
@@ -58,6 +58,7 @@ const COMMANDS: [&str; 17] = [
     "image",
     "machine",
     "purge-ec2-resources",
+    "run-tests",
     "run-tests-linux",
     "run-tests-windows",
     "runs",
@@ -81,6 +82,7 @@ fn grants(command: &str, scope: &Scope) -> Vec<&'static Grant> {
         | "build-wix"
         | "image"
         | "machine"
+        | "run-tests"
         | "run-tests-linux"
         | "run-tests-windows" => [&MACHINES.concat(), IMAGES].concat(),
         // Attaching to a run reports its cost and releases its machine; from another address it first has to be let in.

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use model::base::id::TestName;
+use model::base::text;
 use model::build::BuildOrigin;
 use model::exit::Exit;
 use model::fault::Fault;
@@ -17,6 +18,9 @@ use crate::run::Run;
 use crate::task::durable::Durable;
 use crate::testing::report::FollowedReport;
 use crate::testing::{BegunTests, Records, RunResult, failed_output, output};
+
+/// How much of a test's name a sentence shows, in bytes.
+const NAME_SHOWN: usize = 200;
 
 /// The outcome of following tests.
 #[derive(Debug, Clone)]
@@ -66,7 +70,8 @@ pub async fn finish(
         drained => drained,
     };
     let mut reported = report.reported();
-    let (gap, caveats) = (gap(&reported, drained.err()), std::mem::take(&mut reported.caveats));
+    let gap = gap(&reported, drained.err()).or_else(|| unasked(begun, &reported));
+    let caveats = std::mem::take(&mut reported.caveats);
     let building = build_time(begun.built, &reported, took);
     let mut tests = judge(&exit, begun, reported);
     if let Some(before) = before_stop.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -121,6 +126,15 @@ fn gap(reported: &RunnerReport, unread: Option<Fault>) -> Option<String> {
         (None, Some(fault)) => Some(format!("its end could not be read: {}", fault.line())),
         (None, None) => Some("it does not say that the runner came to its end".to_owned()),
     }
+}
+
+/// Says which test a report names that nobody asked for: then the names in it are not those of the list, and one that is missing may
+/// hide behind another.
+fn unasked(begun: &BegunTests, reported: &RunnerReport) -> Option<String> {
+    let known: BTreeSet<&TestName> = begun.expected.iter().chain(&reported.expected).collect();
+    let unknown = reported.tests.iter().find(|test| !known.contains(&test.name))?;
+    let name = text::cut(unknown.name.as_str(), NAME_SHOWN);
+    Some(format!("it names the test `{}`, which was not asked for", name.escape_debug()))
 }
 
 /// The results of a run whose runner ended with `runner`: every test that it reported, and a reason for each of the

@@ -7,10 +7,10 @@ use std::time::Duration;
 use model::event::TestsEvent;
 use model::fault::Fault;
 
-use crate::mercurial::hg::hg;
 use crate::mercurial::names;
 use crate::mercurial::needs::BuildNeeds;
 use crate::mercurial::release::version::ReleaseVersion;
+use crate::program::hg;
 
 /// How long a question to the local repository may take. A cold `hg status` of a large checkout on a slow disk takes
 /// half a minute.

@@ -2,9 +2,7 @@
 
 mod checkout;
 mod contract;
-mod facts;
 mod flags;
-mod hg;
 mod listing;
 mod names;
 mod needs;
@@ -13,7 +11,6 @@ pub mod release;
 mod report;
 mod runner;
 mod try_push;
-mod turn;
 mod windows_packages;
 mod windows_python;
 mod windows_tests;
@@ -23,7 +20,7 @@ pub use checkout::{Checkout, SourceChoice, find, resolve_tests};
 pub use contract::{CLAUSES, clauses_on};
 pub use flags::{asking, builds};
 pub use needs::BuildNeeds;
-pub use runner::{LinuxTests, NAME, PATIENCE};
+pub use runner::{LinuxTests, NAME};
 pub use try_push::{Payload, SentChangeset, TRY_FUNCTION, TryPush};
 pub use windows_packages::{InstallerType, PackageWish, Stage, WheelWish, WindowsPackages};
 pub use windows_python::{WindowsArch, WindowsPython};

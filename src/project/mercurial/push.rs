@@ -9,7 +9,7 @@ use model::preparation::SshProgram;
 use model::work::Work;
 
 use crate::mercurial::checkout::Checkout;
-use crate::mercurial::hg::hg;
+use crate::program::hg;
 
 /// The longest push: the whole history of Mercurial, 0.5 GB, over a slow line.
 const PUSH_LIMIT: Duration = Duration::from_secs(3600);

@@ -24,11 +24,12 @@ use model::work::Work;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::facts::{self, MachineFacts};
 use crate::mercurial::checkout::Checkout;
-use crate::mercurial::facts::{self, MachineFacts};
 use crate::mercurial::push::{Repository, push};
-use crate::mercurial::turn::Turn;
 use crate::mercurial::{flags, listing, report};
+use crate::reports::events::EventsReader;
+use crate::turn::{PATIENCE, Turn};
 
 const FILES: [ScriptFile; 8] = [
     ScriptFile::built_in("prepare-work.sh", include_str!("../../../remote/mercurial/prepare-work.sh")),
@@ -79,12 +80,6 @@ const BUILD_LIMIT: Duration = Duration::from_secs(1800);
 
 /// The limit of short commands.
 const SHORT: Duration = Duration::from_secs(120);
-
-/// How long to wait for another run on somebody else's machine, unless the user says otherwise.
-pub const PATIENCE: Duration = Duration::from_secs(120);
-
-/// The script that shows the machine that the driver is alive.
-const SHOW_SIGN: &str = include_str!("../../../remote/mercurial/show-sign.sh");
 
 /// The tests to run, and how.
 #[derive(Debug, Clone)]
@@ -333,7 +328,7 @@ impl Preparation for LinuxTests {
             guest: guest(),
             held: HELD,
             hold: linux::HOLD,
-            sign: SHOW_SIGN,
+            sign: linux::SHOW_SIGN,
             cleanup: CLEANUP,
             patience: self.patience,
             tidying: SHORT,
@@ -398,7 +393,7 @@ impl Runner for LinuxTests {
     }
 
     fn read_report(&self, part: Option<u32>) -> Box<dyn ReportReader> {
-        Box::new(report::EventsReader::in_folder(report::results(RESULTS, part)))
+        Box::new(EventsReader::in_folder(report::results(RESULTS, part)))
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use crate::mercurial::checkout::{FoundSource, NOTHING, QUESTION, WORKING_COPY, changed_files, find_root, unresolved};
-use crate::mercurial::hg::hg;
+use crate::program::hg;
 
 /// The function that takes it: the name that the project's own tool calls.
 pub const TRY_FUNCTION: &str = "ci-try-server-upload";

@@ -19,11 +19,12 @@ use model::task::{Command, StepCommand};
 use model::work::Work;
 use serde::{Deserialize, Serialize};
 
+use crate::facts::{self, MachineFacts};
 use crate::mercurial::checkout::Checkout;
-use crate::mercurial::facts::{self, MachineFacts};
 use crate::mercurial::windows_python::WindowsPython;
 use crate::mercurial::windows_work::{self, WindowsWork, checkout_work, script};
-use crate::mercurial::{flags, listing, report, runner};
+use crate::mercurial::{flags, listing, report};
+use crate::reports::events::EventsReader;
 
 const FILES: [ScriptFile; 2] = [
     ScriptFile::built_in("run_tests.py", include_str!("../../../remote/mercurial/windows/run_tests.py")),
@@ -68,7 +69,7 @@ impl WindowsTests {
     pub fn from_settings(settings: &serde_json::Value, ssh: SshProgram) -> Result<Self, Fault> {
         let KeptSettings { tests, flags, python } = KeptSettings::deserialize(settings)
             .map_err(|error| Fault::outside("cannot read the settings that were kept of the tests").because(error))?;
-        Ok(Self { tests, flags, python, work: WindowsWork { checkout: None, ssh, patience: runner::PATIENCE } })
+        Ok(Self { tests, flags, python, work: WindowsWork { checkout: None, ssh, patience: crate::PATIENCE } })
     }
 
     fn runner_command(&self, folder: &str, options: &[String], flags: &[String], tests: &[&str]) -> Command {
@@ -195,6 +196,6 @@ impl Runner for WindowsTests {
     }
 
     fn read_report(&self, part: Option<u32>) -> Box<dyn ReportReader> {
-        Box::new(report::EventsReader::in_folder(report::results(RESULTS, part)))
+        Box::new(EventsReader::in_folder(report::results(RESULTS, part)))
     }
 }

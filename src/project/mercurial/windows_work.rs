@@ -15,7 +15,7 @@ use model::work::Work;
 
 use crate::mercurial::checkout::Checkout;
 use crate::mercurial::push::{Repository, push};
-use crate::mercurial::turn::Turn;
+use crate::turn::Turn;
 
 /// The programs that every kind of work needs.
 pub(super) const FILES: [ScriptFile; 6] = [

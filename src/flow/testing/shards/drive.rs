@@ -309,7 +309,7 @@ impl Drive<'_> {
         let jobs = self.job.runner.set_up(durable.folder(), machine);
         let key = jobs.iter().find_map(|job| match job {
             Job::Build(build) => build.key.as_deref(),
-            Job::Step(_) | Job::Send => None,
+            Job::Step(_) | Job::Send | Job::SendFiles(_) => None,
         });
         let turn = match key {
             Some(key) if self.builds.find(key).is_none() => {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{PROJECT, ReleaseVersion};
 use crate::mercurial::checkout::{BUILD_FILE, FoundSource, RELEASE, find_root};
-use crate::mercurial::hg::{git, hg};
+use crate::program::{git, hg};
 
 /// How long a question to the local repository may take.
 const QUESTION: Duration = Duration::from_secs(120);

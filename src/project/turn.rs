@@ -9,8 +9,11 @@ use model::script::ScriptFile;
 use model::task::{Command, StepCommand};
 use model::work::Work;
 
+/// How long to wait for another run on somebody else's machine, unless the user says otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A turn on a machine that stays.
-pub(super) struct Turn {
+pub(crate) struct Turn {
     /// How the machine's system is spoken to.
     pub guest: &'static dyn Guest,
     /// The folder by whose lock a run holds the machine.

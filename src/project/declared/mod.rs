@@ -1,0 +1,13 @@
+//! Test runners that a TOML file declares: how a machine is made ready, how tests are listed and run, how their report is read.
+
+mod config;
+mod document;
+mod presets;
+mod runner;
+mod source;
+
+pub use config::{Declaration, Surroundings, load};
+pub use document::NetworkWord;
+pub use presets::{PresetWords, presets};
+pub use runner::{DeclaredTests, NAME};
+pub use source::Source;

@@ -1,4 +1,4 @@
-//! How long tests took: what makes the longest come first in the next run. One file for each project, system and file system.
+//! How long tests took: what makes the longest come first in the next run. One file for each program, command and file system.
 //!
 //! A file that cannot be read costs the order and nothing else: it is told, and made anew by the next run. One of a newer build of the
 //! tool is left as it is.
@@ -39,8 +39,8 @@ const WEIGHT: f64 = 0.5;
 pub struct HistoryKey {
     /// The tested program.
     pub program: String,
-    /// The system of the machines.
-    pub platform: &'static str,
+    /// The command that runs them, which says on what system.
+    pub command: String,
     /// The file system that they work on.
     pub filesystem: Option<String>,
 }
@@ -57,7 +57,7 @@ impl HistoryKey {
         let plain = |text: &str| -> String {
             text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect()
         };
-        format!("{}-{}-{}", plain(&self.program), plain(self.platform), plain(filesystem))
+        format!("{}-{}-{}", plain(&self.program), plain(&self.command), plain(filesystem))
     }
 }
 
@@ -111,10 +111,9 @@ impl History {
             return Err(useless(format!("it has {length} bytes")));
         }
         let bytes = std::fs::read(&path).map_err(|error| useless(error.to_string()))?;
-        let content: Content = serde_json::from_slice(&bytes).map_err(|error| useless(error.to_string()))?;
-        match content.form {
-            FORM => Ok(content),
-            form => Err(useless(format!("a newer build of the tool wrote it (form {form})"))),
+        match form_of(&bytes) {
+            Some(form) if form > FORM => Err(useless(format!("a newer build of the tool wrote it (form {form})"))),
+            _ => serde_json::from_slice(&bytes).map_err(|error| useless(error.to_string())),
         }
     }
 
@@ -152,13 +151,18 @@ impl History {
 
     /// Whether a newer build of the tool wrote the file.
     fn is_newer(&self, key: &HistoryKey) -> bool {
-        #[derive(Deserialize)]
-        struct Form {
-            form: u32,
-        }
         let bytes = std::fs::read(self.path(key)).unwrap_or_default();
-        serde_json::from_slice::<Form>(&bytes).is_ok_and(|content| content.form > FORM)
+        form_of(&bytes).is_some_and(|form| form > FORM)
     }
+}
+
+/// The form of a file, whatever else it holds; none where it does not say.
+fn form_of(bytes: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Form {
+        form: u32,
+    }
+    serde_json::from_slice::<Form>(bytes).ok().map(|content| content.form)
 }
 
 #[cfg(test)]
@@ -166,7 +170,7 @@ mod tests {
     use super::*;
 
     fn key() -> HistoryKey {
-        HistoryKey { program: "hg/../x".into(), platform: "linux", filesystem: None }
+        HistoryKey { program: "hg/../x".into(), command: "run-tests-linux".into(), filesystem: None }
     }
 
     fn seconds(history: &History, test: &str) -> Option<f64> {
@@ -188,7 +192,7 @@ mod tests {
         }
         learn(&history, "b", 1, 100).unwrap();
         assert_eq!((seconds(&history, "a"), seconds(&history, "b")), (Some(6.0), Some(1.0)));
-        assert!(folder.path().join("history/hg----x-linux-default.json").is_file(), "no part of a path");
+        assert!(folder.path().join("history/hg----x-run-tests-linux-default.json").is_file(), "no part of a path");
     }
 
     #[test]

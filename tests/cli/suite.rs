@@ -100,7 +100,7 @@ fn results_tell_every_outcome_and_the_exit_code_follows() {
     assert_eq!((&results["verdict"], &results["runner"]["value"]), (&"failed".into(), &1.into()), "{results}");
     assert_eq!(
         results["counts"],
-        serde_json::json!({"total": 3, "passed": 1, "failed": 1, "timed_out": 0, "skipped": 1, "lost": 0, "not_run": 0, "flaky": 0})
+        serde_json::json!({"total": 3, "passed": 1, "failed": 1, "timed_out": 0, "skipped": 1, "lost": 0, "not_run": 0, "flaky": 0, "muted": 0})
     );
     let broken = &results["tests"][0];
     assert!(broken["output"].as_str().unwrap().contains("$ echo one\n  one\n"), "{broken}");
@@ -126,6 +126,28 @@ fn results_tell_every_outcome_and_the_exit_code_follows() {
     skipped.tells(&["INCOMPLETE  1 test, 1 skipped", "every test was skipped", "`--allow-all-skipped`"]);
     let allowed = place.run(&over(&checkout, &["test-skips.t", "--allow-all-skipped"])).expect(0);
     allowed.tells(&["PASSED  0 of 1 test, 1 skipped", "Nothing is left behind"]);
+    place.assert_clean();
+}
+
+#[test]
+fn tests_that_failed_are_run_again_with_what_they_ran_with() {
+    let place = Place::whole();
+    let tests = [("test-broken.t", "  $ echo one\n  two\n"), ("test-ok.t", "  $ echo one\n  one\n")];
+    let checkout = mercurial::small(place.path(), &tests);
+    place.run(&over(&checkout, &["--filesystem", "tmpfs", "test-broken.t", "test-ok.t"])).expect(1);
+    let run = place.latest();
+    let source = ["run-tests-linux", "--source", checkout.to_str().unwrap(), "--json"];
+    let again = |further: &[&str]| place.run(&[&source[..], further].concat());
+    again(&["--lost-of", &run]).expect(2).tells(&["no test of run", "was lost"]);
+    again(&["--failed-of", &run, "test-ok.t"]).expect(2).tells(&["cannot be used with"]);
+    assert_eq!(place.latest(), run, "nothing was made for those");
+    let results = again(&["--failed-of", "latest"]).expect(1).json();
+    assert_eq!(outcomes(&results), pairs(&[("test-broken.t", "failed")]));
+    assert_eq!((&results["filesystem"], &results["flags"][0]), (&"tmpfs".into(), &READY_HG[1].into()), "{results}");
+    std::fs::write(checkout.join("tests/test-broken.t"), "  $ echo one\n  one\n").unwrap();
+    hg(&checkout, &["commit", "--quiet", "--message", "mended"]);
+    again(&["--failed-of", &run]).expect(0).tells(&["is checked out now", "PASSED  1 of 1 test"]);
+    again(&["--failed-of", "latest"]).expect(2).tells(&["failed or timed out"]);
     place.assert_clean();
 }
 

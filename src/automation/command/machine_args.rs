@@ -97,6 +97,11 @@ impl MachineArgs {
         self.parameters.choice_over(context, definition, distro, values)
     }
 
+    /// Takes this distribution, unless another was named.
+    pub fn prefer_distro(&mut self, distro: &str) {
+        self.distro.get_or_insert_with(|| distro.to_owned());
+    }
+
     /// The distribution that was named; `auto` does not name one.
     pub fn named_distro(&self) -> Option<&str> {
         self.distro.as_deref().filter(|name| *name != AUTO)

@@ -10,7 +10,7 @@ use project::mercurial;
 
 use crate::command::distro;
 use crate::command::machine_args::MachineArgs;
-use crate::command::mercurial_args::MercurialArgs;
+use crate::command::mercurial_args::{EarlierRun, MercurialArgs};
 use crate::command::test_args::{ResolvedTests, TestArgs, run_tests};
 use crate::command::testing::ON_LINUX;
 use crate::compose::{Context, current_folder};
@@ -40,8 +40,12 @@ fn filesystems() -> impl TypedValueParser<Value = Filesystem> {
 }
 
 /// Runs the tests.
-pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
+pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
     let kind = context.default_provider()?;
+    let earlier = args.mercurial.take_earlier(&context)?;
+    if let Some(distro) = earlier.as_ref().and_then(EarlierRun::distro).filter(|_| kind != ProviderKind::Host) {
+        args.machine.prefer_distro(distro);
+    }
     args.machine.refuse_unfit(kind)?;
     args.mercurial.refuse_unfit()?;
     args.testing.refuse_unfit(kind)?;
@@ -71,7 +75,8 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         Some(plan) => plan.values.clone(),
         None => args.machine.parameters.without_image(&context)?,
     };
-    let filesystem = args.filesystem.unwrap_or(context.settings.defaults.filesystem);
+    let before = earlier.as_ref().and_then(EarlierRun::filesystem);
+    let filesystem = args.filesystem.or(before).unwrap_or(context.settings.defaults.filesystem);
     let runner = mercurial::LinuxTests {
         tests,
         flags: args.mercurial.flags.clone(),
@@ -85,13 +90,15 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let volume = filesystem.needs_volume().then_some(VOLUME);
     let order = Order { volume, filesystem, ..args.machine.order(&context, plan.as_ref(), "hg", ttl) };
     let of_checkout = runner.checkout.as_ref().and_then(|checkout| checkout.remark.clone());
+    let node = runner.checkout.as_ref().map(|checkout| checkout.node.as_str());
+    let of_earlier = earlier.and_then(|earlier| earlier.remark(node));
     let resolved = ResolvedTests {
         command: ON_LINUX,
         runner: &runner,
         plan: plan.as_ref(),
         order: &order,
         clauses: &[mercurial::CLAUSES],
-        remarks: why.flatten().into_iter().chain(of_checkout).collect(),
+        remarks: why.flatten().into_iter().chain(of_checkout).chain(of_earlier).collect(),
     };
     run_tests(context, &args.testing, resolved).await
 }

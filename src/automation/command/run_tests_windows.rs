@@ -39,6 +39,7 @@ pub struct Args {
 /// Runs the tests.
 pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
     let kind = context.default_provider()?;
+    let earlier = args.mercurial.take_earlier(&context)?;
     args.hardware.refuse_unfit(kind)?;
     args.image.refuse_unfit(kind)?;
     if let Some(text) = args.test_flags.take() {
@@ -64,13 +65,16 @@ pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
         work: WindowsWork { checkout, ssh: context.ssh()?, patience: args.testing.patience() },
     };
     let order = WindowsImage::order(image.as_ref(), &args.hardware, &context, ttl);
+    let of_checkout = runner.work.checkout.as_ref().and_then(|checkout| checkout.remark.clone());
+    let node = runner.work.checkout.as_ref().map(|checkout| checkout.node.as_str());
+    let of_earlier = earlier.and_then(|earlier| earlier.remark(node));
     let resolved = ResolvedTests {
         command: ON_WINDOWS,
         runner: &runner,
         plan: image.as_ref().map(|image| &image.plan),
         order: &order,
         clauses: &[mercurial::clauses_on(WindowsWork::PLATFORM)],
-        remarks: runner.work.checkout.as_ref().and_then(|checkout| checkout.remark.clone()).into_iter().collect(),
+        remarks: of_checkout.into_iter().chain(of_earlier).collect(),
     };
     run_tests(context, &args.testing, resolved).await
 }

@@ -125,6 +125,16 @@ fn record(context: &Context, id: &RunId) -> Result<RunRecord, Fault> {
     context.journal.run(id)?.ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))
 }
 
+/// The results of the run that a user names; it must have some.
+pub(crate) fn ended_results(context: &Context, name: &str) -> Result<Results, Fault> {
+    let record = chosen::choose_test_run(context, name)?;
+    results(context, &record.id)?.ok_or_else(|| {
+        let wait = context.to_type(&format!("runs wait {}", record.id));
+        Fault::usage(format!("run `{}` has no results", record.id))
+            .hint(format!("`{wait}` brings those of a run that goes on."))
+    })
+}
+
 /// The result of a test that a user names.
 fn find_test<'a>(results: &'a Results, name: &str) -> Result<&'a TestResult, Fault> {
     results.tests.iter().find(|test| test.name.as_str() == name).ok_or_else(|| {

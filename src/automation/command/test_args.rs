@@ -14,7 +14,7 @@ use model::base::text;
 use model::event::{TestsEvent, TroubleEvent};
 use model::fault::Fault;
 use model::image::ImagePlan;
-use model::machine::{Machine, Platform, ProviderKind};
+use model::machine::{Machine, ProviderKind};
 use model::mute::Mute;
 use model::runner::Runner;
 use model::script::ScriptFile;
@@ -203,7 +203,7 @@ async fn drive_shards(
     let begun = || session.detachable();
     let once_begun = if args.detach { OnceBegun::Leave(&announce) } else { OnceBegun::Follow(&begun) };
     let group = Group { site: &session.site, plan: job.plan, order: job.order, machines };
-    let foreseen = |subject: &TestSubject| foreseen(session, subject, job.order.platform);
+    let foreseen = |subject: &TestSubject| foreseen(session, subject);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let job = ShardsJob {
         runner: job.runner,
@@ -228,8 +228,8 @@ async fn drive_shards(
 }
 
 /// What tests took in earlier runs, seconds; nothing where that cannot be read, which is told.
-fn foreseen(session: &Session, subject: &TestSubject, platform: Platform) -> BTreeMap<TestName, f64> {
-    let known = session.context.state.history().read(&history_key(subject, platform)).unwrap_or_else(|fault| {
+fn foreseen(session: &Session, subject: &TestSubject) -> BTreeMap<TestName, f64> {
+    let known = session.context.state.history().read(&history_key(session, subject)).unwrap_or_else(|fault| {
         session.run.tell(TroubleEvent::from(&fault));
         BTreeMap::new()
     });

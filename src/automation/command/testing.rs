@@ -9,7 +9,7 @@ use model::base::text;
 use model::build::BuildOrigin;
 use model::event::{TestsEvent, TroubleEvent};
 use model::fault::{Fault, FaultKind};
-use model::machine::{Machine, Platform};
+use model::machine::Machine;
 use model::outcome::{Results, TestOutcome, TestResult, Verdict};
 use model::run::RunFolder;
 use model::subject::TestSubject;
@@ -134,17 +134,17 @@ pub(crate) fn show_failures(context: &Context, results: &Results) {
 }
 
 /// Which history tells how long such tests take.
-pub(crate) fn history_key(subject: &TestSubject, platform: Platform) -> HistoryKey {
-    HistoryKey { program: subject.program.clone(), platform: platform.name(), filesystem: subject.filesystem.clone() }
+pub(crate) fn history_key(session: &Session, subject: &TestSubject) -> HistoryKey {
+    let (program, filesystem) = (subject.program.clone(), subject.filesystem.clone());
+    HistoryKey { program, command: session.command().to_owned(), filesystem }
 }
 
 /// Remembers how long the tests took. A failure to do so costs the next run its order, and is told.
 fn learn(session: &Session, results: &Results) {
-    let platform = if session.command() == ON_WINDOWS { Platform::Windows } else { Platform::Linux };
     let ran = |test: &&TestResult| matches!(test.outcome, TestOutcome::Passed | TestOutcome::Failed);
     let tests = results.tests.iter().filter(ran).filter_map(|test| Some((&test.name, test.took?)));
     let history = session.context.state.history();
-    if let Err(fault) = history.learn(&history_key(&results.subject, platform), tests, session.run.now()) {
+    if let Err(fault) = history.learn(&history_key(session, &results.subject), tests, session.run.now()) {
         session.run.tell(TroubleEvent::from(&fault));
     }
 }

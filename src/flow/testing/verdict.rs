@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::id::MachineId;
 use model::machine::ProviderKind;
 use model::mute;
-use model::outcome::{Cell, Evidence, MachineUse, Results, Span, TimeSplit, count, verdict};
+use model::outcome::{Cell, Counts, Evidence, MachineUse, Results, Span, TimeSplit, Verdict, count, verdict};
+use model::subject::TestSubject;
 
 use crate::run::{Run, saturating_add};
 use crate::testing::{RunResult, TestTask, Tested};
@@ -28,15 +30,7 @@ pub fn results(
     let evidence = Evidence { runner: &ran.runner, gap: ran.gap.as_deref(), may_all_skip: task.allow_all_skipped };
     let (verdict, counts) = (verdict(&ran.tests, &evidence), count(&ran.tests));
     let machine = machine_use(provider, &task, &ran, cost);
-    let cell = Cell {
-        image: task.image.clone(),
-        distro: ran.subject.distro.clone(),
-        python: ran.subject.python.clone(),
-        filesystem: ran.subject.filesystem.clone(),
-        machines: vec![task.begun.machine],
-        verdict,
-        counts,
-    };
+    let cell = cell(&task.image, &ran.subject, vec![task.begun.machine], (verdict, counts));
     Results {
         id: run.id.clone(),
         verdict,
@@ -62,6 +56,24 @@ pub fn results(
         cells: vec![cell],
         machines: vec![machine],
         tests: ran.tests,
+    }
+}
+
+/// A run that is one point of a matrix.
+pub(super) fn cell(
+    image: &str,
+    subject: &TestSubject,
+    machines: Vec<MachineId>,
+    (verdict, counts): (Verdict, Counts),
+) -> Cell {
+    Cell {
+        image: image.to_owned(),
+        distro: subject.distro.clone(),
+        python: subject.python.clone(),
+        filesystem: subject.filesystem.clone(),
+        machines,
+        verdict,
+        counts,
     }
 }
 

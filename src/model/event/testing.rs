@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::base::id::TestName;
+use crate::base::id::{RunId, TestName};
 use crate::base::{clock, text};
 use crate::event::words::Words;
 use crate::failure::Failure;
@@ -23,6 +23,15 @@ pub enum TestsEvent {
         of: String,
         /// Why the distributions before it were not chosen, a phrase each.
         passed_over: Vec<String>,
+    },
+    /// Tests of an earlier run are run again, and another revision is checked out now.
+    OtherSource {
+        /// The earlier run.
+        run: RunId,
+        /// The revision that it tested.
+        before: String,
+        /// The revision that is tested now.
+        now: String,
     },
     /// Uncommitted changes were to be tested, and there are none.
     NothingUncommitted,
@@ -159,6 +168,10 @@ impl TestsEvent {
                 [] => format!("Distribution: {distro}"),
                 why => format!("Distribution: {distro}, the first that can build {of} ({})", why.join("; ")),
             }),
+            Self::OtherSource { run, before, now } => {
+                let short = |node: &str| text::cut(node, 12);
+                Words::Notice(format!("Run {run} tested {}; {} is checked out now", short(before), short(now)))
+            }
             Self::NothingUncommitted => {
                 Words::Notice("There are no uncommitted changes: the committed source is used".to_owned())
             }

@@ -142,7 +142,14 @@ fn of_tests() -> Vec<EventKind> {
     let events = vec![
         TestsEvent::DistroChosen { distro: "debian12".into(), of: "0123".into(), passed_over: Vec::new() },
         TestsEvent::DistroChosen { distro: "debian13".into(), of: "0123".into(), passed_over: texts(&["x", "y"]) },
+        TestsEvent::OtherSource {
+            run: "20261120-105301-abcdef".parse().unwrap(),
+            before: "01".into(),
+            now: "23".into(),
+        },
         TestsEvent::NothingUncommitted,
+        TestsEvent::Selected { tests: 3, foreseen: None },
+        TestsEvent::Selected { tests: 3, foreseen: Some(Duration::from_secs(75)) },
         TestsEvent::TestBegan { test: "test-a.t".into() },
         TestsEvent::ended(&TestResult::of(
             "test-a.t".into(),

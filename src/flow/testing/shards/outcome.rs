@@ -10,7 +10,7 @@ use model::base::id::MachineId;
 use model::exit::Exit;
 use model::fault::Fault;
 use model::mute;
-use model::outcome::{Cell, Evidence, MachineUse, Results, Span, TestResult, TimeSplit, count, verdict};
+use model::outcome::{Evidence, MachineUse, Results, Span, TestResult, TimeSplit, count, verdict};
 use model::runner::Runner;
 
 use crate::lease::until_stopped;
@@ -21,6 +21,7 @@ use crate::testing::shards::entry::{Entry, Happening, Selection, entries};
 use crate::testing::shards::merge;
 use crate::testing::shards::queue::Queue;
 use crate::testing::shards::record::ShardRecord;
+use crate::testing::verdict::cell;
 use crate::transfer::artifacts::{self, Fetch};
 
 /// The end of a run whose tests were split.
@@ -93,15 +94,8 @@ pub fn collect(run: &Run, started_at: Timestamp, ended: Ended, lines: &[u8], kep
         Evidence { runner: &ended.runner, gap: ended.gap.as_deref(), may_all_skip: ended.record.allow_all_skipped };
     let (verdict, counts) = (verdict(&ended.tests, &evidence), count(&ended.tests));
     let Selection { source, subject, built, .. } = ended.selection;
-    let cell = Cell {
-        image: ended.record.image.clone(),
-        distro: subject.distro.clone(),
-        python: subject.python.clone(),
-        filesystem: subject.filesystem.clone(),
-        machines: machines.iter().map(|used| used.machine.clone()).collect(),
-        verdict,
-        counts,
-    };
+    let of = machines.iter().map(|used| used.machine.clone()).collect();
+    let cell = cell(&ended.record.image, &subject, of, (verdict, counts));
     Results {
         id: run.id.clone(),
         verdict,

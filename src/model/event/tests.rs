@@ -62,6 +62,8 @@ fn works() -> Vec<Work> {
         Work::Building { what: "0123".into() },
         Work::RestoringBuild { what: "0123".into() },
         Work::ListingTests,
+        Work::SendingFiles { from: "/home/me/x".into() },
+        Work::SettingUp { what: "apt-get install -y libfoo-dev".into() },
         Work::RunningTests,
         Work::CheckingContract,
         Work::RemovingFiles,
@@ -331,6 +333,8 @@ fn the_words_of_every_kind() {
     Begin("Building 0123")
     Begin("Restoring the build of 0123")
     Begin("Listing the tests")
+    Begin("Sending the files of /home/me/x")
+    Begin("Setting up: apt-get install -y libfoo-dev")
     Begin("Running the tests")
     Begin("Checking the machine's contract")
     Begin("Removing our files")
@@ -385,7 +389,10 @@ fn the_words_of_every_kind() {
     Warning("hg-1 of ann@build1 expired at 2026-11-20T10:53:01Z and cannot be ended: no")
     Notice("Distribution: debian12")
     Notice("Distribution: debian13, the first that can build 0123 (x; y)")
+    Notice("Run 20261120-105301-abcdef tested 01; 23 is checked out now")
     Notice("There are no uncommitted changes: the committed source is used")
+    Notice("3 tests for all machines")
+    Notice("3 tests for all machines, about 1m 15s of work")
     Test("test-a.t ...")
     Test("test-a.t failed (1.2s): no")
     Test("test-b.t passed")

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use model::base::id::{MachineId, ResourceId};
 use model::connection::Connection;
-use model::event::{MachineEvent, TroubleEvent};
+use model::event::{MachineEvent, RunEvent, TroubleEvent};
 use model::fault::{Fault, FaultKind, Leftovers};
 use model::journal::{ResourceFilter, ResourceJournal};
 use model::machine::{Machine, ProviderKind};
@@ -23,7 +23,7 @@ use model::work::Work;
 use crate::lease::budget::afford;
 use crate::lease::renewal::{Renewal, interval, spawn_heartbeat};
 use crate::release::{self, ReleaseScope};
-use crate::run::Run;
+use crate::run::{Run, saturating_add};
 use crate::shell;
 use crate::site::Site;
 use crate::task::durable::Durable;
@@ -61,6 +61,8 @@ impl Drop for Lease {
 pub enum Completion<T> {
     /// The work is done, and the machine is released.
     Release(T),
+    /// The work is done, and the machine is kept for so long, to be looked at.
+    Keep(T, Duration),
     /// The work goes on by itself on the machine, which lives until its expiry.
     Detach(T),
 }
@@ -395,6 +397,10 @@ async fn work_on_machine<T>(
             let _ = tokio::time::timeout(GOODBYE, durable.close()).await;
             return LeaseEnd { result: Ok(value), left: Vec::new(), cost, detached: Some(machine) };
         }
+        Ok(Completion::Keep(value, span)) => {
+            let _ = tokio::time::timeout(GOODBYE, durable.close()).await;
+            return keep(run, lease, value, span).await;
+        }
         Ok(Completion::Release(value)) => Ok(value),
         Err(fault) => Err(fault),
     };
@@ -404,6 +410,20 @@ async fn work_on_machine<T>(
     let _ = tokio::time::timeout(GOODBYE, durable.close()).await;
     let left = release_lease(run, lease).await;
     LeaseEnd { result, left, cost, detached: None }
+}
+
+/// Keeps a machine whose work is done. One that cannot be kept is released, which is told: the result of the work counts.
+async fn keep<T>(run: &Run, mut lease: Lease, value: T, span: Duration) -> LeaseEnd<T> {
+    let (id, cost) = (lease.machine.id.clone(), lease.cost());
+    lease.machine.expires_at = saturating_add(run.now(), span);
+    let left = match lease.leave().await {
+        Ok(_) => Vec::new(),
+        Err(fault) => {
+            run.tell(RunEvent::Failed { failure: (&fault).into() });
+            open_rows(run, &id)
+        }
+    };
+    LeaseEnd { result: Ok(value), left, cost, detached: None }
 }
 
 /// Releases a machine; gives the resources that remain.

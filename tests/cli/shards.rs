@@ -160,6 +160,28 @@ fn a_failed_test_is_tried_again_and_what_passes_then_is_flaky() {
 }
 
 #[test]
+fn a_machine_on_which_a_test_failed_is_kept_for_a_look() {
+    let split = Split::over(&[("test-broken.t", "  $ false\n"), ("test-ok.t", "  $ true\n")]);
+    let machines = || split.place.json(&["machine", "list", "--json"]).as_array().unwrap().clone();
+    for shards in [&[][..], &["--shards", "2"]] {
+        let keeping = [shards, &["--keep-failed", "5m"]].concat();
+        split.run(&[&keeping[..], &["test-ok.t"]].concat()).expect(0);
+        assert!(machines().is_empty(), "a green run keeps none");
+        split.run(&keeping).expect(1).tells(&[
+            "FAILED  1 of 2 tests",
+            "Kept hg-",
+            "machine ssh hg-",
+            "machine down hg-",
+        ]);
+        let [kept] = machines().try_into().unwrap();
+        let (id, folder) = (kept["id"].as_str().unwrap(), "/hgwork/src/tests/test-broken.t");
+        split.place.exec(id, &["test", "-f", folder]).expect(0);
+        split.place.run(&["machine", "down", id]).expect(0);
+        split.place.assert_clean();
+    }
+}
+
+#[test]
 fn where_one_failed_no_further_test_is_begun_and_the_others_end() {
     let mut tests: Vec<(String, &str)> =
         (0..20).map(|number| (format!("test-slow-{number}.t"), "  $ sleep 2\n")).collect();

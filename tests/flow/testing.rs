@@ -524,6 +524,7 @@ async fn tests_are_driven_to_their_results_by_what_the_runs_folder_says_alone() 
             begun: begun.clone(),
             fetch: Fetch::default(),
             allow_all_skipped: false,
+            keep_failed: None,
             mutes: Vec::new(),
         };
         task.keep(&folder)

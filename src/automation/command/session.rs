@@ -232,7 +232,8 @@ impl Session {
         for machine in kept {
             let (machine, until) = (machine.id.clone(), machine.expires_at);
             let down = self.context.to_type(&format!("machine down {machine}"));
-            self.run.tell(RunEvent::MachineKept { machine, until, down });
+            let enter = self.context.to_type(&format!("machine ssh {machine}"));
+            self.run.tell(RunEvent::MachineKept { machine, enter, until, down });
         }
         let left = remainders(made, kept);
         let any = !left.is_empty();

@@ -28,7 +28,7 @@ use crate::command::machine_args::default_ttl;
 use crate::command::session::{Ending, Session};
 use crate::command::shard_args::ShardArgs;
 use crate::command::testing::{Reports, conclude, conclude_shards, history_key};
-use crate::command::unfit::refuse_wait;
+use crate::command::unfit::{refuse_options, refuse_wait};
 use crate::compose::Context;
 use crate::ui;
 
@@ -42,6 +42,9 @@ pub struct TestArgs {
     /// `[[mute]]` with `test` (a name; `*` stands for any characters), `expires` (the last day on which it holds) and `reason`
     #[arg(long, value_name = "FILE")]
     mute: Option<PathBuf>,
+    /// Keep each machine on which a test failed for so long, to look at it; it goes by itself then
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_ttl)]
+    keep_failed: Option<Duration>,
     /// How long the tests may take altogether; tests that did not end by then are lost
     #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
     pub timeout: Option<Duration>,
@@ -84,6 +87,9 @@ impl TestArgs {
     /// Refuses options that have no meaning with the provider.
     pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
         self.shards.refuse_unfit(kind)?;
+        if kind == ProviderKind::Host {
+            refuse_options(&[("--keep-failed", self.keep_failed.is_some())], kind)?;
+        }
         refuse_wait(self.wait.is_some(), kind)
     }
 
@@ -156,6 +162,7 @@ pub async fn run_tests(context: Context, args: &TestArgs, tests: ResolvedTests<'
         fetch: &fetch,
         limit: args.timeout,
         allow_all_skipped: args.allow_all_skipped,
+        keep_failed: args.keep_failed,
         mutes: &mutes,
         began,
         once_begun: OnceBegun::Follow(&|| ()),
@@ -214,6 +221,7 @@ async fn drive_shards(
         fetch: job.fetch,
         limit: job.limit.unwrap_or(TESTS_LIMIT),
         allow_all_skipped: job.allow_all_skipped,
+        keep_failed: job.keep_failed,
         mutes: job.mutes,
         began: job.began,
         once_begun,

@@ -42,6 +42,8 @@ pub struct TestJob<'a> {
     pub limit: Option<Duration>,
     /// Whether a run in which every test was skipped is green.
     pub allow_all_skipped: bool,
+    /// How long a machine is kept on which a test failed; none for not at all.
+    pub keep_failed: Option<Duration>,
     /// The mutes that hold.
     pub mutes: &'a [Mute],
     /// When the job began, for the times of its parts.
@@ -153,6 +155,7 @@ impl TestOnMachine<'_> {
             begun: begun.clone(),
             fetch: job.fetch.clone(),
             allow_all_skipped: job.allow_all_skipped,
+            keep_failed: job.keep_failed,
             mutes: job.mutes.to_vec(),
         }
     }

@@ -63,7 +63,11 @@ pub async fn follow(
             if let Err(fault) = tested.keep(records.folder) {
                 run.tell(TroubleEvent::from(&fault));
             }
-            Ok(Completion::Release(Some(tested)))
+            let failed = tested.ran.tests.iter().any(|test| test.outcome.is_failure());
+            Ok(match task.keep_failed.filter(|_| failed && !run.stop.is_cancelled()) {
+                Some(span) => Completion::Keep(Some(tested), span),
+                None => Completion::Release(Some(tested)),
+            })
         }
         Ok(Finished::Detached) => Ok(Completion::Detach(None)),
         Err(fault) if run.stop.is_cancelled() => Err(fault),

@@ -35,6 +35,9 @@ pub struct TestTask {
     /// Whether a run in which every test was skipped is green.
     #[serde(default)]
     pub allow_all_skipped: bool,
+    /// How long a machine is kept on which a test failed; none for not at all.
+    #[serde(default, with = "clock::optional_seconds")]
+    pub keep_failed: Option<Duration>,
     /// The mutes that held when the run began: every driver judges by the same.
     #[serde(default)]
     pub mutes: Vec<Mute>,

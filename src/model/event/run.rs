@@ -37,6 +37,9 @@ pub enum RunEvent {
     MachineKept {
         /// The machine.
         machine: MachineId,
+        /// The command that enters it; empty in events of older builds.
+        #[serde(default)]
+        enter: String,
         /// When it ends by itself.
         until: Timestamp,
         /// The command that ends it.
@@ -108,7 +111,10 @@ impl RunEvent {
                 )
             }
             Self::LeftBeside { left } => format!("Left behind beside it:\n{}", lines(left)),
-            Self::MachineKept { machine, until, down } => format!("Kept {machine} until {until:.0}; `{down}` ends it."),
+            Self::MachineKept { machine, enter, until, down } => {
+                let enter = if enter.is_empty() { String::new() } else { format!("`{enter}` enters it, ") };
+                format!("Kept {machine} until {until:.0}; {enter}`{down}` ends it.")
+            }
             Self::NothingMade => "Nothing was made, nothing is left behind.".to_owned(),
             Self::Clean { made, kept, look } => {
                 let stay = if *kept > 0 { format!("{kept} kept for later runs, ") } else { String::new() };

@@ -218,7 +218,13 @@ fn of_runs() -> Vec<EventKind> {
             .into(),
         RunEvent::Detached { machine: machine(), until: None, attach, cancel }.into(),
         RunEvent::LeftBeside { left: vec![row(None)] }.into(),
-        RunEvent::MachineKept { machine: machine(), until: at(), down: "automation machine down hg-1".into() }.into(),
+        RunEvent::MachineKept {
+            machine: machine(),
+            enter: "automation machine ssh hg-1".into(),
+            until: at(),
+            down: "automation machine down hg-1".into(),
+        }
+        .into(),
         RunEvent::NothingMade.into(),
         RunEvent::Clean { made: 5, kept: 2, look: "automation audit --run r-1".into() }.into(),
         RunEvent::LeftBehind { made: 5, left: vec![row(Some("in use")), row(None)], fix: "automation audit".into() }
@@ -430,7 +436,7 @@ fn the_words_of_every_kind() {
     Outcome("Detached: the run continues on hg-0123456789, until 2026-11-20T10:53:01Z at the latest.\n`automation runs attach r-1` follows it, `automation runs cancel r-1` ends it.")
     Outcome("Detached: the run continues on hg-0123456789, until its lease is over.\n`automation runs attach r-1` follows it, `automation runs cancel r-1` ends it.")
     Outcome("Left behind beside it:\n  volume vol: not released yet")
-    Outcome("Kept hg-0123456789 until 2026-11-20T10:53:01Z; `automation machine down hg-1` ends it.")
+    Outcome("Kept hg-0123456789 until 2026-11-20T10:53:01Z; `automation machine ssh hg-1` enters it, `automation machine down hg-1` ends it.")
     Outcome("Nothing was made, nothing is left behind.")
     Outcome("Nothing is left behind: 5 resources made, 2 kept for later runs, 3 seen gone (`automation audit --run r-1`).")
     Outcome("Left behind, 2 of 5:\n  volume vol: in use\n  volume vol: not released yet\nRemove them with `automation audit`.")

@@ -33,7 +33,7 @@ use crate::testing::shards::board::Board;
 use crate::testing::shards::entry::{Closing, Happening, Joined, Policy, Selection};
 use crate::testing::shards::outcome::{self, Ended};
 use crate::testing::shards::record::ShardRecord;
-use crate::testing::shards::worker::{self, Served, Worker, completion, note_lost};
+use crate::testing::shards::worker::{self, Served, Worker, note_lost};
 use crate::testing::{OnceBegun, Records};
 use crate::transfer::artifacts::Fetch;
 
@@ -80,6 +80,8 @@ pub struct ShardsJob<'a> {
     pub limit: Duration,
     /// Whether a run in which every test was skipped is green.
     pub allow_all_skipped: bool,
+    /// How long a machine is kept on which a test failed; none for not at all.
+    pub keep_failed: Option<Duration>,
     /// The mutes that hold.
     pub mutes: &'a [Mute],
     /// When the job began, for the times of its parts.
@@ -125,6 +127,7 @@ pub async fn run_shards(
             baking: job.began.elapsed(),
             fetch: job.fetch.clone(),
             allow_all_skipped: job.allow_all_skipped,
+            keep_failed: job.keep_failed,
             mutes: job.mutes.to_vec(),
             until: worker::until(run, job.limit),
         },
@@ -295,7 +298,7 @@ impl Drive<'_> {
             }
             other => other,
         };
-        completion(served)
+        worker.complete(served)
     }
 
     /// Makes a machine ready. Where the source is built and the build can be kept, one machine does that, and the others take it from there.

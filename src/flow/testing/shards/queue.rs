@@ -189,6 +189,17 @@ impl Queue {
         policy.max_failures.filter(|_| policy.retries == 0).map(|most| most.saturating_sub(self.failures))
     }
 
+    /// Whether the try of a test that counts failed on this machine.
+    pub fn has_failed_on(&self, machine: &MachineId) -> bool {
+        let failed = |item: &Item| {
+            let counts = self.selection.policy.deciding(&item.tries);
+            counts.is_some_and(|test| {
+                test.outcome.is_failure() && test.attempt.as_ref().is_some_and(|attempt| attempt.machine == *machine)
+            })
+        };
+        self.items.values().any(failed)
+    }
+
     /// How many tests a machine runs at once.
     pub fn jobs_of(&self, machine: &MachineId) -> u32 {
         self.workers.get(machine).map_or(1, |worker| worker.jobs)

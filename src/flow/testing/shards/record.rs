@@ -28,6 +28,9 @@ pub struct ShardRecord {
     pub fetch: Fetch,
     /// Whether a run in which every test was skipped is green.
     pub allow_all_skipped: bool,
+    /// How long a machine is kept on which a test failed; none for not at all.
+    #[serde(default, with = "clock::optional_seconds")]
+    pub keep_failed: Option<Duration>,
     /// The mutes that held when the run began.
     #[serde(default)]
     pub mutes: Vec<Mute>,

@@ -18,7 +18,7 @@ use crate::testing::shards::entry::{Happening, entries};
 use crate::testing::shards::outcome::{self, Ended};
 use crate::testing::shards::queue::Queue;
 use crate::testing::shards::record::ShardTask;
-use crate::testing::shards::worker::{Served, Worker, completion, note_lost};
+use crate::testing::shards::worker::{Served, Worker, note_lost};
 
 /// A run that an earlier driver began.
 pub struct ShardsRun<'a> {
@@ -135,7 +135,7 @@ impl Resume<'_> {
         let has = self.board.ask(|queue| queue.parts_of(&durable.machine().id)).unwrap_or_default();
         for part in task.parts.iter().filter(|part| part.part.is_some_and(|number| has.contains(&number))) {
             if let Served::Left = worker.follow(part).await? {
-                return completion(Ok(Served::Left));
+                return worker.complete(Ok(Served::Left));
             }
         }
         worker.give_back_unbegun(&task.parts)?;
@@ -145,6 +145,6 @@ impl Resume<'_> {
         {
             self.board.record(fetched)?;
         }
-        completion(Ok(served))
+        worker.complete(Ok(served))
     }
 }

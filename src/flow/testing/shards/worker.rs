@@ -183,6 +183,16 @@ impl Worker<'_> {
         Ok(())
     }
 
+    /// What is to become of the machine, whose tests were served: one on which a test failed may be kept.
+    pub(super) fn complete(&self, served: Result<Served, Fault>) -> Result<Completion<()>, Fault> {
+        let failed = || self.board.ask(|queue| queue.has_failed_on(&self.machine().id)).unwrap_or_default();
+        match (served?, self.record.keep_failed) {
+            (Served::Left, _) => Ok(Completion::Detach(())),
+            (Served::Done, Some(span)) if !self.run.stop.is_cancelled() && failed() => Ok(Completion::Keep((), span)),
+            (Served::Done, _) => Ok(Completion::Release(())),
+        }
+    }
+
     /// Notes that the machine takes no more tests.
     pub(super) fn lost(&self, fault: Fault) -> Fault {
         note_lost(self.run, self.board, &self.machine().id, &fault);
@@ -209,14 +219,6 @@ pub(super) fn note_lost(run: &Run, board: &Board<'_>, machine: &MachineId, fault
     let lost = Happening::Lost { machine: machine.clone(), why: fault.line() };
     if let Err(fault) = board.record(lost) {
         run.tell(TroubleEvent::from(&fault));
-    }
-}
-
-/// What is to become of a machine whose tests were served.
-pub(super) fn completion(served: Result<Served, Fault>) -> Result<Completion<()>, Fault> {
-    match served? {
-        Served::Done => Ok(Completion::Release(())),
-        Served::Left => Ok(Completion::Detach(())),
     }
 }
 

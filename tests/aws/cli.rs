@@ -113,7 +113,8 @@ fn the_main_job_runs_on_an_image_that_was_baked_in_the_account() {
     let done = world.strictly("run-tests-linux", &["--json", "--filesystem", "ext4", "test-add.t"]).expect(0);
     assert_eq!(done.json()["verdict"], "passed");
     // Split over two instances: one run, and the cost of both.
-    let split = world.strictly("run-tests-linux", &[&["--shards", "2", "--json"], &tests[..]].concat()).expect(0).json();
+    let split =
+        world.strictly("run-tests-linux", &[&["--shards", "2", "--json"], &tests[..]].concat()).expect(0).json();
     let machines = split["machines"].as_array().unwrap();
     assert_eq!((&split["verdict"], machines.len()), (&"passed".into(), 2), "{split}");
     assert!(machines.iter().all(|used| used["provider"] == "ec2" && used["cost"].as_f64().unwrap() > 0.0), "{split}");

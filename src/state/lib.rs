@@ -12,6 +12,7 @@
 
 pub mod builds;
 pub mod dir;
+pub mod events;
 pub mod file;
 pub mod journal;
 pub mod keys;

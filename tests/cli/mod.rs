@@ -10,6 +10,7 @@ mod hosts;
 mod images;
 mod interrupts;
 mod kills;
+mod live;
 mod machines;
 mod newest;
 mod outputs;

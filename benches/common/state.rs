@@ -18,6 +18,10 @@ pub(crate) fn open(state: &Path, provider: Option<&str>) -> Context {
         images: None,
         grace: None,
         raw: false,
+        color: automation::globals::ColorArg::Auto,
+        quiet: false,
+        verbose: false,
+        events: None,
         ec2: Default::default(),
     };
     Context::open(&globals, vec!["bench".to_owned()]).unwrap()

@@ -6,8 +6,8 @@ use model::fault::Fault;
 use model::machine::ProviderKind;
 
 use crate::command::{self, error};
-use crate::compose::Context;
-use crate::globals::{Globals, is_typed};
+use crate::compose::{self, Context};
+use crate::globals::{ColorArg, Globals, color_typed, is_typed};
 use crate::ui;
 
 /// Ephemeral machines for builds and tests.
@@ -178,8 +178,19 @@ pub fn run(arguments: Vec<std::ffi::OsString>) -> i32 {
     }
 }
 
+/// Reads the command line; what the parser has to say has colours as they are asked for on that line.
+fn parse(arguments: &[std::ffi::OsString]) -> Result<Cli, clap::Error> {
+    let color = match color_typed(arguments) {
+        ColorArg::Auto => clap::ColorChoice::Auto,
+        ColorArg::Always => clap::ColorChoice::Always,
+        ColorArg::Never => clap::ColorChoice::Never,
+    };
+    let matches = <Cli as clap::CommandFactory>::command().color(color).try_get_matches_from(arguments)?;
+    <Cli as clap::FromArgMatches>::from_arg_matches(&matches)
+}
+
 fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
             match non_utf8_fault(&error, &arguments) {
@@ -189,6 +200,7 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
             return final_code(if error.use_stderr() { error::exit::USAGE } else { error::exit::OK });
         }
     };
+    ui::dress(compose::look(&cli.globals));
     let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     // A command that makes nothing made no run either.
     let again = cli.command.needs_room().then(|| words.clone());
@@ -268,6 +280,7 @@ fn variable_behind(error: &clap::Error, message: &str) -> Option<String> {
 
 /// The exit code of a process that would end with `code`, changed where its output could not be written.
 fn final_code(code: i32) -> i32 {
+    ui::close();
     let Some(fault) = ui::take_write_fault() else { return code };
     ui::complain(&error::render(&fault));
     if code == error::exit::OK { fault.kind.exit_code() } else { code }

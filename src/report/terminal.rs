@@ -129,35 +129,87 @@ pub fn why_incomplete(results: &Results) -> Option<String> {
     })
 }
 
-/// The first failures with how each output differs, which is cut after [`DIFF_LINES`] lines; lines without a final line end, empty where
-/// nothing failed or nothing is known of it. Control characters are escaped.
-pub fn failures(results: &Results) -> String {
+/// A line of a report, and what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What the line is, for a reader that has colours.
+    pub kind: LineKind,
+    /// The line, without its end. Names and reasons in it are harmless; lines of a test's output are as they came.
+    pub text: String,
+}
+
+/// What a line of a report is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineKind {
+    /// It names a test that came to this.
+    Test(TestOutcome),
+    /// A test printed it, and was not expected to.
+    Added,
+    /// A test was expected to print it, and did not.
+    Removed,
+    /// It says where in the output a difference is.
+    Place,
+    /// It is a remark of ours.
+    Remark,
+    /// Anything else.
+    Plain,
+}
+
+impl Line {
+    fn new(kind: LineKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+
+    /// A line of what a test said, behind `indent`; in a difference its first character says what it is.
+    fn said(test: &TestResult, indent: &str, line: &str) -> Self {
+        let kind = match line.bytes().next() {
+            _ if test.detail.is_none() => LineKind::Plain,
+            Some(b'+') => LineKind::Added,
+            Some(b'-') => LineKind::Removed,
+            Some(b'@') => LineKind::Place,
+            _ => LineKind::Plain,
+        };
+        Self::new(kind, format!("{indent}{line}"))
+    }
+}
+
+/// The first failures with the beginnings of how their outputs differ; empty where nothing failed or nothing is known of it.
+pub fn failures(results: &Results) -> Vec<Line> {
     let mut failed: Vec<&TestResult> =
         results.tests.iter().filter(|test| test.outcome.is_failure() && said(test).is_some()).collect();
     failed.sort_by_key(|test| test.is_muted_failure());
-    let mut lines = Vec::new();
-    for test in failed.iter().take(FAILURES) {
-        lines.push(title(test));
-        let text = said(test).unwrap_or_default();
-        let shown: Vec<&str> = text.lines().skip_while(|line| is_header(line)).collect();
-        lines.extend(shown.iter().take(DIFF_LINES).map(|line| format!("  {}", escapes::plain(line))));
-        if shown.len() > DIFF_LINES {
-            lines.push(format!("  … {} more", text::pluralize(shown.len() - DIFF_LINES, "line")));
-        }
-    }
+    let mut lines: Vec<Line> = failed.iter().take(FAILURES).flat_map(|test| failure(test)).collect();
     if failed.len() > FAILURES {
-        lines.push(format!("… and {} more", text::pluralize(failed.len() - FAILURES, "failure")));
+        let more = text::pluralize(failed.len() - FAILURES, "failure");
+        lines.push(Line::new(LineKind::Remark, format!("… and {more} more")));
     }
-    lines.join("\n")
+    lines
+}
+
+/// One test with how its output differs, or the output where nothing was compared, which is cut after [`DIFF_LINES`] lines.
+pub fn failure(test: &TestResult) -> Vec<Line> {
+    let mut lines = vec![Line::new(LineKind::Test(test.outcome), title(test))];
+    let text = said(test).unwrap_or_default();
+    let shown: Vec<&str> = text.lines().skip_while(|line| is_header(line)).collect();
+    lines.extend(shown.iter().take(DIFF_LINES).map(|line| Line::said(test, "  ", line)));
+    if shown.len() > DIFF_LINES {
+        let more = text::pluralize(shown.len() - DIFF_LINES, "line");
+        lines.push(Line::new(LineKind::Remark, format!("  … {more} more")));
+    }
+    lines
 }
 
 /// One test with everything that is known of it: `test-a.t  failed  4.2s  output changed`, then how its output differs, or the output
-/// where nothing was compared. Lines without a final line end; control characters are escaped.
-pub fn test(result: &TestResult) -> String {
-    match said(result) {
-        Some(text) => format!("{}\n{}", title(result), escapes::plain(text.trim_end())),
-        None => title(result),
-    }
+/// where nothing was compared.
+pub fn test(result: &TestResult) -> Vec<Line> {
+    let text = said(result).unwrap_or_default().trim_end();
+    let said = text.lines().map(|line| Line::said(result, "", line));
+    std::iter::once(Line::new(LineKind::Test(result.outcome), title(result))).chain(said).collect()
+}
+
+/// A line of our own words.
+pub fn plain(text: impl Into<String>) -> Line {
+    Line::new(LineKind::Plain, text)
 }
 
 /// A test in one line: its name, its outcome, how long it ran, why it did not pass.
@@ -322,6 +374,10 @@ mod tests {
         ");
     }
 
+    fn texts(lines: &[Line]) -> String {
+        lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n")
+    }
+
     #[test]
     fn failures_are_shown_with_their_differences_within_limits() {
         let failed = |name: &str, detail: String| {
@@ -334,15 +390,20 @@ mod tests {
         let mut tests = vec![failed("test-a.t", format!("{header}@@ -1 +1 @@\n-two\u{1b}[2J\n--- three\n+one\n"))];
         tests.push(test("test-b.t", TestOutcome::Passed, None));
         tests.push(test("test-c.t", TestOutcome::Failed, Some("no output was kept")));
-        insta::assert_snapshot!(failures(&results(tests.clone())), @r"
+        let lines = failures(&results(tests.clone()));
+        // Whoever shows what a test printed makes it harmless.
+        insta::assert_snapshot!(texts(&lines).escape_debug().to_string().replace("\\n", "\n"), @r"
         test-a.t  failed  1.2s  output changed
           @@ -1 +1 @@
           -two\u{1b}[2J
           --- three
           +one
         ");
-        assert_eq!(failures(&results(tests.split_off(1))), "");
-        let shown = failures(&results((0..7).map(|n| failed(&format!("test-{n}.t"), long.clone())).collect()));
+        let (failed_kind, removed) = (LineKind::Test(TestOutcome::Failed), LineKind::Removed);
+        let kinds: Vec<LineKind> = lines.iter().map(|line| line.kind).collect();
+        assert_eq!(kinds, [failed_kind, LineKind::Place, removed, removed, LineKind::Added]);
+        assert_eq!(texts(&failures(&results(tests.split_off(1)))), "");
+        let shown = texts(&failures(&results((0..7).map(|n| failed(&format!("test-{n}.t"), long.clone())).collect())));
         assert_eq!((shown.matches("  +29\n  … 2 lines more").count(), shown.contains("+30")), (5, false), "{shown}");
         assert!(shown.ends_with("… and 2 failures more"), "{shown}");
     }

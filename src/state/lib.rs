@@ -13,6 +13,7 @@
 
 pub mod builds;
 pub mod dir;
+pub mod events;
 pub mod file;
 pub mod history;
 pub mod journal;

@@ -434,13 +434,13 @@ const QUESTION: &str = "[k]eep on, then Enter? ";
 #[test]
 fn ctrl_c_on_a_terminal_asks_and_the_answer_is_done() {
     let story = Story::new();
-    let words = story.words(&[]);
+    let words = story.words(&["-v"]);
     let asked: Done = typing(&story.place, &words, &[CTRL_C, (QUESTION, "d\n")]).end_within(LIMIT).expect(6);
     assert!(asked.text().contains("Detached: the run continues on hg-"), "{}", asked.text());
     let run = story.place.latest();
     assert_eq!(story.shown(&run)["state"], "detached");
     // Another that attaches is asked as well; what is no answer is asked again.
-    let attach = ["runs", "attach", &run];
+    let attach = ["runs", "attach", "-v", &run];
     let keys = [("Following run", "\u{3}"), (QUESTION, "what\n"), (QUESTION, "k\n"), ("Following the tests", "")];
     let kept = typing(&story.place, &attach, &keys);
     kept.wait_for("Following the tests");

@@ -11,6 +11,7 @@ mod hosts;
 mod images;
 mod interrupts;
 mod kills;
+mod live;
 mod machines;
 mod newest;
 mod outputs;

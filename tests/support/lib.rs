@@ -27,6 +27,7 @@ pub mod relay;
 pub mod release;
 pub mod sshd;
 pub mod supervised;
+pub mod terminal;
 pub mod tool;
 pub mod wine;
 

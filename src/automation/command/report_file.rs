@@ -150,11 +150,11 @@ fn write_patiently(mut file: File, mut rest: &[u8]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ui::OutputTo;
+    use crate::ui::{Look, OutputTo};
 
     fn written(path: &Path, report: &str) -> Result<(), Fault> {
         prepare("--junit", path)?;
-        write(path, report, &Screen::new(OutputTo::Stderr, true, false))
+        write(path, report, &Screen::new(OutputTo::Stderr, Look::default(), None))
     }
 
     #[test]

@@ -22,6 +22,7 @@ use state::dir::StateDir;
 use state::runs::RunFile;
 
 use crate::compose::Context;
+use crate::ui::live::Progress;
 
 /// Subcommands of `runs`. A run is named by its id, the beginning of it, or `latest`, the latest that has tests: one that still goes
 /// on before those that have ended.
@@ -74,6 +75,9 @@ struct RunRow<'a> {
     /// When the machine on which its tests go on ends at the latest; null where the run left no machine.
     expires_at: Option<Timestamp>,
     folder: std::path::PathBuf,
+    /// The tests of a run that goes on, so far; none where none began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
     #[serde(skip_serializing_if = "Option::is_none")]
     results: Option<Results>,
 }
@@ -99,7 +103,7 @@ impl<'a> RunRow<'a> {
     fn of(state: &StateDir, record: &'a RunRecord, machine: Option<&Machine>, results: Option<Results>) -> Self {
         let alive = state::process::is_driven(record);
         let expires_at = machine.filter(|_| record.state == RunState::Detached).map(|machine| machine.expires_at);
-        Self { record, alive, expires_at, folder: state.runs().join(record.id.as_str()), results }
+        Self { record, alive, expires_at, folder: state.runs().join(record.id.as_str()), progress: None, results }
     }
 
     fn standing(&self, now: Timestamp) -> String {

@@ -80,7 +80,7 @@ impl TaskOutput for LoggedOutput {
     fn append(&self, chunk: &Chunk) -> Result<(), Fault> {
         self.log.append(chunk)?;
         if let Some(screen) = &self.screen {
-            screen.task_output(chunk.clone());
+            screen.test_output(chunk.clone());
         }
         Ok(())
     }

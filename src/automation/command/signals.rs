@@ -203,6 +203,7 @@ pub async fn until_signal<T>(work: impl Future<Output = Result<T, Fault>>, left:
 }
 
 fn leave(why: &str) {
+    ui::close();
     ui::complain(why);
     connection::interactive::restore_terminal();
     ui::secret::restore();

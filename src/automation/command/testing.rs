@@ -124,7 +124,7 @@ pub(crate) fn show_failures(context: &Context, results: &Results) {
     if failures.is_empty() {
         return;
     }
-    context.screen.message(&format!("\n{failures}\n"));
+    context.screen.report_message(&failures);
     let see = context.to_type(&format!("runs show {} --failed --diff", results.id));
     context.screen.message(&format!("See all of it: {see}"));
     if results.tests.iter().any(|test| test.expected.is_some() && test.output_file.is_some()) {

@@ -35,8 +35,8 @@ use state::settings::Settings;
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::sites::SiteBuilder;
-use crate::globals::Globals;
-use crate::ui::{self, OutputTo, Screen};
+use crate::globals::{ColorArg, Globals};
+use crate::ui::{self, ColorChoice, EventStream, Look, Loudness, OutputTo, Screen};
 
 /// The state directory's name below the home directory.
 const STATE_FOLDER: &str = ".hgautomation";
@@ -103,6 +103,35 @@ fn check_provider(settings: &Settings) -> Result<(), Fault> {
     let name = settings.provider.name();
     Err(Fault::outside(format!("{origin}: this tool was built without the provider `{name}`"))
         .hint(format!("Build it with the feature `{name}`, or name another provider there.")))
+}
+
+/// What messages look like here.
+pub(crate) fn look(globals: &Globals) -> Look {
+    let color = match globals.color {
+        ColorArg::Auto => ColorChoice::Auto,
+        ColorArg::Always => ColorChoice::Always,
+        ColorArg::Never => ColorChoice::Never,
+    };
+    let loudness = match (globals.quiet, globals.verbose) {
+        (true, _) => Loudness::Quiet,
+        (_, true) => Loudness::Verbose,
+        _ => Loudness::Normal,
+    };
+    Look::of(variables::surroundings(), color, loudness, globals.raw)
+}
+
+/// The screen of a command that was given `words`.
+fn screen(globals: &Globals, words: &[String]) -> Result<Screen, Fault> {
+    // `--json` anywhere before `--` leaves standard output to JSON.
+    let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+    let stream = globals.events.as_deref().map(EventStream::open).transpose()?;
+    let streams = stream.as_ref().is_some_and(EventStream::is_stdout);
+    if json && streams {
+        return Err(Fault::usage("`--json` and `--events -` both want standard output for themselves")
+            .hint("Name a file for the events: `--events FILE`."));
+    }
+    let output = if json || streams { OutputTo::Stderr } else { OutputTo::Stdout };
+    Ok(Screen::new(output, look(globals), stream))
 }
 
 /// The path of the state directory, whether it exists or not.
@@ -181,10 +210,7 @@ impl Context {
         }
         let settings = state.settings(&sections()?)?;
         check_provider(&settings)?;
-        // `--json` anywhere before `--` leaves standard output to JSON.
-        let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
-        let output = if json { OutputTo::Stderr } else { OutputTo::Stdout };
-        let (owner, screen) = (owner(), Arc::new(Screen::new(output, false, globals.raw)));
+        let (owner, screen) = (owner(), Arc::new(screen(globals, &words)?));
         let sites = SiteBuilder {
             settings: settings.clone(),
             state: state.clone(),

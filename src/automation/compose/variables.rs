@@ -7,6 +7,7 @@ use model::machine::ProviderKind;
 
 use crate::compose::{ec2, providers};
 use crate::globals::Globals;
+use crate::ui::{self, Surroundings};
 
 /// The longest name of an owner, bytes: with the computer's it must fit into a tag.
 const OWNER_CAP: usize = 128;
@@ -49,6 +50,32 @@ pub fn terminal() -> Option<String> {
     std::env::var("TERM").ok().filter(|kind| !kind.is_empty())
 }
 
+/// The variables that name the user's language and characters, in order of precedence (POSIX, 8.2).
+const LOCALES: [&str; 3] = ["LC_ALL", "LC_CTYPE", "LANG"];
+
+/// What the environment and the streams say of where messages go.
+pub fn surroundings() -> Surroundings {
+    let [stdout, stderr] = ui::terminals();
+    let kind = terminal();
+    let locale = LOCALES.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    Surroundings {
+        stdout,
+        stderr,
+        capable: kind.as_deref().is_some_and(|kind| kind != "dumb"),
+        unicode: has_unicode(kind.as_deref(), locale.as_deref()),
+        automated: std::env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str())),
+        color_forced: anstyle_query::clicolor_force(),
+        color_refused: anstyle_query::no_color() || anstyle_query::clicolor() == Some(false),
+    }
+}
+
+/// Whether a terminal of this kind shows signs beyond ASCII: the kernel's own has few of them, and who names a locale without UTF-8
+/// does so for a reason.
+fn has_unicode(kind: Option<&str>, locale: Option<&str>) -> bool {
+    let locale = locale.map(str::to_ascii_lowercase);
+    kind != Some("linux") && locale.is_none_or(|locale| locale.contains("utf-8") || locale.contains("utf8"))
+}
+
 /// The socket of the user's SSH agent.
 pub fn agent() -> Option<std::path::PathBuf> {
     std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(Into::into)
@@ -72,6 +99,18 @@ fn provider(name: &str, from: &str) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signs_are_ascii_where_others_would_not_be_shown() {
+        assert!(
+            has_unicode(Some("xterm"), None)
+                && has_unicode(None, Some("C.UTF-8"))
+                && has_unicode(None, Some("de_DE.utf8"))
+        );
+        for (kind, locale) in [(Some("linux"), Some("C.UTF-8")), (None, Some("C")), (None, Some("de_DE.ISO-8859-1"))] {
+            assert!(!has_unicode(kind, locale), "{kind:?} {locale:?}");
+        }
+    }
 
     #[test]
     fn who_named_a_provider_is_told() {

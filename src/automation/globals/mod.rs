@@ -42,9 +42,41 @@ pub struct Globals {
     /// On a terminal, let the output of tasks set titles, reach the clipboard and the like, which is filtered out otherwise
     #[arg(long, global = true, help_heading = "Global options")]
     pub raw: bool,
+    /// When colours are used [default: auto, where a person reads them; NO_COLOR and CLICOLOR_FORCE are heeded]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        hide_default_value = true,
+        help_heading = "Global options"
+    )]
+    pub color: ColorArg,
+    /// Say nothing but warnings and results
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    pub quiet: bool,
+    /// Say everything: what a test runner prints as well, and each line of a step
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub verbose: bool,
+    /// Also write every event as it happens to this file, a JSON object a line; `-` is standard output, which then has nothing else
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub events: Option<PathBuf>,
     /// The options of EC2.
     #[command(flatten)]
     pub ec2: Ec2Globals,
+}
+
+/// When colours are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ColorArg {
+    /// Where a person reads them
+    #[default]
+    Auto,
+    /// Everywhere
+    Always,
+    /// Nowhere
+    Never,
 }
 
 impl Globals {
@@ -59,6 +91,18 @@ impl Globals {
     }
 }
 
+/// What `--color` is on a command line that was not read yet.
+pub fn color_typed(arguments: &[std::ffi::OsString]) -> ColorArg {
+    let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).take_while(|word| word != "--").collect();
+    let values = words.iter().enumerate().filter_map(|(at, word)| match word.strip_prefix("--color") {
+        Some("") => words.get(at + 1).map(std::ops::Deref::deref),
+        Some(rest) => rest.strip_prefix('='),
+        None => None,
+    });
+    let known = values.filter_map(|value| <ColorArg as clap::ValueEnum>::from_str(value, false).ok());
+    known.last().unwrap_or_default()
+}
+
 /// Whether the option is on this process's command line.
 pub fn is_typed(option: &str) -> bool {
     contains_option(std::env::args_os().skip(1), option)
@@ -68,4 +112,19 @@ pub fn is_typed(option: &str) -> bool {
 fn contains_option(arguments: impl Iterator<Item = std::ffi::OsString>, option: &str) -> bool {
     let mut words = arguments.map(|word| word.to_string_lossy().into_owned()).take_while(|word| word != "--");
     words.any(|word| word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_known_before_the_command_line_is_read() {
+        let typed = |line: &str| color_typed(&line.split(' ').map(Into::into).collect::<Vec<_>>());
+        assert_eq!(typed("automation --color never runs --color=always list"), ColorArg::Always);
+        assert_eq!(typed("automation --color never --nonsense"), ColorArg::Never);
+        for line in ["automation", "automation --color", "automation --color=odd", "automation run -- --color=never"] {
+            assert_eq!(typed(line), ColorArg::Auto, "{line}");
+        }
+    }
 }

@@ -6,10 +6,15 @@
 
 use std::io::{ErrorKind, IsTerminal, Result as IoResult, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use model::base::{escapes, quote};
+use model::base::quote;
 use model::fault::Fault;
+
+use super::look::Look;
+use super::paint::{self, lines_text};
+use super::terminal;
 
 /// Why data could not be written, for the first time.
 static TROUBLE: Mutex<Option<Fault>> = Mutex::new(None);
@@ -17,8 +22,16 @@ static TROUBLE: Mutex<Option<Fault>> = Mutex::new(None);
 /// How the tool is to be called in messages, where that is not by its name alone.
 static CALL: OnceLock<String> = OnceLock::new();
 
+/// Whether messages have colours.
+static COLORED: AtomicBool = AtomicBool::new(false);
+
 /// What every message calls the tool by its name alone.
 const BARE_CALL: &str = "`automation ";
+
+/// From now on messages look like this.
+pub(crate) fn dress(look: Look) {
+    COLORED.store(look.colored_stderr, Ordering::Relaxed);
+}
 
 /// From now on messages call the tool with this state directory: a command that is typed as they say must not act on
 /// another.
@@ -61,7 +74,16 @@ pub(crate) fn note_messages(error: &std::io::Error) {
     record_failure(error, messages_fault);
 }
 
-fn record_failure(error: &std::io::Error, fault: fn(std::io::Error) -> Fault) {
+/// The same for a file of events.
+pub(super) fn note_file(path: &Path, error: &std::io::Error) {
+    record_failure(error, |error| {
+        Fault::outside(format!("cannot write `{}`", path.display()))
+            .because(error)
+            .hint("The events in it are incomplete; those of a run are in its folder as well (`automation runs logs --json`).")
+    });
+}
+
+fn record_failure(error: &std::io::Error, fault: impl FnOnce(std::io::Error) -> Fault) {
     if error.kind() != ErrorKind::BrokenPipe {
         let same = error.raw_os_error().map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error);
         TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| fault(same));
@@ -104,11 +126,15 @@ pub fn print(text: &str) {
     drop(data(text.as_bytes()));
 }
 
-/// Prints a line on standard error without a screen. A reader that went away is not a reason to lose a run, and
-/// `eprintln!` would end the process for it. Control sequences that a machine put into the text are made harmless.
+/// Prints a line on standard error without a screen, above what moves there. A reader that went away is not a reason to lose a run,
+/// and `eprintln!` would end the process for it. Control sequences that a machine put into the text are made harmless.
 pub fn complain(text: &str) {
-    let text = callable(text, CALL.get().map(String::as_str));
-    drop(writeln!(std::io::stderr().lock(), "{}", escapes::plain(&text)));
+    terminal::say(&lines_text(&message(text), COLORED.load(Ordering::Relaxed)));
+}
+
+/// The lines of a message, with its commands as they are to be typed.
+pub(super) fn message(text: &str) -> Vec<paint::Painted> {
+    paint::message(&callable(text, CALL.get().map(String::as_str)))
 }
 
 #[cfg(test)]

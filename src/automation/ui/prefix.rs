@@ -17,6 +17,11 @@ impl Prefixed {
         Self { prefix: format!("{name:width$} | ").into_bytes(), rest: Vec::new() }
     }
 
+    /// A stream whose lines get nothing before them.
+    pub fn bare() -> Self {
+        Self { prefix: Vec::new(), rest: Vec::new() }
+    }
+
     /// The lines that `bytes` complete, to be shown at once.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut shown = Vec::new();

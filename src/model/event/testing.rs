@@ -83,7 +83,15 @@ pub enum TestsEvent {
         /// Why.
         failure: Failure,
     },
-    /// All is ready for the tests.
+    /// The tests of the whole run are known, whatever machines they go to.
+    Selected {
+        /// How many there are.
+        tests: usize,
+        /// How long they are foreseen to take from now on, by earlier runs; none where there are none.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "clock::optional_seconds")]
+        foreseen: Option<Duration>,
+    },
+    /// All is ready for the tests on the machine that is the subject.
     Ready {
         /// The tested source, in words.
         source: String,
@@ -196,6 +204,10 @@ impl TestsEvent {
             }
             Self::BuildNotKept { what, failure } => {
                 Words::Warning(format!("the build of {what} is not kept: {}", failure.line()))
+            }
+            Self::Selected { tests, foreseen } => {
+                let foreseen = foreseen.map(|span| format!(", about {}", text::seconds(span))).unwrap_or_default();
+                Words::Notice(format!("Selected {}{foreseen}", text::pluralize(*tests, "test")))
             }
             Self::Ready { source, expected } => {
                 Words::Notice(format!("Testing {source}: {} expected", text::pluralize(*expected, "test")))

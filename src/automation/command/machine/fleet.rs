@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::command::error::exit;
 use crate::command::signals;
 use crate::compose::Context;
+use crate::ui::Screen;
 use crate::ui::prefix::Prefixed;
-use crate::ui::{self, Screen};
 
 /// How long connecting to one machine may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -193,7 +193,7 @@ impl FleetProgress {
     }
 
     fn tick(&mut self) {
-        if !ui::is_watched() {
+        if !self.screen.is_live() {
             return;
         }
         let machines = self.pending.len();

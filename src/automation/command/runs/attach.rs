@@ -19,7 +19,7 @@ use state::runs::RunDir;
 
 use crate::command::error::exit;
 use crate::command::runs::chosen::choose_test_run;
-use crate::command::runs::viewer::Viewer;
+use crate::command::runs::viewer::RunViewer;
 use crate::command::session::Session;
 use crate::command::testing::{Reports, conclude, conclude_shards};
 use crate::compose::Context;
@@ -42,13 +42,12 @@ pub(crate) async fn run(context: Context, args: &Args, shows_output: bool) -> Re
     let id = choose_test_run(&context, &args.run)?.id;
     args.reports.check()?;
     let dir = context.state.run(&id)?;
-    let mut viewer = Viewer::new(dir.clone());
+    let mut viewer = RunViewer::new(dir.clone(), shows_output);
     let mut announced = false;
     let screen = std::sync::Arc::clone(&context.screen);
-    let mut show = || if shows_output { viewer.show(&screen) } else { Ok(()) };
     loop {
         if let Some((record, driving)) = take_over(&context, &dir)? {
-            show()?;
+            viewer.show(&screen)?;
             return match record.state {
                 RunState::Ended => show_ended(&context, &record, &dir, &args.reports),
                 RunState::Running | RunState::Detached => {
@@ -60,7 +59,7 @@ pub(crate) async fn run(context: Context, args: &Args, shows_output: bool) -> Re
         if !std::mem::replace(&mut announced, true) {
             context.screen.message(&format!("Run {id} is at work elsewhere; its log is followed."));
         }
-        show()?;
+        viewer.show(&screen)?;
         tokio::time::sleep(LOOK).await;
     }
 }

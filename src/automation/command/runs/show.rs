@@ -1,13 +1,22 @@
 //! `automation runs show`: one run, its results, its tests.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::base::text;
 use model::fault::Fault;
 use model::outcome::{Results, TestOutcome, TestResult};
-use model::run::RunRecord;
+use model::run::{RunRecord, RunState};
+use state::events::EventReader;
 
 use crate::command::error::exit;
 use crate::command::runs::{RunRow, chosen, find_machine, find_test, results};
 use crate::compose::Context;
+use crate::ui::live::{LiveView, Progress};
 use crate::ui::table;
+
+/// Most running tests that are named.
+const RUNNING: usize = 20;
 
 /// `runs show`.
 #[derive(Debug, clap::Args)]
@@ -42,16 +51,44 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         let kept = results.as_mut().ok_or_else(|| no_results(context, &record))?;
         choose(kept, args)?;
     }
+    let progress = if record.state == RunState::Ended { None } else { progress(context, &record)? };
     let run = RunRow::of(&context.state, &record, find_machine(&machines, &record.id), results);
+    let run = RunRow { progress, ..run };
     if args.json {
         context.screen.json(&run);
         return Ok(exit::OK);
     }
     match run.results.as_ref().filter(|_| choosing) {
-        Some(results) => context.screen.data(&tests_text(results, args, &run.folder)),
+        Some(results) => show_tests(context, results, args, &run.folder),
         None => context.screen.data(&run_text(context, &run)),
     }
     Ok(exit::OK)
+}
+
+/// How far the tests of a run are that goes on, by the events that its drivers kept.
+fn progress(context: &Context, record: &RunRecord) -> Result<Option<Progress>, Fault> {
+    // A run whose folder was removed by hand still has its record.
+    let Ok(dir) = context.state.run(&record.id) else { return Ok(None) };
+    let Some(mut events) = EventReader::open(&dir)? else { return Ok(None) };
+    let mut view = LiveView::default();
+    while let Some(event) = events.next_event()? {
+        view.fold(&event);
+    }
+    Ok(view.progress())
+}
+
+/// Where the tests of a run stand, in lines of its description.
+fn progress_text(progress: &Progress, now: Timestamp) -> String {
+    let mut text = format!("\ntests    {}", progress.words());
+    for running in progress.running.iter().take(RUNNING) {
+        let since = Duration::try_from(now.duration_since(running.since)).unwrap_or_default();
+        let machine = running.machine.as_ref().map(|id| format!(" on {id}")).unwrap_or_default();
+        text.push_str(&format!("\nrunning  {}{machine} for {}", running.test, text::seconds(since)));
+    }
+    if progress.running.len() > RUNNING {
+        text.push_str(&format!("\n         and {} more", progress.running.len() - RUNNING));
+    }
+    text
 }
 
 fn no_results(context: &Context, record: &RunRecord) -> Fault {
@@ -73,20 +110,23 @@ fn choose(results: &mut Results, args: &Args) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The chosen tests, a line each, or with all that is known of them.
-fn tests_text(results: &Results, args: &Args, folder: &std::path::Path) -> String {
+/// Prints the chosen tests, a line each, or with all that is known of them.
+fn show_tests(context: &Context, results: &Results, args: &Args, folder: &std::path::Path) {
     if results.tests.is_empty() {
-        return "No test failed, timed out or was lost.\n".to_owned();
+        return context.screen.data("No test failed, timed out or was lost.\n");
     }
     if args.failed && !args.diff {
         let rows: Vec<Vec<String>> = results.tests.iter().map(row).collect();
-        return table::render(&["TEST", "OUTCOME", "TOOK", "WHY"], 0, &rows);
+        return context.screen.data(&table::render(&["TEST", "OUTCOME", "TOOK", "WHY"], 0, &rows));
     }
-    let text = |test: &TestResult| match &test.output_file {
-        Some(file) => format!("{}\nWhole output: {}\n", report::terminal::test(test), folder.join(file).display()),
-        None => format!("{}\n", report::terminal::test(test)),
+    let whole = |test: &TestResult| {
+        let mut lines = report::terminal::test(test);
+        let file = test.output_file.as_ref().map(|file| folder.join(file).display().to_string());
+        lines.extend(file.map(|file| report::terminal::plain(format!("Whole output: {file}"))));
+        lines
     };
-    results.tests.iter().map(text).collect::<Vec<_>>().join("\n")
+    let tests: Vec<_> = results.tests.iter().map(whole).collect();
+    context.screen.report(&tests.join(&report::terminal::plain("")));
 }
 
 fn row(test: &TestResult) -> Vec<String> {
@@ -100,13 +140,14 @@ fn row(test: &TestResult) -> Vec<String> {
 fn run_text(context: &Context, run: &RunRow<'_>) -> String {
     let record = run.record;
     let ended = record.ended_at.map(|at| format!("\nended    {at}")).unwrap_or_default();
+    let progress = run.progress.as_ref().map(|progress| progress_text(progress, context.now())).unwrap_or_default();
     let summary = match (&run.results, &record.summary) {
         (Some(results), _) => format!("\n\n{}", report::terminal::summary(results)),
         (None, Some(summary)) => format!("\nsummary  {summary}"),
         (None, None) => String::new(),
     };
     format!(
-        "run      {}\ncommand  {} {}\nowner    {}\nstanding {}\nstarted  {:.0}{ended}\nfolder   {}{}\n",
+        "run      {}\ncommand  {} {}\nowner    {}\nstanding {}\nstarted  {:.0}{ended}\nfolder   {}{progress}{}\n",
         record.id,
         "automation",
         record.arguments.join(" "),

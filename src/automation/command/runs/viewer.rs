@@ -1,7 +1,9 @@
-//! The kept output of a run, shown as it grows.
+//! What a run keeps of itself, shown as it grows.
 
+use model::event::{Event, Words};
 use model::fault::Fault;
 use model::task::{Chunk, Offsets};
+use state::events::EventReader;
 use state::output::OutputReader;
 use state::runs::RunDir;
 
@@ -22,6 +24,10 @@ impl Viewer {
 
     /// Shows the output that is new since the last call.
     pub(crate) fn show(&mut self, screen: &Screen) -> Result<(), Fault> {
+        self.pass(&|chunk| screen.task_output(chunk))
+    }
+
+    fn pass(&mut self, show: &dyn Fn(Chunk)) -> Result<(), Fault> {
         if self.reader.is_none() {
             self.reader = OutputReader::open(&self.dir.output())?;
         }
@@ -31,7 +37,7 @@ impl Viewer {
                 Chunk::Stdout(bytes) => self.offsets.stdout += bytes.len() as u64,
                 Chunk::Stderr(bytes) => self.offsets.stderr += bytes.len() as u64,
             }
-            screen.task_output(chunk);
+            show(chunk);
         }
         Ok(())
     }
@@ -39,5 +45,45 @@ impl Viewer {
     /// How many bytes of each stream were shown.
     pub(crate) fn offsets(&self) -> Offsets {
         self.offsets
+    }
+}
+
+/// Shows a run that somebody else drives, or drove, as its driver does: how far it is, and the output of its tests.
+pub(crate) struct RunViewer {
+    dir: RunDir,
+    events: Option<EventReader>,
+    output: Option<Viewer>,
+    /// Whether all that happened before anybody watched was shown.
+    is_present: bool,
+}
+
+impl RunViewer {
+    /// A viewer of this run from its beginning on; with `shows_output` also of what its tests print.
+    pub(crate) fn new(dir: RunDir, shows_output: bool) -> Self {
+        let output = shows_output.then(|| Viewer::new(dir.clone()));
+        Self { dir, events: None, output, is_present: false }
+    }
+
+    /// Shows what is new since the last call.
+    pub(crate) fn show(&mut self, screen: &Screen) -> Result<(), Fault> {
+        if self.events.is_none() {
+            self.events = EventReader::open(&self.dir)?;
+        }
+        if let Some(events) = &mut self.events {
+            while let Some(event) = events.next_event()? {
+                show_event(screen, event, self.is_present);
+            }
+        }
+        self.is_present = true;
+        self.output.as_mut().map_or(Ok(()), |output| output.pass(&|chunk| screen.test_output(chunk)))
+    }
+}
+
+fn show_event(screen: &Screen, event: Event, is_present: bool) {
+    match event.words() {
+        // What the run came to is told by whoever asks for it, from its results.
+        Words::Outcome(_) => screen.replay(event),
+        _ if is_present => model::event::Sink::event(screen, event),
+        _ => screen.replay(event),
     }
 }

@@ -1,0 +1,209 @@
+//! What is going on, for a person who watches: events are folded into counts and lanes, and those are laid out as lines.
+//!
+//! Nothing here prints, reads a clock or knows a terminal: the time and the size are arguments, so that a test can say what a person
+//! sees. The same fold over the kept events of a run says what `runs show` tells of one that goes on.
+
+mod bill;
+mod lane;
+mod layout;
+mod progress;
+mod status;
+mod tally;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use model::base::id::MachineId;
+use model::base::text;
+use model::event::{Event, EventKind, MachineEvent, StepEvent, Subject, TestsEvent, Words};
+use model::outcome::Counts;
+use model::work::Work;
+
+use bill::Bill;
+use lane::Lane;
+pub use layout::Frame;
+pub use progress::Progress;
+use tally::Tally;
+
+use super::measure;
+
+/// The most lanes that are followed; sixteen times the number of machines that a run was asked to have.
+const LANES: usize = 1024;
+
+/// The present state of a run, or of other work, as far as its events tell it.
+#[derive(Debug, Default)]
+pub struct LiveView {
+    began: Option<Timestamp>,
+    lanes: Vec<Lane>,
+    tally: Tally,
+    bill: Bill,
+}
+
+impl LiveView {
+    /// Takes one event; false where it only tells again what is known.
+    pub fn fold(&mut self, event: &Event) -> bool {
+        self.began.get_or_insert(event.at);
+        match &event.kind {
+            EventKind::Step(step) => self.step(event, step),
+            EventKind::Tests(tests) => return self.tests(event, tests),
+            EventKind::Machine(machine) => {
+                if let Some(Subject::Machine(id)) = &event.subject {
+                    self.bill.take(id, machine, event.at);
+                }
+                if matches!(machine, MachineEvent::Following { .. }) {
+                    self.take_over(event.at);
+                }
+            }
+            EventKind::Run(_) => self.tally.end(),
+            _ => {}
+        }
+        true
+    }
+
+    /// Another driver goes on: what the one before was at was given up with it, and its tests go on.
+    fn take_over(&mut self, at: Timestamp) {
+        self.lanes.retain_mut(|lane| {
+            lane.steps.clear();
+            lane.machine().is_some()
+        });
+        self.tally.begin(at);
+    }
+
+    fn step(&mut self, event: &Event, step: &StepEvent) {
+        let said = |line: &str| measure::brief(line.trim());
+        match step {
+            StepEvent::Began { work } => {
+                if let Some(lane) = self.lane(subject_of(event, work), event.at) {
+                    lane.begin(work, event.at);
+                }
+            }
+            StepEvent::Ended { work, .. } | StepEvent::Stopped { work, .. } => self.end_step(event, work),
+            StepEvent::Expected { took } => self.of_newest(event, |step| step.expected = Some(*took)),
+            StepEvent::Said { line } => self.of_newest(event, |step| step.said = said(line)),
+            StepEvent::Waiting { .. } | StepEvent::Moved { .. } => {
+                if let Words::Detail(text) | Words::Progress(text) = event.words() {
+                    self.of_newest(event, |step| step.said = said(&text));
+                }
+            }
+        }
+    }
+
+    fn of_newest(&mut self, event: &Event, change: impl FnOnce(&mut lane::OpenStep)) {
+        let lane = self.lanes.iter_mut().find(|lane| lane.subject == event.subject);
+        if let Some(step) = lane.and_then(Lane::newest) {
+            change(step);
+        }
+    }
+
+    fn end_step(&mut self, event: &Event, work: &Work) {
+        let subject = subject_of(event, work);
+        let Some(found) = self.lanes.iter().position(|lane| lane.subject == subject) else { return };
+        let lane = &mut self.lanes[found];
+        lane.end(work, event.at);
+        let stopped = matches!(&event.kind, EventKind::Step(StepEvent::Stopped { .. }));
+        let is_gone = match work {
+            Work::Releasing { .. } => true,
+            // One that could not be made, or not be reached: releasing it is a step of its own.
+            Work::Booting { .. } => stopped,
+            _ => false,
+        };
+        match lane.machine().cloned() {
+            Some(machine) if is_gone => {
+                self.bill.settle(&machine, event.at);
+                self.lanes.remove(found);
+            }
+            None if !lane.is_busy() => drop(self.lanes.remove(found)),
+            _ => {}
+        }
+    }
+
+    fn tests(&mut self, event: &Event, tests: &TestsEvent) -> bool {
+        let at = event.at;
+        match tests {
+            TestsEvent::Selected { tests, foreseen } => self.tally.select(*tests, *foreseen, at),
+            TestsEvent::Ready { expected, .. } => {
+                self.tally.begin(at);
+                if let Some(lane) = self.lane(event.subject.clone(), at) {
+                    lane.expected = *expected;
+                }
+            }
+            TestsEvent::TestBegan { test } => {
+                self.tally.begin(at);
+                if let Some(lane) = self.lane(event.subject.clone(), at) {
+                    lane.test_began(test, at);
+                }
+            }
+            TestsEvent::TestEnded { test, outcome, took, .. } => {
+                self.tally.begin(at);
+                if let Some(lane) = self.lane(event.subject.clone(), at) {
+                    lane.test_ended(test, at);
+                }
+                let machine = match &event.subject {
+                    Some(Subject::Machine(id)) => Some(id),
+                    _ => None,
+                };
+                return self.tally.ended(machine, test, *outcome, *took);
+            }
+            TestsEvent::Judged { .. } => self.tally.end(),
+            _ => {}
+        }
+        true
+    }
+
+    /// The lane of a subject, which is made where there is none; none where there are too many.
+    fn lane(&mut self, subject: Option<Subject>, at: Timestamp) -> Option<&mut Lane> {
+        let found = self.lanes.iter().position(|lane| lane.subject == subject);
+        if found.is_none() && self.lanes.len() < LANES {
+            self.lanes.push(Lane::new(subject, at));
+            return self.lanes.last_mut();
+        }
+        self.lanes.get_mut(found?)
+    }
+
+    /// Whether something is under way that a person waits for.
+    pub fn is_at_work(&self) -> bool {
+        self.tally.is_open() || self.lanes.iter().any(Lane::is_busy)
+    }
+
+    /// Whether work on several things is under way side by side.
+    pub(super) fn is_parallel(&self) -> bool {
+        self.lanes.iter().filter(|lane| lane.is_busy()).count() > 1
+    }
+
+    /// How many machines there are.
+    pub fn machines(&self) -> usize {
+        self.lanes.iter().filter(|lane| lane.machine().is_some()).count()
+    }
+
+    /// The numbers of tests by what they came to; `total` is that of all, as far as it is known.
+    fn counts(&self) -> Counts {
+        self.tally.counts(self.lanes.iter().map(|lane| lane.expected).sum())
+    }
+
+    /// How long it has gone on.
+    fn elapsed(&self, now: Timestamp) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| tally::elapsed(began, now))
+    }
+}
+
+/// The subject of a step: the machine that it makes or removes, whoever tells of it.
+fn subject_of(event: &Event, work: &Work) -> Option<Subject> {
+    match work {
+        Work::Booting { machine, .. } | Work::Releasing { machine } => Some(Subject::Machine(machine.clone())),
+        _ => event.subject.clone(),
+    }
+}
+
+/// A span for a line that changes every second: `48s`, `4m 12s`, `1h 02m`.
+fn span(span: Duration) -> String {
+    let whole = Duration::from_secs(span.as_secs());
+    if whole < Duration::from_secs(60) { format!("{}s", whole.as_secs()) } else { text::seconds(whole) }
+}
+
+/// The machine's id as an argument of formats.
+fn name_of(machine: Option<&MachineId>) -> &str {
+    machine.map_or("", MachineId::as_str)
+}
+
+#[cfg(test)]
+mod tests;

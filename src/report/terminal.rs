@@ -457,7 +457,7 @@ mod tests {
           test-a.t (muted until 2026-12-31: issue 1\u{1b}[2J)
         Time: total 10.0s, setup 2.0s, tests 7.5s; setup share 20 %
         ");
-        insta::assert_snapshot!(failures(&results(tests)), @r"
+        insta::assert_snapshot!(texts(&failures(&results(tests))), @r"
         test-c.t  failed  1.2s  output changed
           -2
           +1

@@ -18,7 +18,7 @@ use model::connection::Connection;
 use model::event::Teller;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
-use model::machine::{Machine, ProviderKind};
+use model::machine::Machine;
 use model::outcome::{Attempt, Evidence, TestOutcome, Verdict, verdict};
 use model::preparation::SshProgram;
 use model::provider::Provider;

@@ -98,14 +98,6 @@ pub enum TestsEvent {
         /// How many tests are expected.
         expected: usize,
     },
-    /// The tests of the whole run are fixed: machines take them from one queue.
-    Selected {
-        /// How many there are.
-        tests: usize,
-        /// How long they will take on the machines that are there by now; null where nothing is known of them.
-        #[serde(default, with = "clock::optional_seconds")]
-        foreseen: Option<Duration>,
-    },
     /// A test began on the machine that is the subject.
     TestBegan {
         /// The test.
@@ -204,10 +196,6 @@ impl TestsEvent {
             }
             Self::BuildNotKept { what, failure } => {
                 Words::Warning(format!("the build of {what} is not kept: {}", failure.line()))
-            }
-            Self::Selected { tests, foreseen } => {
-                let foreseen = foreseen.map(|span| format!(", about {}", text::seconds(span))).unwrap_or_default();
-                Words::Notice(format!("Selected {}{foreseen}", text::pluralize(*tests, "test")))
             }
             Self::Ready { source, expected } => {
                 Words::Notice(format!("Testing {source}: {} expected", text::pluralize(*expected, "test")))

@@ -172,8 +172,6 @@ fn of_tests() -> Vec<EventKind> {
         TestsEvent::BuildUseless { what: "0123".into() },
         TestsEvent::RunnerBuilds { what: "0123".into(), why: "no compiler".into() },
         TestsEvent::BuildNotKept { what: "0123".into(), failure: failure() },
-        TestsEvent::Selected { tests: 983, foreseen: Some(took()) },
-        TestsEvent::Selected { tests: 1, foreseen: None },
         TestsEvent::Ready { source: "revision 0123".into(), expected: 1 },
         TestsEvent::OutputWaits { failure: failure() },
         TestsEvent::ReportAskedAgain,
@@ -412,8 +410,6 @@ fn the_words_of_every_kind() {
     Warning("the build of 0123 that was kept does not work; it is built again")
     Notice("The test runner builds 0123 in its own way: no compiler")
     Warning("the build of 0123 is not kept: cannot do `x`: no room")
-    Notice("Selected 983 tests, about 1m 06s")
-    Notice("Selected 1 test")
     Notice("Testing revision 0123: 1 test expected")
     Warning("cannot do `x`: no room; trying again until there is room")
     Warning("the run was lost; trying once more for the report")

@@ -185,8 +185,10 @@ fn parse(arguments: &[std::ffi::OsString]) -> Result<Cli, clap::Error> {
         ColorArg::Always => clap::ColorChoice::Always,
         ColorArg::Never => clap::ColorChoice::Never,
     };
-    let matches = <Cli as clap::CommandFactory>::command().color(color).try_get_matches_from(arguments)?;
-    <Cli as clap::FromArgMatches>::from_arg_matches(&matches)
+    let mut command = <Cli as clap::CommandFactory>::command().color(color);
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    // What an option of ours refuses by itself knows nothing of the command around it.
+    <Cli as clap::FromArgMatches>::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {

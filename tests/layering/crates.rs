@@ -22,14 +22,14 @@ const CRATES: [(&str, &[&str]); 12] = [
 ];
 
 /// What of others' crates stays inside one crate or two.
-const HOMES: [(&str, &[&str]); 19] = [
+const HOMES: [(&str, &[&str]); 20] = [
+    ("anstyle", &["automation"]),
     ("aws-config", &["aws", "automation"]),
     ("aws-sdk-", &["aws"]),
     ("clap", &["automation"]),
     ("dirs", &["automation"]),
     ("globset", &["flow", "project"]),
     ("include_dir", &["project"]),
-    ("indicatif", &["automation"]),
     ("ipnet", &["aws", "automation"]),
     ("nix", &["automation", "local"]),
     ("pep440_rs", &["project"]),
@@ -41,6 +41,7 @@ const HOMES: [(&str, &[&str]); 19] = [
     ("strsim", &["model"]),
     ("tar", &["archive"]),
     ("toml", &["project", "state"]),
+    ("unicode-width", &["automation"]),
     ("zip", &["project"]),
 ];
 

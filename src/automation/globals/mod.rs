@@ -99,8 +99,8 @@ pub fn color_typed(arguments: &[std::ffi::OsString]) -> ColorArg {
         Some(rest) => rest.strip_prefix('='),
         None => None,
     });
-    let known = values.filter_map(|value| <ColorArg as clap::ValueEnum>::from_str(value, false).ok());
-    known.last().unwrap_or_default()
+    let mut known = values.filter_map(|value| <ColorArg as clap::ValueEnum>::from_str(value, false).ok());
+    known.next_back().unwrap_or_default()
 }
 
 /// Whether the option is on this process's command line.

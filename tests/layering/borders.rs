@@ -21,13 +21,14 @@ const OPTIONS: [&str; 3] = ["automation/cli", "automation/command", "automation/
 
 /// `(path, where it may be named)`: a path with all below it; the longest that fits decides. `{}` is a value of a struct.
 const PATHS: &[(&str, Places)] = &[
+    ("anstyle", &["automation/ui"]),
+    ("anstyle_query", &["automation/compose"]),
     ("askama", &["report/html"]),
     ("aws_config", &["aws", "automation/compose"]),
     ("clap", &OPTIONS),
     ("clap_complete", &["automation/command"]),
     ("dirs", &["automation/compose"]),
     ("index::HttpIndex", &["index", "automation/compose/publication"]),
-    ("indicatif", &["automation/ui"]),
     ("project::mercurial", &["project/mercurial", "project/lib", "automation/command", "automation/compose"]),
     // Only the composition reads the environment; which options were typed, those who declare them ask.
     ("std::env", &["automation/compose"]),
@@ -48,6 +49,7 @@ const PATHS: &[(&str, Places)] = &[
     ),
     ("webbrowser", &["automation/compose/browser"]),
     ("tokio::io::stdout", &["automation/ui"]),
+    ("unicode_width", &["automation/ui"]),
     ("tokio::io::stderr", &["automation/ui"]),
     // The composition builds what a run works with; an adapter's own folder may as well.
     ("local::LocalProvider", &["local", SITES]),

@@ -22,7 +22,8 @@ const CRATES: [(&str, &[&str]); 12] = [
 ];
 
 /// What of others' crates stays inside one crate or two.
-const HOMES: [(&str, &[&str]); 21] = [
+const HOMES: [(&str, &[&str]); 22] = [
+    ("anstyle", &["automation"]),
     ("askama", &["report"]),
     ("aws-config", &["aws", "automation"]),
     ("aws-sdk-", &["aws"]),
@@ -30,7 +31,6 @@ const HOMES: [(&str, &[&str]); 21] = [
     ("dirs", &["automation"]),
     ("globset", &["flow", "project"]),
     ("include_dir", &["project"]),
-    ("indicatif", &["automation"]),
     ("ipnet", &["aws", "automation"]),
     ("nix", &["automation", "local"]),
     ("pep440_rs", &["project"]),
@@ -42,6 +42,7 @@ const HOMES: [(&str, &[&str]); 21] = [
     ("strsim", &["model"]),
     ("tar", &["archive"]),
     ("toml", &["project", "state"]),
+    ("unicode-width", &["automation"]),
     ("webbrowser", &["automation"]),
     ("zip", &["project"]),
 ];

@@ -42,10 +42,11 @@ pub enum Command {
     Report(report::Args),
     /// Print the output of one run's task, or the log of its steps
     Logs(logs::Args),
-    /// Follow a run to its end: its output, its verdict, its exit code
+    /// Follow a run to its end: how far it is, its verdict, its exit code
     ///
     /// A run that was detached, or whose driver died, is driven from here: its results are collected and its machine is
-    /// released. While somebody else drives it, its log is shown, and it is taken over should that driver die. Of a run
+    /// released. While somebody else drives it, the same is shown as there, and it is taken over should that driver die. Without a terminal, and
+    /// with `-v`, what the tests print is shown as well. Of a run
     /// that has ended the verdict is shown.
     Attach(attach::Args),
     /// Follow a run to its end without its output: its verdict, its exit code

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use model::base::text;
 
 use super::lane::{Lane, OpenStep};
+use super::tally::elapsed;
 use super::{LiveView, measure, name_of, span};
 use crate::ui::paint::{Ink, Painted};
 
@@ -150,9 +151,8 @@ impl LiveView {
 
     /// A line for each lane that there is room for: those whose work has gone on longest, in the order in which they came.
     fn lane_lines(&self, now: Timestamp, frame: Frame, room: usize) -> Vec<Painted> {
-        let shows_idle = self.tally.is_open();
-        let mut shown: Vec<(usize, &Lane)> =
-            self.lanes.iter().enumerate().filter(|(_, lane)| lane.is_busy() || shows_idle).collect();
+        let is_shown = |lane: &Lane| lane.is_busy() || self.is_idle(lane);
+        let mut shown: Vec<(usize, &Lane)> = self.lanes.iter().enumerate().filter(|(_, lane)| is_shown(lane)).collect();
         let mut left_out = Vec::new();
         if shown.len() > room {
             shown.sort_by_key(|(at, lane)| (!lane.is_busy(), lane.since(), *at));
@@ -162,7 +162,7 @@ impl LiveView {
         let names = shown.iter().map(|(_, lane)| measure::width(name_of(lane.machine()))).max().unwrap_or_default();
         // A third of the line is the most that names may take.
         let names = names.min(frame.columns / 3);
-        let mut lines: Vec<Painted> = shown.iter().map(|(_, lane)| lane.line(now, frame, names)).collect();
+        let mut lines: Vec<Painted> = shown.iter().map(|(_, lane)| self.lane_line(lane, now, frame, names)).collect();
         if !left_out.is_empty() && room > 0 {
             lines.push(rest(frame, &left_out));
         }
@@ -183,11 +183,11 @@ fn rest(frame: Frame, lanes: &[(usize, &Lane)]) -> Painted {
     Painted::of(Ink::Faint, &format!("{} {} more: {}", frame.signs().more, lanes.len(), does.join(", ")))
 }
 
-impl Lane {
-    /// The machine in as many columns as `names`, and what it does.
-    fn line(&self, now: Timestamp, frame: Frame, names: usize) -> Painted {
-        let name = measure::cut(name_of(self.machine()), names);
-        let head = match self.machine() {
+impl LiveView {
+    /// The machine of a lane in as many columns as `names`, and what it does.
+    fn lane_line(&self, lane: &Lane, now: Timestamp, frame: Frame, names: usize) -> Painted {
+        let name = measure::cut(name_of(lane.machine()), names);
+        let head = match lane.machine() {
             None => Painted::default(),
             Some(_) => Painted::of(Ink::Place, &name)
                 .with(Ink::Plain, &" ".repeat(names - measure::width(&name)))
@@ -195,20 +195,24 @@ impl Lane {
         };
         let columns = frame.columns.saturating_sub(head.width());
         // A step stands within the work that it is a part of.
-        let body = match self.steps.last() {
-            Some(step) if self.running.is_empty() => step.line(now, frame, columns),
-            _ if self.running.is_empty() => self.idle(now),
-            _ => self.tests_line(now, columns),
+        head.and(match lane.steps.last() {
+            _ if !lane.running.is_empty() => lane.tests_line(now, columns),
+            Some(step) => step.line(now, frame, columns),
+            None => self.idle_line(lane, now),
+        })
+    }
+
+    fn idle_line(&self, lane: &Lane, now: Timestamp) -> Painted {
+        let what = match (self.tally.is_open(), lane.has_tested) {
+            (false, _) => "ready",
+            (true, false) => "waiting for its first test",
+            (true, true) => "idle",
         };
-        head.and(body)
+        Painted::of(Ink::Faint, what).with(Ink::Plain, &format!(" {}", span(elapsed(lane.idle_since, now))))
     }
+}
 
-    fn idle(&self, now: Timestamp) -> Painted {
-        let what = if self.has_tested { "idle" } else { "waiting for the first test" };
-        let since = super::tally::elapsed(self.idle_since, now);
-        Painted::of(Ink::Faint, what).with(Ink::Plain, &format!(" {}", span(since)))
-    }
-
+impl Lane {
     /// The tests that run and since when, the oldest first: as many as there is room for, and how many more.
     fn tests_line(&self, now: Timestamp, columns: usize) -> Painted {
         let mut line = Painted::default();

@@ -160,9 +160,14 @@ impl LiveView {
         self.lanes.get_mut(found?)
     }
 
-    /// Whether something is under way that a person waits for.
+    /// Whether something is under way that a person waits for: also what is done to a machine between two steps.
     pub fn is_at_work(&self) -> bool {
-        self.tally.is_open() || self.lanes.iter().any(Lane::is_busy)
+        self.tally.is_open() || self.lanes.iter().any(|lane| lane.is_busy() || self.is_idle(lane))
+    }
+
+    /// Whether a lane with nothing open is shown: that of a machine of a run that goes on.
+    fn is_idle(&self, lane: &Lane) -> bool {
+        lane.machine().is_some() && !self.tally.is_over()
     }
 
     /// Whether work on several things is under way side by side.

@@ -25,6 +25,9 @@ impl LiveView {
         if busy.len() > NAMED {
             parts.push(format!("{} more at work", busy.len() - NAMED));
         }
+        if parts.is_empty() {
+            parts.push("between two steps".to_owned());
+        }
         parts.extend(self.bill.words(now));
         format!("{}: {}", span(self.elapsed(now)), parts.join("; "))
     }

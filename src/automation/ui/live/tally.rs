@@ -70,6 +70,11 @@ impl Tally {
         self.over = true;
     }
 
+    /// Whether the run has its verdict, or went on without this driver.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// Whether tests have begun and the run has no verdict.
     pub(super) fn is_open(&self) -> bool {
         self.since.is_some() && !self.over

@@ -1,4 +1,4 @@
-use model::event::{RunEvent, Teller};
+use model::event::RunEvent;
 use model::outcome::{TestOutcome, TestResult, Verdict};
 use model::price::Quote;
 
@@ -201,6 +201,11 @@ fn a_step_stands_within_another_and_steps_beside_each_other_end_each_by_itself()
     story.step_ended(3, 1, &push);
     assert!(story.text(4).contains("Preparing /hgwork (file system: default) 4s"), "{}", story.text(4));
     story.step_ended(5, 1, &prepare);
+    // What is done there between two steps is waited for as well.
+    assert!(story.0.is_at_work());
+    insta::assert_snapshot!(story.text(6), @"hg-0000000001  ready 1s|");
+    assert_eq!(story.0.status(at(31)), "31s: between two steps");
+    story.tell(7, 1, RunEvent::NothingMade);
     assert!(!story.0.is_at_work());
 }
 
@@ -288,7 +293,7 @@ fn the_region_goes_with_the_verdict() {
     ");
     let judged = TestsEvent::Judged { verdict: Verdict::Passed, counts: story.0.counts(), summary: String::new() };
     story.tell(4, 0, judged);
-    assert!(!story.0.is_at_work() && story.text(5).contains("") && story.seen(5, 80, 9).is_empty());
+    assert!(!story.0.is_at_work() && story.seen(5, 80, 9).is_empty());
     // Releasing comes after it, and is shown by itself.
     story.step(5, 0, &Work::Releasing { machine: id(0) });
     insta::assert_snapshot!(story.text(6), @"hg-0000000000  Releasing 1s|");
@@ -347,11 +352,8 @@ fn what_outlives_its_bounds_is_left_out_and_nothing_is_lost_with_it() {
     (0..500).for_each(|_| story.step(0, 0, &building()));
     assert!(story.0.lanes[0].running.len() <= 1024 && story.0.lanes[0].steps.len() <= 64);
     assert!(story.ended(1, LANES + 5, "test-a.t", TestOutcome::Passed), "it counts all the same");
-    let silent = Teller::silent();
-    silent.tell(StepEvent::Began { work: building() });
 }
 
-/// Painted lines are compared by what they show.
 #[test]
 fn nothing_is_shown_of_nothing() {
     assert_eq!(LiveView::default().lines(at(0), Frame { columns: 80, rows: 20, unicode: true }), Vec::<Painted>::new());

@@ -186,9 +186,9 @@ fn parse(arguments: &[std::ffi::OsString]) -> Result<Cli, clap::Error> {
         ColorArg::Never => clap::ColorChoice::Never,
     };
     let mut command = <Cli as clap::CommandFactory>::command().color(color);
-    let matches = command.try_get_matches_from_mut(arguments)?;
-    // What an option of ours refuses by itself knows nothing of the command around it.
-    <Cli as clap::FromArgMatches>::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    // What options of ours refuse is told as the parser tells its own.
+    <Cli as clap::FromArgMatches>::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
 fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {

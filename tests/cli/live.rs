@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::event::{Event, EventKind, RunEvent, TestsEvent};
 use model::outcome::TestOutcome;
@@ -82,6 +82,7 @@ fn shows_the_run(terminal: &Terminal, columns: u16) -> Vec<String> {
 fn a_person_sees_the_run_at_any_width_and_after_a_resize() {
     let story = Story::new();
     for (columns, then) in [(80, 40), (40, 200), (200, 80)] {
+        let began = Instant::now();
         let terminal = Terminal::start(story.command(&story.words(&[])), 30, columns);
         let lines = shows_the_run(&terminal, columns);
         // It boots faster than a person reads, and is shown all the same.
@@ -91,6 +92,9 @@ fn a_person_sees_the_run_at_any_width_and_after_a_resize() {
         assert!(above.contains("\n  -  two\n") && above.contains("\n  +  one"), "the difference: {above}");
         terminal.resize(24, then);
         shows_the_run(&terminal, then);
+        // Each frame begins so; there are ten a second at most.
+        let (frames, most) = (terminal.raw().matches("\u{1b}[?7l").count(), began.elapsed().as_secs() * 10 + 11);
+        assert!((2..most).contains(&(frames as u64)), "{frames} frames in {:?}", began.elapsed());
         story.go();
         let (code, lines) = terminal.end();
         let text = lines.join("\n");
@@ -142,13 +146,13 @@ fn a_log_hears_of_each_failure_at_once_and_every_half_minute_how_far_it_is() {
 }
 
 fn waiting(place: &Place, running: &Running) -> Value {
-    let end = std::time::Instant::now() + Duration::from_secs(120);
+    let end = Instant::now() + Duration::from_secs(120);
     loop {
         let shown = place.json(&["runs", "show", "--json"]);
         if shown["progress"]["done"] == 3 && !shown["progress"]["running"].as_array().unwrap().is_empty() {
             return shown["progress"].clone();
         }
-        assert!(running.lives() && std::time::Instant::now() < end, "{shown}: {}", running.said());
+        assert!(running.lives() && Instant::now() < end, "{shown}: {}", running.said());
         std::thread::sleep(Duration::from_millis(100));
     }
 }

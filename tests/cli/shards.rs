@@ -268,6 +268,11 @@ fn a_split_run_is_cancelled_with_all_its_machines() {
     running.end().expect(130).tells(&["Nothing is left behind"]);
     let results = split.results(&split.place.latest());
     assert_eq!((results["tests"].as_array().unwrap().len(), &results["verdict"]), (40, &"incomplete".into()));
+    let machines = results["machines"].as_array().unwrap();
+    assert!(
+        machines.len() == 2 && machines.iter().all(|used| used["lost"].is_null()),
+        "told to end is not lost: {results}"
+    );
     let left = split.place.run(&split.words(&["--shards", "2", "--detach"], &names)).expect(0);
     let run = left.text().trim().to_owned();
     split.place.run(&["runs", "cancel", &run]).expect(0);

@@ -214,8 +214,12 @@ impl Worker<'_> {
     }
 }
 
-/// Notes that a machine takes no more tests; the run goes on where that cannot be written down.
+/// Notes that a machine takes no more tests, unless the run was told to stop: then it was not lost. The run goes on where that cannot be
+/// written down.
 pub(super) fn note_lost(run: &Run, board: &Board<'_>, machine: &MachineId, fault: &Fault) {
+    if fault.kind == FaultKind::Interrupted {
+        return;
+    }
     let lost = Happening::Lost { machine: machine.clone(), why: fault.line() };
     if let Err(fault) = board.record(lost) {
         run.tell(TroubleEvent::from(&fault));

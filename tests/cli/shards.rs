@@ -244,6 +244,7 @@ fn tests_that_were_left_go_on_without_a_driver_and_are_taken_home() {
 fn a_closed_terminal_leaves_each_machine_its_share_of_what_waits() {
     let (split, names) = Split::slow(10);
     let running = split.place.start(&split.words(&["--shards", "2"], &names));
+    split.wait_for("joined", 2, &running);
     split.wait_for("ended", 1, &running);
     running.signal(Signal::HUP);
     running.end().expect(6).tells(&["runs attach"]);
@@ -263,7 +264,7 @@ fn a_closed_terminal_leaves_each_machine_its_share_of_what_waits() {
 fn a_split_run_is_cancelled_with_all_its_machines() {
     let (split, names) = Split::slow(40);
     let running = split.place.start(&split.words(&["--shards", "2"], &names));
-    split.wait_for("took", 2, &running);
+    split.wait_for("joined", 2, &running);
     running.signal(Signal::TERM);
     running.end().expect(130).tells(&["Nothing is left behind"]);
     let results = split.results(&split.place.latest());

@@ -3,6 +3,7 @@
 
 mod budget;
 mod renewal;
+mod stopping;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use model::work::Work;
 
 use crate::lease::budget::afford;
 use crate::lease::renewal::{Renewal, interval, spawn_heartbeat};
+use crate::lease::stopping::{run_until_given_up, until_answered};
 use crate::release::{self, ReleaseScope};
 use crate::run::{Run, saturating_add};
 use crate::shell;
@@ -29,6 +31,7 @@ use crate::site::Site;
 use crate::task::durable::Durable;
 
 pub use budget::foresee;
+pub use stopping::until_stopped;
 
 /// How long connecting once more to a machine that is up may take.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -96,35 +99,6 @@ pub fn write_down(
     })
 }
 
-fn interrupted() -> Fault {
-    Fault::new(FaultKind::Interrupted, "interrupted")
-}
-
-/// Runs `work` until it ends or the run is asked to stop.
-pub async fn until_stopped<T>(run: &Run, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    tokio::select! {
-        biased;
-        () = run.stop.cancelled() => Err(interrupted()),
-        result = work => result,
-    }
-}
-
-/// How long work that was asked to stop may take to report what it knows.
-const LAST_WORDS: Duration = Duration::from_secs(20);
-
-/// Runs `work`, which watches the run's stop itself, until it ends, or for a while after it was asked to stop.
-async fn run_until_given_up<T>(run: &Run, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    let given_up = async {
-        run.stop.cancelled().await;
-        tokio::time::sleep(LAST_WORDS).await;
-    };
-    tokio::select! {
-        biased;
-        result = work => result,
-        () = given_up => Err(interrupted()),
-    }
-}
-
 impl Lease {
     /// Plans, records and makes a machine. On an error nothing is left but what the error names.
     pub async fn acquire(run: &Run, site: &Site, request: &MachineRequest) -> Result<Self, Fault> {
@@ -139,7 +113,7 @@ impl Lease {
             }
         }
         let confirm = write_down(run, site.provider.kind(), &site.provider.plan(request))?;
-        let made = until_stopped(run, site.provider.create(request, &confirm, teller)).await;
+        let made = until_answered(run, site.provider.create(request, &confirm, teller)).await;
         let stored = made.and_then(|machine| run.journal.store_machine(&machine).map(|()| machine));
         match stored {
             Ok(machine) => {

@@ -124,17 +124,22 @@ impl Lock {
     }
 }
 
+/// Whether a file ends in the middle of a line.
+pub(super) fn is_torn(file: &File) -> io::Result<bool> {
+    let length = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)?;
+    }
+    Ok(last != [b'\n'])
+}
+
 /// Adds a line to a file of mode 0600, which is made where it is missing, and puts it on the disk. A torn line of a writer that was killed
 /// is ended first, so that this one is not lost with it.
 pub fn append_line(path: &Path, line: &[u8]) -> Result<(), Fault> {
     let append = || -> io::Result<()> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-        let length = file.metadata()?.len();
-        let mut last = [b'\n'];
-        if length > 0 {
-            file.read_exact_at(&mut last, length - 1)?;
-        }
-        let start: &[u8] = if last == [b'\n'] { b"" } else { b"\n" };
+        let start: &[u8] = if is_torn(&file)? { b"\n" } else { b"" };
         file.write_all(&[start, line, b"\n"].concat())?;
         file.sync_data()
     };

@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -231,7 +231,7 @@ impl BufferedFile {
     fn open(path: &Path) -> Result<Self, Fault> {
         let open = || {
             let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-            let torn = is_torn(&file)?;
+            let torn = file::is_torn(&file)?;
             Ok((file, torn))
         };
         let (file, torn) = open().map_err(|error| file::fault("open the log", path, error))?;
@@ -266,16 +266,6 @@ impl BufferedFile {
     fn trouble(&self) -> Option<String> {
         self.missing.trouble(&self.path)
     }
-}
-
-/// Whether a file ends in the middle of a line.
-fn is_torn(file: &File) -> io::Result<bool> {
-    let length = file.metadata()?.len();
-    let mut last = [b'\n'];
-    if length > 0 {
-        file.read_exact_at(&mut last, length - 1)?;
-    }
-    Ok(last != [b'\n'])
 }
 
 /// Writes as much as can be written; says how much that was.

@@ -61,14 +61,14 @@ const OWN_FILES: [ScriptFile; 3] = [
 /// The limit of making the work folder, which may remove that of an earlier run.
 const PREPARE_LIMIT: Duration = Duration::from_secs(600);
 
+/// The limit of short commands.
+const SHORT: Duration = Duration::from_secs(120);
+
 /// The longest listing: some runners compile the tests for it.
 const LIST_LIMIT: Duration = Duration::from_secs(1800);
 
 /// The longest run where nothing is said.
 const RUN_LIMIT: Duration = Duration::from_secs(12 * 3600);
-
-/// The limit of short commands.
-const SHORT: Duration = Duration::from_secs(120);
 
 /// How many last lines of a command that failed are told.
 const LAST_LINES: usize = 20;

@@ -1,17 +1,16 @@
 //! Reading reports of events: one JSON object a line, complete up to the moment of a loss. `remote/mercurial/run_tests_events.py` and
 //! the writers of `remote/runners` write them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use model::base::id::TestName;
 use model::base::text;
 use model::outcome::{Expectation, TestOutcome};
-use model::runner::{ReportReader, RunnerReport, TestNews};
 use model::sum::Sha256Sum;
 use serde::Deserialize;
 
-use crate::reports::lines::{LINE_CAP, Lines};
+use crate::reports::lines::{LineReader, LineStream};
 use crate::reports::tally::{Rules, Tally, span};
 
 /// The longest name of one of Mercurial's tests: that of a file, with its cases.
@@ -102,31 +101,29 @@ impl ReportedOutcome {
     }
 }
 
-/// A report, line by line.
-pub(crate) struct EventsReader {
+/// A report of such events.
+pub(crate) type EventsReader = LineReader<EventsStream>;
+
+/// What the events said so far.
+pub(crate) struct EventsStream {
     /// The folder on the machine in which the output of failed tests lies; none where there are no such files.
     folder: Option<String>,
-    lines: Lines,
     tally: Tally,
 }
 
-impl ReportReader for EventsReader {
-    fn feed(&mut self, bytes: &[u8]) {
-        self.lines.feed(bytes, |line| take_line(&mut self.tally, line));
-        self.look_at_lines();
+impl LineStream for EventsStream {
+    fn take(&mut self, line: &[u8]) {
+        take_line(&mut self.tally, line);
     }
 
-    fn report(&mut self) -> RunnerReport {
-        self.lines.finish(|line| take_line(&mut self.tally, line));
-        self.tally.report()
+    fn close(&mut self) {}
+
+    fn tally(&self) -> &Tally {
+        &self.tally
     }
 
-    fn news(&mut self) -> Vec<TestNews> {
-        self.tally.news()
-    }
-
-    fn ended(&self) -> BTreeSet<TestName> {
-        self.tally.ended()
+    fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
     }
 
     fn output_file(&self, test: &TestName) -> Option<String> {
@@ -140,18 +137,12 @@ impl EventsReader {
     /// A reader of what Mercurial's runner reports whose results lie in `folder` on the machine: a test may run more than once.
     pub(crate) fn in_folder(folder: String) -> Self {
         let tally = Tally::new(Rules { once: false, name_cap: NAME_CAP });
-        Self { folder: Some(folder), lines: Lines::default(), tally }
+        Self::of(EventsStream { folder: Some(folder), tally })
     }
 
     /// A reader of what a writer of `remote/runners` reports, or one that a user has.
     pub(crate) fn strict() -> Self {
-        Self { folder: None, lines: Lines::default(), tally: Tally::new(Rules::STRICT) }
-    }
-
-    fn look_at_lines(&mut self) {
-        if self.lines.too_long {
-            self.tally.note(format!("a line of more than {}", text::bytes(LINE_CAP as u64)));
-        }
+        Self::of(EventsStream { folder: None, tally: Tally::new(Rules::STRICT) })
     }
 }
 
@@ -201,7 +192,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::reports::lines::LINE_CAP;
     use crate::reports::tally::{DETAIL_CAP, DETAILS_CAP, MOST_TESTS, REASON_CAP, TEXT_CAP};
+    use model::runner::{ReportReader, RunnerReport};
 
     fn read(report: &[u8]) -> RunnerReport {
         let mut reader = EventsReader::in_folder("/hgwork/results".to_owned());
@@ -363,7 +356,7 @@ mod tests {
         for (report, beyond) in stories {
             let mut reader = EventsReader::in_folder("/hgwork/results".to_owned());
             reader.feed(report.as_bytes());
-            assert!(reader.tally.text <= TEXT_CAP && reader.tally.entries.len() <= MOST_TESTS);
+            assert!(reader.stream.tally.text <= TEXT_CAP && reader.stream.tally.entries.len() <= MOST_TESTS);
             let reported = reader.report();
             assert!(reported.complete, "what follows is read again");
             assert_eq!(reported.excess.as_deref(), Some(beyond));
@@ -381,12 +374,12 @@ mod tests {
         let mut reader = EventsReader::in_folder("/hgwork/results".to_owned());
         reader.feed(finish("t").as_bytes());
         reader.feed(finish("t").as_bytes());
-        let kept = reader.tally.entries["t"].result.as_ref().unwrap().reason.as_ref().unwrap().len();
-        assert_eq!(reader.tally.text, 1 + kept);
+        let kept = reader.stream.tally.entries["t"].result.as_ref().unwrap().reason.as_ref().unwrap().len();
+        assert_eq!(reader.stream.tally.text, 1 + kept);
         for n in 0..1000 {
             reader.feed(finish(&format!("t{n}")).as_bytes());
         }
-        assert!(reader.tally.text <= TEXT_CAP);
+        assert!(reader.stream.tally.text <= TEXT_CAP);
         let reported = reader.report();
         assert!(reported.tests[0].reason.as_ref().unwrap().ends_with("bytes left out]"));
         assert_eq!(reported.excess.as_deref(), Some("more than 2.0 MiB of names and reasons"));

@@ -5,13 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use model::base::id::TestName;
 use model::base::text;
 use model::outcome::TestOutcome;
-use model::runner::{ReportReader, RunnerReport, TestNews};
 use serde::Deserialize;
 
-use crate::reports::lines::{LINE_CAP, Lines};
+use crate::reports::lines::{LineReader, LineStream};
 use crate::reports::tally::{MOST_TESTS, Rules, Tally, span};
 
 /// How much of a test's output is collected until it ends, in bytes, and of all tests together.
@@ -36,12 +34,10 @@ struct Event {
 }
 
 /// A stream of such events.
-pub(crate) struct GoReader {
-    lines: Lines,
-    stream: Stream,
-}
+pub(crate) type GoReader = LineReader<GoStream>;
 
-struct Stream {
+/// What the events said so far.
+pub(crate) struct GoStream {
     tally: Tally,
     /// Packages that began, and whether they ended.
     packages: BTreeMap<String, bool>,
@@ -55,47 +51,18 @@ struct Stream {
 impl GoReader {
     /// A reader of nothing yet.
     pub(crate) fn new() -> Self {
-        let stream = Stream {
+        let stream = GoStream {
             tally: Tally::new(Rules::STRICT),
             packages: BTreeMap::new(),
             said: BTreeMap::new(),
             held: 0,
             slow: BTreeSet::new(),
         };
-        Self { lines: Lines::default(), stream }
+        Self::of(stream)
     }
 }
 
-impl ReportReader for GoReader {
-    fn feed(&mut self, bytes: &[u8]) {
-        self.lines.feed(bytes, |line| self.stream.take(line));
-        if self.lines.too_long {
-            self.stream.tally.note(format!("a line of more than {}", text::bytes(LINE_CAP as u64)));
-        }
-    }
-
-    fn report(&mut self) -> RunnerReport {
-        self.lines.finish(|line| self.stream.take(line));
-        if !self.stream.packages.is_empty() && self.stream.packages.values().all(|ended| *ended) {
-            self.stream.tally.end();
-        }
-        self.stream.tally.report()
-    }
-
-    fn news(&mut self) -> Vec<TestNews> {
-        self.stream.tally.news()
-    }
-
-    fn ended(&self) -> BTreeSet<TestName> {
-        self.stream.tally.ended()
-    }
-
-    fn output_file(&self, _: &TestName) -> Option<String> {
-        None
-    }
-}
-
-impl Stream {
+impl LineStream for GoStream {
     fn take(&mut self, line: &[u8]) {
         // Whatever else stands in the stream is the output of a build.
         let Ok(event) = serde_json::from_slice::<Event>(line) else { return };
@@ -118,6 +85,22 @@ impl Stream {
         }
     }
 
+    fn close(&mut self) {
+        if !self.packages.is_empty() && self.packages.values().all(|ended| *ended) {
+            self.tally.end();
+        }
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+}
+
+impl GoStream {
     fn package(&mut self, event: Event) {
         let ends = match event.action.as_str() {
             "start" | "run" => false,
@@ -200,6 +183,7 @@ fn why_skipped(said: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::runner::{ReportReader, RunnerReport};
 
     const STREAM: &str = r#"{"Time":"2026-11-30T12:00:00Z","Action":"start","Package":"x/a"}
 {"Action":"run","Package":"x/a","Test":"TestAdds"}

@@ -1,15 +1,10 @@
 //! Reading the JSON of Rust's test harness: a line an event, of `cargo test -- --format json` and of nextest
 //! (`--message-format libtest-json`).
 
-use std::collections::BTreeSet;
-
-use model::base::id::TestName;
-use model::base::text;
 use model::outcome::TestOutcome;
-use model::runner::{ReportReader, RunnerReport, TestNews};
 use serde::Deserialize;
 
-use crate::reports::lines::{LINE_CAP, Lines};
+use crate::reports::lines::{LineReader, LineStream};
 use crate::reports::tally::{Rules, Tally, span};
 
 /// The words of the harness for a test that took longer than it may.
@@ -44,12 +39,10 @@ struct Test {
 }
 
 /// A stream of such events.
-pub(crate) struct LibtestReader {
-    lines: Lines,
-    stream: Stream,
-}
+pub(crate) type LibtestReader = LineReader<LibtestStream>;
 
-struct Stream {
+/// What the events said so far.
+pub(crate) struct LibtestStream {
     tally: Tally,
     suites_began: usize,
     suites_ended: usize,
@@ -61,39 +54,12 @@ struct Stream {
 impl LibtestReader {
     /// A reader of nothing yet.
     pub(crate) fn new() -> Self {
-        let stream = Stream { tally: Tally::new(Rules::STRICT), suites_began: 0, suites_ended: 0, said: [0; 2] };
-        Self { lines: Lines::default(), stream }
+        let stream = LibtestStream { tally: Tally::new(Rules::STRICT), suites_began: 0, suites_ended: 0, said: [0; 2] };
+        Self::of(stream)
     }
 }
 
-impl ReportReader for LibtestReader {
-    fn feed(&mut self, bytes: &[u8]) {
-        self.lines.feed(bytes, |line| self.stream.take(line));
-        if self.lines.too_long {
-            self.stream.tally.note(format!("a line of more than {}", text::bytes(LINE_CAP as u64)));
-        }
-    }
-
-    fn report(&mut self) -> RunnerReport {
-        self.lines.finish(|line| self.stream.take(line));
-        self.stream.close();
-        self.stream.tally.report()
-    }
-
-    fn news(&mut self) -> Vec<TestNews> {
-        self.stream.tally.news()
-    }
-
-    fn ended(&self) -> BTreeSet<TestName> {
-        self.stream.tally.ended()
-    }
-
-    fn output_file(&self, _: &TestName) -> Option<String> {
-        None
-    }
-}
-
-impl Stream {
+impl LineStream for LibtestStream {
     fn take(&mut self, line: &[u8]) {
         // Whatever else stands in the stream is the output of a build or of a test.
         match serde_json::from_slice(line) {
@@ -103,6 +69,36 @@ impl Stream {
         }
     }
 
+    /// The report is whole where every suite that began has ended, and they have counted the results that came.
+    fn close(&mut self) {
+        let held = [
+            self.tally.count(TestOutcome::Passed),
+            self.tally.count(TestOutcome::Failed) + self.tally.count(TestOutcome::TimedOut),
+        ];
+        if self.suites_ended > self.suites_began {
+            self.tally.note("more ends of suites than beginnings");
+        }
+        if self.suites_began == 0 || self.suites_ended < self.suites_began {
+            return;
+        }
+        if held != self.said {
+            let words = |[passed, failed]: [usize; 2]| format!("{passed} passed, {failed} failed");
+            let (held, said) = (words(held), words(self.said));
+            self.tally.note(format!("the results of tests ({held}) that its suites count otherwise ({said})"));
+        }
+        self.tally.end();
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+}
+
+impl LibtestStream {
     fn suite(&mut self, suite: &Suite) {
         match suite.event.as_str() {
             "started" => self.suites_began = self.suites_began.saturating_add(1),
@@ -133,31 +129,12 @@ impl Stream {
         let took = test.exec_time.and_then(span);
         self.tally.finish(test.name, outcome, took, test.message.or(test.reason));
     }
-
-    /// The report is whole where every suite that began has ended, and they have counted the results that came.
-    fn close(&mut self) {
-        let held = [
-            self.tally.count(TestOutcome::Passed),
-            self.tally.count(TestOutcome::Failed) + self.tally.count(TestOutcome::TimedOut),
-        ];
-        if self.suites_ended > self.suites_began {
-            self.tally.note("more ends of suites than beginnings");
-        }
-        if self.suites_began == 0 || self.suites_ended < self.suites_began {
-            return;
-        }
-        if held != self.said {
-            let words = |[passed, failed]: [usize; 2]| format!("{passed} passed, {failed} failed");
-            let (held, said) = (words(held), words(self.said));
-            self.tally.note(format!("the results of tests ({held}) that its suites count otherwise ({said})"));
-        }
-        self.tally.end();
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::runner::{ReportReader, RunnerReport};
 
     const BEGINS: &str = "{\"type\":\"suite\",\"event\":\"started\",\"test_count\":4}\n";
     const TESTS: &str = r#"   Compiling x v0.1.0

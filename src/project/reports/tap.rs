@@ -3,25 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use model::base::id::TestName;
 use model::base::text;
 use model::outcome::TestOutcome;
-use model::runner::{ReportReader, RunnerReport, TestNews};
 
-use crate::reports::lines::{LINE_CAP, Lines};
+use crate::reports::lines::{LineReader, LineStream};
 use crate::reports::tally::{MOST_TESTS, REASON_CAP, Rules, Tally};
 
 /// How much of what a failed test says is collected, in bytes; the tally has a bound of its own for all.
 const SAID_CAP: usize = 64 << 10;
 
 /// A TAP stream, line by line.
-pub(crate) struct TapReader {
-    lines: Lines,
-    stream: Stream,
-}
+pub(crate) type TapReader = LineReader<TapStream>;
 
 /// What the stream said so far.
-struct Stream {
+pub(crate) struct TapStream {
     tally: Tally,
     /// How many tests the plan announces; none before it came.
     planned: Option<u64>,
@@ -37,7 +32,7 @@ struct Stream {
 impl TapReader {
     /// A reader of nothing yet.
     pub(crate) fn new() -> Self {
-        let stream = Stream {
+        let stream = TapStream {
             tally: Tally::new(Rules::STRICT),
             planned: None,
             numbers: BTreeSet::new(),
@@ -45,37 +40,30 @@ impl TapReader {
             in_block: false,
             bailed: false,
         };
-        Self { lines: Lines::default(), stream }
+        Self::of(stream)
     }
 }
 
-impl ReportReader for TapReader {
-    fn feed(&mut self, bytes: &[u8]) {
-        self.lines.feed(bytes, |line| self.stream.take(&String::from_utf8_lossy(line)));
-        if self.lines.too_long {
-            self.stream.tally.note(format!("a line of more than {}", text::bytes(LINE_CAP as u64)));
+impl LineStream for TapStream {
+    const READS_TORN: bool = false;
+
+    fn take(&mut self, line: &[u8]) {
+        self.take_text(&String::from_utf8_lossy(line));
+    }
+
+    fn close(&mut self) {
+        self.close_failed();
+        if self.is_whole() {
+            self.tally.end();
         }
     }
 
-    fn report(&mut self) -> RunnerReport {
-        // A last line without its end broke off: half a result may say the opposite of the whole.
-        self.stream.close_failed();
-        if self.stream.is_whole() {
-            self.stream.tally.end();
-        }
-        self.stream.tally.report()
+    fn tally(&self) -> &Tally {
+        &self.tally
     }
 
-    fn news(&mut self) -> Vec<TestNews> {
-        self.stream.tally.news()
-    }
-
-    fn ended(&self) -> BTreeSet<TestName> {
-        self.stream.tally.ended()
-    }
-
-    fn output_file(&self, _: &TestName) -> Option<String> {
-        None
+    fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
     }
 }
 
@@ -95,8 +83,8 @@ enum Directive {
     Todo(String),
 }
 
-impl Stream {
-    fn take(&mut self, line: &str) {
+impl TapStream {
+    fn take_text(&mut self, line: &str) {
         if self.in_block {
             self.in_block = line.trim() != "...";
             return self.say(line.trim_start_matches("  "));
@@ -236,6 +224,8 @@ fn split_directive(text: &str) -> (String, Option<Directive>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reports::lines::LINE_CAP;
+    use model::runner::{ReportReader, RunnerReport};
 
     fn read(stream: &str) -> RunnerReport {
         let mut reader = TapReader::new();

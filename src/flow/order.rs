@@ -76,6 +76,11 @@ impl Order {
         }
     }
 
+    /// The image in words: with its fingerprint, where it is made by `plan`.
+    pub fn image_words(&self, plan: Option<&ImagePlan>) -> String {
+        plan.map_or_else(|| self.image.clone(), |plan| format!("{} {}", plan.name, plan.fingerprint()))
+    }
+
     /// Makes a request for one such machine for `run`, a new one with every call. Its life counts from `now`.
     pub fn request(&self, run: &Run, now: Timestamp) -> MachineRequest {
         let order = self.clone();

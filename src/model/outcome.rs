@@ -61,6 +61,11 @@ impl TestOutcome {
         }
     }
 
+    /// Whether it is known what the test came to.
+    pub fn is_known(self) -> bool {
+        !matches!(self, Self::Lost | Self::NotRun)
+    }
+
     /// Whether the test ran and did not do what it should.
     pub fn is_failure(self) -> bool {
         matches!(self, Self::Failed | Self::TimedOut)

@@ -241,6 +241,17 @@ fn tests_that_were_left_go_on_without_a_driver_and_are_taken_home() {
 }
 
 #[test]
+fn what_failed_without_a_driver_is_tried_again_by_the_one_that_attaches() {
+    let flaky = "  $ test -e /hgwork/tried || { touch /hgwork/tried; false; }\n";
+    let split = Split::over(&[("test-flaky.t", flaky), ("test-ok.t", "  $ true\n")]);
+    let left = split.run(&["--shards", "1", "--retry-failed", "1", "--detach"]).expect(0);
+    let run = left.text().trim().to_owned();
+    split.place.run(&["runs", "attach", &run]).expect(0).tells(&["PASSED  2 of 2 tests, 1 flaky"]);
+    split.place.assert_certified(&run);
+    split.place.assert_clean();
+}
+
+#[test]
 fn a_closed_terminal_leaves_each_machine_its_share_of_what_waits() {
     let (split, names) = Split::slow(10);
     let running = split.place.start(&split.words(&["--shards", "2"], &names));

@@ -78,9 +78,7 @@ impl MercurialArgs {
     pub fn take_earlier(&mut self, context: &Context) -> Result<Option<EarlierRun>, Fault> {
         let (name, what, wanted): (_, _, fn(TestOutcome) -> bool) = match (&self.failed_of, &self.lost_of) {
             (Some(name), _) => (name, "failed or timed out", TestOutcome::is_failure),
-            (None, Some(name)) => {
-                (name, "was lost", |outcome| matches!(outcome, TestOutcome::Lost | TestOutcome::NotRun))
-            }
+            (None, Some(name)) => (name, "was lost", |outcome| !outcome.is_known()),
             (None, None) => return Ok(None),
         };
         let results = ended_results(context, name)?;

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use flow::lease::LeaseEnd;
-use flow::testing::{BegunTests, TestTask, Tested, results, shards};
+use flow::testing::shards::{self, ShardsEnd};
+use flow::testing::{BegunTests, TestTask, Tested, results};
 use model::artifact::CollectedArtifacts;
 use model::base::text;
 use model::build::BuildOrigin;
@@ -89,22 +90,19 @@ pub async fn conclude(
 }
 
 /// The ending of a run whose tests were split.
-pub async fn conclude_shards(
-    session: &Session,
-    reports: &Reports,
-    (ended, left): (Option<shards::Ended>, shards::LeftBehind),
-) -> Result<Ending, Fault> {
+pub async fn conclude_shards(session: &Session, reports: &Reports, end: ShardsEnd) -> Result<Ending, Fault> {
     if session.run.stop.is_cancelled() {
         // A background thread removes the half of a file whose download was given up.
         let _ = tokio::time::timeout(TIDYING_LIMIT, archive::partial::wait_for_cleanup()).await;
     }
-    let Some(ended) = ended else {
-        let machines = text::pluralize(left.detached.len(), "machine");
-        let summary = match left.detached.iter().map(|machine| machine.expires_at).min() {
-            Some(until) => format!("tests on {machines} until {until:.0}"),
-            None => return Err(Fault::new(FaultKind::Interrupted, "interrupted")),
-        };
-        return Ok(Ending { code: error::exit::DETACHED, summary, detached: left.detached });
+    let ended = match end {
+        ShardsEnd::Ended(ended) => *ended,
+        ShardsEnd::Left(detached) => {
+            let until = detached.iter().map(|machine| machine.expires_at).min();
+            let until = until.map(|until| format!(" until {until:.0}")).unwrap_or_default();
+            let summary = format!("tests on {}{until}", text::pluralize(detached.len(), "machine"));
+            return Ok(Ending { code: error::exit::DETACHED, summary, detached });
+        }
     };
     let lines = session.dir.queue()?.unwrap_or_default();
     let results = shards::collect(&session.run, session.started_at(), ended, &lines, session.dir.path());

@@ -143,13 +143,9 @@ impl TestOnMachine<'_> {
     /// The record by which a later driver follows the tests.
     fn record(&self, begun: &BegunTests, booting: Duration) -> TestTask {
         let job = self.job;
-        let image = match job.plan {
-            Some(plan) => format!("{} {}", plan.name, plan.fingerprint()),
-            None => job.order.image.clone(),
-        };
         TestTask {
             runner: Some(RunnerRecord::of(job.runner)),
-            image,
+            image: job.order.image_words(job.plan),
             baking: self.baked_in,
             booting,
             begun: begun.clone(),

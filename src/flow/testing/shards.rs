@@ -14,9 +14,9 @@ mod record;
 mod resume;
 mod worker;
 
-pub use drive::{Group, LeftBehind, ShardsJob, Split, run_shards};
+pub use drive::{Group, ShardsJob, Split, run_shards};
 pub use entry::{Closing, Entry, Happening, Joined, PartEnd, Policy, Selection, TestOrder};
-pub use outcome::{Ended, collect};
+pub use outcome::{Ended, ShardsEnd, collect};
 pub use record::{ShardRecord, ShardTask};
 pub use resume::{ShardsRun, resume_shards};
 

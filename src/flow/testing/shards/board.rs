@@ -113,5 +113,5 @@ fn agree(first: &[TestName], other: &[TestName]) -> Result<(), Fault> {
         return Ok(());
     }
     Err(Fault::outside(format!("this machine lists {} tests and the first one listed {}", other.len(), first.len()))
-        .hint("Machines of one run must be alike; `--matrix` runs the tests on machines that are not."))
+        .hint("Machines of one run must be alike: it is not known of which list a green run would be."))
 }

@@ -18,7 +18,7 @@ use model::provider::MachineRequest;
 use model::run::RunFolder;
 use model::runner::{Runner, RunnerRecord};
 use model::script::ScriptFile;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, OnceCell};
 
 use crate::contract;
 use crate::image::bake::{BakeOptions, request_with_image};
@@ -28,13 +28,13 @@ use crate::preparation::{cleaning, folder, hold};
 use crate::run::Run;
 use crate::site::Site;
 use crate::task::durable::Durable;
+use crate::testing::OnceBegun;
 use crate::testing::set_up::{ReadyMachine, set_up};
 use crate::testing::shards::board::Board;
 use crate::testing::shards::entry::{Closing, Happening, Joined, Policy, Selection};
-use crate::testing::shards::outcome::{self, Ended};
+use crate::testing::shards::outcome::{self, ShardsEnd};
 use crate::testing::shards::record::ShardRecord;
-use crate::testing::shards::worker::{self, Served, Worker, note_lost};
-use crate::testing::{OnceBegun, Records};
+use crate::testing::shards::worker::{self, Served, Worker, note_end};
 use crate::transfer::artifacts::Fetch;
 
 /// How many times a machine that is lost is replaced.
@@ -90,23 +90,14 @@ pub struct ShardsJob<'a> {
     pub once_begun: OnceBegun<'a>,
 }
 
-/// What the machines of a run left.
-#[derive(Debug, Default)]
-pub struct LeftBehind {
-    /// The machines on which tests go on.
-    pub detached: Vec<Machine>,
-    /// Whether any could not be seen gone.
-    pub unreleased: bool,
-}
-
 /// Bakes the images where they are missing, makes the machines, has them take tests from one queue until none waits, and releases them.
-/// A fault says that no test was begun.
+/// Gives the end of the tests, or the machines on which they go on. A fault says that no test was begun.
 pub async fn run_shards(
     run: &Run,
     job: &ShardsJob<'_>,
     records: &dyn RunFolder,
     builds: &dyn BuildStore,
-) -> Result<(Option<Ended>, LeftBehind), Fault> {
+) -> Result<ShardsEnd, Fault> {
     let mut requests = Vec::new();
     for group in job.groups {
         let first = request_with_image(run, group.site, group.plan, job.baking, group.order).await?;
@@ -123,7 +114,7 @@ pub async fn run_shards(
         turn: &Mutex::new(()),
         record: ShardRecord {
             runner: RunnerRecord::of(job.runner),
-            image: job.groups.first().map(image_of).unwrap_or_default(),
+            image: job.groups.first().map(|group| group.order.image_words(group.plan)).unwrap_or_default(),
             baking: job.began.elapsed(),
             fetch: job.fetch.clone(),
             allow_all_skipped: job.allow_all_skipped,
@@ -138,29 +129,17 @@ pub async fn run_shards(
     let all = requests.into_iter().map(|(group, request)| drive.on_machines(group, request));
     let ends = futures_util::future::join_all(all).await;
     let record = drive.record.clone();
-    let (mut left, mut faults) = (LeftBehind::default(), Vec::new());
-    for (detached, unreleased, fault) in ends {
-        left.detached.extend(detached);
-        left.unreleased |= unreleased;
-        faults.extend(fault);
-    }
+    let (left, faults): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
+    let left: Vec<Machine> = left.into_iter().flatten().collect();
+    let faults: Vec<Fault> = faults.into_iter().flatten().collect();
     let told = faults.iter().filter(|fault| fault.kind != FaultKind::Interrupted);
     match board.into_queue() {
         None => Err(faults.into_iter().next().unwrap_or_else(|| Fault::infrastructure("no machine was made"))),
         Some(queue) => {
             told.for_each(|fault| run.tell(RunEvent::Failed { failure: fault.into() }));
             let why = faults.first().map_or_else(|| "no machine was left to run it".to_owned(), Fault::line);
-            let ended = left.detached.is_empty().then(|| outcome::end(record, &queue, &why));
-            Ok((ended, left))
+            Ok(outcome::end(record, &queue, &why, left))
         }
-    }
-}
-
-/// The image of a group, in words.
-fn image_of(group: &Group<'_>) -> String {
-    match group.plan {
-        Some(plan) => format!("{} {}", plan.name, plan.fingerprint()),
-        None => group.order.image.clone(),
     }
 }
 
@@ -181,27 +160,24 @@ struct Drive<'a> {
     announced: &'a Mutex<Option<bool>>,
 }
 
-/// What became of one place among the machines: the machine that was left, whether something could not be released, and the fault that
-/// ended it.
-type PlaceEnd = (Option<Machine>, bool, Option<Fault>);
+/// What became of one place among the machines: the machine that was left, and the fault that ended it.
+type PlaceEnd = (Option<Machine>, Option<Fault>);
 
 impl Drive<'_> {
     /// Has a machine serve the queue, and another in its place where it is lost.
     async fn on_machines(&self, group: &Group<'_>, mut request: MachineRequest) -> PlaceEnd {
-        let (mut spare, mut unreleased) = (SPARE, false);
+        let mut spare = SPARE;
         let counted = std::cell::Cell::new(false);
         loop {
             let ended = self.on_machine(group, &request, &counted).await;
-            unreleased |= !ended.left.is_empty();
             let fault = match ended.result {
-                Ok(()) => return (ended.detached, unreleased, None),
+                Ok(()) => return (ended.detached, None),
                 Err(fault) => fault,
             };
-            note_lost(self.run, self.board, &request.id, &fault);
             let waits = self.board.ask(|queue| queue.waits()).unwrap_or(true);
             if spare == 0 || fault.kind != FaultKind::Infrastructure || !waits || self.run.stop.is_cancelled() {
                 self.count(&counted);
-                return (None, unreleased, Some(fault));
+                return (None, Some(fault));
             }
             spare -= 1;
             self.run.tell(RunEvent::Failed { failure: (&fault).into() });
@@ -234,10 +210,7 @@ impl Drive<'_> {
             hold::with_presence(durable, runner, work).await
         })
         .await;
-        let left = Happening::Left { machine: request.id.clone(), cost: ended.cost };
-        if let Err(fault) = self.board.record(left) {
-            self.run.tell(model::event::TroubleEvent::from(&fault));
-        }
+        note_end(self.run, self.board, &request.id, &ended);
         ended
     }
 
@@ -266,8 +239,6 @@ impl Drive<'_> {
             build: before.build,
         }))?;
         let output = self.records.machine_output(&machine.id)?;
-        let records =
-            Records { folder: self.records, output: output.as_ref(), stop: self.board.enough.clone(), watch: &|_| () };
         let begun: &(dyn Fn() + Sync) = match self.job.once_begun {
             OnceBegun::Follow(left) => left,
             OnceBegun::Leave(_) => &|| (),
@@ -277,28 +248,18 @@ impl Drive<'_> {
             board: self.board,
             runner: self.job.runner,
             durable,
-            records: &records,
+            folder: self.records,
             output: output.as_ref(),
             record: &self.record,
-            until: self.record.until,
             begun,
+            baked: OnceCell::new(),
         };
         self.count(counted);
         let served = match self.job.once_begun {
             OnceBegun::Leave(announce) if !run.stop.is_cancelled() => self.leave(&worker, announce).await,
             _ => worker.serve().await,
         };
-        let served = match served {
-            Ok(Served::Done) => {
-                let folder = self.records.path();
-                if let Some(fetched) = outcome::fetch(run, durable, self.job.runner, &self.record.fetch, folder).await {
-                    self.board.record(fetched)?;
-                }
-                Ok(Served::Done)
-            }
-            other => other,
-        };
-        worker.complete(served)
+        worker.complete(served?).await
     }
 
     /// Makes a machine ready. Where the source is built and the build can be kept, one machine does that, and the others take it from there.

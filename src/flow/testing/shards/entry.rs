@@ -40,10 +40,9 @@ impl Default for Policy {
 impl Policy {
     /// The try that counts: where failed tests are tried again the last one that came to a result, else the worst.
     pub fn deciding<'a>(&self, tries: &'a [TestResult]) -> Option<&'a TestResult> {
-        let real = |result: &&TestResult| !matches!(result.outcome, TestOutcome::Lost | TestOutcome::NotRun);
         match self.retries {
             0 => tries.iter().max_by_key(|result| result.outcome.rank()),
-            _ => tries.iter().rfind(real).or_else(|| tries.last()),
+            _ => tries.iter().rfind(|result| result.outcome.is_known()).or_else(|| tries.last()),
         }
     }
 }

@@ -9,6 +9,7 @@ use model::artifact::CollectedArtifacts;
 use model::base::id::MachineId;
 use model::exit::Exit;
 use model::fault::Fault;
+use model::machine::Machine;
 use model::mute;
 use model::outcome::{Evidence, MachineUse, Results, Span, TestResult, TimeSplit, count, verdict};
 use model::runner::Runner;
@@ -43,8 +44,20 @@ pub struct Ended {
     pub caveats: Vec<String>,
 }
 
-/// The end of the queue. `why` is the reason for tests that no machine was left to run.
-pub(super) fn end(record: ShardRecord, queue: &Queue, why: &str) -> Ended {
+/// What a driver of a run comes to.
+#[derive(Debug)]
+pub enum ShardsEnd {
+    /// The tests have ended.
+    Ended(Box<Ended>),
+    /// They go on by themselves on these machines.
+    Left(Vec<Machine>),
+}
+
+/// The end of the queue, unless tests go on on the machines `left`. `why` is the reason for tests that no machine was left to run.
+pub(super) fn end(record: ShardRecord, queue: &Queue, why: &str, left: Vec<Machine>) -> ShardsEnd {
+    if !left.is_empty() {
+        return ShardsEnd::Left(left);
+    }
     let mut tests = merge::results(queue, why);
     for test in &mut tests {
         test.muted = mute::find(&record.mutes, &test.name);
@@ -52,7 +65,7 @@ pub(super) fn end(record: ShardRecord, queue: &Queue, why: &str) -> Ended {
     let build = queue.closed().and_then(|closing| closing.build.clone());
     let failed = u32::from(tests.iter().any(|test| test.outcome.is_failure()));
     let (runner, said) = build.map_or((Exit::Code(failed), None), |(exit, said)| (exit, Some(said)));
-    Ended {
+    ShardsEnd::Ended(Box::new(Ended {
         record,
         selection: queue.selection().clone(),
         tests,
@@ -60,7 +73,7 @@ pub(super) fn end(record: ShardRecord, queue: &Queue, why: &str) -> Ended {
         said,
         gap: queue.gap.clone(),
         caveats: queue.caveats.iter().cloned().collect(),
-    }
+    }))
 }
 
 /// Fetches the files that were asked for from one machine into a folder of its own.

@@ -304,13 +304,18 @@ impl Queue {
         let had = worker.has.remove(at).tests;
         let PartEnd { exit, gap, caveats, took, results } = end;
         self.caveats.extend(caveats);
-        let real = |result: &&TestResult| !matches!(result.outcome, TestOutcome::Lost | TestOutcome::NotRun);
-        let fruitful = results.iter().any(|result| real(&result));
+        let fruitful = results.iter().any(|result| result.outcome.is_known());
         worker.fruitless = if fruitful { 0 } else { worker.fruitless + 1 };
         if worker.fruitless >= MOST_FRUITLESS {
             worker.gone = true;
         }
-        self.pace.learn(&self.line, machine, worker.jobs, took, results.iter().filter(real));
+        self.pace.learn(
+            &self.line,
+            machine,
+            worker.jobs,
+            took,
+            results.iter().filter(|result| result.outcome.is_known()),
+        );
         if let Some(gap) = contradiction(&exit, gap, &results) {
             self.gap.get_or_insert(format!("of part {part} on {machine}: {gap}"));
         }
@@ -325,7 +330,7 @@ impl Queue {
     }
 
     fn take_result(&mut self, machine: &MachineId, mut result: TestResult) {
-        let lost = matches!(result.outcome, TestOutcome::Lost | TestOutcome::NotRun);
+        let lost = !result.outcome.is_known();
         let Some(item) = self.items.get_mut(&result.name) else {
             if !lost {
                 self.strangers.entry(result.name.clone()).or_insert(result);
@@ -417,7 +422,7 @@ fn number_of(before: usize) -> u32 {
 /// What in the end of a part takes the trust in the results that it did bring: a status that they do not explain, or more than a
 /// report may hold.
 fn contradiction(exit: &Exit, gap: Option<String>, results: &[TestResult]) -> Option<String> {
-    let lacks = results.iter().any(|result| matches!(result.outcome, TestOutcome::Lost | TestOutcome::NotRun));
+    let lacks = results.iter().any(|result| !result.outcome.is_known());
     let failed = results.iter().any(|result| result.outcome.is_failure());
     match exit {
         // The tests that lack are tried again, and what they come to counts.

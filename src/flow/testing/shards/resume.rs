@@ -5,20 +5,19 @@ use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
 use model::run::RunFolder;
 use model::runner::Runner;
+use tokio::sync::OnceCell;
 
 use crate::lease::{self, Completion, LeaseEnd};
 use crate::preparation::{cleaning, folder, hold};
 use crate::run::Run;
 use crate::site::Site;
 use crate::task::durable::Durable;
-use crate::testing::Records;
 use crate::testing::shards::board::Board;
-use crate::testing::shards::drive::LeftBehind;
-use crate::testing::shards::entry::{Happening, entries};
-use crate::testing::shards::outcome::{self, Ended};
+use crate::testing::shards::entry::entries;
+use crate::testing::shards::outcome::{self, ShardsEnd};
 use crate::testing::shards::queue::Queue;
 use crate::testing::shards::record::ShardTask;
-use crate::testing::shards::worker::{Served, Worker, note_lost};
+use crate::testing::shards::worker::{Served, Worker, note_end, note_lost};
 
 /// A run that an earlier driver began.
 pub struct ShardsRun<'a> {
@@ -41,11 +40,7 @@ impl ShardsRun<'_> {
 
 /// Goes on with a run: its machines end what they had begun and take what waits. Machines that had not come to their first test are
 /// released, and those that are gone are not replaced.
-pub async fn resume_shards(
-    run: &Run,
-    shards: ShardsRun<'_>,
-    kept: &dyn RunFolder,
-) -> Result<(Option<Ended>, LeftBehind), Fault> {
+pub async fn resume_shards(run: &Run, shards: ShardsRun<'_>, kept: &dyn RunFolder) -> Result<ShardsEnd, Fault> {
     let queue = Queue::replay(entries(&kept.queue()?.unwrap_or_default()));
     let record = shards.tasks.first().map(|task| task.record.clone());
     let (Some(queue), Some(record)) = (queue, record) else {
@@ -68,10 +63,9 @@ pub async fn resume_shards(
         let task = tasks.iter().find(|task| task.parts.iter().any(|part| part.machine == machine.id));
         resume.on_machine(machine, site, task)
     });
-    let (mut left, mut why) = (LeftBehind::default(), None);
+    let (mut left, mut why) = (Vec::new(), None);
     for ended in futures_util::future::join_all(ends).await {
-        left.detached.extend(ended.detached);
-        left.unreleased |= !ended.left.is_empty();
+        left.extend(ended.detached);
         if let Err(fault) = ended.result {
             why.get_or_insert_with(|| fault.line());
             if fault.kind != FaultKind::Interrupted {
@@ -81,7 +75,7 @@ pub async fn resume_shards(
     }
     let queue = board.into_queue().ok_or_else(|| Fault::infrastructure("the queue of the run's tests was lost"))?;
     let why = why.unwrap_or_else(|| "no machine was left to run it".to_owned());
-    Ok((left.detached.is_empty().then(|| outcome::end(record, &queue, &why)), left))
+    Ok(outcome::end(record, &queue, &why, left))
 }
 
 struct Resume<'a> {
@@ -104,47 +98,32 @@ impl Resume<'_> {
             Some(task) => hold::with_presence(durable, self.runner, self.go_on(run, durable, task)).await,
         })
         .await;
-        if let Err(fault) = &ended.result {
-            note_lost(run, self.board, &id, fault);
-        }
-        if ended.detached.is_none()
-            && let Err(fault) = self.board.record(Happening::Left { machine: id, cost: ended.cost })
-        {
-            run.tell(model::event::TroubleEvent::from(&fault));
-        }
+        note_end(run, self.board, &id, &ended);
         ended
     }
 
     /// Follows what the machine had begun, and serves it after that.
     async fn go_on(&self, run: &Run, durable: &Durable, task: &ShardTask) -> Result<Completion<()>, Fault> {
         let output = self.kept.machine_output(&durable.machine().id)?;
-        let records =
-            Records { folder: self.kept, output: output.as_ref(), stop: self.board.enough.clone(), watch: &|_| () };
         let worker = Worker {
             run,
             board: self.board,
             runner: self.runner,
             durable,
-            records: &records,
+            folder: self.kept,
             output: output.as_ref(),
             record: &task.record,
-            until: task.record.until,
             begun: self.begun,
+            baked: OnceCell::new(),
         };
         (self.begun)();
         let has = self.board.ask(|queue| queue.parts_of(&durable.machine().id)).unwrap_or_default();
         for part in task.parts.iter().filter(|part| part.part.is_some_and(|number| has.contains(&number))) {
             if let Served::Left = worker.follow(part).await? {
-                return worker.complete(Ok(Served::Left));
+                return worker.complete(Served::Left).await;
             }
         }
         worker.give_back_unbegun(&task.parts)?;
-        let served = worker.serve().await?;
-        if let Served::Done = served
-            && let Some(fetched) = outcome::fetch(run, durable, self.runner, &task.record.fetch, self.kept.path()).await
-        {
-            self.board.record(fetched)?;
-        }
-        worker.complete(Ok(served))
+        worker.complete(worker.serve().await?).await
     }
 }

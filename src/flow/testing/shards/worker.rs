@@ -10,14 +10,17 @@ use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
 use model::outcome::TestResult;
+use model::run::RunFolder;
 use model::runner::{Part, Runner};
 use model::task::{Offsets, TaskOutput};
+use tokio::sync::OnceCell;
 
-use crate::lease::{Completion, until_stopped};
+use crate::lease::{Completion, LeaseEnd, until_stopped};
 use crate::run::{Run, saturating_add};
 use crate::task::durable::Durable;
 use crate::testing::shards::board::Board;
 use crate::testing::shards::entry::{Closing, Happening, PartEnd};
+use crate::testing::shards::outcome;
 use crate::testing::shards::queue::Next;
 use crate::testing::shards::record::{ShardRecord, ShardTask};
 use crate::testing::{BegunTests, Finished, Records, finish};
@@ -31,14 +34,15 @@ pub(super) struct Worker<'a> {
     pub(super) board: &'a Board<'a>,
     pub(super) runner: &'a dyn Runner,
     pub(super) durable: &'a Durable,
-    pub(super) records: &'a Records<'a>,
+    /// The folder of the run.
+    pub(super) folder: &'a dyn RunFolder,
     pub(super) output: &'a dyn TaskOutput,
     /// What a later driver needs to know of every part alike.
     pub(super) record: &'a ShardRecord,
-    /// When no test is at work any more.
-    pub(super) until: Timestamp,
     /// Called each time that tests go on by themselves.
     pub(super) begun: &'a (dyn Fn() + Sync),
+    /// What the image tells of itself, once it was asked; none where it does not.
+    pub(super) baked: OnceCell<Option<Vec<u8>>>,
 }
 
 /// What became of a machine's tests.
@@ -60,7 +64,7 @@ impl Worker<'_> {
         loop {
             // Made before the queue is asked, so that no change between the two is missed.
             let changed = self.board.changed.notified();
-            if self.run.now() >= self.until {
+            if self.run.now() >= self.record.until {
                 self.close("the time for the tests was over before it was begun")?;
             }
             match self.board.take(&self.machine().id)? {
@@ -72,7 +76,7 @@ impl Worker<'_> {
                     }
                 }
                 Next::Wait => {
-                    let rest = Duration::try_from(self.until.duration_since(self.run.now())).unwrap_or_default();
+                    let rest = Duration::try_from(self.record.until.duration_since(self.run.now())).unwrap_or_default();
                     tokio::select! {
                         () = changed => {}
                         () = tokio::time::sleep(rest) => {}
@@ -97,32 +101,31 @@ impl Worker<'_> {
         behind: Option<&BegunTests>,
     ) -> Result<BegunTests, Fault> {
         let folder = self.durable.folder();
-        let baked = match self.durable.read_file(&self.runner.layout().baked, BAKED_CAP).await {
-            Ok(baked) => Some(baked),
-            Err(ConnectionError::File { .. }) => None,
-            Err(error) => return Err(self.lost(error.into())),
-        };
+        let baked = self.baked.get_or_try_init(|| self.read_baked()).await?;
         let jobs = self.board.ask(|queue| queue.jobs_of(&self.machine().id)).unwrap_or(1);
         let step = self.runner.run(folder, baked.as_deref(), Some(Part { number, tests: &tests, jobs }));
-        let selection = self.board.ask(|queue| queue.selection().clone());
-        let selection =
-            selection.ok_or_else(|| Fault::infrastructure("a part was begun before its tests were fixed"))?;
+        let tested = self.board.ask(|queue| {
+            let selection = queue.selection();
+            (selection.source.clone(), selection.subject.clone(), selection.built)
+        });
+        let (source, subject, built) =
+            tested.ok_or_else(|| Fault::infrastructure("a part was begun before its tests were fixed"))?;
         let begun = BegunTests {
             machine: self.machine().id.clone(),
             task: TaskId::random(),
             folder: folder.to_owned(),
             part: Some(number),
             expected: tests,
-            source: selection.source,
-            subject: selection.subject,
+            source,
+            subject,
             began_at: self.run.now(),
-            limit: Duration::try_from(self.until.duration_since(self.run.now())).unwrap_or_default(),
-            built: Some(selection.built),
+            limit: Duration::try_from(self.record.until.duration_since(self.run.now())).unwrap_or_default(),
+            built: Some(built),
             before: crate::preparation::SetUpTimes::default(),
             log_base: if behind.is_some() { Offsets::default() } else { self.output.offsets() },
         };
         let parts = behind.into_iter().chain([&begun]).cloned().collect();
-        ShardTask { record: self.record.clone(), parts }.keep(self.records.folder, &self.machine().id)?;
+        ShardTask { record: self.record.clone(), parts }.keep(self.folder, &self.machine().id)?;
         let command = match behind {
             None => Some(step.command),
             Some(first) => self.durable.guest().after(folder, &first.task, &step.command),
@@ -134,6 +137,14 @@ impl Worker<'_> {
             _ => (self.begun)(),
         }
         Ok(begun)
+    }
+
+    async fn read_baked(&self) -> Result<Option<Vec<u8>>, Fault> {
+        match self.durable.read_file(&self.runner.layout().baked, BAKED_CAP).await {
+            Ok(baked) => Ok(Some(baked)),
+            Err(ConnectionError::File { .. }) => Ok(None),
+            Err(error) => Err(self.lost(error.into())),
+        }
     }
 
     /// Follows a part to its end, and tells the queue.
@@ -148,12 +159,8 @@ impl Worker<'_> {
                 self.board.enough.cancel();
             }
         };
-        let records = Records {
-            folder: self.records.folder,
-            output: self.output,
-            stop: self.board.enough.clone(),
-            watch: &watch,
-        };
+        let records =
+            Records { folder: self.folder, output: self.output, stop: self.board.enough.clone(), watch: &watch };
         let ran = match finish(self.run, self.durable, self.runner, begun, &records).await? {
             Finished::Detached => return Ok(Served::Left),
             Finished::Ran(ran) => ran,
@@ -165,7 +172,7 @@ impl Worker<'_> {
             PartEnd { exit: ran.runner, gap: ran.gap, caveats: ran.caveats, took: ran.testing, results: ran.tests };
         self.board.record(Happening::Ended { machine, part, end: Box::new(end) })?;
         match exit {
-            Exit::Lost(why) if !self.board.enough.is_cancelled() && self.run.now() < self.until => {
+            Exit::Lost(why) if !self.board.enough.is_cancelled() && self.run.now() < self.record.until => {
                 Err(self.lost(Fault::infrastructure(format!("machine {} was lost", self.machine().id)).because(why)))
             }
             _ => Ok(Served::Done),
@@ -183,18 +190,24 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// What is to become of the machine, whose tests were served: one on which a test failed may be kept.
-    pub(super) fn complete(&self, served: Result<Served, Fault>) -> Result<Completion<()>, Fault> {
-        let failed = || self.board.ask(|queue| queue.has_failed_on(&self.machine().id)).unwrap_or_default();
-        match (served?, self.record.keep_failed) {
-            (Served::Left, _) => Ok(Completion::Detach(())),
-            (Served::Done, Some(span)) if !self.run.stop.is_cancelled() && failed() => Ok(Completion::Keep((), span)),
-            (Served::Done, _) => Ok(Completion::Release(())),
+    /// What is to become of the machine, whose tests were served: its files come home, and one on which a test failed may be kept.
+    pub(super) async fn complete(&self, served: Served) -> Result<Completion<()>, Fault> {
+        if let Served::Left = served {
+            return Ok(Completion::Detach(()));
         }
+        let fetch = &self.record.fetch;
+        if let Some(fetched) = outcome::fetch(self.run, self.durable, self.runner, fetch, self.folder.path()).await {
+            self.board.record(fetched)?;
+        }
+        let failed = self.board.ask(|queue| queue.has_failed_on(&self.machine().id)).unwrap_or_default();
+        Ok(match self.record.keep_failed.filter(|_| failed && !self.run.stop.is_cancelled()) {
+            Some(span) => Completion::Keep((), span),
+            None => Completion::Release(()),
+        })
     }
 
     /// Notes that the machine takes no more tests.
-    pub(super) fn lost(&self, fault: Fault) -> Fault {
+    fn lost(&self, fault: Fault) -> Fault {
         note_lost(self.run, self.board, &self.machine().id, &fault);
         fault
     }
@@ -222,6 +235,19 @@ pub(super) fn note_lost(run: &Run, board: &Board<'_>, machine: &MachineId, fault
     }
     let lost = Happening::Lost { machine: machine.clone(), why: fault.line() };
     if let Err(fault) = board.record(lost) {
+        run.tell(TroubleEvent::from(&fault));
+    }
+}
+
+/// Notes the end of a machine, unless tests go on on it.
+pub(super) fn note_end(run: &Run, board: &Board<'_>, machine: &MachineId, ended: &LeaseEnd<()>) {
+    if let Err(fault) = &ended.result {
+        note_lost(run, board, machine, fault);
+    }
+    let left = Happening::Left { machine: machine.clone(), cost: ended.cost };
+    if ended.detached.is_none()
+        && let Err(fault) = board.record(left)
+    {
         run.tell(TroubleEvent::from(&fault));
     }
 }
